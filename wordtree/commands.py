@@ -1,0 +1,59 @@
+"""What the three commands share: exit codes, and one line for a mistake instead of a traceback."""
+
+import sys
+from pathlib import Path
+
+import typer
+
+# typer carries its own copy of click in new versions and uses the installed one in old ones;
+# either way its public BadParameter is a UsageError, which is a ClickException.
+_ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def run_app(app: typer.Typer, base_error: type[Exception]) -> None:
+    """Run the command line and leave the process: the `main()` of every console command.
+
+    Exit code 0; 2 with one line on stderr for a mistake in usage, a `base_error` or an OSError that names a
+    file; 130 after Ctrl-C. Anything else is a bug and passes through as a plain traceback.
+    """
+    program = _program_name(app)
+    try:
+        outcome = app(prog_name=program, standalone_mode=False)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except typer.Abort as abort:
+        if abort.__cause__ is not None:  # typer's disguise of an EOFError
+            raise abort.__cause__ from None
+        sys.exit(130)
+    except _ClickException as mistake:
+        _fail(program, _usage_line(program, mistake))
+    except base_error as mistake:
+        _fail(program, str(mistake))
+    except OSError as mistake:
+        if mistake.filename is None:
+            raise
+        _fail(program, f"{mistake.strerror}: {mistake.filename}")
+    sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def _program_name(app: typer.Typer) -> str:
+    """The name the app was given, else the one it was called by (`python -m PACKAGE`: the package's)."""
+    if isinstance(app.info.name, str):
+        return app.info.name
+    called = Path(sys.argv[0])
+    return called.parent.name if called.name == "__main__.py" else called.stem
+
+
+def _usage_line(program: str, mistake: Exception) -> str:
+    command = getattr(getattr(mistake, "ctx", None), "command_path", program)
+    message = mistake.format_message() if hasattr(mistake, "format_message") else str(mistake)
+    sentence = (message or "A command is needed").rstrip(".")
+    return f"{sentence}. See '{command} --help'."
+
+
+def _fail(program: str, message: str) -> None:
+    """One line on stderr, control characters shown and not obeyed; exit code 2."""
+    line = " ".join(part.strip() for part in message.splitlines())
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+    print(f"{program}: {shown}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,13 @@
+"""The base of every error that this package raises on purpose."""
+
+
+class WordTreeError(Exception):
+    """A mistake in what the user or a file gave; its text is one line fit to be shown.
+
+    WordTreeError
+    ├── TreeError            the arrays do not make a tree
+    │   └── TreeFileError    a tree file is malformed; names the file and its line
+    ├── UnknownNode          a tree has no node of that id; suggests near ones
+    ├── LabelError           WordNet does not know a label, or knows several senses of it
+    └── WordNetError         WordNet's data are absent, damaged or of another version
+    """
