@@ -1,0 +1,43 @@
+"""The detector: one network trained jointly on boxes and on image labels, answering with nodes of a WordTree.
+
+Importing the package imports no torch: each name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yolo9000.detections import Detections as Detections
+    from yolo9000.image import read_image as read_image
+
+__all__ = ["Detections", "Yolo9000Error", "read_image"]
+
+_HOME = {  # where each lazy name lives
+    "Detections": "yolo9000.detections",
+    "read_image": "yolo9000.image",
+}
+
+
+class Yolo9000Error(Exception):
+    """Base of every mistake of a user or a file that this package reports, in one line for people.
+
+    Its family lives beside the code that raises it:
+
+        Yolo9000Error
+        ├── UnreadablePicture    yolo9000.image: a file that is missing or holds no picture
+        ├── InvalidDetections    yolo9000.detections: columns that do not fit together
+        ├── InvalidScores        yolo9000.scorecard: ground truth or answers that cannot be scored
+        └── InvalidReport        yolo9000.report: content that a page cannot be made of
+    """
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'yolo9000' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])
