@@ -1,0 +1,13 @@
+"""The base of every error of this package."""
+
+
+class DataPrepError(Exception):
+    """A mistake in what the user or a file gave; its text is one line that says what to do.
+
+    DataPrepError
+    ├── ConfigError     a configuration file or an override of it
+    ├── SourceError     a data set that cannot be read as what it is said to be
+    ├── LabelMapError   classes that have no node, or a label map that does not fit
+    ├── MergeError      a merge that cannot start or go on
+    └── ShardError      shards or an index that are missing, damaged or of a foreign format
+    """

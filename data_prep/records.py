@@ -1,0 +1,36 @@
+"""What one picture and its labels look like: the one type that every source yields and the writer accepts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+
+class BoxLabel(NamedTuple):
+    """One box: corners in the unit square of the picture as annotated, class as its number in its source."""
+
+    class_index: int
+    xyxy_unit: tuple[float, float, float, float]
+    is_ignored: bool = False  # a crowd: neither an object to find nor background
+
+
+class ImageLabel(NamedTuple):
+    """One statement about a whole picture: it shows the class, or (not positive) it does not."""
+
+    class_index: int
+    is_positive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """A picture where it lies now, with all that its source says of it.
+
+    source_id: its name within the source, with `/` between folders.
+    size_px: width and height that the annotations state; None where they state none.
+    """
+
+    source_id: str
+    path: Path
+    size_bytes: int
+    size_px: tuple[int, int] | None = None
+    boxes: tuple[BoxLabel, ...] = ()
+    labels: tuple[ImageLabel, ...] = ()
