@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 from wordtree.errors import WordTreeError
 
 if TYPE_CHECKING:
-    pass
+    from wordtree.formats import TreeFileError
+    from wordtree.tree import TreeError, TreeNamesError, UnknownNode, WordTree
 
-_HOME: dict[str, str] = {}  # exported name -> the module it lives in
+_HOME = {  # exported name -> the module it lives in
+    "TreeError": "wordtree.tree",
+    "TreeFileError": "wordtree.formats",
+    "TreeNamesError": "wordtree.tree",
+    "UnknownNode": "wordtree.tree",
+    "WordTree": "wordtree.tree",
+}
 
-__all__ = ["WordTreeError", *_HOME]
+__all__ = ["TreeError", "TreeFileError", "TreeNamesError", "UnknownNode", "WordTree", "WordTreeError"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ class WordTreeError(Exception):
 
     WordTreeError
     ├── TreeError            the arrays do not make a tree
+    │   ├── TreeNamesError   its names do not fit its nodes
     │   └── TreeFileError    a tree file is malformed; names the file and its line
     ├── UnknownNode          a tree has no node of that id; suggests near ones
     ├── LabelError           WordNet does not know a label, or knows several senses of it
