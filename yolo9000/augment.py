@@ -1,0 +1,209 @@
+"""Picture and labels together: placing on the network's canvas, tiles, flip, colours (darknet semantics, section 7).
+
+A `Sample` is one picture with its labels in its own unit square. `compose` draws samples into rectangles of a canvas;
+everything geometric is a choice of rectangles. Randomness enters as a generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from yolo9000.config import AugmentConfig
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+GREY = 127  # darknet's canvas, .5
+COVERED = 0.6  # a box hidden by a pasted tile to more than this share is dropped
+
+
+@dataclass(frozen=True)
+class Sample:
+    image: Tensor  # (3, height, width) uint8
+    boxes_xyxy: Floats  # (M, 4), unit
+    box_nodes: Ints  # (M,)
+    label_nodes: Ints  # (L,)
+    label_regions: Floats  # (L, 4), unit: where the labelled thing is
+    ignored: Floats  # (R, 4), unit: where nothing is known
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Where a picture goes on a canvas, in pixels; may reach beyond it."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def unit(self, canvas_px: int) -> Floats:
+        edges = [self.left, self.top, self.left + self.width, self.top + self.height]
+        return np.array(edges, np.float32) / canvas_px
+
+
+def fitted(sample: Sample, area: Rectangle, *, jitter: float, rng: Generator) -> Rectangle:
+    """A place inside `area` where the picture touches two opposite borders, its aspect changed by up to `jitter`."""
+    height, width = sample.image.shape[1:]
+    aspect = width * (1 + rng.uniform(-jitter, jitter)) / (height * (1 + rng.uniform(-jitter, jitter)))
+    aspect *= area.height / area.width
+    fit_width = area.width if aspect >= 1 else max(1, int(area.width * aspect))
+    fit_height = area.height if aspect < 1 else max(1, int(area.height / aspect))
+    left = area.left + int(rng.uniform(0, area.width - fit_width + 1))
+    top = area.top + int(rng.uniform(0, area.height - fit_height + 1))
+    return Rectangle(left, top, fit_width, fit_height)
+
+
+def compose(parts: Sequence[tuple[Sample, Rectangle]], canvas_px: int, *, min_box_side: float) -> Sample:
+    """The parts drawn one over the other on a square canvas, with their labels; hidden boxes and slivers are dropped."""
+    canvas = torch.full((3, canvas_px, canvas_px), GREY, dtype=torch.uint8)
+    whole = Sample(canvas, *_no_labels())
+    for sample, rectangle in parts:
+        _draw(canvas, sample.image, rectangle)
+        whole = _joined(_uncovered(whole, rectangle.unit(canvas_px)), _moved(sample, rectangle, canvas_px))
+    sides = whole.boxes_xyxy[:, 2:] - whole.boxes_xyxy[:, :2]
+    keep = (sides >= min_box_side).all(1)
+    return replace(whole, boxes_xyxy=whole.boxes_xyxy[keep], box_nodes=whole.box_nodes[keep])
+
+
+def mirrored(sample: Sample) -> Sample:
+    """Left and right exchanged."""
+    return replace(
+        sample,
+        image=sample.image.flip(2),
+        boxes_xyxy=_mirrored(sample.boxes_xyxy),
+        label_regions=_mirrored(sample.label_regions),
+        ignored=_mirrored(sample.ignored),
+    )
+
+
+def shrunk(area: Rectangle, *, rng: Generator) -> Rectangle:
+    """A rectangle of .35 to .75 of the side, anywhere in `area`."""
+    side = rng.uniform(0.35, 0.75)
+    width, height = max(1, int(area.width * side)), max(1, int(area.height * side))
+    left = area.left + int(rng.uniform(0, area.width - width + 1))
+    return Rectangle(left, area.top + int(rng.uniform(0, area.height - height + 1)), width, height)
+
+
+def quarters(area: Rectangle, *, rng: Generator) -> list[Rectangle]:
+    """Four tiles that meet at a point near the middle."""
+    x, y = int(area.width * rng.uniform(0.35, 0.65)), int(area.height * rng.uniform(0.35, 0.65))
+    return [
+        Rectangle(area.left, area.top, x, y),
+        Rectangle(area.left + x, area.top, area.width - x, y),
+        Rectangle(area.left, area.top + y, x, area.height - y),
+        Rectangle(area.left + x, area.top + y, area.width - x, area.height - y),
+    ]
+
+
+@dataclass(frozen=True)
+class ColourShift:
+    """Factors of HSV for each of B pictures, as drawn by `draw_colour_shifts`; tensors (B,)."""
+
+    hue: Tensor
+    saturation: Tensor
+    exposure: Tensor
+
+
+def draw_colour_shifts(cfg: AugmentConfig, rngs: Sequence[Generator]) -> ColourShift:
+    """Darknet's draw: hue shift uniform, saturation and exposure a factor or, by coin flip, its inverse."""
+    hue = [rng.uniform(-cfg.hue, cfg.hue) for rng in rngs]
+    saturation = [_factor(cfg.saturation, rng) for rng in rngs]
+    exposure = [_factor(cfg.exposure, rng) for rng in rngs]
+    return ColourShift(*(torch.tensor(v, dtype=torch.float32) for v in (hue, saturation, exposure)))
+
+
+def shift_colours(images: Tensor, shift: ColourShift) -> Tensor:
+    """Pictures (B, 3, H, W) in 0..1 with hue, saturation and value changed, clipped to 0..1."""
+    hue, saturation, exposure = (
+        v[:, None, None, None] for v in (shift.hue, shift.saturation, shift.exposure)
+    )
+    if hue.any():
+        images = _turn_hue(images, hue)
+    value = images.amax(1, keepdim=True)
+    chroma = value - images.amin(1, keepdim=True)
+    limit = value / chroma.clamp_min(1e-6)  # saturation may not exceed 1
+    saturated = value - (value - images) * torch.minimum(saturation.expand_as(limit), limit)
+    return (saturated * exposure).clamp_(0, 1)
+
+
+def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
+    """Hue moved by `turn` of the circle, saturation and value kept."""
+    value, low = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
+    chroma = value - low
+    red, green, blue = images.split(1, dim=1)
+    safe = chroma.clamp_min(1e-6)
+    sector = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    offset = torch.tensor([5.0, 3.0, 1.0]).view(1, 3, 1, 1)
+    k = (offset + sector + 6 * turn) % 6  # the usual closed form of HSV to RGB
+    return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
+
+
+def _factor(largest: float, rng: Generator) -> float:
+    factor = rng.uniform(1, largest)
+    return float(factor if rng.random() < 0.5 else 1 / factor)
+
+
+def _draw(canvas: Tensor, image: Tensor, rectangle: Rectangle) -> None:
+    size = (rectangle.height, rectangle.width)
+    if tuple(image.shape[1:]) != size:
+        image = interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
+    rows = slice(rectangle.top, rectangle.top + rectangle.height)
+    canvas[:, rows, rectangle.left : rectangle.left + rectangle.width] = image
+
+
+def _moved(sample: Sample, rectangle: Rectangle, canvas_px: int) -> Sample:
+    left, top, right, bottom = rectangle.unit(canvas_px)
+    scale = np.array([right - left, bottom - top] * 2, np.float32)
+    shift = np.array([left, top] * 2, np.float32)
+
+    def move(xyxy: Floats) -> Floats:
+        return np.clip(xyxy * scale + shift, 0, 1)
+
+    return replace(
+        sample,
+        boxes_xyxy=move(sample.boxes_xyxy),
+        label_regions=move(sample.label_regions),
+        ignored=move(sample.ignored),
+    )
+
+
+def _uncovered(sample: Sample, cover: Floats) -> Sample:
+    """The labels that a rectangle drawn over the picture leaves visible."""
+    boxes = sample.boxes_xyxy
+    overlap = np.minimum(boxes[:, 2:], cover[2:]) - np.maximum(boxes[:, :2], cover[:2])
+    hidden = overlap.clip(min=0).prod(1) / (boxes[:, 2:] - boxes[:, :2]).prod(1).clip(min=1e-9)
+    keep = hidden <= COVERED
+    return replace(sample, boxes_xyxy=boxes[keep], box_nodes=sample.box_nodes[keep])
+
+
+def _joined(a: Sample, b: Sample) -> Sample:
+    return Sample(
+        a.image,
+        np.concatenate([a.boxes_xyxy, b.boxes_xyxy]),
+        np.concatenate([a.box_nodes, b.box_nodes]),
+        np.concatenate([a.label_nodes, b.label_nodes]),
+        np.concatenate([a.label_regions, b.label_regions]),
+        np.concatenate([a.ignored, b.ignored]),
+    )
+
+
+def _no_labels() -> tuple[Floats, Ints, Ints, Floats, Floats]:
+    boxes, nodes = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    return boxes, nodes, nodes, boxes, boxes
+
+
+def _mirrored(xyxy: Floats) -> Floats:
+    return np.stack([1 - xyxy[:, 2], xyxy[:, 1], 1 - xyxy[:, 0], xyxy[:, 3]], axis=1)

@@ -1,0 +1,66 @@
+"""Trunks: Darknet-19 (paper, section 3, table 6) and a shallow one for work of CPU size.
+
+A trunk maps (B, 3, H, W) to features of one stride. Darknet-19 also offers its stride-16 features for the passthrough.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+# Output channels and kernel of each convolution; "M" halves the resolution. Darknet's cfg of the same name.
+DARKNET19 = (
+    (32, 3), "M", (64, 3), "M", (128, 3), (64, 1), (128, 3), "M", (256, 3), (128, 1), (256, 3), "M",
+    (512, 3), (256, 1), (512, 3), (256, 1), (512, 3), "M", (1024, 3), (512, 1), (1024, 3), (512, 1), (1024, 3),
+)  # fmt: skip
+TINY = ((16, 3), "M", (32, 3), "M", (64, 3), "M", (128, 3), "M", (256, 3), (256, 3))
+
+
+class ConvUnit(nn.Sequential):
+    """Convolution without bias, batch norm, leaky ReLU of slope .1: the only unit of the paper's networks."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(channels_out, momentum=0.01),  # darknet: rolling = .99 rolling + .01 batch
+            nn.LeakyReLU(0.1, inplace=True),
+        )
+        nn.init.kaiming_normal_(self[0].weight, a=0.1)
+
+
+class Trunk(nn.Module):
+    """A chain of ConvUnits and 2×2 max pools, cut into stages at the pools."""
+
+    def __init__(self, layout: tuple[tuple[int, int] | str, ...], *, width: float) -> None:
+        super().__init__()
+        channels, stages, stage = 3, [], nn.Sequential()
+        for layer in layout:
+            if isinstance(layer, str):
+                stages.append(stage)
+                stage = nn.Sequential(nn.MaxPool2d(2, 2))
+                continue
+            filters, kernel = scaled(layer[0], width), layer[1]
+            stage.append(ConvUnit(channels, filters, kernel))
+            channels = filters
+        self.stages = nn.ModuleList([*stages, stage])
+        self.channels = channels
+        self.stride = 2 ** (len(self.stages) - 1)
+
+    @property
+    def fine_channels(self) -> int:
+        """Channels of the second output of `both_scales`."""
+        return int(self.stages[-2][-1][0].out_channels)  # type: ignore[index,union-attr]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.both_scales(images)[0]
+
+    def both_scales(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The features at the trunk's stride, (B, C, H, W), and those of twice the resolution, (B, C', 2H, 2W)."""
+        features = fine = images
+        for stage in self.stages:
+            fine, features = features, stage(features)
+        return features, fine
+
+
+def scaled(filters: int, width: float) -> int:
+    """Number of filters at a width multiplier: a multiple of 8, at least 8."""
+    return max(8, round(filters * width / 8) * 8)

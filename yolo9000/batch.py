@@ -1,0 +1,98 @@
+"""What goes into a training step and what comes out of its criterion.
+
+Labels are flat columns over the whole batch, each row with the index of its picture, so that a picture may carry boxes,
+image labels, both or neither, and no term needs a loop over pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+class _Columns:
+    """Tensors of equal first dimension that move between devices together."""
+
+    def to(self, device: torch.device | str) -> Self:
+        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}  # type: ignore[arg-type]
+        return replace(self, **moved)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class BoxColumns(_Columns):
+    """The ground-truth boxes of a batch, M rows."""
+
+    image: Tensor  # (M,) int64: the row of `Batch.images`
+    xyxy_unit: Tensor  # (M, 4) float32 in the unit square of the network input
+    node: Tensor  # (M,) int64
+
+
+@dataclass(frozen=True)
+class ImageLabelColumns(_Columns):
+    """The image labels of a batch, L rows: "somewhere in this region is a thing of this kind"."""
+
+    image: Tensor  # (L,) int64
+    node: Tensor  # (L,) int64
+    region_xyxy_unit: Tensor  # (L, 4): the whole picture, or its tile of a mosaic
+
+
+@dataclass(frozen=True)
+class IgnoreColumns(_Columns):
+    """Regions where an unmatched place is not told "no object": crowds, and pictures or tiles without boxes, R rows."""
+
+    image: Tensor  # (R,) int64
+    xyxy_unit: Tensor  # (R, 4)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Everything the criterion knows about a batch of B pictures."""
+
+    boxes: BoxColumns
+    image_labels: ImageLabelColumns
+    ignore: IgnoreColumns
+    source: Tensor  # (B,) int64: the data source of each picture, for what it vouches for
+
+    def to(self, device: torch.device | str) -> Targets:
+        return Targets(
+            self.boxes.to(device),
+            self.image_labels.to(device),
+            self.ignore.to(device),
+            self.source.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    images: Tensor  # (B, 3, H, W) float32, RGB in 0..1
+    targets: Targets
+
+    def to(self, device: torch.device | str) -> Batch:
+        return Batch(self.images.to(device, non_blocking=True), self.targets.to(device))
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The named terms of one step, each already weighted and divided by the number of pictures (scalars)."""
+
+    coordinates: Tensor
+    objectness: Tensor  # places that answer for a box
+    no_object: Tensor  # places that answer for nothing
+    box_class: Tensor
+    label_class: Tensor  # image labels
+    label_objectness: Tensor
+    anchor_warm_up: Tensor  # darknet's pull towards the anchors over the first pictures
+
+    @property
+    def total(self) -> Tensor:
+        return torch.stack([getattr(self, f.name) for f in fields(self)]).sum()
+
+    def detached(self) -> dict[str, Tensor]:
+        """Every term and their total, cut from the graph; reading a number out of it waits for the device."""
+        return {
+            "total": self.total.detach(),
+            **{f.name: getattr(self, f.name).detach() for f in fields(self)},
+        }

@@ -1,0 +1,113 @@
+"""One file that suffices to predict and to go on training: weights, tree, configuration, ledger.
+
+Read with `weights_only=True`: a file cannot run code. Configuration and tree are JSON texts in it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_prep import Ledger
+from wordtree import WordTree, WordTreeError
+from wordtree.files import write_atomically
+from yolo9000 import Yolo9000Error
+from yolo9000.config import Config
+from yolo9000.model import Detector, build_model
+
+FORMAT = "yolo9000 checkpoint"
+VERSION = 1
+
+
+class CheckpointError(Yolo9000Error):
+    """A file that is no checkpoint of this project, is damaged, or belongs to another tree or network."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    config: Config
+    tree: WordTree
+    ledger: Ledger  # what stood behind each node in training
+    step: int
+    weights: dict[str, Any]  # what evaluation uses: the average where there is one
+    training: dict[str, Any] | None  # live weights, optimizer and average, to go on; None in best.pt
+    score: float  # of the evaluation that chose this checkpoint; NaN before the first
+
+    def build_model(self) -> Detector:
+        """The network with these weights, in evaluation mode."""
+        model = build_model(self.config.model, self.tree)
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError as reason:
+            raise CheckpointError(
+                f"The checkpoint's weights do not fit its own configuration: {reason}"
+            ) from None
+        return model.eval()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write the whole file or nothing."""
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": checkpoint.config.model_dump_json(),
+        "tree": checkpoint.tree.to_json(),
+        "boxes": torch.from_numpy(np.ascontiguousarray(checkpoint.ledger.boxes)),
+        "image_labels": torch.from_numpy(np.ascontiguousarray(checkpoint.ledger.image_labels)),
+        "step": checkpoint.step,
+        "score": checkpoint.score,
+        "weights": checkpoint.weights,
+        "training": checkpoint.training,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path | str) -> Checkpoint:
+    """Read a checkpoint on the CPU; CheckpointError says what is wrong with the file."""
+    path = Path(path)
+    content = _read(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: expected a checkpoint that `yolo9000 train` wrote, found another file."
+        )
+    if content.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path}: expected checkpoint version {VERSION}, found {content.get('version')}. "
+            "Use the release of yolo9000 that wrote it."
+        )
+    try:
+        tree = WordTree.from_json(content["tree"])
+        return Checkpoint(
+            config=Config.model_validate_json(content["config"]),
+            tree=tree,
+            ledger=Ledger(tree, content["boxes"].numpy(), content["image_labels"].numpy()),
+            step=content["step"],
+            weights=content["weights"],
+            training=content["training"],
+            score=content["score"],
+        )
+    except (KeyError, ValueError, AttributeError, TypeError, WordTreeError) as reason:
+        raise CheckpointError(
+            f"{path}: the checkpoint is damaged or foreign ({' '.join(str(reason).split())})."
+        ) from None
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such checkpoint. `yolo9000 train` writes runs/NAME/best.pt and last.pt."
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
+        raise CheckpointError(
+            f"{path}: expected a checkpoint that `yolo9000 train` wrote; this file is damaged or something else."
+        ) from None

@@ -1,0 +1,177 @@
+"""Every hyper-parameter of the detector, once: name, default, unit, reason. Importing this file imports no torch.
+
+Files are YAML; `--set a.b=c` overrides a value; unknown keys are refused. Only `build_*` functions and the loops read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from data_prep.config import ConfigPath, StrictModel, load_config
+from yolo9000 import Yolo9000Error
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigError(Yolo9000Error):
+    """A training configuration that cannot be used: missing, not YAML, unknown keys, wrong types or values."""
+
+
+class ModelConfig(StrictModel):
+    architecture: Literal["yolov2", "yolov2_paper", "yolo9000", "tiny"] = "yolov2"
+    width: PositiveFloat = 1.0  # multiplies every layer's filters; .25 is of CPU size
+    input_size_px: PositiveInt = (
+        416  # for evaluation and prediction; training may vary it (schedule.sizes_px)
+    )
+    anchors: tuple[tuple[PositiveFloat, PositiveFloat], ...] | None = (
+        None  # width, height in cells; None: k-means
+    )
+    anchor_count: PositiveInt = 5  # for k-means; paper: 5, and 3 for YOLO9000
+
+    @property
+    def stride(self) -> int:
+        return 16 if self.architecture == "tiny" else 32
+
+    @model_validator(mode="after")
+    def _size_fits_the_grid(self) -> ModelConfig:
+        if self.input_size_px % self.stride:
+            raise ValueError(
+                f"input_size_px must be a multiple of {self.stride} for {self.architecture}, found {self.input_size_px}"
+            )
+        return self
+
+
+class DataConfig(StrictModel):
+    shards: ConfigPath  # a folder that `data-prep merge` wrote; relative to this file
+    train_split: str = "train"
+    batch_size: PositiveInt = 64  # darknet yolo9000.cfg: batch
+    ratio: dict[
+        str, PositiveFloat
+    ] = {}  # images drawn from each source, e.g. {coco: 1, imagenet: 4}; empty: as they are
+    limit: PositiveInt | None = None  # only the first pictures of each source, for tries and overfitting
+    loader_threads: PositiveInt = 2
+
+
+class AugmentConfig(StrictModel):
+    """Defaults are darknet's yolo9000.cfg; tiles of label pictures are ours (decision 5)."""
+
+    jitter: float = Field(0.2, ge=0, lt=1)  # of width and height, for the aspect
+    flip: bool = True
+    hue: float = Field(0.1, ge=0, le=0.5)  # shift by up to this part of the circle
+    saturation: float = Field(1.5, ge=1)  # factor up to this, or its inverse
+    exposure: float = Field(1.5, ge=1)
+    zoom_out: Share = 0.0  # label pictures that are shrunk, so that their things have boxed scale
+    mosaic: Share = 0.0  # label pictures set in a 2×2 mosaic of four
+    paste: Share = 0.0  # box pictures that get a label picture pasted in
+    min_box_side: Share = 0.001  # darknet: smaller boxes are dropped after the crop, unit
+
+
+class LossConfig(StrictModel):
+    object_weight: float = Field(5.0, ge=0)  # darknet object_scale; the paper gives none
+    no_object_weight: float = Field(1.0, ge=0)
+    class_weight: float = Field(1.0, ge=0)
+    coordinate_weight: float = Field(1.0, ge=0)  # times 2 − w·h, so small boxes count up to twice (darknet)
+    ignore_iou: Share = 0.6  # an unmatched place above this overlap is not told "no object"
+    objectness_target: Literal["iou", "one"] = "iou"  # darknet rescore=1 / 0
+    objectness_loss: Literal["squared", "cross_entropy"] = "squared"  # paper and darknet: squared
+    warm_up_images: int = Field(
+        12800, ge=0
+    )  # darknet: all places are pulled to their anchors over the first images
+
+    label_weight: float = Field(1.0, ge=0)
+    assign: Literal["max_score", "max_objectness"] = (
+        "max_score"  # where an image label goes; paper: max_score
+    )
+    label_objectness: Literal["paper", "darknet", "ignore"] = "paper"  # decision 4
+    assumed_iou: Share = 0.3  # paper, section 4: the chosen box is assumed to overlap by this
+    vouching: bool = True  # places that answer for what a source does not annotate are not told "no object"
+
+
+class OptimizerConfig(StrictModel):
+    name: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: PositiveFloat = 0.001
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0005, ge=0)  # on weights only, as in darknet
+    clip_norm: PositiveFloat | None = None
+    ema: float = Field(0.0, ge=0, lt=1)  # decay of the averaged weights; 0: none
+
+
+class ScheduleConfig(StrictModel):
+    max_steps: PositiveInt
+    burn_in_steps: int = Field(1000, ge=0)  # darknet: rate × (step / burn_in)^4
+    burn_in_power: PositiveFloat = 4.0
+    policy: Literal["constant", "steps", "poly", "cosine"] = "steps"
+    steps: tuple[int, ...] = ()
+    scales: tuple[float, ...] = ()
+    power: PositiveFloat = 4.0  # of policy poly
+    sizes_px: tuple[
+        PositiveInt, ...
+    ] = ()  # multi-scale: one of these is drawn every `size_every` steps; empty: fixed
+    size_every: PositiveInt = 10
+
+    @model_validator(mode="after")
+    def _one_scale_for_each_step(self) -> ScheduleConfig:
+        if len(self.steps) != len(self.scales):
+            raise ValueError(
+                f"steps and scales must be of equal length, found {len(self.steps)} and {len(self.scales)}"
+            )
+        return self
+
+
+class EvaluateConfig(StrictModel):
+    split: str = "test"
+    every: PositiveInt | None = None  # steps between evaluations; None: only at the end
+    limit: PositiveInt | None = None  # only the first pictures
+    batch_size: PositiveInt = 16
+    min_objectness: Share = 0.005  # darknet valid: .005
+    max_places: PositiveInt = 300  # the most objective places of a picture that are looked at
+    nms_iou: Share = 0.45
+    max_detections: PositiveInt = 100  # COCO's number, for each picture
+
+
+class PredictConfig(StrictModel):
+    min_score: Share = 0.3  # objectness × absolute probability
+    min_absolute: Share = 0.5  # descent goes on while P(node) exceeds this (paper, section 4)
+    nms_iou: Share = 0.45
+    max_detections: PositiveInt = 100
+    batch_size: PositiveInt = 8
+
+
+class LogConfig(StrictModel):
+    every: PositiveInt = 20  # steps between lines of metrics.csv
+    checkpoint_every: PositiveInt = 500
+
+
+class Config(StrictModel):
+    """One training run."""
+
+    name: str = Field("train", pattern=r"^[\w.-]+$")  # the run's folder: runs/NAME
+    seed: int = 0
+    precision: Literal["float32", "bfloat16", "auto"] = (
+        "auto"  # auto: bfloat16 where the processor computes in it
+    )
+    model: ModelConfig = ModelConfig()
+    data: DataConfig
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig
+    evaluate: EvaluateConfig = EvaluateConfig()
+    predict: PredictConfig = PredictConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _sizes_fit_the_grid(self) -> Config:
+        odd = [size for size in self.schedule.sizes_px if size % self.model.stride]
+        if odd:
+            raise ValueError(f"schedule.sizes_px must be multiples of {self.model.stride}, found {odd}")
+        return self
+
+
+def read_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a YAML file, with overrides like `loss.label_weight=2`."""
+    return load_config(path, Config, overrides, ConfigError)

@@ -1,0 +1,217 @@
+"""From a shard index to batches: which pictures a step sees, and how their labels become target columns.
+
+Every choice is a function of (seed, step, slot), so a resumed run sees the batches of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numpy.random import Generator, default_rng
+
+from data_prep import ShardReader
+from yolo9000 import Yolo9000Error
+from yolo9000.augment import (
+    Rectangle,
+    Sample,
+    compose,
+    draw_colour_shifts,
+    fitted,
+    mirrored,
+    quarters,
+    shift_colours,
+    shrunk,
+)
+from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
+from yolo9000.config import AugmentConfig, Config
+from yolo9000.image import decode_image
+from yolo9000.schedule import input_size_at
+
+Ints = npt.NDArray[np.int64]
+WHOLE = np.array([[0, 0, 1, 1]], np.float32)
+
+
+class DataMismatch(Yolo9000Error):
+    """The shards lack what the configuration asks of them: a split, a source, pictures."""
+
+
+def read_sample(reader: ShardReader, image: int) -> Sample:
+    """Picture and labels as they are stored; a picture without box annotations is ignored as a whole where unmatched."""
+    boxes = slice(*reader.box_offsets[image : image + 2])
+    labels = slice(*reader.label_offsets[image : image + 2])
+    real = ~reader.box_ignored[boxes]
+    label_nodes = reader.label_nodes[labels][reader.label_positive[labels]]
+    crowds = reader.boxes_xyxy_unit[boxes][~real]
+    annotated = reader.sources[reader.image_source[image]].boxes
+    return Sample(
+        decode_image(reader.encoded(image), name=reader.source_id(image)),
+        reader.boxes_xyxy_unit[boxes][real],
+        reader.box_nodes[boxes][real].astype(np.int64),
+        label_nodes.astype(np.int64),
+        np.repeat(WHOLE, len(label_nodes), axis=0),
+        crowds if annotated else WHOLE,
+    )
+
+
+class Sampler:
+    """Which pictures a step sees: each source in turn shuffled anew for every pass, in the asked ratio of images."""
+
+    def __init__(self, reader: ShardReader, cfg: Config) -> None:
+        pictures = split_of(reader, cfg.data.train_split)
+        source = reader.image_source[pictures]
+        found = {s.name: pictures[source == k][: cfg.data.limit] for k, s in enumerate(reader.sources)}
+        found = {name: images for name, images in found.items() if len(images)}
+        ratio = cfg.data.ratio or {name: float(len(images)) for name, images in found.items()}
+        missing = sorted(set(ratio) - set(found))
+        if missing or not found:
+            have = ", ".join(found) or "none"
+            raise DataMismatch(
+                f"data.ratio names {', '.join(missing) or 'nothing'}, but split '{cfg.data.train_split}' "
+                f"has pictures of these sources: {have}."
+            )
+        self.names = tuple(ratio)
+        self.images = tuple(found[name] for name in self.names)
+        self.shares = np.array([ratio[name] for name in self.names]) / sum(ratio.values())
+        self.batch_size, self.seed = cfg.data.batch_size, cfg.seed
+        self._shuffled = lru_cache(maxsize=2 * len(self.names))(self._shuffle)
+
+    def batch(self, step: int) -> tuple[Ints, Ints]:
+        """The B pictures of a step (counted from 1) and the position of each one's source in `names`."""
+        before, after = self._drawn(step - 1), self._drawn(step)
+        images = [
+            self._at(k, position) for k in range(len(self.names)) for position in range(before[k], after[k])
+        ]
+        return np.array(images, np.int64), np.repeat(np.arange(len(self.names)), after - before)
+
+    def passes(self, step: int) -> dict[str, float]:
+        """How often each source has been seen whole after a step."""
+        return {n: d / len(i) for n, d, i in zip(self.names, self._drawn(step), self.images, strict=True)}
+
+    def draw(self, source: int, rng: Generator) -> int:
+        """Any picture of a source, for the other tiles of a mosaic."""
+        return int(rng.choice(self.images[source]))
+
+    def _drawn(self, step: int) -> Ints:
+        """Pictures drawn of each source in the first `step` steps: rounded down, the rest to the largest share."""
+        total = step * self.batch_size
+        drawn = np.floor(total * self.shares + 1e-9).astype(np.int64)
+        drawn[self.shares.argmax()] += total - drawn.sum()
+        return drawn
+
+    def _at(self, source: int, position: int) -> int:
+        images = self.images[source]
+        return int(images[self._shuffled(source, position // len(images))[position % len(images)]])
+
+    def _shuffle(self, source: int, turn: int) -> Ints:
+        return default_rng((self.seed, source, turn)).permutation(len(self.images[source]))
+
+
+def split_of(reader: ShardReader, name: str) -> Ints:
+    """The pictures of a split; DataMismatch if there are none."""
+    if name not in reader.splits:
+        raise DataMismatch(f"Split '{name}' is not in the shards; they have: {', '.join(reader.splits)}.")
+    return reader.split(name)
+
+
+class TrainingData:
+    """Batches by step, made ahead of time by a few threads (decoding and resizing release the interpreter's lock)."""
+
+    def __init__(self, reader: ShardReader, cfg: Config) -> None:
+        self.reader, self.cfg = reader, cfg
+        self.sampler = Sampler(reader, cfg)
+        box_sources = [s.boxes for name in self.sampler.names for s in reader.sources if s.name == name]
+        self.label_sources = [k for k, boxes in enumerate(box_sources) if not boxes]
+
+    def batches(self, first: int, last: int) -> Iterator[Batch]:
+        """The batches of steps first … last, in order."""
+        threads = self.cfg.data.loader_threads
+        waiting: deque[Future[Batch]] = deque()
+        pool = ThreadPoolExecutor(threads, "batches")
+        try:
+            for step in range(first, last + 1):
+                waiting.append(pool.submit(self.batch, step))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def batch(self, step: int) -> Batch:
+        cfg = self.cfg
+        size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.input_size_px, seed=cfg.seed)
+        images, sources = self.sampler.batch(step)
+        rngs = [default_rng((cfg.seed, step, slot)) for slot in range(len(images))]
+        samples = [
+            self._augmented(int(image), int(source), size, rng)
+            for image, source, rng in zip(images, sources, rngs, strict=True)
+        ]
+        pixels = torch.stack([sample.image for sample in samples]).float().div_(255)
+        pixels = shift_colours(pixels, draw_colour_shifts(cfg.augment, rngs))
+        return Batch(
+            pixels.contiguous(memory_format=torch.channels_last),
+            collate(samples, self.reader.image_source[images]),
+        )
+
+    def _augmented(self, image: int, source: int, size: int, rng: Generator) -> Sample:
+        cfg = self.cfg.augment
+        parts = self._parts(read_sample(self.reader, image), source, Rectangle(0, 0, size, size), rng)
+        sample = compose(parts, size, min_box_side=cfg.min_box_side)
+        return mirrored(sample) if cfg.flip and rng.random() < 0.5 else sample
+
+    def _parts(
+        self, sample: Sample, source: int, canvas: Rectangle, rng: Generator
+    ) -> list[tuple[Sample, Rectangle]]:
+        """What is drawn where: one picture, or (decision 5) label pictures shrunk, in a mosaic, or on a box picture."""
+        cfg, draw = self.cfg.augment, rng.random()
+        if source not in self.label_sources:
+            parts = [_fit(sample, canvas, cfg, rng)]
+            if self.label_sources and draw < cfg.paste:
+                other = self._any_of(int(rng.choice(self.label_sources)), rng)
+                parts.append(_fit(other, shrunk(canvas, rng=rng), cfg, rng))
+            return parts
+        if draw < cfg.mosaic:
+            others = [self._any_of(source, rng) for _ in range(3)]
+            tiles = quarters(canvas, rng=rng)
+            return [_fit(tile, area, cfg, rng) for tile, area in zip([sample, *others], tiles, strict=True)]
+        if draw < cfg.mosaic + cfg.zoom_out:
+            return [_fit(sample, shrunk(canvas, rng=rng), cfg, rng)]
+        return [_fit(sample, canvas, cfg, rng)]
+
+    def _any_of(self, source: int, rng: Generator) -> Sample:
+        return read_sample(self.reader, self.sampler.draw(source, rng))
+
+
+def _fit(sample: Sample, area: Rectangle, cfg: AugmentConfig, rng: Generator) -> tuple[Sample, Rectangle]:
+    return sample, fitted(sample, area, jitter=cfg.jitter, rng=rng)
+
+
+def collate(samples: list[Sample], source: Ints) -> Targets:
+    """The labels of B samples as flat columns."""
+
+    def of(counts: list[int]) -> torch.Tensor:
+        return torch.from_numpy(np.repeat(np.arange(len(samples)), counts))
+
+    def joined(columns: list[npt.NDArray[np.generic]]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate(columns))
+
+    return Targets(
+        BoxColumns(
+            of([len(s.box_nodes) for s in samples]),
+            joined([s.boxes_xyxy for s in samples]),
+            joined([s.box_nodes for s in samples]),
+        ),
+        ImageLabelColumns(
+            of([len(s.label_nodes) for s in samples]),
+            joined([s.label_nodes for s in samples]),
+            joined([s.label_regions for s in samples]),
+        ),
+        IgnoreColumns(of([len(s.ignored) for s in samples]), joined([s.ignored for s in samples])),
+        torch.from_numpy(np.asarray(source, np.int64)),
+    )

@@ -1,0 +1,105 @@
+"""A model scored on a split of shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from data_prep import Ledger, ShardReader
+from yolo9000.config import EvaluateConfig
+from yolo9000.data import Ints, split_of
+from yolo9000.grid import GridOutput
+from yolo9000.image import Letterbox, decode_image, letterbox
+from yolo9000.model import Detector
+from yolo9000.postprocess import most_objective_box, scores_of_nodes
+from yolo9000.scorecard import GroundTruth, Scorecard, ScoredBoxes, score
+
+
+@dataclass(frozen=True)
+class TestPictures:
+    """The pictures of a split and their labelled boxes, as the scorecard takes them."""
+
+    reader: ShardReader
+    images: Ints
+    truths: list[GroundTruth]
+
+    __test__ = False  # not a test of pytest
+
+    @classmethod
+    def of(cls, reader: ShardReader, cfg: EvaluateConfig) -> TestPictures:
+        images = split_of(reader, cfg.split)[: cfg.limit]
+        return cls(reader, images, [ground_truth(reader, int(image)) for image in images])
+
+    @property
+    def sizes_px(self) -> list[tuple[int, int]]:
+        """(width, height) of each picture."""
+        reader = self.reader
+        return [(int(reader.image_width[i]), int(reader.image_height[i])) for i in self.images]
+
+    def nodes(self) -> Tensor:
+        """The nodes that have a box in the split, ascending, (E,): what is asked of every place."""
+        return torch.from_numpy(
+            np.unique(np.concatenate([truth.node for truth in self.truths] or [[]])).astype(np.int64)
+        )
+
+
+def evaluate(
+    model: Detector, reader: ShardReader, ledger: Ledger, size_px: int, cfg: EvaluateConfig
+) -> Scorecard:
+    """The scorecard of `model` (in evaluation mode) on a split; ledger: what stood behind the nodes in *its* training."""
+    pictures = TestPictures.of(reader, cfg)
+    found = answers_of(model, pictures, size_px, cfg)
+    return score(
+        pictures.truths, found, tree=model.tree, evidence=ledger.evidence, max_detections=cfg.max_detections
+    )
+
+
+def answers_of(
+    model: Detector, pictures: TestPictures, size_px: int, cfg: EvaluateConfig
+) -> list[ScoredBoxes]:
+    """What the model answers for each picture when asked for every node of the ground truth."""
+    nodes = pictures.nodes().to(model.hierarchy.parent.device)
+    found: list[ScoredBoxes] = []
+    for output, boxes in outputs(model, pictures, size_px, cfg.batch_size):
+        found += scores_of_nodes(output, model.hierarchy, boxes, nodes, cfg)
+    return found
+
+
+def best_boxes(
+    model: Detector, pictures: TestPictures, size_px: int, cfg: EvaluateConfig
+) -> dict[int, tuple[np.ndarray, float]]:
+    """For each picture by its position, the box of highest objectness in pixels, and that objectness."""
+    found: list[tuple[np.ndarray, float]] = []
+    for output, boxes in outputs(model, pictures, size_px, cfg.batch_size):
+        found += [most_objective_box(output, image, box) for image, box in enumerate(boxes)]
+    return dict(enumerate(found))
+
+
+@torch.inference_mode()
+def outputs(
+    model: Detector, pictures: TestPictures, size_px: int, batch_size: int
+) -> Iterator[tuple[GridOutput, list[Letterbox]]]:
+    """The raw output for the pictures, batch by batch, with where each one lies on the network's canvas."""
+    device = model.hierarchy.parent.device
+    starts = range(0, len(pictures.images), batch_size)
+    for start in track(starts, "evaluating", transient=True):
+        fitted = [
+            letterbox(
+                decode_image(pictures.reader.encoded(int(i)), name=pictures.reader.source_id(int(i))), size_px
+            )
+            for i in pictures.images[start : start + batch_size]
+        ]
+        images = torch.stack([image for image, _ in fitted]).to(device)
+        yield model(images.contiguous(memory_format=torch.channels_last)), [box for _, box in fitted]
+
+
+def ground_truth(reader: ShardReader, image: int) -> GroundTruth:
+    """The labelled boxes of a picture in its pixels."""
+    rows = slice(*reader.box_offsets[image : image + 2])
+    size = np.array([reader.image_width[image], reader.image_height[image]] * 2, np.float64)
+    return GroundTruth(reader.boxes_xyxy_unit[rows] * size, reader.box_nodes[rows], reader.box_ignored[rows])

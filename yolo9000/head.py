@@ -1,0 +1,60 @@
+"""The output layer: one 1×1 convolution of the paper, split into boxes and classes (darknet region_layer.c: its channels).
+
+Dense, the two together are exactly Darknet's layer of A × (5 + N) filters.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from yolo9000.grid import GridOutput
+
+
+class ClassHead(nn.Module):
+    """Class weights (A, N, C) and biases (A, N) of A anchors and N nodes, read row by row."""
+
+    def __init__(self, channels: int, *, anchors: int, nodes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(anchors, nodes, channels))
+        self.bias = nn.Parameter(torch.zeros(anchors, nodes))
+        nn.init.normal_(self.weight, std=0.01)
+
+    def logits(self, features: Tensor, anchor: Tensor, nodes: Tensor) -> Tensor:
+        """Logits of `nodes` (U,) for P feature vectors (P, C) at the given anchors (P,), shape (P, U)."""
+        weight = self.weight.index_select(1, nodes)  # (A, U, C)
+        bias = self.bias.index_select(1, nodes)  # (A, U)
+        order = anchor.argsort(stable=True)
+        counts = torch.bincount(anchor, minlength=len(weight)).tolist()
+        chunks = features.index_select(0, order).split(counts)
+        logits = torch.cat([F.linear(rows, w, b) for rows, w, b in zip(chunks, weight, bias, strict=True)])
+        return logits.index_select(0, order.argsort())
+
+    def dense_logits(self, features: Tensor) -> Tensor:
+        """All logits, (B, A, H, W, N), of a feature map (B, C, H, W)."""
+        anchors, nodes, channels = self.weight.shape
+        flat = F.conv2d(features, self.weight.reshape(-1, channels, 1, 1), self.bias.reshape(-1))
+        return flat.unflatten(1, (anchors, nodes)).permute(0, 1, 3, 4, 2)
+
+
+class SplitHead(nn.Module):
+    """Features (B, C, H, W) to `GridOutput`; the box part is computed everywhere, the class part when asked."""
+
+    anchors_cell: Tensor
+
+    def __init__(self, channels: int, *, anchors_cell: Tensor, nodes: int) -> None:
+        super().__init__()
+        self.register_buffer("anchors_cell", anchors_cell.clone())
+        self.box = nn.Conv2d(channels, len(anchors_cell) * 5, 1)
+        self.classes = ClassHead(channels, anchors=len(anchors_cell), nodes=nodes)
+        nn.init.normal_(self.box.weight, std=0.01)
+        nn.init.zeros_(self.box.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor) -> GridOutput:
+        with torch.autocast(
+            features.device.type, enabled=False
+        ):  # bfloat16 softmax loses what the loss needs
+            features = features.float()
+            boxes = self.box(features).unflatten(1, (-1, 5)).permute(0, 1, 3, 4, 2)
+        return GridOutput(boxes, features, self.anchors_cell, self.classes)

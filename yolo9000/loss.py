@@ -1,0 +1,160 @@
+"""The joint loss: box terms and image-label terms over the same batch (paper, section 4; darknet region_layer.c).
+
+Squared errors carry the factor ½, so that their gradient is (output − target), which is what darknet calls delta.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from yolo9000.batch import BoxColumns, LossTerms, Targets
+from yolo9000.boxes import aligned_iou
+from yolo9000.config import LossConfig
+from yolo9000.grid import GridOutput, Place, decode_boxes, flat_place
+from yolo9000.hierarchy import Hierarchy
+from yolo9000.targets import MatchedBoxes, best_overlap, ignored_cells, match_boxes
+from yolo9000.weak_labels import (
+    ask_logits,
+    log_absolute_at,
+    place_of_max_objectness,
+    place_of_max_score,
+    places_in_regions,
+)
+
+WARM_UP_WEIGHT = 0.01  # darknet: the scale of the pull towards the anchors
+VOUCHING_MIN_OBJECTNESS = 0.3
+VOUCHING_PLACES = 64  # at most, for each picture
+
+
+class JointLoss(nn.Module):
+    """Output and targets to named terms, summed over places and labels and divided by the number of pictures.
+
+    vouched: (S, N) bool, the nodes whose things each data source annotates with boxes wherever they occur; None: all.
+    """
+
+    vouched: Tensor | None
+
+    def __init__(self, cfg: LossConfig, hierarchy: Hierarchy, *, vouched: Tensor | None = None) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.hierarchy = hierarchy
+        self.register_buffer("vouched", vouched, persistent=False)
+
+    def forward(self, output: GridOutput, targets: Targets, *, images_seen: int) -> LossTerms:
+        """The terms of a batch; `images_seen` counts all pictures of the run up to and including this batch."""
+        pictures = len(output.box_logits)
+        terms = {
+            **self._box_terms(output, targets, images_seen),
+            **self._image_label_terms(output, targets),
+        }
+        return LossTerms(**{name: term / pictures for name, term in terms.items()})
+
+    def _box_terms(self, output: GridOutput, targets: Targets, images_seen: int) -> dict[str, Tensor]:
+        cfg, boxes = self.cfg, targets.boxes
+        decoded = decode_boxes(output).detach()
+        matched = match_boxes(output, boxes)
+        unmatched = torch.ones_like(output.objectness_logits, dtype=torch.bool)
+        unmatched[matched.place.image, matched.place.anchor, matched.place.row, matched.place.column] = False
+        unmatched &= ~ignored_cells(output, targets.ignore)[:, None]
+        free = unmatched & (best_overlap(decoded, boxes) <= cfg.ignore_iou)
+        if cfg.vouching and self.vouched is not None:
+            free &= ~self._perhaps_unlabelled(output, free, targets.source)
+
+        objectness_logits = matched.place.values_of(output.objectness_logits)
+        target = self._objectness_target(decoded, matched, boxes)
+        log_absolute = log_absolute_at(output, self.hierarchy, matched.place, boxes.node[matched.index])
+        warm_up = _pull_to_anchors(output, unmatched) if images_seen < cfg.warm_up_images else _zero(output)
+        return {
+            "coordinates": cfg.coordinate_weight * _coordinate_errors(output, matched).sum(),
+            "objectness": cfg.object_weight * self._objectness_errors(objectness_logits, target).sum(),
+            "no_object": cfg.no_object_weight * self._told_no_object(output, free),
+            "box_class": -cfg.class_weight * log_absolute.sum(),
+            "anchor_warm_up": WARM_UP_WEIGHT * warm_up,
+        }
+
+    def _image_label_terms(self, output: GridOutput, targets: Targets) -> dict[str, Tensor]:
+        labels = targets.image_labels
+        if not len(labels.image):
+            return {"label_class": _zero(output), "label_objectness": _zero(output)}
+        if self.cfg.assign == "max_objectness":
+            place = place_of_max_objectness(output, labels)
+        else:
+            place = place_of_max_score(output, labels, self.hierarchy)
+        log_absolute = log_absolute_at(output, self.hierarchy, place, labels.node)
+        return {
+            "label_class": -self.cfg.label_weight * log_absolute.sum(),
+            "label_objectness": self._label_objectness(output, targets, place),
+        }
+
+    def _label_objectness(self, output: GridOutput, targets: Targets, place: Place) -> Tensor:
+        """decision 4: what an image label says about objectness."""
+        if self.cfg.label_objectness == "ignore":
+            return _zero(output)
+        if self.cfg.label_objectness == "paper":
+            logits = place.values_of(output.objectness_logits)
+            error = self._objectness_errors(logits, torch.full_like(logits, self.cfg.assumed_iou))
+            return self.cfg.object_weight * error[logits.sigmoid() < self.cfg.assumed_iou].sum()
+        pushed = torch.zeros_like(output.objectness_logits, dtype=torch.bool)
+        image, inside = targets.image_labels.image, places_in_regions(output, targets.image_labels)
+        count = pushed.flatten(1).long().index_add(0, image, inside.long())
+        pushed = (count > 0).view_as(pushed)
+        pushed[place.image, place.anchor, place.row, place.column] = False
+        return self.cfg.no_object_weight * self._told_no_object(output, pushed)
+
+    def _objectness_target(self, decoded_xyxy: Tensor, matched: MatchedBoxes, boxes: BoxColumns) -> Tensor:
+        if self.cfg.objectness_target == "one":
+            return torch.ones_like(matched.area_unit)
+        return aligned_iou(matched.place.values_of(decoded_xyxy), boxes.xyxy_unit[matched.index])
+
+    def _objectness_errors(self, logits: Tensor, target: Tensor) -> Tensor:
+        if self.cfg.objectness_loss == "cross_entropy":
+            return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return (logits.sigmoid() - target).square() / 2
+
+    def _told_no_object(self, output: GridOutput, where: Tensor) -> Tensor:
+        logits = output.objectness_logits
+        return (self._objectness_errors(logits, torch.zeros_like(logits)) * where).sum()
+
+    @torch.no_grad()
+    def _perhaps_unlabelled(self, output: GridOutput, free: Tensor, source: Tensor) -> Tensor:
+        """Places that see a thing which their picture's source does not vouch for, (B, A, H, W) bool.
+
+        Such a thing may be there without a box, so "no object" would be a lie (design: vouching).
+        """
+        assert self.vouched is not None
+        candidates = (output.objectness * free).flatten(1)  # (B, AHW)
+        best, index = candidates.topk(min(VOUCHING_PLACES, candidates.shape[1]), dim=1)
+        image, rank = (best > VOUCHING_MIN_OBJECTNESS).nonzero(as_tuple=True)
+        flat = index[image, rank]
+        place = _place_in_picture(output, image, flat)
+        descent = self.hierarchy.descend(
+            lambda active, members: ask_logits(output, place[active], members), len(place), threshold=0.5
+        )
+        unknown = ~self.vouched[source[image], descent.node]
+        perhaps = torch.zeros_like(candidates, dtype=torch.bool)
+        perhaps[image[unknown], flat[unknown]] = True
+        return perhaps.view_as(free)
+
+
+def _coordinate_errors(output: GridOutput, matched: MatchedBoxes) -> Tensor:
+    """Squared errors of offset and log size, (M',); darknet: small boxes count up to twice as much."""
+    offset = matched.place.values_of(output.offset_logits).sigmoid() - matched.offset
+    log_size = matched.place.values_of(output.size_logits) - matched.log_size
+    return (2 - matched.area_unit) * (offset.square() + log_size.square()).sum(1) / 2
+
+
+def _pull_to_anchors(output: GridOutput, where: Tensor) -> Tensor:
+    """How far the predicted boxes at `where` (B, A, H, W) are from their anchors in the middle of their cells."""
+    offset = (output.offset_logits.sigmoid() - 0.5).square().sum(-1)
+    size = output.size_logits.square().sum(-1)
+    return ((offset + size) * where).sum() / 2
+
+
+def _place_in_picture(output: GridOutput, image: Tensor, index: Tensor) -> Place:
+    return flat_place(output, image * output.box_logits[0, ..., 0].numel() + index)
+
+
+def _zero(output: GridOutput) -> Tensor:
+    return output.box_logits.sum() * 0

@@ -1,0 +1,119 @@
+"""From the network's output to answers: candidate places → descent or asked nodes → NMS (paper, section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from yolo9000.config import EvaluateConfig, PredictConfig
+from yolo9000.detections import Detections
+from yolo9000.grid import GridOutput, Place, decode_boxes, flat_place
+from yolo9000.hierarchy import Hierarchy
+from yolo9000.image import Letterbox
+from yolo9000.scorecard import ScoredBoxes
+from yolo9000.weak_labels import ask_logits
+
+MAX_PLACES = 300  # answers of one picture are looked for at the most objective places
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The most objective places of one picture, K of them, best first."""
+
+    place: Place
+    objectness: Tensor  # (K,)
+    xyxy_unit: Tensor  # (K, 4) of the network input
+
+
+def candidates(output: GridOutput, image: int, *, min_objectness: float, max_places: int) -> Candidates:
+    """The places of picture number `image` whose objectness exceeds the threshold."""
+    objectness = output.objectness[image].flatten()
+    best, index = objectness.topk(min(max_places, len(objectness)))
+    best, index = best[best > min_objectness], index[best > min_objectness]
+    place = flat_place(output, image * len(objectness) + index)
+    return Candidates(place, best, place.values_of(decode_boxes(output)))
+
+
+@torch.no_grad()
+def answers(
+    output: GridOutput,
+    hierarchy: Hierarchy,
+    letterboxes: list[Letterbox],
+    names: list[str],
+    cfg: PredictConfig,
+) -> list[Detections]:
+    """One answer for each place whose score exceeds `min_score`, as deep as `min_absolute` allows, after NMS by node."""
+    found = []
+    for image, (box, name) in enumerate(zip(letterboxes, names, strict=True)):
+        seen = candidates(output, image, min_objectness=cfg.min_score, max_places=MAX_PLACES)
+        descent = hierarchy.descend(
+            lambda active, members, place=seen.place: ask_logits(output, place[active], members),  # type: ignore[misc]
+            len(seen.place),
+            threshold=cfg.min_absolute,
+        )
+        xyxy_px = to_picture(seen.xyxy_unit, box)
+        score = seen.objectness * descent.absolute
+        kept = batched_nms(xyxy_px, score, descent.node, cfg.nms_iou)
+        kept = kept[score[kept] > cfg.min_score][: cfg.max_detections]
+        found.append(
+            Detections(
+                tree=hierarchy.tree,
+                image=name,
+                image_size_px=(box.image_width_px, box.image_height_px),
+                xyxy_px=xyxy_px[kept].cpu().numpy(),
+                node=descent.node[kept].cpu().numpy(),
+                objectness=seen.objectness[kept].cpu().numpy(),
+                absolute=descent.absolute[kept].cpu().numpy(),
+                score=score[kept].cpu().numpy(),
+                conditional=tuple(descent.conditional[k].cpu().numpy() for k in kept.tolist()),
+            )
+        )
+    return found
+
+
+@torch.no_grad()
+def scores_of_nodes(
+    output: GridOutput, hierarchy: Hierarchy, letterboxes: list[Letterbox], nodes: Tensor, cfg: EvaluateConfig
+) -> list[ScoredBoxes]:
+    """Every place scored for every asked node, objectness × P(node), after NMS by node: the paper's protocol for DET.
+
+    nodes: (E,) int64. A place may answer for several nodes.
+    """
+    found = []
+    for image, box in enumerate(letterboxes):
+        seen = candidates(output, image, min_objectness=cfg.min_objectness, max_places=cfg.max_places)
+        absolute = hierarchy.log_absolute_of(
+            lambda members, place=seen.place: output.class_logits(place, members),  # type: ignore[misc]
+            nodes,
+        ).exp()
+        score = (seen.objectness[:, None] * absolute).flatten()
+        score, index = score.topk(min(10 * cfg.max_detections, len(score)))
+        score, index = score[score > cfg.min_objectness], index[score > cfg.min_objectness]
+        xyxy_px = to_picture(seen.xyxy_unit, box)[index // len(nodes)]
+        node = nodes[index % len(nodes)]
+        kept = batched_nms(xyxy_px, score, node, cfg.nms_iou)[: cfg.max_detections]
+        found.append(
+            ScoredBoxes(
+                xyxy_px=xyxy_px[kept].cpu().numpy(),
+                node=node[kept].cpu().numpy().astype(np.int64),
+                score=score[kept].cpu().numpy(),
+            )
+        )
+    return found
+
+
+def most_objective_box(output: GridOutput, image: int, letterbox: Letterbox) -> tuple[np.ndarray, float]:
+    """The box of the single best place of a picture, (4,) in its pixels, and its objectness: for a yardstick."""
+    best = candidates(output, image, min_objectness=-1, max_places=1)
+    return to_picture(best.xyxy_unit, letterbox)[0].cpu().numpy(), float(best.objectness[0])
+
+
+def to_picture(xyxy_unit: Tensor, letterbox: Letterbox) -> Tensor:
+    """Boxes of the network's unit square in pixels of the picture, clipped to it."""
+    network = xyxy_unit.new_tensor([letterbox.network_width_px, letterbox.network_height_px] * 2)
+    limit = xyxy_unit.new_tensor([letterbox.image_width_px, letterbox.image_height_px] * 2)
+    return torch.minimum(letterbox.to_image(xyxy_unit * network).clamp_min(0), limit)

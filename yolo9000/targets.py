@@ -1,0 +1,67 @@
+"""Which place answers for which box (paper, section 2; darknet region_layer.c, C)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from yolo9000.batch import BoxColumns, IgnoreColumns
+from yolo9000.boxes import aligned_iou, shape_iou, xyxy_to_cxcywh
+from yolo9000.grid import GridOutput, Place, cells_inside
+
+
+@dataclass(frozen=True)
+class MatchedBoxes:
+    """The M' ≤ M boxes that own a place; where two boxes fall on one place, the later owns it (darknet)."""
+
+    place: Place
+    index: Tensor  # (M',) rows of the box columns
+    offset: Tensor  # (M', 2) what the logistic of the offset logits should be
+    log_size: Tensor  # (M', 2) what the size logits should be
+    area_unit: Tensor  # (M',)
+
+
+def match_boxes(output: GridOutput, boxes: BoxColumns) -> MatchedBoxes:
+    """Each box goes to the cell of its centre, and there to the anchor whose shape is most like its own."""
+    _, anchors, rows, columns, _ = output.box_logits.shape
+    box_cell = xyxy_to_cxcywh(boxes.xyxy_unit) * output.grid_wh.repeat(2)  # (M, 4)
+    anchor = shape_iou(box_cell[:, 2:], output.anchors_cell).argmax(dim=1)  # first of equals
+    column = box_cell[:, 0].long().clamp(0, columns - 1)
+    row = box_cell[:, 1].long().clamp(0, rows - 1)
+    flat = ((boxes.image * anchors + anchor) * rows + row) * columns + column
+    order = torch.arange(len(flat), device=flat.device)
+    last = torch.full((output.objectness_logits.numel(),), -1, device=flat.device).scatter_reduce(
+        0, flat, order, "amax"
+    )
+    index = (last[flat] == order).nonzero()[:, 0]
+
+    place = Place(boxes.image, anchor, row, column)[index]
+    box_cell = box_cell[index]
+    corner = torch.stack([place.column, place.row], dim=1)
+    return MatchedBoxes(
+        place,
+        index,
+        offset=box_cell[:, :2] - corner,
+        log_size=(box_cell[:, 2:] / output.anchors_cell[place.anchor]).clamp_min(1e-6).log(),
+        area_unit=box_cell[:, 2:].prod(1) / output.grid_wh.prod(),
+    )
+
+
+def best_overlap(decoded_xyxy: Tensor, boxes: BoxColumns) -> Tensor:
+    """The largest IoU of each predicted box (B, A, H, W, 4) with a box of its picture, (B, A, H, W); 0 without boxes."""
+    pictures = decoded_xyxy.shape[0]
+    places = decoded_xyxy.flatten(1, 3)  # (B, AHW, 4)
+    overlap = aligned_iou(places[boxes.image], boxes.xyxy_unit[:, None])  # (M, AHW)
+    best = places.new_zeros(pictures, places.shape[1])
+    best = best.scatter_reduce(0, boxes.image[:, None].expand_as(overlap), overlap, "amax")
+    return best.view(decoded_xyxy.shape[:4])
+
+
+def ignored_cells(output: GridOutput, ignore: IgnoreColumns) -> Tensor:
+    """Cells in a region about whose things nothing is known, (B, H, W) bool."""
+    pictures, _, rows, columns, _ = output.box_logits.shape
+    inside = cells_inside(output, ignore.xyxy_unit)  # (R, H, W)
+    count = torch.zeros(pictures, rows, columns, dtype=torch.int64, device=inside.device)
+    return count.index_add(0, ignore.image, inside.long()) > 0
