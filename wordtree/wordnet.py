@@ -1,0 +1,178 @@
+"""The noun graph of WordNet 3.0 (ImageNet's version): shipped, or read from an installed WordNet.
+
+A synset is an index into the graph; its wnid is `n` and the synset's offset in WordNet 3.0, eight digits.
+"""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, NewType, Self
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from wordtree.errors import WordTreeError
+
+SHIPPED = Path(__file__).parent / "data" / "wordnet-3.0-nouns.npz"
+
+Synset = NewType("Synset", int)
+
+_SYNSET_NAME = re.compile(r"(.+)\.n\.([0-9]{1,2})")
+
+
+class WordNetError(WordTreeError):
+    """WordNet's data are absent, damaged or of another version."""
+
+
+@dataclass(frozen=True, eq=False)
+class NounColumns:
+    """The graph of S synsets as flat arrays: what the shipped file holds.
+
+    offset          (S,) int32, ascending: the numbers in the wnids
+    lemma_count     (S,) uint8
+    lemma_text      (bytes,) uint8: the lemmas of all synsets, one a line, UTF-8
+    sense           (lemmas,) uint8: the synset is the lemma's first, second, … sense
+    hypernym_count  (S,) uint8
+    hypernym        (edges,) int32: synsets, ascending within each synset
+    is_instance     (edges,) bool: the edge says *is an instance of*, not *is a kind of*
+    """
+
+    offset: npt.NDArray[np.int32]
+    lemma_count: npt.NDArray[np.uint8]
+    lemma_text: npt.NDArray[np.uint8]
+    sense: npt.NDArray[np.uint8]
+    hypernym_count: npt.NDArray[np.uint8]
+    hypernym: npt.NDArray[np.int32]
+    is_instance: npt.NDArray[np.bool_]
+
+
+class WordNet:
+    """The noun synsets, their words in order of sense, and what each is a kind of."""
+
+    def __init__(self, columns: NounColumns, glosses: tuple[str, ...] | None = None) -> None:
+        self._columns = columns
+        self._glosses = glosses
+        self._lemmas = columns.lemma_text.tobytes().decode().splitlines()
+        self._lemma_start = _starts(columns.lemma_count)
+        self._sense: list[int] = columns.sense.tolist()
+        self._hypernym: list[Synset] = columns.hypernym.tolist()
+        self._hypernym_start = _starts(columns.hypernym_count)
+
+    @classmethod
+    def shipped(cls) -> "WordNet":
+        """The graph that comes with the package; read once in a process. It has no glosses."""
+        return _shipped()
+
+    @classmethod
+    def installed(cls, folder: Path | str) -> Self:
+        """The graph and glosses of an installed WordNet 3.0: its folder (with `data.noun`), or NLTK's zip.
+
+        Takes about ten seconds. Raises WordNetError if there is no WordNet 3.0.
+        """
+        from wordtree.wordnet_installed import read_nouns
+
+        return cls(*read_nouns(Path(folder)))
+
+    def __len__(self) -> int:
+        return len(self._columns.offset)
+
+    def __contains__(self, wnid: object) -> bool:
+        return wnid in self._synset_of_wnid
+
+    @cached_property
+    def wnids(self) -> tuple[str, ...]:
+        """The wnid of each synset, ascending."""
+        return tuple([f"n{offset:08d}" for offset in self._columns.offset.tolist()])
+
+    def wnid(self, synset: Synset) -> str:
+        """`n` and the synset's offset in WordNet 3.0."""
+        return f"n{self._columns.offset[synset]:08d}"
+
+    def synset(self, wnid: str) -> Synset:
+        """The synset of a wnid; WordNetError if WordNet 3.0 has no such noun."""
+        try:
+            return self._synset_of_wnid[wnid]
+        except KeyError:
+            raise WordNetError(f"WordNet 3.0 has no noun synset '{wnid}'.") from None
+
+    def lemmas(self, synset: Synset) -> tuple[str, ...]:
+        """The synset's words as people write them (with blanks), the most usual first."""
+        words = self._lemmas[self._lemma_start[synset] : self._lemma_start[synset + 1]]
+        return tuple(word.replace("_", " ") for word in words)
+
+    def name(self, synset: Synset) -> str:
+        """The synset's name: `dog.n.01` is the first sense of *dog*."""
+        first = self._lemma_start[synset]
+        return f"{self._lemmas[first].lower()}.n.{self._sense[first]:02d}"
+
+    def named(self, name: str) -> Synset | None:
+        """The synset of a name like `dog.n.01`, whatever lemma it uses; None if there is no such sense."""
+        match = _SYNSET_NAME.fullmatch(name)
+        if match is None:
+            return None
+        senses, number = self.senses(match[1]), int(match[2])
+        return senses[number - 1] if 1 <= number <= len(senses) else None
+
+    def senses(self, word: str) -> tuple[Synset, ...]:
+        """The synsets of a word, the most usual sense first; case and `_` for blanks do not matter."""
+        return tuple(self._senses.get(_key(word), ()))
+
+    @property
+    def words(self) -> list[str]:
+        """All the words, as `senses` knows them: lower case, with blanks."""
+        return [key.replace("_", " ") for key in self._senses]
+
+    def hypernyms(self, synset: Synset) -> list[Synset]:
+        """What the synset is a kind or an instance of, by offset."""
+        return self._hypernym[self._hypernym_start[synset] : self._hypernym_start[synset + 1]]
+
+    def instance_hypernyms(self, synset: Synset) -> list[Synset]:
+        """What the synset is an instance of: *Danube* of *river*."""
+        edges = slice(self._hypernym_start[synset], self._hypernym_start[synset + 1])
+        return [
+            above
+            for above, instance in zip(self._hypernym[edges], self._columns.is_instance[edges], strict=True)
+            if instance
+        ]
+
+    def gloss(self, synset: Synset) -> str | None:
+        """The definition and examples; None from the shipped graph, which has no glosses."""
+        return None if self._glosses is None else self._glosses[synset]
+
+    @cached_property
+    def _synset_of_wnid(self) -> dict[str, Synset]:
+        return {wnid: Synset(synset) for synset, wnid in enumerate(self.wnids)}
+
+    @cached_property
+    def _senses(self) -> dict[str, list[Synset]]:
+        synset_of_lemma = np.repeat(np.arange(len(self)), self._columns.lemma_count).tolist()
+        senses: defaultdict[str, list[Synset]] = defaultdict(list)
+        for lemma in np.argsort(self._columns.sense, kind="stable").tolist():
+            known = senses[self._lemmas[lemma].lower()]
+            if synset_of_lemma[lemma] not in known:  # a synset may hold a word in two spellings: Bible, bible
+                known.append(synset_of_lemma[lemma])
+        return dict(senses)
+
+
+@cache
+def _shipped() -> WordNet:
+    try:
+        with np.load(SHIPPED, allow_pickle=False) as archive:
+            columns: dict[str, Any] = {name: archive[name] for name in NounColumns.__dataclass_fields__}
+    except FileNotFoundError:
+        raise WordNetError(f"{SHIPPED} is absent; install the package again.") from None
+    except (BadZipFile, KeyError, ValueError, EOFError):
+        raise WordNetError(f"{SHIPPED} is damaged; install the package again.") from None
+    return WordNet(NounColumns(**columns))
+
+
+def _starts(counts: npt.NDArray[np.uint8]) -> list[int]:
+    starts: list[int] = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).tolist()
+    return starts
+
+
+def _key(word: str) -> str:
+    return "_".join(word.lower().replace("_", " ").split())
