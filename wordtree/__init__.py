@@ -9,18 +9,50 @@ from typing import TYPE_CHECKING, Any
 from wordtree.errors import WordTreeError
 
 if TYPE_CHECKING:
+    from wordtree.build import BuildError, BuildReport, GuessedSense, build_tree, build_with_report
     from wordtree.formats import TreeFileError
+    from wordtree.resolve import LabelError, Resolution, coco_classes, voc_classes
     from wordtree.tree import TreeError, TreeNamesError, UnknownNode, WordTree
+    from wordtree.wordnet import WordNet, WordNetError
 
 _HOME = {  # exported name -> the module it lives in
+    "BuildError": "wordtree.build",
+    "BuildReport": "wordtree.build",
+    "GuessedSense": "wordtree.build",
+    "LabelError": "wordtree.resolve",
+    "Resolution": "wordtree.resolve",
     "TreeError": "wordtree.tree",
     "TreeFileError": "wordtree.formats",
     "TreeNamesError": "wordtree.tree",
     "UnknownNode": "wordtree.tree",
+    "WordNet": "wordtree.wordnet",
+    "WordNetError": "wordtree.wordnet",
     "WordTree": "wordtree.tree",
+    "build_tree": "wordtree.build",
+    "build_with_report": "wordtree.build",
+    "coco_classes": "wordtree.resolve",
+    "voc_classes": "wordtree.resolve",
 }
 
-__all__ = ["TreeError", "TreeFileError", "TreeNamesError", "UnknownNode", "WordTree", "WordTreeError"]
+__all__ = [
+    "BuildError",
+    "BuildReport",
+    "GuessedSense",
+    "LabelError",
+    "Resolution",
+    "TreeError",
+    "TreeFileError",
+    "TreeNamesError",
+    "UnknownNode",
+    "WordNet",
+    "WordNetError",
+    "WordTree",
+    "WordTreeError",
+    "build_tree",
+    "build_with_report",
+    "coco_classes",
+    "voc_classes",
+]
 
 
 def __getattr__(name: str) -> Any:

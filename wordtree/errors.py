@@ -9,6 +9,7 @@ class WordTreeError(Exception):
     │   ├── TreeNamesError   its names do not fit its nodes
     │   └── TreeFileError    a tree file is malformed; names the file and its line
     ├── UnknownNode          a tree has no node of that id; suggests near ones
+    ├── BuildError           no labels, no such profile, a label that is the root
     ├── LabelError           WordNet does not know a label, or knows several senses of it
     └── WordNetError         WordNet's data are absent, damaged or of another version
     """
