@@ -1,8 +1,8 @@
 """Labels and WordNet → `WordTree`, by the paper's algorithm (section 4), with an account of every choice.
 
 A label's hypernym paths lead from it up to the root. Labels with a single path enter first; then, again and
-again, the remaining path that grows the tree least. A path meets the tree at its deepest node already there, and
-only what lies below that node is added, so it stays a tree.
+again, the remaining path that grows the tree least. A path meets the tree at its deepest node already there,
+and only what lies below that node is added, so it stays a tree.
 
 Rule A, which the paper leaves out (its 1369 nodes for ILSVRC's 1000 labels follow from it): a node that is no
 label and has a single child is removed, and the child hangs one higher.
@@ -74,8 +74,9 @@ class BuildReport:
 def build_tree(
     labels: Iterable[str], *, profile: str = "paper", root: str = DEFAULT_ROOT, wordnet: WordNet | None = None
 ) -> WordTree:
-    """The tree of these labels (words, synset names, wnids); warns which sense it took where there are several.
+    """The tree of these labels: words, synset names or wnids.
 
+    Of a word with several senses it takes the most usual one below the root, and warns (GuessedSense).
     Raises LabelError for labels that WordNet does not know, BuildError for what cannot be built.
     """
     tree, report = build_with_report(labels, profile=profile, root=root, wordnet=wordnet)

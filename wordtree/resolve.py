@@ -81,7 +81,7 @@ def trouble(resolution: Resolution, wordnet: WordNet) -> str:
     if match := _SYNSET_NAME.fullmatch(label):
         if match[2] != "n":
             return f"'{label}' is no noun; a label is a noun such as dog.n.01."
-        names = [wordnet.name(sense) for sense in wordnet.senses(match[1])]
+        names = [wordnet.name(sense) for sense in wordnet.senses(match[1])[:5]]
         return f"WordNet has no sense '{label}'.{did_you_mean(names)}"
     return f"WordNet does not know '{label}'.{did_you_mean(list(resolution.suggestions))}"
 
