@@ -1,4 +1,4 @@
-"""Raw data sets to shards and an index: pictures packed once, what their labels mean in a small file beside them.
+"""Raw data sets to shards and an index: pictures packed once, what labels mean in a small file beside them.
 
 Exports are lazy, so that `import data_prep` costs nothing.
 """
@@ -11,11 +11,12 @@ from data_prep.errors import DataPrepError
 if TYPE_CHECKING:
     from data_prep.anchors import kmeans_anchors
     from data_prep.config import MergeConfig, load_config
+    from data_prep.index import SourceClass, SourceInfo
     from data_prep.ledger import Ledger
     from data_prep.merge import merge
     from data_prep.plan import make_plan
     from data_prep.records import BoxLabel, ImageLabel, ImageRecord
-    from data_prep.shard_reader import ShardReader, SourceClass, SourceInfo
+    from data_prep.shard_reader import ShardReader
 
 _HOME = {  # exported name -> the module it lives in
     "BoxLabel": "data_prep.records",

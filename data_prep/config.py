@@ -1,8 +1,8 @@
 """The models of MERGE.yaml, and the loader of YAML configurations that training shares.
 
-A configuration is a YAML file plus overrides (`--set a.b=c`). Within a list an entry is named by its number or by
-its `name`: `sources.0.images=DIR` and `sources.coco.images=DIR` say the same where `coco` comes first. Paths in a
-file are relative to that file; paths in an override are relative to the working directory.
+A configuration is a YAML file plus overrides (`--set a.b=c`). Within a list an entry is named by its number
+or by its `name`: `sources.0.images=DIR` and `sources.coco.images=DIR` say the same where `coco` comes first.
+Paths in a file are relative to that file; paths in an override are relative to the working directory.
 """
 
 import difflib
@@ -139,7 +139,7 @@ def load_config(
     overrides: Sequence[str] = (),
     error: type[Exception] = ConfigError,
 ) -> ConfigModel:
-    """The configuration of a YAML file with its overrides (`a.b=c`); one `error` tells all problems at once."""
+    """The configuration of a YAML file with its overrides (`a.b=c`); one `error` tells all its problems."""
     path = Path(path)
     values = _read_yaml(path, error)
     for override in overrides:

@@ -9,5 +9,6 @@ class DataPrepError(Exception):
     ├── SourceError     a data set that cannot be read as what it is said to be
     ├── LabelMapError   classes that have no node, or a label map that does not fit
     ├── MergeError      a merge that cannot start or go on
+    ├── AnchorError     boxes from which no anchors can be found
     └── ShardError      shards or an index that are missing, damaged or of a foreign format
     """

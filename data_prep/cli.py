@@ -1,0 +1,150 @@
+"""The command `data-prep`: arguments, tables and exit codes only."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from data_prep.errors import DataPrepError
+from wordtree.commands import run_app
+
+if TYPE_CHECKING:
+    from data_prep.plan import Plan
+
+app = typer.Typer(
+    name="data-prep",
+    help="Merge data sets into HDF5 shards under one tree, and look at what they hold.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+MergeFile = Annotated[Path, typer.Argument(metavar="MERGE.yaml", help="Which data sets to merge, and how.")]
+Shards = Annotated[Path, typer.Argument(metavar="SHARDS", help="A folder that `data-prep merge` wrote.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: sources.coco.images=DIR, seed=1, …"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def main() -> None:
+    """The console command."""
+    run_app(app, DataPrepError)
+
+
+@app.command()
+def plan(merge_yaml: MergeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Tell what a merge would do, reading no picture; write the label map if it is named but missing."""
+    from data_prep.config import MergeConfig, load_config
+    from data_prep.label_map import write_label_map
+    from data_prep.plan import make_plan
+    from data_prep.tables import plan_json, print_plan
+
+    made = make_plan(load_config(merge_yaml, MergeConfig, overrides or ()))
+    label_map = made.config.label_map
+    writes_map = label_map is not None and not label_map.exists()
+    if label_map is not None and writes_map:
+        write_label_map(label_map, made.matches)
+    if as_json:
+        _print_json(plan_json(made))
+    else:
+        print_plan(made, label_map if writes_map else None)
+
+
+@app.command()
+def merge(
+    merge_yaml: MergeFile,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="SHARDS", help="The folder to write into.")],
+    overrides: Overrides = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read and write pictures.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Merge data sets into a folder of shards; run it again to continue after an interruption."""
+    from data_prep.config import MergeConfig, load_config
+    from data_prep.merge import carry_out
+    from data_prep.plan import make_plan
+    from data_prep.tables import index_json, print_merge
+
+    made = make_plan(load_config(merge_yaml, MergeConfig, overrides or ()))
+    with _Bar(made) as bar:
+        index = carry_out(made, out, workers=workers, progress=bar.advance)
+    if as_json:
+        _print_json(index_json(index))
+    else:
+        print_merge(index, out)
+
+
+@app.command()
+def info(shards: Shards, as_json: AsJson = False) -> None:
+    """Show what stands behind each node: boxes, image labels, or the boxes of a relative."""
+    from data_prep.index import read_index
+    from data_prep.tables import index_json, print_info
+
+    index = read_index(shards)
+    if as_json:
+        _print_json(index_json(index))
+    else:
+        print_info(index)
+
+
+@app.command()
+def anchors(
+    shards: Shards,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many anchors.")] = 5,
+    size: Annotated[int, typer.Option(min=1, help="Side of the network's input, px.")] = 416,
+    stride: Annotated[int, typer.Option(min=1, help="Side of a grid cell, px.")] = 32,
+    split: Annotated[str, typer.Option(help="The split whose boxes count.")] = "train",
+    seed: Annotated[int, typer.Option(help="Of the restarts of k-means.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Cluster the boxes of shards into anchors, in grid cells."""
+    from data_prep.anchors import box_sizes_px, kmeans_anchors
+    from data_prep.shard_reader import ShardReader
+
+    boxes_cell = box_sizes_px(ShardReader(shards), split, size) / stride
+    found = kmeans_anchors(boxes_cell, k, seed)
+    pairs = [[round(float(width), 3), round(float(height), 3)] for width, height in found.wh]
+    if as_json:
+        row = {"anchors_cell": pairs, "average_iou": found.average_iou, "boxes": len(boxes_cell)}
+        _print_json({**row, "size": size, "stride": stride, "split": split})
+        return
+    typer.echo(
+        f"{k} anchors, width and height in cells of {stride} px at {size} px, from {len(boxes_cell)} boxes:"
+    )
+    typer.echo(f"anchors: {pairs}")
+    typer.echo(f"average IoU {100 * found.average_iou:.1f} %")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+class _Bar:
+    """Pictures done, their rate and the time that remains, on stderr."""
+
+    def __init__(self, made: "Plan") -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._progress.add_task("pictures", total=len(made.images), rate="")
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def advance(self, pictures: int) -> None:
+        speed = self._progress.tasks[0].speed
+        self._progress.update(self._task, advance=pictures, rate=f"{speed:.0f}/s" if speed else "")

@@ -1,0 +1,214 @@
+"""Source class → node of the tree, reviewably: one line for each class, with the reason.
+
+    coco:
+      mouse: {node: n03793489, reason: by hand, name: "mouse, computer mouse"}
+
+The file is written for review and honoured when edited: change `node` to another id, or to `drop` to leave
+the class out. `node: null` means that nothing fits, or that several senses do; such classes stop a merge.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_prep.config import did_you_mean, one_line
+from data_prep.errors import DataPrepError
+from wordtree import WordTree
+from wordtree.files import write_atomically
+from wordtree.resolve import Resolution, coco_classes, resolve, trouble, voc_classes
+from wordtree.wordnet import WordNet
+
+DROP = "drop"  # what a reviewer writes instead of an id
+
+
+class LabelMapError(DataPrepError):
+    """Classes that have no node, or a label map that does not fit."""
+
+
+@dataclass(frozen=True)
+class ClassMatch:
+    """A class of a source and the id of its node; None where it has none, and why.
+
+    reason: wnid, synset name, exact, synonym, by hand, edited; without a node: unmapped, ambiguous, dropped.
+    note: what the node is called, or what the class may have meant.
+    """
+
+    source: str
+    name: str
+    id: str | None
+    reason: str
+    note: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has a node, or was left out on purpose."""
+        return self.id is not None or self.reason == "dropped"
+
+
+class ClassMatcher:
+    """Finds the node of a class name, in a given tree or, where none is given yet, in WordNet."""
+
+    def __init__(self, tree: WordTree | None) -> None:
+        self._tree = tree
+        self._wordnet = WordNet.shipped()
+        self._nodes_of_name: dict[str, list[int]] = {}
+        for node, name in enumerate(tree.names if tree else ()):
+            self._nodes_of_name.setdefault(_plain(name), []).append(node)
+
+    def match(self, source: str, names: Sequence[str], *, by_hand: bool = True) -> list[ClassMatch]:
+        """The node of each class; by_hand: names that are all COCO's, or VOC's, mean what they mean there."""
+        table = _table_by_hand(names) if by_hand else {}
+        return [self._match(source, name, table.get(name)) for name in names]
+
+    def match_id(self, source: str, name: str, id_: str, reason: str) -> ClassMatch:
+        """A class whose id is known, if the tree (or else WordNet) has that id."""
+        if self._tree is not None and id_ in self._tree:
+            return ClassMatch(source, name, id_, reason, self._tree.names[self._tree.node(id_)])
+        if self._tree is None and id_ in self._wordnet:
+            return ClassMatch(source, name, id_, reason, self._described(id_))
+        place = "WordNet 3.0" if self._tree is None else "the tree"
+        meant = f" ({self._described(id_)})" if id_ in self._wordnet else ""
+        return ClassMatch(source, name, None, "unmapped", f"{id_}{meant} is not in {place}")
+
+    def _match(self, source: str, name: str, wnid_by_hand: str | None) -> ClassMatch:
+        if wnid_by_hand is not None:
+            found = self.match_id(source, name, wnid_by_hand, "by hand")
+            if found.id is not None:
+                return found
+        if (self._tree is not None and name in self._tree) or _WNID.fullmatch(name):
+            return self.match_id(source, name, name, "wnid" if _WNID.fullmatch(name) else "exact")
+        namesakes = self._nodes_of_name.get(_plain(name), [])
+        if self._tree is not None and len(namesakes) == 1:
+            return self.match_id(source, name, self._tree.ids[namesakes[0]], "exact")
+        return self._match_word(source, name)
+
+    def _match_word(self, source: str, name: str) -> ClassMatch:
+        """By WordNet; a given tree narrows a word of several senses to those that it has."""
+        resolution = resolve(name, self._wordnet)
+        senses = [self._wordnet.wnid(sense) for sense in resolution.senses]
+        possible = [wnid for wnid in senses if self._tree is None or wnid in self._tree]
+        if len(possible) == 1:
+            return self.match_id(source, name, possible[0], self._reason(resolution, possible[0]))
+        if possible:
+            meanings = "; ".join(f"{wnid} {self._described(wnid)}" for wnid in possible)
+            return ClassMatch(source, name, None, "ambiguous", meanings)
+        if senses:
+            return ClassMatch(source, name, None, "unmapped", f"{', '.join(senses)}: not in the tree")
+        return ClassMatch(source, name, None, "unmapped", trouble(resolution, self._wordnet).rstrip("."))
+
+    def _reason(self, resolution: Resolution, wnid: str) -> str:
+        if resolution.reason in ("COCO class", "VOC class"):
+            return "by hand"
+        if resolution.reason == "synset name":
+            return "synset name"
+        first_lemma = self._wordnet.lemmas(self._wordnet.synset(wnid))[0]
+        return "exact" if _plain(first_lemma) == _plain(resolution.label) else "synonym"
+
+    def _described(self, wnid: str) -> str:
+        return ", ".join(self._wordnet.lemmas(self._wordnet.synset(wnid))[:3])
+
+
+def apply_label_map(
+    matches: Sequence[ClassMatch],
+    label_map: Mapping[tuple[str, str], str | None],
+    matcher: ClassMatcher,
+    path: Path,
+) -> list[ClassMatch]:
+    """The matches with what the label map says instead; raises LabelMapError where it does not fit."""
+    by_key = {(match.source, match.name): match for match in matches}
+    for source, name in label_map:
+        if (source, name) not in by_key:
+            known = [match.name for match in matches if match.source == source]
+            what = f"class {name!r} of source {source!r}" if known else f"source {source!r}"
+            near = did_you_mean(name, known) or did_you_mean(
+                source, sorted({match.source for match in matches})
+            )
+            raise LabelMapError(f"{path}: {what} does not exist{near}. Correct or remove the line.")
+    return [_honoured(match, label_map, matcher, path) for match in matches]
+
+
+def _honoured(
+    match: ClassMatch, label_map: Mapping[tuple[str, str], str | None], matcher: ClassMatcher, path: Path
+) -> ClassMatch:
+    id_ = label_map.get((match.source, match.name))
+    if id_ is None or id_ == match.id:
+        return match
+    if id_ == DROP:
+        return ClassMatch(match.source, match.name, None, "dropped", "left out by the label map")
+    edited = matcher.match_id(match.source, match.name, id_, "edited")
+    if edited.id is None:
+        raise LabelMapError(f"{path}: {match.source}: {match.name}: {edited.note}.")
+    return edited
+
+
+def read_label_map(path: Path) -> dict[tuple[str, str], str | None]:
+    """(source, class) → id, `drop` or None; raises LabelMapError where the file is no label map."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as reason:
+        raise LabelMapError(f"{path}: not YAML: {one_line(reason)}.") from None
+    if not isinstance(content, dict) or not all(isinstance(classes, dict) for classes in content.values()):
+        raise LabelMapError(f"{path}: expected `source:` lines with `class: {{node: ID}}` lines under each.")
+    return {
+        (str(source), str(name)): _node_entry(entry, f"{path}: {source}: {name}")
+        for source, classes in content.items()
+        for name, entry in classes.items()
+    }
+
+
+def _node_entry(entry: Any, place: str) -> str | None:
+    node = entry.get("node") if isinstance(entry, dict) else entry
+    if isinstance(entry, dict) and "node" not in entry:
+        raise LabelMapError(f"{place}: expected `{{node: ID}}`, found no node.")
+    if node is not None and not isinstance(node, str):
+        raise LabelMapError(f"{place}: expected an id, `drop` or null as node, found {node!r}.")
+    return node
+
+
+def write_label_map(path: Path, matches: Sequence[ClassMatch]) -> None:
+    """One line for each class, under its source."""
+    lines = ["# source class: node in the tree, and how it was found. Edit `node`: another id, or drop."]
+    for number, match in enumerate(matches):
+        if number == 0 or matches[number - 1].source != match.source:
+            lines.append(f"{_quoted(match.source)}:")
+        node = DROP if match.reason == "dropped" else match.id
+        lines.append(
+            f"  {_quoted(match.name)}: {{node: {_quoted(node) if node else 'null'}, "
+            f"reason: {match.reason}, name: {json.dumps(match.note, ensure_ascii=False)}}}"
+        )
+    write_atomically(path, "\n".join(lines) + "\n")
+
+
+def unsettled_text(matches: Sequence[ClassMatch]) -> str:
+    """The classes without a node in one line, the first eight of them with what is known."""
+    unsettled = [match for match in matches if not match.is_settled]
+    shown = [f"{match.source}: {match.name!r} is {match.reason} ({match.note})" for match in unsettled[:8]]
+    more = f"; and {len(unsettled) - 8} more" if len(unsettled) > 8 else ""
+    return "; ".join(shown) + more
+
+
+_WNID = re.compile(r"n[0-9]{8}")
+_PLAIN_YAML = re.compile(r"[A-Za-z][A-Za-z0-9_ ]*[A-Za-z0-9_]")
+_YAML_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+
+
+def _quoted(text: str) -> str:
+    """The text as a YAML key or value: plain where that is safe, else in quotes."""
+    is_plain = _PLAIN_YAML.fullmatch(text) and text.lower() not in _YAML_WORDS
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
+
+
+def _table_by_hand(names: Sequence[str]) -> Mapping[str, str]:
+    for table in (coco_classes(), voc_classes()):
+        if names and all(name in table for name in names):
+            return table
+    return {}
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").lower().strip()

@@ -1,0 +1,286 @@
+"""The deterministic plan of a merge: which pictures go where, under which nodes. Reads no pixels."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.config import BuiltTree, CocoSource, MergeConfig, did_you_mean
+from data_prep.errors import DataPrepError
+from data_prep.index import SourceClass, SourceInfo
+from data_prep.label_map import (
+    ClassMatch,
+    ClassMatcher,
+    LabelMapError,
+    apply_label_map,
+    read_label_map,
+    unsettled_text,
+)
+from data_prep.pictures import PictureRules
+from data_prep.records import ImageRecord
+from data_prep.shard_format import SHARD_VERSION, shard_name
+from data_prep.shard_writer import ShardJob
+from data_prep.sources import OpenSource, SourceError, open_source
+from wordtree import WordTree, WordTreeError
+from wordtree.build import build_with_report
+
+
+class MergeError(DataPrepError):
+    """A merge that cannot start or go on."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a merge will do.
+
+    images: (number of the source, picture), in the order in which they are stored.
+    shard_ends: the images of shard s are those from shard_ends[s - 1] (or 0) to shard_ends[s].
+    counts: for each source what was left out or changed so far, by reason.
+    """
+
+    config: MergeConfig
+    tree: WordTree
+    sources: tuple[SourceInfo, ...]
+    matches: tuple[ClassMatch, ...]
+    classes: tuple[SourceClass, ...]
+    images: tuple[tuple[int, ImageRecord], ...]
+    shard_ends: tuple[int, ...]
+    counts: tuple[dict[str, int], ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) of all that decides the bytes of the shards: neither tree nor nodes nor splits."""
+        config = self.config
+        head = [SHARD_VERSION, config.shard_mb, config.resize_max, config.quality]
+        table = [(source_class.source, source_class.name) for source_class in self.classes]
+        digest = sha256(json.dumps([head, [source.name for source in self.sources], table]).encode())
+        for source, record in self.images:
+            row = [source, record.source_id, record.size_bytes, record.size_px, record.boxes, record.labels]
+            digest.update(json.dumps(row).encode())
+        return digest.hexdigest()
+
+    def jobs(self, folder: Path) -> list[ShardJob]:
+        """One job for each shard, to be written into the folder in any order."""
+        rules = PictureRules(self.config.resize_max, self.config.quality)
+        sources_of_classes = [source_class.source for source_class in self.classes]
+        first_class = tuple(int(np.searchsorted(sources_of_classes, i)) for i in range(len(self.sources)))
+        bounds = zip((0, *self.shard_ends), self.shard_ends, strict=False)
+        return [
+            ShardJob(folder / shard_name(number), self.images[first:end], first_class, rules)
+            for number, (first, end) in enumerate(bounds)
+        ]
+
+    def require_settled(self) -> None:
+        """Raise LabelMapError where classes have no node and the configuration does not say to drop them."""
+        unsettled = [match for match in self.matches if not match.is_settled]
+        if unsettled and self.config.unmapped == "stop":
+            raise LabelMapError(
+                f"{len(unsettled)} of {len(self.matches)} classes have no node: {unsettled_text(unsettled)}. "
+                "Write a label map with `data-prep plan MERGE.yaml --set label_map=label_map.yaml` and give "
+                "each its node there, or drop them with `--set unmapped=drop`."
+            )
+
+    def source_rows(self) -> list[dict[str, Any]]:
+        """For each source what it will give, as plain values."""
+        rows = []
+        for number, source in enumerate(self.sources):
+            records = [record for image_source, record in self.images if image_source == number]
+            rows.append(
+                {
+                    "name": source.name,
+                    "split": source.split,
+                    "images": len(records),
+                    "boxes": sum(len(record.boxes) for record in records),
+                    "image_labels": sum(len(record.labels) for record in records),
+                    "classes": sum(row.source == number for row in self.classes),
+                    "bytes": sum(record.size_bytes for record in records),
+                    "repeat": source.repeat,
+                    "counts": self.counts[number],
+                }
+            )
+        return rows
+
+
+def make_plan(config: MergeConfig) -> Plan:
+    """The plan of a merge; raises a DataPrepError where sources, tree or label map cannot be used."""
+    opened = [open_source(source) for source in config.sources]
+    tree = _load_tree(config.tree) if isinstance(config.tree, Path) else None
+    matches = _matches(config, opened, ClassMatcher(tree))
+    if tree is None and isinstance(config.tree, BuiltTree):
+        tree = _build_tree(config.tree, matches)
+    assert tree is not None
+    classes = _class_table(opened, matches, tree)
+    images = [
+        (number, record)
+        for number, source in enumerate(opened)
+        for record in _selected(source, config, number, classes)
+    ]
+    sources = _source_infos(config, opened, classes, tree, Counter(number for number, _ in images))
+    return Plan(
+        config,
+        tree,
+        sources,
+        tuple(matches),
+        classes,
+        tuple(images),
+        _shard_ends([record.size_bytes for _, record in images], config.shard_mb * 1e6),
+        tuple(dict(sorted((+source.counts).items())) for source in opened),
+    )
+
+
+def _load_tree(path: Path) -> WordTree:
+    try:
+        return WordTree.load(path)
+    except OSError:
+        raise MergeError(f"{path}: the tree file cannot be read; expected a .tree or .json file.") from None
+    except WordTreeError as reason:
+        raise MergeError(str(reason)) from None
+
+
+def _build_tree(setting: BuiltTree, matches: Sequence[ClassMatch]) -> WordTree:
+    labels = _lines(setting.labels) if setting.labels else []
+    if setting.from_sources:
+        labels += [match.id for match in matches if match.id is not None]
+    if not labels:
+        raise MergeError("No class has a node, so there is nothing to build a tree from; see the label map.")
+    try:
+        tree, report = build_with_report(labels, profile=setting.profile, root=setting.root)
+    except WordTreeError as reason:
+        raise MergeError(f"The tree cannot be built: {reason}") from None
+    if report.guesses:
+        guesses = "; ".join(map(str, report.guesses))
+        raise MergeError(
+            f"{setting.labels}: words of several senses: {guesses}. Write the one that is meant."
+        )
+    return tree
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise MergeError(f"{path}: the file of labels cannot be read as text.") from None
+    stripped = (line.partition("#")[0].strip() for line in lines)
+    return [line for line in stripped if line]
+
+
+def _matches(config: MergeConfig, opened: Sequence[OpenSource], matcher: ClassMatcher) -> list[ClassMatch]:
+    matches = [
+        match
+        for source in opened
+        for match in matcher.match(source.name, source.classes, by_hand=source.has_boxes)
+    ]
+    path = config.label_map
+    if path is None or not path.exists():
+        return matches
+    return apply_label_map(matches, read_label_map(path), matcher, path)
+
+
+def _class_table(
+    opened: Sequence[OpenSource], matches: Sequence[ClassMatch], tree: WordTree
+) -> tuple[SourceClass, ...]:
+    number_of = {source.name: number for number, source in enumerate(opened)}
+    return tuple(
+        SourceClass(
+            number_of[match.source],
+            match.name,
+            tree.node(match.id) if match.id is not None and match.id in tree else -1,
+            match.reason,
+        )
+        for match in matches
+    )
+
+
+def _selected(
+    source: OpenSource, config: MergeConfig, number: int, classes: Sequence[SourceClass]
+) -> list[ImageRecord]:
+    """The pictures of a source that are stored; the others are counted."""
+    records = list(source.records())
+    if not records:
+        found = "; ".join(f"{reason}: {count}" for reason, count in (+source.counts).items()) or "nothing"
+        folder = config.sources[number].images
+        raise SourceError(f"source {source.name!r}: no picture to merge from {folder}; found {found}.")
+    has_node = [row.node >= 0 for row in classes if row.source == number]
+    records = [record for record in records if _keep(record, has_node, source)]
+    limit = config.sources[number].max_images
+    if limit is not None and limit < len(records):
+        source.counts["image beyond max_images"] += len(records) - limit
+        chosen = random.Random(f"{config.seed} {source.name}").sample(range(len(records)), limit)
+        records = [records[place] for place in sorted(chosen)]
+    return records
+
+
+def _keep(record: ImageRecord, has_node: Sequence[bool], source: OpenSource) -> bool:
+    """Pictures that say nothing are left out: image labels only, and none with a node."""
+    source.counts["box of a class without a node"] += sum(
+        not has_node[box.class_index] for box in record.boxes
+    )
+    homeless = sum(not has_node[label.class_index] for label in record.labels)
+    source.counts["image label of a class without a node"] += homeless
+    says_nothing = not source.has_boxes and homeless == len(record.labels)
+    source.counts["picture left out, as its classes have no node"] += says_nothing
+    return not says_nothing
+
+
+def _shard_ends(sizes_bytes: Sequence[int], shard_bytes: float) -> tuple[int, ...]:
+    """A shard ends with the picture that fills it."""
+    ends, filled = [], 0
+    for place, size in enumerate(sizes_bytes):
+        filled += size
+        if filled >= shard_bytes:
+            ends.append(place + 1)
+            filled = 0
+    if not ends or ends[-1] < len(sizes_bytes):
+        ends.append(len(sizes_bytes))
+    return tuple(ends)
+
+
+def _source_infos(
+    config: MergeConfig,
+    opened: Sequence[OpenSource],
+    classes: Sequence[SourceClass],
+    tree: WordTree,
+    images: Counter[int],
+) -> tuple[SourceInfo, ...]:
+    repeats = _repeats(config, images)
+    infos = []
+    for number, (source, setting) in enumerate(zip(opened, config.sources, strict=True)):
+        own = {row.name: row.node for row in classes if row.source == number and row.node >= 0}
+        nodes = sorted(set(own.values())) if source.has_boxes else []
+        if isinstance(setting, CocoSource) and setting.vouches is not None:
+            nodes = sorted({_vouched_node(name, own, tree, source.name) for name in setting.vouches})
+        vouched = np.array(nodes, dtype=np.int64)
+        infos.append(SourceInfo(source.name, source.has_boxes, vouched, setting.split, repeats[number]))
+    return tuple(infos)
+
+
+def _vouched_node(name: str, own: dict[str, int], tree: WordTree, source: str) -> int:
+    if name in own:
+        return own[name]
+    if name not in tree:
+        near = did_you_mean(name, [*own, *tree.ids])
+        raise MergeError(
+            f"source {source!r} vouches for {name!r}: neither a class of it nor an id of the tree{near}."
+        )
+    return tree.node(name)
+
+
+def _repeats(config: MergeConfig, images: Counter[int]) -> list[float]:
+    """How often an epoch shows each source's pictures; `ratio` is met by repeating, never by leaving out."""
+    repeats = [source.repeat for source in config.sources]
+    if config.ratio:
+        shares = {
+            number: config.ratio[source.name] / images[number]
+            for number, source in enumerate(config.sources)
+            if source.name in config.ratio and images[number]
+        }
+        for number, share in shares.items():
+            repeats[number] = share / min(shares.values())
+    return repeats

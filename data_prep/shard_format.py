@@ -1,0 +1,114 @@
+"""Names, types and versions of shards and index; `docs/shard_format.md` explains them to strangers."""
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from data_prep.errors import DataPrepError
+
+SHARD_FORMAT, SHARD_VERSION = "yolo9000 shard", 1
+INDEX_FORMAT, INDEX_VERSION = "yolo9000 index", 1
+INDEX_NAME = "index.h5"
+
+# n images, M boxes and L image labels of one shard (in the index: of all shards, one after the other).
+SHARD_DATASETS: dict[str, str] = {
+    "picture_bytes": "uint8",  # (bytes,) JPEG and PNG files back to back
+    "picture_offsets": "int64",  # (n + 1,) image i is picture_bytes[offsets[i] : offsets[i + 1]]
+    "picture_crc32": "uint32",  # (n,) of each picture's bytes
+    "source_id_bytes": "uint8",  # UTF-8 names within the source, back to back
+    "source_id_offsets": "int64",  # (n + 1,)
+    "image_source": "int32",  # (n,) row of the index's table of sources
+    "image_width": "int32",  # (n,) px of the stored picture
+    "image_height": "int32",  # (n,)
+    "box_offsets": "int64",  # (n + 1,)
+    "boxes_xyxy_unit": "float32",  # (M, 4) corners, 0..1 of width and height
+    "box_class": "int32",  # (M,) row of the index's table of source classes
+    "box_flags": "uint8",  # (M,) 1 = ignore region (crowd)
+    "label_offsets": "int64",  # (n + 1,)
+    "label_class": "int32",  # (L,)
+    "label_flags": "uint8",  # (L,) 1 = the image shows the class, 0 = it does not
+}
+IGNORED, POSITIVE = 1, 1  # the bits of box_flags and of label_flags
+
+# These columns of the shards stand in the index once more, so that reading labels opens no shard.
+LABEL_COLUMNS = (
+    "image_source",
+    "image_width",
+    "image_height",
+    "boxes_xyxy_unit",
+    "box_class",
+    "box_flags",
+    "label_class",
+    "label_flags",
+)
+OFFSET_COLUMNS = ("box_offsets", "label_offsets")
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+class ShardError(DataPrepError):
+    """Shards or an index that are missing, damaged or of a foreign format."""
+
+
+def shard_name(number: int) -> str:
+    """The file name of a shard."""
+    return f"shard-{number:05d}.h5"
+
+
+def content_hash(arrays: Arrays, pictures: Iterable[bytes]) -> str:
+    """sha256 (hex) of all datasets of a shard: equal whatever version of HDF5 wrote the file.
+
+    arrays: all datasets but picture_bytes, whose pieces are `pictures`.
+    """
+    digest = sha256()
+    for name, dtype in SHARD_DATASETS.items():
+        if name == "picture_bytes":
+            digest.update(f"{name} {dtype} ({arrays['picture_offsets'][-1]},)\n".encode())
+            for piece in pictures:
+                digest.update(piece)
+        else:
+            digest.update(f"{name} {dtype} {arrays[name].shape}\n".encode())
+            digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
+
+
+def mark(file: h5py.File, kind: str, version: int) -> None:
+    """Write what the file is; readers refuse what they do not know."""
+    file.attrs["format"] = np.bytes_(kind)
+    file.attrs["version"] = np.int32(version)
+
+
+def check_mark(file: h5py.File, path: Path, kind: str, version: int) -> None:
+    """Raise ShardError unless the file is of that kind and version."""
+    found = file.attrs.get("format")
+    name = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
+    if name != kind:
+        raise ShardError(
+            f"{path}: expected a {kind}, found {'no format mark' if found is None else repr(name)}."
+        )
+    found_version = file.attrs.get("version")
+    if found_version != version:
+        raise ShardError(
+            f"{path}: format version {found_version}; this program reads version {version}. "
+            "Merge again, or use the version of the program that wrote it."
+        )
+
+
+def open_marked(path: Path, kind: str, version: int) -> h5py.File:
+    """The file opened for reading, its mark checked; ShardError where it is missing, damaged or foreign."""
+    if not path.is_file():
+        raise ShardError(f"{path} is missing.")
+    try:
+        file = h5py.File(path, "r")
+    except OSError:
+        raise ShardError(f"{path}: not a readable HDF5 file; it is damaged or something else.") from None
+    try:
+        check_mark(file, path, kind, version)
+    except BaseException:
+        file.close()
+        raise
+    return file

@@ -1,0 +1,179 @@
+"""What the commands print: plans, results and ledgers as tables for people or plain values for `--json`."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from data_prep.index import Index, ledger_of
+from data_prep.label_map import unsettled_text
+from data_prep.plan import Plan
+
+SHOWN_PICTURES = 10
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values."""
+    return {
+        "plan_sha256": plan.digest,
+        "nodes": len(plan.tree),
+        "tree_fingerprint": plan.tree.fingerprint,
+        "images": len(plan.images),
+        "shards": len(plan.shard_ends),
+        "sources": plan.source_rows(),
+        "label_map": [
+            {
+                "source": match.source,
+                "class": match.name,
+                "id": match.id,
+                "reason": match.reason,
+                "note": match.note,
+            }
+            for match in plan.matches
+        ],
+    }
+
+
+def print_plan(plan: Plan, written_map: Path | None) -> None:
+    """Sources, tree, label map and balance of a plan."""
+    console = Console()
+    rows = plan.source_rows()
+    table = Table("source", "split", "images", "boxes", "image labels", "classes", "MB", title="Sources")
+    for row in rows:
+        numbers = (
+            row["images"],
+            row["boxes"],
+            row["image_labels"],
+            row["classes"],
+            round(row["bytes"] / 1e6, 1),
+        )
+        table.add_row(escape(row["name"]), escape(row["split"]), *map(str, numbers))
+    console.print(table)
+    _print_counts(console, {row["name"]: row["counts"] for row in rows})
+    reasons = Counter(match.reason for match in plan.matches)
+    found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    console.print(f"{len(plan.matches)} classes: {found}", highlight=False)
+    if any(not match.is_settled for match in plan.matches):
+        does = "will be dropped" if plan.config.unmapped == "drop" else "stop the merge"
+        _line(console, f"Without a node ({does}): {unsettled_text(plan.matches)}.")
+    _line(
+        console, f"Tree: {len(plan.tree)} nodes. {len(plan.images)} images in {len(plan.shard_ends)} shards."
+    )
+    for row in rows:
+        if row["repeat"] != 1:
+            shown = round(row["repeat"] * row["images"])
+            _line(
+                console, f"{row['name']} is repeated {row['repeat']:.3g} times an epoch ({shown} pictures)."
+            )
+    if written_map is not None:
+        _line(console, f"Label map written to {written_map}: review it, edit it, merge with it.")
+
+
+def index_json(index: Index) -> dict[str, Any]:
+    """Sources, classes, counts and ledger of an index as plain values."""
+    return {
+        "images": sum(shard.images for shard in index.shards),
+        "shards": len(index.shards),
+        "bytes": sum(shard.size_bytes for shard in index.shards),
+        "nodes": len(index.tree),
+        "tree_fingerprint": index.tree.fingerprint,
+        "sources": _source_rows(index),
+        "left_out": [list(row) for row in index.left_out],
+        "ledger": ledger_of(index).rows(),
+    }
+
+
+def print_merge(index: Index, out: Path) -> None:
+    """What a merge wrote, and what it left out."""
+    console = Console()
+    _print_sources(console, index)
+    _print_left_out(console, index)
+    size_mb = sum(shard.size_bytes for shard in index.shards) / 1e6
+    images = sum(shard.images for shard in index.shards)
+    _line(
+        console,
+        f"{out}: {images} images, {size_mb:.1f} MB in {len(index.shards)} shards, {len(index.tree)} nodes.",
+    )
+
+
+def print_info(index: Index) -> None:
+    """Sources and the ledger of a merged set."""
+    console = Console()
+    _print_sources(console, index)
+    _print_left_out(console, index)
+    ledger = ledger_of(index)
+    title = "Labels of the training split: at the node itself / there or below"
+    table = Table("node", "id", "boxes", "image labels", "evidence", "nearest boxed ancestor", title=title)
+    names = dict(zip(index.tree.ids, index.tree.names, strict=True))
+    for row in ledger.rows():
+        above = row["nearest_boxed_ancestor"]
+        table.add_row(
+            "  " * row["depth"] + escape(row["name"]),
+            row["id"],
+            f"{row['boxes']} / {row['boxes_rolled_up']}",
+            f"{row['image_labels']} / {row['image_labels_rolled_up']}",
+            row["evidence"],
+            "–" if above is None else escape(names[above]),
+        )
+    console.print(table)
+    by_evidence = Counter(ledger.evidence(node) for node in range(len(index.tree)))
+    found = ", ".join(
+        f"{by_evidence[evidence]} with {evidence}" for evidence in ("boxes", "image labels", "neither")
+    )
+    _line(console, f"{len(index.tree)} nodes: {found}.")
+
+
+def _source_rows(index: Index) -> list[dict[str, Any]]:
+    columns = index.columns
+    of_image = columns["image_source"]
+    boxes_of = Counter(of_image.repeat(columns["box_offsets"][1:] - columns["box_offsets"][:-1]).tolist())
+    labels_of = Counter(
+        of_image.repeat(columns["label_offsets"][1:] - columns["label_offsets"][:-1]).tolist()
+    )
+    images_of = Counter(of_image.tolist())
+    return [
+        {
+            "name": source.name,
+            "split": source.split,
+            "images": images_of[number],
+            "boxes": boxes_of[number],
+            "image_labels": labels_of[number],
+            "classes": sum(row.source == number for row in index.classes),
+            "vouches": [index.tree.ids[node] for node in source.vouched],
+            "repeat": source.repeat,
+            "counts": index.counts[number],
+        }
+        for number, source in enumerate(index.sources)
+    ]
+
+
+def _print_sources(console: Console, index: Index) -> None:
+    table = Table("source", "split", "images", "boxes", "image labels", "classes", title="Sources")
+    rows = _source_rows(index)
+    for row in rows:
+        numbers = (row["images"], row["boxes"], row["image_labels"], row["classes"])
+        table.add_row(escape(row["name"]), escape(row["split"]), *map(str, numbers))
+    console.print(table)
+    _print_counts(console, {row["name"]: row["counts"] for row in rows})
+
+
+def _print_counts(console: Console, counts: Mapping[str, Mapping[str, int]]) -> None:
+    for source, count in counts.items():
+        for reason, number in count.items():
+            _line(console, f"{source}: {reason}: {number}")
+
+
+def _print_left_out(console: Console, index: Index) -> None:
+    rows: Sequence[tuple[str, str, str]] = index.left_out
+    for source, source_id, reason in rows[:SHOWN_PICTURES]:
+        _line(console, f"left out: {source}: {source_id}: {reason}")
+    if len(rows) > SHOWN_PICTURES:
+        _line(console, f"left out: {len(rows) - SHOWN_PICTURES} more; `data-prep info --json` lists all.")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
