@@ -113,7 +113,7 @@ def main(source: Path, out: Path) -> None:
         sure = [row for row in csv.DictReader(lines) if is_sure(row)]
     drawings = [row for row in sure if drawing_key(row["codepoint"]) not in SET_ASIDE]
     tree = build_tree(sorted({row["wnid"] for row in drawings}))
-    roles = {}
+    roles: dict[str, str] = {}
     for pair in chosen_pairs(tree, thumbnails(drawings)):
         roles |= {pair.boxed: "boxed", pair.label_only: "label-only"}
     under = boxed_ancestors(roles)
@@ -135,7 +135,7 @@ def main(source: Path, out: Path) -> None:
                     "under": under.get(row["wnid"], "") if role != "unused" else "",
                 }
             )
-    print(Counter(roles.values()), f"of {len({row['wnid'] for row in sure})} classes")
+    print(f"{len(roles)} of {len({row['wnid'] for row in sure})} classes: {dict(Counter(roles.values()))}")
 
 
 def is_sure(row: dict[str, str]) -> bool:
@@ -144,7 +144,7 @@ def is_sure(row: dict[str, str]) -> bool:
 
 def thumbnails(drawings: list[dict[str, str]]) -> dict[str, list[np.ndarray]]:
     """Class → its drawings and their mirror images, (24, 24, 4): colour on grey, and coverage."""
-    by_class = defaultdict(list)
+    by_class: dict[str, list[np.ndarray]] = defaultdict(list)
     for row in drawings:
         with Image.open(twemoji_folder() / row["twemoji_pypi"]) as file:
             picture = file.convert("RGBA")
