@@ -49,7 +49,7 @@ def draw_detections(
 ) -> Image.Image:
     """A copy of the picture with box, name and score of each detection, coloured by branch of the tree.
 
-    truth: the labelled boxes. An answer that is on another branch than the object it covers (IoU .5) says what
+    truth: the labelled boxes. An answer on another branch than the object that it covers (IoU .5) says what
     that is; objects that no box covers are drawn dashed.
     min_side_px: a picture whose longer side is shorter is enlarged to it first, so that labels are legible.
     """
