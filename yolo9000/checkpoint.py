@@ -6,6 +6,7 @@ Read with `weights_only=True`: a file cannot run code. Configuration and tree ar
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_prep import Ledger
+from data_prep import Ledger, ShardReader
 from wordtree import WordTree, WordTreeError
 from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
@@ -49,6 +50,34 @@ class Checkpoint:
                 f"The checkpoint's weights do not fit its own configuration: {reason}"
             ) from None
         return model.eval()
+
+    def facts(self) -> dict[str, Any]:
+        """What people ask of a checkpoint, as plain values."""
+        model = self.config.model
+        return {
+            "run": self.config.name,
+            "architecture": f"{model.architecture}, width {model.width:g}, input {model.input_size_px} px",
+            "parameters": sum(value.numel() for value in self.weights.values()),
+            "steps": self.step,
+            "images_seen": self.step * self.config.data.batch_size,
+            "ap50_boxed": None if math.isnan(self.score) else round(self.score, 2),
+            "tree": f"{len(self.tree)} nodes, {len(self.tree.leaves)} leaves, fingerprint {self.tree.fingerprint[:12]}",
+            "nodes_with_boxes": int((self.ledger.boxes_rolled_up > 0).sum()),
+            "nodes_with_image_labels_only": int(
+                ((self.ledger.boxes_rolled_up == 0) & (self.ledger.image_labels_rolled_up > 0)).sum()
+            ),
+            "can_go_on_training": self.training is not None,
+        }
+
+
+def refuse_other_tree(checkpoint: Checkpoint, path: Path, reader: ShardReader) -> None:
+    """CheckpointError unless the shards speak of the nodes that the checkpoint knows."""
+    trained, found = checkpoint.tree.fingerprint, reader.tree.fingerprint
+    if trained != found:
+        raise CheckpointError(
+            f"{path} knows tree {trained[:12]} ({len(checkpoint.tree)} nodes), but the index in {reader.folder} has "
+            f"tree {found[:12]} ({len(reader.tree)} nodes). Use the shards of that tree."
+        )
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -51,7 +51,7 @@ class DataConfig(StrictModel):
     batch_size: PositiveInt = 64  # darknet yolo9000.cfg: batch
     ratio: dict[
         str, PositiveFloat
-    ] = {}  # images drawn from each source, e.g. {coco: 1, imagenet: 4}; empty: as they are
+    ] = {}  # images drawn from each source, {coco: 1, imagenet: 4}; empty: the merge's
     limit: PositiveInt | None = None  # only the first pictures of each source, for tries and overfitting
     loader_threads: PositiveInt = 2
 
@@ -64,9 +64,10 @@ class AugmentConfig(StrictModel):
     hue: float = Field(0.1, ge=0, le=0.5)  # shift by up to this part of the circle
     saturation: float = Field(1.5, ge=1)  # factor up to this, or its inverse
     exposure: float = Field(1.5, ge=1)
-    zoom_out: Share = 0.0  # label pictures that are shrunk, so that their things have boxed scale
-    mosaic: Share = 0.0  # label pictures set in a 2×2 mosaic of four
-    paste: Share = 0.0  # box pictures that get a label picture pasted in
+    tile_sources: tuple[str, ...] | None = None  # pictures of one thing, for the next three; None: those without boxes
+    zoom_out: Share = 0.0  # of those: shrunk, so that their things have the scale of boxed ones
+    mosaic: Share = 0.0  # of those: set in a 2×2 mosaic of four
+    paste: Share = 0.0  # of the other pictures: get one of those pasted in
     min_box_side: Share = 0.001  # darknet: smaller boxes are dropped after the crop, unit
 
 

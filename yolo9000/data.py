@@ -67,7 +67,8 @@ class Sampler:
         source = reader.image_source[pictures]
         found = {s.name: pictures[source == k][: cfg.data.limit] for k, s in enumerate(reader.sources)}
         found = {name: images for name, images in found.items() if len(images)}
-        ratio = cfg.data.ratio or {name: float(len(images)) for name, images in found.items()}
+        repeat = {s.name: s.repeat for s in reader.sources}  # what the merge asked for
+        ratio = cfg.data.ratio or {name: repeat[name] * len(images) for name, images in found.items()}
         missing = sorted(set(ratio) - set(found))
         if missing or not found:
             have = ", ".join(found) or "none"
@@ -125,8 +126,10 @@ class TrainingData:
     def __init__(self, reader: ShardReader, cfg: Config) -> None:
         self.reader, self.cfg = reader, cfg
         self.sampler = Sampler(reader, cfg)
-        box_sources = [s.boxes for name in self.sampler.names for s in reader.sources if s.name == name]
-        self.label_sources = [k for k, boxes in enumerate(box_sources) if not boxes]
+        tiled = cfg.augment.tile_sources
+        if tiled is None:
+            tiled = tuple(source.name for source in reader.sources if not source.boxes)
+        self.tile_sources = [k for k, name in enumerate(self.sampler.names) if name in tiled]
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of steps first … last, in order."""
@@ -170,10 +173,10 @@ class TrainingData:
     ) -> list[tuple[Sample, Rectangle]]:
         """What is drawn where: one picture, or (decision 5) label pictures shrunk, in a mosaic, or on a box picture."""
         cfg, draw = self.cfg.augment, rng.random()
-        if source not in self.label_sources:
+        if source not in self.tile_sources:
             parts = [_fit(sample, canvas, cfg, rng)]
-            if self.label_sources and draw < cfg.paste:
-                other = self._any_of(int(rng.choice(self.label_sources)), rng)
+            if self.tile_sources and draw < cfg.paste:
+                other = self._any_of(int(rng.choice(self.tile_sources)), rng)
                 parts.append(_fit(other, shrunk(canvas, rng=rng), cfg, rng))
             return parts
         if draw < cfg.mosaic:

@@ -26,6 +26,11 @@ class Place:
     def __getitem__(self, index: Tensor) -> Place:
         return Place(self.image[index], self.anchor[index], self.row[index], self.column[index])
 
+    def flat_index(self, output: GridOutput) -> Tensor:
+        """The positions of these places in the flattened (B, A, H, W) grid, (P,)."""
+        _, anchors, rows, columns, _ = output.box_logits.shape
+        return ((self.image * anchors + self.anchor) * rows + self.row) * columns + self.column
+
     def values_of(self, grid: Tensor) -> Tensor:
         """The entries of a (B, A, H, W, …) tensor at these places, (P, …)."""
         return grid[self.image, self.anchor, self.row, self.column]

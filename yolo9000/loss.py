@@ -13,8 +13,8 @@ from yolo9000.batch import BoxColumns, LossTerms, Targets
 from yolo9000.boxes import aligned_iou
 from yolo9000.config import LossConfig
 from yolo9000.grid import GridOutput, Place, decode_boxes, flat_place
-from yolo9000.hierarchy import Hierarchy
-from yolo9000.targets import MatchedBoxes, best_overlap, ignored_cells, match_boxes
+from yolo9000.hierarchy import Hierarchy, segment_log_softmax
+from yolo9000.targets import MatchedBoxes, best_overlap, ignored_cells, last_of_each, match_boxes
 from yolo9000.weak_labels import (
     ask_logits,
     log_absolute_at,
@@ -64,15 +64,25 @@ class JointLoss(nn.Module):
 
         objectness_logits = matched.place.values_of(output.objectness_logits)
         target = self._objectness_target(decoded, matched, boxes)
-        log_absolute = log_absolute_at(output, self.hierarchy, matched.place, boxes.node[matched.index])
         warm_up = _pull_to_anchors(output, unmatched) if images_seen < cfg.warm_up_images else _zero(output)
         return {
             "coordinates": cfg.coordinate_weight * _coordinate_errors(output, matched).sum(),
             "objectness": cfg.object_weight * self._objectness_errors(objectness_logits, target).sum(),
             "no_object": cfg.no_object_weight * self._told_no_object(output, free),
-            "box_class": -cfg.class_weight * log_absolute.sum(),
+            "box_class": cfg.class_weight * self._box_class_errors(output, matched, boxes),
             "anchor_warm_up": WARM_UP_WEIGHT * warm_up,
         }
+
+    def _box_class_errors(self, output: GridOutput, matched: MatchedBoxes, boxes: BoxColumns) -> Tensor:
+        """Cross-entropy in every sibling group on each label's path; of two boxes at a place the last has the word in
+        the groups that both paths share (darknet overwrites deltas group by group)."""
+        members = self.hierarchy.path_members(boxes.node)
+        logits = ask_logits(output, matched.place_of_box, members)
+        log_conditional = segment_log_softmax(logits, members.segment, members.segments)[members.on_path]
+        owner, node = members.owner[members.on_path], members.node[members.on_path]
+        group = self.hierarchy.group[node]
+        key = matched.place_of_box.flat_index(output)[owner] * len(self.hierarchy.group_start) + group
+        return -log_conditional[last_of_each(key)].sum()
 
     def _image_label_terms(self, output: GridOutput, targets: Targets) -> dict[str, Tensor]:
         labels = targets.image_labels

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,15 +25,15 @@ class NoPictures(Yolo9000Error):
 class Predictor:
     """A trained detector: `for detections in Predictor("best.pt")("photos/"): …`
 
-    settings: thresholds and limits; those of the checkpoint's configuration unless given.
+    changes: fields of `PredictConfig` that differ from the checkpoint's configuration, such as {"min_score": 0.1}.
     """
 
     def __init__(
-        self, checkpoint: Path | str, *, settings: PredictConfig | None = None, device: str = "cpu"
+        self, checkpoint: Path | str, *, changes: Mapping[str, Any] | None = None, device: str = "cpu"
     ) -> None:
         found = load_checkpoint(checkpoint)
         self.tree, self.config, self.ledger = found.tree, found.config, found.ledger
-        self.settings = settings or found.config.predict
+        self.settings = PredictConfig(**{**found.config.predict.model_dump(), **(changes or {})})
         self.device = device
         self.model = found.build_model().to(device)
 

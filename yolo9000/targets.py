@@ -14,10 +14,11 @@ from yolo9000.grid import GridOutput, Place, cells_inside
 
 @dataclass(frozen=True)
 class MatchedBoxes:
-    """The M' ≤ M boxes that own a place; where two boxes fall on one place, the later owns it (darknet)."""
+    """Where each of M boxes belongs; of several at one place the last owns it (darknet), so M' ≤ M own a place."""
 
-    place: Place
-    index: Tensor  # (M',) rows of the box columns
+    place_of_box: Place  # (M,) of every box
+    index: Tensor  # (M',) the boxes that own their place
+    place: Place  # (M',) theirs; what follows is theirs too
     offset: Tensor  # (M', 2) what the logistic of the offset logits should be
     log_size: Tensor  # (M', 2) what the size logits should be
     area_unit: Tensor  # (M',)
@@ -25,28 +26,33 @@ class MatchedBoxes:
 
 def match_boxes(output: GridOutput, boxes: BoxColumns) -> MatchedBoxes:
     """Each box goes to the cell of its centre, and there to the anchor whose shape is most like its own."""
-    _, anchors, rows, columns, _ = output.box_logits.shape
+    rows, columns = output.box_logits.shape[2:4]
     box_cell = xyxy_to_cxcywh(boxes.xyxy_unit) * output.grid_wh.repeat(2)  # (M, 4)
-    anchor = shape_iou(box_cell[:, 2:], output.anchors_cell).argmax(dim=1)  # first of equals
-    column = box_cell[:, 0].long().clamp(0, columns - 1)
-    row = box_cell[:, 1].long().clamp(0, rows - 1)
-    flat = ((boxes.image * anchors + anchor) * rows + row) * columns + column
-    order = torch.arange(len(flat), device=flat.device)
-    last = torch.full((output.objectness_logits.numel(),), -1, device=flat.device).scatter_reduce(
-        0, flat, order, "amax"
+    everyone = Place(
+        boxes.image,
+        anchor=shape_iou(box_cell[:, 2:], output.anchors_cell).argmax(dim=1),  # first of equals
+        row=box_cell[:, 1].long().clamp(0, rows - 1),
+        column=box_cell[:, 0].long().clamp(0, columns - 1),
     )
-    index = (last[flat] == order).nonzero()[:, 0]
-
-    place = Place(boxes.image, anchor, row, column)[index]
-    box_cell = box_cell[index]
+    index = last_of_each(everyone.flat_index(output))
+    place, box_cell = everyone[index], box_cell[index]
     corner = torch.stack([place.column, place.row], dim=1)
     return MatchedBoxes(
-        place,
+        everyone,
         index,
+        place,
         offset=box_cell[:, :2] - corner,
         log_size=(box_cell[:, 2:] / output.anchors_cell[place.anchor]).clamp_min(1e-6).log(),
         area_unit=box_cell[:, 2:].prod(1) / output.grid_wh.prod(),
     )
+
+
+def last_of_each(keys: Tensor) -> Tensor:
+    """The rows (ascending) whose key, of `keys` (Q,) int64, comes in no later row."""
+    _, group = keys.unique(return_inverse=True)
+    row = torch.arange(len(keys), device=keys.device)
+    last = torch.full_like(keys, -1).scatter_reduce(0, group, row, "amax")
+    return (last[group] == row).nonzero()[:, 0]
 
 
 def best_overlap(decoded_xyxy: Tensor, boxes: BoxColumns) -> Tensor:

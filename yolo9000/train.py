@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from rich.progress import (
@@ -27,7 +28,7 @@ from data_prep import ShardReader, kmeans_anchors
 from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
 from yolo9000.batch import LossTerms
-from yolo9000.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from yolo9000.checkpoint import Checkpoint, load_checkpoint, refuse_other_tree, save_checkpoint
 from yolo9000.config import Config, ModelConfig
 from yolo9000.data import DataMismatch, TrainingData, split_of
 from yolo9000.evaluate import evaluate
@@ -147,7 +148,7 @@ class Guard:
 
     def settle(self) -> None:
         """Look at the last step now, before its weights are used or written."""
-        if self._before and not math.isfinite(self._before[1].total):
+        if self._before and not math.isfinite(self._before[1].total.detach()):
             numbers = ", ".join(
                 f"{name} {float(value):g}" for name, value in self._before[1].detached().items()
             )
@@ -205,11 +206,7 @@ def _resumed(cfg: Config, folder: Path) -> Run:
     if found.training is None:
         raise TrainingError(f"{path} holds weights only, nothing to go on from.")
     reader = ShardReader(cfg.data.shards)
-    if reader.tree.fingerprint != found.tree.fingerprint:
-        raise DataMismatch(
-            f"{path} was trained on tree {found.tree.fingerprint[:12]}, but the index in {cfg.data.shards} has tree "
-            f"{reader.tree.fingerprint[:12]}. Give the shards of that run, or start a new one."
-        )
+    refuse_other_tree(found, path, reader)
     run = _built(cfg.model_copy(update={"model": found.config.model}), reader)
     run.model.load_state_dict(found.training["weights"])
     run.optimizer.load_state_dict(found.training["optimizer"])
@@ -273,9 +270,11 @@ def headline(scorecard: Scorecard) -> dict[str, float]:
 
 def _vouched(reader: ShardReader) -> Tensor:
     """Which nodes each source annotates with boxes wherever they occur, (sources, N) bool."""
+    nodes = np.arange(len(reader.tree))
     vouched = torch.zeros(len(reader.sources), len(reader.tree), dtype=torch.bool)
     for row, source in zip(vouched, reader.sources, strict=True):
-        row[torch.from_numpy(source.vouched)] = True
+        for node in source.vouched:
+            row |= torch.from_numpy(reader.tree.is_under(nodes, int(node)))
     return vouched
 
 

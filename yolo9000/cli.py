@@ -1,0 +1,134 @@
+"""`yolo9000 …`: arguments and exit codes only. Heavy imports stay inside the commands, so `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_prep import DataPrepError
+from wordtree import WordTreeError
+from wordtree.commands import run_app
+from yolo9000 import Yolo9000Error
+
+app = typer.Typer(
+    name="yolo9000",
+    help="Detect thousands of kinds of things from few boxes and many image labels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint: runs/NAME/best.pt")]
+Shards = Annotated[Path, typer.Argument(help="A folder that `data-prep merge` wrote")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a value of the file")]
+AsJson = Annotated[bool, typer.Option("--json", help="Only JSON on stdout")]
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--run", help="Where everything goes")] = Path("runs/demo"),
+    minutes: Annotated[float, typer.Option(min=1, help="Training length, in minutes of the 2-core reference")] = 6,
+    quick: Annotated[bool, typer.Option("--quick", help="Half a minute: shows that everything works, learns little")] = False,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """From nothing to a jointly trained detector: emoji world, merge, training, scorecard, report."""
+    from yolo9000.demo import run_demo
+
+    run_demo(folder, minutes=minutes, quick=quick, seed=seed)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A file like configs/train/*.yaml")],
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last.pt")] = False,
+    runs: Annotated[Path, typer.Option(help="The run goes to RUNS/NAME")] = Path("runs"),
+) -> None:
+    """Train on boxes and image labels together; writes best.pt, last.pt, metrics.csv, report.html to runs/NAME."""
+    from yolo9000.config import read_config
+
+    cfg = read_config(config, overrides or ())
+
+    from rich import print as show
+
+    from yolo9000.report_run import report_run
+    from yolo9000.train import train as run_training
+
+    folder = runs / cfg.name
+    scorecard = run_training(cfg, folder, resume=resume)
+    show(scorecard.table())
+    report = report_run(folder, scorecard)
+    show(f"Detector: {folder / 'best.pt'}   report: {report}")
+
+
+@app.command()
+def evaluate(
+    model: ModelFile,
+    shards: Shards,
+    split: Annotated[str | None, typer.Option(help="Split to score on [default: the configuration's]")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a detector: AP50 and COCO AP, for classes with boxes and classes with image labels only."""
+    from data_prep import ShardReader
+    from yolo9000.checkpoint import load_checkpoint, refuse_other_tree
+    from yolo9000.evaluate import evaluate as score
+
+    found = load_checkpoint(model)
+    reader = ShardReader(shards)
+    refuse_other_tree(found, model, reader)
+    changes = {name: value for name, value in {"split": split, "limit": limit}.items() if value is not None}
+    cfg = found.config.evaluate.model_copy(update=changes)
+    scorecard = score(found.build_model(), reader, found.ledger, found.config.model.input_size_px, cfg)
+    if as_json:
+        print(json.dumps(scorecard.to_dict(), indent=1))
+        return
+    from rich import print as show
+
+    show(scorecard.table())
+
+
+@app.command()
+def predict(
+    model: ModelFile,
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for annotated pictures and detections.json")] = None,
+    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Objectness × absolute probability")] = None,
+    min_absolute: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Name things as precisely as this probability allows")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find things in pictures; each answer is as deep in the tree as its probability allows."""
+    from yolo9000.predict import Predictor, predict_to_folder
+
+    given = {"min_score": min_score, "min_absolute": min_absolute}
+    predictor = Predictor(model, changes={name: value for name, value in given.items() if value is not None})
+    found = predict_to_folder(predictor, images, out) if out else list(predictor(images))
+    if as_json:
+        print(json.dumps([detections.to_dict() for detections in found], indent=1))
+        return
+    for detections in found:
+        names = (f"{name} {score:.2f}" for name, score in zip(detections.names, detections.score, strict=True))
+        print(f"{detections.image}: {', '.join(names) or 'nothing found'}")
+
+
+@app.command()
+def info(model: ModelFile, as_json: AsJson = False) -> None:
+    """What a checkpoint holds: network, tree, training, evidence."""
+    from yolo9000.checkpoint import load_checkpoint
+
+    facts = load_checkpoint(model).facts()
+    if as_json:
+        print(json.dumps(facts, indent=1))
+        return
+    for name, value in facts.items():
+        print(f"{name:>20}  {value}")
+
+
+def main() -> None:
+    """The console command."""
+    run_app(app, (Yolo9000Error, DataPrepError, WordTreeError))
