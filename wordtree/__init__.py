@@ -1,6 +1,7 @@
 """The label hierarchy: WordNet, or any other, as a tree of sibling groups.
 
-Exports are lazy, so that `import wordtree` costs nothing.
+Exports are lazy, so that `import wordtree` costs nothing. What a label means in WordNet is answered by
+`wordtree.resolve.resolve`, in a tree by `wordtree.resolve.node_of`.
 """
 
 from importlib import import_module

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from wordtree.errors import WordTreeError
 from wordtree.resolve import LabelError, Resolution, resolve, synset_of, trouble
 from wordtree.tree import WordTree
-from wordtree.wordnet import Synset, WordNet
+from wordtree.wordnet import HypernymPath, HypernymPaths, Synset, WordNet
 
 PROFILES = ("paper",)
 DEFAULT_ROOT = "physical_entity.n.01"
 
-HypernymPath = tuple[Synset, ...]  # from just below the root down to the label
 Parents = dict[Synset, Synset | None]
 
 
@@ -92,7 +91,7 @@ def build_with_report(
     if profile not in PROFILES:
         raise BuildError(f"There is no profile '{profile}'; known: {', '.join(PROFILES)}.")
     graph = WordNet.shipped() if wordnet is None else wordnet
-    paths = _PathsToRoot(synset_of(root, graph), graph)
+    paths = HypernymPaths(graph, synset_of(root, graph))
     resolutions = _resolve_all(labels, graph)
     synset_of_label = {item.label: _synset(item, paths) for item in resolutions}
     wanted = sorted(set(synset_of_label.values()))
@@ -120,22 +119,6 @@ def build_with_report(
     )
 
 
-class _PathsToRoot:
-    """All hypernym paths (kinds and instances) from a synset up to the root, remembered."""
-
-    def __init__(self, root: Synset, wordnet: WordNet) -> None:
-        self.root = root
-        self._wordnet = wordnet
-        self._known: dict[Synset, list[HypernymPath]] = {root: [()]}
-
-    def of(self, synset: Synset) -> list[HypernymPath]:
-        """Paths from below the root down to the synset itself; none for a synset outside."""
-        if synset not in self._known:
-            above = self._wordnet.hypernyms(synset)
-            self._known[synset] = [(*path, synset) for parent in above for path in self.of(parent)]
-        return self._known[synset]
-
-
 def _resolve_all(labels: Iterable[str], wordnet: WordNet) -> list[Resolution]:
     """Each distinct label's resolution; LabelError names all unknown ones at once."""
     resolutions = [resolve(label, wordnet) for label in dict.fromkeys(label.strip() for label in labels)]
@@ -148,7 +131,7 @@ def _resolve_all(labels: Iterable[str], wordnet: WordNet) -> list[Resolution]:
     return resolutions
 
 
-def _synset(resolution: Resolution, paths: _PathsToRoot) -> Synset:
+def _synset(resolution: Resolution, paths: HypernymPaths) -> Synset:
     """The synset found or, for an ambiguous word, its most usual sense below the root (else of all)."""
     return next((sense for sense in resolution.senses if paths.of(sense)), resolution.senses[0])
 

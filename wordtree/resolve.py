@@ -12,6 +12,7 @@ from typing import Literal
 
 from wordtree.errors import WordTreeError
 from wordtree.suggest import did_you_mean, near
+from wordtree.tree import UnknownNode, WordTree
 from wordtree.wordnet import Synset, WordNet
 
 Reason = Literal["wnid", "synset name", "exact", "COCO class", "VOC class", "ambiguous", "unknown"]
@@ -70,6 +71,27 @@ def synset_of(label: str, wordnet: WordNet) -> Synset:
     return resolution.synset
 
 
+def node_of(label: str, tree: WordTree) -> int:
+    """The node of the tree that the label means: by id, by name, or by any word or synset name of WordNet.
+
+    Raises UnknownNode, with what may have been meant, if no node or more than one is meant.
+    """
+    if label in tree:
+        return tree.node(label)
+    wanted = label.casefold()
+    meant = [node for node, name in enumerate(tree.names) if name.casefold() == wanted]
+    if not meant:
+        graph = WordNet.shipped()
+        wnids = [graph.wnid(sense) for sense in resolve(label, graph).senses]
+        meant = [tree.node(wnid) for wnid in wnids if wnid in tree]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        choices = ", ".join(f"{tree.ids[node]} ({_above(node, tree)})" for node in meant[:5])
+        raise UnknownNode(f"'{label}' means {len(meant)} nodes of the tree: {choices}; give an id.")
+    raise UnknownNode(f"The tree has no node '{label}'.{did_you_mean(near(label, [*tree.names, *tree.ids]))}")
+
+
 def trouble(resolution: Resolution, wordnet: WordNet) -> str:
     """One line for a label without an answer: what is wrong with it and what to write instead."""
     label = resolution.label
@@ -100,6 +122,11 @@ def voc_classes() -> dict[str, str]:
 def _class_map(file_name: str) -> dict[str, str]:
     with (Path(__file__).parent / "data" / file_name).open(encoding="utf-8", newline="") as file:
         return {row["class"]: row["wnid"] for row in csv.DictReader(file)}
+
+
+def _above(node: int, tree: WordTree) -> str:
+    parent = tree.parent[node]
+    return "a root" if parent < 0 else f"under {tree.names[parent]}"
 
 
 def _found(label: str, reason: Reason, synset: Synset, wordnet: WordNet) -> Resolution:

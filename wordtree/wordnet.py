@@ -19,6 +19,7 @@ from wordtree.errors import WordTreeError
 SHIPPED = Path(__file__).parent / "data" / "wordnet-3.0-nouns.npz"
 
 Synset = NewType("Synset", int)
+HypernymPath = tuple[Synset, ...]  # downwards, without the root
 
 _SYNSET_NAME = re.compile(r"(.+)\.n\.([0-9]{1,2})")
 
@@ -155,6 +156,22 @@ class WordNet:
             if synset_of_lemma[lemma] not in known:  # a synset may hold a word in two spellings: Bible, bible
                 known.append(synset_of_lemma[lemma])
         return dict(senses)
+
+
+class HypernymPaths:
+    """All the ways (kinds and instances) from a synset up to a root."""
+
+    def __init__(self, wordnet: WordNet, root: Synset) -> None:
+        self.root = root
+        self._wordnet = wordnet
+        self._known: dict[Synset, list[HypernymPath]] = {root: [()]}
+
+    def of(self, synset: Synset) -> list[HypernymPath]:
+        """Paths from below the root down to the synset itself; none for a synset outside."""
+        if synset not in self._known:
+            above = self._wordnet.hypernyms(synset)
+            self._known[synset] = [(*path, synset) for parent in above for path in self.of(parent)]
+        return self._known[synset]
 
 
 @cache

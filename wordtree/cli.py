@@ -1,0 +1,208 @@
+"""The command `wordtree`: arguments, output and exit codes. What is heavy is imported inside the commands."""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wordtree.commands import run_app
+from wordtree.errors import WordTreeError
+
+if TYPE_CHECKING:
+    from wordtree.build import BuildReport
+    from wordtree.tree import WordTree
+    from wordtree.wordnet import Synset, WordNet
+
+app = typer.Typer(
+    name="wordtree",
+    help="Build, find and see label hierarchies made from WordNet 3.0.",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+TreeFile = Annotated[
+    Path, typer.Argument(help="A .tree (its .names beside it) or .json file.", metavar="TREE")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else.")]
+
+
+def main() -> None:
+    """The console command."""
+    run_app(app, WordTreeError)
+
+
+@app.command()
+def build(
+    labels: Annotated[
+        list[str], typer.Argument(help="Words, synset names (dog.n.01), wnids; or files of them.")
+    ],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write it here: *.tree or *.json.")] = None,
+    profile: Annotated[str, typer.Option(help="The rules to build by.")] = "paper",
+    root: Annotated[
+        str, typer.Option(help="The synset whose children are the roots.")
+    ] = "physical_entity.n.01",
+    as_json: AsJson = False,
+) -> None:
+    """Build the tree of some labels; without -o, show it."""
+    from wordtree.build import build_with_report
+    from wordtree.labels import gather_labels
+
+    tree, report = build_with_report(gather_labels(labels), profile=profile, root=root)
+    files = [str(path) for path in tree.save(out)] if out else []
+    if as_json:
+        content = {"files": files} if out else {"tree": json.loads(tree.to_json())}
+        _print_json({"report": asdict(report), **content})
+        return
+    for remark in _remarks(report, tree):
+        print(remark, file=sys.stderr)
+    if out:
+        print(f"{', '.join(files)}: {_size(tree)}")
+    else:
+        _draw(tree, None, None)
+
+
+@app.command()
+def find(
+    word: Annotated[str, typer.Argument(help="A word, synset name or wnid.")],
+    wordnet: Annotated[
+        Path | None, typer.Option(help="Folder of an installed WordNet 3.0, for glosses.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find what a word means in WordNet: each sense with its paths."""
+    from wordtree.resolve import LabelError, resolve, trouble
+    from wordtree.wordnet import WordNet
+
+    graph = WordNet.shipped() if wordnet is None else WordNet.installed(wordnet)
+    resolution = resolve(word, graph)
+    if not resolution.senses:
+        raise LabelError(trouble(resolution, graph))
+    senses = [_sense(sense, graph) for sense in resolution.senses]
+    if as_json:
+        _print_json({"label": resolution.label, "reason": resolution.reason, "senses": senses})
+        return
+    for sense in senses:
+        _print_sense(sense)
+
+
+@app.command()
+def info(tree_file: TreeFile, as_json: AsJson = False) -> None:
+    """Tell a tree's size, shape and fingerprint."""
+    from wordtree.tree import WordTree
+
+    facts = _facts(WordTree.load(tree_file))
+    if as_json:
+        _print_json(facts)
+        return
+    for key, value in facts.items():
+        print(f"{key.replace('_', ' '):<16} {value}")
+
+
+@app.command()
+def show(
+    tree_file: TreeFile,
+    label: Annotated[str | None, typer.Argument(help="Show this node and what is below it.")] = None,
+    depth: Annotated[int | None, typer.Option(min=0, help="At most so many levels below.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a tree, or the part below a label, as text."""
+    from wordtree.resolve import node_of
+    from wordtree.tree import WordTree
+
+    tree = WordTree.load(tree_file)
+    node = None if label is None else node_of(label, tree)
+    if as_json:
+        _print_json(list(_rows(tree, node, depth)))
+    else:
+        _draw(tree, node, depth)
+
+
+def _remarks(report: "BuildReport", tree: "WordTree") -> Iterable[str]:
+    """What the user should look at, one line each."""
+    for guess in report.guesses:
+        yield f"{guess}; give a synset name to choose."
+    if report.repeated:
+        yield f"Labels that repeat others: {', '.join(report.repeated)}."
+    if report.outside:
+        names = ", ".join(f"{tree.names[tree.node(wnid)]} ({wnid})" for wnid in report.outside)
+        yield f"Outside {report.root}, so roots of their own: {names}."
+
+
+def _size(tree: "WordTree") -> str:
+    return f"{len(tree)} nodes ({len(tree.leaves)} leaves) in {len(tree.group_start)} groups"
+
+
+def _draw(tree: "WordTree", node: int | None, depth: int | None) -> None:
+    from rich.console import Console
+
+    from wordtree.draw import ASCII_GUIDES, UNICODE_GUIDES, tree_lines
+
+    console = Console(soft_wrap=True, highlight=False)
+    guides = ASCII_GUIDES if console.options.ascii_only else UNICODE_GUIDES
+    for line in tree_lines(tree, node, depth=depth, guides=guides):
+        console.print(line)
+
+
+def _rows(tree: "WordTree", node: int | None, depth: int | None) -> Iterable[dict[str, Any]]:
+    nodes = range(len(tree)) if node is None else [node, *tree.descendants(node).tolist()]
+    top = 0 if node is None else int(tree.depth[node])
+    for at in nodes:
+        if depth is None or tree.depth[at] - top <= depth:
+            below = int(tree.leave[at] - tree.enter[at]) - 1
+            row = {"node": at, "id": tree.ids[at], "name": tree.names[at]}
+            yield {**row, "parent": int(tree.parent[at]), "depth": int(tree.depth[at]), "below": below}
+
+
+def _facts(tree: "WordTree") -> dict[str, Any]:
+    from wordtree.wordnet import WordNet
+
+    wordnet = WordNet.shipped()
+    return {
+        "nodes": len(tree),
+        "roots": int(tree.group_size[0]),
+        "leaves": len(tree.leaves),
+        "groups": len(tree.group_start),
+        "largest_group": int(tree.group_size.max()),
+        "deepest_level": int(tree.depth.max()),
+        "relations": len(tree.relations),
+        "shared_names": len(tree) - len(set(tree.names)),
+        "in_wordnet_3.0": sum(id_ in wordnet for id_ in tree.ids),
+        "fingerprint": tree.fingerprint,
+    }
+
+
+def _sense(synset: "Synset", wordnet: "WordNet") -> dict[str, Any]:
+    from wordtree.wordnet import HypernymPaths
+
+    entity = wordnet.senses("entity")[0]
+    paths = [[wordnet.lemmas(step)[0] for step in path] for path in HypernymPaths(wordnet, entity).of(synset)]
+    sense = {
+        "wnid": wordnet.wnid(synset),
+        "synset": wordnet.name(synset),
+        "words": list(wordnet.lemmas(synset)),
+    }
+    gloss = wordnet.gloss(synset)
+    return {**sense, "paths": paths} if gloss is None else {**sense, "gloss": gloss, "paths": paths}
+
+
+def _print_sense(sense: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True, highlight=False)
+    head = Text.assemble(
+        (sense["synset"], "bold"), "  ", (sense["wnid"], "cyan"), "  ", ", ".join(sense["words"])
+    )
+    console.print(head)
+    if "gloss" in sense:
+        console.print(Text(f"    {sense['gloss']}"))
+    for path in sense["paths"]:
+        console.print(Text(f"    {' > '.join(path)}", style="dim"))
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, ensure_ascii=False, indent=2))

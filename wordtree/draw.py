@@ -1,0 +1,48 @@
+"""A tree, or the part below one node, as lines of text."""
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from wordtree.tree import WordTree
+
+UNICODE_GUIDES = ("├── ", "└── ", "│   ")
+ASCII_GUIDES = ("|-- ", "`-- ", "|   ")
+
+
+def tree_lines(
+    tree: WordTree,
+    node: int | None = None,
+    *,
+    depth: int | None = None,
+    guides: tuple[str, str, str] = UNICODE_GUIDES,
+) -> Iterator[Text]:
+    """A line for each node at or below `node` (None: the whole tree), at most `depth` levels below it.
+
+    Each has name, id and, for nodes with children, how many nodes are below.
+    """
+    branch, last_branch, rail = guides
+    tops = range(tree.group_size[0]) if node is None else [node]
+    waiting = [
+        (top, "", "", 0) for top in reversed(tops)
+    ]  # node, guides of its line, of the lines below it, level
+    while waiting:
+        current, own_guide, guide, level = waiting.pop()
+        yield _line(tree, current, own_guide)
+        if depth is not None and level >= depth:
+            continue
+        children = tree.children(current)
+        for child in reversed(children):
+            last = child == children[-1]
+            below = guide + ("    " if last else rail)
+            waiting.append((child, guide + (last_branch if last else branch), below, level + 1))
+
+
+def _line(tree: WordTree, node: int, guide: str) -> Text:
+    leaf = bool(tree.is_leaf[node])
+    line = Text(guide, style="dim")
+    line.append(tree.names[node], style="green" if leaf else "bold")
+    line.append(f"  {tree.ids[node]}", style="dim")
+    if not leaf:
+        line.append(f"  {tree.leave[node] - tree.enter[node] - 1} below", style="cyan")
+    return line
