@@ -3,7 +3,9 @@
 Exports are lazy, so that `import data_prep` costs nothing.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import DataPrepError
@@ -11,6 +13,7 @@ from data_prep.errors import DataPrepError
 if TYPE_CHECKING:
     from data_prep.anchors import kmeans_anchors
     from data_prep.config import MergeConfig, load_config
+    from data_prep.emoji_world import EmojiWorldConfig, emoji_world
     from data_prep.index import SourceClass, SourceInfo
     from data_prep.ledger import Ledger
     from data_prep.merge import merge
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 _HOME = {  # exported name -> the module it lives in
     "BoxLabel": "data_prep.records",
+    "EmojiWorldConfig": "data_prep.emoji_world",
     "ImageLabel": "data_prep.records",
     "ImageRecord": "data_prep.records",
     "Ledger": "data_prep.ledger",
@@ -27,6 +31,7 @@ _HOME = {  # exported name -> the module it lives in
     "ShardReader": "data_prep.shard_reader",
     "SourceClass": "data_prep.index",
     "SourceInfo": "data_prep.index",
+    "emoji_world": "data_prep.emoji_world",
     "kmeans_anchors": "data_prep.anchors",
     "load_config": "data_prep.config",
     "make_plan": "data_prep.plan",
@@ -36,6 +41,7 @@ _HOME = {  # exported name -> the module it lives in
 __all__ = [
     "BoxLabel",
     "DataPrepError",
+    "EmojiWorldConfig",
     "ImageLabel",
     "ImageRecord",
     "Ledger",
@@ -43,6 +49,7 @@ __all__ = [
     "ShardReader",
     "SourceClass",
     "SourceInfo",
+    "emoji_world",
     "kmeans_anchors",
     "load_config",
     "make_plan",
@@ -60,3 +67,17 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """`data_prep.merge` and `data_prep.emoji_world` are the functions, although files have these names too.
+
+    Importing a submodule sets it on its package; not so where the package exports a function of that name.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

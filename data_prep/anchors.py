@@ -22,14 +22,14 @@ class AnchorError(DataPrepError):
 
 
 @dataclass(frozen=True)
-class Anchors:
-    """wh: (k, 2) widths and heights in the boxes' unit, by area; average_iou: of each box with its best."""
+class AnchorClusters:
+    """(k, 2) widths and heights in the unit of the boxes, by area; the average IoU of a box with its best."""
 
-    wh: Floats
+    anchors: Floats
     average_iou: float
 
 
-def kmeans_anchors(boxes_wh: npt.ArrayLike, k: int, seed: int = 0) -> Anchors:
+def kmeans_anchors(boxes_wh: npt.ArrayLike, k: int, seed: int = 0) -> AnchorClusters:
     """The k sizes of best average IoU, by seeded restarts; boxes_wh (M, 2) with at least k different rows.
 
     The mean of a cluster is not its best member under 1 − IoU, so rounds can lose; the best round counts.
@@ -44,7 +44,8 @@ def kmeans_anchors(boxes_wh: npt.ArrayLike, k: int, seed: int = 0) -> Anchors:
     generator = np.random.default_rng(seed)
     runs = [_one_run(boxes, _spread_seeds(boxes, k, generator)) for _ in range(RESTARTS)]
     best = max(runs, key=lambda run: run.average_iou)
-    return Anchors(best.wh[np.argsort(best.wh.prod(axis=1), kind="stable")], best.average_iou)
+    by_area = np.argsort(best.anchors.prod(axis=1), kind="stable")
+    return AnchorClusters(best.anchors[by_area], best.average_iou)
 
 
 def iou_of_sizes(boxes_wh: Floats, anchors_wh: Floats) -> Floats:
@@ -77,15 +78,15 @@ def _spread_seeds(boxes: Floats, k: int, generator: np.random.Generator) -> Floa
     return boxes[chosen]
 
 
-def _one_run(boxes: Floats, anchors: Floats) -> Anchors:
-    best = Anchors(anchors, 0.0)
+def _one_run(boxes: Floats, anchors: Floats) -> AnchorClusters:
+    best = AnchorClusters(anchors, 0.0)
     cluster = np.full(len(boxes), -1)
     for _ in range(MAX_ROUNDS):
         iou = iou_of_sizes(boxes, anchors)
         nearest = iou.argmax(axis=1)
         average_iou = float(iou.max(axis=1).mean())
         if average_iou > best.average_iou:
-            best = Anchors(anchors, average_iou)
+            best = AnchorClusters(anchors, average_iou)
         if (nearest == cluster).all():
             break
         cluster = nearest

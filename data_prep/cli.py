@@ -105,7 +105,7 @@ def anchors(
 
     boxes_cell = box_sizes_px(ShardReader(shards), split, size) / stride
     found = kmeans_anchors(boxes_cell, k, seed)
-    pairs = [[round(float(width), 3), round(float(height), 3)] for width, height in found.wh]
+    pairs = [[round(float(width), 3), round(float(height), 3)] for width, height in found.anchors]
     if as_json:
         row = {"anchors_cell": pairs, "average_iou": found.average_iou, "boxes": len(boxes_cell)}
         _print_json({**row, "size": size, "stride": stride, "split": split})
@@ -115,6 +115,43 @@ def anchors(
     )
     typer.echo(f"anchors: {pairs}")
     typer.echo(f"average IoU {100 * found.average_iou:.1f} %")
+
+
+@app.command()
+def emoji_world(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
+    seed: Annotated[int | None, typer.Option(help="Another seed draws another world.")] = None,
+    scenes: Annotated[int | None, typer.Option(help="Training pictures with boxes.")] = None,
+    test_scenes: Annotated[
+        int | None, typer.Option(help="Test pictures, with the boxes of all classes.")
+    ] = None,
+    labels_per_class: Annotated[int | None, typer.Option(help="Label pictures of each class.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square pictures, px.")] = None,
+    unlabelled_share: Annotated[
+        float | None, typer.Option(help="Of a training scene's objects: without a box, 0 to 1.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="PNG files named by code point, instead of Twemoji.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw.")] = None,
+) -> None:
+    """Draw a world of emoji scenes and label pictures, ready to merge and to learn from in minutes."""
+    from data_prep.config import validated
+    from data_prep.emoji_world import EmojiWorldConfig
+    from data_prep.emoji_world import emoji_world as write_world
+
+    given = {
+        "seed": seed,
+        "scenes": scenes,
+        "test_scenes": test_scenes,
+        "labels_per_class": labels_per_class,
+        "size_px": size,
+        "unlabelled_share": unlabelled_share,
+        "pictures": pictures,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    write_world(out, validated(chosen, EmojiWorldConfig, place="emoji-world"), workers=workers)
+    typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
 
 
 def _print_json(value: Any) -> None:

@@ -144,12 +144,24 @@ def load_config(
     values = _read_yaml(path, error)
     for override in overrides:
         _apply_override(values, override, error)
+    return validated(values, model, place=str(path), folder=path.parent, error=error)
+
+
+def validated(
+    values: Mapping[str, Any],
+    model: type[ConfigModel],
+    *,
+    place: str,
+    folder: Path | None = None,
+    error: type[Exception] = ConfigError,
+) -> ConfigModel:
+    """The settings as the model; `place` is what the error names, `folder` what relative paths start at."""
     try:
-        return model.model_validate(values, context={"folder": path.parent})
+        return model.model_validate(values, context={"folder": folder})
     except ValidationError as problems:
         texts = [_problem(details, values, model) for details in problems.errors()]
         count = f"{len(texts)} problems: " if len(texts) > 1 else ""
-        raise error(f"{path}: {count}{'; '.join(texts)}.") from None
+        raise error(f"{place}: {count}{'; '.join(texts)}.") from None
 
 
 def did_you_mean(word: str, choices: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """What the commands print: plans, results and ledgers as tables for people or plain values for `--json`."""
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from data_prep.label_map import unsettled_text
 from data_prep.plan import Plan
 
 SHOWN_PICTURES = 10
+PIPED_WIDTH = 140  # columns where the output is no terminal
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -40,7 +42,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 def print_plan(plan: Plan, written_map: Path | None) -> None:
     """Sources, tree, label map and balance of a plan."""
-    console = Console()
+    console = _console()
     rows = plan.source_rows()
     table = Table("source", "split", "images", "boxes", "image labels", "classes", "MB", title="Sources")
     for row in rows:
@@ -61,7 +63,8 @@ def print_plan(plan: Plan, written_map: Path | None) -> None:
         does = "will be dropped" if plan.config.unmapped == "drop" else "stop the merge"
         _line(console, f"Without a node ({does}): {unsettled_text(plan.matches)}.")
     _line(
-        console, f"Tree: {len(plan.tree)} nodes. {len(plan.images)} images in {len(plan.shard_ends)} shards."
+        console,
+        f"Tree: {len(plan.tree)} nodes. {len(plan.images)} images in {_many(len(plan.shard_ends), 'shard')}.",
     )
     for row in rows:
         if row["repeat"] != 1:
@@ -89,20 +92,21 @@ def index_json(index: Index) -> dict[str, Any]:
 
 def print_merge(index: Index, out: Path) -> None:
     """What a merge wrote, and what it left out."""
-    console = Console()
+    console = _console()
     _print_sources(console, index)
     _print_left_out(console, index)
     size_mb = sum(shard.size_bytes for shard in index.shards) / 1e6
     images = sum(shard.images for shard in index.shards)
+    shards = _many(len(index.shards), "shard")
     _line(
         console,
-        f"{out}: {images} images, {size_mb:.1f} MB in {len(index.shards)} shards, {len(index.tree)} nodes.",
+        f"{out}: {images} images, {size_mb:.1f} MB in {shards}, {len(index.tree)} nodes.",
     )
 
 
 def print_info(index: Index) -> None:
     """Sources and the ledger of a merged set."""
-    console = Console()
+    console = _console()
     _print_sources(console, index)
     _print_left_out(console, index)
     ledger = ledger_of(index)
@@ -173,6 +177,14 @@ def _print_left_out(console: Console, index: Index) -> None:
         _line(console, f"left out: {source}: {source_id}: {reason}")
     if len(rows) > SHOWN_PICTURES:
         _line(console, f"left out: {len(rows) - SHOWN_PICTURES} more; `data-prep info --json` lists all.")
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _line(console: Console, text: str) -> None:
