@@ -1,0 +1,21 @@
+# `make check` is what continuous integration asks of the code; .ci/run adds the slow proofs and the wheel.
+.PHONY: check format lint types test slow
+
+check: lint types test
+
+format:
+	ruff format .
+	ruff check --fix .
+
+lint:
+	ruff format --check .
+	ruff check .
+
+types:
+	mypy
+
+test:
+	pytest
+
+slow:
+	pytest -m slow
