@@ -13,7 +13,7 @@ from data_prep.errors import DataPrepError
 if TYPE_CHECKING:
     from data_prep.anchors import kmeans_anchors
     from data_prep.config import MergeConfig, load_config
-    from data_prep.emoji_world import EmojiWorldConfig, emoji_world
+    from data_prep.emoji_plan import EmojiWorldConfig
     from data_prep.index import SourceClass, SourceInfo
     from data_prep.ledger import Ledger
     from data_prep.merge import merge
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _HOME = {  # exported name -> the module it lives in
     "BoxLabel": "data_prep.records",
-    "EmojiWorldConfig": "data_prep.emoji_world",
+    "EmojiWorldConfig": "data_prep.emoji_plan",
     "ImageLabel": "data_prep.records",
     "ImageRecord": "data_prep.records",
     "Ledger": "data_prep.ledger",
@@ -31,7 +31,6 @@ _HOME = {  # exported name -> the module it lives in
     "ShardReader": "data_prep.shard_reader",
     "SourceClass": "data_prep.index",
     "SourceInfo": "data_prep.index",
-    "emoji_world": "data_prep.emoji_world",
     "kmeans_anchors": "data_prep.anchors",
     "load_config": "data_prep.config",
     "make_plan": "data_prep.plan",
@@ -49,7 +48,6 @@ __all__ = [
     "ShardReader",
     "SourceClass",
     "SourceInfo",
-    "emoji_world",
     "kmeans_anchors",
     "load_config",
     "make_plan",
@@ -70,7 +68,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """`data_prep.merge` and `data_prep.emoji_world` are the functions, although files have these names too.
+    """`data_prep.merge` is the function, although a file has this name too.
 
     Importing a submodule sets it on its package; not so where the package exports a function of that name.
     """
