@@ -113,7 +113,7 @@ class Hierarchy(nn.Module):
             reached = absolute[active] * best
             go = (reached > threshold) | (answer[active] < 0)
             active, node, best, reached = active[go], node[go], best[go], reached[go]
-            answer[active], absolute[active] = node, reached
+            answer[active], absolute[active] = node, reached.to(absolute.dtype)
             steps.append((active, best))
             deeper = self.child_group[node] >= 0
             active, group = active[deeper], self.child_group[node[deeper]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.yolo9000.made import TableHead
 from wordtree import WordTree
 from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
 from yolo9000.boxes import cxcywh_to_xyxy
@@ -34,20 +34,6 @@ def golden_cases() -> list[str]:
     return [name for name, case in cases.items() if case["bias_match"] and (case["softmax"] or case["tree"])]
 
 
-@dataclass(frozen=True)
-class RawClasses:
-    """A class head whose features are the class logits themselves, so that gradients reach the raw output."""
-
-    anchors: int
-
-    def logits(self, features: Tensor, anchor: Tensor, nodes: Tensor) -> Tensor:
-        rows = features.view(len(features), self.anchors, -1)
-        return rows[torch.arange(len(rows)), anchor][:, nodes]
-
-    def dense_logits(self, features: Tensor) -> Tensor:
-        return features.unflatten(1, (self.anchors, -1)).permute(0, 1, 3, 4, 2)
-
-
 def output_of(raw: Tensor, case: dict[str, Any]) -> GridOutput:
     anchors, classes = case["num"], case["classes"]
     entries = raw.unflatten(1, (anchors, 5 + classes))
@@ -55,7 +41,7 @@ def output_of(raw: Tensor, case: dict[str, Any]) -> GridOutput:
         box_logits=entries[:, :, :5].permute(0, 1, 3, 4, 2),
         features=entries[:, :, 5:].flatten(1, 2),
         anchors_cell=torch.tensor(case["anchors"], dtype=raw.dtype).view(-1, 2),
-        class_head=RawClasses(anchors),
+        class_head=TableHead(anchors),
     )
 
 

@@ -1,0 +1,132 @@
+"""Picture and labels move together."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolo9000.augment import (
+    GREY,
+    ColourShift,
+    Rectangle,
+    Sample,
+    compose,
+    draw_colour_shifts,
+    fitted,
+    mirrored,
+    quarters,
+    shift_colours,
+    shrunk,
+)
+from yolo9000.config import AugmentConfig
+
+
+def sample_of(colour: int = 200, *, width: int = 40, height: int = 30) -> Sample:
+    """A picture of one colour with a bright square in its left upper quarter, which is its box."""
+    image = torch.full((3, height, width), colour, dtype=torch.uint8)
+    image[:, : height // 2, : width // 2] = 255
+    box = np.array([[0, 0, 0.5, 0.5]], np.float32)
+    whole = np.array([[0, 0, 1, 1]], np.float32)
+    none = np.zeros((0, 4), np.float32)
+    return Sample(image, box, np.array([3]), np.array([5]), whole, none)
+
+
+def brightest(sample: Sample) -> np.ndarray:
+    """The unit box around the bright square."""
+    rows, columns = np.nonzero(sample.image[0].numpy() > 230)
+    height, width = sample.image.shape[1:]
+    edges = [columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height]
+    return np.array(edges)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_the_box_stays_on_its_thing_wherever_the_picture_is_placed(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    area = fitted(sample_of(), Rectangle(0, 0, 96, 96), jitter=0.3, rng=rng)
+    placed = compose([(sample_of(), area)], 96, min_box_side=0.001)
+    assert np.abs(placed.boxes_xyxy[0] - brightest(placed)).max() < 2 / 96
+
+
+@given(seed=st.integers(0, 10_000))
+def test_a_fitted_picture_lies_inside_its_area_and_touches_two_borders(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    area = quarters(Rectangle(0, 0, 96, 96), rng=rng)[seed % 4]
+    placed = fitted(sample_of(), area, jitter=0.2, rng=rng)
+    assert area.left <= placed.left
+    assert placed.left + placed.width <= area.left + area.width
+    assert area.top <= placed.top
+    assert placed.top + placed.height <= area.top + area.height
+    assert placed.width == area.width or placed.height == area.height
+
+
+def test_mirroring_twice_is_nothing() -> None:
+    once = mirrored(sample_of())
+    assert not torch.equal(once.image, sample_of().image)
+    twice = mirrored(once)
+    assert torch.equal(twice.image, sample_of().image)
+    np.testing.assert_allclose(twice.boxes_xyxy, sample_of().boxes_xyxy)
+    np.testing.assert_allclose(once.boxes_xyxy, [[0.5, 0, 1, 0.5]])
+
+
+def test_four_tiles_cover_the_canvas_and_keep_their_labels_inside() -> None:
+    rng = np.random.default_rng(1)
+    tiles = quarters(Rectangle(0, 0, 64, 64), rng=rng)
+    assert sum(tile.width * tile.height for tile in tiles) == 64 * 64
+    whole = compose([(sample_of(k), tile) for k, tile in enumerate(tiles)], 64, min_box_side=0.001)
+    for k, region in enumerate(whole.label_regions):
+        left, top, right, bottom = (region * 64).round().astype(int)
+        assert (whole.image[0, (top + bottom) // 2 + 2 : bottom, left:right] == k).all()
+
+
+def test_a_pasted_picture_hides_what_lies_under_it() -> None:
+    base, pasted = sample_of(), sample_of(10)
+    over_the_box = compose(
+        [(base, Rectangle(0, 0, 64, 64)), (pasted, Rectangle(0, 0, 32, 32))], 64, min_box_side=0.001
+    )
+    assert over_the_box.boxes_xyxy.tolist() == [[0, 0, 0.25, 0.25]]
+    beside_it = compose(
+        [(base, Rectangle(0, 0, 64, 64)), (pasted, Rectangle(32, 32, 32, 32))], 64, min_box_side=0.001
+    )
+    assert len(beside_it.boxes_xyxy) == 2
+
+
+def test_what_is_not_drawn_is_grey_and_slivers_are_dropped() -> None:
+    placed = compose([(sample_of(), Rectangle(0, 0, 20, 10))], 64, min_box_side=0.1)
+    assert (placed.image[:, 10:] == GREY).all()
+    assert len(placed.boxes_xyxy) == 0
+    assert len(placed.label_nodes) == 1
+
+
+def test_a_shrunk_area_lies_in_its_area() -> None:
+    for seed in range(50):
+        inner = shrunk(Rectangle(8, 8, 40, 40), rng=np.random.default_rng(seed))
+        assert 8 <= inner.left <= inner.left + inner.width <= 48
+        assert 8 <= inner.top <= inner.top + inner.height <= 48
+
+
+@pytest.mark.parametrize("hue", [0.0, 0.07, -0.4])
+def test_colours_shift_as_hsv_says(hue: float) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(size=(2, 3, 4, 5)).astype(np.float32)
+    shift = ColourShift(torch.tensor([hue, hue]), torch.tensor([1.4, 0.7]), torch.tensor([0.8, 1.2]))
+    shifted = shift_colours(torch.from_numpy(pixels), shift).numpy()
+    for image, (s_factor, v_factor) in enumerate([(1.4, 0.8), (0.7, 1.2)]):
+        for row, column in np.ndindex(4, 5):
+            h, s, v = colorsys.rgb_to_hsv(*pixels[image, :, row, column].tolist())
+            expected = colorsys.hsv_to_rgb((h + hue) % 1, min(1, s * s_factor), v * v_factor)
+            np.testing.assert_allclose(shifted[image, :, row, column], np.minimum(expected, 1), atol=1e-5)
+
+
+def test_grey_stays_grey_and_factors_stay_in_range() -> None:
+    grey = torch.full((1, 3, 2, 2), 0.5)
+    cfg = AugmentConfig(hue=0.1, saturation=1.5, exposure=1.0)
+    shift = draw_colour_shifts(cfg, [np.random.default_rng(0)])
+    torch.testing.assert_close(shift_colours(grey, shift), grey)
+    many = draw_colour_shifts(cfg, [np.random.default_rng(k) for k in range(200)])
+    assert many.hue.abs().max() <= 0.1
+    assert 1 / 1.5 <= many.saturation.min() < 1 < many.saturation.max() <= 1.5

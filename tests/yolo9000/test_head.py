@@ -1,0 +1,64 @@
+"""The split head: gathered logits equal dense ones, in values and gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from yolo9000.grid import Place
+from yolo9000.head import SplitHead
+
+ANCHORS = torch.tensor([[1.0, 1.0], [2.0, 3.0], [4.0, 2.0]])
+
+
+def test_gathered_logits_and_their_gradients_equal_the_dense_ones() -> None:
+    torch.manual_seed(0)
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).double()
+    features = torch.randn(2, 8, 4, 5, dtype=torch.float64, requires_grad=True)
+    place = Place(*(torch.randint(0, size, (30,)) for size in (2, 3, 4, 5)))
+    nodes = torch.tensor([3, 7, 19, 4])
+    weight = torch.randn(30, 4, dtype=torch.float64)
+    parameters = [features, head.classes.weight, head.classes.bias]
+
+    gathered = head.classes.logits(
+        features.permute(0, 2, 3, 1)[place.image, place.row, place.column], place.anchor, nodes
+    )
+    dense = place.values_of(head.classes.dense_logits(features))[:, nodes]
+    torch.testing.assert_close(gathered, dense)
+    for a, b in zip(
+        torch.autograd.grad((gathered * weight).sum(), parameters),
+        torch.autograd.grad((dense * weight).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_grid_output_gathers_at_the_right_places() -> None:
+    torch.manual_seed(0)
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=20)
+    output = head(torch.randn(2, 8, 4, 5))
+    place = Place(*(torch.randint(0, size, (30,)) for size in (2, 3, 4, 5)))
+    nodes = torch.tensor([3, 7, 19])
+    dense = place.values_of(output.dense_class_logits())[:, nodes]
+    torch.testing.assert_close(output.class_logits(place, nodes), dense)
+
+
+def test_rows_of_nodes_that_are_not_asked_get_no_gradient() -> None:
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=20)
+    output = head(torch.randn(1, 8, 2, 2))
+    one = torch.zeros(1, dtype=torch.int64)
+    output.class_logits(Place(one, one + 1, one, one), torch.tensor([5, 6])).sum().backward()
+    touched = head.classes.weight.grad.abs().sum(2).nonzero().tolist()
+    assert touched == [[1, 5], [1, 6]]
+
+
+def test_box_and_class_parts_together_are_one_convolution_of_darknet() -> None:
+    torch.manual_seed(0)
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=4)
+    features = torch.randn(2, 8, 3, 3)
+    weight = torch.cat([head.box.weight.view(3, 5, 8), head.classes.weight], dim=1).view(27, 8, 1, 1)
+    bias = torch.cat([head.box.bias.view(3, 5), head.classes.bias], dim=1).view(27)
+    entries = F.conv2d(features, weight, bias).unflatten(1, (3, 9)).permute(0, 1, 3, 4, 2)
+    output = head(features)
+    torch.testing.assert_close(output.box_logits, entries[..., :5])
+    torch.testing.assert_close(output.dense_class_logits(), entries[..., 5:])

@@ -1,0 +1,156 @@
+"""What each label may and may not change, by gradients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.yolo9000.made import grid_output
+from wordtree import WordTree
+from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, LossTerms, Targets
+from yolo9000.config import LossConfig
+from yolo9000.hierarchy import Hierarchy
+from yolo9000.loss import JointLoss
+
+CAR, TERRIER = 4, 6
+SETTLED = LossConfig(warm_up_images=0)
+
+
+def targets(
+    *,
+    boxes: list[tuple[int, int, list[float]]] = (),  # type: ignore[assignment]
+    labels: list[tuple[int, int]] = (),  # type: ignore[assignment]
+    ignore: list[tuple[int, list[float]]] = (),  # type: ignore[assignment]
+    images: int = 2,
+) -> Targets:
+    def ints(values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64)
+
+    def rows(values: list[list[float]]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64).view(-1, 4)
+
+    return Targets(
+        BoxColumns(ints([b[0] for b in boxes]), rows([b[2] for b in boxes]), ints([b[1] for b in boxes])),
+        ImageLabelColumns(
+            ints([x[0] for x in labels]), ints([x[1] for x in labels]), rows([[0, 0, 1, 1]] * len(labels))
+        ),
+        IgnoreColumns(ints([i[0] for i in ignore]), rows([i[1] for i in ignore])),
+        ints([0] * images),
+    )
+
+
+class Case:
+    """A random output of two pictures on a 3 × 3 grid with two anchors, and the gradients of a loss on it."""
+
+    def __init__(self, tree: WordTree, cfg: LossConfig, what: Targets, *, vouched: Tensor | None = None) -> None:
+        torch.manual_seed(0)
+        self.boxes = torch.randn(2, 2, 3, 3, 5, dtype=torch.float64, requires_grad=True)
+        self.classes = torch.randn(2, 2, 3, 3, len(tree), dtype=torch.float64, requires_grad=True)
+        self.output = grid_output(
+            anchors=[[1.0, 1.0], [2.0, 1.5]], box_logits=self.boxes, class_logits=self.classes
+        )
+        self.terms: LossTerms = JointLoss(cfg, Hierarchy(tree), vouched=vouched)(self.output, what, images_seen=1)
+        self.box_gradient, self.class_gradient = torch.autograd.grad(self.terms.total, [self.boxes, self.classes])
+
+
+ONE_BOX = [(0, CAR, [0.4, 0.4, 0.6, 0.6])]
+
+
+def test_a_box_moves_its_own_place_and_only_objectness_elsewhere(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, SETTLED, targets(boxes=ONE_BOX))
+    assert (case.box_gradient[0, 0, 1, 1] != 0).all()
+    elsewhere = case.box_gradient.clone()
+    elsewhere[0, 0, 1, 1] = 0
+    assert (elsewhere[..., :4] == 0).all()
+    assert (case.class_gradient.flatten(0, 3).abs().sum(1) > 0).sum() == 1
+
+
+def test_a_box_teaches_only_the_groups_on_its_path(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, SETTLED, targets(boxes=ONE_BOX))
+    touched = case.class_gradient[0, 0, 1, 1].nonzero()[:, 0].tolist()
+    assert touched == [0, 1, 4, 5]  # animal | vehicle, car | boat; not dog | cat, not terrier
+
+
+def test_a_label_at_an_inner_node_leaves_the_levels_below_alone(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, SETTLED, targets(boxes=[(0, 1, [0.4, 0.4, 0.6, 0.6])]))
+    assert case.class_gradient[0, 0, 1, 1].nonzero()[:, 0].tolist() == [0, 1]
+
+
+def test_with_objectness_ignored_an_image_label_gives_the_box_head_no_gradient(toy_tree: WordTree) -> None:
+    cfg = replace_cfg(label_objectness="ignore", assign="max_objectness")
+    whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
+    case = Case(toy_tree, cfg, targets(labels=[(0, TERRIER), (1, CAR)], ignore=whole))
+    assert (case.box_gradient == 0).all()
+    assert (case.class_gradient.flatten(0, 3).abs().sum(1) > 0).sum() == 2
+
+
+def test_the_papers_rule_pulls_the_chosen_place_up_to_the_assumed_overlap(toy_tree: WordTree) -> None:
+    whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
+    low = Case(toy_tree, replace_cfg(assumed_iou=1.0), targets(labels=[(0, TERRIER)], ignore=whole))
+    assert (low.box_gradient[..., 4] < 0).sum() == 1  # the loss falls as objectness rises
+    assert (low.box_gradient[..., 4] > 0).sum() == 0
+    high = Case(toy_tree, replace_cfg(assumed_iou=0.0), targets(labels=[(0, TERRIER)], ignore=whole))
+    assert (high.box_gradient == 0).all()
+
+
+def test_darknets_rule_pushes_all_other_places_of_the_picture_down(toy_tree: WordTree) -> None:
+    whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
+    case = Case(toy_tree, replace_cfg(label_objectness="darknet"), targets(labels=[(0, TERRIER)], ignore=whole))
+    assert (case.box_gradient[0, ..., 4] > 0).sum() == 2 * 3 * 3 - 1
+    assert (case.box_gradient[1] == 0).all()
+
+
+def test_an_ignored_region_is_not_told_that_it_shows_nothing(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, SETTLED, targets(ignore=[(0, [0.0, 0.0, 0.4, 1.0])]))
+    assert (case.box_gradient[0, :, :, 0] == 0).all()
+    assert (case.box_gradient[0, :, :, 1:, 4] != 0).all()
+
+
+def test_a_picture_without_any_label_is_background(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, SETTLED, targets())
+    assert (case.box_gradient[..., 4] > 0).all()
+
+
+def test_a_place_that_sees_what_the_source_does_not_vouch_for_is_left_alone(toy_tree: WordTree) -> None:
+    nothing = torch.zeros(1, len(toy_tree), dtype=torch.bool)
+    case = Case(toy_tree, SETTLED, targets(), vouched=nothing)
+    objective = case.output.objectness > 0.3
+    assert objective.any()
+    assert (case.box_gradient[..., 4][objective] == 0).all()
+    assert (case.box_gradient[..., 4][~objective] > 0).all()
+    everything = Case(toy_tree, SETTLED, targets(), vouched=~nothing)
+    assert (everything.box_gradient[..., 4] > 0).all()
+
+
+def test_the_pull_to_the_anchors_ends_after_the_warm_up(toy_tree: WordTree) -> None:
+    first = Case(toy_tree, replace_cfg(warm_up_images=2), targets())
+    later = Case(toy_tree, replace_cfg(warm_up_images=1), targets())
+    assert first.terms.anchor_warm_up > 0
+    assert later.terms.anchor_warm_up == 0
+
+
+@pytest.mark.parametrize("kind", ["squared", "cross_entropy"])
+def test_a_perfect_output_has_no_coordinate_and_little_objectness_loss(toy_tree: WordTree, kind: str) -> None:
+    logits = torch.zeros(1, 1, 3, 3, 5, dtype=torch.float64)
+    logits[..., 4] = -20
+    logits[0, 0, 1, 1, 4] = 20
+    output = grid_output(anchors=[[1.0, 1.0]], box_logits=logits, class_logits=torch.zeros(1, 1, 3, 3, 7).double())
+    what = targets(boxes=[(0, CAR, [1 / 3, 1 / 3, 2 / 3, 2 / 3])], images=1)
+    terms = JointLoss(replace_cfg(objectness_loss=kind), Hierarchy(toy_tree))(output, what, images_seen=1)
+    assert terms.coordinates.item() == pytest.approx(0, abs=1e-12)
+    assert terms.objectness.item() == pytest.approx(0, abs=1e-6)
+    assert terms.box_class.item() == pytest.approx(2 * torch.tensor(2.0).log().item())
+
+
+def test_terms_add_up(toy_tree: WordTree) -> None:
+    terms = Case(toy_tree, LossConfig(), targets(boxes=ONE_BOX, labels=[(1, TERRIER)])).terms
+    named = terms.detached()
+    assert named.pop("total").item() == pytest.approx(sum(value.item() for value in named.values()))
+    assert replace(terms, objectness=terms.objectness + 1).total.item() == pytest.approx(terms.total.item() + 1)
+
+
+def replace_cfg(**changes: object) -> LossConfig:
+    return SETTLED.model_copy(update=changes)
