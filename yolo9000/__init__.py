@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from yolo9000.detections import Detections as Detections
     from yolo9000.image import read_image as read_image
+    from yolo9000.predict import Predictor as Predictor
 
-__all__ = ["Detections", "Yolo9000Error", "read_image"]
+__all__ = ["Detections", "Predictor", "Yolo9000Error", "read_image"]
 
 _HOME = {  # where each lazy name lives
     "Detections": "yolo9000.detections",
+    "Predictor": "yolo9000.predict",
     "read_image": "yolo9000.image",
 }
 
@@ -26,9 +28,14 @@ class Yolo9000Error(Exception):
     Its family lives beside the code that raises it:
 
         Yolo9000Error
+        ├── ConfigError          yolo9000.config: a training configuration that cannot be used
         ├── UnreadablePicture    yolo9000.image: a file that is missing or holds no picture
+        ├── NoPictures           yolo9000.predict: a path without pictures
+        ├── DataMismatch         yolo9000.data: shards that lack what the configuration asks of them
+        ├── CheckpointError      yolo9000.checkpoint: a file that is no checkpoint, or one of another tree
+        ├── TrainingError        yolo9000.train: a run that cannot start or go on
         ├── InvalidDetections    yolo9000.detections: columns that do not fit together
-        ├── InvalidScores        yolo9000.scorecard: ground truth or answers that cannot be scored
+        ├── InvalidScores        yolo9000.scorecard.inputs: ground truth or answers that cannot be scored
         └── InvalidReport        yolo9000.report: content that a page cannot be made of
     """
 

@@ -179,7 +179,7 @@ def _draw(picture: Image.Image, marks: Sequence[_Mark], min_side_px: int) -> Ima
         size = (round(picture.width * scale), round(picture.height * scale))
         canvas = canvas.resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(size=max(12, round(max(canvas.size) / 36)))
+    font = ImageFont.load_default(size=max(13, round(max(canvas.size) / 32)))
     line_px = max(2, round(max(canvas.size) / 160))
     rectangles = [_inside(mark.xyxy_px * scale, canvas.size) for mark in marks]
     for mark, rectangle in reversed(list(zip(marks, rectangles, strict=True))):  # the best one on top

@@ -47,8 +47,8 @@ def localisation(
         for row in np.flatnonzero(~truth.ignored):
             count = counts.setdefault(int(truth.node[row]), [0, 0, 0])
             count[0] += 1
-            count[1] += called[row] >= 0
-            count[2] += called[row] == truth.node[row]
+            count[1] += int(called[row] >= 0)
+            count[2] += int(called[row] == truth.node[row])
     return {node: Localisation(*counts[node]) for node in sorted(counts)}
 
 

@@ -1,0 +1,186 @@
+"""The report page: self-contained, well-formed, complete, and honest about what is missing."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from yolo9000.report import (
+    InvalidReport,
+    ReportContent,
+    Scene,
+    Yardstick,
+    read_series,
+    render_report,
+    write_report,
+)
+from yolo9000.scorecard import ClassScore, PartScore, Scorecard
+
+EMPTY = PartScore(classes=0, boxes=0, ap50=None, ap=None, recall50=None, accuracy=None)
+
+
+def scorecard() -> Scorecard:
+    """Three boxed classes and three with image labels, AP50 10, 20 … 60; one of them was never found."""
+    classes = tuple(
+        ClassScore(
+            id=f"n{number:08d}",
+            name=f"thing {number}",
+            evidence="boxes" if number % 2 else "image labels",
+            boxes=number,
+            ap50=10.0 * number,
+            ap=5.0 * number,
+            recall50=50.0,
+            accuracy=None if number == 3 else 80.0,
+        )
+        for number in range(1, 7)
+    )
+    boxed = PartScore(classes=3, boxes=9, ap50=30.0, ap=15.0, recall50=50.0, accuracy=80.0)
+    labels = PartScore(classes=3, boxes=12, ap50=40.0, ap=20.0, recall50=50.0, accuracy=80.0)
+    both = PartScore(classes=6, boxes=21, ap50=35.0, ap=17.5, recall50=50.0, accuracy=80.0)
+    return Scorecard(images=60, all=both, boxed=boxed, label_only=labels, neither=EMPTY, classes=classes)
+
+
+METRICS = """step,learning_rate,total,box_class,label_objectness,ap50_boxed,ap50_label_only
+20,0.001,5.5,2.5,0,,
+40,0.002,4.5,2.0,0,,
+40,,,,,31.5,12.5
+"""
+
+
+def content() -> ReportContent:
+    return ReportContent(
+        title="Dogs & <cats>",
+        summary="Trained on little.",
+        scorecard=scorecard(),
+        yardsticks=[Yardstick("the oracle", 60.9, 56.0), Yardstick("label on the best box", None, 17.4)],
+        facts=[("hardware", "2 cores")],
+        scenes=[Scene(Image.new("RGB", (40, 30), (255, 0, 0)), "scene 1"), Scene(Image.new("RGB", (30, 30)))],
+        training_labels={"n00000001": (1234, 5)},
+        metrics_csv=METRICS,
+        config_yaml="name: demo\nanchors: <none>\n",
+        attribution="Twemoji, https://creativecommons.org/licenses/by/4.0/, CC BY 4.0.",
+    )
+
+
+class Outline(HTMLParser):
+    """Checks that tags are closed in order and keeps attributes and texts."""
+
+    VOID = ("meta", "img", "br", "path", "polyline", "circle")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def outline(page: str) -> Outline:
+    parsed = Outline()
+    parsed.feed(page)
+    parsed.close()
+    assert parsed.open == []
+    return parsed
+
+
+def test_the_page_loads_nothing_and_runs_nothing() -> None:
+    page = render_report(content())
+    tags = outline(page).tags
+    assert {tag for tag, _ in tags}.isdisjoint({"script", "link", "iframe", "object", "base"})
+    for tag, attributes in tags:
+        assert not any(name.startswith("on") for name in attributes)
+        assert (attributes.get("src") or "data:").startswith("data:")
+        assert tag == "a" or "href" not in attributes  # a link is followed by the reader only
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert style is not None
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+    assert "default-src 'none'" in page
+
+
+def test_the_page_shows_everything_it_was_given() -> None:
+    text = " ".join(outline(render_report(content())).texts)
+    for expected in (
+        "Dogs & <cats>", "Trained on little.", "2 cores", "the oracle", "56.0", "17.4", "–",
+        "60 test pictures", "scene 1", "thing 6", "n00000006", "1,234", "Best with boxes",
+        "Worst with image labels only", "AP50 boxed", "All 6 classes", "anchors: <none>", "CC BY 4.0.",
+    ):  # fmt: skip
+        assert expected in text, expected
+    assert "label objectness" not in text  # a term that is always 0 is no curve
+    assert " neither " not in text  # a part without classes is no row
+
+
+def test_pictures_are_embedded_with_their_size() -> None:
+    sources = [attributes for tag, attributes in outline(render_report(content())).tags if tag == "img"]
+    assert len(sources) == 2
+    kind, encoded = (sources[0]["src"] or "").split(",")
+    assert kind == "data:image/jpeg;base64"
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    assert picture.size == (40, 30)
+    assert (sources[0]["width"], sources[0]["height"], sources[0]["alt"]) == ("40", "30", "scene 1")
+
+
+def test_classes_are_listed_best_first() -> None:
+    text = " ".join(outline(render_report(content())).texts)
+    listed = text[text.index("All 6 classes") :]
+    places = [listed.index(f"n{number:08d}") for number in range(6, 0, -1)]
+    assert places == sorted(places)
+
+
+def test_links_of_the_attribution_end_where_the_address_ends() -> None:
+    links = [attributes["href"] for tag, attributes in outline(render_report(content())).tags if tag == "a"]
+    assert links == ["https://creativecommons.org/licenses/by/4.0/"]
+
+
+def test_a_page_of_a_bare_scorecard_has_no_empty_sections() -> None:
+    card = replace(scorecard(), boxed=EMPTY, label_only=EMPTY, all=EMPTY, classes=())
+    page = render_report(ReportContent(title="t", summary="s", scorecard=card))
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    assert headings == ["Scorecard"]
+    outline(page)
+
+
+def test_the_file_is_written_whole(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", content())
+    assert (tmp_path / "report.html").read_text("utf-8") == render_report(content())
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_curves_skip_empty_cells() -> None:
+    curves = {curve.name: curve for curve in read_series(METRICS)}
+    assert curves["total"].steps == [20, 40]
+    assert curves["ap50_boxed"].values == [31.5]
+    assert read_series("") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "trouble"),
+    [
+        ("step,total\n20,5\n40,much\n", r"line 3: expected a number in column 'total', found 'much'"),
+        ("total\n5\n", r"line 2: expected a number in column 'step', found ''"),
+    ],
+    ids=["a word", "no steps"],
+)
+def test_a_damaged_metrics_file_is_told_with_line_and_column(text: str, trouble: str) -> None:
+    with pytest.raises(InvalidReport, match=rf"^metrics\.csv, {trouble}"):
+        render_report(replace(content(), metrics_csv=text))
