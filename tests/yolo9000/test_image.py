@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 from pathlib import Path
@@ -191,3 +192,15 @@ def test_letterbox_sizes_and_margins_agree_with_darknet() -> None:
         assert canvas.shape == theirs.shape
         compared += 1
     assert compared == 15
+
+
+def test_every_coco_picture_has_the_size_that_its_annotations_say() -> None:
+    folder = os.environ.get("YOLO9000_TEST_DATA")
+    if not folder:
+        pytest.skip("YOLO9000_TEST_DATA is not set")
+    coco = Path(folder) / "coco128"
+    images = json.loads((coco / "annotations" / "instances_val2017.json").read_text("utf-8"))["images"]
+    for image in images:
+        encoded = np.fromfile(coco / "images" / "val2017" / image["file_name"], np.uint8)
+        assert decode_image(encoded).shape == (3, image["height"], image["width"]), image["file_name"]
+    assert len(images) == 128
