@@ -23,7 +23,7 @@ LEVELS = {
     4: ("checkpoint", "postprocess"),
     5: ("predict", "draw", "charts"),
     6: ("evaluate", "report"),
-    7: ("train",),
+    7: ("train", "run_report"),
     8: ("demo",),
     9: ("cli", "__main__"),
 }
