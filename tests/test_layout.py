@@ -20,12 +20,13 @@ LEVELS = {
     1: ("hierarchy", "backbone", "grid", "augment", "schedule", "optim", "scorecard"),
     2: ("head", "targets", "weak_labels", "detections"),
     3: ("model", "loss", "data"),
-    4: ("checkpoint", "postprocess"),
-    5: ("predict", "draw", "charts"),
+    4: ("checkpoint", "postprocess", "draw", "charts"),
+    5: ("predict",),
     6: ("evaluate", "report"),
     7: ("train", "run_report"),
     8: ("demo",),
-    9: ("cli", "__main__"),
+    9: ("cli",),
+    10: ("__main__",),
 }
 LEVEL_OF = {name: level for level, names in LEVELS.items() for name in names}
 
