@@ -132,8 +132,8 @@ def slow_ap50(truths: Sequence[GroundTruth], answers: Sequence[ScoredBoxes], nod
             free[image].pop(best)
             right += 1
         curve.append((right / objects, right / seen))
-    recalls = [hundredth / 100 for hundredth in range(101)]
-    return 100 * sum(max((p for r, p in curve if r >= recall - 1e-9), default=0) for recall in recalls) / 101
+    recalls = np.linspace(0, 1, 101)  # as COCO counts them: the one of .7 is a little more than 7/10
+    return 100 * sum(max((p for r, p in curve if r >= recall), default=0) for recall in recalls) / 101
 
 
 @st.composite
@@ -152,9 +152,10 @@ def worlds(draw: st.DrawFn) -> tuple[list[GroundTruth], list[ScoredBoxes]]:
             else rng.uniform(0, 9, (found, 4)) + np.array([0, 0, 10, 10])
         )
         truths.append(truth(*((box, int(rng.integers(2, 4))) for box in boxes)))
+        moved = near + rng.normal(0, 2, near.shape)
         answers.append(
             ScoredBoxes(
-                xyxy_px=near + rng.normal(0, 2, near.shape),
+                xyxy_px=np.concatenate([np.minimum(moved[:, :2], moved[:, 2:]), moved[:, 2:]], axis=1),
                 node=rng.integers(2, 4, found),
                 score=rng.random(found),
             )
@@ -290,6 +291,8 @@ def test_columns_that_do_not_fit_are_refused() -> None:
         GroundTruth(xyxy_px=np.zeros((1, 4)), node=np.zeros(2, int), ignored=np.zeros(1, bool))
     with pytest.raises(InvalidScores, match=r"ScoredBoxes: expected finite boxes of shape \(rows, 4\)"):
         ScoredBoxes(xyxy_px=np.zeros(4), node=np.zeros(1, int), score=np.zeros(1))
+    with pytest.raises(InvalidScores, match=r"ScoredBoxes: expected left, top, right, bottom"):
+        answer(([10, 0, 0, 10], 2, 0.5))
     with pytest.raises(InvalidScores, match="finite scores"):
         answer((LEFT, 2, float("nan")))
     with pytest.raises(InvalidScores, match="each of 2 pictures, in their order, found them for 1"):

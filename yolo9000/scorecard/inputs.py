@@ -69,6 +69,8 @@ def _set_columns(columns: object, **dtypes: type[np.generic]) -> None:
     kind = type(columns).__name__
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
         raise InvalidScores(f"{kind}: expected finite boxes of shape (rows, 4), found shape {boxes.shape}.")
+    if (boxes[:, 2:] < boxes[:, :2]).any():  # COCO's evaluator would silently leave such an answer out
+        raise InvalidScores(f"{kind}: expected left, top, right, bottom, found right < left or bottom < top.")
     for column in dtypes:
         rows = getattr(columns, column).shape[:1]
         if rows != (len(boxes),):
