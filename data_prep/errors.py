@@ -10,5 +10,6 @@ class DataPrepError(Exception):
     ├── LabelMapError   classes that have no node, or a label map that does not fit
     ├── MergeError      a merge that cannot start or go on
     ├── AnchorError     boxes from which no anchors can be found
+    ├── PictureError    a picture that cannot be used: counted and skipped, never seen by the user
     └── ShardError      shards or an index that are missing, damaged or of a foreign format
     """

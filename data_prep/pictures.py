@@ -13,14 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from data_prep.errors import DataPrepError
+
 MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs
 _ASPECT_TOLERANCE = 0.02  # a picture resized by its owner still fits its boxes; a cropped one does not
 # What Pillow's decoders raise on damaged data; OSError includes truncated and unidentified pictures.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError)
 
 
-class PictureError(Exception):
-    """A picture that cannot be used; its text is the reason under which it is counted."""
+class PictureError(DataPrepError):
+    """A picture that cannot be used; its text is the reason under which the writer counts it."""
 
 
 @dataclass(frozen=True)

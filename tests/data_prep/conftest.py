@@ -1,0 +1,87 @@
+"""Made pictures whose colour encodes their index, and a small world of them to merge."""
+
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from data_prep.config import MergeConfig, load_config
+
+CAT, DOG, CAR, TABBY = "n02121808", "n02084071", "n02958343", "n02123045"
+
+
+def colour_of(index: int) -> tuple[int, int, int]:
+    """Far apart for neighbours, so that JPEG cannot blur one into another."""
+    return (index * 40 % 250, index * 90 % 250, index * 160 % 250)
+
+
+def picture(
+    index: int, size: tuple[int, int] = (40, 30), kind: str = "JPEG", mode: str = "RGB", **options: Any
+) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, colour_of(index)).convert(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+def write_coco(
+    folder: Path, images: Sequence[dict[str, Any]], boxes: Sequence[dict[str, Any]], names: Sequence[str]
+) -> None:
+    """An instances file; category ids are 10, 20, …"""
+    categories = [{"id": 10 * (number + 1), "name": name} for number, name in enumerate(names)]
+    document = {"images": list(images), "annotations": list(boxes), "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """Six COCO pictures with four boxes in all, two wnid folders of three pictures each, and merge.yaml."""
+    folder = tmp_path / "world"
+    (folder / "photos").mkdir(parents=True)
+    images, boxes = [], []
+    for index in range(6):
+        name = f"{index:03d}.jpg"
+        (folder / "photos" / name).write_bytes(picture(index))
+        images.append({"id": index, "file_name": name, "width": 40, "height": 30})
+        for number in range(index % 3 if index < 5 else 0):
+            bbox = [4 * number, 3, 20, 15]
+            boxes.append(
+                {"id": len(boxes), "image_id": index, "category_id": 10 * (number + 1), "bbox": bbox}
+            )
+    boxes[0]["iscrowd"] = 1
+    write_coco(folder, images, boxes, ["cat", "dog", "car"])
+    for place, wnid in enumerate((TABBY, CAR)):
+        (folder / "labelled" / wnid).mkdir(parents=True)
+        for number in range(3):
+            index = 6 + 3 * place + number
+            (folder / "labelled" / wnid / f"{number}.jpg").write_bytes(picture(index, (30, 30)))
+    sources = [
+        {"name": "coco", "format": "coco", "annotations": "instances.json", "images": "photos"},
+        {"name": "labels", "format": "imagenet", "images": "labelled"},
+    ]
+    (folder / "merge.yaml").write_text(yaml.safe_dump({"sources": sources}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def config_of() -> Callable[..., MergeConfig]:
+    """The configuration of a world, with overrides."""
+
+    def load(world: Path, *overrides: str) -> MergeConfig:
+        return load_config(world / "merge.yaml", MergeConfig, overrides)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real pictures, or a skip that says so."""
+    folder = os.environ.get("YOLO9000_TEST_DATA")
+    if not folder:
+        pytest.skip("YOLO9000_TEST_DATA names no folder of real pictures")
+    return Path(folder)

@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import pytest
+
+from data_prep.config import BuiltTree, MergeConfig, StrictModel, load_config
+from data_prep.errors import DataPrepError
+
+COCO = "{name: coco, format: coco, annotations: a.json, images: pictures}"
+ROOT = Path(__file__).parents[2]
+
+
+def written(tmp_path, text):
+    path = tmp_path / "merge.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problem(tmp_path, text, *overrides):
+    with pytest.raises(DataPrepError) as caught:
+        load_config(written(tmp_path, text), MergeConfig, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_paths_in_a_file_are_relative_to_it_and_in_overrides_to_the_working_directory(tmp_path):
+    path = written(tmp_path, f"sources: [{COCO}]\ntree: my.tree\n")
+    config = load_config(path, MergeConfig, ["sources.coco.images=elsewhere"])
+    assert config.sources[0].annotations == tmp_path / "a.json"
+    assert config.sources[0].images == Path("elsewhere")
+    assert config.tree == tmp_path / "my.tree"
+
+
+@pytest.mark.parametrize("entry", ["0", "coco"])
+def test_an_entry_of_a_list_is_named_by_number_or_by_name(tmp_path, entry):
+    path = written(tmp_path, f"sources: [{COCO}]\n")
+    config = load_config(path, MergeConfig, [f"sources.{entry}.max_images=7", "seed=3"])
+    assert (config.sources[0].max_images, config.seed) == (7, 3)
+
+
+def test_defaults_build_the_tree_from_the_sources_and_stop_on_unmapped_classes(tmp_path):
+    config = load_config(written(tmp_path, f"sources: [{COCO}]\n"), MergeConfig)
+    assert config.tree == BuiltTree(from_sources=True, labels=None, profile="paper")
+    assert (config.unmapped, config.resize_max, config.sources[0].vouches) == ("stop", None, None)
+
+
+def test_all_problems_are_told_at_once_and_misspelt_keys_get_a_suggestion(tmp_path):
+    source = "{name: coco, format: coco, annotations: 3, imges: p}"
+    text = f"sources: [{source}]\nunmapped: dorp\ntree: {{profil: x}}\nsead: 1\n"
+    message = problem(tmp_path, text)
+    for part in (
+        "6 problems",
+        "sources.0.images is missing",
+        "unknown key 'sources.0.imges' (did you mean 'images'?)",
+        "sources.0.annotations: expected a path, found 3",
+        "unmapped: expected 'stop' or 'drop', found 'dorp'",
+        "unknown key 'tree.profil' (did you mean 'profile'?)",
+        "unknown key 'sead' (did you mean 'seed'?)",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("", "sources is missing", id="empty"),
+        pytest.param("a: [", "line 1: not YAML", id="not YAML"),
+        pytest.param("- a", "expected `key: value` lines, found a list", id="a list"),
+        pytest.param("sources: 3", "sources: expected a valid tuple, found 3", id="sources of a wrong type"),
+        pytest.param("sources: []", "sources is empty", id="no source"),
+        pytest.param(
+            "sources: [3]", "sources.0: expected `key: value` lines, found 3", id="a source of a wrong type"
+        ),
+        pytest.param("sources: [{name: a}]", "sources.0.format is missing", id="no format"),
+        pytest.param(
+            "sources: [{name: a, format: cocoa}]", "format: expected 'coco', 'imagenet'", id="no such format"
+        ),
+        pytest.param(f"sources: [{COCO}, {COCO}]", "two sources are named 'coco'", id="a name twice"),
+        pytest.param(
+            f"sources: [{COCO}]\nratio: {{im: 2}}", "ratio names 'im', which is no source", id="foreign ratio"
+        ),
+    ],
+)
+def test_a_wrong_file_is_told_in_one_line(tmp_path, text, expected):
+    assert expected in problem(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        pytest.param("seed", "expected KEY=VALUE", id="no value"),
+        pytest.param("seed=[", "the value is not YAML", id="not YAML"),
+        pytest.param("sources.coc.images=x", "no entry 'coc' (did you mean 'coco'?)", id="no such name"),
+        pytest.param("sources.1.images=x", "no entry '1'", id="no such number"),
+        pytest.param("sources.0.images.x=1", "expected a path", id="below a path"),
+        pytest.param("seed=one", "seed: expected a valid integer", id="wrong type"),
+    ],
+)
+def test_a_wrong_override_is_told_in_one_line(tmp_path, override, expected):
+    assert expected in problem(tmp_path, f"sources: [{COCO}]\n", override)
+
+
+def test_a_missing_file_is_told_with_the_error_that_the_caller_wants(tmp_path):
+    class OwnError(Exception):
+        pass
+
+    class Small(StrictModel):
+        a: int = 1
+
+    with pytest.raises(OwnError, match=r"nowhere\.yaml: cannot read this configuration"):
+        load_config(tmp_path / "nowhere.yaml", Small, error=OwnError)
+
+
+def test_every_shipped_merge_configuration_loads():
+    files = sorted((ROOT / "configs" / "merge").glob("*.yaml"))
+    assert [file.name for file in files] == ["coco128_imagenet.yaml", "coco_imagenet.yaml"]
+    for file in files:
+        assert [source.name for source in load_config(file, MergeConfig).sources] == [
+            "coco",
+            "coco_val",
+            "imagenet",
+        ]
