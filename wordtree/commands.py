@@ -10,10 +10,10 @@ import typer
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 
-def run_app(app: typer.Typer, base_error: type[Exception]) -> None:
+def run_app(app: typer.Typer, *base_errors: type[Exception]) -> None:
     """Run the command line and leave the process: the `main()` of every console command.
 
-    Exit code 0; 2 with one line on stderr for a mistake in usage, a `base_error` or an OSError that names a
+    Exit code 0; 2 with one line on stderr for a mistake in usage, one of `base_errors` or an OSError that names a
     file; 130 after Ctrl-C. Anything else is a bug and passes through as a plain traceback.
     """
     program = _program_name(app)
@@ -27,7 +27,7 @@ def run_app(app: typer.Typer, base_error: type[Exception]) -> None:
         sys.exit(130)
     except _ClickException as mistake:
         _fail(program, _usage_line(program, mistake))
-    except base_error as mistake:
+    except base_errors as mistake:
         _fail(program, str(mistake))
     except OSError as mistake:
         if mistake.filename is None:

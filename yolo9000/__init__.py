@@ -34,6 +34,7 @@ class Yolo9000Error(Exception):
         ├── DataMismatch         yolo9000.data: shards that lack what the configuration asks of them
         ├── CheckpointError      yolo9000.checkpoint: a file that is no checkpoint, or one of another tree
         ├── TrainingError        yolo9000.train: a run that cannot start or go on
+        ├── DemoMismatch         yolo9000.demo: a demo folder that was made with other settings
         ├── InvalidDetections    yolo9000.detections: columns that do not fit together
         ├── InvalidScores        yolo9000.scorecard.inputs: ground truth or answers that cannot be scored
         └── InvalidReport        yolo9000.report: content that a page cannot be made of

@@ -47,7 +47,7 @@ class Rectangle:
 
     def unit(self, canvas_px: int) -> Floats:
         edges = [self.left, self.top, self.left + self.width, self.top + self.height]
-        return np.array(edges, np.float32) / canvas_px
+        return np.array(edges, np.float32) / np.float32(canvas_px)
 
 
 def fitted(sample: Sample, area: Rectangle, *, jitter: float, rng: Generator) -> Rectangle:
@@ -63,7 +63,7 @@ def fitted(sample: Sample, area: Rectangle, *, jitter: float, rng: Generator) ->
 
 
 def compose(parts: Sequence[tuple[Sample, Rectangle]], canvas_px: int, *, min_box_side: float) -> Sample:
-    """The parts drawn one over the other on a square canvas, with their labels; hidden boxes and slivers are dropped."""
+    """The parts drawn one over the other on a square canvas, with their labels, less hidden boxes and slivers."""
     canvas = torch.full((3, canvas_px, canvas_px), GREY, dtype=torch.uint8)
     whole = Sample(canvas, *_no_labels())
     for sample, rectangle in parts:
@@ -170,7 +170,8 @@ def _moved(sample: Sample, rectangle: Rectangle, canvas_px: int) -> Sample:
     shift = np.array([left, top] * 2, np.float32)
 
     def move(xyxy: Floats) -> Floats:
-        return np.clip(xyxy * scale + shift, 0, 1)
+        moved: Floats = np.clip(xyxy * scale + shift, 0, 1)
+        return moved
 
     return replace(
         sample,

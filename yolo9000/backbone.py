@@ -19,12 +19,13 @@ class ConvUnit(nn.Sequential):
     """Convolution without bias, batch norm, leaky ReLU of slope .1: the only unit of the paper's networks."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
+        convolution = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
+        nn.init.kaiming_normal_(convolution.weight, a=0.1)
         super().__init__(
-            nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False),
+            convolution,
             nn.BatchNorm2d(channels_out, momentum=0.01),  # darknet: rolling = .99 rolling + .01 batch
             nn.LeakyReLU(0.1, inplace=True),
         )
-        nn.init.kaiming_normal_(self[0].weight, a=0.1)
 
 
 class Trunk(nn.Module):
@@ -48,7 +49,7 @@ class Trunk(nn.Module):
     @property
     def fine_channels(self) -> int:
         """Channels of the second output of `both_scales`."""
-        return int(self.stages[-2][-1][0].out_channels)  # type: ignore[index,union-attr]
+        return int(self.stages[-2][-1][0].out_channels)  # type: ignore[index]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.both_scales(images)[0]

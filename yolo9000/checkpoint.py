@@ -6,6 +6,7 @@ Read with `weights_only=True`: a file cannot run code. Configuration and tree ar
 from __future__ import annotations
 
 import io
+import json
 import math
 import pickle
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     try:
         tree = WordTree.from_json(content["tree"])
         return Checkpoint(
-            config=Config.model_validate_json(content["config"]),
+            config=Config.model_validate(json.loads(content["config"])),
             tree=tree,
             ledger=Ledger(tree, content["boxes"].numpy(), content["image_labels"].numpy()),
             step=content["step"],

@@ -23,15 +23,21 @@ app = typer.Typer(
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint: runs/NAME/best.pt")]
 Shards = Annotated[Path, typer.Argument(help="A folder that `data-prep merge` wrote")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a value of the file")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a value of the file")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Only JSON on stdout")]
 
 
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--run", help="Where everything goes")] = Path("runs/demo"),
-    minutes: Annotated[float, typer.Option(min=1, help="Training length, in minutes of the 2-core reference")] = 6,
-    quick: Annotated[bool, typer.Option("--quick", help="Half a minute: shows that everything works, learns little")] = False,
+    minutes: Annotated[
+        float, typer.Option(min=1, help="Training length, in minutes of the 2-core reference")
+    ] = 6,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Half a minute: shows that everything works, learns little")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """From nothing to a jointly trained detector: emoji world, merge, training, scorecard, report."""
@@ -54,13 +60,14 @@ def train(
 
     from rich import print as show
 
-    from yolo9000.report_run import report_run
+    from yolo9000.run_report import write_run_report
     from yolo9000.train import train as run_training
 
     folder = runs / cfg.name
     scorecard = run_training(cfg, folder, resume=resume)
     show(scorecard.table())
-    report = report_run(folder, scorecard)
+    summary = f"Trained on {cfg.data.shards}, scored on its split '{cfg.evaluate.split}'."
+    report = write_run_report(folder, scorecard, title=f"Run {cfg.name}", summary=summary)
     show(f"Detector: {folder / 'best.pt'}   report: {report}")
 
 
@@ -68,7 +75,9 @@ def train(
 def evaluate(
     model: ModelFile,
     shards: Shards,
-    split: Annotated[str | None, typer.Option(help="Split to score on [default: the configuration's]")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split to score on [default: the configuration's]")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -95,8 +104,12 @@ def evaluate(
 def predict(
     model: ModelFile,
     images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for annotated pictures and detections.json")] = None,
-    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Objectness × absolute probability")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder for annotated pictures and detections.json")
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Objectness × absolute probability")
+    ] = None,
     min_absolute: Annotated[
         float | None, typer.Option(min=0, max=1, help="Name things as precisely as this probability allows")
     ] = None,
@@ -112,7 +125,9 @@ def predict(
         print(json.dumps([detections.to_dict() for detections in found], indent=1))
         return
     for detections in found:
-        names = (f"{name} {score:.2f}" for name, score in zip(detections.names, detections.score, strict=True))
+        names = (
+            f"{name} {score:.2f}" for name, score in zip(detections.names, detections.score, strict=True)
+        )
         print(f"{detections.image}: {', '.join(names) or 'nothing found'}")
 
 
@@ -131,4 +146,4 @@ def info(model: ModelFile, as_json: AsJson = False) -> None:
 
 def main() -> None:
     """The console command."""
-    run_app(app, (Yolo9000Error, DataPrepError, WordTreeError))
+    run_app(app, Yolo9000Error, DataPrepError, WordTreeError)

@@ -1,6 +1,6 @@
 """Every hyper-parameter of the detector, once: name, default, unit, reason. Importing this file imports no torch.
 
-Files are YAML; `--set a.b=c` overrides a value; unknown keys are refused. Only `build_*` functions and the loops read it.
+Files are YAML, `--set a.b=c` overrides a value, unknown keys are refused. Only builders and loops read it.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class DataConfig(StrictModel):
     shards: ConfigPath  # a folder that `data-prep merge` wrote; relative to this file
     train_split: str = "train"
     batch_size: PositiveInt = 64  # darknet yolo9000.cfg: batch
-    ratio: dict[
-        str, PositiveFloat
-    ] = {}  # images drawn from each source, {coco: 1, imagenet: 4}; empty: the merge's
+    ratio: dict[str, PositiveFloat] | None = (
+        None  # of images by source, {coco: 1, imagenet: 4}; None: the merge's
+    )
     limit: PositiveInt | None = None  # only the first pictures of each source, for tries and overfitting
     loader_threads: PositiveInt = 2
 
@@ -64,7 +64,9 @@ class AugmentConfig(StrictModel):
     hue: float = Field(0.1, ge=0, le=0.5)  # shift by up to this part of the circle
     saturation: float = Field(1.5, ge=1)  # factor up to this, or its inverse
     exposure: float = Field(1.5, ge=1)
-    tile_sources: tuple[str, ...] | None = None  # pictures of one thing, for the next three; None: those without boxes
+    tile_sources: tuple[str, ...] | None = (
+        None  # pictures of one thing, for the next three; None: those without boxes
+    )
     zoom_out: Share = 0.0  # of those: shrunk, so that their things have the scale of boxed ones
     mosaic: Share = 0.0  # of those: set in a 2×2 mosaic of four
     paste: Share = 0.0  # of the other pictures: get one of those pasted in

@@ -42,7 +42,7 @@ class DataMismatch(Yolo9000Error):
 
 
 def read_sample(reader: ShardReader, image: int) -> Sample:
-    """Picture and labels as they are stored; a picture without box annotations is ignored as a whole where unmatched."""
+    """Picture and labels as stored; of a picture whose source has no boxes, all that is unmatched is ignored."""
     boxes = slice(*reader.box_offsets[image : image + 2])
     labels = slice(*reader.label_offsets[image : image + 2])
     real = ~reader.box_ignored[boxes]
@@ -195,7 +195,7 @@ def _fit(sample: Sample, area: Rectangle, cfg: AugmentConfig, rng: Generator) ->
     return sample, fitted(sample, area, jitter=cfg.jitter, rng=rng)
 
 
-def collate(samples: list[Sample], source: Ints) -> Targets:
+def collate(samples: list[Sample], source: npt.NDArray[np.integer]) -> Targets:
     """The labels of B samples as flat columns."""
 
     def of(counts: list[int]) -> torch.Tensor:

@@ -43,15 +43,15 @@ class TestPictures:
 
     def nodes(self) -> Tensor:
         """The nodes that have a box in the split, ascending, (E,): what is asked of every place."""
-        return torch.from_numpy(
-            np.unique(np.concatenate([truth.node for truth in self.truths] or [[]])).astype(np.int64)
+        return torch.tensor(
+            sorted({int(node) for truth in self.truths for node in truth.node}), dtype=torch.int64
         )
 
 
 def evaluate(
     model: Detector, reader: ShardReader, ledger: Ledger, size_px: int, cfg: EvaluateConfig
 ) -> Scorecard:
-    """The scorecard of `model` (in evaluation mode) on a split; ledger: what stood behind the nodes in *its* training."""
+    """The scorecard of `model` on a split; ledger: what stood behind the nodes in the model's own training."""
     pictures = TestPictures.of(reader, cfg)
     found = answers_of(model, pictures, size_px, cfg)
     return score(
@@ -102,4 +102,6 @@ def ground_truth(reader: ShardReader, image: int) -> GroundTruth:
     """The labelled boxes of a picture in its pixels."""
     rows = slice(*reader.box_offsets[image : image + 2])
     size = np.array([reader.image_width[image], reader.image_height[image]] * 2, np.float64)
-    return GroundTruth(reader.boxes_xyxy_unit[rows] * size, reader.box_nodes[rows], reader.box_ignored[rows])
+    return GroundTruth(
+        reader.boxes_xyxy_unit[rows] * size, reader.box_nodes[rows].astype(np.int64), reader.box_ignored[rows]
+    )

@@ -1,4 +1,4 @@
-"""The output layer: one 1×1 convolution of the paper, split into boxes and classes (darknet region_layer.c: its channels).
+"""The output layer: the 1×1 convolution of the paper, split into boxes and classes (darknet region_layer.c).
 
 Dense, the two together are exactly Darknet's layer of A × (5 + N) filters.
 """
@@ -35,7 +35,8 @@ class ClassHead(nn.Module):
         """All logits, (B, A, H, W, N), of a feature map (B, C, H, W)."""
         anchors, nodes, channels = self.weight.shape
         flat = F.conv2d(features, self.weight.reshape(-1, channels, 1, 1), self.bias.reshape(-1))
-        return flat.unflatten(1, (anchors, nodes)).permute(0, 1, 3, 4, 2)
+        logits: Tensor = flat.unflatten(1, (anchors, nodes)).permute(0, 1, 3, 4, 2)
+        return logits
 
 
 class SplitHead(nn.Module):

@@ -94,7 +94,7 @@ class Hierarchy(nn.Module):
         return zeros.index_add(1, asked, log_conditional[:, column[path_node]])
 
     def descend(self, ask: AskLogits, count: int, *, threshold: float) -> Descent:
-        """Greedy descent at `count` places: from the best root on, while P(node) stays above `threshold` (paper, section 4).
+        """Greedy descent at `count` places: from the best root on while P(node) exceeds `threshold` (paper, section 4).
 
         The answer is at least a root, even where no root exceeds the threshold. Ties go to the first node.
         """
@@ -181,18 +181,19 @@ def _conditional_paths(steps: list[tuple[Tensor, Tensor]], count: int) -> tuple[
     place = torch.cat([places for places, _ in steps])
     order = place.argsort(stable=True)
     lengths = torch.bincount(place, minlength=count).tolist()
-    return torch.cat([values for _, values in steps])[order].split(lengths)
+    paths: tuple[Tensor, ...] = torch.cat([values for _, values in steps])[order].split(lengths)
+    return paths
 
 
 def _paths(tree: WordTree) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     length = tree.depth.astype(np.int64) + 1
     start = np.cumsum(length) - length
     nodes = np.empty(int(length.sum()), np.int64)
-    at = np.arange(len(tree))
+    at = np.arange(len(tree), dtype=np.int64)
     slot = start + length - 1
     while True:  # all nodes climb one level a round
         nodes[slot] = at
         up = tree.parent[at] >= 0
-        at, slot = tree.parent[at][up], slot[up] - 1
+        at, slot = tree.parent[at][up].astype(np.int64), slot[up] - 1
         if not len(at):
             return nodes, start, length

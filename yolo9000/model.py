@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wordtree import WordTree
-
 from yolo9000.backbone import DARKNET19, TINY, ConvUnit, Trunk, scaled
 from yolo9000.config import ModelConfig
 from yolo9000.grid import GridOutput
@@ -22,7 +21,7 @@ from yolo9000.hierarchy import Hierarchy
 
 
 class PassthroughNeck(nn.Module):
-    """Deep 3×3 convolutions, joined with a space-to-depth of the finer features (paper, section 2, fine-grained features).
+    """Deep 3×3 convolutions, joined with a space-to-depth of the finer features (paper, section 2).
 
     squeeze: channels of the 1×1 convolution before the passthrough, or None to pass all.
     """
@@ -57,7 +56,8 @@ class Detector(nn.Module):
 
     @property
     def stride(self) -> int:
-        return self.trunk.stride
+        stride: int = self.trunk.stride
+        return stride
 
     def forward(self, images: Tensor) -> GridOutput:
         features, fine = self.trunk.both_scales(images)
@@ -78,4 +78,4 @@ def build_model(cfg: ModelConfig, tree: WordTree) -> Detector:
     channels = neck.channels if neck else trunk.channels
     assert cfg.anchors is not None, "anchors are settled before the model is built (train.py)"
     head = SplitHead(channels, anchors_cell=torch.tensor(cfg.anchors), nodes=len(tree))
-    return Detector(trunk, neck, head, Hierarchy(tree)).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return Detector(trunk, neck, head, Hierarchy(tree)).to(memory_format=torch.channels_last)

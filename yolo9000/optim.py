@@ -11,7 +11,7 @@ from yolo9000.config import OptimizerConfig
 
 
 def build_optimizer(model: nn.Module, cfg: OptimizerConfig) -> torch.optim.Optimizer:
-    """SGD with momentum (the paper's) or AdamW; weight decay on weights only, not on biases and batch norm (darknet)."""
+    """SGD with momentum (the paper's) or AdamW; no weight decay on biases and batch norm (darknet)."""
     weights = [p for name, p in model.named_parameters() if p.ndim > 1 and not name.endswith("bias")]
     others = [p for name, p in model.named_parameters() if p.ndim <= 1 or name.endswith("bias")]
     groups = [{"params": weights, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]

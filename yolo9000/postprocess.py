@@ -46,7 +46,7 @@ def answers(
     names: list[str],
     cfg: PredictConfig,
 ) -> list[Detections]:
-    """One answer for each place whose score exceeds `min_score`, as deep as `min_absolute` allows, after NMS by node."""
+    """One answer for each place whose score exceeds `min_score`, as deep as `min_absolute` allows, after NMS."""
     found = []
     for image, (box, name) in enumerate(zip(letterboxes, names, strict=True)):
         seen = candidates(output, image, min_objectness=cfg.min_score, max_places=MAX_PLACES)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
 from yolo9000.checkpoint import load_checkpoint
 from yolo9000.config import PredictConfig
@@ -16,6 +19,7 @@ from yolo9000.image import letterbox, read_image
 from yolo9000.postprocess import answers
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+MIN_DRAWN_PX = 480  # smaller pictures are enlarged before names are written on them
 
 
 class NoPictures(Yolo9000Error):
@@ -40,17 +44,35 @@ class Predictor:
     def __call__(self, pictures: Path | str | Iterable[Path | str]) -> Iterator[Detections]:
         """The detections of each picture, in order; a folder stands for the pictures in it."""
         paths = find_pictures([pictures] if isinstance(pictures, Path | str) else pictures)
-        size = self.settings.batch_size
-        for start in range(0, len(paths), size):
-            yield from self._batch(paths[start : start + size])
+        for start in range(0, len(paths), self.settings.batch_size):
+            batch = paths[start : start + self.settings.batch_size]
+            yield from self.detect([read_image(path) for path in batch], [str(path) for path in batch])
 
     @torch.inference_mode()
-    def _batch(self, paths: list[Path]) -> list[Detections]:
-        fitted = [letterbox(read_image(path), self.config.model.input_size_px) for path in paths]
-        images = torch.stack([image for image, _ in fitted]).to(self.device)
-        output = self.model(images.contiguous(memory_format=torch.channels_last))
-        boxes = [box for _, box in fitted]
-        return answers(output, self.model.hierarchy, boxes, [str(path) for path in paths], self.settings)
+    def detect(self, images: Sequence[Tensor], names: Sequence[str]) -> list[Detections]:
+        """The detections of a batch of decoded pictures, each (3, H, W) uint8 of any size."""
+        fitted = [letterbox(image, self.config.model.input_size_px) for image in images]
+        batch = torch.stack([canvas for canvas, _ in fitted]).to(self.device)
+        output = self.model(batch.contiguous(memory_format=torch.channels_last))
+        return answers(output, self.model.hierarchy, [box for _, box in fitted], list(names), self.settings)
+
+
+def predict_to_folder(predictor: Predictor, pictures: Iterable[Path], out: Path) -> list[Detections]:
+    """The detections of all pictures, drawn on them in `out`/NAME.png, and as `out`/detections.json."""
+    from yolo9000.draw import draw_detections, save_png, to_pillow
+
+    paths = find_pictures(pictures)
+    out.mkdir(parents=True, exist_ok=True)
+    found = []
+    for number, detections in enumerate(predictor(paths)):
+        drawn = draw_detections(to_pillow(read_image(paths[number])), detections, min_side_px=MIN_DRAWN_PX)
+        same_name = sum(path.stem == paths[number].stem for path in paths[:number])
+        save_png(drawn, out / f"{paths[number].stem}{f'-{same_name + 1}' if same_name else ''}.png")
+        found.append(detections)
+    write_atomically(
+        out / "detections.json", json.dumps([detections.to_dict() for detections in found], indent=1)
+    )
+    return found
 
 
 def find_pictures(paths: Iterable[Path | str]) -> list[Path]:

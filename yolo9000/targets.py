@@ -56,7 +56,7 @@ def last_of_each(keys: Tensor) -> Tensor:
 
 
 def best_overlap(decoded_xyxy: Tensor, boxes: BoxColumns) -> Tensor:
-    """The largest IoU of each predicted box (B, A, H, W, 4) with a box of its picture, (B, A, H, W); 0 without boxes."""
+    """The largest IoU of each predicted box (B, A, H, W, 4) with a box of its picture, (B, A, H, W); 0 if none."""
     pictures = decoded_xyxy.shape[0]
     places = decoded_xyxy.flatten(1, 3)  # (B, AHW, 4)
     overlap = aligned_iou(places[boxes.image], boxes.xyxy_unit[:, None])  # (M, AHW)

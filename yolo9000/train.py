@@ -25,6 +25,7 @@ from rich.progress import (
 from torch import Tensor
 
 from data_prep import ShardReader, kmeans_anchors
+from data_prep.anchors import box_sizes_px
 from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
 from yolo9000.batch import LossTerms
@@ -229,18 +230,13 @@ def settled(model: ModelConfig, reader: ShardReader, cfg: Config) -> ModelConfig
     """The same with its anchors: those given, or k-means on the boxes of the training split (paper, section 2)."""
     if model.anchors is not None:
         return model
-    counts = reader.box_offsets[1:] - reader.box_offsets[:-1]
-    training = torch.zeros(len(reader), dtype=torch.bool)
-    training[split_of(reader, cfg.data.train_split)] = True
-    used = training.numpy().repeat(counts) & ~reader.box_ignored
-    boxes = reader.boxes_xyxy_unit[used]
-    if len(boxes) < model.anchor_count:
+    sizes_px = box_sizes_px(reader, cfg.data.train_split, model.input_size_px)
+    if len(np.unique(sizes_px, axis=0)) < model.anchor_count:
         raise DataMismatch(
-            f"{cfg.data.shards}: expected boxes in split '{cfg.data.train_split}' to find {model.anchor_count} anchors, "
-            f"found {len(boxes)}. Set model.anchors (width and height in grid cells), or merge a source with boxes."
+            f"{cfg.data.shards}: split '{cfg.data.train_split}' has {len(sizes_px)} boxes, too few to find "
+            f"{model.anchor_count} anchors. Merge a source with boxes, or set model.anchors (in grid cells)."
         )
-    wh_cell = (boxes[:, 2:] - boxes[:, :2]) * (model.input_size_px / model.stride)
-    found = kmeans_anchors(wh_cell, model.anchor_count, seed=cfg.seed)
+    found = kmeans_anchors(sizes_px / model.stride, model.anchor_count, seed=cfg.seed)
     anchors = tuple((round(float(w), 4), round(float(h), 4)) for w, h in found.anchors)
     return model.model_copy(update={"anchors": anchors})
 
@@ -282,7 +278,7 @@ def _computes_in_bfloat16(cfg: Config, device: torch.device) -> bool:
     if cfg.precision != "auto":
         return cfg.precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 

@@ -1,4 +1,4 @@
-"""Where an image label goes: one place of its picture is asked to answer for it (paper, section 4; darknet section 5 [T])."""
+"""Where an image label goes: one place of its picture is asked to answer for it (paper, section 4)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,12 @@ def brightest(sample: Sample) -> np.ndarray:
     """The unit box around the bright square."""
     rows, columns = np.nonzero(sample.image[0].numpy() > 230)
     height, width = sample.image.shape[1:]
-    edges = [columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height]
+    edges = [
+        columns.min() / width,
+        rows.min() / height,
+        (columns.max() + 1) / width,
+        (rows.max() + 1) / height,
+    ]
     return np.array(edges)
 
 

@@ -1,4 +1,4 @@
-"""The joint loss against the region layer of the original program (`DARKNET_GOLDEN`/region; its README says how it was made)."""
+"""The joint loss against the region layer of the original program (`DARKNET_GOLDEN`/region)."""
 
 from __future__ import annotations
 

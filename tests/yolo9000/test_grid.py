@@ -26,16 +26,16 @@ def test_a_zero_output_decodes_to_its_anchor_in_the_middle_of_the_cell() -> None
     torch.testing.assert_close(box, torch.tensor([1.5 / 4, 1 / 2, 3.5 / 4, 2 / 2], dtype=torch.float64))
 
 
-@given(
-    cx=st.floats(0.02, 0.98), cy=st.floats(0.02, 0.98), w=st.floats(0.02, 0.9), h=st.floats(0.02, 0.9)
-)
+@given(cx=st.floats(0.02, 0.98), cy=st.floats(0.02, 0.98), w=st.floats(0.02, 0.9), h=st.floats(0.02, 0.9))
 @settings(deadline=None)
 def test_decoding_the_targets_of_a_box_gives_the_box(cx: float, cy: float, w: float, h: float) -> None:
     output = grid_output(anchors=[[1.0, 1.0], [3.0, 2.0]], rows=5, columns=6)
     box = columns((0, cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))
     matched = match_boxes(output, box)
     place, logits = matched.place, output.box_logits.clone()
-    logits[place.image, place.anchor, place.row, place.column, :2] = matched.offset.clamp(1e-9, 1 - 1e-9).logit()
+    logits[place.image, place.anchor, place.row, place.column, :2] = matched.offset.clamp(
+        1e-9, 1 - 1e-9
+    ).logit()
     logits[place.image, place.anchor, place.row, place.column, 2:4] = matched.log_size
     decoded = place.values_of(decode_boxes(grid_output(anchors=[[1.0, 1.0], [3.0, 2.0]], box_logits=logits)))
     np.testing.assert_allclose(decoded, box.xyxy_unit, atol=1e-6)
@@ -51,7 +51,9 @@ def test_a_box_goes_to_the_cell_of_its_centre_and_the_anchor_of_its_shape() -> N
 
 def test_of_two_boxes_at_one_place_the_later_owns_it() -> None:
     output = grid_output(anchors=[[1.0, 1.0]], rows=2, columns=2)
-    matched = match_boxes(output, columns((0, 0.1, 0.1, 0.3, 0.3), (0, 0.1, 0.1, 0.4, 0.4), (0, 0.6, 0, 0.9, 0.3)))
+    matched = match_boxes(
+        output, columns((0, 0.1, 0.1, 0.3, 0.3), (0, 0.1, 0.1, 0.4, 0.4), (0, 0.6, 0, 0.9, 0.3))
+    )
     assert matched.index.tolist() == [1, 2]
     assert len(matched.place_of_box) == 3
 

@@ -61,7 +61,9 @@ def asker(logits: Tensor):
 
 @given(nodes=st.integers(1, 60), seed=st.integers(0, 10_000), spread=st.sampled_from([1.0, 300.0]))
 @settings(max_examples=60, deadline=None)
-def test_path_and_everywhere_probabilities_agree_with_the_dense_twin(nodes: int, seed: int, spread: float) -> None:
+def test_path_and_everywhere_probabilities_agree_with_the_dense_twin(
+    nodes: int, seed: int, spread: float
+) -> None:
     tree = random_tree(nodes, roots=min(3, nodes), seed=seed)
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(5, nodes)) + spread * rng.normal(size=len(tree.group_start))[tree.group]

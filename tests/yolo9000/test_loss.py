@@ -45,15 +45,21 @@ def targets(
 class Case:
     """A random output of two pictures on a 3 × 3 grid with two anchors, and the gradients of a loss on it."""
 
-    def __init__(self, tree: WordTree, cfg: LossConfig, what: Targets, *, vouched: Tensor | None = None) -> None:
+    def __init__(
+        self, tree: WordTree, cfg: LossConfig, what: Targets, *, vouched: Tensor | None = None
+    ) -> None:
         torch.manual_seed(0)
         self.boxes = torch.randn(2, 2, 3, 3, 5, dtype=torch.float64, requires_grad=True)
         self.classes = torch.randn(2, 2, 3, 3, len(tree), dtype=torch.float64, requires_grad=True)
         self.output = grid_output(
             anchors=[[1.0, 1.0], [2.0, 1.5]], box_logits=self.boxes, class_logits=self.classes
         )
-        self.terms: LossTerms = JointLoss(cfg, Hierarchy(tree), vouched=vouched)(self.output, what, images_seen=1)
-        self.box_gradient, self.class_gradient = torch.autograd.grad(self.terms.total, [self.boxes, self.classes])
+        self.terms: LossTerms = JointLoss(cfg, Hierarchy(tree), vouched=vouched)(
+            self.output, what, images_seen=1
+        )
+        self.box_gradient, self.class_gradient = torch.autograd.grad(
+            self.terms.total, [self.boxes, self.classes]
+        )
 
 
 ONE_BOX = [(0, CAR, [0.4, 0.4, 0.6, 0.6])]
@@ -98,7 +104,9 @@ def test_the_papers_rule_pulls_the_chosen_place_up_to_the_assumed_overlap(toy_tr
 
 def test_darknets_rule_pushes_all_other_places_of_the_picture_down(toy_tree: WordTree) -> None:
     whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
-    case = Case(toy_tree, replace_cfg(label_objectness="darknet"), targets(labels=[(0, TERRIER)], ignore=whole))
+    case = Case(
+        toy_tree, replace_cfg(label_objectness="darknet"), targets(labels=[(0, TERRIER)], ignore=whole)
+    )
     assert (case.box_gradient[0, ..., 4] > 0).sum() == 2 * 3 * 3 - 1
     assert (case.box_gradient[1] == 0).all()
 
@@ -137,7 +145,9 @@ def test_a_perfect_output_has_no_coordinate_and_little_objectness_loss(toy_tree:
     logits = torch.zeros(1, 1, 3, 3, 5, dtype=torch.float64)
     logits[..., 4] = -20
     logits[0, 0, 1, 1, 4] = 20
-    output = grid_output(anchors=[[1.0, 1.0]], box_logits=logits, class_logits=torch.zeros(1, 1, 3, 3, 7).double())
+    output = grid_output(
+        anchors=[[1.0, 1.0]], box_logits=logits, class_logits=torch.zeros(1, 1, 3, 3, 7).double()
+    )
     what = targets(boxes=[(0, CAR, [1 / 3, 1 / 3, 2 / 3, 2 / 3])], images=1)
     terms = JointLoss(replace_cfg(objectness_loss=kind), Hierarchy(toy_tree))(output, what, images_seen=1)
     assert terms.coordinates.item() == pytest.approx(0, abs=1e-12)
@@ -149,7 +159,9 @@ def test_terms_add_up(toy_tree: WordTree) -> None:
     terms = Case(toy_tree, LossConfig(), targets(boxes=ONE_BOX, labels=[(1, TERRIER)])).terms
     named = terms.detached()
     assert named.pop("total").item() == pytest.approx(sum(value.item() for value in named.values()))
-    assert replace(terms, objectness=terms.objectness + 1).total.item() == pytest.approx(terms.total.item() + 1)
+    assert replace(terms, objectness=terms.objectness + 1).total.item() == pytest.approx(
+        terms.total.item() + 1
+    )
 
 
 def replace_cfg(**changes: object) -> LossConfig:

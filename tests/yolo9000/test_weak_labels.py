@@ -10,13 +10,20 @@ from wordtree import WordTree
 from yolo9000.batch import ImageLabelColumns
 from yolo9000.grid import GridOutput
 from yolo9000.hierarchy import Hierarchy
-from yolo9000.weak_labels import log_absolute_at, place_of_max_objectness, place_of_max_score, places_in_regions
+from yolo9000.weak_labels import (
+    log_absolute_at,
+    place_of_max_objectness,
+    place_of_max_score,
+    places_in_regions,
+)
 
 DOG = 2
 
 
 def one_label(*region: float) -> ImageLabelColumns:
-    return ImageLabelColumns(torch.tensor([0]), torch.tensor([DOG]), torch.tensor([region or (0.0, 0.0, 1.0, 1.0)]))
+    return ImageLabelColumns(
+        torch.tensor([0]), torch.tensor([DOG]), torch.tensor([region or (0.0, 0.0, 1.0, 1.0)])
+    )
 
 
 def scene() -> GridOutput:
