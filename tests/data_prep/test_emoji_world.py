@@ -183,6 +183,14 @@ def test_equal_settings_give_equal_bytes_whatever_the_number_of_workers(small_wo
     assert contents(tmp_path / "again") == contents(small_world)
 
 
+@pytest.mark.slow
+def test_the_whole_default_world_is_the_same_with_one_worker_and_with_two(tmp_path):
+    for workers in (1, 2):
+        emoji_world.emoji_world(tmp_path / str(workers), workers=workers)
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    assert len(list((tmp_path / "1").rglob("*.jpg"))) == 1500 + 300 + 72 * 62
+
+
 def test_another_seed_draws_other_pictures(small_world, tmp_path):
     emoji_world.emoji_world(tmp_path / "other", SMALL.model_copy(update={"seed": 1}), workers=1)
     before, after = contents(small_world), contents(tmp_path / "other")
