@@ -5,7 +5,6 @@ or by its `name`: `sources.0.images=DIR` and `sources.coco.images=DIR` say the s
 Paths in a file are relative to that file; paths in an override are relative to the working directory.
 """
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
 from data_prep.errors import DataPrepError
+from wordtree.suggest import near
 
 
 class ConfigError(DataPrepError):
@@ -166,7 +166,7 @@ def validated(
 
 def did_you_mean(word: str, choices: Sequence[str]) -> str:
     """`" (did you mean 'x'?)"` for the choice that looks most like the word; empty where none does."""
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    close = near(word, choices, limit=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
