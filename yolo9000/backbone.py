@@ -5,21 +5,24 @@ A trunk maps (B, 3, H, W) to features of one stride. Darknet-19 also offers its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
-# Output channels and kernel of each convolution; "M" halves the resolution. Darknet's cfg of the same name.
+# Output channels, kernel and, where it is not 1, stride of each convolution; "M" is a 2×2 max pool.
 DARKNET19 = (
     (32, 3), "M", (64, 3), "M", (128, 3), (64, 1), (128, 3), "M", (256, 3), (128, 1), (256, 3), "M",
     (512, 3), (256, 1), (512, 3), (256, 1), (512, 3), "M", (1024, 3), (512, 1), (1024, 3), (512, 1), (1024, 3),
 )  # fmt: skip
-TINY = ((16, 3), "M", (32, 3), "M", (64, 3), "M", (128, 3), "M", (256, 3), (256, 3))
+TINY = ((32, 6, 2), "M", (64, 3), "M", (128, 3), (128, 3), "M", (256, 3), (256, 3))  # ours; stride 16
 
 
 class ConvUnit(nn.Sequential):
     """Convolution without bias, batch norm, leaky ReLU of slope .1: the only unit of the paper's networks."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
-        convolution = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> None:
+        padding = (kernel - stride + 1) // 2
+        convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False)
         nn.init.kaiming_normal_(convolution.weight, a=0.1)
         super().__init__(
             convolution,
@@ -31,20 +34,22 @@ class ConvUnit(nn.Sequential):
 class Trunk(nn.Module):
     """A chain of ConvUnits and 2×2 max pools, cut into stages at the pools."""
 
-    def __init__(self, layout: tuple[tuple[int, int] | str, ...], *, width: float) -> None:
+    def __init__(self, layout: Sequence[tuple[int, ...] | str], *, width: float) -> None:
         super().__init__()
         channels, stages, stage = 3, [], nn.Sequential()
+        self.stride = 1
         for layer in layout:
             if isinstance(layer, str):
                 stages.append(stage)
                 stage = nn.Sequential(nn.MaxPool2d(2, 2))
+                self.stride *= 2
                 continue
-            filters, kernel = scaled(layer[0], width), layer[1]
-            stage.append(ConvUnit(channels, filters, kernel))
+            filters, stride = scaled(layer[0], width), layer[2] if len(layer) > 2 else 1
+            stage.append(ConvUnit(channels, filters, layer[1], stride))
             channels = filters
+            self.stride *= stride
         self.stages = nn.ModuleList([*stages, stage])
         self.channels = channels
-        self.stride = 2 ** (len(self.stages) - 1)
 
     @property
     def fine_channels(self) -> int:

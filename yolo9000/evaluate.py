@@ -11,6 +11,7 @@ from rich.progress import track
 from torch import Tensor
 
 from data_prep import Ledger, ShardReader
+from wordtree import WordTree
 from yolo9000.config import EvaluateConfig
 from yolo9000.data import Ints, split_of
 from yolo9000.grid import GridOutput
@@ -33,7 +34,8 @@ class TestPictures:
     @classmethod
     def of(cls, reader: ShardReader, cfg: EvaluateConfig) -> TestPictures:
         images = split_of(reader, cfg.split)[: cfg.limit]
-        return cls(reader, images, [ground_truth(reader, int(image)) for image in images])
+        truths = [ground_truth(reader, int(image)) for image in images]
+        return cls(reader, images, ignoring_kinds_below(truths, reader.tree))
 
     @property
     def sizes_px(self) -> list[tuple[int, int]]:
@@ -104,4 +106,29 @@ def ground_truth(reader: ShardReader, image: int) -> GroundTruth:
     size = np.array([reader.image_width[image], reader.image_height[image]] * 2, np.float64)
     return GroundTruth(
         reader.boxes_xyxy_unit[rows] * size, reader.box_nodes[rows].astype(np.int64), reader.box_ignored[rows]
+    )
+
+
+def ignoring_kinds_below(truths: list[GroundTruth], tree: WordTree) -> list[GroundTruth]:
+    """The same, where each box is also an ignored box of every class above its own that is scored.
+
+    An ambulance is a car: to call it one is not wrong, but it is no *car* that the annotators asked for either.
+    """
+    scored = {int(node) for truth in truths for node in truth.node[~truth.ignored]}
+    return [_with_boxes_above(truth, tree, scored) for truth in truths]
+
+
+def _with_boxes_above(truth: GroundTruth, tree: WordTree, scored: set[int]) -> GroundTruth:
+    above = [
+        (row, node)
+        for row, own in enumerate(truth.node)
+        for node in tree.ancestors(int(own))
+        if node in scored
+    ]
+    rows = np.array([row for row, _ in above], np.int64)
+    nodes = np.array([node for _, node in above], np.int64)
+    return GroundTruth(
+        np.concatenate([truth.xyxy_px, truth.xyxy_px[rows]]),
+        np.concatenate([truth.node, nodes]),
+        np.concatenate([truth.ignored, np.ones(len(rows), bool)]),
     )

@@ -1,7 +1,10 @@
 """What several tests of the detector share."""
 
+from pathlib import Path
+
 import pytest
 
+from tests.yolo9000.made import made_shards
 from wordtree.tree import WordTree
 
 
@@ -14,3 +17,9 @@ def toy_tree() -> WordTree:
     """
     names = ["animal", "vehicle", "dog", "cat", "car", "boat", "terrier"]
     return WordTree(ids=[f"n{node:08d}" for node in range(7)], parents=[-1, -1, 0, 0, 1, 1, 2], names=names)
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Coloured squares, merged: see `made_shards`."""
+    return made_shards(tmp_path_factory.mktemp("made"))

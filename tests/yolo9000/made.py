@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from data_prep import MergeConfig, merge
 from wordtree import WordTree
+from yolo9000.config import Config, read_config
 from yolo9000.grid import GridOutput
 
 
@@ -57,3 +62,91 @@ def grid_output(
         anchors_cell=torch.tensor(anchors, dtype=box_logits.dtype),
         class_head=TableHead(len(anchors)),
     )
+
+
+COLOURS = {  # class of a filled square: its wnid and colour
+    "n02084071": (220, 40, 40),  # dog, with boxes
+    "n02121620": (40, 60, 220),  # cat, with boxes
+    "n02958343": (40, 200, 60),  # car, with image labels only
+    "n02858304": (230, 210, 40),  # boat, with image labels only
+}
+BOXED, LABEL_ONLY = tuple(COLOURS)[:2], tuple(COLOURS)[2:]
+
+
+def made_shards(folder: Path, *, scenes: int = 8, label_pictures: int = 4, test_scenes: int = 4) -> Path:
+    """Shards of coloured squares on noise: scenes with boxes, label pictures, and test scenes with all boxes."""
+    rng = np.random.default_rng(0)
+    _write_scenes(folder / "train", scenes, BOXED, rng)
+    _write_scenes(folder / "test", test_scenes, tuple(COLOURS), rng)
+    for wnid in LABEL_ONLY:
+        (folder / "labels" / wnid).mkdir(parents=True)
+        for number in range(label_pictures):
+            picture, _ = _square(wnid, rng)
+            picture.save(folder / "labels" / wnid / f"{number}.png")
+    config = MergeConfig.model_validate(
+        {
+            "sources": [
+                _coco_source("scenes", folder / "train", "train"),
+                {"name": "labels", "format": "imagenet", "images": str(folder / "labels")},
+                _coco_source("test", folder / "test", "test"),
+            ]
+        }
+    )
+    merge(config, folder / "shards")
+    return folder / "shards"
+
+
+def _coco_source(name: str, folder: Path, split: str) -> dict[str, str]:
+    images, annotations = str(folder / "images"), str(folder / "instances.json")
+    return {"name": name, "format": "coco", "images": images, "annotations": annotations, "split": split}
+
+
+def _write_scenes(folder: Path, count: int, wnids: tuple[str, ...], rng: np.random.Generator) -> None:
+    (folder / "images").mkdir(parents=True)
+    images, annotations = [], []
+    for number in range(count):
+        kind = number % len(wnids)
+        picture, box = _square(wnids[kind], rng)
+        picture.save(folder / "images" / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 64})
+        box = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+        annotation = {
+            "id": number + 1,
+            "image_id": number,
+            "category_id": kind + 1,
+            "bbox": box,
+            "iscrowd": 0,
+        }
+        annotations.append({**annotation, "area": box[2] * box[3]})
+    categories = [{"id": kind + 1, "name": wnid} for kind, wnid in enumerate(wnids)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(content))
+
+
+def _square(wnid: str, rng: np.random.Generator) -> tuple[Image.Image, list[int]]:
+    """A picture of 64 px with one square of 16 to 32 px, and its box xyxy."""
+    pixels = rng.integers(90, 150, (64, 64, 3)).astype(np.uint8)
+    side = int(rng.integers(16, 33))
+    left, top = (int(v) for v in rng.integers(0, 64 - side + 1, 2))
+    pixels[top : top + side, left : left + side] = COLOURS[wnid]
+    return Image.fromarray(pixels), [left, top, left + side, top + side]
+
+
+def made_config(shards: Path, **changes: object) -> Config:
+    """A training of seconds on `made_shards`; changes are dotted keys with `__`, such as schedule__max_steps=4."""
+    overrides = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in changes.items()]
+    path = shards.parent / "made.yaml"
+    path.write_text(MADE_YAML)
+    return read_config(path, [f"data.shards={shards}", *overrides])
+
+
+MADE_YAML = """
+name: made
+model: {architecture: tiny, width: 0.5, input_size_px: 64, anchor_count: 2}
+data: {shards: shards, batch_size: 8, ratio: {scenes: 1, labels: 1}}
+augment: {hue: 0, saturation: 1, exposure: 1, zoom_out: 0.3, mosaic: 0.3, paste: 0.3}
+loss: {objectness_loss: cross_entropy, warm_up_images: 0, assign: max_objectness, label_objectness: ignore}
+optimizer: {name: adamw, learning_rate: 0.003, ema: 0.9}
+schedule: {max_steps: 4, burn_in_steps: 2, policy: cosine}
+log: {every: 1, checkpoint_every: 2}
+"""

@@ -25,6 +25,7 @@ from yolo9000.scorecard.average_precision import average_precision
 from yolo9000.scorecard.recall import localisation
 from yolo9000.scorecard.split import Evidence, split_mean
 
+FLAT = WordTree([f"own{node}" for node in range(100)], [-1] * 100)
 LEFT, MIDDLE, RIGHT = [0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]
 
 
@@ -180,20 +181,35 @@ def test_ap50_agrees_with_a_slow_obvious_one(world: tuple[list[GroundTruth], lis
 def test_an_object_is_found_under_any_name_and_called_by_its_best_answer() -> None:
     pictures = [truth((LEFT, 2), (MIDDLE, 2), (RIGHT, 3))]
     answers = [answer((LEFT, 3, 0.4), (LEFT, 2, 0.6), (MIDDLE, 2, 0.3), (MIDDLE, 3, 0.5))]
-    found = localisation(pictures, answers)
+    found = localisation(pictures, answers, tree=FLAT)
     assert (found[2].objects, found[2].found, found[2].named) == (2, 2, 1)
     assert (found[3].recall, found[3].accuracy) == (0, None)
     assert (found[2].recall, found[2].accuracy) == (100, 50)
 
 
+def test_a_name_of_a_kind_above_is_passed_over_for_a_name_of_its_own_level(toy_tree: WordTree) -> None:
+    animal, dog, cat, terrier = 0, 2, 3, 6
+    pictures = [truth((LEFT, terrier), (MIDDLE, terrier), (RIGHT, dog))]
+    answers = [
+        answer(
+            (LEFT, animal, 0.9), (LEFT, dog, 0.8), (LEFT, terrier, 0.7),
+            (MIDDLE, dog, 0.9), (MIDDLE, cat, 0.2),
+            (RIGHT, animal, 0.9), (RIGHT, dog, 0.8), (RIGHT, terrier, 0.7),
+        )
+    ]  # fmt: skip
+    found = localisation(pictures, answers, tree=toy_tree)
+    assert (found[terrier].found, found[terrier].named) == (2, 1)
+    assert found[dog].named == 1
+
+
 def test_an_answer_speaks_only_for_the_object_that_it_overlaps_most() -> None:
     neighbours = truth(([0, 0, 10, 10], 2), ([2, 0, 12, 10], 3))
-    found = localisation([neighbours], [answer(([0, 0, 10, 10], 2, 0.9))])
+    found = localisation([neighbours], [answer(([0, 0, 10, 10], 2, 0.9))], tree=FLAT)
     assert (found[2].named, found[3].found) == (1, 0)
 
 
 def test_ignored_objects_are_not_asked_for() -> None:
-    assert localisation([truth((LEFT, 2), ignored=[0])], [answer((LEFT, 2, 0.9))]) == {}
+    assert localisation([truth((LEFT, 2), ignored=[0])], [answer((LEFT, 2, 0.9))], tree=FLAT) == {}
 
 
 @settings(deadline=None)
@@ -201,7 +217,7 @@ def test_ignored_objects_are_not_asked_for() -> None:
 def test_no_more_is_named_than_found_and_no_more_found_than_there_is(
     world: tuple[list[GroundTruth], list[ScoredBoxes]],
 ) -> None:
-    for row in localisation(*world).values():
+    for row in localisation(*world, tree=FLAT).values():
         assert 0 <= row.named <= row.found <= row.objects
 
 

@@ -112,7 +112,7 @@ def score(
     evidence: what training knew of a node (the ledger's).
     """
     precision = average_precision(truths, answers, max_detections=max_detections)
-    located = localisation(truths, answers)
+    located = localisation(truths, answers, tree=tree)
     classes = {
         node: ClassScore(
             id=tree.ids[node],

@@ -1,0 +1,107 @@
+"""Which pictures a step sees, and what becomes of their labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_prep import ShardReader
+from tests.yolo9000.made import made_config
+from yolo9000.batch import Batch
+from yolo9000.data import DataMismatch, Sampler, TrainingData, read_sample, split_of
+
+
+def columns_of(batch: Batch) -> list[torch.Tensor]:
+    boxes, labels, ignore = batch.targets.boxes, batch.targets.image_labels, batch.targets.ignore
+    return [
+        batch.images, boxes.image, boxes.xyxy_unit, boxes.node, labels.image, labels.node, labels.region_xyxy_unit,
+        ignore.image, ignore.xyxy_unit, batch.targets.source,
+    ]  # fmt: skip
+
+
+def test_a_step_draws_its_sources_in_the_asked_ratio(shards: Path) -> None:
+    reader = ShardReader(shards)
+    sampler = Sampler(reader, made_config(shards, data__ratio={"scenes": 1, "labels": 4}))
+    sources = np.concatenate([sampler.batch(step)[1] for step in range(1, 101)])
+    assert np.bincount(sources).tolist() == [160, 640]
+    for step in (1, 2, 50):
+        images, source = sampler.batch(step)
+        names = [reader.sources[k].name for k in reader.image_source[images]]
+        assert names == [sampler.names[k] for k in source]
+
+
+def test_every_picture_of_a_source_comes_once_in_each_pass(shards: Path) -> None:
+    sampler = Sampler(ShardReader(shards), made_config(shards, data__ratio={"scenes": 1}))
+    drawn = np.concatenate([sampler.batch(step)[0] for step in range(1, 4)])  # 8 scenes, batches of 8
+    assert Counter(drawn.tolist()) == Counter(dict.fromkeys(range(8), 3))
+    assert sampler.batch(1)[0].tolist() != sampler.batch(2)[0].tolist()
+    assert sampler.passes(3) == {"scenes": 3.0}
+
+
+def test_without_a_ratio_sources_come_as_often_as_they_have_pictures(shards: Path) -> None:
+    sampler = Sampler(ShardReader(shards), made_config(shards, data__ratio=None))
+    assert sampler.shares.tolist() == [
+        0.5,
+        0.5,
+    ]  # 8 scenes, 2 × 4 label pictures; the test split is not drawn
+
+
+def test_batches_depend_on_seed_and_step_alone(shards: Path) -> None:
+    cfg = made_config(shards)
+    straight = list(TrainingData(ShardReader(shards), cfg).batches(1, 4))
+    resumed = list(TrainingData(ShardReader(shards), cfg).batches(3, 4))
+    assert (len(straight), len(resumed)) == (4, 2)
+    for a, b in zip(straight[2:], resumed, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(columns_of(a), columns_of(b), strict=True))
+    other = TrainingData(ShardReader(shards), made_config(shards, seed=1)).batch(1)
+    assert not torch.equal(other.images, straight[0].images)
+
+
+def test_the_number_of_loader_threads_changes_nothing(shards: Path) -> None:
+    one = list(TrainingData(ShardReader(shards), made_config(shards, data__loader_threads=1)).batches(1, 3))
+    four = list(TrainingData(ShardReader(shards), made_config(shards, data__loader_threads=4)).batches(1, 3))
+    for a, b in zip(one, four, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(columns_of(a), columns_of(b), strict=True))
+
+
+def test_labels_lie_where_their_squares_are(shards: Path) -> None:
+    data = TrainingData(ShardReader(shards), made_config(shards, augment__paste=0))  # nothing is hidden
+    checked = 0
+    for step in range(1, 6):
+        batch = data.batch(step)
+        for image, xyxy in zip(batch.targets.boxes.image, batch.targets.boxes.xyxy_unit, strict=True):
+            left, top, right, bottom = (xyxy * 64).round().int().tolist()
+            if right - left < 6 or bottom - top < 6:
+                continue
+            inside = batch.images[image, :, top + 2 : bottom - 2, left + 2 : right - 2].flatten(1)
+            middle = inside.median(dim=1).values
+            assert middle.max() - middle.min() > 0.3  # a colour, not grey noise
+            checked += 1
+    assert checked > 10
+
+
+def test_a_picture_without_box_annotations_is_ignored_as_a_whole(shards: Path) -> None:
+    reader = ShardReader(shards)
+    sample = read_sample(reader, 8)  # the first of source "labels", after eight scenes
+    assert sample.ignored.tolist() == [[0, 0, 1, 1]]
+    assert len(sample.label_nodes) == 1
+    assert len(read_sample(reader, 0).ignored) == 0
+
+
+def test_a_limit_takes_the_first_pictures_of_each_source(shards: Path) -> None:
+    sampler = Sampler(ShardReader(shards), made_config(shards, data__limit=2))
+    assert [len(images) for images in sampler.images] == [2, 2]
+
+
+def test_an_unknown_source_or_split_is_told_with_what_there_is(shards: Path) -> None:
+    reader = ShardReader(shards)
+    with pytest.raises(
+        DataMismatch, match=r"ratio names coco, but split 'train' has pictures of .*: scenes, labels"
+    ):
+        Sampler(reader, made_config(shards, data__ratio={"coco": 1}))
+    with pytest.raises(DataMismatch, match="Split 'val' is not in the shards; they have: train, test"):
+        split_of(reader, "val")
