@@ -300,9 +300,12 @@ def _checked_group_starts(parent: npt.NDArray[np.integer[Any]], ids: tuple[str, 
 
 
 def _checked_relations(relations: Any, nodes: int) -> npt.NDArray[np.integer[Any]]:
-    pairs = np.array(relations)
-    if pairs.size == 0:
+    if len(relations) == 0:
         return np.empty((0, 2), dtype=np.int32)
+    try:
+        pairs = np.array(relations)
+    except ValueError:  # rows of different lengths
+        pairs = np.empty(0)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
         raise TreeError("Relations must be pairs of nodes (child, parent).")
     if pairs.min() < 0 or pairs.max() >= nodes or (pairs[:, 0] == pairs[:, 1]).any():

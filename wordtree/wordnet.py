@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache, cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NewType, Self
 from zipfile import BadZipFile
@@ -177,7 +178,8 @@ class HypernymPaths:
 @cache
 def _shipped() -> WordNet:
     try:
-        with np.load(SHIPPED, allow_pickle=False) as archive:
+        content = BytesIO(SHIPPED.read_bytes())  # np.load leaves a damaged file open
+        with np.load(content, allow_pickle=False) as archive:
             columns: dict[str, Any] = {name: archive[name] for name in NounColumns.__dataclass_fields__}
     except FileNotFoundError:
         raise WordNetError(f"{SHIPPED} is absent; install the package again.") from None

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,17 +36,39 @@ _PART_OF_SPEECH = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}
 
 def read_nouns(folder: Path) -> tuple[NounColumns, tuple[str, ...]]:
     """The noun graph and the gloss of each synset. WordNetError unless `folder` holds WordNet 3.0."""
+    with nltk_wordnet(folder) as reader:
+        synsets = sorted(reader.all_synsets("n"), key=lambda synset: synset.offset())
+        if len(synsets) != NOUN_SYNSETS:
+            found = f"has {len(synsets)} noun synsets, not WordNet 3.0's {NOUN_SYNSETS}"
+            raise WordNetError(f"{folder}: {found}; install it again.")
+        return _columns(synsets, reader), tuple(_gloss(synset) for synset in synsets)
+
+
+@contextmanager
+def nltk_wordnet(folder: Path) -> Iterator[Any]:
+    """NLTK's reader of the nouns in a folder of database files, or in NLTK's zip; it has no other words."""
+    import nltk
+    from nltk.corpus.reader import wordnet
+
     with tempfile.TemporaryDirectory(prefix="wordtree-") as data_path:
         corpus = Path(data_path) / "corpora" / "wordnet"
         corpus.mkdir(parents=True)
         _copy_nouns(folder, corpus)
-        _fill_up(corpus)
-        with _nltk_reader(Path(data_path), folder) as reader:
-            synsets = sorted(reader.all_synsets("n"), key=lambda synset: synset.offset())
-            if len(synsets) != NOUN_SYNSETS:
-                found = f"has {len(synsets)} noun synsets, not WordNet 3.0's {NOUN_SYNSETS}"
-                raise WordNetError(f"{folder}: {found}; install it again.")
-            return _columns(synsets, reader), tuple(_gloss(synset) for synset in synsets)
+        _fill_up(corpus, wordnet.WordNetCorpusReader._FILES)
+        nltk.data.path.insert(0, data_path)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # no multilingual WordNet: none is wanted
+                reader = wordnet.WordNetCorpusReader(nltk.data.find("corpora/wordnet"), None)
+            try:
+                yield reader
+            finally:
+                for file in reader._data_file_map.values():  # NLTK never closes them
+                    file.close()
+        except wordnet.WordNetError as error:
+            raise WordNetError(f"{folder}: damaged, NLTK says: {error}; install it again.") from None
+        finally:
+            nltk.data.path.remove(data_path)
 
 
 def _copy_nouns(folder: Path, corpus: Path) -> None:
@@ -67,33 +89,14 @@ def _copy_nouns(folder: Path, corpus: Path) -> None:
                 raise WordNetError(f"{folder}: {name} is not of WordNet 3.0, the version of ImageNet's ids.")
 
 
-def _fill_up(corpus: Path) -> None:
-    from nltk.corpus.reader.wordnet import WordNetCorpusReader
-
-    for name in WordNetCorpusReader._FILES:
+def _fill_up(corpus: Path, names: Iterable[str]) -> None:
+    for name in names:
         (corpus / name).touch()
     lines = (
         f"{number:02d}\t{name}\t{_PART_OF_SPEECH[name.partition('.')[0]]}\n"
         for number, name in enumerate(_LEXNAMES.split())
     )
     (corpus / "lexnames").write_text("".join(lines))
-
-
-@contextmanager
-def _nltk_reader(data_path: Path, folder: Path) -> Iterator[Any]:
-    import nltk
-    from nltk.corpus.reader import wordnet
-
-    nltk.data.path.insert(0, str(data_path))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # no multilingual WordNet: none is wanted
-            reader = wordnet.WordNetCorpusReader(nltk.data.find("corpora/wordnet"), None)
-        yield reader
-    except wordnet.WordNetError as error:
-        raise WordNetError(f"{folder}: damaged, NLTK says: {error}; install it again.") from None
-    finally:
-        nltk.data.path.remove(str(data_path))
 
 
 def _columns(synsets: list[Any], reader: Any) -> NounColumns:

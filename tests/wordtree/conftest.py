@@ -1,0 +1,63 @@
+"""What several tests of wordtree share: a drawn tree, WordNet, lists of labels, reference folders."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from wordtree.tree import WordTree
+from wordtree.wordnet import WordNet
+
+
+@pytest.fixture(scope="session")
+def toy_tree() -> WordTree:
+    """Seven nodes, two roots; beside the tree's edges, a terrier is a hunter:
+
+    0 animal ── 2 dog ── 6 terrier        1 hunter ── 4 falconer
+             └─ 3 cat                              └─ 5 angler
+    """
+    names = ["animal", "hunter", "dog", "cat", "falconer", "angler", "terrier"]
+    return WordTree([f"id{node}" for node in range(7)], [-1, -1, 0, 0, 1, 1, 2], names, [(6, 1)])
+
+
+@pytest.fixture(scope="session")
+def wordnet() -> WordNet:
+    return WordNet.shipped()
+
+
+@pytest.fixture(scope="session")
+def installed_wordnet() -> Path:
+    """The folder of an installed WordNet: where WNSEARCHDIR says, or where Debian's wordnet-base puts it."""
+    folder = Path(os.environ.get("WNSEARCHDIR", "/usr/share/wordnet"))
+    if not (folder / "data.noun").exists():
+        pytest.skip("no installed WordNet 3.0: install Debian's wordnet-base or set WNSEARCHDIR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden_trees() -> Path:
+    return _folder("DARKNET_GOLDEN", "trees")
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """The folder with the published 9418-node tree."""
+    return _folder("YOLO9000_TEST_DATA", "wordtree-9k")
+
+
+@pytest.fixture(scope="session")
+def imagenet_wnids() -> dict[str, list[str]]:
+    """timm's lists of ImageNet's classes: "1k" and "21k"."""
+    spec = find_spec("timm")
+    if spec is None or spec.origin is None:
+        pytest.skip("timm, with ImageNet's wnid lists, is not installed (extra 'test')")
+    folder = Path(spec.origin).parent / "data" / "_info"
+    files = {"1k": "imagenet_synsets.txt", "21k": "imagenet21k_goog_synsets.txt"}
+    return {name: (folder / file).read_text().split() for name, file in files.items()}
+
+
+def _folder(variable: str, name: str) -> Path:
+    if variable not in os.environ:
+        pytest.skip(f"{variable} is not set")
+    return Path(os.environ[variable]) / name

@@ -1,0 +1,142 @@
+"""The command `wordtree`: what it prints, writes and refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wordtree.cli import main
+from wordtree.tree import WordTree
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def] # a function
+    """Runs the command line: exit code, stdout, stderr."""
+
+    def run_with(*arguments: object) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["wordtree", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capsys.readouterr()
+        return caught.value.code, out, err
+
+    return run_with
+
+
+@pytest.fixture
+def tree_file(toy_tree: WordTree, tmp_path: Path) -> Path:
+    toy_tree.save(tmp_path / "toy.json")
+    return tmp_path / "toy.json"
+
+
+def test_build_shows_the_tree_and_tells_what_it_chose(run) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = run("build", "dog", "n02123045", "traffic light", "car.n.01")
+    assert code == 0
+    assert out.splitlines()[0].startswith("whole  n00003553  ")
+    assert "├── domestic animal  n01317541  2 below" in out.splitlines()
+    assert "'dog': took dog.n.01 (n02084071), not frump.n.01" in err
+    assert "Outside physical_entity.n.01, so roots of their own: traffic light (n06874185)." in err
+
+
+@pytest.mark.parametrize("name", ["my.tree", "my.json"])
+def test_build_writes_what_it_shows(run, tmp_path: Path, name: str) -> None:  # type: ignore[no-untyped-def]
+    labels = tmp_path / "labels.txt"
+    labels.write_text("# two labels\n\ncar.n.01\nn02123045 tabby, tabby cat\n")
+    code, out, err = run("build", labels, "bus.n.01", "-o", tmp_path / name)
+    assert (code, err) == (0, "")
+    assert f"{tmp_path / name}" in out
+    assert {"n02958343", "n02123045", "n02924116"} <= set(WordTree.load(tmp_path / name).ids)
+
+
+def test_build_json_holds_report_and_tree(run) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = run("build", "kite", "car.n.01", "--json")
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert content["report"]["guesses"][0]["wnid"] == "n03621473"
+    assert len(WordTree.from_json(json.dumps(content["tree"]))) == content["report"]["nodes"]
+
+
+def test_find_lists_the_senses_with_their_paths(run) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = run("find", "mouse")
+    assert code == 0
+    lines = out.splitlines()
+    assert "mouse.n.04  n03793489  mouse, computer mouse" in lines
+    assert any(line.endswith("device > electronic device > mouse") for line in lines)
+    content = json.loads(run("find", "mouse", "--json")[1])
+    assert content["reason"] == "ambiguous"
+    assert [sense["synset"] for sense in content["senses"]][:2] == ["mouse.n.01", "shiner.n.01"]
+    assert "gloss" not in content["senses"][0]
+
+
+def test_info_tells_size_and_fingerprint(run, tree_file: Path, toy_tree: WordTree) -> None:  # type: ignore[no-untyped-def]
+    facts = json.loads(run("info", tree_file, "--json")[1])
+    assert facts["fingerprint"] == toy_tree.fingerprint
+    assert (facts["nodes"], facts["roots"], facts["leaves"], facts["groups"]) == (7, 2, 4, 4)
+    assert "largest group    2" in run("info", tree_file)[1].splitlines()
+
+
+def test_show_draws_a_part_of_the_tree(run, tree_file: Path) -> None:  # type: ignore[no-untyped-def]
+    assert run("show", tree_file, "animal", "--depth", 1)[1].splitlines() == [
+        "animal  id0  3 below",
+        "├── dog  id2  1 below",
+        "└── cat  id3",
+    ]
+    rows = json.loads(run("show", tree_file, "dog", "--json")[1])
+    assert rows == [
+        {"node": 2, "id": "id2", "name": "dog", "parent": 0, "depth": 1, "below": 1},
+        {"node": 6, "id": "id6", "name": "terrier", "parent": 2, "depth": 2, "below": 0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param([], "Missing command", id="no command"),
+        pytest.param(["build"], "Missing argument", id="no labels"),
+        pytest.param(["build", "dgo"], "Did you mean 'dog'", id="unknown label"),
+        pytest.param(
+            ["build", "labels.txt"], "labels.txt: there is no such file of labels", id="absent label file"
+        ),
+        pytest.param(
+            ["build", "car.n.01", "-o", "x.png"], "x.png: expected a name that ends in", id="bad suffix"
+        ),
+        pytest.param(["build", "car.n.01", "-o", "no/x.tree"], "does not exist: no", id="absent folder"),
+        pytest.param(["build", "car.n.01", "--profile", "x"], "no profile 'x'", id="unknown profile"),
+        pytest.param(["build", "empty.txt"], "empty.txt: holds no labels", id="empty label file"),
+        pytest.param(["build", "latin.txt"], "latin.txt: expected text in UTF-8", id="label file in latin-1"),
+        pytest.param(["find", "xqzzy"], "does not know 'xqzzy'", id="unknown word"),
+        pytest.param(["find", "dog", "--wordnet", "."], "has no data.noun", id="no WordNet there"),
+        pytest.param(["info", "absent.tree"], "No such file or directory: absent.tree", id="absent tree"),
+        pytest.param(["info", "bad.tree"], "bad.tree: line 1: expected 'id parent'", id="bad tree"),
+        pytest.param(["info", "."], ".: expected a tree file", id="a folder"),
+        pytest.param(["show", "toy.json", "dgo"], "no node 'dgo'. Did you mean 'dog'", id="unknown node"),
+        pytest.param(
+            ["show", "toy.json", "--depth", "-1"], "Invalid value for '--depth'", id="negative depth"
+        ),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(  # type: ignore[no-untyped-def]
+    run, arguments: list[str], message: str, tree_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tree_file.parent
+    monkeypatch.chdir(folder)
+    (folder / "bad.tree").write_text("a b c\n")
+    (folder / "empty.txt").write_text("# none\n")
+    (folder / "latin.txt").write_bytes(b"L\xf6we\n")
+    before = sorted(folder.iterdir())
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("wordtree: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert sorted(folder.iterdir()) == before
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "wordtree", "find", "giraffe"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("giraffe.n.01  n02439033")

@@ -1,0 +1,53 @@
+"""The public surface, and what importing it costs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wordtree
+
+ROOT = Path(wordtree.__file__).parent
+
+
+def test_all_names_everything_that_can_be_imported() -> None:
+    assert wordtree.__all__ == sorted(wordtree.__all__)
+    assert set(wordtree.__all__) == {*wordtree._HOME, "WordTreeError"}
+    for name in wordtree.__all__:
+        assert getattr(wordtree, name).__name__ == name
+    assert set(wordtree.__all__) <= set(dir(wordtree))
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'wordtrees'"):
+        _ = wordtree.wordtrees
+
+
+def test_every_error_is_a_wordtree_error() -> None:
+    errors = [getattr(wordtree, name) for name in wordtree.__all__ if name.endswith(("Error", "Node"))]
+    assert len(errors) == 8
+    assert all(issubclass(error, wordtree.WordTreeError) for error in errors)
+    for error in errors:
+        assert error is wordtree.WordTreeError or error.__name__ in str(wordtree.WordTreeError.__doc__)
+
+
+@pytest.mark.parametrize("module", ["wordtree", "wordtree.cli"])
+def test_importing_is_quick_and_brings_nothing_heavy(module: str) -> None:
+    program = (
+        "import sys; from time import perf_counter as now; before = set(sys.modules); start = now();"
+        f"import {module}; seconds = now() - start;"
+        "print(seconds, *{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    seconds, *modules = done.stdout.split()
+    assert not {"torch", "h5py", "numpy", "nltk", "networkx"} & set(modules)
+    assert module != "wordtree" or float(seconds) < 0.2
+
+
+def test_wordnets_notice_is_the_same_in_the_package_and_with_the_licences() -> None:
+    notice = (ROOT / "data" / "WordNet-3.0.txt").read_text()
+    assert "WordNet 3.0 Copyright 2006 by Princeton University" in notice
+    licences = ROOT.parent / "LICENSES"
+    if licences.exists():  # a checkout, not an installed wheel
+        assert (licences / "WordNet-3.0.txt").read_text() == notice
