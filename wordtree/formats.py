@@ -14,7 +14,7 @@ from wordtree.tree import TreeError, TreeNamesError, WordTree, tree_text
 
 MAX_NODES = 1_000_000  # twelve times WordNet; a longer file is not a label hierarchy
 MAX_LINE_BYTES = 4096
-MAX_JSON_BYTES = 256 * MAX_NODES
+MAX_JSON_BYTES = 128 * MAX_NODES
 JSON_VERSION = 1
 NOTICE_FILE = "WordNet-3.0.txt"
 
