@@ -9,14 +9,17 @@ import io
 import json
 import math
 import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from data_prep import Ledger, ShardReader
+from data_prep import DataPrepError, Ledger, ShardReader
+from data_prep.config import validated
 from wordtree import WordTree, WordTreeError
 from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
@@ -25,6 +28,16 @@ from yolo9000.model import Detector, build_model
 
 FORMAT = "yolo9000 checkpoint"
 VERSION = 1
+PARTS: dict[str, tuple[type, ...]] = {
+    "config": (str,),
+    "tree": (str,),
+    "boxes": (Tensor,),
+    "image_labels": (Tensor,),
+    "step": (int,),
+    "score": (float,),
+    "weights": (dict,),
+    "training": (dict, type(None)),
+}
 
 
 class CheckpointError(Yolo9000Error):
@@ -44,12 +57,14 @@ class Checkpoint:
     def build_model(self) -> Detector:
         """The network with these weights, in evaluation mode."""
         model = build_model(self.config.model, self.tree)
-        try:
-            model.load_state_dict(self.weights)
-        except RuntimeError as reason:
+        expected, found = _shapes(model.state_dict()), _shapes(self.weights)
+        wrong = sorted(name for name in {**expected, **found} if expected.get(name) != found.get(name))
+        if wrong:
             raise CheckpointError(
-                f"The checkpoint's weights do not fit its own configuration: {reason}"
-            ) from None
+                f"The checkpoint's weights do not fit its own configuration in {len(wrong)} places: {wrong[0]} "
+                f"should be {expected.get(wrong[0], 'absent')}, found {found.get(wrong[0], 'nothing')}."
+            )
+        model.load_state_dict(self.weights)
         return model.eval()
 
     def facts(self) -> dict[str, Any]:
@@ -58,7 +73,7 @@ class Checkpoint:
         return {
             "run": self.config.name,
             "architecture": f"{model.architecture}, width {model.width:g}, input {model.input_size_px} px",
-            "parameters": sum(value.numel() for value in self.weights.values()),
+            "parameters": sum(p.numel() for p in build_model(model, self.tree).parameters()),
             "steps": self.step,
             "images_seen": self.step * self.config.data.batch_size,
             "ap50_boxed": None if math.isnan(self.score) else round(self.score, 2),
@@ -113,21 +128,23 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
             f"{path}: expected checkpoint version {VERSION}, found {content.get('version')}. "
             "Use the release of yolo9000 that wrote it."
         )
+    wrong = [name for name, kinds in PARTS.items() if not isinstance(content.get(name, ...), kinds)]
+    if wrong:
+        raise CheckpointError(f"{path}: the checkpoint is damaged (no {', '.join(wrong)} of the right type).")
     try:
         tree = WordTree.from_json(content["tree"])
+        if not len(content["boxes"]) == len(content["image_labels"]) == len(tree):
+            raise ValueError(f"its ledger is not of its tree, which has {len(tree)} nodes")
         return Checkpoint(
-            config=Config.model_validate(json.loads(content["config"])),
+            config=validated(
+                json.loads(content["config"]), Config, place="its configuration", error=CheckpointError
+            ),
             tree=tree,
             ledger=Ledger(tree, content["boxes"].numpy(), content["image_labels"].numpy()),
-            step=content["step"],
-            weights=content["weights"],
-            training=content["training"],
-            score=content["score"],
+            **{name: content[name] for name in ("step", "score", "weights", "training")},
         )
-    except (KeyError, ValueError, AttributeError, TypeError, WordTreeError) as reason:
-        raise CheckpointError(
-            f"{path}: the checkpoint is damaged or foreign ({' '.join(str(reason).split())})."
-        ) from None
+    except (ValueError, DataPrepError, WordTreeError, CheckpointError) as reason:
+        raise CheckpointError(f"{path}: the checkpoint is damaged ({str(reason).rstrip('.')}).") from None
 
 
 def _read(path: Path) -> Any:
@@ -136,8 +153,14 @@ def _read(path: Path) -> Any:
             f"{path}: no such checkpoint. `yolo9000 train` writes runs/NAME/best.pt and last.pt."
         )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):  # torch would try and warn about pickles and archives of other kinds
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
-        raise CheckpointError(
-            f"{path}: expected a checkpoint that `yolo9000 train` wrote; this file is damaged or something else."
-        ) from None
+        pass  # torch's many words for one thing
+    raise CheckpointError(
+        f"{path}: expected a checkpoint that `yolo9000 train` wrote; this file is damaged or something else."
+    )
+
+
+def _shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(getattr(value, "shape", ())) for name, value in weights.items()}
