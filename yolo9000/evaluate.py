@@ -13,7 +13,7 @@ from torch import Tensor
 from data_prep import Ledger, ShardReader
 from wordtree import WordTree
 from yolo9000.config import EvaluateConfig
-from yolo9000.data import Ints, split_of
+from yolo9000.data import DataMismatch, Ints, split_of
 from yolo9000.grid import GridOutput
 from yolo9000.image import Letterbox, decode_image, letterbox
 from yolo9000.model import Detector
@@ -23,7 +23,7 @@ from yolo9000.scorecard import GroundTruth, Scorecard, ScoredBoxes, score
 
 @dataclass(frozen=True)
 class TestPictures:
-    """The pictures of a split and their labelled boxes, as the scorecard takes them."""
+    """The pictures of a split whose sources have boxes, and these boxes, as the scorecard takes them."""
 
     reader: ShardReader
     images: Ints
@@ -33,7 +33,15 @@ class TestPictures:
 
     @classmethod
     def of(cls, reader: ShardReader, cfg: EvaluateConfig) -> TestPictures:
-        images = split_of(reader, cfg.split)[: cfg.limit]
+        """Raises DataMismatch if no picture of the split comes from a source with boxes."""
+        images = split_of(reader, cfg.split)
+        has_boxes = np.array([source.boxes for source in reader.sources])
+        images = images[has_boxes[reader.image_source[images]]][: cfg.limit]
+        if not len(images):
+            raise DataMismatch(
+                f"{reader.folder}: split '{cfg.split}' has no pictures with boxes to score on. "
+                "Merge a source with boxes into it, or name another split."
+            )
         truths = [ground_truth(reader, int(image)) for image in images]
         return cls(reader, images, ignoring_kinds_below(truths, reader.tree))
 
