@@ -57,7 +57,7 @@ def answers(
         )
         xyxy_px = to_picture(seen.xyxy_unit, box)
         score = seen.objectness * descent.absolute
-        kept = batched_nms(xyxy_px, score, descent.node, cfg.nms_iou)
+        kept = nms_by_node(xyxy_px, score, descent.node, cfg.nms_iou)
         kept = kept[score[kept] > cfg.min_score][: cfg.max_detections]
         found.append(
             Detections(
@@ -95,7 +95,7 @@ def scores_of_nodes(
         score, index = score[score > cfg.min_objectness], index[score > cfg.min_objectness]
         xyxy_px = to_picture(seen.xyxy_unit, box)[index // len(nodes)]
         node = nodes[index % len(nodes)]
-        kept = batched_nms(xyxy_px, score, node, cfg.nms_iou)[: cfg.max_detections]
+        kept = nms_by_node(xyxy_px, score, node, cfg.nms_iou)[: cfg.max_detections]
         found.append(
             ScoredBoxes(
                 xyxy_px=xyxy_px[kept].cpu().numpy(),
@@ -110,6 +110,12 @@ def most_objective_box(output: GridOutput, image: int, letterbox: Letterbox) -> 
     """The box of the single best place of a picture, (4,) in its pixels, and its objectness: for a yardstick."""
     best = candidates(output, image, min_objectness=-1, max_places=1)
     return to_picture(best.xyxy_unit, letterbox)[0].cpu().numpy(), float(best.objectness[0])
+
+
+def nms_by_node(xyxy_px: Tensor, score: Tensor, node: Tensor, iou: float) -> Tensor:
+    """The rows that overlap no better row of their own node by more than `iou`, best first."""
+    # torchvision moves each node's boxes away by node × the picture's size: float32 has no digits left for that.
+    return batched_nms(xyxy_px.double(), score.double(), node, iou)  # type: ignore[no-any-return]
 
 
 def to_picture(xyxy_unit: Tensor, letterbox: Letterbox) -> Tensor:
