@@ -11,5 +11,6 @@ class WordTreeError(Exception):
     ├── UnknownNode          a tree has no node of that id; suggests near ones
     ├── BuildError           no labels, no such profile, a label that is the root
     ├── LabelError           WordNet does not know a label, or knows several senses of it
+    ├── ProbabilityError     numbers that do not fit the tree: not one for each node, or NaN
     └── WordNetError         WordNet's data are absent, damaged or of another version
     """
