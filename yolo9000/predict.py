@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from data_prep.config import validated
 from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
 from yolo9000.checkpoint import load_checkpoint
-from yolo9000.config import PredictConfig
+from yolo9000.config import ConfigError, PredictConfig
 from yolo9000.detections import Detections
 from yolo9000.image import letterbox, read_image
 from yolo9000.postprocess import answers
@@ -30,6 +32,7 @@ class Predictor:
     """A trained detector: `for detections in Predictor("best.pt")("photos/"): …`
 
     changes: fields of `PredictConfig` that differ from the checkpoint's configuration, such as {"min_score": 0.1}.
+    Raises CheckpointError, ConfigError; while predicting, NoPictures, UnreadablePicture.
     """
 
     def __init__(
@@ -37,7 +40,8 @@ class Predictor:
     ) -> None:
         found = load_checkpoint(checkpoint)
         self.tree, self.config, self.ledger = found.tree, found.config, found.ledger
-        self.settings = PredictConfig(**{**found.config.predict.model_dump(), **(changes or {})})
+        wanted = {**found.config.predict.model_dump(), **(changes or {})}
+        self.settings = validated(wanted, PredictConfig, place="changes", error=ConfigError)
         self.device = device
         self.model = found.build_model().to(device)
 
@@ -58,16 +62,17 @@ class Predictor:
 
 
 def predict_to_folder(predictor: Predictor, pictures: Iterable[Path], out: Path) -> list[Detections]:
-    """The detections of all pictures, drawn on them in `out`/NAME.png, and as `out`/detections.json."""
+    """The detections of all pictures, drawn on them in `out`/NAME.png, and as `out`/detections.json.
+
+    No given picture is written over, and of pictures of one name the later ones become NAME-2.png and so on.
+    """
     from yolo9000.draw import draw_detections, save_png, to_pillow
 
     paths = find_pictures(pictures)
     out.mkdir(parents=True, exist_ok=True)
     found = []
-    for number, detections in enumerate(predictor(paths)):
-        drawn = draw_detections(to_pillow(read_image(paths[number])), detections, min_side_px=MIN_DRAWN_PX)
-        same_name = sum(path.stem == paths[number].stem for path in paths[:number])
-        save_png(drawn, out / f"{paths[number].stem}{f'-{same_name + 1}' if same_name else ''}.png")
+    for path, target, detections in zip(paths, _targets(paths, out), predictor(paths), strict=True):
+        save_png(draw_detections(to_pillow(read_image(path)), detections, min_side_px=MIN_DRAWN_PX), target)
         found.append(detections)
     write_atomically(
         out / "detections.json", json.dumps([detections.to_dict() for detections in found], indent=1)
@@ -75,12 +80,23 @@ def predict_to_folder(predictor: Predictor, pictures: Iterable[Path], out: Path)
     return found
 
 
+def _targets(paths: Sequence[Path], out: Path) -> list[Path]:
+    """A file in `out` for each picture, all different, none of them a given picture."""
+    taken, targets = {path.resolve() for path in paths}, []
+    for path in paths:
+        names = (f"{path.stem}{f'-{number}' if number > 1 else ''}.png" for number in count(1))
+        target = next(out / name for name in names if (out / name).resolve() not in taken)
+        taken.add(target.resolve())
+        targets.append(target)
+    return targets
+
+
 def find_pictures(paths: Iterable[Path | str]) -> list[Path]:
     """The named files, and for a folder the pictures directly in it by name; NoPictures where there is none."""
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
             if not inside:
                 raise NoPictures(
                     f"{path}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})."
