@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -32,12 +33,17 @@ from yolo9000.batch import LossTerms
 from yolo9000.checkpoint import Checkpoint, load_checkpoint, refuse_other_tree, save_checkpoint
 from yolo9000.config import Config, ModelConfig
 from yolo9000.data import DataMismatch, TrainingData, split_of
-from yolo9000.evaluate import evaluate
+from yolo9000.evaluate import TestPictures, evaluate
 from yolo9000.loss import JointLoss
 from yolo9000.model import Detector, build_model
 from yolo9000.optim import WeightAverage, build_optimizer, set_learning_rate
 from yolo9000.schedule import learning_rate_at
 from yolo9000.scorecard import Scorecard
+
+ADVICE = (
+    "The last checkpoint is kept; try a lower optimizer.learning_rate, a longer schedule.burn_in_steps or "
+    "optimizer.clip_norm."
+)
 
 
 class TrainingError(Yolo9000Error):
@@ -95,12 +101,14 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
     """Train to `cfg.schedule.max_steps` in a run folder; the scorecard of the last evaluation.
 
     The folder gets last.pt (to go on from), best.pt (by AP50 on boxed classes), config.yaml and metrics.csv.
-    Raises TrainingError, DataMismatch.
+    Raises TrainingError, DataMismatch, CheckpointError.
     """
     run = _resumed(cfg, folder) if resume else _started(cfg, folder)
     cfg, schedule = run.cfg, run.cfg.schedule
     criterion = JointLoss(cfg.loss, run.model.hierarchy, vouched=_vouched(run.reader)).to(run.device)
     data, guard, scorecard = TrainingData(run.reader, cfg), Guard(), None
+    TestPictures.of(run.reader, cfg.evaluate)  # what cannot be scored is better told now than after hours
+    _prepare_folder(run, folder)
     autocast = torch.autocast(run.device.type, torch.bfloat16, enabled=_computes_in_bfloat16(cfg, run.device))
     with _progress(run) as show:
         for batch in data.batches(run.step + 1, schedule.max_steps):
@@ -129,11 +137,13 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
                 show(line["total"], rate)
             if saves:
                 guard.settle()
+                _refuse_broken_weights(run)
             if evaluates:
-                scorecard = _evaluate(run, folder)
+                scorecard = _scored(run)
+                _keep_score(run, folder, scorecard)
             if saves:
                 save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
-    return scorecard or _evaluate(run, folder)
+    return scorecard or _scored(run)
 
 
 class Guard:
@@ -153,10 +163,17 @@ class Guard:
             numbers = ", ".join(
                 f"{name} {float(value):g}" for name, value in self._before[1].detached().items()
             )
-            raise TrainingError(
-                f"Step {self._before[0]}: the loss is not finite ({numbers}). The last checkpoint is kept; "
-                "try a lower optimizer.learning_rate, a longer schedule.burn_in_steps or optimizer.clip_norm."
-            )
+            raise TrainingError(f"Step {self._before[0]}: the loss is not finite ({numbers}). {ADVICE}")
+
+
+def _refuse_broken_weights(run: Run) -> None:
+    """A finite loss may have a gradient that is not: look before anything is written."""
+    state = run.model.state_dict()
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise TrainingError(
+            f"Step {run.step}: {len(broken)} of {len(state)} weights are not finite, {broken[0]} first. {ADVICE}"
+        )
 
 
 def write_line(folder: Path, step: int, values: dict[str, float]) -> None:
@@ -190,13 +207,8 @@ def _started(cfg: Config, folder: Path) -> Run:
     if (folder / "last.pt").exists():
         raise TrainingError(f"{folder} holds a run already. Go on with --resume, or choose another name.")
     reader = ShardReader(cfg.data.shards)
-    split_of(reader, cfg.evaluate.split)  # a missing split is better told now than after hours
-    cfg = cfg.model_copy(update={"model": settled(cfg.model, reader, cfg)})
-    run = _built(cfg, reader)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.csv").unlink(missing_ok=True)
-    write_atomically(folder / "config.yaml", config_yaml(cfg))
-    return run
+    split_of(reader, cfg.data.train_split)
+    return _built(cfg.model_copy(update={"model": settled(cfg.model, reader, cfg)}), reader)
 
 
 def _resumed(cfg: Config, folder: Path) -> Run:
@@ -206,20 +218,48 @@ def _resumed(cfg: Config, folder: Path) -> Run:
     found = load_checkpoint(path)
     if found.training is None:
         raise TrainingError(f"{path} holds weights only, nothing to go on from.")
+    _refuse_other_network(cfg, found.config, folder)
     reader = ShardReader(cfg.data.shards)
     refuse_other_tree(found, path, reader)
-    run = _built(cfg.model_copy(update={"model": found.config.model}), reader)
+    model = cfg.model.model_copy(update={"anchors": found.config.model.anchors})
+    run = _built(cfg.model_copy(update={"model": model}), reader)
     run.model.load_state_dict(found.training["weights"])
-    run.optimizer.load_state_dict(found.training["optimizer"])
+    # The settings of its groups, such as the weight decay, stay those of cfg.
+    moments = found.training["optimizer"]["state"]
+    run.optimizer.load_state_dict({**run.optimizer.state_dict(), "state": moments})
     if run.average and "average" in found.training:
         run.average.load_state_dict(found.training["average"])
     run.step, run.best = found.step, found.score
-    rows = read_metrics(folder / "metrics.csv") if (folder / "metrics.csv").exists() else []
-    _write_metrics(folder / "metrics.csv", [row for row in rows if int(row["step"]) <= run.step])
     return run
 
 
+def _refuse_other_network(cfg: Config, made: Config, folder: Path) -> None:
+    """TrainingError where a setting differs that decides what the weights and the optimizer's state mean."""
+    fixed = ["architecture", "width", "anchor_count", *(["anchors"] if cfg.model.anchors else [])]
+    pairs = {f"model.{name}": (getattr(cfg.model, name), getattr(made.model, name)) for name in fixed}
+    pairs["optimizer.name"] = (cfg.optimizer.name, made.optimizer.name)
+    for name, (asked, used) in pairs.items():
+        if asked != used:
+            raise TrainingError(
+                f"{folder}: {name} is {asked}, but the run was made with {used}. Set it back, or choose another name."
+            )
+
+
+def _prepare_folder(run: Run, folder: Path) -> None:
+    """The effective configuration, and of metrics.csv what belongs to the steps that are done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "config.yaml", config_yaml(run.cfg))
+    path = folder / "metrics.csv"
+    rows = [row for row in (read_metrics(path) if path.exists() else []) if int(row["step"]) <= run.step]
+    if rows:
+        _write_metrics(path, rows)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _built(cfg: Config, reader: ShardReader) -> Run:
+    data = cfg.data.model_copy(update={"shards": cfg.data.shards.absolute()})  # config.yaml lies elsewhere
+    cfg = cfg.model_copy(update={"data": data})
     torch.manual_seed(cfg.seed)
     model = build_model(cfg.model, reader.tree).to("cuda" if torch.cuda.is_available() else "cpu").train()
     average = WeightAverage(model, decay=cfg.optimizer.ema) if cfg.optimizer.ema else None
@@ -245,17 +285,19 @@ def config_yaml(cfg: Config) -> str:
     return yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False)
 
 
-def _evaluate(run: Run, folder: Path) -> Scorecard:
+def _scored(run: Run) -> Scorecard:
+    cfg = run.cfg
     with run.averaged_weights() as model:
-        scorecard = evaluate(
-            model, run.reader, run.reader.ledger, run.cfg.model.input_size_px, run.cfg.evaluate
-        )
+        return evaluate(model, run.reader, run.reader.ledger, cfg.model.input_size_px, cfg.evaluate)
+
+
+def _keep_score(run: Run, folder: Path, scorecard: Scorecard) -> None:
+    """A line in metrics.csv, and best.pt where no earlier one was better; of equals the latest is best."""
     write_line(folder, run.step, headline(scorecard))
-    boxed = scorecard.boxed.ap50 or 0.0  # anything else would choose by what training never saw
-    if not boxed <= run.best:  # also the first one, and the first number after none
-        run.best = boxed
+    boxed = scorecard.boxed.ap50  # anything else would choose by what training never saw
+    if boxed is None or not boxed < run.best:  # NaN before the first
+        run.best = run.best if boxed is None else boxed
         save_checkpoint(folder / "best.pt", run.checkpoint(to_go_on=False))
-    return scorecard
 
 
 def headline(scorecard: Scorecard) -> dict[str, float]:
@@ -284,12 +326,13 @@ def _computes_in_bfloat16(cfg: Config, device: torch.device) -> bool:
 
 @contextmanager
 def _progress(run: Run) -> Iterator[Any]:
-    """A bar with speed, loss and remaining time; yields what moves it."""
+    """A bar with speed, loss and remaining time on stderr; yields what moves it."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"training {run.cfg.name}", total=run.cfg.schedule.max_steps, note="")
         progress.update(task, completed=run.step)
         first, started = run.step, progress.get_time()
