@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
@@ -97,7 +98,10 @@ def outputs(
     """The raw output for the pictures, batch by batch, with where each one lies on the network's canvas."""
     device = model.hierarchy.parent.device
     starts = range(0, len(pictures.images), batch_size)
-    for start in track(starts, "evaluating", transient=True):
+    console = Console(stderr=True)
+    for start in track(
+        starts, "evaluating", transient=True, console=console, disable=not console.is_terminal
+    ):
         fitted = [
             letterbox(
                 decode_image(pictures.reader.encoded(int(i)), name=pictures.reader.source_id(int(i))), size_px
