@@ -27,7 +27,7 @@ class ModelConfig(StrictModel):
     input_size_px: PositiveInt = (
         416  # for evaluation and prediction; training may vary it (schedule.sizes_px)
     )
-    anchors: tuple[tuple[PositiveFloat, PositiveFloat], ...] | None = (
+    anchors: Annotated[tuple[tuple[PositiveFloat, PositiveFloat], ...], Field(min_length=1)] | None = (
         None  # width, height in cells; None: k-means
     )
     anchor_count: PositiveInt = 5  # for k-means; paper: 5, and 3 for YOLO9000
@@ -71,6 +71,15 @@ class AugmentConfig(StrictModel):
     mosaic: Share = 0.0  # of those: set in a 2×2 mosaic of four
     paste: Share = 0.0  # of the other pictures: get one of those pasted in
     min_box_side: Share = 0.001  # darknet: smaller boxes are dropped after the crop, unit
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> AugmentConfig:
+        if self.mosaic + self.zoom_out > 1:
+            raise ValueError(
+                "mosaic and zoom_out are shares of the same pictures, at most 1 together, "
+                f"found {self.mosaic + self.zoom_out:g}"
+            )
+        return self
 
 
 class LossConfig(StrictModel):
@@ -152,8 +161,8 @@ class LogConfig(StrictModel):
 class Config(StrictModel):
     """One training run."""
 
-    name: str = Field("train", pattern=r"^[\w.-]+$")  # the run's folder: runs/NAME
-    seed: int = 0
+    name: str = Field("train", pattern=r"^\w[\w.-]*$")  # the run's folder: runs/NAME
+    seed: int = Field(0, ge=0)
     precision: Literal["float32", "bfloat16", "auto"] = (
         "auto"  # auto: bfloat16 where the processor computes in it
     )

@@ -58,7 +58,7 @@ def test_perfect_answers_score_100_in_every_part(
     assert (card.label_only.ap50, card.label_only.ap) == pytest.approx((100, 100))
     assert card.neither.classes == 0
     parts = {row.id: row.evidence for row in card.classes}
-    assert parts == {wnid: "boxes" for wnid in BOXED} | {wnid: "image labels" for wnid in LABEL_ONLY}
+    assert parts == dict.fromkeys(BOXED, "boxes") | dict.fromkeys(LABEL_ONLY, "image labels")
 
 
 def test_batch_size_changes_no_answer(reader: ShardReader, model: Detector) -> None:
