@@ -12,6 +12,8 @@ from wordtree.errors import WordTreeError
 if TYPE_CHECKING:
     from wordtree.build import BuildError, BuildReport, GuessedSense, build_tree, build_with_report
     from wordtree.formats import TreeFileError
+    from wordtree.probability import ProbabilityError
+    from wordtree.query import Query, QueryError
     from wordtree.resolve import LabelError, Resolution, coco_classes, voc_classes
     from wordtree.tree import TreeError, TreeNamesError, UnknownNode, WordTree
     from wordtree.wordnet import WordNet, WordNetError
@@ -21,6 +23,9 @@ _HOME = {  # exported name -> the module it lives in
     "BuildReport": "wordtree.build",
     "GuessedSense": "wordtree.build",
     "LabelError": "wordtree.resolve",
+    "ProbabilityError": "wordtree.probability",
+    "Query": "wordtree.query",
+    "QueryError": "wordtree.query",
     "Resolution": "wordtree.resolve",
     "TreeError": "wordtree.tree",
     "TreeFileError": "wordtree.formats",
@@ -40,6 +45,9 @@ __all__ = [
     "BuildReport",
     "GuessedSense",
     "LabelError",
+    "ProbabilityError",
+    "Query",
+    "QueryError",
     "Resolution",
     "TreeError",
     "TreeFileError",

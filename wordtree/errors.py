@@ -11,6 +11,7 @@ class WordTreeError(Exception):
     ├── UnknownNode          a tree has no node of that id; suggests near ones
     ├── BuildError           no labels, no such profile, a label that is the root
     ├── LabelError           WordNet does not know a label, or knows several senses of it
+    ├── QueryError           an expression cannot be read; points at the column
     ├── ProbabilityError     numbers that do not fit the tree: not one for each node, or NaN
     └── WordNetError         WordNet's data are absent, damaged or of another version
     """

@@ -76,20 +76,32 @@ def node_of(label: str, tree: WordTree) -> int:
 
     Raises UnknownNode, with what may have been meant, if no node or more than one is meant.
     """
+    meant = nodes_of(label, tree)
+    if len(meant) > 1:
+        raise UnknownNode(f"{several(label, meant, tree)}; give an id.")
+    return meant[0]
+
+
+def nodes_of(label: str, tree: WordTree) -> list[int]:
+    """All nodes of the tree that the label may mean, ascending; UnknownNode, with suggestions, if there is none."""
     if label in tree:
-        return tree.node(label)
-    wanted = label.casefold()
-    meant = [node for node, name in enumerate(tree.names) if name.casefold() == wanted]
+        return [tree.node(label)]
+    meant = tree.named(label)
     if not meant:
         graph = WordNet.shipped()
         wnids = [graph.wnid(sense) for sense in resolve(label, graph).senses]
-        meant = [tree.node(wnid) for wnid in wnids if wnid in tree]
-    if len(meant) == 1:
-        return meant[0]
-    if meant:
-        choices = ", ".join(f"{tree.ids[node]} ({_above(node, tree)})" for node in meant[:5])
-        raise UnknownNode(f"'{label}' means {len(meant)} nodes of the tree: {choices}; give an id.")
-    raise UnknownNode(f"The tree has no node '{label}'.{did_you_mean(near(label, [*tree.names, *tree.ids]))}")
+        meant = sorted(tree.node(wnid) for wnid in wnids if wnid in tree)
+    if not meant:
+        raise UnknownNode(
+            f"The tree has no node '{label}'.{did_you_mean(near(label, [*tree.names, *tree.ids]))}"
+        )
+    return meant
+
+
+def several(label: str, nodes: list[int], tree: WordTree) -> str:
+    """What to say of a label that means several nodes, without a full stop."""
+    choices = ", ".join(f"{tree.ids[node]} ({_above(node, tree)})" for node in nodes[:5])
+    return f"'{label}' means {len(nodes)} nodes of the tree: {choices}{', …' if len(nodes) > 5 else ''}"
 
 
 def trouble(resolution: Resolution, wordnet: WordNet) -> str:

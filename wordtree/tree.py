@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wordtree.errors import WordTreeError
+from wordtree.names import NameIndex
 from wordtree.suggest import did_you_mean, near
 
 Ints = npt.NDArray[np.int32]
@@ -162,13 +163,21 @@ class WordTree:
         """The nodes without children, ascending."""
         return _frozen(np.flatnonzero(self.is_leaf), np.int64)
 
-    def is_under(self, nodes: npt.ArrayLike, ancestor: int) -> Bools:
-        """For each of the nodes: is it `ancestor` itself or somewhere below it?"""
-        asked = np.asarray(nodes, dtype=np.int64)
-        if asked.size and asked.min() < 0:
-            raise IndexError(f"node {asked.min()} of a tree of {len(self)} nodes")
-        enter = self.enter[asked]
-        at_or_under: Bools = (enter >= self.enter[self._checked(ancestor)]) & (enter < self.leave[ancestor])
+    def siblings(self, node: int) -> Nodes:
+        """The other members of the node's sibling group, ascending."""
+        start = self.group_start[self.group[self._checked(node)]]
+        members: Nodes = np.arange(start, start + self.group_size[self.group[node]], dtype=np.int64)
+        others: Nodes = members[members != node]
+        return others
+
+    def is_under(self, nodes: npt.ArrayLike, ancestor: npt.ArrayLike) -> Bools:
+        """For each of the nodes: is it `ancestor` itself or somewhere below it? Either may be one node or many."""
+        below, above = (np.asarray(asked, dtype=np.int64) for asked in (nodes, ancestor))
+        for asked in (below, above):
+            if asked.size and asked.min() < 0:
+                raise IndexError(f"node {asked.min()} of a tree of {len(self)} nodes")
+        enter = self.enter[below]
+        at_or_under: Bools = (enter >= self.enter[above]) & (enter < self.leave[above])
         return at_or_under
 
     def lowest_common_ancestor(self, a: int, b: int) -> int | None:
@@ -178,6 +187,28 @@ class WordTree:
             if self.enter[node] <= self.enter[b] < self.leave[node]:
                 return node
         return None
+
+    def distance(self, a: int, b: int) -> int | None:
+        """How many edges the way from one to the other has; None where they share no root."""
+        meeting = self.lowest_common_ancestor(a, b)
+        return None if meeting is None else int(self.depth[a] + self.depth[b] - 2 * self.depth[meeting])
+
+    def named(self, name: str) -> list[int]:
+        """The nodes of that display name, case apart, ascending."""
+        return self._names.called(name)
+
+    def matching(self, pattern: str) -> Nodes:
+        """The nodes whose name or id matches the pattern, ascending: `*` is any text, `?` any character."""
+        return self._names.matching(pattern)
+
+    def select(self, expression: str) -> Nodes:
+        """The nodes of an expression such as "vehicle & !car", ascending; docs/queries.md has the grammar.
+
+        Raises QueryError, which points at the column.
+        """
+        from wordtree.query import parse
+
+        return parse(expression, self).nodes()
 
     def to_json(self) -> str:
         """The whole tree as the text of a `.json` file."""
@@ -216,6 +247,10 @@ class WordTree:
         return index
 
     @cached_property
+    def _names(self) -> NameIndex:
+        return NameIndex(self.ids, self.names)
+
+    @cached_property
     def _preorder(self) -> Nodes:
         return _frozen(np.argsort(self.enter), np.int64)
 
@@ -225,7 +260,7 @@ class WordTree:
         return node
 
     def _unknown(self, id_: str) -> str:
-        namesakes = [self.ids[node] for node, name in enumerate(self.names) if name == id_][:3]
+        namesakes = [self.ids[node] for node in self.named(id_)[:3]]
         if namesakes:
             return f"'{id_}' is a name, not an id, in this tree.{did_you_mean(namesakes)}"
         return f"The tree has no node '{id_}'.{did_you_mean(near(id_, self.ids))}"

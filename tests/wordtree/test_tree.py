@@ -33,17 +33,30 @@ def test_answers_on_the_drawn_tree(toy_tree: WordTree) -> None:
     assert toy_tree.lowest_common_ancestor(6, 3) == 0
     assert toy_tree.lowest_common_ancestor(2, 6) == 2
     assert toy_tree.lowest_common_ancestor(6, 5) is None
+    assert toy_tree.distance(6, 3) == 3
+    assert toy_tree.distance(6, 6) == 0
+    assert toy_tree.distance(6, 5) is None
+    assert toy_tree.siblings(3).tolist() == [2]
+    assert toy_tree.siblings(6).tolist() == []
+    assert toy_tree.named("Terrier") == [6]
+    assert toy_tree.named("id6") == []
+    assert toy_tree.matching("*er").tolist() == [1, 4, 5, 6]
+    assert toy_tree.matching("ID?").tolist() == list(range(7))
+    assert toy_tree.select("hunter | dog & !terrier").tolist() == [1, 2, 4, 5]
 
 
 def test_is_under_asks_many_nodes_at_once(toy_tree: WordTree) -> None:
     assert toy_tree.is_under(range(7), 0).tolist() == [True, False, True, True, False, False, True]
     assert toy_tree.is_under([], 0).tolist() == []
     assert bool(toy_tree.is_under(6, 2))
+    assert toy_tree.is_under([6, 6, 5], [0, 1, 1]).tolist() == [True, False, True]
+    assert toy_tree.is_under(6, [0, 1, 2]).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("node", [-1, 7], ids=["before the first", "past the last"])
 def test_nodes_outside_the_tree_are_refused_and_never_wrap_around(toy_tree: WordTree, node: int) -> None:
-    for ask in (toy_tree.children, toy_tree.ancestors, toy_tree.path, toy_tree.descendants):
+    answers = (toy_tree.children, toy_tree.siblings, toy_tree.ancestors, toy_tree.path, toy_tree.descendants)
+    for ask in answers:
         with pytest.raises(IndexError):
             ask(node)
     for nodes, ancestor in ((node, 0), (0, node)):

@@ -1,0 +1,60 @@
+"""How fast a hierarchy answers: on a tree of all WordNet's nouns below *entity*, 82,114 nodes.
+
+    python benchmarks/queries.py
+
+Prints the median of 21 runs in milliseconds. To hold on two CPU cores: 10,000 *is under* questions in under 1 ms, an
+expression in under 10 ms. The index of names is made at the first question that has one; its time stands apart.
+"""
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from wordtree import WordTree, build_tree
+from wordtree.wordnet import WordNet
+
+EXPRESSIONS = (
+    "vehicle.n.01 & !car.n.01",
+    "(fruit | vegetable) & depth <= 8",
+    "leaf & *terrier",
+    "siblings(*dog) | above(hot dog)",
+    "graph(domestic animal) & !domestic animal",
+    "depth = 6 | leaf & depth < 6",
+)
+
+
+def main() -> None:
+    tree = all_nouns()
+    generator = np.random.default_rng(0)
+    nodes, ancestors = generator.integers(0, len(tree), (2, 10_000))
+    print(f"{len(tree)} nodes, {len(tree.relations)} relations")
+    started = perf_counter()
+    tree.named("dog")
+    print(f"{(perf_counter() - started) * 1000:8.3f} ms  the index of names, once")
+    tell("10,000 nodes under one ancestor", lambda: tree.is_under(nodes, 0))
+    tell("10,000 pairs", lambda: tree.is_under(nodes, ancestors))
+    for expression in EXPRESSIONS:
+        found = len(tree.select(expression))
+        tell(f"{expression}  ({found} nodes)", lambda expression=expression: tree.select(expression))  # type: ignore[misc]
+
+
+def all_nouns() -> WordTree:
+    wordnet = WordNet.shipped()
+    root = wordnet.named("entity.n.01")
+    assert root is not None
+    return build_tree((wnid for wnid in wordnet.wnids if wnid != wordnet.wnid(root)), root="entity.n.01")
+
+
+def tell(what: str, ask: Callable[[], object], *, runs: int = 21) -> None:
+    seconds = []
+    for _ in range(runs):
+        started = perf_counter()
+        ask()
+        seconds.append(perf_counter() - started)
+    print(f"{median(seconds) * 1000:8.3f} ms  {what}")
+
+
+if __name__ == "__main__":
+    main()
