@@ -11,7 +11,9 @@ from typing import Any
 from rich.console import Console
 
 from data_prep import EmojiWorldConfig, MergeConfig, load_config, merge
+from data_prep.emoji_table import twemoji_folder
 from data_prep.emoji_world import emoji_world
+from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
 from yolo9000.config import Config, read_config
 from yolo9000.report import Yardstick
@@ -39,16 +41,18 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     """Make everything below `folder`; what an interrupted run finished there is kept.
 
     minutes: length of the training at the speed of the reference machine; more learns better.
+    Raises DemoMismatch; MissingDrawings without the `demo` extra.
     """
     console, started = Console(), time.monotonic()
     steps = QUICK_STEPS if quick else max(1, round(minutes * STEPS_PER_MINUTE))
+    twemoji_folder()
+    _refuse_other_settings(folder, {"steps": steps, "quick": quick, "seed": seed})
     length = "half a minute" if quick else f"{minutes + 1:.0f} minutes"
     console.print(
         f"[bold]YOLO9000 demo[/]: draws a world of emoji in which half of the classes have boxes and the other half "
         f"only image labels, and trains one detector on both ({steps} steps): about {length} on 2 processor cores. "
         f"Everything goes to {folder}/. Ctrl-C stops it; the same command goes on."
     )
-    _refuse_other_settings(folder, {"steps": steps, "quick": quick, "seed": seed})
     shards = make_world(folder, quick=quick, seed=seed)
     cfg = demo_config(shards, steps=steps, seed=seed)
     scorecard = train(cfg, folder, resume=(folder / "last.pt").exists())
@@ -95,12 +99,16 @@ def _refuse_other_settings(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / "demo.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings), "utf-8")
+        write_atomically(path, json.dumps(settings))
         return
-    found = json.loads(path.read_text("utf-8"))
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        found = "unreadable"
     if found != settings:
+        text = ", ".join(f"{k} {v}" for k, v in found.items()) if isinstance(found, dict) else found
         raise DemoMismatch(
-            f"{folder} holds a demo with other settings ({found}). Give another folder with --run, or remove this one."
+            f"{folder} holds a demo with other settings ({text}). Give another folder with --run, or remove this one."
         )
 
 

