@@ -26,7 +26,7 @@ class ConvUnit(nn.Sequential):
         nn.init.kaiming_normal_(convolution.weight, a=0.1)
         super().__init__(
             convolution,
-            nn.BatchNorm2d(channels_out, momentum=0.01),  # darknet: rolling = .99 rolling + .01 batch
+            nn.BatchNorm2d(channels_out),  # decision 7: momentum .1, darknet .01
             nn.LeakyReLU(0.1, inplace=True),
         )
 
