@@ -121,6 +121,58 @@ def show(
         _draw(tree, node, depth)
 
 
+@app.command()
+def query(
+    tree_file: TreeFile,
+    expression: Annotated[str, typer.Argument(help="Such as 'vehicle & !car' or 'leaf & depth <= 8'.")],
+    count: Annotated[bool, typer.Option("--count", help="Tell only how many there are.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the nodes that an expression selects."""
+    from wordtree.query import parse
+    from wordtree.tree import WordTree
+
+    tree = WordTree.load(tree_file)
+    asked = parse(expression, tree)
+    nodes = asked.nodes().tolist()
+    for note in asked.notes:
+        print(note, file=sys.stderr)
+    if as_json:
+        _print_json(len(nodes) if count else [_row(tree, node) for node in nodes])
+    elif count:
+        print(len(nodes))
+    else:
+        _print_nodes(tree, nodes)
+
+
+@app.command()
+def path(
+    tree_file: TreeFile,
+    label: Annotated[str, typer.Argument(help="A node: id, name or any word of WordNet for it.")],
+    other: Annotated[str | None, typer.Argument(help="Another node.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the way from the root to a node, or from one node to another, and where they meet."""
+    from wordtree.resolve import node_of
+    from wordtree.tree import WordTree
+
+    tree = WordTree.load(tree_file)
+    start = node_of(label, tree)
+    goal = None if other is None else node_of(other, tree)
+    meeting = None if goal is None else tree.lowest_common_ancestor(start, goal)
+    way = tree.path(start) if goal is None else _way(tree, start, goal, meeting)
+    if as_json:
+        met = None if meeting is None else _row(tree, meeting)
+        distance = None if meeting is None else len(way) - 1
+        _print_json({"way": [_row(tree, node) for node in way], "meet_at": met, "distance": distance})
+    elif not way:
+        print(f"{label} and {other} share no root.")
+    else:
+        _print_nodes(tree, way)
+        if meeting is not None:
+            print(f"They meet at {tree.names[meeting]}, {len(way) - 1} edges apart.")
+
+
 def _remarks(report: "BuildReport", tree: "WordTree") -> Iterable[str]:
     """What the user should look at, one line each."""
     for guess in report.guesses:
@@ -152,9 +204,35 @@ def _rows(tree: "WordTree", node: int | None, depth: int | None) -> Iterable[dic
     top = 0 if node is None else int(tree.depth[node])
     for at in nodes:
         if depth is None or tree.depth[at] - top <= depth:
-            below = int(tree.leave[at] - tree.enter[at]) - 1
-            row = {"node": at, "id": tree.ids[at], "name": tree.names[at]}
-            yield {**row, "parent": int(tree.parent[at]), "depth": int(tree.depth[at]), "below": below}
+            yield _row(tree, at)
+
+
+def _row(tree: "WordTree", node: int) -> dict[str, Any]:
+    below = int(tree.leave[node] - tree.enter[node]) - 1
+    row = {"node": node, "id": tree.ids[node], "name": tree.names[node]}
+    return {**row, "parent": int(tree.parent[node]), "depth": int(tree.depth[node]), "below": below}
+
+
+def _way(tree: "WordTree", start: int, goal: int, meeting: int | None) -> list[int]:
+    """The nodes from one to the other, both included; none where they share no root."""
+    if meeting is None:
+        return []
+    level = int(tree.depth[meeting])
+    return [*reversed(tree.path(start)[level:]), *tree.path(goal)[level + 1 :]]
+
+
+def _print_nodes(tree: "WordTree", nodes: Iterable[int]) -> None:
+    """A line for each node: name, id, the names above it, nearest first."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True, highlight=False)
+    for node in nodes:
+        above = " < ".join(tree.names[step] for step in tree.ancestors(node))
+        line = Text(tree.names[node], style="green" if tree.is_leaf[node] else "bold")
+        line.append(f"  {tree.ids[node]}", style="cyan")
+        line.append(f"  < {above}" if above else "", style="dim")
+        console.print(line)
 
 
 def _facts(tree: "WordTree") -> dict[str, Any]:

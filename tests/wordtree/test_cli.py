@@ -90,6 +90,42 @@ def test_show_draws_a_part_of_the_tree(run, tree_file: Path) -> None:  # type: i
     ]
 
 
+def test_query_lists_counts_and_notes(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = run("query", tree_file, "animal & leaf")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == ["cat  id3  < animal", "terrier  id6  < dog < animal"]
+    assert run("query", tree_file, "animal & leaf", "--count")[1] == "2\n"
+    assert [row["id"] for row in json.loads(run("query", tree_file, "graph(hunter)", "--json")[1])] == [
+        "id1",
+        "id4",
+        "id5",
+        "id6",
+    ]
+    assert json.loads(run("query", tree_file, "!*", "--json")[1]) == []
+    WordTree(["a", "b"], [-1, -1], ["crane", "crane"]).save(tmp_path / "cranes.json")
+    code, out, err = run("query", tmp_path / "cranes.json", "crane", "--count", "--json")
+    assert (code, out) == (0, "2\n")
+    assert (
+        err
+        == "'crane' means 2 nodes of the tree: a (a root), b (a root); all are meant, an id would mean one.\n"
+    )
+
+
+def test_path_tells_the_way_between_two_nodes(run, tree_file: Path) -> None:  # type: ignore[no-untyped-def]
+    assert run("path", tree_file, "terrier")[1].splitlines() == [
+        "animal  id0",
+        "dog  id2  < animal",
+        "terrier  id6  < dog < animal",
+    ]
+    lines = run("path", tree_file, "terrier", "cat")[1].splitlines()
+    assert [line.split()[0] for line in lines] == ["terrier", "dog", "animal", "cat", "They"]
+    assert lines[-1] == "They meet at animal, 3 edges apart."
+    assert json.loads(run("path", tree_file, "dog", "dog", "--json")[1])["distance"] == 0
+    assert run("path", tree_file, "dog", "hunter")[1] == "dog and hunter share no root.\n"
+    apart = json.loads(run("path", tree_file, "dog", "hunter", "--json")[1])
+    assert apart == {"way": [], "meet_at": None, "distance": None}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -112,6 +148,11 @@ def test_show_draws_a_part_of_the_tree(run, tree_file: Path) -> None:  # type: i
         pytest.param(["info", "bad.tree"], "bad.tree: line 1: expected 'id parent'", id="bad tree"),
         pytest.param(["info", "."], ".: expected a tree file", id="a folder"),
         pytest.param(["show", "toy.json", "dgo"], "no node 'dgo'. Did you mean 'dog'", id="unknown node"),
+        pytest.param(
+            ["query", "toy.json", "dog & dgo"], "(column 7: dog & ^dgo)", id="unknown name in a query"
+        ),
+        pytest.param(["query", "toy.json", "score > 1"], "no field 'score' to compare", id="unknown field"),
+        pytest.param(["path", "toy.json", "dog", "dgo"], "no node 'dgo'", id="path to nowhere"),
         pytest.param(
             ["show", "toy.json", "--depth", "-1"], "Invalid value for '--depth'", id="negative depth"
         ),
