@@ -21,7 +21,7 @@ from yolo9000.run_report import write_run_report
 from yolo9000.scorecard import Scorecard
 from yolo9000.train import train
 
-STEPS_PER_MINUTE = 330  # of training on the 2 processor cores that the README's figures are from
+STEPS_PER_MINUTE = 300  # of training on the 2 processor cores that the README's figures are from
 QUICK_STEPS = 30
 QUICK_WORLD = {"scenes": 60, "test_scenes": 20, "labels_per_class": 2}
 
