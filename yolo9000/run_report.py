@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep import ShardReader
-from yolo9000.config import Config
+from yolo9000.config import Config, read_config
 from yolo9000.data import split_of
 from yolo9000.draw import draw_detections, to_pillow
 from yolo9000.evaluate import ground_truth
@@ -31,13 +31,14 @@ def write_run_report(
     """Write report.html into a run's folder, from its best.pt, metrics.csv and config.yaml; the page's path."""
     predictor = Predictor(folder / "best.pt")
     ledger, tree = predictor.ledger, predictor.tree
-    reader = ShardReader(predictor.config.data.shards)
+    cfg = read_config(folder / "config.yaml")  # best.pt may be older than the last move of the shards
+    reader = ShardReader(cfg.data.shards)
     content = ReportContent(
         title=title,
         summary=summary,
         scorecard=scorecard,
         yardsticks=yardsticks,
-        facts=[*training_facts(predictor.config, reader), *facts],
+        facts=[*training_facts(cfg, reader), *facts],
         scenes=scenes(predictor, reader),
         training_labels={
             tree.ids[node]: (int(ledger.boxes_rolled_up[node]), int(ledger.image_labels_rolled_up[node]))
