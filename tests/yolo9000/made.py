@@ -75,14 +75,7 @@ BOXED, LABEL_ONLY = tuple(COLOURS)[:2], tuple(COLOURS)[2:]
 
 def made_shards(folder: Path, *, scenes: int = 8, label_pictures: int = 4, test_scenes: int = 4) -> Path:
     """Shards of coloured squares on noise: scenes with boxes, label pictures, and test scenes with all boxes."""
-    rng = np.random.default_rng(0)
-    _write_scenes(folder / "train", scenes, BOXED, rng)
-    _write_scenes(folder / "test", test_scenes, tuple(COLOURS), rng)
-    for wnid in LABEL_ONLY:
-        (folder / "labels" / wnid).mkdir(parents=True)
-        for number in range(label_pictures):
-            picture, _ = _square(wnid, rng)
-            picture.save(folder / "labels" / wnid / f"{number}.png")
+    made_pictures(folder, scenes=scenes, label_pictures=label_pictures, test_scenes=test_scenes)
     config = MergeConfig.model_validate(
         {
             "sources": [
@@ -94,6 +87,18 @@ def made_shards(folder: Path, *, scenes: int = 8, label_pictures: int = 4, test_
     )
     merge(config, folder / "shards")
     return folder / "shards"
+
+
+def made_pictures(folder: Path, *, scenes: int, label_pictures: int, test_scenes: int) -> None:
+    """Two sets in COCO's layout, `folder`/train and `folder`/test, and one in ImageNet's, `folder`/labels."""
+    rng = np.random.default_rng(0)
+    _write_scenes(folder / "train", scenes, BOXED, rng)
+    _write_scenes(folder / "test", test_scenes, tuple(COLOURS), rng)
+    for wnid in LABEL_ONLY:
+        (folder / "labels" / wnid).mkdir(parents=True)
+        for number in range(label_pictures):
+            picture, _ = _square(wnid, rng)
+            picture.save(folder / "labels" / wnid / f"{number}.png")
 
 
 def _coco_source(name: str, folder: Path, split: str) -> dict[str, str]:
