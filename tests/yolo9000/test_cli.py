@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -19,6 +21,7 @@ from tests.yolo9000.made import MADE_YAML, made_config
 from tests.yolo9000.test_train import random_tree_with_made_classes
 from yolo9000.checkpoint import load_checkpoint, save_checkpoint
 from yolo9000.cli import app, main
+from yolo9000.config import read_config
 from yolo9000.train import train
 
 Run = Callable[..., tuple[object, str, str]]
@@ -179,6 +182,35 @@ def test_a_run_interrupted_by_ctrl_c_goes_on_with_resume(
     code, _, _ = run("train", config, "--runs", tmp_path / "runs", "--resume")
     assert code == 0
     assert load_checkpoint(tmp_path / "runs" / "made" / "last.pt").step == 4
+
+
+@pytest.mark.slow
+def test_a_real_ctrl_c_ends_training_with_130_and_leaves_a_run_to_go_on(config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "made"
+    endless = ("--set", "schedule.max_steps=1000000", "--set", "log.checkpoint_every=2")
+    command = [
+        sys.executable,
+        "-m",
+        "yolo9000",
+        "train",
+        str(config),
+        "--runs",
+        str(tmp_path / "runs"),
+        *endless,
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (folder / "last.pt").exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert {path.name for path in folder.iterdir()} == {"last.pt", "config.yaml", "metrics.csv"}
+    step = load_checkpoint(folder / "last.pt").step
+    train(read_config(config, [f"schedule.max_steps={step + 1}"]), folder, resume=True)
+    assert load_checkpoint(folder / "last.pt").step == step + 1
 
 
 # --- mistakes
