@@ -14,6 +14,7 @@ from wordtree.errors import WordTreeError
 
 if TYPE_CHECKING:
     from wordtree.build import BuildReport
+    from wordtree.lint import Finding
     from wordtree.tree import WordTree
     from wordtree.wordnet import Synset, WordNet
 
@@ -173,6 +174,28 @@ def path(
             print(f"They meet at {tree.names[meeting]}, {len(way) - 1} edges apart.")
 
 
+@app.command()
+def lint(
+    tree_file: TreeFile,
+    show_all: Annotated[bool, typer.Option("--all", help="Every finding, not five of each kind.")] = False,
+    wide_group: Annotated[int, typer.Option(min=1, help="Groups of more than so many are wide.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List what is doubtful in a tree: groups of one, siblings that are no rivals, shared names and more."""
+    from wordtree.lint import lint as findings_of
+    from wordtree.tree import WordTree
+
+    tree = WordTree.load(tree_file)
+    findings = findings_of(tree, wide_group=wide_group)
+    if as_json:
+        rows = (
+            {**asdict(finding), "ids": [tree.ids[node] for node in finding.nodes]} for finding in findings
+        )
+        _print_json(list(rows))
+    else:
+        _print_findings(findings, limit=len(findings) if show_all else 5)
+
+
 def _remarks(report: "BuildReport", tree: "WordTree") -> Iterable[str]:
     """What the user should look at, one line each."""
     for guess in report.guesses:
@@ -233,6 +256,28 @@ def _print_nodes(tree: "WordTree", nodes: Iterable[int]) -> None:
         line.append(f"  {tree.ids[node]}", style="cyan")
         line.append(f"  < {above}" if above else "", style="dim")
         console.print(line)
+
+
+def _print_findings(findings: "list[Finding]", *, limit: int) -> None:
+    """Kind by kind: how many, why they matter, and the first of them."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from wordtree.lint import KINDS
+
+    console = Console(soft_wrap=True, highlight=False)
+    for kind, reason in KINDS.items():
+        of_kind = [finding for finding in findings if finding.kind == kind]
+        surplus = sum(len(finding.nodes) - 1 for finding in of_kind) if kind == "shared name" else 0
+        if of_kind:
+            number = f"{kind}: {len(of_kind)}" + (f", {surplus} surplus" if surplus else "")
+            console.print(Text.assemble((number, "bold"), f"  ({reason})"))
+        for finding in of_kind[:limit]:
+            console.print(Text(f"    {finding.text}"))
+        if len(of_kind) > limit:
+            console.print(Text(f"    … and {len(of_kind) - limit} more; --all lists them", style="dim"))
+    if not findings:
+        console.print("Nothing doubtful.")
 
 
 def _facts(tree: "WordTree") -> dict[str, Any]:

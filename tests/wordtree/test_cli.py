@@ -126,6 +126,25 @@ def test_path_tells_the_way_between_two_nodes(run, tree_file: Path) -> None:  # 
     assert apart == {"way": [], "meet_at": None, "distance": None}
 
 
+def test_lint_lists_what_is_doubtful(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = run("lint", tree_file)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].startswith("group of one: 1  (")
+    assert out.splitlines()[1:] == ["    terrier (id6) is the only child of dog (id2)"]
+    assert json.loads(run("lint", tree_file, "--json")[1])[0]["ids"] == ["id6"]
+    WordTree(list("abcdefgh"), [-1] * 8, ["x"] * 8).save(tmp_path / "roots.tree")
+    lines = run("lint", tmp_path / "roots.tree", "--wide-group", 7)[1].splitlines()
+    assert lines[6] == "    … and 3 more; --all lists them"
+    assert "    8 roots" in lines
+    assert not [
+        line for line in run("lint", tmp_path / "roots.tree", "--all")[1].splitlines() if "more" in line
+    ]
+    WordTree(["a", "b"], [-1, -1]).save(tmp_path / "none.tree")
+    assert json.loads(run("lint", tmp_path / "none.tree", "--json")[1])[0]["kind"] == "orphan"
+    WordTree(["a", "b", "c"], [-1, 0, 0]).save(tmp_path / "good.tree")
+    assert run("lint", tmp_path / "good.tree")[1] == "Nothing doubtful.\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
