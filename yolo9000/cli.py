@@ -68,7 +68,7 @@ def train(
     show(scorecard.table())
     summary = f"Trained on {cfg.data.shards}, scored on its split '{cfg.evaluate.split}'."
     report = write_run_report(folder, scorecard, title=f"Run {cfg.name}", summary=summary)
-    show(f"Detector: {folder / 'best.pt'}   report: {report}")
+    print(f"Detector: {folder / 'best.pt'}   report: {report}")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from data_prep import EmojiWorldConfig, MergeConfig, load_config, merge
 from data_prep.emoji_table import twemoji_folder
@@ -51,7 +52,7 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     console.print(
         f"[bold]YOLO9000 demo[/]: draws a world of emoji in which half of the classes have boxes and the other half "
         f"only image labels, and trains one detector on both ({steps} steps): about {length} on 2 processor cores. "
-        f"Everything goes to {folder}/. Ctrl-C stops it; the same command goes on."
+        f"Everything goes to {escape(str(folder))}/. Ctrl-C stops it; the same command goes on."
     )
     shards = make_world(folder, quick=quick, seed=seed)
     cfg = demo_config(shards, steps=steps, seed=seed)
@@ -69,8 +70,8 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
         attribution=(folder / "world" / "ATTRIBUTION.txt").read_text("utf-8"),
     )
     _tell(console, scorecard, yardsticks)
-    console.print(f"Detector: {folder / 'best.pt'}\nReport with pictures: {report}")
-    console.print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
+    print(f"Detector: {folder / 'best.pt'}\nReport with pictures: {report}")
+    print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
 def make_world(folder: Path, *, quick: bool, seed: int) -> Path:

@@ -139,6 +139,13 @@ def test_train_evaluate_predict_and_info_follow_each_other(
     assert "tiny, width 0.5, input 64 px" in out
 
 
+def test_paths_are_printed_as_they_are(run: Run, config: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "[/a folder] with a name that is longer than the eighty columns of a usual terminal"
+    code, out, _ = run("train", config, "--runs", runs)
+    assert code == 0
+    assert f"Detector: {runs / 'made' / 'best.pt'}   report: {runs / 'made' / 'report.html'}\n" in out
+
+
 def test_json_is_all_that_stands_on_stdout(run: Run, finished: Path, shards: Path, picture: Path) -> None:
     code, out, err = run("evaluate", finished / "best.pt", shards, "--json")
     assert (code, err, out[0]) == (0, "", "{")

@@ -48,6 +48,7 @@ def quick(folder: Path, *, seed: int = 0) -> None:
 def test_an_interrupted_demo_goes_on_and_a_finished_one_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    folder = tmp_path / "[/odd]"
     usual = loop.learning_rate_at
 
     def interrupted(step: int, *rest: object) -> float:
@@ -58,12 +59,12 @@ def test_an_interrupted_demo_goes_on_and_a_finished_one_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "learning_rate_at", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            quick(tmp_path)
-    assert load_checkpoint(tmp_path / "last.pt").step == 2
-    assert not (tmp_path / "report.html").exists()
+            quick(folder)
+    assert load_checkpoint(folder / "last.pt").step == 2
+    assert not (folder / "report.html").exists()
 
-    quick(tmp_path)
-    assert [row["step"] for row in read_metrics(tmp_path / "metrics.csv")] == ["1", "2", "3", "3"]
+    quick(folder)
+    assert [row["step"] for row in read_metrics(folder / "metrics.csv")] == ["1", "2", "3", "3"]
     expected = {
         "world",
         "shards",
@@ -74,20 +75,20 @@ def test_an_interrupted_demo_goes_on_and_a_finished_one_changes_nothing(
         "metrics.csv",
         "report.html",
     }
-    assert {path.name for path in tmp_path.iterdir()} == expected
-    page = (tmp_path / "report.html").read_text("utf-8")
+    assert {path.name for path in folder.iterdir()} == expected
+    page = (folder / "report.html").read_text("utf-8")
     assert page.count("data:image/") >= 4
     assert "Twemoji" in page
     assert "CC BY 4.0" in page
     told = capsys.readouterr().out
     assert told.startswith("YOLO9000 demo: draws a world of emoji")
     assert all(row.name.split()[0] in told for row in recorded_yardsticks())
-    assert "report.html" in "".join(told.split())
+    assert f"Report with pictures: {folder / 'report.html'}\n" in told
 
     kept = ("best.pt", "last.pt", "metrics.csv", "config.yaml", "report.html")
-    before = {name: (tmp_path / name).read_bytes() for name in kept}
-    quick(tmp_path)
-    assert {name: (tmp_path / name).read_bytes() for name in kept} == before
+    before = {name: (folder / name).read_bytes() for name in kept}
+    quick(folder)
+    assert {name: (folder / name).read_bytes() for name in kept} == before
 
 
 @needs_drawings
