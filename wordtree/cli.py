@@ -68,26 +68,61 @@ def build(
 
 @app.command()
 def find(
-    word: Annotated[str, typer.Argument(help="A word, synset name or wnid.")],
+    word: Annotated[str, typer.Argument(help="A word, synset name, wnid, or class name of COCO or VOC.")],
+    tree_file: Annotated[
+        Path | None, typer.Option("--tree", help="Find it in this tree instead of in WordNet.")
+    ] = None,
     wordnet: Annotated[
         Path | None, typer.Option(help="Folder of an installed WordNet 3.0, for glosses.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find what a word means in WordNet: each sense with its paths."""
-    from wordtree.resolve import LabelError, resolve, trouble
+    """Find what a word means: each sense of it in WordNet with its paths, or its nodes in a tree."""
+    if tree_file is None:
+        _find_in_wordnet(word, wordnet, as_json=as_json)
+        return
+    from wordtree.resolve import nodes_of
+    from wordtree.tree import WordTree
+
+    tree = WordTree.load(tree_file)
+    nodes = nodes_of(word, tree)
+    if as_json:
+        _print_json([_row(tree, node) for node in nodes])
+    else:
+        _print_nodes(tree, nodes)
+
+
+@app.command()
+def resolve(
+    class_file: Annotated[
+        Path,
+        typer.Argument(
+            help="Annotations of LVIS or COCO (.json), OpenImages' class-descriptions (.csv), or a list of labels."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the table here, as CSV.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Resolve the classes of a data set to WordNet: a table to review, with what is ambiguous or unknown."""
+    from collections import Counter
+
+    from wordtree.class_files import meanings, meanings_to_csv, read_classes
+    from wordtree.files import write_atomically
     from wordtree.wordnet import WordNet
 
-    graph = WordNet.shipped() if wordnet is None else WordNet.installed(wordnet)
-    resolution = resolve(word, graph)
-    if not resolution.senses:
-        raise LabelError(trouble(resolution, graph))
-    senses = [_sense(sense, graph) for sense in resolution.senses]
+    lines = meanings(read_classes(class_file), WordNet.shipped())
+    table = meanings_to_csv(lines)
+    if out:
+        write_atomically(out, table)
     if as_json:
-        _print_json({"label": resolution.label, "reason": resolution.reason, "senses": senses})
+        _print_json([asdict(line) for line in lines])
         return
-    for sense in senses:
-        _print_sense(sense)
+    if not out:
+        print(table, end="")
+    reasons = ", ".join(
+        f"{number} {reason}" for reason, number in Counter(x.reason for x in lines).most_common()
+    )
+    print(f"{len(lines)} classes: {reasons}.", file=sys.stderr)
 
 
 @app.command()
@@ -194,6 +229,25 @@ def lint(
         _print_json(list(rows))
     else:
         _print_findings(findings, limit=len(findings) if show_all else 5)
+
+
+def _find_in_wordnet(word: str, folder: Path | None, *, as_json: bool) -> None:
+    from wordtree.resolve import LabelError, class_remarks, resolve, trouble
+    from wordtree.wordnet import WordNet
+
+    graph = WordNet.shipped() if folder is None else WordNet.installed(folder)
+    resolution = resolve(word, graph)
+    if not resolution.senses:
+        raise LabelError(trouble(resolution, graph))
+    senses = [_sense(sense, graph) for sense in resolution.senses]
+    if as_json:
+        head = {"label": resolution.label, "reason": resolution.reason, "classes": dict(resolution.classes)}
+        _print_json({**head, "senses": senses})
+        return
+    for sense in senses:
+        _print_sense(sense)
+    for remark in class_remarks(resolution, graph):
+        print(remark)
 
 
 def _remarks(report: "BuildReport", tree: "WordTree") -> Iterable[str]:

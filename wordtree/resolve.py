@@ -33,6 +33,7 @@ class Resolution:
     synset, wnid None where there is no single answer
     senses       the senses of an ambiguous word, most usual first; the one synset otherwise, if there is one
     suggestions  near spellings of an unknown word
+    classes      the data sets with a class spelt so, and its wnid: "mouse" -> (("COCO", "n03793489"),)
     """
 
     label: str
@@ -41,6 +42,7 @@ class Resolution:
     wnid: str | None
     senses: tuple[Synset, ...]
     suggestions: tuple[str, ...] = ()
+    classes: tuple[tuple[str, str], ...] = ()
 
 
 def resolve(label: str, wordnet: WordNet) -> Resolution:
@@ -51,15 +53,14 @@ def resolve(label: str, wordnet: WordNet) -> Resolution:
     if _SYNSET_NAME.fullmatch(label):
         named = wordnet.named(label)
         return _unknown(label) if named is None else _found(label, "synset name", named, wordnet)
-    senses = wordnet.senses(label)
+    senses, classes = wordnet.senses(label), _classes_called(label)
     if len(senses) == 1:
-        return _found(label, "exact", senses[0], wordnet)
+        return _found(label, "exact", senses[0], wordnet, classes)
     if senses:
-        return Resolution(label, "ambiguous", None, None, senses)
-    if label in coco_classes():
-        return _found(label, "COCO class", wordnet.synset(coco_classes()[label]), wordnet)
-    if label in voc_classes():
-        return _found(label, "VOC class", wordnet.synset(voc_classes()[label]), wordnet)
+        return Resolution(label, "ambiguous", None, None, senses, classes=classes)
+    for data_set, wnid in classes:
+        reason: Reason = "COCO class" if data_set == "COCO" else "VOC class"
+        return _found(label, reason, wordnet.synset(wnid), wordnet, classes)
     return Resolution(label, "unknown", None, None, (), tuple(near(label.lower(), wordnet.words)))
 
 
@@ -86,15 +87,14 @@ def nodes_of(label: str, tree: WordTree) -> list[int]:
     """All nodes of the tree that the label may mean, ascending; UnknownNode, with suggestions, if there is none."""
     if label in tree:
         return [tree.node(label)]
-    meant = tree.named(label)
+    if meant := tree.named(label):
+        return meant
+    graph = WordNet.shipped()
+    senses = resolve(label, graph).senses
+    meant = sorted(tree.node(graph.wnid(sense)) for sense in senses if graph.wnid(sense) in tree)
     if not meant:
-        graph = WordNet.shipped()
-        wnids = [graph.wnid(sense) for sense in resolve(label, graph).senses]
-        meant = sorted(tree.node(wnid) for wnid in wnids if wnid in tree)
-    if not meant:
-        raise UnknownNode(
-            f"The tree has no node '{label}'.{did_you_mean(near(label, [*tree.names, *tree.ids]))}"
-        )
+        offer = _would_lie_under(senses, tree, graph) or did_you_mean(near(label, [*tree.names, *tree.ids]))
+        raise UnknownNode(f"The tree has no node '{label}'.{offer}")
     return meant
 
 
@@ -109,7 +109,8 @@ def trouble(resolution: Resolution, wordnet: WordNet) -> str:
     label = resolution.label
     if resolution.reason == "ambiguous":
         senses = ", ".join(wordnet.name(sense) for sense in resolution.senses)
-        return f"'{label}' has {len(resolution.senses)} senses in WordNet: {senses}; name one of them."
+        head = f"'{label}' has {len(resolution.senses)} senses in WordNet: {senses}; name one of them."
+        return " ".join([head, *class_remarks(resolution, wordnet)])
     if _WNID.fullmatch(label):
         return f"WordNet 3.0 has no noun '{label}'; ids of other versions differ."
     if match := _SYNSET_NAME.fullmatch(label):
@@ -118,6 +119,14 @@ def trouble(resolution: Resolution, wordnet: WordNet) -> str:
         names = [wordnet.name(sense) for sense in wordnet.senses(match[1])[:5]]
         return f"WordNet has no sense '{label}'.{did_you_mean(names)}"
     return f"WordNet does not know '{label}'.{did_you_mean(list(resolution.suggestions))}"
+
+
+def class_remarks(resolution: Resolution, wordnet: WordNet) -> list[str]:
+    """A sentence for each data set that has a class spelt like the label: what it means there."""
+    named = ((data_set, wordnet.name(wordnet.synset(wnid)), wnid) for data_set, wnid in resolution.classes)
+    return [
+        f"The class '{resolution.label}' of {data_set} is {name} ({wnid})." for data_set, name, wnid in named
+    ]
 
 
 def coco_classes() -> dict[str, str]:
@@ -136,13 +145,36 @@ def _class_map(file_name: str) -> dict[str, str]:
         return {row["class"]: row["wnid"] for row in csv.DictReader(file)}
 
 
+def _would_lie_under(senses: tuple[Synset, ...], tree: WordTree, wordnet: WordNet) -> str:
+    """' In WordNet it is below dog (n02084071).': the nearest node above the most usual sense that has one."""
+    for sense in senses:
+        level = [sense]
+        while level:
+            level = sorted({above for synset in level for above in wordnet.hypernyms(synset)})
+            for wnid in map(wordnet.wnid, level):
+                if wnid in tree:
+                    return (
+                        f" In WordNet {wordnet.name(sense)} is below {tree.names[tree.node(wnid)]} ({wnid})."
+                    )
+    return ""
+
+
 def _above(node: int, tree: WordTree) -> str:
     parent = tree.parent[node]
     return "a root" if parent < 0 else f"under {tree.names[parent]}"
 
 
-def _found(label: str, reason: Reason, synset: Synset, wordnet: WordNet) -> Resolution:
-    return Resolution(label, reason, synset, wordnet.wnid(synset), (synset,))
+def _classes_called(label: str) -> tuple[tuple[str, str], ...]:
+    """The data sets with a class of that name, case and `_` for blanks apart, and its wnid in each."""
+    name = label.lower().replace("_", " ")
+    maps = (("COCO", "coco_classes.csv"), ("VOC", "voc_classes.csv"))
+    return tuple((data_set, _class_map(file)[name]) for data_set, file in maps if name in _class_map(file))
+
+
+def _found(
+    label: str, reason: Reason, synset: Synset, wordnet: WordNet, classes: tuple[tuple[str, str], ...] = ()
+) -> Resolution:
+    return Resolution(label, reason, synset, wordnet.wnid(synset), (synset,), classes=classes)
 
 
 def _unknown(label: str) -> Resolution:

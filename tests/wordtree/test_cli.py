@@ -70,6 +70,33 @@ def test_find_lists_the_senses_with_their_paths(run) -> None:  # type: ignore[no
     assert "gloss" not in content["senses"][0]
 
 
+def test_find_says_what_a_word_is_in_a_data_set_and_in_a_tree(run, tree_file: Path) -> None:  # type: ignore[no-untyped-def]
+    lines = run("find", "mouse")[1].splitlines()
+    assert lines[-1] == "The class 'mouse' of COCO is mouse.n.04 (n03793489)."
+    assert json.loads(run("find", "mouse", "--json")[1])["classes"] == {"COCO": "n03793489"}
+    assert run("find", "terrier", "--tree", tree_file)[1] == "terrier  id6  < dog < animal\n"
+    assert json.loads(run("find", "cat", "--tree", tree_file, "--json")[1])[0]["id"] == "id3"
+
+
+def test_resolve_reports_every_class_of_a_data_set(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    classes = tmp_path / "class-descriptions.csv"
+    classes.write_text("/m/03bk1,Giraffe\n/m/0k4j,Car\n/m/014j1m,Appel\n")
+    code, out, err = run("resolve", classes)
+    assert (code, err) == (0, "3 classes: 1 exact, 1 ambiguous, 1 unknown.\n")
+    assert out.splitlines()[:2] == [
+        "id,name,wnid,synset,reason,note",
+        "/m/03bk1,Giraffe,n02439033,giraffe.n.01,exact,",
+    ]
+    assert len(out.splitlines()) == 4
+    assert run("resolve", classes, "-o", tmp_path / "map.csv")[1] == ""
+    assert (tmp_path / "map.csv").read_text() == out
+    assert [row["reason"] for row in json.loads(run("resolve", classes, "--json")[1])] == [
+        "exact",
+        "ambiguous",
+        "unknown",
+    ]
+
+
 def test_info_tells_size_and_fingerprint(run, tree_file: Path, toy_tree: WordTree) -> None:  # type: ignore[no-untyped-def]
     facts = json.loads(run("info", tree_file, "--json")[1])
     assert facts["fingerprint"] == toy_tree.fingerprint
@@ -163,6 +190,8 @@ def test_lint_lists_what_is_doubtful(run, tree_file: Path, tmp_path: Path) -> No
         pytest.param(["build", "latin.txt"], "latin.txt: expected text in UTF-8", id="label file in latin-1"),
         pytest.param(["find", "xqzzy"], "does not know 'xqzzy'", id="unknown word"),
         pytest.param(["find", "dog", "--wordnet", "."], "has no data.noun", id="no WordNet there"),
+        pytest.param(["find", "pug", "--tree", "toy.json"], "no node 'pug'", id="no such node in the tree"),
+        pytest.param(["resolve", "toy.json"], 'toy.json: has no list "categories"', id="no classes"),
         pytest.param(["info", "absent.tree"], "No such file or directory: absent.tree", id="absent tree"),
         pytest.param(["info", "bad.tree"], "bad.tree: line 1: expected 'id parent'", id="bad tree"),
         pytest.param(["info", "."], ".: expected a tree file", id="a folder"),

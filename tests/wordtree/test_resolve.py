@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 from wordtree import resolve as resolve_module
-from wordtree.resolve import LabelError, coco_classes, node_of, resolve, synset_of, trouble, voc_classes
+from wordtree.resolve import (
+    LabelError,
+    class_remarks,
+    coco_classes,
+    node_of,
+    nodes_of,
+    resolve,
+    synset_of,
+    trouble,
+    voc_classes,
+)
 from wordtree.suggest import near
 from wordtree.tree import UnknownNode, WordTree
 from wordtree.wordnet import WordNet
@@ -20,6 +30,7 @@ from wordtree.wordnet import WordNet
         pytest.param("giraffe", "exact", "n02439033", id="word of one sense"),
         pytest.param(" Fire_Hydrant ", "exact", "n03346898", id="capitals, blanks, underscores"),
         pytest.param("sports ball", "COCO class", "n02778669", id="COCO's own word"),
+        pytest.param("Sports_Ball", "COCO class", "n02778669", id="COCO's own word with capitals"),
         pytest.param("tvmonitor", "VOC class", "n04405907", id="VOC's own word"),
         pytest.param("mouse", "ambiguous", None, id="word of several senses"),
         pytest.param("dgo", "unknown", None, id="misspelt word"),
@@ -40,6 +51,20 @@ def test_labels_resolve_with_their_reason(
 def test_ambiguity_lists_the_senses_most_usual_first(wordnet: WordNet) -> None:
     names = [wordnet.name(sense) for sense in resolve("mouse", wordnet).senses]
     assert names == ["mouse.n.01", "shiner.n.01", "mouse.n.03", "mouse.n.04"]
+
+
+def test_a_word_that_is_also_a_class_of_a_data_set_says_so(wordnet: WordNet) -> None:
+    assert resolve("mouse", wordnet).classes == (("COCO", "n03793489"),)
+    assert trouble(resolve("Mouse", wordnet), wordnet).endswith(
+        "name one of them. The class 'Mouse' of COCO is mouse.n.04 (n03793489)."
+    )
+    motorbike = resolve("motorbike", wordnet)  # one sense, a minibike; VOC means all motorcycles
+    assert (motorbike.reason, motorbike.wnid) == ("exact", "n03769722")
+    assert class_remarks(motorbike, wordnet) == [
+        "The class 'motorbike' of VOC is motorcycle.n.01 (n03790512)."
+    ]
+    assert [data_set for data_set, _ in resolve("dog", wordnet).classes] == ["COCO", "VOC"]
+    assert resolve("dog.n.01", wordnet).classes == ()
 
 
 @pytest.mark.parametrize(
@@ -140,3 +165,15 @@ def test_labels_that_mean_no_single_node_are_refused(cranes: WordTree) -> None:
         node_of("crane", cranes)
     with pytest.raises(UnknownNode, match=r"no node 'cra'\. Did you mean 'car'"):
         node_of("cra", cranes)
+
+
+def test_a_word_of_wordnet_that_the_tree_lacks_is_told_its_place(cranes: WordTree) -> None:
+    with pytest.raises(
+        UnknownNode, match=r"no node 'ambulance'\. In WordNet ambulance\.n\.01 is below car \(n0295"
+    ):
+        node_of("ambulance", cranes)
+
+
+def test_all_nodes_that_a_word_may_mean(cranes: WordTree) -> None:
+    assert nodes_of("crane", cranes) == [1, 2]
+    assert nodes_of("automobile", cranes) == [3]
