@@ -11,7 +11,8 @@ from wordtree.errors import WordTreeError
 
 if TYPE_CHECKING:
     from wordtree.build import BuildError, BuildReport, GuessedSense, build_tree, build_with_report
-    from wordtree.formats import TreeFileError
+    from wordtree.hierarchy import Hierarchy, HierarchyError
+    from wordtree.lines import TreeFileError
     from wordtree.probability import ProbabilityError
     from wordtree.query import Query, QueryError
     from wordtree.resolve import LabelError, Resolution, coco_classes, voc_classes
@@ -22,13 +23,15 @@ _HOME = {  # exported name -> the module it lives in
     "BuildError": "wordtree.build",
     "BuildReport": "wordtree.build",
     "GuessedSense": "wordtree.build",
+    "Hierarchy": "wordtree.hierarchy",
+    "HierarchyError": "wordtree.hierarchy",
     "LabelError": "wordtree.resolve",
     "ProbabilityError": "wordtree.probability",
     "Query": "wordtree.query",
     "QueryError": "wordtree.query",
     "Resolution": "wordtree.resolve",
     "TreeError": "wordtree.tree",
-    "TreeFileError": "wordtree.formats",
+    "TreeFileError": "wordtree.lines",
     "TreeNamesError": "wordtree.tree",
     "UnknownNode": "wordtree.tree",
     "WordNet": "wordtree.wordnet",
@@ -44,6 +47,8 @@ __all__ = [
     "BuildError",
     "BuildReport",
     "GuessedSense",
+    "Hierarchy",
+    "HierarchyError",
     "LabelError",
     "ProbabilityError",
     "Query",

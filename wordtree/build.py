@@ -1,28 +1,41 @@
 """Labels and WordNet → `WordTree`, by the paper's algorithm (section 4), with an account of every choice.
 
-A label's hypernym paths lead from it up to the root. Labels with a single path enter first; then, again and
-again, the remaining path that grows the tree least. A path meets the tree at its deepest node already there,
-and only what lies below that node is added, so it stays a tree.
-
-Rule A, which the paper leaves out (its 1369 nodes for ILSVRC's 1000 labels follow from it): a node that is no
-label and has a single child is removed, and the child hangs one higher.
+Profile `paper`, the default: the paper's words, and rule A (`grow.remove_only_parents`), which the paper leaves out
+and without which ILSVRC's 1000 labels would not give its 1369 nodes. Profile `darknet`: what the published
+9418-node tree shows beyond that: `grow.grow_in_rounds`, rule B (`grow.flatten_only_leaves`), and rule C, three
+edges set by hand so that signs, traffic lights and bubbles are things.
 """
 
-import heapq
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 from wordtree.errors import WordTreeError
+from wordtree.explain import Account, Explanation
+from wordtree.graft import OwnKinds, number_own_kinds, read_own_kinds
+from wordtree.grow import (
+    Growth,
+    Parents,
+    flatten_only_leaves,
+    grow_by_least_path,
+    grow_in_rounds,
+    remove_only_parents,
+    top_down,
+)
 from wordtree.resolve import LabelError, Resolution, resolve, synset_of, trouble
 from wordtree.tree import WordTree
-from wordtree.wordnet import HypernymPath, HypernymPaths, Synset, WordNet
+from wordtree.wordnet import HypernymPaths, Synset, WordNet
 
-PROFILES = ("paper",)
+PROFILES = ("paper", "darknet")
 DEFAULT_ROOT = "physical_entity.n.01"
-
-Parents = dict[Synset, Synset | None]
+HUNG_BY_HAND = {  # rule C: the published tree has these, which WordNet calls abstract, under things
+    "signal.n.01": "device.n.01",
+    "sign.n.02": "signal.n.01",
+    "bubble.n.01": "plaything.n.01",
+}
 
 
 class BuildError(WordTreeError):
@@ -57,6 +70,9 @@ class BuildReport:
     outside       labels without a path to the root: roots of their own
     repeated      labels that mean the same as an earlier one
     collapsed     nodes that rule A removed
+    flattened     nodes that rule B moved beside the label above them
+    by_hand       nodes that rule C hung under another node than WordNet does
+    grafted       own kinds
     """
 
     profile: str
@@ -67,56 +83,146 @@ class BuildReport:
     outside: tuple[str, ...]
     repeated: tuple[str, ...]
     collapsed: tuple[str, ...]
+    flattened: tuple[str, ...]
+    by_hand: tuple[str, ...]
+    grafted: tuple[str, ...]
     lost_relations: int
+    account: Account = field(repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the account, for JSON."""
+        plain = {name: value for name, value in vars(self).items() if name != "account"}
+        return {**plain, "guesses": [asdict(guess) for guess in self.guesses]}
+
+    def summary(self) -> str:
+        """The sum of the nodes: labels, nodes above them, nodes that rule A removed."""
+        labels = len(set(self.label_wnids.values()))
+        above = self.nodes - labels - len(self.grafted)
+        own = f" + {len(self.grafted)} own kinds" if self.grafted else ""
+        roots = f"; {len(self.outside)} of them are roots outside {self.root}" if self.outside else ""
+        return (
+            f"{labels} labels + {above + len(self.collapsed)} nodes above them "
+            f"- {len(self.collapsed)} of these that rule A removed{own} = {self.nodes} nodes{roots}"
+        )
+
+    def explain(self, label: str) -> Explanation:
+        """Why a label, or a node that a label's path brought, stands where it stands. BuildError if it does not."""
+        synset = self.account.meant_by(self.label_wnids.get(label.strip(), label.strip()))
+        if synset is None:
+            raise BuildError(f"'{label}' has no part in this tree: it is no label and on no label's path.")
+        return self.account.explain(synset)
 
 
 def build_tree(
-    labels: Iterable[str], *, profile: str = "paper", root: str = DEFAULT_ROOT, wordnet: WordNet | None = None
+    labels: Iterable[str],
+    *,
+    profile: str = "paper",
+    root: str = DEFAULT_ROOT,
+    graft: Path | str | None = None,
+    wordnet: WordNet | None = None,
 ) -> WordTree:
-    """The tree of these labels: words, synset names or wnids.
+    """The tree of these labels: words, synset names or wnids; and of the own kinds in the file `graft`.
 
     Of a word with several senses it takes the most usual one below the root, and warns (GuessedSense).
     Raises LabelError for labels that WordNet does not know, BuildError for what cannot be built.
     """
-    tree, report = build_with_report(labels, profile=profile, root=root, wordnet=wordnet)
+    tree, report = build_with_report(labels, profile=profile, root=root, graft=graft, wordnet=wordnet)
     for guess in report.guesses:
         warnings.warn(str(guess), GuessedSense, stacklevel=2)
     return tree
 
 
 def build_with_report(
-    labels: Iterable[str], *, profile: str = "paper", root: str = DEFAULT_ROOT, wordnet: WordNet | None = None
+    labels: Iterable[str],
+    *,
+    profile: str = "paper",
+    root: str = DEFAULT_ROOT,
+    graft: Path | str | None = None,
+    wordnet: WordNet | None = None,
 ) -> tuple[WordTree, BuildReport]:
     """The tree of these labels, whatever their order, and the choices made on the way."""
     if profile not in PROFILES:
         raise BuildError(f"There is no profile '{profile}'; known: {', '.join(PROFILES)}.")
     graph = WordNet.shipped() if wordnet is None else wordnet
-    paths = HypernymPaths(graph, synset_of(root, graph))
+    instead = _edges_by_hand(graph) if profile == "darknet" else {}
+    paths = HypernymPaths(graph, synset_of(root, graph), instead)
     resolutions = _resolve_all(labels, graph)
     synset_of_label = {item.label: _synset(item, paths) for item in resolutions}
-    wanted = sorted(set(synset_of_label.values()))
+    own = _own_kinds(graft, paths, graph)
+    hung_under = {item.label: _synset(item, paths) for item in own.hung_under}
+    wanted = sorted({*synset_of_label.values(), *hung_under.values()})
     if paths.root in wanted:
         raise BuildError(
             f"'{graph.name(paths.root)}' is the root, which is no node of the tree; choose another root."
         )
-    parents = _grow({synset: paths.of(synset) for synset in wanted})
-    collapsed = _collapse(parents, labelled=set(wanted))
-    tree = _as_tree(parents, graph)
+    growth = _grow(profile, wanted, paths, graph, instead)
+    parents = dict(growth.parents)
+    removed = remove_only_parents(parents, labelled=set(wanted))
+    moved = {}
+    if profile == "darknet":
+        moved = flatten_only_leaves(parents, labelled=set(wanted), fixed=set(hung_under.values()))
+    parents.update({number: above[0] for number, above in own.parents.items()})
+    tree, lost = _as_tree(parents, own, graph)
+    account = Account(
+        growth=growth,
+        parents=parents,
+        removed=removed,
+        moved=moved,
+        instead=instead,
+        lost=lost,
+        labelled=frozenset(wanted),
+        outside=frozenset(synset for synset in wanted if not paths.of(synset)),
+        own=own,
+        wordnet=graph,
+    )
+    taken = {**hung_under, **synset_of_label}
     return tree, BuildReport(
         profile=profile,
         root=graph.name(paths.root),
         nodes=len(tree),
-        label_wnids={label: graph.wnid(synset) for label, synset in synset_of_label.items()},
+        label_wnids={label: graph.wnid(synset) for label, synset in taken.items()},
         guesses=tuple(
-            _guess(item, synset_of_label[item.label], graph)
-            for item in resolutions
+            _guess(item, taken[item.label], graph)
+            for item in {item.label: item for item in (*resolutions, *own.hung_under)}.values()
             if item.reason == "ambiguous"
         ),
         outside=tuple(graph.wnid(synset) for synset in wanted if not paths.of(synset)),
         repeated=_repeated(synset_of_label),
-        collapsed=tuple(graph.wnid(synset) for synset in collapsed),
+        collapsed=tuple(graph.wnid(synset) for synset in removed),
+        flattened=tuple(graph.wnid(synset) for synset in sorted(moved)),
+        by_hand=tuple(graph.wnid(synset) for synset in instead if synset in parents),
+        grafted=tuple(own.ids.values()),
         lost_relations=len(tree.relations),
+        account=account,
     )
+
+
+def _edges_by_hand(graph: WordNet) -> dict[Synset, list[Synset]]:
+    """Rule C: what stands above these synsets, instead of their hypernyms."""
+    return {synset_of(below, graph): [synset_of(above, graph)] for below, above in HUNG_BY_HAND.items()}
+
+
+def _own_kinds(graft: Path | str | None, paths: HypernymPaths, graph: WordNet) -> OwnKinds:
+    if graft is None:
+        return OwnKinds.none()
+    own, hung_under = read_own_kinds(Path(graft), graph)
+    return number_own_kinds(own, hung_under, {item.label: _synset(item, paths) for item in hung_under}, graph)
+
+
+def _grow(
+    profile: str,
+    wanted: list[Synset],
+    paths: HypernymPaths,
+    graph: WordNet,
+    instead: dict[Synset, list[Synset]],
+) -> Growth:
+    paths_of = {synset: paths.of(synset) for synset in wanted}
+    if profile == "paper":
+        return grow_by_least_path(paths_of)
+    everywhere = HypernymPaths(
+        graph, synset_of("entity.n.01", graph), instead
+    )  # abstract paths count here too
+    return grow_in_rounds(paths_of, at_once=lambda synset: len(everywhere.of(synset)) == 1, name=graph.name)
 
 
 def _resolve_all(labels: Iterable[str], wordnet: WordNet) -> list[Resolution]:
@@ -148,90 +254,31 @@ def _repeated(synset_of_label: dict[str, Synset]) -> tuple[str, ...]:
     )
 
 
-def _grow(paths_of: dict[Synset, list[HypernymPath]]) -> Parents:
-    """The parent of each node, None for roots, before rule A."""
-    parents: Parents = {}
-    for label, paths in paths_of.items():
-        if not paths:
-            parents[label] = None
-        elif len(paths) == 1:
-            _add(paths[0], parents)
-    candidates = [path for paths in paths_of.values() if len(paths) > 1 for path in paths]
-    through: defaultdict[Synset, list[HypernymPath]] = defaultdict(list)
-    for path in candidates:
-        for synset in path:
-            through[synset].append(path)
-    queue = [(_growth(path, parents), path[-1], path) for path in candidates]
-    heapq.heapify(queue)
-    while queue:
-        growth, label, path = heapq.heappop(queue)
-        if label in parents or growth != _growth(path, parents):  # done, or queued again at its lower growth
-            continue
-        for added in _add(path, parents):
-            for other in through[added]:
-                if other[-1] not in parents:
-                    heapq.heappush(queue, (_growth(other, parents), other[-1], other))
-    return parents
-
-
-def _growth(path: HypernymPath, parents: Parents) -> int:
-    """How many nodes the path would add: those below its deepest node in the tree."""
-    return next((below for below, synset in enumerate(reversed(path)) if synset in parents), len(path))
-
-
-def _add(path: HypernymPath, parents: Parents) -> HypernymPath:
-    """Hang what is new of the path into the tree, and return it."""
-    known = len(path) - _growth(path, parents)
-    for place in range(known, len(path)):
-        parents[path[place]] = path[place - 1] if place else None
-    return path[known:]
-
-
-def _collapse(parents: Parents, *, labelled: set[Synset]) -> list[Synset]:
-    """Rule A, in place; returns the synsets removed."""
-    children: defaultdict[Synset, list[Synset]] = defaultdict(list)
-    for synset, parent in parents.items():
-        if parent is not None:
-            children[parent].append(synset)
-    collapsed = sorted(synset for synset in parents if synset not in labelled and len(children[synset]) == 1)
-    removed = set(collapsed)
-    for synset in parents.keys() - removed:
-        parent = parents[synset]
-        while parent in removed:
-            parent = parents[parent]
-        parents[synset] = parent
-    for synset in collapsed:
-        del parents[synset]
-    return collapsed
-
-
-def _as_tree(parents: Parents, wordnet: WordNet) -> WordTree:
-    """Level by level, siblings by wnid; with the hypernym edges that found no place."""
-    children: defaultdict[Synset | None, list[Synset]] = defaultdict(list)
-    for synset in sorted(parents):
-        children[parents[synset]].append(synset)
-    order = children[None]
-    for synset in order:  # grows while it is walked: breadth first
-        order.extend(children[synset])
+def _as_tree(
+    parents: Parents, own: OwnKinds, wordnet: WordNet
+) -> tuple[WordTree, dict[Synset, list[Synset]]]:
+    """Level by level, siblings by wnid and own kinds after them; and the hypernyms that found no place in it."""
+    order = top_down(parents)
     node = {synset: number for number, synset in enumerate(order)}
     above = [-1 if (parent := parents[synset]) is None else node[parent] for synset in order]
-    ids = [wordnet.wnid(synset) for synset in order]
-    names = [wordnet.lemmas(synset)[0] for synset in order]
+    ids = [own.ids[synset] if synset in own.ids else wordnet.wnid(synset) for synset in order]
+    names = [own.names[synset] if synset in own.ids else wordnet.lemmas(synset)[0] for synset in order]
     bare = WordTree(ids, above, names)
-    lost = [
-        (node[synset], node[upper])
-        for synset in order
-        for upper in _nearest_above(synset, node, wordnet)
-        if not bare.is_under(node[synset], node[upper])
-    ]
-    return WordTree(ids, above, names, lost)
+    lost: defaultdict[Synset, list[Synset]] = defaultdict(list)
+    for synset in order:
+        for upper in sorted(_nearest_above(synset, node, own, wordnet)):
+            if not bare.is_under(node[synset], node[upper]):
+                lost[synset].append(upper)
+    relations = [(node[synset], node[upper]) for synset, uppers in lost.items() for upper in uppers]
+    return WordTree(ids, above, names, relations), dict(lost)
 
 
-def _nearest_above(synset: Synset, node: dict[Synset, int], wordnet: WordNet) -> set[Synset]:
+def _nearest_above(synset: Synset, node: dict[Synset, int], own: OwnKinds, wordnet: WordNet) -> set[Synset]:
     """The nodes that hypernym paths upwards from here meet first."""
     nearest, seen, waiting = set(), {synset}, [synset]
     while waiting:
-        for upper in wordnet.hypernyms(waiting.pop()):
+        at = waiting.pop()
+        for upper in own.parents[at] if at in own.parents else wordnet.hypernyms(at):
             if upper in node:
                 nearest.add(upper)
             elif upper not in seen:

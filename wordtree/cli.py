@@ -56,7 +56,7 @@ def build(
     files = [str(path) for path in tree.save(out)] if out else []
     if as_json:
         content = {"files": files} if out else {"tree": json.loads(tree.to_json())}
-        _print_json({"report": asdict(report), **content})
+        _print_json({"report": report.to_dict(), **content})
         return
     for remark in _remarks(report, tree):
         print(remark, file=sys.stderr)

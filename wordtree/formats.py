@@ -5,15 +5,13 @@ A malformed file is a TreeFileError with file and line, found in bounded time an
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from wordtree.files import write_atomically
+from wordtree.lines import MAX_NODES, TreeFileError, full_lines, shown
 from wordtree.tree import TreeError, TreeNamesError, WordTree, tree_text
 
-MAX_NODES = 1_000_000  # twelve times WordNet; a longer file is not a label hierarchy
-MAX_LINE_BYTES = 4096
 MAX_JSON_BYTES = 128 * MAX_NODES
 JSON_VERSION = 1
 NOTICE_FILE = "WordNet-3.0.txt"
@@ -21,10 +19,6 @@ NOTICE_FILE = "WordNet-3.0.txt"
 _WNID = re.compile(r"n[0-9]{8}")
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 _Tree = TypeVar("_Tree", bound=WordTree)
-
-
-class TreeFileError(TreeError):
-    """A tree file is malformed; the text begins with its name and, where there is one, the line."""
 
 
 def load_tree(path: Path, kind: type[_Tree]) -> _Tree:
@@ -116,18 +110,18 @@ def _load_json(path: Path, kind: type[_Tree]) -> _Tree:
 
 def _load_darknet(path: Path, kind: type[_Tree]) -> _Tree:
     ids, parents = [], []
-    for number, line in _numbered_lines(path):
+    for number, line in full_lines(path):
         fields = line.split()
         if len(fields) != 2:
-            raise TreeFileError(f"{path}: line {number}: expected 'id parent', found {_shown(line)}.")
+            raise TreeFileError(f"{path}: line {number}: expected 'id parent', found {shown(line)}.")
         if not _NUMBER.fullmatch(fields[1]):
             raise TreeFileError(
-                f"{path}: line {number}: the parent {_shown(fields[1])} is not a whole number."
+                f"{path}: line {number}: the parent {shown(fields[1])} is not a whole number."
             )
         ids.append(fields[0])
         parents.append(int(fields[1]))
     names_path = path.with_suffix(".names")
-    names = [name for _, name in _numbered_lines(names_path)] if names_path.exists() else None
+    names = [name for _, name in full_lines(names_path)] if names_path.exists() else None
     try:
         return kind(ids, parents, names)
     except TreeError as error:
@@ -137,34 +131,6 @@ def _load_darknet(path: Path, kind: type[_Tree]) -> _Tree:
 
 def _at_line(error: TreeError) -> str:
     return "" if error.node is None else f"line {error.node + 1}: "
-
-
-def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(1, first line), …, without line ends and without blank lines at the end of the file."""
-    blank_from = 0
-    with path.open("rb") as file:
-        for number in range(1, MAX_NODES + 2):
-            line = file.readline(MAX_LINE_BYTES + 1)
-            if not line:
-                return
-            if number > MAX_NODES:
-                raise TreeFileError(f"{path}: line {number}: a tree has at most {MAX_NODES} nodes.")
-            if len(line) > MAX_LINE_BYTES:
-                raise TreeFileError(f"{path}: line {number}: longer than {MAX_LINE_BYTES} bytes.")
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError:
-                raise TreeFileError(f"{path}: line {number}: not UTF-8.") from None
-            if not text.strip():
-                blank_from = blank_from or number
-                continue
-            if blank_from:
-                raise TreeFileError(f"{path}: line {blank_from}: is empty; each line is one node.")
-            yield number, text
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def _json(value: Any) -> str:

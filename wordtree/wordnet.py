@@ -5,6 +5,7 @@ A synset is an index into the graph; its wnid is `n` and the synset's offset in 
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from io import BytesIO
@@ -160,17 +161,23 @@ class WordNet:
 
 
 class HypernymPaths:
-    """All the ways (kinds and instances) from a synset up to a root."""
+    """All the ways (kinds and instances) from a synset up to a root.
 
-    def __init__(self, wordnet: WordNet, root: Synset) -> None:
+    instead  what is to stand above a synset in place of its hypernyms
+    """
+
+    def __init__(
+        self, wordnet: WordNet, root: Synset, instead: Mapping[Synset, list[Synset]] | None = None
+    ) -> None:
         self.root = root
+        self._instead = instead or {}
         self._wordnet = wordnet
         self._known: dict[Synset, list[HypernymPath]] = {root: [()]}
 
     def of(self, synset: Synset) -> list[HypernymPath]:
         """Paths from below the root down to the synset itself; none for a synset outside."""
         if synset not in self._known:
-            above = self._wordnet.hypernyms(synset)
+            above = self._instead.get(synset) or self._wordnet.hypernyms(synset)
             self._known[synset] = [(*path, synset) for parent in above for path in self.of(parent)]
         return self._known[synset]
 

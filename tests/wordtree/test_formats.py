@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wordtree import formats
-from wordtree.formats import TreeFileError
+import wordtree.lines
+from wordtree.lines import TreeFileError
 from wordtree.tree import TreeError, WordTree
 
 
@@ -113,7 +113,7 @@ def test_malformed_names_are_refused_by_their_own_file_and_line(
 def test_a_file_of_millions_of_lines_is_given_up_at_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "MAX_NODES", 100)
+    monkeypatch.setattr(wordtree.lines, "MAX_NODES", 100)
     lines = b"".join(b"a%d -1\n" % number for number in range(101))
     with pytest.raises(TreeFileError, match="line 101: a tree has at most 100 nodes"):
         WordTree.load(written(tmp_path, "x.tree", lines))

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wordtree.formats import TreeFileError
+from wordtree.lines import TreeFileError
 from wordtree.tree import TreeError, WordTree
 
 
