@@ -106,7 +106,7 @@ def resolve(
     """Resolve the classes of a data set to WordNet: a table to review, with what is ambiguous or unknown."""
     from collections import Counter
 
-    from wordtree.class_files import meanings, meanings_to_csv, read_classes
+    from wordtree.dataset_classes import meanings, meanings_to_csv, read_classes
     from wordtree.files import write_atomically
     from wordtree.wordnet import WordNet
 

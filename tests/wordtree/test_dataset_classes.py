@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wordtree.class_files import ClassMeaning, meanings, meanings_to_csv, read_classes
+from wordtree.dataset_classes import ClassMeaning, meanings, meanings_to_csv, read_classes
 from wordtree.resolve import LabelError
 from wordtree.wordnet import WordNet
 
