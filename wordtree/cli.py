@@ -41,28 +41,43 @@ def build(
     labels: Annotated[
         list[str], typer.Argument(help="Words, synset names (dog.n.01), wnids; or files of them.")
     ],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write it here: *.tree or *.json.")] = None,
-    profile: Annotated[str, typer.Option(help="The rules to build by.")] = "paper",
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Write it here: *.tree, *.json, *.csv or *.txt.")
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(help="The rules to build by: paper, or darknet (as the published tree).")
+    ] = "paper",
     root: Annotated[
         str, typer.Option(help="The synset whose children are the roots.")
     ] = "physical_entity.n.01",
+    graft: Annotated[
+        Path | None, typer.Option(help="Own kinds to hang in: a CSV file child,parent[,name].")
+    ] = None,
+    explain: Annotated[
+        list[str] | None, typer.Option(help="Tell why this label stands where it stands; may be repeated.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build the tree of some labels; without -o, show it."""
+    """Build the tree of some labels; without -o and --explain, show it."""
     from wordtree.build import build_with_report
+    from wordtree.convert import write_hierarchy
     from wordtree.labels import gather_labels
 
-    tree, report = build_with_report(gather_labels(labels), profile=profile, root=root)
-    files = [str(path) for path in tree.save(out)] if out else []
+    tree, report = build_with_report(gather_labels(labels), profile=profile, root=root, graft=graft)
+    explanations = [report.explain(label) for label in explain or ()]
+    files = [str(path) for path in write_hierarchy(tree, out)] if out else []
     if as_json:
-        content = {"files": files} if out else {"tree": json.loads(tree.to_json())}
+        content: dict[str, Any] = {"files": files} if out else {"tree": json.loads(tree.to_json())}
+        content |= {"explanations": [asdict(one) for one in explanations]} if explain else {}
         _print_json({"report": report.to_dict(), **content})
         return
     for remark in _remarks(report, tree):
         print(remark, file=sys.stderr)
+    for one in explanations:
+        print(one)
     if out:
-        print(f"{', '.join(files)}: {_size(tree)}")
-    else:
+        print(f"{', '.join(files)}: {report.summary()}")
+    elif not explain:
         _draw(tree, None, None)
 
 
@@ -126,11 +141,50 @@ def resolve(
 
 
 @app.command()
-def info(tree_file: TreeFile, as_json: AsJson = False) -> None:
-    """Tell a tree's size, shape and fingerprint."""
-    from wordtree.tree import WordTree
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="*.tree, *.json (ours or OpenImages'), *.csv, *.txt.", metavar="IN")
+    ],
+    out: Annotated[
+        Path, typer.Argument(help="*.tree, *.json, *.csv, *.txt, *.names or *.labels.", metavar="OUT")
+    ],
+    tree_file: Annotated[
+        Path | None,
+        typer.Option("--tree", help="IN and OUT are classes of this tree: *.names, *.labels, *.map."),
+    ] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="CSV file id,name, for hierarchies that have only ids.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Convert a hierarchy, or with --tree a list of classes, to the format that OUT's suffix names."""
+    from wordtree.convert import convert_classes, read_hierarchy, write_hierarchy
 
-    facts = _facts(WordTree.load(tree_file))
+    if tree_file is not None:
+        count = convert_classes(source, out, read_hierarchy(tree_file, names))
+        files, facts = [out], {"classes": count}
+    else:
+        tree = read_hierarchy(source, names)
+        files = write_hierarchy(tree, out)
+        facts = {"nodes": len(tree), "relations": len(tree.relations)}
+        if len(tree.relations) and out.suffix not in (".json", ".csv"):
+            print(
+                f"{out}: {len(tree.relations)} relations are not in it; .json and .csv hold them.",
+                file=sys.stderr,
+            )
+    if as_json:
+        _print_json({"files": [str(file) for file in files], **facts})
+    else:
+        numbers = ", ".join(f"{number} {what}" for what, number in facts.items())
+        print(f"{', '.join(map(str, files))}: {numbers}")
+
+
+@app.command()
+def info(tree_file: TreeFile, as_json: AsJson = False) -> None:
+    """Tell a tree's size, shape and fingerprint; of any file that `convert` reads."""
+    from wordtree.convert import read_hierarchy
+
+    facts = _facts(read_hierarchy(tree_file))
     if as_json:
         _print_json(facts)
         return
@@ -343,6 +397,8 @@ def _facts(tree: "WordTree") -> dict[str, Any]:
         "roots": int(tree.group_size[0]),
         "leaves": len(tree.leaves),
         "groups": len(tree.group_start),
+        "groups_of_one": int((tree.group_size == 1).sum()),
+        "median_group": int(sorted(tree.group_size.tolist())[len(tree.group_size) // 2]),
         "largest_group": int(tree.group_size.max()),
         "deepest_level": int(tree.depth.max()),
         "relations": len(tree.relations),

@@ -24,7 +24,7 @@ _Tree = TypeVar("_Tree", bound=WordTree)
 def load_tree(path: Path, kind: type[_Tree]) -> _Tree:
     """The tree in a `.tree` or `.json` file."""
     if path.suffix == ".json":
-        return _load_json(path, kind)
+        return _load_json_tree(path, kind)
     if path.suffix == ".tree":
         return _load_darknet(path, kind)
     raise TreeFileError(f"{path}: expected a tree file named *.tree or *.json.")
@@ -39,8 +39,7 @@ def save_tree(tree: WordTree, path: Path) -> list[Path]:
         raise TreeFileError(f"{path}: expected a name that ends in .tree or .json.")
     texts = {path.with_suffix(".names"): "".join(f"{name}\n" for name in tree.names)}
     texts[path] = tree_text(tree.ids, tree.parent)
-    if notice := _notice(tree):
-        texts[path.with_name(NOTICE_FILE)] = notice
+    texts |= notice_beside(path, tree)
     for file, text in texts.items():
         write_atomically(file, text)
     return list(texts)
@@ -59,12 +58,40 @@ def tree_to_json(tree: WordTree) -> str:
 
 def tree_from_json(text: str, kind: type[_Tree]) -> _Tree:
     """The tree that `tree_to_json` wrote; a changed or damaged one is refused."""
+    return _tree_of(_parsed(text), kind)
+
+
+def load_json(path: Path) -> Any:
+    """The content of a JSON file of bounded size; TreeFileError, with the line, if it is none."""
+    with path.open("rb") as file:
+        payload = file.read(MAX_JSON_BYTES + 1)
+    if len(payload) > MAX_JSON_BYTES:
+        raise TreeFileError(f"{path}: larger than {MAX_JSON_BYTES} bytes; this is no tree.")
     try:
-        content = json.loads(text)
+        return _parsed(payload.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = payload.count(b"\n", 0, error.start) + 1
+        raise TreeFileError(f"{path}: line {line}: not UTF-8.") from None
+    except TreeError as error:
+        raise TreeFileError(f"{path}: {error}") from None
+
+
+def notice_beside(path: Path, tree: WordTree) -> dict[Path, str]:
+    """The file with WordNet's notice that goes with a tree written at `path`, if the tree has ids of WordNet."""
+    notice = _notice(tree)
+    return {path.with_name(NOTICE_FILE): notice} if notice else {}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise TreeError(f"line {error.lineno}: not JSON ({error.msg}).") from None
     except (ValueError, RecursionError) as error:  # numbers or nesting beyond Python's limits
         raise TreeError(f"not the JSON of a tree ({error}).") from None
+
+
+def _tree_of(content: Any, kind: type[_Tree]) -> _Tree:
     _check_head(content)
     rows = content["nodes"]
     for node, row in enumerate(rows):
@@ -94,16 +121,10 @@ def _check_head(content: Any) -> None:
         raise TreeError(f'unknown key "{unknown[0]}"; known are {", ".join(_HEAD)}.')
 
 
-def _load_json(path: Path, kind: type[_Tree]) -> _Tree:
-    with path.open("rb") as file:
-        payload = file.read(MAX_JSON_BYTES + 1)
-    if len(payload) > MAX_JSON_BYTES:
-        raise TreeFileError(f"{path}: larger than {MAX_JSON_BYTES} bytes; this is no tree.")
+def _load_json_tree(path: Path, kind: type[_Tree]) -> _Tree:
+    content = load_json(path)
     try:
-        return tree_from_json(payload.decode("utf-8-sig"), kind)
-    except UnicodeDecodeError as error:
-        line = payload.count(b"\n", 0, error.start) + 1
-        raise TreeFileError(f"{path}: line {line}: not UTF-8.") from None
+        return _tree_of(content, kind)
     except TreeError as error:
         raise TreeFileError(f"{path}: {error}", error.node) from None
 

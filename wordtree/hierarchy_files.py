@@ -134,6 +134,10 @@ def read_names(path: Path, hierarchy: Hierarchy) -> None:
         if line.strip():
             id_, name, *_ = _fields(line, path, number)
             if as_id(id_) in hierarchy.parents and name:
+                if not name.isprintable():
+                    raise TreeFileError(
+                        f"{path}: line {number}: {shown(name)} is no name: a name is one line of text."
+                    )
                 hierarchy.names[as_id(id_)] = name
 
 
