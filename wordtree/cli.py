@@ -197,15 +197,39 @@ def show(
     tree_file: TreeFile,
     label: Annotated[str | None, typer.Argument(help="Show this node and what is below it.")] = None,
     depth: Annotated[int | None, typer.Option(min=0, help="At most so many levels below.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the whole tree as a page for the browser, opened at the label.")
+    ] = None,
+    dot: Annotated[Path | None, typer.Option(help="Write what is shown as a Graphviz graph.")] = None,
+    wordnet: Annotated[
+        Path | None, typer.Option(help="Folder of an installed WordNet 3.0: glosses for the page.")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="CSV for the page: id, and columns of numbers such as boxes.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a tree, or the part below a label, as text."""
+    """Show a tree, or the part below a label: as text, as a page for the browser or as a Graphviz graph."""
+    from wordtree.draw import tree_dot
     from wordtree.resolve import node_of
     from wordtree.tree import WordTree
 
+    if html is None and (wordnet or figures):
+        raise typer.BadParameter("--wordnet and --figures belong to a page; give --html too")
     tree = WordTree.load(tree_file)
     node = None if label is None else node_of(label, tree)
-    if as_json:
+    texts: dict[Path, str] = {}
+    if html is not None:
+        from wordtree.page import PageContent, read_figures, tree_page
+
+        numbers = read_figures(figures, tree) if figures else {}
+        content = PageContent(tree_file.name, _glosses(tree, wordnet), numbers, start=node, level=depth)
+        texts[html] = tree_page(tree, content)
+    if dot is not None:
+        texts[dot] = tree_dot(tree, node, depth=depth)
+    if texts:
+        _write(texts, as_json=as_json)
+    elif as_json:
         _print_json(list(_rows(tree, node, depth)))
     else:
         _draw(tree, node, depth)
@@ -331,11 +355,30 @@ def _draw(tree: "WordTree", node: int | None, depth: int | None) -> None:
 
 
 def _rows(tree: "WordTree", node: int | None, depth: int | None) -> Iterable[dict[str, Any]]:
-    nodes = range(len(tree)) if node is None else [node, *tree.descendants(node).tolist()]
-    top = 0 if node is None else int(tree.depth[node])
-    for at in nodes:
-        if depth is None or tree.depth[at] - top <= depth:
-            yield _row(tree, at)
+    from wordtree.draw import shown_nodes
+
+    return (_row(tree, shown) for shown in shown_nodes(tree, node, depth=depth))
+
+
+def _glosses(tree: "WordTree", folder: Path | None) -> dict[str, str]:
+    """The meaning of each id that an installed WordNet has; none without one."""
+    from wordtree.wordnet import WordNet
+
+    if folder is None:
+        return {}
+    graph = WordNet.installed(folder)
+    return {id_: graph.gloss(graph.synset(id_)) or "" for id_ in tree.ids if id_ in graph}
+
+
+def _write(texts: dict[Path, str], *, as_json: bool) -> None:
+    from wordtree.files import write_atomically
+
+    for path, text in texts.items():
+        write_atomically(path, text)
+    if as_json:
+        _print_json({"files": [str(path) for path in texts]})
+    else:
+        print(", ".join(str(path) for path in texts))
 
 
 def _row(tree: "WordTree", node: int) -> dict[str, Any]:

@@ -117,6 +117,24 @@ def test_show_draws_a_part_of_the_tree(run, tree_file: Path) -> None:  # type: i
     ]
 
 
+def test_show_writes_a_page_and_a_graph(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    page, graph, ledger = tmp_path / "toy.html", tmp_path / "toy.dot", tmp_path / "ledger.csv"
+    ledger.write_text("id,boxes\nid2,41\n")
+    code, out, err = run("show", tree_file, "dog", "--html", page, "--dot", graph, "--figures", ledger)
+    assert (code, out, err) == (0, f"{page}, {graph}\n", "")
+    text = page.read_text(encoding="utf-8")
+    assert "<title>toy.json</title>" in text
+    assert '"figures":{"boxes":[null,null,41,null,null,null,null]},"start":2' in text
+    assert graph.read_text().count("label=") == 2
+    assert json.loads(run("show", tree_file, "--html", page, "--json")[1]) == {"files": [str(page)]}
+
+
+def test_a_page_has_glosses_of_an_installed_wordnet(run, installed_wordnet: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    WordTree(["own", "n02084071"], [-1, 0], ["pets", "dog"]).save(tmp_path / "pets.json")
+    run("show", tmp_path / "pets.json", "--html", tmp_path / "p.html", "--wordnet", installed_wordnet)
+    assert '"glosses":[null,"a member of the genus Canis' in (tmp_path / "p.html").read_text(encoding="utf-8")
+
+
 def test_query_lists_counts_and_notes(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, err = run("query", tree_file, "animal & leaf")
     assert (code, err) == (0, "")
