@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wordtree.query import parse
 from wordtree.tree import WordTree
 from yolo9000 import Yolo9000Error
 
@@ -91,6 +92,21 @@ class Detections:
         )
         more = ", …" if len(self) > 3 else ""
         return f"Detections({self.image}: {len(self)}{' = ' if len(self) else ''}{best}{more})"
+
+    def select(self, expression: str) -> Detections:
+        """Those that an expression such as "vehicle & !car & score >= 0.3" keeps; docs/queries.md has the grammar.
+
+        Beside `depth` and `below` of the answer it may compare score, absolute, objectness and area (pixels).
+        Raises wordtree.QueryError, which points at the column.
+        """
+        left, top, right, bottom = self.xyxy_px.T
+        columns = {
+            "score": self.score,
+            "absolute": self.absolute,
+            "objectness": self.objectness,
+            "area": (right - left) * (bottom - top),
+        }
+        return self[parse(expression, self.tree, fields=columns).rows(self.node, columns)]
 
     @property
     def names(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wordtree.query import QueryError
 from wordtree.tree import WordTree
 from yolo9000.detections import Detections, InvalidDetections
 
@@ -52,6 +53,26 @@ def test_no_detections_are_detections(toy_tree: WordTree) -> None:
     assert nothing.to_dicts() == []
     assert list(nothing) == []
     assert repr(nothing) == "Detections(street.jpg: 0)"
+
+
+@pytest.mark.parametrize(
+    ("expression", "kept"),
+    [
+        pytest.param("animal", ["terrier", "animal"], id="nodes"),
+        pytest.param("animal & !only(animal)", ["terrier"], id="without the general answer"),
+        pytest.param("score >= 0.3 & objectness < 0.9", ["car", "animal"], id="numbers as they were given"),
+        pytest.param("absolute > 0.55 & area < 100", ["animal"], id="small"),
+        pytest.param("depth = 0", ["animal"], id="the level of the answer"),
+        pytest.param("boat", [], id="none"),
+    ],
+)
+def test_an_expression_selects_detections(toy_tree: WordTree, expression: str, kept: list[str]) -> None:
+    assert Detections(**columns(toy_tree)).select(expression).names == kept
+
+
+def test_an_unknown_field_is_refused_by_its_column(toy_tree: WordTree) -> None:
+    with pytest.raises(QueryError, match=r"no field 'scor'.*'score'\? \(column 10"):
+        Detections(**columns(toy_tree)).select("animal & scor > 1")
 
 
 def test_a_part_holds_the_chosen_rows_of_every_column(toy_tree: WordTree) -> None:

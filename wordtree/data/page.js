@@ -106,7 +106,8 @@
     for (const figure of figures) {
       if (figure.total[node]) row.append(make("span", "figure", `${figure.name} ${number(figure.total[node])}`));
     }
-    if (found) row.append(make("span", "above", pathOf(parents[node]).map((step) => names[step]).join(" › ")));
+    const above = pathOf(parents[node]).reverse();
+    if (found && above.length) row.append(make("span", "above", "‹ " + above.map((step) => names[step]).join(" ‹ ")));
     return row;
   }
 
