@@ -48,12 +48,16 @@ def published() -> Path:
 
 @pytest.fixture(scope="session")
 def imagenet_wnids() -> dict[str, list[str]]:
-    """timm's lists of ImageNet's classes: "1k" and "21k"."""
+    """timm's lists of ImageNet's classes: "1k", "21k" and "22k"."""
     spec = find_spec("timm")
     if spec is None or spec.origin is None:
         pytest.skip("timm, with ImageNet's wnid lists, is not installed (extra 'test')")
     folder = Path(spec.origin).parent / "data" / "_info"
-    files = {"1k": "imagenet_synsets.txt", "21k": "imagenet21k_goog_synsets.txt"}
+    files = {
+        "1k": "imagenet_synsets.txt",
+        "21k": "imagenet21k_goog_synsets.txt",
+        "22k": "imagenet22k_ms_synsets.txt",
+    }
     return {name: (folder / file).read_text().split() for name, file in files.items()}
 
 

@@ -2,12 +2,14 @@
 
 import random
 import warnings
+from pathlib import Path
 from time import perf_counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wordtree import WordTreeError
 from wordtree.build import BuildError, GuessedSense, build_tree, build_with_report
 from wordtree.resolve import LabelError, coco_classes
 from wordtree.tree import WordTree
@@ -31,9 +33,12 @@ def test_imagenets_1000_classes_give_the_papers_1369_nodes(imagenet_wnids: dict[
     assert len(tree.leaves) == 1000
 
 
-def test_imagenets_21k_classes_build_in_less_than_five_seconds(imagenet_wnids: dict[str, list[str]]) -> None:
+@pytest.mark.parametrize("profile", ["paper", "darknet"])
+def test_imagenets_21k_classes_build_in_less_than_five_seconds(
+    profile: str, imagenet_wnids: dict[str, list[str]]
+) -> None:
     start = perf_counter()
-    tree = build_tree(imagenet_wnids["21k"])
+    tree = build_tree(imagenet_wnids["21k"], profile=profile)
     assert perf_counter() - start < 5
     assert set(imagenet_wnids["21k"]) <= set(tree.ids)
 
@@ -119,7 +124,11 @@ def test_repeated_labels_are_one_node_and_reported() -> None:
         ),
         pytest.param(["n99999999"], {}, LabelError, "no noun 'n99999999'", id="unknown id"),
         pytest.param(
-            ["car.n.01"], {"profile": "yolo"}, BuildError, "no profile 'yolo'; known: paper", id="profile"
+            ["car.n.01"],
+            {"profile": "yolo"},
+            BuildError,
+            "no profile 'yolo'; known: paper, darknet",
+            id="profile",
         ),
         pytest.param(["car.n.01"], {"root": "kite"}, LabelError, "'kite' has 4 senses", id="ambiguous root"),
         pytest.param(["physical_entity.n.01"], {}, BuildError, "is the root", id="the root itself"),
@@ -130,6 +139,164 @@ def test_what_cannot_be_built_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         build_tree(labels, **options)
+
+
+def test_the_account_of_the_1369_nodes_adds_up(imagenet_wnids: dict[str, list[str]]) -> None:
+    _, report = build_with_report(imagenet_wnids["1k"])
+    assert report.summary() == (
+        "1000 labels + 772 nodes above them - 403 of these that rule A removed = 1369 nodes; "
+        "3 of them are roots outside physical_entity.n.01"
+    )
+
+
+def edges(tree: WordTree) -> dict[str, str | None]:
+    parents = tree.parent.tolist()
+    return {id_: tree.ids[up] if up >= 0 else None for id_, up in zip(tree.ids, parents, strict=True)}
+
+
+def test_profile_darknet_rebuilds_the_published_tree(
+    published: Path, imagenet_wnids: dict[str, list[str]]
+) -> None:
+    expected = edges(WordTree.load(published / "9k.tree"))
+    labels = set(imagenet_wnids["22k"]) & set(expected)
+    assert len(labels) == 9149
+    tree, report = build_with_report(labels, profile="darknet")
+    built = edges(tree)
+    assert sum(id_ in built and built[id_] == parent for id_, parent in expected.items()) >= 9410
+    assert set(built) <= set(expected)
+    assert {id_ for id_, parent in built.items() if parent is None} == {
+        id_ for id_, parent in expected.items() if parent is None
+    }
+    assert report.outside == ()
+    assert len(report.flattened) > 700
+
+
+def test_the_only_child_of_a_label_becomes_its_sibling_in_profile_darknet() -> None:
+    labels = ["domestic_cat.n.01", "tabby.n.01", "dog.n.01"]
+    tree, report = build_with_report(labels, profile="darknet")
+    assert parent_name(tree, "n02123045") == parent_name(tree, "n02121808") == "domestic animal"
+    assert report.flattened == ("n02123045",)
+    assert [(tree.names[child], tree.names[up]) for child, up in tree.relations.tolist()] == [
+        ("tabby", "domestic cat")
+    ]
+    assert "rule B: it was the only child of the label domestic_cat.n.01" in str(report.explain("tabby"))
+
+
+def test_an_only_child_with_children_stays_below_its_label_in_profile_darknet() -> None:
+    tree = build_tree(
+        ["elephant.n.01", "Indian_elephant.n.01", "African_elephant.n.01", "pachyderm.n.01"],
+        profile="darknet",
+    )
+    assert parent_name(tree, "n02503517") == "pachyderm"
+
+
+def test_a_label_on_the_path_of_another_is_explained() -> None:
+    _, report = build_with_report(["bubble.n.01", "air_bubble.n.01"], profile="darknet")
+    assert "was on the path of air_bubble.n.01" in str(report.explain("bubble"))
+
+
+def test_signs_and_bubbles_are_things_in_profile_darknet() -> None:
+    labels = ["traffic_light.n.01", "street_sign.n.01", "bubble.n.01", "car.n.01", "ball.n.01"]
+    tree, report = build_with_report(labels, profile="darknet")
+    assert report.outside == ()
+    assert parent_name(tree, "n06874185") == parent_name(tree, "n06794110") == "signal"
+    assert "rule C" in str(report.explain("bubble"))
+    assert build_with_report(labels)[1].outside != ()
+
+
+def test_equal_paths_are_told_apart_by_their_names_in_profile_darknet() -> None:
+    labels = ["dog.n.01", "wolf.n.01", "canine.n.02", "domestic_animal.n.01"]
+    assert parent_name(build_tree(labels, profile="darknet"), "n02084071") == "canine"
+    assert parent_name(build_tree(labels, profile="paper"), "n02084071") == "domestic animal"
+
+
+@pytest.mark.parametrize("profile", ["paper", "darknet"])
+def test_a_choice_is_explained_with_the_paths_considered_and_their_cost(profile: str) -> None:
+    labels = ["dog.n.01", "wolf.n.01", "fox.n.01", "domestic_cat.n.01"]
+    _, report = build_with_report(labels, profile=profile)
+    story = report.explain("dog")
+    costs = {one.path[-2]: (one.cost, one.taken) for one in story.considered}
+    assert costs == {"canine": (1, True), "domestic animal": (2, False)}
+    assert story.parent == "canine.n.02 (n02083346)"
+    assert "taken    1 node  " in str(story)
+    assert "entered by one of 2 paths, which cost 1" in str(story)
+
+
+def test_nodes_that_collapsed_are_explained() -> None:
+    _, report = build_with_report(["car.n.01", "bus.n.01", "tabby.n.01"])
+    assert "is no label; the path of tabby.n.01" in str(report.explain("n02121808"))
+    assert "rule A removed it: only tabby.n.01 (n02123045) below it" in str(report.explain("domestic cat"))
+    fates = {step.synset: step.fate for step in report.explain("tabby.n.01").above}
+    assert (
+        fates["domestic_cat.n.01"] == "removed by rule A: no label, and only tabby.n.01 (n02123045) below it"
+    )
+    assert fates["whole.n.02"] == "kept: no label, but several children"
+
+
+def test_labels_without_a_choice_are_explained() -> None:
+    _, report = build_with_report(["tiger.n.02", "big_cat.n.01", "car.n.01", "traffic light"])
+    assert "has no path to the root: a root of its own" in str(report.explain("traffic light"))
+    assert "so it is a root" in str(report.explain("traffic light"))
+    assert "has a single path to the root" in str(report.explain("tiger.n.02"))
+    with pytest.raises(BuildError, match="'wolf' has no part in this tree"):
+        report.explain("wolf")
+
+
+def grafted(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "own.csv"
+    path.write_text(text)
+    return path
+
+
+def test_own_kinds_hang_under_nodes_of_wordnet_and_under_each_other(tmp_path: Path) -> None:
+    path = grafted(
+        tmp_path, "child,parent,name\nmodel-s,tesla,Model S\ntesla,car.n.01,Tesla\nskiff 29,boat.n.01\n"
+    )
+    tree, report = build_with_report(["dog.n.01", "car.n.01"], graft=path)
+    assert edges(tree)["model-s"] == "tesla"
+    assert parent_name(tree, "tesla") == "car"
+    assert parent_name(tree, "skiff_29") == "boat"  # which is no label, but stays
+    assert tree.names[tree.node("skiff_29")] == "skiff 29"
+    assert report.grafted == ("model-s", "tesla", "skiff_29")
+    assert "own kind" in str(report.explain("model-s"))
+    assert "+ 3 own kinds =" in report.summary()
+
+
+def test_an_own_kind_of_two_parents_keeps_the_second_as_a_relation(tmp_path: Path) -> None:
+    path = grafted(tmp_path, "camper x,car.n.01\ncamper x,dwelling.n.01\n")
+    tree = build_tree(["dog.n.01"], graft=path)
+    assert parent_name(tree, "camper_x") == "car"
+    assert ("camper x", "dwelling") in [(tree.names[a], tree.names[b]) for a, b in tree.relations.tolist()]
+
+
+def test_rule_b_leaves_nodes_with_own_kinds_where_they_are(tmp_path: Path) -> None:
+    labels = ["domestic_cat.n.01", "tabby.n.01", "dog.n.01"]
+    for row in ("Tom,tabby.n.01\n", "Tom,domestic_cat.n.01\n"):
+        tree = build_tree(labels, profile="darknet", graft=grafted(tmp_path, row))
+        assert parent_name(tree, "n02123045") == "domestic cat"
+
+
+def test_a_parent_of_several_senses_is_reported(tmp_path: Path) -> None:
+    _, report = build_with_report(["car.n.01"], graft=grafted(tmp_path, "dinghy x,boat\n"))
+    assert [(guess.label, guess.synset) for guess in report.guesses] == [("boat", "boat.n.01")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("", "own.csv: holds no nodes", id="empty"),
+        pytest.param("x,y\ny,x\n", "own.csv: line 1: 'x' would be above itself: x < y < x", id="loop"),
+        pytest.param("x,\n", "own.csv: line 1: 'x' has no parent", id="no parent"),
+        pytest.param("x,caar\n", "own.csv: line 1: the parent 'caar' is no id of this file, and WordNet", id="typo"),
+        pytest.param("n02958343,boat.n.01\n", "own.csv: line 1: 'n02958343' is a node of WordNet", id="a wnid"),
+        pytest.param("car.n.01,boat.n.01\n", "own.csv: line 1: 'car.n.01' is a node of WordNet", id="a synset"),
+        pytest.param("x,physical_entity.n.01\n", "is the root", id="under the root"),
+    ],
+)  # fmt: skip
+def test_grafts_that_cannot_be_are_refused_with_their_line(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(WordTreeError) as caught:
+        build_tree(["dog.n.01"], graft=grafted(tmp_path, text))
+    assert message in str(caught.value)
 
 
 def above_in_wordnet(wordnet: WordNet, synset: Synset) -> set[Synset]:

@@ -1,0 +1,153 @@
+"""How much of the published 9418-node tree does the builder rebuild, and why not the rest?
+
+    python benchmarks/published_tree.py FOLDER
+
+FOLDER holds `9k.tree` and `9k.names` (github.com/pjreddie/darknet, data/); timm brings the lists of ImageNet's ids.
+The labels are the ids of ImageNet-22k that occur in the published tree; which of them its makers really used is not
+known. Prints how many nodes have the parent that they have there, by each set of rules; then each node that has
+another, with its cause. A cause is only named where it is shown to be one: without it, the node hangs as published.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from wordtree.build import build_with_report
+from wordtree.grow import flatten_only_leaves, grow_by_least_path, grow_in_rounds, remove_only_parents
+from wordtree.tree import WordTree
+from wordtree.wordnet import HypernymPaths, Synset, WordNet
+
+Edges = dict[str, str | None]  # id -> the parent's id, None for roots
+
+ABSTRACT = "its makers let abstract paths compete too, and hung signals and bubbles elsewhere afterwards"
+LABELS = "its makers did not use these labels, which have few pictures of their own"
+UNKNOWN = "not found"
+
+
+def main() -> None:
+    folder = argument()
+    published = edges(WordTree.load(folder / "9k.tree"))
+    wordnet = WordNet.shipped()
+    labels = sorted(set(published) & set(imagenet("imagenet22k_ms_synsets.txt")))
+    used = used_labels(labels, published)
+    print(f"{len(labels)} labels; nodes with their parent in the published tree, of {len(published)}:")
+    for name, built in (
+        ("profile paper (rule A)", edges(build_with_report(labels)[0])),
+        ("the same and rule B", with_rule_b(labels, wordnet)),
+        ("profile darknet", edges(build_with_report(labels, profile="darknet")[0])),
+        (
+            f"profile darknet, the {len(used)} likely labels",
+            edges(build_with_report(used, profile="darknet")[0]),
+        ),
+    ):
+        print(f"  {name:44} {agreement(built, published):5}   {len(built)} nodes")
+    print_differences(labels, used, published, wordnet)
+    print("\nILSVRC's 1000 labels (the paper: 1369 nodes) and ImageNet-21k")
+    for profile in ("paper", "darknet"):
+        for file in ("imagenet_synsets.txt", "imagenet21k_goog_synsets.txt"):
+            start = time.perf_counter()
+            report = build_with_report(imagenet(file), profile=profile)[1]
+            print(f"  {profile:8} {time.perf_counter() - start:4.1f} s  {report.summary()}")
+
+
+def print_differences(labels: list[str], used: list[str], published: Edges, wordnet: WordNet) -> None:
+    """Each node that hangs elsewhere, and why."""
+    built = edges(build_with_report(labels, profile="darknet")[0])
+    thinned = edges(build_with_report(used, profile="darknet")[0])
+    abstract = grown_from_entity(labels, wordnet)
+    print("\nNodes with another parent")
+    for wnid, parent in published.items():
+        if wnid in built and built[wnid] == parent:
+            continue
+        if abstract.get(wnid, "") == parent:
+            cause = ABSTRACT
+        elif thinned.get(wnid, "") == parent:
+            above = ids_above(wnid, wordnet) & (set(labels) - set(used))
+            cause = f"{LABELS}: {', '.join(shown(one, wordnet) for one in sorted(above))}"
+        else:
+            cause = UNKNOWN
+        ours = shown(built[wnid], wordnet) if wnid in built else "absent"
+        print(f"  {shown(wnid, wordnet):18} there {shown(parent, wordnet):18} here {ours}")
+        print(f"    {cause}")
+
+
+def used_labels(labels: list[str], published: Edges) -> list[str]:
+    """The labels that are leaves of the published tree or in timm's list of the 12k classes with many pictures."""
+    parents, many_pictures = set(published.values()), set(imagenet("imagenet12k_synsets.txt"))
+    return [wnid for wnid in labels if wnid not in parents or wnid in many_pictures]
+
+
+def with_rule_b(labels: list[str], wordnet: WordNet) -> Edges:
+    """Profile `paper`, and then rule B."""
+    paths = HypernymPaths(wordnet, wordnet.synset("n00001930"))
+    labelled = {wordnet.synset(wnid) for wnid in labels}
+    parents = grow_by_least_path({synset: paths.of(synset) for synset in sorted(labelled)}).parents
+    remove_only_parents(parents, labelled=labelled)
+    flatten_only_leaves(parents, labelled=labelled, fixed=set())
+    return by_wnid(parents, wordnet)
+
+
+def grown_from_entity(labels: list[str], wordnet: WordNet) -> Edges:
+    """Of each node before anything is removed: the parent that it gets where abstract paths compete."""
+    paths = HypernymPaths(wordnet, wordnet.synset("n00001740"))
+    paths_of = {synset: paths.of(synset) for synset in map(wordnet.synset, labels)}
+    growth = grow_in_rounds(paths_of, at_once=lambda synset: len(paths_of[synset]) == 1, name=wordnet.name)
+    return by_wnid(growth.parents, wordnet)
+
+
+def by_wnid(parents: dict[Synset, Synset | None], wordnet: WordNet) -> Edges:
+    return {
+        wordnet.wnid(synset): None if above is None else wordnet.wnid(above)
+        for synset, above in parents.items()
+    }
+
+
+def edges(tree: WordTree) -> Edges:
+    above = (tree.ids[parent] if parent >= 0 else None for parent in tree.parent.tolist())
+    return dict(zip(tree.ids, above, strict=True))
+
+
+def agreement(built: Edges, published: Edges) -> int:
+    return sum(wnid in built and built[wnid] == parent for wnid, parent in published.items())
+
+
+def ids_above(wnid: str, wordnet: WordNet) -> set[str]:
+    """The ids of everything that the synset is a kind of."""
+    found: set[str] = set()
+    waiting = [wordnet.synset(wnid)]
+    while waiting:
+        for upper in wordnet.hypernyms(waiting.pop()):
+            if wordnet.wnid(upper) not in found:
+                found.add(wordnet.wnid(upper))
+                waiting.append(upper)
+    return found
+
+
+def shown(wnid: str | None, wordnet: WordNet) -> str:
+    return "a root" if wnid is None else wordnet.name(wordnet.synset(wnid))
+
+
+def imagenet(file: str) -> list[str]:
+    """One of timm's lists of ids."""
+    spec = find_spec("timm")
+    if spec is None or spec.origin is None:
+        raise SystemExit("timm, with ImageNet's lists of ids, is not installed: pip install timm")
+    return (Path(spec.origin).parent / "data" / "_info" / file).read_text().split()
+
+
+def argument() -> Path:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
+    if not (folder / "9k.tree").is_file():
+        raise SystemExit(f"{folder}: has no 9k.tree; get it from github.com/pjreddie/darknet, data/.")
+    return folder
+
+
+if __name__ == "__main__":
+    main()
