@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wordtree.errors import WordTreeError
+from wordtree.node_sets import only
 from wordtree.tree import Bools, Nodes, WordTree
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -58,13 +59,14 @@ def most_confident_leaf(absolute: npt.ArrayLike, tree: WordTree) -> Nodes:
 def node_at_cut(absolute: npt.ArrayLike, tree: WordTree, *, cut: npt.ArrayLike) -> Nodes:
     """The node where the best path meets `cut`, (…); a leaf where the path misses it.
 
-    cut: (N,) bool, the nodes to stop at, such as `tree.depth == 2` or all children of one node.
+    cut: the nodes to stop at, (K,), such as `tree.select("depth = 2")` or `tree.select("only(dog) | only(cat)")`.
     """
-    stops = np.asarray(cut)
-    if stops.shape != (len(tree),) or stops.dtype != np.bool_:
+    nodes = np.asarray(cut)
+    if nodes.size and (nodes.dtype.kind not in "iu" or nodes.min() < 0 or nodes.max() >= len(tree)):
         raise ProbabilityError(
-            f"Expected a cut of {len(tree)} booleans, found {stops.dtype} of shape {stops.shape}."
+            f"Expected a cut of nodes 0 to {len(tree) - 1}, found other values ({nodes.dtype})."
         )
+    stops = only(tree, nodes)
     probability = _one_for_each_node(absolute, tree, "absolute probabilities")
     return _descend(probability, tree, lambda row, node: ~stops[tree.parent[node]])
 

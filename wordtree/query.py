@@ -92,8 +92,10 @@ class Query:
     rule: Rule
 
     def nodes(self) -> Nodes:
-        """The nodes of the tree that it selects, ascending; only for a query without fields of the caller."""
-        assert not self.fields, f"'{self.text}' compares {sorted(self.fields)}; ask it for rows"
+        """The nodes of the tree that it selects, ascending. QueryError if it compares fields of the caller."""
+        if self.fields:
+            fields = ", ".join(sorted(self.fields))
+            raise QueryError(f"Nodes have no {fields}; ask for rows that have.", self.text, 0)
         return np.flatnonzero(self.rule(np.arange(len(self.tree)), {}))
 
     def rows(self, node: npt.ArrayLike, columns: Columns) -> Bools:

@@ -106,6 +106,8 @@ def test_fields_of_the_caller_are_compared_row_by_row(animals: WordTree) -> None
     assert query.rows([3, 9, 9, 7], columns).tolist() == [False, True, False, True]
     nobody = query.rows([], {"score": np.empty(0), "area": np.empty(0)})
     assert nobody.tolist() == []
+    with pytest.raises(QueryError, match=r"Nodes have no area, score; ask for rows"):
+        query.nodes()
 
 
 def test_rows_without_fields_are_asked_for_their_node_only(animals: WordTree) -> None:

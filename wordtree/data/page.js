@@ -37,7 +37,11 @@
   const nodeOfId = new Map(ids.map((id, node) => [id, node]));
   const folded = names.map((name) => name.toLowerCase());
   const childrenOf = (node) => Array.from({ length: childCount[node] }, (_, place) => childStart[node] + place);
-  const pathOf = (node) => (node < 0 ? [] : [...pathOf(parents[node]), node]);
+  const pathOf = (node) => {
+    const path = [];
+    for (let step = node; step >= 0; step = parents[step]) path.push(step);
+    return path.reverse();
+  };
   const number = (value) => value.toLocaleString("en");
 
   // --- what is seen: the rows of the tree, or those that a search found
