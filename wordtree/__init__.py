@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wordtree.build import BuildError, BuildReport, GuessedSense, build_tree, build_with_report
     from wordtree.hierarchy import Hierarchy, HierarchyError
     from wordtree.lines import TreeFileError
+    from wordtree.page import FiguresError
     from wordtree.probability import ProbabilityError
     from wordtree.query import Query, QueryError
     from wordtree.resolve import LabelError, Resolution, coco_classes, voc_classes
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HOME = {  # exported name -> the module it lives in
     "BuildError": "wordtree.build",
     "BuildReport": "wordtree.build",
+    "FiguresError": "wordtree.page",
     "GuessedSense": "wordtree.build",
     "Hierarchy": "wordtree.hierarchy",
     "HierarchyError": "wordtree.hierarchy",
@@ -46,6 +48,7 @@ _HOME = {  # exported name -> the module it lives in
 __all__ = [
     "BuildError",
     "BuildReport",
+    "FiguresError",
     "GuessedSense",
     "Hierarchy",
     "HierarchyError",

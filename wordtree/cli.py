@@ -238,7 +238,13 @@ def show(
 @app.command()
 def query(
     tree_file: TreeFile,
-    expression: Annotated[str, typer.Argument(help="Such as 'vehicle & !car' or 'leaf & depth <= 8'.")],
+    expression: Annotated[
+        str,
+        typer.Argument(
+            help="Names (with all below) joined by & | ! ( ); leaf, depth <= 8, below > 9, *terrier; "
+            "only, below, children, siblings, above, graph, graph_above (NAME)."
+        ),
+    ],
     count: Annotated[bool, typer.Option("--count", help="Tell only how many there are.")] = False,
     as_json: AsJson = False,
 ) -> None:
