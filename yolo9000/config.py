@@ -100,7 +100,9 @@ class LossConfig(StrictModel):
     )
     label_objectness: Literal["paper", "darknet", "ignore"] = "paper"  # decision 4
     assumed_iou: Share = 0.3  # paper, section 4: the chosen box is assumed to overlap by this
-    vouching: bool = True  # places that answer for what a source does not annotate are not told "no object"
+    vouching: Share | None = (
+        0.3  # places of more objectness that see what a source does not annotate are not told so
+    )
 
 
 class OptimizerConfig(StrictModel):
@@ -146,7 +148,7 @@ class EvaluateConfig(StrictModel):
 
 
 class PredictConfig(StrictModel):
-    min_score: Share = 0.3  # objectness × absolute probability
+    min_score: Share = 0.2  # objectness (an IoU, so seldom near 1) × absolute probability
     min_absolute: Share = 0.5  # descent goes on while P(node) exceeds this (paper, section 4)
     nms_iou: Share = 0.45
     max_detections: PositiveInt = 100

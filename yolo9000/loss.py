@@ -24,7 +24,6 @@ from yolo9000.weak_labels import (
 )
 
 WARM_UP_WEIGHT = 0.01  # darknet: the scale of the pull towards the anchors
-VOUCHING_MIN_OBJECTNESS = 0.3
 VOUCHING_PLACES = 64  # at most, for each picture
 
 
@@ -59,8 +58,8 @@ class JointLoss(nn.Module):
         unmatched[matched.place.image, matched.place.anchor, matched.place.row, matched.place.column] = False
         unmatched &= ~ignored_cells(output, targets.ignore)[:, None]
         free = unmatched & (best_overlap(decoded, boxes) <= cfg.ignore_iou)
-        if cfg.vouching and self.vouched is not None:
-            free &= ~self._perhaps_unlabelled(output, free, targets.source)
+        if cfg.vouching is not None and self.vouched is not None:
+            free &= ~self._perhaps_unlabelled(output, free, targets.source, cfg.vouching)
 
         objectness_logits = matched.place.values_of(output.objectness_logits)
         target = self._objectness_target(decoded, matched, boxes)
@@ -128,7 +127,9 @@ class JointLoss(nn.Module):
         return (self._objectness_errors(logits, torch.zeros_like(logits)) * where).sum()
 
     @torch.no_grad()
-    def _perhaps_unlabelled(self, output: GridOutput, free: Tensor, source: Tensor) -> Tensor:
+    def _perhaps_unlabelled(
+        self, output: GridOutput, free: Tensor, source: Tensor, min_objectness: float
+    ) -> Tensor:
         """Places that see a thing which their picture's source does not vouch for, (B, A, H, W) bool.
 
         Such a thing may be there without a box, so "no object" would be a lie (design: vouching).
@@ -136,7 +137,7 @@ class JointLoss(nn.Module):
         assert self.vouched is not None
         candidates = (output.objectness * free).flatten(1)  # (B, AHW)
         best, index = candidates.topk(min(VOUCHING_PLACES, candidates.shape[1]), dim=1)
-        image, rank = (best > VOUCHING_MIN_OBJECTNESS).nonzero(as_tuple=True)
+        image, rank = (best > min_objectness).nonzero(as_tuple=True)
         flat = index[image, rank]
         place = _place_in_picture(output, image, flat)
         descent = self.hierarchy.descend(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, nms
 
 from yolo9000.config import EvaluateConfig, PredictConfig
 from yolo9000.detections import Detections
@@ -57,8 +57,9 @@ def answers(
         )
         xyxy_px = to_picture(seen.xyxy_unit, box)
         score = seen.objectness * descent.absolute
-        kept = nms_by_node(xyxy_px, score, descent.node, cfg.nms_iou)
-        kept = kept[score[kept] > cfg.min_score][: cfg.max_detections]
+        kept = nms(xyxy_px.double(), seen.objectness.double(), cfg.nms_iou)  # decision 8
+        kept = kept[score[kept] > cfg.min_score]
+        kept = kept[score[kept].argsort(descending=True, stable=True)][: cfg.max_detections]
         found.append(
             Detections(
                 tree=hierarchy.tree,

@@ -101,11 +101,12 @@ def iou_twin(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return width * height / union if union else 0.0
 
 
-def nms_twin(found: list[Row], iou: float, limit: int) -> list[Row]:
-    """Best first, without those that overlap a better one of their own node."""
+def nms_twin(found: list[Row], iou: float, limit: int, *, by_node: bool) -> list[Row]:
+    """Best first, without those that overlap a better one (of their own node)."""
     kept: list[Row] = []
     for row in sorted(found, key=lambda row: -row[0]):
-        if all(row[1] != other[1] or iou_twin(row[2], other[2]) <= iou for other in kept):
+        rivals = [other for other in kept if not by_node or row[1] == other[1]]
+        if all(iou_twin(row[2], other[2]) <= iou for other in rivals):
             kept.append(row)
     return kept[:limit]
 
@@ -117,14 +118,17 @@ def places_of(output: GridOutput, image: int) -> list[tuple[int, ...]]:
 def answers_twin(
     output: GridOutput, tree: WordTree, letterbox: Letterbox, image: int, cfg: PredictConfig
 ) -> list[Row]:
+    """Overlap is judged by objectness, whatever the answer; what is left is ranked by score."""
     dense, found = output.dense_class_logits(), []
     for place in places_of(output, image):
-        logits = dense[place].tolist()
-        node = descent_twin(tree, logits, cfg.min_absolute)
-        score = sigmoid(float(output.box_logits[place][4])) * absolute_twin(tree, logits, node)
-        if score > cfg.min_score:
-            found.append((score, node, box_twin(output, place, letterbox)))
-    return nms_twin(found, cfg.nms_iou, cfg.max_detections)
+        logits, objectness = dense[place].tolist(), sigmoid(float(output.box_logits[place][4]))
+        if objectness > cfg.min_score:
+            node = descent_twin(tree, logits, cfg.min_absolute)
+            score = objectness * absolute_twin(tree, logits, node)
+            found.append((objectness, (score, node), box_twin(output, place, letterbox)))
+    kept = nms_twin(found, cfg.nms_iou, len(found), by_node=False)
+    rows = [(score, node, box) for _, (score, node), box in kept if score > cfg.min_score]
+    return sorted(rows, key=lambda row: -row[0])[: cfg.max_detections]
 
 
 def scores_twin(
@@ -143,7 +147,7 @@ def scores_twin(
             score = objectness * absolute_twin(tree, dense[place].tolist(), node)
             if score > cfg.min_objectness:
                 found.append((score, node, box_twin(output, place, letterbox)))
-    return nms_twin(found, cfg.nms_iou, cfg.max_detections)
+    return nms_twin(found, cfg.nms_iou, cfg.max_detections, by_node=True)
 
 
 def assert_rows(found: list[Row], expected: list[Row]) -> None:
@@ -223,7 +227,7 @@ def test_a_flat_tree_answers_with_the_best_class() -> None:
     assert found.absolute[0] == pytest.approx(math.exp(2) / (1 + math.exp(2) + math.exp(1)))
 
 
-# --- NMS by node
+# --- NMS
 
 
 def two_boxes(gap_px: float, *, nodes: int) -> GridOutput:
@@ -252,14 +256,16 @@ def test_overlap_is_judged_as_finely_for_the_last_node_of_a_large_tree(
     assert (len(found), len(scored.node)) == (kept, kept)
 
 
-def test_answers_of_other_nodes_do_not_suppress_each_other() -> None:
+def test_one_thing_gets_one_answer_but_may_score_for_several_asked_nodes() -> None:
     hierarchy = Hierarchy(WordTree(["dog", "cat", "car"], [-1, -1, -1]))
     letterbox = Letterbox.fit(image_size_px=(640, 640), network_size_px=(640, 640))
-    output, cfg = two_boxes(5.3, nodes=3), PredictConfig(nms_iou=0.1)
-    assert [len(d) for d in answers(output, hierarchy, [letterbox], ["a"], cfg)] == [1]
+    output = two_boxes(5.3, nodes=3)
     output.features[0, 1, 31, 31] = 200  # the second is a cat
-    (found,) = answers(output, hierarchy, [letterbox], ["a"], cfg)
-    assert found.names == ["car", "cat"]
+    (found,) = answers(output, hierarchy, [letterbox], ["a"], PredictConfig(nms_iou=0.1))
+    assert found.names == ["car"]
+    asked = torch.tensor([1, 2])
+    (scored,) = scores_of_nodes(output, hierarchy, [letterbox], asked, EvaluateConfig(nms_iou=0.1))
+    assert scored.node.tolist() == [2, 1]
 
 
 # --- scores of asked nodes
