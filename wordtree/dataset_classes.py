@@ -6,14 +6,14 @@ Nothing is guessed: what is ambiguous or unknown stays open, with what it may be
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from wordtree.labels import read_labels
-from wordtree.resolve import LabelError, Resolution, class_remarks, resolve
+from wordtree.resolve import LabelError, Resolution, class_remarks, coco_classes, resolve, voc_classes
 from wordtree.wordnet import WordNet
 
 
@@ -47,8 +47,19 @@ def read_classes(path: Path) -> list[NamedClass]:
     return [NamedClass(label, label, (label,)) for label in read_labels(path)]
 
 
-def meanings(classes: Iterable[NamedClass], wordnet: WordNet) -> list[ClassMeaning]:
-    """What each class means, in the classes' order: by the first of its words that has one meaning."""
+def meanings(classes: Sequence[NamedClass], wordnet: WordNet) -> list[ClassMeaning]:
+    """What each class means, in the classes' order: by the first of its words that has one meaning.
+
+    A list that is all of COCO's classes, or all of VOC's, is taken for that data set, whose maps are made by hand.
+    """
+    names = {named.name for named in classes}
+    for reason, wnids in (("COCO class", coco_classes()), ("VOC class", voc_classes())):
+        if names == wnids.keys():
+            found = ((named, wnids[named.name]) for named in classes)
+            return [
+                ClassMeaning(named.id, named.name, wnid, wordnet.name(wordnet.synset(wnid)), reason, "")
+                for named, wnid in found
+            ]
     return [_meaning(named, wordnet) for named in classes]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wordtree.dataset_classes import ClassMeaning, meanings, meanings_to_csv, read_classes
-from wordtree.resolve import LabelError
+from wordtree.resolve import LabelError, coco_classes, voc_classes
 from wordtree.wordnet import WordNet
 
 LVIS = {
@@ -93,9 +93,19 @@ def test_files_without_classes_are_refused(tmp_path: Path, name: str, text: str,
     assert "\n" not in str(caught.value)
 
 
-def test_cocos_own_file_resolves_without_unknown_classes(wordnet: WordNet, published: Path) -> None:
+def test_all_classes_of_coco_or_voc_mean_what_their_maps_say(tmp_path: Path, wordnet: WordNet) -> None:
+    for reason, wnids in (("COCO class", coco_classes()), ("VOC class", voc_classes())):
+        path = tmp_path / "classes.txt"
+        path.write_text("\n".join(reversed(wnids)))
+        lines = meanings(read_classes(path), wordnet)
+        assert {line.name: line.wnid for line in lines} == wnids
+        assert {line.reason for line in lines} == {reason}
+        path.write_text("\n".join(list(wnids)[:-1]))  # one fewer: some other data set
+        reasons = {line.reason for line in meanings(read_classes(path), wordnet)}
+        assert {"exact", "ambiguous"} <= reasons
+
+
+def test_cocos_own_file_resolves_whole(wordnet: WordNet, published: Path) -> None:
     path = published.parent / "coco128" / "annotations" / "instances_val2017.json"
     lines = meanings(read_classes(path), wordnet)
-    assert len(lines) == 80
-    assert {line.reason for line in lines} <= {"exact", "ambiguous", "COCO class"}
-    assert all("of COCO is" in line.note for line in lines if line.reason == "ambiguous")
+    assert {line.name: line.wnid for line in lines} == coco_classes()
