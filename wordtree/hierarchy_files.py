@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from wordtree.hierarchy import Hierarchy, as_id
-from wordtree.lines import TreeFileError, numbered_lines, shown
-from wordtree.tree import WordTree
+from wordtree.lines import MAX_LINE_BYTES, TreeFileError, numbered_lines, shown
+from wordtree.tree import TreeError, WordTree
 
 HEADER = ["child", "parent", "name"]
 INDENT = "  "
@@ -90,7 +90,11 @@ def read_indented(path: Path) -> Hierarchy:
 
 
 def indented_text(tree: WordTree) -> str:
-    """The lines that `read_indented` reads; the tree's relations are not among them."""
+    """The lines that `read_indented` reads; the tree's relations are not among them. TreeError for a very deep tree."""
+    if len(INDENT) * int(tree.depth.max()) > MAX_LINE_BYTES // 2:
+        raise TreeError(
+            f"The tree is {tree.depth.max()} levels deep, too deep for indented text; write .csv or .json."
+        )
     lines = []
     for node in sorted(range(len(tree)), key=tree.enter.__getitem__):
         id_, name = tree.ids[node], tree.names[node]

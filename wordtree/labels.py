@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from wordtree.lines import numbered_lines
 from wordtree.resolve import LabelError
 
 _WNID_AND_WORDS = re.compile(r"(n[0-9]{8})\s")
@@ -11,15 +12,10 @@ _WNID_AND_WORDS = re.compile(r"(n[0-9]{8})\s")
 def read_labels(path: Path) -> list[str]:
     """The labels of a text file; empty lines and lines that begin with `#` apart.
 
-    Of `n01440764 tench, Tinca tinca`, as ImageNet lists its classes, the wnid is the label.
+    Of `n01440764 tench, Tinca tinca`, as ImageNet lists its classes, the wnid is the label. TreeFileError, with the
+    line, for what is no text.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LabelError(
-            f"{path}: expected text in UTF-8, one label a line; byte {error.start} is not."
-        ) from None
-    lines = (line.strip() for line in text.splitlines())
+    lines = (line.strip() for _, line in numbered_lines(path))
     labels = [_label(line) for line in lines if line and not line.startswith("#")]
     if not labels:
         raise LabelError(f"{path}: holds no labels; expected one a line.")

@@ -205,7 +205,7 @@ def test_lint_lists_what_is_doubtful(run, tree_file: Path, tmp_path: Path) -> No
         pytest.param(["build", "car.n.01", "-o", "no/x.tree"], "does not exist: no", id="absent folder"),
         pytest.param(["build", "car.n.01", "--profile", "x"], "no profile 'x'", id="unknown profile"),
         pytest.param(["build", "empty.txt"], "empty.txt: holds no labels", id="empty label file"),
-        pytest.param(["build", "latin.txt"], "latin.txt: expected text in UTF-8", id="label file in latin-1"),
+        pytest.param(["build", "latin.txt"], "latin.txt: line 1: not UTF-8", id="label file in latin-1"),
         pytest.param(["find", "xqzzy"], "does not know 'xqzzy'", id="unknown word"),
         pytest.param(["find", "dog", "--wordnet", "."], "has no data.noun", id="no WordNet there"),
         pytest.param(["find", "pug", "--tree", "toy.json"], "no node 'pug'", id="no such node in the tree"),

@@ -183,6 +183,13 @@ def test_a_chain_of_many_thousand_nodes_is_no_work(tmp_path: Path) -> None:
     assert read_hierarchy(written(tmp_path, "x.csv", text)).depth.max() == 19_999
 
 
+def test_a_tree_too_deep_for_indented_text_is_refused_before_writing(tmp_path: Path) -> None:
+    deep = WordTree([f"n{level}" for level in range(3000)], range(-1, 2999))
+    with pytest.raises(TreeError, match=r"2999 levels deep, too deep for indented text; write \.csv"):
+        write_hierarchy(deep, tmp_path / "x.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["x.csv", "x.txt", "x.map", "x.labels"])
 def test_files_of_millions_of_lines_are_given_up_at_the_limit(
     name: str, tmp_path: Path, toy_tree: WordTree, monkeypatch: pytest.MonkeyPatch

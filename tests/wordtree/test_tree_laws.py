@@ -105,3 +105,52 @@ def test_any_bytes_are_a_tree_or_a_tree_file_error(fragments: list[bytes], name:
             outcome = str(error)
         assert outcome.startswith(("<WordTree of", str(path)))
         assert "\n" not in outcome
+
+
+@st.composite
+def spoilt_tree_files(draw: st.DrawFn) -> bytes:
+    """The file of a tree after up to three of the accidents that files have."""
+    tree = draw(trees())
+    rows = [
+        b"%s %d" % (id_.encode(), parent) for id_, parent in zip(tree.ids, tree.parent.tolist(), strict=True)
+    ]
+    for _ in range(draw(st.integers(0, 3))):
+        line = draw(st.integers(0, len(rows) - 1))
+        other = draw(st.integers(0, len(rows) - 1))
+        rows[line], rows[other] = draw(
+            st.sampled_from(
+                [
+                    (rows[other], rows[line]),  # parent after child, split siblings
+                    (rows[other], rows[other]),  # a duplicate
+                    (rows[line] + b" 3", rows[other]),  # three fields
+                    (b"own%d %d" % (line, line), rows[other]),  # its own parent
+                    (b"own%d %d" % (line, other), rows[other]),  # a loop, another family
+                    (b"\xe9 -1", rows[other]),  # Latin-1
+                    (b"", rows[other]),
+                    (rows[line][:2], rows[other]),
+                ]
+            )
+        )
+    return draw(st.sampled_from([b"\n", b"\r\n"])).join(rows)
+
+
+@given(spoilt_tree_files())
+def test_a_spoilt_tree_file_is_read_rightly_or_refused_with_its_line(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "x.tree")
+        path.write_bytes(content)
+        lines = content.splitlines()
+        try:
+            tree = WordTree.load(path)
+        except TreeFileError as error:
+            outcome = str(error).removeprefix(f"{path}: ")
+        else:
+            outcome = ""
+    if outcome:
+        assert "\n" not in outcome
+        assert outcome.startswith(("line ", "A tree needs at least one node"))
+        return
+    rows = [line for line in lines if line.strip()]
+    assert [
+        b"%s %d" % (id_.encode(), up) for id_, up in zip(tree.ids, tree.parent.tolist(), strict=True)
+    ] == rows
