@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from wordtree.graft import OwnKinds
 from wordtree.grow import Growth, Parents
+from wordtree.hierarchy import as_id
 from wordtree.resolve import resolve
 from wordtree.wordnet import HypernymPath, Synset, WordNet
 
@@ -84,7 +85,7 @@ class Account:
 
     def meant_by(self, label: str) -> Synset | None:
         """The node that a wnid, own id, synset name or word means: of a word's senses the first that has a part."""
-        own = [number for number, id_ in self.own.ids.items() if id_ == label]
+        own = [number for number, id_ in self.own.ids.items() if id_ == as_id(label)]
         senses = (*own, *resolve(label, self.wordnet).senses)
         return next((synset for synset in senses if synset in self.growth.parents or synset in own), None)
 

@@ -345,3 +345,25 @@ def test_tree_and_relations_together_lose_no_hypernym_among_the_nodes(wordnet: W
     for node, wnid in enumerate(tree.ids):
         above = above_in_wordnet(wordnet, wordnet.synset(wnid))
         assert {tree.ids[up] for up in ups[node]} == {wordnet.wnid(up) for up in above} & set(tree.ids)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 82_114), min_size=1, max_size=60), st.randoms(use_true_random=False))
+def test_laws_of_every_tree_of_profile_darknet(synsets: list[int], order: random.Random) -> None:
+    wordnet = WordNet.shipped()
+    labels = [wordnet.wnids[synset] for synset in synsets if wordnet.wnids[synset] != "n00001930"] or [
+        "n02084071"
+    ]
+    tree, report = build_with_report(labels, profile="darknet")
+    order.shuffle(labels)
+    assert build_tree(labels, profile="darknet") == tree
+    assert set(labels) <= set(tree.ids)
+    for node, wnid in enumerate(tree.ids):
+        children = tree.children(node)
+        assert wnid in labels or len(children) >= 2  # rule A
+        assert len(children) != 1 or not tree.is_leaf[children[0]]  # rule B
+        assert (report.explain(wnid).parent or "").endswith(
+            f"({edges(tree)[wnid]})" if node >= tree.group_size[0] else ""
+        )
+    for wnid in report.collapsed:
+        assert "rule A removed it" in report.explain(wnid).entered

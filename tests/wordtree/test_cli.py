@@ -212,6 +212,19 @@ def test_lint_lists_what_is_doubtful(run, tree_file: Path, tmp_path: Path) -> No
         pytest.param(["resolve", "toy.json"], 'toy.json: has no list "categories"', id="no classes"),
         pytest.param(["info", "absent.tree"], "No such file or directory: absent.tree", id="absent tree"),
         pytest.param(["info", "bad.tree"], "bad.tree: line 1: expected 'id parent'", id="bad tree"),
+        pytest.param(
+            ["convert", "toy.json", "x.yaml"], "x.yaml: expected a name that ends in", id="unknown suffix"
+        ),
+        pytest.param(["convert", "toy.json", "x.map"], "x.map: expected a name", id="a map without a tree"),
+        pytest.param(
+            ["convert", "toy.json", "x.csv", "--tree", "toy.json"], "toy.json: ", id="a tree is no list"
+        ),
+        pytest.param(
+            ["build", "dog.n.01", "--graft", "absent.csv"], "directory: absent.csv", id="absent graft"
+        ),
+        pytest.param(
+            ["build", "dog.n.01", "--explain", "wolf"], "'wolf' has no part", id="nothing to explain"
+        ),
         pytest.param(["info", "."], ".: expected a tree file", id="a folder"),
         pytest.param(["show", "toy.json", "dgo"], "no node 'dgo'. Did you mean 'dog'", id="unknown node"),
         pytest.param(
@@ -239,6 +252,51 @@ def test_mistakes_are_one_line_and_write_nothing(  # type: ignore[no-untyped-def
     assert message in err
     assert err.count("\n") == 1
     assert sorted(folder.iterdir()) == before
+
+
+def test_build_explains_its_choices(run) -> None:  # type: ignore[no-untyped-def]
+    labels = ("dog.n.01", "wolf.n.01", "fox.n.01", "domestic_cat.n.01")
+    code, out, err = run("build", *labels, "--explain", "dog", "--explain", "wolf")
+    assert (code, err) == (0, "")
+    assert out.startswith(
+        "dog.n.01 (n02084071) entered by one of 2 paths, which cost 1:\n  taken    1 node  object > "
+    )
+    assert "wolf.n.01 (n02114100) has a single path to the root" in out
+    code, out, err = run("build", *labels, "--explain", "dog", "--json")
+    assert json.loads(out)["explanations"][0]["considered"][1]["cost"] in (1, 2)
+
+
+def test_build_grafts_own_kinds(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    own = tmp_path / "own.csv"
+    own.write_text("tesla,car.n.01,Tesla\nmodel s,tesla\n")
+    code, out, err = run("build", "dog.n.01", "--graft", own, "-o", tmp_path / "my.csv")
+    assert (code, err) == (0, "")
+    assert "+ 2 own kinds = 5 nodes" in out
+    assert "model_s,tesla,model s\n" in (tmp_path / "my.csv").read_text()
+    assert (
+        run("build", "dog.n.01", "--graft", own, "--explain", "model s")[1]
+        .splitlines()[-1]
+        .endswith("Tesla (tesla)")
+    )
+
+
+def test_convert_goes_by_the_suffixes(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for name in ("a.csv", "b.json", "c.csv"):
+        code, out, err = run("convert", tree_file, tmp_path / name)
+        assert (code, out, err) == (0, f"{tmp_path / name}: 7 nodes, 1 relations\n", "")
+        tree_file = tmp_path / name
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "c.csv").read_text()
+    code, out, err = run("convert", tree_file, tmp_path / "d.txt", "--json")
+    assert json.loads(out) == {"files": [str(tmp_path / "d.txt")], "nodes": 7, "relations": 1}
+    assert "1 relations are not in it; .json and .csv hold them" in err
+    assert "nodes            7" in run("info", tmp_path / "d.txt")[1]
+
+
+def test_convert_makes_maps_of_classes(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "pets.names").write_text("cat\ndog\n")
+    code, out, _ = run("convert", tmp_path / "pets.names", tmp_path / "pets.map", "--tree", tree_file)
+    assert (code, out) == (0, f"{tmp_path / 'pets.map'}: 2 classes\n")
+    assert (tmp_path / "pets.map").read_text() == "3\n2\n"
 
 
 def test_the_package_runs_as_a_module() -> None:
