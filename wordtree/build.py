@@ -25,6 +25,7 @@ from wordtree.grow import (
     remove_only_parents,
     top_down,
 )
+from wordtree.hierarchy import Hierarchy
 from wordtree.resolve import LabelError, Resolution, resolve, synset_of, trouble
 from wordtree.tree import WordTree
 from wordtree.wordnet import HypernymPaths, Synset, WordNet
@@ -144,54 +145,85 @@ def build_with_report(
     if profile not in PROFILES:
         raise BuildError(f"There is no profile '{profile}'; known: {', '.join(PROFILES)}.")
     graph = WordNet.shipped() if wordnet is None else wordnet
-    instead = _edges_by_hand(graph) if profile == "darknet" else {}
-    paths = HypernymPaths(graph, synset_of(root, graph), instead)
-    resolutions = _resolve_all(labels, graph)
-    synset_of_label = {item.label: _synset(item, paths) for item in resolutions}
-    own = _own_kinds(graft, paths, graph)
-    hung_under = {item.label: _synset(item, paths) for item in own.hung_under}
-    wanted = sorted({*synset_of_label.values(), *hung_under.values()})
-    if paths.root in wanted:
-        raise BuildError(
-            f"'{graph.name(paths.root)}' is the root, which is no node of the tree; choose another root."
-        )
-    growth = _grow(profile, wanted, paths, graph, instead)
+    paths = HypernymPaths(
+        graph, synset_of(root, graph), _edges_by_hand(graph) if profile == "darknet" else {}
+    )
+    wanted = _wanted(labels, graft, paths, graph)
+    growth = _grow(profile, wanted, paths, graph)
     parents = dict(growth.parents)
-    removed = remove_only_parents(parents, labelled=set(wanted))
+    removed = remove_only_parents(parents, labelled=wanted.synsets)
     moved = {}
     if profile == "darknet":
-        moved = flatten_only_leaves(parents, labelled=set(wanted), fixed=set(hung_under.values()))
-    parents.update({number: above[0] for number, above in own.parents.items()})
-    tree, lost = _as_tree(parents, own, graph)
+        moved = flatten_only_leaves(parents, labelled=wanted.synsets, fixed=wanted.with_own_kinds)
+    parents.update({number: above[0] for number, above in wanted.own.parents.items()})
+    tree, lost = _as_tree(parents, wanted.own, graph)
     account = Account(
         growth=growth,
         parents=parents,
         removed=removed,
         moved=moved,
-        instead=instead,
+        instead=paths.instead,
         lost=lost,
-        labelled=frozenset(wanted),
-        outside=frozenset(synset for synset in wanted if not paths.of(synset)),
-        own=own,
+        labelled=frozenset(wanted.synsets),
+        outside=frozenset(synset for synset in wanted.synsets if not paths.of(synset)),
+        own=wanted.own,
         wordnet=graph,
     )
-    taken = {**hung_under, **synset_of_label}
-    return tree, BuildReport(
+    return tree, _report(tree, wanted, account, profile=profile, root=graph.name(paths.root))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a build was asked for: labels, own kinds, and the parents of these in WordNet, which become labels too.
+
+    resolutions     of the labels, then of the parents        taken  the synset for each of them
+    labels          as they were given, without repetition
+    with_own_kinds  the synsets that own kinds hang under
+    """
+
+    resolutions: dict[str, Resolution]
+    taken: dict[str, Synset]
+    labels: tuple[str, ...]
+    own: OwnKinds
+    with_own_kinds: set[Synset]
+
+    @property
+    def synsets(self) -> set[Synset]:
+        return set(self.taken.values())
+
+
+def _wanted(labels: Iterable[str], graft: Path | str | None, paths: HypernymPaths, graph: WordNet) -> _Wanted:
+    given = _resolve_all(labels, graph)
+    written, hung_under = (Hierarchy(), ()) if graft is None else read_own_kinds(Path(graft), graph)
+    resolutions = {item.label: item for item in (*given, *hung_under)}
+    taken = {label: _synset(item, paths) for label, item in resolutions.items()}
+    if paths.root in taken.values():
+        name = graph.name(paths.root)
+        raise BuildError(f"'{name}' is the root, which is no node of the tree; choose another root.")
+    return _Wanted(
+        resolutions=resolutions,
+        taken=taken,
+        labels=tuple(item.label for item in given),
+        own=number_own_kinds(written, taken, graph),
+        with_own_kinds={taken[item.label] for item in hung_under},
+    )
+
+
+def _report(tree: WordTree, wanted: _Wanted, account: Account, *, profile: str, root: str) -> BuildReport:
+    graph = account.wordnet
+    ambiguous = [item for item in wanted.resolutions.values() if item.reason == "ambiguous"]
+    return BuildReport(
         profile=profile,
-        root=graph.name(paths.root),
+        root=root,
         nodes=len(tree),
-        label_wnids={label: graph.wnid(synset) for label, synset in taken.items()},
-        guesses=tuple(
-            _guess(item, taken[item.label], graph)
-            for item in {item.label: item for item in (*resolutions, *own.hung_under)}.values()
-            if item.reason == "ambiguous"
-        ),
-        outside=tuple(graph.wnid(synset) for synset in wanted if not paths.of(synset)),
-        repeated=_repeated(synset_of_label),
-        collapsed=tuple(graph.wnid(synset) for synset in removed),
-        flattened=tuple(graph.wnid(synset) for synset in sorted(moved)),
-        by_hand=tuple(graph.wnid(synset) for synset in instead if synset in parents),
-        grafted=tuple(own.ids.values()),
+        label_wnids={label: graph.wnid(synset) for label, synset in wanted.taken.items()},
+        guesses=tuple(_guess(item, wanted.taken[item.label], graph) for item in ambiguous),
+        outside=tuple(graph.wnid(synset) for synset in sorted(account.outside)),
+        repeated=_repeated({label: wanted.taken[label] for label in wanted.labels}),
+        collapsed=tuple(graph.wnid(synset) for synset in account.removed),
+        flattened=tuple(graph.wnid(synset) for synset in sorted(account.moved)),
+        by_hand=tuple(graph.wnid(synset) for synset in account.instead if synset in account.parents),
+        grafted=tuple(account.own.ids.values()),
         lost_relations=len(tree.relations),
         account=account,
     )
@@ -202,26 +234,12 @@ def _edges_by_hand(graph: WordNet) -> dict[Synset, list[Synset]]:
     return {synset_of(below, graph): [synset_of(above, graph)] for below, above in HUNG_BY_HAND.items()}
 
 
-def _own_kinds(graft: Path | str | None, paths: HypernymPaths, graph: WordNet) -> OwnKinds:
-    if graft is None:
-        return OwnKinds.none()
-    own, hung_under = read_own_kinds(Path(graft), graph)
-    return number_own_kinds(own, hung_under, {item.label: _synset(item, paths) for item in hung_under}, graph)
-
-
-def _grow(
-    profile: str,
-    wanted: list[Synset],
-    paths: HypernymPaths,
-    graph: WordNet,
-    instead: dict[Synset, list[Synset]],
-) -> Growth:
-    paths_of = {synset: paths.of(synset) for synset in wanted}
+def _grow(profile: str, wanted: _Wanted, paths: HypernymPaths, graph: WordNet) -> Growth:
+    paths_of = {synset: paths.of(synset) for synset in sorted(wanted.synsets)}
     if profile == "paper":
         return grow_by_least_path(paths_of)
-    everywhere = HypernymPaths(
-        graph, synset_of("entity.n.01", graph), instead
-    )  # abstract paths count here too
+    # Abstract paths count too when the published tree asks whether a label has a single one.
+    everywhere = HypernymPaths(graph, synset_of("entity.n.01", graph), paths.instead)
     return grow_in_rounds(paths_of, at_once=lambda synset: len(everywhere.of(synset)) == 1, name=graph.name)
 
 

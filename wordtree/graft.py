@@ -13,19 +13,12 @@ from wordtree.wordnet import Synset, WordNet
 class OwnKinds:
     """The nodes of a graft file, numbered after WordNet's synsets in the order of the file.
 
-    ids, names   of each number        parents  numbers of synsets or own kinds; the first is that of the tree
-    hung_under   what was written as a parent and is WordNet's
+    ids, names  of each number        parents  numbers of synsets or own kinds; the first is that of the tree
     """
 
     ids: dict[Synset, str]
     names: dict[Synset, str]
     parents: dict[Synset, list[Synset]]
-    hung_under: tuple[Resolution, ...]
-
-    @classmethod
-    def none(cls) -> "OwnKinds":
-        """For a build without a graft."""
-        return cls({}, {}, {}, ())
 
 
 def read_own_kinds(path: Path, wordnet: WordNet) -> tuple[Hierarchy, tuple[Resolution, ...]]:
@@ -51,9 +44,7 @@ def read_own_kinds(path: Path, wordnet: WordNet) -> tuple[Hierarchy, tuple[Resol
     return own, tuple(meanings.values())
 
 
-def number_own_kinds(
-    own: Hierarchy, hung_under: tuple[Resolution, ...], synset_of: dict[str, Synset], wordnet: WordNet
-) -> OwnKinds:
+def number_own_kinds(own: Hierarchy, synset_of: dict[str, Synset], wordnet: WordNet) -> OwnKinds:
     """The own kinds as numbers; `synset_of` has the synset taken for each parent that is WordNet's."""
     number = {child: Synset(len(wordnet) + place) for place, child in enumerate(own.parents)}
     known = {**synset_of, **number}
@@ -61,5 +52,4 @@ def number_own_kinds(
         ids={number[child]: child for child in number},
         names={number[child]: own.names.get(child, child) for child in number},
         parents={number[child]: [known[parent] for parent in above] for child, above in own.parents.items()},
-        hung_under=hung_under,
     )

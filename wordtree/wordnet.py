@@ -170,14 +170,14 @@ class HypernymPaths:
         self, wordnet: WordNet, root: Synset, instead: Mapping[Synset, list[Synset]] | None = None
     ) -> None:
         self.root = root
-        self._instead = instead or {}
+        self.instead = dict(instead or {})
         self._wordnet = wordnet
         self._known: dict[Synset, list[HypernymPath]] = {root: [()]}
 
     def of(self, synset: Synset) -> list[HypernymPath]:
         """Paths from below the root down to the synset itself; none for a synset outside."""
         if synset not in self._known:
-            above = self._instead.get(synset) or self._wordnet.hypernyms(synset)
+            above = self.instead.get(synset) or self._wordnet.hypernyms(synset)
             self._known[synset] = [(*path, synset) for parent in above for path in self.of(parent)]
         return self._known[synset]
 
