@@ -2,21 +2,18 @@
 
 import json
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wordtree import terminal
 from wordtree.commands import run_app
 from wordtree.errors import WordTreeError
 
 if TYPE_CHECKING:
-    from wordtree.build import BuildReport
-    from wordtree.lint import Finding
-    from wordtree.tree import WordTree
-    from wordtree.wordnet import Synset, WordNet
+    pass
 
 app = typer.Typer(
     name="wordtree",
@@ -69,16 +66,16 @@ def build(
     if as_json:
         content: dict[str, Any] = {"files": files} if out else {"tree": json.loads(tree.to_json())}
         content |= {"explanations": [asdict(one) for one in explanations]} if explain else {}
-        _print_json({"report": report.to_dict(), **content})
+        terminal.print_json({"report": report.to_dict(), **content})
         return
-    for remark in _remarks(report, tree):
+    for remark in terminal.build_remarks(report, tree):
         print(remark, file=sys.stderr)
     for one in explanations:
         print(one)
     if out:
         print(f"{', '.join(files)}: {report.summary()}")
     elif not explain:
-        _draw(tree, None, None)
+        terminal.print_tree(tree, None, None)
 
 
 @app.command()
@@ -94,7 +91,7 @@ def find(
 ) -> None:
     """Find what a word means: each sense of it in WordNet with its paths, or its nodes in a tree."""
     if tree_file is None:
-        _find_in_wordnet(word, wordnet, as_json=as_json)
+        terminal.find_in_wordnet(word, wordnet, as_json=as_json)
         return
     from wordtree.resolve import nodes_of
     from wordtree.tree import WordTree
@@ -102,9 +99,9 @@ def find(
     tree = WordTree.load(tree_file)
     nodes = nodes_of(word, tree)
     if as_json:
-        _print_json([_row(tree, node) for node in nodes])
+        terminal.print_json([terminal.node_facts(tree, node) for node in nodes])
     else:
-        _print_nodes(tree, nodes)
+        terminal.print_nodes(tree, nodes)
 
 
 @app.command()
@@ -130,7 +127,7 @@ def resolve(
     if out:
         write_atomically(out, table)
     if as_json:
-        _print_json([asdict(line) for line in lines])
+        terminal.print_json([asdict(line) for line in lines])
         return
     if not out:
         print(table, end="")
@@ -173,7 +170,7 @@ def convert(
                 file=sys.stderr,
             )
     if as_json:
-        _print_json({"files": [str(file) for file in files], **facts})
+        terminal.print_json({"files": [str(file) for file in files], **facts})
     else:
         numbers = ", ".join(f"{number} {what}" for what, number in facts.items())
         print(f"{', '.join(map(str, files))}: {numbers}")
@@ -184,9 +181,9 @@ def info(tree_file: TreeFile, as_json: AsJson = False) -> None:
     """Tell a tree's size, shape and fingerprint; of any file that `convert` reads."""
     from wordtree.convert import read_hierarchy
 
-    facts = _facts(read_hierarchy(tree_file))
+    facts = terminal.tree_facts(read_hierarchy(tree_file))
     if as_json:
-        _print_json(facts)
+        terminal.print_json(facts)
         return
     for key, value in facts.items():
         print(f"{key.replace('_', ' '):<16} {value}")
@@ -223,16 +220,18 @@ def show(
         from wordtree.page import PageContent, read_figures, tree_page
 
         numbers = read_figures(figures, tree) if figures else {}
-        content = PageContent(tree_file.name, _glosses(tree, wordnet), numbers, start=node, level=depth)
+        content = PageContent(
+            tree_file.name, terminal.glosses(tree, wordnet), numbers, start=node, level=depth
+        )
         texts[html] = tree_page(tree, content)
     if dot is not None:
         texts[dot] = tree_dot(tree, node, depth=depth)
     if texts:
-        _write(texts, as_json=as_json)
+        terminal.write_texts(texts, as_json=as_json)
     elif as_json:
-        _print_json(list(_rows(tree, node, depth)))
+        terminal.print_json(list(terminal.facts_of_nodes(tree, node, depth)))
     else:
-        _draw(tree, node, depth)
+        terminal.print_tree(tree, node, depth)
 
 
 @app.command()
@@ -258,11 +257,11 @@ def query(
     for note in asked.notes:
         print(note, file=sys.stderr)
     if as_json:
-        _print_json(len(nodes) if count else [_row(tree, node) for node in nodes])
+        terminal.print_json(len(nodes) if count else [terminal.node_facts(tree, node) for node in nodes])
     elif count:
         print(len(nodes))
     else:
-        _print_nodes(tree, nodes)
+        terminal.print_nodes(tree, nodes)
 
 
 @app.command()
@@ -280,15 +279,17 @@ def path(
     start = node_of(label, tree)
     goal = None if other is None else node_of(other, tree)
     meeting = None if goal is None else tree.lowest_common_ancestor(start, goal)
-    way = tree.path(start) if goal is None else _way(tree, start, goal, meeting)
+    way = tree.path(start) if goal is None else terminal.way(tree, start, goal, meeting)
     if as_json:
-        met = None if meeting is None else _row(tree, meeting)
+        met = None if meeting is None else terminal.node_facts(tree, meeting)
         distance = None if meeting is None else len(way) - 1
-        _print_json({"way": [_row(tree, node) for node in way], "meet_at": met, "distance": distance})
+        terminal.print_json(
+            {"way": [terminal.node_facts(tree, node) for node in way], "meet_at": met, "distance": distance}
+        )
     elif not way:
         print(f"{label} and {other} share no root.")
     else:
-        _print_nodes(tree, way)
+        terminal.print_nodes(tree, way)
         if meeting is not None:
             print(f"They meet at {tree.names[meeting]}, {len(way) - 1} edges apart.")
 
@@ -310,181 +311,6 @@ def lint(
         rows = (
             {**asdict(finding), "ids": [tree.ids[node] for node in finding.nodes]} for finding in findings
         )
-        _print_json(list(rows))
+        terminal.print_json(list(rows))
     else:
-        _print_findings(findings, limit=len(findings) if show_all else 5)
-
-
-def _find_in_wordnet(word: str, folder: Path | None, *, as_json: bool) -> None:
-    from wordtree.resolve import LabelError, class_remarks, resolve, trouble
-    from wordtree.wordnet import WordNet
-
-    graph = WordNet.shipped() if folder is None else WordNet.installed(folder)
-    resolution = resolve(word, graph)
-    if not resolution.senses:
-        raise LabelError(trouble(resolution, graph))
-    senses = [_sense(sense, graph) for sense in resolution.senses]
-    if as_json:
-        head = {"label": resolution.label, "reason": resolution.reason, "classes": dict(resolution.classes)}
-        _print_json({**head, "senses": senses})
-        return
-    for sense in senses:
-        _print_sense(sense)
-    for remark in class_remarks(resolution, graph):
-        print(remark)
-
-
-def _remarks(report: "BuildReport", tree: "WordTree") -> Iterable[str]:
-    """What the user should look at, one line each."""
-    for guess in report.guesses:
-        yield f"{guess}; give a synset name to choose."
-    if report.repeated:
-        yield f"Labels that repeat others: {', '.join(report.repeated)}."
-    if report.outside:
-        names = ", ".join(f"{tree.names[tree.node(wnid)]} ({wnid})" for wnid in report.outside)
-        yield f"Outside {report.root}, so roots of their own: {names}."
-
-
-def _size(tree: "WordTree") -> str:
-    return f"{len(tree)} nodes ({len(tree.leaves)} leaves) in {len(tree.group_start)} groups"
-
-
-def _draw(tree: "WordTree", node: int | None, depth: int | None) -> None:
-    from rich.console import Console
-
-    from wordtree.draw import ASCII_GUIDES, UNICODE_GUIDES, tree_lines
-
-    console = Console(soft_wrap=True, highlight=False)
-    guides = ASCII_GUIDES if console.options.ascii_only else UNICODE_GUIDES
-    for line in tree_lines(tree, node, depth=depth, guides=guides):
-        console.print(line)
-
-
-def _rows(tree: "WordTree", node: int | None, depth: int | None) -> Iterable[dict[str, Any]]:
-    from wordtree.draw import shown_nodes
-
-    return (_row(tree, shown) for shown in shown_nodes(tree, node, depth=depth))
-
-
-def _glosses(tree: "WordTree", folder: Path | None) -> dict[str, str]:
-    """The meaning of each id that an installed WordNet has; none without one."""
-    from wordtree.wordnet import WordNet
-
-    if folder is None:
-        return {}
-    graph = WordNet.installed(folder)
-    return {id_: graph.gloss(graph.synset(id_)) or "" for id_ in tree.ids if id_ in graph}
-
-
-def _write(texts: dict[Path, str], *, as_json: bool) -> None:
-    from wordtree.files import write_atomically
-
-    for path, text in texts.items():
-        write_atomically(path, text)
-    if as_json:
-        _print_json({"files": [str(path) for path in texts]})
-    else:
-        print(", ".join(str(path) for path in texts))
-
-
-def _row(tree: "WordTree", node: int) -> dict[str, Any]:
-    below = int(tree.leave[node] - tree.enter[node]) - 1
-    row = {"node": node, "id": tree.ids[node], "name": tree.names[node]}
-    return {**row, "parent": int(tree.parent[node]), "depth": int(tree.depth[node]), "below": below}
-
-
-def _way(tree: "WordTree", start: int, goal: int, meeting: int | None) -> list[int]:
-    """The nodes from one to the other, both included; none where they share no root."""
-    if meeting is None:
-        return []
-    level = int(tree.depth[meeting])
-    return [*reversed(tree.path(start)[level:]), *tree.path(goal)[level + 1 :]]
-
-
-def _print_nodes(tree: "WordTree", nodes: Iterable[int]) -> None:
-    """A line for each node: name, id, the names above it, nearest first."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(soft_wrap=True, highlight=False)
-    for node in nodes:
-        above = " < ".join(tree.names[step] for step in tree.ancestors(node))
-        line = Text(tree.names[node], style="green" if tree.is_leaf[node] else "bold")
-        line.append(f"  {tree.ids[node]}", style="cyan")
-        line.append(f"  < {above}" if above else "", style="dim")
-        console.print(line)
-
-
-def _print_findings(findings: "list[Finding]", *, limit: int) -> None:
-    """Kind by kind: how many, why they matter, and the first of them."""
-    from rich.console import Console
-    from rich.text import Text
-
-    from wordtree.lint import KINDS
-
-    console = Console(soft_wrap=True, highlight=False)
-    for kind, reason in KINDS.items():
-        of_kind = [finding for finding in findings if finding.kind == kind]
-        surplus = sum(len(finding.nodes) - 1 for finding in of_kind) if kind == "shared name" else 0
-        if of_kind:
-            number = f"{kind}: {len(of_kind)}" + (f", {surplus} surplus" if surplus else "")
-            console.print(Text.assemble((number, "bold"), f"  ({reason})"))
-        for finding in of_kind[:limit]:
-            console.print(Text(f"    {finding.text}"))
-        if len(of_kind) > limit:
-            console.print(Text(f"    … and {len(of_kind) - limit} more; --all lists them", style="dim"))
-    if not findings:
-        console.print("Nothing doubtful.")
-
-
-def _facts(tree: "WordTree") -> dict[str, Any]:
-    from wordtree.wordnet import WordNet
-
-    wordnet = WordNet.shipped()
-    return {
-        "nodes": len(tree),
-        "roots": int(tree.group_size[0]),
-        "leaves": len(tree.leaves),
-        "groups": len(tree.group_start),
-        "groups_of_one": int((tree.group_size == 1).sum()),
-        "median_group": int(sorted(tree.group_size.tolist())[len(tree.group_size) // 2]),
-        "largest_group": int(tree.group_size.max()),
-        "deepest_level": int(tree.depth.max()),
-        "relations": len(tree.relations),
-        "shared_names": len(tree) - len(set(tree.names)),
-        "in_wordnet_3.0": sum(id_ in wordnet for id_ in tree.ids),
-        "fingerprint": tree.fingerprint,
-    }
-
-
-def _sense(synset: "Synset", wordnet: "WordNet") -> dict[str, Any]:
-    from wordtree.wordnet import HypernymPaths
-
-    entity = wordnet.senses("entity")[0]
-    paths = [[wordnet.lemmas(step)[0] for step in path] for path in HypernymPaths(wordnet, entity).of(synset)]
-    sense = {
-        "wnid": wordnet.wnid(synset),
-        "synset": wordnet.name(synset),
-        "words": list(wordnet.lemmas(synset)),
-    }
-    gloss = wordnet.gloss(synset)
-    return {**sense, "paths": paths} if gloss is None else {**sense, "gloss": gloss, "paths": paths}
-
-
-def _print_sense(sense: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(soft_wrap=True, highlight=False)
-    head = Text.assemble(
-        (sense["synset"], "bold"), "  ", (sense["wnid"], "cyan"), "  ", ", ".join(sense["words"])
-    )
-    console.print(head)
-    if "gloss" in sense:
-        console.print(Text(f"    {sense['gloss']}"))
-    for path in sense["paths"]:
-        console.print(Text(f"    {' > '.join(path)}", style="dim"))
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, ensure_ascii=False, indent=2))
+        terminal.print_findings(findings, limit=len(findings) if show_all else 5)
