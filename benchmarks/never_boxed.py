@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from statistics import mean, pstdev
@@ -41,24 +42,40 @@ VARIANTS = {  # which merge, and what differs from the demo's configuration
 }
 
 
+Parts = tuple[float | None, float]
+"""AP50 on boxed classes (None where it is not asked) and on label-only classes."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    mean: float
+    deviation: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(mean(values), pstdev(values))
+
+    def __str__(self) -> str:
+        return f"{self.mean:5.1f} ± {self.deviation:3.1f}"
+
+
 def main() -> None:
     arguments = parse()
-    results: dict[str, list[tuple[float, float]]] = {}
+    results: dict[str, list[Parts]] = {}
     for seed in arguments.seeds:
         for name, parts in run_seed(arguments.folder / f"seed{seed}", seed, arguments).items():
             results.setdefault(name, []).append(parts)
     rows = [summary(name, parts) for name, parts in results.items()]
-    ours, oracle = (next(row for row in rows if row[0] == name)[3] for name in (OURS, ORACLE))
+    ours, oracle = (next(label_only for row, _, label_only in rows if row == name) for name in (OURS, ORACLE))
     print(f"\n{len(arguments.seeds)} seeds, {steps_of(arguments)} steps; AP50, mean ± spread")
-    for name, boxed, boxed_spread, label_only, label_only_spread in rows:
-        label_only_text = f"label-only {label_only:5.1f} ± {label_only_spread:3.1f}"
-        print(f"{name:55} boxed {boxed:5.1f} ± {boxed_spread:3.1f}   {label_only_text}")
-    print(f"joint training reaches {ours / oracle:.0%} of the oracle on label-only classes")
+    for name, boxed, label_only in rows:
+        print(f"{name:55} boxed {boxed or '    –     '}   label-only {label_only}")
+    print(f"joint training reaches {ours.mean / oracle.mean:.0%} of the oracle on label-only classes")
     if arguments.record:
         record(rows, arguments)
 
 
-def run_seed(folder: Path, seed: int, arguments: argparse.Namespace) -> dict[str, tuple[float, float]]:
+def run_seed(folder: Path, seed: int, arguments: argparse.Namespace) -> dict[str, Parts]:
     """AP50 on boxed and on label-only classes of every variant and baseline."""
     done = folder / "results.json"
     if done.exists():
@@ -82,7 +99,7 @@ def run_seed(folder: Path, seed: int, arguments: argparse.Namespace) -> dict[str
     return scored
 
 
-def baselines(boxes_only: Path, shards: Path) -> dict[str, tuple[float, float]]:
+def baselines(boxes_only: Path, shards: Path) -> dict[str, Parts]:
     """The two answers that know the true image labels but were never taught to place them."""
     checkpoint, reader = load_checkpoint(boxes_only / "best.pt"), ShardReader(shards)
     cfg = checkpoint.config.evaluate
@@ -93,14 +110,11 @@ def baselines(boxes_only: Path, shards: Path) -> dict[str, tuple[float, float]]:
         ON_WHOLE: label_on_whole_image(pictures.truths, pictures.sizes_px, nodes),
         ON_BEST_BOX: label_on_best_box(pictures.truths, boxes, nodes),
     }
-    return {
-        name: (
-            float("nan"),
-            score(pictures.truths, found, tree=reader.tree, evidence=reader.ledger.evidence).label_only.ap50
-            or 0.0,
-        )
+    cards = {
+        name: score(pictures.truths, found, tree=reader.tree, evidence=reader.ledger.evidence)
         for name, found in answers.items()
     }
+    return {name: (None, card.label_only.ap50 or 0.0) for name, card in cards.items()}
 
 
 def split_by(card: Scorecard, node_of, evidence) -> tuple[float, float]:  # type: ignore[no-untyped-def]
@@ -111,15 +125,15 @@ def split_by(card: Scorecard, node_of, evidence) -> tuple[float, float]:  # type
     return mean(parts["boxes"]), mean(parts["image labels"])
 
 
-def summary(name: str, parts: list[tuple[float, float]]) -> tuple[str, float, float, float, float]:
+def summary(name: str, parts: list[Parts]) -> tuple[str, Spread | None, Spread]:
     boxed, label_only = zip(*parts, strict=True)
-    return name, mean(boxed), pstdev(boxed), mean(label_only), pstdev(label_only)
+    return name, None if None in boxed else Spread.of(boxed), Spread.of(label_only)
 
 
-def record(rows: list[tuple[str, float, float, float, float]], arguments: argparse.Namespace) -> None:
+def record(rows: list[tuple[str, Spread | None, Spread]], arguments: argparse.Namespace) -> None:
     yardsticks = [
-        asdict(Yardstick(name, None if boxed != boxed else round(boxed, 1), round(label_only, 1)))
-        for name, boxed, _, label_only, _ in rows
+        asdict(Yardstick(name, None if boxed is None else round(boxed.mean, 1), round(label_only.mean, 1)))
+        for name, boxed, label_only in rows
         if name != OURS
     ]
     seeds = " ".join(map(str, arguments.seeds))
