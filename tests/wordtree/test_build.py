@@ -3,7 +3,7 @@
 import random
 import warnings
 from pathlib import Path
-from time import perf_counter
+from time import process_time  # of this process alone: what else runs on the machine does not count
 
 import pytest
 from hypothesis import given, settings
@@ -37,9 +37,9 @@ def test_imagenets_1000_classes_give_the_papers_1369_nodes(imagenet_wnids: dict[
 def test_imagenets_21k_classes_build_in_less_than_five_seconds(
     profile: str, imagenet_wnids: dict[str, list[str]]
 ) -> None:
-    start = perf_counter()
+    start = process_time()
     tree = build_tree(imagenet_wnids["21k"], profile=profile)
-    assert perf_counter() - start < 5
+    assert process_time() - start < 5
     assert set(imagenet_wnids["21k"]) <= set(tree.ids)
 
 

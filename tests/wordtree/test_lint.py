@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -82,9 +82,9 @@ def test_what_the_builder_makes_is_made_of_kinds() -> None:
 
 def test_a_flat_list_of_many_classes_is_judged_in_a_moment() -> None:
     tree = WordTree([f"own{node}" for node in range(50_000)], [-1] * 50_000)
-    start = perf_counter()
+    start = process_time()
     assert Counter(finding.kind for finding in lint(tree)) == {"orphan": 50_000, "wide group": 1}
-    assert perf_counter() - start < 10
+    assert process_time() - start < 10
 
 
 def test_the_published_tree_has_its_known_doubts(published: Path) -> None:
