@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -205,14 +206,20 @@ def test_a_real_ctrl_c_ends_training_with_130_and_leaves_a_run_to_go_on(config: 
         str(tmp_path / "runs"),
         *endless,
     ]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        deadline = time.monotonic() + 120
-        while not (folder / "last.pt").exists():
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+    # A shell's background jobs, and so all that they start, ignore Ctrl-C unless told to listen again.
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, preexec_fn=listening, **pipes) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not (folder / "last.pt").exists():
+                assert process.poll() is None, process.communicate()[1]
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, err) == (130, "")
     assert {path.name for path in folder.iterdir()} == {"last.pt", "config.yaml", "metrics.csv"}
     step = load_checkpoint(folder / "last.pt").step
