@@ -9,6 +9,7 @@ import numpy.typing as npt
 from wordtree import WordTree
 
 Evidence = Literal["boxes", "image labels", "neither"]
+"""What training knew of a node: boxes at or below it, else image labels, else nothing."""
 Counts = npt.NDArray[np.int64]
 
 

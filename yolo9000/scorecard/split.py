@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-Evidence = Literal["boxes", "image labels", "neither"]
-"""What the ledger says training knew of a class: boxes at or below it, else image labels, else nothing."""
+from data_prep.ledger import Evidence as Evidence
 
 Part = Literal["all", "boxed", "label_only", "neither"]
 PARTS: tuple[Part, ...] = ("all", "boxed", "label_only", "neither")
