@@ -83,23 +83,73 @@ class _Source(StrictModel):
     max_images: Annotated[int, Field(gt=0)] | None = None  # for tries: so many pictures, drawn by the seed
 
 
-class CocoSource(_Source):
-    """Boxes from a COCO instances file."""
-
-    format: Literal["coco"]
-    annotations: ConfigPath
+class _BoxSource(_Source):
     vouches: tuple[str, ...] | None = (
-        None  # every object at or under these has its box; None: its own classes
+        None  # every object at or under these has its box; None: what its format promises
     )
 
 
-class ImageNetSource(_Source):
-    """Image labels from folders, one for each class."""
+class CocoSource(_BoxSource):
+    """Boxes from a COCO instances file; Objects365 is the same with pictures in patch folders."""
+
+    format: Literal["coco", "objects365"]
+    annotations: ConfigPath
+
+
+class LvisSource(_BoxSource):
+    """Boxes from an LVIS file, which says for each picture what was looked for."""
+
+    format: Literal["lvis"]
+    annotations: ConfigPath
+
+
+class VocSource(_BoxSource):
+    """Boxes from PASCAL VOC or ILSVRC XML files, one for each picture."""
+
+    format: Literal["voc"]
+    annotations: ConfigPath  # the folder of the XML files, at any depth
+    image_list: ConfigPath | None = None  # only the pictures named here (ImageSets/…/train.txt)
+
+
+class OpenImagesSource(_BoxSource):
+    """Boxes and verified image labels from the CSV files of OpenImages."""
+
+    format: Literal["openimages"]
+    boxes: ConfigPath | None = None  # …-annotations-bbox.csv
+    labels: ConfigPath | None = None  # …-annotations-human-imagelabels.csv: 1 shows the class, 0 does not
+    class_names: ConfigPath | None = None  # class-descriptions.csv: id, name
+
+
+class YoloSource(_BoxSource):
+    """Boxes from text files beside the pictures: `class x y width height` in the unit square."""
+
+    format: Literal["yolo"]
+    class_names: ConfigPath  # data.yaml with `names`, or a text file of a name a line
+    labels: ConfigPath | None = (
+        None  # the folder of the text files; None: `images` in the path read as `labels`
+    )
+
+
+class CsvSource(_BoxSource):
+    """Boxes or image labels from a table with a header: a line for each box or label."""
+
+    format: Literal["csv"]
+    annotations: ConfigPath
+    columns: dict[str, str] = {}  # ours: theirs, where the header has other names than ours
+    unit: Literal["px", "unit"] = "px"  # of corners: pixels, or shares of width and height
+
+
+class ImageNetSource(_BoxSource):
+    """Image labels from a folder or tar for each class, or a tar of such tars."""
 
     format: Literal["imagenet"]
+    boxes: ConfigPath | None = None  # a folder of XML files with the boxes of some pictures (CLS-LOC)
 
 
-Source = Annotated[CocoSource | ImageNetSource, Field(discriminator="format")]
+Source = Annotated[
+    CocoSource | LvisSource | VocSource | OpenImagesSource | YoloSource | CsvSource | ImageNetSource,
+    Field(discriminator="format"),
+]
 
 
 class MergeConfig(StrictModel):

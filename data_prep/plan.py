@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.config import BuiltTree, CocoSource, MergeConfig, did_you_mean
+from data_prep.config import BuiltTree, MergeConfig, did_you_mean
 from data_prep.errors import DataPrepError
 from data_prep.index import SourceClass, SourceInfo
 from data_prep.label_map import (
@@ -97,7 +97,7 @@ class Plan:
                     "name": source.name,
                     "split": source.split,
                     "images": len(records),
-                    "boxes": sum(len(record.boxes) for record in records),
+                    "boxes": sum(len(record.boxes or ()) for record in records),
                     "image_labels": sum(len(record.labels) for record in records),
                     "classes": sum(row.source == number for row in self.classes),
                     "bytes": sum(record.size_bytes for record in records),
@@ -220,7 +220,7 @@ def _selected(
 def _keep(record: ImageRecord, has_node: Sequence[bool], source: OpenSource) -> bool:
     """Pictures that say nothing are left out: image labels only, and none with a node."""
     source.counts["box of a class without a node"] += sum(
-        not has_node[box.class_index] for box in record.boxes
+        not has_node[box.class_index] for box in record.boxes or ()
     )
     homeless = sum(not has_node[label.class_index] for label in record.labels)
     source.counts["image label of a class without a node"] += homeless
@@ -253,8 +253,8 @@ def _source_infos(
     infos = []
     for number, (source, setting) in enumerate(zip(opened, config.sources, strict=True)):
         own = {row.name: row.node for row in classes if row.source == number and row.node >= 0}
-        nodes = sorted(set(own.values())) if source.has_boxes else []
-        if isinstance(setting, CocoSource) and setting.vouches is not None:
+        nodes = sorted(set(own.values())) if source.has_boxes and not source.is_federated else []
+        if setting.vouches is not None:
             nodes = sorted({_vouched_node(name, own, tree, source.name) for name in setting.vouches})
         vouched = np.array(nodes, dtype=np.int64)
         infos.append(SourceInfo(source.name, source.has_boxes, vouched, setting.split, repeats[number]))

@@ -14,10 +14,15 @@ class BoxLabel(NamedTuple):
 
 
 class ImageLabel(NamedTuple):
-    """One statement about a whole picture: it shows the class, or (not positive) it does not."""
+    """One statement about a whole picture: it shows the class, or (not positive) it does not.
+
+    is_exhaustive: everything of the class in this picture has its box (LVIS, OpenImages). A negative label says
+    so by itself: there is nothing to box.
+    """
 
     class_index: int
     is_positive: bool = True
+    is_exhaustive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +30,15 @@ class ImageRecord:
     """A picture where it lies now, with all that its source says of it.
 
     source_id: its name within the source, with `/` between folders.
+    path, offset, size_bytes: the file, and where in it the picture's bytes lie (offset None: it is the whole file).
     size_px: width and height that the annotations state; None where they state none.
+    boxes: empty where somebody looked for things to box and found none; None where nobody looked.
     """
 
     source_id: str
     path: Path
     size_bytes: int
     size_px: tuple[int, int] | None = None
-    boxes: tuple[BoxLabel, ...] = ()
+    boxes: tuple[BoxLabel, ...] | None = None
     labels: tuple[ImageLabel, ...] = ()
+    offset: int | None = None

@@ -68,7 +68,7 @@ def write_shard(job: ShardJob, on_picture: Callable[[], None] | None = None) -> 
         except PictureError as reason:
             left_out.append((source, record.source_id, str(reason)))
             count[str(reason)] += 1
-            count["box of an image left out"] += len(record.boxes)
+            count["box of an image left out"] += len(record.boxes or ())
         else:
             count.update(picture.changes)
             columns.add(source, record, picture, job.first_class[source])
@@ -104,7 +104,7 @@ class _Columns:
         self.pictures.append(picture.data)
         self._source_ids.append(record.source_id.encode("utf-8", "backslashreplace"))
         self._image_rows.append((source, picture.width, picture.height))
-        for box in record.boxes:
+        for box in record.boxes or ():
             self._boxes.append(box.xyxy_unit)
             self._box_rows.append((first_class + box.class_index, IGNORED if box.is_ignored else 0))
         for label in record.labels:

@@ -17,7 +17,7 @@ _THINNEST_UNIT = 2.0**-22  # float32 cannot tell the two sides of a thinner box 
 _HEAVY_KEYS = ("segmentation", "rle", "caption", "coco_url", "flickr_url")
 
 
-def open_coco(config: CocoSource) -> OpenSource:
+def open_source(config: CocoSource) -> OpenSource:
     """The instances file and its pictures; raises SourceError where the JSON is not COCO's."""
     document = _read_json(config.annotations, config.name)
     _check_is_instances(document, config)

@@ -20,7 +20,10 @@ class SourceError(DataPrepError):
 class OpenSource:
     """A data set whose classes are known and whose pictures can be streamed.
 
-    has_boxes: its pictures are annotated with boxes; a picture without any is background.
+    has_boxes: some of its pictures are annotated with boxes (its records say which).
+    aliases: for each class another name, tried first as an id of the tree (a wnid, an OpenImages id); or none.
+    is_federated: what was looked for differs from picture to picture, and only its image labels say what; else every
+        thing of its classes has its box in every picture that has been annotated.
     counts: what was left out or changed, by reason; complete once the pictures have been streamed.
     """
 
@@ -29,6 +32,8 @@ class OpenSource:
     classes: tuple[str, ...]
     stream: Callable[[Counter[str]], Iterator[ImageRecord]]
     counts: Counter[str] = field(default_factory=Counter)
+    aliases: tuple[str, ...] = ()
+    is_federated: bool = False
 
     def records(self) -> Iterator[ImageRecord]:
         """The pictures in a fixed order; counts what it leaves out afresh."""

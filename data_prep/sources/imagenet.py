@@ -17,7 +17,7 @@ from data_prep.sources.contents import (
 )
 
 
-def open_imagenet(config: ImageNetSource) -> OpenSource:
+def open_source(config: ImageNetSource) -> OpenSource:
     """The class folders, sorted by name; raises SourceError where there are none."""
     require_folder(config.images, config.name)
     try:
