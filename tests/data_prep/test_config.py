@@ -73,7 +73,9 @@ def test_all_problems_are_told_at_once_and_misspelt_keys_get_a_suggestion(tmp_pa
         ),
         pytest.param("sources: [{name: a}]", "sources.0.format is missing", id="no format"),
         pytest.param(
-            "sources: [{name: a, format: cocoa}]", "format: expected 'coco', 'objects365', 'lvis'", id="no such format"
+            "sources: [{name: a, format: cocoa}]",
+            "format: expected 'coco', 'objects365', 'lvis'",
+            id="no such format",
         ),
         pytest.param(f"sources: [{COCO}, {COCO}]", "two sources are named 'coco'", id="a name twice"),
         pytest.param(
