@@ -3,6 +3,7 @@ import json
 import pytest
 
 from data_prep.config import CocoSource, ImageNetSource
+from data_prep.records import ImageLabel
 from data_prep.sources import SourceError, open_source
 
 from .conftest import CAR, TABBY, picture, write_coco
@@ -179,7 +180,7 @@ def test_imagenet_folders_are_classes_sorted_by_name(world):
         *(f"{CAR}/{number}.jpg" for number in range(3)),
         f"{CAR}/deep/x.PNG",
     ]
-    assert {record.labels for record in records[3:]} == {((2, True),)}
+    assert {record.labels for record in records[3:]} == {(ImageLabel(2),)}
     assert +source.counts == {
         "file beside the class folders": 1,
         "file that is no picture by its name": 1,
