@@ -5,14 +5,21 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from data_prep.config import CocoSource
 from data_prep.records import BoxLabel, ImageRecord
-from data_prep.sources.contents import OpenSource, SourceError, require_folder
+from data_prep.sources.contents import (
+    Corners,
+    OpenSource,
+    SourceError,
+    is_finite,
+    require_folder,
+    stays_inside,
+    unit_box,
+)
 
-_THINNEST_UNIT = 2.0**-22  # float32 cannot tell the two sides of a thinner box apart
 # Polygons and masks are nine tenths of COCO's files: dropped while parsing, they never fill the memory.
 _HEAVY_KEYS = ("segmentation", "rle", "caption", "coco_url", "flickr_url")
 
@@ -60,7 +67,7 @@ class _Contents:
     ) -> ImageRecord | None:
         name, size_px = image.get("file_name"), _size_px(image)
         trouble = "image without a file name inside the folder"
-        if isinstance(name, str) and _stays_inside(name):
+        if isinstance(name, str) and stays_inside(name):
             path = self.folder / name
             try:
                 size_bytes = path.stat().st_size if path.is_file() else None
@@ -97,41 +104,23 @@ class _Contents:
         return tuple(boxes)
 
 
-def _unit_box(xywh_px: Any, size_px: tuple[int, int]) -> tuple[tuple[float, float, float, float], bool] | str:
+def _unit_box(xywh_px: Any, size_px: tuple[int, int]) -> tuple[Corners, bool] | str:
     """Corners in the unit square and whether more than a pixel was clipped; or why it is no box."""
-    if not isinstance(xywh_px, list) or len(xywh_px) != 4 or not all(map(_is_finite, xywh_px)):
+    if not isinstance(xywh_px, list) or len(xywh_px) != 4 or not all(map(is_finite, xywh_px)):
         return "box that is not four finite numbers"
     x, y, width, height = xywh_px
     if width < 0 or height < 0:
         return "box with negative width or height"
     if width == 0 or height == 0:
         return "box of zero area"
-    image_width, image_height = size_px
-    x1, x2 = max(x, 0), min(x + width, image_width)
-    y1, y2 = max(y, 0), min(y + height, image_height)
-    if x1 >= x2 or y1 >= y2:
-        return "box outside its picture"
-    if (x2 - x1) / image_width < _THINNEST_UNIT or (y2 - y1) / image_height < _THINNEST_UNIT:
-        return "box of zero area"
-    cut_px = max(x1 - x, y1 - y, x + width - x2, y + height - y2)
-    return (x1 / image_width, y1 / image_height, x2 / image_width, y2 / image_height), cut_px > 1
-
-
-def _is_finite(value: Any) -> bool:
-    """Also false for numbers so large that arithmetic on them would overflow."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -1e9 < value < 1e9
+    return unit_box((x, y, x + width, y + height), size_px)
 
 
 def _size_px(image: dict[str, Any]) -> tuple[int, int] | None:
     width, height = image.get("width"), image.get("height")
-    if not _is_finite(width) or not _is_finite(height) or width < 1 or height < 1:  # type: ignore[operator]
+    if not is_finite(width) or not is_finite(height) or width < 1 or height < 1:  # type: ignore[operator]
         return None
     return int(width), int(height)  # type: ignore[arg-type]
-
-
-def _stays_inside(name: str) -> bool:
-    path = PurePosixPath(name.replace("\\", "/"))
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and ":" not in path.parts[0]
 
 
 def _key(entry: dict[str, Any], name: str) -> Any:

@@ -4,12 +4,16 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from data_prep.errors import DataPrepError
 from data_prep.records import ImageRecord
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+UNIT_ROUNDING = 0.002  # what rounding may push a corner in the unit square over its edge: a pixel of 500
+_THINNEST_UNIT = 2.0**-22  # float32 cannot tell the two sides of a thinner box apart
+
+Corners = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 class SourceError(DataPrepError):
@@ -39,6 +43,40 @@ class OpenSource:
         """The pictures in a fixed order; counts what it leaves out afresh."""
         self.counts.clear()
         yield from self.stream(self.counts)
+
+
+def unit_box(xyxy: Corners, size: tuple[float, float], rounding: float = 1.0) -> tuple[Corners, bool] | str:
+    """Corners in the unit square, and whether more than rounding was clipped; or the reason why it is no box.
+
+    xyxy, size (of the picture), rounding: in one unit: pixels, or 1 is the picture's width and height.
+    """
+    if not all(is_finite(corner) for corner in xyxy):
+        return "box that is not four finite numbers"
+    x1, y1, x2, y2 = xyxy
+    if x2 < x1 or y2 < y1:
+        return "box with negative width or height"
+    if x1 == x2 or y1 == y2:
+        return "box of zero area"
+    width, height = size
+    left, right = max(x1, 0), min(x2, width)
+    top, bottom = max(y1, 0), min(y2, height)
+    if left >= right or top >= bottom:
+        return "box outside its picture"
+    if (right - left) / width < _THINNEST_UNIT or (bottom - top) / height < _THINNEST_UNIT:
+        return "box of zero area"
+    cut = max(left - x1, top - y1, x2 - right, y2 - bottom)
+    return (left / width, top / height, right / width, bottom / height), cut > rounding
+
+
+def is_finite(value: object) -> bool:
+    """Whether it is a number; also false for numbers so large that arithmetic on them would overflow."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -1e9 < value < 1e9
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a relative path leads to something within its folder, on any system."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and ":" not in path.parts[0]
 
 
 def require_folder(folder: Path, source: str) -> None:
