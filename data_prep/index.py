@@ -7,7 +7,7 @@ same shards.
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from data_prep.shard_format import (
     INDEX_VERSION,
     LABEL_COLUMNS,
     OFFSET_COLUMNS,
+    PLACE_COLUMNS,
     POSITIVE,
     SHARD_DATASETS,
     SHARD_FORMAT,
@@ -39,48 +40,58 @@ from wordtree import WordTree, WordTreeError
 
 PLANNING = -1  # in place of a shard's number: counted before any picture was read
 TRAIN_SPLIT = "train"  # the ledger counts the labels of this split
+NO_SUCH_SPLIT = -2  # the number of no image's split
 
 
 @dataclass(frozen=True)
 class SourceInfo:
     """A data set: whether its pictures carry boxes, and what it vouches for.
 
-    vouched: nodes; every object at or under them has its box in every picture of the source.
+    vouched: nodes; every object at or under them has its box in every picture of the source that has boxes drawn.
     repeat: how many times an epoch shows each of its pictures.
+    is_federated: what was looked for differs from picture to picture, and the image labels say what.
     """
 
     name: str
     boxes: bool
     vouched: npt.NDArray[np.int64]
-    split: str
     repeat: float
+    is_federated: bool = False
 
 
 @dataclass(frozen=True)
 class SourceClass:
-    """A class of a source and its node (-1: left out), with how it was found."""
+    """A class of a source and its node (-1: left out), with how it was found.
+
+    alias: another name of the class, tried first as an id of the tree; empty where it has none.
+    """
 
     source: int
     name: str
     node: int
     reason: str
+    alias: str = ""
 
 
 @dataclass(frozen=True)
 class Index:
     """All that index.h5 holds.
 
-    columns: LABEL_COLUMNS and OFFSET_COLUMNS of all shards, one after the other.
+    columns: LABEL_COLUMNS, OFFSET_COLUMNS and PLACE_COLUMNS of all images, in the order of the shards.
     plan_counts: for each source, by reason, what planning left out or changed; the shards have their own.
     """
 
     tree: WordTree
     sources: tuple[SourceInfo, ...]
+    split_names: tuple[str, ...]
     classes: tuple[SourceClass, ...]
     shards: tuple[ShardResult, ...]
     columns: Arrays
     plan_counts: tuple[dict[str, int], ...]
     provenance: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.columns["image_source"])
 
     @property
     def class_node(self) -> npt.NDArray[np.int64]:
@@ -139,7 +150,7 @@ def read_index(folder: Path) -> Index:
 
 
 def join_columns(folder: Path, shards: Sequence[ShardResult]) -> dict[str, np.ndarray[Any, Any]]:
-    """LABEL_COLUMNS and OFFSET_COLUMNS of all shards, one after the other; reads no picture."""
+    """The columns of all images of the shards, one shard after the other, but image_split; reads no picture."""
     pieces: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in (*LABEL_COLUMNS, *OFFSET_COLUMNS)}
     for shard in shards:
         with open_marked(folder / shard.name, SHARD_FORMAT, SHARD_VERSION) as file:
@@ -149,14 +160,17 @@ def join_columns(folder: Path, shards: Sequence[ShardResult]) -> dict[str, np.nd
     for name in OFFSET_COLUMNS:
         counts = np.concatenate([np.diff(offsets) for offsets in pieces[name]])
         joined[name] = np.cumsum(np.concatenate([[0], counts]), dtype=np.int64)
+    images = [len(flags) for flags in pieces["image_flags"]]
+    joined["image_shard"] = np.repeat(np.arange(len(shards), dtype=np.int32), images)
+    joined["image_place"] = np.concatenate([np.arange(count, dtype=np.int32) for count in images])
     return joined
 
 
 def ledger_of(index: Index) -> Ledger:
     """Boxes and image labels of the training split, counted by node."""
     columns, class_node, nodes = index.columns, index.class_node, len(index.tree)
-    source_is_train = np.array([source.split == TRAIN_SPLIT for source in index.sources])
-    image_is_train = source_is_train[columns["image_source"]]
+    train = index.split_names.index(TRAIN_SPLIT) if TRAIN_SPLIT in index.split_names else NO_SUCH_SPLIT
+    image_is_train = columns["image_split"] == train
     box_counts = np.repeat(image_is_train, np.diff(columns["box_offsets"]))
     box_counts &= (columns["box_flags"] & IGNORED) == 0
     label_counts = np.repeat(image_is_train, np.diff(columns["label_offsets"]))
@@ -180,12 +194,14 @@ def _datasets(index: Index) -> dict[str, Any]:
         "provenance": _text(json.dumps(index.provenance, sort_keys=True)),
         "source_name": _texts([source.name for source in sources]),
         "source_boxes": np.array([source.boxes for source in sources], dtype=np.uint8),
-        "source_split": _texts([source.split for source in sources]),
+        "source_federated": np.array([source.is_federated for source in sources], dtype=np.uint8),
         "source_repeat": np.array([source.repeat for source in sources], dtype=np.float64),
+        "split_name": _texts(index.split_names),
         "vouched_offsets": np.cumsum([0, *(len(source.vouched) for source in sources)], dtype=np.int64),
         "vouched_nodes": np.concatenate([source.vouched for source in sources]).astype(np.int32),
         "class_source": np.array([source_class.source for source_class in classes], dtype=np.int32),
         "class_name": _texts([source_class.name for source_class in classes]),
+        "class_alias": _texts([source_class.alias for source_class in classes]),
         "class_node": index.class_node.astype(np.int32),
         "class_reason": _texts([source_class.reason for source_class in classes]),
         "shard_name": _texts([shard.name for shard in shards]),
@@ -230,16 +246,21 @@ def _left_out_columns(index: Index) -> dict[str, Any]:
 def _index_of(file: h5py.File) -> Index:
     sources = _sources_of(file)
     shards, plan_counts = _shards_of(file, len(sources))
-    names, reasons = _read_texts(file, "class_name"), _read_texts(file, "class_reason")
     classes = zip(
-        _read_numbers(file, "class_source"), names, _read_numbers(file, "class_node"), reasons, strict=True
+        _read_numbers(file, "class_source"),
+        _read_texts(file, "class_name"),
+        _read_numbers(file, "class_node"),
+        _read_texts(file, "class_reason"),
+        _read_texts(file, "class_alias"),
+        strict=True,
     )
     index = Index(
         tree=WordTree.from_json(_decoded(file["tree"][()])),
         sources=sources,
+        split_names=tuple(_read_texts(file, "split_name")),
         classes=tuple(SourceClass(*row) for row in classes),
         shards=shards,
-        columns={name: file[name][:] for name in (*LABEL_COLUMNS, *OFFSET_COLUMNS)},
+        columns={name: file[name][:] for name in (*LABEL_COLUMNS, *OFFSET_COLUMNS, *PLACE_COLUMNS)},
         plan_counts=plan_counts,
         provenance=json.loads(_decoded(file["provenance"][()])),
     )
@@ -252,8 +273,8 @@ def _sources_of(file: h5py.File) -> tuple[SourceInfo, ...]:
         _read_texts(file, "source_name"),
         [bool(has_boxes) for has_boxes in _read_numbers(file, "source_boxes")],
         np.split(file["vouched_nodes"][:].astype(np.int64), _read_numbers(file, "vouched_offsets")[1:-1]),
-        _read_texts(file, "source_split"),
         _read_numbers(file, "source_repeat"),
+        [bool(federated) for federated in _read_numbers(file, "source_federated")],
         strict=True,
     )
     return tuple(SourceInfo(*row) for row in rows)
@@ -288,22 +309,36 @@ def _shards_of(file: h5py.File, sources: int) -> tuple[tuple[ShardResult, ...], 
 
 def _check_consistent(index: Index) -> None:
     """Raise ValueError where the columns contradict each other."""
-    columns = index.columns
-    images = sum(shard.images for shard in index.shards)
+    columns, images = index.columns, len(index)
     rows = {"image": images, "box": len(columns["box_class"]), "label": len(columns["label_class"])}
     for kind in ("box", "label"):
         offsets = columns[f"{kind}_offsets"]
         fits = len(offsets) == images + 1 and offsets[0] == 0 and offsets[-1] == rows[kind]
         if not fits or (np.diff(offsets) < 0).any():
             raise ValueError(f"{kind}_offsets does not fit {images} images")
+    for name in PLACE_COLUMNS:
+        if columns[name].dtype != np.int32 or len(columns[name]) != images:
+            raise ValueError(f"{name} is not {images} rows of int32")
     for name in LABEL_COLUMNS:
         expected = rows["box" if name.startswith("boxes") else name.partition("_")[0]]
         if columns[name].dtype != SHARD_DATASETS[name] or len(columns[name]) != expected:
             raise ValueError(f"{name} is not {expected} rows of {SHARD_DATASETS[name]}")
-    tables = {"image_source": index.sources, "box_class": index.classes, "label_class": index.classes}
-    for name, table in tables.items():
-        if columns[name].size and not 0 <= columns[name].min() <= columns[name].max() < len(table):
+    tables: dict[str, tuple[int, Sized]] = {
+        "image_source": (0, index.sources),
+        "image_shard": (0, index.shards),
+        "image_split": (-1, index.split_names),
+        "box_class": (0, index.classes),
+        "label_class": (0, index.classes),
+    }
+    for name, (least, table) in tables.items():
+        if columns[name].size and not least <= columns[name].min() <= columns[name].max() < len(table):
             raise ValueError(f"{name} points outside its table")
+    shard, place = columns["image_shard"], columns["image_place"]
+    shard_images = np.array([one.images for one in index.shards])
+    if (place < 0).any() or (place >= shard_images[shard]).any():
+        raise ValueError("image_place points outside its shard")
+    if ((np.diff(shard) < 0) | ((np.diff(shard) == 0) & (np.diff(place) <= 0))).any():
+        raise ValueError("the images are not in the order of the shards")
     if index.class_node.size and index.class_node.max() >= len(index.tree):
         raise ValueError("class_node points outside the tree")
 

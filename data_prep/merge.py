@@ -208,12 +208,16 @@ def _ignore_interrupts() -> None:
 
 
 def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
+    columns = join_columns(out, shards)
+    split_of_source = [plan.split_names.index(source.split) for source in plan.config.sources]
+    columns["image_split"] = np.array(split_of_source, dtype=np.int32)[columns["image_source"]]
     return Index(
         plan.tree,
         plan.sources,
+        plan.split_names,
         plan.classes,
         tuple(shards),
-        join_columns(out, shards),
+        columns,
         plan.counts,
         provenance={
             "plan_sha256": plan.digest,

@@ -40,6 +40,7 @@ class MergeError(DataPrepError):
 class Plan:
     """What a merge will do.
 
+    split_names: each name once, in the order of the sources.
     images: (number of the source, picture), in the order in which they are stored.
     shard_ends: the images of shard s are those from shard_ends[s - 1] (or 0) to shard_ends[s].
     counts: for each source what was left out or changed so far, by reason.
@@ -48,6 +49,7 @@ class Plan:
     config: MergeConfig
     tree: WordTree
     sources: tuple[SourceInfo, ...]
+    split_names: tuple[str, ...]
     matches: tuple[ClassMatch, ...]
     classes: tuple[SourceClass, ...]
     images: tuple[tuple[int, ImageRecord], ...]
@@ -95,7 +97,7 @@ class Plan:
             rows.append(
                 {
                     "name": source.name,
-                    "split": source.split,
+                    "split": self.config.sources[number].split,
                     "images": len(records),
                     "boxes": sum(len(record.boxes or ()) for record in records),
                     "image_labels": sum(len(record.labels) for record in records),
@@ -127,6 +129,7 @@ def make_plan(config: MergeConfig) -> Plan:
         config,
         tree,
         sources,
+        tuple(dict.fromkeys(source.split for source in config.sources)),
         tuple(matches),
         classes,
         tuple(images),
@@ -257,7 +260,7 @@ def _source_infos(
         if setting.vouches is not None:
             nodes = sorted({_vouched_node(name, own, tree, source.name) for name in setting.vouches})
         vouched = np.array(nodes, dtype=np.int64)
-        infos.append(SourceInfo(source.name, source.has_boxes, vouched, setting.split, repeats[number]))
+        infos.append(SourceInfo(source.name, source.has_boxes, vouched, repeats[number], source.is_federated))
     return tuple(infos)
 
 

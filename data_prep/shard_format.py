@@ -10,8 +10,8 @@ import numpy as np
 
 from data_prep.errors import DataPrepError
 
-SHARD_FORMAT, SHARD_VERSION = "yolo9000 shard", 1
-INDEX_FORMAT, INDEX_VERSION = "yolo9000 index", 1
+SHARD_FORMAT, SHARD_VERSION = "yolo9000 shard", 2
+INDEX_FORMAT, INDEX_VERSION = "yolo9000 index", 2
 INDEX_NAME = "index.h5"
 
 # n images, M boxes and L image labels of one shard (in the index: of all shards, one after the other).
@@ -24,21 +24,26 @@ SHARD_DATASETS: dict[str, str] = {
     "image_source": "int32",  # (n,) row of the index's table of sources
     "image_width": "int32",  # (n,) px of the stored picture
     "image_height": "int32",  # (n,)
+    "image_flags": "uint8",  # (n,) BOXED
     "box_offsets": "int64",  # (n + 1,)
     "boxes_xyxy_unit": "float32",  # (M, 4) corners, 0..1 of width and height
     "box_class": "int32",  # (M,) row of the index's table of source classes
-    "box_flags": "uint8",  # (M,) 1 = ignore region (crowd)
+    "box_flags": "uint8",  # (M,) IGNORED
     "label_offsets": "int64",  # (n + 1,)
     "label_class": "int32",  # (L,)
-    "label_flags": "uint8",  # (L,) 1 = the image shows the class, 0 = it does not
+    "label_flags": "uint8",  # (L,) POSITIVE, EXHAUSTIVE
 }
-IGNORED, POSITIVE = 1, 1  # the bits of box_flags and of label_flags
+BOXED = 1  # of image_flags: somebody drew boxes on this picture (where there is none: looked, and found none)
+IGNORED = 1  # of box_flags: an ignore region (crowd), neither object nor background
+POSITIVE = 1  # of label_flags: the image shows the class; clear: it is known not to
+EXHAUSTIVE = 2  # of label_flags: everything of the class in this image has its box
 
 # These columns of the shards stand in the index once more, so that reading labels opens no shard.
 LABEL_COLUMNS = (
     "image_source",
     "image_width",
     "image_height",
+    "image_flags",
     "boxes_xyxy_unit",
     "box_class",
     "box_flags",
@@ -46,6 +51,9 @@ LABEL_COLUMNS = (
     "label_flags",
 )
 OFFSET_COLUMNS = ("box_offsets", "label_offsets")
+# These stand in the index only, (n,) int32 each: an image's row of the table of shards, its place among the
+# pictures of that shard, and its row of the table of splits (-1: it is in none).
+PLACE_COLUMNS = ("image_shard", "image_place", "image_split")
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 

@@ -2,7 +2,6 @@
 
 import os
 from collections import OrderedDict
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -12,7 +11,16 @@ import numpy.typing as npt
 
 from data_prep.index import SourceClass, SourceInfo, ledger_of, read_index
 from data_prep.ledger import Ledger
-from data_prep.shard_format import IGNORED, POSITIVE, SHARD_FORMAT, SHARD_VERSION, ShardError, open_marked
+from data_prep.shard_format import (
+    BOXED,
+    EXHAUSTIVE,
+    IGNORED,
+    POSITIVE,
+    SHARD_FORMAT,
+    SHARD_VERSION,
+    ShardError,
+    open_marked,
+)
 
 MAX_OPEN_SHARDS = 256  # per reader and process; far below the usual limit of 1024 open files
 
@@ -28,7 +36,10 @@ class ShardReader:
     image_source, image_width, image_height: (n,) the source's number, the stored picture's size in px
     box_offsets (n + 1,): the boxes of image i are rows offsets[i] to offsets[i + 1] of
         boxes_xyxy_unit (M, 4), box_nodes (M,), box_ignored (M,)
-    label_offsets (n + 1,): likewise of label_nodes (L,), label_positive (L,)
+    label_offsets (n + 1,): likewise of label_nodes (L,), label_positive (L,), label_exhaustive (L,)
+    image_boxed: (n,) whether somebody drew boxes on the picture; without any, it is background
+    splits, image_split: names, and (n,) the number of each image's split, -1 for none
+    label_exhaustive: everything of the node in this image has its box
     counts, left_out: what the merge left out or changed; provenance: how it was made
 
     Labels of classes that have no node are absent from these. Reads are safe in threads; a reader can be
@@ -48,6 +59,8 @@ class ShardReader:
         self.image_source: Ints = columns["image_source"]
         self.image_width: Ints = columns["image_width"]
         self.image_height: Ints = columns["image_height"]
+        self.image_boxed: Bools = (columns["image_flags"] & BOXED) != 0
+        self.splits, self.image_split = index.split_names, columns["image_split"]
 
         nodes = index.class_node.astype(np.int32)
         kept = nodes[columns["box_class"]] >= 0
@@ -59,9 +72,10 @@ class ShardReader:
         self.label_offsets: Indices = _kept_offsets(columns["label_offsets"], kept)
         self.label_nodes: Ints = nodes[columns["label_class"][kept]]
         self.label_positive: Bools = (columns["label_flags"][kept] & POSITIVE) != 0
+        self.label_exhaustive: Bools = (columns["label_flags"][kept] & EXHAUSTIVE) != 0
 
         self._shards = index.shards
-        self._first_image = np.cumsum([0, *(shard.images for shard in index.shards)])
+        self._image_shard, self._image_place = columns["image_shard"], columns["image_place"]
         self._open: OrderedDict[int, _OpenShard] = OrderedDict()
         self._process = os.getpid()
         self._lock = Lock()
@@ -75,17 +89,11 @@ class ShardReader:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.folder,)
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The names of the splits, in the order of the sources."""
-        return tuple(dict.fromkeys(source.split for source in self.sources))
-
     def split(self, name: str) -> Indices:
         """The images of a split, ascending."""
         if name not in self.splits:
             raise ShardError(f"{self.folder}: no split {name!r}; there are: {', '.join(self.splits)}.")
-        in_split = np.array([source.split == name for source in self.sources])
-        return np.flatnonzero(in_split[self.image_source])
+        return np.flatnonzero(self.image_split == self.splits.index(name))
 
     def encoded(self, image: int) -> npt.NDArray[np.uint8]:
         """The stored JPEG or PNG, (bytes,); a fresh array that the caller owns."""
@@ -97,16 +105,11 @@ class ShardReader:
         shard, place = self._find(image)
         return shard.source_id(place)
 
-    @cached_property
-    def _shard_of_image(self) -> Ints:
-        return np.repeat(np.arange(len(self._shards), dtype=np.int32), np.diff(self._first_image))
-
     def _find(self, image: int) -> "tuple[_OpenShard, int]":
         """The shard of an image and the image's place in it."""
         if not 0 <= image < len(self):
             raise IndexError(f"image {image} of {len(self)}")
-        number = int(self._shard_of_image[image])
-        return self._shard(number), int(image - self._first_image[number])
+        return self._shard(int(self._image_shard[image])), int(self._image_place[image])
 
     def _shard(self, number: int) -> "_OpenShard":
         if self._process != os.getpid():  # after a fork the lock may be held by a thread that is not here

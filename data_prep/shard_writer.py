@@ -16,6 +16,8 @@ from data_prep.config import one_line
 from data_prep.pictures import PictureError, PictureRules, StoredPicture, prepare_picture
 from data_prep.records import ImageRecord
 from data_prep.shard_format import (
+    BOXED,
+    EXHAUSTIVE,
     IGNORED,
     POSITIVE,
     SHARD_DATASETS,
@@ -93,7 +95,7 @@ class _Columns:
     def __init__(self) -> None:
         self.pictures: list[bytes] = []
         self._source_ids: list[bytes] = []
-        self._image_rows: list[tuple[int, int, int]] = []
+        self._image_rows: list[tuple[int, int, int, int]] = []
         self._boxes: list[tuple[float, ...]] = []
         self._box_rows: list[tuple[int, int]] = []
         self._label_rows: list[tuple[int, int]] = []
@@ -103,18 +105,20 @@ class _Columns:
     def add(self, source: int, record: ImageRecord, picture: StoredPicture, first_class: int) -> None:
         self.pictures.append(picture.data)
         self._source_ids.append(record.source_id.encode("utf-8", "backslashreplace"))
-        self._image_rows.append((source, picture.width, picture.height))
+        flags = 0 if record.boxes is None else BOXED
+        self._image_rows.append((source, picture.width, picture.height, flags))
         for box in record.boxes or ():
             self._boxes.append(box.xyxy_unit)
             self._box_rows.append((first_class + box.class_index, IGNORED if box.is_ignored else 0))
         for label in record.labels:
-            self._label_rows.append((first_class + label.class_index, POSITIVE if label.is_positive else 0))
+            flags = (POSITIVE if label.is_positive else 0) | (EXHAUSTIVE if label.is_exhaustive else 0)
+            self._label_rows.append((first_class + label.class_index, flags))
         self._box_offsets.append(len(self._boxes))
         self._label_offsets.append(len(self._label_rows))
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """Every dataset of the shard but the pictures."""
-        image_rows = np.array(self._image_rows, dtype=np.int32).reshape(-1, 3)
+        image_rows = np.array(self._image_rows, dtype=np.int32).reshape(-1, 4)
         box_rows = np.array(self._box_rows, dtype=np.int32).reshape(-1, 2)
         label_rows = np.array(self._label_rows, dtype=np.int32).reshape(-1, 2)
         columns: dict[str, Any] = {
@@ -125,6 +129,7 @@ class _Columns:
             "image_source": image_rows[:, 0],
             "image_width": image_rows[:, 1],
             "image_height": image_rows[:, 2],
+            "image_flags": image_rows[:, 3],
             "box_offsets": self._box_offsets,
             "boxes_xyxy_unit": np.array(self._boxes, dtype=np.float32).reshape(-1, 4),
             "box_class": box_rows[:, 0],

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -79,7 +80,7 @@ def print_plan(plan: Plan, written_map: Path | None) -> None:
 def index_json(index: Index) -> dict[str, Any]:
     """Sources, classes, counts and ledger of an index as plain values."""
     return {
-        "images": sum(shard.images for shard in index.shards),
+        "images": len(index),
         "shards": len(index.shards),
         "bytes": sum(shard.size_bytes for shard in index.shards),
         "nodes": len(index.tree),
@@ -96,11 +97,10 @@ def print_merge(index: Index, out: Path) -> None:
     _print_sources(console, index)
     _print_left_out(console, index)
     size_mb = sum(shard.size_bytes for shard in index.shards) / 1e6
-    images = sum(shard.images for shard in index.shards)
     shards = _many(len(index.shards), "shard")
     _line(
         console,
-        f"{out}: {images} images, {size_mb:.1f} MB in {shards}, {len(index.tree)} nodes.",
+        f"{out}: {len(index)} images, {size_mb:.1f} MB in {shards}, {len(index.tree)} nodes.",
     )
 
 
@@ -142,7 +142,7 @@ def _source_rows(index: Index) -> list[dict[str, Any]]:
     return [
         {
             "name": source.name,
-            "split": source.split,
+            "splits": _splits_of(index, number),
             "images": images_of[number],
             "boxes": boxes_of[number],
             "image_labels": labels_of[number],
@@ -155,12 +155,21 @@ def _source_rows(index: Index) -> list[dict[str, Any]]:
     ]
 
 
+def _splits_of(index: Index, source: int) -> dict[str, int]:
+    """How many pictures of a source are in each split that has any."""
+    own = index.columns["image_split"][index.columns["image_source"] == source]
+    counts = np.bincount(own[own >= 0], minlength=len(index.split_names)).tolist()
+    return {name: count for name, count in zip(index.split_names, counts, strict=True) if count}
+
+
 def _print_sources(console: Console, index: Index) -> None:
-    table = Table("source", "split", "images", "boxes", "image labels", "classes", title="Sources")
+    table = Table("source", "splits", "images", "boxes", "image labels", "classes", title="Sources")
     rows = _source_rows(index)
     for row in rows:
+        splits = row["splits"]
+        shown = splits if len(splits) == 1 else [f"{name}: {images}" for name, images in splits.items()]
         numbers = (row["images"], row["boxes"], row["image_labels"], row["classes"])
-        table.add_row(escape(row["name"]), escape(row["split"]), *map(str, numbers))
+        table.add_row(escape(row["name"]), escape(", ".join(shown)), *map(str, numbers))
     console.print(table)
     _print_counts(console, {row["name"]: row["counts"] for row in rows})
 

@@ -42,20 +42,19 @@ class DataMismatch(Yolo9000Error):
 
 
 def read_sample(reader: ShardReader, image: int) -> Sample:
-    """Picture and labels as stored; of a picture whose source has no boxes, all that is unmatched is ignored."""
+    """Picture and labels as stored; where nobody drew boxes, all that is unmatched is ignored."""
     boxes = slice(*reader.box_offsets[image : image + 2])
     labels = slice(*reader.label_offsets[image : image + 2])
     real = ~reader.box_ignored[boxes]
     label_nodes = reader.label_nodes[labels][reader.label_positive[labels]]
     crowds = reader.boxes_xyxy_unit[boxes][~real]
-    annotated = reader.sources[reader.image_source[image]].boxes
     return Sample(
         decode_image(reader.encoded(image), name=reader.source_id(image)),
         reader.boxes_xyxy_unit[boxes][real],
         reader.box_nodes[boxes][real].astype(np.int64),
         label_nodes.astype(np.int64),
         np.repeat(WHOLE, len(label_nodes), axis=0),
-        crowds if annotated else WHOLE,
+        crowds if reader.image_boxed[image] else WHOLE,
     )
 
 

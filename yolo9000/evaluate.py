@@ -24,7 +24,7 @@ from yolo9000.scorecard import GroundTruth, Scorecard, ScoredBoxes, score
 
 @dataclass(frozen=True)
 class TestPictures:
-    """The pictures of a split whose sources have boxes, and these boxes, as the scorecard takes them."""
+    """The pictures of a split that have boxes drawn on them, and these boxes, as the scorecard takes them."""
 
     reader: ShardReader
     images: Ints
@@ -34,10 +34,9 @@ class TestPictures:
 
     @classmethod
     def of(cls, reader: ShardReader, cfg: EvaluateConfig) -> TestPictures:
-        """Raises DataMismatch if no picture of the split comes from a source with boxes."""
+        """Raises DataMismatch if nobody drew boxes on any picture of the split."""
         images = split_of(reader, cfg.split)
-        has_boxes = np.array([source.boxes for source in reader.sources])
-        images = images[has_boxes[reader.image_source[images]]][: cfg.limit]
+        images = images[reader.image_boxed[images]][: cfg.limit]
         if not len(images):
             raise DataMismatch(
                 f"{reader.folder}: split '{cfg.split}' has no pictures with boxes to score on. "

@@ -68,7 +68,7 @@ def test_shards_are_flat_contiguous_and_of_the_documented_types(shards):
     with h5py.File(shards / "shard-00000.h5") as file:
         for name, dtype in SHARD_DATASETS.items():
             assert (file[name].dtype, file[name].chunks, file[name].compression) == (dtype, None, None)
-        assert dict(file.attrs) == {"format": b"yolo9000 shard", "version": 1}
+        assert dict(file.attrs) == {"format": b"yolo9000 shard", "version": 2}
 
 
 def test_the_index_holds_the_hashes_of_file_and_content(shards):
