@@ -15,6 +15,8 @@ from data_prep.config import ConfigPath, StrictModel, load_config
 from yolo9000 import Yolo9000Error
 
 Share = Annotated[float, Field(ge=0, le=1)]
+RUN_NAME = r"^\w[\w.-]*$"  # the run's folder: runs/NAME
+Precision = Literal["float32", "bfloat16", "auto"]  # auto: bfloat16 where the processor computes in it
 
 
 class ConfigError(Yolo9000Error):
@@ -31,6 +33,9 @@ class ModelConfig(StrictModel):
         None  # width, height in cells; None: k-means
     )
     anchor_count: PositiveInt = 5  # for k-means; paper: 5, and 3 for YOLO9000
+    siblings: Literal["exclusive", "independent"] = (
+        "exclusive"  # a softmax over each sibling group (paper), or each node its own logistic (decision 10)
+    )
 
     @property
     def stride(self) -> int:
@@ -87,6 +92,9 @@ class LossConfig(StrictModel):
     no_object_weight: float = Field(1.0, ge=0)
     class_weight: float = Field(1.0, ge=0)
     coordinate_weight: float = Field(1.0, ge=0)  # times 2 − w·h, so small boxes count up to twice (darknet)
+    match: Literal["anchor", "prediction"] = (
+        "anchor"  # a box goes to the anchor, or the predicted box, most like it in shape (darknet bias_match=1 / 0)
+    )
     ignore_iou: Share = 0.6  # an unmatched place above this overlap is not told "no object"
     objectness_target: Literal["iou", "one"] = "iou"  # darknet rescore=1 / 0
     objectness_loss: Literal["squared", "cross_entropy"] = "squared"  # paper and darknet: squared
@@ -118,10 +126,14 @@ class ScheduleConfig(StrictModel):
     max_steps: PositiveInt
     burn_in_steps: int = Field(1000, ge=0)  # darknet: rate × (step / burn_in)^4
     burn_in_power: PositiveFloat = 4.0
-    policy: Literal["constant", "steps", "poly", "cosine"] = "steps"
-    steps: tuple[int, ...] = ()
-    scales: tuple[float, ...] = ()
-    power: PositiveFloat = 4.0  # of policy poly
+    policy: Literal["constant", "steps", "step", "exp", "poly", "sigmoid", "cosine"] = "steps"
+    steps: tuple[int, ...] = ()  # of policy steps: from step t on, the rate is multiplied by …
+    scales: tuple[float, ...] = ()  # … its scale
+    step_every: PositiveInt = 1  # of policy step: rate × step_scale^(t // step_every)
+    step_scale: PositiveFloat = 1.0
+    gamma: PositiveFloat = 1.0  # of policies exp: rate × gamma^t, and sigmoid
+    middle: int = 0  # of policy sigmoid: rate / (1 + e^(gamma · (t − middle)))
+    power: PositiveFloat = 4.0  # of policy poly: rate × (1 − t / max_steps)^power
     sizes_px: tuple[
         PositiveInt, ...
     ] = ()  # multi-scale: one of these is drawn every `size_every` steps; empty: fixed
@@ -163,11 +175,9 @@ class LogConfig(StrictModel):
 class Config(StrictModel):
     """One training run."""
 
-    name: str = Field("train", pattern=r"^\w[\w.-]*$")  # the run's folder: runs/NAME
+    name: str = Field("train", pattern=RUN_NAME)
     seed: int = Field(0, ge=0)
-    precision: Literal["float32", "bfloat16", "auto"] = (
-        "auto"  # auto: bfloat16 where the processor computes in it
-    )
+    precision: Precision = "auto"
     model: ModelConfig = ModelConfig()
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
@@ -186,6 +196,78 @@ class Config(StrictModel):
         return self
 
 
+class ClassifierConfig(StrictModel):
+    architecture: Literal["darknet19", "tiny"] = (
+        "darknet19"  # the trunk of yolov2 and yolo9000, or that of tiny
+    )
+    width: PositiveFloat = 1.0
+    input_size_px: PositiveInt = 224  # paper, section 2: 224, then 448
+    softmax: Literal["tree", "flat"] = (
+        "tree"  # over each sibling group (WordTree), or one over all nodes that training has labels of
+    )
+
+    @property
+    def stride(self) -> int:
+        return 16 if self.architecture == "tiny" else 32
+
+
+class CropConfig(StrictModel):
+    """What of a picture a classifier sees in training; defaults are darknet's darknet19.cfg."""
+
+    shorter_side: tuple[PositiveFloat, PositiveFloat] = (
+        0.5,  # the picture is scaled until its shorter side has a length between these, in input sides …
+        1.75,  # … and a square of the input size is cut out of it; darknet min_crop 128, max_crop 448, of 256
+    )
+    aspect: float = Field(1.33, ge=1)  # width against height changed by a factor up to this, or its inverse
+    angle: float = Field(7.0, ge=0, le=180)  # turned by up to this many degrees either way
+    flip: bool = True
+    hue: float = Field(0.1, ge=0, le=0.5)
+    saturation: float = Field(1.33, ge=1)  # darknet .75: from that to its inverse
+    exposure: float = Field(1.33, ge=1)
+
+    @model_validator(mode="after")
+    def _from_short_to_long(self) -> CropConfig:
+        if self.shorter_side[0] > self.shorter_side[1]:
+            raise ValueError(f"shorter_side must be [least, most], found {list(self.shorter_side)}")
+        return self
+
+
+class ClassifierEvaluateConfig(StrictModel):
+    split: str = "test"
+    every: PositiveInt | None = None  # steps between evaluations; None: only at the end
+    limit: PositiveInt | None = None  # only the first pictures
+    batch_size: PositiveInt = 32
+
+
+class PretrainConfig(StrictModel):
+    """One training of a classifier, from which a detector may start (paper, sections 2 to 4)."""
+
+    name: str = Field("pretrain", pattern=RUN_NAME)
+    seed: int = Field(0, ge=0)
+    precision: Precision = "auto"
+    model: ClassifierConfig = ClassifierConfig()
+    data: DataConfig
+    augment: CropConfig = CropConfig()
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=0.1)  # paper, section 3
+    schedule: ScheduleConfig
+    evaluate: ClassifierEvaluateConfig = ClassifierEvaluateConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _sizes_fit_the_grid(self) -> PretrainConfig:
+        stride, asked = self.model.stride, {"schedule.sizes_px": self.schedule.sizes_px}
+        asked["model.input_size_px"] = (self.model.input_size_px,)
+        for name, sizes in asked.items():
+            if odd := [size for size in sizes if size % stride]:
+                raise ValueError(f"{name} must be a multiple of {stride}, found {', '.join(map(str, odd))}")
+        return self
+
+
 def read_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """The configuration of a YAML file, with overrides like `loss.label_weight=2`."""
     return load_config(path, Config, overrides, ConfigError)
+
+
+def read_pretrain_config(path: Path | str, overrides: Sequence[str] = ()) -> PretrainConfig:
+    """The configuration of `yolo9000 pretrain`, likewise."""
+    return load_config(path, PretrainConfig, overrides, ConfigError)

@@ -15,12 +15,23 @@ def learning_rate_at(step: int, base: float, cfg: ScheduleConfig) -> float:
         return float(base * (step / cfg.burn_in_steps) ** cfg.burn_in_power)
     if cfg.policy == "steps":
         return base * math.prod(scale for at, scale in zip(cfg.steps, cfg.scales, strict=True) if at <= step)
+    if cfg.policy == "step":
+        return float(base * cfg.step_scale ** (step // cfg.step_every))
+    if cfg.policy == "exp":
+        return float(base * cfg.gamma**step)
+    if cfg.policy == "sigmoid":
+        return base * _falling_logistic(cfg.gamma * (step - cfg.middle))
     if cfg.policy == "poly":
         return float(base * max(0.0, 1 - step / cfg.max_steps) ** cfg.power)
     if cfg.policy == "cosine":
         done = (step - cfg.burn_in_steps) / max(1, cfg.max_steps - cfg.burn_in_steps)
         return base * (1 + math.cos(math.pi * min(1.0, done))) / 2
     return base
+
+
+def _falling_logistic(x: float) -> float:
+    """1 / (1 + e^x), for any x without overflow."""
+    return 1 / (1 + math.exp(x)) if x < 0 else math.exp(-x) / (1 + math.exp(-x))
 
 
 def input_size_at(step: int, cfg: ScheduleConfig, *, fixed_px: int, seed: int) -> int:

@@ -3,54 +3,97 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from yolo9000.config import ScheduleConfig
 from yolo9000.schedule import input_size_at, learning_rate_at
 
-GOLDEN = Path(os.environ.get("DARKNET_GOLDEN", ""), "learning_rates.json")
-POLICIES = {"constant", "steps", "poly"}
+GOLDEN = Path(os.environ.get("DARKNET_GOLDEN", "absent"), "learning_rates.json")
 
 
-def golden_cases() -> dict[str, tuple[float, ScheduleConfig, list[tuple[int, float]]]]:
-    """Darknet's option sets that we have; a first step of -1 is a bug of the original and not repeated."""
-    if not os.environ.get("DARKNET_GOLDEN") or not GOLDEN.exists():
-        return {}
-    cases = {}
-    for name, case in json.loads(GOLDEN.read_text()).items():
-        options = dict(line.split("=", 1) for line in case["net_options"].split())
-        policy = options.get("policy", "constant")
-        steps = tuple(int(step) for step in options.get("steps", "").split(",") if step)
-        if policy not in POLICIES or -1 in steps:
-            continue
-        power = float(options.get("power", 4))
-        cfg = ScheduleConfig(
-            max_steps=int(options.get("max_batches", 1)),
-            burn_in_steps=int(options.get("burn_in", 0)),
-            burn_in_power=power,
-            power=power,
-            policy=policy,
-            steps=steps,
-            scales=tuple(float(scale) for scale in options.get("scales", "").split(",") if scale),
-        )
-        cases[name] = (float(options["learning_rate"]), cfg, case["rates"])
-    return cases
+def golden_cases() -> dict[str, Any]:
+    return json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+
+
+def schedule_of(net_options: str) -> tuple[float, ScheduleConfig]:
+    """The base rate and our schedule for the options of a [net] section, as the original understands them.
+
+    Its update number is unsigned: a negative step is never reached, nor is what comes after it (decision 12).
+    """
+    options = dict(line.split("=", 1) for line in net_options.split())
+    power, step = float(options.get("power", 4)), int(options.get("step", 1))
+    steps = [int(at) for at in options.get("steps", "").split(",") if at]
+    reached = next((number for number, at in enumerate(steps) if at < 0), len(steps))
+    scales = [float(scale) for scale in options.get("scales", "").split(",") if scale]
+    cfg = ScheduleConfig(
+        max_steps=int(options.get("max_batches", 1)),
+        burn_in_steps=int(options.get("burn_in", 0)),
+        burn_in_power=power,
+        power=power,
+        policy=options.get("policy", "constant"),
+        steps=steps[:reached],
+        scales=scales[:reached],
+        step_every=step,
+        step_scale=float(options.get("scale", 1)),
+        gamma=float(options.get("gamma", 1)),
+        middle=step,
+    )
+    return float(options.get("learning_rate", 0.001)), cfg
 
 
 @pytest.mark.skipif(not golden_cases(), reason="DARKNET_GOLDEN is not set: Darknet's numbers are not at hand")
-@pytest.mark.parametrize("name", sorted(golden_cases()))
+@pytest.mark.parametrize("name", golden_cases())
 def test_learning_rates_agree_with_darknet(name: str) -> None:
-    base, cfg, rates = golden_cases()[name]
-    assert rates
-    for step, rate in rates:
-        if step:
-            assert learning_rate_at(step, base, cfg) == pytest.approx(
-                rate, rel=1e-5, abs=1e-7 * base
-            )  # float32 there
+    case = golden_cases()[name]
+    base, cfg = schedule_of(case["net_options"])
+    compared = 0
+    for step, rate in case["rates"]:
+        if cfg.policy == "sigmoid" and cfg.burn_in_steps <= step < cfg.middle:
+            assert rate == 0  # the original's unsigned t − step; ours is near the base rate (decision 12)
+            assert learning_rate_at(step, base, cfg) > base / 2
+            continue
+        expected = pytest.approx(rate, rel=1e-5, abs=1e-7 * base)  # float32 there
+        assert learning_rate_at(step, base, cfg) == expected
+        compared += 1
+    assert compared >= 5
+
+
+def test_a_step_before_the_first_acts_from_the_start() -> None:
+    cfg = ScheduleConfig(max_steps=100, burn_in_steps=0, steps=(-1, 50), scales=(0.1, 10))
+    assert [learning_rate_at(step, 1.0, cfg) for step in (1, 49, 50)] == pytest.approx([0.1, 0.1, 1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        pytest.param({"policy": "step", "step_every": 10, "step_scale": 0.5}, [2, 2, 1, 0.5], id="step"),
+        pytest.param({"policy": "exp", "gamma": 0.9}, [1.8, 2 * 0.9**9, 2 * 0.9**10, 2 * 0.9**20], id="exp"),
+        pytest.param(
+            {"policy": "sigmoid", "gamma": 0.1, "middle": 10},
+            [2 / (1 + math.exp(-0.9)), 2 / (1 + math.exp(-0.1)), 1, 2 / (1 + math.e)],
+            id="sigmoid",
+        ),
+        pytest.param(
+            {"policy": "poly", "power": 2}, [2 * 0.99**2, 2 * 0.91**2, 2 * 0.9**2, 2 * 0.8**2], id="poly"
+        ),
+        pytest.param({"policy": "constant"}, [2, 2, 2, 2], id="constant"),
+    ],
+)
+def test_rates_of_updates_1_9_10_and_20_by_hand(settings: dict[str, Any], rates: list[float]) -> None:
+    cfg = ScheduleConfig(max_steps=100, burn_in_steps=0, **settings)
+    assert [learning_rate_at(step, 2.0, cfg) for step in (1, 9, 10, 20)] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("step", [1, 10**6])
+def test_a_steep_sigmoid_does_not_overflow(step: int) -> None:
+    cfg = ScheduleConfig(max_steps=10**6, burn_in_steps=0, policy="sigmoid", gamma=1e6, middle=1000)
+    assert learning_rate_at(step, 1.0, cfg) == (1 if step == 1 else 0)
 
 
 def test_cosine_falls_from_the_base_rate_to_nothing() -> None:
