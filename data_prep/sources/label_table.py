@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from data_prep.records import ImageLabel
+
+Numbers = npt.NDArray[np.integer[Any]]
+
 
 class BoxRow(NamedTuple):
     """A box as the file states it: four numbers in the file's own unit and order."""
@@ -15,20 +19,49 @@ class BoxRow(NamedTuple):
     is_ignored: bool
 
 
-class LabelTable:
-    """The boxes of many pictures, 41 bytes each while they are read, at most 57 once they are sorted.
-
-    A picture is a number that the reader gives it. `add` first, then `sort`, then `boxes`.
-    """
+class _Rows:
+    """Rows that belong to pictures. A picture is a number that the reader gives it."""
 
     def __init__(self) -> None:
-        self._picture, self._class_index = array("i"), array("i")
-        self._corners, self._is_ignored = array("d"), array("B")
-        self._order: npt.NDArray[np.int64] | None = None
-        self._sorted_picture: npt.NDArray[Any] | None = None
+        self._picture = array("i")
+        self._order: Numbers | None = None  # None: the rows came sorted, as those of most files do
+        self._sorted_picture: Numbers | None = None
 
     def __len__(self) -> int:
         return len(self._picture)
+
+    def sort(self, renumber: Numbers | None = None) -> None:
+        """Bring the rows of each picture together; those of one keep their order.
+
+        renumber: for each number that a picture was added under, the number that it is asked for by.
+        """
+        picture: Numbers = np.frombuffer(self._picture, dtype=np.int32)
+        if renumber is not None:
+            picture = renumber[picture]
+        if np.any(picture[1:] < picture[:-1]):
+            self._order = np.argsort(picture, kind="stable")
+            picture = picture[self._order]
+        self._sorted_picture = picture
+
+    def count(self, picture: int) -> int:
+        """How many rows a picture has."""
+        return len(self._places(picture))
+
+    def _places(self, picture: int) -> list[int] | range:
+        assert self._sorted_picture is not None, "sort first"
+        first, end = self._sorted_picture.searchsorted([picture, picture + 1]).tolist()
+        return range(first, end) if self._order is None else self._order[first:end].tolist()
+
+
+class LabelTable(_Rows):
+    """The boxes of many pictures, 41 bytes each while they are read, at most 57 once they are sorted.
+
+    `add` first, then `sort`, then `boxes`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._class_index, self._corners, self._is_ignored = array("i"), array("d"), array("B")
 
     def add(
         self,
@@ -44,19 +77,31 @@ class LabelTable:
         self._corners.extend(corners)
         self._is_ignored.append(is_ignored)
 
-    def sort(self) -> None:
-        """Bring the boxes of each picture together; the boxes of one keep their order."""
-        picture = np.frombuffer(self._picture, dtype=np.int32)
-        self._order = np.argsort(picture, kind="stable")
-        self._sorted_picture = picture[self._order]
-
     def boxes(self, picture: int) -> list[BoxRow]:
         """The boxes of a picture; empty where it has none."""
-        assert self._order is not None, "sort first"
-        assert self._sorted_picture is not None
-        first, end = np.searchsorted(self._sorted_picture, [picture, picture + 1])
-        return [self._row(int(place)) for place in self._order[first:end]]
+        return [self._row(place) for place in self._places(picture)]
 
     def _row(self, place: int) -> BoxRow:
         x1, y1, x2, y2 = self._corners[4 * place : 4 * place + 4]
         return BoxRow(self._class_index[place], (x1, y1, x2, y2), bool(self._is_ignored[place]))
+
+
+class ImageLabelTable(_Rows):
+    """The image labels of many pictures, 9 bytes each while they are read, at most 21 once they are sorted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._class_index, self._is_positive = array("i"), array("B")
+
+    def add(self, picture: int, class_index: int, *, is_positive: bool = True) -> None:
+        """One statement about a picture, in the order of the file."""
+        self._picture.append(picture)
+        self._class_index.append(class_index)
+        self._is_positive.append(is_positive)
+
+    def labels(self, picture: int) -> list[ImageLabel]:
+        """What is said of a picture; empty where nothing is."""
+        return [
+            ImageLabel(self._class_index[place], bool(self._is_positive[place]))
+            for place in self._places(picture)
+        ]
