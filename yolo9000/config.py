@@ -232,6 +232,10 @@ class CropConfig(StrictModel):
         return self
 
 
+class ClassifierOptimizerConfig(OptimizerConfig):
+    learning_rate: PositiveFloat = 0.1  # paper, section 3
+
+
 class ClassifierEvaluateConfig(StrictModel):
     split: str = "test"
     every: PositiveInt | None = None  # steps between evaluations; None: only at the end
@@ -248,18 +252,19 @@ class PretrainConfig(StrictModel):
     model: ClassifierConfig = ClassifierConfig()
     data: DataConfig
     augment: CropConfig = CropConfig()
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=0.1)  # paper, section 3
+    optimizer: ClassifierOptimizerConfig = ClassifierOptimizerConfig()
     schedule: ScheduleConfig
     evaluate: ClassifierEvaluateConfig = ClassifierEvaluateConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")
     def _sizes_fit_the_grid(self) -> PretrainConfig:
-        stride, asked = self.model.stride, {"schedule.sizes_px": self.schedule.sizes_px}
-        asked["model.input_size_px"] = (self.model.input_size_px,)
-        for name, sizes in asked.items():
-            if odd := [size for size in sizes if size % stride]:
-                raise ValueError(f"{name} must be a multiple of {stride}, found {', '.join(map(str, odd))}")
+        stride, sizes_px = self.model.stride, (self.model.input_size_px, *self.schedule.sizes_px)
+        odd = [size for size in sizes_px if size % stride]
+        if odd:
+            raise ValueError(
+                f"model.input_size_px and schedule.sizes_px must be multiples of {stride}, found {odd}"
+            )
         return self
 
 
