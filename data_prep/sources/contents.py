@@ -10,6 +10,12 @@ from data_prep.errors import DataPrepError
 from data_prep.records import ImageRecord
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+# Reasons that several readers count: one wording for one thing.
+NO_NAME_INSIDE = "image without a file name inside the folder"
+NO_SIZE = "image without width and height"
+FILE_MISSING = "picture file missing"
+BOX_OF_LOST_IMAGE = "box of an image left out"
+
 UNIT_ROUNDING = 0.002  # what rounding may push a corner in the unit square over its edge: a pixel of 500
 _THINNEST_UNIT = 2.0**-22  # float32 cannot tell the two sides of a thinner box apart
 
@@ -91,5 +97,17 @@ def require_folder(folder: Path, source: str) -> None:
 
 
 def readable_name(name: str) -> str:
-    """A file name as text that UTF-8 can hold: bytes that are no UTF-8 appear as `\\xNN`."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A name as text that UTF-8 can hold: bytes that are no UTF-8 appear as `\\xNN`."""
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:  # half a surrogate pair, which only an escape in JSON can write
+        encoded = name.encode("utf-8", "surrogatepass")
+    return encoded.decode("utf-8", "backslashreplace")
+
+
+def file_size(path: Path) -> int | None:
+    """The bytes of a file; None where there is none, or none that can be looked at."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return None
