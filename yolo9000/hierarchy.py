@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wordtree import WordTree
 
@@ -34,6 +36,7 @@ class Hierarchy(nn.Module):
     """The arrays of a tree of N nodes that training and inference need, as buffers (not in the state dict).
 
     Paths are stored as one flat array with offsets (CSR), in order from the root to the node.
+    siblings: whether siblings exclude each other, or each is judged by itself (decision 10).
     """
 
     parent: Tensor
@@ -45,7 +48,9 @@ class Hierarchy(nn.Module):
     path_start: Tensor
     path_length: Tensor
 
-    def __init__(self, tree: WordTree) -> None:
+    def __init__(
+        self, tree: WordTree, *, siblings: Literal["exclusive", "independent"] = "exclusive"
+    ) -> None:
         super().__init__()
         path_nodes, path_start, path_length = _paths(tree)
         arrays = {
@@ -61,6 +66,7 @@ class Hierarchy(nn.Module):
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(np.array(array, np.int64)), persistent=False)
         self.tree = tree
+        self.siblings = siblings
 
     def __len__(self) -> int:
         return len(self.tree)
@@ -71,9 +77,15 @@ class Hierarchy(nn.Module):
         path_node = self.path_nodes[self.path_start[nodes][asked] + level]  # (S,)
         return self._group_members(self.group[path_node], asked, path_node)
 
+    def log_conditional(self, members: PathMembers, logits: Tensor) -> Tensor:
+        """log P(node | parent) of each of `members`; logits and result (…, Q)."""
+        if self.siblings == "independent":
+            return F.logsigmoid(logits)
+        return segment_log_softmax(logits, members.segment, members.segments)
+
     def log_absolute(self, members: PathMembers, logits: Tensor, count: int) -> Tensor:
         """log P(node) of each of the `count` asked nodes: the sum of log P(node | parent) along its path, (P,)."""
-        log_conditional = segment_log_softmax(logits, members.segment, members.segments)
+        log_conditional = self.log_conditional(members, logits)
         return log_conditional.new_zeros(count).index_add(
             0, members.owner[members.on_path], log_conditional[members.on_path]
         )
@@ -87,31 +99,35 @@ class Hierarchy(nn.Module):
         path_node = self.path_nodes[self.path_start[nodes][asked] + level]  # (S,)
         groups = self.group[path_node].unique()
         members = self._group_members(groups, torch.arange(len(groups), device=nodes.device), None)
-        log_conditional = segment_log_softmax(ask(members.node), members.segment, members.segments)  # (P, U)
+        log_conditional = self.log_conditional(members, ask(members.node))  # (P, U)
         column = torch.zeros(len(self), dtype=torch.int64, device=nodes.device)
         column[members.node] = torch.arange(len(members.node), device=nodes.device)
         zeros = log_conditional.new_zeros(len(log_conditional), len(nodes))
         return zeros.index_add(1, asked, log_conditional[:, column[path_node]])
 
-    def descend(self, ask: AskLogits, count: int, *, threshold: float) -> Descent:
+    def descend(
+        self, ask: AskLogits, count: int, *, threshold: float, by: Literal["absolute", "product"] = "absolute"
+    ) -> Descent:
         """Greedy descent at `count` places: from the best root on while P(node) exceeds `threshold` (paper, section 4).
 
+        by: `product` stops earlier, where the product of the absolute probabilities on the path no longer exceeds the
+        threshold (darknet, decision 11).
         The answer is at least a root, even where no root exceeds the threshold. Ties go to the first node.
         """
         device = self.parent.device
         answer = torch.full((count,), -1, device=device)
-        absolute = torch.ones(count, device=device)
+        absolute, product = torch.ones(count, device=device), torch.ones(count, device=device)
         active = torch.arange(count, device=device)
         group = torch.zeros(count, dtype=torch.int64, device=device)
         steps: list[tuple[Tensor, Tensor]] = []
         while len(active):
             members = self._group_members(group, torch.arange(len(active), device=device), None)
-            logits = ask(active, members)
-            conditional = segment_log_softmax(logits, members.segment, members.segments).exp()
+            conditional = self.log_conditional(members, ask(active, members)).exp()
             best, best_row = segment_max(conditional, members.segment, members.segments)
             node = members.node[best_row]
             reached = absolute[active] * best
-            go = (reached > threshold) | (answer[active] < 0)
+            product[active] = (product[active] * reached).to(product.dtype)
+            go = ((product[active] if by == "product" else reached) > threshold) | (answer[active] < 0)
             active, node, best, reached = active[go], node[go], best[go], reached[go]
             answer[active], absolute[active] = node, reached.to(absolute.dtype)
             steps.append((active, best))

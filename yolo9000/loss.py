@@ -13,7 +13,7 @@ from yolo9000.batch import BoxColumns, LossTerms, Targets
 from yolo9000.boxes import aligned_iou
 from yolo9000.config import LossConfig
 from yolo9000.grid import GridOutput, Place, decode_boxes, flat_place
-from yolo9000.hierarchy import Hierarchy, segment_log_softmax
+from yolo9000.hierarchy import Hierarchy
 from yolo9000.targets import MatchedBoxes, best_overlap, ignored_cells, last_of_each, match_boxes
 from yolo9000.weak_labels import (
     ask_logits,
@@ -53,7 +53,7 @@ class JointLoss(nn.Module):
     def _box_terms(self, output: GridOutput, targets: Targets, images_seen: int) -> dict[str, Tensor]:
         cfg, boxes = self.cfg, targets.boxes
         decoded = decode_boxes(output).detach()
-        matched = match_boxes(output, boxes)
+        matched = match_boxes(output, boxes, match=cfg.match)
         unmatched = torch.ones_like(output.objectness_logits, dtype=torch.bool)
         unmatched[matched.place.image, matched.place.anchor, matched.place.row, matched.place.column] = False
         unmatched &= ~ignored_cells(output, targets.ignore)[:, None]
@@ -75,13 +75,28 @@ class JointLoss(nn.Module):
     def _box_class_errors(self, output: GridOutput, matched: MatchedBoxes, boxes: BoxColumns) -> Tensor:
         """Cross-entropy in every sibling group on each label's path; of two boxes at a place the last has the word in
         the groups that both paths share (darknet overwrites deltas group by group)."""
+        if self.hierarchy.siblings == "independent":
+            return self._independent_errors(output, matched.place_of_box, boxes.node)
         members = self.hierarchy.path_members(boxes.node)
         logits = ask_logits(output, matched.place_of_box, members)
-        log_conditional = segment_log_softmax(logits, members.segment, members.segments)[members.on_path]
+        log_conditional = self.hierarchy.log_conditional(members, logits)[members.on_path]
         owner, node = members.owner[members.on_path], members.node[members.on_path]
         group = self.hierarchy.group[node]
         key = matched.place_of_box.flat_index(output)[owner] * len(self.hierarchy.group_start) + group
         return -log_conditional[last_of_each(key)].sum()
+
+    def _independent_errors(self, output: GridOutput, place: Place, node: Tensor) -> Tensor:
+        """Binary cross-entropy of every node in the groups on the labels' paths, where several labels of one place
+        add up (decision 10). node: (P,) the label at each of P places."""
+        members = self.hierarchy.path_members(node)
+        logits = ask_logits(output, place, members)
+        key = place.flat_index(output)[members.owner] * len(self.hierarchy) + members.node
+        unique, which = key.unique(return_inverse=True)
+        wanted = logits.new_zeros(len(unique)).scatter_reduce(
+            0, which, members.on_path.to(logits.dtype), "amax"
+        )
+        row = last_of_each(key)
+        return F.binary_cross_entropy_with_logits(logits[row], wanted[which[row]], reduction="sum")
 
     def _image_label_terms(self, output: GridOutput, targets: Targets) -> dict[str, Tensor]:
         labels = targets.image_labels
@@ -91,11 +106,15 @@ class JointLoss(nn.Module):
             place = place_of_max_objectness(output, labels)
         else:
             place = place_of_max_score(output, labels, self.hierarchy)
-        log_absolute = log_absolute_at(output, self.hierarchy, place, labels.node)
         return {
-            "label_class": -self.cfg.label_weight * log_absolute.sum(),
+            "label_class": self.cfg.label_weight * self._label_class_errors(output, place, labels.node),
             "label_objectness": self._label_objectness(output, targets, place),
         }
+
+    def _label_class_errors(self, output: GridOutput, place: Place, node: Tensor) -> Tensor:
+        if self.hierarchy.siblings == "independent":
+            return self._independent_errors(output, place, node)
+        return -log_absolute_at(output, self.hierarchy, place, node).sum()
 
     def _label_objectness(self, output: GridOutput, targets: Targets, place: Place) -> Tensor:
         """decision 4: what an image label says about objectness."""

@@ -78,4 +78,6 @@ def build_model(cfg: ModelConfig, tree: WordTree) -> Detector:
     channels = neck.channels if neck else trunk.channels
     assert cfg.anchors is not None, "anchors are settled before the model is built (train.py)"
     head = SplitHead(channels, anchors_cell=torch.tensor(cfg.anchors), nodes=len(tree))
-    return Detector(trunk, neck, head, Hierarchy(tree)).to(memory_format=torch.channels_last)
+    return Detector(trunk, neck, head, Hierarchy(tree, siblings=cfg.siblings)).to(
+        memory_format=torch.channels_last
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from yolo9000.batch import BoxColumns, IgnoreColumns
-from yolo9000.boxes import aligned_iou, shape_iou, xyxy_to_cxcywh
+from yolo9000.boxes import aligned_iou, cxcywh_to_xyxy, shape_iou, xyxy_to_cxcywh
 from yolo9000.grid import GridOutput, Place, cells_inside
 
 
@@ -24,16 +25,22 @@ class MatchedBoxes:
     area_unit: Tensor  # (M',)
 
 
-def match_boxes(output: GridOutput, boxes: BoxColumns) -> MatchedBoxes:
-    """Each box goes to the cell of its centre, and there to the anchor whose shape is most like its own."""
+def match_boxes(
+    output: GridOutput, boxes: BoxColumns, *, match: Literal["anchor", "prediction"] = "anchor"
+) -> MatchedBoxes:
+    """Each box goes to the cell of its centre, and there to the anchor whose shape is most like its own.
+
+    match: `prediction` compares its shape with those of the boxes predicted there instead.
+    """
     rows, columns = output.box_logits.shape[2:4]
     box_cell = xyxy_to_cxcywh(boxes.xyxy_unit) * output.grid_wh.repeat(2)  # (M, 4)
-    everyone = Place(
-        boxes.image,
-        anchor=shape_iou(box_cell[:, 2:], output.anchors_cell).argmax(dim=1),  # first of equals
-        row=box_cell[:, 1].long().clamp(0, rows - 1),
-        column=box_cell[:, 0].long().clamp(0, columns - 1),
-    )
+    row = box_cell[:, 1].long().clamp(0, rows - 1)
+    column = box_cell[:, 0].long().clamp(0, columns - 1)
+    if match == "anchor":
+        overlap = shape_iou(box_cell[:, 2:], output.anchors_cell)  # (M, A)
+    else:
+        overlap = _overlap_with_predicted_shapes(output, boxes.image, row, column, box_cell[:, 2:])
+    everyone = Place(boxes.image, overlap.argmax(dim=1), row, column)  # the first of equal anchors
     index = last_of_each(everyone.flat_index(output))
     place, box_cell = everyone[index], box_cell[index]
     corner = torch.stack([place.column, place.row], dim=1)
@@ -45,6 +52,19 @@ def match_boxes(output: GridOutput, boxes: BoxColumns) -> MatchedBoxes:
         log_size=(box_cell[:, 2:] / output.anchors_cell[place.anchor]).clamp_min(1e-6).log(),
         area_unit=box_cell[:, 2:].prod(1) / output.grid_wh.prod(),
     )
+
+
+@torch.no_grad()
+def _overlap_with_predicted_shapes(
+    output: GridOutput, image: Tensor, row: Tensor, column: Tensor, wh_cell: Tensor
+) -> Tensor:
+    """IoU of each shape (M, 2) with those of its cell's A predicted boxes, all laid on one centre, (M, A)."""
+    size_cell = output.size_logits[image, :, row, column].exp() * output.anchors_cell  # (M, A, 2)
+    return aligned_iou(_centred(size_cell), _centred(wh_cell)[:, None])
+
+
+def _centred(wh: Tensor) -> Tensor:
+    return cxcywh_to_xyxy(torch.cat([torch.zeros_like(wh), wh], dim=-1))
 
 
 def last_of_each(keys: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from yolo9000.config import ScheduleConfig
@@ -27,7 +28,11 @@ def schedule_of(net_options: str) -> tuple[float, ScheduleConfig]:
     Its update number is unsigned: a negative step is never reached, nor is what comes after it (decision 12).
     """
     options = dict(line.split("=", 1) for line in net_options.split())
-    power, step = float(options.get("power", 4)), int(options.get("step", 1))
+
+    def number(name: str, default: float) -> float:
+        return float(np.float32(options.get(name, default)))  # what a float there holds
+
+    power, step = number("power", 4), int(options.get("step", 1))
     steps = [int(at) for at in options.get("steps", "").split(",") if at]
     reached = next((number for number, at in enumerate(steps) if at < 0), len(steps))
     scales = [float(scale) for scale in options.get("scales", "").split(",") if scale]
@@ -40,11 +45,11 @@ def schedule_of(net_options: str) -> tuple[float, ScheduleConfig]:
         steps=steps[:reached],
         scales=scales[:reached],
         step_every=step,
-        step_scale=float(options.get("scale", 1)),
-        gamma=float(options.get("gamma", 1)),
+        step_scale=number("scale", 1),
+        gamma=number("gamma", 1),
         middle=step,
     )
-    return float(options.get("learning_rate", 0.001)), cfg
+    return number("learning_rate", 0.001), cfg
 
 
 @pytest.mark.skipif(not golden_cases(), reason="DARKNET_GOLDEN is not set: Darknet's numbers are not at hand")
