@@ -9,6 +9,7 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -60,6 +61,18 @@ def prepare_picture(data: bytes, size_px: tuple[int, int] | None, rules: Picture
     return StoredPicture(stored, shrunk.width, shrunk.height, tuple(changes))
 
 
+def upright_size_px(path: Path) -> tuple[int, int] | None:
+    """Width and height of a picture as it is seen, from its header alone; None where that cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                lies_on_its_side = _orientation(image) in range(5, 9)
+                return (image.height, image.width) if lies_on_its_side else image.size
+    except (Image.DecompressionBombError, *_UNREADABLE):
+        return None
+
+
 def _decoded(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
@@ -93,10 +106,16 @@ def _turned(image: Image.Image, size_px: tuple[int, int] | None) -> Image.Image:
     if size_px == image.size:
         return image
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return ImageOps.exif_transpose(image) if orientation in range(2, 9) else image
+        return ImageOps.exif_transpose(image) if _orientation(image) in range(2, 9) else image
     except _UNREADABLE:  # a damaged EXIF block says nothing
         return image
+
+
+def _orientation(image: Image.Image) -> object:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _UNREADABLE:
+        return 1
 
 
 def _check_size(image: Image.Image, size_px: tuple[int, int] | None) -> None:

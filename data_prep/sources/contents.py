@@ -85,13 +85,11 @@ def stays_inside(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and ":" not in path.parts[0]
 
 
-def require_folder(folder: Path, source: str) -> None:
-    """Raise SourceError unless the folder is there and can be listed."""
+def require_folder(folder: Path, source: str, what: str = "pictures") -> None:
+    """Raise SourceError unless the folder is there and can be listed; `what` is what it holds."""
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
-        raise SourceError(
-            f"source {source!r}: expected the folder of its pictures at {folder}, found {found}."
-        )
+        raise SourceError(f"source {source!r}: expected the folder of its {what} at {folder}, found {found}.")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise SourceError(f"source {source!r}: the folder {folder} cannot be listed; check its permissions.")
 

@@ -1,0 +1,139 @@
+"""One annotation of PASCAL VOC or ILSVRC: an XML file, read without trusting it.
+
+Corners in such files are pixels, the last one included. PASCAL VOC and its imitators call the first pixel 1,
+ImageNet and ILSVRC call it 0 (decision 9). What comes out are edges: 0 is the picture's left or upper edge.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+from xml.parsers import expat
+
+from data_prep.sources.contents import Corners, SourceError
+
+MAX_BYTES: Final = 4 << 20  # of a file: some ten thousand objects
+_MAX_DEPTH: Final = 16  # VOC's own nesting is 5 elements deep
+_MAX_TEXT: Final = 4096  # characters of a name or number
+_MAX_PX: Final = 1 << 20  # of a picture's width or height
+_ZERO_BASED: Final = ("ilsvrc", "imagenet")  # how the names of such databases begin, in lower case
+
+_OBJECT: Final = "/annotation/object"
+_OBJECT_FIELDS: Final = tuple(
+    f"{_OBJECT}/{name}"
+    for name in ("name", "difficult", "bndbox/xmin", "bndbox/ymin", "bndbox/xmax", "bndbox/ymax")
+)
+_FILENAME, _DATABASE = "/annotation/filename", "/annotation/source/database"
+_WIDTH, _HEIGHT = "/annotation/size/width", "/annotation/size/height"
+_WANTED: Final = frozenset({_FILENAME, _DATABASE, _WIDTH, _HEIGHT, *_OBJECT_FIELDS})
+
+
+class AnnotationError(SourceError):
+    """An annotation file that cannot be used; its text is the reason under which the reader counts it."""
+
+
+class XmlObject(NamedTuple):
+    """An object: its class, the edges of its box in pixels (NaN where one is missing or no number)."""
+
+    name: str
+    xyxy_px: Corners
+    is_difficult: bool
+
+
+@dataclass(frozen=True)
+class XmlAnnotation:
+    """What a file says of one picture; size_px is None where it states none, or 0 as some tools do."""
+
+    filename: str
+    size_px: tuple[int, int] | None
+    objects: tuple[XmlObject, ...]
+
+
+def read_annotation(path: Path) -> XmlAnnotation:
+    """The annotation of a file; raises AnnotationError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        raise AnnotationError("annotation file that cannot be read") from None
+    if len(data) > MAX_BYTES:
+        raise AnnotationError(f"annotation file larger than {MAX_BYTES >> 20} MB")
+    return parse_annotation(data)
+
+
+def parse_annotation(data: bytes) -> XmlAnnotation:
+    """The annotation in the bytes of a file; raises AnnotationError."""
+    texts, objects = _Texts().read(data)
+    is_zero_based = texts.get(_DATABASE, "").lower().startswith(_ZERO_BASED)
+    size_px = _size_px(_number(texts.get(_WIDTH, "")), _number(texts.get(_HEIGHT, "")))
+    first_pixel = 0 if is_zero_based else 1
+    return XmlAnnotation(
+        texts.get(_FILENAME, ""), size_px, tuple(_object(fields, first_pixel) for fields in objects)
+    )
+
+
+class _Texts:
+    """Keeps the texts that are wanted while expat reads; everything else of a file is passed over."""
+
+    def __init__(self) -> None:
+        self._paths = [""]  # from the root to the element that is open, each with all above it
+        self._text: str | None = None  # of that element; None: it is not wanted
+        self._texts: dict[str, str] = {}
+        self._objects: list[list[str]] = []
+
+    def read(self, data: bytes) -> tuple[dict[str, str], list[list[str]]]:
+        """The texts by path, and for each object those of _OBJECT_FIELDS."""
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = self._refuse  # without a DOCTYPE there are no entities to expand
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._add
+        try:
+            parser.Parse(data, True)
+        except (expat.ExpatError, ValueError, LookupError):  # the latter two: encodings that Python lacks
+            raise AnnotationError("annotation file that is not XML") from None
+        return self._texts, self._objects
+
+    def _refuse(self, *_: object) -> None:
+        raise AnnotationError("annotation file with a DOCTYPE, which may define entities")
+
+    def _start(self, tag: str, _: dict[str, str]) -> None:
+        path = f"{self._paths[-1]}/{tag}"
+        self._paths.append(path)
+        if len(self._paths) == 2 and path != "/annotation":
+            raise AnnotationError("XML file that is no annotation")
+        if len(self._paths) > _MAX_DEPTH:
+            raise AnnotationError("annotation file that is nested too deeply")
+        self._text = "" if path in _WANTED else None
+
+    def _end(self, _: str) -> None:
+        path = self._paths.pop()
+        if self._text is not None:
+            self._texts.setdefault(path, self._text.strip())
+        elif path == _OBJECT:
+            self._objects.append([self._texts.pop(field, "") for field in _OBJECT_FIELDS])
+        self._text = None
+
+    def _add(self, text: str) -> None:
+        if self._text is not None and len(self._text) < _MAX_TEXT:
+            self._text += text[:_MAX_TEXT]
+
+
+def _object(fields: list[str], first_pixel: int) -> XmlObject:
+    name, difficult, *corners = fields
+    left, top, right, bottom = (_number(corner) - first_pixel for corner in corners)
+    return XmlObject(name, (left, top, right + 1, bottom + 1), difficult == "1")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _size_px(width: float, height: float) -> tuple[int, int] | None:
+    if not 1 <= width <= _MAX_PX or not 1 <= height <= _MAX_PX:  # NaN is neither
+        return None
+    return int(width), int(height)
