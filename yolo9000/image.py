@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -89,10 +89,15 @@ class Letterbox:
     def to_image(self, xyxy_px: Tensor) -> Tensor:
         """Boxes of the canvas as boxes of the picture, in pixels, not clipped; shape (..., 4).
 
-        Undoes `to_network` with the margin really used, which is rounded down (darknet's inverse forgets
-        that and is half a pixel off for odd margins).
+        Undoes `to_network` with the margin really used, which is rounded down.
         """
         return (xyxy_px - self._margin(xyxy_px)) / self._scale(xyxy_px)
+
+    def to_image_by_darknet(self, xyxy_px: Tensor) -> Tensor:
+        """The same by darknet's inverse, which forgets the rounding: half a pixel off for odd margins (decision 13)."""
+        x = (self.network_width_px - self.resized_width_px) / 2
+        y = (self.network_height_px - self.resized_height_px) / 2
+        return (xyxy_px - xyxy_px.new_tensor([x, y, x, y])) / self._scale(xyxy_px)
 
     def _scale(self, like: Tensor) -> Tensor:
         x = self.resized_width_px / self.image_width_px
@@ -103,11 +108,14 @@ class Letterbox:
         return like.new_tensor([self.left_px, self.top_px, self.left_px, self.top_px])
 
 
-def letterbox(image: Tensor, size_px: int | tuple[int, int]) -> tuple[Tensor, Letterbox]:
+def letterbox(
+    image: Tensor, size_px: int | tuple[int, int], *, geometry: Literal["exact", "darknet"] = "exact"
+) -> tuple[Tensor, Letterbox]:
     """The picture scaled to fit on a grey canvas, float32 in 0..1, (3, height, width), and its placement.
 
     image: uint8 in 0..255 or floating in 0..1, shape (3, H, W).
     size_px: side of a square canvas, or its (width, height).
+    geometry: `darknet` resizes without smoothing, corner to corner (decision 13).
     """
     network_size_px = (size_px, size_px) if isinstance(size_px, int) else size_px
     place = Letterbox.fit(image_size_px=(image.shape[2], image.shape[1]), network_size_px=network_size_px)
@@ -116,17 +124,40 @@ def letterbox(image: Tensor, size_px: int | tuple[int, int]) -> tuple[Tensor, Le
     )
     rows = slice(place.top_px, place.top_px + place.resized_height_px)
     columns = slice(place.left_px, place.left_px + place.resized_width_px)
-    canvas[:, rows, columns] = _resized(image, place)
+    pixels = image / 255 if image.dtype == torch.uint8 else image.float()
+    size = (place.resized_height_px, place.resized_width_px)
+    if geometry == "darknet":
+        canvas[:, rows, columns] = resized_by_darknet(pixels, size)
+    elif size == tuple(pixels.shape[1:]):
+        canvas[:, rows, columns] = pixels
+    else:
+        canvas[:, rows, columns] = interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
     return canvas, place
 
 
-def _resized(image: Tensor, place: Letterbox) -> Tensor:
-    """The picture at its size on the canvas, float32 in 0..1."""
-    pixels = image / 255 if image.dtype == torch.uint8 else image.float()
-    size = (place.resized_height_px, place.resized_width_px)
-    if size == tuple(pixels.shape[1:]):
-        return pixels
-    return interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
+def resized_by_darknet(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """The picture (3, H, W) float32 at a size (height, width), as darknet's resize_image has it.
+
+    Linear, corner pixel on corner pixel. Of the last row the part that comes from the row below is left out: nothing
+    is lost where that part is 0, but where rounding makes it almost all, the last row is almost black.
+    """
+    height, width = size
+    column, right = _steps_of_darknet(pixels.shape[2], width, pixels.device)
+    column[-1], right[-1] = pixels.shape[2] - 1, 0
+    row, down = _steps_of_darknet(pixels.shape[1], height, pixels.device)
+    part_below = torch.cat([down[:-1], down.new_zeros(1)])[:, None]
+    wide = (1 - right) * pixels[:, :, column] + right * pixels[
+        :, :, (column + 1).clamp_max(pixels.shape[2] - 1)
+    ]
+    return (1 - down)[:, None] * wide[:, row] + part_below * wide[:, (row + 1).clamp_max(pixels.shape[1] - 1)]
+
+
+def _steps_of_darknet(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For each of `new` pixels of a side the one of `old` before it, and how far behind that it lies, both (new,)."""
+    scale = float(np.float32(old - 1) / np.float32(max(new - 1, 1)))
+    at = torch.arange(new, dtype=torch.float32, device=device) * scale
+    before = at.long().clamp_max(old - 1)
+    return before, at - before
 
 
 def _decode(encoded: npt.NDArray[np.uint8], *, name: str, apply_exif_orientation: bool) -> Tensor:

@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
-from yolo9000.config import EvaluateConfig, PredictConfig
+from yolo9000.boxes import clip_xyxy
+from yolo9000.config import EvaluateConfig, Geometry, PredictConfig
 from yolo9000.detections import Detections
 from yolo9000.grid import GridOutput, Place, decode_boxes, flat_place
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.image import Letterbox
 from yolo9000.scorecard import ScoredBoxes
 from yolo9000.weak_labels import ask_logits
-
-MAX_PLACES = 300  # answers of one picture are looked for at the most objective places
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,9 @@ class Candidates:
     place: Place
     objectness: Tensor  # (K,)
     xyxy_unit: Tensor  # (K, 4) of the network input
+
+    def __getitem__(self, rows: Tensor) -> Candidates:
+        return Candidates(self.place[rows], self.objectness[rows], self.xyxy_unit[rows])
 
 
 def candidates(output: GridOutput, image: int, *, min_objectness: float, max_places: int) -> Candidates:
@@ -49,15 +51,19 @@ def answers(
     """One answer for each place whose score exceeds `min_score`, as deep as `min_absolute` allows, after NMS."""
     found = []
     for image, (box, name) in enumerate(zip(letterboxes, names, strict=True)):
-        seen = candidates(output, image, min_objectness=cfg.min_score, max_places=MAX_PLACES)
+        seen = candidates(output, image, min_objectness=cfg.min_score, max_places=cfg.max_places)
         descent = hierarchy.descend(
             lambda active, members, place=seen.place: ask_logits(output, place[active], members),  # type: ignore[misc]
             len(seen.place),
             threshold=cfg.min_absolute,
+            by="product" if cfg.level == "darknet" else "absolute",
         )
-        xyxy_px = to_picture(seen.xyxy_unit, box)
-        score = seen.objectness * descent.absolute
-        kept = nms(xyxy_px.double(), seen.objectness.double(), cfg.nms_iou)  # decision 8
+        compared_px = brought_back(seen.xyxy_unit, box, cfg.geometry)
+        score = seen.objectness if cfg.level == "darknet" else seen.objectness * descent.absolute
+        if cfg.nms == "by_objectness":
+            kept = nms(compared_px.double(), seen.objectness.double(), cfg.nms_iou)  # decision 8
+        else:
+            kept = nms_by_node(compared_px, score, descent.node, cfg.nms_iou)
         kept = kept[score[kept] > cfg.min_score]
         kept = kept[score[kept].argsort(descending=True, stable=True)][: cfg.max_detections]
         found.append(
@@ -65,7 +71,7 @@ def answers(
                 tree=hierarchy.tree,
                 image=name,
                 image_size_px=(box.image_width_px, box.image_height_px),
-                xyxy_px=xyxy_px[kept].cpu().numpy(),
+                xyxy_px=cut_to_picture(compared_px[kept], box).cpu().numpy(),
                 node=descent.node[kept].cpu().numpy(),
                 objectness=seen.objectness[kept].cpu().numpy(),
                 absolute=descent.absolute[kept].cpu().numpy(),
@@ -76,35 +82,56 @@ def answers(
     return found
 
 
+@dataclass(frozen=True)
+class NodeScores:
+    """K answers of one picture, best first; one box may answer for several nodes."""
+
+    xyxy_px: Tensor  # (K, 4) as they were compared: with geometry `exact` cut to the picture
+    node: Tensor  # (K,)
+    score: Tensor  # (K,)
+
+
 @torch.no_grad()
 def scores_of_nodes(
     output: GridOutput, hierarchy: Hierarchy, letterboxes: list[Letterbox], nodes: Tensor, cfg: EvaluateConfig
 ) -> list[ScoredBoxes]:
-    """Every place scored for every asked node, objectness × P(node), after NMS by node: the paper's protocol for DET.
+    """Every place scored for every asked node, objectness × P(node), after NMS: the paper's protocol for DET.
 
     nodes: (E,) int64. A place may answer for several nodes.
     """
     found = []
     for image, box in enumerate(letterboxes):
-        seen = candidates(output, image, min_objectness=cfg.min_objectness, max_places=cfg.max_places)
-        absolute = hierarchy.log_absolute_of(
-            lambda members, place=seen.place: output.class_logits(place, members),  # type: ignore[misc]
-            nodes,
-        ).exp()
-        score = (seen.objectness[:, None] * absolute).flatten()
-        score, index = score.topk(min(10 * cfg.max_detections, len(score)))
-        score, index = score[score > cfg.min_objectness], index[score > cfg.min_objectness]
-        xyxy_px = to_picture(seen.xyxy_unit, box)[index // len(nodes)]
-        node = nodes[index % len(nodes)]
-        kept = nms_by_node(xyxy_px, score, node, cfg.nms_iou)[: cfg.max_detections]
+        scores = node_scores(output, hierarchy, image, box, nodes, cfg)
         found.append(
             ScoredBoxes(
-                xyxy_px=xyxy_px[kept].cpu().numpy(),
-                node=node[kept].cpu().numpy().astype(np.int64),
-                score=score[kept].cpu().numpy(),
+                xyxy_px=cut_to_picture(scores.xyxy_px, box).cpu().numpy(),
+                node=scores.node.cpu().numpy().astype(np.int64),
+                score=scores.score.cpu().numpy(),
             )
         )
     return found
+
+
+def node_scores(
+    output: GridOutput, hierarchy: Hierarchy, image: int, box: Letterbox, nodes: Tensor, cfg: EvaluateConfig
+) -> NodeScores:
+    """The same for picture number `image`, its boxes as they were compared."""
+    seen = candidates(output, image, min_objectness=cfg.min_objectness, max_places=cfg.max_places)
+    place_px = brought_back(seen.xyxy_unit, box, cfg.geometry)
+    if cfg.nms == "by_objectness":
+        kept = nms(place_px.double(), seen.objectness.double(), cfg.nms_iou)
+        seen, place_px = seen[kept], place_px[kept]
+    absolute = hierarchy.log_absolute_of(
+        lambda members: output.class_logits(seen.place, members), nodes
+    ).exp()
+    score = (seen.objectness[:, None] * absolute).flatten()
+    score, index = score.topk(min(10 * cfg.max_detections, len(score)))
+    score, index = score[score > cfg.min_objectness], index[score > cfg.min_objectness]
+    xyxy_px, node = place_px[index // len(nodes)], nodes[index % len(nodes)]
+    if cfg.nms == "by_node":
+        kept = nms_by_node(xyxy_px, score, node, cfg.nms_iou)
+        score, xyxy_px, node = score[kept], xyxy_px[kept], node[kept]
+    return NodeScores(xyxy_px[: cfg.max_detections], node[: cfg.max_detections], score[: cfg.max_detections])
 
 
 def most_objective_box(output: GridOutput, image: int, letterbox: Letterbox) -> tuple[np.ndarray, float]:
@@ -115,12 +142,25 @@ def most_objective_box(output: GridOutput, image: int, letterbox: Letterbox) -> 
 
 def nms_by_node(xyxy_px: Tensor, score: Tensor, node: Tensor, iou: float) -> Tensor:
     """The rows that overlap no better row of their own node by more than `iou`, best first."""
-    # torchvision moves each node's boxes away by node × the picture's size: float32 has no digits left for that.
-    return batched_nms(xyxy_px.double(), score.double(), node, iou)  # type: ignore[no-any-return]
+    if not len(xyxy_px):
+        return node
+    # torchvision moves each node's boxes away by node × the largest coordinate: float32 has no digits left for that,
+    # and boxes that begin below 0 would not leave the former node's.
+    return batched_nms((xyxy_px - xyxy_px.amin()).double(), score.double(), node, iou)  # type: ignore[no-any-return]
 
 
 def to_picture(xyxy_unit: Tensor, letterbox: Letterbox) -> Tensor:
-    """Boxes of the network's unit square in pixels of the picture, clipped to it."""
+    """Boxes of the network's unit square in pixels of the picture, cut to it."""
+    return brought_back(xyxy_unit, letterbox, "exact")
+
+
+def brought_back(xyxy_unit: Tensor, letterbox: Letterbox, geometry: Geometry) -> Tensor:
+    """Boxes of the network's unit square in pixels of the picture; cut to it, but not by darknet (decision 13)."""
     network = xyxy_unit.new_tensor([letterbox.network_width_px, letterbox.network_height_px] * 2)
-    limit = xyxy_unit.new_tensor([letterbox.image_width_px, letterbox.image_height_px] * 2)
-    return torch.minimum(letterbox.to_image(xyxy_unit * network).clamp_min(0), limit)
+    if geometry == "darknet":
+        return letterbox.to_image_by_darknet(xyxy_unit * network)
+    return cut_to_picture(letterbox.to_image(xyxy_unit * network), letterbox)
+
+
+def cut_to_picture(xyxy_px: Tensor, letterbox: Letterbox) -> Tensor:
+    return clip_xyxy(xyxy_px, width=letterbox.image_width_px, height=letterbox.image_height_px)
