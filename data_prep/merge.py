@@ -60,7 +60,7 @@ def carry_out(
     is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     _remove_parts(out)
-    jobs = plan.jobs(out)
+    jobs = list(plan.jobs(out.absolute()))
     try:
         _write_missing(plan, out, jobs, done, _Workers(workers, executor, progress or (lambda _: None)))
         if not any(result.images for result in done.values()):

@@ -1,9 +1,8 @@
 """The deterministic plan of a merge: which pictures go where, under which nodes. Reads no pixels."""
 
 import json
-import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from data_prep.catalogue import Catalogue, CatalogueBuilder
 from data_prep.config import BuiltTree, MergeConfig, did_you_mean
 from data_prep.errors import DataPrepError
 from data_prep.index import SourceClass, SourceInfo
@@ -24,7 +25,7 @@ from data_prep.label_map import (
     unsettled_text,
 )
 from data_prep.pictures import PictureRules
-from data_prep.records import ImageRecord
+from data_prep.selection import stored_images
 from data_prep.shard_format import SHARD_VERSION, shard_name
 from data_prep.shard_writer import ShardJob
 from data_prep.sources import OpenSource, SourceError, open_source
@@ -41,7 +42,7 @@ class Plan:
     """What a merge will do.
 
     split_names: each name once, in the order of the sources.
-    images: (number of the source, picture), in the order in which they are stored.
+    images: the pictures in the order in which they are stored; their classes are rows of `classes`.
     shard_ends: the images of shard s are those from shard_ends[s - 1] (or 0) to shard_ends[s].
     counts: for each source what was left out or changed so far, by reason.
     """
@@ -52,7 +53,7 @@ class Plan:
     split_names: tuple[str, ...]
     matches: tuple[ClassMatch, ...]
     classes: tuple[SourceClass, ...]
-    images: tuple[tuple[int, ImageRecord], ...]
+    images: Catalogue
     shard_ends: tuple[int, ...]
     counts: tuple[dict[str, int], ...]
 
@@ -62,22 +63,33 @@ class Plan:
         config = self.config
         head = [SHARD_VERSION, config.shard_mb, config.resize_max, config.quality]
         table = [(source_class.source, source_class.name) for source_class in self.classes]
-        digest = sha256(json.dumps([head, [source.name for source in self.sources], table]).encode())
-        for source, record in self.images:
-            row = [source, record.source_id, record.size_bytes, record.size_px, record.boxes, record.labels]
-            digest.update(json.dumps(row).encode())
-        return digest.hexdigest()
+        names = [source.name for source in self.sources]
+        return sha256(json.dumps([head, names, table, self.source_digests]).encode()).hexdigest()
 
-    def jobs(self, folder: Path) -> list[ShardJob]:
+    @cached_property
+    def source_digests(self) -> tuple[str, ...]:
+        """For each source a sha256 (hex) of its pictures and labels as they will be stored."""
+        of_classes, of_images = self._first_rows([row.source for row in self.classes]), self.source_ends
+        return tuple(
+            self.images.slice(of_images[number], of_images[number + 1]).digest(of_classes[number])
+            for number in range(len(self.sources))
+        )
+
+    @cached_property
+    def source_ends(self) -> tuple[int, ...]:
+        """The images of source s are those from source_ends[s] to source_ends[s + 1]."""
+        return self._first_rows(self.images["image_source"])
+
+    def _first_rows(self, source_of_row: npt.ArrayLike) -> tuple[int, ...]:
+        """For each source the first of its rows, in a column where they stand together; and the end."""
+        return tuple(np.searchsorted(source_of_row, range(len(self.sources) + 1)).tolist())
+
+    def jobs(self, folder: Path) -> Iterator[ShardJob]:
         """One job for each shard, to be written into the folder in any order."""
         rules = PictureRules(self.config.resize_max, self.config.quality)
-        sources_of_classes = [source_class.source for source_class in self.classes]
-        first_class = tuple(int(np.searchsorted(sources_of_classes, i)) for i in range(len(self.sources)))
         bounds = zip((0, *self.shard_ends), self.shard_ends, strict=False)
-        return [
-            ShardJob(folder / shard_name(number), self.images[first:end], first_class, rules)
-            for number, (first, end) in enumerate(bounds)
-        ]
+        for number, (first, end) in enumerate(bounds):
+            yield ShardJob(folder / shard_name(number), self.images.slice(first, end), rules)
 
     def require_settled(self) -> None:
         """Raise LabelMapError where classes have no node and the configuration does not say to drop them."""
@@ -92,17 +104,26 @@ class Plan:
     def source_rows(self) -> list[dict[str, Any]]:
         """For each source what it will give, as plain values."""
         rows = []
+        of_source = self.images["image_source"]
+        images, boxes, labels, sizes = (
+            np.bincount(of_source, weights, minlength=len(self.sources)).astype(np.int64).tolist()
+            for weights in (
+                None,
+                self.images.count("box"),
+                self.images.count("label"),
+                self.images["size_bytes"],
+            )
+        )
         for number, source in enumerate(self.sources):
-            records = [record for image_source, record in self.images if image_source == number]
             rows.append(
                 {
                     "name": source.name,
                     "split": self.config.sources[number].split,
-                    "images": len(records),
-                    "boxes": sum(len(record.boxes or ()) for record in records),
-                    "image_labels": sum(len(record.labels) for record in records),
+                    "images": images[number],
+                    "boxes": boxes[number],
+                    "image_labels": labels[number],
                     "classes": sum(row.source == number for row in self.classes),
-                    "bytes": sum(record.size_bytes for record in records),
+                    "bytes": sizes[number],
                     "repeat": source.repeat,
                     "counts": self.counts[number],
                 }
@@ -119,12 +140,10 @@ def make_plan(config: MergeConfig) -> Plan:
         tree = _build_tree(config.tree, matches)
     assert tree is not None
     classes = _class_table(opened, matches, tree)
-    images = [
-        (number, record)
-        for number, source in enumerate(opened)
-        for record in _selected(source, config, number, classes)
-    ]
-    sources = _source_infos(config, opened, classes, tree, Counter(number for number, _ in images))
+    class_node = np.array([row.node for row in classes], dtype=np.int64)
+    counts = [source.counts for source in opened]
+    images = stored_images(_catalogue(config, opened), config, class_node >= 0, counts)
+    sources = _source_infos(config, opened, classes, tree, Counter(images["image_source"].tolist()))
     return Plan(
         config,
         tree,
@@ -132,10 +151,25 @@ def make_plan(config: MergeConfig) -> Plan:
         tuple(dict.fromkeys(source.split for source in config.sources)),
         tuple(matches),
         classes,
-        tuple(images),
-        _shard_ends([record.size_bytes for _, record in images], config.shard_mb * 1e6),
-        tuple(dict(sorted((+source.counts).items())) for source in opened),
+        images,
+        _shard_ends(images["size_bytes"], config.shard_mb * 1e6),
+        tuple(dict(sorted((+count).items())) for count in counts),
     )
+
+
+def _catalogue(config: MergeConfig, opened: Sequence[OpenSource]) -> Catalogue:
+    """All pictures of all sources; raises SourceError where one has none."""
+    builder, first_class = CatalogueBuilder(), 0
+    for number, source in enumerate(opened):
+        before = len(builder)
+        for record in source.records():
+            builder.add(number, record, first_class)
+        if len(builder) == before:
+            found = "; ".join(f"{reason}: {count}" for reason, count in (+source.counts).items()) or "nothing"
+            folder = config.sources[number].images
+            raise SourceError(f"source {source.name!r}: no picture to merge from {folder}; found {found}.")
+        first_class += len(source.classes)
+    return builder.finish()
 
 
 def _load_tree(path: Path) -> WordTree:
@@ -201,48 +235,13 @@ def _class_table(
     )
 
 
-def _selected(
-    source: OpenSource, config: MergeConfig, number: int, classes: Sequence[SourceClass]
-) -> list[ImageRecord]:
-    """The pictures of a source that are stored; the others are counted."""
-    records = list(source.records())
-    if not records:
-        found = "; ".join(f"{reason}: {count}" for reason, count in (+source.counts).items()) or "nothing"
-        folder = config.sources[number].images
-        raise SourceError(f"source {source.name!r}: no picture to merge from {folder}; found {found}.")
-    has_node = [row.node >= 0 for row in classes if row.source == number]
-    records = [record for record in records if _keep(record, has_node, source)]
-    limit = config.sources[number].max_images
-    if limit is not None and limit < len(records):
-        source.counts["image beyond max_images"] += len(records) - limit
-        chosen = random.Random(f"{config.seed} {source.name}").sample(range(len(records)), limit)
-        records = [records[place] for place in sorted(chosen)]
-    return records
-
-
-def _keep(record: ImageRecord, has_node: Sequence[bool], source: OpenSource) -> bool:
-    """Pictures that say nothing are left out: image labels only, and none with a node."""
-    source.counts["box of a class without a node"] += sum(
-        not has_node[box.class_index] for box in record.boxes or ()
-    )
-    homeless = sum(not has_node[label.class_index] for label in record.labels)
-    source.counts["image label of a class without a node"] += homeless
-    says_nothing = not source.has_boxes and homeless == len(record.labels)
-    source.counts["picture left out, as its classes have no node"] += says_nothing
-    return not says_nothing
-
-
-def _shard_ends(sizes_bytes: Sequence[int], shard_bytes: float) -> tuple[int, ...]:
+def _shard_ends(sizes_bytes: npt.NDArray[np.int64], shard_bytes: float) -> tuple[int, ...]:
     """A shard ends with the picture that fills it."""
-    ends, filled = [], 0
-    for place, size in enumerate(sizes_bytes):
-        filled += size
-        if filled >= shard_bytes:
-            ends.append(place + 1)
-            filled = 0
-    if not ends or ends[-1] < len(sizes_bytes):
-        ends.append(len(sizes_bytes))
-    return tuple(ends)
+    filled, ends = np.cumsum(sizes_bytes), [0]
+    while ends[-1] < len(filled):
+        before = filled[ends[-1]] - sizes_bytes[ends[-1]]
+        ends.append(min(int(np.searchsorted(filled, before + shard_bytes)) + 1, len(filled)))
+    return tuple(ends[1:]) or (0,)
 
 
 def _source_infos(

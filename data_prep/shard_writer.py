@@ -12,14 +12,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from data_prep.catalogue import Catalogue
 from data_prep.config import one_line
+from data_prep.picture_files import read_picture
 from data_prep.pictures import PictureError, PictureRules, StoredPicture, prepare_picture
-from data_prep.records import ImageRecord
 from data_prep.shard_format import (
-    BOXED,
-    EXHAUSTIVE,
-    IGNORED,
-    POSITIVE,
     SHARD_DATASETS,
     SHARD_FORMAT,
     SHARD_VERSION,
@@ -31,14 +28,10 @@ from data_prep.shard_format import (
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What one worker is asked to do: the pictures of one shard, each with the number of its source.
-
-    first_class: for each source, the row of its first class in the table of source classes.
-    """
+    """What one worker is asked to do: the pictures of one shard."""
 
     path: Path
-    images: tuple[tuple[int, ImageRecord], ...]
-    first_class: tuple[int, ...]
+    images: Catalogue
     rules: PictureRules
 
 
@@ -60,96 +53,71 @@ class ShardResult:
 
 def write_shard(job: ShardJob, on_picture: Callable[[], None] | None = None) -> ShardResult:
     """Read, check and pack the pictures of a job; the shard appears under its name only when complete."""
-    columns = _Columns()
-    counts: dict[int, Counter[str]] = {}
-    left_out = []
-    for source, record in job.images:
-        count = counts.setdefault(source, Counter())
+    packed = _Packed(job.images)
+    for picture in range(len(job.images)):
         try:
-            picture = prepare_picture(_read(record.path), record.size_px, job.rules)
+            data = read_picture(job.images.file(picture))
+            packed.add(picture, prepare_picture(data, job.images.size_px(picture), job.rules))
         except PictureError as reason:
-            left_out.append((source, record.source_id, str(reason)))
-            count[str(reason)] += 1
-            count["box of an image left out"] += len(record.boxes or ())
-        else:
-            count.update(picture.changes)
-            columns.add(source, record, picture, job.first_class[source])
+            packed.leave_out(picture, str(reason))
         if on_picture is not None:
             on_picture()
-    arrays = columns.arrays()
-    sha256, size_bytes = _write(job.path, arrays, columns.pictures)
+    arrays = packed.arrays()
+    sha256, size_bytes = _write(job.path, arrays, packed.pictures)
     return ShardResult(
         job.path.name,
-        len(columns.pictures),
+        len(packed.pictures),
         size_bytes,
         sha256,
-        content_hash(arrays, columns.pictures),
-        {source: dict(sorted((+count).items())) for source, count in sorted(counts.items())},
-        tuple(left_out),
+        content_hash(arrays, packed.pictures),
+        {source: dict(sorted((+count).items())) for source, count in sorted(packed.counts.items())},
+        tuple(packed.left_out),
     )
 
 
-class _Columns:
-    """The pictures and columns of a shard while it grows."""
+class _Packed:
+    """The pictures of a shard while it grows, and what was left out or changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, images: Catalogue) -> None:
         self.pictures: list[bytes] = []
-        self._source_ids: list[bytes] = []
-        self._image_rows: list[tuple[int, int, int, int]] = []
-        self._boxes: list[tuple[float, ...]] = []
-        self._box_rows: list[tuple[int, int]] = []
-        self._label_rows: list[tuple[int, int]] = []
-        self._box_offsets = [0]
-        self._label_offsets = [0]
+        self.counts: dict[int, Counter[str]] = {}
+        self.left_out: list[tuple[int, str, str]] = []
+        self._images = images
+        self._numbers: list[int] = []
+        self._sizes_px: list[tuple[int, int]] = []
 
-    def add(self, source: int, record: ImageRecord, picture: StoredPicture, first_class: int) -> None:
-        self.pictures.append(picture.data)
-        self._source_ids.append(record.source_id.encode("utf-8", "backslashreplace"))
-        flags = 0 if record.boxes is None else BOXED
-        self._image_rows.append((source, picture.width, picture.height, flags))
-        for box in record.boxes or ():
-            self._boxes.append(box.xyxy_unit)
-            self._box_rows.append((first_class + box.class_index, IGNORED if box.is_ignored else 0))
-        for label in record.labels:
-            flags = (POSITIVE if label.is_positive else 0) | (EXHAUSTIVE if label.is_exhaustive else 0)
-            self._label_rows.append((first_class + label.class_index, flags))
-        self._box_offsets.append(len(self._boxes))
-        self._label_offsets.append(len(self._label_rows))
+    def add(self, picture: int, stored: StoredPicture) -> None:
+        self.pictures.append(stored.data)
+        self._numbers.append(picture)
+        self._sizes_px.append((stored.width, stored.height))
+        self._counts_of(picture).update(stored.changes)
+
+    def leave_out(self, picture: int, reason: str) -> None:
+        source, counts = int(self._images["image_source"][picture]), self._counts_of(picture)
+        self.left_out.append((source, self._images.source_id(picture), reason))
+        counts[reason] += 1
+        counts["box of an image left out"] += int(self._images.count("box")[picture])
+        counts["image label of an image left out"] += int(self._images.count("label")[picture])
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """Every dataset of the shard but the pictures."""
-        image_rows = np.array(self._image_rows, dtype=np.int32).reshape(-1, 4)
-        box_rows = np.array(self._box_rows, dtype=np.int32).reshape(-1, 2)
-        label_rows = np.array(self._label_rows, dtype=np.int32).reshape(-1, 2)
-        columns: dict[str, Any] = {
-            "picture_offsets": _offsets(self.pictures),
-            "picture_crc32": [zlib.crc32(picture) for picture in self.pictures],
-            "source_id_bytes": np.frombuffer(b"".join(self._source_ids), dtype=np.uint8),
-            "source_id_offsets": _offsets(self._source_ids),
-            "image_source": image_rows[:, 0],
-            "image_width": image_rows[:, 1],
-            "image_height": image_rows[:, 2],
-            "image_flags": image_rows[:, 3],
-            "box_offsets": self._box_offsets,
-            "boxes_xyxy_unit": np.array(self._boxes, dtype=np.float32).reshape(-1, 4),
-            "box_class": box_rows[:, 0],
-            "box_flags": box_rows[:, 1],
-            "label_offsets": self._label_offsets,
-            "label_class": label_rows[:, 0],
-            "label_flags": label_rows[:, 1],
+        stored = self._images.take(np.array(self._numbers, dtype=np.int64))
+        sizes_px = np.array(self._sizes_px, dtype=np.int32).reshape(-1, 2)
+        columns = {
+            **stored.columns,
+            "picture_offsets": np.cumsum([0, *map(len, self.pictures)]),
+            "picture_crc32": np.array([zlib.crc32(picture) for picture in self.pictures]),
+            "image_width": sizes_px[:, 0],
+            "image_height": sizes_px[:, 1],
         }
-        return {name: np.ascontiguousarray(column, SHARD_DATASETS[name]) for name, column in columns.items()}
+        return {
+            name: np.ascontiguousarray(columns[name], dtype)
+            for name, dtype in SHARD_DATASETS.items()
+            if name != "picture_bytes"
+        }
 
-
-def _offsets(pieces: list[bytes]) -> np.ndarray[Any, Any]:
-    return np.cumsum([0, *map(len, pieces)], dtype=np.int64)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as reason:
-        raise PictureError(f"picture file that cannot be read ({os.strerror(reason.errno or 0)})") from None
+    def _counts_of(self, picture: int) -> Counter[str]:
+        return self.counts.setdefault(int(self._images["image_source"][picture]), Counter())
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[bytes]) -> tuple[str, int]:

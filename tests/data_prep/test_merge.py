@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import os
@@ -10,10 +11,13 @@ from PIL import Image
 
 from data_prep import DataPrepError, ShardReader, make_plan, merge
 from data_prep.merge import JOURNAL_NAME, carry_out
+from data_prep.records import BoxLabel, ImageLabel, ImageRecord
 from data_prep.shard_writer import write_shard
+from data_prep.sources import OpenSource
 
 from .conftest import CAR, CAT, DOG, TABBY, colour_of, picture, write_coco
 
+LABELS = (ImageLabel(0), ImageLabel(1, is_positive=False), ImageLabel(1, is_exhaustive=True))
 MANY_SHARDS = "shard_mb=0.0005"  # one picture each
 
 
@@ -189,7 +193,7 @@ def test_nothing_is_dropped_silently(world, tmp_path, config_of):
             "picture of another shape than its annotations state": 1,
             "picture that cannot be decoded": 1,
         },
-        {"picture that cannot be decoded": 1},
+        {"image label of an image left out": 1, "picture that cannot be decoded": 1},
     )
     assert reader.left_out == (
         ("coco", "000.jpg", "picture that cannot be decoded"),
@@ -250,7 +254,7 @@ def test_a_crowd_and_other_splits_do_not_count_as_evidence(world, tmp_path, conf
 def test_a_try_takes_a_seeded_sample_and_counts_the_rest(world, config_of):
     def chosen(seed):
         plan = make_plan(config_of(world, "sources.coco.max_images=3", f"seed={seed}"))
-        return [record.source_id for source, record in plan.images if source == 0], plan.counts[0]
+        return [record.source_id for record in plan.images][: plan.source_ends[1]], plan.counts[0]
 
     names, counts = chosen(0)
     assert (names, counts) == chosen(0)
@@ -352,6 +356,81 @@ def test_a_dead_worker_is_told_and_its_merge_continues(world, tmp_path, config_o
     with pytest.raises(DataPrepError, match="A worker process died"):
         merge(config_of(world, MANY_SHARDS), tmp_path / "out", executor=Broken())
     assert not (tmp_path / "out").exists()
+
+
+def write_archive(folder, pictures):
+    """A COCO source whose pictures lie in one file, back to back behind some other bytes."""
+    archive = folder / "pictures.tar"
+    archive.write_bytes(b"head" + b"".join(pictures))
+    records, offset = [], 4
+    for number, data in enumerate(pictures):
+        boxes = (BoxLabel(number % 2, (0.1, 0.2, 0.5, 0.75), is_ignored=number == 3),)
+        records.append(ImageRecord(f"in/{number}.jpg", archive, len(data), (40, 30), boxes, offset=offset))
+        offset += len(data)
+    return archive, records
+
+
+@pytest.fixture
+def archived(world, tmp_path, config_of, monkeypatch):
+    """A plan whose only source is an archive; and the archive."""
+    archive, records = write_archive(tmp_path, [picture(index) for index in range(4)])
+    records.append(
+        dataclasses.replace(records[0], source_id="behind the end", offset=archive.stat().st_size - 9)
+    )
+    records.append(dataclasses.replace(records[0], source_id="nobody looked", boxes=None, labels=LABELS))
+    source = OpenSource("coco", has_boxes=True, classes=("cat", "dog"), stream=lambda counts: iter(records))
+    monkeypatch.setitem(make_plan.__globals__, "open_source", lambda config: source)
+    config = config_of(world)
+    return make_plan(config.model_copy(update={"sources": config.sources[:1]})), archive
+
+
+def test_pictures_are_read_where_they_lie_in_an_archive(archived, tmp_path):
+    plan, _ = archived
+    carry_out(plan, tmp_path / "out")
+    reader = ShardReader(tmp_path / "out")
+    assert [reader.encoded(image).tobytes() for image in range(4)] == [picture(index) for index in range(4)]
+    assert reader.left_out == (("coco", "behind the end", "picture beyond the end of its archive"),)
+    assert reader.box_ignored.tolist() == [False, False, False, True]
+    assert reader.boxes_xyxy_unit[0] == pytest.approx([0.1, 0.2, 0.5, 0.75])
+
+
+def test_pictures_that_nobody_looked_at_and_exhaustive_labels_are_marked(archived, tmp_path):
+    carry_out(archived[0], tmp_path / "out")
+    reader = ShardReader(tmp_path / "out")
+    assert reader.image_boxed.tolist() == [True] * 4 + [False]
+    assert reader.label_positive.tolist() == [True, False, True]
+    assert reader.label_exhaustive.tolist() == [False, False, True]
+
+
+def test_an_archive_that_changed_after_planning_stops_the_merge(archived, tmp_path):
+    plan, archive = archived
+    archive.write_bytes(archive.read_bytes() + b"more")
+    with pytest.raises(DataPrepError, match=r"pictures\.tar: has changed since the merge was planned"):
+        carry_out(plan, tmp_path / "out")
+    archive.unlink()
+    with pytest.raises(
+        DataPrepError, match=r"pictures\.tar: was there when the merge was planned and is gone"
+    ):
+        carry_out(plan, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_vanished_after_planning_stops_the_merge(world, tmp_path, config_of):
+    plan = make_plan(config_of(world))
+    (world / "labelled").rename(world / "elsewhere")
+    with pytest.raises(DataPrepError, match=r"was there when the merge was planned and is gone now"):
+        carry_out(plan, tmp_path / "out")
+
+
+def test_pictures_that_vanished_or_changed_after_planning_are_counted(world, tmp_path, config_of):
+    plan = make_plan(config_of(world))
+    (world / "photos" / "001.jpg").unlink()
+    (world / "photos" / "003.jpg").write_bytes(picture(3, (80, 60)))
+    carry_out(plan, tmp_path / "out")
+    assert ShardReader(tmp_path / "out").left_out == (
+        ("coco", "001.jpg", "picture file that cannot be read (No such file or directory)"),
+        ("coco", "003.jpg", "picture file that changed after planning"),
+    )
 
 
 def test_images_without_boxes_or_labels_merge_too(tmp_path, config_of):
