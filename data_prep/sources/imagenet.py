@@ -1,74 +1,105 @@
-"""ImageNet folders: one for each class, named by wnid or by word; each picture in it shows the class."""
+"""ImageNet: a folder or a tar for each class, or one tar of such folders or tars; each picture shows its class.
 
-import os
+Tars are read where they are: ILSVRC's tar of tars, the 21,841 tars of the full release, or any tar of class folders.
+The same pictures have the same names, order and labels in all of these. With `boxes`, pictures whose boxes somebody
+drew (ILSVRC CLS-LOC: CLASS/PICTURE.xml) carry them besides their label.
+"""
+
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from data_prep.config import ImageNetSource
 from data_prep.records import ImageLabel, ImageRecord
-from data_prep.sources.contents import (
-    PICTURE_SUFFIXES,
-    OpenSource,
-    SourceError,
-    readable_name,
-    require_folder,
-)
+from data_prep.sources.class_boxes import Annotated, ClassBoxes
+from data_prep.sources.class_pictures import BESIDE, PictureClass, entries_of, pictures_of_folder
+from data_prep.sources.class_tars import class_of_tar, classes_in_tar
+from data_prep.sources.contents import OpenSource, SourceError, readable_name, require_folder
+from data_prep.sources.tar import refuse_compressed, tar_file
+
+_NO_CLASS_FOR_BOXES = "folder of boxes whose class is not there"
 
 
 def open_source(config: ImageNetSource) -> OpenSource:
-    """The class folders, sorted by name; raises SourceError where there are none."""
-    require_folder(config.images, config.name)
-    try:
-        entries = sorted(os.scandir(config.images), key=lambda entry: entry.name)
-    except OSError as reason:
-        raise _unreadable(reason, config.images) from None
-    folders = tuple(Path(entry.path) for entry in entries if entry.is_dir() and entry.name[0] != ".")
-    if not folders:
-        raise SourceError(
-            f"source {config.name!r}: expected one folder for each class (n02084071/…) in {config.images}, "
-            f"found none among {len(entries)} entries."
-        )
-    contents = _Contents(config.images, folders, files_beside=len(entries) - len(folders))
-    names = tuple(readable_name(folder.name) for folder in folders)
-    return OpenSource(config.name, has_boxes=False, classes=names, stream=contents.records)
+    """The classes, sorted by name; raises SourceError where there are none."""
+    beside: Counter[str] = Counter()
+    if config.images.is_file():
+        classes = classes_in_tar(config.images, beside)
+    else:
+        require_folder(config.images, config.name)
+        classes = _classes_in_folder(config.images, beside)
+    classes.sort(key=lambda one: one.name)
+    _check(classes, beside, config)
+    names = tuple(readable_name(one.name) for one in classes)
+    if config.boxes is not None:
+        require_folder(config.boxes, config.name, "boxes")
+        beside[_NO_CLASS_FOR_BOXES] += _folders_without_class(config.boxes, classes)
+    contents = _Contents(classes, beside, config.boxes)
+    has_boxes = config.boxes is not None
+    return OpenSource(config.name, has_boxes, names, contents.records, is_federated=has_boxes)
 
 
 @dataclass(frozen=True)
 class _Contents:
-    root: Path
-    folders: tuple[Path, ...]
-    files_beside: int
+    classes: list[PictureClass]
+    counted_before: Counter[str]
+    boxes: Path | None
 
     def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
-        counts["file beside the class folders"] += self.files_beside
-        for class_index, folder in enumerate(self.folders):
-            found = 0
-            for path in _files_under(folder):
-                if path.suffix.lower() not in PICTURE_SUFFIXES:
-                    counts["file that is no picture by its name"] += 1
-                    continue
-                found += 1
-                source_id = readable_name(path.relative_to(self.root).as_posix())
-                label = ImageLabel(class_index)
-                yield ImageRecord(source_id, path, path.stat().st_size, labels=(label,))
-            counts["class folder without a picture"] += not found
+        counts.update(self.counted_before)
+        number_of = {readable_name(one.name): number for number, one in enumerate(self.classes)}
+        for class_index, one in enumerate(self.classes):
+            boxes = None if self.boxes is None else ClassBoxes(self.boxes / one.name, class_index, number_of)
+            is_empty = True
+            for picture in one.pictures(counts):
+                is_empty = False
+                found = Annotated() if boxes is None else boxes.of_picture(picture.name, counts)
+                yield ImageRecord(
+                    readable_name(f"{one.name}/{picture.name}"),
+                    picture.path,
+                    picture.size_bytes,
+                    found.size_px,
+                    found.boxes,
+                    (ImageLabel(class_index, is_exhaustive=found.has_all_of_its_class),),
+                    picture.offset,
+                )
+            counts["class without a picture"] += is_empty
+            counts["annotation file whose picture is not there"] += len(boxes.unused) if boxes else 0
 
 
-def _files_under(folder: Path) -> Iterator[Path]:
-    """Every file at or below the folder, in sorted order."""
+def _classes_in_folder(folder: Path, counts: Counter[str]) -> list[PictureClass]:
+    """A class for each folder and each tar; counts what lies beside them."""
+    classes = []
+    for entry in entries_of(folder):
+        path = Path(entry.path)
+        if entry.is_dir() and not entry.name.startswith("."):
+            classes.append(PictureClass(entry.name, partial(pictures_of_folder, path)))
+        elif entry.is_file() and path.suffix == ".tar":
+            classes.append(class_of_tar(path.stem, tar_file(path)))
+        else:
+            refuse_compressed(entry.path)
+            counts[BESIDE] += 1
+    return classes
 
-    def stop(reason: OSError) -> None:
-        raise _unreadable(reason, folder)
 
-    for place, folders, names in os.walk(folder, onerror=stop):
-        folders.sort()
-        for name in sorted(names):
-            yield Path(place) / name
+def _folders_without_class(folder: Path, classes: list[PictureClass]) -> int:
+    names = {one.name for one in classes}
+    return sum(entry.is_dir() and entry.name not in names for entry in entries_of(folder))
 
 
-def _unreadable(reason: OSError, folder: Path) -> SourceError:
-    return SourceError(
-        f"{reason.filename or folder}: cannot list this folder ({os.strerror(reason.errno or 0)})."
-    )
+def _check(classes: list[PictureClass], beside: Counter[str], config: ImageNetSource) -> None:
+    if not classes:
+        found = ", ".join(f"{number} × {reason}" for reason, number in beside.items() if number) or "nothing"
+        raise SourceError(
+            f"source {config.name!r}: expected a folder or a tar for each class (n02084071/… or n02084071.tar) in "
+            f"{config.images}, found {found}. Pictures whose classes stand in a list are read by format csv or voc."
+        )
+    for one, other in pairwise(classes):
+        if one.name == other.name:
+            raise SourceError(
+                f"source {config.name!r}: class {readable_name(one.name)} is both a folder and a tar in "
+                f"{config.images}; remove one of them."
+            )

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from data_prep.config import CocoSource, ImageNetSource
+from data_prep.config import CocoSource
 from data_prep.records import ImageLabel
 from data_prep.sources import SourceError, open_source
 
-from .conftest import CAR, TABBY, picture, write_coco
+from .conftest import picture, write_coco
 
 
 def coco_of(folder):
@@ -163,34 +163,3 @@ def test_masks_are_not_kept_in_memory(world):
     source = open_source(coco_of(world))
     assert "segmentation" not in json.dumps(source.stream.__self__.by_image)
     assert len(list(source.records())) == 1
-
-
-def test_imagenet_folders_are_classes_sorted_by_name(world):
-    folder = world / "labelled"
-    (folder / "SOURCE.txt").write_text("beside")
-    (folder / CAR / "notes.txt").write_text("no picture")
-    (folder / CAR / "deep").mkdir()
-    (folder / CAR / "deep" / "x.PNG").write_bytes(picture(1, kind="PNG"))
-    (folder / "n00000001").mkdir()
-    source = open_source(ImageNetSource(name="labels", format="imagenet", images=folder))
-    records = list(source.records())
-    assert source.classes == ("n00000001", TABBY, CAR)
-    assert [record.source_id for record in records] == [
-        *(f"{TABBY}/{number}.jpg" for number in range(3)),
-        *(f"{CAR}/{number}.jpg" for number in range(3)),
-        f"{CAR}/deep/x.PNG",
-    ]
-    assert {record.labels for record in records[3:]} == {(ImageLabel(2),)}
-    assert +source.counts == {
-        "file beside the class folders": 1,
-        "file that is no picture by its name": 1,
-        "class folder without a picture": 1,
-    }
-
-
-@pytest.mark.parametrize(
-    "place", ["nowhere", "instances.json", "photos"], ids=["missing", "a file", "no class folders"]
-)
-def test_a_folder_without_class_folders_is_told_in_one_line(world, place):
-    with pytest.raises(SourceError, match="source 'labels': expected"):
-        open_source(ImageNetSource(name="labels", format="imagenet", images=world / place))
