@@ -79,7 +79,7 @@ def merge(
 @app.command()
 def info(shards: Shards, as_json: AsJson = False) -> None:
     """Show what stands behind each node: boxes, image labels, or the boxes of a relative."""
-    from data_prep.index import read_index
+    from data_prep.index_file import read_index
     from data_prep.tables import index_json, print_info
 
     index = read_index(shards)

@@ -15,7 +15,8 @@ import numpy as np
 import PIL
 
 from data_prep.config import MergeConfig
-from data_prep.index import Index, join_columns, read_index, write_index
+from data_prep.index import Index, join_columns
+from data_prep.index_file import read_index, write_index
 from data_prep.label_map import write_label_map
 from data_prep.plan import MergeError, Plan, make_plan
 from data_prep.shard_format import INDEX_NAME

@@ -1,9 +1,11 @@
 """Names, types and versions of shards and index; `docs/shard_format.md` explains them to strangers."""
 
+import os
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -13,6 +15,7 @@ from data_prep.errors import DataPrepError
 SHARD_FORMAT, SHARD_VERSION = "yolo9000 shard", 2
 INDEX_FORMAT, INDEX_VERSION = "yolo9000 index", 2
 INDEX_NAME = "index.h5"
+HASHED_AT_ONCE = 1 << 20  # bytes
 
 # n images, M boxes and L image labels of one shard (in the index: of all shards, one after the other).
 SHARD_DATASETS: dict[str, str] = {
@@ -51,9 +54,15 @@ LABEL_COLUMNS = (
     "label_flags",
 )
 OFFSET_COLUMNS = ("box_offsets", "label_offsets")
-# These stand in the index only, (n,) int32 each: an image's row of the table of shards, its place among the
-# pictures of that shard, and its row of the table of splits (-1: it is in none).
-PLACE_COLUMNS = ("image_shard", "image_place", "image_split")
+# These stand in the index only, (n,) each.
+PLACE_COLUMNS: dict[str, str] = {
+    "image_split": "int32",  # row of the table of splits; -1: the image is in none
+    "image_shard": "int32",  # row of the table of shards
+    "image_place": "int32",  # which picture of the shard it is
+    "picture_start": "int64",  # byte of the shard's file at which the picture starts
+    "picture_size": "int32",  # bytes
+    "picture_crc32": "uint32",
+}
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -84,39 +93,54 @@ def content_hash(arrays: Arrays, pictures: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
+def hash_file(file: BinaryIO, pictures_first: int, pictures_end: int) -> tuple[str, str]:
+    """sha256 (hex) of a shard's file, and of its frame: the bytes before and after those of the pictures."""
+    whole, frame = sha256(), sha256()
+    bounds = (0, pictures_first, pictures_end, os.fstat(file.fileno()).st_size)
+    for first, end in pairwise(bounds):
+        file.seek(first)
+        for start in range(first, end, HASHED_AT_ONCE):
+            piece = file.read(min(HASHED_AT_ONCE, end - start))
+            whole.update(piece)
+            if first != pictures_first or end != pictures_end:
+                frame.update(piece)
+    return whole.hexdigest(), frame.hexdigest()
+
+
 def mark(file: h5py.File, kind: str, version: int) -> None:
     """Write what the file is; readers refuse what they do not know."""
     file.attrs["format"] = np.bytes_(kind)
     file.attrs["version"] = np.int32(version)
 
 
-def check_mark(file: h5py.File, path: Path, kind: str, version: int) -> None:
+def check_mark(file: h5py.File, place: object, kind: str, version: int) -> None:
     """Raise ShardError unless the file is of that kind and version."""
     found = file.attrs.get("format")
     name = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
     if name != kind:
         raise ShardError(
-            f"{path}: expected a {kind}, found {'no format mark' if found is None else repr(name)}."
+            f"{place}: expected a {kind}, found {'no format mark' if found is None else repr(name)}."
         )
     found_version = file.attrs.get("version")
     if found_version != version:
         raise ShardError(
-            f"{path}: format version {found_version}; this program reads version {version}. "
+            f"{place}: format version {found_version}; this program reads version {version}. "
             "Merge again, or use the version of the program that wrote it."
         )
 
 
-def open_marked(path: Path, kind: str, version: int) -> h5py.File:
-    """The file opened for reading, its mark checked; ShardError where it is missing, damaged or foreign."""
-    if not path.is_file():
-        raise ShardError(f"{path} is missing.")
+def open_marked(source: Path | BinaryIO, place: object, kind: str, version: int) -> h5py.File:
+    """The file or stream opened for reading; ShardError, naming `place`, where it is damaged or foreign."""
+    file = None
     try:
-        file = h5py.File(path, "r")
-    except OSError:
-        raise ShardError(f"{path}: not a readable HDF5 file; it is damaged or something else.") from None
-    try:
-        check_mark(file, path, kind, version)
-    except BaseException:
-        file.close()
+        file = h5py.File(source, "r")
+        check_mark(file, place, kind, version)
+    except BaseException as reason:
+        if file is not None:
+            file.close()
+        if isinstance(
+            reason, (OSError, RuntimeError, KeyError, ValueError)
+        ):  # what h5py raises on damaged files
+            raise ShardError(f"{place}: not a readable HDF5 file; it is damaged or something else.") from None
         raise
     return file

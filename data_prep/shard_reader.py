@@ -1,7 +1,9 @@
 """Random access to a merged data set: labels in memory as nodes of the tree, pictures on demand."""
 
 import os
+import zlib
 from collections import OrderedDict
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.index import SourceClass, SourceInfo, ledger_of, read_index
+from data_prep.index import SourceClass, SourceInfo, ledger_of
+from data_prep.index_file import read_index
 from data_prep.ledger import Ledger
 from data_prep.shard_format import (
     BOXED,
@@ -21,6 +24,8 @@ from data_prep.shard_format import (
     ShardError,
     open_marked,
 )
+from data_prep.shard_writer import ShardResult
+from data_prep.storage import StoredFile, open_folder
 
 MAX_OPEN_SHARDS = 256  # per reader and process; far below the usual limit of 1024 open files
 
@@ -34,21 +39,24 @@ class ShardReader:
 
     tree, sources, classes: what the labels mean
     image_source, image_width, image_height: (n,) the source's number, the stored picture's size in px
+    image_boxed: (n,) whether somebody drew boxes on the picture; without any, it is background
+    splits, image_split: names, and (n,) the number of each image's split, -1 for none
     box_offsets (n + 1,): the boxes of image i are rows offsets[i] to offsets[i + 1] of
         boxes_xyxy_unit (M, 4), box_nodes (M,), box_ignored (M,)
     label_offsets (n + 1,): likewise of label_nodes (L,), label_positive (L,), label_exhaustive (L,)
-    image_boxed: (n,) whether somebody drew boxes on the picture; without any, it is background
-    splits, image_split: names, and (n,) the number of each image's split, -1 for none
     label_exhaustive: everything of the node in this image has its box
     counts, left_out: what the merge left out or changed; provenance: how it was made
 
     Labels of classes that have no node are absent from these. Reads are safe in threads; a reader can be
-    pickled and survives a fork, for a picture is one `pread` of a file that each process opens for itself.
+    pickled and survives a fork, for a picture is one read of a file that each process opens for itself.
     Raises ShardError where index or shards are missing, damaged or foreign.
+
+    folder: a path, or an address that fsspec reads (`s3://…`).
+    verify: compare each picture that is read with its checksum (3 GB/s; decoding takes a hundred times as long).
     """
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path | str, *, verify: bool = True) -> None:
+        self.folder: Path | str = folder if isinstance(folder, str) and "://" in folder else Path(folder)
         index = read_index(self.folder)
         columns = index.columns
         self.tree = index.tree
@@ -74,11 +82,13 @@ class ShardReader:
         self.label_positive: Bools = (columns["label_flags"][kept] & POSITIVE) != 0
         self.label_exhaustive: Bools = (columns["label_flags"][kept] & EXHAUSTIVE) != 0
 
-        self._shards = index.shards
-        self._image_shard, self._image_place = columns["image_shard"], columns["image_place"]
-        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
-        self._process = os.getpid()
-        self._lock = Lock()
+        self._verify = verify
+        self._picture_crc32: npt.NDArray[np.uint32] = columns["picture_crc32"]
+        self._picture_start: Indices = columns["picture_start"]
+        self._picture_size: Ints = columns["picture_size"]
+        self._image_shard: Ints = columns["image_shard"]
+        self._image_place: Ints = columns["image_place"]
+        self._files = _OpenShards(self.folder, index.shards)
 
     def __len__(self) -> int:
         return len(self.image_source)
@@ -87,7 +97,7 @@ class ShardReader:
         return f"<ShardReader of {len(self)} images, {len(self.tree)} nodes, {self.folder}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.folder,)
+        return _reopened, (self.folder, self._verify)
 
     def split(self, name: str) -> Indices:
         """The images of a split, ascending."""
@@ -97,71 +107,91 @@ class ShardReader:
 
     def encoded(self, image: int) -> npt.NDArray[np.uint8]:
         """The stored JPEG or PNG, (bytes,); a fresh array that the caller owns."""
-        shard, place = self._find(image)
-        return shard.picture(place)
+        shard, size = self._shard_of(image), int(self._picture_size[image])
+        data = shard.file.read(int(self._picture_start[image]), size)
+        if len(data) != size:
+            raise self._damaged(image, "the file ends before it")
+        if self._verify and zlib.crc32(data.data) != self._picture_crc32[image]:
+            raise self._damaged(image, "its bytes do not fit their checksum")
+        return data
 
     def source_id(self, image: int) -> str:
         """The picture's name within its source."""
-        shard, place = self._find(image)
-        return shard.source_id(place)
+        return self._shard_of(image).source_id(int(self._image_place[image]))
 
-    def _find(self, image: int) -> "tuple[_OpenShard, int]":
-        """The shard of an image and the image's place in it."""
+    def _shard_of(self, image: int) -> "_OpenShard":
         if not 0 <= image < len(self):
             raise IndexError(f"image {image} of {len(self)}")
-        return self._shard(int(self._image_shard[image])), int(self._image_place[image])
+        return self._files[int(self._image_shard[image])]
 
-    def _shard(self, number: int) -> "_OpenShard":
+    def _damaged(self, image: int, trouble: str) -> ShardError:
+        shard = self._files[int(self._image_shard[image])]
+        return ShardError(
+            f"{shard.place}: image {image} (picture {self._image_place[image]} of the shard): {trouble}; "
+            f"the shard is damaged. Run `data-prep check {self.folder}` to list every such image."
+        )
+
+
+class _OpenShards:
+    """The shards of a folder, opened when first asked for; the least recently used are closed."""
+
+    def __init__(self, folder: Path | str, shards: tuple[ShardResult, ...]) -> None:
+        self._folder, self._shards = folder, shards
+        self._start_anew()
+
+    def __getitem__(self, number: int) -> "_OpenShard":
         if self._process != os.getpid():  # after a fork the lock may be held by a thread that is not here
-            self._lock, self._open, self._process = Lock(), OrderedDict(), os.getpid()
+            self._start_anew()
         with self._lock:
             shard = self._open.get(number)
             if shard is None:
-                result = self._shards[number]
-                shard = _OpenShard(self.folder / result.name, result.images)
-                self._open[number] = shard
+                shard = self._open[number] = self._opened(self._shards[number])
                 if len(self._open) > MAX_OPEN_SHARDS:
                     self._open.popitem(last=False)  # closed when its last reader lets go of it
             else:
                 self._open.move_to_end(number)
             return shard
 
+    def _start_anew(self) -> None:
+        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+        self._stored = open_folder(self._folder)
+        self._lock, self._process = Lock(), os.getpid()
+
+    def _opened(self, shard: ShardResult) -> "_OpenShard":
+        place = f"{self._folder}/{shard.name}"
+        file = self._stored.file(shard.name)
+        if file.size_bytes != shard.size_bytes:
+            raise ShardError(
+                f"{place}: holds {file.size_bytes} bytes, the index says {shard.size_bytes}; the shard is "
+                f"damaged or belongs to another merge. Run `data-prep check {self._folder}`."
+            )
+        return _OpenShard(place, file)
+
 
 class _OpenShard:
-    """One shard file: where its pictures lie, and a descriptor to read them with."""
+    """One shard file. Reading pictures needs nothing of HDF5: the index says where they lie."""
 
-    def __init__(self, path: Path, images: int) -> None:
-        self._path = path
-        self._descriptor = -1
-        with open_marked(path, SHARD_FORMAT, SHARD_VERSION) as file:
-            try:
-                self._offsets: Indices = file["picture_offsets"][:]
-                self._id_offsets: Indices = file["source_id_offsets"][:]
-                self._ids: bytes = file["source_id_bytes"][:].tobytes()
-                # HDF5 stores a contiguous dataset in one piece; from there on a picture is a plain read.
-                self._start = file["picture_bytes"].id.get_offset() or 0
-            except (KeyError, OSError, AttributeError):
-                raise ShardError(f"{path}: the shard is damaged; merge again.") from None
-        if len(self._offsets) != images + 1:
-            raise ShardError(
-                f"{path}: holds {len(self._offsets) - 1} images, the index says {images}; "
-                "the shard belongs to another merge."
-            )
-        self._descriptor = os.open(path, os.O_RDONLY)
-
-    def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-
-    def picture(self, place: int) -> npt.NDArray[np.uint8]:
-        first, end = int(self._offsets[place]), int(self._offsets[place + 1])
-        data = np.empty(end - first, dtype=np.uint8)
-        if os.preadv(self._descriptor, [data.data], self._start + first) != end - first:
-            raise ShardError(f"{self._path}: ends before picture {place}; the shard is damaged, merge again.")
-        return data
+    def __init__(self, place: str, file: StoredFile) -> None:
+        self.place, self.file = place, file
 
     def source_id(self, place: int) -> str:
-        return self._ids[self._id_offsets[place] : self._id_offsets[place + 1]].decode("utf-8", "replace")
+        ids, offsets = self._source_ids
+        return ids[offsets[place] : offsets[place + 1]].decode("utf-8", "replace")
+
+    @cached_property
+    def _source_ids(self) -> tuple[bytes, Indices]:
+        with (
+            self.file.open() as stream,
+            open_marked(stream, self.place, SHARD_FORMAT, SHARD_VERSION) as file,
+        ):
+            try:
+                return file["source_id_bytes"][:].tobytes(), file["source_id_offsets"][:]
+            except (KeyError, OSError, RuntimeError, AttributeError, TypeError, ValueError):
+                raise ShardError(f"{self.place}: the shard is damaged; run `data-prep check`.") from None
+
+
+def _reopened(folder: Path | str, verify: bool) -> ShardReader:
+    return ShardReader(folder, verify=verify)
 
 
 def _kept_offsets(offsets: Indices, kept: Bools) -> Indices:

@@ -1,13 +1,12 @@
 """One shard: pictures read, checked, packed with their labels, written whole or not at all."""
 
-import hashlib
 import os
 import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -22,6 +21,7 @@ from data_prep.shard_format import (
     SHARD_VERSION,
     ShardError,
     content_hash,
+    hash_file,
     mark,
 )
 
@@ -39,6 +39,8 @@ class ShardJob:
 class ShardResult:
     """A written shard: its size, hashes, and what happened, counted by source and reason.
 
+    pictures_first, pictures_end: the bytes of the file between which its pictures lie.
+    frame_sha256: of all its other bytes; content_sha256: of what it holds, whatever version of HDF5 wrote it.
     left_out: (source, source id, reason) of each picture that could not be used.
     """
 
@@ -46,6 +48,9 @@ class ShardResult:
     images: int
     size_bytes: int
     sha256: str
+    frame_sha256: str
+    pictures_first: int
+    pictures_end: int
     content_sha256: str
     counts: dict[int, dict[str, int]] = field(default_factory=dict)
     left_out: tuple[tuple[int, str, str], ...] = ()
@@ -63,12 +68,11 @@ def write_shard(job: ShardJob, on_picture: Callable[[], None] | None = None) -> 
         if on_picture is not None:
             on_picture()
     arrays = packed.arrays()
-    sha256, size_bytes = _write(job.path, arrays, packed.pictures)
+    written = _write(job.path, arrays, packed.pictures)
     return ShardResult(
         job.path.name,
         len(packed.pictures),
-        size_bytes,
-        sha256,
+        *written,
         content_hash(arrays, packed.pictures),
         {source: dict(sorted((+count).items())) for source, count in sorted(packed.counts.items())},
         tuple(packed.left_out),
@@ -120,17 +124,26 @@ class _Packed:
         return self.counts.setdefault(int(self._images["image_source"][picture]), Counter())
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[bytes]) -> tuple[str, int]:
-    """Write `.part`, make it durable, rename; returns sha256 and size of the file."""
+class _Written(NamedTuple):
+    size_bytes: int
+    sha256: str
+    frame_sha256: str
+    pictures_first: int
+    pictures_end: int
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[bytes]) -> _Written:
+    """Write `.part`, make it durable, rename; returns what the index says of the file."""
     part = path.with_name(f"{path.name}.part")
     try:
         with h5py.File(part, "w", track_order=False) as file:
             mark(file, SHARD_FORMAT, SHARD_VERSION)
             for name, array in arrays.items():
                 file.create_dataset(name, data=array, track_times=False)
-            _write_pictures(file, arrays["picture_offsets"], pictures)
+            first = _write_pictures(file, arrays["picture_offsets"], pictures)
+        end = first + int(arrays["picture_offsets"][-1])
         with part.open("rb") as written:
-            sha256 = hashlib.file_digest(written, "sha256").hexdigest()
+            hashes = hash_file(written, first, end)
             os.fsync(written.fileno())
             size_bytes = os.fstat(written.fileno()).st_size
         part.replace(path)
@@ -138,10 +151,12 @@ def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[b
         raise ShardError(f"{path}: cannot write this shard ({one_line(reason)}).") from None
     finally:
         part.unlink(missing_ok=True)
-    return sha256, size_bytes
+    return _Written(size_bytes, *hashes, first, end)
 
 
-def _write_pictures(file: h5py.File, offsets: np.ndarray[Any, Any], pictures: list[bytes]) -> None:
+def _write_pictures(file: h5py.File, offsets: np.ndarray[Any, Any], pictures: list[bytes]) -> int:
+    """Returns the byte of the file at which they start: HDF5 stores a contiguous dataset in one piece."""
     dataset = file.create_dataset("picture_bytes", (int(offsets[-1]),), dtype="uint8", track_times=False)
     for start, picture in zip(offsets.tolist(), pictures, strict=False):
         dataset[start : start + len(picture)] = np.frombuffer(picture, dtype=np.uint8)
+    return dataset.id.get_offset() or 0

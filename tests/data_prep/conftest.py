@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from data_prep import merge
 from data_prep.config import MergeConfig, load_config
 
 CAT, DOG, CAR, TABBY = "n02121808", "n02084071", "n02958343", "n02123045"
@@ -40,8 +42,27 @@ def write_coco(
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
+    """A world of its own for one test."""
+    return make_world(tmp_path / "world")
+
+
+@pytest.fixture(scope="session")
+def _merged_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("merged")
+    config = load_config(make_world(folder / "world") / "merge.yaml", MergeConfig, ["shard_mb=0.001"])
+    merge(config, folder / "shards")
+    return folder / "shards"
+
+
+@pytest.fixture
+def shards(_merged_once: Path, tmp_path: Path) -> Path:
+    """A copy of the merged world, in more than three shards, that a test may spoil."""
+    assert len(list(_merged_once.glob("shard-*.h5"))) > 3
+    return shutil.copytree(_merged_once, tmp_path / "shards")
+
+
+def make_world(folder: Path) -> Path:
     """Six COCO pictures with four boxes in all, two wnid folders of three pictures each, and merge.yaml."""
-    folder = tmp_path / "world"
     (folder / "photos").mkdir(parents=True)
     images, boxes = [], []
     for index in range(6):

@@ -1,8 +1,10 @@
 import io
 import json
+import os
 import pickle
 import re
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from operator import methodcaller
 from pathlib import Path
@@ -10,21 +12,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data_prep import DataPrepError, ShardReader, merge
-from data_prep.index import read_index
+from data_prep.index_file import read_index, seal
 from data_prep.shard_format import SHARD_DATASETS, ShardError, content_hash
 
 from .conftest import CAT, DOG
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def shards(world, tmp_path, config_of):
-    merge(config_of(world, "shard_mb=0.001"), tmp_path / "out")
-    assert len(list((tmp_path / "out").glob("shard-*.h5"))) > 3
-    return tmp_path / "out"
 
 
 def all_pictures(reader):
@@ -114,7 +111,7 @@ def test_a_reader_keeps_few_files_open(shards, monkeypatch):
     monkeypatch.setattr("data_prep.shard_reader.MAX_OPEN_SHARDS", 2)
     reader = ShardReader(shards)
     assert all_pictures(reader) == all_pictures(ShardReader(shards))
-    assert len(reader._open) == 2
+    assert len(reader._files._open) == 2
 
 
 def test_what_is_read_belongs_to_the_caller(shards):
@@ -155,19 +152,39 @@ def test_a_folder_without_an_index_is_told_apart(tmp_path):
     ("damage", "expected"),
     [
         pytest.param(lambda path: path.write_bytes(b""), "not a readable HDF5 file", id="empty"),
-        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:900]), "not a readable HDF5", id="cut"),
+        pytest.param(
+            lambda path: path.write_bytes(path.read_bytes()[:900]), "do not fit their checksum", id="cut"
+        ),
         pytest.param(lambda path: path.write_text("tree"), "not a readable HDF5 file", id="text"),
     ],
 )
-@pytest.mark.parametrize("name", ["index.h5", "shard-00000.h5"])
-def test_a_damaged_file_is_told_in_one_line(shards, name, damage, expected):
-    damage(shards / name)
-    assert expected in problem(lambda: ShardReader(shards).encoded(0))
+def test_a_damaged_index_is_told_in_one_line(shards, damage, expected):
+    damage(shards / "index.h5")
+    assert expected in problem(lambda: ShardReader(shards))
+
+
+@pytest.mark.parametrize("size", [0, 4, 900])
+def test_a_shard_of_another_size_is_told_in_one_line(shards, size):
+    path = shards / "shard-00000.h5"
+    path.write_bytes(path.read_bytes()[:size])
+    reader = ShardReader(shards)
+    for method in ("encoded", "source_id"):
+        told = problem(partial(methodcaller(method, 0), reader))
+        assert f"shard-00000.h5: holds {size} bytes, the index says" in told
 
 
 def change(path, action):
-    with h5py.File(path, "r+") as file:
+    """Change a file through HDF5; an index is sealed again, as if it had been written so."""
+    with h5py.File(path, "r+", rdcc_nbytes=0) as file:
         action(file)
+    if path.name == "index.h5":
+        seal(path)
+
+
+def change_keeping_size(path, action):
+    size = path.stat().st_size
+    change(path, action)
+    os.truncate(path, size)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +201,58 @@ def change(path, action):
 )
 @pytest.mark.parametrize("name", ["index.h5", "shard-00000.h5"])
 def test_a_foreign_format_or_version_is_refused(shards, name, action, expected):
-    change(shards / name, action)
-    assert expected in problem(lambda: ShardReader(shards).encoded(0))
+    change_keeping_size(shards / name, action)
+    assert expected in problem(lambda: ShardReader(shards).source_id(0))
+
+
+def test_an_index_of_version_1_is_refused(shards):
+    path = shards / "index.h5"
+    change(path, lambda file: file.attrs.modify("version", np.int32(1)))
+    path.write_bytes(path.read_bytes()[512:])  # it had no checksum
+    assert "format version 1; this program reads version 2. Merge again" in problem(
+        lambda: ShardReader(shards)
+    )
+
+
+def test_an_index_without_its_checksum_is_damaged(shards):
+    path = shards / "index.h5"
+    path.write_bytes(path.read_bytes()[512:])
+    assert "its checksum is missing" in problem(lambda: ShardReader(shards))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_an_index_of_which_one_byte_differs_is_refused(shards, data):
+    path = shards / "index.h5"
+    whole = path.read_bytes()
+    place = data.draw(st.integers(0, len(whole) - 1))
+    flipped = whole[place] ^ data.draw(st.integers(1, 255))
+    path.write_bytes(whole[:place] + bytes([flipped]) + whole[place + 1 :])
+    try:
+        assert "index.h5" in problem(lambda: ShardReader(shards))
+    finally:
+        path.write_bytes(whole)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_picture_of_which_one_byte_differs_is_refused(shards, data):
+    reader = ShardReader(shards)
+    image = data.draw(st.integers(0, len(reader) - 1))
+    size, start = int(reader._picture_size[image]), int(reader._picture_start[image])
+    place = start + data.draw(st.integers(0, size - 1))
+    path = shards / read_index(shards).shards[reader._image_shard[image]].name
+    with path.open("r+b") as file:
+        file.seek(place)
+        before = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([before ^ data.draw(st.integers(1, 255))]))
+        file.flush()
+        assert f": image {image} (picture" in problem(lambda: reader.encoded(image))
+        assert len(ShardReader(shards, verify=False).encoded(image)) == size
+        file.seek(place)
+        file.write(bytes([before]))
+    assert len(reader.encoded(image)) == size
 
 
 @pytest.mark.parametrize(
@@ -221,16 +288,15 @@ def test_a_missing_shard_is_named(shards):
     assert "shard-00001.h5 is missing" in problem(lambda: all_pictures(reader))
 
 
-def test_a_shard_of_another_merge_is_refused(shards):
-    (shards / "shard-00000.h5").write_bytes((shards / "shard-00003.h5").read_bytes())
-    change(shards / "shard-00000.h5", lambda file: file.pop("picture_offsets"))
-    assert "the shard is damaged" in problem(lambda: ShardReader(shards).encoded(0))
-
-
-def test_a_shard_with_another_number_of_images_is_refused(shards, world, tmp_path, config_of):
+def test_a_shard_of_another_merge_is_refused(shards, world, tmp_path, config_of):
     merge(config_of(world), tmp_path / "large")
     (shards / "shard-00000.h5").write_bytes((tmp_path / "large" / "shard-00000.h5").read_bytes())
-    assert "holds 12 images" in problem(lambda: ShardReader(shards).encoded(0))
+    assert "belongs to another merge" in problem(lambda: ShardReader(shards).encoded(0))
+
+
+def test_a_shard_that_lacks_its_names_is_damaged(shards):
+    change_keeping_size(shards / "shard-00000.h5", lambda file: file.pop("source_id_offsets"))
+    assert "the shard is damaged" in problem(lambda: ShardReader(shards).source_id(0))
 
 
 def test_a_shard_whose_end_is_missing_is_damaged(shards):
@@ -241,7 +307,7 @@ def test_a_shard_whose_end_is_missing_is_damaged(shards):
     fresh.source_id(0)  # opened while whole
     with path.open("r+b") as file:
         file.truncate(io.SEEK_SET + pictures // 2)
-    assert "ends before picture 0" in problem(lambda: fresh.encoded(0))
+    assert "image 0 (picture 0 of the shard): the file ends before it" in problem(lambda: fresh.encoded(0))
 
 
 # --- the ledger
