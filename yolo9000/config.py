@@ -15,10 +15,10 @@ from data_prep.config import ConfigPath, StrictModel, load_config
 from yolo9000 import Yolo9000Error
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Overlap = Literal["by_objectness", "by_node"]  # which boxes compete: all of a picture, or those of one node
-Geometry = Literal[
-    "exact", "darknet"
-]  # how pictures are resized and boxes brought back to them (decision 13)
+# Which boxes compete: all of a picture, or those of one node (decision 8).
+Overlap = Literal["by_objectness", "by_node"]
+# How pictures are resized, and boxes brought back to them and compared (decision 13).
+Geometry = Literal["exact", "darknet"]
 RUN_NAME = r"^\w[\w.-]*$"  # the run's folder: runs/NAME
 Precision = Literal["float32", "bfloat16", "auto"]  # auto: bfloat16 where the processor computes in it
 
@@ -160,7 +160,7 @@ class EvaluateConfig(StrictModel):
     min_objectness: Share = 0.005  # darknet valid: .005
     max_places: PositiveInt = 300  # the most objective places of a picture that are looked at
     nms_iou: Share = 0.45
-    nms: Overlap = "by_node"  # decision 8
+    nms: Overlap = "by_node"
     geometry: Geometry = "exact"
     max_detections: PositiveInt = 100  # COCO's number, for each picture
 
@@ -173,7 +173,7 @@ class PredictConfig(StrictModel):
     )
     max_places: PositiveInt = 300  # the most objective places of a picture that are looked at
     nms_iou: Share = 0.45
-    nms: Overlap = "by_objectness"  # decision 8
+    nms: Overlap = "by_objectness"
     geometry: Geometry = "exact"
     max_detections: PositiveInt = 100
     batch_size: PositiveInt = 8

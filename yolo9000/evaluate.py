@@ -75,7 +75,7 @@ def answers_of(
     """What the model answers for each picture when asked for every node of the ground truth."""
     nodes = pictures.nodes().to(model.hierarchy.parent.device)
     found: list[ScoredBoxes] = []
-    for output, boxes in outputs(model, pictures, size_px, cfg.batch_size):
+    for output, boxes in outputs(model, pictures, size_px, cfg):
         found += scores_of_nodes(output, model.hierarchy, boxes, nodes, cfg)
     return found
 
@@ -85,28 +85,27 @@ def best_boxes(
 ) -> dict[int, tuple[np.ndarray, float]]:
     """For each picture by its position, the box of highest objectness in pixels, and that objectness."""
     found: list[tuple[np.ndarray, float]] = []
-    for output, boxes in outputs(model, pictures, size_px, cfg.batch_size):
+    for output, boxes in outputs(model, pictures, size_px, cfg):
         found += [most_objective_box(output, image, box) for image, box in enumerate(boxes)]
     return dict(enumerate(found))
 
 
 @torch.inference_mode()
 def outputs(
-    model: Detector, pictures: TestPictures, size_px: int, batch_size: int
+    model: Detector, pictures: TestPictures, size_px: int, cfg: EvaluateConfig
 ) -> Iterator[tuple[GridOutput, list[Letterbox]]]:
     """The raw output for the pictures, batch by batch, with where each one lies on the network's canvas."""
     device = model.hierarchy.parent.device
-    starts = range(0, len(pictures.images), batch_size)
+    starts = range(0, len(pictures.images), cfg.batch_size)
     console = Console(stderr=True)
     for start in track(
         starts, "evaluating", transient=True, console=console, disable=not console.is_terminal
     ):
-        fitted = [
-            letterbox(
-                decode_image(pictures.reader.encoded(int(i)), name=pictures.reader.source_id(int(i))), size_px
-            )
-            for i in pictures.images[start : start + batch_size]
+        decoded = [
+            decode_image(pictures.reader.encoded(int(i)), name=pictures.reader.source_id(int(i)))
+            for i in pictures.images[start : start + cfg.batch_size]
         ]
+        fitted = [letterbox(image, size_px, geometry=cfg.geometry) for image in decoded]
         images = torch.stack([image for image, _ in fitted]).to(device)
         yield model(images.contiguous(memory_format=torch.channels_last)), [box for _, box in fitted]
 

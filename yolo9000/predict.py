@@ -55,7 +55,8 @@ class Predictor:
     @torch.inference_mode()
     def detect(self, images: Sequence[Tensor], names: Sequence[str]) -> list[Detections]:
         """The detections of a batch of decoded pictures, each (3, H, W) uint8 of any size."""
-        fitted = [letterbox(image, self.config.model.input_size_px) for image in images]
+        size_px, geometry = self.config.model.input_size_px, self.settings.geometry
+        fitted = [letterbox(image, size_px, geometry=geometry) for image in images]
         batch = torch.stack([canvas for canvas, _ in fitted]).to(self.device)
         output = self.model(batch.contiguous(memory_format=torch.channels_last))
         return answers(output, self.model.hierarchy, [box for _, box in fitted], list(names), self.settings)
