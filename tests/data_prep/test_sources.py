@@ -3,7 +3,6 @@ import json
 import pytest
 
 from data_prep.config import CocoSource
-from data_prep.records import ImageLabel
 from data_prep.sources import SourceError, open_source
 
 from .conftest import picture, write_coco
