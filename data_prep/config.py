@@ -25,7 +25,7 @@ from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
 from data_prep.errors import DataPrepError
-from wordtree.suggest import near
+from wordtree.suggest import did_you_mean_inside, near
 
 
 class ConfigError(DataPrepError):
@@ -214,12 +214,6 @@ def validated(
         raise error(f"{place}: {count}{'; '.join(texts)}.") from None
 
 
-def did_you_mean(word: str, choices: Sequence[str]) -> str:
-    """`" (did you mean 'x'?)"` for the choice that looks most like the word; empty where none does."""
-    close = near(word, choices, limit=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 def one_line(text: object) -> str:
     """The text of another library's error without its line breaks."""
     return " ".join(str(text).split())
@@ -277,7 +271,8 @@ def _list_entry(entries: Any, part: str, override: str, error: type[Exception]) 
             return number
     known = f"0 to {len(entries) - 1}" if entries else "none"
     named = f" or by name: {', '.join(names)}" if names else ""
-    raise error(f"--set {override}: no entry {part!r}{did_you_mean(part, names)}; there are {known}{named}.")
+    offer = did_you_mean_inside(near(part, names, limit=1))
+    raise error(f"--set {override}: no entry {part!r}{offer}; there are {known}{named}.")
 
 
 def _mark(value: Any) -> Any:
@@ -294,7 +289,7 @@ def _problem(details: ErrorDetails, values: Any, model: type[BaseModel]) -> str:
     place = _written_place(details["loc"], values)
     if details["type"] == "extra_forbidden":
         key = str(details["loc"][-1])
-        return f"unknown key {place!r}{did_you_mean(key, sorted(set(_field_names(model))))}"
+        return f"unknown key {place!r}{did_you_mean_inside(near(key, _field_names(model), limit=1))}"
     if details["type"] == "missing":
         return f"{place} is missing"
     if details["type"] == "union_tag_invalid" and details.get("ctx"):

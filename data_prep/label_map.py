@@ -16,11 +16,12 @@ from typing import Any
 
 import yaml
 
-from data_prep.config import did_you_mean, one_line
+from data_prep.config import one_line
 from data_prep.errors import DataPrepError
 from wordtree import WordTree
 from wordtree.files import write_atomically
 from wordtree.resolve import Resolution, coco_classes, resolve, trouble, voc_classes
+from wordtree.suggest import did_you_mean_inside, near
 from wordtree.wordnet import WordNet
 
 DROP = "drop"  # what a reviewer writes instead of an id
@@ -125,10 +126,9 @@ def apply_label_map(
         if (source, name) not in by_key:
             known = [match.name for match in matches if match.source == source]
             what = f"class {name!r} of source {source!r}" if known else f"source {source!r}"
-            near = did_you_mean(name, known) or did_you_mean(
-                source, sorted({match.source for match in matches})
-            )
-            raise LabelMapError(f"{path}: {what} does not exist{near}. Correct or remove the line.")
+            alike = near(name, known, limit=1) or near(source, {match.source for match in matches}, limit=1)
+            offer = did_you_mean_inside(alike)
+            raise LabelMapError(f"{path}: {what} does not exist{offer}. Correct or remove the line.")
     return [_honoured(match, label_map, matcher, path) for match in matches]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.catalogue import Catalogue, CatalogueBuilder
-from data_prep.config import BuiltTree, MergeConfig, did_you_mean
+from data_prep.config import BuiltTree, MergeConfig
 from data_prep.errors import DataPrepError
 from data_prep.index import SourceClass, SourceInfo
 from data_prep.label_map import (
@@ -31,6 +31,7 @@ from data_prep.shard_writer import ShardJob
 from data_prep.sources import OpenSource, SourceError, open_source
 from wordtree import WordTree, WordTreeError
 from wordtree.build import build_with_report
+from wordtree.suggest import did_you_mean_inside, near
 
 
 class MergeError(DataPrepError):
@@ -267,9 +268,9 @@ def _vouched_node(name: str, own: dict[str, int], tree: WordTree, source: str) -
     if name in own:
         return own[name]
     if name not in tree:
-        near = did_you_mean(name, [*own, *tree.ids])
+        offer = did_you_mean_inside(near(name, [*own, *tree.ids], limit=1))
         raise MergeError(
-            f"source {source!r} vouches for {name!r}: neither a class of it nor an id of the tree{near}."
+            f"source {source!r} vouches for {name!r}: neither a class of it nor an id of the tree{offer}."
         )
     return tree.node(name)
 

@@ -18,11 +18,17 @@ def near(word: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
 
 def did_you_mean(words: list[str]) -> str:
     """' Did you mean a, b or c?', or nothing where there is nothing to offer."""
-    if not words:
-        return ""
+    return f" Did you mean {_offer(words)}?" if words else ""
+
+
+def did_you_mean_inside(words: list[str]) -> str:
+    """The same for the middle of a sentence: ' (did you mean a, b or c?)'."""
+    return f" (did you mean {_offer(words)}?)" if words else ""
+
+
+def _offer(words: list[str]) -> str:
     quoted = [f"'{word}'" for word in words]
-    offer = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
-    return f" Did you mean {offer}?"
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
 def _edits(word: str) -> Iterator[str]:
