@@ -14,14 +14,14 @@ PACKAGES = ("wordtree", "data_prep", "yolo9000")  # each may import those before
 FORBIDDEN = {"wordtree": {"torch", "torchvision", "h5py"}, "data_prep": {"torch", "torchvision"}}
 BASE_ERRORS = {"wordtree": "WordTreeError", "data_prep": "DataPrepError", "yolo9000": "Yolo9000Error"}
 
-# Of yolo9000: a module imports lower levels only. The modules of scorecard/ count as one.
+# Of yolo9000: a module imports lower levels only. The modules of scorecard/ and of darknet/ count as one.
 LEVELS = {
     0: ("", "config", "boxes", "batch", "image"),
-    1: ("hierarchy", "backbone", "grid", "augment", "schedule", "optim", "scorecard"),
-    2: ("head", "targets", "weak_labels", "detections"),
-    3: ("model", "loss", "data"),
+    1: ("hierarchy", "backbone", "grid", "augment", "schedule", "optim", "scorecard", "run_folder"),
+    2: ("head", "targets", "weak_labels", "detections", "darknet"),
+    3: ("model", "classifier", "loss", "data"),
     4: ("checkpoint", "postprocess", "draw", "charts"),
-    5: ("predict",),
+    5: ("predict", "run"),
     6: ("evaluate", "report"),
     7: ("train", "run_report"),
     8: ("demo",),

@@ -32,8 +32,9 @@ class Yolo9000Error(Exception):
         ├── UnreadablePicture    yolo9000.image: a file that is missing or holds no picture
         ├── NoPictures           yolo9000.predict: a path without pictures
         ├── DataMismatch         yolo9000.data: shards that lack what the configuration asks of them
+        ├── DarknetError         yolo9000.darknet.options: a Darknet file that is malformed or asks for too much
         ├── CheckpointError      yolo9000.checkpoint: a file that is no checkpoint, or one of another tree
-        ├── TrainingError        yolo9000.train: a run that cannot start or go on
+        ├── TrainingError        yolo9000.run_folder: a run that cannot start or go on
         ├── DemoMismatch         yolo9000.demo: a demo folder that was made with other settings
         ├── InvalidDetections    yolo9000.detections: columns that do not fit together
         ├── InvalidScores        yolo9000.scorecard.inputs: ground truth or answers that cannot be scored

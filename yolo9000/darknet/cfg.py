@@ -1,0 +1,310 @@
+"""`.cfg` text to a `NetworkPlan`, with Darknet's defaults (parser.c).
+
+What is not supported is refused by name and line; sizes beyond reason are refused before anybody asks for the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from wordtree.lines import shown
+from yolo9000.darknet.options import DarknetError, Section, parse_sections, read_text, unknown_keys
+from yolo9000.darknet.plan import (
+    AvgPool,
+    Convolution,
+    Cost,
+    Dropout,
+    Layer,
+    LayerPlan,
+    MaxPool,
+    NetworkPlan,
+    Region,
+    Reorg,
+    Route,
+    Shape,
+    Softmax,
+    SpaceToDepth,
+)
+
+MAX_LAYERS = 2000
+MAX_SIDE = 1 << 14  # of the input, pixels
+MAX_FILTERS = 1 << 21
+MAX_KERNEL = 1 << 10  # of sizes, strides and paddings
+MAX_ACTIVATIONS = 1 << 29  # numbers that one layer gives for one picture: 2 GiB
+MAX_WEIGHTS = 1 << 30  # numbers of all layers: 4 GiB
+ACTIVATIONS = ("linear", "leaky", "relie", "relu", "logistic", "tanh", "elu", "hardtan")
+
+_ALIASES = {"conv": "convolutional", "max": "maxpool", "avg": "avgpool", "soft": "softmax", "network": "net"}
+_TRAINING_KEYS = {  # known, and without effect on what a network computes
+    "net": "batch subdivisions momentum decay learning_rate policy steps scales step scale gamma power burn_in "
+    "max_batches angle aspect saturation exposure hue max_crop min_crop max_ratio min_ratio random adam B1 B2 eps "
+    "clip center time_steps notruth inputs",
+    "softmax": "noloss",
+    "cost": "type scale ratio noobj thresh",
+    "region": "absolute classfix log sqrt max random mask_scale",
+}
+_LAYER_KEYS = "truth onlyforward stopbackward learning_rate"
+_UNSUPPORTED_KEYS = {  # by section; some are AlexeyAB's. 0 is harmless
+    "convolutional": "binary xnor dot dilation antialiasing deform stride_x stride_y share_index",
+    "maxpool": "maxpool_depth antialiasing stride_x stride_y",
+    "route": "groups group_id",
+    "reorg": "flatten extra",
+    "reorg3d": "reverse",
+    "softmax": "spatial",
+    "region": "background",
+}
+_PARTIAL_KEYS = "dontload dontsave numload dontloadscales"  # layers of which a file holds only some numbers
+_HARMLESS_AT_ONE = ("dilation", "groups")
+
+
+def read_cfg(path: Path) -> NetworkPlan:
+    """The plan of a `.cfg` file; DarknetError, with file and line, for what is malformed or not supported."""
+    return plan_cfg(read_text(path), str(path))
+
+
+def plan_cfg(text: str, place: str, *, input_wh_px: tuple[int, int] | None = None) -> NetworkPlan:
+    """The plan of the text of a `.cfg`; input_wh_px: width and height instead of those that it names."""
+    sections, remarks = parse_sections(text, place)
+    if not sections or _kind(sections[0]) != "net":
+        raise DarknetError(f"{place}: expected [net] as the first section; this is no Darknet cfg.")
+    net, *rest = sections
+    if not rest:
+        raise DarknetError(f"{place}: has no layers.")
+    if len(rest) > MAX_LAYERS:
+        raise DarknetError(f"{place}: has {len(rest)} layers; at most {MAX_LAYERS} are read.")
+    shape = _input(net, input_wh_px)
+    layers: list[LayerPlan] = []
+    weights = 0
+    for section in rest:
+        layer = _layer(section, layers, shape)
+        weights += layer.numbers if isinstance(layer, Convolution) else 0
+        if layer.out.numbers > MAX_ACTIVATIONS:
+            raise section.error(None, f"gives {layer.out} numbers; at most {MAX_ACTIVATIONS} are computed.")
+        if weights > MAX_WEIGHTS:
+            raise section.error(
+                None, f"brings the network to {weights} weights; at most {MAX_WEIGHTS} are kept."
+            )
+        layers.append(layer)
+    for section in sections:
+        remarks += unknown_keys(section, f"{_TRAINING_KEYS.get(_kind(section), '')} {_LAYER_KEYS}".split())
+    return NetworkPlan(place, text, shape, net, tuple(layers), tuple(remarks))
+
+
+def _kind(section: Section) -> str:
+    return _ALIASES.get(section.name, section.name)
+
+
+def _input(net: Section, wh_px: tuple[int, int] | None) -> Shape:
+    width, height = (net.integer(key, 0, low=0, high=MAX_SIDE) for key in ("width", "height"))
+    channels = net.integer("channels", 0, low=0, high=4096)
+    if not width or not height or not channels:
+        raise net.error(
+            None, "states no width, height and channels; only networks that see pictures are read."
+        )
+    width, height = wh_px or (width, height)
+    return Shape(channels, height, width)
+
+
+def _layer(section: Section, before: Sequence[LayerPlan], network_input: Shape) -> LayerPlan:
+    """The layer of a section, given all layers before it."""
+    kind = _kind(section)
+    if kind not in _READERS:
+        known = ", ".join(f"[{name}]" for name in _READERS)
+        raise section.error(None, f"is not supported; known are {known}.")
+    _refuse_unsupported_keys(section, kind)
+    last = before[-1] if before else Layer(-1, 0, network_input, Fraction(1))
+    if isinstance(last, Softmax | Region | Cost) and kind != "cost":
+        raise section.error(None, "follows the network's answer, which only [cost] may.")
+    given = Layer(len(before), section.line, last.out, last.stride)
+    return _READERS[kind](section, given, before)
+
+
+def _refuse_unsupported_keys(section: Section, kind: str) -> None:
+    for key in f"{_UNSUPPORTED_KEYS.get(kind, '')} {_PARTIAL_KEYS}".split():
+        value = section.integer(key, 0, low=-(2**31), high=2**31 - 1)
+        if value != 0 and not (value == 1 and key in _HARMLESS_AT_ONE):
+            raise section.error(key, f"{key}={value} is not supported.")
+
+
+def _moved(section: Section, given: Layer, channels: int, *, size: int, step: int, padding: int) -> Layer:
+    """The place of a layer whose window moves over the picture; padding: of both sides together."""
+    height, width = (side + padding - size for side in given.out[1:])
+    if height < 0 or width < 0:
+        raise section.error("size", f"has a window of {size}, too large for its input of {given.out}.")
+    out = Shape(channels, height // step + 1, width // step + 1)
+    return replace(given, out=out, stride=given.stride * step)
+
+
+def _convolution(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Convolution:
+    size, step = (section.integer(key, 1, low=1, high=MAX_KERNEL) for key in ("size", "stride"))
+    padding = section.integer("padding", 0, low=0, high=MAX_KERNEL)
+    if section.flag("pad"):
+        padding = size // 2
+    filters, groups = (section.integer(key, 1, low=1, high=MAX_FILTERS) for key in ("filters", "groups"))
+    channels = given.out.channels
+    if channels % groups or filters % groups:
+        raise section.error(
+            "groups", f"groups={groups} must divide its {channels} channels and {filters} filters."
+        )
+    activation = section.text("activation") or "logistic"
+    if activation not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise section.error(
+            "activation", f"activation={shown(activation)} is not supported; known are {known}."
+        )
+    flipped = section.flag("flipped")
+    if flipped and groups > 1:
+        raise section.error("flipped", "flipped together with groups is not supported.")
+    return Convolution(
+        **vars(_moved(section, given, filters, size=size, step=step, padding=2 * padding)),
+        channels=channels,
+        size=size,
+        step=step,
+        padding=padding,
+        groups=groups,
+        batch_normalize=section.flag("batch_normalize"),
+        activation=activation,
+        flipped=flipped,
+    )
+
+
+def _maxpool(section: Section, given: Layer, _: Sequence[LayerPlan]) -> MaxPool:
+    step = section.integer("stride", 1, low=1, high=MAX_KERNEL)
+    size = section.integer("size", step, low=1, high=MAX_KERNEL)
+    padding = section.integer("padding", size - 1, low=0, high=MAX_KERNEL)
+    moved = _moved(section, given, given.out.channels, size=size, step=step, padding=padding)
+    last_begins = [(count - 1) * step - padding // 2 for count in moved.out[1:]]
+    if padding // 2 >= size or any(at >= side for at, side in zip(last_begins, given.out[1:], strict=True)):
+        raise section.error(
+            "padding", f"padding={padding} has windows of {size} that see nothing of {given.out}."
+        )
+    return MaxPool(**vars(moved), size=size, step=step, padding=padding)
+
+
+def _avgpool(_section: Section, given: Layer, _: Sequence[LayerPlan]) -> AvgPool:
+    stride = given.stride * max(given.out.height, given.out.width)
+    return AvgPool(**vars(replace(given, out=Shape(given.out.channels, 1, 1), stride=stride)))
+
+
+def _route(section: Section, given: Layer, before: Sequence[LayerPlan]) -> Route:
+    asked = section.integers("layers", low=-MAX_LAYERS, high=MAX_LAYERS)
+    if not asked:
+        raise section.error("layers", "names no layers.")
+    sources = tuple(number + given.index if number < 0 else number for number in asked)
+    for number, source in zip(asked, sources, strict=True):
+        if not 0 <= source < given.index:
+            raise section.error(
+                "layers", f"asks for layer {number}; before it are layers 0 to {given.index - 1}."
+            )
+    first = before[sources[0]]
+    for source in sources:
+        if before[source].out[1:] != first.out[1:]:
+            raise section.error(
+                "layers",
+                f"joins layer {sources[0]}, which gives {first.out}, with layer {source}, which gives "
+                f"{before[source].out}; widths and heights must agree.",
+            )
+    out = first.out._replace(channels=sum(before[source].out.channels for source in sources))
+    return Route(**vars(replace(given, out=out, stride=first.stride)), sources=sources)
+
+
+def _reorg(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Reorg:
+    step, reverse = section.integer("stride", 1, low=1, high=MAX_KERNEL), section.flag("reverse")
+    channels, height, width = given.out
+    if channels % step**2 or (not reverse and (height % step or width % step)):
+        raise section.error("stride", f"stride={step} does not divide its input of {given.out}.")
+    if reverse:
+        out, stride = Shape(channels // step**2, height * step, width * step), given.stride / step
+    else:
+        out, stride = Shape(channels * step**2, height // step, width // step), given.stride * step
+    return Reorg(**vars(replace(given, out=out, stride=stride)), step=step, reverse=reverse)
+
+
+def _space_to_depth(section: Section, given: Layer, _: Sequence[LayerPlan]) -> SpaceToDepth:
+    step = section.integer("stride", 1, low=1, high=MAX_KERNEL)
+    channels, height, width = given.out
+    if height % step or width % step:
+        raise section.error("stride", f"stride={step} does not divide its input of {given.out}.")
+    out = Shape(channels * step**2, height // step, width // step)
+    return SpaceToDepth(**vars(replace(given, out=out, stride=given.stride * step)), step=step)
+
+
+def _dropout(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Dropout:
+    probability = section.number("probability", 0.5)
+    if not 0 <= probability < 1:
+        raise section.error("probability", f"probability={probability:g} is not in 0 … 1.")
+    return Dropout(**vars(given), probability=probability)
+
+
+def _softmax(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Softmax:
+    groups = section.integer("groups", 1, low=1, high=MAX_FILTERS)
+    temperature = section.number("temperature", 1)
+    if given.out.numbers % groups:
+        raise section.error("groups", f"groups={groups} does not divide its {given.out.numbers} inputs.")
+    if temperature <= 0:
+        raise section.error("temperature", f"temperature={temperature:g} must be above 0.")
+    tree = section.text("tree")
+    if tree and given.out[1:] != (1, 1):
+        raise section.error("tree", f"has a tree over an input of {given.out}; put [avgpool] before it.")
+    return Softmax(**vars(given), groups=groups, temperature=temperature, tree=tree)
+
+
+def _cost(_section: Section, given: Layer, _: Sequence[LayerPlan]) -> Cost:
+    return Cost(**vars(given))
+
+
+def _region(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Region:
+    num, classes = (
+        section.integer(key, default, low=1, high=MAX_FILTERS)
+        for key, default in (("num", 1), ("classes", 20))
+    )
+    if section.integer("coords", 4, low=-(2**31), high=2**31 - 1) != 4:
+        raise section.error("coords", "coords other than 4 are not supported.")
+    if given.out.channels != num * (5 + classes):
+        raise section.error(
+            "num" if "num" in section.options else None,
+            f"num={num} and classes={classes} need {num} × (5 + {classes}) = {num * (5 + classes)} filters before "
+            f"it, found {given.out.channels}.",
+        )
+    return Region(
+        **vars(given),
+        anchors=_anchors(section, num),
+        classes=classes,
+        softmax=section.flag("softmax"),
+        tree=section.text("tree"),
+        map=section.text("map"),
+        bias_match=section.flag("bias_match"),
+        rescore=section.flag("rescore"),
+        thresh=section.number("thresh", 0.5),
+        object_scale=section.number("object_scale", 1),
+        noobject_scale=section.number("noobject_scale", 1),
+        class_scale=section.number("class_scale", 1),
+        coord_scale=section.number("coord_scale", 1),
+        jitter=section.number("jitter", 0.2),
+    )
+
+
+def _anchors(section: Section, num: int) -> tuple[tuple[float, float], ...]:
+    sizes = section.numbers("anchors") or (0.5,) * (2 * num)
+    if len(sizes) != 2 * num:
+        raise section.error("anchors", f"anchors are {len(sizes)} numbers; num={num} needs {2 * num}.")
+    if min(sizes) <= 0:
+        raise section.error("anchors", f"an anchor of {min(sizes):g} cells is no size.")
+    return tuple(zip(sizes[::2], sizes[1::2], strict=True))
+
+
+_READERS: dict[str, Callable[[Section, Layer, Sequence[LayerPlan]], LayerPlan]] = {
+    "convolutional": _convolution,
+    "maxpool": _maxpool,
+    "avgpool": _avgpool,
+    "route": _route,
+    "reorg": _reorg,
+    "reorg3d": _space_to_depth,
+    "dropout": _dropout,
+    "softmax": _softmax,
+    "region": _region,
+    "cost": _cost,
+}

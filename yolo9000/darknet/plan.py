@@ -1,0 +1,164 @@
+"""A Darknet network as a plan: each layer with its settings and the shape it gives. Nothing is allocated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+from yolo9000.darknet.options import Section
+
+
+class Shape(NamedTuple):
+    """What a layer gives for one picture."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def numbers(self) -> int:
+        return self.channels * self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.width}×{self.height}×{self.channels}"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What all layers have.
+
+    index   its number, from 0           line    of the cfg, where its section begins
+    out     the shape of its output      stride  how many pixels of the network's input one step there is
+    """
+
+    index: int
+    line: int
+    out: Shape
+    stride: Fraction
+
+
+@dataclass(frozen=True)
+class Convolution(Layer):
+    """Cross-correlation with zero padding, then batch norm or bias, then the activation."""
+
+    channels: int
+    size: int
+    step: int
+    padding: int
+    groups: int
+    batch_normalize: bool
+    activation: str
+    flipped: bool  # its weights lie transposed in the file
+
+    @property
+    def filters(self) -> int:
+        return self.out.channels
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the `.weights` file has for it."""
+        weights = self.filters * (self.channels // self.groups) * self.size**2
+        return weights + self.filters * (4 if self.batch_normalize else 1)
+
+
+@dataclass(frozen=True)
+class MaxPool(Layer):
+    """`padding` is that of both sides together; the first window begins half of it, rounded down, before the edge."""
+
+    size: int
+    step: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class AvgPool(Layer):
+    """The mean of each channel."""
+
+
+@dataclass(frozen=True)
+class Route(Layer):
+    """The outputs of earlier layers, joined along the channels in this order."""
+
+    sources: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reorg(Layer):
+    """Darknet's re-ordering of memory, which is no space-to-depth; `reverse` is the kind that enlarges."""
+
+    step: int
+    reverse: bool
+
+
+@dataclass(frozen=True)
+class SpaceToDepth(Layer):
+    """AlexeyAB's [reorg3d]: the channels become (row in the block, column in the block, channel)."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    probability: float
+
+
+@dataclass(frozen=True)
+class Softmax(Layer):
+    """Over all numbers in `groups` equal parts, or over the sibling groups of a tree."""
+
+    groups: int
+    temperature: float
+    tree: str | None
+
+
+@dataclass(frozen=True)
+class Cost(Layer):
+    """Passes its input on; what training minimises is no part of the network."""
+
+
+@dataclass(frozen=True)
+class Region(Layer):
+    """The detection layer: what the channels before it mean, and the settings of its training."""
+
+    anchors: tuple[tuple[float, float], ...]  # width, height in grid cells
+    classes: int
+    softmax: bool
+    tree: str | None
+    map: str | None
+    bias_match: bool
+    rescore: bool
+    thresh: float
+    object_scale: float
+    noobject_scale: float
+    class_scale: float
+    coord_scale: float
+    jitter: float
+
+
+LayerPlan = Convolution | MaxPool | AvgPool | Route | Reorg | SpaceToDepth | Dropout | Softmax | Cost | Region
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """A whole network for one size of input.
+
+    place: what errors call the file. text: the file itself, one character a byte. remarks: what has no effect in it.
+    """
+
+    place: str
+    text: str
+    input: Shape
+    net: Section
+    layers: tuple[LayerPlan, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def convolutions(self) -> list[Convolution]:
+        return [layer for layer in self.layers if isinstance(layer, Convolution)]
+
+    @property
+    def tree(self) -> str | None:
+        """The tree that its last softmax or region layer names."""
+        named = [layer.tree for layer in self.layers if isinstance(layer, Softmax | Region)]
+        return named[-1] if named else None
