@@ -12,7 +12,7 @@ import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar, overload
 
 import numpy as np
 import torch
@@ -23,10 +23,15 @@ from data_prep.config import validated
 from wordtree import WordTree, WordTreeError
 from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
-from yolo9000.config import Config
+from yolo9000.classifier import Classifier, build_classifier
+from yolo9000.config import Config, PretrainConfig
 from yolo9000.model import Detector, build_model
 
-FORMAT = "yolo9000 checkpoint"
+FORMATS: dict[str, type[Any]] = {"yolo9000 checkpoint": Config, "yolo9000 classifier": PretrainConfig}
+KINDS: dict[type[Any], str] = {
+    Config: "a detector of `yolo9000 train`",
+    PretrainConfig: "a classifier of `yolo9000 pretrain`",
+}
 VERSION = 1
 PARTS: dict[str, tuple[type, ...]] = {
     "config": (str,),
@@ -38,6 +43,7 @@ PARTS: dict[str, tuple[type, ...]] = {
     "weights": (dict,),
     "training": (dict, type(None)),
 }
+Settings = TypeVar("Settings", bound=Config | PretrainConfig)
 
 
 class CheckpointError(Yolo9000Error):
@@ -45,18 +51,24 @@ class CheckpointError(Yolo9000Error):
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    config: Config
+class SavedRun(Generic[Settings]):
+    """A detector (`Checkpoint`) or a classifier (`ClassifierCheckpoint`), by its configuration."""
+
+    config: Settings
     tree: WordTree
     ledger: Ledger  # what stood behind each node in training
     step: int
     weights: dict[str, Any]  # what evaluation uses: the average where there is one
     training: dict[str, Any] | None  # live weights, optimizer and average, to go on; None in best.pt
-    score: float  # of the evaluation that chose this checkpoint; NaN before the first
+    score: float  # of the evaluation that chose it: AP50 or top-1, in percent; NaN before the first
 
-    def build_model(self) -> Detector:
+    @overload
+    def build_model(self: SavedRun[Config]) -> Detector: ...
+    @overload
+    def build_model(self: SavedRun[PretrainConfig]) -> Classifier: ...
+    def build_model(self) -> Detector | Classifier:
         """The network with these weights, in evaluation mode."""
-        model = build_model(self.config.model, self.tree)
+        model = self._random_model()
         expected, found = _shapes(model.state_dict()), _shapes(self.weights)
         wrong = sorted(name for name in {**expected, **found} if expected.get(name) != found.get(name))
         if wrong:
@@ -70,13 +82,15 @@ class Checkpoint:
     def facts(self) -> dict[str, Any]:
         """What people ask of a checkpoint, as plain values."""
         model = self.config.model
+        score = "ap50_boxed" if isinstance(self.config, Config) else "top1"
         return {
             "run": self.config.name,
+            "kind": KINDS[type(self.config)],
             "architecture": f"{model.architecture}, width {model.width:g}, input {model.input_size_px} px",
-            "parameters": sum(p.numel() for p in build_model(model, self.tree).parameters()),
+            "parameters": sum(p.numel() for p in self._random_model().parameters()),
             "steps": self.step,
             "images_seen": self.step * self.config.data.batch_size,
-            "ap50_boxed": None if math.isnan(self.score) else round(self.score, 2),
+            score: None if math.isnan(self.score) else round(self.score, 2),
             "tree": f"{len(self.tree)} nodes, {len(self.tree.leaves)} leaves, fingerprint {self.tree.fingerprint[:12]}",
             "nodes_with_boxes": int((self.ledger.boxes_rolled_up > 0).sum()),
             "nodes_with_image_labels_only": int(
@@ -85,8 +99,19 @@ class Checkpoint:
             "can_go_on_training": self.training is not None,
         }
 
+    def _random_model(self) -> Detector | Classifier:
+        if isinstance(self.config, Config):
+            return build_model(self.config.model, self.tree)
+        flat = self.config.model.softmax == "flat"
+        classes = _flat_classes(self.weights, self.tree) if flat else None
+        return build_classifier(self.config.model, self.tree, classes=classes)
 
-def refuse_other_tree(checkpoint: Checkpoint, path: Path, reader: ShardReader) -> None:
+
+Checkpoint: TypeAlias = SavedRun[Config]
+ClassifierCheckpoint: TypeAlias = SavedRun[PretrainConfig]
+
+
+def refuse_other_tree(checkpoint: SavedRun[Any], path: Path, reader: ShardReader) -> None:
     """CheckpointError unless the shards speak of the nodes that the checkpoint knows."""
     trained, found = checkpoint.tree.fingerprint, reader.tree.fingerprint
     if trained != found:
@@ -96,10 +121,10 @@ def refuse_other_tree(checkpoint: Checkpoint, path: Path, reader: ShardReader) -
         )
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: Path, checkpoint: SavedRun[Any]) -> None:
     """Write the whole file or nothing."""
     content = {
-        "format": FORMAT,
+        "format": next(name for name, kind in FORMATS.items() if isinstance(checkpoint.config, kind)),
         "version": VERSION,
         "config": checkpoint.config.model_dump_json(),
         "tree": checkpoint.tree.to_json(),
@@ -116,10 +141,28 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path | str) -> Checkpoint:
-    """Read a checkpoint on the CPU; CheckpointError says what is wrong with the file."""
+    """Read a detector on the CPU; CheckpointError says what is wrong with the file."""
+    return _of_kind(path, Config, advice="A detector starts from it by model.start_from.")
+
+
+def load_classifier(path: Path | str) -> ClassifierCheckpoint:
+    """Read a classifier on the CPU; CheckpointError says what is wrong with the file."""
+    return _of_kind(path, PretrainConfig, advice="Give a checkpoint of `yolo9000 pretrain`.")
+
+
+def _of_kind(path: Path | str, kind: type[Settings], *, advice: str) -> SavedRun[Settings]:
+    found = load_any(path)
+    if not isinstance(found.config, kind):
+        raise CheckpointError(f"{path}: expected {KINDS[kind]}, found {KINDS[type(found.config)]}. {advice}")
+    return found
+
+
+def load_any(path: Path | str) -> SavedRun[Any]:
+    """Read a detector or a classifier on the CPU; CheckpointError says what is wrong with the file."""
     path = Path(path)
     content = _read(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    kind = FORMATS.get(str(content.get("format"))) if isinstance(content, dict) else None
+    if kind is None:
         raise CheckpointError(
             f"{path}: expected a checkpoint that `yolo9000 train` wrote, found another file."
         )
@@ -135,10 +178,11 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         tree = WordTree.from_json(content["tree"])
         if not len(content["boxes"]) == len(content["image_labels"]) == len(tree):
             raise ValueError(f"its ledger is not of its tree, which has {len(tree)} nodes")
-        return Checkpoint(
-            config=validated(
-                json.loads(content["config"]), Config, place="its configuration", error=CheckpointError
-            ),
+        config = validated(
+            json.loads(content["config"]), kind, place="its configuration", error=CheckpointError
+        )
+        return SavedRun(
+            config=config,
             tree=tree,
             ledger=Ledger(tree, content["boxes"].numpy(), content["image_labels"].numpy()),
             **{name: content[name] for name in ("step", "score", "weights", "training")},
@@ -159,6 +203,18 @@ def _read(path: Path) -> Any:
         pass  # torch's many words for one thing
     raise CheckpointError(
         f"{path}: expected a checkpoint that `yolo9000 train` wrote; this file is damaged or something else."
+    )
+
+
+def _flat_classes(weights: dict[str, Any], tree: WordTree) -> Tensor:
+    """The classes of a flat softmax, which are kept among its weights."""
+    classes = weights.get("softmax.classes")
+    if isinstance(classes, Tensor) and classes.dtype == torch.int64 and classes.ndim == 1:
+        inside = bool(((classes >= 0) & (classes < len(tree))).all())
+        if inside and len(classes.unique()) == len(classes) > 0:
+            return classes
+    raise CheckpointError(
+        f"The flat classes of the classifier are not nodes of its tree of {len(tree)} nodes."
     )
 
 

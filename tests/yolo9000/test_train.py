@@ -21,7 +21,8 @@ from yolo9000.data import DataMismatch, TrainingData
 from yolo9000.loss import JointLoss
 from yolo9000.model import build_model
 from yolo9000.optim import build_optimizer
-from yolo9000.train import TrainingError, read_metrics, settled, train, write_line
+from yolo9000.run_folder import TrainingError, read_metrics, write_line
+from yolo9000.train import settled, train
 
 
 def random_tree_with_made_classes(nodes: int) -> WordTree:

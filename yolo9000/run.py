@@ -1,0 +1,195 @@
+"""What the two loops share: the state that a step changes, its cadence, what stops it, what people see of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor, nn
+
+from data_prep import ShardReader
+from yolo9000.checkpoint import SavedRun, Settings, save_checkpoint
+from yolo9000.optim import WeightAverage, build_optimizer
+from yolo9000.run_folder import TrainingError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+ADVICE = (
+    "The last checkpoint is kept; try a lower optimizer.learning_rate, a longer schedule.burn_in_steps or "
+    "optimizer.clip_norm."
+)
+
+
+@dataclass
+class Run(Generic[Settings, Network]):
+    """Everything that a step changes, and what a checkpoint of it needs."""
+
+    cfg: Settings
+    reader: ShardReader
+    model: Network
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage | None
+    step: int = 0
+    best: float = math.nan
+
+    @classmethod
+    def of(cls, cfg: Settings, reader: ShardReader, model: Network) -> Run[Settings, Network]:
+        """A run before its first step, on the GPU where there is one."""
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu").train()
+        average = WeightAverage(model, decay=cfg.optimizer.ema) if cfg.optimizer.ema else None
+        return cls(cfg, reader, model, build_optimizer(model, cfg.optimizer), average)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def is_last(self) -> bool:
+        return self.step == self.cfg.schedule.max_steps
+
+    @property
+    def evaluates(self) -> bool:
+        every = self.cfg.evaluate.every
+        return self.is_last or (every is not None and self.step % every == 0)
+
+    @property
+    def saves(self) -> bool:
+        return self.evaluates or self.step % self.cfg.log.checkpoint_every == 0
+
+    @property
+    def logs(self) -> bool:
+        return self.is_last or self.step % self.cfg.log.every == 0
+
+    def autocast(self) -> torch.autocast:
+        """Where the network computes; the losses stay outside."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._computes_in_bfloat16())
+
+    def update(self, loss: Tensor) -> None:
+        """One step of the optimizer, and of the average, down the gradient of `loss`."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.cfg.optimizer.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optimizer.clip_norm)
+        self.optimizer.step()
+        if self.average:
+            self.average.update()
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[Network]:
+        """The model in evaluation mode with its averaged weights, for the time of a `with` block."""
+        if self.average:
+            self.average.swap()
+        self.model.eval()
+        try:
+            yield self.model
+        finally:
+            self.model.train()
+            if self.average:
+                self.average.swap()
+
+    def checkpoint(self, *, to_go_on: bool) -> SavedRun[Settings]:
+        live = {name: value.cpu() for name, value in self.model.state_dict().items()}
+        training = {"weights": live, "optimizer": self.optimizer.state_dict()}
+        if self.average:
+            training["average"] = self.average.state_dict()
+        with self.averaged_weights() as model:
+            weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        return SavedRun(
+            config=self.cfg,
+            tree=self.reader.tree,
+            ledger=self.reader.ledger,
+            step=self.step,
+            weights=weights,
+            training=training if to_go_on else None,
+            score=self.best,
+        )
+
+    def go_on_from(self, found: SavedRun[Settings], path: Path) -> None:
+        """Take over weights, optimizer, average, step and best score of a checkpoint that lies at `path`."""
+        if found.training is None:
+            raise TrainingError(f"{path} holds weights only, nothing to go on from.")
+        self.model.load_state_dict(found.training["weights"])
+        # The settings of its groups, such as the weight decay, stay those of cfg.
+        moments = found.training["optimizer"]["state"]
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        if self.average and "average" in found.training:
+            self.average.load_state_dict(found.training["average"])
+        self.step, self.best = found.step, found.score
+
+    def keep_if_best(self, folder: Path, value: float | None) -> None:
+        """Write best.pt where no earlier value was better; of equals the latest is best."""
+        if value is None or not value < self.best:  # NaN before the first
+            self.best = self.best if value is None else value
+            save_checkpoint(folder / "best.pt", self.checkpoint(to_go_on=False))
+
+    def _computes_in_bfloat16(self) -> bool:
+        if self.cfg.precision != "auto":
+            return self.cfg.precision == "bfloat16"
+        if self.device.type == "cuda":
+            return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+class Guard:
+    """Stops a run whose loss is no number; looks at the step before, so it never waits for the device."""
+
+    def __init__(self) -> None:
+        self._before: tuple[int, Mapping[str, Tensor]] | None = None
+
+    def check(self, terms: Mapping[str, Tensor], step: int) -> None:
+        """Look at the step before, and keep this one, its `total` and other terms, for the next call."""
+        self._refuse_broken_loss()
+        self._before = step, terms
+
+    def settle(self, run: Run[Settings, Network]) -> None:
+        """Look at the last step and at the weights now, before they are used or written.
+
+        A finite loss may have a gradient that is not.
+        """
+        self._refuse_broken_loss()
+        state = run.model.state_dict()
+        broken = [name for name, value in state.items() if not value.isfinite().all()]
+        if broken:
+            raise TrainingError(
+                f"Step {run.step}: {len(broken)} of {len(state)} weights are not finite, {broken[0]} first. {ADVICE}"
+            )
+
+    def _refuse_broken_loss(self) -> None:
+        if self._before and not math.isfinite(self._before[1]["total"]):
+            numbers = ", ".join(f"{name} {float(value):g}" for name, value in self._before[1].items())
+            raise TrainingError(f"Step {self._before[0]}: the loss is not finite ({numbers}). {ADVICE}")
+
+
+@contextmanager
+def progress(run: Run[Settings, Network]) -> Iterator[Callable[[float, float], None]]:
+    """A bar with speed, loss and remaining time on stderr; yields what moves it, given loss and learning rate."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"training {run.cfg.name}", total=run.cfg.schedule.max_steps, note="")
+        bar.update(task, completed=run.step)
+        first, started = run.step, bar.get_time()
+
+        def show(loss: float, rate: float) -> None:
+            speed = (run.step - first) * run.cfg.data.batch_size / max(1e-9, bar.get_time() - started)
+            note = f"{speed:.0f} images/s  loss {loss:.2f}  rate {rate:.1e}"
+            bar.update(task, completed=run.step, note=note)
+
+        yield show

@@ -1,0 +1,88 @@
+"""The folder of a run: its metrics.csv, its config.yaml, and whether a run may start or go on there."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from wordtree.files import write_atomically
+from yolo9000 import Yolo9000Error
+
+
+class TrainingError(Yolo9000Error):
+    """Training cannot start or go on: a run in the way, nothing to resume, a loss that is no number."""
+
+
+def refuse_run_in_the_way(folder: Path) -> None:
+    """TrainingError where a new run would overwrite another."""
+    if (folder / "last.pt").exists():
+        raise TrainingError(f"{folder} holds a run already. Go on with --resume, or choose another name.")
+
+
+def checkpoint_to_resume(folder: Path) -> Path:
+    """The run's last.pt; TrainingError where there is none."""
+    path = folder / "last.pt"
+    if not path.exists():
+        raise TrainingError(f"{folder}: nothing to resume, there is no last.pt. Start without --resume.")
+    return path
+
+
+def refuse_changed_settings(folder: Path, settings: Mapping[str, tuple[Any, Any]]) -> None:
+    """TrainingError where a setting differs that decides what the weights and the optimizer's state mean.
+
+    settings: its dotted name, to what is asked now and what the run was made with.
+    """
+    for name, (asked, used) in settings.items():
+        if asked != used:
+            raise TrainingError(
+                f"{folder}: {name} is {asked}, but the run was made with {used}. Set it back, or choose another name."
+            )
+
+
+def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
+    """The effective configuration, and of metrics.csv what belongs to the first `step` steps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "config.yaml", config_yaml(cfg))
+    path = folder / "metrics.csv"
+    rows = [row for row in (read_metrics(path) if path.exists() else []) if int(row["step"]) <= step]
+    if rows:
+        _write_metrics(path, rows)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def config_yaml(cfg: BaseModel) -> str:
+    return yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False)
+
+
+def write_line(folder: Path, step: int, values: Mapping[str, float]) -> None:
+    """Add a line to metrics.csv; columns that the file does not know yet start empty."""
+    path = folder / "metrics.csv"
+    rows = read_metrics(path) if path.exists() else []
+    row: dict[str, Any] = {"step": step, **{name: f"{value:.6g}" for name, value in values.items()}}
+    columns = list(rows[0]) if rows else list(row)
+    if rows and set(row) <= set(columns):
+        with path.open("a", newline="") as file:
+            csv.DictWriter(file, columns).writerow(row)
+        return
+    _write_metrics(path, [*rows, row])
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _write_metrics(path: Path, rows: list[dict[str, Any]]) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
