@@ -1,12 +1,15 @@
 """Labels as a reader meets them, in any order and in columns; handed out picture by picture."""
 
 from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.records import ImageLabel
+from data_prep.records import BoxLabel, ImageLabel
+from data_prep.sources.contents import Corners, unit_box
 
 Numbers = npt.NDArray[np.integer[Any]]
 
@@ -15,8 +18,33 @@ class BoxRow(NamedTuple):
     """A box as the file states it: four numbers in the file's own unit and order."""
 
     class_index: int
-    corners: tuple[float, float, float, float]
+    corners: Corners
     is_ignored: bool
+
+
+def box_labels(
+    rows: Iterable[BoxRow],
+    size: tuple[float, float],
+    classes: Sequence[int],
+    counts: Counter[str],
+    *,
+    rounding: float = 1.0,
+) -> tuple[BoxLabel, ...]:
+    """The rows (left, top, right, bottom) that are boxes; counts the others, and what is clipped.
+
+    size (of the picture), rounding: in the unit of the corners, as `unit_box` takes them.
+    classes: for the class index of each row the number of the class in its source.
+    """
+    boxes = []
+    for row in rows:
+        box = unit_box(row.corners, size, rounding)
+        if isinstance(box, str):
+            counts[box] += 1
+        else:
+            xyxy_unit, is_clipped = box
+            counts["box clipped to the picture (kept)"] += is_clipped
+            boxes.append(BoxLabel(classes[row.class_index], xyxy_unit, row.is_ignored))
+    return tuple(boxes)
 
 
 class _Rows:
@@ -67,7 +95,7 @@ class LabelTable(_Rows):
         self,
         picture: int,
         class_index: int,
-        corners: tuple[float, float, float, float],
+        corners: Corners,
         *,
         is_ignored: bool = False,
     ) -> None:

@@ -1,4 +1,4 @@
-"""The names of many pictures, packed, each under the number of its first mention."""
+"""Names of pictures, many and packed, and names of classes, few: each under the number of its first mention."""
 
 from array import array
 from hashlib import blake2b
@@ -9,29 +9,44 @@ import numpy.typing as npt
 _DIGEST_BYTES = 16  # equal digests are taken for equal names: two names of 10^15 share one with 10^-9
 
 
-class NameTable:
-    """Names as a reader meets them: their text and 8 bytes each, 16 more until `settle`.
-
-    `mention` each, then `settle`; the numbers it returns are the pictures, and `name` knows them.
-    """
+class PackedNames:
+    """A list of names without an object for each: their text and 8 bytes more."""
 
     def __init__(self) -> None:
-        self._text, self._digests = bytearray(), bytearray()
-        self._ends = array("q", [0])
-        self._last: str | None = None
+        self._text, self._ends = bytearray(), array("q", [0])
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
+    def __getitem__(self, number: int) -> str:
+        text = self._text[self._ends[number] : self._ends[number + 1]]
+        return text.decode("utf-8", "surrogatepass")
+
+    def append(self, name: str) -> None:
+        """One name more."""
+        self._text += name.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._text))
+
+
+class NameTable(PackedNames):
+    """Names that may be said many times: 16 bytes more a mention until `settle`.
+
+    `mention` each, then `settle`: the numbers that it returns are the pictures.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._digests = bytearray()
+        self._last: str | None = None
+
     def mention(self, name: str) -> int:
         """The number of this mention; a name that is said again at once keeps its number."""
         if name != self._last:
+            self.append(name)
             encoded = name.encode("utf-8", "surrogatepass")
-            self._text += encoded
-            self._ends.append(len(self._text))
             self._digests += blake2b(encoded, digest_size=_DIGEST_BYTES).digest()
             self._last = name
-        return len(self._ends) - 2
+        return len(self) - 1
 
     def settle(self) -> npt.NDArray[np.int32]:
         """For each mention the number of the first mention of the same name."""
@@ -45,7 +60,19 @@ class NameTable:
         self._digests = bytearray()
         return first
 
-    def name(self, number: int) -> str:
-        """The name of a mention."""
-        text = self._text[self._ends[number] : self._ends[number + 1]]
-        return text.decode("utf-8", "surrogatepass")
+
+class ClassNames:
+    """The classes as a reader meets them. They are numbered anew, by name, once all are known."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, name: str) -> int:
+        """The number of a class while the file is read."""
+        return self._numbers.setdefault(name, len(self._numbers))
+
+    def in_order(self) -> tuple[tuple[str, ...], list[int]]:
+        """All names, sorted; and for each number given so far the place in that order."""
+        names = tuple(sorted(self._numbers))
+        place = {name: number for number, name in enumerate(names)}
+        return names, [place[name] for name in self._numbers]

@@ -1,10 +1,13 @@
-"""Pictures found by names that come from outside: nothing outside the source's folder is ever touched."""
+"""Pictures found by names that come from outside, and folders walked: nothing outside them is ever touched."""
 
+import os
 import stat
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.sources.contents import FILE_MISSING, NO_NAME_INSIDE, stays_inside
+from data_prep.sources.contents import FILE_MISSING, NO_NAME_INSIDE, SourceError, stays_inside
 
 LINK_OUTSIDE = "picture file that is a link out of its folder"
 
@@ -52,3 +55,21 @@ class PictureFolder:
 
     def _is_inside(self, path: Path) -> bool:
         return path.resolve().is_relative_to(self._real_folder)
+
+
+def walk(folder: Path, counts: Counter[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each folder at or below one (its path from there, empty or with a `/` behind) and the files in it, in order.
+
+    Links to folders are counted, not followed: one could lead back. Raises SourceError.
+    """
+
+    def stop(reason: OSError) -> None:
+        raise SourceError(f"{reason.filename}: cannot list this folder ({os.strerror(reason.errno or 0)}).")
+
+    for name, folders, files in os.walk(folder, onerror=stop):
+        place = Path(name)
+        folders.sort()
+        files.sort()
+        counts["link to a folder (not followed)"] += sum((place / below).is_symlink() for below in folders)
+        prefix = "" if place == folder else f"{place.relative_to(folder).as_posix()}/"
+        yield prefix, files

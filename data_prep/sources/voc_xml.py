@@ -7,6 +7,7 @@ ImageNet and ILSVRC call it 0 (decision 9). What comes out are edges: 0 is the p
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final, NamedTuple
 from xml.parsers import expat
 
@@ -31,6 +32,10 @@ _WANTED: Final = frozenset({_FILENAME, _DATABASE, _WIDTH, _HEIGHT, *_OBJECT_FIEL
 class AnnotationError(SourceError):
     """An annotation file that cannot be used; its text is the reason under which the reader counts it."""
 
+    def __init__(self, reason: str, line: int = 1) -> None:
+        super().__init__(reason)
+        self.line = line
+
 
 class XmlObject(NamedTuple):
     """An object: its class, the edges of its box in pixels (NaN where one is missing or no number)."""
@@ -52,12 +57,16 @@ class XmlAnnotation:
 def read_annotation(path: Path) -> XmlAnnotation:
     """The annotation of a file; raises AnnotationError."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        status = path.stat()
+        if not S_ISREG(status.st_mode):  # to read a pipe would wait for ever
+            raise AnnotationError("annotation that is no file")
+        if status.st_size > MAX_BYTES:
+            raise AnnotationError(f"annotation file larger than {MAX_BYTES >> 20} MB")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise AnnotationError("annotation file missing") from None
     except (OSError, ValueError):  # ValueError: a name that no file can have
         raise AnnotationError("annotation file that cannot be read") from None
-    if len(data) > MAX_BYTES:
-        raise AnnotationError(f"annotation file larger than {MAX_BYTES >> 20} MB")
     return parse_annotation(data)
 
 
@@ -76,6 +85,7 @@ class _Texts:
     """Keeps the texts that are wanted while expat reads; everything else of a file is passed over."""
 
     def __init__(self) -> None:
+        self._parser = expat.ParserCreate()
         self._paths = [""]  # from the root to the element that is open, each with all above it
         self._text: str | None = None  # of that element; None: it is not wanted
         self._texts: dict[str, str] = {}
@@ -83,7 +93,7 @@ class _Texts:
 
     def read(self, data: bytes) -> tuple[dict[str, str], list[list[str]]]:
         """The texts by path, and for each object those of _OBJECT_FIELDS."""
-        parser = expat.ParserCreate()
+        parser = self._parser
         parser.buffer_text = True
         parser.StartDoctypeDeclHandler = self._refuse  # without a DOCTYPE there are no entities to expand
         parser.StartElementHandler = self._start
@@ -92,19 +102,22 @@ class _Texts:
         try:
             parser.Parse(data, True)
         except (expat.ExpatError, ValueError, LookupError):  # the latter two: encodings that Python lacks
-            raise AnnotationError("annotation file that is not XML") from None
+            raise self._error("annotation file that is not XML") from None
         return self._texts, self._objects
 
+    def _error(self, reason: str) -> AnnotationError:
+        return AnnotationError(reason, self._parser.CurrentLineNumber)
+
     def _refuse(self, *_: object) -> None:
-        raise AnnotationError("annotation file with a DOCTYPE, which may define entities")
+        raise self._error("annotation file with a DOCTYPE, which may define entities")
 
     def _start(self, tag: str, _: dict[str, str]) -> None:
         path = f"{self._paths[-1]}/{tag}"
         self._paths.append(path)
         if len(self._paths) == 2 and path != "/annotation":
-            raise AnnotationError("XML file that is no annotation")
+            raise self._error("XML file that is no annotation")
         if len(self._paths) > _MAX_DEPTH:
-            raise AnnotationError("annotation file that is nested too deeply")
+            raise self._error("annotation file that is nested too deeply")
         self._text = "" if path in _WANTED else None
 
     def _end(self, _: str) -> None:
