@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.yolo9000.golden import ABSENT, golden_files
-from yolo9000.darknet.network import DarknetNetwork, read_network
+from yolo9000.darknet.network import read_network
 
 NETS = golden_files("nets", "*.weights")
 
