@@ -1,10 +1,8 @@
-"""The joint loss against the region layer of the original program (`DARKNET_GOLDEN`/region)."""
+"""The joint loss against the region layer of the original program, by autograd."""
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.yolo9000.made import TableHead
-from wordtree import WordTree
+from tests.yolo9000.darknet_golden import GoldenCase, golden_cases
 from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
 from yolo9000.boxes import cxcywh_to_xyxy
 from yolo9000.config import LossConfig
@@ -21,42 +18,39 @@ from yolo9000.grid import GridOutput
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.loss import JointLoss
 
-GOLDEN = Path(os.environ.get("DARKNET_GOLDEN", ""))
-LABEL_MARK = 999999  # x = y of a picture that has a label and no box
+NO_BOX = 100000  # x and y above this: the picture has a label and no box
+WARM_UP_IMAGES = 12800
 
 
-def golden_cases() -> list[str]:
-    path = GOLDEN / "region" / "params.json"
-    if not os.environ.get("DARKNET_GOLDEN") or not path.exists():
-        return []
-    cases = json.loads(path.read_text())
-    # Anchors chosen by predicted size and logistic classes come with the Darknet files (docs/decisions.md).
-    return [name for name, case in cases.items() if case["bias_match"] and (case["softmax"] or case["tree"])]
-
-
-def output_of(raw: Tensor, case: dict[str, Any]) -> GridOutput:
-    anchors, classes = case["num"], case["classes"]
-    entries = raw.unflatten(1, (anchors, 5 + classes))
-    return GridOutput(
-        box_logits=entries[:, :, :5].permute(0, 1, 3, 4, 2),
-        features=entries[:, :, 5:].flatten(1, 2),
-        anchors_cell=torch.tensor(case["anchors"], dtype=raw.dtype).view(-1, 2),
-        class_head=TableHead(anchors),
+def loss_config(params: dict[str, Any]) -> LossConfig:
+    """Every choice of the original's region layer by its name here."""
+    return LossConfig(
+        object_weight=params["object_scale"],
+        no_object_weight=params["noobject_scale"],
+        class_weight=params["class_scale"],
+        label_weight=params["class_scale"],
+        coordinate_weight=params["coord_scale"],
+        ignore_iou=params["thresh"],
+        match="anchor" if params["bias_match"] else "prediction",
+        objectness_target="iou" if params["rescore"] else "one",
+        objectness_loss="squared",
+        warm_up_images=WARM_UP_IMAGES,
+        assign="max_score",
+        label_objectness="darknet",
     )
 
 
-def targets_of(truth: np.ndarray, node_of_class: list[int] | None) -> Targets:
+def targets_of(truth: np.ndarray, case: GoldenCase) -> Targets:
+    """Rows (B, 30, 5) of x, y, w, h, class as our columns: one mark in any row makes a picture one of a label only."""
     boxes, labels = [], []
+    node_of_class = case.params["map"] or range(case.params["classes"])
     for image, rows in enumerate(truth):
-        end = np.flatnonzero(rows[:, 0] == 0)
-        rows = rows[: end[0]] if len(end) else rows
-        marked = rows[rows[:, 0] == LABEL_MARK]
-        if len(marked):
+        rows = rows[: next((end for end, x in enumerate(rows[:, 0]) if x == 0), len(rows))]
+        marked = rows[(rows[:, 0] > NO_BOX) & (rows[:, 1] > NO_BOX)]
+        if case.params["tree"] and len(marked):
             labels.append((image, int(marked[0, 4])))
-            continue
-        for x, y, w, h, kind in rows:
-            node = node_of_class[int(kind)] if node_of_class else int(kind)
-            boxes.append((image, node, x, y, w, h))
+        else:
+            boxes += [(image, node_of_class[int(row[4])], *row[:4]) for row in rows]
     box = torch.tensor(boxes, dtype=torch.float64).view(-1, 6)
     label = torch.tensor(labels, dtype=torch.int64).view(-1, 2)
     whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], dtype=torch.float64).expand(len(label), 4)
@@ -68,33 +62,54 @@ def targets_of(truth: np.ndarray, node_of_class: list[int] | None) -> Targets:
     )
 
 
-def tree_of(case: dict[str, Any]) -> WordTree:
-    if case["tree"]:
-        return WordTree.load(GOLDEN / case["tree"])
-    return WordTree([f"class{k}" for k in range(case["classes"])], [-1] * case["classes"])
+@dataclass(frozen=True)
+class Activated:
+    """Our activated output in the original's order, (B, A × (5 + C), H, W), and the slope of each activation there.
+
+    The slope of classes and sizes is 1: their deltas pass the original's backward as they are.
+    """
+
+    output: np.ndarray
+    slope: np.ndarray
+
+    @classmethod
+    def of(cls, output: GridOutput, hierarchy: Hierarchy) -> Activated:
+        nodes = torch.arange(len(hierarchy))
+        groups = torch.repeat_interleave(torch.arange(len(hierarchy.group_size)), hierarchy.group_size)
+        members = hierarchy.path_members(nodes[:0])
+        members = type(members)(nodes, nodes, groups, nodes < 0, len(hierarchy.group_size))
+        conditional = hierarchy.log_conditional(members, output.dense_class_logits()).exp()
+        logistic = output.box_logits.sigmoid()
+        size = output.box_logits[..., 2:4]
+        entries = torch.cat([logistic[..., :2], size, logistic[..., 4:], conditional], dim=-1)
+        slope = torch.ones_like(entries)
+        for entry in (0, 1, 4):
+            slope[..., entry] = entries[..., entry] * (1 - entries[..., entry])
+        return cls(_in_their_order(entries), _in_their_order(slope))
 
 
-@pytest.mark.skipif(not golden_cases(), reason="DARKNET_GOLDEN is not set: Darknet's numbers are not at hand")
-@pytest.mark.parametrize("name", golden_cases())
-def test_gradients_of_the_joint_loss_agree_with_darknets_region_layer(name: str) -> None:
-    case = json.loads((GOLDEN / "region" / "params.json").read_text())[name]
-    golden = np.load(GOLDEN / "region" / f"{name}.npz")
+def _in_their_order(entries: Tensor) -> np.ndarray:
+    found: np.ndarray = entries.detach().permute(0, 1, 4, 2, 3).flatten(1, 2).numpy()
+    return found
+
+
+@pytest.mark.parametrize("case", golden_cases("region"))
+def test_outputs_and_gradients_of_the_joint_loss_agree_with_darknets_region_layer(case: GoldenCase) -> None:
+    golden, params, hierarchy = case.arrays(), case.params, case.hierarchy()
+    assert not params["background"], "a class of its own for the background is not supported"
     raw = torch.from_numpy(golden["raw"]).double().requires_grad_()
-    cfg = LossConfig(
-        object_weight=case["object_scale"],
-        no_object_weight=case["noobject_scale"],
-        class_weight=case["class_scale"],
-        label_weight=case["class_scale"],
-        coordinate_weight=case["coord_scale"],
-        ignore_iou=case["thresh"],
-        objectness_target="iou" if case["rescore"] else "one",
-        warm_up_images=12800,
-        assign="max_score",
-        label_objectness="darknet",
-    )
-    loss = JointLoss(cfg, Hierarchy(tree_of(case)))
-    terms = loss(output_of(raw, case), targets_of(golden["truth"], case["map"]), images_seen=case["seen"])
+    output = case.grid_output(raw)
+    loss = JointLoss(loss_config(params), hierarchy)
 
-    (terms.total * case["batch"]).backward()
+    terms = loss(output, targets_of(golden["truth"], case), images_seen=params["seen"])
+    (terms.total * len(raw)).backward()
 
-    np.testing.assert_allclose(-raw.grad.numpy(), golden["grad"], atol=2e-5)
+    assert raw.grad is not None
+    gradient, ours = -raw.grad.numpy(), Activated.of(output, hierarchy)
+    np.testing.assert_allclose(ours.output, golden["output"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient, golden["grad"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(gradient, golden["delta"] * ours.slope, rtol=1e-5, atol=1e-5)
+    delta = gradient / ours.slope
+    told_nothing = delta.reshape(len(raw), params["num"], -1, *raw.shape[2:])[:, :, 4] == 0
+    assert told_nothing.sum() == params["objectness_deltas_exactly_zero"]
+    assert (delta**2).sum() == pytest.approx(float(golden["cost"][0]), rel=1e-4)

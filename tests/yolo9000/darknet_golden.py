@@ -1,0 +1,83 @@
+"""Where the numbers of the original program lie: a small set of our own (tests/golden/darknet), and `DARKNET_GOLDEN`.
+
+Both have the layout that the README of the latter describes. Names, trees and shapes are read from the files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.yolo9000.made import TableHead
+from wordtree import WordTree
+from yolo9000.grid import GridOutput
+from yolo9000.hierarchy import Hierarchy
+
+OWN = Path(__file__).parents[1] / "golden" / "darknet"
+ORIGINAL = Path(os.environ["DARKNET_GOLDEN"]) if os.environ.get("DARKNET_GOLDEN") else None
+NOT_AT_HAND = "DARKNET_GOLDEN is not set: Darknet's numbers are not at hand"
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    folder: Path
+    kind: str  # region, detect, …
+    name: str
+    params: dict[str, Any]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        with np.load(self.folder / self.kind / f"{self.name}.npz") as archive:
+            return dict(archive)
+
+    def tree(self) -> WordTree:
+        """The tree of the case; of flat classes one in which all are roots."""
+        if self.params["tree"]:
+            return WordTree.load(self.folder / self.params["tree"])
+        classes = self.params["classes"]
+        return WordTree([f"class{k}" for k in range(classes)], [-1] * classes)
+
+    def hierarchy(self) -> Hierarchy:
+        """Classes exclude each other in a tree, and elsewhere where `softmax` says so."""
+        exclusive = self.params["tree"] or self.params.get("softmax", 1)
+        return Hierarchy(self.tree(), siblings="exclusive" if exclusive else "independent")
+
+    def grid_output(self, raw: Tensor) -> GridOutput:
+        """The layer's input (B, A × (5 + C), H, W) as ours; gradients flow back to it."""
+        entries = raw.unflatten(1, (self.params["num"], 5 + self.params["classes"]))
+        return GridOutput(
+            box_logits=entries[:, :, :5].permute(0, 1, 3, 4, 2),
+            features=entries[:, :, 5:].flatten(1, 2),
+            anchors_cell=torch.tensor(self.params["anchors"], dtype=raw.dtype).view(-1, 2),
+            class_head=TableHead(self.params["num"]),
+        )
+
+
+def golden_folders() -> list[tuple[str, Path]]:
+    return [("own", OWN), *([("original", ORIGINAL)] if ORIGINAL else [])]
+
+
+def golden_cases(kind: str, *, only_original: bool = False) -> list[Any]:
+    """The cases of KIND/params.json as parameters of a test, each with its name; one that skips if there are none."""
+    found = [
+        pytest.param(GoldenCase(folder, kind, name, params), id=f"{whose}-{name}")
+        for whose, folder, name, params in _params(kind)
+        if whose == "original" or not only_original
+    ]
+    return found or [pytest.param(None, id="none", marks=pytest.mark.skip(reason=NOT_AT_HAND))]
+
+
+def _params(kind: str) -> Iterator[tuple[str, Path, str, dict[str, Any]]]:
+    for whose, folder in golden_folders():
+        path = folder / kind / "params.json"
+        if path.exists():
+            for name, params in json.loads(path.read_text()).items():
+                yield whose, folder, name, params
