@@ -119,6 +119,12 @@ class OpenImagesSource(_BoxSource):
     labels: ConfigPath | None = None  # …-annotations-human-imagelabels.csv: 1 shows the class, 0 does not
     class_names: ConfigPath | None = None  # class-descriptions.csv: id, name
 
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.boxes is None and self.labels is None:
+            raise ValueError("give `boxes`, `labels` or both")
+        return self
+
 
 class YoloSource(_BoxSource):
     """Boxes from text files beside the pictures: `class x y width height` in the unit square."""
@@ -130,12 +136,17 @@ class YoloSource(_BoxSource):
     )
 
 
+CsvColumn = Literal[
+    "image", "class", "xmin", "ymin", "xmax", "ymax", "x", "y", "width", "height", "positive", "ignored"
+]
+
+
 class CsvSource(_BoxSource):
     """Boxes or image labels from a table with a header: a line for each box or label."""
 
     format: Literal["csv"]
     annotations: ConfigPath
-    columns: dict[str, str] = {}  # ours: theirs, where the header has other names than ours
+    columns: dict[CsvColumn, str] = {}  # ours: theirs, where the header has other names than ours
     unit: Literal["px", "unit"] = "px"  # of corners: pixels, or shares of width and height
 
 
@@ -319,7 +330,8 @@ def _written_place(location: Sequence[int | str], values: Any) -> str:
             continue
         values = values[part]
         parts.append(str(part))
-    inside_union = location and not isinstance(values, (Mapping, list)) and parts
+    is_tag = isinstance(values, Mapping) and location[-1:] == (values.get("format"),)
+    inside_union = location and (is_tag or not isinstance(values, (Mapping, list))) and parts
     return ".".join(parts if inside_union else [*parts, *map(str, location[-1:])])
 
 

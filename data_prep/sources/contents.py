@@ -15,6 +15,7 @@ NO_NAME_INSIDE = "image without a file name inside the folder"
 NO_SIZE = "image without width and height"
 FILE_MISSING = "picture file missing"
 BOX_OF_LOST_IMAGE = "box of an image left out"
+LABEL_OF_LOST_IMAGE = "image label of an image left out"
 
 UNIT_ROUNDING = 0.002  # what rounding may push a corner in the unit square over its edge: a pixel of 500
 _THINNEST_UNIT = 2.0**-22  # float32 cannot tell the two sides of a thinner box apart

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,11 +47,36 @@ def box_labels(
     return tuple(boxes)
 
 
+def settled_labels(
+    labels: Iterable[ImageLabel], classes: Sequence[int], boxed: Container[int], counts: Counter[str]
+) -> dict[int, ImageLabel]:
+    """What is said of each class; what contradicts the boxes or another label is left out and counted.
+
+    classes: for the class index of each label the number of the class in its source.
+    boxed: the numbers of the classes that have a box in the picture.
+    """
+    said: dict[int, ImageLabel] = {}
+    disputed = set()
+    for label in labels:
+        class_index = classes[label.class_index]
+        if not label.is_positive and class_index in boxed:
+            counts["image label that says absent what has a box"] += 1
+        elif class_index not in said:
+            said[class_index] = label._replace(class_index=class_index)
+        elif said[class_index].is_positive == label.is_positive:
+            counts["image label said before"] += 1
+        else:
+            counts["image label that contradicts another"] += 1
+            disputed.add(class_index)
+    counts["image label that contradicts another"] += len(disputed)
+    return {class_index: label for class_index, label in said.items() if class_index not in disputed}
+
+
 class _Rows:
-    """Rows that belong to pictures. A picture is a number that the reader gives it."""
+    """Rows that belong to pictures and tell of classes: both numbers that the reader gives them."""
 
     def __init__(self) -> None:
-        self._picture = array("i")
+        self._picture, self._class_index = array("i"), array("i")
         self._order: Numbers | None = None  # None: the rows came sorted, as those of most files do
         self._sorted_picture: Numbers | None = None
 
@@ -89,7 +114,7 @@ class LabelTable(_Rows):
 
     def __init__(self) -> None:
         super().__init__()
-        self._class_index, self._corners, self._is_ignored = array("i"), array("d"), array("B")
+        self._corners, self._is_ignored = array("d"), array("B")
 
     def add(
         self,
@@ -119,7 +144,7 @@ class ImageLabelTable(_Rows):
 
     def __init__(self) -> None:
         super().__init__()
-        self._class_index, self._is_positive = array("i"), array("B")
+        self._is_positive = array("B")
 
     def add(self, picture: int, class_index: int, *, is_positive: bool = True) -> None:
         """One statement about a picture, in the order of the file."""

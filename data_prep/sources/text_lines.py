@@ -1,5 +1,6 @@
-"""Text files read line by line, whatever they turn out to be."""
+"""Text files read line by line, and numbers read from them, whatever they turn out to be."""
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,3 +31,11 @@ def text_lines(path: Path) -> Iterator[str]:
                 yield line
     except OSError as reason:
         raise SourceError(f"{path}: cannot read this file ({os.strerror(reason.errno or 0)}).") from None
+
+
+def number(text: str) -> float:
+    """The number that a text is; NaN where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -56,7 +56,7 @@ class _Contents:
 
     names: a file's path without `.xml`, and after a null the picture's name where that is another.
     sizes_px: width, height; 0, 0 where the file states none.
-    classes: for the class index of each box the number of its class in the source.
+    classes: for the class index of each box the number of its class in the source, once all is read.
     """
 
     images: Path
@@ -64,7 +64,7 @@ class _Contents:
     sizes_px: "array[int]" = field(default_factory=lambda: array("i"))
     boxes: LabelTable = field(default_factory=LabelTable)
     class_names: ClassNames = field(default_factory=ClassNames)
-    classes: list[int] = field(default_factory=list)
+    classes: list[int] = field(init=False)
     counts: Counter[str] = field(default_factory=Counter)
     first_trouble: str = ""
 

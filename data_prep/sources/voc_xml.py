@@ -4,7 +4,6 @@ Corners in such files are pixels, the last one included. PASCAL VOC and its imit
 ImageNet and ILSVRC call it 0 (decision 9). What comes out are edges: 0 is the picture's left or upper edge.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -12,6 +11,7 @@ from typing import Final, NamedTuple
 from xml.parsers import expat
 
 from data_prep.sources.contents import Corners, SourceError
+from data_prep.sources.text_lines import number
 
 MAX_BYTES: Final = 4 << 20  # of a file: some ten thousand objects
 _MAX_DEPTH: Final = 16  # VOC's own nesting is 5 elements deep
@@ -74,7 +74,7 @@ def parse_annotation(data: bytes) -> XmlAnnotation:
     """The annotation in the bytes of a file; raises AnnotationError."""
     texts, objects = _Texts().read(data)
     is_zero_based = texts.get(_DATABASE, "").lower().startswith(_ZERO_BASED)
-    size_px = _size_px(_number(texts.get(_WIDTH, "")), _number(texts.get(_HEIGHT, "")))
+    size_px = _size_px(number(texts.get(_WIDTH, "")), number(texts.get(_HEIGHT, "")))
     first_pixel = 0 if is_zero_based else 1
     return XmlAnnotation(
         texts.get(_FILENAME, ""), size_px, tuple(_object(fields, first_pixel) for fields in objects)
@@ -135,15 +135,8 @@ class _Texts:
 
 def _object(fields: list[str], first_pixel: int) -> XmlObject:
     name, difficult, *corners = fields
-    left, top, right, bottom = (_number(corner) - first_pixel for corner in corners)
+    left, top, right, bottom = (number(corner) - first_pixel for corner in corners)
     return XmlObject(name, (left, top, right + 1, bottom + 1), difficult == "1")
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def _size_px(width: float, height: float) -> tuple[int, int] | None:
