@@ -86,7 +86,7 @@ class SavedRun(Generic[Settings]):
         return {
             "run": self.config.name,
             "kind": KINDS[type(self.config)],
-            "architecture": f"{model.architecture}, width {model.width:g}, input {model.input_size_px} px",
+            "architecture": model.network,
             "parameters": sum(p.numel() for p in self._random_model().parameters()),
             "steps": self.step,
             "images_seen": self.step * self.config.data.batch_size,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PlainValidator, PositiveFloat, PositiveInt, model_validator
 
 from data_prep.config import ConfigPath, StrictModel, load_config
 from yolo9000 import Yolo9000Error
@@ -23,16 +23,36 @@ RUN_NAME = r"^\w[\w.-]*$"  # the run's folder: runs/NAME
 Precision = Literal["float32", "bfloat16", "auto"]  # auto: bfloat16 where the processor computes in it
 
 
+def _side_or_sides(value: object) -> int | tuple[int, int]:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    sides = tuple(value) if isinstance(value, list | tuple) else ()
+    if len(sides) == 2 and all(type(side) is int and side > 0 for side in sides):
+        return sides
+    raise ValueError(f"expected a side in pixels or [width, height], found {value!r}")
+
+
+InputSize = Annotated[int | tuple[int, int], PlainValidator(_side_or_sides)]
+
+
 class ConfigError(Yolo9000Error):
     """A training configuration that cannot be used: missing, not YAML, unknown keys, wrong types or values."""
 
 
 class ModelConfig(StrictModel):
-    architecture: Literal["yolov2", "yolov2_paper", "yolo9000", "tiny"] = "yolov2"
-    width: PositiveFloat = 1.0  # multiplies every layer's filters; .25 is of CPU size
-    input_size_px: PositiveInt = (
-        416  # for evaluation and prediction; training may vary it (schedule.sizes_px)
+    architecture: Literal["yolov2", "yolov2_paper", "yolo9000", "tiny", "darknet"] = "yolov2"
+    darknet_cfg: str | None = (
+        None  # of architecture darknet: the text of its .cfg, one character a byte (`yolo9000 convert`)
     )
+    batch_norm: Literal["standard", "darknet_cpu"] = (
+        "standard"  # of architecture darknet: where the epsilon stands (docs/darknet.md)
+    )
+    start_from: ConfigPath | None = (
+        None  # a checkpoint, or a backbone of Darknet, whose weights the run begins with; None: random ones
+    )
+    width: PositiveFloat = 1.0  # multiplies every layer's filters; .25 is of CPU size
+    # For evaluation and prediction, a side or [width, height]; training may vary it (schedule.sizes_px).
+    input_size_px: InputSize = 416
     anchors: Annotated[tuple[tuple[PositiveFloat, PositiveFloat], ...], Field(min_length=1)] | None = (
         None  # width, height in cells; None: k-means
     )
@@ -43,14 +63,49 @@ class ModelConfig(StrictModel):
 
     @property
     def stride(self) -> int:
+        """Pixels in a grid cell, of the named architectures; that of a Darknet network is in its cfg."""
         return 16 if self.architecture == "tiny" else 32
+
+    @property
+    def side_px(self) -> int:
+        """The side of a square input; ConfigError if it is not square, which training needs."""
+        if isinstance(self.input_size_px, int):
+            return self.input_size_px
+        width, height = self.input_size_px
+        if width != height:
+            raise ConfigError(
+                f"Training needs a square input, found {width}×{height}; set model.input_size_px to one side."
+            )
+        return width
+
+    @property
+    def network(self) -> str:
+        """The network in words."""
+        scale = "" if self.architecture == "darknet" else f", width {self.width:g}"
+        size = self.input_size_px
+        shown = f"{size} px" if isinstance(size, int) else f"{size[0]}×{size[1]} px"
+        return f"{self.architecture}{scale}, input {shown}"
 
     @model_validator(mode="after")
     def _size_fits_the_grid(self) -> ModelConfig:
-        if self.input_size_px % self.stride:
+        sides = (self.input_size_px,) if isinstance(self.input_size_px, int) else self.input_size_px
+        if self.architecture != "darknet" and any(side % self.stride for side in sides):
             raise ValueError(
                 f"input_size_px must be a multiple of {self.stride} for {self.architecture}, found {self.input_size_px}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_cfg_goes_with_darknet(self) -> ModelConfig:
+        if self.architecture == "darknet":
+            if self.darknet_cfg is None:
+                raise ValueError(
+                    "architecture darknet needs darknet_cfg; convert a .cfg by `yolo9000 convert` and set start_from"
+                )
+            if self.width != 1:
+                raise ValueError("width is not for architecture darknet; its cfg states all filters")
+        elif self.darknet_cfg is not None or self.batch_norm != "standard":
+            raise ValueError("darknet_cfg and batch_norm are for architecture darknet only")
         return self
 
 
@@ -203,7 +258,7 @@ class Config(StrictModel):
     @model_validator(mode="after")
     def _sizes_fit_the_grid(self) -> Config:
         odd = [size for size in self.schedule.sizes_px if size % self.model.stride]
-        if odd:
+        if odd and self.model.architecture != "darknet":
             raise ValueError(f"schedule.sizes_px must be multiples of {self.model.stride}, found {odd}")
         return self
 
@@ -221,6 +276,11 @@ class ClassifierConfig(StrictModel):
     @property
     def stride(self) -> int:
         return 16 if self.architecture == "tiny" else 32
+
+    @property
+    def network(self) -> str:
+        """The network in words."""
+        return f"{self.architecture}, width {self.width:g}, input {self.input_size_px} px"
 
 
 class CropConfig(StrictModel):

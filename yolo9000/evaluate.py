@@ -59,7 +59,7 @@ class TestPictures:
 
 
 def evaluate(
-    model: Detector, reader: ShardReader, ledger: Ledger, size_px: int, cfg: EvaluateConfig
+    model: Detector, reader: ShardReader, ledger: Ledger, size_px: int | tuple[int, int], cfg: EvaluateConfig
 ) -> Scorecard:
     """The scorecard of `model` on a split; ledger: what stood behind the nodes in the model's own training."""
     pictures = TestPictures.of(reader, cfg)
@@ -70,7 +70,7 @@ def evaluate(
 
 
 def answers_of(
-    model: Detector, pictures: TestPictures, size_px: int, cfg: EvaluateConfig
+    model: Detector, pictures: TestPictures, size_px: int | tuple[int, int], cfg: EvaluateConfig
 ) -> list[ScoredBoxes]:
     """What the model answers for each picture when asked for every node of the ground truth."""
     nodes = pictures.nodes().to(model.hierarchy.parent.device)
@@ -81,7 +81,7 @@ def answers_of(
 
 
 def best_boxes(
-    model: Detector, pictures: TestPictures, size_px: int, cfg: EvaluateConfig
+    model: Detector, pictures: TestPictures, size_px: int | tuple[int, int], cfg: EvaluateConfig
 ) -> dict[int, tuple[np.ndarray, float]]:
     """For each picture by its position, the box of highest objectness in pixels, and that objectness."""
     found: list[tuple[np.ndarray, float]] = []
@@ -92,7 +92,7 @@ def best_boxes(
 
 @torch.inference_mode()
 def outputs(
-    model: Detector, pictures: TestPictures, size_px: int, cfg: EvaluateConfig
+    model: Detector, pictures: TestPictures, size_px: int | tuple[int, int], cfg: EvaluateConfig
 ) -> Iterator[tuple[GridOutput, list[Letterbox]]]:
     """The raw output for the pictures, batch by batch, with where each one lies on the network's canvas."""
     device = model.hierarchy.parent.device

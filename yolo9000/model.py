@@ -4,6 +4,7 @@ yolov2        Darknet-19, three 3×3×1024 convolutions, passthrough squeezed to
 yolov2_paper  the same with all 512 channels passed through (paper, section 2)
 yolo9000      Darknet-19 with the head on top (darknet yolo9000.cfg)
 tiny          a shallow trunk of stride 16, for work of CPU size
+darknet       what a Darknet `.cfg` says: its layers up to the last convolution, which is the head
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from torch.nn import functional as F
 from wordtree import WordTree
 from yolo9000.backbone import DARKNET19, TINY, ConvUnit, Trunk, scaled
 from yolo9000.config import ModelConfig
+from yolo9000.darknet.cfg import plan_cfg
+from yolo9000.darknet.network import DarknetNetwork
+from yolo9000.darknet.plan import DetectorPlan
 from yolo9000.grid import GridOutput
 from yolo9000.head import SplitHead
 from yolo9000.hierarchy import Hierarchy
@@ -42,7 +46,11 @@ class Detector(nn.Module):
     """Images (B, 3, H, W), RGB in 0..1, height and width multiples of `stride`, to `GridOutput`."""
 
     def __init__(
-        self, trunk: Trunk, neck: PassthroughNeck | None, head: SplitHead, hierarchy: Hierarchy
+        self,
+        trunk: Trunk | DarknetNetwork,
+        neck: PassthroughNeck | None,
+        head: SplitHead,
+        hierarchy: Hierarchy,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -60,14 +68,34 @@ class Detector(nn.Module):
         return stride
 
     def forward(self, images: Tensor) -> GridOutput:
-        features, fine = self.trunk.both_scales(images)
-        if self.neck is not None:
-            features = self.neck(features, fine)
-        return self.head(features)  # type: ignore[no-any-return]
+        if self.neck is None:
+            return self.head(self.trunk(images))  # type: ignore[no-any-return]
+        assert isinstance(self.trunk, Trunk)
+        return self.head(self.neck(*self.trunk.both_scales(images)))  # type: ignore[no-any-return]
 
 
 def build_model(cfg: ModelConfig, tree: WordTree) -> Detector:
-    """The network that `cfg` names, with random weights, for the nodes of `tree`."""
+    """The network that `cfg` names, with random weights, for the nodes of `tree`.
+
+    Raises DarknetError where a Darknet cfg is no detector, or does not fit together at the input's size.
+    """
+    assert cfg.anchors is not None, "anchors are settled before the model is built (train.py)"
+    trunk, neck = _trunk_and_neck(cfg)
+    channels = neck.channels if neck else trunk.channels
+    head = SplitHead(channels, anchors_cell=torch.tensor(cfg.anchors), nodes=len(tree))
+    return Detector(trunk, neck, head, Hierarchy(tree, siblings=cfg.siblings)).to(
+        memory_format=torch.channels_last
+    )
+
+
+def _trunk_and_neck(cfg: ModelConfig) -> tuple[Trunk | DarknetNetwork, PassthroughNeck | None]:
+    if cfg.architecture == "darknet":
+        assert cfg.darknet_cfg is not None
+        size = cfg.input_size_px
+        plan = plan_cfg(
+            cfg.darknet_cfg, "the cfg", input_wh_px=(size, size) if isinstance(size, int) else size
+        )
+        return DarknetNetwork(DetectorPlan.of(plan).trunk, batch_norm=cfg.batch_norm), None
     trunk = Trunk(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
     neck = None
     if cfg.architecture in ("yolov2", "yolov2_paper"):
@@ -75,9 +103,4 @@ def build_model(cfg: ModelConfig, tree: WordTree) -> Detector:
         neck = PassthroughNeck(
             trunk.channels, trunk.fine_channels, filters=scaled(1024, cfg.width), squeeze=squeeze
         )
-    channels = neck.channels if neck else trunk.channels
-    assert cfg.anchors is not None, "anchors are settled before the model is built (train.py)"
-    head = SplitHead(channels, anchors_cell=torch.tensor(cfg.anchors), nodes=len(tree))
-    return Detector(trunk, neck, head, Hierarchy(tree, siblings=cfg.siblings)).to(
-        memory_format=torch.channels_last
-    )
+    return trunk, neck

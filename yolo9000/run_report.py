@@ -72,7 +72,7 @@ def training_facts(cfg: Config, reader: ShardReader) -> list[tuple[str, str]]:
     """What a reader of the page wants to know first."""
     model, seen = cfg.model, cfg.schedule.max_steps * cfg.data.batch_size
     return [
-        ("network", f"{model.architecture}, width {model.width:g}, {model.input_size_px} px"),
+        ("network", model.network),
         ("tree", f"{len(reader.tree)} nodes"),
         ("pictures seen", f"{seen:,} in {cfg.schedule.max_steps:,} steps"),
     ]

@@ -108,7 +108,7 @@ def settled(model: ModelConfig, reader: ShardReader, cfg: Config) -> ModelConfig
     """The same with its anchors: those given, or k-means on the boxes of the training split (paper, section 2)."""
     if model.anchors is not None:
         return model
-    sizes_px = box_sizes_px(reader, cfg.data.train_split, model.input_size_px)
+    sizes_px = box_sizes_px(reader, cfg.data.train_split, model.side_px)
     if len(np.unique(sizes_px, axis=0)) < model.anchor_count:
         raise DataMismatch(
             f"{cfg.data.shards}: split '{cfg.data.train_split}' has {len(sizes_px)} boxes, too few to find "

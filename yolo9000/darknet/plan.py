@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from yolo9000.darknet.options import Section
+from yolo9000.darknet.options import DarknetError, Section
 
 
 class Shape(NamedTuple):
@@ -162,3 +162,42 @@ class NetworkPlan:
         """The tree that its last softmax or region layer names."""
         named = [layer.tree for layer in self.layers if isinstance(layer, Softmax | Region)]
         return named[-1] if named else None
+
+
+@dataclass(frozen=True)
+class DetectorPlan:
+    """A detector taken apart: the layers before the last convolution, that 1×1 convolution, the region layer."""
+
+    trunk: tuple[LayerPlan, ...]
+    head: Convolution
+    region: Region
+
+    @classmethod
+    def of(cls, plan: NetworkPlan) -> DetectorPlan:
+        """Raises DarknetError unless the network sees RGB and ends in a 1×1 convolution and [region]."""
+        layers = [layer for layer in plan.layers if not isinstance(layer, Cost)]
+        region, head = plan.layers[-1] if not layers else layers[-1], layers[-2] if len(layers) > 1 else None
+        if not isinstance(region, Region):
+            raise DarknetError(
+                f"{plan.place}: line {region.line}: the last layer is not [region], so this is no detector."
+            )
+        if not isinstance(head, Convolution) or not _is_plain(head) or len(layers) < 3:
+            raise DarknetError(
+                f"{plan.place}: line {region.line}: expected a [convolutional] of size=1, stride=1, "
+                "activation=linear, without batch_normalize and groups, before [region], and layers before that."
+            )
+        if plan.input.channels != 3:
+            raise DarknetError(
+                f"{plan.place}: a detector sees 3 channels, found channels={plan.input.channels}."
+            )
+        if region.stride.denominator != 1:
+            raise DarknetError(f"{plan.place}: line {region.line}: the grid is finer than the pixels.")
+        return cls(tuple(layers[:-2]), head, region)
+
+
+def _is_plain(layer: Convolution) -> bool:
+    return (
+        (layer.size, layer.step, layer.padding, layer.groups) == (1, 1, 0, 1)
+        and layer.activation == "linear"
+        and not layer.batch_normalize
+    )
