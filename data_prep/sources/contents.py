@@ -18,6 +18,7 @@ BOX_OF_LOST_IMAGE = "box of an image left out"
 LABEL_OF_LOST_IMAGE = "image label of an image left out"
 
 UNIT_ROUNDING = 0.002  # what rounding may push a corner in the unit square over its edge: a pixel of 500
+_FAR = 1e9  # larger numbers are no places; arithmetic on the largest would overflow
 _THINNEST_UNIT = 2.0**-22  # float32 cannot tell the two sides of a thinner box apart
 
 Corners = tuple[float, float, float, float]  # left, top, right, bottom
@@ -57,9 +58,9 @@ def unit_box(xyxy: Corners, size: tuple[float, float], rounding: float = 1.0) ->
 
     xyxy, size (of the picture), rounding: in one unit: pixels, or 1 is the picture's width and height.
     """
-    if not all(is_finite(corner) for corner in xyxy):
-        return "box that is not four finite numbers"
     x1, y1, x2, y2 = xyxy
+    if not (-_FAR < x1 < _FAR and -_FAR < y1 < _FAR and -_FAR < x2 < _FAR and -_FAR < y2 < _FAR):
+        return "box that is not four finite numbers"
     if x2 < x1 or y2 < y1:
         return "box with negative width or height"
     if x1 == x2 or y1 == y2:
@@ -77,7 +78,7 @@ def unit_box(xyxy: Corners, size: tuple[float, float], rounding: float = 1.0) ->
 
 def is_finite(value: object) -> bool:
     """Whether it is a number; also false for numbers so large that arithmetic on them would overflow."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -1e9 < value < 1e9
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_FAR < value < _FAR
 
 
 def stays_inside(name: str) -> bool:

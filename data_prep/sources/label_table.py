@@ -102,7 +102,9 @@ class _Rows:
 
     def _places(self, picture: int) -> list[int] | range:
         assert self._sorted_picture is not None, "sort first"
-        first, end = self._sorted_picture.searchsorted([picture, picture + 1]).tolist()
+        # Of the column's own type, for else NumPy converts the whole column at every call.
+        bounds = np.array([picture, picture + 1], dtype=self._sorted_picture.dtype)
+        first, end = self._sorted_picture.searchsorted(bounds).tolist()
         return range(first, end) if self._order is None else self._order[first:end].tolist()
 
 

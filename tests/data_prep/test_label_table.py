@@ -60,3 +60,13 @@ def test_a_box_takes_less_than_sixty_four_bytes_sorted_or_not():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64 * count
+
+
+def test_asking_for_a_picture_copies_no_column():
+    table = filled([(picture, 0, (0, 0, 1, 1), False) for picture in range(100_000)])
+    table.sort()
+    tracemalloc.start()
+    assert len(table.boxes(50_000)) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000
