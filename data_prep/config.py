@@ -202,7 +202,7 @@ def load_config(
 ) -> ConfigModel:
     """The configuration of a YAML file with its overrides (`a.b=c`); one `error` tells all its problems."""
     path = Path(path)
-    values = _read_yaml(path, error)
+    values = read_yaml(path, error)
     for override in overrides:
         _apply_override(values, override, error)
     return validated(values, model, place=str(path), folder=path.parent, error=error)
@@ -230,7 +230,8 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def _read_yaml(path: Path, error: type[Exception]) -> dict[str, Any]:
+def read_yaml(path: Path, error: type[Exception] = ConfigError) -> dict[str, Any]:
+    """The values of a YAML file by key; one `error` where it is none."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as reason:
@@ -242,6 +243,10 @@ def _read_yaml(path: Path, error: type[Exception]) -> dict[str, Any]:
         raise error(f"{path}{line}: not YAML: {reason.problem}.") from None
     except yaml.YAMLError as reason:
         raise error(f"{path}: not YAML: {one_line(reason)}.") from None
+    except ValueError as reason:  # a date or number that cannot be
+        raise error(f"{path}: not YAML: {one_line(reason)}.") from None
+    except RecursionError:
+        raise error(f"{path}: nested too deeply.") from None
     if values is None:
         return {}
     if not isinstance(values, dict):

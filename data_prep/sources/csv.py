@@ -72,14 +72,16 @@ class _Columns:
         table.places(theirs.values(), _ADVICE)
         known = {name: theirs.get(name, name) for name in ("image", "class", *_CORNERS, *_SIDES, *_FLAGS)}
         box: tuple[str, ...] = ()
-        if any(table.has(known[name]) for name in _CORNERS):
+        if any(table.place(known[name]) is not None for name in _CORNERS):
             box = _CORNERS
-        elif table.has(known["x"]) or table.has(known["y"]):  # width and height alone are the picture's
+        elif any(
+            table.place(known[name]) is not None for name in ("x", "y")
+        ):  # width and height alone are the picture's
             box = _SIDES
         image, class_name, *corners = table.places(
             [known[name] for name in ("image", "class", *box)], _ADVICE
         )
-        flags = [table.places([known[name]])[0] if table.has(known[name]) else None for name in _FLAGS]
+        flags = [table.place(known[name]) for name in _FLAGS]
         return cls(image, class_name, tuple(corners), box == _SIDES, *flags)
 
     def corners(self, row: Sequence[str]) -> Corners | None:

@@ -38,9 +38,10 @@ class CsvTable:
             )
         return [own.index(_plain(name)) for name in names]
 
-    def has(self, name: str) -> bool:
-        """Whether there is a column of this name, whatever its case."""
-        return _plain(name) in map(_plain, self.columns)
+    def place(self, name: str) -> int | None:
+        """Where the column of this name is, whatever its case; None where there is none."""
+        own = [_plain(column) for column in self.columns]
+        return own.index(_plain(name)) if _plain(name) in own else None
 
     def _header(self) -> str:
         shown = [column if len(column) <= 40 else f"{column[:37]}..." for column in self.columns[:_SHOWN]]
@@ -55,12 +56,13 @@ def open_table(path: Path, counts: Counter[str]) -> CsvTable:
     if not header.strip():
         raise SourceError(f"{path}, line 1: expected a header with the names of the columns, found nothing.")
     separator = max(_SEPARATORS, key=header.count)
-    rows = _rows(itertools.chain([header], lines), separator, path)
+    rows = csv_rows(itertools.chain([header], lines), path, separator)
     columns = tuple(column.strip() for column in next(rows))
     return CsvTable(path, columns, _complete(rows, len(columns), counts))
 
 
-def _rows(lines: Iterator[str], separator: str, path: Path) -> Iterator[list[str]]:
+def csv_rows(lines: Iterator[str], path: Path, separator: str = ",") -> Iterator[list[str]]:
+    """The rows of a CSV file that is read line by line; raises SourceError where it is none."""
     reader = csv.reader(lines, delimiter=separator)
     try:
         yield from reader

@@ -1,0 +1,173 @@
+"""YOLO text files as Ultralytics and Darknet lay them out: a picture in …/images/…, its boxes in …/labels/….
+
+A line is `class x y width height`, centre and size in the unit square, or a class and the corners of a polygon. A
+picture without a text file is one in which somebody looked and found nothing.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite, nan
+from pathlib import Path
+from stat import S_ISREG
+from typing import Final
+
+from data_prep.config import YoloSource
+from data_prep.records import BoxLabel, ImageRecord
+from data_prep.sources.contents import (
+    PICTURE_SUFFIXES,
+    UNIT_ROUNDING,
+    Corners,
+    OpenSource,
+    SourceError,
+    readable_name,
+    require_folder,
+)
+from data_prep.sources.label_table import BoxRow, box_labels
+from data_prep.sources.picture_folder import PictureFolder, walk
+from data_prep.sources.text_lines import number
+from data_prep.sources.yolo_names import YoloNames, read_names
+
+_LARGEST: Final = 16 << 20  # bytes of a text file: a hundred thousand boxes
+_TXT: Final = ".txt"
+
+
+def open_source(config: YoloSource) -> OpenSource:
+    """The names of the classes; raises SourceError where they or the folders are missing."""
+    require_folder(config.images, config.name)
+    if config.labels is not None:
+        require_folder(config.labels, config.name, "text files")
+    names = read_names(config.class_names)
+    contents = _Contents(config, names)
+    return OpenSource(config.name, has_boxes=True, classes=names.classes, stream=contents.records)
+
+
+class _TextFileError(Exception):
+    """A text file that cannot be used; its text is the reason under which its picture is counted."""
+
+
+@dataclass(frozen=True)
+class _Contents:
+    config: YoloSource
+    names: YoloNames
+
+    def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
+        """The pictures, folder by folder; raises SourceError where none of their folders has one of text files."""
+        looked_into: list[Path] = []
+        for place, files in walk(self.config.images, counts):
+            pictures = [file for file in files if _is_picture(file, counts)]
+            if pictures:
+                looked_into.append(self._texts_of(place))
+                yield from self._folder_records(place, pictures, counts)
+        if looked_into and not any(map(Path.is_dir, looked_into)):
+            raise SourceError(
+                f"source {self.config.name!r}: expected the text files of its pictures in {looked_into[0]}, "
+                "found no such folder; say where they are with `labels`."
+            )
+        self._count_unused(set(looked_into), counts)
+
+    def _folder_records(
+        self, place: str, pictures: Sequence[str], counts: Counter[str]
+    ) -> Iterator[ImageRecord]:
+        folder, texts = PictureFolder(self.config.images), self._texts_of(place)
+        unused = _stems(texts)
+        stems = frozenset(unused)
+        for picture in pictures:
+            stem = Path(picture).stem
+            unused.discard(stem)
+            found = folder.find(place + picture)
+            if isinstance(found, str):
+                counts[found] += 1
+                continue
+            try:
+                boxes = self._boxes(texts / f"{stem}{_TXT}", counts) if stem in stems else ()
+            except _TextFileError as reason:
+                counts[str(reason)] += 1
+                continue
+            counts["picture without a text file: nothing in it (kept)"] += stem not in stems
+            yield ImageRecord(readable_name(place + picture), found.path, found.size_bytes, None, boxes)
+        counts["text file without a picture"] += len(unused)
+
+    def _texts_of(self, place: str) -> Path:
+        """The folder of the text files of a folder of pictures: `labels` for the last `images` of its path."""
+        if self.config.labels is not None:
+            return self.config.labels / place
+        parts = list((self.config.images / place).absolute().parts)
+        if "images" in parts:
+            last = len(parts) - 1 - parts[::-1].index("images")
+            parts[last] = "labels"
+        return Path(*parts)
+
+    def _count_unused(self, looked_into: set[Path], counts: Counter[str]) -> None:
+        """Count the text files in folders that belong to no folder of pictures."""
+        root = self._texts_of("")
+        if root.is_dir() and root != self.config.images.absolute():
+            for place, files in walk(root, Counter()):
+                if root / place not in looked_into:
+                    counts["text file without a picture"] += sum(file.endswith(_TXT) for file in files)
+
+    def _boxes(self, path: Path, counts: Counter[str]) -> tuple[BoxLabel, ...]:
+        rows = []
+        for line in filter(None, map(str.split, _text(path).splitlines())):
+            row = _row(line, self.names, counts)
+            if isinstance(row, str):
+                counts[row] += 1
+            else:
+                rows.append(row)
+        return box_labels(rows, (1, 1), range(len(self.names.classes)), counts, rounding=UNIT_ROUNDING)
+
+
+def _row(cells: Sequence[str], names: YoloNames, counts: Counter[str]) -> BoxRow | str:
+    """The box that a line states, or the reason why it is none."""
+    class_number, *numbers = map(number, cells)
+    if not class_number.is_integer():  # nor are NaN and infinity
+        return "line whose class is no whole number"
+    if not 0 <= class_number < len(names.classes):
+        return "line whose class number has no name"
+    if names.keypoint_numbers and len(numbers) == 4 + names.keypoint_numbers:
+        numbers = numbers[:4]
+    if len(numbers) == 4:
+        x, y, width, height = numbers
+        corners = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    elif len(numbers) > 4 and len(numbers) % 2 == 0:
+        corners = _bounds(numbers)
+        counts["polygon replaced by its bounding box (kept)"] += 1
+    else:
+        return "line that is neither a box nor a polygon"
+    return BoxRow(int(class_number), corners, is_ignored=False)
+
+
+def _bounds(numbers: Sequence[float]) -> Corners:
+    if not all(map(isfinite, numbers)):
+        return nan, nan, nan, nan
+    return min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
+
+
+def _text(path: Path) -> str:
+    try:
+        status = path.stat()
+        if not S_ISREG(status.st_mode) or status.st_size > _LARGEST:  # to read a pipe would wait for ever
+            raise _TextFileError(f"picture whose text file is no file, or larger than {_LARGEST >> 20} MB")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise _TextFileError("picture whose text file cannot be read as text") from None
+    if "\0" in text:
+        raise _TextFileError("picture whose text file cannot be read as text")
+    return text
+
+
+def _stems(folder: Path) -> set[str]:
+    """The names of the text files in a folder, without suffix; none where there is no such folder."""
+    try:
+        return {path.stem for path in folder.iterdir() if path.name.endswith(_TXT)}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except OSError as reason:
+        raise SourceError(f"{folder}: cannot list this folder ({reason.strerror}).") from None
+
+
+def _is_picture(name: str, counts: Counter[str]) -> bool:
+    """Whether a file is a picture by its name; counts those that are neither that nor a text file."""
+    suffix = Path(name).suffix.lower()
+    counts["file that is no picture by its name"] += suffix not in PICTURE_SUFFIXES and suffix != _TXT
+    return suffix in PICTURE_SUFFIXES
