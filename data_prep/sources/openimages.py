@@ -1,7 +1,7 @@
 """OpenImages: boxes, and for each picture the classes that people looked for and found, or did not find.
 
 Nobody looked for everything in every picture, so the set is federated. What is known of a picture: each class that it
-has a box of was boxed completely, groups being ignore regions (decision 10); each class with a negative label is
+has a box of was boxed completely, groups being ignore regions (decision 15); each class with a negative label is
 absent; of any other class nothing is known.
 """
 

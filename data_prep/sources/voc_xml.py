@@ -1,7 +1,7 @@
 """One annotation of PASCAL VOC or ILSVRC: an XML file, read without trusting it.
 
 Corners in such files are pixels, the last one included. PASCAL VOC and its imitators call the first pixel 1,
-ImageNet and ILSVRC call it 0 (decision 9). What comes out are edges: 0 is the picture's left or upper edge.
+ImageNet and ILSVRC call it 0 (decision 14). What comes out are edges: 0 is the picture's left or upper edge.
 """
 
 from dataclasses import dataclass
