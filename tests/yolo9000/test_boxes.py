@@ -108,11 +108,11 @@ def test_the_gradient_of_iou_is_finite_even_for_empty_boxes() -> None:
     assert bool((gradient[2] != 0).any())
 
 
-def test_iou_agrees_with_darknet_on_200_pairs() -> None:
+def test_iou_agrees_with_darknet() -> None:
     folder = os.environ.get("DARKNET_GOLDEN")
     if not folder:
         pytest.skip("DARKNET_GOLDEN is not set")
     golden = np.load(Path(folder) / "detect" / "iou.npz")
-    pairs = cxcywh_to_xyxy(torch.from_numpy(golden["boxes"]))  # (200, 2, 4)
-    assert len(pairs) == 200
+    pairs = cxcywh_to_xyxy(torch.from_numpy(golden["boxes"]))  # (n, 2, 4)
+    assert len(pairs) > 0
     torch.testing.assert_close(aligned_iou(pairs[:, 0], pairs[:, 1]), torch.from_numpy(golden["iou"]))

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests import darknet_twin as twin
-from tests.yolo9000.darknet_golden import NOT_AT_HAND, ORIGINAL, GoldenCase, golden_cases
+from tests.golden import make_darknet_cases
+from tests.yolo9000.darknet_golden import NOT_AT_HAND, ORIGINAL, OWN, GoldenCase, golden_cases
+
+
+def test_the_script_makes_the_committed_cases(tmp_path: Path) -> None:
+    make_darknet_cases.main(tmp_path)
+    files = sorted(path.relative_to(OWN) for path in OWN.rglob("*") if path.is_file())
+    assert len(files) >= 20
+    assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    for file in files:
+        if file.suffix != ".npz":
+            assert (tmp_path / file).read_text() == (OWN / file).read_text()
+            continue
+        with np.load(tmp_path / file) as made, np.load(OWN / file) as committed:
+            assert made.files == committed.files
+            for name in made.files:
+                np.testing.assert_allclose(
+                    made[name], committed[name], rtol=1e-6, atol=1e-6, err_msg=f"{file} {name}"
+                )
 
 
 def groups_of(case: GoldenCase) -> twin.Groups | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.yolo9000.darknet_golden import golden_folders
 from tests.yolo9000.made import random_tree
 from wordtree import WordTree
+from wordtree.probability import darknet_node
 from yolo9000.hierarchy import Hierarchy, PathMembers, segment_log_softmax, segment_max
-
-GOLDEN = Path(os.environ.get("DARKNET_GOLDEN", ""))
 
 
 def conditional_twin(tree: WordTree, logits: np.ndarray) -> np.ndarray:
@@ -122,12 +122,66 @@ def test_segment_softmax_has_the_gradient_of_an_ordinary_softmax() -> None:
     torch.testing.assert_close(flat, rows)
 
 
-@pytest.mark.skipif(not GOLDEN.name, reason="DARKNET_GOLDEN is not set: Darknet's numbers are not at hand")
-def test_descent_and_probabilities_agree_with_darknet_on_its_small_tree() -> None:
-    tree, golden = WordTree.load(GOLDEN / "trees/small.tree"), np.load(GOLDEN / "trees/hier_small.npz")
-    hierarchy, logits = Hierarchy(tree), torch.from_numpy(golden["logits"])
-    absolute = hierarchy.log_absolute_of(lambda nodes: logits[:, nodes], torch.arange(len(tree))).exp()
-    np.testing.assert_allclose(absolute, golden["node_prob"], rtol=2e-5, atol=1e-12)
-    for column, threshold in enumerate(golden["thresholds"]):
-        descent = hierarchy.descend(asker(logits), len(logits), threshold=float(threshold))
-        np.testing.assert_array_equal(descent.node, golden["top_conditional"][:, column])
+def golden_descents() -> list[Any]:
+    """(tree, arrays) of every trees/hier_NAME.npz that has a NAME.tree or, of bare parents, a tree_NAME.npz."""
+    found = []
+    for whose, folder in golden_folders():
+        for path in sorted((folder / "trees").glob("hier_*.npz")):
+            name = path.stem.removeprefix("hier_")
+            if (folder / "trees" / f"{name}.tree").exists():
+                tree = WordTree.load(folder / "trees" / f"{name}.tree")
+            else:
+                parents = np.load(folder / "trees" / f"tree_{name}.npz")["parent"]
+                tree = WordTree([f"own{node}" for node in range(len(parents))], parents)
+            found.append(pytest.param(tree, path, id=f"{whose}-{name}"))
+    return found
+
+
+@pytest.mark.parametrize(("tree", "path"), golden_descents())
+def test_descents_and_probabilities_agree_with_darknet(tree: WordTree, path: Path) -> None:
+    golden, hierarchy = np.load(path), Hierarchy(tree)
+    logits = torch.from_numpy(golden["logits"]).double()
+    if "node_prob" in golden:
+        absolute = hierarchy.log_absolute_of(lambda nodes: logits[:, nodes], torch.arange(len(tree))).exp()
+        np.testing.assert_allclose(absolute, golden["node_prob"], rtol=2e-5, atol=1e-12)
+    for column, threshold in enumerate(golden["thresholds"].tolist()):
+        paper = hierarchy.descend(asker(logits), len(logits), threshold=threshold)
+        np.testing.assert_array_equal(paper.node, golden["top_conditional"][:, column])
+        darknet = hierarchy.descend(asker(logits), len(logits), threshold=threshold, by="product")
+        np.testing.assert_array_equal(darknet.node, golden["top_after_predictions"][:, column])
+        if "prob_of_top_conditional" in golden:
+            expected = golden["prob_of_top_conditional"][:, column]
+            np.testing.assert_allclose(paper.absolute, expected, rtol=1e-4, atol=1e-7)
+
+
+@given(
+    nodes=st.integers(1, 60), seed=st.integers(0, 10_000), threshold=st.sampled_from([0.0, 0.02, 0.2, 0.5])
+)
+@settings(max_examples=60, deadline=None)
+def test_darknets_descent_is_that_of_the_twin_and_never_goes_deeper_than_the_papers(
+    nodes: int, seed: int, threshold: float
+) -> None:
+    tree = random_tree(nodes, roots=min(3, nodes), seed=seed)
+    logits = 2 * np.random.default_rng(seed).normal(size=(5, nodes))
+    absolute = absolute_twin(tree, conditional_twin(tree, logits))
+    hierarchy, ask = Hierarchy(tree), asker(torch.from_numpy(logits))
+    found = hierarchy.descend(ask, 5, threshold=threshold, by="product")
+    np.testing.assert_array_equal(found.node, darknet_node(absolute, tree, threshold=threshold))
+    np.testing.assert_allclose(found.absolute, absolute[np.arange(5), found.node], rtol=1e-5)
+    paper = hierarchy.descend(ask, 5, threshold=threshold)
+    assert all(
+        node in {deep, *tree.ancestors(deep)}
+        for node, deep in zip(found.node.tolist(), paper.node.tolist(), strict=True)
+    )
+
+
+def test_independent_siblings_are_judged_each_by_its_own_logit(toy_tree: WordTree) -> None:
+    hierarchy = Hierarchy(toy_tree, siblings="independent")
+    logits = torch.tensor([[1.0, 2.0, 0.5, -1.0, 3.0, 4.0, 0.0]], dtype=torch.float64)
+    absolute = hierarchy.log_absolute_of(lambda nodes: logits[:, nodes], torch.arange(7)).exp()
+    own = logits.sigmoid()
+    torch.testing.assert_close(absolute[0, 6], own[0, [0, 2, 6]].prod())
+    torch.testing.assert_close(absolute[0, 5], own[0, [1, 5]].prod())
+    descent = hierarchy.descend(asker(logits), 1, threshold=0.5)
+    assert descent.node.tolist() == [5]
+    assert descent.conditional[0].tolist() == pytest.approx(own[0, [1, 5]].tolist())

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.yolo9000.darknet_golden import golden_folders
 from yolo9000.config import ScheduleConfig
 from yolo9000.schedule import input_size_at, learning_rate_at
 
-GOLDEN = Path(os.environ.get("DARKNET_GOLDEN", "absent"), "learning_rates.json")
 
-
-def golden_cases() -> dict[str, Any]:
-    return json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+def golden_cases() -> list[Any]:
+    """Option sets of [net] with their rates: our own, and those of `DARKNET_GOLDEN`."""
+    return [
+        pytest.param(case, id=f"{whose}-{name}")
+        for whose, folder in golden_folders()
+        if (folder / "learning_rates.json").exists()
+        for name, case in json.loads((folder / "learning_rates.json").read_text()).items()
+    ]
 
 
 def schedule_of(net_options: str) -> tuple[float, ScheduleConfig]:
@@ -52,10 +55,8 @@ def schedule_of(net_options: str) -> tuple[float, ScheduleConfig]:
     return number("learning_rate", 0.001), cfg
 
 
-@pytest.mark.skipif(not golden_cases(), reason="DARKNET_GOLDEN is not set: Darknet's numbers are not at hand")
-@pytest.mark.parametrize("name", golden_cases())
-def test_learning_rates_agree_with_darknet(name: str) -> None:
-    case = golden_cases()[name]
+@pytest.mark.parametrize("case", golden_cases())
+def test_learning_rates_agree_with_darknet(case: dict[str, Any]) -> None:
     base, cfg = schedule_of(case["net_options"])
     compared = 0
     for step, rate in case["rates"]:
