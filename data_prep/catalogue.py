@@ -86,7 +86,11 @@ class Catalogue:
 
     def source_id(self, picture: int) -> str:
         """The picture's name within its source."""
-        return self._id_bytes(picture).decode()
+        return self.source_id_bytes(picture).decode()
+
+    def source_id_bytes(self, picture: int) -> bytes:
+        """The same in UTF-8."""
+        return self._parts("source_id", "source_id_bytes", picture).tobytes()
 
     def file(self, picture: int) -> PictureFile:
         """Where a picture's bytes lie."""
@@ -96,7 +100,7 @@ class Catalogue:
             return PictureFile(path, offset, size_bytes, place)
         name = self._parts("name", "name_bytes", picture).tobytes()
         return PictureFile(
-            path / os.fsdecode(name or _last(self._id_bytes(picture))), None, size_bytes, place
+            path / os.fsdecode(name or _last(self.source_id_bytes(picture))), None, size_bytes, place
         )
 
     def size_px(self, picture: int) -> tuple[int, int] | None:
@@ -154,9 +158,6 @@ class Catalogue:
                 column = self[name] - first_class if name.endswith("_class") else self[name]
                 digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
-
-    def _id_bytes(self, picture: int) -> bytes:
-        return self._parts("source_id", "source_id_bytes", picture).tobytes()
 
     def _parts(self, kind: str, column: str, picture: int) -> Array:
         first, end = self[f"{kind}_offsets"][picture : picture + 2]

@@ -2,15 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from data_prep.errors import DataPrepError
 from wordtree.commands import run_app
-
-if TYPE_CHECKING:
-    from data_prep.plan import Plan
 
 app = typer.Typer(
     name="data-prep",
@@ -35,22 +32,37 @@ def main() -> None:
 
 
 @app.command()
-def plan(merge_yaml: MergeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def plan(
+    merge_yaml: MergeFile,
+    overrides: Overrides = None,
+    hash_: Annotated[
+        bool, typer.Option("--hash", help="Read the pictures too, and find those of equal bytes.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read, with --hash.")] = 1,
+    as_json: AsJson = False,
+) -> None:
     """Tell what a merge would do, reading no picture; write the label map if it is named but missing."""
-    from data_prep.config import MergeConfig, load_config
+    from data_prep.config import MergeConfig
+    from data_prep.duplicates import hash_planned
     from data_prep.label_map import write_label_map
     from data_prep.plan import make_plan
-    from data_prep.tables import plan_json, print_plan
+    from data_prep.plan_tables import plan_json, print_plan
+    from data_prep.printing import Bar
+    from data_prep.yaml_config import load_config
 
     made = make_plan(load_config(merge_yaml, MergeConfig, overrides or ()))
     label_map = made.config.label_map
     writes_map = label_map is not None and not label_map.exists()
     if label_map is not None and writes_map:
         write_label_map(label_map, made.matches)
+    duplicates = None
+    if hash_:
+        with Bar(len(made.images)) as bar:
+            duplicates = hash_planned(made.images, made.origins, threads=workers, progress=bar.advance)
     if as_json:
-        _print_json(plan_json(made))
+        _print_json(plan_json(made, duplicates))
     else:
-        print_plan(made, label_map if writes_map else None)
+        print_plan(made, label_map if writes_map else None, duplicates)
 
 
 @app.command()
@@ -62,13 +74,15 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """Merge data sets into a folder of shards; run it again to continue after an interruption."""
-    from data_prep.config import MergeConfig, load_config
+    from data_prep.config import MergeConfig
     from data_prep.merge import carry_out
     from data_prep.plan import make_plan
+    from data_prep.printing import Bar
     from data_prep.tables import index_json, print_merge
+    from data_prep.yaml_config import load_config
 
     made = make_plan(load_config(merge_yaml, MergeConfig, overrides or ()))
-    with _Bar(made) as bar:
+    with Bar(len(made.images)) as bar:
         index = carry_out(made, out, workers=workers, progress=bar.advance)
     if as_json:
         _print_json(index_json(index))
@@ -156,33 +170,3 @@ def emoji_world(
 
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
-
-
-class _Bar:
-    """Pictures done, their rate and the time that remains, on stderr."""
-
-    def __init__(self, made: "Plan") -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
-        console = Console(stderr=True)
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._progress.add_task("pictures", total=len(made.images), rate="")
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def advance(self, pictures: int) -> None:
-        speed = self._progress.tasks[0].speed
-        self._progress.update(self._task, advance=pictures, rate=f"{speed:.0f}/s" if speed else "")

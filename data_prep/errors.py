@@ -1,4 +1,4 @@
-"""The base of every error of this package."""
+"""The base of every error of this package, and the one that plan and merge share."""
 
 
 class DataPrepError(Exception):
@@ -13,3 +13,7 @@ class DataPrepError(Exception):
     ├── PictureError    a picture that cannot be used: counted and skipped, never seen by the user
     └── ShardError      shards or an index that are missing, damaged or of a foreign format
     """
+
+
+class MergeError(DataPrepError):
+    """A merge that cannot start or go on."""

@@ -5,12 +5,14 @@
 
 The file is written for review and honoured when edited: change `node` to another id, or to `drop` to leave
 the class out. `node: null` means that nothing fits, or that several senses do; such classes stop a merge.
+`left_out` tells that the configuration chose other classes (`top`, `min_images`, lists), and why.
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ class ClassMatch:
 
     reason: wnid, synset name, exact, synonym, by hand, edited; without a node: unmapped, ambiguous, dropped.
     note: what the node is called, or what the class may have meant.
+    alias: another name that its source gives the class.
+    left_out: why it does not stay although it may have a node (`top`, `min_images`, lists); empty where it stays.
     """
 
     source: str
@@ -44,11 +48,18 @@ class ClassMatch:
     id: str | None
     reason: str
     note: str = ""
+    alias: str = ""
+    left_out: str = ""
+
+    @property
+    def stays(self) -> bool:
+        """Whether its labels count."""
+        return self.id is not None and not self.left_out
 
     @property
     def is_settled(self) -> bool:
         """Whether it has a node, or was left out on purpose."""
-        return self.id is not None or self.reason == "dropped"
+        return self.id is not None or self.reason == "dropped" or bool(self.left_out)
 
 
 class ClassMatcher:
@@ -59,12 +70,24 @@ class ClassMatcher:
         self._wordnet = WordNet.shipped()
         self._nodes_of_name: dict[str, list[int]] = {}
         for node, name in enumerate(tree.names if tree else ()):
-            self._nodes_of_name.setdefault(_plain(name), []).append(node)
+            self._nodes_of_name.setdefault(plain(name), []).append(node)
 
-    def match(self, source: str, names: Sequence[str], *, by_hand: bool = True) -> list[ClassMatch]:
-        """The node of each class; by_hand: names that are all COCO's, or VOC's, mean what they mean there."""
+    def match(
+        self, source: str, names: Sequence[str], aliases: Sequence[str] = (), *, by_hand: bool = True
+    ) -> list[ClassMatch]:
+        """The node of each class.
+
+        aliases: another name of each class, tried first: an id of the tree, a wnid or a synset name.
+        by_hand: names that are all COCO's, or VOC's, mean what they mean there.
+        """
         table = _table_by_hand(names) if by_hand else {}
-        return [self._match(source, name, table.get(name)) for name in names]
+        return [
+            replace(
+                self._match_alias(source, name, alias) or self._match(source, name, table.get(name)),
+                alias=alias,
+            )
+            for name, alias in zip(names, aliases or [""] * len(names), strict=True)
+        ]
 
     def match_id(self, source: str, name: str, id_: str, reason: str) -> ClassMatch:
         """A class whose id is known, if the tree (or else WordNet) has that id."""
@@ -76,6 +99,14 @@ class ClassMatcher:
         meant = f" ({self._described(id_)})" if id_ in self._wordnet else ""
         return ClassMatch(source, name, None, "unmapped", f"{id_}{meant} is not in {place}")
 
+    def _match_alias(self, source: str, name: str, alias: str) -> ClassMatch | None:
+        synset = self._wordnet.named(alias) if alias else None
+        ids = [(alias, "wnid" if _WNID.fullmatch(alias) else "exact")] if alias else []
+        if synset is not None:
+            ids.append((self._wordnet.wnid(synset), "synset name"))
+        matches = (self.match_id(source, name, id_, reason) for id_, reason in ids)
+        return next((match for match in matches if match.id is not None), None)
+
     def _match(self, source: str, name: str, wnid_by_hand: str | None) -> ClassMatch:
         if wnid_by_hand is not None:
             found = self.match_id(source, name, wnid_by_hand, "by hand")
@@ -83,7 +114,7 @@ class ClassMatcher:
                 return found
         if (self._tree is not None and name in self._tree) or _WNID.fullmatch(name):
             return self.match_id(source, name, name, "wnid" if _WNID.fullmatch(name) else "exact")
-        namesakes = self._nodes_of_name.get(_plain(name), [])
+        namesakes = self._nodes_of_name.get(plain(name), [])
         if self._tree is not None and len(namesakes) == 1:
             return self.match_id(source, name, self._tree.ids[namesakes[0]], "exact")
         return self._match_word(source, name)
@@ -108,7 +139,7 @@ class ClassMatcher:
         if resolution.reason == "synset name":
             return "synset name"
         first_lemma = self._wordnet.lemmas(self._wordnet.synset(wnid))[0]
-        return "exact" if _plain(first_lemma) == _plain(resolution.label) else "synonym"
+        return "exact" if plain(first_lemma) == plain(resolution.label) else "synonym"
 
     def _described(self, wnid: str) -> str:
         return ", ".join(self._wordnet.lemmas(self._wordnet.synset(wnid))[:3])
@@ -139,29 +170,38 @@ def _honoured(
     if id_ is None or id_ == match.id:
         return match
     if id_ == DROP:
-        return ClassMatch(match.source, match.name, None, "dropped", "left out by the label map")
+        return replace(match, id=None, reason="dropped", note="left out by the label map")
     edited = matcher.match_id(match.source, match.name, id_, "edited")
     if edited.id is None:
         raise LabelMapError(f"{path}: {match.source}: {match.name}: {edited.note}.")
-    return edited
+    return replace(edited, alias=match.alias)
 
 
-def read_label_map(path: Path) -> dict[tuple[str, str], str | None]:
-    """(source, class) → id, `drop` or None; raises LabelMapError where the file is no label map."""
+def read_label_map(path: Path, *, drop_left_out: bool = True) -> dict[tuple[str, str], str | None]:
+    """(source, class) → id, `drop` or None; raises LabelMapError where the file is no label map.
+
+    drop_left_out: classes that the map says were left out are dropped; else whoever reads it chooses anew.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as reason:
+        raise LabelMapError(
+            f"{path}: cannot read this label map ({os.strerror(reason.errno or 0)})."
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as reason:
         raise LabelMapError(f"{path}: not YAML: {one_line(reason)}.") from None
     if not isinstance(content, dict) or not all(isinstance(classes, dict) for classes in content.values()):
         raise LabelMapError(f"{path}: expected `source:` lines with `class: {{node: ID}}` lines under each.")
     return {
-        (str(source), str(name)): _node_entry(entry, f"{path}: {source}: {name}")
+        (str(source), str(name)): _node_entry(entry, f"{path}: {source}: {name}", drop_left_out=drop_left_out)
         for source, classes in content.items()
         for name, entry in classes.items()
     }
 
 
-def _node_entry(entry: Any, place: str) -> str | None:
+def _node_entry(entry: Any, place: str, *, drop_left_out: bool) -> str | None:
+    if drop_left_out and isinstance(entry, dict) and entry.get("left_out"):
+        return DROP
     node = entry.get("node") if isinstance(entry, dict) else entry
     if isinstance(entry, dict) and "node" not in entry:
         raise LabelMapError(f"{place}: expected `{{node: ID}}`, found no node.")
@@ -177,9 +217,10 @@ def write_label_map(path: Path, matches: Sequence[ClassMatch]) -> None:
         if number == 0 or matches[number - 1].source != match.source:
             lines.append(f"{_quoted(match.source)}:")
         node = DROP if match.reason == "dropped" else match.id
+        left_out = f"left_out: {json.dumps(match.left_out, ensure_ascii=False)}, " if match.left_out else ""
         lines.append(
-            f"  {_quoted(match.name)}: {{node: {_quoted(node) if node else 'null'}, "
-            f"reason: {match.reason}, name: {json.dumps(match.note, ensure_ascii=False)}}}"
+            f"  {_quoted(match.name)}: {{node: {_quoted(node) if node else 'null'}, reason: {match.reason}, "
+            f"{left_out}name: {json.dumps(match.note, ensure_ascii=False)}}}"
         )
     write_atomically(path, "\n".join(lines) + "\n")
 
@@ -210,5 +251,5 @@ def _table_by_hand(names: Sequence[str]) -> Mapping[str, str]:
     return {}
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     return name.replace("_", " ").lower().strip()

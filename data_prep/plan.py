@@ -1,49 +1,40 @@
 """The deterministic plan of a merge: which pictures go where, under which nodes. Reads no pixels."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from data_prep.catalogue import Catalogue, CatalogueBuilder
+from data_prep.class_selection import select_classes
 from data_prep.config import BuiltTree, MergeConfig
-from data_prep.errors import DataPrepError
-from data_prep.index import SourceClass, SourceInfo
-from data_prep.label_map import (
-    ClassMatch,
-    ClassMatcher,
-    LabelMapError,
-    apply_label_map,
-    read_label_map,
-    unsettled_text,
-)
+from data_prep.duplicates import Origins
+from data_prep.errors import MergeError
+from data_prep.index import TRAIN_SPLIT, SourceClass, SourceInfo
+from data_prep.label_map import ClassMatch, LabelMapError, unsettled_text
+from data_prep.meaning import build_tree, class_table, given_tree, match_classes, source_infos
 from data_prep.pictures import PictureRules
 from data_prep.selection import stored_images
 from data_prep.shard_format import SHARD_VERSION, shard_name
 from data_prep.shard_writer import ShardJob
 from data_prep.sources import OpenSource, SourceError, open_source
-from wordtree import WordTree, WordTreeError
-from wordtree.build import build_with_report
-from wordtree.suggest import did_you_mean_inside, near
+from data_prep.splits import image_splits, split_names
+from wordtree import WordTree
 
-
-class MergeError(DataPrepError):
-    """A merge that cannot start or go on."""
+__all__ = ["MergeError", "Plan", "make_plan"]
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a merge will do.
 
-    split_names: each name once, in the order of the sources.
-    images: the pictures in the order in which they are stored; their classes are rows of `classes`.
+    split_names: each name once, in the order of the sources; image_split (n,): row of it for each picture.
+    images: the n pictures in the order in which they are stored; their classes are rows of `classes`.
     shard_ends: the images of shard s are those from shard_ends[s - 1] (or 0) to shard_ends[s].
     counts: for each source what was left out or changed so far, by reason.
     """
@@ -55,8 +46,14 @@ class Plan:
     matches: tuple[ClassMatch, ...]
     classes: tuple[SourceClass, ...]
     images: Catalogue
+    image_split: npt.NDArray[np.int32]
     shard_ends: tuple[int, ...]
     counts: tuple[dict[str, int], ...]
+
+    @property
+    def origins(self) -> Origins:
+        """Source and split of each picture."""
+        return Origins(self.images["image_source"], self.image_split, self.split_names)
 
     @cached_property
     def digest(self) -> str:
@@ -102,57 +99,35 @@ class Plan:
                 "each its node there, or drop them with `--set unmapped=drop`."
             )
 
-    def source_rows(self) -> list[dict[str, Any]]:
-        """For each source what it will give, as plain values."""
-        rows = []
-        of_source = self.images["image_source"]
-        images, boxes, labels, sizes = (
-            np.bincount(of_source, weights, minlength=len(self.sources)).astype(np.int64).tolist()
-            for weights in (
-                None,
-                self.images.count("box"),
-                self.images.count("label"),
-                self.images["size_bytes"],
-            )
-        )
-        for number, source in enumerate(self.sources):
-            rows.append(
-                {
-                    "name": source.name,
-                    "split": self.config.sources[number].split,
-                    "images": images[number],
-                    "boxes": boxes[number],
-                    "image_labels": labels[number],
-                    "classes": sum(row.source == number for row in self.classes),
-                    "bytes": sizes[number],
-                    "repeat": source.repeat,
-                    "counts": self.counts[number],
-                }
-            )
-        return rows
-
 
 def make_plan(config: MergeConfig) -> Plan:
     """The plan of a merge; raises a DataPrepError where sources, tree or label map cannot be used."""
     opened = [open_source(source) for source in config.sources]
-    tree = _load_tree(config.tree) if isinstance(config.tree, Path) else None
-    matches = _matches(config, opened, ClassMatcher(tree))
-    if tree is None and isinstance(config.tree, BuiltTree):
-        tree = _build_tree(config.tree, matches)
-    assert tree is not None
-    classes = _class_table(opened, matches, tree)
-    class_node = np.array([row.node for row in classes], dtype=np.int64)
+    tree = given_tree(config.tree)
+    matches = match_classes(config, opened, tree)
+    every_image = _catalogue(config, opened)
+    matches = select_classes(matches, every_image, config)
+    if tree is None:
+        assert isinstance(config.tree, BuiltTree)
+        tree = build_tree(config.tree, matches)
+    classes = class_table(opened, matches, tree)
+    has_node = np.array([row.node >= 0 for row in classes], dtype=np.bool_)
     counts = [source.counts for source in opened]
-    images = stored_images(_catalogue(config, opened), config, class_node >= 0, counts)
-    sources = _source_infos(config, opened, classes, tree, Counter(images["image_source"].tolist()))
+    images = stored_images(every_image, config, has_node, counts)
+    shares = [source.split_shares for source in config.sources]
+    names = split_names(shares)
+    image_split = image_splits(images["image_source"], images.source_id_bytes, shares, config.seed)
+    in_train = np.isin(image_split, [number for number, name in enumerate(names) if name == TRAIN_SPLIT])
+    train_images = np.bincount(images["image_source"][in_train], minlength=len(opened)).tolist()
     return Plan(
         config,
         tree,
-        sources,
-        tuple(dict.fromkeys(source.split for source in config.sources)),
-        tuple(matches),
+        source_infos(config, opened, classes, tree, train_images),
+        names,
+        matches,
         classes,
         images,
+        image_split,
         _shard_ends(images["size_bytes"], config.shard_mb * 1e6),
         tuple(dict(sorted((+count).items())) for count in counts),
     )
@@ -173,69 +148,6 @@ def _catalogue(config: MergeConfig, opened: Sequence[OpenSource]) -> Catalogue:
     return builder.finish()
 
 
-def _load_tree(path: Path) -> WordTree:
-    try:
-        return WordTree.load(path)
-    except OSError:
-        raise MergeError(f"{path}: the tree file cannot be read; expected a .tree or .json file.") from None
-    except WordTreeError as reason:
-        raise MergeError(str(reason)) from None
-
-
-def _build_tree(setting: BuiltTree, matches: Sequence[ClassMatch]) -> WordTree:
-    labels = _lines(setting.labels) if setting.labels else []
-    if setting.from_sources:
-        labels += [match.id for match in matches if match.id is not None]
-    if not labels:
-        raise MergeError("No class has a node, so there is nothing to build a tree from; see the label map.")
-    try:
-        tree, report = build_with_report(labels, profile=setting.profile, root=setting.root)
-    except WordTreeError as reason:
-        raise MergeError(f"The tree cannot be built: {reason}") from None
-    if report.guesses:
-        guesses = "; ".join(map(str, report.guesses))
-        raise MergeError(
-            f"{setting.labels}: words of several senses: {guesses}. Write the one that is meant."
-        )
-    return tree
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise MergeError(f"{path}: the file of labels cannot be read as text.") from None
-    stripped = (line.partition("#")[0].strip() for line in lines)
-    return [line for line in stripped if line]
-
-
-def _matches(config: MergeConfig, opened: Sequence[OpenSource], matcher: ClassMatcher) -> list[ClassMatch]:
-    matches = [
-        match
-        for source in opened
-        for match in matcher.match(source.name, source.classes, by_hand=source.has_boxes)
-    ]
-    path = config.label_map
-    if path is None or not path.exists():
-        return matches
-    return apply_label_map(matches, read_label_map(path), matcher, path)
-
-
-def _class_table(
-    opened: Sequence[OpenSource], matches: Sequence[ClassMatch], tree: WordTree
-) -> tuple[SourceClass, ...]:
-    number_of = {source.name: number for number, source in enumerate(opened)}
-    return tuple(
-        SourceClass(
-            number_of[match.source],
-            match.name,
-            tree.node(match.id) if match.id is not None and match.id in tree else -1,
-            match.reason,
-        )
-        for match in matches
-    )
-
-
 def _shard_ends(sizes_bytes: npt.NDArray[np.int64], shard_bytes: float) -> tuple[int, ...]:
     """A shard ends with the picture that fills it."""
     filled, ends = np.cumsum(sizes_bytes), [0]
@@ -243,47 +155,3 @@ def _shard_ends(sizes_bytes: npt.NDArray[np.int64], shard_bytes: float) -> tuple
         before = filled[ends[-1]] - sizes_bytes[ends[-1]]
         ends.append(min(int(np.searchsorted(filled, before + shard_bytes)) + 1, len(filled)))
     return tuple(ends[1:]) or (0,)
-
-
-def _source_infos(
-    config: MergeConfig,
-    opened: Sequence[OpenSource],
-    classes: Sequence[SourceClass],
-    tree: WordTree,
-    images: Counter[int],
-) -> tuple[SourceInfo, ...]:
-    repeats = _repeats(config, images)
-    infos = []
-    for number, (source, setting) in enumerate(zip(opened, config.sources, strict=True)):
-        own = {row.name: row.node for row in classes if row.source == number and row.node >= 0}
-        nodes = sorted(set(own.values())) if source.has_boxes and not source.is_federated else []
-        if setting.vouches is not None:
-            nodes = sorted({_vouched_node(name, own, tree, source.name) for name in setting.vouches})
-        vouched = np.array(nodes, dtype=np.int64)
-        infos.append(SourceInfo(source.name, source.has_boxes, vouched, repeats[number], source.is_federated))
-    return tuple(infos)
-
-
-def _vouched_node(name: str, own: dict[str, int], tree: WordTree, source: str) -> int:
-    if name in own:
-        return own[name]
-    if name not in tree:
-        offer = did_you_mean_inside(near(name, [*own, *tree.ids], limit=1))
-        raise MergeError(
-            f"source {source!r} vouches for {name!r}: neither a class of it nor an id of the tree{offer}."
-        )
-    return tree.node(name)
-
-
-def _repeats(config: MergeConfig, images: Counter[int]) -> list[float]:
-    """How often an epoch shows each source's pictures; `ratio` is met by repeating, never by leaving out."""
-    repeats = [source.repeat for source in config.sources]
-    if config.ratio:
-        shares = {
-            number: config.ratio[source.name] / images[number]
-            for number, source in enumerate(config.sources)
-            if source.name in config.ratio and images[number]
-        }
-        for number, share in shares.items():
-            repeats[number] = share / min(shares.values())
-    return repeats

@@ -1,8 +1,7 @@
-"""What the commands print: plans, results and ledgers as tables for people or plain values for `--json`."""
+"""What the commands print of merged sets: tables for people or plain values for `--json`."""
 
-import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,69 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from data_prep.index import Index, ledger_of
-from data_prep.label_map import unsettled_text
-from data_prep.plan import Plan
+from data_prep.printing import counts_lines, line, many, new_console, splits_text
 
 SHOWN_PICTURES = 10
-PIPED_WIDTH = 140  # columns where the output is no terminal
-
-
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """The plan as plain values."""
-    return {
-        "plan_sha256": plan.digest,
-        "nodes": len(plan.tree),
-        "tree_fingerprint": plan.tree.fingerprint,
-        "images": len(plan.images),
-        "shards": len(plan.shard_ends),
-        "sources": plan.source_rows(),
-        "label_map": [
-            {
-                "source": match.source,
-                "class": match.name,
-                "id": match.id,
-                "reason": match.reason,
-                "note": match.note,
-            }
-            for match in plan.matches
-        ],
-    }
-
-
-def print_plan(plan: Plan, written_map: Path | None) -> None:
-    """Sources, tree, label map and balance of a plan."""
-    console = _console()
-    rows = plan.source_rows()
-    table = Table("source", "split", "images", "boxes", "image labels", "classes", "MB", title="Sources")
-    for row in rows:
-        numbers = (
-            row["images"],
-            row["boxes"],
-            row["image_labels"],
-            row["classes"],
-            round(row["bytes"] / 1e6, 1),
-        )
-        table.add_row(escape(row["name"]), escape(row["split"]), *map(str, numbers))
-    console.print(table)
-    _print_counts(console, {row["name"]: row["counts"] for row in rows})
-    reasons = Counter(match.reason for match in plan.matches)
-    found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-    console.print(f"{len(plan.matches)} classes: {found}", highlight=False)
-    if any(not match.is_settled for match in plan.matches):
-        does = "will be dropped" if plan.config.unmapped == "drop" else "stop the merge"
-        _line(console, f"Without a node ({does}): {unsettled_text(plan.matches)}.")
-    _line(
-        console,
-        f"Tree: {len(plan.tree)} nodes. {len(plan.images)} images in {_many(len(plan.shard_ends), 'shard')}.",
-    )
-    for row in rows:
-        if row["repeat"] != 1:
-            shown = round(row["repeat"] * row["images"])
-            _line(
-                console, f"{row['name']} is repeated {row['repeat']:.3g} times an epoch ({shown} pictures)."
-            )
-    if written_map is not None:
-        _line(console, f"Label map written to {written_map}: review it, edit it, merge with it.")
 
 
 def index_json(index: Index) -> dict[str, Any]:
@@ -93,12 +32,12 @@ def index_json(index: Index) -> dict[str, Any]:
 
 def print_merge(index: Index, out: Path) -> None:
     """What a merge wrote, and what it left out."""
-    console = _console()
+    console = new_console()
     _print_sources(console, index)
     _print_left_out(console, index)
     size_mb = sum(shard.size_bytes for shard in index.shards) / 1e6
-    shards = _many(len(index.shards), "shard")
-    _line(
+    shards = many(len(index.shards), "shard")
+    line(
         console,
         f"{out}: {len(index)} images, {size_mb:.1f} MB in {shards}, {len(index.tree)} nodes.",
     )
@@ -106,7 +45,7 @@ def print_merge(index: Index, out: Path) -> None:
 
 def print_info(index: Index) -> None:
     """Sources and the ledger of a merged set."""
-    console = _console()
+    console = new_console()
     _print_sources(console, index)
     _print_left_out(console, index)
     ledger = ledger_of(index)
@@ -128,7 +67,7 @@ def print_info(index: Index) -> None:
     found = ", ".join(
         f"{by_evidence[evidence]} with {evidence}" for evidence in ("boxes", "image labels", "neither")
     )
-    _line(console, f"{len(index.tree)} nodes: {found}.")
+    line(console, f"{len(index.tree)} nodes: {found}.")
 
 
 def _source_rows(index: Index) -> list[dict[str, Any]]:
@@ -166,35 +105,15 @@ def _print_sources(console: Console, index: Index) -> None:
     table = Table("source", "splits", "images", "boxes", "image labels", "classes", title="Sources")
     rows = _source_rows(index)
     for row in rows:
-        splits = row["splits"]
-        shown = splits if len(splits) == 1 else [f"{name}: {images}" for name, images in splits.items()]
         numbers = (row["images"], row["boxes"], row["image_labels"], row["classes"])
-        table.add_row(escape(row["name"]), escape(", ".join(shown)), *map(str, numbers))
+        table.add_row(escape(row["name"]), escape(splits_text(row["splits"])), *map(str, numbers))
     console.print(table)
-    _print_counts(console, {row["name"]: row["counts"] for row in rows})
-
-
-def _print_counts(console: Console, counts: Mapping[str, Mapping[str, int]]) -> None:
-    for source, count in counts.items():
-        for reason, number in count.items():
-            _line(console, f"{source}: {reason}: {number}")
+    counts_lines(console, {row["name"]: row["counts"] for row in rows})
 
 
 def _print_left_out(console: Console, index: Index) -> None:
     rows: Sequence[tuple[str, str, str]] = index.left_out
     for source, source_id, reason in rows[:SHOWN_PICTURES]:
-        _line(console, f"left out: {source}: {source_id}: {reason}")
+        line(console, f"left out: {source}: {source_id}: {reason}")
     if len(rows) > SHOWN_PICTURES:
-        _line(console, f"left out: {len(rows) - SHOWN_PICTURES} more; `data-prep info --json` lists all.")
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+        line(console, f"left out: {len(rows) - SHOWN_PICTURES} more; `data-prep info --json` lists all.")

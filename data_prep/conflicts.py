@@ -1,0 +1,71 @@
+"""What is doubtful in a label map: classes that meet at one node, stand above one another, or share only a name."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep.index import SourceClass
+from data_prep.label_map import plain
+from wordtree import WordTree
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Classes (rows of the table) to look at, and why."""
+
+    kind: str
+    classes: tuple[int, ...]
+    text: str
+
+
+def find_conflicts(
+    classes: Sequence[SourceClass], sources: Sequence[str], tree: WordTree, boxes: npt.NDArray[np.int64]
+) -> list[Conflict]:
+    """The conflicts among classes that have a node; boxes: (C,) how many each class has."""
+    placed = [row for row, one in enumerate(classes) if one.node >= 0]
+
+    def label(row: int) -> str:
+        return f"{sources[classes[row].source]} {classes[row].name!r}"
+
+    def at(node: int) -> str:
+        return f"{tree.ids[node]} ({tree.names[node]})"
+
+    found = []
+    for rows in _grouped(placed, [(classes[row].source, classes[row].node) for row in placed]):
+        if len(rows) > 1:
+            text = f"{', '.join(map(label, rows))} are one: {at(classes[rows[0]].node)}"
+            found.append(Conflict("classes of one source at one node", rows, text))
+    for rows in _grouped(placed, [plain(classes[row].name) for row in placed]):
+        if len({classes[row].node for row in rows}) > 1:
+            text = "; ".join(f"{label(row)} is {at(classes[row].node)}" for row in rows)
+            found.append(Conflict("one name at different nodes", rows, text))
+    boxed = [row for row in placed if boxes[row]]
+    for upper, lower in _above(boxed, classes, tree):
+        shown = ", ".join(map(label, lower[:4])) + (f" and {len(lower) - 4} more" if len(lower) > 4 else "")
+        text = f"{label(upper)} is above {shown}"
+        found.append(Conflict("boxed class above boxed classes", (upper, *lower), text))
+    return found
+
+
+def _grouped(rows: Sequence[int], keys: Sequence[object]) -> Iterable[tuple[int, ...]]:
+    groups: dict[object, list[int]] = {}
+    for row, key in zip(rows, keys, strict=True):
+        groups.setdefault(key, []).append(row)
+    return map(tuple, groups.values())
+
+
+def _above(
+    boxed: Sequence[int], classes: Sequence[SourceClass], tree: WordTree
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Each boxed class with the boxed classes below it."""
+    rows_at: dict[int, list[int]] = {}
+    for row in boxed:
+        rows_at.setdefault(classes[row].node, []).append(row)
+    below: dict[int, list[int]] = {}
+    for row in boxed:
+        for node in tree.ancestors(classes[row].node):
+            for upper in rows_at.get(int(node), ()):
+                below.setdefault(upper, []).append(row)
+    return ((upper, tuple(below[upper])) for upper in sorted(below))

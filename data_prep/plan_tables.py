@@ -1,0 +1,210 @@
+"""What `data-prep plan` prints: tables for people, or plain values for `--json`."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from data_prep.conflicts import Conflict, find_conflicts
+from data_prep.duplicates import KINDS, EqualPictures, PlannedDuplicates
+from data_prep.estimate import estimate
+from data_prep.index import TRAIN_SPLIT
+from data_prep.label_map import unsettled_text
+from data_prep.plan import Plan
+from data_prep.printing import Row, counts_lines, line, many, new_console, splits_text
+
+SHOWN = 8  # of each kind of thing to look at; --json lists all
+
+
+def plan_json(plan: Plan, duplicates: PlannedDuplicates | None = None) -> dict[str, Any]:
+    """The plan as plain values."""
+    expected = estimate(plan)
+    values: dict[str, Any] = {
+        "plan_sha256": plan.digest,
+        "nodes": len(plan.tree),
+        "tree_fingerprint": plan.tree.fingerprint,
+        "images": len(plan.images),
+        "shards": len(plan.shard_ends),
+        "estimate": {
+            "bytes": expected.size_bytes,
+            "seconds_of_one_worker": expected.seconds,
+            "basis": expected.basis,
+        },
+        "sources": source_rows(plan),
+        "label_map": [
+            {
+                "source": match.source,
+                "class": match.name,
+                "id": match.id,
+                "reason": match.reason,
+                "left_out": match.left_out or None,
+                "note": match.note,
+            }
+            for match in plan.matches
+        ],
+        "conflicts": [
+            {"kind": one.kind, "classes": [_class_row(plan, row) for row in one.classes], "text": one.text}
+            for one in conflicts_of(plan)
+        ],
+    }
+    if duplicates is not None:
+        values["duplicates"] = [
+            {"kind": group.kind, "pictures": [_picture_row(plan, image) for image in group.images]}
+            for group in duplicates.groups
+        ]
+    return values
+
+
+def print_plan(plan: Plan, written_map: Path | None, duplicates: PlannedDuplicates | None = None) -> None:
+    """Sources, tree, label map, conflicts, balance and cost of a plan."""
+    console = new_console()
+    rows = source_rows(plan)
+    table = Table("source", "splits", "images", "boxes", "image labels", "classes", "MB", title="Sources")
+    for row in rows:
+        megabytes = round(row["bytes"] / 1e6, 1)
+        numbers = (row["images"], row["boxes"], row["image_labels"], row["classes"], megabytes)
+        table.add_row(escape(row["name"]), escape(splits_text(row["splits"])), *map(str, numbers))
+    console.print(table)
+    counts_lines(console, {row["name"]: row["counts"] for row in rows})
+    _print_classes(console, plan)
+    _print_balance(console, plan, rows)
+    if duplicates is not None:
+        _print_duplicates(console, plan, duplicates)
+    expected = estimate(plan)
+    line(
+        console,
+        f"Tree: {len(plan.tree)} nodes. {len(plan.images)} images in {many(len(plan.shard_ends), 'shard')}.",
+    )
+    line(
+        console,
+        f"To expect: about {size_text(expected.size_bytes)}, {time_text(expected.seconds)} with one worker "
+        f"({expected.basis}).",
+    )
+    if written_map is not None:
+        line(console, f"Label map written to {written_map}: review it, edit it, merge with it.")
+
+
+def source_rows(plan: Plan) -> list[Row]:
+    """For each source what it will give, as plain values."""
+    images, sources = plan.images, len(plan.sources)
+    of_source = images["image_source"]
+    weights = (None, images.count("box"), images.count("label"), images["size_bytes"])
+    pictures, boxes, labels, sizes = (
+        np.bincount(of_source, weight, minlength=sources).astype(np.int64).tolist() for weight in weights
+    )
+    splits = np.zeros((sources, len(plan.split_names)), dtype=np.int64)
+    np.add.at(splits, (of_source, plan.image_split), 1)
+    return [
+        {
+            "name": source.name,
+            "splits": {
+                name: int(count)
+                for name, count in zip(plan.split_names, splits[number], strict=True)
+                if count
+            },
+            "images": pictures[number],
+            "boxes": boxes[number],
+            "image_labels": labels[number],
+            "classes": sum(row.source == number for row in plan.classes),
+            "bytes": sizes[number],
+            "repeat": source.repeat,
+            "counts": plan.counts[number],
+        }
+        for number, source in enumerate(plan.sources)
+    ]
+
+
+def conflicts_of(plan: Plan) -> list[Conflict]:
+    """What is doubtful in the label map of a plan."""
+    boxes = np.bincount(plan.images["box_class"], minlength=len(plan.classes))
+    return find_conflicts(plan.classes, [source.name for source in plan.sources], plan.tree, boxes)
+
+
+def size_text(size_bytes: float) -> str:
+    """Bytes as people say them: 71 MB, 1.2 TB."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9)):
+        if size_bytes >= size:
+            return f"{size_bytes / size:.1f} {unit}"
+    return f"{size_bytes / 1e6:.{0 if size_bytes >= 1e7 else 1}f} MB"
+
+
+def time_text(seconds: float) -> str:
+    """Seconds as people say them: 40 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _print_classes(console: Console, plan: Plan) -> None:
+    staying = [match for match in plan.matches if not match.left_out]
+    reasons = Counter(match.reason for match in staying)
+    found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    left_out = len(plan.matches) - len(staying)
+    why = f"; {left_out} left out by the choice of classes" if left_out else ""
+    console.print(f"{len(plan.matches)} classes: {found}{why}", highlight=False)
+    if any(not match.is_settled for match in plan.matches):
+        does = "will be dropped" if plan.config.unmapped == "drop" else "stop the merge"
+        line(console, f"Without a node ({does}): {unsettled_text(plan.matches)}.")
+    by_kind: dict[str, list[str]] = {}
+    for conflict in conflicts_of(plan):
+        by_kind.setdefault(conflict.kind, []).append(conflict.text)
+    for kind, texts in by_kind.items():
+        _print_some(console, f"to look at: {kind}", texts)
+
+
+def _print_balance(console: Console, plan: Plan, rows: list[Row]) -> None:
+    """How the sources share an epoch, in words."""
+    shown = {row["name"]: row["splits"].get(TRAIN_SPLIT, 0) * row["repeat"] for row in rows}
+    for row in rows:
+        if row["repeat"] != 1:
+            pictures = round(shown[row["name"]])
+            line(
+                console,
+                f"{row['name']} is repeated {row['repeat']:.3g} times an epoch ({pictures} pictures).",
+            )
+    least = min((count for count in shown.values() if count), default=0)
+    if sum(count > 0 for count in shown.values()) > 1:
+        names = " : ".join(name for name, count in shown.items() if count)
+        ratio = " : ".join(f"{count / least:.3g}" for count in shown.values() if count)
+        line(console, f"An epoch shows {round(sum(shown.values()))} pictures, {names} as {ratio}.")
+
+
+def _print_duplicates(console: Console, plan: Plan, duplicates: PlannedDuplicates) -> None:
+    for kind in KINDS:
+        groups = [group for group in duplicates.groups if group.kind == kind]
+        title = "equal pictures " + ("in several splits (train and test leak)" if kind == KINDS[0] else kind)
+        _print_some(console, title, [_equal_text(plan, group) for group in groups])
+    if duplicates.unreadable:
+        line(console, f"{many(duplicates.unreadable, 'picture')} could not be read, so not compared.")
+    if not duplicates.groups:
+        line(console, "No two pictures are equal.")
+
+
+def _print_some(console: Console, title: str, texts: list[str]) -> None:
+    for text in texts[:SHOWN]:
+        line(console, f"{title}: {text}")
+    if len(texts) > SHOWN:
+        line(console, f"{title}: {len(texts) - SHOWN} more; `--json` lists all.")
+
+
+def _equal_text(plan: Plan, group: EqualPictures) -> str:
+    rows = (_picture_row(plan, image) for image in group.images)
+    return " = ".join(f"{row['source']} {row['source_id']} ({row['split']})" for row in rows)
+
+
+def _picture_row(plan: Plan, image: int) -> Mapping[str, str]:
+    return {
+        "source": plan.sources[plan.images["image_source"][image]].name,
+        "source_id": plan.images.source_id(image),
+        "split": plan.split_names[plan.image_split[image]],
+    }
+
+
+def _class_row(plan: Plan, row: int) -> Mapping[str, str]:
+    one = plan.classes[row]
+    return {"source": plan.sources[one.source].name, "class": one.name, "id": plan.tree.ids[one.node]}

@@ -1,0 +1,46 @@
+"""Which split a picture belongs to: told by its source, or drawn by a hash of seed and name alone.
+
+So neither the order nor the other pictures matter: a picture that is added moves no other one, and the same name in
+two sources is drawn alike, as long as their shares are.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+
+
+def split_names(shares: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
+    """The names of the splits of several sources, each once, in their order."""
+    return tuple(dict.fromkeys(name for of_source in shares for name in of_source))
+
+
+def draw_splits(source_ids: Iterable[bytes], shares: Mapping[str, float], seed: int) -> npt.NDArray[np.int32]:
+    """(n,) for each picture the number of its split among `shares`, which sum to 1."""
+    key, ends = blake2b(str(seed).encode()).digest(), np.cumsum(list(shares.values()))
+    hashes = (blake2b(source_id, digest_size=8, key=key).digest() for source_id in source_ids)
+    drawn = np.frombuffer(b"".join(hashes), dtype="<u8") / 2.0**64
+    return np.minimum(np.searchsorted(ends, drawn, side="right"), len(ends) - 1).astype(np.int32)
+
+
+def image_splits(
+    image_source: npt.NDArray[np.int32],
+    source_id_at: Callable[[int], bytes],
+    shares: Sequence[Mapping[str, float]],
+    seed: int,
+) -> npt.NDArray[np.int32]:
+    """(n,) for each picture the row of its split in `split_names(shares)`.
+
+    source_id_at: the name of a picture in its source, UTF-8; shares: those of each source.
+    """
+    names = split_names(shares)
+    splits = np.empty(len(image_source), dtype=np.int32)
+    for source, own in enumerate(shares):
+        pictures = np.flatnonzero(image_source == source)
+        rows = np.array([names.index(name) for name in own], dtype=np.int32)
+        if len(own) == 1:
+            splits[pictures] = rows[0]
+        else:
+            splits[pictures] = rows[draw_splits(map(source_id_at, pictures.tolist()), own, seed)]
+    return splits
