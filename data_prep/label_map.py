@@ -129,8 +129,14 @@ class ClassMatcher:
         if possible:
             meanings = "; ".join(f"{wnid} {self._described(wnid)}" for wnid in possible)
             return ClassMatch(source, name, None, "ambiguous", meanings)
+        if namesakes := self._nodes_of_name.get(plain(name), []):
+            ids = ", ".join(self._tree.ids[node] for node in namesakes) if self._tree else ""
+            return ClassMatch(source, name, None, "ambiguous", f"{ids}: all have this name")
         if senses:
             return ClassMatch(source, name, None, "unmapped", f"{', '.join(senses)}: not in the tree")
+        if self._tree is not None:
+            alike = did_you_mean_inside(near(name, [*self._tree.names, *self._tree.ids]))
+            return ClassMatch(source, name, None, "unmapped", f"the tree has no such node{alike}")
         return ClassMatch(source, name, None, "unmapped", trouble(resolution, self._wordnet).rstrip("."))
 
     def _reason(self, resolution: Resolution, wnid: str) -> str:

@@ -93,10 +93,17 @@ class Plan:
         """Raise LabelMapError where classes have no node and the configuration does not say to drop them."""
         unsettled = [match for match in self.matches if not match.is_settled]
         if unsettled and self.config.unmapped == "stop":
+            path = self.config.label_map
+            how = "Write a label map with `data-prep plan MERGE.yaml --set label_map=label_map.yaml` and give"
+            if path is not None:
+                how = (
+                    f"Open {path} and give"
+                    if path.exists()
+                    else f"Write {path} with `data-prep plan` and give"
+                )
             raise LabelMapError(
                 f"{len(unsettled)} of {len(self.matches)} classes have no node: {unsettled_text(unsettled)}. "
-                "Write a label map with `data-prep plan MERGE.yaml --set label_map=label_map.yaml` and give "
-                "each its node there, or drop them with `--set unmapped=drop`."
+                f"{how} each its node there, or drop them with `--set unmapped=drop`."
             )
 
 

@@ -230,6 +230,9 @@ def test_unmapped_classes_stop_a_merge_or_are_dropped_and_counted(world, tmp_pat
     ):
         merge(config_of(world), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    (tmp_path / "map.yaml").write_text("{}")
+    with pytest.raises(DataPrepError, match=r"Open .*map\.yaml and give each its node there"):
+        merge(config_of(world, f"label_map={tmp_path / 'map.yaml'}"), tmp_path / "out")
     merge(config_of(world, "unmapped=drop"), tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
     assert len(reader) == 12
