@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from data_prep.config import ConfigPath, StrictModel, load_config
 from yolo9000 import Yolo9000Error
@@ -32,7 +32,7 @@ def _side_or_sides(value: object) -> int | tuple[int, int]:
     raise ValueError(f"expected a side in pixels or [width, height], found {value!r}")
 
 
-InputSize = Annotated[int | tuple[int, int], PlainValidator(_side_or_sides)]
+InputSize = Annotated[int | tuple[int, int], BeforeValidator(_side_or_sides)]
 
 
 class ConfigError(Yolo9000Error):
@@ -272,6 +272,7 @@ class ClassifierConfig(StrictModel):
     softmax: Literal["tree", "flat"] = (
         "tree"  # over each sibling group (WordTree), or one over all nodes that training has labels of
     )
+    start_from: ConfigPath | None = None  # as a detector's: from 224 px to 448
 
     @property
     def stride(self) -> int:

@@ -59,3 +59,25 @@ class SplitHead(nn.Module):
             features = features.float()
             boxes = self.box(features).unflatten(1, (-1, 5)).permute(0, 1, 3, 4, 2)
         return GridOutput(boxes, features, self.anchors_cell, self.classes)
+
+    def dense(self) -> tuple[Tensor, Tensor]:
+        """Darknet's one layer of A × (5 + N) filters: weight (A·(5 + N), C, 1, 1) and bias (A·(5 + N),)."""
+        anchors, _, channels = self.classes.weight.shape
+        weight = torch.cat([self.box.weight.view(anchors, 5, channels), self.classes.weight], dim=1)
+        bias = torch.cat([_bias(self.box).view(anchors, 5), self.classes.bias], dim=1)
+        return weight.reshape(-1, channels, 1, 1), bias.reshape(-1)
+
+    @torch.no_grad()
+    def load_dense(self, weight: Tensor, bias: Tensor) -> None:
+        """Take the numbers of such a layer."""
+        anchors, nodes, channels = self.classes.weight.shape
+        rows, offsets = weight.view(anchors, 5 + nodes, channels), bias.view(anchors, 5 + nodes)
+        self.box.weight.copy_(rows[:, :5].reshape(self.box.weight.shape))
+        _bias(self.box).copy_(offsets[:, :5].reshape(-1))
+        self.classes.weight.copy_(rows[:, 5:])
+        self.classes.bias.copy_(offsets[:, 5:])
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias

@@ -44,7 +44,7 @@ _TRAINING_KEYS = {  # known, and without effect on what a network computes
     "clip center time_steps notruth inputs",
     "softmax": "noloss",
     "cost": "type scale ratio noobj thresh",
-    "region": "absolute classfix log sqrt max random mask_scale",
+    "region": "absolute classfix log sqrt max mask_scale",
 }
 _LAYER_KEYS = "truth onlyforward stopbackward learning_rate"
 _UNSUPPORTED_KEYS = {  # by section; some are AlexeyAB's. 0 is harmless
@@ -284,6 +284,7 @@ def _region(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Region:
         class_scale=section.number("class_scale", 1),
         coord_scale=section.number("coord_scale", 1),
         jitter=section.number("jitter", 0.2),
+        random=section.flag("random"),
     )
 
 

@@ -134,6 +134,7 @@ class Region(Layer):
     class_scale: float
     coord_scale: float
     jitter: float
+    random: bool  # trained on inputs of several sizes
 
 
 LayerPlan = Convolution | MaxPool | AvgPool | Route | Reorg | SpaceToDepth | Dropout | Softmax | Cost | Region
