@@ -23,7 +23,7 @@ from data_prep.errors import DataPrepError
 from wordtree import WordTree
 from wordtree.files import write_atomically
 from wordtree.resolve import Resolution, coco_classes, resolve, trouble, voc_classes
-from wordtree.suggest import did_you_mean_inside, near
+from wordtree.suggest import did_you_mean, did_you_mean_inside, near
 from wordtree.wordnet import WordNet
 
 DROP = "drop"  # what a reviewer writes instead of an id
@@ -135,8 +135,8 @@ class ClassMatcher:
         if senses:
             return ClassMatch(source, name, None, "unmapped", f"{', '.join(senses)}: not in the tree")
         if self._tree is not None:
-            alike = did_you_mean_inside(near(name, [*self._tree.names, *self._tree.ids]))
-            return ClassMatch(source, name, None, "unmapped", f"the tree has no such node{alike}")
+            alike = did_you_mean(near(name, [*self._tree.names, *self._tree.ids]))
+            return ClassMatch(source, name, None, "unmapped", f"the tree has no such node.{alike}".rstrip("."))
         return ClassMatch(source, name, None, "unmapped", trouble(resolution, self._wordnet).rstrip("."))
 
     def _reason(self, resolution: Resolution, wnid: str) -> str:

@@ -59,7 +59,7 @@ def test_a_tree_of_own_ids_is_matched_by_id_and_by_unique_name():
 def test_a_misspelt_class_of_an_own_tree_is_told_the_node_that_it_may_mean():
     tree = WordTree(["nut", "wing_nut"], [-1, 0], ["nut", "wing nut"])
     note = ClassMatcher(tree).match("own", ["wingnut"])[0].note
-    assert note == "the tree has no such node (did you mean 'wing nut' or 'wing_nut'?)"
+    assert note == "the tree has no such node. Did you mean 'wing nut' or 'wing_nut'?"
 
 
 def test_the_label_map_has_one_line_for_each_class_and_is_read_back(tmp_path):
