@@ -59,7 +59,7 @@ def unit_box(xyxy: Corners, size: tuple[float, float], rounding: float = 1.0) ->
     xyxy, size (of the picture), rounding: in one unit: pixels, or 1 is the picture's width and height.
     """
     x1, y1, x2, y2 = xyxy
-    if not (-_FAR < x1 < _FAR and -_FAR < y1 < _FAR and -_FAR < x2 < _FAR and -_FAR < y2 < _FAR):
+    if not are_finite(x1, y1, x2, y2):
         return "box that is not four finite numbers"
     if x2 < x1 or y2 < y1:
         return "box with negative width or height"
@@ -74,6 +74,11 @@ def unit_box(xyxy: Corners, size: tuple[float, float], rounding: float = 1.0) ->
         return "box of zero area"
     cut = max(left - x1, top - y1, x2 - right, y2 - bottom)
     return (left / width, top / height, right / width, bottom / height), cut > rounding
+
+
+def are_finite(a: float, b: float, c: float, d: float) -> bool:
+    """Whether four numbers are none of them NaN, infinite or so large that arithmetic on them would overflow."""
+    return -_FAR < a < _FAR and -_FAR < b < _FAR and -_FAR < c < _FAR and -_FAR < d < _FAR
 
 
 def is_finite(value: object) -> bool:

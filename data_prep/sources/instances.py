@@ -11,7 +11,14 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.sources.contents import Corners, SourceError, is_finite, readable_name, stays_inside
+from data_prep.sources.contents import (
+    Corners,
+    SourceError,
+    are_finite,
+    is_finite,
+    readable_name,
+    stays_inside,
+)
 from data_prep.sources.json_stream import JsonText, open_json
 from data_prep.sources.label_table import ImageLabelTable, LabelTable
 
@@ -19,6 +26,7 @@ BOX_OF_UNLISTED_IMAGE = "box of an image that the file does not list"
 UNLISTED = -1  # the number of an image or a class that the file does not list
 _MOST_CLASSES = 1 << 20
 _NO_CORNERS = (math.nan, math.nan, math.nan, math.nan)
+_NUMBERS = frozenset({int, float})  # bool is neither
 _ROWS_AT_ONCE = 1 << 16
 
 FileName = Callable[[dict[str, Any]], object]  # of an entry of `images`
@@ -225,7 +233,7 @@ def _id_key(value: object) -> int | None:
 
 def _corners_px(xywh_px: object) -> Corners:
     """Left, top, right, bottom; NaN where there are not four finite numbers."""
-    if not isinstance(xywh_px, list) or len(xywh_px) != 4 or not all(map(is_finite, xywh_px)):
+    if not isinstance(xywh_px, list) or len(xywh_px) != 4 or not _NUMBERS.issuperset(map(type, xywh_px)):
         return _NO_CORNERS
     x, y, width, height = xywh_px
-    return x, y, x + width, y + height
+    return (x, y, x + width, y + height) if are_finite(x, y, width, height) else _NO_CORNERS

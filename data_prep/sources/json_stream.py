@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 
 from data_prep.sources.contents import SourceError
 
-PIECE_BYTES = 1 << 18
 LARGEST_VALUE = 1 << 24  # characters of one element; the largest masks in public sets take a few 100,000
 _DECODE = json.JSONDecoder().raw_decode
 _BLANKS, _COMMA = re.compile(r"[ \t\n\r]*+"), re.compile(r"[ \t\n\r]*+,[ \t\n\r]*+")
@@ -31,11 +30,11 @@ class JsonText:
     """A JSON text and the place in it that is read next.
 
     `next_char` tells what stands there; `value`, `elements`, `members` and `skip` read on. What is not JSON raises
-    SourceError with line and byte.
+    SourceError with line and byte. path: for messages.
     """
 
-    def __init__(self, file: BufferedIOBase, path: Path) -> None:
-        self._file, self._path = file, path
+    def __init__(self, file: BufferedIOBase, path: Path, piece_bytes: int = 1 << 18) -> None:
+        self._file, self._path, self._piece_bytes = file, path, piece_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._text, self._place = "", 0
         self._lines_before, self._bytes_read = 0, 0  # of the text that is forgotten; of the file
@@ -138,7 +137,7 @@ class JsonText:
         rest = self._text[self._place :]
         if len(rest) > LARGEST_VALUE:
             self._fail(f"one value of more than {LARGEST_VALUE} characters", self._place, "")
-        piece = self._piece(max(PIECE_BYTES, len(rest)))
+        piece = self._piece(max(self._piece_bytes, len(rest)))
         self._is_whole = not piece
         try:
             rest += self._decoder.decode(piece, final=self._is_whole)
