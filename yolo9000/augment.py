@@ -17,7 +17,7 @@ from numpy.random import Generator
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from yolo9000.config import AugmentConfig
+from yolo9000.config import AugmentConfig, CropConfig
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -113,11 +113,11 @@ class ColourShift:
     exposure: Tensor
 
 
-def draw_colour_shifts(cfg: AugmentConfig, rngs: Sequence[Generator]) -> ColourShift:
+def draw_colour_shifts(cfg: AugmentConfig | CropConfig, rngs: Sequence[Generator]) -> ColourShift:
     """Darknet's draw: hue shift uniform, saturation and exposure a factor or, by coin flip, its inverse."""
     hue = [rng.uniform(-cfg.hue, cfg.hue) for rng in rngs]
-    saturation = [_factor(cfg.saturation, rng) for rng in rngs]
-    exposure = [_factor(cfg.exposure, rng) for rng in rngs]
+    saturation = [factor_or_inverse(cfg.saturation, rng) for rng in rngs]
+    exposure = [factor_or_inverse(cfg.exposure, rng) for rng in rngs]
     return ColourShift(*(torch.tensor(v, dtype=torch.float32) for v in (hue, saturation, exposure)))
 
 
@@ -151,7 +151,8 @@ def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
     return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
 
 
-def _factor(largest: float, rng: Generator) -> float:
+def factor_or_inverse(largest: float, rng: Generator) -> float:
+    """A factor from 1 to `largest`, or by coin flip its inverse."""
     factor = rng.uniform(1, largest)
     return float(factor if rng.random() < 0.5 else 1 / factor)
 

@@ -10,7 +10,7 @@ import json
 import math
 import pickle
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar, overload
 
@@ -43,11 +43,23 @@ PARTS: dict[str, tuple[type, ...]] = {
     "weights": (dict,),
     "training": (dict, type(None)),
 }
+LATER_PARTS: dict[str, tuple[type, ...]] = {
+    "seen_before": (int,),
+    "darknet": (dict, type(None)),
+}  # may be absent
 Settings = TypeVar("Settings", bound=Config | PretrainConfig)
 
 
 class CheckpointError(Yolo9000Error):
     """A file that is no checkpoint of this project, is damaged, or belongs to another tree or network."""
+
+
+@dataclass(frozen=True)
+class DarknetOrigin:
+    """What is left of the `.weights` file that a detector was converted from, beside its numbers."""
+
+    version: tuple[int, int, int]  # major, minor, revision of its header
+    tree: str  # fingerprint of the tree that its outputs were nodes of
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,12 @@ class SavedRun(Generic[Settings]):
     weights: dict[str, Any]  # what evaluation uses: the average where there is one
     training: dict[str, Any] | None  # live weights, optimizer and average, to go on; None in best.pt
     score: float  # of the evaluation that chose it: AP50 or top-1, in percent; NaN before the first
+    seen_before: int = 0  # pictures that its weights had seen before the first step
+    darknet: DarknetOrigin | None = None
+
+    @property
+    def images_seen(self) -> int:
+        return self.seen_before + self.step * self.config.data.batch_size
 
     @overload
     def build_model(self: SavedRun[Config]) -> Detector: ...
@@ -89,7 +107,7 @@ class SavedRun(Generic[Settings]):
             "architecture": model.network,
             "parameters": sum(p.numel() for p in self._random_model().parameters()),
             "steps": self.step,
-            "images_seen": self.step * self.config.data.batch_size,
+            "images_seen": self.images_seen,
             score: None if math.isnan(self.score) else round(self.score, 2),
             "tree": f"{len(self.tree)} nodes, {len(self.tree.leaves)} leaves, fingerprint {self.tree.fingerprint[:12]}",
             "nodes_with_boxes": int((self.ledger.boxes_rolled_up > 0).sum()),
@@ -102,9 +120,7 @@ class SavedRun(Generic[Settings]):
     def _random_model(self) -> Detector | Classifier:
         if isinstance(self.config, Config):
             return build_model(self.config.model, self.tree)
-        flat = self.config.model.softmax == "flat"
-        classes = _flat_classes(self.weights, self.tree) if flat else None
-        return build_classifier(self.config.model, self.tree, classes=classes)
+        return build_classifier(self.config.model, self.tree, _classes(self.weights, self.tree))
 
 
 Checkpoint: TypeAlias = SavedRun[Config]
@@ -134,6 +150,8 @@ def save_checkpoint(path: Path, checkpoint: SavedRun[Any]) -> None:
         "score": checkpoint.score,
         "weights": checkpoint.weights,
         "training": checkpoint.training,
+        "seen_before": checkpoint.seen_before,
+        "darknet": asdict(checkpoint.darknet) if checkpoint.darknet else None,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -172,6 +190,11 @@ def load_any(path: Path | str) -> SavedRun[Any]:
             "Use the release of yolo9000 that wrote it."
         )
     wrong = [name for name, kinds in PARTS.items() if not isinstance(content.get(name, ...), kinds)]
+    wrong += [
+        name
+        for name, kinds in LATER_PARTS.items()
+        if name in content and not isinstance(content[name], kinds)
+    ]
     if wrong:
         raise CheckpointError(f"{path}: the checkpoint is damaged (no {', '.join(wrong)} of the right type).")
     try:
@@ -186,6 +209,8 @@ def load_any(path: Path | str) -> SavedRun[Any]:
             tree=tree,
             ledger=Ledger(tree, content["boxes"].numpy(), content["image_labels"].numpy()),
             **{name: content[name] for name in ("step", "score", "weights", "training")},
+            seen_before=content.get("seen_before", 0),
+            darknet=_origin(content.get("darknet")),
         )
     except (ValueError, DataPrepError, WordTreeError, CheckpointError) as reason:
         raise CheckpointError(f"{path}: the checkpoint is damaged ({str(reason).rstrip('.')}).") from None
@@ -206,16 +231,24 @@ def _read(path: Path) -> Any:
     )
 
 
-def _flat_classes(weights: dict[str, Any], tree: WordTree) -> Tensor:
-    """The classes of a flat softmax, which are kept among its weights."""
+def _origin(content: dict[str, Any] | None) -> DarknetOrigin | None:
+    if content is None:
+        return None
+    version, tree = content.get("version"), content.get("tree")
+    match version:
+        case (int(major), int(minor), int(revision)) if isinstance(tree, str):
+            return DarknetOrigin((major, minor, revision), tree)
+    raise CheckpointError("what it says of its Darknet file is no version and tree")
+
+
+def _classes(weights: dict[str, Any], tree: WordTree) -> Tensor:
+    """The classes of a classifier, which are kept among its weights."""
     classes = weights.get("softmax.classes")
     if isinstance(classes, Tensor) and classes.dtype == torch.int64 and classes.ndim == 1:
         inside = bool(((classes >= 0) & (classes < len(tree))).all())
         if inside and len(classes.unique()) == len(classes) > 0:
             return classes
-    raise CheckpointError(
-        f"The flat classes of the classifier are not nodes of its tree of {len(tree)} nodes."
-    )
+    raise CheckpointError(f"The classes of the classifier are not nodes of its tree of {len(tree)} nodes.")
 
 
 def _shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -18,10 +18,16 @@ from yolo9000.hierarchy import Hierarchy
 
 
 class TreeSoftmax(nn.Module):
-    """A softmax over each sibling group (paper, section 4): N outputs, one for each node of the tree."""
+    """A softmax over each sibling group (paper, section 4): N outputs, one for each node of the tree.
 
-    def __init__(self, tree: WordTree) -> None:
+    classes: the nodes that training has labels of, (K,), each once; the others are learnt through them.
+    """
+
+    classes: Tensor
+
+    def __init__(self, tree: WordTree, classes: Tensor) -> None:
         super().__init__()
+        self.register_buffer("classes", classes)
         self.hierarchy = Hierarchy(tree)
         self.outputs = len(tree)
 
@@ -41,9 +47,9 @@ class TreeSoftmax(nn.Module):
 
 
 class FlatSoftmax(nn.Module):
-    """One softmax over K classes, each of them a node of the tree, whatever lies above or below them.
+    """One softmax over K classes, the nodes that training has labels of, whatever lies above or below them.
 
-    classes: their nodes, (K,), each once.
+    classes: these nodes, (K,), each once.
     """
 
     classes: Tensor
@@ -91,17 +97,10 @@ class Classifier(nn.Module):
             return F.linear(features, self.head.weight, self.head.bias)
 
 
-def build_classifier(cfg: ClassifierConfig, tree: WordTree, *, classes: Tensor | None = None) -> Classifier:
-    """The classifier that `cfg` names, with random weights.
-
-    classes: the nodes (K,) that a flat softmax chooses from; a tree's softmax needs none.
-    """
+def build_classifier(cfg: ClassifierConfig, tree: WordTree, classes: Tensor) -> Classifier:
+    """The classifier that `cfg` names, with random weights, for the nodes `classes` (K,) of `tree`."""
     trunk = Trunk(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
-    if cfg.softmax == "tree":
-        softmax: TreeSoftmax | FlatSoftmax = TreeSoftmax(tree)
-    else:
-        assert classes is not None, "the classes of a flat softmax are known before the network is built"
-        softmax = FlatSoftmax(tree, classes)
+    softmax = TreeSoftmax(tree, classes) if cfg.softmax == "tree" else FlatSoftmax(tree, classes)
     return Classifier(trunk, softmax).to(memory_format=torch.channels_last)
 
 

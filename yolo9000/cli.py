@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,6 +26,9 @@ Shards = Annotated[Path, typer.Argument(help="A folder that `data-prep merge` wr
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a value of the file")
 ]
+TrainingFile = Annotated[Path, typer.Argument(help="A file like those in configs/train/")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the run's last.pt")]
+Runs = Annotated[Path, typer.Option(help="The run goes to RUNS/NAME")]
 AsJson = Annotated[bool, typer.Option("--json", help="Only JSON on stdout")]
 
 
@@ -47,11 +50,27 @@ def demo(
 
 
 @app.command()
+def pretrain(
+    config: TrainingFile, overrides: Overrides = None, resume: Resume = False, runs: Runs = Path("runs")
+) -> None:
+    """Train a classifier on image labels, for detectors to start from; writes best.pt, last.pt, metrics.csv."""
+    from yolo9000.config import read_pretrain_config
+
+    cfg = read_pretrain_config(config, overrides or ())
+
+    from rich import print as show
+
+    from yolo9000.pretrain import pretrain as run_training
+
+    folder = runs / cfg.name
+    show(run_training(cfg, folder, resume=resume).table())
+    best = folder / "best.pt"
+    print(f"Classifier: {best}   a detector starts from it: yolo9000 train … --set model.start_from={best}")
+
+
+@app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="A file like configs/train/*.yaml")],
-    overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last.pt")] = False,
-    runs: Annotated[Path, typer.Option(help="The run goes to RUNS/NAME")] = Path("runs"),
+    config: TrainingFile, overrides: Overrides = None, resume: Resume = False, runs: Runs = Path("runs")
 ) -> None:
     """Train on boxes and image labels together; writes best.pt, last.pt, metrics.csv, report.html to runs/NAME."""
     from yolo9000.config import read_config
@@ -81,17 +100,28 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a detector: AP50 and COCO AP, for classes with boxes and classes with image labels only."""
+    """Score a detector: AP50 and COCO AP, for classes with boxes and classes with image labels only.
+
+    A classifier of `yolo9000 pretrain` is scored too: top-1, top-5, and how near in the tree its answers are.
+    """
     from data_prep import ShardReader
-    from yolo9000.checkpoint import load_checkpoint, refuse_other_tree
+    from yolo9000.checkpoint import load_any, refuse_other_tree
+    from yolo9000.classifier_score import score_classifier
+    from yolo9000.config import PretrainConfig
     from yolo9000.evaluate import evaluate as score
 
-    found = load_checkpoint(model)
+    found = load_any(model)
     reader = ShardReader(shards)
     refuse_other_tree(found, model, reader)
     changes = {name: value for name, value in {"split": split, "limit": limit}.items() if value is not None}
     cfg = found.config.evaluate.model_copy(update=changes)
-    scorecard = score(found.build_model(), reader, found.ledger, found.config.model.input_size_px, cfg)
+    network: Any = found.build_model()
+    size_px = found.config.model.input_size_px
+    scorecard: Any = (
+        score_classifier(network, reader, size_px, cfg)
+        if isinstance(found.config, PretrainConfig)
+        else score(network, reader, found.ledger, size_px, cfg)
+    )
     if as_json:
         print(json.dumps(scorecard.to_dict(), indent=1))
         return
@@ -134,9 +164,9 @@ def predict(
 @app.command()
 def info(model: ModelFile, as_json: AsJson = False) -> None:
     """What a checkpoint holds: network, tree, training, evidence."""
-    from yolo9000.checkpoint import load_checkpoint
+    from yolo9000.checkpoint import load_any
 
-    facts = load_checkpoint(model).facts()
+    facts = load_any(model).facts()
     if as_json:
         print(json.dumps(facts, indent=1))
         return

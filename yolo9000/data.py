@@ -6,9 +6,10 @@ Every choice is a function of (seed, step, slot), so a resumed run sees the batc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +30,12 @@ from yolo9000.augment import (
     shrunk,
 )
 from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
-from yolo9000.config import AugmentConfig, Config
+from yolo9000.config import AugmentConfig, Config, PretrainConfig
 from yolo9000.image import decode_image
 from yolo9000.schedule import input_size_at
 
 Ints = npt.NDArray[np.int64]
+Made = TypeVar("Made")
 WHOLE = np.array([[0, 0, 1, 1]], np.float32)
 
 
@@ -59,10 +61,16 @@ def read_sample(reader: ShardReader, image: int) -> Sample:
 
 
 class Sampler:
-    """Which pictures a step sees: each source in turn shuffled anew for every pass, in the asked ratio of images."""
+    """Which pictures a step sees: each source in turn shuffled anew for every pass, in the asked ratio of images.
 
-    def __init__(self, reader: ShardReader, cfg: Config) -> None:
-        pictures = split_of(reader, cfg.data.train_split)
+    pictures: those to draw from, ascending; None: all of the training split.
+    """
+
+    def __init__(
+        self, reader: ShardReader, cfg: Config | PretrainConfig, pictures: Ints | None = None
+    ) -> None:
+        if pictures is None:
+            pictures = split_of(reader, cfg.data.train_split)
         source = reader.image_source[pictures]
         found = {s.name: pictures[source == k][: cfg.data.limit] for k, s in enumerate(reader.sources)}
         found = {name: images for name, images in found.items() if len(images)}
@@ -119,6 +127,21 @@ def split_of(reader: ShardReader, name: str) -> Ints:
     return reader.split(name)
 
 
+def made_ahead(make: Callable[[int], Made], numbers: Iterable[int], *, threads: int) -> Iterator[Made]:
+    """make(number) for each of the numbers, in order, a few of them ahead of time in threads."""
+    waiting: deque[Future[Made]] = deque()
+    pool = ThreadPoolExecutor(threads, "batches")
+    try:
+        for number in numbers:
+            waiting.append(pool.submit(make, number))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 class TrainingData:
     """Batches by step, made ahead of time by a few threads (decoding and resizing release the interpreter's lock)."""
 
@@ -132,22 +155,11 @@ class TrainingData:
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of steps first … last, in order."""
-        threads = self.cfg.data.loader_threads
-        waiting: deque[Future[Batch]] = deque()
-        pool = ThreadPoolExecutor(threads, "batches")
-        try:
-            for step in range(first, last + 1):
-                waiting.append(pool.submit(self.batch, step))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return made_ahead(self.batch, range(first, last + 1), threads=self.cfg.data.loader_threads)
 
     def batch(self, step: int) -> Batch:
         cfg = self.cfg
-        size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.input_size_px, seed=cfg.seed)
+        size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.side_px, seed=cfg.seed)
         images, sources = self.sampler.batch(step)
         rngs = [default_rng((cfg.seed, step, slot)) for slot in range(len(images))]
         samples = [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import torch
 from rich.console import Console
@@ -142,6 +142,14 @@ class Run(Generic[Settings, Network]):
         if self.device.type == "cuda":
             return bool(torch.cuda.is_bf16_supported())
         return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def with_absolute_paths(cfg: Settings) -> Settings:
+    """The same, for a config.yaml that lies elsewhere."""
+    data = cfg.data.model_copy(update={"shards": cfg.data.shards.absolute()})
+    start = cfg.model.start_from
+    model = cfg.model.model_copy(update={"start_from": start.absolute() if start else None})
+    return cast(Settings, cfg.model_copy(update={"data": data, "model": model}))
 
 
 class Guard:

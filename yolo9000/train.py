@@ -18,7 +18,7 @@ from yolo9000.evaluate import TestPictures, evaluate
 from yolo9000.loss import JointLoss
 from yolo9000.model import Detector, build_model
 from yolo9000.optim import set_learning_rate
-from yolo9000.run import Guard, Run, progress
+from yolo9000.run import Guard, Run, progress, with_absolute_paths
 from yolo9000.run_folder import (
     checkpoint_to_resume,
     prepare_folder,
@@ -28,6 +28,7 @@ from yolo9000.run_folder import (
 )
 from yolo9000.schedule import learning_rate_at
 from yolo9000.scorecard import Scorecard
+from yolo9000.start_from import start_from
 
 DetectorRun: TypeAlias = Run[Config, Detector]
 
@@ -75,7 +76,11 @@ def _started(cfg: Config, folder: Path) -> DetectorRun:
     refuse_run_in_the_way(folder)
     reader = ShardReader(cfg.data.shards)
     split_of(reader, cfg.data.train_split)
-    return _built(cfg.model_copy(update={"model": settled(cfg.model, reader, cfg)}), reader)
+    cfg = cfg.model_copy(update={"model": settled(cfg.model, reader, cfg)})
+    model = _built(cfg, reader)
+    if cfg.model.start_from:
+        start_from(model, reader.tree, cfg.model.start_from)
+    return Run.of(with_absolute_paths(cfg), reader, model)
 
 
 def _resumed(cfg: Config, folder: Path) -> DetectorRun:
@@ -84,8 +89,9 @@ def _resumed(cfg: Config, folder: Path) -> DetectorRun:
     refuse_changed_settings(folder, _network_settings(cfg, found.config))
     reader = ShardReader(cfg.data.shards)
     refuse_other_tree(found, path, reader)
-    model = cfg.model.model_copy(update={"anchors": found.config.model.anchors})
-    run = _built(cfg.model_copy(update={"model": model}), reader)
+    anchors = found.config.model.anchors
+    cfg = cfg.model_copy(update={"model": cfg.model.model_copy(update={"anchors": anchors})})
+    run = Run.of(with_absolute_paths(cfg), reader, _built(cfg, reader))
     run.go_on_from(found, path)
     return run
 
@@ -97,11 +103,9 @@ def _network_settings(cfg: Config, made: Config) -> dict[str, tuple[Any, Any]]:
     return {**settings, "optimizer.name": (cfg.optimizer.name, made.optimizer.name)}
 
 
-def _built(cfg: Config, reader: ShardReader) -> DetectorRun:
-    data = cfg.data.model_copy(update={"shards": cfg.data.shards.absolute()})  # config.yaml lies elsewhere
-    cfg = cfg.model_copy(update={"data": data})
+def _built(cfg: Config, reader: ShardReader) -> Detector:
     torch.manual_seed(cfg.seed)
-    return Run.of(cfg, reader, build_model(cfg.model, reader.tree))
+    return build_model(cfg.model, reader.tree)
 
 
 def settled(model: ModelConfig, reader: ShardReader, cfg: Config) -> ModelConfig:

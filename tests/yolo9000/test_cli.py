@@ -26,7 +26,7 @@ from yolo9000.config import read_config
 from yolo9000.train import train
 
 Run = Callable[..., tuple[object, str, str]]
-COMMANDS = ("demo", "train", "evaluate", "predict", "info")
+COMMANDS = ("demo", "pretrain", "train", "evaluate", "predict", "info")
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+"""Which part of a picture a classifier sees: in training a random piece (darknet image.c), otherwise the middle."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.nn import functional as F
+
+from yolo9000.augment import factor_or_inverse
+from yolo9000.config import CropConfig
+
+
+def random_crop(image: Tensor, size_px: int, cfg: CropConfig, rng: Generator) -> Tensor:
+    """A square of the picture, scaled, stretched, turned, shifted and perhaps mirrored, float32 in 0..255, (3, S, S).
+
+    image: uint8, (3, H, W). What lies outside the picture is black.
+    """
+    aspect = factor_or_inverse(cfg.aspect, rng)
+    height, width = image.shape[1], image.shape[2] / aspect
+    scale = rng.uniform(*cfg.shorter_side) * size_px / min(height, width)
+    turn = math.radians(rng.uniform(-cfg.angle, cfg.angle))
+    scaled = resized(image, max(1, round(height * scale)), max(1, round(width * scale)))
+    slack = [
+        (side - size_px) / 2 for side in scaled.shape[1:]
+    ]  # as far as the piece may move and stay inside
+    down, right = (side * rng.uniform(-1, 1) for side in slack)
+    crop = turned_piece(scaled, size_px, right=right, down=down, turn=turn)
+    return crop.flip(2) if cfg.flip and rng.random() < 0.5 else crop
+
+
+def centre_crop(image: Tensor, size_px: int) -> Tensor:
+    """The square of the shorter side in the middle of the picture, scaled to (3, S, S), uint8."""
+    height, width = image.shape[1:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return resized(image[:, top : top + side, left : left + side], size_px, size_px)
+
+
+def turned_piece(image: Tensor, size_px: int, *, right: float, down: float, turn: float) -> Tensor:
+    """The square (3, S, S) of S pixels that lies `right` and `down` of the middle, turned about it by `turn` radians.
+
+    Float32 in the range of the picture, bilinear; black outside.
+    """
+    height, width = image.shape[1:]
+    cos, sin = math.cos(turn), math.sin(turn)
+    rows = [  # from the unit square −1..1 of the piece to that of the picture
+        [cos * size_px / width, -sin * size_px / width, 2 * (cos * right - sin * down) / width],
+        [sin * size_px / height, cos * size_px / height, 2 * (sin * right + cos * down) / height],
+    ]
+    grid = F.affine_grid(torch.tensor([rows]), [1, 3, size_px, size_px], align_corners=False)
+    return F.grid_sample(image[None].float(), grid, padding_mode="zeros", align_corners=False)[0]
+
+
+def resized(image: Tensor, height: int, width: int) -> Tensor:
+    if tuple(image.shape[1:]) == (height, width):
+        return image
+    return F.interpolate(image[None], size=(height, width), mode="bilinear", antialias=True)[0]

@@ -1,0 +1,123 @@
+"""Training a classifier on image labels, from which a detector may start: the loop, on one screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from data_prep import ShardReader
+from yolo9000.checkpoint import load_classifier, refuse_other_tree, save_checkpoint
+from yolo9000.classifier import Classifier, build_classifier, label_loss
+from yolo9000.classifier_data import ClassifierData, labelled_nodes, labelled_pictures
+from yolo9000.classifier_score import score_classifier
+from yolo9000.config import PretrainConfig
+from yolo9000.optim import set_learning_rate
+from yolo9000.run import Guard, Run, progress, with_absolute_paths
+from yolo9000.run_folder import (
+    TrainingError,
+    checkpoint_to_resume,
+    prepare_folder,
+    refuse_changed_settings,
+    refuse_run_in_the_way,
+    write_line,
+)
+from yolo9000.schedule import learning_rate_at
+from yolo9000.scorecard.classification import ClassificationScore
+from yolo9000.start_from import start_from
+
+ClassifierRun: TypeAlias = Run[PretrainConfig, Classifier]
+
+
+def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> ClassificationScore:
+    """Train to `cfg.schedule.max_steps` in a run folder; the score of the last evaluation.
+
+    The folder gets last.pt (to go on from), best.pt (by top-1), config.yaml and metrics.csv.
+    Raises TrainingError, DataMismatch, CheckpointError.
+    """
+    run = _resumed(cfg, folder) if resume else _started(cfg, folder)
+    cfg, schedule, softmax = run.cfg, run.cfg.schedule, run.model.softmax
+    data, guard, score = ClassifierData(run.reader, cfg), Guard(), None
+    labelled_pictures(
+        run.reader, cfg.evaluate.split
+    )  # what cannot be scored is better told now than after hours
+    prepare_folder(folder, cfg, step=run.step)
+    with progress(run) as show:
+        for batch in data.batches(run.step + 1, schedule.max_steps):
+            run.step += 1
+            rate = learning_rate_at(run.step, cfg.optimizer.learning_rate, schedule)
+            set_learning_rate(run.optimizer, rate)
+            batch = batch.to(run.device)
+            with run.autocast():
+                logits = run.model(batch.images)
+            log_probability = softmax.log_probability(logits, batch.image, batch.node)
+            loss = label_loss(log_probability, batch.image, pictures=len(batch.images))
+            terms = {"total": loss.detach()}
+            guard.check(terms, run.step)
+            run.update(loss)
+
+            if run.logs:
+                write_line(folder, run.step, {"learning_rate": rate, "total": float(terms["total"])})
+                show(float(terms["total"]), rate)
+            if run.saves:
+                guard.settle(run)
+            if run.evaluates:
+                score = _scored(run)
+                write_line(folder, run.step, headline(score))
+                run.keep_if_best(folder, score.top1)
+            if run.saves:
+                save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
+    return score or _scored(run)
+
+
+def headline(score: ClassificationScore) -> dict[str, float]:
+    """The columns of metrics.csv that an evaluation fills."""
+    parts = {"top1": score.top1, "top5": score.top5, "path": score.path}
+    return {f"accuracy_{name}": value for name, value in parts.items() if value is not None}
+
+
+def _started(cfg: PretrainConfig, folder: Path) -> ClassifierRun:
+    refuse_run_in_the_way(folder)
+    reader = ShardReader(cfg.data.shards)
+    model = _built(cfg, reader)
+    if cfg.model.start_from:
+        start_from(model, reader.tree, cfg.model.start_from)
+    return Run.of(with_absolute_paths(cfg), reader, model)
+
+
+def _resumed(cfg: PretrainConfig, folder: Path) -> ClassifierRun:
+    path = checkpoint_to_resume(folder)
+    found = load_classifier(path)
+    refuse_changed_settings(folder, _network_settings(cfg, found.config))
+    reader = ShardReader(cfg.data.shards)
+    refuse_other_tree(found, path, reader)
+    model = _built(cfg, reader)
+    if not torch.equal(model.softmax.classes, found.weights["softmax.classes"]):
+        raise TrainingError(
+            f"{folder}: the run was made with labels of {len(found.weights['softmax.classes'])} nodes, but split "
+            f"'{cfg.data.train_split}' of {reader.folder} has labels of {len(model.softmax.classes)}, not the same "
+            "ones. Use the shards of the run, or choose another name and start from its best.pt."
+        )
+    run = Run.of(with_absolute_paths(cfg), reader, model)
+    run.go_on_from(found, path)
+    return run
+
+
+def _network_settings(cfg: PretrainConfig, made: PretrainConfig) -> dict[str, tuple[Any, Any]]:
+    """What decides the meaning of weights and optimizer state: as asked now, and as the run was made."""
+    fixed = ("architecture", "width", "softmax")
+    settings = {f"model.{name}": (getattr(cfg.model, name), getattr(made.model, name)) for name in fixed}
+    return {**settings, "optimizer.name": (cfg.optimizer.name, made.optimizer.name)}
+
+
+def _built(cfg: PretrainConfig, reader: ShardReader) -> Classifier:
+    classes = torch.from_numpy(labelled_nodes(reader, cfg.data.train_split))
+    torch.manual_seed(cfg.seed)
+    return build_classifier(cfg.model, reader.tree, classes)
+
+
+def _scored(run: ClassifierRun) -> ClassificationScore:
+    cfg = run.cfg
+    with run.averaged_weights() as model:
+        return score_classifier(model, run.reader, cfg.model.input_size_px, cfg.evaluate)

@@ -1,0 +1,207 @@
+"""How well whole pictures are named: top-1, top-5, and how near in the tree an answer is that is not right.
+
+The *candidates* of top-k are the classes with no other class below them: the leaves, where labels are leaves. A
+candidate is right for a picture if it lies at or under one of the picture's labels, so a picture that is only labelled
+*dog* is named rightly by any kind of dog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wordtree.probability import deepest_confident_node
+from wordtree.tree import WordTree
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+THRESHOLDS = (0.5, 0.7, 0.9)  # paper, section 4: the deepest node whose probability exceeds a threshold
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is kept of each of B judged pictures.
+
+    rank         (B,) of the best right candidate among the candidates, from 0; −1 where none can be right
+    label_depth  (B,) of the label that the best candidate is compared with: the one it shares most with
+    shared       (B,) nodes that the paths of best candidate and label have in common
+    named        (B, T) how many nodes of a label's path the answer at each threshold names; 0 if it is wrong
+    named_depth  (B, T) depth of the label that this answer is compared with
+    """
+
+    rank: Ints
+    label_depth: Ints
+    shared: Ints
+    named: Ints
+    named_depth: Ints
+
+    @staticmethod
+    def joined(parts: Sequence[Judged]) -> Judged:
+        return Judged(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Judged)))
+
+
+@dataclass(frozen=True)
+class DepthScore:
+    """Of the pictures labelled at this depth (roots 0) or below: how many best candidates are right down to there."""
+
+    depth: int
+    pictures: int
+    right: float
+
+
+@dataclass(frozen=True)
+class AnswerScore:
+    """The paper's answer, the deepest node of a probability above the threshold: how often right, and how precise.
+
+    right    answers at, above or under a label, percent
+    precise  of the labels' paths, what the right answers name of them, percent of all
+    """
+
+    threshold: float
+    right: float
+    precise: float
+
+
+@dataclass(frozen=True)
+class ClassificationScore:
+    """One evaluation of a classifier; percentages 0..100.
+
+    pictures    all that were judged          unknown   of these, labelled with nothing that any candidate is
+    top1, top5  of the others; None if there are none
+    path        how much of its label's path, from the root down, the best candidate has right
+    """
+
+    pictures: int
+    unknown: int
+    top1: float | None
+    top5: float | None
+    path: float
+    depths: tuple[DepthScore, ...]
+    answers: tuple[AnswerScore, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, ready for JSON."""
+        return asdict(self)
+
+    def table(self) -> Table:
+        """Everything as a table for the terminal."""
+        from rich.table import Table
+
+        unknown = f", {self.unknown} of them of unknown classes" if self.unknown else ""
+        table = Table("measure", title=f"{self.pictures} pictures{unknown}")
+        table.add_column("percent", justify="right")
+        for name, value in (("top-1", self.top1), ("top-5", self.top5), ("label's path", self.path)):
+            table.add_row(name, "–" if value is None else f"{value:.1f}")
+        for depth in self.depths:
+            table.add_row(
+                f"right down to depth {depth.depth} ({depth.pictures} pictures)", f"{depth.right:.1f}"
+            )
+        for answer in self.answers:
+            told = f"answers above {answer.threshold:g} right (names {answer.precise:.0f} % of the path)"
+            table.add_row(told, f"{answer.right:.1f}")
+        return table
+
+
+def lowest(tree: WordTree, classes: Ints) -> Ints:
+    """The classes that have no other class below them, ascending: the candidates of top-k."""
+    is_class = np.zeros(len(tree) + 1, np.int64)
+    is_class[tree.enter[classes] + 1] = 1
+    before = is_class.cumsum()
+    at_or_under = before[tree.leave[classes]] - before[tree.enter[classes]]
+    return np.sort(classes[at_or_under == 1])
+
+
+def judge(absolute: Floats, image: Ints, node: Ints, *, tree: WordTree, candidates: Ints) -> Judged:
+    """What there is to know of B pictures, given P(node) of every node, (B, N).
+
+    image, node: the labels (L,), `image` ascending, at least one for each picture. Ties go to the first candidate.
+    """
+    first = np.flatnonzero(np.diff(image, prepend=-1))  # each picture's first label
+    best = candidates[absolute[:, candidates].argmax(axis=1)]
+    shared, label_depth = _most_shared(best, image, node, first, tree)
+    answers = np.stack([deepest_confident_node(absolute, tree, threshold=t) for t in THRESHOLDS], axis=1)
+    named = [_named(answer, image, node, first, tree) for answer in answers.T]
+    return Judged(
+        rank=_rank(absolute[:, candidates], _is_right(candidates, node, first, tree)),
+        label_depth=label_depth,
+        shared=shared,
+        named=np.stack([count for count, _ in named], axis=1),
+        named_depth=np.stack([depth for _, depth in named], axis=1),
+    )
+
+
+def summary(judged: Judged) -> ClassificationScore:
+    """The measures of all judged pictures, at least one."""
+    known = judged.rank >= 0
+    ranks = judged.rank[known]
+    return ClassificationScore(
+        pictures=len(known),
+        unknown=int((~known).sum()),
+        top1=_percent(ranks < 1) if len(ranks) else None,
+        top5=_percent(ranks < 5) if len(ranks) else None,
+        path=_percent(judged.shared / (judged.label_depth + 1)),
+        depths=tuple(
+            DepthScore(depth, int(deep.sum()), _percent(judged.shared[deep] > depth))
+            for depth in range(int(judged.label_depth.max()) + 1)
+            if (deep := judged.label_depth >= depth).any()
+        ),
+        answers=tuple(
+            AnswerScore(threshold, _percent(count > 0), _percent(count / (depth + 1)))
+            for threshold, count, depth in zip(THRESHOLDS, judged.named.T, judged.named_depth.T, strict=True)
+        ),
+    )
+
+
+def _is_right(candidates: Ints, node: Ints, first: Ints, tree: WordTree) -> Bools:
+    """Whether a candidate lies at or under one of a picture's labels, (B, E)."""
+    right: Bools = np.logical_or.reduceat(tree.is_under(candidates[None], node[:, None]), first, axis=0)
+    return right
+
+
+def _rank(probability: Floats, right: Bools) -> Ints:
+    """How many candidates come before the first right one in each row, (B,); −1 in rows without a right one."""
+    order = np.argsort(-probability, axis=1, kind="stable")
+    ordered = np.take_along_axis(right, order, axis=1)
+    rank: Ints = np.where(ordered.any(axis=1), ordered.argmax(axis=1), -1)
+    return rank
+
+
+def _most_shared(answer: Ints, image: Ints, node: Ints, first: Ints, tree: WordTree) -> tuple[Ints, Ints]:
+    """For each picture the label whose path has most nodes in common with the answer's: how many, and its depth."""
+    shared = (_paths(answer, tree)[image] == _paths(node, tree)).sum(axis=1, where=_paths(node, tree) >= 0)
+    most = np.maximum.reduceat(shared, first)
+    best = np.flatnonzero(shared == most[image])
+    chosen = best[np.unique(image[best], return_index=True)[1]]
+    return most, tree.depth[node[chosen]].astype(np.int64)
+
+
+def _named(answer: Ints, image: Ints, node: Ints, first: Ints, tree: WordTree) -> tuple[Ints, Ints]:
+    """`_most_shared`, but 0 where the answer is neither above, at nor under any of the picture's labels."""
+    own = answer[image]
+    fits = np.logical_or.reduceat(tree.is_under(own, node) | tree.is_under(node, own), first)
+    shared, depth = _most_shared(answer, image, node, first, tree)
+    return np.where(fits, shared, 0), depth
+
+
+def _paths(nodes: Ints, tree: WordTree) -> Ints:
+    """The node at each depth of each path, (n, depths), −1 below its end."""
+    paths = np.full((len(nodes), int(tree.depth.max()) + 1), -1, np.int64)
+    row, at = np.arange(len(nodes)), nodes
+    while len(at):
+        paths[row, tree.depth[at]] = at
+        up = tree.parent[at] >= 0
+        row, at = row[up], tree.parent[at[up]].astype(np.int64)
+    return paths
+
+
+def _percent(shares: npt.NDArray[Any]) -> float:
+    return 100 * float(shares.mean())
