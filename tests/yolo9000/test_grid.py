@@ -26,6 +26,19 @@ def test_a_zero_output_decodes_to_its_anchor_in_the_middle_of_the_cell() -> None
     torch.testing.assert_close(box, torch.tensor([1.5 / 4, 1 / 2, 3.5 / 4, 2 / 2], dtype=torch.float64))
 
 
+def test_a_box_goes_to_the_anchor_or_to_the_prediction_of_its_shape() -> None:
+    anchors = [[1.0, 1.0], [3.0, 2.0]]
+    logits = torch.zeros(1, 2, 1, 1, 5, dtype=torch.float64)
+    logits[0, 0, 0, 0, 2:4] = torch.tensor([3.0, 2.0]).log()  # each predicts the shape of the other's anchor
+    logits[0, 1, 0, 0, 2:4] = -torch.tensor([3.0, 2.0]).log()
+    output = grid_output(anchors=anchors, box_logits=logits)
+    boxes = columns(
+        (0, 0.1, 0.1, 1.1, 1.1), (0, -0.9, -0.4, 2.1, 1.6)
+    )  # of either anchor's shape; the grid is one cell
+    assert match_boxes(output, boxes).place_of_box.anchor.tolist() == [0, 1]
+    assert match_boxes(output, boxes, match="prediction").place_of_box.anchor.tolist() == [1, 0]
+
+
 @given(cx=st.floats(0.02, 0.98), cy=st.floats(0.02, 0.98), w=st.floats(0.02, 0.9), h=st.floats(0.02, 0.9))
 @settings(deadline=None)
 def test_decoding_the_targets_of_a_box_gives_the_box(cx: float, cy: float, w: float, h: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from yolo9000.config import LossConfig
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.loss import JointLoss
 
-CAR, TERRIER = 4, 6
+CAR, BOAT, TERRIER = 4, 5, 6
 SETTLED = LossConfig(warm_up_images=0)
 
 
@@ -46,7 +47,13 @@ class Case:
     """A random output of two pictures on a 3 × 3 grid with two anchors, and the gradients of a loss on it."""
 
     def __init__(
-        self, tree: WordTree, cfg: LossConfig, what: Targets, *, vouched: Tensor | None = None
+        self,
+        tree: WordTree,
+        cfg: LossConfig,
+        what: Targets,
+        *,
+        vouched: Tensor | None = None,
+        siblings: Literal["exclusive", "independent"] = "exclusive",
     ) -> None:
         torch.manual_seed(0)
         self.boxes = torch.randn(2, 2, 3, 3, 5, dtype=torch.float64, requires_grad=True)
@@ -54,7 +61,7 @@ class Case:
         self.output = grid_output(
             anchors=[[1.0, 1.0], [2.0, 1.5]], box_logits=self.boxes, class_logits=self.classes
         )
-        self.terms: LossTerms = JointLoss(cfg, Hierarchy(tree), vouched=vouched)(
+        self.terms: LossTerms = JointLoss(cfg, Hierarchy(tree, siblings=siblings), vouched=vouched)(
             self.output, what, images_seen=1
         )
         self.box_gradient, self.class_gradient = torch.autograd.grad(
@@ -83,6 +90,34 @@ def test_a_box_teaches_only_the_groups_on_its_path(toy_tree: WordTree) -> None:
 def test_a_label_at_an_inner_node_leaves_the_levels_below_alone(toy_tree: WordTree) -> None:
     case = Case(toy_tree, SETTLED, targets(boxes=[(0, 1, [0.4, 0.4, 0.6, 0.6])]))
     assert case.class_gradient[0, 0, 1, 1].nonzero()[:, 0].tolist() == [0, 1]
+
+
+def test_of_two_boxes_at_a_place_the_last_has_the_word_among_exclusive_siblings(toy_tree: WordTree) -> None:
+    car_then_boat = targets(boxes=[*ONE_BOX, (0, BOAT, ONE_BOX[0][2])])
+    boat_alone = targets(boxes=[(0, BOAT, ONE_BOX[0][2])])
+    both, last = (Case(toy_tree, SETTLED, what).class_gradient for what in (car_then_boat, boat_alone))
+    torch.testing.assert_close(both, last)
+
+
+@pytest.mark.parametrize("kind", ["boxes", "labels"])
+def test_independent_siblings_add_up_at_a_place(toy_tree: WordTree, kind: str) -> None:
+    """Binary cross-entropy: output minus target, in the groups on the paths, where a node of any label is wanted."""
+    whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
+    if kind == "boxes":
+        what = targets(boxes=[*ONE_BOX, (0, BOAT, ONE_BOX[0][2])])
+    else:
+        what = targets(labels=[(0, CAR), (0, BOAT)], ignore=whole)
+    cfg = replace_cfg(assign="max_objectness", label_objectness="ignore")
+    case = Case(toy_tree, cfg, what, siblings="independent")
+    place = case.class_gradient.abs().sum(-1).nonzero()
+    assert len(place) == 1
+    image, anchor, row, column = place[0].tolist()
+    expected = case.classes[image, anchor, row, column].sigmoid()
+    expected = expected - torch.tensor([0, 1, 0, 0, 1, 1, 0])  # animal no, vehicle, car and boat yes
+    expected[[2, 3, 6]] = 0  # not asked
+    torch.testing.assert_close(
+        case.class_gradient[image, anchor, row, column] * 2, expected
+    )  # of two pictures
 
 
 def test_with_objectness_ignored_an_image_label_gives_the_box_head_no_gradient(toy_tree: WordTree) -> None:
