@@ -17,7 +17,7 @@ from yolo9000.detections import Detections
 from yolo9000.grid import GridOutput
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.image import Letterbox
-from yolo9000.postprocess import answers, most_objective_box, scores_of_nodes, to_picture
+from yolo9000.postprocess import answers, most_objective_box, nms_by_node, scores_of_nodes, to_picture
 
 ANCHORS = [[0.8, 1.1], [2.5, 1.7]]
 Row = tuple[float, int, tuple[float, ...]]  # score, node, xyxy in pixels of the picture
@@ -324,6 +324,36 @@ def test_most_objective_box_is_that_of_the_best_place(toy_tree: WordTree) -> Non
         xyxy_px, objectness = most_objective_box(output, image, letterbox)
         assert xyxy_px.tolist() == pytest.approx(box_twin(output, place, letterbox), rel=1e-6)
         assert objectness == pytest.approx(sigmoid(float(output.box_logits[place][4])))
+
+
+# --- suppression
+
+
+@st.composite
+def scored_boxes(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Up to twelve boxes, also left of and above the picture, with different scores and one of three nodes."""
+    corner = st.integers(-40, 40)
+    rows = draw(st.lists(st.tuples(corner, corner, st.integers(1, 40), st.integers(1, 40)), max_size=12))
+    xyxy = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in rows], dtype=torch.float32).view(-1, 4)
+    scores = draw(st.permutations(range(1, len(rows) + 1)))
+    nodes = draw(st.lists(st.integers(0, 2), min_size=len(rows), max_size=len(rows)))
+    return xyxy, torch.tensor(scores, dtype=torch.float32) / 20, torch.tensor(nodes, dtype=torch.int64)
+
+
+@given(scored_boxes(), st.sampled_from([0.0, 0.3, 0.45, 1.0]))
+@settings(max_examples=80, deadline=None)
+def test_suppression_by_node_is_the_twins_and_doing_it_again_changes_nothing(
+    boxes: tuple[torch.Tensor, torch.Tensor, torch.Tensor], iou: float
+) -> None:
+    xyxy, score, node = boxes
+    kept = nms_by_node(xyxy, score, node, iou)
+    found = [(float(score[k]), int(node[k]), tuple(xyxy[k].tolist())) for k in kept]
+    everything = [(float(s), int(n), tuple(b.tolist())) for s, n, b in zip(score, node, xyxy, strict=True)]
+    assert found == nms_twin(everything, iou, len(everything), by_node=True)
+    assert nms_by_node(xyxy[kept], score[kept], node[kept], iou).tolist() == list(range(len(kept)))
+    assert set(node.tolist()) == set(node[kept].tolist())  # the best of each node stays
+    if iou == 1:
+        assert len(kept) == len(xyxy)
 
 
 # --- back to the picture
