@@ -42,7 +42,9 @@ def open_source(config: VocSource) -> OpenSource:
     for file in _xml_files(config, contents.counts):
         contents.read(config.annotations, file)
     if not contents.sizes_px:
-        found = "; ".join(f"{reason}: {count}" for reason, count in contents.counts.items()) or "no XML file"
+        found = (
+            "; ".join(f"{reason}: {count}" for reason, count in (+contents.counts).items()) or "no XML file"
+        )
         raise SourceError(
             f"source {config.name!r}: expected annotations of PASCAL VOC in {config.annotations}, found {found}"
             f"{contents.first_trouble}."
@@ -139,11 +141,14 @@ class _Finder:
         return reason
 
     def _candidates(self, name: str, filename: str) -> Iterator[str]:
-        yield f"{name}{self._suffix}"
-        yield from (f"{name}{suffix}" for suffix in _SUFFIXES if suffix != self._suffix)
+        folder, stem = PurePosixPath(name).parent, PurePosixPath(name).name
+        suffixes = (self._suffix, *(suffix for suffix in _SUFFIXES if suffix != self._suffix))
+        yield from (f"{name}{suffix}" for suffix in suffixes)
         if PurePosixPath(filename).suffix.lower() in PICTURE_SUFFIXES:
-            yield str(PurePosixPath(name).parent / filename)
+            yield str(folder / filename)
             yield filename
+        if name != stem:  # all pictures in one folder
+            yield from (f"{stem}{suffix}" for suffix in suffixes)
 
 
 def _xml_files(config: VocSource, counts: Counter[str]) -> Iterator[str]:
