@@ -11,6 +11,7 @@ from data_prep.records import BoxLabel, ImageRecord
 from data_prep.sources.contents import (
     BOX_OF_LOST_IMAGE,
     FILE_MISSING,
+    LABEL_OF_LOST_IMAGE,
     NO_NAME_INSIDE,
     NO_SIZE,
     OpenSource,
@@ -68,6 +69,7 @@ class InstanceRecords:
             else:
                 counts[record] += 1
                 counts[BOX_OF_LOST_IMAGE] += self.instances.boxes.count(image)
+                counts[LABEL_OF_LOST_IMAGE] += self.instances.labels.count(image)
         counts[BOX_OF_UNLISTED_IMAGE] += self.instances.boxes.count(UNLISTED)
 
     def _record(self, image: int, counts: Counter[str]) -> ImageRecord | str:

@@ -4,6 +4,8 @@ import tracemalloc
 from itertools import permutations
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data_prep.config import CocoSource
 from data_prep.sources import SourceError, open_source
@@ -270,6 +272,75 @@ def test_a_file_of_too_many_categories_is_told_in_one_line(world, monkeypatch):
     monkeypatch.setattr("data_prep.sources.instances._MOST_CLASSES", 20)
     with pytest.raises(SourceError, match="found more than 20 different category ids"):
         read(world, [image()], [box([1, 2, 3, 4], category_id=number) for number in range(30)])
+
+
+NUMBERS = st.sampled_from([0, 1, 5, 12.5, 40, -3, 1e-12, 1e300, 10**400, float("nan"), float("inf"), True])
+JUNK = NUMBERS | st.sampled_from(
+    [None, "", "1", "a", "../x", "000.jpg", "a\0", "\ud800", [], [[1]], {}, {"id": 1}]
+)
+IDS = st.sampled_from([0, 1, 2, "1", 2**64]) | JUNK
+FUZZED_IMAGES = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "id": IDS,
+            "file_name": JUNK,
+            "width": JUNK,
+            "height": JUNK,
+            "neg_category_ids": JUNK | st.lists(IDS),
+        },
+    )
+    | st.builds(image, IDS),
+    max_size=6,
+)
+FUZZED_BOXES = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "id": IDS,
+            "image_id": IDS,
+            "category_id": IDS | st.just(10),
+            "bbox": st.lists(NUMBERS, min_size=4, max_size=4) | JUNK,
+            "iscrowd": JUNK,
+            "segmentation": JUNK,
+        },
+    )
+    | st.builds(box, st.lists(NUMBERS, min_size=4, max_size=4), IDS),
+    max_size=12,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(images=FUZZED_IMAGES, boxes=FUZZED_BOXES)
+def test_whatever_a_file_holds_each_picture_and_box_is_given_out_or_counted_once(world, images, boxes):
+    records, counts = read(world, images, boxes)
+    lost_images = sum(count for reason, count in counts.items() if reason.startswith(("image", "picture")))
+    lost_boxes = sum(
+        count
+        for reason, count in counts.items()
+        if reason.startswith("box") and not reason.endswith("(kept)")
+    )
+    assert len(records) + lost_images == len(images)
+    assert sum(len(record.boxes) for record in records) + lost_boxes == len(boxes)
+    for record in records:
+        for x1, y1, x2, y2 in (box.xyxy_unit for box in record.boxes):
+            assert 0 <= x1 < x2 <= 1
+            assert 0 <= y1 < y2 <= 1
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    document=st.dictionaries(st.sampled_from(["images", "annotations", "categories"]), JUNK | st.lists(JUNK))
+)
+def test_whatever_the_lists_are_the_file_is_read_or_told_in_one_line(world, document):
+    (world / "instances.json").write_text(json.dumps(document))
+    trouble = ""
+    try:
+        list(open_source(coco_of(world)).records())
+    except SourceError as reason:
+        trouble = str(reason)
+    assert "\n" not in trouble
+    assert trouble or len(document) == 3
 
 
 def test_a_box_takes_at_most_a_hundred_bytes_while_it_is_read(world):
