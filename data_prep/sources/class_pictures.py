@@ -9,6 +9,7 @@ from stat import S_ISREG
 from typing import NamedTuple
 
 from data_prep.sources.contents import FILE_MISSING, PICTURE_SUFFIXES, SourceError
+from data_prep.sources.picture_folder import walk
 
 BESIDE = "file beside the class folders"
 TAR_INSIDE = "tar inside a class (not read)"
@@ -62,23 +63,16 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
 
 def pictures_of_folder(folder: Path, counts: Counter[str]) -> Iterator[Picture]:
     """The pictures at or below a folder, in order."""
-    waiting = [("", folder)]
-    while waiting:
-        prefix, place = waiting.pop()
-        below = []
-        for entry in entries_of(place):
-            if entry.is_dir(follow_symlinks=False):
-                below.append((f"{prefix}{entry.name}/", Path(entry.path)))
-            elif entry.is_dir():  # it could lead back to where we are
-                counts["link to a folder inside a class (not followed)"] += 1
-            elif is_picture(entry.name, counts) and (size := _size_of_file(entry, counts)) is not None:
-                yield Picture(prefix + entry.name, Path(entry.path), None, size)
-        waiting += reversed(below)
+    for prefix, names in walk(folder, counts):
+        for name in names:
+            path = folder / prefix / name
+            if is_picture(name, counts) and (size_bytes := _size_of_file(path, counts)) is not None:
+                yield Picture(prefix + name, path, None, size_bytes)
 
 
-def _size_of_file(entry: os.DirEntry[str], counts: Counter[str]) -> int | None:
+def _size_of_file(path: Path, counts: Counter[str]) -> int | None:
     try:
-        found = entry.stat()
+        found = path.stat()
     except OSError:  # a link that leads nowhere
         counts[FILE_MISSING] += 1
         return None

@@ -224,7 +224,7 @@ def test_odd_things_with_names_of_pictures_are_counted(folders):
     assert counts == {
         "picture file missing": 1,
         "device or pipe with the name of a picture": 1,
-        "link to a folder inside a class (not followed)": 1,
+        "link to a folder (not followed)": 1,
     }
 
 
