@@ -30,6 +30,8 @@ from data_prep.sources.yolo_names import YoloNames, read_names
 
 _LARGEST: Final = 16 << 20  # bytes of a text file: a hundred thousand boxes
 _TXT: Final = ".txt"
+_POLYGON: Final = "polygon of which the bounding box is taken"
+_BACKGROUND: Final = "picture without a text file: nothing in it (kept)"
 
 
 def open_source(config: YoloSource) -> OpenSource:
@@ -84,7 +86,7 @@ class _Contents:
             except _TextFileError as reason:
                 counts[str(reason)] += 1
                 continue
-            counts["picture without a text file: nothing in it (kept)"] += stem not in stems
+            counts[_BACKGROUND] += stem not in stems
             yield ImageRecord(readable_name(place + picture), found.path, found.size_bytes, None, boxes)
         counts["text file without a picture"] += len(unused)
 
@@ -131,7 +133,7 @@ def _row(cells: Sequence[str], names: YoloNames, counts: Counter[str]) -> BoxRow
         corners = x - width / 2, y - height / 2, x + width / 2, y + height / 2
     elif len(numbers) > 4 and len(numbers) % 2 == 0:
         corners = _bounds(numbers)
-        counts["polygon replaced by its bounding box (kept)"] += 1
+        counts[_POLYGON] += 1
     else:
         return "line that is neither a box nor a polygon"
     return BoxRow(int(class_number), corners, is_ignored=False)
