@@ -56,7 +56,7 @@ class SplitHead(nn.Module):
         with torch.autocast(
             features.device.type, enabled=False
         ):  # bfloat16 softmax loses what the loss needs
-            features = features.float()
+            features = features if features.dtype == torch.float64 else features.float()
             boxes = self.box(features).unflatten(1, (-1, 5)).permute(0, 1, 3, 4, 2)
         return GridOutput(boxes, features, self.anchors_cell, self.classes)
 
