@@ -360,3 +360,33 @@ def test_a_box_takes_at_most_a_hundred_bytes_while_it_is_read(world):
     tracemalloc.stop()
     assert sum(len(record.boxes) for record in source.records()) == boxes // per_picture * per_picture
     assert peak < 100 * boxes
+
+
+@pytest.mark.parametrize(("split", "boxes"), [("train", 929), ("val", 898)])
+def test_coco128_is_read_as_the_standard_library_reads_it(real_data, split, boxes):
+    folder = real_data / "coco128"
+    file, photos = folder / "annotations" / f"instances_{split}2017.json", folder / "images" / f"{split}2017"
+    document = json.loads(file.read_text())
+    source = open_source(CocoSource(name="coco", format="coco", annotations=file, images=photos))
+    records = list(source.records())
+    places = {category["id"]: place for place, category in enumerate(document["categories"])}
+    assert source.classes == tuple(category["name"] for category in document["categories"])
+    assert [record.source_id for record in records] == [image["file_name"] for image in document["images"]]
+    for record, entry in zip(records, document["images"], strict=True):
+        width, height = entry["width"], entry["height"]
+        assert record.size_px == (width, height)
+        mine = [annotation for annotation in document["annotations"] if annotation["image_id"] == entry["id"]]
+        assert [box.class_index for box in record.boxes] == [places[one["category_id"]] for one in mine]
+        for box_label, (x, y, w, h) in zip(record.boxes, (one["bbox"] for one in mine), strict=True):
+            expected = (max(x / width, 0), max(y / height, 0), (x + w) / width, (y + h) / height)
+            assert box_label.xyxy_unit == pytest.approx([min(corner, 1) for corner in expected], abs=1e-12)
+    assert len(records) == 128
+    assert sum(len(record.boxes) for record in records) == boxes
+    assert +source.counts == {}
+
+
+def test_coco_panoptic_annotations_are_told_apart(real_data):
+    folder = real_data / "coco128"
+    annotations = folder / "annotations" / "panoptic_val2017.json"
+    with pytest.raises(SourceError, match="found panoptic annotations"):
+        open_source(coco_of(folder, annotations=annotations, images=folder / "images" / "val2017"))
