@@ -19,11 +19,14 @@ from torch import Tensor
 
 from tests.yolo9000.made import TableHead
 from wordtree import WordTree
+from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
+from yolo9000.boxes import cxcywh_to_xyxy
 from yolo9000.grid import GridOutput
 from yolo9000.hierarchy import Hierarchy
 
 OWN = Path(__file__).parents[1] / "golden" / "darknet"
 ORIGINAL = Path(os.environ["DARKNET_GOLDEN"]) if os.environ.get("DARKNET_GOLDEN") else None
+NO_BOX = 100000  # x and y above this: the picture has a label and no box
 NOT_AT_HAND = "DARKNET_GOLDEN is not set: Darknet's numbers are not at hand"
 
 
@@ -81,3 +84,28 @@ def _params(kind: str) -> Iterator[tuple[str, Path, str, dict[str, Any]]]:
         if path.exists():
             for name, params in json.loads(path.read_text()).items():
                 yield whose, folder, name, params
+
+
+def targets_of(truth: np.ndarray, node_of_class: list[int] | None, *, in_a_tree: bool) -> Targets:
+    """Rows (B, 30, 5) of x, y, w, h, class as our columns, in float64.
+
+    In a tree one mark in any row makes a picture one of a label only; such a label is a node already.
+    """
+    boxes, labels = [], []
+    for image, rows in enumerate(truth):
+        rows = rows[: next((end for end, x in enumerate(rows[:, 0]) if x == 0), len(rows))]
+        marked = rows[(rows[:, 0] > NO_BOX) & (rows[:, 1] > NO_BOX)]
+        if in_a_tree and len(marked):
+            labels.append((image, int(marked[0, 4])))
+            continue
+        nodes = [node_of_class[int(kind)] if node_of_class else int(kind) for kind in rows[:, 4]]
+        boxes += [(image, node, *row[:4]) for node, row in zip(nodes, rows, strict=True)]
+    box = torch.tensor(boxes, dtype=torch.float64).view(-1, 6)
+    label = torch.tensor(labels, dtype=torch.int64).view(-1, 2)
+    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], dtype=torch.float64).expand(len(label), 4)
+    return Targets(
+        BoxColumns(box[:, 0].long(), cxcywh_to_xyxy(box[:, 2:]), box[:, 1].long()),
+        ImageLabelColumns(label[:, 0], label[:, 1], whole),
+        IgnoreColumns(label[:, 0], whole),
+        torch.zeros(len(truth), dtype=torch.int64),
+    )

@@ -10,15 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.yolo9000.darknet_golden import GoldenCase, golden_cases
-from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
-from yolo9000.boxes import cxcywh_to_xyxy
+from tests.yolo9000.darknet_golden import GoldenCase, golden_cases, targets_of
 from yolo9000.config import LossConfig
 from yolo9000.grid import GridOutput
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.loss import JointLoss
 
-NO_BOX = 100000  # x and y above this: the picture has a label and no box
 WARM_UP_IMAGES = 12800
 
 
@@ -37,28 +34,6 @@ def loss_config(params: dict[str, Any]) -> LossConfig:
         warm_up_images=WARM_UP_IMAGES,
         assign="max_score",
         label_objectness="darknet",
-    )
-
-
-def targets_of(truth: np.ndarray, case: GoldenCase) -> Targets:
-    """Rows (B, 30, 5) of x, y, w, h, class as our columns: one mark in any row makes a picture one of a label only."""
-    boxes, labels = [], []
-    node_of_class = case.params["map"] or range(case.params["classes"])
-    for image, rows in enumerate(truth):
-        rows = rows[: next((end for end, x in enumerate(rows[:, 0]) if x == 0), len(rows))]
-        marked = rows[(rows[:, 0] > NO_BOX) & (rows[:, 1] > NO_BOX)]
-        if case.params["tree"] and len(marked):
-            labels.append((image, int(marked[0, 4])))
-        else:
-            boxes += [(image, node_of_class[int(row[4])], *row[:4]) for row in rows]
-    box = torch.tensor(boxes, dtype=torch.float64).view(-1, 6)
-    label = torch.tensor(labels, dtype=torch.int64).view(-1, 2)
-    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], dtype=torch.float64).expand(len(label), 4)
-    return Targets(
-        BoxColumns(box[:, 0].long(), cxcywh_to_xyxy(box[:, 2:]), box[:, 1].long()),
-        ImageLabelColumns(label[:, 0], label[:, 1], whole),
-        IgnoreColumns(label[:, 0], whole),
-        torch.zeros(len(truth), dtype=torch.int64),
     )
 
 
@@ -101,7 +76,11 @@ def test_outputs_and_gradients_of_the_joint_loss_agree_with_darknets_region_laye
     output = case.grid_output(raw)
     loss = JointLoss(loss_config(params), hierarchy)
 
-    terms = loss(output, targets_of(golden["truth"], case), images_seen=params["seen"])
+    terms = loss(
+        output,
+        targets_of(golden["truth"], params["map"], in_a_tree=bool(params["tree"])),
+        images_seen=params["seen"],
+    )
     (terms.total * len(raw)).backward()
 
     assert raw.grad is not None
