@@ -169,9 +169,12 @@ def _is_right(candidates: Ints, node: Ints, first: Ints, tree: WordTree) -> Bool
 
 def _rank(probability: Floats, right: Bools) -> Ints:
     """How many candidates come before the first right one in each row, (B,); −1 in rows without a right one."""
-    order = np.argsort(-probability, axis=1, kind="stable")
-    ordered = np.take_along_axis(right, order, axis=1)
-    rank: Ints = np.where(ordered.any(axis=1), ordered.argmax(axis=1), -1)
+    of_right = np.where(right, probability, -1)
+    best = of_right.argmax(axis=1)[:, None]  # the first of equals
+    highest = np.take_along_axis(probability, best, axis=1)
+    earlier = np.arange(probability.shape[1]) < best
+    before = (probability > highest) | ((probability == highest) & earlier)
+    rank: Ints = np.where(right.any(axis=1), before.sum(axis=1), -1)
     return rank
 
 
