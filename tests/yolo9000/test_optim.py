@@ -23,6 +23,34 @@ def test_biases_and_batch_norm_are_not_decayed() -> None:
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
 
 
+def test_sgd_over_subdivisions_is_darknets_update_of_its_accumulators() -> None:
+    """Darknet adds up gradients over the mini-batches of an update; decay and momentum act on that very sum."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1)).double()
+    cfg = OptimizerConfig(momentum=0.9, weight_decay=0.05)
+    optimizer = build_optimizer(model, cfg)
+    twin = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    gathered = {name: torch.zeros_like(value) for name, value in twin.items()}
+    minibatches, images_each = 3, 2
+    batch = minibatches * images_each
+    for rate in (0.1, 0.02, 0.2, 0.05):
+        optimizer.zero_grad()
+        for _ in range(minibatches):
+            loss = model(torch.randn(images_each, 2, 5, 5, dtype=torch.float64)).square().sum() / 2
+            gradients = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
+            for name, gradient in zip(twin, gradients, strict=True):
+                gathered[name] -= gradient
+            (loss / batch).backward()
+        set_learning_rate(optimizer, rate)
+        optimizer.step()
+        for name, value in twin.items():
+            if value.ndim == 4:  # decay on weights, not on biases and scales
+                gathered[name] -= cfg.weight_decay * batch * value
+            value += rate / batch * gathered[name]
+            gathered[name] *= cfg.momentum
+        torch.testing.assert_close(dict(model.named_parameters()), twin)
+
+
 def test_the_average_follows_the_weights_and_swapping_twice_is_nothing() -> None:
     model = nn.Linear(1, 1)
     average = WeightAverage(model, decay=0.5)
