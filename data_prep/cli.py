@@ -91,6 +91,36 @@ def merge(
 
 
 @app.command()
+def check(
+    shards: Shards,
+    repair: Annotated[bool, typer.Option("--repair", help="Leave out what is hit, by a new index.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Read every byte of shards, and tell what changed since the merge and which images it hits."""
+    from data_prep.check import check_shards
+    from data_prep.check_tables import check_json, print_check, summary
+    from data_prep.index_file import read_index
+    from data_prep.printing import Bar
+    from data_prep.repair import repair as write_repaired
+    from data_prep.shard_format import ShardError
+
+    index = read_index(shards)
+    with Bar(len(index)) as bar:
+        bar.advance(0)
+        report = check_shards(shards, index, workers=workers, progress=bar.advance)
+    repaired = repair and bool(report.damages)
+    if repaired:
+        write_repaired(report)
+    if as_json:
+        _print_json(check_json(report, repaired=repaired))
+    else:
+        print_check(report, repaired=repaired)
+    if report.damages and not repaired:
+        raise ShardError(summary(report))
+
+
+@app.command()
 def info(shards: Shards, as_json: AsJson = False) -> None:
     """Show what stands behind each node: boxes, image labels, or the boxes of a relative."""
     from data_prep.index_file import read_index

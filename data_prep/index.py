@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.ledger import Ledger
+from data_prep.offsets import Indices, offsets_of, rows_of
 from data_prep.shard_format import (
     IGNORED,
     LABEL_COLUMNS,
     OFFSET_COLUMNS,
+    PARTS,
     PLACE_COLUMNS,
     POSITIVE,
     SHARD_FORMAT,
@@ -121,13 +123,35 @@ def join_columns(folder: Path, shards: Sequence[ShardResult]) -> dict[str, np.nd
         pieces["picture_size"].append(np.diff(offsets))
     joined = {name: np.concatenate(pieces[name]) for name in names if name not in OFFSET_COLUMNS}
     for name in OFFSET_COLUMNS:
-        counts = np.concatenate([np.diff(offsets) for offsets in pieces[name]])
-        joined[name] = np.cumsum(np.concatenate([[0], counts]), dtype=np.int64)
+        joined[name] = offsets_of(np.concatenate([np.diff(offsets) for offsets in pieces[name]]))
     joined["image_shard"] = np.repeat(np.arange(len(shards)), [shard.images for shard in shards])
     joined["image_place"] = np.concatenate([np.arange(shard.images) for shard in shards])
     for name in set(PLACE_COLUMNS) & set(joined):
         joined[name] = joined[name].astype(PLACE_COLUMNS[name], copy=False)
     return joined
+
+
+def take_images(columns: Arrays, images: Indices) -> dict[str, np.ndarray[Any, Any]]:
+    """The columns of these images alone, in their order."""
+    taken = {
+        name: column[images] for name, column in columns.items() if name.startswith(("image_", "picture_"))
+    }
+    for kind, names in PARTS.items():
+        taken[f"{kind}_offsets"], rows = rows_of(columns[f"{kind}_offsets"], images)
+        taken |= {name: columns[name][rows] for name in names}
+    return taken
+
+
+def images_of_shard(index: Index, number: int) -> Indices:
+    """The images of the index that lie in a shard, ascending."""
+    first, end = np.searchsorted(index.columns["image_shard"], [number, number + 1])
+    return np.arange(first, end)
+
+
+def whole_shards(index: Index) -> list[ShardResult]:
+    """The shards of which the index uses every picture."""
+    used = np.bincount(index.columns["image_shard"], minlength=len(index.shards)).tolist()
+    return [shard for shard, images in zip(index.shards, used, strict=True) if shard.images == images]
 
 
 def ledger_of(index: Index) -> Ledger:

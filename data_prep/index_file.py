@@ -6,6 +6,7 @@ The first 512 bytes are no part of HDF5's data (a *user block*); they hold the S
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +18,7 @@ from data_prep.config import one_line
 from data_prep.index import PLANNING, Index, SourceClass, SourceInfo, ledger_of
 from data_prep.shard_format import (
     HASHED_AT_ONCE,
+    HDF5_ERRORS,
     INDEX_FORMAT,
     INDEX_NAME,
     INDEX_VERSION,
@@ -32,6 +34,7 @@ from data_prep.shard_writer import ShardResult
 from data_prep.storage import open_folder
 from wordtree import WordTree, WordTreeError
 
+BACKUP_NAME = f"{INDEX_NAME}.bak"
 SEAL_BYTES = 512
 _SEAL_START = b"sha256 of all bytes from 512 on: "
 
@@ -52,6 +55,22 @@ def write_index(folder: Path, index: Index) -> None:
         part.unlink(missing_ok=True)
 
 
+def replace_index(folder: Path, index: Index) -> None:
+    """Write index.h5 over another one, which stays beside it as index.h5.bak."""
+    backup = folder / BACKUP_NAME
+    part = folder / f"{BACKUP_NAME}.part"
+    try:
+        shutil.copyfile(folder / INDEX_NAME, part)
+        with part.open("rb") as copied:
+            os.fsync(copied.fileno())
+        part.replace(backup)
+    except OSError as reason:
+        raise ShardError(f"{backup}: cannot keep the old index ({one_line(reason)}).") from None
+    finally:
+        part.unlink(missing_ok=True)
+    write_index(folder, index)
+
+
 def read_index(folder: Path | str) -> Index:
     """The index of a folder of shards; ShardError where there is none or it is damaged or foreign."""
     stored, place = open_folder(folder), f"{folder}/{INDEX_NAME}"
@@ -63,14 +82,14 @@ def read_index(folder: Path | str) -> Index:
         if fits is False:
             raise ShardError(
                 f"{place}: the index is damaged: its bytes do not fit their checksum. Put back a copy of it "
-                f"({INDEX_NAME}.bak, where an earlier index was kept), or merge again."
+                f"({BACKUP_NAME}, where an earlier index was kept), or merge again."
             )
         with open_marked(stream, place, INDEX_FORMAT, INDEX_VERSION) as file:
             try:
                 if fits is None:
                     raise ValueError("its checksum is missing")
                 return _index_of(file)
-            except (KeyError, ValueError, TypeError, IndexError, OSError, WordTreeError) as reason:
+            except (*HDF5_ERRORS, IndexError, WordTreeError) as reason:
                 raise ShardError(
                     f"{place}: the index is damaged ({one_line(reason)}); merge again."
                 ) from None

@@ -18,7 +18,7 @@ import PIL
 
 from data_prep.config import MergeConfig
 from data_prep.errors import MergeError
-from data_prep.index import Index, join_columns
+from data_prep.index import Index, join_columns, whole_shards
 from data_prep.index_file import read_index, write_index
 from data_prep.label_map import write_label_map
 from data_prep.plan import Plan, make_plan
@@ -109,7 +109,7 @@ def _done_before(out: Path, digest: str) -> dict[str, ShardResult]:
     if (out / INDEX_NAME).exists():
         index = read_index(out)
         _require_same(index.provenance.get("plan_sha256"), digest, out)
-        results = list(index.shards)
+        results = whole_shards(index)  # those that a repair has cut are written anew
     elif (out / JOURNAL_NAME).exists():
         found, results = _read_journal(out / JOURNAL_NAME)
         _require_same(found, digest, out)

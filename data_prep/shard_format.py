@@ -54,6 +54,10 @@ LABEL_COLUMNS = (
     "label_flags",
 )
 OFFSET_COLUMNS = ("box_offsets", "label_offsets")
+PARTS = {  # kind of part of an image: its columns, whose rows the column KIND_offsets shares out
+    "box": ("boxes_xyxy_unit", "box_class", "box_flags"),
+    "label": ("label_class", "label_flags"),
+}
 # These stand in the index only, (n,) each.
 PLACE_COLUMNS: dict[str, str] = {
     "image_split": "int32",  # row of the table of splits; -1: the image is in none
@@ -63,6 +67,9 @@ PLACE_COLUMNS: dict[str, str] = {
     "picture_size": "int32",  # bytes
     "picture_crc32": "uint32",
 }
+
+# What h5py raises on a file that is damaged, depending on the byte.
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, AttributeError)
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -131,16 +138,14 @@ def check_mark(file: h5py.File, place: object, kind: str, version: int) -> None:
 
 def open_marked(source: Path | BinaryIO, place: object, kind: str, version: int) -> h5py.File:
     """The file or stream opened for reading; ShardError, naming `place`, where it is damaged or foreign."""
-    file = None
+    damaged = ShardError(f"{place}: not a readable HDF5 file; it is damaged or something else.")
     try:
         file = h5py.File(source, "r")
+    except HDF5_ERRORS:
+        raise damaged from None
+    try:
         check_mark(file, place, kind, version)
     except BaseException as reason:
-        if file is not None:
-            file.close()
-        if isinstance(
-            reason, (OSError, RuntimeError, KeyError, ValueError)
-        ):  # what h5py raises on damaged files
-            raise ShardError(f"{place}: not a readable HDF5 file; it is damaged or something else.") from None
-        raise
+        file.close()
+        raise damaged if isinstance(reason, HDF5_ERRORS) else reason from None
     return file

@@ -14,23 +14,21 @@ import numpy.typing as npt
 from data_prep.index import SourceClass, SourceInfo, ledger_of
 from data_prep.index_file import read_index
 from data_prep.ledger import Ledger
+from data_prep.offsets import Indices, offsets_without
 from data_prep.shard_format import (
     BOXED,
     EXHAUSTIVE,
     IGNORED,
     POSITIVE,
-    SHARD_FORMAT,
-    SHARD_VERSION,
     ShardError,
-    open_marked,
 )
 from data_prep.shard_writer import ShardResult
+from data_prep.source_ids import SourceIds, read_source_ids
 from data_prep.storage import StoredFile, open_folder
 
 MAX_OPEN_SHARDS = 256  # per reader and process; far below the usual limit of 1024 open files
 
 Ints = npt.NDArray[np.int32]
-Indices = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
@@ -72,12 +70,12 @@ class ShardReader:
 
         nodes = index.class_node.astype(np.int32)
         kept = nodes[columns["box_class"]] >= 0
-        self.box_offsets: Indices = _kept_offsets(columns["box_offsets"], kept)
+        self.box_offsets: Indices = offsets_without(columns["box_offsets"], kept)
         self.boxes_xyxy_unit: npt.NDArray[np.float32] = columns["boxes_xyxy_unit"][kept]
         self.box_nodes: Ints = nodes[columns["box_class"][kept]]
         self.box_ignored: Bools = (columns["box_flags"][kept] & IGNORED) != 0
         kept = nodes[columns["label_class"]] >= 0
-        self.label_offsets: Indices = _kept_offsets(columns["label_offsets"], kept)
+        self.label_offsets: Indices = offsets_without(columns["label_offsets"], kept)
         self.label_nodes: Ints = nodes[columns["label_class"][kept]]
         self.label_positive: Bools = (columns["label_flags"][kept] & POSITIVE) != 0
         self.label_exhaustive: Bools = (columns["label_flags"][kept] & EXHAUSTIVE) != 0
@@ -117,7 +115,7 @@ class ShardReader:
 
     def source_id(self, image: int) -> str:
         """The picture's name within its source."""
-        return self._shard_of(image).source_id(int(self._image_place[image]))
+        return self._shard_of(image).source_ids.text(int(self._image_place[image]))
 
     def _shard_of(self, image: int) -> "_OpenShard":
         if not 0 <= image < len(self):
@@ -174,27 +172,11 @@ class _OpenShard:
     def __init__(self, place: str, file: StoredFile) -> None:
         self.place, self.file = place, file
 
-    def source_id(self, place: int) -> str:
-        ids, offsets = self._source_ids
-        return ids[offsets[place] : offsets[place + 1]].decode("utf-8", "replace")
-
     @cached_property
-    def _source_ids(self) -> tuple[bytes, Indices]:
-        with (
-            self.file.open() as stream,
-            open_marked(stream, self.place, SHARD_FORMAT, SHARD_VERSION) as file,
-        ):
-            try:
-                return file["source_id_bytes"][:].tobytes(), file["source_id_offsets"][:]
-            except (KeyError, OSError, RuntimeError, AttributeError, TypeError, ValueError):
-                raise ShardError(f"{self.place}: the shard is damaged; run `data-prep check`.") from None
+    def source_ids(self) -> SourceIds:
+        with self.file.open() as stream:
+            return read_source_ids(stream, self.place)
 
 
 def _reopened(folder: Path | str, verify: bool) -> ShardReader:
     return ShardReader(folder, verify=verify)
-
-
-def _kept_offsets(offsets: Indices, kept: Bools) -> Indices:
-    """The offsets after only the kept rows remain."""
-    kept_before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-    return kept_before[offsets]

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from data_prep import merge
+from data_prep import cli, merge
 from data_prep.config import MergeConfig, load_config
 
 CAT, DOG, CAR, TABBY = "n02121808", "n02084071", "n02958343", "n02123045"
@@ -97,6 +98,24 @@ def config_of() -> Callable[..., MergeConfig]:
         return load_config(world / "merge.yaml", MergeConfig, overrides)
 
     return load
+
+
+Answer = tuple[int, str, str]  # exit code, stdout and stderr of a command
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Runs `data-prep` with arguments in this process."""
+
+    def run(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["data-prep", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capfd.readouterr()
+        code = caught.value.code
+        return code if isinstance(code, int) else 0, out, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -5,24 +5,9 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from data_prep import cli
 from data_prep.cli import app
 
 from .conftest import CAT
-
-
-def run(monkeypatch, capfd, *arguments):
-    """Exit code, stdout and stderr of the command in this process."""
-    monkeypatch.setattr(sys, "argv", ["data-prep", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    out, err = capfd.readouterr()
-    return caught.value.code or 0, out, err
-
-
-@pytest.fixture
-def command(monkeypatch, capfd):
-    return lambda *arguments: run(monkeypatch, capfd, *arguments)
 
 
 def test_plan_merge_info_and_anchors_follow_each_other(world, tmp_path, command):
