@@ -50,14 +50,18 @@ class NameTable(PackedNames):
 
     def settle(self) -> npt.NDArray[np.int32]:
         """For each mention the number of the first mention of the same name."""
-        words = np.frombuffer(self._digests, dtype=np.uint64).reshape(-1, 2)
-        order = np.lexsort((words[:, 1], words[:, 0]))  # stable: the first mention of a name leads its group
-        in_order = words[order]
+        words = np.frombuffer(self._digests, dtype=np.uint64).reshape(-1, 2).T
+        order = np.lexsort(words).astype(np.int32)  # stable: the first mention of a name leads its group
         is_first = np.ones(len(order), dtype=bool)
-        is_first[1:] = np.any(in_order[1:] != in_order[:-1], axis=1)
-        first = np.empty(len(order), dtype=np.int32)
-        first[order] = order[is_first][np.cumsum(is_first) - 1]
+        is_first[1:] = False
+        for word in words:
+            in_order = word[order]
+            is_first[1:] |= in_order[1:] != in_order[:-1]
+        del words, word, in_order  # as much as the names themselves
         self._digests = bytearray()
+        group = np.cumsum(is_first, dtype=np.int32)
+        first = np.empty(len(order), dtype=np.int32)
+        first[order] = order[is_first][group - 1]
         return first
 
 
