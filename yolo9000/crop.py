@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
@@ -19,15 +20,17 @@ def random_crop(image: Tensor, size_px: int, cfg: CropConfig, rng: Generator) ->
     image: uint8, (3, H, W). What lies outside the picture is black.
     """
     aspect = factor_or_inverse(cfg.aspect, rng)
-    height, width = image.shape[1], image.shape[2] / aspect
-    scale = rng.uniform(*cfg.shorter_side) * size_px / min(height, width)
+    stretched = np.array([image.shape[1], image.shape[2] / aspect])
+    sides = stretched * (
+        rng.uniform(*cfg.shorter_side) * size_px / stretched.min()
+    )  # height, width in the crop's px
     turn = math.radians(rng.uniform(-cfg.angle, cfg.angle))
-    scaled = resized(image, max(1, round(height * scale)), max(1, round(width * scale)))
-    slack = [
-        (side - size_px) / 2 for side in scaled.shape[1:]
-    ]  # as far as the piece may move and stay inside
-    down, right = (side * rng.uniform(-1, 1) for side in slack)
-    crop = turned_piece(scaled, size_px, right=right, down=down, turn=turn)
+    down, right = (
+        (sides - size_px) / 2 * rng.uniform(-1, 1, 2)
+    )  # as far as the piece may move and stay inside
+    height, width = (max(1, min(old, round(new))) for old, new in zip(image.shape[1:], sides, strict=True))
+    shrunk = resized(image, height, width)  # without aliases; what is enlarged is so while it is turned
+    crop = turned_piece(shrunk, size_px, sides_px=tuple(sides), right=right, down=down, turn=turn)
     return crop.flip(2) if cfg.flip and rng.random() < 0.5 else crop
 
 
@@ -39,18 +42,23 @@ def centre_crop(image: Tensor, size_px: int) -> Tensor:
     return resized(image[:, top : top + side, left : left + side], size_px, size_px)
 
 
-def turned_piece(image: Tensor, size_px: int, *, right: float, down: float, turn: float) -> Tensor:
-    """The square (3, S, S) of S pixels that lies `right` and `down` of the middle, turned about it by `turn` radians.
+def turned_piece(
+    image: Tensor, size_px: int, *, sides_px: tuple[float, float], right: float, down: float, turn: float
+) -> Tensor:
+    """A square (3, S, S) of S pixels out of the picture as if that had the height and width `sides_px`.
 
-    Float32 in the range of the picture, bilinear; black outside.
+    It lies `right` and `down` of the middle, turned about it by `turn` radians. Float32 in the range of the picture,
+    bilinear; black outside.
     """
-    height, width = image.shape[1:]
+    height, width = sides_px
     cos, sin = math.cos(turn), math.sin(turn)
     rows = [  # from the unit square −1..1 of the piece to that of the picture
         [cos * size_px / width, -sin * size_px / width, 2 * (cos * right - sin * down) / width],
         [sin * size_px / height, cos * size_px / height, 2 * (sin * right + cos * down) / height],
     ]
-    grid = F.affine_grid(torch.tensor([rows]), [1, 3, size_px, size_px], align_corners=False)
+    grid = F.affine_grid(
+        torch.tensor([rows], dtype=torch.float32), [1, 3, size_px, size_px], align_corners=False
+    )
     return F.grid_sample(image[None].float(), grid, padding_mode="zeros", align_corners=False)[0]
 
 
