@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep import MergeConfig, merge
+from data_prep import MergeConfig, ShardReader, merge
 from data_prep.config import ImageNetSource, validated
 from data_prep.records import BoxLabel
 from data_prep.sources import SourceError, open_source
@@ -277,7 +277,7 @@ def test_a_class_tar_that_is_no_tar_is_refused_by_name(folders):
 
 
 def annotation(
-    *objects: tuple[str, int, int, int, int], size: str = "<width>40</width><height>30</height>"
+    *objects: tuple[str, int, int, int, int], size: str = "<width>30</width><height>30</height>"
 ) -> str:
     found = "".join(
         f"<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin>"
@@ -292,7 +292,7 @@ def annotation(
 def boxes(folders, tmp_path):
     """Boxes for the cars 0 to 3; of 1 one is no box, of 2 none is a car's, 3 is not there."""
     (tmp_path / "boxes" / CAR).mkdir(parents=True)
-    whole = (0, 0, 39, 29)
+    whole = (0, 0, 29, 29)
     texts = [
         annotation((CAR, 10, 6, 19, 14), (CAR, *whole)),
         annotation((CAR, *whole), (CAR, 9, 9, 3, 3)),
@@ -312,10 +312,10 @@ def test_pictures_with_boxes_carry_them_beside_their_label(folders, boxes, tmp_p
     found = {record.source_id: record for record in records}
     assert (source.has_boxes, source.is_federated) == (True, True)
     assert found[f"{CAR}/0.jpg"].boxes == (
-        BoxLabel(1, (10 / 40, 6 / 30, 20 / 40, 15 / 30)),  # ILSVRC counts from 0, the last pixel included
+        BoxLabel(1, (10 / 30, 6 / 30, 20 / 30, 15 / 30)),  # ILSVRC counts from 0, the last pixel included
         BoxLabel(1, (0, 0, 1, 1)),
     )
-    assert found[f"{CAR}/0.jpg"].size_px == (40, 30)
+    assert found[f"{CAR}/0.jpg"].size_px == (30, 30)
     assert [box.class_index for box in found[f"{CAR}/2.jpg"].boxes] == [0]
     assert {record.boxes for name, record in found.items() if name.startswith(TABBY)} == {None}
     assert {record.labels[0].class_index for name, record in found.items() if name.startswith(CAR)} == {1}
@@ -333,6 +333,22 @@ def test_a_label_is_exhaustive_where_everything_of_its_class_has_its_box(folders
     assert exhaustive == [
         f"{CAR}/0.jpg"
     ]  # of 1 a box is lost, 2 has none of its class, the others none at all
+
+
+def test_a_merge_keeps_who_was_boxed_and_whose_label_is_exhaustive(folders, boxes, tmp_path):
+    tar = packed(folders, "tar of tars", tmp_path / "packed")
+    source = {"name": "labels", "format": "imagenet", "images": tar, "boxes": boxes}
+    merge(validated({"sources": [source]}, MergeConfig, place="test"), tmp_path / "out")
+    reader = ShardReader(tmp_path / "out")
+    ids = [reader.source_id(image) for image in range(len(reader))]
+    assert [name for name, boxed in zip(ids, reader.image_boxed, strict=True) if boxed] == [
+        f"{CAR}/{number}.jpg" for number in range(3)
+    ]
+    assert [name for name, all_boxed in zip(ids, reader.label_exhaustive, strict=True) if all_boxed] == [
+        f"{CAR}/0.jpg"
+    ]
+    assert len(reader.box_nodes) == 4
+    assert len(reader.sources[0].vouched) == 0  # its labels vouch, picture by picture
 
 
 def test_broken_annotations_leave_their_pictures_without_boxes(folders, boxes):
