@@ -115,10 +115,12 @@ def test_a_missing_file_is_told_with_the_error_that_the_caller_wants(tmp_path):
 
 def test_every_shipped_merge_configuration_loads():
     files = sorted((ROOT / "configs" / "merge").glob("*.yaml"))
-    assert [file.name for file in files] == ["coco128_imagenet.yaml", "coco_imagenet.yaml"]
-    for file in files:
-        assert [source.name for source in load_config(file, MergeConfig).sources] == [
-            "coco",
-            "coco_val",
-            "imagenet",
-        ]
+    assert {
+        file.stem: [source.name for source in load_config(file, MergeConfig).sources] for file in files
+    } == {
+        "coco128_imagenet": ["coco", "coco_val", "imagenet"],
+        "coco_imagenet": ["coco", "coco_val", "imagenet"],
+        "open_images": ["openimages"],
+        "voc": ["voc2007", "voc2012", "voc2007_test"],
+        "yolo_and_table": ["boxes", "labels"],
+    }
