@@ -23,6 +23,7 @@ from data_prep.selection import stored_images
 from data_prep.shard_format import SHARD_VERSION, shard_name
 from data_prep.shard_writer import ShardJob
 from data_prep.sources import OpenSource, SourceError, open_source
+from data_prep.sources.contents import counts_in_words
 from data_prep.splits import image_splits, split_names
 from wordtree import WordTree
 
@@ -148,7 +149,7 @@ def _catalogue(config: MergeConfig, opened: Sequence[OpenSource]) -> Catalogue:
         for record in source.records():
             builder.add(number, record, first_class)
         if len(builder) == before:
-            found = "; ".join(f"{reason}: {count}" for reason, count in (+source.counts).items()) or "nothing"
+            found = counts_in_words(source.counts) or "nothing"
             folder = config.sources[number].images
             raise SourceError(f"source {source.name!r}: no picture to merge from {folder}; found {found}.")
         first_class += len(source.classes)

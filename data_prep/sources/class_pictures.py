@@ -8,7 +8,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
-from data_prep.sources.contents import FILE_MISSING, PICTURE_SUFFIXES, SourceError
+from data_prep.sources.contents import FILE_MISSING, PICTURE_SUFFIXES, cannot_list
 from data_prep.sources.picture_folder import walk
 
 BESIDE = "file beside the class folders"
@@ -58,7 +58,7 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
     try:
         return sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as reason:
-        raise SourceError(f"{folder}: cannot list this folder ({os.strerror(reason.errno or 0)}).") from None
+        raise cannot_list(folder, reason) from None
 
 
 def pictures_of_folder(folder: Path, counts: Counter[str]) -> Iterator[Picture]:

@@ -92,6 +92,11 @@ def stays_inside(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and ":" not in path.parts[0]
 
 
+def tidy_path(name: str) -> str:
+    """The relative path with `/` between its parts: `.\\a\\b.jpg` and `a//b.jpg` are a/b.jpg."""
+    return str(PurePosixPath(name.replace("\\", "/")))
+
+
 def require_folder(folder: Path, source: str, what: str = "pictures") -> None:
     """Raise SourceError unless the folder is there and can be listed; `what` is what it holds."""
     if not folder.is_dir():
@@ -99,6 +104,16 @@ def require_folder(folder: Path, source: str, what: str = "pictures") -> None:
         raise SourceError(f"source {source!r}: expected the folder of its {what} at {folder}, found {found}.")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise SourceError(f"source {source!r}: the folder {folder} cannot be listed; check its permissions.")
+
+
+def cannot_list(folder: object, reason: OSError) -> SourceError:
+    """What to raise where the system will not say what lies in a folder."""
+    return SourceError(f"{folder}: cannot list this folder ({os.strerror(reason.errno or 0)}).")
+
+
+def counts_in_words(counts: Counter[str]) -> str:
+    """`reason: count; …`; empty where nothing was counted."""
+    return "; ".join(f"{reason}: {count}" for reason, count in (+counts).items())
 
 
 def readable_name(name: str) -> str:

@@ -4,7 +4,6 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any, Final, Self
 
 import numpy as np
@@ -21,8 +20,10 @@ from data_prep.sources.contents import (
     Corners,
     OpenSource,
     SourceError,
+    counts_in_words,
     readable_name,
     require_folder,
+    tidy_path,
 )
 from data_prep.sources.csv_table import CsvTable, open_table
 from data_prep.sources.label_table import ImageLabelTable, LabelTable, box_labels, settled_labels
@@ -47,7 +48,7 @@ def open_source(config: CsvSource) -> OpenSource:
     table = open_table(config.annotations, contents.counts)
     contents.read(table, _Columns.of(table, config.columns))
     if not len(contents.names):
-        found = "; ".join(f"{reason}: {count}" for reason, count in (+contents.counts).items()) or "no line"
+        found = counts_in_words(contents.counts) or "no line"
         raise SourceError(
             f"{config.annotations}: expected a line for each box or image label, found {found}."
         )
@@ -158,7 +159,7 @@ class _Contents:
 
     def _mention(self, image: str) -> int:
         if "\\" in image or "./" in image or "//" in image:  # a.jpg, ./a.jpg and .\a.jpg are one picture
-            image = str(PurePosixPath(image.replace("\\", "/")))
+            image = tidy_path(image)
         return self.names.mention(image)
 
     def finish(self) -> tuple[str, ...]:

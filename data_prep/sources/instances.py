@@ -18,9 +18,11 @@ from data_prep.sources.contents import (
     is_finite,
     readable_name,
     stays_inside,
+    tidy_path,
 )
 from data_prep.sources.json_stream import JsonText, open_json
 from data_prep.sources.label_table import ImageLabelTable, LabelTable
+from data_prep.sources.name_table import PackedNames
 
 BOX_OF_UNLISTED_IMAGE = "box of an image that the file does not list"
 UNLISTED = -1  # the number of an image or a class that the file does not list
@@ -128,9 +130,8 @@ class ImageColumns:
     """The pictures that a file lists: their ids, names and sizes, about 24 bytes each and the name."""
 
     def __init__(self) -> None:
-        self._ids, self._name_ends = array("q"), array("q", [0])
+        self._ids, self._names = array("q"), PackedNames()
         self._width, self._height = array("i"), array("i")
-        self._names = bytearray()
         self._is_repeated: npt.NDArray[np.bool_] = np.zeros(0, dtype=bool)
 
     def __len__(self) -> int:
@@ -142,14 +143,11 @@ class ImageColumns:
         is_size = is_finite(width) and is_finite(height) and width >= 1 and height >= 1  # type: ignore[operator]
         self._width.append(int(width) if is_size else 0)  # type: ignore[call-overload]
         self._height.append(int(height) if is_size else 0)  # type: ignore[call-overload]
-        if isinstance(name, str) and stays_inside(name):
-            self._names += name.replace("\\", "/").encode("utf-8", "surrogatepass")
-        self._name_ends.append(len(self._names))
+        self._names.append(tidy_path(name) if isinstance(name, str) and stays_inside(name) else "")
 
     def name(self, image: int) -> str:
         """The relative path; empty where there is none that stays within a folder."""
-        name = self._names[self._name_ends[image] : self._name_ends[image + 1]]
-        return name.decode("utf-8", "surrogatepass")
+        return self._names[image]
 
     def size_px(self, image: int) -> tuple[int, int] | None:
         """Width and height; None where they are not stated."""

@@ -72,6 +72,26 @@ def settled_labels(
     return {class_index: label for class_index, label in said.items() if class_index not in disputed}
 
 
+def labels_beside_boxes(
+    labels: Iterable[ImageLabel],
+    rows: Iterable[BoxRow],
+    boxes: Iterable[BoxLabel],
+    classes: Sequence[int],
+    counts: Counter[str],
+) -> dict[int, ImageLabel]:
+    """What a picture's labels and boxes say of each class, where every class that has boxes was boxed completely.
+
+    rows, boxes: as the file has them, and those that could be used. A row that could not is a thing without a box,
+    so the class is not exhaustively boxed. classes: as for `settled_labels`.
+    """
+    lost = Counter(classes[row.class_index] for row in rows)
+    lost.subtract(box.class_index for box in boxes)
+    said = settled_labels(labels, classes, lost, counts)
+    for class_index, number in lost.items():
+        said[class_index] = ImageLabel(class_index, is_exhaustive=number == 0)
+    return said
+
+
 class _Rows:
     """Rows that belong to pictures and tell of classes: both numbers that the reader gives them."""
 

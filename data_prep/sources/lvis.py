@@ -14,7 +14,7 @@ from data_prep.records import BoxLabel, ImageLabel, ImageRecord
 from data_prep.sources.coco import InstanceRecords, tails
 from data_prep.sources.contents import OpenSource, readable_name, require_folder
 from data_prep.sources.instances import UNLISTED, read_instances
-from data_prep.sources.label_table import settled_labels
+from data_prep.sources.label_table import labels_beside_boxes
 
 
 def open_source(config: LvisSource) -> OpenSource:
@@ -49,17 +49,14 @@ class _Contents:
     ) -> tuple[ImageLabel, ...]:
         instances = self.pictures.instances
         class_of_number = instances.class_of_number
-        stated = instances.labels.labels(image)
+        stated, rows = instances.labels.labels(image), instances.boxes.boxes(image)
         listed = [label for label in stated if class_of_number[label.class_index] != UNLISTED]
         counts["image label of a category that the file does not list"] += len(stated) - len(listed)
-        drawn = Counter(class_of_number[row.class_index] for row in instances.boxes.boxes(image))
-        del drawn[UNLISTED]
-        said = settled_labels(listed, class_of_number, drawn, counts)
-        kept = Counter(box.class_index for box in boxes)
-        for class_index in drawn:
-            # A box that was left out is an object without a box: then not all of the class has boxes.
-            is_exhaustive = class_index not in said and kept[class_index] == drawn[class_index]
-            said[class_index] = ImageLabel(class_index, is_exhaustive=is_exhaustive)
+        rows = [row for row in rows if class_of_number[row.class_index] != UNLISTED]
+        said = labels_beside_boxes(listed, rows, boxes, class_of_number, counts)
+        for class_index in (class_of_number[label.class_index] for label in listed if label.is_positive):
+            if class_index in said:  # else it is said to be absent, too
+                said[class_index] = ImageLabel(class_index)  # not exhaustively boxed
         return tuple(sorted(said.values()))
 
 

@@ -24,11 +24,18 @@ from data_prep.sources.contents import (
     UNIT_ROUNDING,
     OpenSource,
     SourceError,
+    counts_in_words,
     readable_name,
     require_folder,
 )
 from data_prep.sources.csv_table import csv_rows, open_table
-from data_prep.sources.label_table import BoxRow, ImageLabelTable, LabelTable, box_labels, settled_labels
+from data_prep.sources.label_table import (
+    BoxRow,
+    ImageLabelTable,
+    LabelTable,
+    box_labels,
+    labels_beside_boxes,
+)
 from data_prep.sources.name_table import ClassNames, NameTable
 from data_prep.sources.picture_folder import FoundPicture, PictureFolder, walk
 from data_prep.sources.text_lines import number, text_lines
@@ -48,7 +55,7 @@ def open_source(config: OpenImagesSource) -> OpenSource:
         contents.read_labels(config.labels)
     ids = contents.finish()
     if not ids:
-        found = "; ".join(f"{reason}: {count}" for reason, count in (+contents.counts).items()) or "no line"
+        found = counts_in_words(contents.counts) or "no line"
         raise SourceError(f"source {config.name!r}: expected boxes or labels of OpenImages, found {found}.")
     names = _class_names(config.class_names) if config.class_names else {}
     return OpenSource(
@@ -156,11 +163,7 @@ class _Contents:
     ) -> ImageRecord:
         boxes = box_labels(rows, (1, 1), self.classes, counts, rounding=UNIT_ROUNDING)
         counts["group kept as an ignore region"] += sum(box.is_ignored for box in boxes)
-        complete = Counter(box.class_index for box in boxes)
-        complete.subtract(self.classes[row.class_index] for row in rows)  # negative where a box was left out
-        said = settled_labels(labels, self.classes, complete, counts)
-        for class_index, lost in complete.items():
-            said[class_index] = ImageLabel(class_index, is_exhaustive=lost == 0)
+        said = labels_beside_boxes(labels, rows, boxes, self.classes, counts)
         return ImageRecord(
             name, found.path, found.size_bytes, None, boxes if rows else None, tuple(said.values())
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.sources.contents import FILE_MISSING, NO_NAME_INSIDE, SourceError, stays_inside
+from data_prep.sources.contents import FILE_MISSING, NO_NAME_INSIDE, cannot_list, stays_inside
 
 LINK_OUTSIDE = "picture file that is a link out of its folder"
 
@@ -64,7 +64,7 @@ def walk(folder: Path, counts: Counter[str]) -> Iterator[tuple[str, list[str]]]:
     """
 
     def stop(reason: OSError) -> None:
-        raise SourceError(f"{reason.filename}: cannot list this folder ({os.strerror(reason.errno or 0)}).")
+        raise cannot_list(reason.filename, reason)
 
     for name, folders, files in os.walk(folder, onerror=stop):
         place = Path(name)

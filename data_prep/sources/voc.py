@@ -18,6 +18,7 @@ from data_prep.sources.contents import (
     PICTURE_SUFFIXES,
     OpenSource,
     SourceError,
+    counts_in_words,
     file_size,
     readable_name,
     require_folder,
@@ -42,9 +43,7 @@ def open_source(config: VocSource) -> OpenSource:
     for file in _xml_files(config, contents.counts):
         contents.read(config.annotations, file)
     if not contents.sizes_px:
-        found = (
-            "; ".join(f"{reason}: {count}" for reason, count in (+contents.counts).items()) or "no XML file"
-        )
+        found = counts_in_words(contents.counts) or "no XML file"
         raise SourceError(
             f"source {config.name!r}: expected annotations of PASCAL VOC in {config.annotations}, found {found}"
             f"{contents.first_trouble}."

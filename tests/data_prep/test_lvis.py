@@ -106,6 +106,12 @@ def test_what_contradicts_a_box_and_what_is_unknown_is_counted(open_lvis):
     }
 
 
+def test_a_class_that_is_said_to_be_there_and_not_to_be_is_left_out(open_lvis):
+    source = open_lvis([image([CRAB], [CRAB])], [])
+    assert labels_of(source) == {}
+    assert +source.counts == {"image label that contradicts another": 2}
+
+
 @pytest.mark.parametrize("lists", [None, 3, {"1": 2}, "1"], ids=repr)
 def test_lists_of_a_wrong_type_say_nothing(open_lvis, lists):
     source = open_lvis([image(neg_category_ids=lists, not_exhaustive_category_ids=lists)], [])
