@@ -4,6 +4,8 @@ A line is `class x y width height`, centre and size in the unit square, or a cla
 picture without a text file is one in which somebody looked and found nothing.
 """
 
+import os
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from data_prep.sources.contents import (
     Corners,
     OpenSource,
     SourceError,
+    cannot_list,
     readable_name,
     require_folder,
 )
@@ -32,6 +35,7 @@ _LARGEST: Final = 16 << 20  # bytes of a text file: a hundred thousand boxes
 _TXT: Final = ".txt"
 _POLYGON: Final = "polygon of which the bounding box is taken"
 _BACKGROUND: Final = "picture without a text file: nothing in it (kept)"
+_UNUSED: Final = "text file without a picture"
 
 
 def open_source(config: YoloSource) -> OpenSource:
@@ -72,23 +76,18 @@ class _Contents:
         self, place: str, pictures: Sequence[str], counts: Counter[str]
     ) -> Iterator[ImageRecord]:
         folder, texts = PictureFolder(self.config.images), self._texts_of(place)
-        unused = _stems(texts)
-        stems = frozenset(unused)
         for picture in pictures:
-            stem = Path(picture).stem
-            unused.discard(stem)
             found = folder.find(place + picture)
             if isinstance(found, str):
                 counts[found] += 1
                 continue
             try:
-                boxes = self._boxes(texts / f"{stem}{_TXT}", counts) if stem in stems else ()
+                boxes = self._boxes(texts / f"{Path(picture).stem}{_TXT}", counts)
             except _TextFileError as reason:
                 counts[str(reason)] += 1
-                continue
-            counts[_BACKGROUND] += stem not in stems
-            yield ImageRecord(readable_name(place + picture), found.path, found.size_bytes, None, boxes)
-        counts["text file without a picture"] += len(unused)
+            else:
+                yield ImageRecord(readable_name(place + picture), found.path, found.size_bytes, None, boxes)
+        counts[_UNUSED] += _unused(texts, pictures)
 
     def _texts_of(self, place: str) -> Path:
         """The folder of the text files of a folder of pictures: `labels` for the last `images` of its path."""
@@ -106,11 +105,15 @@ class _Contents:
         if root.is_dir() and root != self.config.images.absolute():
             for place, files in walk(root, Counter()):
                 if root / place not in looked_into:
-                    counts["text file without a picture"] += sum(file.endswith(_TXT) for file in files)
+                    counts[_UNUSED] += sum(file.endswith(_TXT) for file in files)
 
     def _boxes(self, path: Path, counts: Counter[str]) -> tuple[BoxLabel, ...]:
+        text = _text(path)
+        if text is None:
+            counts[_BACKGROUND] += 1
+            return ()
         rows = []
-        for line in filter(None, map(str.split, _text(path).splitlines())):
+        for line in filter(None, map(str.split, text.splitlines())):
             row = _row(line, self.names, counts)
             if isinstance(row, str):
                 counts[row] += 1
@@ -145,12 +148,17 @@ def _bounds(numbers: Sequence[float]) -> Corners:
     return min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
 
 
-def _text(path: Path) -> str:
+def _text(path: Path) -> str | None:
+    """What a text file holds; None where there is none. Raises _TextFileError."""
     try:
         status = path.stat()
         if not S_ISREG(status.st_mode) or status.st_size > _LARGEST:  # to read a pipe would wait for ever
             raise _TextFileError(f"picture whose text file is no file, or larger than {_LARGEST >> 20} MB")
         text = path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise _TextFileError("picture whose text file is a link to nothing") from None
+        return None
     except (OSError, UnicodeDecodeError):
         raise _TextFileError("picture whose text file cannot be read as text") from None
     if "\0" in text:
@@ -158,14 +166,23 @@ def _text(path: Path) -> str:
     return text
 
 
-def _stems(folder: Path) -> set[str]:
-    """The names of the text files in a folder, without suffix; none where there is no such folder."""
+def _unused(texts: Path, pictures: Sequence[str]) -> int:
+    """How many text files of a folder belong to none of the pictures, which are sorted."""
+    suffixes = {Path(picture).suffix for picture in pictures}
+
+    def has_picture(stem: str) -> bool:
+        names = [f"{stem}{suffix}" for suffix in suffixes]
+        places = [(name, bisect_left(pictures, name)) for name in names]
+        return any(list(pictures[place : place + 1]) == [name] for name, place in places)
+
     try:
-        return {path.stem for path in folder.iterdir() if path.name.endswith(_TXT)}
+        with os.scandir(texts) as entries:
+            stems = (entry.name[: -len(_TXT)] for entry in entries if entry.name.endswith(_TXT))
+            return sum(not has_picture(stem) for stem in stems)
     except (FileNotFoundError, NotADirectoryError):
-        return set()
+        return 0
     except OSError as reason:
-        raise SourceError(f"{folder}: cannot list this folder ({reason.strerror}).") from None
+        raise cannot_list(texts, reason) from None
 
 
 def _is_picture(name: str, counts: Counter[str]) -> bool:

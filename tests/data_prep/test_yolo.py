@@ -121,7 +121,7 @@ def test_pipes_and_links_to_nothing_are_counted_not_waited_for(yolo, tmp_path):
     assert [record.source_id for record in records] == ["c.jpg"]
     assert counts == {
         "picture whose text file is no file, or larger than 16 MB": 1,
-        "picture whose text file cannot be read as text": 1,
+        "picture whose text file is a link to nothing": 1,
         "picture file missing": 1,
         BACKGROUND: 1,
     }
