@@ -121,6 +121,64 @@ def check(
 
 
 @app.command()
+def relabel(
+    shards: Shards,
+    tree: Annotated[Path | None, typer.Option(metavar="TREE", help="Another tree: .tree or .json.")] = None,
+    label_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--map", metavar="MAP.yaml", help="Read where it exists; else only written, for review."
+        ),
+    ] = None,
+    unmapped: Annotated[
+        str | None, typer.Option(metavar="stop|drop", help="What to do with classes that have no node.")
+    ] = None,
+    vouches: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE=A,B", help="What a source boxes wherever it occurs; may be empty."),
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="SOURCE=SPLIT", help="Or shares: coco=train:0.9,val:0.1")
+    ] = None,
+    overrides: Overrides = None,
+    keep_tree: Annotated[
+        bool, typer.Option("--keep-tree", help="Do not build the tree anew for other nodes of classes.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="A folder of its own, with links to the shards.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a new index for another tree, label map, vouching or split, reading no picture."""
+    from data_prep.index_file import read_index
+    from data_prep.label_map import write_label_map
+    from data_prep.relabel import change_of, split_override, vouching_override, write_relabelled
+    from data_prep.relabel import relabel as relabelled
+    from data_prep.relabel_tables import print_relabelled, print_review, relabel_json
+
+    index = read_index(shards)
+    given = {"tree": tree, "label_map": label_map, "unmapped": unmapped}
+    settings = {name: value for name, value in given.items() if value is not None}
+    all_overrides = [
+        *(overrides or ()),
+        *map(vouching_override, vouches or ()),
+        *map(split_override, split or ()),
+    ]
+    made = relabelled(shards, index, change_of(index, all_overrides, **settings), keep_tree=keep_tree)
+    is_review = label_map is not None and not label_map.exists()
+    if label_map is not None and is_review:
+        write_label_map(label_map, made.matches)
+    else:
+        write_relabelled(shards, made, out)
+    if as_json:
+        _print_json(relabel_json(index, made, written=not is_review))
+    elif label_map is not None and is_review:
+        print_review(made, label_map)
+    else:
+        print_relabelled(index, made, out or shards, replaces=out is None)
+
+
+@app.command()
 def info(shards: Shards, as_json: AsJson = False) -> None:
     """Show what stands behind each node: boxes, image labels, or the boxes of a relative."""
     from data_prep.index_file import read_index

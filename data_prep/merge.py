@@ -6,14 +6,12 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Self
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 import PIL
 
 from data_prep.config import MergeConfig
@@ -22,9 +20,9 @@ from data_prep.index import Index, join_columns, whole_shards
 from data_prep.index_file import read_index, write_index
 from data_prep.label_map import write_label_map
 from data_prep.plan import Plan, make_plan
-from data_prep.shard_format import INDEX_NAME, SHARD_FORMAT, SHARD_VERSION, open_marked
+from data_prep.shard_format import INDEX_NAME
 from data_prep.shard_writer import ShardJob, ShardResult, write_shard
-from data_prep.splits import image_splits
+from data_prep.splits import stored_splits
 from wordtree.files import write_atomically
 
 JOURNAL_NAME = (
@@ -214,7 +212,9 @@ def _ignore_interrupts() -> None:
 
 def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
     columns = join_columns(out, shards)
-    columns["image_split"] = _stored_splits(plan, out, shards)
+    shares = [source.split_shares for source in plan.config.sources]
+    paths = [out / shard.name for shard in shards]
+    columns["image_split"] = stored_splits(columns, paths, shares, plan.config.seed)
     return Index(
         plan.tree,
         plan.sources,
@@ -234,24 +234,6 @@ def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
             },
         },
     )
-
-
-def _stored_splits(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> npt.NDArray[np.int32]:
-    """(n,) the split of each picture in the shards; drawn from their names, as some of the plan may be left out."""
-    shares = [source.split_shares for source in plan.config.sources]
-    pieces = []
-    for shard in shards:
-        path = out / shard.name
-        with open_marked(path, path, SHARD_FORMAT, SHARD_VERSION) as file:
-            names, offsets = file["source_id_bytes"][:].tobytes(), file["source_id_offsets"][:].tolist()
-            sources = file["image_source"][:]
-        name_at = partial(_name_at, names, offsets)
-        pieces.append(image_splits(sources, name_at, shares, plan.config.seed))
-    return np.concatenate(pieces)
-
-
-def _name_at(names: bytes, offsets: Sequence[int], image: int) -> bytes:
-    return names[offsets[image] : offsets[image + 1]]
 
 
 def _remove_parts(out: Path) -> None:

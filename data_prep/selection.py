@@ -11,6 +11,9 @@ import numpy.typing as npt
 from data_prep.catalogue import Catalogue
 from data_prep.config import MergeConfig
 
+SILENT = "picture left out, as its classes have no node"
+HOMELESS = {"box": "box of a class without a node", "label": "image label of a class without a node"}
+
 Bools = npt.NDArray[np.bool_]
 
 
@@ -22,14 +25,14 @@ def stored_images(
     has_node: (C,) for each row of the table of classes. counts: those of each source, which grow.
     """
     tells = says_something(images, has_node)
-    _count_by_source(images["image_source"][~tells], "picture left out, as its classes have no node", counts)
+    _count_by_source(images["image_source"][~tells], SILENT, counts)
     stays = _sampled(images["image_source"], tells, config, counts)
-    for kind, what in (("box", "box"), ("label", "image label")):
+    for kind, reason in HOMELESS.items():
         is_homeless = ~has_node[images[f"{kind}_class"]]
         of_picture = images.picture_of(kind)[is_homeless]
         is_counted = stays[of_picture] | ~tells[of_picture]
         sources = images["image_source"][of_picture[is_counted]]
-        _count_by_source(sources, f"{what} of a class without a node", counts)
+        _count_by_source(sources, reason, counts)
     return images if stays.all() else images.take(np.flatnonzero(stays))
 
 

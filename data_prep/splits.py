@@ -5,10 +5,15 @@ two sources is drawn alike, as long as their shares are.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from data_prep.shard_format import Arrays
+from data_prep.source_ids import SourceIds, read_source_ids
 
 
 def split_names(shares: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
@@ -44,3 +49,29 @@ def image_splits(
         else:
             splits[pictures] = rows[draw_splits(map(source_id_at, pictures.tolist()), own, seed)]
     return splits
+
+
+def stored_splits(
+    columns: Arrays, shards: Sequence[Path], shares: Sequence[Mapping[str, float]], seed: int
+) -> npt.NDArray[np.int32]:
+    """(n,) likewise for the images of an index; their names are read from the shards, where any are drawn.
+
+    columns: image_source, image_shard and image_place, in the order of the shards.
+    """
+    source, ends = (
+        columns["image_source"],
+        np.cumsum(np.bincount(columns["image_shard"], minlength=len(shards))),
+    )
+    if all(len(own) == 1 for own in shares):
+        return image_splits(source, lambda _: b"", shares, seed)
+    pieces, first = [np.empty(0, dtype=np.int32)], 0
+    for path, end in zip(shards, ends.tolist(), strict=True):
+        if end > first:
+            name_at = partial(_name_at, read_source_ids(path, path), columns["image_place"][first:end])
+            pieces.append(image_splits(source[first:end], name_at, shares, seed))
+        first = end
+    return np.concatenate(pieces)
+
+
+def _name_at(source_ids: SourceIds, places: npt.NDArray[np.int32], image: int) -> bytes:
+    return source_ids[places[image]]

@@ -33,7 +33,7 @@ def index_json(index: Index) -> dict[str, Any]:
 def print_merge(index: Index, out: Path) -> None:
     """What a merge wrote, and what it left out."""
     console = new_console()
-    _print_sources(console, index)
+    print_sources(console, index)
     _print_left_out(console, index)
     size_mb = sum(shard.size_bytes for shard in index.shards) / 1e6
     shards = many(len(index.shards), "shard")
@@ -46,7 +46,7 @@ def print_merge(index: Index, out: Path) -> None:
 def print_info(index: Index) -> None:
     """Sources and the ledger of a merged set."""
     console = new_console()
-    _print_sources(console, index)
+    print_sources(console, index)
     _print_left_out(console, index)
     ledger = ledger_of(index)
     title = "Labels of the training split: at the node itself / there or below"
@@ -101,7 +101,8 @@ def _splits_of(index: Index, source: int) -> dict[str, int]:
     return {name: count for name, count in zip(index.split_names, counts, strict=True) if count}
 
 
-def _print_sources(console: Console, index: Index) -> None:
+def print_sources(console: Console, index: Index) -> None:
+    """A table of the sources, and what was left out or changed of each."""
     table = Table("source", "splits", "images", "boxes", "image labels", "classes", title="Sources")
     rows = _source_rows(index)
     for row in rows:

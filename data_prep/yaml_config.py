@@ -7,6 +7,7 @@ Paths in a file are relative to that file; paths in an override are relative to 
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -59,10 +60,18 @@ def load_config(
 ) -> ConfigModel:
     """The configuration of a YAML file with its overrides (`a.b=c`); one `error` tells all its problems."""
     path = Path(path)
-    values = read_yaml(path, error)
-    for override in overrides:
-        _apply_override(values, override, error)
+    values = overridden(read_yaml(path, error), overrides, error)
     return validated(values, model, place=str(path), folder=path.parent, error=error)
+
+
+def overridden(
+    values: Mapping[str, Any], overrides: Sequence[str], error: type[Exception] = ConfigError
+) -> dict[str, Any]:
+    """The settings with overrides (`a.b=c`); an `error` where one means nothing."""
+    changed = deepcopy(dict(values))
+    for override in overrides:
+        _apply_override(changed, override, error)
+    return changed
 
 
 def validated(

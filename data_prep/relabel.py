@@ -1,0 +1,299 @@
+"""A new index over the same shards: another tree, label map, choice of classes, vouching or split; no picture is read.
+
+The settings are those of MERGE.yaml as the index remembers them, with what is to change, and the new index is the one
+that a merge with them would have written over these pictures.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep.catalogue import Catalogue
+from data_prep.class_selection import select_classes
+from data_prep.config import BuiltTree, ConfigError, MergeConfig, one_line
+from data_prep.index import TRAIN_SPLIT, Index, SourceClass
+from data_prep.index_file import replace_index, write_index
+from data_prep.label_map import (
+    DROP,
+    ClassMatch,
+    ClassMatcher,
+    LabelMapError,
+    apply_label_map,
+    unsettled_text,
+    write_label_map,
+)
+from data_prep.meaning import build_tree, class_table, load_tree, match_classes, source_infos
+from data_prep.merge import LABEL_MAP_NAME
+from data_prep.offsets import owner_of_rows
+from data_prep.selection import HOMELESS, SILENT, says_something
+from data_prep.shard_format import INDEX_NAME, ShardError
+from data_prep.sources import OpenSource
+from data_prep.splits import split_names, stored_splits
+from data_prep.yaml_config import overridden, validated
+from wordtree import WordTree
+
+_MEANING = frozenset({"tree", "label_map", "unmapped", "classes"})  # settings that say what classes mean
+_OF_MERGE = _MEANING | {"ratio", "seed"}  # what may change
+_OF_SOURCES = frozenset({"split", "repeat", "vouches", "classes"})  # and of a source
+_BY_HAND = frozenset({"edited", "dropped"})  # reasons of a label map
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Settings as they shall be, and the names of those that were given, whether or not they differ."""
+
+    config: MergeConfig
+    given: frozenset[str]
+
+    @property
+    def concerns_meaning(self) -> bool:
+        """Whether the classes are matched anew."""
+        return bool(self.given & _MEANING)
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """The new index, not yet written, and how each class was found (none where the classes stay as they are)."""
+
+    index: Index
+    config: MergeConfig
+    matches: tuple[ClassMatch, ...]
+
+    def require_settled(self) -> None:
+        """Raise LabelMapError where classes have no node and the settings do not say to drop them."""
+        unsettled = [match for match in self.matches if not match.is_settled]
+        if unsettled and self.config.unmapped == "stop":
+            raise LabelMapError(
+                f"{len(unsettled)} of {len(self.matches)} classes have no node: {unsettled_text(unsettled)}. "
+                "Give each its node in a label map (`--map MAP.yaml`: written for review where there is none "
+                "yet), or drop them with `--unmapped drop`."
+            )
+
+
+def change_of(index: Index, overrides: Sequence[str] = (), **settings: Any) -> Change:
+    """The settings of an index with overrides (`a.b=c`) and settings by name, for example `tree=Path("my.tree")`.
+
+    Raises ConfigError where a change concerns the pictures themselves, which only a merge can make.
+    """
+    before = _settings_of(index)
+    values = overridden(before | {"label_map": None}, overrides) | settings
+    config = validated(values, MergeConfig, place="relabel")
+    if place := _first_difference(_fixed(before), _fixed(config.model_dump(mode="json"))):
+        raise ConfigError(f"{place} decides what the shards hold; only a new merge can change it.")
+    given = {_setting_of(override.partition("=")[0].strip().split(".")) for override in overrides}
+    return Change(config, frozenset(given | settings.keys()))
+
+
+def relabel(folder: Path, index: Index, change: Change, *, keep_tree: bool = False) -> Relabelled:
+    """The index of a folder of shards under other settings.
+
+    keep_tree: a tree that was built from the classes stays as it is when other classes or nodes are chosen.
+    """
+    config, tree, classes = change.config, index.tree, index.classes
+    opened = [_opened(index, number) for number in range(len(index.sources))]
+    matches: tuple[ClassMatch, ...] = ()
+    if change.concerns_meaning:
+        given = _given_tree(index, change, keep_tree=keep_tree)
+        matches = _matches(folder, index, config, opened, given)
+        tree = given or _built_tree(config, matches)
+        classes = class_table(opened, matches, tree)
+    has_node = np.array([row.node >= 0 for row in classes], dtype=np.bool_)
+    image_split, names = _splits(folder, index, config, has_node)
+    is_train = np.isin(image_split, [number for number, name in enumerate(names) if name == TRAIN_SPLIT])
+    of_source = np.bincount(index.columns["image_source"][is_train], minlength=len(opened)).tolist()
+    changed = replace(
+        index,
+        tree=tree,
+        sources=source_infos(config, opened, classes, tree, of_source),
+        split_names=names,
+        classes=classes,
+        columns={**index.columns, "image_split": image_split},
+        plan_counts=_counts(index, has_node),
+        provenance={**index.provenance, "config": config.model_dump(mode="json")},
+    )
+    return Relabelled(changed, config, matches)
+
+
+def write_relabelled(folder: Path, made: Relabelled, out: Path | None = None) -> None:
+    """Write the new index in place of the old one, which is kept beside it; or into a folder of its own.
+
+    out: it gets hard links to the shards (symbolic ones on another disk), so that they take no space again.
+    """
+    made.require_settled()
+    if out is not None:
+        _link_shards(folder, out, made.index)
+    if made.matches:
+        write_label_map((out or folder) / LABEL_MAP_NAME, made.matches)
+    if out is None:
+        replace_index(folder, made.index)
+    else:
+        write_index(out, made.index)
+
+
+def vouching_override(text: str) -> str:
+    """`coco=person,dog` as an override of what a source vouches for."""
+    source, names = _parts(text, "--vouches", "coco=person,dog")
+    return (
+        f"sources.{source}.vouches={json.dumps([name.strip() for name in names.split(',') if name.strip()])}"
+    )
+
+
+def split_override(text: str) -> str:
+    """`coco=val` or `coco=train:0.9,val:0.1` as an override of a source's split."""
+    source, splits = _parts(text, "--split", "coco=val or coco=train:0.9,val:0.1")
+    if ":" not in splits:
+        return f"sources.{source}.split={json.dumps(splits.strip())}"
+    pairs = [share.partition(":")[::2] for share in splits.split(",")]
+    shares = ", ".join(f"{json.dumps(name.strip())}: {share.strip()}" for name, share in pairs)
+    return f"sources.{source}.split={{{shares}}}"
+
+
+def _parts(text: str, option: str, example: str) -> tuple[str, str]:
+    source, equals, value = text.partition("=")
+    if not equals or not source.strip():
+        raise ConfigError(f"{option} {text}: expected SOURCE=…, for example {option} {example}.")
+    return source.strip(), value
+
+
+def _setting_of(key: Sequence[str]) -> str:
+    """`classes` of `classes.top` and of `sources.coco.classes.top`."""
+    return key[2] if key[0] == "sources" and len(key) > 2 else key[0]
+
+
+def _settings_of(index: Index) -> dict[str, Any]:
+    settings: dict[str, Any] = index.provenance["config"]
+    return settings
+
+
+def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a merge has decided for good."""
+    sources = settings["sources"]
+    fixed = {name: value for name, value in settings.items() if name not in _OF_MERGE | {"sources"}}
+    if any(source["max_images"] for source in sources):
+        fixed["seed"] = settings["seed"]  # it chose the pictures
+    for number, source in enumerate(sources):
+        name = f"sources.{source.get('name', number)}"
+        fixed |= {f"{name}.{key}": value for key, value in source.items() if key not in _OF_SOURCES}
+    return fixed
+
+
+def _first_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+    names = [*before, *(name for name in after if name not in before)]
+    return next((name for name in names if before.get(name) != after.get(name)), None)
+
+
+def _opened(index: Index, number: int) -> OpenSource:
+    """A source as its reader described it, without its pictures."""
+    source, rows = index.sources[number], [row for row in index.classes if row.source == number]
+    return OpenSource(
+        source.name,
+        has_boxes=source.boxes,
+        classes=tuple(row.name for row in rows),
+        stream=lambda _: iter(()),
+        aliases=tuple(row.alias for row in rows),
+        is_federated=source.is_federated,
+    )
+
+
+def _given_tree(index: Index, change: Change, *, keep_tree: bool) -> WordTree | None:
+    """The tree in which nodes are sought; None where one is to be built."""
+    setting = change.config.tree
+    if keep_tree or ("tree" not in change.given and isinstance(setting, Path)):
+        return index.tree
+    return load_tree(setting) if isinstance(setting, Path) else None
+
+
+def _built_tree(config: MergeConfig, matches: Sequence[ClassMatch]) -> WordTree:
+    assert isinstance(config.tree, BuiltTree)
+    return build_tree(config.tree, matches)
+
+
+def _matches(
+    folder: Path,
+    index: Index,
+    config: MergeConfig,
+    opened: Sequence[OpenSource],
+    given_tree: WordTree | None,
+) -> tuple[ClassMatch, ...]:
+    """How each class is found now; without a label map, what was decided by hand before holds."""
+    matches: Sequence[ClassMatch] = match_classes(config, opened, given_tree)
+    if config.label_map is None:
+        by_hand = {
+            (index.sources[row.source].name, row.name): _id_by_hand(index, row)
+            for row in index.classes
+            if row.reason in _BY_HAND
+        }
+        matches = apply_label_map(matches, by_hand, ClassMatcher(given_tree), folder / INDEX_NAME)
+    return select_classes(matches, Catalogue((), index.columns), config)
+
+
+def _id_by_hand(index: Index, row: SourceClass) -> str:
+    return DROP if row.node < 0 else index.tree.ids[row.node]
+
+
+def _splits(
+    folder: Path, index: Index, config: MergeConfig, has_node: Bools
+) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
+    """(n,) the split of each image, and their names; images that say nothing under the new nodes are in none."""
+    shares = [source.split_shares for source in config.sources]
+    paths = [folder / shard.name for shard in index.shards]
+    splits = stored_splits(index.columns, paths, shares, config.seed)
+    splits[_is_silent(index, has_node)] = -1
+    return splits, split_names(shares)
+
+
+def _is_silent(index: Index, has_node: Bools) -> Bools:
+    return ~says_something(Catalogue((), index.columns), has_node)
+
+
+def _counts(index: Index, has_node: Bools) -> tuple[dict[str, int], ...]:
+    """What was counted while planning, as far as it depends on the nodes counted anew for these images."""
+    before = _counts_of_images(index, index.class_node >= 0)
+    after = _counts_of_images(index, has_node)
+    totals = [Counter(count) for count in index.plan_counts]
+    for number, total in enumerate(totals):
+        total.subtract(before[number])
+        total.update(after[number])
+    return tuple(dict(sorted((+total).items())) for total in totals)
+
+
+def _counts_of_images(index: Index, has_node: Bools) -> list[Counter[str]]:
+    """For each source how many images say nothing, and how many boxes and image labels have no node."""
+    source, counts = index.columns["image_source"], [Counter[str]() for _ in index.sources]
+    images_of = {SILENT: np.flatnonzero(_is_silent(index, has_node))}
+    for kind, reason in HOMELESS.items():
+        is_homeless = ~has_node[index.columns[f"{kind}_class"]]
+        images_of[reason] = owner_of_rows(index.columns[f"{kind}_offsets"])[is_homeless]
+    for reason, images in images_of.items():
+        for number, count in enumerate(np.bincount(source[images], minlength=len(counts)).tolist()):
+            counts[number][reason] = count
+    return counts
+
+
+def _link_shards(folder: Path, out: Path, index: Index) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ShardError(f"{out}: expected a folder that is new or empty, found something in its place.")
+    out.mkdir(parents=True, exist_ok=True)
+    for shard in index.shards:
+        try:
+            _link(folder / shard.name, out / shard.name)
+        except OSError as reason:
+            raise ShardError(f"{out / shard.name}: cannot link this shard ({one_line(reason)}).") from None
+
+
+def _link(shard: Path, link: Path) -> None:
+    if not shard.exists():  # a repair has given it up
+        return
+    try:
+        os.link(shard, link)
+    except OSError:
+        link.symlink_to(shard.resolve())
