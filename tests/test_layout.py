@@ -21,7 +21,15 @@ LEVELS = {
     2: ("head", "targets", "weak_labels", "detections", "crop", "darknet"),
     3: ("model", "classifier", "loss", "data"),
     4: ("checkpoint", "classifier_data", "postprocess", "draw", "charts"),
-    5: ("predict", "run", "start_from", "classifier_score"),
+    5: (
+        "predict",
+        "run",
+        "start_from",
+        "classifier_score",
+        "darknet_import",
+        "darknet_export",
+        "darknet_results",
+    ),
     6: ("evaluate", "report"),
     7: ("train", "pretrain", "run_report"),
     8: ("demo",),
@@ -207,16 +215,20 @@ def test_every_package_and_its_data_are_in_the_wheel():
 
 def test_every_shipped_config_loads():
     from data_prep.config import MergeConfig, load_config
-    from yolo9000.config import read_config
+    from yolo9000.config import read_config, read_pretrain_config
 
-    merges, trainings = (sorted((ROOT / "configs" / kind).glob("*.yaml")) for kind in ("merge", "train"))
+    kinds = ("merge", "pretrain", "train")
+    merges, pretrainings, trainings = (sorted((ROOT / "configs" / kind).glob("*.yaml")) for kind in kinds)
+    for file in pretrainings:
+        read_pretrain_config(file)
     for file in merges:
         load_config(file, MergeConfig)
     for file in [*trainings, *sorted((ROOT / "yolo9000" / "data").glob("*.yaml"))]:
         read_config(file)
     assert len(merges) >= 1
+    assert len(pretrainings) >= 1
     assert len(trainings) >= 1
-    for file in [*merges, *trainings]:
+    for file in [*merges, *pretrainings, *trainings]:
         header = file.read_text(encoding="utf-8").split("\n\n")[0].lower()
         for told in ("command", "hardware", "time", "expect"):
             assert told in header, f"{file.name}: its header does not tell the {told}"

@@ -22,7 +22,7 @@ from rich.progress import (
 from torch import Tensor, nn
 
 from data_prep import ShardReader
-from yolo9000.checkpoint import SavedRun, Settings, save_checkpoint
+from yolo9000.checkpoint import DarknetOrigin, SavedRun, Settings, save_checkpoint
 from yolo9000.optim import WeightAverage, build_optimizer
 from yolo9000.run_folder import TrainingError
 
@@ -45,6 +45,8 @@ class Run(Generic[Settings, Network]):
     average: WeightAverage | None
     step: int = 0
     best: float = math.nan
+    seen_before: int = 0  # pictures that the weights had seen when the run began
+    darknet: DarknetOrigin | None = None  # of the detector that it began with
 
     @classmethod
     def of(cls, cfg: Settings, reader: ShardReader, model: Network) -> Run[Settings, Network]:
@@ -56,6 +58,10 @@ class Run(Generic[Settings, Network]):
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    @property
+    def images_seen(self) -> int:
+        return self.seen_before + self.step * self.cfg.data.batch_size
 
     @property
     def is_last(self) -> bool:
@@ -116,6 +122,8 @@ class Run(Generic[Settings, Network]):
             weights=weights,
             training=training if to_go_on else None,
             score=self.best,
+            seen_before=self.seen_before,
+            darknet=self.darknet,
         )
 
     def go_on_from(self, found: SavedRun[Settings], path: Path) -> None:
@@ -129,6 +137,7 @@ class Run(Generic[Settings, Network]):
         if self.average and "average" in found.training:
             self.average.load_state_dict(found.training["average"])
         self.step, self.best = found.step, found.score
+        self.seen_before, self.darknet = found.seen_before, found.darknet
 
     def keep_if_best(self, folder: Path, value: float | None) -> None:
         """Write best.pt where no earlier value was better; of equals the latest is best."""

@@ -1,42 +1,144 @@
-"""Weights of another run to begin with: a detector from a classifier (paper, sections 2 and 4), 448 px from 224 px."""
+"""Weights to begin with (`model.start_from`): a detector from a classifier (paper, sections 2 and 4), 448 px from 224.
+
+Or from another detector, also for another tree, or from a backbone file of Darknet, such as darknet19_448.conv.23.
+"""
 
 from __future__ import annotations
 
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from wordtree import WordTree
-from yolo9000.checkpoint import CheckpointError, SavedRun, load_any
+from yolo9000.checkpoint import CheckpointError, DarknetOrigin, SavedRun, load_any
 from yolo9000.classifier import Classifier, FlatSoftmax
+from yolo9000.config import ModelConfig
+from yolo9000.darknet.units import load_backbone
 from yolo9000.model import Detector
 
-PARTS = ("trunk", "neck", "head")
+NETWORK = ("architecture", "darknet_cfg", "batch_norm", "width", "anchors", "anchor_count", "siblings")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with: a checkpoint, or (None) a backbone file of Darknet."""
+
+    path: Path
+    found: SavedRun[Any] | None
+
+    @classmethod
+    def read(cls, path: Path) -> Start:
+        """Raises CheckpointError; a backbone file is looked at only when its weights are taken."""
+        is_backbone = path.is_file() and path.suffix != ".pt" and not zipfile.is_zipfile(path)
+        return cls(path, None if is_backbone else load_any(path))
+
+    def network_for(self, model: ModelConfig) -> ModelConfig:
+        """The settings of a run that begins so: what they leave open about the network is as in the detector.
+
+        Nothing changes where they name another architecture, or where the start is no detector.
+        """
+        made = self.found.config.model if self.found else None
+        return with_network_of(model, made) if isinstance(made, ModelConfig) else model
+
+    def give(self, model: Detector | Classifier, tree: WordTree) -> tuple[str, ...]:
+        """Put the weights into the model; the parts that got some, `trunk` always among them.
+
+        The trunk must fit. The neck comes along where it has the same shapes, the head where its outputs can mean the
+        same: a classifier's for the same classes; a detector's for any tree, row by row (`class_rows`). All else keeps
+        its random start. Raises CheckpointError, DarknetError.
+        """
+        if self.found is None:
+            load_backbone(model.trunk, self.path)
+            return ("trunk",)
+        wanted = model.state_dict()
+        taken = tuple(part for part in ("trunk", "neck") if _fits(part, wanted, self.found.weights))
+        if "trunk" not in taken:
+            raise CheckpointError(
+                f"{self.path}: its trunk ({self.found.config.model.network}) is not that of this run. Set "
+                "model.architecture and model.width as they are there, or start from another checkpoint."
+            )
+        parts = tuple(f"{part}." for part in taken)
+        weights = {name: value for name, value in self.found.weights.items() if name.startswith(parts)}
+        model.load_state_dict({**wanted, **weights})
+        takes_head = _take_rows if isinstance(model, Detector) else _take_outputs
+        return (*taken, "head") if takes_head(model, tree, self.found) else taken
+
+    def in_words(self, taken: tuple[str, ...], tree: WordTree) -> str:
+        """What a detector for `tree` begins with, as one line for people."""
+        text = f"Starting from {self.path}: its {', '.join(taken)}"
+        if "head" not in taken or self.found is None or self.found.tree.fingerprint == tree.fingerprint:
+            return f"{text}."
+        old = self.found.tree
+        same = sum(id_ in old for id_ in tree.ids)
+        known = int((class_rows(old, tree) >= 0).sum())
+        return (
+            f"{text}; of {len(tree)} nodes {same} keep their weights, {known - same} begin with those of the node "
+            f"above, {len(tree) - known} at random; {len(old) - same} old ones are left out."
+        )
+
+    def carried(self, taken: tuple[str, ...]) -> tuple[int, DarknetOrigin | None]:
+        """Images that the weights have seen, and their Darknet file: of a whole detector only."""
+        if self.found is None or "head" not in taken:
+            return 0, None
+        return self.found.images_seen, self.found.darknet
 
 
 def start_from(model: Detector | Classifier, tree: WordTree, path: Path) -> tuple[str, ...]:
-    """Give the model the weights of a checkpoint at `path`; the parts that it got, `trunk` always among them.
+    """Put the weights at `path` into the model; the parts that got some."""
+    return Start.read(path).give(model, tree)
 
-    The trunk must fit. Neck and head come along where they have the same shapes and, of the head, where outputs mean
-    the same: a network of the same kind for the same tree and classes. All else keeps its random start.
-    Raises CheckpointError.
+
+def with_network_of(model: ModelConfig, made: ModelConfig) -> ModelConfig:
+    """The settings, and what they leave open about the network as it is in `made`, unless they name another one."""
+    given = model.model_fields_set
+    if "architecture" in given and model.architecture != made.architecture:
+        return model
+    left_open = [name for name in (*NETWORK, "input_size_px") if name not in given]
+    return model.model_copy(update={name: getattr(made, name) for name in left_open})
+
+
+def class_rows(old: WordTree, new: WordTree) -> npt.NDArray[np.int64]:
+    """For each node of `new` the node of `old` whose weights it begins with, (N,); -1 for none.
+
+    That of the same id, else that of the nearest ancestor that has one.
     """
-    found = load_any(path)
+    rows = np.full(len(new), -1, np.int64)
+    for node, (id_, parent) in enumerate(zip(new.ids, new.parent.tolist(), strict=True)):
+        if id_ in old:
+            rows[node] = old.node(id_)
+        elif parent >= 0:  # parents precede children
+            rows[node] = rows[parent]
+    return rows
+
+
+def _take_rows(model: Any, tree: WordTree, found: SavedRun[Any]) -> bool:
+    """Take the box head, and of the class head what `class_rows` says; False where the head sees other features."""
     wanted = model.state_dict()
-    taken = tuple(part for part in PARTS if _fits(part, wanted, found.weights))
-    if "trunk" not in taken:
-        raise CheckpointError(
-            f"{path}: its trunk ({found.config.model.network}) is not that of this run. Set model.architecture and "
-            "model.width as they are there, or start from another checkpoint."
-        )
-    if not _means_the_same(model, tree, found):
-        taken = tuple(part for part in taken if part != "head")
-    parts = tuple(f"{part}." for part in taken)
-    model.load_state_dict(
-        {**wanted, **{name: value for name, value in found.weights.items() if name.startswith(parts)}}
-    )
-    return taken
+    sees_the_same = model.neck is None or _fits("neck", wanted, found.weights)
+    if not sees_the_same or not _fits("head.box", wanted, found.weights):
+        return False
+    rows = class_rows(found.tree, tree)
+    known, source = torch.from_numpy(np.flatnonzero(rows >= 0)), torch.from_numpy(rows[rows >= 0])
+    for name in ("head.classes.weight", "head.classes.bias"):
+        wanted[name][:, known] = found.weights[name][:, source].to(wanted[name].device)
+    for name in ("head.box.weight", "head.box.bias"):
+        wanted[name].copy_(found.weights[name])
+    return True
+
+
+def _take_outputs(model: Any, tree: WordTree, found: SavedRun[Any]) -> bool:
+    """Take the head of a classifier; False where its outputs are other nodes."""
+    wanted = model.state_dict()
+    if not _fits("head", wanted, found.weights) or not _means_the_same(model, tree, found):
+        return False
+    for name in ("head.weight", "head.bias"):
+        wanted[name].copy_(found.weights[name])
+    return True
 
 
 def _fits(part: str, wanted: dict[str, Any], found: dict[str, Any]) -> bool:
@@ -49,10 +151,10 @@ def _fits(part: str, wanted: dict[str, Any], found: dict[str, Any]) -> bool:
     return bool(shapes[0]) and shapes[0] == shapes[1]
 
 
-def _means_the_same(model: Detector | Classifier, tree: WordTree, found: SavedRun[Any]) -> bool:
+def _means_the_same(model: Classifier, tree: WordTree, found: SavedRun[Any]) -> bool:
     """Whether output i of both heads is the same node."""
     if found.tree.fingerprint != tree.fingerprint:
         return False
-    if isinstance(model, Classifier) and isinstance(model.softmax, FlatSoftmax):
+    if isinstance(model.softmax, FlatSoftmax):
         return torch.equal(model.softmax.classes.cpu(), found.weights["softmax.classes"])
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ from yolo9000.model import Detector, build_model
 from yolo9000.optim import set_learning_rate
 from yolo9000.run import Guard, Run, progress, with_absolute_paths
 from yolo9000.run_folder import (
+    TrainingError,
     checkpoint_to_resume,
     prepare_folder,
     refuse_changed_settings,
@@ -28,7 +30,7 @@ from yolo9000.run_folder import (
 )
 from yolo9000.schedule import learning_rate_at
 from yolo9000.scorecard import Scorecard
-from yolo9000.start_from import start_from
+from yolo9000.start_from import Start, with_network_of
 
 DetectorRun: TypeAlias = Run[Config, Detector]
 
@@ -53,7 +55,7 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
             batch = batch.to(run.device)
             with run.autocast():
                 output = run.model(batch.images)
-            terms = criterion(output, batch.targets, images_seen=run.step * cfg.data.batch_size)
+            terms = criterion(output, batch.targets, images_seen=run.images_seen)
             guard.check(terms.detached(), run.step)
             run.update(terms.total)
 
@@ -76,16 +78,23 @@ def _started(cfg: Config, folder: Path) -> DetectorRun:
     refuse_run_in_the_way(folder)
     reader = ShardReader(cfg.data.shards)
     split_of(reader, cfg.data.train_split)
-    cfg = cfg.model_copy(update={"model": settled(cfg.model, reader, cfg)})
+    start = Start.read(cfg.model.start_from) if cfg.model.start_from else None
+    wanted = start.network_for(cfg.model) if start else cfg.model
+    cfg = cfg.model_copy(update={"model": settled(wanted, reader, cfg)})
     model = _built(cfg, reader)
-    if cfg.model.start_from:
-        start_from(model, reader.tree, cfg.model.start_from)
-    return Run.of(with_absolute_paths(cfg), reader, model)
+    taken = start.give(model, reader.tree) if start else ()
+    run = Run.of(with_absolute_paths(cfg), reader, model)
+    if start:
+        run.seen_before, run.darknet = start.carried(taken)
+        print(start.in_words(taken, reader.tree), file=sys.stderr)
+    return run
 
 
 def _resumed(cfg: Config, folder: Path) -> DetectorRun:
     path = checkpoint_to_resume(folder)
     found = load_checkpoint(path)
+    if cfg.model.start_from:
+        cfg = cfg.model_copy(update={"model": with_network_of(cfg.model, found.config.model)})
     refuse_changed_settings(folder, _network_settings(cfg, found.config))
     reader = ShardReader(cfg.data.shards)
     refuse_other_tree(found, path, reader)
@@ -105,7 +114,14 @@ def _network_settings(cfg: Config, made: Config) -> dict[str, tuple[Any, Any]]:
 
 def _built(cfg: Config, reader: ShardReader) -> Detector:
     torch.manual_seed(cfg.seed)
-    return build_model(cfg.model, reader.tree)
+    model = build_model(cfg.model, reader.tree)
+    odd = [size for size in (cfg.model.side_px, *cfg.schedule.sizes_px) if size % model.stride]
+    if odd:
+        raise TrainingError(
+            f"model.input_size_px and schedule.sizes_px must be multiples of {model.stride} for this network, "
+            f"found {odd}."
+        )
+    return model
 
 
 def settled(model: ModelConfig, reader: ShardReader, cfg: Config) -> ModelConfig:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from wordtree.files import write_atomically
 from yolo9000.darknet.options import DarknetError
-from yolo9000.darknet.plan import Convolution, NetworkPlan
+from yolo9000.darknet.plan import Convolution, LayerPlan, NetworkPlan
 
 Floats = npt.NDArray[np.float32]
 Numbers = dict[str, Floats]
@@ -45,8 +45,8 @@ class Header:
     def to_bytes(self) -> bytes:
         version = struct.pack("<iii", self.major, self.minor, self.revision)
         if self.is_wide:
-            return version + struct.pack("<Q", self.seen % 2**64)
-        return version + struct.pack("<I", self.seen % 2**32)
+            return version + struct.pack("<Q", min(self.seen, 2**64 - 1))
+        return version + struct.pack("<I", min(self.seen, 2**32 - 1))
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,17 @@ def read_header(path: Path) -> Header:
 def read_weights(path: Path, plan: NetworkPlan, *, layers: int | None = None) -> Weights:
     """The numbers that a file holds for a network, as views of the file.
 
-    layers: only those of the first so many layers; the file may end after them (a backbone, darknet19_448.conv.23).
+    layers: only those of the first so many layers; the file may go on after them, or end (darknet19_448.conv.23).
     DarknetError, with the layer and byte counts, for a file that is shorter or longer than the network.
     """
+    return read_layers(path, plan.layers[:layers], plan.place, whole=layers is None)
+
+
+def read_layers(path: Path, layers: Sequence[LayerPlan], place: str, *, whole: bool) -> Weights:
+    """The same for any layers; whole: the file ends with them. place: what errors call their network."""
     header = read_header(path)
-    asked = [layer for layer in plan.convolutions if layers is None or layer.index < layers]
-    _check_length(path, plan, asked, header, may_be_longer=layers is not None)
+    asked = [layer for layer in layers if isinstance(layer, Convolution)]
+    _check_length(path, asked, place, header, whole=whole)
     count = sum(layer.numbers for layer in asked)
     if not count:
         return Weights(header, {})
@@ -94,33 +99,34 @@ def read_weights(path: Path, plan: NetworkPlan, *, layers: int | None = None) ->
     return Weights(header, found)
 
 
-def write_weights(path: Path, plan: NetworkPlan, weights: Weights) -> None:
+def write_weights(path: Path, layers: Sequence[LayerPlan], weights: Weights) -> None:
     """Write the whole file or nothing."""
     pieces: list[bytes | memoryview] = [weights.header.to_bytes()]
-    for layer in plan.convolutions:
-        pieces += _laid_out(layer, weights.layers[layer.index])
+    for layer in layers:
+        if isinstance(layer, Convolution):
+            pieces += _laid_out(layer, weights.layers[layer.index])
     write_atomically(path, b"".join(pieces))
 
 
 def _check_length(
-    path: Path, plan: NetworkPlan, asked: Sequence[Convolution], header: Header, *, may_be_longer: bool
+    path: Path, asked: Sequence[Convolution], place: str, header: Header, *, whole: bool
 ) -> None:
     found, at = path.stat().st_size, header.size
     for layer in asked:
         end = at + 4 * layer.numbers
         if found < end:
-            raise DarknetError(_too_short(path, plan, layer, at, end, found))
+            raise DarknetError(_too_short(path, place, layer, at, end, found))
         at = end
-    if found > at and not may_be_longer:
+    if found > at and whole:
         last = f"layer {asked[-1].index} ends there" if asked else "it has no convolution"
         raise DarknetError(
-            f"{path}: longer than {plan.place} asks for: expected {at} bytes ({last}), found {found}. "
+            f"{path}: longer than {place} asks for: expected {at} bytes ({last}), found {found}. "
             "It belongs to another network."
         )
 
 
-def _too_short(path: Path, plan: NetworkPlan, layer: Convolution, at: int, end: int, found: int) -> str:
-    name = f"layer {layer.index} ([convolutional], {plan.place} line {layer.line})"
+def _too_short(path: Path, place: str, layer: Convolution, at: int, end: int, found: int) -> str:
+    name = f"layer {layer.index} ([convolutional], {place} line {layer.line})"
     if found > at:
         return (
             f"{path}: ends inside {name}: that layer needs bytes {at} to {end}, the file has {found}. "
