@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +31,7 @@ Overrides = Annotated[
 TrainingFile = Annotated[Path, typer.Argument(help="A file like those in configs/train/")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the run's last.pt")]
 Runs = Annotated[Path, typer.Option(help="The run goes to RUNS/NAME")]
+REMARKS = 10  # on a Darknet file that are printed
 AsJson = Annotated[bool, typer.Option("--json", help="Only JSON on stdout")]
 
 
@@ -162,6 +165,23 @@ def predict(
 
 
 @app.command()
+def results(
+    model: ModelFile,
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Darknet's .data: valid, eval, perhaps map, names")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files")] = Path("results"),
+) -> None:
+    """Answer for a list of pictures as `darknet detector valid` does: files for the servers of VOC, COCO or ILSVRC."""
+    from yolo9000.checkpoint import load_checkpoint
+    from yolo9000.darknet.data import read_data
+    from yolo9000.darknet_results import write_results
+
+    for path in write_results(load_checkpoint(model), read_data(data), out):
+        print(path)
+
+
+@app.command()
 def info(model: ModelFile, as_json: AsJson = False) -> None:
     """What a checkpoint holds: network, tree, training, evidence."""
     from yolo9000.checkpoint import load_any
@@ -172,6 +192,62 @@ def info(model: ModelFile, as_json: AsJson = False) -> None:
         return
     for name, value in facts.items():
         print(f"{name:>20}  {value}")
+
+
+class BatchNormRule(StrEnum):
+    standard = "standard"
+    darknet_cpu = "darknet_cpu"
+
+
+class Answers(StrEnum):
+    ours = "ours"
+    darknet = "darknet"
+
+
+@app.command()
+def convert(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="NET.cfg [NET.weights] [.tree] [.names] [.labels] [.map] [.data], or a checkpoint"
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="NAME.pt, or of a checkpoint NAME.weights")],
+    layers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Take only the first layers of the weights: 23 of darknet19_448.conv.23"),
+    ] = None,
+    batch_norm: Annotated[
+        BatchNormRule, typer.Option(help="darknet_cpu: to compare with Darknet on a CPU to the last digits")
+    ] = BatchNormRule.standard,
+    answers: Annotated[
+        Answers, typer.Option(help="darknet: its thresholds, scores and suppression, whatever the paper says")
+    ] = Answers.ours,
+) -> None:
+    """Darknet's files to a checkpoint, and a checkpoint to Darknet's files (docs/darknet.md)."""
+    if out.suffix == ".pt":
+        from yolo9000.checkpoint import save_checkpoint
+        from yolo9000.darknet_import import DarknetFiles, read_darknet
+
+        checkpoint, remarks = read_darknet(
+            DarknetFiles.of(files), layers=layers, batch_norm=batch_norm.value, answers=answers.value
+        )
+        save_checkpoint(out, checkpoint)
+        for remark in remarks[:REMARKS]:
+            print(f"note: {remark}", file=sys.stderr)
+        if len(remarks) > REMARKS:
+            print(f"note: … and {len(remarks) - REMARKS} more", file=sys.stderr)
+        print(f"{out}: {checkpoint.config.model.network}, {len(checkpoint.tree)} nodes")
+        return
+    if out.suffix != ".weights" or len(files) != 1:
+        raise typer.BadParameter(
+            "Expected -o NAME.pt for Darknet's files, or one checkpoint and -o NAME.weights."
+        )
+    from yolo9000.checkpoint import load_checkpoint
+    from yolo9000.darknet_export import write_darknet
+
+    for path in write_darknet(load_checkpoint(files[0]), out):
+        print(path)
 
 
 def main() -> None:

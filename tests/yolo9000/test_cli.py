@@ -26,7 +26,7 @@ from yolo9000.config import read_config
 from yolo9000.train import train
 
 Run = Callable[..., tuple[object, str, str]]
-COMMANDS = ("demo", "pretrain", "train", "evaluate", "predict", "info")
+COMMANDS = ("demo", "pretrain", "train", "evaluate", "predict", "results", "info")
 
 
 @pytest.fixture
@@ -110,6 +110,18 @@ def test_without_a_command_the_use_is_told(run: Run) -> None:
 
 
 # --- what works
+
+
+def test_results_answers_for_the_pictures_of_a_darknet_list(
+    run: Run, finished: Path, picture: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "valid.list").write_text(f"{picture}\n")
+    (tmp_path / "my.data").write_text("valid = valid.list\neval = imagenet\n")
+    code, out, err = run("results", finished / "best.pt", tmp_path / "my.data", "-o", tmp_path / "out")
+    assert (code, err) == (0, "")
+    path = tmp_path / "out" / "imagenet-detection.txt"
+    assert out == f"{path}\n"
+    assert {line.split()[0] for line in path.read_text().splitlines()} == {"1"}
 
 
 def test_train_evaluate_predict_and_info_follow_each_other(
@@ -287,6 +299,14 @@ def test_an_index_of_another_tree_is_one_line(
     save_checkpoint(tmp_path / "other.pt", type(found)(**other))
     line = refused("evaluate", tmp_path / "other.pt", shards)
     assert "(40 nodes), but the index in" in line
+
+
+def test_a_darknet_list_that_cannot_be_used_is_one_line(
+    refused: Callable[..., str], finished: Path, tmp_path: Path
+) -> None:
+    assert "none.data" in refused("results", finished / "best.pt", tmp_path / "none.data")
+    (tmp_path / "empty.data").write_text("classes = 4\n")
+    assert "expected valid=FILE" in refused("results", finished / "best.pt", tmp_path / "empty.data")
 
 
 def test_pictures_that_cannot_be_read_are_one_line(
