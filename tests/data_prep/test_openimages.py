@@ -64,6 +64,24 @@ def test_boxes_are_left_right_top_bottom_and_groups_are_ignored(openimages):
     assert counts == {"group kept as an ignore region": 1}
 
 
+def test_lines_of_version_6_are_read(openimages):
+    """The head of oidv6-train-annotations-bbox.csv as published (CC BY 4.0), clicks and all."""
+    clicks = "XClick1X,XClick2X,XClick3X,XClick4X,XClick1Y,XClick2Y,XClick3Y,XClick4Y"
+    lines = (
+        f"{BOXES},{clicks}\r\n"
+        "000002b66c9c498e,xclick,/m/01g317,1,0.012500,0.195312,0.148438,0.587500,0,1,0,0,0,"
+        "0.148438,0.012500,0.059375,0.195312,0.148438,0.357812,0.587500,0.325000\r\n"
+        "000002b66c9c498e,xclick,/m/01g317,1,0.025000,0.276563,0.714063,0.948438,0,1,0,0,0,"
+        "0.025000,0.248438,0.276563,0.214062,0.914062,0.714063,0.782813,0.948438\r\n"
+    )
+    source, records, _ = read(openimages(boxes=lines.encode(), names="id,name\n/m/01g317,Person\n"))
+    assert (source.classes, source.aliases) == (("Person",), ("/m/01g317",))
+    assert [box.xyxy_unit for box in records[0].boxes] == [
+        (0.0125, 0.148438, 0.195312, 0.5875),
+        (0.025, 0.714063, 0.276563, 0.948438),
+    ]
+
+
 def test_verified_labels_are_positive_or_negative_and_what_machines_say_is_left_out(openimages):
     lines = [label(), label(B, DOG, "0"), label(B, CAR, "0.8", "machine"), label(B, CAT, "1", "machine")]
     source, records, counts = read(openimages(labels=[*lines, label(B, CAT, ""), label(B, CAT, "0.5")]))
