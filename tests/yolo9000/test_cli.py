@@ -26,7 +26,7 @@ from yolo9000.config import read_config
 from yolo9000.train import train
 
 Run = Callable[..., tuple[object, str, str]]
-COMMANDS = ("demo", "pretrain", "train", "evaluate", "predict", "results", "info")
+COMMANDS = ("demo", "pretrain", "train", "evaluate", "predict", "results", "info", "convert")
 
 
 @pytest.fixture
