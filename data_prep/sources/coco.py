@@ -19,7 +19,8 @@ from data_prep.sources.contents import (
     readable_name,
     require_folder,
 )
-from data_prep.sources.instances import BOX_OF_UNLISTED_IMAGE, UNLISTED, Instances, read_instances
+from data_prep.sources.image_columns import UNLISTED
+from data_prep.sources.instances import BOX_OF_UNLISTED_IMAGE, Instances, read_instances
 from data_prep.sources.label_table import box_labels
 
 

@@ -135,7 +135,7 @@ def test_a_repeated_image_id_counts_once(world):
             "panoptic",
             id="panoptic",
         ),
-        pytest.param("7", "not a COCO instances file: found a int", id="a number"),
+        pytest.param("7", "not a COCO instances file: found 7;", id="a number"),
         pytest.param("", "not JSON: Expecting value", id="empty"),
         pytest.param('{"images": 3}', "found no list 'images'", id="a number for a list"),
         pytest.param('{"images": [], "images": []}', "found two lists 'images'", id="a list twice"),
@@ -314,7 +314,11 @@ FUZZED_BOXES = st.lists(
 @given(images=FUZZED_IMAGES, boxes=FUZZED_BOXES)
 def test_whatever_a_file_holds_each_picture_and_box_is_given_out_or_counted_once(world, images, boxes):
     records, counts = read(world, images, boxes)
-    lost_images = sum(count for reason, count in counts.items() if reason.startswith(("image", "picture")))
+    lost_images = sum(
+        count
+        for reason, count in counts.items()
+        if reason.startswith(("image", "picture")) and not reason.startswith("image label")
+    )
     lost_boxes = sum(
         count
         for reason, count in counts.items()
