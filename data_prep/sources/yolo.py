@@ -48,7 +48,7 @@ def open_source(config: YoloSource) -> OpenSource:
     return OpenSource(config.name, has_boxes=True, classes=names.classes, stream=contents.records)
 
 
-class _TextFileError(Exception):
+class _TextFileError(SourceError):
     """A text file that cannot be used; its text is the reason under which its picture is counted."""
 
 
