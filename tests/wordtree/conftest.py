@@ -62,6 +62,6 @@ def imagenet_wnids() -> dict[str, list[str]]:
 
 
 def _folder(variable: str, name: str) -> Path:
-    if variable not in os.environ:
+    if not os.environ.get(variable):
         pytest.skip(f"{variable} is not set")
     return Path(os.environ[variable]) / name
