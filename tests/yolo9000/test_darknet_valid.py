@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from tests.yolo9000.darknet_golden import NOT_AT_HAND, ORIGINAL
+from yolo9000.darknet.cfg import read_cfg
 from yolo9000.darknet.data import read_data
+from yolo9000.darknet.plan import DetectorPlan
 from yolo9000.darknet_import import DarknetFiles, read_darknet
 from yolo9000.darknet_results import write_results
 
@@ -18,14 +20,15 @@ NEAR = 1e-5  # of the threshold
 
 
 def runs() -> list[object]:
-    """Each `.data` with the cfg of as many classes."""
+    """Each `.data` with the cfg of as many classes, that has a tree where the data has a map."""
     if not ORIGINAL or not (ORIGINAL / "valid").is_dir():
         return [pytest.param(None, None, id="none", marks=pytest.mark.skip(reason=NOT_AT_HAND))]
     found = []
-    for data in sorted((ORIGINAL / "valid").glob("*.data")):
-        classes = f"classes={read_data(data).classes}"
-        (cfg,) = (cfg for cfg in data.parent.glob("*.cfg") if classes in cfg.read_text().split())
-        found.append(pytest.param(data, cfg, id=data.stem))
+    for path in sorted((ORIGINAL / "valid").glob("*.data")):
+        data, plans = read_data(path), [read_cfg(cfg) for cfg in sorted(path.parent.glob("*.cfg"))]
+        fit = [plan for plan in plans if (plan.tree is not None) == ("map" in data.paths)]
+        best = max(fit, key=lambda plan, data=data: DetectorPlan.of(plan).region.classes == data.classes)
+        found.append(pytest.param(path, Path(best.place), id=path.stem))
     return found
 
 
