@@ -5,7 +5,6 @@ Both kinds give the same: files opened whole, and ranges of bytes read by thread
 
 import io
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -69,16 +68,10 @@ class _LocalFolder:
         return (self._path / name).is_file()
 
     def open(self, name: str) -> BinaryIO:
-        try:
-            return (self._path / name).open("rb")
-        except OSError as reason:
-            raise _unreadable(self._path / name, reason) from None
+        return _opened(self._path / name)
 
     def file(self, name: str) -> StoredFile:
-        try:
-            return _LocalFile(self._path / name)
-        except OSError as reason:
-            raise _unreadable(self._path / name, reason) from None
+        return _LocalFile(self._path / name)
 
 
 class _LocalFile:
@@ -87,8 +80,11 @@ class _LocalFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = -1
-        self._descriptor = os.open(path, os.O_RDONLY)
-        self.size_bytes = os.fstat(self._descriptor).st_size
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+            self.size_bytes = os.fstat(self._descriptor).st_size
+        except OSError as reason:
+            raise _unreadable(path, reason) from None
 
     def __del__(self) -> None:
         if self._descriptor >= 0:
@@ -96,10 +92,13 @@ class _LocalFile:
 
     def read(self, start: int, size: int) -> Bytes:
         data = np.empty(size, dtype=np.uint8)
-        return data[: os.preadv(self._descriptor, [data.data], start)]
+        try:
+            return data[: os.preadv(self._descriptor, [data.data], start)]
+        except OSError as reason:
+            raise _unreadable(self._path, reason) from None
 
     def open(self) -> BinaryIO:
-        return self._path.open("rb")
+        return _opened(self._path)
 
 
 class _RemoteFolder:
@@ -123,26 +122,37 @@ class _RemoteFolder:
             raise _unreadable(f"{self._address}/{name}", reason) from None
 
     def file(self, name: str) -> StoredFile:
-        try:
-            return _RemoteFile(self._system, f"{self._root}/{name}")
-        except OSError as reason:
-            raise _unreadable(f"{self._address}/{name}", reason) from None
+        return _RemoteFile(self._system, f"{self._root}/{name}", f"{self._address}/{name}")
 
 
 class _RemoteFile:
-    def __init__(self, system: Any, path: str) -> None:
-        self._system, self._path = system, path
-
-    @cached_property
-    def size_bytes(self) -> int:
-        return int(self._system.size(self._path))
+    def __init__(self, system: Any, path: str, address: str) -> None:
+        self._system, self._path, self._address = system, path, address
+        try:
+            self.size_bytes = int(system.size(path))
+        except OSError as reason:
+            raise _unreadable(address, reason) from None
 
     def read(self, start: int, size: int) -> Bytes:
-        return np.frombuffer(bytearray(self._system.cat_file(self._path, start, start + size)), np.uint8)
+        try:
+            data = self._system.cat_file(self._path, start, start + size)
+        except OSError as reason:
+            raise _unreadable(self._address, reason) from None
+        return np.frombuffer(bytearray(data), np.uint8)
 
     def open(self) -> BinaryIO:
-        stream: BinaryIO = self._system.open(self._path, "rb")
+        try:
+            stream: BinaryIO = self._system.open(self._path, "rb")
+        except OSError as reason:
+            raise _unreadable(self._address, reason) from None
         return stream
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as reason:
+        raise _unreadable(path, reason) from None
 
 
 def _file_system(address: str) -> tuple[Any, str]:
