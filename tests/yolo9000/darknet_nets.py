@@ -1,0 +1,57 @@
+"""Whole networks with the output of every layer: our own (tests/golden/darknet_nets) and those of `DARKNET_GOLDEN`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.yolo9000.darknet_golden import NOT_AT_HAND, ORIGINAL
+from wordtree import WordTree
+from yolo9000.darknet.cfg import read_cfg
+from yolo9000.darknet.data import find_named
+from yolo9000.darknet.plan import Region
+
+OWN_NETS = Path(__file__).parents[1] / "golden" / "darknet_nets"
+
+
+@dataclass(frozen=True)
+class GoldenNet:
+    cfg: Path
+    weights: Path  # several may belong to one cfg: other header forms, other steps of training
+
+    @property
+    def is_detector(self) -> bool:
+        return isinstance(read_cfg(self.cfg).layers[-1], Region)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """`input` and, in their order, the layers' outputs."""
+        with np.load(self.cfg.with_suffix(".npz")) as archive:
+            return dict(archive)
+
+    def tree(self) -> WordTree | None:
+        named = read_cfg(self.cfg).tree
+        return WordTree.load(find_named(named, "tree", self.cfg)) if named else None
+
+
+def golden_nets(*folders: str) -> list[Any]:
+    """The networks in folders of the original's set, and our own, as parameters of a test."""
+    places = [("own", OWN_NETS)]
+    places += [("original", ORIGINAL / folder) for folder in folders] if ORIGINAL else []
+    found = [
+        pytest.param(GoldenNet(_cfg_of(weights), weights), id=f"{whose}-{weights.stem}")
+        for whose, folder in places
+        for weights in sorted(folder.glob("*.weights"))
+    ]
+    if not ORIGINAL:
+        found.append(pytest.param(None, id="original", marks=pytest.mark.skip(reason=NOT_AT_HAND)))
+    return found
+
+
+def _cfg_of(weights: Path) -> Path:
+    """The cfg with the longest name that the weights' name begins with."""
+    fitting = [cfg for cfg in weights.parent.glob("*.cfg") if weights.stem.startswith(cfg.stem)]
+    return max(fitting, key=lambda cfg: len(cfg.stem))
