@@ -17,7 +17,13 @@ from data_prep.records import ImageLabel, ImageRecord
 from data_prep.sources.class_boxes import Annotated, ClassBoxes
 from data_prep.sources.class_pictures import BESIDE, PictureClass, entries_of, pictures_of_folder
 from data_prep.sources.class_tars import class_of_tar, classes_in_tar
-from data_prep.sources.contents import OpenSource, SourceError, readable_name, require_folder
+from data_prep.sources.contents import (
+    OpenSource,
+    SourceError,
+    counts_in_words,
+    readable_name,
+    require_folder,
+)
 from data_prep.sources.tar import refuse_compressed, tar_file
 
 _NO_CLASS_FOR_BOXES = "folder of boxes whose class is not there"
@@ -92,7 +98,7 @@ def _folders_without_class(folder: Path, classes: list[PictureClass]) -> int:
 
 def _check(classes: list[PictureClass], beside: Counter[str], config: ImageNetSource) -> None:
     if not classes:
-        found = ", ".join(f"{number} × {reason}" for reason, number in beside.items() if number) or "nothing"
+        found = counts_in_words(beside) or "nothing"
         raise SourceError(
             f"source {config.name!r}: expected a folder or a tar for each class (n02084071/… or n02084071.tar) in "
             f"{config.images}, found {found}. Pictures whose classes stand in a list are read by format csv or voc."

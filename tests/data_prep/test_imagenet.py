@@ -247,7 +247,7 @@ def test_pictures_without_class_folders_are_told_what_reads_them(tmp_path):
         tmp_path / "val.tar", ("ILSVRC2012_val_00000001.JPEG", b"x"), ("ILSVRC2012_val_00000002.JPEG", b"y")
     )
     message = refusal(tmp_path / "val.tar")
-    assert "found 2 × file beside the class folders" in message
+    assert "found file beside the class folders: 2" in message
     assert "format csv or voc" in message
 
 
