@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,7 +26,7 @@ from yolo9000.run_folder import (
 )
 from yolo9000.schedule import learning_rate_at
 from yolo9000.scorecard.classification import ClassificationScore
-from yolo9000.start_from import start_from
+from yolo9000.start_from import Start
 
 ClassifierRun: TypeAlias = Run[PretrainConfig, Classifier]
 
@@ -80,10 +81,14 @@ def headline(score: ClassificationScore) -> dict[str, float]:
 def _started(cfg: PretrainConfig, folder: Path) -> ClassifierRun:
     refuse_run_in_the_way(folder)
     reader = ShardReader(cfg.data.shards)
+    start = Start.read(cfg.model.start_from) if cfg.model.start_from else None
     model = _built(cfg, reader)
-    if cfg.model.start_from:
-        start_from(model, reader.tree, cfg.model.start_from)
-    return Run.of(with_absolute_paths(cfg), reader, model)
+    taken = start.give(model, reader.tree) if start else ()
+    run = Run.of(with_absolute_paths(cfg), reader, model)
+    if start:
+        run.seen_before, _ = start.carried(taken)
+        print(start.in_words(taken, reader.tree), file=sys.stderr)
+    return run
 
 
 def _resumed(cfg: PretrainConfig, folder: Path) -> ClassifierRun:

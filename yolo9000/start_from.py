@@ -88,11 +88,6 @@ class Start:
         return self.found.images_seen, self.found.darknet
 
 
-def start_from(model: Detector | Classifier, tree: WordTree, path: Path) -> tuple[str, ...]:
-    """Put the weights at `path` into the model; the parts that got some."""
-    return Start.read(path).give(model, tree)
-
-
 def with_network_of(model: ModelConfig, made: ModelConfig) -> ModelConfig:
     """The settings, and what they leave open about the network as it is in `made`, unless they name another one."""
     given = model.model_fields_set

@@ -16,18 +16,25 @@ from PIL import Image
 
 import yolo9000.pretrain as loop
 import yolo9000.train as detector_loop
-from data_prep import MergeConfig, ShardReader, merge
+from data_prep import Ledger, MergeConfig, ShardReader, merge
 from tests.yolo9000.made import LABEL_ONLY, made_config, random_tree
 from tests.yolo9000.test_train import flat
 from yolo9000.backbone import Trunk
-from yolo9000.checkpoint import CheckpointError, load_any, load_checkpoint, load_classifier
-from yolo9000.classifier import FlatSoftmax, TreeSoftmax, build_classifier
+from yolo9000.checkpoint import (
+    CheckpointError,
+    SavedRun,
+    load_any,
+    load_checkpoint,
+    load_classifier,
+    save_checkpoint,
+)
+from yolo9000.classifier import build_classifier
 from yolo9000.cli import main
 from yolo9000.config import ConfigError, PretrainConfig, read_pretrain_config
 from yolo9000.data import DataMismatch
 from yolo9000.pretrain import pretrain
 from yolo9000.run_folder import TrainingError, read_metrics
-from yolo9000.start_from import start_from
+from yolo9000.start_from import Start
 from yolo9000.train import train
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "pretrain").glob("*.yaml"))
@@ -413,13 +420,19 @@ def test_the_run_of_a_detector_goes_on_without_the_file_that_it_started_from(
 
 
 def test_the_second_classifier_starts_with_all_of_the_first(
-    shards: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: Path,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As from 224 px to 448."""
     monkeypatch.setattr(loop, "learning_rate_at", lambda *_: 0.0)
     start, first = str(finished / "best.pt"), load_classifier(finished / "best.pt").weights
-    cfg = config(shards, tmp_path, model__start_from=start, model__input_size_px=96, schedule__max_steps=1)
+    cfg = config(shards, tmp_path, model__start_from=start, model__input_size_px=64, schedule__max_steps=1)
     pretrain(cfg, tmp_path / "second")
+    assert f"Starting from {start}: its trunk, head." in capsys.readouterr().err
+    assert load_classifier(tmp_path / "second" / "best.pt").images_seen == 8 * (4 + 1)
     second = load_classifier(tmp_path / "second" / "last.pt").training
     assert second is not None
     for name, value in first.items():
@@ -427,20 +440,36 @@ def test_the_second_classifier_starts_with_all_of_the_first(
             assert torch.equal(second["weights"][name], value), name
 
 
-def test_of_other_classes_only_the_trunk_comes_along(shards: Path, finished: Path) -> None:
-    tree = ShardReader(shards).tree
-    cfg = load_classifier(finished / "best.pt").config.model
-    same = load_classifier(finished / "best.pt").weights["softmax.classes"]
-    flat_cfg = cfg.model_copy(update={"softmax": "flat"})
-    for other, classes in ((cfg, same), (flat_cfg, same), (flat_cfg, torch.tensor([0, 1]))):
-        model = build_classifier(other, tree, classes)
-        assert isinstance(model.softmax, TreeSoftmax if other is cfg else FlatSoftmax)
-        assert start_from(model, tree, finished / "best.pt") == (
-            ("trunk", "head") if other is cfg else ("trunk",)
-        )
-    assert start_from(
-        build_classifier(cfg, random_tree(len(tree)), same), random_tree(len(tree)), finished / "best.pt"
-    ) == ("trunk",)
+def test_of_other_classes_or_of_another_tree_only_the_trunk_comes_along(shards: Path, finished: Path) -> None:
+    start, tree = Start.read(finished / "best.pt"), ShardReader(shards).tree
+    assert start.found is not None
+    cfg, same = start.found.config.model, start.found.weights["softmax.classes"]
+    flat_cfg, other_tree = cfg.model_copy(update={"softmax": "flat"}), random_tree(len(tree))
+    assert start.give(build_classifier(cfg, tree, same), tree) == ("trunk", "head")
+    assert start.give(build_classifier(cfg, tree, torch.tensor([0])), tree) == ("trunk", "head")
+    assert start.give(build_classifier(cfg, other_tree, same), other_tree) == ("trunk",)
+    assert start.give(build_classifier(flat_cfg, tree, same), tree) == ("trunk",)
+
+
+@pytest.mark.parametrize(("classes", "taken"), [([4, 7], ("trunk", "head")), ([4, 6], ("trunk",))])
+def test_a_flat_head_comes_along_for_the_same_classes(
+    tmp_path: Path, classes: list[int], taken: tuple[str, ...]
+) -> None:
+    tree = random_tree(10)
+    cfg = PretrainConfig.model_validate(
+        {
+            "model": {"architecture": "tiny", "width": 0.25, "softmax": "flat"},
+            "data": {"shards": "none"},
+            "schedule": {"max_steps": 1},
+        }
+    )
+    first = build_classifier(cfg.model, tree, torch.tensor([4, 7]))
+    ledger = Ledger(tree, np.zeros(10), np.zeros(10))
+    found = SavedRun(cfg, tree, ledger, 1, first.state_dict(), None, math.nan)
+    save_checkpoint(tmp_path / "best.pt", found)
+    second = build_classifier(cfg.model, tree, torch.tensor(classes))
+    assert Start.read(tmp_path / "best.pt").give(second, tree) == taken
+    assert torch.equal(second.head.weight, first.head.weight) == ("head" in taken)
 
 
 def test_a_trunk_that_does_not_fit_is_told(shards: Path, finished: Path, tmp_path: Path) -> None:
