@@ -121,6 +121,8 @@ def test_every_shipped_merge_configuration_loads():
         "coco128_imagenet": ["coco", "coco_val", "imagenet"],
         "coco_imagenet": ["coco", "coco_val", "imagenet"],
         "imagenet": ["imagenet", "imagenet_val"],
+        "lvis": ["lvis", "lvis_val"],
+        "objects365": ["objects365", "objects365_val"],
         "open_images": ["openimages"],
         "voc": ["voc2007", "voc2012", "voc2007_test"],
         "yolo_and_table": ["boxes", "labels"],

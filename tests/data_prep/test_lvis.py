@@ -6,6 +6,7 @@ from data_prep.config import LvisSource
 from data_prep.sources import SourceError, open_source
 
 from .conftest import picture
+from .readers import merged, said_in_shards, said_of
 
 BOX = [4, 3, 20, 15]
 CAN, CRAB, STOP = 1, 22, 333
@@ -144,3 +145,18 @@ def test_an_address_that_leads_elsewhere_is_counted(open_lvis, url):
 def test_a_file_without_categories_is_told_in_one_line(open_lvis):
     with pytest.raises(SourceError, match=r"lvis\.json: category 1 has no id or no name"):
         open_lvis([image()], [], [{"synset": "aerosol.n.02"}])
+
+
+def test_shards_say_what_the_file_says_under_the_synsets(open_lvis, tmp_path):
+    bbox = [10, 15, 20, 7.5]  # quarters, which float32 holds
+    source = open_lvis([image([STOP], [CRAB])], [box(CAN, bbox), box(CRAB, bbox)])
+    reader = merged(tmp_path, format="lvis", annotations="lvis.json", images="coco")
+    (record,) = source.records()
+    assert said_in_shards(reader) == {record.source_id: said_of(record, source.classes)}
+    assert [(row.name, row.alias, row.reason) for row in reader.classes] == [
+        ("aerosol_can", "aerosol.n.02", "synset name"),
+        ("crab_(animal)", "crab.n.01", "synset name"),
+        ("stop_sign", "", "by hand"),
+    ]
+    assert reader.sources[0].is_federated
+    assert len(reader.sources[0].vouched) == 0
