@@ -33,6 +33,7 @@ from data_prep.sources.yolo_names import YoloNames, read_names
 
 _LARGEST: Final = 16 << 20  # bytes of a text file: a hundred thousand boxes
 _TXT: Final = ".txt"
+_SUFFIXES: Final = tuple(sorted(PICTURE_SUFFIXES))
 _POLYGON: Final = "polygon of which the bounding box is taken"
 _BACKGROUND: Final = "picture without a text file: nothing in it (kept)"
 _UNUSED: Final = "text file without a picture"
@@ -82,7 +83,7 @@ class _Contents:
                 counts[found] += 1
                 continue
             try:
-                boxes = self._boxes(texts / f"{Path(picture).stem}{_TXT}", counts)
+                boxes = self._boxes(texts / f"{picture.rpartition('.')[0]}{_TXT}", counts)
             except _TextFileError as reason:
                 counts[str(reason)] += 1
             else:
@@ -168,7 +169,7 @@ def _text(path: Path) -> str | None:
 
 def _unused(texts: Path, pictures: Sequence[str]) -> int:
     """How many text files of a folder belong to none of the pictures, which are sorted."""
-    suffixes = {Path(picture).suffix for picture in pictures}
+    suffixes = {f".{picture.rpartition('.')[2]}" for picture in pictures}
 
     def has_picture(stem: str) -> bool:
         names = [f"{stem}{suffix}" for suffix in suffixes]
@@ -187,6 +188,8 @@ def _unused(texts: Path, pictures: Sequence[str]) -> int:
 
 def _is_picture(name: str, counts: Counter[str]) -> bool:
     """Whether a file is a picture by its name; counts those that are neither that nor a text file."""
-    suffix = Path(name).suffix.lower()
-    counts["file that is no picture by its name"] += suffix not in PICTURE_SUFFIXES and suffix != _TXT
-    return suffix in PICTURE_SUFFIXES
+    lower = name.lower()
+    if lower.endswith(_SUFFIXES):
+        return True
+    counts["file that is no picture by its name"] += not lower.endswith(_TXT)
+    return False
