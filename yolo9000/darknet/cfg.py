@@ -30,6 +30,7 @@ from yolo9000.darknet.plan import (
 )
 
 MAX_LAYERS = 2000
+MAX_ROUTE = 1000  # layers that one route joins
 MAX_SIDE = 1 << 14  # of the input, pixels
 MAX_FILTERS = 1 << 21
 MAX_KERNEL = 1 << 10  # of sizes, strides and paddings
@@ -191,14 +192,14 @@ def _avgpool(_section: Section, given: Layer, _: Sequence[LayerPlan]) -> AvgPool
 
 def _route(section: Section, given: Layer, before: Sequence[LayerPlan]) -> Route:
     asked = section.integers("layers", low=-MAX_LAYERS, high=MAX_LAYERS)
-    if not asked:
-        raise section.error("layers", "names no layers.")
+    if not 1 <= len(asked) <= MAX_ROUTE:
+        found = f"names {len(asked)} layers; at most {MAX_ROUTE} are joined." if asked else "names no layers."
+        raise section.error("layers", found)
     sources = tuple(number + given.index if number < 0 else number for number in asked)
     for number, source in zip(asked, sources, strict=True):
         if not 0 <= source < given.index:
-            raise section.error(
-                "layers", f"asks for layer {number}; before it are layers 0 to {given.index - 1}."
-            )
+            known = f"before it are layers 0 to {given.index - 1}" if given.index else "no layer is before it"
+            raise section.error("layers", f"asks for layer {number}; {known}.")
     first = before[sources[0]]
     for source in sources:
         if before[source].out[1:] != first.out[1:]:

@@ -177,11 +177,12 @@ class DetectorPlan:
     def of(cls, plan: NetworkPlan) -> DetectorPlan:
         """Raises DarknetError unless the network sees RGB and ends in a 1×1 convolution and [region]."""
         layers = [layer for layer in plan.layers if not isinstance(layer, Cost)]
-        region, head = plan.layers[-1] if not layers else layers[-1], layers[-2] if len(layers) > 1 else None
-        if not isinstance(region, Region):
+        if not layers or not isinstance(region := layers[-1], Region):
+            line = plan.layers[-1].line
             raise DarknetError(
-                f"{plan.place}: line {region.line}: the last layer is not [region], so this is no detector."
+                f"{plan.place}: line {line}: the last layer is not [region], so this is no detector."
             )
+        head = layers[-2] if len(layers) > 1 else None
         if not isinstance(head, Convolution) or not _is_plain(head) or len(layers) < 3:
             raise DarknetError(
                 f"{plan.place}: line {region.line}: expected a [convolutional] of size=1, stride=1, "
