@@ -8,6 +8,7 @@ import typer
 
 from data_prep.errors import DataPrepError
 from wordtree.commands import run_app
+from wordtree.errors import WordTreeError
 
 app = typer.Typer(
     name="data-prep",
@@ -19,6 +20,9 @@ app = typer.Typer(
 
 MergeFile = Annotated[Path, typer.Argument(metavar="MERGE.yaml", help="Which data sets to merge, and how.")]
 Shards = Annotated[Path, typer.Argument(metavar="SHARDS", help="A folder that `data-prep merge` wrote.")]
+ShardsAnywhere = Annotated[
+    str, typer.Argument(metavar="SHARDS", help="The folder, or an address that fsspec reads (s3://…).")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: sources.coco.images=DIR, seed=1, …"),
@@ -28,7 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing els
 
 def main() -> None:
     """The console command."""
-    run_app(app, DataPrepError)
+    run_app(app, DataPrepError, WordTreeError)
 
 
 @app.command()
@@ -179,16 +183,36 @@ def relabel(
 
 
 @app.command()
-def info(shards: Shards, as_json: AsJson = False) -> None:
+def info(
+    shards: ShardsAnywhere,
+    under: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Only this node and what is below.")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(min=0, help="Levels of the tree; as many as fit.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the ledger of all nodes as a table.")] = None,
+    tree: Annotated[Path | None, typer.Option(help="Write the tree, for `wordtree`: FILE.json.")] = None,
+    charts: Annotated[Path | None, typer.Option(help="Write histograms as SVG files into a folder.")] = None,
+    split: Annotated[str, typer.Option(help="The split that the charts are of.")] = "train",
+    as_json: AsJson = False,
+) -> None:
     """Show what stands behind each node: boxes, image labels, or the boxes of a relative."""
+    from data_prep.index import ledger_of
     from data_prep.index_file import read_index
     from data_prep.tables import index_json, print_info
+    from wordtree.resolve import node_of
 
     index = read_index(shards)
+    node = None if under is None else node_of(under, index.tree)
+    if csv is not None:
+        ledger_of(index).write_csv(csv)
+    if tree is not None:
+        index.tree.save(tree)
+    if charts is not None:
+        _write_charts(shards, split, charts)
     if as_json:
         _print_json(index_json(index))
     else:
-        print_info(index)
+        print_info(index, node, depth)
 
 
 @app.command()
@@ -254,6 +278,17 @@ def emoji_world(
     chosen = {name: value for name, value in given.items() if value is not None}
     write_world(out, validated(chosen, EmojiWorldConfig, place="emoji-world"), workers=workers)
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
+
+
+def _write_charts(shards: str, split: str, folder: Path) -> None:
+    from data_prep.charts import write_chart
+    from data_prep.histograms import histograms_of
+    from data_prep.shard_reader import ShardReader
+
+    histograms = histograms_of(ShardReader(shards), split)
+    folder.mkdir(parents=True, exist_ok=True)
+    for histogram in histograms:
+        write_chart(folder, histogram)
 
 
 def _print_json(value: Any) -> None:

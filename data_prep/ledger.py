@@ -1,15 +1,29 @@
 """What stands behind each node: boxes, image labels, or only relatives' boxes."""
 
+import csv
 from functools import cached_property
+from io import StringIO
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from wordtree import WordTree
+from wordtree.files import write_atomically
 
 Evidence = Literal["boxes", "image labels", "neither"]
 """What training knew of a node: boxes at or below it, else image labels, else nothing."""
+CSV_COLUMNS = (
+    "id",
+    "name",
+    "boxes",
+    "image_labels",
+    "boxes_rolled_up",
+    "image_labels_rolled_up",
+    "evidence",
+    "nearest_boxed_ancestor",
+)
 Counts = npt.NDArray[np.int64]
 
 
@@ -48,11 +62,24 @@ class Ledger:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each node with any label at or under it, in tree order (a node before its children)."""
+        return [self.row(node) for node in self.nodes_with_labels()]
+
+    def nodes_with_labels(self) -> list[int]:
+        """The nodes with any label at or under them, in tree order."""
         has_labels = (self.boxes_rolled_up > 0) | (self.image_labels_rolled_up > 0)
         in_order = np.argsort(self.tree.enter)
-        return [self._row(int(node)) for node in in_order if has_labels[node]]
+        return [int(node) for node in in_order if has_labels[node]]
 
-    def _row(self, node: int) -> dict[str, Any]:
+    def write_csv(self, path: Path) -> None:
+        """A line for every node of the tree, in tree order: what `wordtree show --figures` reads, and more."""
+        text = StringIO()
+        writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.row(int(node)) for node in np.argsort(self.tree.enter))
+        write_atomically(path, text.getvalue())
+
+    def row(self, node: int) -> dict[str, Any]:
+        """What is known of a node, as plain values."""
         ancestor = self.nearest_boxed_ancestor(node)
         return {
             "id": self.tree.ids[node],

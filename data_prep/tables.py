@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,6 +15,7 @@ from data_prep.index import Index, ledger_of
 from data_prep.printing import counts_lines, line, many, new_console, splits_text
 
 SHOWN_PICTURES = 10
+SHOWN_NODES = 80
 
 
 def index_json(index: Index) -> dict[str, Any]:
@@ -43,8 +45,8 @@ def print_merge(index: Index, out: Path) -> None:
     )
 
 
-def print_info(index: Index) -> None:
-    """Sources and the ledger of a merged set."""
+def print_info(index: Index, under: int | None = None, depth: int | None = None) -> None:
+    """Sources and the ledger of a merged set: of the nodes at or under one, so many levels as given or as fit."""
     console = new_console()
     print_sources(console, index)
     _print_left_out(console, index)
@@ -52,10 +54,14 @@ def print_info(index: Index) -> None:
     title = "Labels of the training split: at the node itself / there or below"
     table = Table("node", "id", "boxes", "image labels", "evidence", "nearest boxed ancestor", title=title)
     names = dict(zip(index.tree.ids, index.tree.names, strict=True))
-    for row in ledger.rows():
+    nodes = [node for node in ledger.nodes_with_labels() if under is None or index.tree.is_under(node, under)]
+    top = 0 if under is None else int(index.tree.depth[under])
+    levels = _levels_that_fit(index.tree.depth[nodes] - top) if depth is None else depth
+    shown = [node for node in nodes if index.tree.depth[node] - top <= levels]
+    for row in map(ledger.row, shown):
         above = row["nearest_boxed_ancestor"]
         table.add_row(
-            "  " * row["depth"] + escape(row["name"]),
+            "  " * (row["depth"] - top) + escape(row["name"]),
             row["id"],
             f"{row['boxes']} / {row['boxes_rolled_up']}",
             f"{row['image_labels']} / {row['image_labels_rolled_up']}",
@@ -63,11 +69,23 @@ def print_info(index: Index) -> None:
             "–" if above is None else escape(names[above]),
         )
     console.print(table)
+    if len(shown) < len(nodes):
+        deeper = len(nodes) - len(shown)
+        line(
+            console,
+            f"{deeper} nodes with labels are deeper: see --depth, --under LABEL, --csv FILE or --charts DIR.",
+        )
     by_evidence = Counter(ledger.evidence(node) for node in range(len(index.tree)))
     found = ", ".join(
         f"{by_evidence[evidence]} with {evidence}" for evidence in ("boxes", "image labels", "neither")
     )
     line(console, f"{len(index.tree)} nodes: {found}.")
+
+
+def _levels_that_fit(depths: npt.NDArray[np.integer]) -> int:
+    """The deepest level down to which the nodes of these depths are no more than SHOWN_NODES."""
+    ends = np.cumsum(np.bincount(depths))
+    return max(1, int(np.searchsorted(ends, SHOWN_NODES, side="right")) - 1)
 
 
 def _source_rows(index: Index) -> list[dict[str, Any]]:
@@ -107,7 +125,9 @@ def print_sources(console: Console, index: Index) -> None:
     rows = _source_rows(index)
     for row in rows:
         numbers = (row["images"], row["boxes"], row["image_labels"], row["classes"])
-        table.add_row(escape(row["name"]), escape(splits_text(row["splits"])), *map(str, numbers))
+        in_none = row["images"] - sum(row["splits"].values())
+        splits = splits_text(row["splits"]) + (f"; {in_none} in none" if in_none else "")
+        table.add_row(escape(row["name"]), escape(splits), *map(str, numbers))
     console.print(table)
     counts_lines(console, {row["name"]: row["counts"] for row in rows})
 

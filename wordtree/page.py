@@ -18,6 +18,7 @@ from wordtree.tree import WordTree
 
 Figures = Mapping[str, Sequence[float | None] | npt.NDArray[np.number]]
 
+_NO_FIGURES = frozenset({"id", "name", "evidence", "nearest_boxed_ancestor"})
 _WNID = re.compile(r"n[0-9]{8}")
 
 
@@ -67,14 +68,18 @@ def tree_page(tree: WordTree, shown: PageContent) -> str:
 
 
 def read_figures(path: Path, tree: WordTree) -> dict[str, list[float | None]]:
-    """The columns of a CSV file with the column `id` and numbers in the others; nodes it leaves out have None."""
+    """The columns of a CSV file with the column `id` and numbers in the others; nodes it leaves out have None.
+
+    Of a ledger (`data-prep info --csv`) the words, and the sums that the page makes itself, are passed over.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            names, rows = [name for name in reader.fieldnames or () if name != "id"], list(reader)
+            named, rows = list(reader.fieldnames or ()), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise FiguresError(f"{path}: expected a CSV file in UTF-8 ({error}).") from None
-    if not (names and all(names) and rows and "id" in rows[0]):
+    names = [name for name in named if name not in _NO_FIGURES and not name.endswith("_rolled_up")]
+    if not (names and all(named) and rows and "id" in named):
         raise FiguresError(
             f"{path}: expected a line of names with 'id' in it, then a line of numbers for each node."
         )
@@ -83,7 +88,7 @@ def read_figures(path: Path, tree: WordTree) -> dict[str, list[float | None]]:
         if row["id"] not in tree:
             raise FiguresError(f"{path}: line {line}: the tree has no node '{row['id']}'.")
         if None in row:
-            raise FiguresError(f"{path}: line {line}: has more fields than the {len(names) + 1} names above.")
+            raise FiguresError(f"{path}: line {line}: has more fields than the {len(named)} names above.")
         for name in names:
             columns[name][tree.node(row["id"])] = _number(row[name], f"{path}: line {line}, {name}")
     return columns

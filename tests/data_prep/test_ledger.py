@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from data_prep import Ledger
 from wordtree import WordTree
+from wordtree.page import read_figures
 
 # animal(0): dog(2): terrier(5) poodle(6); cat(3) · vehicle(1): car(4)
 TREE = WordTree(["animal", "vehicle", "dog", "cat", "car", "terrier", "poodle"], [-1, -1, 0, 0, 1, 2, 2])
@@ -46,6 +49,29 @@ def test_rows_stand_in_tree_order_and_leave_out_nodes_without_labels():
         "image_labels_rolled_up": 3,
         "evidence": "image labels",
         "nearest_boxed_ancestor": "dog",
+    }
+
+
+def test_the_table_of_all_nodes_is_what_a_page_of_the_tree_shows(tmp_path):
+    ledger = Ledger(TREE, [0, 0, 1, 2, 0, 4, 0], [0, 0, 0, 0, 5, 0, 3])
+    ledger.write_csv(tmp_path / "ledger.csv")
+    with (tmp_path / "ledger.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == ["animal", "dog", "terrier", "poodle", "cat", "vehicle", "car"]
+    assert rows[3] == {
+        "id": "poodle",
+        "name": "poodle",
+        "boxes": "0",
+        "image_labels": "3",
+        "boxes_rolled_up": "0",
+        "image_labels_rolled_up": "3",
+        "evidence": "image labels",
+        "nearest_boxed_ancestor": "dog",
+    }
+    # The page adds up what is below each node itself.
+    assert read_figures(tmp_path / "ledger.csv", TREE) == {
+        "boxes": ledger.boxes.tolist(),
+        "image_labels": ledger.image_labels.tolist(),
     }
 
 
