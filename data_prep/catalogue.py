@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from data_prep.offsets import owner_of_rows, rows_of
 from data_prep.picture_files import PictureFile, Place, place_of
 from data_prep.records import BoxLabel, ImageLabel, ImageRecord
 from data_prep.shard_format import BOXED, EXHAUSTIVE, IGNORED, POSITIVE
@@ -76,7 +77,7 @@ class Catalogue:
 
     def picture_of(self, kind: str) -> npt.NDArray[np.int64]:
         """The picture of each part: (M,) of boxes, (L,) of labels."""
-        return np.repeat(np.arange(len(self)), self.count(kind))
+        return owner_of_rows(self[f"{kind}_offsets"])
 
     @property
     def is_boxed(self) -> npt.NDArray[np.bool_]:
@@ -135,12 +136,7 @@ class Catalogue:
         """Only the pictures of these numbers, in their order, copied."""
         columns = {name: self[name][pictures] for name in _OF_PICTURES}
         for kind, parts in _OF_PARTS.items():
-            counts = self.count(kind)[pictures]
-            offsets = np.concatenate([[0], np.cumsum(counts)])
-            rows = np.repeat(self[f"{kind}_offsets"][pictures] - offsets[:-1], counts) + np.arange(
-                offsets[-1]
-            )
-            columns[f"{kind}_offsets"] = offsets
+            columns[f"{kind}_offsets"], rows = rows_of(self[f"{kind}_offsets"], pictures)
             columns |= {name: self[name][rows] for name in parts}
         return Catalogue(self.places, columns)
 

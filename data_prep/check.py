@@ -5,6 +5,7 @@ between pictures (the *frame*: names, labels, HDF5's own) either fit their own h
 tells which are hit; or they do not, and then nothing of the file is trusted.
 """
 
+import os
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -121,7 +122,7 @@ def _damage_of(folder: Path, index: Index, number: int) -> Damage | None:
             sha256, frame_sha256 = hash_file(file, shard.pictures_first, shard.pictures_end)
             if sha256 == shard.sha256:
                 return _contradiction(folder, index, number)
-            if frame_sha256 != shard.frame_sha256:
+            if frame_sha256 != shard.frame_sha256 or os.fstat(file.fileno()).st_size != shard.size_bytes:
                 return lost(_trouble_with_frame(path, shard))
             hit = images[[not _fits(file, index, int(image)) for image in images]]
     except OSError as reason:

@@ -3,12 +3,10 @@
 Only pictures of equal size (in shards: of equal size and checksum) are read and hashed; no other two can be equal.
 """
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,7 +16,6 @@ from data_prep.catalogue import Catalogue
 from data_prep.index import TRAIN_SPLIT
 from data_prep.picture_files import read_picture
 from data_prep.pictures import PictureError
-from data_prep.shard_format import Arrays, ShardError
 
 Ints = npt.NDArray[np.int64]
 Digests = npt.NDArray[np.uint64]  # (n, 2): 128 bits of each picture
@@ -88,7 +85,7 @@ def hash_planned(
         end = min(start + _AT_ONCE, len(candidates))
         for place in range(start, end):
             try:
-                digests[place] = _digest(read_picture(images.file(int(candidates[place]))))
+                digests[place] = digest_of(read_picture(images.file(int(candidates[place]))))
                 is_read[place] = True
             except PictureError:  # the merge will count it
                 continue
@@ -104,28 +101,6 @@ def hash_planned(
     return PlannedDuplicates(groups, int((~is_read).sum()))
 
 
-def hash_stored(columns: Arrays, paths: Sequence[Path], origins: Origins) -> tuple[EqualPictures, ...]:
-    """The equal pictures in finished shards; columns: an index's; paths: of its shards."""
-    candidates = may_be_equal(columns["picture_crc32"], columns["picture_size"])
-    digests = [_digest(data) for data in _stored(columns, paths, candidates)]
-    return equal_pictures(candidates, np.array(digests, dtype=np.uint64).reshape(-1, 2), origins)
-
-
-def _stored(columns: Arrays, paths: Sequence[Path], images: Ints) -> Iterator[bytes]:
-    """The bytes of stored pictures, whose numbers ascend."""
-    shards = columns["image_shard"][images]
-    for shard in np.unique(shards).tolist():
-        with paths[shard].open("rb", buffering=0) as file:
-            for image in images[shards == shard].tolist():
-                size = int(columns["picture_size"][image])
-                data = os.pread(file.fileno(), size, int(columns["picture_start"][image]))
-                if len(data) != size:
-                    raise ShardError(
-                        f"{paths[shard]}: ends before one of its pictures; delete it and merge again."
-                    )
-                yield data
-
-
 def _described(group: list[int], origins: Origins) -> EqualPictures:
     splits, sources = origins.split[group].tolist(), origins.source[group].tolist()
     kind = KINDS[0] if len(set(splits)) > 1 else KINDS[1] if len(set(sources)) > 1 else KINDS[2]
@@ -135,5 +110,6 @@ def _described(group: list[int], origins: Origins) -> EqualPictures:
     return EqualPictures(tuple(group), kind, outside[0] if outside else group[0])
 
 
-def _digest(data: bytes) -> npt.NDArray[np.uint64]:
+def digest_of(data: bytes) -> npt.NDArray[np.uint64]:
+    """(2,) 128 bits of hash."""
     return np.frombuffer(blake2b(data, digest_size=16).digest(), dtype=np.uint64)

@@ -1,5 +1,7 @@
 """The base of every error of this package, and the one that plan and merge share."""
 
+import os
+
 
 class DataPrepError(Exception):
     """A mistake in what the user or a file gave; its text is one line that says what to do.
@@ -17,3 +19,8 @@ class DataPrepError(Exception):
 
 class MergeError(DataPrepError):
     """A merge that cannot start or go on."""
+
+
+def system_says(reason: OSError) -> str:
+    """Why the system refused, in its words: `No space left on device`."""
+    return os.strerror(reason.errno) if reason.errno else " ".join(str(reason).split())

@@ -32,6 +32,9 @@ from wordtree import WordTree
 
 PLANNING = -1  # in place of a shard's number: counted before any picture was read
 TRAIN_SPLIT = "train"  # the ledger counts the labels of this split
+DAMAGED_PICTURE = "picture damaged in its shard"
+LOST_SHARD = "picture of a shard that was lost"
+LOSSES = frozenset({DAMAGED_PICTURE, LOST_SHARD})  # why a repair leaves pictures out
 NO_SUCH_SPLIT = -2  # the number of no image's split
 
 
@@ -149,9 +152,10 @@ def images_of_shard(index: Index, number: int) -> Indices:
 
 
 def whole_shards(index: Index) -> list[ShardResult]:
-    """The shards of which the index uses every picture."""
-    used = np.bincount(index.columns["image_shard"], minlength=len(index.shards)).tolist()
-    return [shard for shard, images in zip(index.shards, used, strict=True) if shard.images == images]
+    """The shards of which no repair has left anything out of the index."""
+    return [
+        shard for shard in index.shards if not any(LOSSES & count.keys() for count in shard.counts.values())
+    ]
 
 
 def ledger_of(index: Index) -> Ledger:

@@ -1,11 +1,12 @@
 """The deterministic plan of a merge: which pictures go where, under which nodes. Reads no pixels."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,12 +84,29 @@ class Plan:
         """For each source the first of its rows, in a column where they stand together; and the end."""
         return tuple(np.searchsorted(source_of_row, range(len(self.sources) + 1)).tolist())
 
-    def jobs(self, folder: Path) -> Iterator[ShardJob]:
-        """One job for each shard, to be written into the folder in any order."""
-        rules = PictureRules(self.config.resize_max, self.config.quality)
-        bounds = zip((0, *self.shard_ends), self.shard_ends, strict=False)
-        for number, (first, end) in enumerate(bounds):
-            yield ShardJob(folder / shard_name(number), self.images.slice(first, end), rules)
+    @property
+    def marks(self) -> dict[str, Any]:
+        """What tells the plan from others: the digest of all, and of what parts it was made."""
+        config = self.config
+        return {
+            "plan_sha256": self.digest,
+            "packing": {
+                "shard_mb": config.shard_mb,
+                "resize_max": config.resize_max,
+                "quality": config.quality,
+            },
+            "sources_sha256": {
+                source.name: digest for source, digest in zip(self.sources, self.source_digests, strict=True)
+            },
+        }
+
+    def job(self, number: int, folder: Path) -> ShardJob:
+        """The writing of a shard into a folder; shards may be written in any order."""
+        first = self.shard_ends[number - 1] if number else 0
+        images = self.images.slice(first, self.shard_ends[number])
+        return ShardJob(
+            folder / shard_name(number), images, PictureRules(self.config.resize_max, self.config.quality)
+        )
 
     def require_settled(self) -> None:
         """Raise LabelMapError where classes have no node and the configuration does not say to drop them."""

@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 
 from data_prep.check import CheckReport, Damage
-from data_prep.index import Index, images_of_shard, join_columns, take_images
+from data_prep.index import DAMAGED_PICTURE, LOST_SHARD, Index, images_of_shard, join_columns, take_images
 from data_prep.index_file import replace_index
 from data_prep.offsets import Indices
 from data_prep.shard_format import ShardError
 from data_prep.shard_writer import ShardResult
 from data_prep.sources.contents import BOX_OF_LOST_IMAGE, LABEL_OF_LOST_IMAGE
-
-DAMAGED_PICTURE = "picture damaged in its shard"
-LOST_SHARD = "picture of a shard that was lost"
 
 
 def repair(report: CheckReport) -> Index:

@@ -1,6 +1,7 @@
 """One shard: pictures read, checked, packed with their labels, written whole or not at all."""
 
 import os
+import secrets
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import h5py
 import numpy as np
 
 from data_prep.catalogue import Catalogue
-from data_prep.config import one_line
+from data_prep.errors import system_says
+from data_prep.hdf5_files import new_hdf5
 from data_prep.picture_files import read_picture
 from data_prep.pictures import PictureError, PictureRules, StoredPicture, prepare_picture
 from data_prep.shard_format import (
@@ -133,30 +135,39 @@ class _Written(NamedTuple):
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[bytes]) -> _Written:
-    """Write `.part`, make it durable, rename; returns what the index says of the file."""
-    part = path.with_name(f"{path.name}.part")
+    """Write `.part`, make it durable, rename; returns what the index says of the file.
+
+    The part has a name of its own: a worker that outlives its merge must not touch the part of the next one.
+    """
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with h5py.File(part, "w", track_order=False) as file:
+        with new_hdf5(part) as file:
             mark(file, SHARD_FORMAT, SHARD_VERSION)
             for name, array in arrays.items():
                 file.create_dataset(name, data=array, track_times=False)
-            first = _write_pictures(file, arrays["picture_offsets"], pictures)
-        end = first + int(arrays["picture_offsets"][-1])
-        with part.open("rb") as written:
+            first = _reserve(file, sum(map(len, pictures)))
+        with part.open("r+b") as written:
+            written.seek(first)
+            written.writelines(pictures)
+            end = written.tell()
+            written.flush()
             hashes = hash_file(written, first, end)
             os.fsync(written.fileno())
             size_bytes = os.fstat(written.fileno()).st_size
         part.replace(path)
     except OSError as reason:
-        raise ShardError(f"{path}: cannot write this shard ({one_line(reason)}).") from None
+        raise ShardError(f"{path}: cannot write this shard ({system_says(reason)}).") from None
     finally:
         part.unlink(missing_ok=True)
     return _Written(size_bytes, *hashes, first, end)
 
 
-def _write_pictures(file: h5py.File, offsets: np.ndarray[Any, Any], pictures: list[bytes]) -> int:
-    """Returns the byte of the file at which they start: HDF5 stores a contiguous dataset in one piece."""
-    dataset = file.create_dataset("picture_bytes", (int(offsets[-1]),), dtype="uint8", track_times=False)
-    for start, picture in zip(offsets.tolist(), pictures, strict=False):
-        dataset[start : start + len(picture)] = np.frombuffer(picture, dtype=np.uint8)
-    return dataset.id.get_offset() or 0
+def _reserve(file: h5py.File, size_bytes: int) -> int:
+    """Room for the pictures, in one piece at the end; returns the byte of the file at which it starts."""
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_obj_track_times(False)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    shape = h5py.h5s.create_simple((size_bytes,))
+    dataset = h5py.h5d.create(file.id, b"picture_bytes", h5py.h5t.STD_U8LE, shape, layout)
+    return dataset.get_offset() or 0

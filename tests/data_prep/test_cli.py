@@ -5,6 +5,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from data_prep import workers
 from data_prep.cli import app
 
 from .conftest import CAT
@@ -98,7 +99,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(world, tmp_path, command, monke
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules["data_prep.merge"].__dict__, "write_shard", interrupted)
+    monkeypatch.setattr(workers, "write_shard", interrupted)
     code, _, err = command("merge", world / "merge.yaml", "-o", tmp_path / "out")
     assert code == 130
     assert "Traceback" not in err

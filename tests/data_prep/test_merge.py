@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import data_prep.workers as workers_module
 from data_prep import DataPrepError, ShardReader, make_plan, merge
-from data_prep.merge import JOURNAL_NAME, carry_out
+from data_prep.journal import JOURNAL_NAME
+from data_prep.merge import carry_out
 from data_prep.records import BoxLabel, ImageLabel, ImageRecord
 from data_prep.shard_writer import write_shard
 from data_prep.sources import OpenSource
@@ -101,7 +103,7 @@ def killed_after(shards, plan, out, monkeypatch):
         return write_shard(job, on_picture)
 
     with monkeypatch.context() as patch:
-        patch.setitem(carry_out.__globals__, "write_shard", write_or_die)
+        patch.setattr(workers_module, "write_shard", write_or_die)
         with pytest.raises(Killed):
             carry_out(plan, out)
 
