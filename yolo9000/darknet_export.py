@@ -42,7 +42,7 @@ def write_darknet(checkpoint: Checkpoint, path: Path) -> list[Path]:
                 f"{file}: is there already, with other content; choose another name for {path.name}."
             )
     plan = plan_cfg(texts[path.with_suffix(".cfg")].decode("latin-1"), str(path.with_suffix(".cfg")))
-    write_weights(path, plan.layers, Weights(_header(checkpoint), _numbers(model, plan)))
+    write_weights(path, plan, Weights(_header(checkpoint), _numbers(model, plan)))
     for file, content in texts.items():
         write_atomically(file, content)
     return [path, *texts]

@@ -99,12 +99,11 @@ def read_layers(path: Path, layers: Sequence[LayerPlan], place: str, *, whole: b
     return Weights(header, found)
 
 
-def write_weights(path: Path, layers: Sequence[LayerPlan], weights: Weights) -> None:
+def write_weights(path: Path, plan: NetworkPlan, weights: Weights) -> None:
     """Write the whole file or nothing."""
     pieces: list[bytes | memoryview] = [weights.header.to_bytes()]
-    for layer in layers:
-        if isinstance(layer, Convolution):
-            pieces += _laid_out(layer, weights.layers[layer.index])
+    for layer in plan.convolutions:
+        pieces += _laid_out(layer, weights.layers[layer.index])
     write_atomically(path, b"".join(pieces))
 
 
