@@ -176,7 +176,7 @@ class CsvSource(_BoxSource):
 
     format: Literal["csv"]
     annotations: ConfigPath
-    columns: dict[CsvColumn, str] = Field(default_factory=dict)  # ours: theirs, where the header has other names
+    columns: dict[CsvColumn, str] = Field(default_factory=dict)  # ours: theirs, where names differ
     unit: Literal["px", "unit"] = "px"  # of corners: pixels, or shares of width and height
 
 

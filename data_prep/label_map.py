@@ -136,7 +136,9 @@ class ClassMatcher:
             return ClassMatch(source, name, None, "unmapped", f"{', '.join(senses)}: not in the tree")
         if self._tree is not None:
             alike = did_you_mean(near(name, [*self._tree.names, *self._tree.ids]))
-            return ClassMatch(source, name, None, "unmapped", f"the tree has no such node.{alike}".rstrip("."))
+            return ClassMatch(
+                source, name, None, "unmapped", f"the tree has no such node.{alike}".rstrip(".")
+            )
         return ClassMatch(source, name, None, "unmapped", trouble(resolution, self._wordnet).rstrip("."))
 
     def _reason(self, resolution: Resolution, wnid: str) -> str:
