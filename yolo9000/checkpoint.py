@@ -204,6 +204,8 @@ def load_any(path: Path | str) -> SavedRun[Any]:
         config = validated(
             json.loads(content["config"]), kind, place="its configuration", error=CheckpointError
         )
+        if kind is PretrainConfig:
+            _classes(content["weights"], tree)
         return SavedRun(
             config=config,
             tree=tree,

@@ -22,8 +22,6 @@ from yolo9000.data import DataMismatch, Ints, Sampler, made_ahead, split_of
 from yolo9000.image import decode_image
 from yolo9000.schedule import input_size_at
 
-THREADS = 2  # that decode pictures for an evaluation
-
 
 @dataclass(frozen=True)
 class LabelledPictures:
@@ -104,7 +102,7 @@ class ClassifierTestData:
         return len(self._starts())
 
     def __iter__(self) -> Iterator[LabelledPictures]:
-        return made_ahead(self._batch, self._starts(), threads=THREADS)
+        return made_ahead(self._batch, self._starts(), threads=self.cfg.loader_threads)
 
     def _starts(self) -> range:
         return range(0, len(self.pictures), self.cfg.batch_size)

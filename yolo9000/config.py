@@ -314,6 +314,7 @@ class ClassifierEvaluateConfig(StrictModel):
     every: PositiveInt | None = None  # steps between evaluations; None: only at the end
     limit: PositiveInt | None = None  # only the first pictures
     batch_size: PositiveInt = 32
+    loader_threads: PositiveInt = 2
 
 
 class PretrainConfig(StrictModel):

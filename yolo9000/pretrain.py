@@ -40,9 +40,8 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
     run = _resumed(cfg, folder) if resume else _started(cfg, folder)
     cfg, schedule, softmax = run.cfg, run.cfg.schedule, run.model.softmax
     data, guard, score = ClassifierData(run.reader, cfg), Guard(), None
-    labelled_pictures(
-        run.reader, cfg.evaluate.split
-    )  # what cannot be scored is better told now than after hours
+    # What cannot be scored is better told now than after hours.
+    labelled_pictures(run.reader, cfg.evaluate.split)
     prepare_folder(folder, cfg, step=run.step)
     with progress(run) as show:
         for batch in data.batches(run.step + 1, schedule.max_steps):
