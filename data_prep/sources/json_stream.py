@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from data_prep.sources.contents import SourceError
 
-LARGEST_VALUE = 1 << 24  # characters of one element; the largest masks in public sets take a few 100,000
+LARGEST_VALUE = 1 << 22  # characters of one element; the largest masks in public sets take a few 100,000
 _DECODE = json.JSONDecoder().raw_decode
 _BLANKS, _COMMA = re.compile(r"[ \t\n\r]*+"), re.compile(r"[ \t\n\r]*+,[ \t\n\r]*+")
 # Lists of flat lists of numbers. A string cannot hold this: the quote before the colon would be escaped.
