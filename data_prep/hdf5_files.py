@@ -1,6 +1,7 @@
 """New HDF5 files on disks that may be full."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,24 +25,39 @@ def new_hdf5(path: Path, **options: Any) -> Iterator[h5py.File]:
 
 
 class _Stream(io.FileIO):
-    """A file whose writes never fail; `failure` is the first that did."""
+    """A file whose writes never seem to fail; `failure` is the first that did. What was lost reads as zeros."""
 
     failure: OSError | None = None
+    _end = 0  # of what was written, as HDF5 believes
 
     def write(self, data: Any, /) -> int:
         pieces = memoryview(data).cast("B")
-        place = self.tell()
+        size, place = len(pieces), self.tell()
         try:
             while self.failure is None and pieces:
                 pieces = pieces[super().write(pieces) or 0 :]
         except OSError as reason:
             self.failure = reason
-        self.seek(place + memoryview(data).nbytes)
-        return memoryview(data).nbytes
+        self._end = max(self._end, place + size)
+        self.seek(place + size)
+        return size
 
     def truncate(self, size: int | None = None, /) -> int:
+        self._end = self.tell() if size is None else size
         try:
             return super().truncate(size)
         except OSError as reason:
             self.failure = self.failure or reason
-            return size or 0
+            return self._end
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        if whence == os.SEEK_END:
+            return super().seek(self._end + offset)
+        return super().seek(offset, whence)
+
+    def readinto(self, buffer: Any, /) -> int:
+        found, place = memoryview(buffer).cast("B"), self.tell()
+        filled = super().readinto(found) or 0
+        found[filled:] = bytes(len(found) - filled)
+        self.seek(place + len(found))
+        return len(found)

@@ -15,6 +15,8 @@ import h5py
 import numpy as np
 
 from data_prep.config import one_line
+from data_prep.errors import system_says
+from data_prep.hdf5_files import new_hdf5
 from data_prep.index import PLANNING, Index, SourceClass, SourceInfo, ledger_of
 from data_prep.shard_format import (
     HASHED_AT_ONCE,
@@ -43,14 +45,14 @@ def write_index(folder: Path, index: Index) -> None:
     """Write index.h5 whole or not at all."""
     part = folder / f"{INDEX_NAME}.part"
     try:
-        with h5py.File(part, "w", track_order=False, userblock_size=SEAL_BYTES) as file:
+        with new_hdf5(part, userblock_size=SEAL_BYTES) as file:
             mark(file, INDEX_FORMAT, INDEX_VERSION)
             for name, values in _datasets(index).items():
                 file.create_dataset(name, data=values, track_times=False)
         seal(part)
         part.replace(folder / INDEX_NAME)
     except OSError as reason:
-        raise ShardError(f"{folder / INDEX_NAME}: cannot write the index ({one_line(reason)}).") from None
+        raise ShardError(f"{folder / INDEX_NAME}: cannot write the index ({system_says(reason)}).") from None
     finally:
         part.unlink(missing_ok=True)
 
