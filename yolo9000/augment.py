@@ -34,6 +34,7 @@ class Sample:
     label_nodes: Ints  # (L,)
     label_regions: Floats  # (L, 4), unit: where the labelled thing is
     ignored: Floats  # (R, 4), unit: where nothing is known
+    vouched: Ints | None  # (V,) nodes whose things all have their boxes here; None: nobody drew boxes
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,10 @@ def fitted(sample: Sample, area: Rectangle, *, jitter: float, rng: Generator) ->
 
 
 def compose(parts: Sequence[tuple[Sample, Rectangle]], canvas_px: int, *, min_box_side: float) -> Sample:
-    """The parts drawn one over the other on a square canvas, with their labels, less hidden boxes and slivers."""
+    """The parts drawn one over the other on a square canvas, with their labels, less hidden boxes and slivers.
+
+    The whole vouches for the nodes that all of its parts with boxes vouch for; parts without are ignored regions.
+    """
     canvas = torch.full((3, canvas_px, canvas_px), GREY, dtype=torch.uint8)
     whole = Sample(canvas, *_no_labels())
     for sample, rectangle in parts:
@@ -199,12 +203,19 @@ def _joined(a: Sample, b: Sample) -> Sample:
         np.concatenate([a.label_nodes, b.label_nodes]),
         np.concatenate([a.label_regions, b.label_regions]),
         np.concatenate([a.ignored, b.ignored]),
+        _vouched_by_both(a.vouched, b.vouched),
     )
 
 
-def _no_labels() -> tuple[Floats, Ints, Ints, Floats, Floats]:
+def _vouched_by_both(a: Ints | None, b: Ints | None) -> Ints | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return np.intersect1d(a, b)
+
+
+def _no_labels() -> tuple[Floats, Ints, Ints, Floats, Floats, None]:
     boxes, nodes = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
-    return boxes, nodes, nodes, boxes, boxes
+    return boxes, nodes, nodes, boxes, boxes, None
 
 
 def _mirrored(xyxy: Floats) -> Floats:

@@ -6,7 +6,7 @@ image labels, both or neither, and no term needs a loop over pictures.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import torch
@@ -48,6 +48,18 @@ class IgnoreColumns(_Columns):
 
 
 @dataclass(frozen=True)
+class VouchedColumns(_Columns):
+    """What single pictures vouch for beyond their sources: all things at or under the node have their boxes, V rows."""
+
+    image: Tensor  # (V,) int64
+    node: Tensor  # (V,) int64
+
+    @classmethod
+    def none(cls) -> VouchedColumns:
+        return cls(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+
+
+@dataclass(frozen=True)
 class Targets:
     """Everything the criterion knows about a batch of B pictures."""
 
@@ -55,6 +67,7 @@ class Targets:
     image_labels: ImageLabelColumns
     ignore: IgnoreColumns
     source: Tensor  # (B,) int64: the data source of each picture, for what it vouches for
+    vouched: VouchedColumns = field(default_factory=VouchedColumns.none)
 
     def to(self, device: torch.device | str) -> Targets:
         return Targets(
@@ -62,6 +75,7 @@ class Targets:
             self.image_labels.to(device),
             self.ignore.to(device),
             self.source.to(device),
+            self.vouched.to(device),
         )
 
 

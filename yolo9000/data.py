@@ -6,7 +6,7 @@ Every choice is a function of (seed, step, slot), so a resumed run sees the batc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
@@ -29,7 +29,7 @@ from yolo9000.augment import (
     shift_colours,
     shrunk,
 )
-from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
+from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets, VouchedColumns
 from yolo9000.config import AugmentConfig, Config, PretrainConfig
 from yolo9000.image import decode_image
 from yolo9000.schedule import input_size_at
@@ -44,19 +44,27 @@ class DataMismatch(Yolo9000Error):
 
 
 def read_sample(reader: ShardReader, image: int) -> Sample:
-    """Picture and labels as stored; where nobody drew boxes, all that is unmatched is ignored."""
+    """Picture and labels as stored; where nobody drew boxes, all that is unmatched is ignored.
+
+    An image label whose thing has a box is left out: the box says it better.
+    """
     boxes = slice(*reader.box_offsets[image : image + 2])
     labels = slice(*reader.label_offsets[image : image + 2])
     real = ~reader.box_ignored[boxes]
-    label_nodes = reader.label_nodes[labels][reader.label_positive[labels]]
+    nodes, positive = reader.label_nodes[labels].astype(np.int64), reader.label_positive[labels]
+    complete = nodes[reader.label_exhaustive[labels] | ~positive]
+    box_nodes = reader.box_nodes[boxes][real].astype(np.int64)
+    boxed = reader.tree.is_under(box_nodes[:, None], nodes).any(axis=0)
+    label_nodes = nodes[positive & ~boxed]
     crowds = reader.boxes_xyxy_unit[boxes][~real]
     return Sample(
         decode_image(reader.encoded(image), name=reader.source_id(image)),
         reader.boxes_xyxy_unit[boxes][real],
-        reader.box_nodes[boxes][real].astype(np.int64),
-        label_nodes.astype(np.int64),
+        box_nodes,
+        label_nodes,
         np.repeat(WHOLE, len(label_nodes), axis=0),
         crowds if reader.image_boxed[image] else WHOLE,
+        np.unique(complete) if reader.image_boxed[image] else None,
     )
 
 
@@ -208,11 +216,12 @@ def _fit(sample: Sample, area: Rectangle, cfg: AugmentConfig, rng: Generator) ->
 
 def collate(samples: list[Sample], source: npt.NDArray[np.integer]) -> Targets:
     """The labels of B samples as flat columns."""
+    vouched = [np.zeros(0, np.int64) if s.vouched is None else s.vouched for s in samples]
 
     def of(counts: list[int]) -> torch.Tensor:
         return torch.from_numpy(np.repeat(np.arange(len(samples)), counts))
 
-    def joined(columns: list[npt.NDArray[np.generic]]) -> torch.Tensor:
+    def joined(columns: Sequence[npt.NDArray[np.generic]]) -> torch.Tensor:
         return torch.from_numpy(np.concatenate(columns))
 
     return Targets(
@@ -228,4 +237,5 @@ def collate(samples: list[Sample], source: npt.NDArray[np.integer]) -> Targets:
         ),
         IgnoreColumns(of([len(s.ignored) for s in samples]), joined([s.ignored for s in samples])),
         torch.from_numpy(np.asarray(source, np.int64)),
+        VouchedColumns(of([len(nodes) for nodes in vouched]), joined(vouched)),
     )

@@ -40,6 +40,8 @@ class Hierarchy(nn.Module):
     """
 
     parent: Tensor
+    enter: Tensor
+    leave: Tensor
     group: Tensor
     group_start: Tensor
     group_size: Tensor
@@ -55,6 +57,8 @@ class Hierarchy(nn.Module):
         path_nodes, path_start, path_length = _paths(tree)
         arrays = {
             "parent": tree.parent,
+            "enter": tree.enter,
+            "leave": tree.leave,
             "group": tree.group,
             "group_start": tree.group_start,
             "group_size": tree.group_size,
@@ -70,6 +74,10 @@ class Hierarchy(nn.Module):
 
     def __len__(self) -> int:
         return len(self.tree)
+
+    def is_under(self, nodes: Tensor, above: Tensor) -> Tensor:
+        """Whether each node is the one of `above` or lies under it; shapes broadcast."""
+        return (self.enter[nodes] >= self.enter[above]) & (self.enter[nodes] < self.leave[above])
 
     def path_members(self, nodes: Tensor) -> PathMembers:
         """What a softmax over every group on the path of each of `nodes` (P,) has to look at."""

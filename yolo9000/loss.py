@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yolo9000.batch import BoxColumns, LossTerms, Targets
+from yolo9000.batch import BoxColumns, LossTerms, Targets, VouchedColumns
 from yolo9000.boxes import aligned_iou
 from yolo9000.config import LossConfig
 from yolo9000.grid import GridOutput, Place, decode_boxes, flat_place
@@ -59,7 +59,7 @@ class JointLoss(nn.Module):
         unmatched &= ~ignored_cells(output, targets.ignore)[:, None]
         free = unmatched & (best_overlap(decoded, boxes) <= cfg.ignore_iou)
         if cfg.vouching is not None and self.vouched is not None:
-            free &= ~self._perhaps_unlabelled(output, free, targets.source, cfg.vouching)
+            free &= ~self._perhaps_unlabelled(output, free, targets, cfg.vouching)
 
         objectness_logits = matched.place.values_of(output.objectness_logits)
         target = self._objectness_target(decoded, matched, boxes)
@@ -147,9 +147,9 @@ class JointLoss(nn.Module):
 
     @torch.no_grad()
     def _perhaps_unlabelled(
-        self, output: GridOutput, free: Tensor, source: Tensor, min_objectness: float
+        self, output: GridOutput, free: Tensor, targets: Targets, min_objectness: float
     ) -> Tensor:
-        """Places that see a thing which their picture's source does not vouch for, (B, A, H, W) bool.
+        """Places that see a thing which neither their picture nor its source vouches for, (B, A, H, W) bool.
 
         Such a thing may be there without a box, so "no object" would be a lie (design: vouching).
         """
@@ -162,10 +162,16 @@ class JointLoss(nn.Module):
         descent = self.hierarchy.descend(
             lambda active, members: ask_logits(output, place[active], members), len(place), threshold=0.5
         )
-        unknown = ~self.vouched[source[image], descent.node]
+        unknown = ~self.vouched[targets.source[image], descent.node]
+        unknown &= ~self._vouched_by_picture(image, descent.node, targets.vouched)
         perhaps = torch.zeros_like(candidates, dtype=torch.bool)
         perhaps[image[unknown], flat[unknown]] = True
         return perhaps.view_as(free)
+
+    def _vouched_by_picture(self, image: Tensor, answer: Tensor, vouched: VouchedColumns) -> Tensor:
+        """Whether each of K answers lies at or under a node that its own picture vouches for, (K,) bool."""
+        under = self.hierarchy.is_under(answer[:, None], vouched.node)  # (K, V)
+        return (under & (image[:, None] == vouched.image)).any(dim=1)
 
 
 def _coordinate_errors(output: GridOutput, matched: MatchedBoxes) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def sample_of(colour: int = 200, *, width: int = 40, height: int = 30) -> Sample
     box = np.array([[0, 0, 0.5, 0.5]], np.float32)
     whole = np.array([[0, 0, 1, 1]], np.float32)
     none = np.zeros((0, 4), np.float32)
-    return Sample(image, box, np.array([3]), np.array([5]), whole, none)
+    return Sample(image, box, np.array([3]), np.array([5]), whole, none, None)
 
 
 def brightest(sample: Sample) -> np.ndarray:
@@ -105,6 +106,20 @@ def test_what_is_not_drawn_is_grey_and_slivers_are_dropped() -> None:
     assert (placed.image[:, 10:] == GREY).all()
     assert len(placed.boxes_xyxy) == 0
     assert len(placed.label_nodes) == 1
+
+
+def test_a_composition_vouches_for_what_all_its_parts_with_boxes_vouch_for() -> None:
+    def whole_of(*vouched: list[int] | None) -> list[int] | None:
+        parts = [replace(sample_of(), vouched=None if v is None else np.array(v, np.int64)) for v in vouched]
+        tiles = quarters(Rectangle(0, 0, 64, 64), rng=np.random.default_rng(0))
+        found = compose(list(zip(parts, tiles, strict=False)), 64, min_box_side=0.001).vouched
+        return None if found is None else found.tolist()
+
+    assert whole_of([2, 5]) == [2, 5]
+    assert whole_of([2, 5], [5, 6], [3, 5]) == [5]
+    assert whole_of([2, 5], []) == []
+    assert whole_of([2, 5], None) == [2, 5]  # what has no boxes is ignored as a whole
+    assert whole_of(None, None) is None
 
 
 def test_a_shrunk_area_lies_in_its_area() -> None:

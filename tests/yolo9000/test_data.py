@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torchvision.io import encode_png
 
 from data_prep import ShardReader
 from tests.yolo9000.made import made_config
+from wordtree import WordTree
+from yolo9000.augment import Sample
 from yolo9000.batch import Batch
-from yolo9000.data import DataMismatch, Sampler, TrainingData, read_sample, split_of
+from yolo9000.data import DataMismatch, Sampler, TrainingData, collate, read_sample, split_of
 
 
 def columns_of(batch: Batch) -> list[torch.Tensor]:
@@ -105,3 +109,61 @@ def test_an_unknown_source_or_split_is_told_with_what_there_is(shards: Path) -> 
         Sampler(reader, made_config(shards, data__ratio={"coco": 1}))
     with pytest.raises(DataMismatch, match="Split 'val' is not in the shards; they have: train, test"):
         split_of(reader, "val")
+
+
+@dataclass
+class OnePicture:
+    """What `read_sample` asks of a reader, for one picture; labels are (node, positive, exhaustive)."""
+
+    tree: WordTree
+    boxes: list[int]
+    labels: list[tuple[int, bool, bool]]
+    boxed: bool = True
+
+    def __post_init__(self) -> None:
+        self.box_offsets, self.label_offsets = np.array([0, len(self.boxes)]), np.array([0, len(self.labels)])
+        self.box_nodes, self.box_ignored = np.array(self.boxes, np.int32), np.zeros(len(self.boxes), bool)
+        self.boxes_xyxy_unit = np.tile(np.float32([0.2, 0.2, 0.8, 0.8]), (len(self.boxes), 1))
+        columns = np.array(self.labels, np.int32).reshape(-1, 3)
+        self.label_nodes, flags = columns[:, 0], columns[:, 1:].astype(bool)
+        self.label_positive, self.label_exhaustive = flags[:, 0], flags[:, 1]
+        self.image_boxed = np.array([self.boxed])
+
+    def encoded(self, image: int) -> np.ndarray:
+        return encode_png(torch.zeros(3, 4, 6, dtype=torch.uint8)).numpy()
+
+    def source_id(self, image: int) -> str:
+        return "made"
+
+    def sample(self) -> Sample:
+        return read_sample(self, 0)  # type: ignore[arg-type]
+
+
+ANIMAL, VEHICLE, DOG, CAT, CAR, BOAT, TERRIER = range(7)
+
+
+def test_a_picture_vouches_for_what_it_was_searched_for_whether_found_or_not(toy_tree: WordTree) -> None:
+    labels = [(DOG, True, True), (CAT, False, False), (CAR, True, False)]
+    assert OnePicture(toy_tree, [TERRIER, CAR], labels).sample().vouched.tolist() == [DOG, CAT]
+
+
+def test_a_picture_that_nobody_drew_boxes_on_vouches_for_nothing(toy_tree: WordTree) -> None:
+    sample = OnePicture(toy_tree, [], [(DOG, True, True), (CAT, False, False)], boxed=False).sample()
+    assert sample.vouched is None
+    assert sample.ignored.tolist() == [[0, 0, 1, 1]]
+
+
+def test_an_image_label_whose_thing_has_a_box_is_left_to_the_box(toy_tree: WordTree) -> None:
+    labels = [(DOG, True, True), (CAR, True, False), (BOAT, True, False), (CAT, False, False)]
+    assert OnePicture(toy_tree, [TERRIER, CAR], labels).sample().label_nodes.tolist() == [BOAT]
+    assert OnePicture(toy_tree, [ANIMAL], labels[:1]).sample().label_nodes.tolist() == [DOG]  # more precise
+
+
+def test_what_pictures_vouch_for_is_collated_by_picture(toy_tree: WordTree) -> None:
+    samples = [
+        OnePicture(toy_tree, [], [(DOG, False, False), (CAR, False, False)]).sample(),
+        OnePicture(toy_tree, [], [(DOG, True, False)], boxed=False).sample(),
+        OnePicture(toy_tree, [], [(BOAT, False, False)]).sample(),
+    ]
+    vouched = collate(samples, np.zeros(3, np.int32)).vouched
+    assert (vouched.image.tolist(), vouched.node.tolist()) == ([0, 0, 2], [DOG, CAR, BOAT])

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from tests.yolo9000.made import grid_output
 from wordtree import WordTree
-from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, LossTerms, Targets
+from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, LossTerms, Targets, VouchedColumns
 from yolo9000.config import LossConfig
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.loss import JointLoss
 
-CAR, BOAT, TERRIER = 4, 5, 6
+DOG, CAR, BOAT, TERRIER = 2, 4, 5, 6
 SETTLED = LossConfig(warm_up_images=0)
 
 
@@ -166,6 +166,27 @@ def test_a_place_that_sees_what_the_source_does_not_vouch_for_is_left_alone(toy_
     assert (case.box_gradient[..., 4][~objective] > 0).all()
     everything = Case(toy_tree, SETTLED, targets(), vouched=~nothing)
     assert (everything.box_gradient[..., 4] > 0).all()
+
+
+def test_what_a_picture_itself_vouches_for_is_background_there_and_only_there(toy_tree: WordTree) -> None:
+    """Every place sees a terrier for sure; only the first picture says that all its dogs have boxes."""
+    classes = torch.full((2, 1, 2, 2, len(toy_tree)), -20, dtype=torch.float64)
+    classes[..., [0, 2, 6]] = 20
+    boxes = torch.zeros(2, 1, 2, 2, 5, dtype=torch.float64, requires_grad=True)
+    output = grid_output(anchors=[[1.0, 1.0]], box_logits=boxes, class_logits=classes)
+    nothing = torch.zeros(1, len(toy_tree), dtype=torch.bool)
+
+    def told_no_object(*nodes: int) -> list[bool]:
+        image = torch.zeros(len(nodes), dtype=torch.int64)
+        what = replace(targets(), vouched=VouchedColumns(image, torch.tensor(nodes, dtype=torch.int64)))
+        terms = JointLoss(SETTLED, Hierarchy(toy_tree), vouched=nothing)(output, what, images_seen=1)
+        (gradient,) = torch.autograd.grad(terms.total, boxes)
+        return [bool((picture[..., 4] > 0).all()) for picture in gradient]
+
+    assert told_no_object(DOG) == [True, False]  # a terrier is a dog
+    assert told_no_object(CAR, TERRIER) == [True, False]
+    assert told_no_object(CAR) == [False, False]
+    assert told_no_object() == [False, False]
 
 
 def test_the_pull_to_the_anchors_ends_after_the_warm_up(toy_tree: WordTree) -> None:
