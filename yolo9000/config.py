@@ -67,6 +67,13 @@ class ModelConfig(StrictModel):
         return 16 if self.architecture == "tiny" else 32
 
     @property
+    def is_of_known_stride(self) -> bool:
+        """Whether these settings alone tell the stride: not that of a cfg, or of the network that a run starts from."""
+        return self.architecture != "darknet" and (
+            self.start_from is None or "architecture" in self.model_fields_set
+        )
+
+    @property
     def side_px(self) -> int:
         """The side of a square input; ConfigError if it is not square, which training needs."""
         if isinstance(self.input_size_px, int):
@@ -89,7 +96,7 @@ class ModelConfig(StrictModel):
     @model_validator(mode="after")
     def _size_fits_the_grid(self) -> ModelConfig:
         sides = (self.input_size_px,) if isinstance(self.input_size_px, int) else self.input_size_px
-        if self.architecture != "darknet" and any(side % self.stride for side in sides):
+        if self.is_of_known_stride and any(side % self.stride for side in sides):
             raise ValueError(
                 f"input_size_px must be a multiple of {self.stride} for {self.architecture}, found {self.input_size_px}"
             )
@@ -258,7 +265,7 @@ class Config(StrictModel):
     @model_validator(mode="after")
     def _sizes_fit_the_grid(self) -> Config:
         odd = [size for size in self.schedule.sizes_px if size % self.model.stride]
-        if odd and self.model.architecture != "darknet":
+        if odd and self.model.is_of_known_stride:
             raise ValueError(f"schedule.sizes_px must be multiples of {self.model.stride}, found {odd}")
         return self
 

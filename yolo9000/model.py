@@ -92,9 +92,9 @@ def _trunk_and_neck(cfg: ModelConfig) -> tuple[Trunk | DarknetNetwork, Passthrou
     if cfg.architecture == "darknet":
         assert cfg.darknet_cfg is not None
         size = cfg.input_size_px
-        plan = plan_cfg(
-            cfg.darknet_cfg, "the cfg", input_wh_px=(size, size) if isinstance(size, int) else size
-        )
+        width, height = (size, size) if isinstance(size, int) else size
+        place = f"model.darknet_cfg at {width}×{height} px"
+        plan = plan_cfg(cfg.darknet_cfg, place, input_wh_px=(width, height))
         return DarknetNetwork(DetectorPlan.of(plan).trunk, batch_norm=cfg.batch_norm), None
     trunk = Trunk(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
     neck = None
