@@ -1,5 +1,6 @@
 """Dimension clusters (section 2 of the paper): k-means over box sizes with the distance 1 − IoU."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.errors import DataPrepError
+from data_prep.offsets import owner_of_rows
 
 if TYPE_CHECKING:
     from data_prep.shard_reader import ShardReader
@@ -15,10 +17,13 @@ Floats = npt.NDArray[np.float64]
 
 RESTARTS = 8
 MAX_ROUNDS = 300
+MAX_SIZES = 8_000  # different sizes that are told apart; of more, near ones count as their mean
+SWEPT = range(1, 16)
+_AT_ONCE = 1 << 16  # boxes whose IoU is in memory
 
 
 class AnchorError(DataPrepError):
-    """Boxes from which no anchors can be found."""
+    """Boxes from which no anchors can be found, or a configuration that cannot take them."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +37,30 @@ class AnchorClusters:
 def kmeans_anchors(boxes_wh: npt.ArrayLike, k: int, seed: int = 0) -> AnchorClusters:
     """The k sizes of best average IoU, by seeded restarts; boxes_wh (M, 2) with at least k different rows.
 
-    The mean of a cluster is not its best member under 1 − IoU, so rounds can lose; the best round counts.
+    Decision 17: a cluster's centre is its median, as its mean is far from the best under 1 − IoU. Even so a round
+    can lose; the best round counts.
     """
-    boxes = np.asarray(boxes_wh, dtype=np.float64).reshape(-1, 2)
-    if k < 1 or len(np.unique(boxes, axis=0)) < k:
-        raise AnchorError(
-            f"Cannot find {k} anchors among {len(np.unique(boxes, axis=0))} different box sizes."
-        )
-    if not np.isfinite(boxes).all() or (boxes <= 0).any():
-        raise AnchorError("Every box needs a positive width and height to find anchors.")
-    generator = np.random.default_rng(seed)
-    runs = [_one_run(boxes, _spread_seeds(boxes, k, generator)) for _ in range(RESTARTS)]
-    best = max(runs, key=lambda run: run.average_iou)
-    by_area = np.argsort(best.anchors.prod(axis=1), kind="stable")
-    return AnchorClusters(best.anchors[by_area], best.average_iou)
+    boxes = _checked(boxes_wh)
+    return _clusters(boxes, _Sizes.of(boxes), k, seed)
+
+
+def sweep_anchors(
+    boxes_wh: npt.ArrayLike, counts: Sequence[int] = SWEPT, seed: int = 0
+) -> dict[int, AnchorClusters]:
+    """`kmeans_anchors` for each number of anchors that the boxes have different sizes for."""
+    boxes = _checked(boxes_wh)
+    sizes = _Sizes.of(boxes)
+    possible = [k for k in counts if k <= len(sizes)] or counts[:1]
+    return {k: _clusters(boxes, sizes, k, seed) for k in possible}
+
+
+def elbow(found: dict[int, AnchorClusters]) -> int:
+    """The number of anchors after which more of them gain least: farthest above the line from first to last."""
+    counts = np.array(list(found), dtype=np.float64)
+    ious = np.array([clusters.average_iou for clusters in found.values()])
+    along = (counts - counts[0]) / max(counts[-1] - counts[0], 1)
+    above = ious - ious[0] - along * (ious[-1] - ious[0])
+    return int(counts[np.argmax(above.round(9))])
 
 
 def iou_of_sizes(boxes_wh: Floats, anchors_wh: Floats) -> Floats:
@@ -57,10 +72,21 @@ def iou_of_sizes(boxes_wh: Floats, anchors_wh: Floats) -> Floats:
     return np.asarray(shared / union, dtype=np.float64)
 
 
+def average_iou(boxes_wh: Floats, anchors_wh: Floats) -> float:
+    """The IoU of a box with its best anchor, on average; any number of boxes in little memory."""
+    starts = range(0, len(boxes_wh), _AT_ONCE)
+    best = (
+        iou_of_sizes(boxes_wh[start : start + _AT_ONCE], anchors_wh).max(axis=1).sum() for start in starts
+    )
+    return float(sum(best) / len(boxes_wh))
+
+
 def box_sizes_px(reader: "ShardReader", split: str, size_px: float) -> Floats:
     """(M, 2) sizes of the split's boxes, crowds apart, when its pictures are letterboxed to size_px."""
-    image_of_box = np.repeat(np.arange(len(reader)), np.diff(reader.box_offsets))
-    chosen = np.isin(image_of_box, reader.split(split)) & ~reader.box_ignored
+    in_split = np.zeros(len(reader), dtype=bool)
+    in_split[reader.split(split)] = True
+    image_of_box = owner_of_rows(reader.box_offsets)
+    chosen = in_split[image_of_box] & ~reader.box_ignored
     image = image_of_box[chosen]
     image_wh = np.stack([reader.image_width[image], reader.image_height[image]], axis=1).astype(np.float64)
     corners = reader.boxes_xyxy_unit[chosen].astype(np.float64)
@@ -68,35 +94,87 @@ def box_sizes_px(reader: "ShardReader", split: str, size_px: float) -> Floats:
     return np.asarray((corners[:, 2:] - corners[:, :2]) * image_wh * scale, dtype=np.float64)
 
 
-def _spread_seeds(boxes: Floats, k: int, generator: np.random.Generator) -> Floats:
+@dataclass(frozen=True)
+class _Sizes:
+    """The different sizes (n, 2) among boxes, and how many boxes have each (n,)."""
+
+    wh: Floats
+    weight: Floats
+
+    def __len__(self) -> int:
+        return len(self.wh)
+
+    @classmethod
+    def of(cls, boxes: Floats) -> "_Sizes":
+        """Exact up to MAX_SIZES of them; of more, those of one cell of a fine logarithmic grid become their mean."""
+        pairs, counts = np.unique(boxes[:, 0] + 1j * boxes[:, 1], return_counts=True)
+        sizes = cls(np.stack([pairs.real, pairs.imag], axis=1), counts.astype(np.float64))
+        ratio = 1.001  # of a cell's sides
+        while len(sizes) > MAX_SIZES:
+            sizes = sizes._merged(ratio)
+            ratio **= 1.5
+        return sizes
+
+    def _merged(self, ratio: float) -> "_Sizes":
+        cells = np.floor(np.log(self.wh) / np.log(ratio))
+        _, cell = np.unique(cells[:, 0] + 1j * cells[:, 1], return_inverse=True)
+        weight = np.asarray(np.bincount(cell, self.weight), dtype=np.float64)
+        sums = [np.bincount(cell, self.weight * self.wh[:, axis]) for axis in (0, 1)]
+        return _Sizes(np.stack(sums, axis=1) / weight[:, None], weight)
+
+
+def _checked(boxes_wh: npt.ArrayLike) -> Floats:
+    boxes = np.asarray(boxes_wh, dtype=np.float64).reshape(-1, 2)
+    if not np.isfinite(boxes).all() or (boxes <= 0).any():
+        raise AnchorError("Every box needs a positive width and height to find anchors.")
+    return boxes
+
+
+def _clusters(boxes: Floats, sizes: _Sizes, k: int, seed: int) -> AnchorClusters:
+    if k < 1 or len(sizes) < k:
+        raise AnchorError(f"Cannot find {k} anchors among {len(sizes)} different box sizes.")
+    generator = np.random.default_rng(seed)
+    runs = [_one_run(sizes, _spread_seeds(sizes, k, generator)) for _ in range(RESTARTS)]
+    anchors = max(runs, key=lambda run: run.average_iou).anchors
+    by_area = anchors[np.argsort(anchors.prod(axis=1), kind="stable")]
+    return AnchorClusters(by_area, average_iou(boxes, by_area))
+
+
+def _spread_seeds(sizes: _Sizes, k: int, generator: np.random.Generator) -> Floats:
     """k-means++: each next seed is a box drawn in proportion to its squared distance from those so far."""
-    chosen = [int(generator.integers(len(boxes)))]
-    distance = 1 - iou_of_sizes(boxes, boxes[chosen])[:, 0]
+    chosen = [int(generator.choice(len(sizes), p=sizes.weight / sizes.weight.sum()))]
+    distance = 1 - iou_of_sizes(sizes.wh, sizes.wh[chosen])[:, 0]
     while len(chosen) < k:
-        chosen.append(int(generator.choice(len(boxes), p=distance**2 / (distance**2).sum())))
-        distance = np.minimum(distance, 1 - iou_of_sizes(boxes, boxes[chosen[-1:]])[:, 0])
-    return boxes[chosen]
+        share = sizes.weight * distance**2
+        chosen.append(int(generator.choice(len(sizes), p=share / share.sum())))
+        distance = np.minimum(distance, 1 - iou_of_sizes(sizes.wh, sizes.wh[chosen[-1:]])[:, 0])
+    return sizes.wh[chosen]
 
 
-def _one_run(boxes: Floats, anchors: Floats) -> AnchorClusters:
+def _one_run(sizes: _Sizes, anchors: Floats) -> AnchorClusters:
     best = AnchorClusters(anchors, 0.0)
-    cluster = np.full(len(boxes), -1)
+    cluster = np.full(len(sizes), -1)
     for _ in range(MAX_ROUNDS):
-        iou = iou_of_sizes(boxes, anchors)
+        iou = iou_of_sizes(sizes.wh, anchors)
         nearest = iou.argmax(axis=1)
-        average_iou = float(iou.max(axis=1).mean())
-        if average_iou > best.average_iou:
-            best = AnchorClusters(anchors, average_iou)
+        average = float(np.average(iou.max(axis=1), weights=sizes.weight))
+        if average > best.average_iou:
+            best = AnchorClusters(anchors, average)
         if (nearest == cluster).all():
             break
         cluster = nearest
-        anchors = _means(boxes, cluster, anchors)
+        anchors = _medians(sizes, cluster, anchors)
     return best
 
 
-def _means(boxes: Floats, cluster: npt.NDArray[np.intp], anchors: Floats) -> Floats:
-    """The mean size of each cluster; an empty one keeps its anchor."""
-    k = len(anchors)
-    members = np.bincount(cluster, minlength=k)
-    sums = np.stack([np.bincount(cluster, boxes[:, axis], minlength=k) for axis in (0, 1)], axis=1)
-    return np.where(members[:, None] > 0, sums / np.maximum(members, 1)[:, None], anchors)
+def _medians(sizes: _Sizes, cluster: npt.NDArray[np.intp], anchors: Floats) -> Floats:
+    """The median width and height of the boxes of each cluster, the lower of two; an empty one keeps its anchor."""
+    medians = anchors.copy()
+    members = np.bincount(cluster, sizes.weight, minlength=len(anchors))
+    occupied = np.flatnonzero(members)
+    for axis in (0, 1):
+        order = np.lexsort((sizes.wh[:, axis], cluster))
+        up_to = np.cumsum(sizes.weight[order])
+        half = (np.cumsum(members) - members / 2)[occupied]
+        medians[occupied, axis] = sizes.wh[order, axis][np.searchsorted(up_to, half)]
+    return medians

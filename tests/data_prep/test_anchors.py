@@ -1,8 +1,22 @@
+from statistics import median_low
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_prep import DataPrepError, ShardReader, kmeans_anchors, merge
-from data_prep.anchors import box_sizes_px, iou_of_sizes
+from data_prep.anchors import (
+    AnchorClusters,
+    _one_run,
+    _Sizes,
+    _spread_seeds,
+    average_iou,
+    box_sizes_px,
+    elbow,
+    iou_of_sizes,
+    sweep_anchors,
+)
 
 
 def slow_iou(a, b):
@@ -12,7 +26,7 @@ def slow_iou(a, b):
 
 
 def slow_kmeans(boxes, anchors, rounds=300):
-    """k-means from given seeds, one box at a time; the anchors of the best round and their average IoU."""
+    """Clusters from given seeds, one box at a time; the anchors of the best round and their average IoU."""
     best, best_iou, before = anchors, 0.0, None
     for _ in range(rounds):
         members = [[] for _ in anchors]
@@ -29,9 +43,7 @@ def slow_kmeans(boxes, anchors, rounds=300):
             break
         before = nearest
         anchors = [
-            (sum(box[0] for box in group) / len(group), sum(box[1] for box in group) / len(group))
-            if group
-            else anchor
+            (median_low(box[0] for box in group), median_low(box[1] for box in group)) if group else anchor
             for group, anchor in zip(members, anchors, strict=True)
         ]
     return best, best_iou
@@ -57,15 +69,88 @@ def test_clusters_agree_with_a_slow_obvious_version(boxes):
     assert found.average_iou == pytest.approx(slow_average)
 
 
-def test_every_run_is_one_that_the_slow_version_makes_from_the_same_seeds(boxes):
-    from data_prep.anchors import _one_run, _spread_seeds
+@settings(max_examples=60, deadline=None)
+@given(
+    boxes=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=4, max_size=40),
+    k=st.integers(1, 5),
+    seed=st.integers(0, 9),
+)
+def test_every_run_is_one_that_the_slow_version_makes_from_the_same_seeds(boxes, k, seed):
+    if len(set(boxes)) < k:
+        return
+    # Tenths keep IoUs of different boxes apart, so that both versions see the same nearest anchor.
+    boxes = [(width + 0.1 * height, height + 0.07 * width) for width, height in boxes]
+    sizes = _Sizes.of(np.array(boxes))
+    seeds = _spread_seeds(sizes, k, np.random.default_rng(seed))
+    run = _one_run(sizes, seeds)
+    slow, average = slow_kmeans(boxes, [tuple(size) for size in seeds.tolist()])
+    assert run.average_iou == pytest.approx(average)
+    assert run.anchors == pytest.approx(np.array(slow))
 
-    for seed in range(5):
-        seeds = _spread_seeds(boxes, 4, np.random.default_rng(seed))
-        run = _one_run(boxes, seeds)
-        slow, average = slow_kmeans(boxes.tolist(), [tuple(size) for size in seeds.tolist()])
-        assert run.anchors == pytest.approx(np.array(slow))
-        assert run.average_iou == pytest.approx(average)
+
+def test_boxes_of_equal_size_count_as_often_as_they_occur():
+    sizes = _Sizes.of(np.array([[2, 3], [1, 1], [2, 3], [2, 3]], dtype=float))
+    assert (sizes.wh.tolist(), sizes.weight.tolist()) == ([[1, 1], [2, 3]], [1, 3])
+    assert kmeans_anchors([[1, 1], [2, 3], [2, 3], [2, 3]], 1).anchors.tolist() == [[2, 3]]
+
+
+def test_near_sizes_of_a_million_boxes_count_as_one_and_cost_nothing(monkeypatch):
+    generator = np.random.default_rng(5)
+    boxes = np.exp(generator.normal(3, 1, (12_000, 1)) + generator.normal(0, 0.5, (12_000, 2)))
+    assert len(_Sizes.of(boxes)) <= 8000
+    assert _Sizes.of(boxes).weight.sum() == 12_000
+    monkeypatch.setattr("data_prep.anchors.RESTARTS", 2)
+    merged = kmeans_anchors(boxes, 5)
+    monkeypatch.setattr("data_prep.anchors.MAX_SIZES", 12_000)
+    exact = kmeans_anchors(boxes, 5)
+    assert merged.average_iou == pytest.approx(exact.average_iou, abs=0.002)
+
+
+@settings(max_examples=30, deadline=None)
+@given(boxes=st.lists(st.tuples(st.floats(0.01, 100), st.floats(0.01, 100)), min_size=1, max_size=30))
+def test_the_average_iou_is_that_of_every_box_with_its_best_anchor(boxes):
+    anchors = np.array([[1.0, 2.0], [30.0, 10.0]])
+    expected = [max(slow_iou(box, anchor) for anchor in anchors.tolist()) for box in boxes]
+    assert average_iou(np.array(boxes), anchors) == pytest.approx(sum(expected) / len(boxes))
+
+
+def test_boxes_are_averaged_a_part_at_a_time(boxes, monkeypatch):
+    whole = average_iou(boxes, boxes[:3])
+    monkeypatch.setattr("data_prep.anchors._AT_ONCE", 7)
+    assert average_iou(boxes, boxes[:3]) == pytest.approx(whole)
+
+
+# --- how many
+
+
+def test_a_sweep_finds_for_each_number_what_is_found_for_it_alone(boxes):
+    found = sweep_anchors(boxes, range(1, 5), seed=3)
+    assert list(found) == [1, 2, 3, 4]
+    for k, clusters in found.items():
+        assert np.array_equal(clusters.anchors, kmeans_anchors(boxes, k, seed=3).anchors)
+
+
+def test_a_sweep_ends_where_sizes_do():
+    assert list(sweep_anchors([[1, 1], [2, 2], [1, 1]])) == [1, 2]
+    with pytest.raises(DataPrepError, match="Cannot find 1 anchors among 0"):
+        sweep_anchors(np.empty((0, 2)))
+
+
+@pytest.mark.parametrize(
+    ("ious", "expected"),
+    [
+        pytest.param([0.3, 0.6, 0.8, 0.81, 0.82, 0.83], 3, id="a sharp bend"),
+        pytest.param([0.1, 0.2, 0.3], 1, id="a straight line"),
+        pytest.param([0.5], 1, id="a single point"),
+    ],
+)
+def test_the_elbow_is_where_more_anchors_stop_to_pay(ious, expected):
+    found = {k: AnchorClusters(np.ones((k, 2)), iou) for k, iou in enumerate(ious, start=1)}
+    assert elbow(found) == expected
+
+
+def test_three_kinds_of_boxes_have_their_elbow_at_three(boxes):
+    assert elbow(sweep_anchors(boxes, range(1, 10))) == 3
 
 
 def test_equal_seeds_give_equal_anchors_sorted_by_area(boxes):

@@ -52,4 +52,4 @@ def test_labels_of_imagenet_lie_at_or_under_boxed_classes_of_coco(reader):
 
 def test_five_anchors_fit_as_the_configuration_says(reader):
     found = kmeans_anchors(box_sizes_px(reader, "train", 416) / 32, 5)
-    assert found.average_iou == pytest.approx(0.540, abs=0.002)
+    assert found.average_iou == pytest.approx(0.543, abs=0.002)
