@@ -3,6 +3,8 @@
 from typing import NamedTuple
 from zlib import adler32
 
+from data_prep.sources.contents import SourceError
+
 BLOCK = 512  # bytes: headers and files begin at multiples of it
 FOLDER, LINKS, DEVICES, SPARSE = b"5", (b"1", b"2"), (b"3", b"4", b"6"), b"S"
 REGULAR = (b"0", b"\0", b"7")
@@ -12,7 +14,7 @@ _CHECKSUM = slice(148, 156)
 _ZEROS = bytes(BLOCK)
 
 
-class TarDamage(Exception):
+class TarDamage(SourceError):
     """Bytes that are no header, or cannot be what they say; its text tells what was found."""
 
 
