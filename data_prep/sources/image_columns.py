@@ -9,7 +9,7 @@ from data_prep.sources.contents import is_finite, stays_inside, tidy_path
 from data_prep.sources.name_table import PackedNames
 
 UNLISTED = -1  # the number of an image or a class that the file does not list
-_ROWS_AT_ONCE = 1 << 16
+_ROWS_AT_ONCE = 1 << 12
 
 
 class ImageColumns:

@@ -368,7 +368,8 @@ def test_a_box_takes_at_most_a_hundred_bytes_while_it_is_read(world):
         assert sum(len(record.boxes) for record in source.records()) == 7 * pictures
         return peak_bytes
 
-    assert (peak(6000) - peak(2000)) / (4000 * 7) < 100
+    peak(10)  # imports
+    assert (peak(8000) - peak(2000)) / (6000 * 7) < 100
 
 
 @pytest.mark.parametrize(("split", "boxes"), [("train", 929), ("val", 898)])
