@@ -504,7 +504,7 @@ def test_every_detector_on_darknet19_has_its_trunk(architecture: str) -> None:
 
 def test_every_shipped_configuration_loads() -> None:
     names = {read_pretrain_config(path, ["data.shards=shards"]).name for path in SHIPPED}
-    assert len(SHIPPED) == 3
+    assert len(SHIPPED) == 4
     assert len(names) == len(SHIPPED), "two configurations would train into one folder"
     for path in SHIPPED:
         header = path.read_text("utf-8").split("\nname:")[0]
@@ -515,3 +515,11 @@ def test_a_key_of_detectors_is_no_key_of_classifiers(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(YAML)
     with pytest.raises(ConfigError, match=r"2 problems: .*model\.anchors.*evaluate\.nms_iou"):
         read_pretrain_config(tmp_path / "a.yaml", ["model.anchors=[[1, 1]]", "evaluate.nms_iou=0.5"])
+
+
+def test_every_default_is_a_value_that_its_field_takes() -> None:
+    cfg = PretrainConfig.model_validate({"data": {"shards": "shards"}, "schedule": {"max_steps": 1}})
+    assert PretrainConfig.model_validate(cfg.model_dump()) == cfg
+    assert PretrainConfig.model_validate(json.loads(cfg.model_dump_json())) == cfg
+    given = {**json.loads(cfg.model_dump_json()), "optimizer": {"name": "sgd"}}
+    assert PretrainConfig.model_validate(given).optimizer.learning_rate == 0.1  # not that of detectors
