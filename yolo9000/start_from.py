@@ -78,7 +78,7 @@ class Start:
         known = int((class_rows(old, tree) >= 0).sum())
         return (
             f"{text}; of {len(tree)} nodes {same} keep their weights, {known - same} begin with those of the node "
-            f"above, {len(tree) - known} at random; {len(old) - same} old ones are left out."
+            f"above, {len(tree) - known} at random; old nodes left out: {len(old) - same}."
         )
 
     def carried(self, taken: tuple[str, ...]) -> tuple[int, DarknetOrigin | None]:

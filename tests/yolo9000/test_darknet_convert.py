@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_prep import Ledger, ShardReader
 from tests.yolo9000.darknet_nets import OWN_NETS, GoldenNet, golden_nets
 from tests.yolo9000.made import made_config, random_tree
-from wordtree import WordTree
+from wordtree import WordTree, WordTreeError
 from yolo9000 import Predictor, Yolo9000Error
 from yolo9000.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from yolo9000.cli import main
@@ -265,6 +267,33 @@ def test_a_classifier_is_no_detector_but_its_layers_can_start_one(tmp_path: Path
     assert all(
         torch.equal(weights[name], again[name]) for name in weights
     )  # the random rest is always the same
+
+
+LINES = st.sampled_from(
+    ["0", "10", "11", "-1", "n00000000", "n00000000 -1", "own 0", "", " ", "x y z", "\xff", "\0", "9" * 5000]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    suffix=st.sampled_from([".map", ".names", ".labels", ".tree", ".data"]),
+    content=st.one_of(
+        st.binary(max_size=60),
+        st.lists(LINES, max_size=12).map(lambda lines: "\n".join(lines).encode("latin-1")),
+    ),
+)
+def test_any_bytes_beside_the_cfg_are_read_or_told_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, content: bytes
+) -> None:
+    spoilt = tmp_path_factory.mktemp("spoilt") / f"spoilt{suffix}"
+    spoilt.write_bytes(content)
+    for cfg in (CFG, FLAT_CFG):
+        told = ""
+        try:
+            converted(cfg, spoilt)
+        except (Yolo9000Error, WordTreeError) as mistake:
+            told = str(mistake)
+        assert len(told.splitlines()) <= 1
 
 
 # --- a checkpoint like any other
