@@ -1,4 +1,4 @@
-"""Histograms as SVG files that need nothing else; their colours follow the reader's light or dark setting."""
+"""Histograms and curves as SVG files that need nothing else; colours follow the reader's light or dark setting."""
 
 import math
 from html import escape
@@ -16,9 +16,11 @@ _STYLE = """
   text { font: 12px system-ui, "Segoe UI", Roboto, Helvetica, sans-serif; fill: #5b6470 }
   .paper { fill: #ffffff } .grid { stroke: #e6e8eb }
   .title { font-size: 18px; font-weight: 600; fill: #1b1f24 } .fact { font-size: 13px }
+  .l0 { fill: none; stroke: #3b6fd4; stroke-width: 2 }
   .s0 { fill: #3b6fd4 } .s1 { fill: #e3a33b } .s2 { fill: #c3c8cf }
   @media (prefers-color-scheme: dark) {
     .paper { fill: #14171b } .grid { stroke: #2b3138 } text { fill: #9aa4b0 } .title { fill: #eceff3 }
+    .l0 { stroke: #6f9bf0 }
     .s0 { fill: #6f9bf0 } .s1 { fill: #e8b45c } .s2 { fill: #4a525c }
   }
 """
@@ -36,22 +38,56 @@ def chart_svg(histogram: Histogram) -> str:
     most = int(histogram.counts.sum(axis=0).max(initial=0))
     step = _round_step(most / 4)
     top = step * max(1, math.ceil(most / step - 1e-9))
-    middle = (LEFT + WIDTH - RIGHT) / 2
     parts = [
-        f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}" rx="8"/>',
-        _text(TEXT_LEFT, 38, histogram.title, "title"),
-        _text(TEXT_LEFT, 60, histogram.fact, "fact"),
-        _text(TEXT_LEFT, TOP - 18, histogram.y_title),
+        *_frame(histogram.title, histogram.fact, histogram.x_title, histogram.y_title),
         *_value_axis(top, step),
         *_bars(histogram, top),
         *_bin_names(histogram),
-        _text(middle, HEIGHT - 16, histogram.x_title, anchor="middle"),
         *_legend(histogram),
     ]
+    return _document(histogram.title, parts)
+
+
+def sweep_svg(ious: dict[int, float], elbow: int) -> str:
+    """A curve of the average IoU over the number of anchors, the elbow marked."""
+    top, slot = 100.0, (WIDTH - LEFT - RIGHT) / len(ious)
+    points = {
+        count: (LEFT + slot * (place + 0.5), _height(100 * iou, top))
+        for place, (count, iou) in enumerate(ious.items())
+    }
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points.values())
+    at_x, at_y = points[elbow]
+    most, best = max(ious.items())
+    fact = f"the elbow is at {elbow}: {100 * ious[elbow]:.1f} %; {most} anchors: {100 * best:.1f} %"
+    parts = [
+        *_frame("How many anchors", fact, "anchors", "average IoU of a box with its best anchor, %"),
+        *_value_axis(top, 20),
+        f'<path class="grid" d="M{at_x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>',
+        f'<polyline class="l0" points="{line}"/>',
+        *(f'<circle class="s0" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in points.values()),
+        f'<circle class="s1" cx="{at_x:.1f}" cy="{at_y:.1f}" r="7"/>',
+        *(_text(x, HEIGHT - BOTTOM + 20, str(count), anchor="middle") for count, (x, _) in points.items()),
+        *(_text(x, y - 12, f"{100 * ious[count]:.1f}", anchor="middle") for count, (x, y) in points.items()),
+    ]
+    return _document("How many anchors", parts)
+
+
+def _frame(title: str, fact: str, x_title: str, y_title: str) -> list[str]:
+    """Paper, title, what the picture shows in numbers, and the names of the axes."""
+    return [
+        f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}" rx="8"/>',
+        _text(TEXT_LEFT, 38, title, "title"),
+        _text(TEXT_LEFT, 60, fact, "fact"),
+        _text(TEXT_LEFT, TOP - 18, y_title),
+        _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 16, x_title, anchor="middle"),
+    ]
+
+
+def _document(title: str, parts: list[str]) -> str:
     body = "\n".join(parts)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        f'role="img" aria-label="{escape(histogram.title)}">\n<style>{_STYLE}</style>\n{body}\n</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+        f'height="{HEIGHT}" role="img" aria-label="{escape(title)}">\n<style>{_STYLE}</style>\n{body}\n</svg>\n'
     )
 
 

@@ -217,30 +217,61 @@ def info(
 
 @app.command()
 def anchors(
-    shards: Shards,
-    k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many anchors.")] = 5,
-    size: Annotated[int, typer.Option(min=1, help="Side of the network's input, px.")] = 416,
-    stride: Annotated[int, typer.Option(min=1, help="Side of a grid cell, px.")] = 32,
+    shards: ShardsAnywhere,
+    k: Annotated[int | None, typer.Option("-k", min=1, max=100, help="How many; 5 unless said here.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the network's input, px; 416.")] = None,
+    stride: Annotated[int | None, typer.Option(min=1, help="Side of a grid cell, px; 32.")] = None,
     split: Annotated[str, typer.Option(help="The split whose boxes count.")] = "train",
     seed: Annotated[int, typer.Option(help="Of the restarts of k-means.")] = 0,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Try 1 to 15; without -k the elbow decides.")
+    ] = False,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw what a sweep finds, and the elbow.")
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CONFIG.yaml", help="Set model.anchors there; k, size and stride are read from it."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Cluster the boxes of shards into anchors, in grid cells."""
-    from data_prep.anchors import box_sizes_px, kmeans_anchors
+    from data_prep.anchor_config import grid_of, rounded, write_anchors
+    from data_prep.anchors import box_sizes_px, elbow, kmeans_anchors, sweep_anchors
+    from data_prep.charts import sweep_svg
     from data_prep.shard_reader import ShardReader
+    from wordtree.files import write_atomically
 
+    by_config = grid_of(write)
+    size, stride = size or by_config[1], stride or by_config[2]
     boxes_cell = box_sizes_px(ShardReader(shards), split, size) / stride
-    found = kmeans_anchors(boxes_cell, k, seed)
-    pairs = [[round(float(width), 3), round(float(height), 3)] for width, height in found.anchors]
+    swept = sweep_anchors(boxes_cell, seed=seed) if sweep or chart else {}
+    count = k or (elbow(swept) if swept else by_config[0])
+    found = swept.get(count) or kmeans_anchors(boxes_cell, count, seed)
+    if chart is not None:
+        write_atomically(
+            chart, sweep_svg({number: one.average_iou for number, one in swept.items()}, elbow(swept))
+        )
+    if write is not None:
+        write_anchors(write, found)
     if as_json:
-        row = {"anchors_cell": pairs, "average_iou": found.average_iou, "boxes": len(boxes_cell)}
-        _print_json({**row, "size": size, "stride": stride, "split": split})
+        row = {"anchors_cell": rounded(found), "average_iou": found.average_iou, "boxes": len(boxes_cell)}
+        ious = {str(number): one.average_iou for number, one in swept.items()}
+        more = {"sweep": ious, "elbow": elbow(swept)} if swept else {}
+        _print_json({**row, "size": size, "stride": stride, "split": split, **more})
         return
+    for number, one in swept.items():
+        note = "  <- elbow" if number == elbow(swept) else ""
+        typer.echo(f"{number:3} anchors: average IoU {100 * one.average_iou:.1f} %{note}")
     typer.echo(
-        f"{k} anchors, width and height in cells of {stride} px at {size} px, from {len(boxes_cell)} boxes:"
+        f"{count} anchors, width and height in cells of {stride} px at {size} px, from {len(boxes_cell)} boxes:"
     )
-    typer.echo(f"anchors: {pairs}")
+    typer.echo(f"anchors: {rounded(found)}")
     typer.echo(f"average IoU {100 * found.average_iou:.1f} %")
+    if write is not None:
+        typer.echo(f"{write}: model.anchors set")
 
 
 @app.command()

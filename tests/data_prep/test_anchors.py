@@ -1,11 +1,16 @@
+import json
 from statistics import median_low
+from typing import get_args
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import DataPrepError, ShardReader, kmeans_anchors, merge
+from data_prep.anchor_config import STRIDE_PX, STRIDES
 from data_prep.anchors import (
     AnchorClusters,
     _one_run,
@@ -17,6 +22,8 @@ from data_prep.anchors import (
     iou_of_sizes,
     sweep_anchors,
 )
+
+from .conftest import picture, write_coco
 
 
 def slow_iou(a, b):
@@ -193,3 +200,83 @@ def test_box_sizes_are_those_after_the_letterbox_without_crowds(world, tmp_path,
     assert sizes == pytest.approx(
         np.array([[200, 150]] * 3), rel=1e-5
     )  # 20 × 15 of 40 × 30 px, ten times larger
+
+
+# --- the command
+
+
+@pytest.fixture
+def varied(tmp_path, config_of):
+    """Shards with boxes of many sizes."""
+    generator = np.random.default_rng(1)
+    (tmp_path / "photos").mkdir()
+    images, boxes = [], []
+    for index in range(4):
+        (tmp_path / "photos" / f"{index}.jpg").write_bytes(picture(index, (100, 80)))
+        images.append({"id": index, "file_name": f"{index}.jpg", "width": 100, "height": 80})
+        for width, height in generator.uniform(4, 70, (8, 2)).tolist():
+            boxes.append(
+                {"id": len(boxes), "image_id": index, "category_id": 10, "bbox": [1, 1, width, height]}
+            )
+    write_coco(tmp_path, images, boxes, ["cat"])
+    source = {"name": "c", "format": "coco", "annotations": "instances.json", "images": "photos"}
+    (tmp_path / "merge.yaml").write_text(json.dumps({"sources": [source]}))
+    merge(config_of(tmp_path), tmp_path / "shards")
+    return tmp_path / "shards"
+
+
+def test_a_sweep_is_told_and_drawn(varied, tmp_path, command):
+    code, text, _ = command("anchors", varied, "--sweep", "--chart", tmp_path / "anchors.svg")
+    assert code == 0
+    assert text.count("anchors: average IoU") == 15
+    assert text.count("<- elbow") == 1
+    root = ElementTree.parse(tmp_path / "anchors.svg").getroot()
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 15 + 1
+    told = json.loads(command("anchors", varied, "--sweep", "--json")[1])
+    assert len(told["anchors_cell"]) == told["elbow"]
+    assert told["sweep"][str(told["elbow"])] == told["average_iou"]
+    assert len(json.loads(command("anchors", varied, "--sweep", "-k", "2", "--json")[1])["anchors_cell"]) == 2
+
+
+def test_anchors_are_written_for_the_grid_of_a_configuration(varied, tmp_path, command):
+    config = tmp_path / "train.yaml"
+    config.write_text(
+        "# mine\nmodel:\n  architecture: tiny # fast\n  input_size_px: 160\n  anchor_count: 3\n"
+    )
+    code, text, _ = command("anchors", varied, "--write", config)
+    assert code == 0
+    assert "3 anchors, width and height in cells of 16 px at 160 px" in text
+    written = config.read_text()
+    assert "# mine\nmodel:\n  architecture: tiny # fast\n" in written
+    anchors = yaml.safe_load(written)["model"]["anchors"]
+    sizes = box_sizes_px(ShardReader(varied), "train", 160) / 16
+    assert np.array(anchors) == pytest.approx(kmeans_anchors(sizes, 3).anchors, abs=0.001)
+    command("anchors", varied, "--write", config, "-k", "2")
+    assert yaml.safe_load(config.read_text())["model"]["anchor_count"] == 2
+    assert len(yaml.safe_load(config.read_text())["model"]["anchors"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("model: {input_size_px: [320, 160]}", "give --size", id="no square"),
+        pytest.param("model: {architecture: darknet}", "stand in its own cfg", id="a Darknet network"),
+        pytest.param("model: [1]", "expected `key: value` lines", id="no model"),
+    ],
+)
+def test_a_configuration_that_cannot_take_anchors_is_told(varied, tmp_path, command, text, expected):
+    (tmp_path / "train.yaml").write_text(text)
+    code, _, err = command("anchors", varied, "--write", tmp_path / "train.yaml")
+    assert code == 2
+    assert expected in err
+    assert (tmp_path / "train.yaml").read_text() == text
+
+
+def test_the_stride_of_every_architecture_is_known():
+    from yolo9000.config import ModelConfig
+
+    architectures = set(get_args(ModelConfig.model_fields["architecture"].annotation)) - {"darknet"}
+    assert len(architectures) >= 4
+    for architecture in architectures:
+        stride = ModelConfig(architecture=architecture).stride
+        assert STRIDES.get(architecture, STRIDE_PX) == stride
