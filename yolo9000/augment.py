@@ -33,6 +33,8 @@ class Sample:
     box_nodes: Ints  # (M,)
     label_nodes: Ints  # (L,)
     label_regions: Floats  # (L, 4), unit: where the labelled thing is
+    negative_nodes: Ints  # (L',)
+    negative_regions: Floats  # (L', 4), unit: where no such thing is
     ignored: Floats  # (R, 4), unit: where nothing is known
     vouched: Ints | None  # (V,) nodes whose things all have their boxes here; None: nobody drew boxes
 
@@ -85,6 +87,7 @@ def mirrored(sample: Sample) -> Sample:
         image=sample.image.flip(2),
         boxes_xyxy=_mirrored(sample.boxes_xyxy),
         label_regions=_mirrored(sample.label_regions),
+        negative_regions=_mirrored(sample.negative_regions),
         ignored=_mirrored(sample.ignored),
     )
 
@@ -182,17 +185,31 @@ def _moved(sample: Sample, rectangle: Rectangle, canvas_px: int) -> Sample:
         sample,
         boxes_xyxy=move(sample.boxes_xyxy),
         label_regions=move(sample.label_regions),
+        negative_regions=move(sample.negative_regions),
         ignored=move(sample.ignored),
     )
 
 
 def _uncovered(sample: Sample, cover: Floats) -> Sample:
-    """The labels that a rectangle drawn over the picture leaves visible."""
-    boxes = sample.boxes_xyxy
-    overlap = np.minimum(boxes[:, 2:], cover[2:]) - np.maximum(boxes[:, :2], cover[:2])
-    hidden = overlap.clip(min=0).prod(1) / (boxes[:, 2:] - boxes[:, :2]).prod(1).clip(min=1e-9)
-    keep = hidden <= COVERED
-    return replace(sample, boxes_xyxy=boxes[keep], box_nodes=sample.box_nodes[keep])
+    """The labels that a rectangle drawn over the picture leaves visible and true."""
+    keep = _hidden_share(sample.boxes_xyxy, cover) <= COVERED
+    true = (
+        _hidden_share(sample.negative_regions, cover) < 1e-6
+    )  # else the missing thing may stand in what is new
+    return replace(
+        sample,
+        boxes_xyxy=sample.boxes_xyxy[keep],
+        box_nodes=sample.box_nodes[keep],
+        negative_nodes=sample.negative_nodes[true],
+        negative_regions=sample.negative_regions[true],
+    )
+
+
+def _hidden_share(xyxy: Floats, cover: Floats) -> Floats:
+    """The part of each rectangle (M, 4) that `cover` (4,) hides, (M,) in 0..1."""
+    overlap = np.minimum(xyxy[:, 2:], cover[2:]) - np.maximum(xyxy[:, :2], cover[:2])
+    share: Floats = overlap.clip(min=0).prod(1) / (xyxy[:, 2:] - xyxy[:, :2]).prod(1).clip(min=1e-9)
+    return share
 
 
 def _joined(a: Sample, b: Sample) -> Sample:
@@ -202,6 +219,8 @@ def _joined(a: Sample, b: Sample) -> Sample:
         np.concatenate([a.box_nodes, b.box_nodes]),
         np.concatenate([a.label_nodes, b.label_nodes]),
         np.concatenate([a.label_regions, b.label_regions]),
+        np.concatenate([a.negative_nodes, b.negative_nodes]),
+        np.concatenate([a.negative_regions, b.negative_regions]),
         np.concatenate([a.ignored, b.ignored]),
         _vouched_by_both(a.vouched, b.vouched),
     )
@@ -213,9 +232,9 @@ def _vouched_by_both(a: Ints | None, b: Ints | None) -> Ints | None:
     return np.intersect1d(a, b)
 
 
-def _no_labels() -> tuple[Floats, Ints, Ints, Floats, Floats, None]:
+def _no_labels() -> tuple[Floats, Ints, Ints, Floats, Ints, Floats, Floats, None]:
     boxes, nodes = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
-    return boxes, nodes, nodes, boxes, boxes, None
+    return boxes, nodes, nodes, boxes, nodes, boxes, boxes, None
 
 
 def _mirrored(xyxy: Floats) -> Floats:

@@ -32,11 +32,15 @@ class BoxColumns(_Columns):
 
 @dataclass(frozen=True)
 class ImageLabelColumns(_Columns):
-    """The image labels of a batch, L rows: "somewhere in this region is a thing of this kind"."""
+    """The image labels of a batch, L rows: "somewhere in this region is a thing of this kind" (negative: nowhere)."""
 
     image: Tensor  # (L,) int64
     node: Tensor  # (L,) int64
     region_xyxy_unit: Tensor  # (L, 4): the whole picture, or its tile of a mosaic
+
+    @classmethod
+    def none(cls) -> ImageLabelColumns:
+        return cls(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4))
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Targets:
     ignore: IgnoreColumns
     source: Tensor  # (B,) int64: the data source of each picture, for what it vouches for
     vouched: VouchedColumns = field(default_factory=VouchedColumns.none)
+    negative_labels: ImageLabelColumns = field(default_factory=ImageLabelColumns.none)
 
     def to(self, device: torch.device | str) -> Targets:
         return Targets(
@@ -76,6 +81,7 @@ class Targets:
             self.ignore.to(device),
             self.source.to(device),
             self.vouched.to(device),
+            self.negative_labels.to(device),
         )
 
 
@@ -98,6 +104,7 @@ class LossTerms:
     box_class: Tensor
     label_class: Tensor  # image labels
     label_objectness: Tensor
+    negative_label: Tensor  # image labels that say what is not there
     anchor_warm_up: Tensor  # darknet's pull towards the anchors over the first pictures
 
     @property

@@ -174,6 +174,9 @@ class LossConfig(StrictModel):
     )
     label_objectness: Literal["paper", "darknet", "ignore"] = "paper"  # decision 4
     assumed_iou: Share = 0.3  # paper, section 4: the chosen box is assumed to overlap by this
+    negative_weight: float = Field(
+        1.0, ge=0
+    )  # of "there is no such thing in this picture": as much as a label, since it fades by itself as scores fall
     vouching: Share | None = (
         0.3  # places of more objectness that see what a source does not annotate are not told so
     )

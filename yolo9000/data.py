@@ -63,6 +63,8 @@ def read_sample(reader: ShardReader, image: int) -> Sample:
         box_nodes,
         label_nodes,
         np.repeat(WHOLE, len(label_nodes), axis=0),
+        nodes[~positive],
+        np.repeat(WHOLE, int((~positive).sum()), axis=0),
         crowds if reader.image_boxed[image] else WHOLE,
         np.unique(complete) if reader.image_boxed[image] else None,
     )
@@ -238,4 +240,9 @@ def collate(samples: list[Sample], source: npt.NDArray[np.integer]) -> Targets:
         IgnoreColumns(of([len(s.ignored) for s in samples]), joined([s.ignored for s in samples])),
         torch.from_numpy(np.asarray(source, np.int64)),
         VouchedColumns(of([len(nodes) for nodes in vouched]), joined(vouched)),
+        ImageLabelColumns(
+            of([len(s.negative_nodes) for s in samples]),
+            joined([s.negative_nodes for s in samples]),
+            joined([s.negative_regions for s in samples]),
+        ),
     )

@@ -18,6 +18,7 @@ from yolo9000.targets import MatchedBoxes, best_overlap, ignored_cells, last_of_
 from yolo9000.weak_labels import (
     ask_logits,
     log_absolute_at,
+    negative_errors,
     place_of_max_objectness,
     place_of_max_score,
     places_in_regions,
@@ -47,6 +48,7 @@ class JointLoss(nn.Module):
         terms = {
             **self._box_terms(output, targets, images_seen),
             **self._image_label_terms(output, targets),
+            "negative_label": self._negative_label_errors(output, targets),
         }
         return LossTerms(**{name: term / pictures for name, term in terms.items()})
 
@@ -115,6 +117,12 @@ class JointLoss(nn.Module):
         if self.hierarchy.siblings == "independent":
             return self._independent_errors(output, place, node)
         return -log_absolute_at(output, self.hierarchy, place, node).sum()
+
+    def _negative_label_errors(self, output: GridOutput, targets: Targets) -> Tensor:
+        if not len(targets.negative_labels.image):
+            return _zero(output)
+        errors = negative_errors(output, targets.negative_labels, self.hierarchy)
+        return self.cfg.negative_weight * errors.sum()
 
     def _label_objectness(self, output: GridOutput, targets: Targets, place: Place) -> Tensor:
         """decision 4: what an image label says about objectness."""

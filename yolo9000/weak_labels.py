@@ -9,6 +9,8 @@ from yolo9000.batch import ImageLabelColumns
 from yolo9000.grid import GridOutput, Place, cells_inside, flat_place
 from yolo9000.hierarchy import Hierarchy, PathMembers
 
+DOUBT = 1e-6  # taken from the log probability of what is not there: the error stays below 14
+
 
 def ask_logits(output: GridOutput, place: Place, members: PathMembers) -> Tensor:
     """The logits of `members` (Q,), each at the place that asks for it."""
@@ -38,6 +40,18 @@ def place_of_max_score(output: GridOutput, labels: ImageLabelColumns, hierarchy:
     place = flat_place(output, labels.image[label] * per_picture + row % per_picture)
     log_absolute = log_absolute_at(output, hierarchy, place, labels.node[label]).view_as(objectness)
     return _best_place(output, labels, objectness.log() + log_absolute)
+
+
+def negative_errors(output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy) -> Tensor:
+    """objectness × −log(1 − P(node)) at the place of highest objectness × P(node) in each label's region, (L,).
+
+    Everything below the node loses with it, for P(node) is the sum over its leaves. Objectness only weighs: a thing may
+    well be there, of another kind. Of the levels on the path the unsure ones give way (the gradient of a sure one is
+    near 0), so that what is surely an animal, only no dog, stays an animal.
+    """
+    place = place_of_max_score(output, labels, hierarchy)
+    log_absolute = log_absolute_at(output, hierarchy, place, labels.node) - DOUBT
+    return place.values_of(output.objectness).detach() * -torch.log(-torch.expm1(log_absolute))
 
 
 def places_in_regions(output: GridOutput, labels: ImageLabelColumns) -> Tensor:

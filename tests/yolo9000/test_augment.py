@@ -34,7 +34,7 @@ def sample_of(colour: int = 200, *, width: int = 40, height: int = 30) -> Sample
     box = np.array([[0, 0, 0.5, 0.5]], np.float32)
     whole = np.array([[0, 0, 1, 1]], np.float32)
     none = np.zeros((0, 4), np.float32)
-    return Sample(image, box, np.array([3]), np.array([5]), whole, none, None)
+    return Sample(image, box, np.array([3]), np.array([5]), whole, np.array([6]), whole, none, None)
 
 
 def brightest(sample: Sample) -> np.ndarray:
@@ -106,6 +106,17 @@ def test_what_is_not_drawn_is_grey_and_slivers_are_dropped() -> None:
     assert (placed.image[:, 10:] == GREY).all()
     assert len(placed.boxes_xyxy) == 0
     assert len(placed.label_nodes) == 1
+
+
+def test_what_a_picture_does_not_show_may_stand_in_one_pasted_over_it() -> None:
+    base = (sample_of(), Rectangle(0, 0, 64, 64))
+    assert len(compose([base], 64, min_box_side=0.001).negative_nodes) == 1
+    both = compose([base, (sample_of(), Rectangle(32, 32, 16, 16))], 64, min_box_side=0.001)
+    assert both.negative_regions.tolist() == [[0.5, 0.5, 0.75, 0.75]]
+    tiles = quarters(Rectangle(0, 0, 64, 64), rng=np.random.default_rng(1))
+    mosaic = compose([(sample_of(), tile) for tile in tiles], 64, min_box_side=0.001)
+    np.testing.assert_allclose(mosaic.negative_regions, [tile.unit(64) for tile in tiles], atol=1e-6)
+    np.testing.assert_allclose(mirrored(both).negative_regions, [[0.25, 0.5, 0.5, 0.75]])
 
 
 def test_a_composition_vouches_for_what_all_its_parts_with_boxes_vouch_for() -> None:

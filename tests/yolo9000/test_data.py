@@ -159,6 +159,14 @@ def test_an_image_label_whose_thing_has_a_box_is_left_to_the_box(toy_tree: WordT
     assert OnePicture(toy_tree, [ANIMAL], labels[:1]).sample().label_nodes.tolist() == [DOG]  # more precise
 
 
+def test_negative_labels_have_columns_of_their_own(toy_tree: WordTree) -> None:
+    sample = OnePicture(toy_tree, [], [(CAT, False, False), (CAR, True, False)], boxed=False).sample()
+    assert (sample.label_nodes.tolist(), sample.negative_nodes.tolist()) == ([CAR], [CAT])
+    negative = collate([sample, sample], np.zeros(2, np.int32)).negative_labels
+    assert (negative.image.tolist(), negative.node.tolist()) == ([0, 1], [CAT, CAT])
+    assert negative.region_xyxy_unit.tolist() == [[0, 0, 1, 1]] * 2
+
+
 def test_what_pictures_vouch_for_is_collated_by_picture(toy_tree: WordTree) -> None:
     samples = [
         OnePicture(toy_tree, [], [(DOG, False, False), (CAR, False, False)]).sample(),

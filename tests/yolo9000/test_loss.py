@@ -222,3 +222,13 @@ def test_terms_add_up(toy_tree: WordTree) -> None:
 
 def replace_cfg(**changes: object) -> LossConfig:
     return SETTLED.model_copy(update=changes)
+
+
+def test_negative_labels_are_a_term_of_their_own_by_their_weight(toy_tree: WordTree) -> None:
+    negative = ImageLabelColumns(torch.tensor([1]), torch.tensor([DOG]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+    what = replace(targets(), negative_labels=negative)
+    once, twice = (Case(toy_tree, replace_cfg(negative_weight=weight), what) for weight in (1.0, 2.0))
+    assert once.terms.negative_label > 0
+    assert twice.terms.negative_label == 2 * once.terms.negative_label
+    assert (once.class_gradient[0] == 0).all()
+    assert Case(toy_tree, SETTLED, targets()).terms.negative_label == 0
