@@ -17,6 +17,9 @@ from PIL import ExifTags, Image, ImageOps
 from data_prep.errors import DataPrepError
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs
+LONGEST_JPEG = 65_500  # px of a side: libjpeg's limit
+# What may be opened. Pillow knows more, some by programs that it starts (EPS), which no stranger's file may ask for.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 _ASPECT_TOLERANCE = 0.02  # a picture resized by its owner still fits its boxes; a cropped one does not
 # What Pillow's decoders raise on damaged data; OSError includes truncated and unidentified pictures.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError)
@@ -66,7 +69,7 @@ def upright_size_px(path: Path) -> tuple[int, int] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(path, formats=_FORMATS) as image:
                 lies_on_its_side = _orientation(image) in range(5, 9)
                 return (image.height, image.width) if lies_on_its_side else image.size
     except (Image.DecompressionBombError, *_UNREADABLE):
@@ -75,7 +78,7 @@ def upright_size_px(path: Path) -> tuple[int, int] | None:
 
 def _decoded(data: bytes) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise PictureError("picture of too many pixels")
         image.load()
@@ -89,7 +92,7 @@ def _decoded(data: bytes) -> Image.Image:
 def _is_stored_as_it_is(image: Image.Image, data: bytes) -> bool:
     if image.mode not in ("L", "RGB"):
         return False
-    if image.format == "JPEG":
+    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with more pictures behind it, which decoders pass over
         return True
     is_plain_png = image.format == "PNG" and not getattr(image, "is_animated", False)
     bit_depth, colour_type = data[24], data[25]  # of the IHDR chunk, which always comes first
@@ -153,6 +156,8 @@ def _as_grey_or_rgb(image: Image.Image) -> Image.Image:
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
+    if max(image.size) > LONGEST_JPEG:
+        raise PictureError(f"picture to be encoded anew that is longer than JPEG's {LONGEST_JPEG} px")
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2, exif=b"")
     return file.getvalue()
