@@ -37,7 +37,7 @@ def test_eight_pictures_are_learnt_by_heart_with_the_configurations_for_photogra
     )
     run("data_prep", "merge", "configs/merge/coco128_imagenet.yaml", "-o", str(shards), *sources)
     smaller = settings(
-        data__shards=shards, data__batch_size=8, model__width=0.125, model__input_size_px=96,
+        data__shards=shards, data__batch_size=8, model__width=0.5, model__input_size_px=96,
         model__anchor_count=2, schedule__max_steps=200,
     )  # fmt: skip
     run("yolo9000", "train", "configs/train/coco128_imagenet.yaml", "--runs", str(runs), *smaller)
