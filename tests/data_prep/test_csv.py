@@ -185,13 +185,13 @@ def test_one_picture_may_be_written_in_several_ways(table, tmp_path):
     assert [(record.source_id, len(record.labels)) for record in records] == [("deep/x.jpg", 4), ("a.jpg", 1)]
 
 
-def test_links_out_of_the_folder_are_refused(table, tmp_path):
-    (tmp_path / "secret.jpg").write_bytes(picture(0))
-    (tmp_path / "pictures" / "x.jpg").symlink_to(tmp_path / "secret.jpg")
+def test_links_are_followed(table, tmp_path):
+    (tmp_path / "store.jpg").write_bytes(picture(0))
+    (tmp_path / "pictures" / "x.jpg").symlink_to(tmp_path / "store.jpg")
     (tmp_path / "pictures" / "y").symlink_to(tmp_path)
-    _, records, counts = read(table("image,class", "x.jpg,cat", "y/secret.jpg,cat", "a.jpg,cat"))
-    assert [record.source_id for record in records] == ["a.jpg"]
-    assert counts["picture file that is a link out of its folder"] == 2
+    _, records, counts = read(table("image,class", "x.jpg,cat", "y/store.jpg,cat", "a.jpg,cat"))
+    assert [record.source_id for record in records] == ["x.jpg", "y/store.jpg", "a.jpg"]
+    assert "picture file missing" not in counts
 
 
 def test_names_that_are_no_utf_8_are_found_and_told(table, tmp_path):

@@ -127,17 +127,16 @@ def test_pipes_and_links_to_nothing_are_counted_not_waited_for(yolo, tmp_path):
     }
 
 
-def test_links_out_of_the_folder_are_refused(yolo, tmp_path):
-    (tmp_path / "secret.jpg").write_bytes(picture(0))
-    (tmp_path / "images" / "train" / "d.jpg").symlink_to(tmp_path / "secret.jpg")
+def test_links_to_pictures_are_followed_and_links_to_folders_counted(yolo, tmp_path):
+    (tmp_path / "store.jpg").write_bytes(picture(0))
+    (tmp_path / "images" / "train" / "d.jpg").symlink_to(tmp_path / "store.jpg")
     (tmp_path / "images" / "train" / "e.jpg").symlink_to("a.jpg")
     (tmp_path / "images" / "train" / "f").symlink_to(tmp_path)
     _, records, counts = read(yolo({f"{name}.txt": "" for name in "abc"}))
-    assert [record.source_id for record in records] == ["a.jpg", "b.jpg", "c.jpg", "e.jpg"]
+    assert [record.source_id for record in records] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
     assert counts == {
-        "picture file that is a link out of its folder": 1,
         "link to a folder (not followed)": 1,
-        BACKGROUND: 1,
+        BACKGROUND: 2,
     }
 
 
