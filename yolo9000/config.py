@@ -105,7 +105,7 @@ class ModelConfig(StrictModel):
     @model_validator(mode="after")
     def _a_cfg_goes_with_darknet(self) -> ModelConfig:
         if self.architecture == "darknet":
-            if self.darknet_cfg is None:
+            if self.darknet_cfg is None and self.start_from is None:
                 raise ValueError(
                     "architecture darknet needs darknet_cfg; convert a .cfg by `yolo9000 convert` and set start_from"
                 )
@@ -169,9 +169,10 @@ class LossConfig(StrictModel):
     )  # darknet: all places are pulled to their anchors over the first images
 
     label_weight: float = Field(1.0, ge=0)
-    assign: Literal["max_score", "max_objectness"] = (
-        "max_score"  # where an image label goes; paper: max_score
+    assign: Literal["max_score", "max_objectness", "max_size", "top_k"] = (
+        "max_score"  # which places an image label goes to (weak_labels.py); paper: max_score
     )
+    top_k: PositiveInt = 4  # of assign top_k: so many places share a label
     label_objectness: Literal["paper", "darknet", "ignore"] = "paper"  # decision 4
     assumed_iou: Share = 0.3  # paper, section 4: the chosen box is assumed to overlap by this
     negative_weight: float = Field(

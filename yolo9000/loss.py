@@ -16,11 +16,11 @@ from yolo9000.grid import GridOutput, Place, decode_boxes, flat_place
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.targets import MatchedBoxes, best_overlap, ignored_cells, last_of_each, match_boxes
 from yolo9000.weak_labels import (
+    Chosen,
     ask_logits,
+    choose_places,
     log_absolute_at,
     negative_errors,
-    place_of_max_objectness,
-    place_of_max_score,
     places_in_regions,
 )
 
@@ -78,7 +78,8 @@ class JointLoss(nn.Module):
         """Cross-entropy in every sibling group on each label's path; of two boxes at a place the last has the word in
         the groups that both paths share (darknet overwrites deltas group by group)."""
         if self.hierarchy.siblings == "independent":
-            return self._independent_errors(output, matched.place_of_box, boxes.node)
+            weight = torch.ones_like(boxes.xyxy_unit[:, 0])
+            return self._independent_errors(output, matched.place_of_box, boxes.node, weight)
         members = self.hierarchy.path_members(boxes.node)
         logits = ask_logits(output, matched.place_of_box, members)
         log_conditional = self.hierarchy.log_conditional(members, logits)[members.on_path]
@@ -87,9 +88,9 @@ class JointLoss(nn.Module):
         key = matched.place_of_box.flat_index(output)[owner] * len(self.hierarchy.group_start) + group
         return -log_conditional[last_of_each(key)].sum()
 
-    def _independent_errors(self, output: GridOutput, place: Place, node: Tensor) -> Tensor:
+    def _independent_errors(self, output: GridOutput, place: Place, node: Tensor, weight: Tensor) -> Tensor:
         """Binary cross-entropy of every node in the groups on the labels' paths, where several labels of one place
-        add up (decision 10). node: (P,) the label at each of P places."""
+        add up (decision 10). node, weight: (P,) the label at each of P places, and its share."""
         members = self.hierarchy.path_members(node)
         logits = ask_logits(output, place, members)
         key = place.flat_index(output)[members.owner] * len(self.hierarchy) + members.node
@@ -98,25 +99,25 @@ class JointLoss(nn.Module):
             0, which, members.on_path.to(logits.dtype), "amax"
         )
         row = last_of_each(key)
-        return F.binary_cross_entropy_with_logits(logits[row], wanted[which[row]], reduction="sum")
+        weight = weight.to(logits.dtype)[members.owner[row]]
+        return F.binary_cross_entropy_with_logits(logits[row], wanted[which[row]], weight, reduction="sum")
 
     def _image_label_terms(self, output: GridOutput, targets: Targets) -> dict[str, Tensor]:
         labels = targets.image_labels
         if not len(labels.image):
             return {"label_class": _zero(output), "label_objectness": _zero(output)}
-        if self.cfg.assign == "max_objectness":
-            place = place_of_max_objectness(output, labels)
-        else:
-            place = place_of_max_score(output, labels, self.hierarchy)
+        cfg = self.cfg
+        chosen = choose_places(output, labels, self.hierarchy, assign=cfg.assign, top_k=cfg.top_k)
         return {
-            "label_class": self.cfg.label_weight * self._label_class_errors(output, place, labels.node),
-            "label_objectness": self._label_objectness(output, targets, place),
+            "label_class": cfg.label_weight * self._label_class_errors(output, chosen, labels.node),
+            "label_objectness": self._label_objectness(output, targets, chosen),
         }
 
-    def _label_class_errors(self, output: GridOutput, place: Place, node: Tensor) -> Tensor:
+    def _label_class_errors(self, output: GridOutput, chosen: Chosen, node: Tensor) -> Tensor:
+        place, node = chosen.place, node[chosen.label]
         if self.hierarchy.siblings == "independent":
-            return self._independent_errors(output, place, node)
-        return -log_absolute_at(output, self.hierarchy, place, node).sum()
+            return self._independent_errors(output, place, node, chosen.weight)
+        return -(chosen.weight * log_absolute_at(output, self.hierarchy, place, node)).sum()
 
     def _negative_label_errors(self, output: GridOutput, targets: Targets) -> Tensor:
         if not len(targets.negative_labels.image):
@@ -124,14 +125,18 @@ class JointLoss(nn.Module):
         errors = negative_errors(output, targets.negative_labels, self.hierarchy)
         return self.cfg.negative_weight * errors.sum()
 
-    def _label_objectness(self, output: GridOutput, targets: Targets, place: Place) -> Tensor:
+    def _label_objectness(self, output: GridOutput, targets: Targets, chosen: Chosen) -> Tensor:
         """decision 4: what an image label says about objectness."""
         if self.cfg.label_objectness == "ignore":
             return _zero(output)
+        place = chosen.place
         if self.cfg.label_objectness == "paper":
             logits = place.values_of(output.objectness_logits)
             error = self._objectness_errors(logits, torch.full_like(logits, self.cfg.assumed_iou))
-            return self.cfg.object_weight * error[logits.sigmoid() < self.cfg.assumed_iou].sum()
+            return (
+                self.cfg.object_weight
+                * (chosen.weight * error * (logits.sigmoid() < self.cfg.assumed_iou)).sum()
+            )
         pushed = torch.zeros_like(output.objectness_logits, dtype=torch.bool)
         image, inside = targets.image_labels.image, places_in_regions(output, targets.image_labels)
         count = pushed.flatten(1).long().index_add(0, image, inside.long())

@@ -1,14 +1,31 @@
-"""Where an image label goes: one place of its picture is asked to answer for it (paper, section 4)."""
+"""Where an image label goes: a place of its picture, or a few, are asked to answer for it (paper, section 4).
+
+max_score       the place of highest objectness × P(node): the paper
+max_objectness  the most objective place
+max_size        that of the largest box among the most objective (Detic, arXiv 2201.02605)
+top_k           the k most objective places share the label
+
+Each looks in the label's region only.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
 import torch
 from torch import Tensor
+from torchvision.ops import nms
 
 from yolo9000.batch import ImageLabelColumns
-from yolo9000.grid import GridOutput, Place, cells_inside, flat_place
+from yolo9000.boxes import area_xyxy
+from yolo9000.grid import GridOutput, Place, cells_inside, decode_boxes, flat_place
 from yolo9000.hierarchy import Hierarchy, PathMembers
 
+Assign: TypeAlias = Literal["max_score", "max_objectness", "max_size", "top_k"]
+
+PROPOSALS = 32  # of max_size: boxes of each label's region that compete in size …
+PROPOSAL_NMS_IOU = 0.5  # … less those that overlap a more objective one by more
 DOUBT = 1e-6  # taken from the log probability of what is not there: the error stays below 14
 
 
@@ -22,6 +39,32 @@ def log_absolute_at(output: GridOutput, hierarchy: Hierarchy, place: Place, node
     """log P(node) at each of P places for its own node (P,), from the sibling groups on the nodes' paths alone."""
     members = hierarchy.path_members(node)
     return hierarchy.log_absolute(members, ask_logits(output, place, members), len(node))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The places that answer for L image labels, P ≥ L rows."""
+
+    place: Place  # (P,)
+    label: Tensor  # (P,) which of the L labels
+    weight: Tensor  # (P,) the label's share, 1 in all for each label
+
+
+def choose_places(
+    output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy, *, assign: Assign, top_k: int
+) -> Chosen:
+    """The places of each label by the rule of that name; `top_k` is for the rule top_k alone."""
+    if assign == "top_k":
+        return places_of_top_k(output, labels, top_k)
+    if assign == "max_objectness":
+        place = place_of_max_objectness(output, labels)
+    elif assign == "max_size":
+        place = place_of_max_size(output, labels)
+    else:
+        place = place_of_max_score(output, labels, hierarchy)
+    return Chosen(
+        place, torch.arange(len(place), device=place.image.device), output.box_logits.new_ones(len(place))
+    )
 
 
 @torch.no_grad()
@@ -42,6 +85,29 @@ def place_of_max_score(output: GridOutput, labels: ImageLabelColumns, hierarchy:
     return _best_place(output, labels, objectness.log() + log_absolute)
 
 
+@torch.no_grad()
+def place_of_max_size(output: GridOutput, labels: ImageLabelColumns) -> Place:
+    """The place whose box, cut to the label's region, is the largest of the 32 most objective ones there after NMS."""
+    objectness = _objectness_rows(output, labels).masked_fill(~places_in_regions(output, labels), -1)
+    best, index = objectness.topk(min(PROPOSALS, objectness.shape[1]), dim=1)  # (L, K)
+    predicted = decode_boxes(output).flatten(1, 3)[labels.image[:, None], index]  # (L, K, 4)
+    low, high = labels.region_xyxy_unit[:, None].to(predicted.dtype).split(2, dim=2)  # (L, 1, 2)
+    boxes = predicted.maximum(low.repeat(1, 1, 2)).minimum(high.repeat(1, 1, 2))
+    size = area_xyxy(boxes).masked_fill(~_left_by_nms(boxes, best) | (best < 0), -1)
+    largest = index.gather(1, size.argmax(dim=1, keepdim=True))[:, 0]  # of equals the most objective
+    return flat_place(output, labels.image * objectness.shape[1] + largest)
+
+
+@torch.no_grad()
+def places_of_top_k(output: GridOutput, labels: ImageLabelColumns, k: int) -> Chosen:
+    """The k places of highest objectness in each label's region, or all where it has fewer, in equal shares."""
+    objectness = _objectness_rows(output, labels).masked_fill(~places_in_regions(output, labels), -1)
+    best, index = objectness.topk(min(k, objectness.shape[1]), dim=1)  # (L, k)
+    label, rank = (best >= 0).nonzero(as_tuple=True)
+    place = flat_place(output, labels.image[label] * objectness.shape[1] + index[label, rank])
+    return Chosen(place, label, 1 / (best >= 0).sum(dim=1)[label].to(objectness.dtype))
+
+
 def negative_errors(output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy) -> Tensor:
     """objectness × −log(1 − P(node)) at the place of highest objectness × P(node) in each label's region, (L,).
 
@@ -60,6 +126,15 @@ def places_in_regions(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
     inside = cells_inside(output, labels.region_xyxy_unit).flatten(1)  # (L, HW)
     inside = inside | ~inside.any(dim=1, keepdim=True)  # a region smaller than a cell: the whole picture
     return inside.repeat(1, anchors)
+
+
+def _left_by_nms(xyxy_unit: Tensor, objectness: Tensor) -> Tensor:
+    """Which of each label's K boxes (L, K, 4) overlap no more objective one of the same label too far, (L, K) bool."""
+    apart = 2 * torch.arange(len(xyxy_unit), device=xyxy_unit.device)[:, None, None]  # so labels never meet
+    rows = nms((xyxy_unit.double() + apart).flatten(0, 1), objectness.double().flatten(), PROPOSAL_NMS_IOU)
+    return (
+        torch.zeros_like(objectness, dtype=torch.bool).view(-1).index_fill(0, rows, True).view_as(objectness)
+    )
 
 
 def _objectness_rows(output: GridOutput, labels: ImageLabelColumns) -> Tensor:

@@ -232,3 +232,26 @@ def test_negative_labels_are_a_term_of_their_own_by_their_weight(toy_tree: WordT
     assert twice.terms.negative_label == 2 * once.terms.negative_label
     assert (once.class_gradient[0] == 0).all()
     assert Case(toy_tree, SETTLED, targets()).terms.negative_label == 0
+
+
+def test_top_k_places_share_the_weight_of_a_label(toy_tree: WordTree) -> None:
+    """With k = 1 it is max_objectness; with all 18 places every one pulls by an eighteenth."""
+    whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
+    what = targets(labels=[(0, TERRIER), (0, CAR)], ignore=whole)
+    one = Case(toy_tree, replace_cfg(assign="top_k", top_k=1), what)
+    best = Case(toy_tree, replace_cfg(assign="max_objectness"), what)
+    torch.testing.assert_close(one.class_gradient, best.class_gradient)
+    torch.testing.assert_close(one.box_gradient, best.box_gradient)
+    everywhere = Case(toy_tree, replace_cfg(assign="top_k", top_k=99, assumed_iou=1.0), what)
+    logits = everywhere.classes.detach()[0, ..., [0, 1]].softmax(-1)
+    expected = (2 * logits[..., 0] - 1) / 18 / 2  # the terrier wants animal, the car vehicle; of two pictures
+    torch.testing.assert_close(everywhere.class_gradient[0, ..., 0], expected)
+    assert (everywhere.box_gradient[0, ..., 4] < 0).all()
+    assert (everywhere.class_gradient[1] == 0).all()
+
+
+def test_an_image_label_at_an_inner_node_leaves_the_levels_below_alone(toy_tree: WordTree) -> None:
+    whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
+    for assign in ("max_score", "max_objectness", "max_size", "top_k"):
+        case = Case(toy_tree, replace_cfg(assign=assign), targets(labels=[(0, DOG)], ignore=whole))
+        assert case.class_gradient.abs().sum((0, 1, 2, 3)).nonzero()[:, 0].tolist() == [0, 1, 2, 3]

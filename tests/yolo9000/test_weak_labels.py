@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Literal
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.yolo9000.made import grid_output
 from wordtree import WordTree
 from yolo9000.batch import ImageLabelColumns
-from yolo9000.grid import GridOutput
+from yolo9000.boxes import area_xyxy, iou_xyxy
+from yolo9000.grid import GridOutput, Place, decode_boxes
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.weak_labels import (
+    Assign,
+    choose_places,
     log_absolute_at,
     negative_errors,
     place_of_max_objectness,
     place_of_max_score,
+    place_of_max_size,
     places_in_regions,
+    places_of_top_k,
 )
 
 ANIMAL, VEHICLE, DOG, CAT = range(4)
@@ -145,3 +153,145 @@ def learnable_scene() -> tuple[GridOutput, Tensor, Tensor]:
     boxes = scene().box_logits.clone().requires_grad_()
     classes = scene().dense_class_logits().clone().requires_grad_()
     return grid_output(anchors=[[1.0, 1.0]], box_logits=boxes, class_logits=classes), boxes, classes
+
+
+def several_labels() -> ImageLabelColumns:
+    """Two labels of one picture, one at an inner node, the other searched in the upper left only; and one beside it."""
+    regions = [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 1.0, 1.0]]
+    return ImageLabelColumns(torch.tensor([0, 0, 1]), torch.tensor([ANIMAL, DOG, DOG]), torch.tensor(regions))
+
+
+def boxes_scene() -> GridOutput:
+    """4 × 4 cells of one anchor of a cell's size. Rising with objectness at (0, 0), (1, 1), (2, 2) and (3, 3); the box
+    at (1, 1) is two cells wide, that at (0, 0) reaches far out of the picture, that at (2, 3) is larger but
+    lies on (2, 2), and the largest of all, at (3, 0), is among the least objective."""
+    box_logits = torch.zeros(1, 1, 4, 4, 5, dtype=torch.float64)
+    box_logits[..., 4] = -5
+    for cell, (objectness, width, height) in {
+        (0, 0): (1.0, 3.0, 3.0), (1, 1): (2.0, 2.0, 2.0), (2, 2): (4.0, 1.0, 1.0), (3, 3): (5.0, 0.5, 0.5),
+        (3, 0): (-6.0, 4.0, 4.0),
+    }.items():  # fmt: skip
+        box_logits[0, 0, *cell, 2:4] = torch.tensor([width, height]).log()
+        box_logits[0, 0, *cell, 4] = objectness
+    return grid_output(anchors=[[1.0, 1.0]], box_logits=box_logits)
+
+
+def test_max_size_takes_the_largest_of_the_objective_boxes_cut_to_the_picture() -> None:
+    """At (0, 0) a box of 3 × 3 cells is centred, of which 2 × 2 are inside: as large as that at (1, 1) to the digit."""
+    output = boxes_scene()
+    output.box_logits[0, 0, 0, 0, 2] += 0.01
+    assert cell(place_of_max_size(many_places(output), one_label())) == (0, 0)
+    output.box_logits[0, 0, 0, 0, 2] -= 0.02
+    assert cell(place_of_max_size(many_places(output), one_label())) == (1, 1)
+
+
+def many_places(output: GridOutput) -> GridOutput:
+    """The same with four anchors more, none of them as objective, so that not all places are proposals."""
+    quiet = torch.zeros(1, 4, 4, 4, 5, dtype=torch.float64)
+    quiet[..., 4] = -5.5
+    box_logits = torch.cat([output.box_logits, quiet], dim=1)
+    return grid_output(anchors=[[1.0, 1.0], *[[0.5, 0.5]] * 4], box_logits=box_logits)
+
+
+def test_max_size_looks_at_no_box_that_overlaps_a_more_objective_one() -> None:
+    output = boxes_scene()
+    output.box_logits[0, 0, 1, 1, 2:4] = torch.tensor(1.2).log()
+    output.box_logits[0, 0, 1, 2, :] = torch.tensor([-20, 0, *torch.tensor([1.3, 1.3]).log(), 1.9])
+    output.box_logits[0, 0, 0, 0, 4] = -9
+    moved = output.box_logits.clone()
+    moved[0, 0, 1, 1, 0] = 20  # the centres of both on the line between the cells
+    covered = grid_output(anchors=[[1.0, 1.0]], box_logits=moved)
+    apart = moved.clone()
+    apart[0, 0, 1, 2, 0] = 20
+    assert cell(place_of_max_size(many_places(covered), one_label())) == (1, 1)
+    beside = grid_output(anchors=[[1.0, 1.0]], box_logits=apart)
+    assert cell(place_of_max_size(many_places(beside), one_label())) == (1, 2)
+
+
+def test_max_size_cuts_boxes_to_the_tile_and_looks_for_their_cells_there() -> None:
+    lower_right = one_label(0.5, 0.5, 1.0, 1.0)
+    assert cell(place_of_max_size(boxes_scene(), lower_right)) == (2, 2)
+
+
+def test_top_k_places_share_a_label_and_a_small_tile_has_fewer() -> None:
+    chosen = places_of_top_k(boxes_scene(), one_label(), 3)
+    assert cells(chosen.place) == [(3, 3), (2, 2), (1, 1)]
+    assert chosen.label.tolist() == [0, 0, 0]
+    assert chosen.weight.tolist() == pytest.approx([1 / 3] * 3)
+    one_cell = places_of_top_k(boxes_scene(), one_label(0.25, 0.25, 0.5, 0.5), 3)
+    assert (cells(one_cell.place), one_cell.weight.tolist()) == ([(1, 1)], [1.0])
+
+
+def cells(place: Place) -> list[tuple[int, int]]:
+    return list(zip(place.row.tolist(), place.column.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("assign", ["max_score", "max_objectness", "max_size", "top_k"])
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_each_rule_agrees_with_an_obvious_loop_over_labels_and_places(
+    toy_tree: WordTree, assign: Assign, seed: int
+) -> None:
+    output, hierarchy, labels = random_scene(seed), Hierarchy(toy_tree), several_labels()
+    chosen = choose_places(output, labels, hierarchy, assign=assign, top_k=5)
+    expected = [
+        (label, *place, 1 / len(places))
+        for label in range(len(labels.node))
+        for places in [slow_choice(output, labels, label, hierarchy, assign)]
+        for place in places
+    ]
+    columns = (chosen.place.image, chosen.place.anchor, chosen.place.row, chosen.place.column, chosen.weight)
+    found = zip(chosen.label.tolist(), *(column.tolist() for column in columns), strict=True)
+    assert list(found) == [pytest.approx(row) for row in expected]
+
+
+def random_scene(seed: int) -> GridOutput:
+    random = torch.Generator().manual_seed(seed)
+    box_logits = torch.randn(2, 3, 5, 6, 5, generator=random, dtype=torch.float64)
+    class_logits = torch.randn(2, 3, 5, 6, 7, generator=random, dtype=torch.float64)
+    return grid_output(
+        anchors=[[1.0, 1.0], [2.0, 1.5], [3.0, 4.0]], box_logits=box_logits, class_logits=class_logits
+    )
+
+
+def slow_choice(
+    output: GridOutput, labels: ImageLabelColumns, label: int, hierarchy: Hierarchy, assign: Assign
+) -> list[tuple[int, int, int, int]]:
+    """Place after place, by the sentences of the rules."""
+    image, node = int(labels.image[label]), int(labels.node[label])
+    left, top, right, bottom = labels.region_xyxy_unit[label].tolist()
+    _, anchors, rows, columns, _ = output.box_logits.shape
+    places = [
+        (image, anchor, row, column)
+        for anchor, row, column in product(range(anchors), range(rows), range(columns))
+        if left <= (column + 0.5) / columns < right and top <= (row + 0.5) / rows < bottom
+    ]
+    places.sort(key=lambda place: -output.objectness[place])
+    if assign == "max_objectness":
+        return places[:1]
+    if assign == "top_k":
+        return places[:5]
+    if assign == "max_score":
+        logits = output.dense_class_logits()
+        return [
+            max(
+                places,
+                key=lambda p: float(output.objectness[p] * slow_absolute(logits[p], node, hierarchy.tree)),
+            )
+        ]
+    boxes, kept = decode_boxes(output), []
+    limits = torch.tensor([[left, top], [right, bottom]], dtype=torch.float64)
+    for place in places[:32]:
+        box = boxes[place].view(2, 2).clamp(limits[0], limits[1]).view(4)
+        if all(iou_xyxy(box[None], other[None]) <= 0.5 for _, other in kept):
+            kept.append((place, box))
+    return [max(kept, key=lambda entry: float(area_xyxy(entry[1])))[0]]
+
+
+def slow_absolute(logits: Tensor, node: int, tree: WordTree) -> float:
+    probability = 1.0
+    while node >= 0:
+        siblings = (tree.group == tree.group[node]).nonzero()[0]
+        probability *= float(logits[node].exp() / logits[siblings].exp().sum())
+        node = int(tree.parent[node])
+    return probability
