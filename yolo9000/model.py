@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from wordtree import WordTree
 from yolo9000.backbone import DARKNET19, TINY, ConvUnit, Trunk, scaled
-from yolo9000.config import ModelConfig
+from yolo9000.config import ConfigError, ModelConfig
 from yolo9000.darknet.cfg import plan_cfg
 from yolo9000.darknet.network import DarknetNetwork
 from yolo9000.darknet.plan import DetectorPlan
@@ -90,7 +90,10 @@ def build_model(cfg: ModelConfig, tree: WordTree) -> Detector:
 
 def _trunk_and_neck(cfg: ModelConfig) -> tuple[Trunk | DarknetNetwork, PassthroughNeck | None]:
     if cfg.architecture == "darknet":
-        assert cfg.darknet_cfg is not None
+        if cfg.darknet_cfg is None:
+            raise ConfigError(
+                f"{cfg.start_from} is no converted Darknet detector, so model.architecture is not darknet."
+            )
         size = cfg.input_size_px
         width, height = (size, size) if isinstance(size, int) else size
         place = f"model.darknet_cfg at {width}×{height} px"

@@ -6,7 +6,7 @@ Or from another detector, also for another tree, or from a backbone file of Dark
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ import numpy.typing as npt
 import torch
 
 from wordtree import WordTree
+from yolo9000.backbone import Trunk
 from yolo9000.checkpoint import CheckpointError, DarknetOrigin, SavedRun, load_any
 from yolo9000.classifier import Classifier, FlatSoftmax
 from yolo9000.config import ModelConfig
-from yolo9000.darknet.units import load_backbone
+from yolo9000.darknet.cfg import plan_cfg
+from yolo9000.darknet.plan import DetectorPlan
+from yolo9000.darknet.units import load_backbone, names_in, trunk_layers
 from yolo9000.model import Detector
 
 NETWORK = ("architecture", "darknet_cfg", "batch_norm", "width", "anchors", "anchor_count", "siblings")
@@ -55,18 +58,17 @@ class Start:
         if self.found is None:
             load_backbone(model.trunk, self.path)
             return ("trunk",)
-        wanted = model.state_dict()
-        taken = tuple(part for part in ("trunk", "neck") if _fits(part, wanted, self.found.weights))
+        wanted, weights = model.state_dict(), _in_names_of(model, self.found)
+        taken = tuple(part for part in ("trunk", "neck") if _fits(part, wanted, weights))
         if "trunk" not in taken:
             raise CheckpointError(
                 f"{self.path}: its trunk ({self.found.config.model.network}) is not that of this run. Set "
                 "model.architecture and model.width as they are there, or start from another checkpoint."
             )
         parts = tuple(f"{part}." for part in taken)
-        weights = {name: value for name, value in self.found.weights.items() if name.startswith(parts)}
-        model.load_state_dict({**wanted, **weights})
+        model.load_state_dict({**wanted, **{k: value for k, value in weights.items() if k.startswith(parts)}})
         takes_head = _take_rows if isinstance(model, Detector) else _take_outputs
-        return (*taken, "head") if takes_head(model, tree, self.found) else taken
+        return (*taken, "head") if takes_head(model, tree, replace(self.found, weights=weights)) else taken
 
     def in_words(self, taken: tuple[str, ...], tree: WordTree) -> str:
         """What a detector for `tree` begins with, as one line for people."""
@@ -109,6 +111,22 @@ def class_rows(old: WordTree, new: WordTree) -> npt.NDArray[np.int64]:
         elif parent >= 0:  # parents precede children
             rows[node] = rows[parent]
     return rows
+
+
+def _in_names_of(model: Detector | Classifier, found: SavedRun[Any]) -> dict[str, Any]:
+    """The weights; those of a converted detector under the names of the model's trunk, if they are the same layers.
+
+    Its head stays only where it sees just these layers.
+    """
+    text = getattr(found.config.model, "darknet_cfg", None)
+    if text is None or not isinstance(model.trunk, Trunk):
+        return found.weights
+    layers = DetectorPlan.of(plan_cfg(text, "its cfg")).trunk
+    names = names_in(model.trunk, layers)
+    weights = {f"trunk.{ours}": found.weights[f"trunk.{theirs}"] for theirs, ours in names.items()}
+    if names and len(layers) == len(trunk_layers(model.trunk)):
+        weights |= {name: value for name, value in found.weights.items() if name.startswith("head.")}
+    return weights
 
 
 def _take_rows(model: Any, tree: WordTree, found: SavedRun[Any]) -> bool:

@@ -16,7 +16,7 @@ from tests.yolo9000.darknet_nets import OWN_NETS
 from tests.yolo9000.made import random_tree
 from wordtree import WordTree
 from yolo9000.checkpoint import Checkpoint, CheckpointError, save_checkpoint
-from yolo9000.config import Config, ModelConfig
+from yolo9000.config import Config, ConfigError, ModelConfig
 from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.units import unit_numbers
 from yolo9000.darknet.weights import Header
@@ -161,6 +161,60 @@ def test_sizes_are_not_judged_before_the_network_is_known() -> None:
     assert ModelConfig.model_validate({"start_from": "x.pt", "input_size_px": 80}).input_size_px == 80
     with pytest.raises(ValueError, match="multiple of 32"):
         ModelConfig.model_validate({"start_from": "x.pt", "architecture": "yolov2", "input_size_px": 80})
+
+
+# --- a converted detector
+
+
+def converted_from(architecture: str, folder: Path) -> tuple[Start, Checkpoint]:
+    """A network of our own that went to Darknet and back, and the network itself."""
+    made = checkpoint_of(architecture)
+    files = write_darknet(made, folder / "net.weights")
+    back, _ = read_darknet(DarknetFiles.of(files[:2]))
+    save_checkpoint(folder / "back.pt", back)
+    return Start.read(folder / "back.pt"), made
+
+
+@pytest.mark.parametrize("architecture", ["yolo9000", "tiny"])
+def test_a_network_of_the_same_layers_begins_with_all_of_it(architecture: str, tmp_path: Path) -> None:
+    start, made = converted_from(architecture, tmp_path)
+    model = model_for(OLD, made.config.model)
+    assert start.give(model, OLD) == ("trunk", "head")
+    state = model.state_dict()
+    assert all(
+        torch.equal(value, made.weights[name]) for name, value in state.items() if "num_batches" not in name
+    )
+
+
+@pytest.mark.parametrize(
+    ("converted", "asked"), [("yolov2", "yolov2"), ("yolov2", "yolo9000"), ("yolo9000", "yolov2")]
+)
+def test_a_network_that_begins_with_the_same_layers_has_its_trunk(
+    converted: str, asked: str, tmp_path: Path
+) -> None:
+    start, made = converted_from(converted, tmp_path)
+    model = model_for(OLD, made.config.model.model_copy(update={"architecture": asked}))
+    assert start.give(model, OLD) == ("trunk",)
+    name = "trunk.stages.5.5.0.weight"
+    assert torch.equal(model.state_dict()[name], made.weights[name])
+
+
+def test_a_network_of_other_layers_is_told(tmp_path: Path) -> None:
+    start, made = converted_from("yolo9000", tmp_path)
+    for changes in ({"width": 0.5}, {"architecture": "tiny"}):
+        with pytest.raises(
+            CheckpointError, match=r"its trunk \(darknet, input 64 px\) is not that of this run"
+        ):
+            start.give(model_for(OLD, made.config.model.model_copy(update=changes)), OLD)
+
+
+def test_architecture_darknet_without_its_text_is_that_of_the_start(tmp_path: Path) -> None:
+    start, _ = converted_from("tiny", tmp_path)
+    asked = ModelConfig.model_validate({"architecture": "darknet", "start_from": start.path})
+    assert start.found is not None
+    assert start.network_for(asked).darknet_cfg == start.found.config.model.darknet_cfg
+    with pytest.raises(ConfigError, match="is no converted Darknet detector"):
+        model_for(OLD, asked.model_copy(update={"anchors": ((1.0, 1.0),)}))
 
 
 # --- Darknet's backbone files

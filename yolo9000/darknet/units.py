@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,8 +12,14 @@ from torch import Tensor, nn
 from yolo9000.backbone import ConvUnit, Trunk
 from yolo9000.darknet.cfg import plan_cfg
 from yolo9000.darknet.network import DarknetNetwork
+from yolo9000.darknet.plan import Convolution, LayerPlan, Shape
 from yolo9000.darknet.text import section
 from yolo9000.darknet.weights import Numbers, read_layers
+
+_TENSORS = (  # of a layer of DarknetNetwork, and of a ConvUnit: module, module, tensors
+    ("convolution", 0, "weight"),
+    ("norm", 1, "weight bias running_mean running_var num_batches_tracked"),
+)
 
 
 def unit_section(unit: ConvUnit) -> str:
@@ -57,13 +65,41 @@ def load_backbone(trunk: Trunk | DarknetNetwork, path: Path) -> None:
     if isinstance(trunk, DarknetNetwork):
         trunk.load_numbers(read_layers(path, trunk.plans, "the trunk", whole=False).layers)
         return
-    text = "\n".join([section("net", width=512, height=512, channels=3), *trunk_sections(trunk)])
-    plan = plan_cfg(text, "the trunk")
-    numbers = read_layers(path, plan.layers, plan.place, whole=False).layers
+    numbers = read_layers(path, trunk_layers(trunk), "the trunk", whole=False).layers
     units = [module for module in trunk.modules() if isinstance(module, ConvUnit)]
     for unit, found in zip(units, numbers.values(), strict=True):
         for name, tensor in unit_tensors(unit).items():
             tensor.copy_(torch.from_numpy(found[name].astype("float32")))
+
+
+def names_in(trunk: Trunk, layers: Sequence[LayerPlan]) -> dict[str, str]:
+    """For each tensor of a `DarknetNetwork` of `layers` its name in a trunk that begins with the same layers.
+
+    Empty where the trunk's layers are not the first of them.
+    """
+    own = trunk_layers(trunk)
+    if [_apart_from_size(layer) for layer in own] != [
+        _apart_from_size(layer) for layer in layers[: len(own)]
+    ]:
+        return {}
+    names = [name for name, module in trunk.named_modules() if isinstance(module, ConvUnit)]
+    convolutions = [layer for layer in own if isinstance(layer, Convolution)]
+    return {
+        f"layers.{layer.index}.{theirs}.{tensor}": f"{name}.{ours}.{tensor}"
+        for layer, name in zip(convolutions, names, strict=True)
+        for theirs, ours, tensors in _TENSORS
+        for tensor in tensors.split()
+    }
+
+
+def trunk_layers(trunk: Trunk) -> tuple[LayerPlan, ...]:
+    """The plan of a trunk, for any one size of input."""
+    text = "\n".join([section("net", width=512, height=512, channels=3), *trunk_sections(trunk)])
+    return plan_cfg(text, "the trunk").layers
+
+
+def _apart_from_size(layer: LayerPlan) -> LayerPlan:
+    return replace(layer, line=0, out=Shape(layer.out.channels, 0, 0))
 
 
 def unit_numbers(unit: ConvUnit) -> Numbers:
