@@ -134,7 +134,7 @@ def test_reorg_orders_memory_as_the_original_does() -> None:
 
 @pytest.mark.parametrize("height", [4, 8, 26])
 def test_reorg_is_no_space_to_depth_whatever_the_order_of_channels(height: int) -> None:
-    """Cell row 0 gets image rows 0 and 2, which no permutation of channels mends (decision 16)."""
+    """Cell row 0 gets image rows 0 and 2, which no permutation of channels mends (decision 18)."""
     rows = (
         torch.arange(height, dtype=torch.float32).view(1, 1, height, 1).expand(1, 4, height, 4).contiguous()
     )

@@ -97,7 +97,7 @@ class ConvolutionLayer(nn.Module):
 
 
 class DarknetCpuBatchNorm(nn.BatchNorm2d):
-    """Batch norm as Darknet computes it on CPUs (batchnorm_layer.c, blas.c).
+    """Batch norm as Darknet computes it on CPUs (batchnorm_layer.c, blas.c; decision 19).
 
     It divides by standard deviation + 1e-6, also in training by the *unbiased* deviation, while the gradient takes
     1e-5 under the root. Running values follow by .01.
@@ -186,7 +186,7 @@ class JoinLayer(nn.Module):
 
 
 class ReorgLayer(nn.Module):
-    """Darknet's [reorg]: no space-to-depth, since rows of one block part company (docs/decisions.md)."""
+    """Darknet's [reorg]: no space-to-depth, since rows of one block part company (decision 18)."""
 
     def __init__(self, layer: Reorg) -> None:
         super().__init__()
