@@ -17,7 +17,17 @@ BASE_ERRORS = {"wordtree": "WordTreeError", "data_prep": "DataPrepError", "yolo9
 # Of yolo9000: a module imports lower levels only. The modules of scorecard/ and of darknet/ count as one.
 LEVELS = {
     0: ("", "config", "boxes", "batch", "image"),
-    1: ("hierarchy", "backbone", "grid", "augment", "schedule", "optim", "scorecard", "run_folder"),
+    1: (
+        "hierarchy",
+        "backbone",
+        "grid",
+        "augment",
+        "schedule",
+        "optim",
+        "scorecard",
+        "run_folder",
+        "non_exclusive",
+    ),
     2: ("head", "targets", "weak_labels", "detections", "crop", "darknet"),
     3: ("model", "classifier", "loss", "data"),
     4: ("checkpoint", "classifier_data", "postprocess", "draw", "charts"),

@@ -168,6 +168,10 @@ class LossConfig(StrictModel):
         12800, ge=0
     )  # darknet: all places are pulled to their anchors over the first images
 
+    non_exclusive: Annotated[Literal["lint"] | ConfigPath | None, Field(union_mode="left_to_right")] = (
+        None  # siblings whose training leaves each other alone: those of `wordtree lint`, or a file of two ids a line
+    )
+
     label_weight: float = Field(1.0, ge=0)
     assign: Literal["max_score", "max_objectness", "max_size", "top_k"] = (
         "max_score"  # which places an image label goes to (weak_labels.py); paper: max_score

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,6 +38,8 @@ class Hierarchy(nn.Module):
 
     Paths are stored as one flat array with offsets (CSR), in order from the root to the node.
     siblings: whether siblings exclude each other, or each is judged by itself (decision 10).
+    non_exclusive: (E, 2) pairs of siblings that are left out of each other's softmax in `path_members`, so that
+    training on one does not push the other down; none by default.
     """
 
     parent: Tensor
@@ -49,9 +52,14 @@ class Hierarchy(nn.Module):
     path_nodes: Tensor
     path_start: Tensor
     path_length: Tensor
+    non_exclusive: Tensor  # (2E,) sorted: a × N + b of each pair, both ways
 
     def __init__(
-        self, tree: WordTree, *, siblings: Literal["exclusive", "independent"] = "exclusive"
+        self,
+        tree: WordTree,
+        *,
+        siblings: Literal["exclusive", "independent"] = "exclusive",
+        non_exclusive: npt.NDArray[np.int64] | None = None,
     ) -> None:
         super().__init__()
         path_nodes, path_start, path_length = _paths(tree)
@@ -69,6 +77,9 @@ class Hierarchy(nn.Module):
         }
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(np.array(array, np.int64)), persistent=False)
+        pairs = np.zeros((0, 2), np.int64) if non_exclusive is None else non_exclusive
+        both_ways = np.concatenate([pairs, pairs[:, ::-1]]) @ np.array([len(tree), 1])
+        self.register_buffer("non_exclusive", torch.from_numpy(np.unique(both_ways)), persistent=False)
         self.tree = tree
         self.siblings = siblings
 
@@ -83,7 +94,7 @@ class Hierarchy(nn.Module):
         """What a softmax over every group on the path of each of `nodes` (P,) has to look at."""
         level, asked = _expand(self.path_length[nodes])
         path_node = self.path_nodes[self.path_start[nodes][asked] + level]  # (S,)
-        return self._group_members(self.group[path_node], asked, path_node)
+        return self._without_non_exclusive(self._group_members(self.group[path_node], asked, path_node))
 
     def log_conditional(self, members: PathMembers, logits: Tensor) -> Tensor:
         """log P(node | parent) of each of `members`; logits and result (…, Q)."""
@@ -142,6 +153,15 @@ class Hierarchy(nn.Module):
             deeper = self.child_group[node] >= 0
             active, group = active[deeper], self.child_group[node[deeper]]
         return Descent(answer, absolute, _conditional_paths(steps, count))
+
+    def _without_non_exclusive(self, members: PathMembers) -> PathMembers:
+        """Less the siblings that the member on the path does not exclude."""
+        if not len(self.non_exclusive):
+            return members
+        path_node = members.node[members.on_path][members.segment]
+        kept = ~torch.isin(path_node * len(self) + members.node, self.non_exclusive)
+        rows = (members.node[kept], members.owner[kept], members.segment[kept], members.on_path[kept])
+        return PathMembers(*rows, members.segments)
 
     def _group_members(self, group: Tensor, owner: Tensor, path_node: Tensor | None) -> PathMembers:
         """The members of each of the S groups; `owner` (S,) is who asks, `path_node` (S,) the member on its path."""

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from data_prep import ShardReader
 from yolo9000.checkpoint import DarknetOrigin, SavedRun, Settings, save_checkpoint
+from yolo9000.config import Config
 from yolo9000.optim import WeightAverage, build_optimizer
 from yolo9000.run_folder import TrainingError
 
@@ -158,7 +159,11 @@ def with_absolute_paths(cfg: Settings) -> Settings:
     data = cfg.data.model_copy(update={"shards": cfg.data.shards.absolute()})
     start = cfg.model.start_from
     model = cfg.model.model_copy(update={"start_from": start.absolute() if start else None})
-    return cast(Settings, cfg.model_copy(update={"data": data, "model": model}))
+    changes: dict[str, object] = {"data": data, "model": model}
+    if isinstance(cfg, Config) and isinstance(cfg.loss.non_exclusive, Path):
+        pairs = cfg.loss.non_exclusive.absolute()
+        changes["loss"] = cfg.loss.model_copy(update={"non_exclusive": pairs})
+    return cast(Settings, cfg.model_copy(update=changes))
 
 
 class Guard:

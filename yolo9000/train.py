@@ -16,8 +16,10 @@ from yolo9000.checkpoint import load_checkpoint, refuse_other_tree, save_checkpo
 from yolo9000.config import Config, ModelConfig
 from yolo9000.data import DataMismatch, TrainingData, split_of
 from yolo9000.evaluate import TestPictures, evaluate
+from yolo9000.hierarchy import Hierarchy
 from yolo9000.loss import JointLoss
 from yolo9000.model import Detector, build_model
+from yolo9000.non_exclusive import non_exclusive_pairs
 from yolo9000.optim import set_learning_rate
 from yolo9000.run import Guard, Run, progress, with_absolute_paths
 from yolo9000.run_folder import (
@@ -43,7 +45,7 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
     """
     run = _resumed(cfg, folder) if resume else _started(cfg, folder)
     cfg, schedule = run.cfg, run.cfg.schedule
-    criterion = JointLoss(cfg.loss, run.model.hierarchy, vouched=_vouched(run.reader)).to(run.device)
+    criterion = build_criterion(cfg, run.reader).to(run.device)
     data, guard, scorecard = TrainingData(run.reader, cfg), Guard(), None
     TestPictures.of(run.reader, cfg.evaluate)  # what cannot be scored is better told now than after hours
     prepare_folder(folder, cfg, step=run.step)
@@ -149,6 +151,14 @@ def headline(scorecard: Scorecard) -> dict[str, float]:
     """The columns of metrics.csv that an evaluation fills."""
     parts = {"boxed": scorecard.boxed, "label_only": scorecard.label_only}
     return {f"ap50_{name}": part.ap50 for name, part in parts.items() if part.ap50 is not None}
+
+
+def build_criterion(cfg: Config, reader: ShardReader) -> JointLoss:
+    """The loss that `cfg` describes, for the tree of the shards and what their sources vouch for."""
+    asked = cfg.loss.non_exclusive
+    pairs = None if asked is None else non_exclusive_pairs(asked, reader.tree)
+    hierarchy = Hierarchy(reader.tree, siblings=cfg.model.siblings, non_exclusive=pairs)
+    return JointLoss(cfg.loss, hierarchy, vouched=_vouched(reader))
 
 
 def _vouched(reader: ShardReader) -> Tensor:
