@@ -60,7 +60,7 @@ class Damage:
 class CheckReport:
     """What was read, and what is wrong.
 
-    shards, size_bytes: the files that were checked. left_out: shards of which the index uses no image any more.
+    shards, size_bytes: the files that were checked. lost: shards that a repair has given up.
     strangers: files named like shards that are none of this data set.
     """
 
@@ -69,7 +69,7 @@ class CheckReport:
     shards: int
     size_bytes: int
     damages: tuple[Damage, ...]
-    left_out: tuple[str, ...]
+    lost: tuple[str, ...]
     strangers: tuple[str, ...]
 
     @property
@@ -82,7 +82,7 @@ def check_shards(
     folder: Path, index: Index, *, workers: int = 1, progress: Progress | None = None
 ) -> CheckReport:
     """Read every byte of the shards of an index (which `read_index` has checked); workers: threads that read."""
-    used = [number for number, shard in enumerate(index.shards) if _is_used(index, number, shard)]
+    used = [number for number, shard in enumerate(index.shards) if not shard.is_lost]
 
     def checked(number: int) -> Damage | None:
         found = _damage_of(folder, index, number)
@@ -99,13 +99,9 @@ def check_shards(
         len(used),
         sum(index.shards[number].size_bytes for number in used),
         damages,
-        tuple(index.shards[number].name for number in range(len(index.shards)) if number not in used),
+        tuple(shard.name for shard in index.shards if shard.is_lost),
         tuple(sorted(path.name for path in folder.glob("shard-*.h5") if path.name not in names)),
     )
-
-
-def _is_used(index: Index, number: int, shard: ShardResult) -> bool:
-    return shard.images == 0 or len(images_of_shard(index, number)) > 0
 
 
 def _damage_of(folder: Path, index: Index, number: int) -> Damage | None:

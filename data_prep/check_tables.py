@@ -18,7 +18,7 @@ def check_json(report: CheckReport, *, repaired: bool) -> dict[str, Any]:
         "images": len(report.index),
         "bytes": report.size_bytes,
         "damages": [_damage_json(report, damage) for damage in report.damages],
-        "left_out_shards": list(report.left_out),
+        "lost_shards": list(report.lost),
         "other_files": list(report.strangers),
         "repaired": repaired,
     }
@@ -30,8 +30,8 @@ def print_check(report: CheckReport, *, repaired: bool) -> None:
     for damage in report.damages:
         line(console, f"{damage.file}: {damage.trouble}{_extent(damage)}")
         _print_names(console, report, damage)
-    for name in report.left_out:
-        line(console, f"{name}: not checked, as the index uses no picture of it")
+    for name in report.lost:
+        line(console, f"{name}: given up by a repair")
     for name in report.strangers:
         line(console, f"{name}: not of this data set")
     read = f"{many(report.shards, 'shard')}, {len(report.index)} images, {report.size_bytes / 1e6:.1f} MB"

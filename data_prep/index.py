@@ -154,7 +154,9 @@ def images_of_shard(index: Index, number: int) -> Indices:
 def whole_shards(index: Index) -> list[ShardResult]:
     """The shards of which no repair has left anything out of the index."""
     return [
-        shard for shard in index.shards if not any(LOSSES & count.keys() for count in shard.counts.values())
+        shard
+        for shard in index.shards
+        if not shard.is_lost and not any(LOSSES & count.keys() for count in shard.counts.values())
     ]
 
 

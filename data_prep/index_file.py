@@ -83,8 +83,8 @@ def read_index(folder: Path | str) -> Index:
         fits = seal_fits(stream)
         if fits is False:
             raise ShardError(
-                f"{place}: the index is damaged: its bytes do not fit their checksum. Put back a copy of it "
-                f"({BACKUP_NAME}, where an earlier index was kept), or merge again."
+                f"{place}: the index is damaged: its bytes do not fit their checksum. Merge again, which writes "
+                "it anew and keeps the shards."
             )
         with open_marked(stream, place, INDEX_FORMAT, INDEX_VERSION) as file:
             try:

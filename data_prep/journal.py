@@ -1,20 +1,25 @@
-"""What an unfinished merge has done so far, and whether a folder holds the merge of the same plan."""
+"""What a merge has written so far, and whether a folder holds the merge of the same plan.
+
+The shards of a finished merge are told once more in a file beside the index, so that an index that was lost or damaged
+is made again by the same merge without a picture being read.
+"""
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
 from data_prep.errors import MergeError
-from data_prep.index import whole_shards
+from data_prep.index import Index, whole_shards
 from data_prep.index_file import read_index
-from data_prep.shard_format import INDEX_NAME
+from data_prep.shard_format import INDEX_NAME, ShardError
 from data_prep.shard_writer import ShardResult
 from wordtree.files import write_atomically
 
 JOURNAL_NAME = "unfinished.jsonl"  # a line with the plan's marks, then one for each finished shard
+FINISHED_NAME = "shards.jsonl"  # the same of a finished merge, in the order of the shards
 
 
 class Journal:
@@ -37,17 +42,24 @@ class Journal:
         os.fsync(self._file.fileno())
 
 
+def write_finished(folder: Path, marks: Mapping[str, Any], shards: Sequence[ShardResult]) -> None:
+    """Tell all shards of a finished merge."""
+    lines = [json.dumps(marks), *map(_line, shards)]
+    write_atomically(folder / FINISHED_NAME, "".join(f"{line}\n" for line in lines))
+
+
 def done_before(folder: Path, marks: Mapping[str, Any]) -> dict[str, ShardResult]:
     """The finished shards of the same plan in a folder; MergeError where it holds anything else of ours.
 
     marks: `Plan.marks`, which tell plans apart.
     """
-    if (folder / INDEX_NAME).exists():
-        index = read_index(folder)
+    if (index := _readable_index(folder)) is not None:
         found: Mapping[str, Any] = index.provenance
         results = whole_shards(index)  # those that a repair has cut are written anew
     elif (folder / JOURNAL_NAME).exists():
         found, results = _read(folder / JOURNAL_NAME)
+    elif (folder / FINISHED_NAME).exists():
+        found, results = _read(folder / FINISHED_NAME)
     elif any(folder.glob("shard-*.h5")):
         raise MergeError(
             f"{folder} holds shards of an unknown merge; give another folder, or delete it first."
@@ -60,6 +72,18 @@ def done_before(folder: Path, marks: Mapping[str, Any]) -> dict[str, ShardResult
             f"{folder} holds another merge: {differences}. Give another folder, or delete it to start anew."
         )
     return {result.name: result for result in results if _is_there(folder, result)}
+
+
+def _readable_index(folder: Path) -> Index | None:
+    """The index of a folder; None where it has none, or a damaged one that its shards can replace."""
+    if not (folder / INDEX_NAME).exists():
+        return None
+    try:
+        return read_index(folder)
+    except ShardError:
+        if (folder / FINISHED_NAME).exists():
+            return None
+        raise
 
 
 def _differences(found: Mapping[str, Any], marks: Mapping[str, Any]) -> Iterator[str]:

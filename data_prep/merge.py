@@ -16,7 +16,7 @@ from data_prep.errors import MergeError, system_says
 from data_prep.folder_lock import locked
 from data_prep.index import Index, join_columns, take_images
 from data_prep.index_file import write_index
-from data_prep.journal import JOURNAL_NAME, Journal, done_before
+from data_prep.journal import JOURNAL_NAME, Journal, done_before, write_finished
 from data_prep.label_map import write_label_map
 from data_prep.plan import Plan, make_plan
 from data_prep.shard_format import shard_name
@@ -81,6 +81,7 @@ def _carry_out(plan: Plan, out: Path, workers: Workers) -> Index:
             _clear(plan, out)
     index = _index(plan, out, [done[shard_name(number)] for number in range(len(plan.shard_ends))])
     write_label_map(out / LABEL_MAP_NAME, plan.matches)
+    write_finished(out, plan.marks, index.shards)
     write_index(out, index)
     (out / JOURNAL_NAME).unlink()
     return index

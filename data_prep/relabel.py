@@ -284,6 +284,8 @@ def _link_shards(folder: Path, out: Path, index: Index) -> None:
         raise ShardError(f"{out}: expected a folder that is new or empty, found something in its place.")
     out.mkdir(parents=True, exist_ok=True)
     for shard in index.shards:
+        if shard.is_lost:
+            continue
         try:
             _link(folder / shard.name, out / shard.name)
         except OSError as reason:
@@ -291,8 +293,6 @@ def _link_shards(folder: Path, out: Path, index: Index) -> None:
 
 
 def _link(shard: Path, link: Path) -> None:
-    if not shard.exists():  # a repair has given it up
-        return
     try:
         os.link(shard, link)
     except OSError:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.check import CheckReport, Damage
-from data_prep.index import DAMAGED_PICTURE, LOST_SHARD, Index, images_of_shard, join_columns, take_images
+from data_prep.index import DAMAGED_PICTURE, LOST_SHARD, Index, join_columns, take_images
 from data_prep.index_file import replace_index
 from data_prep.offsets import Indices
 from data_prep.shard_format import ShardError
@@ -52,7 +52,7 @@ def _with_losses(report: CheckReport, damage: Damage) -> ShardResult:
         count[LABEL_OF_LOST_IMAGE] += int(np.diff(lost["label_offsets"])[own].sum())
     sorted_counts = {source: dict(sorted((+counts[source]).items())) for source in sorted(counts)}
     if damage.hits == "shard":
-        return replace(shard, counts=sorted_counts)
+        return replace(shard, sha256="", counts=sorted_counts)
     left_out = tuple(
         (source, name, reason)
         for source, name in zip(lost["image_source"].tolist(), damage.source_ids, strict=True)
@@ -64,8 +64,7 @@ def _columns_of_shards(report: CheckReport, images: Indices) -> dict[str, np.nda
     """The columns of these images as the shards have them, whatever the index said."""
     index = report.index
     lost = {damage.shard for damage in report.damages if damage.hits == "shard"}
-    lost |= {number for number in range(len(index.shards)) if not len(images_of_shard(index, number))}
-    read = [number for number in range(len(index.shards)) if number not in lost]
+    read = [n for n, shard in enumerate(index.shards) if n not in lost and not shard.is_lost]
     found = join_columns(report.folder, [index.shards[number] for number in read])
     first_of_shard = np.zeros(len(index.shards), dtype=np.int64)
     first_of_shard[read] = np.cumsum([0, *(index.shards[number].images for number in read)])[:-1]

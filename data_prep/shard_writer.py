@@ -57,6 +57,11 @@ class ShardResult:
     counts: dict[int, dict[str, int]] = field(default_factory=dict)
     left_out: tuple[tuple[int, str, str], ...] = ()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether a repair has given up the whole shard: nothing of it is read any more."""
+        return not self.sha256
+
 
 def write_shard(job: ShardJob, on_picture: Callable[[], None] | None = None) -> ShardResult:
     """Read, check and pack the pictures of a job; the shard appears under its name only when complete."""
@@ -76,7 +81,11 @@ def write_shard(job: ShardJob, on_picture: Callable[[], None] | None = None) -> 
         len(packed.pictures),
         *written,
         content_hash(arrays, packed.pictures),
-        {source: dict(sorted((+count).items())) for source, count in sorted(packed.counts.items())},
+        {
+            source: dict(sorted(kept.items()))
+            for source, count in sorted(packed.counts.items())
+            if (kept := +count)
+        },
         tuple(packed.left_out),
     )
 

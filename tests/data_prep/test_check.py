@@ -45,7 +45,7 @@ def place_of(folder, image):
 def test_what_is_as_it_was_written_has_no_damage(shards):
     done = []
     report = checked(shards, workers=3, progress=done.append)
-    assert (report.damages, report.strangers, report.left_out) == ((), (), ())
+    assert (report.damages, report.strangers, report.lost) == ((), (), ())
     assert (report.shards, sum(done)) == (6, 12)
     assert report.size_bytes == sum(path.stat().st_size for path in shards.glob("shard-*.h5"))
 
@@ -189,7 +189,7 @@ def test_after_a_repair_all_is_well_and_new_damage_is_found(shards):
     (shards / "shard-00001.h5").write_bytes(b"")
     repair(checked(shards))
     report = checked(shards)
-    assert (report.damages, report.left_out) == ((), ("shard-00001.h5",))
+    assert (report.damages, report.lost) == ((), ("shard-00001.h5",))
     flip(path, start + 11)
     assert "pictures that the index leaves out have changed" in only_damage(shards).trouble
     repair(checked(shards))
@@ -230,6 +230,43 @@ def test_merging_again_brings_back_what_a_repair_left_out(world, tmp_path, confi
     del after[BACKUP_NAME]
     assert after == before
     assert (out / "shard-00000.h5").stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize("trouble", ["lost", "damaged", "both"])
+def test_the_same_merge_makes_a_lost_or_damaged_index_again(world, tmp_path, config_of, trouble):
+    out, config = tmp_path / "out", config_of(world, "shard_mb=0.001")
+    merge(config, out)
+    before = contents(out)
+    stamps = {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*.h5")}
+    if trouble == "lost":
+        (out / "index.h5").unlink()
+    else:
+        flip(out / "index.h5", 700)
+    if trouble == "both":
+        (out / "shard-00001.h5").unlink()
+        del stamps["shard-00001.h5"]
+    merge(config, out)
+    assert contents(out) == before
+    assert {name: (out / name).stat().st_mtime_ns for name in stamps} == stamps
+
+
+def test_a_lost_index_is_not_made_again_by_another_merge(world, tmp_path, config_of):
+    merge(config_of(world), tmp_path / "out")
+    flip(tmp_path / "out" / "index.h5", 700)
+    with pytest.raises(DataPrepError, match="another merge"):
+        merge(config_of(world, "resize_max=20"), tmp_path / "out")
+
+
+def test_an_empty_shard_that_is_lost_is_given_up_too(world, tmp_path, config_of):
+    for path in (world / "photos").iterdir():
+        path.write_bytes(b"no picture")
+    out = tmp_path / "out"
+    merge(config_of(world, "shard_mb=0.00001"), out)
+    (out / "shard-00000.h5").unlink()
+    assert only_damage(out).images.tolist() == []
+    repair(checked(out))
+    report = checked(out)
+    assert (report.damages, report.lost, len(report.index)) == ((), ("shard-00000.h5",), 6)
 
 
 def test_a_repair_that_fails_leaves_the_old_index(shards, monkeypatch):

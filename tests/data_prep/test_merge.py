@@ -74,7 +74,7 @@ def test_the_bytes_are_equal_whatever_the_number_of_workers(world, tmp_path, con
     merge(config, tmp_path / "two", workers=2)
     with ThreadPoolExecutor(3) as executor:
         merge(config, tmp_path / "threads", executor=executor)
-    assert len(contents(tmp_path / "one")) == 12 + 2
+    assert len(contents(tmp_path / "one")) == 12 + 3
     assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "threads")
 
 
