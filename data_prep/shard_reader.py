@@ -19,7 +19,9 @@ from data_prep.shard_format import (
     BOXED,
     EXHAUSTIVE,
     IGNORED,
+    PARTS,
     POSITIVE,
+    Arrays,
     ShardError,
 )
 from data_prep.shard_writer import ShardResult
@@ -69,16 +71,15 @@ class ShardReader:
         self.splits, self.image_split = index.split_names, columns["image_split"]
 
         nodes = index.class_node.astype(np.int32)
-        kept = nodes[columns["box_class"]] >= 0
-        self.box_offsets: Indices = offsets_without(columns["box_offsets"], kept)
-        self.boxes_xyxy_unit: npt.NDArray[np.float32] = columns["boxes_xyxy_unit"][kept]
-        self.box_nodes: Ints = nodes[columns["box_class"][kept]]
-        self.box_ignored: Bools = (columns["box_flags"][kept] & IGNORED) != 0
-        kept = nodes[columns["label_class"]] >= 0
-        self.label_offsets: Indices = offsets_without(columns["label_offsets"], kept)
-        self.label_nodes: Ints = nodes[columns["label_class"][kept]]
-        self.label_positive: Bools = (columns["label_flags"][kept] & POSITIVE) != 0
-        self.label_exhaustive: Bools = (columns["label_flags"][kept] & EXHAUSTIVE) != 0
+        boxes, labels = (_with_nodes(columns, kind, nodes) for kind in ("box", "label"))
+        self.box_offsets: Indices = boxes["box_offsets"]
+        self.boxes_xyxy_unit: npt.NDArray[np.float32] = boxes["boxes_xyxy_unit"]
+        self.box_nodes: Ints = nodes[boxes["box_class"]]
+        self.box_ignored: Bools = (boxes["box_flags"] & IGNORED) != 0
+        self.label_offsets: Indices = labels["label_offsets"]
+        self.label_nodes: Ints = nodes[labels["label_class"]]
+        self.label_positive: Bools = (labels["label_flags"] & POSITIVE) != 0
+        self.label_exhaustive: Bools = (labels["label_flags"] & EXHAUSTIVE) != 0
 
         self._verify = verify
         self._is_verified = np.full(len(self), not verify)
@@ -179,6 +180,19 @@ class _OpenShard:
     def source_ids(self) -> SourceIds:
         with self.file.open() as stream:
             return read_source_ids(stream, self.place)
+
+
+def _with_nodes(columns: Arrays, kind: str, nodes: Ints) -> dict[str, npt.NDArray[Any]]:
+    """The columns of those boxes or image labels whose class has a node; not copied where all have."""
+    offsets = f"{kind}_offsets"
+    parts = {name: columns[name] for name in (offsets, *PARTS[kind])}
+    kept = nodes[columns[f"{kind}_class"]] >= 0
+    if kept.all():
+        return parts
+    return {
+        name: offsets_without(column, kept) if name == offsets else column[kept]
+        for name, column in parts.items()
+    }
 
 
 def _reopened(folder: Path | str, verify: bool) -> ShardReader:

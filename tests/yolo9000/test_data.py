@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 import torch
 from torchvision.io import encode_png
 
-from data_prep import ShardReader
+from data_prep import DataPrepError, ShardReader
+from data_prep.check import check_shards
+from data_prep.index_file import read_index
+from data_prep.repair import repair
 from tests.yolo9000.made import made_config
 from wordtree import WordTree
 from yolo9000.augment import Sample
@@ -99,6 +103,24 @@ def test_a_picture_without_box_annotations_is_ignored_as_a_whole(shards: Path) -
 def test_a_limit_takes_the_first_pictures_of_each_source(shards: Path) -> None:
     sampler = Sampler(ShardReader(shards), made_config(shards, data__limit=2))
     assert [len(images) for images in sampler.images] == [2, 2]
+
+
+def test_batches_are_made_of_what_a_repair_has_left(shards: Path, tmp_path: Path) -> None:
+    spoilt = shutil.copytree(shards, tmp_path / "spoilt")
+    index = read_index(spoilt)
+    path, start = spoilt / index.shards[0].name, int(index.columns["picture_start"][3])
+    data = bytearray(path.read_bytes())
+    data[start + 20] ^= 255
+    path.write_bytes(data)
+    cfg = made_config(
+        spoilt, data__batch_size=16, data__ratio={"scenes": 1}, augment__mosaic=0, augment__paste=0
+    )
+    with pytest.raises(DataPrepError, match=r"image 3 .*do not fit their checksum"):
+        list(TrainingData(ShardReader(spoilt), cfg).batches(1, 1))
+    repair(check_shards(spoilt, index))
+    (batch,) = TrainingData(ShardReader(spoilt), cfg).batches(1, 1)
+    assert len(batch.images) == 16
+    assert len(ShardReader(spoilt).split("train")) == len(ShardReader(shards).split("train")) - 1
 
 
 def test_an_unknown_source_or_split_is_told_with_what_there_is(shards: Path) -> None:
