@@ -156,8 +156,9 @@ def relabel(
     """Write a new index for another tree, label map, vouching or split, reading no picture."""
     from data_prep.index_file import read_index
     from data_prep.label_map import write_label_map
-    from data_prep.relabel import change_of, split_override, vouching_override, write_relabelled
     from data_prep.relabel import relabel as relabelled
+    from data_prep.relabel import write_relabelled
+    from data_prep.relabel_settings import change_of, split_override, vouching_override
     from data_prep.relabel_tables import print_relabelled, print_review, relabel_json
 
     index = read_index(shards)

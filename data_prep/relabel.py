@@ -4,20 +4,18 @@ The settings are those of MERGE.yaml as the index remembers them, with what is t
 that a merge with them would have written over these pictures.
 """
 
-import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from data_prep.catalogue import Catalogue
 from data_prep.class_selection import select_classes
-from data_prep.config import BuiltTree, ConfigError, MergeConfig, one_line
+from data_prep.config import BuiltTree, MergeConfig, one_line
 from data_prep.index import TRAIN_SPLIT, Index, SourceClass
 from data_prep.index_file import replace_index, write_index
 from data_prep.label_map import (
@@ -32,32 +30,16 @@ from data_prep.label_map import (
 from data_prep.meaning import build_tree, class_table, load_tree, match_classes, source_infos
 from data_prep.merge import LABEL_MAP_NAME
 from data_prep.offsets import owner_of_rows
+from data_prep.relabel_settings import Change
 from data_prep.selection import HOMELESS, SILENT, says_something
 from data_prep.shard_format import INDEX_NAME, ShardError
 from data_prep.sources import OpenSource
 from data_prep.splits import split_names, stored_splits
-from data_prep.yaml_config import overridden, validated
 from wordtree import WordTree
 
-_MEANING = frozenset({"tree", "label_map", "unmapped", "classes"})  # settings that say what classes mean
-_OF_MERGE = _MEANING | {"ratio", "seed"}  # what may change
-_OF_SOURCES = frozenset({"split", "repeat", "vouches", "classes"})  # and of a source
 _BY_HAND = frozenset({"edited", "dropped"})  # reasons of a label map
 
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Change:
-    """Settings as they shall be, and the names of those that were given, whether or not they differ."""
-
-    config: MergeConfig
-    given: frozenset[str]
-
-    @property
-    def concerns_meaning(self) -> bool:
-        """Whether the classes are matched anew."""
-        return bool(self.given & _MEANING)
 
 
 @dataclass(frozen=True)
@@ -77,20 +59,6 @@ class Relabelled:
                 "Give each its node in a label map (`--map MAP.yaml`: written for review where there is none "
                 "yet), or drop them with `--unmapped drop`."
             )
-
-
-def change_of(index: Index, overrides: Sequence[str] = (), **settings: Any) -> Change:
-    """The settings of an index with overrides (`a.b=c`) and settings by name, for example `tree=Path("my.tree")`.
-
-    Raises ConfigError where a change concerns the pictures themselves, which only a merge can make.
-    """
-    before = _settings_of(index)
-    values = overridden(before | {"label_map": None}, overrides) | settings
-    config = validated(values, MergeConfig, place="relabel")
-    if place := _first_difference(_fixed(before), _fixed(config.model_dump(mode="json"))):
-        raise ConfigError(f"{place} decides what the shards hold; only a new merge can change it.")
-    given = {_setting_of(override.partition("=")[0].strip().split(".")) for override in overrides}
-    return Change(config, frozenset(given | settings.keys()))
 
 
 def relabel(folder: Path, index: Index, change: Change, *, keep_tree: bool = False) -> Relabelled:
@@ -137,58 +105,6 @@ def write_relabelled(folder: Path, made: Relabelled, out: Path | None = None) ->
         replace_index(folder, made.index)
     else:
         write_index(out, made.index)
-
-
-def vouching_override(text: str) -> str:
-    """`coco=person,dog` as an override of what a source vouches for."""
-    source, names = _parts(text, "--vouches", "coco=person,dog")
-    return (
-        f"sources.{source}.vouches={json.dumps([name.strip() for name in names.split(',') if name.strip()])}"
-    )
-
-
-def split_override(text: str) -> str:
-    """`coco=val` or `coco=train:0.9,val:0.1` as an override of a source's split."""
-    source, splits = _parts(text, "--split", "coco=val or coco=train:0.9,val:0.1")
-    if ":" not in splits:
-        return f"sources.{source}.split={json.dumps(splits.strip())}"
-    pairs = [share.partition(":")[::2] for share in splits.split(",")]
-    shares = ", ".join(f"{json.dumps(name.strip())}: {share.strip()}" for name, share in pairs)
-    return f"sources.{source}.split={{{shares}}}"
-
-
-def _parts(text: str, option: str, example: str) -> tuple[str, str]:
-    source, equals, value = text.partition("=")
-    if not equals or not source.strip():
-        raise ConfigError(f"{option} {text}: expected SOURCE=…, for example {option} {example}.")
-    return source.strip(), value
-
-
-def _setting_of(key: Sequence[str]) -> str:
-    """`classes` of `classes.top` and of `sources.coco.classes.top`."""
-    return key[2] if key[0] == "sources" and len(key) > 2 else key[0]
-
-
-def _settings_of(index: Index) -> dict[str, Any]:
-    settings: dict[str, Any] = index.provenance["config"]
-    return settings
-
-
-def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a merge has decided for good."""
-    sources = settings["sources"]
-    fixed = {name: value for name, value in settings.items() if name not in _OF_MERGE | {"sources"}}
-    if any(source["max_images"] for source in sources):
-        fixed["seed"] = settings["seed"]  # it chose the pictures
-    for number, source in enumerate(sources):
-        name = f"sources.{source.get('name', number)}"
-        fixed |= {f"{name}.{key}": value for key, value in source.items() if key not in _OF_SOURCES}
-    return fixed
-
-
-def _first_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
-    names = [*before, *(name for name in after if name not in before)]
-    return next((name for name in names if before.get(name) != after.get(name)), None)
 
 
 def _opened(index: Index, number: int) -> OpenSource:

@@ -68,7 +68,8 @@ def test_evidence_is_that_of_the_ledger(shards, histograms):
 
 def test_a_split_of_label_pictures_alone_has_no_charts_of_boxes(shards):
     from data_prep.index_file import read_index
-    from data_prep.relabel import change_of, relabel, write_relabelled
+    from data_prep.relabel import relabel, write_relabelled
+    from data_prep.relabel_settings import change_of
 
     index = read_index(shards)
     change = change_of(index, ["sources.coco.split=val", "sources.labels.split=train"])

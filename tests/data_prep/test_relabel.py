@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from data_prep import DataPrepError, ShardReader, merge
 from data_prep.check import check_shards
 from data_prep.index_file import BACKUP_NAME, read_index
-from data_prep.relabel import change_of, relabel, write_relabelled
+from data_prep.relabel import relabel, write_relabelled
+from data_prep.relabel_settings import change_of
 from data_prep.repair import repair
 from wordtree import WordTree
 
@@ -191,6 +193,19 @@ def test_a_repaired_set_can_be_relabelled(shards):
     assert len(reader) == 10
     assert len(reader.split("train")) + len(reader.split("val")) == 10
     assert all(len(reader.encoded(image)) for image in range(10))
+
+
+def test_settings_that_came_after_the_merge_have_their_default(shards):
+    index = read_index(shards)
+    config = {name: value for name, value in index.provenance["config"].items() if name != "unreadable"}
+    older = replace(index, provenance={**index.provenance, "config": config})
+    assert change_of(older, ["seed=1"]).config.unreadable == "skip"
+
+
+def test_a_seed_that_chose_the_pictures_stays(world, tmp_path, config_of):
+    merge(config_of(world, "sources.coco.max_images=3"), tmp_path / "out")
+    with pytest.raises(DataPrepError, match="seed decides what the shards hold"):
+        relabelled(tmp_path / "out", "seed=1")
 
 
 # --- what is refused
