@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from wordtree import WordTree
 from yolo9000.backbone import DARKNET19, TINY, Trunk
 from yolo9000.config import ClassifierConfig
+from yolo9000.darknet.network import DarknetNetwork, plan_of
+from yolo9000.darknet.plan import ClassifierPlan
 from yolo9000.hierarchy import Hierarchy
 
 
@@ -81,7 +83,7 @@ class FlatSoftmax(nn.Module):
 class Classifier(nn.Module):
     """Pictures (B, 3, H, W), RGB in 0..1, height and width multiples of the trunk's stride, to logits (B, outputs)."""
 
-    def __init__(self, trunk: Trunk, softmax: TreeSoftmax | FlatSoftmax) -> None:
+    def __init__(self, trunk: Trunk | DarknetNetwork, softmax: TreeSoftmax | FlatSoftmax) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = nn.Linear(trunk.channels, softmax.outputs)
@@ -99,7 +101,11 @@ class Classifier(nn.Module):
 
 def build_classifier(cfg: ClassifierConfig, tree: WordTree, classes: Tensor) -> Classifier:
     """The classifier that `cfg` names, with random weights, for the nodes `classes` (K,) of `tree`."""
-    trunk = Trunk(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
+    if cfg.architecture == "darknet":
+        layers = ClassifierPlan.of(plan_of(cfg)).trunk
+        trunk: Trunk | DarknetNetwork = DarknetNetwork(layers, batch_norm=cfg.batch_norm)
+    else:
+        trunk = Trunk(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
     softmax = TreeSoftmax(tree, classes) if cfg.softmax == "tree" else FlatSoftmax(tree, classes)
     return Classifier(trunk, softmax).to(memory_format=torch.channels_last)
 

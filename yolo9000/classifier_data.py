@@ -79,7 +79,7 @@ class ClassifierData:
 
     def batch(self, step: int) -> LabelledPictures:
         cfg = self.cfg
-        size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.input_size_px, seed=cfg.seed)
+        size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.side_px, seed=cfg.seed)
         pictures, _ = self.sampler.batch(step)
         rngs = [default_rng((cfg.seed, step, slot)) for slot in range(len(pictures))]
         crops = [

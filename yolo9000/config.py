@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -39,13 +39,15 @@ class ConfigError(Yolo9000Error):
     """A training configuration that cannot be used: missing, not YAML, unknown keys, wrong types or values."""
 
 
-class ModelConfig(StrictModel):
-    architecture: Literal["yolov2", "yolov2_paper", "yolo9000", "tiny", "darknet"] = "yolov2"
+class NetworkConfig(StrictModel):
+    """What the networks of detectors and classifiers have in common."""
+
+    architecture: str
     darknet_cfg: str | None = (
         None  # of architecture darknet: the text of its .cfg, one character a byte (`yolo9000 convert`)
     )
     batch_norm: Literal["standard", "darknet_cpu"] = (
-        "standard"  # of architecture darknet: where the epsilon stands (docs/darknet.md)
+        "standard"  # of architecture darknet: where the epsilon stands (decision 19)
     )
     start_from: ConfigPath | None = (
         None  # a checkpoint, or a backbone of Darknet, whose weights the run begins with; None: random ones
@@ -53,13 +55,6 @@ class ModelConfig(StrictModel):
     width: PositiveFloat = 1.0  # multiplies every layer's filters; .25 is of CPU size
     # For evaluation and prediction, a side or [width, height]; training may vary it (schedule.sizes_px).
     input_size_px: InputSize = 416
-    anchors: Annotated[tuple[tuple[PositiveFloat, PositiveFloat], ...], Field(min_length=1)] | None = (
-        None  # width, height in cells; None: k-means
-    )
-    anchor_count: PositiveInt = 5  # for k-means; paper: 5, and 3 for YOLO9000
-    siblings: Literal["exclusive", "independent"] = (
-        "exclusive"  # a softmax over each sibling group (paper), or each node its own logistic (decision 10)
-    )
 
     @property
     def stride(self) -> int:
@@ -74,14 +69,18 @@ class ModelConfig(StrictModel):
         )
 
     @property
+    def wh_px(self) -> tuple[int, int]:
+        """Width and height of the input."""
+        size = self.input_size_px
+        return (size, size) if isinstance(size, int) else size
+
+    @property
     def side_px(self) -> int:
-        """The side of a square input; ConfigError if it is not square, which training needs."""
-        if isinstance(self.input_size_px, int):
-            return self.input_size_px
-        width, height = self.input_size_px
+        """The side of a square input; ConfigError if it is not square, as training needs it."""
+        width, height = self.wh_px
         if width != height:
             raise ConfigError(
-                f"Training needs a square input, found {width}×{height}; set model.input_size_px to one side."
+                f"Only a square input will do here, found {width}×{height}; set model.input_size_px to one side."
             )
         return width
 
@@ -89,21 +88,21 @@ class ModelConfig(StrictModel):
     def network(self) -> str:
         """The network in words."""
         scale = "" if self.architecture == "darknet" else f", width {self.width:g}"
-        size = self.input_size_px
-        shown = f"{size} px" if isinstance(size, int) else f"{size[0]}×{size[1]} px"
-        return f"{self.architecture}{scale}, input {shown}"
+        width, height = self.wh_px
+        return (
+            f"{self.architecture}{scale}, input {f'{width}' if width == height else f'{width}×{height}'} px"
+        )
 
     @model_validator(mode="after")
-    def _size_fits_the_grid(self) -> ModelConfig:
-        sides = (self.input_size_px,) if isinstance(self.input_size_px, int) else self.input_size_px
-        if self.is_of_known_stride and any(side % self.stride for side in sides):
+    def _size_fits_the_grid(self) -> Self:
+        if self.is_of_known_stride and any(side % self.stride for side in self.wh_px):
             raise ValueError(
                 f"input_size_px must be a multiple of {self.stride} for {self.architecture}, found {self.input_size_px}"
             )
         return self
 
     @model_validator(mode="after")
-    def _a_cfg_goes_with_darknet(self) -> ModelConfig:
+    def _a_cfg_goes_with_darknet(self) -> Self:
         if self.architecture == "darknet":
             if self.darknet_cfg is None and self.start_from is None:
                 raise ValueError(
@@ -114,6 +113,17 @@ class ModelConfig(StrictModel):
         elif self.darknet_cfg is not None or self.batch_norm != "standard":
             raise ValueError("darknet_cfg and batch_norm are for architecture darknet only")
         return self
+
+
+class ModelConfig(NetworkConfig):
+    architecture: Literal["yolov2", "yolov2_paper", "yolo9000", "tiny", "darknet"] = "yolov2"
+    anchors: Annotated[tuple[tuple[PositiveFloat, PositiveFloat], ...], Field(min_length=1)] | None = (
+        None  # width, height in cells; None: k-means
+    )
+    anchor_count: PositiveInt = 5  # for k-means; paper: 5, and 3 for YOLO9000
+    siblings: Literal["exclusive", "independent"] = (
+        "exclusive"  # a softmax over each sibling group (paper), or each node its own logistic (decision 10)
+    )
 
 
 class DataConfig(StrictModel):
@@ -278,25 +288,14 @@ class Config(StrictModel):
         return self
 
 
-class ClassifierConfig(StrictModel):
-    architecture: Literal["darknet19", "tiny"] = (
-        "darknet19"  # the trunk of yolov2 and yolo9000, or that of tiny
+class ClassifierConfig(NetworkConfig):
+    architecture: Literal["darknet19", "tiny", "darknet"] = (
+        "darknet19"  # the trunk of yolov2 and yolo9000, that of tiny, or what darknet_cfg says
     )
-    width: PositiveFloat = 1.0
-    input_size_px: PositiveInt = 224  # paper, section 2: 224, then 448
+    input_size_px: InputSize = 224  # paper, section 2: 224, then 448, starting from the first
     softmax: Literal["tree", "flat"] = (
         "tree"  # over each sibling group (WordTree), or one over all nodes that training has labels of
     )
-    start_from: ConfigPath | None = None  # as a detector's: from 224 px to 448
-
-    @property
-    def stride(self) -> int:
-        return 16 if self.architecture == "tiny" else 32
-
-    @property
-    def network(self) -> str:
-        """The network in words."""
-        return f"{self.architecture}, width {self.width:g}, input {self.input_size_px} px"
 
 
 class CropConfig(StrictModel):
@@ -348,12 +347,9 @@ class PretrainConfig(StrictModel):
 
     @model_validator(mode="after")
     def _sizes_fit_the_grid(self) -> PretrainConfig:
-        stride, sizes_px = self.model.stride, (self.model.input_size_px, *self.schedule.sizes_px)
-        odd = [size for size in sizes_px if size % stride]
-        if odd:
-            raise ValueError(
-                f"model.input_size_px and schedule.sizes_px must be multiples of {stride}, found {odd}"
-            )
+        odd = [size for size in self.schedule.sizes_px if size % self.model.stride]
+        if odd and self.model.is_of_known_stride:
+            raise ValueError(f"schedule.sizes_px must be multiples of {self.model.stride}, found {odd}")
         return self
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +15,15 @@ from data_prep import Ledger
 from wordtree import WordTree
 from wordtree.darknet_classes import read_classes, read_map
 from wordtree.hierarchy import as_id
-from yolo9000.checkpoint import Checkpoint, DarknetOrigin
-from yolo9000.config import ModelConfig
+from yolo9000.checkpoint import DarknetOrigin, SavedRun
+from yolo9000.classifier import Classifier, build_classifier
+from yolo9000.config import Config, PretrainConfig
 from yolo9000.darknet.cfg import read_cfg
 from yolo9000.darknet.data import DataFile, find_named, read_data
 from yolo9000.darknet.network import DarknetNetwork, refuse_other_tree
 from yolo9000.darknet.options import DarknetError
-from yolo9000.darknet.plan import DetectorPlan, NetworkPlan, Region, Softmax
-from yolo9000.darknet.settings import Answers, BatchNorm, config_of
+from yolo9000.darknet.plan import NetworkPlan, Region, Softmax, answer_of
+from yolo9000.darknet.settings import Answers, BatchNorm, classifier_config_of, config_of
 from yolo9000.darknet.weights import Header, Weights, read_weights
 from yolo9000.model import Detector, build_model
 
@@ -63,28 +65,30 @@ def read_darknet(
     layers: int | None = None,
     batch_norm: BatchNorm = "standard",
     answers: Answers = "ours",
-) -> tuple[Checkpoint, list[str]]:
-    """The detector of these files, and remarks on what was passed over.
+) -> tuple[SavedRun[Any], list[str]]:
+    """The detector or classifier of these files, and remarks on what was passed over.
 
     layers: take only the first so many layers of the weights; what is not in them, or without weights everything,
     starts at random. Raises DarknetError and TreeFileError, before anything large is allocated.
     """
     plan = read_cfg(files.cfg)
-    _refuse_classifiers(plan)
-    region = DetectorPlan.of(plan).region
-    tree = _tree_of(files, plan, region)
-    config = config_of(plan, batch_norm=batch_norm, answers=answers)
+    answer = answer_of(plan)
+    tree = _tree_of(files, plan, answer)
+    if plan.is_classifier:
+        config: Config | PretrainConfig = classifier_config_of(plan, batch_norm=batch_norm)
+    else:
+        config = config_of(plan, batch_norm=batch_norm, answers=answers)
     weights = Weights(Header(), {})
     if files.weights:
         weights = read_weights(files.weights, plan, layers=layers)
-    ledger, untold = _ledger_of(files, region, tree)
+    ledger, untold = _ledger_of(files, answer, tree)
     header = weights.header
-    checkpoint = Checkpoint(
+    checkpoint = SavedRun(
         config=config,
         tree=tree,
         ledger=ledger,
         step=0,
-        weights=_model_with(config.model, tree, plan, weights).state_dict(),
+        weights=_model_with(config, tree, plan, weights).state_dict(),
         training=None,
         score=math.nan,
         seen_before=header.seen,
@@ -93,44 +97,45 @@ def read_darknet(
     return checkpoint, [*(f"{files.cfg}: {remark}" for remark in plan.remarks), *untold]
 
 
-def _refuse_classifiers(plan: NetworkPlan) -> None:
-    softmax = [layer for layer in plan.layers if isinstance(layer, Softmax)]
-    if softmax:
-        raise DarknetError(
-            f"{plan.place}: line {softmax[0].line}: ends in [softmax], so it is a classifier. Its layers can start a "
-            "detector: convert the detector's cfg with these weights and --layers."
-        )
-
-
-def _model_with(cfg: ModelConfig, tree: WordTree, plan: NetworkPlan, weights: Weights) -> Detector:
+def _model_with(
+    config: Config | PretrainConfig, tree: WordTree, plan: NetworkPlan, weights: Weights
+) -> Detector | Classifier:
     """The model of a plan with these numbers; the others are random, and always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = build_model(cfg, tree)
+        if isinstance(config, PretrainConfig):
+            nodes = tree.leaves if config.model.softmax == "tree" else np.arange(len(tree))
+            model: Detector | Classifier = build_classifier(
+                config.model, tree, torch.from_numpy(nodes.copy())
+            )
+        else:
+            model = build_model(config.model, tree)
     assert isinstance(model.trunk, DarknetNetwork)
     model.trunk.load_numbers(weights.layers)
-    head = weights.layers.get(DetectorPlan.of(plan).head.index)
+    head = weights.layers.get(plan.convolutions[-1].index)
     if head:
-        model.head.load_dense(
-            *(torch.from_numpy(head[part].astype("float32")) for part in ("weights", "biases"))
-        )
+        weight, bias = (torch.from_numpy(head[part].astype("float32")) for part in ("weights", "biases"))
+        if isinstance(model, Classifier):
+            model.head.load_state_dict({"weight": weight.flatten(1), "bias": bias})
+        else:
+            model.head.load_dense(weight, bias)
     return model
 
 
-def _tree_of(files: DarknetFiles, plan: NetworkPlan, region: Region) -> WordTree:
+def _tree_of(files: DarknetFiles, plan: NetworkPlan, answer: Region | Softmax) -> WordTree:
     """The tree of the network's classes, named; without a tree every class is a root."""
     data = read_data(files.data) if files.data else None
-    path = files.tree or _named(region.tree, "tree", files.cfg, data)
+    path = files.tree or _named(answer.tree, "tree", files.cfg, data)
     names_path = files.names or (data.find("names") if data else None)
-    names = _classes(names_path, region) if names_path else None
+    names = _classes(names_path, answer) if names_path else None
     if path is None:
         labels_path = files.labels or (data.find("labels") if data else None)
-        return _flat_tree(region.classes, names, _classes(labels_path, region) if labels_path else None)
+        return _flat_tree(answer.classes, names, _classes(labels_path, answer) if labels_path else None)
     tree = WordTree.load(path)
     refuse_other_tree(plan, tree, str(path))
-    if region.tree is None and len(tree.group_start) > 1:
+    if answer.tree is None and len(tree.group_start) > 1:
         raise DarknetError(
-            f"{path}: {plan.place} names no tree (line {region.line}), so its classes are not levels of one; "
+            f"{path}: {plan.place} names no tree (line {answer.line}), so its classes are not levels of one; "
             "give a tree without levels, or none."
         )
     return WordTree(tree.ids, tree.parent, names, tree.relations) if names else tree
@@ -148,11 +153,11 @@ def _named(text: str | None, key: str, cfg: Path, data: DataFile | None) -> Path
         raise
 
 
-def _classes(path: Path, region: Region) -> list[str]:
+def _classes(path: Path, answer: Region | Softmax) -> list[str]:
     found = read_classes(path)
-    if len(found) != region.classes:
+    if len(found) != answer.classes:
         raise DarknetError(
-            f"{path}: expected {region.classes} lines, one for each class, found {len(found)}."
+            f"{path}: expected {answer.classes} lines, one for each class, found {len(found)}."
         )
     return found
 
@@ -176,18 +181,22 @@ def _unique(names: list[str]) -> Iterator[str]:
         yield id_
 
 
-def _ledger_of(files: DarknetFiles, region: Region, tree: WordTree) -> tuple[Ledger, list[str]]:
+def _ledger_of(files: DarknetFiles, answer: Region | Softmax, tree: WordTree) -> tuple[Ledger, list[str]]:
     """What is known to have been labelled in training, one for each node: Darknet's files tell no numbers.
 
-    Without a tree all classes had boxes; with a map those that it names, and the leaves image labels.
+    A classifier had image labels. A detector without a tree had boxes of all classes; with a map, boxes of those that
+    it names and image labels of the leaves.
     """
     boxes, image_labels = np.zeros((2, len(tree)), np.int64)
     untold: list[str] = []
-    if region.tree is None:
+    if isinstance(answer, Softmax):
+        image_labels[tree.leaves] = 1
+        return Ledger(tree, boxes, image_labels), untold
+    if answer.tree is None:
         boxes[:] = 1
         return Ledger(tree, boxes, image_labels), untold
     try:
-        path = files.map or _named(region.map, "map", files.cfg, None)
+        path = files.map or _named(answer.map, "map", files.cfg, None)
     except DarknetError as absent:
         path, untold = None, [f"{absent} Which nodes had boxes in training is unknown."]
     if path is not None:

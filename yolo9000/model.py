@@ -15,9 +15,8 @@ from torch.nn import functional as F
 
 from wordtree import WordTree
 from yolo9000.backbone import DARKNET19, TINY, ConvUnit, Trunk, scaled
-from yolo9000.config import ConfigError, ModelConfig
-from yolo9000.darknet.cfg import plan_cfg
-from yolo9000.darknet.network import DarknetNetwork
+from yolo9000.config import ModelConfig
+from yolo9000.darknet.network import DarknetNetwork, plan_of
 from yolo9000.darknet.plan import DetectorPlan
 from yolo9000.grid import GridOutput
 from yolo9000.head import SplitHead
@@ -90,15 +89,7 @@ def build_model(cfg: ModelConfig, tree: WordTree) -> Detector:
 
 def _trunk_and_neck(cfg: ModelConfig) -> tuple[Trunk | DarknetNetwork, PassthroughNeck | None]:
     if cfg.architecture == "darknet":
-        if cfg.darknet_cfg is None:
-            raise ConfigError(
-                f"{cfg.start_from} is no converted Darknet detector, so model.architecture is not darknet."
-            )
-        size = cfg.input_size_px
-        width, height = (size, size) if isinstance(size, int) else size
-        place = f"model.darknet_cfg at {width}×{height} px"
-        plan = plan_cfg(cfg.darknet_cfg, place, input_wh_px=(width, height))
-        return DarknetNetwork(DetectorPlan.of(plan).trunk, batch_norm=cfg.batch_norm), None
+        return DarknetNetwork(DetectorPlan.of(plan_of(cfg)).trunk, batch_norm=cfg.batch_norm), None
     trunk = Trunk(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
     neck = None
     if cfg.architecture in ("yolov2", "yolov2_paper"):

@@ -15,7 +15,7 @@ from yolo9000.classifier_data import ClassifierData, labelled_nodes, labelled_pi
 from yolo9000.classifier_score import score_classifier
 from yolo9000.config import PretrainConfig
 from yolo9000.optim import set_learning_rate
-from yolo9000.run import Guard, Run, progress, with_absolute_paths
+from yolo9000.run import Guard, Run, progress, refuse_odd_sizes, with_absolute_paths
 from yolo9000.run_folder import (
     TrainingError,
     checkpoint_to_resume,
@@ -26,7 +26,7 @@ from yolo9000.run_folder import (
 )
 from yolo9000.schedule import learning_rate_at
 from yolo9000.scorecard.classification import ClassificationScore
-from yolo9000.start_from import Start
+from yolo9000.start_from import Start, with_network_of
 
 ClassifierRun: TypeAlias = Run[PretrainConfig, Classifier]
 
@@ -81,6 +81,8 @@ def _started(cfg: PretrainConfig, folder: Path) -> ClassifierRun:
     refuse_run_in_the_way(folder)
     reader = ShardReader(cfg.data.shards)
     start = Start.read(cfg.model.start_from) if cfg.model.start_from else None
+    if start:
+        cfg = cfg.model_copy(update={"model": start.network_for(cfg.model)})
     model = _built(cfg, reader)
     taken = start.give(model, reader.tree) if start else ()
     run = Run.of(with_absolute_paths(cfg), reader, model)
@@ -93,6 +95,8 @@ def _started(cfg: PretrainConfig, folder: Path) -> ClassifierRun:
 def _resumed(cfg: PretrainConfig, folder: Path) -> ClassifierRun:
     path = checkpoint_to_resume(folder)
     found = load_classifier(path)
+    if cfg.model.start_from:
+        cfg = cfg.model_copy(update={"model": with_network_of(cfg.model, found.config.model)})
     refuse_changed_settings(folder, _network_settings(cfg, found.config))
     reader = ShardReader(cfg.data.shards)
     refuse_other_tree(found, path, reader)
@@ -118,10 +122,12 @@ def _network_settings(cfg: PretrainConfig, made: PretrainConfig) -> dict[str, tu
 def _built(cfg: PretrainConfig, reader: ShardReader) -> Classifier:
     classes = torch.from_numpy(labelled_nodes(reader, cfg.data.train_split))
     torch.manual_seed(cfg.seed)
-    return build_classifier(cfg.model, reader.tree, classes)
+    model = build_classifier(cfg.model, reader.tree, classes)
+    refuse_odd_sizes(cfg, model.trunk.stride)
+    return model
 
 
 def _scored(run: ClassifierRun) -> ClassificationScore:
     cfg = run.cfg
     with run.averaged_weights() as model:
-        return score_classifier(model, run.reader, cfg.model.input_size_px, cfg.evaluate)
+        return score_classifier(model, run.reader, cfg.model.side_px, cfg.evaluate)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from data_prep import ShardReader
 from yolo9000.checkpoint import DarknetOrigin, SavedRun, Settings, save_checkpoint
-from yolo9000.config import Config
+from yolo9000.config import Config, PretrainConfig
 from yolo9000.optim import WeightAverage, build_optimizer
 from yolo9000.run_folder import TrainingError
 
@@ -164,6 +164,15 @@ def with_absolute_paths(cfg: Settings) -> Settings:
         pairs = cfg.loss.non_exclusive.absolute()
         changes["loss"] = cfg.loss.model_copy(update={"non_exclusive": pairs})
     return cast(Settings, cfg.model_copy(update=changes))
+
+
+def refuse_odd_sizes(cfg: Config | PretrainConfig, stride: int) -> None:
+    """TrainingError where the input, which must be square, is not whole grid cells at every size."""
+    odd = [size for size in (cfg.model.side_px, *cfg.schedule.sizes_px) if size % stride]
+    if odd:
+        raise TrainingError(
+            f"model.input_size_px and schedule.sizes_px must be multiples of {stride} for this network, found {odd}."
+        )
 
 
 class Guard:

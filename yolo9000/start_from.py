@@ -8,7 +8,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,15 @@ from wordtree import WordTree
 from yolo9000.backbone import Trunk
 from yolo9000.checkpoint import CheckpointError, DarknetOrigin, SavedRun, load_any
 from yolo9000.classifier import Classifier, FlatSoftmax
-from yolo9000.config import ModelConfig
+from yolo9000.config import NetworkConfig
 from yolo9000.darknet.cfg import plan_cfg
-from yolo9000.darknet.plan import DetectorPlan
 from yolo9000.darknet.units import load_backbone, names_in, trunk_layers
 from yolo9000.model import Detector
 
-NETWORK = ("architecture", "darknet_cfg", "batch_norm", "width", "anchors", "anchor_count", "siblings")
+NETWORK = (
+    "architecture", "darknet_cfg", "batch_norm", "width", "input_size_px", "anchors", "anchor_count", "siblings",
+)  # fmt: skip
+Network = TypeVar("Network", bound=NetworkConfig)
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ class Start:
         is_backbone = path.is_file() and path.suffix != ".pt" and not zipfile.is_zipfile(path)
         return cls(path, None if is_backbone else load_any(path))
 
-    def network_for(self, model: ModelConfig) -> ModelConfig:
-        """The settings of a run that begins so: what they leave open about the network is as in the detector.
+    def network_for(self, model: Network) -> Network:
+        """The settings of a run that begins so: what they leave open about the network is as in the start.
 
-        Nothing changes where they name another architecture, or where the start is no detector.
+        Nothing changes where they name another architecture, or where a detector starts from a classifier.
         """
         made = self.found.config.model if self.found else None
-        return with_network_of(model, made) if isinstance(made, ModelConfig) else model
+        return with_network_of(model, made) if isinstance(made, type(model)) else model
 
     def give(self, model: Detector | Classifier, tree: WordTree) -> tuple[str, ...]:
         """Put the weights into the model; the parts that got some, `trunk` always among them.
@@ -90,12 +92,12 @@ class Start:
         return self.found.images_seen, self.found.darknet
 
 
-def with_network_of(model: ModelConfig, made: ModelConfig) -> ModelConfig:
+def with_network_of(model: Network, made: Network) -> Network:
     """The settings, and what they leave open about the network as it is in `made`, unless they name another one."""
     given = model.model_fields_set
     if "architecture" in given and model.architecture != made.architecture:
         return model
-    left_open = [name for name in (*NETWORK, "input_size_px") if name not in given]
+    left_open = [name for name in NETWORK if name in type(made).model_fields and name not in given]
     return model.model_copy(update={name: getattr(made, name) for name in left_open})
 
 
@@ -121,7 +123,8 @@ def _in_names_of(model: Detector | Classifier, found: SavedRun[Any]) -> dict[str
     text = getattr(found.config.model, "darknet_cfg", None)
     if text is None or not isinstance(model.trunk, Trunk):
         return found.weights
-    layers = DetectorPlan.of(plan_cfg(text, "its cfg")).trunk
+    plan = plan_cfg(text, "its cfg")
+    layers = plan.layers[: plan.convolutions[-1].index]
     names = names_in(model.trunk, layers)
     weights = {f"trunk.{ours}": found.weights[f"trunk.{theirs}"] for theirs, ours in names.items()}
     if names and len(layers) == len(trunk_layers(model.trunk)):

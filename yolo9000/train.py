@@ -21,9 +21,8 @@ from yolo9000.loss import JointLoss
 from yolo9000.model import Detector, build_model
 from yolo9000.non_exclusive import non_exclusive_pairs
 from yolo9000.optim import set_learning_rate
-from yolo9000.run import Guard, Run, progress, with_absolute_paths
+from yolo9000.run import Guard, Run, progress, refuse_odd_sizes, with_absolute_paths
 from yolo9000.run_folder import (
-    TrainingError,
     checkpoint_to_resume,
     prepare_folder,
     refuse_changed_settings,
@@ -43,7 +42,7 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
     The folder gets last.pt (to go on from), best.pt (by AP50 on boxed classes), config.yaml and metrics.csv.
     Raises TrainingError, DataMismatch, CheckpointError.
     """
-    run = _resumed(cfg, folder) if resume else _started(cfg, folder)
+    run = started_or_resumed(cfg, folder, resume=resume)
     cfg, schedule = run.cfg, run.cfg.schedule
     criterion = build_criterion(cfg, run.reader).to(run.device)
     data, guard, scorecard = TrainingData(run.reader, cfg), Guard(), None
@@ -74,6 +73,11 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
             if run.saves:
                 save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
     return scorecard or _scored(run)
+
+
+def started_or_resumed(cfg: Config, folder: Path, *, resume: bool) -> DetectorRun:
+    """The run before its first step or, of a run in `folder`, after its last one."""
+    return _resumed(cfg, folder) if resume else _started(cfg, folder)
 
 
 def _started(cfg: Config, folder: Path) -> DetectorRun:
@@ -117,12 +121,7 @@ def _network_settings(cfg: Config, made: Config) -> dict[str, tuple[Any, Any]]:
 def _built(cfg: Config, reader: ShardReader) -> Detector:
     torch.manual_seed(cfg.seed)
     model = build_model(cfg.model, reader.tree)
-    odd = [size for size in (cfg.model.side_px, *cfg.schedule.sizes_px) if size % model.stride]
-    if odd:
-        raise TrainingError(
-            f"model.input_size_px and schedule.sizes_px must be multiples of {model.stride} for this network, "
-            f"found {odd}."
-        )
+    refuse_odd_sizes(cfg, model.stride)
     return model
 
 

@@ -14,6 +14,7 @@ from yolo9000.darknet.cfg import MAX_LAYERS, plan_cfg, read_cfg
 from yolo9000.darknet.data import find_named, read_data
 from yolo9000.darknet.options import MAX_BYTES, DarknetError
 from yolo9000.darknet.plan import (
+    ClassifierPlan,
     Convolution,
     DetectorPlan,
     Dropout,
@@ -23,6 +24,7 @@ from yolo9000.darknet.plan import (
     Route,
     Shape,
     Softmax,
+    answer_of,
 )
 from yolo9000.darknet.text import with_option
 
@@ -177,7 +179,7 @@ def test_a_detector_is_a_trunk_a_plain_convolution_and_a_region() -> None:
     parts = DetectorPlan.of(plan)
     assert [layer.index for layer in parts.trunk] == [0]
     assert parts.head.index == 1
-    assert parts.region.anchors == ((1, 2), (3, 4))
+    assert parts.answer.anchors == ((1, 2), (3, 4))
 
 
 def test_a_classifier_may_have_a_tree() -> None:
@@ -256,19 +258,28 @@ def test_what_cannot_be_is_told_with_its_line(text: str, told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "told"),
+    "before",
     [
-        pytest.param(CONV, "and layers before that", id="no trunk"),
-        pytest.param("[maxpool]\n" + CONV.replace("linear", "leaky"), "expected a [conv", id="leaky"),
-        pytest.param(f"[maxpool]\n{CONV}batch_normalize=1\n", "expected a [conv", id="batch norm"),
-        pytest.param(f"[maxpool]\n{CONV}[maxpool]\nsize=2\n", "expected a [conv", id="pool between"),
+        pytest.param(CONV, id="no trunk"),
+        pytest.param("[maxpool]\n" + CONV.replace("linear", "leaky"), id="leaky"),
+        pytest.param(f"[maxpool]\n{CONV}batch_normalize=1\n", id="batch norm"),
+        pytest.param(f"[maxpool]\n{CONV}[maxpool]\nsize=2\n", id="pool between"),
     ],
 )
-def test_what_is_no_detector_of_ours_is_told(before: str, told: str) -> None:
-    plan = planned(before, "[region]\nnum=2\nclasses=2\n")
-    assert told in outcome(lambda: DetectorPlan.of(plan))
-    assert "the last layer is not [region]" in outcome(lambda: DetectorPlan.of(planned(before)))
-    assert "the last layer is not [region]" in outcome(lambda: DetectorPlan.of(planned("[cost]\n")))
+def test_what_is_no_detector_and_no_classifier_of_ours_is_told(before: str) -> None:
+    detector = planned(before, "[region]\nnum=2\nclasses=2\n")
+    assert "expected layers and a [convolutional] of" in outcome(lambda: DetectorPlan.of(detector))
+    classifier = planned(before, "[avgpool]\n[softmax]\n")
+    assert "expected layers, a [convolutional] of" in outcome(lambda: ClassifierPlan.of(classifier))
+    assert "is neither [region], as in a detector, nor" in outcome(lambda: answer_of(planned(before)))
+
+
+def test_classifiers_of_other_ends_are_told() -> None:
+    for end in ("[softmax]\n", "[avgpool]\n[softmax]\ngroups=2\n", "[avgpool]\n[softmax]\ntemperature=2\n"):
+        plan = planned("[maxpool]\n", CONV, end)
+        assert "expected layers, a [convolutional] of" in outcome(lambda plan=plan: answer_of(plan))  # type: ignore[misc]
+    grey = planned("[maxpool]\n", CONV, "[avgpool]\n[softmax]\n", net=NET.replace("channels=3", "channels=1"))
+    assert "sees 3 channels, found channels=1" in outcome(lambda: answer_of(grey))
 
 
 def test_a_file_that_is_absent_or_too_long_is_told(tmp_path: Path) -> None:

@@ -256,17 +256,12 @@ def test_settings_out_of_range_are_told(tmp_path: Path, option: str, told: str) 
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_classifier_is_no_detector_but_its_layers_can_start_one(tmp_path: Path) -> None:
-    with pytest.raises(DarknetError, match=r"is a classifier. Its layers can start a detector"):
-        converted(OWN_NETS / "tree_classifier.cfg", OWN_NETS / "tree_classifier.weights")
-    # Its first convolution is that of the detector.
-    found = converted(CFG, OWN_NETS / "tree_classifier.weights", layers=2)
-    numbers = read_network(OWN_NETS / "tree_classifier.cfg", OWN_NETS / "tree_classifier.weights").numbers()
-    weights, again = found.weights, converted(CFG, OWN_NETS / "tree_classifier.weights", layers=2).weights
-    assert np.array_equal(weights["trunk.layers.0.convolution.weight"].numpy(), numbers[0]["weights"])
-    assert all(
-        torch.equal(weights[name], again[name]) for name in weights
-    )  # the random rest is always the same
+def test_the_first_layers_of_a_classifier_can_start_a_detector() -> None:
+    weights = OWN_NETS / "tree_classifier.weights"  # its first convolution is that of the detector
+    numbers = read_network(OWN_NETS / "tree_classifier.cfg", weights).numbers()
+    found, again = (converted(CFG, weights, layers=2).weights for _ in range(2))
+    assert np.array_equal(found["trunk.layers.0.convolution.weight"].numpy(), numbers[0]["weights"])
+    assert all(torch.equal(found[name], again[name]) for name in found)  # the random rest is always the same
 
 
 LINES = st.sampled_from(
@@ -451,7 +446,7 @@ def test_trained_on_for_another_tree_it_is_written_with_that_tree(fine_tuned: Pa
 @pytest.mark.parametrize(
     ("size", "told"),
     [
-        ([32, 16], "Training needs a square input, found 32×16"),
+        ([32, 16], "Only a square input will do here, found 32×16"),
         (66, r"darknet_cfg at 66×66 px: line 50: \[reorg\] stride=2 does not divide its input of 33×33×4"),
     ],
 )

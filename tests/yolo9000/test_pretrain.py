@@ -163,7 +163,7 @@ def test_a_set_is_learnt_and_new_pictures_of_it_are_named(
         ("data.train_split=val", "Split 'val' is not in the shards"),
         ("data.ratio={scenes: 1}", "data.ratio names scenes"),
         ("model.softmax=soft", "model.softmax"),
-        ("model.input_size_px=100", "must be multiples of 16, found [100]"),
+        ("model.input_size_px=100", "must be a multiple of 16 for tiny, found 100"),
         ("schedule.sizes_px=[64, 70]", "must be multiples of 16, found [70]"),
         ("augment.shorter_side=[2, 1]", "shorter_side must be [least, most], found [2.0, 1.0]"),
         ("augment.shorter_side=[1]", "augment.shorter_side"),

@@ -213,7 +213,7 @@ def test_architecture_darknet_without_its_text_is_that_of_the_start(tmp_path: Pa
     asked = ModelConfig.model_validate({"architecture": "darknet", "start_from": start.path})
     assert start.found is not None
     assert start.network_for(asked).darknet_cfg == start.found.config.model.darknet_cfg
-    with pytest.raises(ConfigError, match="is no converted Darknet detector"):
+    with pytest.raises(ConfigError, match="was not converted from Darknet"):
         model_for(OLD, asked.model_copy(update={"anchors": ((1.0, 1.0),)}))
 
 

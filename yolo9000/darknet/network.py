@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from wordtree import WordTree
-from yolo9000.darknet.cfg import read_cfg
+from yolo9000.config import ConfigError, NetworkConfig
+from yolo9000.darknet.cfg import plan_cfg, read_cfg
 from yolo9000.darknet.data import find_named
 from yolo9000.darknet.layers import BatchNormRule, ConvolutionLayer, layer_module
 from yolo9000.darknet.options import DarknetError
@@ -87,6 +88,16 @@ class DarknetNetwork(nn.Module):
     def _convolutions(self) -> list[tuple[int, dict[str, Tensor]]]:
         found = enumerate(self.layers)
         return [(index, layer.parts()) for index, layer in found if isinstance(layer, ConvolutionLayer)]
+
+
+def plan_of(cfg: NetworkConfig) -> NetworkPlan:
+    """The network of architecture darknet at its input size; DarknetError where it does not fit together there."""
+    if cfg.darknet_cfg is None:
+        raise ConfigError(
+            f"{cfg.start_from} was not converted from Darknet, so model.architecture is not darknet."
+        )
+    width, height = cfg.wh_px
+    return plan_cfg(cfg.darknet_cfg, f"model.darknet_cfg at {width}×{height} px", input_wh_px=cfg.wh_px)
 
 
 def read_network(

@@ -111,6 +111,10 @@ class Softmax(Layer):
     temperature: float
     tree: str | None
 
+    @property
+    def classes(self) -> int:
+        return self.out.numbers
+
 
 @dataclass(frozen=True)
 class Cost(Layer):
@@ -159,6 +163,10 @@ class NetworkPlan:
         return [layer for layer in self.layers if isinstance(layer, Convolution)]
 
     @property
+    def is_classifier(self) -> bool:
+        return any(isinstance(layer, Softmax) for layer in self.layers)
+
+    @property
     def tree(self) -> str | None:
         """The tree that its last softmax or region layer names."""
         named = [layer.tree for layer in self.layers if isinstance(layer, Softmax | Region)]
@@ -171,30 +179,62 @@ class DetectorPlan:
 
     trunk: tuple[LayerPlan, ...]
     head: Convolution
-    region: Region
+    answer: Region
 
     @classmethod
     def of(cls, plan: NetworkPlan) -> DetectorPlan:
         """Raises DarknetError unless the network sees RGB and ends in a 1×1 convolution and [region]."""
-        layers = [layer for layer in plan.layers if not isinstance(layer, Cost)]
-        if not layers or not isinstance(region := layers[-1], Region):
-            line = plan.layers[-1].line
-            raise DarknetError(
-                f"{plan.place}: line {line}: the last layer is not [region], so this is no detector."
-            )
-        head = layers[-2] if len(layers) > 1 else None
-        if not isinstance(head, Convolution) or not _is_plain(head) or len(layers) < 3:
-            raise DarknetError(
-                f"{plan.place}: line {region.line}: expected a [convolutional] of size=1, stride=1, "
-                "activation=linear, without batch_normalize and groups, before [region], and layers before that."
-            )
-        if plan.input.channels != 3:
-            raise DarknetError(
-                f"{plan.place}: a detector sees 3 channels, found channels={plan.input.channels}."
-            )
-        if region.stride.denominator != 1:
-            raise DarknetError(f"{plan.place}: line {region.line}: the grid is finer than the pixels.")
-        return cls(tuple(layers[:-2]), head, region)
+        match _without_costs(plan):
+            case [_, *_, Convolution() as head, Region() as region] if _is_plain(head):
+                _refuse_other_pictures(plan)
+                if region.stride.denominator != 1:
+                    raise DarknetError(
+                        f"{plan.place}: line {region.line}: the grid is finer than the pixels."
+                    )
+                return cls(plan.layers[: head.index], head, region)
+            case [*_, Region() as region]:
+                raise DarknetError(
+                    f"{plan.place}: line {region.line}: expected layers and {_PLAIN} before [region]."
+                )
+        raise DarknetError(
+            f"{plan.place}: line {plan.layers[-1].line}: the last layer is neither [region], as in a detector, nor "
+            "[softmax], as in a classifier."
+        )
+
+
+@dataclass(frozen=True)
+class ClassifierPlan:
+    """A classifier taken apart: the layers before the last convolution, that 1×1 convolution, the softmax."""
+
+    trunk: tuple[LayerPlan, ...]
+    head: Convolution
+    answer: Softmax
+
+    @classmethod
+    def of(cls, plan: NetworkPlan) -> ClassifierPlan:
+        """Raises DarknetError unless the network sees RGB and ends as Darknet-19 does."""
+        match _without_costs(plan):
+            case [_, *_, Convolution() as head, AvgPool(), Softmax(groups=1, temperature=1) as softmax] if (
+                _is_plain(head)
+            ):
+                _refuse_other_pictures(plan)
+                return cls(plan.layers[: head.index], head, softmax)
+        raise DarknetError(
+            f"{plan.place}: line {plan.layers[-1].line}: expected layers, {_PLAIN}, [avgpool] and a [softmax] of one "
+            "group and temperature 1 at the end of a classifier."
+        )
+
+
+def answer_of(plan: NetworkPlan) -> Region | Softmax:
+    """The layer whose outputs are classes."""
+    return (ClassifierPlan if plan.is_classifier else DetectorPlan).of(plan).answer
+
+
+_PLAIN = "a [convolutional] of size=1, stride=1, activation=linear, without batch_normalize and groups"
+
+
+def _without_costs(plan: NetworkPlan) -> list[LayerPlan]:
+    return [layer for layer in plan.layers if not isinstance(layer, Cost)]
 
 
 def _is_plain(layer: Convolution) -> bool:
@@ -203,3 +243,10 @@ def _is_plain(layer: Convolution) -> bool:
         and layer.activation == "linear"
         and not layer.batch_normalize
     )
+
+
+def _refuse_other_pictures(plan: NetworkPlan) -> None:
+    if plan.input.channels != 3:
+        raise DarknetError(
+            f"{plan.place}: expected a network that sees 3 channels, found channels={plan.input.channels}."
+        )

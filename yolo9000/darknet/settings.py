@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_prep.config import validated
-from yolo9000.config import Config
+from yolo9000.config import Config, PretrainConfig
 from yolo9000.darknet.options import DarknetError, Section
-from yolo9000.darknet.plan import DetectorPlan, NetworkPlan
+from yolo9000.darknet.plan import ClassifierPlan, DetectorPlan, NetworkPlan
 
 NO_SHARDS = (
     "what Darknet was trained on"  # no folder of shards; a run that starts from the checkpoint names its own
@@ -28,27 +28,16 @@ def config_of(plan: NetworkPlan, *, batch_norm: BatchNorm, answers: Answers) -> 
     answers: `darknet` takes its thresholds and rules for level, score, overlap and geometry (decisions 8, 11, 13).
     Raises DarknetError where the plan is no detector or a setting is out of range.
     """
-    parts, net = DetectorPlan.of(plan), plan.net
-    region = parts.region
-    width, height = plan.input.width, plan.input.height
+    net, region = plan.net, DetectorPlan.of(plan).answer
     settings: dict[str, Any] = {
-        "name": re.sub(r"[^\w.-]|^[.-]", "_", Path(plan.place).stem) or "darknet",
+        **_common(plan),
         "model": {
-            "architecture": "darknet",
-            "darknet_cfg": plan.text,
-            "batch_norm": batch_norm,
-            "input_size_px": width if width == height else [width, height],
+            **_network(plan, batch_norm),
             "anchors": region.anchors,
             "anchor_count": len(region.anchors),
             "siblings": "exclusive" if region.tree or region.softmax else "independent",
         },
-        "data": {"shards": NO_SHARDS, "batch_size": net.integer("batch", 1, low=1, high=1 << 20)},
-        "augment": {
-            "jitter": region.jitter,
-            "hue": net.number("hue", 0),
-            "saturation": _factor(net, "saturation"),
-            "exposure": _factor(net, "exposure"),
-        },
+        "augment": {**_colours(net), "jitter": region.jitter},
         "loss": {
             "object_weight": region.object_scale,
             "no_object_weight": region.noobject_scale,
@@ -61,17 +50,63 @@ def config_of(plan: NetworkPlan, *, batch_norm: BatchNorm, answers: Answers) -> 
             "label_objectness": "darknet",
             "vouching": None,
         },
-        "optimizer": {
-            "learning_rate": net.number("learning_rate", 0.001),
-            "momentum": net.number("momentum", 0.9),
-            "weight_decay": net.number("decay", 0.0001),
-        },
         "schedule": {**_schedule(net), "sizes_px": _SIZES_PX if region.random else ()},
     }
     if answers == "darknet":
         settings["predict"] = {"min_score": 0.5, "level": "darknet", "nms": "by_node", "geometry": "darknet"}
         settings["evaluate"] = {"geometry": "darknet"}
     return validated(settings, Config, place=plan.place, error=DarknetError)
+
+
+def classifier_config_of(plan: NetworkPlan, *, batch_norm: BatchNorm) -> PretrainConfig:
+    """The configuration of a converted classifier; raises DarknetError."""
+    net, softmax, width = plan.net, ClassifierPlan.of(plan).answer, plan.input.width
+    crops = [
+        net.integer(key, sides * width, **_ANY) / width for key, sides in (("min_crop", 1), ("max_crop", 2))
+    ]
+    settings: dict[str, Any] = {
+        **_common(plan),
+        "model": {**_network(plan, batch_norm), "softmax": "tree" if softmax.tree else "flat"},
+        "augment": {
+            **_colours(net),
+            "shorter_side": crops,
+            "aspect": _factor(net, "aspect"),
+            "angle": net.number("angle", 0),
+        },
+        "schedule": _schedule(net),
+    }
+    return validated(settings, PretrainConfig, place=plan.place, error=DarknetError)
+
+
+def _common(plan: NetworkPlan) -> dict[str, Any]:
+    net = plan.net
+    return {
+        "name": re.sub(r"[^\w.-]|^[.-]", "_", Path(plan.place).stem) or "darknet",
+        "data": {"shards": NO_SHARDS, "batch_size": net.integer("batch", 1, low=1, high=1 << 20)},
+        "optimizer": {
+            "learning_rate": net.number("learning_rate", 0.001),
+            "momentum": net.number("momentum", 0.9),
+            "weight_decay": net.number("decay", 0.0001),
+        },
+    }
+
+
+def _network(plan: NetworkPlan, batch_norm: BatchNorm) -> dict[str, Any]:
+    width, height = plan.input.width, plan.input.height
+    return {
+        "architecture": "darknet",
+        "darknet_cfg": plan.text,
+        "batch_norm": batch_norm,
+        "input_size_px": width if width == height else [width, height],
+    }
+
+
+def _colours(net: Section) -> dict[str, float]:
+    return {
+        "hue": net.number("hue", 0),
+        "saturation": _factor(net, "saturation"),
+        "exposure": _factor(net, "exposure"),
+    }
 
 
 def _schedule(net: Section) -> dict[str, Any]:
