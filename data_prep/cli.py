@@ -54,7 +54,9 @@ def plan(
     from data_prep.printing import Bar
     from data_prep.yaml_config import load_config
 
-    made = make_plan(load_config(merge_yaml, MergeConfig, overrides or ()))
+    config = load_config(merge_yaml, MergeConfig, overrides or ())
+    with Bar(None, "pictures found") as bar:
+        made = make_plan(config, bar.advance)
     label_map = made.config.label_map
     writes_map = label_map is not None and not label_map.exists()
     if label_map is not None and writes_map:
@@ -85,7 +87,9 @@ def merge(
     from data_prep.tables import index_json, print_merge
     from data_prep.yaml_config import load_config
 
-    made = make_plan(load_config(merge_yaml, MergeConfig, overrides or ()))
+    config = load_config(merge_yaml, MergeConfig, overrides or ())
+    with Bar(None, "pictures found") as bar:
+        made = make_plan(config, bar.advance)
     with Bar(len(made.images)) as bar:
         index = carry_out(made, out, workers=workers, progress=bar.advance)
     if as_json:

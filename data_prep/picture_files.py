@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from data_prep.errors import MergeError, system_says
 from data_prep.pictures import PictureError
-from data_prep.sources.contents import SourceError
 
 
 class Place(NamedTuple):
@@ -40,17 +40,17 @@ def place_of(path: str, *, is_archive: bool) -> Place:
 def read_picture(file: PictureFile) -> bytes:
     """The encoded picture.
 
-    Raises PictureError where this picture cannot be used, SourceError where its folder or archive is gone or changed.
+    Raises PictureError where this picture cannot be used, MergeError where its folder or archive is gone or changed.
     """
     try:
         return _span(file) if file.offset is not None else _whole(file)
     except OSError as reason:
         if not Path(file.place.path).exists():
-            raise SourceError(
+            raise MergeError(
                 f"{file.place.path}: was there when the merge was planned and is gone now. "
                 "Bring it back (is its disk mounted?) and run the command again to continue."
             ) from None
-        raise PictureError(f"picture file that cannot be read ({os.strerror(reason.errno or 0)})") from None
+        raise PictureError(f"picture file that cannot be read ({system_says(reason)})") from None
 
 
 def _whole(file: PictureFile) -> bytes:
@@ -66,7 +66,7 @@ def _span(file: PictureFile) -> bytes:
     with file.path.open("rb", buffering=0) as archive:
         found = os.fstat(archive.fileno())
         if (found.st_size, found.st_mtime_ns) != file.place[1:]:
-            raise SourceError(f"{file.path}: has changed since the merge was planned; run the command again.")
+            raise MergeError(f"{file.path}: has changed since the merge was planned; run the command again.")
         data = os.pread(archive.fileno(), file.size_bytes, file.offset)
     if len(data) != file.size_bytes:
         raise PictureError("picture beyond the end of its archive")

@@ -1,7 +1,7 @@
 """The deterministic plan of a merge: which pictures go where, under which nodes. Reads no pixels."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -29,6 +29,9 @@ from data_prep.splits import image_splits, split_names
 from wordtree import WordTree
 
 __all__ = ["MergeError", "Plan", "make_plan"]
+
+Progress = Callable[[int], None]
+_TOLD_EVERY = 1000  # pictures
 
 
 @dataclass(frozen=True)
@@ -126,12 +129,15 @@ class Plan:
             )
 
 
-def make_plan(config: MergeConfig) -> Plan:
-    """The plan of a merge; raises a DataPrepError where sources, tree or label map cannot be used."""
+def make_plan(config: MergeConfig, progress: Progress | None = None) -> Plan:
+    """The plan of a merge; raises a DataPrepError where sources, tree or label map cannot be used.
+
+    progress: told how many more pictures were found, from time to time.
+    """
     opened = [open_source(source) for source in config.sources]
     tree = given_tree(config.tree)
     matches = match_classes(config, opened, tree)
-    every_image = _catalogue(config, opened)
+    every_image = _catalogue(config, opened, progress or (lambda _: None))
     matches = select_classes(matches, every_image, config)
     if tree is None:
         assert isinstance(config.tree, BuiltTree)
@@ -159,13 +165,16 @@ def make_plan(config: MergeConfig) -> Plan:
     )
 
 
-def _catalogue(config: MergeConfig, opened: Sequence[OpenSource]) -> Catalogue:
+def _catalogue(config: MergeConfig, opened: Sequence[OpenSource], progress: Progress) -> Catalogue:
     """All pictures of all sources; raises SourceError where one has none."""
     builder, first_class = CatalogueBuilder(), 0
+    progress(0)
     for number, source in enumerate(opened):
         before = len(builder)
         for record in source.records():
             builder.add(number, record, first_class)
+            if len(builder) % _TOLD_EVERY == 0:
+                progress(_TOLD_EVERY)
         if len(builder) == before:
             found = counts_in_words(source.counts) or "nothing"
             folder = config.sources[number].images

@@ -18,8 +18,9 @@ def new_console() -> Console:
 
 
 def line(console: Console, text: str) -> None:
-    """Print a text as it is."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print a text as it is, but control characters, which names of files may have: those are shown, not obeyed."""
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 def counts_lines(console: Console, counts: Mapping[str, Mapping[str, int]]) -> None:
@@ -40,9 +41,12 @@ def splits_text(splits: Mapping[str, int]) -> str:
 
 
 class Bar:
-    """Pictures done, their rate and the time that remains, on stderr where that is a terminal."""
+    """Pictures done, their rate and the time that remains, on stderr where that is a terminal.
 
-    def __init__(self, pictures: int) -> None:
+    pictures: how many there are; None where that is not known.
+    """
+
+    def __init__(self, pictures: int | None, what: str = "pictures") -> None:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -52,7 +56,7 @@ class Bar:
         )
         console = Console(stderr=True)
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._progress.add_task("pictures", total=pictures, rate="")
+        self._task = self._progress.add_task(what, total=pictures, rate="")
         self._begun = False
 
     def __enter__(self) -> Self:

@@ -1,0 +1,228 @@
+"""How fast a merge is, against the sum of what no merge can avoid: read, hash, decode and write every picture.
+
+    python benchmarks/merge_speed.py [--pictures 4000] [--workers 2] [--repeats 5]
+    python benchmarks/merge_speed.py --data FOLDER --times 6     (a folder for each class, each merged so many times)
+
+The bound is a bare loop in as many processes, each over its share: bytes of the file, SHA-256, Pillow's decoding, one
+file of all bytes made durable. Bound and merge take turns. Prints medians, the share of the bound that the merge
+reaches, and the most memory that its processes held at once. The pictures come from the page cache. To hold: 80 % with
+two workers.
+"""
+
+import argparse
+import io
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:  # workers import this file; those of the command import less than a plan needs
+    from data_prep.plan import Plan
+
+PARTS = ("read", "hash", "decode", "write")
+
+
+def main() -> None:
+    arguments = parse()
+    folder = Path(tempfile.mkdtemp(dir=arguments.folder))
+    try:
+        data = arguments.data or make_pictures(folder / "pictures", arguments.pictures)
+        measure(merge_plan(data, arguments), folder, arguments)
+    finally:
+        shutil.rmtree(folder)
+
+
+def measure(plan: "Plan", folder: Path, arguments: argparse.Namespace) -> None:
+    paths = [str(record.path) for record in plan.images]
+    megabytes = float(plan.images["size_bytes"].sum()) / 1e6
+    print(
+        f"{len(paths)} pictures, {megabytes:.0f} MB, {arguments.workers} workers, {arguments.repeats} repeats"
+    )
+    bounds, merges, peaks, parts = [], [], [], []
+    for _ in range(arguments.repeats):
+        spent, shares = bound(paths, folder, arguments.workers)
+        bounds.append(spent)
+        parts.append(shares)
+        with peak_memory() as peak:
+            merges.append(merged(plan, folder / "shards", arguments.workers))
+        peaks.append(peak[0])
+    for name, row in (("bound", bounds), ("merge", merges)):
+        wall, busy = median(one.wall for one in row), median(one.processor for one in row)
+        rates = f"{len(paths) / wall:7.1f} pictures/s {megabytes / wall:6.1f} MB/s"
+        print(f"{name}  {rates}  {busy:6.2f} s of processors")
+    print("bound: " + ", ".join(f"{part} {median(row[part] for row in parts):.0%}" for part in PARTS))
+    share = median(one.wall for one in bounds) / median(one.wall for one in merges)
+    busy = median(one.processor for one in bounds) / median(one.processor for one in merges)
+    print(f"merge reaches {share:.0%} of the bound by the clock, {busy:.0%} by the seconds of processors")
+    print(
+        f"memory  {max(peaks) / 1e6:7.0f} MB at most in all processes; a shard is {plan.config.shard_mb:g} MB"
+    )
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds on the wall's clock, and those that processors were at work: less disturbed by others."""
+
+    wall: float
+    processor: float
+
+
+def merged(plan: "Plan", out: Path, workers: int) -> Spent:
+    from data_prep.merge import carry_out
+
+    started, before = time.perf_counter(), processor_seconds()
+    carry_out(plan, out, workers=workers)
+    spent = Spent(time.perf_counter() - started, processor_seconds() - before)
+    shutil.rmtree(out)
+    return spent
+
+
+def processor_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    return sum(os.times()[:4])
+
+
+def bound(paths: list[str], folder: Path, workers: int) -> tuple[Spent, dict[str, float]]:
+    """What the slowest process took by the clock and all by processors; and which share of it each part took."""
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        list(pool.map(warm, range(workers * 4)))
+        jobs = [(paths[number::workers], str(folder / f"bare{number}")) for number in range(workers)]
+        rows = list(pool.map(bare, *zip(*jobs, strict=True)))
+    slowest = max((parts for parts, _ in rows), key=lambda parts: sum(parts.values()))
+    total = sum(slowest.values())
+    return Spent(total, sum(busy for _, busy in rows)), {part: slowest[part] / total for part in PARTS}
+
+
+def warm(_: int) -> None:
+    """Have a process import what it needs before the clock runs."""
+    Image.init()
+    time.sleep(0.1)
+
+
+def bare(paths: list[str], out: str) -> tuple[dict[str, float], float]:
+    """Seconds of each part, and those of the processor."""
+    spent, kept, before = dict.fromkeys(PARTS, 0.0), [], time.process_time()
+    for path in paths:
+        times = [time.perf_counter()]
+        data = Path(path).read_bytes()
+        times.append(time.perf_counter())
+        sha256(data).digest()
+        times.append(time.perf_counter())
+        Image.open(io.BytesIO(data)).load()
+        times.append(time.perf_counter())
+        kept.append(data)
+        for part, first, end in zip(PARTS, times, times[1:], strict=False):
+            spent[part] += end - first
+    started = time.perf_counter()
+    with Path(out).open("wb") as file:
+        file.writelines(kept)
+        file.flush()
+        os.fsync(file.fileno())
+    spent["write"] = time.perf_counter() - started
+    Path(out).unlink()
+    return spent, time.process_time() - before
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[int]]:
+    """The most bytes that this process and its children held at once; what they share counts for each."""
+    peak, done = [0], Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            peak[0] = max(peak[0], sum(map(held, [os.getpid(), *children()])))
+
+    thread = Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
+
+
+def children() -> list[int]:
+    pid = os.getpid()
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def held(pid: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:  # it has just ended
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def merge_plan(data: Path, arguments: argparse.Namespace) -> "Plan":
+    from data_prep import MergeConfig, make_plan
+
+    sources = [
+        {"name": f"data{number}", "format": "imagenet", "images": data} for number in range(arguments.times)
+    ]
+    return make_plan(
+        MergeConfig.model_validate({"sources": sources, "duplicates": "keep", "shard_mb": arguments.shard_mb})
+    )
+
+
+def make_pictures(folder: Path, number: int) -> Path:
+    """JPEG files of 500 × 375 px with the spectrum of photographs, all different, about 90 kB each."""
+    generator = np.random.default_rng(0)
+    scenes = [scene(generator) for _ in range(20)]
+    for wnid in ("n02084071", "n02121808"):
+        (folder / wnid).mkdir(parents=True)
+    for index in range(number):
+        left, top = generator.integers(0, [300, 225])
+        pixels = scenes[index % len(scenes)][top : top + 375, left : left + 500]
+        wnid = ("n02084071", "n02121808")[index % 2]
+        Image.fromarray(pixels).save(folder / wnid / f"{index}.jpg", quality=int(generator.integers(88, 95)))
+    return folder
+
+
+def scene(generator: np.random.Generator) -> np.ndarray:
+    """(600, 800, 3) noise whose amplitude falls with frequency, as that of photographs does."""
+    height, width = 600, 800
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = 1
+    channels = []
+    for _ in range(3):
+        spectrum = np.fft.rfft2(generator.standard_normal((height, width))) / frequency
+        values = np.fft.irfft2(spectrum, s=(height, width))
+        channels.append((values - values.min()) / np.ptp(values))
+    mixed = np.stack(channels, axis=2) * 0.3 + channels[0][..., None] * 0.7
+    return (255 * mixed).astype(np.uint8)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pictures", type=int, default=4000, help="generated pictures")
+    parser.add_argument("--data", type=Path, help="a folder of class folders, instead of generated pictures")
+    parser.add_argument("--times", type=int, default=1, help="how many times to merge the same pictures")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--shard-mb", type=float, default=16, help="small, that both workers have work to the end"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="where to write; else the system's folder for temporary files"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
