@@ -42,7 +42,7 @@ LEVELS = {
     ),
     6: ("evaluate", "report"),
     7: ("train", "pretrain", "run_report"),
-    8: ("demo",),
+    8: ("demo", "show_targets"),
     9: ("cli",),
     10: ("__main__",),
 }

@@ -73,19 +73,34 @@ def pretrain(
 
 @app.command()
 def train(
-    config: TrainingFile, overrides: Overrides = None, resume: Resume = False, runs: Runs = Path("runs")
+    config: TrainingFile,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    runs: Runs = Path("runs"),
+    show_targets: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Only draw what the next N pictures would teach, to RUNS/NAME/targets"
+        ),
+    ] = None,
 ) -> None:
     """Train on boxes and image labels together; writes best.pt, last.pt, metrics.csv, report.html to runs/NAME."""
     from yolo9000.config import read_config
 
     cfg = read_config(config, overrides or ())
+    folder = runs / cfg.name
+    if show_targets is not None:
+        from yolo9000.show_targets import show_targets as draw
+
+        for path in draw(cfg, folder, show_targets, resume=resume):
+            print(path)
+        return
 
     from rich import print as show
 
     from yolo9000.run_report import write_run_report
     from yolo9000.train import train as run_training
 
-    folder = runs / cfg.name
     scorecard = run_training(cfg, folder, resume=resume)
     show(scorecard.table())
     summary = f"Trained on {cfg.data.shards}, scored on its split '{cfg.evaluate.split}'."
@@ -121,7 +136,7 @@ def evaluate(
     network: Any = found.build_model()
     size_px = found.config.model.input_size_px
     scorecard: Any = (
-        score_classifier(network, reader, size_px, cfg)
+        score_classifier(network, reader, found.config.model.side_px, cfg)
         if isinstance(found.config, PretrainConfig)
         else score(network, reader, found.ledger, size_px, cfg)
     )

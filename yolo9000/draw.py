@@ -57,10 +57,10 @@ def draw_detections(
     remarks, missed = ([""] * len(detections), []) if truth is None else _compare(detections, truth)
     columns = (detections.xyxy_px, detections.node, detections.names, detections.score, remarks)
     marks = [
-        _Mark(box, f"{name} {_two_digits(score)}{remark}", colour_of(int(node)), dashed=False)
+        Mark(box, f"{name} {_two_digits(score)}{remark}", colour_of(int(node)), dashed=False)
         for box, node, name, score, remark in zip(*columns, strict=True)
     ]
-    return _draw(picture, marks + missed, min_side_px)
+    return draw_marks(picture, marks + missed, min_side_px)
 
 
 def draw_truth(
@@ -69,10 +69,10 @@ def draw_truth(
     """A copy of the picture with its labelled boxes and their names, by branch; ignored ones dashed."""
     colour_of = branch_colours(tree)
     marks = [
-        _Mark(box, tree.names[node], colour_of(int(node)), dashed=bool(ignored))
+        Mark(box, tree.names[node], colour_of(int(node)), dashed=bool(ignored))
         for box, node, ignored in zip(truth.xyxy_px, truth.node, truth.ignored, strict=True)
     ]
-    return _draw(picture, marks, min_side_px)
+    return draw_marks(picture, marks, min_side_px)
 
 
 def contact_sheet(pictures: Sequence[Image.Image], *, columns: int, gap_px: int = 8) -> Image.Image:
@@ -141,7 +141,7 @@ def _branches(tree: WordTree) -> npt.NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class _Mark:
+class Mark:
     """One box on a picture; an empty text gives no label."""
 
     xyxy_px: npt.NDArray[np.floating]
@@ -150,7 +150,7 @@ class _Mark:
     dashed: bool
 
 
-def _compare(detections: Detections, truth: GroundTruth) -> tuple[list[str], list[_Mark]]:
+def _compare(detections: Detections, truth: GroundTruth) -> tuple[list[str], list[Mark]]:
     """What to add to the text of each detection where it errs, and a mark for each object that is missed."""
     found, labelled = detections.xyxy_px.astype(np.float64), truth.xyxy_px
     covers = iou_xyxy(torch.from_numpy(found), torch.from_numpy(labelled)).numpy() >= 0.5  # (K, M)
@@ -160,7 +160,7 @@ def _compare(detections: Detections, truth: GroundTruth) -> tuple[list[str], lis
     ]
     missed = ~covers.any(axis=0) & ~truth.ignored
     return remarks, [
-        _Mark(box, f"missed: {detections.tree.names[node]}", MISSED, dashed=True)
+        Mark(box, f"missed: {detections.tree.names[node]}", MISSED, dashed=True)
         for box, node in zip(truth.xyxy_px[missed], truth.node[missed], strict=True)
     ]
 
@@ -172,7 +172,8 @@ def _remark(tree: WordTree, answer: int, labelled: npt.NDArray[np.int64]) -> str
     return f" (is {tree.names[labelled[0]]})" if len(labelled) else " (nothing)"
 
 
-def _draw(picture: Image.Image, marks: Sequence[_Mark], min_side_px: int) -> Image.Image:
+def draw_marks(picture: Image.Image, marks: Sequence[Mark], min_side_px: int = 0) -> Image.Image:
+    """A copy of the picture with the marks on it, the first on top; enlarged as by `draw_detections`."""
     scale = max(1.0, min_side_px / max(picture.size))
     canvas = picture.convert("RGB")
     if scale > 1:
@@ -198,7 +199,7 @@ def _inside(xyxy_px: npt.NDArray[np.floating], size: tuple[int, int]) -> Rectang
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, rectangle: Rectangle, mark: _Mark, line_px: int) -> None:
+def _draw_box(draw: ImageDraw.ImageDraw, rectangle: Rectangle, mark: Mark, line_px: int) -> None:
     left, top, right, bottom = rectangle
     if mark.dashed:
         for start, end in _dashes(rectangle, step=4 * line_px):
@@ -226,7 +227,7 @@ def _dashes(rectangle: Rectangle, step: int) -> list[tuple[tuple[float, float], 
 def _draw_label(
     draw: ImageDraw.ImageDraw,
     rectangle: Rectangle,
-    mark: _Mark,
+    mark: Mark,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     taken: Sequence[Rectangle],
 ) -> Rectangle:

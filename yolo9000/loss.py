@@ -5,6 +5,8 @@ Squared errors carry the factor ½, so that their gradient is (output − target
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +28,15 @@ from yolo9000.weak_labels import (
 
 WARM_UP_WEIGHT = 0.01  # darknet: the scale of the pull towards the anchors
 VOUCHING_PLACES = 64  # at most, for each picture
+
+
+@dataclass(frozen=True)
+class Background:
+    """What becomes of the places that answer for no box, each (B, A, H, W) bool."""
+
+    unmatched: Tensor  # those outside of ignored regions
+    told: Tensor  # of these, those that are told "no object"
+    perhaps_unlabelled: Tensor  # those that would be, but see a thing that nobody vouches for
 
 
 class JointLoss(nn.Module):
@@ -56,23 +67,30 @@ class JointLoss(nn.Module):
         cfg, boxes = self.cfg, targets.boxes
         decoded = decode_boxes(output).detach()
         matched = match_boxes(output, boxes, match=cfg.match)
-        unmatched = torch.ones_like(output.objectness_logits, dtype=torch.bool)
-        unmatched[matched.place.image, matched.place.anchor, matched.place.row, matched.place.column] = False
-        unmatched &= ~ignored_cells(output, targets.ignore)[:, None]
-        free = unmatched & (best_overlap(decoded, boxes) <= cfg.ignore_iou)
-        if cfg.vouching is not None and self.vouched is not None:
-            free &= ~self._perhaps_unlabelled(output, free, targets, cfg.vouching)
-
+        background = self.background(output, targets, matched)
         objectness_logits = matched.place.values_of(output.objectness_logits)
         target = self._objectness_target(decoded, matched, boxes)
-        warm_up = _pull_to_anchors(output, unmatched) if images_seen < cfg.warm_up_images else _zero(output)
+        warms_up = images_seen < cfg.warm_up_images
+        warm_up = _pull_to_anchors(output, background.unmatched) if warms_up else _zero(output)
         return {
             "coordinates": cfg.coordinate_weight * _coordinate_errors(output, matched).sum(),
             "objectness": cfg.object_weight * self._objectness_errors(objectness_logits, target).sum(),
-            "no_object": cfg.no_object_weight * self._told_no_object(output, free),
+            "no_object": cfg.no_object_weight * self._told_no_object(output, background.told),
             "box_class": cfg.class_weight * self._box_class_errors(output, matched, boxes),
             "anchor_warm_up": WARM_UP_WEIGHT * warm_up,
         }
+
+    @torch.no_grad()
+    def background(self, output: GridOutput, targets: Targets, matched: MatchedBoxes) -> Background:
+        """Which of the places that own none of the matched boxes are told "no object"."""
+        unmatched = torch.ones_like(output.objectness_logits, dtype=torch.bool)
+        unmatched[matched.place.image, matched.place.anchor, matched.place.row, matched.place.column] = False
+        unmatched &= ~ignored_cells(output, targets.ignore)[:, None]
+        told = unmatched & (best_overlap(decode_boxes(output), targets.boxes) <= self.cfg.ignore_iou)
+        perhaps = torch.zeros_like(told)
+        if self.cfg.vouching is not None and self.vouched is not None:
+            perhaps = self._perhaps_unlabelled(output, told, targets, self.cfg.vouching)
+        return Background(unmatched, told & ~perhaps, perhaps)
 
     def _box_class_errors(self, output: GridOutput, matched: MatchedBoxes, boxes: BoxColumns) -> Tensor:
         """Cross-entropy in every sibling group on each label's path; of two boxes at a place the last has the word in
@@ -158,7 +176,6 @@ class JointLoss(nn.Module):
         logits = output.objectness_logits
         return (self._objectness_errors(logits, torch.zeros_like(logits)) * where).sum()
 
-    @torch.no_grad()
     def _perhaps_unlabelled(
         self, output: GridOutput, free: Tensor, targets: Targets, min_objectness: float
     ) -> Tensor:
