@@ -78,7 +78,8 @@ def test_regular_files_lie_where_pythons_tarfile_finds_them(path, files, format,
         return
     found, counts = read_bytes(path, data)
     with tarfile.open(path) as tar:
-        expected = [one for one in tar if one.isreg()]
+        # A regular file whose name ends like a folder's is one to us, as to GNU tar; Python's keeps it a file.
+        expected = [one for one in tar if one.isreg() and not one.name.endswith("/")]
     usable = [one for one in expected if not one.name.startswith("/") and ".." not in one.name.split("/")]
     usable = [one for one in usable if one.name.strip("./")]
     assert [offset for _, offset, _ in found] == [one.offset_data for one in usable]

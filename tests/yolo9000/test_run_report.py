@@ -47,7 +47,7 @@ def test_the_page_holds_scores_scenes_curves_and_settings(
     ):
         assert text in page
     assert page.count("data:image/") >= 4  # the four test scenes
-    assert "tiny, width 0.5, 64 px" in page
+    assert "tiny, width 0.5, input 64 px" in page
     tree = ShardReader(shards).tree
     assert all(tree.names[tree.node(wnid)] in page for wnid in COLOURS)
 

@@ -506,7 +506,8 @@ def test_a_split_without_boxes_is_told_before_training(tmp_path: Path) -> None:
     held_out = {**labels, "name": "held_out", "split": "test"}
     scenes = {"name": "scenes", "format": "coco", "images": str(tmp_path / "train" / "images")}
     scenes["annotations"] = str(tmp_path / "train" / "instances.json")
-    merge(MergeConfig.model_validate({"sources": [scenes, labels, held_out]}), tmp_path / "without")
+    config = {"sources": [scenes, labels, held_out], "duplicates": "keep"}
+    merge(MergeConfig.model_validate(config), tmp_path / "without")
     with pytest.raises(DataMismatch, match=r"split 'test' has no pictures with boxes to score on"):
         train(made_config(tmp_path / "without"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
