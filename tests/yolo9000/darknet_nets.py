@@ -13,7 +13,8 @@ from tests.yolo9000.darknet_golden import NOT_AT_HAND, ORIGINAL
 from wordtree import WordTree
 from yolo9000.darknet.cfg import read_cfg
 from yolo9000.darknet.data import find_named
-from yolo9000.darknet.plan import Region
+from yolo9000.darknet.options import DarknetError
+from yolo9000.darknet.plan import answer_of
 
 OWN_NETS = Path(__file__).parents[1] / "golden" / "darknet_nets"
 
@@ -24,8 +25,11 @@ class GoldenNet:
     weights: Path  # several may belong to one cfg: other header forms, other steps of training
 
     @property
-    def is_detector(self) -> bool:
-        return isinstance(read_cfg(self.cfg).layers[-1], Region)
+    def is_detector_or_classifier(self) -> bool:
+        try:
+            return answer_of(read_cfg(self.cfg)) is not None
+        except DarknetError:
+            return False
 
     def arrays(self) -> dict[str, np.ndarray]:
         """`input` and, in their order, the layers' outputs."""

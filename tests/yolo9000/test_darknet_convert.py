@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,17 +22,27 @@ from tests.yolo9000.darknet_nets import OWN_NETS, GoldenNet, golden_nets
 from tests.yolo9000.made import made_config, random_tree
 from wordtree import WordTree, WordTreeError
 from yolo9000 import Predictor, Yolo9000Error
-from yolo9000.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from yolo9000.checkpoint import (
+    Checkpoint,
+    SavedRun,
+    load_any,
+    load_checkpoint,
+    load_classifier,
+    save_checkpoint,
+)
+from yolo9000.classifier import Classifier, build_classifier
 from yolo9000.cli import main
-from yolo9000.config import Config, ModelConfig
+from yolo9000.config import Config, ModelConfig, PretrainConfig
 from yolo9000.darknet.cfg import read_cfg
 from yolo9000.darknet.network import read_network
 from yolo9000.darknet.options import DarknetError
+from yolo9000.darknet.plan import answer_of
 from yolo9000.darknet_export import write_darknet
 from yolo9000.darknet_import import DarknetFiles, read_darknet
 from yolo9000.evaluate import evaluate
 from yolo9000.grid import Place
 from yolo9000.model import Detector, build_model
+from yolo9000.pretrain import pretrain
 from yolo9000.train import train
 
 CFG, WEIGHTS, TREE = (
@@ -40,7 +51,7 @@ CFG, WEIGHTS, TREE = (
 FLAT_CFG, FLAT_WEIGHTS = OWN_NETS / "flat_detector.cfg", OWN_NETS / "flat_detector.weights"
 
 
-def converted(*paths: Path, **options: object) -> Checkpoint:
+def converted(*paths: Path, **options: object) -> Any:
     return read_darknet(DarknetFiles.of(paths), **options)[0]  # type: ignore[arg-type]
 
 
@@ -65,36 +76,33 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-def detectors() -> list[object]:
-    return [
-        net
-        for net in golden_nets("nets", "sgd", "valid")
-        if net.values[0] is None or net.values[0].is_detector
-    ]
+def convertible(*folders: str) -> list[Any]:
+    nets = golden_nets(*folders)
+    return [net for net in nets if net.values[0] is None or net.values[0].is_detector_or_classifier]
 
 
 # --- there and back
 
 
-@pytest.mark.parametrize("net", detectors())
-def test_a_detector_goes_through_a_checkpoint_and_back_byte_for_byte(net: GoldenNet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("net", convertible("nets", "sgd", "valid"))
+def test_a_network_goes_through_a_checkpoint_and_back_byte_for_byte(net: GoldenNet, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "net.pt", converted(net.cfg, net.weights))
-    files = write_darknet(load_checkpoint(tmp_path / "net.pt"), tmp_path / "back.weights")
+    files = write_darknet(load_any(tmp_path / "net.pt"), tmp_path / "back.weights")
     assert files == [tmp_path / "back.weights", tmp_path / "back.cfg"]
     assert (tmp_path / "back.weights").read_bytes() == net.weights.read_bytes()
     assert (tmp_path / "back.cfg").read_bytes() == net.cfg.read_bytes()
 
 
-@pytest.mark.parametrize("net", [net for net in detectors() if "step" not in str(net.id)])  # type: ignore[attr-defined]
-def test_the_detector_computes_what_darknets_last_convolution_does(net: GoldenNet) -> None:
+@pytest.mark.parametrize("net", convertible("nets", "valid"))
+def test_the_model_computes_what_darknets_layers_do(net: GoldenNet) -> None:
+    """A detector what its last convolution gives, a classifier what its average pool does."""
     model = converted(net.cfg, net.weights, batch_norm="darknet_cpu").build_model()
     network = read_network(net.cfg, net.weights, batch_norm="darknet_cpu")
     image = torch.rand(2, *read_cfg(net.cfg).input)
     with torch.no_grad():
-        expected = network.every_output(image)[-2]
-    found = raw_output(model, image)
+        expected = network.every_output(image)[answer_of(read_cfg(net.cfg)).index - 1]
+        found = model(image)[:, :, None, None] if isinstance(model, Classifier) else raw_output(model, image)
     assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5
-    assert model.stride == network.plans[-1].stride
 
 
 def test_the_file_may_be_of_any_bytes_and_line_ends(tmp_path: Path) -> None:
@@ -384,6 +392,79 @@ def test_no_file_of_other_content_is_written_over(tmp_path: Path) -> None:
     write_darknet(converted(CFG, WEIGHTS), tmp_path / "net.weights")
 
 
+# --- classifiers
+
+CLASSIFIER = (OWN_NETS / "tree_classifier.cfg", OWN_NETS / "tree_classifier.weights")
+
+
+def test_a_classifier_has_the_settings_of_its_cfg(tmp_path: Path) -> None:
+    options = "min_crop=6\nmax_crop=24\nangle=7\naspect=.75\nhue=.1\npolicy=poly\npower=4\nmax_batches=9\n"
+    text = CLASSIFIER[0].read_text().replace("channels=3\n", f"channels=3\n{options}")
+    (tmp_path / "net.cfg").write_text(text)
+    cfg = converted(tmp_path / "net.cfg", TREE).config
+    assert isinstance(cfg, PretrainConfig)
+    assert (cfg.model.architecture, cfg.model.softmax, cfg.model.input_size_px) == ("darknet", "tree", 8)
+    assert (cfg.augment.shorter_side, cfg.augment.angle, cfg.augment.hue) == ((0.75, 3), 7, 0.1)
+    assert round(cfg.augment.aspect, 6) == 1.333333
+    assert (cfg.schedule.policy, cfg.schedule.power, cfg.schedule.max_steps) == ("poly", 4, 9)
+    flat = "\n".join(line for line in text.splitlines() if not line.startswith("tree="))
+    (tmp_path / "flat.cfg").write_text(flat)
+    found = converted(tmp_path / "flat.cfg")
+    assert found.config.model.softmax == "flat"
+    assert found.weights["softmax.classes"].tolist() == list(range(11))
+
+
+def test_a_classifier_knows_its_leaves_by_labels() -> None:
+    found = converted(*CLASSIFIER)
+    assert found.weights["softmax.classes"].tolist() == found.tree.leaves.tolist()
+    assert {found.ledger.evidence(node) for node in range(len(found.tree))} == {"image labels"}
+    assert found.facts()["top1"] is None
+
+
+@pytest.mark.parametrize("softmax", ["tree", "flat"])
+def test_our_classifiers_are_written_for_darknet_and_read_back(softmax: str, tmp_path: Path) -> None:
+    tree, classes = random_tree(30), torch.tensor([3, 7, 21, 29])
+    model = {"architecture": "tiny", "width": 0.25, "softmax": softmax, "input_size_px": 64}
+    config = PretrainConfig.model_validate(
+        {"model": model, "data": {"shards": "none"}, "schedule": {"max_steps": 2}}
+    )
+    torch.manual_seed(0)
+    network = build_classifier(config.model, tree, classes)
+    ledger = Ledger(tree, [0] * 30, [1] * 30)
+    made = SavedRun(config, tree, ledger, 2, network.state_dict(), None, 0.0)
+    files = write_darknet(made, tmp_path / "net.weights")
+    assert ((tmp_path / "net.tree") in files) == (softmax == "tree")
+    back = converted(*[file for file in files if file.suffix in (".cfg", ".weights", ".names")])
+    assert back.tree.names == (tree.names if softmax == "tree" else tuple(tree.names[k] for k in classes))
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(back.build_model()(images), made.build_model()(images), atol=1e-6)
+
+
+def test_a_converted_classifier_is_trained_on_and_goes_back_with_its_new_classes(
+    shards: Path, tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path / "start.pt", converted(*CLASSIFIER))
+    settings = {
+        "model": {"architecture": "darknet", "start_from": tmp_path / "start.pt", "input_size_px": 16},
+        "data": {"shards": shards, "batch_size": 4},
+        "schedule": {"max_steps": 2},
+        "optimizer": {"learning_rate": 1e-6},
+        "evaluate": {"split": "train"},
+    }
+    pretrain(PretrainConfig.model_validate(settings), tmp_path / "run")
+    found = load_classifier(tmp_path / "run" / "best.pt")
+    assert found.config.model.darknet_cfg == CLASSIFIER[0].read_text()
+    assert len(found.tree) == found.weights["head.weight"].shape[0]
+    files = write_darknet(found, tmp_path / "new.weights")
+    assert "tree=new.tree" in (tmp_path / "new.cfg").read_text()
+    assert f"filters={len(found.tree)}" in (tmp_path / "new.cfg").read_text()
+    again = converted(*files[:2])
+    images = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(again.build_model()(images), found.build_model()(images))
+
+
 # --- training goes on
 
 
@@ -424,6 +505,19 @@ def test_a_run_that_began_so_goes_on_without_the_file(fine_tuned: Path, shards: 
     assert found.step == 3
     assert found.images_seen == 32013312 + 3 * found.config.data.batch_size
     assert found.darknet is not None
+
+
+def test_other_anchors_are_written_into_the_cfg(tmp_path: Path) -> None:
+    found = converted(CFG, WEIGHTS)
+    model = found.config.model.model_copy(update={"anchors": ((1.0, 2.5), (0.1, 3.0))})
+    other = replace(found, config=found.config.model_copy(update={"model": model}))
+    write_darknet(other, tmp_path / "new.weights")
+    assert (
+        "anchors=1.0, 2.5, 0.1, 3.0\nbias_match=1\nclasses=11\ncoords=4\nnum=2"
+        in (tmp_path / "new.cfg").read_text()
+    )
+    assert (tmp_path / "new.weights").read_bytes() == WEIGHTS.read_bytes()
+    assert converted(tmp_path / "new.cfg", TREE).config.model.anchors == model.anchors
 
 
 def test_trained_on_for_another_tree_it_is_written_with_that_tree(fine_tuned: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ MAX_SIDE = 1 << 14  # of the input, pixels
 MAX_FILTERS = 1 << 21
 MAX_KERNEL = 1 << 10  # of sizes, strides and paddings
 MAX_ACTIVATIONS = 1 << 29  # numbers that one layer gives for one picture: 2 GiB
-MAX_WEIGHTS = 1 << 29  # numbers of all layers: 2 GiB
+MAX_WEIGHTS = 300_000_000  # numbers of all layers, 1.2 GB: three anchors for every noun of WordNet fit
 ACTIVATIONS = ("linear", "leaky", "relie", "relu", "logistic", "tanh", "elu", "hardtan")
 
 _ALIASES = {"conv": "convolutional", "max": "maxpool", "avg": "avgpool", "soft": "softmax", "network": "net"}
