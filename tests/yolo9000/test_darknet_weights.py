@@ -218,8 +218,8 @@ def test_any_bytes_are_read_or_told_in_one_line(
 
 
 def test_the_length_is_looked_at_before_anything_is_allocated(tmp_path: Path) -> None:
-    """4 GB of weights are asked for; the file has a few bytes."""
+    """1 GB of weights is asked for; the file has a few bytes."""
     layer = "[convolutional]\nfilters={}\nsize=1\n"
-    text = "[net]\nwidth=1\nheight=1\nchannels=3\n" + layer.format(500_000) + layer.format(2_000)
+    text = "[net]\nwidth=1\nheight=1\nchannels=3\n" + layer.format(500_000) + layer.format(500)
     (tmp_path / "my.weights").write_bytes(WIDE + bytes(100))
     assert "ends inside layer 0" in refusal(tmp_path / "my.weights", plan_cfg(text, "my.cfg"))
