@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.offsets import owner_of_rows, rows_of
+from data_prep.offsets import offsets_of, owner_of_rows, rows_of
 from data_prep.picture_files import PictureFile, Place, place_of
 from data_prep.records import BoxLabel, ImageLabel, ImageRecord
 from data_prep.shard_format import BOXED, EXHAUSTIVE, IGNORED, POSITIVE
@@ -48,6 +48,7 @@ _TYPES = {
     **{f"{kind}_offsets": "int64" for kind in _OF_PARTS},
     **{name: dtype for parts in _OF_PARTS.values() for name, dtype in parts.items()},
 }
+_TAKEN_AT_ONCE = 1 << 16  # pictures: a list of all rows would be eight times as large as the names it selects
 _TYPECODES = {"int32": "i", "int64": "q", "uint8": "B", "float32": "f"}
 
 
@@ -136,8 +137,15 @@ class Catalogue:
         """Only the pictures of these numbers, in their order, copied."""
         columns = {name: self[name][pictures] for name in _OF_PICTURES}
         for kind, parts in _OF_PARTS.items():
-            columns[f"{kind}_offsets"], rows = rows_of(self[f"{kind}_offsets"], pictures)
-            columns |= {name: self[name][rows] for name in parts}
+            offsets = offsets_of(self.count(kind)[pictures])
+            taken = {name: np.empty((offsets[-1], *self[name].shape[1:]), self[name].dtype) for name in parts}
+            for first in range(0, len(pictures), _TAKEN_AT_ONCE):
+                some = pictures[first : first + _TAKEN_AT_ONCE]
+                _, rows = rows_of(self[f"{kind}_offsets"], some)
+                start, end = offsets[first], offsets[first + len(some)]
+                for name in parts:
+                    taken[name][start:end] = self[name][rows]
+            columns |= taken | {f"{kind}_offsets": offsets}
         return Catalogue(self.places, columns)
 
     def digest(self, first_class: int = 0) -> str:

@@ -1,6 +1,7 @@
 """The deterministic plan of a merge: which pictures go where, under which nodes. Reads no pixels."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -185,8 +186,8 @@ def _catalogue(config: MergeConfig, opened: Sequence[OpenSource], progress: Prog
 
 def _shard_ends(sizes_bytes: npt.NDArray[np.int64], shard_bytes: float) -> tuple[int, ...]:
     """A shard ends with the picture that fills it."""
-    filled, ends = np.cumsum(sizes_bytes), [0]
+    filled, ends, enough = np.cumsum(sizes_bytes), [0], math.ceil(shard_bytes)
     while ends[-1] < len(filled):
         before = filled[ends[-1]] - sizes_bytes[ends[-1]]
-        ends.append(min(int(np.searchsorted(filled, before + shard_bytes)) + 1, len(filled)))
+        ends.append(min(int(np.searchsorted(filled, before + enough)) + 1, len(filled)))
     return tuple(ends[1:]) or (0,)

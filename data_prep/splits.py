@@ -25,8 +25,8 @@ def draw_splits(source_ids: Iterable[bytes], shares: Mapping[str, float], seed: 
     """(n,) for each picture the number of its split among `shares`, which sum to 1."""
     key, ends = blake2b(str(seed).encode()).digest(), np.cumsum(list(shares.values()))
     hashes = (blake2b(source_id, digest_size=8, key=key).digest() for source_id in source_ids)
-    drawn = np.frombuffer(b"".join(hashes), dtype="<u8") / 2.0**64
-    return np.minimum(np.searchsorted(ends, drawn, side="right"), len(ends) - 1).astype(np.int32)
+    numbers = np.fromiter((int.from_bytes(one, "little") for one in hashes), dtype=np.uint64)
+    return np.minimum(np.searchsorted(ends, numbers / 2.0**64, side="right"), len(ends) - 1).astype(np.int32)
 
 
 def image_splits(
@@ -47,7 +47,8 @@ def image_splits(
         if len(own) == 1:
             splits[pictures] = rows[0]
         else:
-            splits[pictures] = rows[draw_splits(map(source_id_at, pictures.tolist()), own, seed)]
+            source_ids = (source_id_at(int(picture)) for picture in pictures)
+            splits[pictures] = rows[draw_splits(source_ids, own, seed)]
     return splits
 
 

@@ -3,7 +3,10 @@ import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import data_prep.plan as plan_module
 from data_prep import DataPrepError, make_plan
 from data_prep.conflicts import find_conflicts
 from data_prep.estimate import MB_PER_SECOND, estimate
@@ -158,6 +161,19 @@ def test_the_estimate_says_what_it_rests_on(world, config_of):
     assert shrunk.basis.startswith(
         "larger ones shrunk to 20 px, the 6 whose size no annotation states taken as they"
     )
+
+
+@given(st.lists(st.integers(0, 50), max_size=40), st.floats(0.5, 100))
+def test_a_shard_ends_with_the_picture_that_fills_it(sizes, shard_bytes):
+    expected, filled = [], 0
+    for number, size in enumerate(sizes, start=1):
+        filled += size
+        if filled >= shard_bytes:
+            expected.append(number)
+            filled = 0
+    if not expected or expected[-1] < len(sizes):
+        expected.append(len(sizes))
+    assert plan_module._shard_ends(np.array(sizes, dtype=np.int64), shard_bytes) == tuple(expected)
 
 
 @pytest.mark.parametrize(
