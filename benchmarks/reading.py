@@ -6,6 +6,9 @@ Makes pictures of noise (about 130 kB each, 640 × 480), merges them, stores the
 temporary folder (0.8 GB), and reads 300 of them in random order from each way in turn, so that what else the machine
 does hits all alike. Prints microseconds a picture: the median of the rounds, the best round, and the median as a
 multiple of that of loose files; once with the files in memory, once after they were dropped from it (Linux).
+
+To hold: shards are read fastest. Seen on two busy cores, in memory: shards .72 of loose files (2.05 when checksums are
+compared, once for each picture: 40 µs, where decoding takes milliseconds), 64 KiB chunks 7.4, variable length 12.
 """
 
 import argparse

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from data_prep.yaml_config import (
     ConfigError,
     ConfigPath,
+    ConfigPlace,
     StrictModel,
     load_config,
     one_line,
@@ -21,6 +22,7 @@ __all__ = [
     "CocoSource",
     "ConfigError",
     "ConfigPath",
+    "ConfigPlace",
     "CsvColumn",
     "CsvSource",
     "ImageNetSource",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
@@ -46,7 +46,12 @@ def _resolve_path(value: Any, info: ValidationInfo) -> Path:
     return path if folder is None or isinstance(value, _FromCommandLine) else folder / path
 
 
+def _resolve_place(value: Any, info: ValidationInfo) -> Path | str:
+    return str(value) if isinstance(value, str) and "://" in value else _resolve_path(value, info)
+
+
 ConfigPath = Annotated[Path, BeforeValidator(_resolve_path)]  # in a file: relative to that file
+ConfigPlace = Annotated[Path | str, PlainValidator(_resolve_place)]  # a path, or an address such as s3://…
 
 
 ConfigModel = TypeVar("ConfigModel", bound=BaseModel)

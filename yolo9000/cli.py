@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint: runs/NAME/best.pt")]
-Shards = Annotated[Path, typer.Argument(help="A folder that `data-prep merge` wrote")]
+Shards = Annotated[str, typer.Argument(help="A folder that `data-prep merge` wrote, or an address: s3://…")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a value of the file")
 ]

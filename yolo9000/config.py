@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from data_prep.config import ConfigPath, StrictModel, load_config
+from data_prep.config import ConfigPath, ConfigPlace, StrictModel, load_config
 from yolo9000 import Yolo9000Error
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -127,7 +127,8 @@ class ModelConfig(NetworkConfig):
 
 
 class DataConfig(StrictModel):
-    shards: ConfigPath  # a folder that `data-prep merge` wrote; relative to this file
+    # A folder that `data-prep merge` wrote, relative to this file; or where fsspec reads one: s3://…
+    shards: ConfigPlace
     train_split: str = "train"
     batch_size: PositiveInt = 64  # darknet yolo9000.cfg: batch
     ratio: dict[str, PositiveFloat] | None = (

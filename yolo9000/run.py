@@ -156,7 +156,8 @@ class Run(Generic[Settings, Network]):
 
 def with_absolute_paths(cfg: Settings) -> Settings:
     """The same, for a config.yaml that lies elsewhere."""
-    data = cfg.data.model_copy(update={"shards": cfg.data.shards.absolute()})
+    shards = cfg.data.shards
+    data = cfg.data.model_copy(update={"shards": shards.absolute() if isinstance(shards, Path) else shards})
     start = cfg.model.start_from
     model = cfg.model.model_copy(update={"start_from": start.absolute() if start else None})
     changes: dict[str, object] = {"data": data, "model": model}

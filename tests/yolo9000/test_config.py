@@ -69,6 +69,12 @@ def test_shards_are_relative_to_the_file_and_an_override_to_the_working_director
     assert read_config(smallest, ["data.shards=other"]).data.shards == Path("other")
 
 
+def test_shards_may_lie_at_an_address(smallest: Path) -> None:
+    cfg = read_config(smallest, ["data.shards=s3://bucket/shards"])
+    assert cfg.data.shards == "s3://bucket/shards"
+    assert Config.model_validate_json(cfg.model_dump_json()).data.shards == "s3://bucket/shards"
+
+
 def test_overrides_have_the_type_of_their_field(smallest: Path) -> None:
     cfg = read_config(
         smallest,

@@ -21,6 +21,7 @@ from wordtree import WordTree
 from yolo9000.augment import Sample
 from yolo9000.batch import Batch
 from yolo9000.data import DataMismatch, Sampler, TrainingData, collate, read_sample, split_of
+from yolo9000.run import with_absolute_paths
 
 
 def columns_of(batch: Batch) -> list[torch.Tensor]:
@@ -121,6 +122,16 @@ def test_batches_are_made_of_what_a_repair_has_left(shards: Path, tmp_path: Path
     (batch,) = TrainingData(ShardReader(spoilt), cfg).batches(1, 1)
     assert len(batch.images) == 16
     assert len(ShardReader(spoilt).split("train")) == len(ShardReader(shards).split("train")) - 1
+
+
+def test_batches_are_the_same_from_afar(shards: Path) -> None:
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    for path in shards.glob("*.h5"):
+        system.pipe_file(f"/afar/{path.name}", path.read_bytes())
+    cfg = made_config(shards, data__shards="memory://afar")
+    (near,) = TrainingData(ShardReader(shards), cfg).batches(1, 1)
+    (afar,) = TrainingData(ShardReader(with_absolute_paths(cfg).data.shards), cfg).batches(1, 1)
+    assert all(torch.equal(a, b) for a, b in zip(columns_of(near), columns_of(afar), strict=True))
 
 
 def test_an_unknown_source_or_split_is_told_with_what_there_is(shards: Path) -> None:
