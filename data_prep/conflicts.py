@@ -41,12 +41,24 @@ def find_conflicts(
         if len({classes[row].node for row in rows}) > 1:
             text = "; ".join(f"{label(row)} is {at(classes[row].node)}" for row in rows)
             found.append(Conflict("one name at different nodes", rows, text))
-    boxed = [row for row in placed if boxes[row]]
-    for upper, lower in _above(boxed, classes, tree):
-        shown = ", ".join(map(label, lower[:4])) + (f" and {len(lower) - 4} more" if len(lower) > 4 else "")
-        text = f"{label(upper)} is above {shown}"
-        found.append(Conflict("boxed class above boxed classes", (upper, *lower), text))
+    rows_at: dict[int, list[int]] = {}
+    for row in placed:
+        if boxes[row]:
+            rows_at.setdefault(classes[row].node, []).append(row)
+    for upper, lower in _above(sorted(rows_at), tree):
+        labels = [_together([classes[row] for row in rows_at[node]], sources) for node in (upper, *lower)]
+        shown = ", ".join(labels[1:5]) + (f" and {len(lower) - 4} more" if len(lower) > 4 else "")
+        rows = tuple(row for node in (upper, *lower) for row in rows_at[node])
+        found.append(Conflict("boxed class above boxed classes", rows, f"{labels[0]} is above {shown}"))
     return found
+
+
+def _together(rows: Sequence[SourceClass], sources: Sequence[str]) -> str:
+    """`'dog' of coco, voc` for the classes at one node."""
+    of_name: dict[str, list[str]] = {}
+    for row in rows:
+        of_name.setdefault(row.name, []).append(sources[row.source])
+    return " and ".join(f"{name!r} of {', '.join(own)}" for name, own in of_name.items())
 
 
 def _grouped(rows: Sequence[int], keys: Sequence[object]) -> Iterable[tuple[int, ...]]:
@@ -56,16 +68,10 @@ def _grouped(rows: Sequence[int], keys: Sequence[object]) -> Iterable[tuple[int,
     return map(tuple, groups.values())
 
 
-def _above(
-    boxed: Sequence[int], classes: Sequence[SourceClass], tree: WordTree
-) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Each boxed class with the boxed classes below it."""
-    rows_at: dict[int, list[int]] = {}
-    for row in boxed:
-        rows_at.setdefault(classes[row].node, []).append(row)
-    below: dict[int, list[int]] = {}
-    for row in boxed:
-        for node in tree.ancestors(classes[row].node):
-            for upper in rows_at.get(int(node), ()):
-                below.setdefault(upper, []).append(row)
-    return ((upper, tuple(below[upper])) for upper in sorted(below))
+def _above(boxed: Sequence[int], tree: WordTree) -> Iterator[tuple[int, list[int]]]:
+    """Each of the nodes that has others of them below it, with these."""
+    nodes, below = set(boxed), dict[int, list[int]]()
+    for node in boxed:
+        for upper in nodes.intersection(tree.ancestors(node)):
+            below.setdefault(upper, []).append(node)
+    return ((upper, below[upper]) for upper in sorted(below))

@@ -52,13 +52,22 @@ SAME, NAME, ABOVE = (
         pytest.param([(0, "cat", "cat"), (1, "cat", None)], [], id="a name without a node"),
         pytest.param(
             [(0, "animal", "animal"), (0, "car", "car"), (1, "tabby", "tabby"), (1, "dog", "dog")],
-            [(ABOVE, (0, 2, 3))],
+            [(ABOVE, (0, 3, 2))],
             id="above",
         ),
     ],
 )
 def test_what_is_doubtful_in_a_label_map_is_found(rows, expected):
     assert conflicts(*rows) == expected
+
+
+def test_classes_of_one_name_at_one_node_are_told_together():
+    classes = [
+        SourceClass(*row, "exact")
+        for row in ((0, "animal", 0), (1, "animal", 0), (0, "dog", 3), (1, "Dog", 3))
+    ]
+    (found,) = find_conflicts(classes, ["a", "b"], TREE, np.ones(4, dtype=np.int64))
+    assert found.text == "'animal' of a, b is above 'dog' of a and 'Dog' of b"
 
 
 def test_a_class_above_others_is_doubtful_only_where_both_have_boxes():
