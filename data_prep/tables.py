@@ -12,7 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from data_prep.index import Index, ledger_of
+from data_prep.offsets import owner_of_rows
 from data_prep.printing import counts_lines, line, many, new_console, splits_text
+from data_prep.shard_format import BOXED, EXHAUSTIVE, POSITIVE
 
 SHOWN_PICTURES = 10
 SHOWN_NODES = 80
@@ -89,24 +91,36 @@ def _levels_that_fit(depths: npt.NDArray[np.integer]) -> int:
 
 
 def _source_rows(index: Index) -> list[dict[str, Any]]:
-    columns = index.columns
-    of_image = columns["image_source"]
-    boxes_of = Counter(of_image.repeat(columns["box_offsets"][1:] - columns["box_offsets"][:-1]).tolist())
-    labels_of = Counter(
-        of_image.repeat(columns["label_offsets"][1:] - columns["label_offsets"][:-1]).tolist()
+    columns, counts = index.columns, index.counts
+    of_image, flags = columns["image_source"], columns["label_flags"]
+    of_box, of_label = (of_image[owner_of_rows(columns[f"{kind}_offsets"])] for kind in ("box", "label"))
+    is_boxed = (columns["image_flags"] & BOXED) != 0
+    images, boxed, boxes, labels, negative, exhaustive, classes = (
+        np.bincount(rows, minlength=len(index.sources)).tolist()
+        for rows in (
+            of_image,
+            of_image[is_boxed],
+            of_box,
+            of_label,
+            of_label[(flags & POSITIVE) == 0],
+            of_label[(flags & EXHAUSTIVE) != 0],
+            np.array([row.source for row in index.classes], dtype=np.int64),
+        )
     )
-    images_of = Counter(of_image.tolist())
     return [
         {
             "name": source.name,
             "splits": _splits_of(index, number),
-            "images": images_of[number],
-            "boxes": boxes_of[number],
-            "image_labels": labels_of[number],
-            "classes": sum(row.source == number for row in index.classes),
+            "images": images[number],
+            "boxed_images": boxed[number],
+            "boxes": boxes[number],
+            "image_labels": labels[number],
+            "negative_labels": negative[number],
+            "exhaustive_labels": exhaustive[number],
+            "classes": classes[number],
             "vouches": [index.tree.ids[node] for node in source.vouched],
             "repeat": source.repeat,
-            "counts": index.counts[number],
+            "counts": counts[number],
         }
         for number, source in enumerate(index.sources)
     ]
@@ -121,10 +135,13 @@ def _splits_of(index: Index, source: int) -> dict[str, int]:
 
 def print_sources(console: Console, index: Index) -> None:
     """A table of the sources, and what was left out or changed of each."""
-    table = Table("source", "splits", "images", "boxes", "image labels", "classes", title="Sources")
+    headings = ("source", "splits", "images", "boxed images", "boxes", "image labels", "classes")
+    table = Table(*headings, title="Sources")
     rows = _source_rows(index)
     for row in rows:
-        numbers = (row["images"], row["boxes"], row["image_labels"], row["classes"])
+        negative = f" ({row['negative_labels']} negative)" if row["negative_labels"] else ""
+        labels = f"{row['image_labels']}{negative}"
+        numbers = (row["images"], row["boxed_images"], row["boxes"], labels, row["classes"])
         in_none = row["images"] - sum(row["splits"].values())
         splits = splits_text(row["splits"]) + (f"; {in_none} in none" if in_none else "")
         table.add_row(escape(row["name"]), escape(splits), *map(str, numbers))

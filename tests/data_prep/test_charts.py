@@ -1,3 +1,4 @@
+import json
 import re
 from xml.etree import ElementTree
 
@@ -10,6 +11,8 @@ from data_prep import Ledger, ShardReader
 from data_prep.charts import chart_svg, write_chart
 from data_prep.histograms import Histogram, histograms_of, short
 from wordtree import WordTree
+
+from .conftest import picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -208,3 +211,34 @@ def test_an_empty_ledger_has_charts_of_what_there_is():
 
     histogram = _evidence_by_depth(Ledger(WordTree(["a", "b"], [-1, 0]), [0, 0], [0, 0]))
     assert as_table(histogram) == {"0": [0, 0, 1], "1": [0, 0, 1]}
+
+
+def test_info_tells_what_each_source_gave(tmp_path, command):
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        (tmp_path / "photos" / f"{index}.jpg").write_bytes(picture(index))
+    (tmp_path / "labels.csv").write_text(
+        "ImageID,Source,LabelName,Confidence\n0,x,/m/01yrx,1\n1,x,/m/01yrx,0\n2,x,/m/0bt9lr,0\n"
+    )
+    (tmp_path / "boxes.csv").write_text(
+        "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside\n"
+        "0,x,/m/01yrx,1,0.1,0.5,0.1,0.5,0,0,0,0,0\n"
+    )
+    (tmp_path / "names.csv").write_text("/m/01yrx,Cat\n/m/0bt9lr,Dog\n")
+    source = {
+        "name": "open",
+        "format": "openimages",
+        "images": "photos",
+        "boxes": "boxes.csv",
+        "labels": "labels.csv",
+        "class_names": "names.csv",
+    }
+    (tmp_path / "map.yaml").write_text("open: {Cat: n02121808, Dog: n02084071}\n")
+    (tmp_path / "merge.yaml").write_text(json.dumps({"sources": [source], "label_map": "map.yaml"}))
+    assert command("merge", tmp_path / "merge.yaml", "-o", tmp_path / "out")[0] == 0
+    (row,) = json.loads(command("info", tmp_path / "out", "--json")[1])["sources"]
+    assert (row["images"], row["boxes"]) == (3, 1)
+    assert (row["image_labels"], row["negative_labels"]) == (3, 2)
+    assert row["exhaustive_labels"] == 1
+    assert row["boxed_images"] >= 1
+    assert "3 (2 negative)" in command("info", tmp_path / "out")[1]
