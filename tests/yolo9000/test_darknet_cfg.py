@@ -188,6 +188,70 @@ def test_a_classifier_may_have_a_tree() -> None:
     assert (softmax.tree, softmax.temperature) == ("data/my.tree", 2.5)
 
 
+# --- the published networks
+
+
+def conv(filters: int, size: int) -> str:
+    return f"[convolutional]\nbatch_normalize=1\nfilters={filters}\nsize={size}\nstride=1\npad=1\nactivation=leaky\n"
+
+
+def last(filters: int) -> str:
+    return f"[convolutional]\nsize=1\nstride=1\npad=1\nfilters={filters}\nactivation=linear\n"
+
+
+def region(num: int, classes: int) -> str:
+    anchors = ", ".join(["1.5"] * 2 * num)
+    return f"[region]\nanchors = {anchors}\nbias_match=1\nclasses={classes}\ncoords=4\nnum={num}\nsoftmax=1\n"
+
+
+HALVE = "[maxpool]\nsize=2\nstride=2\n"
+DARKNET19 = HALVE.join(
+    [
+        conv(32, 3),
+        conv(64, 3),
+        conv(128, 3) + conv(64, 1) + conv(128, 3),
+        conv(256, 3) + conv(128, 1) + conv(256, 3),
+        2 * (conv(512, 3) + conv(256, 1)) + conv(512, 3),
+        2 * (conv(1024, 3) + conv(512, 1)) + conv(1024, 3),
+    ]
+)
+DEEP = 2 * conv(1024, 3)
+PASSED = "[route]\nlayers=-9\n" + conv(64, 1) + "[reorg]\nstride=2\n[route]\nlayers=-1,-4\n" + conv(1024, 3)
+TINY = HALVE.join(conv(16 << k, 3) for k in range(6)) + "[maxpool]\nsize=2\nstride=1\n" + conv(1024, 3)
+# Input, layers, their number, grid, bytes of the weights with the header of 16: as published; yolo9000's are counted.
+PUBLISHED = {
+    "yolov2": (608, DARKNET19 + DEEP + PASSED + last(425) + region(5, 80), 32, 19, 203_934_260),
+    "yolov2-voc": (416, DARKNET19 + DEEP + PASSED + last(125) + region(5, 20), 32, 13, 202_704_260),
+    "tiny-yolo-voc": (416, TINY + conv(1024, 3) + last(125) + region(5, 20), 16, 13, 63_471_556),
+    "tiny-yolo": (416, TINY + conv(512, 3) + last(425) + region(5, 80), 16, 13, 44_948_596),
+    "yolo9000": (544, DARKNET19 + last(28269) + region(3, 9418) + "tree=data/9k.tree\n", 25, 17, 195_230_020),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_networks_have_as_many_numbers_as_their_weights(name: str) -> None:
+    side, text, layers, grid, size = PUBLISHED[name]
+    plan = planned(text, net=f"[net]\nheight={side}\nwidth={side}\nchannels=3\n")
+    assert len(plan.layers) == layers
+    assert 16 + 4 * sum(layer.numbers for layer in plan.convolutions) == size
+    parts = DetectorPlan.of(plan)
+    assert (parts.answer.out.width, parts.answer.out.height, parts.answer.stride) == (grid, grid, 32)
+    assert plan.remarks == ()
+
+
+@pytest.mark.parametrize(("name", "classes"), [("darknet19_448", 1000), ("darknet9000", 9418)])
+def test_the_published_classifiers_are_read(name: str, classes: int) -> None:
+    tree = "tree=data/9k.tree\n[cost]\ntype=masked\n" if name == "darknet9000" else ""
+    text = DARKNET19 + last(classes) + f"[avgpool]\n[softmax]\ngroups=1\n{tree}"
+    net = (
+        "[net]\nheight=448\nwidth=448\nmax_crop=512\nchannels=3\npolicy=poly\npower=4\nangle=7\naspect=.75\n"
+    )
+    plan = planned(text, net=net)
+    assert ClassifierPlan.of(plan).answer.classes == classes
+    assert [layer.index for layer in ClassifierPlan.of(plan).trunk] == list(range(23))
+    assert plan.remarks == ()
+
+
 # --- what is refused
 
 
