@@ -35,9 +35,12 @@ def families(kinds_csv: Path) -> dict[str, list[str]]:
 
 
 def drawing(family: int, kind: int) -> Image.Image:
-    """One part on a transparent square: its family is its shape, its kind the colour."""
+    """One part on a transparent square: its family is its shape, its kind the colour.
+
+    Which colours have boxes differs from family to family, so that no colour means "background".
+    """
     tile = Image.new("RGBA", (TILE_PX, TILE_PX))
-    pen, colour = ImageDraw.Draw(tile), COLOURS[kind]
+    pen, colour = ImageDraw.Draw(tile), COLOURS[(family + kind) % len(COLOURS)]
     dark = {"fill": colour, "outline": "#202020", "width": 3}
     if family == 0:  # a bolt: a head and a shank
         pen.rectangle((48, 40, 72, 112), **dark)
