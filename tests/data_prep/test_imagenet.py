@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,16 @@ def test_tars_are_read_one_level_deep_and_no_deeper(tmp_path):
     assert source.classes == (TABBY, CAR)
     assert [record.source_id for record in records] == [f"{TABBY}/z.jpg", f"{CAR}/y.jpg"]
     assert counts == {"tar inside a class (not read)": 2, "file beside the class folders": 3}
+
+
+def test_a_tar_of_folders_is_kept_in_columns(tmp_path):
+    write_tar(tmp_path / "all.tar", *((f"n{n % 50:08}/n{n % 50:08}_{n:05}.JPEG", b"") for n in range(5000)))
+    tracemalloc.start()
+    source = open_source(source_of(tmp_path / "all.tar"))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(source.classes) == 50
+    assert kept / 5000 < 60  # bytes a picture, 21 of them its name
 
 
 def test_a_damaged_class_tar_costs_only_its_rest_and_is_named(folders, tmp_path):
