@@ -1,7 +1,7 @@
 """How fast a merge is, against the sum of what no merge can avoid: read, hash, decode and write every picture.
 
     python benchmarks/merge_speed.py [--pictures 4000] [--workers 2] [--repeats 5]
-    python benchmarks/merge_speed.py --data FOLDER --times 6     (a folder for each class, each merged so many times)
+    python benchmarks/merge_speed.py --data FOLDER --times 6     (a folder for each class, each picture so many times)
 
 The bound is a bare loop in as many processes, each over its share: bytes of the file, SHA-256, Pillow's decoding, one
 file of all bytes made durable. Bound and merge take turns. Prints medians, the share of the bound that the merge
@@ -39,7 +39,10 @@ def main() -> None:
     arguments = parse()
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
-        data = arguments.data or make_pictures(folder / "pictures", arguments.pictures)
+        if arguments.data:
+            data = copied(arguments.data, folder / "pictures", arguments.times)
+        else:
+            data = made(folder / "pictures", arguments.pictures)
         measure(merge_plan(data, arguments), folder, arguments)
     finally:
         shutil.rmtree(folder)
@@ -170,15 +173,22 @@ def held(pid: int) -> int:
 def merge_plan(data: Path, arguments: argparse.Namespace) -> "Plan":
     from data_prep import MergeConfig, make_plan
 
-    sources = [
-        {"name": f"data{number}", "format": "imagenet", "images": data} for number in range(arguments.times)
-    ]
-    return make_plan(
-        MergeConfig.model_validate({"sources": sources, "duplicates": "keep", "shard_mb": arguments.shard_mb})
-    )
+    source = {"name": "data", "format": "imagenet", "images": data}
+    return make_plan(MergeConfig.model_validate({"sources": [source], "shard_mb": arguments.shard_mb}))
 
 
-def make_pictures(folder: Path, number: int) -> Path:
+def copied(data: Path, folder: Path, times: int) -> Path:
+    """Each picture of a folder of class folders so many times, made different by bytes behind its end."""
+    for path in sorted(data.glob("*/*")):
+        (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+        for number in range(times):
+            (folder / path.parent.name / f"{number}-{path.name}").write_bytes(
+                path.read_bytes() + number.to_bytes(4, "little")
+            )
+    return folder
+
+
+def made(folder: Path, number: int) -> Path:
     """JPEG files of 500 × 375 px with the spectrum of photographs, all different, about 90 kB each."""
     generator = np.random.default_rng(0)
     scenes = [scene(generator) for _ in range(20)]
