@@ -9,17 +9,14 @@ the class out. `node: null` means that nothing fits, or that several senses do; 
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from data_prep.config import one_line
 from data_prep.errors import DataPrepError
+from data_prep.yaml_config import read_yaml
 from wordtree import WordTree
 from wordtree.files import write_atomically
 from wordtree.resolve import Resolution, coco_classes, resolve, trouble, voc_classes
@@ -190,15 +187,8 @@ def read_label_map(path: Path, *, drop_left_out: bool = True) -> dict[tuple[str,
 
     drop_left_out: classes that the map says were left out are dropped; else whoever reads it chooses anew.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as reason:
-        raise LabelMapError(
-            f"{path}: cannot read this label map ({os.strerror(reason.errno or 0)})."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as reason:
-        raise LabelMapError(f"{path}: not YAML: {one_line(reason)}.") from None
-    if not isinstance(content, dict) or not all(isinstance(classes, dict) for classes in content.values()):
+    content = read_yaml(path, LabelMapError, what="label map")
+    if not all(isinstance(classes, dict) for classes in content.values()):
         raise LabelMapError(f"{path}: expected `source:` lines with `class: {{node: ID}}` lines under each.")
     return {
         (str(source), str(name)): _node_entry(entry, f"{path}: {source}: {name}", drop_left_out=drop_left_out)

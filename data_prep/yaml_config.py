@@ -5,7 +5,6 @@ or by its `name`: `sources.0.images=DIR` and `sources.coco.images=DIR` say the s
 Paths in a file are relative to that file; paths in an override are relative to the working directory.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, Val
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
-from data_prep.errors import DataPrepError
+from data_prep.errors import DataPrepError, system_says
 from wordtree.suggest import did_you_mean_inside, near
 
 
@@ -101,12 +100,14 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def read_yaml(path: Path, error: type[Exception] = ConfigError) -> dict[str, Any]:
-    """The values of a YAML file by key; one `error` where it is none."""
+def read_yaml(
+    path: Path, error: type[Exception] = ConfigError, *, what: str = "configuration"
+) -> dict[str, Any]:
+    """The values of a YAML file by key; one `error` where it is none, or where a key occurs twice."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as reason:
-        raise error(f"{path}: cannot read this configuration ({os.strerror(reason.errno or 0)}).") from None
+        raise error(f"{path}: cannot read this {what} ({system_says(reason)}).") from None
     except UnicodeDecodeError:
         raise error(f"{path}: not YAML: the file is not UTF-8 text.") from None
     except yaml.MarkedYAMLError as reason:
@@ -123,6 +124,20 @@ def read_yaml(path: Path, error: type[Exception] = ConfigError) -> dict[str, Any
     if not isinstance(values, dict):
         raise error(f"{path}: expected `key: value` lines, found a {type(values).__name__}.")
     return values
+
+
+class _Loader(yaml.SafeLoader):  # not libyaml's, three times as fast: deep nesting ends the process there
+    """Plain values only; a key that occurs twice is an error, as YAML has it."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if (key.tag, key.value) in seen:
+                    told = f"the key {key.value!r} occurs twice"
+                    raise yaml.constructor.ConstructorError(None, None, told, key.start_mark)
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
 
 
 def _apply_override(values: dict[str, Any], override: str, error: type[Exception]) -> None:

@@ -66,6 +66,7 @@ def test_all_problems_are_told_at_once_and_misspelt_keys_get_a_suggestion(tmp_pa
         pytest.param("", "sources is missing", id="empty"),
         pytest.param("a: [", "line 1: not YAML", id="not YAML"),
         pytest.param("- a", "expected `key: value` lines, found a list", id="a list"),
+        pytest.param("seed: 1\nseed: 2", "line 2: not YAML: the key 'seed' occurs twice", id="a key twice"),
         pytest.param("sources: 3", "sources: expected a valid tuple, found 3", id="sources of a wrong type"),
         pytest.param("sources: []", "sources is empty", id="no source"),
         pytest.param(

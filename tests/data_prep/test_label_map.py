@@ -96,7 +96,13 @@ def test_a_class_is_left_out_where_the_map_says_drop(tmp_path):
     ("text", "expected"),
     [
         pytest.param("own: [", "not YAML", id="not YAML"),
-        pytest.param("- a", "expected `source:` lines", id="a list"),
+        pytest.param("- a", "expected `key: value` lines, found a list", id="a list"),
+        pytest.param(
+            "own: {okapi: drop, okapi: n02439398}",
+            "line 1: not YAML: the key 'okapi' occurs twice",
+            id="twice",
+        ),
+        pytest.param("own: {okapi: 2026-13-45}", "not YAML", id="a date that cannot be"),
         pytest.param("own: 3", "expected `source:` lines", id="no classes"),
         pytest.param("own: {okapi: {}}", "found no node", id="no node"),
         pytest.param("own: {okapi: 3}", "expected an id", id="a number"),
