@@ -6,7 +6,7 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from data_prep import DataPrepError
 from wordtree import WordTreeError
 from wordtree.commands import run_app
 from yolo9000 import Yolo9000Error
+
+if TYPE_CHECKING:
+    from yolo9000.detections import Detections
 
 app = typer.Typer(
     name="yolo9000",
@@ -172,11 +175,38 @@ def predict(
     if as_json:
         print(json.dumps([detections.to_dict() for detections in found], indent=1))
         return
-    for detections in found:
-        names = (
-            f"{name} {score:.2f}" for name, score in zip(detections.names, detections.score, strict=True)
-        )
-        print(f"{detections.image}: {', '.join(names) or 'nothing found'}")
+    _print_found(found)
+
+
+@app.command()
+def query(
+    model: ModelFile,
+    expression: Annotated[str, typer.Argument(help="What is asked for: 'fruit & !apple' (docs/queries.md)")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder for annotated pictures and detections.json")
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Objectness × P(what is asked for)")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find what a query asks for, any nodes of the tree; each place is scored by objectness × P(one of them)."""
+    from yolo9000.predict import Predictor, predict_to_folder
+
+    predictor = Predictor(model, changes={} if min_score is None else {"min_score": min_score})
+    if unknown := predictor.without_evidence(expression):
+        some = ", ".join(unknown[:REMARKS]) + (" …" if len(unknown) > REMARKS else "")
+        print(f"Training had neither boxes nor image labels of: {some}.", file=sys.stderr)
+    found = (
+        predict_to_folder(predictor, images, out, query=expression)
+        if out
+        else list(predictor(images, query=expression))
+    )
+    if as_json:
+        print(json.dumps([detections.to_dict() for detections in found], indent=1))
+        return
+    _print_found(found)
 
 
 @app.command()
@@ -263,6 +293,14 @@ def convert(
 
     for path in write_darknet(load_checkpoint(files[0]), out):
         print(path)
+
+
+def _print_found(found: list[Detections]) -> None:
+    for detections in found:
+        names = (
+            f"{name} {score:.2f}" for name, score in zip(detections.names, detections.score, strict=True)
+        )
+        print(f"{detections.image}: {', '.join(names) or 'nothing found'}")
 
 
 def main() -> None:

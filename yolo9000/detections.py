@@ -33,7 +33,7 @@ class Detections:
     node            (K,) int64, the answer: a node of `tree`, at any level
     objectness      (K,) float32, P(there is an object here)
     absolute        (K,) float32, P(node | object): the product of `conditional`
-    score           (K,) float32, objectness × absolute (objectness alone in darknet's rule)
+    score           (K,) float32, objectness × absolute (darknet's rule: objectness; a query: objectness × P(asked))
     conditional     for each detection P(node | parent) along the path root … answer, float32
 
     Raises InvalidDetections.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
+from wordtree import WordTree
 from yolo9000.boxes import clip_xyxy
 from yolo9000.config import EvaluateConfig, Geometry, PredictConfig
 from yolo9000.detections import Detections
@@ -31,6 +33,34 @@ class Candidates:
         return Candidates(self.place[rows], self.objectness[rows], self.xyxy_unit[rows])
 
 
+@dataclass(frozen=True)
+class NodeSet:
+    """Any nodes of a tree, as the sum of absolute probabilities that says how likely a thing is one of them.
+
+    nodes: (E,) those in the set whose parents are not, and those outside whose parents are in; sign: (E,) 1 and -1.
+    """
+
+    nodes: Tensor
+    sign: Tensor
+
+    @classmethod
+    def of(cls, tree: WordTree, members: npt.ArrayLike) -> NodeSet:
+        """The set of these nodes."""
+        inside = np.zeros(len(tree) + 1, np.int64)  # the last stands for parent -1
+        inside[np.asarray(members, np.int64)] = 1
+        sign = inside[:-1] - inside[tree.parent]
+        nodes = np.flatnonzero(sign)
+        return cls(torch.from_numpy(nodes), torch.from_numpy(sign[nodes]))
+
+    def probability(self, output: GridOutput, hierarchy: Hierarchy, place: Place) -> Tensor:
+        """P(the thing is one of the set) at each of K places, (K,)."""
+        nodes = self.nodes.to(place.image.device)
+        if not len(nodes):
+            return torch.zeros(len(place), device=nodes.device)
+        absolute = hierarchy.log_absolute_of(lambda members: output.class_logits(place, members), nodes).exp()
+        return (absolute * self.sign.to(absolute)).sum(1).clamp(0, 1)
+
+
 def candidates(output: GridOutput, image: int, *, min_objectness: float, max_places: int) -> Candidates:
     """The places of picture number `image` whose objectness exceeds the threshold."""
     objectness = output.objectness[image].flatten()
@@ -47,8 +77,12 @@ def answers(
     letterboxes: list[Letterbox],
     names: list[str],
     cfg: PredictConfig,
+    asked: NodeSet | None = None,
 ) -> list[Detections]:
-    """One answer for each place whose score exceeds `min_score`, as deep as `min_absolute` allows, after NMS."""
+    """One answer for each place whose score exceeds `min_score`, as deep as `min_absolute` allows, after NMS.
+
+    asked: the score is objectness × P(asked), whatever the answer's own name (design, section 9).
+    """
     found = []
     for image, (box, name) in enumerate(zip(letterboxes, names, strict=True)):
         seen = candidates(output, image, min_objectness=cfg.min_score, max_places=cfg.max_places)
@@ -59,8 +93,13 @@ def answers(
             by="product" if cfg.level == "darknet" else "absolute",
         )
         compared_px = brought_back(seen.xyxy_unit, box, cfg.geometry)
-        score = seen.objectness if cfg.level == "darknet" else seen.objectness * descent.absolute
-        if cfg.nms == "by_objectness":
+        if asked is not None:
+            score = seen.objectness * asked.probability(output, hierarchy, seen.place)
+        else:
+            score = seen.objectness if cfg.level == "darknet" else seen.objectness * descent.absolute
+        if asked is not None:
+            kept = nms(compared_px.double(), score.double(), cfg.nms_iou)  # all answer the same question
+        elif cfg.nms == "by_objectness":
             kept = nms(compared_px.double(), seen.objectness.double(), cfg.nms_iou)  # decision 8
         else:
             kept = nms_by_node(compared_px, score, descent.node, cfg.nms_iou)

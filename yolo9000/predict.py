@@ -8,17 +8,19 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from data_prep.config import validated
 from wordtree.files import write_atomically
+from wordtree.query import parse
 from yolo9000 import Yolo9000Error
 from yolo9000.checkpoint import load_checkpoint
 from yolo9000.config import ConfigError, PredictConfig
 from yolo9000.detections import Detections
 from yolo9000.image import letterbox, read_image
-from yolo9000.postprocess import answers
+from yolo9000.postprocess import NodeSet, answers
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 MIN_DRAWN_PX = 480  # smaller pictures are enlarged before names are written on them
@@ -45,24 +47,42 @@ class Predictor:
         self.device = device
         self.model = found.build_model().to(device)
 
-    def __call__(self, pictures: Path | str | Iterable[Path | str]) -> Iterator[Detections]:
-        """The detections of each picture, in order; a folder stands for the pictures in it."""
+    def __call__(
+        self, pictures: Path | str | Iterable[Path | str], *, query: str | None = None
+    ) -> Iterator[Detections]:
+        """The detections of each picture, in order; a folder stands for the pictures in it.
+
+        query: nodes such as "fruit & !apple" (docs/queries.md). Every place is then scored by objectness × P(one of
+        these), though its name be vaguer or another. Raises QueryError.
+        """
+        asked = None if query is None else NodeSet.of(self.tree, parse(query, self.tree).nodes())
         paths = find_pictures([pictures] if isinstance(pictures, Path | str) else pictures)
         for start in range(0, len(paths), self.settings.batch_size):
             batch = paths[start : start + self.settings.batch_size]
-            yield from self.detect([read_image(path) for path in batch], [str(path) for path in batch])
+            yield from self.detect([read_image(path) for path in batch], [str(path) for path in batch], asked)
 
     @torch.inference_mode()
-    def detect(self, images: Sequence[Tensor], names: Sequence[str]) -> list[Detections]:
+    def detect(
+        self, images: Sequence[Tensor], names: Sequence[str], asked: NodeSet | None = None
+    ) -> list[Detections]:
         """The detections of a batch of decoded pictures, each (3, H, W) uint8 of any size."""
         size_px, geometry = self.config.model.input_size_px, self.settings.geometry
         fitted = [letterbox(image, size_px, geometry=geometry) for image in images]
         batch = torch.stack([canvas for canvas, _ in fitted]).to(self.device)
         output = self.model(batch.contiguous(memory_format=torch.channels_last))
-        return answers(output, self.model.hierarchy, [box for _, box in fitted], list(names), self.settings)
+        boxes = [box for _, box in fitted]
+        return answers(output, self.model.hierarchy, boxes, list(names), self.settings, asked)
+
+    def without_evidence(self, query: str) -> list[str]:
+        """The names of the uppermost asked nodes for which training had neither boxes nor image labels."""
+        nodes = parse(query, self.tree).nodes()
+        uppermost = nodes[~np.isin(self.tree.parent[nodes], nodes)]
+        return [self.tree.names[node] for node in uppermost if self.ledger.evidence(int(node)) == "neither"]
 
 
-def predict_to_folder(predictor: Predictor, pictures: Iterable[Path], out: Path) -> list[Detections]:
+def predict_to_folder(
+    predictor: Predictor, pictures: Iterable[Path], out: Path, *, query: str | None = None
+) -> list[Detections]:
     """The detections of all pictures, drawn on them in `out`/NAME.png, and as `out`/detections.json.
 
     No given picture is written over, and of pictures of one name the later ones become NAME-2.png and so on.
@@ -72,7 +92,9 @@ def predict_to_folder(predictor: Predictor, pictures: Iterable[Path], out: Path)
     paths = find_pictures(pictures)
     out.mkdir(parents=True, exist_ok=True)
     found = []
-    for path, target, detections in zip(paths, _targets(paths, out), predictor(paths), strict=True):
+    for path, target, detections in zip(
+        paths, _targets(paths, out), predictor(paths, query=query), strict=True
+    ):
         save_png(draw_detections(to_pillow(read_image(path)), detections, min_side_px=MIN_DRAWN_PX), target)
         found.append(detections)
     write_atomically(

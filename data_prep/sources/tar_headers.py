@@ -58,7 +58,7 @@ def parse_header(block: bytes) -> Header | None:
     kind, name = block[156:157], _text(block[:100])
     if block[257:263] == b"ustar\0" and block[345]:
         name = _text(block[345:500]) + b"/" + name
-    if kind in REGULAR and name.endswith(b"/"):  # as old programs wrote folders
+    if kind == b"\0" and name.endswith(b"/"):  # as the programs before POSIX wrote folders
         kind = FOLDER
     return Header(kind, name, _number(block[124:136]))
 

@@ -26,7 +26,7 @@ from yolo9000.config import read_config
 from yolo9000.train import train
 
 Run = Callable[..., tuple[object, str, str]]
-COMMANDS = ("demo", "pretrain", "train", "evaluate", "predict", "results", "info", "convert")
+COMMANDS = ("demo", "pretrain", "train", "evaluate", "predict", "query", "results", "info", "convert")
 
 
 @pytest.fixture
@@ -171,6 +171,24 @@ def test_json_is_all_that_stands_on_stdout(run: Run, finished: Path, shards: Pat
     code, out, err = run("info", finished / "best.pt", "--json")
     assert (code, err, out[0]) == (0, "", "{")
     assert json.loads(out)["run"] == "made"
+
+
+def test_a_query_scores_places_for_nodes_of_any_level(run: Run, finished: Path, picture: Path) -> None:
+    best = finished / "best.pt"
+    code, out, err = run("query", best, "depth >= 0", picture, "--min-score", "0.01", "--json")
+    assert (code, err) == (0, "")
+    (found,) = json.loads(out)
+    assert found["detections"]
+    assert all(row["score"] == pytest.approx(row["objectness"], rel=1e-4) for row in found["detections"])
+    code, out, err = run("query", best, "depth >= 0 & !(depth >= 0)", picture)
+    assert (code, out.strip(), err) == (0, f"{picture}: nothing found", "")
+
+
+def test_a_query_that_cannot_be_read_is_told_in_one_line(run: Run, finished: Path, picture: Path) -> None:
+    for expression, trouble in (("no-such-thing", "no-such-thing"), ("score > .5", "score")):
+        code, out, err = run("query", finished / "best.pt", expression, picture)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert trouble in err
 
 
 def test_evaluate_takes_another_split_and_a_limit(run: Run, finished: Path, shards: Path) -> None:

@@ -12,12 +12,21 @@ from hypothesis import strategies as st
 
 from tests.yolo9000.made import grid_output, random_tree
 from wordtree import WordTree
+from wordtree.query import parse
 from yolo9000.config import EvaluateConfig, PredictConfig
 from yolo9000.detections import Detections
 from yolo9000.grid import GridOutput
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.image import Letterbox
-from yolo9000.postprocess import answers, most_objective_box, nms_by_node, scores_of_nodes, to_picture
+from yolo9000.postprocess import (
+    NodeSet,
+    answers,
+    candidates,
+    most_objective_box,
+    nms_by_node,
+    scores_of_nodes,
+    to_picture,
+)
 
 ANCHORS = [[0.8, 1.1], [2.5, 1.7]]
 Row = tuple[float, int, tuple[float, ...]]  # score, node, xyxy in pixels of the picture
@@ -225,6 +234,44 @@ def test_a_flat_tree_answers_with_the_best_class() -> None:
     (found,) = answers(output, Hierarchy(tree), placements(output), ["a"], PredictConfig(min_score=0))
     assert set(found.node.tolist()) == {1}
     assert found.absolute[0] == pytest.approx(math.exp(2) / (1 + math.exp(2) + math.exp(1)))
+
+
+# --- asked sets
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sets(st.integers(0, 39)), st.integers(0, 3))
+def test_the_probability_of_a_set_is_the_sum_over_all_ends_of_a_descent_in_it(
+    members: set[int], seed: int
+) -> None:
+    """Twin: a thing is of one leaf; it is in the set where the set is entered and not left again on the leaf's path."""
+    tree = random_tree(40)
+    output = random_output(tree, images=1, rows=1, columns=2, seed=seed)
+    place = candidates(output, 0, min_objectness=-1, max_places=100).place
+    found = NodeSet.of(tree, sorted(members)).probability(output, Hierarchy(tree), place)
+    dense = output.dense_class_logits()
+    places = zip(
+        place.image.tolist(), place.anchor.tolist(), place.row.tolist(), place.column.tolist(), strict=True
+    )
+    for row, at in enumerate(places):
+        logits = dense[at].tolist()
+        expected = sum(absolute_twin(tree, logits, int(leaf)) for leaf in tree.leaves if int(leaf) in members)
+        assert float(found[row]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_query_scores_every_place_by_what_is_asked_and_names_it_as_before() -> None:
+    tree = WordTree(["animal", "car", "dog", "cat"], [-1, -1, 0, 0])
+    class_logits = torch.tensor([2.0, 0.0, 0.1, 0.0], dtype=torch.float64).expand(1, 2, 1, 1, 4)
+    output = grid_output(anchors=ANCHORS, class_logits=class_logits.clone())
+    cfg = PredictConfig(min_score=0.01, min_absolute=0.5)
+    asked = NodeSet.of(tree, parse("animal & !cat", tree).nodes())
+    (found,) = answers(output, Hierarchy(tree), placements(output), ["a"], cfg, asked)
+    animal = math.exp(2) / (math.exp(2) + 1)
+    dog = animal * math.exp(0.1) / (math.exp(0.1) + 1)
+    assert set(found.names) == {"animal"}  # neither kind is likelier than .5
+    assert found.score[0] == pytest.approx(found.objectness[0] * dog, rel=1e-6)
+    nothing = NodeSet.of(tree, [])
+    assert [len(d) for d in answers(output, Hierarchy(tree), placements(output), ["a"], cfg, nothing)] == [0]
 
 
 # --- NMS
