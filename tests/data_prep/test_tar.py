@@ -67,7 +67,7 @@ NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",
     st.sampled_from(sorted(FORMATS)),
     st.booleans(),
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=1500)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 def test_regular_files_lie_where_pythons_tarfile_finds_them(path, files, format, with_folders):
     entries = [entry(name, data) for name, data in files]
     if with_folders:
