@@ -523,6 +523,7 @@ def test_eight_made_up_pictures_are_learnt(tmp_path: Path) -> None:
     assert len(reader.split("train")) == 8
     cfg = made_config(
         tmp_path / "shards",
+        model__anchors=((1.8125, 1.8125), (2.0, 2.0)),
         evaluate__split="train",
         augment__jitter=0,
         augment__flip=False,
