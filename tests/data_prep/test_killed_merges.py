@@ -86,10 +86,15 @@ def workers_of(pid: int) -> list[int]:
 def test_a_merge_whose_processes_are_killed_at_random_ends_like_a_quiet_one(
     larger_world, tmp_path, config_of
 ):
-    """Two workers; the parent is killed, or one of them, a moment after another shard or two are finished."""
+    """Two workers; the parent is killed, or one of them, a moment after another shard or two are finished.
+
+    Merges are begun until either was killed five times: how often a kill comes too late is the machine's.
+    """
     carry_out(make_plan(config_of(larger_world, *SETTINGS)), tmp_path / "whole")
     generator, kills, workers_seen = random.Random(0), {"parent": 0, "worker": 0}, set()
-    for number in range(3):
+    for number in range(30):
+        if min(kills.values()) >= 5:
+            break
         out, is_finished = tmp_path / f"out{number}", False
         while not is_finished:
             process = started(larger_world / "merge.yaml", out)
@@ -99,19 +104,22 @@ def test_a_merge_whose_processes_are_killed_at_random_ends_like_a_quiet_one(
             time.sleep(generator.uniform(0, 0.2))
             workers = workers_of(process.pid)
             workers_seen.update(workers)
-            victim = generator.choice(["parent", "worker"]) if process.poll() is None and workers else "none"
+            victim = (
+                min(kills, key=lambda name: kills[name]) if process.poll() is None and workers else "none"
+            )
             if victim == "parent":
                 process.kill()
             elif victim == "worker":
                 os.kill(generator.choice(workers), signal.SIGKILL)
+            if victim in kills:
+                kills[victim] += 1
             _, errors = process.communicate(timeout=60)
             if victim != "parent":  # its workers may die while they begin, and Python tells so
                 assert "Traceback" not in errors
-            kills[victim] = kills.get(victim, 0) + 1
             is_finished = process.returncode == 0
             check_unfinished(out)
         assert contents(out) == contents(tmp_path / "whole")
-    assert min(kills["parent"], kills["worker"]) >= 5
+    assert min(kills.values()) >= 5
     deadline = time.monotonic() + 10
     while any(map(is_alive, workers_seen)) and time.monotonic() < deadline:
         time.sleep(0.1)
