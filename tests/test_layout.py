@@ -40,7 +40,7 @@ LEVELS = {
         "darknet_export",
         "darknet_results",
     ),
-    6: ("evaluate", "report"),
+    6: ("evaluate", "journal", "report"),
     7: ("train", "pretrain", "run_report"),
     8: ("demo", "show_targets"),
     9: ("cli",),

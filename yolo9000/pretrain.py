@@ -14,15 +14,15 @@ from yolo9000.classifier import Classifier, build_classifier, label_loss
 from yolo9000.classifier_data import ClassifierData, labelled_nodes, labelled_pictures
 from yolo9000.classifier_score import score_classifier
 from yolo9000.config import PretrainConfig
+from yolo9000.journal import Journal
 from yolo9000.optim import set_learning_rate
-from yolo9000.run import Guard, Run, progress, refuse_odd_sizes, with_absolute_paths
+from yolo9000.run import Guard, Run, refuse_odd_sizes, with_absolute_paths
 from yolo9000.run_folder import (
     TrainingError,
     checkpoint_to_resume,
     prepare_folder,
     refuse_changed_settings,
     refuse_run_in_the_way,
-    write_line,
 )
 from yolo9000.schedule import learning_rate_at
 from yolo9000.scorecard.classification import ClassificationScore
@@ -43,7 +43,7 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
     # What cannot be scored is better told now than after hours.
     labelled_pictures(run.reader, cfg.evaluate.split)
     prepare_folder(folder, cfg, step=run.step)
-    with progress(run) as show:
+    with Journal(run, folder) as journal:
         for batch in data.batches(run.step + 1, schedule.max_steps):
             run.step += 1
             rate = learning_rate_at(run.step, cfg.optimizer.learning_rate, schedule)
@@ -57,14 +57,13 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
             guard.check(terms, run.step)
             run.update(loss)
 
-            if run.logs:
-                write_line(folder, run.step, {"learning_rate": rate, "total": float(terms["total"])})
-                show(float(terms["total"]), rate)
+            journal.step(rate, terms, input_px=batch.images.shape[-1])
             if run.saves:
                 guard.settle(run)
             if run.evaluates:
-                score = _scored(run)
-                write_line(folder, run.step, headline(score))
+                with journal.paused():
+                    score = _scored(run)
+                journal.scores(headline(score))
                 run.keep_if_best(folder, score.top1)
             if run.saves:
                 save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))

@@ -1,24 +1,15 @@
-"""What the two loops share: the state that a step changes, its cadence, what stops it, what people see of it."""
+"""What the two loops share: the state that a step changes, its cadence, what stops it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor, nn
 
 from data_prep import ShardReader
@@ -204,24 +195,3 @@ class Guard:
         if self._before and not math.isfinite(self._before[1]["total"]):
             numbers = ", ".join(f"{name} {float(value):g}" for name, value in self._before[1].items())
             raise TrainingError(f"Step {self._before[0]}: the loss is not finite ({numbers}). {ADVICE}")
-
-
-@contextmanager
-def progress(run: Run[Settings, Network]) -> Iterator[Callable[[float, float], None]]:
-    """A bar with speed, loss and remaining time on stderr; yields what moves it, given loss and learning rate."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"training {run.cfg.name}", total=run.cfg.schedule.max_steps, note="")
-        bar.update(task, completed=run.step)
-        first, started = run.step, bar.get_time()
-
-        def show(loss: float, rate: float) -> None:
-            speed = (run.step - first) * run.cfg.data.batch_size / max(1e-9, bar.get_time() - started)
-            note = f"{speed:.0f} images/s  loss {loss:.2f}  rate {rate:.1e}"
-            bar.update(task, completed=run.step, note=note)
-
-        yield show

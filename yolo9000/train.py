@@ -17,17 +17,17 @@ from yolo9000.config import Config, ModelConfig
 from yolo9000.data import DataMismatch, TrainingData, split_of
 from yolo9000.evaluate import TestPictures, evaluate
 from yolo9000.hierarchy import Hierarchy
+from yolo9000.journal import Journal
 from yolo9000.loss import JointLoss
 from yolo9000.model import Detector, build_model
 from yolo9000.non_exclusive import non_exclusive_pairs
 from yolo9000.optim import set_learning_rate
-from yolo9000.run import Guard, Run, progress, refuse_odd_sizes, with_absolute_paths
+from yolo9000.run import Guard, Run, refuse_odd_sizes, with_absolute_paths
 from yolo9000.run_folder import (
     checkpoint_to_resume,
     prepare_folder,
     refuse_changed_settings,
     refuse_run_in_the_way,
-    write_line,
 )
 from yolo9000.schedule import learning_rate_at
 from yolo9000.scorecard import Scorecard
@@ -48,7 +48,7 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
     data, guard, scorecard = TrainingData(run.reader, cfg), Guard(), None
     TestPictures.of(run.reader, cfg.evaluate)  # what cannot be scored is better told now than after hours
     prepare_folder(folder, cfg, step=run.step)
-    with progress(run) as show:
+    with Journal(run, folder) as journal:
         for batch in data.batches(run.step + 1, schedule.max_steps):
             run.step += 1
             rate = learning_rate_at(run.step, cfg.optimizer.learning_rate, schedule)
@@ -60,15 +60,13 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
             guard.check(terms.detached(), run.step)
             run.update(terms.total)
 
-            if run.logs:
-                line = {name: float(value) for name, value in terms.detached().items()}
-                write_line(folder, run.step, {"learning_rate": rate, **line})
-                show(line["total"], rate)
+            journal.step(rate, terms.detached(), input_px=batch.images.shape[-1])
             if run.saves:
                 guard.settle(run)
             if run.evaluates:
-                scorecard = _scored(run)
-                write_line(folder, run.step, headline(scorecard))
+                with journal.paused():
+                    scorecard = _scored(run)
+                journal.scores(headline(scorecard))
                 run.keep_if_best(folder, scorecard.boxed.ap50)  # else it is chosen by what training never saw
             if run.saves:
                 save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))

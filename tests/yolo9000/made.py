@@ -15,6 +15,7 @@ from data_prep import MergeConfig, merge
 from wordtree import WordTree
 from yolo9000.config import Config, read_config
 from yolo9000.grid import GridOutput
+from yolo9000.run_folder import read_metrics
 
 
 def random_tree(nodes: int, *, roots: int = 4, largest_group: int = 12, seed: int = 0) -> WordTree:
@@ -143,6 +144,13 @@ def made_config(shards: Path, **changes: object) -> Config:
     path = shards.parent / "made.yaml"
     path.write_text(MADE_YAML)
     return read_config(path, [f"data.shards={shards}", *overrides])
+
+
+def metrics_of(folder: Path) -> list[dict[str, str]]:
+    """The lines of a run's metrics.csv less what differs from run to run: speed and memory."""
+    measured = ("images_per_second", "memory_mib")
+    rows = read_metrics(folder / "metrics.csv")
+    return [{name: value for name, value in row.items() if name not in measured} for row in rows]
 
 
 MADE_YAML = """

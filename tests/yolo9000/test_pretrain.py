@@ -17,7 +17,7 @@ from PIL import Image
 import yolo9000.pretrain as loop
 import yolo9000.train as detector_loop
 from data_prep import Ledger, MergeConfig, ShardReader, merge
-from tests.yolo9000.made import LABEL_ONLY, made_config, random_tree
+from tests.yolo9000.made import LABEL_ONLY, made_config, metrics_of, random_tree
 from tests.yolo9000.test_train import flat
 from yolo9000.backbone import Trunk
 from yolo9000.checkpoint import (
@@ -202,7 +202,8 @@ def test_a_run_leaves_its_files_and_a_line_for_each_step_and_evaluation(shards: 
     assert names == {"best.pt", "last.pt", "config.yaml", "metrics.csv"}
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     accuracies = ["accuracy_top1", "accuracy_top5", "accuracy_path"]
-    assert list(rows[0]) == ["step", "learning_rate", "total", *accuracies]
+    measured = ["images_per_second", "input_px", "memory_mib"]
+    assert list(rows[0]) == ["step", "learning_rate", "total", *measured, *accuracies]
     assert [(row["step"], bool(row["total"]), bool(row["accuracy_top1"])) for row in rows] == [
         ("1", True, False), ("2", True, False), ("2", False, True),
         ("3", True, False), ("4", True, False), ("4", False, True),
@@ -280,8 +281,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
             pretrain(cfg, tmp_path / "resumed")
     assert load_classifier(tmp_path / "resumed" / "last.pt").step == 4
     assert pretrain(cfg, tmp_path / "resumed", resume=True) == straight
-    for name in ("metrics.csv", "config.yaml"):
-        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+    assert metrics_of(tmp_path / "resumed") == metrics_of(tmp_path / "straight")
+    settings = [(tmp_path / name / "config.yaml").read_bytes() for name in ("resumed", "straight")]
+    assert settings[0] == settings[1]
     for name in ("last.pt", "best.pt"):
         assert_equal_checkpoints(tmp_path / "resumed" / name, tmp_path / "straight" / name)
 

@@ -12,7 +12,7 @@ import torch
 
 import yolo9000.train as loop
 from data_prep import MergeConfig, ShardReader, merge
-from tests.yolo9000.made import COLOURS, made_config, made_shards, random_tree
+from tests.yolo9000.made import COLOURS, made_config, made_shards, metrics_of, random_tree
 from wordtree import WordTree
 from yolo9000.batch import LossTerms
 from yolo9000.checkpoint import CheckpointError, load_checkpoint
@@ -197,7 +197,8 @@ def test_metrics_have_a_line_each_logged_step_and_each_evaluation(shards: Path, 
     terms = ["coordinates", "objectness", "no_object", "box_class", "label_class", "label_objectness"]
     terms += ["negative_label", "anchor_warm_up"]
     evaluated = ["ap50_boxed", "ap50_label_only"]
-    assert list(rows[0]) == ["step", "learning_rate", "total", *terms, *evaluated]
+    measured = ["images_per_second", "input_px", "memory_mib"]
+    assert list(rows[0]) == ["step", "learning_rate", "total", *terms, *measured, *evaluated]
     assert [(row["step"], bool(row["total"]), bool(row["ap50_boxed"])) for row in rows] == [
         ("2", True, False), ("3", False, True), ("4", True, False), ("5", True, False), ("5", False, True),
     ]  # fmt: skip
@@ -233,6 +234,8 @@ def test_a_multi_scale_run_sees_its_sizes(
     train(cfg, tmp_path / "run")
     assert len(seen) == 8
     assert set(seen) == {32, 64, 96}
+    logged = [row["input_px"] for row in metrics_of(tmp_path / "run") if row["input_px"]]
+    assert logged == [str(size) for size in seen]
 
 
 # --- best.pt
@@ -317,8 +320,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert load_checkpoint(tmp_path / "resumed" / "last.pt").step == 4
     resumed = train(cfg, tmp_path / "resumed", resume=True)
     assert resumed.to_dict() == straight.to_dict()
-    for name in ("metrics.csv", "config.yaml"):
-        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+    assert metrics_of(tmp_path / "resumed") == metrics_of(tmp_path / "straight")
+    settings = [(tmp_path / name / "config.yaml").read_bytes() for name in ("resumed", "straight")]
+    assert settings[0] == settings[1]
     assert_equal_checkpoints(tmp_path / "resumed" / "last.pt", tmp_path / "straight" / "last.pt")
     best, expected = (
         weights_of(tmp_path / "resumed" / "best.pt"),
@@ -341,9 +345,7 @@ def test_an_interruption_before_the_first_checkpoint_lets_the_run_start_anew(
         train(cfg, tmp_path / "run", resume=True)
     train(cfg, tmp_path / "run")
     train(cfg, tmp_path / "straight")
-    assert (tmp_path / "run" / "metrics.csv").read_bytes() == (
-        tmp_path / "straight" / "metrics.csv"
-    ).read_bytes()
+    assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "straight")
 
 
 def test_resuming_a_finished_run_changes_no_file(shards: Path, tmp_path: Path) -> None:
