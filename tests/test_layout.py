@@ -28,7 +28,7 @@ LEVELS = {
         "run_folder",
         "non_exclusive",
     ),
-    2: ("head", "targets", "weak_labels", "detections", "crop", "darknet"),
+    2: ("head", "targets", "weak_labels", "detections", "crop", "board", "darknet"),
     3: ("model", "classifier", "loss", "data"),
     4: ("checkpoint", "classifier_data", "postprocess", "draw", "charts"),
     5: (

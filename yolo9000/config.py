@@ -263,6 +263,7 @@ class PredictConfig(StrictModel):
 class LogConfig(StrictModel):
     every: PositiveInt = 20  # steps between lines of metrics.csv
     checkpoint_every: PositiveInt = 500
+    tensorboard: bool | None = None  # curves to RUNS/NAME/tensorboard; None: where TensorBoard is installed
 
 
 class Config(StrictModel):

@@ -1,4 +1,4 @@
-"""`Journal`: what people see of a run while it goes on: metrics.csv, a bar on the terminal."""
+"""`Journal`: what people see of a run while it goes on: metrics.csv, TensorBoard, a bar on the terminal."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 from torch import Tensor
 
+from yolo9000.board import board_for
 from yolo9000.run import Run
 from yolo9000.run_folder import write_line
 
@@ -28,9 +29,10 @@ SHORT = {  # terms of the loss on the terminal; the others by their own names
 
 
 class Journal:
-    """Writes down what happens in a run, from its present step on; a context manager, for the bar.
+    """Writes down what happens in a run, from its present step on; a context manager.
 
-    The speed is that of the steps alone, since the line before or the last pause; the time left counts pauses too.
+    Raises TrainingError where TensorBoard is asked for and not installed. The speed is that of the steps alone, since
+    the line before or the last pause; the time left counts pauses too.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Journal:
     ) -> None:
         self._run, self._folder, self._clock = run, folder, clock
         self._began = self._mark = run.step, clock()
+        self._board = board_for(folder, asked=run.cfg.log.tensorboard, first_step=run.step + 1)
         self._console = Console(stderr=True)
         self._bar = _Bar(run, self._console)
 
@@ -47,11 +50,13 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+        if self._board:
+            self._board.close()
 
     def step(self, learning_rate: float, terms: Mapping[str, Tensor], *, input_px: int) -> None:
-        """After each step: the bar goes on; a line of metrics.csv where log.every says so.
+        """After each step: the bar goes on; the numbers are written down where log.every says so.
 
-        terms: of the loss, their `total` among them. Only for a line they are read, which waits for the device.
+        terms: of the loss, their `total` among them. Only then they are read, which waits for the device.
         """
         if self._run.logs:
             losses = {name: float(value) for name, value in terms.items()}
@@ -60,13 +65,19 @@ class Journal:
                 "input_px": float(input_px),
                 "memory_mib": peak_memory_mib(self._run.device),
             }
+            state = {"learning_rate": learning_rate, **measured}
             write_line(self._folder, self._run.step, {"learning_rate": learning_rate, **losses, **measured})
+            if self._board:
+                self._board.numbers("loss", losses, step=self._run.step)
+                self._board.numbers("run", state, step=self._run.step)
             self._bar.notes = in_words(learning_rate, losses, measured)
         self._bar.go_on(self._time_left())
 
     def scores(self, values: Mapping[str, float]) -> None:
-        """After an evaluation: a line of metrics.csv, and before the last, whose scorecard is shown, one on stderr."""
+        """After an evaluation: written down and told on stderr, but for the last, whose scorecard is shown."""
         write_line(self._folder, self._run.step, values)
+        if self._board:
+            self._board.numbers("score", values, step=self._run.step)
         if self._run.is_last:
             return
         told = ", ".join(f"{_spoken(name)} {value:.1f}" for name, value in values.items())

@@ -33,6 +33,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def small_config(shards: Path, *, steps: int, seed: int) -> demo.Config:
     changes = ("data.batch_size=4", "model.width=0.25", "log.checkpoint_every=1", "log.every=1")
+    changes += ("log.tensorboard=false",)
     return demo_config(shards, steps=steps, seed=seed, overrides=changes)
 
 

@@ -46,7 +46,7 @@ augment: {hue: 0, saturation: 1, exposure: 1, shorter_side: [0.9, 1.2]}
 optimizer: {name: adamw, learning_rate: 0.003, ema: 0.9}
 schedule: {max_steps: 4, burn_in_steps: 2, policy: cosine}
 evaluate: {split: train}
-log: {every: 1, checkpoint_every: 2}
+log: {every: 1, checkpoint_every: 2, tensorboard: false}
 """
 SHAPES = {  # what the pictures of a class show: its wnid, and where its square of 64 px is lit
     "n02084071": lambda x, y: x < 32,  # dog
