@@ -19,6 +19,7 @@ LEVELS = {
     0: ("", "config", "boxes", "batch", "image"),
     1: (
         "hierarchy",
+        "balance",
         "backbone",
         "grid",
         "augment",

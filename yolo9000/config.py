@@ -134,6 +134,9 @@ class DataConfig(StrictModel):
     ratio: dict[str, PositiveFloat] | None = (
         None  # of images by source, {coco: 1, imagenet: 4}; None: the merge's
     )
+    balance: Share = (
+        0.0  # within a source: 0 each picture once a pass; 1 rare nodes as often as common ones (decision 23)
+    )
     limit: PositiveInt | None = None  # only the first pictures of each source, for tries and overfitting
     loader_threads: PositiveInt = 2
 

@@ -29,6 +29,7 @@ from yolo9000.augment import (
     shift_colours,
     shrunk,
 )
+from yolo9000.balance import Repeats, times_in_a_pass
 from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets, VouchedColumns
 from yolo9000.config import AugmentConfig, Config, PretrainConfig
 from yolo9000.image import decode_image
@@ -73,6 +74,8 @@ def read_sample(reader: ShardReader, image: int) -> Sample:
 class Sampler:
     """Which pictures a step sees: each source in turn shuffled anew for every pass, in the asked ratio of images.
 
+    With `data.balance` a pass shows pictures of rare nodes several times and leaves out others (balance.py).
+
     pictures: those to draw from, ascending; None: all of the training split.
     """
 
@@ -97,6 +100,7 @@ class Sampler:
         self.images = tuple(found[name] for name in self.names)
         self.shares = np.array([ratio[name] for name in self.names]) / sum(ratio.values())
         self.batch_size, self.seed = cfg.data.batch_size, cfg.seed
+        self.repeats = self._balanced(reader, cfg) if cfg.data.balance else None
         self._shuffled = lru_cache(maxsize=2 * len(self.names))(self._shuffle)
 
     def batch(self, step: int) -> tuple[Ints, Ints]:
@@ -113,7 +117,8 @@ class Sampler:
 
     def draw(self, source: int, rng: Generator) -> int:
         """Any picture of a source, for the other tiles of a mosaic."""
-        return int(rng.choice(self.images[source]))
+        images = self.images[source]
+        return int(rng.choice(images) if self.repeats is None else images[self.repeats[source].draw(rng)])
 
     def _drawn(self, step: int) -> Ints:
         """Pictures drawn of each source in the first `step` steps: rounded down, the rest to the largest share."""
@@ -127,7 +132,32 @@ class Sampler:
         return int(images[self._shuffled(source, position // len(images))[position % len(images)]])
 
     def _shuffle(self, source: int, turn: int) -> Ints:
-        return default_rng((self.seed, source, turn)).permutation(len(self.images[source]))
+        order = default_rng((self.seed, source, turn)).permutation(len(self.images[source]))
+        return order if self.repeats is None else self.repeats[source].of_pass(turn)[order]
+
+    def _balanced(self, reader: ShardReader, cfg: Config | PretrainConfig) -> tuple[Repeats, ...]:
+        """Of each source, by its own labels; boxes mean nothing to a classifier."""
+        columns = [_image_labels(reader), *([_boxes(reader)] if isinstance(cfg, Config) else [])]
+        image, node = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+        repeats = []
+        for number, images in enumerate(self.images):
+            mine = np.isin(image, images)
+            at = np.searchsorted(images, image[mine])
+            times = times_in_a_pass(reader.tree, at, node[mine], len(images), balance=cfg.data.balance)
+            repeats.append(Repeats.of(times, start=default_rng((self.seed, number)).random()))
+        return tuple(repeats)
+
+
+def _image_labels(reader: ShardReader) -> tuple[Ints, Ints]:
+    """What pictures are said to show, as columns (L,) of picture and node."""
+    image = np.repeat(np.arange(len(reader)), np.diff(reader.label_offsets))
+    return image[reader.label_positive], reader.label_nodes[reader.label_positive].astype(np.int64)
+
+
+def _boxes(reader: ShardReader) -> tuple[Ints, Ints]:
+    """The picture and the node of each box, (M,)."""
+    image, real = np.repeat(np.arange(len(reader)), np.diff(reader.box_offsets)), ~reader.box_ignored
+    return image[real], reader.box_nodes[real].astype(np.int64)
 
 
 def split_of(reader: ShardReader, name: str) -> Ints:
