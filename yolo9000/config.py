@@ -142,7 +142,7 @@ class DataConfig(StrictModel):
 
 
 class AugmentConfig(StrictModel):
-    """Defaults are darknet's yolo9000.cfg; tiles of label pictures are ours (decision 5)."""
+    """Defaults are darknet's: jitter of yolo9000.cfg, colours of yolov2.cfg; label tiles are ours (decision 5)."""
 
     jitter: float = Field(0.2, ge=0, lt=1)  # of width and height, for the aspect
     flip: bool = True
@@ -224,7 +224,7 @@ class ScheduleConfig(StrictModel):
     power: PositiveFloat = 4.0  # of policy poly: rate × (1 − t / max_steps)^power
     sizes_px: tuple[
         PositiveInt, ...
-    ] = ()  # multi-scale: one of these is drawn every `size_every` steps; empty: fixed
+    ] = ()  # multi-scale: one of these is drawn every `size_every` steps; empty: fixed (decision 24)
     size_every: PositiveInt = 10
 
     @model_validator(mode="after")

@@ -119,6 +119,7 @@ def test_every_shipped_merge_configuration_loads():
     assert {
         file.stem: [source.name for source in load_config(file, MergeConfig).sources] for file in files
     } == {
+        "coco": ["coco", "coco_val"],
         "coco128_imagenet": ["coco", "coco_val", "imagenet"],
         "coco_imagenet": ["coco", "coco_val", "imagenet"],
         "imagenet": ["imagenet", "imagenet_val"],

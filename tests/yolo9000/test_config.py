@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from yolo9000.config import Config, ConfigError, read_config
+from data_prep.config import MergeConfig, load_config
+from yolo9000.config import Config, ConfigError, read_config, read_pretrain_config
 
-SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "train").glob("*.yaml"))
+CONFIGS = Path(__file__).parents[2] / "configs"
+SHIPPED = sorted([*CONFIGS.glob("train/*.yaml"), *CONFIGS.glob("pretrain/*.yaml")])
+MERGES = sorted(CONFIGS.glob("merge/*.yaml"))
+PAPERS = (
+    "pretrain/darknet19_224", "pretrain/darknet19_448", "pretrain/wordtree1k",
+    "train/yolo9000", "train/yolov2_coco", "train/yolov2_voc",
+)  # fmt: skip
 SMALLEST: dict[str, Any] = {"data": {"shards": "shards"}, "schedule": {"max_steps": 10}}
 
 
@@ -156,14 +165,72 @@ def test_files_that_are_no_configuration_are_told(tmp_path: Path) -> None:
         assert told in refusal(tmp_path / "bad.yaml")
 
 
-def test_every_shipped_configuration_loads() -> None:
-    if not SHIPPED:
-        pytest.skip("configs/train holds no configuration yet")
-    names = set()
+def test_every_shipped_configuration_loads_into_a_run_of_its_own() -> None:
+    readers = {"train": read_config, "pretrain": read_pretrain_config}
+    names = {}
     for path in SHIPPED:
-        cfg = read_config(path, ["data.shards=shards"])
-        names.add(cfg.name)
+        cfg = readers[path.parent.name](path, ["data.shards=shards"])
+        names[cfg.name] = path.stem
         header = path.read_text("utf-8").split("\nname:")[0]
-        assert "yolo9000 train" in header, f"{path.name}: its header does not tell the command"
-    assert len(SHIPPED) >= 1
+        command = f"yolo9000 {path.parent.name} configs/{path.parent.name}/{path.name}"
+        assert command in header, f"{path.name}: its header does not tell the command"
     assert len(names) == len(SHIPPED), "two configurations would train into one folder"
+    assert [path.stem for path in SHIPPED if path.parent.name == "train"] == [
+        "coco128_imagenet", "emoji_world", "own_data", "yolo9000", "yolov2_coco", "yolov2_voc",
+    ]  # fmt: skip
+    assert [path.stem for path in SHIPPED if path.parent.name == "pretrain"] == [
+        "darknet19_224", "darknet19_448", "emoji_world", "wordtree1k",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_shards_of_a_shipped_configuration_are_made_by_a_command_that_is_told(path: Path) -> None:
+    """Its folder is where the header of its merge file, or its own, says `-o`; and the sources are there."""
+    data = yaml.safe_load(path.read_text("utf-8"))["data"]
+    where = f"-o shards/{Path(data['shards']).name}"
+    makers = [file for file in MERGES if re.search(rf"{where}\b", file.read_text("utf-8").split("\n\n")[0])]
+    if not makers:
+        assert f"data-prep merge world/merge.yaml {where} " in path.read_text("utf-8")
+        return
+    (maker,) = makers
+    assert f"configs/merge/{maker.name}" in path.read_text("utf-8")
+    sources = load_config(maker, MergeConfig).sources
+    assert set(data.get("ratio") or ()) <= {source.name for source in sources}
+
+
+@pytest.mark.parametrize("name", PAPERS, ids=lambda name: name.replace("/", "-"))
+def test_every_value_of_the_papers_runs_names_its_source(name: str) -> None:
+    """On its line or that of its section; a sentence that goes on (…) names it on the line before."""
+    section, checked = "", 0
+    for line in (CONFIGS / f"{name}.yaml").read_text("utf-8").splitlines():
+        if re.match(r"\w+:", line):
+            section = line.partition("# ")[2]
+        elif line.startswith("  "):
+            told = section + line.partition("# ")[2]
+            assert re.search(r"paper|\.cfg|darknet|decision|ours|likewise|configs/|…", told), line
+            checked += 1
+    assert checked > 20
+
+
+def test_what_darknets_cfgs_say_is_what_its_runs_here_are_trained_with() -> None:
+    """Read off yolov2-voc.cfg, yolov2.cfg and yolo9000.cfg by eye: momentum .9, decay .0005, burn_in 1000, …"""
+    for name, jitter, colours in (
+        ("yolov2_voc", 0.3, 1.5),
+        ("yolov2_coco", 0.3, 1.5),
+        ("yolo9000", 0.2, 1.33),
+    ):
+        cfg = read_config(CONFIGS / "train" / f"{name}.yaml")
+        assert (cfg.augment.jitter, cfg.augment.hue) == (jitter, 0.1)
+        assert (cfg.augment.saturation, cfg.augment.exposure) == (colours, colours)
+        assert (cfg.optimizer.learning_rate, cfg.optimizer.momentum) == (0.001, 0.9)
+        assert (cfg.optimizer.weight_decay, cfg.data.batch_size) == (0.0005, 64)
+        assert (cfg.schedule.burn_in_steps, cfg.schedule.scales) == (1000, (0.1, 0.1))
+        assert cfg.schedule.sizes_px == tuple(range(320, 609, 32))
+        assert (cfg.loss.object_weight, cfg.loss.ignore_iou) == (5, 0.6)
+    assert cfg.data.ratio == {"coco": 1, "imagenet": 4}  # paper, section 4
+
+
+def test_the_emoji_world_is_trained_as_in_the_demo() -> None:
+    ours = read_config(CONFIGS / "train" / "emoji_world.yaml", ["name=demo", "data.shards=shards"])
+    demo = read_config(CONFIGS.parent / "yolo9000" / "data" / "demo.yaml", ["data.shards=shards"])
+    assert ours == demo

@@ -37,7 +37,6 @@ from yolo9000.run_folder import TrainingError, read_metrics
 from yolo9000.start_from import Start
 from yolo9000.train import train
 
-SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "pretrain").glob("*.yaml"))
 YAML = """
 name: made
 model: {architecture: tiny, width: 0.5, input_size_px: 32}
@@ -502,15 +501,6 @@ def test_every_detector_on_darknet19_has_its_trunk(architecture: str) -> None:
 
 
 # --- configurations
-
-
-def test_every_shipped_configuration_loads() -> None:
-    names = {read_pretrain_config(path, ["data.shards=shards"]).name for path in SHIPPED}
-    assert len(SHIPPED) == 4
-    assert len(names) == len(SHIPPED), "two configurations would train into one folder"
-    for path in SHIPPED:
-        header = path.read_text("utf-8").split("\nname:")[0]
-        assert "yolo9000 pretrain" in header, f"{path.name}: its header does not tell the command"
 
 
 def test_a_key_of_detectors_is_no_key_of_classifiers(tmp_path: Path) -> None:
