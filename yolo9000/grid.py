@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +20,12 @@ class Place:
     anchor: Tensor
     row: Tensor
     column: Tensor
+
+    @classmethod
+    def joined(cls, places: Sequence[Place]) -> Place:
+        """All of these, one after the other."""
+        columns = zip(*((p.image, p.anchor, p.row, p.column) for p in places), strict=True)
+        return cls(*(torch.cat(column) for column in columns))
 
     def __len__(self) -> int:
         return len(self.image)
@@ -40,6 +47,8 @@ class ClassHeadLike(Protocol):
     """What `GridOutput` asks of the class head (head.py)."""
 
     def logits(self, features: Tensor, anchor: Tensor, nodes: Tensor) -> Tensor: ...
+    def asked_logits(self, features: Tensor, anchor: Tensor, owner: Tensor, nodes: Tensor) -> Tensor: ...
+    def map_logits(self, features: Tensor, image: Tensor, nodes: Tensor) -> Tensor: ...
     def dense_logits(self, features: Tensor) -> Tensor: ...
 
 
@@ -77,10 +86,20 @@ class GridOutput:
 
     def class_logits(self, place: Place, nodes: Tensor) -> Tensor:
         """Logits of `nodes` (U,) at each place, (P, U). Rows of other nodes are neither read nor given a gradient."""
+        return self.class_head.logits(self._features_at(place), place.anchor, nodes)
+
+    def asked_logits(self, place: Place, owner: Tensor, nodes: Tensor) -> Tensor:
+        """Logits of Q nodes, each at the one of the P places that asks for it, `owner` (Q,); (Q,)."""
+        return self.class_head.asked_logits(self._features_at(place), place.anchor, owner, nodes)
+
+    def picture_logits(self, image: Tensor, nodes: Tensor) -> Tensor:
+        """Logits of Q nodes, each at all places of its own picture `image` (Q,), (Q, AHW)."""
+        return self.class_head.map_logits(self.features, image, nodes)
+
+    def _features_at(self, place: Place) -> Tensor:
         _, channels, rows, columns = self.features.shape
         cells = self.features.permute(0, 2, 3, 1).reshape(-1, channels)
-        cell = (place.image * rows + place.row) * columns + place.column
-        return self.class_head.logits(cells.index_select(0, cell), place.anchor, nodes)
+        return cells.index_select(0, (place.image * rows + place.row) * columns + place.column)
 
     def dense_class_logits(self) -> Tensor:
         """All N logits everywhere, (B, A, H, W, N): for tests, export and full distributions."""

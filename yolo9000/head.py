@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from yolo9000.grid import GridOutput
 
+BLOCK = 64  # nodes in a block of `map_logits`: of 110 on a path few places stay empty
+
 
 class ClassHead(nn.Module):
     """Class weights (A, N, C) and biases (A, N) of A anchors and N nodes, read row by row."""
@@ -30,6 +32,41 @@ class ClassHead(nn.Module):
         chunks = features.index_select(0, order).split(counts)
         logits = torch.cat([F.linear(rows, w, b) for rows, w, b in zip(chunks, weight, bias, strict=True)])
         return logits.index_select(0, order.argsort())
+
+    def asked_logits(self, features: Tensor, anchor: Tensor, owner: Tensor, nodes: Tensor) -> Tensor:
+        """Logits of Q nodes, each for the one of P feature vectors (P, C) that asks for it, `owner` (Q,); (Q,).
+
+        For each anchor (P,) there is one table, of all its vectors by all nodes that any of them asks for.
+        """
+        anchors, nodes_in_all, _ = self.weight.shape
+        asks = anchor[owner]
+        rows, row = (asks * nodes_in_all + nodes).unique(return_inverse=True)  # (R,) anchor by anchor
+        height = torch.bincount(anchor, minlength=anchors)
+        width = torch.bincount(rows // nodes_in_all, minlength=anchors)
+        vectors = features.index_select(0, anchor.argsort(stable=True)).split(height.tolist())
+        weight = self.weight.flatten(0, 1).index_select(0, rows).split(width.tolist())
+        bias = self.bias.flatten().index_select(0, rows).split(width.tolist())
+        tables = [F.linear(*each).flatten() for each in zip(vectors, weight, bias, strict=True)]
+        line, column = _rank_in_run(anchor, height)[owner], row - _starts(width)[asks]
+        return torch.cat(tables).index_select(0, _starts(height * width)[asks] + line * width[asks] + column)
+
+    def map_logits(self, features: Tensor, image: Tensor, nodes: Tensor) -> Tensor:
+        """Logits of Q nodes, each everywhere on its own map, `image` (Q,) of (B, C, H, W); (Q, AHW).
+
+        The nodes asked on a map are cut into blocks of equal size, so that each anchor takes one batched product.
+        """
+        asked = torch.bincount(image, minlength=len(features))
+        blocks = (asked + BLOCK - 1) // BLOCK  # (B,)
+        slot = _starts(blocks)[image] * BLOCK + _rank_in_run(image, asked)  # (Q,)
+        table = nodes.new_zeros(int(blocks.sum()) * BLOCK).index_copy(0, slot, nodes)
+        pixels = features.permute(0, 2, 3, 1).flatten(1, 2)  # (B, HW, C)
+        pixels = pixels.repeat_interleave(blocks, dim=0).transpose(1, 2)  # (blocks, C, HW)
+        logits = []
+        for weight, bias in zip(self.weight, self.bias, strict=True):
+            rows = weight.index_select(0, table).unflatten(0, (-1, BLOCK))
+            product = torch.bmm(rows, pixels).flatten(0, 1)
+            logits.append(product.index_select(0, slot) + bias[nodes, None])
+        return torch.cat(logits, dim=1)
 
     def dense_logits(self, features: Tensor) -> Tensor:
         """All logits, (B, A, H, W, N), of a feature map (B, C, H, W)."""
@@ -76,6 +113,16 @@ class SplitHead(nn.Module):
         _bias(self.box).copy_(offsets[:, :5].reshape(-1))
         self.classes.weight.copy_(rows[:, 5:])
         self.classes.bias.copy_(offsets[:, 5:])
+
+
+def _starts(lengths: Tensor) -> Tensor:
+    """Where each of some runs begins when they are laid end to end."""
+    return lengths.cumsum(0) - lengths
+
+
+def _rank_in_run(run: Tensor, lengths: Tensor) -> Tensor:
+    """How many rows before each one are of the same run, (Q,); run: (Q,), lengths: how many rows each run has."""
+    return run.argsort(stable=True).argsort() - _starts(lengths)[run]
 
 
 def _bias(layer: nn.Conv2d) -> Tensor:

@@ -96,18 +96,21 @@ class Hierarchy(nn.Module):
         path_node = self.path_nodes[self.path_start[nodes][asked] + level]  # (S,)
         return self._without_non_exclusive(self._group_members(self.group[path_node], asked, path_node))
 
-    def log_conditional(self, members: PathMembers, logits: Tensor) -> Tensor:
-        """log P(node | parent) of each of `members`; logits and result (…, Q)."""
+    def log_conditional(self, members: PathMembers, logits: Tensor, dim: int = -1) -> Tensor:
+        """log P(node | parent) of each of `members`, Q long in dimension `dim` of logits and result."""
         if self.siblings == "independent":
             return F.logsigmoid(logits)
-        return segment_log_softmax(logits, members.segment, members.segments)
+        return segment_log_softmax(logits, members.segment, members.segments, dim)
 
     def log_absolute(self, members: PathMembers, logits: Tensor, count: int) -> Tensor:
-        """log P(node) of each of the `count` asked nodes: the sum of log P(node | parent) along its path, (P,)."""
-        log_conditional = self.log_conditional(members, logits)
-        return log_conditional.new_zeros(count).index_add(
-            0, members.owner[members.on_path], log_conditional[members.on_path]
-        )
+        """log P(node) of each of the `count` asked nodes: the sum of log P(node | parent) along its path.
+
+        logits: (Q, …), where … are any number of places for each; result (count, …).
+        """
+        rows = members.on_path.nonzero()[:, 0]
+        log_conditional = self.log_conditional(members, logits, dim=0).index_select(0, rows)
+        zeros = log_conditional.new_zeros(count, *logits.shape[1:])
+        return zeros.index_add(0, members.owner[rows], log_conditional)
 
     def log_absolute_of(self, ask: Callable[[Tensor], Tensor], nodes: Tensor) -> Tensor:
         """log P(node) of each of `nodes` (E,) at P places that all are asked for the same nodes, (P, E).
@@ -184,15 +187,15 @@ class Descent:
     conditional: tuple[Tensor, ...]  # for each place P(node | parent) from the root to the answer
 
 
-def segment_log_softmax(logits: Tensor, segment: Tensor, segments: int) -> Tensor:
-    """log softmax over each segment of the last dimension of `logits` (…, Q); segment: (Q,) in 0..segments.
+def segment_log_softmax(logits: Tensor, segment: Tensor, segments: int, dim: int = -1) -> Tensor:
+    """log softmax over each segment of the dimension `dim` of `logits`; segment: (Q,) in 0..segments.
 
     The maximum is taken in each segment, not over all rows: groups may lie hundreds of nats apart.
     """
-    highest = _segment_amax(logits.detach(), segment, segments)
-    shifted = logits - highest.index_select(-1, segment)
-    total = shifted.new_zeros(highest.shape).index_add(-1, segment, shifted.exp())
-    return shifted - total.log().index_select(-1, segment)
+    highest = _segment_amax(logits.detach(), segment, segments, dim)
+    shifted = logits - highest.index_select(dim, segment)
+    total = torch.zeros_like(highest).index_add(dim, segment, shifted.exp())
+    return shifted - total.log().index_select(dim, segment)
 
 
 def segment_max(values: Tensor, segment: Tensor, segments: int) -> tuple[Tensor, Tensor]:
@@ -207,9 +210,11 @@ def segment_max(values: Tensor, segment: Tensor, segments: int) -> tuple[Tensor,
     return highest, first
 
 
-def _segment_amax(values: Tensor, segment: Tensor, segments: int) -> Tensor:
-    lowest = values.new_full((*values.shape[:-1], segments), -torch.inf)
-    return lowest.scatter_reduce(-1, segment.expand_as(values), values, "amax")
+def _segment_amax(values: Tensor, segment: Tensor, segments: int, dim: int = -1) -> Tensor:
+    rows = segment.view(-1, *[1] * (values.dim() - 1)).transpose(0, dim).expand_as(values)
+    shape = list(values.shape)
+    shape[dim] = segments
+    return values.new_full(shape, -torch.inf).scatter_reduce(dim, rows, values, "amax")
 
 
 def _expand(lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,10 +19,13 @@ from yolo9000.hierarchy import Hierarchy
 from yolo9000.targets import MatchedBoxes, best_overlap, ignored_cells, last_of_each, match_boxes
 from yolo9000.weak_labels import (
     Chosen,
+    PathLogits,
     ask_logits,
+    ask_paths,
     choose_places,
-    log_absolute_at,
+    log_absolute,
     negative_errors,
+    place_of_max_score,
     places_in_regions,
 )
 
@@ -55,28 +58,40 @@ class JointLoss(nn.Module):
 
     def forward(self, output: GridOutput, targets: Targets, *, images_seen: int) -> LossTerms:
         """The terms of a batch; `images_seen` counts all pictures of the run up to and including this batch."""
-        pictures = len(output.box_logits)
+        cfg, labels, negative = self.cfg, targets.image_labels, targets.negative_labels
+        matched = match_boxes(output, targets.boxes, match=cfg.match)
+        chosen = choose_places(output, labels, self.hierarchy, assign=cfg.assign, top_k=cfg.top_k)
+        denied = place_of_max_score(output, negative, self.hierarchy)
+        of_boxes, of_labels, of_denied = ask_paths(
+            output,
+            self.hierarchy,
+            (matched.place_of_box, targets.boxes.node),
+            (chosen.place, labels.node[chosen.label]),
+            (denied, negative.node),
+        )
         terms = {
-            **self._box_terms(output, targets, images_seen),
-            **self._image_label_terms(output, targets),
-            "negative_label": self._negative_label_errors(output, targets),
+            **self._box_terms(output, targets, matched, images_seen),
+            "box_class": cfg.class_weight * self._box_class_errors(output, of_boxes),
+            "label_class": cfg.label_weight * self._label_class_errors(output, of_labels, chosen.weight),
+            "label_objectness": self._label_objectness(output, targets, chosen),
+            "negative_label": cfg.negative_weight * negative_errors(output, self.hierarchy, of_denied).sum(),
         }
-        return LossTerms(**{name: term / pictures for name, term in terms.items()})
+        return LossTerms(**{name: term / len(output.box_logits) for name, term in terms.items()})
 
-    def _box_terms(self, output: GridOutput, targets: Targets, images_seen: int) -> dict[str, Tensor]:
+    def _box_terms(
+        self, output: GridOutput, targets: Targets, matched: MatchedBoxes, images_seen: int
+    ) -> dict[str, Tensor]:
+        """What the boxes say about boxes; what they say about classes is a question of its own."""
         cfg, boxes = self.cfg, targets.boxes
-        decoded = decode_boxes(output).detach()
-        matched = match_boxes(output, boxes, match=cfg.match)
         background = self.background(output, targets, matched)
         objectness_logits = matched.place.values_of(output.objectness_logits)
-        target = self._objectness_target(decoded, matched, boxes)
+        target = self._objectness_target(decode_boxes(output).detach(), matched, boxes)
         warms_up = images_seen < cfg.warm_up_images
         warm_up = _pull_to_anchors(output, background.unmatched) if warms_up else _zero(output)
         return {
             "coordinates": cfg.coordinate_weight * _coordinate_errors(output, matched).sum(),
             "objectness": cfg.object_weight * self._objectness_errors(objectness_logits, target).sum(),
             "no_object": cfg.no_object_weight * self._told_no_object(output, background.told),
-            "box_class": cfg.class_weight * self._box_class_errors(output, matched, boxes),
             "anchor_warm_up": WARM_UP_WEIGHT * warm_up,
         }
 
@@ -92,26 +107,28 @@ class JointLoss(nn.Module):
             perhaps = self._perhaps_unlabelled(output, told, targets, self.cfg.vouching)
         return Background(unmatched, told & ~perhaps, perhaps)
 
-    def _box_class_errors(self, output: GridOutput, matched: MatchedBoxes, boxes: BoxColumns) -> Tensor:
+    def _box_class_errors(self, output: GridOutput, asked: PathLogits) -> Tensor:
         """Cross-entropy in every sibling group on each label's path; of two boxes at a place the last has the word in
         the groups that both paths share (darknet overwrites deltas group by group)."""
         if self.hierarchy.siblings == "independent":
-            weight = torch.ones_like(boxes.xyxy_unit[:, 0])
-            return self._independent_errors(output, matched.place_of_box, boxes.node, weight)
-        members = self.hierarchy.path_members(boxes.node)
-        logits = ask_logits(output, matched.place_of_box, members)
-        log_conditional = self.hierarchy.log_conditional(members, logits)[members.on_path]
+            return self._independent_errors(output, asked, torch.ones_like(asked.node))
+        members = asked.members
+        log_conditional = self.hierarchy.log_conditional(members, asked.logits)[members.on_path]
         owner, node = members.owner[members.on_path], members.node[members.on_path]
         group = self.hierarchy.group[node]
-        key = matched.place_of_box.flat_index(output)[owner] * len(self.hierarchy.group_start) + group
+        key = asked.place.flat_index(output)[owner] * len(self.hierarchy.group_start) + group
         return -log_conditional[last_of_each(key)].sum()
 
-    def _independent_errors(self, output: GridOutput, place: Place, node: Tensor, weight: Tensor) -> Tensor:
+    def _label_class_errors(self, output: GridOutput, asked: PathLogits, weight: Tensor) -> Tensor:
+        if self.hierarchy.siblings == "independent":
+            return self._independent_errors(output, asked, weight)
+        return -(weight * log_absolute(self.hierarchy, asked)).sum()
+
+    def _independent_errors(self, output: GridOutput, asked: PathLogits, weight: Tensor) -> Tensor:
         """Binary cross-entropy of every node in the groups on the labels' paths, where several labels of one place
-        add up (decision 10). node, weight: (P,) the label at each of P places, and its share."""
-        members = self.hierarchy.path_members(node)
-        logits = ask_logits(output, place, members)
-        key = place.flat_index(output)[members.owner] * len(self.hierarchy) + members.node
+        add up (decision 10). weight: (P,) the share of each label."""
+        members, logits = asked.members, asked.logits
+        key = asked.place.flat_index(output)[members.owner] * len(self.hierarchy) + members.node
         unique, which = key.unique(return_inverse=True)
         wanted = logits.new_zeros(len(unique)).scatter_reduce(
             0, which, members.on_path.to(logits.dtype), "amax"
@@ -119,29 +136,6 @@ class JointLoss(nn.Module):
         row = last_of_each(key)
         weight = weight.to(logits.dtype)[members.owner[row]]
         return F.binary_cross_entropy_with_logits(logits[row], wanted[which[row]], weight, reduction="sum")
-
-    def _image_label_terms(self, output: GridOutput, targets: Targets) -> dict[str, Tensor]:
-        labels = targets.image_labels
-        if not len(labels.image):
-            return {"label_class": _zero(output), "label_objectness": _zero(output)}
-        cfg = self.cfg
-        chosen = choose_places(output, labels, self.hierarchy, assign=cfg.assign, top_k=cfg.top_k)
-        return {
-            "label_class": cfg.label_weight * self._label_class_errors(output, chosen, labels.node),
-            "label_objectness": self._label_objectness(output, targets, chosen),
-        }
-
-    def _label_class_errors(self, output: GridOutput, chosen: Chosen, node: Tensor) -> Tensor:
-        place, node = chosen.place, node[chosen.label]
-        if self.hierarchy.siblings == "independent":
-            return self._independent_errors(output, place, node, chosen.weight)
-        return -(chosen.weight * log_absolute_at(output, self.hierarchy, place, node)).sum()
-
-    def _negative_label_errors(self, output: GridOutput, targets: Targets) -> Tensor:
-        if not len(targets.negative_labels.image):
-            return _zero(output)
-        errors = negative_errors(output, targets.negative_labels, self.hierarchy)
-        return self.cfg.negative_weight * errors.sum()
 
     def _label_objectness(self, output: GridOutput, targets: Targets, chosen: Chosen) -> Tensor:
         """decision 4: what an image label says about objectness."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import nms
@@ -31,14 +32,46 @@ DOUBT = 1e-6  # taken from the log probability of what is not there: the error s
 
 def ask_logits(output: GridOutput, place: Place, members: PathMembers) -> Tensor:
     """The logits of `members` (Q,), each at the place that asks for it."""
-    nodes, column = members.node.unique(return_inverse=True)
-    return output.class_logits(place, nodes)[members.owner, column]
+    return output.asked_logits(place, members.owner, members.node)
+
+
+@dataclass(frozen=True)
+class PathLogits:
+    """What the class head says at P places about P nodes: the logits of every sibling group on each one's path."""
+
+    place: Place
+    node: Tensor  # (P,)
+    members: PathMembers
+    logits: Tensor  # (Q,) of the members
+
+
+def ask_paths(
+    output: GridOutput, hierarchy: Hierarchy, *questions: tuple[Place, Tensor]
+) -> tuple[PathLogits, ...]:
+    """The answer to each question: places (P,) and a node (P,) at each of them.
+
+    All are read at once, since the gradient of every reading is as large as the class head.
+    """
+    members = [hierarchy.path_members(node) for _, node in questions]
+    places = [place for place, _ in questions]
+    start = np.cumsum([0, *map(len, places)])
+    owner = torch.cat([m.owner + int(before) for m, before in zip(members, start, strict=False)])
+    logits = output.asked_logits(Place.joined(places), owner, torch.cat([m.node for m in members]))
+    each = logits.split([len(m.node) for m in members])
+    return tuple(
+        PathLogits(place, node, m, values)
+        for (place, node), m, values in zip(questions, members, each, strict=True)
+    )
 
 
 def log_absolute_at(output: GridOutput, hierarchy: Hierarchy, place: Place, node: Tensor) -> Tensor:
     """log P(node) at each of P places for its own node (P,), from the sibling groups on the nodes' paths alone."""
-    members = hierarchy.path_members(node)
-    return hierarchy.log_absolute(members, ask_logits(output, place, members), len(node))
+    return log_absolute(hierarchy, *ask_paths(output, hierarchy, (place, node)))
+
+
+def log_absolute(hierarchy: Hierarchy, asked: PathLogits) -> Tensor:
+    """log P(node) of each asked node at its place, (P,)."""
+    return hierarchy.log_absolute(asked.members, asked.logits, len(asked.node))
 
 
 @dataclass(frozen=True)
@@ -76,13 +109,10 @@ def place_of_max_objectness(output: GridOutput, labels: ImageLabelColumns) -> Pl
 @torch.no_grad()
 def place_of_max_score(output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy) -> Place:
     """The place of highest objectness × P(node) in each label's region: the paper's rule."""
-    objectness = _objectness_rows(output, labels)  # (L, AHW)
-    per_picture = objectness.shape[1]
-    row = torch.arange(objectness.numel(), device=objectness.device)
-    label = row // per_picture
-    place = flat_place(output, labels.image[label] * per_picture + row % per_picture)
-    log_absolute = log_absolute_at(output, hierarchy, place, labels.node[label]).view_as(objectness)
-    return _best_place(output, labels, objectness.log() + log_absolute)
+    members = hierarchy.path_members(labels.node)
+    logits = output.picture_logits(labels.image[members.owner], members.node)  # (Q, AHW)
+    log_absolute = hierarchy.log_absolute(members, logits, len(labels.node))  # (L, AHW)
+    return _best_place(output, labels, _objectness_rows(output, labels).log() + log_absolute)
 
 
 @torch.no_grad()
@@ -108,16 +138,15 @@ def places_of_top_k(output: GridOutput, labels: ImageLabelColumns, k: int) -> Ch
     return Chosen(place, label, 1 / (best >= 0).sum(dim=1)[label].to(objectness.dtype))
 
 
-def negative_errors(output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy) -> Tensor:
-    """objectness × −log(1 − P(node)) at the place of highest objectness × P(node) in each label's region, (L,).
+def negative_errors(output: GridOutput, hierarchy: Hierarchy, asked: PathLogits) -> Tensor:
+    """objectness × −log(1 − P(node)) of each asked node at its place, (P,): it is said not to be there.
 
     Everything below the node loses with it, for P(node) is the sum over its leaves. Objectness only weighs: a thing may
     well be there, of another kind. Of the levels on the path the unsure ones give way (the gradient of a sure one is
     near 0), so that what is surely an animal, only no dog, stays an animal.
     """
-    place = place_of_max_score(output, labels, hierarchy)
-    log_absolute = log_absolute_at(output, hierarchy, place, labels.node) - DOUBT
-    return place.values_of(output.objectness).detach() * -torch.log(-torch.expm1(log_absolute))
+    log_probability = log_absolute(hierarchy, asked) - DOUBT
+    return asked.place.values_of(output.objectness).detach() * -torch.log(-torch.expm1(log_probability))
 
 
 def places_in_regions(output: GridOutput, labels: ImageLabelColumns) -> Tensor:

@@ -39,6 +39,14 @@ class TableHead:
         rows = features.unflatten(1, (self.anchors, features.shape[1] // self.anchors))
         return rows[torch.arange(len(rows)), anchor][:, nodes]
 
+    def asked_logits(self, features: Tensor, anchor: Tensor, owner: Tensor, nodes: Tensor) -> Tensor:
+        return features.unflatten(1, (self.anchors, features.shape[1] // self.anchors))[
+            owner, anchor[owner], nodes
+        ]
+
+    def map_logits(self, features: Tensor, image: Tensor, nodes: Tensor) -> Tensor:
+        return self.dense_logits(features).permute(0, 4, 1, 2, 3)[image, nodes].flatten(1)
+
     def dense_logits(self, features: Tensor) -> Tensor:
         return features.unflatten(1, (self.anchors, -1)).permute(0, 1, 3, 4, 2)
 

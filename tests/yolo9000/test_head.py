@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from yolo9000.grid import Place
-from yolo9000.head import SplitHead
+from yolo9000.head import BLOCK, SplitHead
 
 ANCHORS = torch.tensor([[1.0, 1.0], [2.0, 3.0], [4.0, 2.0]])
 
@@ -31,6 +34,44 @@ def test_gathered_logits_and_their_gradients_equal_the_dense_ones() -> None:
         strict=True,
     ):
         torch.testing.assert_close(a, b)
+
+
+@given(places=st.integers(0, 12), asked=st.integers(0, 40), seed=st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_logits_that_each_place_asks_for_and_their_gradients_equal_the_dense_ones(
+    places: int, asked: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).double()
+    features = torch.randn(2, 8, 4, 5, dtype=torch.float64, requires_grad=True)
+    place = Place(*(torch.randint(0, size, (places,)) for size in (2, 3, 4, 5)))
+    owner, nodes = (torch.randint(0, size, (asked if places else 0,)) for size in (max(1, places), 20))
+    weight = torch.randn(len(nodes), dtype=torch.float64)
+    parameters = [features, head.classes.weight, head.classes.bias]
+    found = head(features).asked_logits(place, owner, nodes)
+    dense = head.classes.dense_logits(features)[
+        place.image[owner], place.anchor[owner], place.row[owner], place.column[owner], nodes
+    ]
+    torch.testing.assert_close(found, dense)
+    for a, b in zip(
+        torch.autograd.grad((found * weight).sum(), parameters),
+        torch.autograd.grad((dense * weight).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("asked", [0, 1, BLOCK, 3 * BLOCK + 1])
+def test_logits_everywhere_in_each_nodes_own_picture_equal_the_dense_ones(asked: int) -> None:
+    torch.manual_seed(0)
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).double()
+    output = head(torch.randn(4, 8, 3, 5, dtype=torch.float64))
+    image, nodes = (
+        torch.randint(0, 3, (asked,)),
+        torch.randint(0, 20, (asked,)),
+    )  # nobody asks the last picture
+    expected = output.dense_class_logits().permute(0, 4, 1, 2, 3)[image, nodes].flatten(1)
+    torch.testing.assert_close(output.picture_logits(image, nodes), expected)
 
 
 def test_the_grid_output_gathers_at_the_right_places() -> None:

@@ -75,6 +75,9 @@ def test_path_and_everywhere_probabilities_agree_with_the_dense_twin(
     absolute = hierarchy.log_absolute(members, table[members.owner, members.node], 5).exp()
     np.testing.assert_allclose(absolute, expected[np.arange(5), asked], rtol=1e-9)
 
+    at_all_places = hierarchy.log_absolute(members, table.T[members.node], 5).exp()  # of each asked node
+    np.testing.assert_allclose(at_all_places, expected[:, asked].T, rtol=1e-9)
+
     everywhere = hierarchy.log_absolute_of(lambda nodes: table[:, nodes], torch.arange(nodes)).exp()
     np.testing.assert_allclose(everywhere, expected, rtol=1e-9)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.yolo9000.made import grid_output
+from tests.yolo9000.made import TableHead, grid_output
 from wordtree import WordTree
 from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, LossTerms, Targets, VouchedColumns
 from yolo9000.config import LossConfig
@@ -232,6 +232,24 @@ def test_negative_labels_are_a_term_of_their_own_by_their_weight(toy_tree: WordT
     assert twice.terms.negative_label == 2 * once.terms.negative_label
     assert (once.class_gradient[0] == 0).all()
     assert Case(toy_tree, SETTLED, targets()).terms.negative_label == 0
+
+
+def test_a_step_reads_the_class_head_once_whatever_its_labels_for_each_gradient_is_as_large_as_the_head(
+    toy_tree: WordTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    once = TableHead.asked_logits
+
+    def counted(self: TableHead, features: Tensor, anchor: Tensor, owner: Tensor, nodes: Tensor) -> Tensor:
+        read.append(len(nodes))
+        return once(self, features, anchor, owner, nodes)
+
+    monkeypatch.setattr(TableHead, "asked_logits", counted)
+    negative = ImageLabelColumns(torch.tensor([1]), torch.tensor([DOG]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+    what = replace(targets(boxes=ONE_BOX, labels=[(1, TERRIER)]), negative_labels=negative)
+    terms = Case(toy_tree, replace_cfg(vouching=None), what).terms
+    assert min(terms.box_class, terms.label_class, terms.negative_label) > 0
+    assert read == [4 + 5 + 4]  # car: 2 + 2 members; terrier: 2 + 2 + 1; dog: 2 + 2
 
 
 def test_top_k_places_share_the_weight_of_a_label(toy_tree: WordTree) -> None:

@@ -20,6 +20,7 @@ from yolo9000.grid import GridOutput, Place, decode_boxes
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.weak_labels import (
     Assign,
+    ask_paths,
     choose_places,
     log_absolute_at,
     negative_errors,
@@ -87,13 +88,19 @@ def test_the_probability_at_a_place_is_the_product_along_the_path(toy_tree: Word
     torch.testing.assert_close(found.exp(), (siblings * siblings)[None])
 
 
+def errors_of(output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy) -> Tensor:
+    """Negative labels at the place that each goes to."""
+    place = place_of_max_score(output, labels, hierarchy)
+    return negative_errors(output, hierarchy, *ask_paths(output, hierarchy, (place, labels.node)))
+
+
 def test_no_dog_costs_what_the_likeliest_place_of_its_region_says(toy_tree: WordTree) -> None:
     """Hand calculation: at (1, 2) both levels say e^4 / (e^4 + 1), at objectness 1 / (1 + e^-1)."""
     level, objectness = math.exp(4) / (math.exp(4) + 1), 1 / (1 + math.exp(-1))
-    found = negative_errors(scene(), one_label(), Hierarchy(toy_tree))
+    found = errors_of(scene(), one_label(), Hierarchy(toy_tree))
     assert found.tolist() == pytest.approx([-objectness * math.log(1 - level**2)], rel=1e-4)
     upper_middle = one_label(0.34, 0.0, 0.66, 0.5)  # cell (0, 1): even odds at both levels
-    found = negative_errors(scene(), upper_middle, Hierarchy(toy_tree))
+    found = errors_of(scene(), upper_middle, Hierarchy(toy_tree))
     assert found.tolist() == pytest.approx([-math.log(1 - 0.25) / (1 + math.exp(3))], rel=1e-4)
 
 
@@ -102,7 +109,7 @@ def test_no_dog_changes_the_classes_on_its_path_and_leaves_the_box_alone(
     toy_tree: WordTree, siblings: Literal["exclusive", "independent"]
 ) -> None:
     output, boxes, classes = learnable_scene()
-    loss = negative_errors(output, one_label(), Hierarchy(toy_tree, siblings=siblings)).sum()
+    loss = errors_of(output, one_label(), Hierarchy(toy_tree, siblings=siblings)).sum()
     box_gradient, class_gradient = torch.autograd.grad(loss, [boxes, classes], allow_unused=True)
     assert box_gradient is None or (box_gradient == 0).all()
     (place,) = class_gradient.abs().sum(-1).nonzero().tolist()
@@ -119,7 +126,7 @@ def test_what_is_surely_an_animal_stays_one_when_told_that_it_is_no_dog(toy_tree
     output, _, classes = learnable_scene()
     with torch.no_grad():
         classes[0, 0, 1, 2, [ANIMAL, DOG]] = torch.tensor([12.0, 1.0], dtype=torch.float64)
-    loss = negative_errors(output, one_label(), Hierarchy(toy_tree)).sum()
+    loss = errors_of(output, one_label(), Hierarchy(toy_tree)).sum()
     (gradient,) = torch.autograd.grad(loss, classes)
     assert gradient[0, 0, 1, 2, ANIMAL] < 0.001 * gradient[0, 0, 1, 2, DOG]
 
@@ -129,7 +136,7 @@ def test_kinds_of_what_is_not_there_become_less_likely_too(toy_tree: WordTree) -
     output, _, classes = learnable_scene()
     place = place_of_max_score(output, one_label(), hierarchy)
     before = log_absolute_at(output, hierarchy, place, terrier)
-    (gradient,) = torch.autograd.grad(negative_errors(output, one_label(), hierarchy).sum(), classes)
+    (gradient,) = torch.autograd.grad(errors_of(output, one_label(), hierarchy).sum(), classes)
     with torch.no_grad():
         classes -= gradient
     assert log_absolute_at(output, hierarchy, place, terrier) < before
@@ -139,13 +146,13 @@ def test_the_error_of_a_sure_mistake_is_finite_and_has_a_gradient(toy_tree: Word
     output, boxes, classes = learnable_scene()
     with torch.no_grad():
         boxes[0, 0, 1, 2, 4], classes[0, 0, 1, 2, [ANIMAL, DOG]] = 100, 12
-    loss = negative_errors(output, one_label(), Hierarchy(toy_tree)).sum()
+    loss = errors_of(output, one_label(), Hierarchy(toy_tree)).sum()
     (gradient,) = torch.autograd.grad(loss, classes)
     assert 10 < loss.item() < 14
     assert gradient[0, 0, 1, 2, DOG] > 0.1
     with torch.no_grad():
         classes[0, 0, 1, 2, [ANIMAL, DOG]] = 1000
-    assert negative_errors(output, one_label(), Hierarchy(toy_tree)).isfinite().all()
+    assert errors_of(output, one_label(), Hierarchy(toy_tree)).isfinite().all()
 
 
 def learnable_scene() -> tuple[GridOutput, Tensor, Tensor]:
