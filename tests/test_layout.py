@@ -16,7 +16,7 @@ BASE_ERRORS = {"wordtree": "WordTreeError", "data_prep": "DataPrepError", "yolo9
 
 # Of yolo9000: a module imports lower levels only. The modules of scorecard/ and of darknet/ count as one.
 LEVELS = {
-    0: ("", "config", "boxes", "batch", "image"),
+    0: ("", "config", "boxes", "batch", "image", "sealed_zip"),
     1: (
         "hierarchy",
         "balance",

@@ -34,6 +34,7 @@ class Yolo9000Error(Exception):
         ├── DataMismatch         yolo9000.data: shards that lack what the configuration asks of them
         ├── DarknetError         yolo9000.darknet.options: a Darknet file that is malformed or asks for too much
         ├── CheckpointError      yolo9000.checkpoint: a file that is no checkpoint, or one of another tree
+        │   └── DamagedCheckpoint    …, or changed since it was written
         ├── TrainingError        yolo9000.run_folder: a run that cannot start or go on
         ├── DemoMismatch         yolo9000.demo: a demo folder that was made with other settings
         ├── InvalidDetections    yolo9000.detections: columns that do not fit together

@@ -9,7 +9,6 @@ import io
 import json
 import math
 import pickle
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar, overload
@@ -26,6 +25,7 @@ from yolo9000 import Yolo9000Error
 from yolo9000.classifier import Classifier, build_classifier
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.model import Detector, build_model
+from yolo9000.sealed_zip import sealed, trouble_of
 
 FORMATS: dict[str, type[Any]] = {"yolo9000 checkpoint": Config, "yolo9000 classifier": PretrainConfig}
 KINDS: dict[type[Any], str] = {
@@ -52,6 +52,10 @@ Settings = TypeVar("Settings", bound=Config | PretrainConfig)
 
 class CheckpointError(Yolo9000Error):
     """A file that is no checkpoint of this project, is damaged, or belongs to another tree or network."""
+
+
+class DamagedCheckpoint(CheckpointError):
+    """A file that cannot be read as a checkpoint: it changed since it was written, or never was one."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,20 @@ class SavedRun(Generic[Settings]):
     def build_model(self: SavedRun[PretrainConfig]) -> Classifier: ...
     def build_model(self) -> Detector | Classifier:
         """The network with these weights, in evaluation mode."""
+        self.refuse_unfit(self.weights)
         model = self._random_model()
-        expected, found = _shapes(model.state_dict()), _shapes(self.weights)
+        model.load_state_dict(self.weights)
+        return model.eval()
+
+    def refuse_unfit(self, weights: dict[str, Any]) -> None:
+        """CheckpointError unless these are tensors of the network's names, shapes and types."""
+        expected, found = _kinds(self._hollow_model().state_dict()), _kinds(weights)
         wrong = sorted(name for name in {**expected, **found} if expected.get(name) != found.get(name))
         if wrong:
             raise CheckpointError(
-                f"The checkpoint's weights do not fit its own configuration in {len(wrong)} places: {wrong[0]} "
+                f"The checkpoint's weights do not fit its own configuration in {len(wrong)} places: {wrong[0]:.80} "
                 f"should be {expected.get(wrong[0], 'absent')}, found {found.get(wrong[0], 'nothing')}."
             )
-        model.load_state_dict(self.weights)
-        return model.eval()
 
     def facts(self) -> dict[str, Any]:
         """What people ask of a checkpoint, as plain values."""
@@ -105,7 +113,7 @@ class SavedRun(Generic[Settings]):
             "run": self.config.name,
             "kind": KINDS[type(self.config)],
             "architecture": model.network,
-            "parameters": sum(p.numel() for p in self._random_model().parameters()),
+            "parameters": sum(p.numel() for p in self._hollow_model().parameters()),
             "steps": self.step,
             "images_seen": self.images_seen,
             score: None if math.isnan(self.score) else round(self.score, 2),
@@ -116,6 +124,11 @@ class SavedRun(Generic[Settings]):
             ),
             "can_go_on_training": self.training is not None,
         }
+
+    def _hollow_model(self) -> Detector | Classifier:
+        """Names, shapes and types without numbers: a file may describe a network larger than the memory."""
+        with torch.device("meta"):
+            return self._random_model()
 
     def _random_model(self) -> Detector | Classifier:
         if isinstance(self.config, Config):
@@ -155,7 +168,7 @@ def save_checkpoint(path: Path, checkpoint: SavedRun[Any]) -> None:
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, sealed(buffer))
 
 
 def load_checkpoint(path: Path | str) -> Checkpoint:
@@ -196,7 +209,9 @@ def load_any(path: Path | str) -> SavedRun[Any]:
         if name in content and not isinstance(content[name], kinds)
     ]
     if wrong:
-        raise CheckpointError(f"{path}: the checkpoint is damaged (no {', '.join(wrong)} of the right type).")
+        raise DamagedCheckpoint(
+            f"{path}: the checkpoint is damaged (no {', '.join(wrong)} of the right type)."
+        )
     try:
         tree = WordTree.from_json(content["tree"])
         if not len(content["boxes"]) == len(content["image_labels"]) == len(tree):
@@ -215,7 +230,7 @@ def load_any(path: Path | str) -> SavedRun[Any]:
             darknet=_origin(content.get("darknet")),
         )
     except (ValueError, DataPrepError, WordTreeError, CheckpointError) as reason:
-        raise CheckpointError(f"{path}: the checkpoint is damaged ({str(reason).rstrip('.')}).") from None
+        raise DamagedCheckpoint(f"{path}: the checkpoint is damaged ({str(reason).rstrip('.')}).") from None
 
 
 def _read(path: Path) -> Any:
@@ -223,13 +238,16 @@ def _read(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: no such checkpoint. `yolo9000 train` writes runs/NAME/best.pt and last.pt."
         )
+    trouble = trouble_of(path)
     try:
-        if zipfile.is_zipfile(path):  # torch would try and warn about pickles and archives of other kinds
+        if trouble is None:  # else torch would try, and warn about pickles and archives of other kinds
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
-        pass  # torch's many words for one thing
-    raise CheckpointError(
-        f"{path}: expected a checkpoint that `yolo9000 train` wrote; this file is damaged or something else."
+        trouble = (
+            "no file of torch with nothing but tensors and plain values"  # torch's many words for one thing
+        )
+    raise DamagedCheckpoint(
+        f"{path}: expected a checkpoint that `yolo9000 train` wrote; this file is damaged or something else: {trouble}."
     )
 
 
@@ -253,5 +271,16 @@ def _classes(weights: dict[str, Any], tree: WordTree) -> Tensor:
     raise CheckpointError(f"The classes of the classifier are not nodes of its tree of {len(tree)} nodes.")
 
 
-def _shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(getattr(value, "shape", ())) for name, value in weights.items()}
+def _kinds(weights: dict[str, Any]) -> dict[str, str]:
+    """The shape and type of each, in words; of what is no tensor, or larger than its memory, that."""
+    return {str(name): _kind(value) for name, value in weights.items()}
+
+
+def _kind(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    if value.layout != torch.strided:
+        return "a sparse tensor"
+    if not value.is_meta and value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return "a tensor that repeats itself"
+    return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"

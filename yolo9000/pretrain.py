@@ -16,10 +16,9 @@ from yolo9000.classifier_score import score_classifier
 from yolo9000.config import PretrainConfig
 from yolo9000.journal import Journal
 from yolo9000.optim import set_learning_rate
-from yolo9000.run import Guard, Run, refuse_odd_sizes, with_absolute_paths
+from yolo9000.run import Guard, Run, refuse_odd_sizes, saved_run, with_absolute_paths
 from yolo9000.run_folder import (
     TrainingError,
-    checkpoint_to_resume,
     prepare_folder,
     refuse_changed_settings,
     refuse_run_in_the_way,
@@ -92,8 +91,7 @@ def _started(cfg: PretrainConfig, folder: Path) -> ClassifierRun:
 
 
 def _resumed(cfg: PretrainConfig, folder: Path) -> ClassifierRun:
-    path = checkpoint_to_resume(folder)
-    found = load_classifier(path)
+    found, path = saved_run(folder, load_classifier)
     if cfg.model.start_from:
         cfg = cfg.model_copy(update={"model": with_network_of(cfg.model, found.config.model)})
     refuse_changed_settings(folder, _network_settings(cfg, found.config))

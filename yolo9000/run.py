@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from data_prep import ShardReader
-from yolo9000.checkpoint import DarknetOrigin, SavedRun, Settings, save_checkpoint
+from yolo9000.checkpoint import (
+    CheckpointError,
+    DamagedCheckpoint,
+    DarknetOrigin,
+    SavedRun,
+    Settings,
+    save_checkpoint,
+)
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.optim import WeightAverage, build_optimizer
-from yolo9000.run_folder import TrainingError
+from yolo9000.run_folder import TrainingError, checkpoint_to_resume
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -122,14 +129,27 @@ class Run(Generic[Settings, Network]):
         """Take over weights, optimizer, average, step and best score of a checkpoint that lies at `path`."""
         if found.training is None:
             raise TrainingError(f"{path} holds weights only, nothing to go on from.")
-        self.model.load_state_dict(found.training["weights"])
-        # The settings of its groups, such as the weight decay, stay those of cfg.
-        moments = found.training["optimizer"]["state"]
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        if self.average and "average" in found.training:
-            self.average.load_state_dict(found.training["average"])
+        try:
+            self._take_over(found.training)
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as reason:  # of a file by hand
+            told = " ".join(str(reason).split())[:200]
+            raise CheckpointError(f"{path}: its state of training does not fit this run ({told}).") from None
         self.step, self.best = found.step, found.score
         self.seen_before, self.darknet = found.seen_before, found.darknet
+
+    def _take_over(self, training: dict[str, Any]) -> None:
+        self.model.load_state_dict(training["weights"])
+        # The settings of its groups, such as the weight decay, stay those of cfg.
+        moments = training["optimizer"]["state"]
+        for number, parameter in enumerate(
+            p for group in self.optimizer.param_groups for p in group["params"]
+        ):
+            for name, value in moments.get(number, {}).items():
+                if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
+                    raise ValueError(f"{name} of parameter {number} is of shape {tuple(value.shape)}")
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        if self.average and "average" in training:
+            self.average.load_state_dict(training["average"])
 
     def keep_if_best(self, folder: Path, value: float | None) -> None:
         """Write best.pt where no earlier value was better; of equals the latest is best."""
@@ -143,6 +163,19 @@ class Run(Generic[Settings, Network]):
         if self.device.type == "cuda":
             return bool(torch.cuda.is_bf16_supported())
         return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def saved_run(folder: Path, load: Callable[[Path], SavedRun[Settings]]) -> tuple[SavedRun[Settings], Path]:
+    """The run's last.pt to go on from, and where it lies; TrainingError where there is none, or none that is whole."""
+    path, best = checkpoint_to_resume(folder), folder / "best.pt"
+    try:
+        return load(path), path
+    except DamagedCheckpoint as reason:
+        from_best = f"begin another from its best.pt (--set name=NEW --set model.start_from={best})"
+        advice = f"{from_best}, or " if best.exists() else ""
+        raise TrainingError(
+            f"{reason} The run cannot go on: {advice}remove {path} and start again."
+        ) from None
 
 
 def with_absolute_paths(cfg: Settings) -> Settings:

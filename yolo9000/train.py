@@ -22,9 +22,8 @@ from yolo9000.loss import JointLoss
 from yolo9000.model import Detector, build_model
 from yolo9000.non_exclusive import non_exclusive_pairs
 from yolo9000.optim import set_learning_rate
-from yolo9000.run import Guard, Run, refuse_odd_sizes, with_absolute_paths
+from yolo9000.run import Guard, Run, refuse_odd_sizes, saved_run, with_absolute_paths
 from yolo9000.run_folder import (
-    checkpoint_to_resume,
     prepare_folder,
     refuse_changed_settings,
     refuse_run_in_the_way,
@@ -95,8 +94,7 @@ def _started(cfg: Config, folder: Path) -> DetectorRun:
 
 
 def _resumed(cfg: Config, folder: Path) -> DetectorRun:
-    path = checkpoint_to_resume(folder)
-    found = load_checkpoint(path)
+    found, path = saved_run(folder, load_checkpoint)
     if cfg.model.start_from:
         cfg = cfg.model_copy(update={"model": with_network_of(cfg.model, found.config.model)})
     refuse_changed_settings(folder, _network_settings(cfg, found.config))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import zipfile
+from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data_prep import ShardReader
 from tests.yolo9000.made import made_config, made_shards, random_tree
@@ -160,6 +165,31 @@ class Bomb:
         return os.mkdir, (str(self.target),)
 
 
+@given(st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_changed_byte_anywhere_is_told(last: Path, tmp_path: Path, data: st.DataObject) -> None:
+    whole = last.read_bytes()
+    ends = st.integers(0, 2000) | st.integers(
+        len(whole) - 2000, len(whole) - 1
+    )  # where zip keeps its own things
+    place = data.draw(ends | st.integers(0, len(whole) - 1))
+    changed = bytearray(whole)
+    changed[place] ^= data.draw(st.integers(1, 255))
+    (tmp_path / "last.pt").write_bytes(changed)
+    assert "damaged" in refusal(tmp_path / "last.pt")
+
+
+def test_bytes_behind_a_checkpoint_are_told(last: Path, tmp_path: Path) -> None:
+    (tmp_path / "last.pt").write_bytes(last.read_bytes() + b"\0")
+    assert "changed since it was written" in refusal(tmp_path / "last.pt")
+
+
+def test_a_file_without_a_checksum_is_read(last: Path, tmp_path: Path) -> None:
+    """As torch alone writes it, and as earlier versions did."""
+    torch.save(content_of(last), tmp_path / "plain.pt")
+    assert load_checkpoint(tmp_path / "plain.pt").step == 4
+
+
 def test_code_in_a_file_does_not_run(tmp_path: Path) -> None:
     target = tmp_path / "made by a checkpoint"
     path = tmp_path / "best.pt"
@@ -168,6 +198,26 @@ def test_code_in_a_file_does_not_run(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(Bomb(target)))
     refusal(path)
     assert not target.exists()
+
+
+def zipped_anew(path: Path, target: Path, *, compression: int) -> None:
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w", compression) as new:
+        for member in old.infolist():
+            new.writestr(member.filename, old.read(member))
+
+
+def test_a_file_that_unpacks_to_more_than_it_holds_is_refused(last: Path, tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    zipped_anew(last, path, compression=zipfile.ZIP_STORED)
+    load_checkpoint(path)
+    zipped_anew(last, path, compression=zipfile.ZIP_DEFLATED)
+    assert "compressed or overlapping" in refusal(path)
+    with zipfile.ZipFile(path, "w") as bomb:  # a thousand names for the same bytes
+        bomb.writestr("archive/data/0", bytes(1000))
+        for number in range(1, 1000):
+            bomb.filelist.append(copy(bomb.filelist[0]))
+            bomb.filelist[-1].filename = f"archive/data/{number}"
+    assert "compressed or overlapping" in refusal(path)
 
 
 def test_another_torch_file_is_refused(tmp_path: Path) -> None:
@@ -219,6 +269,45 @@ def test_weights_of_another_network_are_told_in_one_short_line(checkpoint: Check
     assert "do not fit its own configuration" in str(caught.value)
     assert len(str(caught.value)) < 400
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_network_larger_than_any_memory_is_refused_before_it_is_made(checkpoint: Checkpoint) -> None:
+    endless = checkpoint.config.model.model_copy(update={"width": 1e6})
+    other = replace(checkpoint, config=checkpoint.config.model_copy(update={"model": endless}))
+    with pytest.raises(CheckpointError, match="do not fit its own configuration"):
+        other.build_model()
+    assert other.facts()["parameters"] > 1e15
+
+
+NAME = "head.box.weight"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        pytest.param(lambda t: t.double(), "found .* of float64", id="another type"),
+        pytest.param(lambda t: t.long(), "found .* of int64", id="whole numbers"),
+        pytest.param(lambda t: t[:1], "found .* of float32", id="another shape"),
+        pytest.param(
+            lambda t: torch.zeros(1).expand(t.shape), "found a tensor that repeats", id="one number repeated"
+        ),
+        pytest.param(lambda t: t.to_sparse(), "found a sparse tensor", id="sparse"),
+        pytest.param(lambda t: t.tolist(), "found a list", id="a list"),
+        pytest.param(lambda t: None, "found a NoneType", id="nothing"),
+    ],
+)
+def test_weights_of_other_kinds_are_told(
+    checkpoint: Checkpoint, value: Callable[[torch.Tensor], Any], told: str
+) -> None:
+    weights = {**checkpoint.weights, NAME: value(checkpoint.weights[NAME])}
+    with pytest.raises(CheckpointError, match=f"in 1 places: {NAME} should be .* of float32, {told}"):
+        replace(checkpoint, weights=weights).build_model()
+
+
+def test_names_that_are_no_text_are_told(checkpoint: Checkpoint) -> None:
+    other = replace(checkpoint, weights={**checkpoint.weights, 7: torch.zeros(1)})
+    with pytest.raises(CheckpointError, match="in 1 places: 7 should be absent"):
+        other.build_model()
 
 
 # --- other trees

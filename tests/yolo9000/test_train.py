@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from data_prep import MergeConfig, ShardReader, merge
 from tests.yolo9000.made import COLOURS, made_config, made_shards, metrics_of, random_tree
 from wordtree import WordTree
 from yolo9000.batch import LossTerms
-from yolo9000.checkpoint import CheckpointError, load_checkpoint
+from yolo9000.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from yolo9000.config import OptimizerConfig, read_config
 from yolo9000.data import DataMismatch, TrainingData
 from yolo9000.loss import JointLoss
@@ -426,6 +427,46 @@ def test_weights_alone_cannot_be_resumed(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "best.pt").replace(tmp_path / "last.pt")
     with pytest.raises(TrainingError, match="holds weights only, nothing to go on from"):
         train(made_config(shards), tmp_path, resume=True)
+
+
+def test_a_damaged_checkpoint_is_told_with_what_to_do(shards: Path, tmp_path: Path) -> None:
+    train(made_config(shards), tmp_path)
+    whole = (tmp_path / "last.pt").read_bytes()
+    (tmp_path / "last.pt").write_bytes(whole[:5000] + b"?" + whole[5001:])
+    changed = r"last\.pt: .* changed since it was written\. The run cannot go on: "
+    with pytest.raises(
+        TrainingError, match=changed + r"begin another from its best\.pt \(--set .*/best\.pt\), or"
+    ):
+        train(made_config(shards), tmp_path, resume=True)
+    (tmp_path / "best.pt").unlink()
+    with pytest.raises(TrainingError, match=changed + r"remove .*last\.pt and start again\."):
+        train(made_config(shards), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"optimizer": {}}, id="no moments"),
+        pytest.param(
+            {"optimizer": {"state": {0: {"exp_avg": torch.zeros(2, 2)}}}}, id="moments of other shape"
+        ),
+        pytest.param({"optimizer": {"state": {0: [1]}}}, id="moments in a list"),
+        pytest.param({"weights": {}}, id="no weights"),
+        pytest.param({"average": {"updates": 4, "average": {}}}, id="no average"),
+    ],
+)
+def test_a_state_of_training_that_does_not_fit_is_one_line(
+    shards: Path, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    train(made_config(shards, schedule__max_steps=1), tmp_path)
+    found = load_checkpoint(tmp_path / "last.pt")
+    assert found.training is not None
+    save_checkpoint(tmp_path / "last.pt", replace(found, training={**found.training, **changed}))
+    with pytest.raises(
+        CheckpointError, match=r"last\.pt: its state of training does not fit this run"
+    ) as caught:
+        train(made_config(shards), tmp_path, resume=True)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 # --- what stops a run
