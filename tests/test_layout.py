@@ -16,7 +16,7 @@ BASE_ERRORS = {"wordtree": "WordTreeError", "data_prep": "DataPrepError", "yolo9
 
 # Of yolo9000: a module imports lower levels only. The modules of scorecard/ and of darknet/ count as one.
 LEVELS = {
-    0: ("", "config", "boxes", "batch", "image", "sealed_zip"),
+    0: ("", "config", "boxes", "batch", "image", "sealed_zip", "distributed"),
     1: (
         "hierarchy",
         "balance",
@@ -28,9 +28,10 @@ LEVELS = {
         "scorecard",
         "run_folder",
         "non_exclusive",
+        "batch_norm",
     ),
     2: ("head", "targets", "weak_labels", "detections", "crop", "board", "darknet"),
-    3: ("model", "classifier", "loss", "data"),
+    3: ("model", "classifier", "loss", "data", "gradients"),
     4: ("checkpoint", "classifier_data", "postprocess", "draw", "charts"),
     5: (
         "predict",

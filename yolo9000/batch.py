@@ -111,9 +111,10 @@ class LossTerms:
     def total(self) -> Tensor:
         return torch.stack([getattr(self, f.name) for f in fields(self)]).sum()
 
+    def by_name(self) -> dict[str, Tensor]:
+        """Every term, and their `total`; reading a number out of it waits for the device."""
+        return {"total": self.total, **{f.name: getattr(self, f.name) for f in fields(self)}}
+
     def detached(self) -> dict[str, Tensor]:
-        """Every term and their total, cut from the graph; reading a number out of it waits for the device."""
-        return {
-            "total": self.total.detach(),
-            **{f.name: getattr(self, f.name).detach() for f in fields(self)},
-        }
+        """The same, cut from the graph."""
+        return {name: term.detach() for name, term in self.by_name().items()}

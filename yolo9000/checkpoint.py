@@ -24,6 +24,7 @@ from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
 from yolo9000.classifier import Classifier, build_classifier
 from yolo9000.config import Config, PretrainConfig
+from yolo9000.distributed import by_first_process
 from yolo9000.model import Detector, build_model
 from yolo9000.sealed_zip import sealed, trouble_of
 
@@ -150,6 +151,7 @@ def refuse_other_tree(checkpoint: SavedRun[Any], path: Path, reader: ShardReader
         )
 
 
+@by_first_process
 def save_checkpoint(path: Path, checkpoint: SavedRun[Any]) -> None:
     """Write the whole file or nothing."""
     content = {

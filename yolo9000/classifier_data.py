@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.random import default_rng
 from torch import Tensor
 
 from data_prep import ShardReader
 from yolo9000.augment import draw_colour_shifts, shift_colours
 from yolo9000.config import ClassifierEvaluateConfig, PretrainConfig
 from yolo9000.crop import centre_crop, random_crop
-from yolo9000.data import DataMismatch, Ints, Sampler, made_ahead, split_of
+from yolo9000.data import DataMismatch, Ints, Sampler, made_ahead, parts_made_ahead, split_of
+from yolo9000.distributed import share_of
 from yolo9000.image import decode_image
 from yolo9000.schedule import input_size_at
 
@@ -77,11 +77,15 @@ class ClassifierData:
         """The batches of steps first … last, in order."""
         return made_ahead(self.batch, range(first, last + 1), threads=self.cfg.data.loader_threads)
 
-    def batch(self, step: int) -> LabelledPictures:
+    def parts(self, first: int, last: int) -> Iterator[list[LabelledPictures]]:
+        """Of the batches of steps first … last, in order, the parts that this process computes."""
+        return parts_made_ahead(self.batch, first, last, self.cfg.data)
+
+    def batch(self, step: int, slots: range | None = None) -> LabelledPictures:
+        """The batch of a step, or of it the given slots."""
         cfg = self.cfg
         size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.side_px, seed=cfg.seed)
-        pictures, _ = self.sampler.batch(step)
-        rngs = [default_rng((cfg.seed, step, slot)) for slot in range(len(pictures))]
+        pictures, _, rngs = self.sampler.in_slots(step, slots)
         crops = [
             random_crop(_pixels(self.reader, picture), size, cfg.augment, rng)
             for picture, rng in zip(pictures.tolist(), rngs, strict=True)
@@ -98,11 +102,12 @@ class ClassifierTestData:
         self.pictures = labelled_pictures(reader, cfg.split)[: cfg.limit]
 
     def __len__(self) -> int:
-        """The number of batches."""
-        return len(self._starts())
+        """The number of batches that fall to this process."""
+        return len(share_of(self._starts()))
 
     def __iter__(self) -> Iterator[LabelledPictures]:
-        return made_ahead(self._batch, self._starts(), threads=self.cfg.loader_threads)
+        """The batches that fall to this process."""
+        return made_ahead(self._batch, share_of(self._starts()), threads=self.cfg.loader_threads)
 
     def _starts(self) -> range:
         return range(0, len(self.pictures), self.cfg.batch_size)

@@ -10,6 +10,7 @@ from data_prep import ShardReader
 from yolo9000.classifier import Classifier
 from yolo9000.classifier_data import ClassifierTestData
 from yolo9000.config import ClassifierEvaluateConfig
+from yolo9000.distributed import is_first, joined_shares
 from yolo9000.scorecard.classification import ClassificationScore, Judged, judge, lowest, summary
 
 
@@ -21,10 +22,10 @@ def score_classifier(
     device, tree = model.head.weight.device, reader.tree
     candidates = lowest(tree, model.softmax.classes.cpu().numpy())
     data = ClassifierTestData(reader, cfg, size_px=size_px)
-    console, judged = Console(stderr=True), []
+    console, judged = Console(stderr=True, quiet=not is_first()), []
     for batch in track(data, "evaluating", transient=True, console=console, disable=not console.is_terminal):
         absolute = model.softmax.absolute(model(batch.images.to(device))).cpu().numpy()
         judged.append(
             judge(absolute, batch.image.numpy(), batch.node.numpy(), tree=tree, candidates=candidates)
         )
-    return summary(Judged.joined(judged))
+    return summary(Judged.joined(joined_shares(judged)))

@@ -66,10 +66,14 @@ def pretrain(
 
     from rich import print as show
 
+    from yolo9000.distributed import is_first
     from yolo9000.pretrain import pretrain as run_training
 
     folder = runs / cfg.name
-    show(run_training(cfg, folder, resume=resume).table())
+    score = run_training(cfg, folder, resume=resume)
+    if not is_first():
+        return
+    show(score.table())
     best = folder / "best.pt"
     print(f"Classifier: {best}   a detector starts from it: yolo9000 train … --set model.start_from={best}")
 
@@ -101,10 +105,13 @@ def train(
 
     from rich import print as show
 
+    from yolo9000.distributed import is_first
     from yolo9000.run_report import write_run_report
     from yolo9000.train import train as run_training
 
     scorecard = run_training(cfg, folder, resume=resume)
+    if not is_first():
+        return
     show(scorecard.table())
     summary = f"Trained on {cfg.data.shards}, scored on its split '{cfg.evaluate.split}'."
     report = write_run_report(folder, scorecard, title=f"Run {cfg.name}", summary=summary)

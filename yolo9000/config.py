@@ -21,6 +21,8 @@ Overlap = Literal["by_objectness", "by_node"]
 Geometry = Literal["exact", "darknet"]
 RUN_NAME = r"^\w[\w.-]*$"  # the run's folder: runs/NAME
 Precision = Literal["float32", "bfloat16", "auto"]  # auto: bfloat16 where the processor computes in it
+# Whose pictures batch norm normalises by in training (batch_norm.py); frozen: by its running statistics.
+BatchStatistics = Literal["per_process", "frozen", "synchronised"]
 
 
 def _side_or_sides(value: object) -> int | tuple[int, int]:
@@ -130,7 +132,8 @@ class DataConfig(StrictModel):
     # A folder that `data-prep merge` wrote, relative to this file; or where fsspec reads one: s3://…
     shards: ConfigPlace
     train_split: str = "train"
-    batch_size: PositiveInt = 64  # darknet yolo9000.cfg: batch
+    batch_size: PositiveInt = 64  # of a step, over all processes; darknet yolo9000.cfg: batch
+    accumulate: PositiveInt = 1  # in so many parts, one by one, to save memory; darknet: subdivisions
     ratio: dict[str, PositiveFloat] | None = (
         None  # of images by source, {coco: 1, imagenet: 4}; None: the merge's
     )
@@ -275,6 +278,7 @@ class Config(StrictModel):
     name: str = Field("train", pattern=RUN_NAME)
     seed: int = Field(0, ge=0)
     precision: Precision = "auto"
+    batch_statistics: BatchStatistics = "per_process"
     model: ModelConfig = ModelConfig()
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
@@ -342,6 +346,7 @@ class PretrainConfig(StrictModel):
     name: str = Field("pretrain", pattern=RUN_NAME)
     seed: int = Field(0, ge=0)
     precision: Precision = "auto"
+    batch_statistics: BatchStatistics = "per_process"
     model: ClassifierConfig = ClassifierConfig()
     data: DataConfig
     augment: CropConfig = CropConfig()

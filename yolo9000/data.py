@@ -17,7 +17,7 @@ import torch
 from numpy.random import Generator, default_rng
 
 from data_prep import ShardReader
-from yolo9000 import Yolo9000Error
+from yolo9000 import Yolo9000Error, distributed
 from yolo9000.augment import (
     Rectangle,
     Sample,
@@ -31,11 +31,12 @@ from yolo9000.augment import (
 )
 from yolo9000.balance import Repeats, times_in_a_pass
 from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets, VouchedColumns
-from yolo9000.config import AugmentConfig, Config, PretrainConfig
+from yolo9000.config import AugmentConfig, Config, DataConfig, PretrainConfig
 from yolo9000.image import decode_image
 from yolo9000.schedule import input_size_at
 
 Ints = npt.NDArray[np.int64]
+Asked = TypeVar("Asked")
 Made = TypeVar("Made")
 WHOLE = np.array([[0, 0, 1, 1]], np.float32)
 
@@ -111,6 +112,13 @@ class Sampler:
         ]
         return np.array(images, np.int64), np.repeat(np.arange(len(self.names)), after - before)
 
+    def in_slots(self, step: int, slots: range | None) -> tuple[Ints, Ints, list[Generator]]:
+        """The same of some slots of the step, None: of all, with the generator of each one's random choices."""
+        images, sources = self.batch(step)
+        chosen = range(len(images)) if slots is None else slots
+        rngs = [default_rng((self.seed, step, slot)) for slot in chosen]
+        return images[chosen], sources[chosen], rngs
+
     def passes(self, step: int) -> dict[str, float]:
         """How often each source has been seen whole after a step."""
         return {n: d / len(i) for n, d, i in zip(self.names, self._drawn(step), self.images, strict=True)}
@@ -167,13 +175,39 @@ def split_of(reader: ShardReader, name: str) -> Ints:
     return reader.split(name)
 
 
-def made_ahead(make: Callable[[int], Made], numbers: Iterable[int], *, threads: int) -> Iterator[Made]:
-    """make(number) for each of the numbers, in order, a few of them ahead of time in threads."""
+def parts_of_process(process: int, *, processes: int, slots: int, accumulate: int) -> list[range]:
+    """The slots of a step in each of the parts that a process computes; with those of all processes, every slot once.
+
+    A part has every n-th slot, so that all have about the whole's mixture of sources. DataMismatch if one were empty.
+    """
+    parts = processes * accumulate
+    if parts > slots:
+        raise DataMismatch(
+            f"data.batch_size {slots} cannot be split into {parts} parts, {accumulate} (data.accumulate) in each of "
+            f"{processes} process{'es'[: 2 * (processes > 1)]}. Enlarge the one or lower the others."
+        )
+    return [range(part, slots, parts) for part in range(process, parts, processes)]
+
+
+def parts_made_ahead(
+    make: Callable[[int, range], Made], first: int, last: int, cfg: DataConfig
+) -> Iterator[list[Made]]:
+    """make(step, slots) for each part of steps first … last that this process computes; a step at a time, in order."""
+    parts = parts_of_process(
+        distributed.rank(), processes=distributed.size(), slots=cfg.batch_size, accumulate=cfg.accumulate
+    )
+    every = ((step, slots) for step in range(first, last + 1) for slots in parts)
+    made = made_ahead(lambda part: make(*part), every, threads=cfg.loader_threads)
+    return ([next(made) for _ in parts] for _ in range(first, last + 1))
+
+
+def made_ahead(make: Callable[[Asked], Made], items: Iterable[Asked], *, threads: int) -> Iterator[Made]:
+    """make(item) for each of the items, in order, a few of them ahead of time in threads."""
     waiting: deque[Future[Made]] = deque()
     pool = ThreadPoolExecutor(threads, "batches")
     try:
-        for number in numbers:
-            waiting.append(pool.submit(make, number))
+        for item in items:
+            waiting.append(pool.submit(make, item))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -197,11 +231,15 @@ class TrainingData:
         """The batches of steps first … last, in order."""
         return made_ahead(self.batch, range(first, last + 1), threads=self.cfg.data.loader_threads)
 
-    def batch(self, step: int) -> Batch:
+    def parts(self, first: int, last: int) -> Iterator[list[Batch]]:
+        """Of the batches of steps first … last, in order, the parts that this process computes."""
+        return parts_made_ahead(self.batch, first, last, self.cfg.data)
+
+    def batch(self, step: int, slots: range | None = None) -> Batch:
+        """The batch of a step, or of it the given slots."""
         cfg = self.cfg
         size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.side_px, seed=cfg.seed)
-        images, sources = self.sampler.batch(step)
-        rngs = [default_rng((cfg.seed, step, slot)) for slot in range(len(images))]
+        images, sources, rngs = self.sampler.in_slots(step, slots)
         samples = [
             self._augmented(int(image), int(source), size, rng)
             for image, source, rng in zip(images, sources, rngs, strict=True)

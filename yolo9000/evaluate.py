@@ -15,6 +15,7 @@ from data_prep import Ledger, ShardReader
 from wordtree import WordTree
 from yolo9000.config import EvaluateConfig
 from yolo9000.data import DataMismatch, Ints, split_of
+from yolo9000.distributed import from_first, is_first, joined_shares, share_of
 from yolo9000.grid import GridOutput
 from yolo9000.image import Letterbox, decode_image, letterbox
 from yolo9000.model import Detector
@@ -64,8 +65,14 @@ def evaluate(
     """The scorecard of `model` on a split; ledger: what stood behind the nodes in the model's own training."""
     pictures = TestPictures.of(reader, cfg)
     found = answers_of(model, pictures, size_px, cfg)
-    return score(
-        pictures.truths, found, tree=model.tree, evidence=ledger.evidence, max_detections=cfg.max_detections
+    return from_first(
+        lambda: score(
+            pictures.truths,
+            found,
+            tree=model.tree,
+            evidence=ledger.evidence,
+            max_detections=cfg.max_detections,
+        )
     )
 
 
@@ -74,32 +81,38 @@ def answers_of(
 ) -> list[ScoredBoxes]:
     """What the model answers for each picture when asked for every node of the ground truth."""
     nodes = pictures.nodes().to(model.hierarchy.parent.device)
-    found: list[ScoredBoxes] = []
-    for output, boxes in outputs(model, pictures, size_px, cfg):
-        found += scores_of_nodes(output, model.hierarchy, boxes, nodes, cfg)
-    return found
+    found = [
+        scores_of_nodes(output, model.hierarchy, boxes, nodes, cfg)
+        for output, boxes in outputs(model, pictures, size_px, cfg)
+    ]
+    return [answers for batch in joined_shares(found) for answers in batch]
 
 
 def best_boxes(
     model: Detector, pictures: TestPictures, size_px: int | tuple[int, int], cfg: EvaluateConfig
 ) -> dict[int, tuple[np.ndarray, float]]:
     """For each picture by its position, the box of highest objectness in pixels, and that objectness."""
-    found: list[tuple[np.ndarray, float]] = []
-    for output, boxes in outputs(model, pictures, size_px, cfg):
-        found += [most_objective_box(output, image, box) for image, box in enumerate(boxes)]
-    return dict(enumerate(found))
+    found = [
+        [most_objective_box(output, image, box) for image, box in enumerate(boxes)]
+        for output, boxes in outputs(model, pictures, size_px, cfg)
+    ]
+    return dict(enumerate(answer for batch in joined_shares(found) for answer in batch))
 
 
 @torch.inference_mode()
 def outputs(
     model: Detector, pictures: TestPictures, size_px: int | tuple[int, int], cfg: EvaluateConfig
 ) -> Iterator[tuple[GridOutput, list[Letterbox]]]:
-    """The raw output for the pictures, batch by batch, with where each one lies on the network's canvas."""
+    """The raw output for the batches that fall to this process, with where each picture lies on the canvas."""
     device = model.hierarchy.parent.device
-    starts = range(0, len(pictures.images), cfg.batch_size)
-    console = Console(stderr=True)
+    starts = share_of(range(0, len(pictures.images), cfg.batch_size))
+    console = Console(stderr=True, quiet=not is_first())
     for start in track(
-        starts, "evaluating", transient=True, console=console, disable=not console.is_terminal
+        starts,
+        "evaluating",
+        transient=True,
+        console=console,
+        disable=not console.is_terminal,
     ):
         decoded = [
             decode_image(pictures.reader.encoded(int(i)), name=pictures.reader.source_id(int(i)))

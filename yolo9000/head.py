@@ -15,16 +15,23 @@ BLOCK = 64  # nodes in a block of `map_logits`: of 110 on a path few places stay
 
 
 class ClassHead(nn.Module):
-    """Class weights (A, N, C) and biases (A, N) of A anchors and N nodes, read row by row."""
+    """Class weights (A, N, C) and biases (A, N) of A anchors and N nodes, read row by row.
+
+    asked: (N,) bool, the nodes whose logits a loss has asked for since they were last taken; no other has a gradient.
+    """
+
+    asked: Tensor
 
     def __init__(self, channels: int, *, anchors: int, nodes: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(anchors, nodes, channels))
         self.bias = nn.Parameter(torch.zeros(anchors, nodes))
+        self.register_buffer("asked", torch.zeros(nodes, dtype=torch.bool), persistent=False)
         nn.init.normal_(self.weight, std=0.01)
 
     def logits(self, features: Tensor, anchor: Tensor, nodes: Tensor) -> Tensor:
         """Logits of `nodes` (U,) for P feature vectors (P, C) at the given anchors (P,), shape (P, U)."""
+        self._note(nodes)
         weight = self.weight.index_select(1, nodes)  # (A, U, C)
         bias = self.bias.index_select(1, nodes)  # (A, U)
         order = anchor.argsort(stable=True)
@@ -38,6 +45,7 @@ class ClassHead(nn.Module):
 
         For each anchor (P,) there is one table, of all its vectors by all nodes that any of them asks for.
         """
+        self._note(nodes)
         anchors, nodes_in_all, _ = self.weight.shape
         asks = anchor[owner]
         rows, row = (asks * nodes_in_all + nodes).unique(return_inverse=True)  # (R,) anchor by anchor
@@ -55,6 +63,7 @@ class ClassHead(nn.Module):
 
         The nodes asked on a map are cut into blocks of equal size, so that each anchor takes one batched product.
         """
+        self._note(nodes)
         asked = torch.bincount(image, minlength=len(features))
         blocks = (asked + BLOCK - 1) // BLOCK  # (B,)
         slot = _starts(blocks)[image] * BLOCK + _rank_in_run(image, asked)  # (Q,)
@@ -71,9 +80,20 @@ class ClassHead(nn.Module):
     def dense_logits(self, features: Tensor) -> Tensor:
         """All logits, (B, A, H, W, N), of a feature map (B, C, H, W)."""
         anchors, nodes, channels = self.weight.shape
+        self._note(torch.arange(nodes, device=self.asked.device))
         flat = F.conv2d(features, self.weight.reshape(-1, channels, 1, 1), self.bias.reshape(-1))
         logits: Tensor = flat.unflatten(1, (anchors, nodes)).permute(0, 1, 3, 4, 2)
         return logits
+
+    def take_asked(self) -> Tensor:
+        """`asked` up to now, which begins anew."""
+        asked = self.asked.clone()
+        self.asked.zero_()
+        return asked
+
+    def _note(self, nodes: Tensor) -> None:
+        if torch.is_grad_enabled():
+            self.asked[nodes] = True
 
 
 class SplitHead(nn.Module):

@@ -16,6 +16,7 @@ from rich.text import Text
 from torch import Tensor
 
 from yolo9000.board import board_for
+from yolo9000.distributed import is_first
 from yolo9000.run import Run
 from yolo9000.run_folder import write_line
 
@@ -40,8 +41,9 @@ class Journal:
     ) -> None:
         self._run, self._folder, self._clock = run, folder, clock
         self._began = self._mark = run.step, clock()
-        self._board = board_for(folder, asked=run.cfg.log.tensorboard, first_step=run.step + 1)
-        self._console = Console(stderr=True)
+        asked = run.cfg.log.tensorboard if is_first() else False
+        self._board = board_for(folder, asked=asked, first_step=run.step + 1)
+        self._console = Console(stderr=True, quiet=not is_first())
         self._bar = _Bar(run, self._console)
 
     def __enter__(self) -> Self:

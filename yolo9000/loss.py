@@ -56,8 +56,13 @@ class JointLoss(nn.Module):
         self.hierarchy = hierarchy
         self.register_buffer("vouched", vouched, persistent=False)
 
-    def forward(self, output: GridOutput, targets: Targets, *, images_seen: int) -> LossTerms:
-        """The terms of a batch; `images_seen` counts all pictures of the run up to and including this batch."""
+    def forward(
+        self, output: GridOutput, targets: Targets, *, images_seen: int, pictures: int | None = None
+    ) -> LossTerms:
+        """The terms of a batch, or of a part of one.
+
+        images_seen: all pictures of the run up to and including the batch; pictures: those of the batch, None: these.
+        """
         cfg, labels, negative = self.cfg, targets.image_labels, targets.negative_labels
         matched = match_boxes(output, targets.boxes, match=cfg.match)
         chosen = choose_places(output, labels, self.hierarchy, assign=cfg.assign, top_k=cfg.top_k)
@@ -76,7 +81,8 @@ class JointLoss(nn.Module):
             "label_objectness": self._label_objectness(output, targets, chosen),
             "negative_label": cfg.negative_weight * negative_errors(output, self.hierarchy, of_denied).sum(),
         }
-        return LossTerms(**{name: term / len(output.box_logits) for name, term in terms.items()})
+        divisor = len(output.box_logits) if pictures is None else pictures
+        return LossTerms(**{name: term / divisor for name, term in terms.items()})
 
     def _box_terms(
         self, output: GridOutput, targets: Targets, matched: MatchedBoxes, images_seen: int

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor
 
 from data_prep import ShardReader
 from yolo9000.checkpoint import load_classifier, refuse_other_tree, save_checkpoint
 from yolo9000.classifier import Classifier, build_classifier, label_loss
-from yolo9000.classifier_data import ClassifierData, labelled_nodes, labelled_pictures
+from yolo9000.classifier_data import ClassifierData, LabelledPictures, labelled_nodes, labelled_pictures
 from yolo9000.classifier_score import score_classifier
 from yolo9000.config import PretrainConfig
+from yolo9000.distributed import is_first, joined_processes
+from yolo9000.gradients import summed_gradients
 from yolo9000.journal import Journal
 from yolo9000.optim import set_learning_rate
 from yolo9000.run import Guard, Run, refuse_odd_sizes, saved_run, with_absolute_paths
@@ -30,6 +33,7 @@ from yolo9000.start_from import Start, with_network_of
 ClassifierRun: TypeAlias = Run[PretrainConfig, Classifier]
 
 
+@joined_processes()
 def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> ClassificationScore:
     """Train to `cfg.schedule.max_steps` in a run folder; the score of the last evaluation.
 
@@ -42,21 +46,24 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
     # What cannot be scored is better told now than after hours.
     labelled_pictures(run.reader, cfg.evaluate.split)
     prepare_folder(folder, cfg, step=run.step)
+
+    def terms_of(part: LabelledPictures) -> dict[str, Tensor]:
+        part = part.to(run.device)
+        with run.autocast():
+            logits = run.model(part.images)
+        log_probability = softmax.log_probability(logits, part.image, part.node)
+        return {"total": label_loss(log_probability, part.image, pictures=cfg.data.batch_size)}
+
     with Journal(run, folder) as journal:
-        for batch in data.batches(run.step + 1, schedule.max_steps):
+        for parts in data.parts(run.step + 1, schedule.max_steps):
             run.step += 1
             rate = learning_rate_at(run.step, cfg.optimizer.learning_rate, schedule)
             set_learning_rate(run.optimizer, rate)
-            batch = batch.to(run.device)
-            with run.autocast():
-                logits = run.model(batch.images)
-            log_probability = softmax.log_probability(logits, batch.image, batch.node)
-            loss = label_loss(log_probability, batch.image, pictures=len(batch.images))
-            terms = {"total": loss.detach()}
+            terms = summed_gradients(run.model, parts, terms_of)
             guard.check(terms, run.step)
-            run.update(loss)
+            run.update()
 
-            journal.step(rate, terms, input_px=batch.images.shape[-1])
+            journal.step(rate, terms, input_px=parts[0].images.shape[-1])
             if run.saves:
                 guard.settle(run)
             if run.evaluates:
@@ -86,7 +93,8 @@ def _started(cfg: PretrainConfig, folder: Path) -> ClassifierRun:
     run = Run.of(with_absolute_paths(cfg), reader, model)
     if start:
         run.seen_before, _ = start.carried(taken)
-        print(start.in_words(taken, reader.tree), file=sys.stderr)
+        if is_first():
+            print(start.in_words(taken, reader.tree), file=sys.stderr)
     return run
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from data_prep import ShardReader
+from yolo9000.batch_norm import set_training, synchronised
 from yolo9000.checkpoint import (
     CheckpointError,
     DamagedCheckpoint,
@@ -50,7 +51,10 @@ class Run(Generic[Settings, Network]):
     @classmethod
     def of(cls, cfg: Settings, reader: ShardReader, model: Network) -> Run[Settings, Network]:
         """A run before its first step, on the GPU where there is one."""
-        model = model.to("cuda" if torch.cuda.is_available() else "cpu").train()
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+        if cfg.batch_statistics == "synchronised":
+            model = synchronised(model)
+        set_training(model, cfg.batch_statistics)
         average = WeightAverage(model, decay=cfg.optimizer.ema) if cfg.optimizer.ema else None
         return cls(cfg, reader, model, build_optimizer(model, cfg.optimizer), average)
 
@@ -83,10 +87,8 @@ class Run(Generic[Settings, Network]):
         """Where the network computes; the losses stay outside."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._computes_in_bfloat16())
 
-    def update(self, loss: Tensor) -> None:
-        """One step of the optimizer, and of the average, down the gradient of `loss`."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+    def update(self) -> None:
+        """One step of the optimizer, and of the average, down the gradient that the model's parameters have."""
         if self.cfg.optimizer.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optimizer.clip_norm)
         self.optimizer.step()
@@ -102,7 +104,7 @@ class Run(Generic[Settings, Network]):
         try:
             yield self.model
         finally:
-            self.model.train()
+            set_training(self.model, self.cfg.batch_statistics)
             if self.average:
                 self.average.swap()
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
+from yolo9000.distributed import by_first_process
 
 
 class TrainingError(Yolo9000Error):
@@ -45,6 +46,7 @@ def refuse_changed_settings(folder: Path, settings: Mapping[str, tuple[Any, Any]
             )
 
 
+@by_first_process
 def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
     """The effective configuration, and of metrics.csv what belongs to the first `step` steps."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,6 +63,7 @@ def config_yaml(cfg: BaseModel) -> str:
     return yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False)
 
 
+@by_first_process
 def write_line(folder: Path, step: int, values: Mapping[str, float]) -> None:
     """Add a line to metrics.csv; columns that the file does not know yet start empty."""
     path = folder / "metrics.csv"

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from data_prep import ShardReader, kmeans_anchors
 from data_prep.anchors import box_sizes_px
+from yolo9000.batch import Batch, LossTerms
 from yolo9000.checkpoint import load_checkpoint, refuse_other_tree, save_checkpoint
 from yolo9000.config import Config, ModelConfig
 from yolo9000.data import DataMismatch, TrainingData, split_of
+from yolo9000.distributed import is_first, joined_processes
 from yolo9000.evaluate import TestPictures, evaluate
+from yolo9000.gradients import summed_gradients
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.journal import Journal
 from yolo9000.loss import JointLoss
@@ -35,6 +38,7 @@ from yolo9000.start_from import Start, with_network_of
 DetectorRun: TypeAlias = Run[Config, Detector]
 
 
+@joined_processes()
 def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
     """Train to `cfg.schedule.max_steps` in a run folder; the scorecard of the last evaluation.
 
@@ -47,19 +51,25 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
     data, guard, scorecard = TrainingData(run.reader, cfg), Guard(), None
     TestPictures.of(run.reader, cfg.evaluate)  # what cannot be scored is better told now than after hours
     prepare_folder(folder, cfg, step=run.step)
+
+    def terms_of(part: Batch) -> dict[str, Tensor]:
+        part = part.to(run.device)
+        with run.autocast():
+            output = run.model(part.images)
+        seen, pictures = run.images_seen, cfg.data.batch_size
+        terms: LossTerms = criterion(output, part.targets, images_seen=seen, pictures=pictures)
+        return terms.by_name()
+
     with Journal(run, folder) as journal:
-        for batch in data.batches(run.step + 1, schedule.max_steps):
+        for parts in data.parts(run.step + 1, schedule.max_steps):
             run.step += 1
             rate = learning_rate_at(run.step, cfg.optimizer.learning_rate, schedule)
             set_learning_rate(run.optimizer, rate)
-            batch = batch.to(run.device)
-            with run.autocast():
-                output = run.model(batch.images)
-            terms = criterion(output, batch.targets, images_seen=run.images_seen)
-            guard.check(terms.detached(), run.step)
-            run.update(terms.total)
+            terms = summed_gradients(run.model, parts, terms_of)
+            guard.check(terms, run.step)
+            run.update()
 
-            journal.step(rate, terms.detached(), input_px=batch.images.shape[-1])
+            journal.step(rate, terms, input_px=parts[0].images.shape[-1])
             if run.saves:
                 guard.settle(run)
             if run.evaluates:
@@ -89,7 +99,8 @@ def _started(cfg: Config, folder: Path) -> DetectorRun:
     run = Run.of(with_absolute_paths(cfg), reader, model)
     if start:
         run.seen_before, run.darknet = start.carried(taken)
-        print(start.in_words(taken, reader.tree), file=sys.stderr)
+        if is_first():
+            print(start.in_words(taken, reader.tree), file=sys.stderr)
     return run
 
 

@@ -103,3 +103,33 @@ def test_box_and_class_parts_together_are_one_convolution_of_darknet() -> None:
     output = head(features)
     torch.testing.assert_close(output.box_logits, entries[..., :5])
     torch.testing.assert_close(output.dense_class_logits(), entries[..., 5:])
+
+
+# --- which rows have a gradient
+
+
+@pytest.mark.parametrize("way", ["logits", "asked_logits", "map_logits", "dense_logits"])
+def test_no_row_has_a_gradient_but_those_that_are_noted_as_asked(way: str) -> None:
+    torch.manual_seed(0)
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).classes
+    vectors, maps, nodes = torch.randn(6, 8), torch.randn(2, 8, 3, 5), torch.tensor([7, 3, 7, 19])
+    anchor, image = torch.tensor([0, 1, 1, 2, 0, 0]), torch.tensor([0, 1, 1, 1])
+    ask = {
+        "logits": lambda: head.logits(vectors, anchor, nodes),
+        "asked_logits": lambda: head.asked_logits(vectors, anchor, torch.tensor([5, 1, 1, 2]), nodes),
+        "map_logits": lambda: head.map_logits(maps, image, nodes),
+        "dense_logits": lambda: head.dense_logits(maps),
+    }[way]
+    with torch.no_grad():
+        ask()
+    assert not head.asked.any()
+    ask().square().sum().backward()
+    for gradient in (head.weight.grad, head.bias.grad):
+        assert gradient is not None
+        assert torch.equal(
+            gradient.flatten(2).any(2).any(0) if gradient.ndim > 2 else gradient.any(0), head.asked
+        )
+    assert head.take_asked().nonzero()[:, 0].tolist() == (
+        list(range(20)) if way == "dense_logits" else [3, 7, 19]
+    )
+    assert not head.asked.any()

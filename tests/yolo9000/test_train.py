@@ -223,14 +223,14 @@ def test_a_multi_scale_run_sees_its_sizes(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    batches = TrainingData.batches
+    parts = TrainingData.parts
 
     def recorded(self: TrainingData, first: int, last: int) -> Any:
-        for batch in batches(self, first, last):
-            seen.append(batch.images.shape[-1])
-            yield batch
+        for step in parts(self, first, last):
+            seen.extend(part.images.shape[-1] for part in step)
+            yield step
 
-    monkeypatch.setattr(TrainingData, "batches", recorded)
+    monkeypatch.setattr(TrainingData, "parts", recorded)
     cfg = made_config(shards, schedule__max_steps=8, schedule__sizes_px=[32, 64, 96], schedule__size_every=1)
     train(cfg, tmp_path / "run")
     assert len(seen) == 8

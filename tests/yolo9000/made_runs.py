@@ -1,0 +1,58 @@
+"""Short runs that one process and two must make alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from data_prep import ShardReader
+from tests.yolo9000.made import made_config
+from yolo9000.config import Config, EvaluateConfig, PretrainConfig
+from yolo9000.evaluate import TestPictures, answers_of
+from yolo9000.model import build_model
+from yolo9000.train import settled
+
+# SGD, for AdamW makes steps of equal length out of gradients that are nothing but rounding.
+OPTIMIZER = {"name": "sgd", "learning_rate": 0.01, "ema": 0.9, "clip_norm": 2.0}
+
+
+def detector_config(shards: Path, **changes: object) -> Config:
+    """Four steps of a narrow network whose batch norm does not see which pictures are computed together."""
+    fixed = {"model__width": 0.25, "precision": "float32", "optimizer": OPTIMIZER, "evaluate__batch_size": 1}
+    asked = {"loss__assign": "max_score", "loss__label_objectness": "paper", "loss__warm_up_images": 16}
+    return made_config(shards, **{**fixed, **asked, "batch_statistics": "frozen", **changes})
+
+
+def two_slots(shards: Path, **changes: object) -> Config:
+    """Of two pictures, so that of two processes one has boxes only in every step and the other image labels only."""
+    augment = {"augment__paste": 0, "augment__mosaic": 0, "augment__zoom_out": 0}
+    return detector_config(shards, data__batch_size=2, **augment, **changes)
+
+
+def classifier_config(shards: Path, **changes: object) -> PretrainConfig:
+    return PretrainConfig.model_validate(
+        {
+            "model": {"architecture": "tiny", "width": 0.25, "input_size_px": 32},
+            "data": {"shards": str(shards), "batch_size": 8, "train_split": "train", **changes},
+            "evaluate": {"split": "train", "batch_size": 3},
+            "optimizer": OPTIMIZER,
+            "schedule": {"max_steps": 3, "burn_in_steps": 0},
+            "log": {"every": 1},
+            "precision": "float32",
+            "batch_statistics": "frozen",
+        }
+    )
+
+
+def answers(shards: Path) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+    """Nodes and scores that a random network answers for three pictures, looked at one by one."""
+    reader, cfg = ShardReader(shards), made_config(shards)
+    torch.manual_seed(0)
+    model = build_model(settled(cfg.model, reader, cfg), reader.tree).eval()
+    asked = EvaluateConfig(batch_size=1, limit=3, min_objectness=0)
+    return [
+        (found.node, found.score) for found in answers_of(model, TestPictures.of(reader, asked), 64, asked)
+    ]

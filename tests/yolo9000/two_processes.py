@@ -1,0 +1,117 @@
+"""What test_distributed.py lets two processes do.
+
+two_processes.py together SHARDS FOLDER   checks, and runs that lie in FOLDER, to be compared with those of one process
+two_processes.py raise|kill CONFIG RUNS   `yolo9000 train CONFIG`, of which one process fails, or is killed, in step 2
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import yolo9000.train as loop
+from tests.yolo9000.made_runs import answers, classifier_config, detector_config, two_slots
+from yolo9000.cli import main
+from yolo9000.distributed import (
+    anywhere,
+    from_first,
+    is_first,
+    joined_processes,
+    joined_shares,
+    rank,
+    share_of,
+    size,
+    sum_over_processes,
+)
+from yolo9000.gradients import summed_gradients
+from yolo9000.head import ClassHead
+from yolo9000.pretrain import pretrain
+from yolo9000.run_folder import TrainingError
+
+
+@joined_processes()
+def together(shards: Path, folder: Path) -> None:
+    assert size() == 2
+    what_is_exchanged()
+    rows_of_a_class_head_are_summed_as_its_dense_gradient_is()
+    running_statistics_are_the_mean_of_those_of_the_processes()
+    loop.train(from_first(lambda: two_slots(shards)), folder / "two slots")
+    loop.train(from_first(lambda: detector_config(shards, data__accumulate=2)), folder / "detector")
+    pretrain(classifier_config(shards), folder / "classifier")
+    found = answers(shards)
+    (folder / f"answers{rank()}").write_bytes(pickle.dumps(found))
+
+
+def what_is_exchanged() -> None:
+    own = [torch.full((2, 3), float(rank() + 1)), torch.zeros(0), torch.arange(4.0).view(2, 2).t() * rank()]
+    sum_over_processes(own)
+    assert own[0].tolist() == [[3.0] * 3] * 2
+    assert own[2].tolist() == [[0, 2], [1, 3]]
+    assert anywhere(torch.tensor([rank() == 0, False, rank() == 1])).tolist() == [True, False, True]
+    assert joined_shares([10 * k for k in share_of(range(5))]) == [0, 10, 20, 30, 40]
+    assert from_first(rank) == 0
+
+
+def rows_of_a_class_head_are_summed_as_its_dense_gradient_is() -> None:
+    torch.manual_seed(0)
+    head = ClassHead(5, anchors=2, nodes=30)
+    nodes = [torch.tensor([3, 4, 5, 17]), torch.tensor([4, 5, 21])][rank()]
+    features = torch.randn(6, 5, generator=torch.Generator().manual_seed(rank()))
+    anchor = torch.tensor([0, 1, 1, 0, 1, 0])
+
+    def terms_of(nodes: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"total": head.logits(features, anchor, nodes).square().sum()}
+
+    terms_of(nodes)["total"].backward()
+    dense = [parameter.grad.clone() for parameter in head.parameters() if parameter.grad is not None]
+    sum_over_processes(dense)
+    head.take_asked()
+    terms = summed_gradients(head, [nodes], terms_of)
+    assert not head.asked.any()
+    assert from_first(lambda: float(terms["total"])) == float(terms["total"])
+    for parameter, expected in zip(head.parameters(), dense, strict=True):
+        assert parameter.grad is not None
+        assert torch.equal(parameter.grad, expected)
+        rows = parameter.grad.flatten(2).any(2).any(0) if expected.ndim > 2 else expected.any(0)
+        assert rows.nonzero()[:, 0].tolist() == [3, 4, 5, 17, 21]
+
+
+def running_statistics_are_the_mean_of_those_of_the_processes() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3))
+    model[1].eval()
+    pictures = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(rank()))
+    means = torch.stack(joined_shares([pictures.mean((0, 2, 3))]))
+    assert not torch.allclose(means[0], means[1])
+    summed_gradients(model, [pictures], lambda part: {"total": model(part).square().sum()})
+    torch.testing.assert_close(model[0].running_mean, 0.1 * means.mean(0))
+    assert not model[1].running_mean.any()
+
+
+def with_a_failure(kind: str, config: str, runs: str) -> None:
+    usual = loop.learning_rate_at
+
+    def fails(step: int, *rest: Any) -> float:
+        if step == 2 and not is_first():
+            if kind == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise TrainingError("The second process cannot go on.")
+        return usual(step, *rest)
+
+    loop.learning_rate_at = fails
+    sys.argv = ["yolo9000", "train", config, "--runs", runs]
+    main()
+
+
+if __name__ == "__main__":
+    kind, first, second = sys.argv[1:]
+    if kind == "together":
+        together(Path(first), Path(second))
+    else:
+        with_a_failure(kind, first, second)
