@@ -1,159 +1,473 @@
-"""The paper's claim on the emoji world: how well are classes detected that never had a box?
+"""The paper's claim, measured: how well are classes detected that never had a box?
 
-    python benchmarks/never_boxed.py --seeds 0 1 2 --minutes 5 --folder runs/never_boxed [--record]
+    python benchmarks/never_boxed.py --seeds 0 1 2 --minutes 5 --folder runs/never_boxed [--rules all] [--record]
+    python benchmarks/never_boxed.py --data tiny-imagenet-200 --folder runs/photographs --jobs 2
 
-For each seed one world, and three detectors at the same number of steps: ours (boxes and image labels), boxes only (no
-image label anywhere), and the oracle (the same pictures, with all boxes). Two baselines know the true image labels of
-the test pictures: on the box of the whole picture, and on the most object-like box of the boxes-only detector.
-Prints AP50 on boxed and on label-only classes, mean and spread over the seeds. `--record` writes the means to the file
-from which `yolo9000 demo` takes its yardsticks. Finished parts are kept, so an interrupted benchmark goes on.
+For each seed one world: emoji scenes or, with `--data`, mosaics of photographs from a folder in Tiny ImageNet's layout.
+Half of its classes have boxes, half image labels alone. Each row of the table is a detector trained for as many steps:
+
+    joint training                boxes and image labels, by the settings of `yolo9000 demo`, with --data by those of
+                                  configs/train/mosaic_world.yaml
+    max_score, paper  …           the same by another rule: each assign × label_objectness of yolo9000/weak_labels.py
+    boxes only                    no image label anywhere
+    label on picture, on best box the true image labels of the test picture, on the whole of it or on the most
+                                  object-like box of `boxes only`; they come with that row
+    oracle                        the same pictures, with all boxes
+    --row "NAME: key=value, …"    an idea of yours: joint training with these settings; merge=merge_oracle among them
+                                  trains on all boxes
+
+The columns, as mean ± spread over the seeds: AP50 of classes with boxes and of never-boxed ones, the latter also as a
+share of the oracle's; that of never-boxed ones after lifting, boxes and answers, to the nearest node at or above that
+has boxes at or below it (yolo9000/scorecard/lifted.py); the share of objects found under any name; of these the share
+rightly named.
+
+Finished rows are kept in --folder, so an interrupted table goes on, and rows and seeds can be added to one.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import re
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.resources import files
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
+from importlib.resources import as_file, files
+from itertools import product
+from multiprocessing import get_context
+from os import cpu_count
 from pathlib import Path
 from statistics import mean, pstdev
+from typing import Any
 
-from data_prep import EmojiWorldConfig, MergeConfig, ShardReader, load_config, merge
+import torch
+
+from data_prep import DataPrepError, EmojiWorldConfig, MergeConfig, ShardReader, load_config, merge
 from data_prep.emoji_world import emoji_world
-from yolo9000.checkpoint import load_checkpoint
-from yolo9000.demo import STEPS_PER_MINUTE, demo_config
-from yolo9000.evaluate import TestPictures, best_boxes
+from data_prep.mosaic_world import MosaicWorldConfig, mosaic_world
+from data_prep.yaml_config import overridden, validated
+from wordtree.files import write_atomically
+from yolo9000 import Yolo9000Error
+from yolo9000.checkpoint import load_checkpoint, refuse_other_tree
+from yolo9000.config import Config, EvaluateConfig, read_config
+from yolo9000.demo import STEPS_PER_MINUTE
+from yolo9000.evaluate import TestPictures, answers_of, best_boxes
 from yolo9000.report import Yardstick
-from yolo9000.scorecard import Scorecard, label_on_best_box, label_on_whole_image, score
+from yolo9000.scorecard import ScoredBoxes, label_on_best_box, label_on_whole_image, nearest_boxed, score
+from yolo9000.scorecard.average_precision import average_precision
 from yolo9000.train import train
 
-BOXES_ONLY = "boxes only, no image labels"
-ORACLE = "oracle: the same pictures, all boxes"
-OURS = "joint training"
-ON_WHOLE = "true label on the whole picture"
-ON_BEST_BOX = "true label on the best box of the boxes-only detector"
-
-VARIANTS = {  # which merge, and what differs from the demo's configuration
-    ORACLE: ("merge_oracle", ("augment.tile_sources=[labels]",)),
-    BOXES_ONLY: ("merge", ("data.ratio={scenes: 1}",)),
-    OURS: ("merge", ()),
-}
-
-
-Parts = tuple[float | None, float]
-"""AP50 on boxed classes (None where it is not asked) and on label-only classes."""
+PHOTOGRAPHS = Path(__file__).parents[1] / "configs" / "train" / "mosaic_world.yaml"
 
 
 @dataclass(frozen=True)
-class Spread:
-    mean: float
-    deviation: float
+class Row:
+    """A detector of the table: which merge of the world it sees, and what differs from joint training."""
 
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        return cls(mean(values), pstdev(values))
+    name: str
+    merge: str = "merge"
+    overrides: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        return f"{self.mean:5.1f} ± {self.deviation:3.1f}"
+    @property
+    def folder(self) -> str:
+        return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
+
+
+JOINT, BOXES_ONLY, ORACLE = "joint training", "boxes only", "oracle"
+ON_PICTURE, ON_BEST_BOX = "label on picture", "label on best box"
+PAPER = "loss.assumed_iou=0.3"  # section 4
+RULES = (
+    Row(JOINT),
+    *(
+        Row(
+            f"{assign}, {objectness}",
+            overrides=(f"loss.assign={assign}", f"loss.label_objectness={objectness}", PAPER),
+        )
+        for assign, objectness in product(
+            ("max_score", "max_objectness", "max_size", "top_k"), ("paper", "darknet", "ignore")
+        )
+    ),
+    Row(BOXES_ONLY, overrides=("data.ratio={scenes: 1}",)),
+    Row(ORACLE, "merge_oracle", ("augment.tile_sources=[labels]",)),
+)
+YARDSTICKS = {  # what the demo calls the rows that it shows beside its own
+    ORACLE: "oracle: the same pictures, all boxes",
+    BOXES_ONLY: "boxes only, no image labels",
+    ON_PICTURE: "true label on the whole picture",
+    ON_BEST_BOX: "true label on the best box of the boxes-only detector",
+}
+
+
+class BenchmarkError(Yolo9000Error):
+    """Arguments that name no row, or results that were made with other settings."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all rows have in common."""
+
+    folder: Path
+    data: Path | None  # photographs; None: emoji
+    steps: int
+    threads: int
+    world: tuple[str, ...]  # settings of the world
+    settings: tuple[str, ...]  # of every row's configuration, before the row's own
+
+    def config(self, row: Row, seed: int) -> Config:
+        with as_file(files("yolo9000") / "data" / "demo.yaml") as demo:
+            own = (
+                f"data.shards={(self.folder / f'seed{seed}' / row.merge).absolute()}",
+                f"schedule.max_steps={self.steps}",
+                f"seed={seed}",
+                f"data.loader_threads={self.threads}",
+            )
+            return read_config(PHOTOGRAPHS if self.data else demo, (*own, *self.settings, *row.overrides))
+
+    def run_folder(self, name: str, seed: int) -> Path:
+        return self.folder / f"seed{seed}" / f"{self.steps}-steps" / Row(name).folder
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of one row and seed, as percentages; None where a row has no answers to be measured by it."""
+
+    boxed: float | None
+    never_boxed: float | None
+    lifted: float | None
+    boxed_found: float | None
+    never_boxed_found: float | None
+    boxed_named: float | None
+    never_boxed_named: float | None
+
+    def without_boxed(self) -> Scores:
+        return replace(self, boxed=None, boxed_found=None, boxed_named=None)
 
 
 def main() -> None:
     arguments = parse()
-    results: dict[str, list[Parts]] = {}
-    for seed in arguments.seeds:
-        for name, parts in run_seed(arguments.folder / f"seed{seed}", seed, arguments).items():
-            results.setdefault(name, []).append(parts)
-    rows = [summary(name, parts) for name, parts in results.items()]
-    ours, oracle = (next(label_only for row, _, label_only in rows if row == name) for name in (OURS, ORACLE))
-    print(f"\n{len(arguments.seeds)} seeds, {steps_of(arguments)} steps; AP50, mean ± spread")
-    for name, boxed, label_only in rows:
-        print(f"{name:55} boxed {boxed or '    –     '}   label-only {label_only}")
-    print(f"joint training reaches {ours.mean / oracle.mean:.0%} of the oracle on label-only classes")
-    if arguments.record:
-        record(rows, arguments)
+    try:
+        rows, plan = rows_of(arguments), plan_of(arguments)
+        if not arguments.finished:
+            run_all(rows, plan, arguments)
+        results = finished(rows, plan, arguments.seeds)
+        table = table_of(results)
+        print(f"\n{heading(plan)}\n")
+        print(markdown(table) if arguments.markdown else text(table))
+        if arguments.record:
+            record(results, arguments)
+    except (Yolo9000Error, DataPrepError) as mistake:
+        print(mistake, file=sys.stderr)
+        sys.exit(2)
 
 
-def run_seed(folder: Path, seed: int, arguments: argparse.Namespace) -> dict[str, Parts]:
-    """AP50 on boxed and on label-only classes of every variant and baseline."""
-    done = folder / "results.json"
-    if done.exists():
-        return {name: tuple(parts) for name, parts in json.loads(done.read_text()).items()}
+# --- running
+
+
+def run_all(rows: Sequence[Row], plan: Plan, arguments: argparse.Namespace) -> None:
+    """Train and score what is not finished: seed by seed, so that whole tables come first."""
+    tasks = [(row, seed, plan) for seed in arguments.seeds for row in rows]
+    for task in tasks:
+        refuse_other_settings(*task)
+    if arguments.jobs == 1:
+        for task in tasks:
+            run_row(*task)
+        return
+    with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
+        waiting = [pool.submit(run_row, *task) for task in tasks]
+        try:
+            for one in waiting:
+                one.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def run_row(row: Row, seed: int, plan: Plan) -> None:
+    """Train and score one row; an interrupted training goes on."""
+    folder = plan.run_folder(row.name, seed)
+    with alone(folder):
+        if (folder / "result.json").exists():
+            return
+        torch.set_num_threads(plan.threads)
+        make_world(plan, seed)
+        started = time.monotonic()
+        write_atomically(folder / "settings.json", json.dumps(comparable(plan.config(row, seed))))
+        train(plan.config(row, seed), folder, resume=(folder / "last.pt").exists())
+        for name, result in score_row(row, seed, plan).items():
+            result["minutes"] = round((time.monotonic() - started) / 60, 2)
+            place = plan.run_folder(name, seed)
+            place.mkdir(exist_ok=True)
+            write_atomically(place / "result.json", json.dumps(result, indent=1))
+            print(f"seed {seed}, {in_words(name, Scores(**result['scores']))}", flush=True)
+        (folder / "last.pt").unlink()  # best.pt is enough to look at
+
+
+def make_world(plan: Plan, seed: int) -> None:
+    """The world of a seed and its two merges; what is finished is kept."""
+    folder = plan.folder / f"seed{seed}"
     world = folder / "world"
-    emoji_world(world, EmojiWorldConfig(seed=seed))
-    found, cards = {}, {}
-    for name, (merged, overrides) in VARIANTS.items():
-        shards = folder / merged
-        merge(load_config(world / f"{merged}.yaml", MergeConfig), shards, workers=2)
-        cfg = demo_config(shards, steps=steps_of(arguments), seed=seed, overrides=overrides)
-        run, started = folder / name.split(",")[0].split(":")[0].replace(" ", "_"), time.monotonic()
-        cards[name] = train(cfg, run, resume=(run / "last.pt").exists())
-        found[name] = run
-        print(f"seed {seed}: {name}, {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
-    # What is label-only is what had no box in *our* training, in every row.
-    ledger = ShardReader(folder / "merge").ledger
-    scored = {name: split_by(card, ledger.tree.node, ledger.evidence) for name, card in cards.items()}
-    scored |= baselines(found[BOXES_ONLY], folder / "merge")
-    done.write_text(json.dumps(scored, indent=1))
+    given = overridden({"seed": seed}, plan.world)
+    with alone(folder):
+        if plan.data is None:
+            emoji_world(world, validated(given, EmojiWorldConfig, place="--world"), workers=plan.threads)
+        else:
+            mosaic_world(plan.data, world, validated(given, MosaicWorldConfig, place="--world"))
+        for merged in ("merge", "merge_oracle"):
+            merge(load_config(world / f"{merged}.yaml", MergeConfig), folder / merged, workers=plan.threads)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process works in the folder, and keep others waiting."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "benchmark.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def refuse_other_settings(row: Row, seed: int, plan: Plan) -> None:
+    """BenchmarkError where the row was trained, or begun, with other settings; ConfigError where they are wrong."""
+    folder, now = plan.run_folder(row.name, seed), comparable(plan.config(row, seed))
+    path = folder / "settings.json"
+    if not path.exists():
+        return
+    used = json.loads(path.read_text("utf-8"))
+    changed = [f"{key} {used[key]}, now {now[key]}" for key in used if key in now and now[key] != used[key]]
+    if changed:
+        raise BenchmarkError(
+            f"{folder}: made with {'; '.join(changed)}. Give the row another name, another --folder, or remove it."
+        )
+
+
+def comparable(cfg: Config) -> dict[str, Any]:
+    """What decides the result, by dotted name."""
+    values = cfg.model_dump(mode="json", exclude={"data": {"shards", "loader_threads"}, "log": True})
+    return {
+        f"{part}.{key}" if isinstance(section, dict) else part: value
+        for part, section in values.items()
+        for key, value in (section.items() if isinstance(section, dict) else [("", section)])
+    }
+
+
+# --- scoring
+
+
+def score_row(row: Row, seed: int, plan: Plan) -> dict[str, dict[str, Any]]:
+    """The result of the row by its name; of the boxes-only row those of the label baselines too."""
+    path = plan.run_folder(row.name, seed) / "best.pt"
+    checkpoint = load_checkpoint(path)
+    # What is never boxed is what had no box in *joint* training, in every row.
+    reader = ShardReader(plan.folder / f"seed{seed}" / "merge")
+    refuse_other_tree(checkpoint, path, reader)
+    cfg, size_px, model = (
+        checkpoint.config.evaluate,
+        checkpoint.config.model.input_size_px,
+        checkpoint.build_model(),
+    )
+    pictures = TestPictures.of(reader, cfg)
+    both = (pictures, pictures.lifted(reader.ledger))
+    scored = {row.name: measured(both, [answers_of(model, one, size_px, cfg) for one in both], cfg)}
+    if row.name == BOXES_ONLY:
+        boxes = best_boxes(model, pictures, size_px, cfg)
+        told = {int(node) for node in pictures.nodes() if reader.ledger.evidence(int(node)) == "image labels"}
+        asked = list(zip(both, (told, {nearest_boxed(node, reader.ledger) for node in told}), strict=True))
+        on_picture = [label_on_whole_image(one.truths, one.sizes_px, nodes) for one, nodes in asked]
+        on_best_box = [label_on_best_box(one.truths, boxes, nodes) for one, nodes in asked]
+        for name, answers in ((ON_PICTURE, on_picture), (ON_BEST_BOX, on_best_box)):
+            result = measured(both, answers, cfg)
+            scored[name] = {**result, "scores": asdict(Scores(**result["scores"]).without_boxed())}
     return scored
 
 
-def baselines(boxes_only: Path, shards: Path) -> dict[str, Parts]:
-    """The two answers that know the true image labels but were never taught to place them."""
-    checkpoint, reader = load_checkpoint(boxes_only / "best.pt"), ShardReader(shards)
-    cfg = checkpoint.config.evaluate
-    pictures = TestPictures.of(reader, cfg)
-    nodes = {int(node) for node in pictures.nodes() if reader.ledger.evidence(int(node)) == "image labels"}
-    boxes = best_boxes(checkpoint.build_model(), pictures, checkpoint.config.model.input_size_px, cfg)
-    answers = {
-        ON_WHOLE: label_on_whole_image(pictures.truths, pictures.sizes_px, nodes),
-        ON_BEST_BOX: label_on_best_box(pictures.truths, boxes, nodes),
-    }
-    cards = {
-        name: score(pictures.truths, found, tree=reader.tree, evidence=reader.ledger.evidence)
-        for name, found in answers.items()
-    }
-    return {name: (None, card.label_only.ap50 or 0.0) for name, card in cards.items()}
+def measured(
+    both: tuple[TestPictures, TestPictures], answers: Sequence[list[ScoredBoxes]], cfg: EvaluateConfig
+) -> dict[str, Any]:
+    """The scores and those of each class, as plain values; `both`: the test pictures as they are, and lifted."""
+    (own, lifted), ledger = both, both[0].reader.ledger
+    card = score(
+        own.truths,
+        answers[0],
+        tree=ledger.tree,
+        evidence=ledger.evidence,
+        max_detections=cfg.max_detections,
+    )
+    precision = average_precision(lifted.truths, answers[1], max_detections=cfg.max_detections)
+    never_boxed = [ledger.tree.node(one.id) for one in card.classes if one.evidence == "image labels"]
+    scores = Scores(
+        boxed=card.boxed.ap50,
+        never_boxed=card.label_only.ap50,
+        lifted=mean(precision[nearest_boxed(node, ledger)].ap50 for node in never_boxed),
+        boxed_found=card.boxed.recall50,
+        never_boxed_found=card.label_only.recall50,
+        boxed_named=card.boxed.accuracy,
+        never_boxed_named=card.label_only.accuracy,
+    )
+    return {"scores": asdict(scores), "classes": [asdict(one) for one in card.classes]}
 
 
-def split_by(card: Scorecard, node_of, evidence) -> tuple[float, float]:  # type: ignore[no-untyped-def]
-    """Mean AP50 over the classes that had boxes, and over those with image labels only, by another run's ledger."""
-    parts: dict[str, list[float]] = {"boxes": [], "image labels": []}
-    for one in card.classes:
-        parts[evidence(node_of(one.id))].append(one.ap50)
-    return mean(parts["boxes"]), mean(parts["image labels"])
+# --- the table
 
 
-def summary(name: str, parts: list[Parts]) -> tuple[str, Spread | None, Spread]:
-    boxed, label_only = zip(*parts, strict=True)
-    return name, None if None in boxed else Spread.of(boxed), Spread.of(label_only)
+Results = dict[str, list[Scores]]
+"""The scores of each row, one for each finished seed; the label baselines stand after the boxes-only row."""
 
 
-def record(rows: list[tuple[str, Spread | None, Spread]], arguments: argparse.Namespace) -> None:
-    yardsticks = [
-        asdict(Yardstick(name, None if boxed is None else round(boxed.mean, 1), round(label_only.mean, 1)))
-        for name, boxed, label_only in rows
-        if name != OURS
-    ]
+def finished(rows: Sequence[Row], plan: Plan, seeds: Sequence[int]) -> Results:
+    """What is on disk; rows without any finished seed are left out."""
+    names = [name for row in rows for name in (row.name, *baselines_of(row))]
+    found: Results = {}
+    for name, seed in product(names, seeds):
+        path = plan.run_folder(name, seed) / "result.json"
+        if path.exists():
+            result = json.loads(path.read_text("utf-8"))
+            found.setdefault(name, []).append(Scores(**result["scores"]))
+    return found
+
+
+def baselines_of(row: Row) -> tuple[str, ...]:
+    return (ON_PICTURE, ON_BEST_BOX) if row.name == BOXES_ONLY else ()
+
+
+def spread(values: Iterable[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{mean(known):.1f} ± {pstdev(known):.1f}" if known else "–"
+
+
+def table_of(results: Results) -> list[list[str]]:
+    """Headings, and a row of cells for each row of the benchmark."""
+    headings = (
+        "AP50: boxed|never boxed|of oracle|lifted|found: boxed|never boxed|named: boxed|never boxed|seeds"
+    )
+    oracle = mean_of(results[ORACLE]) if ORACLE in results else None
+    table = [["", *headings.split("|")]]
+    for name, scores in results.items():
+        of_oracle = f"{mean_of(scores) / oracle:.0%}" if oracle else "–"
+        cells = [spread(getattr(one, field) for one in scores) for field in Scores.__dataclass_fields__]
+        table.append([name, *cells[:2], of_oracle, *cells[2:], str(len(scores))])
+    return table
+
+
+def mean_of(scores: Sequence[Scores]) -> float:
+    return mean(one.never_boxed or 0.0 for one in scores)
+
+
+def text(table: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in table
+    )
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *("---:" for _ in table[0][1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (table[0], rule, *table[1:]))
+
+
+def in_words(name: str, scores: Scores) -> str:
+    numbers = ", ".join(
+        f"{field.replace('_', ' ')} {value:.1f}"
+        for field, value in asdict(scores).items()
+        if value is not None
+    )
+    return f"{name}: {numbers}"
+
+
+def heading(plan: Plan) -> str:
+    world = "mosaics of photographs" if plan.data else "emoji scenes"
+    return f"{world}, {plan.steps} steps; percentages, mean ± spread over the seeds"
+
+
+def record(results: Results, arguments: argparse.Namespace) -> None:
+    """Write the demo's yardsticks."""
+    lacking = [name for name in YARDSTICKS if name not in results]
+    if lacking or arguments.data:
+        raise BenchmarkError(f"--record needs the emoji world and the rows {', '.join(YARDSTICKS)}.")
+    yardsticks = []
+    for name, title in YARDSTICKS.items():
+        boxed = [one.boxed for one in results[name] if one.boxed is not None]
+        mean_boxed = round(mean(boxed), 1) if boxed else None
+        yardsticks.append(asdict(Yardstick(title, mean_boxed, round(mean_of(results[name]), 1))))
     seeds = " ".join(map(str, arguments.seeds))
-    command = f"python benchmarks/never_boxed.py --seeds {seeds} --minutes {arguments.minutes:g} --record"
+    command = f"python benchmarks/never_boxed.py --seeds {seeds} {length_of(arguments)} --record"
     path = Path(str(files("yolo9000") / "data" / "demo_yardsticks.json"))
     path.write_text(json.dumps({"command": command, "yardsticks": yardsticks}, indent=1) + "\n")
 
 
-def steps_of(arguments: argparse.Namespace) -> int:
-    return round(arguments.minutes * STEPS_PER_MINUTE)
+# --- arguments
+
+
+def rows_of(arguments: argparse.Namespace) -> list[Row]:
+    """The rows that --rules chooses, then those of --row; BenchmarkError for a pattern that fits none."""
+    chosen: list[Row] = []
+    for pattern in arguments.rules:
+        fitting = [row for row in RULES if pattern == "all" or fnmatch(row.name, pattern)]
+        if not fitting:
+            names = "; ".join(row.name for row in RULES)
+            raise BenchmarkError(f"--rules {pattern!r} fits no row. The rows are: {names}; or say all.")
+        chosen += fitting
+    own = [row_of(told) for told in arguments.row]
+    folders = [row.folder for row in (*RULES, *map(Row, (ON_PICTURE, ON_BEST_BOX)), *own)]
+    for row in own:
+        if not row.folder or folders.count(row.folder) > 1:
+            raise BenchmarkError(f"--row {row.name!r}: there is such a row already. Give it another name.")
+    return [*(row for row in RULES if row in chosen), *own]
+
+
+def row_of(told: str) -> Row:
+    """`NAME: a.b=c, d.e=f`; commas inside a value stay there."""
+    name, _, settings = told.partition(":")
+    parts = [part.strip() for part in re.split(r",(?=\s*[\w.]+=)", settings) if part.strip()]
+    merges = [part.removeprefix("merge=") for part in parts if part.startswith("merge=")]
+    overrides = tuple(part for part in parts if not part.startswith("merge="))
+    if any("=" not in part for part in overrides) or any(
+        one not in ("merge", "merge_oracle") for one in merges
+    ):
+        raise BenchmarkError(f"--row {told!r}: expected NAME: key=value, key=value …, or merge=merge_oracle.")
+    return Row(name.strip(), *merges[-1:] or ("merge",), overrides)
+
+
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    steps = arguments.steps or round(arguments.minutes * STEPS_PER_MINUTE)
+    threads = arguments.threads or max(1, (cpu_count() or 1) // arguments.jobs)
+    return Plan(
+        arguments.folder, arguments.data, steps, threads, tuple(arguments.world), tuple(arguments.set)
+    )
+
+
+def length_of(arguments: argparse.Namespace) -> str:
+    return f"--steps {arguments.steps}" if arguments.steps else f"--minutes {arguments.minutes:g}"
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--minutes", type=float, default=5, help="training length, as of `yolo9000 demo`")
-    parser.add_argument("--folder", type=Path, default=Path("runs/never_boxed"))
-    parser.add_argument("--record", action="store_true", help="write the demo's yardsticks")
+    add = parser.add_argument
+    add("--seeds", type=int, nargs="+", default=[0])
+    add("--minutes", type=float, default=5, help="training length of each row, as of `yolo9000 demo`")
+    add("--steps", type=int, help="the same in steps")
+    add("--folder", type=Path, default=Path("runs/never_boxed"), help="worlds, runs and results")
+    add("--data", type=Path, help="photographs in Tiny ImageNet's layout, instead of emoji")
+    add(
+        "--rules",
+        nargs="+",
+        default=[ORACLE, BOXES_ONLY, JOINT],
+        help="rows by name (* fits anything), or all",
+    )
+    add("--row", action="append", default=[], metavar="'NAME: key=value, …'", help="one more row")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every row")
+    add("--world", action="append", default=[], metavar="KEY=VALUE", help="a setting of the world")
+    add("--jobs", type=int, default=1, help="rows at once, each in its own process")
+    add("--threads", type=int, help="of each job; default: the processors shared out")
+    add("--finished", action="store_true", help="train nothing: the table of what is there")
+    add("--markdown", action="store_true")
+    add("--record", action="store_true", help="write the demo's yardsticks")
     return parser.parse_args()
 
 

@@ -316,6 +316,45 @@ def emoji_world(
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
 
 
+@app.command()
+def mosaic_world(
+    photographs: Annotated[
+        Path, typer.Argument(metavar="PHOTOGRAPHS", help="A folder in Tiny ImageNet's layout.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
+    seed: Annotated[
+        int | None, typer.Option(help="Another seed gives other classes boxes, and other scenes.")
+    ] = None,
+    scenes: Annotated[int | None, typer.Option(help="Training pictures with boxes.")] = None,
+    test_scenes: Annotated[
+        int | None, typer.Option(help="Test pictures, with the boxes of all classes.")
+    ] = None,
+    labels_per_class: Annotated[
+        int | None, typer.Option(help="Label pictures of each class; all by default.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square scenes, px.")] = None,
+    unlabelled_share: Annotated[
+        float | None, typer.Option(help="Of a training scene's objects: without a box, 0 to 1.")
+    ] = None,
+) -> None:
+    """Paste photographs of single things into scenes, with boxes for half of the classes and labels for the others."""
+    from data_prep.config import validated
+    from data_prep.mosaic_world import MosaicWorldConfig
+    from data_prep.mosaic_world import mosaic_world as write_world
+
+    given = {
+        "seed": seed,
+        "scenes": scenes,
+        "test_scenes": test_scenes,
+        "labels_per_class": labels_per_class,
+        "size_px": size,
+        "unlabelled_share": unlabelled_share,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    write_world(photographs, out, validated(chosen, MosaicWorldConfig, place="mosaic-world"))
+    typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
+
+
 def _write_charts(shards: str, split: str, folder: Path) -> None:
     from data_prep.charts import write_chart
     from data_prep.histograms import histograms_of

@@ -105,7 +105,7 @@ def object_count(settings: EmojiWorldConfig, rng: Generator) -> int:
     return int(rng.integers(settings.objects_min, settings.objects_max + 1))
 
 
-def shuffled_turns(items: list[int], rng: Generator) -> Iterator[int]:
+def shuffled_turns(items: Sequence[int], rng: Generator) -> Iterator[int]:
     """The items in random order, again and again: after each round all have had as many turns."""
     while True:
         yield from (items[place] for place in rng.permutation(len(items)))

@@ -11,10 +11,8 @@ Written as ordinary COCO JSON and ImageNet folders, so that everything after it 
 """
 
 import hashlib
-import json
 import math
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,48 +27,55 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data_prep.emoji_files import DrawnPicture, write_tables
 from data_prep.emoji_plan import EmojiWorldConfig, Picture, picture_rng, plan
 from data_prep.emoji_scene import Appearance, draw_scene
 from data_prep.emoji_table import EmojiClass, drawing_files, world_classes
-from data_prep.errors import DataPrepError
+from data_prep.world_files import DrawnPicture, WorldError, WorldTexts, write_tables, write_world
 
-__all__ = ["EmojiWorldConfig", "EmojiWorldError", "emoji_world"]
+__all__ = ["EmojiWorldConfig", "WorldError", "emoji_world"]
 
 WORLD_VERSION = 1  # of the drawing code: another version draws other pictures from equal settings
 PICTURES_PER_TASK = 50
 
 
-class EmojiWorldError(DataPrepError):
-    """The folder for the world cannot be used."""
+ATTRIBUTION = """\
+The pictures in this folder were made by `data-prep emoji-world` of the project YOLO9000.
+{drawings}
+
+Changes: the drawings were scaled, stretched, mirrored, rotated, recoloured, partly covered and cut, and
+placed on generated backgrounds together with generated shapes; the results were saved as JPEG.
+Whoever shares these pictures passes on this notice.
+"""
+TWEMOJI = """\
+They contain graphics of Twemoji, https://github.com/jdecked/twemoji,
+Copyright 2019 Twitter, Inc and other contributors,
+licensed under CC BY 4.0, https://creativecommons.org/licenses/by/4.0/."""
+OTHER_DRAWINGS = """\
+They contain drawings from a folder of the user's own choice, whose licence applies."""
 
 
 def emoji_world(out: Path, settings: EmojiWorldConfig | None = None, *, workers: int | None = None) -> None:
     """Write the world into the folder `out`, whole or not at all; a finished one with equal settings is kept.
 
     Equal settings give equal bytes (within one version of NumPy and Pillow) for any number of `workers`, by
-    default one a processor. Raises EmojiWorldError, MissingDrawings.
+    default one a processor. Raises WorldError, MissingDrawings.
     """
     settings = EmojiWorldConfig() if settings is None else settings
     classes = world_classes()
     files = drawing_files(classes, settings.pictures)
-    world = describe(settings, classes, files)
-    if is_finished(out, world):
-        return
-    out = out.absolute()
-    part = out.with_name(f"{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    drawings = TWEMOJI if settings.pictures is None else OTHER_DRAWINGS
+    texts = WorldTexts(
+        describe(settings, classes, files), "data-prep emoji-world", ATTRIBUTION.format(drawings=drawings)
+    )
+
+    def write(folder: Path) -> None:
         pictures = plan(settings, classes)
-        for folder in {(part / picture.file).parent for picture in pictures}:
-            folder.mkdir(parents=True)
-        drawn = draw_all(part, pictures, files, settings, workers or os.cpu_count() or 1)
-        write_tables(part, drawn, classes, settings, world)
-        if out.exists():
-            out.rmdir()  # is_finished let only an empty folder pass
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        for place in {(folder / picture.file).parent for picture in pictures}:
+            place.mkdir(parents=True)
+        drawn = draw_all(folder, pictures, files, settings, workers or os.cpu_count() or 1)
+        write_tables(folder, drawn, classes, texts, seed=settings.seed)
+
+    write_world(out, texts.description, write)
 
 
 def describe(
@@ -95,36 +100,6 @@ def describe(
             for one in classes
         ],
     }
-
-
-def is_finished(out: Path, world: dict[str, Any]) -> bool:
-    """Whether `out` holds this very world; raises EmojiWorldError if it holds anything else."""
-    if out.is_dir() and not any(out.iterdir()):
-        return False
-    if not out.exists():
-        return False
-    try:
-        found = json.loads((out / "world.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise EmojiWorldError(
-            f"{out}: expected a new or empty folder, found something else. Give another one."
-        )
-    if found != world:
-        raise EmojiWorldError(
-            f"{out}: holds a generated world with other settings ({first_change(found, world)}). "
-            "Give another folder, or remove this one."
-        )
-    return True
-
-
-def first_change(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    before, after = found.get("settings") or {}, wanted["settings"]
-    for name in after:
-        if before.get(name) != after[name]:
-            return f"{name} {before.get(name)} instead of {after[name]}"
-    return "another version or other drawings"
 
 
 def draw_all(
@@ -197,12 +172,10 @@ def load_drawing(file: Path) -> Image.Image:
         with Image.open(file) as picture:
             drawing = picture.convert("RGBA")
     except OSError as reason:
-        raise EmojiWorldError(f"{file}: not a picture that can be read ({reason}).") from None
+        raise WorldError(f"{file}: not a picture that can be read ({reason}).") from None
     box = drawing.getchannel("A").getbbox()
     if box is None:
-        raise EmojiWorldError(
-            f"{file}: expected a drawing on a transparent ground, found nothing but the ground."
-        )
+        raise WorldError(f"{file}: expected a drawing on a transparent ground, found nothing but the ground.")
     return drawing.crop(box)
 
 
@@ -221,7 +194,7 @@ def draw_picture(
         chosen, (scales * settings.size_px).tolist(), appearance(settings), rng, size_px=settings.size_px
     )
     image.save(folder / picture.file, quality=settings.jpeg_quality)
-    return DrawnPicture(picture, tuple(objects))
+    return DrawnPicture(picture, image.size, tuple(objects))
 
 
 def appearance(settings: EmojiWorldConfig) -> Appearance:

@@ -11,6 +11,7 @@ class DataPrepError(Exception):
     ├── SourceError     a data set that cannot be read as what it is said to be
     ├── LabelMapError   classes that have no node, or a label map that does not fit
     ├── MergeError      a merge that cannot start or go on
+    ├── WorldError      a generated world that cannot be made
     ├── AnchorError     boxes from which no anchors can be found
     ├── PictureError    a picture that cannot be used: counted and skipped, never seen by the user
     └── ShardError      shards or an index that are missing, damaged or of a foreign format

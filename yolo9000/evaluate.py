@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from yolo9000.grid import GridOutput
 from yolo9000.image import Letterbox, decode_image, letterbox
 from yolo9000.model import Detector
 from yolo9000.postprocess import most_objective_box, scores_of_nodes
-from yolo9000.scorecard import GroundTruth, Scorecard, ScoredBoxes, score
+from yolo9000.scorecard import GroundTruth, Scorecard, ScoredBoxes, lift_to_boxed, score
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class TestPictures:
             )
         truths = [ground_truth(reader, int(image)) for image in images]
         return cls(reader, images, ignoring_kinds_below(truths, reader.tree))
+
+    def lifted(self, ledger: Ledger) -> TestPictures:
+        """The same pictures, each box named by the nearest node at or above its own that training had boxes of."""
+        truths = [lift_to_boxed(ground_truth(self.reader, int(image)), ledger) for image in self.images]
+        return replace(self, truths=ignoring_kinds_below(truths, self.reader.tree))
 
     @property
     def sizes_px(self) -> list[tuple[int, int]]:

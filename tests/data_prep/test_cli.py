@@ -108,7 +108,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(world, tmp_path, command, monke
 
 def test_help_names_every_command():
     text = CliRunner().invoke(app, ["--help"]).output
-    for name in ("plan", "merge", "info", "anchors", "emoji-world"):
+    for name in ("plan", "merge", "info", "anchors", "emoji-world", "mosaic-world"):
         assert name in text
 
 

@@ -15,7 +15,7 @@ from data_prep.config import MergeConfig, load_config
 from data_prep.emoji_plan import EmojiWorldConfig, picture_rng, plan
 from data_prep.emoji_scene import Appearance, draw_scene, mark, seen
 from data_prep.emoji_table import drawing_files, drawing_key, world_classes
-from data_prep.emoji_world import EmojiWorldError
+from data_prep.world_files import WorldError
 from wordtree import build_tree
 
 SMALL = EmojiWorldConfig(scenes=12, test_scenes=6, labels_per_class=1, size_px=96)
@@ -265,19 +265,19 @@ def test_a_finished_world_with_equal_settings_is_kept(small_world):
 
 
 def test_a_world_with_other_settings_is_refused(small_world):
-    with pytest.raises(EmojiWorldError, match=r"other settings \(scenes 12 instead of 13\)"):
+    with pytest.raises(WorldError, match=r"other settings \(scenes 12 instead of 13\)"):
         emoji_world.emoji_world(small_world, SMALL.model_copy(update={"scenes": 13}))
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(EmojiWorldError, match="expected a new or empty folder"):
+    with pytest.raises(WorldError, match="expected a new or empty folder"):
         emoji_world.emoji_world(tmp_path, SMALL)
     assert contents(tmp_path) == {"notes.txt": b"mine"}
 
 
 def test_an_interrupted_world_leaves_nothing(tmp_path, monkeypatch):
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(emoji_world, "write_tables", interrupt)

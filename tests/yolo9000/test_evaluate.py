@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import yolo9000.evaluate as evaluation
-from data_prep import MergeConfig, ShardReader, merge
+from data_prep import Ledger, MergeConfig, ShardReader, merge
 from tests.yolo9000.made import BOXED, COLOURS, LABEL_ONLY, made_config, made_shards
 from yolo9000.config import EvaluateConfig
 from yolo9000.data import DataMismatch
@@ -59,6 +59,27 @@ def test_perfect_answers_score_100_in_every_part(
     assert card.neither.classes == 0
     parts = {row.id: row.evidence for row in card.classes}
     assert parts == dict.fromkeys(BOXED, "boxes") | dict.fromkeys(LABEL_ONLY, "image labels")
+
+
+def test_lifted_a_class_without_boxes_goes_by_the_name_that_it_shares_with_a_boxed_one(
+    reader: ShardReader,
+) -> None:
+    tree = reader.tree
+    dog, cat, car, boat = (tree.node(wnid) for wnid in COLOURS)
+    ledger = Ledger(
+        tree, np.isin(np.arange(len(tree)), [dog, car]), np.isin(np.arange(len(tree)), [cat, boat])
+    )
+    shared = [tree.lowest_common_ancestor(dog, cat), tree.lowest_common_ancestor(car, boat)]
+    lifted = TestPictures.of(reader, EvaluateConfig()).lifted(ledger)
+    named = [truth.node[~truth.ignored].tolist() for truth in lifted.truths]
+    assert named == [[dog], [shared[0]], [car], [shared[1]]]
+    # A box of the boxed class below is neither right nor wrong for the class above.
+    assert [truth.node[truth.ignored].tolist() for truth in lifted.truths] == [
+        [shared[0]],
+        [],
+        [shared[1]],
+        [],
+    ]
 
 
 def test_batch_size_changes_no_answer(reader: ShardReader, model: Detector) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from data_prep import Ledger
 from wordtree.tree import WordTree
 from yolo9000.scorecard import (
     GroundTruth,
@@ -19,6 +20,8 @@ from yolo9000.scorecard import (
     ScoredBoxes,
     label_on_best_box,
     label_on_whole_image,
+    lift_to_boxed,
+    nearest_boxed,
     score,
 )
 from yolo9000.scorecard.average_precision import average_precision
@@ -298,6 +301,37 @@ def test_the_best_box_yardstick_puts_the_true_label_there() -> None:
 
 
 # ---- mistakes
+
+
+# --- classes lifted to what had boxes
+
+# Of the toy tree (animal: dog: terrier, cat · vehicle: car, boat).
+ONLY_TERRIERS_BOXED = ([0, 0, 0, 0, 0, 0, 5], [0, 0, 0, 3, 3, 0, 0])
+ONLY_DOGS_BOXED = ([0, 0, 5, 0, 0, 0, 0], [0, 0, 0, 3, 0, 0, 3])
+
+
+@pytest.mark.parametrize(
+    ("labels", "node", "lifted"),
+    [
+        pytest.param(ONLY_TERRIERS_BOXED, 6, 6, id="own boxes"),
+        pytest.param(ONLY_TERRIERS_BOXED, 2, 2, id="boxes below"),
+        pytest.param(ONLY_TERRIERS_BOXED, 3, 0, id="boxes of a relative: their common ancestor"),
+        pytest.param(ONLY_TERRIERS_BOXED, 4, 4, id="no box in its branch: itself"),
+        pytest.param(ONLY_DOGS_BOXED, 6, 2, id="boxes of the kind above"),
+    ],
+)
+def test_a_class_is_lifted_to_the_lowest_node_at_or_above_with_boxes_at_or_below(
+    toy_tree: WordTree, labels: tuple[list[int], list[int]], node: int, lifted: int
+) -> None:
+    assert nearest_boxed(node, Ledger(toy_tree, *labels)) == lifted
+
+
+def test_lifting_renames_boxes_and_changes_nothing_else(toy_tree: WordTree) -> None:
+    before = truth((LEFT, 6), (MIDDLE, 3), (RIGHT, 4), ignored=[1])
+    after = lift_to_boxed(before, Ledger(toy_tree, *ONLY_TERRIERS_BOXED))
+    assert after.node.tolist() == [6, 0, 4]
+    assert after.xyxy_px.tolist() == before.xyxy_px.tolist()
+    assert after.ignored.tolist() == [False, True, False]
 
 
 def test_columns_that_do_not_fit_are_refused() -> None:

@@ -6,6 +6,7 @@ all classes and split by what training knew of them; and the yardsticks to hold 
 
 from yolo9000.scorecard.card import ClassScore, PartScore, Scorecard, score
 from yolo9000.scorecard.inputs import GroundTruth, InvalidScores, ScoredBoxes
+from yolo9000.scorecard.lifted import lift_to_boxed, nearest_boxed
 from yolo9000.scorecard.split import Evidence
 from yolo9000.scorecard.yardsticks import label_on_best_box, label_on_whole_image
 
@@ -19,5 +20,7 @@ __all__ = [
     "ScoredBoxes",
     "label_on_best_box",
     "label_on_whole_image",
+    "lift_to_boxed",
+    "nearest_boxed",
     "score",
 ]

@@ -70,9 +70,3 @@ def _names_given(
         ):
             called[truth_row] = node
     return called
-    overlap = iou_xyxy(torch.from_numpy(answer.xyxy_px), torch.from_numpy(truth.xyxy_px)).numpy()  # (K, M)
-    spoken_for = overlap.argmax(axis=1)
-    for row in np.argsort(answer.score, kind="stable"):  # the best one last, so its word stays
-        if overlap[row, spoken_for[row]] >= min_iou:
-            called[spoken_for[row]] = answer.node[row]
-    return called

@@ -1,0 +1,182 @@
+"""benchmarks/never_boxed.py: its rows, what it keeps, what it refuses, and a whole table on made photographs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.data_prep.made_photos import made_photos
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ROOT / "benchmarks" / "never_boxed.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("never_boxed", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["never_boxed"] = module  # where its dataclasses look for their annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(PROGRAM), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def chosen(benchmark: ModuleType, rules: list[str], rows: list[str]) -> list[str]:
+    return [row.name for row in benchmark.rows_of(Namespace(rules=rules, row=rows))]
+
+
+# --- rows
+
+
+def test_all_rows_are_every_rule_the_boxes_alone_and_the_oracle(benchmark: ModuleType) -> None:
+    names = chosen(benchmark, ["all"], [])
+    assert names[0] == "joint training"
+    assert names[-2:] == ["boxes only", "oracle"]
+    pairs = {tuple(name.split(", ")) for name in names[1:-2]}
+    assert len(pairs) == 12
+    assert {assign for assign, _ in pairs} == {"max_score", "max_objectness", "max_size", "top_k"}
+    assert {objectness for _, objectness in pairs} == {"paper", "darknet", "ignore"}
+
+
+def test_rows_are_chosen_by_patterns_and_own_ones_come_last(benchmark: ModuleType) -> None:
+    names = chosen(benchmark, ["oracle", "max_size*"], ["mine: loss.label_weight=2"])
+    assert names == ["max_size, paper", "max_size, darknet", "max_size, ignore", "oracle", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("told", "merge", "overrides"),
+    [
+        pytest.param("plain", "merge", (), id="joint training again"),
+        pytest.param(
+            "two: loss.top_k=2, loss.assign=top_k", "merge", ("loss.top_k=2", "loss.assign=top_k"), id="two"
+        ),
+        pytest.param(
+            "wide: data.ratio={scenes: 1, labels: 3},model.width=2",
+            "merge",
+            ("data.ratio={scenes: 1, labels: 3}", "model.width=2"),
+            id="commas inside a value",
+        ),
+        pytest.param("all boxes: merge=merge_oracle", "merge_oracle", (), id="the oracle's boxes"),
+    ],
+)
+def test_a_row_of_ones_own(benchmark: ModuleType, told: str, merge: str, overrides: tuple[str, ...]) -> None:
+    row = benchmark.row_of(told)
+    assert (row.name, row.merge, row.overrides) == (told.split(":")[0], merge, overrides)
+
+
+def test_every_row_is_a_configuration_for_emoji_and_for_photographs(
+    benchmark: ModuleType, tmp_path: Path
+) -> None:
+    for data in (None, tmp_path):
+        plan = benchmark.Plan(tmp_path, data, steps=7, threads=1, world=(), settings=("optimizer.ema=0.5",))
+        cfgs = {row.name: plan.config(row, 3) for row in benchmark.RULES}
+        for name, cfg in cfgs.items():
+            assert (cfg.seed, cfg.schedule.max_steps, cfg.optimizer.ema) == (3, 7, 0.5)
+            assert cfg.data.shards == tmp_path / "seed3" / ("merge_oracle" if name == "oracle" else "merge")
+        assert cfgs["top_k, darknet"].loss.assign == "top_k"
+        assert cfgs["max_score, paper"].loss.assumed_iou == 0.3
+        assert cfgs["boxes only"].data.ratio == {"scenes": 1}
+
+
+# --- what is kept and refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param(["--rules", "max_fun"], "--rules 'max_fun' fits no row. The rows are: joint", id="rule"),
+        pytest.param(["--row", "oracle: a.b=1"], "there is such a row already", id="name taken"),
+        pytest.param(["--row", "x: assign"], "expected NAME: key=value", id="no value"),
+        pytest.param(["--row", "x: loss.asign=top_k"], "did you mean 'assign'", id="no such setting"),
+        pytest.param(["--set", "loss.asign=top_k"], "did you mean 'assign'", id="no such common setting"),
+        pytest.param(["--finished", "--record"], "--record needs the emoji world and the rows oracle", id="record"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_exit_code_2(
+    benchmark: ModuleType,
+    tmp_path: Path,
+    arguments: list[str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["never_boxed.py", "--folder", str(tmp_path / "runs"), *arguments])
+    with pytest.raises(SystemExit) as caught:
+        benchmark.main()
+    _, err = capsys.readouterr()
+    assert caught.value.code == 2
+    assert expected in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_row_made_with_other_settings_is_refused_and_new_settings_have_their_default(
+    benchmark: ModuleType, tmp_path: Path
+) -> None:
+    plan = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=(), settings=())
+    row = benchmark.Row("mine")
+    folder = plan.run_folder("mine", 0)
+    folder.mkdir(parents=True)
+    settings = benchmark.comparable(plan.config(row, 0))
+    del settings["loss.label_weight"]  # of a version that did not know it
+    (folder / "settings.json").write_text(json.dumps(settings))
+    benchmark.refuse_other_settings(row, 0, plan)
+    changed = benchmark.Row("mine", overrides=("loss.top_k=9",))
+    with pytest.raises(benchmark.BenchmarkError, match=r"made with loss\.top_k 4, now 9\."):
+        benchmark.refuse_other_settings(changed, 0, plan)
+
+
+def test_the_table_is_mean_and_spread_of_what_is_finished(benchmark: ModuleType, tmp_path: Path) -> None:
+    plan = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=(), settings=())
+    fields = list(benchmark.Scores.__dataclass_fields__)
+    for name, seed, value in (("oracle", 0, 40.0), ("oracle", 1, 60.0), ("label on picture", 0, 5.0)):
+        folder = plan.run_folder(name, seed)
+        folder.mkdir(parents=True)
+        scores = dict.fromkeys(fields, value)
+        if name == "label on picture":
+            scores |= {"boxed": None}
+        (folder / "result.json").write_text(json.dumps({"scores": scores}))
+    table = benchmark.table_of(benchmark.finished(benchmark.RULES, plan, [0, 1, 2]))
+    assert [row[0] for row in table] == ["", "label on picture", "oracle"]
+    assert table[1][1:4] == ["–", "5.0 ± 0.0", "10%"]
+    assert table[2][1:4] == ["50.0 ± 10.0", "50.0 ± 10.0", "100%"]
+    assert [row[-1] for row in table[1:]] == ["1", "2"]
+    assert benchmark.markdown(table).splitlines()[1].count("---") == len(table[0])
+    lines = benchmark.text(table).splitlines()
+    assert len({len(line) for line in lines}) == 1
+
+
+# --- the whole
+
+
+@pytest.mark.slow
+def test_a_table_on_photographs_is_made_once_and_rows_are_added_to_it(tmp_path: Path) -> None:
+    photographs = made_photos(tmp_path / "photographs")
+    world = [part for told in ("scenes=8", "test_scenes=4") for part in ("--world", told)]
+    small = ["--set", "data.batch_size=4", "--set", "model.width=0.25", "--set", "model.input_size_px=96"]
+    common = ["--data", str(photographs), "--folder", str(tmp_path / "runs"), "--steps", "2", *world, *small]
+
+    first = run(*common, "--rules", "boxes only", "oracle", "--jobs", "2", "--threads", "1")
+    assert first.returncode == 0, first.stderr
+    results = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("result.json")}
+    assert len(results) == 4  # the two label baselines come with the boxes
+    again = run(*common, "--rules", "boxes only", "oracle", "--threads", "1", "--row", "mine: loss.top_k=2")
+    assert again.returncode == 0, again.stderr
+    assert all(path.stat().st_mtime_ns == before for path, before in results.items())
+    rows = [line.split("  ")[0] for line in again.stdout.split("seeds\n")[-1].splitlines()]
+    assert rows == ["boxes only", "label on picture", "label on best box", "oracle", "mine"]
