@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from data_prep import ShardReader
-from yolo9000.augment import draw_colour_shifts, shift_colours
+from yolo9000.augment import coloured_batch, draw_colour_shifts
 from yolo9000.config import ClassifierEvaluateConfig, PretrainConfig
 from yolo9000.crop import centre_crop, random_crop
 from yolo9000.data import DataMismatch, Ints, Sampler, made_ahead, parts_made_ahead, split_of
@@ -90,7 +90,7 @@ class ClassifierData:
             random_crop(_pixels(self.reader, picture), size, cfg.augment, rng)
             for picture, rng in zip(pictures.tolist(), rngs, strict=True)
         ]
-        images = shift_colours(torch.stack(crops).div_(255), draw_colour_shifts(cfg.augment, rngs))
+        images = coloured_batch(crops, draw_colour_shifts(cfg.augment, rngs))
         return _labelled(self.reader, pictures, images)
 
 

@@ -21,12 +21,12 @@ from yolo9000 import Yolo9000Error, distributed
 from yolo9000.augment import (
     Rectangle,
     Sample,
+    coloured_batch,
     compose,
     draw_colour_shifts,
     fitted,
     mirrored,
     quarters,
-    shift_colours,
     shrunk,
 )
 from yolo9000.balance import Repeats, times_in_a_pass
@@ -244,12 +244,8 @@ class TrainingData:
             self._augmented(int(image), int(source), size, rng)
             for image, source, rng in zip(images, sources, rngs, strict=True)
         ]
-        pixels = torch.stack([sample.image for sample in samples]).float().div_(255)
-        pixels = shift_colours(pixels, draw_colour_shifts(cfg.augment, rngs))
-        return Batch(
-            pixels.contiguous(memory_format=torch.channels_last),
-            collate(samples, self.reader.image_source[images]),
-        )
+        pixels = coloured_batch([sample.image for sample in samples], draw_colour_shifts(cfg.augment, rngs))
+        return Batch(pixels, collate(samples, self.reader.image_source[images]))
 
     def _augmented(self, image: int, source: int, size: int, rng: Generator) -> Sample:
         cfg = self.cfg.augment

@@ -16,12 +16,12 @@ from yolo9000.augment import (
     ColourShift,
     Rectangle,
     Sample,
+    coloured_batch,
     compose,
     draw_colour_shifts,
     fitted,
     mirrored,
     quarters,
-    shift_colours,
     shrunk,
 )
 from yolo9000.config import AugmentConfig
@@ -140,24 +140,27 @@ def test_a_shrunk_area_lies_in_its_area() -> None:
         assert 8 <= inner.top <= inner.top + inner.height <= 48
 
 
-@pytest.mark.parametrize("hue", [0.0, 0.07, -0.4])
-def test_colours_shift_as_hsv_says(hue: float) -> None:
+@pytest.mark.parametrize("hue", [0.0, 0.07, -0.4, 0.5, -0.5])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_colours_shift_as_hsv_says(hue: float, dtype: torch.dtype) -> None:
     rng = np.random.default_rng(0)
-    pixels = rng.uniform(size=(2, 3, 4, 5)).astype(np.float32)
+    pixels = rng.integers(0, 256, (2, 3, 4, 5))
+    pixels[..., :3] = rng.choice([0, 100, 255], (2, 3, 4, 3))  # two or three channels are the highest
     shift = ColourShift(torch.tensor([hue, hue]), torch.tensor([1.4, 0.7]), torch.tensor([0.8, 1.2]))
-    shifted = shift_colours(torch.from_numpy(pixels), shift).numpy()
+    shifted = coloured_batch(list(torch.from_numpy(pixels).to(dtype)), shift)
+    assert shifted.is_contiguous(memory_format=torch.channels_last)
     for image, (s_factor, v_factor) in enumerate([(1.4, 0.8), (0.7, 1.2)]):
         for row, column in np.ndindex(4, 5):
-            h, s, v = colorsys.rgb_to_hsv(*pixels[image, :, row, column].tolist())
+            h, s, v = colorsys.rgb_to_hsv(*(pixels[image, :, row, column] / 255).tolist())
             expected = colorsys.hsv_to_rgb((h + hue) % 1, min(1, s * s_factor), v * v_factor)
             np.testing.assert_allclose(shifted[image, :, row, column], np.minimum(expected, 1), atol=1e-5)
 
 
 def test_grey_stays_grey_and_factors_stay_in_range() -> None:
-    grey = torch.full((1, 3, 2, 2), 0.5)
+    grey = torch.full((3, 2, 2), 51, dtype=torch.uint8)
     cfg = AugmentConfig(hue=0.1, saturation=1.5, exposure=1.0)
     shift = draw_colour_shifts(cfg, [np.random.default_rng(0)])
-    torch.testing.assert_close(shift_colours(grey, shift), grey)
+    torch.testing.assert_close(coloured_batch([grey], shift), torch.full((1, 3, 2, 2), 0.2))
     many = draw_colour_shifts(cfg, [np.random.default_rng(k) for k in range(200)])
     assert many.hue.abs().max() <= 0.1
     assert 1 / 1.5 <= many.saturation.min() < 1 < many.saturation.max() <= 1.5
