@@ -18,6 +18,7 @@ BASE_ERRORS = {"wordtree": "WordTreeError", "data_prep": "DataPrepError", "yolo9
 LEVELS = {
     0: ("", "config", "boxes", "batch", "image", "sealed_zip", "distributed"),
     1: (
+        "progress",
         "hierarchy",
         "balance",
         "backbone",
@@ -43,10 +44,11 @@ LEVELS = {
         "darknet_results",
     ),
     6: ("evaluate", "journal", "report"),
-    7: ("train", "pretrain", "run_report"),
-    8: ("demo", "show_targets"),
-    9: ("cli",),
-    10: ("__main__",),
+    7: ("validation", "run_report"),
+    8: ("train", "pretrain"),
+    9: ("demo", "show_targets"),
+    10: ("cli",),
+    11: ("__main__",),
 }
 LEVEL_OF = {name: level for level, names in LEVELS.items() for name in names}
 

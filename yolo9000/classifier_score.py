@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from data_prep import ShardReader
 from yolo9000.classifier import Classifier
 from yolo9000.classifier_data import ClassifierTestData
 from yolo9000.config import ClassifierEvaluateConfig
-from yolo9000.distributed import is_first, joined_shares
+from yolo9000.distributed import joined_shares
+from yolo9000.progress import shown
 from yolo9000.scorecard.classification import ClassificationScore, Judged, judge, lowest, summary
 
 
@@ -22,8 +21,8 @@ def score_classifier(
     device, tree = model.head.weight.device, reader.tree
     candidates = lowest(tree, model.softmax.classes.cpu().numpy())
     data = ClassifierTestData(reader, cfg, size_px=size_px)
-    console, judged = Console(stderr=True, quiet=not is_first()), []
-    for batch in track(data, "evaluating", transient=True, console=console, disable=not console.is_terminal):
+    judged = []
+    for batch in shown("evaluating", data, total=len(data)):
         absolute = model.softmax.absolute(model(batch.images.to(device))).cpu().numpy()
         judged.append(
             judge(absolute, batch.image.numpy(), batch.node.numpy(), tree=tree, candidates=candidates)

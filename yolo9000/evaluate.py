@@ -7,19 +7,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from data_prep import Ledger, ShardReader
 from wordtree import WordTree
 from yolo9000.config import EvaluateConfig
 from yolo9000.data import DataMismatch, Ints, split_of
-from yolo9000.distributed import from_first, is_first, joined_shares, share_of
+from yolo9000.distributed import from_first, joined_shares, share_of
 from yolo9000.grid import GridOutput
 from yolo9000.image import Letterbox, decode_image, letterbox
 from yolo9000.model import Detector
 from yolo9000.postprocess import most_objective_box, scores_of_nodes
+from yolo9000.progress import shown
 from yolo9000.scorecard import GroundTruth, Scorecard, ScoredBoxes, lift_to_boxed, score
 
 
@@ -111,14 +110,7 @@ def outputs(
     """The raw output for the batches that fall to this process, with where each picture lies on the canvas."""
     device = model.hierarchy.parent.device
     starts = share_of(range(0, len(pictures.images), cfg.batch_size))
-    console = Console(stderr=True, quiet=not is_first())
-    for start in track(
-        starts,
-        "evaluating",
-        transient=True,
-        console=console,
-        disable=not console.is_terminal,
-    ):
+    for start in shown("evaluating", starts, total=len(starts)):
         decoded = [
             decode_image(pictures.reader.encoded(int(i)), name=pictures.reader.source_id(int(i)))
             for i in pictures.images[start : start + cfg.batch_size]

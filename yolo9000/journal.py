@@ -75,15 +75,15 @@ class Journal:
             self._bar.notes = in_words(learning_rate, losses, measured)
         self._bar.go_on(self._time_left())
 
-    def scores(self, values: Mapping[str, float]) -> None:
-        """After an evaluation: written down and told on stderr, but for the last, whose scorecard is shown."""
-        write_line(self._folder, self._run.step, values)
+    def scores(self, values: Mapping[str, float], *, step: int) -> None:
+        """What a step's weights scored: written down and told on stderr, but for the last, whose scorecard is shown."""
+        write_line(self._folder, step, values)
         if self._board:
-            self._board.numbers("score", values, step=self._run.step)
-        if self._run.is_last:
+            self._board.numbers("score", values, step=step)
+        if step >= self._run.cfg.schedule.max_steps:
             return
         told = ", ".join(f"{_spoken(name)} {value:.1f}" for name, value in values.items())
-        text = f"step {self._run.step:,} of {self._run.cfg.schedule.max_steps:,}: {told}"
+        text = f"step {step:,} of {self._run.cfg.schedule.max_steps:,}: {told}"
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,6 +30,7 @@ from yolo9000.run_folder import (
 from yolo9000.schedule import learning_rate_at
 from yolo9000.scorecard.classification import ClassificationScore
 from yolo9000.start_from import Start, with_network_of
+from yolo9000.validation import Scoring, Validation
 
 ClassifierRun: TypeAlias = Run[PretrainConfig, Classifier]
 
@@ -42,7 +44,8 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
     """
     run = _resumed(cfg, folder) if resume else _started(cfg, folder)
     cfg, schedule, softmax = run.cfg, run.cfg.schedule, run.model.softmax
-    data, guard, score = ClassifierData(run.reader, cfg), Guard(), None
+    data, guard = ClassifierData(run.reader, cfg), Guard()
+    scoring = Scoring(_score_of(run), headline, best_by="accuracy_top1")
     # What cannot be scored is better told now than after hours.
     labelled_pictures(run.reader, cfg.evaluate.split)
     prepare_folder(folder, cfg, step=run.step)
@@ -54,7 +57,9 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
         log_probability = softmax.log_probability(logits, part.image, part.node)
         return {"total": label_loss(log_probability, part.image, pictures=cfg.data.batch_size)}
 
-    with Journal(run, folder) as journal:
+    with Journal(run, folder) as journal, Validation(run, folder, journal, scoring) as validation:
+        if run.evaluates:  # what a killed run may have lost
+            validation.start()
         for parts in data.parts(run.step + 1, schedule.max_steps):
             run.step += 1
             rate = learning_rate_at(run.step, cfg.optimizer.learning_rate, schedule)
@@ -66,14 +71,14 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
             journal.step(rate, terms, input_px=parts[0].images.shape[-1])
             if run.saves:
                 guard.settle(run)
+            if run.saves or validation.is_done:
+                validation.collect()
             if run.evaluates:
-                with journal.paused():
-                    score = _scored(run)
-                journal.scores(headline(score))
-                run.keep_if_best(folder, score.top1)
+                validation.start()
             if run.saves:
                 save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
-    return score or _scored(run)
+    assert validation.score is not None, "the last step is scored"
+    return validation.score
 
 
 def headline(score: ClassificationScore) -> dict[str, float]:
@@ -132,7 +137,6 @@ def _built(cfg: PretrainConfig, reader: ShardReader) -> Classifier:
     return model
 
 
-def _scored(run: ClassifierRun) -> ClassificationScore:
-    cfg = run.cfg
-    with run.averaged_weights() as model:
-        return score_classifier(model, run.reader, cfg.model.side_px, cfg.evaluate)
+def _score_of(run: ClassifierRun) -> Callable[[Classifier], ClassificationScore]:
+    cfg, reader = run.cfg, run.reader
+    return lambda model: score_classifier(model, reader, cfg.model.side_px, cfg.evaluate)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -68,12 +69,12 @@ class Run(Generic[Settings, Network]):
 
     @property
     def is_last(self) -> bool:
-        return self.step == self.cfg.schedule.max_steps
+        return self.step >= self.cfg.schedule.max_steps
 
     @property
     def evaluates(self) -> bool:
         every = self.cfg.evaluate.every
-        return self.is_last or (every is not None and self.step % every == 0)
+        return self.is_last or (every is not None and self.step > 0 and self.step % every == 0)
 
     @property
     def saves(self) -> bool:
@@ -107,6 +108,11 @@ class Run(Generic[Settings, Network]):
             set_training(self.model, self.cfg.batch_statistics)
             if self.average:
                 self.average.swap()
+
+    def averaged_copy(self) -> Network:
+        """The model with its averaged weights in evaluation mode, which training leaves as it is now."""
+        with self.averaged_weights() as model:
+            return deepcopy(model)
 
     def checkpoint(self, *, to_go_on: bool) -> SavedRun[Settings]:
         live = {name: value.cpu() for name, value in self.model.state_dict().items()}
@@ -153,11 +159,11 @@ class Run(Generic[Settings, Network]):
         if self.average and "average" in training:
             self.average.load_state_dict(training["average"])
 
-    def keep_if_best(self, folder: Path, value: float | None) -> None:
+    def keep_if_best(self, folder: Path, value: float | None, scored: SavedRun[Settings]) -> None:
         """Write best.pt where no earlier value was better; of equals the latest is best."""
         if value is None or not value < self.best:  # NaN before the first
             self.best = self.best if value is None else value
-            save_checkpoint(folder / "best.pt", self.checkpoint(to_go_on=False))
+            save_checkpoint(folder / "best.pt", replace(scored, score=self.best))
 
     def _computes_in_bfloat16(self) -> bool:
         if self.cfg.precision != "auto":

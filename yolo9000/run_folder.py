@@ -65,16 +65,23 @@ def config_yaml(cfg: BaseModel) -> str:
 
 @by_first_process
 def write_line(folder: Path, step: int, values: Mapping[str, float]) -> None:
-    """Add a line to metrics.csv; columns that the file does not know yet start empty."""
+    """Put a line into metrics.csv, behind those of its step; an earlier line of the same numbers gives way.
+
+    Columns that the file does not know yet start empty.
+    """
     path = folder / "metrics.csv"
     rows = read_metrics(path) if path.exists() else []
-    row: dict[str, Any] = {"step": step, **{name: f"{value:.6g}" for name, value in values.items()}}
-    columns = list(rows[0]) if rows else list(row)
-    if rows and set(row) <= set(columns):
+    row = {"step": str(step), **{name: f"{value:.6g}" for name, value in values.items()}}
+    if rows and set(row) <= set(rows[0]) and int(rows[-1]["step"]) < step:
         with path.open("a", newline="") as file:
-            csv.DictWriter(file, columns).writerow(row)
+            csv.DictWriter(file, list(rows[0])).writerow(row)
         return
-    _write_metrics(path, [*rows, row])
+    others = [old for old in rows if (old["step"], _filled(old)) != (row["step"], _filled(row))]
+    _write_metrics(path, sorted([*others, row], key=lambda row: int(row["step"])))
+
+
+def _filled(row: Mapping[str, str]) -> set[str]:
+    return {name for name, value in row.items() if value}
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
@@ -82,8 +89,8 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _write_metrics(path: Path, rows: list[dict[str, Any]]) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+def _write_metrics(path: Path, rows: list[dict[str, str]]) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if value))
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns)
     writer.writeheader()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,6 +35,7 @@ from yolo9000.run_folder import (
 from yolo9000.schedule import learning_rate_at
 from yolo9000.scorecard import Scorecard
 from yolo9000.start_from import Start, with_network_of
+from yolo9000.validation import Scoring, Validation
 
 DetectorRun: TypeAlias = Run[Config, Detector]
 
@@ -48,7 +50,8 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
     run = started_or_resumed(cfg, folder, resume=resume)
     cfg, schedule = run.cfg, run.cfg.schedule
     criterion = build_criterion(cfg, run.reader).to(run.device)
-    data, guard, scorecard = TrainingData(run.reader, cfg), Guard(), None
+    data, guard = TrainingData(run.reader, cfg), Guard()
+    scoring = Scoring(_score_of(run), headline, best_by="ap50_boxed")  # label-only classes would leak
     TestPictures.of(run.reader, cfg.evaluate)  # what cannot be scored is better told now than after hours
     prepare_folder(folder, cfg, step=run.step)
 
@@ -60,7 +63,9 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
         terms: LossTerms = criterion(output, part.targets, images_seen=seen, pictures=pictures)
         return terms.by_name()
 
-    with Journal(run, folder) as journal:
+    with Journal(run, folder) as journal, Validation(run, folder, journal, scoring) as validation:
+        if run.evaluates:  # what a killed run may have lost
+            validation.start()
         for parts in data.parts(run.step + 1, schedule.max_steps):
             run.step += 1
             rate = learning_rate_at(run.step, cfg.optimizer.learning_rate, schedule)
@@ -72,14 +77,14 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
             journal.step(rate, terms, input_px=parts[0].images.shape[-1])
             if run.saves:
                 guard.settle(run)
+            if run.saves or validation.is_done:
+                validation.collect()
             if run.evaluates:
-                with journal.paused():
-                    scorecard = _scored(run)
-                journal.scores(headline(scorecard))
-                run.keep_if_best(folder, scorecard.boxed.ap50)  # else it is chosen by what training never saw
+                validation.start()
             if run.saves:
                 save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
-    return scorecard or _scored(run)
+    assert validation.score is not None, "the last step is scored"
+    return validation.score
 
 
 def started_or_resumed(cfg: Config, folder: Path, *, resume: bool) -> DetectorRun:
@@ -147,10 +152,9 @@ def settled(model: ModelConfig, reader: ShardReader, cfg: Config) -> ModelConfig
     return model.model_copy(update={"anchors": anchors})
 
 
-def _scored(run: DetectorRun) -> Scorecard:
-    cfg = run.cfg
-    with run.averaged_weights() as model:
-        return evaluate(model, run.reader, run.reader.ledger, cfg.model.input_size_px, cfg.evaluate)
+def _score_of(run: DetectorRun) -> Callable[[Detector], Scorecard]:
+    cfg, reader = run.cfg, run.reader
+    return lambda model: evaluate(model, reader, reader.ledger, cfg.model.input_size_px, cfg.evaluate)
 
 
 def headline(scorecard: Scorecard) -> dict[str, float]:
