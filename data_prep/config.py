@@ -1,5 +1,6 @@
 """The models of MERGE.yaml; `yaml_config.py` reads such a file."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -101,8 +102,14 @@ class ClassSelection(StrictModel):
     drop: Names = ()
 
 
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(f"expected letters, digits, `_`, `-` and `.`, found {name!r}")
+    return name
+
+
 class _Source(StrictModel):
-    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    name: Annotated[str, AfterValidator(_plain_name)]
     images: ConfigPath  # the folder of the pictures
     split: SplitSetting = "train"  # or shares, drawn for each picture by the seed: {train: 0.9, val: 0.1}
     repeat: Annotated[float, Field(gt=0)] = 1.0  # how often an epoch shows each picture: read by the sampler

@@ -1,4 +1,4 @@
-"""What is doubtful in a label map: classes that meet at one node, stand above one another, or share only a name."""
+"""What is doubtful in a label map: classes at one node, above one another, of one name at several nodes, alone."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ import numpy.typing as npt
 from data_prep.index import SourceClass
 from data_prep.label_map import plain
 from wordtree import WordTree
+from wordtree.resolve import synset_of
+from wordtree.wordnet import HypernymPaths, WordNet
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,28 @@ def find_conflicts(
         rows = tuple(row for node in (upper, *lower) for row in rows_at[node])
         found.append(Conflict("boxed class above boxed classes", rows, f"{labels[0]} is above {shown}"))
     return found
+
+
+def roots_of_their_own(
+    classes: Sequence[SourceClass], sources: Sequence[str], tree: WordTree, root: str
+) -> list[Conflict]:
+    """The classes that WordNet has outside the root of a tree built from it: no other class is their relative."""
+    wordnet = WordNet.shipped()
+    paths = HypernymPaths(wordnet, synset_of(root, wordnet))
+    rows_at: dict[int, list[int]] = {}
+    for row, one in enumerate(classes):
+        if one.node >= 0 and tree.parent[one.node] < 0:
+            rows_at.setdefault(one.node, []).append(row)
+    return [
+        Conflict(
+            "a root of its own",
+            tuple(rows),
+            f"{_together([classes[row] for row in rows], sources)} is {tree.ids[node]} ({tree.names[node]}), "
+            f"which WordNet has outside {root}",
+        )
+        for node, rows in sorted(rows_at.items())
+        if not paths.of(wordnet.synset(tree.ids[node]))
+    ]
 
 
 def _together(rows: Sequence[SourceClass], sources: Sequence[str]) -> str:

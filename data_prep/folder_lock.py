@@ -1,4 +1,4 @@
-"""One merge at a time in a folder: a lock that ends with the process that holds it, however that ends."""
+"""One writer at a time in a folder: a lock that ends with the process that holds it, however that ends."""
 
 import errno
 import fcntl
@@ -52,7 +52,7 @@ def _lock(descriptor: int, path: Path) -> None:
         if reason.errno in _TAKEN:
             holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace") or "another process"
             raise MergeError(
-                f"{path.parent}: {holder} is merging into this folder. Wait until it has finished, or end it."
+                f"{path.parent}: {holder} is writing into this folder. Wait until it has finished, or end it."
             ) from None
 
 

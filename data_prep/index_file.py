@@ -16,6 +16,7 @@ import numpy as np
 
 from data_prep.config import one_line
 from data_prep.errors import system_says
+from data_prep.folder_lock import locked
 from data_prep.hdf5_files import new_hdf5
 from data_prep.index import PLANNING, Index, SourceClass, SourceInfo, ledger_of
 from data_prep.shard_format import (
@@ -58,7 +59,13 @@ def write_index(folder: Path, index: Index) -> None:
 
 
 def replace_index(folder: Path, index: Index) -> None:
-    """Write index.h5 over another one, which stays beside it as index.h5.bak."""
+    """Write index.h5 over another one, which stays beside it as index.h5.bak; MergeError while a merge is under way."""
+    with locked(folder):
+        _keep_old_index(folder)
+        write_index(folder, index)
+
+
+def _keep_old_index(folder: Path) -> None:
     backup = folder / BACKUP_NAME
     part = folder / f"{BACKUP_NAME}.part"
     try:
@@ -70,7 +77,6 @@ def replace_index(folder: Path, index: Index) -> None:
         raise ShardError(f"{backup}: cannot keep the old index ({one_line(reason)}).") from None
     finally:
         part.unlink(missing_ok=True)
-    write_index(folder, index)
 
 
 def read_index(folder: Path | str) -> Index:

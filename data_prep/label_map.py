@@ -3,27 +3,38 @@
     coco:
       mouse: {node: n03793489, reason: by hand, name: "mouse, computer mouse"}
 
-The file is written for review and honoured when edited: change `node` to another id, or to `drop` to leave
-the class out. `node: null` means that nothing fits, or that several senses do; such classes stop a merge.
-`left_out` tells that the configuration chose other classes (`top`, `min_images`, lists), and why.
+The file is written for review and honoured when edited: change `node` to another id, synset name (mouse.n.04) or word
+of one sense, or to `drop` to leave the class out. `node: null` means that nothing fits, or that several senses do; such
+classes stop a merge, and what they may mean stands below them. `left_out` tells that the configuration chose other
+classes (`top`, `min_images`, lists), and why.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from data_prep.candidates import Candidate, Candidates
 from data_prep.errors import DataPrepError
 from data_prep.yaml_config import read_yaml
 from wordtree import WordTree
 from wordtree.files import write_atomically
 from wordtree.resolve import Resolution, coco_classes, resolve, trouble, voc_classes
-from wordtree.suggest import did_you_mean, did_you_mean_inside, near
+from wordtree.suggest import Spellings, did_you_mean, did_you_mean_inside, near
 from wordtree.wordnet import WordNet
 
 DROP = "drop"  # what a reviewer writes instead of an id
+SHOWN = 8  # classes without a node that are told one by one
+_LIKELY = 2  # of the senses of each
+_HEAD = """\
+# A line for each class of each source: the node that it means, how that was found, what the node is called.
+#   wnid, synset name, exact, synonym: by its name; by hand: from the map of COCO's or VOC's classes that is shipped.
+#   ambiguous, unmapped: not found, which stops a merge. What the class may mean stands below it: copy the id.
+# To change a line, write another id, a synset name (mouse.n.04) or `drop` for `node`; the rest of it is not read.
+"""
 
 
 class LabelMapError(DataPrepError):
@@ -35,9 +46,10 @@ class ClassMatch:
     """A class of a source and the id of its node; None where it has none, and why.
 
     reason: wnid, synset name, exact, synonym, by hand, edited; without a node: unmapped, ambiguous, dropped.
-    note: what the node is called, or what the class may have meant.
+    note: what the node is called, or why there is none.
     alias: another name that its source gives the class.
     left_out: why it does not stay although it may have a node (`top`, `min_images`, lists); empty where it stays.
+    candidates: what a class without a node may mean.
     """
 
     source: str
@@ -47,6 +59,7 @@ class ClassMatch:
     note: str = ""
     alias: str = ""
     left_out: str = ""
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def stays(self) -> bool:
@@ -65,6 +78,7 @@ class ClassMatcher:
     def __init__(self, tree: WordTree | None) -> None:
         self._tree = tree
         self._wordnet = WordNet.shipped()
+        self._candidates = Candidates(self._wordnet, lambda wnid: tree is None or wnid in tree)
         self._nodes_of_name: dict[str, list[int]] = {}
         for node, name in enumerate(tree.names if tree else ()):
             self._nodes_of_name.setdefault(plain(name), []).append(node)
@@ -96,6 +110,14 @@ class ClassMatcher:
         meant = f" ({self._described(id_)})" if id_ in self._wordnet else ""
         return ClassMatch(source, name, None, "unmapped", f"{id_}{meant} is not in {place}")
 
+    def match_written(self, source: str, name: str, node: str) -> ClassMatch:
+        """A class whose node a person wrote: by its id, or by a name that means just one node."""
+        known = self.match_id(source, name, node, "edited")
+        if known.id is not None or _WNID.fullmatch(node):
+            return known
+        found = self._match(source, node, None)
+        return replace(found, name=name, reason="edited" if found.id else found.reason)
+
     def _match_alias(self, source: str, name: str, alias: str) -> ClassMatch | None:
         synset = self._wordnet.named(alias) if alias else None
         ids = [(alias, "wnid" if _WNID.fullmatch(alias) else "exact")] if alias else []
@@ -119,24 +141,44 @@ class ClassMatcher:
     def _match_word(self, source: str, name: str) -> ClassMatch:
         """By WordNet; a given tree narrows a word of several senses to those that it has."""
         resolution = resolve(name, self._wordnet)
-        senses = [self._wordnet.wnid(sense) for sense in resolution.senses]
-        possible = [wnid for wnid in senses if self._tree is None or wnid in self._tree]
+        possible = self._candidates.senses(resolution)
         if len(possible) == 1:
             return self.match_id(source, name, possible[0], self._reason(resolution, possible[0]))
         if possible:
-            meanings = "; ".join(f"{wnid} {self._described(wnid)}" for wnid in possible)
-            return ClassMatch(source, name, None, "ambiguous", meanings)
-        if namesakes := self._nodes_of_name.get(plain(name), []):
-            ids = ", ".join(self._tree.ids[node] for node in namesakes) if self._tree else ""
-            return ClassMatch(source, name, None, "ambiguous", f"{ids}: all have this name")
-        if senses:
-            return ClassMatch(source, name, None, "unmapped", f"{', '.join(senses)}: not in the tree")
-        if self._tree is not None:
-            alike = did_you_mean(near(name, [*self._tree.names, *self._tree.ids]))
+            note = f"{len(possible)} senses"
             return ClassMatch(
-                source, name, None, "unmapped", f"the tree has no such node.{alike}".rstrip(".")
+                source, name, None, "ambiguous", note, candidates=self._candidates.of(resolution)
             )
-        return ClassMatch(source, name, None, "unmapped", trouble(resolution, self._wordnet).rstrip("."))
+        if namesakes := self._nodes_of_name.get(plain(name), []):
+            nodes = tuple(map(self._candidate, namesakes))
+            return ClassMatch(
+                source, name, None, "ambiguous", f"{len(nodes)} nodes of this name", candidates=nodes
+            )
+        if resolution.senses:
+            senses = ", ".join(map(self._wordnet.wnid, resolution.senses))
+            note, candidates = f"{senses}: not in the tree", self._candidates.of(resolution)
+            return ClassMatch(source, name, None, "unmapped", note, candidates=candidates)
+        return self._match_unknown(source, name, resolution)
+
+    def _match_unknown(self, source: str, name: str, resolution: Resolution) -> ClassMatch:
+        word, candidates = self._candidates.of_shorter(name)
+        offer = f" Is it a kind of {word!r}?" if candidates else ""
+        if self._tree is None:
+            note = f"WordNet does not know {name!r}.{offer}" if offer else trouble(resolution, self._wordnet)
+        else:
+            alike = did_you_mean(self._spellings_of_tree.near(name))
+            note = f"the tree has no such node.{alike or offer}"
+        return ClassMatch(source, name, None, "unmapped", note.rstrip("."), candidates=candidates)
+
+    @cached_property
+    def _spellings_of_tree(self) -> Spellings:
+        return Spellings([*self._tree.names, *self._tree.ids] if self._tree else ())
+
+    def _candidate(self, node: int) -> Candidate:
+        assert self._tree is not None
+        parent = int(self._tree.parent[node])
+        above = "a root" if parent < 0 else f"under {self._tree.names[parent]}"
+        return Candidate(self._tree.ids[node], f"{self._tree.names[node]} ({above})")
 
     def _reason(self, resolution: Resolution, wnid: str) -> str:
         if resolution.reason in ("COCO class", "VOC class"):
@@ -176,9 +218,14 @@ def _honoured(
         return match
     if id_ == DROP:
         return replace(match, id=None, reason="dropped", note="left out by the label map")
-    edited = matcher.match_id(match.source, match.name, id_, "edited")
+    edited = matcher.match_written(match.source, match.name, id_)
     if edited.id is None:
-        raise LabelMapError(f"{path}: {match.source}: {match.name}: {edited.note}.")
+        found = f"node {id_!r}: {edited.note}"
+        if edited.reason == "ambiguous":
+            found = f"node {id_!r} has {edited.note}: {'; '.join(map(str, edited.candidates[:SHOWN]))}"
+        raise LabelMapError(
+            f"{path}: {match.source}: {match.name}: {found}{'' if found.endswith('?') else '.'}"
+        )
     return replace(edited, alias=match.alias)
 
 
@@ -205,12 +252,12 @@ def _node_entry(entry: Any, place: str, *, drop_left_out: bool) -> str | None:
         raise LabelMapError(f"{place}: expected `{{node: ID}}`, found no node.")
     if node is not None and not isinstance(node, str):
         raise LabelMapError(f"{place}: expected an id, `drop` or null as node, found {node!r}.")
-    return node
+    return DROP if node is not None and node.lower() == DROP else node
 
 
 def write_label_map(path: Path, matches: Sequence[ClassMatch]) -> None:
-    """One line for each class, under its source."""
-    lines = ["# source class: node in the tree, and how it was found. Edit `node`: another id, or drop."]
+    """One line for each class, under its source; below it, as comments, what a class without a node may mean."""
+    lines = [_HEAD.rstrip()]
     for number, match in enumerate(matches):
         if number == 0 or matches[number - 1].source != match.source:
             lines.append(f"{_quoted(match.source)}:")
@@ -220,15 +267,34 @@ def write_label_map(path: Path, matches: Sequence[ClassMatch]) -> None:
             f"  {_quoted(match.name)}: {{node: {_quoted(node) if node else 'null'}, reason: {match.reason}, "
             f"{left_out}name: {json.dumps(match.note, ensure_ascii=False)}}}"
         )
+        if not match.is_settled:
+            lines += [
+                f"    # {json.dumps(str(candidate), ensure_ascii=False)[1:-1]}"
+                for candidate in match.candidates
+            ]
     write_atomically(path, "\n".join(lines) + "\n")
 
 
 def unsettled_text(matches: Sequence[ClassMatch]) -> str:
     """The classes without a node in one line, the first eight of them with what is known."""
     unsettled = [match for match in matches if not match.is_settled]
-    shown = [f"{match.source}: {match.name!r} is {match.reason} ({match.note})" for match in unsettled[:8]]
-    more = f"; and {len(unsettled) - 8} more" if len(unsettled) > 8 else ""
+    shown = [
+        f"{match.source}: {match.name!r} is {match.reason} ({match.note})" for match in unsettled[:SHOWN]
+    ]
+    more = f"; and {len(unsettled) - SHOWN} more" if len(unsettled) > SHOWN else ""
     return "; ".join(shown) + more
+
+
+def unsettled_lines(matches: Sequence[ClassMatch]) -> list[str]:
+    """The same, a line for each class with the likeliest of what it may mean."""
+    lines = []
+    for match in matches:
+        if not match.is_settled:
+            likely, more = match.candidates[:_LIKELY], len(match.candidates) - _LIKELY
+            others = f"; {more} more" if more > 0 else ""
+            may = f": {'; '.join(map(str, likely))}{others}" if likely else ""
+            lines.append(f"{match.source} {match.name!r} is {match.reason}, {match.note}{may}")
+    return lines
 
 
 _WNID = re.compile(r"n[0-9]{8}")

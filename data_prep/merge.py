@@ -17,7 +17,7 @@ from data_prep.folder_lock import locked
 from data_prep.index import Index, join_columns, take_images
 from data_prep.index_file import write_index
 from data_prep.journal import JOURNAL_NAME, Journal, done_before, write_finished
-from data_prep.label_map import write_label_map
+from data_prep.label_map import ClassMatch, write_label_map
 from data_prep.plan import Plan, make_plan
 from data_prep.shard_format import shard_name
 from data_prep.shard_writer import ShardResult
@@ -55,6 +55,7 @@ def carry_out(
 ) -> Index:
     """Write the shards of a plan that are not there yet, then the index."""
     plan.require_settled()
+    plan.require_whole()
     if out.exists() and not out.is_dir():
         raise MergeError(f"{out}: expected a folder to write shards into, found a file.")
     is_new, out = not out.exists(), out.absolute()
@@ -80,7 +81,7 @@ def _carry_out(plan: Plan, out: Path, workers: Workers) -> Index:
         if not done:  # nothing worth continuing
             _clear(plan, out)
     index = _index(plan, out, [done[shard_name(number)] for number in range(len(plan.shard_ends))])
-    write_label_map(out / LABEL_MAP_NAME, plan.matches)
+    write_label_map_copy(out, plan.config, plan.matches)
     write_finished(out, plan.marks, index.shards)
     write_index(out, index)
     (out / JOURNAL_NAME).unlink()
@@ -144,6 +145,13 @@ def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
             },
         },
     )
+
+
+def write_label_map_copy(folder: Path, config: MergeConfig, matches: Sequence[ClassMatch]) -> None:
+    """Write the label map beside the index, for people to read; not over the one that people wrote."""
+    path, written = folder / LABEL_MAP_NAME, config.label_map
+    if written is None or not written.exists() or written.resolve() != path.resolve():
+        write_label_map(path, matches)
 
 
 def _together(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:

@@ -25,7 +25,7 @@ from data_prep.selection import stored_images
 from data_prep.shard_format import SHARD_VERSION, shard_name
 from data_prep.shard_writer import ShardJob
 from data_prep.sources import OpenSource, SourceError, open_source
-from data_prep.sources.contents import counts_in_words
+from data_prep.sources.contents import DAMAGED_ARCHIVE, counts_in_words
 from data_prep.splits import image_splits, split_names
 from wordtree import WordTree
 
@@ -111,6 +111,15 @@ class Plan:
         return ShardJob(
             folder / shard_name(number), images, PictureRules(self.config.resize_max, self.config.quality)
         )
+
+    def require_whole(self) -> None:
+        """Raise MergeError where an archive is damaged and the configuration says to stop on what cannot be read."""
+        damaged = [reason for counts in self.counts for reason in counts if DAMAGED_ARCHIVE in reason]
+        if damaged and self.config.unreadable == "stop":
+            more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
+            raise MergeError(
+                f"{damaged[0]}{more}. Replace it, or set `unreadable: skip` to merge what can be read."
+            )
 
     def require_settled(self) -> None:
         """Raise LabelMapError where classes have no node and the configuration does not say to drop them."""

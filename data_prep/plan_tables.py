@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data_prep.conflicts import Conflict, find_conflicts
+from data_prep.config import BuiltTree
+from data_prep.conflicts import Conflict, find_conflicts, roots_of_their_own
 from data_prep.duplicates import KINDS, EqualPictures, PlannedDuplicates
 from data_prep.estimate import estimate
 from data_prep.index import TRAIN_SPLIT
-from data_prep.label_map import unsettled_text
+from data_prep.label_map import read_label_map, unsettled_lines
 from data_prep.plan import Plan
 from data_prep.printing import Row, counts_lines, line, many, new_console, splits_text
 
@@ -44,6 +45,7 @@ def plan_json(plan: Plan, duplicates: PlannedDuplicates | None = None) -> dict[s
                 "reason": match.reason,
                 "left_out": match.left_out or None,
                 "note": match.note,
+                "candidates": [candidate._asdict() for candidate in match.candidates],
             }
             for match in plan.matches
         ],
@@ -71,7 +73,7 @@ def print_plan(plan: Plan, written_map: Path | None, duplicates: PlannedDuplicat
         table.add_row(escape(row["name"]), escape(splits_text(row["splits"])), *map(str, numbers))
     console.print(table)
     counts_lines(console, {row["name"]: row["counts"] for row in rows})
-    _print_classes(console, plan)
+    _print_classes(console, plan, written_map)
     _print_balance(console, plan, rows)
     if duplicates is not None:
         _print_duplicates(console, plan, duplicates)
@@ -85,8 +87,6 @@ def print_plan(plan: Plan, written_map: Path | None, duplicates: PlannedDuplicat
         f"To expect: about {size_text(expected.size_bytes)}, {time_text(expected.seconds)} with one worker "
         f"({expected.basis}).",
     )
-    if written_map is not None:
-        line(console, f"Label map written to {written_map}: review it, edit it, merge with it.")
 
 
 def source_rows(plan: Plan) -> list[Row]:
@@ -122,7 +122,11 @@ def source_rows(plan: Plan) -> list[Row]:
 def conflicts_of(plan: Plan) -> list[Conflict]:
     """What is doubtful in the label map of a plan."""
     boxes = np.bincount(plan.images["box_class"], minlength=len(plan.classes))
-    return find_conflicts(plan.classes, [source.name for source in plan.sources], plan.tree, boxes)
+    names, setting = [source.name for source in plan.sources], plan.config.tree
+    found = find_conflicts(plan.classes, names, plan.tree, boxes)
+    if isinstance(setting, BuiltTree):
+        found += roots_of_their_own(plan.classes, names, plan.tree, setting.root)
+    return found
 
 
 def size_text(size_bytes: float) -> str:
@@ -140,21 +144,42 @@ def time_text(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _print_classes(console: Console, plan: Plan) -> None:
+def _print_classes(console: Console, plan: Plan, written_map: Path | None) -> None:
     staying = [match for match in plan.matches if not match.left_out]
     reasons = Counter(match.reason for match in staying)
     found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-    left_out = len(plan.matches) - len(staying)
-    why = f"; {left_out} left out by the choice of classes" if left_out else ""
-    console.print(f"{len(plan.matches)} classes: {found}{why}", highlight=False)
-    if any(not match.is_settled for match in plan.matches):
-        does = "will be dropped" if plan.config.unmapped == "drop" else "stop the merge"
-        line(console, f"Without a node ({does}): {unsettled_text(plan.matches)}.")
+    line(console, f"{len(plan.matches)} classes: {found}")
+    left_out = Counter(match.left_out.rpartition(", ")[2] for match in plan.matches if match.left_out)
+    for why, number in left_out.most_common():
+        line(console, f"left out by the choice of classes, {why}: {number}")
+    if unsettled := unsettled_lines(plan.matches):
+        does = "dropped" if plan.config.unmapped == "drop" else "which stops the merge"
+        line(console, f"{many(len(unsettled), 'class', 'classes')} without a node, {does}:")
+        for text in unsettled[:SHOWN]:
+            line(console, f"  {text}")
+        if len(unsettled) > SHOWN:
+            line(console, f"  {len(unsettled) - SHOWN} more; a label map lists all.")
     by_kind: dict[str, list[str]] = {}
     for conflict in conflicts_of(plan):
         by_kind.setdefault(conflict.kind, []).append(conflict.text)
     for kind, texts in by_kind.items():
         _print_some(console, f"to look at: {kind}", texts)
+    line(console, _map_text(plan, written_map))
+
+
+def _map_text(plan: Plan, written_map: Path | None) -> str:
+    """Where every class stands with its node, or how to get there."""
+    path = plan.config.label_map
+    if path is None:
+        return "To see each class with its node, and how it was found, add `--set label_map=label_map.yaml`."
+    if written_map is not None:
+        return f"Label map written to {path}: review it, edit it, merge with it."
+    known = read_label_map(path)
+    lacking = [f"{one.source} {one.name!r}" for one in plan.matches if (one.source, one.name) not in known]
+    if not lacking:
+        return f"Label map read from {path}."
+    more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
+    return f"Label map read from {path}, which lacks {', '.join(lacking[:4])}{more}: found as if there were none."
 
 
 def _print_balance(console: Console, plan: Plan, rows: list[Row]) -> None:
@@ -167,17 +192,25 @@ def _print_balance(console: Console, plan: Plan, rows: list[Row]) -> None:
                 console,
                 f"{row['name']} is repeated {row['repeat']:.3g} times an epoch ({pictures} pictures).",
             )
+    for name in plan.config.ratio or ():
+        if not shown[name]:
+            line(
+                console,
+                f"The ratio of {name} means nothing: none of its pictures is in split {TRAIN_SPLIT!r}.",
+            )
     least = min((count for count in shown.values() if count), default=0)
     if sum(count > 0 for count in shown.values()) > 1:
         names = " : ".join(name for name, count in shown.items() if count)
         ratio = " : ".join(f"{count / least:.3g}" for count in shown.values() if count)
         line(console, f"An epoch shows {round(sum(shown.values()))} pictures, {names} as {ratio}.")
+    if not least:
+        line(console, f"No picture is in split {TRAIN_SPLIT!r}, which is what training reads.")
 
 
 def _print_duplicates(console: Console, plan: Plan, duplicates: PlannedDuplicates) -> None:
     for kind in KINDS:
         groups = [group for group in duplicates.groups if group.kind == kind]
-        title = "equal pictures " + ("in several splits (train and test leak)" if kind == KINDS[0] else kind)
+        title = "equal pictures " + ("in several splits (a leak)" if kind == KINDS[0] else kind)
         _print_some(console, title, [_equal_text(plan, group) for group in groups])
     if duplicates.unreadable:
         line(console, f"{many(duplicates.unreadable, 'picture')} could not be read, so not compared.")

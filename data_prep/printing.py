@@ -30,9 +30,9 @@ def counts_lines(console: Console, counts: Mapping[str, Mapping[str, int]]) -> N
             line(console, f"{source}: {reason}: {number}")
 
 
-def many(number: int, noun: str) -> str:
+def many(number: int, noun: str, plural: str = "") -> str:
     """`1 shard`, `2 shards`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or f'{noun}s'}"
 
 
 def splits_text(splits: Mapping[str, int]) -> str:

@@ -25,10 +25,9 @@ from data_prep.label_map import (
     LabelMapError,
     apply_label_map,
     unsettled_text,
-    write_label_map,
 )
 from data_prep.meaning import build_tree, class_table, load_tree, match_classes, source_infos
-from data_prep.merge import LABEL_MAP_NAME
+from data_prep.merge import write_label_map_copy
 from data_prep.offsets import owner_of_rows
 from data_prep.relabel_settings import Change
 from data_prep.selection import HOMELESS, SILENT, says_something
@@ -100,7 +99,7 @@ def write_relabelled(folder: Path, made: Relabelled, out: Path | None = None) ->
     if out is not None:
         _link_shards(folder, out, made.index)
     if made.matches:
-        write_label_map((out or folder) / LABEL_MAP_NAME, made.matches)
+        write_label_map_copy(out or folder, made.config, made.matches)
     if out is None:
         replace_index(folder, made.index)
     else:

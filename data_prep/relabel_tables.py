@@ -8,7 +8,7 @@ from rich.console import Console
 
 from data_prep.index import Index, ledger_of
 from data_prep.index_file import BACKUP_NAME
-from data_prep.label_map import unsettled_text
+from data_prep.label_map import SHOWN, unsettled_lines
 from data_prep.printing import line, new_console
 from data_prep.relabel import Relabelled
 from data_prep.tables import index_json, print_sources
@@ -21,7 +21,14 @@ def relabel_json(before: Index, made: Relabelled, *, written: bool) -> dict[str,
         "before": {"nodes": len(before.tree), "tree_fingerprint": before.tree.fingerprint, **_labels(before)},
         **index_json(made.index),
         "label_map": [
-            {"source": one.source, "class": one.name, "id": one.id, "reason": one.reason, "note": one.note}
+            {
+                "source": one.source,
+                "class": one.name,
+                "id": one.id,
+                "reason": one.reason,
+                "note": one.note,
+                "candidates": [candidate._asdict() for candidate in one.candidates],
+            }
             for one in made.matches
         ],
     }
@@ -62,5 +69,5 @@ def _print_matches(console: Console, made: Relabelled) -> None:
     reasons = Counter("left out" if one.left_out else one.reason for one in made.matches)
     found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
     line(console, f"{len(made.matches)} classes: {found}")
-    if any(not match.is_settled for match in made.matches):
-        line(console, f"Without a node: {unsettled_text(made.matches)}.")
+    for text in unsettled_lines(made.matches)[:SHOWN]:
+        line(console, f"without a node: {text}")

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
-from data_prep.errors import DataPrepError
+from data_prep.errors import DataPrepError, system_says
 
 SHARD_FORMAT, SHARD_VERSION = "yolo9000 shard", 2
 INDEX_FORMAT, INDEX_VERSION = "yolo9000 index", 2
@@ -141,6 +141,8 @@ def open_marked(source: Path | BinaryIO, place: object, kind: str, version: int)
     damaged = ShardError(f"{place}: not a readable HDF5 file; it is damaged or something else.")
     try:
         file = h5py.File(source, "r")
+    except PermissionError as reason:
+        raise ShardError(f"{place}: cannot be read ({system_says(reason)}).") from None
     except HDF5_ERRORS:
         raise damaged from None
     try:

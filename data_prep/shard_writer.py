@@ -165,7 +165,10 @@ def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[b
             size_bytes = os.fstat(written.fileno()).st_size
         part.replace(path)
     except OSError as reason:
-        raise ShardError(f"{path}: cannot write this shard ({system_says(reason)}).") from None
+        raise ShardError(
+            f"{path}: cannot write this shard ({system_says(reason)}). "
+            "What is finished stays; run the command again to continue."
+        ) from None
     finally:
         part.unlink(missing_ok=True)
     return _Written(size_bytes, *hashes, first, end)

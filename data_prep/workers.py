@@ -12,7 +12,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context, parent_process
@@ -59,7 +59,8 @@ class Workers:
                 waiting[executor.submit(write_shard, job)] = len(job.images)
 
         try:
-            submit(IN_FLIGHT)
+            with _interrupts_kept_from_children():
+                submit(IN_FLIGHT)
             while waiting:
                 done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -81,6 +82,16 @@ def _finish(waiting: dict[Future[ShardResult], int], finished: Finished) -> None
     for future in under_way:
         with suppress(DataPrepError, BrokenExecutor, CancelledError):
             finished(future.result())
+
+
+@contextmanager
+def _interrupts_kept_from_children() -> Iterator[None]:
+    """A process that is started meanwhile never sees Ctrl-C, not even while it imports what it needs."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker() -> None:

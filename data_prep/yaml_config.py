@@ -191,7 +191,8 @@ def _problem(details: ErrorDetails, values: Any, model: type[BaseModel]) -> str:
     place = _written_place(details["loc"], values)
     if details["type"] == "extra_forbidden":
         key = str(details["loc"][-1])
-        return f"unknown key {place!r}{did_you_mean_inside(near(key, _field_names(model), limit=1))}"
+        known = (name for name in _field_names(model) if name != key)  # of other parts it may be one
+        return f"unknown key {place!r}{did_you_mean_inside(near(key, known, limit=1))}"
     if details["type"] == "missing":
         return f"{place} is missing"
     if details["type"] == "union_tag_invalid" and details.get("ctx"):
@@ -200,11 +201,21 @@ def _problem(details: ErrorDetails, values: Any, model: type[BaseModel]) -> str:
     if details["type"] == "union_tag_not_found":
         return f"{place}.format is missing"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = _PLAIN_WORDS.get(details["type"], message)
     if details["type"] in ("model_type", "model_attributes_type"):
         message = "`key: value` lines"
     if details["type"] == "value_error":
         return f"{place}: {message}" if place else message
     return f"{place}: expected {message}, found {_shown(details['input'])}"
+
+
+_PLAIN_WORDS = {  # pydantic's kind of problem: what was expected
+    "tuple_type": "a list",
+    "string_type": "a text",
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "bool_parsing": "true or false",
+}
 
 
 def _shown(value: Any) -> str:

@@ -61,7 +61,7 @@ def resolve(label: str, wordnet: WordNet) -> Resolution:
     for data_set, wnid in classes:
         reason: Reason = "COCO class" if data_set == "COCO" else "VOC class"
         return _found(label, reason, wordnet.synset(wnid), wordnet, classes)
-    return Resolution(label, "unknown", None, None, (), tuple(near(label.lower(), wordnet.words)))
+    return Resolution(label, "unknown", None, None, (), tuple(wordnet.near(label.lower())))
 
 
 def synset_of(label: str, wordnet: WordNet) -> Synset:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wordtree.errors import WordTreeError
+from wordtree.suggest import Spellings
 
 SHIPPED = Path(__file__).parent / "data" / "wordnet-3.0-nouns.npz"
 
@@ -128,6 +129,10 @@ class WordNet:
         """All the words, as `senses` knows them: lower case, with blanks."""
         return [key.replace("_", " ") for key in self._senses]
 
+    def near(self, word: str) -> list[str]:
+        """Words that look like a misspelling of `word`, likeliest first."""
+        return self._spellings.near(word)
+
     def hypernyms(self, synset: Synset) -> list[Synset]:
         """What the synset is a kind or an instance of, by offset."""
         return self._hypernym[self._hypernym_start[synset] : self._hypernym_start[synset + 1]]
@@ -148,6 +153,10 @@ class WordNet:
     @cached_property
     def _synset_of_wnid(self) -> dict[str, Synset]:
         return {wnid: Synset(synset) for synset, wnid in enumerate(self.wnids)}
+
+    @cached_property
+    def _spellings(self) -> Spellings:
+        return Spellings(self.words)
 
     @cached_property
     def _senses(self) -> dict[str, list[Synset]]:

@@ -16,6 +16,7 @@ NO_SIZE = "image without width and height"
 FILE_MISSING = "picture file missing"
 BOX_OF_LOST_IMAGE = "box of an image left out"
 LABEL_OF_LOST_IMAGE = "image label of an image left out"
+DAMAGED_ARCHIVE = "damaged, nothing behind it is read"  # behind the archive's name
 
 UNIT_ROUNDING = 0.002  # what rounding may push a corner in the unit square over its edge: a pixel of 500
 _FAR = 1e9  # larger numbers are no places; arithmetic on the largest would overflow

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from data_prep.sources.contents import SourceError
+from data_prep.sources.contents import DAMAGED_ARCHIVE, SourceError
 from data_prep.sources.tar_headers import (
     BLOCK,
     DEVICES,
@@ -87,7 +87,7 @@ def members(place: TarPlace, counts: Counter[str]) -> Iterator[Member]:
             try:
                 yield from _members(blocks, counts)
             except TarDamage as found:
-                counts[f"{place.name}: damaged, nothing behind it is read: found {found}"] += 1
+                counts[f"{place.name}: {DAMAGED_ARCHIVE}: found {found}"] += 1
     except OSError as reason:
         raise _unreadable(place.name, reason) from None
 

@@ -67,8 +67,18 @@ def test_all_problems_are_told_at_once_and_misspelt_keys_get_a_suggestion(tmp_pa
         pytest.param("a: [", "line 1: not YAML", id="not YAML"),
         pytest.param("- a", "expected `key: value` lines, found a list", id="a list"),
         pytest.param("seed: 1\nseed: 2", "line 2: not YAML: the key 'seed' occurs twice", id="a key twice"),
-        pytest.param("sources: 3", "sources: expected a valid tuple, found 3", id="sources of a wrong type"),
+        pytest.param("sources: 3", "sources: expected a list, found 3", id="sources of a wrong type"),
         pytest.param("sources: []", "sources is empty", id="no source"),
+        pytest.param(
+            "sources: [{name: a b, format: imagenet, images: x}]",
+            "sources.0.name: expected letters, digits, `_`, `-` and `.`, found 'a b'",
+            id="a name with blanks",
+        ),
+        pytest.param(
+            "sources: [{name: a, format: imagenet, images: x, annotations: y}]",
+            "unknown key 'sources.0.annotations'.",
+            id="a key of another format",
+        ),
         pytest.param(
             "sources: [3]", "sources.0: expected `key: value` lines, found 3", id="a source of a wrong type"
         ),
@@ -96,7 +106,7 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path, text, expected):
         pytest.param("sources.coc.images=x", "no entry 'coc' (did you mean 'coco'?)", id="no such name"),
         pytest.param("sources.1.images=x", "no entry '1'", id="no such number"),
         pytest.param("sources.0.images.x=1", "expected a path", id="below a path"),
-        pytest.param("seed=one", "seed: expected a valid integer", id="wrong type"),
+        pytest.param("seed=one", "seed: expected a whole number, found 'one'", id="wrong type"),
     ],
 )
 def test_a_wrong_override_is_told_in_one_line(tmp_path, override, expected):

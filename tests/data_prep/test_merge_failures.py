@@ -12,6 +12,7 @@ from data_prep import DataPrepError, ShardReader, make_plan, merge
 from data_prep.folder_lock import LOCK_NAME, locked
 from data_prep.hdf5_files import new_hdf5
 from data_prep.merge import carry_out
+from data_prep.source_ids import read_source_ids
 
 from .conftest import CAR, picture
 
@@ -107,7 +108,7 @@ def test_two_merges_into_one_folder_are_refused_with_who_holds_it(world, tmp_pat
     out.mkdir()
     with locked(out):
         with pytest.raises(
-            DataPrepError, match=rf"out: process {os.getpid()} on .* is merging into this folder"
+            DataPrepError, match=rf"out: process {os.getpid()} on .* is writing into this folder"
         ):
             merge(config_of(world), out)
         assert [path.name for path in out.iterdir()] == [LOCK_NAME]
@@ -210,6 +211,44 @@ def test_a_tar_that_is_cut_after_planning_stops_the_merge_and_the_next_one_count
     index = merge(config_of(tmp_path), tmp_path / "out")
     assert 0 < len(index) < 4
     assert any("damaged" in reason for reason in index.counts[0])
+
+
+def test_a_damaged_tar_is_read_as_far_as_it_goes_or_stops_a_merge_that_shall_stop(tmp_path, config_of):
+    (tmp_path / "tars").mkdir()
+    (tmp_path / "a.jpg").write_bytes(picture(0))
+    with tarfile.open(tmp_path / "tars" / "n02121808.tar", "w") as tar:
+        for number in range(3):
+            tar.add(tmp_path / "a.jpg", f"{number}.jpg")
+    os.truncate(tmp_path / "tars" / "n02121808.tar", 3000)
+    (tmp_path / "merge.yaml").write_text(
+        "sources: [{name: t, format: imagenet, images: tars}]\nduplicates: keep"
+    )
+    with pytest.raises(
+        DataPrepError, match=r"n02121808\.tar: damaged, nothing behind it is read: .* `unreadable: skip`"
+    ):
+        merge(config_of(tmp_path, "unreadable=stop"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert 0 < len(merge(config_of(tmp_path), tmp_path / "out")) < 3
+
+
+def test_a_label_map_that_lies_in_the_folder_of_the_shards_stays_as_its_reviewer_left_it(
+    world, tmp_path, config_of
+):
+    written = tmp_path / "out" / "label_map.yaml"
+    written.parent.mkdir()
+    written.write_text(f"# checked by me\ncoco: {{cat: {CAR}}}\n")
+    index = merge(config_of(world, f"label_map={written}"), tmp_path / "out")
+    assert [index.tree.ids[row.node] for row in index.classes if row.name == "cat"] == [CAR]
+    assert written.read_text().startswith("# checked by me\n")
+
+
+def test_a_shard_that_may_not_be_read_is_told_as_such(shards, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("h5py.File", refuse)
+    with pytest.raises(DataPrepError, match=r"shard-00000\.h5: cannot be read \(Permission denied\)\."):
+        read_source_ids(shards / "shard-00000.h5", shards / "shard-00000.h5")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")

@@ -144,7 +144,7 @@ def test_a_plan_prints_what_to_look_at_the_balance_in_words_and_the_cost(world, 
         *("--set", f"label_map={world / 'map.yaml'}"),
     )
     assert code == 0
-    assert "1 left out by the choice of classes" in text
+    assert "left out by the choice of classes, named in sources.labels.classes.drop: 1" in text
     assert "labels: picture left out, as its classes have no node: 3" in text
     assert "An epoch shows 30 pictures, coco : labels as 1 : 4." in text
     assert "To expect: about 0.0 MB, 1 s with one worker (pictures as they are; " in text
@@ -215,3 +215,46 @@ def test_a_plan_of_a_source_that_is_gone_is_one_line(world, config_of):
     shutil.rmtree(world / "labelled")
     with pytest.raises(DataPrepError, match="found nothing"):
         make_plan(config_of(world))
+
+
+def test_a_plan_tells_of_a_ratio_without_training_pictures_and_of_no_training_picture_at_all(world, command):
+    settings = ("--set", "ratio={coco: 1, labels: 4}", "--set", "sources.labels.split=val")
+    _, text, _ = command("plan", world / "merge.yaml", *settings)
+    assert "The ratio of labels means nothing: none of its pictures is in split 'train'." in text
+    assert "No picture is in split" not in text
+    _, text, _ = command("plan", world / "merge.yaml", *settings, "--set", "sources.coco.split=val")
+    assert "No picture is in split 'train', which is what training reads." in text
+
+
+def test_a_plan_tells_of_classes_outside_the_root_of_a_built_tree(world, command):
+    (world / "labelled" / CAR).rename(world / "labelled" / "traffic light")
+    code, text, _ = command("plan", world / "merge.yaml")
+    assert code == 0
+    assert (
+        "to look at: a root of its own: 'traffic light' of labels is n06874185 (traffic light), "
+        "which WordNet has outside physical_entity.n.01"
+    ) in text
+    assert text.count("a root of its own") == 1
+
+
+def test_a_plan_leads_to_the_label_map_and_tells_what_one_lacks(world, command):
+    map_ = ("--set", f"label_map={world / 'map.yaml'}")
+    assert "add `--set label_map=label_map.yaml`" in command("plan", world / "merge.yaml")[1]
+    assert f"Label map written to {world / 'map.yaml'}" in command("plan", world / "merge.yaml", *map_)[1]
+    assert f"Label map read from {world / 'map.yaml'}." in command("plan", world / "merge.yaml", *map_)[1]
+    (world / "labelled" / CAR).rename(world / "labelled" / "mouse")
+    (world / "map.yaml").write_text(f"labels: {{{TABBY}: {TABBY}}}")
+    _, text, _ = command("plan", world / "merge.yaml", *map_)
+    assert (
+        "which lacks coco 'cat', coco 'dog', coco 'car', labels 'mouse': found as if there were none." in text
+    )
+    assert (
+        "1 class without a node, which stops the merge:\n  labels 'mouse' is ambiguous, 4 senses: n03793489 "
+        in text
+    )
+    (row,) = [
+        row
+        for row in json.loads(command("plan", world / "merge.yaml", *map_, "--json")[1])["label_map"]
+        if row["class"] == "mouse"
+    ]
+    assert row["candidates"][1] == {"id": "n02330245", "text": "mouse (rodent)"}

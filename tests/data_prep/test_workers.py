@@ -1,5 +1,6 @@
 import os
 import re
+import signal
 import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -104,6 +105,26 @@ def test_a_worker_process_ends_with_its_parent(tmp_path):
         patch.setattr(os, "_exit", ended.append)
         workers_module._end_with_parent()
     assert ended == [1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to look at processes")
+def test_ctrl_c_is_kept_from_workers_from_their_first_moment(world, tmp_path, config_of, monkeypatch):
+    """They import for a while before they can ignore it themselves, and would end with a traceback."""
+    blocked, wait = [], workers_module.wait
+
+    def look(*arguments, **options):
+        if not blocked:
+            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+            lines = [
+                line for child in children for line in Path(f"/proc/{child}/status").read_text().splitlines()
+            ]
+            blocked.extend(int(line.split()[1], 16) for line in lines if line.startswith("SigBlk"))
+        return wait(*arguments, **options)
+
+    monkeypatch.setattr(workers_module, "wait", look)
+    merge(config_of(world, MANY_SHARDS), tmp_path / "out", workers=2)
+    assert len([mask for mask in blocked if mask & 1 << (signal.SIGINT - 1)]) >= 2
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_future_that_was_lost_is_told_as_a_worker_that_died(world, tmp_path, config_of):
