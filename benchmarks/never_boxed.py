@@ -51,6 +51,7 @@ from data_prep import DataPrepError, EmojiWorldConfig, MergeConfig, ShardReader,
 from data_prep.emoji_world import emoji_world
 from data_prep.mosaic_world import MosaicWorldConfig, mosaic_world
 from data_prep.yaml_config import overridden, validated
+from wordtree import WordTreeError
 from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
 from yolo9000.checkpoint import load_checkpoint, refuse_other_tree
@@ -160,9 +161,12 @@ def main() -> None:
         print(markdown(table) if arguments.markdown else text(table))
         if arguments.record:
             record(results, arguments)
-    except (Yolo9000Error, DataPrepError) as mistake:
+    except (Yolo9000Error, DataPrepError, WordTreeError) as mistake:
         print(mistake, file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on.", file=sys.stderr)
+        sys.exit(130)
 
 
 # --- running
@@ -196,9 +200,11 @@ def run_row(row: Row, seed: int, plan: Plan) -> None:
         torch.set_num_threads(plan.threads)
         make_world(plan, seed)
         started = time.monotonic()
-        write_atomically(folder / "settings.json", json.dumps(comparable(plan.config(row, seed))))
+        write_atomically(folder / "settings.json", json.dumps(comparable(row, seed, plan)))
         train(plan.config(row, seed), folder, resume=(folder / "last.pt").exists())
-        for name, result in score_row(row, seed, plan).items():
+        for name, result in reversed(
+            score_row(row, seed, plan).items()
+        ):  # the row's own last: then all are there
             result["minutes"] = round((time.monotonic() - started) / 60, 2)
             place = plan.run_folder(name, seed)
             place.mkdir(exist_ok=True)
@@ -232,7 +238,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 def refuse_other_settings(row: Row, seed: int, plan: Plan) -> None:
     """BenchmarkError where the row was trained, or begun, with other settings; ConfigError where they are wrong."""
-    folder, now = plan.run_folder(row.name, seed), comparable(plan.config(row, seed))
+    folder, now = plan.run_folder(row.name, seed), comparable(row, seed, plan)
     path = folder / "settings.json"
     if not path.exists():
         return
@@ -244,10 +250,11 @@ def refuse_other_settings(row: Row, seed: int, plan: Plan) -> None:
         )
 
 
-def comparable(cfg: Config) -> dict[str, Any]:
+def comparable(row: Row, seed: int, plan: Plan) -> dict[str, Any]:
     """What decides the result, by dotted name."""
+    cfg = plan.config(row, seed)
     values = cfg.model_dump(mode="json", exclude={"data": {"shards", "loader_threads"}, "log": True})
-    return {
+    return {"world": sorted(plan.world)} | {
         f"{part}.{key}" if isinstance(section, dict) else part: value
         for part, section in values.items()
         for key, value in (section.items() if isinstance(section, dict) else [("", section)])

@@ -10,10 +10,12 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from tests.data_prep.made_photos import made_photos
+from yolo9000.config import Config
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "benchmarks" / "never_boxed.py"
@@ -132,13 +134,45 @@ def test_a_row_made_with_other_settings_is_refused_and_new_settings_have_their_d
     row = benchmark.Row("mine")
     folder = plan.run_folder("mine", 0)
     folder.mkdir(parents=True)
-    settings = benchmark.comparable(plan.config(row, 0))
+    settings = benchmark.comparable(row, 0, plan)
     del settings["loss.label_weight"]  # of a version that did not know it
     (folder / "settings.json").write_text(json.dumps(settings))
     benchmark.refuse_other_settings(row, 0, plan)
     changed = benchmark.Row("mine", overrides=("loss.top_k=9",))
     with pytest.raises(benchmark.BenchmarkError, match=r"made with loss\.top_k 4, now 9\."):
         benchmark.refuse_other_settings(changed, 0, plan)
+    fuller = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=("scenes=9",), settings=())
+    with pytest.raises(benchmark.BenchmarkError, match=r"made with world \[\], now \['scenes=9'\]"):
+        benchmark.refuse_other_settings(row, 0, fuller)
+
+
+def test_an_interrupted_table_goes_on_where_it_was(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained: list[str] = []
+
+    def train_until_interrupted(cfg: Config, folder: Path, *, resume: bool) -> None:
+        trained.append(f"{folder.name} {'resumed' if resume else 'begun'}")
+        (folder / "last.pt").touch()
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+
+    def fixed_scores(row: Any, seed: int, plan: Any) -> dict[str, dict[str, Any]]:
+        return {row.name: {"scores": dict.fromkeys(benchmark.Scores.__dataclass_fields__, 7.0)}}
+
+    monkeypatch.setattr(benchmark, "train", train_until_interrupted)
+    monkeypatch.setattr(benchmark, "make_world", lambda *_: None)
+    monkeypatch.setattr(benchmark, "score_row", fixed_scores)
+    rules = ["--rules", "joint training", "boxes only", "oracle", "--seeds", "4"]
+    monkeypatch.setattr(sys, "argv", ["never_boxed.py", "--folder", str(tmp_path), "--threads", "1", *rules])
+    with pytest.raises(SystemExit) as caught:
+        benchmark.main()
+    assert caught.value.code == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    benchmark.main()
+    assert trained == ["joint-training begun", "boxes-only begun", "boxes-only resumed", "oracle begun"]
+    assert not list(tmp_path.rglob("last.pt"))
+    assert "7.0 ± 0.0" in capsys.readouterr().out
 
 
 def test_the_table_is_mean_and_spread_of_what_is_finished(benchmark: ModuleType, tmp_path: Path) -> None:
