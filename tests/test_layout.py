@@ -18,6 +18,7 @@ BASE_ERRORS = {"wordtree": "WordTreeError", "data_prep": "DataPrepError", "yolo9
 LEVELS = {
     0: ("", "config", "boxes", "batch", "image", "sealed_zip", "distributed"),
     1: (
+        "damage",
         "progress",
         "hierarchy",
         "balance",

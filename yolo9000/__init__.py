@@ -32,6 +32,7 @@ class Yolo9000Error(Exception):
         ├── UnreadablePicture    yolo9000.image: a file that is missing or holds no picture
         ├── NoPictures           yolo9000.predict: a path without pictures
         ├── ProcessError         yolo9000.distributed: processes of torchrun that cannot start together or go on
+        ├── TooManyDamaged       yolo9000.damage: more unreadable pictures than a run may leave out
         ├── DataMismatch         yolo9000.data: shards that lack what the configuration asks of them
         ├── DarknetError         yolo9000.darknet.options: a Darknet file that is malformed or asks for too much
         ├── CheckpointError      yolo9000.checkpoint: a file that is no checkpoint, or one of another tree

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor
 
 from data_prep import ShardReader
 from yolo9000.augment import coloured_batch, draw_colour_shifts
 from yolo9000.config import ClassifierEvaluateConfig, PretrainConfig
 from yolo9000.crop import centre_crop, random_crop
+from yolo9000.damage import Damage
 from yolo9000.data import DataMismatch, Ints, Sampler, made_ahead, parts_made_ahead, split_of
 from yolo9000.distributed import share_of
 from yolo9000.image import decode_image
@@ -72,6 +74,7 @@ class ClassifierData:
     def __init__(self, reader: ShardReader, cfg: PretrainConfig) -> None:
         self.reader, self.cfg = reader, cfg
         self.sampler = Sampler(reader, cfg, labelled_pictures(reader, cfg.data.train_split))
+        self.damage = Damage(reader, at_most=cfg.data.max_damaged)
 
     def batches(self, first: int, last: int) -> Iterator[LabelledPictures]:
         """The batches of steps first … last, in order."""
@@ -85,13 +88,22 @@ class ClassifierData:
         """The batch of a step, or of it the given slots."""
         cfg = self.cfg
         size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.side_px, seed=cfg.seed)
-        pictures, _, rngs = self.sampler.in_slots(step, slots)
+        wanted, sources, rngs = self.sampler.in_slots(step, slots)
+        read = [
+            self._readable(picture, source, rng)
+            for picture, source, rng in zip(wanted.tolist(), sources.tolist(), rngs, strict=True)
+        ]
         crops = [
-            random_crop(_pixels(self.reader, picture), size, cfg.augment, rng)
-            for picture, rng in zip(pictures.tolist(), rngs, strict=True)
+            random_crop(pixels, size, cfg.augment, rng) for (_, pixels), rng in zip(read, rngs, strict=True)
         ]
         images = coloured_batch(crops, draw_colour_shifts(cfg.augment, rngs))
-        return _labelled(self.reader, pictures, images)
+        return _labelled(self.reader, np.array([picture for picture, _ in read], np.int64), images)
+
+    def _readable(self, picture: int, source: int, rng: Generator) -> tuple[int, Tensor]:
+        """The picture and its pixels, or, where it is damaged, another of its source."""
+        return self.damage.first_readable(
+            picture, lambda picture: _pixels(self.reader, picture), lambda: self.sampler.draw(source, rng)
+        )
 
 
 class ClassifierTestData:

@@ -141,6 +141,9 @@ class DataConfig(StrictModel):
         0.0  # within a source: 0 each picture once a pass; 1 rare nodes as often as common ones (decision 23)
     )
     limit: PositiveInt | None = None  # only the first pictures of each source, for tries and overfitting
+    max_damaged: int = Field(
+        10, ge=0
+    )  # so many pictures that cannot be read are left out, others in their places, before a run stops
     loader_threads: PositiveInt = 2
 
 

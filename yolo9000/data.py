@@ -32,6 +32,7 @@ from yolo9000.augment import (
 from yolo9000.balance import Repeats, times_in_a_pass
 from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets, VouchedColumns
 from yolo9000.config import AugmentConfig, Config, DataConfig, PretrainConfig
+from yolo9000.damage import Damage
 from yolo9000.image import decode_image
 from yolo9000.schedule import input_size_at
 
@@ -222,6 +223,7 @@ class TrainingData:
     def __init__(self, reader: ShardReader, cfg: Config) -> None:
         self.reader, self.cfg = reader, cfg
         self.sampler = Sampler(reader, cfg)
+        self.damage = Damage(reader, at_most=cfg.data.max_damaged)
         tiled = cfg.augment.tile_sources
         if tiled is None:
             tiled = tuple(source.name for source in reader.sources if not source.boxes)
@@ -249,7 +251,7 @@ class TrainingData:
 
     def _augmented(self, image: int, source: int, size: int, rng: Generator) -> Sample:
         cfg = self.cfg.augment
-        parts = self._parts(read_sample(self.reader, image), source, Rectangle(0, 0, size, size), rng)
+        parts = self._parts(self._sample(image, source, rng), source, Rectangle(0, 0, size, size), rng)
         sample = compose(parts, size, min_box_side=cfg.min_box_side)
         return mirrored(sample) if cfg.flip and rng.random() < 0.5 else sample
 
@@ -273,7 +275,14 @@ class TrainingData:
         return [_fit(sample, canvas, cfg, rng)]
 
     def _any_of(self, source: int, rng: Generator) -> Sample:
-        return read_sample(self.reader, self.sampler.draw(source, rng))
+        return self._sample(self.sampler.draw(source, rng), source, rng)
+
+    def _sample(self, image: int, source: int, rng: Generator) -> Sample:
+        """Of the picture, or, where it is damaged, of another of its source."""
+        _, sample = self.damage.first_readable(
+            image, lambda image: read_sample(self.reader, image), lambda: self.sampler.draw(source, rng)
+        )
+        return sample
 
 
 def _fit(sample: Sample, area: Rectangle, cfg: AugmentConfig, rng: Generator) -> tuple[Sample, Rectangle]:

@@ -77,6 +77,7 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
                 validation.start()
             if run.saves:
                 save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
+    data.damage.tell_total()
     assert validation.score is not None, "the last step is scored"
     return validation.score
 

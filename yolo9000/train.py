@@ -83,6 +83,7 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
                 validation.start()
             if run.saves:
                 save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
+    data.damage.tell_total()
     assert validation.score is not None, "the last step is scored"
     return validation.score
 

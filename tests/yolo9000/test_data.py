@@ -12,7 +12,7 @@ import pytest
 import torch
 from torchvision.io import encode_png
 
-from data_prep import DataPrepError, ShardReader
+from data_prep import ShardReader
 from data_prep.check import check_shards
 from data_prep.index_file import read_index
 from data_prep.repair import repair
@@ -20,6 +20,7 @@ from tests.yolo9000.made import made_config
 from wordtree import WordTree
 from yolo9000.augment import Sample
 from yolo9000.batch import Batch
+from yolo9000.damage import TooManyDamaged
 from yolo9000.data import DataMismatch, Sampler, TrainingData, collate, read_sample, split_of
 from yolo9000.run import with_absolute_paths
 
@@ -114,9 +115,14 @@ def test_batches_are_made_of_what_a_repair_has_left(shards: Path, tmp_path: Path
     data[start + 20] ^= 255
     path.write_bytes(data)
     cfg = made_config(
-        spoilt, data__batch_size=16, data__ratio={"scenes": 1}, augment__mosaic=0, augment__paste=0
+        spoilt,
+        data__batch_size=16,
+        data__ratio={"scenes": 1},
+        data__max_damaged=0,
+        augment__mosaic=0,
+        augment__paste=0,
     )
-    with pytest.raises(DataPrepError, match=r"image 3 .*do not fit their checksum"):
+    with pytest.raises(TooManyDamaged, match=r"image 3 .*do not fit their checksum"):
         list(TrainingData(ShardReader(spoilt), cfg).batches(1, 1))
     repair(check_shards(spoilt, index))
     (batch,) = TrainingData(ShardReader(spoilt), cfg).batches(1, 1)
