@@ -20,9 +20,20 @@ import yolo9000.train as loop
 from data_prep import ShardReader
 from tests.yolo9000.made import made_config
 from tests.yolo9000.made_runs import answers, classifier_config, detector_config, two_slots
+from yolo9000 import batch_norm
 from yolo9000.batch_norm import moving_statistics, set_training, synchronised
 from yolo9000.checkpoint import load_any
 from yolo9000.data import DataMismatch, TrainingData, parts_of_process
+from yolo9000.distributed import (
+    ProcessError,
+    from_first,
+    is_first,
+    joined_processes,
+    joined_shares,
+    rank,
+    share_of,
+    size,
+)
 from yolo9000.model import build_model
 from yolo9000.pretrain import pretrain
 from yolo9000.run_folder import prepare_folder, read_metrics
@@ -163,6 +174,48 @@ def test_one_process_has_nothing_to_synchronise(shards: Path) -> None:
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(3))
     assert synchronised(model) is model
     assert type(model[0]) is torch.nn.BatchNorm2d
+
+
+def test_on_cpus_several_processes_cannot_synchronise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_norm, "size", lambda: 2)
+    with pytest.raises(
+        ProcessError, match=r"needs GPUs .*, found cpu and BatchNorm2d\. Take per_process, or frozen"
+    ):
+        synchronised(torch.nn.Sequential(torch.nn.BatchNorm2d(3)))
+
+
+# --- processes that cannot start together
+
+
+def test_processes_that_torchrun_did_not_start_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with (
+        pytest.raises(ProcessError, match=r"start them with torchrun.*MASTER_ADDR"),
+        joined_processes(),
+    ):
+        pass
+
+
+def test_more_processes_than_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "3", "RANK": "2", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with (
+        pytest.raises(ProcessError, match=r"there are 2\. .* --nproc_per_node 2"),
+        joined_processes(),
+    ):
+        pass
+
+
+def test_one_process_alone_needs_no_group() -> None:
+    with joined_processes():
+        assert not torch.distributed.is_initialized()
+        assert (rank(), size(), is_first()) == (0, 1, True)
+        assert joined_shares(list(share_of(range(3)))) == [0, 1, 2]
+        assert from_first(lambda: 5) == 5
 
 
 # --- two processes
