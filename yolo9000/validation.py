@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -86,8 +86,4 @@ class Validation(Generic[Network, Score]):
     def _end_if_abandoned(self, *_: object) -> None:
         """Before each batch: after an error or Ctrl-C nobody waits for the rest."""
         if self._is_abandoned.is_set():
-            raise _Abandoned
-
-
-class _Abandoned(Exception):
-    """Ends an evaluation whose result nobody waits for."""
+            raise CancelledError
