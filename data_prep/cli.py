@@ -48,17 +48,26 @@ def plan(
     """Tell what a merge would do, reading no picture; write the label map if it is named but missing."""
     from data_prep.config import MergeConfig
     from data_prep.duplicates import hash_planned
-    from data_prep.label_map import write_label_map
+    from data_prep.label_map import LabelMapError, write_label_map
+    from data_prep.meaning import NothingToBuild
     from data_prep.plan import make_plan
     from data_prep.plan_tables import plan_json, print_plan
     from data_prep.printing import Bar
     from data_prep.yaml_config import load_config
 
     config = load_config(merge_yaml, MergeConfig, overrides or ())
-    with Bar(None, "pictures found") as bar:
-        made = make_plan(config, bar.advance)
-    label_map = made.config.label_map
+    label_map = config.label_map
     writes_map = label_map is not None and not label_map.exists()
+    try:
+        with Bar(None, "pictures found") as bar:
+            made = make_plan(config, bar.advance)
+    except NothingToBuild as nothing:
+        if label_map is None or not writes_map:
+            raise
+        write_label_map(label_map, nothing.matches)
+        raise LabelMapError(
+            f"{nothing} Label map written to {label_map}: give classes their nodes there."
+        ) from None
     if label_map is not None and writes_map:
         write_label_map(label_map, made.matches)
     duplicates = None

@@ -8,12 +8,32 @@ import numpy as np
 from data_prep.config import BuiltTree, MergeConfig, TreeSetting
 from data_prep.errors import MergeError
 from data_prep.index import SourceClass, SourceInfo
-from data_prep.label_map import ClassMatch, ClassMatcher, apply_label_map, read_label_map
+from data_prep.label_map import (
+    ClassMatch,
+    ClassMatcher,
+    LabelMapError,
+    apply_label_map,
+    read_label_map,
+    unsettled_text,
+)
 from data_prep.name_list import read_names
 from data_prep.sources import OpenSource
 from wordtree import WordTree, WordTreeError
 from wordtree.build import build_with_report
 from wordtree.suggest import did_you_mean_inside, near
+
+
+class NothingToBuild(LabelMapError):
+    """No class has a node, so no tree can be built; carries how each was sought, for a label map to be written."""
+
+    def __init__(self, matches: Sequence[ClassMatch]) -> None:
+        left_out = sum(bool(match.left_out) for match in matches)
+        why = f"{left_out} are left out by the choice of classes" if left_out else ""
+        texts = "; ".join(filter(None, [why, unsettled_text(matches)]))
+        super().__init__(
+            f"None of {len(matches)} classes has a node to build a tree from: {texts or 'all are dropped'}."
+        )
+        self.matches = tuple(matches)
 
 
 def match_classes(
@@ -53,7 +73,7 @@ def build_tree(setting: BuiltTree, matches: Sequence[ClassMatch]) -> WordTree:
     if setting.from_sources:
         labels += [match.id for match in matches if match.id is not None and match.stays]
     if not labels:
-        raise MergeError("No class has a node, so there is nothing to build a tree from; see the label map.")
+        raise NothingToBuild(matches)
     try:
         tree, report = build_with_report(labels, profile=setting.profile, root=setting.root)
     except WordTreeError as reason:

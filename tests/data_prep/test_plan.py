@@ -237,6 +237,25 @@ def test_a_plan_tells_of_classes_outside_the_root_of_a_built_tree(world, command
     assert text.count("a root of its own") == 1
 
 
+def test_a_plan_in_which_no_class_has_a_node_tells_why_and_writes_the_label_map_all_the_same(world, command):
+    shutil.rmtree(world / "labelled" / CAR)
+    (world / "labelled" / TABBY).rename(world / "labelled" / "mouse")
+    settings = ("--set", "sources.coco.classes.drop=[cat, dog, car]")
+    code, _, text = command("plan", world / "merge.yaml", *settings)
+    assert code == 2
+    assert text == (
+        "data-prep: None of 4 classes has a node to build a tree from: 3 are left out by the choice of classes; "
+        "labels: 'mouse' is ambiguous (4 senses).\n"
+    )
+    map_ = world / "map.yaml"
+    code, _, text = command("plan", world / "merge.yaml", *settings, "--set", f"label_map={map_}")
+    assert code == 2
+    assert text.endswith(f"Label map written to {map_}: give classes their nodes there.\n")
+    map_.write_text(map_.read_text().replace("mouse: {node: null", "mouse: {node: mouse.n.01"))
+    code, text, _ = command("plan", world / "merge.yaml", *settings, "--set", f"label_map={map_}")
+    assert (code, "1 edited" in text) == (0, True)
+
+
 def test_a_plan_leads_to_the_label_map_and_tells_what_one_lacks(world, command):
     map_ = ("--set", f"label_map={world / 'map.yaml'}")
     assert "add `--set label_map=label_map.yaml`" in command("plan", world / "merge.yaml")[1]
