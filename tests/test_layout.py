@@ -44,7 +44,7 @@ LEVELS = {
         "darknet_export",
         "darknet_results",
     ),
-    6: ("evaluate", "journal", "report"),
+    6: ("evaluate", "journal", "pseudo_boxes", "report"),
     7: ("validation", "run_report"),
     8: ("train", "pretrain"),
     9: ("demo", "show_targets"),

@@ -92,10 +92,10 @@ def mirrored(sample: Sample) -> Sample:
     )
 
 
-def shrunk(area: Rectangle, *, rng: Generator) -> Rectangle:
-    """A rectangle of .35 to .75 of the side, anywhere in `area`."""
-    side = rng.uniform(0.35, 0.75)
-    width, height = max(1, int(area.width * side)), max(1, int(area.height * side))
+def shrunk(area: Rectangle, side: tuple[float, float], *, rng: Generator) -> Rectangle:
+    """A rectangle of a part of the side between the two given, anywhere in `area`."""
+    part = rng.uniform(*side)
+    width, height = max(1, int(area.width * part)), max(1, int(area.height * part))
     left = area.left + int(rng.uniform(0, area.width - width + 1))
     return Rectangle(left, area.top + int(rng.uniform(0, area.height - height + 1)), width, height)
 

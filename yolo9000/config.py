@@ -159,6 +159,10 @@ class AugmentConfig(StrictModel):
         None  # pictures of one thing, for the next three; None: those without boxes
     )
     zoom_out: Share = 0.0  # of those: shrunk, so that their things have the scale of boxed ones
+    zoom_out_side: tuple[PositiveFloat, PositiveFloat] = (
+        0.35,  # to a side between these, of the canvas
+        0.75,
+    )
     mosaic: Share = 0.0  # of those: set in a 2×2 mosaic of four
     paste: Share = 0.0  # of the other pictures: get one of those pasted in
     min_box_side: Share = 0.001  # darknet: smaller boxes are dropped after the crop, unit
@@ -205,6 +209,16 @@ class LossConfig(StrictModel):
     vouching: Share | None = (
         0.3  # places of more objectness that see what a source does not annotate are not told so
     )
+
+
+class PseudoBoxConfig(StrictModel):
+    """Boxes that training draws itself around what image labels name (decision 23)."""
+
+    at_steps: tuple[PositiveInt, ...] = ()  # drawn anew after each of these steps; none: never
+    sizes_px: tuple[
+        PositiveInt, ...
+    ] = ()  # each labelled picture is looked at in these input sizes, and mirrored; none: in the model's own
+    min_agreement: Share = 0.6  # mean IoU of what the views find, below which a label gets no box
 
 
 class OptimizerConfig(StrictModel):
@@ -286,6 +300,7 @@ class Config(StrictModel):
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
+    pseudo_boxes: PseudoBoxConfig = PseudoBoxConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -294,9 +309,13 @@ class Config(StrictModel):
 
     @model_validator(mode="after")
     def _sizes_fit_the_grid(self) -> Config:
-        odd = [size for size in self.schedule.sizes_px if size % self.model.stride]
-        if odd and self.model.is_of_known_stride:
-            raise ValueError(f"schedule.sizes_px must be multiples of {self.model.stride}, found {odd}")
+        for name, sizes in (
+            ("schedule.sizes_px", self.schedule.sizes_px),
+            ("pseudo_boxes.sizes_px", self.pseudo_boxes.sizes_px),
+        ):
+            odd = [size for size in sizes if size % self.model.stride]
+            if odd and self.model.is_of_known_stride:
+                raise ValueError(f"{name} must be multiples of {self.model.stride}, found {odd}")
         return self
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.random import Generator, default_rng
 from data_prep import ShardReader
 from yolo9000 import Yolo9000Error, distributed
 from yolo9000.augment import (
+    Floats,
     Rectangle,
     Sample,
     coloured_batch,
@@ -46,10 +49,34 @@ class DataMismatch(Yolo9000Error):
     """The shards lack what the configuration asks of them: a split, a source, pictures."""
 
 
-def read_sample(reader: ShardReader, image: int) -> Sample:
+@dataclass(frozen=True)
+class PseudoBoxes:
+    """Boxes that training drew around what K image labels name (pseudo_boxes.py)."""
+
+    label: Ints  # (K,) rows of the index's image labels, ascending
+    xyxy_unit: Floats  # (K, 4)
+
+    @classmethod
+    def none(cls) -> PseudoBoxes:
+        return cls(np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
+
+    def of(self, labels: slice) -> tuple[Ints, Floats]:
+        """Those of the image labels in these rows: their positions within the rows, and the boxes."""
+        rows = slice(*np.searchsorted(self.label, [labels.start, labels.stop]))
+        return self.label[rows] - labels.start, self.xyxy_unit[rows]
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"label": torch.from_numpy(self.label), "xyxy_unit": torch.from_numpy(self.xyxy_unit)}
+
+    @classmethod
+    def of_state(cls, state: dict[str, torch.Tensor]) -> PseudoBoxes:
+        return cls(state["label"].numpy(), state["xyxy_unit"].numpy())
+
+
+def read_sample(reader: ShardReader, image: int, pseudo: PseudoBoxes | None = None) -> Sample:
     """Picture and labels as stored; where nobody drew boxes, all that is unmatched is ignored.
 
-    An image label whose thing has a box is left out: the box says it better.
+    An image label whose thing has a box is left out: the box says it better; so does one of `pseudo`.
     """
     boxes = slice(*reader.box_offsets[image : image + 2])
     labels = slice(*reader.label_offsets[image : image + 2])
@@ -57,13 +84,16 @@ def read_sample(reader: ShardReader, image: int) -> Sample:
     nodes, positive = reader.label_nodes[labels].astype(np.int64), reader.label_positive[labels]
     complete = nodes[reader.label_exhaustive[labels] | ~positive]
     box_nodes = reader.box_nodes[boxes][real].astype(np.int64)
-    boxed = reader.tree.is_under(box_nodes[:, None], nodes).any(axis=0)
-    label_nodes = nodes[positive & ~boxed]
+    told = positive & ~reader.tree.is_under(box_nodes[:, None], nodes).any(axis=0)
+    drawn, drawn_xyxy = (pseudo or PseudoBoxes.none()).of(labels)
+    drawn, drawn_xyxy = drawn[told[drawn]], drawn_xyxy[told[drawn]]
+    told[drawn] = False
+    label_nodes = nodes[told]
     crowds = reader.boxes_xyxy_unit[boxes][~real]
     return Sample(
         decode_image(reader.encoded(image), name=reader.source_id(image)),
-        reader.boxes_xyxy_unit[boxes][real],
-        box_nodes,
+        np.concatenate([reader.boxes_xyxy_unit[boxes][real], drawn_xyxy]),
+        np.concatenate([box_nodes, nodes[drawn]]),
         label_nodes,
         np.repeat(WHOLE, len(label_nodes), axis=0),
         nodes[~positive],
@@ -123,6 +153,10 @@ class Sampler:
     def passes(self, step: int) -> dict[str, float]:
         """How often each source has been seen whole after a step."""
         return {n: d / len(i) for n, d, i in zip(self.names, self._drawn(step), self.images, strict=True)}
+
+    def every_image(self) -> Ints:
+        """The pictures of all sources, ascending."""
+        return np.sort(np.concatenate(self.images))
 
     def draw(self, source: int, rng: Generator) -> int:
         """Any picture of a source, for the other tiles of a mosaic."""
@@ -217,11 +251,19 @@ def made_ahead(make: Callable[[Asked], Made], items: Iterable[Asked], *, threads
         pool.shutdown(cancel_futures=True)
 
 
+def between(first: int, last: int, stops: Iterable[int]) -> Iterator[range]:
+    """The numbers first … last in order, in pieces that end at each of the stops."""
+    inside = sorted({stop for stop in stops if first <= stop < last})
+    for start, stop in pairwise([first - 1, *inside, last]):
+        yield range(start + 1, stop + 1)
+
+
 class TrainingData:
     """Batches by step, made ahead of time by a few threads (decoding and resizing release the interpreter's lock)."""
 
-    def __init__(self, reader: ShardReader, cfg: Config) -> None:
+    def __init__(self, reader: ShardReader, cfg: Config, pseudo_boxes: PseudoBoxes | None = None) -> None:
         self.reader, self.cfg = reader, cfg
+        self.pseudo_boxes = pseudo_boxes or PseudoBoxes.none()
         self.sampler = Sampler(reader, cfg)
         self.damage = Damage(reader, at_most=cfg.data.max_damaged)
         tiled = cfg.augment.tile_sources
@@ -234,8 +276,12 @@ class TrainingData:
         return made_ahead(self.batch, range(first, last + 1), threads=self.cfg.data.loader_threads)
 
     def parts(self, first: int, last: int) -> Iterator[list[Batch]]:
-        """Of the batches of steps first … last, in order, the parts that this process computes."""
-        return parts_made_ahead(self.batch, first, last, self.cfg.data)
+        """Of the batches of steps first … last, in order, the parts that this process computes.
+
+        None is made before the steps that draw pseudo-boxes for it are over.
+        """
+        for steps in between(first, last, self.cfg.pseudo_boxes.at_steps):
+            yield from parts_made_ahead(self.batch, steps[0], steps[-1], self.cfg.data)
 
     def batch(self, step: int, slots: range | None = None) -> Batch:
         """The batch of a step, or of it the given slots."""
@@ -264,14 +310,14 @@ class TrainingData:
             parts = [_fit(sample, canvas, cfg, rng)]
             if self.tile_sources and draw < cfg.paste:
                 other = self._any_of(int(rng.choice(self.tile_sources)), rng)
-                parts.append(_fit(other, shrunk(canvas, rng=rng), cfg, rng))
+                parts.append(_fit(other, shrunk(canvas, cfg.zoom_out_side, rng=rng), cfg, rng))
             return parts
         if draw < cfg.mosaic:
             others = [self._any_of(source, rng) for _ in range(3)]
             tiles = quarters(canvas, rng=rng)
             return [_fit(tile, area, cfg, rng) for tile, area in zip([sample, *others], tiles, strict=True)]
         if draw < cfg.mosaic + cfg.zoom_out:
-            return [_fit(sample, shrunk(canvas, rng=rng), cfg, rng)]
+            return [_fit(sample, shrunk(canvas, cfg.zoom_out_side, rng=rng), cfg, rng)]
         return [_fit(sample, canvas, cfg, rng)]
 
     def _any_of(self, source: int, rng: Generator) -> Sample:
@@ -280,7 +326,9 @@ class TrainingData:
     def _sample(self, image: int, source: int, rng: Generator) -> Sample:
         """Of the picture, or, where it is damaged, of another of its source."""
         _, sample = self.damage.first_readable(
-            image, lambda image: read_sample(self.reader, image), lambda: self.sampler.draw(source, rng)
+            image,
+            lambda image: read_sample(self.reader, image, self.pseudo_boxes),
+            lambda: self.sampler.draw(source, rng),
         )
         return sample
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -24,6 +24,7 @@ from yolo9000.checkpoint import (
     save_checkpoint,
 )
 from yolo9000.config import Config, PretrainConfig
+from yolo9000.data import PseudoBoxes
 from yolo9000.optim import WeightAverage, build_optimizer
 from yolo9000.run_folder import TrainingError, checkpoint_to_resume
 
@@ -48,6 +49,7 @@ class Run(Generic[Settings, Network]):
     best: float = math.nan
     seen_before: int = 0  # pictures that the weights had seen when the run began
     darknet: DarknetOrigin | None = None  # of the detector that it began with
+    pseudo_boxes: PseudoBoxes = field(default_factory=PseudoBoxes.none)  # drawn so far
 
     @classmethod
     def of(cls, cfg: Settings, reader: ShardReader, model: Network) -> Run[Settings, Network]:
@@ -119,6 +121,8 @@ class Run(Generic[Settings, Network]):
         training = {"weights": live, "optimizer": self.optimizer.state_dict()}
         if self.average:
             training["average"] = self.average.state_dict()
+        if len(self.pseudo_boxes.label):
+            training["pseudo_boxes"] = self.pseudo_boxes.state_dict()
         with self.averaged_weights() as model:
             weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         return SavedRun(
@@ -158,6 +162,8 @@ class Run(Generic[Settings, Network]):
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         if self.average and "average" in training:
             self.average.load_state_dict(training["average"])
+        if "pseudo_boxes" in training:
+            self.pseudo_boxes = PseudoBoxes.of_state(training["pseudo_boxes"])
 
     def keep_if_best(self, folder: Path, value: float | None, scored: SavedRun[Settings]) -> None:
         """Write best.pt where no earlier value was better; of equals the latest is best."""

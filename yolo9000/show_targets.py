@@ -56,7 +56,9 @@ def show_targets(cfg: Config, folder: Path, count: int, *, resume: bool = False)
     last = run.step - (-count // run.cfg.data.batch_size)
     paths: list[Path] = []
     (folder / "targets").mkdir(parents=True, exist_ok=True)
-    for step, batch in enumerate(TrainingData(run.reader, run.cfg).batches(run.step + 1, last), run.step + 1):
+    for step, batch in enumerate(
+        TrainingData(run.reader, run.cfg, run.pseudo_boxes).batches(run.step + 1, last), run.step + 1
+    ):
         with torch.no_grad(), run.autocast():
             output = run.model(batch.to(run.device).images)
         judged = Judged.of(criterion, output, batch.targets.to(run.device))

@@ -26,6 +26,7 @@ from yolo9000.loss import JointLoss
 from yolo9000.model import Detector, build_model
 from yolo9000.non_exclusive import non_exclusive_pairs
 from yolo9000.optim import set_learning_rate
+from yolo9000.pseudo_boxes import draw_pseudo_boxes
 from yolo9000.run import Guard, Run, refuse_odd_sizes, saved_run, with_absolute_paths
 from yolo9000.run_folder import (
     prepare_folder,
@@ -50,7 +51,7 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
     run = started_or_resumed(cfg, folder, resume=resume)
     cfg, schedule = run.cfg, run.cfg.schedule
     criterion = build_criterion(cfg, run.reader).to(run.device)
-    data, guard = TrainingData(run.reader, cfg), Guard()
+    data, guard = TrainingData(run.reader, cfg, run.pseudo_boxes), Guard()
     scoring = Scoring(_score_of(run), headline, best_by="ap50_boxed")  # label-only classes would leak
     TestPictures.of(run.reader, cfg.evaluate)  # what cannot be scored is better told now than after hours
     prepare_folder(folder, cfg, step=run.step)
@@ -81,6 +82,10 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
                 validation.collect()
             if run.evaluates:
                 validation.start()
+            if run.step in cfg.pseudo_boxes.at_steps:
+                with journal.paused(), run.averaged_weights() as model, run.autocast():
+                    run.pseudo_boxes = draw_pseudo_boxes(model, run.reader, data.sampler.every_image(), cfg)
+                data.pseudo_boxes = run.pseudo_boxes
             if run.saves:
                 save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
     data.damage.tell_total()

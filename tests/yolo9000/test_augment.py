@@ -135,7 +135,7 @@ def test_a_composition_vouches_for_what_all_its_parts_with_boxes_vouch_for() -> 
 
 def test_a_shrunk_area_lies_in_its_area() -> None:
     for seed in range(50):
-        inner = shrunk(Rectangle(8, 8, 40, 40), rng=np.random.default_rng(seed))
+        inner = shrunk(Rectangle(8, 8, 40, 40), (0.35, 0.75), rng=np.random.default_rng(seed))
         assert 8 <= inner.left <= inner.left + inner.width <= 48
         assert 8 <= inner.top <= inner.top + inner.height <= 48
 

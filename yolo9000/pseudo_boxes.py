@@ -1,0 +1,133 @@
+"""Boxes that training draws itself, around what its image labels name (decision 23).
+
+A detector that finds things at all can say where the one of a label is better than it could at the start. Each labelled
+picture is looked at in several sizes, and mirrored; a box that all these views agree on becomes the label's box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from data_prep import ShardReader
+from yolo9000 import distributed
+from yolo9000.boxes import aligned_iou
+from yolo9000.config import Config
+from yolo9000.data import PseudoBoxes, made_ahead
+from yolo9000.grid import decode_boxes, flat_place
+from yolo9000.image import Letterbox, decode_image, letterbox
+from yolo9000.model import Detector
+from yolo9000.weak_labels import log_absolute_at
+
+PICTURES = 32  # looked at together
+
+
+@dataclass(frozen=True)
+class LabelledPictures:
+    """P pictures and the L image labels on them."""
+
+    pixels: list[Tensor]  # uint8, (3, H, W) each
+    image: Tensor  # (L,) which of the P pictures
+    node: Tensor  # (L,)
+    row: npt.NDArray[np.int64]  # (L,) of the index's image labels
+
+
+@torch.inference_mode()
+def draw_pseudo_boxes(
+    model: Detector, reader: ShardReader, images: npt.NDArray[np.int64], cfg: Config
+) -> PseudoBoxes:
+    """The boxes that the views agree on, of all image labels on the given pictures; `model` in evaluation mode."""
+    sizes_px = cfg.pseudo_boxes.sizes_px or (cfg.model.side_px,)
+    images = np.sort(images[labels_on(reader, images) > 0])
+    starts = distributed.share_of(range(0, len(images), PICTURES))
+    found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
+    console = Console(stderr=True)
+    read = made_ahead(
+        lambda start: read_labelled(reader, images[start : start + PICTURES]),
+        starts,
+        threads=cfg.data.loader_threads,
+    )
+    shown = track(
+        read, "pseudo-boxes", len(starts), transient=True, console=console, disable=not console.is_terminal
+    )
+    for pictures in shown:
+        views = [view(model, pictures, size, mirror) for size in sizes_px for mirror in (False, True)]
+        xyxy, score = (torch.stack(part, dim=1) for part in zip(*views, strict=True))
+        best, agreement = most_agreed(xyxy, score)
+        kept = (agreement >= cfg.pseudo_boxes.min_agreement).cpu().numpy()
+        found.append((pictures.row[kept], best.float().cpu().numpy()[kept]))
+    found = distributed.joined_shares(found)
+    if not found:
+        return PseudoBoxes.none()
+    rows, boxes = zip(*found, strict=True)
+    return PseudoBoxes(np.concatenate(rows), np.concatenate(boxes))
+
+
+def labels_on(reader: ShardReader, images: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many image labels each picture carries, (P,)."""
+    return reader.label_offsets[images + 1] - reader.label_offsets[images]
+
+
+def read_labelled(reader: ShardReader, images: npt.NDArray[np.int64]) -> LabelledPictures:
+    """The pictures and what they are said to show."""
+    rows = [np.arange(*reader.label_offsets[image : image + 2], dtype=np.int64) for image in images]
+    rows = [row[reader.label_positive[row]] for row in rows]
+    row = np.concatenate(rows)
+    return LabelledPictures(
+        [decode_image(reader.encoded(int(i)), name=reader.source_id(int(i))) for i in images],
+        torch.from_numpy(np.repeat(np.arange(len(images)), [len(row) for row in rows])),
+        torch.from_numpy(reader.label_nodes[row].astype(np.int64)),
+        row,
+    )
+
+
+def view(model: Detector, pictures: LabelledPictures, size_px: int, mirror: bool) -> tuple[Tensor, Tensor]:
+    """For each label the place of highest objectness × P(node): its box in the unit square of its picture, (L, 4), and
+    that product, (L,)."""
+    device = model.hierarchy.parent.device
+    fitted = [letterbox(p.flip(2) if mirror else p, size_px) for p in pictures.pixels]
+    images = torch.stack([image for image, _ in fitted]).to(device)
+    output = model(images.contiguous(memory_format=torch.channels_last))
+    image, node = pictures.image.to(device), pictures.node.to(device)
+    places = output.objectness[0].numel()
+    every = (image[:, None] * places + torch.arange(places, device=device)).flatten()  # (L·AHW,)
+    place = flat_place(output, every)
+    log_absolute = log_absolute_at(output, model.hierarchy, place, node.repeat_interleave(places))
+    score, best = (place.values_of(output.objectness) * log_absolute.exp()).view(-1, places).max(dim=1)
+    xyxy = place.values_of(decode_boxes(output)).view(-1, places, 4)[
+        torch.arange(len(node), device=device), best
+    ]
+    xyxy = _in_picture(xyxy, [fitted[i][1] for i in pictures.image.tolist()])
+    return (_mirrored(xyxy) if mirror else xyxy), score
+
+
+def most_agreed(xyxy: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the V boxes of each label (L, V, 4) the one that overlaps all others most, (L, 4), and by how much: the mean
+    IoU with all V, weighted by their scores (L, V), in 0..1, (L,)."""
+    overlap = aligned_iou(xyxy[:, :, None], xyxy[:, None])  # (L, V, V)
+    weight = score / score.sum(dim=1, keepdim=True).clamp_min(1e-12)
+    agreement, best = (overlap * weight[:, None]).sum(dim=2).max(dim=1)
+    return xyxy[torch.arange(len(xyxy), device=xyxy.device), best], agreement
+
+
+def _in_picture(xyxy_unit: Tensor, letterboxes: Sequence[Letterbox]) -> Tensor:
+    """Boxes of the network's canvas as parts of their pictures, cut to them."""
+    canvas = xyxy_unit.new_tensor(
+        [[box.left_px, box.top_px, box.resized_width_px, box.resized_height_px] for box in letterboxes]
+    )
+    size = xyxy_unit.new_tensor([[box.network_width_px, box.network_height_px] for box in letterboxes])
+    return ((xyxy_unit * size.repeat(1, 2) - canvas[:, :2].repeat(1, 2)) / canvas[:, 2:].repeat(1, 2)).clamp(
+        0, 1
+    )
+
+
+def _mirrored(xyxy: Tensor) -> Tensor:
+    left, top, right, bottom = xyxy.unbind(1)
+    return torch.stack([1 - right, top, 1 - left, bottom], dim=1)
