@@ -163,6 +163,9 @@ class AugmentConfig(StrictModel):
         0.35,  # to a side between these, of the canvas
         0.75,
     )
+    zoom_out_onto: Share = (
+        0.0  # of the shrunk: laid on one of the other pictures, with its boxes, instead of on grey
+    )
     mosaic: Share = 0.0  # of those: set in a 2×2 mosaic of four
     paste: Share = 0.0  # of the other pictures: get one of those pasted in
     min_box_side: Share = 0.001  # darknet: smaller boxes are dropped after the crop, unit

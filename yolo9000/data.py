@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import TypeVar
@@ -270,6 +270,9 @@ class TrainingData:
         if tiled is None:
             tiled = tuple(source.name for source in reader.sources if not source.boxes)
         self.tile_sources = [k for k, name in enumerate(self.sampler.names) if name in tiled]
+        self.other_sources = [k for k, name in enumerate(self.sampler.names) if name not in tiled]
+        vouched = {source.name: source.vouched for source in reader.sources}
+        self.vouched_by = [vouched[name] for name in self.sampler.names]
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of steps first … last, in order."""
@@ -317,7 +320,20 @@ class TrainingData:
             tiles = quarters(canvas, rng=rng)
             return [_fit(tile, area, cfg, rng) for tile, area in zip([sample, *others], tiles, strict=True)]
         if draw < cfg.mosaic + cfg.zoom_out:
-            return [_fit(sample, shrunk(canvas, cfg.zoom_out_side, rng=rng), cfg, rng)]
+            tile = _fit(sample, shrunk(canvas, cfg.zoom_out_side, rng=rng), cfg, rng)
+            return [*self._underlay(canvas, rng), tile]
+        return [_fit(sample, canvas, cfg, rng)]
+
+    def _underlay(self, canvas: Rectangle, rng: Generator) -> list[tuple[Sample, Rectangle]]:
+        """What a shrunk picture lies on: one of the other pictures, or nothing."""
+        cfg = self.cfg.augment
+        if not (cfg.zoom_out_onto and len(self.other_sources)) or rng.random() >= cfg.zoom_out_onto:
+            return []
+        shares = self.sampler.shares[self.other_sources]
+        source = int(rng.choice(self.other_sources, p=shares / shares.sum()))
+        sample = self._any_of(source, rng)
+        if sample.vouched is not None:  # the batch's picture counts to the source of the other one
+            sample = replace(sample, vouched=np.union1d(sample.vouched, self.vouched_by[source]))
         return [_fit(sample, canvas, cfg, rng)]
 
     def _any_of(self, source: int, rng: Generator) -> Sample:

@@ -94,6 +94,32 @@ def test_labels_lie_where_their_squares_are(shards: Path) -> None:
     assert checked > 10
 
 
+def test_shrunk_label_pictures_may_lie_on_box_pictures_and_keep_what_these_tell(shards: Path) -> None:
+    """The label is looked for in its tile; outside of it the other picture's boxes hold, and what its source vouches for."""
+    settings = {"augment__zoom_out": 1, "augment__mosaic": 0, "data__ratio": {"scenes": 0.001, "labels": 1}}
+    reader = ShardReader(shards)
+    batches = [
+        TrainingData(reader, made_config(shards, **settings, augment__zoom_out_onto=share)).batch(1)
+        for share in (0, 1)
+    ]
+    alone, laid = (batch.targets for batch in batches)
+    labels = [source.name for source in reader.sources].index("labels")
+    assert set(laid.source.tolist()) == {labels}
+    assert len(alone.boxes.image) == len(alone.vouched.image) == 0
+    assert alone.image_labels.node.tolist() == laid.image_labels.node.tolist()
+    for targets in (alone, laid):
+        sides = targets.image_labels.region_xyxy_unit[:, 2:] - targets.image_labels.region_xyxy_unit[:, :2]
+        assert bool((sides <= 0.75).all())
+        assert torch.equal(targets.ignore.xyxy_unit, targets.image_labels.region_xyxy_unit)
+    assert 0 < len(laid.boxes.image) <= 8  # each scene has one square, which the tile may hide
+    scenes = next(source for source in reader.sources if source.name == "scenes")
+    assert len(scenes.vouched) > 0
+    told = sorted(zip(laid.vouched.image.tolist(), laid.vouched.node.tolist(), strict=True))
+    assert told == [(image, node) for image in range(8) for node in sorted(scenes.vouched.tolist())]
+    grey = [(batch.images == 127 / 255).all(1).float().mean() for batch in batches]
+    assert grey[0] > 0.4 > 0.1 > grey[1]
+
+
 def test_a_picture_without_box_annotations_is_ignored_as_a_whole(shards: Path) -> None:
     reader = ShardReader(shards)
     sample = read_sample(reader, 8)  # the first of source "labels", after eight scenes
