@@ -215,7 +215,7 @@ class LossConfig(StrictModel):
 
 
 class PseudoBoxConfig(StrictModel):
-    """Boxes that training draws itself around what image labels name (decision 23)."""
+    """Boxes that training draws itself around what image labels name (decision 27)."""
 
     at_steps: tuple[PositiveInt, ...] = ()  # drawn anew after each of these steps; none: never
     sizes_px: tuple[

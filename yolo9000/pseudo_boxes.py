@@ -1,4 +1,4 @@
-"""Boxes that training draws itself, around what its image labels name (decision 23).
+"""Boxes that training draws itself, around what its image labels name (decision 27).
 
 A detector that finds things at all can say where the one of a label is better than it could at the start. Each labelled
 picture is looked at in several sizes, and mirrored; a box that all these views agree on becomes the label's box.

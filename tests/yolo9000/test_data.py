@@ -95,7 +95,7 @@ def test_labels_lie_where_their_squares_are(shards: Path) -> None:
 
 
 def test_shrunk_label_pictures_may_lie_on_box_pictures_and_keep_what_these_tell(shards: Path) -> None:
-    """The label is looked for in its tile; outside of it the other picture's boxes hold, and what its source vouches for."""
+    """A label is looked for in its tile; outside the other picture's boxes hold, and what its source vouches for."""
     settings = {"augment__zoom_out": 1, "augment__mosaic": 0, "data__ratio": {"scenes": 0.001, "labels": 1}}
     reader = ShardReader(shards)
     batches = [
