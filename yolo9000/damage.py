@@ -39,14 +39,21 @@ class Damage:
         A resumed run makes the same replacements, for they depend on the pictures alone. Raises TooManyDamaged.
         """
         for _ in range(TRIES):
-            try:
-                return image, read(image)
-            except TROUBLES as reason:
-                self._meet(image, str(reason))
+            made = self.unless_damaged(image, read)
+            if made is not None:
+                return image, made
             image = another()
         raise TooManyDamaged(
             f"{self._reader.folder}: none of {TRIES} pictures drawn for one place can be read. {self._advice}"
         )
+
+    def unless_damaged(self, image: int, read: Callable[[int], Made]) -> Made | None:
+        """What `read` makes of the picture; None, once it is told, where it cannot be read. Raises TooManyDamaged."""
+        try:
+            return read(image)
+        except TROUBLES as reason:
+            self._meet(image, str(reason))
+            return None
 
     def tell_total(self) -> None:
         """After a run: how many pictures took no part in it, if any."""

@@ -19,8 +19,7 @@ from torch import Tensor
 from data_prep import ShardReader
 from yolo9000 import distributed
 from yolo9000.boxes import aligned_iou
-from yolo9000.config import Config
-from yolo9000.data import PseudoBoxes, made_ahead
+from yolo9000.data import PseudoBoxes, TrainingData, made_ahead
 from yolo9000.grid import decode_boxes, flat_place
 from yolo9000.image import Letterbox, decode_image, letterbox
 from yolo9000.model import Detector
@@ -40,17 +39,20 @@ class LabelledPictures:
 
 
 @torch.inference_mode()
-def draw_pseudo_boxes(
-    model: Detector, reader: ShardReader, images: npt.NDArray[np.int64], cfg: Config
-) -> PseudoBoxes:
-    """The boxes that the views agree on, of all image labels on the given pictures; `model` in evaluation mode."""
+def draw_pseudo_boxes(model: Detector, data: TrainingData) -> PseudoBoxes:
+    """The boxes that the views agree on, of all image labels in training; `model` in evaluation mode.
+
+    A damaged picture's labels get none.
+    """
+    cfg, reader = data.cfg, data.reader
     sizes_px = cfg.pseudo_boxes.sizes_px or (cfg.model.side_px,)
-    images = np.sort(images[labels_on(reader, images) > 0])
+    images = data.sampler.every_image()
+    images = images[labels_on(reader, images) > 0]
     starts = distributed.share_of(range(0, len(images), PICTURES))
     found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
     console = Console(stderr=True)
     read = made_ahead(
-        lambda start: read_labelled(reader, images[start : start + PICTURES]),
+        lambda start: read_labelled(data, images[start : start + PICTURES]),
         starts,
         threads=cfg.data.loader_threads,
     )
@@ -58,6 +60,9 @@ def draw_pseudo_boxes(
         read, "pseudo-boxes", len(starts), transient=True, console=console, disable=not console.is_terminal
     )
     for pictures in shown:
+        if not len(pictures.row):
+            found.append((pictures.row, np.zeros((0, 4), np.float32)))
+            continue
         views = [view(model, pictures, size, mirror) for size in sizes_px for mirror in (False, True)]
         xyxy, score = (torch.stack(part, dim=1) for part in zip(*views, strict=True))
         best, agreement = most_agreed(xyxy, score)
@@ -75,14 +80,21 @@ def labels_on(reader: ShardReader, images: npt.NDArray[np.int64]) -> npt.NDArray
     return reader.label_offsets[images + 1] - reader.label_offsets[images]
 
 
-def read_labelled(reader: ShardReader, images: npt.NDArray[np.int64]) -> LabelledPictures:
-    """The pictures and what they are said to show."""
-    rows = [np.arange(*reader.label_offsets[image : image + 2], dtype=np.int64) for image in images]
+def read_labelled(data: TrainingData, images: npt.NDArray[np.int64]) -> LabelledPictures:
+    """Those of the pictures that can be read, and what they are said to show."""
+    reader = data.reader
+
+    def decoded(image: int) -> Tensor:
+        return decode_image(reader.encoded(image), name=reader.source_id(image))
+
+    found = [(int(image), data.damage.unless_damaged(int(image), decoded)) for image in images]
+    readable = [(image, pixels) for image, pixels in found if pixels is not None]
+    rows = [np.arange(*reader.label_offsets[image : image + 2], dtype=np.int64) for image, _ in readable]
     rows = [row[reader.label_positive[row]] for row in rows]
-    row = np.concatenate(rows)
+    row = np.concatenate([*rows, np.zeros(0, np.int64)])
     return LabelledPictures(
-        [decode_image(reader.encoded(int(i)), name=reader.source_id(int(i))) for i in images],
-        torch.from_numpy(np.repeat(np.arange(len(images)), [len(row) for row in rows])),
+        [pixels for _, pixels in readable],
+        torch.from_numpy(np.repeat(np.arange(len(readable)), [len(row) for row in rows])),
         torch.from_numpy(reader.label_nodes[row].astype(np.int64)),
         row,
     )

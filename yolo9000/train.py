@@ -84,7 +84,7 @@ def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
                 validation.start()
             if run.step in cfg.pseudo_boxes.at_steps:
                 with journal.paused(), run.averaged_weights() as model, run.autocast():
-                    run.pseudo_boxes = draw_pseudo_boxes(model, run.reader, data.sampler.every_image(), cfg)
+                    run.pseudo_boxes = draw_pseudo_boxes(model, data)
                 data.pseudo_boxes = run.pseudo_boxes
             if run.saves:
                 save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))

@@ -18,6 +18,7 @@ from tests.yolo9000.test_train import assert_equal_checkpoints, interrupt_after
 from wordtree import WordTree
 from yolo9000.boxes import aligned_iou
 from yolo9000.config import ConfigError
+from yolo9000.damage import TooManyDamaged
 from yolo9000.data import PseudoBoxes, TrainingData, between, read_sample, split_of
 from yolo9000.grid import GridOutput
 from yolo9000.hierarchy import Hierarchy
@@ -131,14 +132,36 @@ def test_a_label_with_a_box_is_a_box_and_the_rest_of_its_picture_stays_unknown(s
 
 def test_only_labels_that_the_views_agree_on_get_a_box(shards: Path) -> None:
     reader = ShardReader(shards)
-    cfg = made_config(shards, pseudo_boxes__sizes_px=[64, 128], pseudo_boxes__min_agreement=0)
     detector: Any = BrightestCell(reader.tree)
-    images = split_of(reader, "train")
-    every = draw_pseudo_boxes(detector, reader, images, cfg)
+    sizes = {"pseudo_boxes__sizes_px": [64, 128]}
+    every = draw_pseudo_boxes(
+        detector, TrainingData(reader, made_config(shards, **sizes, pseudo_boxes__min_agreement=0))
+    )
     assert every.label.tolist() == list(range(len(reader.label_nodes)))
-    assert len(every.label) == labels_on(reader, images).sum() == 8
-    strict = made_config(shards, pseudo_boxes__sizes_px=[64, 128], pseudo_boxes__min_agreement=0.99)
-    assert len(draw_pseudo_boxes(detector, reader, images, strict).label) == 0
+    assert len(every.label) == len(labelled(reader)) == 8
+    strict = made_config(shards, **sizes, pseudo_boxes__min_agreement=0.99)
+    assert len(draw_pseudo_boxes(detector, TrainingData(reader, strict)).label) == 0
+
+
+def test_damaged_pictures_get_no_box_and_are_told(
+    shards: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader = ShardReader(shards)
+    damaged = labelled(reader)[2:4]
+    usual = reader.encoded
+
+    def encoded(image: int) -> np.ndarray:
+        return np.zeros(9, np.uint8) if image in damaged else usual(image)
+
+    monkeypatch.setattr(reader, "encoded", encoded)
+    cfg = made_config(shards, pseudo_boxes__min_agreement=0, data__max_damaged=2)
+    detector: Any = BrightestCell(reader.tree)
+    found = draw_pseudo_boxes(detector, TrainingData(reader, cfg))
+    assert found.label.tolist() == [0, 1, 4, 5, 6, 7]
+    assert capsys.readouterr().err.count("cannot be read and is left out") == 2
+    fewer = made_config(shards, pseudo_boxes__min_agreement=0, data__max_damaged=1)
+    with pytest.raises(TooManyDamaged, match=r"data\.max_damaged allows 1"):
+        draw_pseudo_boxes(detector, TrainingData(reader, fewer))
 
 
 def test_boxes_of_a_step_are_in_the_batches_after_it_and_in_no_earlier_one(shards: Path) -> None:
@@ -177,4 +200,5 @@ def test_sizes_that_are_no_whole_grid_cells_are_refused(shards: Path) -> None:
 def labelled(reader: ShardReader) -> list[int]:
     """Pictures of the training split with image labels."""
     images = split_of(reader, "train")
-    return images[labels_on(reader, images) > 0].tolist()
+    found: list[int] = images[labels_on(reader, images) > 0].tolist()
+    return found
