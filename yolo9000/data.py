@@ -19,6 +19,7 @@ import torch
 from numpy.random import Generator, default_rng
 
 from data_prep import ShardReader
+from wordtree.suggest import did_you_mean, near
 from yolo9000 import Yolo9000Error, distributed
 from yolo9000.augment import (
     Floats,
@@ -126,7 +127,7 @@ class Sampler:
             have = ", ".join(found) or "none"
             raise DataMismatch(
                 f"data.ratio names {', '.join(missing) or 'nothing'}, but split '{cfg.data.train_split}' "
-                f"has pictures of these sources: {have}."
+                f"has pictures of these sources: {have}.{did_you_mean(near(missing[0], found)) if missing else ''}"
             )
         self.names = tuple(ratio)
         self.images = tuple(found[name] for name in self.names)
@@ -266,9 +267,7 @@ class TrainingData:
         self.pseudo_boxes = pseudo_boxes or PseudoBoxes.none()
         self.sampler = Sampler(reader, cfg)
         self.damage = Damage(reader, at_most=cfg.data.max_damaged)
-        tiled = cfg.augment.tile_sources
-        if tiled is None:
-            tiled = tuple(source.name for source in reader.sources if not source.boxes)
+        tiled = _tiled(reader, cfg.augment)
         self.tile_sources = [k for k, name in enumerate(self.sampler.names) if name in tiled]
         self.other_sources = [k for k, name in enumerate(self.sampler.names) if name not in tiled]
         vouched = {source.name: source.vouched for source in reader.sources}
@@ -347,6 +346,19 @@ class TrainingData:
             lambda: self.sampler.draw(source, rng),
         )
         return sample
+
+
+def _tiled(reader: ShardReader, cfg: AugmentConfig) -> tuple[str, ...]:
+    """The sources whose pictures are set in tiles; DataMismatch where the shards have no such source."""
+    known = {source.name: source for source in reader.sources}
+    if cfg.tile_sources is None:
+        return tuple(name for name, source in known.items() if not source.boxes)
+    if unknown := [name for name in cfg.tile_sources if name not in known]:
+        raise DataMismatch(
+            f"augment.tile_sources names {', '.join(unknown)}, but the shards have these sources: "
+            f"{', '.join(known)}.{did_you_mean(near(unknown[0], known))}"
+        )
+    return cfg.tile_sources
 
 
 def _fit(sample: Sample, area: Rectangle, cfg: AugmentConfig, rng: Generator) -> tuple[Sample, Rectangle]:

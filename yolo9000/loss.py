@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yolo9000.batch import BoxColumns, LossTerms, Targets, VouchedColumns
+from yolo9000.batch import BoxColumns, ImageLabelColumns, LossTerms, Targets, VouchedColumns
 from yolo9000.boxes import aligned_iou
 from yolo9000.config import LossConfig
 from yolo9000.grid import GridOutput, Place, decode_boxes, flat_place
@@ -145,22 +145,18 @@ class JointLoss(nn.Module):
 
     def _label_objectness(self, output: GridOutput, targets: Targets, chosen: Chosen) -> Tensor:
         """decision 4: what an image label says about objectness."""
-        if self.cfg.label_objectness == "ignore":
-            return _zero(output)
-        place = chosen.place
         if self.cfg.label_objectness == "paper":
-            logits = place.values_of(output.objectness_logits)
-            error = self._objectness_errors(logits, torch.full_like(logits, self.cfg.assumed_iou))
-            return (
-                self.cfg.object_weight
-                * (chosen.weight * error * (logits.sigmoid() < self.cfg.assumed_iou)).sum()
-            )
-        pushed = torch.zeros_like(output.objectness_logits, dtype=torch.bool)
-        image, inside = targets.image_labels.image, places_in_regions(output, targets.image_labels)
-        count = pushed.flatten(1).long().index_add(0, image, inside.long())
-        pushed = (count > 0).view_as(pushed)
-        pushed[place.image, place.anchor, place.row, place.column] = False
-        return self.cfg.no_object_weight * self._told_no_object(output, pushed)
+            return self.cfg.object_weight * self._pulled_to_the_assumed_overlap(output, chosen)
+        if self.cfg.label_objectness == "darknet":
+            others = _other_places(output, targets.image_labels, chosen.place)
+            return self.cfg.no_object_weight * self._told_no_object(output, others)
+        return _zero(output)
+
+    def _pulled_to_the_assumed_overlap(self, output: GridOutput, chosen: Chosen) -> Tensor:
+        """The errors of the chosen places that are less objective than the overlap they are assumed to have."""
+        logits = chosen.place.values_of(output.objectness_logits)
+        error = self._objectness_errors(logits, torch.full_like(logits, self.cfg.assumed_iou))
+        return (chosen.weight * error * (logits.sigmoid() < self.cfg.assumed_iou)).sum()
 
     def _objectness_target(self, decoded_xyxy: Tensor, matched: MatchedBoxes, boxes: BoxColumns) -> Tensor:
         if self.cfg.objectness_target == "one":
@@ -216,6 +212,15 @@ def _pull_to_anchors(output: GridOutput, where: Tensor) -> Tensor:
     offset = (output.offset_logits.sigmoid() - 0.5).square().sum(-1)
     size = output.size_logits.square().sum(-1)
     return ((offset + size) * where).sum() / 2
+
+
+def _other_places(output: GridOutput, labels: ImageLabelColumns, chosen: Place) -> Tensor:
+    """The places in the labels' regions that answer for none of them, (B, A, H, W) bool."""
+    others = torch.zeros_like(output.objectness_logits, dtype=torch.bool)
+    count = others.flatten(1).long().index_add(0, labels.image, places_in_regions(output, labels).long())
+    others = (count > 0).view_as(others)
+    others[chosen.image, chosen.anchor, chosen.row, chosen.column] = False
+    return others
 
 
 def _place_in_picture(output: GridOutput, image: Tensor, index: Tensor) -> Place:

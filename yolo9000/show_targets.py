@@ -21,6 +21,7 @@ from yolo9000.data import TrainingData
 from yolo9000.draw import (
     ABOVE_BRANCHES,
     MISSED,
+    PALETTE,
     SHEET,
     Colour,
     Mark,
@@ -36,12 +37,14 @@ from yolo9000.train import build_criterion, started_or_resumed
 from yolo9000.weak_labels import Chosen, choose_places, log_absolute_at, place_of_max_score
 
 MIN_SIDE_PX = 832  # pictures are enlarged to it, so that cells and names are legible
-STRIPE_PX = 8
+STRIPE_PX, STRIPES_APART_PX = 3, 24
 NAMED = 8  # nodes in a caption
-LEGEND = (
-    "solid: a box, or the box predicted where an image label goes; small square: the cell that answers; dashed around "
-    "it: its anchor; other dashes: the region of a label; hatched: nothing is told in there; grey cells: not told "
-    "'no object', for they may see what has no box; white: where the missing thing seems likeliest"
+SPOT = 0.12  # of a cell: half the side of the mark in its middle
+FONT_PX = 15
+SWATCH_PX = (36, 26)
+NOT_BEGUN = (
+    "Before the first step: until the network has learnt something, it is chance where image labels go and what "
+    "perhaps has no box. With --resume a run is shown that has begun."
 )
 
 
@@ -65,7 +68,10 @@ def show_targets(cfg: Config, folder: Path, count: int, *, resume: bool = False)
         for picture in range(min(len(batch.images), count - len(paths))):
             path = folder / "targets" / f"step{step}-{picture}.png"
             source = sources[int(batch.targets.source[picture])]
-            save_png(draw_targets(batch, judged, picture, criterion.hierarchy.tree, source=source), path)
+            drawn = draw_targets(batch, judged, picture, criterion.hierarchy.tree)
+            text = summary(judged, picture, criterion.hierarchy.tree, source=source)
+            notes = [text] if run.step else [text, NOT_BEGUN]
+            save_png(with_caption(drawn, notes, list(legend(judged, picture))), path)
             paths.append(path)
     return paths
 
@@ -101,8 +107,8 @@ class Judged:
         )
 
 
-def draw_targets(batch: Batch, judged: Judged, picture: int, tree: WordTree, *, source: str) -> Image.Image:
-    """One picture of the batch with its targets marked, and a caption below."""
+def draw_targets(batch: Batch, judged: Judged, picture: int, tree: WordTree) -> Image.Image:
+    """One picture of the batch with its targets marked."""
     pixels = to_pillow((batch.images[picture] * 255).round().to(torch.uint8))
     scale = max(1, -(-MIN_SIDE_PX // max(pixels.size)))
     pixels = pixels.resize((pixels.width * scale, pixels.height * scale), Image.Resampling.BICUBIC)
@@ -113,7 +119,7 @@ def draw_targets(batch: Batch, judged: Judged, picture: int, tree: WordTree, *, 
         Mark(xyxy_unit.cpu().numpy() * size, text, colour, dashed)
         for xyxy_unit, text, colour, dashed in marks_of(judged, picture, tree)
     ]
-    return _captioned(draw_marks(pixels, marks), [summary(judged, picture, tree, source=source), LEGEND])
+    return draw_marks(pixels, marks)
 
 
 UnitMark: TypeAlias = tuple[Tensor, str, Colour, bool]  # xyxy in the unit square, text, colour, dashed
@@ -161,9 +167,15 @@ def _marks_of_negative_labels(judged: Judged, picture: int, tree: WordTree) -> I
 
 
 def _marks_of_unlabelled(judged: Judged, picture: int, tree: WordTree) -> Iterator[UnitMark]:
-    for anchor, row, column in judged.background.perhaps_unlabelled[picture].nonzero():
-        at = Place(torch.tensor([picture]), anchor[None], row[None], column[None])
-        yield _cell(judged.output, at), "", ABOVE_BRANCHES, True
+    rows_columns = judged.background.perhaps_unlabelled[picture].any(dim=0).nonzero()
+    spot_cell = torch.tensor([0.5 - SPOT, 0.5 - SPOT, 0.5 + SPOT, 0.5 + SPOT])
+    for corner in rows_columns.flip(1).to(judged.output.grid_wh):
+        yield (
+            (corner.repeat(2) + spot_cell.to(corner)) / judged.output.grid_wh.repeat(2),
+            "",
+            ABOVE_BRANCHES,
+            False,
+        )
 
 
 def _cell(output: GridOutput, at: Place) -> Tensor:
@@ -187,7 +199,7 @@ def _hatched(pixels: Image.Image, regions_unit: Tensor) -> Image.Image:
     inside = np.zeros((height, width), bool)
     for left, top, right, bottom in regions_unit.cpu().numpy() * [width, height, width, height]:
         inside |= (left <= x) & (x < right) & (top <= y) & (y < bottom)
-    values[inside & ((x + y) // STRIPE_PX % 3 == 0)] //= 2
+    values[inside & ((x + y) % STRIPES_APART_PX < STRIPE_PX)] //= 2
     return Image.fromarray(values)
 
 
@@ -195,30 +207,88 @@ def summary(judged: Judged, picture: int, tree: WordTree, *, source: str) -> str
     """In words: what the picture carries, and how much of it is told "no object"."""
     targets = judged.targets
     counts = {
-        "boxes": targets.boxes.image,
-        "image labels": targets.image_labels.image,
-        "negative labels": targets.negative_labels.image,
-        "ignored regions": targets.ignore.image,
+        ("box", "boxes"): targets.boxes.image,
+        ("image label", "image labels"): targets.image_labels.image,
+        ("negative label", "negative labels"): targets.negative_labels.image,
+        ("ignored region", "ignored regions"): targets.ignore.image,
     }
-    told, perhaps = judged.background.told[picture], judged.background.perhaps_unlabelled[picture]
-    own = targets.vouched.node[targets.vouched.image == picture].tolist()
-    names = [tree.names[node] for node in own[:NAMED]] + (["…"] if len(own) > NAMED else [])
-    parts = [
-        f"from {source}",
-        *(f"{int((image == picture).sum())} {name}" for name, image in counts.items()),
-        f"'no object' is told to {int(told.sum())} of {told.numel()} places",
-        f"not to {int(perhaps.sum())} that perhaps see what has no box",
-        f"beyond its source it vouches for: {', '.join(names) or 'nothing'}",
+    carried = [
+        f"{count} {names[count > 1]}"
+        for names, image in counts.items()
+        if (count := int((image == picture).sum()))
     ]
-    return "; ".join(parts)
-
-
-def _captioned(picture: Image.Image, paragraphs: list[str]) -> Image.Image:
-    font_px = 15
-    lines = [line for text in paragraphs for line in textwrap.wrap(text, max(20, picture.width // 8))]
-    sheet = Image.new("RGB", (picture.width, picture.height + (len(lines) + 1) * (font_px + 4)), SHEET)
-    sheet.paste(picture, (0, 0))
-    ImageDraw.Draw(sheet).multiline_text(
-        (8, picture.height + 8), "\n".join(lines), fill=MISSED, font=ImageFont.load_default(size=font_px)
+    told, perhaps = judged.background.told[picture], judged.background.perhaps_unlabelled[picture]
+    text = f"From {source}: {', '.join(carried) or 'background, nothing is labelled'}. "
+    text += f"Of {told.numel()} places (cell and anchor) {int(told.sum())} are told 'no object'"
+    text += (
+        f", and left open, as perhaps they see what has no box, {int(perhaps.sum())}."
+        if perhaps.any()
+        else "."
     )
+    own = targets.vouched.node[targets.vouched.image == picture].tolist()
+    if own:
+        names = [tree.names[node] for node in own[:NAMED]] + (["…"] if len(own) > NAMED else [])
+        text += f" Beyond its source it vouches for: {', '.join(names)}."
+    return text
+
+
+def legend(judged: Judged, picture: int) -> Iterator[tuple[Image.Image, str]]:
+    """The signs that are on a picture, each with what it means."""
+    targets, colour = judged.targets, PALETTE[1]
+    whole, cell, spot = (0.06, 0.1, 0.94, 0.9), (0.35, 0.3, 0.65, 0.7), (0.42, 0.4, 0.58, 0.6)
+    boxed, labelled, missing, ignored = (
+        bool((column.image == picture).any())
+        for column in (targets.boxes, targets.image_labels, targets.negative_labels, targets.ignore)
+    )
+    if boxed:
+        yield _swatch(whole, colour), "a labelled box, in the colour of its branch of the tree"
+        yield (
+            _swatch(whole, colour, dashed=True),
+            "the anchor that answers for it, before it is moved and stretched",
+        )
+    if labelled:
+        yield _swatch(whole, colour), "'label …': the box predicted at the place that an image label goes to"
+        yield _swatch(whole, colour, dashed=True), "the part of the picture that the image label speaks of"
+    if boxed or labelled:
+        yield _swatch(cell, colour), "the cell that answers"
+    if missing:
+        yield (
+            _swatch(cell, MISSED),
+            "'no …': where the thing that is not there seems likeliest, and is pushed down",
+        )
+    if ignored:
+        everywhere = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+        yield (
+            _hatched(Image.new("RGB", SWATCH_PX, ABOVE_BRANCHES), everywhere),
+            "nothing in here is told 'no object'",
+        )
+    if judged.background.perhaps_unlabelled[picture].any():
+        yield (
+            _swatch(spot, ABOVE_BRANCHES),
+            "a cell that perhaps sees what has no box, and is not told 'no object'",
+        )
+
+
+def _swatch(xyxy_unit: tuple[float, ...], colour: Colour, *, dashed: bool = False) -> Image.Image:
+    mark = Mark(np.array(xyxy_unit) * (SWATCH_PX * 2), "", colour, dashed)
+    return draw_marks(Image.new("RGB", SWATCH_PX, SHEET), [mark])
+
+
+def with_caption(
+    picture: Image.Image, paragraphs: list[str], signs: list[tuple[Image.Image, str]]
+) -> Image.Image:
+    """The picture on a sheet with text and a legend below it."""
+    line_px, font = FONT_PX + 4, ImageFont.load_default(size=FONT_PX)
+    lines = [line for text in paragraphs for line in textwrap.wrap(text, max(20, picture.width // 8))]
+    row_px = SWATCH_PX[1] + 4
+    height = picture.height + len(lines) * line_px + len(signs) * row_px + 24
+    sheet = Image.new("RGB", (picture.width, height), SHEET)
+    sheet.paste(picture, (0, 0))
+    draw, top = ImageDraw.Draw(sheet), picture.height + 8
+    draw.multiline_text((8, top), "\n".join(lines), fill=MISSED, font=font)
+    top += len(lines) * line_px + 8
+    for row, (swatch, text) in enumerate(signs):
+        sheet.paste(swatch, (8, top + row * row_px))
+        middle = (SWATCH_PX[0] + 20, top + row * row_px + SWATCH_PX[1] // 2)
+        draw.text(middle, text, fill=MISSED, font=font, anchor="lm")
     return sheet

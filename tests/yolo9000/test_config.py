@@ -137,6 +137,7 @@ def test_all_problems_are_told_at_once_with_suggestions(smallest: Path) -> None:
         ("name=a/b", "name"),
         ("name=", "name"),
         ("data.ratio={coco: 0}", "data.ratio"),
+        ("data.balance=2", "data.balance: expected less than or equal to 1, found 2"),
         ("data=5", "data"),
         ("evaluate.split=3", "evaluate.split"),
     ],

@@ -172,6 +172,13 @@ def test_an_unknown_source_or_split_is_told_with_what_there_is(shards: Path) -> 
         DataMismatch, match=r"ratio names coco, but split 'train' has pictures of .*: scenes, labels"
     ):
         Sampler(reader, made_config(shards, data__ratio={"coco": 1}))
+    with pytest.raises(DataMismatch, match=r"ratio names scene, .* Did you mean 'scenes'\?"):
+        Sampler(reader, made_config(shards, data__ratio={"scene": 1, "labels": 4}))
+    with pytest.raises(
+        DataMismatch,
+        match=r"tile_sources names label, but the shards have .*: scenes, labels, test\. Did you mean 'labels'\?",
+    ):
+        TrainingData(reader, made_config(shards, augment__tile_sources=["scenes", "label"]))
     with pytest.raises(DataMismatch, match="Split 'val' is not in the shards; they have: train, test"):
         split_of(reader, "val")
 

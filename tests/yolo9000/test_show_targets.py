@@ -16,11 +16,11 @@ from wordtree import WordTree
 from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets, VouchedColumns
 from yolo9000.cli import app
 from yolo9000.config import LossConfig
-from yolo9000.draw import branch_colours
+from yolo9000.draw import ABOVE_BRANCHES, branch_colours
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.loss import JointLoss
 from yolo9000.run_folder import TrainingError
-from yolo9000.show_targets import Judged, draw_targets, marks_of, show_targets, summary
+from yolo9000.show_targets import Judged, draw_targets, legend, marks_of, show_targets, summary
 from yolo9000.train import train
 
 DOG, CAT, CAR, BOAT = 2, 3, 4, 5
@@ -97,17 +97,35 @@ def test_image_labels_are_marked_where_they_go_and_negative_ones_where_they_push
 
 def test_cells_that_perhaps_see_what_has_no_box_are_marked(toy_tree: WordTree) -> None:
     *_, last = marks_of(judged_scene(toy_tree), 0, toy_tree)
-    assert (4 * last[0]).tolist() == [3, 3, 4, 4]
-    assert last[3]
+    assert (4 * last[0]).tolist() == pytest.approx([3.38, 3.38, 3.62, 3.62])  # a spot in the cell's middle
+    assert last[2] == ABOVE_BRANCHES
 
 
 def test_the_caption_counts_what_the_picture_is_told(toy_tree: WordTree) -> None:
     first, second = (summary(judged_scene(toy_tree), k, toy_tree, source="lvis") for k in range(2))
-    assert first.startswith("from lvis; 3 boxes; 0 image labels; 0 negative labels; 0 ignored regions")
-    assert "'no object' is told to 29 of 32 places; not to 1 that perhaps see what has no box" in first
-    assert first.endswith("beyond its source it vouches for: dog")
-    assert "1 image labels; 1 negative labels; 1 ignored regions" in second
-    assert second.endswith("vouches for: nothing")
+    assert first == (
+        "From lvis: 3 boxes. Of 32 places (cell and anchor) 29 are told 'no object', and left open, as perhaps they "
+        "see what has no box, 1. Beyond its source it vouches for: dog."
+    )
+    assert second.startswith("From lvis: 1 image label, 1 negative label, 1 ignored region. Of 32 places")
+    assert "vouches" not in second
+    bare = replace(judged_scene(toy_tree).targets, boxes=BoxColumns(ints(), torch.zeros(0, 4), ints()))
+    empty = replace(judged_scene(toy_tree), targets=bare)
+    assert summary(empty, 0, toy_tree, source="coco").startswith(
+        "From coco: background, nothing is labelled. "
+    )
+
+
+def test_the_legend_explains_the_signs_that_are_on_the_picture_and_no_other(toy_tree: WordTree) -> None:
+    first, second = ([text for _, text in legend(judged_scene(toy_tree), k)] for k in range(2))
+    assert [text.split(",")[0] for text in first] == [
+        "a labelled box", "the anchor that answers for it", "the cell that answers",
+        "a cell that perhaps sees what has no box",
+    ]  # fmt: skip
+    assert [text.split(":")[0] for text in second] == [
+        "'label …'", "the part of the picture that the image label speaks of", "the cell that answers", "'no …'",
+        "nothing in here is told 'no object'", "a cell that perhaps sees what has no box, and is not told 'no object'",
+    ]  # fmt: skip
 
 
 def test_ignored_regions_are_hatched_and_the_rest_of_the_picture_is_as_trained_on(toy_tree: WordTree) -> None:
@@ -120,10 +138,9 @@ def test_ignored_regions_are_hatched_and_the_rest_of_the_picture_is_as_trained_o
         judged, targets=bare, chosen=replace(judged.chosen, label=ints(), place=judged.negative[ints()])
     )
     judged.background.perhaps_unlabelled.zero_()
-    drawn = np.asarray(draw_targets(batch, judged, 1, toy_tree, source="made"))
+    drawn = np.asarray(draw_targets(batch, judged, 1, toy_tree))
     side = drawn.shape[1]
-    assert side >= 832
-    assert drawn.shape[0] > side  # a caption below
+    assert side == drawn.shape[0] >= 832
     left, right = drawn[:side, : side // 2], drawn[:side, side // 2 :]
     assert (left == 204).all()
     assert set(np.unique(right)) == {102, 204}
@@ -148,6 +165,7 @@ def test_the_option_draws_pictures_of_the_next_steps_and_trains_nothing(shards: 
     for name in expected:
         with Image.open(folder / "targets" / name) as picture:
             assert picture.width == 832
+            assert picture.height > 832  # a caption below
 
 
 def test_a_run_that_has_begun_is_shown_from_its_last_step_on(shards: Path, tmp_path: Path) -> None:
