@@ -126,6 +126,9 @@ def evaluate(
         str | None, typer.Option(help="Split to score on [default: the configuration's]")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the input, px [default: the configuration's]")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a detector: AP50 and COCO AP, for classes with boxes and classes with image labels only.
@@ -137,6 +140,7 @@ def evaluate(
     from yolo9000.classifier_score import score_classifier
     from yolo9000.config import PretrainConfig
     from yolo9000.evaluate import evaluate as score
+    from yolo9000.run import refuse_odd_sizes
 
     found = load_any(model)
     reader = ShardReader(shards)
@@ -144,11 +148,14 @@ def evaluate(
     changes = {name: value for name, value in {"split": split, "limit": limit}.items() if value is not None}
     cfg = found.config.evaluate.model_copy(update=changes)
     network: Any = found.build_model()
-    size_px = found.config.model.input_size_px
+    model_cfg = found.config.model
+    if size is not None:
+        model_cfg = model_cfg.model_copy(update={"input_size_px": size})
+        refuse_odd_sizes(found.config.model_copy(update={"model": model_cfg}), network.trunk.stride)
     scorecard: Any = (
-        score_classifier(network, reader, found.config.model.side_px, cfg)
+        score_classifier(network, reader, model_cfg.side_px, cfg)
         if isinstance(found.config, PretrainConfig)
-        else score(network, reader, found.ledger, size_px, cfg)
+        else score(network, reader, found.ledger, model_cfg.input_size_px, cfg)
     )
     if as_json:
         print(json.dumps(scorecard.to_dict(), indent=1))

@@ -197,6 +197,23 @@ def test_evaluate_takes_another_split_and_a_limit(run: Run, finished: Path, shar
     assert json.loads(run("evaluate", best, shards, "--limit", 2, "--json")[1])["images"] == 2
 
 
+def test_evaluate_takes_another_size_of_whole_cells(
+    run: Run, refused: Callable[..., str], finished: Path, shards: Path
+) -> None:
+    """A network trained at many sizes is scored at several, as in the paper's table 3."""
+    best = finished / "best.pt"
+    as_trained, same, smaller = (
+        json.loads(run("evaluate", best, shards, "--json", *more)[1])
+        for more in ((), ("--size", 64), ("--size", 32))
+    )
+    assert as_trained == same
+    assert smaller["images"] == as_trained["images"]
+    assert smaller != as_trained
+    assert "must be multiples of 16 for this network, found [100]" in refused(
+        "evaluate", best, shards, "--size", 100
+    )
+
+
 def test_predict_without_detections_says_so(run: Run, finished: Path, picture: Path) -> None:
     _, out, _ = run("predict", finished / "best.pt", picture, "--min-score", "1")
     assert out == f"{picture}: nothing found\n"
