@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -21,14 +23,26 @@ def write_atomically(path: Path | str, data: bytes | str) -> None:
         raise FileNotFoundError(errno.ENOENT, "The folder to write into does not exist", str(path.parent))
     part = target.with_name(f"{target.name}.part")
     try:
-        with part.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
+        with naming(path):
+            with part.open("wb") as file:
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+            _sync_folder(target.parent)
     finally:
         part.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError name the file that is written: a full disk is told without one."""
+    try:
+        yield
+    except OSError as reason:
+        if reason.filename is not None:
+            raise
+        raise OSError(reason.errno, reason.strerror, str(path)) from reason
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from wordtree.files import write_atomically
+from wordtree.files import naming, write_atomically
 from yolo9000 import Yolo9000Error
 from yolo9000.distributed import by_first_process
 
@@ -73,11 +74,21 @@ def write_line(folder: Path, step: int, values: Mapping[str, float]) -> None:
     rows = read_metrics(path) if path.exists() else []
     row = {"step": str(step), **{name: f"{value:.6g}" for name, value in values.items()}}
     if rows and set(row) <= set(rows[0]) and int(rows[-1]["step"]) < step:
-        with path.open("a", newline="") as file:
-            csv.DictWriter(file, list(rows[0])).writerow(row)
+        _append(path, row, list(rows[0]))
         return
     others = [old for old in rows if (old["step"], _filled(old)) != (row["step"], _filled(row))]
     _write_metrics(path, sorted([*others, row], key=lambda row: int(row["step"])))
+
+
+def _append(path: Path, row: Mapping[str, str], columns: list[str]) -> None:
+    """A line at the end of the file, all of it or, where the disk is full, nothing."""
+    size = path.stat().st_size
+    try:
+        with naming(path), path.open("a", newline="") as file:
+            csv.DictWriter(file, columns).writerow(row)
+    except OSError:
+        os.truncate(path, size)
+        raise
 
 
 def _filled(row: Mapping[str, str]) -> set[str]:

@@ -1,0 +1,100 @@
+"""Runs killed again and again: `python -m tests.yolo9000.killed_runs train|pretrain SHARDS OUT PRECISION KILLS`.
+
+A process of its own, which forks the runs: torch is imported once, and a process whose autograd has worked cannot fork.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.yolo9000.made import made_config, metrics_of
+from tests.yolo9000.test_pretrain import assert_equal_checkpoints, config
+from yolo9000.pretrain import pretrain
+from yolo9000.train import train
+
+CHANGES: dict[str, Any] = {
+    "schedule__max_steps": 9, "schedule__sizes_px": [32, 64], "schedule__size_every": 2, "evaluate__every": 3,
+    "log__checkpoint_every": 2, "optimizer__ema": 0.9,
+}  # fmt: skip
+FORK = get_context("fork")
+FILES = {"best.pt", "last.pt", "config.yaml", "metrics.csv"}
+
+
+def run(kind: str, shards: Path, folder: Path, precision: str) -> None:
+    """The run in a folder from where it is to its end; writing a file takes a while, so that kills may fall into it."""
+    torch.set_num_threads(1)
+    sync = os.fsync
+
+    def slow(handle: int) -> None:
+        time.sleep(0.01)
+        sync(handle)
+
+    os.fsync = slow
+    resume = (folder / "last.pt").exists()
+    if kind == "train":
+        train(made_config(shards, precision=precision, **CHANGES), folder, resume=resume)
+    else:
+        folder.parent.mkdir(exist_ok=True)
+        cfg = config(shards, folder.parent, precision=precision, **CHANGES)
+        pretrain(cfg, folder, resume=resume)
+
+
+def killed_until_finished(
+    arguments: tuple[Any, ...], folder: Path, chance: random.Random, seconds: float
+) -> list[str]:
+    """What each kill fell into."""
+    kills: list[str] = []
+    while True:
+        process = FORK.Process(target=run, args=arguments)
+        process.start()
+        process.join(chance.uniform(0, seconds))
+        if chance.random() < 0.5:  # wait for the next file that is being written
+            while process.is_alive() and not any(folder.glob("*.part")):
+                time.sleep(0.0005)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            if process.exitcode == -signal.SIGKILL:
+                kills.append("writing" if any(folder.glob("*.part")) else "elsewhere")
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), process.exitcode
+        if process.exitcode == 0:
+            return kills
+
+
+def main(kind: str, shards: Path, out: Path, precision: str, wanted: int) -> None:
+    """Kill runs until `wanted` kills fell into writing, and as many elsewhere; all must end like a quiet one."""
+    whole = out / "quiet" / "run"
+    began = time.monotonic()
+    quiet = FORK.Process(target=run, args=(kind, shards, whole, precision))
+    quiet.start()
+    quiet.join()
+    assert quiet.exitcode == 0
+    seconds, chance, kills = time.monotonic() - began, random.Random(0), list[str]()
+    for number in count():
+        folder = out / str(number) / "run"
+        kills += killed_until_finished((kind, shards, folder, precision), folder, chance, seconds)
+        assert {path.name for path in folder.iterdir()} == FILES
+        for name in ("last.pt", "best.pt"):
+            assert_equal_checkpoints(folder / name, whole / name)
+        assert metrics_of(folder) == metrics_of(whole)
+        if min(kills.count("writing"), kills.count("elsewhere")) >= wanted:
+            break
+        assert number < 50, f"too few kills in {number} runs: {kills}"
+    print(
+        f"{len(kills)} kills, {kills.count('writing')} of them while a file was written, in {number + 1} runs"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], int(sys.argv[5]))
