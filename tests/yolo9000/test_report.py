@@ -23,7 +23,7 @@ from yolo9000.report import (
 )
 from yolo9000.scorecard import ClassScore, PartScore, Scorecard
 
-EMPTY = PartScore(classes=0, boxes=0, ap50=None, ap=None, recall50=None, accuracy=None)
+EMPTY = PartScore(classes=0, boxes=0, found=0, named=0, ap50=None, ap=None, recall50=None, accuracy=None)
 
 
 def scorecard() -> Scorecard:
@@ -33,7 +33,9 @@ def scorecard() -> Scorecard:
             id=f"n{number:08d}",
             name=f"thing {number}",
             evidence="boxes" if number % 2 else "image labels",
-            boxes=number,
+            boxes=2 * number,
+            found=number,
+            named=0 if number == 3 else number - 1,
             ap50=10.0 * number,
             ap=5.0 * number,
             recall50=50.0,
@@ -41,9 +43,13 @@ def scorecard() -> Scorecard:
         )
         for number in range(1, 7)
     )
-    boxed = PartScore(classes=3, boxes=9, ap50=30.0, ap=15.0, recall50=50.0, accuracy=80.0)
-    labels = PartScore(classes=3, boxes=12, ap50=40.0, ap=20.0, recall50=50.0, accuracy=80.0)
-    both = PartScore(classes=6, boxes=21, ap50=35.0, ap=17.5, recall50=50.0, accuracy=80.0)
+    boxed = PartScore(classes=3, boxes=18, found=9, named=4, ap50=30.0, ap=15.0, recall50=50.0, accuracy=80.0)
+    labels = PartScore(
+        classes=3, boxes=24, found=12, named=9, ap50=40.0, ap=20.0, recall50=50.0, accuracy=80.0
+    )
+    both = PartScore(
+        classes=6, boxes=42, found=21, named=13, ap50=35.0, ap=17.5, recall50=50.0, accuracy=80.0
+    )
     return Scorecard(images=60, all=both, boxed=boxed, label_only=labels, neither=EMPTY, classes=classes)
 
 

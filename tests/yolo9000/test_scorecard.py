@@ -25,8 +25,10 @@ from yolo9000.scorecard import (
     score,
 )
 from yolo9000.scorecard.average_precision import average_precision
-from yolo9000.scorecard.recall import localisation
-from yolo9000.scorecard.split import Evidence, split_mean
+from yolo9000.scorecard.outcomes import Outcomes, confusions, outcomes
+from yolo9000.scorecard.recall import Localisation
+from yolo9000.scorecard.recall import localisation as localisation_of
+from yolo9000.scorecard.split import PARTS, Evidence, split_mean
 
 FLAT = WordTree([f"own{node}" for node in range(100)], [-1] * 100)
 LEFT, MIDDLE, RIGHT = [0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]
@@ -181,6 +183,12 @@ def test_ap50_agrees_with_a_slow_obvious_one(world: tuple[list[GroundTruth], lis
 # ---- recall and names
 
 
+def localisation(
+    truths: Sequence[GroundTruth], answers: Sequence[ScoredBoxes], *, tree: WordTree
+) -> dict[int, Localisation]:
+    return localisation_of(outcomes(truths, answers, tree=tree))
+
+
 def test_an_object_is_found_under_any_name_and_called_by_its_best_answer() -> None:
     pictures = [truth((LEFT, 2), (MIDDLE, 2), (RIGHT, 3))]
     answers = [answer((LEFT, 3, 0.4), (LEFT, 2, 0.6), (MIDDLE, 2, 0.3), (MIDDLE, 3, 0.5))]
@@ -203,6 +211,46 @@ def test_a_name_of_a_kind_above_is_passed_over_for_a_name_of_its_own_level(toy_t
     found = localisation(pictures, answers, tree=toy_tree)
     assert (found[terrier].found, found[terrier].named) == (2, 1)
     assert found[dog].named == 1
+
+
+def test_an_outcome_holds_the_object_and_the_answer_that_speaks_for_it() -> None:
+    moved = [22, 0, 32, 10]
+    pictures = [truth(), truth((LEFT, 2), (MIDDLE, 2), (RIGHT, 3), ignored=[0])]
+    found = outcomes(pictures, [answer(), answer((MIDDLE, 4, 0.2), (moved, 5, 0.6))], tree=FLAT)
+    assert found.picture.tolist() == [1, 1]
+    assert found.node.tolist() == [2, 3]
+    assert found.xyxy_px.tolist() == [MIDDLE, RIGHT]
+    assert found.called.tolist() == [5, -1]
+    assert found.answer_xyxy_px[0].tolist() == moved
+    assert found.score[0] == 0.6
+    assert np.isnan(found.score[1])
+    assert np.isnan(found.answer_xyxy_px[1]).all()
+    assert (found.is_found.tolist(), found.is_named.tolist()) == ([True, False], [False, False])
+
+
+def test_confusions_are_counted_by_pair_with_their_place_in_the_tree(toy_tree: WordTree) -> None:
+    vehicle, dog, cat, car, terrier = 1, 2, 3, 4, 6
+    pairs = [
+        (terrier, cat),
+        (dog, dog),
+        (terrier, cat),
+        (car, cat),
+        (dog, terrier),
+        (car, vehicle),
+        (cat, -1),
+    ]
+    columns = np.array(pairs)
+    boxes = np.zeros((len(pairs), 4))
+    found = Outcomes(np.arange(len(pairs)), columns[:, 0], boxes, columns[:, 1], boxes, np.zeros(len(pairs)))
+    rows = confusions(found, toy_tree)
+    assert [(row.name, row.called, row.count, row.common, row.distance) for row in rows] == [
+        ("terrier", "cat", 2, "animal", 3),
+        ("dog", "terrier", 1, "dog", 1),
+        ("car", "vehicle", 1, "vehicle", 1),
+        ("car", "cat", 1, None, None),
+    ]
+    assert rows[0].id == toy_tree.ids[terrier]
+    assert rows[0].called_id == toy_tree.ids[cat]
 
 
 def test_an_answer_speaks_only_for_the_object_that_it_overlaps_most() -> None:
@@ -258,12 +306,19 @@ def test_the_card_splits_every_measure_by_what_training_knew(toy_tree: WordTree)
     assert (card.boxed.classes, card.boxed.boxes, card.boxed.ap50) == (2, 2, pytest.approx(100))
     assert (card.label_only.ap50, card.label_only.recall50, card.label_only.accuracy) == (0, 100, 0)
     assert (card.neither.recall50, card.neither.accuracy) == (0, None)
+    counts = [(card.part(part).boxes, card.part(part).found, card.part(part).named) for part in PARTS]
+    assert counts == [(4, 3, 2), (2, 2, 2), (1, 1, 0), (1, 0, 0)]
+    assert [(row.name, row.called) for row in card.confusions] == [("cat", "dog")]
+    assert len(card.outcomes) == 4
     assert (card.all.classes, card.all.ap50) == (4, pytest.approx(50))
 
 
 def test_the_card_is_json_and_a_table_of_the_parts_that_have_classes(toy_tree: WordTree) -> None:
     card = score([truth((LEFT, 2))], [answer((LEFT, 2, 0.9))], tree=toy_tree, evidence=evidence)
     plain = json.loads(json.dumps(card.to_dict()))
+    assert (plain["boxed"]["found"], plain["boxed"]["named"]) == (1, 1)
+    assert plain["confusions"] == []
+    assert "outcomes" not in plain
     assert plain["boxed"]["ap50"] == pytest.approx(100)
     assert plain["label_only"]["ap50"] is None
     assert plain["classes"][0]["id"] == "n00000002"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from wordtree.tree import WordTree
 from yolo9000.scorecard.average_precision import average_precision
 from yolo9000.scorecard.inputs import GroundTruth, ScoredBoxes
+from yolo9000.scorecard.outcomes import NOTHING, Confusion, Outcomes, confusions, outcomes
 from yolo9000.scorecard.recall import localisation
 from yolo9000.scorecard.split import PART_OF, PARTS, Evidence, Part, split_mean
 
@@ -33,6 +34,7 @@ PART_NAMES: dict[Part, str] = {
 class ClassScore:
     """The measures of one class that has boxes in the test set, as percentages 0..100.
 
+    boxes       how many                                found, named        how many of these
     ap50        average precision at IoU .5             ap      COCO's, the mean over IoU .5 … .95
     recall50    objects found at IoU .5 under any name  accuracy    found objects called by their name;
                                                                     None if none is found
@@ -42,6 +44,8 @@ class ClassScore:
     name: str
     evidence: Evidence
     boxes: int
+    found: int
+    named: int
     ap50: float
     ap: float
     recall50: float
@@ -54,6 +58,8 @@ class PartScore:
 
     classes: int
     boxes: int
+    found: int
+    named: int
     ap50: float | None
     ap: float | None
     recall50: float | None
@@ -65,6 +71,9 @@ class Scorecard:
     """One evaluation: the means over all classes of the test set and over each part, and every class.
 
     The parts are what training knew of a class: `boxed`, boxes; `label_only`, image labels alone; `neither`.
+
+    confusions  what found objects are called wrongly, the most frequent first
+    outcomes    what became of each object, for pictures of them; not part of `to_dict`
     """
 
     images: int
@@ -73,6 +82,8 @@ class Scorecard:
     label_only: PartScore
     neither: PartScore
     classes: tuple[ClassScore, ...]
+    confusions: tuple[Confusion, ...] = ()
+    outcomes: Outcomes = field(default=NOTHING, compare=False, repr=False)
 
     def part(self, part: Part) -> PartScore:
         """The means over one part of the classes."""
@@ -80,8 +91,10 @@ class Scorecard:
         return score
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values, ready for JSON."""
-        return asdict(self)
+        """Everything but single objects as plain values, ready for JSON."""
+        plain = asdict(replace(self, outcomes=NOTHING))
+        del plain["outcomes"]
+        return plain
 
     def table(self, title: str | None = None) -> Table:
         """The means of each part that has classes, as a table for the terminal."""
@@ -112,13 +125,16 @@ def score(
     evidence: what training knew of a node (the ledger's).
     """
     precision = average_precision(truths, answers, max_detections=max_detections)
-    located = localisation(truths, answers, tree=tree)
+    objects = outcomes(truths, answers, tree=tree)
+    located = localisation(objects)
     classes = {
         node: ClassScore(
             id=tree.ids[node],
             name=tree.names[node],
             evidence=evidence(node),
             boxes=located[node].objects,
+            found=located[node].found,
+            named=located[node].named,
             ap50=precision[node].ap50,
             ap=precision[node].ap,
             recall50=located[node].recall,
@@ -126,7 +142,13 @@ def score(
         )
         for node in precision
     }
-    return Scorecard(images=len(truths), classes=tuple(classes.values()), **_parts(classes, evidence))
+    return Scorecard(
+        images=len(truths),
+        classes=tuple(classes.values()),
+        confusions=confusions(objects, tree),
+        outcomes=objects,
+        **_parts(classes, evidence),
+    )
 
 
 def percentage(value: float | None) -> str:
@@ -145,6 +167,8 @@ def _parts(classes: dict[int, ClassScore], evidence: Callable[[int], Evidence]) 
         parts[str(part)] = PartScore(
             classes=len(rows),
             boxes=sum(row.boxes for row in rows),
+            found=sum(row.found for row in rows),
+            named=sum(row.named for row in rows),
             **{measure: means[measure][part] for measure in MEASURES},
         )
     return parts
