@@ -27,4 +27,4 @@ def score_classifier(
         judged.append(
             judge(absolute, batch.image.numpy(), batch.node.numpy(), tree=tree, candidates=candidates)
         )
-    return summary(Judged.joined(joined_shares(judged)))
+    return summary(Judged.joined(joined_shares(judged)), tree)

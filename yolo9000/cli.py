@@ -106,16 +106,13 @@ def train(
     from rich import print as show
 
     from yolo9000.distributed import is_first
-    from yolo9000.run_report import write_run_report
     from yolo9000.train import train as run_training
 
     scorecard = run_training(cfg, folder, resume=resume)
     if not is_first():
         return
     show(scorecard.table())
-    summary = f"Trained on {cfg.data.shards}, scored on its split '{cfg.evaluate.split}'."
-    report = write_run_report(folder, scorecard, title=f"Run {cfg.name}", summary=summary)
-    print(f"Detector: {folder / 'best.pt'}   report: {report}")
+    print(f"Detector: {folder / 'best.pt'}   report: {folder / 'report.html'}")
 
 
 @app.command()

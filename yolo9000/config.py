@@ -145,6 +145,9 @@ class DataConfig(StrictModel):
         10, ge=0
     )  # so many pictures that cannot be read are left out, others in their places, before a run stops
     loader_threads: PositiveInt = 2
+    attribution: ConfigPath | None = (
+        None  # a text that names the pictures' authors and licences, for report.html, which shows pictures
+    )
 
 
 class AugmentConfig(StrictModel):

@@ -18,7 +18,7 @@ from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
 from yolo9000.config import Config, read_config
 from yolo9000.report import Yardstick
-from yolo9000.run_report import write_run_report
+from yolo9000.run_report import Words
 from yolo9000.scorecard import Scorecard
 from yolo9000.train import train
 
@@ -55,22 +55,16 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
         f"Everything goes to {escape(str(folder))}/. Ctrl-C stops it; the same command goes on."
     )
     shards = make_world(folder, quick=quick, seed=seed)
-    cfg = demo_config(shards, steps=steps, seed=seed)
-    scorecard = train(cfg, folder, resume=(folder / "last.pt").exists())
-    yardsticks = [
-        Yardstick("this run", scorecard.boxed.ap50, scorecard.label_only.ap50),
-        *recorded_yardsticks(),
-    ]
-    report = write_run_report(
-        folder,
-        scorecard,
+    cfg = with_attribution(demo_config(shards, steps=steps, seed=seed), folder / "world" / "ATTRIBUTION.txt")
+    words = Words(
         title="YOLO9000 demo: boxes for half of the classes",
         summary=f"{SUMMARY} The yardsticks are means of recorded runs: {_recorded()['command']}.",
-        yardsticks=yardsticks[1:],
-        attribution=(folder / "world" / "ATTRIBUTION.txt").read_text("utf-8"),
+        yardsticks=recorded_yardsticks(),
     )
-    _tell(console, scorecard, yardsticks)
-    print(f"Detector: {folder / 'best.pt'}\nReport with pictures: {report}")
+    scorecard = train(cfg, folder, resume=(folder / "last.pt").exists(), words=words)
+    ours = Yardstick("this run", scorecard.boxed.ap50, scorecard.label_only.ap50)
+    _tell(console, scorecard, [ours, *words.yardsticks])
+    print(f"Detector: {folder / 'best.pt'}\nReport with pictures: {folder / 'report.html'}")
     print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
@@ -87,6 +81,11 @@ def demo_config(shards: Path, *, steps: int, seed: int, overrides: tuple[str, ..
     with as_file(files("yolo9000") / "data" / "demo.yaml") as path:
         given = (f"data.shards={shards.absolute()}", f"schedule.max_steps={steps}", f"seed={seed}")
         return read_config(path, (*given, *overrides))
+
+
+def with_attribution(cfg: Config, path: Path) -> Config:
+    """The same, whose page passes on the notice that goes with the drawings."""
+    return cfg.model_copy(update={"data": cfg.data.model_copy(update={"attribution": path})})
 
 
 def recorded_yardsticks() -> list[Yardstick]:

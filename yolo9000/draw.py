@@ -172,7 +172,9 @@ def _remark(tree: WordTree, answer: int, labelled: npt.NDArray[np.int64]) -> str
     return f" (is {tree.names[labelled[0]]})" if len(labelled) else " (nothing)"
 
 
-def draw_marks(picture: Image.Image, marks: Sequence[Mark], min_side_px: int = 0) -> Image.Image:
+def draw_marks(
+    picture: Image.Image, marks: Sequence[Mark], min_side_px: int = 0, *, line_px: int | None = None
+) -> Image.Image:
     """A copy of the picture with the marks on it, the first on top; enlarged as by `draw_detections`."""
     scale = max(1.0, min_side_px / max(picture.size))
     canvas = picture.convert("RGB")
@@ -181,7 +183,7 @@ def draw_marks(picture: Image.Image, marks: Sequence[Mark], min_side_px: int = 0
         canvas = canvas.resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=max(13, round(max(canvas.size) / 32)))
-    line_px = max(2, round(max(canvas.size) / 160))
+    line_px = line_px or max(2, round(max(canvas.size) / 160))
     rectangles = [_inside(mark.xyxy_px * scale, canvas.size) for mark in marks]
     for mark, rectangle in reversed(list(zip(marks, rectangles, strict=True))):  # the best one on top
         _draw_box(draw, rectangle, mark, line_px)

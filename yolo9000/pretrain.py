@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,6 +28,7 @@ from yolo9000.run_folder import (
     refuse_changed_settings,
     refuse_run_in_the_way,
 )
+from yolo9000.run_report import refuse_missing_attribution, write_pretrain_report
 from yolo9000.schedule import learning_rate_at
 from yolo9000.scorecard.classification import ClassificationScore
 from yolo9000.start_from import Start, with_network_of
@@ -39,15 +41,18 @@ ClassifierRun: TypeAlias = Run[PretrainConfig, Classifier]
 def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> ClassificationScore:
     """Train to `cfg.schedule.max_steps` in a run folder; the score of the last evaluation.
 
-    The folder gets last.pt (to go on from), best.pt (by top-1), config.yaml and metrics.csv.
+    The folder gets last.pt (to go on from), best.pt (by top-1), config.yaml, metrics.csv and, at each evaluation,
+    report.html.
     Raises TrainingError, DataMismatch, CheckpointError.
     """
     run = _resumed(cfg, folder) if resume else _started(cfg, folder)
     cfg, schedule, softmax = run.cfg, run.cfg.schedule, run.model.softmax
     data, guard = ClassifierData(run.reader, cfg), Guard()
-    scoring = Scoring(_score_of(run), headline, best_by="accuracy_top1")
-    # What cannot be scored is better told now than after hours.
+    report = partial(write_pretrain_report, run, folder)
+    scoring = Scoring(_score_of(run), headline, best_by="accuracy_top1", report=report)
+    # What cannot be scored or told is better told now than after hours.
     labelled_pictures(run.reader, cfg.evaluate.split)
+    refuse_missing_attribution(cfg)
     prepare_folder(folder, cfg, step=run.step)
 
     def terms_of(part: LabelledPictures) -> dict[str, Tensor]:

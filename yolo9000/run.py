@@ -195,7 +195,12 @@ def saved_run(folder: Path, load: Callable[[Path], SavedRun[Settings]]) -> tuple
 def with_absolute_paths(cfg: Settings) -> Settings:
     """The same, for a config.yaml that lies elsewhere."""
     shards = cfg.data.shards
-    data = cfg.data.model_copy(update={"shards": shards.absolute() if isinstance(shards, Path) else shards})
+    credits_ = cfg.data.attribution
+    places = {
+        "shards": shards.absolute() if isinstance(shards, Path) else shards,
+        "attribution": credits_.absolute() if credits_ else None,
+    }
+    data = cfg.data.model_copy(update=places)
     start = cfg.model.start_from
     model = cfg.model.model_copy(update={"start_from": start.absolute() if start else None})
     changes: dict[str, object] = {"data": data, "model": model}

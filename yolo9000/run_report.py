@@ -1,55 +1,91 @@
-"""The report page of a finished run: its scorecard, curves and settings, and test pictures with its answers."""
+"""report.html of a run, made anew at each evaluation: its scores, curves and settings, and pictures."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from data_prep import ShardReader
-from yolo9000.config import Config, read_config
+from yolo9000.class_pictures import class_pictures
+from yolo9000.classifier import Classifier
+from yolo9000.classifier_report import ClassifierReport, write_classifier_report
+from yolo9000.config import Config, PretrainConfig
 from yolo9000.data import split_of
+from yolo9000.distributed import is_first
 from yolo9000.draw import draw_detections, to_pillow
-from yolo9000.evaluate import ground_truth
+from yolo9000.evaluate import TestPictures, ground_truth
 from yolo9000.image import decode_image
+from yolo9000.model import Detector
+from yolo9000.page import NO_CURVES, InvalidReport, Scene, read_series
 from yolo9000.predict import MIN_DRAWN_PX, Predictor
-from yolo9000.report import ReportContent, Scene, Yardstick, write_report
+from yolo9000.report import ReportContent, Yardstick, write_report
+from yolo9000.run import Run
+from yolo9000.run_folder import TrainingError
 from yolo9000.scorecard import Scorecard
+from yolo9000.scorecard.classification import ClassificationScore
 
 SCENES = 12
 
+DetectorRun: TypeAlias = Run[Config, Detector]
+ClassifierRun: TypeAlias = Run[PretrainConfig, Classifier]
 
-def write_run_report(
-    folder: Path,
-    scorecard: Scorecard,
-    *,
-    title: str,
-    summary: str,
-    yardsticks: Sequence[Yardstick] = (),
-    facts: Sequence[tuple[str, str]] = (),
-    attribution: str = "",
-) -> Path:
-    """Write report.html into a run's folder, from its best.pt, metrics.csv and config.yaml; the page's path."""
-    predictor = Predictor(folder / "best.pt")
-    ledger, tree = predictor.ledger, predictor.tree
-    cfg = read_config(folder / "config.yaml")  # best.pt may be older than the last move of the shards
-    reader = ShardReader(cfg.data.shards)
-    content = ReportContent(
-        title=title,
-        summary=summary,
-        scorecard=scorecard,
-        yardsticks=yardsticks,
-        facts=[*training_facts(cfg, reader), *facts],
-        scenes=scenes(predictor, reader),
-        training_labels={
-            tree.ids[node]: (int(ledger.boxes_rolled_up[node]), int(ledger.image_labels_rolled_up[node]))
-            for node in range(len(tree))
-        },
-        metrics_csv=(folder / "metrics.csv").read_text("utf-8"),
-        config_yaml=(folder / "config.yaml").read_text("utf-8"),
-        attribution=attribution,
-    )
-    write_report(folder / "report.html", content)
-    return folder / "report.html"
+
+@dataclass(frozen=True)
+class Words:
+    """What a page says beyond what its run knows; an empty title or summary is made from the configuration."""
+
+    title: str = ""
+    summary: str = ""
+    yardsticks: Sequence[Yardstick] = ()
+
+
+NO_WORDS = Words()
+
+
+def write_run_report(run: DetectorRun, folder: Path, words: Words, scorecard: Scorecard, step: int) -> None:
+    """report.html after the weights of `step` were scored; after the last with answers of best.pt for some pictures.
+
+    Of several processes the first one writes. A page that cannot be written is no reason to stop a run: a line on
+    stderr tells why.
+    """
+    if not is_first():
+        return
+    try:
+        write_report(folder / "report.html", _content(run, folder, words, scorecard, step))
+    except (InvalidReport, OSError) as trouble:
+        _tell(folder, trouble)
+
+
+def write_pretrain_report(run: ClassifierRun, folder: Path, score: ClassificationScore, step: int) -> None:
+    """The same of a classifier."""
+    if not is_first():
+        return
+    cfg = run.cfg
+    try:
+        content = ClassifierReport(
+            title=f"Run {cfg.name}",
+            summary=_summary(cfg),
+            score=score,
+            facts=run_facts(run, folder, step),
+            metrics_csv=_text(folder / "metrics.csv"),
+            config_yaml=_text(folder / "config.yaml"),
+            attribution=_text(cfg.data.attribution) if cfg.data.attribution else "",
+        )
+        write_classifier_report(folder / "report.html", content)
+    except (InvalidReport, OSError) as trouble:
+        _tell(folder, trouble)
+
+
+def refuse_missing_attribution(cfg: Config | PretrainConfig) -> None:
+    """TrainingError where the text that the run's page should show is not there."""
+    path = cfg.data.attribution
+    if path and not path.is_file():
+        raise TrainingError(
+            f"data.attribution: there is no file {path}. Name a text file, or set it to null."
+        )
 
 
 def scenes(predictor: Predictor, reader: ShardReader) -> list[Scene]:
@@ -64,15 +100,59 @@ def scenes(predictor: Predictor, reader: ShardReader) -> list[Scene]:
         drawn = draw_detections(
             to_pillow(pixels), detections, truth=ground_truth(reader, image), min_side_px=MIN_DRAWN_PX
         )
-        found.append(Scene(drawn, name))
+        told = ", ".join(detections.names) or "nothing"
+        found.append(Scene(drawn, name, f"{name}, answers: {told}"))
     return found
 
 
-def training_facts(cfg: Config, reader: ShardReader) -> list[tuple[str, str]]:
+def run_facts(run: Run[Any, Any], folder: Path, step: int) -> list[tuple[str, str]]:
     """What a reader of the page wants to know first."""
-    model, seen = cfg.model, cfg.schedule.max_steps * cfg.data.batch_size
-    return [
-        ("network", model.network),
-        ("tree", f"{len(reader.tree)} nodes"),
-        ("pictures seen", f"{seen:,} in {cfg.schedule.max_steps:,} steps"),
+    cfg, curves = run.cfg, read_series(_text(folder / "metrics.csv"))
+    last = {curve.name: curve.values[-1] for curve in curves if curve.name in NO_CURVES}
+    facts = [
+        ("step", f"{step:,} of {cfg.schedule.max_steps:,}"),
+        ("network", cfg.model.network),
+        ("tree", f"{len(run.reader.tree):,} nodes"),
+        ("pictures seen", f"{step * cfg.data.batch_size:,}"),
     ]
+    if last:
+        facts += [
+            ("speed", f"{last['images_per_second']:.3g} images/s"),
+            ("memory", f"{last['memory_mib'] / 1024:.1f} GiB"),
+        ]
+    return facts
+
+
+def _content(run: DetectorRun, folder: Path, words: Words, scorecard: Scorecard, step: int) -> ReportContent:
+    cfg, reader = run.cfg, run.reader
+    ledger, tree = reader.ledger, reader.tree
+    is_over = step >= cfg.schedule.max_steps
+    images = TestPictures.of(reader, cfg.evaluate).images
+    return ReportContent(
+        title=words.title or f"Run {cfg.name}",
+        summary=words.summary or _summary(cfg),
+        scorecard=scorecard,
+        yardsticks=words.yardsticks,
+        facts=run_facts(run, folder, step),
+        scenes=scenes(Predictor(folder / "best.pt"), reader) if is_over else (),
+        class_pictures=class_pictures(scorecard, reader, images),
+        training_labels={
+            tree.ids[node]: (int(ledger.boxes_rolled_up[node]), int(ledger.image_labels_rolled_up[node]))
+            for node in range(len(tree))
+        },
+        metrics_csv=_text(folder / "metrics.csv"),
+        config_yaml=_text(folder / "config.yaml"),
+        attribution=_text(cfg.data.attribution) if cfg.data.attribution else "",
+    )
+
+
+def _summary(cfg: Config | PretrainConfig) -> str:
+    return f"Trained on {cfg.data.shards}, scored on its split '{cfg.evaluate.split}'."
+
+
+def _text(path: Path) -> str:
+    return path.read_text("utf-8")
+
+
+def _tell(folder: Path, trouble: Exception) -> None:
+    print(f"{folder / 'report.html'} is not written: {trouble}", file=sys.stderr)

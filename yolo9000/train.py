@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -33,6 +34,7 @@ from yolo9000.run_folder import (
     refuse_changed_settings,
     refuse_run_in_the_way,
 )
+from yolo9000.run_report import NO_WORDS, Words, refuse_missing_attribution, write_run_report
 from yolo9000.schedule import learning_rate_at
 from yolo9000.scorecard import Scorecard
 from yolo9000.start_from import Start, with_network_of
@@ -42,18 +44,22 @@ DetectorRun: TypeAlias = Run[Config, Detector]
 
 
 @joined_processes()
-def train(cfg: Config, folder: Path, *, resume: bool = False) -> Scorecard:
+def train(cfg: Config, folder: Path, *, resume: bool = False, words: Words = NO_WORDS) -> Scorecard:
     """Train to `cfg.schedule.max_steps` in a run folder; the scorecard of the last evaluation.
 
-    The folder gets last.pt (to go on from), best.pt (by AP50 on boxed classes), config.yaml and metrics.csv.
+    The folder gets last.pt (to go on from), best.pt (by AP50 on boxed classes), config.yaml, metrics.csv and, at each
+    evaluation, report.html; words: what that says beyond what the run knows.
     Raises TrainingError, DataMismatch, CheckpointError.
     """
     run = started_or_resumed(cfg, folder, resume=resume)
     cfg, schedule = run.cfg, run.cfg.schedule
     criterion = build_criterion(cfg, run.reader).to(run.device)
     data, guard = TrainingData(run.reader, cfg, run.pseudo_boxes), Guard()
-    scoring = Scoring(_score_of(run), headline, best_by="ap50_boxed")  # label-only classes would leak
-    TestPictures.of(run.reader, cfg.evaluate)  # what cannot be scored is better told now than after hours
+    report = partial(write_run_report, run, folder, words)  # best_by: label-only classes would leak
+    scoring = Scoring(_score_of(run), headline, best_by="ap50_boxed", report=report)
+    # What cannot be scored or told is better told now than after hours.
+    TestPictures.of(run.reader, cfg.evaluate)
+    refuse_missing_attribution(cfg)
     prepare_folder(folder, cfg, step=run.step)
 
     def terms_of(part: Batch) -> dict[str, Tensor]:

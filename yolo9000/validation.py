@@ -19,11 +19,15 @@ Score = TypeVar("Score")
 
 @dataclass(frozen=True)
 class Scoring(Generic[Network, Score]):
-    """How models are scored: all of it, what of it is written down, and by which of these the best is chosen."""
+    """How models are scored: all of it, what of it is written down, by which of these the best is chosen, its page.
+
+    report: makes the page, given the score and the step of the weights.
+    """
 
     of: Callable[[Network], Score]
     headline: Callable[[Score], dict[str, float]]
     best_by: str
+    report: Callable[[Score, int], None]
 
 
 class Validation(Generic[Network, Score]):
@@ -82,6 +86,7 @@ class Validation(Generic[Network, Score]):
         numbers = self._scoring.headline(score)
         self._run.keep_if_best(self._folder, numbers.get(self._scoring.best_by), saved)
         self._journal.scores(numbers, step=saved.step)
+        self._scoring.report(score, saved.step)
 
     def _end_if_abandoned(self, *_: object) -> None:
         """Before each batch: after an error or Ctrl-C nobody waits for the rest."""

@@ -33,7 +33,7 @@ def toy_score(tree: WordTree, labels: list[str], candidates: str) -> Classificat
     """The same probabilities for every picture, scored for its labels."""
     nodes = [[tree.names.index(name) for name in names.split()] for names in labels]
     chosen = [tree.names.index(name) for name in candidates.split()]
-    return summary(judged_by(tree, [ABSOLUTE] * len(labels), nodes, sorted(chosen)))
+    return summary(judged_by(tree, [ABSOLUTE] * len(labels), nodes, sorted(chosen)), tree)
 
 
 def test_candidates_are_the_classes_with_no_class_below_them(toy_tree: WordTree) -> None:
@@ -57,7 +57,7 @@ def test_a_table_by_hand(toy_tree: WordTree) -> None:
         0,
     ]  # of "car dog", dog is what terrier shares most with
     assert judged.shared.tolist() == [3, 1, 0, 2, 1, 2, 0]
-    score = summary(judged)
+    score = summary(judged, toy_tree)
     assert (score.pictures, score.unknown) == (7, 0)
     assert score.top1 == pytest.approx(100 * 4 / 7)
     assert score.top5 == 100
@@ -70,11 +70,25 @@ def test_a_table_by_hand(toy_tree: WordTree) -> None:
         assert answer.precise == pytest.approx(100 * (1 / 3 + 1 / 2 + 0 + 1 / 2 + 1 + 1 / 2 + 0) / 7)
 
 
+def test_each_label_has_its_accuracy_and_what_it_is_taken_for(toy_tree: WordTree) -> None:
+    score = toy_score(toy_tree, ["terrier", "cat", "car", "cat", "boat", "dog boat"], "cat car terrier")
+    assert [
+        (row.name, row.pictures, row.top1, row.top5, row.taken_for, row.times) for row in score.classes
+    ] == [
+        ("dog", 1, 100, 100, None, 0),  # of "dog boat", dog is what terrier shares most with
+        ("cat", 2, 0, 100, "terrier", 2),
+        ("car", 1, 0, 100, "terrier", 1),
+        ("terrier", 1, 100, 100, None, 0),
+    ]  # no candidate is a boat
+    assert sum(row.pictures for row in score.classes) == score.pictures - score.unknown
+    assert toy_score(toy_tree, ["boat"], "cat car terrier").classes == ()
+
+
 def test_top_5_counts_five(toy_tree: WordTree) -> None:
     tree = WordTree([f"class{k}" for k in range(8)], [-1] * 8)
     absolute = [0.3, 0.2, 0.15, 0.12, 0.1, 0.08, 0.04, 0.01]
     labels = [[0], [3], [4], [5], [7]]
-    score = summary(judged_by(tree, [absolute] * 5, labels, list(range(8))))
+    score = summary(judged_by(tree, [absolute] * 5, labels, list(range(8))), tree)
     assert (score.top1, score.top5) == (20, 60)
 
 
@@ -145,4 +159,4 @@ def test_the_judgement_equals_a_slow_twin(seed: int, nodes: int, spread: float) 
     halves = [judged_by(tree, absolute[part].tolist(), labels[part], candidates.tolist()) for part in (
         slice(0, 2), slice(2, 6),
     )]  # fmt: skip
-    assert summary(Judged.joined(halves)) == summary(judged)
+    assert summary(Judged.joined(halves), tree) == summary(judged, tree)

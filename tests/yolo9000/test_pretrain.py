@@ -198,7 +198,7 @@ def test_shards_whose_test_split_has_only_boxes_are_told(shards: Path, tmp_path:
 def test_a_run_leaves_its_files_and_a_line_for_each_step_and_evaluation(shards: Path, tmp_path: Path) -> None:
     score = pretrain(config(shards, tmp_path, evaluate__every=2), tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"best.pt", "last.pt", "config.yaml", "metrics.csv"}
+    assert names == {"best.pt", "last.pt", "config.yaml", "metrics.csv", "report.html"}
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     accuracies = ["accuracy_top1", "accuracy_top5", "accuracy_path"]
     measured = ["images_per_second", "input_px", "memory_mib"]
@@ -208,6 +208,8 @@ def test_a_run_leaves_its_files_and_a_line_for_each_step_and_evaluation(shards: 
         ("3", True, False), ("4", True, False), ("4", False, True),
     ]  # fmt: skip
     assert float(rows[-1]["accuracy_top1"]) == pytest.approx(score.top1)
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert all(text in page for text in ("4 of 4", "top-1", "How near in the tree", "accuracy top1"))
     assert load_classifier(tmp_path / "run" / "best.pt").training is None
     assert load_classifier(tmp_path / "run" / "last.pt").training is not None
 

@@ -12,16 +12,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from yolo9000.report import (
-    InvalidReport,
-    ReportContent,
-    Scene,
-    Yardstick,
-    read_series,
-    render_report,
-    write_report,
-)
+from yolo9000.page import InvalidReport, Scene, read_series
+from yolo9000.report import ReportContent, Yardstick, render_report, write_report
+from yolo9000.report_classes import LISTED, best_and_worst
 from yolo9000.scorecard import ClassScore, PartScore, Scorecard
+from yolo9000.scorecard.outcomes import Confusion
 
 EMPTY = PartScore(classes=0, boxes=0, found=0, named=0, ap50=None, ap=None, recall50=None, accuracy=None)
 
@@ -50,13 +45,25 @@ def scorecard() -> Scorecard:
     both = PartScore(
         classes=6, boxes=42, found=21, named=13, ap50=35.0, ap=17.5, recall50=50.0, accuracy=80.0
     )
-    return Scorecard(images=60, all=both, boxed=boxed, label_only=labels, neither=EMPTY, classes=classes)
+    return Scorecard(
+        images=60,
+        all=both,
+        boxed=boxed,
+        label_only=labels,
+        neither=EMPTY,
+        classes=classes,
+        confusions=(
+            Confusion("n00000003", "thing 3", "n00000001", "thing 1", 3, "whole <thing>", 4),
+            Confusion("n00000004", "thing 4", "n00000001", "thing 1", 2, None, None),
+            Confusion("n00000006", "thing 6", "n00000002", "thing 2", 1, "thing 2", 1),
+        ),
+    )
 
 
-METRICS = """step,learning_rate,total,box_class,label_objectness,ap50_boxed,ap50_label_only
-20,0.001,5.5,2.5,0,,
-40,0.002,4.5,2.0,0,,
-40,,,,,31.5,12.5
+METRICS = """step,learning_rate,total,box_class,label_objectness,input_px,ap50_boxed,ap50_label_only
+20,0.001,5.5,2.5,0,416,,
+40,0.002,4.5,2.0,0,416,,
+40,,,,,,31.5,12.5
 """
 
 
@@ -68,6 +75,9 @@ def content() -> ReportContent:
         yardsticks=[Yardstick("the oracle", 60.9, 56.0), Yardstick("label on the best box", None, 17.4)],
         facts=[("hardware", "2 cores")],
         scenes=[Scene(Image.new("RGB", (40, 30), (255, 0, 0)), "scene 1"), Scene(Image.new("RGB", (30, 30)))],
+        class_pictures={
+            "n00000005": [Scene(Image.new("RGB", (20, 20)), "named, .81", "thing 5, named, .81, in scene 7")]
+        },
         training_labels={"n00000001": (1234, 5)},
         metrics_csv=METRICS,
         config_yaml="name: demo\nanchors: <none>\n",
@@ -132,18 +142,63 @@ def test_the_page_shows_everything_it_was_given() -> None:
         "Worst with image labels only", "AP50 boxed", "All 6 classes", "anchors: <none>", "CC BY 4.0.",
     ):  # fmt: skip
         assert expected in text, expected
+    assert "input px" not in text  # no loss
     assert "label objectness" not in text  # a term that is always 0 is no curve
     assert " neither " not in text  # a part without classes is no row
 
 
 def test_pictures_are_embedded_with_their_size() -> None:
     sources = [attributes for tag, attributes in outline(render_report(content())).tags if tag == "img"]
-    assert len(sources) == 2
+    assert len(sources) == 3
     kind, encoded = (sources[0]["src"] or "").split(",")
     assert kind == "data:image/jpeg;base64"
     picture = Image.open(io.BytesIO(base64.b64decode(encoded)))
     assert picture.size == (40, 30)
-    assert (sources[0]["width"], sources[0]["height"], sources[0]["alt"]) == ("40", "30", "scene 1")
+    assert (sources[0]["width"], sources[0]["height"]) == ("40", "30")
+    assert [source["alt"] for source in sources] == [
+        "scene 1", "test picture with detections", "thing 5, named, .81, in scene 7",
+    ]  # fmt: skip
+
+
+def section(page: str, heading: str) -> str:
+    """The text from this heading to the next of its kind."""
+    _, _, rest = page.partition(f"<h2>{heading}</h2>")
+    return " ".join(" ".join(outline(rest.split("<h2>")[0]).texts).split())
+
+
+def test_misses_are_counted_for_each_part() -> None:
+    text = section(render_report(content()), "Where misses come from")
+    assert "with boxes: 18 objects named 4 (22 %) misnamed 5 (28 %) not found 9 (50 %)" in text
+    assert "image labels only: 24 objects named 9 (38 %) misnamed 3 (12 %) not found 12 (50 %)" in text
+
+
+def test_misnamed_objects_are_listed_apart_by_what_training_knew() -> None:
+    page = render_report(content())
+    text = section(page, "Where misses come from")
+    boxed, labels = text.split("Misnamed, image labels only")
+    assert "3 of the 3 are called by the name of a class with boxes" in boxed
+    assert "thing 3 thing 1 3 whole <thing> 4" in boxed
+    assert "2 of the 3 are called by the name of a class with boxes" in labels
+    assert "thing 4 thing 1 2 – –" in labels
+    assert "thing 6 thing 2 1 thing 2 1" in labels
+
+
+def test_each_listed_class_tells_what_became_of_its_objects() -> None:
+    text = section(render_report(content()), "Best and worst classes")
+    assert "thing 5 50.0 10 objects: 4 named, 1 misnamed, 5 not found named, .81" in text
+    assert text.index("Best with boxes") < text.index("thing 5") < text.index("Worst with boxes")
+
+
+@pytest.mark.parametrize("classes", [0, 1, 2, 3, 2 * LISTED, 50])
+def test_no_class_is_both_best_and_worst(classes: int) -> None:
+    made = scorecard().classes[0]
+    rows = [replace(made, id=f"n{number}", ap50=float(number)) for number in range(classes)]
+    rows.append(replace(made, id="other", evidence="neither"))
+    best, worst = best_and_worst(rows, made.evidence)
+    assert len(best) == len(worst) == min(LISTED, classes // 2)
+    assert {row.id for row in best}.isdisjoint({row.id for row in worst})
+    assert [row.ap50 for row in best] == [float(classes - 1 - rank) for rank in range(len(best))]
+    assert [row.ap50 for row in worst] == [float(rank) for rank in range(len(worst))]
 
 
 def test_classes_are_listed_best_first() -> None:

@@ -170,7 +170,7 @@ def test_learning_rate_zero_changes_no_weight(
 def test_a_run_leaves_its_files_and_no_others(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards), tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"best.pt", "last.pt", "config.yaml", "metrics.csv"}
+    assert names == {"best.pt", "last.pt", "config.yaml", "metrics.csv", "report.html"}
 
 
 def test_the_written_configuration_trains_the_same_run_again(shards: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ candidate is right for a picture if it lies at or under one of the picture's lab
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -32,13 +33,17 @@ class Judged:
     """What is kept of each of B judged pictures.
 
     rank         (B,) of the best right candidate among the candidates, from 0; −1 where none can be right
-    label_depth  (B,) of the label that the best candidate is compared with: the one it shares most with
+    best         (B,) the best candidate, a node
+    label        (B,) the label that it is compared with: the one it shares most with
+    label_depth  (B,) of that label
     shared       (B,) nodes that the paths of best candidate and label have in common
     named        (B, T) how many nodes of a label's path the answer at each threshold names; 0 if it is wrong
     named_depth  (B, T) depth of the label that this answer is compared with
     """
 
     rank: Ints
+    best: Ints
+    label: Ints
     label_depth: Ints
     shared: Ints
     named: Ints
@@ -72,6 +77,23 @@ class AnswerScore:
 
 
 @dataclass(frozen=True)
+class ClassAccuracy:
+    """Of the pictures with one label that some candidate can be; percentages 0..100.
+
+    taken_for   the most frequent best candidate of those that top-1 counts as wrong; None if there are none
+    times       how often
+    """
+
+    id: str
+    name: str
+    pictures: int
+    top1: float
+    top5: float
+    taken_for: str | None
+    times: int
+
+
+@dataclass(frozen=True)
 class ClassificationScore:
     """One evaluation of a classifier; percentages 0..100.
 
@@ -87,6 +109,7 @@ class ClassificationScore:
     path: float
     depths: tuple[DepthScore, ...]
     answers: tuple[AnswerScore, ...]
+    classes: tuple[ClassAccuracy, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
@@ -127,19 +150,21 @@ def judge(absolute: Floats, image: Ints, node: Ints, *, tree: WordTree, candidat
     """
     first = np.flatnonzero(np.diff(image, prepend=-1))  # each picture's first label
     best = candidates[absolute[:, candidates].argmax(axis=1)]
-    shared, label_depth = _most_shared(best, image, node, first, tree)
+    shared, label = _most_shared(best, image, node, first, tree)
     answers = np.stack([deepest_confident_node(absolute, tree, threshold=t) for t in THRESHOLDS], axis=1)
     named = [_named(answer, image, node, first, tree) for answer in answers.T]
     return Judged(
         rank=_rank(absolute[:, candidates], _is_right(candidates, node, first, tree)),
-        label_depth=label_depth,
+        best=best,
+        label=label,
+        label_depth=tree.depth[label].astype(np.int64),
         shared=shared,
         named=np.stack([count for count, _ in named], axis=1),
         named_depth=np.stack([depth for _, depth in named], axis=1),
     )
 
 
-def summary(judged: Judged) -> ClassificationScore:
+def summary(judged: Judged, tree: WordTree) -> ClassificationScore:
     """The measures of all judged pictures, at least one."""
     known = judged.rank >= 0
     ranks = judged.rank[known]
@@ -158,6 +183,30 @@ def summary(judged: Judged) -> ClassificationScore:
             AnswerScore(threshold, _percent(count > 0), _percent(count / (depth + 1)))
             for threshold, count, depth in zip(THRESHOLDS, judged.named.T, judged.named_depth.T, strict=True)
         ),
+        classes=_classes(judged.label[known], ranks, judged.best[known], tree),
+    )
+
+
+def _classes(label: Ints, rank: Ints, best: Ints, tree: WordTree) -> tuple[ClassAccuracy, ...]:
+    """One for each label, nodes ascending."""
+    order = np.argsort(label, kind="stable")
+    nodes, start = np.unique(label[order], return_index=True)
+    return tuple(
+        _class_accuracy(int(node), rank[rows], best[rows], tree)
+        for node, rows in zip(nodes, np.split(order, start[1:]), strict=bool(len(nodes)))
+    )
+
+
+def _class_accuracy(node: int, rank: Ints, best: Ints, tree: WordTree) -> ClassAccuracy:
+    wrong = Counter(best[rank > 0].tolist()).most_common(1)
+    return ClassAccuracy(
+        id=tree.ids[node],
+        name=tree.names[node],
+        pictures=len(rank),
+        top1=_percent(rank < 1),
+        top5=_percent(rank < 5),
+        taken_for=tree.names[wrong[0][0]] if wrong else None,
+        times=wrong[0][1] if wrong else 0,
     )
 
 
@@ -179,20 +228,20 @@ def _rank(probability: Floats, right: Bools) -> Ints:
 
 
 def _most_shared(answer: Ints, image: Ints, node: Ints, first: Ints, tree: WordTree) -> tuple[Ints, Ints]:
-    """For each picture the label whose path has most nodes in common with the answer's: how many, and its depth."""
+    """For each picture the label whose path has most nodes in common with the answer's: how many, and which."""
     shared = (_paths(answer, tree)[image] == _paths(node, tree)).sum(axis=1, where=_paths(node, tree) >= 0)
     most = np.maximum.reduceat(shared, first)
     best = np.flatnonzero(shared == most[image])
     chosen = best[np.unique(image[best], return_index=True)[1]]
-    return most, tree.depth[node[chosen]].astype(np.int64)
+    return most, node[chosen]
 
 
 def _named(answer: Ints, image: Ints, node: Ints, first: Ints, tree: WordTree) -> tuple[Ints, Ints]:
     """`_most_shared`, but 0 where the answer is neither above, at nor under any of the picture's labels."""
     own = answer[image]
     fits = np.logical_or.reduceat(tree.is_under(own, node) | tree.is_under(node, own), first)
-    shared, depth = _most_shared(answer, image, node, first, tree)
-    return np.where(fits, shared, 0), depth
+    shared, label = _most_shared(answer, image, node, first, tree)
+    return np.where(fits, shared, 0), tree.depth[label].astype(np.int64)
 
 
 def _paths(nodes: Ints, tree: WordTree) -> Ints:
