@@ -8,10 +8,9 @@ collated, channels last) with one and two threads; so what else the machine does
 images a second of the rounds, each as a multiple of one thread's read + decode + resize, and likewise the processor
 time of an image, which hardly depends on what else the machine does.
 
-Seen on two cores that ten other processes shared, photographs of configs/merge/coco128_imagenet.yaml at 416 px,
-processor time of an image: read + decode 1.6 ms, with resize 2.2, a batch's 4.6, so 220 images a second for each thread
-that has a core to itself; by the clock .46 of the bound. A training step of the full network takes 2 to 5 a
-second there.
+Seen on two cores that ten other processes shared, the photographs of configs/merge/coco128_imagenet.yaml at 416 px:
+read + decode 1.6 ms of processor time an image, with resize 2.2, in a batch 4.6: 220 images a second for each thread
+that has a core to itself. By the clock a thread reached .46 of the bound.
 """
 
 import argparse
