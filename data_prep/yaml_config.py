@@ -232,7 +232,7 @@ def _written_place(location: Sequence[int | str], values: Any) -> str:
             continue
         values = values[part]
         parts.append(str(part))
-    is_tag = isinstance(values, Mapping) and location[-1:] == (values.get("format"),)
+    is_tag = isinstance(values, Mapping) and location[-1:] in ((values.get("format"),), ("shares",))
     inside_union = location and (is_tag or not isinstance(values, (Mapping, list))) and parts
     return ".".join(parts if inside_union else [*parts, *map(str, location[-1:])])
 

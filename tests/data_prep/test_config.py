@@ -70,6 +70,11 @@ def test_all_problems_are_told_at_once_and_misspelt_keys_get_a_suggestion(tmp_pa
         pytest.param("sources: 3", "sources: expected a list, found 3", id="sources of a wrong type"),
         pytest.param("sources: []", "sources is empty", id="no source"),
         pytest.param(
+            "sources: [{name: a, format: imagenet, images: x, split: {train: 0.8, val: 0.1}}]",
+            "sources.0.split: expected shares that sum to 1, found 0.9",
+            id="shares that do not sum",
+        ),
+        pytest.param(
             "sources: [{name: a b, format: imagenet, images: x}]",
             "sources.0.name: expected letters, digits, `_`, `-` and `.`, found 'a b'",
             id="a name with blanks",
