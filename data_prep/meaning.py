@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.config import BuiltTree, MergeConfig, TreeSetting
-from data_prep.errors import MergeError
+from data_prep.errors import MergeError, system_says
 from data_prep.index import SourceClass, SourceInfo
 from data_prep.label_map import (
     ClassMatch,
@@ -61,8 +61,8 @@ def load_tree(path: Path) -> WordTree:
     """The tree of a file; raises MergeError where it is none."""
     try:
         return WordTree.load(path)
-    except OSError:
-        raise MergeError(f"{path}: the tree file cannot be read; expected a .tree or .json file.") from None
+    except OSError as reason:
+        raise MergeError(f"{path}: cannot read this tree ({system_says(reason)}).") from None
     except WordTreeError as reason:
         raise MergeError(str(reason)) from None
 

@@ -304,7 +304,7 @@ def test_labels_of_a_file_enter_the_tree_and_words_of_several_senses_are_refused
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        pytest.param("tree=/nowhere/my.tree", "tree file cannot be read", id="no tree"),
+        pytest.param("tree=/nowhere/my.tree", "cannot read this tree .No such file", id="no tree"),
         pytest.param("tree=merge.png", "merge.png: expected a tree file", id="not a tree's name"),
         pytest.param("tree.labels=/nowhere/labels.txt", "cannot be read as text", id="no labels"),
         pytest.param("tree.profile=papier", "no profile 'papier'", id="no such profile"),

@@ -220,7 +220,7 @@ def test_a_seed_that_chose_the_pictures_stays(world, tmp_path, config_of):
         pytest.param(["sources.coko.split=x"], "no entry 'coko'", id="no such source"),
         pytest.param(["sources.coco.vouches=[catt]"], "vouches for 'catt'", id="vouching"),
         pytest.param(["treee=x"], "unknown key 'treee'", id="no such setting"),
-        pytest.param(["tree=/nowhere/my.tree"], "tree file cannot be read", id="no tree"),
+        pytest.param(["tree=/nowhere/my.tree"], "cannot read this tree .No such file", id="no tree"),
         pytest.param(["sources.coco.split={train: 0.5}"], "sum", id="shares"),
     ],
 )
