@@ -81,12 +81,26 @@ def sum_over_processes(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its sum over the processes; of one type and device, the same shapes everywhere."""
     if size() == 1:
         return
-    for bucket in _buckets(tensors):
+    for bucket in buckets_of(tensors, numbers=BUCKET_NUMBERS):
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
         with _together():
             dist.all_reduce(flat)
         for tensor, total in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
             tensor.copy_(total.view(tensor.shape))
+
+
+def buckets_of(tensors: Sequence[Tensor], *, numbers: int) -> Iterator[list[Tensor]]:
+    """The tensors in their order, cut where that many numbers have come together."""
+    bucket: list[Tensor] = []
+    held = 0
+    for tensor in tensors:
+        bucket.append(tensor)
+        held += tensor.numel()
+        if held >= numbers:
+            yield bucket
+            bucket, held = [], 0
+    if bucket:
+        yield bucket
 
 
 def anywhere(mask: Tensor) -> Tensor:
@@ -168,13 +182,3 @@ def _together() -> Iterator[None]:
             f"Process {rank()} of {size()} stops: another one is gone, or no longer answers. "
             "What that one said last tells why; then go on with --resume."
         ) from error
-
-
-def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    bucket: list[Tensor] = []
-    for tensor in tensors:
-        if sum(t.numel() for t in bucket) >= BUCKET_NUMBERS:
-            yield bucket
-            bucket = []
-        bucket.append(tensor)
-    yield bucket

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from data_prep import ShardReader
@@ -23,6 +21,7 @@ from yolo9000.data import PseudoBoxes, TrainingData, made_ahead
 from yolo9000.grid import decode_boxes, flat_place
 from yolo9000.image import Letterbox, decode_image, letterbox
 from yolo9000.model import Detector
+from yolo9000.progress import shown
 from yolo9000.weak_labels import log_absolute_at
 
 PICTURES = 32  # looked at together
@@ -50,16 +49,12 @@ def draw_pseudo_boxes(model: Detector, data: TrainingData) -> PseudoBoxes:
     images = images[labels_on(reader, images) > 0]
     starts = distributed.share_of(range(0, len(images), PICTURES))
     found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
-    console = Console(stderr=True)
     read = made_ahead(
         lambda start: read_labelled(data, images[start : start + PICTURES]),
         starts,
         threads=cfg.data.loader_threads,
     )
-    shown = track(
-        read, "pseudo-boxes", len(starts), transient=True, console=console, disable=not console.is_terminal
-    )
-    for pictures in shown:
+    for pictures in shown("pseudo-boxes", read, total=len(starts)):
         if not len(pictures.row):
             found.append((pictures.row, np.zeros((0, 4), np.float32)))
             continue

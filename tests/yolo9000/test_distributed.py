@@ -26,6 +26,7 @@ from yolo9000.checkpoint import load_any
 from yolo9000.data import DataMismatch, TrainingData, parts_of_process
 from yolo9000.distributed import (
     ProcessError,
+    buckets_of,
     from_first,
     is_first,
     joined_processes,
@@ -122,6 +123,16 @@ def test_a_slot_has_the_same_picture_whatever_part_it_is_in(shards: Path) -> Non
         mine = boxes.image % 3 == number
         assert torch.equal(part.targets.boxes.xyxy_unit, boxes.xyxy_unit[mine])
         assert torch.equal(3 * part.targets.boxes.image + number, boxes.image[mine])
+
+
+@given(st.lists(st.integers(0, 9), max_size=12))
+def test_buckets_hold_every_tensor_in_order_and_close_once_they_are_full(lengths: list[int]) -> None:
+    tensors = [torch.full((length,), float(number)) for number, length in enumerate(lengths)]
+    buckets = list(buckets_of(tensors, numbers=10))
+    assert [id(tensor) for bucket in buckets for tensor in bucket] == [id(tensor) for tensor in tensors]
+    filled = [sum(len(tensor) for tensor in bucket) for bucket in buckets]
+    assert all(10 <= total < 20 for total in filled[:-1])
+    assert all(buckets)
 
 
 # --- one process, several parts

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+import yolo9000.distributed as distributed
 import yolo9000.train as loop
 from tests.yolo9000.made_runs import answers, classifier_config, detector_config, two_slots
 from yolo9000.cli import main
@@ -39,6 +40,9 @@ from yolo9000.run_folder import TrainingError
 @joined_processes()
 def together(shards: Path, folder: Path) -> None:
     assert size() == 2
+    distributed.BUCKET_NUMBERS = (
+        1000  # so that the small networks need several, and some tensors more than one holds
+    )
     what_is_exchanged()
     rows_of_a_class_head_are_summed_as_its_dense_gradient_is()
     running_statistics_are_the_mean_of_those_of_the_processes()
