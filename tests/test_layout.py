@@ -48,7 +48,7 @@ LEVELS = {
     6: ("evaluate", "journal", "pseudo_boxes", "report", "classifier_report", "class_pictures"),
     7: ("validation", "run_report"),
     8: ("train", "pretrain"),
-    9: ("demo", "show_targets"),
+    9: ("demo", "dry_run", "show_targets"),
     10: ("cli",),
     11: ("__main__",),
 }

@@ -19,7 +19,15 @@ from yolo9000.augment import coloured_batch, draw_colour_shifts
 from yolo9000.config import ClassifierEvaluateConfig, PretrainConfig
 from yolo9000.crop import centre_crop, random_crop
 from yolo9000.damage import Damage
-from yolo9000.data import DataMismatch, Ints, Sampler, made_ahead, parts_made_ahead, split_of
+from yolo9000.data import (
+    DataMismatch,
+    Ints,
+    Sampler,
+    first_of_each_source,
+    made_ahead,
+    parts_made_ahead,
+    split_of,
+)
 from yolo9000.distributed import share_of
 from yolo9000.image import decode_image
 from yolo9000.schedule import input_size_at
@@ -111,7 +119,7 @@ class ClassifierTestData:
 
     def __init__(self, reader: ShardReader, cfg: ClassifierEvaluateConfig, *, size_px: int) -> None:
         self.reader, self.cfg, self.size_px = reader, cfg, size_px
-        self.pictures = labelled_pictures(reader, cfg.split)[: cfg.limit]
+        self.pictures = first_of_each_source(reader, labelled_pictures(reader, cfg.split), cfg.limit)
 
     def __len__(self) -> int:
         """The number of batches that fall to this process."""

@@ -34,6 +34,20 @@ Overrides = Annotated[
 TrainingFile = Annotated[Path, typer.Argument(help="A file like those in configs/train/")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the run's last.pt")]
 Runs = Annotated[Path, typer.Option(help="The run goes to RUNS/NAME")]
+Check = Annotated[
+    bool, typer.Option("--check", help="Only try one batch and tell what would be done; writes nothing")
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Only the first N pictures of each source; for tries")
+]
+Overfit = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Learn the first N pictures of each source by heart, and be scored on them, to RUNS/NAME-overfit",
+    ),
+]
 REMARKS = 10  # on a Darknet file that are printed
 AsJson = Annotated[bool, typer.Option("--json", help="Only JSON on stdout")]
 
@@ -57,12 +71,26 @@ def demo(
 
 @app.command()
 def pretrain(
-    config: TrainingFile, overrides: Overrides = None, resume: Resume = False, runs: Runs = Path("runs")
+    config: TrainingFile,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    runs: Runs = Path("runs"),
+    check: Check = False,
+    limit: Limit = None,
+    overfit: Overfit = None,
 ) -> None:
     """Train a classifier on image labels, for detectors to start from; writes best.pt, last.pt, metrics.csv."""
-    from yolo9000.config import read_pretrain_config
+    from yolo9000.config import overfitting, read_pretrain_config
 
-    cfg = read_pretrain_config(config, overrides or ())
+    given = _with_limit(overrides, limit)
+    cfg = read_pretrain_config(config, given)
+    if overfit is not None:
+        cfg = read_pretrain_config(config, [*given, *overfitting(cfg, overfit)])
+    if check:
+        from yolo9000.dry_run import check_pretraining
+
+        _print_facts(check_pretraining(cfg, runs / cfg.name, resume=resume))
+        return
 
     from rich import print as show
 
@@ -90,12 +118,23 @@ def train(
             min=1, metavar="N", help="Only draw what the next N pictures would teach, to RUNS/NAME/targets"
         ),
     ] = None,
+    check: Check = False,
+    limit: Limit = None,
+    overfit: Overfit = None,
 ) -> None:
     """Train on boxes and image labels together; writes best.pt, last.pt, metrics.csv, report.html to runs/NAME."""
-    from yolo9000.config import read_config
+    from yolo9000.config import overfitting, read_config
 
-    cfg = read_config(config, overrides or ())
+    given = _with_limit(overrides, limit)
+    cfg = read_config(config, given)
+    if overfit is not None:
+        cfg = read_config(config, [*given, *overfitting(cfg, overfit)])
     folder = runs / cfg.name
+    if check:
+        from yolo9000.dry_run import check_training
+
+        _print_facts(check_training(cfg, folder, resume=resume))
+        return
     if show_targets is not None:
         from yolo9000.show_targets import show_targets as draw
 
@@ -246,8 +285,7 @@ def info(model: ModelFile, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(facts, indent=1))
         return
-    for name, value in facts.items():
-        print(f"{name:>20}  {value}")
+    _print_facts(facts)
 
 
 class BatchNormRule(StrEnum):
@@ -304,6 +342,15 @@ def convert(
 
     for path in write_darknet(load_checkpoint(files[0]), out):
         print(path)
+
+
+def _with_limit(overrides: list[str] | None, limit: int | None) -> list[str]:
+    return [*(overrides or ()), *([f"data.limit={limit}"] if limit is not None else [])]
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    for name, value in facts.items():
+        print(f"{name:>20}  {value}")
 
 
 def _print_found(found: list[Detections]) -> None:

@@ -211,6 +211,12 @@ def split_of(reader: ShardReader, name: str) -> Ints:
     return reader.split(name)
 
 
+def first_of_each_source(reader: ShardReader, pictures: Ints, limit: int | None) -> Ints:
+    """The first `limit` of each source among the pictures, ascending; None: all."""
+    source = reader.image_source[pictures]
+    return np.sort(np.concatenate([pictures[source == k][:limit] for k in range(len(reader.sources))]))
+
+
 def parts_of_process(process: int, *, processes: int, slots: int, accumulate: int) -> list[range]:
     """The slots of a step in each of the parts that a process computes; with those of all processes, every slot once.
 
@@ -256,7 +262,8 @@ def between(first: int, last: int, stops: Iterable[int]) -> Iterator[range]:
     """The numbers first … last in order, in pieces that end at each of the stops."""
     inside = sorted({stop for stop in stops if first <= stop < last})
     for start, stop in pairwise([first - 1, *inside, last]):
-        yield range(start + 1, stop + 1)
+        if start < stop:  # nothing is left of a run that has ended
+            yield range(start + 1, stop + 1)
 
 
 class TrainingData:

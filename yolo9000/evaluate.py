@@ -12,7 +12,7 @@ from torch import Tensor
 from data_prep import Ledger, ShardReader
 from wordtree import WordTree
 from yolo9000.config import EvaluateConfig
-from yolo9000.data import DataMismatch, Ints, split_of
+from yolo9000.data import DataMismatch, Ints, first_of_each_source, split_of
 from yolo9000.distributed import from_first, joined_shares, share_of
 from yolo9000.grid import GridOutput
 from yolo9000.image import Letterbox, decode_image, letterbox
@@ -36,7 +36,7 @@ class TestPictures:
     def of(cls, reader: ShardReader, cfg: EvaluateConfig) -> TestPictures:
         """Raises DataMismatch if nobody drew boxes on any picture of the split."""
         images = split_of(reader, cfg.split)
-        images = images[reader.image_boxed[images]][: cfg.limit]
+        images = first_of_each_source(reader, images[reader.image_boxed[images]], cfg.limit)
         if not len(images):
             raise DataMismatch(
                 f"{reader.folder}: split '{cfg.split}' has no pictures with boxes to score on. "

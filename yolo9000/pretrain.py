@@ -45,8 +45,8 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
     report.html.
     Raises TrainingError, DataMismatch, CheckpointError.
     """
-    run = _resumed(cfg, folder) if resume else _started(cfg, folder)
-    cfg, schedule, softmax = run.cfg, run.cfg.schedule, run.model.softmax
+    run = started_or_resumed(cfg, folder, resume=resume)
+    cfg, schedule = run.cfg, run.cfg.schedule
     data, guard = ClassifierData(run.reader, cfg), Guard()
     report = partial(write_pretrain_report, run, folder)
     scoring = Scoring(_score_of(run), headline, best_by="accuracy_top1", report=report)
@@ -54,14 +54,6 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
     labelled_pictures(run.reader, cfg.evaluate.split)
     refuse_missing_attribution(cfg)
     prepare_folder(folder, cfg, step=run.step)
-
-    def terms_of(part: LabelledPictures) -> dict[str, Tensor]:
-        part = part.to(run.device)
-        with run.autocast():
-            logits = run.model(part.images)
-        log_probability = softmax.log_probability(logits, part.image, part.node)
-        return {"total": label_loss(log_probability, part.image, pictures=cfg.data.batch_size)}
-
     with Journal(run, folder) as journal, Validation(run, folder, journal, scoring) as validation:
         if run.evaluates:  # what a killed run may have lost
             validation.start()
@@ -69,7 +61,7 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
             run.step += 1
             rate = learning_rate_at(run.step, cfg.optimizer.learning_rate, schedule)
             set_learning_rate(run.optimizer, rate)
-            terms = summed_gradients(run.model, parts, terms_of)
+            terms = summed_gradients(run.model, parts, lambda part: classifier_terms(run, part))
             guard.check(terms, run.step)
             run.update()
 
@@ -91,6 +83,20 @@ def headline(score: ClassificationScore) -> dict[str, float]:
     """The columns of metrics.csv that an evaluation fills."""
     parts = {"top1": score.top1, "top5": score.top5, "path": score.path}
     return {f"accuracy_{name}": value for name, value in parts.items() if value is not None}
+
+
+def classifier_terms(run: ClassifierRun, part: LabelledPictures) -> dict[str, Tensor]:
+    """The loss of a step's batch, or of a part of it, as its `total`."""
+    part = part.to(run.device)
+    with run.autocast():
+        logits = run.model(part.images)
+    log_probability = run.model.softmax.log_probability(logits, part.image, part.node)
+    return {"total": label_loss(log_probability, part.image, pictures=run.cfg.data.batch_size)}
+
+
+def started_or_resumed(cfg: PretrainConfig, folder: Path, *, resume: bool) -> ClassifierRun:
+    """The run before its first step or, of a run in `folder`, after its last one."""
+    return _resumed(cfg, folder) if resume else _started(cfg, folder)
 
 
 def _started(cfg: PretrainConfig, folder: Path) -> ClassifierRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from data_prep import ShardReader
@@ -25,6 +27,7 @@ from yolo9000.checkpoint import (
 )
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.data import PseudoBoxes
+from yolo9000.distributed import is_first
 from yolo9000.optim import WeightAverage, build_optimizer
 from yolo9000.run_folder import TrainingError, checkpoint_to_resume
 
@@ -146,6 +149,7 @@ class Run(Generic[Settings, Network]):
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as reason:  # of a file by hand
             told = " ".join(str(reason).split())[:200]
             raise CheckpointError(f"{path}: its state of training does not fit this run ({told}).") from None
+        _tell_changes(found, self.cfg)
         self.step, self.best = found.step, found.score
         self.seen_before, self.darknet = found.seen_before, found.darknet
 
@@ -177,6 +181,28 @@ class Run(Generic[Settings, Network]):
         if self.device.type == "cuda":
             return bool(torch.cuda.is_bf16_supported())
         return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _tell_changes(found: SavedRun[Any], cfg: BaseModel) -> None:
+    """Which settings differ from those that the run had so far, on stderr."""
+    before, now = flat_settings(found.config), flat_settings(cfg)
+    changed = [
+        f"{name} {before.get(name)} → {value}" for name, value in now.items() if before.get(name) != value
+    ]
+    if changed and is_first():
+        told = "The learning rate is that of the new schedule. " if "schedule." in " ".join(changed) else ""
+        print(
+            f"Going on after step {found.step}, with {', '.join(changed)}. {told}".rstrip(), file=sys.stderr
+        )
+
+
+def flat_settings(cfg: BaseModel) -> dict[str, Any]:
+    """Every setting by its dotted name."""
+    return {
+        f"{name}.{key}" if isinstance(value, dict) else name: leaf
+        for name, value in cfg.model_dump(mode="json").items()
+        for key, leaf in (value.items() if isinstance(value, dict) else [("", value)])
+    }
 
 
 def saved_run(folder: Path, load: Callable[[Path], SavedRun[Settings]]) -> tuple[SavedRun[Settings], Path]:

@@ -61,15 +61,6 @@ def train(cfg: Config, folder: Path, *, resume: bool = False, words: Words = NO_
     TestPictures.of(run.reader, cfg.evaluate)
     refuse_missing_attribution(cfg)
     prepare_folder(folder, cfg, step=run.step)
-
-    def terms_of(part: Batch) -> dict[str, Tensor]:
-        part = part.to(run.device)
-        with run.autocast():
-            output = run.model(part.images)
-        seen, pictures = run.images_seen, cfg.data.batch_size
-        terms: LossTerms = criterion(output, part.targets, images_seen=seen, pictures=pictures)
-        return terms.by_name()
-
     with Journal(run, folder) as journal, Validation(run, folder, journal, scoring) as validation:
         if run.evaluates:  # what a killed run may have lost
             validation.start()
@@ -77,7 +68,7 @@ def train(cfg: Config, folder: Path, *, resume: bool = False, words: Words = NO_
             run.step += 1
             rate = learning_rate_at(run.step, cfg.optimizer.learning_rate, schedule)
             set_learning_rate(run.optimizer, rate)
-            terms = summed_gradients(run.model, parts, terms_of)
+            terms = summed_gradients(run.model, parts, lambda part: detector_terms(run, criterion, part))
             guard.check(terms, run.step)
             run.update()
 
@@ -97,6 +88,16 @@ def train(cfg: Config, folder: Path, *, resume: bool = False, words: Words = NO_
     data.damage.tell_total()
     assert validation.score is not None, "the last step is scored"
     return validation.score
+
+
+def detector_terms(run: DetectorRun, criterion: JointLoss, part: Batch) -> dict[str, Tensor]:
+    """The terms of the loss of a step's batch, or of a part of it, by their names."""
+    part = part.to(run.device)
+    with run.autocast():
+        output = run.model(part.images)
+    seen, pictures = run.images_seen, run.cfg.data.batch_size
+    terms: LossTerms = criterion(output, part.targets, images_seen=seen, pictures=pictures)
+    return terms.by_name()
 
 
 def started_or_resumed(cfg: Config, folder: Path, *, resume: bool) -> DetectorRun:
