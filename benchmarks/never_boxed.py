@@ -82,19 +82,25 @@ class Row:
 JOINT, BOXES_ONLY, ORACLE = "joint training", "boxes only", "oracle"
 ON_PICTURE, ON_BEST_BOX = "label on picture", "label on best box"
 PAPER = "loss.assumed_iou=0.3"  # section 4
+NO_PSEUDO_BOXES = "pseudo_boxes.at_steps=[]"  # rules are compared by themselves; the others have none to draw
 RULES = (
     Row(JOINT),
     *(
         Row(
             f"{assign}, {objectness}",
-            overrides=(f"loss.assign={assign}", f"loss.label_objectness={objectness}", PAPER),
+            overrides=(
+                f"loss.assign={assign}",
+                f"loss.label_objectness={objectness}",
+                PAPER,
+                NO_PSEUDO_BOXES,
+            ),
         )
         for assign, objectness in product(
             ("max_score", "max_objectness", "max_size", "top_k"), ("paper", "darknet", "ignore")
         )
     ),
-    Row(BOXES_ONLY, overrides=("data.ratio={scenes: 1}",)),
-    Row(ORACLE, "merge_oracle", ("augment.tile_sources=[labels]",)),
+    Row(BOXES_ONLY, overrides=("data.ratio={scenes: 1}", NO_PSEUDO_BOXES)),
+    Row(ORACLE, "merge_oracle", ("augment.tile_sources=[labels]", NO_PSEUDO_BOXES)),
 )
 YARDSTICKS = {  # what the demo calls the rows that it shows beside its own
     ORACLE: "oracle: the same pictures, all boxes",

@@ -85,10 +85,12 @@ def test_every_row_is_a_configuration_for_emoji_and_for_photographs(
     benchmark: ModuleType, tmp_path: Path
 ) -> None:
     for data in (None, tmp_path):
-        plan = benchmark.Plan(tmp_path, data, steps=7, threads=1, world=(), settings=("optimizer.ema=0.5",))
+        common = ("optimizer.ema=0.5", "pseudo_boxes.at_steps=[3]")
+        plan = benchmark.Plan(tmp_path, data, steps=7, threads=1, world=(), settings=common)
         cfgs = {row.name: plan.config(row, 3) for row in benchmark.RULES}
         for name, cfg in cfgs.items():
             assert (cfg.seed, cfg.schedule.max_steps, cfg.optimizer.ema) == (3, 7, 0.5)
+            assert cfg.pseudo_boxes.at_steps == ((3,) if name == "joint training" else ())
             assert cfg.data.shards == tmp_path / "seed3" / ("merge_oracle" if name == "oracle" else "merge")
         assert cfgs["top_k, darknet"].loss.assign == "top_k"
         assert cfgs["max_score, paper"].loss.assumed_iou == 0.3
