@@ -63,6 +63,7 @@ from yolo9000.scorecard import ScoredBoxes, label_on_best_box, label_on_whole_im
 from yolo9000.scorecard.average_precision import average_precision
 from yolo9000.train import train
 
+PHOTOGRAPH_STEPS_PER_MINUTE = 800  # of configs/train/mosaic_world.yaml, on 2 processor cores
 PHOTOGRAPHS = Path(__file__).parents[1] / "configs" / "train" / "mosaic_world.yaml"
 
 
@@ -446,7 +447,8 @@ def row_of(told: str) -> Row:
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
-    steps = arguments.steps or round(arguments.minutes * STEPS_PER_MINUTE)
+    per_minute = PHOTOGRAPH_STEPS_PER_MINUTE if arguments.data else STEPS_PER_MINUTE
+    steps = arguments.steps or round(arguments.minutes * per_minute)
     threads = arguments.threads or max(1, (cpu_count() or 1) // arguments.jobs)
     return Plan(
         arguments.folder, arguments.data, steps, threads, tuple(arguments.world), tuple(arguments.set)
