@@ -32,7 +32,7 @@ LEVELS = {
         "non_exclusive",
         "batch_norm",
     ),
-    2: ("head", "targets", "weak_labels", "detections", "crop", "board", "darknet"),
+    2: ("head", "targets", "vouching", "weak_labels", "detections", "crop", "board", "darknet"),
     3: ("model", "classifier", "loss", "data", "gradients", "charts"),
     4: ("checkpoint", "classifier_data", "postprocess", "draw", "page"),
     5: (

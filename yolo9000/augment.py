@@ -80,6 +80,41 @@ def compose(parts: Sequence[tuple[Sample, Rectangle]], canvas_px: int, *, min_bo
     return replace(whole, boxes_xyxy=whole.boxes_xyxy[keep], box_nodes=whole.box_nodes[keep])
 
 
+def cut_around(sample: Sample, row: int, part: tuple[float, float], *, rng: Generator) -> Sample:
+    """A square window of a picture that holds one of its boxes, whose longer side is a part between the two of it.
+
+    Of other things what is hardly inside becomes an ignored region. Image labels are left out, for nobody knows whether
+    the window shows what they name; negative ones stay.
+    """
+    height, width = sample.image.shape[1:]
+    left, top, right, bottom = sample.boxes_xyxy[row] * np.array([width, height, width, height])
+    side = max(right - left, bottom - top) / rng.uniform(*part)
+    x, window_width = _window(left, right, side, width, rng)
+    y, window_height = _window(top, bottom, side, height, rng)
+    window = np.array(
+        [x / width, y / height, (x + window_width) / width, (y + window_height) / height], np.float32
+    )
+    scale = np.array([width / window_width, height / window_height] * 2, np.float32)
+
+    def move(xyxy: Floats) -> Floats:
+        moved: Floats = np.clip((xyxy - np.tile(window[:2], 2)) * scale, 0, 1)
+        return moved
+
+    visible = _hidden_share(sample.boxes_xyxy, window)
+    kept, seen = visible >= 1 - COVERED, visible > 0
+    ignored = move(np.concatenate([sample.ignored, sample.boxes_xyxy[seen & ~kept]]))
+    return Sample(
+        sample.image[:, y : y + window_height, x : x + window_width],
+        move(sample.boxes_xyxy[kept]),
+        sample.box_nodes[kept],
+        *_no_labels()[2:4],
+        sample.negative_nodes,
+        sample.negative_regions,
+        ignored[(ignored[:, 2:] > ignored[:, :2]).all(1)],
+        sample.vouched,
+    )
+
+
 def mirrored(sample: Sample) -> Sample:
     """Left and right exchanged."""
     return replace(
@@ -182,6 +217,13 @@ def _draw(canvas: Tensor, image: Tensor, rectangle: Rectangle) -> None:
         image = interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
     rows = slice(rectangle.top, rectangle.top + rectangle.height)
     canvas[:, rows, rectangle.left : rectangle.left + rectangle.width] = image
+
+
+def _window(low: float, high: float, length: float, limit: int, rng: Generator) -> tuple[int, int]:
+    """Start and length in pixels of a piece of 0 … limit that holds low … high, where that is possible."""
+    size = int(np.clip(round(length), 1, limit))
+    first, last = max(0, int(np.ceil(high)) - size), min(int(low), limit - size)
+    return int(rng.integers(min(first, last), max(first, last) + 1)), size
 
 
 def _moved(sample: Sample, rectangle: Rectangle, canvas_px: int) -> Sample:

@@ -105,6 +105,7 @@ class LossTerms:
     label_class: Tensor  # image labels
     label_objectness: Tensor
     negative_label: Tensor  # image labels that say what is not there
+    exclusion: Tensor  # things without a box, which are none of what their picture vouches for
     anchor_warm_up: Tensor  # darknet's pull towards the anchors over the first pictures
 
     @property

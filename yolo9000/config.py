@@ -170,6 +170,9 @@ class AugmentConfig(StrictModel):
         0.0  # of the shrunk: laid on one of the other pictures, with its boxes, instead of on grey
     )
     mosaic: Share = 0.0  # of those: set in a 2×2 mosaic of four
+    mosaic_cuts: Share = (
+        0.0  # of a mosaic's further tiles: cut out of the other pictures, around one of their boxes
+    )
     paste: Share = 0.0  # of the other pictures: get one of those pasted in
     min_box_side: Share = 0.001  # darknet: smaller boxes are dropped after the crop, unit
 
@@ -215,6 +218,9 @@ class LossConfig(StrictModel):
     vouching: Share | None = (
         0.3  # places of more objectness that see what a source does not annotate are not told so
     )
+    exclusion_weight: float = Field(
+        0.0, ge=0
+    )  # a thing far from all boxes is none of what its picture vouches for (decision 28); needs vouching
 
 
 class PseudoBoxConfig(StrictModel):

@@ -27,6 +27,7 @@ from yolo9000.augment import (
     Sample,
     coloured_batch,
     compose,
+    cut_around,
     draw_colour_shifts,
     fitted,
     mirrored,
@@ -43,6 +44,7 @@ from yolo9000.schedule import input_size_at
 Ints = npt.NDArray[np.int64]
 Asked = TypeVar("Asked")
 Made = TypeVar("Made")
+CUT_PART = (0.4, 0.9)  # of a window's side: the longer side of the box that it is cut around
 WHOLE = np.array([[0, 0, 1, 1]], np.float32)
 
 
@@ -322,7 +324,7 @@ class TrainingData:
                 parts.append(_fit(other, shrunk(canvas, cfg.zoom_out_side, rng=rng), cfg, rng))
             return parts
         if draw < cfg.mosaic:
-            others = [self._any_of(source, rng) for _ in range(3)]
+            others = [self._tile(source, rng) for _ in range(3)]
             tiles = quarters(canvas, rng=rng)
             return [_fit(tile, area, cfg, rng) for tile, area in zip([sample, *others], tiles, strict=True)]
         if draw < cfg.mosaic + cfg.zoom_out:
@@ -333,14 +335,30 @@ class TrainingData:
     def _underlay(self, canvas: Rectangle, rng: Generator) -> list[tuple[Sample, Rectangle]]:
         """What a shrunk picture lies on: one of the other pictures, or nothing."""
         cfg = self.cfg.augment
-        if not (cfg.zoom_out_onto and len(self.other_sources)) or rng.random() >= cfg.zoom_out_onto:
+        if not (cfg.zoom_out_onto and self.other_sources) or rng.random() >= cfg.zoom_out_onto:
             return []
+        return [_fit(self._any_other(rng), canvas, cfg, rng)]
+
+    def _tile(self, source: int, rng: Generator) -> Sample:
+        """A further tile of a mosaic: a picture of the same source or, so that tiles do not come to mean the classes of
+        that source, one cut around a box of the other pictures."""
+        cfg = self.cfg.augment
+        if not (cfg.mosaic_cuts and self.other_sources) or rng.random() >= cfg.mosaic_cuts:
+            return self._any_of(source, rng)
+        sample = self._any_other(rng)
+        if not len(sample.box_nodes):
+            return sample
+        return cut_around(sample, int(rng.integers(len(sample.box_nodes))), CUT_PART, rng=rng)
+
+    def _any_other(self, rng: Generator) -> Sample:
+        """A picture of another source than those of tiles, with what this one vouches for: it goes into a batch as a
+        part of one of theirs."""
         shares = self.sampler.shares[self.other_sources]
         source = int(rng.choice(self.other_sources, p=shares / shares.sum()))
         sample = self._any_of(source, rng)
-        if sample.vouched is not None:  # the batch's picture counts to the source of the other one
-            sample = replace(sample, vouched=np.union1d(sample.vouched, self.vouched_by[source]))
-        return [_fit(sample, canvas, cfg, rng)]
+        if sample.vouched is None:
+            return sample
+        return replace(sample, vouched=np.union1d(sample.vouched, self.vouched_by[source]))
 
     def _any_of(self, source: int, rng: Generator) -> Sample:
         return self._sample(self.sampler.draw(source, rng), source, rng)

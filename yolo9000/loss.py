@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yolo9000.batch import BoxColumns, ImageLabelColumns, LossTerms, Targets, VouchedColumns
+from yolo9000.batch import BoxColumns, ImageLabelColumns, LossTerms, Targets
 from yolo9000.boxes import aligned_iou
 from yolo9000.config import LossConfig
-from yolo9000.grid import GridOutput, Place, decode_boxes, flat_place
+from yolo9000.grid import GridOutput, Place, decode_boxes
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.targets import MatchedBoxes, best_overlap, ignored_cells, last_of_each, match_boxes
+from yolo9000.vouching import exclusion_errors, seen_places, vouched_in_pictures
 from yolo9000.weak_labels import (
     Chosen,
     PathLogits,
@@ -31,6 +32,8 @@ from yolo9000.weak_labels import (
 
 WARM_UP_WEIGHT = 0.01  # darknet: the scale of the pull towards the anchors
 VOUCHING_PLACES = 64  # at most, for each picture
+EXCLUSION_PLACES = 32  # likewise
+FAR_IOU = 0.05  # a predicted box that overlaps no box by more sees something else
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Background:
     unmatched: Tensor  # those outside of ignored regions
     told: Tensor  # of these, those that are told "no object"
     perhaps_unlabelled: Tensor  # those that would be, but see a thing that nobody vouches for
+    best_overlap: Tensor  # float: each predicted box's largest IoU with a box of its picture
+    vouched: Tensor | None  # (B, N) bool: what each picture vouches for; None: everything
 
 
 class JointLoss(nn.Module):
@@ -98,6 +103,7 @@ class JointLoss(nn.Module):
             "coordinates": cfg.coordinate_weight * _coordinate_errors(output, matched).sum(),
             "objectness": cfg.object_weight * self._objectness_errors(objectness_logits, target).sum(),
             "no_object": cfg.no_object_weight * self._told_no_object(output, background.told),
+            "exclusion": self._exclusion(output, background),
             "anchor_warm_up": WARM_UP_WEIGHT * warm_up,
         }
 
@@ -107,11 +113,16 @@ class JointLoss(nn.Module):
         unmatched = torch.ones_like(output.objectness_logits, dtype=torch.bool)
         unmatched[matched.place.image, matched.place.anchor, matched.place.row, matched.place.column] = False
         unmatched &= ~ignored_cells(output, targets.ignore)[:, None]
-        told = unmatched & (best_overlap(decode_boxes(output), targets.boxes) <= self.cfg.ignore_iou)
-        perhaps = torch.zeros_like(told)
+        overlap = best_overlap(decode_boxes(output), targets.boxes)
+        told, perhaps, vouched = (
+            unmatched & (overlap <= self.cfg.ignore_iou),
+            torch.zeros_like(unmatched),
+            None,
+        )
         if self.cfg.vouching is not None and self.vouched is not None:
-            perhaps = self._perhaps_unlabelled(output, told, targets, self.cfg.vouching)
-        return Background(unmatched, told & ~perhaps, perhaps)
+            vouched = vouched_in_pictures(self.hierarchy, self.vouched, targets)
+            perhaps = self._perhaps_unlabelled(output, told, vouched)
+        return Background(unmatched, told & ~perhaps, perhaps, overlap, vouched)
 
     def _box_class_errors(self, output: GridOutput, asked: PathLogits) -> Tensor:
         """Cross-entropy in every sibling group on each label's path; of two boxes at a place the last has the word in
@@ -172,32 +183,34 @@ class JointLoss(nn.Module):
         logits = output.objectness_logits
         return (self._objectness_errors(logits, torch.zeros_like(logits)) * where).sum()
 
-    def _perhaps_unlabelled(
-        self, output: GridOutput, free: Tensor, targets: Targets, min_objectness: float
-    ) -> Tensor:
+    def _perhaps_unlabelled(self, output: GridOutput, free: Tensor, vouched: Tensor) -> Tensor:
         """Places that see a thing which neither their picture nor its source vouches for, (B, A, H, W) bool.
 
         Such a thing may be there without a box, so "no object" would be a lie (design: vouching).
         """
-        assert self.vouched is not None
-        candidates = (output.objectness * free).flatten(1)  # (B, AHW)
-        best, index = candidates.topk(min(VOUCHING_PLACES, candidates.shape[1]), dim=1)
-        image, rank = (best > min_objectness).nonzero(as_tuple=True)
-        flat = index[image, rank]
-        place = _place_in_picture(output, image, flat)
+        assert self.cfg.vouching is not None
+        seen = seen_places(output, free, min_objectness=self.cfg.vouching, at_most=VOUCHING_PLACES)
         descent = self.hierarchy.descend(
-            lambda active, members: ask_logits(output, place[active], members), len(place), threshold=0.5
+            lambda active, members: ask_logits(output, seen.place[active], members),
+            len(seen.place),
+            threshold=0.5,
         )
-        unknown = ~self.vouched[targets.source[image], descent.node]
-        unknown &= ~self._vouched_by_picture(image, descent.node, targets.vouched)
-        perhaps = torch.zeros_like(candidates, dtype=torch.bool)
-        perhaps[image[unknown], flat[unknown]] = True
+        unknown = ~vouched[seen.image, descent.node]
+        perhaps = torch.zeros_like(free).flatten(1)
+        perhaps[seen.image[unknown], seen.index[unknown]] = True
         return perhaps.view_as(free)
 
-    def _vouched_by_picture(self, image: Tensor, answer: Tensor, vouched: VouchedColumns) -> Tensor:
-        """Whether each of K answers lies at or under a node that its own picture vouches for, (K,) bool."""
-        under = self.hierarchy.is_under(answer[:, None], vouched.node)  # (K, V)
-        return (under & (image[:, None] == vouched.image)).any(dim=1)
+    def _exclusion(self, output: GridOutput, background: Background) -> Tensor:
+        """decision 28: what stands far from all boxes is none of the things that have boxes."""
+        if not self.cfg.exclusion_weight or background.vouched is None or self.cfg.vouching is None:
+            return _zero(output)
+        far = background.unmatched & (background.best_overlap <= FAR_IOU)
+        far &= background.vouched.any(dim=1)[:, None, None, None]
+        seen = seen_places(output, far, min_objectness=self.cfg.vouching, at_most=EXCLUSION_PLACES)
+        if not len(seen.image):
+            return _zero(output)
+        errors = exclusion_errors(output, self.hierarchy, seen, background.vouched)
+        return self.cfg.exclusion_weight * errors.sum()
 
 
 def _coordinate_errors(output: GridOutput, matched: MatchedBoxes) -> Tensor:
@@ -221,10 +234,6 @@ def _other_places(output: GridOutput, labels: ImageLabelColumns, chosen: Place) 
     others = (count > 0).view_as(others)
     others[chosen.image, chosen.anchor, chosen.row, chosen.column] = False
     return others
-
-
-def _place_in_picture(output: GridOutput, image: Tensor, index: Tensor) -> Place:
-    return flat_place(output, image * output.box_logits[0, ..., 0].numel() + index)
 
 
 def _zero(output: GridOutput) -> Tensor:

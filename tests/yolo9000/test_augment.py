@@ -18,6 +18,7 @@ from yolo9000.augment import (
     Sample,
     coloured_batch,
     compose,
+    cut_around,
     draw_colour_shifts,
     fitted,
     mirrored,
@@ -164,3 +165,46 @@ def test_grey_stays_grey_and_factors_stay_in_range() -> None:
     many = draw_colour_shifts(cfg, [np.random.default_rng(k) for k in range(200)])
     assert many.hue.abs().max() <= 0.1
     assert 1 / 1.5 <= many.saturation.min() < 1 < many.saturation.max() <= 1.5
+
+
+def thing_at(left: int, top: int, width: int, height: int) -> Sample:
+    """A grey picture of 60 × 45 px with one bright thing, its box, and a second box in the right lower corner."""
+    image = torch.full((3, 45, 60), 90, dtype=torch.uint8)
+    image[:, top : top + height, left : left + width] = 255
+    boxes = np.array([[left, top, left + width, top + height], [52, 38, 60, 45]], np.float32)
+    sample = replace(sample_of(), image=image, boxes_xyxy=boxes / np.array([60, 45, 60, 45], np.float32))
+    return replace(sample, box_nodes=np.array([3, 4]), vouched=np.array([3]))
+
+
+@given(
+    left=st.integers(0, 40),
+    top=st.integers(0, 30),
+    width=st.integers(4, 20),
+    height=st.integers(4, 15),
+    seed=st.integers(0, 10_000),
+)
+def test_a_piece_cut_around_a_box_shows_it_whole_at_the_asked_size(
+    left: int, top: int, width: int, height: int, seed: int
+) -> None:
+    whole = thing_at(left, top, width, height)
+    piece = cut_around(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
+    rows, columns = piece.image.shape[1:]
+    assert int((piece.image[0] == 255).sum()) == width * height
+    np.testing.assert_allclose(piece.boxes_xyxy[0], brightest(piece), atol=1e-5)
+    longer = max(width, height)
+    assert rows == min(45, max(rows, columns))  # square, unless the picture ends
+    assert 0.4 - 0.03 <= longer / max(rows, columns) <= 0.9 + 0.05
+    assert piece.box_nodes[0] == 3
+    assert piece.vouched is not None
+    assert (piece.vouched.tolist(), piece.negative_nodes.tolist(), len(piece.label_nodes)) == ([3], [6], 0)
+
+
+def test_of_other_things_in_a_piece_those_hardly_inside_are_ignored() -> None:
+    kinds: set[tuple[int, int]] = set()
+    whole = thing_at(36, 26, 12, 10)
+    for seed in range(200):
+        piece = cut_around(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
+        kinds.add((len(piece.boxes_xyxy), len(piece.ignored)))
+        assert bool((piece.ignored[:, 2:] > piece.ignored[:, :2]).all())
+        assert bool(((piece.boxes_xyxy >= 0) & (piece.boxes_xyxy <= 1)).all())
+    assert kinds == {(1, 0), (1, 1), (2, 0)}  # outside, hardly inside, inside

@@ -1,0 +1,62 @@
+"""What may stand in a picture without a box, and what it surely is not (design, section 7; decisions 21 and 28).
+
+A source, or a single picture, *vouches* for nodes whose things all have their boxes there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from yolo9000.batch import Targets
+from yolo9000.grid import GridOutput, Place, flat_place
+from yolo9000.hierarchy import Hierarchy
+
+NEARLY_ONE = 1 - 1e-4  # the error of what is surely wrong stays below 10
+
+
+@dataclass(frozen=True)
+class SeenPlaces:
+    """K places that see something, of a batch's grid."""
+
+    image: Tensor  # (K,) their pictures
+    index: Tensor  # (K,) their positions among the A·H·W places of a picture
+    place: Place
+
+
+def vouched_in_pictures(hierarchy: Hierarchy, vouched: Tensor, targets: Targets) -> Tensor:
+    """The nodes that each picture or its source vouches for, all below them included, (B, N) bool.
+
+    vouched: (S, N) bool, those of each source.
+    """
+    of_source = vouched[targets.source]
+    if not len(targets.vouched.image):
+        return of_source
+    every = torch.arange(len(hierarchy), device=of_source.device)
+    under = hierarchy.is_under(every, targets.vouched.node[:, None])  # (V, N)
+    count = torch.zeros(of_source.shape, dtype=torch.int64, device=of_source.device)
+    return of_source | (count.index_add(0, targets.vouched.image, under.long()) > 0)
+
+
+def seen_places(output: GridOutput, where: Tensor, *, min_objectness: float, at_most: int) -> SeenPlaces:
+    """Of the places `where` (B, A, H, W) bool the most objective, at most so many in a picture, above the threshold."""
+    candidates = (output.objectness * where).flatten(1)  # (B, AHW)
+    best, index = candidates.topk(min(at_most, candidates.shape[1]), dim=1)
+    image, rank = (best > min_objectness).nonzero(as_tuple=True)
+    flat = index[image, rank]
+    return SeenPlaces(image, flat, flat_place(output, image * candidates.shape[1] + flat))
+
+
+def exclusion_errors(output: GridOutput, hierarchy: Hierarchy, seen: SeenPlaces, vouched: Tensor) -> Tensor:
+    """objectness × −log(1 − P(any node vouched for)) of each of K places that see a thing without a box, (K,).
+
+    vouched: (B, N) bool, of each picture. What it vouches for has its boxes, so this thing is something else.
+    """
+    parent = hierarchy.parent
+    tops = vouched & ~((parent >= 0) & vouched[:, parent.clamp_min(0)])  # P(these) is P(any)
+    nodes = tops.any(dim=0).nonzero()[:, 0]
+    log_absolute = hierarchy.log_absolute_of(lambda asked: output.class_logits(seen.place, asked), nodes)
+    probability = (log_absolute.exp() * tops[seen.image][:, nodes]).sum(dim=1)
+    return seen.place.values_of(output.objectness).detach() * -torch.log1p(-probability.clamp(max=NEARLY_ONE))
