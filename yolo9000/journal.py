@@ -25,6 +25,7 @@ SHORT = {  # terms of the loss on the terminal; the others by their own names
     "objectness": "object",
     "label_objectness": "label object",
     "negative_label": "negative",
+    "exclusion": "excluded",
     "anchor_warm_up": "warm-up",
 }
 
