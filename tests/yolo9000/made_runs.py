@@ -23,13 +23,14 @@ def detector_config(shards: Path, **changes: object) -> Config:
     """Four steps of a narrow network whose batch norm does not see which pictures are computed together."""
     fixed = {"model__width": 0.25, "precision": "float32", "optimizer": OPTIMIZER, "evaluate__batch_size": 1}
     asked = {"loss__assign": "max_score", "loss__label_objectness": "paper", "loss__warm_up_images": 16}
-    return made_config(shards, **{**fixed, **asked, "batch_statistics": "frozen", **changes})
+    drawn = {"pseudo_boxes": {"at_steps": [2], "min_agreement": 0.1}}
+    return made_config(shards, **{**fixed, **asked, **drawn, "batch_statistics": "frozen", **changes})
 
 
 def two_slots(shards: Path, **changes: object) -> Config:
     """Of two pictures, so that of two processes one has boxes only in every step and the other image labels only."""
     augment = {"augment__paste": 0, "augment__mosaic": 0, "augment__zoom_out": 0}
-    return detector_config(shards, data__batch_size=2, **augment, **changes)
+    return detector_config(shards, data__batch_size=2, pseudo_boxes={}, **augment, **changes)
 
 
 def classifier_config(shards: Path, **changes: object) -> PretrainConfig:

@@ -264,6 +264,12 @@ def test_one_process_with_boxes_and_one_with_image_labels_train_as_one_with_both
 def test_two_processes_that_accumulate_train_as_one(shards: Path, tmp_path: Path, of_two: Path) -> None:
     train(detector_config(shards), tmp_path)
     assert_same_run(of_two / "detector", tmp_path, steps=4)
+    drawn, expected = (
+        load_any(folder / "last.pt").training["pseudo_boxes"] for folder in (of_two / "detector", tmp_path)
+    )
+    assert len(expected["label"]) > 0
+    assert torch.equal(drawn["label"], expected["label"])
+    torch.testing.assert_close(drawn["xyxy_unit"], expected["xyxy_unit"], rtol=0, atol=1e-5)
 
 
 def test_two_processes_train_a_classifier_as_one(shards: Path, tmp_path: Path, of_two: Path) -> None:
