@@ -27,7 +27,7 @@ CHANGES: dict[str, Any] = {
     "log__checkpoint_every": 2, "optimizer__ema": 0.9,
 }  # fmt: skip
 FORK = get_context("fork")
-FILES = {"best.pt", "last.pt", "config.yaml", "metrics.csv"}
+FILES = {"best.pt", "last.pt", "config.yaml", "metrics.csv", "report.html"}
 
 
 def run(kind: str, shards: Path, folder: Path, precision: str) -> None:
