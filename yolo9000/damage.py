@@ -1,4 +1,4 @@
-"""Pictures that cannot be read in mid-training: told, left out, and others take their places, up to a limit."""
+"""Pictures that cannot be read in mid-training: told, left out, replaced, up to a limit (decision 30)."""
 
 from __future__ import annotations
 

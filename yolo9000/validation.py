@@ -1,4 +1,4 @@
-"""Validation beside training: a copy of the averaged weights is scored in a thread while the run goes on."""
+"""Validation beside training: a copy of the averaged weights is scored in a thread (decision 29)."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from wordtree import WordTree
 from yolo9000.augment import Sample
 from yolo9000.batch import Batch
 from yolo9000.damage import TooManyDamaged
-from yolo9000.data import DataMismatch, Sampler, TrainingData, collate, read_sample, split_of
+from yolo9000.data import DataMismatch, Sampler, TrainingData, collate, made_ahead, read_sample, split_of
 from yolo9000.run import with_absolute_paths
 
 
@@ -76,6 +77,22 @@ def test_the_number_of_loader_threads_changes_nothing(shards: Path) -> None:
     four = list(TrainingData(ShardReader(shards), made_config(shards, data__loader_threads=4)).batches(1, 3))
     for a, b in zip(one, four, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(columns_of(a), columns_of(b), strict=True))
+
+
+@pytest.mark.parametrize("error", [MemoryError, DataMismatch, SystemExit])
+def test_what_stops_a_loader_thread_is_raised_at_its_own_batch_and_ends_the_others(
+    error: type[BaseException],
+) -> None:
+    def make(number: int) -> int:
+        if number == 3:
+            raise error("batch 3")
+        return number
+
+    made = made_ahead(make, range(1000), threads=2)
+    assert [next(made) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(error, match="batch 3"):
+        next(made)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
 def test_labels_lie_where_their_squares_are(shards: Path) -> None:
