@@ -175,6 +175,7 @@ def evaluate(
     from yolo9000.checkpoint import load_any, refuse_other_tree
     from yolo9000.classifier_score import score_classifier
     from yolo9000.config import PretrainConfig
+    from yolo9000.distributed import usual_device
     from yolo9000.evaluate import evaluate as score
     from yolo9000.run import refuse_odd_sizes
 
@@ -183,7 +184,7 @@ def evaluate(
     refuse_other_tree(found, model, reader)
     changes = {name: value for name, value in {"split": split, "limit": limit}.items() if value is not None}
     cfg = found.config.evaluate.model_copy(update=changes)
-    network: Any = found.build_model()
+    network: Any = found.build_model().to(usual_device())
     model_cfg = found.config.model
     if size is not None:
         model_cfg = model_cfg.model_copy(update={"input_size_px": size})

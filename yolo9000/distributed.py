@@ -46,6 +46,11 @@ def is_first() -> bool:
     return _started() == 1 or os.environ.get("RANK", "0") == "0"
 
 
+def usual_device() -> torch.device:
+    """Where this process computes unless told otherwise: on its GPU, if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def by_first_process(write: Callable[Given, None]) -> Callable[Given, None]:
     """The same, done once: in the other processes it does nothing."""
 

@@ -19,6 +19,7 @@ from yolo9000 import Yolo9000Error
 from yolo9000.checkpoint import load_checkpoint
 from yolo9000.config import ConfigError, PredictConfig
 from yolo9000.detections import Detections
+from yolo9000.distributed import usual_device
 from yolo9000.image import letterbox, read_image
 from yolo9000.postprocess import NodeSet, answers
 
@@ -33,19 +34,20 @@ class NoPictures(Yolo9000Error):
 class Predictor:
     """A trained detector: `for detections in Predictor("best.pt")("photos/"): …`
 
+    device: where it computes; None: on the GPU, if there is one.
     changes: fields of `PredictConfig` that differ from the checkpoint's configuration, such as {"min_score": 0.1}.
     Raises CheckpointError, ConfigError; while predicting, NoPictures, UnreadablePicture.
     """
 
     def __init__(
-        self, checkpoint: Path | str, *, changes: Mapping[str, Any] | None = None, device: str = "cpu"
+        self, checkpoint: Path | str, *, changes: Mapping[str, Any] | None = None, device: str | None = None
     ) -> None:
         found = load_checkpoint(checkpoint)
         self.tree, self.config, self.ledger = found.tree, found.config, found.ledger
         wanted = {**found.config.predict.model_dump(), **(changes or {})}
         self.settings = validated(wanted, PredictConfig, place="changes", error=ConfigError)
-        self.device = device
-        self.model = found.build_model().to(device)
+        self.device = usual_device() if device is None else torch.device(device)
+        self.model = found.build_model().to(self.device)
 
     def __call__(
         self, pictures: Path | str | Iterable[Path | str], *, query: str | None = None

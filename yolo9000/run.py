@@ -27,7 +27,7 @@ from yolo9000.checkpoint import (
 )
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.data import PseudoBoxes
-from yolo9000.distributed import is_first
+from yolo9000.distributed import is_first, usual_device
 from yolo9000.optim import WeightAverage, build_optimizer
 from yolo9000.run_folder import TrainingError, checkpoint_to_resume
 
@@ -57,7 +57,7 @@ class Run(Generic[Settings, Network]):
     @classmethod
     def of(cls, cfg: Settings, reader: ShardReader, model: Network) -> Run[Settings, Network]:
         """A run before its first step, on the GPU where there is one."""
-        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model = model.to(usual_device())
         if cfg.batch_statistics == "synchronised":
             model = synchronised(model)
         set_training(model, cfg.batch_statistics)
