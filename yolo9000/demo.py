@@ -77,15 +77,14 @@ def make_world(folder: Path, *, quick: bool, seed: int) -> Path:
 
 
 def demo_config(shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...] = ()) -> Config:
-    """The configuration that the package ships, for these shards."""
+    """The configuration that the package ships, for these shards; of another length, pseudo-boxes keep their share."""
     with as_file(files("yolo9000") / "data" / "demo.yaml") as path:
-        given = (f"data.shards={shards.absolute()}", f"schedule.max_steps={steps}", f"seed={seed}")
-        return read_config(path, (*given, *overrides))
-
-
-def with_attribution(cfg: Config, path: Path) -> Config:
-    """The same, whose page passes on the notice that goes with the drawings."""
-    return cfg.model_copy(update={"data": cfg.data.model_copy(update={"attribution": path})})
+        given = (f"data.shards={shards.absolute()}", f"seed={seed}")
+        written = read_config(path, given)
+        scale = steps / written.schedule.max_steps
+        at_steps = sorted({max(1, round(step * scale)) for step in written.pseudo_boxes.at_steps})
+        scaled = (f"schedule.max_steps={steps}", f"pseudo_boxes.at_steps={at_steps}")
+        return read_config(path, (*given, *scaled, *overrides))
 
 
 def recorded_yardsticks() -> list[Yardstick]:
