@@ -87,6 +87,11 @@ def demo_config(shards: Path, *, steps: int, seed: int, overrides: tuple[str, ..
         return read_config(path, (*given, *scaled, *overrides))
 
 
+def with_attribution(cfg: Config, path: Path) -> Config:
+    """The same, whose page passes on the notice that goes with the drawings."""
+    return cfg.model_copy(update={"data": cfg.data.model_copy(update={"attribution": path})})
+
+
 def recorded_yardsticks() -> list[Yardstick]:
     """AP50 of the oracle and of the label baselines, from recorded runs of benchmarks/never_boxed.py."""
     return [Yardstick(**row) for row in _recorded()["yardsticks"]]
