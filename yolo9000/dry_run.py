@@ -8,34 +8,42 @@ from typing import Any
 
 from torch import Tensor
 
+from yolo9000.board import board_for
 from yolo9000.classifier_data import ClassifierData, labelled_pictures
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.data import TrainingData
+from yolo9000.distributed import joined_processes
 from yolo9000.evaluate import TestPictures
 from yolo9000.gradients import summed_gradients
 from yolo9000.journal import peak_memory_mib
 from yolo9000.pretrain import classifier_terms
 from yolo9000.pretrain import started_or_resumed as classifier_run
 from yolo9000.run import Guard, Run
+from yolo9000.run_report import refuse_missing_attribution
 from yolo9000.train import build_criterion, detector_terms, started_or_resumed
 
 Facts = dict[str, str]
 
 
+@joined_processes()
 def check_training(cfg: Config, folder: Path, *, resume: bool = False) -> Facts:
     """What `train` would do. Raises what it would raise before its second step."""
-    run = started_or_resumed(_at_largest_size(cfg), folder, resume=resume)
-    criterion, data = build_criterion(run.cfg, run.reader).to(run.device), TrainingData(run.reader, run.cfg)
+    run = started_or_resumed(cfg, folder, resume=resume)
+    _refuse_missing(run.cfg, folder)
+    criterion = build_criterion(run.cfg, run.reader).to(run.device)
+    data = TrainingData(run.reader, _at_largest_size(run.cfg), run.pseudo_boxes)
     scored = len(TestPictures.of(run.reader, run.cfg.evaluate).images)
     parts = next(iter(data.parts(run.step + 1, run.step + 1)))
     terms = summed_gradients(run.model, parts[:1], lambda part: detector_terms(run, criterion, part))
     return _facts(run, cfg, data, terms, scored=f"{scored} pictures with boxes")
 
 
+@joined_processes()
 def check_pretraining(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Facts:
     """What `pretrain` would do. Raises what it would raise before its second step."""
-    run = classifier_run(_at_largest_size(cfg), folder, resume=resume)
-    data = ClassifierData(run.reader, run.cfg)
+    run = classifier_run(cfg, folder, resume=resume)
+    _refuse_missing(run.cfg, folder)
+    data = ClassifierData(run.reader, _at_largest_size(run.cfg))
     scored = len(labelled_pictures(run.reader, run.cfg.evaluate.split)[: run.cfg.evaluate.limit])
     parts = next(iter(data.parts(run.step + 1, run.step + 1)))
     terms = summed_gradients(run.model, parts[:1], lambda part: classifier_terms(run, part))
@@ -79,6 +87,12 @@ def _facts(
         "first loss": losses,
         "memory": f"{peak_memory_mib(run.device) / 1024:.1f} GiB so far, with one batch of {max(sizes)} px",
     }
+
+
+def _refuse_missing(cfg: Config | PretrainConfig, folder: Path) -> None:
+    """TrainingError where a run would lack the licences that its page should show, or TensorBoard."""
+    refuse_missing_attribution(cfg)
+    board_for(folder, asked=cfg.log.tensorboard, first_step=1)
 
 
 def _refuse_broken(run: Run[Any, Any], terms: Mapping[str, Tensor]) -> None:

@@ -86,6 +86,7 @@ def test_a_check_of_a_classifier_too(run: Run, shards: Path, tmp_path: Path) -> 
         ("evaluate.split=val", "Split 'val'"),
         ("model.start_from=none.pt", "none.pt"),
         ("model.anchor_count=50", "too few to find 50 anchors"),
+        ("data.attribution=none.txt", "there is no file"),
         ("loss.label_wieght=1", "did you mean 'label_weight'"),
     ],
 )
@@ -106,6 +107,37 @@ def test_a_check_finds_a_gradient_that_is_no_number(
     )
     with pytest.raises(TrainingError, match="weights are not finite"):
         check_training(made_config(shards), tmp_path / "run")
+
+
+def test_a_check_finds_that_tensorboard_is_asked_for_in_vain(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TrainingError, match="TensorBoard is not installed"):
+        check_training(made_config(shards, log__tensorboard=True), tmp_path / "run")
+
+
+def test_a_check_of_a_run_that_goes_on_has_the_loss_of_its_next_step_with_the_boxes_that_it_drew(
+    shards: Path, tmp_path: Path
+) -> None:
+    drawn = {"pseudo_boxes": {"at_steps": [2], "min_agreement": 0}, "loss__warm_up_images": 1000}
+    cfg = made_config(shards, precision="float32", **drawn)
+    train(cfg.model_copy(update={"schedule": cfg.schedule.model_copy(update={"max_steps": 2})}), tmp_path)
+    told = check_training(cfg, tmp_path, resume=True)["first loss"]
+    train(cfg, tmp_path, resume=True)
+    (row,) = [row for row in metrics_of(tmp_path) if row["step"] == "3"]
+    assert told.startswith(f"total {float(row['total']):.3g}, ")
+    assert "label_class" not in told
+
+
+def test_a_check_of_a_run_that_goes_on_tells_no_changes_of_its_own(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = made_config(shards, schedule__sizes_px=[32, 64], schedule__max_steps=1)
+    train(cfg, tmp_path)
+    capsys.readouterr()
+    check_training(cfg, tmp_path, resume=True)
+    assert "Going on" not in capsys.readouterr().err
 
 
 # --- --overfit and --limit
