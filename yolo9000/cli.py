@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
@@ -50,6 +53,23 @@ Overfit = Annotated[
 ]
 REMARKS = 10  # on a Darknet file that are printed
 AsJson = Annotated[bool, typer.Option("--json", help="Only JSON on stdout")]
+Given = ParamSpec("Given")
+
+
+def by_all_processes(command: Callable[Given, None]) -> Callable[Given, None]:
+    """The command for all processes of `torchrun` together, which tell a mistake once, that of the file included."""
+
+    @wraps(command)
+    def joined(*arguments: Given.args, **named: Given.kwargs) -> None:
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            command(*arguments, **named)  # a mistake is told before torch, which takes seconds, is imported
+            return
+        from yolo9000.distributed import joined_processes
+
+        with joined_processes():
+            command(*arguments, **named)
+
+    return joined
 
 
 @app.command()
@@ -70,6 +90,7 @@ def demo(
 
 
 @app.command()
+@by_all_processes
 def pretrain(
     config: TrainingFile,
     overrides: Overrides = None,
@@ -107,6 +128,7 @@ def pretrain(
 
 
 @app.command()
+@by_all_processes
 def train(
     config: TrainingFile,
     overrides: Overrides = None,
@@ -138,8 +160,7 @@ def train(
     if show_targets is not None:
         from yolo9000.show_targets import show_targets as draw
 
-        for path in draw(cfg, folder, show_targets, resume=resume):
-            print(path)
+        _print_once(*draw(cfg, folder, show_targets, resume=resume))
         return
 
     from rich import print as show
@@ -155,6 +176,7 @@ def train(
 
 
 @app.command()
+@by_all_processes
 def evaluate(
     model: ModelFile,
     shards: Shards,
@@ -175,7 +197,7 @@ def evaluate(
     from yolo9000.checkpoint import load_any, refuse_other_tree
     from yolo9000.classifier_score import score_classifier
     from yolo9000.config import PretrainConfig
-    from yolo9000.distributed import usual_device
+    from yolo9000.distributed import is_first, usual_device
     from yolo9000.evaluate import evaluate as score
     from yolo9000.run import refuse_odd_sizes
 
@@ -194,6 +216,8 @@ def evaluate(
         if isinstance(found.config, PretrainConfig)
         else score(network, reader, found.ledger, model_cfg.input_size_px, cfg)
     )
+    if not is_first():
+        return
     if as_json:
         print(json.dumps(scorecard.to_dict(), indent=1))
         return
@@ -350,8 +374,15 @@ def _with_limit(overrides: list[str] | None, limit: int | None) -> list[str]:
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
-    for name, value in facts.items():
-        print(f"{name:>20}  {value}")
+    _print_once(*(f"{name:>20}  {value}" for name, value in facts.items()))
+
+
+def _print_once(*lines: object) -> None:
+    """By the first of several processes."""
+    from yolo9000.distributed import is_first
+
+    for line in lines if is_first() else ():
+        print(line)
 
 
 def _print_found(found: list[Detections]) -> None:

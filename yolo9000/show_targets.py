@@ -18,6 +18,7 @@ from yolo9000.batch import Batch, Targets
 from yolo9000.boxes import cxcywh_to_xyxy
 from yolo9000.config import Config
 from yolo9000.data import TrainingData
+from yolo9000.distributed import is_first
 from yolo9000.draw import (
     ABOVE_BRANCHES,
     MISSED,
@@ -71,7 +72,8 @@ def show_targets(cfg: Config, folder: Path, count: int, *, resume: bool = False)
             drawn = draw_targets(batch, judged, picture, criterion.hierarchy.tree)
             text = summary(judged, picture, criterion.hierarchy.tree, source=source)
             notes = [text] if run.step else [text, NOT_BEGUN]
-            save_png(with_caption(drawn, notes, list(legend(judged, picture))), path)
+            if is_first():
+                save_png(with_caption(drawn, notes, list(legend(judged, picture))), path)
             paths.append(path)
     return paths
 

@@ -23,6 +23,7 @@ from tests.yolo9000.made_runs import answers, classifier_config, detector_config
 from yolo9000 import batch_norm
 from yolo9000.batch_norm import moving_statistics, set_training, synchronised
 from yolo9000.checkpoint import load_any
+from yolo9000.cli import main
 from yolo9000.data import DataMismatch, TrainingData, parts_of_process
 from yolo9000.distributed import (
     ProcessError,
@@ -314,6 +315,41 @@ def test_a_mistake_that_stops_one_process_is_told_once_and_ends_all(shards: Path
         "yolo9000: The second process cannot go on."
     ]
     assert "RuntimeError" not in done.stderr
+
+
+def test_a_mistake_in_the_file_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("data: {shards: s}\nschedule: {max_step: 4}\n")
+    done = torchrun("-m", "yolo9000", "train", tmp_path / "config.yaml", "--runs", tmp_path)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    (told,) = (line for line in done.stderr.splitlines() if line.startswith("yolo9000:"))
+    assert "max_step" in told
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_and_check_as_one_and_print_once(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = detector_config(shards)
+    train(cfg, tmp_path / "made")
+    commands: list[list[object]] = [
+        ["evaluate", tmp_path / "made" / "best.pt", shards, "--json"],
+        ["train", tmp_path / "made" / "config.yaml", "--check", "--runs", tmp_path / "none"],
+        ["train", tmp_path / "made" / "config.yaml", "--show-targets", "2", "--runs", tmp_path / "drawn"],
+    ]
+    capsys.readouterr()
+    for command in commands:
+        monkeypatch.setattr(sys, "argv", ["yolo9000", *map(str, command)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 0
+        done = torchrun("-m", "yolo9000", *command)
+        assert done.returncode == 0, done.stderr
+        alone, together = (
+            [line for line in text.splitlines() if "memory" not in line]
+            for text in (capsys.readouterr().out, done.stdout)
+        )
+        assert together == alone
 
 
 def test_a_process_that_is_killed_leaves_no_other_waiting_even_without_torchrun(
