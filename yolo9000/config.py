@@ -222,6 +222,14 @@ class LossConfig(StrictModel):
         0.0, ge=0
     )  # a thing far from all boxes is none of what its picture vouches for (decision 28); needs vouching
 
+    @model_validator(mode="after")
+    def _exclusion_has_what_it_needs(self) -> LossConfig:
+        if self.exclusion_weight and self.vouching is None:
+            raise ValueError(
+                "exclusion_weight needs vouching, the objectness above which a place sees a thing; vouching is null"
+            )
+        return self
+
 
 class PseudoBoxConfig(StrictModel):
     """Boxes that training draws itself around what image labels name (decision 27)."""

@@ -154,6 +154,12 @@ def test_mosaic_and_zoom_share_the_pictures(smallest: Path) -> None:
     assert "mosaic and zoom_out are shares of the same pictures, at most 1 together, found 1.1" in text
 
 
+def test_exclusion_without_vouching_is_refused(smallest: Path) -> None:
+    text = refusal(smallest, "loss.exclusion_weight=0.3", "loss.vouching=null")
+    assert "exclusion_weight needs vouching" in text
+    assert read_config(smallest, ["loss.vouching=null"]).loss.vouching is None
+
+
 def test_files_that_are_no_configuration_are_told(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "none.yaml")
     for content, told in (

@@ -163,13 +163,10 @@ def test_a_place_that_may_belong_to_a_known_thing_is_left_alone(toy_tree: WordTr
     "changes",
     [
         pytest.param({"exclusion_weight": 0.0}, id="no weight"),
-        pytest.param({"vouching": None}, id="no vouching"),
         pytest.param({"vouching": 0.9}, id="nothing seen"),
     ],
 )
-def test_nothing_is_excluded_unless_asked_and_seen(
-    toy_tree: WordTree, changes: dict[str, float | None]
-) -> None:
+def test_nothing_is_excluded_unless_asked_and_seen(toy_tree: WordTree, changes: dict[str, float]) -> None:
     output = seeing(toy_tree, at=[(0, 1, 2)])
     cfg = LossConfig.model_validate({**EXCLUDING.model_dump(), **changes})
     assert exclusion(output, toy_tree, targets(), vouching(toy_tree, VEHICLE), cfg) == 0
