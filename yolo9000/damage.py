@@ -21,7 +21,7 @@ class TooManyDamaged(Yolo9000Error):
 
 
 class Damage:
-    """The damaged pictures that a run has met, for all its threads.
+    """The damaged pictures that a process has met in a run, for all its threads.
 
     at_most: how many it leaves out before it stops.
     """

@@ -162,7 +162,7 @@ class Sampler:
         return np.sort(np.concatenate(self.images))
 
     def draw(self, source: int, rng: Generator) -> int:
-        """Any picture of a source, for the other tiles of a mosaic."""
+        """Any picture of a source: for a further tile, or in the place of one that is damaged."""
         images = self.images[source]
         return int(rng.choice(images) if self.repeats is None else images[self.repeats[source].draw(rng)])
 
