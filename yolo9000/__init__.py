@@ -41,7 +41,7 @@ class Yolo9000Error(Exception):
         ├── DemoMismatch         yolo9000.demo: a demo folder that was made with other settings
         ├── InvalidDetections    yolo9000.detections: columns that do not fit together
         ├── InvalidScores        yolo9000.scorecard.inputs: ground truth or answers that cannot be scored
-        └── InvalidReport        yolo9000.report: content that a page cannot be made of
+        └── InvalidReport        yolo9000.page: content that a page cannot be made of
     """
 
 

@@ -155,7 +155,7 @@ def test_the_plan_command_prints_and_lists_them(repeated, command):
     options = ["--hash", "--workers", "2", "--set", "sources.labels.split=val"]
     code, text, _ = command("plan", repeated / "merge.yaml", *options)
     assert code == 0
-    assert "(train and test leak): coco 002.jpg (train) = labels n02123045/1.jpg (val)" in text
+    assert "in several splits (a leak): coco 002.jpg (train) = labels n02123045/1.jpg (val)" in text
     assert "within one source: " in text
     _, text, _ = command("plan", repeated / "merge.yaml", *options, "--json")
     found = json.loads(text)["duplicates"]

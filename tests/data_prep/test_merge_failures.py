@@ -38,7 +38,7 @@ def merge_limited(world, out, largest_file, *settings):
 @pytest.mark.parametrize(
     ("largest_file", "what"),
     [
-        pytest.param(100, "/out: File too large. What is finished stays", id="the journal"),
+        pytest.param(100, "/unfinished.jsonl: File too large. What is finished stays", id="the journal"),
         pytest.param(2000, "shard-00000.h5: cannot write this shard", id="columns of the first shard"),
         pytest.param(6000, "shard-00000.h5: cannot write this shard", id="pictures of the first shard"),
     ],
