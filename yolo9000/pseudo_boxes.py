@@ -16,13 +16,14 @@ from torch import Tensor
 
 from data_prep import ShardReader
 from yolo9000 import distributed
+from yolo9000.batch import ImageLabelColumns
 from yolo9000.boxes import aligned_iou
 from yolo9000.data import PseudoBoxes, TrainingData, made_ahead
-from yolo9000.grid import decode_boxes, flat_place
+from yolo9000.grid import decode_boxes
 from yolo9000.image import Letterbox, decode_image, letterbox
 from yolo9000.model import Detector
 from yolo9000.progress import shown
-from yolo9000.weak_labels import log_absolute_at
+from yolo9000.weak_labels import log_absolute_at, place_of_max_score
 
 PICTURES = 32  # looked at together
 
@@ -31,10 +32,17 @@ PICTURES = 32  # looked at together
 class LabelledPictures:
     """P pictures and the L image labels on them."""
 
-    pixels: list[Tensor]  # uint8, (3, H, W) each
+    canvases: list[
+        tuple[Tensor, list[Letterbox]]
+    ]  # for each size all pictures, (P, 3, S, S), and their places
     image: Tensor  # (L,) which of the P pictures
     node: Tensor  # (L,)
     row: npt.NDArray[np.int64]  # (L,) of the index's image labels
+
+    def labels(self, device: torch.device) -> ImageLabelColumns:
+        """The labels as a batch has them: each somewhere in its picture."""
+        whole = torch.tensor([0.0, 0, 1, 1]).expand(len(self.node), 4)
+        return ImageLabelColumns(self.image, self.node, whole).to(device)
 
 
 @torch.inference_mode()
@@ -50,7 +58,7 @@ def draw_pseudo_boxes(model: Detector, data: TrainingData) -> PseudoBoxes:
     starts = distributed.share_of(range(0, len(images), PICTURES))
     found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
     read = made_ahead(
-        lambda start: read_labelled(data, images[start : start + PICTURES]),
+        lambda start: read_labelled(data, images[start : start + PICTURES], sizes_px),
         starts,
         threads=cfg.data.loader_threads,
     )
@@ -58,7 +66,7 @@ def draw_pseudo_boxes(model: Detector, data: TrainingData) -> PseudoBoxes:
         if not len(pictures.row):
             found.append((pictures.row, np.zeros((0, 4), np.float32)))
             continue
-        views = [view(model, pictures, size, mirror) for size in sizes_px for mirror in (False, True)]
+        views = [view(model, pictures, k, mirror) for k in range(len(sizes_px)) for mirror in (False, True)]
         xyxy, score = (torch.stack(part, dim=1) for part in zip(*views, strict=True))
         best, agreement = most_agreed(xyxy, score)
         kept = (agreement >= cfg.pseudo_boxes.min_agreement).cpu().numpy()
@@ -75,7 +83,9 @@ def labels_on(reader: ShardReader, images: npt.NDArray[np.int64]) -> npt.NDArray
     return reader.label_offsets[images + 1] - reader.label_offsets[images]
 
 
-def read_labelled(data: TrainingData, images: npt.NDArray[np.int64]) -> LabelledPictures:
+def read_labelled(
+    data: TrainingData, images: npt.NDArray[np.int64], sizes_px: Sequence[int]
+) -> LabelledPictures:
     """Those of the pictures that can be read, and what they are said to show."""
     reader = data.reader
 
@@ -88,31 +98,33 @@ def read_labelled(data: TrainingData, images: npt.NDArray[np.int64]) -> Labelled
     rows = [row[reader.label_positive[row]] for row in rows]
     row = np.concatenate([*rows, np.zeros(0, np.int64)])
     return LabelledPictures(
-        [pixels for _, pixels in readable],
+        [on_canvases([pixels for _, pixels in readable], size) for size in sizes_px] if readable else [],
         torch.from_numpy(np.repeat(np.arange(len(readable)), [len(row) for row in rows])),
         torch.from_numpy(reader.label_nodes[row].astype(np.int64)),
         row,
     )
 
 
-def view(model: Detector, pictures: LabelledPictures, size_px: int, mirror: bool) -> tuple[Tensor, Tensor]:
-    """For each label the place of highest objectness × P(node): its box in the unit square of its picture, (L, 4), and
-    that product, (L,)."""
+def on_canvases(pixels: Sequence[Tensor], size_px: int) -> tuple[Tensor, list[Letterbox]]:
+    """The pictures, uint8 (3, H, W) each, fitted into squares of a side, (P, 3, S, S), and where they lie there."""
+    canvases, letterboxes = zip(*(letterbox(one, size_px) for one in pixels), strict=True)
+    return torch.stack(canvases), list(letterboxes)
+
+
+def view(model: Detector, pictures: LabelledPictures, size: int, mirror: bool) -> tuple[Tensor, Tensor]:
+    """For each label the place of highest objectness × P(node) on the canvas of that number: its box in the unit square
+    of its picture, (L, 4), and that product, (L,)."""
     device = model.hierarchy.parent.device
-    fitted = [letterbox(p.flip(2) if mirror else p, size_px) for p in pictures.pixels]
-    images = torch.stack([image for image, _ in fitted]).to(device)
+    canvases, letterboxes = pictures.canvases[size]
+    images = (canvases.flip(3) if mirror else canvases).to(device)
     output = model(images.contiguous(memory_format=torch.channels_last))
-    image, node = pictures.image.to(device), pictures.node.to(device)
-    places = output.objectness[0].numel()
-    every = (image[:, None] * places + torch.arange(places, device=device)).flatten()  # (L·AHW,)
-    place = flat_place(output, every)
-    log_absolute = log_absolute_at(output, model.hierarchy, place, node.repeat_interleave(places))
-    score, best = (place.values_of(output.objectness) * log_absolute.exp()).view(-1, places).max(dim=1)
-    xyxy = place.values_of(decode_boxes(output)).view(-1, places, 4)[
-        torch.arange(len(node), device=device), best
-    ]
-    xyxy = _in_picture(xyxy, [fitted[i][1] for i in pictures.image.tolist()])
-    return (_mirrored(xyxy) if mirror else xyxy), score
+    labels = pictures.labels(device)
+    place = place_of_max_score(output, labels, model.hierarchy)
+    absolute = log_absolute_at(output, model.hierarchy, place, labels.node).exp()
+    xyxy = place.values_of(decode_boxes(output))
+    on_canvas = _mirrored(xyxy) if mirror else xyxy
+    score = place.values_of(output.objectness) * absolute
+    return _in_picture(on_canvas, [letterboxes[i] for i in pictures.image.tolist()]), score
 
 
 def most_agreed(xyxy: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:

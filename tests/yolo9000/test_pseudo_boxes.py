@@ -22,7 +22,14 @@ from yolo9000.damage import TooManyDamaged
 from yolo9000.data import PseudoBoxes, TrainingData, between, read_sample, split_of
 from yolo9000.grid import GridOutput
 from yolo9000.hierarchy import Hierarchy
-from yolo9000.pseudo_boxes import LabelledPictures, draw_pseudo_boxes, labels_on, most_agreed, view
+from yolo9000.pseudo_boxes import (
+    LabelledPictures,
+    draw_pseudo_boxes,
+    labels_on,
+    most_agreed,
+    on_canvases,
+    view,
+)
 from yolo9000.train import train
 
 CELL = 8  # pixels, of the detector below
@@ -62,8 +69,10 @@ def test_a_view_brings_its_box_back_to_the_picture(
     toy_tree: WordTree, size: tuple[int, int], bright: tuple[int, int, int, int], mirror: bool
 ) -> None:
     pixels = picture(*size, bright=bright)
-    pictures = LabelledPictures([pixels], torch.tensor([0]), torch.tensor([3]), np.array([0]))
-    box, score = view(BrightestCell(toy_tree), pictures, 64, mirror)  # type: ignore[arg-type]
+    pictures = LabelledPictures(
+        [on_canvases([pixels], 64)], torch.tensor([0]), torch.tensor([3]), np.array([0])
+    )
+    box, score = view(BrightestCell(toy_tree), pictures, 0, mirror)  # type: ignore[arg-type]
     expected = torch.tensor(bright) / torch.tensor([*size, *size])
     torch.testing.assert_close(box, expected[None], atol=1e-5, rtol=0)
     objectness, of_node = (
@@ -79,8 +88,9 @@ def test_each_label_is_looked_for_in_its_own_picture(toy_tree: WordTree) -> None
         picture(64, 64, bright=(8, 8, 16, 16)),
         picture(64, 64, bright=(56, 56, 64, 64)),
     ]
-    pictures = LabelledPictures(pixels, torch.tensor([2, 0, 2]), torch.tensor([3, 4, 6]), np.arange(3))
-    boxes, _ = view(BrightestCell(toy_tree), pictures, 64, False)  # type: ignore[arg-type]
+    canvases = [on_canvases(pixels, 64)]
+    pictures = LabelledPictures(canvases, torch.tensor([2, 0, 2]), torch.tensor([3, 4, 6]), np.arange(3))
+    boxes, _ = view(BrightestCell(toy_tree), pictures, 0, False)  # type: ignore[arg-type]
     assert (boxes[:, 0] * 64).round().tolist() == [56, 0, 56]
 
 
