@@ -25,7 +25,7 @@ from yolo9000.model import Detector
 from yolo9000.progress import shown
 from yolo9000.weak_labels import log_absolute_at, place_of_max_score
 
-PICTURES = 32  # looked at together
+PICTURES = 128  # looked at together
 
 
 @dataclass(frozen=True)
