@@ -75,6 +75,8 @@ def joined_processes() -> Iterator[None]:
     store = _join()
     try:
         yield
+        with _together():
+            dist.barrier()  # none ends the group while another still joins it or talks: gloo would abort
     except Exception:
         if _is_told(store):
             raise SystemExit(2) from None
