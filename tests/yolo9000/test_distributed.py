@@ -16,10 +16,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import yolo9000.train as loop
 from data_prep import ShardReader
 from tests.yolo9000.made import made_config
 from tests.yolo9000.made_runs import answers, classifier_config, detector_config, two_slots
+from tests.yolo9000.test_train import interrupt_after
 from yolo9000 import batch_norm
 from yolo9000.batch_norm import moving_statistics, set_training, synchronised
 from yolo9000.checkpoint import load_any
@@ -73,18 +73,6 @@ def flat(state: dict[str, Any]) -> dict[str, torch.Tensor]:
         inner = flat(value) if isinstance(value, dict) else {"": value}
         named |= {f"{name}.{key}": leaf for key, leaf in inner.items() if isinstance(leaf, torch.Tensor)}
     return named
-
-
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Ctrl-C in the middle of the step that follows `step`."""
-    usual = loop.learning_rate_at
-
-    def interrupted(at: int, *rest: Any) -> float:
-        if at > step:
-            raise KeyboardInterrupt
-        return usual(at, *rest)
-
-    monkeypatch.setattr(loop, "learning_rate_at", interrupted)
 
 
 # --- which part a slot falls to
