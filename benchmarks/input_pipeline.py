@@ -24,8 +24,9 @@ from torch.nn.functional import interpolate
 
 from data_prep import ShardReader
 from yolo9000.config import Config, DataConfig, ModelConfig, ScheduleConfig
-from yolo9000.data import Sampler, TrainingData
+from yolo9000.data import TrainingData
 from yolo9000.image import Letterbox, decode_image
+from yolo9000.sampler import Sampler
 
 Way = Callable[[], None]
 

@@ -33,7 +33,7 @@ class Yolo9000Error(Exception):
         ├── NoPictures           yolo9000.predict: a path without pictures
         ├── ProcessError         yolo9000.distributed: processes of torchrun that cannot start together or go on
         ├── TooManyDamaged       yolo9000.damage: more unreadable pictures than a run may leave out
-        ├── DataMismatch         yolo9000.data: shards that lack what the configuration asks of them
+        ├── DataMismatch         yolo9000.sampler: shards that lack what the configuration asks of them
         ├── DarknetError         yolo9000.darknet.options: a Darknet file that is malformed or asks for too much
         ├── CheckpointError      yolo9000.checkpoint: a file that is no checkpoint, or one of another tree
         │   └── DamagedCheckpoint    …, or changed since it was written

@@ -19,17 +19,10 @@ from yolo9000.augment import coloured_batch, draw_colour_shifts
 from yolo9000.config import ClassifierEvaluateConfig, PretrainConfig
 from yolo9000.crop import centre_crop, random_crop
 from yolo9000.damage import Damage
-from yolo9000.data import (
-    DataMismatch,
-    Ints,
-    Sampler,
-    first_of_each_source,
-    made_ahead,
-    parts_made_ahead,
-    split_of,
-)
 from yolo9000.distributed import share_of
 from yolo9000.image import decode_image
+from yolo9000.prefetch import made_ahead, parts_made_ahead
+from yolo9000.sampler import DataMismatch, Ints, Sampler, first_of_each_source, split_of
 from yolo9000.schedule import input_size_at
 
 

@@ -5,22 +5,16 @@ Every choice is a function of (seed, step, slot), so a resumed run sees the batc
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import pairwise
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from numpy.random import Generator, default_rng
+from numpy.random import Generator
 
 from data_prep import ShardReader
 from wordtree.suggest import did_you_mean, near
-from yolo9000 import Yolo9000Error, distributed
 from yolo9000.augment import (
     Floats,
     Rectangle,
@@ -34,22 +28,16 @@ from yolo9000.augment import (
     quarters,
     shrunk,
 )
-from yolo9000.balance import Repeats, times_in_a_pass
 from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets, VouchedColumns
-from yolo9000.config import AugmentConfig, Config, DataConfig, PretrainConfig
+from yolo9000.config import AugmentConfig, Config
 from yolo9000.damage import Damage
 from yolo9000.image import decode_image
+from yolo9000.prefetch import between, made_ahead, parts_made_ahead
+from yolo9000.sampler import DataMismatch, Ints, Sampler
 from yolo9000.schedule import input_size_at
 
-Ints = npt.NDArray[np.int64]
-Asked = TypeVar("Asked")
-Made = TypeVar("Made")
 CUT_PART = (0.4, 0.9)  # of a window's side: the longer side of the box that it is cut around
 WHOLE = np.array([[0, 0, 1, 1]], np.float32)
-
-
-class DataMismatch(Yolo9000Error):
-    """The shards lack what the configuration asks of them: a split, a source, pictures."""
 
 
 @dataclass(frozen=True)
@@ -104,168 +92,6 @@ def read_sample(reader: ShardReader, image: int, pseudo: PseudoBoxes | None = No
         crowds if reader.image_boxed[image] else WHOLE,
         np.unique(complete) if reader.image_boxed[image] else None,
     )
-
-
-class Sampler:
-    """Which pictures a step sees: each source in turn shuffled anew for every pass, in the asked ratio of images.
-
-    With `data.balance` a pass shows pictures of rare nodes several times and leaves out others (balance.py).
-
-    pictures: those to draw from, ascending; None: all of the training split.
-    """
-
-    def __init__(
-        self, reader: ShardReader, cfg: Config | PretrainConfig, pictures: Ints | None = None
-    ) -> None:
-        if pictures is None:
-            pictures = split_of(reader, cfg.data.train_split)
-        source = reader.image_source[pictures]
-        found = {s.name: pictures[source == k][: cfg.data.limit] for k, s in enumerate(reader.sources)}
-        found = {name: images for name, images in found.items() if len(images)}
-        repeat = {s.name: s.repeat for s in reader.sources}  # what the merge asked for
-        ratio = cfg.data.ratio or {name: repeat[name] * len(images) for name, images in found.items()}
-        missing = sorted(set(ratio) - set(found))
-        if missing or not found:
-            have = ", ".join(found) or "none"
-            raise DataMismatch(
-                f"data.ratio names {', '.join(missing) or 'nothing'}, but split '{cfg.data.train_split}' "
-                f"has pictures of these sources: {have}.{did_you_mean(near(missing[0], found)) if missing else ''}"
-            )
-        self.names = tuple(ratio)
-        self.images = tuple(found[name] for name in self.names)
-        self.shares = np.array([ratio[name] for name in self.names]) / sum(ratio.values())
-        self.batch_size, self.seed = cfg.data.batch_size, cfg.seed
-        self.repeats = self._balanced(reader, cfg) if cfg.data.balance else None
-        self._shuffled = lru_cache(maxsize=2 * len(self.names))(self._shuffle)
-
-    def batch(self, step: int) -> tuple[Ints, Ints]:
-        """The B pictures of a step (counted from 1) and the position of each one's source in `names`."""
-        before, after = self._drawn(step - 1), self._drawn(step)
-        images = [
-            self._at(k, position) for k in range(len(self.names)) for position in range(before[k], after[k])
-        ]
-        return np.array(images, np.int64), np.repeat(np.arange(len(self.names)), after - before)
-
-    def in_slots(self, step: int, slots: range | None) -> tuple[Ints, Ints, list[Generator]]:
-        """The same of some slots of the step, None: of all, with the generator of each one's random choices."""
-        images, sources = self.batch(step)
-        chosen = range(len(images)) if slots is None else slots
-        rngs = [default_rng((self.seed, step, slot)) for slot in chosen]
-        return images[chosen], sources[chosen], rngs
-
-    def passes(self, step: int) -> dict[str, float]:
-        """How often each source has been seen whole after a step."""
-        return {n: d / len(i) for n, d, i in zip(self.names, self._drawn(step), self.images, strict=True)}
-
-    def every_image(self) -> Ints:
-        """The pictures of all sources, ascending."""
-        return np.sort(np.concatenate(self.images))
-
-    def draw(self, source: int, rng: Generator) -> int:
-        """Any picture of a source: for a further tile, or in the place of one that is damaged."""
-        images = self.images[source]
-        return int(rng.choice(images) if self.repeats is None else images[self.repeats[source].draw(rng)])
-
-    def _drawn(self, step: int) -> Ints:
-        """Pictures drawn of each source in the first `step` steps: rounded down, the rest to the largest share."""
-        total = step * self.batch_size
-        drawn = np.floor(total * self.shares + 1e-9).astype(np.int64)
-        drawn[self.shares.argmax()] += total - drawn.sum()
-        return drawn
-
-    def _at(self, source: int, position: int) -> int:
-        images = self.images[source]
-        return int(images[self._shuffled(source, position // len(images))[position % len(images)]])
-
-    def _shuffle(self, source: int, turn: int) -> Ints:
-        order = default_rng((self.seed, source, turn)).permutation(len(self.images[source]))
-        return order if self.repeats is None else self.repeats[source].of_pass(turn)[order]
-
-    def _balanced(self, reader: ShardReader, cfg: Config | PretrainConfig) -> tuple[Repeats, ...]:
-        """Of each source, by its own labels; boxes mean nothing to a classifier."""
-        columns = [_image_labels(reader), *([_boxes(reader)] if isinstance(cfg, Config) else [])]
-        image, node = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-        repeats = []
-        for number, images in enumerate(self.images):
-            mine = np.isin(image, images)
-            at = np.searchsorted(images, image[mine])
-            times = times_in_a_pass(reader.tree, at, node[mine], len(images), balance=cfg.data.balance)
-            repeats.append(Repeats.of(times, start=default_rng((self.seed, number)).random()))
-        return tuple(repeats)
-
-
-def _image_labels(reader: ShardReader) -> tuple[Ints, Ints]:
-    """What pictures are said to show, as columns (L,) of picture and node."""
-    image = np.repeat(np.arange(len(reader)), np.diff(reader.label_offsets))
-    return image[reader.label_positive], reader.label_nodes[reader.label_positive].astype(np.int64)
-
-
-def _boxes(reader: ShardReader) -> tuple[Ints, Ints]:
-    """The picture and the node of each box, (M,)."""
-    image, real = np.repeat(np.arange(len(reader)), np.diff(reader.box_offsets)), ~reader.box_ignored
-    return image[real], reader.box_nodes[real].astype(np.int64)
-
-
-def split_of(reader: ShardReader, name: str) -> Ints:
-    """The pictures of a split; DataMismatch if there are none."""
-    if name not in reader.splits:
-        raise DataMismatch(f"Split '{name}' is not in the shards; they have: {', '.join(reader.splits)}.")
-    return reader.split(name)
-
-
-def first_of_each_source(reader: ShardReader, pictures: Ints, limit: int | None) -> Ints:
-    """The first `limit` of each source among the pictures, ascending; None: all."""
-    source = reader.image_source[pictures]
-    return np.sort(np.concatenate([pictures[source == k][:limit] for k in range(len(reader.sources))]))
-
-
-def parts_of_process(process: int, *, processes: int, slots: int, accumulate: int) -> list[range]:
-    """The slots of a step in each of the parts that a process computes; with those of all processes, every slot once.
-
-    A part has every n-th slot, so that all have about the whole's mixture of sources. DataMismatch if one were empty.
-    """
-    parts = processes * accumulate
-    if parts > slots:
-        raise DataMismatch(
-            f"data.batch_size {slots} cannot be split into {parts} parts, {accumulate} (data.accumulate) in each of "
-            f"{processes} process{'es'[: 2 * (processes > 1)]}. Enlarge the one or lower the others."
-        )
-    return [range(part, slots, parts) for part in range(process, parts, processes)]
-
-
-def parts_made_ahead(
-    make: Callable[[int, range], Made], first: int, last: int, cfg: DataConfig
-) -> Iterator[list[Made]]:
-    """make(step, slots) for each part of steps first … last that this process computes; a step at a time, in order."""
-    parts = parts_of_process(
-        distributed.rank(), processes=distributed.size(), slots=cfg.batch_size, accumulate=cfg.accumulate
-    )
-    every = ((step, slots) for step in range(first, last + 1) for slots in parts)
-    made = made_ahead(lambda part: make(*part), every, threads=cfg.loader_threads)
-    return ([next(made) for _ in parts] for _ in range(first, last + 1))
-
-
-def made_ahead(make: Callable[[Asked], Made], items: Iterable[Asked], *, threads: int) -> Iterator[Made]:
-    """make(item) for each of the items, in order, a few of them ahead of time in threads."""
-    waiting: deque[Future[Made]] = deque()
-    pool = ThreadPoolExecutor(threads, "batches")
-    try:
-        for item in items:
-            waiting.append(pool.submit(make, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def between(first: int, last: int, stops: Iterable[int]) -> Iterator[range]:
-    """The numbers first … last in order, in pieces that end at each of the stops."""
-    inside = sorted({stop for stop in stops if first <= stop < last})
-    for start, stop in pairwise([first - 1, *inside, last]):
-        if start < stop:  # nothing is left of a run that has ended
-            yield range(start + 1, stop + 1)
 
 
 class TrainingData:

@@ -12,13 +12,13 @@ from torch import Tensor
 from data_prep import Ledger, ShardReader
 from wordtree import WordTree
 from yolo9000.config import EvaluateConfig
-from yolo9000.data import DataMismatch, Ints, first_of_each_source, split_of
 from yolo9000.distributed import from_first, joined_shares, share_of
 from yolo9000.grid import GridOutput
 from yolo9000.image import Letterbox, decode_image, letterbox
 from yolo9000.model import Detector
 from yolo9000.postprocess import most_objective_box, scores_of_nodes
 from yolo9000.progress import shown
+from yolo9000.sampler import DataMismatch, Ints, first_of_each_source, split_of
 from yolo9000.scorecard import GroundTruth, Scorecard, ScoredBoxes, lift_to_boxed, score
 
 

@@ -18,10 +18,11 @@ from data_prep import ShardReader
 from yolo9000 import distributed
 from yolo9000.batch import ImageLabelColumns
 from yolo9000.boxes import aligned_iou
-from yolo9000.data import PseudoBoxes, TrainingData, made_ahead
+from yolo9000.data import PseudoBoxes, TrainingData
 from yolo9000.grid import decode_boxes
 from yolo9000.image import Letterbox, decode_image, letterbox
 from yolo9000.model import Detector
+from yolo9000.prefetch import made_ahead
 from yolo9000.progress import shown
 from yolo9000.weak_labels import log_absolute_at, place_of_max_score
 

@@ -13,7 +13,6 @@ from yolo9000.class_pictures import class_pictures
 from yolo9000.classifier import Classifier
 from yolo9000.classifier_report import ClassifierReport, write_classifier_report
 from yolo9000.config import Config, PretrainConfig
-from yolo9000.data import split_of
 from yolo9000.distributed import is_first
 from yolo9000.draw import draw_detections, to_pillow
 from yolo9000.evaluate import TestPictures, ground_truth
@@ -24,6 +23,7 @@ from yolo9000.predict import MIN_DRAWN_PX, Predictor
 from yolo9000.report import ReportContent, Yardstick, write_report
 from yolo9000.run import Run
 from yolo9000.run_folder import TrainingError
+from yolo9000.sampler import split_of
 from yolo9000.scorecard import Scorecard
 from yolo9000.scorecard.classification import ClassificationScore
 

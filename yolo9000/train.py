@@ -17,7 +17,7 @@ from data_prep.anchors import box_sizes_px
 from yolo9000.batch import Batch, LossTerms
 from yolo9000.checkpoint import load_checkpoint, refuse_other_tree, save_checkpoint
 from yolo9000.config import Config, ModelConfig
-from yolo9000.data import DataMismatch, TrainingData, split_of
+from yolo9000.data import TrainingData
 from yolo9000.distributed import is_first, joined_processes
 from yolo9000.evaluate import TestPictures, evaluate
 from yolo9000.gradients import summed_gradients
@@ -35,6 +35,7 @@ from yolo9000.run_folder import (
     refuse_run_in_the_way,
 )
 from yolo9000.run_report import NO_WORDS, Words, refuse_missing_attribution, write_run_report
+from yolo9000.sampler import DataMismatch, split_of
 from yolo9000.schedule import learning_rate_at
 from yolo9000.scorecard import Scorecard
 from yolo9000.start_from import Start, with_network_of

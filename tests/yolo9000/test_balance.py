@@ -19,7 +19,7 @@ from wordtree import WordTree
 from yolo9000.balance import Repeats, pictures_showing, times_in_a_pass
 from yolo9000.classifier_data import ClassifierData
 from yolo9000.config import ConfigError, read_config
-from yolo9000.data import Sampler
+from yolo9000.sampler import Sampler
 
 ANIMAL, VEHICLE, DOG, CAT, CAR, BOAT, TERRIER = range(7)
 DOGS, CATS, CARS, BOATS = COLOURS

@@ -22,7 +22,7 @@ from yolo9000.classifier_data import (
     labels_of,
 )
 from yolo9000.config import PretrainConfig
-from yolo9000.data import DataMismatch
+from yolo9000.sampler import DataMismatch
 
 DOG, CAT, CAR, BOAT = COLOURS
 TABLE = {  # picture: what it is said to show, and (-) not to show; its colour is that of the first

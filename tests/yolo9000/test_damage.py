@@ -15,8 +15,9 @@ from tests.yolo9000.made import made_config
 from tests.yolo9000.test_pretrain import config as classifier_config
 from yolo9000.classifier_data import ClassifierData
 from yolo9000.damage import TooManyDamaged
-from yolo9000.data import Sampler, TrainingData
+from yolo9000.data import TrainingData
 from yolo9000.pretrain import pretrain
+from yolo9000.sampler import Sampler
 from yolo9000.train import train
 
 PLAIN = {"augment__mosaic": 0, "augment__paste": 0, "augment__zoom_out": 0}

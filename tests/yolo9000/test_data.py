@@ -22,8 +22,10 @@ from wordtree import WordTree
 from yolo9000.augment import Sample
 from yolo9000.batch import Batch
 from yolo9000.damage import TooManyDamaged
-from yolo9000.data import DataMismatch, Sampler, TrainingData, collate, made_ahead, read_sample, split_of
+from yolo9000.data import TrainingData, collate, read_sample
+from yolo9000.prefetch import made_ahead
 from yolo9000.run import with_absolute_paths
+from yolo9000.sampler import DataMismatch, Sampler, split_of
 
 
 def columns_of(batch: Batch) -> list[torch.Tensor]:

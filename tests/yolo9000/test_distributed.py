@@ -24,7 +24,7 @@ from yolo9000 import batch_norm
 from yolo9000.batch_norm import moving_statistics, set_training, synchronised
 from yolo9000.checkpoint import load_any
 from yolo9000.cli import main
-from yolo9000.data import DataMismatch, TrainingData, parts_of_process
+from yolo9000.data import TrainingData
 from yolo9000.distributed import (
     ProcessError,
     buckets_of,
@@ -37,8 +37,10 @@ from yolo9000.distributed import (
     size,
 )
 from yolo9000.model import build_model
+from yolo9000.prefetch import parts_of_process
 from yolo9000.pretrain import pretrain
 from yolo9000.run_folder import prepare_folder, read_metrics
+from yolo9000.sampler import DataMismatch
 from yolo9000.train import settled, train
 
 ROOT = Path(__file__).parents[2]

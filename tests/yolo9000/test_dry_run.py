@@ -17,10 +17,10 @@ from yolo9000.checkpoint import load_checkpoint
 from yolo9000.classifier_data import ClassifierData, ClassifierTestData
 from yolo9000.cli import main
 from yolo9000.config import Config, PretrainConfig, overfitting, read_config, read_pretrain_config
-from yolo9000.data import Sampler
 from yolo9000.dry_run import check_training
 from yolo9000.evaluate import TestPictures
 from yolo9000.run_folder import TrainingError
+from yolo9000.sampler import Sampler
 from yolo9000.train import train
 
 Run = Callable[..., tuple[object, str, str]]

@@ -14,9 +14,9 @@ import yolo9000.evaluate as evaluation
 from data_prep import Ledger, MergeConfig, ShardReader, merge
 from tests.yolo9000.made import BOXED, COLOURS, LABEL_ONLY, made_config, made_shards
 from yolo9000.config import EvaluateConfig
-from yolo9000.data import DataMismatch
 from yolo9000.evaluate import TestPictures, answers_of, best_boxes, evaluate, ground_truth
 from yolo9000.model import Detector, build_model
+from yolo9000.sampler import DataMismatch
 from yolo9000.scorecard import ScoredBoxes
 
 

@@ -31,9 +31,9 @@ from yolo9000.checkpoint import (
 from yolo9000.classifier import build_classifier
 from yolo9000.cli import main
 from yolo9000.config import ConfigError, PretrainConfig, read_pretrain_config
-from yolo9000.data import DataMismatch
 from yolo9000.pretrain import pretrain
 from yolo9000.run_folder import TrainingError, read_metrics
+from yolo9000.sampler import DataMismatch
 from yolo9000.start_from import Start
 from yolo9000.train import train
 

@@ -19,9 +19,10 @@ from wordtree import WordTree
 from yolo9000.boxes import aligned_iou
 from yolo9000.config import ConfigError
 from yolo9000.damage import TooManyDamaged
-from yolo9000.data import PseudoBoxes, TrainingData, between, read_sample, split_of
+from yolo9000.data import PseudoBoxes, TrainingData, read_sample
 from yolo9000.grid import GridOutput
 from yolo9000.hierarchy import Hierarchy
+from yolo9000.prefetch import between
 from yolo9000.pseudo_boxes import (
     LabelledPictures,
     draw_pseudo_boxes,
@@ -30,6 +31,7 @@ from yolo9000.pseudo_boxes import (
     on_canvases,
     view,
 )
+from yolo9000.sampler import split_of
 from yolo9000.train import train
 
 CELL = 8  # pixels, of the detector below

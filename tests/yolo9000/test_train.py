@@ -18,11 +18,12 @@ from wordtree import WordTree
 from yolo9000.batch import LossTerms
 from yolo9000.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from yolo9000.config import OptimizerConfig, read_config
-from yolo9000.data import DataMismatch, TrainingData
+from yolo9000.data import TrainingData
 from yolo9000.loss import JointLoss
 from yolo9000.model import build_model
 from yolo9000.optim import build_optimizer
 from yolo9000.run_folder import TrainingError, read_metrics, write_line
+from yolo9000.sampler import DataMismatch
 from yolo9000.train import settled, train
 
 

@@ -15,8 +15,8 @@ import yolo9000.train as loop
 from tests.yolo9000.made import made_config, metrics_of
 from tests.yolo9000.test_train import assert_equal_checkpoints, interrupt_after, weights_of
 from yolo9000.checkpoint import load_checkpoint
-from yolo9000.data import DataMismatch
 from yolo9000.model import Detector
+from yolo9000.sampler import DataMismatch
 from yolo9000.scorecard import Scorecard
 from yolo9000.train import train
 
