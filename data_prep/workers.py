@@ -95,12 +95,17 @@ def _interrupts_kept_from_children() -> Iterator[None]:
 
 
 def _begin_worker() -> None:
-    """Ctrl-C is the parent's to handle; a worker whose parent was killed must not live on."""
+    """Ctrl-C is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """In a worker process: it must not live on when its parent is killed."""
+    Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()

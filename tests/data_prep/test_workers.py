@@ -103,7 +103,7 @@ def test_a_worker_process_ends_with_its_parent(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers_module, "parent_process", Gone)
         patch.setattr(os, "_exit", ended.append)
-        workers_module._end_with_parent()
+        workers_module._wait_for_parent()
     assert ended == [1]
 
 
