@@ -16,6 +16,9 @@ Half of its classes have boxes, half image labels alone. Each row of the table i
     --row "NAME: key=value, …"    an idea of yours: joint training with these settings; merge=merge_oracle among them
                                   trains on all boxes
 
+All but `boxes only` start from a classifier of image labels, one for each seed (yolo9000/data/demo_classifier.yaml, of
+photographs configs/pretrain/mosaic_world.yaml). A row with model.start_from=null does not.
+
 The columns, as mean ± spread over the seeds: AP50 of classes with boxes and of never-boxed ones, the latter also as a
 share of the oracle's; that of never-boxed ones after lifting, boxes and answers, to the nearest node at or above that
 has boxes at or below it (yolo9000/scorecard/lifted.py); the share of objects found under any name; of these the share
@@ -37,7 +40,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
-from importlib.resources import as_file, files
+from importlib.resources import files
 from itertools import product
 from multiprocessing import get_context
 from os import cpu_count
@@ -50,13 +53,21 @@ import torch
 from data_prep import DataPrepError, EmojiWorldConfig, MergeConfig, ShardReader, load_config, merge
 from data_prep.emoji_world import emoji_world
 from data_prep.mosaic_world import MosaicWorldConfig, mosaic_world
+from data_prep.workers import end_with_parent
 from data_prep.yaml_config import overridden, validated
 from wordtree import WordTreeError
 from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
 from yolo9000.checkpoint import load_checkpoint, refuse_other_tree
-from yolo9000.config import Config, EvaluateConfig, read_config
-from yolo9000.demo import STEPS_PER_MINUTE
+from yolo9000.config import Config, EvaluateConfig, PretrainConfig, read_config, read_pretrain_config
+from yolo9000.demo import (
+    CLASSIFIER_SHARE,
+    STEPS_PER_MINUTE,
+    classifier_config,
+    demo_config,
+    make_classifier,
+    of_length,
+)
 from yolo9000.evaluate import TestPictures, answers_of, best_boxes
 from yolo9000.report import Yardstick
 from yolo9000.scorecard import ScoredBoxes, label_on_best_box, label_on_whole_image, nearest_boxed, score
@@ -64,7 +75,12 @@ from yolo9000.scorecard.average_precision import average_precision
 from yolo9000.train import train
 
 PHOTOGRAPH_STEPS_PER_MINUTE = 800  # of configs/train/mosaic_world.yaml, on 2 processor cores
-PHOTOGRAPHS = Path(__file__).parents[1] / "configs" / "train" / "mosaic_world.yaml"
+CONFIGS = Path(__file__).parents[1] / "configs"
+PHOTOGRAPHS, PHOTOGRAPH_CLASSIFIER = (CONFIGS / part / "mosaic_world.yaml" for part in ("train", "pretrain"))
+
+JOINT_MERGE, ORACLE_MERGE = "merge", "merge_oracle"
+CLASSIFIER = "classifier"
+NO_PICTURES_HELD_BACK = ("evaluate.split=train", "evaluate.limit=300")  # by the classifier of photographs
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ class Row:
     """A detector of the table: which merge of the world it sees, and what differs from joint training."""
 
     name: str
-    merge: str = "merge"
+    merge: str = JOINT_MERGE
     overrides: tuple[str, ...] = ()
 
     @property
@@ -100,8 +116,8 @@ RULES = (
             ("max_score", "max_objectness", "max_size", "top_k"), ("paper", "darknet", "ignore")
         )
     ),
-    Row(BOXES_ONLY, overrides=("data.ratio={scenes: 1}", NO_PSEUDO_BOXES)),
-    Row(ORACLE, "merge_oracle", ("augment.tile_sources=[labels]", NO_PSEUDO_BOXES)),
+    Row(BOXES_ONLY, overrides=("data.ratio={scenes: 1}", NO_PSEUDO_BOXES, "model.start_from=null")),
+    Row(ORACLE, ORACLE_MERGE, ("augment.tile_sources=[labels]", NO_PSEUDO_BOXES)),
 )
 YARDSTICKS = {  # what the demo calls the rows that it shows beside its own
     ORACLE: "oracle: the same pictures, all boxes",
@@ -125,19 +141,35 @@ class Plan:
     threads: int
     world: tuple[str, ...]  # settings of the world
     settings: tuple[str, ...]  # of every row's configuration, before the row's own
+    classifier: tuple[str, ...]  # settings of the classifier
 
     def config(self, row: Row, seed: int) -> Config:
-        with as_file(files("yolo9000") / "data" / "demo.yaml") as demo:
-            own = (
-                f"data.shards={(self.folder / f'seed{seed}' / row.merge).absolute()}",
-                f"schedule.max_steps={self.steps}",
-                f"seed={seed}",
-                f"data.loader_threads={self.threads}",
+        shards = self.seed_folder(seed) / row.merge
+        start = f"model.start_from={self.classifier_path(seed)}"
+        overrides = (f"data.loader_threads={self.threads}", start, *self.settings, *row.overrides)
+        if self.data is None:
+            return demo_config(shards, steps=self.steps, seed=seed, overrides=overrides)
+        given = (f"data.shards={shards.absolute()}", f"seed={seed}")
+        return read_config(PHOTOGRAPHS, (*given, *of_length(PHOTOGRAPHS, self.steps, given), *overrides))
+
+    def classifier_config(self, seed: int) -> PretrainConfig:
+        shards, threads = self.seed_folder(seed) / JOINT_MERGE, f"data.loader_threads={self.threads}"
+        if self.data is None:
+            return classifier_config(
+                shards, steps=self.steps, seed=seed, overrides=(threads, *self.classifier)
             )
-            return read_config(PHOTOGRAPHS if self.data else demo, (*own, *self.settings, *row.overrides))
+        steps = f"schedule.max_steps={max(1, round(self.steps * CLASSIFIER_SHARE))}"
+        given = (f"data.shards={shards.absolute()}", f"seed={seed}", steps, threads, *NO_PICTURES_HELD_BACK)
+        return read_pretrain_config(PHOTOGRAPH_CLASSIFIER, (*given, *self.classifier))
+
+    def classifier_path(self, seed: int) -> Path:
+        return self.run_folder(CLASSIFIER, seed).absolute() / "best.pt"
+
+    def seed_folder(self, seed: int) -> Path:
+        return self.folder / f"seed{seed}"
 
     def run_folder(self, name: str, seed: int) -> Path:
-        return self.folder / f"seed{seed}" / f"{self.steps}-steps" / Row(name).folder
+        return self.seed_folder(seed) / f"{self.steps}-steps" / Row(name).folder
 
 
 @dataclass(frozen=True)
@@ -188,7 +220,8 @@ def run_all(rows: Sequence[Row], plan: Plan, arguments: argparse.Namespace) -> N
         for task in tasks:
             run_row(*task)
         return
-    with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(arguments.jobs, spawn, end_with_parent, max_tasks_per_child=1) as pool:
         waiting = [pool.submit(run_row, *task) for task in tasks]
         try:
             for one in waiting:
@@ -208,7 +241,11 @@ def run_row(row: Row, seed: int, plan: Plan) -> None:
         make_world(plan, seed)
         started = time.monotonic()
         write_atomically(folder / "settings.json", json.dumps(comparable(row, seed, plan)))
-        train(plan.config(row, seed), folder, resume=(folder / "last.pt").exists())
+        cfg = plan.config(row, seed)
+        if cfg.model.start_from == plan.classifier_path(seed):
+            with alone(cfg.model.start_from.parent):
+                make_classifier(plan.classifier_config(seed), cfg.model.start_from.parent)
+        train(cfg, folder, resume=(folder / "last.pt").exists())
         for name, result in reversed(
             score_row(row, seed, plan).items()
         ):  # the row's own last: then all are there
@@ -222,7 +259,7 @@ def run_row(row: Row, seed: int, plan: Plan) -> None:
 
 def make_world(plan: Plan, seed: int) -> None:
     """The world of a seed and its two merges; what is finished is kept."""
-    folder = plan.folder / f"seed{seed}"
+    folder = plan.seed_folder(seed)
     world = folder / "world"
     given = overridden({"seed": seed}, plan.world)
     with alone(folder):
@@ -230,7 +267,7 @@ def make_world(plan: Plan, seed: int) -> None:
             emoji_world(world, validated(given, EmojiWorldConfig, place="--world"), workers=plan.threads)
         else:
             mosaic_world(plan.data, world, validated(given, MosaicWorldConfig, place="--world"))
-        for merged in ("merge", "merge_oracle"):
+        for merged in (JOINT_MERGE, ORACLE_MERGE):
             merge(load_config(world / f"{merged}.yaml", MergeConfig), folder / merged, workers=plan.threads)
 
 
@@ -260,8 +297,18 @@ def refuse_other_settings(row: Row, seed: int, plan: Plan) -> None:
 def comparable(row: Row, seed: int, plan: Plan) -> dict[str, Any]:
     """What decides the result, by dotted name."""
     cfg = plan.config(row, seed)
+    settings = {"world": sorted(plan.world), **by_dotted_name(cfg)}
+    if cfg.model.start_from == plan.classifier_path(seed):
+        classifier = by_dotted_name(plan.classifier_config(seed))
+        settings |= {f"{CLASSIFIER}.{name}": value for name, value in classifier.items()}
+        settings["model.start_from"] = CLASSIFIER  # wherever the folder lies
+    return settings
+
+
+def by_dotted_name(cfg: Config | PretrainConfig) -> dict[str, Any]:
+    """The settings of a configuration that decide the result."""
     values = cfg.model_dump(mode="json", exclude={"data": {"shards", "loader_threads"}, "log": True})
-    return {"world": sorted(plan.world)} | {
+    return {
         f"{part}.{key}" if isinstance(section, dict) else part: value
         for part, section in values.items()
         for key, value in (section.items() if isinstance(section, dict) else [("", section)])
@@ -276,7 +323,7 @@ def score_row(row: Row, seed: int, plan: Plan) -> dict[str, dict[str, Any]]:
     path = plan.run_folder(row.name, seed) / "best.pt"
     checkpoint = load_checkpoint(path)
     # What is never boxed is what had no box in *joint* training, in every row.
-    reader = ShardReader(plan.folder / f"seed{seed}" / "merge")
+    reader = ShardReader(plan.seed_folder(seed) / JOINT_MERGE)
     refuse_other_tree(checkpoint, path, reader)
     cfg, size_px, model = (
         checkpoint.config.evaluate,
@@ -426,7 +473,7 @@ def rows_of(arguments: argparse.Namespace) -> list[Row]:
             raise BenchmarkError(f"--rules {pattern!r} fits no row. The rows are: {names}; or say all.")
         chosen += fitting
     own = [row_of(told) for told in arguments.row]
-    folders = [row.folder for row in (*RULES, *map(Row, (ON_PICTURE, ON_BEST_BOX)), *own)]
+    folders = [row.folder for row in (*RULES, *map(Row, (ON_PICTURE, ON_BEST_BOX, CLASSIFIER)), *own)]
     for row in own:
         if not row.folder or folders.count(row.folder) > 1:
             raise BenchmarkError(f"--row {row.name!r}: there is such a row already. Give it another name.")
@@ -440,10 +487,10 @@ def row_of(told: str) -> Row:
     merges = [part.removeprefix("merge=") for part in parts if part.startswith("merge=")]
     overrides = tuple(part for part in parts if not part.startswith("merge="))
     if any("=" not in part for part in overrides) or any(
-        one not in ("merge", "merge_oracle") for one in merges
+        one not in (JOINT_MERGE, ORACLE_MERGE) for one in merges
     ):
         raise BenchmarkError(f"--row {told!r}: expected NAME: key=value, key=value …, or merge=merge_oracle.")
-    return Row(name.strip(), *merges[-1:] or ("merge",), overrides)
+    return Row(name.strip(), *merges[-1:] or (JOINT_MERGE,), overrides)
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
@@ -451,7 +498,13 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     steps = arguments.steps or round(arguments.minutes * per_minute)
     threads = arguments.threads or max(1, (cpu_count() or 1) // arguments.jobs)
     return Plan(
-        arguments.folder, arguments.data, steps, threads, tuple(arguments.world), tuple(arguments.set)
+        folder=arguments.folder,
+        data=arguments.data,
+        steps=steps,
+        threads=threads,
+        world=tuple(arguments.world),
+        settings=tuple(arguments.set),
+        classifier=tuple(arguments.classifier),
     )
 
 
@@ -477,6 +530,13 @@ def parse() -> argparse.Namespace:
     )
     add("--row", action="append", default=[], metavar="'NAME: key=value, …'", help="one more row")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every row")
+    add(
+        "--classifier",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the classifier that rows start from",
+    )
     add("--world", action="append", default=[], metavar="KEY=VALUE", help="a setting of the world")
     add("--jobs", type=int, default=1, help="rows at once, each in its own process")
     add("--threads", type=int, help="of each job; default: the processors shared out")

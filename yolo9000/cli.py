@@ -80,13 +80,13 @@ def demo(
     folder: Annotated[Path, typer.Option("--run", help="Where everything goes")] = Path("runs/demo"),
     minutes: Annotated[
         float, typer.Option(min=1, help="Training length, in minutes of the 2-core reference")
-    ] = 5,
+    ] = 4.5,
     quick: Annotated[
         bool, typer.Option("--quick", help="Half a minute: shows that everything works, learns little")
     ] = False,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """From nothing to a jointly trained detector: emoji world, merge, training, scorecard, report."""
+    """From nothing to a jointly trained detector: emoji world, merge, classifier, training, scorecard, report."""
     from yolo9000.demo import run_demo
 
     run_demo(folder, minutes=minutes, quick=quick, seed=seed)

@@ -1,4 +1,4 @@
-"""The two-command start: emoji world → merge → joint training → scorecard → report; interrupted, it goes on."""
+"""The two-command start: emoji world → merge → classifier → joint training → report; interrupted, it goes on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import time
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,21 +16,24 @@ from data_prep.emoji_table import twemoji_folder
 from data_prep.emoji_world import emoji_world
 from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
-from yolo9000.config import Config, read_config
+from yolo9000.config import Config, PretrainConfig, read_config, read_pretrain_config
+from yolo9000.pretrain import pretrain
 from yolo9000.report import Yardstick
 from yolo9000.run_report import Words
 from yolo9000.scorecard import Scorecard
 from yolo9000.train import train
 
-STEPS_PER_MINUTE = 300  # of training on the 2 processor cores that the README's figures are from
+Settings = TypeVar("Settings", Config, PretrainConfig)
+STEPS_PER_MINUTE = 300  # of joint training on the 2 processor cores that the README's figures are from
+CLASSIFIER_SHARE = 0.6  # its steps, of those of the joint training; each takes a third of the time
 QUICK_STEPS = 30
 QUICK_WORLD = {"scenes": 60, "test_scenes": 20, "labels_per_class": 2}
 
 SUMMARY = (
     "Trained on generated scenes in which half of the classes have boxes, and on pictures of the other half of the "
-    "classes that carry an image label and no box. Scored on scenes that training never saw, with the boxes of all "
-    "classes. Most classes have a single drawing, so this tests whether things are found and where labels go, not "
-    "whether unseen kinds of drawing are recognised."
+    "classes that carry an image label and no box; begun from a classifier of these labels. Scored on scenes that "
+    "training never saw, with the boxes of all classes. Most classes have a single drawing, so this tests whether "
+    "things are found and where labels go, not whether unseen kinds of drawing are recognised."
 )
 
 
@@ -51,11 +54,15 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     length = "half a minute" if quick else f"{minutes + 3:.0f} minutes"
     console.print(
         f"[bold]YOLO9000 demo[/]: draws a world of emoji in which half of the classes have boxes and the other half "
-        f"only image labels, and trains one detector on both ({steps} steps): about {length} on 2 processor cores. "
+        f"only image labels, and trains a classifier on the labels, then from it one detector on both ({steps} steps): "
+        f"about {length} on 2 processor cores. "
         f"Everything goes to {escape(str(folder))}/. Ctrl-C stops it; the same command goes on."
     )
     shards = make_world(folder, quick=quick, seed=seed)
-    cfg = with_attribution(demo_config(shards, steps=steps, seed=seed), folder / "world" / "ATTRIBUTION.txt")
+    notice = folder / "world" / "ATTRIBUTION.txt"
+    classifier = with_attribution(classifier_config(shards, steps=steps, seed=seed), notice)
+    start = f"model.start_from={make_classifier(classifier, folder / 'classifier')}"
+    cfg = with_attribution(demo_config(shards, steps=steps, seed=seed, overrides=(start,)), notice)
     words = Words(
         title="YOLO9000 demo: boxes for half of the classes",
         summary=f"{SUMMARY} The yardsticks are means of recorded runs: {_recorded()['command']}.",
@@ -76,18 +83,41 @@ def make_world(folder: Path, *, quick: bool, seed: int) -> Path:
     return shards
 
 
+def make_classifier(cfg: PretrainConfig, folder: Path) -> Path:
+    """The absolute path of the weights that the detector starts from; a finished classifier is kept."""
+    best, last = (folder.absolute() / name for name in ("best.pt", "last.pt"))
+    if last.exists() or not best.exists():
+        pretrain(cfg, folder, resume=last.exists())
+        last.unlink()  # it is finished
+    return best
+
+
+def classifier_config(
+    shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...] = ()
+) -> PretrainConfig:
+    """The classifier that the package ships, for these shards and so many steps of joint training after it."""
+    with as_file(files("yolo9000") / "data" / "demo_classifier.yaml") as path:
+        its_steps = max(1, round(steps * CLASSIFIER_SHARE))
+        given = (f"data.shards={shards.absolute()}", f"seed={seed}", f"schedule.max_steps={its_steps}")
+        return read_pretrain_config(path, (*given, *overrides))
+
+
 def demo_config(shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...] = ()) -> Config:
-    """The configuration that the package ships, for these shards; of another length, pseudo-boxes keep their share."""
+    """The detector that the package ships, for these shards."""
     with as_file(files("yolo9000") / "data" / "demo.yaml") as path:
         given = (f"data.shards={shards.absolute()}", f"seed={seed}")
-        written = read_config(path, given)
-        scale = steps / written.schedule.max_steps
-        at_steps = sorted({max(1, round(step * scale)) for step in written.pseudo_boxes.at_steps})
-        scaled = (f"schedule.max_steps={steps}", f"pseudo_boxes.at_steps={at_steps}")
-        return read_config(path, (*given, *scaled, *overrides))
+        return read_config(path, (*given, *of_length(path, steps, given), *overrides))
 
 
-def with_attribution(cfg: Config, path: Path) -> Config:
+def of_length(path: Path, steps: int, overrides: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """What makes a configuration one of so many steps, in which pseudo-boxes keep their share."""
+    written = read_config(path, overrides)
+    scale = steps / written.schedule.max_steps
+    at_steps = sorted({max(1, round(step * scale)) for step in written.pseudo_boxes.at_steps})
+    return (f"schedule.max_steps={steps}", f"pseudo_boxes.at_steps={at_steps}")
+
+
+def with_attribution(cfg: Settings, path: Path) -> Settings:
     """The same, whose page passes on the notice that goes with the drawings."""
     return cfg.model_copy(update={"data": cfg.data.model_copy(update={"attribution": path})})
 

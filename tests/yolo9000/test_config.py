@@ -186,7 +186,7 @@ def test_every_shipped_configuration_loads_into_a_run_of_its_own() -> None:
         "coco128_imagenet", "emoji_world", "mosaic_world", "own_data", "yolo9000", "yolov2_coco", "yolov2_voc",
     ]  # fmt: skip
     assert [path.stem for path in SHIPPED if path.parent.name == "pretrain"] == [
-        "darknet19_224", "darknet19_448", "emoji_world", "wordtree1k",
+        "darknet19_224", "darknet19_448", "emoji_world", "mosaic_world", "wordtree1k",
     ]  # fmt: skip
 
 
@@ -240,4 +240,13 @@ def test_what_darknets_cfgs_say_is_what_its_runs_here_are_trained_with() -> None
 def test_the_emoji_world_is_trained_as_in_the_demo() -> None:
     ours = read_config(CONFIGS / "train" / "emoji_world.yaml", ["name=demo", "data.shards=shards"])
     demo = read_config(CONFIGS.parent / "yolo9000" / "data" / "demo.yaml", ["data.shards=shards"])
+    assert ours == demo
+
+
+def test_the_emoji_classifier_is_that_of_the_demo_scored_on_pictures_held_back() -> None:
+    ours = read_pretrain_config(CONFIGS / "pretrain" / "emoji_world.yaml", ["data.shards=shards"])
+    path = CONFIGS.parent / "yolo9000" / "data" / "demo_classifier.yaml"
+    demo = read_pretrain_config(
+        path, ["data.shards=shards", "name=emoji_classifier", "evaluate.split=test", "evaluate.limit=null"]
+    )
     assert ours == demo

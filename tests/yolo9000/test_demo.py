@@ -12,9 +12,9 @@ import pytest
 
 import yolo9000.demo as demo
 import yolo9000.train as loop
-from yolo9000.checkpoint import load_checkpoint
+from yolo9000.checkpoint import load_checkpoint, load_classifier
 from yolo9000.cli import main
-from yolo9000.demo import DemoMismatch, demo_config, recorded_yardsticks, run_demo
+from yolo9000.demo import DemoMismatch, classifier_config, demo_config, recorded_yardsticks, run_demo
 from yolo9000.run_folder import read_metrics
 
 needs_drawings = pytest.mark.skipif(
@@ -29,12 +29,24 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "QUICK_WORLD", {"scenes": 12, "test_scenes": 4, "labels_per_class": 1})
     monkeypatch.setattr(demo, "QUICK_STEPS", 3)
     monkeypatch.setattr(demo, "demo_config", small_config)
+    monkeypatch.setattr(demo, "classifier_config", small_classifier_config)
 
 
-def small_config(shards: Path, *, steps: int, seed: int) -> demo.Config:
-    changes = ("data.batch_size=4", "model.width=0.25", "log.checkpoint_every=1", "log.every=1")
-    changes += ("log.tensorboard=false",)
-    return demo_config(shards, steps=steps, seed=seed, overrides=changes)
+SMALL = (
+    "data.batch_size=4",
+    "model.width=0.25",
+    "log.checkpoint_every=1",
+    "log.every=1",
+    "log.tensorboard=false",
+)
+
+
+def small_config(shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...]) -> demo.Config:
+    return demo_config(shards, steps=steps, seed=seed, overrides=(*SMALL, *overrides))
+
+
+def small_classifier_config(shards: Path, *, steps: int, seed: int) -> demo.PretrainConfig:
+    return classifier_config(shards, steps=steps, seed=seed, overrides=SMALL)
 
 
 def quick(folder: Path, *, seed: int = 0) -> None:
@@ -63,12 +75,16 @@ def test_an_interrupted_demo_goes_on_and_a_finished_one_changes_nothing(
             quick(folder)
     assert load_checkpoint(folder / "last.pt").step == 2
     assert not (folder / "report.html").exists()
+    load_classifier(folder / "classifier" / "best.pt")
+    assert not (folder / "classifier" / "last.pt").exists()
 
     quick(folder)
+    assert load_checkpoint(folder / "last.pt").config.model.start_from == folder / "classifier" / "best.pt"
     assert [row["step"] for row in read_metrics(folder / "metrics.csv")] == ["1", "2", "3", "3"]
     expected = {
         "world",
         "shards",
+        "classifier",
         "demo.json",
         "best.pt",
         "last.pt",
@@ -86,7 +102,7 @@ def test_an_interrupted_demo_goes_on_and_a_finished_one_changes_nothing(
     assert all(row.name.split()[0] in told for row in recorded_yardsticks())
     assert f"Report with pictures: {folder / 'report.html'}\n" in told
 
-    kept = ("best.pt", "last.pt", "metrics.csv", "config.yaml", "report.html")
+    kept = ("best.pt", "last.pt", "metrics.csv", "config.yaml", "report.html", "classifier/best.pt")
     before = {name: (folder / name).read_bytes() for name in kept}
     quick(folder)
     assert {name: (folder / name).read_bytes() for name in kept} == before

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,7 +89,7 @@ def test_every_row_is_a_configuration_for_emoji_and_for_photographs(
 ) -> None:
     for data in (None, tmp_path):
         common = ("optimizer.ema=0.5", "pseudo_boxes.at_steps=[3]")
-        plan = benchmark.Plan(tmp_path, data, steps=7, threads=1, world=(), settings=common)
+        plan = benchmark.Plan(tmp_path, data, steps=7, threads=1, world=(), settings=common, classifier=())
         cfgs = {row.name: plan.config(row, 3) for row in benchmark.RULES}
         for name, cfg in cfgs.items():
             assert (cfg.seed, cfg.schedule.max_steps, cfg.optimizer.ema) == (3, 7, 0.5)
@@ -108,6 +111,7 @@ def test_every_row_is_a_configuration_for_emoji_and_for_photographs(
         pytest.param(["--row", "x: assign"], "expected NAME: key=value", id="no value"),
         pytest.param(["--row", "x: loss.asign=top_k"], "did you mean 'assign'", id="no such setting"),
         pytest.param(["--set", "loss.asign=top_k"], "did you mean 'assign'", id="no such common setting"),
+        pytest.param(["--classifier", "model.sofmax=flat"], "did you mean 'softmax'", id="classifier"),
         pytest.param(["--finished", "--record"], "--record needs the emoji world and the rows oracle", id="record"),
     ],
 )  # fmt: skip
@@ -132,7 +136,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 def test_a_row_made_with_other_settings_is_refused_and_new_settings_have_their_default(
     benchmark: ModuleType, tmp_path: Path
 ) -> None:
-    plan = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=(), settings=())
+    plan = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=(), settings=(), classifier=())
     row = benchmark.Row("mine")
     folder = plan.run_folder("mine", 0)
     folder.mkdir(parents=True)
@@ -143,15 +147,40 @@ def test_a_row_made_with_other_settings_is_refused_and_new_settings_have_their_d
     changed = benchmark.Row("mine", overrides=("loss.top_k=9",))
     with pytest.raises(benchmark.BenchmarkError, match=r"made with loss\.top_k 4, now 9\."):
         benchmark.refuse_other_settings(changed, 0, plan)
-    fuller = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=("scenes=9",), settings=())
+    other = benchmark.Plan(
+        tmp_path, None, steps=7, threads=1, world=(), settings=(), classifier=("model.softmax=flat",)
+    )
+    with pytest.raises(
+        benchmark.BenchmarkError, match=r"made with classifier\.model\.softmax tree, now flat\."
+    ):
+        benchmark.refuse_other_settings(row, 0, other)
+    fuller = benchmark.Plan(
+        tmp_path, None, steps=7, threads=1, world=("scenes=9",), settings=(), classifier=()
+    )
     with pytest.raises(benchmark.BenchmarkError, match=r"made with world \[\], now \['scenes=9'\]"):
         benchmark.refuse_other_settings(row, 0, fuller)
+
+
+def test_the_classifier_counts_where_a_row_starts_from_it(benchmark: ModuleType, tmp_path: Path) -> None:
+    plan = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=(), settings=(), classifier=())
+
+    def settings(*overrides: str) -> dict[str, Any]:
+        compared: dict[str, Any] = benchmark.comparable(benchmark.Row("mine", overrides=overrides), 0, plan)
+        return compared
+
+    assert settings()["model.start_from"] == "classifier"
+    assert settings()["classifier.schedule.max_steps"] == 4
+    for other in (None, str(tmp_path / "other.pt")):
+        compared = settings(f"model.start_from={other or 'null'}")
+        assert compared["model.start_from"] == other
+        assert not any(name.startswith("classifier") for name in compared)
 
 
 def test_an_interrupted_table_goes_on_where_it_was(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained: list[str] = []
+    made: list[str] = []
 
     def train_until_interrupted(cfg: Config, folder: Path, *, resume: bool) -> None:
         trained.append(f"{folder.name} {'resumed' if resume else 'begun'}")
@@ -163,6 +192,7 @@ def test_an_interrupted_table_goes_on_where_it_was(
         return {row.name: {"scores": dict.fromkeys(benchmark.Scores.__dataclass_fields__, 7.0)}}
 
     monkeypatch.setattr(benchmark, "train", train_until_interrupted)
+    monkeypatch.setattr(benchmark, "make_classifier", lambda cfg, folder: made.append(folder.name))
     monkeypatch.setattr(benchmark, "make_world", lambda *_: None)
     monkeypatch.setattr(benchmark, "score_row", fixed_scores)
     rules = ["--rules", "joint training", "boxes only", "oracle", "--seeds", "4"]
@@ -173,12 +203,13 @@ def test_an_interrupted_table_goes_on_where_it_was(
     assert "the same command goes on" in capsys.readouterr().err
     benchmark.main()
     assert trained == ["joint-training begun", "boxes-only begun", "boxes-only resumed", "oracle begun"]
+    assert made == ["classifier", "classifier"]  # asked for by each row with image labels; it makes one
     assert not list(tmp_path.rglob("last.pt"))
     assert "7.0 ± 0.0" in capsys.readouterr().out
 
 
 def test_the_table_is_mean_and_spread_of_what_is_finished(benchmark: ModuleType, tmp_path: Path) -> None:
-    plan = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=(), settings=())
+    plan = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=(), settings=(), classifier=())
     fields = list(benchmark.Scores.__dataclass_fields__)
     for name, seed, value in (("oracle", 0, 40.0), ("oracle", 1, 60.0), ("label on picture", 0, 5.0)):
         folder = plan.run_folder(name, seed)
@@ -205,6 +236,7 @@ def test_a_table_on_photographs_is_made_once_and_rows_are_added_to_it(tmp_path: 
     photographs = made_photos(tmp_path / "photographs")
     world = [part for told in ("scenes=8", "test_scenes=4") for part in ("--world", told)]
     small = ["--set", "data.batch_size=4", "--set", "model.width=0.25", "--set", "model.input_size_px=96"]
+    small += ["--classifier", "data.batch_size=4", "--classifier", "model.width=0.25"]
     common = ["--data", str(photographs), "--folder", str(tmp_path / "runs"), "--steps", "2", *world, *small]
 
     first = run(*common, "--rules", "boxes only", "oracle", "--jobs", "2", "--threads", "1")
@@ -214,5 +246,49 @@ def test_a_table_on_photographs_is_made_once_and_rows_are_added_to_it(tmp_path: 
     again = run(*common, "--rules", "boxes only", "oracle", "--threads", "1", "--row", "mine: loss.top_k=2")
     assert again.returncode == 0, again.stderr
     assert all(path.stat().st_mtime_ns == before for path, before in results.items())
+    assert len(list((tmp_path / "runs").rglob("classifier/best.pt"))) == 1
+    started = {
+        path.parent.name
+        for path in (tmp_path / "runs").rglob("*/config.yaml")
+        if "start_from: /" in path.read_text("utf-8")
+    }
+    assert started == {"oracle", "mine"}
     rows = [line.split("  ")[0] for line in again.stdout.split("seeds\n")[-1].splitlines()]
     assert rows == ["boxes only", "label on picture", "label on best box", "oracle", "mine"]
+
+
+@pytest.mark.slow
+def test_when_the_benchmark_is_killed_its_workers_end(tmp_path: Path) -> None:
+    photographs, runs = made_photos(tmp_path / "photographs"), tmp_path / "runs"
+    options = ["--data", str(photographs), "--folder", str(runs), "--world", "scenes=8", "--steps", "100000"]
+    options += ["--rules", "oracle", "boxes only", "--jobs", "2", "--threads", "1"]
+    process = subprocess.Popen(
+        [sys.executable, str(PROGRAM), *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: len(list(runs.rglob("settings.json"))) == 2, seconds=120)
+        process.kill()
+        process.wait()
+        wait_for(lambda: not has_processes(process.pid), seconds=20)
+    finally:
+        if has_processes(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(happened: Callable[[], bool], *, seconds: float) -> None:
+    ends = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+
+
+def has_processes(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
