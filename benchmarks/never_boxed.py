@@ -59,14 +59,14 @@ from wordtree import WordTreeError
 from wordtree.files import write_atomically
 from yolo9000 import Yolo9000Error
 from yolo9000.checkpoint import load_checkpoint, refuse_other_tree
-from yolo9000.config import Config, EvaluateConfig, PretrainConfig, read_config, read_pretrain_config
+from yolo9000.config import Config, EvaluateConfig, PretrainConfig
 from yolo9000.demo import (
-    CLASSIFIER_SHARE,
     STEPS_PER_MINUTE,
     classifier_config,
+    classifier_of,
     demo_config,
+    detector_of,
     make_classifier,
-    of_length,
 )
 from yolo9000.evaluate import TestPictures, answers_of, best_boxes
 from yolo9000.report import Yardstick
@@ -149,18 +149,15 @@ class Plan:
         overrides = (f"data.loader_threads={self.threads}", start, *self.settings, *row.overrides)
         if self.data is None:
             return demo_config(shards, steps=self.steps, seed=seed, overrides=overrides)
-        given = (f"data.shards={shards.absolute()}", f"seed={seed}")
-        return read_config(PHOTOGRAPHS, (*given, *of_length(PHOTOGRAPHS, self.steps, given), *overrides))
+        return detector_of(PHOTOGRAPHS, shards, steps=self.steps, seed=seed, overrides=overrides)
 
     def classifier_config(self, seed: int) -> PretrainConfig:
-        shards, threads = self.seed_folder(seed) / JOINT_MERGE, f"data.loader_threads={self.threads}"
+        shards = self.seed_folder(seed) / JOINT_MERGE
+        overrides = (f"data.loader_threads={self.threads}", *self.classifier)
         if self.data is None:
-            return classifier_config(
-                shards, steps=self.steps, seed=seed, overrides=(threads, *self.classifier)
-            )
-        steps = f"schedule.max_steps={max(1, round(self.steps * CLASSIFIER_SHARE))}"
-        given = (f"data.shards={shards.absolute()}", f"seed={seed}", steps, threads, *NO_PICTURES_HELD_BACK)
-        return read_pretrain_config(PHOTOGRAPH_CLASSIFIER, (*given, *self.classifier))
+            return classifier_config(shards, steps=self.steps, seed=seed, overrides=overrides)
+        overrides = (*NO_PICTURES_HELD_BACK, *overrides)
+        return classifier_of(PHOTOGRAPH_CLASSIFIER, shards, steps=self.steps, seed=seed, overrides=overrides)
 
     def classifier_path(self, seed: int) -> Path:
         return self.run_folder(CLASSIFIER, seed).absolute() / "best.pt"

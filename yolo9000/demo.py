@@ -97,24 +97,34 @@ def classifier_config(
 ) -> PretrainConfig:
     """The classifier that the package ships, for these shards and so many steps of joint training after it."""
     with as_file(files("yolo9000") / "data" / "demo_classifier.yaml") as path:
-        its_steps = max(1, round(steps * CLASSIFIER_SHARE))
-        given = (f"data.shards={shards.absolute()}", f"seed={seed}", f"schedule.max_steps={its_steps}")
-        return read_pretrain_config(path, (*given, *overrides))
+        return classifier_of(path, shards, steps=steps, seed=seed, overrides=overrides)
 
 
 def demo_config(shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...] = ()) -> Config:
     """The detector that the package ships, for these shards."""
     with as_file(files("yolo9000") / "data" / "demo.yaml") as path:
-        given = (f"data.shards={shards.absolute()}", f"seed={seed}")
-        return read_config(path, (*given, *of_length(path, steps, given), *overrides))
+        return detector_of(path, shards, steps=steps, seed=seed, overrides=overrides)
 
 
-def of_length(path: Path, steps: int, overrides: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """What makes a configuration one of so many steps, in which pseudo-boxes keep their share."""
-    written = read_config(path, overrides)
+def classifier_of(
+    path: Path, shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...] = ()
+) -> PretrainConfig:
+    """A classifier's configuration file, for these shards and so many steps of joint training after it."""
+    its_steps = max(1, round(steps * CLASSIFIER_SHARE))
+    given = (f"data.shards={shards.absolute()}", f"seed={seed}", f"schedule.max_steps={its_steps}")
+    return read_pretrain_config(path, (*given, *overrides))
+
+
+def detector_of(
+    path: Path, shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...] = ()
+) -> Config:
+    """A detector's configuration file, for these shards; of another length, pseudo-boxes keep their share."""
+    given = (f"data.shards={shards.absolute()}", f"seed={seed}")
+    written = read_config(path, given)
     scale = steps / written.schedule.max_steps
     at_steps = sorted({max(1, round(step * scale)) for step in written.pseudo_boxes.at_steps})
-    return (f"schedule.max_steps={steps}", f"pseudo_boxes.at_steps={at_steps}")
+    scaled = (f"schedule.max_steps={steps}", f"pseudo_boxes.at_steps={at_steps}")
+    return read_config(path, (*given, *scaled, *overrides))
 
 
 def with_attribution(cfg: Settings, path: Path) -> Settings:
