@@ -221,6 +221,9 @@ class LossConfig(StrictModel):
     exclusion_weight: float = Field(
         0.0, ge=0
     )  # a thing far from all boxes is none of what its picture vouches for (decision 28); needs vouching
+    unvouched_siblings: Share = (
+        1.0  # what siblings that their picture does not vouch for count in the softmax of boxes (decision 31)
+    )
 
     @model_validator(mode="after")
     def _exclusion_has_what_it_needs(self) -> LossConfig:

@@ -1,4 +1,4 @@
-"""What may stand in a picture without a box, and what it surely is not (design, section 7; decisions 21 and 28).
+"""What may stand in a picture without a box, and what it surely is not (design, section 7; decisions 21, 28 and 31).
 
 A source, or a single picture, *vouches* for nodes whose things all have their boxes there.
 """
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from yolo9000.batch import Targets
 from yolo9000.grid import GridOutput, Place, flat_place
-from yolo9000.hierarchy import Hierarchy
+from yolo9000.hierarchy import Hierarchy, PathMembers
 
 NEARLY_ONE = 1 - 1e-4  # the error of what is surely wrong stays below 10
 
@@ -60,3 +61,24 @@ def exclusion_errors(output: GridOutput, hierarchy: Hierarchy, seen: SeenPlaces,
     log_absolute = hierarchy.log_absolute_of(lambda asked: output.class_logits(seen.place, asked), nodes)
     probability = (log_absolute.exp() * tops[seen.image][:, nodes]).sum(dim=1)
     return seen.place.values_of(output.objectness).detach() * -torch.log1p(-probability.clamp(max=NEARLY_ONE))
+
+
+def unvouched_siblings(
+    hierarchy: Hierarchy, members: PathMembers, node: Tensor, image: Tensor, vouched: Tensor
+) -> Tensor:
+    """Which members of the softmaxes of P boxes stand for nothing that their picture vouches for, (Q,) bool.
+
+    node, image: (P,) of each box; vouched: (B, N) bool, of each picture. What it does not vouch for has no boxes there,
+    so that a box tells only which of the others its thing is. None in the softmaxes of a node that it does not vouch
+    for either.
+    """
+    possible = _or_above(hierarchy, vouched)[image[members.owner], members.node]
+    return vouched[image, node][members.owner] & ~possible
+
+
+def _or_above(hierarchy: Hierarchy, nodes: Tensor) -> Tensor:
+    """The given nodes (B, N) bool and all that have one of them below."""
+    count = F.pad(
+        nodes[:, hierarchy.enter.argsort()].cumsum(dim=1), (1, 0)
+    )  # of those that come before, in pre-order
+    return count[:, hierarchy.leave] > count[:, hierarchy.enter]

@@ -179,3 +179,59 @@ def test_where_nobody_or_everybody_vouches_nothing_is_excluded(toy_tree: WordTre
     assert exclusion(output, toy_tree, targets(), None, EXCLUDING) == 0
     whole = exclusion(output, toy_tree, targets(), ~nobody, EXCLUDING)
     assert bool(torch.isfinite(whole))
+
+
+# --- what boxes say about siblings that could not have one
+
+
+def box_class(
+    output: GridOutput, tree: WordTree, node: int, vouched: Tensor | None, *, siblings_count: float
+) -> Tensor:
+    """The class term of one box, at row 1 and column 2 of the first picture."""
+    cfg = LossConfig(warm_up_images=0, vouching=None, unvouched_siblings=siblings_count)
+    what = targets(boxes=[(0, node, [0.5, 0.25, 0.75, 0.5])])
+    return JointLoss(cfg, Hierarchy(tree), vouched=vouched)(output, what, images_seen=1).box_class
+
+
+def weighted_softmax_error(
+    output: GridOutput, tree: WordTree, node: int, vouched: list[bool], *, siblings_count: float
+) -> float:
+    """The same, slowly: −log of each softmax on the way up, whose terms count less where nothing below has boxes."""
+    logits = output.dense_class_logits()[0, 0, 1, 2].detach()
+    known, error = vouched[node], 0.0
+    while node >= 0:
+        siblings = [k for k in range(len(tree)) if tree.parent[k] == tree.parent[node]]
+        possible = [any(vouched[k] and tree.is_under(k, one) for k in range(len(tree))) for one in siblings]
+        weights = torch.tensor([1.0 if ok or not known else siblings_count for ok in possible])
+        error -= float(logits[node] - (weights * logits[siblings].exp()).sum().log())
+        node = int(tree.parent[node])
+    return error / 2  # of two pictures
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.1, 1.0]))
+def test_a_box_counts_siblings_less_that_its_picture_does_not_vouch_for(seed: int, count: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    tree = random_tree(30, seed=seed)
+    tops = (torch.rand(len(tree), generator=generator) < 0.2).nonzero()[:, 0].tolist()
+    vouched = vouching(tree, *tops) if tops else torch.zeros(1, len(tree), dtype=torch.bool)
+    node = int(torch.randint(0, len(tree), (), generator=generator))
+    output = seeing(tree, at=[])
+    expected = weighted_softmax_error(output, tree, node, vouched[0].tolist(), siblings_count=count)
+    found = box_class(output, tree, node, vouched, siblings_count=count)
+    assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_box_says_nothing_about_siblings_left_out_and_all_about_the_others(toy_tree: WordTree) -> None:
+    output = seeing(toy_tree, at=[])
+    term = box_class(output, toy_tree, CAR, vouching(toy_tree, CAR, DOG), siblings_count=0)
+    (classes,) = torch.autograd.grad(term, [output.features])
+    moved = classes.unflatten(1, (1, len(toy_tree))).permute(0, 1, 3, 4, 2)[0, 0, 1, 2]
+    assert bool(torch.isfinite(classes).all())
+    assert moved[ANIMAL] > 0 > moved[VEHICLE]  # downhill: less animal, of which dogs have boxes, more vehicle
+    assert not moved[[DOG, CAR, BOAT]].any()  # the only vehicle with boxes
+
+
+def test_where_no_source_says_what_it_boxes_all_siblings_count(toy_tree: WordTree) -> None:
+    output = seeing(toy_tree, at=[])
+    alone = box_class(output, toy_tree, CAR, None, siblings_count=0)
+    assert alone == box_class(output, toy_tree, CAR, None, siblings_count=1)
