@@ -222,7 +222,7 @@ class LossConfig(StrictModel):
         0.0, ge=0
     )  # a thing far from all boxes is none of what its picture vouches for (decision 28); needs vouching
     unvouched_siblings: Share = (
-        1.0  # what siblings that their picture does not vouch for count in the softmax of boxes (decision 31)
+        1.0  # what siblings that their source does not vouch for count in the softmax of boxes (decision 31)
     )
 
     @model_validator(mode="after")

@@ -70,7 +70,6 @@ class JointLoss(nn.Module):
         """
         cfg, labels, negative = self.cfg, targets.image_labels, targets.negative_labels
         matched = match_boxes(output, targets.boxes, match=cfg.match)
-        background = self.background(output, targets, matched)
         chosen = choose_places(output, labels, self.hierarchy, assign=cfg.assign, top_k=cfg.top_k)
         denied = place_of_max_score(output, negative, self.hierarchy)
         of_boxes, of_labels, of_denied = ask_paths(
@@ -81,8 +80,8 @@ class JointLoss(nn.Module):
             (denied, negative.node),
         )
         terms = {
-            **self._box_terms(output, targets, matched, background, images_seen),
-            "box_class": cfg.class_weight * self._box_class_errors(output, of_boxes, background.vouched),
+            **self._box_terms(output, targets, matched, images_seen),
+            "box_class": cfg.class_weight * self._box_class_errors(output, of_boxes, targets.source),
             "label_class": cfg.label_weight * self._label_class_errors(output, of_labels, chosen.weight),
             "label_objectness": self._label_objectness(output, targets, chosen),
             "negative_label": cfg.negative_weight * negative_errors(output, self.hierarchy, of_denied).sum(),
@@ -91,15 +90,11 @@ class JointLoss(nn.Module):
         return LossTerms(**{name: term / divisor for name, term in terms.items()})
 
     def _box_terms(
-        self,
-        output: GridOutput,
-        targets: Targets,
-        matched: MatchedBoxes,
-        background: Background,
-        images_seen: int,
+        self, output: GridOutput, targets: Targets, matched: MatchedBoxes, images_seen: int
     ) -> dict[str, Tensor]:
         """What the boxes say about boxes; what they say about classes is a question of its own."""
         cfg, boxes = self.cfg, targets.boxes
+        background = self.background(output, targets, matched)
         objectness_logits = matched.place.values_of(output.objectness_logits)
         target = self._objectness_target(decode_boxes(output).detach(), matched, boxes)
         warms_up = images_seen < cfg.warm_up_images
@@ -119,21 +114,26 @@ class JointLoss(nn.Module):
         unmatched[matched.place.image, matched.place.anchor, matched.place.row, matched.place.column] = False
         unmatched &= ~ignored_cells(output, targets.ignore)[:, None]
         overlap = best_overlap(decode_boxes(output), targets.boxes)
-        told, perhaps = unmatched & (overlap <= self.cfg.ignore_iou), torch.zeros_like(unmatched)
-        vouched = None if self.vouched is None else vouched_in_pictures(self.hierarchy, self.vouched, targets)
-        if self.cfg.vouching is not None and vouched is not None:
+        told, perhaps, vouched = (
+            unmatched & (overlap <= self.cfg.ignore_iou),
+            torch.zeros_like(unmatched),
+            None,
+        )
+        if self.cfg.vouching is not None and self.vouched is not None:
+            vouched = vouched_in_pictures(self.hierarchy, self.vouched, targets)
             perhaps = self._perhaps_unlabelled(output, told, vouched)
         return Background(unmatched, told & ~perhaps, perhaps, overlap, vouched)
 
-    def _box_class_errors(self, output: GridOutput, asked: PathLogits, vouched: Tensor | None) -> Tensor:
-        """Cross-entropy in every sibling group on each label's path, where siblings that the picture does not vouch
-        for may count less (decision 31); of two boxes at a place the last has the word in the groups that both paths
+    def _box_class_errors(self, output: GridOutput, asked: PathLogits, source: Tensor) -> Tensor:
+        """Cross-entropy in every sibling group on each label's path, where siblings that its source does not vouch for
+        may count less (decision 31); of two boxes at a place the last has the word in the groups that both paths
         share (darknet overwrites deltas group by group)."""
         if self.hierarchy.siblings == "independent":
             return self._independent_errors(output, asked, torch.ones_like(asked.node))
         members, logits = asked.members, asked.logits
-        if self.cfg.unvouched_siblings < 1 and vouched is not None:
-            less = unvouched_siblings(self.hierarchy, members, asked.node, asked.place.image, vouched)
+        if self.cfg.unvouched_siblings < 1 and self.vouched is not None:
+            of_box = source[asked.place.image]
+            less = unvouched_siblings(self.hierarchy, members, asked.node, of_box, self.vouched)
             weight = torch.where(less, self.cfg.unvouched_siblings, 1.0)
             logits = logits + weight.to(logits.dtype).log()  # 0: −inf, out of the softmax
         log_conditional = self.hierarchy.log_conditional(members, logits)[members.on_path]

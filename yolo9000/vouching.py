@@ -64,20 +64,20 @@ def exclusion_errors(output: GridOutput, hierarchy: Hierarchy, seen: SeenPlaces,
 
 
 def unvouched_siblings(
-    hierarchy: Hierarchy, members: PathMembers, node: Tensor, image: Tensor, vouched: Tensor
+    hierarchy: Hierarchy, members: PathMembers, node: Tensor, source: Tensor, vouched: Tensor
 ) -> Tensor:
-    """Which members of the softmaxes of P boxes stand for nothing that their picture vouches for, (Q,) bool.
+    """Which members of the softmaxes of P boxes stand for nothing that their source vouches for, (Q,) bool.
 
-    node, image: (P,) of each box; vouched: (B, N) bool, of each picture. What it does not vouch for has no boxes there,
-    so that a box tells only which of the others its thing is. None in the softmaxes of a node that it does not vouch
-    for either.
+    node, source: (P,) of each box; vouched: (S, N) bool, of each source. What it does not vouch for has no boxes in its
+    pictures, so that a box tells only which of the others its thing is. None in the softmaxes of a node that it does
+    not vouch for either.
     """
-    possible = _or_above(hierarchy, vouched)[image[members.owner], members.node]
-    return vouched[image, node][members.owner] & ~possible
+    possible = _or_above(hierarchy, vouched)[source[members.owner], members.node]
+    return vouched[source, node][members.owner] & ~possible
 
 
 def _or_above(hierarchy: Hierarchy, nodes: Tensor) -> Tensor:
-    """The given nodes (B, N) bool and all that have one of them below."""
+    """The given nodes (S, N) bool and all that have one of them below."""
     count = F.pad(
         nodes[:, hierarchy.enter.argsort()].cumsum(dim=1), (1, 0)
     )  # of those that come before, in pre-order

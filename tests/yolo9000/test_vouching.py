@@ -209,7 +209,7 @@ def weighted_softmax_error(
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.1, 1.0]))
-def test_a_box_counts_siblings_less_that_its_picture_does_not_vouch_for(seed: int, count: float) -> None:
+def test_a_box_counts_siblings_less_that_its_source_does_not_vouch_for(seed: int, count: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     tree = random_tree(30, seed=seed)
     tops = (torch.rand(len(tree), generator=generator) < 0.2).nonzero()[:, 0].tolist()
