@@ -87,10 +87,7 @@ def cut_around(sample: Sample, row: int, part: tuple[float, float], *, rng: Gene
     the window shows what they name; negative ones stay.
     """
     height, width = sample.image.shape[1:]
-    left, top, right, bottom = sample.boxes_xyxy[row] * np.array([width, height, width, height])
-    side = max(right - left, bottom - top) / rng.uniform(*part)
-    x, window_width = _window(left, right, side, width, rng)
-    y, window_height = _window(top, bottom, side, height, rng)
+    x, y, window_width, window_height = window_around(sample.boxes_xyxy[row], width, height, part, rng=rng)
     window = np.array(
         [x / width, y / height, (x + window_width) / width, (y + window_height) / height], np.float32
     )
@@ -113,6 +110,21 @@ def cut_around(sample: Sample, row: int, part: tuple[float, float], *, rng: Gene
         ignored[(ignored[:, 2:] > ignored[:, :2]).all(1)],
         sample.vouched,
     )
+
+
+def window_around(
+    box_xyxy: Floats, width: int, height: int, part: tuple[float, float], *, rng: Generator
+) -> tuple[int, int, int, int]:
+    """Left, top, width and height, in pixels, of a square window that holds a box, whose longer side is a part between
+    the two of it; less what would lie outside of the picture.
+
+    box_xyxy: (4,), unit; width, height: of the picture, in pixels.
+    """
+    left, top, right, bottom = box_xyxy * np.array([width, height, width, height])
+    side = max(right - left, bottom - top) / rng.uniform(*part)
+    x, window_width = _window(left, right, side, width, rng)
+    y, window_height = _window(top, bottom, side, height, rng)
+    return x, y, window_width, window_height
 
 
 def mirrored(sample: Sample) -> Sample:

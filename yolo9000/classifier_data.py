@@ -1,7 +1,8 @@
 """From a shard index to a classifier's batches: the pictures that have image labels, cropped.
 
-A picture takes part if it is said to show something; with several labels each of them counts in equal parts. Boxes and
-what a picture is said *not* to show play no part. As in data.py, every choice is a function of (seed, step, slot).
+A picture takes part if it is said to show something; with several labels each of them counts in equal parts. What it is
+said *not* to show plays no part. On request other pictures take part in training with what one of their boxes holds
+(decision 32). As in data.py, every choice is a function of (seed, step, slot).
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from numpy.random import Generator
 from torch import Tensor
 
 from data_prep import ShardReader
-from yolo9000.augment import coloured_batch, draw_colour_shifts
+from yolo9000.augment import coloured_batch, draw_colour_shifts, window_around
 from yolo9000.config import ClassifierEvaluateConfig, PretrainConfig
 from yolo9000.crop import centre_crop, random_crop
 from yolo9000.damage import Damage
@@ -24,6 +26,10 @@ from yolo9000.image import decode_image
 from yolo9000.prefetch import made_ahead, parts_made_ahead
 from yolo9000.sampler import DataMismatch, Ints, Sampler, first_of_each_source, split_of
 from yolo9000.schedule import input_size_at
+
+Bools = npt.NDArray[np.bool_]
+
+BOX_PART = (0.6, 0.95)  # of a window's side: the longer side of the box that it is cut around
 
 
 @dataclass(frozen=True)
@@ -43,15 +49,35 @@ class LabelledPictures:
 def labelled_pictures(reader: ShardReader, split: str) -> Ints:
     """The pictures of a split that are said to show something, ascending; DataMismatch if there are none."""
     pictures = split_of(reader, split)
-    positive_before = np.concatenate([[0], np.cumsum(reader.label_positive)])
-    positive = np.diff(positive_before[reader.label_offsets])  # of each picture
-    labelled = pictures[positive[pictures] > 0]
+    labelled = pictures[_counts(reader.label_offsets, reader.label_positive)[pictures] > 0]
     if not len(labelled):
         raise DataMismatch(
             f"{reader.folder}: split '{split}' has no pictures with image labels. Merge a source of image labels "
             "into it, or name another split."
         )
     return labelled
+
+
+def cut_pictures(reader: ShardReader, cfg: PretrainConfig) -> Ints:
+    """The pictures that training sees by what one of their boxes holds, ascending: without image labels, with a box."""
+    if not cfg.augment.cut_boxes:
+        return np.zeros(0, np.int64)
+    pictures = split_of(reader, cfg.data.train_split)
+    boxed = pictures[_counts(reader.box_offsets, ~reader.box_ignored)[pictures] > 0]
+    return np.setdiff1d(boxed, labelled_pictures(reader, cfg.data.train_split))
+
+
+def taught_pictures(reader: ShardReader, cfg: PretrainConfig) -> Ints:
+    """The pictures that training sees, ascending; DataMismatch if none has image labels."""
+    return np.union1d(labelled_pictures(reader, cfg.data.train_split), cut_pictures(reader, cfg))
+
+
+def taught_nodes(reader: ShardReader, cfg: PretrainConfig) -> Ints:
+    """The nodes that training has examples of, ascending, (K,)."""
+    _, labels = labels_of(reader, labelled_pictures(reader, cfg.data.train_split))
+    picture_of_box = np.repeat(np.arange(len(reader)), np.diff(reader.box_offsets))
+    cut = np.isin(picture_of_box, cut_pictures(reader, cfg)) & ~reader.box_ignored
+    return np.union1d(labels, reader.box_nodes[cut])
 
 
 def labels_of(reader: ShardReader, pictures: Ints) -> tuple[Ints, Ints]:
@@ -64,9 +90,25 @@ def labels_of(reader: ShardReader, pictures: Ints) -> tuple[Ints, Ints]:
     return image[positive], reader.label_nodes[row][positive].astype(np.int64)
 
 
-def labelled_nodes(reader: ShardReader, split: str) -> Ints:
-    """The nodes that some picture of the split is labelled with, ascending, (K,)."""
-    return np.unique(labels_of(reader, labelled_pictures(reader, split))[1])
+@dataclass(frozen=True)
+class Example:
+    """Pixels and what they show."""
+
+    pixels: Tensor  # (3, H, W) uint8
+    nodes: Ints  # (L,), at least one
+
+
+def read_example(reader: ShardReader, picture: int, *, rng: Generator) -> Example:
+    """The whole picture where it has image labels; else a window around one of its boxes."""
+    pixels = _pixels(reader, picture)
+    _, nodes = labels_of(reader, np.array([picture]))
+    if len(nodes):
+        return Example(pixels, nodes)
+    rows = slice(*reader.box_offsets[picture : picture + 2])
+    row = rows.start + rng.choice((~reader.box_ignored[rows]).nonzero()[0])
+    height, width = pixels.shape[1:]
+    x, y, side_x, side_y = window_around(reader.boxes_xyxy_unit[row], width, height, BOX_PART, rng=rng)
+    return Example(pixels[:, y : y + side_y, x : x + side_x], reader.box_nodes[[row]].astype(np.int64))
 
 
 class ClassifierData:
@@ -74,7 +116,7 @@ class ClassifierData:
 
     def __init__(self, reader: ShardReader, cfg: PretrainConfig) -> None:
         self.reader, self.cfg = reader, cfg
-        self.sampler = Sampler(reader, cfg, labelled_pictures(reader, cfg.data.train_split))
+        self.sampler = Sampler(reader, cfg, taught_pictures(reader, cfg))
         self.damage = Damage(reader, at_most=cfg.data.max_damaged)
 
     def batches(self, first: int, last: int) -> Iterator[LabelledPictures]:
@@ -90,21 +132,29 @@ class ClassifierData:
         cfg = self.cfg
         size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.side_px, seed=cfg.seed)
         wanted, sources, rngs = self.sampler.in_slots(step, slots)
-        read = [
+        examples = [
             self._readable(picture, source, rng)
             for picture, source, rng in zip(wanted.tolist(), sources.tolist(), rngs, strict=True)
         ]
         crops = [
-            random_crop(pixels, size, cfg.augment, rng) for (_, pixels), rng in zip(read, rngs, strict=True)
+            random_crop(one.pixels, size, cfg.augment, rng) for one, rng in zip(examples, rngs, strict=True)
         ]
         images = coloured_batch(crops, draw_colour_shifts(cfg.augment, rngs))
-        return _labelled(self.reader, np.array([picture for picture, _ in read], np.int64), images)
-
-    def _readable(self, picture: int, source: int, rng: Generator) -> tuple[int, Tensor]:
-        """The picture and its pixels, or, where it is damaged, another of its source."""
-        return self.damage.first_readable(
-            picture, lambda picture: _pixels(self.reader, picture), lambda: self.sampler.draw(source, rng)
+        count = [len(one.nodes) for one in examples]
+        return _batched(
+            images,
+            np.repeat(np.arange(len(examples)), count),
+            np.concatenate([one.nodes for one in examples]),
         )
+
+    def _readable(self, picture: int, source: int, rng: Generator) -> Example:
+        """What the picture teaches, or, where it is damaged, another of its source."""
+        _, example = self.damage.first_readable(
+            picture,
+            lambda picture: read_example(self.reader, picture, rng=rng),
+            lambda: self.sampler.draw(source, rng),
+        )
+        return example
 
 
 class ClassifierTestData:
@@ -128,13 +178,19 @@ class ClassifierTestData:
     def _batch(self, start: int) -> LabelledPictures:
         pictures = self.pictures[start : start + self.cfg.batch_size]
         crops = [centre_crop(_pixels(self.reader, picture), self.size_px) for picture in pictures.tolist()]
-        return _labelled(self.reader, pictures, torch.stack(crops).float().div_(255))
+        return _batched(torch.stack(crops).float().div_(255), *labels_of(self.reader, pictures))
 
 
 def _pixels(reader: ShardReader, picture: int) -> Tensor:
     return decode_image(reader.encoded(picture), name=reader.source_id(picture))
 
 
-def _labelled(reader: ShardReader, pictures: Ints, images: Tensor) -> LabelledPictures:
-    image, node = (torch.from_numpy(column) for column in labels_of(reader, pictures))
-    return LabelledPictures(images.contiguous(memory_format=torch.channels_last), image, node)
+def _batched(images: Tensor, image: Ints, node: Ints) -> LabelledPictures:
+    columns = (torch.from_numpy(column) for column in (image, node))
+    return LabelledPictures(images.contiguous(memory_format=torch.channels_last), *columns)
+
+
+def _counts(offsets: Ints, true: Bools) -> Ints:
+    """How many rows of each picture are true; offsets: (P + 1,) where the rows of each begin."""
+    before = np.concatenate([[0], np.cumsum(true)])
+    return np.diff(before[offsets])

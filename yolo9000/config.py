@@ -355,6 +355,7 @@ class ClassifierConfig(NetworkConfig):
 class CropConfig(StrictModel):
     """What of a picture a classifier sees in training; defaults are darknet's darknet19.cfg."""
 
+    cut_boxes: bool = False  # pictures with boxes take part, too: by what one of them holds (decision 32)
     shorter_side: tuple[PositiveFloat, PositiveFloat] = (
         0.5,  # the picture is scaled until its shorter side has a length between these, in input sides …
         1.75,  # … and a square of the input size is cut out of it; darknet min_crop 128, max_crop 448, of 256

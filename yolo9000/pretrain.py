@@ -14,7 +14,7 @@ from torch import Tensor
 from data_prep import ShardReader
 from yolo9000.checkpoint import load_classifier, refuse_other_tree, save_checkpoint
 from yolo9000.classifier import Classifier, build_classifier, label_loss
-from yolo9000.classifier_data import ClassifierData, LabelledPictures, labelled_nodes, labelled_pictures
+from yolo9000.classifier_data import ClassifierData, LabelledPictures, labelled_pictures, taught_nodes
 from yolo9000.classifier_score import score_classifier
 from yolo9000.config import PretrainConfig
 from yolo9000.distributed import is_first, joined_processes
@@ -142,7 +142,7 @@ def _network_settings(cfg: PretrainConfig, made: PretrainConfig) -> dict[str, tu
 
 
 def _built(cfg: PretrainConfig, reader: ShardReader) -> Classifier:
-    classes = torch.from_numpy(labelled_nodes(reader, cfg.data.train_split))
+    classes = torch.from_numpy(taught_nodes(reader, cfg))
     torch.manual_seed(cfg.seed)
     model = build_classifier(cfg.model, reader.tree, classes)
     refuse_odd_sizes(cfg, model.trunk.stride)

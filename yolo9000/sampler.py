@@ -110,8 +110,9 @@ class Sampler:
         return order if self.repeats is None else self.repeats[source].of_pass(turn)[order]
 
     def _balanced(self, reader: ShardReader, cfg: Config | PretrainConfig) -> tuple[Repeats, ...]:
-        """Of each source, by its own labels; boxes mean nothing to a classifier."""
-        columns = [_image_labels(reader), *([_boxes(reader)] if isinstance(cfg, Config) else [])]
+        """Of each source, by its own labels; boxes mean nothing to a classifier that does not cut them out."""
+        boxes = isinstance(cfg, Config) or cfg.augment.cut_boxes
+        columns = [_image_labels(reader), *([_boxes(reader)] if boxes else [])]
         image, node = (np.concatenate(parts) for parts in zip(*columns, strict=True))
         repeats = []
         for number, images in enumerate(self.images):

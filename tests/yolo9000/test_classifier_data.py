@@ -17,9 +17,11 @@ from yolo9000.classifier_data import (
     ClassifierData,
     ClassifierTestData,
     LabelledPictures,
-    labelled_nodes,
     labelled_pictures,
     labels_of,
+    read_example,
+    taught_nodes,
+    taught_pictures,
 )
 from yolo9000.config import PretrainConfig
 from yolo9000.sampler import DataMismatch
@@ -97,7 +99,7 @@ def test_a_picture_has_all_that_it_is_said_to_show(shards: Path) -> None:
 
 def test_the_classes_are_the_nodes_that_some_picture_is_said_to_show(shards: Path) -> None:
     reader = ShardReader(shards)
-    nodes = labelled_nodes(reader, "train")
+    nodes = taught_nodes(reader, config(shards))
     assert nodes.tolist() == sorted(nodes.tolist())
     assert {reader.tree.ids[node] for node in nodes} == set(COLOURS)
 
@@ -154,3 +156,96 @@ def test_for_scoring_each_picture_comes_once_through_its_middle(shards: Path) ->
     torch.testing.assert_close(colour, torch.tensor(COLOURS[CAR]).float(), atol=1e-3, rtol=0)
     limited = config(shards).evaluate.model_copy(update={"limit": 2})
     assert len(ClassifierTestData(reader, limited, size_px=32).pictures) == 2
+
+
+# --- what is cut around boxes
+
+WHERE = {0: (2, 3, 12, 9), 1: (20, 10, 38, 28)}  # the boxes of the two pictures, x y x y in px
+
+
+@pytest.fixture(scope="module")
+def boxed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled car; a dog and a boat, each in a box of its colour and beside a crowd; a picture of nothing."""
+    folder = tmp_path_factory.mktemp("boxed")
+    (folder / "labels" / CAR).mkdir(parents=True)
+    Image.new("RGB", (40, 30), COLOURS[CAR]).save(folder / "labels" / CAR / "a.png")
+    (folder / "boxes").mkdir()
+    annotations = []
+    for number, wnid in enumerate((DOG, BOAT)):
+        picture = Image.new("RGB", (40, 30), (9, 9, 9))
+        picture.paste(COLOURS[wnid], WHERE[number])
+        picture.save(folder / "boxes" / f"{number}.png")
+        left, top, right, bottom = WHERE[number]
+        for box, crowd in (([left, top, right - left, bottom - top], 0), ([0, 0, 1, 1], 1)):
+            annotations.append(
+                {
+                    "id": len(annotations),
+                    "image_id": number,
+                    "category_id": number,
+                    "bbox": box,
+                    "iscrowd": crowd,
+                }
+            )
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(folder / "boxes" / "2.png")
+    names = [{"id": k, "name": wnid} for k, wnid in enumerate((DOG, BOAT))]
+    images = [{"id": k, "file_name": f"{k}.png", "width": 40, "height": 30} for k in range(3)]
+    (folder / "boxes.json").write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": names})
+    )
+    coco = {"format": "coco", "annotations": str(folder / "boxes.json")}
+    sources = [
+        {"name": "boxes", "images": str(folder / "boxes"), **coco},
+        {"name": "labels", "format": "imagenet", "images": str(folder / "labels")},
+    ]
+    merge(MergeConfig.model_validate({"sources": sources}), folder / "shards")
+    return folder / "shards"
+
+
+CUTTING = {"cut_boxes": True, "hue": 0, "saturation": 1, "exposure": 1, "shorter_side": [1, 1]}
+
+
+def test_pictures_with_boxes_take_part_on_request(boxed: Path) -> None:
+    reader = ShardReader(boxed)
+    cutting = config(boxed, augment=CUTTING)
+    assert names_of(reader, taught_pictures(reader, cutting)) == ["0", "1", "a"]
+    assert names_of(reader, taught_pictures(reader, config(boxed))) == ["a"]
+    assert {reader.tree.ids[node] for node in taught_nodes(reader, cutting)} == {DOG, BOAT, CAR}
+    assert {reader.tree.ids[node] for node in taught_nodes(reader, config(boxed))} == {CAR}
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("number", WHERE)
+def test_what_is_cut_out_holds_the_box_and_is_told_its_node(boxed: Path, number: int, seed: int) -> None:
+    reader = ShardReader(boxed)
+    (picture,) = [k for k in range(len(reader)) if Path(reader.source_id(k)).stem == str(number)]
+    example = read_example(reader, picture, rng=np.random.default_rng(seed))
+    wnid = (DOG, BOAT)[number]
+    assert [reader.tree.ids[node] for node in example.nodes] == [wnid]
+    thing = (example.pixels == torch.tensor(COLOURS[wnid])[:, None, None]).all(0)
+    left, top, right, bottom = WHERE[number]
+    assert int(thing.sum()) == (right - left) * (bottom - top)  # all of it, never the crowd
+    assert max(example.pixels.shape[1:]) <= (right - left) / 0.6 + 1
+
+
+def test_batches_mix_labelled_pictures_and_cut_boxes(boxed: Path) -> None:
+    cfg = config(
+        boxed, augment=CUTTING, data={"shards": boxed, "batch_size": 4, "ratio": {"boxes": 1, "labels": 1}}
+    )
+    reader = ShardReader(boxed)
+    batch = ClassifierData(reader, cfg).batch(1)
+    assert batch.image.tolist() == [0, 1, 2, 3]
+    found = Counter(reader.tree.ids[int(node)] for node in batch.node)
+    assert found == Counter({DOG: 1, BOAT: 1, CAR: 2})
+    for picture, node in zip(batch.images, batch.node, strict=True):
+        colour = torch.tensor(COLOURS[reader.tree.ids[int(node)]])[:, None, None]
+        assert ((255 * picture - colour).abs() < 2).all(0).sum() > 30  # of 1024 pixels
+
+
+def test_rare_nodes_of_boxes_are_balanced_too(boxed: Path) -> None:
+    data = {"shards": boxed, "batch_size": 4, "balance": 1}
+    sampler = ClassifierData(ShardReader(boxed), config(boxed, augment=CUTTING, data=data)).sampler
+    assert sampler.repeats is not None
+    assert {name: len(images) for name, images in zip(sampler.names, sampler.images, strict=True)} == {
+        "boxes": 2,
+        "labels": 1,
+    }

@@ -327,7 +327,7 @@ def test_another_network_or_optimizer_is_refused(
 def test_shards_of_another_tree_or_of_other_classes_are_refused(
     shards: Path, drawn: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "labelled_nodes", lambda *_: np.array([0, 1, 2]))
+    monkeypatch.setattr(loop, "taught_nodes", lambda *_: np.array([0, 1, 2]))
     with pytest.raises(
         TrainingError, match=r"made with labels of 2 nodes, but split 'train' of .* of 3"
     ) as caught:
