@@ -16,7 +16,7 @@ Half of its classes have boxes, half image labels alone. Each row of the table i
     --row "NAME: key=value, …"    an idea of yours: joint training with these settings; merge=merge_oracle among them
                                   trains on all boxes
 
-All but `boxes only` start from a classifier of image labels, one for each seed (yolo9000/data/demo_classifier.yaml, of
+All but `boxes only` start from a classifier of image labels and cut boxes, one for each seed (yolo9000/data/demo_classifier.yaml, of
 photographs configs/pretrain/mosaic_world.yaml). A row with model.start_from=null does not.
 
 The columns, as mean ± spread over the seeds: AP50 of classes with boxes and of never-boxed ones, the latter also as a
@@ -157,7 +157,14 @@ class Plan:
         if self.data is None:
             return classifier_config(shards, steps=self.steps, seed=seed, overrides=overrides)
         overrides = (*NO_PICTURES_HELD_BACK, *overrides)
-        return classifier_of(PHOTOGRAPH_CLASSIFIER, shards, steps=self.steps, seed=seed, overrides=overrides)
+        return classifier_of(
+            PHOTOGRAPH_CLASSIFIER,
+            shards,
+            before=PHOTOGRAPHS,
+            steps=self.steps,
+            seed=seed,
+            overrides=overrides,
+        )
 
     def classifier_path(self, seed: int) -> Path:
         return self.run_folder(CLASSIFIER, seed).absolute() / "best.pt"
