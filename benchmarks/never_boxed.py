@@ -16,8 +16,9 @@ Half of its classes have boxes, half image labels alone. Each row of the table i
     --row "NAME: key=value, …"    an idea of yours: joint training with these settings; merge=merge_oracle among them
                                   trains on all boxes
 
-All but `boxes only` start from a classifier of image labels and cut boxes, one for each seed (yolo9000/data/demo_classifier.yaml, of
-photographs configs/pretrain/mosaic_world.yaml). A row with model.start_from=null does not.
+All but `boxes only` start from a classifier of image labels and of what boxes hold, one for each seed
+(yolo9000/data/demo_classifier.yaml, of photographs configs/pretrain/mosaic_world.yaml). A row with
+model.start_from=null does not.
 
 The columns, as mean ± spread over the seeds: AP50 of classes with boxes and of never-boxed ones, the latter also as a
 share of the oracle's; that of never-boxed ones after lifting, boxes and answers, to the nearest node at or above that

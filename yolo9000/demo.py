@@ -33,8 +33,9 @@ QUICK_WORLD = {"scenes": 60, "test_scenes": 20, "labels_per_class": 2}
 SUMMARY = (
     "Trained on generated scenes in which half of the classes have boxes, and on pictures of the other half of the "
     "classes that carry an image label and no box; begun from a classifier of these pictures and of what the boxes "
-    "hold. Scored on scenes that training never saw, with the boxes of all classes. Most classes have a single drawing, so this tests whether "
-    "things are found and where labels go, not whether unseen kinds of drawing are recognised."
+    "hold. Scored on scenes that training never saw, with the boxes of all classes. Most classes have a single "
+    "drawing, so this tests whether things are found and where labels go, not whether unseen kinds of drawing are "
+    "recognised."
 )
 
 
