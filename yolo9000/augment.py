@@ -47,6 +47,7 @@ class Rectangle:
     top: int
     width: int
     height: int
+    soft: float = 0.0  # the part of each side over which its edge fades into what lies below, at most .5
 
     def unit(self, canvas_px: int) -> Floats:
         edges = [self.left, self.top, self.left + self.width, self.top + self.height]
@@ -228,7 +229,18 @@ def _draw(canvas: Tensor, image: Tensor, rectangle: Rectangle) -> None:
     if tuple(image.shape[1:]) != size:
         image = interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
     rows = slice(rectangle.top, rectangle.top + rectangle.height)
-    canvas[:, rows, rectangle.left : rectangle.left + rectangle.width] = image
+    columns = slice(rectangle.left, rectangle.left + rectangle.width)
+    if rectangle.soft:
+        down, across = (_fading_in_and_out(pixels, rectangle.soft) for pixels in size)
+        below = canvas[:, rows, columns].float()
+        image = below.lerp(image.float(), down[:, None] * across).round_()
+    canvas[:, rows, columns] = image
+
+
+def _fading_in_and_out(pixels: int, part: float) -> Tensor:
+    """From nearly 0 to 1 over a part of so many pixels, and back at the end, (pixels,)."""
+    middle = (torch.arange(pixels) + 0.5) / pixels
+    return (torch.minimum(middle, 1 - middle) / part).clamp_(max=1)
 
 
 def _window(low: float, high: float, length: float, limit: int, rng: Generator) -> tuple[int, int]:

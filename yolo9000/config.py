@@ -174,6 +174,12 @@ class AugmentConfig(StrictModel):
         0.0  # of a mosaic's further tiles: cut out of the other pictures, around one of their boxes
     )
     paste: Share = 0.0  # of the other pictures: get one of those pasted in
+    scene_cuts: Share = (
+        0.0  # of tiles that lie on the other pictures: cut out of these, or beside one that is
+    )
+    soft_edges: float = Field(
+        0.0, ge=0, le=0.5
+    )  # a tile that lies on a picture fades into it over up to this part of its sides
     min_box_side: Share = 0.001  # darknet: smaller boxes are dropped after the crop, unit
 
     @model_validator(mode="after")

@@ -146,24 +146,34 @@ class TrainingData:
         if source not in self.tile_sources:
             parts = [_fit(sample, canvas, cfg, rng)]
             if self.tile_sources and draw < cfg.paste:
-                other = self._any_of(int(rng.choice(self.tile_sources)), rng)
-                parts.append(_fit(other, shrunk(canvas, cfg.zoom_out_side, rng=rng), cfg, rng))
+                cut = bool(cfg.scene_cuts) and rng.random() < cfg.scene_cuts
+                tile = self._cut(rng) if cut else self._any_of(int(rng.choice(self.tile_sources)), rng)
+                parts.append(self._laid(tile, canvas, rng))
             return parts
         if draw < cfg.mosaic:
             others = [self._tile(source, rng) for _ in range(3)]
             tiles = quarters(canvas, rng=rng)
             return [_fit(tile, area, cfg, rng) for tile, area in zip([sample, *others], tiles, strict=True)]
         if draw < cfg.mosaic + cfg.zoom_out:
-            tile = _fit(sample, shrunk(canvas, cfg.zoom_out_side, rng=rng), cfg, rng)
-            return [*self._underlay(canvas, rng), tile]
+            laid = self._laid(sample, canvas, rng)
+            return [*self._underlay(canvas, rng), laid]
         return [_fit(sample, canvas, cfg, rng)]
 
     def _underlay(self, canvas: Rectangle, rng: Generator) -> list[tuple[Sample, Rectangle]]:
-        """What a shrunk picture lies on: one of the other pictures, or nothing."""
+        """What a shrunk picture lies on: one of the other pictures, perhaps with another tile on it, or nothing."""
         cfg = self.cfg.augment
         if not (cfg.zoom_out_onto and self.other_sources) or rng.random() >= cfg.zoom_out_onto:
             return []
-        return [_fit(self._any_other(rng), canvas, cfg, rng)]
+        parts = [_fit(self._any_other(rng), canvas, cfg, rng)]
+        if cfg.scene_cuts and rng.random() < cfg.scene_cuts:
+            parts.append(self._laid(self._cut(rng), canvas, rng))
+        return parts
+
+    def _laid(self, tile: Sample, canvas: Rectangle, rng: Generator) -> tuple[Sample, Rectangle]:
+        """A shrunk picture, somewhere on what lies below."""
+        cfg = self.cfg.augment
+        tile, area = _fit(tile, shrunk(canvas, cfg.zoom_out_side, rng=rng), cfg, rng)
+        return tile, replace(area, soft=rng.uniform(0, cfg.soft_edges) if cfg.soft_edges else 0.0)
 
     def _tile(self, source: int, rng: Generator) -> Sample:
         """A further tile of a mosaic: a picture of the same source or, so that tiles do not come to mean the classes of
@@ -171,6 +181,10 @@ class TrainingData:
         cfg = self.cfg.augment
         if not (cfg.mosaic_cuts and self.other_sources) or rng.random() >= cfg.mosaic_cuts:
             return self._any_of(source, rng)
+        return self._cut(rng)
+
+    def _cut(self, rng: Generator) -> Sample:
+        """A piece of one of the other pictures around one of its boxes; of one that has none, the whole."""
         sample = self._any_other(rng)
         if not len(sample.box_nodes):
             return sample
