@@ -102,6 +102,29 @@ def test_a_pasted_picture_hides_what_lies_under_it() -> None:
     assert len(beside_it.boxes_xyxy) == 2
 
 
+def test_a_soft_edge_fades_from_what_lies_below_to_the_picture_and_back() -> None:
+    def row(soft: float) -> list[int]:
+        below = Rectangle(0, 0, 64, 64)
+        parts = [
+            (sample_of(0), below),
+            (sample_of(200, width=20, height=20), Rectangle(10, 40, 20, 20, soft)),
+        ]
+        whole = compose(parts, 64, min_box_side=0.001)
+        return whole.image[0, 50, 9:31].tolist()  # in the middle of its height, below its bright square
+
+    assert row(0) == [0, *[200] * 20, 0]
+    assert row(0.25) == [0, 20, 60, 100, 140, 180, *[200] * 10, 180, 140, 100, 60, 20, 0]
+
+
+def test_a_soft_edge_changes_pixels_alone() -> None:
+    parts = [(sample_of(), Rectangle(0, 0, 64, 64)), (sample_of(10), Rectangle(3, 5, 40, 30))]
+    hard = compose(parts, 64, min_box_side=0.001)
+    soft = compose([parts[0], (parts[1][0], replace(parts[1][1], soft=0.3))], 64, min_box_side=0.001)
+    assert not torch.equal(hard.image, soft.image)
+    for name in ("boxes_xyxy", "box_nodes", "label_nodes", "label_regions", "negative_regions", "ignored"):
+        np.testing.assert_array_equal(getattr(hard, name), getattr(soft, name))
+
+
 def test_what_is_not_drawn_is_grey_and_slivers_are_dropped() -> None:
     placed = compose([(sample_of(), Rectangle(0, 0, 20, 10))], 64, min_box_side=0.1)
     assert (placed.image[:, 10:] == GREY).all()

@@ -20,7 +20,7 @@ from data_prep.repair import repair
 from tests.yolo9000.made import made_config
 from wordtree import WordTree
 from yolo9000.augment import Sample
-from yolo9000.batch import Batch
+from yolo9000.batch import Batch, Targets
 from yolo9000.damage import TooManyDamaged
 from yolo9000.data import TrainingData, collate, read_sample
 from yolo9000.prefetch import made_ahead
@@ -137,6 +137,41 @@ def test_shrunk_label_pictures_may_lie_on_box_pictures_and_keep_what_these_tell(
     assert told == [(image, node) for image in range(8) for node in sorted(scenes.vouched.tolist())]
     grey = [(batch.images == 127 / 255).all(1).float().mean() for batch in batches]
     assert grey[0] > 0.4 > 0.1 > grey[1]
+
+
+def test_tiles_on_box_pictures_may_be_cut_out_of_such_pictures(shards: Path) -> None:
+    """Then no label comes with them, only boxes, so that a tile on a scene does not mean a class without boxes."""
+
+    def batch(**settings: object) -> Targets:
+        return TrainingData(ShardReader(shards), made_config(shards, **settings)).batch(1).targets
+
+    pasted = {"augment__paste": 1, "data__ratio": {"scenes": 1, "labels": 0.001}}
+    labels, cuts = (
+        batch(**pasted, augment__scene_cuts=share, augment__tile_sources=["labels"]) for share in (0, 1)
+    )
+    assert len(labels.image_labels.node) == 8
+    assert len(cuts.image_labels.node) == 0
+    assert len(cuts.boxes.node) > len(labels.boxes.node)  # each scene has one square, and so has each cut
+
+    onto = {"augment__zoom_out": 1, "augment__zoom_out_onto": 1, "augment__mosaic": 0}
+    ratio = {"scenes": 0.001, "labels": 1}
+    alone, beside = (batch(**onto, data__ratio=ratio, augment__scene_cuts=share) for share in (0, 1))
+    assert alone.image_labels.node.tolist() == beside.image_labels.node.tolist()
+    assert len(beside.boxes.node) > len(alone.boxes.node)
+
+
+def test_soft_edges_change_the_pixels_of_tiles_on_box_pictures_alone(shards: Path) -> None:
+    settings = {"augment__zoom_out": 1, "augment__zoom_out_onto": 1, "augment__mosaic": 0}
+    ratio = {"scenes": 0.001, "labels": 1}
+    hard, soft = (
+        TrainingData(
+            ShardReader(shards), made_config(shards, **settings, data__ratio=ratio, augment__soft_edges=e)
+        )
+        .batch(1)
+        .images
+        for e in (0, 0.4)
+    )
+    assert not torch.equal(hard, soft)
 
 
 def test_a_picture_without_box_annotations_is_ignored_as_a_whole(shards: Path) -> None:
