@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from data_prep.config import MergeConfig, load_config
-from yolo9000.config import Config, ConfigError, read_config, read_pretrain_config
+from yolo9000.config import Config, ConfigError, LossConfig, read_config, read_pretrain_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted([*CONFIGS.glob("train/*.yaml"), *CONFIGS.glob("pretrain/*.yaml")])
@@ -250,3 +250,13 @@ def test_the_emoji_classifier_is_that_of_the_demo_scored_on_pictures_held_back()
         path, ["data.shards=shards", "name=emoji_classifier", "evaluate.split=test", "evaluate.limit=null"]
     )
     assert ours == demo
+
+
+def test_a_label_goes_by_default_to_the_places_that_the_table_of_rules_says() -> None:
+    """The best row of `python benchmarks/never_boxed.py --rules 'm*, *' 'top_k, *'`, as docs/never_boxed.md has it."""
+    page = (CONFIGS.parent / "docs" / "never_boxed.md").read_text("utf-8")
+    lines = [line.replace("**", "") for line in page.splitlines()]
+    cells = [line.strip("| ").split(" | ") for line in lines if re.match(r"\| \w+, \w+ \|", line)]
+    assert len(cells) == 12
+    best = max(cells, key=lambda row: float(row[2].split(" ± ")[0]))
+    assert best[0] == f"{LossConfig().assign}, {LossConfig().label_objectness}"

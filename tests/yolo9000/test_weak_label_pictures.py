@@ -62,7 +62,9 @@ def teach(
     boxes[0, 0, *LOWER_RIGHT, 4], classes[0, 0, *LOWER_RIGHT, [ANIMAL, DOG]] = 1, 4
     boxes.requires_grad_()
     classes.requires_grad_()
-    cfg = LossConfig.model_validate({"warm_up_images": 0, **changes})
+    cfg = LossConfig.model_validate(
+        {"warm_up_images": 0, "assign": "max_score", **changes}
+    )  # the paper's rule
     pairs = None if non_exclusive is None else np.array([non_exclusive])
     known = None
     if vouched is not None:

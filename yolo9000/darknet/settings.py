@@ -47,6 +47,7 @@ def config_of(plan: NetworkPlan, *, batch_norm: BatchNorm, answers: Answers) -> 
             "match": "anchor" if region.bias_match else "prediction",
             "ignore_iou": region.thresh,
             "objectness_target": "iou" if region.rescore else "one",
+            "assign": "max_score",
             "label_objectness": "darknet",
             "vouching": None,
         },
