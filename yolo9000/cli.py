@@ -80,7 +80,7 @@ def demo(
     folder: Annotated[Path, typer.Option("--run", help="Where everything goes")] = Path("runs/demo"),
     minutes: Annotated[
         float, typer.Option(min=1, help="Training length, in minutes of the 2-core reference")
-    ] = 6,
+    ] = 5.5,
     quick: Annotated[
         bool, typer.Option("--quick", help="Half a minute: shows that everything works, learns little")
     ] = False,

@@ -53,7 +53,7 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     steps = QUICK_STEPS if quick else max(1, round(minutes * STEPS_PER_MINUTE))
     twemoji_folder()
     _refuse_other_settings(folder, {"steps": steps, "quick": quick, "seed": seed})
-    length = "half a minute" if quick else f"{minutes + 1.5:.0f} minutes"
+    length = "half a minute" if quick else f"{minutes + 2:.0f} minutes"
     console.print(
         f"[bold]YOLO9000 demo[/]: draws a world of emoji in which half of the classes have boxes and the other half "
         f"only image labels, and trains a classifier on both, then from it one detector on both ({steps} steps): "
