@@ -213,7 +213,7 @@ class LossConfig(StrictModel):
 
     label_weight: float = Field(1.0, ge=0)
     assign: Literal["max_score", "max_objectness", "max_size", "top_k"] = (
-        "top_k"  # which places an image label goes to (weak_labels.py), by docs/never_boxed.md; paper: max_score
+        "top_k"  # which places an image label goes to (weak_labels.py; decision 33); paper: max_score
     )
     top_k: PositiveInt = 4  # of assign top_k: so many places share a label
     label_objectness: Literal["paper", "darknet", "ignore"] = "paper"  # decision 4
