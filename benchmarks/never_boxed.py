@@ -75,9 +75,7 @@ from yolo9000.scorecard import ScoredBoxes, label_on_best_box, label_on_whole_im
 from yolo9000.scorecard.average_precision import average_precision
 from yolo9000.train import train
 
-PHOTOGRAPH_STEPS_PER_MINUTE = (
-    500  # of configs/train/mosaic_world.yaml, its classifier with it, on 2 processor cores
-)
+PHOTOGRAPH_STEPS_PER_MINUTE = 500  # of the detector, its classifier's with them, on 2 processor cores
 CONFIGS = Path(__file__).parents[1] / "configs"
 PHOTOGRAPHS, PHOTOGRAPH_CLASSIFIER = (CONFIGS / part / "mosaic_world.yaml" for part in ("train", "pretrain"))
 

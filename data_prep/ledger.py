@@ -43,12 +43,12 @@ class Ledger:
     @cached_property
     def boxes_rolled_up(self) -> Counts:
         """(N,) boxes at or under each node."""
-        return _rolled_up(self.tree, self.boxes)
+        return rolled_up(self.tree, self.boxes)
 
     @cached_property
     def image_labels_rolled_up(self) -> Counts:
         """(N,) image labels at or under each node."""
-        return _rolled_up(self.tree, self.image_labels)
+        return rolled_up(self.tree, self.image_labels)
 
     def evidence(self, node: int) -> Evidence:
         """The best that is labelled at the node or below it."""
@@ -94,8 +94,11 @@ class Ledger:
         }
 
 
-def _rolled_up(tree: WordTree, counts: Counts) -> Counts:
-    """A subtree is an interval of the pre-order, so a prefix sum gives every subtree at once."""
+def rolled_up(tree: WordTree, counts: Counts) -> Counts:
+    """The sum of (N,) counts at each node and below it, (N,).
+
+    A subtree is an interval of the pre-order, so a prefix sum gives every subtree at once.
+    """
     in_preorder = np.zeros(len(tree) + 1, dtype=np.int64)
     in_preorder[tree.enter + 1] = counts
     total = np.cumsum(in_preorder)

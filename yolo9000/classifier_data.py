@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from numpy.random import Generator
 from torch import Tensor
@@ -24,10 +23,16 @@ from yolo9000.damage import Damage
 from yolo9000.distributed import share_of
 from yolo9000.image import decode_image
 from yolo9000.prefetch import made_ahead, parts_made_ahead
-from yolo9000.sampler import DataMismatch, Ints, Sampler, first_of_each_source, split_of
+from yolo9000.sampler import (
+    DataMismatch,
+    Ints,
+    Sampler,
+    boxes_of,
+    first_of_each_source,
+    image_labels_of,
+    split_of,
+)
 from yolo9000.schedule import input_size_at
-
-Bools = npt.NDArray[np.bool_]
 
 BOX_PART = (0.6, 0.95)  # of a window's side: the longer side of the box that it is cut around
 
@@ -49,7 +54,7 @@ class LabelledPictures:
 def labelled_pictures(reader: ShardReader, split: str) -> Ints:
     """The pictures of a split that are said to show something, ascending; DataMismatch if there are none."""
     pictures = split_of(reader, split)
-    labelled = pictures[_counts(reader.label_offsets, reader.label_positive)[pictures] > 0]
+    labelled = pictures[np.isin(pictures, image_labels_of(reader)[0])]
     if not len(labelled):
         raise DataMismatch(
             f"{reader.folder}: split '{split}' has no pictures with image labels. Merge a source of image labels "
@@ -63,8 +68,8 @@ def cut_pictures(reader: ShardReader, cfg: PretrainConfig) -> Ints:
     if not cfg.augment.cut_boxes:
         return np.zeros(0, np.int64)
     pictures = split_of(reader, cfg.data.train_split)
-    boxed = pictures[_counts(reader.box_offsets, ~reader.box_ignored)[pictures] > 0]
-    return np.setdiff1d(boxed, labelled_pictures(reader, cfg.data.train_split))
+    boxed, labelled = (np.isin(pictures, of(reader)[0]) for of in (boxes_of, image_labels_of))
+    return pictures[boxed & ~labelled]
 
 
 def taught_pictures(reader: ShardReader, cfg: PretrainConfig) -> Ints:
@@ -75,9 +80,8 @@ def taught_pictures(reader: ShardReader, cfg: PretrainConfig) -> Ints:
 def taught_nodes(reader: ShardReader, cfg: PretrainConfig) -> Ints:
     """The nodes that training has examples of, ascending, (K,)."""
     _, labels = labels_of(reader, labelled_pictures(reader, cfg.data.train_split))
-    picture_of_box = np.repeat(np.arange(len(reader)), np.diff(reader.box_offsets))
-    cut = np.isin(picture_of_box, cut_pictures(reader, cfg)) & ~reader.box_ignored
-    return np.union1d(labels, reader.box_nodes[cut])
+    picture, node = boxes_of(reader)
+    return np.union1d(labels, node[np.isin(picture, cut_pictures(reader, cfg))])
 
 
 def labels_of(reader: ShardReader, pictures: Ints) -> tuple[Ints, Ints]:
@@ -188,9 +192,3 @@ def _pixels(reader: ShardReader, picture: int) -> Tensor:
 def _batched(images: Tensor, image: Ints, node: Ints) -> LabelledPictures:
     columns = (torch.from_numpy(column) for column in (image, node))
     return LabelledPictures(images.contiguous(memory_format=torch.channels_last), *columns)
-
-
-def _counts(offsets: Ints, true: Bools) -> Ints:
-    """How many rows of each picture are true; offsets: (P + 1,) where the rows of each begin."""
-    before = np.concatenate([[0], np.cumsum(true)])
-    return np.diff(before[offsets])

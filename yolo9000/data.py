@@ -146,12 +146,11 @@ class TrainingData:
         if source not in self.tile_sources:
             parts = [_fit(sample, canvas, cfg, rng)]
             if self.tile_sources and draw < cfg.paste:
-                cut = bool(cfg.scene_cuts) and rng.random() < cfg.scene_cuts
-                tile = self._cut(rng) if cut else self._any_of(int(rng.choice(self.tile_sources)), rng)
-                parts.append(self._laid(tile, canvas, rng))
+                tile_source = int(rng.choice(self.tile_sources))
+                parts.append(self._laid(self._tile(tile_source, cfg.scene_cuts, rng), canvas, rng))
             return parts
         if draw < cfg.mosaic:
-            others = [self._tile(source, rng) for _ in range(3)]
+            others = [self._tile(source, cfg.mosaic_cuts, rng) for _ in range(3)]
             tiles = quarters(canvas, rng=rng)
             return [_fit(tile, area, cfg, rng) for tile, area in zip([sample, *others], tiles, strict=True)]
         if draw < cfg.mosaic + cfg.zoom_out:
@@ -175,11 +174,10 @@ class TrainingData:
         tile, area = _fit(tile, shrunk(canvas, cfg.zoom_out_side, rng=rng), cfg, rng)
         return tile, replace(area, soft=rng.uniform(0, cfg.soft_edges) if cfg.soft_edges else 0.0)
 
-    def _tile(self, source: int, rng: Generator) -> Sample:
-        """A further tile of a mosaic: a picture of the same source or, so that tiles do not come to mean the classes of
-        that source, one cut around a box of the other pictures."""
-        cfg = self.cfg.augment
-        if not (cfg.mosaic_cuts and self.other_sources) or rng.random() >= cfg.mosaic_cuts:
+    def _tile(self, source: int, cuts: float, rng: Generator) -> Sample:
+        """A further tile: a picture of the source or, in the given share, so that tiles do not come to mean the classes
+        of that source, one cut around a box of the other pictures."""
+        if not (cuts and self.other_sources) or rng.random() >= cuts:
             return self._any_of(source, rng)
         return self._cut(rng)
 

@@ -24,9 +24,7 @@ from yolo9000.scorecard import Scorecard
 from yolo9000.train import train
 
 Settings = TypeVar("Settings", Config, PretrainConfig)
-STEPS_PER_MINUTE = (
-    170  # of joint training, with those of the classifier before it, on the README's 2 processor cores
-)
+STEPS_PER_MINUTE = 170  # of the detector, its classifier's with them, on the README's 2 processor cores
 QUICK_STEPS = 30
 QUICK_WORLD = {"scenes": 60, "test_scenes": 20, "labels_per_class": 2}
 

@@ -17,7 +17,7 @@ from yolo9000.config import LossConfig
 from yolo9000.grid import GridOutput, Place, decode_boxes
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.targets import MatchedBoxes, best_overlap, ignored_cells, last_of_each, match_boxes
-from yolo9000.vouching import exclusion_errors, seen_places, unvouched_siblings, vouched_in_pictures
+from yolo9000.vouching import exclusion_errors, or_above, seen_places, unvouched_siblings, vouched_in_pictures
 from yolo9000.weak_labels import (
     Chosen,
     PathLogits,
@@ -54,12 +54,15 @@ class JointLoss(nn.Module):
     """
 
     vouched: Tensor | None
+    possible: Tensor | None  # (S, N) bool: what each source vouches for, or something below
 
     def __init__(self, cfg: LossConfig, hierarchy: Hierarchy, *, vouched: Tensor | None = None) -> None:
         super().__init__()
         self.cfg = cfg
         self.hierarchy = hierarchy
         self.register_buffer("vouched", vouched, persistent=False)
+        possible = None if vouched is None else or_above(hierarchy.tree, vouched)
+        self.register_buffer("possible", possible, persistent=False)
 
     def forward(
         self, output: GridOutput, targets: Targets, *, images_seen: int, pictures: int | None = None
@@ -131,9 +134,11 @@ class JointLoss(nn.Module):
         if self.hierarchy.siblings == "independent":
             return self._independent_errors(output, asked, torch.ones_like(asked.node))
         members, logits = asked.members, asked.logits
-        if self.cfg.unvouched_siblings < 1 and self.vouched is not None:
+        if self.cfg.unvouched_siblings < 1 and self.vouched is not None and self.possible is not None:
             of_box = source[asked.place.image]
-            less = unvouched_siblings(self.hierarchy, members, asked.node, of_box, self.vouched)
+            less = unvouched_siblings(
+                members, asked.node, of_box, vouched=self.vouched, possible=self.possible
+            )
             weight = torch.where(less, self.cfg.unvouched_siblings, 1.0)
             logits = logits + weight.to(logits.dtype).log()  # 0: −inf, out of the softmax
         log_conditional = self.hierarchy.log_conditional(members, logits)[members.on_path]

@@ -112,7 +112,7 @@ class Sampler:
     def _balanced(self, reader: ShardReader, cfg: Config | PretrainConfig) -> tuple[Repeats, ...]:
         """Of each source, by its own labels; boxes mean nothing to a classifier that does not cut them out."""
         boxes = isinstance(cfg, Config) or cfg.augment.cut_boxes
-        columns = [_image_labels(reader), *([_boxes(reader)] if boxes else [])]
+        columns = [image_labels_of(reader), *([boxes_of(reader)] if boxes else [])]
         image, node = (np.concatenate(parts) for parts in zip(*columns, strict=True))
         repeats = []
         for number, images in enumerate(self.images):
@@ -123,13 +123,13 @@ class Sampler:
         return tuple(repeats)
 
 
-def _image_labels(reader: ShardReader) -> tuple[Ints, Ints]:
+def image_labels_of(reader: ShardReader) -> tuple[Ints, Ints]:
     """What pictures are said to show, as columns (L,) of picture and node."""
     image = np.repeat(np.arange(len(reader)), np.diff(reader.label_offsets))
     return image[reader.label_positive], reader.label_nodes[reader.label_positive].astype(np.int64)
 
 
-def _boxes(reader: ShardReader) -> tuple[Ints, Ints]:
-    """The picture and the node of each box, (M,)."""
+def boxes_of(reader: ShardReader) -> tuple[Ints, Ints]:
+    """The picture and the node of each box, crowds aside, (M,)."""
     image, real = np.repeat(np.arange(len(reader)), np.diff(reader.box_offsets)), ~reader.box_ignored
     return image[real], reader.box_nodes[real].astype(np.int64)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from data_prep.ledger import rolled_up
+from wordtree import WordTree
 from yolo9000.batch import Targets
 from yolo9000.grid import GridOutput, Place, flat_place
 from yolo9000.hierarchy import Hierarchy, PathMembers
@@ -64,21 +66,18 @@ def exclusion_errors(output: GridOutput, hierarchy: Hierarchy, seen: SeenPlaces,
 
 
 def unvouched_siblings(
-    hierarchy: Hierarchy, members: PathMembers, node: Tensor, source: Tensor, vouched: Tensor
+    members: PathMembers, node: Tensor, source: Tensor, *, vouched: Tensor, possible: Tensor
 ) -> Tensor:
     """Which members of the softmaxes of P boxes stand for nothing that their source vouches for, (Q,) bool.
 
-    node, source: (P,) of each box; vouched: (S, N) bool, of each source. What it does not vouch for has no boxes in its
-    pictures, so that a box tells only which of the others its thing is. None in the softmaxes of a node that it does
-    not vouch for either.
+    node, source: (P,) of each box; vouched, possible: (S, N) bool, of each source, and `or_above` of it. What a source
+    does not vouch for has no boxes in its pictures, so that a box tells only which of the others its thing is. None in
+    the softmaxes of a node that it does not vouch for either.
     """
-    possible = _or_above(hierarchy, vouched)[source[members.owner], members.node]
-    return vouched[source, node][members.owner] & ~possible
+    return vouched[source, node][members.owner] & ~possible[source[members.owner], members.node]
 
 
-def _or_above(hierarchy: Hierarchy, nodes: Tensor) -> Tensor:
+def or_above(tree: WordTree, nodes: Tensor) -> Tensor:
     """The given nodes (S, N) bool and all that have one of them below."""
-    count = F.pad(
-        nodes[:, hierarchy.enter.argsort()].cumsum(dim=1), (1, 0)
-    )  # of those that come before, in pre-order
-    return count[:, hierarchy.leave] > count[:, hierarchy.enter]
+    rows = [rolled_up(tree, row) > 0 for row in nodes.cpu().numpy()]
+    return torch.from_numpy(np.array(rows).reshape(nodes.shape)).to(nodes.device)

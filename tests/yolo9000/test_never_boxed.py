@@ -169,9 +169,7 @@ def test_the_classifier_counts_where_a_row_starts_from_it(benchmark: ModuleType,
         return compared
 
     assert settings()["model.start_from"] == "classifier"
-    assert (
-        settings()["classifier.schedule.max_steps"] == 13
-    )  # its file says 1.8 times the steps of the detector's
+    assert settings()["classifier.schedule.max_steps"] == 13  # 1.8 times the detector's, as in their files
     for other in (None, str(tmp_path / "other.pt")):
         compared = settings(f"model.start_from={other or 'null'}")
         assert compared["model.start_from"] == other
