@@ -94,9 +94,8 @@ class ClassSelection(StrictModel):
     With `keep` alone just those stay; with `top` or `min_images` too, they stay in any case.
     """
 
-    top: Annotated[int, Field(gt=0)] | None = (
-        None  # so many with the most pictures (the paper: 9000 of ImageNet)
-    )
+    # So many with the most pictures (the paper: 9000 of ImageNet).
+    top: Annotated[int, Field(gt=0)] | None = None
     min_images: Annotated[int, Field(gt=0)] | None = None  # those that so many pictures show
     keep: Names = ()  # class names or ids of nodes
     drop: Names = ()
@@ -123,9 +122,8 @@ class _Source(StrictModel):
 
 
 class _BoxSource(_Source):
-    vouches: tuple[str, ...] | None = (
-        None  # every object at or under these has its box; None: what its format promises
-    )
+    # Every object at or under these has its box; None: what its format promises.
+    vouches: tuple[str, ...] | None = None
 
 
 class CocoSource(_BoxSource):
@@ -170,9 +168,8 @@ class YoloSource(_BoxSource):
 
     format: Literal["yolo"]
     class_names: ConfigPath  # data.yaml with `names`, or a text file of a name a line
-    labels: ConfigPath | None = (
-        None  # the folder of the text files; None: `images` in the path read as `labels`
-    )
+    # The folder of the text files; None: `images` in the path read as `labels`.
+    labels: ConfigPath | None = None
 
 
 CsvColumn = Literal[

@@ -40,9 +40,8 @@ class MosaicWorldConfig(StrictModel):
     """Every setting of a world of photographs."""
 
     seed: Annotated[int, Field(ge=0)] = 0  # of everything, which classes have boxes among it
-    size_px: Annotated[int, Field(ge=32, le=2048)] = (
-        96  # of the square scenes; 64 px photographs get 34 to 58
-    )
+    # Of the square scenes; 64 px photographs get 34 to 58.
+    size_px: Annotated[int, Field(ge=32, le=2048)] = 96
     scenes: Annotated[int, Field(ge=1)] = 1500  # training pictures with boxes
     test_scenes: Annotated[int, Field(ge=1)] = 400
     labels_per_class: Annotated[int, Field(ge=0)] | None = None  # label pictures; None: all that there are

@@ -271,9 +271,8 @@ def _moved(sample: Sample, rectangle: Rectangle, canvas_px: int) -> Sample:
 def _uncovered(sample: Sample, cover: Floats) -> Sample:
     """The labels that a rectangle drawn over the picture leaves visible and true."""
     keep = _hidden_share(sample.boxes_xyxy, cover) <= COVERED
-    true = (
-        _hidden_share(sample.negative_regions, cover) < 1e-6
-    )  # else the missing thing may stand in what is new
+    # Where a part is hidden, the missing thing may stand in what is new.
+    true = _hidden_share(sample.negative_regions, cover) < 1e-6
     return replace(
         sample,
         boxes_xyxy=sample.boxes_xyxy[keep],

@@ -45,15 +45,12 @@ class NetworkConfig(StrictModel):
     """What the networks of detectors and classifiers have in common."""
 
     architecture: str
-    darknet_cfg: str | None = (
-        None  # of architecture darknet: the text of its .cfg, one character a byte (`yolo9000 convert`)
-    )
-    batch_norm: Literal["standard", "darknet_cpu"] = (
-        "standard"  # of architecture darknet: where the epsilon stands (decision 19)
-    )
-    start_from: ConfigPath | None = (
-        None  # a checkpoint, or a backbone of Darknet, whose weights the run begins with; None: random ones
-    )
+    # Of architecture darknet: the text of its .cfg, one character a byte (`yolo9000 convert`).
+    darknet_cfg: str | None = None
+    # Of architecture darknet: where the epsilon stands (decision 19).
+    batch_norm: Literal["standard", "darknet_cpu"] = "standard"
+    # A checkpoint, or a backbone of Darknet, whose weights the run begins with; None: random ones.
+    start_from: ConfigPath | None = None
     width: PositiveFloat = 1.0  # multiplies every layer's filters; .25 is of CPU size
     # For evaluation and prediction, a side or [width, height]; training may vary it (schedule.sizes_px).
     input_size_px: InputSize = 416
@@ -119,13 +116,11 @@ class NetworkConfig(StrictModel):
 
 class ModelConfig(NetworkConfig):
     architecture: Literal["yolov2", "yolov2_paper", "yolo9000", "tiny", "darknet"] = "yolov2"
-    anchors: Annotated[tuple[tuple[PositiveFloat, PositiveFloat], ...], Field(min_length=1)] | None = (
-        None  # width, height in cells; None: k-means
-    )
+    # Width, height in cells; None: k-means.
+    anchors: Annotated[tuple[tuple[PositiveFloat, PositiveFloat], ...], Field(min_length=1)] | None = None
     anchor_count: PositiveInt = 5  # for k-means; paper: 5, and 3 for YOLO9000
-    siblings: Literal["exclusive", "independent"] = (
-        "exclusive"  # a softmax over each sibling group (paper), or each node its own logistic (decision 10)
-    )
+    # A softmax over each sibling group (paper), or each node its own logistic (decision 10).
+    siblings: Literal["exclusive", "independent"] = "exclusive"
 
 
 class DataConfig(StrictModel):
@@ -134,20 +129,16 @@ class DataConfig(StrictModel):
     train_split: str = "train"
     batch_size: PositiveInt = 64  # of a step, over all processes; darknet yolo9000.cfg: batch
     accumulate: PositiveInt = 1  # in so many parts, one by one, to save memory; darknet: subdivisions
-    ratio: dict[str, PositiveFloat] | None = (
-        None  # of images by source, {coco: 1, imagenet: 4}; None: the merge's
-    )
-    balance: Share = (
-        0.0  # within a source: 0 each picture once a pass; 1 rare nodes as often as common ones (decision 23)
-    )
+    # Of images by source, {coco: 1, imagenet: 4}; None: the merge's.
+    ratio: dict[str, PositiveFloat] | None = None
+    # Within a source: 0 each picture once a pass; 1 rare nodes as often as common ones (decision 23).
+    balance: Share = 0.0
     limit: PositiveInt | None = None  # only the first pictures of each source, for tries and overfitting
-    max_damaged: int = Field(
-        10, ge=0
-    )  # so many pictures that cannot be read are left out, others in their places, before a run stops
+    # So many pictures that cannot be read are left out, others in their places, before a run stops.
+    max_damaged: int = Field(10, ge=0)
     loader_threads: PositiveInt = 2
-    attribution: ConfigPath | None = (
-        None  # a text that names the pictures' authors and licences, for report.html, which shows pictures
-    )
+    # A text that names the pictures' authors and licences, for report.html, which shows pictures.
+    attribution: ConfigPath | None = None
 
 
 class AugmentConfig(StrictModel):
@@ -158,28 +149,21 @@ class AugmentConfig(StrictModel):
     hue: float = Field(0.1, ge=0, le=0.5)  # shift by up to this part of the circle
     saturation: float = Field(1.5, ge=1)  # factor up to this, or its inverse
     exposure: float = Field(1.5, ge=1)
-    tile_sources: tuple[str, ...] | None = (
-        None  # pictures of one thing, for the next three; None: those without boxes
-    )
+    # Pictures of one thing, for the next three; None: those without boxes.
+    tile_sources: tuple[str, ...] | None = None
     zoom_out: Share = 0.0  # of those: shrunk, so that their things have the scale of boxed ones
-    zoom_out_side: tuple[PositiveFloat, PositiveFloat] = (
-        0.35,  # to a side between these, of the canvas
-        0.75,
-    )
-    zoom_out_onto: Share = (
-        0.0  # of the shrunk: laid on one of the other pictures, with its boxes, instead of on grey
-    )
+    # To a side between these, of the canvas.
+    zoom_out_side: tuple[PositiveFloat, PositiveFloat] = (0.35, 0.75)
+    # Of the shrunk: laid on one of the other pictures, with its boxes, instead of on grey.
+    zoom_out_onto: Share = 0.0
     mosaic: Share = 0.0  # of those: set in a 2×2 mosaic of four
-    mosaic_cuts: Share = (
-        0.0  # of a mosaic's further tiles: cut out of the other pictures, around one of their boxes
-    )
+    # Of a mosaic's further tiles: cut out of the other pictures, around one of their boxes.
+    mosaic_cuts: Share = 0.0
     paste: Share = 0.0  # of the other pictures: get one of those pasted in
-    scene_cuts: Share = (
-        0.0  # of tiles that lie on the other pictures: cut out of these, or beside one that is
-    )
-    soft_edges: float = Field(
-        0.0, ge=0, le=0.5
-    )  # a tile that lies on a picture fades into it over up to this part of its sides
+    # Of tiles that lie on the other pictures: cut out of these, or beside one that is.
+    scene_cuts: Share = 0.0
+    # A tile that lies on a picture fades into it over up to this part of its sides.
+    soft_edges: float = Field(0.0, ge=0, le=0.5)
     min_box_side: Share = 0.001  # darknet: smaller boxes are dropped after the crop, unit
 
     @model_validator(mode="after")
@@ -197,39 +181,31 @@ class LossConfig(StrictModel):
     no_object_weight: float = Field(1.0, ge=0)
     class_weight: float = Field(1.0, ge=0)
     coordinate_weight: float = Field(1.0, ge=0)  # times 2 − w·h, so small boxes count up to twice (darknet)
-    match: Literal["anchor", "prediction"] = (
-        "anchor"  # a box goes to the anchor, or the predicted box, most like it in shape (darknet bias_match=1 / 0)
-    )
+    # A box goes to the anchor, or the predicted box, most like it in shape (darknet bias_match=1 / 0).
+    match: Literal["anchor", "prediction"] = "anchor"
     ignore_iou: Share = 0.6  # an unmatched place above this overlap is not told "no object"
     objectness_target: Literal["iou", "one"] = "iou"  # darknet rescore=1 / 0
     objectness_loss: Literal["squared", "cross_entropy"] = "squared"  # paper and darknet: squared
-    warm_up_images: int = Field(
-        12800, ge=0
-    )  # darknet: all places are pulled to their anchors over the first images
+    # Darknet: all places are pulled to their anchors over the first images.
+    warm_up_images: int = Field(12800, ge=0)
 
-    non_exclusive: Annotated[Literal["lint"] | ConfigPath | None, Field(union_mode="left_to_right")] = (
-        None  # siblings whose training leaves each other alone: those of `wordtree lint`, or a file of two ids a line
-    )
+    # Siblings whose training leaves each other alone: those of `wordtree lint`, or a file of two ids a line.
+    non_exclusive: Annotated[Literal["lint"] | ConfigPath | None, Field(union_mode="left_to_right")] = None
 
     label_weight: float = Field(1.0, ge=0)
-    assign: Literal["max_score", "max_objectness", "max_size", "top_k"] = (
-        "top_k"  # which places an image label goes to (weak_labels.py; decision 33); paper: max_score
-    )
+    # Which places an image label goes to (weak_labels.py; decision 33); paper: max_score.
+    assign: Literal["max_score", "max_objectness", "max_size", "top_k"] = "top_k"
     top_k: PositiveInt = 4  # of assign top_k: so many places share a label
     label_objectness: Literal["paper", "darknet", "ignore"] = "paper"  # decision 4
     assumed_iou: Share = 0.3  # paper, section 4: the chosen box is assumed to overlap by this
-    negative_weight: float = Field(
-        1.0, ge=0
-    )  # of "there is no such thing in this picture": as much as a label, since it fades by itself as scores fall
-    vouching: Share | None = (
-        0.3  # places of more objectness that see what a source does not annotate are not told so
-    )
-    exclusion_weight: float = Field(
-        0.0, ge=0
-    )  # a thing far from all boxes is none of what its picture vouches for (decision 28); needs vouching
-    unvouched_siblings: Share = (
-        1.0  # what siblings that their source does not vouch for count in the softmax of boxes (decision 31)
-    )
+    # Of "there is no such thing in this picture": as much as a label, since it fades by itself as scores fall.
+    negative_weight: float = Field(1.0, ge=0)
+    # Places of more objectness that see what a source does not annotate are not told so.
+    vouching: Share | None = 0.3
+    # A thing far from all boxes is none of what its picture vouches for (decision 28); needs vouching.
+    exclusion_weight: float = Field(0.0, ge=0)
+    # What siblings that their source does not vouch for count in the softmax of boxes (decision 31).
+    unvouched_siblings: Share = 1.0
 
     @model_validator(mode="after")
     def _exclusion_has_what_it_needs(self) -> LossConfig:
@@ -301,9 +277,8 @@ class EvaluateConfig(StrictModel):
 class PredictConfig(StrictModel):
     min_score: Share = 0.2  # objectness (an IoU, so seldom near 1) × absolute probability
     min_absolute: Share = 0.5  # descent goes on while P(node) exceeds this (paper, section 4)
-    level: Literal["threshold", "darknet"] = (
-        "threshold"  # darknet: stops earlier, and the score is objectness alone (decision 11)
-    )
+    # Darknet: stops earlier, and the score is objectness alone (decision 11).
+    level: Literal["threshold", "darknet"] = "threshold"
     max_places: PositiveInt = 300  # the most objective places of a picture that are looked at
     nms_iou: Share = 0.45
     nms: Overlap = "by_objectness"
@@ -349,23 +324,20 @@ class Config(StrictModel):
 
 
 class ClassifierConfig(NetworkConfig):
-    architecture: Literal["darknet19", "tiny", "darknet"] = (
-        "darknet19"  # the trunk of yolov2 and yolo9000, that of tiny, or what darknet_cfg says
-    )
+    # The trunk of yolov2 and yolo9000, that of tiny, or what darknet_cfg says.
+    architecture: Literal["darknet19", "tiny", "darknet"] = "darknet19"
     input_size_px: InputSize = 224  # paper, section 2: 224, then 448, starting from the first
-    softmax: Literal["tree", "flat"] = (
-        "tree"  # over each sibling group (WordTree), or one over all nodes that training has labels of
-    )
+    # One over each sibling group (WordTree), or one over all nodes that training has labels of.
+    softmax: Literal["tree", "flat"] = "tree"
 
 
 class CropConfig(StrictModel):
     """What of a picture a classifier sees in training; defaults are darknet's darknet19.cfg."""
 
     cut_boxes: bool = False  # pictures with boxes take part, too: by what one of them holds (decision 32)
-    shorter_side: tuple[PositiveFloat, PositiveFloat] = (
-        0.5,  # the picture is scaled until its shorter side has a length between these, in input sides …
-        1.75,  # … and a square of the input size is cut out of it; darknet min_crop 128, max_crop 448, of 256
-    )
+    # The picture is scaled until its shorter side has a length between these, in input sides, and a square of the
+    # input size is cut out of it; darknet min_crop 128, max_crop 448, of 256.
+    shorter_side: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.75)
     aspect: float = Field(1.33, ge=1)  # width against height changed by a factor up to this, or its inverse
     angle: float = Field(7.0, ge=0, le=180)  # turned by up to this many degrees either way
     flip: bool = True

@@ -21,13 +21,11 @@ def random_crop(image: Tensor, size_px: int, cfg: CropConfig, rng: Generator) ->
     """
     aspect = factor_or_inverse(cfg.aspect, rng)
     stretched = np.array([image.shape[1], image.shape[2] / aspect])
-    sides = stretched * (
-        rng.uniform(*cfg.shorter_side) * size_px / stretched.min()
-    )  # height, width in the crop's px
+    scale = rng.uniform(*cfg.shorter_side) * size_px / stretched.min()
+    sides = stretched * scale  # height, width in the crop's px
     turn = math.radians(rng.uniform(-cfg.angle, cfg.angle))
-    down, right = (
-        (sides - size_px) / 2 * rng.uniform(-1, 1, 2)
-    )  # as far as the piece may move and stay inside
+    room = (sides - size_px) / 2  # as far as the piece may move and stay inside
+    down, right = room * rng.uniform(-1, 1, 2)
     height, width = (max(1, min(old, round(new))) for old, new in zip(image.shape[1:], sides, strict=True))
     shrunk = resized(image, height, width)  # without aliases; what is enlarged is so while it is turned
     crop = turned_piece(shrunk, size_px, sides_px=tuple(sides), right=right, down=down, turn=turn)
