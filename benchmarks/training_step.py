@@ -179,7 +179,7 @@ def time_loss(case: Case, output: GridOutput, watch: Stopwatch, *, back: str) ->
 def cases_of(hierarchy: Hierarchy, pictures: int) -> Iterator[Case]:
     every = np.arange(pictures)
     batches = {"labels": every < 0, "mixed": every % 5 == 0, "boxes": every >= 0}
-    nothing = torch.zeros(1, len(hierarchy), dtype=torch.bool)  # is vouched for
+    nothing = torch.zeros(pictures, len(hierarchy), dtype=torch.bool)  # is vouched for
     rules: list[tuple[str, str, dict[str, object]]] = [
         ("labels, max_objectness", "labels", {"assign": "max_objectness"}),
         ("labels, max_size", "labels", {"assign": "max_size"}),
@@ -192,7 +192,7 @@ def cases_of(hierarchy: Hierarchy, pictures: int) -> Iterator[Case]:
     for name, batch, changes in rules:
         cfg = LossConfig().model_copy(update=changes)
         targets = made_targets(hierarchy, batches[batch])
-        yield Case(name, targets, JointLoss(cfg, hierarchy, vouched=nothing))
+        yield Case(name, replace(targets, vouched=nothing), JointLoss(cfg, hierarchy))
 
 
 def made_targets(hierarchy: Hierarchy, has_boxes: npt.NDArray[np.bool_]) -> Targets:

@@ -21,6 +21,7 @@ from yolo9000.config import AugmentConfig, CropConfig
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Ints: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
 
 GREY = 127  # darknet's canvas, .5
 COVERED = 0.6  # a box hidden by a pasted tile to more than this share is dropped
@@ -36,7 +37,9 @@ class Sample:
     negative_nodes: Ints  # (L',)
     negative_regions: Floats  # (L', 4), unit: where no such thing is
     ignored: Floats  # (R, 4), unit: where nothing is known
-    vouched: Ints | None  # (V,) nodes whose things all have their boxes here; None: nobody drew boxes
+    vouched: (
+        Bools | None
+    )  # (N,) of each node, whether its things all have their boxes here; None: nobody drew boxes
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def fitted(sample: Sample, area: Rectangle, *, jitter: float, rng: Generator) ->
 def compose(parts: Sequence[tuple[Sample, Rectangle]], canvas_px: int, *, min_box_side: float) -> Sample:
     """The parts drawn one over the other on a square canvas, with their labels, less hidden boxes and slivers.
 
-    The whole vouches for the nodes that all of its parts with boxes vouch for; parts without are ignored regions.
+    Where a box is mostly hidden, nobody says what is left to see. The whole vouches for the nodes that all of its parts
+    with boxes vouch for; parts without are ignored regions.
     """
     canvas = torch.full((3, canvas_px, canvas_px), GREY, dtype=torch.uint8)
     whole = Sample(canvas, *_no_labels())
@@ -269,8 +273,10 @@ def _moved(sample: Sample, rectangle: Rectangle, canvas_px: int) -> Sample:
 
 
 def _uncovered(sample: Sample, cover: Floats) -> Sample:
-    """The labels that a rectangle drawn over the picture leaves visible and true."""
-    keep = _hidden_share(sample.boxes_xyxy, cover) <= COVERED
+    """The labels that a rectangle drawn over the picture leaves visible and true; what is left of things that are
+    mostly hidden becomes an ignored region."""
+    hidden = _hidden_share(sample.boxes_xyxy, cover)
+    keep = hidden <= COVERED
     # Where a part is hidden, the missing thing may stand in what is new.
     true = _hidden_share(sample.negative_regions, cover) < 1e-6
     return replace(
@@ -279,6 +285,7 @@ def _uncovered(sample: Sample, cover: Floats) -> Sample:
         box_nodes=sample.box_nodes[keep],
         negative_nodes=sample.negative_nodes[true],
         negative_regions=sample.negative_regions[true],
+        ignored=np.concatenate([sample.ignored, sample.boxes_xyxy[~keep & (hidden < 1 - 1e-6)]]),
     )
 
 
@@ -303,10 +310,10 @@ def _joined(a: Sample, b: Sample) -> Sample:
     )
 
 
-def _vouched_by_both(a: Ints | None, b: Ints | None) -> Ints | None:
+def _vouched_by_both(a: Bools | None, b: Bools | None) -> Bools | None:
     if a is None or b is None:
         return b if a is None else a
-    return np.intersect1d(a, b)
+    return a & b
 
 
 def _no_labels() -> tuple[Floats, Ints, Ints, Floats, Ints, Floats, Floats, None]:

@@ -52,26 +52,14 @@ class IgnoreColumns(_Columns):
 
 
 @dataclass(frozen=True)
-class VouchedColumns(_Columns):
-    """What single pictures vouch for beyond their sources: all things at or under the node have their boxes, V rows."""
-
-    image: Tensor  # (V,) int64
-    node: Tensor  # (V,) int64
-
-    @classmethod
-    def none(cls) -> VouchedColumns:
-        return cls(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
-
-
-@dataclass(frozen=True)
 class Targets:
     """Everything the criterion knows about a batch of B pictures."""
 
     boxes: BoxColumns
     image_labels: ImageLabelColumns
     ignore: IgnoreColumns
-    source: Tensor  # (B,) int64: the data source of each picture, for what it vouches for
-    vouched: VouchedColumns = field(default_factory=VouchedColumns.none)
+    source: Tensor  # (B,) int64: the data source of each picture
+    vouched: Tensor | None = None  # (B, N) bool: the nodes whose things all have their boxes in it; None: all
     negative_labels: ImageLabelColumns = field(default_factory=ImageLabelColumns.none)
 
     def to(self, device: torch.device | str) -> Targets:
@@ -80,7 +68,7 @@ class Targets:
             self.image_labels.to(device),
             self.ignore.to(device),
             self.source.to(device),
-            self.vouched.to(device),
+            None if self.vouched is None else self.vouched.to(device, non_blocking=True),
             self.negative_labels.to(device),
         )
 

@@ -173,6 +173,9 @@ class AugmentConfig(StrictModel):
                 "mosaic and zoom_out are shares of the same pictures, at most 1 together, "
                 f"found {self.mosaic + self.zoom_out:g}"
             )
+        least, most = self.zoom_out_side
+        if not least <= most <= 1:
+            raise ValueError(f"zoom_out_side must be [least, most], at most 1, found {[least, most]}")
         return self
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,10 @@ import torch
 from numpy.random import Generator
 
 from data_prep import ShardReader
+from wordtree import WordTree
 from wordtree.suggest import did_you_mean, near
 from yolo9000.augment import (
+    Bools,
     Floats,
     Rectangle,
     Sample,
@@ -28,7 +31,7 @@ from yolo9000.augment import (
     quarters,
     shrunk,
 )
-from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets, VouchedColumns
+from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
 from yolo9000.config import AugmentConfig, Config
 from yolo9000.damage import Damage
 from yolo9000.image import decode_image
@@ -45,11 +48,28 @@ class PseudoBoxes:
     """Boxes that training drew around what K image labels name (pseudo_boxes.py)."""
 
     label: Ints  # (K,) rows of the index's image labels, ascending
+    key: Ints  # (K,) what these are in any index of the same pictures (`label_keys`)
     xyxy_unit: Floats  # (K, 4)
 
     @classmethod
     def none(cls) -> PseudoBoxes:
-        return cls(np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
+
+    @classmethod
+    def around(cls, reader: ShardReader, label: Ints, xyxy_unit: Floats) -> PseudoBoxes:
+        """Boxes of image labels in these rows of the index."""
+        return cls(label, label_keys(reader, label), xyxy_unit)
+
+    def in_index_of(self, reader: ShardReader) -> PseudoBoxes:
+        """The same in another index of the pictures, as a repair or a relabelling leaves it, less what is gone."""
+        rows = np.arange(len(reader.label_nodes))
+        if not len(self.label):
+            return self
+        keys = label_keys(reader, rows)
+        rows = rows[np.isin(keys, self.key)]
+        order = np.argsort(self.key)
+        drawn = order[np.searchsorted(self.key, keys[rows], sorter=order)]
+        return PseudoBoxes(rows, keys[rows], self.xyxy_unit[drawn])
 
     def of(self, labels: slice) -> tuple[Ints, Floats]:
         """Those of the image labels in these rows: their positions within the rows, and the boxes."""
@@ -57,11 +77,25 @@ class PseudoBoxes:
         return self.label[rows] - labels.start, self.xyxy_unit[rows]
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        return {"label": torch.from_numpy(self.label), "xyxy_unit": torch.from_numpy(self.xyxy_unit)}
+        columns = {"label": self.label, "key": self.key, "xyxy_unit": self.xyxy_unit}
+        return {name: torch.from_numpy(column) for name, column in columns.items()}
 
     @classmethod
     def of_state(cls, state: dict[str, torch.Tensor]) -> PseudoBoxes:
-        return cls(state["label"].numpy(), state["xyxy_unit"].numpy())
+        return cls(*(state[name].numpy() for name in ("label", "key", "xyxy_unit")))
+
+
+def label_keys(reader: ShardReader, rows: Ints) -> Ints:
+    """A number for each image label of these rows, of its source, picture and node, whatever row it has, (K,)."""
+    images = np.searchsorted(reader.label_offsets, rows, side="right") - 1
+    nodes = reader.label_nodes[rows]
+    names = [source.name for source in reader.sources]
+    keys = np.zeros(len(rows), np.int64)
+    for row, (image, node) in enumerate(zip(images.tolist(), nodes.tolist(), strict=True)):
+        what = (names[reader.image_source[image]], reader.source_id(image), reader.tree.ids[node])
+        digest = blake2b("\0".join(what).encode(), digest_size=8).digest()
+        keys[row] = int.from_bytes(digest, "little", signed=True)
+    return keys
 
 
 def read_sample(reader: ShardReader, image: int, pseudo: PseudoBoxes | None = None) -> Sample:
@@ -90,8 +124,19 @@ def read_sample(reader: ShardReader, image: int, pseudo: PseudoBoxes | None = No
         nodes[~positive],
         np.repeat(WHOLE, int((~positive).sum()), axis=0),
         crowds if reader.image_boxed[image] else WHOLE,
-        np.unique(complete) if reader.image_boxed[image] else None,
+        at_or_under(reader.tree, complete) if reader.image_boxed[image] else None,
     )
+
+
+def vouched_by_sources(reader: ShardReader) -> Bools:
+    """Which nodes each source annotates with boxes wherever they occur, (S, N)."""
+    return np.stack([at_or_under(reader.tree, np.asarray(one.vouched, np.int64)) for one in reader.sources])
+
+
+def at_or_under(tree: WordTree, above: Ints) -> Bools:
+    """Which nodes are one of those above or lie under one, (N,)."""
+    inside: Bools = np.asarray(tree.is_under(np.arange(len(tree)), above[:, None])).any(axis=0)
+    return inside
 
 
 class TrainingData:
@@ -105,8 +150,7 @@ class TrainingData:
         tiled = _tiled(reader, cfg.augment)
         self.tile_sources = [k for k, name in enumerate(self.sampler.names) if name in tiled]
         self.other_sources = [k for k, name in enumerate(self.sampler.names) if name not in tiled]
-        vouched = {source.name: source.vouched for source in reader.sources}
-        self.vouched_by = [vouched[name] for name in self.sampler.names]
+        self.vouched_by = vouched_by_sources(reader)
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of steps first … last, in order."""
@@ -130,7 +174,7 @@ class TrainingData:
             for image, source, rng in zip(images, sources, rngs, strict=True)
         ]
         pixels = coloured_batch([sample.image for sample in samples], draw_colour_shifts(cfg.augment, rngs))
-        return Batch(pixels, collate(samples, self.reader.image_source[images]))
+        return Batch(pixels, collate(samples, self.reader.image_source[images], nodes=len(self.reader.tree)))
 
     def _augmented(self, image: int, source: int, size: int, rng: Generator) -> Sample:
         cfg = self.cfg.augment
@@ -189,26 +233,23 @@ class TrainingData:
         return cut_around(sample, int(rng.integers(len(sample.box_nodes))), CUT_PART, rng=rng)
 
     def _any_other(self, rng: Generator) -> Sample:
-        """A picture of another source than those of tiles, with what this one vouches for: it goes into a batch as a
-        part of one of theirs."""
+        """A picture of another source than those of tiles."""
         shares = self.sampler.shares[self.other_sources]
-        source = int(rng.choice(self.other_sources, p=shares / shares.sum()))
-        sample = self._any_of(source, rng)
-        if sample.vouched is None:
-            return sample
-        return replace(sample, vouched=np.union1d(sample.vouched, self.vouched_by[source]))
+        return self._any_of(int(rng.choice(self.other_sources, p=shares / shares.sum())), rng)
 
     def _any_of(self, source: int, rng: Generator) -> Sample:
         return self._sample(self.sampler.draw(source, rng), source, rng)
 
     def _sample(self, image: int, source: int, rng: Generator) -> Sample:
-        """Of the picture, or, where it is damaged, of another of its source."""
-        _, sample = self.damage.first_readable(
+        """Of the picture, or, where it is damaged, of another of its source; with what this source vouches for."""
+        image, sample = self.damage.first_readable(
             image,
             lambda image: read_sample(self.reader, image, self.pseudo_boxes),
             lambda: self.sampler.draw(source, rng),
         )
-        return sample
+        if sample.vouched is None:
+            return sample
+        return replace(sample, vouched=sample.vouched | self.vouched_by[self.reader.image_source[image]])
 
 
 def _tiled(reader: ShardReader, cfg: AugmentConfig) -> tuple[str, ...]:
@@ -228,9 +269,11 @@ def _fit(sample: Sample, area: Rectangle, cfg: AugmentConfig, rng: Generator) ->
     return sample, fitted(sample, area, jitter=cfg.jitter, rng=rng)
 
 
-def collate(samples: list[Sample], source: npt.NDArray[np.integer]) -> Targets:
-    """The labels of B samples as flat columns."""
-    vouched = [np.zeros(0, np.int64) if s.vouched is None else s.vouched for s in samples]
+def collate(samples: list[Sample], source: npt.NDArray[np.integer], *, nodes: int) -> Targets:
+    """The labels of B samples as flat columns, and what each vouches for; nodes: of the tree."""
+    vouched = np.zeros((len(samples), nodes), bool)
+    for row, sample in zip(vouched, samples, strict=True):
+        row |= False if sample.vouched is None else sample.vouched
 
     def of(counts: list[int]) -> torch.Tensor:
         return torch.from_numpy(np.repeat(np.arange(len(samples)), counts))
@@ -251,7 +294,7 @@ def collate(samples: list[Sample], source: npt.NDArray[np.integer]) -> Targets:
         ),
         IgnoreColumns(of([len(s.ignored) for s in samples]), joined([s.ignored for s in samples])),
         torch.from_numpy(np.asarray(source, np.int64)),
-        VouchedColumns(of([len(nodes) for nodes in vouched]), joined(vouched)),
+        torch.from_numpy(vouched),
         ImageLabelColumns(
             of([len(s.negative_nodes) for s in samples]),
             joined([s.negative_nodes for s in samples]),

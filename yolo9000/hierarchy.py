@@ -18,6 +18,8 @@ from torch.nn import functional as F
 
 from wordtree import WordTree
 
+DOUBT = 1e-6  # taken from the log probability of what is not there: the error stays below 14
+
 
 @dataclass(frozen=True)
 class PathMembers:
@@ -185,6 +187,11 @@ class Descent:
     node: Tensor  # (P,) the answer
     absolute: Tensor  # (P,) P(answer)
     conditional: tuple[Tensor, ...]  # for each place P(node | parent) from the root to the answer
+
+
+def log_of_none(log_probability: Tensor) -> Tensor:
+    """log(1 − P) of each log P: that what is so probable is not there; at least −14, with a gradient up to P = 1."""
+    return torch.log(-torch.expm1((log_probability - DOUBT).clamp(max=-DOUBT)))
 
 
 def segment_log_softmax(logits: Tensor, segment: Tensor, segments: int, dim: int = -1) -> Tensor:

@@ -17,7 +17,7 @@ from yolo9000.config import LossConfig
 from yolo9000.grid import GridOutput, Place, decode_boxes
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.targets import MatchedBoxes, best_overlap, ignored_cells, last_of_each, match_boxes
-from yolo9000.vouching import exclusion_errors, or_above, seen_places, unvouched_siblings, vouched_in_pictures
+from yolo9000.vouching import exclusion_errors, or_above, seen_places, unvouched_siblings
 from yolo9000.weak_labels import (
     Chosen,
     PathLogits,
@@ -44,7 +44,7 @@ class Background:
     told: Tensor  # of these, those that are told "no object"
     perhaps_unlabelled: Tensor  # those that would be, but see a thing that nobody vouches for
     best_overlap: Tensor  # float: each predicted box's largest IoU with a box of its picture
-    vouched: Tensor | None  # (B, N) bool: what each picture vouches for; None: everything
+    vouched: Tensor | None  # (B, N) bool: what each picture vouches for; None: everything, or nobody asks
 
 
 class JointLoss(nn.Module):
@@ -73,7 +73,7 @@ class JointLoss(nn.Module):
         """
         cfg, labels, negative = self.cfg, targets.image_labels, targets.negative_labels
         matched = match_boxes(output, targets.boxes, match=cfg.match)
-        chosen = choose_places(output, labels, self.hierarchy, assign=cfg.assign, top_k=cfg.top_k)
+        chosen = self.places_of_labels(output, labels, matched)
         denied = place_of_max_score(output, negative, self.hierarchy)
         of_boxes, of_labels, of_denied = ask_paths(
             output,
@@ -83,21 +83,28 @@ class JointLoss(nn.Module):
             (denied, negative.node),
         )
         terms = {
-            **self._box_terms(output, targets, matched, images_seen),
+            **self._box_terms(output, targets, matched, chosen, images_seen),
             "box_class": cfg.class_weight * self._box_class_errors(output, of_boxes, targets.source),
             "label_class": cfg.label_weight * self._label_class_errors(output, of_labels, chosen.weight),
-            "label_objectness": self._label_objectness(output, targets, chosen),
+            "label_objectness": self._label_objectness(output, targets, matched, chosen),
             "negative_label": cfg.negative_weight * negative_errors(output, self.hierarchy, of_denied).sum(),
         }
         divisor = len(output.box_logits) if pictures is None else pictures
         return LossTerms(**{name: term / divisor for name, term in terms.items()})
 
+    def places_of_labels(
+        self, output: GridOutput, labels: ImageLabelColumns, matched: MatchedBoxes
+    ) -> Chosen:
+        """Where the image labels go, by the rules of the configuration."""
+        assign, top_k = self.cfg.assign, self.cfg.top_k
+        return choose_places(output, labels, self.hierarchy, assign=assign, top_k=top_k, taken=matched.place)
+
     def _box_terms(
-        self, output: GridOutput, targets: Targets, matched: MatchedBoxes, images_seen: int
+        self, output: GridOutput, targets: Targets, matched: MatchedBoxes, chosen: Chosen, images_seen: int
     ) -> dict[str, Tensor]:
         """What the boxes say about boxes; what they say about classes is a question of its own."""
         cfg, boxes = self.cfg, targets.boxes
-        background = self.background(output, targets, matched)
+        background = self.background(output, targets, matched, chosen)
         objectness_logits = matched.place.values_of(output.objectness_logits)
         target = self._objectness_target(decode_boxes(output).detach(), matched, boxes)
         warms_up = images_seen < cfg.warm_up_images
@@ -111,19 +118,18 @@ class JointLoss(nn.Module):
         }
 
     @torch.no_grad()
-    def background(self, output: GridOutput, targets: Targets, matched: MatchedBoxes) -> Background:
-        """Which of the places that own none of the matched boxes are told "no object"."""
+    def background(
+        self, output: GridOutput, targets: Targets, matched: MatchedBoxes, chosen: Chosen
+    ) -> Background:
+        """Which of the places that own none of the matched boxes, and got no image label, are told "no object"."""
         unmatched = torch.ones_like(output.objectness_logits, dtype=torch.bool)
         unmatched[matched.place.image, matched.place.anchor, matched.place.row, matched.place.column] = False
         unmatched &= ~ignored_cells(output, targets.ignore)[:, None]
         overlap = best_overlap(decode_boxes(output), targets.boxes)
-        told, perhaps, vouched = (
-            unmatched & (overlap <= self.cfg.ignore_iou),
-            torch.zeros_like(unmatched),
-            None,
-        )
-        if self.cfg.vouching is not None and self.vouched is not None:
-            vouched = vouched_in_pictures(self.hierarchy, self.vouched, targets)
+        told, perhaps = unmatched & (overlap <= self.cfg.ignore_iou), torch.zeros_like(unmatched)
+        told[chosen.place.image, chosen.place.anchor, chosen.place.row, chosen.place.column] = False
+        vouched = None if self.cfg.vouching is None else targets.vouched
+        if vouched is not None:
             perhaps = self._perhaps_unlabelled(output, told, vouched)
         return Background(unmatched, told & ~perhaps, perhaps, overlap, vouched)
 
@@ -131,30 +137,35 @@ class JointLoss(nn.Module):
         """Cross-entropy in every sibling group on each label's path, where siblings that its source does not vouch for
         may count less (decision 31); of two boxes at a place the last has the word in the groups that both paths
         share (darknet overwrites deltas group by group)."""
+        members, weight = asked.members, self._sibling_weights(asked, source)
         if self.hierarchy.siblings == "independent":
-            return self._independent_errors(output, asked, torch.ones_like(asked.node))
-        members, logits = asked.members, asked.logits
-        if self.cfg.unvouched_siblings < 1 and self.vouched is not None and self.possible is not None:
-            of_box = source[asked.place.image]
-            less = unvouched_siblings(
-                members, asked.node, of_box, vouched=self.vouched, possible=self.possible
-            )
-            weight = torch.where(less, self.cfg.unvouched_siblings, 1.0)
-            logits = logits + weight.to(logits.dtype).log()  # 0: −inf, out of the softmax
+            return self._independent_errors(output, asked, weight)
+        logits = asked.logits + weight.log()  # 0: −inf, out of the softmax
         log_conditional = self.hierarchy.log_conditional(members, logits)[members.on_path]
         owner, node = members.owner[members.on_path], members.node[members.on_path]
         group = self.hierarchy.group[node]
         key = asked.place.flat_index(output)[owner] * len(self.hierarchy.group_start) + group
         return -log_conditional[last_of_each(key)].sum()
 
+    def _sibling_weights(self, asked: PathLogits, source: Tensor) -> Tensor:
+        """What each member counts in its box's softmax, or by itself, (Q,); source: (B,) of each picture."""
+        weight = torch.ones_like(asked.logits)
+        if self.cfg.unvouched_siblings == 1 or self.vouched is None or self.possible is None:
+            return weight
+        of_box = source[asked.place.image]
+        less = unvouched_siblings(
+            asked.members, asked.node, of_box, vouched=self.vouched, possible=self.possible
+        )
+        return weight.masked_fill(less, self.cfg.unvouched_siblings)
+
     def _label_class_errors(self, output: GridOutput, asked: PathLogits, weight: Tensor) -> Tensor:
         if self.hierarchy.siblings == "independent":
-            return self._independent_errors(output, asked, weight)
+            return self._independent_errors(output, asked, weight.to(asked.logits.dtype)[asked.members.owner])
         return -(weight * log_absolute(self.hierarchy, asked)).sum()
 
     def _independent_errors(self, output: GridOutput, asked: PathLogits, weight: Tensor) -> Tensor:
         """Binary cross-entropy of every node in the groups on the labels' paths, where several labels of one place
-        add up (decision 10). weight: (P,) the share of each label."""
+        add up (decision 10). weight: (Q,) of each member."""
         members, logits = asked.members, asked.logits
         key = asked.place.flat_index(output)[members.owner] * len(self.hierarchy) + members.node
         unique, which = key.unique(return_inverse=True)
@@ -162,15 +173,18 @@ class JointLoss(nn.Module):
             0, which, members.on_path.to(logits.dtype), "amax"
         )
         row = last_of_each(key)
-        weight = weight.to(logits.dtype)[members.owner[row]]
-        return F.binary_cross_entropy_with_logits(logits[row], wanted[which[row]], weight, reduction="sum")
+        return F.binary_cross_entropy_with_logits(
+            logits[row], wanted[which[row]], weight[row], reduction="sum"
+        )
 
-    def _label_objectness(self, output: GridOutput, targets: Targets, chosen: Chosen) -> Tensor:
+    def _label_objectness(
+        self, output: GridOutput, targets: Targets, matched: MatchedBoxes, chosen: Chosen
+    ) -> Tensor:
         """decision 4: what an image label says about objectness."""
         if self.cfg.label_objectness == "paper":
             return self.cfg.object_weight * self._pulled_to_the_assumed_overlap(output, chosen)
         if self.cfg.label_objectness == "darknet":
-            others = _other_places(output, targets.image_labels, chosen.place)
+            others = _other_places(output, targets.image_labels, chosen.place, matched.place)
             return self.cfg.no_object_weight * self._told_no_object(output, others)
         return _zero(output)
 
@@ -195,7 +209,7 @@ class JointLoss(nn.Module):
         return (self._objectness_errors(logits, torch.zeros_like(logits)) * where).sum()
 
     def _perhaps_unlabelled(self, output: GridOutput, free: Tensor, vouched: Tensor) -> Tensor:
-        """Places that see a thing which neither their picture nor its source vouches for, (B, A, H, W) bool.
+        """Places that see a thing which their picture does not vouch for, (B, A, H, W) bool.
 
         Such a thing may be there without a box, so "no object" would be a lie (design: vouching).
         """
@@ -238,12 +252,13 @@ def _pull_to_anchors(output: GridOutput, where: Tensor) -> Tensor:
     return ((offset + size) * where).sum() / 2
 
 
-def _other_places(output: GridOutput, labels: ImageLabelColumns, chosen: Place) -> Tensor:
-    """The places in the labels' regions that answer for none of them, (B, A, H, W) bool."""
+def _other_places(output: GridOutput, labels: ImageLabelColumns, *answering: Place) -> Tensor:
+    """The places in the labels' regions that answer neither for one of them nor for a box, (B, A, H, W) bool."""
     others = torch.zeros_like(output.objectness_logits, dtype=torch.bool)
     count = others.flatten(1).long().index_add(0, labels.image, places_in_regions(output, labels).long())
     others = (count > 0).view_as(others)
-    others[chosen.image, chosen.anchor, chosen.row, chosen.column] = False
+    for place in answering:
+        others[place.image, place.anchor, place.row, place.column] = False
     return others
 
 

@@ -76,7 +76,7 @@ def draw_pseudo_boxes(model: Detector, data: TrainingData) -> PseudoBoxes:
     if not found:
         return PseudoBoxes.none()
     rows, boxes = zip(*found, strict=True)
-    return PseudoBoxes(np.concatenate(rows), np.concatenate(boxes))
+    return PseudoBoxes.around(reader, np.concatenate(rows), np.concatenate(boxes))
 
 
 def labels_on(reader: ShardReader, images: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -50,7 +50,8 @@ class Run(Generic[Settings, Network]):
     average: WeightAverage | None
     step: int = 0
     best: float = math.nan
-    seen_before: int = 0  # pictures that the weights had seen when the run began
+    # Pictures that the weights had seen when the run began; less, down to below 0, where its batches have grown.
+    seen_before: int = 0
     darknet: DarknetOrigin | None = None  # of the detector that it began with
     pseudo_boxes: PseudoBoxes = field(default_factory=PseudoBoxes.none)  # drawn so far
 
@@ -150,8 +151,10 @@ class Run(Generic[Settings, Network]):
             told = " ".join(str(reason).split())[:200]
             raise CheckpointError(f"{path}: its state of training does not fit this run ({told}).") from None
         _tell_changes(found, self.cfg)
-        self.step, self.best = found.step, found.score
-        self.seen_before, self.darknet = found.seen_before, found.darknet
+        self.step, self.best, self.darknet = found.step, found.score, found.darknet
+        self.seen_before = (
+            found.images_seen - self.step * self.cfg.data.batch_size
+        )  # of another size than before
 
     def _take_over(self, training: dict[str, Any]) -> None:
         self.model.load_state_dict(training["weights"])
@@ -166,8 +169,10 @@ class Run(Generic[Settings, Network]):
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         if self.average and "average" in training:
             self.average.load_state_dict(training["average"])
+        elif self.average:  # begins now, with these weights
+            self.average = WeightAverage(self.model, decay=self.cfg.optimizer.ema)
         if "pseudo_boxes" in training:
-            self.pseudo_boxes = PseudoBoxes.of_state(training["pseudo_boxes"])
+            self.pseudo_boxes = PseudoBoxes.of_state(training["pseudo_boxes"]).in_index_of(self.reader)
 
     def keep_if_best(self, folder: Path, value: float | None, scored: SavedRun[Settings]) -> None:
         """Write best.pt where no earlier value was better; of equals the latest is best."""

@@ -62,6 +62,7 @@ class Sampler:
         self.names = tuple(ratio)
         self.images = tuple(found[name] for name in self.names)
         self.shares = np.array([ratio[name] for name in self.names]) / sum(ratio.values())
+        self.by_share = by_ascending_share(self.shares)
         self.batch_size, self.seed = cfg.data.batch_size, cfg.seed
         self.repeats = self._balanced(reader, cfg) if cfg.data.balance else None
         self._shuffled = lru_cache(maxsize=2 * len(self.names))(self._shuffle)
@@ -95,10 +96,18 @@ class Sampler:
         return int(rng.choice(images) if self.repeats is None else images[self.repeats[source].draw(rng)])
 
     def _drawn(self, step: int) -> Ints:
-        """Pictures drawn of each source in the first `step` steps: rounded down, the rest to the largest share."""
-        total = step * self.batch_size
-        drawn = np.floor(total * self.shares + 1e-9).astype(np.int64)
-        drawn[self.shares.argmax()] += total - drawn.sum()
+        """Pictures drawn of each source in the first `step` steps: rounded down, the rest to the largest share.
+
+        From the smallest share on each source takes its part of what those before it leave, so that no number falls
+        from one step to the next.
+        """
+        left, shares = step * self.batch_size, 1.0
+        drawn = np.zeros(len(self.shares), np.int64)
+        for source in self.by_share:
+            drawn[source] = (
+                left if source == self.by_share[-1] else int(left * self.shares[source] / shares + 1e-9)
+            )
+            left, shares = left - drawn[source], shares - self.shares[source]
         return drawn
 
     def _at(self, source: int, position: int) -> int:
@@ -121,6 +130,11 @@ class Sampler:
             times = times_in_a_pass(reader.tree, at, node[mine], len(images), balance=cfg.data.balance)
             repeats.append(Repeats.of(times, start=default_rng((self.seed, number)).random()))
         return tuple(repeats)
+
+
+def by_ascending_share(shares: npt.NDArray[np.float64]) -> tuple[int, ...]:
+    """Positions of the shares, the largest last; of equals the first."""
+    return tuple(np.argsort(-shares, kind="stable")[::-1].tolist())
 
 
 def image_labels_of(reader: ShardReader) -> tuple[Ints, Ints]:

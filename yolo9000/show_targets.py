@@ -35,7 +35,8 @@ from yolo9000.grid import GridOutput, Place, decode_boxes
 from yolo9000.loss import Background, JointLoss
 from yolo9000.targets import MatchedBoxes, match_boxes
 from yolo9000.train import build_criterion, started_or_resumed
-from yolo9000.weak_labels import Chosen, choose_places, log_absolute_at, place_of_max_score
+from yolo9000.vouching import topmost
+from yolo9000.weak_labels import Chosen, log_absolute_at, place_of_max_score
 
 MIN_SIDE_PX = 832  # pictures are enlarged to it, so that cells and names are legible
 STRIPE_PX, STRIPES_APART_PX = 3, 24
@@ -96,16 +97,17 @@ class Judged:
     def of(cls, criterion: JointLoss, output: GridOutput, targets: Targets) -> Judged:
         cfg, hierarchy, missing = criterion.cfg, criterion.hierarchy, targets.negative_labels
         matched = match_boxes(output, targets.boxes, match=cfg.match)
+        chosen = criterion.places_of_labels(output, targets.image_labels, matched)
         negative = place_of_max_score(output, missing, hierarchy)
         return cls(
             targets,
             output,
             decode_boxes(output),
             matched,
-            choose_places(output, targets.image_labels, hierarchy, assign=cfg.assign, top_k=cfg.top_k),
+            chosen,
             negative,
             log_absolute_at(output, hierarchy, negative, missing.node).exp(),
-            criterion.background(output, targets, matched),
+            criterion.background(output, targets, matched, chosen),
         )
 
 
@@ -227,10 +229,11 @@ def summary(judged: Judged, picture: int, tree: WordTree, *, source: str) -> str
         if perhaps.any()
         else "."
     )
-    own = targets.vouched.node[targets.vouched.image == picture].tolist()
-    if own:
-        names = [tree.names[node] for node in own[:NAMED]] + (["…"] if len(own) > NAMED else [])
-        text += f" Beyond its source it vouches for: {', '.join(names)}."
+    if targets.vouched is not None and targets.vouched[picture].any():
+        parent = torch.tensor(tree.parent, dtype=torch.int64)
+        tops = topmost(parent, targets.vouched[picture].cpu()).nonzero()[:, 0].tolist()
+        names = [tree.names[node] for node in tops[:NAMED]] + (["…"] if len(tops) > NAMED else [])
+        text += f" It vouches for: {', '.join(names)}."
     return text
 
 

@@ -135,7 +135,10 @@ def _in_names_of(model: Detector | Classifier, found: SavedRun[Any]) -> dict[str
 def _take_rows(model: Any, tree: WordTree, found: SavedRun[Any]) -> bool:
     """Take the box head, and of the class head what `class_rows` says; False where the head sees other features."""
     wanted = model.state_dict()
-    sees_the_same = model.neck is None or _fits("neck", wanted, found.weights)
+    if model.neck is None:
+        sees_the_same = not any(name.startswith("neck.") for name in found.weights)
+    else:
+        sees_the_same = _fits("neck", wanted, found.weights)
     if not sees_the_same or not _fits("head.box", wanted, found.weights):
         return False
     rows = class_rows(found.tree, tree)

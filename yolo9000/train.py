@@ -17,7 +17,7 @@ from data_prep.anchors import box_sizes_px
 from yolo9000.batch import Batch, LossTerms
 from yolo9000.checkpoint import load_checkpoint, refuse_other_tree, save_checkpoint
 from yolo9000.config import Config, ModelConfig
-from yolo9000.data import TrainingData
+from yolo9000.data import TrainingData, vouched_by_sources
 from yolo9000.distributed import is_first, joined_processes
 from yolo9000.evaluate import TestPictures, evaluate
 from yolo9000.gradients import summed_gradients
@@ -182,14 +182,4 @@ def build_criterion(cfg: Config, reader: ShardReader) -> JointLoss:
     asked = cfg.loss.non_exclusive
     pairs = None if asked is None else non_exclusive_pairs(asked, reader.tree)
     hierarchy = Hierarchy(reader.tree, siblings=cfg.model.siblings, non_exclusive=pairs)
-    return JointLoss(cfg.loss, hierarchy, vouched=_vouched(reader))
-
-
-def _vouched(reader: ShardReader) -> Tensor:
-    """Which nodes each source annotates with boxes wherever they occur, (sources, N) bool."""
-    nodes = np.arange(len(reader.tree))
-    vouched = torch.zeros(len(reader.sources), len(reader.tree), dtype=torch.bool)
-    for row, source in zip(vouched, reader.sources, strict=True):
-        for node in source.vouched:
-            row |= torch.from_numpy(reader.tree.is_under(nodes, int(node)))
-    return vouched
+    return JointLoss(cfg.loss, hierarchy, vouched=torch.from_numpy(vouched_by_sources(reader)))

@@ -13,11 +13,8 @@ from torch import Tensor
 
 from data_prep.ledger import rolled_up
 from wordtree import WordTree
-from yolo9000.batch import Targets
 from yolo9000.grid import GridOutput, Place, flat_place
-from yolo9000.hierarchy import Hierarchy, PathMembers
-
-NEARLY_ONE = 1 - 1e-4  # the error of what is surely wrong stays below 10
+from yolo9000.hierarchy import Hierarchy, PathMembers, log_of_none
 
 
 @dataclass(frozen=True)
@@ -27,20 +24,6 @@ class SeenPlaces:
     image: Tensor  # (K,) their pictures
     index: Tensor  # (K,) their positions among the A·H·W places of a picture
     place: Place
-
-
-def vouched_in_pictures(hierarchy: Hierarchy, vouched: Tensor, targets: Targets) -> Tensor:
-    """The nodes that each picture or its source vouches for, all below them included, (B, N) bool.
-
-    vouched: (S, N) bool, those of each source.
-    """
-    of_source = vouched[targets.source]
-    if not len(targets.vouched.image):
-        return of_source
-    every = torch.arange(len(hierarchy), device=of_source.device)
-    under = hierarchy.is_under(every, targets.vouched.node[:, None])  # (V, N)
-    count = torch.zeros(of_source.shape, dtype=torch.int64, device=of_source.device)
-    return of_source | (count.index_add(0, targets.vouched.image, under.long()) > 0)
 
 
 def seen_places(output: GridOutput, where: Tensor, *, min_objectness: float, at_most: int) -> SeenPlaces:
@@ -53,16 +36,25 @@ def seen_places(output: GridOutput, where: Tensor, *, min_objectness: float, at_
 
 
 def exclusion_errors(output: GridOutput, hierarchy: Hierarchy, seen: SeenPlaces, vouched: Tensor) -> Tensor:
-    """objectness × −log(1 − P(any node vouched for)) of each of K places that see a thing without a box, (K,).
+    """objectness × −log P(none of the nodes vouched for) of each of K places that see a thing without a box, (K,).
 
-    vouched: (B, N) bool, of each picture. What it vouches for has its boxes, so this thing is something else.
+    vouched: (B, N) bool, of each picture, and some node of each. What it vouches for has its boxes, so this thing is
+    something else.
     """
-    parent = hierarchy.parent
-    tops = vouched & ~((parent >= 0) & vouched[:, parent.clamp_min(0)])  # P(these) is P(any)
+    tops = topmost(hierarchy.parent, vouched)  # P(any of these) is P(any)
     nodes = tops.any(dim=0).nonzero()[:, 0]
     log_absolute = hierarchy.log_absolute_of(lambda asked: output.class_logits(seen.place, asked), nodes)
-    probability = (log_absolute.exp() * tops[seen.image][:, nodes]).sum(dim=1)
-    return seen.place.values_of(output.objectness).detach() * -torch.log1p(-probability.clamp(max=NEARLY_ONE))
+    log_absolute = log_absolute.masked_fill(~tops[seen.image][:, nodes], -torch.inf)
+    if hierarchy.siblings == "independent":  # each by itself; exclusive ones add up to a probability
+        errors = log_of_none(log_absolute).sum(dim=1)
+    else:
+        errors = log_of_none(log_absolute.logsumexp(dim=1))
+    return seen.place.values_of(output.objectness).detach() * -errors
+
+
+def topmost(parent: Tensor, nodes: Tensor) -> Tensor:
+    """Of the given nodes (…, N) bool, all below each of them included, those without one above; parent: (N,)."""
+    return nodes & ~((parent >= 0) & nodes[..., parent.clamp_min(0)])
 
 
 def unvouched_siblings(

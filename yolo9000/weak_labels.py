@@ -5,7 +5,7 @@ max_objectness  the most objective place
 max_size        that of the largest box among the most objective (Detic, arXiv 2201.02605)
 top_k           the k most objective places share the label
 
-Each looks in the label's region only.
+Each looks in the label's region only, and there at places that answer for no box.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from torchvision.ops import nms
 from yolo9000.batch import ImageLabelColumns
 from yolo9000.boxes import area_xyxy
 from yolo9000.grid import GridOutput, Place, cells_inside, decode_boxes, flat_place
-from yolo9000.hierarchy import Hierarchy, PathMembers
+from yolo9000.hierarchy import Hierarchy, PathMembers, log_of_none
 
 Assign: TypeAlias = Literal["max_score", "max_objectness", "max_size", "top_k"]
 
 PROPOSALS = 32  # of max_size: boxes of each label's region that compete in size …
 PROPOSAL_NMS_IOU = 0.5  # … less those that overlap a more objective one by more
-DOUBT = 1e-6  # taken from the log probability of what is not there: the error stays below 14
 
 
 def ask_logits(output: GridOutput, place: Place, members: PathMembers) -> Tensor:
@@ -84,41 +83,55 @@ class Chosen:
 
 
 def choose_places(
-    output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy, *, assign: Assign, top_k: int
+    output: GridOutput,
+    labels: ImageLabelColumns,
+    hierarchy: Hierarchy,
+    *,
+    assign: Assign,
+    top_k: int,
+    taken: Place | None = None,
 ) -> Chosen:
-    """The places of each label by the rule of that name; `top_k` is for the rule top_k alone."""
+    """The places of each label by the rule of that name; `top_k` is for the rule top_k alone.
+
+    taken: places that answer for boxes. A label goes to one of them only where its region has no other.
+    """
+    where = free_places(output, labels, taken)
     if assign == "top_k":
-        return places_of_top_k(output, labels, top_k)
+        return places_of_top_k(output, labels, top_k, where)
     if assign == "max_objectness":
-        place = place_of_max_objectness(output, labels)
+        place = place_of_max_objectness(output, labels, where)
     elif assign == "max_size":
-        place = place_of_max_size(output, labels)
+        place = place_of_max_size(output, labels, where)
     else:
-        place = place_of_max_score(output, labels, hierarchy)
+        place = place_of_max_score(output, labels, hierarchy, where)
     return Chosen(
         place, torch.arange(len(place), device=place.image.device), output.box_logits.new_ones(len(place))
     )
 
 
 @torch.no_grad()
-def place_of_max_objectness(output: GridOutput, labels: ImageLabelColumns) -> Place:
-    """The place of highest objectness in each label's region (one for each of L labels)."""
-    return _best_place(output, labels, _objectness_rows(output, labels))
+def place_of_max_objectness(
+    output: GridOutput, labels: ImageLabelColumns, where: Tensor | None = None
+) -> Place:
+    """The place of highest objectness for each of L labels; where: (L, AHW) bool, None: in its region."""
+    return _best_place(output, labels, _objectness_rows(output, labels), where)
 
 
 @torch.no_grad()
-def place_of_max_score(output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy) -> Place:
-    """The place of highest objectness × P(node) in each label's region: the paper's rule."""
+def place_of_max_score(
+    output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy, where: Tensor | None = None
+) -> Place:
+    """The place of highest objectness × P(node), likewise: the paper's rule."""
     members = hierarchy.path_members(labels.node)
     logits = output.picture_logits(labels.image[members.owner], members.node)  # (Q, AHW)
     log_absolute = hierarchy.log_absolute(members, logits, len(labels.node))  # (L, AHW)
-    return _best_place(output, labels, _objectness_rows(output, labels).log() + log_absolute)
+    return _best_place(output, labels, _objectness_rows(output, labels).log() + log_absolute, where)
 
 
 @torch.no_grad()
-def place_of_max_size(output: GridOutput, labels: ImageLabelColumns) -> Place:
+def place_of_max_size(output: GridOutput, labels: ImageLabelColumns, where: Tensor | None = None) -> Place:
     """The place whose box, cut to the label's region, is the largest of the 32 most objective ones there after NMS."""
-    objectness = _objectness_rows(output, labels).masked_fill(~places_in_regions(output, labels), -1)
+    objectness = _objectness_rows(output, labels).masked_fill(~_or_in_regions(output, labels, where), -1)
     best, index = objectness.topk(min(PROPOSALS, objectness.shape[1]), dim=1)  # (L, K)
     predicted = decode_boxes(output).flatten(1, 3)[labels.image[:, None], index]  # (L, K, 4)
     low, high = labels.region_xyxy_unit[:, None].to(predicted.dtype).split(2, dim=2)  # (L, 1, 2)
@@ -129,9 +142,11 @@ def place_of_max_size(output: GridOutput, labels: ImageLabelColumns) -> Place:
 
 
 @torch.no_grad()
-def places_of_top_k(output: GridOutput, labels: ImageLabelColumns, k: int) -> Chosen:
-    """The k places of highest objectness in each label's region, or all where it has fewer, in equal shares."""
-    objectness = _objectness_rows(output, labels).masked_fill(~places_in_regions(output, labels), -1)
+def places_of_top_k(
+    output: GridOutput, labels: ImageLabelColumns, k: int, where: Tensor | None = None
+) -> Chosen:
+    """The k places of highest objectness for each label, or all where there are fewer, in equal shares."""
+    objectness = _objectness_rows(output, labels).masked_fill(~_or_in_regions(output, labels, where), -1)
     best, index = objectness.topk(min(k, objectness.shape[1]), dim=1)  # (L, k)
     label, rank = (best >= 0).nonzero(as_tuple=True)
     place = flat_place(output, labels.image[label] * objectness.shape[1] + index[label, rank])
@@ -145,16 +160,33 @@ def negative_errors(output: GridOutput, hierarchy: Hierarchy, asked: PathLogits)
     well be there, of another kind. Of the levels on the path the unsure ones give way (the gradient of a sure one is
     near 0), so that what is surely an animal, only no dog, stays an animal.
     """
-    log_probability = log_absolute(hierarchy, asked) - DOUBT
-    return asked.place.values_of(output.objectness).detach() * -torch.log(-torch.expm1(log_probability))
+    return asked.place.values_of(output.objectness).detach() * -log_of_none(log_absolute(hierarchy, asked))
 
 
 def places_in_regions(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
     """Whether each place of its picture lies in each label's region, (L, AHW) bool; never none."""
     anchors = output.box_logits.shape[1]
-    inside = cells_inside(output, labels.region_xyxy_unit).flatten(1)  # (L, HW)
-    inside = inside | ~inside.any(dim=1, keepdim=True)  # a region smaller than a cell: the whole picture
+    region = labels.region_xyxy_unit
+    inside = cells_inside(output, region).flatten(1)  # (L, HW)
+    columns, rows = output.grid_wh.long().tolist()
+    middle = ((region[:, :2] + region[:, 2:]) / 2 * output.grid_wh).long()
+    cell = middle[:, 1].clamp(0, rows - 1) * columns + middle[:, 0].clamp(0, columns - 1)
+    lone = torch.zeros_like(inside).scatter_(1, cell[:, None], True)
+    inside = inside | (
+        lone & ~inside.any(dim=1, keepdim=True)
+    )  # a region without a cell centre: its middle's
     return inside.repeat(1, anchors)
+
+
+def free_places(output: GridOutput, labels: ImageLabelColumns, taken: Place | None) -> Tensor:
+    """The places in each label's region that are not taken, (L, AHW) bool; all of it where none is left."""
+    inside = places_in_regions(output, labels)
+    if taken is None:
+        return inside
+    is_taken = torch.zeros_like(output.objectness_logits, dtype=torch.bool)
+    is_taken[taken.image, taken.anchor, taken.row, taken.column] = True
+    free = inside & ~is_taken.flatten(1)[labels.image]
+    return torch.where(free.any(dim=1, keepdim=True), free, inside)
 
 
 def _left_by_nms(xyxy_unit: Tensor, objectness: Tensor) -> Tensor:
@@ -170,6 +202,11 @@ def _objectness_rows(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
     return output.objectness.flatten(1)[labels.image]
 
 
-def _best_place(output: GridOutput, labels: ImageLabelColumns, score: Tensor) -> Place:
-    best = score.masked_fill(~places_in_regions(output, labels), -torch.inf).argmax(dim=1)  # first of equals
+def _or_in_regions(output: GridOutput, labels: ImageLabelColumns, where: Tensor | None) -> Tensor:
+    return places_in_regions(output, labels) if where is None else where
+
+
+def _best_place(output: GridOutput, labels: ImageLabelColumns, score: Tensor, where: Tensor | None) -> Place:
+    allowed = _or_in_regions(output, labels, where)
+    best = score.masked_fill(~allowed, -torch.inf).argmax(dim=1)  # first of equals
     return flat_place(output, labels.image * score.shape[1] + best)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from tests.yolo9000.made import TableHead, grid_output
 from wordtree import WordTree
-from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, LossTerms, Targets, VouchedColumns
+from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, LossTerms, Targets
 from yolo9000.config import LossConfig
+from yolo9000.data import at_or_under
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.loss import JointLoss
 
@@ -61,7 +63,8 @@ class Case:
         self.output = grid_output(
             anchors=[[1.0, 1.0], [2.0, 1.5]], box_logits=self.boxes, class_logits=self.classes
         )
-        self.terms: LossTerms = JointLoss(cfg, Hierarchy(tree, siblings=siblings), vouched=vouched)(
+        what = what if vouched is None else replace(what, vouched=vouched.expand(2, -1))
+        self.terms: LossTerms = JointLoss(cfg, Hierarchy(tree, siblings=siblings))(
             self.output, what, images_seen=1
         )
         self.box_gradient, self.class_gradient = torch.autograd.grad(
@@ -146,6 +149,32 @@ def test_darknets_rule_pushes_all_other_places_of_the_picture_down(toy_tree: Wor
     assert (case.box_gradient[1] == 0).all()
 
 
+@pytest.mark.parametrize("assign", ["max_score", "max_objectness", "max_size", "top_k"])
+@pytest.mark.parametrize("objectness", ["paper", "darknet", "ignore"])
+def test_what_answers_for_a_box_is_told_nothing_by_an_image_label_beside_it(
+    toy_tree: WordTree, assign: str, objectness: str
+) -> None:
+    """A picture of a car with its box, said to show a dog, too, somewhere."""
+    cfg = replace_cfg(assign=assign, label_objectness=objectness, top_k=2)
+    alone = Case(toy_tree, cfg, targets(boxes=ONE_BOX))
+    both = Case(toy_tree, cfg, targets(boxes=ONE_BOX, labels=[(0, DOG)]))
+    (owner,) = (alone.class_gradient[0].abs().sum(-1) > 0).nonzero().tolist()
+    assert torch.equal(both.class_gradient[0, *owner], alone.class_gradient[0, *owner])
+    assert torch.equal(both.box_gradient[0, *owner], alone.box_gradient[0, *owner])
+    assert (both.class_gradient[0].abs().sum(-1) > 0).sum() == (3 if assign == "top_k" else 2)
+
+
+def test_where_an_image_label_goes_is_not_told_no_object(toy_tree: WordTree) -> None:
+    cfg = replace_cfg(assign="max_objectness", assumed_iou=1.0)
+    case = Case(toy_tree, cfg, targets(boxes=ONE_BOX, labels=[(0, DOG)]))
+    alone = Case(toy_tree, cfg, targets(boxes=ONE_BOX))
+    (moved,) = (case.box_gradient[0, ..., 4] != alone.box_gradient[0, ..., 4]).nonzero().tolist()
+    assert alone.box_gradient[0, *moved, 4] > 0
+    logit = case.boxes[0, *moved, 4].detach().sigmoid()
+    expected = 5 * (logit - 1) * logit * (1 - logit) / 2  # of two pictures
+    torch.testing.assert_close(case.box_gradient[0, *moved, 4], expected)
+
+
 def test_an_ignored_region_is_not_told_that_it_shows_nothing(toy_tree: WordTree) -> None:
     case = Case(toy_tree, SETTLED, targets(ignore=[(0, [0.0, 0.0, 0.4, 1.0])]))
     assert (case.box_gradient[0, :, :, 0] == 0).all()
@@ -174,12 +203,12 @@ def test_what_a_picture_itself_vouches_for_is_background_there_and_only_there(to
     classes[..., [0, 2, 6]] = 20
     boxes = torch.zeros(2, 1, 2, 2, 5, dtype=torch.float64, requires_grad=True)
     output = grid_output(anchors=[[1.0, 1.0]], box_logits=boxes, class_logits=classes)
-    nothing = torch.zeros(1, len(toy_tree), dtype=torch.bool)
 
     def told_no_object(*nodes: int) -> list[bool]:
-        image = torch.zeros(len(nodes), dtype=torch.int64)
-        what = replace(targets(), vouched=VouchedColumns(image, torch.tensor(nodes, dtype=torch.int64)))
-        terms = JointLoss(SETTLED, Hierarchy(toy_tree), vouched=nothing)(output, what, images_seen=1)
+        vouched = torch.zeros(2, len(toy_tree), dtype=torch.bool)
+        vouched[0] = torch.from_numpy(at_or_under(toy_tree, np.array(nodes, np.int64)))
+        what = replace(targets(), vouched=vouched)
+        terms = JointLoss(SETTLED, Hierarchy(toy_tree))(output, what, images_seen=1)
         (gradient,) = torch.autograd.grad(terms.total, boxes)
         return [bool((picture[..., 4] > 0).all()) for picture in gradient]
 

@@ -133,9 +133,9 @@ def test_a_label_with_a_box_is_a_box_and_the_rest_of_its_picture_stays_unknown(s
     box = np.array([[0.25, 0.25, 0.5, 0.75]], np.float32)
     plain = read_sample(reader, image)
     for other in (row - 1, row + 1):
-        same = read_sample(reader, image, PseudoBoxes(np.array([other]), box))
+        same = read_sample(reader, image, PseudoBoxes.around(reader, np.array([other]), box))
         assert (same.label_nodes.tolist(), len(same.boxes_xyxy)) == (plain.label_nodes.tolist(), 0)
-    sample = read_sample(reader, image, PseudoBoxes(np.array([row]), box))
+    sample = read_sample(reader, image, PseudoBoxes.around(reader, np.array([row]), box))
     assert sample.boxes_xyxy.tolist() == box.tolist()
     assert sample.box_nodes.tolist() == plain.label_nodes.tolist()
     assert len(sample.label_nodes) == len(sample.label_regions) == 0
@@ -186,7 +186,7 @@ def test_boxes_of_a_step_are_in_the_batches_after_it_and_in_no_earlier_one(shard
         targets = batch.targets
         assert (len(targets.boxes.image) > 0, len(targets.image_labels.image) > 0) == (step > 2, step <= 2)
         if step == 2:
-            data.pseudo_boxes = PseudoBoxes(row, boxes)
+            data.pseudo_boxes = PseudoBoxes.around(reader, row, boxes)
 
 
 def test_a_run_that_draws_boxes_resumes_exactly(

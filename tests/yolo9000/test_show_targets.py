@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from tests.yolo9000.made import MADE_YAML, grid_output, made_config
 from wordtree import WordTree
-from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets, VouchedColumns
+from yolo9000.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
 from yolo9000.cli import app
 from yolo9000.config import LossConfig
+from yolo9000.data import at_or_under
 from yolo9000.draw import ABOVE_BRANCHES, branch_colours
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.loss import JointLoss
@@ -50,11 +51,11 @@ def judged_scene(tree: WordTree) -> Judged:
         ImageLabelColumns(ints(1), ints(CAR), torch.tensor([LEFT])),
         IgnoreColumns(ints(1), torch.tensor([RIGHT])),
         ints(0, 0),
-        VouchedColumns(ints(0), ints(DOG)),
+        torch.from_numpy(np.stack([at_or_under(tree, np.array([DOG])), np.zeros(7, bool)])),
         ImageLabelColumns(ints(1), ints(CAT), torch.tensor([LEFT])),
     )
     cfg = LossConfig(assign="max_objectness")
-    criterion = JointLoss(cfg, Hierarchy(tree), vouched=torch.zeros(1, 7, dtype=torch.bool))
+    criterion = JointLoss(cfg, Hierarchy(tree))
     return Judged.of(criterion, output, targets)
 
 
@@ -105,7 +106,7 @@ def test_the_caption_counts_what_the_picture_is_told(toy_tree: WordTree) -> None
     first, second = (summary(judged_scene(toy_tree), k, toy_tree, source="lvis") for k in range(2))
     assert first == (
         "From lvis: 3 boxes. Of 32 places (cell and anchor) 29 are told 'no object', and left open, as perhaps they "
-        "see what has no box, 1. Beyond its source it vouches for: dog."
+        "see what has no box, 1. It vouches for: dog."
     )
     assert second.startswith("From lvis: 1 image label, 1 negative label, 1 ignored region. Of 32 places")
     assert "vouches" not in second
@@ -124,7 +125,7 @@ def test_the_legend_explains_the_signs_that_are_on_the_picture_and_no_other(toy_
     ]  # fmt: skip
     assert [text.split(":")[0] for text in second] == [
         "'label …'", "the part of the picture that the image label speaks of", "the cell that answers", "'no …'",
-        "nothing in here is told 'no object'", "a cell that perhaps sees what has no box, and is not told 'no object'",
+        "nothing in here is told 'no object'",
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from tests.yolo9000.made import grid_output
 from wordtree import WordTree
 from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, LossTerms, Targets
 from yolo9000.config import LossConfig
+from yolo9000.data import at_or_under
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.loss import JointLoss
 
@@ -66,14 +67,13 @@ def teach(
         {"warm_up_images": 0, "assign": "max_score", **changes}
     )  # the paper's rule
     pairs = None if non_exclusive is None else np.array([non_exclusive])
-    known = None
-    if vouched is not None:
-        known = torch.zeros(1, len(tree), dtype=torch.bool)
-        for node in vouched:
-            known[0] |= torch.from_numpy(tree.is_under(np.arange(len(tree)), node))
-    criterion = JointLoss(cfg, Hierarchy(tree, non_exclusive=pairs), vouched=known)
+    known = (
+        None if vouched is None else torch.from_numpy(at_or_under(tree, np.array(vouched, np.int64))[None])
+    )
+    criterion = JointLoss(cfg, Hierarchy(tree, non_exclusive=pairs))
     output = grid_output(anchors=[[1.0, 1.0]], box_logits=boxes, class_logits=classes)
-    terms = criterion(output, said_of_one_picture(labels, missing, ignored), images_seen=1)
+    said = replace(said_of_one_picture(labels, missing, ignored), vouched=known)
+    terms = criterion(output, said, images_seen=1)
     gradients = torch.autograd.grad(terms.total, [boxes, classes])
     return Taught(terms, gradients[0][0, 0, ..., 4], gradients[1][0, 0])
 

@@ -16,7 +16,7 @@ from tests.yolo9000.made import grid_output
 from wordtree import WordTree
 from yolo9000.batch import ImageLabelColumns
 from yolo9000.boxes import area_xyxy, iou_xyxy
-from yolo9000.grid import GridOutput, Place, decode_boxes
+from yolo9000.grid import GridOutput, Place, decode_boxes, flat_place
 from yolo9000.hierarchy import Hierarchy
 from yolo9000.weak_labels import (
     Assign,
@@ -71,8 +71,38 @@ def test_a_label_is_looked_for_in_its_region_only(toy_tree: WordTree) -> None:
     assert cell(place_of_max_score(scene(), left, Hierarchy(toy_tree)))[1] < 2
 
 
-def test_a_region_without_a_cell_centre_falls_back_to_the_whole_picture() -> None:
-    assert places_in_regions(scene(), one_label(0.0, 0.0, 0.01, 0.01)).all()
+def test_a_region_without_a_cell_centre_falls_back_to_the_cell_of_its_middle() -> None:
+    output = scene()
+    anchors, rows, columns = output.box_logits.shape[1:4]
+    for row, column in ((0, 0), (rows - 1, columns - 1), (0, 1)):
+        left, top = column / columns + 0.01, row / rows + 0.01
+        inside = places_in_regions(output, one_label(left, top, left + 0.01, top + 0.01))
+        cells = inside.view(anchors, rows, columns).nonzero().tolist()
+        assert cells == [[anchor, row, column] for anchor in range(anchors)]
+    assert places_in_regions(output, one_label(1.0, 1.0, 1.0, 1.0)).sum() == anchors
+
+
+@pytest.mark.parametrize("assign", ["max_score", "max_objectness", "max_size", "top_k"])
+def test_a_place_that_answers_for_a_box_answers_for_no_label_unless_there_is_no_other(
+    toy_tree: WordTree, assign: Assign
+) -> None:
+    output, hierarchy = scene(), Hierarchy(toy_tree)
+
+    def places(label: ImageLabelColumns, taken: Place | None) -> set[int]:
+        chosen = choose_places(output, label, hierarchy, assign=assign, top_k=2, taken=taken)
+        return set(chosen.place.flat_index(output).tolist())
+
+    label = one_label()
+    first = places(label, None)
+    taken = flat_place(output, torch.tensor(sorted(first)))
+    assert len(places(label, taken)) == len(first)
+    assert not places(label, taken) & first
+    cell_of_first = taken[torch.tensor([0])]
+    rows, columns = output.box_logits.shape[2:4]
+    left, top = float(cell_of_first.column) / columns, float(cell_of_first.row) / rows
+    alone = one_label(left, top, left + 1 / columns, top + 1 / rows)
+    everything = flat_place(output, torch.arange(output.objectness.numel()))
+    assert places(alone, everything) == places(alone, None)
 
 
 def test_no_labels_give_no_places(toy_tree: WordTree) -> None:
