@@ -81,6 +81,7 @@ PHOTOGRAPHS, PHOTOGRAPH_CLASSIFIER = (CONFIGS / part / "mosaic_world.yaml" for p
 
 JOINT_MERGE, ORACLE_MERGE = "merge", "merge_oracle"
 CLASSIFIER = "classifier"
+SETTINGS = "settings.json"
 NO_PICTURES_HELD_BACK = ("evaluate.split=train", "evaluate.limit=300")  # by the classifier of photographs
 
 
@@ -245,11 +246,15 @@ def run_row(row: Row, seed: int, plan: Plan) -> None:
         torch.set_num_threads(plan.threads)
         make_world(plan, seed)
         started = time.monotonic()
-        write_atomically(folder / "settings.json", json.dumps(comparable(row, seed, plan)))
+        write_atomically(folder / SETTINGS, json.dumps(comparable(row, seed, plan)))
         cfg = plan.config(row, seed)
         if cfg.model.start_from == plan.classifier_path(seed):
-            with alone(cfg.model.start_from.parent):
-                make_classifier(plan.classifier_config(seed), cfg.model.start_from.parent)
+            place = cfg.model.start_from.parent
+            with alone(place):
+                refuse_other_settings(row, seed, plan)  # another process may have begun it meanwhile
+                if not any(place.glob("*.pt")):
+                    write_atomically(place / SETTINGS, json.dumps(comparable_classifier(seed, plan)))
+                make_classifier(plan.classifier_config(seed), place)
         train(cfg, folder, resume=(folder / "last.pt").exists())
         for name, result in reversed(
             score_row(row, seed, plan).items()
@@ -286,28 +291,44 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def refuse_other_settings(row: Row, seed: int, plan: Plan) -> None:
-    """BenchmarkError where the row was trained, or begun, with other settings; ConfigError where they are wrong."""
-    folder, now = plan.run_folder(row.name, seed), comparable(row, seed, plan)
-    path = folder / "settings.json"
+    """BenchmarkError where the row or the classifier that it starts from was trained, or begun, with other settings;
+    ConfigError where they are wrong."""
+    now = comparable(row, seed, plan)
+    refuse_changed(
+        plan.run_folder(row.name, seed), now, "Give the row another name, another --folder, or remove it."
+    )
+    if now["model.start_from"] == CLASSIFIER:
+        advice = "All rows of a seed start from the same classifier; give another --folder."
+        refuse_changed(plan.run_folder(CLASSIFIER, seed), now, advice)
+
+
+def refuse_changed(folder: Path, now: dict[str, Any], advice: str) -> None:
+    path = folder / SETTINGS
     if not path.exists():
         return
     used = json.loads(path.read_text("utf-8"))
     changed = [f"{key} {used[key]}, now {now[key]}" for key in used if key in now and now[key] != used[key]]
     if changed:
-        raise BenchmarkError(
-            f"{folder}: made with {'; '.join(changed)}. Give the row another name, another --folder, or remove it."
-        )
+        raise BenchmarkError(f"{folder}: made with {'; '.join(changed)}. {advice}")
 
 
 def comparable(row: Row, seed: int, plan: Plan) -> dict[str, Any]:
     """What decides the result, by dotted name."""
     cfg = plan.config(row, seed)
-    settings = {"world": sorted(plan.world), **by_dotted_name(cfg)}
+    settings = {"world": sorted(plan.world), "merge": row.merge, **by_dotted_name(cfg)}
     if cfg.model.start_from == plan.classifier_path(seed):
-        classifier = by_dotted_name(plan.classifier_config(seed))
-        settings |= {f"{CLASSIFIER}.{name}": value for name, value in classifier.items()}
+        settings |= comparable_classifier(seed, plan)
         settings["model.start_from"] = CLASSIFIER  # wherever the folder lies
     return settings
+
+
+def comparable_classifier(seed: int, plan: Plan) -> dict[str, Any]:
+    """What decides the classifier of a seed, likewise."""
+    settings = by_dotted_name(plan.classifier_config(seed))
+    return {
+        "world": sorted(plan.world),
+        **{f"{CLASSIFIER}.{name}": value for name, value in settings.items()},
+    }
 
 
 def by_dotted_name(cfg: Config | PretrainConfig) -> dict[str, Any]:
@@ -379,8 +400,8 @@ def measured(
 # --- the table
 
 
-Results = dict[str, list[Scores]]
-"""The scores of each row, one for each finished seed; the label baselines stand after the boxes-only row."""
+Results = dict[str, dict[int, Scores]]
+"""The scores of each row by seed, as far as finished; the label baselines stand after the boxes-only row."""
 
 
 def finished(rows: Sequence[Row], plan: Plan, seeds: Sequence[int]) -> Results:
@@ -391,7 +412,7 @@ def finished(rows: Sequence[Row], plan: Plan, seeds: Sequence[int]) -> Results:
         path = plan.run_folder(name, seed) / "result.json"
         if path.exists():
             result = json.loads(path.read_text("utf-8"))
-            found.setdefault(name, []).append(Scores(**result["scores"]))
+            found.setdefault(name, {})[seed] = Scores(**result["scores"])
     return found
 
 
@@ -409,16 +430,24 @@ def table_of(results: Results) -> list[list[str]]:
     headings = (
         "AP50: boxed|never boxed|of oracle|lifted|found: boxed|never boxed|named: boxed|never boxed|seeds"
     )
-    oracle = mean_of(results[ORACLE]) if ORACLE in results else None
     table = [["", *headings.split("|")]]
     for name, scores in results.items():
-        of_oracle = f"{mean_of(scores) / oracle:.0%}" if oracle else "–"
-        cells = [spread(getattr(one, field) for one in scores) for field in Scores.__dataclass_fields__]
-        table.append([name, *cells[:2], of_oracle, *cells[2:], str(len(scores))])
+        cells = [
+            spread(getattr(one, field) for one in scores.values()) for field in Scores.__dataclass_fields__
+        ]
+        share = share_of_oracle(scores, results.get(ORACLE, {}))
+        table.append([name, *cells[:2], share, *cells[2:], str(len(scores))])
     return table
 
 
-def mean_of(scores: Sequence[Scores]) -> float:
+def share_of_oracle(scores: dict[int, Scores], oracle: dict[int, Scores]) -> str:
+    """Of the seeds that both have."""
+    seeds = scores.keys() & oracle.keys()
+    of_oracle = mean_never_boxed(oracle[seed] for seed in seeds) if seeds else 0.0
+    return f"{mean_never_boxed(scores[seed] for seed in seeds) / of_oracle:.0%}" if of_oracle else "–"
+
+
+def mean_never_boxed(scores: Iterable[Scores]) -> float:
     return mean(one.never_boxed or 0.0 for one in scores)
 
 
@@ -451,14 +480,17 @@ def heading(plan: Plan) -> str:
 
 def record(results: Results, arguments: argparse.Namespace) -> None:
     """Write the demo's yardsticks."""
-    lacking = [name for name in YARDSTICKS if name not in results]
-    if lacking or arguments.data:
-        raise BenchmarkError(f"--record needs the emoji world and the rows {', '.join(YARDSTICKS)}.")
+    lacking = [name for name in YARDSTICKS if set(results.get(name, {})) != set(arguments.seeds)]
+    if lacking or arguments.data or arguments.set or arguments.world or arguments.classifier:
+        raise BenchmarkError(
+            f"--record needs the emoji world, no other settings, and of all seeds the rows {', '.join(YARDSTICKS)}."
+        )
     yardsticks = []
     for name, title in YARDSTICKS.items():
-        boxed = [one.boxed for one in results[name] if one.boxed is not None]
+        scores = results[name].values()
+        boxed = [one.boxed for one in scores if one.boxed is not None]
         mean_boxed = round(mean(boxed), 1) if boxed else None
-        yardsticks.append(asdict(Yardstick(title, mean_boxed, round(mean_of(results[name]), 1))))
+        yardsticks.append(asdict(Yardstick(title, mean_boxed, round(mean_never_boxed(scores), 1))))
     seeds = " ".join(map(str, arguments.seeds))
     command = f"python benchmarks/never_boxed.py --seeds {seeds} {length_of(arguments)} --record"
     path = Path(str(files("yolo9000") / "data" / "demo_yardsticks.json"))

@@ -135,7 +135,7 @@ def vouched_by_sources(reader: ShardReader) -> Bools:
 
 def at_or_under(tree: WordTree, above: Ints) -> Bools:
     """Which nodes are one of those above or lie under one, (N,)."""
-    inside: Bools = np.asarray(tree.is_under(np.arange(len(tree)), above[:, None])).any(axis=0)
+    inside: Bools = np.any(tree.is_under(np.arange(len(tree)), above[:, None]), axis=0)
     return inside
 
 

@@ -88,9 +88,9 @@ def made_shards(folder: Path, *, scenes: int = 8, label_pictures: int = 4, test_
     config = MergeConfig.model_validate(
         {
             "sources": [
-                _coco_source("scenes", folder / "train", "train"),
+                coco_source("scenes", folder / "train", "train"),
                 {"name": "labels", "format": "imagenet", "images": str(folder / "labels")},
-                _coco_source("test", folder / "test", "test"),
+                coco_source("test", folder / "test", "test"),
             ]
         }
     )
@@ -101,26 +101,26 @@ def made_shards(folder: Path, *, scenes: int = 8, label_pictures: int = 4, test_
 def made_pictures(folder: Path, *, scenes: int, label_pictures: int, test_scenes: int) -> None:
     """Two sets in COCO's layout, `folder`/train and `folder`/test, and one in ImageNet's, `folder`/labels."""
     rng = np.random.default_rng(0)
-    _write_scenes(folder / "train", scenes, BOXED, rng)
-    _write_scenes(folder / "test", test_scenes, tuple(COLOURS), rng)
+    made_scenes(folder / "train", scenes, BOXED, rng)
+    made_scenes(folder / "test", test_scenes, tuple(COLOURS), rng)
     for wnid in LABEL_ONLY:
         (folder / "labels" / wnid).mkdir(parents=True)
         for number in range(label_pictures):
-            picture, _ = _square(wnid, rng)
+            picture, _ = made_square(wnid, rng)
             picture.save(folder / "labels" / wnid / f"{number}.png")
 
 
-def _coco_source(name: str, folder: Path, split: str) -> dict[str, str]:
+def coco_source(name: str, folder: Path, split: str) -> dict[str, str]:
     images, annotations = str(folder / "images"), str(folder / "instances.json")
     return {"name": name, "format": "coco", "images": images, "annotations": annotations, "split": split}
 
 
-def _write_scenes(folder: Path, count: int, wnids: tuple[str, ...], rng: np.random.Generator) -> None:
+def made_scenes(folder: Path, count: int, wnids: tuple[str, ...], rng: np.random.Generator) -> None:
     (folder / "images").mkdir(parents=True)
     images, annotations = [], []
     for number in range(count):
         kind = number % len(wnids)
-        picture, box = _square(wnids[kind], rng)
+        picture, box = made_square(wnids[kind], rng)
         picture.save(folder / "images" / f"{number}.png")
         images.append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 64})
         box = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
@@ -137,7 +137,7 @@ def _write_scenes(folder: Path, count: int, wnids: tuple[str, ...], rng: np.rand
     (folder / "instances.json").write_text(json.dumps(content))
 
 
-def _square(wnid: str, rng: np.random.Generator) -> tuple[Image.Image, list[int]]:
+def made_square(wnid: str, rng: np.random.Generator) -> tuple[Image.Image, list[int]]:
     """A picture of 64 px with one square of 16 to 32 px, and its box xyxy."""
     pixels = rng.integers(90, 150, (64, 64, 3)).astype(np.uint8)
     side = int(rng.integers(16, 33))

@@ -154,6 +154,13 @@ def test_mosaic_and_zoom_share_the_pictures(smallest: Path) -> None:
     assert "mosaic and zoom_out are shares of the same pictures, at most 1 together, found 1.1" in text
 
 
+@pytest.mark.parametrize("sides", ["[0.5, 1.2]", "[0.75, 0.35]"])
+def test_what_is_shrunk_gets_smaller(smallest: Path, sides: str) -> None:
+    read_config(smallest, ["augment.zoom_out_side=[0.35, 1]"])
+    text = refusal(smallest, f"augment.zoom_out_side={sides}")
+    assert f"zoom_out_side must be [least, most], at most 1, found {sides}" in text
+
+
 def test_exclusion_without_vouching_is_refused(smallest: Path) -> None:
     text = refusal(smallest, "loss.exclusion_weight=0.3", "loss.vouching=null")
     assert "exclusion_weight needs vouching" in text

@@ -15,16 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.io import encode_png
 
-from data_prep import ShardReader
+from data_prep import MergeConfig, ShardReader, merge
 from data_prep.check import check_shards
 from data_prep.index_file import read_index
 from data_prep.repair import repair
-from tests.yolo9000.made import made_config
+from tests.yolo9000.made import COLOURS, coco_source, made_config, made_scenes, made_square
 from wordtree import WordTree
 from yolo9000.augment import Sample
 from yolo9000.batch import Batch, Targets
 from yolo9000.damage import TooManyDamaged
-from yolo9000.data import TrainingData, at_or_under, collate, read_sample
+from yolo9000.data import TrainingData, at_or_under, collate, read_sample, vouched_by_sources
 from yolo9000.prefetch import made_ahead
 from yolo9000.run import with_absolute_paths
 from yolo9000.sampler import DataMismatch, Sampler, by_ascending_share, split_of
@@ -179,6 +179,41 @@ def test_tiles_on_box_pictures_may_be_cut_out_of_such_pictures(shards: Path) -> 
     alone, beside = (batch(**onto, data__ratio=ratio, augment__scene_cuts=share) for share in (0, 1))
     assert alone.image_labels.node.tolist() == beside.image_labels.node.tolist()
     assert len(beside.boxes.node) > len(alone.boxes.node)
+
+
+@pytest.mark.parametrize("tiles", ["cut out", "whole"])
+def test_a_picture_of_two_sources_vouches_for_what_both_vouch_for(tmp_path: Path, tiles: str) -> None:
+    """Each of two sources boxes one kind. Where a tile of the other lies in a picture, it may show either kind
+    without a box."""
+    kinds = list(COLOURS)
+    for kind in kinds[:2]:
+        made_scenes(tmp_path / kind, 6, (kind,), np.random.default_rng(0))
+    (tmp_path / "labels" / kinds[2]).mkdir(parents=True)
+    made_square(kinds[2], np.random.default_rng(0))[0].save(tmp_path / "labels" / kinds[2] / "0.png")
+    sources = [coco_source(kind, tmp_path / kind, "train") for kind in kinds[:2]]
+    labels = {"name": "labels", "format": "imagenet", "images": str(tmp_path / "labels")}
+    merge(MergeConfig.model_validate({"sources": [*sources, labels]}), tmp_path / "shards")
+    reader = ShardReader(tmp_path / "shards")
+    settings: dict[str, object] = {
+        "cut out": {"augment__paste": 1, "augment__scene_cuts": 1, "augment__tile_sources": None},
+        "whole": {"augment__paste": 1, "augment__tile_sources": [kinds[1]]},
+    }[tiles]
+    ratio = {kinds[0]: 1, kinds[1]: 0.5, "labels": 0.01}
+    data = TrainingData(reader, made_config(tmp_path / "shards", **settings, data__ratio=ratio))
+    of_source = vouched_by_sources(reader)
+    assert of_source[:2].any(axis=1).all()
+    assert not (of_source[0] & of_source[1]).any()
+    mixed = 0
+    for step in range(1, 5):
+        targets = data.batch(step).targets
+        for picture, source in enumerate(targets.source.tolist()):
+            nodes = set(targets.boxes.node[targets.boxes.image == picture].tolist())
+            vouched = targets.vouched[picture].numpy()
+            assert not (vouched & ~of_source[source]).any()
+            if len(nodes) == 2:
+                mixed += 1
+                assert not vouched.any()
+    assert mixed
 
 
 def test_soft_edges_change_the_pixels_of_tiles_on_box_pictures_alone(shards: Path) -> None:

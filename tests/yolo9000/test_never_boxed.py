@@ -112,7 +112,7 @@ def test_every_row_is_a_configuration_for_emoji_and_for_photographs(
         pytest.param(["--row", "x: loss.asign=top_k"], "did you mean 'assign'", id="no such setting"),
         pytest.param(["--set", "loss.asign=top_k"], "did you mean 'assign'", id="no such common setting"),
         pytest.param(["--classifier", "model.sofmax=flat"], "did you mean 'softmax'", id="classifier"),
-        pytest.param(["--finished", "--record"], "--record needs the emoji world and the rows oracle", id="record"),
+        pytest.param(["--finished", "--record"], "--record needs the emoji world, no other settings", id="record"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -159,6 +159,55 @@ def test_a_row_made_with_other_settings_is_refused_and_new_settings_have_their_d
     )
     with pytest.raises(benchmark.BenchmarkError, match=r"made with world \[\], now \['scenes=9'\]"):
         benchmark.refuse_other_settings(row, 0, fuller)
+
+
+def test_a_row_of_another_merge_or_from_another_classifier_is_refused(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = dict.fromkeys(benchmark.Scores.__dataclass_fields__, 7.0)
+    made: list[float] = []
+    monkeypatch.setattr(benchmark, "make_world", lambda *_: None)
+    monkeypatch.setattr(benchmark, "train", lambda cfg, folder, resume: (folder / "last.pt").touch())
+    monkeypatch.setattr(benchmark, "make_classifier", lambda cfg, _: made.append(cfg.optimizer.learning_rate))
+    monkeypatch.setattr(benchmark, "score_row", lambda row, *_: {row.name: {"scores": scores}})
+
+    def plan(*classifier: str) -> Any:
+        return benchmark.Plan(tmp_path, None, 7, threads=1, world=(), settings=(), classifier=classifier)
+
+    benchmark.run_row(benchmark.Row("mine"), 0, plan("optimizer.learning_rate=0.25"))
+    with pytest.raises(benchmark.BenchmarkError, match=r"mine: made with merge merge, now merge_oracle\."):
+        benchmark.refuse_other_settings(
+            benchmark.Row("mine", "merge_oracle"), 0, plan("optimizer.learning_rate=0.25")
+        )
+    with pytest.raises(
+        benchmark.BenchmarkError,
+        match=r"classifier: made with classifier\.optimizer\.learning_rate 0\.25, now 0\.5\. All rows of a seed",
+    ):
+        benchmark.run_row(benchmark.Row("other"), 0, plan("optimizer.learning_rate=0.5"))
+    without = benchmark.Row("without", overrides=("model.start_from=null",))
+    benchmark.run_row(without, 0, plan("optimizer.learning_rate=0.5"))
+    assert made == [0.25]
+
+
+def test_yardsticks_are_recorded_of_whole_tables_of_the_demos_own_settings(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "files", lambda _: tmp_path)
+    (tmp_path / "data").mkdir()
+    scores = benchmark.Scores(*dict.fromkeys(benchmark.Scores.__dataclass_fields__, 7.0).values())
+
+    def recorded(*more: str, finished: tuple[int, ...] = (0, 1)) -> str:
+        monkeypatch.setattr(sys, "argv", ["x", "--seeds", "0", "1", "--steps", "7", *more])
+        results = dict.fromkeys(benchmark.YARDSTICKS, dict.fromkeys(finished, scores))
+        benchmark.record(results, benchmark.parse())
+        return str(json.loads((tmp_path / "data" / "demo_yardsticks.json").read_text())["command"])
+
+    assert recorded() == "python benchmarks/never_boxed.py --seeds 0 1 --steps 7 --record"
+    for more in ("--set=loss.top_k=1", "--world=scenes=9", "--classifier=seed=3", "--data=photographs"):
+        with pytest.raises(benchmark.BenchmarkError, match="no other settings"):
+            recorded(more)
+    with pytest.raises(benchmark.BenchmarkError, match="of all seeds"):
+        recorded(finished=(0,))
 
 
 def test_the_classifier_counts_where_a_row_starts_from_it(benchmark: ModuleType, tmp_path: Path) -> None:
@@ -220,9 +269,10 @@ def test_the_table_is_mean_and_spread_of_what_is_finished(benchmark: ModuleType,
         (folder / "result.json").write_text(json.dumps({"scores": scores}))
     table = benchmark.table_of(benchmark.finished(benchmark.RULES, plan, [0, 1, 2]))
     assert [row[0] for row in table] == ["", "label on picture", "oracle"]
-    assert table[1][1:4] == ["–", "5.0 ± 0.0", "10%"]
+    assert table[1][1:3] == ["–", "5.0 ± 0.0"]
     assert table[2][1:4] == ["50.0 ± 10.0", "50.0 ± 10.0", "100%"]
     assert [row[-1] for row in table[1:]] == ["1", "2"]
+    assert table[1][3] == "12%"  # 5 of the 40 that the oracle has with that seed
     assert benchmark.markdown(table).splitlines()[1].count("---") == len(table[0])
     lines = benchmark.text(table).splitlines()
     assert len({len(line) for line in lines}) == 1

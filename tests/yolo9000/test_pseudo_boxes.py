@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from data_prep import ShardReader
+from data_prep.check import check_shards
+from data_prep.index_file import read_index
+from data_prep.repair import repair
 from tests.yolo9000.made import grid_output, made_config
+from tests.yolo9000.test_damage import spoilt
 from tests.yolo9000.test_train import assert_equal_checkpoints, interrupt_after
 from wordtree import WordTree
 from yolo9000.boxes import aligned_iou
@@ -140,6 +144,32 @@ def test_a_label_with_a_box_is_a_box_and_the_rest_of_its_picture_stays_unknown(s
     assert sample.box_nodes.tolist() == plain.label_nodes.tolist()
     assert len(sample.label_nodes) == len(sample.label_regions) == 0
     assert sample.ignored.tolist() == [[0, 0, 1, 1]]
+
+
+def test_boxes_stay_with_their_labels_when_a_repair_takes_pictures_out(shards: Path, tmp_path: Path) -> None:
+    """Of each labelled picture a box as large as its name tells; the first of them is damaged and taken out."""
+    reader = ShardReader(shards)
+    rows = np.arange(len(reader.label_nodes))
+    images = np.searchsorted(reader.label_offsets, rows, side="right") - 1
+    edges = {reader.source_id(image): 0.1 + 0.01 * row for row, image in enumerate(images.tolist())}
+
+    def drawn(image: int) -> list[float]:
+        return [0, 0, edges[reader.source_id(image)], 1]
+
+    boxes = np.array([drawn(image) for image in images.tolist()], np.float32)
+    state = PseudoBoxes.around(reader, rows, boxes).state_dict()
+    damaged = spoilt(shards, tmp_path, [int(images[0])])
+    repair(check_shards(damaged, read_index(damaged)))
+    reader = ShardReader(damaged)
+    assert len(reader.label_nodes) == len(rows) - 1
+    found = PseudoBoxes.of_state(state).in_index_of(reader)
+    assert found.label.tolist() == list(range(len(rows) - 1))
+    images = np.searchsorted(reader.label_offsets, found.label, side="right") - 1
+    expected = np.array([drawn(image) for image in images.tolist()], np.float32)
+    np.testing.assert_array_equal(found.xyxy_unit, expected)
+    again = PseudoBoxes.of_state(found.state_dict()).in_index_of(reader)
+    np.testing.assert_array_equal(again.xyxy_unit, found.xyxy_unit)
+    assert len(PseudoBoxes.none().in_index_of(reader).label) == 0
 
 
 def test_only_labels_that_the_views_agree_on_get_a_box(shards: Path) -> None:

@@ -130,6 +130,11 @@ def test_a_head_that_would_see_other_features_is_left_out(tmp_path: Path) -> Non
     assert start.found is not None
     with_neck = model_for(OLD, start.found.config.model.model_copy(update={"architecture": "yolov2"}))
     assert start.give(with_neck, OLD) == ("trunk",)
+    save_checkpoint(tmp_path / "with_neck.pt", checkpoint_of("yolov2"))
+    start = Start.read(tmp_path / "with_neck.pt")
+    assert start.found is not None
+    without = model_for(OLD, start.found.config.model.model_copy(update={"architecture": "yolo9000"}))
+    assert start.give(without, OLD) == ("trunk",)
 
 
 def test_another_trunk_is_told(start: Start) -> None:

@@ -24,7 +24,7 @@ from yolo9000.model import build_model
 from yolo9000.optim import build_optimizer
 from yolo9000.run_folder import TrainingError, read_metrics, write_line
 from yolo9000.sampler import DataMismatch
-from yolo9000.train import settled, train
+from yolo9000.train import settled, started_or_resumed, train
 
 
 def random_tree_with_made_classes(nodes: int) -> WordTree:
@@ -373,6 +373,26 @@ def test_a_run_goes_on_with_changed_settings_of_the_optimizer(shards: Path, tmp_
     assert found is not None
     assert found["optimizer"]["param_groups"][0]["weight_decay"] == 0.25
     assert read_config(tmp_path / "config.yaml").optimizer.weight_decay == 0.25
+
+
+def test_an_average_that_begins_when_a_run_goes_on_begins_with_its_weights(
+    shards: Path, tmp_path: Path
+) -> None:
+    train(made_config(shards, schedule__max_steps=2, optimizer__ema=0), tmp_path)
+    cfg = made_config(shards, schedule__max_steps=4, optimizer__ema=0.9)
+    run = started_or_resumed(cfg, tmp_path, resume=True)
+    trained = {name: value.clone() for name, value in run.model.state_dict().items()}
+    with run.averaged_weights() as model:
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, trained[name]), name
+
+
+def test_pictures_seen_are_counted_in_the_batches_that_saw_them(shards: Path, tmp_path: Path) -> None:
+    train(made_config(shards, schedule__max_steps=2, data__batch_size=8), tmp_path)
+    train(made_config(shards, schedule__max_steps=3, data__batch_size=4), tmp_path, resume=True)
+    assert load_checkpoint(tmp_path / "last.pt").images_seen == 2 * 8 + 4
+    train(made_config(shards, schedule__max_steps=4, data__batch_size=16), tmp_path, resume=True)
+    assert load_checkpoint(tmp_path / "last.pt").images_seen == 2 * 8 + 4 + 16
 
 
 @pytest.mark.parametrize(
