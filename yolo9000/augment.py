@@ -144,12 +144,13 @@ def mirrored(sample: Sample) -> Sample:
     )
 
 
-def shrunk(area: Rectangle, side: tuple[float, float], *, rng: Generator) -> Rectangle:
-    """A rectangle of a part of the side between the two given, anywhere in `area`."""
+def shrunk(area: Rectangle, side: tuple[float, float], *, beyond: float = 0.0, rng: Generator) -> Rectangle:
+    """A rectangle of a part of the side between the two given, anywhere in `area` or over its edge by up to the part
+    `beyond` of its own side."""
     part = rng.uniform(*side)
     width, height = max(1, int(area.width * part)), max(1, int(area.height * part))
-    left = area.left + int(rng.uniform(0, area.width - width + 1))
-    return Rectangle(left, area.top + int(rng.uniform(0, area.height - height + 1)), width, height)
+    left = area.left + _shift(width, area.width, beyond, rng)
+    return Rectangle(left, area.top + _shift(height, area.height, beyond, rng), width, height)
 
 
 def quarters(area: Rectangle, *, rng: Generator) -> list[Rectangle]:
@@ -232,13 +233,28 @@ def _draw(canvas: Tensor, image: Tensor, rectangle: Rectangle) -> None:
     size = (rectangle.height, rectangle.width)
     if tuple(image.shape[1:]) != size:
         image = interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
-    rows = slice(rectangle.top, rectangle.top + rectangle.height)
-    columns = slice(rectangle.left, rectangle.left + rectangle.width)
+    (above, rows), (before, columns) = (
+        _inside(start, pixels, limit)
+        for start, pixels, limit in zip((rectangle.top, rectangle.left), size, canvas.shape[1:], strict=True)
+    )
+    image = image[:, above, before]
     if rectangle.soft:
         down, across = (_fading_in_and_out(pixels, rectangle.soft) for pixels in size)
         below = canvas[:, rows, columns].float()
-        image = below.lerp(image.float(), down[:, None] * across).round_()
+        image = below.lerp(image.float(), down[above, None] * across[before]).round_()
     canvas[:, rows, columns] = image
+
+
+def _inside(start: int, length: int, limit: int) -> tuple[slice, slice]:
+    """Which part of a piece of this length lies in 0 … limit, and where there."""
+    first, last = max(0, -start), min(length, limit - start)
+    return slice(first, last), slice(start + first, start + last)
+
+
+def _shift(length: int, limit: int, beyond: float, rng: Generator) -> int:
+    """Where a piece of this length begins, in 0 … limit or over its edges by up to the part `beyond` of itself."""
+    over = int(length * beyond)
+    return int(rng.uniform(0, limit - length + 2 * over + 1)) - over
 
 
 def _fading_in_and_out(pixels: int, part: float) -> Tensor:
@@ -258,17 +274,23 @@ def _moved(sample: Sample, rectangle: Rectangle, canvas_px: int) -> Sample:
     left, top, right, bottom = rectangle.unit(canvas_px)
     scale = np.array([right - left, bottom - top] * 2, np.float32)
     shift = np.array([left, top] * 2, np.float32)
+    visible = (
+        np.array([-left, -top, 1 - left, 1 - top], np.float32) / scale
+    )  # of the picture, in its own unit square
 
     def move(xyxy: Floats) -> Floats:
         moved: Floats = np.clip(xyxy * scale + shift, 0, 1)
         return moved
 
+    inside = _hidden_share(sample.boxes_xyxy, visible)
+    kept, seen = inside >= 1 - COVERED, inside > 1e-6
     return replace(
         sample,
-        boxes_xyxy=move(sample.boxes_xyxy),
+        boxes_xyxy=move(sample.boxes_xyxy[kept]),
+        box_nodes=sample.box_nodes[kept],
         label_regions=move(sample.label_regions),
         negative_regions=move(sample.negative_regions),
-        ignored=move(sample.ignored),
+        ignored=move(np.concatenate([sample.ignored, sample.boxes_xyxy[seen & ~kept]])),
     )
 
 

@@ -154,6 +154,8 @@ class AugmentConfig(StrictModel):
     zoom_out: Share = 0.0  # of those: shrunk, so that their things have the scale of boxed ones
     # To a side between these, of the canvas.
     zoom_out_side: tuple[PositiveFloat, PositiveFloat] = (0.35, 0.75)
+    # Tiles that lie on the canvas alone reach over its edge by up to this part of their side, as things in scenes do.
+    tile_overhang: float = Field(0.0, ge=0, le=0.5)
     # Of the shrunk: laid on one of the other pictures, with its boxes, instead of on grey.
     zoom_out_onto: Share = 0.0
     mosaic: Share = 0.0  # of those: set in a 2×2 mosaic of four

@@ -215,7 +215,8 @@ class TrainingData:
     def _laid(self, tile: Sample, canvas: Rectangle, rng: Generator) -> tuple[Sample, Rectangle]:
         """A shrunk picture, somewhere on what lies below."""
         cfg = self.cfg.augment
-        tile, area = _fit(tile, shrunk(canvas, cfg.zoom_out_side, rng=rng), cfg, rng)
+        place = shrunk(canvas, cfg.zoom_out_side, beyond=cfg.tile_overhang, rng=rng)
+        tile, area = _fit(tile, place, cfg, rng)
         return tile, replace(area, soft=rng.uniform(0, cfg.soft_edges) if cfg.soft_edges else 0.0)
 
     def _tile(self, source: int, cuts: float, rng: Generator) -> Sample:

@@ -75,6 +75,7 @@ def evaluate(
             found,
             tree=model.tree,
             evidence=ledger.evidence,
+            sizes_px=pictures.sizes_px,
             max_detections=cfg.max_detections,
         )
     )

@@ -9,6 +9,7 @@ from yolo9000.charts import bar
 from yolo9000.page import Scene, figure, row, table
 from yolo9000.scorecard import ClassScore, Evidence, PartScore, Scorecard
 from yolo9000.scorecard.card import PART_NAMES, percentage
+from yolo9000.scorecard.circumstances import Circumstance
 from yolo9000.scorecard.outcomes import Confusion
 from yolo9000.scorecard.split import PART_OF, PARTS
 
@@ -33,6 +34,7 @@ def misses(card: Scorecard) -> str:
         "<b>found</b> where some answer, of any class and score, overlaps it by at least half, and called what the "
         "best scored of these says. AP50 looks at the answers of one class alone, so a misnamed object may still count "
         f'for it.</p>\n<div class="card shares">{shares}</div>'
+        + _by_circumstance(card)
         + (f'<div class="pair">{lists}</div>' if lists else "")
     )
 
@@ -108,6 +110,35 @@ def _shares(name: str, part: PartScore) -> str:
         f"<h3>{name}: {part.boxes:,} objects</h3>"
         f'<div class="stack" aria-hidden="true">{pieces}</div><ul class="legend">{told}</ul>'
     )
+
+
+def _by_circumstance(card: Scorecard) -> str:
+    """The same shares by size, place and company: a line each, the parts of the classes side by side."""
+    told = {(one.name, one.part): one for one in card.circumstances}
+    parts = [part for part in PARTS if any(part == one for _, one in told)]
+    if not parts:
+        return ""
+    heads = "<th></th>" + "".join(
+        f"<th>{PART_NAMES[part]}: objects</th><th>named</th><th>misnamed</th><th>not found</th>"
+        for part in parts
+    )
+    names = dict.fromkeys(name for name, _ in told)
+    rows = (
+        row((f'<td class="text">{name}</td>', *(_cells(told.get((name, part))) for part in parts)))
+        for name in names
+    )
+    return (
+        '<h3>By size, place and company</h3>\n<p class="soft">Percentages of the objects. Where classes without boxes '
+        "do worse in one line alone, their pictures lack in training what scenes have: things of that size, things "
+        f"that are cut or covered.</p>\n{table(heads, rows)}"
+    )
+
+
+def _cells(one: Circumstance | None) -> str:
+    if one is None:
+        return "<td>–</td>" * 4
+    counts = (one.named, one.found - one.named, one.objects - one.found)
+    return f"<td>{one.objects:,}</td>" + "".join(f"<td>{100 * n / one.objects:.0f}</td>" for n in counts)
 
 
 def _confused(card: Scorecard, evidence: Evidence) -> str:

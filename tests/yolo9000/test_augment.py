@@ -172,6 +172,42 @@ def test_a_composition_vouches_for_what_all_its_parts_with_boxes_vouch_for() -> 
     assert whole_of(None, None) is None
 
 
+@given(st.integers(-30, 60), st.integers(-30, 60), st.sampled_from([0.0, 0.3]))
+def test_a_tile_over_the_edge_looks_as_cut_out_of_a_larger_canvas(left: int, top: int, soft: float) -> None:
+    """The canvas lies in a larger one, 32 px from its edges, with the same picture on the same place."""
+    tile, scene = sample_of(10, width=30, height=30), sample_of(90, width=64, height=64)
+    small = compose(
+        [(scene, Rectangle(0, 0, 64, 64)), (tile, Rectangle(left, top, 32, 32, soft))], 64, min_box_side=0.001
+    )
+    large = compose(
+        [(scene, Rectangle(32, 32, 64, 64)), (tile, Rectangle(left + 32, top + 32, 32, 32, soft))],
+        128,
+        min_box_side=0.001,
+    )
+    assert torch.equal(small.image, large.image[:, 32:96, 32:96])
+    np.testing.assert_allclose(small.label_regions, np.clip(large.label_regions * 2 - 0.5, 0, 1), atol=1e-6)
+
+
+def test_of_a_thing_mostly_over_the_edge_nobody_says_what_is_left() -> None:
+    tile = replace(sample_of(), boxes_xyxy=np.array([[0, 0, 1, 1]], np.float32))
+
+    def counts(left: int) -> tuple[int, int]:
+        found = compose([(tile, Rectangle(left, 0, 32, 32))], 64, min_box_side=0.001)
+        return len(found.boxes_xyxy), len(found.ignored)
+
+    assert [counts(left) for left in (40, 48, 56, 64)] == [(1, 0), (1, 0), (0, 1), (0, 0)]
+    assert [counts(left) for left in (-8, -16, -24, -32)] == [(1, 0), (1, 0), (0, 1), (0, 0)]
+
+
+def test_a_shrunk_area_may_reach_over_the_edge_by_a_part_of_itself() -> None:
+    areas = [
+        shrunk(Rectangle(0, 0, 64, 64), (0.5, 0.5), beyond=0.25, rng=np.random.default_rng(k))
+        for k in range(500)
+    ]
+    for start in ([area.left for area in areas], [area.top for area in areas]):
+        assert (min(start), max(start)) == (-8, 40)
+
+
 def test_a_shrunk_area_lies_in_its_area() -> None:
     for seed in range(50):
         inner = shrunk(Rectangle(8, 8, 40, 40), (0.35, 0.75), rng=np.random.default_rng(seed))

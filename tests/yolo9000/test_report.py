@@ -16,6 +16,7 @@ from yolo9000.page import InvalidReport, Scene, read_series
 from yolo9000.report import ReportContent, Yardstick, render_report, write_report
 from yolo9000.report_classes import LISTED, best_and_worst
 from yolo9000.scorecard import ClassScore, PartScore, Scorecard
+from yolo9000.scorecard.circumstances import Circumstance
 from yolo9000.scorecard.outcomes import Confusion
 
 EMPTY = PartScore(classes=0, boxes=0, found=0, named=0, ap50=None, ap=None, recall50=None, accuracy=None)
@@ -170,6 +171,19 @@ def test_misses_are_counted_for_each_part() -> None:
     text = section(render_report(content()), "Where misses come from")
     assert "with boxes: 18 objects named 4 (22 %) misnamed 5 (28 %) not found 9 (50 %)" in text
     assert "image labels only: 24 objects named 9 (38 %) misnamed 3 (12 %) not found 12 (50 %)" in text
+
+
+def test_shares_are_told_by_size_place_and_company() -> None:
+    told = (
+        Circumstance("9–20 % of the side", "boxed", objects=8, found=6, named=4),
+        Circumstance("9–20 % of the side", "label_only", objects=1234, found=617, named=0),
+        Circumstance("at the picture’s edge", "label_only", objects=2, found=2, named=2),
+    )
+    page = render_report(replace(content(), scorecard=replace(scorecard(), circumstances=told)))
+    text = section(page, "Where misses come from")
+    assert "9–20 % of the side 8 50 25 25 1,234 0 50 50" in text
+    assert "at the picture’s edge – – – – 2 100 0 0" in text
+    assert "By size" not in section(render_report(content()), "Where misses come from")
 
 
 def test_misnamed_objects_are_listed_apart_by_what_training_knew() -> None:

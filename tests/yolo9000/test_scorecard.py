@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from data_prep import Ledger
+from tests.yolo9000.made import random_tree
 from wordtree.tree import WordTree
 from yolo9000.scorecard import (
     GroundTruth,
@@ -311,6 +312,63 @@ def test_the_card_splits_every_measure_by_what_training_knew(toy_tree: WordTree)
     assert [(row.name, row.called) for row in card.confusions] == [("cat", "dog")]
     assert len(card.outcomes) == 4
     assert (card.all.classes, card.all.ap50) == (4, pytest.approx(50))
+
+
+def test_objects_are_told_apart_by_size_place_and_company(toy_tree: WordTree) -> None:
+    """Pictures of 100 × 50 px. In the first a dog, cut by the edge, and a cat over part of it; in the second four boats
+    far apart, of 5 to 20 px, of which the two small ones are not found."""
+    edge, over = [0, 10, 40, 30], [30, 10, 50, 30]
+    boats = [([20 * k + 4, 20, 20 * k + 4 + side, 24], 5) for k, side in enumerate((5, 6, 12, 15))]
+    pictures = [truth((edge, 2), (over, 3)), truth(*boats)]
+    answers = [answer((edge, 2, 0.9), (over, 2, 0.8)), answer(*((box, 5, 0.9) for box, _ in boats[2:]))]
+    card = score(pictures, answers, tree=toy_tree, evidence=evidence, sizes_px=[(100, 50)] * 2)
+    told = {(one.name, one.part): (one.objects, one.found, one.named) for one in card.circumstances}
+    assert told == {
+        ("5–8 % of the side", "neither"): (2, 0, 0),
+        ("8–14 % of the side", "neither"): (1, 1, 1),
+        ("14–19 % of the side", "neither"): (1, 1, 1),
+        ("19–40 % of the side", "boxed"): (1, 1, 1),
+        ("19–40 % of the side", "label_only"): (1, 1, 0),
+        ("at the picture’s edge", "boxed"): (1, 1, 1),
+        ("overlapped by 20 % or more", "boxed"): (1, 1, 1),
+        ("overlapped by 20 % or more", "label_only"): (1, 1, 0),
+        ("neither of these two", "neither"): (4, 2, 2),
+    }  # fmt: skip
+    assert score(pictures, answers, tree=toy_tree, evidence=evidence).circumstances == ()
+    empty = score([truth()], [answer()], tree=toy_tree, evidence=evidence, sizes_px=[(9, 9)])
+    assert empty.circumstances == ()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4))
+def test_sizes_part_the_objects_and_so_do_place_and_company(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    tree = random_tree(12, seed=seed)
+    boxes = [rng.uniform(0, 30, (int(rng.integers(0, 5)), 4)) for _ in range(count)]
+    boxes = [np.concatenate([b[:, :2], b[:, :2] + 1 + b[:, 2:]], axis=1) for b in boxes]
+    pictures = [truth(*((b.tolist(), int(rng.integers(12))) for b in these)) for these in boxes]
+    answers = [answer(*((b.tolist(), int(rng.integers(12)), 0.5) for b in these[::2])) for these in boxes]
+    card = score(
+        pictures,
+        answers,
+        tree=tree,
+        evidence=lambda k: ("boxes", "image labels")[k % 2],
+        sizes_px=[(64, 64)] * count,
+    )
+    sizes = [one for one in card.circumstances if one.name.endswith("side")]
+    for field in ("objects", "found", "named"):
+        total = {"objects": "boxes"}.get(field, field)
+        assert sum(getattr(one, field) for one in sizes) == getattr(card.all, total)
+    covered = sum(
+        any(i != j and shared_area(b, other) >= 0.2 * shared_area(b, b) for j, other in enumerate(these))
+        for these in boxes
+        for i, b in enumerate(these)
+    )
+    assert covered == sum(one.objects for one in card.circumstances if one.name.startswith("overlapped"))
+
+
+def shared_area(a: np.ndarray, b: np.ndarray) -> float:
+    width, height = (min(a[k + 2], b[k + 2]) - max(a[k], b[k]) for k in (0, 1))
+    return float(max(0, width) * max(0, height))
 
 
 def test_the_card_is_json_and_a_table_of_the_parts_that_have_classes(toy_tree: WordTree) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wordtree.tree import WordTree
 from yolo9000.scorecard.average_precision import average_precision
+from yolo9000.scorecard.circumstances import Circumstance, circumstances
 from yolo9000.scorecard.inputs import GroundTruth, ScoredBoxes
 from yolo9000.scorecard.outcomes import NOTHING, Confusion, Outcomes, confusions, outcomes
 from yolo9000.scorecard.recall import localisation
@@ -72,8 +73,9 @@ class Scorecard:
 
     The parts are what training knew of a class: `boxed`, boxes; `label_only`, image labels alone; `neither`.
 
-    confusions  what found objects are called wrongly, the most frequent first
-    outcomes    what became of each object, for pictures of them; not part of `to_dict`
+    confusions     what found objects are called wrongly, the most frequent first
+    circumstances  what becomes of large and small objects, those at the picture's edge, those behind others
+    outcomes       what became of each object, for pictures of them; not part of `to_dict`
     """
 
     images: int
@@ -83,6 +85,7 @@ class Scorecard:
     neither: PartScore
     classes: tuple[ClassScore, ...]
     confusions: tuple[Confusion, ...] = ()
+    circumstances: tuple[Circumstance, ...] = ()
     outcomes: Outcomes = field(default=NOTHING, compare=False, repr=False)
 
     def part(self, part: Part) -> PartScore:
@@ -118,11 +121,13 @@ def score(
     *,
     tree: WordTree,
     evidence: Callable[[int], Evidence],
+    sizes_px: Sequence[tuple[int, int]] | None = None,
     max_detections: int = 100,
 ) -> Scorecard:
     """The scorecard of a detector's answers; one entry of both sequences for each picture, in the same order.
 
-    evidence: what training knew of a node (the ledger's).
+    evidence: what training knew of a node (the ledger's); sizes_px: (width, height) of each picture, without which it
+    tells no circumstances.
     """
     precision = average_precision(truths, answers, max_detections=max_detections)
     objects = outcomes(truths, answers, tree=tree)
@@ -146,6 +151,9 @@ def score(
         images=len(truths),
         classes=tuple(classes.values()),
         confusions=confusions(objects, tree),
+        circumstances=()
+        if sizes_px is None
+        else circumstances(objects, sizes_px, lambda node: PART_OF[evidence(node)]),
         outcomes=objects,
         **_parts(classes, evidence),
     )
