@@ -532,7 +532,7 @@ def row_of(told: str) -> Row:
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
     per_minute = PHOTOGRAPH_STEPS_PER_MINUTE if arguments.data else STEPS_PER_MINUTE
-    steps = arguments.steps or round(arguments.minutes * per_minute)
+    steps = arguments.steps or max(1, round(arguments.minutes * per_minute))
     threads = arguments.threads or max(1, (cpu_count() or 1) // arguments.jobs)
     return Plan(
         folder=arguments.folder,
@@ -555,8 +555,11 @@ def parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--seeds", type=int, nargs="+", default=[0])
-    add("--minutes", type=float, default=5, help="training length of each row, as of `yolo9000 demo`")
-    add("--steps", type=int, help="the same in steps")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--minutes", type=float, default=5, help="training length of each row, as of `yolo9000 demo`"
+    )
+    length.add_argument("--steps", type=at_least_one, help="the same in steps")
     add("--folder", type=Path, default=Path("runs/never_boxed"), help="worlds, runs and results")
     add("--data", type=Path, help="photographs in Tiny ImageNet's layout, instead of emoji")
     add(
@@ -575,12 +578,23 @@ def parse() -> argparse.Namespace:
         help="a setting of the classifier that rows start from",
     )
     add("--world", action="append", default=[], metavar="KEY=VALUE", help="a setting of the world")
-    add("--jobs", type=int, default=1, help="rows at once, each in its own process")
-    add("--threads", type=int, help="of each job; default: the processors shared out")
+    add("--jobs", type=at_least_one, default=1, help="rows at once, each in its own process")
+    add("--threads", type=at_least_one, help="of each job; default: the processors shared out")
     add("--finished", action="store_true", help="train nothing: the table of what is there")
     add("--markdown", action="store_true")
     add("--record", action="store_true", help="write the demo's yardsticks")
-    return parser.parse_args()
+    given = parser.parse_args()
+    given.seeds = list(dict.fromkeys(given.seeds))
+    if given.folder.exists() and not given.folder.is_dir():
+        parser.error(f"--folder {given.folder} is a file")
+    return given
+
+
+def at_least_one(text: str) -> int:
+    """An argument that is a whole number from 1 on."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, found {number}")
+    return number
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data_prep.emoji_plan import EmojiWorldConfig, Picture, picture_rng, plan
 from data_prep.emoji_scene import Appearance, draw_scene
 from data_prep.emoji_table import EmojiClass, drawing_files, world_classes
+from data_prep.workers import end_with_parent
 from data_prep.world_files import DrawnPicture, WorldError, WorldTexts, write_tables, write_world
+from wordtree.files import naming
 
 __all__ = ["EmojiWorldConfig", "WorldError", "emoji_world"]
 
@@ -149,6 +151,7 @@ def finished_tasks(
 
 def leave_interrupts_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def draw_pictures(
@@ -193,7 +196,8 @@ def draw_picture(
     image, objects = draw_scene(
         chosen, (scales * settings.size_px).tolist(), appearance(settings), rng, size_px=settings.size_px
     )
-    image.save(folder / picture.file, quality=settings.jpeg_quality)
+    with naming(folder / picture.file):
+        image.save(folder / picture.file, quality=settings.jpeg_quality)
     return DrawnPicture(picture, image.size, tuple(objects))
 
 

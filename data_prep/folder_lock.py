@@ -15,13 +15,13 @@ _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder; raises MergeError where another process does.
+def locked(folder: Path, *, name: str = LOCK_NAME, error: type[Exception] = MergeError) -> Iterator[None]:
+    """Hold the lock of a folder; raises the error where another process does.
 
     On file systems that know no locks nobody is locked out.
     """
-    path = folder / LOCK_NAME
-    descriptor = _taken(path)
+    path = folder / name
+    descriptor = _taken(path, error)
     try:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
@@ -31,12 +31,12 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _taken(path: Path) -> int:
+def _taken(path: Path, error: type[Exception]) -> int:
     """A descriptor of the lock file that holds its lock."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            _lock(descriptor, path)
+            _lock(descriptor, path, error)
             if _is_still(path, descriptor):
                 return descriptor
         except BaseException:
@@ -45,13 +45,13 @@ def _taken(path: Path) -> int:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path) -> None:
+def _lock(descriptor: int, path: Path, error: type[Exception]) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as reason:
         if reason.errno in _TAKEN:
             holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace") or "another process"
-            raise MergeError(
+            raise error(
                 f"{path.parent}: {holder} is writing into this folder. Wait until it has finished, or end it."
             ) from None
 

@@ -7,7 +7,6 @@ image label of the others, test scenes of the folder's validation pictures with 
 
 import hashlib
 import math
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
@@ -23,6 +22,7 @@ from data_prep.emoji_scene import Mask, Owners, SeenObject, gradient, mark, nois
 from data_prep.photo_boxes import BoxPx, Photo, Photos, load_photo, read_photos
 from data_prep.world_files import DrawnPicture, WorldTexts, write_tables, write_world
 from wordtree import WordTree, build_tree
+from wordtree.files import naming
 
 WORLD_VERSION = 1  # of this file: another version pastes other pictures from equal settings
 PLACING_TRIES = 50
@@ -243,12 +243,14 @@ def draw(folder: Path, mosaic: Mosaic, settings: MosaicWorldConfig) -> DrawnPict
     if picture.split == "labels":
         (one,) = mosaic.photos
         wh_px = load_photo(one).size
-        shutil.copyfile(one.file, folder / picture.file)
+        with naming(folder / picture.file):
+            (folder / picture.file).write_bytes(one.file.read_bytes())
         left, top, right, bottom = one.xyxy_px
         return DrawnPicture(picture, wh_px, (SeenObject(0, one.xyxy_px, (right - left) * (bottom - top)),))
     rng = rng_of(settings.seed, SPLIT_KEYS[picture.split], picture.number)
     image, objects = draw_mosaic(mosaic.photos, settings, rng)
-    image.save(folder / picture.file, quality=settings.jpeg_quality)
+    with naming(folder / picture.file):
+        image.save(folder / picture.file, quality=settings.jpeg_quality)
     return DrawnPicture(picture, image.size, tuple(objects))
 
 

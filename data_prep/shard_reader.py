@@ -130,7 +130,8 @@ class ShardReader:
         shard = self._files[int(self._image_shard[image])]
         return ShardError(
             f"{shard.place}: image {image} (picture {self._image_place[image]} of the shard): {trouble}; "
-            f"the shard is damaged. Run `data-prep check {self.folder}` to list every such image."
+            f"the shard is damaged. `data-prep check {self.folder}` lists every such image, with --repair it leaves "
+            "them out."
         )
 
 

@@ -398,4 +398,22 @@ def _print_found(found: list[Detections]) -> None:
 
 def main() -> None:
     """The console command."""
-    run_app(app, Yolo9000Error, DataPrepError, WordTreeError)
+    try:
+        run_app(app, Yolo9000Error, DataPrepError, WordTreeError)
+    except (MemoryError, RuntimeError) as trouble:
+        if not _is_want_of_memory(trouble):
+            raise
+        told = (str(trouble) or "MemoryError").splitlines()[0][:200]
+        print(
+            f"yolo9000: not enough memory ({told}). In training set a smaller data.batch_size, model.input_size_px or "
+            "model.width, or a larger data.accumulate; in scoring a smaller evaluate.batch_size. A run goes on with "
+            "--resume.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
+def _is_want_of_memory(trouble: Exception) -> bool:
+    """Whether Python, the CPU's allocator or that of a GPU (torch.OutOfMemoryError) says so."""
+    named = isinstance(trouble, MemoryError) or type(trouble).__name__ == "OutOfMemoryError"
+    return named or "can't allocate memory" in str(trouble)

@@ -246,7 +246,7 @@ class ScheduleConfig(StrictModel):
     burn_in_power: PositiveFloat = 4.0
     policy: Literal["constant", "steps", "step", "exp", "poly", "sigmoid", "cosine"] = "steps"
     steps: tuple[int, ...] = ()  # of policy steps: from step t on, the rate is multiplied by …
-    scales: tuple[float, ...] = ()  # … its scale
+    scales: tuple[PositiveFloat, ...] = ()  # … its scale
     step_every: PositiveInt = 1  # of policy step: rate × step_scale^(t // step_every)
     step_scale: PositiveFloat = 1.0
     gamma: PositiveFloat = 1.0  # of policies exp: rate × gamma^t, and sigmoid

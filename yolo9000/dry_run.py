@@ -34,7 +34,7 @@ def check_training(cfg: Config, folder: Path, *, resume: bool = False) -> Facts:
     data = TrainingData(run.reader, _at_largest_size(run.cfg), run.pseudo_boxes)
     scored = len(TestPictures.of(run.reader, run.cfg.evaluate).images)
     parts = next(iter(data.parts(run.step + 1, run.step + 1)))
-    terms = summed_gradients(run.model, parts[:1], lambda part: detector_terms(run, criterion, part))
+    terms = summed_gradients(run.model, parts, lambda part: detector_terms(run, criterion, part))
     return _facts(run, cfg, data, terms, scored=f"{scored} pictures with boxes")
 
 
@@ -46,7 +46,7 @@ def check_pretraining(cfg: PretrainConfig, folder: Path, *, resume: bool = False
     data = ClassifierData(run.reader, _at_largest_size(run.cfg))
     scored = len(labelled_pictures(run.reader, run.cfg.evaluate.split)[: run.cfg.evaluate.limit])
     parts = next(iter(data.parts(run.step + 1, run.step + 1)))
-    terms = summed_gradients(run.model, parts[:1], lambda part: classifier_terms(run, part))
+    terms = summed_gradients(run.model, parts, lambda part: classifier_terms(run, part))
     return _facts(run, cfg, data, terms, scored=f"{scored} pictures with image labels")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -183,6 +183,10 @@ def _decode_with_pillow(content: bytes, *, name: str) -> Tensor:
         with Image.open(io.BytesIO(content)) as opened:
             upright: Any = ImageOps.exif_transpose(opened)
             pixels = np.array(upright.convert("RGB"))  # (H, W, 3)
+    except UnidentifiedImageError:
+        raise UnreadablePicture(
+            f"{name}: expected a picture, but its {len(content)} bytes are of no format known."
+        ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadablePicture(f"{name}: expected a picture, but decoding fails: {error}.") from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -51,10 +51,16 @@ class Journal:
         self._bar.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, stopped_by: type[BaseException] | None, *_: object) -> None:
         self._bar.stop()
         if self._board:
             self._board.close()
+        if stopped_by is KeyboardInterrupt:
+            every = self._run.cfg.log.checkpoint_every
+            told = f"Interrupted after step {self._run.step:,}. A checkpoint is written every {every:,} steps"
+            self._console.print(
+                f"{told}; what goes on begins at the last one.", highlight=False, soft_wrap=True
+            )
 
     def step(self, learning_rate: float, terms: Mapping[str, Tensor], *, input_px: int) -> None:
         """After each step: the bar goes on; the numbers are written down where log.every says so.

@@ -24,6 +24,7 @@ from yolo9000.optim import set_learning_rate
 from yolo9000.run import Guard, Run, refuse_odd_sizes, saved_run, with_absolute_paths
 from yolo9000.run_folder import (
     TrainingError,
+    locked_run,
     prepare_folder,
     refuse_changed_settings,
     refuse_run_in_the_way,
@@ -53,8 +54,12 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
     # What cannot be scored or told is better told now than after hours.
     labelled_pictures(run.reader, cfg.evaluate.split)
     refuse_missing_attribution(cfg)
-    prepare_folder(folder, cfg, step=run.step)
-    with Journal(run, folder) as journal, Validation(run, folder, journal, scoring) as validation:
+    with (
+        locked_run(folder),
+        Journal(run, folder) as journal,
+        Validation(run, folder, journal, scoring) as validation,
+    ):
+        prepare_folder(folder, cfg, step=run.step)
         if run.evaluates:  # what a killed run may have lost
             validation.start()
         for parts in data.parts(run.step + 1, schedule.max_steps):
@@ -70,9 +75,11 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
                 guard.settle(run)
             if run.saves or validation.is_done:
                 validation.collect()
-            if run.evaluates:
-                validation.start()
             if run.saves:
+                save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
+            if run.evaluates:  # with all of training safe
+                validation.start()
+            if run.is_last:  # with its score, too
                 save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
     data.damage.tell_total()
     assert validation.score is not None, "the last step is scored"

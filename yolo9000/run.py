@@ -150,6 +150,11 @@ class Run(Generic[Settings, Network]):
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as reason:  # of a file by hand
             told = " ".join(str(reason).split())[:200]
             raise CheckpointError(f"{path}: its state of training does not fit this run ({told}).") from None
+        if found.step > self.cfg.schedule.max_steps:
+            raise TrainingError(
+                f"{path} is at step {found.step} already, more than schedule.max_steps, {self.cfg.schedule.max_steps}. "
+                "Set that higher to go on."
+            )
         _tell_changes(found, self.cfg)
         self.step, self.best, self.darknet = found.step, found.score, found.darknet
         self.seen_before = (

@@ -5,20 +5,33 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
+from data_prep.folder_lock import locked
 from wordtree.files import naming, write_atomically
 from yolo9000 import Yolo9000Error
-from yolo9000.distributed import by_first_process
+from yolo9000.distributed import by_first_process, is_first
 
 
 class TrainingError(Yolo9000Error):
     """Training cannot start or go on: a run in the way, nothing to resume, a loss that is no number."""
+
+
+@contextmanager
+def locked_run(folder: Path) -> Iterator[None]:
+    """Hold the folder for one training; TrainingError where another process writes there."""
+    if not is_first():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, name="run.lock", error=TrainingError):
+        yield
 
 
 def refuse_run_in_the_way(folder: Path) -> None:
@@ -96,14 +109,29 @@ def _filled(row: Mapping[str, str]) -> set[str]:
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    """The lines of a metrics.csv that are whole: one that a power cut tore is left out.
+
+    Raises TrainingError where its first line is none of ours.
+    """
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        lines = csv.DictReader(file)
+        if "step" not in (lines.fieldnames or ()):
+            found = ", ".join(map(repr, (lines.fieldnames or ["nothing"])[:3]))
+            raise TrainingError(
+                f"{path}: expected a first line of names with commas, step among them, found {found}. Put the file "
+                "back as it was, or remove it: its curves begin anew, and the run goes on."
+            )
+        return [dict(line) for line in lines if _is_whole(line)]
+
+
+def _is_whole(line: Mapping[Any, Any]) -> bool:
+    return None not in line and None not in line.values() and line["step"].isdecimal()
 
 
 def _write_metrics(path: Path, rows: list[dict[str, str]]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if value))
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns)
+    writer = csv.DictWriter(text, columns, extrasaction="ignore")  # what is left out is empty
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, text.getvalue())

@@ -24,7 +24,10 @@ class DataMismatch(Yolo9000Error):
 def split_of(reader: ShardReader, name: str) -> Ints:
     """The pictures of a split; DataMismatch if there are none."""
     if name not in reader.splits:
-        raise DataMismatch(f"Split '{name}' is not in the shards; they have: {', '.join(reader.splits)}.")
+        raise DataMismatch(
+            f"{reader.folder}: split '{name}' is not in the shards; they have: {', '.join(reader.splits)}. Set "
+            "data.train_split or evaluate.split to one of these, or merge sources into it (`split:`)."
+        )
     return reader.split(name)
 
 

@@ -30,6 +30,7 @@ from yolo9000.optim import set_learning_rate
 from yolo9000.pseudo_boxes import draw_pseudo_boxes
 from yolo9000.run import Guard, Run, refuse_odd_sizes, saved_run, with_absolute_paths
 from yolo9000.run_folder import (
+    locked_run,
     prepare_folder,
     refuse_changed_settings,
     refuse_run_in_the_way,
@@ -61,8 +62,12 @@ def train(cfg: Config, folder: Path, *, resume: bool = False, words: Words = NO_
     # What cannot be scored or told is better told now than after hours.
     TestPictures.of(run.reader, cfg.evaluate)
     refuse_missing_attribution(cfg)
-    prepare_folder(folder, cfg, step=run.step)
-    with Journal(run, folder) as journal, Validation(run, folder, journal, scoring) as validation:
+    with (
+        locked_run(folder),
+        Journal(run, folder) as journal,
+        Validation(run, folder, journal, scoring) as validation,
+    ):
+        prepare_folder(folder, cfg, step=run.step)
         if run.evaluates:  # what a killed run may have lost
             validation.start()
         for parts in data.parts(run.step + 1, schedule.max_steps):
@@ -78,13 +83,15 @@ def train(cfg: Config, folder: Path, *, resume: bool = False, words: Words = NO_
                 guard.settle(run)
             if run.saves or validation.is_done:
                 validation.collect()
-            if run.evaluates:
-                validation.start()
             if run.step in cfg.pseudo_boxes.at_steps:
                 with journal.paused(), run.averaged_weights() as model, run.autocast():
                     run.pseudo_boxes = draw_pseudo_boxes(model, data)
                 data.pseudo_boxes = run.pseudo_boxes
             if run.saves:
+                save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
+            if run.evaluates:  # with all of training safe
+                validation.start()
+            if run.is_last:  # with its score, too
                 save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
     data.damage.tell_total()
     assert validation.score is not None, "the last step is scored"

@@ -277,6 +277,37 @@ def test_a_real_ctrl_c_ends_training_with_130_and_leaves_a_run_to_go_on(config: 
 # --- mistakes
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you ..."
+        ),
+    ],
+    ids=["Python", "GPU", "CPU"],
+)
+def test_want_of_memory_is_one_line_with_what_to_do(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, trouble: Exception, tmp_path: Path
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr("yolo9000.demo.run_demo", full)
+    assert "set a smaller data.batch_size" in refused("demo", "--run", tmp_path)
+
+
+def test_other_errors_are_bugs_and_pass_through(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("yolo9000.demo.run_demo", broken)
+    monkeypatch.setattr(sys, "argv", ["yolo9000", "demo", "--run", str(tmp_path)])
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        main()
+
+
 def test_usage_errors_are_one_line(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "No such command 'trian'" in refused("trian")
     assert "Missing argument" in refused("train")
@@ -294,7 +325,7 @@ def test_mistakes_in_a_configuration_are_one_line_and_leave_nothing(
     assert "batch_size" in refused("train", config, *runs, "--set", "data.batch_size=many")
     assert "expected KEY=VALUE" in refused("train", config, *runs, "--set", "seed")
     assert "none" in refused("train", config, *runs, "--set", f"data.shards={tmp_path / 'none'}")
-    assert "Split 'val'" in refused("train", config, *runs, "--set", "evaluate.split=val")
+    assert "split 'val'" in refused("train", config, *runs, "--set", "evaluate.split=val")
     assert "data.ratio names coco" in refused("train", config, *runs, "--set", "data.ratio={coco: 1}")
     assert "nothing to resume" in refused("train", config, *runs, "--resume")
     assert not (tmp_path / "runs").exists()

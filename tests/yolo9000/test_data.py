@@ -289,7 +289,7 @@ def test_an_unknown_source_or_split_is_told_with_what_there_is(shards: Path) -> 
         match=r"tile_sources names label, but the shards have .*: scenes, labels, test\. Did you mean 'labels'\?",
     ):
         TrainingData(reader, made_config(shards, augment__tile_sources=["scenes", "label"]))
-    with pytest.raises(DataMismatch, match="Split 'val' is not in the shards; they have: train, test"):
+    with pytest.raises(DataMismatch, match="split 'val' is not in the shards; they have: train, test"):
         split_of(reader, "val")
 
 

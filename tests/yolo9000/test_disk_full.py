@@ -70,7 +70,7 @@ def test_a_disk_that_is_full_at_a_checkpoint_leaves_the_former_one_to_go_on_from
     train(cfg, tmp_path / "straight")
     with monkeypatch.context() as patch:
         full_at_sync(patch, lambda: (folder / "last.pt").exists() and any(folder.glob("*.pt.part")))
-        with pytest.raises(OSError, match=r"No space left on device: '.*/run/best\.pt'"):
+        with pytest.raises(OSError, match=r"No space left on device: '.*/run/last\.pt'"):
             train(cfg, folder)
     assert load_checkpoint(folder / "last.pt").step == 2
     assert {path.name for path in folder.iterdir()} == {"last.pt", "config.yaml", "metrics.csv"}

@@ -45,6 +45,22 @@ def file_of(cfg: Config | PretrainConfig, shards: Path, folder: Path) -> Path:
 # --- --check
 
 
+def test_the_first_loss_is_that_of_the_whole_batch_however_it_is_computed(
+    shards: Path, tmp_path: Path
+) -> None:
+    found = [
+        check_training(made_config(shards, data__accumulate=parts, batch_statistics="frozen"), tmp_path)[
+            "first loss"
+        ]
+        for parts in (1, 2)
+    ]
+    losses = [
+        {name: float(value) for name, value in (one.rsplit(" ", 1) for one in told.split(", "))}
+        for told in found
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
 def test_a_check_tells_what_training_would_do_and_writes_nothing(
     run: Run, shards: Path, tmp_path: Path
 ) -> None:
@@ -83,7 +99,7 @@ def test_a_check_of_a_classifier_too(run: Run, shards: Path, tmp_path: Path) -> 
     ("override", "told"),
     [
         ("data.ratio={coco: 1}", "data.ratio names coco"),
-        ("evaluate.split=val", "Split 'val'"),
+        ("evaluate.split=val", "split 'val'"),
         ("model.start_from=none.pt", "none.pt"),
         ("model.anchor_count=50", "too few to find 50 anchors"),
         ("data.attribution=none.txt", "there is no file"),

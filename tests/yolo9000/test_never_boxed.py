@@ -133,6 +133,36 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param(["--steps", "0"], "expected 1 or more, found 0", id="no steps"),
+        pytest.param(["--jobs", "0"], "expected 1 or more, found 0", id="no jobs"),
+        pytest.param(["--steps", "4", "--minutes", "3"], "not allowed with", id="two lengths"),
+        pytest.param(["--folder", __file__], "is a file", id="a file for a folder"),
+    ],
+)
+def test_arguments_that_cannot_be_are_told(
+    benchmark: ModuleType,
+    arguments: list[str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["never_boxed.py", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        benchmark.parse()
+    assert caught.value.code == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_a_seed_that_is_named_twice_counts_once(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["never_boxed.py", "--seeds", "3", "1", "3"])
+    assert benchmark.parse().seeds == [3, 1]
+
+
 def test_a_row_made_with_other_settings_is_refused_and_new_settings_have_their_default(
     benchmark: ModuleType, tmp_path: Path
 ) -> None:

@@ -158,8 +158,8 @@ def test_a_set_is_learnt_and_new_pictures_of_it_are_named(
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("evaluate.split=val", "Split 'val' is not in the shards; they have: train, test"),
-        ("data.train_split=val", "Split 'val' is not in the shards"),
+        ("evaluate.split=val", "split 'val' is not in the shards; they have: train, test"),
+        ("data.train_split=val", "split 'val' is not in the shards"),
         ("data.ratio={scenes: 1}", "data.ratio names scenes"),
         ("model.softmax=soft", "model.softmax"),
         ("model.input_size_px=100", "must be a multiple of 16 for tiny, found 100"),

@@ -257,6 +257,16 @@ def test_a_whole_weights_file_gives_its_first_layers_too(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.parametrize("content", ["random", "text"])
+def test_any_other_file_that_is_long_enough_is_no_backbone(tmp_path: Path, content: str) -> None:
+    path, made = backbone(tmp_path, 23)
+    length = path.stat().st_size
+    other = np.random.default_rng(0).bytes(length) if content == "random" else b"<html>\n" * length
+    path.write_bytes(other[:length])
+    with pytest.raises(DarknetError, match="neither a checkpoint nor a file of Darknet's weights"):
+        Start.read(path).give(model_for(OLD, made.config.model), OLD)
+
+
 def test_a_backbone_that_is_too_short_names_the_layer(tmp_path: Path) -> None:
     path, made = backbone(tmp_path, 23)
     path.write_bytes(path.read_bytes()[:-4])

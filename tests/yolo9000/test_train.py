@@ -19,10 +19,11 @@ from yolo9000.batch import LossTerms
 from yolo9000.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from yolo9000.config import OptimizerConfig, read_config
 from yolo9000.data import TrainingData
+from yolo9000.image import UnreadablePicture
 from yolo9000.loss import JointLoss
 from yolo9000.model import build_model
 from yolo9000.optim import build_optimizer
-from yolo9000.run_folder import TrainingError, read_metrics, write_line
+from yolo9000.run_folder import TrainingError, locked_run, prepare_folder, read_metrics, write_line
 from yolo9000.sampler import DataMismatch
 from yolo9000.train import settled, started_or_resumed, train
 
@@ -387,6 +388,83 @@ def test_an_average_that_begins_when_a_run_goes_on_begins_with_its_weights(
             assert torch.equal(value, trained[name]), name
 
 
+def test_what_goes_wrong_in_the_last_evaluation_loses_no_training(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = made_config(shards, schedule__max_steps=3, log__checkpoint_every=500)
+    train(cfg, tmp_path / "whole")
+
+    def broken(*_: object) -> None:
+        raise UnreadablePicture("test.png: expected a picture")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", broken)
+        with pytest.raises(UnreadablePicture):
+            train(cfg, tmp_path / "stopped")
+    train(cfg, tmp_path / "stopped", resume=True)
+    whole, stopped = (load_checkpoint(tmp_path / name / "best.pt") for name in ("whole", "stopped"))
+    assert (whole.step, whole.score) == (stopped.step, stopped.score)
+    assert all(torch.equal(value, stopped.weights[name]) for name, value in whole.weights.items())
+    assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "stopped")
+
+
+def test_fewer_steps_than_are_done_are_refused_and_nothing_changes(shards: Path, tmp_path: Path) -> None:
+    train(made_config(shards, schedule__max_steps=3), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(
+        TrainingError, match=r"is at step 3 already, more than schedule\.max_steps, 2\. Set that higher"
+    ):
+        train(made_config(shards, schedule__max_steps=2), tmp_path, resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_second_training_in_the_same_folder_is_refused(shards: Path, tmp_path: Path) -> None:
+    cfg = made_config(shards, schedule__max_steps=2)
+    with (
+        locked_run(tmp_path / "run"),
+        pytest.raises(TrainingError, match=r"is writing into this folder\. Wait until"),
+    ):
+        train(cfg, tmp_path / "run")
+    train(cfg, tmp_path / "run")
+    assert not (tmp_path / "run" / "run.lock").exists()
+
+
+def test_a_score_of_a_step_that_is_lost_leaves_no_column_behind(tmp_path: Path) -> None:
+    """The run was killed between its last score and its last checkpoint."""
+    write_line(tmp_path, 1, {"total": 3.0})
+    write_line(tmp_path, 2, {"ap50_boxed": 50.0})
+    prepare_folder(tmp_path, OptimizerConfig(), step=1)
+    assert (tmp_path / "metrics.csv").read_text() == "step,total\n1,3\n"
+    write_line(tmp_path, 2, {"total": 2.0})
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.csv")] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("torn", "left"),
+    [
+        pytest.param("step,total\n1,3\n2,2\n\0\0\0\0", ["1", "2"], id="zeros after a power cut"),
+        pytest.param("step,total\n1,3\n2", ["1"], id="half a line"),
+        pytest.param("step,total\n1,3\n,2\n", ["1"], id="no step"),
+        pytest.param("step,total\n1,3\n2,1,7\n3,4\n", ["1", "3"], id="two lines in one"),
+    ],
+)
+def test_a_run_goes_on_without_the_torn_lines_of_its_numbers(
+    shards: Path, tmp_path: Path, torn: str, left: list[str]
+) -> None:
+    (tmp_path / "metrics.csv").write_text(torn)
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.csv")] == left
+    prepare_folder(tmp_path, OptimizerConfig(), step=9)
+    write_line(tmp_path, 10, {"total": 1.0})
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.csv")] == [*left, "10"]
+
+
+@pytest.mark.parametrize("text", ["step;total\n1;3\n", "\0\0", ""])
+def test_numbers_that_are_not_ours_are_told_with_their_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(TrainingError, match=r"metrics\.csv: expected a first line of names .* or remove it"):
+        prepare_folder(tmp_path, OptimizerConfig(), step=9)
+
+
 def test_pictures_seen_are_counted_in_the_batches_that_saw_them(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards, schedule__max_steps=2, data__batch_size=8), tmp_path)
     train(made_config(shards, schedule__max_steps=3, data__batch_size=4), tmp_path, resume=True)
@@ -549,8 +627,8 @@ def test_weights_that_are_no_numbers_are_never_written(
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"evaluate__split": "val"}, "Split 'val' is not in the shards; they have: train, test"),
-        ({"data__train_split": "val"}, "Split 'val' is not in the shards"),
+        ({"evaluate__split": "val"}, "split 'val' is not in the shards; they have: train, test"),
+        ({"data__train_split": "val"}, "split 'val' is not in the shards"),
         ({"data__ratio": {"coco": 1}}, "data.ratio names coco"),
         ({"model__anchor_count": 50}, "too few to find 50 anchors"),
     ],

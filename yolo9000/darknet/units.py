@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from yolo9000.backbone import ConvUnit, Trunk
 from yolo9000.darknet.cfg import plan_cfg
 from yolo9000.darknet.network import DarknetNetwork
+from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.plan import Convolution, LayerPlan, Shape
 from yolo9000.darknet.text import section
 from yolo9000.darknet.weights import Numbers, read_layers
+
+NO_WEIGHT = 1e6  # as large is no number of a trained network
 
 _TENSORS = (  # of a layer of DarknetNetwork, and of a ConvUnit: module, module, tensors
     ("convolution", 0, "weight"),
@@ -62,14 +66,26 @@ def unit_tensors(unit: ConvUnit) -> dict[str, Tensor]:
 @torch.no_grad()
 def load_backbone(trunk: Trunk | DarknetNetwork, path: Path) -> None:
     """Give a trunk the first layers of a `.weights` file, which may end with them. Raises DarknetError."""
+    layers = trunk.plans if isinstance(trunk, DarknetNetwork) else trunk_layers(trunk)
+    numbers = read_layers(path, layers, "the trunk", whole=False).layers
+    _refuse_other_files(path, numbers)
     if isinstance(trunk, DarknetNetwork):
-        trunk.load_numbers(read_layers(path, trunk.plans, "the trunk", whole=False).layers)
+        trunk.load_numbers(numbers)
         return
-    numbers = read_layers(path, trunk_layers(trunk), "the trunk", whole=False).layers
     units = [module for module in trunk.modules() if isinstance(module, ConvUnit)]
     for unit, found in zip(units, numbers.values(), strict=True):
         for name, tensor in unit_tensors(unit).items():
             tensor.copy_(torch.from_numpy(found[name].astype("float32")))
+
+
+def _refuse_other_files(path: Path, numbers: Mapping[int, Numbers]) -> None:
+    """DarknetError where these are no weights: of any other long enough file some are not finite, or huge."""
+    for layer, parts in numbers.items():
+        if not all((np.abs(part) < NO_WEIGHT).all() for part in parts.values()):  # nor with NaN
+            raise DarknetError(
+                f"{path}: neither a checkpoint nor a file of Darknet's weights: expected numbers below {NO_WEIGHT:g} "
+                f"for layer {layer} of the trunk, found others. Name one of these files."
+            )
 
 
 def names_in(trunk: Trunk, layers: Sequence[LayerPlan]) -> dict[str, str]:
