@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -249,11 +249,10 @@ def predict(
 
     given = {"min_score": min_score, "min_absolute": min_absolute}
     predictor = Predictor(model, changes={name: value for name, value in given.items() if value is not None})
-    found = predict_to_folder(predictor, images, out) if out else list(predictor(images))
-    if as_json:
-        print(json.dumps([detections.to_dict() for detections in found], indent=1))
-        return
-    _print_found(found)
+    left_out: list[str] = []
+    ask = partial(predict_to_folder, predictor, out=out) if out else predictor
+    _print_found(ask(images, unreadable=lambda trouble: left_out.append(str(trouble))), as_json=as_json)
+    _tell_left_out(left_out)
 
 
 @app.command()
@@ -276,15 +275,11 @@ def query(
     if unknown := predictor.without_evidence(expression):
         some = ", ".join(unknown[:REMARKS]) + (" …" if len(unknown) > REMARKS else "")
         print(f"Training had neither boxes nor image labels of: {some}.", file=sys.stderr)
-    found = (
-        predict_to_folder(predictor, images, out, query=expression)
-        if out
-        else list(predictor(images, query=expression))
-    )
-    if as_json:
-        print(json.dumps([detections.to_dict() for detections in found], indent=1))
-        return
-    _print_found(found)
+    left_out: list[str] = []
+    ask = partial(predict_to_folder, predictor, out=out) if out else predictor
+    found = ask(images, query=expression, unreadable=lambda trouble: left_out.append(str(trouble)))
+    _print_found(found, as_json=as_json)
+    _tell_left_out(left_out)
 
 
 @app.command()
@@ -388,12 +383,23 @@ def _print_once(*lines: object) -> None:
         print(line)
 
 
-def _print_found(found: list[Detections]) -> None:
+def _print_found(found: Iterable[Detections], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([detections.to_dict() for detections in found], indent=1))
+        return
     for detections in found:
         names = (
             f"{name} {score:.2f}" for name, score in zip(detections.names, detections.score, strict=True)
         )
         print(f"{detections.image}: {', '.join(names) or 'nothing found'}")
+
+
+def _tell_left_out(troubles: list[str]) -> None:
+    """A line for each picture that could not be read, after what was found on the others; exit code 2."""
+    for trouble in troubles:
+        print(f"yolo9000: {trouble} It is left out.", file=sys.stderr)
+    if troubles:
+        raise typer.Exit(2)
 
 
 def main() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,10 +20,11 @@ from yolo9000.checkpoint import load_checkpoint
 from yolo9000.config import ConfigError, PredictConfig
 from yolo9000.detections import Detections
 from yolo9000.distributed import usual_device
-from yolo9000.image import letterbox, read_image
+from yolo9000.image import UnreadablePicture, letterbox, read_image
 from yolo9000.postprocess import NodeSet, answers
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+Trouble: TypeAlias = Callable[[Exception], None]
 MIN_DRAWN_PX = 480  # smaller pictures are enlarged before names are written on them
 
 
@@ -50,10 +51,16 @@ class Predictor:
         self.model = found.build_model().to(self.device)
 
     def __call__(
-        self, pictures: Path | str | Iterable[Path | str], *, query: str | None = None
+        self,
+        pictures: Path | str | Iterable[Path | str],
+        *,
+        query: str | None = None,
+        unreadable: Trouble | None = None,
     ) -> Iterator[Detections]:
         """The detections of each picture, in order; a folder stands for the pictures in it.
 
+        unreadable: called with what is wrong with a picture that cannot be read, which is then left out; None: it is
+        raised.
         query: nodes such as "fruit & !apple" (docs/queries.md). Every place is then scored by objectness × P(one of
         these), though its name be vaguer or another. Raises QueryError.
         """
@@ -61,7 +68,9 @@ class Predictor:
         paths = find_pictures([pictures] if isinstance(pictures, Path | str) else pictures)
         for start in range(0, len(paths), self.settings.batch_size):
             batch = paths[start : start + self.settings.batch_size]
-            yield from self.detect([read_image(path) for path in batch], [str(path) for path in batch], asked)
+            read = {str(path): image for path in batch if (image := _read(path, unreadable)) is not None}
+            if read:
+                yield from self.detect(list(read.values()), list(read), asked)
 
     @torch.inference_mode()
     def detect(
@@ -82,8 +91,23 @@ class Predictor:
         return [self.tree.names[node] for node in uppermost if self.ledger.evidence(int(node)) == "neither"]
 
 
+def _read(path: Path, unreadable: Trouble | None) -> Tensor | None:
+    try:
+        return read_image(path)
+    except (UnreadablePicture, OSError) as trouble:
+        if unreadable is None:
+            raise
+        unreadable(trouble)
+        return None
+
+
 def predict_to_folder(
-    predictor: Predictor, pictures: Iterable[Path], out: Path, *, query: str | None = None
+    predictor: Predictor,
+    pictures: Iterable[Path],
+    out: Path,
+    *,
+    query: str | None = None,
+    unreadable: Trouble | None = None,
 ) -> list[Detections]:
     """The detections of all pictures, drawn on them in `out`/NAME.png, and as `out`/detections.json.
 
@@ -93,11 +117,11 @@ def predict_to_folder(
 
     paths = find_pictures(pictures)
     out.mkdir(parents=True, exist_ok=True)
-    found = []
-    for path, target, detections in zip(
-        paths, _targets(paths, out), predictor(paths, query=query), strict=True
-    ):
-        save_png(draw_detections(to_pillow(read_image(path)), detections, min_side_px=MIN_DRAWN_PX), target)
+    found, targets = [], dict(zip(map(str, paths), _targets(paths, out), strict=True))
+    for detections in predictor(paths, query=query, unreadable=unreadable):
+        picture = to_pillow(read_image(Path(detections.image)))
+        drawn = draw_detections(picture, detections, min_side_px=MIN_DRAWN_PX)
+        save_png(drawn, targets[detections.image])
         found.append(detections)
     write_atomically(
         out / "detections.json", json.dumps([detections.to_dict() for detections in found], indent=1)

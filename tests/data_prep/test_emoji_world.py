@@ -1,8 +1,13 @@
+import errno
 import itertools
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -284,6 +289,47 @@ def test_an_interrupted_world_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         emoji_world.emoji_world(tmp_path / "world", SMALL, workers=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_the_picture_that_did_not_go_in(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*\.jpg'"):
+        emoji_world.emoji_world(tmp_path / "world", SMALL, workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_when_the_command_is_killed_its_workers_end(tmp_path):
+    told = "from data_prep.cli import main; main()"
+    arguments = ["emoji-world", str(tmp_path / "world"), "--scenes", "20000", "--workers", "2"]
+    process = subprocess.Popen([sys.executable, "-c", told, *arguments], start_new_session=True)
+    try:
+        wait_for(lambda: len(processes_of(process.pid)) >= 3, seconds=60)  # itself and its workers
+        time.sleep(2)
+        process.kill()
+        process.wait()
+        wait_for(lambda: not processes_of(process.pid), seconds=20)
+    finally:
+        if processes_of(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def processes_of(group: int) -> list[str]:
+    """The processes of a group that have not ended."""
+    listed = subprocess.run(
+        ["ps", "-o", "pid=,stat=", "-g", str(group)], capture_output=True, text=True, check=False
+    )
+    return [line for line in listed.stdout.splitlines() if "Z" not in line]
+
+
+def wait_for(happened, *, seconds: float) -> None:
+    ends = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
 
 
 def test_without_the_demo_extra_the_error_names_the_command(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -385,6 +386,24 @@ def test_pictures_that_cannot_be_read_are_one_line(
     assert "bad.jpg" in refused("predict", best, tmp_path / "bad.jpg")
     (tmp_path / "empty.png").write_bytes(b"")
     assert "found an empty file" in refused("predict", best, tmp_path / "empty.png")
+
+
+def test_of_several_pictures_those_that_cannot_be_read_are_left_out(
+    run: Run, finished: Path, picture: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    (tmp_path / "c empty.png").write_bytes(b"")
+    shutil.copy(picture, tmp_path / "b.png")
+    for command in (["predict"], ["query"]):
+        asked = [*command, finished / "best.pt", *(["n02084071"] if command == ["query"] else [])]
+        code, out, err = run(*asked, tmp_path, "-o", tmp_path / "out", "--json")
+        assert code == 2
+        assert [Path(one["image"]).name for one in json.loads(out)] == ["b.png"]
+        first, second = err.splitlines()[-2:]
+        assert "a bad.jpg" in first
+        assert "c empty.png" in second
+        assert second.endswith("It is left out.")
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "detections.json"]
 
 
 def test_an_output_folder_that_is_a_file_is_one_line(
