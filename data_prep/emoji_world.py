@@ -14,7 +14,6 @@ import hashlib
 import math
 import os
 import signal
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import lru_cache
@@ -24,14 +23,19 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_prep.emoji_plan import EmojiWorldConfig, Picture, picture_rng, plan
 from data_prep.emoji_scene import Appearance, draw_scene
 from data_prep.emoji_table import EmojiClass, drawing_files, world_classes
 from data_prep.workers import end_with_parent
-from data_prep.world_files import DrawnPicture, WorldError, WorldTexts, write_tables, write_world
+from data_prep.world_files import (
+    DrawnPicture,
+    WorldError,
+    WorldTexts,
+    progress_bar,
+    write_tables,
+    write_world,
+)
 from wordtree.files import naming
 
 __all__ = ["EmojiWorldConfig", "WorldError", "emoji_world"]
@@ -209,9 +213,3 @@ def appearance(settings: EmojiWorldConfig) -> Appearance:
         stretch=settings.stretch,
         hidden_limit=settings.hidden_limit,
     )
-
-
-def progress_bar() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())

@@ -20,7 +20,7 @@ from data_prep.config import StrictModel
 from data_prep.emoji_plan import SPLIT_KEYS, Picture, Share, Split, shuffled_turns
 from data_prep.emoji_scene import Mask, Owners, SeenObject, gradient, mark, noise, seen
 from data_prep.photo_boxes import BoxPx, Photo, Photos, load_photo, read_photos
-from data_prep.world_files import DrawnPicture, WorldTexts, write_tables, write_world
+from data_prep.world_files import DrawnPicture, WorldTexts, progress_bar, write_tables, write_world
 from wordtree import WordTree, build_tree
 from wordtree.files import naming
 
@@ -98,7 +98,10 @@ def mosaic_world(photographs: Path, out: Path, settings: MosaicWorldConfig | Non
         mosaics = plan(settings, classes, photos)
         for place in {(folder / mosaic.picture.file).parent for mosaic in mosaics}:
             place.mkdir(parents=True)
-        drawn = [draw(folder, mosaic, settings) for mosaic in mosaics]
+        with progress_bar() as bar:
+            drawn = [
+                draw(folder, mosaic, settings) for mosaic in bar.track(mosaics, description="mosaic world")
+            ]
         write_tables(folder, drawn, classes, texts, seed=settings.seed)
 
     write_world(out, texts.description, write)

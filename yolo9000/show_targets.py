@@ -33,6 +33,7 @@ from yolo9000.draw import (
 )
 from yolo9000.grid import GridOutput, Place, decode_boxes
 from yolo9000.loss import Background, JointLoss
+from yolo9000.progress import shown
 from yolo9000.targets import MatchedBoxes, match_boxes
 from yolo9000.train import build_criterion, started_or_resumed
 from yolo9000.vouching import topmost
@@ -61,9 +62,8 @@ def show_targets(cfg: Config, folder: Path, count: int, *, resume: bool = False)
     last = run.step - (-count // run.cfg.data.batch_size)
     paths: list[Path] = []
     (folder / "targets").mkdir(parents=True, exist_ok=True)
-    for step, batch in enumerate(
-        TrainingData(run.reader, run.cfg, run.pseudo_boxes).batches(run.step + 1, last), run.step + 1
-    ):
+    batches = TrainingData(run.reader, run.cfg, run.pseudo_boxes).batches(run.step + 1, last)
+    for step, batch in enumerate(shown("batches", batches, total=last - run.step), run.step + 1):
         with torch.no_grad(), run.autocast():
             output = run.model(batch.to(run.device).images)
         judged = Judged.of(criterion, output, batch.targets.to(run.device))
