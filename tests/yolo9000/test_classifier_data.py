@@ -105,7 +105,7 @@ def test_the_classes_are_the_nodes_that_some_picture_is_said_to_show(shards: Pat
 
 
 def test_a_split_without_image_labels_is_told(shards: Path) -> None:
-    with pytest.raises(DataMismatch, match=r"Split 'val' is not in the shards; they have: train"):
+    with pytest.raises(DataMismatch, match=r"split 'val' is not in the shards; they have: train"):
         labelled_pictures(ShardReader(shards), "val")
 
 

@@ -126,7 +126,7 @@ def test_best_boxes_are_one_for_each_picture(reader: ShardReader, model: Detecto
 
 
 def test_an_unknown_split_is_told_with_those_there_are(reader: ShardReader, model: Detector) -> None:
-    with pytest.raises(DataMismatch, match=r"Split 'val' is not in the shards; they have: train, test\.$"):
+    with pytest.raises(DataMismatch, match=r"split 'val' is not in the shards; they have: train, test\."):
         evaluate(model, reader, reader.ledger, 64, EvaluateConfig(split="val"))
 
 
