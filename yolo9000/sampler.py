@@ -106,11 +106,11 @@ class Sampler:
         """
         left, shares = step * self.batch_size, 1.0
         drawn = np.zeros(len(self.shares), np.int64)
-        for source in self.by_share:
-            drawn[source] = (
-                left if source == self.by_share[-1] else int(left * self.shares[source] / shares + 1e-9)
-            )
+        *smaller, largest = self.by_share
+        for source in smaller:
+            drawn[source] = int(left * self.shares[source] / shares + 1e-9)
             left, shares = left - drawn[source], shares - self.shares[source]
+        drawn[largest] = left
         return drawn
 
     def _at(self, source: int, position: int) -> int:
