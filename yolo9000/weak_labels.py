@@ -165,16 +165,14 @@ def negative_errors(output: GridOutput, hierarchy: Hierarchy, asked: PathLogits)
 
 def places_in_regions(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
     """Whether each place of its picture lies in each label's region, (L, AHW) bool; never none."""
-    anchors = output.box_logits.shape[1]
+    anchors, rows, columns = output.box_logits.shape[1:4]
     region = labels.region_xyxy_unit
     inside = cells_inside(output, region).flatten(1)  # (L, HW)
-    columns, rows = output.grid_wh.long().tolist()
     middle = ((region[:, :2] + region[:, 2:]) / 2 * output.grid_wh).long()
     cell = middle[:, 1].clamp(0, rows - 1) * columns + middle[:, 0].clamp(0, columns - 1)
-    lone = torch.zeros_like(inside).scatter_(1, cell[:, None], True)
-    inside = inside | (
-        lone & ~inside.any(dim=1, keepdim=True)
-    )  # a region without a cell centre: its middle's
+    around_middle = torch.zeros_like(inside).scatter_(1, cell[:, None], True)
+    # A region without a cell's centre is the cell of its middle.
+    inside = torch.where(inside.any(dim=1, keepdim=True), inside, around_middle)
     return inside.repeat(1, anchors)
 
 
