@@ -24,6 +24,7 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
 GREY = 127  # darknet's canvas, .5
+NO_PIXEL = 1e-3  # of a pixel: what rounding adds to a box in the unit square
 COVERED = 0.6  # a box hidden by a pasted tile to more than this share is dropped
 
 
@@ -265,8 +266,9 @@ def _fading_in_and_out(pixels: int, part: float) -> Tensor:
 
 def _window(low: float, high: float, length: float, limit: int, rng: Generator) -> tuple[int, int]:
     """Start and length in pixels of a piece of 0 … limit that holds low … high, where that is possible."""
-    size = int(np.clip(round(length), 1, limit))
-    first, last = max(0, int(np.ceil(high)) - size), min(int(low), limit - size)
+    begins, ends = int(low + NO_PIXEL), int(np.ceil(high - NO_PIXEL))
+    size = int(np.clip(round(length), max(1, ends - begins), limit))
+    first, last = max(0, ends - size), min(begins, limit - size)
     return int(rng.integers(min(first, last), max(first, last) + 1)), size
 
 

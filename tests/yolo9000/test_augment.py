@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from yolo9000.augment import (
@@ -257,6 +257,8 @@ def thing_at(left: int, top: int, width: int, height: int) -> Sample:
     height=st.integers(4, 15),
     seed=st.integers(0, 10_000),
 )
+@example(left=11, top=0, width=4, height=4, seed=201)
+@example(left=0, top=0, width=4, height=4, seed=201)
 def test_a_piece_cut_around_a_box_shows_it_whole_at_the_asked_size(
     left: int, top: int, width: int, height: int, seed: int
 ) -> None:
@@ -267,7 +269,10 @@ def test_a_piece_cut_around_a_box_shows_it_whole_at_the_asked_size(
     np.testing.assert_allclose(piece.boxes_xyxy[0], brightest(piece), atol=1e-5)
     longer = max(width, height)
     assert rows == min(45, max(rows, columns))  # square, unless the picture ends
-    assert 0.4 - 0.03 <= longer / max(rows, columns) <= 0.9 + 0.05
+    assert longer / max(rows, columns) >= 0.4 - 0.03
+    assert (
+        longer / max(rows, columns) <= 0.9 + 0.05 or longer == max(rows, columns) < 7
+    )  # a part of a pixel less
     assert piece.box_nodes[0] == 3
     assert piece.vouched is not None
     assert piece.vouched.nonzero()[0].tolist() == [3]
