@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from data_prep import ShardReader
-from yolo9000.checkpoint import load_classifier, refuse_other_tree, save_checkpoint
+from yolo9000.checkpoint import load_classifier, refuse_other_tree
 from yolo9000.classifier import Classifier, build_classifier, label_loss
 from yolo9000.classifier_data import ClassifierData, LabelledPictures, labelled_pictures, taught_nodes
 from yolo9000.classifier_score import score_classifier
@@ -76,11 +76,10 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
             if run.saves or validation.is_done:
                 validation.collect()
             if run.saves:
-                save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
+                run.save(folder)
             if run.evaluates:  # with all of training safe
                 validation.start()
-            if run.is_last:  # with its score, too
-                save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
+        run.save_new_score(folder)
     data.damage.tell_total()
     assert validation.score is not None, "the last step is scored"
     return validation.score

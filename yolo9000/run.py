@@ -28,8 +28,9 @@ from yolo9000.checkpoint import (
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.data import PseudoBoxes
 from yolo9000.distributed import is_first, usual_device
-from yolo9000.optim import WeightAverage, build_optimizer
+from yolo9000.optim import WeightAverage, build_optimizer, set_learning_rate
 from yolo9000.run_folder import TrainingError, checkpoint_to_resume
+from yolo9000.schedule import learning_rate_at
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -50,6 +51,7 @@ class Run(Generic[Settings, Network]):
     average: WeightAverage | None
     step: int = 0
     best: float = math.nan
+    saved_best: float = math.nan  # as it is in last.pt
     # Pictures that the weights had seen when the run began; less, down to below 0, where its batches have grown.
     seen_before: int = 0
     darknet: DarknetOrigin | None = None  # of the detector that it began with
@@ -146,7 +148,7 @@ class Run(Generic[Settings, Network]):
         if found.training is None:
             raise TrainingError(f"{path} holds weights only, nothing to go on from.")
         try:
-            self._take_over(found.training)
+            self._take_over(found.training, found.step)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as reason:  # of a file by hand
             told = " ".join(str(reason).split())[:200]
             raise CheckpointError(f"{path}: its state of training does not fit this run ({told}).") from None
@@ -156,12 +158,13 @@ class Run(Generic[Settings, Network]):
                 "Set that higher to go on."
             )
         _tell_changes(found, self.cfg)
-        self.step, self.best, self.darknet = found.step, found.score, found.darknet
+        self.step, self.darknet = found.step, found.darknet
+        self.best = self.saved_best = found.score
         self.seen_before = (
             found.images_seen - self.step * self.cfg.data.batch_size
         )  # of another size than before
 
-    def _take_over(self, training: dict[str, Any]) -> None:
+    def _take_over(self, training: dict[str, Any], step: int) -> None:
         self.model.load_state_dict(training["weights"])
         # The settings of its groups, such as the weight decay, stay those of cfg.
         moments = training["optimizer"]["state"]
@@ -172,12 +175,24 @@ class Run(Generic[Settings, Network]):
                 if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
                     raise ValueError(f"{name} of parameter {number} is of shape {tuple(value.shape)}")
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        rate, schedule = self.cfg.optimizer.learning_rate, self.cfg.schedule
+        set_learning_rate(self.optimizer, learning_rate_at(step, rate, schedule))
         if self.average and "average" in training:
             self.average.load_state_dict(training["average"])
         elif self.average:  # begins now, with these weights
             self.average = WeightAverage(self.model, decay=self.cfg.optimizer.ema)
         if "pseudo_boxes" in training:
             self.pseudo_boxes = PseudoBoxes.of_state(training["pseudo_boxes"]).in_index_of(self.reader)
+
+    def save(self, folder: Path) -> None:
+        """Write last.pt, to go on from."""
+        save_checkpoint(folder / "last.pt", self.checkpoint(to_go_on=True))
+        self.saved_best = self.best
+
+    def save_new_score(self, folder: Path) -> None:
+        """The same again, where a step that was saved has got a better score since."""
+        if self.best != self.saved_best and not math.isnan(self.best):
+            self.save(folder)
 
     def keep_if_best(self, folder: Path, value: float | None, scored: SavedRun[Settings]) -> None:
         """Write best.pt where no earlier value was better; of equals the latest is best."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from data_prep import ShardReader, kmeans_anchors
 from data_prep.anchors import box_sizes_px
 from yolo9000.batch import Batch, LossTerms
-from yolo9000.checkpoint import load_checkpoint, refuse_other_tree, save_checkpoint
+from yolo9000.checkpoint import load_checkpoint, refuse_other_tree
 from yolo9000.config import Config, ModelConfig
 from yolo9000.data import TrainingData, vouched_by_sources
 from yolo9000.distributed import is_first, joined_processes
@@ -88,11 +88,10 @@ def train(cfg: Config, folder: Path, *, resume: bool = False, words: Words = NO_
                     run.pseudo_boxes = draw_pseudo_boxes(model, data)
                 data.pseudo_boxes = run.pseudo_boxes
             if run.saves:
-                save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
+                run.save(folder)
             if run.evaluates:  # with all of training safe
                 validation.start()
-            if run.is_last:  # with its score, too
-                save_checkpoint(folder / "last.pt", run.checkpoint(to_go_on=True))
+        run.save_new_score(folder)
     data.damage.tell_total()
     assert validation.score is not None, "the last step is scored"
     return validation.score
