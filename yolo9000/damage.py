@@ -67,15 +67,15 @@ class Damage:
 
     def _meet(self, image: int, reason: str) -> None:
         with self._lock:
-            if image in self._met:
-                return
+            is_new = image not in self._met
             self._met.add(image)
             if len(self._met) > self._at_most:
                 raise TooManyDamaged(
                     f"{self._name(image)} cannot be read, and data.max_damaged allows {self._at_most} such pictures. "
                     f"{self._advice} ({reason})"
                 )
-            print(f"{self._name(image)} cannot be read and is left out: {reason}", file=sys.stderr)
+            if is_new:
+                print(f"{self._name(image)} cannot be read and is left out: {reason}", file=sys.stderr)
 
     def _name(self, image: int) -> str:
         source = self._reader.sources[int(self._reader.image_source[image])].name

@@ -14,8 +14,9 @@ from data_prep.index_file import read_index
 from tests.yolo9000.made import made_config
 from tests.yolo9000.test_pretrain import config as classifier_config
 from yolo9000.classifier_data import ClassifierData
-from yolo9000.damage import TooManyDamaged
+from yolo9000.damage import Damage, TooManyDamaged
 from yolo9000.data import TrainingData
+from yolo9000.image import UnreadablePicture
 from yolo9000.pretrain import pretrain
 from yolo9000.sampler import Sampler
 from yolo9000.train import train
@@ -122,6 +123,17 @@ def test_a_lost_shard_stops_the_run_with_one_line(shards: Path, tmp_path: Path) 
             shard.write_bytes(shard.read_bytes()[:1000])
     with pytest.raises(TooManyDamaged, match=r"Picture \d+ of .* cannot be read, .*--repair`"):
         train(made_config(folder, data__max_damaged=5), tmp_path / "run")
+
+
+def test_every_thread_stops_at_the_picture_too_many(shards: Path) -> None:
+    def unreadable(image: int) -> None:
+        raise UnreadablePicture("no picture")
+
+    damage = Damage(ShardReader(shards), at_most=1)
+    assert damage.unless_damaged(3, unreadable) is None
+    for image in (5, 5, 3):  # whichever it meets next
+        with pytest.raises(TooManyDamaged, match=r"data\.max_damaged allows 1"):
+            damage.unless_damaged(image, unreadable)
 
 
 def test_a_source_without_a_readable_picture_ends_the_search(shards: Path, tmp_path: Path) -> None:
