@@ -68,9 +68,10 @@ class Predictor:
         paths = find_pictures([pictures] if isinstance(pictures, Path | str) else pictures)
         for start in range(0, len(paths), self.settings.batch_size):
             batch = paths[start : start + self.settings.batch_size]
-            read = {str(path): image for path in batch if (image := _read(path, unreadable)) is not None}
+            read = [(str(path), image) for path in batch if (image := _read(path, unreadable)) is not None]
             if read:
-                yield from self.detect(list(read.values()), list(read), asked)
+                names, images = zip(*read, strict=True)
+                yield from self.detect(images, names, asked)
 
     @torch.inference_mode()
     def detect(
@@ -117,7 +118,8 @@ def predict_to_folder(
 
     paths = find_pictures(pictures)
     out.mkdir(parents=True, exist_ok=True)
-    found, targets = [], dict(zip(map(str, paths), _targets(paths, out), strict=True))
+    found = []
+    targets = {str(path): target for path, target in zip(paths, _targets(paths, out), strict=True)}
     for detections in predictor(paths, query=query, unreadable=unreadable):
         picture = to_pillow(read_image(Path(detections.image)))
         drawn = draw_detections(picture, detections, min_side_px=MIN_DRAWN_PX)

@@ -160,9 +160,7 @@ class Run(Generic[Settings, Network]):
         _tell_changes(found, self.cfg)
         self.step, self.darknet = found.step, found.darknet
         self.best = self.saved_best = found.score
-        self.seen_before = (
-            found.images_seen - self.step * self.cfg.data.batch_size
-        )  # of another size than before
+        self.seen_before = found.images_seen - self.step * self.cfg.data.batch_size
 
     def _take_over(self, training: dict[str, Any], step: int) -> None:
         self.model.load_state_dict(training["weights"])

@@ -210,6 +210,14 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(
     assert len(list((tmp_path / "out").glob("*.png"))) == 4
 
 
+def test_a_picture_that_is_named_twice_is_answered_twice(
+    photos: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    twice = [photos / "a.jpeg"] * 2
+    assert len(list(predictor(twice))) == 2
+    assert len(predict_to_folder(predictor, twice, tmp_path / "out")) == 2
+
+
 def test_a_picture_that_was_given_is_never_overwritten(photos: Path, predictor: Predictor) -> None:
     (photos / "d.PNG").rename(photos / "d.png")
     before = {path.name: path.read_bytes() for path in photos.iterdir() if path.is_file()}
