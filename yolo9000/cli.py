@@ -20,6 +20,7 @@ from yolo9000 import Yolo9000Error
 
 if TYPE_CHECKING:
     from yolo9000.detections import Detections
+    from yolo9000.predict import Predictor
 
 app = typer.Typer(
     name="yolo9000",
@@ -245,14 +246,11 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Find things in pictures; each answer is as deep in the tree as its probability allows."""
-    from yolo9000.predict import Predictor, predict_to_folder
+    from yolo9000.predict import Predictor
 
     given = {"min_score": min_score, "min_absolute": min_absolute}
     predictor = Predictor(model, changes={name: value for name, value in given.items() if value is not None})
-    left_out: list[str] = []
-    ask = partial(predict_to_folder, predictor, out=out) if out else predictor
-    _print_found(ask(images, unreadable=lambda trouble: left_out.append(str(trouble))), as_json=as_json)
-    _tell_left_out(left_out)
+    _answer(predictor, images, out, as_json=as_json)
 
 
 @app.command()
@@ -269,17 +267,13 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Find what a query asks for, any nodes of the tree; each place is scored by objectness × P(one of them)."""
-    from yolo9000.predict import Predictor, predict_to_folder
+    from yolo9000.predict import Predictor
 
     predictor = Predictor(model, changes={} if min_score is None else {"min_score": min_score})
     if unknown := predictor.without_evidence(expression):
         some = ", ".join(unknown[:REMARKS]) + (" …" if len(unknown) > REMARKS else "")
         print(f"Training had neither boxes nor image labels of: {some}.", file=sys.stderr)
-    left_out: list[str] = []
-    ask = partial(predict_to_folder, predictor, out=out) if out else predictor
-    found = ask(images, query=expression, unreadable=lambda trouble: left_out.append(str(trouble)))
-    _print_found(found, as_json=as_json)
-    _tell_left_out(left_out)
+    _answer(predictor, images, out, as_json=as_json, query=expression)
 
 
 @app.command()
@@ -394,11 +388,19 @@ def _print_found(found: Iterable[Detections], *, as_json: bool) -> None:
         print(f"{detections.image}: {', '.join(names) or 'nothing found'}")
 
 
-def _tell_left_out(troubles: list[str]) -> None:
-    """A line for each picture that could not be read, after what was found on the others; exit code 2."""
-    for trouble in troubles:
+def _answer(
+    predictor: Predictor, images: list[Path], out: Path | None, *, as_json: bool, query: str | None = None
+) -> None:
+    """Print what is found on the pictures, and draw it into `out` if that is given; then a line for each picture that
+    cannot be read, and exit code 2."""
+    from yolo9000.predict import predict_to_folder
+
+    left_out: list[Exception] = []
+    ask = partial(predict_to_folder, predictor, out=out) if out else predictor
+    _print_found(ask(images, query=query, unreadable=left_out.append), as_json=as_json)
+    for trouble in left_out:
         print(f"yolo9000: {trouble} It is left out.", file=sys.stderr)
-    if troubles:
+    if left_out:
         raise typer.Exit(2)
 
 

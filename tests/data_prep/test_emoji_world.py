@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from data_prep.emoji_plan import EmojiWorldConfig, picture_rng, plan
 from data_prep.emoji_scene import Appearance, draw_scene, mark, seen
 from data_prep.emoji_table import drawing_files, drawing_key, world_classes
 from data_prep.world_files import WorldError
+from tests.processes import has_processes, wait_for
 from wordtree import build_tree
 
 SMALL = EmojiWorldConfig(scenes=12, test_scenes=6, labels_per_class=1, size_px=96)
@@ -307,29 +307,13 @@ def test_when_the_command_is_killed_its_workers_end(tmp_path):
     arguments = ["emoji-world", str(tmp_path / "world"), "--scenes", "20000", "--workers", "2"]
     process = subprocess.Popen([sys.executable, "-c", told, *arguments], start_new_session=True)
     try:
-        wait_for(lambda: len(processes_of(process.pid)) >= 3, seconds=60)  # itself and its workers
-        time.sleep(2)
+        wait_for(lambda: any(tmp_path.rglob("*.jpg")), seconds=60)  # its workers draw
         process.kill()
         process.wait()
-        wait_for(lambda: not processes_of(process.pid), seconds=20)
+        wait_for(lambda: not has_processes(process.pid), seconds=20)
     finally:
-        if processes_of(process.pid):
+        if has_processes(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def processes_of(group: int) -> list[str]:
-    """The processes of a group that have not ended."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,stat=", "-g", str(group)], capture_output=True, text=True, check=False
-    )
-    return [line for line in listed.stdout.splitlines() if "Z" not in line]
-
-
-def wait_for(happened, *, seconds: float) -> None:
-    ends = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < ends
-        time.sleep(0.1)
 
 
 def test_without_the_demo_extra_the_error_names_the_command(tmp_path, monkeypatch):

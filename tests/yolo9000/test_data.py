@@ -148,9 +148,8 @@ def test_shrunk_label_pictures_may_lie_on_box_pictures_and_keep_what_these_tell(
         assert bool((regions[:, 2:] - regions[:, :2] <= 0.75).all())
         assert {tuple(one) for one in regions.tolist()} <= {tuple(one) for one in ignored.tolist()}
     assert len(alone.ignore.image) == 8
-    hidden = (
-        len(laid.ignore.image) - 8
-    )  # each scene has one square, which the tile may hide, in part or whole
+    # Each scene has one square, which the tile may hide, in part or whole.
+    hidden = len(laid.ignore.image) - 8
     assert 0 < len(laid.boxes.image) <= 8 - hidden
     scenes = next(source for source in reader.sources if source.name == "scenes")
     assert len(scenes.vouched) > 0
@@ -326,11 +325,8 @@ ANIMAL, VEHICLE, DOG, CAT, CAR, BOAT, TERRIER = range(7)
 
 def test_a_picture_vouches_for_what_it_was_searched_for_whether_found_or_not(toy_tree: WordTree) -> None:
     labels = [(DOG, True, True), (CAT, False, False), (CAR, True, False)]
-    assert OnePicture(toy_tree, [TERRIER, CAR], labels).sample().vouched.nonzero()[0].tolist() == [
-        DOG,
-        CAT,
-        TERRIER,
-    ]  # a dog
+    vouched = OnePicture(toy_tree, [TERRIER, CAR], labels).sample().vouched
+    assert vouched.nonzero()[0].tolist() == [DOG, CAT, TERRIER]  # which is a dog
 
 
 def test_a_picture_that_nobody_drew_boxes_on_vouches_for_nothing(toy_tree: WordTree) -> None:

@@ -8,9 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from argparse import Namespace
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.data_prep.made_photos import made_photos
+from tests.processes import has_processes, wait_for
 from yolo9000.config import Config
 
 ROOT = Path(__file__).parents[2]
@@ -350,25 +349,13 @@ def test_when_the_benchmark_is_killed_its_workers_end(tmp_path: Path) -> None:
         start_new_session=True,
     )
     try:
-        wait_for(lambda: len(list(runs.rglob("config.yaml"))) >= 2, seconds=120)  # both rows train
+        wait_for(
+            lambda: {"oracle", "boxes-only"} <= {p.parent.name for p in runs.rglob("settings.json")},
+            seconds=120,
+        )
         process.kill()
         process.wait()
         wait_for(lambda: not has_processes(process.pid), seconds=20)
     finally:
         if has_processes(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_for(happened: Callable[[], bool], *, seconds: float) -> None:
-    ends = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < ends
-        time.sleep(0.1)
-
-
-def has_processes(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
