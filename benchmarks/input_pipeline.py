@@ -24,9 +24,9 @@ from torch.nn.functional import interpolate
 
 from data_prep import ShardReader
 from yolo9000.config import Config, DataConfig, ModelConfig, ScheduleConfig
-from yolo9000.data import TrainingData
-from yolo9000.image import Letterbox, decode_image
-from yolo9000.sampler import Sampler
+from yolo9000.data.detector_data import TrainingData
+from yolo9000.data.image import Letterbox, decode_image
+from yolo9000.data.sampler import Sampler
 
 Way = Callable[[], None]
 

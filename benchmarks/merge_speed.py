@@ -34,7 +34,7 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:  # workers import this file; those of the command import less than a plan needs
-    from data_prep.plan import Plan
+    from data_prep.planning.plan import Plan
 
 PARTS = ("read", "hash", "decode", "write")
 
@@ -88,7 +88,7 @@ class Spent:
 
 
 def merged(plan: "Plan", out: Path, workers: int) -> Spent:
-    from data_prep.merge import carry_out
+    from data_prep.merging.merge import carry_out
 
     started, before = time.perf_counter(), processor_seconds()
     carry_out(plan, out, workers=workers)

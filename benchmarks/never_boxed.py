@@ -8,7 +8,7 @@ Half of its classes have boxes, half image labels alone. Each row of the table i
 
     joint training                boxes and image labels, by the settings of `yolo9000 demo`, with --data by those of
                                   configs/train/mosaic_world.yaml
-    max_score, paper  …           the same by another rule: each assign × label_objectness of yolo9000/weak_labels.py
+    max_score, paper  …           the same by another rule: each assign × label_objectness of yolo9000/losses/label_assignment.py
     boxes only                    no image label anywhere
     label on picture, on best box the true image labels of the test picture, on the whole of it or on the most
                                   object-like box of `boxes only`; they come with that row
@@ -17,12 +17,12 @@ Half of its classes have boxes, half image labels alone. Each row of the table i
                                   trains on all boxes
 
 All but `boxes only` start from a classifier of image labels and of what boxes hold, one for each seed
-(yolo9000/data/demo_classifier.yaml, of photographs configs/pretrain/mosaic_world.yaml). A row with
+(yolo9000/assets/demo_classifier.yaml, of photographs configs/pretrain/mosaic_world.yaml). A row with
 model.start_from=null does not.
 
 The columns, as mean ± spread over the seeds: AP50 of classes with boxes and of never-boxed ones, the latter also as a
 share of the oracle's; that of never-boxed ones after lifting, boxes and answers, to the nearest node at or above that
-has boxes at or below it (yolo9000/scorecard/lifted.py); the share of objects found under any name; of these the share
+has boxes at or below it (yolo9000/evaluation/supervision.py); the share of objects found under any name; of these the share
 rightly named.
 
 Finished rows are kept in --folder, so an interrupted table goes on, and rows and seeds can be added to one.
@@ -52,14 +52,13 @@ from typing import Any
 import torch
 
 from data_prep import DataPrepError, EmojiWorldConfig, MergeConfig, ShardReader, load_config, merge
-from data_prep.emoji_world import emoji_world
-from data_prep.mosaic_world import MosaicWorldConfig, mosaic_world
-from data_prep.workers import end_with_parent
-from data_prep.yaml_config import overridden, validated
+from data_prep.merging.workers import end_with_parent
+from data_prep.synthetic.emoji_world import emoji_world
+from data_prep.synthetic.mosaic_world import MosaicWorldConfig, mosaic_world
 from wordtree import WordTreeError
-from wordtree.files import write_atomically
-from yolo9000 import Yolo9000Error
-from yolo9000.checkpoint import load_checkpoint, refuse_other_tree
+from wordtree.support.config_files import overridden, validated
+from wordtree.support.files import write_atomically
+from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
 from yolo9000.config import Config, EvaluateConfig, PretrainConfig
 from yolo9000.demo import (
     STEPS_PER_MINUTE,
@@ -69,11 +68,15 @@ from yolo9000.demo import (
     detector_of,
     make_classifier,
 )
-from yolo9000.evaluate import TestPictures, answers_of, best_boxes
-from yolo9000.report import Yardstick
-from yolo9000.scorecard import ScoredBoxes, label_on_best_box, label_on_whole_image, nearest_boxed, score
-from yolo9000.scorecard.average_precision import average_precision
-from yolo9000.train import train
+from yolo9000.errors import Yolo9000Error
+from yolo9000.evaluation.average_precision import average_precision
+from yolo9000.evaluation.baselines import label_on_best_box, label_on_whole_image
+from yolo9000.evaluation.evaluate import TestPictures, answers_of, best_boxes
+from yolo9000.evaluation.scorecard import score
+from yolo9000.evaluation.supervision import nearest_boxed
+from yolo9000.inference.scored_boxes import ScoredBoxes
+from yolo9000.reports.detector_report import Yardstick
+from yolo9000.training.train import train
 
 PHOTOGRAPH_STEPS_PER_MINUTE = 500  # of the detector, its classifier's with them, on 2 processor cores
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -493,7 +496,7 @@ def record(results: Results, arguments: argparse.Namespace) -> None:
         yardsticks.append(asdict(Yardstick(title, mean_boxed, round(mean_never_boxed(scores), 1))))
     seeds = " ".join(map(str, arguments.seeds))
     command = f"python benchmarks/never_boxed.py --seeds {seeds} {length_of(arguments)} --record"
-    path = Path(str(files("yolo9000") / "data" / "demo_yardsticks.json"))
+    path = Path(str(files("yolo9000") / "assets" / "demo_yardsticks.json"))
     path.write_text(json.dumps({"command": command, "yardsticks": yardsticks}, indent=1) + "\n")
 
 

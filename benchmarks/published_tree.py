@@ -15,10 +15,16 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from wordtree.build import build_with_report
-from wordtree.grow import flatten_only_leaves, grow_by_least_path, grow_in_rounds, remove_only_parents
-from wordtree.tree import WordTree
-from wordtree.wordnet import HypernymPaths, Synset, WordNet
+from wordtree.building.build import build_with_report
+from wordtree.building.grow import (
+    flatten_only_leaves,
+    grow_by_least_path,
+    grow_in_rounds,
+    remove_only_parents,
+)
+from wordtree.tree.tree import WordTree
+from wordtree.wordnet.columns import Synset
+from wordtree.wordnet.graph import HypernymPaths, WordNet
 
 Edges = dict[str, str | None]  # id -> the parent's id, None for roots
 

@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from wordtree import WordTree, build_tree
-from wordtree.wordnet import WordNet
+from wordtree.wordnet.graph import WordNet
 
 EXPRESSIONS = (
     "vehicle.n.01 & !car.n.01",

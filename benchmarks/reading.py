@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep import MergeConfig, ShardReader, merge
-from data_prep.yaml_config import validated
+from wordtree.support.config_files import validated
 
 READ = 300  # pictures in a round
 CHUNK_BYTES = 64 * 1024

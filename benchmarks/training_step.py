@@ -33,20 +33,20 @@ from time import perf_counter, process_time
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from data_prep import ShardReader
 from wordtree import WordTree
-from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, LossTerms, Targets
+from wordtree.support.arrays import BoolArray
 from yolo9000.config import Config, DataConfig, LossConfig, ModelConfig, OptimizerConfig, ScheduleConfig
-from yolo9000.data import TrainingData
-from yolo9000.grid import GridOutput
-from yolo9000.hierarchy import Hierarchy
-from yolo9000.loss import JointLoss
-from yolo9000.model import Detector, build_model
-from yolo9000.optim import build_optimizer
+from yolo9000.data.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
+from yolo9000.data.detector_data import TrainingData
+from yolo9000.losses.joint import JointLoss, LossTerms
+from yolo9000.models.detector import Detector, build_model
+from yolo9000.models.grid import GridOutput
+from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.training.optim import build_optimizer
 
 ANCHORS = ((0.57, 0.68), (1.87, 2.06), (3.34, 5.47), (7.88, 3.53), (9.77, 9.17))  # darknet yolov2.cfg
 BOXES = 8  # in each picture that has boxes
@@ -195,7 +195,7 @@ def cases_of(hierarchy: Hierarchy, pictures: int) -> Iterator[Case]:
         yield Case(name, replace(targets, vouched=nothing), JointLoss(cfg, hierarchy))
 
 
-def made_targets(hierarchy: Hierarchy, has_boxes: npt.NDArray[np.bool_]) -> Targets:
+def made_targets(hierarchy: Hierarchy, has_boxes: BoolArray) -> Targets:
     """Random boxes of leaves in the pictures that have boxes, and a leaf as the label of each of the others."""
     rng = np.random.default_rng(0)
     leaves = np.flatnonzero(hierarchy.child_group.numpy() < 0)

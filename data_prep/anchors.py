@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.errors import DataPrepError
-from data_prep.offsets import owner_of_rows
+from data_prep.shards.offsets import owner_of_rows
+from wordtree.support.arrays import Float64Array, Int64Array
 
 if TYPE_CHECKING:
-    from data_prep.shard_reader import ShardReader
+    from data_prep.dataset.reader import ShardReader
 
-Floats = npt.NDArray[np.float64]
 
 RESTARTS = 8
 MAX_ROUNDS = 300
@@ -30,8 +30,13 @@ class AnchorError(DataPrepError):
 class AnchorClusters:
     """(k, 2) widths and heights in the unit of the boxes, by area; the average IoU of a box with its best."""
 
-    anchors: Floats
+    anchors: Float64Array
     average_iou: float
+
+
+def rounded(anchors: AnchorClusters) -> list[list[float]]:
+    """Widths and heights in grid cells to three decimals, as the command prints them."""
+    return [[round(float(width), 3), round(float(height), 3)] for width, height in anchors.anchors]
 
 
 def kmeans_anchors(boxes_wh: npt.ArrayLike, k: int, seed: int = 0) -> AnchorClusters:
@@ -63,7 +68,7 @@ def elbow(found: dict[int, AnchorClusters]) -> int:
     return int(counts[np.argmax(above.round(9))])
 
 
-def iou_of_sizes(boxes_wh: Floats, anchors_wh: Floats) -> Floats:
+def iou_of_sizes(boxes_wh: Float64Array, anchors_wh: Float64Array) -> Float64Array:
     """(M, k) IoU of boxes (M, 2) and anchors (k, 2) that share their centre."""
     width = np.minimum(boxes_wh[:, None, 0], anchors_wh[None, :, 0])
     height = np.minimum(boxes_wh[:, None, 1], anchors_wh[None, :, 1])
@@ -72,7 +77,7 @@ def iou_of_sizes(boxes_wh: Floats, anchors_wh: Floats) -> Floats:
     return np.asarray(shared / union, dtype=np.float64)
 
 
-def average_iou(boxes_wh: Floats, anchors_wh: Floats) -> float:
+def average_iou(boxes_wh: Float64Array, anchors_wh: Float64Array) -> float:
     """The IoU of a box with its best anchor, on average; any number of boxes in little memory."""
     starts = range(0, len(boxes_wh), _AT_ONCE)
     best = (
@@ -81,7 +86,7 @@ def average_iou(boxes_wh: Floats, anchors_wh: Floats) -> float:
     return float(sum(best) / len(boxes_wh))
 
 
-def box_sizes_px(reader: "ShardReader", split: str, size_px: float) -> Floats:
+def box_sizes_px(reader: "ShardReader", split: str, size_px: float) -> Float64Array:
     """(M, 2) sizes of the split's boxes, crowds apart, when its pictures are letterboxed to size_px."""
     in_split = np.zeros(len(reader), dtype=bool)
     in_split[reader.split(split)] = True
@@ -98,14 +103,14 @@ def box_sizes_px(reader: "ShardReader", split: str, size_px: float) -> Floats:
 class _Sizes:
     """The different sizes (n, 2) among boxes, and how many boxes have each (n,)."""
 
-    wh: Floats
-    weight: Floats
+    wh: Float64Array
+    weight: Float64Array
 
     def __len__(self) -> int:
         return len(self.wh)
 
     @classmethod
-    def of(cls, boxes: Floats) -> "_Sizes":
+    def of(cls, boxes: Float64Array) -> "_Sizes":
         """Exact up to MAX_SIZES of them; of more, those of one cell of a fine logarithmic grid become their mean."""
         pairs, counts = np.unique(boxes[:, 0] + 1j * boxes[:, 1], return_counts=True)
         sizes = cls(np.stack([pairs.real, pairs.imag], axis=1), counts.astype(np.float64))
@@ -123,14 +128,14 @@ class _Sizes:
         return _Sizes(np.stack(sums, axis=1) / weight[:, None], weight)
 
 
-def _checked(boxes_wh: npt.ArrayLike) -> Floats:
+def _checked(boxes_wh: npt.ArrayLike) -> Float64Array:
     boxes = np.asarray(boxes_wh, dtype=np.float64).reshape(-1, 2)
     if not np.isfinite(boxes).all() or (boxes <= 0).any():
         raise AnchorError("Every box needs a positive width and height to find anchors.")
     return boxes
 
 
-def _clusters(boxes: Floats, sizes: _Sizes, k: int, seed: int) -> AnchorClusters:
+def _clusters(boxes: Float64Array, sizes: _Sizes, k: int, seed: int) -> AnchorClusters:
     if k < 1 or len(sizes) < k:
         raise AnchorError(f"Cannot find {k} anchors among {len(sizes)} different box sizes.")
     generator = np.random.default_rng(seed)
@@ -140,7 +145,7 @@ def _clusters(boxes: Floats, sizes: _Sizes, k: int, seed: int) -> AnchorClusters
     return AnchorClusters(by_area, average_iou(boxes, by_area))
 
 
-def _spread_seeds(sizes: _Sizes, k: int, generator: np.random.Generator) -> Floats:
+def _spread_seeds(sizes: _Sizes, k: int, generator: np.random.Generator) -> Float64Array:
     """k-means++: each next seed is a box drawn in proportion to its squared distance from those so far."""
     chosen = [int(generator.choice(len(sizes), p=sizes.weight / sizes.weight.sum()))]
     distance = 1 - iou_of_sizes(sizes.wh, sizes.wh[chosen])[:, 0]
@@ -151,7 +156,7 @@ def _spread_seeds(sizes: _Sizes, k: int, generator: np.random.Generator) -> Floa
     return sizes.wh[chosen]
 
 
-def _one_run(sizes: _Sizes, anchors: Floats) -> AnchorClusters:
+def _one_run(sizes: _Sizes, anchors: Float64Array) -> AnchorClusters:
     best = AnchorClusters(anchors, 0.0)
     cluster = np.full(len(sizes), -1)
     for _ in range(MAX_ROUNDS):
@@ -167,7 +172,7 @@ def _one_run(sizes: _Sizes, anchors: Floats) -> AnchorClusters:
     return best
 
 
-def _medians(sizes: _Sizes, cluster: npt.NDArray[np.intp], anchors: Floats) -> Floats:
+def _medians(sizes: _Sizes, cluster: Int64Array, anchors: Float64Array) -> Float64Array:
     """The median width and height of the boxes of each cluster, the lower of two; an empty one keeps its anchor."""
     medians = anchors.copy()
     members = np.bincount(cluster, sizes.weight, minlength=len(anchors))

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from data_prep.errors import DataPrepError
-from wordtree.commands import run_app
 from wordtree.errors import WordTreeError
+from wordtree.support.commands import run_app
 
 app = typer.Typer(
     name="data-prep",
@@ -46,14 +46,14 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Tell what a merge would do, reading no picture; write the label map if it is named but missing."""
+    from data_prep.classes.label_map import LabelMapError, write_label_map
+    from data_prep.classes.tree_and_nodes import NothingToBuild
     from data_prep.config import MergeConfig
-    from data_prep.duplicates import hash_planned
-    from data_prep.label_map import LabelMapError, write_label_map
-    from data_prep.meaning import NothingToBuild
-    from data_prep.plan import make_plan
-    from data_prep.plan_tables import plan_json, print_plan
-    from data_prep.printing import Bar
-    from data_prep.yaml_config import load_config
+    from data_prep.planning.duplicates import hash_planned
+    from data_prep.planning.plan import make_plan
+    from data_prep.tables.plan_tables import plan_json, print_plan
+    from wordtree.support.config_files import load_config
+    from wordtree.support.printing import Bar
 
     config = load_config(merge_yaml, MergeConfig, overrides or ())
     label_map = config.label_map
@@ -90,11 +90,11 @@ def merge(
 ) -> None:
     """Merge data sets into a folder of shards; run it again to continue after an interruption."""
     from data_prep.config import MergeConfig
-    from data_prep.merge import carry_out
-    from data_prep.plan import make_plan
-    from data_prep.printing import Bar
-    from data_prep.tables import index_json, print_merge
-    from data_prep.yaml_config import load_config
+    from data_prep.merging.merge import carry_out
+    from data_prep.planning.plan import make_plan
+    from data_prep.tables.dataset_tables import index_json, print_merge
+    from wordtree.support.config_files import load_config
+    from wordtree.support.printing import Bar
 
     config = load_config(merge_yaml, MergeConfig, overrides or ())
     with Bar(None, "pictures found") as bar:
@@ -115,12 +115,12 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Read every byte of shards, and tell what changed since the merge and which images it hits."""
-    from data_prep.check import check_shards
-    from data_prep.check_tables import check_json, print_check, summary
-    from data_prep.index_file import read_index
-    from data_prep.printing import Bar
-    from data_prep.repair import repair as write_repaired
-    from data_prep.shard_format import ShardError
+    from data_prep.dataset.index_file import read_index
+    from data_prep.maintenance.check import check_shards
+    from data_prep.maintenance.repair import repair as write_repaired
+    from data_prep.shards.format import ShardError
+    from data_prep.tables.check_tables import check_json, print_check, summary
+    from wordtree.support.printing import Bar
 
     index = read_index(shards)
     with Bar(len(index)) as bar:
@@ -167,12 +167,12 @@ def relabel(
     as_json: AsJson = False,
 ) -> None:
     """Write a new index for another tree, label map, vouching or split, reading no picture."""
-    from data_prep.index_file import read_index
-    from data_prep.label_map import write_label_map
-    from data_prep.relabel import relabel as relabelled
-    from data_prep.relabel import write_relabelled
-    from data_prep.relabel_settings import change_of, split_override, vouching_override
-    from data_prep.relabel_tables import print_relabelled, print_review, relabel_json
+    from data_prep.classes.label_map import write_label_map
+    from data_prep.dataset.index_file import read_index
+    from data_prep.maintenance.relabel import relabel as relabelled
+    from data_prep.maintenance.relabel import write_relabelled
+    from data_prep.maintenance.relabel_settings import change_of, split_override, vouching_override
+    from data_prep.tables.relabel_tables import print_relabelled, print_review, relabel_json
 
     index = read_index(shards)
     given = {"tree": tree, "label_map": label_map, "unmapped": unmapped}
@@ -210,10 +210,10 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what stands behind each node: boxes, image labels, or the boxes of a relative."""
-    from data_prep.index import ledger_of
-    from data_prep.index_file import read_index
-    from data_prep.tables import index_json, print_info
-    from wordtree.resolve import node_of
+    from data_prep.dataset.index import ledger_of
+    from data_prep.dataset.index_file import read_index
+    from data_prep.tables.dataset_tables import index_json, print_info
+    from wordtree.tree.lookup import node_of
 
     index = read_index(shards)
     node = None if under is None else node_of(under, index.tree)
@@ -233,8 +233,8 @@ def info(
 def anchors(
     shards: ShardsAnywhere,
     k: Annotated[int | None, typer.Option("-k", min=1, max=100, help="How many; 5 unless said here.")] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Side of the network's input, px; 416.")] = None,
-    stride: Annotated[int | None, typer.Option(min=1, help="Side of a grid cell, px; 32.")] = None,
+    size: Annotated[int, typer.Option(min=1, help="Side of the network's input, px.")] = 416,
+    stride: Annotated[int, typer.Option(min=1, help="Side of a grid cell, px.")] = 32,
     split: Annotated[str, typer.Option(help="The split whose boxes count.")] = "train",
     seed: Annotated[int, typer.Option(help="Of the restarts of k-means.")] = 0,
     sweep: Annotated[
@@ -243,33 +243,22 @@ def anchors(
     chart: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="Draw what a sweep finds, and the elbow.")
     ] = None,
-    write: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CONFIG.yaml", help="Set model.anchors there; k, size and stride are read from it."
-        ),
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Cluster the boxes of shards into anchors, in grid cells."""
-    from data_prep.anchor_config import grid_of, rounded, write_anchors
-    from data_prep.anchors import box_sizes_px, elbow, kmeans_anchors, sweep_anchors
-    from data_prep.charts import sweep_svg
-    from data_prep.shard_reader import ShardReader
-    from wordtree.files import write_atomically
+    from data_prep.anchors import box_sizes_px, elbow, kmeans_anchors, rounded, sweep_anchors
+    from data_prep.dataset.reader import ShardReader
+    from data_prep.tables.charts import sweep_svg
+    from wordtree.support.files import write_atomically
 
-    by_config = grid_of(write)
-    size, stride = size or by_config[1], stride or by_config[2]
     boxes_cell = box_sizes_px(ShardReader(shards), split, size) / stride
     swept = sweep_anchors(boxes_cell, seed=seed) if sweep or chart else {}
-    count = k or (elbow(swept) if swept else by_config[0])
+    count = k or (elbow(swept) if swept else 5)
     found = swept.get(count) or kmeans_anchors(boxes_cell, count, seed)
     if chart is not None:
         write_atomically(
             chart, sweep_svg({number: one.average_iou for number, one in swept.items()}, elbow(swept))
         )
-    if write is not None:
-        write_anchors(write, found)
     if as_json:
         row = {"anchors_cell": rounded(found), "average_iou": found.average_iou, "boxes": len(boxes_cell)}
         ious = {str(number): one.average_iou for number, one in swept.items()}
@@ -284,8 +273,6 @@ def anchors(
     )
     typer.echo(f"anchors: {rounded(found)}")
     typer.echo(f"average IoU {100 * found.average_iou:.1f} %")
-    if write is not None:
-        typer.echo(f"{write}: model.anchors set")
 
 
 @app.command()
@@ -307,9 +294,9 @@ def emoji_world(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw.")] = None,
 ) -> None:
     """Draw a world of emoji scenes and label pictures, ready to merge and to learn from in minutes."""
-    from data_prep.config import validated
-    from data_prep.emoji_world import EmojiWorldConfig
-    from data_prep.emoji_world import emoji_world as write_world
+    from data_prep.synthetic.emoji_world import EmojiWorldConfig
+    from data_prep.synthetic.emoji_world import emoji_world as write_world
+    from wordtree.support.config_files import validated
 
     given = {
         "seed": seed,
@@ -347,9 +334,9 @@ def mosaic_world(
     ] = None,
 ) -> None:
     """Paste photographs of single things into scenes, with boxes for half of the classes and labels for the others."""
-    from data_prep.config import validated
-    from data_prep.mosaic_world import MosaicWorldConfig
-    from data_prep.mosaic_world import mosaic_world as write_world
+    from data_prep.synthetic.mosaic_world import MosaicWorldConfig
+    from data_prep.synthetic.mosaic_world import mosaic_world as write_world
+    from wordtree.support.config_files import validated
 
     given = {
         "seed": seed,
@@ -365,9 +352,9 @@ def mosaic_world(
 
 
 def _write_charts(shards: str, split: str, folder: Path) -> None:
-    from data_prep.charts import write_chart
-    from data_prep.histograms import histograms_of
-    from data_prep.shard_reader import ShardReader
+    from data_prep.dataset.reader import ShardReader
+    from data_prep.tables.charts import write_chart
+    from data_prep.tables.histograms import histograms_of
 
     histograms = histograms_of(ShardReader(shards), split)
     folder.mkdir(parents=True, exist_ok=True)

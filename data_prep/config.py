@@ -1,4 +1,4 @@
-"""The models of MERGE.yaml; `yaml_config.py` reads such a file."""
+"""The models of MERGE.yaml; `wordtree.support.config_files` reads such a file."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,39 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from data_prep.yaml_config import (
-    ConfigError,
-    ConfigPath,
-    ConfigPlace,
-    StrictModel,
-    load_config,
-    one_line,
-    read_yaml,
-    validated,
-)
-
-__all__ = [
-    "BuiltTree",
-    "ClassSelection",
-    "CocoSource",
-    "ConfigError",
-    "ConfigPath",
-    "ConfigPlace",
-    "CsvColumn",
-    "CsvSource",
-    "ImageNetSource",
-    "LvisSource",
-    "MergeConfig",
-    "OpenImagesSource",
-    "Source",
-    "StrictModel",
-    "VocSource",
-    "YoloSource",
-    "load_config",
-    "one_line",
-    "read_yaml",
-    "validated",
-]
+from wordtree.support.config_files import ConfigPath, StrictModel
 
 
 class BuiltTree(StrictModel):

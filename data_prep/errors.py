@@ -1,13 +1,10 @@
 """The base of every error of this package, and the one that plan and merge share."""
 
-import os
-
 
 class DataPrepError(Exception):
     """A mistake in what the user or a file gave; its text is one line that says what to do.
 
     DataPrepError
-    ├── ConfigError     a configuration file or an override of it
     ├── SourceError     a data set that cannot be read as what it is said to be
     ├── LabelMapError   classes that have no node, or a label map that does not fit
     ├── MergeError      a merge that cannot start or go on
@@ -20,8 +17,3 @@ class DataPrepError(Exception):
 
 class MergeError(DataPrepError):
     """A merge that cannot start or go on."""
-
-
-def system_says(reason: OSError) -> str:
-    """Why the system refused, in its words: `No space left on device`."""
-    return os.strerror(reason.errno) if reason.errno else " ".join(str(reason).split())

@@ -1,6 +1,6 @@
 """Choose the classes of the generated world: which have boxes, which have image labels only, which stay out.
 
-    python scripts/make_emoji_table.py EMOJI_SYNSETS.csv data_prep/data/emoji_classes.csv
+    python scripts/make_emoji_table.py EMOJI_SYNSETS.csv data_prep/assets/emoji_classes.csv
 
 EMOJI_SYNSETS.csv says by eye what each emoji shows (columns emoji, codepoint, wnid, synset, physical, view,
 confidence). The rule, in this order:
@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data_prep.emoji_table import COLUMNS, drawing_key, twemoji_folder
+from data_prep.synthetic.emoji_table import COLUMNS, drawing_key, twemoji_folder
 from wordtree import WordTree, build_tree, coco_classes
 
 PAIRS = 62

@@ -2,8 +2,8 @@
 
     python scripts/make_wordnet.py [FOLDER]          # default /usr/share/wordnet; about 15 seconds
 
-Writes wordtree/data/wordnet-3.0-nouns.npz (docs/wordnet_data.md) and WordNet's notice, taken from the head of
-the database, to wordtree/data/ and LICENSES/.
+Writes wordtree/assets/wordnet-3.0-nouns.npz (docs/wordnet_data.md) and WordNet's notice, taken from the head of
+the database, to wordtree/assets/ and LICENSES/.
 """
 
 import io
@@ -16,10 +16,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from wordtree.files import write_atomically  # noqa: E402 - the script runs from a bare checkout
-from wordtree.formats import NOTICE_FILE  # noqa: E402
-from wordtree.wordnet import SHIPPED  # noqa: E402
-from wordtree.wordnet_installed import read_nouns  # noqa: E402
+from wordtree.support.files import write_atomically  # noqa: E402 - the script runs from a bare checkout
+from wordtree.tree.tree_files import NOTICE_FILE  # noqa: E402
+from wordtree.wordnet.graph import SHIPPED  # noqa: E402
+from wordtree.wordnet.installed import read_nouns  # noqa: E402
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """What Darknet's networks compute in test mode: a slow twin in plain NumPy, window after window, in float64.
 
 Written from the program's documented behaviour and sharing nothing with the packages.
-`tests/golden/make_darknet_nets.py` makes the committed networks with it; `tests/yolo9000/test_darknet_network.py` holds
+`tests/golden/make_darknet_nets.py` makes the committed networks with it; `tests/yolo9000/models/test_darknet_network.py` holds
 it against the original's own numbers where they are at hand. Arrays are (channel, row, column).
 """
 

@@ -1,7 +1,7 @@
 """What the original program computes in and after its region layer: a slow twin in plain NumPy.
 
 Written from the program's documented behaviour, its surprises included, place after place, and sharing nothing with the
-packages. `tests/golden/make_darknet_cases.py` makes the committed cases with it; `tests/yolo9000/test_darknet_twin.py`
+packages. `tests/golden/make_darknet_cases.py` makes the committed cases with it; `tests/yolo9000/darknet/test_twin.py`
 holds it against the original's own numbers where they are at hand. A case is a dict as in params.json there.
 
 Letters: b picture, a anchor, j row, i column. A box is centre and size; a *delta* is target minus output.

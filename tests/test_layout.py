@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 
@@ -14,45 +15,38 @@ PACKAGES = ("wordtree", "data_prep", "yolo9000")  # each may import those before
 FORBIDDEN = {"wordtree": {"torch", "torchvision", "h5py"}, "data_prep": {"torch", "torchvision"}}
 BASE_ERRORS = {"wordtree": "WordTreeError", "data_prep": "DataPrepError", "yolo9000": "Yolo9000Error"}
 
-# Of yolo9000: a module imports lower levels only. The modules of scorecard/ and of darknet/ count as one.
-LEVELS = {
-    0: ("", "config", "boxes", "batch", "image", "sealed_zip", "distributed"),
-    1: (
-        "damage",
-        "progress",
-        "hierarchy",
-        "balance",
-        "backbone",
-        "grid",
-        "augment",
-        "schedule",
-        "optim",
-        "scorecard",
-        "run_folder",
-        "non_exclusive",
-        "batch_norm",
+# The folders and single files of each package, lowest first: a module imports its own folder and those before it.
+FOLDERS = {
+    "wordtree": (
+        "errors",
+        "support",
+        "wordnet",
+        "tree",
+        "hierarchies",
+        "building",
+        "views",
+        "cli",
+        "__main__",
     ),
-    2: ("sampler", "head", "targets", "vouching", "weak_labels", "detections", "crop", "board", "darknet"),
-    3: ("model", "classifier", "loss", "prefetch", "gradients", "charts"),
-    4: ("checkpoint", "data", "classifier_data", "postprocess", "draw", "page"),
-    5: (
-        "predict",
-        "report_classes",
-        "run",
-        "start_from",
-        "classifier_score",
-        "darknet_import",
-        "darknet_export",
-        "darknet_results",
+    "data_prep": (
+        *("errors", "records", "config", "shards", "dataset", "anchors", "sources", "classes", "planning"),
+        *("merging", "maintenance", "synthetic", "tables", "cli", "__main__"),
     ),
-    6: ("evaluate", "journal", "pseudo_boxes", "report", "classifier_report", "class_pictures"),
-    7: ("validation", "run_report"),
-    8: ("train", "pretrain"),
-    9: ("demo", "dry_run", "show_targets"),
-    10: ("cli",),
-    11: ("__main__",),
+    "yolo9000": (
+        *(
+            "errors",
+            "config",
+            "distributed",
+            "darknet",
+            "data",
+            "models",
+            "losses",
+            "checkpoints",
+            "inference",
+        ),
+        *("evaluation", "reports", "training", "demo", "cli", "__main__"),
+    ),
 }
-LEVEL_OF = {name: level for level, names in LEVELS.items() for name in names}
 
 
 def sources(package: str) -> list[Path]:
@@ -60,7 +54,7 @@ def sources(package: str) -> list[Path]:
 
 
 def module_name(file: Path) -> str:
-    """yolo9000/scorecard/card.py → yolo9000.scorecard.card; __init__.py is its folder."""
+    """yolo9000/evaluation/scorecard.py → yolo9000.evaluation.scorecard; __init__.py is its folder."""
     parts = file.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -82,21 +76,24 @@ def imported(file: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: imports are absolute"
             assert node.module is not None
-            yield node.module
-            submodules = (f"{node.module}.{name.name}" for name in node.names)
-            yield from (
-                name for name in submodules if (ROOT / Path(*name.split("."))).with_suffix(".py").exists()
-            )
+            names = [f"{node.module}.{name.name}" for name in node.names]
+            submodules = [
+                name for name in names if (ROOT / Path(*name.split("."))).with_suffix(".py").exists()
+            ]
+            yield from submodules
+            if len(submodules) < len(names):
+                yield node.module
 
 
-def level_of(module: str) -> int:
-    """The level of a module of yolo9000; the error names a file that has none yet."""
-    _, _, rest = module.partition(".")
-    part = rest.split(".")[0]
-    assert part in LEVEL_OF, (
-        f"{module} has no level; give it one in tests/test_layout.py and docs/architecture.md"
-    )
-    return LEVEL_OF[part]
+def folder_of(module: str) -> str:
+    """The part of a package that a module belongs to: yolo9000.data.image → data, yolo9000.demo → demo."""
+    return module.split(".")[1]
+
+
+def imports_between_modules() -> dict[str, set[str]]:
+    """The modules of the three packages that each module imports."""
+    modules = {module_name(file): file for package in PACKAGES for file in sources(package)}
+    return {module: {name for name in imported(file) if name in modules} for module, file in modules.items()}
 
 
 # --- who imports whom
@@ -127,22 +124,48 @@ def test_the_lower_packages_import_no_heavy_library(package):
     assert wrong == []
 
 
-def test_modules_of_yolo9000_import_lower_levels_only():
+@pytest.mark.parametrize("package", PACKAGES)
+def test_folders_import_only_those_before_them(package):
+    order = FOLDERS[package]
     wrong = []
-    for file in sources("yolo9000"):
-        module = module_name(file)
-        for name in imported(file):
-            if name.split(".")[0] != "yolo9000" or name == "yolo9000":
-                continue
-            same_part = name.split(".")[1:2] == module.split(".")[1:2]
-            if not same_part and level_of(name) >= level_of(module):
-                wrong.append(f"{module} (level {level_of(module)}) imports {name} (level {level_of(name)})")
+    for module, names in imports_between_modules().items():
+        if module.split(".")[0] != package or module == package:
+            continue
+        for name in names:
+            if name == package:
+                wrong.append(f"{module} imports {package}, which is for users; import from the module itself")
+            elif name.split(".")[0] == package and order.index(folder_of(name)) > order.index(
+                folder_of(module)
+            ):
+                wrong.append(f"{module} imports {name}, which comes later in FOLDERS")
     assert wrong == []
 
 
-def test_every_file_of_yolo9000_has_a_level():
-    for file in sources("yolo9000"):
-        level_of(module_name(file))
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_folder_has_a_place_in_the_order_and_one_line_on_what_it_is(package):
+    found = {folder_of(module_name(file)) for file in sources(package) if module_name(file) != package}
+    assert found == set(FOLDERS[package])
+    for folder in (ROOT / package).rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(folder.read_text(encoding="utf-8"))), f"{folder} has no docstring"
+
+
+def test_no_module_imports_itself_through_others():
+    try:
+        TopologicalSorter(imports_between_modules()).prepare()
+    except CycleError as error:
+        pytest.fail(f"a cycle of imports: {' → '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_tests_mirror_the_folders(package):
+    folders = {
+        file.parent.relative_to(ROOT / package) for file in sources(package) if file.stem != "__init__"
+    }
+    found = {
+        file.parent.relative_to(ROOT / "tests" / package)
+        for file in (ROOT / "tests" / package).rglob("test_*.py")
+    }
+    assert found <= folders
 
 
 # --- what an import costs
@@ -225,17 +248,18 @@ def test_every_package_and_its_data_are_in_the_wheel():
     folders = {file.parent.relative_to(ROOT) for package in PACKAGES for file in sources(package)}
     assert {".".join(folder.parts) for folder in folders} == set(setuptools["packages"])
     for package in PACKAGES:
-        assert "data/*" in setuptools["package-data"][package]
-        assert not [file for file in (ROOT / package / "data").glob("*") if file.is_dir()]
+        assert "assets/*" in setuptools["package-data"][package]
+        assert not [file for file in (ROOT / package / "assets").glob("*") if file.is_dir()]
 
 
 def test_every_shipped_config_loads():
-    from data_prep.config import MergeConfig, load_config
+    from data_prep.config import MergeConfig
+    from wordtree.support.config_files import load_config
     from yolo9000.config import read_config, read_pretrain_config
 
     kinds = ("merge", "pretrain", "train")
     merges, pretrainings, trainings = (sorted((ROOT / "configs" / kind).glob("*.yaml")) for kind in kinds)
-    shipped = sorted((ROOT / "yolo9000" / "data").glob("*.yaml"))
+    shipped = sorted((ROOT / "yolo9000" / "assets").glob("*.yaml"))
     for file in [*pretrainings, *(file for file in shipped if "classifier" in file.stem)]:
         read_pretrain_config(file)
     for file in merges:

@@ -13,7 +13,7 @@ import pytest
 
 from data_prep import MergeConfig, load_config
 from tests.made_parts import draw_parts
-from wordtree.convert import read_hierarchy
+from wordtree.hierarchies.convert import read_hierarchy
 from yolo9000.config import read_config
 
 ROOT = Path(__file__).parents[1]

@@ -1,7 +1,7 @@
 """The label hierarchy: WordNet, or any other, as a tree of sibling groups.
 
 Exports are lazy, so that `import wordtree` costs nothing. What a label means in WordNet is answered by
-`wordtree.resolve.resolve`, in a tree by `wordtree.resolve.node_of`.
+`wordtree.wordnet.resolve.resolve`, in a tree by `wordtree.tree.lookup.node_of`.
 """
 
 from importlib import import_module
@@ -10,39 +10,40 @@ from typing import TYPE_CHECKING, Any
 from wordtree.errors import WordTreeError
 
 if TYPE_CHECKING:
-    from wordtree.build import BuildError, BuildReport, GuessedSense, build_tree, build_with_report
-    from wordtree.hierarchy import Hierarchy, HierarchyError
-    from wordtree.lines import TreeFileError
-    from wordtree.page import FiguresError
-    from wordtree.probability import ProbabilityError
-    from wordtree.query import Query, QueryError
-    from wordtree.resolve import LabelError, Resolution, coco_classes, voc_classes
-    from wordtree.tree import TreeError, TreeNamesError, UnknownNode, WordTree
-    from wordtree.wordnet import WordNet, WordNetError
+    from wordtree.building.build import BuildError, BuildReport, GuessedSense, build_tree, build_with_report
+    from wordtree.errors import TreeError, TreeFileError, TreeNamesError, UnknownNode
+    from wordtree.hierarchies.hierarchy import Hierarchy, HierarchyError
+    from wordtree.tree.probability import ProbabilityError
+    from wordtree.tree.query import Query, QueryError
+    from wordtree.tree.tree import WordTree
+    from wordtree.views.page import FiguresError
+    from wordtree.wordnet.columns import WordNetError
+    from wordtree.wordnet.graph import WordNet
+    from wordtree.wordnet.resolve import LabelError, Resolution, coco_classes, voc_classes
 
 _HOME = {  # exported name -> the module it lives in
-    "BuildError": "wordtree.build",
-    "BuildReport": "wordtree.build",
-    "FiguresError": "wordtree.page",
-    "GuessedSense": "wordtree.build",
-    "Hierarchy": "wordtree.hierarchy",
-    "HierarchyError": "wordtree.hierarchy",
-    "LabelError": "wordtree.resolve",
-    "ProbabilityError": "wordtree.probability",
-    "Query": "wordtree.query",
-    "QueryError": "wordtree.query",
-    "Resolution": "wordtree.resolve",
-    "TreeError": "wordtree.tree",
-    "TreeFileError": "wordtree.lines",
-    "TreeNamesError": "wordtree.tree",
-    "UnknownNode": "wordtree.tree",
-    "WordNet": "wordtree.wordnet",
-    "WordNetError": "wordtree.wordnet",
-    "WordTree": "wordtree.tree",
-    "build_tree": "wordtree.build",
-    "build_with_report": "wordtree.build",
-    "coco_classes": "wordtree.resolve",
-    "voc_classes": "wordtree.resolve",
+    "BuildError": "wordtree.building.build",
+    "BuildReport": "wordtree.building.build",
+    "FiguresError": "wordtree.views.page",
+    "GuessedSense": "wordtree.building.build",
+    "Hierarchy": "wordtree.hierarchies.hierarchy",
+    "HierarchyError": "wordtree.hierarchies.hierarchy",
+    "LabelError": "wordtree.wordnet.resolve",
+    "ProbabilityError": "wordtree.tree.probability",
+    "Query": "wordtree.tree.query",
+    "QueryError": "wordtree.tree.query",
+    "Resolution": "wordtree.wordnet.resolve",
+    "TreeError": "wordtree.tree.tree",
+    "TreeFileError": "wordtree.support.lines",
+    "TreeNamesError": "wordtree.tree.tree",
+    "UnknownNode": "wordtree.tree.tree",
+    "WordNet": "wordtree.wordnet.graph",
+    "WordNetError": "wordtree.wordnet.graph",
+    "WordTree": "wordtree.tree.tree",
+    "build_tree": "wordtree.building.build",
+    "build_with_report": "wordtree.building.build",
+    "coco_classes": "wordtree.wordnet.resolve",
+    "voc_classes": "wordtree.wordnet.resolve",
 }
 
 __all__ = [

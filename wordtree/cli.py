@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wordtree import terminal
-from wordtree.commands import run_app
 from wordtree.errors import WordTreeError
+from wordtree.support.commands import run_app
+from wordtree.views import terminal
 
 if TYPE_CHECKING:
     pass
@@ -56,9 +56,9 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Build the tree of some labels; without -o and --explain, show it."""
-    from wordtree.build import build_with_report
-    from wordtree.convert import write_hierarchy
-    from wordtree.labels import gather_labels
+    from wordtree.building.build import build_with_report
+    from wordtree.hierarchies.convert import write_hierarchy
+    from wordtree.hierarchies.labels import gather_labels
 
     tree, report = build_with_report(gather_labels(labels), profile=profile, root=root, graft=graft)
     explanations = [report.explain(label) for label in explain or ()]
@@ -93,8 +93,8 @@ def find(
     if tree_file is None:
         terminal.find_in_wordnet(word, wordnet, as_json=as_json)
         return
-    from wordtree.resolve import nodes_of
-    from wordtree.tree import WordTree
+    from wordtree.tree.lookup import nodes_of
+    from wordtree.tree.tree import WordTree
 
     tree = WordTree.load(tree_file)
     nodes = nodes_of(word, tree)
@@ -118,9 +118,9 @@ def resolve(
     """Resolve the classes of a data set to WordNet: a table to review, with what is ambiguous or unknown."""
     from collections import Counter
 
-    from wordtree.dataset_classes import meanings, meanings_to_csv, read_classes
-    from wordtree.files import write_atomically
-    from wordtree.wordnet import WordNet
+    from wordtree.hierarchies.dataset_classes import meanings, meanings_to_csv, read_classes
+    from wordtree.support.files import write_atomically
+    from wordtree.wordnet.graph import WordNet
 
     lines = meanings(read_classes(class_file), WordNet.shipped())
     table = meanings_to_csv(lines)
@@ -155,7 +155,7 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Convert a hierarchy, or with --tree a list of classes, to the format that OUT's suffix names."""
-    from wordtree.convert import convert_classes, read_hierarchy, write_hierarchy
+    from wordtree.hierarchies.convert import convert_classes, read_hierarchy, write_hierarchy
 
     if tree_file is not None:
         count = convert_classes(source, out, read_hierarchy(tree_file, names))
@@ -179,7 +179,7 @@ def convert(
 @app.command()
 def info(tree_file: TreeFile, as_json: AsJson = False) -> None:
     """Tell a tree's size, shape and fingerprint; of any file that `convert` reads."""
-    from wordtree.convert import read_hierarchy
+    from wordtree.hierarchies.convert import read_hierarchy
 
     facts = terminal.tree_facts(read_hierarchy(tree_file))
     if as_json:
@@ -207,9 +207,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a tree, or the part below a label: as text, as a page for the browser or as a Graphviz graph."""
-    from wordtree.draw import tree_dot
-    from wordtree.resolve import node_of
-    from wordtree.tree import WordTree
+    from wordtree.tree.lookup import node_of
+    from wordtree.tree.tree import WordTree
+    from wordtree.views.draw import tree_dot
 
     if html is None and (wordnet or figures):
         raise typer.BadParameter("--wordnet and --figures belong to a page; give --html too")
@@ -217,7 +217,7 @@ def show(
     node = None if label is None else node_of(label, tree)
     texts: dict[Path, str] = {}
     if html is not None:
-        from wordtree.page import PageContent, read_figures, tree_page
+        from wordtree.views.page import PageContent, read_figures, tree_page
 
         numbers = read_figures(figures, tree) if figures else {}
         content = PageContent(
@@ -248,8 +248,8 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """List the nodes that an expression selects."""
-    from wordtree.query import parse
-    from wordtree.tree import WordTree
+    from wordtree.tree.query import parse
+    from wordtree.tree.tree import WordTree
 
     tree = WordTree.load(tree_file)
     asked = parse(expression, tree)
@@ -272,8 +272,8 @@ def path(
     as_json: AsJson = False,
 ) -> None:
     """Tell the way from the root to a node, or from one node to another, and where they meet."""
-    from wordtree.resolve import node_of
-    from wordtree.tree import WordTree
+    from wordtree.tree.lookup import node_of
+    from wordtree.tree.tree import WordTree
 
     tree = WordTree.load(tree_file)
     start = node_of(label, tree)
@@ -302,8 +302,8 @@ def lint(
     as_json: AsJson = False,
 ) -> None:
     """List what is doubtful in a tree: groups of one, siblings that are no rivals, shared names and more."""
-    from wordtree.lint import lint as findings_of
-    from wordtree.tree import WordTree
+    from wordtree.tree.lint import lint as findings_of
+    from wordtree.tree.tree import WordTree
 
     tree = WordTree.load(tree_file)
     findings = findings_of(tree, wide_group=wide_group)

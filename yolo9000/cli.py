@@ -15,12 +15,12 @@ import typer
 
 from data_prep import DataPrepError
 from wordtree import WordTreeError
-from wordtree.commands import run_app
-from yolo9000 import Yolo9000Error
+from wordtree.support.commands import run_app
+from yolo9000.errors import Yolo9000Error
 
 if TYPE_CHECKING:
-    from yolo9000.detections import Detections
-    from yolo9000.predict import Predictor
+    from yolo9000.inference.detections import Detections
+    from yolo9000.inference.predict import Predictor
 
 app = typer.Typer(
     name="yolo9000",
@@ -112,7 +112,7 @@ def pretrain(
     if overfit is not None:
         cfg = read_pretrain_config(config, [*given, *overfitting(cfg, overfit)])
     if check:
-        from yolo9000.dry_run import check_pretraining
+        from yolo9000.training.dry_run import check_pretraining
 
         _print_facts(check_pretraining(cfg, runs / cfg.name, resume=resume))
         return
@@ -120,7 +120,7 @@ def pretrain(
     from rich import print as show
 
     from yolo9000.distributed import is_first
-    from yolo9000.pretrain import pretrain as run_training
+    from yolo9000.training.pretrain import pretrain as run_training
 
     folder = runs / cfg.name
     score = run_training(cfg, folder, resume=resume)
@@ -157,12 +157,12 @@ def train(
         cfg = read_config(config, [*given, *overfitting(cfg, overfit)])
     folder = runs / cfg.name
     if check:
-        from yolo9000.dry_run import check_training
+        from yolo9000.training.dry_run import check_training
 
         _print_facts(check_training(cfg, folder, resume=resume))
         return
     if show_targets is not None:
-        from yolo9000.show_targets import show_targets as draw
+        from yolo9000.training.show_targets import show_targets as draw
 
         _print_once(*draw(cfg, folder, show_targets, resume=resume))
         return
@@ -170,7 +170,7 @@ def train(
     from rich import print as show
 
     from yolo9000.distributed import is_first
-    from yolo9000.train import train as run_training
+    from yolo9000.training.train import train as run_training
 
     scorecard = run_training(cfg, folder, resume=resume)
     if not is_first():
@@ -198,12 +198,12 @@ def evaluate(
     A classifier of `yolo9000 pretrain` is scored too: top-1, top-5, and how near in the tree its answers are.
     """
     from data_prep import ShardReader
-    from yolo9000.checkpoint import load_any, refuse_other_tree
-    from yolo9000.classifier_score import score_classifier
+    from yolo9000.checkpoints.checkpoint import load_any, refuse_other_tree
     from yolo9000.config import PretrainConfig
     from yolo9000.distributed import is_first, usual_device
-    from yolo9000.evaluate import evaluate as score
-    from yolo9000.run import refuse_odd_sizes
+    from yolo9000.evaluation.evaluate import evaluate as score
+    from yolo9000.evaluation.evaluate import score_classifier
+    from yolo9000.training.run import refuse_odd_sizes
 
     found = load_any(model)
     reader = ShardReader(shards)
@@ -246,7 +246,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Find things in pictures; each answer is as deep in the tree as its probability allows."""
-    from yolo9000.predict import Predictor
+    from yolo9000.inference.predict import Predictor
 
     given = {"min_score": min_score, "min_absolute": min_absolute}
     predictor = Predictor(model, changes={name: value for name, value in given.items() if value is not None})
@@ -267,7 +267,7 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Find what a query asks for, any nodes of the tree; each place is scored by objectness × P(one of them)."""
-    from yolo9000.predict import Predictor
+    from yolo9000.inference.predict import Predictor
 
     predictor = Predictor(model, changes={} if min_score is None else {"min_score": min_score})
     if unknown := predictor.without_evidence(expression):
@@ -285,9 +285,9 @@ def results(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files")] = Path("results"),
 ) -> None:
     """Answer for a list of pictures as `darknet detector valid` does: files for the servers of VOC, COCO or ILSVRC."""
-    from yolo9000.checkpoint import load_checkpoint
-    from yolo9000.darknet.data import read_data
-    from yolo9000.darknet_results import write_results
+    from yolo9000.checkpoints.checkpoint import load_checkpoint
+    from yolo9000.darknet.data_file import read_data
+    from yolo9000.inference.darknet_results import write_results
 
     for path in write_results(load_checkpoint(model), read_data(data), out):
         print(path)
@@ -296,7 +296,7 @@ def results(
 @app.command()
 def info(model: ModelFile, as_json: AsJson = False) -> None:
     """What a checkpoint holds: network, tree, training, evidence."""
-    from yolo9000.checkpoint import load_any
+    from yolo9000.checkpoints.checkpoint import load_any
 
     facts = load_any(model).facts()
     if as_json:
@@ -337,8 +337,8 @@ def convert(
 ) -> None:
     """Darknet's files to a checkpoint, and a checkpoint to Darknet's files (docs/darknet.md)."""
     if out.suffix == ".pt":
-        from yolo9000.checkpoint import save_checkpoint
-        from yolo9000.darknet_import import DarknetFiles, read_darknet
+        from yolo9000.checkpoints.checkpoint import save_checkpoint
+        from yolo9000.checkpoints.darknet_import import DarknetFiles, read_darknet
 
         checkpoint, remarks = read_darknet(
             DarknetFiles.of(files), layers=layers, batch_norm=batch_norm.value, answers=answers.value
@@ -354,8 +354,8 @@ def convert(
         raise typer.BadParameter(
             "Expected -o NAME.pt for Darknet's files, or one checkpoint and -o NAME.weights."
         )
-    from yolo9000.checkpoint import load_checkpoint
-    from yolo9000.darknet_export import write_darknet
+    from yolo9000.checkpoints.checkpoint import load_checkpoint
+    from yolo9000.checkpoints.darknet_export import write_darknet
 
     for path in write_darknet(load_checkpoint(files[0]), out):
         print(path)
@@ -393,7 +393,7 @@ def _answer(
 ) -> None:
     """Print what is found on the pictures, and draw it into `out` if that is given; then a line for each picture that
     cannot be read, and exit code 2."""
-    from yolo9000.predict import predict_to_folder
+    from yolo9000.inference.predict import predict_to_folder
 
     left_out: list[Exception] = []
     ask = partial(predict_to_folder, predictor, out=out) if out else predictor

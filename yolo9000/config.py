@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from data_prep.config import ConfigPath, ConfigPlace, StrictModel, load_config
-from yolo9000 import Yolo9000Error
+from wordtree.errors import ConfigError
+from wordtree.support.config_files import ConfigPath, ConfigPlace, StrictModel, load_config
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # Which boxes compete: all of a picture, or those of one node (decision 8).
@@ -35,10 +35,6 @@ def _side_or_sides(value: object) -> int | tuple[int, int]:
 
 
 InputSize = Annotated[int | tuple[int, int], BeforeValidator(_side_or_sides)]
-
-
-class ConfigError(Yolo9000Error):
-    """A training configuration that cannot be used: missing, not YAML, unknown keys, wrong types or values."""
 
 
 class NetworkConfig(StrictModel):
@@ -394,12 +390,12 @@ class PretrainConfig(StrictModel):
 
 def read_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """The configuration of a YAML file, with overrides like `loss.label_weight=2`."""
-    return load_config(path, Config, overrides, ConfigError)
+    return load_config(path, Config, overrides)
 
 
 def read_pretrain_config(path: Path | str, overrides: Sequence[str] = ()) -> PretrainConfig:
     """The configuration of `yolo9000 pretrain`, likewise."""
-    return load_config(path, PretrainConfig, overrides, ConfigError)
+    return load_config(path, PretrainConfig, overrides)
 
 
 def overfitting(cfg: Config | PretrainConfig, pictures: int) -> list[str]:

@@ -12,16 +12,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from data_prep import EmojiWorldConfig, MergeConfig, load_config, merge
-from data_prep.emoji_table import twemoji_folder
-from data_prep.emoji_world import emoji_world
-from wordtree.files import write_atomically
-from yolo9000 import Yolo9000Error
+from data_prep.synthetic.emoji_table import twemoji_folder
+from data_prep.synthetic.emoji_world import emoji_world
+from wordtree.support.files import write_atomically
 from yolo9000.config import Config, PretrainConfig, read_config, read_pretrain_config
-from yolo9000.pretrain import pretrain
-from yolo9000.report import Yardstick
-from yolo9000.run_report import Words
-from yolo9000.scorecard import Scorecard
-from yolo9000.train import train
+from yolo9000.errors import Yolo9000Error
+from yolo9000.evaluation.scorecard import Scorecard
+from yolo9000.reports.detector_report import Yardstick
+from yolo9000.training.pretrain import pretrain
+from yolo9000.training.run_report import Words
+from yolo9000.training.train import train
 
 Settings = TypeVar("Settings", Config, PretrainConfig)
 STEPS_PER_MINUTE = 170  # of the detector, its classifier's with them, on the README's 2 processor cores
@@ -96,14 +96,14 @@ def classifier_config(
     shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...] = ()
 ) -> PretrainConfig:
     """The classifier that the package ships, for these shards and so many steps of joint training after it."""
-    with as_file(files("yolo9000") / "data" / "demo_classifier.yaml") as path:
+    with as_file(files("yolo9000") / "assets" / "demo_classifier.yaml") as path:
         before = path.with_name("demo.yaml")
         return classifier_of(path, shards, before=before, steps=steps, seed=seed, overrides=overrides)
 
 
 def demo_config(shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...] = ()) -> Config:
     """The detector that the package ships, for these shards."""
-    with as_file(files("yolo9000") / "data" / "demo.yaml") as path:
+    with as_file(files("yolo9000") / "assets" / "demo.yaml") as path:
         return detector_of(path, shards, steps=steps, seed=seed, overrides=overrides)
 
 
@@ -144,7 +144,7 @@ def recorded_yardsticks() -> list[Yardstick]:
 
 def _recorded() -> dict[str, Any]:
     """The recorded yardsticks and the command that makes them."""
-    text = (files("yolo9000") / "data" / "demo_yardsticks.json").read_text("utf-8")
+    text = (files("yolo9000") / "assets" / "demo_yardsticks.json").read_text("utf-8")
     recorded: dict[str, Any] = json.loads(text)
     return recorded
 

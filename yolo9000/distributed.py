@@ -6,19 +6,22 @@ Sums, gathering and the rest are the identity, and free, where there is one proc
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import wraps
+from threading import current_thread, main_thread
 from typing import ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
-from yolo9000 import Yolo9000Error
+from yolo9000.errors import Yolo9000Error
 
 Item = TypeVar("Item")
 Given = ParamSpec("Given")
@@ -189,3 +192,10 @@ def _together() -> Iterator[None]:
             f"Process {rank()} of {size()} stops: another one is gone, or no longer answers. "
             "What that one said last tells why; then go on with --resume."
         ) from error
+
+
+def shown(description: str, items: Iterable[Item], *, total: int) -> Iterable[Item]:
+    """The same items, with a bar on stderr where that is a terminal; not in threads beside others that have theirs."""
+    console = Console(stderr=True)
+    is_shown = console.is_terminal and is_first() and current_thread() is main_thread()
+    return track(items, description, total=total, transient=True, console=console, disable=not is_shown)

@@ -8,6 +8,9 @@ from typing import Any
 
 from data_prep.config import CocoSource
 from data_prep.records import BoxLabel, ImageRecord
+from data_prep.sources.coco_instances import BOX_OF_UNLISTED_IMAGE, Instances, read_instances
+from data_prep.sources.columns.image_columns import UNLISTED
+from data_prep.sources.columns.label_table import box_labels
 from data_prep.sources.contents import (
     BOX_OF_LOST_IMAGE,
     FILE_MISSING,
@@ -19,9 +22,6 @@ from data_prep.sources.contents import (
     readable_name,
     require_folder,
 )
-from data_prep.sources.image_columns import UNLISTED
-from data_prep.sources.instances import BOX_OF_UNLISTED_IMAGE, Instances, read_instances
-from data_prep.sources.label_table import box_labels
 
 
 def open_source(config: CocoSource) -> OpenSource:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from data_prep.config import CsvSource
-from data_prep.pictures import upright_size_px
 from data_prep.records import BoxLabel, ImageRecord
+from data_prep.shards.images import upright_size_px
+from data_prep.sources.columns.label_table import ImageLabelTable, LabelTable, box_labels, settled_labels
+from data_prep.sources.columns.name_table import ClassNames, NameTable
 from data_prep.sources.contents import (
     BOX_OF_LOST_IMAGE,
     LABEL_OF_LOST_IMAGE,
@@ -25,11 +26,10 @@ from data_prep.sources.contents import (
     require_folder,
     tidy_path,
 )
-from data_prep.sources.csv_table import CsvTable, open_table
-from data_prep.sources.label_table import ImageLabelTable, LabelTable, box_labels, settled_labels
-from data_prep.sources.name_table import ClassNames, NameTable
-from data_prep.sources.picture_folder import FoundPicture, PictureFolder
-from data_prep.sources.text_lines import number
+from data_prep.sources.files.csv_table import CsvTable, open_table
+from data_prep.sources.files.image_folder import FoundPicture, PictureFolder
+from data_prep.sources.files.text_lines import number
+from wordtree.support.arrays import BoolArray, Int32Array
 
 _CORNERS: Final = ("xmin", "ymin", "xmax", "ymax")
 _SIDES: Final = ("x", "y", "width", "height")
@@ -109,8 +109,8 @@ class _Contents:
     labels: ImageLabelTable = field(default_factory=ImageLabelTable)
     empty: "array[int]" = field(default_factory=lambda: array("i"))
     class_names: ClassNames = field(default_factory=ClassNames)
-    picture: npt.NDArray[np.int32] = field(init=False)
-    is_empty: npt.NDArray[np.bool_] = field(init=False)
+    picture: Int32Array = field(init=False)
+    is_empty: BoolArray = field(init=False)
     classes: list[int] = field(init=False)
     counts: Counter[str] = field(default_factory=Counter)
 

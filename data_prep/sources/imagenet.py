@@ -14,9 +14,6 @@ from pathlib import Path
 
 from data_prep.config import ImageNetSource
 from data_prep.records import ImageLabel, ImageRecord
-from data_prep.sources.class_boxes import Annotated, ClassBoxes
-from data_prep.sources.class_pictures import BESIDE, PictureClass, entries_of, pictures_of_folder
-from data_prep.sources.class_tars import class_of_tar, classes_in_tar
 from data_prep.sources.contents import (
     OpenSource,
     SourceError,
@@ -24,7 +21,10 @@ from data_prep.sources.contents import (
     readable_name,
     require_folder,
 )
-from data_prep.sources.tar import refuse_compressed, tar_file
+from data_prep.sources.files.tar import refuse_compressed, tar_file
+from data_prep.sources.imagenet_boxes import Annotated, ClassBoxes
+from data_prep.sources.imagenet_images import BESIDE, PictureClass, entries_of, pictures_of_folder
+from data_prep.sources.imagenet_tars import class_of_tar, classes_in_tar
 
 _NO_CLASS_FOR_BOXES = "folder of boxes whose class is not there"
 

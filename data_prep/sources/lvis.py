@@ -12,10 +12,10 @@ from typing import Any
 from data_prep.config import LvisSource
 from data_prep.records import BoxLabel, ImageLabel, ImageRecord
 from data_prep.sources.coco import InstanceRecords, tails
+from data_prep.sources.coco_instances import read_instances
+from data_prep.sources.columns.image_columns import UNLISTED
+from data_prep.sources.columns.label_table import labels_beside_boxes
 from data_prep.sources.contents import OpenSource, readable_name, require_folder
-from data_prep.sources.image_columns import UNLISTED
-from data_prep.sources.instances import read_instances
-from data_prep.sources.label_table import labels_beside_boxes
 
 
 def open_source(config: LvisSource) -> OpenSource:

@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from data_prep.config import OpenImagesSource
 from data_prep.records import ImageLabel, ImageRecord
+from data_prep.sources.columns.label_table import (
+    BoxRow,
+    ImageLabelTable,
+    LabelTable,
+    box_labels,
+    labels_beside_boxes,
+)
+from data_prep.sources.columns.name_table import ClassNames, NameTable
 from data_prep.sources.contents import (
     BOX_OF_LOST_IMAGE,
     FILE_MISSING,
@@ -28,17 +35,10 @@ from data_prep.sources.contents import (
     readable_name,
     require_folder,
 )
-from data_prep.sources.csv_table import csv_rows, open_table
-from data_prep.sources.label_table import (
-    BoxRow,
-    ImageLabelTable,
-    LabelTable,
-    box_labels,
-    labels_beside_boxes,
-)
-from data_prep.sources.name_table import ClassNames, NameTable
-from data_prep.sources.picture_folder import FoundPicture, PictureFolder, walk
-from data_prep.sources.text_lines import number, text_lines
+from data_prep.sources.files.csv_table import csv_rows, open_table
+from data_prep.sources.files.image_folder import FoundPicture, PictureFolder, walk
+from data_prep.sources.files.text_lines import number, text_lines
+from wordtree.support.arrays import Int32Array
 
 _JPG: Final = ".jpg"
 _POSITIVE_OF: Final = {"1": True, "0": False, "1.0": True, "0.0": False}
@@ -87,7 +87,7 @@ class _Contents:
     class_ids: ClassNames = field(default_factory=ClassNames)
     counts: Counter[str] = field(default_factory=Counter)
     files: int = 0
-    picture: npt.NDArray[np.int32] = field(init=False)
+    picture: Int32Array = field(init=False)
     classes: list[int] = field(init=False)
 
     def list_pictures(self) -> None:

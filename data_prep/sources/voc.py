@@ -8,8 +8,10 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from data_prep.config import VocSource
-from data_prep.pictures import upright_size_px
 from data_prep.records import ImageRecord
+from data_prep.shards.images import upright_size_px
+from data_prep.sources.columns.label_table import LabelTable, box_labels
+from data_prep.sources.columns.name_table import ClassNames, NameTable, PackedNames
 from data_prep.sources.contents import (
     BOX_OF_LOST_IMAGE,
     FILE_MISSING,
@@ -24,10 +26,8 @@ from data_prep.sources.contents import (
     require_folder,
     stays_inside,
 )
-from data_prep.sources.label_table import LabelTable, box_labels
-from data_prep.sources.name_table import ClassNames, NameTable, PackedNames
-from data_prep.sources.picture_folder import FoundPicture, PictureFolder, walk
-from data_prep.sources.text_lines import text_lines
+from data_prep.sources.files.image_folder import FoundPicture, PictureFolder, walk
+from data_prep.sources.files.text_lines import text_lines
 from data_prep.sources.voc_xml import AnnotationError, read_annotation
 
 _XML: Final = ".xml"

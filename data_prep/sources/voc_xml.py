@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from xml.parsers import expat
 
 from data_prep.sources.contents import Corners, SourceError
-from data_prep.sources.text_lines import number
+from data_prep.sources.files.text_lines import number
 
 MAX_BYTES: Final = 4 << 20  # of a file: some ten thousand objects
 _MAX_DEPTH: Final = 16  # VOC's own nesting is 5 elements deep

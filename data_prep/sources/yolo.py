@@ -4,6 +4,9 @@ A line is `class x y width height`, centre and size in the unit square, or a cla
 picture without a text file is one in which somebody looked and found nothing.
 """
 
+from __future__ import annotations
+
+import math
 import os
 from bisect import bisect_left
 from collections import Counter
@@ -12,10 +15,11 @@ from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
 from stat import S_ISREG
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from data_prep.config import YoloSource
 from data_prep.records import BoxLabel, ImageRecord
+from data_prep.sources.columns.label_table import BoxRow, box_labels
 from data_prep.sources.contents import (
     PICTURE_SUFFIXES,
     UNIT_ROUNDING,
@@ -26,10 +30,9 @@ from data_prep.sources.contents import (
     readable_name,
     require_folder,
 )
-from data_prep.sources.label_table import BoxRow, box_labels
-from data_prep.sources.picture_folder import PictureFolder, walk
-from data_prep.sources.text_lines import number
-from data_prep.sources.yolo_names import YoloNames, read_names
+from data_prep.sources.files.image_folder import PictureFolder, walk
+from data_prep.sources.files.text_lines import number, text_lines
+from wordtree.support.config_files import read_yaml
 
 _LARGEST: Final = 16 << 20  # bytes of a text file: a hundred thousand boxes
 _TXT: Final = ".txt"
@@ -193,3 +196,62 @@ def _is_picture(name: str, counts: Counter[str]) -> bool:
         return True
     counts["file that is no picture by its name"] += not lower.endswith(_TXT)
     return False
+
+
+class YoloNames(NamedTuple):
+    """The name of each class by its number, and how many numbers of a line behind the box are keypoints."""
+
+    classes: tuple[str, ...]
+    keypoint_numbers: int = 0
+
+
+def read_names(path: Path) -> YoloNames:
+    """The names in a data.yaml of Ultralytics, or in a text file with a name on each line; raises SourceError."""
+    names = _of_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else YoloNames(_of_text(path))
+    if not names.classes:
+        raise SourceError(f"{path}: expected the names of the classes, found none.")
+    known: set[str] = set()
+    for index, name in enumerate(names.classes):
+        if not name or name in known:
+            found = f"{name!r} again" if name else "an empty name"
+            raise SourceError(f"{path}: expected a name of its own for class {index}, found {found}.")
+        known.add(name)
+    return names
+
+
+def _of_text(path: Path) -> tuple[str, ...]:
+    lines = [readable_name(line.strip()) for line in text_lines(path)]
+    while lines and not lines[-1]:
+        lines.pop()
+    return tuple(lines)
+
+
+def _of_yaml(path: Path) -> YoloNames:
+    values = read_yaml(path, SourceError)
+    classes = _listed(values.get("names"), path)
+    count, shape = values.get("nc", len(classes)), values.get("kpt_shape", [0])
+    if not isinstance(count, int) or count != len(classes):
+        found = count if isinstance(count, int) else f"a {type(count).__name__}"
+        raise SourceError(f"{path}: expected {len(classes)} as `nc`, the number of `names`, found {found}.")
+    if not isinstance(shape, list) or not all(isinstance(length, int) for length in shape):
+        raise SourceError(f"{path}: `kpt_shape`: expected a list of whole numbers, such as [17, 3].")
+    return YoloNames(classes, math.prod(shape))
+
+
+def _listed(names: Any, path: Path) -> tuple[str, ...]:
+    """The names in the order of their numbers; the file has them as a list, or by number."""
+    if isinstance(names, dict):
+        if sorted(map(str, names)) != sorted(map(str, range(len(names)))):
+            raise SourceError(
+                f"{path}: `names`: expected the numbers 0 to {len(names) - 1}, each with its name."
+            )
+        by_number = {int(number): name for number, name in names.items()}
+        names = [by_number[number] for number in range(len(names))]
+    if not isinstance(names, list):
+        raise SourceError(f"{path}: expected `names`, a list or `number: name` lines.")
+    for index, name in enumerate(names):
+        if isinstance(name, bool) or not isinstance(name, (str, int)):
+            raise SourceError(
+                f"{path}: class {index}: expected a name, found a {type(name).__name__}; write it in quotes."
+            )
+    return tuple(readable_name(str(name).strip()) for name in names)

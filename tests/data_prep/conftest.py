@@ -14,7 +14,8 @@ import yaml
 from PIL import Image
 
 from data_prep import cli, merge
-from data_prep.config import MergeConfig, load_config
+from data_prep.config import MergeConfig
+from wordtree.support.config_files import load_config
 
 CAT, DOG, CAR, TABBY = "n02121808", "n02084071", "n02958343", "n02123045"
 

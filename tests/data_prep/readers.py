@@ -10,8 +10,7 @@ from data_prep import MergeConfig, ShardReader, load_config, merge
 from data_prep.config import Source
 from data_prep.records import ImageRecord
 from data_prep.sources import OpenSource, open_source
-
-from .conftest import picture
+from tests.data_prep.conftest import picture
 
 
 class Read(NamedTuple):

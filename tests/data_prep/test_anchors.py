@@ -1,16 +1,13 @@
 import json
 from statistics import median_low
-from typing import get_args
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import DataPrepError, ShardReader, kmeans_anchors, merge
-from data_prep.anchor_config import STRIDE_PX, STRIDES
 from data_prep.anchors import (
     AnchorClusters,
     _one_run,
@@ -22,8 +19,7 @@ from data_prep.anchors import (
     iou_of_sizes,
     sweep_anchors,
 )
-
-from .conftest import picture, write_coco
+from tests.data_prep.conftest import picture, write_coco
 
 
 def slow_iou(a, b):
@@ -236,47 +232,3 @@ def test_a_sweep_is_told_and_drawn(varied, tmp_path, command):
     assert len(told["anchors_cell"]) == told["elbow"]
     assert told["sweep"][str(told["elbow"])] == told["average_iou"]
     assert len(json.loads(command("anchors", varied, "--sweep", "-k", "2", "--json")[1])["anchors_cell"]) == 2
-
-
-def test_anchors_are_written_for_the_grid_of_a_configuration(varied, tmp_path, command):
-    config = tmp_path / "train.yaml"
-    config.write_text(
-        "# mine\nmodel:\n  architecture: tiny # fast\n  input_size_px: 160\n  anchor_count: 3\n"
-    )
-    code, text, _ = command("anchors", varied, "--write", config)
-    assert code == 0
-    assert "3 anchors, width and height in cells of 16 px at 160 px" in text
-    written = config.read_text()
-    assert "# mine\nmodel:\n  architecture: tiny # fast\n" in written
-    anchors = yaml.safe_load(written)["model"]["anchors"]
-    sizes = box_sizes_px(ShardReader(varied), "train", 160) / 16
-    assert np.array(anchors) == pytest.approx(kmeans_anchors(sizes, 3).anchors, abs=0.001)
-    command("anchors", varied, "--write", config, "-k", "2")
-    assert yaml.safe_load(config.read_text())["model"]["anchor_count"] == 2
-    assert len(yaml.safe_load(config.read_text())["model"]["anchors"]) == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("model: {input_size_px: [320, 160]}", "give --size", id="no square"),
-        pytest.param("model: {architecture: darknet}", "stand in its own cfg", id="a Darknet network"),
-        pytest.param("model: [1]", "expected `key: value` lines", id="no model"),
-    ],
-)
-def test_a_configuration_that_cannot_take_anchors_is_told(varied, tmp_path, command, text, expected):
-    (tmp_path / "train.yaml").write_text(text)
-    code, _, err = command("anchors", varied, "--write", tmp_path / "train.yaml")
-    assert code == 2
-    assert expected in err
-    assert (tmp_path / "train.yaml").read_text() == text
-
-
-def test_the_stride_of_every_architecture_is_known():
-    from yolo9000.config import ModelConfig
-
-    architectures = set(get_args(ModelConfig.model_fields["architecture"].annotation)) - {"darknet"}
-    assert len(architectures) >= 4
-    for architecture in architectures:
-        stride = ModelConfig(architecture=architecture).stride
-        assert STRIDES.get(architecture, STRIDE_PX) == stride

@@ -5,10 +5,9 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from data_prep import workers
 from data_prep.cli import app
-
-from .conftest import CAT
+from data_prep.merging import workers
+from tests.data_prep.conftest import CAT
 
 
 def test_plan_merge_info_and_anchors_follow_each_other(world, tmp_path, command):

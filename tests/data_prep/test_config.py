@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.config import BuiltTree, MergeConfig, StrictModel, load_config
+from data_prep.config import BuiltTree, MergeConfig
 from data_prep.errors import DataPrepError
+from wordtree.support.config_files import StrictModel, load_config
 
 COCO = "{name: coco, format: coco, annotations: a.json, images: pictures}"
 ROOT = Path(__file__).parents[2]

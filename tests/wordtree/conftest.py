@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wordtree.tree import WordTree
-from wordtree.wordnet import WordNet
+from wordtree.tree.tree import WordTree
+from wordtree.wordnet.graph import WordNet
 
 
 @pytest.fixture(scope="session")

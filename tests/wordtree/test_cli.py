@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wordtree.cli import main
-from wordtree.tree import WordTree
+from wordtree.tree.tree import WordTree
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_importing_is_quick_and_brings_nothing_heavy(module: str) -> None:
 
 
 def test_wordnets_notice_is_the_same_in_the_package_and_with_the_licences() -> None:
-    notice = (ROOT / "data" / "WordNet-3.0.txt").read_text()
+    notice = (ROOT / "assets" / "WordNet-3.0.txt").read_text()
     assert "WordNet 3.0 Copyright 2006 by Princeton University" in notice
     licences = ROOT.parent / "LICENSES"
     if licences.exists():  # a checkout, not an installed wheel

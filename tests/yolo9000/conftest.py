@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.yolo9000.made import made_shards
-from wordtree.tree import WordTree
+from wordtree.tree.tree import WordTree
 
 
 @pytest.fixture(scope="session")

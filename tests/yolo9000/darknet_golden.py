@@ -19,10 +19,10 @@ from torch import Tensor
 
 from tests.yolo9000.made import TableHead
 from wordtree import WordTree
-from yolo9000.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
-from yolo9000.boxes import cxcywh_to_xyxy
-from yolo9000.grid import GridOutput
-from yolo9000.hierarchy import Hierarchy
+from yolo9000.data.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
+from yolo9000.models.boxes import cxcywh_to_xyxy
+from yolo9000.models.grid import GridOutput
+from yolo9000.models.tree_tensors import Hierarchy
 
 OWN = Path(__file__).parents[1] / "golden" / "darknet"
 ORIGINAL = Path(os.environ["DARKNET_GOLDEN"]) if os.environ.get("DARKNET_GOLDEN") else None

@@ -12,7 +12,7 @@ import pytest
 from tests.yolo9000.darknet_golden import NOT_AT_HAND, ORIGINAL
 from wordtree import WordTree
 from yolo9000.darknet.cfg import read_cfg
-from yolo9000.darknet.data import find_named
+from yolo9000.darknet.data_file import find_named
 from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.plan import answer_of
 

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from tests.yolo9000.made import made_config, metrics_of
-from tests.yolo9000.test_pretrain import assert_equal_checkpoints, config
-from yolo9000.pretrain import pretrain
-from yolo9000.train import train
+from tests.yolo9000.training.test_pretrain import assert_equal_checkpoints, config
+from yolo9000.training.pretrain import pretrain
+from yolo9000.training.train import train
 
 CHANGES: dict[str, Any] = {
     "schedule__max_steps": 9, "schedule__sizes_px": [32, 64], "schedule__size_every": 2, "evaluate__every": 3,

@@ -14,8 +14,8 @@ from torch import Tensor
 from data_prep import MergeConfig, merge
 from wordtree import WordTree
 from yolo9000.config import Config, read_config
-from yolo9000.grid import GridOutput
-from yolo9000.run_folder import read_metrics
+from yolo9000.models.grid import GridOutput
+from yolo9000.training.run_folder import read_metrics
 
 
 def random_tree(nodes: int, *, roots: int = 4, largest_group: int = 12, seed: int = 0) -> WordTree:

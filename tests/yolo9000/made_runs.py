@@ -11,9 +11,9 @@ import torch
 from data_prep import ShardReader
 from tests.yolo9000.made import made_config
 from yolo9000.config import Config, EvaluateConfig, PretrainConfig
-from yolo9000.evaluate import TestPictures, answers_of
-from yolo9000.model import build_model
-from yolo9000.train import settled
+from yolo9000.evaluation.evaluate import TestPictures, answers_of
+from yolo9000.models.detector import build_model
+from yolo9000.training.train import settled
 
 # SGD, for AdamW makes steps of equal length out of gradients that are nothing but rounding.
 OPTIMIZER = {"name": "sgd", "learning_rate": 0.01, "ema": 0.9, "clip_norm": 2.0}

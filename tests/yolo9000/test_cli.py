@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 import torch
 
-import yolo9000.train as loop
+import yolo9000.training.train as loop
 from tests.yolo9000.made import MADE_YAML, made_config
-from tests.yolo9000.test_train import random_tree_with_made_classes
-from yolo9000.checkpoint import load_checkpoint, save_checkpoint
+from tests.yolo9000.training.test_train import random_tree_with_made_classes
+from yolo9000.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from yolo9000.cli import app, main
 from yolo9000.config import read_config
-from yolo9000.train import train
+from yolo9000.training.train import train
 
 Run = Callable[..., tuple[object, str, str]]
 COMMANDS = ("demo", "pretrain", "train", "evaluate", "predict", "query", "results", "info", "convert")

@@ -15,8 +15,10 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from data_prep.config import MergeConfig, load_config
-from yolo9000.config import Config, ConfigError, LossConfig, read_config, read_pretrain_config
+from data_prep.config import MergeConfig
+from wordtree.errors import ConfigError
+from wordtree.support.config_files import load_config
+from yolo9000.config import Config, LossConfig, read_config, read_pretrain_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted([*CONFIGS.glob("train/*.yaml"), *CONFIGS.glob("pretrain/*.yaml")])

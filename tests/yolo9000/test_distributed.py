@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from data_prep import ShardReader
 from tests.yolo9000.made import made_config
 from tests.yolo9000.made_runs import answers, classifier_config, detector_config, two_slots
-from tests.yolo9000.test_train import interrupt_after
-from yolo9000 import batch_norm
-from yolo9000.batch_norm import moving_statistics, set_training, synchronised
-from yolo9000.checkpoint import load_any
+from tests.yolo9000.training.test_train import interrupt_after
+from yolo9000.checkpoints.checkpoint import load_any
 from yolo9000.cli import main
-from yolo9000.data import TrainingData
+from yolo9000.data.detector_data import TrainingData
+from yolo9000.data.prefetch import parts_of_process
+from yolo9000.data.sampler import DataMismatch
 from yolo9000.distributed import (
     ProcessError,
     buckets_of,
@@ -36,12 +36,12 @@ from yolo9000.distributed import (
     share_of,
     size,
 )
-from yolo9000.model import build_model
-from yolo9000.prefetch import parts_of_process
-from yolo9000.pretrain import pretrain
-from yolo9000.run_folder import prepare_folder, read_metrics
-from yolo9000.sampler import DataMismatch
-from yolo9000.train import settled, train
+from yolo9000.models import batch_norm
+from yolo9000.models.batch_norm import moving_statistics, set_training, synchronised
+from yolo9000.models.detector import build_model
+from yolo9000.training.pretrain import pretrain
+from yolo9000.training.run_folder import prepare_folder, read_metrics
+from yolo9000.training.train import settled, train
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

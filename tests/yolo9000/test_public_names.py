@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import yolo9000
-from yolo9000 import Yolo9000Error
+from yolo9000.errors import Yolo9000Error
 
 
 def test_every_public_name_can_be_imported() -> None:
@@ -23,7 +23,7 @@ def test_every_public_name_can_be_imported() -> None:
         yolo9000.Detector  # noqa: B018 (reading the attribute is the test)
 
 
-@pytest.mark.parametrize("module", ["yolo9000", "yolo9000.detections"])
+@pytest.mark.parametrize("module", ["yolo9000", "yolo9000.inference.detections"])
 def test_importing_needs_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

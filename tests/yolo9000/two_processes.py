@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import yolo9000.distributed as distributed
-import yolo9000.train as loop
+import yolo9000.training.train as loop
 from tests.yolo9000.made_runs import answers, classifier_config, detector_config, two_slots
 from yolo9000.cli import main
 from yolo9000.distributed import (
@@ -31,10 +31,10 @@ from yolo9000.distributed import (
     size,
     sum_over_processes,
 )
-from yolo9000.gradients import summed_gradients
-from yolo9000.head import ClassHead
-from yolo9000.pretrain import pretrain
-from yolo9000.run_folder import TrainingError
+from yolo9000.models.head import ClassHead
+from yolo9000.training.gradients import summed_gradients
+from yolo9000.training.pretrain import pretrain
+from yolo9000.training.run_folder import TrainingError
 
 
 @joined_processes()

@@ -1,1 +1,1 @@
-"""Darknet's own files and network: `.cfg`, `.weights`, `.data`, and every layer by Darknet's rules."""
+"""Darknet's file formats as plain data."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from wordtree.lines import shown
+from wordtree.support.lines import shown
 from yolo9000.darknet.options import DarknetError, Section, parse_sections, read_text, unknown_keys
 from yolo9000.darknet.plan import (
     AvgPool,

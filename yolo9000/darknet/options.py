@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wordtree.lines import shown
-from yolo9000 import Yolo9000Error
+from wordtree.support.lines import shown
+from yolo9000.errors import Yolo9000Error
 
 MAX_BYTES = 1 << 20  # the longest published cfg has 60 KB
 _DELETED = str.maketrans("", "", " \t\r\n")

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from wordtree.files import write_atomically
+from wordtree.support.arrays import Float32Array
+from wordtree.support.files import write_atomically
 from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.plan import Convolution, LayerPlan, NetworkPlan
 
-Floats = npt.NDArray[np.float32]
-Numbers = dict[str, Floats]
+Numbers = dict[str, Float32Array]
 """Of one convolution: biases, scales, means, variances (filters,), weights (filters, channels / groups, size, size)."""
 
 
@@ -143,7 +142,7 @@ def _part_names(layer: Convolution) -> Iterator[str]:
         yield from ("scales", "means", "variances")
 
 
-def _parts(layer: Convolution, numbers: Floats) -> Numbers:
+def _parts(layer: Convolution, numbers: Float32Array) -> Numbers:
     """The parts of a layer's stretch of the file."""
     parts = {name: numbers[k * layer.filters :][: layer.filters] for k, name in enumerate(_part_names(layer))}
     shape = (layer.filters, layer.channels // layer.groups, layer.size, layer.size)

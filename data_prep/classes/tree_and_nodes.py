@@ -1,0 +1,149 @@
+"""What the labels of a merge mean: the tree, the node of each class, and what each source vouches for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.classes.class_selection import read_names
+from data_prep.classes.label_map import (
+    ClassMatch,
+    ClassMatcher,
+    LabelMapError,
+    apply_label_map,
+    read_label_map,
+    unsettled_text,
+)
+from data_prep.config import BuiltTree, MergeConfig, TreeSetting
+from data_prep.dataset.index import SourceClass, SourceInfo
+from data_prep.errors import MergeError
+from data_prep.sources import OpenSource
+from wordtree import WordTree, WordTreeError
+from wordtree.building.build import build_with_report
+from wordtree.support.files import system_says
+from wordtree.support.suggest import did_you_mean_inside, near
+
+
+class NothingToBuild(LabelMapError):
+    """No class has a node, so no tree can be built; carries how each was sought, for a label map to be written."""
+
+    def __init__(self, matches: Sequence[ClassMatch]) -> None:
+        left_out = sum(bool(match.left_out) for match in matches)
+        why = f"{left_out} are left out by the choice of classes" if left_out else ""
+        texts = "; ".join(filter(None, [why, unsettled_text(matches)]))
+        super().__init__(
+            f"None of {len(matches)} classes has a node to build a tree from: {texts or 'all are dropped'}."
+        )
+        self.matches = tuple(matches)
+
+
+def match_classes(
+    config: MergeConfig, opened: Sequence[OpenSource], given_tree: WordTree | None
+) -> tuple[ClassMatch, ...]:
+    """The node of every class of every source, in the tree or (None: it is still to be built) in WordNet."""
+    matcher = ClassMatcher(given_tree)
+    matches = [
+        match
+        for source in opened
+        for match in matcher.match(source.name, source.classes, source.aliases, by_hand=source.has_boxes)
+    ]
+    path = config.label_map
+    if path is not None and path.exists():
+        matches = apply_label_map(matches, read_label_map(path, drop_left_out=False), matcher, path)
+    return tuple(matches)
+
+
+def given_tree(setting: TreeSetting) -> WordTree | None:
+    """The tree of the file that the configuration names; None where it says how to build one."""
+    return load_tree(setting) if isinstance(setting, Path) else None
+
+
+def load_tree(path: Path) -> WordTree:
+    """The tree of a file; raises MergeError where it is none."""
+    try:
+        return WordTree.load(path)
+    except OSError as reason:
+        raise MergeError(f"{path}: cannot read this tree ({system_says(reason)}).") from None
+    except WordTreeError as reason:
+        raise MergeError(str(reason)) from None
+
+
+def build_tree(setting: BuiltTree, matches: Sequence[ClassMatch]) -> WordTree:
+    """The tree over the labels of the setting's file and the classes that stay."""
+    labels = read_names(setting.labels) if setting.labels else []
+    if setting.from_sources:
+        labels += [match.id for match in matches if match.id is not None and match.stays]
+    if not labels:
+        raise NothingToBuild(matches)
+    try:
+        tree, report = build_with_report(labels, profile=setting.profile, root=setting.root)
+    except WordTreeError as reason:
+        raise MergeError(f"The tree cannot be built: {reason}") from None
+    if report.guesses:
+        guesses = "; ".join(map(str, report.guesses))
+        raise MergeError(
+            f"{setting.labels}: words of several senses: {guesses}. Write the one that is meant."
+        )
+    return tree
+
+
+def class_table(
+    opened: Sequence[OpenSource], matches: Sequence[ClassMatch], tree: WordTree
+) -> tuple[SourceClass, ...]:
+    """A row for each class; its node is -1 where it does not stay."""
+    number_of = {source.name: number for number, source in enumerate(opened)}
+    return tuple(
+        SourceClass(
+            number_of[match.source],
+            match.name,
+            tree.node(match.id) if match.id is not None and match.stays and match.id in tree else -1,
+            f"left out: {match.left_out}" if match.left_out else match.reason,
+            match.alias,
+        )
+        for match in matches
+    )
+
+
+def source_infos(
+    config: MergeConfig,
+    opened: Sequence[OpenSource],
+    classes: Sequence[SourceClass],
+    tree: WordTree,
+    train_images: Sequence[int],
+) -> tuple[SourceInfo, ...]:
+    """What the index says of each source; train_images: how many training pictures each has."""
+    repeats = _repeats(config, train_images)
+    infos = []
+    for number, (source, setting) in enumerate(zip(opened, config.sources, strict=True)):
+        own = {row.name: row.node for row in classes if row.source == number and row.node >= 0}
+        nodes = sorted(set(own.values())) if source.has_boxes and not source.is_federated else []
+        if setting.vouches is not None:
+            nodes = sorted({_vouched_node(name, own, tree, source.name) for name in setting.vouches})
+        vouched = np.array(nodes, dtype=np.int64)
+        infos.append(SourceInfo(source.name, source.has_boxes, vouched, repeats[number], source.is_federated))
+    return tuple(infos)
+
+
+def _vouched_node(name: str, own: dict[str, int], tree: WordTree, source: str) -> int:
+    if name in own:
+        return own[name]
+    if name not in tree:
+        offer = did_you_mean_inside(near(name, [*own, *tree.ids], limit=1))
+        raise MergeError(
+            f"source {source!r} vouches for {name!r}: neither a class of it nor an id of the tree{offer}."
+        )
+    return tree.node(name)
+
+
+def _repeats(config: MergeConfig, train_images: Sequence[int]) -> list[float]:
+    """How often an epoch shows each source's pictures; `ratio` is met by repeating, never by leaving out."""
+    repeats = [source.repeat for source in config.sources]
+    if config.ratio:
+        shares = {
+            number: config.ratio[source.name] / train_images[number]
+            for number, source in enumerate(config.sources)
+            if source.name in config.ratio and train_images[number]
+        }
+        for number, share in shares.items():
+            repeats[number] = share / min(shares.values())
+    return repeats

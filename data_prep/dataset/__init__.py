@@ -1,0 +1,1 @@
+"""Random access to shards, and the index that gives their labels a meaning."""

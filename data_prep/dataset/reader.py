@@ -1,0 +1,198 @@
+"""Random access to a merged data set: labels in memory as nodes of the tree, pictures on demand."""
+
+import os
+import zlib
+from collections import OrderedDict
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep.dataset.index import SourceClass, SourceInfo, ledger_of
+from data_prep.dataset.index_file import read_index
+from data_prep.dataset.label_counts import Ledger
+from data_prep.dataset.storage import StoredFile, open_folder
+from data_prep.shards.format import (
+    BOXED,
+    EXHAUSTIVE,
+    IGNORED,
+    PARTS,
+    POSITIVE,
+    Arrays,
+    ShardError,
+)
+from data_prep.shards.offsets import offsets_without
+from data_prep.shards.source_ids import SourceIds, read_source_ids
+from data_prep.shards.writer import ShardResult
+from wordtree.support.arrays import BoolArray, Float32Array, Int32Array, Int64Array, UInt8Array
+
+MAX_OPEN_SHARDS = 256  # per reader and process; far below the usual limit of 1024 open files
+
+
+class ShardReader:
+    """A folder of shards and its index: n images in a fixed order, under one tree.
+
+    tree, sources, classes: what the labels mean
+    image_source, image_width, image_height: (n,) the source's number, the stored picture's size in px
+    image_boxed: (n,) whether somebody drew boxes on the picture; without any, it is background
+    splits, image_split: names, and (n,) the number of each image's split, -1 for none
+    box_offsets (n + 1,): the boxes of image i are rows offsets[i] to offsets[i + 1] of
+        boxes_xyxy_unit (M, 4), box_nodes (M,), box_ignored (M,)
+    label_offsets (n + 1,): likewise of label_nodes (L,), label_positive (L,), label_exhaustive (L,)
+    label_exhaustive: everything of the node in this image has its box
+    counts, left_out: what the merge left out or changed; provenance: how it was made
+
+    Labels of classes that have no node are absent from these. Reads are safe in threads; a reader can be
+    pickled and survives a fork, for a picture is one read of a file that each process opens for itself.
+    Raises ShardError where index or shards are missing, damaged or foreign.
+
+    folder: a path, or an address that fsspec reads (`s3://…`).
+    verify: compare each picture with its checksum when it is read for the first time.
+    """
+
+    def __init__(self, folder: Path | str, *, verify: bool = True) -> None:
+        self.folder: Path | str = folder if isinstance(folder, str) and "://" in folder else Path(folder)
+        index = read_index(self.folder)
+        columns = index.columns
+        self.tree = index.tree
+        self.sources: tuple[SourceInfo, ...] = index.sources
+        self.classes: tuple[SourceClass, ...] = index.classes
+        self.counts, self.left_out, self.provenance = index.counts, index.left_out, index.provenance
+        self.ledger: Ledger = ledger_of(index)
+        self.image_source: Int32Array = columns["image_source"]
+        self.image_width: Int32Array = columns["image_width"]
+        self.image_height: Int32Array = columns["image_height"]
+        self.image_boxed: BoolArray = (columns["image_flags"] & BOXED) != 0
+        self.splits, self.image_split = index.split_names, columns["image_split"]
+
+        nodes = index.class_node.astype(np.int32)
+        boxes, labels = (_with_nodes(columns, kind, nodes) for kind in ("box", "label"))
+        self.box_offsets: Int64Array = boxes["box_offsets"]
+        self.boxes_xyxy_unit: Float32Array = boxes["boxes_xyxy_unit"]
+        self.box_nodes: Int32Array = nodes[boxes["box_class"]]
+        self.box_ignored: BoolArray = (boxes["box_flags"] & IGNORED) != 0
+        self.label_offsets: Int64Array = labels["label_offsets"]
+        self.label_nodes: Int32Array = nodes[labels["label_class"]]
+        self.label_positive: BoolArray = (labels["label_flags"] & POSITIVE) != 0
+        self.label_exhaustive: BoolArray = (labels["label_flags"] & EXHAUSTIVE) != 0
+
+        self._verify = verify
+        self._is_verified = np.full(len(self), not verify)
+        self._picture_crc32: npt.NDArray[np.uint32] = columns["picture_crc32"]
+        self._picture_start: Int64Array = columns["picture_start"]
+        self._picture_size: Int32Array = columns["picture_size"]
+        self._image_shard: Int32Array = columns["image_shard"]
+        self._image_place: Int32Array = columns["image_place"]
+        self._files = _OpenShards(self.folder, index.shards)
+
+    def __len__(self) -> int:
+        return len(self.image_source)
+
+    def __repr__(self) -> str:
+        return f"<ShardReader of {len(self)} images, {len(self.tree)} nodes, {self.folder}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.folder, self._verify)
+
+    def split(self, name: str) -> Int64Array:
+        """The images of a split, ascending."""
+        if name not in self.splits:
+            raise ShardError(f"{self.folder}: no split {name!r}; there are: {', '.join(self.splits)}.")
+        return np.flatnonzero(self.image_split == self.splits.index(name))
+
+    def encoded(self, image: int) -> UInt8Array:
+        """The stored JPEG or PNG, (bytes,); a fresh array that the caller owns."""
+        shard, size = self._shard_of(image), int(self._picture_size[image])
+        data = shard.file.read(int(self._picture_start[image]), size)
+        if len(data) != size:
+            raise self._damaged(image, "the file ends before it")
+        if not self._is_verified[image]:
+            if zlib.crc32(data.data) != self._picture_crc32[image]:
+                raise self._damaged(image, "its bytes do not fit their checksum")
+            self._is_verified[image] = True
+        return data
+
+    def source_id(self, image: int) -> str:
+        """The picture's name within its source."""
+        return self._shard_of(image).source_ids.text(int(self._image_place[image]))
+
+    def _shard_of(self, image: int) -> "_OpenShard":
+        if not 0 <= image < len(self):
+            raise IndexError(f"image {image} of {len(self)}")
+        return self._files[int(self._image_shard[image])]
+
+    def _damaged(self, image: int, trouble: str) -> ShardError:
+        shard = self._files[int(self._image_shard[image])]
+        return ShardError(
+            f"{shard.place}: image {image} (picture {self._image_place[image]} of the shard): {trouble}; "
+            f"the shard is damaged. `data-prep check {self.folder}` lists every such image, with --repair it leaves "
+            "them out."
+        )
+
+
+class _OpenShards:
+    """The shards of a folder, opened when first asked for; the least recently used are closed."""
+
+    def __init__(self, folder: Path | str, shards: tuple[ShardResult, ...]) -> None:
+        self._folder, self._shards = folder, shards
+        self._start_anew()
+
+    def __getitem__(self, number: int) -> "_OpenShard":
+        if self._process != os.getpid():  # after a fork the lock may be held by a thread that is not here
+            self._start_anew()
+        with self._lock:
+            shard = self._open.get(number)
+            if shard is None:
+                shard = self._open[number] = self._opened(self._shards[number])
+                if len(self._open) > MAX_OPEN_SHARDS:
+                    self._open.popitem(last=False)  # closed when its last reader lets go of it
+            else:
+                self._open.move_to_end(number)
+            return shard
+
+    def _start_anew(self) -> None:
+        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+        self._stored = open_folder(self._folder)
+        self._lock, self._process = Lock(), os.getpid()
+
+    def _opened(self, shard: ShardResult) -> "_OpenShard":
+        place = f"{self._folder}/{shard.name}"
+        file = self._stored.file(shard.name)
+        if file.size_bytes != shard.size_bytes:
+            raise ShardError(
+                f"{place}: holds {file.size_bytes} bytes, the index says {shard.size_bytes}; the shard is "
+                f"damaged or belongs to another merge. Run `data-prep check {self._folder}`."
+            )
+        return _OpenShard(place, file)
+
+
+class _OpenShard:
+    """One shard file. Reading pictures needs nothing of HDF5: the index says where they lie."""
+
+    def __init__(self, place: str, file: StoredFile) -> None:
+        self.place, self.file = place, file
+
+    @cached_property
+    def source_ids(self) -> SourceIds:
+        with self.file.open() as stream:
+            return read_source_ids(stream, self.place)
+
+
+def _with_nodes(columns: Arrays, kind: str, nodes: Int32Array) -> dict[str, npt.NDArray[Any]]:
+    """The columns of those boxes or image labels whose class has a node; not copied where all have."""
+    offsets = f"{kind}_offsets"
+    parts = {name: columns[name] for name in (offsets, *PARTS[kind])}
+    kept = nodes[columns[f"{kind}_class"]] >= 0
+    if kept.all():
+        return parts
+    return {
+        name: offsets_without(column, kept) if name == offsets else column[kept]
+        for name, column in parts.items()
+    }
+
+
+def _reopened(folder: Path | str, verify: bool) -> ShardReader:
+    return ShardReader(folder, verify=verify)

@@ -1,0 +1,1 @@
+"""After the merge: check, repair, relabel."""

@@ -1,0 +1,213 @@
+"""A new index over the same shards: another tree, label map, choice of classes, vouching or split; no picture is read.
+
+The settings are those of MERGE.yaml as the index remembers them, with what is to change, and the new index is the one
+that a merge with them would have written over these pictures.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.classes.class_selection import select_classes
+from data_prep.classes.label_map import (
+    DROP,
+    ClassMatch,
+    ClassMatcher,
+    LabelMapError,
+    apply_label_map,
+    unsettled_text,
+)
+from data_prep.classes.tree_and_nodes import build_tree, class_table, load_tree, match_classes, source_infos
+from data_prep.config import BuiltTree, MergeConfig
+from data_prep.dataset.index import TRAIN_SPLIT, Index, SourceClass
+from data_prep.dataset.index_file import replace_index, write_index
+from data_prep.maintenance.relabel_settings import Change
+from data_prep.merging.merge import write_label_map_copy
+from data_prep.planning.selection import HOMELESS, SILENT, says_something
+from data_prep.planning.splits import split_names, stored_splits
+from data_prep.shards.catalogue import Catalogue
+from data_prep.shards.format import INDEX_NAME, ShardError
+from data_prep.shards.offsets import owner_of_rows
+from data_prep.sources import OpenSource
+from wordtree import WordTree
+from wordtree.support.arrays import BoolArray, Int32Array
+from wordtree.support.config_files import one_line
+
+_BY_HAND = frozenset({"edited", "dropped"})  # reasons of a label map
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """The new index, not yet written, and how each class was found (none where the classes stay as they are)."""
+
+    index: Index
+    config: MergeConfig
+    matches: tuple[ClassMatch, ...]
+
+    def require_settled(self) -> None:
+        """Raise LabelMapError where classes have no node and the settings do not say to drop them."""
+        unsettled = [match for match in self.matches if not match.is_settled]
+        if unsettled and self.config.unmapped == "stop":
+            raise LabelMapError(
+                f"{len(unsettled)} of {len(self.matches)} classes have no node: {unsettled_text(unsettled)}. "
+                "Give each its node in a label map (`--map MAP.yaml`: written for review where there is none "
+                "yet), or drop them with `--unmapped drop`."
+            )
+
+
+def relabel(folder: Path, index: Index, change: Change, *, keep_tree: bool = False) -> Relabelled:
+    """The index of a folder of shards under other settings.
+
+    keep_tree: a tree that was built from the classes stays as it is when other classes or nodes are chosen.
+    """
+    config, tree, classes = change.config, index.tree, index.classes
+    opened = [_opened(index, number) for number in range(len(index.sources))]
+    matches: tuple[ClassMatch, ...] = ()
+    if change.concerns_meaning:
+        given = _given_tree(index, change, keep_tree=keep_tree)
+        matches = _matches(folder, index, config, opened, given)
+        tree = given or _built_tree(config, matches)
+        classes = class_table(opened, matches, tree)
+    has_node = np.array([row.node >= 0 for row in classes], dtype=np.bool_)
+    image_split, names = _splits(folder, index, config, has_node)
+    is_train = np.isin(image_split, [number for number, name in enumerate(names) if name == TRAIN_SPLIT])
+    of_source = np.bincount(index.columns["image_source"][is_train], minlength=len(opened)).tolist()
+    changed = replace(
+        index,
+        tree=tree,
+        sources=source_infos(config, opened, classes, tree, of_source),
+        split_names=names,
+        classes=classes,
+        columns={**index.columns, "image_split": image_split},
+        plan_counts=_counts(index, has_node),
+        provenance={**index.provenance, "config": config.model_dump(mode="json")},
+    )
+    return Relabelled(changed, config, matches)
+
+
+def write_relabelled(folder: Path, made: Relabelled, out: Path | None = None) -> None:
+    """Write the new index in place of the old one, which is kept beside it; or into a folder of its own.
+
+    out: it gets hard links to the shards (symbolic ones on another disk), so that they take no space again.
+    """
+    made.require_settled()
+    if out is not None:
+        _link_shards(folder, out, made.index)
+    if made.matches:
+        write_label_map_copy(out or folder, made.config, made.matches)
+    if out is None:
+        replace_index(folder, made.index)
+    else:
+        write_index(out, made.index)
+
+
+def _opened(index: Index, number: int) -> OpenSource:
+    """A source as its reader described it, without its pictures."""
+    source, rows = index.sources[number], [row for row in index.classes if row.source == number]
+    return OpenSource(
+        source.name,
+        has_boxes=source.boxes,
+        classes=tuple(row.name for row in rows),
+        stream=lambda _: iter(()),
+        aliases=tuple(row.alias for row in rows),
+        is_federated=source.is_federated,
+    )
+
+
+def _given_tree(index: Index, change: Change, *, keep_tree: bool) -> WordTree | None:
+    """The tree in which nodes are sought; None where one is to be built."""
+    setting = change.config.tree
+    if keep_tree or ("tree" not in change.given and isinstance(setting, Path)):
+        return index.tree
+    return load_tree(setting) if isinstance(setting, Path) else None
+
+
+def _built_tree(config: MergeConfig, matches: Sequence[ClassMatch]) -> WordTree:
+    assert isinstance(config.tree, BuiltTree)
+    return build_tree(config.tree, matches)
+
+
+def _matches(
+    folder: Path,
+    index: Index,
+    config: MergeConfig,
+    opened: Sequence[OpenSource],
+    given_tree: WordTree | None,
+) -> tuple[ClassMatch, ...]:
+    """How each class is found now; without a label map, what was decided by hand before holds."""
+    matches: Sequence[ClassMatch] = match_classes(config, opened, given_tree)
+    if config.label_map is None:
+        by_hand = {
+            (index.sources[row.source].name, row.name): _id_by_hand(index, row)
+            for row in index.classes
+            if row.reason in _BY_HAND
+        }
+        matches = apply_label_map(matches, by_hand, ClassMatcher(given_tree), folder / INDEX_NAME)
+    return select_classes(matches, Catalogue((), index.columns), config)
+
+
+def _id_by_hand(index: Index, row: SourceClass) -> str:
+    return DROP if row.node < 0 else index.tree.ids[row.node]
+
+
+def _splits(
+    folder: Path, index: Index, config: MergeConfig, has_node: BoolArray
+) -> tuple[Int32Array, tuple[str, ...]]:
+    """(n,) the split of each image, and their names; images that say nothing under the new nodes are in none."""
+    shares = [source.split_shares for source in config.sources]
+    paths = [folder / shard.name for shard in index.shards]
+    splits = stored_splits(index.columns, paths, shares, config.seed)
+    splits[_is_silent(index, has_node)] = -1
+    return splits, split_names(shares)
+
+
+def _is_silent(index: Index, has_node: BoolArray) -> BoolArray:
+    return ~says_something(Catalogue((), index.columns), has_node)
+
+
+def _counts(index: Index, has_node: BoolArray) -> tuple[dict[str, int], ...]:
+    """What was counted while planning, as far as it depends on the nodes counted anew for these images."""
+    before = _counts_of_images(index, index.class_node >= 0)
+    after = _counts_of_images(index, has_node)
+    totals = [Counter(count) for count in index.plan_counts]
+    for number, total in enumerate(totals):
+        total.subtract(before[number])
+        total.update(after[number])
+    return tuple(dict(sorted((+total).items())) for total in totals)
+
+
+def _counts_of_images(index: Index, has_node: BoolArray) -> list[Counter[str]]:
+    """For each source how many images say nothing, and how many boxes and image labels have no node."""
+    source, counts = index.columns["image_source"], [Counter[str]() for _ in index.sources]
+    images_of = {SILENT: np.flatnonzero(_is_silent(index, has_node))}
+    for kind, reason in HOMELESS.items():
+        is_homeless = ~has_node[index.columns[f"{kind}_class"]]
+        images_of[reason] = owner_of_rows(index.columns[f"{kind}_offsets"])[is_homeless]
+    for reason, images in images_of.items():
+        for number, count in enumerate(np.bincount(source[images], minlength=len(counts)).tolist()):
+            counts[number][reason] = count
+    return counts
+
+
+def _link_shards(folder: Path, out: Path, index: Index) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ShardError(f"{out}: expected a folder that is new or empty, found something in its place.")
+    out.mkdir(parents=True, exist_ok=True)
+    for shard in index.shards:
+        if shard.is_lost:
+            continue
+        try:
+            _link(folder / shard.name, out / shard.name)
+        except OSError as reason:
+            raise ShardError(f"{out / shard.name}: cannot link this shard ({one_line(reason)}).") from None
+
+
+def _link(shard: Path, link: Path) -> None:
+    try:
+        os.link(shard, link)
+    except OSError:
+        link.symlink_to(shard.resolve())

@@ -1,0 +1,1 @@
+"""The execution of a plan: workers, progress, restart after interruption."""

@@ -1,0 +1,183 @@
+"""The execution of a plan: shards by any executor, then the index. Killed at any moment, it continues."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import PIL
+
+from data_prep.classes.label_map import ClassMatch, write_label_map
+from data_prep.config import MergeConfig
+from data_prep.dataset.index import Index, join_columns, take_images
+from data_prep.dataset.index_file import write_index
+from data_prep.errors import MergeError
+from data_prep.merging.progress_file import JOURNAL_NAME, Journal, done_before, write_finished
+from data_prep.merging.stored_duplicates import LIST_NAME, StoredPictures, settle_duplicates
+from data_prep.merging.workers import Progress, Workers
+from data_prep.planning.duplicates import Origins
+from data_prep.planning.plan import Plan, make_plan
+from data_prep.planning.splits import stored_splits
+from data_prep.shards.format import LOCK_NAME, shard_name
+from data_prep.shards.writer import ShardResult
+from wordtree.support.file_lock import locked
+from wordtree.support.files import system_says
+
+LABEL_MAP_NAME = "label_map.yaml"
+
+
+def merge(
+    config: MergeConfig,
+    out: Path | str,
+    *,
+    workers: int = 1,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Index:
+    """Merge the sources of a configuration into a folder of shards; returns the index written there.
+
+    workers: processes on this machine; executor: any other, which must see the same files under the same paths.
+    progress: told how many pictures were done before, then each time how many more are.
+    A folder with an unfinished merge of the same plan is continued. Raises a DataPrepError.
+    """
+    return carry_out(make_plan(config), Path(out), workers=workers, executor=executor, progress=progress)
+
+
+def carry_out(
+    plan: Plan,
+    out: Path,
+    *,
+    workers: int = 1,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Index:
+    """Write the shards of a plan that are not there yet, then the index."""
+    plan.require_settled()
+    plan.require_whole()
+    if out.exists() and not out.is_dir():
+        raise MergeError(f"{out}: expected a folder to write shards into, found a file.")
+    is_new, out = not out.exists(), out.absolute()
+    with _failures_told(out):
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            with locked(out, name=LOCK_NAME, error=MergeError):
+                return _carry_out(plan, out, Workers(workers, executor, progress or (lambda _: None)))
+        finally:
+            if is_new and not any(out.iterdir()):
+                out.rmdir()
+
+
+def _carry_out(plan: Plan, out: Path, workers: Workers) -> Index:
+    done = done_before(out, plan.marks)
+    _remove_parts(out)
+    try:
+        _write_missing(plan, out, done, workers)
+        if not any(result.images for result in done.values()):
+            done.clear()
+            raise MergeError(f"None of the {len(plan.images)} pictures can be used, so nothing is written.")
+    finally:
+        if not done:  # nothing worth continuing
+            _clear(plan, out)
+    index = _index(plan, out, [done[shard_name(number)] for number in range(len(plan.shard_ends))])
+    write_label_map_copy(out, plan.config, plan.matches)
+    write_finished(out, plan.marks, index.shards)
+    write_index(out, index)
+    (out / JOURNAL_NAME).unlink()
+    return index
+
+
+def _write_missing(plan: Plan, out: Path, done: dict[str, ShardResult], workers: Workers) -> None:
+    """Write the shards that `done` lacks, and add them to it."""
+    sizes = np.diff([0, *plan.shard_ends]).tolist()
+    missing = [number for number in range(len(sizes)) if shard_name(number) not in done]
+    workers.report(len(plan.images) - sum(sizes[number] for number in missing))
+    for result in done.values():
+        _require_readable(plan, result)
+    with Journal(out, plan.marks, done) as journal:
+
+        def finished(result: ShardResult) -> None:
+            journal.add(result)
+            done[result.name] = result
+            _require_readable(plan, result)
+
+        workers.write((plan.job(number, out) for number in missing), len(missing), finished)
+
+
+def _require_readable(plan: Plan, result: ShardResult) -> None:
+    """Raise MergeError where a picture was left out, if the configuration says to stop then."""
+    if result.left_out and plan.config.unreadable == "stop":
+        source, source_id, reason = result.left_out[0]
+        more = f" (and {len(result.left_out) - 1} more in {result.name})" if len(result.left_out) > 1 else ""
+        raise MergeError(
+            f"source {plan.sources[source].name!r}: {source_id}: {reason}{more}. "
+            "Set `unreadable: skip` to go on without such pictures; what is done so far stays."
+        )
+
+
+def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
+    paths = [out / shard.name for shard in shards]
+    columns = join_columns(out, shards)
+    shares = [source.split_shares for source in plan.config.sources]
+    columns["image_split"] = stored_splits(columns, paths, shares, plan.config.seed)
+    origins = Origins(columns["image_source"], columns["image_split"], plan.split_names)
+    stored = StoredPictures(columns, paths, origins, [source.name for source in plan.sources])
+    settled = settle_duplicates(stored, out, plan.config.duplicates)
+    if len(settled.images) < len(columns["image_source"]):
+        columns = take_images(columns, settled.images)
+    return Index(
+        plan.tree,
+        plan.sources,
+        plan.split_names,
+        plan.classes,
+        tuple(shards),
+        columns,
+        tuple(map(_together, plan.counts, settled.counts)),
+        provenance={
+            **plan.marks,
+            "config": plan.config.model_dump(mode="json"),
+            "versions": {
+                "Pillow": PIL.__version__,
+                "h5py": h5py.__version__,
+                "HDF5": h5py.version.hdf5_version,
+                "NumPy": np.__version__,
+            },
+        },
+    )
+
+
+def write_label_map_copy(folder: Path, config: MergeConfig, matches: Sequence[ClassMatch]) -> None:
+    """Write the label map beside the index, for people to read; not over the one that people wrote."""
+    path, written = folder / LABEL_MAP_NAME, config.label_map
+    if written is None or not written.exists() or written.resolve() != path.resolve():
+        write_label_map(path, matches)
+
+
+def _together(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted((Counter(counts) + Counter(more)).items()))
+
+
+@contextmanager
+def _failures_told(out: Path) -> Iterator[None]:
+    """What the system refuses, in one line: a full disk, a folder that cannot be written."""
+    try:
+        yield
+    except OSError as reason:
+        place = reason.filename or out
+        raise MergeError(
+            f"{place}: {system_says(reason)}. What is finished stays; run the command again to continue."
+        ) from None
+
+
+def _remove_parts(out: Path) -> None:
+    for part in out.glob("*.part"):
+        part.unlink(missing_ok=True)
+
+
+def _clear(plan: Plan, out: Path) -> None:
+    """Remove what this merge made."""
+    shards = map(shard_name, range(len(plan.shard_ends)))
+    for name in (JOURNAL_NAME, LIST_NAME, *shards):
+        (out / name).unlink(missing_ok=True)

@@ -1,0 +1,135 @@
+"""What a merge has written so far, and whether a folder holds the merge of the same plan.
+
+The shards of a finished merge are told once more in a file beside the index, so that an index that was lost or damaged
+is made again by the same merge without a picture being read.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from data_prep.dataset.index import Index, whole_shards
+from data_prep.dataset.index_file import read_index
+from data_prep.errors import MergeError
+from data_prep.shards.format import INDEX_NAME, ShardError
+from data_prep.shards.writer import ShardResult
+from wordtree.support.files import write_atomically
+
+JOURNAL_NAME = "unfinished.jsonl"  # a line with the plan's marks, then one for each finished shard
+FINISHED_NAME = "shards.jsonl"  # the same of a finished merge, in the order of the shards
+
+
+class Journal:
+    """The shards that are finished, each on a line that is durable before the shard counts."""
+
+    def __init__(self, folder: Path, marks: Mapping[str, Any], done: Mapping[str, ShardResult]) -> None:
+        lines = [json.dumps(marks), *map(_line, done.values())]
+        write_atomically(folder / JOURNAL_NAME, "".join(f"{line}\n" for line in lines))
+        self._file = (folder / JOURNAL_NAME).open("a", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, result: ShardResult) -> None:
+        self._file.write(f"{_line(result)}\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def write_finished(folder: Path, marks: Mapping[str, Any], shards: Sequence[ShardResult]) -> None:
+    """Tell all shards of a finished merge."""
+    lines = [json.dumps(marks), *map(_line, shards)]
+    write_atomically(folder / FINISHED_NAME, "".join(f"{line}\n" for line in lines))
+
+
+def done_before(folder: Path, marks: Mapping[str, Any]) -> dict[str, ShardResult]:
+    """The finished shards of the same plan in a folder; MergeError where it holds anything else of ours.
+
+    marks: `Plan.marks`, which tell plans apart.
+    """
+    if (index := _readable_index(folder)) is not None:
+        found: Mapping[str, Any] = index.provenance
+        results = whole_shards(index)  # those that a repair has cut are written anew
+    elif (folder / JOURNAL_NAME).exists():
+        found, results = _read(folder / JOURNAL_NAME)
+    elif (folder / FINISHED_NAME).exists():
+        found, results = _read(folder / FINISHED_NAME)
+    elif any(folder.glob("shard-*.h5")):
+        raise MergeError(
+            f"{folder} holds shards of an unknown merge; give another folder, or delete it first."
+        )
+    else:
+        return {}
+    if found.get("plan_sha256") != marks["plan_sha256"]:
+        differences = "; ".join(_differences(found, marks)) or "its pictures, labels or packing differ"
+        raise MergeError(
+            f"{folder} holds another merge: {differences}. Give another folder, or delete it to start anew."
+        )
+    return {result.name: result for result in results if _is_there(folder, result)}
+
+
+def _readable_index(folder: Path) -> Index | None:
+    """The index of a folder; None where it has none, or a damaged one that its shards can replace."""
+    if not (folder / INDEX_NAME).exists():
+        return None
+    try:
+        return read_index(folder)
+    except ShardError:
+        if (folder / FINISHED_NAME).exists():
+            return None
+        raise
+
+
+def _differences(found: Mapping[str, Any], marks: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two plans, in words."""
+    old, new = found.get("sources_sha256"), marks["sources_sha256"]
+    if isinstance(old, dict):
+        if list(old) != list(new):
+            yield f"its sources are {', '.join(old)}, this plan's are {', '.join(new)}"
+        for name in new:
+            if name in old and old[name] != new[name]:
+                yield f"the pictures or labels of source {name!r} have changed since, or what is taken of them"
+    old, new = found.get("packing"), marks["packing"]
+    if isinstance(old, dict):
+        for key, value in new.items():
+            if old.get(key) != value:
+                yield f"its {key} is {old.get(key)}, this plan's is {value}"
+
+
+def _is_there(folder: Path, result: ShardResult) -> bool:
+    path = folder / result.name
+    return path.is_file() and path.stat().st_size == result.size_bytes
+
+
+def _read(path: Path) -> tuple[Mapping[str, Any], list[ShardResult]]:
+    """The marks of the plan and the finished shards; a line cut by the end of its process is worth nothing."""
+    head: Mapping[str, Any] = {}
+    results = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+        try:
+            row = json.loads(line)
+            if number == 0:
+                head = dict(row)
+            else:
+                results.append(_result(row))
+        except (ValueError, TypeError, KeyError):
+            break
+    if "plan_sha256" not in head:
+        raise MergeError(f"{path} is damaged; delete the folder {path.parent} and merge again.")
+    return head, results
+
+
+def _line(result: ShardResult) -> str:
+    return json.dumps(asdict(result))
+
+
+def _result(row: dict[str, Any]) -> ShardResult:
+    counts = {int(source): count for source, count in row["counts"].items()}
+    left_out = tuple((source, source_id, reason) for source, source_id, reason in row["left_out"])
+    return ShardResult(**{**row, "counts": counts, "left_out": left_out})

@@ -1,0 +1,140 @@
+"""Equal pictures in finished shards: a merge stops on them, keeps them, or leaves them out of its index.
+
+A killed merge has nothing to remember of them: checksums and sizes of all pictures stand in the shards.
+"""
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from data_prep.errors import MergeError
+from data_prep.planning.duplicates import (
+    KINDS,
+    EqualPictures,
+    Origins,
+    digest_of,
+    equal_pictures,
+    may_be_equal,
+)
+from data_prep.shards.format import Arrays, ShardError
+from data_prep.shards.source_ids import read_source_ids
+from wordtree.support.arrays import Int64Array
+from wordtree.support.files import write_atomically
+
+LIST_NAME = "duplicates.csv"
+LIST_HEADER = ("group", "kind", "split", "source", "source_id", "in_index")
+KEPT, LEFT_OUT = "picture equal to another one (kept)", "picture equal to another one (left out of the index)"
+_SHOWN = 3  # groups in a message; the list has all
+
+
+@dataclass(frozen=True)
+class StoredPictures:
+    """All pictures of finished shards: an index's columns over them, the shards' paths, the names of the sources."""
+
+    columns: Arrays
+    paths: Sequence[Path]
+    origins: Origins
+    sources: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The images that the index lists, and for each source how many pictures equal another one."""
+
+    images: Int64Array
+    counts: tuple[Counter[str], ...]
+
+
+def settle_duplicates(stored: StoredPictures, folder: Path, rule: Literal["stop", "keep", "drop"]) -> Settled:
+    """Find the equal pictures, write the list of them into the folder, and do what the rule says.
+
+    Raises MergeError where the rule is to stop and some are in several splits or sources.
+    """
+    groups = find_stored(stored)
+    surplus = np.array(
+        sorted(image for group in groups for image in group.images if image != group.stays), dtype=np.int64
+    )
+    gone = surplus if rule == "drop" else surplus[:0]
+    _write_list(folder / LIST_NAME, groups, stored, set(gone.tolist()))
+    between = [group for group in groups if group.kind != KINDS[2]]
+    if between and rule == "stop":
+        raise MergeError(_stop_text(between, stored, folder))
+    counts = [Counter[str]() for _ in stored.sources]
+    for source in stored.origins.source[surplus].tolist():
+        counts[source][LEFT_OUT if rule == "drop" else KEPT] += 1
+    return Settled(np.setdiff1d(np.arange(len(stored.origins.source)), gone), tuple(counts))
+
+
+def find_stored(stored: StoredPictures) -> tuple[EqualPictures, ...]:
+    """The equal pictures of shards; reads only those whose size and checksum occur twice."""
+    candidates = may_be_equal(stored.columns["picture_crc32"], stored.columns["picture_size"])
+    digests = [digest_of(data) for data in _pictures(stored, candidates)]
+    return equal_pictures(candidates, np.array(digests, dtype=np.uint64).reshape(-1, 2), stored.origins)
+
+
+def _pictures(stored: StoredPictures, images: Int64Array) -> Iterator[bytes]:
+    """The bytes of pictures, whose numbers ascend."""
+    columns, shards = stored.columns, stored.columns["image_shard"][images]
+    for shard in np.unique(shards).tolist():
+        path = stored.paths[shard]
+        with path.open("rb", buffering=0) as file:
+            for image in images[shards == shard].tolist():
+                size = int(columns["picture_size"][image])
+                data = os.pread(file.fileno(), size, int(columns["picture_start"][image]))
+                if len(data) != size:
+                    raise ShardError(f"{path}: ends before one of its pictures; delete it and merge again.")
+                yield data
+
+
+def _write_list(path: Path, groups: Sequence[EqualPictures], stored: StoredPictures, gone: set[int]) -> None:
+    """A row for each picture; without any the list of an earlier merge goes."""
+    if not groups:
+        path.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(LIST_HEADER)
+    names = _names(stored, [image for group in groups for image in group.images])
+    for number, group in enumerate(groups, start=1):
+        for image in group.images:
+            rows.writerow((number, group.kind, *names[image], "no" if image in gone else "yes"))
+    write_atomically(path, text.getvalue())
+
+
+def _stop_text(groups: Sequence[EqualPictures], stored: StoredPictures, folder: Path) -> str:
+    shown = groups[:_SHOWN]
+    names = _names(stored, [image for group in shown for image in group.images])
+    texts = []
+    for group in shown:
+        rows = (names[image] for image in group.images)
+        texts.append(" = ".join(f"{source} {source_id} ({split})" for split, source, source_id in rows))
+    more = f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
+    leaks = sum(group.kind == KINDS[0] for group in groups)
+    return (
+        f"Equal pictures lie in several splits ({leaks} of them) or sources ({len(groups) - leaks}): "
+        f"{'; '.join(texts)}{more}. "
+        f"{folder / LIST_NAME} lists all. The shards are finished and stay: say `duplicates: drop` (each stays once, "
+        "in a test split if it is in one) or `duplicates: keep`, and run the command again."
+    )
+
+
+def _names(stored: StoredPictures, images: Sequence[int]) -> dict[int, tuple[str, str, str]]:
+    """Split, source and source id of each image."""
+    origins, columns = stored.origins, stored.columns
+    found = {}
+    by_shard: dict[int, list[int]] = {}
+    for image in images:
+        by_shard.setdefault(int(columns["image_shard"][image]), []).append(image)
+    for shard, own in sorted(by_shard.items()):
+        source_ids = read_source_ids(stored.paths[shard], stored.paths[shard])
+        for image in own:
+            split, source = origins.split_names[origins.split[image]], stored.sources[origins.source[image]]
+            found[image] = (split, source, source_ids.text(int(columns["image_place"][image])))
+    return found

@@ -1,0 +1,1 @@
+"""The plan of a merge: which images, which classes, which splits."""

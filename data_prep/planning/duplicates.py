@@ -1,0 +1,114 @@
+"""Pictures of equal bytes: leaks between splits, copies in several sources, repeats within one.
+
+Only pictures of equal size (in shards: of equal size and checksum) are read and hashed; no other two can be equal.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+
+import numpy as np
+
+from data_prep.dataset.index import TRAIN_SPLIT
+from data_prep.shards.catalogue import Catalogue
+from data_prep.shards.image_files import read_picture
+from data_prep.shards.images import PictureError
+from wordtree.support.arrays import Int32Array, Int64Array, IntegerArray, UInt64Array
+
+Digests = UInt64Array  # (n, 2): 128 bits of each picture
+Progress = Callable[[int], None]
+
+Kind = Literal["in several splits", "in several sources", "within one source"]
+KINDS: tuple[Kind, ...] = ("in several splits", "in several sources", "within one source")
+_AT_ONCE = 256  # pictures that a thread hashes before it tells
+
+
+@dataclass(frozen=True)
+class Origins:
+    """(n,) source and split of each picture, as rows of the tables of names."""
+
+    source: Int32Array
+    split: Int32Array
+    split_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EqualPictures:
+    """Two or more pictures of equal bytes: their numbers, ascending, and the one that stays where others go.
+
+    stays: one outside the training split, as no test picture may be trained on; else the first.
+    """
+
+    images: tuple[int, ...]
+    kind: Kind
+    stays: int
+
+
+@dataclass(frozen=True)
+class PlannedDuplicates:
+    """What `plan --hash` found; unreadable: how many pictures could not be read."""
+
+    groups: tuple[EqualPictures, ...]
+    unreadable: int
+
+
+def may_be_equal(*keys: IntegerArray) -> Int64Array:
+    """The rows whose keys all equal those of another row, ascending."""
+    order = np.lexsort(keys)
+    same = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
+    for key in keys:
+        same &= np.diff(key[order]) == 0
+    is_repeated = np.concatenate([[False], same]) | np.concatenate([same, [False]])
+    return np.sort(order[is_repeated[: len(order)]])
+
+
+def equal_pictures(images: Int64Array, digests: Digests, origins: Origins) -> tuple[EqualPictures, ...]:
+    """The groups among some pictures, given the hash of each, in the order of their first pictures."""
+    order = np.lexsort((images, digests[:, 1], digests[:, 0]))
+    starts = np.flatnonzero((np.diff(digests[order], axis=0) != 0).any(axis=1)) + 1
+    groups = (group.tolist() for group in np.split(images[order], starts) if len(group) > 1)
+    return tuple(_described(group, origins) for group in sorted(groups))
+
+
+def hash_planned(
+    images: Catalogue, origins: Origins, *, threads: int = 1, progress: Progress | None = None
+) -> PlannedDuplicates:
+    """The equal pictures among those that a merge would read; progress is told how many are settled."""
+    candidates = may_be_equal(images["size_bytes"])
+    digests = np.zeros((len(candidates), 2), dtype=np.uint64)
+    is_read = np.zeros(len(candidates), dtype=np.bool_)
+
+    def hash_from(start: int) -> int:
+        end = min(start + _AT_ONCE, len(candidates))
+        for place in range(start, end):
+            try:
+                digests[place] = digest_of(read_picture(images.file(int(candidates[place]))))
+                is_read[place] = True
+            except PictureError:  # the merge will count it
+                continue
+        return end - start
+
+    if progress is not None:
+        progress(len(images) - len(candidates))
+    with ThreadPoolExecutor(threads) as pool:
+        for hashed in pool.map(hash_from, range(0, len(candidates), _AT_ONCE)):
+            if progress is not None:
+                progress(hashed)
+    groups = equal_pictures(candidates[is_read], digests[is_read], origins)
+    return PlannedDuplicates(groups, int((~is_read).sum()))
+
+
+def _described(group: list[int], origins: Origins) -> EqualPictures:
+    splits, sources = origins.split[group].tolist(), origins.source[group].tolist()
+    kind = KINDS[0] if len(set(splits)) > 1 else KINDS[1] if len(set(sources)) > 1 else KINDS[2]
+    outside = [
+        one for one, split in zip(group, splits, strict=True) if origins.split_names[split] != TRAIN_SPLIT
+    ]
+    return EqualPictures(tuple(group), kind, outside[0] if outside else group[0])
+
+
+def digest_of(data: bytes) -> UInt64Array:
+    """(2,) 128 bits of hash."""
+    return np.frombuffer(blake2b(data, digest_size=16).digest(), dtype=np.uint64)

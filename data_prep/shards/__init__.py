@@ -1,0 +1,1 @@
+"""Packed images: the HDF5 files, their format, and the encoding of images."""

@@ -1,0 +1,155 @@
+"""Names, types and versions of shards and index; `docs/shard_format.md` explains them to strangers."""
+
+import os
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+
+from data_prep.errors import DataPrepError
+from wordtree.support.files import system_says
+
+SHARD_FORMAT, SHARD_VERSION = "yolo9000 shard", 2
+INDEX_FORMAT, INDEX_VERSION = "yolo9000 index", 2
+INDEX_NAME = "index.h5"
+LOCK_NAME = "merge.lock"  # held by the process that writes into the folder
+HASHED_AT_ONCE = 1 << 20  # bytes
+
+# n images, M boxes and L image labels of one shard (in the index: of all shards, one after the other).
+SHARD_DATASETS: dict[str, str] = {
+    "picture_bytes": "uint8",  # (bytes,) JPEG and PNG files back to back
+    "picture_offsets": "int64",  # (n + 1,) image i is picture_bytes[offsets[i] : offsets[i + 1]]
+    "picture_crc32": "uint32",  # (n,) of each picture's bytes
+    "source_id_bytes": "uint8",  # UTF-8 names within the source, back to back
+    "source_id_offsets": "int64",  # (n + 1,)
+    "image_source": "int32",  # (n,) row of the index's table of sources
+    "image_width": "int32",  # (n,) px of the stored picture
+    "image_height": "int32",  # (n,)
+    "image_flags": "uint8",  # (n,) BOXED
+    "box_offsets": "int64",  # (n + 1,)
+    "boxes_xyxy_unit": "float32",  # (M, 4) corners, 0..1 of width and height
+    "box_class": "int32",  # (M,) row of the index's table of source classes
+    "box_flags": "uint8",  # (M,) IGNORED
+    "label_offsets": "int64",  # (n + 1,)
+    "label_class": "int32",  # (L,)
+    "label_flags": "uint8",  # (L,) POSITIVE, EXHAUSTIVE
+}
+BOXED = 1  # of image_flags: somebody drew boxes on this picture (where there is none: looked, and found none)
+IGNORED = 1  # of box_flags: an ignore region (crowd), neither object nor background
+POSITIVE = 1  # of label_flags: the image shows the class; clear: it is known not to
+EXHAUSTIVE = 2  # of label_flags: everything of the class in this image has its box
+
+# These columns of the shards stand in the index once more, so that reading labels opens no shard.
+LABEL_COLUMNS = (
+    "image_source",
+    "image_width",
+    "image_height",
+    "image_flags",
+    "boxes_xyxy_unit",
+    "box_class",
+    "box_flags",
+    "label_class",
+    "label_flags",
+)
+OFFSET_COLUMNS = ("box_offsets", "label_offsets")
+PARTS = {  # kind of part of an image: its columns, whose rows the column KIND_offsets shares out
+    "box": ("boxes_xyxy_unit", "box_class", "box_flags"),
+    "label": ("label_class", "label_flags"),
+}
+# These stand in the index only, (n,) each.
+PLACE_COLUMNS: dict[str, str] = {
+    "image_split": "int32",  # row of the table of splits; -1: the image is in none
+    "image_shard": "int32",  # row of the table of shards
+    "image_place": "int32",  # which picture of the shard it is
+    "picture_start": "int64",  # byte of the shard's file at which the picture starts
+    "picture_size": "int32",  # bytes
+    "picture_crc32": "uint32",
+}
+
+# What h5py raises on a file that is damaged, depending on the byte.
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, AttributeError)
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+class ShardError(DataPrepError):
+    """Shards or an index that are missing, damaged or of a foreign format."""
+
+
+def shard_name(number: int) -> str:
+    """The file name of a shard."""
+    return f"shard-{number:05d}.h5"
+
+
+def content_hash(arrays: Arrays, pictures: Iterable[bytes]) -> str:
+    """sha256 (hex) of all datasets of a shard: equal whatever version of HDF5 wrote the file.
+
+    arrays: all datasets but picture_bytes, whose pieces are `pictures`.
+    """
+    digest = sha256()
+    for name, dtype in SHARD_DATASETS.items():
+        if name == "picture_bytes":
+            digest.update(f"{name} {dtype} ({arrays['picture_offsets'][-1]},)\n".encode())
+            for piece in pictures:
+                digest.update(piece)
+        else:
+            digest.update(f"{name} {dtype} {arrays[name].shape}\n".encode())
+            digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
+
+
+def hash_file(file: BinaryIO, pictures_first: int, pictures_end: int) -> tuple[str, str]:
+    """sha256 (hex) of a shard's file, and of its frame: the bytes before and after those of the pictures."""
+    whole, frame = sha256(), sha256()
+    bounds = (0, pictures_first, pictures_end, os.fstat(file.fileno()).st_size)
+    for first, end in pairwise(bounds):
+        file.seek(first)
+        for start in range(first, end, HASHED_AT_ONCE):
+            piece = file.read(min(HASHED_AT_ONCE, end - start))
+            whole.update(piece)
+            if first != pictures_first or end != pictures_end:
+                frame.update(piece)
+    return whole.hexdigest(), frame.hexdigest()
+
+
+def mark(file: h5py.File, kind: str, version: int) -> None:
+    """Write what the file is; readers refuse what they do not know."""
+    file.attrs["format"] = np.bytes_(kind)
+    file.attrs["version"] = np.int32(version)
+
+
+def check_mark(file: h5py.File, place: object, kind: str, version: int) -> None:
+    """Raise ShardError unless the file is of that kind and version."""
+    found = file.attrs.get("format")
+    name = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
+    if name != kind:
+        raise ShardError(
+            f"{place}: expected a {kind}, found {'no format mark' if found is None else repr(name)}."
+        )
+    found_version = file.attrs.get("version")
+    if found_version != version:
+        raise ShardError(
+            f"{place}: format version {found_version}; this program reads version {version}. "
+            "Merge again, or use the version of the program that wrote it."
+        )
+
+
+def open_marked(source: Path | BinaryIO, place: object, kind: str, version: int) -> h5py.File:
+    """The file or stream opened for reading; ShardError, naming `place`, where it is damaged or foreign."""
+    damaged = ShardError(f"{place}: not a readable HDF5 file; it is damaged or something else.")
+    try:
+        file = h5py.File(source, "r")
+    except PermissionError as reason:
+        raise ShardError(f"{place}: cannot be read ({system_says(reason)}).") from None
+    except HDF5_ERRORS:
+        raise damaged from None
+    try:
+        check_mark(file, place, kind, version)
+    except BaseException as reason:
+        file.close()
+        raise damaged if isinstance(reason, HDF5_ERRORS) else reason from None
+    return file

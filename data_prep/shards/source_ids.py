@@ -1,0 +1,39 @@
+"""The names that pictures have in their sources; they stand in the shards only."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from data_prep.shards.format import HDF5_ERRORS, SHARD_FORMAT, SHARD_VERSION, ShardError, open_marked
+from wordtree.support.arrays import Int64Array
+
+
+@dataclass(frozen=True)
+class SourceIds:
+    """The names of the pictures of a shard, UTF-8, by their place in it."""
+
+    names: bytes
+    offsets: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, place: int) -> bytes:
+        return self.names[self.offsets[place] : self.offsets[place + 1]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(self.__getitem__, range(len(self)))
+
+    def text(self, place: int) -> str:
+        """A name to be shown."""
+        return self[place].decode("utf-8", "replace")
+
+
+def read_source_ids(shard: Path | BinaryIO, place: object) -> SourceIds:
+    """The names of a shard's pictures; ShardError, naming `place`, where it is damaged or foreign."""
+    with open_marked(shard, place, SHARD_FORMAT, SHARD_VERSION) as file:
+        try:
+            return SourceIds(file["source_id_bytes"][:].tobytes(), file["source_id_offsets"][:])
+        except HDF5_ERRORS:
+            raise ShardError(f"{place}: the shard is damaged; run `data-prep check`.") from None

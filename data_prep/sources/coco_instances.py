@@ -1,0 +1,184 @@
+"""What an instances file says (COCO's, LVIS's, Objects365's), in columns: pictures, categories, boxes, in any order."""
+
+import json
+import math
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from data_prep.sources.columns.image_columns import UNLISTED, ImageColumns
+from data_prep.sources.columns.label_table import ImageLabelTable, LabelTable
+from data_prep.sources.contents import Corners, SourceError, are_finite, readable_name
+from data_prep.sources.files.json_stream import JsonText, open_json
+
+BOX_OF_UNLISTED_IMAGE = "box of an image that the file does not list"
+_MOST_CLASSES = 1 << 20
+_NO_CORNERS = (math.nan, math.nan, math.nan, math.nan)
+_NUMBERS = frozenset({int, float})  # bool is neither
+
+FileName = Callable[[dict[str, Any]], object]  # of an entry of `images`
+
+
+class Instances:
+    """A file that has been read. An image is its number in the file, a class its number among the categories.
+
+    classes: their names. categories: their entries. class_of_number: for the class index of a row in `boxes` or
+    `labels` the class, or UNLISTED. boxes: corners in pixels, by image; those of no listed image by UNLISTED.
+    labels: LVIS's lists: negative where a class is absent, positive where it is not exhaustively boxed.
+    counts: what was left out, or is strange, by reason.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.images = ImageColumns()
+        self.categories: list[dict[str, Any]] = []
+        self.classes: tuple[str, ...] = ()
+        self.class_of_number: list[int] = []
+        self.boxes, self.labels = LabelTable(), ImageLabelTable()
+        self.counts: Counter[str] = Counter()
+        self._class_numbers: dict[int | None, int] = {}
+        self._image_of_box, self._annotation_ids = array("q"), array("q")
+
+    def add_image(self, image: dict[str, Any], file_name: FileName) -> None:
+        """An entry of `images`."""
+        key = _id_key(image.get("id"))
+        if key is None:
+            self.counts["image without an id"] += 1
+            return
+        for name, is_positive in (("neg_category_ids", False), ("not_exhaustive_category_ids", True)):
+            category_ids = image.get(name)
+            for category_id in category_ids if isinstance(category_ids, list) else ():
+                self.labels.add(len(self.images), self._class_number(category_id), is_positive=is_positive)
+        self.images.add(key, file_name(image), image.get("width"), image.get("height"))
+
+    def add_annotation(self, annotation: dict[str, Any]) -> None:
+        """An entry of `annotations`."""
+        key, corners = _id_key(annotation.get("image_id")), _corners_px(annotation.get("bbox"))
+        if corners is _NO_CORNERS and "segments_info" in annotation:
+            not_instances(self._path, "found panoptic annotations")
+        annotation_id = _id_key(annotation.get("id"))
+        if annotation_id is not None:
+            self._annotation_ids.append(annotation_id)
+        if key is None:
+            self.counts[BOX_OF_UNLISTED_IMAGE] += 1
+            return
+        class_number = self._class_number(annotation.get("category_id"))
+        is_crowd = bool(annotation.get("iscrowd"))
+        self.boxes.add(len(self.boxes), class_number, corners, is_ignored=is_crowd)
+        self._image_of_box.append(key)
+
+    def add_category(self, category: dict[str, Any]) -> None:
+        """An entry of `categories`."""
+        self.categories.append(category)
+        if len(self.categories) > _MOST_CLASSES:
+            self._too_many_classes()
+
+    def finish(self) -> None:
+        """Bring boxes, images and categories together, when the file has been read to its end."""
+        self._count_repeated_annotations()
+        self._settle_classes()
+        self.boxes.sort(self.images.settle(np.frombuffer(self._image_of_box, dtype=np.int64)))
+        self.labels.sort()
+        self._image_of_box = array("q")
+
+    def _class_number(self, category_id: object) -> int:
+        number = self._class_numbers.setdefault(_id_key(category_id), len(self._class_numbers))
+        if number >= _MOST_CLASSES:
+            self._too_many_classes()
+        return number
+
+    def _too_many_classes(self) -> NoReturn:
+        not_instances(self._path, f"found more than {_MOST_CLASSES} different category ids")
+
+    def _count_repeated_annotations(self) -> None:
+        ids = np.sort(np.frombuffer(self._annotation_ids, dtype=np.int64))
+        self._annotation_ids = array("q")
+        self.counts["annotation id that occurred before (kept)"] += int(np.count_nonzero(ids[1:] == ids[:-1]))
+
+    def _settle_classes(self) -> None:
+        places: dict[int | None, int] = {}
+        names: dict[str, None] = {}
+        for place, category in enumerate(self.categories):
+            key, name = _id_key(category.get("id")), category.get("name")
+            if key is None or not isinstance(name, str):
+                raise SourceError(f"{self._path}: category {place + 1} has no id or no name.")
+            name = readable_name(name)
+            if key in places or name in names:
+                raise SourceError(
+                    f"{self._path}: category {name!r} (id {category['id']}) is listed twice; "
+                    "give each an id and a name of its own."
+                )
+            places[key] = place
+            names[name] = None
+        self.classes = tuple(names)
+        self.class_of_number = [places.get(key, UNLISTED) for key in self._class_numbers]
+
+
+def read_instances(path: Path, source: str, file_name: FileName) -> Instances:
+    """The file, read once in pieces; raises SourceError where it is not JSON, or not an instances file."""
+    instances = Instances(path)
+    takers: dict[str, Callable[[dict[str, Any]], None]] = {
+        "images": lambda image: instances.add_image(image, file_name),
+        "annotations": instances.add_annotation,
+        "categories": instances.add_category,
+    }
+    missing = set(takers)
+    with open_json(path, source) as text:
+        _require_object(text, path)
+        for key in text.members():
+            if key not in takers or text.next_char() != "[":
+                text.skip()
+                continue
+            if key not in missing:
+                not_instances(path, f"found two lists {key!r}")
+            missing.remove(key)
+            for entry in text.elements():
+                if not isinstance(entry, dict):
+                    not_instances(path, f"{key!r} holds entries that are no objects")
+                takers[key](entry)
+        text.require_end()
+    for key in takers:
+        if key in missing:
+            not_instances(path, f"found no list {key!r}")
+    instances.finish()
+    return instances
+
+
+def not_instances(path: Path, problem: str) -> NoReturn:
+    """Raise the SourceError of a file that is JSON, but not of this format."""
+    raise SourceError(
+        f"{path}: not a COCO instances file: {problem}; expected an object with the lists "
+        "'images', 'annotations' (each with 'bbox') and 'categories'."
+    )
+
+
+def _require_object(text: JsonText, path: Path) -> None:
+    char = text.next_char()
+    if char == "{":
+        return
+    if char == "[":
+        next(text.elements(), None)  # what is not even JSON says so here
+        not_instances(path, "found a list")
+    not_instances(path, f"found {json.dumps(text.value())[:40]}")
+
+
+def _id_key(value: object) -> int | None:
+    """An id as a number of 64 bits, a text by its hash; None for what is no id."""
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        return int.from_bytes(blake2b(repr(value).encode(), digest_size=8).digest(), "little", signed=True)
+    return None
+
+
+def _corners_px(xywh_px: object) -> Corners:
+    """Left, top, right, bottom; NaN where there are not four finite numbers."""
+    if not isinstance(xywh_px, list) or len(xywh_px) != 4 or not _NUMBERS.issuperset(map(type, xywh_px)):
+        return _NO_CORNERS
+    x, y, width, height = xywh_px
+    return (x, y, x + width, y + height) if are_finite(x, y, width, height) else _NO_CORNERS

@@ -1,0 +1,1 @@
+"""Labels and names of millions of images in compact columns."""

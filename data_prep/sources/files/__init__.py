@@ -1,0 +1,1 @@
+"""Untrusted files read in bounded memory: JSON, CSV, text, tar, image folders."""

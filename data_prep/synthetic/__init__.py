@@ -1,0 +1,1 @@
+"""Generated data sets: scenes of emoji, mosaics of photographs."""

@@ -1,0 +1,215 @@
+"""A world to learn from in minutes: emoji scenes with boxes for some classes, label pictures for the others.
+
+Written as ordinary COCO JSON and ImageNet folders, so that everything after it is the real pipeline:
+
+    scenes/train/*.jpg   scenes/instances_train.json   boxes of the boxed classes only
+    scenes/test/*.jpg    scenes/instances_test.json    boxes of all classes
+    labels/WNID/*.jpg                                  one object each, its class is the folder
+    oracle/instances_{train,labels}.json               the boxes withheld above, for the benchmark's oracle
+    merge.yaml  merge_oracle.yaml                      ready for `data-prep merge`
+    labels.txt  world.json  ATTRIBUTION.txt
+"""
+
+import hashlib
+import math
+import os
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_prep.merging.workers import end_with_parent
+from data_prep.synthetic.emoji_plan import EmojiWorldConfig, Picture, picture_rng, plan
+from data_prep.synthetic.emoji_scene import Appearance, draw_scene
+from data_prep.synthetic.emoji_table import EmojiClass, drawing_files, world_classes
+from data_prep.synthetic.world_files import (
+    DrawnPicture,
+    WorldError,
+    WorldTexts,
+    progress_bar,
+    write_tables,
+    write_world,
+)
+from wordtree.support.files import naming
+
+__all__ = ["EmojiWorldConfig", "WorldError", "emoji_world"]
+
+WORLD_VERSION = 1  # of the drawing code: another version draws other pictures from equal settings
+PICTURES_PER_TASK = 50
+
+
+ATTRIBUTION = """\
+The pictures in this folder were made by `data-prep emoji-world` of the project YOLO9000.
+{drawings}
+
+Changes: the drawings were scaled, stretched, mirrored, rotated, recoloured, partly covered and cut, and
+placed on generated backgrounds together with generated shapes; the results were saved as JPEG.
+Whoever shares these pictures passes on this notice.
+"""
+TWEMOJI = """\
+They contain graphics of Twemoji, https://github.com/jdecked/twemoji,
+Copyright 2019 Twitter, Inc and other contributors,
+licensed under CC BY 4.0, https://creativecommons.org/licenses/by/4.0/."""
+OTHER_DRAWINGS = """\
+They contain drawings from a folder of the user's own choice, whose licence applies."""
+
+
+def emoji_world(out: Path, settings: EmojiWorldConfig | None = None, *, workers: int | None = None) -> None:
+    """Write the world into the folder `out`, whole or not at all; a finished one with equal settings is kept.
+
+    Equal settings give equal bytes (within one version of NumPy and Pillow) for any number of `workers`, by
+    default one a processor. Raises WorldError, MissingDrawings.
+    """
+    settings = EmojiWorldConfig() if settings is None else settings
+    classes = world_classes()
+    files = drawing_files(classes, settings.pictures)
+    drawings = TWEMOJI if settings.pictures is None else OTHER_DRAWINGS
+    texts = WorldTexts(
+        describe(settings, classes, files), "data-prep emoji-world", ATTRIBUTION.format(drawings=drawings)
+    )
+
+    def write(folder: Path) -> None:
+        pictures = plan(settings, classes)
+        for place in {(folder / picture.file).parent for picture in pictures}:
+            place.mkdir(parents=True)
+        drawn = draw_all(folder, pictures, files, settings, workers or os.cpu_count() or 1)
+        write_tables(folder, drawn, classes, texts, seed=settings.seed)
+
+    write_world(out, texts.description, write)
+
+
+def describe(
+    settings: EmojiWorldConfig, classes: Sequence[EmojiClass], files: Sequence[Sequence[Path]]
+) -> dict[str, Any]:
+    """What world.json says; equal descriptions mean equal worlds."""
+    drawings = hashlib.sha256()
+    for file in (file for its_files in files for file in its_files):
+        drawings.update(hashlib.sha256(file.read_bytes()).digest())
+    return {
+        "version": WORLD_VERSION,
+        "settings": settings.model_dump(mode="json", exclude={"pictures"}),
+        "drawings_sha256": drawings.hexdigest(),
+        "classes": [
+            {
+                "wnid": one.wnid,
+                "name": one.name,
+                "emoji": list(one.emoji),
+                "boxed": one.boxed,
+                "under": one.under,
+            }
+            for one in classes
+        ],
+    }
+
+
+def draw_all(
+    folder: Path,
+    pictures: Sequence[Picture],
+    files: tuple[tuple[Path, ...], ...],
+    settings: EmojiWorldConfig,
+    workers: int,
+) -> list[DrawnPicture]:
+    """Draw every picture into the folder; the answer is in the order of `pictures`."""
+    tasks = [
+        pictures[start : start + PICTURES_PER_TASK] for start in range(0, len(pictures), PICTURES_PER_TASK)
+    ]
+    with progress_bar() as bar:
+        line = bar.add_task("emoji world", total=len(pictures))
+        answers: list[list[DrawnPicture]] = [[] for _ in tasks]
+        for number, answer in finished_tasks(folder, tasks, files, settings, workers):
+            answers[number] = answer
+            bar.advance(line, len(answer))
+    return [drawn for answer in answers for drawn in answer]
+
+
+def finished_tasks(
+    folder: Path,
+    tasks: Sequence[Sequence[Picture]],
+    files: tuple[tuple[Path, ...], ...],
+    settings: EmojiWorldConfig,
+    workers: int,
+) -> Iterator[tuple[int, list[DrawnPicture]]]:
+    """Each task's number and answer, as they come."""
+    if workers == 1 or len(tasks) < 10:  # starting processes takes longer than drawing 500 pictures
+        for number, task in enumerate(tasks):
+            yield number, draw_pictures(folder, task, files, settings)
+        return
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=leave_interrupts_to_parent)
+    try:
+        waiting: dict[Future[list[DrawnPicture]], int] = {
+            pool.submit(draw_pictures, folder, task, files, settings): number
+            for number, task in enumerate(tasks)
+        }
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+
+
+def draw_pictures(
+    folder: Path,
+    pictures: Iterable[Picture],
+    files: tuple[tuple[Path, ...], ...],
+    settings: EmojiWorldConfig,
+) -> list[DrawnPicture]:
+    sprites = load_drawings(files)
+    return [draw_picture(folder, picture, sprites, settings) for picture in pictures]
+
+
+@lru_cache(maxsize=1)
+def load_drawings(files: tuple[tuple[Path, ...], ...]) -> tuple[tuple[Image.Image, ...], ...]:
+    """The drawings of each class, cut to what is not transparent."""
+    return tuple(tuple(load_drawing(file) for file in its_files) for its_files in files)
+
+
+def load_drawing(file: Path) -> Image.Image:
+    try:
+        with Image.open(file) as picture:
+            drawing = picture.convert("RGBA")
+    except OSError as reason:
+        raise WorldError(f"{file}: not a picture that can be read ({reason}).") from None
+    box = drawing.getchannel("A").getbbox()
+    if box is None:
+        raise WorldError(f"{file}: expected a drawing on a transparent ground, found nothing but the ground.")
+    return drawing.crop(box)
+
+
+def draw_picture(
+    folder: Path, picture: Picture, sprites: tuple[tuple[Image.Image, ...], ...], settings: EmojiWorldConfig
+) -> DrawnPicture:
+    rng = picture_rng(settings, picture.split, picture.number)
+    chosen = [sprites[which][rng.integers(len(sprites[which]))] for which in picture.classes]
+    low, high = (
+        (settings.label_scale_min, settings.label_scale_max)
+        if picture.split == "labels"
+        else (settings.scale_min, settings.scale_max)
+    )
+    scales = np.exp(rng.uniform(math.log(low), math.log(high), len(chosen)))
+    image, objects = draw_scene(
+        chosen, (scales * settings.size_px).tolist(), appearance(settings), rng, size_px=settings.size_px
+    )
+    with naming(folder / picture.file):
+        image.save(folder / picture.file, quality=settings.jpeg_quality)
+    return DrawnPicture(picture, image.size, tuple(objects))
+
+
+def appearance(settings: EmojiWorldConfig) -> Appearance:
+    return Appearance(
+        rotation_deg=settings.rotation_deg,
+        flip_share=settings.flip_share,
+        colour_jitter=settings.colour_jitter,
+        stretch=settings.stretch,
+        hidden_limit=settings.hidden_limit,
+    )

@@ -1,0 +1,93 @@
+"""Photographs of one object each with its box, from a folder in Tiny ImageNet's layout.
+
+train/WNID/images/*.JPEG   train/WNID/WNID_boxes.txt       NAME x0 y0 x1 y1, the last pixels included
+val/images/*.JPEG          val/val_annotations.txt         NAME WNID x0 y0 x1 y1
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from data_prep.synthetic.world_files import WorldError
+
+BoxPx = tuple[int, int, int, int]
+
+
+class Photo(NamedTuple):
+    """A picture and the box of its object: left, top, and the first pixels to the right and below."""
+
+    file: Path
+    xyxy_px: BoxPx
+
+
+class Photos(NamedTuple):
+    """The pictures of each class, by wnid; both parts have the same classes."""
+
+    train: dict[str, list[Photo]]
+    val: dict[str, list[Photo]]
+
+
+def read_photos(folder: Path) -> Photos:
+    """Every picture that has a box; raises WorldError where the folder is not of this layout."""
+    tables = {path.parent.name: path for path in sorted(folder.glob("train/*/*_boxes.txt"))}
+    train = {wnid: list(photos_of_class(path)) for wnid, path in tables.items()}
+    val: dict[str, list[Photo]] = {wnid: [] for wnid in train}
+    annotations = folder / "val" / "val_annotations.txt"
+    if not train or not annotations.is_file():
+        raise WorldError(
+            f"{folder}: expected the layout of Tiny ImageNet, train/WNID/WNID_boxes.txt and "
+            "val/val_annotations.txt, found "
+            f"{len(train)} classes in train and {'the' if annotations.is_file() else 'no'} file for val."
+        )
+    for place, (name, wnid, *box) in lines_of(annotations, columns=6):
+        if wnid not in val:
+            raise WorldError(
+                f"{place}: class {wnid} has no boxes in train. Remove the line, or add the class."
+            )
+        val[wnid].append(photo(annotations.parent / "images" / name, box, place))
+    lacking = [wnid for part in (train, val) for wnid, photos in part.items() if not photos]
+    if lacking:
+        raise WorldError(f"{folder}: class {lacking[0]} has no picture in train, or none in val.")
+    return Photos(train, val)
+
+
+def photos_of_class(table: Path) -> Iterator[Photo]:
+    for place, (name, *box) in lines_of(table, columns=5):
+        yield photo(table.parent / "images" / name, box, place)
+
+
+def lines_of(table: Path, *, columns: int) -> Iterator[tuple[str, list[str]]]:
+    """The lines that are not empty, each with FILE:LINE to name in a message."""
+    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+        cells = line.split()
+        if not cells:
+            continue
+        if len(cells) != columns:
+            raise WorldError(f"{table}:{number}: expected {columns} columns, found {len(cells)}.")
+        yield f"{table}:{number}", cells
+
+
+def photo(file: Path, box: list[str], place: str) -> Photo:
+    try:
+        left, top, right, bottom = map(int, box)
+    except ValueError:
+        raise WorldError(f"{place}: expected x0 y0 x1 y1 in whole pixels, found {' '.join(box)}.") from None
+    if right < left or bottom < top or left < 0 or top < 0:
+        raise WorldError(f"{place}: a box from {left},{top} to {right},{bottom} has no inside.")
+    return Photo(file, (left, top, right + 1, bottom + 1))
+
+
+def load_photo(one: Photo) -> Image.Image:
+    """The picture in colour; raises WorldError where it cannot be read or is smaller than its box."""
+    try:
+        with Image.open(one.file) as picture:
+            colour = picture.convert("RGB")
+    except OSError as reason:
+        raise WorldError(f"{one.file}: not a picture that can be read ({reason}).") from None
+    if one.xyxy_px[2] > colour.width or one.xyxy_px[3] > colour.height:
+        raise WorldError(
+            f"{one.file}: {colour.width}×{colour.height} px, smaller than its box {one.xyxy_px}."
+        )
+    return colour

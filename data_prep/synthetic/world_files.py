@@ -1,0 +1,196 @@
+"""The files of a generated world beside its pictures: COCO JSON, merge configurations, labels, attribution."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from data_prep.errors import DataPrepError
+from data_prep.synthetic.emoji_plan import Picture
+from data_prep.synthetic.emoji_scene import SeenObject
+
+
+class WorldError(DataPrepError):
+    """A generated world cannot be made: its folder is in use, or what it is drawn from is missing or damaged."""
+
+
+class WorldClass(Protocol):
+    """One class of a world: a WordNet synset, with boxes or with image labels only."""
+
+    @property
+    def wnid(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def boxed(self) -> bool: ...
+
+
+class DrawnPicture(NamedTuple):
+    """A finished picture and what can be seen in it; `which` of an object points into `picture.classes`."""
+
+    picture: Picture
+    wh_px: tuple[int, int]
+    objects: tuple[SeenObject, ...]
+
+
+class WorldTexts(NamedTuple):
+    """What a world says of itself."""
+
+    description: dict[str, Any]  # world.json: equal descriptions mean equal worlds
+    maker: str  # the command
+    attribution: str
+
+
+def write_world(out: Path, description: dict[str, Any], write: Callable[[Path], None]) -> None:
+    """Have `write` fill the folder `out`, whole or not at all; a finished world of this description is kept.
+
+    Raises WorldError where `out` holds anything else.
+    """
+    if is_finished(out, description):
+        return
+    out = out.absolute()
+    part = out.with_name(f"{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        write(part)
+        if out.exists():
+            out.rmdir()  # is_finished let only an empty folder pass
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def is_finished(out: Path, description: dict[str, Any]) -> bool:
+    """Whether `out` holds this very world; raises WorldError if it holds anything else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        found = json.loads((out / "world.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise WorldError(f"{out}: expected a new or empty folder, found something else. Give another one.")
+    if found != description:
+        raise WorldError(
+            f"{out}: holds a generated world with other settings ({first_change(found, description)}). "
+            "Give another folder, or remove this one."
+        )
+    return True
+
+
+def first_change(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    before, after = found.get("settings") or {}, wanted["settings"]
+    for name in after:
+        if before.get(name) != after[name]:
+            return f"{name} {before.get(name)} instead of {after[name]}"
+    return "another version or other drawings"
+
+
+def write_tables(
+    folder: Path,
+    drawn: Sequence[DrawnPicture],
+    classes: Sequence[WorldClass],
+    texts: WorldTexts,
+    *,
+    seed: int,
+) -> None:
+    """Write everything but the pictures."""
+    train, test, labels = (
+        [one for one in drawn if one.picture.split == split] for split in ("train", "test", "labels")
+    )
+    boxed = [index for index, one in enumerate(classes) if one.boxed]
+    every = list(range(len(classes)))
+    (folder / "oracle").mkdir()
+    for name, pictures, categories in (
+        ("scenes/instances_train.json", train, boxed),
+        ("scenes/instances_test.json", test, every),
+        ("oracle/instances_train.json", train, every),
+        ("oracle/instances_labels.json", labels, every),
+    ):
+        write_json(folder / name, coco_instances(pictures, categories, classes, maker=texts.maker))
+    for name, merge in merge_settings(seed=seed, has_labels=bool(labels)).items():
+        (folder / name).write_text(yaml.safe_dump(merge, sort_keys=False), encoding="utf-8")
+    (folder / "labels.txt").write_text("".join(f"{one.wnid}\n" for one in classes), encoding="utf-8")
+    (folder / "ATTRIBUTION.txt").write_text(texts.attribution, encoding="utf-8")
+    write_json(folder / "world.json", texts.description, indent=1)
+
+
+def coco_instances(
+    pictures: Iterable[DrawnPicture], categories: Sequence[int], classes: Sequence[WorldClass], *, maker: str
+) -> dict[str, Any]:
+    """A COCO instances file of the objects of these categories; file names start at the split's folder."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    wanted = set(categories)
+    for image_id, (picture, (width, height), objects) in enumerate(pictures, start=1):
+        file_name = picture.file.removeprefix(f"scenes/{picture.split}/").removeprefix("labels/")
+        images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
+        for thing in objects:
+            if picture.classes[thing.which] in wanted:
+                category = picture.classes[thing.which] + 1
+                annotations.append(annotation(len(annotations) + 1, image_id, category, thing))
+    return {
+        "info": {"description": f"generated by {maker}; see ATTRIBUTION.txt"},
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {"id": index + 1, "name": classes[index].wnid, "display_name": classes[index].name}
+            for index in categories
+        ],
+    }
+
+
+def annotation(number: int, image_id: int, category: int, thing: SeenObject) -> dict[str, Any]:
+    left, top, right, bottom = thing.xyxy_px
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category,
+        "bbox": [left, top, right - left, bottom - top],
+        "area": thing.visible_px,
+        "iscrowd": 0,
+    }
+
+
+def merge_settings(*, seed: int, has_labels: bool) -> dict[str, dict[str, Any]]:
+    """File name → merge configuration: the world as it is given, and the oracle's with every box."""
+
+    def scenes(name: str, split: str, annotations: str) -> dict[str, Any]:
+        images = f"scenes/{split}"
+        return {"name": name, "format": "coco", "images": images, "annotations": annotations, "split": split}
+
+    test = scenes("test", "test", "scenes/instances_test.json")
+    given = [scenes("scenes", "train", "scenes/instances_train.json")]
+    told = [scenes("scenes", "train", "oracle/instances_train.json")]
+    if has_labels:
+        given.append({"name": "labels", "format": "imagenet", "images": "labels"})
+        told.append(
+            {
+                "name": "labels",
+                "format": "coco",
+                "images": "labels",
+                "annotations": "oracle/instances_labels.json",
+            }
+        )
+    tree = {"from_sources": True, "labels": "labels.txt"}
+    return {
+        "merge.yaml": {"sources": [*given, test], "tree": tree, "seed": seed},
+        "merge_oracle.yaml": {"sources": [*told, test], "tree": tree, "seed": seed},
+    }
+
+
+def write_json(file: Path, value: dict[str, Any], indent: int | None = None) -> None:
+    file.write_text(json.dumps(value, ensure_ascii=False, indent=indent) + "\n", encoding="utf-8")
+
+
+def progress_bar() -> Progress:
+    """What is drawn, on a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())

@@ -1,0 +1,85 @@
+"""What `data-prep check` prints."""
+
+from typing import Any
+
+from rich.console import Console
+
+from data_prep.dataset.index_file import BACKUP_NAME
+from data_prep.maintenance.check import CheckReport, Damage
+from wordtree.support.printing import line, many, new_console
+
+SHOWN_PICTURES = 10
+
+
+def check_json(report: CheckReport, *, repaired: bool) -> dict[str, Any]:
+    """What was read and what is wrong as plain values."""
+    return {
+        "shards": report.shards,
+        "images": len(report.index),
+        "bytes": report.size_bytes,
+        "damages": [_damage_json(report, damage) for damage in report.damages],
+        "lost_shards": list(report.lost),
+        "other_files": list(report.strangers),
+        "repaired": repaired,
+    }
+
+
+def print_check(report: CheckReport, *, repaired: bool) -> None:
+    """A line for each file that is not as it was written, and for the images that it hits."""
+    console = new_console()
+    for damage in report.damages:
+        line(console, f"{damage.file}: {damage.trouble}{_extent(damage)}")
+        _print_names(console, report, damage)
+    for name in report.lost:
+        line(console, f"{name}: given up by a repair")
+    for name in report.strangers:
+        line(console, f"{name}: not of this data set")
+    read = f"{many(report.shards, 'shard')}, {len(report.index)} images, {report.size_bytes / 1e6:.1f} MB"
+    if not report.damages:
+        line(console, f"{report.folder}: {read}: every byte is as it was written.")
+    if repaired:
+        lost = sum(len(damage.images) for damage in report.damages if damage.hits != "index")
+        line(
+            console,
+            f"{report.folder}: {many(lost, 'image')} left out by a new index; the old one is {BACKUP_NAME}. "
+            "Merging again with the same MERGE.yaml brings them back.",
+        )
+
+
+def summary(report: CheckReport) -> str:
+    """What is wrong and what to do, in one line."""
+    return (
+        f"{report.folder}: {many(len(report.damages), 'damaged file')}, {many(len(report.images_hit), 'image')} hit. "
+        f"`data-prep check {report.folder} --repair` leaves them out; merging again brings them back."
+    )
+
+
+def _damage_json(report: CheckReport, damage: Damage) -> dict[str, Any]:
+    sources = report.index.columns["image_source"][damage.images].tolist()
+    names = damage.source_ids or (None,) * len(sources)
+    return {
+        "file": damage.file,
+        "trouble": damage.trouble,
+        "hits": damage.hits,
+        "images": [
+            {"image": image, "source": report.index.sources[source].name, "source_id": name}
+            for image, source, name in zip(damage.images.tolist(), sources, names, strict=True)
+        ],
+    }
+
+
+def _extent(damage: Damage) -> str:
+    """The images of a shard that is hit as a whole."""
+    if damage.hits != "shard" or not len(damage.images):
+        return ""
+    first, last = damage.images[[0, -1]].tolist()
+    return f"; it holds {many(len(damage.images), 'image')}, {first} to {last}"
+
+
+def _print_names(console: Console, report: CheckReport, damage: Damage) -> None:
+    for image, name in list(zip(damage.images.tolist(), damage.source_ids, strict=False))[:SHOWN_PICTURES]:
+        source = report.index.sources[report.index.columns["image_source"][image]]
+        line(console, f"  image {image}: {source.name}: {name}")
+    if len(damage.source_ids) > SHOWN_PICTURES:
+        more = len(damage.source_ids) - SHOWN_PICTURES
+        line(console, f"  {more} more; `data-prep check --json` lists all")

@@ -1,0 +1,157 @@
+"""What the commands print of merged sets: tables for people or plain values for `--json`."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from data_prep.dataset.index import Index, ledger_of
+from data_prep.shards.format import BOXED, EXHAUSTIVE, POSITIVE
+from data_prep.shards.offsets import owner_of_rows
+from wordtree.support.arrays import IntegerArray
+from wordtree.support.printing import counts_lines, line, many, new_console, splits_text
+
+SHOWN_PICTURES = 10
+SHOWN_NODES = 80
+
+
+def index_json(index: Index) -> dict[str, Any]:
+    """Sources, classes, counts and ledger of an index as plain values."""
+    return {
+        "images": len(index),
+        "shards": len(index.shards),
+        "bytes": sum(shard.size_bytes for shard in index.shards),
+        "nodes": len(index.tree),
+        "tree_fingerprint": index.tree.fingerprint,
+        "sources": _source_rows(index),
+        "left_out": [list(row) for row in index.left_out],
+        "ledger": ledger_of(index).rows(),
+    }
+
+
+def print_merge(index: Index, out: Path) -> None:
+    """What a merge wrote, and what it left out."""
+    console = new_console()
+    print_sources(console, index)
+    _print_left_out(console, index)
+    size_mb = sum(shard.size_bytes for shard in index.shards) / 1e6
+    shards = many(len(index.shards), "shard")
+    line(
+        console,
+        f"{out}: {len(index)} images, {size_mb:.1f} MB in {shards}, {len(index.tree)} nodes.",
+    )
+
+
+def print_info(index: Index, under: int | None = None, depth: int | None = None) -> None:
+    """Sources and the ledger of a merged set: of the nodes at or under one, so many levels as given or as fit."""
+    console = new_console()
+    print_sources(console, index)
+    _print_left_out(console, index)
+    ledger = ledger_of(index)
+    title = "Labels of the training split: at the node itself / there or below"
+    table = Table("node", "id", "boxes", "image labels", "evidence", "nearest boxed ancestor", title=title)
+    names = dict(zip(index.tree.ids, index.tree.names, strict=True))
+    nodes = [node for node in ledger.nodes_with_labels() if under is None or index.tree.is_under(node, under)]
+    top = 0 if under is None else int(index.tree.depth[under])
+    levels = _levels_that_fit(index.tree.depth[nodes] - top) if depth is None else depth
+    shown = [node for node in nodes if index.tree.depth[node] - top <= levels]
+    for row in map(ledger.row, shown):
+        above = row["nearest_boxed_ancestor"]
+        table.add_row(
+            "  " * (row["depth"] - top) + escape(row["name"]),
+            row["id"],
+            f"{row['boxes']} / {row['boxes_rolled_up']}",
+            f"{row['image_labels']} / {row['image_labels_rolled_up']}",
+            row["evidence"],
+            "–" if above is None else escape(names[above]),
+        )
+    console.print(table)
+    if len(shown) < len(nodes):
+        deeper = len(nodes) - len(shown)
+        line(
+            console,
+            f"{deeper} nodes with labels are deeper: see --depth, --under LABEL, --csv FILE or --charts DIR.",
+        )
+    by_evidence = Counter(ledger.evidence(node) for node in range(len(index.tree)))
+    found = ", ".join(
+        f"{by_evidence[evidence]} with {evidence}" for evidence in ("boxes", "image labels", "neither")
+    )
+    line(console, f"{len(index.tree)} nodes: {found}.")
+
+
+def _levels_that_fit(depths: IntegerArray) -> int:
+    """The deepest level down to which the nodes of these depths are no more than SHOWN_NODES."""
+    ends = np.cumsum(np.bincount(depths))
+    return max(1, int(np.searchsorted(ends, SHOWN_NODES, side="right")) - 1)
+
+
+def _source_rows(index: Index) -> list[dict[str, Any]]:
+    columns, counts = index.columns, index.counts
+    of_image, flags = columns["image_source"], columns["label_flags"]
+    of_box, of_label = (of_image[owner_of_rows(columns[f"{kind}_offsets"])] for kind in ("box", "label"))
+    is_boxed = (columns["image_flags"] & BOXED) != 0
+    images, boxed, boxes, labels, negative, exhaustive, classes = (
+        np.bincount(rows, minlength=len(index.sources)).tolist()
+        for rows in (
+            of_image,
+            of_image[is_boxed],
+            of_box,
+            of_label,
+            of_label[(flags & POSITIVE) == 0],
+            of_label[(flags & EXHAUSTIVE) != 0],
+            np.array([row.source for row in index.classes], dtype=np.int64),
+        )
+    )
+    return [
+        {
+            "name": source.name,
+            "splits": _splits_of(index, number),
+            "images": images[number],
+            "boxed_images": boxed[number],
+            "boxes": boxes[number],
+            "image_labels": labels[number],
+            "negative_labels": negative[number],
+            "exhaustive_labels": exhaustive[number],
+            "classes": classes[number],
+            "vouches": [index.tree.ids[node] for node in source.vouched],
+            "repeat": source.repeat,
+            "counts": counts[number],
+        }
+        for number, source in enumerate(index.sources)
+    ]
+
+
+def _splits_of(index: Index, source: int) -> dict[str, int]:
+    """How many pictures of a source are in each split that has any."""
+    own = index.columns["image_split"][index.columns["image_source"] == source]
+    counts = np.bincount(own[own >= 0], minlength=len(index.split_names)).tolist()
+    return {name: count for name, count in zip(index.split_names, counts, strict=True) if count}
+
+
+def print_sources(console: Console, index: Index) -> None:
+    """A table of the sources, and what was left out or changed of each."""
+    headings = ("source", "splits", "images", "boxed images", "boxes", "image labels", "classes")
+    table = Table(*headings, title="Sources")
+    rows = _source_rows(index)
+    for row in rows:
+        negative = f" ({row['negative_labels']} negative)" if row["negative_labels"] else ""
+        labels = f"{row['image_labels']}{negative}"
+        numbers = (row["images"], row["boxed_images"], row["boxes"], labels, row["classes"])
+        in_none = row["images"] - sum(row["splits"].values())
+        splits = splits_text(row["splits"]) + (f"; {in_none} in none" if in_none else "")
+        table.add_row(escape(row["name"]), escape(splits), *map(str, numbers))
+    console.print(table)
+    counts_lines(console, {row["name"]: row["counts"] for row in rows})
+
+
+def _print_left_out(console: Console, index: Index) -> None:
+    rows: Sequence[tuple[str, str, str]] = index.left_out
+    for source, source_id, reason in rows[:SHOWN_PICTURES]:
+        line(console, f"left out: {source}: {source_id}: {reason}")
+    if len(rows) > SHOWN_PICTURES:
+        line(console, f"left out: {len(rows) - SHOWN_PICTURES} more; `data-prep info --json` lists all.")

@@ -1,0 +1,216 @@
+"""How boxes, classes, sizes and evidence of a merged set are distributed: counts in bins that charts show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from data_prep.dataset.label_counts import Ledger
+from data_prep.dataset.reader import ShardReader
+from data_prep.shards.offsets import owner_of_rows
+from wordtree.support.arrays import Float64Array, Int32Array, Int64Array
+
+MOST_BINS = 20  # of counts such as boxes in a picture; the last bin holds all that are more
+EVIDENCE = ("boxes", "image labels", "neither")
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts in named bins; `counts` has a row for each of `series`, one above the other in a bin.
+
+    fact: what the picture shows, in numbers.
+    """
+
+    file: str
+    title: str
+    fact: str
+    x_title: str
+    y_title: str
+    bins: Sequence[str]
+    series: Sequence[str]
+    counts: Int64Array
+
+
+def histograms_of(reader: ShardReader, split: str) -> list[Histogram]:
+    """What is worth a look, of the pictures of a split; crowds apart. Kinds without any count are left out."""
+    images = reader.split(split)
+    in_split = np.zeros(len(reader), dtype=bool)
+    in_split[images] = True
+    owner = owner_of_rows(reader.box_offsets)
+    chosen = in_split[owner] & ~reader.box_ignored
+    boxes = _Boxes(
+        owner[chosen],
+        reader.box_nodes[chosen],
+        reader.boxes_xyxy_unit[chosen].astype(np.float64),
+        np.stack([reader.image_width, reader.image_height], axis=1)[owner[chosen]].astype(np.float64),
+    )
+    boxed = images[reader.image_boxed[images]]
+    found = [
+        _of_labels(reader.ledger.boxes, "boxes"),
+        _of_labels(reader.ledger.image_labels, "image labels"),
+        _evidence_by_depth(reader.ledger),
+        _box_sizes(boxes),
+        _box_shapes(boxes),
+        _boxes_in_pictures(boxes, boxed),
+        _classes_in_pictures(boxes, boxed),
+        _picture_sizes(reader, images),
+    ]
+    return [histogram for histogram in found if histogram.counts.sum()]
+
+
+@dataclass(frozen=True)
+class _Boxes:
+    """M boxes: their image and node (M,), corners in the unit square (M, 4), width and height of the image (M, 2)."""
+
+    image: Int64Array
+    node: Int32Array
+    xyxy_unit: Float64Array
+    image_wh_px: Float64Array
+
+    @property
+    def wh_px(self) -> Float64Array:
+        return (self.xyxy_unit[:, 2:] - self.xyxy_unit[:, :2]) * self.image_wh_px
+
+
+def _of_labels(counts: Int64Array, what: str) -> Histogram:
+    """How many nodes have 1, 2 to 3, 4 to 7, … labels."""
+    own = counts[counts > 0]
+    power = np.log2(np.maximum(own, 1)).astype(np.int64)
+    lowest, highest = (int(power.min()), int(power.max())) if len(own) else (0, 0)
+    bins = [f"{short(2**n)}–{short(2 ** (n + 1) - 1)}" if n else "1" for n in range(lowest, highest + 1)]
+    few = int((own < 10).sum())
+    median = int(np.median(own)) if len(own) else 0
+    return Histogram(
+        f"{what.replace(' ', '_')}_per_class.svg",
+        f"{what.capitalize()} per class",
+        f"{int(own.sum()):,} {what} of {len(own):,} classes; half of them have at least {median:,}, "
+        f"{few:,} have fewer than 10",
+        what,
+        "classes",
+        bins,
+        (what,),
+        np.bincount(power - lowest, minlength=len(bins))[None],
+    )
+
+
+def _evidence_by_depth(ledger: Ledger) -> Histogram:
+    tree = ledger.tree
+    kind = np.where(ledger.boxes_rolled_up > 0, 0, np.where(ledger.image_labels_rolled_up > 0, 1, 2))
+    depths = int(tree.depth.max()) + 1
+    counts = np.stack([np.bincount(tree.depth[kind == number], minlength=depths) for number in range(3)])
+    totals = counts.sum(axis=1).tolist()
+    return Histogram(
+        "evidence_by_depth.svg",
+        "Best evidence at or below each node",
+        "; ".join(f"{total:,} nodes: {name}" for name, total in zip(EVIDENCE, totals, strict=True)),
+        "depth in the tree",
+        "nodes",
+        [str(depth) for depth in range(depths)],
+        EVIDENCE,
+        counts,
+    )
+
+
+def _box_sizes(boxes: _Boxes) -> Histogram:
+    """The side of a square as large as the box, in shares of the longer side of the picture: what a network sees."""
+    side = np.sqrt(boxes.wh_px.prod(axis=1)) / boxes.image_wh_px.max(axis=1, initial=1)
+    edges = 2.0 ** np.arange(-7, 0.01, 0.5)
+    percent = [f"{100 * edge:.{1 if edge < 0.1 else 0}f}" for edge in edges]
+    bins = [f"<{percent[0]}", *(f"{a}–{b}" for a, b in pairwise(percent))]
+    place = np.searchsorted(edges[:-1], side, side="right")
+    small = 100 * float((side < 32 / 640).mean()) if len(side) else 0.0
+    return Histogram(
+        "box_sizes.svg",
+        "Sizes of boxes",
+        f"{len(side):,} boxes; {small:.0f} % are smaller than 5 % of their picture's longer side",
+        "side of a square of the box's area, % of the picture's longer side",
+        "boxes",
+        bins,
+        ("boxes",),
+        np.bincount(place, minlength=len(bins))[None],
+    )
+
+
+def _box_shapes(boxes: _Boxes) -> Histogram:
+    wh = boxes.wh_px
+    power = (
+        np.clip(np.round(2 * np.log2(wh[:, 0] / wh[:, 1])), -7, 7).astype(np.int64)
+        if len(wh)
+        else np.empty(0, int)
+    )
+    ratios = [2 ** (abs(n) / 2) for n in range(-7, 8)]
+    bins = [f"1:{r:.2g}" if n < 0 else f"{r:.2g}:1" for n, r in zip(range(-7, 8), ratios, strict=True)]
+    wide, tall = (float((power > 0).mean()), float((power < 0).mean())) if len(power) else (0.0, 0.0)
+    return Histogram(
+        "box_shapes.svg",
+        "Shapes of boxes",
+        f"{100 * wide:.0f} % are wider than high, {100 * tall:.0f} % higher than wide",
+        "width : height (the outermost bars hold all beyond)",
+        "boxes",
+        bins,
+        ("boxes",),
+        np.bincount(power + 7, minlength=15)[None],
+    )
+
+
+def _boxes_in_pictures(boxes: _Boxes, boxed: Int64Array) -> Histogram:
+    counts = np.bincount(np.searchsorted(boxed, boxes.image), minlength=len(boxed))
+    mean = float(counts.mean()) if len(counts) else 0.0
+    most = int(counts.max(initial=0))
+    fact = f"{len(boxed):,} pictures with boxes drawn; {mean:.1f} boxes on average, at most {most:,}"
+    return _of_counts("boxes_per_picture.svg", "Boxes per picture", fact, "boxes", counts)
+
+
+def _classes_in_pictures(boxes: _Boxes, boxed: Int64Array) -> Histogram:
+    nodes = int(boxes.node.max(initial=0)) + 1
+    pairs = np.unique(boxes.image * nodes + boxes.node)
+    counts = np.bincount(np.searchsorted(boxed, pairs // nodes), minlength=len(boxed))
+    mean = float(counts.mean()) if len(counts) else 0.0
+    fact = f"{mean:.1f} different classes on average, at most {int(counts.max(initial=0)):,}"
+    return _of_counts(
+        "classes_per_picture.svg", "Classes per picture", fact, "different classes with a box", counts
+    )
+
+
+def _of_counts(file: str, title: str, fact: str, what: str, counts: Int64Array) -> Histogram:
+    """A bin for each number, 0 on; one for all above MOST_BINS."""
+    most = min(int(counts.max(initial=0)), MOST_BINS)
+    bins = [str(number) for number in range(most + 1)]
+    if counts.max(initial=0) > MOST_BINS:
+        bins[-1] = f"≥ {MOST_BINS}"
+    inside = np.bincount(np.minimum(counts, MOST_BINS), minlength=most + 1)[None]
+    return Histogram(file, title, fact, what, "pictures", bins, ("pictures",), inside)
+
+
+def _picture_sizes(reader: ShardReader, images: Int64Array) -> Histogram:
+    """The longer side of the pictures as stored, with and without boxes drawn."""
+    longer = np.maximum(reader.image_width[images], reader.image_height[images])
+    power = np.log2(np.maximum(longer, 1)) * 2
+    low, high = (int(power.min()), int(power.max())) if len(power) else (0, 0)
+    edges = [round(2 ** (n / 2)) for n in range(low, high + 2)]
+    place = power.astype(np.int64) - low
+    is_boxed = reader.image_boxed[images]
+    counts = np.stack(
+        [np.bincount(place[chosen], minlength=high - low + 1) for chosen in (is_boxed, ~is_boxed)]
+    )
+    return Histogram(
+        "picture_sizes.svg",
+        "Sizes of pictures",
+        f"{len(images):,} pictures; half of them have a longer side of at least {int(np.median(longer)):,} px"
+        if len(images)
+        else "",
+        "longer side, px",
+        "pictures",
+        [f"{a}–{b}" for a, b in pairwise(edges)],
+        ("with boxes drawn", "without"),
+        counts,
+    )
+
+
+def short(number: int) -> str:
+    """`950`, `1k`, `12k`, `3M`."""
+    for size, unit in ((1_000_000, "M"), (1000, "k")):
+        if number >= size:
+            return f"{number / size:.2g}{unit}" if number < 10 * size else f"{number // size}{unit}"
+    return str(number)

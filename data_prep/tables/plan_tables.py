@@ -1,0 +1,243 @@
+"""What `data-prep plan` prints: tables for people, or plain values for `--json`."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from data_prep.classes.conflicts import Conflict, find_conflicts, roots_of_their_own
+from data_prep.classes.label_map import read_label_map, unsettled_lines
+from data_prep.config import BuiltTree
+from data_prep.dataset.index import TRAIN_SPLIT
+from data_prep.planning.duplicates import KINDS, EqualPictures, PlannedDuplicates
+from data_prep.planning.estimate import estimate
+from data_prep.planning.plan import Plan
+from wordtree.support.printing import Row, counts_lines, line, many, new_console, splits_text
+
+SHOWN = 8  # of each kind of thing to look at; --json lists all
+
+
+def plan_json(plan: Plan, duplicates: PlannedDuplicates | None = None) -> dict[str, Any]:
+    """The plan as plain values."""
+    expected = estimate(plan)
+    values: dict[str, Any] = {
+        "plan_sha256": plan.digest,
+        "nodes": len(plan.tree),
+        "tree_fingerprint": plan.tree.fingerprint,
+        "images": len(plan.images),
+        "shards": len(plan.shard_ends),
+        "estimate": {
+            "bytes": expected.size_bytes,
+            "seconds_of_one_worker": expected.seconds,
+            "basis": expected.basis,
+        },
+        "sources": source_rows(plan),
+        "label_map": [
+            {
+                "source": match.source,
+                "class": match.name,
+                "id": match.id,
+                "reason": match.reason,
+                "left_out": match.left_out or None,
+                "note": match.note,
+                "candidates": [candidate._asdict() for candidate in match.candidates],
+            }
+            for match in plan.matches
+        ],
+        "conflicts": [
+            {"kind": one.kind, "classes": [_class_row(plan, row) for row in one.classes], "text": one.text}
+            for one in conflicts_of(plan)
+        ],
+    }
+    if duplicates is not None:
+        values["duplicates"] = [
+            {"kind": group.kind, "pictures": [_picture_row(plan, image) for image in group.images]}
+            for group in duplicates.groups
+        ]
+    return values
+
+
+def print_plan(plan: Plan, written_map: Path | None, duplicates: PlannedDuplicates | None = None) -> None:
+    """Sources, tree, label map, conflicts, balance and cost of a plan."""
+    console = new_console()
+    rows = source_rows(plan)
+    table = Table("source", "splits", "images", "boxes", "image labels", "classes", "MB", title="Sources")
+    for row in rows:
+        megabytes = round(row["bytes"] / 1e6, 1)
+        numbers = (row["images"], row["boxes"], row["image_labels"], row["classes"], megabytes)
+        table.add_row(escape(row["name"]), escape(splits_text(row["splits"])), *map(str, numbers))
+    console.print(table)
+    counts_lines(console, {row["name"]: row["counts"] for row in rows})
+    _print_classes(console, plan, written_map)
+    _print_balance(console, plan, rows)
+    if duplicates is not None:
+        _print_duplicates(console, plan, duplicates)
+    expected = estimate(plan)
+    line(
+        console,
+        f"Tree: {len(plan.tree)} nodes. {len(plan.images)} images in {many(len(plan.shard_ends), 'shard')}.",
+    )
+    line(
+        console,
+        f"To expect: about {size_text(expected.size_bytes)}, {time_text(expected.seconds)} with one worker "
+        f"({expected.basis}).",
+    )
+
+
+def source_rows(plan: Plan) -> list[Row]:
+    """For each source what it will give, as plain values."""
+    images, sources = plan.images, len(plan.sources)
+    of_source = images["image_source"]
+    weights = (None, images.count("box"), images.count("label"), images["size_bytes"])
+    pictures, boxes, labels, sizes = (
+        np.bincount(of_source, weight, minlength=sources).astype(np.int64).tolist() for weight in weights
+    )
+    splits = np.zeros((sources, len(plan.split_names)), dtype=np.int64)
+    np.add.at(splits, (of_source, plan.image_split), 1)
+    return [
+        {
+            "name": source.name,
+            "splits": {
+                name: int(count)
+                for name, count in zip(plan.split_names, splits[number], strict=True)
+                if count
+            },
+            "images": pictures[number],
+            "boxes": boxes[number],
+            "image_labels": labels[number],
+            "classes": sum(row.source == number for row in plan.classes),
+            "bytes": sizes[number],
+            "repeat": source.repeat,
+            "counts": plan.counts[number],
+        }
+        for number, source in enumerate(plan.sources)
+    ]
+
+
+def conflicts_of(plan: Plan) -> list[Conflict]:
+    """What is doubtful in the label map of a plan."""
+    boxes = np.bincount(plan.images["box_class"], minlength=len(plan.classes))
+    names, setting = [source.name for source in plan.sources], plan.config.tree
+    found = find_conflicts(plan.classes, names, plan.tree, boxes)
+    if isinstance(setting, BuiltTree):
+        found += roots_of_their_own(plan.classes, names, plan.tree, setting.root)
+    return found
+
+
+def size_text(size_bytes: float) -> str:
+    """Bytes as people say them: 71 MB, 1.2 TB."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9)):
+        if size_bytes >= size:
+            return f"{size_bytes / size:.1f} {unit}"
+    return f"{size_bytes / 1e6:.{0 if size_bytes >= 1e7 else 1}f} MB"
+
+
+def time_text(seconds: float) -> str:
+    """Seconds as people say them: 40 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _print_classes(console: Console, plan: Plan, written_map: Path | None) -> None:
+    staying = [match for match in plan.matches if not match.left_out]
+    reasons = Counter(match.reason for match in staying)
+    found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    line(console, f"{len(plan.matches)} classes: {found}")
+    left_out = Counter(match.left_out.rpartition(", ")[2] for match in plan.matches if match.left_out)
+    for why, number in left_out.most_common():
+        line(console, f"left out by the choice of classes, {why}: {number}")
+    if unsettled := unsettled_lines(plan.matches):
+        does = "dropped" if plan.config.unmapped == "drop" else "which stops the merge"
+        line(console, f"{many(len(unsettled), 'class', 'classes')} without a node, {does}:")
+        for text in unsettled[:SHOWN]:
+            line(console, f"  {text}")
+        if len(unsettled) > SHOWN:
+            line(console, f"  {len(unsettled) - SHOWN} more; a label map lists all.")
+    by_kind: dict[str, list[str]] = {}
+    for conflict in conflicts_of(plan):
+        by_kind.setdefault(conflict.kind, []).append(conflict.text)
+    for kind, texts in by_kind.items():
+        _print_some(console, f"to look at: {kind}", texts)
+    line(console, _map_text(plan, written_map))
+
+
+def _map_text(plan: Plan, written_map: Path | None) -> str:
+    """Where every class stands with its node, or how to get there."""
+    path = plan.config.label_map
+    if path is None:
+        return "To see each class with its node, and how it was found, add `--set label_map=label_map.yaml`."
+    if written_map is not None:
+        return f"Label map written to {path}: review it, edit it, merge with it."
+    known = read_label_map(path)
+    lacking = [f"{one.source} {one.name!r}" for one in plan.matches if (one.source, one.name) not in known]
+    if not lacking:
+        return f"Label map read from {path}."
+    more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
+    return f"Label map read from {path}, which lacks {', '.join(lacking[:4])}{more}: found as if there were none."
+
+
+def _print_balance(console: Console, plan: Plan, rows: list[Row]) -> None:
+    """How the sources share an epoch, in words."""
+    shown = {row["name"]: row["splits"].get(TRAIN_SPLIT, 0) * row["repeat"] for row in rows}
+    for row in rows:
+        if row["repeat"] != 1:
+            pictures = round(shown[row["name"]])
+            line(
+                console,
+                f"{row['name']} is repeated {row['repeat']:.3g} times an epoch ({pictures} pictures).",
+            )
+    for name in plan.config.ratio or ():
+        if not shown[name]:
+            line(
+                console,
+                f"The ratio of {name} means nothing: none of its pictures is in split {TRAIN_SPLIT!r}.",
+            )
+    least = min((count for count in shown.values() if count), default=0)
+    if sum(count > 0 for count in shown.values()) > 1:
+        names = " : ".join(name for name, count in shown.items() if count)
+        ratio = " : ".join(f"{count / least:.3g}" for count in shown.values() if count)
+        line(console, f"An epoch shows {round(sum(shown.values()))} pictures, {names} as {ratio}.")
+    if not least:
+        line(console, f"No picture is in split {TRAIN_SPLIT!r}, which is what training reads.")
+
+
+def _print_duplicates(console: Console, plan: Plan, duplicates: PlannedDuplicates) -> None:
+    for kind in KINDS:
+        groups = [group for group in duplicates.groups if group.kind == kind]
+        title = "equal pictures " + ("in several splits (a leak)" if kind == KINDS[0] else kind)
+        _print_some(console, title, [_equal_text(plan, group) for group in groups])
+    if duplicates.unreadable:
+        line(console, f"{many(duplicates.unreadable, 'picture')} could not be read, so not compared.")
+    if not duplicates.groups:
+        line(console, "No two pictures are equal.")
+
+
+def _print_some(console: Console, title: str, texts: list[str]) -> None:
+    for text in texts[:SHOWN]:
+        line(console, f"{title}: {text}")
+    if len(texts) > SHOWN:
+        line(console, f"{title}: {len(texts) - SHOWN} more; `--json` lists all.")
+
+
+def _equal_text(plan: Plan, group: EqualPictures) -> str:
+    rows = (_picture_row(plan, image) for image in group.images)
+    return " = ".join(f"{row['source']} {row['source_id']} ({row['split']})" for row in rows)
+
+
+def _picture_row(plan: Plan, image: int) -> Mapping[str, str]:
+    return {
+        "source": plan.sources[plan.images["image_source"][image]].name,
+        "source_id": plan.images.source_id(image),
+        "split": plan.split_names[plan.image_split[image]],
+    }
+
+
+def _class_row(plan: Plan, row: int) -> Mapping[str, str]:
+    one = plan.classes[row]
+    return {"source": plan.sources[one.source].name, "class": one.name, "id": plan.tree.ids[one.node]}

@@ -1,0 +1,73 @@
+"""What `data-prep relabel` prints."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from data_prep.classes.label_map import SHOWN, unsettled_lines
+from data_prep.dataset.index import Index, ledger_of
+from data_prep.dataset.index_file import BACKUP_NAME
+from data_prep.maintenance.relabel import Relabelled
+from data_prep.tables.dataset_tables import index_json, print_sources
+from wordtree.support.printing import line, new_console
+
+
+def relabel_json(before: Index, made: Relabelled, *, written: bool) -> dict[str, Any]:
+    """The new index as `info --json` shows it, and what it was before."""
+    return {
+        "written": written,
+        "before": {"nodes": len(before.tree), "tree_fingerprint": before.tree.fingerprint, **_labels(before)},
+        **index_json(made.index),
+        "label_map": [
+            {
+                "source": one.source,
+                "class": one.name,
+                "id": one.id,
+                "reason": one.reason,
+                "note": one.note,
+                "candidates": [candidate._asdict() for candidate in one.candidates],
+            }
+            for one in made.matches
+        ],
+    }
+
+
+def print_review(made: Relabelled, label_map: Path) -> None:
+    """How classes would be found; nothing has been changed."""
+    console = new_console()
+    _print_matches(console, made)
+    line(console, f"Label map written to {label_map}: review it, edit it, and run this again to apply it.")
+
+
+def print_relabelled(before: Index, made: Relabelled, folder: Path, *, replaces: bool) -> None:
+    """What the new index holds, beside what the old one held."""
+    console, index = new_console(), made.index
+    print_sources(console, index)
+    _print_matches(console, made)
+    now, then = _labels(index), _labels(before)
+    rows = [("nodes", len(index.tree), len(before.tree)), *((name, now[name], then[name]) for name in now)]
+    line(
+        console, "; ".join(f"{name.replace('_', ' ')}: {value} (before: {old})" for name, value, old in rows)
+    )
+    if index.tree.fingerprint != before.tree.fingerprint:
+        line(console, "The tree is another one: models trained with the old one do not fit it.")
+    kept = f"; the old index is {BACKUP_NAME}" if replaces else ""
+    line(console, f"{folder}: {len(index)} images, no picture was read{kept}.")
+
+
+def _labels(index: Index) -> dict[str, int]:
+    """How many boxes and image labels of the training split count."""
+    ledger = ledger_of(index)
+    return {"boxes": int(ledger.boxes.sum()), "image_labels": int(ledger.image_labels.sum())}
+
+
+def _print_matches(console: Console, made: Relabelled) -> None:
+    if not made.matches:
+        return
+    reasons = Counter("left out" if one.left_out else one.reason for one in made.matches)
+    found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    line(console, f"{len(made.matches)} classes: {found}")
+    for text in unsettled_lines(made.matches)[:SHOWN]:
+        line(console, f"without a node: {text}")

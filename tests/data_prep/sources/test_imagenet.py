@@ -1,0 +1,390 @@
+"""ImageNet in each of its forms: class folders, class tars, a tar of either; and the boxes of CLS-LOC."""
+
+import io
+import os
+import shutil
+import tarfile
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from data_prep import MergeConfig, ShardReader, merge
+from data_prep.config import ImageNetSource
+from data_prep.records import BoxLabel
+from data_prep.sources import SourceError, open_source
+from tests.data_prep.conftest import CAR, TABBY, picture
+from wordtree.support.config_files import validated
+
+FORMS = ["class tars", "tar of tars", "tar of folders", "tar with a folder around", "some of each"]
+
+
+def tar_of(folder: Path, out: Path, around: str = "") -> None:
+    """Without sorting, as a file system may give them: in reverse."""
+    with tarfile.open(out, "w", format=tarfile.GNU_FORMAT) as tar:
+        files = [
+            Path(place) / name for place, _, names in os.walk(folder, followlinks=True) for name in names
+        ]
+        for path in sorted(files, reverse=True):
+            tar.add(path, f"{around}{path.relative_to(folder).as_posix()}")
+
+
+def packed(folders: Path, form: str, out: Path) -> Path:
+    """Class folders as `images` of another form."""
+    if form == "tar of folders":
+        tar_of(folders, out)
+    elif form == "tar with a folder around":
+        tar_of(folders, out, "./ILSVRC/train/")
+    else:
+        classes = out if form != "tar of tars" else out.with_name(f"{out.name} unpacked")
+        classes.mkdir()
+        for number, folder in enumerate(sorted(folders.iterdir())):
+            if form == "some of each" and number % 2:
+                shutil.copytree(folder, classes / folder.name)
+            else:
+                tar_of(folder, classes / f"{folder.name}.tar")
+        if form == "tar of tars":
+            tar_of(classes, out)
+    return out
+
+
+def source_of(images: Path, **more) -> ImageNetSource:
+    return ImageNetSource(name="labels", format="imagenet", images=images, **more)
+
+
+def read(images: Path, **more):
+    source = open_source(source_of(images, **more))
+    records = list(source.records())
+    return source, records, dict(+source.counts)
+
+
+def pictures_in(records):
+    """(source id, bytes, labels) of each."""
+    rows = []
+    for record in records:
+        start = record.offset or 0
+        data = record.path.read_bytes()[start : start + record.size_bytes]
+        rows.append((record.source_id, data, record.labels))
+    return rows
+
+
+@pytest.fixture
+def folders(world):
+    """Two classes of three pictures, one of them with a folder inside and a name that sorts before it."""
+    deep = world / "labelled" / CAR / "a-folder"
+    deep.mkdir()
+    for number, name in enumerate(("b.jpg", "a.PNG")):
+        (deep / name).write_bytes(picture(20 + number, kind="PNG" if name == "a.PNG" else "JPEG"))
+    return world / "labelled"
+
+
+def test_class_folders_are_classes_sorted_by_name(folders):
+    (folders / "SOURCE.txt").write_text("beside")
+    (folders / CAR / "notes.txt").write_text("no picture")
+    (folders / CAR / "more.tar").write_bytes(b"")
+    (folders / "n00000001").mkdir()
+    source, records, counts = read(folders)
+    assert source.classes == ("n00000001", TABBY, CAR)
+    assert (source.has_boxes, source.is_federated) == (False, False)
+    assert [record.source_id for record in records] == [
+        *(f"{TABBY}/{number}.jpg" for number in range(3)),
+        *(f"{CAR}/{number}.jpg" for number in range(3)),
+        *(f"{CAR}/a-folder/{name}" for name in ("a.PNG", "b.jpg")),
+    ]
+    assert {record.labels for record in records[3:]} == {((2, True, False),)}
+    assert {record.boxes for record in records} == {None}
+    assert counts == {
+        "file beside the class folders": 1,
+        "file that is no picture by its name": 1,
+        "tar inside a class (not read)": 1,
+        "class without a picture": 1,
+    }
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_pictures_labels_and_order_of_the_folders(folders, tmp_path, form):
+    expected = read(folders)
+    found = read(packed(folders, form, tmp_path / "packed"))
+    assert found[0].classes == expected[0].classes
+    assert pictures_in(found[1]) == pictures_in(expected[1])
+    assert found[2] == expected[2] == {}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_shards_merged_from_every_form_are_equal_byte_by_byte(folders, tmp_path, form):
+    merged = {}
+    for name, images in (("folders", folders), ("packed", packed(folders, form, tmp_path / "packed"))):
+        sources = [{"name": "labels", "format": "imagenet", "images": images}]
+        config = validated({"sources": sources, "shard_mb": 0.002}, MergeConfig, place="test")
+        index = merge(config, tmp_path / f"out {name}")
+        merged[name] = {
+            shard.name: (tmp_path / f"out {name}" / shard.name).read_bytes() for shard in index.shards
+        }
+    assert len(merged["folders"]) == 2
+    assert merged["packed"] == merged["folders"]
+
+
+def test_streaming_twice_gives_the_same_pictures_and_counts(folders, tmp_path):
+    source, first, counts = read(packed(folders, "tar of folders", tmp_path / "packed"))
+    assert list(source.records()) == first
+    assert dict(+source.counts) == counts
+
+
+def test_folders_and_tars_within_a_class_are_walked_alike(tmp_path):
+    names = ["b/1.jpg", "a/2.jpg", "a/b/3.jpg", "a.jpg", "a-b/4.jpg", "z.jpg", "a/10.jpg"]
+    for name in names:
+        (tmp_path / "folders" / CAR / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folders" / CAR / name).write_bytes(name.encode())
+    _, expected, _ = read(tmp_path / "folders")
+    for form in FORMS[:2]:
+        _, found, _ = read(packed(tmp_path / "folders", form, tmp_path / form))
+        assert pictures_in(found) == pictures_in(expected)
+
+
+def test_a_class_tar_may_hold_its_class_folder(folders, tmp_path):
+    (tmp_path / "tars").mkdir()
+    tar_of(folders / CAR, tmp_path / "tars" / f"{CAR}.tar", around=f"./{CAR}/")
+    _, records, _ = read(tmp_path / "tars")
+    assert [record.source_id for record in records][:2] == [f"{CAR}/0.jpg", f"{CAR}/1.jpg"]
+
+
+def write_tar(path: Path, *members: tuple[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def tar_in_bytes(*members: tuple[str, bytes], tmp_path: Path) -> bytes:
+    write_tar(tmp_path / "inner", *members)
+    return (tmp_path / "inner").read_bytes()
+
+
+@pytest.mark.parametrize("form", ["class tar", "tar of folders"])
+def test_of_members_of_one_name_the_last_counts_as_when_unpacking(tmp_path, form):
+    names = [("a.jpg", b"old"), ("b.jpg", b"b"), ("./a.jpg", b"new")]
+    if form == "class tar":
+        images = tmp_path / "tars"
+        images.mkdir()
+        write_tar(images / f"{CAR}.tar", *names)
+    else:
+        images = tmp_path / "all.tar"
+        write_tar(images, *((f"./{CAR}/{name}", data) for name, data in names), (f"{TABBY}/c.jpg", b"c"))
+    _, records, counts = read(images)
+    rows = {source_id: data for source_id, data, _ in pictures_in(records)}
+    assert (rows[f"{CAR}/a.jpg"], rows[f"{CAR}/b.jpg"]) == (b"new", b"b")
+    assert counts == {"member that a later one of its name replaces in a tar": 1}
+
+
+def test_tars_are_read_one_level_deep_and_no_deeper(tmp_path):
+    inner = tar_in_bytes(("x.jpg", b"x"), tmp_path=tmp_path)
+    class_tar = tar_in_bytes(("y.jpg", b"y"), ("deeper.tar", inner), tmp_path=tmp_path)
+    write_tar(
+        tmp_path / "all.tar",
+        (f"{CAR}.tar", class_tar),
+        (f"{TABBY}/z.jpg", b"z"),
+        (f"{TABBY}/inside.tar", inner),
+        ("beside.jpg", b"beside"),
+        (".hidden/x.jpg", b""),
+        (".tar", inner),
+    )
+    source, records, counts = read(tmp_path / "all.tar")
+    assert source.classes == (TABBY, CAR)
+    assert [record.source_id for record in records] == [f"{TABBY}/z.jpg", f"{CAR}/y.jpg"]
+    assert counts == {"tar inside a class (not read)": 2, "file beside the class folders": 3}
+
+
+def test_a_tar_of_folders_is_kept_in_columns(tmp_path):
+    write_tar(tmp_path / "all.tar", *((f"n{n % 50:08}/n{n % 50:08}_{n:05}.JPEG", b"") for n in range(5000)))
+    tracemalloc.start()
+    source = open_source(source_of(tmp_path / "all.tar"))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(source.classes) == 50
+    assert kept / 5000 < 60  # bytes a picture, 21 of them its name
+
+
+def test_a_damaged_class_tar_costs_only_its_rest_and_is_named(folders, tmp_path):
+    tars = packed(folders, "class tars", tmp_path / "tars")
+    whole = (tars / f"{CAR}.tar").read_bytes()
+    (tars / f"{CAR}.tar").write_bytes(whole[: len(whole) // 2])
+    _, records, counts = read(tars)
+    assert 3 < len(records) < 8
+    assert [reason for reason in counts if str(tars / f"{CAR}.tar") in reason]
+
+
+def test_names_that_are_no_utf8_become_readable(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / "folders" / name).mkdir(parents=True)
+    (tmp_path / "folders" / name / f"{name}.jpg").write_bytes(b"x")
+    for images in (tmp_path / "folders", packed(tmp_path / "folders", "class tars", tmp_path / "tars")):
+        source, records, _ = read(images)
+        assert source.classes == ("caf\\xe9",)
+        assert [record.source_id for record in records] == ["caf\\xe9/caf\\xe9.jpg"]
+        assert pictures_in(records)[0][1] == b"x"
+
+
+def test_odd_things_with_names_of_pictures_are_counted(folders):
+    (folders / CAR / "gone.jpg").symlink_to("nowhere")
+    os.mkfifo(folders / CAR / "pipe.jpg")
+    (folders / CAR / "loop").symlink_to(folders / CAR)
+    (folders / CAR / "link.jpg").symlink_to(folders / CAR / "0.jpg")
+    _, records, counts = read(folders)
+    assert len(records) == 9
+    assert counts == {
+        "picture file missing": 1,
+        "device or pipe with the name of a picture": 1,
+        "link to a folder (not followed)": 1,
+    }
+
+
+def refusal(images: Path) -> str:
+    with pytest.raises(SourceError) as caught:
+        read(images)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "place", ["nowhere", "instances.json", "photos"], ids=["missing", "no tar", "no class folders"]
+)
+def test_what_holds_no_classes_is_told_in_one_line(world, place):
+    assert "expected" in refusal(world / place)
+
+
+def test_pictures_without_class_folders_are_told_what_reads_them(tmp_path):
+    write_tar(
+        tmp_path / "val.tar", ("ILSVRC2012_val_00000001.JPEG", b"x"), ("ILSVRC2012_val_00000002.JPEG", b"y")
+    )
+    message = refusal(tmp_path / "val.tar")
+    assert "found file beside the class folders: 2" in message
+    assert "format csv or voc" in message
+
+
+@pytest.mark.parametrize("name", ["n00000001.tar.gz", "n00000001.tgz", "n00000001.tar.xz"])
+def test_compressed_tars_are_refused(folders, tmp_path, name):
+    (folders / name).write_bytes(b"")
+    assert f"{name}: a compressed archive" in refusal(folders)
+    write_tar(tmp_path / "all.tar", (f"{CAR}/x.jpg", b""), (name, b""))
+    assert f"{name}: a compressed archive" in refusal(tmp_path / "all.tar")
+
+
+def test_a_compressed_tar_is_refused_whatever_its_name(folders, tmp_path):
+    for suffix in ("gz", "bz2", "xz"):
+        with tarfile.open(tmp_path / "images", f"w:{suffix}") as tar:
+            tar.add(folders)
+        assert "a compressed archive" in refusal(tmp_path / "images")
+
+
+def test_a_class_that_is_there_twice_is_refused(folders, tmp_path):
+    tar_of(folders / CAR, folders / f"{CAR}.tar")
+    assert f"class {CAR} is both a folder and a tar" in refusal(folders)
+
+
+def test_a_class_tar_that_is_no_tar_is_refused_by_name(folders):
+    (folders / "n00000001.tar").write_bytes(b"404: not found" * 100)
+    assert "n00000001.tar: expected a tar" in refusal(folders)
+
+
+def annotation(
+    *objects: tuple[str, int, int, int, int], size: str = "<width>30</width><height>30</height>"
+) -> str:
+    found = "".join(
+        f"<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin>"
+        f"<xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
+        for name, x1, y1, x2, y2 in objects
+    )
+    source = "<source><database>ILSVRC_2012</database></source>"
+    return f"<annotation>{source}<size>{size}</size>{found}</annotation>"
+
+
+@pytest.fixture
+def boxes(folders, tmp_path):
+    """Boxes for the cars 0 to 3; of 1 one is no box, of 2 none is a car's, 3 is not there."""
+    (tmp_path / "boxes" / CAR).mkdir(parents=True)
+    whole = (0, 0, 29, 29)
+    texts = [
+        annotation((CAR, 10, 6, 19, 14), (CAR, *whole)),
+        annotation((CAR, *whole), (CAR, 9, 9, 3, 3)),
+        annotation((TABBY, *whole), ("n00000001", *whole)),
+        annotation(),
+    ]
+    for number, text in enumerate(texts):
+        (tmp_path / "boxes" / CAR / f"{number}.xml").write_text(text)
+    (tmp_path / "boxes" / "n00000001").mkdir()
+    return tmp_path / "boxes"
+
+
+@pytest.mark.parametrize("form", [None, *FORMS[:3]])
+def test_pictures_with_boxes_carry_them_beside_their_label(folders, boxes, tmp_path, form):
+    images = folders if form is None else packed(folders, form, tmp_path / "packed")
+    source, records, counts = read(images, boxes=boxes)
+    found = {record.source_id: record for record in records}
+    assert (source.has_boxes, source.is_federated) == (True, True)
+    assert found[f"{CAR}/0.jpg"].boxes == (
+        BoxLabel(1, (10 / 30, 6 / 30, 20 / 30, 15 / 30)),  # ILSVRC counts from 0, the last pixel included
+        BoxLabel(1, (0, 0, 1, 1)),
+    )
+    assert found[f"{CAR}/0.jpg"].size_px == (30, 30)
+    assert [box.class_index for box in found[f"{CAR}/2.jpg"].boxes] == [0]
+    assert {record.boxes for name, record in found.items() if name.startswith(TABBY)} == {None}
+    assert {record.labels[0].class_index for name, record in found.items() if name.startswith(CAR)} == {1}
+    assert counts == {
+        "folder of boxes whose class is not there": 1,
+        "box with negative width or height": 1,
+        "box of a class that is not among the folders": 1,
+        "annotation file whose picture is not there": 1,
+    }
+
+
+def test_a_label_is_exhaustive_where_everything_of_its_class_has_its_box(folders, boxes):
+    _, records, _ = read(folders, boxes=boxes)
+    exhaustive = [record.source_id for record in records if record.labels[0].is_exhaustive]
+    assert exhaustive == [
+        f"{CAR}/0.jpg"
+    ]  # of 1 a box is lost, 2 has none of its class, the others none at all
+
+
+def test_a_merge_keeps_who_was_boxed_and_whose_label_is_exhaustive(folders, boxes, tmp_path):
+    tar = packed(folders, "tar of tars", tmp_path / "packed")
+    source = {"name": "labels", "format": "imagenet", "images": tar, "boxes": boxes}
+    merge(validated({"sources": [source]}, MergeConfig, place="test"), tmp_path / "out")
+    reader = ShardReader(tmp_path / "out")
+    ids = [reader.source_id(image) for image in range(len(reader))]
+    assert [name for name, boxed in zip(ids, reader.image_boxed, strict=True) if boxed] == [
+        f"{CAR}/{number}.jpg" for number in range(3)
+    ]
+    assert [name for name, all_boxed in zip(ids, reader.label_exhaustive, strict=True) if all_boxed] == [
+        f"{CAR}/0.jpg"
+    ]
+    assert len(reader.box_nodes) == 4
+    assert len(reader.sources[0].vouched) == 0  # its labels vouch, picture by picture
+
+
+def test_broken_annotations_leave_their_pictures_without_boxes(folders, boxes):
+    (boxes / CAR / "0.xml").write_text("no XML")
+    (boxes / CAR / "1.xml").write_text(annotation((CAR, 0, 0, 9, 9), size=""))
+    _, records, counts = read(folders, boxes=boxes)
+    assert [record.boxes for record in records if record.source_id[-5] in "01" and CAR in record.source_id][
+        :2
+    ] == [
+        None,
+        None,
+    ]
+    assert counts["image without width and height"] == 1
+    assert counts["annotation file that is not XML"] == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_260_real_classes_are_the_same_in_every_form(real_data, tmp_path, form):
+    folders = tmp_path / "folders"
+    folders.mkdir()
+    for folder in sorted((real_data / "imagenet-260").iterdir()):
+        if folder.is_dir():
+            (folders / folder.name).symlink_to(folder)
+    expected = read(folders)
+    found = read(packed(folders, form, tmp_path / "packed"))
+    assert len(found[0].classes) == len(found[1]) == 260
+    assert found[0].classes == expected[0].classes
+    assert pictures_in(found[1]) == pictures_in(expected[1])

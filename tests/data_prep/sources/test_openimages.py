@@ -1,0 +1,288 @@
+import tracemalloc
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data_prep.config import OpenImagesSource
+from data_prep.records import BoxLabel, ImageLabel
+from data_prep.sources import SourceError, open_source
+from tests.data_prep.conftest import picture
+from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_pictures
+
+BOXES = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
+LABELS = "ImageID,Source,LabelName,Confidence"
+CAT, DOG, CAR = "/m/01yrx", "/m/0bt9lr", "/m/0k4j"
+NAMES = f"{CAT},Cat\n{DOG},Dog\n{CAR},Car\n"
+A, B, C = "000002b66c9c498e", "000002b97e5471a0", "fffffdaec951185d"
+
+
+def box(image=A, label=CAT, corners=(0.25, 0.5, 0.5, 0.75), *, is_group=0):
+    """Corners in the file's order: left, right, top, bottom."""
+    return f"{image},xclick,{label},1,{','.join(map(str, corners))},1,1,{is_group},0,0"
+
+
+def label(image=A, label=CAT, confidence="1", source="verification"):
+    return f"{image},{source},{label},{confidence}"
+
+
+@pytest.fixture
+def openimages(tmp_path):
+    """Pictures A and B; a function that writes the tables and configures a source."""
+    write_pictures(tmp_path / "images", [f"{A}.jpg", f"{B}.jpg"])
+
+    def write(*, boxes=None, labels=None, names=NAMES):
+        tables = {"boxes": (BOXES, boxes), "labels": (LABELS, labels)}
+        paths = {}
+        for key, (header, lines) in tables.items():
+            if lines is not None:
+                paths[key] = tmp_path / f"{key}.csv"
+                content = lines if isinstance(lines, bytes) else "\n".join([header, *lines]).encode()
+                paths[key].write_bytes(content)
+        if names is not None:
+            paths["class_names"] = tmp_path / "class-descriptions.csv"
+            paths["class_names"].write_text(names, encoding="utf-8")
+        return OpenImagesSource(name="oi", format="openimages", images=tmp_path / "images", **paths)
+
+    return write
+
+
+def test_boxes_are_left_right_top_bottom_and_groups_are_ignored(openimages):
+    source, records, counts = read(
+        openimages(boxes=[box(), box(B, DOG, (0, 1, 0, 1), is_group=1), box(B, CAR)])
+    )
+    assert source.classes == ("Cat", "Dog", "Car")
+    assert source.aliases == (CAT, DOG, CAR)
+    assert (source.has_boxes, source.is_federated) == (True, True)
+    assert [record.source_id for record in records] == [f"{A}.jpg", f"{B}.jpg"]
+    assert records[0].boxes == (BoxLabel(0, (0.25, 0.5, 0.5, 0.75)),)
+    assert records[1].boxes == (
+        BoxLabel(1, (0, 0, 1, 1), is_ignored=True),
+        BoxLabel(2, (0.25, 0.5, 0.5, 0.75)),
+    )
+    assert counts == {"group kept as an ignore region": 1}
+
+
+def test_lines_of_version_6_are_read(openimages):
+    """The head of oidv6-train-annotations-bbox.csv as published (CC BY 4.0), clicks and all."""
+    clicks = "XClick1X,XClick2X,XClick3X,XClick4X,XClick1Y,XClick2Y,XClick3Y,XClick4Y"
+    lines = (
+        f"{BOXES},{clicks}\r\n"
+        "000002b66c9c498e,xclick,/m/01g317,1,0.012500,0.195312,0.148438,0.587500,0,1,0,0,0,"
+        "0.148438,0.012500,0.059375,0.195312,0.148438,0.357812,0.587500,0.325000\r\n"
+        "000002b66c9c498e,xclick,/m/01g317,1,0.025000,0.276563,0.714063,0.948438,0,1,0,0,0,"
+        "0.025000,0.248438,0.276563,0.214062,0.914062,0.714063,0.782813,0.948438\r\n"
+    )
+    source, records, _ = read(openimages(boxes=lines.encode(), names="id,name\n/m/01g317,Person\n"))
+    assert (source.classes, source.aliases) == (("Person",), ("/m/01g317",))
+    assert [box.xyxy_unit for box in records[0].boxes] == [
+        (0.0125, 0.148438, 0.195312, 0.5875),
+        (0.025, 0.714063, 0.276563, 0.948438),
+    ]
+
+
+def test_verified_labels_are_positive_or_negative_and_what_machines_say_is_left_out(openimages):
+    lines = [label(), label(B, DOG, "0"), label(B, CAR, "0.8", "machine"), label(B, CAT, "1", "machine")]
+    source, records, counts = read(openimages(labels=[*lines, label(B, CAT, ""), label(B, CAT, "0.5")]))
+    assert (source.classes, source.has_boxes, source.is_federated) == (("Cat", "Dog"), False, True)
+    assert [record.boxes for record in records] == [None, None]
+    assert [record.labels for record in records] == [(ImageLabel(0),), (ImageLabel(1, is_positive=False),)]
+    assert counts == {"image label that nobody verified": 4}
+
+
+@pytest.mark.parametrize(
+    ("boxes", "labels", "said"),
+    [
+        pytest.param([box()], [], {"Cat": (True, True)}, id="a box: boxed completely"),
+        pytest.param([box()], [label()], {"Cat": (True, True)}, id="a box and a label"),
+        pytest.param([box(is_group=1)], [label()], {"Cat": (True, True)}, id="a group: all else is boxed"),
+        pytest.param(
+            [box()], [label(label=DOG)], {"Dog": (True, False), "Cat": (True, True)}, id="not boxed"
+        ),
+        pytest.param(
+            [box()],
+            [label(label=DOG, confidence="0")],
+            {"Dog": (False, False), "Cat": (True, True)},
+            id="absent",
+        ),
+        pytest.param([], [label()], {"Cat": (True, False)}, id="nobody boxed the picture"),
+        pytest.param(
+            [box(), box(corners=(2, 3, 2, 3))],
+            [label()],
+            {"Cat": (True, False)},
+            id="one of its boxes is lost",
+        ),
+        pytest.param([box(corners=(2, 3, 2, 3))], [], {"Cat": (True, False)}, id="its only box is lost"),
+        pytest.param([box()], [label(confidence="0")], {"Cat": (True, True)}, id="a box against a label"),
+        pytest.param(
+            [box(label=DOG)],
+            [label(), label(confidence="0")],
+            {"Dog": (True, True)},
+            id="two labels disagree",
+        ),
+    ],
+)
+def test_what_is_known_of_a_picture(openimages, boxes, labels, said):
+    """Each class with whether it is there, and whether all of it has boxes (decision 15)."""
+    source, records, _ = read(openimages(boxes=boxes, labels=labels))
+    found = {
+        source.classes[one.class_index]: (one.is_positive, one.is_exhaustive) for one in records[0].labels
+    }
+    assert found == said
+    assert (records[0].boxes is not None) == bool(boxes)
+
+
+def test_contradictions_are_counted(openimages):
+    labels = [label(confidence="0"), label(label=DOG), label(label=DOG, confidence="0"), label(label=CAR)]
+    _, _, counts = read(openimages(boxes=[box(), box(B)], labels=[*labels, label(label=CAR)]))
+    assert counts == {
+        "image label that says absent what has a box": 1,
+        "image label that contradicts another": 2,
+        "image label said before": 1,
+    }
+
+
+def test_pictures_lie_in_one_folder_or_in_several(openimages, tmp_path):
+    write_pictures(tmp_path / "images", [f"train_f/{C}.jpg", f"validation/{A}.jpg", f"train_f/{C}.png"])
+    lines = [box(C), box(A), box(B), box("0123456789abcdef"), box("0123456789abcdef", DOG)]
+    _, records, counts = read(openimages(boxes=lines, labels=[label("0123456789abcdef"), label("0" * 16)]))
+    assert [record.source_id for record in records] == [f"{A}.jpg", f"{B}.jpg", f"train_f/{C}.jpg"]
+    assert all(record.path.is_file() for record in records)
+    assert counts == {
+        "file that is no picture of OpenImages by its name": 1,
+        "picture that lies in another folder too": 1,
+        "picture file missing": 2,
+        "box of an image left out": 2,
+        "image label of an image left out": 2,
+    }
+
+
+def test_a_picture_of_which_no_line_tells_is_counted(openimages):
+    _, records, counts = read(openimages(boxes=[box()]))
+    assert [record.source_id for record in records] == [f"{A}.jpg"]
+    assert counts == {"picture of which no line tells": 1}
+
+
+def test_links_to_pictures_are_followed_and_ids_lead_nowhere_else(openimages, tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(picture(0))
+    (tmp_path / "images" / f"{C}.jpg").symlink_to(tmp_path / "secret.jpg")
+    (tmp_path / "images" / "train_0").symlink_to(tmp_path)
+    _, records, counts = read(openimages(boxes=[box(), box(B), box(C), box("secret"), box("../secret")]))
+    assert [record.source_id for record in records] == [f"{A}.jpg", f"{B}.jpg", f"{C}.jpg"]
+    assert counts == {
+        "link to a folder (not followed)": 1,
+        "picture file missing": 2,
+        "box of an image left out": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        pytest.param(box(corners=("", 1, 0, 1)), "box that is not four finite numbers", id="no number"),
+        pytest.param(box(corners=(0, "nan", 0, 1)), "box that is not four finite numbers", id="NaN"),
+        pytest.param(box(corners=(0.5, 0.25, 0, 1)), "box with negative width or height", id="inverted"),
+        pytest.param(box(corners=(0.5, 0.5, 0, 1)), "box of zero area", id="zero width"),
+        pytest.param(box(corners=(1.5, 2, 0, 1)), "box outside its picture", id="outside"),
+        pytest.param("x", "line with more or fewer cells than the header", id="too short"),
+    ],
+)
+def test_a_line_that_is_no_box_is_counted_by_reason(openimages, line, reason):
+    _, records, counts = read(openimages(boxes=[box(B), line, box(A)]))
+    assert [len(record.boxes) for record in records] == [1, 1]
+    assert counts == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        pytest.param(None, (CAT, DOG), id="none"),
+        pytest.param(NAMES, ("Cat", "Dog"), id="without header"),
+        pytest.param(f"LabelName,DisplayName\n{NAMES}", ("Cat", "Dog"), id="with header"),
+        pytest.param(f"\ufeff{DOG},Dog\n", (CAT, "Dog"), id="not all"),
+        pytest.param(f"{CAT},Pet\n{DOG},Pet\n", (f"Pet ({CAT})", f"Pet ({DOG})"), id="one name for two"),
+        pytest.param(f'{CAT},"Cat, the animal"\n{DOG},\n', ("Cat, the animal", DOG), id="comma; no name"),
+    ],
+)
+def test_classes_are_called_as_people_call_them(openimages, names, classes):
+    source = open_source(openimages(boxes=[box(), box(label=DOG)], names=names))
+    assert source.classes == classes
+    assert source.aliases == (CAT, DOG)
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        pytest.param({"boxes": b""}, r"boxes\.csv, line 1: expected a header", id="empty"),
+        pytest.param({"boxes": picture(0)}, r"boxes\.csv, line 1: expected text", id="a picture"),
+        pytest.param(
+            {"boxes": LABELS.encode()}, r"boxes\.csv, line 1: no column 'XMin'", id="labels as boxes"
+        ),
+        pytest.param({"labels": b"a,b"}, r"labels\.csv, line 1: no column 'ImageID'", id="another table"),
+        pytest.param({"boxes": []}, "expected boxes or labels of OpenImages, found", id="no line"),
+        pytest.param(
+            {"boxes": [box()], "names": ""}, "class-descriptions.csv: expected lines", id="no names"
+        ),
+        pytest.param(
+            {"boxes": [box()], "names": f"{NAMES}x,y"},
+            "class-descriptions.csv, line 4: expected",
+            id="other names",
+        ),
+    ],
+)
+def test_a_file_that_is_not_of_openimages_is_told_in_one_line(openimages, tables, expected):
+    with pytest.raises(SourceError, match=expected) as caught:
+        open_source(openimages(**tables))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_box_takes_less_than_a_hundred_bytes(openimages):
+    """In a table of pictures with five boxes each: what both sizes need alike does not count."""
+
+    def peak(pictures):
+        config = openimages(
+            boxes=[box(f"{number:016x}", DOG) for number in range(pictures) for _ in range(5)]
+        )
+        tracemalloc.start()
+        open_source(config)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak_bytes
+
+    peak(10)  # imports
+    assert (peak(6000) - peak(2000)) / (4000 * 5) < 100
+
+
+CELLS = st.sampled_from(
+    [A, B, CAT, DOG, "0", "1", ".5", "nan", "verification", "machine", "", '"']
+) | st.text(max_size=5)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(*[st.lists(st.lists(CELLS, max_size=13).map(",".join), max_size=5)] * 2)
+def test_any_lines_are_boxes_and_labels_or_an_error(openimages, boxes, labels):
+    encoded = [
+        "\n".join([header, *lines]).encode("utf-8", "surrogatepass")
+        for header, lines in ((BOXES, boxes), (LABELS, labels))
+    ]
+    try:
+        _, records, _ = read(openimages(boxes=encoded[0], labels=encoded[1]))
+    except SourceError:
+        return
+    for record in records:
+        assert all(0 <= corner <= 1 for one in record.boxes or () for corner in one.xyxy_unit)
+        assert len({one.class_index for one in record.labels}) == len(record.labels)
+
+
+def test_shards_say_what_the_tables_say(openimages, tmp_path):
+    boxes = [box(), box(label=DOG, corners=(0, 1, 0.5, 1), is_group=1)]
+    labels = [label(), label(label=CAR), label(B, CAT, "0"), label(B, DOG)]
+    config = openimages(
+        boxes=boxes, labels=labels, names=f"{CAT},Zebra\n{DOG},Golden retriever\n{CAR},Ambulance\n"
+    )
+    source, records, _ = read(config)
+    paths = {"boxes": "boxes.csv", "labels": "labels.csv", "class_names": "class-descriptions.csv"}
+    reader = merged(tmp_path, format="openimages", images="images", **paths)
+    assert reader.sources[0].is_federated
+    assert len(reader.sources[0].vouched) == 0
+    assert said_in_shards(reader) == {record.source_id: said_of(record, source.classes) for record in records}

@@ -1,0 +1,88 @@
+"""Exit codes and the one line that the three commands share."""
+
+import sys
+
+import pytest
+import typer
+
+from wordtree.support.commands import run_app
+
+
+class ToyError(Exception):
+    pass
+
+
+TROUBLES = {
+    "ours": ToyError("first line,\n  second line \x1b[31m"),
+    "file": FileNotFoundError(2, "No such file or directory", "a.txt"),
+    "no-file": OSError(5, "Input/output error"),
+    "bug": RuntimeError("a bug"),
+    "end-of-file": EOFError("a truncated stream"),
+    "ctrl-c": KeyboardInterrupt(),
+}
+app = typer.Typer(name="toy", pretty_exceptions_enable=False, add_completion=False)
+
+
+@app.command()
+def act(times: int, trouble: str = "") -> None:
+    if trouble:
+        raise TROUBLES[trouble]
+    print("done" * times)
+
+
+@app.command()
+def rest() -> None: ...
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    monkeypatch.setattr(sys, "argv", ["toy", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        run_app(app, ToyError)
+    return caught.value.code
+
+
+def test_success_is_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "act", "2") == 0
+    assert capsys.readouterr() == ("donedone\n", "")
+
+
+def test_help_is_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--help") == 0
+    assert "Usage: toy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        pytest.param([], "toy: Missing command. See 'toy --help'.", id="nothing"),
+        pytest.param(["leap"], "toy: No such command 'leap'. See 'toy --help'.", id="unknown command"),
+        pytest.param(["act"], "toy: Missing argument 'times'. See 'toy act --help'.", id="missing argument"),
+        pytest.param(["act", "x"], "toy: Invalid value for 'times': ", id="wrong type"),
+        pytest.param(["act", "1", "--speed"], "toy: No such option: --speed", id="unknown option"),
+        pytest.param(
+            ["act", "1", "--trouble", "ours"], "toy: first line, second line \\x1b[31m\n", id="our own error"
+        ),
+        pytest.param(
+            ["act", "1", "--trouble", "file"], "toy: No such file or directory: a.txt\n", id="a file's error"
+        ),
+    ],
+)
+def test_mistakes_are_one_line_on_stderr_and_two(
+    arguments: list[str], line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(line.rstrip("\n") if line.endswith("\n") else line[:20])
+    assert err.count("\n") == 1
+
+
+def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "act", "1", "--trouble", "ctrl-c") == 130
+
+
+@pytest.mark.parametrize("trouble", ["bug", "no-file", "end-of-file"])
+def test_a_bug_passes_through(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["toy", "act", "1", "--trouble", trouble])
+    with pytest.raises(type(TROUBLES[trouble])):
+        run_app(app, ToyError)

@@ -1,0 +1,67 @@
+"""A file is written whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from wordtree.support.files import write_atomically
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param("", b"", id="nothing"),
+        pytest.param("Löwe\n", "Löwe\n".encode(), id="text as UTF-8"),
+        pytest.param(b"\x00\xff", b"\x00\xff", id="bytes"),
+    ],
+)
+def test_what_was_given_is_in_the_file_and_nothing_beside_it(
+    data: bytes | str, expected: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+    write_atomically(path, data)
+    assert path.read_bytes() == expected
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_file_and_no_part_of_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+
+    def full_disk(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_absent_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomically(tmp_path / "no" / "x.txt", "new")
+    assert caught.value.filename == str(tmp_path / "no")
+
+
+def test_a_folder_is_not_written_over(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        write_atomically(tmp_path, "new")
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_atomically(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+def test_a_device_is_written_to_and_stays_a_device() -> None:
+    write_atomically("/dev/null", "new")
+    assert not Path("/dev/null").is_file()

@@ -1,0 +1,190 @@
+"""WordTree on a drawn tree: what it derives, what it answers, what it refuses."""
+
+import pickle
+from hashlib import sha256
+
+import numpy as np
+import pytest
+
+from wordtree.errors import TreeError, TreeNamesError, UnknownNode
+from wordtree.tree.tree import WordTree
+
+
+def test_structure_of_the_drawn_tree(toy_tree: WordTree) -> None:
+    assert toy_tree.parent.tolist() == [-1, -1, 0, 0, 1, 1, 2]
+    assert toy_tree.depth.tolist() == [0, 0, 1, 1, 1, 1, 2]
+    assert toy_tree.group.tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert toy_tree.group_start.tolist() == [0, 2, 4, 6]
+    assert toy_tree.group_size.tolist() == [2, 2, 2, 1]
+    assert toy_tree.child_group.tolist() == [1, 2, 3, -1, -1, -1, -1]
+    assert toy_tree.is_leaf.tolist() == [False, False, False, True, True, True, True]
+    assert toy_tree.leaves.tolist() == [3, 4, 5, 6]
+
+
+def test_answers_on_the_drawn_tree(toy_tree: WordTree) -> None:
+    assert len(toy_tree) == 7
+    assert toy_tree.node("id6") == 6
+    assert "id6" in toy_tree
+    assert "terrier" not in toy_tree  # a name is no key
+    assert list(toy_tree.children(0)) == [2, 3]
+    assert list(toy_tree.children(6)) == []
+    assert toy_tree.ancestors(6) == [2, 0]
+    assert toy_tree.path(6) == [0, 2, 6]
+    assert toy_tree.descendants(0).tolist() == [2, 3, 6]
+    assert toy_tree.lowest_common_ancestor(6, 3) == 0
+    assert toy_tree.lowest_common_ancestor(2, 6) == 2
+    assert toy_tree.lowest_common_ancestor(6, 5) is None
+    assert toy_tree.distance(6, 3) == 3
+    assert toy_tree.distance(6, 6) == 0
+    assert toy_tree.distance(6, 5) is None
+    assert toy_tree.siblings(3).tolist() == [2]
+    assert toy_tree.siblings(6).tolist() == []
+    assert toy_tree.named("Terrier") == [6]
+    assert toy_tree.named("id6") == []
+    assert toy_tree.matching("*er").tolist() == [1, 4, 5, 6]
+    assert toy_tree.matching("ID?").tolist() == list(range(7))
+    assert toy_tree.select("hunter | dog & !terrier").tolist() == [1, 2, 4, 5]
+
+
+def test_is_under_asks_many_nodes_at_once(toy_tree: WordTree) -> None:
+    assert toy_tree.is_under(range(7), 0).tolist() == [True, False, True, True, False, False, True]
+    assert toy_tree.is_under([], 0).tolist() == []
+    assert bool(toy_tree.is_under(6, 2))
+    assert toy_tree.is_under([6, 6, 5], [0, 1, 1]).tolist() == [True, False, True]
+    assert toy_tree.is_under(6, [0, 1, 2]).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("node", [-1, 7], ids=["before the first", "past the last"])
+def test_nodes_outside_the_tree_are_refused_and_never_wrap_around(toy_tree: WordTree, node: int) -> None:
+    answers = (toy_tree.children, toy_tree.siblings, toy_tree.ancestors, toy_tree.path, toy_tree.descendants)
+    for ask in answers:
+        with pytest.raises(IndexError):
+            ask(node)
+    for nodes, ancestor in ((node, 0), (0, node)):
+        with pytest.raises(IndexError):
+            toy_tree.is_under(nodes, ancestor)
+    with pytest.raises(IndexError):
+        toy_tree.lowest_common_ancestor(0, node)
+
+
+def test_names_default_to_the_ids() -> None:
+    assert WordTree(["a", "b"], [-1, 0]).names == ("a", "b")
+
+
+def test_one_node_is_a_tree() -> None:
+    tree = WordTree(["a"], [-1])
+    assert tree.leaves.tolist() == [0]
+    assert tree.descendants(0).tolist() == []
+
+
+def test_a_tree_cannot_be_changed(toy_tree: WordTree) -> None:
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        toy_tree.names = ()
+    for name in (
+        "relations",
+        "parent",
+        "depth",
+        "group",
+        "group_start",
+        "group_size",
+        "child_group",
+        "leaves",
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(toy_tree, name)[0] = 0
+
+
+def test_a_pickled_tree_comes_back_equal_and_read_only(toy_tree: WordTree) -> None:
+    again = pickle.loads(pickle.dumps(toy_tree))
+    assert again == toy_tree
+    assert hash(again) == hash(toy_tree)
+    assert not again.parent.flags.writeable
+
+
+def test_arrays_given_to_a_tree_are_copied() -> None:
+    parents = np.array([-1, 0])
+    tree = WordTree(["a", "b"], parents)
+    parents[1] = -1
+    assert tree.parent.tolist() == [-1, 0]
+
+
+def test_fingerprint_is_that_of_the_tree_file_whatever_names_and_relations(toy_tree: WordTree) -> None:
+    text = "id0 -1\nid1 -1\nid2 0\nid3 0\nid4 1\nid5 1\nid6 2\n"
+    bare = WordTree(toy_tree.ids, toy_tree.parent)
+    assert toy_tree.fingerprint == bare.fingerprint == sha256(text.encode()).hexdigest()
+    assert toy_tree != bare
+    assert WordTree(["a", "b"], [-1, -1]).fingerprint != WordTree(["a", "b"], [-1, 0]).fingerprint
+
+
+def test_relations_are_kept_once_and_in_order() -> None:
+    tree = WordTree(["a", "b", "c"], [-1, 0, 0], relations=[(2, 1), (1, 2), (2, 1)])
+    assert tree.relations.tolist() == [[1, 2], [2, 1]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        pytest.param("ie6", r"no node 'ie6'\. Did you mean 'id6'", id="misspelt"),
+        pytest.param("terrier", r"a name, not an id, in this tree\. Did you mean 'id6'\?", id="a name"),
+        pytest.param("submarine", r"^The tree has no node 'submarine'\.$", id="nothing like it"),
+    ],
+)
+def test_unknown_ids_are_answered_with_what_may_be_meant(
+    toy_tree: WordTree, asked: str, message: str
+) -> None:
+    with pytest.raises(UnknownNode, match=message):
+        toy_tree.node(asked)
+
+
+@pytest.mark.parametrize(
+    ("ids", "parents", "message", "node"),
+    [
+        pytest.param([], [], "at least one node", None, id="empty"),
+        pytest.param(["a", "b"], [-1], "2 ids but parents of shape", None, id="lengths differ"),
+        pytest.param(["a", "a"], [-1, 0], r"'a' is there twice, first as node 0", 1, id="duplicate id"),
+        pytest.param(["a", "b c"], [-1, 0], "text without blanks", 1, id="blank in an id"),
+        pytest.param(["a", ""], [-1, 0], "text without blanks", 1, id="empty id"),
+        pytest.param(["a", "b"], [-1, 0.5], "whole numbers", None, id="fractions"),
+        pytest.param(["a", "b"], [-1, 2**70], "whole numbers", None, id="beyond 64 bits"),
+        pytest.param(["a", "b"], [-1, 1], r"Node 1 \('b'\) names node 1 as its parent", 1, id="own parent"),
+        pytest.param(["a", "b", "c"], [-1, 2, 0], "must be an earlier node", 1, id="parent after child"),
+        pytest.param(["a", "b"], [-1, -2], "or -1 for a root", 1, id="below -1"),
+        pytest.param(["a", "b", "c"], [-1, 0, -1], "the roots, which began", 2, id="split roots"),
+        pytest.param(
+            ["a", "b", "c", "d", "e"], [-1, 0, 0, 1, 0], r"the children of node 0 \('a'\)", 4, id="split run"
+        ),
+    ],
+)
+def test_what_is_no_tree_is_refused_at_its_first_wrong_node(
+    ids: list[str], parents: list[int], message: str, node: int | None
+) -> None:
+    with pytest.raises(TreeError, match=message) as caught:
+        WordTree(ids, parents)
+    assert caught.value.node == node
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        pytest.param(["a"], "2 nodes but 1 names", id="too few"),
+        pytest.param(["a", " "], "one line of text", id="blank"),
+        pytest.param(["a", "b\nc"], "one line of text", id="two lines"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(TreeNamesError, match=message):
+        WordTree(["x", "y"], [-1, -1], names)
+
+
+@pytest.mark.parametrize(
+    "relations",
+    [
+        pytest.param([(0, 2)], id="no such node"),
+        pytest.param([(1, 1)], id="to itself"),
+        pytest.param([(0, 1, 1)], id="three nodes"),
+        pytest.param([(0.5, 1)], id="fractions"),
+    ],
+)
+def test_relations_that_are_no_pairs_of_nodes_are_refused(relations: list[tuple[int, int]]) -> None:
+    with pytest.raises(TreeError, match="Relations must"):
+        WordTree(["a", "b"], [-1, -1], relations=relations)

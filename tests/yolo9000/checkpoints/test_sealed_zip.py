@@ -1,0 +1,55 @@
+"""Files of torch with a checksum as their last bytes: every changed one is told."""
+
+import io
+import os
+from pathlib import Path
+
+import torch
+
+from yolo9000.checkpoints.sealed_zip import sealed, trouble_of
+
+
+def archive() -> io.BytesIO:
+    buffer = io.BytesIO()
+    torch.save({"step": 4, "weight": torch.arange(3.0)}, buffer)
+    return buffer
+
+
+def put(file: io.FileIO, place: int, value: int) -> None:
+    file.seek(place)
+    file.write(bytes([value]))
+
+
+def test_a_sealed_file_is_what_torch_reads(tmp_path: Path) -> None:
+    path = tmp_path / "sealed.pt"
+    path.write_bytes(sealed(archive()))
+    assert trouble_of(path) is None
+    found = torch.load(path, weights_only=True)
+    assert found["step"] == 4
+    assert torch.equal(found["weight"], torch.arange(3.0))
+
+
+def test_every_changed_byte_is_told(tmp_path: Path) -> None:
+    whole, path = sealed(archive()), tmp_path / "changed.pt"
+    path.write_bytes(whole)
+    with path.open("r+b", buffering=0) as file:
+        for place in range(len(whole)):
+            put(file, place, whole[place] ^ (1 << place % 8))
+            assert trouble_of(path), place
+            put(file, place, whole[place])
+    assert trouble_of(path) is None
+
+
+def test_every_shorter_or_longer_file_is_told(tmp_path: Path) -> None:
+    whole, path = sealed(archive()), tmp_path / "cut.pt"
+    path.write_bytes(whole + b"\0")
+    assert trouble_of(path)
+    for length in reversed(range(len(whole))):
+        os.truncate(path, length)
+        assert trouble_of(path), length
+
+
+def test_what_torch_alone_wrote_has_no_checksum_and_passes(tmp_path: Path) -> None:
+    path = tmp_path / "plain.pt"
+    path.write_bytes(archive().getvalue())
+    assert trouble_of(path) is None

@@ -1,0 +1,461 @@
+"""Darknet's text files: its rules of reading, its defaults, and one clear line for everything that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.yolo9000.darknet_nets import OWN_NETS
+from yolo9000.darknet.cfg import MAX_LAYERS, plan_cfg, read_cfg
+from yolo9000.darknet.data_file import find_named, read_data
+from yolo9000.darknet.options import MAX_BYTES, DarknetError
+from yolo9000.darknet.plan import (
+    ClassifierPlan,
+    Convolution,
+    DetectorPlan,
+    Dropout,
+    MaxPool,
+    NetworkPlan,
+    Region,
+    Route,
+    Shape,
+    Softmax,
+    answer_of,
+)
+from yolo9000.darknet.text import with_option
+
+NET = "[net]\nwidth=32\nheight=16\nchannels=3\n"
+POOL, CONVOLUTION = NET + "[maxpool]\n", NET + "[convolutional]\n"
+CONV = "[convolutional]\nfilters=14\nsize=1\nactivation=linear\n"
+REGION = NET + CONV + "[region]\nnum=2\nclasses=2\n"
+
+
+def planned(*sections: str, net: str = NET) -> NetworkPlan:
+    return plan_cfg(net + "".join(sections), "made.cfg")
+
+
+def refusal(text: str) -> str:
+    """The one line that is said of a text."""
+    with pytest.raises(DarknetError) as caught:
+        plan_cfg(text, "made.cfg")
+    told = str(caught.value)
+    assert told.startswith("made.cfg: ")
+    assert len(told.splitlines()) == 1
+    assert len(told) < 300
+    return told
+
+
+def outcome(read: Callable[[], object]) -> str:
+    """The one line that is said of a text; empty where it is read."""
+    try:
+        read()
+    except DarknetError as told:
+        return str(told)
+    return ""
+
+
+# --- how text is read
+
+
+def test_blanks_anywhere_remarks_and_empty_lines_do_not_count() -> None:
+    text = "\n# a remark\n[ n e t ]\n  width = 3 2\r\n\theight=16\n;height=99\nchannels=3\n\n[max pool]\n size = 2 \n"
+    plan = plan_cfg(text, "made.cfg")
+    assert plan.input == Shape(3, 16, 32)
+    assert isinstance(plan.layers[0], MaxPool)
+    assert plan.layers[0].size == 2
+    assert plan.layers[0].line == 9
+
+
+def test_numbers_are_read_by_their_prefix() -> None:
+    (layer,) = planned("[convolutional]\nfilters=12abc\nsize=3#three\nstride=2.9\npad=1 ; yes\n").layers
+    assert isinstance(layer, Convolution)
+    assert (layer.filters, layer.size, layer.step, layer.padding) == (12, 3, 2, 1)
+
+
+def test_of_a_repeated_key_the_first_counts_and_that_is_told() -> None:
+    plan = planned("[maxpool]\nsize=2\nsize=3\nstride=\n")
+    (layer,) = plan.layers
+    assert isinstance(layer, MaxPool)
+    assert (layer.size, layer.step) == (2, 1)
+    assert plan.remarks == (
+        "line 7: 'size' is there again; line 6 counts",
+        "line 8: 'stride' has no value and is passed over",
+    )
+
+
+def test_unknown_keys_are_told_and_those_of_training_are_not() -> None:
+    plan = planned(
+        "[convolutional]\nfilters=4\nfilterz=5\nstopbackward=1\n", net=NET + "batch=64\nburn_in=1000\n"
+    )
+    assert plan.remarks == ("line 9: unknown key 'filterz' of [convolutional] is kept, without effect",)
+
+
+def test_the_text_is_kept_as_it_is(tmp_path: Path) -> None:
+    content = f"# caf\xe9\n{NET}\r\n[maxpool]\nsize=2\n".encode("latin-1")
+    (tmp_path / "net.cfg").write_bytes(content)
+    assert read_cfg(tmp_path / "net.cfg").text.encode("latin-1") == content
+
+
+# --- defaults and shapes
+
+
+def test_what_is_not_stated_is_as_in_darknet() -> None:
+    plan = planned(
+        "[conv]\n",
+        "[max]\nstride=2\n",
+        "[dropout]\n",
+        "[conv]\nfilters=25\nactivation=linear\n",
+        "[region]\n",
+    )
+    conv, pool, dropout, _, region = plan.layers
+    assert isinstance(conv, Convolution)
+    assert (conv.filters, conv.size, conv.step, conv.padding, conv.groups) == (1, 1, 1, 0, 1)
+    assert (conv.batch_normalize, conv.activation, conv.flipped) == (False, "logistic", False)
+    assert isinstance(pool, MaxPool)
+    assert (pool.size, pool.step, pool.padding) == (2, 2, 1)
+    assert isinstance(dropout, Dropout)
+    assert dropout.probability == 0.5
+    assert isinstance(region, Region)
+    assert region.anchors == ((0.5, 0.5),)
+    assert (region.classes, region.softmax, region.bias_match, region.rescore) == (20, False, False, False)
+    assert (region.thresh, region.object_scale, region.coord_scale, region.jitter) == (0.5, 1, 1, 0.2)
+    assert (region.tree, region.map) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("[convolutional]\nfilters=8\nsize=3\npad=1\n", Shape(8, 16, 32)),
+        ("[convolutional]\nfilters=8\nsize=3\n", Shape(8, 14, 30)),
+        ("[convolutional]\nfilters=8\nsize=3\nstride=2\npad=1\n", Shape(8, 8, 16)),
+        ("[convolutional]\nfilters=8\nsize=2\npad=1\npadding=5\n", Shape(8, 17, 33)),
+        ("[convolutional]\nfilters=8\nsize=3\npadding=2\n", Shape(8, 18, 34)),
+        ("[maxpool]\nsize=2\nstride=2\n", Shape(3, 8, 16)),
+        ("[maxpool]\nsize=2\nstride=1\n", Shape(3, 16, 32)),
+        ("[maxpool]\nsize=3\nstride=2\n", Shape(3, 8, 16)),
+        ("[maxpool]\nsize=2\nstride=2\npadding=0\n", Shape(3, 8, 16)),
+        ("[avgpool]\n", Shape(3, 1, 1)),
+        ("[softmax]\n", Shape(3, 16, 32)),
+        ("[cost]\n", Shape(3, 16, 32)),
+    ],
+)
+def test_each_layer_gives_the_shape_of_darknets_formula(section: str, expected: Shape) -> None:
+    assert planned(section).layers[0].out == expected
+
+
+def test_odd_sides_are_rounded_up_by_pooling() -> None:
+    plan = plan_cfg(NET + "[maxpool]\nsize=2\nstride=2\n", "made.cfg", input_wh_px=(29, 21))
+    assert plan.layers[0].out == Shape(3, 11, 15)
+
+
+def test_routes_name_layers_from_the_start_or_from_themselves() -> None:
+    plan = planned("[convolutional]\nfilters=4\n", "[convolutional]\nfilters=6\n", "[route]\nlayers=-1, 0\n")
+    assert isinstance(plan.layers[2], Route)
+    assert plan.layers[2].sources == (1, 0)
+    assert plan.layers[2].out == Shape(10, 16, 32)
+
+
+def test_the_stride_is_that_of_the_way_to_the_input() -> None:
+    pool = "[maxpool]\nsize=2\nstride=2\n"
+    plan = planned(
+        "[convolutional]\nfilters=4\n",
+        pool,
+        pool,
+        "[route]\nlayers=1\n",
+        "[reorg]\nstride=2\n",
+        "[route]\nlayers=-1,2\n",
+    )
+    assert [layer.stride for layer in plan.layers] == [1, 2, 4, 2, 4, 4]
+
+
+def test_a_detector_is_a_trunk_a_plain_convolution_and_a_region() -> None:
+    plan = planned(
+        "[convolutional]\nfilters=4\n", CONV, "[region]\nnum=2\nclasses=2\nanchors=1,2,3,4\n", "[cost]\n"
+    )
+    parts = DetectorPlan.of(plan)
+    assert [layer.index for layer in parts.trunk] == [0]
+    assert parts.head.index == 1
+    assert parts.answer.anchors == ((1, 2), (3, 4))
+
+
+def test_a_classifier_may_have_a_tree() -> None:
+    softmax = planned("[avgpool]\n", "[softmax]\ntree=data/my.tree\ntemperature=2.5\n").layers[1]
+    assert isinstance(softmax, Softmax)
+    assert (softmax.tree, softmax.temperature) == ("data/my.tree", 2.5)
+
+
+# --- the published networks
+
+
+def conv(filters: int, size: int) -> str:
+    return f"[convolutional]\nbatch_normalize=1\nfilters={filters}\nsize={size}\nstride=1\npad=1\nactivation=leaky\n"
+
+
+def last(filters: int) -> str:
+    return f"[convolutional]\nsize=1\nstride=1\npad=1\nfilters={filters}\nactivation=linear\n"
+
+
+def region(num: int, classes: int) -> str:
+    anchors = ", ".join(["1.5"] * 2 * num)
+    return f"[region]\nanchors = {anchors}\nbias_match=1\nclasses={classes}\ncoords=4\nnum={num}\nsoftmax=1\n"
+
+
+HALVE = "[maxpool]\nsize=2\nstride=2\n"
+DARKNET19 = HALVE.join(
+    [
+        conv(32, 3),
+        conv(64, 3),
+        conv(128, 3) + conv(64, 1) + conv(128, 3),
+        conv(256, 3) + conv(128, 1) + conv(256, 3),
+        2 * (conv(512, 3) + conv(256, 1)) + conv(512, 3),
+        2 * (conv(1024, 3) + conv(512, 1)) + conv(1024, 3),
+    ]
+)
+DEEP = 2 * conv(1024, 3)
+PASSED = "[route]\nlayers=-9\n" + conv(64, 1) + "[reorg]\nstride=2\n[route]\nlayers=-1,-4\n" + conv(1024, 3)
+TINY = HALVE.join(conv(16 << k, 3) for k in range(6)) + "[maxpool]\nsize=2\nstride=1\n" + conv(1024, 3)
+# Input, layers, their number, grid, bytes of the weights with the header of 16: as published; yolo9000's are counted.
+PUBLISHED = {
+    "yolov2": (608, DARKNET19 + DEEP + PASSED + last(425) + region(5, 80), 32, 19, 203_934_260),
+    "yolov2-voc": (416, DARKNET19 + DEEP + PASSED + last(125) + region(5, 20), 32, 13, 202_704_260),
+    "tiny-yolo-voc": (416, TINY + conv(1024, 3) + last(125) + region(5, 20), 16, 13, 63_471_556),
+    "tiny-yolo": (416, TINY + conv(512, 3) + last(425) + region(5, 80), 16, 13, 44_948_596),
+    "yolo9000": (544, DARKNET19 + last(28269) + region(3, 9418) + "tree=data/9k.tree\n", 25, 17, 195_230_020),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_networks_have_as_many_numbers_as_their_weights(name: str) -> None:
+    side, text, layers, grid, size = PUBLISHED[name]
+    plan = planned(text, net=f"[net]\nheight={side}\nwidth={side}\nchannels=3\n")
+    assert len(plan.layers) == layers
+    assert 16 + 4 * sum(layer.numbers for layer in plan.convolutions) == size
+    parts = DetectorPlan.of(plan)
+    assert (parts.answer.out.width, parts.answer.out.height, parts.answer.stride) == (grid, grid, 32)
+    assert plan.remarks == ()
+
+
+@pytest.mark.parametrize(("name", "classes"), [("darknet19_448", 1000), ("darknet9000", 9418)])
+def test_the_published_classifiers_are_read(name: str, classes: int) -> None:
+    tree = "tree=data/9k.tree\n[cost]\ntype=masked\n" if name == "darknet9000" else ""
+    text = DARKNET19 + last(classes) + f"[avgpool]\n[softmax]\ngroups=1\n{tree}"
+    net = (
+        "[net]\nheight=448\nwidth=448\nmax_crop=512\nchannels=3\npolicy=poly\npower=4\nangle=7\naspect=.75\n"
+    )
+    plan = planned(text, net=net)
+    assert ClassifierPlan.of(plan).answer.classes == classes
+    assert [layer.index for layer in ClassifierPlan.of(plan).trunk] == list(range(23))
+    assert plan.remarks == ()
+
+
+# --- what is refused
+
+
+REFUSED = {
+    "empty": ("", "expected [net] as the first section"),
+    "no net": ("[maxpool]\nsize=2\n", "expected [net] as the first section"),
+    "option first": ("width=3\n[net]\n", "line 1: expected a section such as [net] first"),
+    "bracket": ("[net\n", "line 1: '[net' is no section"),
+    "no layers": (NET, "has no layers"),
+    "no equals": (POOL + "size\n", "line 6: expected key=value, found 'size'"),
+    "nul": (POOL + "\0size=2\n", "line 6: holds a NUL byte"),
+    "no size": ("[net]\nwidth=32\n[maxpool]\n", "line 1: [net] states no width, height and channels"),
+    "wide": ("[net]\nwidth=99999\nheight=1\nchannels=3\n[cost]", "line 2: [net] width: expected 0 to 16384"),
+    "section": (NET + "[lstm]\n", "line 5: [lstm] is not supported; known are [convolutional]"),
+    "shortcut": (NET + "[shortcut]\nfrom=-3\n", "line 5: [shortcut] is not supported"),
+    "word": (POOL + "size=two\n", "line 6: [maxpool] size: 'two' is no whole number"),
+    "no filters": (CONVOLUTION + "filters=0\n", "filters: expected 1 to"),
+    "negative filters": (CONVOLUTION + "filters=-3\n", "filters: expected 1 to"),
+    "filters": (CONVOLUTION + "filters=1000000000000\n", "filters: expected 1 to"),
+    "digits": (CONVOLUTION + f"filters={'9' * 5000}\n", "filters: expected 1 to"),
+    "mish": (CONVOLUTION + "activation=mish\n", "line 6: [convolutional] activation='mish' is not supported"),
+    "window": (CONVOLUTION + "size=64\n", "line 6: [convolutional] has a window of 64, too large"),
+    "groups": (CONVOLUTION + "groups=2\nfilters=4\n", "groups=2 must divide its 3 channels"),
+    "binary": (CONVOLUTION + "binary=1\n", "line 6: [convolutional] binary=1 is not supported"),
+    "numload": (CONVOLUTION + "numload=3\n", "numload=3 is not supported"),
+    "padding": (POOL + "size=2\npadding=9\n", "padding=9 has windows of 2 that see nothing"),
+    "route of nothing": (
+        NET + "[route]\nlayers=-1\n",
+        "line 6: [route] asks for layer -1; no layer is before it",
+    ),
+    "route to itself": (POOL + "[route]\nlayers=1\n", "asks for layer 1; before it are layers 0 to 0"),
+    "route cycle": (POOL + "[route]\nlayers=2\n[route]\nlayers=1\n", "asks for layer 2"),
+    "no route": (POOL + "[route]\n", "line 6: [route] names no layers"),
+    "long route": (POOL + "[route]\nlayers=-1" + ",-1" * 1000, "names 1001 layers; at most"),
+    "join": (
+        CONVOLUTION + "[maxpool]\nsize=2\nstride=2\n[route]\nlayers=-1,-2\n",
+        "joins layer 1, which gives 16×8×1, with layer 0, which gives 32×16×1",
+    ),
+    "reorg": (NET + "[reorg]\nstride=2\n", "stride=2 does not divide its input of 32×16×3"),
+    "dropout": (NET + "[dropout]\nprobability=1\n", "probability=1 is not in 0"),
+    "cold": (NET + "[softmax]\ntemperature=0\n", "temperature=0 must be above 0"),
+    "tree over picture": (NET + "[softmax]\ntree=a.tree\n", "has a tree over an input of 32×16×3"),
+    "after softmax": (NET + "[softmax]\n[maxpool]\n", "line 6: [maxpool] follows the network's answer"),
+    "filters of region": (
+        NET + CONV + "[region]\n",
+        "num=1 and classes=20 need 1 × (5 + 20) = 25 filters before it, found 14",
+    ),
+    "anchors": (REGION + "anchors=1,2\n", "anchors are 2 numbers; num=2 needs 4"),
+    "anchor of 0": (REGION + "anchors=1,2,0,3\n", "an anchor of 0 cells is no size"),
+    "nan": (REGION + "anchors=1,2,nan,3\n", "anchors: 'nan' is no number"),
+    "coords": (REGION + "coords=5\n", "coords other than 4"),
+    "background": (REGION + "background=1\n", "background=1 is not supported"),
+    "layers": (NET + "[maxpool]\n" * (MAX_LAYERS + 1), f"has {MAX_LAYERS + 1} layers; at most"),
+    "activations": (
+        "[net]\nwidth=16384\nheight=16384\nchannels=3\n[convolutional]\nfilters=2000000\n",
+        "numbers; at most",
+    ),
+    "weights": (
+        CONVOLUTION + "filters=9999\nstride=16\n[convolutional]\nfilters=999999\n",
+        "line 8: [convolutional] brings the network to",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_is_told_with_its_line(text: str, told: str) -> None:
+    assert told in refusal(text)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(CONV, id="no trunk"),
+        pytest.param("[maxpool]\n" + CONV.replace("linear", "leaky"), id="leaky"),
+        pytest.param(f"[maxpool]\n{CONV}batch_normalize=1\n", id="batch norm"),
+        pytest.param(f"[maxpool]\n{CONV}[maxpool]\nsize=2\n", id="pool between"),
+    ],
+)
+def test_what_is_no_detector_and_no_classifier_of_ours_is_told(before: str) -> None:
+    detector = planned(before, "[region]\nnum=2\nclasses=2\n")
+    assert "expected layers and a [convolutional] of" in outcome(lambda: DetectorPlan.of(detector))
+    classifier = planned(before, "[avgpool]\n[softmax]\n")
+    assert "expected layers, a [convolutional] of" in outcome(lambda: ClassifierPlan.of(classifier))
+    assert "is neither [region], as in a detector, nor" in outcome(lambda: answer_of(planned(before)))
+
+
+def test_classifiers_of_other_ends_are_told() -> None:
+    for end in ("[softmax]\n", "[avgpool]\n[softmax]\ngroups=2\n", "[avgpool]\n[softmax]\ntemperature=2\n"):
+        plan = planned("[maxpool]\n", CONV, end)
+        assert "expected layers, a [convolutional] of" in outcome(lambda plan=plan: answer_of(plan))  # type: ignore[misc]
+    grey = planned("[maxpool]\n", CONV, "[avgpool]\n[softmax]\n", net=NET.replace("channels=3", "channels=1"))
+    assert "sees 3 channels, found channels=1" in outcome(lambda: answer_of(grey))
+
+
+def test_a_file_that_is_absent_or_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DarknetError, match="no such file"):
+        read_cfg(tmp_path / "net.cfg")
+    (tmp_path / "net.cfg").write_bytes(b"#" * (MAX_BYTES + 1))
+    with pytest.raises(DarknetError, match="longer than 1048576 bytes"):
+        read_cfg(tmp_path / "net.cfg")
+
+
+# --- hostile files
+
+SEEDS = [path.read_text() for path in sorted(OWN_NETS.glob("*.cfg"))]
+WORDS = st.sampled_from(
+    [*"[]=,-#;.", "layers=", "filters=", "[route]", "99999999999999", "-1", "1e9", "nan", "\0", "\n", "é"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    seed=st.sampled_from(SEEDS),
+    edits=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 12), WORDS), max_size=6),
+)
+def test_a_spoilt_cfg_is_planned_or_told_in_one_line(seed: str, edits: list[tuple[int, int, str]]) -> None:
+    for at, cut, word in edits:
+        seed = seed[:at] + word + seed[at + cut :]
+    assert len(outcome(lambda: plan_cfg(seed, "made.cfg")).splitlines()) <= 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(max_codepoint=255), max_size=300))
+def test_any_text_is_planned_or_told_in_one_line(text: str) -> None:
+    for whole in (text, f"{NET}{text}", f"{NET}[convolutional]\n{text}"):
+        assert len(outcome(lambda whole=whole: plan_cfg(whole, "made.cfg")).splitlines()) <= 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(POOL + "[route]\nlayers=-1" + ",-1" * 300_000 + "\n", id="a route of many"),
+        pytest.param(POOL + "[route]\nlayers=-1,-1\n" * 60, id="routes that double"),
+        pytest.param(NET + "[maxpool]\n" * 90_000, id="many sections"),
+        pytest.param(NET + "a=\n" * 250_000, id="many empty options"),
+        pytest.param(NET + "".join(f"k{k}=1\n" for k in range(90_000)), id="many options"),
+        pytest.param("[" + "x" * 1_000_000, id="a long line"),
+    ],
+)
+def test_a_monster_is_refused(text: str) -> None:
+    assert len(text) < MAX_BYTES
+    refusal(text)
+
+
+# --- .data and named files
+
+
+def test_a_data_file_says_what_a_command_takes(tmp_path: Path) -> None:
+    path = tmp_path / "my.data"
+    path.write_text(
+        "classes= 4\n#train = old.txt\ntrain  = data/train.list\nnames = my.names\neval=coco\ntop=5\nextra=1\n"
+    )
+    (tmp_path / "my.names").write_text("a\n")
+    data = read_data(path)
+    assert (data.classes, data.eval, data.top) == (4, "coco", 5)
+    assert data.paths == {"train": "data/train.list", "names": "my.names"}
+    assert data.find("names") == tmp_path / "my.names"
+    assert data.find("map") is None
+    assert data.remarks == ("line 7: unknown key 'extra' of [data] is kept, without effect",)
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=st.binary(max_size=200))
+def test_any_bytes_as_a_data_file_are_read_or_told(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("data") / "my.data"
+    path.write_bytes(content)
+    assert (
+        len(outcome(lambda: [read_data(path).find(key) for key in read_data(path).paths]).splitlines()) <= 1
+    )
+
+
+def test_named_files_are_looked_for_where_people_keep_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("cfg", "data", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    cfg, tree = tmp_path / "cfg" / "net.cfg", tmp_path / "data" / "my.tree"
+    tree.touch()
+    assert find_named("data/my.tree", "tree", cfg) == tree
+    monkeypatch.chdir(tmp_path)
+    assert find_named("data/my.tree", "tree", Path("elsewhere/a/b/net.cfg")).resolve() == tree
+    beside = tmp_path / "cfg" / "my.tree"
+    tree.rename(beside)
+    assert find_named("data/my.tree", "tree", cfg) == beside
+    assert find_named(str(beside), "tree", Path("net.cfg")) == beside
+    for name in ("data/other.tree", "a" * 5000, "data"):
+        with pytest.raises(DarknetError, match="give that file on the command line"):
+            find_named(name, "tree", cfg)
+
+
+# --- single options of a text
+
+
+def test_an_option_is_set_where_it_stands_or_put_into_its_section() -> None:
+    text = f"{NET}\r\n# one\r\n[maxpool]\r\nsize = 2\r\n\n[maxpool]\nstride=2\n"
+    changed = with_option(text, 0, "size", 3)
+    assert changed == text.replace("size = 2", "size=3")
+    assert with_option(text, 1, "size", 3) == text.replace("[maxpool]\nstride", "[maxpool]\nsize=3\nstride")
+    assert with_option(text, 0, "stride", 1) == text.replace("[maxpool]\r\n", "[maxpool]\r\nstride=1\r\n")
+
+
+def test_an_option_that_goes_becomes_a_remark_each_time_it_is_there() -> None:
+    text = f"{NET}[maxpool]\nsize=2\nsize=3\n"
+    assert with_option(text, 0, "size", None) == text.replace("size=", "#size=")
+    assert with_option(text, 0, "stride", None) == text

@@ -1,0 +1,359 @@
+"""Which pictures a step sees, and what becomes of their labels."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.io import encode_png
+
+from data_prep import MergeConfig, ShardReader, merge
+from data_prep.dataset.index_file import read_index
+from data_prep.maintenance.check import check_shards
+from data_prep.maintenance.repair import repair
+from tests.yolo9000.made import COLOURS, coco_source, made_config, made_scenes, made_square
+from wordtree import WordTree
+from yolo9000.data.batch import Batch, Targets
+from yolo9000.data.damage import TooManyDamaged
+from yolo9000.data.detector_data import TrainingData, collate
+from yolo9000.data.prefetch import made_ahead
+from yolo9000.data.sample import Sample, at_or_under, read_sample, vouched_by_sources
+from yolo9000.data.sampler import DataMismatch, Sampler, by_ascending_share, split_of
+from yolo9000.training.run import with_absolute_paths
+
+
+def columns_of(batch: Batch) -> list[torch.Tensor]:
+    boxes, labels, ignore = batch.targets.boxes, batch.targets.image_labels, batch.targets.ignore
+    return [
+        batch.images, boxes.image, boxes.xyxy_unit, boxes.node, labels.image, labels.node, labels.region_xyxy_unit,
+        ignore.image, ignore.xyxy_unit, batch.targets.source,
+    ]  # fmt: skip
+
+
+def test_a_step_draws_its_sources_in_the_asked_ratio(shards: Path) -> None:
+    reader = ShardReader(shards)
+    sampler = Sampler(reader, made_config(shards, data__ratio={"scenes": 1, "labels": 4}))
+    sources = np.concatenate([sampler.batch(step)[1] for step in range(1, 101)])
+    assert np.bincount(sources).tolist() == [160, 640]
+    for step in (1, 2, 50):
+        images, source = sampler.batch(step)
+        names = [reader.sources[k].name for k in reader.image_source[images]]
+        assert names == [sampler.names[k] for k in source]
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=12), st.integers(1, 40))
+def test_no_source_is_ever_drawn_less_often_than_before(sizes: list[int], batch_size: int) -> None:
+    sampler = Sampler.__new__(Sampler)  # its arithmetic alone
+    sampler.shares, sampler.batch_size = np.array(sizes) / sum(sizes), batch_size
+    sampler.by_share = by_ascending_share(sampler.shares)
+    before = np.zeros(len(sizes), np.int64)
+    for step in range(1, 60):
+        drawn = sampler._drawn(step)
+        assert drawn.sum() == step * batch_size
+        assert (drawn >= before).all()
+        assert np.abs(drawn - step * batch_size * sampler.shares).max() <= len(sizes)
+        before = drawn
+
+
+def test_every_picture_of_a_source_comes_once_in_each_pass(shards: Path) -> None:
+    sampler = Sampler(ShardReader(shards), made_config(shards, data__ratio={"scenes": 1}))
+    drawn = np.concatenate([sampler.batch(step)[0] for step in range(1, 4)])  # 8 scenes, batches of 8
+    assert Counter(drawn.tolist()) == Counter(dict.fromkeys(range(8), 3))
+    assert sampler.batch(1)[0].tolist() != sampler.batch(2)[0].tolist()
+    assert sampler.passes(3) == {"scenes": 3.0}
+
+
+def test_without_a_ratio_sources_come_as_often_as_they_have_pictures(shards: Path) -> None:
+    sampler = Sampler(ShardReader(shards), made_config(shards, data__ratio=None))
+    assert sampler.shares.tolist() == [
+        0.5,
+        0.5,
+    ]  # 8 scenes, 2 × 4 label pictures; the test split is not drawn
+
+
+def test_batches_depend_on_seed_and_step_alone(shards: Path) -> None:
+    cfg = made_config(shards)
+    straight = list(TrainingData(ShardReader(shards), cfg).batches(1, 4))
+    resumed = list(TrainingData(ShardReader(shards), cfg).batches(3, 4))
+    assert (len(straight), len(resumed)) == (4, 2)
+    for a, b in zip(straight[2:], resumed, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(columns_of(a), columns_of(b), strict=True))
+    other = TrainingData(ShardReader(shards), made_config(shards, seed=1)).batch(1)
+    assert not torch.equal(other.images, straight[0].images)
+
+
+def test_the_number_of_loader_threads_changes_nothing(shards: Path) -> None:
+    one = list(TrainingData(ShardReader(shards), made_config(shards, data__loader_threads=1)).batches(1, 3))
+    four = list(TrainingData(ShardReader(shards), made_config(shards, data__loader_threads=4)).batches(1, 3))
+    for a, b in zip(one, four, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(columns_of(a), columns_of(b), strict=True))
+
+
+@pytest.mark.parametrize("error", [MemoryError, DataMismatch, SystemExit])
+def test_what_stops_a_loader_thread_is_raised_at_its_own_batch_and_ends_the_others(
+    error: type[BaseException],
+) -> None:
+    def make(number: int) -> int:
+        if number == 3:
+            raise error("batch 3")
+        return number
+
+    made = made_ahead(make, range(1000), threads=2)
+    assert [next(made) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(error, match="batch 3"):
+        next(made)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def test_labels_lie_where_their_squares_are(shards: Path) -> None:
+    data = TrainingData(ShardReader(shards), made_config(shards, augment__paste=0))  # nothing is hidden
+    checked = 0
+    for step in range(1, 6):
+        batch = data.batch(step)
+        for image, xyxy in zip(batch.targets.boxes.image, batch.targets.boxes.xyxy_unit, strict=True):
+            left, top, right, bottom = (xyxy * 64).round().int().tolist()
+            if right - left < 6 or bottom - top < 6:
+                continue
+            inside = batch.images[image, :, top + 2 : bottom - 2, left + 2 : right - 2].flatten(1)
+            middle = inside.median(dim=1).values
+            assert middle.max() - middle.min() > 0.3  # a colour, not grey noise
+            checked += 1
+    assert checked > 10
+
+
+def test_shrunk_label_pictures_may_lie_on_box_pictures_and_keep_what_these_tell(shards: Path) -> None:
+    """A label is looked for in its tile; outside the other picture's boxes hold, and what its source vouches for."""
+    settings = {"augment__zoom_out": 1, "augment__mosaic": 0, "data__ratio": {"scenes": 0.001, "labels": 1}}
+    reader = ShardReader(shards)
+    batches = [
+        TrainingData(reader, made_config(shards, **settings, augment__zoom_out_onto=share)).batch(1)
+        for share in (0, 1)
+    ]
+    alone, laid = (batch.targets for batch in batches)
+    labels = [source.name for source in reader.sources].index("labels")
+    assert set(laid.source.tolist()) == {labels}
+    assert len(alone.boxes.image) == 0
+    assert not alone.vouched.any()
+    assert alone.image_labels.node.tolist() == laid.image_labels.node.tolist()
+    for targets in (alone, laid):
+        regions, ignored = targets.image_labels.region_xyxy_unit, targets.ignore.xyxy_unit
+        assert bool((regions[:, 2:] - regions[:, :2] <= 0.75).all())
+        assert {tuple(one) for one in regions.tolist()} <= {tuple(one) for one in ignored.tolist()}
+    assert len(alone.ignore.image) == 8
+    # Each scene has one square, which the tile may hide, in part or whole.
+    hidden = len(laid.ignore.image) - 8
+    assert 0 < len(laid.boxes.image) <= 8 - hidden
+    scenes = next(source for source in reader.sources if source.name == "scenes")
+    assert len(scenes.vouched) > 0
+    told = np.tile(at_or_under(reader.tree, scenes.vouched), (8, 1))
+    np.testing.assert_array_equal(laid.vouched.numpy(), told)
+    grey = [(batch.images == 127 / 255).all(1).float().mean() for batch in batches]
+    assert grey[0] > 0.4 > 0.1 > grey[1]
+
+
+def test_tiles_on_box_pictures_may_be_cut_out_of_such_pictures(shards: Path) -> None:
+    """Then no label comes with them, only boxes, so that a tile on a scene does not mean a class without boxes."""
+
+    def batch(**settings: object) -> Targets:
+        return TrainingData(ShardReader(shards), made_config(shards, **settings)).batch(1).targets
+
+    pasted = {"augment__paste": 1, "data__ratio": {"scenes": 1, "labels": 0.001}}
+    labels, cuts = (
+        batch(**pasted, augment__scene_cuts=share, augment__tile_sources=["labels"]) for share in (0, 1)
+    )
+    assert len(labels.image_labels.node) == 8
+    assert len(cuts.image_labels.node) == 0
+    assert len(cuts.boxes.node) > len(labels.boxes.node)  # each scene has one square, and so has each cut
+
+    onto = {"augment__zoom_out": 1, "augment__zoom_out_onto": 1, "augment__mosaic": 0}
+    ratio = {"scenes": 0.001, "labels": 1}
+    alone, beside = (batch(**onto, data__ratio=ratio, augment__scene_cuts=share) for share in (0, 1))
+    assert alone.image_labels.node.tolist() == beside.image_labels.node.tolist()
+    assert len(beside.boxes.node) > len(alone.boxes.node)
+
+
+@pytest.mark.parametrize("tiles", ["cut out", "whole"])
+def test_a_picture_of_two_sources_vouches_for_what_both_vouch_for(tmp_path: Path, tiles: str) -> None:
+    """Each of two sources boxes one kind. Where a tile of the other lies in a picture, it may show either kind
+    without a box."""
+    kinds = list(COLOURS)
+    for kind in kinds[:2]:
+        made_scenes(tmp_path / kind, 6, (kind,), np.random.default_rng(0))
+    (tmp_path / "labels" / kinds[2]).mkdir(parents=True)
+    made_square(kinds[2], np.random.default_rng(0))[0].save(tmp_path / "labels" / kinds[2] / "0.png")
+    sources = [coco_source(kind, tmp_path / kind, "train") for kind in kinds[:2]]
+    labels = {"name": "labels", "format": "imagenet", "images": str(tmp_path / "labels")}
+    merge(MergeConfig.model_validate({"sources": [*sources, labels]}), tmp_path / "shards")
+    reader = ShardReader(tmp_path / "shards")
+    settings: dict[str, object] = {
+        "cut out": {"augment__paste": 1, "augment__scene_cuts": 1, "augment__tile_sources": None},
+        "whole": {"augment__paste": 1, "augment__tile_sources": [kinds[1]]},
+    }[tiles]
+    ratio = {kinds[0]: 1, kinds[1]: 0.5, "labels": 0.01}
+    data = TrainingData(reader, made_config(tmp_path / "shards", **settings, data__ratio=ratio))
+    of_source = vouched_by_sources(reader)
+    assert of_source[:2].any(axis=1).all()
+    assert not (of_source[0] & of_source[1]).any()
+    mixed = 0
+    for step in range(1, 5):
+        targets = data.batch(step).targets
+        for picture, source in enumerate(targets.source.tolist()):
+            nodes = set(targets.boxes.node[targets.boxes.image == picture].tolist())
+            vouched = targets.vouched[picture].numpy()
+            assert not (vouched & ~of_source[source]).any()
+            if len(nodes) == 2:
+                mixed += 1
+                assert not vouched.any()
+    assert mixed
+
+
+def test_soft_edges_change_the_pixels_of_tiles_on_box_pictures_alone(shards: Path) -> None:
+    settings = {"augment__zoom_out": 1, "augment__zoom_out_onto": 1, "augment__mosaic": 0}
+    ratio = {"scenes": 0.001, "labels": 1}
+    hard, soft = (
+        TrainingData(
+            ShardReader(shards), made_config(shards, **settings, data__ratio=ratio, augment__soft_edges=e)
+        )
+        .batch(1)
+        .images
+        for e in (0, 0.4)
+    )
+    assert not torch.equal(hard, soft)
+
+
+def test_a_picture_without_box_annotations_is_ignored_as_a_whole(shards: Path) -> None:
+    reader = ShardReader(shards)
+    sample = read_sample(reader, 8)  # the first of source "labels", after eight scenes
+    assert sample.ignored.tolist() == [[0, 0, 1, 1]]
+    assert len(sample.label_nodes) == 1
+    assert len(read_sample(reader, 0).ignored) == 0
+
+
+def test_a_limit_takes_the_first_pictures_of_each_source(shards: Path) -> None:
+    sampler = Sampler(ShardReader(shards), made_config(shards, data__limit=2))
+    assert [len(images) for images in sampler.images] == [2, 2]
+
+
+def test_batches_are_made_of_what_a_repair_has_left(shards: Path, tmp_path: Path) -> None:
+    spoilt = shutil.copytree(shards, tmp_path / "spoilt")
+    index = read_index(spoilt)
+    path, start = spoilt / index.shards[0].name, int(index.columns["picture_start"][3])
+    data = bytearray(path.read_bytes())
+    data[start + 20] ^= 255
+    path.write_bytes(data)
+    cfg = made_config(
+        spoilt,
+        data__batch_size=16,
+        data__ratio={"scenes": 1},
+        data__max_damaged=0,
+        augment__mosaic=0,
+        augment__paste=0,
+    )
+    with pytest.raises(TooManyDamaged, match=r"image 3 .*do not fit their checksum"):
+        list(TrainingData(ShardReader(spoilt), cfg).batches(1, 1))
+    repair(check_shards(spoilt, index))
+    (batch,) = TrainingData(ShardReader(spoilt), cfg).batches(1, 1)
+    assert len(batch.images) == 16
+    assert len(ShardReader(spoilt).split("train")) == len(ShardReader(shards).split("train")) - 1
+
+
+def test_batches_are_the_same_from_afar(shards: Path) -> None:
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    for path in shards.glob("*.h5"):
+        system.pipe_file(f"/afar/{path.name}", path.read_bytes())
+    cfg = made_config(shards, data__shards="memory://afar")
+    (near,) = TrainingData(ShardReader(shards), cfg).batches(1, 1)
+    (afar,) = TrainingData(ShardReader(with_absolute_paths(cfg).data.shards), cfg).batches(1, 1)
+    assert all(torch.equal(a, b) for a, b in zip(columns_of(near), columns_of(afar), strict=True))
+
+
+def test_an_unknown_source_or_split_is_told_with_what_there_is(shards: Path) -> None:
+    reader = ShardReader(shards)
+    with pytest.raises(
+        DataMismatch, match=r"ratio names coco, but split 'train' has pictures of .*: scenes, labels"
+    ):
+        Sampler(reader, made_config(shards, data__ratio={"coco": 1}))
+    with pytest.raises(DataMismatch, match=r"ratio names scene, .* Did you mean 'scenes'\?"):
+        Sampler(reader, made_config(shards, data__ratio={"scene": 1, "labels": 4}))
+    with pytest.raises(
+        DataMismatch,
+        match=r"tile_sources names label, but the shards have .*: scenes, labels, test\. Did you mean 'labels'\?",
+    ):
+        TrainingData(reader, made_config(shards, augment__tile_sources=["scenes", "label"]))
+    with pytest.raises(DataMismatch, match="split 'val' is not in the shards; they have: train, test"):
+        split_of(reader, "val")
+
+
+@dataclass
+class OnePicture:
+    """What `read_sample` asks of a reader, for one picture; labels are (node, positive, exhaustive)."""
+
+    tree: WordTree
+    boxes: list[int]
+    labels: list[tuple[int, bool, bool]]
+    boxed: bool = True
+
+    def __post_init__(self) -> None:
+        self.box_offsets, self.label_offsets = np.array([0, len(self.boxes)]), np.array([0, len(self.labels)])
+        self.box_nodes, self.box_ignored = np.array(self.boxes, np.int32), np.zeros(len(self.boxes), bool)
+        self.boxes_xyxy_unit = np.tile(np.float32([0.2, 0.2, 0.8, 0.8]), (len(self.boxes), 1))
+        columns = np.array(self.labels, np.int32).reshape(-1, 3)
+        self.label_nodes, flags = columns[:, 0], columns[:, 1:].astype(bool)
+        self.label_positive, self.label_exhaustive = flags[:, 0], flags[:, 1]
+        self.image_boxed = np.array([self.boxed])
+
+    def encoded(self, image: int) -> np.ndarray:
+        return encode_png(torch.zeros(3, 4, 6, dtype=torch.uint8)).numpy()
+
+    def source_id(self, image: int) -> str:
+        return "made"
+
+    def sample(self) -> Sample:
+        return read_sample(self, 0)  # type: ignore[arg-type]
+
+
+ANIMAL, VEHICLE, DOG, CAT, CAR, BOAT, TERRIER = range(7)
+
+
+def test_a_picture_vouches_for_what_it_was_searched_for_whether_found_or_not(toy_tree: WordTree) -> None:
+    labels = [(DOG, True, True), (CAT, False, False), (CAR, True, False)]
+    vouched = OnePicture(toy_tree, [TERRIER, CAR], labels).sample().vouched
+    assert vouched.nonzero()[0].tolist() == [DOG, CAT, TERRIER]  # which is a dog
+
+
+def test_a_picture_that_nobody_drew_boxes_on_vouches_for_nothing(toy_tree: WordTree) -> None:
+    sample = OnePicture(toy_tree, [], [(DOG, True, True), (CAT, False, False)], boxed=False).sample()
+    assert sample.vouched is None
+    assert sample.ignored.tolist() == [[0, 0, 1, 1]]
+
+
+def test_an_image_label_whose_thing_has_a_box_is_left_to_the_box(toy_tree: WordTree) -> None:
+    labels = [(DOG, True, True), (CAR, True, False), (BOAT, True, False), (CAT, False, False)]
+    assert OnePicture(toy_tree, [TERRIER, CAR], labels).sample().label_nodes.tolist() == [BOAT]
+    assert OnePicture(toy_tree, [ANIMAL], labels[:1]).sample().label_nodes.tolist() == [DOG]  # more precise
+
+
+def test_negative_labels_have_columns_of_their_own(toy_tree: WordTree) -> None:
+    sample = OnePicture(toy_tree, [], [(CAT, False, False), (CAR, True, False)], boxed=False).sample()
+    assert (sample.label_nodes.tolist(), sample.negative_nodes.tolist()) == ([CAR], [CAT])
+    negative = collate([sample, sample], np.zeros(2, np.int32), nodes=7).negative_labels
+    assert (negative.image.tolist(), negative.node.tolist()) == ([0, 1], [CAT, CAT])
+    assert negative.region_xyxy_unit.tolist() == [[0, 0, 1, 1]] * 2
+
+
+def test_what_pictures_vouch_for_is_collated_by_picture(toy_tree: WordTree) -> None:
+    samples = [
+        OnePicture(toy_tree, [], [(DOG, False, False), (CAR, False, False)]).sample(),
+        OnePicture(toy_tree, [], [(DOG, True, False)], boxed=False).sample(),
+        OnePicture(toy_tree, [], [(BOAT, False, False)]).sample(),
+    ]
+    vouched = collate(samples, np.zeros(3, np.int32), nodes=7).vouched
+    assert vouched.nonzero().tolist() == [[0, DOG], [0, CAR], [0, TERRIER], [2, BOAT]]

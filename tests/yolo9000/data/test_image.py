@@ -1,0 +1,182 @@
+"""Decoding and the letterbox: every stored kind of picture, laws of the inverse, darknet's sizes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from yolo9000.data.image import Letterbox, UnreadablePicture, decode_image, letterbox, read_image
+from yolo9000.models.boxes import aligned_iou
+
+# torchvision 0.29 announces that decoding moves to TorchCodec; until then it is the fastest here.
+pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")
+
+side = st.integers(1, 700)
+TWO_COLOURS = np.repeat(np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8), 32, axis=1).repeat(
+    48, axis=0
+)  # 48 x 64
+
+
+def encode(picture: Image.Image, kind: str, **options: Any) -> np.ndarray:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return np.frombuffer(buffer.getvalue(), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("RGB", "JPEG"),
+        ("L", "JPEG"),
+        ("CMYK", "JPEG"),
+        ("RGB", "PNG"),
+        ("L", "PNG"),
+        ("P", "PNG"),
+        ("RGBA", "PNG"),
+    ],
+)
+def test_every_kind_of_jpeg_and_png_becomes_rgb_as_pillow_reads_it(mode: str, kind: str) -> None:
+    encoded = encode(Image.fromarray(TWO_COLOURS).convert(mode), kind)
+    pixels = decode_image(encoded)
+    assert pixels.dtype == torch.uint8
+    expected = np.array(Image.open(io.BytesIO(encoded.tobytes())).convert("RGB"), np.int16)
+    assert np.abs(pixels.permute(1, 2, 0).numpy() - expected).max() <= 2
+
+
+def test_sixteen_bit_png_is_brought_to_eight_bits() -> None:
+    grey = np.array([[0, 256 * 7, 65535]], np.uint16)
+    assert decode_image(encode(Image.fromarray(grey), "PNG"))[0].tolist() == [[0, 7, 255]]
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        pytest.param(np.zeros(0, np.uint8), id="nothing"),
+        pytest.param(np.frombuffer(b"hello, I am text", np.uint8), id="text"),
+        pytest.param(encode(Image.fromarray(TWO_COLOURS), "JPEG")[:300], id="cut JPEG"),
+        pytest.param(encode(Image.fromarray(TWO_COLOURS), "PNG")[:80], id="cut PNG"),
+    ],
+)
+def test_an_unreadable_picture_is_named(encoded: np.ndarray) -> None:
+    with pytest.raises(UnreadablePicture, match=r"shard 3, image 7: expected a JPEG or PNG picture"):
+        decode_image(encoded, name="shard 3, image 7")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF"])
+def test_a_picture_file_of_any_common_format_is_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    Image.fromarray(TWO_COLOURS).save(path, kind)
+    pixels = read_image(path)
+    assert pixels.shape == (3, 48, 64)
+    assert pixels[:, 24, 8].tolist() == pytest.approx([255, 0, 0], abs=3)
+    assert pixels[:, 24, 56].tolist() == pytest.approx([0, 0, 255], abs=3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_picture_file_is_turned_upright(kind: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    Image.fromarray(TWO_COLOURS).save(tmp_path / "turned", kind, exif=exif)
+    pixels = read_image(tmp_path / "turned")
+    assert pixels.shape == (3, 64, 48)
+    assert pixels[:, 8, 24].tolist() == pytest.approx([255, 0, 0], abs=3)
+
+
+def test_stored_pixels_are_not_turned() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode_image(encode(Image.fromarray(TWO_COLOURS), "JPEG", exif=exif)).shape == (3, 48, 64)
+
+
+def test_reading_says_which_file_is_missing_empty_or_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "notes.txt").write_text("no picture")
+    for name, trouble in [
+        ("missing.jpg", "No such file or directory"),
+        ("empty.jpg", "found an empty file"),
+        ("notes.txt", "expected a picture"),
+    ]:
+        with pytest.raises(UnreadablePicture, match=f"{re.escape(str(tmp_path / name))}: .*{trouble}"):
+            read_image(tmp_path / name)
+
+
+@settings(deadline=None)
+@given(st.tuples(side, side), st.tuples(side, side))
+def test_the_letterbox_fits_the_canvas_and_touches_two_of_its_sides(
+    image_size: tuple[int, int], network_size: tuple[int, int]
+) -> None:
+    place = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
+    assert 1 <= place.resized_width_px <= network_size[0]
+    assert 1 <= place.resized_height_px <= network_size[1]
+    assert place.resized_width_px == network_size[0] or place.resized_height_px == network_size[1]
+    right = network_size[0] - place.resized_width_px - place.left_px
+    bottom = network_size[1] - place.resized_height_px - place.top_px
+    assert right - place.left_px in (0, 1)
+    assert bottom - place.top_px in (0, 1)
+
+
+@settings(deadline=None)
+@given(
+    st.tuples(side, side), st.tuples(side, side), st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4)
+)
+def test_the_inverse_of_the_letterbox_is_exact_within_half_a_pixel(
+    image_size: tuple[int, int], network_size: tuple[int, int], corners: list[float]
+) -> None:
+    place = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
+    xyxy_px = torch.tensor(corners) * torch.tensor([*image_size, *image_size])
+    on_canvas = place.to_network(xyxy_px)
+    assert bool((on_canvas >= 0).all())
+    assert bool((on_canvas <= torch.tensor([*network_size, *network_size]) + 1e-3).all())
+    torch.testing.assert_close(place.to_image(on_canvas), xyxy_px, rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (97, 63), (33, 120)], ids=str)
+def test_a_drawn_rectangle_is_found_where_the_letterbox_says(size: tuple[int, int]) -> None:
+    image = torch.zeros(3, 80, 120)
+    xyxy_px = torch.tensor([30.0, 20, 90, 60])
+    image[:, 20:60, 30:90] = 1
+    canvas, place = letterbox(image, size)
+    assert canvas.shape == (3, size[1], size[0])
+    rows, columns = torch.nonzero(canvas[0] > 0.6, as_tuple=True)
+    found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
+    assert (place.to_network(xyxy_px) - found).abs().max() <= 1
+    assert aligned_iou(place.to_image(found), xyxy_px) > 0.85
+
+
+def test_bytes_and_fractions_give_the_same_canvas_with_grey_margins() -> None:
+    image = torch.randint(0, 256, (3, 30, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    canvas, place = letterbox(image, 32)
+    torch.testing.assert_close(canvas, letterbox(image / 255, 32)[0])
+    assert canvas.dtype == torch.float32
+    assert (place.top_px, place.resized_height_px) == (8, 16)
+    assert bool((canvas[:, :8] == 0.5).all())
+    assert bool((canvas[:, 24:] == 0.5).all())
+    assert bool((canvas[:, 8:24] != 0.5).any())
+
+
+def test_a_picture_of_the_size_of_the_canvas_is_not_resampled() -> None:
+    image = torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(letterbox(image, 24)[0], image)
+
+
+def test_every_coco_picture_has_the_size_that_its_annotations_say() -> None:
+    folder = os.environ.get("YOLO9000_TEST_DATA")
+    if not folder:
+        pytest.skip("YOLO9000_TEST_DATA is not set")
+    coco = Path(folder) / "coco128"
+    images = json.loads((coco / "annotations" / "instances_val2017.json").read_text("utf-8"))["images"]
+    for image in images:
+        encoded = np.fromfile(coco / "images" / "val2017" / image["file_name"], np.uint8)
+        assert decode_image(encoded).shape == (3, image["height"], image["width"]), image["file_name"]
+    assert len(images) == 128

@@ -1,0 +1,133 @@
+"""`Detections`: what it refuses, what a part of it is, and its JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wordtree.tree.query import QueryError
+from wordtree.tree.tree import WordTree
+from yolo9000.inference.detections import Detections, InvalidDetections
+
+
+def columns(tree: WordTree, **changes: Any) -> dict[str, Any]:
+    """A terrier, a car and an animal of no known kind."""
+    return {
+        "tree": tree,
+        "image": "street.jpg",
+        "image_size_px": (64, 48),
+        "xyxy_px": [[1, 2, 30, 40], [10, 10, 60, 44], [0, 0, 5.123, 6]],
+        "node": [6, 4, 0],
+        "objectness": [0.9, 0.8, 0.5],
+        "absolute": [0.9, 0.5, 0.6],
+        "score": [0.81, 0.4, 0.3],
+        "conditional": ([1.0, 0.95, 0.947368], [0.5, 1.0], [0.6]),
+    } | changes
+
+
+def test_arrays_have_fixed_dtypes_and_cannot_be_changed(toy_tree: WordTree) -> None:
+    detections = Detections(**columns(toy_tree))
+    assert detections.xyxy_px.dtype == np.float32
+    assert detections.node.dtype == np.int64
+    assert [path.dtype for path in detections.conditional] == [np.float32] * 3
+    with pytest.raises(ValueError, match="read-only"):
+        detections.score[0] = 1
+
+
+def test_no_detections_are_detections(toy_tree: WordTree) -> None:
+    nothing = Detections(
+        **columns(
+            toy_tree,
+            xyxy_px=np.zeros((0, 4)),
+            node=[],
+            objectness=[],
+            absolute=[],
+            score=[],
+            conditional=(),
+        )
+    )
+    assert len(nothing) == 0
+    assert nothing.to_dicts() == []
+    assert list(nothing) == []
+    assert repr(nothing) == "Detections(street.jpg: 0)"
+
+
+@pytest.mark.parametrize(
+    ("expression", "kept"),
+    [
+        pytest.param("animal", ["terrier", "animal"], id="nodes"),
+        pytest.param("animal & !only(animal)", ["terrier"], id="without the general answer"),
+        pytest.param("score >= 0.3 & objectness < 0.9", ["car", "animal"], id="numbers as they were given"),
+        pytest.param("absolute > 0.55 & area < 100", ["animal"], id="small"),
+        pytest.param("depth = 0", ["animal"], id="the level of the answer"),
+        pytest.param("boat", [], id="none"),
+    ],
+)
+def test_an_expression_selects_detections(toy_tree: WordTree, expression: str, kept: list[str]) -> None:
+    assert Detections(**columns(toy_tree)).select(expression).names == kept
+
+
+def test_an_unknown_field_is_refused_by_its_column(toy_tree: WordTree) -> None:
+    with pytest.raises(QueryError, match=r"no field 'scor'.*'score'\? \(column 10"):
+        Detections(**columns(toy_tree)).select("animal & scor > 1")
+
+
+def test_a_part_holds_the_chosen_rows_of_every_column(toy_tree: WordTree) -> None:
+    detections = Detections(**columns(toy_tree))
+    animals = detections[toy_tree.is_under(detections.node, 0)]
+    assert animals.names == ["terrier", "animal"]
+    assert [len(path) for path in animals.conditional] == [3, 1]
+    assert animals.score.tolist() == pytest.approx([0.81, 0.3])
+    assert detections[1:].names == ["car", "animal"]
+    assert detections[-1].names == ["animal"]
+    assert [one.names for one in detections] == [["terrier"], ["car"], ["animal"]]
+    assert len(detections[np.zeros(3, bool)]) == 0
+    with pytest.raises(IndexError):
+        detections[3]
+
+
+def test_the_json_form_names_every_number(toy_tree: WordTree) -> None:
+    detections = Detections(**columns(toy_tree))
+    picture = json.loads(json.dumps(detections.to_dict()))
+    assert (picture["image"], picture["width_px"], picture["height_px"]) == ("street.jpg", 64, 48)
+    assert picture["detections"] == detections.to_dicts()
+    assert picture["detections"][0] == {
+        "xyxy_px": [1.0, 2.0, 30.0, 40.0],
+        "id": "n00000006",
+        "name": "terrier",
+        "path": ["animal", "dog", "terrier"],
+        "conditional": [1.0, 0.95, 0.947368],
+        "objectness": 0.9,
+        "absolute": 0.9,
+        "score": 0.81,
+    }
+    assert picture["detections"][2]["xyxy_px"] == [0.0, 0.0, 5.12, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "trouble"),
+    [
+        pytest.param({"xyxy_px": [[1, 2, 3]]}, r"boxes of shape \(K, 4\), found \(1, 3\)", id="not boxes"),
+        pytest.param({"score": [0.8, 0.4]}, r"3 rows, one a box, found score \(2,\)", id="a row too few"),
+        pytest.param({"conditional": ()}, r"found conditional \(0,\)", id="no paths"),
+        pytest.param({"node": [6, 7, 0]}, r"nodes 0\.\.6, found 7 in row 1", id="a node of another tree"),
+        pytest.param(
+            {"node": [6, 4, 3]},
+            "2 conditional probabilities down to n00000003, found 1 in row 2",
+            id="a short path",
+        ),
+        pytest.param({"xyxy_px": [[np.nan] * 4] * 3}, "finite boxes", id="NaN box"),
+        pytest.param({"xyxy_px": [[30, 2, 1, 40]] * 3}, "right < left", id="a box inside out"),
+        pytest.param({"objectness": [0.9, 1.2, 0.5]}, r"in 0\.\.1, found 1\.2", id="more than certain"),
+        pytest.param({"absolute": [0.9, np.nan, 0.5]}, r"in 0\.\.1, found nan", id="NaN probability"),
+        pytest.param({"score": [0.4, 0.8, 0.3]}, "best score first", id="not ranked"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(
+    toy_tree: WordTree, changes: dict[str, Any], trouble: str
+) -> None:
+    with pytest.raises(InvalidDetections, match=rf"^Detections of street\.jpg: expected .*{trouble}"):
+        Detections(**columns(toy_tree, **changes))

@@ -1,0 +1,429 @@
+"""From raw output to answers, against slow obvious twins that see every place and every node."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.yolo9000.made import grid_output, random_tree
+from wordtree import WordTree
+from wordtree.tree.query import parse
+from yolo9000.config import EvaluateConfig, PredictConfig
+from yolo9000.data.image import Letterbox
+from yolo9000.inference.detections import Detections
+from yolo9000.inference.postprocess import (
+    NodeSet,
+    answers,
+    candidates,
+    most_objective_box,
+    nms_by_node,
+    scores_of_nodes,
+    to_picture,
+)
+from yolo9000.models.grid import GridOutput
+from yolo9000.models.tree_tensors import Hierarchy
+
+ANCHORS = [[0.8, 1.1], [2.5, 1.7]]
+Row = tuple[float, int, tuple[float, ...]]  # score, node, xyxy in pixels of the picture
+
+
+def random_output(
+    tree: WordTree, *, images: int = 2, rows: int = 3, columns: int = 4, seed: int = 0
+) -> GridOutput:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (images, len(ANCHORS), rows, columns)
+    box_logits = torch.randn(*shape, 5, generator=generator, dtype=torch.float64)
+    class_logits = 3 * torch.randn(*shape, len(tree), generator=generator, dtype=torch.float64)
+    return grid_output(anchors=ANCHORS, box_logits=box_logits, class_logits=class_logits)
+
+
+def placements(output: GridOutput) -> list[Letterbox]:
+    """A picture of another shape in each row of the batch, on a canvas of 32 px a cell."""
+    rows, columns = output.box_logits.shape[2:4]
+    sizes = [(640, 480), (100, 333), (31, 17)]
+    return [
+        Letterbox.fit(image_size_px=sizes[image % 3], network_size_px=(32 * columns, 32 * rows))
+        for image in range(len(output.box_logits))
+    ]
+
+
+# --- the twins
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def box_twin(output: GridOutput, place: tuple[int, ...], letterbox: Letterbox) -> tuple[float, ...]:
+    """The predicted box in pixels of the picture, by the formulas of the paper's figure 3."""
+    _, anchor, row, column = place
+    x, y, w, h = output.box_logits[place][:4].tolist()
+    rows, columns = output.box_logits.shape[2:4]
+    centre = (sigmoid(x) + column) / columns, (sigmoid(y) + row) / rows
+    size = ANCHORS[anchor][0] * math.exp(w) / columns, ANCHORS[anchor][1] * math.exp(h) / rows
+    canvas = letterbox.network_width_px, letterbox.network_height_px
+    margin = letterbox.left_px, letterbox.top_px
+    scale = (
+        letterbox.resized_width_px / letterbox.image_width_px,
+        letterbox.resized_height_px / letterbox.image_height_px,
+    )
+    limit = letterbox.image_width_px, letterbox.image_height_px
+    corners = [
+        ((centre[axis] + sign * size[axis] / 2) * canvas[axis] - margin[axis]) / scale[axis]
+        for sign in (-1, 1)
+        for axis in (0, 1)
+    ]
+    return tuple(min(max(0.0, value), limit[k % 2]) for k, value in enumerate(corners))
+
+
+def conditional_twin(tree: WordTree, logits: list[float], node: int) -> float:
+    start, size = int(tree.group_start[tree.group[node]]), int(tree.group_size[tree.group[node]])
+    siblings = range(start, start + size)
+    highest = max(logits[s] for s in siblings)
+    return math.exp(logits[node] - highest) / sum(math.exp(logits[s] - highest) for s in siblings)
+
+
+def absolute_twin(tree: WordTree, logits: list[float], node: int) -> float:
+    return math.prod(conditional_twin(tree, logits, step) for step in tree.path(node))
+
+
+def descent_twin(tree: WordTree, logits: list[float], threshold: float) -> int:
+    siblings = [node for node in range(len(tree)) if tree.parent[node] < 0]
+    answer = max(siblings, key=lambda node: conditional_twin(tree, logits, node))
+    while len(tree.children(answer)):
+        child = max(tree.children(answer), key=lambda node: conditional_twin(tree, logits, node))
+        if not absolute_twin(tree, logits, child) > threshold:
+            break
+        answer = child
+    return answer
+
+
+def iou_twin(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
+    return width * height / union if union else 0.0
+
+
+def nms_twin(found: list[Row], iou: float, limit: int, *, by_node: bool) -> list[Row]:
+    """Best first, without those that overlap a better one (of their own node)."""
+    kept: list[Row] = []
+    for row in sorted(found, key=lambda row: -row[0]):
+        rivals = [other for other in kept if not by_node or row[1] == other[1]]
+        if all(iou_twin(row[2], other[2]) <= iou for other in rivals):
+            kept.append(row)
+    return kept[:limit]
+
+
+def places_of(output: GridOutput, image: int) -> list[tuple[int, ...]]:
+    return [(image, *place) for place in np.ndindex(*output.box_logits.shape[1:4])]
+
+
+def answers_twin(
+    output: GridOutput, tree: WordTree, letterbox: Letterbox, image: int, cfg: PredictConfig
+) -> list[Row]:
+    """Overlap is judged by objectness, whatever the answer; what is left is ranked by score."""
+    dense, found = output.dense_class_logits(), []
+    for place in places_of(output, image):
+        logits, objectness = dense[place].tolist(), sigmoid(float(output.box_logits[place][4]))
+        if objectness > cfg.min_score:
+            node = descent_twin(tree, logits, cfg.min_absolute)
+            score = objectness * absolute_twin(tree, logits, node)
+            found.append((objectness, (score, node), box_twin(output, place, letterbox)))
+    kept = nms_twin(found, cfg.nms_iou, len(found), by_node=False)
+    rows = [(score, node, box) for _, (score, node), box in kept if score > cfg.min_score]
+    return sorted(rows, key=lambda row: -row[0])[: cfg.max_detections]
+
+
+def scores_twin(
+    output: GridOutput,
+    tree: WordTree,
+    letterbox: Letterbox,
+    image: int,
+    nodes: list[int],
+    cfg: EvaluateConfig,
+) -> list[Row]:
+    dense, found = output.dense_class_logits(), []
+    places = sorted(places_of(output, image), key=lambda place: -float(output.box_logits[place][4]))
+    for place in places[: cfg.max_places]:
+        objectness = sigmoid(float(output.box_logits[place][4]))
+        for node in nodes:
+            score = objectness * absolute_twin(tree, dense[place].tolist(), node)
+            if score > cfg.min_objectness:
+                found.append((score, node, box_twin(output, place, letterbox)))
+    return nms_twin(found, cfg.nms_iou, cfg.max_detections, by_node=True)
+
+
+def assert_rows(found: list[Row], expected: list[Row]) -> None:
+    assert [row[1] for row in found] == [row[1] for row in expected]
+    assert [row[0] for row in found] == pytest.approx([row[0] for row in expected], rel=1e-5)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine[2] == pytest.approx(theirs[2], rel=1e-5, abs=1e-3)
+
+
+def rows_of(found: Detections) -> list[Row]:
+    return [
+        (float(s), int(n), tuple(b.tolist()))
+        for s, n, b in zip(found.score, found.node, found.xyxy_px, strict=True)
+    ]
+
+
+# --- answers
+
+
+@pytest.mark.parametrize(
+    "settings_of",
+    [
+        pytest.param({"min_score": 0.1, "min_absolute": 0.3}, id="usual"),
+        pytest.param({"min_score": 0.0, "min_absolute": 0.0}, id="everything, to the leaves"),
+        pytest.param({"min_score": 0.0, "min_absolute": 1.0}, id="roots only"),
+        pytest.param({"min_score": 0.05, "nms_iou": 0.0}, id="no overlap allowed"),
+        pytest.param({"min_score": 0.05, "nms_iou": 1.0}, id="every overlap allowed"),
+        pytest.param({"min_score": 0.01, "max_detections": 3}, id="the best three"),
+        pytest.param({"min_score": 1.0}, id="nothing"),
+    ],
+)
+def test_answers_agree_with_the_slow_twin(settings_of: dict[str, float]) -> None:
+    tree, cfg = random_tree(40), PredictConfig.model_validate(settings_of)
+    for seed in range(3):
+        output = random_output(tree, images=3, seed=seed)
+        boxes = placements(output)
+        found = answers(output, Hierarchy(tree), boxes, ["a", "b", "c"], cfg)
+        assert [d.image for d in found] == ["a", "b", "c"]
+        assert [d.image_size_px for d in found] == [(640, 480), (100, 333), (31, 17)]
+        for image, detections in enumerate(found):
+            assert_rows(rows_of(detections), answers_twin(output, tree, boxes[image], image, cfg))
+
+
+def test_every_number_of_an_answer_has_its_meaning() -> None:
+    tree = random_tree(40)
+    output = random_output(tree)
+    cfg = PredictConfig(min_score=0.05, min_absolute=0.1)
+    seen = 0
+    for detections in answers(output, Hierarchy(tree), placements(output), ["a", "b"], cfg):
+        for row, node in enumerate(detections.node):
+            path = detections.conditional[row]
+            assert len(path) == len(tree.path(int(node)))
+            assert detections.absolute[row] == pytest.approx(np.prod(path), rel=1e-5)
+            assert detections.score[row] == pytest.approx(
+                detections.objectness[row] * detections.absolute[row]
+            )
+            assert detections.absolute[row] > cfg.min_absolute or tree.parent[node] < 0
+            seen += 1
+    assert seen > 10
+
+
+def test_no_place_above_the_threshold_gives_empty_detections() -> None:
+    tree = random_tree(10)
+    output = random_output(tree)
+    output.box_logits[..., 4] = -50
+    found = answers(output, Hierarchy(tree), placements(output), ["a", "b"], PredictConfig())
+    assert [len(d) for d in found] == [0, 0]
+    assert found[0].xyxy_px.shape == (0, 4)
+
+
+def test_a_flat_tree_answers_with_the_best_class() -> None:
+    tree = WordTree(["a", "b", "c"], [-1, -1, -1])
+    class_logits = torch.tensor([0.0, 2.0, 1.0], dtype=torch.float64).expand(1, 2, 1, 1, 3)
+    output = grid_output(anchors=ANCHORS, class_logits=class_logits.clone())
+    (found,) = answers(output, Hierarchy(tree), placements(output), ["a"], PredictConfig(min_score=0))
+    assert set(found.node.tolist()) == {1}
+    assert found.absolute[0] == pytest.approx(math.exp(2) / (1 + math.exp(2) + math.exp(1)))
+
+
+# --- asked sets
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sets(st.integers(0, 39)), st.integers(0, 3))
+def test_the_probability_of_a_set_is_the_sum_over_all_ends_of_a_descent_in_it(
+    members: set[int], seed: int
+) -> None:
+    """Twin: a thing is of one leaf; it is in the set where the set is entered and not left again on the leaf's path."""
+    tree = random_tree(40)
+    output = random_output(tree, images=1, rows=1, columns=2, seed=seed)
+    place = candidates(output, 0, min_objectness=-1, max_places=100).place
+    found = NodeSet.of(tree, sorted(members)).probability(output, Hierarchy(tree), place)
+    dense = output.dense_class_logits()
+    places = zip(
+        place.image.tolist(), place.anchor.tolist(), place.row.tolist(), place.column.tolist(), strict=True
+    )
+    for row, at in enumerate(places):
+        logits = dense[at].tolist()
+        expected = sum(absolute_twin(tree, logits, int(leaf)) for leaf in tree.leaves if int(leaf) in members)
+        assert float(found[row]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_query_scores_every_place_by_what_is_asked_and_names_it_as_before() -> None:
+    tree = WordTree(["animal", "car", "dog", "cat"], [-1, -1, 0, 0])
+    class_logits = torch.tensor([2.0, 0.0, 0.1, 0.0], dtype=torch.float64).expand(1, 2, 1, 1, 4)
+    output = grid_output(anchors=ANCHORS, class_logits=class_logits.clone())
+    cfg = PredictConfig(min_score=0.01, min_absolute=0.5)
+    asked = NodeSet.of(tree, parse("animal & !cat", tree).nodes())
+    (found,) = answers(output, Hierarchy(tree), placements(output), ["a"], cfg, asked)
+    animal = math.exp(2) / (math.exp(2) + 1)
+    dog = animal * math.exp(0.1) / (math.exp(0.1) + 1)
+    assert set(found.names) == {"animal"}  # neither kind is likelier than .5
+    assert found.score[0] == pytest.approx(found.objectness[0] * dog, rel=1e-6)
+    nothing = NodeSet.of(tree, [])
+    assert [len(d) for d in answers(output, Hierarchy(tree), placements(output), ["a"], cfg, nothing)] == [0]
+
+
+# --- NMS
+
+
+def two_boxes(gap_px: float, *, nodes: int) -> GridOutput:
+    """Two squares of 10 px, `gap_px` apart (5 to 25), in neighbouring cells of 20 px, both surely the last node."""
+    box_logits = torch.full((1, 1, 32, 32, 5), -50.0)
+    for column, x_px, objectness in ((30, 15.0, 4.0), (31, gap_px - 5, 3.0)):
+        x_logit = math.log(x_px / (20 - x_px))
+        box_logits[0, 0, 31, column] = torch.tensor([x_logit, 0, 0, 0, objectness])
+    class_logits = torch.zeros(1, 1, 32, 32, nodes)
+    class_logits[..., -1] = 100
+    return grid_output(anchors=[[0.5, 0.5]], box_logits=box_logits, class_logits=class_logits)
+
+
+@pytest.mark.parametrize("nodes", [1, 9418, 20000])
+@pytest.mark.parametrize(("nms_iou", "kept"), [(0.299, 1), (0.301, 2)])
+def test_overlap_is_judged_as_finely_for_the_last_node_of_a_large_tree(
+    nodes: int, nms_iou: float, kept: int
+) -> None:
+    hierarchy = Hierarchy(WordTree([f"own{node}" for node in range(nodes)], [-1] * nodes))
+    letterbox = Letterbox.fit(image_size_px=(640, 640), network_size_px=(640, 640))
+    gap_px = 10 * (1 - 0.3) / (1 + 0.3)  # squares of side s that lie d apart: IoU = (s − d) / (s + d)
+    output = two_boxes(gap_px, nodes=nodes)
+    (found,) = answers(output, hierarchy, [letterbox], ["a"], PredictConfig(nms_iou=nms_iou))
+    last = torch.tensor([nodes - 1])
+    (scored,) = scores_of_nodes(output, hierarchy, [letterbox], last, EvaluateConfig(nms_iou=nms_iou))
+    assert (len(found), len(scored.node)) == (kept, kept)
+
+
+def test_one_thing_gets_one_answer_but_may_score_for_several_asked_nodes() -> None:
+    hierarchy = Hierarchy(WordTree(["dog", "cat", "car"], [-1, -1, -1]))
+    letterbox = Letterbox.fit(image_size_px=(640, 640), network_size_px=(640, 640))
+    output = two_boxes(5.3, nodes=3)
+    output.features[0, 1, 31, 31] = 200  # the second is a cat
+    (found,) = answers(output, hierarchy, [letterbox], ["a"], PredictConfig(nms_iou=0.1))
+    assert found.names == ["car"]
+    asked = torch.tensor([1, 2])
+    (scored,) = scores_of_nodes(output, hierarchy, [letterbox], asked, EvaluateConfig(nms_iou=0.1))
+    assert scored.node.tolist() == [2, 1]
+
+
+# --- scores of asked nodes
+
+
+@pytest.mark.parametrize(
+    "settings_of",
+    [
+        pytest.param({}, id="usual"),
+        pytest.param({"min_objectness": 0.3}, id="high threshold"),
+        pytest.param({"max_places": 5}, id="five places"),
+        pytest.param({"max_detections": 20, "min_objectness": 0.01}, id="the best twenty"),
+        pytest.param({"nms_iou": 0.1}, id="little overlap allowed"),
+    ],
+)
+def test_scores_of_nodes_agree_with_the_slow_twin(settings_of: dict[str, float]) -> None:
+    tree, cfg = random_tree(40), EvaluateConfig.model_validate(settings_of)
+    nodes = [0, 3, 5, 11, 17, 38, 39]  # roots, inner nodes and leaves, some under others
+    for seed in range(3):
+        output = random_output(tree, images=3, seed=seed)
+        boxes = placements(output)
+        found = scores_of_nodes(output, Hierarchy(tree), boxes, torch.tensor(nodes), cfg)
+        assert len(found) == 3
+        for image, scored in enumerate(found):
+            rows = [
+                (float(s), int(n), tuple(b.tolist()))
+                for s, n, b in zip(scored.score, scored.node, scored.xyxy_px, strict=True)
+            ]
+            assert_rows(rows, scores_twin(output, tree, boxes[image], image, nodes, cfg))
+
+
+def test_one_place_may_answer_for_several_asked_nodes(toy_tree: WordTree) -> None:
+    output = random_output(toy_tree, images=1, rows=1, columns=1)
+    cfg = EvaluateConfig(min_objectness=0, max_places=1)
+    nodes = [0, 2, 6]
+    (found,) = scores_of_nodes(output, Hierarchy(toy_tree), placements(output), torch.tensor(nodes), cfg)
+    score = dict(zip(found.node.tolist(), found.score.tolist(), strict=True))
+    assert set(score) == set(nodes)
+    assert score[0] >= score[2] >= score[6]
+
+
+def test_nothing_asked_and_nothing_seen_give_no_scores(toy_tree: WordTree) -> None:
+    output = random_output(toy_tree)
+    hierarchy, boxes = Hierarchy(toy_tree), placements(output)
+    nothing = torch.tensor([], dtype=torch.int64)
+    asked_nothing = scores_of_nodes(output, hierarchy, boxes, nothing, EvaluateConfig())
+    output.box_logits[..., 4] = -50
+    seen_nothing = scores_of_nodes(output, hierarchy, boxes, torch.tensor([1, 2]), EvaluateConfig())
+    assert [found.xyxy_px.shape for found in asked_nothing + seen_nothing] == [(0, 4)] * 4
+
+
+def test_most_objective_box_is_that_of_the_best_place(toy_tree: WordTree) -> None:
+    output = random_output(toy_tree, images=3)
+    for image, letterbox in enumerate(placements(output)):
+        place = max(places_of(output, image), key=lambda place: float(output.box_logits[place][4]))
+        xyxy_px, objectness = most_objective_box(output, image, letterbox)
+        assert xyxy_px.tolist() == pytest.approx(box_twin(output, place, letterbox), rel=1e-6)
+        assert objectness == pytest.approx(sigmoid(float(output.box_logits[place][4])))
+
+
+# --- suppression
+
+
+@st.composite
+def scored_boxes(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Up to twelve boxes, also left of and above the picture, with different scores and one of three nodes."""
+    corner = st.integers(-40, 40)
+    rows = draw(st.lists(st.tuples(corner, corner, st.integers(1, 40), st.integers(1, 40)), max_size=12))
+    xyxy = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in rows], dtype=torch.float32).view(-1, 4)
+    scores = draw(st.permutations(range(1, len(rows) + 1)))
+    nodes = draw(st.lists(st.integers(0, 2), min_size=len(rows), max_size=len(rows)))
+    return xyxy, torch.tensor(scores, dtype=torch.float32) / 20, torch.tensor(nodes, dtype=torch.int64)
+
+
+@given(scored_boxes(), st.sampled_from([0.0, 0.3, 0.45, 1.0]))
+@settings(max_examples=80, deadline=None)
+def test_suppression_by_node_is_the_twins_and_doing_it_again_changes_nothing(
+    boxes: tuple[torch.Tensor, torch.Tensor, torch.Tensor], iou: float
+) -> None:
+    xyxy, score, node = boxes
+    kept = nms_by_node(xyxy, score, node, iou)
+    found = [(float(score[k]), int(node[k]), tuple(xyxy[k].tolist())) for k in kept]
+    everything = [(float(s), int(n), tuple(b.tolist())) for s, n, b in zip(score, node, xyxy, strict=True)]
+    assert found == nms_twin(everything, iou, len(everything), by_node=True)
+    assert nms_by_node(xyxy[kept], score[kept], node[kept], iou).tolist() == list(range(len(kept)))
+    assert set(node.tolist()) == set(node[kept].tolist())  # the best of each node stays
+    if iou == 1:
+        assert len(kept) == len(xyxy)
+
+
+# --- back to the picture
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.integers(8, 2000),
+    st.integers(8, 2000),
+    st.lists(st.floats(0, 1), min_size=4, max_size=4),
+)
+def test_a_box_of_the_picture_comes_back_from_the_canvas(width: int, height: int, unit: list[float]) -> None:
+    letterbox = Letterbox.fit(image_size_px=(width, height), network_size_px=(416, 416))
+    left, right = sorted(unit[:2])
+    top, bottom = sorted(unit[2:])
+    xyxy_px = torch.tensor(
+        [[left * width, top * height, right * width, bottom * height]], dtype=torch.float64
+    )
+    back = to_picture(letterbox.to_network(xyxy_px) / 416, letterbox)
+    assert torch.allclose(back, xyxy_px, atol=1e-6 * max(width, height))
+
+
+def test_boxes_are_clipped_to_the_picture_not_to_the_canvas() -> None:
+    letterbox = Letterbox.fit(image_size_px=(200, 100), network_size_px=(416, 416))
+    whole_canvas = torch.tensor([[0.0, 0.0, 1.0, 1.0], [-1.0, -1.0, 2.0, 2.0]])
+    assert to_picture(whole_canvas, letterbox).tolist() == [[0, 0, 200, 100]] * 2

@@ -1,0 +1,94 @@
+"""The joint loss against the region layer of the original program, by autograd."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.yolo9000.darknet_golden import GoldenCase, golden_cases, targets_of
+from yolo9000.config import LossConfig
+from yolo9000.losses.joint import JointLoss
+from yolo9000.models.grid import GridOutput
+from yolo9000.models.tree_tensors import Hierarchy
+
+WARM_UP_IMAGES = 12800
+
+
+def loss_config(params: dict[str, Any]) -> LossConfig:
+    """Every choice of the original's region layer by its name here."""
+    return LossConfig(
+        object_weight=params["object_scale"],
+        no_object_weight=params["noobject_scale"],
+        class_weight=params["class_scale"],
+        label_weight=params["class_scale"],
+        coordinate_weight=params["coord_scale"],
+        ignore_iou=params["thresh"],
+        match="anchor" if params["bias_match"] else "prediction",
+        objectness_target="iou" if params["rescore"] else "one",
+        objectness_loss="squared",
+        warm_up_images=WARM_UP_IMAGES,
+        assign="max_score",
+        label_objectness="darknet",
+    )
+
+
+@dataclass(frozen=True)
+class Activated:
+    """Our activated output in the original's order, (B, A × (5 + C), H, W), and the slope of each activation there.
+
+    The slope of classes and sizes is 1: their deltas pass the original's backward as they are.
+    """
+
+    output: np.ndarray
+    slope: np.ndarray
+
+    @classmethod
+    def of(cls, output: GridOutput, hierarchy: Hierarchy) -> Activated:
+        nodes = torch.arange(len(hierarchy))
+        groups = torch.repeat_interleave(torch.arange(len(hierarchy.group_size)), hierarchy.group_size)
+        members = hierarchy.path_members(nodes[:0])
+        members = type(members)(nodes, nodes, groups, nodes < 0, len(hierarchy.group_size))
+        conditional = hierarchy.log_conditional(members, output.dense_class_logits()).exp()
+        logistic = output.box_logits.sigmoid()
+        size = output.box_logits[..., 2:4]
+        entries = torch.cat([logistic[..., :2], size, logistic[..., 4:], conditional], dim=-1)
+        slope = torch.ones_like(entries)
+        for entry in (0, 1, 4):
+            slope[..., entry] = entries[..., entry] * (1 - entries[..., entry])
+        return cls(_in_their_order(entries), _in_their_order(slope))
+
+
+def _in_their_order(entries: Tensor) -> np.ndarray:
+    found: np.ndarray = entries.detach().permute(0, 1, 4, 2, 3).flatten(1, 2).numpy()
+    return found
+
+
+@pytest.mark.parametrize("case", golden_cases("region"))
+def test_outputs_and_gradients_of_the_joint_loss_agree_with_darknets_region_layer(case: GoldenCase) -> None:
+    golden, params, hierarchy = case.arrays(), case.params, case.hierarchy()
+    assert not params["background"], "a class of its own for the background is not supported"
+    raw = torch.from_numpy(golden["raw"]).double().requires_grad_()
+    output = case.grid_output(raw)
+    loss = JointLoss(loss_config(params), hierarchy)
+
+    terms = loss(
+        output,
+        targets_of(golden["truth"], params["map"], in_a_tree=bool(params["tree"])),
+        images_seen=params["seen"],
+    )
+    (terms.total * len(raw)).backward()
+
+    assert raw.grad is not None
+    gradient, ours = -raw.grad.numpy(), Activated.of(output, hierarchy)
+    np.testing.assert_allclose(ours.output, golden["output"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient, golden["grad"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(gradient, golden["delta"] * ours.slope, rtol=1e-5, atol=1e-5)
+    delta = gradient / ours.slope
+    told_nothing = delta.reshape(len(raw), params["num"], -1, *raw.shape[2:])[:, :, 4] == 0
+    assert told_nothing.sum() == params["objectness_deltas_exactly_zero"]
+    assert (delta**2).sum() == pytest.approx(float(golden["cost"][0]), rel=1e-4)

@@ -1,0 +1,304 @@
+"""What each label may and may not change, by gradients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.yolo9000.made import TableHead, grid_output
+from wordtree import WordTree
+from yolo9000.config import LossConfig
+from yolo9000.data.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
+from yolo9000.data.sample import at_or_under
+from yolo9000.losses.joint import JointLoss, LossTerms
+from yolo9000.models.tree_tensors import Hierarchy
+
+DOG, CAR, BOAT, TERRIER = 2, 4, 5, 6
+SETTLED = LossConfig(warm_up_images=0, assign="max_score")  # the paper's rule
+
+
+def targets(
+    *,
+    boxes: list[tuple[int, int, list[float]]] = (),  # type: ignore[assignment]
+    labels: list[tuple[int, int]] = (),  # type: ignore[assignment]
+    ignore: list[tuple[int, list[float]]] = (),  # type: ignore[assignment]
+    images: int = 2,
+) -> Targets:
+    def ints(values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64)
+
+    def rows(values: list[list[float]]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64).view(-1, 4)
+
+    return Targets(
+        BoxColumns(ints([b[0] for b in boxes]), rows([b[2] for b in boxes]), ints([b[1] for b in boxes])),
+        ImageLabelColumns(
+            ints([x[0] for x in labels]), ints([x[1] for x in labels]), rows([[0, 0, 1, 1]] * len(labels))
+        ),
+        IgnoreColumns(ints([i[0] for i in ignore]), rows([i[1] for i in ignore])),
+        ints([0] * images),
+    )
+
+
+class Case:
+    """A random output of two pictures on a 3 × 3 grid with two anchors, and the gradients of a loss on it."""
+
+    def __init__(
+        self,
+        tree: WordTree,
+        cfg: LossConfig,
+        what: Targets,
+        *,
+        vouched: Tensor | None = None,
+        siblings: Literal["exclusive", "independent"] = "exclusive",
+    ) -> None:
+        torch.manual_seed(0)
+        self.boxes = torch.randn(2, 2, 3, 3, 5, dtype=torch.float64, requires_grad=True)
+        self.classes = torch.randn(2, 2, 3, 3, len(tree), dtype=torch.float64, requires_grad=True)
+        self.output = grid_output(
+            anchors=[[1.0, 1.0], [2.0, 1.5]], box_logits=self.boxes, class_logits=self.classes
+        )
+        what = what if vouched is None else replace(what, vouched=vouched.expand(2, -1))
+        self.terms: LossTerms = JointLoss(cfg, Hierarchy(tree, siblings=siblings))(
+            self.output, what, images_seen=1
+        )
+        self.box_gradient, self.class_gradient = torch.autograd.grad(
+            self.terms.total, [self.boxes, self.classes]
+        )
+
+
+ONE_BOX = [(0, CAR, [0.4, 0.4, 0.6, 0.6])]
+
+
+def test_a_box_moves_its_own_place_and_only_objectness_elsewhere(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, SETTLED, targets(boxes=ONE_BOX))
+    assert (case.box_gradient[0, 0, 1, 1] != 0).all()
+    elsewhere = case.box_gradient.clone()
+    elsewhere[0, 0, 1, 1] = 0
+    assert (elsewhere[..., :4] == 0).all()
+    assert (case.class_gradient.flatten(0, 3).abs().sum(1) > 0).sum() == 1
+
+
+def test_a_box_teaches_only_the_groups_on_its_path(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, SETTLED, targets(boxes=ONE_BOX))
+    touched = case.class_gradient[0, 0, 1, 1].nonzero()[:, 0].tolist()
+    assert touched == [0, 1, 4, 5]  # animal | vehicle, car | boat; not dog | cat, not terrier
+
+
+def test_a_label_at_an_inner_node_leaves_the_levels_below_alone(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, SETTLED, targets(boxes=[(0, 1, [0.4, 0.4, 0.6, 0.6])]))
+    assert case.class_gradient[0, 0, 1, 1].nonzero()[:, 0].tolist() == [0, 1]
+
+
+def test_of_two_boxes_at_a_place_the_last_has_the_word_among_exclusive_siblings(toy_tree: WordTree) -> None:
+    car_then_boat = targets(boxes=[*ONE_BOX, (0, BOAT, ONE_BOX[0][2])])
+    boat_alone = targets(boxes=[(0, BOAT, ONE_BOX[0][2])])
+    both, last = (Case(toy_tree, SETTLED, what).class_gradient for what in (car_then_boat, boat_alone))
+    torch.testing.assert_close(both, last)
+
+
+@pytest.mark.parametrize("kind", ["boxes", "labels"])
+def test_independent_siblings_add_up_at_a_place(toy_tree: WordTree, kind: str) -> None:
+    """Binary cross-entropy: output minus target, in the groups on the paths, where a node of any label is wanted."""
+    whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
+    if kind == "boxes":
+        what = targets(boxes=[*ONE_BOX, (0, BOAT, ONE_BOX[0][2])])
+    else:
+        what = targets(labels=[(0, CAR), (0, BOAT)], ignore=whole)
+    cfg = replace_cfg(assign="max_objectness", label_objectness="ignore")
+    case = Case(toy_tree, cfg, what, siblings="independent")
+    place = case.class_gradient.abs().sum(-1).nonzero()
+    assert len(place) == 1
+    image, anchor, row, column = place[0].tolist()
+    expected = case.classes[image, anchor, row, column].sigmoid()
+    expected = expected - torch.tensor([0, 1, 0, 0, 1, 1, 0])  # animal no, vehicle, car and boat yes
+    expected[[2, 3, 6]] = 0  # not asked
+    torch.testing.assert_close(
+        case.class_gradient[image, anchor, row, column] * 2, expected
+    )  # of two pictures
+
+
+def test_with_objectness_ignored_an_image_label_gives_the_box_head_no_gradient(toy_tree: WordTree) -> None:
+    cfg = replace_cfg(label_objectness="ignore", assign="max_objectness")
+    whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
+    case = Case(toy_tree, cfg, targets(labels=[(0, TERRIER), (1, CAR)], ignore=whole))
+    assert (case.box_gradient == 0).all()
+    assert (case.class_gradient.flatten(0, 3).abs().sum(1) > 0).sum() == 2
+
+
+def test_the_papers_rule_pulls_the_chosen_place_up_to_the_assumed_overlap(toy_tree: WordTree) -> None:
+    whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
+    low = Case(toy_tree, replace_cfg(assumed_iou=1.0), targets(labels=[(0, TERRIER)], ignore=whole))
+    assert (low.box_gradient[..., 4] < 0).sum() == 1  # the loss falls as objectness rises
+    assert (low.box_gradient[..., 4] > 0).sum() == 0
+    high = Case(toy_tree, replace_cfg(assumed_iou=0.0), targets(labels=[(0, TERRIER)], ignore=whole))
+    assert (high.box_gradient == 0).all()
+
+
+def test_darknets_rule_pushes_all_other_places_of_the_picture_down(toy_tree: WordTree) -> None:
+    whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
+    case = Case(
+        toy_tree, replace_cfg(label_objectness="darknet"), targets(labels=[(0, TERRIER)], ignore=whole)
+    )
+    assert (case.box_gradient[0, ..., 4] > 0).sum() == 2 * 3 * 3 - 1
+    assert (case.box_gradient[1] == 0).all()
+
+
+@pytest.mark.parametrize("assign", ["max_score", "max_objectness", "max_size", "top_k"])
+@pytest.mark.parametrize("objectness", ["paper", "darknet", "ignore"])
+def test_what_answers_for_a_box_is_told_nothing_by_an_image_label_beside_it(
+    toy_tree: WordTree, assign: str, objectness: str
+) -> None:
+    """A picture of a car with its box, said to show a dog, too, somewhere."""
+    cfg = replace_cfg(assign=assign, label_objectness=objectness, top_k=2)
+    alone = Case(toy_tree, cfg, targets(boxes=ONE_BOX))
+    both = Case(toy_tree, cfg, targets(boxes=ONE_BOX, labels=[(0, DOG)]))
+    (owner,) = (alone.class_gradient[0].abs().sum(-1) > 0).nonzero().tolist()
+    assert torch.equal(both.class_gradient[0, *owner], alone.class_gradient[0, *owner])
+    assert torch.equal(both.box_gradient[0, *owner], alone.box_gradient[0, *owner])
+    assert (both.class_gradient[0].abs().sum(-1) > 0).sum() == (3 if assign == "top_k" else 2)
+
+
+def test_where_an_image_label_goes_is_not_told_no_object(toy_tree: WordTree) -> None:
+    cfg = replace_cfg(assign="max_objectness", assumed_iou=1.0)
+    case = Case(toy_tree, cfg, targets(boxes=ONE_BOX, labels=[(0, DOG)]))
+    alone = Case(toy_tree, cfg, targets(boxes=ONE_BOX))
+    (moved,) = (case.box_gradient[0, ..., 4] != alone.box_gradient[0, ..., 4]).nonzero().tolist()
+    assert alone.box_gradient[0, *moved, 4] > 0
+    logit = case.boxes[0, *moved, 4].detach().sigmoid()
+    expected = 5 * (logit - 1) * logit * (1 - logit) / 2  # of two pictures
+    torch.testing.assert_close(case.box_gradient[0, *moved, 4], expected)
+
+
+def test_an_ignored_region_is_not_told_that_it_shows_nothing(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, SETTLED, targets(ignore=[(0, [0.0, 0.0, 0.4, 1.0])]))
+    assert (case.box_gradient[0, :, :, 0] == 0).all()
+    assert (case.box_gradient[0, :, :, 1:, 4] != 0).all()
+
+
+def test_a_picture_without_any_label_is_background(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, SETTLED, targets())
+    assert (case.box_gradient[..., 4] > 0).all()
+
+
+def test_a_place_that_sees_what_the_source_does_not_vouch_for_is_left_alone(toy_tree: WordTree) -> None:
+    nothing = torch.zeros(1, len(toy_tree), dtype=torch.bool)
+    case = Case(toy_tree, SETTLED, targets(), vouched=nothing)
+    objective = case.output.objectness > 0.3
+    assert objective.any()
+    assert (case.box_gradient[..., 4][objective] == 0).all()
+    assert (case.box_gradient[..., 4][~objective] > 0).all()
+    everything = Case(toy_tree, SETTLED, targets(), vouched=~nothing)
+    assert (everything.box_gradient[..., 4] > 0).all()
+
+
+def test_what_a_picture_itself_vouches_for_is_background_there_and_only_there(toy_tree: WordTree) -> None:
+    """Every place sees a terrier for sure; only the first picture says that all its dogs have boxes."""
+    classes = torch.full((2, 1, 2, 2, len(toy_tree)), -20, dtype=torch.float64)
+    classes[..., [0, 2, 6]] = 20
+    boxes = torch.zeros(2, 1, 2, 2, 5, dtype=torch.float64, requires_grad=True)
+    output = grid_output(anchors=[[1.0, 1.0]], box_logits=boxes, class_logits=classes)
+
+    def told_no_object(*nodes: int) -> list[bool]:
+        vouched = torch.zeros(2, len(toy_tree), dtype=torch.bool)
+        vouched[0] = torch.from_numpy(at_or_under(toy_tree, np.array(nodes, np.int64)))
+        what = replace(targets(), vouched=vouched)
+        terms = JointLoss(SETTLED, Hierarchy(toy_tree))(output, what, images_seen=1)
+        (gradient,) = torch.autograd.grad(terms.total, boxes)
+        return [bool((picture[..., 4] > 0).all()) for picture in gradient]
+
+    assert told_no_object(DOG) == [True, False]  # a terrier is a dog
+    assert told_no_object(CAR, TERRIER) == [True, False]
+    assert told_no_object(CAR) == [False, False]
+    assert told_no_object() == [False, False]
+
+
+def test_the_pull_to_the_anchors_ends_after_the_warm_up(toy_tree: WordTree) -> None:
+    first = Case(toy_tree, replace_cfg(warm_up_images=2), targets())
+    later = Case(toy_tree, replace_cfg(warm_up_images=1), targets())
+    assert first.terms.anchor_warm_up > 0
+    assert later.terms.anchor_warm_up == 0
+
+
+@pytest.mark.parametrize("kind", ["squared", "cross_entropy"])
+def test_a_perfect_output_has_no_coordinate_and_little_objectness_loss(toy_tree: WordTree, kind: str) -> None:
+    logits = torch.zeros(1, 1, 3, 3, 5, dtype=torch.float64)
+    logits[..., 4] = -20
+    logits[0, 0, 1, 1, 4] = 20
+    output = grid_output(
+        anchors=[[1.0, 1.0]], box_logits=logits, class_logits=torch.zeros(1, 1, 3, 3, 7).double()
+    )
+    what = targets(boxes=[(0, CAR, [1 / 3, 1 / 3, 2 / 3, 2 / 3])], images=1)
+    terms = JointLoss(replace_cfg(objectness_loss=kind), Hierarchy(toy_tree))(output, what, images_seen=1)
+    assert terms.coordinates.item() == pytest.approx(0, abs=1e-12)
+    assert terms.objectness.item() == pytest.approx(0, abs=1e-6)
+    assert terms.box_class.item() == pytest.approx(2 * torch.tensor(2.0).log().item())
+
+
+def test_terms_add_up(toy_tree: WordTree) -> None:
+    terms = Case(toy_tree, LossConfig(), targets(boxes=ONE_BOX, labels=[(1, TERRIER)])).terms
+    named = terms.detached()
+    assert named.pop("total").item() == pytest.approx(sum(value.item() for value in named.values()))
+    assert replace(terms, objectness=terms.objectness + 1).total.item() == pytest.approx(
+        terms.total.item() + 1
+    )
+
+
+def replace_cfg(**changes: object) -> LossConfig:
+    return SETTLED.model_copy(update=changes)
+
+
+def test_negative_labels_are_a_term_of_their_own_by_their_weight(toy_tree: WordTree) -> None:
+    negative = ImageLabelColumns(torch.tensor([1]), torch.tensor([DOG]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+    what = replace(targets(), negative_labels=negative)
+    once, twice = (Case(toy_tree, replace_cfg(negative_weight=weight), what) for weight in (1.0, 2.0))
+    assert once.terms.negative_label > 0
+    assert twice.terms.negative_label == 2 * once.terms.negative_label
+    assert (once.class_gradient[0] == 0).all()
+    assert Case(toy_tree, SETTLED, targets()).terms.negative_label == 0
+
+
+def test_a_step_reads_the_class_head_once_whatever_its_labels_for_each_gradient_is_as_large_as_the_head(
+    toy_tree: WordTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    once = TableHead.asked_logits
+
+    def counted(self: TableHead, features: Tensor, anchor: Tensor, owner: Tensor, nodes: Tensor) -> Tensor:
+        read.append(len(nodes))
+        return once(self, features, anchor, owner, nodes)
+
+    monkeypatch.setattr(TableHead, "asked_logits", counted)
+    negative = ImageLabelColumns(torch.tensor([1]), torch.tensor([DOG]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+    what = replace(targets(boxes=ONE_BOX, labels=[(1, TERRIER)]), negative_labels=negative)
+    terms = Case(toy_tree, replace_cfg(vouching=None), what).terms
+    assert min(terms.box_class, terms.label_class, terms.negative_label) > 0
+    assert read == [4 + 5 + 4]  # car: 2 + 2 members; terrier: 2 + 2 + 1; dog: 2 + 2
+
+
+def test_top_k_places_share_the_weight_of_a_label(toy_tree: WordTree) -> None:
+    """With k = 1 it is max_objectness; with all 18 places every one pulls by an eighteenth."""
+    whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
+    what = targets(labels=[(0, TERRIER), (0, CAR)], ignore=whole)
+    one = Case(toy_tree, replace_cfg(assign="top_k", top_k=1), what)
+    best = Case(toy_tree, replace_cfg(assign="max_objectness"), what)
+    torch.testing.assert_close(one.class_gradient, best.class_gradient)
+    torch.testing.assert_close(one.box_gradient, best.box_gradient)
+    everywhere = Case(toy_tree, replace_cfg(assign="top_k", top_k=99, assumed_iou=1.0), what)
+    logits = everywhere.classes.detach()[0, ..., [0, 1]].softmax(-1)
+    expected = (2 * logits[..., 0] - 1) / 18 / 2  # the terrier wants animal, the car vehicle; of two pictures
+    torch.testing.assert_close(everywhere.class_gradient[0, ..., 0], expected)
+    assert (everywhere.box_gradient[0, ..., 4] < 0).all()
+    assert (everywhere.class_gradient[1] == 0).all()
+
+
+def test_an_image_label_at_an_inner_node_leaves_the_levels_below_alone(toy_tree: WordTree) -> None:
+    whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
+    for assign in ("max_score", "max_objectness", "max_size", "top_k"):
+        case = Case(toy_tree, replace_cfg(assign=assign), targets(labels=[(0, DOG)], ignore=whole))
+        assert case.class_gradient.abs().sum((0, 1, 2, 3)).nonzero()[:, 0].tolist() == [0, 1, 2, 3]

@@ -1,0 +1,135 @@
+"""The split head: gathered logits equal dense ones, in values and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from yolo9000.models.grid import Place
+from yolo9000.models.head import BLOCK, SplitHead
+
+ANCHORS = torch.tensor([[1.0, 1.0], [2.0, 3.0], [4.0, 2.0]])
+
+
+def test_gathered_logits_and_their_gradients_equal_the_dense_ones() -> None:
+    torch.manual_seed(0)
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).double()
+    features = torch.randn(2, 8, 4, 5, dtype=torch.float64, requires_grad=True)
+    place = Place(*(torch.randint(0, size, (30,)) for size in (2, 3, 4, 5)))
+    nodes = torch.tensor([3, 7, 19, 4])
+    weight = torch.randn(30, 4, dtype=torch.float64)
+    parameters = [features, head.classes.weight, head.classes.bias]
+
+    gathered = head.classes.logits(
+        features.permute(0, 2, 3, 1)[place.image, place.row, place.column], place.anchor, nodes
+    )
+    dense = place.values_of(head.classes.dense_logits(features))[:, nodes]
+    torch.testing.assert_close(gathered, dense)
+    for a, b in zip(
+        torch.autograd.grad((gathered * weight).sum(), parameters),
+        torch.autograd.grad((dense * weight).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+@given(places=st.integers(0, 12), asked=st.integers(0, 40), seed=st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_logits_that_each_place_asks_for_and_their_gradients_equal_the_dense_ones(
+    places: int, asked: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).double()
+    features = torch.randn(2, 8, 4, 5, dtype=torch.float64, requires_grad=True)
+    place = Place(*(torch.randint(0, size, (places,)) for size in (2, 3, 4, 5)))
+    owner, nodes = (torch.randint(0, size, (asked if places else 0,)) for size in (max(1, places), 20))
+    weight = torch.randn(len(nodes), dtype=torch.float64)
+    parameters = [features, head.classes.weight, head.classes.bias]
+    found = head(features).asked_logits(place, owner, nodes)
+    dense = head.classes.dense_logits(features)[
+        place.image[owner], place.anchor[owner], place.row[owner], place.column[owner], nodes
+    ]
+    torch.testing.assert_close(found, dense)
+    for a, b in zip(
+        torch.autograd.grad((found * weight).sum(), parameters),
+        torch.autograd.grad((dense * weight).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("asked", [0, 1, BLOCK, 3 * BLOCK + 1])
+def test_logits_everywhere_in_each_nodes_own_picture_equal_the_dense_ones(asked: int) -> None:
+    torch.manual_seed(0)
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).double()
+    output = head(torch.randn(4, 8, 3, 5, dtype=torch.float64))
+    image, nodes = (
+        torch.randint(0, 3, (asked,)),
+        torch.randint(0, 20, (asked,)),
+    )  # nobody asks the last picture
+    expected = output.dense_class_logits().permute(0, 4, 1, 2, 3)[image, nodes].flatten(1)
+    torch.testing.assert_close(output.picture_logits(image, nodes), expected)
+
+
+def test_the_grid_output_gathers_at_the_right_places() -> None:
+    torch.manual_seed(0)
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=20)
+    output = head(torch.randn(2, 8, 4, 5))
+    place = Place(*(torch.randint(0, size, (30,)) for size in (2, 3, 4, 5)))
+    nodes = torch.tensor([3, 7, 19])
+    dense = place.values_of(output.dense_class_logits())[:, nodes]
+    torch.testing.assert_close(output.class_logits(place, nodes), dense)
+
+
+def test_rows_of_nodes_that_are_not_asked_get_no_gradient() -> None:
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=20)
+    output = head(torch.randn(1, 8, 2, 2))
+    one = torch.zeros(1, dtype=torch.int64)
+    output.class_logits(Place(one, one + 1, one, one), torch.tensor([5, 6])).sum().backward()
+    touched = head.classes.weight.grad.abs().sum(2).nonzero().tolist()
+    assert touched == [[1, 5], [1, 6]]
+
+
+def test_box_and_class_parts_together_are_one_convolution_of_darknet() -> None:
+    torch.manual_seed(0)
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=4)
+    features = torch.randn(2, 8, 3, 3)
+    weight = torch.cat([head.box.weight.view(3, 5, 8), head.classes.weight], dim=1).view(27, 8, 1, 1)
+    bias = torch.cat([head.box.bias.view(3, 5), head.classes.bias], dim=1).view(27)
+    entries = F.conv2d(features, weight, bias).unflatten(1, (3, 9)).permute(0, 1, 3, 4, 2)
+    output = head(features)
+    torch.testing.assert_close(output.box_logits, entries[..., :5])
+    torch.testing.assert_close(output.dense_class_logits(), entries[..., 5:])
+
+
+# --- which rows have a gradient
+
+
+@pytest.mark.parametrize("way", ["logits", "asked_logits", "map_logits", "dense_logits"])
+def test_no_row_has_a_gradient_but_those_that_are_noted_as_asked(way: str) -> None:
+    torch.manual_seed(0)
+    head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).classes
+    vectors, maps, nodes = torch.randn(6, 8), torch.randn(2, 8, 3, 5), torch.tensor([7, 3, 7, 19])
+    anchor, image = torch.tensor([0, 1, 1, 2, 0, 0]), torch.tensor([0, 1, 1, 1])
+    ask = {
+        "logits": lambda: head.logits(vectors, anchor, nodes),
+        "asked_logits": lambda: head.asked_logits(vectors, anchor, torch.tensor([5, 1, 1, 2]), nodes),
+        "map_logits": lambda: head.map_logits(maps, image, nodes),
+        "dense_logits": lambda: head.dense_logits(maps),
+    }[way]
+    with torch.no_grad():
+        ask()
+    assert not head.asked.any()
+    ask().square().sum().backward()
+    for gradient in (head.weight.grad, head.bias.grad):
+        assert gradient is not None
+        assert torch.equal(
+            gradient.flatten(2).any(2).any(0) if gradient.ndim > 2 else gradient.any(0), head.asked
+        )
+    assert head.take_asked().nonzero()[:, 0].tolist() == (
+        list(range(20)) if way == "dense_logits" else [3, 7, 19]
+    )
+    assert not head.asked.any()

@@ -1,0 +1,248 @@
+"""`--check`, `--overfit`, `--limit`, and what a resumed run tells of changed settings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_prep import ShardReader
+from tests.yolo9000.made import made_config, metrics_of
+from tests.yolo9000.training.test_pretrain import config as classifier_config
+from tests.yolo9000.training.test_train import flat
+from yolo9000.checkpoints.checkpoint import load_checkpoint
+from yolo9000.cli import main
+from yolo9000.config import Config, PretrainConfig, overfitting, read_config, read_pretrain_config
+from yolo9000.data.classifier_data import ClassifierData, ClassifierTestData
+from yolo9000.data.sampler import Sampler
+from yolo9000.evaluation.evaluate import TestPictures
+from yolo9000.training.dry_run import check_training
+from yolo9000.training.run_folder import TrainingError
+from yolo9000.training.train import train
+
+Run = Callable[..., tuple[object, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_with(*arguments: object) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["yolo9000", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return caught.value.code, *capsys.readouterr()
+
+    return run_with
+
+
+def file_of(cfg: Config | PretrainConfig, shards: Path, folder: Path) -> Path:
+    """The file that a made configuration was read from."""
+    return shards.parent / "made.yaml" if isinstance(cfg, Config) else folder / "pretrain.yaml"
+
+
+# --- --check
+
+
+def test_the_first_loss_is_that_of_the_whole_batch_however_it_is_computed(
+    shards: Path, tmp_path: Path
+) -> None:
+    found = [
+        check_training(made_config(shards, data__accumulate=parts, batch_statistics="frozen"), tmp_path)[
+            "first loss"
+        ]
+        for parts in (1, 2)
+    ]
+    losses = [
+        {name: float(value) for name, value in (one.rsplit(" ", 1) for one in told.split(", "))}
+        for told in found
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_a_check_tells_what_training_would_do_and_writes_nothing(
+    run: Run, shards: Path, tmp_path: Path
+) -> None:
+    file = file_of(made_config(shards), shards, tmp_path)
+    given = (
+        "--set",
+        f"data.shards={shards}",
+        "--set",
+        "schedule.sizes_px=[32, 64]",
+        "--runs",
+        tmp_path / "runs",
+    )
+    code, out, _ = run("train", file, *given, "--check")
+    told = dict(line.strip().split("  ", 1) for line in out.splitlines())
+    assert code == 0
+    assert told["source scenes"].strip() == "8 pictures, 50% of each batch, seen 2 times"
+    assert told["nodes"].strip().startswith("4 with boxes, ") or " with image labels only" in told["nodes"]
+    assert told["scored on"].strip() == "4 pictures with boxes of split 'test'"
+    assert told["steps"].strip() == "4 of 8 pictures, in 32, 64 px"
+    assert told["first loss"].strip().startswith("total ")
+    assert told["memory"].strip().endswith("with one batch of 64 px")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_check_of_a_classifier_too(run: Run, shards: Path, tmp_path: Path) -> None:
+    file = file_of(classifier_config(shards, tmp_path), shards, tmp_path)
+    given = ("--set", f"data.shards={shards}", "--runs", tmp_path / "runs")
+    code, out, _ = run("pretrain", file, *given, "--check")
+    assert code == 0
+    assert "source labels  8 pictures, 100% of each batch, seen 4 times" in out
+    assert "8 pictures with image labels of split 'train'" in out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("data.ratio={coco: 1}", "data.ratio names coco"),
+        ("evaluate.split=val", "split 'val'"),
+        ("model.start_from=none.pt", "none.pt"),
+        ("model.anchor_count=50", "too few to find 50 anchors"),
+        ("data.attribution=none.txt", "there is no file"),
+        ("loss.label_wieght=1", "did you mean 'label_weight'"),
+    ],
+)
+def test_a_mistake_is_one_line_of_a_check(
+    run: Run, shards: Path, tmp_path: Path, override: str, told: str
+) -> None:
+    file = file_of(made_config(shards), shards, tmp_path)
+    code, out, err = run("train", file, "--set", f"data.shards={shards}", "--set", override, "--check")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert told in err
+
+
+def test_a_check_finds_a_gradient_that_is_no_number(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda self: self.param_groups[0]["params"][0].data.fill_(torch.nan)
+    )
+    with pytest.raises(TrainingError, match="weights are not finite"):
+        check_training(made_config(shards), tmp_path / "run")
+
+
+def test_a_check_finds_that_tensorboard_is_asked_for_in_vain(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TrainingError, match="TensorBoard is not installed"):
+        check_training(made_config(shards, log__tensorboard=True), tmp_path / "run")
+
+
+def test_a_check_of_a_run_that_goes_on_has_the_loss_of_its_next_step_with_the_boxes_that_it_drew(
+    shards: Path, tmp_path: Path
+) -> None:
+    drawn = {"pseudo_boxes": {"at_steps": [2], "min_agreement": 0}, "loss__warm_up_images": 1000}
+    cfg = made_config(shards, precision="float32", **drawn)
+    train(cfg.model_copy(update={"schedule": cfg.schedule.model_copy(update={"max_steps": 2})}), tmp_path)
+    told = check_training(cfg, tmp_path, resume=True)["first loss"]
+    train(cfg, tmp_path, resume=True)
+    (row,) = [row for row in metrics_of(tmp_path) if row["step"] == "3"]
+    assert told.startswith(f"total {float(row['total']):.3g}, ")
+    assert "label_class" not in told
+
+
+def test_a_check_of_a_run_that_goes_on_tells_no_changes_of_its_own(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = made_config(shards, schedule__sizes_px=[32, 64], schedule__max_steps=1)
+    train(cfg, tmp_path)
+    capsys.readouterr()
+    check_training(cfg, tmp_path, resume=True)
+    assert "Going on" not in capsys.readouterr().err
+
+
+# --- --overfit and --limit
+
+
+def test_overfitting_scores_the_very_pictures_that_it_learns(shards: Path, tmp_path: Path) -> None:
+    cfg = made_config(shards)
+    settings = [f"data.shards={shards}", *overfitting(cfg, 3)]
+    cfg = read_config(file_of(cfg, shards, tmp_path), settings)
+    reader = ShardReader(shards)
+    learnt = {int(image) for images in Sampler(reader, cfg).images for image in images}
+    scored = set(TestPictures.of(reader, cfg.evaluate).images.tolist())
+    assert len(learnt) == 6
+    assert scored == {image for image in learnt if reader.image_boxed[image]}
+    assert len(scored) == 3
+    assert cfg.name == "made-overfit"
+
+
+def test_overfitting_a_classifier_scores_the_very_pictures_that_it_learns(
+    shards: Path, tmp_path: Path
+) -> None:
+    plain = classifier_config(shards, tmp_path)
+    cfg = read_pretrain_config(
+        file_of(plain, shards, tmp_path), [f"data.shards={shards}", *overfitting(plain, 3)]
+    )
+    reader = ShardReader(shards)
+    learnt = ClassifierData(reader, cfg).sampler.images
+    scored = ClassifierTestData(reader, cfg.evaluate, size_px=32).pictures
+    assert learnt[0].tolist() == scored.tolist()
+    assert len(scored) == 3
+
+
+def test_overfitting_draws_nothing_at_random(shards: Path, tmp_path: Path) -> None:
+    """Of one picture, all pixels and targets are the same in every slot and step."""
+    cfg = made_config(shards)
+    cfg = read_config(
+        file_of(cfg, shards, tmp_path),
+        [f"data.shards={shards}", "data.ratio={labels: 1}", *overfitting(cfg, 1)],
+    )
+    from yolo9000.data.detector_data import TrainingData
+
+    first, second = TrainingData(ShardReader(shards), cfg).batches(1, 2)
+    assert all(torch.equal(first.images[0], image) for batch in (first, second) for image in batch.images)
+
+
+def test_the_flags_reach_the_run(run: Run, shards: Path, tmp_path: Path) -> None:
+    file = file_of(made_config(shards), shards, tmp_path)
+    given = ("--set", f"data.shards={shards}", "--set", "schedule.max_steps=1", "--runs", tmp_path)
+    assert run("train", file, *given, "--overfit", "2")[0] == 0
+    cfg = read_config(tmp_path / "made-overfit" / "config.yaml")
+    assert (cfg.data.limit, cfg.evaluate.limit, cfg.evaluate.split, cfg.augment.jitter) == (2, 2, "train", 0)
+    assert run("train", file, *given, "--limit", "5")[0] == 0
+    assert read_config(tmp_path / "made" / "config.yaml").data.limit == 5
+
+
+# --- seeds, and what a resumed run tells
+
+
+def test_another_seed_is_another_run(shards: Path, tmp_path: Path) -> None:
+    anchors = {"model__anchors": [[1, 1], [2, 2]], "schedule__max_steps": 2}
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        train(made_config(shards, seed=seed, **anchors), tmp_path / name)
+    one, same, other = (
+        flat(load_checkpoint(tmp_path / n / "last.pt").weights) for n in ("one", "same", "other")
+    )
+    assert all(torch.equal(value, same[name]) for name, value in one.items())
+    assert not torch.equal(one["/head.box.weight"], other["/head.box.weight"])
+    assert metrics_of(tmp_path / "one") == metrics_of(tmp_path / "same") != metrics_of(tmp_path / "other")
+
+
+def test_a_run_that_goes_on_with_more_steps_follows_the_new_schedule_and_says_so(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(made_config(shards, schedule__max_steps=3), tmp_path / "run")
+    capsys.readouterr()
+    longer = made_config(shards, schedule__max_steps=6, optimizer__weight_decay=0.25)
+    train(longer, tmp_path / "run", resume=True)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "Going on after step 3, with optimizer.weight_decay 0.0005 → 0.25, schedule.max_steps 3 → 6. "
+        "The learning rate is that of the new schedule."
+    )
+    train(made_config(shards, schedule__max_steps=6), tmp_path / "straight")
+    rates = [
+        [row["learning_rate"] for row in metrics_of(tmp_path / name) if row["learning_rate"]][3:]
+        for name in ("run", "straight")
+    ]
+    assert rates[0] == rates[1]
+    assert len(rates[0]) == 3
+    capsys.readouterr()
+    train(longer, tmp_path / "run", resume=True)
+    assert "Going on" not in capsys.readouterr().err

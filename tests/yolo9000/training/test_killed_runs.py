@@ -1,0 +1,34 @@
+"""Training that is killed at random moments, with SIGKILL, and resumed: bit for bit what nobody disturbed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="runs are forked, since importing torch takes longer than they do"
+)
+@pytest.mark.parametrize(
+    ("kind", "precision", "kills"),
+    [("train", "float32", 8), ("train", "bfloat16", 2), ("pretrain", "float32", 2)],
+)
+def test_a_run_killed_at_random_moments_ends_bit_for_bit_like_a_quiet_one(
+    shards: Path, tmp_path: Path, kind: str, precision: str, kills: int
+) -> None:
+    command = [sys.executable, "-m", "tests.yolo9000.killed_runs", kind, str(shards), str(tmp_path)]
+    done = subprocess.run(
+        [*command, precision, str(kills)],
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+        capture_output=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "kills" in done.stdout
+    print(done.stdout)

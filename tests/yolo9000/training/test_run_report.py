@@ -1,0 +1,106 @@
+"""The page of a run: what it holds, when it is made, and that no page stops a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import yolo9000.training.train as loop
+from data_prep import ShardReader
+from tests.yolo9000.made import COLOURS, made_config, made_shards
+from yolo9000 import Predictor
+from yolo9000.reports.detector_report import Yardstick
+from yolo9000.training.run_folder import TrainingError
+from yolo9000.training.run_report import SCENES, Words, scenes
+from yolo9000.training.train import train
+
+
+def page_of(folder: Path) -> str:
+    return (folder / "report.html").read_text("utf-8")
+
+
+def test_the_page_holds_scores_scenes_curves_and_settings(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "credits.txt").write_text("Squares by us.")
+    words = Words("Run <made>", "Squares & noise.", [Yardstick("the oracle", 90.0, 80.0)])
+    cfg = made_config(shards, data__attribution=str(tmp_path / "credits.txt"))
+    train(cfg, tmp_path / "run", words=words)
+    page = page_of(tmp_path / "run")
+    for text in (
+        "Run &lt;made&gt;", "Squares &amp; noise.", "the oracle", "Squares by us.", "max_steps: 4", "4 of 4",
+        "pictures seen <b>32</b>", "images/s", "GiB", "Where misses come from", "Best and worst classes",
+    ):  # fmt: skip
+        assert text in page
+    assert "tiny, width 0.5, input 64 px" in page
+    tree = ShardReader(shards).tree
+    assert f"{len(tree)} nodes" in page
+    assert all(tree.names[tree.node(wnid)] in page for wnid in COLOURS)
+    scenes_and_objects = 4 + 4  # one object in each test scene
+    assert page.count("data:image/") == scenes_and_objects
+
+
+def test_a_page_without_words_names_the_run_and_its_data(shards: Path, tmp_path: Path) -> None:
+    train(made_config(shards, schedule__max_steps=1), tmp_path)
+    assert "<h1>Run made</h1>" in page_of(tmp_path)
+    assert f"Trained on {shards}, scored on its split" in page_of(tmp_path)
+
+
+def test_it_is_made_anew_at_each_evaluation(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[str] = []
+    written = loop.write_run_report
+
+    def kept(run: Any, folder: Path, *rest: Any) -> None:
+        written(run, folder, *rest)
+        pages.append(page_of(folder))
+
+    monkeypatch.setattr(loop, "write_run_report", kept)
+    train(made_config(shards, evaluate__every=2), tmp_path)
+    assert len(pages) == 2
+    assert "2 of 4" in pages[0]
+    assert "Where misses come from" in pages[0]
+    assert "Test pictures" not in pages[0]  # they need the finished best.pt
+    assert "4 of 4" in pages[1]
+    assert "Test pictures" in pages[1]
+
+
+def test_a_page_that_cannot_be_written_stops_no_run(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "report.html").mkdir(parents=True)
+    assert train(made_config(shards), tmp_path / "run").images == 4
+    assert (tmp_path / "run" / "last.pt").exists()
+    told = capsys.readouterr().err
+    assert told.startswith(f"{tmp_path / 'run' / 'report.html'} is not written: ")
+    assert len(told.splitlines()) == 1
+
+
+def test_a_missing_text_of_licences_is_told_before_training(shards: Path, tmp_path: Path) -> None:
+    cfg = made_config(shards, data__attribution=str(tmp_path / "none.txt"))
+    with pytest.raises(
+        TrainingError, match=r"data\.attribution: there is no file .*none\.txt\. Name a text file"
+    ):
+        train(cfg, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_scenes_come_from_all_over_the_split(tmp_path: Path) -> None:
+    shards = made_shards(tmp_path / "data", scenes=4, label_pictures=1, test_scenes=30)
+    train(made_config(shards, schedule__max_steps=1), tmp_path / "run")
+    found = scenes(Predictor(tmp_path / "run" / "best.pt"), ShardReader(shards))
+    assert len(found) == SCENES
+    assert len({scene.caption for scene in found}) == SCENES
+    assert all(scene.alt.startswith(f"{scene.caption}, answers: ") for scene in found)
+
+
+def test_the_page_is_made_although_the_shards_moved_while_the_run_was_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    shards = made_shards(tmp_path / "data")
+    train(made_config(shards, schedule__max_steps=2), tmp_path / "run")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    cfg = made_config(tmp_path / "moved" / "shards", schedule__max_steps=3)
+    train(cfg, tmp_path / "run", resume=True)
+    assert page_of(tmp_path / "run").count("data:image/") == 8
+    assert "3 of 3" in page_of(tmp_path / "run")

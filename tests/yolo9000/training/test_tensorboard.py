@@ -1,0 +1,108 @@
+"""Curves for TensorBoard: what the event files hold, and that they hold each step once."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import yolo9000.training.train as loop
+from tests.yolo9000.made import made_config
+from yolo9000.training.journal import Board, board_for
+from yolo9000.training.run_folder import TrainingError, read_metrics
+from yolo9000.training.train import train
+
+needs_tensorboard = pytest.mark.skipif(
+    importlib.util.find_spec("tensorboard") is None,
+    reason="tensorboard is not installed (pip install 'yolo9000[tensorboard]')",
+)
+
+
+def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of every curve, as TensorBoard shows it."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    return {
+        name: [(event.step, event.value) for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }
+
+
+@needs_tensorboard
+def test_curves_hold_every_number_of_the_metrics(shards: Path, tmp_path: Path) -> None:
+    cfg = made_config(shards, evaluate__every=2, log__tensorboard=True)
+    train(cfg, tmp_path)
+    found = points(tmp_path)
+    rows = read_metrics(tmp_path / "metrics.csv")
+    columns = [name for name in rows[0] if name != "step"]
+    assert len(columns) >= 14
+    assert {name.split("/")[1] for name in found} == set(columns)
+    for name, curve in found.items():
+        written = [
+            (int(row["step"]), float(row[name.split("/")[1]])) for row in rows if row[name.split("/")[1]]
+        ]
+        assert [step for step, _ in curve] == [step for step, _ in written], name
+        assert [value for _, value in curve] == pytest.approx([value for _, value in written], rel=1e-5), name
+    assert {"loss/total", "loss/box_class", "run/learning_rate", "score/ap50_label_only"} <= set(found)
+
+
+@needs_tensorboard
+def test_a_resumed_run_has_every_step_once(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = made_config(shards, schedule__max_steps=6, log__checkpoint_every=2, log__tensorboard=True)
+    usual = loop.learning_rate_at
+
+    def interrupted(step: int, *rest: Any) -> float:
+        if step > 5:
+            raise KeyboardInterrupt
+        return usual(step, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "learning_rate_at", interrupted)
+        with pytest.raises(KeyboardInterrupt):  # the checkpoint is that of step 4
+            train(cfg, tmp_path)
+    assert [step for step, _ in points(tmp_path)["loss/total"]] == [1, 2, 3, 4, 5]
+    train(cfg, tmp_path, resume=True)
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    assert [step for step, _ in points(tmp_path)["loss/total"]] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in points(tmp_path)["score/ap50_boxed"]] == [6]
+
+
+@needs_tensorboard
+def test_numbers_are_on_disk_at_once(tmp_path: Path) -> None:
+    board = Board(tmp_path, first_step=1)
+    board.numbers("loss", {"total": 0.5, "rest": math.nan}, step=1)  # no close: the process may be killed
+    assert points(tmp_path)["loss/total"] == [(1, 0.5)]
+    board.close()
+
+
+@needs_tensorboard
+def test_nothing_is_written_where_nothing_happens(tmp_path: Path) -> None:
+    Board(tmp_path, first_step=1).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_tensorboard_goes_on_unless_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # as where it is not installed
+    for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert board_for(tmp_path, asked=None, first_step=1) is None
+    with pytest.raises(
+        TrainingError, match=r"^log\.tensorboard is true, but TensorBoard is not installed: pip"
+    ):
+        board_for(tmp_path, asked=True, first_step=1)
+
+
+@needs_tensorboard
+def test_whoever_wants_none_gets_none(tmp_path: Path) -> None:
+    assert board_for(tmp_path, asked=None, first_step=1) is not None
+    assert board_for(tmp_path, asked=False, first_step=1) is None

@@ -1,0 +1,1 @@
+"""From labels to a tree: the algorithm of the paper, grafted classes, and the explanation of each node."""

@@ -1,0 +1,306 @@
+"""Labels and WordNet → `WordTree`, by the paper's algorithm (section 4), with an account of every choice.
+
+Profile `paper`, the default: the paper's words, and rule A (`grow.remove_only_parents`), which the paper leaves out
+and without which ILSVRC's 1000 labels would not give its 1369 nodes. Profile `darknet`: what the published
+9418-node tree shows beyond that: `grow.grow_in_rounds`, rule B (`grow.flatten_only_leaves`), and rule C, three
+edges set by hand so that signs, traffic lights and bubbles are things.
+"""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wordtree.building.explain import Account, Explanation
+from wordtree.building.graft import OwnKinds, number_own_kinds, read_own_kinds
+from wordtree.building.grow import (
+    Growth,
+    Parents,
+    flatten_only_leaves,
+    grow_by_least_path,
+    grow_in_rounds,
+    remove_only_parents,
+    top_down,
+)
+from wordtree.errors import WordTreeError
+from wordtree.hierarchies.hierarchy import Hierarchy
+from wordtree.tree.tree import WordTree
+from wordtree.wordnet.columns import Synset
+from wordtree.wordnet.graph import HypernymPaths, WordNet
+from wordtree.wordnet.resolve import LabelError, Resolution, resolve, synset_of, trouble
+
+PROFILES = ("paper", "darknet")
+DEFAULT_ROOT = "physical_entity.n.01"
+HUNG_BY_HAND = {  # rule C: the published tree has these, which WordNet calls abstract, under things
+    "signal.n.01": "device.n.01",
+    "sign.n.02": "signal.n.01",
+    "bubble.n.01": "plaything.n.01",
+}
+
+
+class BuildError(WordTreeError):
+    """What was asked of the builder cannot be done: no labels, no such profile, a label that is the root."""
+
+
+class GuessedSense(UserWarning):
+    """A word has several senses; the most usual one below the root was taken."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A word of several senses, and the one that was taken for it."""
+
+    label: str
+    wnid: str
+    synset: str
+    senses: tuple[str, ...]
+
+    def __str__(self) -> str:
+        others = [name for name in self.senses if name != self.synset]
+        more = ", …" if len(others) > 5 else ""
+        return f"'{self.label}': took {self.synset} ({self.wnid}), not {', '.join(others[:5])}{more}"
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """The choices behind a tree; wnids throughout.
+
+    label_wnids   each label as it was given, and its node
+    guesses       words of several senses, to be checked by eye
+    outside       labels without a path to the root: roots of their own
+    repeated      labels that mean the same as an earlier one
+    collapsed     nodes that rule A removed
+    flattened     nodes that rule B moved beside the label above them
+    by_hand       nodes that rule C hung under another node than WordNet does
+    grafted       own kinds
+    """
+
+    profile: str
+    root: str
+    nodes: int
+    label_wnids: dict[str, str]
+    guesses: tuple[Guess, ...]
+    outside: tuple[str, ...]
+    repeated: tuple[str, ...]
+    collapsed: tuple[str, ...]
+    flattened: tuple[str, ...]
+    by_hand: tuple[str, ...]
+    grafted: tuple[str, ...]
+    lost_relations: int
+    account: Account = field(repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the account, for JSON."""
+        plain = {name: value for name, value in vars(self).items() if name != "account"}
+        return {**plain, "guesses": [asdict(guess) for guess in self.guesses]}
+
+    def summary(self) -> str:
+        """The sum of the nodes: labels, nodes above them, nodes that rule A removed."""
+        labels = len(set(self.label_wnids.values()))
+        above = self.nodes - labels - len(self.grafted)
+        own = f" + {len(self.grafted)} own kinds" if self.grafted else ""
+        roots = f"; {len(self.outside)} of them are roots outside {self.root}" if self.outside else ""
+        return (
+            f"{labels} labels + {above + len(self.collapsed)} nodes above them "
+            f"- {len(self.collapsed)} of these that rule A removed{own} = {self.nodes} nodes{roots}"
+        )
+
+    def explain(self, label: str) -> Explanation:
+        """Why a label, or a node that a label's path brought, stands where it stands. BuildError if it does not."""
+        synset = self.account.meant_by(self.label_wnids.get(label.strip(), label.strip()))
+        if synset is None:
+            raise BuildError(f"'{label}' has no part in this tree: it is no label and on no label's path.")
+        return self.account.explain(synset)
+
+
+def build_tree(
+    labels: Iterable[str],
+    *,
+    profile: str = "paper",
+    root: str = DEFAULT_ROOT,
+    graft: Path | str | None = None,
+    wordnet: WordNet | None = None,
+) -> WordTree:
+    """The tree of these labels: words, synset names or wnids; and of the own kinds in the file `graft`.
+
+    Of a word with several senses it takes the most usual one below the root, and warns (GuessedSense).
+    Raises LabelError for labels that WordNet does not know, BuildError for what cannot be built.
+    """
+    tree, report = build_with_report(labels, profile=profile, root=root, graft=graft, wordnet=wordnet)
+    for guess in report.guesses:
+        warnings.warn(str(guess), GuessedSense, stacklevel=2)
+    return tree
+
+
+def build_with_report(
+    labels: Iterable[str],
+    *,
+    profile: str = "paper",
+    root: str = DEFAULT_ROOT,
+    graft: Path | str | None = None,
+    wordnet: WordNet | None = None,
+) -> tuple[WordTree, BuildReport]:
+    """The tree of these labels, whatever their order, and the choices made on the way."""
+    if profile not in PROFILES:
+        raise BuildError(f"There is no profile '{profile}'; known: {', '.join(PROFILES)}.")
+    graph = WordNet.shipped() if wordnet is None else wordnet
+    paths = HypernymPaths(
+        graph, synset_of(root, graph), _edges_by_hand(graph) if profile == "darknet" else {}
+    )
+    wanted = _wanted(labels, graft, paths, graph)
+    growth = _grow(profile, wanted, paths, graph)
+    parents = dict(growth.parents)
+    removed = remove_only_parents(parents, labelled=wanted.synsets)
+    moved = {}
+    if profile == "darknet":
+        moved = flatten_only_leaves(parents, labelled=wanted.synsets, fixed=wanted.with_own_kinds)
+    parents.update({number: above[0] for number, above in wanted.own.parents.items()})
+    tree, lost = _as_tree(parents, wanted.own, graph)
+    account = Account(
+        growth=growth,
+        parents=parents,
+        removed=removed,
+        moved=moved,
+        instead=paths.instead,
+        lost=lost,
+        labelled=frozenset(wanted.synsets),
+        outside=frozenset(synset for synset in wanted.synsets if not paths.of(synset)),
+        own=wanted.own,
+        wordnet=graph,
+    )
+    return tree, _report(tree, wanted, account, profile=profile, root=graph.name(paths.root))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a build was asked for: labels, own kinds, and the parents of these in WordNet, which become labels too.
+
+    resolutions     of the labels, then of the parents        taken  the synset for each of them
+    labels          as they were given, without repetition
+    with_own_kinds  the synsets that own kinds hang under
+    """
+
+    resolutions: dict[str, Resolution]
+    taken: dict[str, Synset]
+    labels: tuple[str, ...]
+    own: OwnKinds
+    with_own_kinds: set[Synset]
+
+    @property
+    def synsets(self) -> set[Synset]:
+        return set(self.taken.values())
+
+
+def _wanted(labels: Iterable[str], graft: Path | str | None, paths: HypernymPaths, graph: WordNet) -> _Wanted:
+    given = _resolve_all(labels, graph)
+    written, hung_under = (Hierarchy(), ()) if graft is None else read_own_kinds(Path(graft), graph)
+    resolutions = {item.label: item for item in (*given, *hung_under)}
+    taken = {label: _synset(item, paths) for label, item in resolutions.items()}
+    if paths.root in taken.values():
+        name = graph.name(paths.root)
+        raise BuildError(f"'{name}' is the root, which is no node of the tree; choose another root.")
+    return _Wanted(
+        resolutions=resolutions,
+        taken=taken,
+        labels=tuple(item.label for item in given),
+        own=number_own_kinds(written, taken, graph),
+        with_own_kinds={taken[item.label] for item in hung_under},
+    )
+
+
+def _report(tree: WordTree, wanted: _Wanted, account: Account, *, profile: str, root: str) -> BuildReport:
+    graph = account.wordnet
+    ambiguous = [item for item in wanted.resolutions.values() if item.reason == "ambiguous"]
+    return BuildReport(
+        profile=profile,
+        root=root,
+        nodes=len(tree),
+        label_wnids={label: graph.wnid(synset) for label, synset in wanted.taken.items()},
+        guesses=tuple(_guess(item, wanted.taken[item.label], graph) for item in ambiguous),
+        outside=tuple(graph.wnid(synset) for synset in sorted(account.outside)),
+        repeated=_repeated({label: wanted.taken[label] for label in wanted.labels}),
+        collapsed=tuple(graph.wnid(synset) for synset in account.removed),
+        flattened=tuple(graph.wnid(synset) for synset in sorted(account.moved)),
+        by_hand=tuple(graph.wnid(synset) for synset in account.instead if synset in account.parents),
+        grafted=tuple(account.own.ids.values()),
+        lost_relations=len(tree.relations),
+        account=account,
+    )
+
+
+def _edges_by_hand(graph: WordNet) -> dict[Synset, list[Synset]]:
+    """Rule C: what stands above these synsets, instead of their hypernyms."""
+    return {synset_of(below, graph): [synset_of(above, graph)] for below, above in HUNG_BY_HAND.items()}
+
+
+def _grow(profile: str, wanted: _Wanted, paths: HypernymPaths, graph: WordNet) -> Growth:
+    paths_of = {synset: paths.of(synset) for synset in sorted(wanted.synsets)}
+    if profile == "paper":
+        return grow_by_least_path(paths_of)
+    # Abstract paths count too when the published tree asks whether a label has a single one.
+    everywhere = HypernymPaths(graph, synset_of("entity.n.01", graph), paths.instead)
+    return grow_in_rounds(paths_of, at_once=lambda synset: len(everywhere.of(synset)) == 1, name=graph.name)
+
+
+def _resolve_all(labels: Iterable[str], wordnet: WordNet) -> list[Resolution]:
+    """Each distinct label's resolution; LabelError names all unknown ones at once."""
+    resolutions = [resolve(label, wordnet) for label in dict.fromkeys(label.strip() for label in labels)]
+    if not resolutions:
+        raise BuildError("There are no labels to build a tree of.")
+    unknown = [item for item in resolutions if item.reason == "unknown"]
+    if unknown:
+        more = f" And {len(unknown) - 3} more." if len(unknown) > 3 else ""
+        raise LabelError(" ".join(trouble(item, wordnet) for item in unknown[:3]) + more)
+    return resolutions
+
+
+def _synset(resolution: Resolution, paths: HypernymPaths) -> Synset:
+    """The synset found or, for an ambiguous word, its most usual sense below the root (else of all)."""
+    return next((sense for sense in resolution.senses if paths.of(sense)), resolution.senses[0])
+
+
+def _guess(resolution: Resolution, taken: Synset, wordnet: WordNet) -> Guess:
+    senses = tuple(wordnet.name(sense) for sense in resolution.senses)
+    return Guess(resolution.label, wordnet.wnid(taken), wordnet.name(taken), senses)
+
+
+def _repeated(synset_of_label: dict[str, Synset]) -> tuple[str, ...]:
+    first: dict[Synset, str] = {}
+    return tuple(
+        label for label, synset in synset_of_label.items() if first.setdefault(synset, label) != label
+    )
+
+
+def _as_tree(
+    parents: Parents, own: OwnKinds, wordnet: WordNet
+) -> tuple[WordTree, dict[Synset, list[Synset]]]:
+    """Level by level, siblings by wnid and own kinds after them; and the hypernyms that found no place in it."""
+    order = top_down(parents)
+    node = {synset: number for number, synset in enumerate(order)}
+    above = [-1 if (parent := parents[synset]) is None else node[parent] for synset in order]
+    ids = [own.ids[synset] if synset in own.ids else wordnet.wnid(synset) for synset in order]
+    names = [own.names[synset] if synset in own.ids else wordnet.lemmas(synset)[0] for synset in order]
+    bare = WordTree(ids, above, names)
+    lost: defaultdict[Synset, list[Synset]] = defaultdict(list)
+    for synset in order:
+        for upper in sorted(_nearest_above(synset, node, own, wordnet)):
+            if not bare.is_under(node[synset], node[upper]):
+                lost[synset].append(upper)
+    relations = [(node[synset], node[upper]) for synset, uppers in lost.items() for upper in uppers]
+    return WordTree(ids, above, names, relations), dict(lost)
+
+
+def _nearest_above(synset: Synset, node: dict[Synset, int], own: OwnKinds, wordnet: WordNet) -> set[Synset]:
+    """The nodes that hypernym paths upwards from here meet first."""
+    nearest, seen, waiting = set(), {synset}, [synset]
+    while waiting:
+        at = waiting.pop()
+        for upper in own.parents[at] if at in own.parents else wordnet.hypernyms(at):
+            if upper in node:
+                nearest.add(upper)
+            elif upper not in seen:
+                seen.add(upper)
+                waiting.append(upper)
+    return nearest

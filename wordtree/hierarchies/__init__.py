@@ -1,0 +1,1 @@
+"""Other hierarchies than WordNet's, and the class lists of data sets."""

@@ -1,0 +1,78 @@
+"""Hierarchies and Darknet's class files from one format to another, by the suffixes of their names."""
+
+from pathlib import Path
+
+from wordtree.errors import TreeFileError
+from wordtree.hierarchies.darknet_classes import lines_text, nodes_of_classes, read_map
+from wordtree.hierarchies.hierarchy import Hierarchy
+from wordtree.hierarchies.hierarchy_files import (
+    csv_text,
+    indented_text,
+    is_openimages,
+    read_csv,
+    read_indented,
+    read_names,
+    read_openimages,
+)
+from wordtree.support.files import write_atomically
+from wordtree.tree.tree import WordTree
+from wordtree.tree.tree_files import load_json, notice_beside, save_tree
+
+TREE_SUFFIXES = (".tree", ".json", ".csv", ".txt")
+CLASS_SUFFIXES = (".names", ".labels", ".map")
+
+
+def read_hierarchy(path: Path, names: Path | None = None) -> WordTree:
+    """The tree in a `.tree`, `.csv` or indented `.txt` file, in our `.json` or in OpenImages'.
+
+    names  a file of rows `id,name`, where the hierarchy has only ids. Raises TreeError with file and line.
+    """
+    if path.suffix == ".csv":
+        found = read_csv(path)
+    elif path.suffix == ".txt":
+        found = read_indented(path)
+    elif path.suffix == ".json" and is_openimages(content := load_json(path)):
+        found = read_openimages(content, path)
+    elif path.suffix in TREE_SUFFIXES:
+        tree = WordTree.load(path)
+        if names is None:
+            return tree
+        found = Hierarchy.of_tree(tree)
+    else:
+        raise TreeFileError(f"{path}: expected a tree file named *{', *'.join(TREE_SUFFIXES)}.")
+    if names is not None:
+        read_names(names, found)
+    return found.to_tree()
+
+
+def write_hierarchy(tree: WordTree, path: Path) -> list[Path]:
+    """Write the tree as the suffix says; returns the files written. Only `.json` and `.csv` hold relations."""
+    if path.suffix in (".tree", ".json"):
+        return save_tree(tree, path)
+    texts = {
+        ".csv": lambda: csv_text(tree),
+        ".txt": lambda: indented_text(tree),
+        ".labels": lambda: lines_text(tree.ids),
+        ".names": lambda: lines_text(tree.names),
+    }
+    if path.suffix not in texts:
+        raise TreeFileError(
+            f"{path}: expected a name that ends in {', '.join(dict.fromkeys((*TREE_SUFFIXES, *texts)))}."
+        )
+    files = {path: texts[path.suffix](), **notice_beside(path, tree)}
+    for file, text in files.items():
+        write_atomically(file, text)
+    return list(files)
+
+
+def convert_classes(source: Path, out: Path, tree: WordTree) -> int:
+    """Classes as `.names` or `.labels` to the `.map` of their nodes, or back; returns how many."""
+    nodes = read_map(source, tree) if source.suffix == ".map" else nodes_of_classes(source, tree)
+    if out.suffix == ".map":
+        text = lines_text(nodes)
+    elif out.suffix in CLASS_SUFFIXES:
+        text = lines_text([(tree.ids if out.suffix == ".labels" else tree.names)[node] for node in nodes])
+    else:
+        raise TreeFileError(f"{out}: classes are written as {', '.join(CLASS_SUFFIXES)}.")
+    write_atomically(out, text)
+    return len(nodes)

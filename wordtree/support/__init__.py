@@ -1,0 +1,1 @@
+"""What the three programs share: exit codes, atomic files, configuration files, locks, suggestions, printing."""

@@ -1,0 +1,61 @@
+"""Writing a file whole or not at all."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_atomically(path: Path | str, data: bytes | str) -> None:
+    """Put `data` (text as UTF-8) at `path`; whoever looks sees the old file or the whole new one.
+
+    Goes through `NAME.part` beside it, which is gone afterwards, also after a failure. A link is followed; a
+    pipe or a device is written directly. Raises OSError that names the path.
+    """
+    path = Path(path)
+    payload = data.encode() if isinstance(data, str) else data
+    if path.exists() and not path.is_file():
+        path.write_bytes(payload)
+        return
+    target = path.resolve()
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "The folder to write into does not exist", str(path.parent))
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with naming(path):
+            with part.open("wb") as file:
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+            _sync_folder(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError name the file that is written: a full disk is told without one."""
+    try:
+        yield
+    except OSError as reason:
+        if reason.filename is not None:
+            raise
+        raise OSError(reason.errno, reason.strerror, str(path)) from reason
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system lets a folder be opened."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def system_says(reason: OSError) -> str:
+    """Why the system refused, in its words: `No space left on device`."""
+    return os.strerror(reason.errno) if reason.errno else " ".join(str(reason).split())

@@ -1,0 +1,1 @@
+"""The immutable tree, and every question about it: names, lookup, queries, probabilities, files, lint."""

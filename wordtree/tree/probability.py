@@ -1,0 +1,136 @@
+"""From logits to *conditional* and *absolute* probabilities, and from these to one answer; plain NumPy.
+
+*Conditional* is P(node | parent): a softmax within each sibling group. *Absolute* is P(node): the product from
+the root down to the node. What trains and detects fast elsewhere is tested against this file.
+
+All arrays have the N nodes of the tree as their last dimension; any dimensions before it are so many answers.
+A descent starts at the best root, so its answer is at least a root; ties go to the first node.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from wordtree.errors import WordTreeError
+from wordtree.support.arrays import BoolArray, FloatArray, Int64Array
+from wordtree.tree.node_sets import only
+from wordtree.tree.tree import WordTree
+
+
+class ProbabilityError(WordTreeError):
+    """The numbers do not fit the tree: not one for each node, or NaN among them."""
+
+
+def conditional_probabilities(
+    logits: npt.ArrayLike, tree: WordTree, *, temperature: float = 1.0
+) -> FloatArray:
+    """P(node | parent), (…, N): the softmax of `logits` / `temperature` within each sibling group."""
+    scaled = _one_for_each_node(logits, tree, "logits") / temperature
+    highest = np.maximum.reduceat(scaled, tree.group_start, axis=-1)  # (…, G)
+    shifted = np.exp(scaled - highest[..., tree.group])
+    total = np.add.reduceat(shifted, tree.group_start, axis=-1)  # (…, G)
+    conditional: FloatArray = shifted / total[..., tree.group]
+    return conditional
+
+
+def absolute_probabilities(conditional: npt.ArrayLike, tree: WordTree) -> FloatArray:
+    """P(node), (…, N): the product of the conditional probabilities from the root down to the node."""
+    absolute = _one_for_each_node(conditional, tree, "conditional probabilities").copy()
+    for level in range(1, int(tree.depth.max()) + 1):
+        nodes = np.flatnonzero(tree.depth == level)
+        absolute[..., nodes] *= absolute[..., tree.parent[nodes]]
+    return absolute
+
+
+def deepest_confident_node(absolute: npt.ArrayLike, tree: WordTree, *, threshold: float) -> Int64Array:
+    """The answer by the paper's rule, (…): down the best path while the absolute probability exceeds `threshold`."""
+    probability = _one_for_each_node(absolute, tree, "absolute probabilities")
+    rows = probability.reshape(-1, len(tree))
+    return _descend(probability, tree, lambda row, node: rows[row, node] > threshold)
+
+
+def most_confident_leaf(absolute: npt.ArrayLike, tree: WordTree) -> Int64Array:
+    """The leaf at the end of the best path, (…): at every split the likeliest child, whatever its probability."""
+    probability = _one_for_each_node(absolute, tree, "absolute probabilities")
+    return _descend(probability, tree, lambda row, node: np.ones(len(row), np.bool_))
+
+
+def node_at_cut(absolute: npt.ArrayLike, tree: WordTree, *, cut: npt.ArrayLike) -> Int64Array:
+    """The node where the best path meets `cut`, (…); a leaf where the path misses it.
+
+    cut: the nodes to stop at, (K,), such as `tree.select("depth = 2")` or `tree.select("only(dog) | only(cat)")`.
+    """
+    nodes = np.asarray(cut)
+    if nodes.size and (nodes.dtype.kind not in "iu" or nodes.min() < 0 or nodes.max() >= len(tree)):
+        raise ProbabilityError(
+            f"Expected a cut of nodes 0 to {len(tree) - 1}, found other values ({nodes.dtype})."
+        )
+    stops = only(tree, nodes)
+    probability = _one_for_each_node(absolute, tree, "absolute probabilities")
+    return _descend(probability, tree, lambda row, node: ~stops[tree.parent[node]])
+
+
+def darknet_node(absolute: npt.ArrayLike, tree: WordTree, *, threshold: float) -> Int64Array:
+    """The answer of the original program, (…), which stops earlier than the paper's rule.
+
+    Its descent multiplies what it is given along the path, as if these were conditional probabilities; but its
+    detector gives it absolute ones (darknet `hierarchy_top_prediction`). For parity with converted models.
+    """
+    probability = _one_for_each_node(absolute, tree, "absolute probabilities")
+    rows = probability.reshape(-1, len(tree))
+    product = np.ones(len(rows), rows.dtype)
+
+    def goes_on(row: Int64Array, node: Int64Array) -> BoolArray:
+        product[row] *= rows[row, node]
+        exceeds: BoolArray = product[row] > threshold
+        return exceeds
+
+    return _descend(probability, tree, goes_on)
+
+
+def _descend(
+    absolute: FloatArray, tree: WordTree, goes_on: Callable[[Int64Array, Int64Array], BoolArray]
+) -> Int64Array:
+    """From the best root down to the best child, again and again, in all rows at once.
+
+    goes_on: rows (P,), the best node of each -> may the answer move there? Of a root it may, whatever is said.
+    """
+    rows = absolute.reshape(-1, len(tree))
+    answer = np.full(len(rows), -1, np.int64)
+    active: Int64Array = np.arange(len(rows))
+    group: Int64Array = np.zeros(len(rows), np.int64)
+    while active.size:
+        node = _best_members(rows, active, group, tree)
+        moves = goes_on(active, node) | (answer[active] < 0)
+        active, node = active[moves], node[moves]
+        answer[active] = node
+        deeper = ~tree.is_leaf[node]
+        active, group = active[deeper], tree.child_group[node[deeper]].astype(np.int64)
+    return answer.reshape(absolute.shape[:-1])
+
+
+def _best_members(rows: FloatArray, active: Int64Array, group: Int64Array, tree: WordTree) -> Int64Array:
+    """For each of the active rows the likeliest node of its group; only these groups are looked at."""
+    size = tree.group_size[group].astype(np.int64)
+    start = np.cumsum(size) - size  # of each row's members in the flat arrays below
+    owner = np.repeat(np.arange(len(active)), size)
+    node = np.arange(size.sum()) - start[owner] + tree.group_start[group][owner]
+    value = rows[active[owner], node]
+    at_top = np.flatnonzero(value == np.maximum.reduceat(value, start)[owner])
+    first = np.unique(owner[at_top], return_index=True)[1]
+    best: Int64Array = node[at_top[first]]
+    return best
+
+
+def _one_for_each_node(values: npt.ArrayLike, tree: WordTree, what: str) -> FloatArray:
+    array = np.asarray(values)
+    if not np.issubdtype(array.dtype, np.floating):
+        array = array.astype(np.float64)
+    if array.ndim == 0 or array.shape[-1] != len(tree):
+        raise ProbabilityError(f"Expected {what} of shape (…, {len(tree)}), one a node, found {array.shape}.")
+    if np.isnan(array).any():
+        raise ProbabilityError(
+            f"Expected {what}, found NaN at node {int(np.argwhere(np.isnan(array))[0, -1])}."
+        )
+    return array

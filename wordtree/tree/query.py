@@ -1,0 +1,294 @@
+"""The expression language: sets of nodes and comparisons of fields; docs/queries.md has the grammar.
+
+    vehicle & !car        (fruit | vegetable) & depth <= 8        leaf & *terrier & score >= 0.3
+
+A name stands for every node that is called so, and everything below. The tree gives the fields `depth` and
+`below`; others (scores, areas) are the caller's, who names them to `parse` and hands their values to `Query.rows`.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from wordtree.errors import UnknownNode, WordTreeError
+from wordtree.support.arrays import BoolArray, Int64Array, IntegerArray
+from wordtree.support.suggest import did_you_mean, near
+from wordtree.tree.lookup import nodes_of, several
+from wordtree.tree.names import WILDCARDS
+from wordtree.tree.node_sets import (
+    above,
+    above_in_graph,
+    at_or_under,
+    at_or_under_in_graph,
+    below,
+    children,
+    only,
+    siblings,
+)
+
+if TYPE_CHECKING:
+    from wordtree.tree.tree import WordTree
+
+Columns = Mapping[str, npt.NDArray[Any]]
+Rule = Callable[
+    [Int64Array, Columns], BoolArray
+]  # (the nodes of K rows, the fields of these rows) -> which rows
+
+MAX_NESTING = 100
+NODE_FIELDS: dict[str, Callable[[WordTree], IntegerArray]] = {
+    "depth": lambda tree: tree.depth,
+    "below": lambda tree: tree.leave - tree.enter - 1,
+}
+FUNCTIONS: dict[str, Callable[[WordTree, npt.ArrayLike], BoolArray]] = {
+    "only": only,
+    "below": below,
+    "children": children,
+    "siblings": siblings,
+    "above": above,
+    "graph": at_or_under_in_graph,
+    "graph_above": above_in_graph,
+}
+COMPARISONS: dict[str, Callable[[Any, float], Any]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+    "==": operator.eq,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
+
+_TOKEN = re.compile(
+    r"""(?P<quoted> "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*'(?=[\s&|!()<>=]|$) )
+      | (?P<sign> <= | >= | == | != | [&|!()<>=] )
+      | (?P<name> [^\s&|!()<>="]+ (?:\s+[^\s&|!()<>="'][^\s&|!()<>="]*)* )""",
+    re.VERBOSE,
+)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+
+
+class QueryError(WordTreeError):
+    """An expression cannot be read; `column` (from 1) is where, and the text shows it by a caret."""
+
+    def __init__(self, message: str, text: str, place: int) -> None:
+        line = re.sub(r"\s", " ", text)
+        before, after = line[:place], line[place:]
+        shown = f"{before if len(before) < 50 else f'…{before[-40:]}'}^{after[:40]}"
+        super().__init__(
+            f"{' '.join(message.split())} (column {place + 1}: {shown}{'…' if len(after) > 40 else ''})"
+        )
+        self.column = place + 1
+
+
+@dataclass(frozen=True)
+class Query:
+    """An expression that was read for one tree."""
+
+    text: str
+    tree: WordTree
+    fields: frozenset[str]  # the caller's fields that it compares
+    notes: tuple[str, ...]  # names in it that mean several nodes, a sentence each
+    rule: Rule
+
+    def nodes(self) -> Int64Array:
+        """The nodes of the tree that it selects, ascending. QueryError if it compares fields of the caller."""
+        if self.fields:
+            fields = ", ".join(sorted(self.fields))
+            raise QueryError(f"Nodes have no {fields}; ask for rows that have.", self.text, 0)
+        return np.flatnonzero(self.rule(np.arange(len(self.tree)), {}))
+
+    def rows(self, node: npt.ArrayLike, columns: Columns) -> BoolArray:
+        """Which of K rows it selects, (K,): each has a node and a value in every column, (K,) each."""
+        return self.rule(np.asarray(node, np.int64), columns)
+
+
+def parse(text: str, tree: WordTree, *, fields: Collection[str] = ()) -> Query:
+    """The expression, its names looked up in the tree; QueryError, pointing at the column, if it cannot be read.
+
+    fields: what the caller's rows have beside their node, such as "score".
+    """
+    return _Parser(text, tree, fields).query()
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: Literal["quoted", "sign", "name", "end"]
+    text: str
+    place: int
+
+    def __str__(self) -> str:
+        return "the end" if self.kind == "end" else f"'{self.text}'"
+
+
+class _Parser:
+    """Recursive descent: `|` binds looser than `&`, and that looser than `!`."""
+
+    def __init__(self, text: str, tree: WordTree, fields: Collection[str]) -> None:
+        self._text = text
+        self._tree = tree
+        self._fields = fields
+        self._compared: set[str] = set()
+        self._notes: dict[str, None] = {}  # in order, each once
+        self._tokens = self._split(text)
+        self._at = 0
+        self._nesting = 0
+
+    def query(self) -> Query:
+        rule = self._either()
+        if self._next.kind != "end":
+            self._refuse(self._next, f"Expected '&', '|' or the end, found {self._next}.")
+        return Query(self._text, self._tree, frozenset(self._compared), tuple(self._notes), rule)
+
+    def _either(self) -> Rule:
+        rules = [self._both()]
+        while self._take("|"):
+            rules.append(self._both())
+        return rules[0] if len(rules) == 1 else _joined(operator.or_, rules)
+
+    def _both(self) -> Rule:
+        rules = [self._single()]
+        while self._take("&"):
+            rules.append(self._single())
+        return rules[0] if len(rules) == 1 else _joined(operator.and_, rules)
+
+    def _single(self) -> Rule:
+        negated = False
+        while self._take("!"):
+            negated = not negated
+        rule = self._group() if self._next.text == "(" and self._next.kind == "sign" else self._operand()
+        return _negated(rule) if negated else rule
+
+    def _group(self) -> Rule:
+        opening = self._advance()
+        self._nesting += 1
+        if self._nesting > MAX_NESTING:
+            self._refuse(opening, f"More than {MAX_NESTING} parentheses within each other.")
+        rule = self._either()
+        self._nesting -= 1
+        if not self._take(")"):
+            self._refuse(
+                self._next, f"Expected ')' for the '(' in column {opening.place + 1}, found {self._next}."
+            )
+        return rule
+
+    def _operand(self) -> Rule:
+        token = self._advance()
+        if token.kind not in ("name", "quoted"):
+            self._refuse(token, f"Expected a name, leaf or a comparison, found {token}.")
+        if token.kind == "name" and self._next.text in COMPARISONS:
+            return self._comparison(token)
+        if token.kind == "name" and self._next.text == "(":
+            return self._function(token)
+        if token.kind == "name" and token.text == "leaf":
+            return _members(self._tree.is_leaf)
+        return _members(at_or_under(self._tree, self._named(token)))
+
+    def _comparison(self, field: _Token) -> Rule:
+        compare, number = COMPARISONS[self._advance().text], self._advance()
+        if field.text not in NODE_FIELDS and field.text not in self._fields:
+            known = [*NODE_FIELDS, *self._fields]
+            offer = did_you_mean(near(field.text, known)) or f" Known here: {', '.join(known)}."
+            self._refuse(field, f"There is no field '{field.text}' to compare.{offer}")
+        if not _NUMBER.fullmatch(number.text) or number.kind != "name":
+            self._refuse(number, f"Expected a number to compare '{field.text}' with, found {number}.")
+        value, name = float(number.text), field.text
+        if name in self._fields:
+            self._compared.add(name)
+            return lambda node, columns: compare(columns[name], value)
+        return _members(compare(NODE_FIELDS[name](self._tree), value))
+
+    def _function(self, name: _Token) -> Rule:
+        if name.text not in FUNCTIONS:
+            offer = did_you_mean(near(name.text, FUNCTIONS)) or f" Known: {', '.join(FUNCTIONS)}."
+            self._refuse(
+                name, f"There is no function '{name.text}'; quote a name that has parentheses.{offer}"
+            )
+        opening, argument = self._advance(), self._advance()
+        if argument.kind not in ("name", "quoted"):
+            self._refuse(argument, f"Expected a name within {name.text}( ), found {argument}.")
+        if not self._take(")"):
+            found = f"found {self._next}; it takes one name"
+            self._refuse(self._next, f"Expected ')' for the '(' in column {opening.place + 1}, {found}.")
+        return _members(FUNCTIONS[name.text](self._tree, self._named(argument)))
+
+    def _named(self, token: _Token) -> Int64Array:
+        """The nodes that a name means or a pattern matches, (K,)."""
+        if token.kind == "quoted":
+            name = re.sub(r"\\(.)", r"\1", token.text[1:-1])
+        else:
+            name = " ".join(token.text.split())
+            if any(wildcard in name for wildcard in WILDCARDS):
+                return self._matching(token, name)
+        if name in self._fields and not self._tree.named(name):
+            self._refuse(token, f"'{name}' is a field: compare it, as in {name} >= 0.5.")
+        try:
+            nodes = nodes_of(name, self._tree)
+        except UnknownNode as error:
+            self._refuse(token, str(error))
+        if len(nodes) > 1:
+            self._notes[f"{several(name, nodes, self._tree)}; all are meant, an id would mean one."] = None
+        return np.array(nodes)
+
+    def _matching(self, token: _Token, pattern: str) -> Int64Array:
+        nodes = self._tree.matching(pattern)
+        if not nodes.size:
+            self._refuse(token, f"The tree has no name or id that matches '{pattern}'.")
+        return nodes
+
+    @property
+    def _next(self) -> _Token:
+        return self._tokens[self._at]
+
+    def _advance(self) -> _Token:
+        token = self._tokens[self._at]
+        self._at = min(self._at + 1, len(self._tokens) - 1)
+        return token
+
+    def _take(self, sign: str) -> bool:
+        found = self._next.kind == "sign" and self._next.text == sign
+        if found:
+            self._advance()
+        return found
+
+    def _split(self, text: str) -> list[_Token]:
+        tokens, place = [], 0
+        while (place := _blanks(text, place)) < len(text):
+            found = _TOKEN.match(text, place)
+            if found is None:
+                self._refuse(_Token("end", "", place), "A quote is opened here and never closed.")
+            kind: Any = found.lastgroup
+            tokens.append(_Token(kind, found.group(), place))
+            place = found.end()
+        return [*tokens, _Token("end", "", len(text))]
+
+    def _refuse(self, token: _Token, message: str) -> NoReturn:
+        raise QueryError(message, self._text, token.place)
+
+
+def _blanks(text: str, place: int) -> int:
+    """The first place from here on that is not blank."""
+    return len(text) - len(text[place:].lstrip())
+
+
+def _members(mask: BoolArray) -> Rule:
+    return lambda node, columns: mask[node]
+
+
+def _negated(rule: Rule) -> Rule:
+    return lambda node, columns: ~rule(node, columns)
+
+
+def _joined(join: Callable[[Any, Any], Any], rules: list[Rule]) -> Rule:
+    def rule(node: Int64Array, columns: Columns) -> BoolArray:
+        found: BoolArray = reduce(join, (part(node, columns) for part in rules))
+        return found
+
+    return rule

@@ -1,0 +1,350 @@
+"""`WordTree`: nodes, their parents, and everything that follows from these two, as read-only arrays.
+
+A node is an index. Parents precede their children and siblings are adjacent, so a sibling group (the unit of
+the softmax) is a slice. A second numbering in pre-order makes *is under* two comparisons.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from wordtree.errors import TreeError, TreeNamesError, UnknownNode
+from wordtree.support.arrays import BoolArray, Int32Array, Int64Array, IntegerArray
+from wordtree.support.suggest import did_you_mean, near
+from wordtree.tree.names import NameIndex
+from wordtree.tree.tree_files import tree_text
+
+
+class WordTree:
+    """An immutable label hierarchy of N nodes in G sibling groups; one or several roots.
+
+    ids         keys: wnids or own ids, N of them, each once, without blanks
+    names       what people read; neither unique nor a key
+    relations   (R, 2) pairs (child, parent): hypernym edges that did not fit into the tree, for queries
+    parent      (N,) -1 for roots            depth        (N,) 0 for roots
+    group       (N,) group 0 = the roots     child_group  (N,) the group of the node's children, -1 for leaves
+    group_start (G,) first node              group_size   (G,)
+    enter,leave (N,) b is at or under a  <=>  enter[a] <= enter[b] < leave[a]
+    fingerprint sha256 (hex) of ids and parents: that of the tree's `.tree` file; names and relations apart
+
+    Raises TreeError, naming the first node at fault, unless parents precede children and siblings touch.
+    """
+
+    ids: tuple[str, ...]
+    names: tuple[str, ...]
+    relations: Int32Array
+    parent: Int32Array
+    depth: Int32Array
+    group: Int32Array
+    group_start: Int32Array
+    group_size: Int32Array
+    child_group: Int32Array
+    is_leaf: BoolArray
+    enter: Int32Array
+    leave: Int32Array
+    fingerprint: str
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        parents: Sequence[int] | IntegerArray,
+        names: Sequence[str] | None = None,
+        relations: Sequence[tuple[int, int]] | IntegerArray = (),
+    ) -> None:
+        ids = _checked_ids(ids)
+        parent = _checked_parents(parents, ids)
+        group_start = _checked_group_starts(parent, ids)
+        depth, enter, leave = _depth_and_interval(parent)
+        child_group = np.full(len(ids), -1)
+        child_group[parent[group_start[1:]]] = np.arange(1, len(group_start))
+        group_size = np.diff(group_start, append=len(ids))
+        arrays: dict[str, npt.ArrayLike] = {
+            "relations": _checked_relations(relations, len(ids)),
+            "parent": parent,
+            "depth": depth,
+            "group": np.repeat(np.arange(len(group_start)), group_size),
+            "group_start": group_start,
+            "group_size": group_size,
+            "child_group": child_group,
+            "enter": enter,
+            "leave": leave,
+        }
+        vars(self).update({name: _frozen(array, np.int32) for name, array in arrays.items()})
+        vars(self).update(
+            ids=ids,
+            names=_checked_names(names, ids),
+            is_leaf=_frozen(child_group < 0, np.bool_),
+            fingerprint=_fingerprint(ids, parent),
+            _node_of_id={id_: node for node, id_ in enumerate(ids)},
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"A WordTree cannot be changed ({name}); build another one.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.ids, self.parent, self.names, self.relations)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, WordTree):
+            return NotImplemented
+        same_nodes = self.fingerprint == other.fingerprint and self.names == other.names
+        return same_nodes and np.array_equal(self.relations, other.relations)
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"<WordTree of {len(self)} nodes, {self.fingerprint[:8]}>"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._index()
+
+    def node(self, id_: str) -> int:
+        """The node of that id; UnknownNode, with what may have been meant, if there is none."""
+        try:
+            return self._index()[id_]
+        except KeyError:
+            raise UnknownNode(self._unknown(id_)) from None
+
+    def children(self, node: int) -> range:
+        """The node's children: adjacent nodes, none for a leaf."""
+        group = self.child_group[self._checked(node)]
+        if group < 0:
+            return range(0)
+        start = int(self.group_start[group])
+        return range(start, start + int(self.group_size[group]))
+
+    def ancestors(self, node: int) -> list[int]:
+        """The nodes above this one, nearest first."""
+        above = []
+        node = int(self.parent[self._checked(node)])
+        while node >= 0:
+            above.append(node)
+            node = int(self.parent[node])
+        return above
+
+    def path(self, node: int) -> list[int]:
+        """The nodes from the root down to this one, both included."""
+        return [*reversed(self.ancestors(node)), int(node)]
+
+    def descendants(self, node: int) -> Int64Array:
+        """All nodes below this one, without it, ascending."""
+        first, last = self.enter[self._checked(node)] + 1, self.leave[node]
+        return np.sort(self._preorder[first:last])
+
+    @cached_property
+    def leaves(self) -> Int64Array:
+        """The nodes without children, ascending."""
+        return _frozen(np.flatnonzero(self.is_leaf), np.int64)
+
+    def siblings(self, node: int) -> Int64Array:
+        """The other members of the node's sibling group, ascending."""
+        start = self.group_start[self.group[self._checked(node)]]
+        members: Int64Array = np.arange(start, start + self.group_size[self.group[node]], dtype=np.int64)
+        others: Int64Array = members[members != node]
+        return others
+
+    def is_under(self, nodes: npt.ArrayLike, ancestor: npt.ArrayLike) -> BoolArray:
+        """For each of the nodes: is it `ancestor` itself or somewhere below it? Either may be one node or many."""
+        below, above = (np.asarray(asked, dtype=np.int64) for asked in (nodes, ancestor))
+        for asked in (below, above):
+            if asked.size and asked.min() < 0:
+                raise IndexError(f"node {asked.min()} of a tree of {len(self)} nodes")
+        enter = self.enter[below]
+        at_or_under: BoolArray = (enter >= self.enter[above]) & (enter < self.leave[above])
+        return at_or_under
+
+    def lowest_common_ancestor(self, a: int, b: int) -> int | None:
+        """The deepest node that both are at or under; None where they share no root."""
+        self._checked(b)
+        for node in (int(a), *self.ancestors(a)):
+            if self.enter[node] <= self.enter[b] < self.leave[node]:
+                return node
+        return None
+
+    def distance(self, a: int, b: int) -> int | None:
+        """How many edges the way from one to the other has; None where they share no root."""
+        meeting = self.lowest_common_ancestor(a, b)
+        return None if meeting is None else int(self.depth[a] + self.depth[b] - 2 * self.depth[meeting])
+
+    def named(self, name: str) -> list[int]:
+        """The nodes of that display name, case apart, ascending."""
+        return self._names.called(name)
+
+    def matching(self, pattern: str) -> Int64Array:
+        """The nodes whose name or id matches the pattern, ascending: `*` is any text, `?` any character."""
+        return self._names.matching(pattern)
+
+    def select(self, expression: str) -> Int64Array:
+        """The nodes of an expression such as "vehicle & !car", ascending; docs/queries.md has the grammar.
+
+        Raises QueryError, which points at the column.
+        """
+        from wordtree.tree.query import parse
+
+        return parse(expression, self).nodes()
+
+    def to_json(self) -> str:
+        """The whole tree as the text of a `.json` file."""
+        from wordtree.tree.tree_files import tree_to_json
+
+        return tree_to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The tree of a text that `to_json` made; TreeError if it is not one."""
+        from wordtree.tree.tree_files import tree_from_json
+
+        return tree_from_json(text, cls)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """The tree of a `.json` file, or of a Darknet `.tree` with the `.names` beside it if there is one.
+
+        Raises TreeFileError, naming file and line, for anything malformed.
+        """
+        from wordtree.tree.tree_files import load_tree
+
+        return load_tree(Path(path), cls)
+
+    def save(self, path: Path | str) -> list[Path]:
+        """Write a `.json` file (everything), or a Darknet `.tree` and the `.names` beside it (no relations).
+
+        Returns the files written; the last is WordNet's notice where a `.tree` made from WordNet needs it.
+        """
+        from wordtree.tree.tree_files import save_tree
+
+        return save_tree(self, Path(path))
+
+    def _index(self) -> dict[str, int]:
+        index: dict[str, int] = vars(self)["_node_of_id"]
+        return index
+
+    @cached_property
+    def _names(self) -> NameIndex:
+        return NameIndex(self.ids, self.names)
+
+    @cached_property
+    def _preorder(self) -> Int64Array:
+        return _frozen(np.argsort(self.enter), np.int64)
+
+    def _checked(self, node: int) -> int:
+        if not 0 <= node < len(self):
+            raise IndexError(f"node {node} of a tree of {len(self)} nodes")
+        return node
+
+    def _unknown(self, id_: str) -> str:
+        namesakes = [self.ids[node] for node in self.named(id_)[:3]]
+        if namesakes:
+            return f"'{id_}' is a name, not an id, in this tree.{did_you_mean(namesakes)}"
+        return f"The tree has no node '{id_}'.{did_you_mean(near(id_, self.ids))}"
+
+
+def _fingerprint(ids: Sequence[str], parent: IntegerArray) -> str:
+    return sha256(tree_text(ids, parent).encode()).hexdigest()
+
+
+def _checked_ids(ids: Sequence[str]) -> tuple[str, ...]:
+    ids = tuple(ids)
+    if not ids:
+        raise TreeError("A tree needs at least one node; this one is empty.")
+    first_node: dict[str, int] = {}
+    for node, id_ in enumerate(ids):
+        if not isinstance(id_, str) or not id_ or " " in id_ or not id_.isprintable():
+            raise TreeError(f"{id_!r} cannot be an id: an id is text without blanks.", node)
+        if first_node.setdefault(id_, node) != node:
+            raise TreeError(f"The id '{id_}' is there twice, first as node {first_node[id_]}.", node)
+    return ids
+
+
+def _checked_names(names: Sequence[str] | None, ids: tuple[str, ...]) -> tuple[str, ...]:
+    if names is None:
+        return ids
+    names = tuple(names)
+    if len(names) != len(ids):
+        raise TreeNamesError(f"There are {len(ids)} nodes but {len(names)} names.")
+    for node, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise TreeNamesError(f"{name!r} cannot name '{ids[node]}': a name is one line of text.", node)
+    return names
+
+
+def _checked_parents(parents: Any, ids: tuple[str, ...]) -> IntegerArray:
+    parent = np.array(parents)
+    if parent.shape != (len(ids),):
+        raise TreeError(f"There are {len(ids)} ids but parents of shape {parent.shape}.")
+    if not np.issubdtype(parent.dtype, np.integer):
+        raise TreeError("Parents must be whole numbers: nodes, or -1 for a root.")
+    wrong = np.flatnonzero((parent < -1) | (parent >= np.arange(len(ids))))
+    if wrong.size:
+        node = int(wrong[0])
+        raise TreeError(
+            f"Node {node} ('{ids[node]}') names node {parent[node]} as its parent; "
+            "a parent must be an earlier node, or -1 for a root.",
+            node,
+        )
+    return parent
+
+
+def _checked_group_starts(parent: IntegerArray, ids: tuple[str, ...]) -> Int64Array:
+    """The first node of each run of equal parents; every parent may have one run only."""
+    start = np.flatnonzero(np.concatenate([[True], parent[1:] != parent[:-1]]))
+    first_run = np.unique(parent[start], return_index=True)[1]
+    if len(first_run) < len(start):
+        again = int(np.setdiff1d(np.arange(len(start)), first_run)[0])
+        node = int(start[again])
+        above = int(parent[node])
+        family = "the roots" if above < 0 else f"the children of node {above} ('{ids[above]}')"
+        raise TreeError(
+            f"Node {node} ('{ids[node]}') belongs to {family}, which began at an earlier node "
+            "and were interrupted; siblings must be adjacent.",
+            node,
+        )
+    return start
+
+
+def _checked_relations(relations: Any, nodes: int) -> IntegerArray:
+    if len(relations) == 0:
+        return np.empty((0, 2), dtype=np.int32)
+    try:
+        pairs = np.array(relations)
+    except ValueError:  # rows of different lengths
+        pairs = np.empty(0)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
+        raise TreeError("Relations must be pairs of nodes (child, parent).")
+    if pairs.min() < 0 or pairs.max() >= nodes or (pairs[:, 0] == pairs[:, 1]).any():
+        raise TreeError(f"Relations must join two different nodes of 0 to {nodes - 1}.")
+    return np.unique(pairs, axis=0)
+
+
+def _depth_and_interval(parent: IntegerArray) -> tuple[list[int], list[int], list[int]]:
+    """Depth, first and past-the-last number of each subtree in pre-order; linear whatever the shape."""
+    above = parent.tolist()
+    nodes = len(above)
+    size = [1] * (nodes + 1)  # the last element stands for parent -1, the world above the roots
+    for node in range(nodes - 1, -1, -1):
+        size[above[node]] += size[node]
+    depth, enter = [-1] * (nodes + 1), [-1] * (nodes + 1)
+    free = [0] * (nodes + 1)  # the next number to give out below each node
+    for node in range(nodes):
+        over = above[node]
+        depth[node] = depth[over] + 1
+        enter[node] = free[over]
+        free[over] += size[node]
+        free[node] = enter[node] + 1
+    leave = [enter[node] + size[node] for node in range(nodes)]
+    return depth[:nodes], enter[:nodes], leave
+
+
+def _frozen(values: npt.ArrayLike, dtype: Any) -> npt.NDArray[Any]:
+    array = np.array(values, dtype=dtype)
+    array.flags.writeable = False
+    return array

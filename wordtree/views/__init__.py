@@ -1,0 +1,1 @@
+"""The tree as text, as a graph and as an HTML page."""

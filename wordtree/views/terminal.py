@@ -1,0 +1,188 @@
+"""What the commands of `wordtree` print: tables, trees and JSON. What is heavy is imported where it is needed."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wordtree.building.build import BuildReport
+    from wordtree.tree.lint import Finding
+    from wordtree.tree.tree import WordTree
+    from wordtree.wordnet.columns import Synset
+    from wordtree.wordnet.graph import WordNet
+
+
+def find_in_wordnet(word: str, folder: Path | None, *, as_json: bool) -> None:
+    from wordtree.wordnet.graph import WordNet
+    from wordtree.wordnet.resolve import LabelError, class_remarks, resolve, trouble
+
+    graph = WordNet.shipped() if folder is None else WordNet.installed(folder)
+    resolution = resolve(word, graph)
+    if not resolution.senses:
+        raise LabelError(trouble(resolution, graph))
+    senses = [sense_facts(sense, graph) for sense in resolution.senses]
+    if as_json:
+        head = {"label": resolution.label, "reason": resolution.reason, "classes": dict(resolution.classes)}
+        print_json({**head, "senses": senses})
+        return
+    for sense in senses:
+        print_sense(sense)
+    for remark in class_remarks(resolution, graph):
+        print(remark)
+
+
+def build_remarks(report: "BuildReport", tree: "WordTree") -> Iterable[str]:
+    """What the user should look at, one line each."""
+    for guess in report.guesses:
+        yield f"{guess}; give a synset name to choose."
+    if report.repeated:
+        yield f"Labels that repeat others: {', '.join(report.repeated)}."
+    if report.outside:
+        names = ", ".join(f"{tree.names[tree.node(wnid)]} ({wnid})" for wnid in report.outside)
+        yield f"Outside {report.root}, so roots of their own: {names}."
+
+
+def size_text(tree: "WordTree") -> str:
+    return f"{len(tree)} nodes ({len(tree.leaves)} leaves) in {len(tree.group_start)} groups"
+
+
+def print_tree(tree: "WordTree", node: int | None, depth: int | None) -> None:
+    from rich.console import Console
+
+    from wordtree.views.draw import ASCII_GUIDES, UNICODE_GUIDES, tree_lines
+
+    console = Console(soft_wrap=True, highlight=False)
+    guides = ASCII_GUIDES if console.options.ascii_only else UNICODE_GUIDES
+    for line in tree_lines(tree, node, depth=depth, guides=guides):
+        console.print(line)
+
+
+def facts_of_nodes(tree: "WordTree", node: int | None, depth: int | None) -> Iterable[dict[str, Any]]:
+    from wordtree.views.draw import shown_nodes
+
+    return (node_facts(tree, shown) for shown in shown_nodes(tree, node, depth=depth))
+
+
+def glosses(tree: "WordTree", folder: Path | None) -> dict[str, str]:
+    """The meaning of each id that an installed WordNet has; none without one."""
+    from wordtree.wordnet.graph import WordNet
+
+    if folder is None:
+        return {}
+    graph = WordNet.installed(folder)
+    return {id_: graph.gloss(graph.synset(id_)) or "" for id_ in tree.ids if id_ in graph}
+
+
+def write_texts(texts: dict[Path, str], *, as_json: bool) -> None:
+    from wordtree.support.files import write_atomically
+
+    for path, text in texts.items():
+        write_atomically(path, text)
+    if as_json:
+        print_json({"files": [str(path) for path in texts]})
+    else:
+        print(", ".join(str(path) for path in texts))
+
+
+def node_facts(tree: "WordTree", node: int) -> dict[str, Any]:
+    below = int(tree.leave[node] - tree.enter[node]) - 1
+    row = {"node": node, "id": tree.ids[node], "name": tree.names[node]}
+    return {**row, "parent": int(tree.parent[node]), "depth": int(tree.depth[node]), "below": below}
+
+
+def way(tree: "WordTree", start: int, goal: int, meeting: int | None) -> list[int]:
+    """The nodes from one to the other, both included; none where they share no root."""
+    if meeting is None:
+        return []
+    level = int(tree.depth[meeting])
+    return [*reversed(tree.path(start)[level:]), *tree.path(goal)[level + 1 :]]
+
+
+def print_nodes(tree: "WordTree", nodes: Iterable[int]) -> None:
+    """A line for each node: name, id, the names above it, nearest first."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True, highlight=False)
+    for node in nodes:
+        above = " < ".join(tree.names[step] for step in tree.ancestors(node))
+        line = Text(tree.names[node], style="green" if tree.is_leaf[node] else "bold")
+        line.append(f"  {tree.ids[node]}", style="cyan")
+        line.append(f"  < {above}" if above else "", style="dim")
+        console.print(line)
+
+
+def print_findings(findings: "list[Finding]", *, limit: int) -> None:
+    """Kind by kind: how many, why they matter, and the first of them."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from wordtree.tree.lint import KINDS
+
+    console = Console(soft_wrap=True, highlight=False)
+    for kind, reason in KINDS.items():
+        of_kind = [finding for finding in findings if finding.kind == kind]
+        surplus = sum(len(finding.nodes) - 1 for finding in of_kind) if kind == "shared name" else 0
+        if of_kind:
+            number = f"{kind}: {len(of_kind)}" + (f", {surplus} surplus" if surplus else "")
+            console.print(Text.assemble((number, "bold"), f"  ({reason})"))
+        for finding in of_kind[:limit]:
+            console.print(Text(f"    {finding.text}"))
+        if len(of_kind) > limit:
+            console.print(Text(f"    … and {len(of_kind) - limit} more; --all lists them", style="dim"))
+    if not findings:
+        console.print("Nothing doubtful.")
+
+
+def tree_facts(tree: "WordTree") -> dict[str, Any]:
+    from wordtree.wordnet.graph import WordNet
+
+    wordnet = WordNet.shipped()
+    return {
+        "nodes": len(tree),
+        "roots": int(tree.group_size[0]),
+        "leaves": len(tree.leaves),
+        "groups": len(tree.group_start),
+        "groups_of_one": int((tree.group_size == 1).sum()),
+        "median_group": int(sorted(tree.group_size.tolist())[len(tree.group_size) // 2]),
+        "largest_group": int(tree.group_size.max()),
+        "deepest_level": int(tree.depth.max()),
+        "relations": len(tree.relations),
+        "shared_names": len(tree) - len(set(tree.names)),
+        "in_wordnet_3.0": sum(id_ in wordnet for id_ in tree.ids),
+        "fingerprint": tree.fingerprint,
+    }
+
+
+def sense_facts(synset: "Synset", wordnet: "WordNet") -> dict[str, Any]:
+    from wordtree.wordnet.graph import HypernymPaths
+
+    entity = wordnet.senses("entity")[0]
+    paths = [[wordnet.lemmas(step)[0] for step in path] for path in HypernymPaths(wordnet, entity).of(synset)]
+    sense = {
+        "wnid": wordnet.wnid(synset),
+        "synset": wordnet.name(synset),
+        "words": list(wordnet.lemmas(synset)),
+    }
+    gloss = wordnet.gloss(synset)
+    return {**sense, "paths": paths} if gloss is None else {**sense, "gloss": gloss, "paths": paths}
+
+
+def print_sense(sense: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True, highlight=False)
+    head = Text.assemble(
+        (sense["synset"], "bold"), "  ", (sense["wnid"], "cyan"), "  ", ", ".join(sense["words"])
+    )
+    console.print(head)
+    if "gloss" in sense:
+        console.print(Text(f"    {sense['gloss']}"))
+    for path in sense["paths"]:
+        console.print(Text(f"    {' > '.join(path)}", style="dim"))
+
+
+def print_json(content: Any) -> None:
+    print(json.dumps(content, ensure_ascii=False, indent=2))

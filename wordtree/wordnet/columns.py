@@ -1,0 +1,40 @@
+"""The noun graph of WordNet as plain columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+from wordtree.errors import WordTreeError
+from wordtree.support.arrays import BoolArray, Int32Array, UInt8Array
+
+Synset = NewType("Synset", int)
+
+
+HypernymPath = tuple[Synset, ...]  # downwards, without the root
+
+
+class WordNetError(WordTreeError):
+    """WordNet's data are absent, damaged or of another version."""
+
+
+@dataclass(frozen=True, eq=False)
+class NounColumns:
+    """The graph of S synsets as flat arrays: what the shipped file holds.
+
+    offset          (S,) int32, ascending: the numbers in the wnids
+    lemma_count     (S,) uint8
+    lemma_text      (bytes,) uint8: the lemmas of all synsets, one a line, UTF-8
+    sense           (lemmas,) uint8: the synset is the lemma's first, second, … sense
+    hypernym_count  (S,) uint8
+    hypernym        (edges,) int32: synsets, ascending within each synset
+    is_instance     (edges,) bool: the edge says *is an instance of*, not *is a kind of*
+    """
+
+    offset: Int32Array
+    lemma_count: UInt8Array
+    lemma_text: UInt8Array
+    sense: UInt8Array
+    hypernym_count: UInt8Array
+    hypernym: Int32Array
+    is_instance: BoolArray

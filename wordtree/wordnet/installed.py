@@ -1,0 +1,123 @@
+"""Reads the nouns of an installed WordNet 3.0 through NLTK: Debian's wordnet-base, or NLTK's own download.
+
+NLTK wants more than the nouns: a `lexnames` (absent from Debian's package), files of the other parts of
+speech, and a folder below one of its data paths. So the two noun files are copied into a temporary folder,
+and the others are made there as empty as NLTK lets them be.
+"""
+
+import shutil
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wordtree.wordnet.columns import NounColumns, WordNetError
+
+VERSION = "WordNet 3.0 Copyright"
+NOUN_SYNSETS = 82_115
+NOUN_FILES = ("data.noun", "index.noun")
+
+# The lexicographer files, lexnames(5WN); a file's number is its place here.
+_LEXNAMES = (
+    "adj.all adj.pert adv.all noun.Tops noun.act noun.animal noun.artifact noun.attribute noun.body "
+    "noun.cognition noun.communication noun.event noun.feeling noun.food noun.group noun.location "
+    "noun.motive noun.object noun.person noun.phenomenon noun.plant noun.possession noun.process "
+    "noun.quantity noun.relation noun.shape noun.state noun.substance noun.time verb.body verb.change "
+    "verb.cognition verb.communication verb.competition verb.consumption verb.contact verb.creation "
+    "verb.emotion verb.motion verb.perception verb.possession verb.social verb.stative verb.weather adj.ppl"
+)
+_PART_OF_SPEECH = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}
+
+
+def read_nouns(folder: Path) -> tuple[NounColumns, tuple[str, ...]]:
+    """The noun graph and the gloss of each synset. WordNetError unless `folder` holds WordNet 3.0."""
+    with nltk_wordnet(folder) as reader:
+        synsets = sorted(reader.all_synsets("n"), key=lambda synset: synset.offset())
+        if len(synsets) != NOUN_SYNSETS:
+            found = f"has {len(synsets)} noun synsets, not WordNet 3.0's {NOUN_SYNSETS}"
+            raise WordNetError(f"{folder}: {found}; install it again.")
+        return _columns(synsets, reader), tuple(_gloss(synset) for synset in synsets)
+
+
+@contextmanager
+def nltk_wordnet(folder: Path) -> Iterator[Any]:
+    """NLTK's reader of the nouns in a folder of database files, or in NLTK's zip; it has no other words."""
+    import nltk
+    from nltk.corpus.reader import wordnet
+
+    with tempfile.TemporaryDirectory(prefix="wordtree-") as data_path:
+        corpus = Path(data_path) / "corpora" / "wordnet"
+        corpus.mkdir(parents=True)
+        _copy_nouns(folder, corpus)
+        _fill_up(corpus, wordnet.WordNetCorpusReader._FILES)
+        nltk.data.path.insert(0, data_path)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # no multilingual WordNet: none is wanted
+                reader = wordnet.WordNetCorpusReader(nltk.data.find("corpora/wordnet"), None)
+            try:
+                yield reader
+            finally:
+                for file in reader._data_file_map.values():  # NLTK never closes them
+                    file.close()
+        except wordnet.WordNetError as error:
+            raise WordNetError(f"{folder}: damaged, NLTK says: {error}; install it again.") from None
+        finally:
+            nltk.data.path.remove(data_path)
+
+
+def _copy_nouns(folder: Path, corpus: Path) -> None:
+    source: Path | zipfile.Path = folder
+    if folder.suffix == ".zip":
+        if not zipfile.is_zipfile(folder):
+            raise WordNetError(f"{folder}: not a zip file.")
+        source = zipfile.Path(folder, "wordnet/")
+    for name in NOUN_FILES:
+        if not (source / name).is_file():
+            raise WordNetError(
+                f"{folder}: has no {name}; expected the folder of WordNet 3.0's database files."
+            )
+        with (source / name).open("rb") as original, (corpus / name).open("wb") as copy:
+            shutil.copyfileobj(original, copy)
+        with (corpus / name).open("rb") as file:
+            if VERSION.encode() not in file.read(2000):
+                raise WordNetError(f"{folder}: {name} is not of WordNet 3.0, the version of ImageNet's ids.")
+
+
+def _fill_up(corpus: Path, names: Iterable[str]) -> None:
+    for name in names:
+        (corpus / name).touch()
+    lines = (
+        f"{number:02d}\t{name}\t{_PART_OF_SPEECH[name.partition('.')[0]]}\n"
+        for number, name in enumerate(_LEXNAMES.split())
+    )
+    (corpus / "lexnames").write_text("".join(lines))
+
+
+def _columns(synsets: list[Any], reader: Any) -> NounColumns:
+    index = {synset.offset(): number for number, synset in enumerate(synsets)}
+    senses = reader._lemma_pos_offset_map  # public methods add inflected forms of other words
+    lemmas = [(lemma, synset.offset()) for synset in synsets for lemma in synset.lemma_names()]
+    kinds = [[(above.offset(), False) for above in synset.hypernyms()] for synset in synsets]
+    instances = [[(above.offset(), True) for above in synset.instance_hypernyms()] for synset in synsets]
+    edges = [sorted(pair) for pair in map(list.__add__, kinds, instances)]
+    flat = [edge for of_synset in edges for edge in of_synset]
+    text = "".join(f"{lemma}\n" for lemma, _ in lemmas).encode()
+    return NounColumns(
+        offset=np.array(list(index), dtype=np.int32),
+        lemma_count=np.array([len(synset.lemma_names()) for synset in synsets], dtype=np.uint8),
+        lemma_text=np.frombuffer(text, dtype=np.uint8),
+        sense=np.array([senses[lemma.lower()]["n"].index(at) + 1 for lemma, at in lemmas], dtype=np.uint8),
+        hypernym_count=np.array([len(of_synset) for of_synset in edges], dtype=np.uint8),
+        hypernym=np.array([index[offset] for offset, _ in flat], dtype=np.int32),
+        is_instance=np.array([instance for _, instance in flat], dtype=np.bool_),
+    )
+
+
+def _gloss(synset: Any) -> str:
+    return "; ".join([synset.definition(), *(f'"{example}"' for example in synset.examples())])

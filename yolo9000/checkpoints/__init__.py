@@ -1,0 +1,1 @@
+"""Saving, loading, initialising and converting weights."""

@@ -1,0 +1,194 @@
+"""A detector or classifier as Darknet's files: `.weights` and `.cfg`, and tree or names where those are new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from wordtree import WordTree
+from wordtree.hierarchies.darknet_classes import lines_text
+from wordtree.support.arrays import Float32Array
+from wordtree.support.files import write_atomically
+from wordtree.tree.tree_files import notice_beside, tree_text
+from yolo9000.checkpoints.checkpoint import SavedRun
+from yolo9000.checkpoints.darknet_units import trunk_sections, unit_numbers, unit_section
+from yolo9000.config import ModelConfig, NetworkConfig
+from yolo9000.darknet.cfg import plan_cfg
+from yolo9000.darknet.options import DarknetError
+from yolo9000.darknet.plan import NetworkPlan, Region, SpaceToDepth, answer_of
+from yolo9000.darknet.text import section, with_option
+from yolo9000.darknet.weights import Header, Numbers, Weights, write_weights
+from yolo9000.models.backbone import ConvUnit, Trunk
+from yolo9000.models.classifier import Classifier, FlatSoftmax
+from yolo9000.models.darknet_network import DarknetNetwork
+from yolo9000.models.detector import Detector, PassthroughNeck
+
+REMARK = "# Written by yolo9000. What is about training has Darknet's defaults.\n"
+
+
+def write_darknet(checkpoint: SavedRun[Any], path: Path) -> list[Path]:
+    """Write the `.weights` and, beside it, the `.cfg`; returns all files written.
+
+    A converted network that was not trained since gives back the files that it came from, byte for byte. With
+    other classes than it came with, the cfg says so, and their files are written too; likewise for our own networks.
+    Raises DarknetError for what Darknet cannot express, and where a file of other content would be overwritten.
+    """
+    model: Detector | Classifier = checkpoint.build_model()
+    texts = _texts(checkpoint, model, path)
+    for file, content in texts.items():
+        if file.exists() and file.read_bytes() != content:
+            raise DarknetError(
+                f"{file}: is there already, with other content; choose another name for {path.name}."
+            )
+    plan = plan_cfg(texts[path.with_suffix(".cfg")].decode("latin-1"), str(path.with_suffix(".cfg")))
+    write_weights(path, plan, Weights(_header(checkpoint), _numbers(model, plan)))
+    for file, content in texts.items():
+        write_atomically(file, content)
+    return [path, *texts]
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """What the outputs of a network mean: the nodes of a tree with levels, or just so many names."""
+
+    names: tuple[str, ...]
+    tree: WordTree | None
+
+    @classmethod
+    def of(cls, model: Detector | Classifier, tree: WordTree) -> _Classes:
+        if isinstance(model, Classifier) and isinstance(model.softmax, FlatSoftmax):
+            return cls(tuple(tree.names[node] for node in model.softmax.classes.tolist()), None)
+        return cls(tree.names, tree if len(tree.group_start) > 1 else None)
+
+    def files(self, path: Path) -> dict[Path, bytes]:
+        """Their files; path: of the tree."""
+        texts = {path.with_suffix(".names"): lines_text(self.names)}
+        if self.tree:
+            texts |= {path: tree_text(self.tree.ids, self.tree.parent), **notice_beside(path, self.tree)}
+        return {file: text.encode() for file, text in texts.items()}
+
+
+def _texts(checkpoint: SavedRun[Any], model: Detector | Classifier, path: Path) -> dict[Path, bytes]:
+    """The content of the cfg, and of what it names that is new."""
+    cfg, cfg_path, tree_path = checkpoint.config.model, path.with_suffix(".cfg"), path.with_suffix(".tree")
+    classes = _Classes.of(model, checkpoint.tree)
+    if classes.tree and isinstance(cfg, ModelConfig) and cfg.siblings == "independent":
+        raise DarknetError(f"{path}: Darknet has no tree whose siblings do not exclude each other.")
+    if cfg.darknet_cfg is not None and _is_as_it_came(checkpoint, classes):
+        return {cfg_path: cfg.darknet_cfg.encode("latin-1")}
+    named = tree_path.name if classes.tree else None
+    if named and "".join(named.split()) != named:
+        raise DarknetError(f"{tree_path}: Darknet cannot read names with blanks; choose another one.")
+    if cfg.darknet_cfg is None:
+        text = _network_text(cfg, model, len(classes.names), named)
+    else:
+        text = _with_answer(cfg, len(classes.names), named)
+    return {cfg_path: text.encode("latin-1"), **classes.files(tree_path)}
+
+
+def _is_as_it_came(checkpoint: SavedRun[Any], classes: _Classes) -> bool:
+    """Whether classes and anchors are those of the cfg."""
+    cfg, origin = checkpoint.config.model, checkpoint.darknet
+    answer = answer_of(plan_cfg(cfg.darknet_cfg, "the cfg"))
+    same_anchors = not isinstance(answer, Region) or answer.anchors == cfg.anchors
+    same_tree = origin is not None and origin.tree == checkpoint.tree.fingerprint
+    return same_tree and same_anchors and answer.classes == len(classes.names)
+
+
+def _network_text(cfg: NetworkConfig, model: Detector | Classifier, classes: int, tree: str | None) -> str:
+    """The cfg of a named architecture. yolov2 and yolov2_paper need [reorg3d], which only AlexeyAB's Darknet has."""
+    assert isinstance(model.trunk, Trunk)
+    width, height = cfg.wh_px
+    sections = [section("net", width=width, height=height, channels=3), *trunk_sections(model.trunk)]
+    if isinstance(model, Detector) and model.neck is not None:
+        pools = [k for k, text in enumerate(sections) if text.startswith("[maxpool]")]
+        sections += _neck_sections(model.neck, fine=pools[-1] - 2)  # [net] is no layer
+    named: dict[str, str | float] = {"tree": tree} if tree else {}
+    if isinstance(cfg, ModelConfig):
+        assert cfg.anchors is not None
+        filters = len(cfg.anchors) * (5 + classes)
+        region: dict[str, str | float] = {
+            "anchors": _shown(cfg.anchors),
+            "num": len(cfg.anchors),
+            "classes": classes,
+            "coords": 4,
+        }
+        answer = [
+            section("region", **region, bias_match=1, softmax=int(cfg.siblings == "exclusive"), **named)
+        ]
+    else:
+        filters, answer = classes, [section("avgpool"), section("softmax", groups=1, **named)]
+    head = section("convolutional", filters=filters, size=1, stride=1, activation="linear")
+    return REMARK + "\n".join([*sections, head, *answer])
+
+
+def _neck_sections(neck: PassthroughNeck, *, fine: int) -> list[str]:
+    """Deep convolutions, and beside them the output of layer `fine`, squeezed or whole, re-ordered and joined."""
+    deep = [unit_section(unit) for unit in neck.deep if isinstance(unit, ConvUnit)]
+    squeeze = [unit_section(neck.squeeze)] if isinstance(neck.squeeze, ConvUnit) else []
+    passed = [section("route", layers=fine), *squeeze, section("reorg3d", stride=2)]
+    return [*deep, *passed, section("route", layers=f"-1,{-1 - len(passed)}"), unit_section(neck.join)]
+
+
+def _with_answer(cfg: NetworkConfig, classes: int, tree: str | None) -> str:
+    """The cfg for other classes or anchors. The map of its old classes goes: its numbers mean other nodes now."""
+    assert cfg.darknet_cfg is not None
+    plan = plan_cfg(cfg.darknet_cfg, "the cfg")
+    answer, options, filters = answer_of(plan), dict[str, str | int | None](tree=tree), classes
+    if isinstance(cfg, ModelConfig) and isinstance(answer, Region):
+        assert cfg.anchors is not None
+        filters = len(cfg.anchors) * (5 + classes)
+        options |= {"classes": classes, "map": None}
+        if tree is None and answer.tree is not None:
+            options["softmax"] = 1
+        if cfg.anchors != answer.anchors:
+            options |= {"anchors": _shown(cfg.anchors), "num": len(cfg.anchors)}
+    text = with_option(cfg.darknet_cfg, plan.convolutions[-1].index, "filters", filters)
+    for key, value in options.items():
+        text = with_option(text, answer.index, key, value)
+    return text
+
+
+def _shown(anchors: tuple[tuple[float, float], ...]) -> str:
+    return ", ".join(f"{side!r}" for anchor in anchors for side in anchor)
+
+
+def _header(checkpoint: SavedRun[Any]) -> Header:
+    major, minor, revision = checkpoint.darknet.version if checkpoint.darknet else (0, 2, 0)
+    return Header(major, minor, revision, checkpoint.images_seen)
+
+
+def _numbers(model: Detector | Classifier, plan: NetworkPlan) -> dict[int, Numbers]:
+    """The numbers of every convolution of the plan."""
+    *trunk, head = plan.convolutions
+    if isinstance(model, Classifier):
+        weight, bias = model.head.weight[:, :, None, None], model.head.bias.detach()
+    else:
+        weight, bias = model.head.dense()
+    if isinstance(model.trunk, DarknetNetwork):
+        numbers = model.trunk.numbers()
+    else:
+        units = [module for module in model.modules() if isinstance(module, ConvUnit)]
+        numbers = {layer.index: unit_numbers(unit) for layer, unit in zip(trunk, units, strict=True)}
+        _reorder_passed_channels(numbers, plan)
+    return {**numbers, head.index: {"biases": _array(bias), "weights": _array(weight)}}
+
+
+def _reorder_passed_channels(numbers: dict[int, Numbers], plan: NetworkPlan) -> None:
+    """Our passthrough gives channels as (channel, position in the block), [reorg3d] as (position, channel)."""
+    for layer in plan.layers:
+        if isinstance(layer, SpaceToDepth):
+            join = next(after for after in plan.convolutions if after.index > layer.index)
+            weights = numbers[join.index]["weights"]
+            ours = np.arange(layer.out.channels).reshape(-1, layer.step**2)  # channel, position
+            passed = weights[:, ours.T.reshape(-1)]
+            rest = weights[:, layer.out.channels :]
+            numbers[join.index]["weights"] = np.concatenate([passed, rest], axis=1)
+
+
+def _array(tensor: Tensor) -> Float32Array:
+    return tensor.detach().cpu().contiguous().numpy()

@@ -1,0 +1,1 @@
+"""From shards and image files to `Batch`."""

@@ -1,0 +1,192 @@
+"""Pictures as tensors: decoding, and the letterbox that training, prediction and export share."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wordtree.support.arrays import UInt8Array
+from yolo9000.errors import Yolo9000Error
+
+_FAST_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # JPEG and PNG, which torchvision decodes
+_GREY = 0.5  # darknet's letterbox canvas
+
+
+class UnreadablePicture(Yolo9000Error):
+    """A picture file is missing, or its bytes are no picture."""
+
+
+def decode_image(encoded: UInt8Array, *, name: str = "picture") -> Tensor:
+    """The RGB pixels of an encoded JPEG or PNG as it is stored, uint8, shape (3, H, W).
+
+    Grey becomes RGB; EXIF orientation is left alone, since labels refer to the stored pixels. `name` is
+    what an UnreadablePicture error calls it.
+    """
+    return _decode(np.ascontiguousarray(encoded, dtype=np.uint8), name=name, apply_exif_orientation=False)
+
+
+def read_image(path: Path | str) -> Tensor:
+    """The RGB pixels of a picture file as a viewer shows it (EXIF orientation applied), uint8, (3, H, W).
+
+    Any format that Pillow knows; JPEG and PNG are decoded as in training. Raises UnreadablePicture.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadablePicture(f"{path}: cannot be read as a picture: {error.strerror or error}.") from None
+    if not content:
+        raise UnreadablePicture(f"{path}: expected a picture, found an empty file.")
+    if content.startswith(_FAST_SIGNATURES):
+        return _decode(np.frombuffer(content, np.uint8), name=str(path), apply_exif_orientation=True)
+    return _decode_with_pillow(content, name=str(path))
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where a picture lies on the network's canvas: scaled to fit, centred, the rest grey; in pixels."""
+
+    image_width_px: int
+    image_height_px: int
+    network_width_px: int
+    network_height_px: int
+    resized_width_px: int
+    resized_height_px: int
+    left_px: int
+    top_px: int
+
+    @staticmethod
+    def fit(*, image_size_px: tuple[int, int], network_size_px: tuple[int, int]) -> Letterbox:
+        """The placement by darknet's integer rule; both sizes are (width, height)."""
+        (image_width, image_height), (width, height) = image_size_px, network_size_px
+        if width * image_height < height * image_width:
+            resized_width, resized_height = width, max(1, image_height * width // image_width)
+        else:
+            resized_width, resized_height = max(1, image_width * height // image_height), height
+        return Letterbox(
+            image_width_px=image_width,
+            image_height_px=image_height,
+            network_width_px=width,
+            network_height_px=height,
+            resized_width_px=resized_width,
+            resized_height_px=resized_height,
+            left_px=(width - resized_width) // 2,
+            top_px=(height - resized_height) // 2,
+        )
+
+    def to_network(self, xyxy_px: Tensor) -> Tensor:
+        """Boxes of the picture as boxes of the canvas, in pixels; shape (..., 4)."""
+        return xyxy_px * self._scale(xyxy_px) + self._margin(xyxy_px)
+
+    def to_image(self, xyxy_px: Tensor) -> Tensor:
+        """Boxes of the canvas as boxes of the picture, in pixels, not clipped; shape (..., 4).
+
+        Undoes `to_network` with the margin really used, which is rounded down.
+        """
+        return (xyxy_px - self._margin(xyxy_px)) / self._scale(xyxy_px)
+
+    def to_image_by_darknet(self, xyxy_px: Tensor) -> Tensor:
+        """The same by darknet's inverse, which forgets the rounding: half a pixel off for odd margins (decision 13)."""
+        x = (self.network_width_px - self.resized_width_px) / 2
+        y = (self.network_height_px - self.resized_height_px) / 2
+        return (xyxy_px - xyxy_px.new_tensor([x, y, x, y])) / self._scale(xyxy_px)
+
+    def _scale(self, like: Tensor) -> Tensor:
+        x = self.resized_width_px / self.image_width_px
+        y = self.resized_height_px / self.image_height_px
+        return like.new_tensor([x, y, x, y])
+
+    def _margin(self, like: Tensor) -> Tensor:
+        return like.new_tensor([self.left_px, self.top_px, self.left_px, self.top_px])
+
+
+def letterbox(
+    image: Tensor, size_px: int | tuple[int, int], *, geometry: Literal["exact", "darknet"] = "exact"
+) -> tuple[Tensor, Letterbox]:
+    """The picture scaled to fit on a grey canvas, float32 in 0..1, (3, height, width), and its placement.
+
+    image: uint8 in 0..255 or floating in 0..1, shape (3, H, W).
+    size_px: side of a square canvas, or its (width, height).
+    geometry: `darknet` resizes without smoothing, corner to corner (decision 13).
+    """
+    network_size_px = (size_px, size_px) if isinstance(size_px, int) else size_px
+    place = Letterbox.fit(image_size_px=(image.shape[2], image.shape[1]), network_size_px=network_size_px)
+    canvas = torch.full(
+        (3, place.network_height_px, place.network_width_px), _GREY, dtype=torch.float32, device=image.device
+    )
+    rows = slice(place.top_px, place.top_px + place.resized_height_px)
+    columns = slice(place.left_px, place.left_px + place.resized_width_px)
+    pixels = image / 255 if image.dtype == torch.uint8 else image.float()
+    size = (place.resized_height_px, place.resized_width_px)
+    if geometry == "darknet":
+        canvas[:, rows, columns] = resized_by_darknet(pixels, size)
+    elif size == tuple(pixels.shape[1:]):
+        canvas[:, rows, columns] = pixels
+    else:
+        canvas[:, rows, columns] = interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
+    return canvas, place
+
+
+def resized_by_darknet(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """The picture (3, H, W) float32 at a size (height, width), as darknet's resize_image has it.
+
+    Linear, corner pixel on corner pixel. Of the last row the part that comes from the row below is left out: nothing
+    is lost where that part is 0, but where rounding makes it almost all, the last row is almost black.
+    """
+    height, width = size
+    column, right = _steps_of_darknet(pixels.shape[2], width, pixels.device)
+    column[-1], right[-1] = pixels.shape[2] - 1, 0
+    row, down = _steps_of_darknet(pixels.shape[1], height, pixels.device)
+    part_below = torch.cat([down[:-1], down.new_zeros(1)])[:, None]
+    wide = (1 - right) * pixels[:, :, column] + right * pixels[
+        :, :, (column + 1).clamp_max(pixels.shape[2] - 1)
+    ]
+    return (1 - down)[:, None] * wide[:, row] + part_below * wide[:, (row + 1).clamp_max(pixels.shape[1] - 1)]
+
+
+def _steps_of_darknet(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For each of `new` pixels of a side the one of `old` before it, and how far behind that it lies, both (new,)."""
+    scale = float(np.float32(old - 1) / np.float32(max(new - 1, 1)))
+    at = torch.arange(new, dtype=torch.float32, device=device) * scale
+    before = at.long().clamp_max(old - 1)
+    return before, at - before
+
+
+def _decode(encoded: UInt8Array, *, name: str, apply_exif_orientation: bool) -> Tensor:
+    from torchvision.io import ImageReadMode
+    from torchvision.io import decode_image as decode
+
+    # torch warns about memory that it may not write to, as np.frombuffer gives.
+    writable = encoded if encoded.flags.writeable else encoded.copy()
+    try:
+        pixels: Tensor = decode(
+            torch.from_numpy(writable), mode=ImageReadMode.RGB, apply_exif_orientation=apply_exif_orientation
+        )
+    except RuntimeError:  # all that torchvision raises, whatever is wrong with the bytes
+        raise UnreadablePicture(
+            f"{name}: expected a JPEG or PNG picture, but its {len(encoded)} bytes do not decode; "
+            "it is damaged, cut short or of another format."
+        ) from None
+    return (pixels.int() // 256).to(torch.uint8) if pixels.dtype == torch.uint16 else pixels
+
+
+def _decode_with_pillow(content: bytes, *, name: str) -> Tensor:
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            upright: Any = ImageOps.exif_transpose(opened)
+            pixels = np.array(upright.convert("RGB"))  # (H, W, 3)
+    except UnidentifiedImageError:
+        raise UnreadablePicture(
+            f"{name}: expected a picture, but its {len(content)} bytes are of no format known."
+        ) from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadablePicture(f"{name}: expected a picture, but decoding fails: {error}.") from None
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -1,0 +1,105 @@
+"""COCO's average precision, computed by COCO's own evaluator."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes, check_same_pictures
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """Of one class, as percentages 0..100: `ap50` at IoU .5, `ap` the mean over IoU .5, .55 … .95."""
+
+    ap50: float
+    ap: float
+
+
+def average_precision(
+    truths: Sequence[GroundTruth], answers: Sequence[ScoredBoxes], *, max_detections: int = 100
+) -> dict[int, AveragePrecision]:
+    """The average precision of each node that has a box in the ground truth which is not ignored.
+
+    truths, answers: one entry for each picture, in the same order. Answers for other nodes do not count; of
+    one node in one picture the `max_detections` best answers do.
+    """
+    check_same_pictures(len(truths), len(answers))
+    nodes = nodes_with_boxes(truths)
+    precision = _coco_precision(truths, answers, nodes, max_detections)  # (IoU thresholds, recalls, nodes)
+    return {
+        node: AveragePrecision(
+            ap50=100 * float(precision[0, :, column].mean()), ap=100 * float(precision[:, :, column].mean())
+        )
+        for column, node in enumerate(nodes)
+    }
+
+
+def nodes_with_boxes(truths: Sequence[GroundTruth]) -> list[int]:
+    """The nodes that have a box which is not ignored, ascending: the classes that can be scored."""
+    return sorted({int(node) for truth in truths for node in truth.node[~truth.ignored]})
+
+
+def _coco_precision(
+    truths: Sequence[GroundTruth], answers: Sequence[ScoredBoxes], nodes: list[int], max_detections: int
+) -> Any:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    found = _coco_results(answers, set(nodes))
+    if not nodes or not found:
+        return np.zeros((10, 101, len(nodes)))
+    with redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        labelled = COCO()
+        labelled.dataset = {
+            "info": {},
+            "images": [{"id": image} for image in range(len(truths))],
+            "categories": [{"id": node} for node in nodes],
+            "annotations": _coco_annotations(truths),
+        }
+        labelled.createIndex()
+        evaluation = COCOeval(labelled, labelled.loadRes(found), "bbox")
+        evaluation.params.catIds = nodes
+        evaluation.params.maxDets = [max_detections]
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation.eval["precision"][:, :, :, 0, 0]
+
+
+def _coco_annotations(truths: Sequence[GroundTruth]) -> list[dict[str, Any]]:
+    annotations: list[dict[str, Any]] = []
+    for image, truth in enumerate(truths):
+        for xywh, node, ignored in zip(_xywh(truth), truth.node, truth.ignored, strict=True):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,  # COCOeval takes id 0 for "no match"
+                    "image_id": image,
+                    "category_id": int(node),
+                    "bbox": xywh,
+                    "area": xywh[2] * xywh[3],
+                    "iscrowd": int(ignored),
+                }
+            )
+    return annotations
+
+
+def _coco_results(answers: Sequence[ScoredBoxes], nodes: set[int]) -> list[dict[str, Any]]:
+    return [
+        {"image_id": image, "category_id": int(node), "bbox": xywh, "score": float(score)}
+        for image, answer in enumerate(answers)
+        for xywh, node, score in zip(_xywh(answer), answer.node, answer.score, strict=True)
+        if int(node) in nodes
+    ]
+
+
+def _xywh(boxes: GroundTruth | ScoredBoxes) -> list[list[float]]:
+    """Left, top, width, height, as COCO writes boxes."""
+    corner, size = boxes.xyxy_px[:, :2], boxes.xyxy_px[:, 2:] - boxes.xyxy_px[:, :2]
+    rows: list[list[float]] = np.concatenate([corner, size], axis=1).tolist()
+    return rows

@@ -1,0 +1,1 @@
+"""From `GridOutput` to `Detections`."""

@@ -1,0 +1,1 @@
+"""Assignment of labels to grid locations, and the terms of the loss."""

@@ -1,0 +1,1 @@
+"""From images to `GridOutput`: backbones, heads, detectors and classifiers."""

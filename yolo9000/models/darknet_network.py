@@ -1,0 +1,146 @@
+"""A Darknet network as one module: its layers in order, each fed by the one before it or by those that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from wordtree import WordTree
+from wordtree.errors import ConfigError
+from yolo9000.config import NetworkConfig
+from yolo9000.darknet.cfg import plan_cfg, read_cfg
+from yolo9000.darknet.data_file import find_named
+from yolo9000.darknet.options import DarknetError
+from yolo9000.darknet.plan import LayerPlan, NetworkPlan, Region, Route, Softmax
+from yolo9000.darknet.weights import Numbers, read_weights
+from yolo9000.models.darknet_layers import BatchNormRule, ConvolutionLayer, layer_module
+
+
+class DarknetNetwork(nn.Module):
+    """Images (B, C, H, W) to the output of the last layer; the layers are the first ones of a plan.
+
+    tree: whose sibling groups a softmax or region layer with a tree uses.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[LayerPlan],
+        *,
+        batch_norm: BatchNormRule = "standard",
+        tree: WordTree | None = None,
+    ) -> None:
+        super().__init__()
+        self.plans = tuple(layers)
+        self.layers = nn.ModuleList(
+            layer_module(layer, batch_norm=batch_norm, tree=tree) for layer in self.plans
+        )
+        self._last_use = _last_uses(self.plans)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the output."""
+        return self.plans[-1].out.channels
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the input for a step in the output."""
+        return int(self.plans[-1].stride)
+
+    def forward(self, images: Tensor) -> Tensor:
+        kept: dict[int, Tensor] = {}
+        output = images
+        for index in range(len(self.layers)):
+            output = self._output(index, output, kept)
+            kept[index] = output
+            for used in [source for source in kept if self._last_use.get(source, source) <= index]:
+                del kept[used]
+        return output
+
+    def every_output(self, images: Tensor) -> list[Tensor]:
+        """The output of each layer, to be compared with another program."""
+        outputs: dict[int, Tensor] = {}
+        before = images
+        for index in range(len(self.layers)):
+            before = outputs[index] = self._output(index, before, outputs).clone()
+        return list(outputs.values())
+
+    def _output(self, index: int, before: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+        plan = self.plans[index]
+        given = [kept[source] for source in plan.sources] if isinstance(plan, Route) else before
+        return self.layers[index](given)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def load_numbers(self, numbers: Mapping[int, Numbers]) -> None:
+        """Take the numbers of a `.weights` file; layers that it does not have stay as they are."""
+        for index, parts in self._convolutions():
+            for name, tensor in parts.items() if index in numbers else ():
+                tensor.copy_(torch.from_numpy(numbers[index][name].astype("float32")))
+
+    def numbers(self) -> dict[int, Numbers]:
+        """The numbers as a `.weights` file has them."""
+        return {
+            index: {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in parts.items()}
+            for index, parts in self._convolutions()
+        }
+
+    def _convolutions(self) -> list[tuple[int, dict[str, Tensor]]]:
+        found = enumerate(self.layers)
+        return [(index, layer.parts()) for index, layer in found if isinstance(layer, ConvolutionLayer)]
+
+
+def plan_of(cfg: NetworkConfig) -> NetworkPlan:
+    """The network of architecture darknet at its input size; DarknetError where it does not fit together there."""
+    if cfg.darknet_cfg is None:
+        raise ConfigError(
+            f"{cfg.start_from} was not converted from Darknet, so model.architecture is not darknet."
+        )
+    width, height = cfg.wh_px
+    return plan_cfg(cfg.darknet_cfg, f"model.darknet_cfg at {width}×{height} px", input_wh_px=cfg.wh_px)
+
+
+def read_network(
+    cfg: Path | str,
+    weights: Path | str | None = None,
+    *,
+    tree: WordTree | None = None,
+    batch_norm: BatchNormRule = "standard",
+) -> DarknetNetwork:
+    """The whole network of a `.cfg` with the numbers of a `.weights`, in evaluation mode; random without.
+
+    tree: instead of the file that the cfg names. Raises DarknetError and TreeFileError.
+    """
+    plan = read_cfg(Path(cfg))
+    network = DarknetNetwork(plan.layers, batch_norm=batch_norm, tree=tree or named_tree(plan, Path(cfg)))
+    if weights is not None:
+        network.load_numbers(read_weights(Path(weights), plan).layers)
+    return network.eval()
+
+
+def named_tree(plan: NetworkPlan, cfg: Path) -> WordTree | None:
+    """The tree that a cfg names, of as many nodes as it has classes; None where it names none."""
+    if plan.tree is None:
+        return None
+    path = find_named(plan.tree, "tree", cfg)
+    tree = WordTree.load(path)
+    refuse_other_tree(plan, tree, str(path))
+    return tree
+
+
+def refuse_other_tree(plan: NetworkPlan, tree: WordTree, place: str) -> None:
+    """DarknetError unless the tree has a node for each class of the network's answer."""
+    for layer in plan.layers:
+        if isinstance(layer, Softmax | Region):
+            classes = layer.classes if isinstance(layer, Region) else layer.out.channels
+            if (layer.tree is not None or isinstance(layer, Region)) and classes != len(tree):
+                raise DarknetError(
+                    f"{plan.place}: line {layer.line}: expected a tree of {classes} nodes, one for each class; "
+                    f"{place} has {len(tree)}."
+                )
+
+
+def _last_uses(plans: Sequence[LayerPlan]) -> dict[int, int]:
+    """For each layer that a route names, the last layer that does."""
+    return {source: plan.index for plan in plans if isinstance(plan, Route) for source in plan.sources}

@@ -1,0 +1,100 @@
+"""The named networks: a trunk, perhaps a neck, and the split head on a tree.
+
+yolov2        Darknet-19, three 3×3×1024 convolutions, passthrough squeezed to 64 channels (darknet yolov2.cfg)
+yolov2_paper  the same with all 512 channels passed through (paper, section 2)
+yolo9000      Darknet-19 with the head on top (darknet yolo9000.cfg)
+tiny          a shallow trunk of stride 16, for work of CPU size
+darknet       what a Darknet `.cfg` says: its layers up to the last convolution, which is the head
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wordtree import WordTree
+from yolo9000.config import ModelConfig
+from yolo9000.darknet.plan import DetectorPlan
+from yolo9000.models.backbone import DARKNET19, TINY, ConvUnit, Trunk, scaled
+from yolo9000.models.darknet_network import DarknetNetwork, plan_of
+from yolo9000.models.grid import GridOutput
+from yolo9000.models.head import SplitHead
+from yolo9000.models.tree_tensors import Hierarchy
+
+
+class PassthroughNeck(nn.Module):
+    """Deep 3×3 convolutions, joined with a space-to-depth of the finer features (paper, section 2).
+
+    squeeze: channels of the 1×1 convolution before the passthrough, or None to pass all.
+    """
+
+    def __init__(self, channels: int, fine_channels: int, *, filters: int, squeeze: int | None) -> None:
+        super().__init__()
+        self.deep = nn.Sequential(ConvUnit(channels, filters, 3), ConvUnit(filters, filters, 3))
+        self.squeeze = ConvUnit(fine_channels, squeeze, 1) if squeeze else nn.Identity()
+        self.join = ConvUnit(filters + 4 * (squeeze or fine_channels), filters, 3)
+        self.channels = filters
+
+    def forward(self, features: Tensor, fine: Tensor) -> Tensor:
+        passed = F.pixel_unshuffle(self.squeeze(fine), 2)
+        return self.join(torch.cat([passed, self.deep(features)], dim=1))  # type: ignore[no-any-return]
+
+
+class Detector(nn.Module):
+    """Images (B, 3, H, W), RGB in 0..1, height and width multiples of `stride`, to `GridOutput`."""
+
+    def __init__(
+        self,
+        trunk: Trunk | DarknetNetwork,
+        neck: PassthroughNeck | None,
+        head: SplitHead,
+        hierarchy: Hierarchy,
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.neck = neck
+        self.head = head
+        self.hierarchy = hierarchy
+
+    @property
+    def tree(self) -> WordTree:
+        return self.hierarchy.tree
+
+    @property
+    def stride(self) -> int:
+        stride: int = self.trunk.stride
+        return stride
+
+    def forward(self, images: Tensor) -> GridOutput:
+        if self.neck is None:
+            return self.head(self.trunk(images))  # type: ignore[no-any-return]
+        assert isinstance(self.trunk, Trunk)
+        return self.head(self.neck(*self.trunk.both_scales(images)))  # type: ignore[no-any-return]
+
+
+def build_model(cfg: ModelConfig, tree: WordTree) -> Detector:
+    """The network that `cfg` names, with random weights, for the nodes of `tree`.
+
+    Raises DarknetError where a Darknet cfg is no detector, or does not fit together at the input's size.
+    """
+    assert cfg.anchors is not None, "anchors are settled before the model is built (train.py)"
+    trunk, neck = _trunk_and_neck(cfg)
+    channels = neck.channels if neck else trunk.channels
+    head = SplitHead(channels, anchors_cell=torch.tensor(cfg.anchors), nodes=len(tree))
+    return Detector(trunk, neck, head, Hierarchy(tree, siblings=cfg.siblings)).to(
+        memory_format=torch.channels_last
+    )
+
+
+def _trunk_and_neck(cfg: ModelConfig) -> tuple[Trunk | DarknetNetwork, PassthroughNeck | None]:
+    if cfg.architecture == "darknet":
+        return DarknetNetwork(DetectorPlan.of(plan_of(cfg)).trunk, batch_norm=cfg.batch_norm), None
+    trunk = Trunk(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
+    neck = None
+    if cfg.architecture in ("yolov2", "yolov2_paper"):
+        squeeze = scaled(64, cfg.width) if cfg.architecture == "yolov2" else None
+        neck = PassthroughNeck(
+            trunk.channels, trunk.fine_channels, filters=scaled(1024, cfg.width), squeeze=squeeze
+        )
+    return trunk, neck

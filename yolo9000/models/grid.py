@@ -1,0 +1,143 @@
+"""The raw output of the network on its grid, and boxes ↔ grid both ways (paper, section 2, figure 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from yolo9000.models.boxes import cxcywh_to_xyxy
+from yolo9000.models.tree_tensors import PathMembers
+
+
+@dataclass(frozen=True)
+class Place:
+    """P places of the grid, where a place is one anchor of one cell of one picture; four tensors (P,) int64."""
+
+    image: Tensor
+    anchor: Tensor
+    row: Tensor
+    column: Tensor
+
+    @classmethod
+    def joined(cls, places: Sequence[Place]) -> Place:
+        """All of these, one after the other."""
+        columns = zip(*((p.image, p.anchor, p.row, p.column) for p in places), strict=True)
+        return cls(*(torch.cat(column) for column in columns))
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def __getitem__(self, index: Tensor) -> Place:
+        return Place(self.image[index], self.anchor[index], self.row[index], self.column[index])
+
+    def flat_index(self, output: GridOutput) -> Tensor:
+        """The positions of these places in the flattened (B, A, H, W) grid, (P,)."""
+        _, anchors, rows, columns, _ = output.box_logits.shape
+        return ((self.image * anchors + self.anchor) * rows + self.row) * columns + self.column
+
+    def values_of(self, grid: Tensor) -> Tensor:
+        """The entries of a (B, A, H, W, …) tensor at these places, (P, …)."""
+        return grid[self.image, self.anchor, self.row, self.column]
+
+
+class ClassHeadLike(Protocol):
+    """What `GridOutput` asks of the class head (head.py)."""
+
+    def logits(self, features: Tensor, anchor: Tensor, nodes: Tensor) -> Tensor: ...
+    def asked_logits(self, features: Tensor, anchor: Tensor, owner: Tensor, nodes: Tensor) -> Tensor: ...
+    def map_logits(self, features: Tensor, image: Tensor, nodes: Tensor) -> Tensor: ...
+    def dense_logits(self, features: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class GridOutput:
+    """What the model says about B pictures. Class logits are computed only where and for which nodes they are asked."""
+
+    box_logits: Tensor  # (B, A, H, W, 5): x, y, w, h, objectness, before any activation
+    features: Tensor  # (B, C, H, W): the input of the class head
+    anchors_cell: Tensor  # (A, 2): width and height of each anchor in grid cells
+    class_head: ClassHeadLike
+
+    @property
+    def offset_logits(self) -> Tensor:
+        return self.box_logits[..., 0:2]
+
+    @property
+    def size_logits(self) -> Tensor:
+        return self.box_logits[..., 2:4]
+
+    @property
+    def objectness_logits(self) -> Tensor:
+        return self.box_logits[..., 4]
+
+    @property
+    def objectness(self) -> Tensor:
+        """The logistic of the objectness logits, (B, A, H, W) in 0..1."""
+        return self.objectness_logits.sigmoid()
+
+    @property
+    def grid_wh(self) -> Tensor:
+        """Columns and rows of the grid, (2,) float."""
+        rows, columns = self.box_logits.shape[2:4]
+        return self.box_logits.new_tensor([columns, rows])
+
+    def class_logits(self, place: Place, nodes: Tensor) -> Tensor:
+        """Logits of `nodes` (U,) at each place, (P, U). Rows of other nodes are neither read nor given a gradient."""
+        return self.class_head.logits(self._features_at(place), place.anchor, nodes)
+
+    def asked_logits(self, place: Place, owner: Tensor, nodes: Tensor) -> Tensor:
+        """Logits of Q nodes, each at the one of the P places that asks for it, `owner` (Q,); (Q,)."""
+        return self.class_head.asked_logits(self._features_at(place), place.anchor, owner, nodes)
+
+    def picture_logits(self, image: Tensor, nodes: Tensor) -> Tensor:
+        """Logits of Q nodes, each at all places of its own picture `image` (Q,), (Q, AHW)."""
+        return self.class_head.map_logits(self.features, image, nodes)
+
+    def _features_at(self, place: Place) -> Tensor:
+        _, channels, rows, columns = self.features.shape
+        cells = self.features.permute(0, 2, 3, 1).reshape(-1, channels)
+        return cells.index_select(0, (place.image * rows + place.row) * columns + place.column)
+
+    def dense_class_logits(self) -> Tensor:
+        """All N logits everywhere, (B, A, H, W, N): for tests, export and full distributions."""
+        return self.class_head.dense_logits(self.features)
+
+
+def decode_boxes(output: GridOutput) -> Tensor:
+    """The predicted boxes as xyxy in the unit square of the network input, (B, A, H, W, 4); may reach outside it."""
+    size_cell = output.size_logits.exp() * output.anchors_cell[:, None, None]
+    centre_cell = output.offset_logits.sigmoid() + cell_corners(output)
+    return cxcywh_to_xyxy(torch.cat([centre_cell, size_cell], dim=-1) / output.grid_wh.repeat(2))
+
+
+def cell_corners(output: GridOutput) -> Tensor:
+    """Column and row of each cell, (H, W, 2)."""
+    rows, columns = output.box_logits.shape[2:4]
+    y = torch.arange(rows, device=output.box_logits.device)
+    x = torch.arange(columns, device=output.box_logits.device)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).to(output.box_logits.dtype)
+
+
+def cells_inside(output: GridOutput, xyxy_unit: Tensor) -> Tensor:
+    """Whether the centre of each cell lies in each of R regions, (R, H, W) bool; xyxy_unit: (R, 4)."""
+    centre = (cell_corners(output) + 0.5) / output.grid_wh  # (H, W, 2)
+    low, high = xyxy_unit[:, None, None, :2], xyxy_unit[:, None, None, 2:]
+    return ((centre >= low) & (centre < high)).all(-1)
+
+
+def flat_place(output: GridOutput, index: Tensor) -> Place:
+    """The places with the given positions in the flattened (B, A, H, W) grid."""
+    _, anchors, rows, columns, _ = output.box_logits.shape
+    column = index % columns
+    row = index // columns % rows
+    anchor = index // (columns * rows) % anchors
+    return Place(index // (columns * rows * anchors), anchor, row, column)
+
+
+def ask_logits(output: GridOutput, place: Place, members: PathMembers) -> Tensor:
+    """The logits of `members` (Q,), each at the place that asks for it."""
+    return output.asked_logits(place, members.owner, members.node)

@@ -1,0 +1,64 @@
+"""The gradient of a step whose batch is computed in parts: one after the other in a process, side by side in several.
+
+Losses are divided by the pictures of the whole batch, so gradients and terms of the parts are summed. Of the class head
+only the rows are exchanged that some process asked for; the others have no gradient anywhere (decision 25).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from yolo9000.distributed import anywhere, size, sum_over_processes
+from yolo9000.models.batch_norm import moving_statistics
+from yolo9000.models.head import ClassHead
+
+Part = TypeVar("Part")
+
+
+def summed_gradients(
+    model: nn.Module, parts: Iterable[Part], terms_of: Callable[[Part], Mapping[str, Tensor]]
+) -> dict[str, Tensor]:
+    """The terms of a step, cut from the graph, whose `total` has left its gradient in every parameter of the model.
+
+    parts: of this process; terms_of: the named terms of one, `total` among them. After it all processes have the same
+    gradients, terms and running statistics of batch norm.
+    """
+    model.zero_grad(set_to_none=True)
+    sums: dict[str, Tensor] = {}
+    for part in parts:
+        terms = terms_of(part)
+        terms["total"].backward()
+        for name, term in terms.items():
+            sums[name] = sums[name] + term.detach() if name in sums else term.detach()
+    for parameter in model.parameters():
+        if parameter.grad is None and parameter.requires_grad:  # nothing asked for it, here or in this part
+            parameter.grad = torch.zeros_like(parameter)
+    if size() > 1:
+        _sum_over_processes(model, sums)
+    return sums
+
+
+@torch.no_grad()
+def _sum_over_processes(model: nn.Module, terms: dict[str, Tensor]) -> None:
+    """The gradients and terms become their sums over the processes, and running statistics their means."""
+    heads = [module for module in model.modules() if isinstance(module, ClassHead)]
+    in_heads = {id(parameter) for head in heads for parameter in head.parameters()}
+    dense = [p.grad for p in model.parameters() if p.grad is not None and id(p) not in in_heads]
+    by_rows = [pair for head in heads for pair in _gradients_with_rows(head)]
+    rows_only = [gradient.index_select(1, rows) for gradient, rows in by_rows]
+    statistics = moving_statistics(model)
+    sum_over_processes([*dense, *rows_only, *statistics, *terms.values()])
+    for (gradient, rows), summed in zip(by_rows, rows_only, strict=True):
+        gradient.index_copy_(1, rows, summed)
+    for value in statistics:
+        value.div_(size())
+
+
+def _gradients_with_rows(head: ClassHead) -> list[tuple[Tensor, Tensor]]:
+    """The gradients of a head's weight and bias, (A, N, …), each with its rows that some process asked for, (U,)."""
+    rows = anywhere(head.take_asked()).nonzero()[:, 0]
+    return [(p.grad, rows) for p in head.parameters() if p.grad is not None]

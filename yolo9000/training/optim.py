@@ -1,0 +1,91 @@
+"""The optimizer, and the average of the weights that evaluation uses."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yolo9000.config import OptimizerConfig, ScheduleConfig
+
+
+def build_optimizer(model: nn.Module, cfg: OptimizerConfig) -> torch.optim.Optimizer:
+    """SGD with momentum (the paper's) or AdamW; no weight decay on biases and batch norm (darknet)."""
+    weights = [p for name, p in model.named_parameters() if p.ndim > 1 and not name.endswith("bias")]
+    others = [p for name, p in model.named_parameters() if p.ndim <= 1 or name.endswith("bias")]
+    groups = [{"params": weights, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if cfg.name == "adamw":
+        return torch.optim.AdamW(groups, lr=cfg.learning_rate, fused=True)
+    return torch.optim.SGD(groups, lr=cfg.learning_rate, momentum=cfg.momentum, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class WeightAverage:
+    """An exponential moving average of a model's floating-point state, in the model's own names.
+
+    Over the first steps the decay is smaller, so that the random start is forgotten: min(decay, (1 + n) / (10 + n)).
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self._live = _floating_state(model)
+        self._average = {name: value.clone() for name, value in self._live.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(list(self._average.values()), list(self._live.values()), 1 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the model's weights with their average; calling it again undoes it."""
+        for name, live in self._live.items():
+            kept = live.clone()
+            live.copy_(self._average[name])
+            self._average[name].copy_(kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self.updates, "average": self._average}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.updates = state["updates"]
+        for name, value in self._average.items():
+            value.copy_(state["average"][name])
+
+
+def _floating_state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+
+
+def learning_rate_at(step: int, base: float, cfg: ScheduleConfig) -> float:
+    """The rate of update number `step`, counted from 1 as darknet does."""
+    if step < cfg.burn_in_steps:
+        return float(base * (step / cfg.burn_in_steps) ** cfg.burn_in_power)
+    if cfg.policy == "steps":
+        return base * math.prod(scale for at, scale in zip(cfg.steps, cfg.scales, strict=True) if at <= step)
+    if cfg.policy == "step":
+        return float(base * cfg.step_scale ** (step // cfg.step_every))
+    if cfg.policy == "exp":
+        return float(base * cfg.gamma**step)
+    if cfg.policy == "sigmoid":
+        return base * _falling_logistic(cfg.gamma * (step - cfg.middle))
+    if cfg.policy == "poly":
+        return float(base * max(0.0, 1 - step / cfg.max_steps) ** cfg.power)
+    if cfg.policy == "cosine":
+        done = (step - cfg.burn_in_steps) / max(1, cfg.max_steps - cfg.burn_in_steps)
+        return base * (1 + math.cos(math.pi * min(1.0, done))) / 2
+    return base
+
+
+def _falling_logistic(x: float) -> float:
+    """1 / (1 + e^x), for any x without overflow."""
+    return 1 / (1 + math.exp(x)) if x < 0 else math.exp(-x) / (1 + math.exp(-x))
