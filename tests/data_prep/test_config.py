@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.config import BuiltTree, MergeConfig
-from data_prep.errors import DataPrepError
+from wordtree.errors import ConfigError
 from wordtree.support.config_files import StrictModel, load_config
 
 COCO = "{name: coco, format: coco, annotations: a.json, images: pictures}"
@@ -17,7 +17,7 @@ def written(tmp_path, text):
 
 
 def problem(tmp_path, text, *overrides):
-    with pytest.raises(DataPrepError) as caught:
+    with pytest.raises(ConfigError) as caught:
         load_config(written(tmp_path, text), MergeConfig, overrides)
     message = str(caught.value)
     assert "\n" not in message

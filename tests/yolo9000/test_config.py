@@ -248,13 +248,13 @@ def test_what_darknets_cfgs_say_is_what_its_runs_here_are_trained_with() -> None
 
 def test_the_emoji_world_is_trained_as_in_the_demo() -> None:
     ours = read_config(CONFIGS / "train" / "emoji_world.yaml", ["name=demo", "data.shards=shards"])
-    demo = read_config(CONFIGS.parent / "yolo9000" / "data" / "demo.yaml", ["data.shards=shards"])
+    demo = read_config(CONFIGS.parent / "yolo9000" / "assets" / "demo.yaml", ["data.shards=shards"])
     assert ours == demo
 
 
 def test_the_emoji_classifier_is_that_of_the_demo_scored_on_pictures_held_back() -> None:
     ours = read_pretrain_config(CONFIGS / "pretrain" / "emoji_world.yaml", ["data.shards=shards"])
-    path = CONFIGS.parent / "yolo9000" / "data" / "demo_classifier.yaml"
+    path = CONFIGS.parent / "yolo9000" / "assets" / "demo_classifier.yaml"
     demo = read_pretrain_config(
         path, ["data.shards=shards", "name=emoji_classifier", "evaluate.split=test", "evaluate.limit=null"]
     )

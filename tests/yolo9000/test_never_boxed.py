@@ -222,14 +222,14 @@ def test_yardsticks_are_recorded_of_whole_tables_of_the_demos_own_settings(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark, "files", lambda _: tmp_path)
-    (tmp_path / "data").mkdir()
+    (tmp_path / "assets").mkdir()
     scores = benchmark.Scores(*dict.fromkeys(benchmark.Scores.__dataclass_fields__, 7.0).values())
 
     def recorded(*more: str, finished: tuple[int, ...] = (0, 1)) -> str:
         monkeypatch.setattr(sys, "argv", ["x", "--seeds", "0", "1", "--steps", "7", *more])
         results = dict.fromkeys(benchmark.YARDSTICKS, dict.fromkeys(finished, scores))
         benchmark.record(results, benchmark.parse())
-        return str(json.loads((tmp_path / "data" / "demo_yardsticks.json").read_text())["command"])
+        return str(json.loads((tmp_path / "assets" / "demo_yardsticks.json").read_text())["command"])
 
     assert recorded() == "python benchmarks/never_boxed.py --seeds 0 1 --steps 7 --record"
     for more in ("--set=loss.top_k=1", "--world=scenes=9", "--classifier=seed=3", "--data=photographs"):

@@ -5,6 +5,7 @@ import pytest
 from data_prep import DataPrepError, ShardReader, make_plan, merge
 from data_prep.classes.label_map import read_label_map, write_label_map
 from tests.data_prep.conftest import CAR, CAT, DOG, TABBY, picture
+from wordtree.errors import ConfigError
 
 BUS, ZEBRA = "n02924116", "n02391049"
 
@@ -98,7 +99,7 @@ def test_names_may_stand_in_a_file_and_be_ids_of_nodes(folders, config_of):
     ],
 )
 def test_a_wrong_choice_is_told_in_one_line(folders, config_of, override, expected):
-    with pytest.raises(DataPrepError, match=expected) as caught:
+    with pytest.raises(ConfigError, match=expected) as caught:
         make_plan(config_of(folders, override))
     assert "\n" not in str(caught.value)
 

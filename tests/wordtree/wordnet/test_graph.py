@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wordtree.wordnet import graph as wordnet_module
 from wordtree.wordnet.columns import WordNetError
 from wordtree.wordnet.graph import SHIPPED, HypernymPaths, WordNet
-from wordtree.wordnet.graph import graph as wordnet_module
-from wordtree.wordnet.graph import installed as wordnet_installed
+from wordtree.wordnet import installed as wordnet_installed
 from wordtree.wordnet.installed import nltk_wordnet
 
 

@@ -9,8 +9,8 @@ from wordtree.errors import UnknownNode
 from wordtree.support.suggest import near
 from wordtree.tree.lookup import node_of, nodes_of
 from wordtree.tree.tree import WordTree
+from wordtree.wordnet import resolve as resolve_module
 from wordtree.wordnet.graph import WordNet
-from wordtree.wordnet.graph import resolve as resolve_module
 from wordtree.wordnet.resolve import (
     LabelError,
     class_remarks,
