@@ -2,7 +2,7 @@
 
     python benchmarks/coco_reading.py [--megabytes 100] [--rounds 5]
 
-Makes a file like COCO's (7 boxes a picture, 30 corners a polygon) and one without polygons. Each is read by turns in
+Makes a file like COCO's (7 boxes an image, 30 corners a polygon) and one without polygons. Each is read by turns in
 processes of their own. Prints the median of processor seconds, and the peak memory above that of the imports. To hold:
 not slower than 1.5 times `json.load`.
 """

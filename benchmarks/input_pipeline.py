@@ -2,7 +2,7 @@
 
     python benchmarks/input_pipeline.py SHARDS [--size 416] [--batch 16] [--batches 12] [--rounds 5]
 
-SHARDS is any folder that `data-prep merge` wrote. On the same pictures, in turn: read (its bytes), read + decode,
+SHARDS is any folder that `data-prep merge` wrote. On the same images, in turn: read (its bytes), read + decode,
 read + decode + resize (8 bits a channel, smoothed), and whole batches of `TrainingData` (augmented, colours shifted,
 collated, channels last) with one and two threads; so what else the machine does hits all alike. Prints the median
 images a second of the rounds, each as a multiple of one thread's read + decode + resize, and likewise the processor
@@ -53,14 +53,14 @@ def main() -> None:
             way()
             seconds[name].append(perf_counter() - start)
             busy[name].append(process_time() - processor)
-    pictures = given.batch * given.batches
-    print(f"{given.shards}: {len(reader)} pictures; {given.rounds} rounds of {pictures} at {given.size} px")
+    images = given.batch * given.batches
+    print(f"{given.shards}: {len(reader)} images; {given.rounds} rounds of {images} at {given.size} px")
     unit, unit_busy = (median(of["read + decode + resize"]) for of in (seconds, busy))
     for name, found in seconds.items():
         wall, processor = median(found), median(busy[name])
         print(
-            f"{name:32} {pictures / wall:8.0f} images/s {unit / wall:8.2f}   "
-            f"{1000 * processor / pictures:6.2f} ms of processor time {unit_busy / processor:8.2f}"
+            f"{name:32} {images / wall:8.0f} images/s {unit / wall:8.2f}   "
+            f"{1000 * processor / images:6.2f} ms of processor time {unit_busy / processor:8.2f}"
         )
 
 
@@ -74,7 +74,7 @@ def config(shards: Path, size_px: int, batch_size: int, threads: int) -> Config:
 
 
 def ways_of(reader: ShardReader, configs: dict[int, Config], batches: int) -> Iterator[tuple[str, Way]]:
-    """What is timed, on the pictures of the first batches of training."""
+    """What is timed, on the images of the first batches of training."""
     cfg = configs[1]
     sampler = Sampler(reader, cfg)
     chosen = [int(image) for step in range(1, batches + 1) for image in sampler.batch(step)[0]]

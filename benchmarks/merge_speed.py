@@ -1,11 +1,11 @@
-"""How fast a merge is, against the sum of what no merge can avoid: read, hash, decode and write every picture.
+"""How fast a merge is, against the sum of what no merge can avoid: read, hash, decode and write every image.
 
     python benchmarks/merge_speed.py [--pictures 4000] [--workers 2] [--repeats 5]
-    python benchmarks/merge_speed.py --data FOLDER --times 6     (a folder for each class, each picture so many times)
+    python benchmarks/merge_speed.py --data FOLDER --times 6     (a folder for each class, each image so many times)
 
 The bound is a bare loop in as many processes, each over its share: bytes of the file, SHA-256, Pillow's decoding, one
 file of all bytes made durable. Bound and merge take turns. Prints medians, the share of the bound that the merge
-reaches, and the most memory that its processes held at once. The pictures come from the page cache. To hold: 80 % with
+reaches, and the most memory that its processes held at once. The images come from the page cache. To hold: 80 % with
 two workers.
 
 Seen on two quiet cores of an EPYC (Zen 5): 1275 pictures/s, 82 % of the bound by the clock and 84 % by processors,
@@ -56,7 +56,7 @@ def measure(plan: "Plan", folder: Path, arguments: argparse.Namespace) -> None:
     paths = [str(record.path) for record in plan.images]
     megabytes = float(plan.images["size_bytes"].sum()) / 1e6
     print(
-        f"{len(paths)} pictures, {megabytes:.0f} MB, {arguments.workers} workers, {arguments.repeats} repeats"
+        f"{len(paths)} images, {megabytes:.0f} MB, {arguments.workers} workers, {arguments.repeats} repeats"
     )
     bounds, merges, peaks, parts = [], [], [], []
     for _ in range(arguments.repeats):
@@ -182,7 +182,7 @@ def merge_plan(data: Path, arguments: argparse.Namespace) -> "Plan":
 
 
 def copied(data: Path, folder: Path, times: int) -> Path:
-    """Each picture of a folder of class folders so many times, made different by bytes behind its end."""
+    """Each image of a folder of class folders so many times, made different by bytes behind its end."""
     for path in sorted(data.glob("*/*")):
         (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
         for number in range(times):
@@ -224,9 +224,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=4000, help="generated pictures")
-    parser.add_argument("--data", type=Path, help="a folder of class folders, instead of generated pictures")
-    parser.add_argument("--times", type=int, default=1, help="how many times to merge the same pictures")
+    parser.add_argument("--pictures", type=int, default=4000, help="generated images")
+    parser.add_argument("--data", type=Path, help="a folder of class folders, instead of generated images")
+    parser.add_argument("--times", type=int, default=1, help="how many times to merge the same images")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(

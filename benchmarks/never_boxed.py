@@ -10,9 +10,9 @@ Half of its classes have boxes, half image labels alone. Each row of the table i
                                   configs/train/mosaic_world.yaml
     max_score, paper  …           the same by another rule: each assign × label_objectness of yolo9000/losses/label_assignment.py
     boxes only                    no image label anywhere
-    label on picture, on best box the true image labels of the test picture, on the whole of it or on the most
+    label on image, on best box the true image labels of the test image, on the whole of it or on the most
                                   object-like box of `boxes only`; they come with that row
-    oracle                        the same pictures, with all boxes
+    oracle                        the same images, with all boxes
     --row "NAME: key=value, …"    an idea of yours: joint training with these settings; merge=merge_oracle among them
                                   trains on all boxes
 
@@ -71,11 +71,11 @@ from yolo9000.demo import (
 from yolo9000.errors import Yolo9000Error
 from yolo9000.evaluation.average_precision import average_precision
 from yolo9000.evaluation.baselines import label_on_best_box, label_on_whole_image
-from yolo9000.evaluation.evaluate import TestPictures, answers_of, best_boxes
+from yolo9000.evaluation.evaluate import ScoredImages, best_boxes, detections_on
 from yolo9000.evaluation.scorecard import score
 from yolo9000.evaluation.supervision import nearest_boxed
 from yolo9000.inference.scored_boxes import ScoredBoxes
-from yolo9000.reports.detector_report import Yardstick
+from yolo9000.reports.detector_report import Baseline
 from yolo9000.training.train import train
 
 PHOTOGRAPH_STEPS_PER_MINUTE = 500  # of the detector, its classifier's with them, on 2 processor cores
@@ -85,7 +85,7 @@ PHOTOGRAPHS, PHOTOGRAPH_CLASSIFIER = (CONFIGS / part / "mosaic_world.yaml" for p
 JOINT_MERGE, ORACLE_MERGE = "merge", "merge_oracle"
 CLASSIFIER = "classifier"
 SETTINGS = "settings.json"
-NO_PICTURES_HELD_BACK = ("evaluate.split=train", "evaluate.limit=300")  # by the classifier of photographs
+NO_IMAGES_HELD_BACK = ("evaluate.split=train", "evaluate.limit=300")  # by the classifier of photographs
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Row:
 
 
 JOINT, BOXES_ONLY, ORACLE = "joint training", "boxes only", "oracle"
-ON_PICTURE, ON_BEST_BOX = "label on picture", "label on best box"
+ON_IMAGE, ON_BEST_BOX = "label on image", "label on best box"
 PAPER = "loss.assumed_iou=0.3"  # section 4
 NO_PSEUDO_BOXES = "pseudo_boxes.at_steps=[]"  # rules are compared by themselves; the others have none to draw
 RULES = (
@@ -124,10 +124,10 @@ RULES = (
     Row(BOXES_ONLY, overrides=("data.ratio={scenes: 1}", NO_PSEUDO_BOXES, "model.start_from=null")),
     Row(ORACLE, ORACLE_MERGE, ("augment.tile_sources=[labels]", NO_PSEUDO_BOXES)),
 )
-YARDSTICKS = {  # what the demo calls the rows that it shows beside its own
-    ORACLE: "oracle: the same pictures, all boxes",
+BASELINES = {  # what the demo calls the rows that it shows beside its own
+    ORACLE: "oracle: the same images, all boxes",
     BOXES_ONLY: "boxes only, no image labels",
-    ON_PICTURE: "true label on the whole picture",
+    ON_IMAGE: "true label on the whole image",
     ON_BEST_BOX: "true label on the best box of the boxes-only detector",
 }
 
@@ -161,7 +161,7 @@ class Plan:
         overrides = (f"data.loader_threads={self.threads}", *self.classifier)
         if self.data is None:
             return classifier_config(shards, steps=self.steps, seed=seed, overrides=overrides)
-        overrides = (*NO_PICTURES_HELD_BACK, *overrides)
+        overrides = (*NO_IMAGES_HELD_BACK, *overrides)
         return classifier_of(
             PHOTOGRAPH_CLASSIFIER,
             shards,
@@ -359,39 +359,47 @@ def score_row(row: Row, seed: int, plan: Plan) -> dict[str, dict[str, Any]]:
         checkpoint.config.model.input_size_px,
         checkpoint.build_model(),
     )
-    pictures = TestPictures.of(reader, cfg)
-    both = (pictures, pictures.lifted(reader.ledger))
-    scored = {row.name: measured(both, [answers_of(model, one, size_px, cfg) for one in both], cfg)}
+    images = ScoredImages.of(reader, cfg)
+    both = (images, images.lifted(reader.label_counts))
+    scored = {row.name: measured(both, [detections_on(model, one, size_px, cfg) for one in both], cfg)}
     if row.name == BOXES_ONLY:
-        boxes = best_boxes(model, pictures, size_px, cfg)
-        told = {int(node) for node in pictures.nodes() if reader.ledger.evidence(int(node)) == "image labels"}
-        asked = list(zip(both, (told, {nearest_boxed(node, reader.ledger) for node in told}), strict=True))
-        on_picture = [label_on_whole_image(one.truths, one.sizes_px, nodes) for one, nodes in asked]
+        boxes = best_boxes(model, images, size_px, cfg)
+        message = {
+            int(node)
+            for node in images.nodes()
+            if reader.label_counts.supervision(int(node)) == "image labels"
+        }
+        asked = list(
+            zip(both, (message, {nearest_boxed(node, reader.label_counts) for node in message}), strict=True)
+        )
+        on_image = [label_on_whole_image(one.truths, one.sizes_px, nodes) for one, nodes in asked]
         on_best_box = [label_on_best_box(one.truths, boxes, nodes) for one, nodes in asked]
-        for name, answers in ((ON_PICTURE, on_picture), (ON_BEST_BOX, on_best_box)):
+        for name, answers in ((ON_IMAGE, on_image), (ON_BEST_BOX, on_best_box)):
             result = measured(both, answers, cfg)
             scored[name] = {**result, "scores": asdict(Scores(**result["scores"]).without_boxed())}
     return scored
 
 
 def measured(
-    both: tuple[TestPictures, TestPictures], answers: Sequence[list[ScoredBoxes]], cfg: EvaluateConfig
+    both: tuple[ScoredImages, ScoredImages], answers: Sequence[list[ScoredBoxes]], cfg: EvaluateConfig
 ) -> dict[str, Any]:
-    """The scores and those of each class, as plain values; `both`: the test pictures as they are, and lifted."""
-    (own, lifted), ledger = both, both[0].reader.ledger
+    """The scores and those of each class, as plain values; `both`: the test images as they are, and lifted."""
+    (own, lifted), label_counts = both, both[0].reader.label_counts
     card = score(
         own.truths,
         answers[0],
-        tree=ledger.tree,
-        evidence=ledger.evidence,
+        tree=label_counts.tree,
+        supervision=label_counts.supervision,
         max_detections=cfg.max_detections,
     )
     precision = average_precision(lifted.truths, answers[1], max_detections=cfg.max_detections)
-    never_boxed = [ledger.tree.node(one.id) for one in card.classes if one.evidence == "image labels"]
+    never_boxed = [
+        label_counts.tree.node(one.id) for one in card.classes if one.supervision == "image labels"
+    ]
     scores = Scores(
         boxed=card.boxed.ap50,
         never_boxed=card.label_only.ap50,
-        lifted=mean(precision[nearest_boxed(node, ledger)].ap50 for node in never_boxed),
+        lifted=mean(precision[nearest_boxed(node, label_counts)].ap50 for node in never_boxed),
         boxed_found=card.boxed.recall50,
         never_boxed_found=card.label_only.recall50,
         boxed_named=card.boxed.accuracy,
@@ -420,7 +428,7 @@ def finished(rows: Sequence[Row], plan: Plan, seeds: Sequence[int]) -> Results:
 
 
 def baselines_of(row: Row) -> tuple[str, ...]:
-    return (ON_PICTURE, ON_BEST_BOX) if row.name == BOXES_ONLY else ()
+    return (ON_IMAGE, ON_BEST_BOX) if row.name == BOXES_ONLY else ()
 
 
 def spread(values: Iterable[float | None]) -> str:
@@ -482,22 +490,22 @@ def heading(plan: Plan) -> str:
 
 
 def record(results: Results, arguments: argparse.Namespace) -> None:
-    """Write the demo's yardsticks."""
-    lacking = [name for name in YARDSTICKS if set(results.get(name, {})) != set(arguments.seeds)]
+    """Write the demo's baselines."""
+    lacking = [name for name in BASELINES if set(results.get(name, {})) != set(arguments.seeds)]
     if lacking or arguments.data or arguments.set or arguments.world or arguments.classifier:
         raise BenchmarkError(
-            f"--record needs the emoji world, no other settings, and of all seeds the rows {', '.join(YARDSTICKS)}."
+            f"--record needs the emoji world, no other settings, and of all seeds the rows {', '.join(BASELINES)}."
         )
-    yardsticks = []
-    for name, title in YARDSTICKS.items():
+    baselines = []
+    for name, title in BASELINES.items():
         scores = results[name].values()
         boxed = [one.boxed for one in scores if one.boxed is not None]
         mean_boxed = round(mean(boxed), 1) if boxed else None
-        yardsticks.append(asdict(Yardstick(title, mean_boxed, round(mean_never_boxed(scores), 1))))
+        baselines.append(asdict(Baseline(title, mean_boxed, round(mean_never_boxed(scores), 1))))
     seeds = " ".join(map(str, arguments.seeds))
     command = f"python benchmarks/never_boxed.py --seeds {seeds} {length_of(arguments)} --record"
-    path = Path(str(files("yolo9000") / "assets" / "demo_yardsticks.json"))
-    path.write_text(json.dumps({"command": command, "yardsticks": yardsticks}, indent=1) + "\n")
+    path = Path(str(files("yolo9000") / "assets" / "demo_baselines.json"))
+    path.write_text(json.dumps({"command": command, "baselines": baselines}, indent=1) + "\n")
 
 
 # --- arguments
@@ -512,8 +520,8 @@ def rows_of(arguments: argparse.Namespace) -> list[Row]:
             names = "; ".join(row.name for row in RULES)
             raise BenchmarkError(f"--rules {pattern!r} fits no row. The rows are: {names}; or say all.")
         chosen += fitting
-    own = [row_of(told) for told in arguments.row]
-    folders = [row.folder for row in (*RULES, *map(Row, (ON_PICTURE, ON_BEST_BOX, CLASSIFIER)), *own)]
+    own = [row_of(message) for message in arguments.row]
+    folders = [row.folder for row in (*RULES, *map(Row, (ON_IMAGE, ON_BEST_BOX, CLASSIFIER)), *own)]
     for row in own:
         if not row.folder or folders.count(row.folder) > 1:
             raise BenchmarkError(f"--row {row.name!r}: there is such a row already. Give it another name.")
@@ -585,7 +593,7 @@ def parse() -> argparse.Namespace:
     add("--threads", type=at_least_one, help="of each job; default: the processors shared out")
     add("--finished", action="store_true", help="train nothing: the table of what is there")
     add("--markdown", action="store_true")
-    add("--record", action="store_true", help="write the demo's yardsticks")
+    add("--record", action="store_true", help="write the demo's baselines")
     given = parser.parse_args()
     given.seeds = list(dict.fromkeys(given.seeds))
     if given.folder.exists() and not given.folder.is_dir():

@@ -29,7 +29,7 @@ from wordtree.wordnet.graph import HypernymPaths, WordNet
 Edges = dict[str, str | None]  # id -> the parent's id, None for roots
 
 ABSTRACT = "its makers let abstract paths compete too, and hung signals and bubbles elsewhere afterwards"
-LABELS = "its makers did not use these labels, which have few pictures of their own"
+LABELS = "its makers did not use these labels, which have few images of their own"
 UNKNOWN = "not found"
 
 
@@ -81,9 +81,9 @@ def print_differences(labels: list[str], used: list[str], published: Edges, word
 
 
 def used_labels(labels: list[str], published: Edges) -> list[str]:
-    """The labels that are leaves of the published tree or in timm's list of the 12k classes with many pictures."""
-    parents, many_pictures = set(published.values()), set(imagenet("imagenet12k_synsets.txt"))
-    return [wnid for wnid in labels if wnid not in parents or wnid in many_pictures]
+    """The labels that are leaves of the published tree or in timm's list of the 12k classes with many images."""
+    parents, many_images = set(published.values()), set(imagenet("imagenet12k_synsets.txt"))
+    return [wnid for wnid in labels if wnid not in parents or wnid in many_images]
 
 
 def with_rule_b(labels: list[str], wordnet: WordNet) -> Edges:

@@ -1,14 +1,14 @@
-"""Random reading of pictures: from shards, beside loose files and the other ways of HDF5, round about in one run.
+"""Random reading of images: from shards, beside loose files and the other ways of HDF5, round about in one run.
 
     python benchmarks/reading.py [--pictures 1500] [--rounds 9]
 
-Makes pictures of noise (about 130 kB each, 640 × 480), merges them, stores the same bytes in each other way in a
+Makes images of noise (about 130 kB each, 640 × 480), merges them, stores the same bytes in each other way in a
 temporary folder (0.8 GB), and reads 300 of them in random order from each way in turn, so that what else the machine
-does hits all alike. Prints microseconds a picture: the median of the rounds, the best round, and the median as a
+does hits all alike. Prints microseconds an image: the median of the rounds, the best round, and the median as a
 multiple of that of loose files; once with the files in memory, once after they were dropped from it (Linux).
 
 To hold: shards are read fastest. Seen on two quiet cores of an EPYC (Zen 5): in memory 16 µs, .62 of loose files (1.88
-when checksums are compared, once for each picture: 30 µs, where decoding takes milliseconds), 64 KiB chunks 5.7,
+when checksums are compared, once for each image: 30 µs, where decoding takes milliseconds), 64 KiB chunks 5.7,
 variable length 9.3; dropped from memory .89 (1.09), 3.2 and 3.9.
 """
 
@@ -28,12 +28,12 @@ from PIL import Image
 from data_prep import MergeConfig, ShardReader, merge
 from wordtree.support.config_files import validated
 
-READ = 300  # pictures in a round
+READ = 300  # images in a round
 CHUNK_BYTES = 64 * 1024
 FOLDERS = ("n02084071", "n02121808")
 
 Read = Callable[[int], object]
-Ways = dict[str, Callable[[], Read]]  # how pictures are stored: what makes a reader ready
+Ways = dict[str, Callable[[], Read]]  # how images are stored: what makes a reader ready
 
 
 def main() -> None:
@@ -45,12 +45,12 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = make_pictures(folder / "loose", given.pictures)
+        paths = make_images(folder / "loose", given.pictures)
         ways = open_ways(folder, paths)
         require_equal(ways, len(paths))
         size_kb = sum(path.stat().st_size for path in paths) / len(paths) / 1e3
         print(
-            f"{len(paths)} pictures of {size_kb:.0f} kB; {given.rounds} rounds of {READ} from each way in turn"
+            f"{len(paths)} images of {size_kb:.0f} kB; {given.rounds} rounds of {READ} from each way in turn"
         )
         tell("in memory", timed(ways, len(paths), given.rounds))
         if hasattr(os, "posix_fadvise"):
@@ -58,7 +58,7 @@ def main() -> None:
             tell("dropped from memory", timed(ways, len(paths), max(3, given.rounds // 3), drop))
 
 
-def make_pictures(folder: Path, pictures: int) -> list[Path]:
+def make_images(folder: Path, pictures: int) -> list[Path]:
     """JPEGs of noise, half in each of two folders; their sizes differ as those of photographs do."""
     generator, paths = np.random.default_rng(0), []
     for name in FOLDERS:
@@ -73,17 +73,17 @@ def make_pictures(folder: Path, pictures: int) -> list[Path]:
 
 
 def open_ways(folder: Path, paths: Sequence[Path]) -> Ways:
-    """The ways of storing the pictures, each filled with them."""
+    """The ways of storing the images, each filled with them."""
     source = {"name": "noise", "format": "imagenet", "images": folder / "loose"}
     merge(validated({"sources": [source], "shard_mb": 64}, MergeConfig, place="reading"), folder / "shards")
-    pictures = [np.frombuffer(path.read_bytes(), np.uint8) for path in paths]
-    offsets = np.cumsum([0, *map(len, pictures)])
+    images = [np.frombuffer(path.read_bytes(), np.uint8) for path in paths]
+    offsets = np.cumsum([0, *map(len, images)])
     with h5py.File(folder / "others.h5", "w") as file:
         chunked = file.create_dataset("chunked", (offsets[-1],), np.uint8, chunks=(CHUNK_BYTES,))
-        vlen = file.create_dataset("vlen", (len(pictures),), h5py.vlen_dtype(np.uint8))
-        for number, picture in enumerate(pictures):
-            chunked[offsets[number] : offsets[number + 1]] = picture
-            vlen[number] = picture
+        vlen = file.create_dataset("vlen", (len(images),), h5py.vlen_dtype(np.uint8))
+        for number, image in enumerate(images):
+            chunked[offsets[number] : offsets[number + 1]] = image
+            vlen[number] = image
     shards = ShardReader(folder / "shards")
     other = h5py.File(folder / "others.h5")
     stranger = by_h5py_alone(folder / "shards")
@@ -98,7 +98,7 @@ def open_ways(folder: Path, paths: Sequence[Path]) -> Ways:
 
 
 def ready(shards: Path) -> Read:
-    """A new reader that has its files open and no picture verified."""
+    """A new reader that has its files open and no image verified."""
     reader = ShardReader(shards)
     for image in range(0, len(reader), 50):
         reader.source_id(image)
@@ -110,12 +110,12 @@ def by_h5py_alone(folder: Path) -> Read:
     with h5py.File(folder / "index.h5") as index:
         shard_of, place_of = index["image_shard"][:], index["image_place"][:]
         files = [h5py.File(folder / name) for name in index["shard_name"].asstr()[:]]
-    pictures = [file["picture_bytes"] for file in files]
+    images = [file["picture_bytes"] for file in files]
     offsets = [file["picture_offsets"][:] for file in files]
 
     def read(image: int) -> object:
         shard, place = shard_of[image], place_of[image]
-        return pictures[shard][offsets[shard][place] : offsets[shard][place + 1]]
+        return images[shard][offsets[shard][place] : offsets[shard][place + 1]]
 
     return read
 
@@ -129,7 +129,7 @@ def require_equal(ways: Ways, pictures: int) -> None:
 
 
 def timed(ways: Ways, pictures: int, rounds: int, drop: Sequence[Path] = ()) -> dict[str, list[float]]:
-    """Microseconds a picture of each round, for each way; the ways take turns, and another begins each round."""
+    """Microseconds an image of each round, for each way; the ways take turns, and another begins each round."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds):
         order = random.Random(turn).sample(range(pictures), min(READ, pictures))

@@ -3,14 +3,14 @@
     python benchmarks/training_step.py [--nodes 9418 80] [--precision bfloat16 float32] [--rounds 3] [--threads 1]
                                        [--batch 16] [--size 416] [--width 1] [--tree FILE] [--shards SHARDS]
 
-The network is `yolov2` with random weights, on a made tree of so many nodes or that of FILE; the pictures are noise. In
+The network is `yolov2` with random weights, on a made tree of so many nodes or that of FILE; the images are noise. In
 turn: its forward, the loss, its backward, the optimizer. *The loss* is all from box logits and features to the terms
 (targets included), and back to the gradients of box logits, features and class weights; since that of the class weights
-is as large as they are, the last column leaves it out. A line for each kind of batch and rule: 8 boxes a picture, or an
-image label, or four pictures with labels to one with boxes. To an untrained network every place is an object, so that
-vouching looks at its 64 places of every picture. Prints the median (least) milliseconds of the rounds, of processor
+is as large as they are, the last column leaves it out. A line for each kind of batch and rule: 8 boxes an image, or an
+image label, or four images with labels to one with boxes. To an untrained network every place is an object, so that
+vouching looks at its 64 places of every image. Prints the median (least) milliseconds of the rounds, of processor
 time with one thread, which hardly depends on what else the machine does, and by the clock with more; the part of the
-step that the loss is; and with SHARDS how many of their pictures a thread prepares while a step takes one.
+step that the loss is; and with SHARDS how many of their images a thread prepares while a step takes one.
 
 To hold at full width, 416 px and batch 16: the loss takes at most 5 % of the step. Seen on one of two cores that ten
 other processes shared, 9418 nodes, bfloat16: forward 2783 ms, backward 5610, optimizer 99; the loss by the defaults 149
@@ -49,8 +49,8 @@ from yolo9000.models.tree_tensors import Hierarchy
 from yolo9000.training.optim import build_optimizer
 
 ANCHORS = ((0.57, 0.68), (1.87, 2.06), (3.34, 5.47), (7.88, 3.53), (9.77, 9.17))  # darknet yolov2.cfg
-BOXES = 8  # in each picture that has boxes
-AFTER_WARM_UP = 10**6  # pictures seen
+BOXES = 8  # in each image that has boxes
+AFTER_WARM_UP = 10**6  # images seen
 
 Made = TypeVar("Made")
 
@@ -138,7 +138,7 @@ def measure(tree: WordTree, precision: str, given: argparse.Namespace) -> None:
             watch.time("input", lambda data=input_data, step=turn: data.batch(step))  # type: ignore[misc]
     members = len(model.hierarchy.path_members(torch.arange(len(tree))).node) / len(tree)
     print(
-        f"\n{len(tree)} nodes, {members:.0f} members of groups on a path; {precision}; {given.batch} pictures"
+        f"\n{len(tree)} nodes, {members:.0f} members of groups on a path; {precision}; {given.batch} images"
     )
     tell(watch, cases, given.batch)
 
@@ -185,18 +185,18 @@ def cases_of(hierarchy: Hierarchy, pictures: int) -> Iterator[Case]:
         ("labels, max_size", "labels", {"assign": "max_size"}),
         ("labels, top_k", "labels", {"assign": "top_k"}),
         ("labels, max_score", "labels", {}),
-        ("boxes, no vouching", "boxes", {"vouching": None}),
+        ("boxes, no vouching", "boxes", {"unannotated_objectness": None}),
         ("boxes", "boxes", {}),
         ("mixed, the defaults", "mixed", {}),
     ]
     for name, batch, changes in rules:
         cfg = LossConfig().model_copy(update=changes)
         targets = made_targets(hierarchy, batches[batch])
-        yield Case(name, replace(targets, vouched=nothing), JointLoss(cfg, hierarchy))
+        yield Case(name, replace(targets, exhaustive=nothing), JointLoss(cfg, hierarchy))
 
 
 def made_targets(hierarchy: Hierarchy, has_boxes: BoolArray) -> Targets:
-    """Random boxes of leaves in the pictures that have boxes, and a leaf as the label of each of the others."""
+    """Random boxes of leaves in the images that have boxes, and a leaf as the label of each of the others."""
     rng = np.random.default_rng(0)
     leaves = np.flatnonzero(hierarchy.child_group.numpy() < 0)
     image = np.repeat(np.flatnonzero(has_boxes), BOXES)

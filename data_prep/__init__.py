@@ -1,4 +1,4 @@
-"""Raw data sets to shards and an index: pictures packed once, what labels mean in a small file beside them.
+"""Raw data sets to shards and an index: images packed once, what labels mean in a small file beside them.
 
 Exports are lazy, so that `import data_prep` costs nothing.
 """
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from data_prep.anchors import kmeans_anchors
     from data_prep.config import MergeConfig
     from data_prep.dataset.index import SourceClass, SourceInfo
-    from data_prep.dataset.label_counts import Ledger
+    from data_prep.dataset.label_counts import LabelCounts
     from data_prep.dataset.reader import ShardReader
     from data_prep.merging.merge import merge
     from data_prep.planning.plan import make_plan
@@ -25,7 +25,7 @@ _HOME = {  # exported name -> the module it lives in
     "EmojiWorldConfig": "data_prep.synthetic.emoji_plan",
     "ImageLabel": "data_prep.records",
     "ImageRecord": "data_prep.records",
-    "Ledger": "data_prep.dataset.label_counts",
+    "LabelCounts": "data_prep.dataset.label_counts",
     "MergeConfig": "data_prep.config",
     "ShardReader": "data_prep.dataset.reader",
     "SourceClass": "data_prep.dataset.index",
@@ -42,7 +42,7 @@ __all__ = [
     "EmojiWorldConfig",
     "ImageLabel",
     "ImageRecord",
-    "Ledger",
+    "LabelCounts",
     "MergeConfig",
     "ShardReader",
     "SourceClass",

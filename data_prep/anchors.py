@@ -87,7 +87,7 @@ def average_iou(boxes_wh: Float64Array, anchors_wh: Float64Array) -> float:
 
 
 def box_sizes_px(reader: "ShardReader", split: str, size_px: float) -> Float64Array:
-    """(M, 2) sizes of the split's boxes, crowds apart, when its pictures are letterboxed to size_px."""
+    """(M, 2) sizes of the split's boxes, crowds apart, when its images are letterboxed to size_px."""
     in_split = np.zeros(len(reader), dtype=bool)
     in_split[reader.split(split)] = True
     image_of_box = owner_of_rows(reader.box_offsets)

@@ -40,12 +40,12 @@ def plan(
     merge_yaml: MergeFile,
     overrides: Overrides = None,
     hash_: Annotated[
-        bool, typer.Option("--hash", help="Read the pictures too, and find those of equal bytes.")
+        bool, typer.Option("--hash", help="Read the images too, and find those of equal bytes.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read, with --hash.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a merge would do, reading no picture; write the label map if it is named but missing."""
+    """Tell what a merge would do, reading no image; write the label map if it is named but missing."""
     from data_prep.classes.label_map import LabelMapError, write_label_map
     from data_prep.classes.tree_and_nodes import NothingToBuild
     from data_prep.config import MergeConfig
@@ -85,7 +85,7 @@ def merge(
     merge_yaml: MergeFile,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="SHARDS", help="The folder to write into.")],
     overrides: Overrides = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that read and write pictures.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read and write images.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Merge data sets into a folder of shards; run it again to continue after an interruption."""
@@ -150,7 +150,7 @@ def relabel(
     unmapped: Annotated[
         str | None, typer.Option(metavar="stop|drop", help="What to do with classes that have no node.")
     ] = None,
-    vouches: Annotated[
+    exhaustive: Annotated[
         list[str] | None,
         typer.Option(metavar="SOURCE=A,B", help="What a source boxes wherever it occurs; may be empty."),
     ] = None,
@@ -166,12 +166,12 @@ def relabel(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a new index for another tree, label map, vouching or split, reading no picture."""
+    """Write a new index for another tree, label map, vouching or split, reading no image."""
     from data_prep.classes.label_map import write_label_map
     from data_prep.dataset.index_file import read_index
     from data_prep.maintenance.relabel import relabel as relabelled
     from data_prep.maintenance.relabel import write_relabelled
-    from data_prep.maintenance.relabel_settings import change_of, split_override, vouching_override
+    from data_prep.maintenance.relabel_settings import change_of, exhaustive_override, split_override
     from data_prep.tables.relabel_tables import print_relabelled, print_review, relabel_json
 
     index = read_index(shards)
@@ -179,7 +179,7 @@ def relabel(
     settings = {name: value for name, value in given.items() if value is not None}
     all_overrides = [
         *(overrides or ()),
-        *map(vouching_override, vouches or ()),
+        *map(exhaustive_override, exhaustive or ()),
         *map(split_override, split or ()),
     ]
     made = relabelled(shards, index, change_of(index, all_overrides, **settings), keep_tree=keep_tree)
@@ -210,7 +210,7 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what stands behind each node: boxes, image labels, or the boxes of a relative."""
-    from data_prep.dataset.index import ledger_of
+    from data_prep.dataset.index import label_counts_of
     from data_prep.dataset.index_file import read_index
     from data_prep.tables.dataset_tables import index_json, print_info
     from wordtree.tree.lookup import node_of
@@ -218,7 +218,7 @@ def info(
     index = read_index(shards)
     node = None if under is None else node_of(under, index.tree)
     if csv is not None:
-        ledger_of(index).write_csv(csv)
+        label_counts_of(index).write_csv(csv)
     if tree is not None:
         index.tree.save(tree)
     if charts is not None:
@@ -279,12 +279,12 @@ def anchors(
 def emoji_world(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
     seed: Annotated[int | None, typer.Option(help="Another seed draws another world.")] = None,
-    scenes: Annotated[int | None, typer.Option(help="Training pictures with boxes.")] = None,
+    scenes: Annotated[int | None, typer.Option(help="Training images with boxes.")] = None,
     test_scenes: Annotated[
-        int | None, typer.Option(help="Test pictures, with the boxes of all classes.")
+        int | None, typer.Option(help="Test images, with the boxes of all classes.")
     ] = None,
-    labels_per_class: Annotated[int | None, typer.Option(help="Label pictures of each class.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the square pictures, px.")] = None,
+    labels_per_class: Annotated[int | None, typer.Option(help="Label images of each class.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square images, px.")] = None,
     unlabelled_share: Annotated[
         float | None, typer.Option(help="Of a training scene's objects: without a box, 0 to 1.")
     ] = None,
@@ -293,7 +293,7 @@ def emoji_world(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw.")] = None,
 ) -> None:
-    """Draw a world of emoji scenes and label pictures, ready to merge and to learn from in minutes."""
+    """Draw a world of emoji scenes and label images, ready to merge and to learn from in minutes."""
     from data_prep.synthetic.emoji_world import EmojiWorldConfig
     from data_prep.synthetic.emoji_world import emoji_world as write_world
     from wordtree.support.config_files import validated
@@ -321,12 +321,12 @@ def mosaic_world(
     seed: Annotated[
         int | None, typer.Option(help="Another seed gives other classes boxes, and other scenes.")
     ] = None,
-    scenes: Annotated[int | None, typer.Option(help="Training pictures with boxes.")] = None,
+    scenes: Annotated[int | None, typer.Option(help="Training images with boxes.")] = None,
     test_scenes: Annotated[
-        int | None, typer.Option(help="Test pictures, with the boxes of all classes.")
+        int | None, typer.Option(help="Test images, with the boxes of all classes.")
     ] = None,
     labels_per_class: Annotated[
-        int | None, typer.Option(help="Label pictures of each class; all by default.")
+        int | None, typer.Option(help="Label images of each class; all by default.")
     ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square scenes, px.")] = None,
     unlabelled_share: Annotated[

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
@@ -62,9 +62,9 @@ class ClassSelection(StrictModel):
     With `keep` alone just those stay; with `top` or `min_images` too, they stay in any case.
     """
 
-    # So many with the most pictures (the paper: 9000 of ImageNet).
+    # So many with the most images (the paper: 9000 of ImageNet).
     top: Annotated[int, Field(gt=0)] | None = None
-    min_images: Annotated[int, Field(gt=0)] | None = None  # those that so many pictures show
+    min_images: Annotated[int, Field(gt=0)] | None = None  # those that so many images show
     keep: Names = ()  # class names or ids of nodes
     drop: Names = ()
 
@@ -77,43 +77,45 @@ def _plain_name(name: str) -> str:
 
 class _Source(StrictModel):
     name: Annotated[str, AfterValidator(_plain_name)]
-    images: ConfigPath  # the folder of the pictures
-    split: SplitSetting = "train"  # or shares, drawn for each picture by the seed: {train: 0.9, val: 0.1}
-    repeat: Annotated[float, Field(gt=0)] = 1.0  # how often an epoch shows each picture: read by the sampler
-    max_images: Annotated[int, Field(gt=0)] | None = None  # for tries: so many pictures, drawn by the seed
-    classes: ClassSelection = ClassSelection()  # among those of this source, by its pictures
+    images: ConfigPath  # the folder of the images
+    split: SplitSetting = "train"  # or shares, drawn for each image by the seed: {train: 0.9, val: 0.1}
+    repeat: Annotated[float, Field(gt=0)] = 1.0  # how often an epoch shows each image: read by the sampler
+    max_images: Annotated[int, Field(gt=0)] | None = None  # for tries: so many images, drawn by the seed
+    classes: ClassSelection = ClassSelection()  # among those of this source, by its images
 
     @property
     def split_shares(self) -> Mapping[str, float]:
-        """The splits of its pictures, and the share of each."""
+        """The splits of its images, and the share of each."""
         return self.split if isinstance(self.split, dict) else {self.split: 1.0}
 
 
 class _BoxSource(_Source):
+    old_names: ClassVar[Mapping[str, str]] = {"vouches": "exhaustive"}
+
     # Every object at or under these has its box; None: what its format promises.
-    vouches: tuple[str, ...] | None = None
+    exhaustive: tuple[str, ...] | None = None
 
 
 class CocoSource(_BoxSource):
-    """Boxes from a COCO instances file; Objects365 is the same with pictures in patch folders."""
+    """Boxes from a COCO instances file; Objects365 is the same with images in patch folders."""
 
     format: Literal["coco", "objects365"]
     annotations: ConfigPath
 
 
 class LvisSource(_BoxSource):
-    """Boxes from an LVIS file, which says for each picture what was looked for."""
+    """Boxes from an LVIS file, which says for each image what was looked for."""
 
     format: Literal["lvis"]
     annotations: ConfigPath
 
 
 class VocSource(_BoxSource):
-    """Boxes from PASCAL VOC or ILSVRC XML files, one for each picture."""
+    """Boxes from PASCAL VOC or ILSVRC XML files, one for each image."""
 
     format: Literal["voc"]
     annotations: ConfigPath  # the folder of the XML files, at any depth
-    image_list: ConfigPath | None = None  # only the pictures named here (ImageSets/…/train.txt)
+    image_list: ConfigPath | None = None  # only the images named here (ImageSets/…/train.txt)
 
 
 class OpenImagesSource(_BoxSource):
@@ -125,14 +127,14 @@ class OpenImagesSource(_BoxSource):
     class_names: ConfigPath | None = None  # class-descriptions.csv: id, name
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _has_labels(self) -> Self:
         if self.boxes is None and self.labels is None:
             raise ValueError("give `boxes`, `labels` or both")
         return self
 
 
 class YoloSource(_BoxSource):
-    """Boxes from text files beside the pictures: `class x y width height` in the unit square."""
+    """Boxes from text files beside the images: `class x y width height` in the unit square."""
 
     format: Literal["yolo"]
     class_names: ConfigPath  # data.yaml with `names`, or a text file of a name a line
@@ -158,7 +160,7 @@ class ImageNetSource(_BoxSource):
     """Image labels from a folder or tar for each class, or a tar of such tars."""
 
     format: Literal["imagenet"]
-    boxes: ConfigPath | None = None  # a folder of XML files with the boxes of some pictures (CLS-LOC)
+    boxes: ConfigPath | None = None  # a folder of XML files with the boxes of some images (CLS-LOC)
 
 
 Source = Annotated[
@@ -174,10 +176,10 @@ class MergeConfig(StrictModel):
     tree: TreeSetting = BuiltTree()  # a .tree or .json file, or how to build one
     label_map: ConfigPath | None = None  # read where it exists, else written by `data-prep plan` for review
     unmapped: Literal["stop", "drop"] = "stop"  # what to do with classes that have no node
-    classes: ClassSelection = ClassSelection()  # among all that stay in their sources, by the pictures of all
-    ratio: dict[str, Annotated[float, Field(gt=0)]] | None = None  # source: share of the pictures of an epoch
-    duplicates: Literal["stop", "keep", "drop"] = "stop"  # equal pictures in different splits or sources
-    unreadable: Literal["skip", "stop"] = "skip"  # pictures that cannot be decoded
+    classes: ClassSelection = ClassSelection()  # among all that stay in their sources, by the images of all
+    ratio: dict[str, Annotated[float, Field(gt=0)]] | None = None  # source: share of the images of an epoch
+    duplicates: Literal["stop", "keep", "drop"] = "stop"  # equal images in different splits or sources
+    unreadable: Literal["skip", "stop"] = "skip"  # images that cannot be decoded
     shard_mb: Annotated[float, Field(gt=0)] = 256  # larger shards save files, smaller ones save memory
     resize_max: Annotated[int, Field(ge=16)] | None = None  # px of the longer side: larger ones are shrunk
     quality: Annotated[int, Field(ge=1, le=100)] = 95  # of JPEGs that are encoded anew

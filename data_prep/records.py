@@ -1,4 +1,4 @@
-"""What one picture and its labels look like: the one type that every source yields and the writer accepts."""
+"""What one image and its labels look like: the one type that every source yields and the writer accepts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class BoxLabel(NamedTuple):
-    """One box: corners in the unit square of the picture as annotated, class as its number in its source."""
+    """One box: corners in the unit square of the image as annotated, class as its number in its source."""
 
     class_index: int
     xyxy_unit: tuple[float, float, float, float]
@@ -14,9 +14,9 @@ class BoxLabel(NamedTuple):
 
 
 class ImageLabel(NamedTuple):
-    """One statement about a whole picture: it shows the class, or (not positive) it does not.
+    """One statement about a whole image: it shows the class, or (not positive) it does not.
 
-    is_exhaustive: everything of the class in this picture has its box (LVIS, OpenImages). A negative label says
+    is_exhaustive: everything of the class in this image has its box (LVIS, OpenImages). A negative label says
     so by itself: there is nothing to box.
     """
 
@@ -27,10 +27,10 @@ class ImageLabel(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """A picture where it lies now, with all that its source says of it.
+    """An image where it lies now, with all that its source says of it.
 
     source_id: its name within the source, with `/` between folders.
-    path, offset, size_bytes: the file, and where in it the picture's bytes lie (offset None: it is the whole file).
+    path, offset, size_bytes: the file, and where in it the image's bytes lie (offset None: it is the whole file).
     size_px: width and height that the annotations state; None where they state none.
     boxes: empty where somebody looked for things to box and found none; None where nobody looked.
     """

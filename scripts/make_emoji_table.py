@@ -11,7 +11,7 @@ confidence). The rule, in this order:
 3. A class that lies above others in the tree (*hat* above *top hat*) stays out, unless COCO has it: then it
    is the boxed half of a pair, as in the paper (*car* with boxes, *ambulance* with image labels).
 4. Classes are taken in pairs, nearest in the tree first; among equally near ones those that meet deepest in
-   the tree; among these the pair whose pictures differ most. A pair stays out when one of its pictures
+   the tree; among these the pair whose images differ most. A pair stays out when one of its images
    looks like one taken before, or when the node where its paths meet has given `PAIRS_PER_PARENT`.
 5. In each pair the ancestor is boxed; else the class that COCO has; else the one that the tree holds
    higher; else the first by wnid. The other one has image labels only.
@@ -143,8 +143,8 @@ def thumbnails(drawings: list[dict[str, str]]) -> dict[str, list[np.ndarray]]:
     by_class: dict[str, list[np.ndarray]] = defaultdict(list)
     for row in drawings:
         with Image.open(twemoji_folder() / row["twemoji_pypi"]) as file:
-            picture = file.convert("RGBA")
-        small = picture.crop(picture.getbbox()).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
+            image = file.convert("RGBA")
+        small = image.crop(image.getbbox()).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
         pixels = np.asarray(small, dtype=np.float64) / 255
         alpha = pixels[..., 3:]
         drawing = np.concatenate([pixels[..., :3] * alpha + 0.5 * (1 - alpha), alpha], axis=-1)

@@ -59,7 +59,7 @@ class Numbers:
 
 
 def every_output(cfg: str, weights: bytes, image: Floats, parents: list[int] | None = None) -> list[Floats]:
-    """The output of each layer for one picture; parents: of the tree of a softmax or region layer."""
+    """The output of each layer for one image; parents: of the tree of a softmax or region layer."""
     numbers, outputs = Numbers(weights), list[Floats]()
     x = image.astype(np.float64)
     for index, (name, options) in enumerate(read_cfg(cfg)[1:]):

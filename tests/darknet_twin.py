@@ -4,7 +4,7 @@ Written from the program's documented behaviour, its surprises included, place a
 packages. `tests/golden/make_darknet_cases.py` makes the committed cases with it; `tests/yolo9000/darknet/test_twin.py`
 holds it against the original's own numbers where they are at hand. A case is a dict as in params.json there.
 
-Letters: b picture, a anchor, j row, i column. A box is centre and size; a *delta* is target minus output.
+Letters: b image, a anchor, j row, i column. A box is centre and size; a *delta* is target minus output.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Case = dict[str, Any]
 Box = tuple[float, float, float, float]
 
 WARM_UP_IMAGES = 12800
-NO_BOX = 100000  # x and y above this: the picture has a label and no box
+NO_BOX = 100000  # x and y above this: the image has a label and no box
 
 
 class Groups:
@@ -101,8 +101,8 @@ def activated(raw: Floats, case: Case, groups: Groups | None) -> Floats:
 
 
 def _places(output: Floats) -> Iterator[tuple[int, ...]]:
-    pictures, anchors, _, rows, columns = output.shape
-    return np.ndindex(pictures, anchors, rows, columns)
+    images, anchors, _, rows, columns = output.shape
+    return np.ndindex(images, anchors, rows, columns)
 
 
 def box_at(output: Floats, case: Case, b: int, a: int, j: int, i: int) -> Box:
@@ -219,15 +219,15 @@ def _class_delta(
     d[label] = scale * (1 - p[label])
 
 
-# --- detections of one picture
+# --- detections of one image
 
 
 def detections(output: Floats, case: Case, groups: Groups | None = None) -> tuple[Floats, Floats, Floats]:
-    """Boxes (D, 4) on the picture, objectness (D,) and scores (D, C), places in the order anchor, row, column."""
+    """Boxes (D, 4) on the image, objectness (D,) and scores (D, C), places in the order anchor, row, column."""
     boxes, objectness, scores = [], [], []
     for b, a, j, i in _places(output[:1]):
         o = float(output[b, a, 4, j, i])
-        boxes.append(_on_picture(box_at(output, case, b, a, j, i), case))
+        boxes.append(_on_image(box_at(output, case, b, a, j, i), case))
         objectness.append(o if o > case["thresh"] else 0.0)
         scores.append(_scores(o, output[b, a, 5:, j, i], case, groups))
     return np.array(boxes), np.array(objectness), np.array(scores)
@@ -249,12 +249,12 @@ def _scores(o: float, classes: Floats, case: Case, groups: Groups | None) -> Flo
 
 
 def fitted_size(case: Case) -> tuple[int, int]:
-    """Width and height of the picture on the network's canvas, whole pixels rounded down."""
+    """Width and height of the image on the network's canvas, whole pixels rounded down."""
     net_w, net_h, w, h = (case[key] for key in ("net_w", "net_h", "image_w", "image_h"))
     return (net_w, h * net_w // w) if net_w * h < net_h * w else (w * net_h // h, net_h)
 
 
-def _on_picture(box: Box, case: Case) -> Box:
+def _on_image(box: Box, case: Case) -> Box:
     found = []
     for axis, (net, new, size) in enumerate(
         zip(
@@ -293,7 +293,7 @@ def suppressed_by_objectness(
     return objectness, scores
 
 
-# --- pictures, in the float32 of the original
+# --- images, in the float32 of the original
 
 
 def resized(image: Floats, width: int, height: int) -> Floats:
@@ -321,7 +321,7 @@ def resized(image: Floats, width: int, height: int) -> Floats:
 
 
 def letterboxed(image: Floats, width: int, height: int) -> Floats:
-    """The picture resized to fit, in the middle of a grey canvas."""
+    """The image resized to fit, in the middle of a grey canvas."""
     case = {"net_w": width, "net_h": height, "image_w": image.shape[2], "image_h": image.shape[1]}
     new_width, new_height = fitted_size(case)
     canvas = np.full((3, height, width), 0.5, np.float32)

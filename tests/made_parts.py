@@ -1,9 +1,9 @@
-"""Draws the pictures that docs/your_own_data.md speaks of, for readers without data and for the test of the page.
+"""Draws the images that docs/your_own_data.md speaks of, for readers without data and for the test of the page.
 
     python tests/made_parts.py parts/
 
-reads the kinds from parts/kinds.csv and draws parts/scenes (pictures with boxes, COCO's format) and parts/catalogue
-(pictures of one part each, a folder for each kind).
+reads the kinds from parts/kinds.csv and draws parts/scenes (images with boxes, COCO's format) and parts/catalogue
+(images of one part each, a folder for each kind).
 """
 
 import csv
@@ -15,7 +15,7 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-SCENES, TEST_SCENES, BOXES_IN_A_SCENE, CATALOGUE_PICTURES = 125, 60, 4, 250
+SCENES, TEST_SCENES, BOXES_IN_A_SCENE, CATALOGUE_IMAGES = 125, 60, 4, 250
 SCENE_PX, CATALOGUE_PX, TILE_PX = 160, 96, 120
 BOXED_IN_A_FAMILY = 2  # of its five kinds, and of the last family none
 COLOURS = ("#c03028", "#2850b8", "#208838", "#c89018", "#7838a0")
@@ -101,13 +101,13 @@ class Painter:
         return [x + x1, y + y1, x2 - x1, y2 - y1]
 
     def scene(self, kinds: Sequence[str], path: Path) -> list[list[int]]:
-        """A picture of up to nine parts; the box of each."""
-        picture = self.background(SCENE_PX)
+        """An image of up to nine parts; the box of each."""
+        image = self.background(SCENE_PX)
         side = SCENE_PX // 3
         cells = self.random.sample(range(9), len(kinds))
         areas = [(cell % 3 * side, cell // 3 * side, side) for cell in cells]
-        boxes = [self.paste(picture, kind, area) for kind, area in zip(kinds, areas, strict=True)]
-        picture.save(path, quality=90)
+        boxes = [self.paste(image, kind, area) for kind, area in zip(kinds, areas, strict=True)]
+        image.save(path, quality=90)
         return boxes
 
 
@@ -138,13 +138,13 @@ def write_scenes(painter: Painter, folder: Path, names: dict[str, str]) -> None:
 
 
 def write_catalogue(painter: Painter, folder: Path) -> None:
-    """Pictures of one part each, for the kinds that have no boxes."""
+    """Images of one part each, for the kinds that have no boxes."""
     for kind in painter.others:
         (folder / kind).mkdir(parents=True)
-        for number in range(CATALOGUE_PICTURES):
-            picture = painter.background(CATALOGUE_PX)
-            painter.paste(picture, kind, (4, 4, CATALOGUE_PX - 8))
-            picture.save(folder / kind / f"{number:04}.jpg", quality=90)
+        for number in range(CATALOGUE_IMAGES):
+            image = painter.background(CATALOGUE_PX)
+            painter.paste(image, kind, (4, 4, CATALOGUE_PX - 8))
+            image.save(folder / kind / f"{number:04}.jpg", quality=90)
 
 
 def draw_parts(folder: Path) -> None:

@@ -271,8 +271,8 @@ def test_every_shipped_config_loads():
     assert len(trainings) >= 1
     for file in [*merges, *pretrainings, *trainings]:
         header = file.read_text(encoding="utf-8").split("\n\n")[0].lower()
-        for told in ("command", "hardware", "time", "expect"):
-            assert told in header, f"{file.name}: its header does not tell the {told}"
+        for message in ("command", "hardware", "time", "expect"):
+            assert message in header, f"{file.name}: its header does not tell the {message}"
 
 
 def test_no_committed_file_but_the_ci_script_names_the_shared_folder():

@@ -1,4 +1,4 @@
-"""The configurations for photographs, on eight generated pictures: the same road, in half a minute."""
+"""The configurations for photographs, on eight generated images: the same road, in half a minute."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.yolo9000.made import made_pictures
+from tests.yolo9000.made import made_images
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,8 +25,8 @@ def settings(**values: object) -> list[str]:
 
 
 @pytest.mark.slow
-def test_eight_pictures_are_learnt_by_heart_with_the_configurations_for_photographs(tmp_path: Path) -> None:
-    made_pictures(tmp_path, scenes=4, label_pictures=2, test_scenes=4)
+def test_eight_images_are_learnt_by_heart_with_the_configurations_for_photographs(tmp_path: Path) -> None:
+    made_images(tmp_path, scenes=4, label_images=2, test_scenes=4)
     shards, runs = tmp_path / "shards", tmp_path / "runs"
     sources = settings(
         sources__coco__annotations=tmp_path / "train/instances.json",

@@ -1,4 +1,4 @@
-"""docs/your_own_data.md, followed to the letter on drawn pictures: files written, commands run, output compared."""
+"""docs/your_own_data.md, followed to the letter on drawn images: files written, commands run, output compared."""
 
 import os
 import re

@@ -68,8 +68,8 @@ def build(
         content |= {"explanations": [asdict(one) for one in explanations]} if explain else {}
         terminal.print_json({"report": report.to_dict(), **content})
         return
-    for remark in terminal.build_remarks(report, tree):
-        print(remark, file=sys.stderr)
+    for note in terminal.build_notes(report, tree):
+        print(note, file=sys.stderr)
     for one in explanations:
         print(one)
     if out:

@@ -42,17 +42,17 @@ Check = Annotated[
     bool, typer.Option("--check", help="Only try one batch and tell what would be done; writes nothing")
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Only the first N pictures of each source; for tries")
+    int | None, typer.Option(min=1, metavar="N", help="Only the first N images of each source; for tries")
 ]
 Overfit = Annotated[
     int | None,
     typer.Option(
         min=1,
         metavar="N",
-        help="Learn the first N pictures of each source by heart, and be scored on them, to RUNS/NAME-overfit",
+        help="Learn the first N images of each source by heart, and be scored on them, to RUNS/NAME-overfit",
     ),
 ]
-REMARKS = 10  # on a Darknet file that are printed
+MAX_NOTES = 10  # on a Darknet file that are printed
 AsJson = Annotated[bool, typer.Option("--json", help="Only JSON on stdout")]
 Given = ParamSpec("Given")
 
@@ -141,7 +141,7 @@ def train(
     show_targets: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Only draw what the next N pictures would teach, to RUNS/NAME/targets"
+            min=1, metavar="N", help="Only draw what the next N images would teach, to RUNS/NAME/targets"
         ),
     ] = None,
     check: Check = False,
@@ -187,7 +187,7 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help="Split to score on [default: the configuration's]")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images")] = None,
     size: Annotated[
         int | None, typer.Option(min=1, help="Side of the input, px [default: the configuration's]")
     ] = None,
@@ -214,11 +214,11 @@ def evaluate(
     model_cfg = found.config.model
     if size is not None:
         model_cfg = model_cfg.model_copy(update={"input_size_px": size})
-        refuse_odd_sizes(found.config.model_copy(update={"model": model_cfg}), network.trunk.stride)
+        refuse_odd_sizes(found.config.model_copy(update={"model": model_cfg}), network.backbone.stride)
     scorecard: Any = (
         score_classifier(network, reader, model_cfg.side_px, cfg)
         if isinstance(found.config, PretrainConfig)
-        else score(network, reader, found.ledger, model_cfg.input_size_px, cfg)
+        else score(network, reader, found.label_counts, model_cfg.input_size_px, cfg)
     )
     if not is_first():
         return
@@ -233,9 +233,9 @@ def evaluate(
 @app.command()
 def predict(
     model: ModelFile,
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images")],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Folder for annotated pictures and detections.json")
+        Path | None, typer.Option("-o", "--out", help="Folder for annotated images and detections.json")
     ] = None,
     min_score: Annotated[
         float | None, typer.Option(min=0, max=1, help="Objectness × absolute probability")
@@ -245,7 +245,7 @@ def predict(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find things in pictures; each answer is as deep in the tree as its probability allows."""
+    """Find things in images; each answer is as deep in the tree as its probability allows."""
     from yolo9000.inference.predict import Predictor
 
     given = {"min_score": min_score, "min_absolute": min_absolute}
@@ -257,9 +257,9 @@ def predict(
 def query(
     model: ModelFile,
     expression: Annotated[str, typer.Argument(help="What is asked for: 'fruit & !apple' (docs/queries.md)")],
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images")],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Folder for annotated pictures and detections.json")
+        Path | None, typer.Option("-o", "--out", help="Folder for annotated images and detections.json")
     ] = None,
     min_score: Annotated[
         float | None, typer.Option(min=0, max=1, help="Objectness × P(what is asked for)")
@@ -270,8 +270,8 @@ def query(
     from yolo9000.inference.predict import Predictor
 
     predictor = Predictor(model, changes={} if min_score is None else {"min_score": min_score})
-    if unknown := predictor.without_evidence(expression):
-        some = ", ".join(unknown[:REMARKS]) + (" …" if len(unknown) > REMARKS else "")
+    if unknown := predictor.without_supervision(expression):
+        some = ", ".join(unknown[:MAX_NOTES]) + (" …" if len(unknown) > MAX_NOTES else "")
         print(f"Training had neither boxes nor image labels of: {some}.", file=sys.stderr)
     _answer(predictor, images, out, as_json=as_json, query=expression)
 
@@ -284,7 +284,7 @@ def results(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files")] = Path("results"),
 ) -> None:
-    """Answer for a list of pictures as `darknet detector valid` does: files for the servers of VOC, COCO or ILSVRC."""
+    """Answer for a list of images as `darknet detector valid` does: files for the servers of VOC, COCO or ILSVRC."""
     from yolo9000.checkpoints.checkpoint import load_checkpoint
     from yolo9000.darknet.data_file import read_data
     from yolo9000.inference.darknet_results import write_results
@@ -340,14 +340,14 @@ def convert(
         from yolo9000.checkpoints.checkpoint import save_checkpoint
         from yolo9000.checkpoints.darknet_import import DarknetFiles, read_darknet
 
-        checkpoint, remarks = read_darknet(
+        checkpoint, notes = read_darknet(
             DarknetFiles.of(files), layers=layers, batch_norm=batch_norm.value, answers=answers.value
         )
         save_checkpoint(out, checkpoint)
-        for remark in remarks[:REMARKS]:
-            print(f"note: {remark}", file=sys.stderr)
-        if len(remarks) > REMARKS:
-            print(f"note: … and {len(remarks) - REMARKS} more", file=sys.stderr)
+        for note in notes[:MAX_NOTES]:
+            print(f"note: {note}", file=sys.stderr)
+        if len(notes) > MAX_NOTES:
+            print(f"note: … and {len(notes) - MAX_NOTES} more", file=sys.stderr)
         print(f"{out}: {checkpoint.config.model.network}, {len(checkpoint.tree)} nodes")
         return
     if out.suffix != ".weights" or len(files) != 1:
@@ -391,7 +391,7 @@ def _print_found(found: Iterable[Detections], *, as_json: bool) -> None:
 def _answer(
     predictor: Predictor, images: list[Path], out: Path | None, *, as_json: bool, query: str | None = None
 ) -> None:
-    """Print what is found on the pictures, and draw it into `out` if that is given; then a line for each picture that
+    """Print what is found on the images, and draw it into `out` if that is given; then a line for each image that
     cannot be read, and exit code 2."""
     from yolo9000.inference.predict import predict_to_folder
 
@@ -411,9 +411,9 @@ def main() -> None:
     except (MemoryError, RuntimeError) as trouble:
         if not _is_want_of_memory(trouble):
             raise
-        told = (str(trouble) or "MemoryError").splitlines()[0][:200]
+        message = (str(trouble) or "MemoryError").splitlines()[0][:200]
         print(
-            f"yolo9000: not enough memory ({told}). In training set a smaller data.batch_size, model.input_size_px or "
+            f"yolo9000: not enough memory ({message}). In training set a smaller data.batch_size, model.input_size_px or "
             "model.width, or a larger data.accumulate; in scoring a smaller evaluate.batch_size. A run goes on with "
             "--resume.",
             file=sys.stderr,

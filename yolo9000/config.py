@@ -5,23 +5,23 @@ Files are YAML, `--set a.b=c` overrides a value, unknown keys are refused. Only 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from wordtree.errors import ConfigError
-from wordtree.support.config_files import ConfigPath, ConfigPlace, StrictModel, load_config
+from wordtree.support.config_files import ConfigLocation, ConfigPath, StrictModel, load_config
 
 Share = Annotated[float, Field(ge=0, le=1)]
-# Which boxes compete: all of a picture, or those of one node (decision 8).
+# Which boxes compete: all of an image, or those of one node (decision 8).
 Overlap = Literal["by_objectness", "by_node"]
-# How pictures are resized, and boxes brought back to them and compared (decision 13).
+# How images are resized, and boxes brought back to them and compared (decision 13).
 Geometry = Literal["exact", "darknet"]
 RUN_NAME = r"^\w[\w.-]*$"  # the run's folder: runs/NAME
 Precision = Literal["float32", "bfloat16", "auto"]  # auto: bfloat16 where the processor computes in it
-# Whose pictures batch norm normalises by in training (batch_norm.py); frozen: by its running statistics.
+# Whose images batch norm normalises by in training (batch_norm.py); frozen: by its running statistics.
 BatchStatistics = Literal["per_process", "frozen", "synchronised"]
 
 
@@ -111,56 +111,64 @@ class NetworkConfig(StrictModel):
 
 
 class ModelConfig(NetworkConfig):
+    old_values: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "siblings": {"exclusive": "softmax", "independent": "sigmoid"}
+    }
+
     architecture: Literal["yolov2", "yolov2_paper", "yolo9000", "tiny", "darknet"] = "yolov2"
     # Width, height in cells; None: k-means.
     anchors: Annotated[tuple[tuple[PositiveFloat, PositiveFloat], ...], Field(min_length=1)] | None = None
     anchor_count: PositiveInt = 5  # for k-means; paper: 5, and 3 for YOLO9000
     # A softmax over each sibling group (paper), or each node its own logistic (decision 10).
-    siblings: Literal["exclusive", "independent"] = "exclusive"
+    siblings: Literal["softmax", "sigmoid"] = "softmax"
 
 
 class DataConfig(StrictModel):
+    old_names: ClassVar[Mapping[str, str]] = {"balance": "repeat_factor_power"}
+
     # A folder that `data-prep merge` wrote, relative to this file; or where fsspec reads one: s3://…
-    shards: ConfigPlace
+    shards: ConfigLocation
     train_split: str = "train"
     batch_size: PositiveInt = 64  # of a step, over all processes; darknet yolo9000.cfg: batch
     accumulate: PositiveInt = 1  # in so many parts, one by one, to save memory; darknet: subdivisions
     # Of images by source, {coco: 1, imagenet: 4}; None: the merge's.
     ratio: dict[str, PositiveFloat] | None = None
-    # Within a source: 0 each picture once a pass; 1 rare nodes as often as common ones (decision 23).
-    balance: Share = 0.0
-    limit: PositiveInt | None = None  # only the first pictures of each source, for tries and overfitting
-    # So many pictures that cannot be read are left out, others in their places, before a run stops.
+    # Within a source: 0 each image once a pass; 1 rare nodes as often as common ones (decision 23).
+    repeat_factor_power: Share = 0.0
+    limit: PositiveInt | None = None  # only the first images of each source, for tries and overfitting
+    # So many images that cannot be read are left out, others in their places, before a run stops.
     max_damaged: int = Field(10, ge=0)
     loader_threads: PositiveInt = 2
-    # A text that names the pictures' authors and licences, for report.html, which shows pictures.
+    # A text that names the images' authors and licences, for report.html, which shows images.
     attribution: ConfigPath | None = None
 
 
 class AugmentConfig(StrictModel):
     """Defaults are darknet's: jitter of yolo9000.cfg, colours of yolov2.cfg; label tiles are ours (decision 5)."""
 
+    old_names: ClassVar[Mapping[str, str]] = {"mosaic_cuts": "mosaic_crops", "scene_cuts": "scene_crops"}
+
     jitter: float = Field(0.2, ge=0, lt=1)  # of width and height, for the aspect
     flip: bool = True
     hue: float = Field(0.1, ge=0, le=0.5)  # shift by up to this part of the circle
     saturation: float = Field(1.5, ge=1)  # factor up to this, or its inverse
     exposure: float = Field(1.5, ge=1)
-    # Pictures of one thing, for the next three; None: those without boxes.
+    # Images of one thing, for the next three; None: those without boxes.
     tile_sources: tuple[str, ...] | None = None
     zoom_out: Share = 0.0  # of those: shrunk, so that their things have the scale of boxed ones
     # To a side between these, of the canvas.
     zoom_out_side: tuple[PositiveFloat, PositiveFloat] = (0.35, 0.75)
     # Tiles that lie on the canvas alone reach over its edge by up to this part of their side, as things in scenes do.
     tile_overhang: float = Field(0.0, ge=0, le=0.5)
-    # Of the shrunk: laid on one of the other pictures, with its boxes, instead of on grey.
+    # Of the shrunk: laid on one of the other images, with its boxes, instead of on grey.
     zoom_out_onto: Share = 0.0
     mosaic: Share = 0.0  # of those: set in a 2×2 mosaic of four
-    # Of a mosaic's further tiles: cut out of the other pictures, around one of their boxes.
-    mosaic_cuts: Share = 0.0
-    paste: Share = 0.0  # of the other pictures: get one of those pasted in
-    # Of tiles that lie on the other pictures: cut out of these, or beside one that is.
-    scene_cuts: Share = 0.0
-    # A tile that lies on a picture fades into it over up to this part of its sides.
+    # Of a mosaic's further tiles: cut out of the other images, around one of their boxes.
+    mosaic_crops: Share = 0.0
+    paste: Share = 0.0  # of the other images: get one of those pasted in
+    # Of tiles that lie on the other images: cut out of these, or beside one that is.
+    scene_crops: Share = 0.0
+    # A tile that lies on an image fades into it over up to this part of its sides.
     soft_edges: float = Field(0.0, ge=0, le=0.5)
     min_box_side: Share = 0.001  # darknet: smaller boxes are dropped after the crop, unit
 
@@ -168,7 +176,7 @@ class AugmentConfig(StrictModel):
     def _shares_fit(self) -> AugmentConfig:
         if self.mosaic + self.zoom_out > 1:
             raise ValueError(
-                "mosaic and zoom_out are shares of the same pictures, at most 1 together, "
+                "mosaic and zoom_out are shares of the same images, at most 1 together, "
                 f"found {self.mosaic + self.zoom_out:g}"
             )
         least, most = self.zoom_out_side
@@ -178,6 +186,11 @@ class AugmentConfig(StrictModel):
 
 
 class LossConfig(StrictModel):
+    old_names: ClassVar[Mapping[str, str]] = {
+        "vouching": "unannotated_objectness",
+        "unvouched_siblings": "unannotated_siblings",
+    }
+
     object_weight: float = Field(5.0, ge=0)  # darknet object_scale; the paper gives none
     no_object_weight: float = Field(1.0, ge=0)
     class_weight: float = Field(1.0, ge=0)
@@ -199,18 +212,18 @@ class LossConfig(StrictModel):
     top_k: PositiveInt = 4  # of assign top_k: so many places share a label
     label_objectness: Literal["paper", "darknet", "ignore"] = "paper"  # decision 4
     assumed_iou: Share = 0.3  # paper, section 4: the chosen box is assumed to overlap by this
-    # Of "there is no such thing in this picture": as much as a label, since it fades by itself as scores fall.
+    # Of "there is no such thing in this image": as much as a label, since it fades by itself as scores fall.
     negative_weight: float = Field(1.0, ge=0)
     # Places of more objectness that see what a source does not annotate are not told so.
-    vouching: Share | None = 0.3
-    # A thing far from all boxes is none of what its picture vouches for (decision 28); needs vouching.
+    unannotated_objectness: Share | None = 0.3
+    # A thing far from all boxes is none of what its image vouches for (decision 28); needs vouching.
     exclusion_weight: float = Field(0.0, ge=0)
     # What siblings that their source does not vouch for count in the softmax of boxes (decision 31).
-    unvouched_siblings: Share = 1.0
+    unannotated_siblings: Share = 1.0
 
     @model_validator(mode="after")
     def _exclusion_has_what_it_needs(self) -> LossConfig:
-        if self.exclusion_weight and self.vouching is None:
+        if self.exclusion_weight and self.unannotated_objectness is None:
             raise ValueError(
                 "exclusion_weight needs vouching, the objectness above which a place sees a thing; vouching is null"
             )
@@ -223,7 +236,7 @@ class PseudoBoxConfig(StrictModel):
     at_steps: tuple[PositiveInt, ...] = ()  # drawn anew after each of these steps; none: never
     sizes_px: tuple[
         PositiveInt, ...
-    ] = ()  # each labelled picture is looked at in these input sizes, and mirrored; none: in the model's own
+    ] = ()  # each labelled image is looked at in these input sizes, and mirrored; none: in the model's own
     min_agreement: Share = 0.6  # mean IoU of what the views find, below which a label gets no box
 
 
@@ -263,24 +276,28 @@ class ScheduleConfig(StrictModel):
 
 
 class EvaluateConfig(StrictModel):
+    old_names: ClassVar[Mapping[str, str]] = {"max_places": "max_locations"}
+
     split: str = "test"
     every: PositiveInt | None = None  # steps between evaluations; None: only at the end
-    limit: PositiveInt | None = None  # only the first pictures of each source
+    limit: PositiveInt | None = None  # only the first images of each source
     batch_size: PositiveInt = 16
     min_objectness: Share = 0.005  # darknet valid: .005
-    max_places: PositiveInt = 300  # the most objective places of a picture that are looked at
+    max_locations: PositiveInt = 300  # the most objective places of an image that are looked at
     nms_iou: Share = 0.45
     nms: Overlap = "by_node"
     geometry: Geometry = "exact"
-    max_detections: PositiveInt = 100  # COCO's number, for each picture
+    max_detections: PositiveInt = 100  # COCO's number, for each image
 
 
 class PredictConfig(StrictModel):
+    old_names: ClassVar[Mapping[str, str]] = {"max_places": "max_locations"}
+
     min_score: Share = 0.2  # objectness (an IoU, so seldom near 1) × absolute probability
     min_absolute: Share = 0.5  # descent goes on while P(node) exceeds this (paper, section 4)
     # Darknet: stops earlier, and the score is objectness alone (decision 11).
     level: Literal["threshold", "darknet"] = "threshold"
-    max_places: PositiveInt = 300  # the most objective places of a picture that are looked at
+    max_locations: PositiveInt = 300  # the most objective places of an image that are looked at
     nms_iou: Share = 0.45
     nms: Overlap = "by_objectness"
     geometry: Geometry = "exact"
@@ -325,7 +342,7 @@ class Config(StrictModel):
 
 
 class ClassifierConfig(NetworkConfig):
-    # The trunk of yolov2 and yolo9000, that of tiny, or what darknet_cfg says.
+    # The backbone of yolov2 and yolo9000, that of tiny, or what darknet_cfg says.
     architecture: Literal["darknet19", "tiny", "darknet"] = "darknet19"
     input_size_px: InputSize = 224  # paper, section 2: 224, then 448, starting from the first
     # One over each sibling group (WordTree), or one over all nodes that training has labels of.
@@ -333,10 +350,12 @@ class ClassifierConfig(NetworkConfig):
 
 
 class CropConfig(StrictModel):
-    """What of a picture a classifier sees in training; defaults are darknet's darknet19.cfg."""
+    """What of an image a classifier sees in training; defaults are darknet's darknet19.cfg."""
 
-    cut_boxes: bool = False  # pictures with boxes take part, too: by what one of them holds (decision 32)
-    # The picture is scaled until its shorter side has a length between these, in input sides, and a square of the
+    old_names: ClassVar[Mapping[str, str]] = {"cut_boxes": "crop_boxes"}
+
+    crop_boxes: bool = False  # images with boxes take part, too: by what one of them holds (decision 32)
+    # The image is scaled until its shorter side has a length between these, in input sides, and a square of the
     # input size is cut out of it; darknet min_crop 128, max_crop 448, of 256.
     shorter_side: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.75)
     aspect: float = Field(1.33, ge=1)  # width against height changed by a factor up to this, or its inverse
@@ -360,7 +379,7 @@ class ClassifierOptimizerConfig(OptimizerConfig):
 class ClassifierEvaluateConfig(StrictModel):
     split: str = "test"
     every: PositiveInt | None = None  # steps between evaluations; None: only at the end
-    limit: PositiveInt | None = None  # only the first pictures of each source
+    limit: PositiveInt | None = None  # only the first images of each source
     batch_size: PositiveInt = 32
     loader_threads: PositiveInt = 2
 
@@ -399,7 +418,7 @@ def read_pretrain_config(path: Path | str, overrides: Sequence[str] = ()) -> Pre
 
 
 def overfitting(cfg: Config | PretrainConfig, pictures: int) -> list[str]:
-    """Overrides to learn the first pictures of each source by heart: scored on the same, nothing drawn at random."""
+    """Overrides to learn the first images of each source by heart: scored on the same, nothing drawn at random."""
     colours = {"flip": "false", "hue": 0, "saturation": 1, "exposure": 1}
     shapes = (
         {"jitter": 0, "zoom_out": 0, "mosaic": 0, "paste": 0}

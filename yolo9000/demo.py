@@ -18,7 +18,7 @@ from wordtree.support.files import write_atomically
 from yolo9000.config import Config, PretrainConfig, read_config, read_pretrain_config
 from yolo9000.errors import Yolo9000Error
 from yolo9000.evaluation.scorecard import Scorecard
-from yolo9000.reports.detector_report import Yardstick
+from yolo9000.reports.detector_report import Baseline
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.run_report import Words
 from yolo9000.training.train import train
@@ -29,8 +29,8 @@ QUICK_STEPS = 30
 QUICK_WORLD = {"scenes": 60, "test_scenes": 20, "labels_per_class": 2}
 
 SUMMARY = (
-    "Trained on generated scenes in which half of the classes have boxes, and on pictures of the other half of the "
-    "classes that carry an image label and no box; begun from a classifier of these pictures and of what the boxes "
+    "Trained on generated scenes in which half of the classes have boxes, and on images of the other half of the "
+    "classes that carry an image label and no box; begun from a classifier of these images and of what the boxes "
     "hold. Scored on scenes that training never saw, with the boxes of all classes. Most classes have a single "
     "drawing, so this tests whether things are found and where labels go, not whether unseen kinds of drawing are "
     "recognised."
@@ -65,13 +65,13 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     cfg = with_attribution(demo_config(shards, steps=steps, seed=seed, overrides=(start,)), notice)
     words = Words(
         title="YOLO9000 demo: boxes for half of the classes",
-        summary=f"{SUMMARY} The yardsticks are means of recorded runs: {_recorded()['command']}.",
-        yardsticks=recorded_yardsticks(),
+        summary=f"{SUMMARY} The baselines are means of recorded runs: {_recorded()['command']}.",
+        baselines=recorded_baselines(),
     )
     scorecard = train(cfg, folder, resume=(folder / "last.pt").exists(), words=words)
-    ours = Yardstick("this run", scorecard.boxed.ap50, scorecard.label_only.ap50)
-    _tell(console, scorecard, [ours, *words.yardsticks])
-    print(f"Detector: {folder / 'best.pt'}\nReport with pictures: {folder / 'report.html'}")
+    ours = Baseline("this run", scorecard.boxed.ap50, scorecard.label_only.ap50)
+    _tell(console, scorecard, [ours, *words.baselines])
+    print(f"Detector: {folder / 'best.pt'}\nReport with images: {folder / 'report.html'}")
     print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
@@ -137,14 +137,14 @@ def with_attribution(cfg: Settings, path: Path) -> Settings:
     return cfg.model_copy(update={"data": cfg.data.model_copy(update={"attribution": path})})
 
 
-def recorded_yardsticks() -> list[Yardstick]:
+def recorded_baselines() -> list[Baseline]:
     """AP50 of the oracle and of the label baselines, from recorded runs of benchmarks/never_boxed.py."""
-    return [Yardstick(**row) for row in _recorded()["yardsticks"]]
+    return [Baseline(**row) for row in _recorded()["baselines"]]
 
 
 def _recorded() -> dict[str, Any]:
-    """The recorded yardsticks and the command that makes them."""
-    text = (files("yolo9000") / "assets" / "demo_yardsticks.json").read_text("utf-8")
+    """The recorded baselines and the command that makes them."""
+    text = (files("yolo9000") / "assets" / "demo_baselines.json").read_text("utf-8")
     recorded: dict[str, Any] = json.loads(text)
     return recorded
 
@@ -167,8 +167,8 @@ def _refuse_other_settings(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _tell(console: Console, scorecard: Scorecard, yardsticks: list[Yardstick]) -> None:
-    """The scorecard, and ours beside the yardsticks."""
+def _tell(console: Console, scorecard: Scorecard, baselines: list[Baseline]) -> None:
+    """The scorecard, and ours beside the baselines."""
     from rich.table import Table
 
     console.print(scorecard.table("Scenes that training never saw, percentages"))
@@ -179,6 +179,6 @@ def _tell(console: Console, scorecard: Scorecard, yardsticks: list[Yardstick]) -
         title="Compared",
         caption=f"The others are means of recorded runs: {escape(_recorded()['command'])}",
     )
-    for row in yardsticks:
+    for row in baselines:
         table.add_row(row.name, *("–" if v is None else f"{v:.1f}" for v in (row.boxed, row.label_only)))
     console.print(table)

@@ -9,10 +9,10 @@ class Yolo9000Error(Exception):
     Its family lives beside the code that raises it:
 
         Yolo9000Error
-        ├── UnreadablePicture    yolo9000.data.image: a file that is missing or holds no picture
-        ├── NoPictures           yolo9000.inference.predict: a path without pictures
+        ├── UnreadablePicture    yolo9000.data.image: a file that is missing or holds no image
+        ├── NoPictures           yolo9000.inference.predict: a path without images
         ├── ProcessError         yolo9000.distributed: processes of torchrun that cannot start together or go on
-        ├── TooManyDamaged       yolo9000.data.damage: more unreadable pictures than a run may leave out
+        ├── TooManyDamaged       yolo9000.data.damage: more unreadable images than a run may leave out
         ├── DataMismatch         yolo9000.data.sampler: shards that lack what the configuration asks of them
         ├── DarknetError         yolo9000.darknet.options: a Darknet file that is malformed or asks for too much
         ├── CheckpointError      yolo9000.checkpoints.checkpoint: a file that is no checkpoint, or one of another tree

@@ -54,8 +54,8 @@ class Candidates:
         words = ", ".join(self._wordnet.lemmas(synset)[:3])
         kinds = ", ".join(self._wordnet.lemmas(kind)[0] for kind in self._wordnet.hypernyms(synset)[:2])
         data_sets = [data_set for data_set, meant in resolution.classes if meant == wnid]
-        remarks = [kinds, f"so in {', '.join(data_sets)}" if data_sets else ""]
-        return f"{words} ({'; '.join(filter(None, remarks))})"
+        notes = [kinds, f"so in {', '.join(data_sets)}" if data_sets else ""]
+        return f"{words} ({'; '.join(filter(None, notes))})"
 
     def _is_physical(self, synset: Synset) -> bool:
         return bool(self._paths.of(synset))

@@ -1,4 +1,4 @@
-"""Which classes stay: the `top` by pictures as in the paper, those with `min_images`, and lists of names."""
+"""Which classes stay: the `top` by images as in the paper, those with `min_images`, and lists of names."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -39,16 +39,16 @@ def select_classes(
     return tuple(chosen)
 
 
-def pictures_of(groups: Sequence[Sequence[int]], images: Catalogue) -> Int64Array:
-    """(groups,) how many pictures show a class of each group: by a box or by a positive label."""
+def images_of(groups: Sequence[Sequence[int]], images: Catalogue) -> Int64Array:
+    """(groups,) how many images show a class of each group: by a box or by a positive label."""
     classes = 1 + max((row for group in groups for row in group), default=-1)
     group_of = np.full(max(classes, _classes_in(images)), -1, dtype=np.int64)
     for number, group in enumerate(groups):
         group_of[list(group)] = number
     shown = (images["label_flags"] & POSITIVE) != 0
-    picture = np.concatenate([images.picture_of("box"), images.picture_of("label")[shown]])
+    image = np.concatenate([images.picture_of("box"), images.picture_of("label")[shown]])
     group = group_of[np.concatenate([images["box_class"], images["label_class"][shown]])]
-    pairs = np.unique((picture * len(groups) + group)[group >= 0])
+    pairs = np.unique((image * len(groups) + group)[group >= 0])
     return np.bincount(pairs % max(len(groups), 1), minlength=len(groups))
 
 
@@ -61,7 +61,7 @@ def _classes_in(images: Catalogue) -> int:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Classes that stay or go together: their names, how many pictures show them, whether they have a node."""
+    """Classes that stay or go together: their names, how many images show them, whether they have a node."""
 
     names: frozenset[str]
     images: int
@@ -77,7 +77,7 @@ def _leave_out(
 ) -> None:
     """Mark the matches of those groups of rows that do not stay."""
     candidates = []
-    for rows, count in zip(groups, pictures_of(groups, images).tolist(), strict=True):
+    for rows, count in zip(groups, images_of(groups, images).tolist(), strict=True):
         group = [matches[row] for row in rows]
         names = frozenset(name for match in group for name in (match.name, match.alias, match.id) if name)
         candidates.append(_Candidate(names, count, group[0].id is not None))
@@ -109,9 +109,9 @@ def _rule(
         if kept and not chooses:
             return f"not named in {place}.keep"
         if selection.min_images is not None and one.images < selection.min_images:
-            return f"{one.images} pictures, {place}.min_images is {selection.min_images}"
+            return f"{one.images} images, {place}.min_images is {selection.min_images}"
         if ranks and one.has_node and id(one) not in in_top:
-            return f"{one.images} pictures, not among {place}.top {selection.top}"
+            return f"{one.images} images, not among {place}.top {selection.top}"
         return ""
 
     return why_not

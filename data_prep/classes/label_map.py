@@ -67,7 +67,7 @@ class ClassMatch:
         return self.id is not None and not self.left_out
 
     @property
-    def is_settled(self) -> bool:
+    def is_resolved(self) -> bool:
         """Whether it has a node, or was left out on purpose."""
         return self.id is not None or self.reason == "dropped" or bool(self.left_out)
 
@@ -267,7 +267,7 @@ def write_label_map(path: Path, matches: Sequence[ClassMatch]) -> None:
             f"  {_quoted(match.name)}: {{node: {_quoted(node) if node else 'null'}, reason: {match.reason}, "
             f"{left_out}name: {json.dumps(match.note, ensure_ascii=False)}}}"
         )
-        if not match.is_settled:
+        if not match.is_resolved:
             lines += [
                 f"    # {json.dumps(str(candidate), ensure_ascii=False)[1:-1]}"
                 for candidate in match.candidates
@@ -275,21 +275,21 @@ def write_label_map(path: Path, matches: Sequence[ClassMatch]) -> None:
     write_atomically(path, "\n".join(lines) + "\n")
 
 
-def unsettled_text(matches: Sequence[ClassMatch]) -> str:
+def unresolved_text(matches: Sequence[ClassMatch]) -> str:
     """The classes without a node in one line, the first eight of them with what is known."""
-    unsettled = [match for match in matches if not match.is_settled]
+    unresolved = [match for match in matches if not match.is_resolved]
     shown = [
-        f"{match.source}: {match.name!r} is {match.reason} ({match.note})" for match in unsettled[:SHOWN]
+        f"{match.source}: {match.name!r} is {match.reason} ({match.note})" for match in unresolved[:SHOWN]
     ]
-    more = f"; and {len(unsettled) - SHOWN} more" if len(unsettled) > SHOWN else ""
+    more = f"; and {len(unresolved) - SHOWN} more" if len(unresolved) > SHOWN else ""
     return "; ".join(shown) + more
 
 
-def unsettled_lines(matches: Sequence[ClassMatch]) -> list[str]:
+def unresolved_lines(matches: Sequence[ClassMatch]) -> list[str]:
     """The same, a line for each class with the likeliest of what it may mean."""
     lines = []
     for match in matches:
-        if not match.is_settled:
+        if not match.is_resolved:
             likely, more = match.candidates[:_LIKELY], len(match.candidates) - _LIKELY
             others = f"; {more} more" if more > 0 else ""
             may = f": {'; '.join(map(str, likely))}{others}" if likely else ""

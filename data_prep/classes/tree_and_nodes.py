@@ -12,7 +12,7 @@ from data_prep.classes.label_map import (
     LabelMapError,
     apply_label_map,
     read_label_map,
-    unsettled_text,
+    unresolved_text,
 )
 from data_prep.config import BuiltTree, MergeConfig, TreeSetting
 from data_prep.dataset.index import SourceClass, SourceInfo
@@ -20,7 +20,7 @@ from data_prep.errors import MergeError
 from data_prep.sources import OpenSource
 from wordtree import WordTree, WordTreeError
 from wordtree.building.build import build_with_report
-from wordtree.support.files import system_says
+from wordtree.support.files import system_message
 from wordtree.support.suggest import did_you_mean_inside, near
 
 
@@ -30,7 +30,7 @@ class NothingToBuild(LabelMapError):
     def __init__(self, matches: Sequence[ClassMatch]) -> None:
         left_out = sum(bool(match.left_out) for match in matches)
         why = f"{left_out} are left out by the choice of classes" if left_out else ""
-        texts = "; ".join(filter(None, [why, unsettled_text(matches)]))
+        texts = "; ".join(filter(None, [why, unresolved_text(matches)]))
         super().__init__(
             f"None of {len(matches)} classes has a node to build a tree from: {texts or 'all are dropped'}."
         )
@@ -63,7 +63,7 @@ def load_tree(path: Path) -> WordTree:
     try:
         return WordTree.load(path)
     except OSError as reason:
-        raise MergeError(f"{path}: cannot read this tree ({system_says(reason)}).") from None
+        raise MergeError(f"{path}: cannot read this tree ({system_message(reason)}).") from None
     except WordTreeError as reason:
         raise MergeError(str(reason)) from None
 
@@ -111,20 +111,22 @@ def source_infos(
     tree: WordTree,
     train_images: Sequence[int],
 ) -> tuple[SourceInfo, ...]:
-    """What the index says of each source; train_images: how many training pictures each has."""
+    """What the index says of each source; train_images: how many training images each has."""
     repeats = _repeats(config, train_images)
     infos = []
     for number, (source, setting) in enumerate(zip(opened, config.sources, strict=True)):
         own = {row.name: row.node for row in classes if row.source == number and row.node >= 0}
         nodes = sorted(set(own.values())) if source.has_boxes and not source.is_federated else []
-        if setting.vouches is not None:
-            nodes = sorted({_vouched_node(name, own, tree, source.name) for name in setting.vouches})
-        vouched = np.array(nodes, dtype=np.int64)
-        infos.append(SourceInfo(source.name, source.has_boxes, vouched, repeats[number], source.is_federated))
+        if setting.exhaustive is not None:
+            nodes = sorted({_exhaustive_node(name, own, tree, source.name) for name in setting.exhaustive})
+        exhaustive = np.array(nodes, dtype=np.int64)
+        infos.append(
+            SourceInfo(source.name, source.has_boxes, exhaustive, repeats[number], source.is_federated)
+        )
     return tuple(infos)
 
 
-def _vouched_node(name: str, own: dict[str, int], tree: WordTree, source: str) -> int:
+def _exhaustive_node(name: str, own: dict[str, int], tree: WordTree, source: str) -> int:
     if name in own:
         return own[name]
     if name not in tree:
@@ -136,7 +138,7 @@ def _vouched_node(name: str, own: dict[str, int], tree: WordTree, source: str) -
 
 
 def _repeats(config: MergeConfig, train_images: Sequence[int]) -> list[float]:
-    """How often an epoch shows each source's pictures; `ratio` is met by repeating, never by leaving out."""
+    """How often an epoch shows each source's images; `ratio` is met by repeating, never by leaving out."""
     repeats = [source.repeat for source in config.sources]
     if config.ratio:
         shares = {

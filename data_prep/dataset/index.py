@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.dataset.label_counts import Ledger
+from data_prep.dataset.label_counts import LabelCounts
 from data_prep.shards.format import (
     IGNORED,
     LABEL_COLUMNS,
@@ -30,26 +30,26 @@ from data_prep.shards.writer import ShardResult
 from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 
-PLANNING = -1  # in place of a shard's number: counted before any picture was read
+PLANNING = -1  # in place of a shard's number: counted before any image was read
 TRAIN_SPLIT = "train"  # the ledger counts the labels of this split
-DAMAGED_PICTURE = "picture damaged in its shard"
+DAMAGED_IMAGE = "picture damaged in its shard"
 LOST_SHARD = "picture of a shard that was lost"
-LOSSES = frozenset({DAMAGED_PICTURE, LOST_SHARD})  # why a repair leaves pictures out
+LOSSES = frozenset({DAMAGED_IMAGE, LOST_SHARD})  # why a repair leaves images out
 NO_SUCH_SPLIT = -2  # the number of no image's split
 
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """A data set: whether any of its pictures carry boxes, and what it vouches for.
+    """A data set: whether any of its images carry boxes, and what it vouches for.
 
-    vouched: nodes; every object at or under them has its box in every picture of the source that has boxes drawn.
-    repeat: how many times an epoch shows each of its pictures.
-    is_federated: what was looked for differs from picture to picture, and the image labels say what.
+    vouched: nodes; every object at or under them has its box in every image of the source that has boxes drawn.
+    repeat: how many times an epoch shows each of its images.
+    is_federated: what was looked for differs from image to image, and the image labels say what.
     """
 
     name: str
     boxes: bool
-    vouched: Int64Array
+    exhaustive: Int64Array
     repeat: float
     is_federated: bool = False
 
@@ -104,7 +104,7 @@ class Index:
 
     @property
     def left_out(self) -> tuple[tuple[str, str, str], ...]:
-        """(source, source id, reason) of each picture that could not be used."""
+        """(source, source id, reason) of each image that could not be used."""
         return tuple(
             (self.sources[source].name, source_id, reason)
             for shard in self.shards
@@ -113,7 +113,7 @@ class Index:
 
 
 def join_columns(folder: Path, shards: Sequence[ShardResult]) -> dict[str, np.ndarray[Any, Any]]:
-    """The columns of all images of the shards, one shard after the other, but image_split; reads no picture."""
+    """The columns of all images of the shards, one shard after the other, but image_split; reads no image."""
     names = (*LABEL_COLUMNS, *OFFSET_COLUMNS, "picture_crc32", "picture_start", "picture_size")
     pieces: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in names}
     for shard in shards:
@@ -122,7 +122,7 @@ def join_columns(folder: Path, shards: Sequence[ShardResult]) -> dict[str, np.nd
             offsets = file["picture_offsets"][:]
             for name in names[:-2]:
                 pieces[name].append(file[name][:])
-        pieces["picture_start"].append(shard.pictures_first + offsets[:-1])
+        pieces["picture_start"].append(shard.bytes_start + offsets[:-1])
         pieces["picture_size"].append(np.diff(offsets))
     joined = {name: np.concatenate(pieces[name]) for name in names if name not in OFFSET_COLUMNS}
     for name in OFFSET_COLUMNS:
@@ -160,7 +160,7 @@ def whole_shards(index: Index) -> list[ShardResult]:
     ]
 
 
-def ledger_of(index: Index) -> Ledger:
+def label_counts_of(index: Index) -> LabelCounts:
     """Boxes and image labels of the training split, counted by node."""
     columns, class_node, nodes = index.columns, index.class_node, len(index.tree)
     train = index.split_names.index(TRAIN_SPLIT) if TRAIN_SPLIT in index.split_names else NO_SUCH_SPLIT
@@ -171,7 +171,7 @@ def ledger_of(index: Index) -> Ledger:
     label_counts &= (columns["label_flags"] & POSITIVE) != 0
     boxes = class_node[columns["box_class"][box_counts]]
     image_labels = class_node[columns["label_class"][label_counts]]
-    return Ledger(
+    return LabelCounts(
         index.tree,
         np.bincount(boxes[boxes >= 0], minlength=nodes),
         np.bincount(image_labels[image_labels >= 0], minlength=nodes),

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
-from data_prep.dataset.index import PLANNING, Index, SourceClass, SourceInfo, ledger_of
+from data_prep.dataset.index import PLANNING, Index, SourceClass, SourceInfo, label_counts_of
 from data_prep.dataset.storage import open_folder
 from data_prep.errors import MergeError
 from data_prep.shards.format import (
@@ -37,7 +37,7 @@ from data_prep.shards.writer import ShardResult
 from wordtree import WordTree, WordTreeError
 from wordtree.support.config_files import one_line
 from wordtree.support.file_lock import locked
-from wordtree.support.files import system_says
+from wordtree.support.files import system_message
 
 BACKUP_NAME = f"{INDEX_NAME}.bak"
 SEAL_BYTES = 512
@@ -55,7 +55,9 @@ def write_index(folder: Path, index: Index) -> None:
         seal(part)
         part.replace(folder / INDEX_NAME)
     except OSError as reason:
-        raise ShardError(f"{folder / INDEX_NAME}: cannot write the index ({system_says(reason)}).") from None
+        raise ShardError(
+            f"{folder / INDEX_NAME}: cannot write the index ({system_message(reason)})."
+        ) from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -132,7 +134,7 @@ def _seal_of(stream: BinaryIO) -> bytes:
 
 def _datasets(index: Index) -> dict[str, Any]:
     sources, classes, shards = index.sources, index.classes, index.shards
-    ledger = ledger_of(index)
+    label_counts = label_counts_of(index)
     return {
         **index.columns,
         "tree": _text(index.tree.to_json()),
@@ -143,8 +145,8 @@ def _datasets(index: Index) -> dict[str, Any]:
         "source_federated": np.array([source.is_federated for source in sources], dtype=np.uint8),
         "source_repeat": np.array([source.repeat for source in sources], dtype=np.float64),
         "split_name": _texts(index.split_names),
-        "vouched_offsets": np.cumsum([0, *(len(source.vouched) for source in sources)], dtype=np.int64),
-        "vouched_nodes": np.concatenate([source.vouched for source in sources]).astype(np.int32),
+        "vouched_offsets": np.cumsum([0, *(len(source.exhaustive) for source in sources)], dtype=np.int64),
+        "vouched_nodes": np.concatenate([source.exhaustive for source in sources]).astype(np.int32),
         "class_source": np.array([source_class.source for source_class in classes], dtype=np.int32),
         "class_name": _texts([source_class.name for source_class in classes]),
         "class_alias": _texts([source_class.alias for source_class in classes]),
@@ -155,11 +157,11 @@ def _datasets(index: Index) -> dict[str, Any]:
         "shard_size_bytes": np.array([shard.size_bytes for shard in shards], dtype=np.int64),
         "shard_sha256": _texts([shard.sha256 for shard in shards]),
         "shard_frame_sha256": _texts([shard.frame_sha256 for shard in shards]),
-        "shard_pictures_first": np.array([shard.pictures_first for shard in shards], dtype=np.int64),
-        "shard_pictures_end": np.array([shard.pictures_end for shard in shards], dtype=np.int64),
+        "shard_pictures_first": np.array([shard.bytes_start for shard in shards], dtype=np.int64),
+        "shard_pictures_end": np.array([shard.bytes_end for shard in shards], dtype=np.int64),
         "shard_content_sha256": _texts([shard.content_sha256 for shard in shards]),
-        "ledger_boxes": ledger.boxes,
-        "ledger_image_labels": ledger.image_labels,
+        "ledger_boxes": label_counts.boxes,
+        "ledger_image_labels": label_counts.image_labels,
         **_count_columns(index),
         **_left_out_columns(index),
     }
@@ -292,12 +294,12 @@ def _check_consistent(index: Index) -> None:
 
 
 def _check_places(index: Index) -> None:
-    """Raise ValueError where images or pictures lie outside their shards, or not in their order."""
+    """Raise ValueError where images or images lie outside their shards, or not in their order."""
     columns, shard = index.columns, index.columns["image_shard"]
     place, start, size = (columns[name] for name in ("image_place", "picture_start", "picture_size"))
     images, first, end = (
         np.array([getattr(one, name) for one in index.shards], dtype=np.int64)[shard]
-        for name in ("images", "pictures_first", "pictures_end")
+        for name in ("images", "bytes_start", "bytes_end")
     )
     if (place < 0).any() or (place >= images).any():
         raise ValueError("image_place points outside its shard")

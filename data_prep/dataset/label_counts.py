@@ -13,7 +13,7 @@ from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 from wordtree.support.files import write_atomically
 
-Evidence = Literal["boxes", "image labels", "neither"]
+Supervision = Literal["boxes", "image labels", "neither"]
 """What training knew of a node: boxes at or below it, else image labels, else nothing."""
 CSV_COLUMNS = (
     "id",
@@ -27,7 +27,7 @@ CSV_COLUMNS = (
 )
 
 
-class Ledger:
+class LabelCounts:
     """Labels of the training split, by node.
 
     boxes         (N,) boxes labelled with just this node (ignore regions apart)
@@ -50,7 +50,7 @@ class Ledger:
         """(N,) image labels at or under each node."""
         return rolled_up(self.tree, self.image_labels)
 
-    def evidence(self, node: int) -> Evidence:
+    def supervision(self, node: int) -> Supervision:
         """The best that is labelled at the node or below it."""
         if self.boxes_rolled_up[node]:
             return "boxes"
@@ -89,7 +89,7 @@ class Ledger:
             "image_labels": int(self.image_labels[node]),
             "boxes_rolled_up": int(self.boxes_rolled_up[node]),
             "image_labels_rolled_up": int(self.image_labels_rolled_up[node]),
-            "evidence": self.evidence(node),
+            "evidence": self.supervision(node),
             "nearest_boxed_ancestor": None if ancestor is None else self.tree.ids[ancestor],
         }
 

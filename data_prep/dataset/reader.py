@@ -1,4 +1,4 @@
-"""Random access to a merged data set: labels in memory as nodes of the tree, pictures on demand."""
+"""Random access to a merged data set: labels in memory as nodes of the tree, images on demand."""
 
 import os
 import zlib
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.dataset.index import SourceClass, SourceInfo, ledger_of
+from data_prep.dataset.index import SourceClass, SourceInfo, label_counts_of
 from data_prep.dataset.index_file import read_index
-from data_prep.dataset.label_counts import Ledger
+from data_prep.dataset.label_counts import LabelCounts
 from data_prep.dataset.storage import StoredFile, open_folder
 from data_prep.shards.format import (
     BOXED,
@@ -36,8 +36,8 @@ class ShardReader:
     """A folder of shards and its index: n images in a fixed order, under one tree.
 
     tree, sources, classes: what the labels mean
-    image_source, image_width, image_height: (n,) the source's number, the stored picture's size in px
-    image_boxed: (n,) whether somebody drew boxes on the picture; without any, it is background
+    image_source, image_width, image_height: (n,) the source's number, the stored image's size in px
+    image_boxed: (n,) whether somebody drew boxes on the image; without any, it is background
     splits, image_split: names, and (n,) the number of each image's split, -1 for none
     box_offsets (n + 1,): the boxes of image i are rows offsets[i] to offsets[i + 1] of
         boxes_xyxy_unit (M, 4), box_nodes (M,), box_ignored (M,)
@@ -46,11 +46,11 @@ class ShardReader:
     counts, left_out: what the merge left out or changed; provenance: how it was made
 
     Labels of classes that have no node are absent from these. Reads are safe in threads; a reader can be
-    pickled and survives a fork, for a picture is one read of a file that each process opens for itself.
+    pickled and survives a fork, for an image is one read of a file that each process opens for itself.
     Raises ShardError where index or shards are missing, damaged or foreign.
 
     folder: a path, or an address that fsspec reads (`s3://…`).
-    verify: compare each picture with its checksum when it is read for the first time.
+    verify: compare each image with its checksum when it is read for the first time.
     """
 
     def __init__(self, folder: Path | str, *, verify: bool = True) -> None:
@@ -61,7 +61,7 @@ class ShardReader:
         self.sources: tuple[SourceInfo, ...] = index.sources
         self.classes: tuple[SourceClass, ...] = index.classes
         self.counts, self.left_out, self.provenance = index.counts, index.left_out, index.provenance
-        self.ledger: Ledger = ledger_of(index)
+        self.label_counts: LabelCounts = label_counts_of(index)
         self.image_source: Int32Array = columns["image_source"]
         self.image_width: Int32Array = columns["image_width"]
         self.image_height: Int32Array = columns["image_height"]
@@ -116,7 +116,7 @@ class ShardReader:
         return data
 
     def source_id(self, image: int) -> str:
-        """The picture's name within its source."""
+        """The image's name within its source."""
         return self._shard_of(image).source_ids.text(int(self._image_place[image]))
 
     def _shard_of(self, image: int) -> "_OpenShard":
@@ -127,7 +127,7 @@ class ShardReader:
     def _damaged(self, image: int, trouble: str) -> ShardError:
         shard = self._files[int(self._image_shard[image])]
         return ShardError(
-            f"{shard.place}: image {image} (picture {self._image_place[image]} of the shard): {trouble}; "
+            f"{shard.place}: image {image} (image {self._image_place[image]} of the shard): {trouble}; "
             f"the shard is damaged. `data-prep check {self.folder}` lists every such image, with --repair it leaves "
             "them out."
         )
@@ -170,7 +170,7 @@ class _OpenShards:
 
 
 class _OpenShard:
-    """One shard file. Reading pictures needs nothing of HDF5: the index says where they lie."""
+    """One shard file. Reading images needs nothing of HDF5: the index says where they lie."""
 
     def __init__(self, place: str, file: StoredFile) -> None:
         self.place, self.file = place, file

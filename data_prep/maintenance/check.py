@@ -1,7 +1,7 @@
 """Finds every byte of shards that changed since they were written, and the images that it hits.
 
 What is as it was written has its hash in the index, and the index seals itself. Of a file that differs, the bytes
-between pictures (the *frame*: names, labels, HDF5's own) either fit their own hash, and then each picture's checksum
+between images (the *frame*: names, labels, HDF5's own) either fit their own hash, and then each image's checksum
 tells which are hit; or they do not, and then nothing of the file is trusted.
 """
 
@@ -34,14 +34,14 @@ from data_prep.shards.writer import ShardResult
 from wordtree.support.arrays import BoolArray, Int64Array
 from wordtree.support.config_files import one_line
 
-Progress = Callable[[int], None]  # called with the number of pictures that were just checked
+Progress = Callable[[int], None]  # called with the number of images that were just checked
 
 
 @dataclass(frozen=True)
 class Damage:
     """A shard that is not as it was written, or not as the index says.
 
-    hits: the whole shard, some pictures of it, or only what the index copied from it.
+    hits: the whole shard, some images of it, or only what the index copied from it.
     shard: its row of the index's table; images: those of the index that are hit, ascending.
     source_ids: their names in their sources; none where the shard, which holds the names, is hit as a whole.
     sha256: of the file as it is now; empty where it is hit as a whole.
@@ -115,7 +115,7 @@ def _damage_of(folder: Path, index: Index, number: int) -> Damage | None:
         return lost("is missing")
     try:
         with path.open("rb") as file:
-            sha256, frame_sha256 = hash_file(file, shard.pictures_first, shard.pictures_end)
+            sha256, frame_sha256 = hash_file(file, shard.bytes_start, shard.bytes_end)
             if sha256 == shard.sha256:
                 return _contradiction(folder, index, number)
             if frame_sha256 != shard.frame_sha256 or os.fstat(file.fileno()).st_size != shard.size_bytes:
@@ -123,14 +123,14 @@ def _damage_of(folder: Path, index: Index, number: int) -> Damage | None:
             hit = images[[not _fits(file, index, int(image)) for image in images]]
     except OSError as reason:
         return lost(f"cannot be read ({reason.strerror})")
-    trouble = "1 damaged picture" if len(hit) == 1 else f"{len(hit)} damaged pictures"
+    trouble = "1 damaged image" if len(hit) == 1 else f"{len(hit)} damaged images"
     if not len(hit):
         trouble = "pictures that the index leaves out have changed"
     return Damage("pictures", number, shard.name, trouble, hit, _names(path, index, hit), sha256)
 
 
 def _fits(file: BinaryIO, index: Index, image: int) -> bool:
-    """Whether a picture has the checksum that the index says."""
+    """Whether an image has the checksum that the index says."""
     file.seek(int(index.columns["picture_start"][image]))
     picture = file.read(int(index.columns["picture_size"][image]))
     return zlib.crc32(picture) == int(index.columns["picture_crc32"][image])

@@ -1,7 +1,7 @@
-"""A new index over the same shards: another tree, label map, choice of classes, vouching or split; no picture is read.
+"""A new index over the same shards: another tree, label map, choice of classes, vouching or split; no image is read.
 
 The settings are those of MERGE.yaml as the index remembers them, with what is to change, and the new index is the one
-that a merge with them would have written over these pictures.
+that a merge with them would have written over these images.
 """
 
 import os
@@ -19,7 +19,7 @@ from data_prep.classes.label_map import (
     ClassMatcher,
     LabelMapError,
     apply_label_map,
-    unsettled_text,
+    unresolved_text,
 )
 from data_prep.classes.tree_and_nodes import build_tree, class_table, load_tree, match_classes, source_infos
 from data_prep.config import BuiltTree, MergeConfig
@@ -27,7 +27,7 @@ from data_prep.dataset.index import TRAIN_SPLIT, Index, SourceClass
 from data_prep.dataset.index_file import replace_index, write_index
 from data_prep.maintenance.relabel_settings import Change
 from data_prep.merging.merge import write_label_map_copy
-from data_prep.planning.selection import HOMELESS, SILENT, says_something
+from data_prep.planning.selection import HOMELESS, SILENT, has_labels
 from data_prep.planning.splits import split_names, stored_splits
 from data_prep.shards.catalogue import Catalogue
 from data_prep.shards.format import INDEX_NAME, ShardError
@@ -48,12 +48,12 @@ class Relabelled:
     config: MergeConfig
     matches: tuple[ClassMatch, ...]
 
-    def require_settled(self) -> None:
+    def require_resolved(self) -> None:
         """Raise LabelMapError where classes have no node and the settings do not say to drop them."""
-        unsettled = [match for match in self.matches if not match.is_settled]
-        if unsettled and self.config.unmapped == "stop":
+        unresolved = [match for match in self.matches if not match.is_resolved]
+        if unresolved and self.config.unmapped == "stop":
             raise LabelMapError(
-                f"{len(unsettled)} of {len(self.matches)} classes have no node: {unsettled_text(unsettled)}. "
+                f"{len(unresolved)} of {len(self.matches)} classes have no node: {unresolved_text(unresolved)}. "
                 "Give each its node in a label map (`--map MAP.yaml`: written for review where there is none "
                 "yet), or drop them with `--unmapped drop`."
             )
@@ -94,7 +94,7 @@ def write_relabelled(folder: Path, made: Relabelled, out: Path | None = None) ->
 
     out: it gets hard links to the shards (symbolic ones on another disk), so that they take no space again.
     """
-    made.require_settled()
+    made.require_resolved()
     if out is not None:
         _link_shards(folder, out, made.index)
     if made.matches:
@@ -106,7 +106,7 @@ def write_relabelled(folder: Path, made: Relabelled, out: Path | None = None) ->
 
 
 def _opened(index: Index, number: int) -> OpenSource:
-    """A source as its reader described it, without its pictures."""
+    """A source as its reader described it, without its images."""
     source, rows = index.sources[number], [row for row in index.classes if row.source == number]
     return OpenSource(
         source.name,
@@ -166,7 +166,7 @@ def _splits(
 
 
 def _is_silent(index: Index, has_node: BoolArray) -> BoolArray:
-    return ~says_something(Catalogue((), index.columns), has_node)
+    return ~has_labels(Catalogue((), index.columns), has_node)
 
 
 def _counts(index: Index, has_node: BoolArray) -> tuple[dict[str, int], ...]:

@@ -1,4 +1,4 @@
-"""What `relabel` is to change: settings of MERGE.yaml that do not touch the pictures themselves."""
+"""What `relabel` is to change: settings of MERGE.yaml that do not touch the images themselves."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from wordtree.support.config_files import overridden, validated
 
 _MEANING = frozenset({"tree", "label_map", "unmapped", "classes"})  # settings that say what classes mean
 _OF_MERGE = _MEANING | {"ratio", "seed"}  # what may change
-_OF_SOURCES = frozenset({"split", "repeat", "vouches", "classes"})  # and of a source
+_OF_SOURCES = frozenset({"split", "repeat", "exhaustive", "classes"})  # and of a source
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Change:
 def change_of(index: Index, overrides: Sequence[str] = (), **settings: Any) -> Change:
     """The settings of an index with overrides (`a.b=c`) and settings by name, for example `tree=Path("my.tree")`.
 
-    Raises ConfigError where a change concerns the pictures themselves, which only a merge can make.
+    Raises ConfigError where a change concerns the images themselves, which only a merge can make.
     """
     before = _settings_of(index)
     values = overridden(before | {"label_map": None}, overrides) | settings
@@ -42,7 +42,7 @@ def change_of(index: Index, overrides: Sequence[str] = (), **settings: Any) -> C
     return Change(config, frozenset(given | settings.keys()))
 
 
-def vouching_override(text: str) -> str:
+def exhaustive_override(text: str) -> str:
     """`coco=person,dog` as an override of what a source vouches for."""
     source, names = _parts(text, "--vouches", "coco=person,dog")
     return (
@@ -83,7 +83,7 @@ def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
     sources = settings["sources"]
     fixed = {name: value for name, value in settings.items() if name not in _OF_MERGE | {"sources"}}
     if any(source["max_images"] for source in sources):
-        fixed["seed"] = settings["seed"]  # it chose the pictures
+        fixed["seed"] = settings["seed"]  # it chose the images
     for number, source in enumerate(sources):
         name = f"sources.{source.get('name', number)}"
         fixed |= {f"{name}.{key}": value for key, value in source.items() if key not in _OF_SOURCES}

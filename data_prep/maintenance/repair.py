@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.dataset.index import DAMAGED_PICTURE, LOST_SHARD, Index, join_columns, take_images
+from data_prep.dataset.index import DAMAGED_IMAGE, LOST_SHARD, Index, join_columns, take_images
 from data_prep.dataset.index_file import replace_index
 from data_prep.maintenance.check import CheckReport, Damage
 from data_prep.shards.format import ShardError
@@ -33,7 +33,7 @@ def _without_hit_images(report: CheckReport) -> Index:
             stays[damage.images] = False
             shards[damage.shard] = _with_losses(report, damage)
     if not stays.any():
-        raise ShardError(f"{report.folder}: every picture is hit, so nothing can be left; merge again.")
+        raise ShardError(f"{report.folder}: every image is hit, so nothing can be left; merge again.")
     columns = _columns_of_shards(report, np.flatnonzero(stays))
     return replace(index, shards=tuple(shards), columns=columns)
 
@@ -41,7 +41,7 @@ def _without_hit_images(report: CheckReport) -> Index:
 def _with_losses(report: CheckReport, damage: Damage) -> ShardResult:
     """The shard's row of the table after the images that are hit have left the index."""
     index, shard = report.index, report.index.shards[damage.shard]
-    reason = LOST_SHARD if damage.hits == "shard" else DAMAGED_PICTURE
+    reason = LOST_SHARD if damage.hits == "shard" else DAMAGED_IMAGE
     lost = take_images(index.columns, damage.images)
     counts = {source: Counter(count) for source, count in shard.counts.items()}
     for source in np.unique(lost["image_source"]).tolist():

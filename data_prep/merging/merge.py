@@ -16,7 +16,7 @@ from data_prep.dataset.index import Index, join_columns, take_images
 from data_prep.dataset.index_file import write_index
 from data_prep.errors import MergeError
 from data_prep.merging.progress_file import JOURNAL_NAME, Journal, done_before, write_finished
-from data_prep.merging.stored_duplicates import LIST_NAME, StoredPictures, settle_duplicates
+from data_prep.merging.stored_duplicates import LIST_NAME, StoredImages, resolve_duplicates
 from data_prep.merging.workers import Progress, Workers
 from data_prep.planning.duplicates import Origins
 from data_prep.planning.plan import Plan, make_plan
@@ -24,7 +24,7 @@ from data_prep.planning.splits import stored_splits
 from data_prep.shards.format import LOCK_NAME, shard_name
 from data_prep.shards.writer import ShardResult
 from wordtree.support.file_lock import locked
-from wordtree.support.files import system_says
+from wordtree.support.files import system_message
 
 LABEL_MAP_NAME = "label_map.yaml"
 
@@ -40,7 +40,7 @@ def merge(
     """Merge the sources of a configuration into a folder of shards; returns the index written there.
 
     workers: processes on this machine; executor: any other, which must see the same files under the same paths.
-    progress: told how many pictures were done before, then each time how many more are.
+    progress: told how many images were done before, then each time how many more are.
     A folder with an unfinished merge of the same plan is continued. Raises a DataPrepError.
     """
     return carry_out(make_plan(config), Path(out), workers=workers, executor=executor, progress=progress)
@@ -55,12 +55,12 @@ def carry_out(
     progress: Progress | None = None,
 ) -> Index:
     """Write the shards of a plan that are not there yet, then the index."""
-    plan.require_settled()
+    plan.require_resolved()
     plan.require_whole()
     if out.exists() and not out.is_dir():
         raise MergeError(f"{out}: expected a folder to write shards into, found a file.")
     is_new, out = not out.exists(), out.absolute()
-    with _failures_told(out):
+    with _failures_reported(out):
         out.mkdir(parents=True, exist_ok=True)
         try:
             with locked(out, name=LOCK_NAME, error=MergeError):
@@ -77,7 +77,7 @@ def _carry_out(plan: Plan, out: Path, workers: Workers) -> Index:
         _write_missing(plan, out, done, workers)
         if not any(result.images for result in done.values()):
             done.clear()
-            raise MergeError(f"None of the {len(plan.images)} pictures can be used, so nothing is written.")
+            raise MergeError(f"None of the {len(plan.images)} images can be used, so nothing is written.")
     finally:
         if not done:  # nothing worth continuing
             _clear(plan, out)
@@ -107,13 +107,13 @@ def _write_missing(plan: Plan, out: Path, done: dict[str, ShardResult], workers:
 
 
 def _require_readable(plan: Plan, result: ShardResult) -> None:
-    """Raise MergeError where a picture was left out, if the configuration says to stop then."""
+    """Raise MergeError where an image was left out, if the configuration says to stop then."""
     if result.left_out and plan.config.unreadable == "stop":
         source, source_id, reason = result.left_out[0]
         more = f" (and {len(result.left_out) - 1} more in {result.name})" if len(result.left_out) > 1 else ""
         raise MergeError(
             f"source {plan.sources[source].name!r}: {source_id}: {reason}{more}. "
-            "Set `unreadable: skip` to go on without such pictures; what is done so far stays."
+            "Set `unreadable: skip` to go on without such images; what is done so far stays."
         )
 
 
@@ -123,8 +123,8 @@ def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
     shares = [source.split_shares for source in plan.config.sources]
     columns["image_split"] = stored_splits(columns, paths, shares, plan.config.seed)
     origins = Origins(columns["image_source"], columns["image_split"], plan.split_names)
-    stored = StoredPictures(columns, paths, origins, [source.name for source in plan.sources])
-    settled = settle_duplicates(stored, out, plan.config.duplicates)
+    stored = StoredImages(columns, paths, origins, [source.name for source in plan.sources])
+    settled = resolve_duplicates(stored, out, plan.config.duplicates)
     if len(settled.images) < len(columns["image_source"]):
         columns = take_images(columns, settled.images)
     return Index(
@@ -160,14 +160,14 @@ def _together(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, i
 
 
 @contextmanager
-def _failures_told(out: Path) -> Iterator[None]:
+def _failures_reported(out: Path) -> Iterator[None]:
     """What the system refuses, in one line: a full disk, a folder that cannot be written."""
     try:
         yield
     except OSError as reason:
         place = reason.filename or out
         raise MergeError(
-            f"{place}: {system_says(reason)}. What is finished stays; run the command again to continue."
+            f"{place}: {system_message(reason)}. What is finished stays; run the command again to continue."
         ) from None
 
 

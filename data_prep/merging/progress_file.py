@@ -1,7 +1,7 @@
 """What a merge has written so far, and whether a folder holds the merge of the same plan.
 
 The shards of a finished merge are told once more in a file beside the index, so that an index that was lost or damaged
-is made again by the same merge without a picture being read.
+is made again by the same merge without an image being read.
 """
 
 import json
@@ -67,7 +67,7 @@ def done_before(folder: Path, marks: Mapping[str, Any]) -> dict[str, ShardResult
     else:
         return {}
     if found.get("plan_sha256") != marks["plan_sha256"]:
-        differences = "; ".join(_differences(found, marks)) or "its pictures, labels or packing differ"
+        differences = "; ".join(_differences(found, marks)) or "its images, labels or packing differ"
         raise MergeError(
             f"{folder} holds another merge: {differences}. Give another folder, or delete it to start anew."
         )
@@ -94,7 +94,7 @@ def _differences(found: Mapping[str, Any], marks: Mapping[str, Any]) -> Iterator
             yield f"its sources are {', '.join(old)}, this plan's are {', '.join(new)}"
         for name in new:
             if name in old and old[name] != new[name]:
-                yield f"the pictures or labels of source {name!r} have changed since, or what is taken of them"
+                yield f"the images or labels of source {name!r} have changed since, or what is taken of them"
     old, new = found.get("packing"), marks["packing"]
     if isinstance(old, dict):
         for key, value in new.items():

@@ -1,6 +1,6 @@
-"""Equal pictures in finished shards: a merge stops on them, keeps them, or leaves them out of its index.
+"""Equal images in finished shards: a merge stops on them, keeps them, or leaves them out of its index.
 
-A killed merge has nothing to remember of them: checksums and sizes of all pictures stand in the shards.
+A killed merge has nothing to remember of them: checksums and sizes of all images stand in the shards.
 """
 
 import csv
@@ -17,10 +17,10 @@ import numpy as np
 from data_prep.errors import MergeError
 from data_prep.planning.duplicates import (
     KINDS,
-    EqualPictures,
+    EqualImages,
     Origins,
     digest_of,
-    equal_pictures,
+    equal_images,
     may_be_equal,
 )
 from data_prep.shards.format import Arrays, ShardError
@@ -35,8 +35,8 @@ _SHOWN = 3  # groups in a message; the list has all
 
 
 @dataclass(frozen=True)
-class StoredPictures:
-    """All pictures of finished shards: an index's columns over them, the shards' paths, the names of the sources."""
+class StoredImages:
+    """All images of finished shards: an index's columns over them, the shards' paths, the names of the sources."""
 
     columns: Arrays
     paths: Sequence[Path]
@@ -45,15 +45,15 @@ class StoredPictures:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """The images that the index lists, and for each source how many pictures equal another one."""
+class Resolved:
+    """The images that the index lists, and for each source how many images equal another one."""
 
     images: Int64Array
     counts: tuple[Counter[str], ...]
 
 
-def settle_duplicates(stored: StoredPictures, folder: Path, rule: Literal["stop", "keep", "drop"]) -> Settled:
-    """Find the equal pictures, write the list of them into the folder, and do what the rule says.
+def resolve_duplicates(stored: StoredImages, folder: Path, rule: Literal["stop", "keep", "drop"]) -> Resolved:
+    """Find the equal images, write the list of them into the folder, and do what the rule says.
 
     Raises MergeError where the rule is to stop and some are in several splits or sources.
     """
@@ -69,18 +69,18 @@ def settle_duplicates(stored: StoredPictures, folder: Path, rule: Literal["stop"
     counts = [Counter[str]() for _ in stored.sources]
     for source in stored.origins.source[surplus].tolist():
         counts[source][LEFT_OUT if rule == "drop" else KEPT] += 1
-    return Settled(np.setdiff1d(np.arange(len(stored.origins.source)), gone), tuple(counts))
+    return Resolved(np.setdiff1d(np.arange(len(stored.origins.source)), gone), tuple(counts))
 
 
-def find_stored(stored: StoredPictures) -> tuple[EqualPictures, ...]:
-    """The equal pictures of shards; reads only those whose size and checksum occur twice."""
+def find_stored(stored: StoredImages) -> tuple[EqualImages, ...]:
+    """The equal images of shards; reads only those whose size and checksum occur twice."""
     candidates = may_be_equal(stored.columns["picture_crc32"], stored.columns["picture_size"])
-    digests = [digest_of(data) for data in _pictures(stored, candidates)]
-    return equal_pictures(candidates, np.array(digests, dtype=np.uint64).reshape(-1, 2), stored.origins)
+    digests = [digest_of(data) for data in _images(stored, candidates)]
+    return equal_images(candidates, np.array(digests, dtype=np.uint64).reshape(-1, 2), stored.origins)
 
 
-def _pictures(stored: StoredPictures, images: Int64Array) -> Iterator[bytes]:
-    """The bytes of pictures, whose numbers ascend."""
+def _images(stored: StoredImages, images: Int64Array) -> Iterator[bytes]:
+    """The bytes of images, whose numbers ascend."""
     columns, shards = stored.columns, stored.columns["image_shard"][images]
     for shard in np.unique(shards).tolist():
         path = stored.paths[shard]
@@ -89,12 +89,12 @@ def _pictures(stored: StoredPictures, images: Int64Array) -> Iterator[bytes]:
                 size = int(columns["picture_size"][image])
                 data = os.pread(file.fileno(), size, int(columns["picture_start"][image]))
                 if len(data) != size:
-                    raise ShardError(f"{path}: ends before one of its pictures; delete it and merge again.")
+                    raise ShardError(f"{path}: ends before one of its images; delete it and merge again.")
                 yield data
 
 
-def _write_list(path: Path, groups: Sequence[EqualPictures], stored: StoredPictures, gone: set[int]) -> None:
-    """A row for each picture; without any the list of an earlier merge goes."""
+def _write_list(path: Path, groups: Sequence[EqualImages], stored: StoredImages, gone: set[int]) -> None:
+    """A row for each image; without any the list of an earlier merge goes."""
     if not groups:
         path.unlink(missing_ok=True)
         return
@@ -108,7 +108,7 @@ def _write_list(path: Path, groups: Sequence[EqualPictures], stored: StoredPictu
     write_atomically(path, text.getvalue())
 
 
-def _stop_text(groups: Sequence[EqualPictures], stored: StoredPictures, folder: Path) -> str:
+def _stop_text(groups: Sequence[EqualImages], stored: StoredImages, folder: Path) -> str:
     shown = groups[:_SHOWN]
     names = _names(stored, [image for group in shown for image in group.images])
     texts = []
@@ -118,14 +118,14 @@ def _stop_text(groups: Sequence[EqualPictures], stored: StoredPictures, folder: 
     more = f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
     leaks = sum(group.kind == KINDS[0] for group in groups)
     return (
-        f"Equal pictures lie in several splits ({leaks} of them) or sources ({len(groups) - leaks}): "
+        f"Equal images lie in several splits ({leaks} of them) or sources ({len(groups) - leaks}): "
         f"{'; '.join(texts)}{more}. "
         f"{folder / LIST_NAME} lists all. The shards are finished and stay: say `duplicates: drop` (each stays once, "
         "in a test split if it is in one) or `duplicates: keep`, and run the command again."
     )
 
 
-def _names(stored: StoredPictures, images: Sequence[int]) -> dict[int, tuple[str, str, str]]:
+def _names(stored: StoredImages, images: Sequence[int]) -> dict[int, tuple[str, str, str]]:
     """Split, source and source id of each image."""
     origins, columns = stored.origins, stored.columns
     found = {}

@@ -21,15 +21,15 @@ from threading import Thread
 from data_prep.errors import DataPrepError, MergeError
 from data_prep.shards.writer import ShardJob, ShardResult, write_shard
 
-IN_FLIGHT = 256  # jobs that an executor holds at once: each carries the columns of its pictures
+IN_FLIGHT = 256  # jobs that an executor holds at once: each carries the columns of its images
 
 Finished = Callable[[ShardResult], None]
-Progress = Callable[[int], None]  # called with the number of pictures that were just done
+Progress = Callable[[int], None]  # called with the number of images that were just done
 
 
 @dataclass(frozen=True)
 class Workers:
-    """processes: how many, where no executor is given. report: told how many pictures were just done."""
+    """processes: how many, where no executor is given. report: told how many images were just done."""
 
     processes: int
     executor: Executor | None
@@ -44,7 +44,7 @@ class Workers:
             self._write_by(self.executor, jobs, finished)
         elif self.processes == 1 or number == 1:
             for job in jobs:
-                finished(write_shard(job, on_picture=lambda: self.report(1)))
+                finished(write_shard(job, on_image=lambda: self.report(1)))
         elif number:
             # Spawned, not forked: the parent's progress bar is a thread, and threads do not survive a fork.
             processes = min(self.processes, number)

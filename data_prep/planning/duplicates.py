@@ -1,6 +1,6 @@
-"""Pictures of equal bytes: leaks between splits, copies in several sources, repeats within one.
+"""Images of equal bytes: leaks between splits, copies in several sources, repeats within one.
 
-Only pictures of equal size (in shards: of equal size and checksum) are read and hashed; no other two can be equal.
+Only images of equal size (in shards: of equal size and checksum) are read and hashed; no other two can be equal.
 """
 
 from collections.abc import Callable
@@ -13,21 +13,21 @@ import numpy as np
 
 from data_prep.dataset.index import TRAIN_SPLIT
 from data_prep.shards.catalogue import Catalogue
-from data_prep.shards.image_files import read_picture
-from data_prep.shards.images import PictureError
+from data_prep.shards.image_files import read_image_file
+from data_prep.shards.images import ImageError
 from wordtree.support.arrays import Int32Array, Int64Array, IntegerArray, UInt64Array
 
-Digests = UInt64Array  # (n, 2): 128 bits of each picture
+Digests = UInt64Array  # (n, 2): 128 bits of each image
 Progress = Callable[[int], None]
 
 Kind = Literal["in several splits", "in several sources", "within one source"]
 KINDS: tuple[Kind, ...] = ("in several splits", "in several sources", "within one source")
-_AT_ONCE = 256  # pictures that a thread hashes before it tells
+_AT_ONCE = 256  # images that a thread hashes before it tells
 
 
 @dataclass(frozen=True)
 class Origins:
-    """(n,) source and split of each picture, as rows of the tables of names."""
+    """(n,) source and split of each image, as rows of the tables of names."""
 
     source: Int32Array
     split: Int32Array
@@ -35,10 +35,10 @@ class Origins:
 
 
 @dataclass(frozen=True)
-class EqualPictures:
-    """Two or more pictures of equal bytes: their numbers, ascending, and the one that stays where others go.
+class EqualImages:
+    """Two or more images of equal bytes: their numbers, ascending, and the one that stays where others go.
 
-    stays: one outside the training split, as no test picture may be trained on; else the first.
+    stays: one outside the training split, as no test image may be trained on; else the first.
     """
 
     images: tuple[int, ...]
@@ -48,9 +48,9 @@ class EqualPictures:
 
 @dataclass(frozen=True)
 class PlannedDuplicates:
-    """What `plan --hash` found; unreadable: how many pictures could not be read."""
+    """What `plan --hash` found; unreadable: how many images could not be read."""
 
-    groups: tuple[EqualPictures, ...]
+    groups: tuple[EqualImages, ...]
     unreadable: int
 
 
@@ -64,8 +64,8 @@ def may_be_equal(*keys: IntegerArray) -> Int64Array:
     return np.sort(order[is_repeated[: len(order)]])
 
 
-def equal_pictures(images: Int64Array, digests: Digests, origins: Origins) -> tuple[EqualPictures, ...]:
-    """The groups among some pictures, given the hash of each, in the order of their first pictures."""
+def equal_images(images: Int64Array, digests: Digests, origins: Origins) -> tuple[EqualImages, ...]:
+    """The groups among some images, given the hash of each, in the order of their first images."""
     order = np.lexsort((images, digests[:, 1], digests[:, 0]))
     starts = np.flatnonzero((np.diff(digests[order], axis=0) != 0).any(axis=1)) + 1
     groups = (group.tolist() for group in np.split(images[order], starts) if len(group) > 1)
@@ -75,7 +75,7 @@ def equal_pictures(images: Int64Array, digests: Digests, origins: Origins) -> tu
 def hash_planned(
     images: Catalogue, origins: Origins, *, threads: int = 1, progress: Progress | None = None
 ) -> PlannedDuplicates:
-    """The equal pictures among those that a merge would read; progress is told how many are settled."""
+    """The equal images among those that a merge would read; progress is told how many are settled."""
     candidates = may_be_equal(images["size_bytes"])
     digests = np.zeros((len(candidates), 2), dtype=np.uint64)
     is_read = np.zeros(len(candidates), dtype=np.bool_)
@@ -84,9 +84,9 @@ def hash_planned(
         end = min(start + _AT_ONCE, len(candidates))
         for place in range(start, end):
             try:
-                digests[place] = digest_of(read_picture(images.file(int(candidates[place]))))
+                digests[place] = digest_of(read_image_file(images.file(int(candidates[place]))))
                 is_read[place] = True
-            except PictureError:  # the merge will count it
+            except ImageError:  # the merge will count it
                 continue
         return end - start
 
@@ -96,17 +96,17 @@ def hash_planned(
         for hashed in pool.map(hash_from, range(0, len(candidates), _AT_ONCE)):
             if progress is not None:
                 progress(hashed)
-    groups = equal_pictures(candidates[is_read], digests[is_read], origins)
+    groups = equal_images(candidates[is_read], digests[is_read], origins)
     return PlannedDuplicates(groups, int((~is_read).sum()))
 
 
-def _described(group: list[int], origins: Origins) -> EqualPictures:
+def _described(group: list[int], origins: Origins) -> EqualImages:
     splits, sources = origins.split[group].tolist(), origins.source[group].tolist()
     kind = KINDS[0] if len(set(splits)) > 1 else KINDS[1] if len(set(sources)) > 1 else KINDS[2]
     outside = [
         one for one, split in zip(group, splits, strict=True) if origins.split_names[split] != TRAIN_SPLIT
     ]
-    return EqualPictures(tuple(group), kind, outside[0] if outside else group[0])
+    return EqualImages(tuple(group), kind, outside[0] if outside else group[0])
 
 
 def digest_of(data: bytes) -> UInt64Array:

@@ -9,7 +9,7 @@ from data_prep.planning.plan import Plan
 # Encoded megabytes that one worker reads, decodes, hashes and writes in a second: 42 to 53 were seen with photographs
 # of ImageNet and COCO on a core of an EPYC (Zen 5) with Pillow 13; benchmarks/merge_speed.py measures other machines.
 MB_PER_SECOND = 40.0
-_BYTES_A_PICTURE, _BYTES_A_BOX, _BYTES_A_LABEL = 130, 42, 10  # of columns, in shards and index
+_BYTES_PER_IMAGE, _BYTES_A_BOX, _BYTES_A_LABEL = 130, 42, 10  # of columns, in shards and index
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def estimate(plan: Plan) -> Estimate:
         basis = f"larger ones shrunk to {largest} px"
         if unknown := int((longer == 0).sum()):
             basis += f", the {unknown} whose size no annotation states taken as they are"
-    columns = len(images) * _BYTES_A_PICTURE + len(images["box_class"]) * _BYTES_A_BOX
+    columns = len(images) * _BYTES_PER_IMAGE + len(images["box_class"]) * _BYTES_A_BOX
     columns += len(images["label_class"]) * _BYTES_A_LABEL
     read = float(images["size_bytes"].sum())
     return Estimate(

@@ -1,4 +1,4 @@
-"""The deterministic plan of a merge: which pictures go where, under which nodes. Reads no pixels."""
+"""The deterministic plan of a merge: which images go where, under which nodes. Reads no pixels."""
 
 import json
 import math
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.classes.class_selection import select_classes
-from data_prep.classes.label_map import ClassMatch, LabelMapError, unsettled_text
+from data_prep.classes.label_map import ClassMatch, LabelMapError, unresolved_text
 from data_prep.classes.tree_and_nodes import build_tree, class_table, given_tree, match_classes, source_infos
 from data_prep.config import BuiltTree, MergeConfig
 from data_prep.dataset.index import TRAIN_SPLIT, SourceClass, SourceInfo
@@ -23,7 +23,7 @@ from data_prep.planning.selection import stored_images
 from data_prep.planning.splits import image_splits, split_names
 from data_prep.shards.catalogue import Catalogue, CatalogueBuilder
 from data_prep.shards.format import SHARD_VERSION, shard_name
-from data_prep.shards.images import PictureRules
+from data_prep.shards.images import ImageRules
 from data_prep.shards.writer import ShardJob
 from data_prep.sources import OpenSource, SourceError, open_source
 from data_prep.sources.contents import DAMAGED_ARCHIVE, counts_in_words
@@ -33,15 +33,15 @@ from wordtree.support.arrays import Int32Array, Int64Array
 __all__ = ["MergeError", "Plan", "make_plan"]
 
 Progress = Callable[[int], None]
-_TOLD_EVERY = 1000  # pictures
+_TOLD_EVERY = 1000  # images
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a merge will do.
 
-    split_names: each name once, in the order of the sources; image_split (n,): row of it for each picture.
-    images: the n pictures in the order in which they are stored; their classes are rows of `classes`.
+    split_names: each name once, in the order of the sources; image_split (n,): row of it for each image.
+    images: the n images in the order in which they are stored; their classes are rows of `classes`.
     shard_ends: the images of shard s are those from shard_ends[s - 1] (or 0) to shard_ends[s].
     counts: for each source what was left out or changed so far, by reason.
     """
@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def origins(self) -> Origins:
-        """Source and split of each picture."""
+        """Source and split of each image."""
         return Origins(self.images["image_source"], self.image_split, self.split_names)
 
     @cached_property
@@ -73,7 +73,7 @@ class Plan:
 
     @cached_property
     def source_digests(self) -> tuple[str, ...]:
-        """For each source a sha256 (hex) of its pictures and labels as they will be stored."""
+        """For each source a sha256 (hex) of its images and labels as they will be stored."""
         of_classes, of_images = self._first_rows([row.source for row in self.classes]), self.source_ends
         return tuple(
             self.images.slice(of_images[number], of_images[number + 1]).digest(of_classes[number])
@@ -110,7 +110,7 @@ class Plan:
         first = self.shard_ends[number - 1] if number else 0
         images = self.images.slice(first, self.shard_ends[number])
         return ShardJob(
-            folder / shard_name(number), images, PictureRules(self.config.resize_max, self.config.quality)
+            folder / shard_name(number), images, ImageRules(self.config.resize_max, self.config.quality)
         )
 
     def require_whole(self) -> None:
@@ -122,10 +122,10 @@ class Plan:
                 f"{damaged[0]}{more}. Replace it, or set `unreadable: skip` to merge what can be read."
             )
 
-    def require_settled(self) -> None:
+    def require_resolved(self) -> None:
         """Raise LabelMapError where classes have no node and the configuration does not say to drop them."""
-        unsettled = [match for match in self.matches if not match.is_settled]
-        if unsettled and self.config.unmapped == "stop":
+        unresolved = [match for match in self.matches if not match.is_resolved]
+        if unresolved and self.config.unmapped == "stop":
             path = self.config.label_map
             how = "Write a label map with `data-prep plan MERGE.yaml --set label_map=label_map.yaml` and give"
             if path is not None:
@@ -135,7 +135,7 @@ class Plan:
                     else f"Write {path} with `data-prep plan` and give"
                 )
             raise LabelMapError(
-                f"{len(unsettled)} of {len(self.matches)} classes have no node: {unsettled_text(unsettled)}. "
+                f"{len(unresolved)} of {len(self.matches)} classes have no node: {unresolved_text(unresolved)}. "
                 f"{how} each its node there, or drop them with `--set unmapped=drop`."
             )
 
@@ -143,7 +143,7 @@ class Plan:
 def make_plan(config: MergeConfig, progress: Progress | None = None) -> Plan:
     """The plan of a merge; raises a DataPrepError where sources, tree or label map cannot be used.
 
-    progress: told how many more pictures were found, from time to time.
+    progress: told how many more images were found, from time to time.
     """
     opened = [open_source(source) for source in config.sources]
     tree = given_tree(config.tree)
@@ -177,7 +177,7 @@ def make_plan(config: MergeConfig, progress: Progress | None = None) -> Plan:
 
 
 def _catalogue(config: MergeConfig, opened: Sequence[OpenSource], progress: Progress) -> Catalogue:
-    """All pictures of all sources; raises SourceError where one has none."""
+    """All images of all sources; raises SourceError where one has none."""
     builder, first_class = CatalogueBuilder(), 0
     progress(0)
     for number, source in enumerate(opened):
@@ -189,13 +189,13 @@ def _catalogue(config: MergeConfig, opened: Sequence[OpenSource], progress: Prog
         if len(builder) == before:
             found = counts_in_words(source.counts) or "nothing"
             folder = config.sources[number].images
-            raise SourceError(f"source {source.name!r}: no picture to merge from {folder}; found {found}.")
+            raise SourceError(f"source {source.name!r}: no image to merge from {folder}; found {found}.")
         first_class += len(source.classes)
     return builder.finish()
 
 
 def _shard_ends(sizes_bytes: Int64Array, shard_bytes: float) -> tuple[int, ...]:
-    """A shard ends with the picture that fills it."""
+    """A shard ends with the image that fills it."""
     filled, ends, enough = np.cumsum(sizes_bytes), [0], math.ceil(shard_bytes)
     while ends[-1] < len(filled):
         before = filled[ends[-1]] - sizes_bytes[ends[-1]]

@@ -1,4 +1,4 @@
-"""Which pictures of the sources are stored, and why the others are not."""
+"""Which images of the sources are stored, and why the others are not."""
 
 import random
 from collections import Counter
@@ -19,24 +19,24 @@ HOMELESS = {"box": "box of a class without a node", "label": "image label of a c
 def stored_images(
     images: Catalogue, config: MergeConfig, has_node: BoolArray, counts: Sequence[Counter[str]]
 ) -> Catalogue:
-    """The pictures that say something, at most `max_images` of each source; the others are counted.
+    """The images that say something, at most `max_images` of each source; the others are counted.
 
     has_node: (C,) for each row of the table of classes. counts: those of each source, which grow.
     """
-    tells = says_something(images, has_node)
+    tells = has_labels(images, has_node)
     _count_by_source(images["image_source"][~tells], SILENT, counts)
     stays = _sampled(images["image_source"], tells, config, counts)
     for kind, reason in HOMELESS.items():
         is_homeless = ~has_node[images[f"{kind}_class"]]
-        of_picture = images.picture_of(kind)[is_homeless]
-        is_counted = stays[of_picture] | ~tells[of_picture]
-        sources = images["image_source"][of_picture[is_counted]]
+        of_image = images.picture_of(kind)[is_homeless]
+        is_counted = stays[of_image] | ~tells[of_image]
+        sources = images["image_source"][of_image[is_counted]]
         _count_by_source(sources, reason, counts)
     return images if stays.all() else images.take(np.flatnonzero(stays))
 
 
-def says_something(images: Catalogue, has_node: BoolArray) -> BoolArray:
-    """(n,) whether somebody drew boxes on the picture (if only to find none) or a label of it has a node."""
+def has_labels(images: Catalogue, has_node: BoolArray) -> BoolArray:
+    """(n,) whether somebody drew boxes on the image (if only to find none) or a label of it has a node."""
     with_node = images.picture_of("label")[has_node[images["label_class"]]]
     return images.is_boxed | (np.bincount(with_node, minlength=len(images)) > 0)
 
@@ -44,7 +44,7 @@ def says_something(images: Catalogue, has_node: BoolArray) -> BoolArray:
 def _sampled(
     source: Int32Array, tells: BoolArray, config: MergeConfig, counts: Sequence[Counter[str]]
 ) -> BoolArray:
-    """(n,) the pictures that tell something, less what exceeds `max_images`: drawn by the seed."""
+    """(n,) the images that tell something, less what exceeds `max_images`: drawn by the seed."""
     stays = tells.copy()
     for number, setting in enumerate(config.sources):
         own = np.flatnonzero(tells & (source == number))

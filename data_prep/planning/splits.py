@@ -1,6 +1,6 @@
-"""Which split a picture belongs to: told by its source, or drawn by a hash of seed and name alone.
+"""Which split an image belongs to: told by its source, or drawn by a hash of seed and name alone.
 
-So neither the order nor the other pictures matter: a picture that is added moves no other one, and the same name in
+So neither the order nor the other images matter: an image that is added moves no other one, and the same name in
 two sources is drawn alike, as long as their shares are.
 """
 
@@ -22,7 +22,7 @@ def split_names(shares: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
 
 
 def draw_splits(source_ids: Iterable[bytes], shares: Mapping[str, float], seed: int) -> Int32Array:
-    """(n,) for each picture the number of its split among `shares`, which sum to 1."""
+    """(n,) for each image the number of its split among `shares`, which sum to 1."""
     key, ends = blake2b(str(seed).encode()).digest(), np.cumsum(list(shares.values()))
     hashes = (blake2b(source_id, digest_size=8, key=key).digest() for source_id in source_ids)
     numbers = np.fromiter((int.from_bytes(one, "little") for one in hashes), dtype=np.uint64)
@@ -35,20 +35,20 @@ def image_splits(
     shares: Sequence[Mapping[str, float]],
     seed: int,
 ) -> Int32Array:
-    """(n,) for each picture the row of its split in `split_names(shares)`.
+    """(n,) for each image the row of its split in `split_names(shares)`.
 
-    source_id_at: the name of a picture in its source, UTF-8; shares: those of each source.
+    source_id_at: the name of an image in its source, UTF-8; shares: those of each source.
     """
     names = split_names(shares)
     splits = np.empty(len(image_source), dtype=np.int32)
     for source, own in enumerate(shares):
-        pictures = np.flatnonzero(image_source == source)
+        images = np.flatnonzero(image_source == source)
         rows = np.array([names.index(name) for name in own], dtype=np.int32)
         if len(own) == 1:
-            splits[pictures] = rows[0]
+            splits[images] = rows[0]
         else:
-            source_ids = (source_id_at(int(picture)) for picture in pictures)
-            splits[pictures] = rows[draw_splits(source_ids, own, seed)]
+            source_ids = (source_id_at(int(image)) for image in images)
+            splits[images] = rows[draw_splits(source_ids, own, seed)]
     return splits
 
 

@@ -1,6 +1,6 @@
-"""All pictures of a plan in columns, so that fourteen million fit into memory; records are made on demand.
+"""All images of a plan in columns, so that fourteen million fit into memory; records are made on demand.
 
-About 75 bytes a picture besides its names and 21 a box. Slices are views; workers are sent a slice.
+About 75 bytes an image besides its names and 21 a box. Slices are views; workers are sent a slice.
 """
 
 import os
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from data_prep.records import BoxLabel, ImageLabel, ImageRecord
 from data_prep.shards.format import BOXED, EXHAUSTIVE, IGNORED, POSITIVE
-from data_prep.shards.image_files import PictureFile, Place, place_of
+from data_prep.shards.image_files import EncodedImage, Place, place_of
 from data_prep.shards.offsets import offsets_of, owner_of_rows, rows_of
 from wordtree.support.arrays import BoolArray, Int64Array
 
@@ -31,7 +31,7 @@ _OF_PICTURES = {
     "stated_height": "int32",
     "image_flags": "uint8",  # BOXED
 }
-_OF_PARTS = {  # kind of part: its columns; row i of `KIND_offsets` is where those of picture i begin
+_OF_PARTS = {  # kind of part: its columns; row i of `KIND_offsets` is where those of image i begin
     "name": {"name_bytes": "uint8"},  # of the file; empty where the source id ends with it, or in an archive
     "source_id": {"source_id_bytes": "uint8"},
     "box": {"boxes_xyxy_unit": "float32", "box_class": "int32", "box_flags": "uint8"},
@@ -42,20 +42,20 @@ _DIGESTED = (
     "stated_width",
     "stated_height",
     "image_flags",
-)  # where a picture lies does not decide what is stored
+)  # where an image lies does not decide what is stored
 _DIGESTED_PARTS = ("source_id", "box", "label")
 _TYPES = {
     **_OF_PICTURES,
     **{f"{kind}_offsets": "int64" for kind in _OF_PARTS},
     **{name: dtype for parts in _OF_PARTS.values() for name, dtype in parts.items()},
 }
-_TAKEN_AT_ONCE = 1 << 16  # pictures: a list of all rows would be eight times as large as the names it selects
+_TAKEN_AT_ONCE = 1 << 16  # images: a list of all rows would be eight times as large as the names it selects
 _TYPECODES = {"int32": "i", "int64": "q", "uint8": "B", "float32": "f"}
 
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """n pictures of several sources in the order in which they are stored, with M boxes and L image labels.
+    """n images of several sources in the order in which they are stored, with M boxes and L image labels.
 
     Each column of `_OF_PICTURES` has n rows, `box_offsets` and the other offsets n + 1; `boxes_xyxy_unit` is (M, 4).
     Classes are rows of the plan's table of all classes.
@@ -74,35 +74,35 @@ class Catalogue:
         return self.columns[column]
 
     def count(self, kind: str) -> Int64Array:
-        """(n,) how many parts of a kind (box, label) each picture has."""
+        """(n,) how many parts of a kind (box, label) each image has."""
         return np.diff(self[f"{kind}_offsets"])
 
     def picture_of(self, kind: str) -> Int64Array:
-        """The picture of each part: (M,) of boxes, (L,) of labels."""
+        """The image of each part: (M,) of boxes, (L,) of labels."""
         return owner_of_rows(self[f"{kind}_offsets"])
 
     @property
     def is_boxed(self) -> BoolArray:
-        """(n,) whether somebody drew boxes on the picture, even if there was nothing to box."""
+        """(n,) whether somebody drew boxes on the image, even if there was nothing to box."""
         is_boxed: BoolArray = (self["image_flags"] & BOXED) != 0
         return is_boxed
 
     def source_id(self, picture: int) -> str:
-        """The picture's name within its source."""
+        """The image's name within its source."""
         return self.source_id_bytes(picture).decode()
 
     def source_id_bytes(self, picture: int) -> bytes:
         """The same in UTF-8."""
         return self._parts("source_id", "source_id_bytes", picture).tobytes()
 
-    def file(self, picture: int) -> PictureFile:
-        """Where a picture's bytes lie."""
+    def file(self, picture: int) -> EncodedImage:
+        """Where an image's bytes lie."""
         place, offset = self.places[self["place"][picture]], int(self["offset"][picture])
         path, size_bytes = Path(place.path), int(self["size_bytes"][picture])
         if offset >= 0:
-            return PictureFile(path, offset, size_bytes, place)
+            return EncodedImage(path, offset, size_bytes, place)
         name = self._parts("name", "name_bytes", picture).tobytes()
-        return PictureFile(
+        return EncodedImage(
             path / os.fsdecode(name or _last(self.source_id_bytes(picture))), None, size_bytes, place
         )
 
@@ -112,7 +112,7 @@ class Catalogue:
         return (width, height) if width else None
 
     def record(self, picture: int) -> ImageRecord:
-        """A picture and its labels; classes are rows of the plan's table."""
+        """An image and its labels; classes are rows of the plan's table."""
         path, offset, size_bytes, _ = self.file(picture)
         size_px, boxes = self.size_px(picture), self._boxes(picture)
         is_boxed = bool(self["image_flags"][picture] & BOXED)
@@ -125,7 +125,7 @@ class Catalogue:
         )
 
     def slice(self, first: int, end: int) -> "Catalogue":
-        """The pictures from `first` up to `end`, as views of the columns."""
+        """The images from `first` up to `end`, as views of the columns."""
         columns = {name: self[name][first:end] for name in _OF_PICTURES}
         numbers, columns["place"] = np.unique(columns["place"], return_inverse=True)
         for kind, parts in _OF_PARTS.items():
@@ -135,7 +135,7 @@ class Catalogue:
         return Catalogue(tuple(self.places[number] for number in numbers), columns)
 
     def take(self, pictures: Int64Array) -> "Catalogue":
-        """Only the pictures of these numbers, in their order, copied."""
+        """Only the images of these numbers, in their order, copied."""
         columns = {name: self[name][pictures] for name in _OF_PICTURES}
         for kind, parts in _OF_PARTS.items():
             offsets = offsets_of(self.count(kind)[pictures])
@@ -150,7 +150,7 @@ class Catalogue:
         return Catalogue(self.places, columns)
 
     def digest(self, first_class: int = 0) -> str:
-        """sha256 (hex) of all that decides what is stored: neither where the pictures lie nor what classes mean.
+        """sha256 (hex) of all that decides what is stored: neither where the images lie nor what classes mean.
 
         first_class: the row of the source's first class, so that a digest of one source depends on no other.
         """
@@ -179,7 +179,7 @@ class Catalogue:
 
 
 class CatalogueBuilder:
-    """A catalogue while it grows, picture by picture."""
+    """A catalogue while it grows, image by image."""
 
     def __init__(self) -> None:
         self._columns: dict[str, array[Any]] = {
@@ -194,7 +194,7 @@ class CatalogueBuilder:
         return len(self._columns["image_source"])
 
     def add(self, source: int, record: ImageRecord, first_class: int) -> None:
-        """Append a picture of a source; first_class is the row of the source's first class in the table of all."""
+        """Append an image of a source; first_class is the row of the source's first class in the table of all."""
         columns, path = self._columns, os.fspath(record.path)
         source_id = record.source_id.encode("utf-8", "backslashreplace")
         folder, name = os.path.split(path)

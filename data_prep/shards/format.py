@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from data_prep.errors import DataPrepError
-from wordtree.support.files import system_says
+from wordtree.support.files import system_message
 
 SHARD_FORMAT, SHARD_VERSION = "yolo9000 shard", 2
 INDEX_FORMAT, INDEX_VERSION = "yolo9000 index", 2
@@ -23,11 +23,11 @@ HASHED_AT_ONCE = 1 << 20  # bytes
 SHARD_DATASETS: dict[str, str] = {
     "picture_bytes": "uint8",  # (bytes,) JPEG and PNG files back to back
     "picture_offsets": "int64",  # (n + 1,) image i is picture_bytes[offsets[i] : offsets[i + 1]]
-    "picture_crc32": "uint32",  # (n,) of each picture's bytes
+    "picture_crc32": "uint32",  # (n,) of each image's bytes
     "source_id_bytes": "uint8",  # UTF-8 names within the source, back to back
     "source_id_offsets": "int64",  # (n + 1,)
     "image_source": "int32",  # (n,) row of the index's table of sources
-    "image_width": "int32",  # (n,) px of the stored picture
+    "image_width": "int32",  # (n,) px of the stored image
     "image_height": "int32",  # (n,)
     "image_flags": "uint8",  # (n,) BOXED
     "box_offsets": "int64",  # (n + 1,)
@@ -38,7 +38,7 @@ SHARD_DATASETS: dict[str, str] = {
     "label_class": "int32",  # (L,)
     "label_flags": "uint8",  # (L,) POSITIVE, EXHAUSTIVE
 }
-BOXED = 1  # of image_flags: somebody drew boxes on this picture (where there is none: looked, and found none)
+BOXED = 1  # of image_flags: somebody drew boxes on this image (where there is none: looked, and found none)
 IGNORED = 1  # of box_flags: an ignore region (crowd), neither object nor background
 POSITIVE = 1  # of label_flags: the image shows the class; clear: it is known not to
 EXHAUSTIVE = 2  # of label_flags: everything of the class in this image has its box
@@ -64,8 +64,8 @@ PARTS = {  # kind of part of an image: its columns, whose rows the column KIND_o
 PLACE_COLUMNS: dict[str, str] = {
     "image_split": "int32",  # row of the table of splits; -1: the image is in none
     "image_shard": "int32",  # row of the table of shards
-    "image_place": "int32",  # which picture of the shard it is
-    "picture_start": "int64",  # byte of the shard's file at which the picture starts
+    "image_place": "int32",  # which image of the shard it is
+    "picture_start": "int64",  # byte of the shard's file at which the image starts
     "picture_size": "int32",  # bytes
     "picture_crc32": "uint32",
 }
@@ -88,7 +88,7 @@ def shard_name(number: int) -> str:
 def content_hash(arrays: Arrays, pictures: Iterable[bytes]) -> str:
     """sha256 (hex) of all datasets of a shard: equal whatever version of HDF5 wrote the file.
 
-    arrays: all datasets but picture_bytes, whose pieces are `pictures`.
+    arrays: all datasets but picture_bytes, whose pieces are `images`.
     """
     digest = sha256()
     for name, dtype in SHARD_DATASETS.items():
@@ -102,16 +102,16 @@ def content_hash(arrays: Arrays, pictures: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def hash_file(file: BinaryIO, pictures_first: int, pictures_end: int) -> tuple[str, str]:
-    """sha256 (hex) of a shard's file, and of its frame: the bytes before and after those of the pictures."""
+def hash_file(file: BinaryIO, bytes_start: int, bytes_end: int) -> tuple[str, str]:
+    """sha256 (hex) of a shard's file, and of its frame: the bytes before and after those of the images."""
     whole, frame = sha256(), sha256()
-    bounds = (0, pictures_first, pictures_end, os.fstat(file.fileno()).st_size)
+    bounds = (0, bytes_start, bytes_end, os.fstat(file.fileno()).st_size)
     for first, end in pairwise(bounds):
         file.seek(first)
         for start in range(first, end, HASHED_AT_ONCE):
             piece = file.read(min(HASHED_AT_ONCE, end - start))
             whole.update(piece)
-            if first != pictures_first or end != pictures_end:
+            if first != bytes_start or end != bytes_end:
                 frame.update(piece)
     return whole.hexdigest(), frame.hexdigest()
 
@@ -144,7 +144,7 @@ def open_marked(source: Path | BinaryIO, place: object, kind: str, version: int)
     try:
         file = h5py.File(source, "r")
     except PermissionError as reason:
-        raise ShardError(f"{place}: cannot be read ({system_says(reason)}).") from None
+        raise ShardError(f"{place}: cannot be read ({system_message(reason)}).") from None
     except HDF5_ERRORS:
         raise damaged from None
     try:

@@ -1,24 +1,24 @@
-"""Where the bytes of a picture lie, and reading them there: a file in a folder, or a span of an archive."""
+"""Where the bytes of an image lie, and reading them there: a file in a folder, or a span of an archive."""
 
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.errors import MergeError
-from data_prep.shards.images import PictureError
-from wordtree.support.files import system_says
+from data_prep.shards.images import ImageError
+from wordtree.support.files import system_message
 
 
 class Place(NamedTuple):
-    """A folder of pictures, or an archive of them with its size and time when it was planned (else -1)."""
+    """A folder of images, or an archive of them with its size and time when it was planned (else -1)."""
 
     path: str
     size_bytes: int = -1
     mtime_ns: int = -1
 
 
-class PictureFile(NamedTuple):
-    """The file `path`, and where in it the picture's bytes lie; offset None: they are the whole file."""
+class EncodedImage(NamedTuple):
+    """The file `path`, and where in it the image's bytes lie; offset None: they are the whole file."""
 
     path: Path
     offset: int | None
@@ -33,15 +33,15 @@ def place_of(path: str, *, is_archive: bool) -> Place:
         return Place(str(place))
     try:
         found = place.stat()
-    except OSError:  # whoever reads a picture of it will tell
+    except OSError:  # whoever reads an image of it will tell
         return Place(str(place))
     return Place(str(place), found.st_size, found.st_mtime_ns)
 
 
-def read_picture(file: PictureFile) -> bytes:
-    """The encoded picture.
+def read_image_file(file: EncodedImage) -> bytes:
+    """The encoded image.
 
-    Raises PictureError where this picture cannot be used, MergeError where its folder or archive is gone or changed.
+    Raises PictureError where this image cannot be used, MergeError where its folder or archive is gone or changed.
     """
     try:
         return _span(file) if file.offset is not None else _whole(file)
@@ -51,18 +51,18 @@ def read_picture(file: PictureFile) -> bytes:
                 f"{file.place.path}: was there when the merge was planned and is gone now. "
                 "Bring it back (is its disk mounted?) and run the command again to continue."
             ) from None
-        raise PictureError(f"picture file that cannot be read ({system_says(reason)})") from None
+        raise ImageError(f"picture file that cannot be read ({system_message(reason)})") from None
 
 
-def _whole(file: PictureFile) -> bytes:
+def _whole(file: EncodedImage) -> bytes:
     data = file.path.read_bytes()
     if len(data) != file.size_bytes:
-        raise PictureError("picture file that changed after planning")
+        raise ImageError("picture file that changed after planning")
     return data
 
 
-def _span(file: PictureFile) -> bytes:
-    """The span of an archive. In one that changed, offsets may point at other pictures."""
+def _span(file: EncodedImage) -> bytes:
+    """The span of an archive. In one that changed, offsets may point at other images."""
     assert file.offset is not None
     with file.path.open("rb", buffering=0) as archive:
         found = os.fstat(archive.fileno())
@@ -70,5 +70,5 @@ def _span(file: PictureFile) -> bytes:
             raise MergeError(f"{file.path}: has changed since the merge was planned; run the command again.")
         data = os.pread(archive.fileno(), file.size_bytes, file.offset)
     if len(data) != file.size_bytes:
-        raise PictureError("picture beyond the end of its archive")
+        raise ImageError("picture beyond the end of its archive")
     return data

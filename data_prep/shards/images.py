@@ -1,7 +1,7 @@
-"""Which pictures are stored as they are, and what the others become. Pillow decodes every one, to check it.
+"""Which images are stored as they are, and what the others become. Pillow decodes every one, to check it.
 
 Stored as they are: 8-bit grey or RGB JPEG and PNG, which every decoder reads alike. All else (palettes,
-transparency, CMYK, 16 bit, other formats, pictures to be turned or shrunk) is encoded anew as JPEG.
+transparency, CMYK, 16 bit, other formats, images to be turned or shrunk) is encoded anew as JPEG.
 """
 
 import io
@@ -20,25 +20,25 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs
 LONGEST_JPEG = 65_500  # px of a side: libjpeg's limit
 # What may be opened. Pillow knows more, some by programs that it starts (EPS), which no stranger's file may ask for.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
-_ASPECT_TOLERANCE = 0.02  # a picture resized by its owner still fits its boxes; a cropped one does not
-# What Pillow's decoders raise on damaged data; OSError includes truncated and unidentified pictures.
+_ASPECT_TOLERANCE = 0.02  # an image resized by its owner still fits its boxes; a cropped one does not
+# What Pillow's decoders raise on damaged data; OSError includes truncated and unidentified images.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError)
 
 
-class PictureError(DataPrepError):
-    """A picture that cannot be used; its text is the reason under which the writer counts it."""
+class ImageError(DataPrepError):
+    """An image that cannot be used; its text is the reason under which the writer counts it."""
 
 
 @dataclass(frozen=True)
-class PictureRules:
-    """How pictures are encoded anew; resize_max in px of the longer side, None = no limit."""
+class ImageRules:
+    """How images are encoded anew; resize_max in px of the longer side, None = no limit."""
 
     resize_max: int | None
     quality: int
 
 
 @dataclass(frozen=True)
-class StoredPicture:
+class StoredImage:
     """The bytes to store, the size in px that they decode to, and what was done to them, by reason."""
 
     data: bytes
@@ -47,8 +47,8 @@ class StoredPicture:
     changes: tuple[str, ...] = ()
 
 
-def prepare_picture(data: bytes, size_px: tuple[int, int] | None, rules: PictureRules) -> StoredPicture:
-    """The picture as it is stored; size_px is what the annotations state. Raises PictureError."""
+def prepare_image(data: bytes, size_px: tuple[int, int] | None, rules: ImageRules) -> StoredImage:
+    """The image as it is stored; size_px is what the annotations state. Raises PictureError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd but readable files
         image = _decoded(data)
@@ -61,11 +61,11 @@ def prepare_picture(data: bytes, size_px: tuple[int, int] | None, rules: Picture
         if shrunk is not turned:
             changes.append(f"shrunk to {rules.resize_max} px")
         stored = _jpeg(_as_grey_or_rgb(shrunk), rules.quality) if changes else data
-    return StoredPicture(stored, shrunk.width, shrunk.height, tuple(changes))
+    return StoredImage(stored, shrunk.width, shrunk.height, tuple(changes))
 
 
 def upright_size_px(path: Path) -> tuple[int, int] | None:
-    """Width and height of a picture as it is seen, from its header alone; None where that cannot be read."""
+    """Width and height of an image as it is seen, from its header alone; None where that cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -80,19 +80,19 @@ def _decoded(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
         if image.width * image.height > MAX_PIXELS:
-            raise PictureError("picture of too many pixels")
+            raise ImageError("picture of too many pixels")
         image.load()
     except Image.DecompressionBombError:
-        raise PictureError("picture of too many pixels") from None
+        raise ImageError("picture of too many pixels") from None
     except _UNREADABLE:
-        raise PictureError("picture that cannot be decoded") from None
+        raise ImageError("picture that cannot be decoded") from None
     return image
 
 
 def _is_stored_as_it_is(image: Image.Image, data: bytes) -> bool:
     if image.mode not in ("L", "RGB"):
         return False
-    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with more pictures behind it, which decoders pass over
+    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with more images behind it, which decoders pass over
         return True
     is_plain_png = image.format == "PNG" and not getattr(image, "is_animated", False)
     bit_depth, colour_type = data[24], data[25]  # of the IHDR chunk, which always comes first
@@ -105,7 +105,7 @@ def _kind(image: Image.Image, data: bytes) -> str:
 
 
 def _turned(image: Image.Image, size_px: tuple[int, int] | None) -> Image.Image:
-    """The picture upright, unless its annotations were made on the stored pixels, as COCO's were."""
+    """The image upright, unless its annotations were made on the stored pixels, as COCO's were."""
     if size_px == image.size:
         return image
     try:
@@ -126,7 +126,7 @@ def _check_size(image: Image.Image, size_px: tuple[int, int] | None) -> None:
         return
     stated = size_px[0] / size_px[1]
     if abs(image.width / image.height - stated) > _ASPECT_TOLERANCE * stated:
-        raise PictureError("picture of another shape than its annotations state")
+        raise ImageError("picture of another shape than its annotations state")
 
 
 def _shrunk(image: Image.Image, resize_max: int | None) -> Image.Image:
@@ -157,7 +157,7 @@ def _as_grey_or_rgb(image: Image.Image) -> Image.Image:
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
     if max(image.size) > LONGEST_JPEG:
-        raise PictureError(f"picture to be encoded anew that is longer than JPEG's {LONGEST_JPEG} px")
+        raise ImageError(f"picture to be encoded anew that is longer than JPEG's {LONGEST_JPEG} px")
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2, exif=b"")
     return file.getvalue()

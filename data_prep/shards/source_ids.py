@@ -1,4 +1,4 @@
-"""The names that pictures have in their sources; they stand in the shards only."""
+"""The names that images have in their sources; they stand in the shards only."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from wordtree.support.arrays import Int64Array
 
 @dataclass(frozen=True)
 class SourceIds:
-    """The names of the pictures of a shard, UTF-8, by their place in it."""
+    """The names of the images of a shard, UTF-8, by their place in it."""
 
     names: bytes
     offsets: Int64Array
@@ -31,7 +31,7 @@ class SourceIds:
 
 
 def read_source_ids(shard: Path | BinaryIO, place: object) -> SourceIds:
-    """The names of a shard's pictures; ShardError, naming `place`, where it is damaged or foreign."""
+    """The names of a shard's images; ShardError, naming `place`, where it is damaged or foreign."""
     with open_marked(shard, place, SHARD_FORMAT, SHARD_VERSION) as file:
         try:
             return SourceIds(file["source_id_bytes"][:].tobytes(), file["source_id_offsets"][:])

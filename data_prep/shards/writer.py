@@ -1,4 +1,4 @@
-"""One shard: pictures read, checked, packed with their labels, written whole or not at all."""
+"""One shard: images read, checked, packed with their labels, written whole or not at all."""
 
 import os
 import secrets
@@ -23,27 +23,27 @@ from data_prep.shards.format import (
     mark,
 )
 from data_prep.shards.hdf5_files import new_hdf5
-from data_prep.shards.image_files import read_picture
-from data_prep.shards.images import PictureError, PictureRules, StoredPicture, prepare_picture
-from wordtree.support.files import system_says
+from data_prep.shards.image_files import read_image_file
+from data_prep.shards.images import ImageError, ImageRules, StoredImage, prepare_image
+from wordtree.support.files import system_message
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What one worker is asked to do: the pictures of one shard."""
+    """What one worker is asked to do: the images of one shard."""
 
     path: Path
     images: Catalogue
-    rules: PictureRules
+    rules: ImageRules
 
 
 @dataclass(frozen=True)
 class ShardResult:
     """A written shard: its size, hashes, and what happened, counted by source and reason.
 
-    pictures_first, pictures_end: the bytes of the file between which its pictures lie.
+    pictures_first, pictures_end: the bytes of the file between which its images lie.
     frame_sha256: of all its other bytes; content_sha256: of what it holds, whatever version of HDF5 wrote it.
-    left_out: (source, source id, reason) of each picture that could not be used.
+    left_out: (source, source id, reason) of each image that could not be used.
     """
 
     name: str
@@ -51,8 +51,8 @@ class ShardResult:
     size_bytes: int
     sha256: str
     frame_sha256: str
-    pictures_first: int
-    pictures_end: int
+    bytes_start: int
+    bytes_end: int
     content_sha256: str
     counts: dict[int, dict[str, int]] = field(default_factory=dict)
     left_out: tuple[tuple[int, str, str], ...] = ()
@@ -63,17 +63,17 @@ class ShardResult:
         return not self.sha256
 
 
-def write_shard(job: ShardJob, on_picture: Callable[[], None] | None = None) -> ShardResult:
-    """Read, check and pack the pictures of a job; the shard appears under its name only when complete."""
+def write_shard(job: ShardJob, on_image: Callable[[], None] | None = None) -> ShardResult:
+    """Read, check and pack the images of a job; the shard appears under its name only when complete."""
     packed = _Packed(job.images)
-    for picture in range(len(job.images)):
+    for image in range(len(job.images)):
         try:
-            data = read_picture(job.images.file(picture))
-            packed.add(picture, prepare_picture(data, job.images.size_px(picture), job.rules))
-        except PictureError as reason:
-            packed.leave_out(picture, str(reason))
-        if on_picture is not None:
-            on_picture()
+            data = read_image_file(job.images.file(image))
+            packed.add(image, prepare_image(data, job.images.size_px(image), job.rules))
+        except ImageError as reason:
+            packed.leave_out(image, str(reason))
+        if on_image is not None:
+            on_image()
     arrays = packed.arrays()
     written = _write(job.path, arrays, packed.pictures)
     return ShardResult(
@@ -91,7 +91,7 @@ def write_shard(job: ShardJob, on_picture: Callable[[], None] | None = None) -> 
 
 
 class _Packed:
-    """The pictures of a shard while it grows, and what was left out or changed."""
+    """The images of a shard while it grows, and what was left out or changed."""
 
     def __init__(self, images: Catalogue) -> None:
         self.pictures: list[bytes] = []
@@ -101,7 +101,7 @@ class _Packed:
         self._numbers: list[int] = []
         self._sizes_px: list[tuple[int, int]] = []
 
-    def add(self, picture: int, stored: StoredPicture) -> None:
+    def add(self, picture: int, stored: StoredImage) -> None:
         self.pictures.append(stored.data)
         self._numbers.append(picture)
         self._sizes_px.append((stored.width, stored.height))
@@ -115,13 +115,13 @@ class _Packed:
         counts["image label of an image left out"] += int(self._images.count("label")[picture])
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Every dataset of the shard but the pictures."""
+        """Every dataset of the shard but the images."""
         stored = self._images.take(np.array(self._numbers, dtype=np.int64))
         sizes_px = np.array(self._sizes_px, dtype=np.int32).reshape(-1, 2)
         columns = {
             **stored.columns,
             "picture_offsets": np.cumsum([0, *map(len, self.pictures)]),
-            "picture_crc32": np.array([zlib.crc32(picture) for picture in self.pictures]),
+            "picture_crc32": np.array([zlib.crc32(image) for image in self.pictures]),
             "image_width": sizes_px[:, 0],
             "image_height": sizes_px[:, 1],
         }
@@ -139,8 +139,8 @@ class _Written(NamedTuple):
     size_bytes: int
     sha256: str
     frame_sha256: str
-    pictures_first: int
-    pictures_end: int
+    bytes_start: int
+    bytes_end: int
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[bytes]) -> _Written:
@@ -166,7 +166,7 @@ def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[b
         part.replace(path)
     except OSError as reason:
         raise ShardError(
-            f"{path}: cannot write this shard ({system_says(reason)}). "
+            f"{path}: cannot write this shard ({system_message(reason)}). "
             "What is finished stays; run the command again to continue."
         ) from None
     finally:
@@ -175,7 +175,7 @@ def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[b
 
 
 def _reserve(file: h5py.File, size_bytes: int) -> int:
-    """Room for the pictures, in one piece at the end; returns the byte of the file at which it starts."""
+    """Room for the images, in one piece at the end; returns the byte of the file at which it starts."""
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_obj_track_times(False)
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)

@@ -1,4 +1,4 @@
-"""One module for each format: class names at once, pictures as a stream."""
+"""One module for each format: class names at once, images as a stream."""
 
 from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""COCO instances JSON: pictures, categories, boxes as x, y, width, height in pixels, crowds. Objects365 is the same."""
+"""COCO instances JSON: images, categories, boxes as x, y, width, height in pixels, crowds. Objects365 is the same."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from data_prep.sources.contents import (
 
 
 def open_source(config: CocoSource) -> OpenSource:
-    """The instances file and its pictures; raises SourceError where the JSON is not COCO's."""
+    """The instances file and its images; raises SourceError where the JSON is not COCO's."""
     require_folder(config.images, config.name)
     instances = read_instances(config.annotations, config.name, _file_name)
     places = tails if config.format == "objects365" else as_listed
@@ -34,7 +34,7 @@ def open_source(config: CocoSource) -> OpenSource:
 
 
 def as_listed(name: str) -> list[str]:
-    """A picture lies where the file says."""
+    """An image lies where the file says."""
     return [name]
 
 
@@ -46,19 +46,19 @@ def tails(name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class InstanceRecords:
-    """The pictures of an instances file as records; `places` are where, below the folder, one of a name may lie."""
+    """The images of an instances file as records; `places` are where, below the folder, one of a name may lie."""
 
     instances: Instances
     folder: Path
     places: Callable[[str], list[str]]
 
     def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
-        """The pictures in the order of the file."""
+        """The images in the order of the file."""
         for _, record in self.numbered(counts):
             yield record
 
     def numbered(self, counts: Counter[str]) -> Iterator[tuple[int, ImageRecord]]:
-        """Each picture with its number in the file."""
+        """Each image with its number in the file."""
         counts.update(self.instances.counts)
         for image in range(len(self.instances.images)):
             if self.instances.images.is_repeated(image):
@@ -74,7 +74,7 @@ class InstanceRecords:
         counts[BOX_OF_UNLISTED_IMAGE] += self.instances.boxes.count(UNLISTED)
 
     def _record(self, image: int, counts: Counter[str]) -> ImageRecord | str:
-        """The picture, or the reason why it cannot be used."""
+        """The image, or the reason why it cannot be used."""
         name, size_px = self.instances.images.name(image), self.instances.images.size_px(image)
         if not name:
             return NO_NAME_INSIDE

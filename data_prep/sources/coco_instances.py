@@ -1,4 +1,4 @@
-"""What an instances file says (COCO's, LVIS's, Objects365's), in columns: pictures, categories, boxes, in any order."""
+"""What an instances file says (COCO's, LVIS's, Objects365's), in columns: images, categories, boxes, in any order."""
 
 import json
 import math
@@ -81,7 +81,7 @@ class Instances:
     def finish(self) -> None:
         """Bring boxes, images and categories together, when the file has been read to its end."""
         self._count_repeated_annotations()
-        self._settle_classes()
+        self._resolve_classes()
         self.boxes.sort(self.images.settle(np.frombuffer(self._image_of_box, dtype=np.int64)))
         self.labels.sort()
         self._image_of_box = array("q")
@@ -100,7 +100,7 @@ class Instances:
         self._annotation_ids = array("q")
         self.counts["annotation id that occurred before (kept)"] += int(np.count_nonzero(ids[1:] == ids[:-1]))
 
-    def _settle_classes(self) -> None:
+    def _resolve_classes(self) -> None:
         places: dict[int | None, int] = {}
         names: dict[str, None] = {}
         for place, category in enumerate(self.categories):

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from data_prep.errors import DataPrepError
 from data_prep.records import ImageRecord
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 # Reasons that several readers count: one wording for one thing.
 NO_NAME_INSIDE = "image without a file name inside the folder"
 NO_SIZE = "image without width and height"
@@ -31,13 +31,13 @@ class SourceError(DataPrepError):
 
 @dataclass(frozen=True)
 class OpenSource:
-    """A data set whose classes are known and whose pictures can be streamed.
+    """A data set whose classes are known and whose images can be streamed.
 
-    has_boxes: some of its pictures are annotated with boxes (its records say which).
+    has_boxes: some of its images are annotated with boxes (its records say which).
     aliases: for each class another name, tried first as an id of the tree (a wnid, an OpenImages id); or none.
-    is_federated: what was looked for differs from picture to picture, and only its image labels say what; else every
-        thing of its classes has its box in every picture that has been annotated.
-    counts: what was left out or changed, by reason; complete once the pictures have been streamed.
+    is_federated: what was looked for differs from image to image, and only its image labels say what; else every
+        thing of its classes has its box in every image that has been annotated.
+    counts: what was left out or changed, by reason; complete once the images have been streamed.
     """
 
     name: str
@@ -49,7 +49,7 @@ class OpenSource:
     is_federated: bool = False
 
     def records(self) -> Iterator[ImageRecord]:
-        """The pictures in a fixed order; counts what it leaves out afresh."""
+        """The images in a fixed order; counts what it leaves out afresh."""
         self.counts.clear()
         yield from self.stream(self.counts)
 
@@ -57,7 +57,7 @@ class OpenSource:
 def unit_box(xyxy: Corners, size: tuple[float, float], rounding: float = 1.0) -> tuple[Corners, bool] | str:
     """Corners in the unit square, and whether more than rounding was clipped; or the reason why it is no box.
 
-    xyxy, size (of the picture), rounding: in one unit: pixels, or 1 is the picture's width and height.
+    xyxy, size (of the image), rounding: in one unit: pixels, or 1 is the image's width and height.
     """
     x1, y1, x2, y2 = xyxy
     if not are_finite(x1, y1, x2, y2):
@@ -70,7 +70,7 @@ def unit_box(xyxy: Corners, size: tuple[float, float], rounding: float = 1.0) ->
     left, right = max(x1, 0), min(x2, width)
     top, bottom = max(y1, 0), min(y2, height)
     if left >= right or top >= bottom:
-        return "box outside its picture"
+        return "box outside its image"
     if (right - left) / width < _THINNEST_UNIT or (bottom - top) / height < _THINNEST_UNIT:
         return "box of zero area"
     cut = max(left - x1, top - y1, x2 - right, y2 - bottom)

@@ -1,4 +1,4 @@
-"""A table of one's own: a line for each box, or for each class that a whole picture shows or does not show."""
+"""A table of one's own: a line for each box, or for each class that a whole image shows or does not show."""
 
 from array import array
 from collections import Counter
@@ -11,7 +11,7 @@ import numpy as np
 from data_prep.config import CsvSource
 from data_prep.records import BoxLabel, ImageRecord
 from data_prep.shards.images import upright_size_px
-from data_prep.sources.columns.label_table import ImageLabelTable, LabelTable, box_labels, settled_labels
+from data_prep.sources.columns.label_table import ImageLabelTable, LabelTable, box_labels, resolved_labels
 from data_prep.sources.columns.name_table import ClassNames, NameTable
 from data_prep.sources.contents import (
     BOX_OF_LOST_IMAGE,
@@ -27,7 +27,7 @@ from data_prep.sources.contents import (
     tidy_path,
 )
 from data_prep.sources.files.csv_table import CsvTable, open_table
-from data_prep.sources.files.image_folder import FoundPicture, PictureFolder
+from data_prep.sources.files.image_folder import FoundImage, ImageFolder
 from data_prep.sources.files.text_lines import number
 from wordtree.support.arrays import BoolArray, Int32Array
 
@@ -42,7 +42,7 @@ _ADVICE: Final = " Name yours under `columns`, as in `columns: {image: filename}
 
 
 def open_source(config: CsvSource) -> OpenSource:
-    """The table, read once, and its pictures; raises SourceError where it lacks a column or is no table."""
+    """The table, read once, and its images; raises SourceError where it lacks a column or is no table."""
     require_folder(config.images, config.name)
     contents = _Contents(config)
     table = open_table(config.annotations, contents.counts)
@@ -77,7 +77,7 @@ class _Columns:
             box = _CORNERS
         elif any(
             table.place(known[name]) is not None for name in ("x", "y")
-        ):  # width and height alone are the picture's
+        ):  # width and height alone are the image's
             box = _SIDES
         image, class_name, *corners = table.places(
             [known[name] for name in ("image", "class", *box)], _ADVICE
@@ -96,10 +96,10 @@ class _Columns:
 
 @dataclass
 class _Contents:
-    """What the table says, in columns; a picture is the number of its first mention.
+    """What the table says, in columns; an image is the number of its first mention.
 
-    empty: mentions of pictures of which a line says that nothing is in them.
-    Once all is read: picture, the first mention of the same name for each mention; is_empty, whether nothing is in
+    empty: mentions of images of which a line says that nothing is in them.
+    Once all is read: image, the first mention of the same name for each mention; is_empty, whether nothing is in
     it; classes, for each class index the number of the class in the source.
     """
 
@@ -116,7 +116,7 @@ class _Contents:
 
     @property
     def has_boxes(self) -> bool:
-        """Whether somebody looked for things to box in some picture."""
+        """Whether somebody looked for things to box in some image."""
         return bool(len(self.boxes) or len(self.empty))
 
     def read(self, table: CsvTable, columns: _Columns) -> None:
@@ -158,7 +158,7 @@ class _Contents:
         return None
 
     def _mention(self, image: str) -> int:
-        if "\\" in image or "./" in image or "//" in image:  # a.jpg, ./a.jpg and .\a.jpg are one picture
+        if "\\" in image or "./" in image or "//" in image:  # a.jpg, ./a.jpg and .\a.jpg are one image
             image = tidy_path(image)
         return self.names.mention(image)
 
@@ -174,19 +174,19 @@ class _Contents:
 
     def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
         counts.update(self.counts)
-        folder = PictureFolder(self.config.images)
-        for picture in map(int, np.flatnonzero(self.picture == np.arange(len(self.names)))):
-            found = folder.find(self.names[picture])
-            record = self._record(picture, found, counts) if isinstance(found, FoundPicture) else found
+        folder = ImageFolder(self.config.images)
+        for image in map(int, np.flatnonzero(self.picture == np.arange(len(self.names)))):
+            found = folder.find(self.names[image])
+            record = self._record(image, found, counts) if isinstance(found, FoundImage) else found
             if isinstance(record, ImageRecord):
                 yield record
             else:
                 counts[record] += 1
-                counts[BOX_OF_LOST_IMAGE] += self.boxes.count(picture)
-                counts[LABEL_OF_LOST_IMAGE] += self.labels.count(picture)
+                counts[BOX_OF_LOST_IMAGE] += self.boxes.count(image)
+                counts[LABEL_OF_LOST_IMAGE] += self.labels.count(image)
 
-    def _record(self, picture: int, found: FoundPicture, counts: Counter[str]) -> ImageRecord | str:
-        """The picture with what is said of it, or the reason why it cannot be used."""
+    def _record(self, picture: int, found: FoundImage, counts: Counter[str]) -> ImageRecord | str:
+        """The image with what is said of it, or the reason why it cannot be used."""
         rows = self.boxes.boxes(picture)
         boxes: tuple[BoxLabel, ...] | None = () if self.is_empty[picture] else None
         if rows and self.config.unit == "unit":
@@ -198,7 +198,7 @@ class _Contents:
             boxes = box_labels(rows, size_px, self.classes, counts)
         counts["box kept as an ignore region"] += sum(box.is_ignored for box in boxes or ())
         boxed = {box.class_index for box in boxes or ()}
-        labels = settled_labels(self.labels.labels(picture), self.classes, boxed, counts)
+        labels = resolved_labels(self.labels.labels(picture), self.classes, boxed, counts)
         source_id = readable_name(self.names[picture])
         return ImageRecord(source_id, found.path, found.size_bytes, None, boxes, tuple(labels.values()))
 

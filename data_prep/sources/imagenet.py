@@ -1,7 +1,7 @@
-"""ImageNet: a folder or a tar for each class, or one tar of such folders or tars; each picture shows its class.
+"""ImageNet: a folder or a tar for each class, or one tar of such folders or tars; each image shows its class.
 
 Tars are read where they are: ILSVRC's tar of tars, the 21,841 tars of the full release, or any tar of class folders.
-The same pictures have the same names, order and labels in all of these. With `boxes`, pictures whose boxes somebody
+The same images have the same names, order and labels in all of these. With `boxes`, images whose boxes somebody
 drew (ILSVRC CLS-LOC: CLASS/PICTURE.xml) carry them besides their label.
 """
 
@@ -23,7 +23,7 @@ from data_prep.sources.contents import (
 )
 from data_prep.sources.files.tar import refuse_compressed, tar_file
 from data_prep.sources.imagenet_boxes import Annotated, ClassBoxes
-from data_prep.sources.imagenet_images import BESIDE, PictureClass, entries_of, pictures_of_folder
+from data_prep.sources.imagenet_images import BESIDE, ImageClass, entries_of, images_of_folder
 from data_prep.sources.imagenet_tars import class_of_tar, classes_in_tar
 
 _NO_CLASS_FOR_BOXES = "folder of boxes whose class is not there"
@@ -50,7 +50,7 @@ def open_source(config: ImageNetSource) -> OpenSource:
 
 @dataclass(frozen=True)
 class _Contents:
-    classes: list[PictureClass]
+    classes: list[ImageClass]
     counted_before: Counter[str]
     boxes: Path | None
 
@@ -60,29 +60,29 @@ class _Contents:
         for class_index, one in enumerate(self.classes):
             boxes = None if self.boxes is None else ClassBoxes(self.boxes / one.name, class_index, number_of)
             is_empty = True
-            for picture in one.pictures(counts):
+            for image in one.pictures(counts):
                 is_empty = False
-                found = Annotated() if boxes is None else boxes.of_picture(picture.name, counts)
+                found = Annotated() if boxes is None else boxes.of_image(image.name, counts)
                 yield ImageRecord(
-                    readable_name(f"{one.name}/{picture.name}"),
-                    picture.path,
-                    picture.size_bytes,
+                    readable_name(f"{one.name}/{image.name}"),
+                    image.path,
+                    image.size_bytes,
                     found.size_px,
                     found.boxes,
                     (ImageLabel(class_index, is_exhaustive=found.has_all_of_its_class),),
-                    picture.offset,
+                    image.offset,
                 )
-            counts["class without a picture"] += is_empty
-            counts["annotation file whose picture is not there"] += len(boxes.unused) if boxes else 0
+            counts["class without an image"] += is_empty
+            counts["annotation file whose image is not there"] += len(boxes.unused) if boxes else 0
 
 
-def _classes_in_folder(folder: Path, counts: Counter[str]) -> list[PictureClass]:
+def _classes_in_folder(folder: Path, counts: Counter[str]) -> list[ImageClass]:
     """A class for each folder and each tar; counts what lies beside them."""
     classes = []
     for entry in entries_of(folder):
         path = Path(entry.path)
         if entry.is_dir() and not entry.name.startswith("."):
-            classes.append(PictureClass(entry.name, partial(pictures_of_folder, path)))
+            classes.append(ImageClass(entry.name, partial(images_of_folder, path)))
         elif entry.is_file() and path.suffix == ".tar":
             classes.append(class_of_tar(path.stem, tar_file(path)))
         else:
@@ -91,17 +91,17 @@ def _classes_in_folder(folder: Path, counts: Counter[str]) -> list[PictureClass]
     return classes
 
 
-def _folders_without_class(folder: Path, classes: list[PictureClass]) -> int:
+def _folders_without_class(folder: Path, classes: list[ImageClass]) -> int:
     names = {one.name for one in classes}
     return sum(entry.is_dir() and entry.name not in names for entry in entries_of(folder))
 
 
-def _check(classes: list[PictureClass], beside: Counter[str], config: ImageNetSource) -> None:
+def _check(classes: list[ImageClass], beside: Counter[str], config: ImageNetSource) -> None:
     if not classes:
         found = counts_in_words(beside) or "nothing"
         raise SourceError(
             f"source {config.name!r}: expected a folder or a tar for each class (n02084071/… or n02084071.tar) in "
-            f"{config.images}, found {found}. Pictures whose classes stand in a list are read by format csv or voc."
+            f"{config.images}, found {found}. Images whose classes stand in a list are read by format csv or voc."
         )
     for one, other in pairwise(classes):
         if one.name == other.name:

@@ -1,6 +1,6 @@
-"""Boxes of pictures that lie in class folders: FOLDER/CLASS/PICTURE.xml for each picture that somebody annotated.
+"""Boxes of images that lie in class folders: FOLDER/CLASS/PICTURE.xml for each image that somebody annotated.
 
-So come the boxes of ILSVRC CLS-LOC and of the full ImageNet. In an annotated picture everything of the picture's
+So come the boxes of ILSVRC CLS-LOC and of the full ImageNet. In an annotated image everything of the image's
 own class has its box; nobody looked for other things.
 """
 
@@ -17,9 +17,9 @@ from data_prep.sources.voc_xml import AnnotationError, XmlObject, read_annotatio
 
 
 class Annotated(NamedTuple):
-    """What is known of the things in a picture; boxes None: nobody looked.
+    """What is known of the things in an image; boxes None: nobody looked.
 
-    has_all_of_its_class: everything of the picture's class has its box, and there is one.
+    has_all_of_its_class: everything of the image's class has its box, and there is one.
     """
 
     size_px: tuple[int, int] | None = None
@@ -28,16 +28,16 @@ class Annotated(NamedTuple):
 
 
 class ClassBoxes:
-    """The annotations of one class's pictures."""
+    """The annotations of one class's images."""
 
     def __init__(self, folder: Path, class_index: int, classes: Mapping[str, int]) -> None:
         entries = entries_of(folder) if folder.is_dir() else []
         self._paths = {path.stem: path for path in map(Path, entries) if path.suffix.lower() == ".xml"}
         self._class_index, self._classes = class_index, classes
-        self.unused = set(self._paths)  # names of annotations whose pictures have not been asked for
+        self.unused = set(self._paths)  # names of annotations whose images have not been asked for
 
-    def of_picture(self, name: str, counts: Counter[str]) -> Annotated:
-        """The boxes of a picture of the class; counts what cannot be used."""
+    def of_image(self, name: str, counts: Counter[str]) -> Annotated:
+        """The boxes of an image of the class; counts what cannot be used."""
         stem = PurePosixPath(name).stem
         self.unused.discard(stem)
         if stem not in self._paths:

@@ -1,4 +1,4 @@
-"""The pictures of classes in tars: a tar for each class, one tar of class folders, or a tar of class tars."""
+"""The images of classes in tars: a tar for each class, one tar of class folders, or a tar of class tars."""
 
 from array import array
 from collections import Counter
@@ -11,27 +11,27 @@ from data_prep.sources.files.tar import Member, TarPlace, members, refuse_compre
 from data_prep.sources.imagenet_images import (
     BESIDE,
     TAR_INSIDE,
+    ImageClass,
     Picture,
-    PictureClass,
     in_order,
-    is_picture,
+    is_image,
 )
 
 _REPLACED = "member that a later one of its name replaces in a tar"
 
 
-def class_of_tar(name: str, place: TarPlace) -> PictureClass:
-    """The class whose pictures are a tar's."""
+def class_of_tar(name: str, place: TarPlace) -> ImageClass:
+    """The class whose images are a tar's."""
 
     def pictures(counts: Counter[str]) -> list[Picture]:
-        found = (member for member in members(place, counts) if is_picture(member.name, counts))
+        found = (member for member in members(place, counts) if is_image(member.name, counts))
         inside = (member._replace(name=member.name.removeprefix(f"{name}/")) for member in found)
         return _latest_in_order(inside, place.path, counts)
 
-    return PictureClass(name, pictures)
+    return ImageClass(name, pictures)
 
 
-def classes_in_tar(path: Path, counts: Counter[str]) -> list[PictureClass]:
+def classes_in_tar(path: Path, counts: Counter[str]) -> list[ImageClass]:
     """The classes in a tar of class folders or class tars, unsorted; counts what it leaves out.
 
     A folder around all classes, as `tar -cf train.tar train/` makes it, is taken off.
@@ -53,7 +53,7 @@ def _latest_in_order(found: Iterable[Member], path: Path, counts: Counter[str]) 
 
 @dataclass
 class _FolderInTar:
-    """The pictures of one folder in a tar, in columns: 16 bytes each and the name."""
+    """The images of one folder in a tar, in columns: 16 bytes each and the name."""
 
     offsets: "array[int]" = field(default_factory=lambda: array("q"))
     sizes: "array[int]" = field(default_factory=lambda: array("q"))
@@ -73,7 +73,7 @@ class _FolderInTar:
 
 @dataclass
 class _Listing:
-    """What lies in a tar: the pictures by their folder, the tars by their name without suffix."""
+    """What lies in a tar: the images by their folder, the tars by their name without suffix."""
 
     place: TarPlace
     folders: dict[str, _FolderInTar] = field(default_factory=dict)
@@ -87,11 +87,11 @@ class _Listing:
             self.tars[stem] = TarPlace(path, offset, offset + size_bytes, f"{path}: {name}")
             return
         refuse_compressed(f"{path}: {name}")
-        if is_picture(name, counts):
+        if is_image(name, counts):
             folder = name.rpartition("/")[0]
             self.folders.setdefault(folder, _FolderInTar()).add(member)
 
-    def classes(self, counts: Counter[str]) -> list[PictureClass]:
+    def classes(self, counts: Counter[str]) -> list[ImageClass]:
         """Unsorted; counts what belongs to none."""
         depth = _depth_of_classes([*self.folders, *self.tars])
         parts_of: dict[str, list[tuple[str, _FolderInTar]]] = {}
@@ -112,12 +112,12 @@ class _Listing:
                 classes.append(class_of_tar(name, place))
         return classes
 
-    def _class_of_folders(self, name: str, parts: list[tuple[str, _FolderInTar]]) -> PictureClass:
+    def _class_of_folders(self, name: str, parts: list[tuple[str, _FolderInTar]]) -> ImageClass:
         def pictures(counts: Counter[str]) -> list[Picture]:
             found = (member for prefix, folder in parts for member in folder.members(prefix))
             return _latest_in_order(found, self.place.path, counts)
 
-        return PictureClass(name, pictures)
+        return ImageClass(name, pictures)
 
 
 def _depth_of_classes(names: list[str]) -> int:

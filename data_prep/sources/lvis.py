@@ -1,6 +1,6 @@
-"""LVIS JSON: COCO's instances, and for each picture which classes were looked for.
+"""LVIS JSON: COCO's instances, and for each image which classes were looked for.
 
-A class with boxes in a picture is there, and all of it has boxes unless `not_exhaustive_category_ids` says otherwise;
+A class with boxes in an image is there, and all of it has boxes unless `not_exhaustive_category_ids` says otherwise;
 a class in `neg_category_ids` is not there; of every other class nothing is known.
 """
 
@@ -19,7 +19,7 @@ from data_prep.sources.contents import OpenSource, readable_name, require_folder
 
 
 def open_source(config: LvisSource) -> OpenSource:
-    """The file and its pictures, those of COCO (`train2017/….jpg`); raises SourceError where the JSON is not LVIS's.
+    """The file and its images, those of COCO (`train2017/….jpg`); raises SourceError where the JSON is not LVIS's.
 
     Classes go by their names, with WordNet synsets (`aerosol.n.02`) as aliases.
     """

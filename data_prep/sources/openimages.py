@@ -1,6 +1,6 @@
-"""OpenImages: boxes, and for each picture the classes that people looked for and found, or did not find.
+"""OpenImages: boxes, and for each image the classes that people looked for and found, or did not find.
 
-Nobody looked for everything in every picture, so the set is federated. What is known of a picture: each class that it
+Nobody looked for everything in every image, so the set is federated. What is known of an image: each class that it
 has a box of was boxed completely, groups being ignore regions (decision 15); each class with a negative label is
 absent; of any other class nothing is known.
 """
@@ -36,7 +36,7 @@ from data_prep.sources.contents import (
     require_folder,
 )
 from data_prep.sources.files.csv_table import csv_rows, open_table
-from data_prep.sources.files.image_folder import FoundPicture, PictureFolder, walk
+from data_prep.sources.files.image_folder import FoundImage, ImageFolder, walk
 from data_prep.sources.files.text_lines import number, text_lines
 from wordtree.support.arrays import Int32Array
 
@@ -48,7 +48,7 @@ def open_source(config: OpenImagesSource) -> OpenSource:
     """All boxes and labels, read once; raises SourceError where a file is not what it is said to be."""
     require_folder(config.images, config.name)
     contents = _Contents(config.images)
-    contents.list_pictures()
+    contents.list_images()
     if config.boxes is not None:
         contents.read_boxes(config.boxes)
     if config.labels is not None:
@@ -70,11 +70,11 @@ def open_source(config: OpenImagesSource) -> OpenSource:
 
 @dataclass
 class _Contents:
-    """What files and tables say, in columns; a picture is the number of its first mention.
+    """What files and tables say, in columns; an image is the number of its first mention.
 
-    The pictures that exist are mentioned first, folder by folder; what is mentioned after them is missing.
+    The images that exist are mentioned first, folder by folder; what is mentioned after them is missing.
     folder_ends: for each folder the number of mentions up to its end.
-    Once all is read: picture, the first mention of the same name for each mention; classes, for each class index the
+    Once all is read: image, the first mention of the same name for each mention; classes, for each class index the
     number of the class in the source.
     """
 
@@ -90,15 +90,15 @@ class _Contents:
     picture: Int32Array = field(init=False)
     classes: list[int] = field(init=False)
 
-    def list_pictures(self) -> None:
-        """Mention every picture below the folder: ID.jpg."""
+    def list_images(self) -> None:
+        """Mention every image below the folder: ID.jpg."""
         for folder, files in walk(self.images, self.counts):
             for file in files:
                 if file.endswith(_JPG):
                     self.ids.mention(file[: -len(_JPG)])
                     self.files += 1
                 else:
-                    self.counts["file that is no picture of OpenImages by its name"] += 1
+                    self.counts["file that is no image of OpenImages by its name"] += 1
             self.folders.append(folder)
             self.folder_ends.append(len(self.ids))
 
@@ -138,11 +138,11 @@ class _Contents:
 
     def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
         counts.update(self.counts)
-        folder = PictureFolder(self.images)
-        for picture in map(int, np.flatnonzero(self.picture == np.arange(len(self.ids)))):
-            boxes, labels = self.boxes.boxes(picture), self.labels.labels(picture)
-            place = bisect_right(self.folder_ends, picture)
-            name = f"{self.folders[place]}{self.ids[picture]}{_JPG}" if place < len(self.folders) else ""
+        folder = ImageFolder(self.images)
+        for image in map(int, np.flatnonzero(self.picture == np.arange(len(self.ids)))):
+            boxes, labels = self.boxes.boxes(image), self.labels.labels(image)
+            place = bisect_right(self.folder_ends, image)
+            name = f"{self.folders[place]}{self.ids[image]}{_JPG}" if place < len(self.folders) else ""
             found = folder.find(name) if name else FILE_MISSING
             if isinstance(found, str):
                 counts[found] += 1
@@ -156,7 +156,7 @@ class _Contents:
     def _record(
         self,
         name: str,
-        found: FoundPicture,
+        found: FoundImage,
         rows: list[BoxRow],
         labels: list[ImageLabel],
         counts: Counter[str],

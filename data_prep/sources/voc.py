@@ -1,4 +1,4 @@
-"""PASCAL VOC and ILSVRC: one XML file for each picture, named as the picture is, at any depth."""
+"""PASCAL VOC and ILSVRC: one XML file for each image, named as the image is, at any depth."""
 
 from array import array
 from collections import Counter
@@ -15,9 +15,9 @@ from data_prep.sources.columns.name_table import ClassNames, NameTable, PackedNa
 from data_prep.sources.contents import (
     BOX_OF_LOST_IMAGE,
     FILE_MISSING,
+    IMAGE_SUFFIXES,
     NO_NAME_INSIDE,
     NO_SIZE,
-    PICTURE_SUFFIXES,
     OpenSource,
     SourceError,
     counts_in_words,
@@ -26,13 +26,13 @@ from data_prep.sources.contents import (
     require_folder,
     stays_inside,
 )
-from data_prep.sources.files.image_folder import FoundPicture, PictureFolder, walk
+from data_prep.sources.files.image_folder import FoundImage, ImageFolder, walk
 from data_prep.sources.files.text_lines import text_lines
 from data_prep.sources.voc_xml import AnnotationError, read_annotation
 
 _XML: Final = ".xml"
 _USUAL: Final = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG", ".PNG")
-_SUFFIXES: Final = (*_USUAL, *sorted(PICTURE_SUFFIXES.difference(_USUAL)))
+_SUFFIXES: Final = (*_USUAL, *sorted(IMAGE_SUFFIXES.difference(_USUAL)))
 
 
 def open_source(config: VocSource) -> OpenSource:
@@ -53,9 +53,9 @@ def open_source(config: VocSource) -> OpenSource:
 
 @dataclass
 class _Contents:
-    """What the XML files say, in columns: of each picture its name and size, of all pictures the boxes.
+    """What the XML files say, in columns: of each image its name and size, of all images the boxes.
 
-    names: a file's path without `.xml`, and after a null the picture's name where that is another.
+    names: a file's path without `.xml`, and after a null the image's name where that is another.
     sizes_px: width, height; 0, 0 where the file states none.
     classes: for the class index of each box the number of its class in the source, once all is read.
     """
@@ -101,15 +101,15 @@ class _Contents:
         for number in range(len(self.names)):
             name, _, filename = self.names[number].partition("\0")
             found = finder.find(name, filename)
-            record = self._record(number, found, counts) if isinstance(found, FoundPicture) else found
+            record = self._record(number, found, counts) if isinstance(found, FoundImage) else found
             if isinstance(record, ImageRecord):
                 yield record
             else:
                 counts[record] += 1
                 counts[BOX_OF_LOST_IMAGE] += self.boxes.count(number)
 
-    def _record(self, number: int, found: FoundPicture, counts: Counter[str]) -> ImageRecord | str:
-        """The picture with its boxes, or the reason why it cannot be used."""
+    def _record(self, number: int, found: FoundImage, counts: Counter[str]) -> ImageRecord | str:
+        """The image with its boxes, or the reason why it cannot be used."""
         width, height = self.sizes_px[2 * number : 2 * number + 2]
         stated = (width, height) if width else None
         size_px = stated or upright_size_px(found.path)
@@ -122,18 +122,18 @@ class _Contents:
 
 
 class _Finder:
-    """Finds the picture of an XML file: as it is named itself, or else as it says."""
+    """Finds the image of an XML file: as it is named itself, or else as it says."""
 
     def __init__(self, images: Path) -> None:
-        self._folder = PictureFolder(images)
-        self._suffix = _SUFFIXES[0]  # of the picture found last: the next one's is likely the same
+        self._folder = ImageFolder(images)
+        self._suffix = _SUFFIXES[0]  # of the image found last: the next one's is likely the same
 
-    def find(self, name: str, filename: str) -> FoundPicture | str:
-        """The picture of `name.xml`, which calls it `filename` (empty: the same); or why there is none."""
+    def find(self, name: str, filename: str) -> FoundImage | str:
+        """The image of `name.xml`, which calls it `filename` (empty: the same); or why there is none."""
         reason = FILE_MISSING
         for candidate in self._candidates(name, filename):
             found = self._folder.find(candidate)
-            if isinstance(found, FoundPicture):
+            if isinstance(found, FoundImage):
                 self._suffix = found.path.suffix
                 return found
             reason = found if reason == FILE_MISSING else reason
@@ -143,10 +143,10 @@ class _Finder:
         folder, stem = PurePosixPath(name).parent, PurePosixPath(name).name
         suffixes = (self._suffix, *(suffix for suffix in _SUFFIXES if suffix != self._suffix))
         yield from (f"{name}{suffix}" for suffix in suffixes)
-        if PurePosixPath(filename).suffix.lower() in PICTURE_SUFFIXES:
+        if PurePosixPath(filename).suffix.lower() in IMAGE_SUFFIXES:
             yield str(folder / filename)
             yield filename
-        if name != stem:  # all pictures in one folder
+        if name != stem:  # all images in one folder
             yield from (f"{stem}{suffix}" for suffix in suffixes)
 
 

@@ -1,7 +1,7 @@
 """One annotation of PASCAL VOC or ILSVRC: an XML file, read without trusting it.
 
 Corners in such files are pixels, the last one included. PASCAL VOC and its imitators call the first pixel 1,
-ImageNet and ILSVRC call it 0 (decision 14). What comes out are edges: 0 is the picture's left or upper edge.
+ImageNet and ILSVRC call it 0 (decision 14). What comes out are edges: 0 is the image's left or upper edge.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from data_prep.sources.files.text_lines import number
 MAX_BYTES: Final = 4 << 20  # of a file: some ten thousand objects
 _MAX_DEPTH: Final = 16  # VOC's own nesting is 5 elements deep
 _MAX_TEXT: Final = 4096  # characters of a name or number
-_MAX_PX: Final = 1 << 20  # of a picture's width or height
+_MAX_PX: Final = 1 << 20  # of an image's width or height
 _ZERO_BASED: Final = ("ilsvrc", "imagenet")  # how the names of such databases begin, in lower case
 
 _OBJECT: Final = "/annotation/object"
@@ -47,7 +47,7 @@ class XmlObject(NamedTuple):
 
 @dataclass(frozen=True)
 class XmlAnnotation:
-    """What a file says of one picture; size_px is None where it states none, or 0 as some tools do."""
+    """What a file says of one image; size_px is None where it states none, or 0 as some tools do."""
 
     filename: str
     size_px: tuple[int, int] | None

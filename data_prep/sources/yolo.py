@@ -1,7 +1,7 @@
-"""YOLO text files as Ultralytics and Darknet lay them out: a picture in …/images/…, its boxes in …/labels/….
+"""YOLO text files as Ultralytics and Darknet lay them out: an image in …/images/…, its boxes in …/labels/….
 
 A line is `class x y width height`, centre and size in the unit square, or a class and the corners of a polygon. A
-picture without a text file is one in which somebody looked and found nothing.
+image without a text file is one in which somebody looked and found nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from data_prep.config import YoloSource
 from data_prep.records import BoxLabel, ImageRecord
 from data_prep.sources.columns.label_table import BoxRow, box_labels
 from data_prep.sources.contents import (
-    PICTURE_SUFFIXES,
+    IMAGE_SUFFIXES,
     UNIT_ROUNDING,
     Corners,
     OpenSource,
@@ -30,16 +30,16 @@ from data_prep.sources.contents import (
     readable_name,
     require_folder,
 )
-from data_prep.sources.files.image_folder import PictureFolder, walk
+from data_prep.sources.files.image_folder import ImageFolder, walk
 from data_prep.sources.files.text_lines import number, text_lines
 from wordtree.support.config_files import read_yaml
 
 _LARGEST: Final = 16 << 20  # bytes of a text file: a hundred thousand boxes
 _TXT: Final = ".txt"
-_SUFFIXES: Final = tuple(sorted(PICTURE_SUFFIXES))
+_SUFFIXES: Final = tuple(sorted(IMAGE_SUFFIXES))
 _POLYGON: Final = "polygon of which the bounding box is taken"
 _BACKGROUND: Final = "picture without a text file: nothing in it (kept)"
-_UNUSED: Final = "text file without a picture"
+_UNUSED: Final = "text file without an image"
 
 
 def open_source(config: YoloSource) -> OpenSource:
@@ -53,7 +53,7 @@ def open_source(config: YoloSource) -> OpenSource:
 
 
 class _TextFileError(SourceError):
-    """A text file that cannot be used; its text is the reason under which its picture is counted."""
+    """A text file that cannot be used; its text is the reason under which its image is counted."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ class _Contents:
     names: YoloNames
 
     def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
-        """The pictures, folder by folder; raises SourceError where none of their folders has one of text files."""
+        """The images, folder by folder; raises SourceError where none of their folders has one of text files."""
         looked_into: list[Path] = []
         for place, files in walk(self.config.images, counts):
-            pictures = [file for file in files if _is_picture(file, counts)]
-            if pictures:
+            images = [file for file in files if _is_image(file, counts)]
+            if images:
                 looked_into.append(self._texts_of(place))
-                yield from self._folder_records(place, pictures, counts)
+                yield from self._folder_records(place, images, counts)
         if looked_into and not any(map(Path.is_dir, looked_into)):
             raise SourceError(
-                f"source {self.config.name!r}: expected the text files of its pictures in {looked_into[0]}, "
+                f"source {self.config.name!r}: expected the text files of its images in {looked_into[0]}, "
                 "found no such folder; say where they are with `labels`."
             )
         self._count_unused(set(looked_into), counts)
@@ -79,22 +79,22 @@ class _Contents:
     def _folder_records(
         self, place: str, pictures: Sequence[str], counts: Counter[str]
     ) -> Iterator[ImageRecord]:
-        folder, texts = PictureFolder(self.config.images), self._texts_of(place)
-        for picture in pictures:
-            found = folder.find(place + picture)
+        folder, texts = ImageFolder(self.config.images), self._texts_of(place)
+        for image in pictures:
+            found = folder.find(place + image)
             if isinstance(found, str):
                 counts[found] += 1
                 continue
             try:
-                boxes = self._boxes(texts / f"{picture.rpartition('.')[0]}{_TXT}", counts)
+                boxes = self._boxes(texts / f"{image.rpartition('.')[0]}{_TXT}", counts)
             except _TextFileError as reason:
                 counts[str(reason)] += 1
             else:
-                yield ImageRecord(readable_name(place + picture), found.path, found.size_bytes, None, boxes)
+                yield ImageRecord(readable_name(place + image), found.path, found.size_bytes, None, boxes)
         counts[_UNUSED] += _unused(texts, pictures)
 
     def _texts_of(self, place: str) -> Path:
-        """The folder of the text files of a folder of pictures: `labels` for the last `images` of its path."""
+        """The folder of the text files of a folder of images: `labels` for the last `images` of its path."""
         if self.config.labels is not None:
             return self.config.labels / place
         parts = list((self.config.images / place).absolute().parts)
@@ -104,7 +104,7 @@ class _Contents:
         return Path(*parts)
 
     def _count_unused(self, looked_into: set[Path], counts: Counter[str]) -> None:
-        """Count the text files in folders that belong to no folder of pictures."""
+        """Count the text files in folders that belong to no folder of images."""
         root = self._texts_of("")
         if root.is_dir() and root != self.config.images.absolute():
             for place, files in walk(root, Counter()):
@@ -171,10 +171,10 @@ def _text(path: Path) -> str | None:
 
 
 def _unused(texts: Path, pictures: Sequence[str]) -> int:
-    """How many text files of a folder belong to none of the pictures, which are sorted."""
-    suffixes = {f".{picture.rpartition('.')[2]}" for picture in pictures}
+    """How many text files of a folder belong to none of the images, which are sorted."""
+    suffixes = {f".{image.rpartition('.')[2]}" for image in pictures}
 
-    def has_picture(stem: str) -> bool:
+    def has_image(stem: str) -> bool:
         names = [f"{stem}{suffix}" for suffix in suffixes]
         places = [(name, bisect_left(pictures, name)) for name in names]
         return any(list(pictures[place : place + 1]) == [name] for name, place in places)
@@ -182,19 +182,19 @@ def _unused(texts: Path, pictures: Sequence[str]) -> int:
     try:
         with os.scandir(texts) as entries:
             stems = (entry.name[: -len(_TXT)] for entry in entries if entry.name.endswith(_TXT))
-            return sum(not has_picture(stem) for stem in stems)
+            return sum(not has_image(stem) for stem in stems)
     except (FileNotFoundError, NotADirectoryError):
         return 0
     except OSError as reason:
         raise cannot_list(texts, reason) from None
 
 
-def _is_picture(name: str, counts: Counter[str]) -> bool:
-    """Whether a file is a picture by its name; counts those that are neither that nor a text file."""
+def _is_image(name: str, counts: Counter[str]) -> bool:
+    """Whether a file is an image by its name; counts those that are neither that nor a text file."""
     lower = name.lower()
     if lower.endswith(_SUFFIXES):
         return True
-    counts["file that is no picture by its name"] += not lower.endswith(_TXT)
+    counts["file that is no image by its name"] += not lower.endswith(_TXT)
     return False
 
 

@@ -1,4 +1,4 @@
-"""What the generated world shows: its settings, and each picture's objects before any is drawn."""
+"""What the generated world shows: its settings, and each image's objects before any is drawn."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,17 +19,17 @@ class EmojiWorldConfig(StrictModel):
     """Every setting of the generated world."""
 
     seed: Annotated[int, Field(ge=0)] = 0
-    size_px: Annotated[int, Field(ge=32, le=2048)] = 160  # of the square pictures
-    scenes: Annotated[int, Field(ge=1)] = 1500  # training pictures with boxes
+    size_px: Annotated[int, Field(ge=32, le=2048)] = 160  # of the square images
+    scenes: Annotated[int, Field(ge=1)] = 1500  # training images with boxes
     test_scenes: Annotated[int, Field(ge=1)] = 300
-    labels_per_class: Annotated[int, Field(ge=0)] = 72  # label pictures: 62 classes make 4464
-    label_classes: Literal["label-only", "all"] = "label-only"  # "all": boxed classes have label pictures too
+    labels_per_class: Annotated[int, Field(ge=0)] = 72  # label images: 62 classes make 4464
+    label_classes: Literal["label-only", "all"] = "label-only"  # "all": boxed classes have label images too
     unlabelled_share: Share = 0.2  # of a training scene's objects: of a label-only class, and without a box
     objects_min: Annotated[int, Field(ge=1)] = 1  # per scene
     objects_max: Annotated[int, Field(ge=1, le=50)] = 5
-    scale_min: Annotated[float, Field(gt=0, le=1)] = 0.18  # an object's longer side, of the picture's
+    scale_min: Annotated[float, Field(gt=0, le=1)] = 0.18  # an object's longer side, of the image's
     scale_max: Annotated[float, Field(gt=0, le=1)] = 0.5
-    label_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.3  # the same in a label picture
+    label_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.3  # the same in a label image
     label_scale_max: Annotated[float, Field(gt=0, le=1)] = 0.9
     rotation_deg: Annotated[float, Field(ge=0, le=180)] = 15.0  # at most, both ways
     flip_share: Share = 0.5
@@ -51,7 +51,7 @@ class EmojiWorldConfig(StrictModel):
 
 
 class Picture(NamedTuple):
-    """One picture to draw: everything that differs between pictures, known before any is drawn."""
+    """One image to draw: everything that differs between images, known before any is drawn."""
 
     split: Split
     number: int  # within the split
@@ -60,7 +60,7 @@ class Picture(NamedTuple):
 
 
 def plan(settings: EmojiWorldConfig, classes: Sequence[EmojiClass]) -> list[Picture]:
-    """Every picture with the classes of its objects; each class gets the same number of turns.
+    """Every image with the classes of its objects; each class gets the same number of turns.
 
     Unlabelled objects of training scenes come from label-only classes that lie under no boxed one: a scene's
     boxes are complete for the boxed classes and what lies under them.
@@ -111,6 +111,6 @@ def shuffled_turns(items: Sequence[int], rng: Generator) -> Iterator[int]:
         yield from (items[place] for place in rng.permutation(len(items)))
 
 
-def picture_rng(settings: EmojiWorldConfig, split: Split, index: int) -> Generator:
-    """A picture's own generator, so that the order of drawing does not matter."""
+def image_rng(settings: EmojiWorldConfig, split: Split, index: int) -> Generator:
+    """An image's own generator, so that the order of drawing does not matter."""
     return default_rng(SeedSequence(settings.seed, spawn_key=(SPLIT_KEYS[split], index)))

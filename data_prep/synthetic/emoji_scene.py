@@ -1,6 +1,6 @@
-"""Pictures of the generated world: drawings on generated backgrounds, with the box of what can be seen.
+"""Images of the generated world: drawings on generated backgrounds, with the box of what can be seen.
 
-Everything random comes from the generator that the caller gives, so that equal seeds draw equal pictures.
+Everything random comes from the generator that the caller gives, so that equal seeds draw equal images.
 """
 
 import math
@@ -31,7 +31,7 @@ class Appearance(NamedTuple):
 
 
 class SeenObject(NamedTuple):
-    """An object as it can be seen in a finished picture: box edges in pixels, pixels left visible."""
+    """An object as it can be seen in a finished image: box edges in pixels, pixels left visible."""
 
     which: int  # the position of its drawing in the call
     xyxy_px: tuple[int, int, int, int]
@@ -46,7 +46,7 @@ def draw_scene(
     *,
     size_px: int,
 ) -> tuple[Image.Image, list[SeenObject]]:
-    """A picture with the drawings on a fresh background, and the objects as they can be seen.
+    """An image with the drawings on a fresh background, and the objects as they can be seen.
 
     Each drawing is placed where neither it nor one before it has more than `hidden_limit` of its area hidden;
     one that finds no such place in a few tries is left out. Boxes are tight around the visible pixels.
@@ -112,13 +112,13 @@ def find_place(
 
 
 def corner_range(length: int, size_px: int, hidden_limit: float) -> tuple[int, int]:
-    """The first and one past the last corner that leave enough of a side inside the picture."""
+    """The first and one past the last corner that leave enough of a side inside the image."""
     over = int(length * hidden_limit / 2)
     return min(-over, size_px - length), max(size_px - length + over, 0) + 1
 
 
 def cut(start: int, length: int, size_px: int) -> slice:
-    """The part of an object's side of this length, placed at `start`, that lies inside the picture."""
+    """The part of an object's side of this length, placed at `start`, that lies inside the image."""
     return slice(max(-start, 0), min(length, size_px - start))
 
 
@@ -139,11 +139,11 @@ def seen(owner: Owners, which: int) -> SeenObject:
 def draw_background(rng: Generator, size_px: int) -> Image.Image:
     """A square of gradient, noise, stripes, checks or blobs, with coloured shapes as clutter."""
     kinds: tuple[Callable[[Generator, int], Image.Image], ...] = (gradient, noise, stripes, checks, blobs)
-    picture = kinds[rng.integers(len(kinds))](rng, size_px)
-    scatter_shapes(picture, rng, count=int(rng.integers(0, 9)))
+    image = kinds[rng.integers(len(kinds))](rng, size_px)
+    scatter_shapes(image, rng, count=int(rng.integers(0, 9)))
     if rng.random() < 0.3:
-        picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2))))
-    return picture
+        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2))))
+    return image
 
 
 def gradient(rng: Generator, size_px: int) -> Image.Image:
@@ -177,18 +177,18 @@ def checks(rng: Generator, size_px: int) -> Image.Image:
 
 def blobs(rng: Generator, size_px: int) -> Image.Image:
     small_px = max(8, size_px // 4)  # blurred anyway
-    picture = gradient(rng, small_px)
-    pen = ImageDraw.Draw(picture)
+    image = gradient(rng, small_px)
+    pen = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(5, 20))):
         x, y = rng.uniform(0, small_px, 2).tolist()
         radius = rng.uniform(0.05, 0.25) * small_px
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour(rng))
-    blurred = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2))))
+    blurred = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2))))
     return blurred.resize((size_px, size_px), Image.Resampling.BICUBIC)
 
 
 def scatter_shapes(picture: Image.Image, rng: Generator, *, count: int) -> None:
-    """Draw clutter over the picture: half-transparent ellipses, rectangles, triangles, lines and rings."""
+    """Draw clutter over the image: half-transparent ellipses, rectangles, triangles, lines and rings."""
     pen = ImageDraw.Draw(picture, "RGBA")
     for _ in range(count):
         x, y = rng.uniform(0, picture.width, 2).tolist()
@@ -211,7 +211,7 @@ def scatter_shapes(picture: Image.Image, rng: Generator, *, count: int) -> None:
 
 
 def along(rng: Generator, size_px: int) -> Float32Array:
-    """How far each pixel lies in a random direction, in picture widths, from 0 up; (H, W)."""
+    """How far each pixel lies in a random direction, in image widths, from 0 up; (H, W)."""
     angle = rng.uniform(0, 2 * math.pi)
     axis = np.arange(size_px) / size_px
     position: Float32Array = np.add.outer(axis * math.sin(angle), axis * math.cos(angle)).astype(np.float32)

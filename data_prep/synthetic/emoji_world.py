@@ -1,4 +1,4 @@
-"""A world to learn from in minutes: emoji scenes with boxes for some classes, label pictures for the others.
+"""A world to learn from in minutes: emoji scenes with boxes for some classes, label images for the others.
 
 Written as ordinary COCO JSON and ImageNet folders, so that everything after it is the real pipeline:
 
@@ -25,11 +25,11 @@ import numpy as np
 from PIL import Image
 
 from data_prep.merging.workers import end_with_parent
-from data_prep.synthetic.emoji_plan import EmojiWorldConfig, Picture, picture_rng, plan
+from data_prep.synthetic.emoji_plan import EmojiWorldConfig, Picture, image_rng, plan
 from data_prep.synthetic.emoji_scene import Appearance, draw_scene
 from data_prep.synthetic.emoji_table import EmojiClass, drawing_files, world_classes
 from data_prep.synthetic.world_files import (
-    DrawnPicture,
+    DrawnImage,
     WorldError,
     WorldTexts,
     progress_bar,
@@ -40,17 +40,17 @@ from wordtree.support.files import naming
 
 __all__ = ["EmojiWorldConfig", "WorldError", "emoji_world"]
 
-WORLD_VERSION = 1  # of the drawing code: another version draws other pictures from equal settings
-PICTURES_PER_TASK = 50
+WORLD_VERSION = 1  # of the drawing code: another version draws other images from equal settings
+IMAGES_PER_TASK = 50
 
 
 ATTRIBUTION = """\
-The pictures in this folder were made by `data-prep emoji-world` of the project YOLO9000.
+The images in this folder were made by `data-prep emoji-world` of the project YOLO9000.
 {drawings}
 
 Changes: the drawings were scaled, stretched, mirrored, rotated, recoloured, partly covered and cut, and
 placed on generated backgrounds together with generated shapes; the results were saved as JPEG.
-Whoever shares these pictures passes on this notice.
+Whoever shares these images passes on this notice.
 """
 TWEMOJI = """\
 They contain graphics of Twemoji, https://github.com/jdecked/twemoji,
@@ -75,10 +75,10 @@ def emoji_world(out: Path, settings: EmojiWorldConfig | None = None, *, workers:
     )
 
     def write(folder: Path) -> None:
-        pictures = plan(settings, classes)
-        for place in {(folder / picture.file).parent for picture in pictures}:
+        images = plan(settings, classes)
+        for place in {(folder / image.file).parent for image in images}:
             place.mkdir(parents=True)
-        drawn = draw_all(folder, pictures, files, settings, workers or os.cpu_count() or 1)
+        drawn = draw_all(folder, images, files, settings, workers or os.cpu_count() or 1)
         write_tables(folder, drawn, classes, texts, seed=settings.seed)
 
     write_world(out, texts.description, write)
@@ -114,14 +114,12 @@ def draw_all(
     files: tuple[tuple[Path, ...], ...],
     settings: EmojiWorldConfig,
     workers: int,
-) -> list[DrawnPicture]:
-    """Draw every picture into the folder; the answer is in the order of `pictures`."""
-    tasks = [
-        pictures[start : start + PICTURES_PER_TASK] for start in range(0, len(pictures), PICTURES_PER_TASK)
-    ]
+) -> list[DrawnImage]:
+    """Draw every image into the folder; the answer is in the order of `images`."""
+    tasks = [pictures[start : start + IMAGES_PER_TASK] for start in range(0, len(pictures), IMAGES_PER_TASK)]
     with progress_bar() as bar:
         line = bar.add_task("emoji world", total=len(pictures))
-        answers: list[list[DrawnPicture]] = [[] for _ in tasks]
+        answers: list[list[DrawnImage]] = [[] for _ in tasks]
         for number, answer in finished_tasks(folder, tasks, files, settings, workers):
             answers[number] = answer
             bar.advance(line, len(answer))
@@ -134,16 +132,16 @@ def finished_tasks(
     files: tuple[tuple[Path, ...], ...],
     settings: EmojiWorldConfig,
     workers: int,
-) -> Iterator[tuple[int, list[DrawnPicture]]]:
+) -> Iterator[tuple[int, list[DrawnImage]]]:
     """Each task's number and answer, as they come."""
-    if workers == 1 or len(tasks) < 10:  # starting processes takes longer than drawing 500 pictures
+    if workers == 1 or len(tasks) < 10:  # starting processes takes longer than drawing 500 images
         for number, task in enumerate(tasks):
-            yield number, draw_pictures(folder, task, files, settings)
+            yield number, draw_images(folder, task, files, settings)
         return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=leave_interrupts_to_parent)
     try:
-        waiting: dict[Future[list[DrawnPicture]], int] = {
-            pool.submit(draw_pictures, folder, task, files, settings): number
+        waiting: dict[Future[list[DrawnImage]], int] = {
+            pool.submit(draw_images, folder, task, files, settings): number
             for number, task in enumerate(tasks)
         }
         while waiting:
@@ -158,14 +156,14 @@ def leave_interrupts_to_parent() -> None:
     end_with_parent()
 
 
-def draw_pictures(
+def draw_images(
     folder: Path,
     pictures: Iterable[Picture],
     files: tuple[tuple[Path, ...], ...],
     settings: EmojiWorldConfig,
-) -> list[DrawnPicture]:
+) -> list[DrawnImage]:
     sprites = load_drawings(files)
-    return [draw_picture(folder, picture, sprites, settings) for picture in pictures]
+    return [draw_image(folder, image, sprites, settings) for image in pictures]
 
 
 @lru_cache(maxsize=1)
@@ -176,20 +174,20 @@ def load_drawings(files: tuple[tuple[Path, ...], ...]) -> tuple[tuple[Image.Imag
 
 def load_drawing(file: Path) -> Image.Image:
     try:
-        with Image.open(file) as picture:
-            drawing = picture.convert("RGBA")
+        with Image.open(file) as image:
+            drawing = image.convert("RGBA")
     except OSError as reason:
-        raise WorldError(f"{file}: not a picture that can be read ({reason}).") from None
+        raise WorldError(f"{file}: not an image that can be read ({reason}).") from None
     box = drawing.getchannel("A").getbbox()
     if box is None:
         raise WorldError(f"{file}: expected a drawing on a transparent ground, found nothing but the ground.")
     return drawing.crop(box)
 
 
-def draw_picture(
+def draw_image(
     folder: Path, picture: Picture, sprites: tuple[tuple[Image.Image, ...], ...], settings: EmojiWorldConfig
-) -> DrawnPicture:
-    rng = picture_rng(settings, picture.split, picture.number)
+) -> DrawnImage:
+    rng = image_rng(settings, picture.split, picture.number)
     chosen = [sprites[which][rng.integers(len(sprites[which]))] for which in picture.classes]
     low, high = (
         (settings.label_scale_min, settings.label_scale_max)
@@ -202,7 +200,7 @@ def draw_picture(
     )
     with naming(folder / picture.file):
         image.save(folder / picture.file, quality=settings.jpeg_quality)
-    return DrawnPicture(picture, image.size, tuple(objects))
+    return DrawnImage(picture, image.size, tuple(objects))
 
 
 def appearance(settings: EmojiWorldConfig) -> Appearance:

@@ -1,8 +1,8 @@
-"""A world of photographs: scenes pasted together from pictures of one object each, boxes for half of the classes.
+"""A world of photographs: scenes pasted together from images of one object each, boxes for half of the classes.
 
 Made of any folder in Tiny ImageNet's layout (photo_boxes.py) and written as `data-prep emoji-world` writes its own, so
-that everything after it is the real pipeline: scenes whose boxes are those of the boxed classes, whole pictures with an
-image label of the others, test scenes of the folder's validation pictures with all boxes, and the oracle's files.
+that everything after it is the real pipeline: scenes whose boxes are those of the boxed classes, whole images with an
+image label of the others, test scenes of the folder's validation images with all boxes, and the oracle's files.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ from pydantic import Field, model_validator
 from data_prep.synthetic.emoji_plan import SPLIT_KEYS, Picture, Share, Split, shuffled_turns
 from data_prep.synthetic.emoji_scene import Owners, SeenObject, gradient, mark, noise, seen
 from data_prep.synthetic.photo_boxes import BoxPx, Photo, Photos, load_photo, read_photos
-from data_prep.synthetic.world_files import DrawnPicture, WorldTexts, progress_bar, write_tables, write_world
+from data_prep.synthetic.world_files import DrawnImage, WorldTexts, progress_bar, write_tables, write_world
 from wordtree import WordTree, build_tree
 from wordtree.support.arrays import BoolArray
 from wordtree.support.config_files import StrictModel
 from wordtree.support.files import naming
 
-WORLD_VERSION = 1  # of this file: another version pastes other pictures from equal settings
+WORLD_VERSION = 1  # of this file: another version pastes other images from equal settings
 PLACING_TRIES = 50
 BOXED_HALF_KEY = 100  # beside those of the splits
 
 ATTRIBUTION = """\
-The pictures in this folder were made by `data-prep mosaic-world` of the project YOLO9000 from photographs in a folder
+The images in this folder were made by `data-prep mosaic-world` of the project YOLO9000 from photographs in a folder
 of the user's own choice, whose licence applies. Changes: the photographs of scenes/ were scaled, mirrored, faded at
 their edges, partly covered and placed on generated backgrounds; the results were saved as JPEG. Those of labels/ are
 unchanged.
@@ -43,17 +43,17 @@ class MosaicWorldConfig(StrictModel):
     seed: Annotated[int, Field(ge=0)] = 0  # of everything, which classes have boxes among it
     # Of the square scenes; 64 px photographs get 34 to 58.
     size_px: Annotated[int, Field(ge=32, le=2048)] = 96
-    scenes: Annotated[int, Field(ge=1)] = 1500  # training pictures with boxes
+    scenes: Annotated[int, Field(ge=1)] = 1500  # training images with boxes
     test_scenes: Annotated[int, Field(ge=1)] = 400
-    labels_per_class: Annotated[int, Field(ge=0)] | None = None  # label pictures; None: all that there are
+    labels_per_class: Annotated[int, Field(ge=0)] | None = None  # label images; None: all that there are
     unlabelled_share: Share = 0.2  # of a training scene's objects: of a label-only class, and without a box
     objects_min: Annotated[int, Field(ge=1)] = 2  # per scene
     objects_max: Annotated[int, Field(ge=1, le=50)] = 4
-    scale_min: Annotated[float, Field(gt=0, le=1)] = 0.35  # a pasted picture's longer side, of the scene's
+    scale_min: Annotated[float, Field(gt=0, le=1)] = 0.35  # a pasted image's longer side, of the scene's
     scale_max: Annotated[float, Field(gt=0, le=1)] = 0.6
     flip_share: Share = 0.5
-    edge: Annotated[float, Field(ge=0, lt=0.5)] = 0.08  # of a pasted picture: fades into what lies behind
-    hidden_limit: Annotated[float, Field(ge=0, lt=1)] = 0.3  # of an object's box, behind later pictures
+    edge: Annotated[float, Field(ge=0, lt=0.5)] = 0.08  # of a pasted image: fades into what lies behind
+    hidden_limit: Annotated[float, Field(ge=0, lt=1)] = 0.3  # of an object's box, behind later images
     blurred_share: Share = 0.6  # of the backgrounds: a blurred photograph, else a gradient or noise
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90
 
@@ -78,7 +78,7 @@ class PhotoClass(NamedTuple):
 
 
 class Mosaic(NamedTuple):
-    """One picture to make: a scene of several photographs, or a single one as it is."""
+    """One image to make: a scene of several photographs, or a single one as it is."""
 
     picture: Picture
     photos: tuple[Photo, ...]
@@ -162,11 +162,11 @@ def boxed_half(tree: WordTree, nodes: Sequence[int], rng: Generator) -> set[int]
     return boxed
 
 
-# --- what each picture shows
+# --- what each image shows
 
 
 def plan(settings: MosaicWorldConfig, classes: Sequence[PhotoClass], photos: Photos) -> list[Mosaic]:
-    """Every picture with its photographs; each class, and each photograph of a class, gets the same number of turns.
+    """Every image with its photographs; each class, and each photograph of a class, gets the same number of turns.
 
     Unlabelled objects of training scenes are of label-only classes that lie under no boxed one: a scene's boxes are
     complete for the boxed classes and what lies under them.
@@ -238,11 +238,11 @@ def rng_of(seed: int, *key: int) -> Generator:
     return default_rng(SeedSequence(seed, spawn_key=key))
 
 
-# --- making the pictures
+# --- making the images
 
 
-def draw(folder: Path, mosaic: Mosaic, settings: MosaicWorldConfig) -> DrawnPicture:
-    """Write the picture; its objects as they can be seen in it."""
+def draw(folder: Path, mosaic: Mosaic, settings: MosaicWorldConfig) -> DrawnImage:
+    """Write the image; its objects as they can be seen in it."""
     picture = mosaic.picture
     if picture.split == "labels":
         (one,) = mosaic.photos
@@ -250,12 +250,12 @@ def draw(folder: Path, mosaic: Mosaic, settings: MosaicWorldConfig) -> DrawnPict
         with naming(folder / picture.file):
             (folder / picture.file).write_bytes(one.file.read_bytes())
         left, top, right, bottom = one.xyxy_px
-        return DrawnPicture(picture, wh_px, (SeenObject(0, one.xyxy_px, (right - left) * (bottom - top)),))
+        return DrawnImage(picture, wh_px, (SeenObject(0, one.xyxy_px, (right - left) * (bottom - top)),))
     rng = rng_of(settings.seed, SPLIT_KEYS[picture.split], picture.number)
     image, objects = draw_mosaic(mosaic.photos, settings, rng)
     with naming(folder / picture.file):
         image.save(folder / picture.file, quality=settings.jpeg_quality)
-    return DrawnPicture(picture, image.size, tuple(objects))
+    return DrawnImage(picture, image.size, tuple(objects))
 
 
 def draw_mosaic(
@@ -267,12 +267,12 @@ def draw_mosaic(
     the photograph, moved along and cut down to what is visible.
     """
     size_px = settings.size_px
-    pictures = [load_photo(one) for one in photos]
-    canvas = draw_background(pictures[0], settings, rng)
+    images = [load_photo(one) for one in photos]
+    canvas = draw_background(images[0], settings, rng)
     owner = np.full((size_px, size_px), -1, dtype=np.int16)
     areas: dict[int, int] = {}
-    for which, (picture, one) in enumerate(zip(pictures, photos, strict=True)):
-        tile, box = varied(picture, one.xyxy_px, settings, rng)
+    for which, (image, one) in enumerate(zip(images, photos, strict=True)):
+        tile, box = varied(image, one.xyxy_px, settings, rng)
         place = find_place(owner, tile.size, areas, settings.hidden_limit, rng)
         if place is None:
             continue
@@ -294,7 +294,7 @@ def draw_background(photo: Image.Image, settings: MosaicWorldConfig, rng: Genera
 def varied(
     picture: Image.Image, xyxy_px: BoxPx, settings: MosaicWorldConfig, rng: Generator
 ) -> tuple[Image.Image, BoxPx]:
-    """The picture at a random scale, perhaps mirrored, and its object's box there, at least one pixel large."""
+    """The image at a random scale, perhaps mirrored, and its object's box there, at least one pixel large."""
     side = math.exp(rng.uniform(math.log(settings.scale_min), math.log(settings.scale_max)))
     scale = side * settings.size_px / max(picture.size)
     width, height = (max(4, round(length * scale)) for length in picture.size)
@@ -332,7 +332,7 @@ def inside(xyxy_px: BoxPx, wh_px: tuple[int, int]) -> BoolArray:
 
 
 def fading_edge(wh_px: tuple[int, int], edge: float) -> Image.Image:
-    """How much of a pasted picture each pixel shows: all inside, less and less towards its edges."""
+    """How much of a pasted image each pixel shows: all inside, less and less towards its edges."""
     fade_px = max(1, round(edge * min(wh_px)))
     width, height = wh_px
     mask = Image.new("L", wh_px, 0)

@@ -16,21 +16,21 @@ BoxPx = tuple[int, int, int, int]
 
 
 class Photo(NamedTuple):
-    """A picture and the box of its object: left, top, and the first pixels to the right and below."""
+    """An image and the box of its object: left, top, and the first pixels to the right and below."""
 
     file: Path
     xyxy_px: BoxPx
 
 
 class Photos(NamedTuple):
-    """The pictures of each class, by wnid; both parts have the same classes."""
+    """The images of each class, by wnid; both parts have the same classes."""
 
     train: dict[str, list[Photo]]
     val: dict[str, list[Photo]]
 
 
 def read_photos(folder: Path) -> Photos:
-    """Every picture that has a box; raises WorldError where the folder is not of this layout."""
+    """Every image that has a box; raises WorldError where the folder is not of this layout."""
     tables = {path.parent.name: path for path in sorted(folder.glob("train/*/*_boxes.txt"))}
     train = {wnid: list(photos_of_class(path)) for wnid, path in tables.items()}
     val: dict[str, list[Photo]] = {wnid: [] for wnid in train}
@@ -49,7 +49,7 @@ def read_photos(folder: Path) -> Photos:
         val[wnid].append(photo(annotations.parent / "images" / name, box, place))
     lacking = [wnid for part in (train, val) for wnid, photos in part.items() if not photos]
     if lacking:
-        raise WorldError(f"{folder}: class {lacking[0]} has no picture in train, or none in val.")
+        raise WorldError(f"{folder}: class {lacking[0]} has no image in train, or none in val.")
     return Photos(train, val)
 
 
@@ -80,12 +80,12 @@ def photo(file: Path, box: list[str], place: str) -> Photo:
 
 
 def load_photo(one: Photo) -> Image.Image:
-    """The picture in colour; raises WorldError where it cannot be read or is smaller than its box."""
+    """The image in colour; raises WorldError where it cannot be read or is smaller than its box."""
     try:
-        with Image.open(one.file) as picture:
-            colour = picture.convert("RGB")
+        with Image.open(one.file) as image:
+            colour = image.convert("RGB")
     except OSError as reason:
-        raise WorldError(f"{one.file}: not a picture that can be read ({reason}).") from None
+        raise WorldError(f"{one.file}: not an image that can be read ({reason}).") from None
     if one.xyxy_px[2] > colour.width or one.xyxy_px[3] > colour.height:
         raise WorldError(
             f"{one.file}: {colour.width}×{colour.height} px, smaller than its box {one.xyxy_px}."

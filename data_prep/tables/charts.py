@@ -73,7 +73,7 @@ def sweep_svg(ious: dict[int, float], elbow: int) -> str:
 
 
 def _frame(title: str, fact: str, x_title: str, y_title: str) -> list[str]:
-    """Paper, title, what the picture shows in numbers, and the names of the axes."""
+    """Paper, title, what the image shows in numbers, and the names of the axes."""
     return [
         f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}" rx="8"/>',
         _text(TEXT_LEFT, 38, title, "title"),
@@ -109,10 +109,10 @@ def _bars(histogram: Histogram, top: float) -> list[str]:
             if count:
                 y, bottom = _height(below + count, top), _height(below, top)
                 x = LEFT + slot * (place + 0.5) - width / 2
-                told = f"{histogram.bins[place]}: {count:,} {histogram.series[number]}"
+                message = f"{histogram.bins[place]}: {count:,} {histogram.series[number]}"
                 parts.append(
                     f'<rect class="s{number}" x="{x:.1f}" y="{min(y, bottom - 1):.1f}" width="{width:.1f}" '
-                    f'height="{max(bottom - y, 1):.1f}" rx="2"><title>{escape(told)}</title></rect>'
+                    f'height="{max(bottom - y, 1):.1f}" rx="2"><title>{escape(message)}</title></rect>'
                 )
             below += count
     return parts

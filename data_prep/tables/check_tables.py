@@ -8,7 +8,7 @@ from data_prep.dataset.index_file import BACKUP_NAME
 from data_prep.maintenance.check import CheckReport, Damage
 from wordtree.support.printing import line, many, new_console
 
-SHOWN_PICTURES = 10
+SHOWN_IMAGES = 10
 
 
 def check_json(report: CheckReport, *, repaired: bool) -> dict[str, Any]:
@@ -77,9 +77,9 @@ def _extent(damage: Damage) -> str:
 
 
 def _print_names(console: Console, report: CheckReport, damage: Damage) -> None:
-    for image, name in list(zip(damage.images.tolist(), damage.source_ids, strict=False))[:SHOWN_PICTURES]:
+    for image, name in list(zip(damage.images.tolist(), damage.source_ids, strict=False))[:SHOWN_IMAGES]:
         source = report.index.sources[report.index.columns["image_source"][image]]
         line(console, f"  image {image}: {source.name}: {name}")
-    if len(damage.source_ids) > SHOWN_PICTURES:
-        more = len(damage.source_ids) - SHOWN_PICTURES
+    if len(damage.source_ids) > SHOWN_IMAGES:
+        more = len(damage.source_ids) - SHOWN_IMAGES
         line(console, f"  {more} more; `data-prep check --json` lists all")

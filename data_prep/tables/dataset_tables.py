@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data_prep.dataset.index import Index, ledger_of
+from data_prep.dataset.index import Index, label_counts_of
 from data_prep.shards.format import BOXED, EXHAUSTIVE, POSITIVE
 from data_prep.shards.offsets import owner_of_rows
 from wordtree.support.arrays import IntegerArray
 from wordtree.support.printing import counts_lines, line, many, new_console, splits_text
 
-SHOWN_PICTURES = 10
+SHOWN_IMAGES = 10
 SHOWN_NODES = 80
 
 
@@ -30,7 +30,7 @@ def index_json(index: Index) -> dict[str, Any]:
         "tree_fingerprint": index.tree.fingerprint,
         "sources": _source_rows(index),
         "left_out": [list(row) for row in index.left_out],
-        "ledger": ledger_of(index).rows(),
+        "ledger": label_counts_of(index).rows(),
     }
 
 
@@ -52,15 +52,17 @@ def print_info(index: Index, under: int | None = None, depth: int | None = None)
     console = new_console()
     print_sources(console, index)
     _print_left_out(console, index)
-    ledger = ledger_of(index)
+    label_counts = label_counts_of(index)
     title = "Labels of the training split: at the node itself / there or below"
     table = Table("node", "id", "boxes", "image labels", "evidence", "nearest boxed ancestor", title=title)
     names = dict(zip(index.tree.ids, index.tree.names, strict=True))
-    nodes = [node for node in ledger.nodes_with_labels() if under is None or index.tree.is_under(node, under)]
+    nodes = [
+        node for node in label_counts.nodes_with_labels() if under is None or index.tree.is_under(node, under)
+    ]
     top = 0 if under is None else int(index.tree.depth[under])
     levels = _levels_that_fit(index.tree.depth[nodes] - top) if depth is None else depth
     shown = [node for node in nodes if index.tree.depth[node] - top <= levels]
-    for row in map(ledger.row, shown):
+    for row in map(label_counts.row, shown):
         above = row["nearest_boxed_ancestor"]
         table.add_row(
             "  " * (row["depth"] - top) + escape(row["name"]),
@@ -77,9 +79,10 @@ def print_info(index: Index, under: int | None = None, depth: int | None = None)
             console,
             f"{deeper} nodes with labels are deeper: see --depth, --under LABEL, --csv FILE or --charts DIR.",
         )
-    by_evidence = Counter(ledger.evidence(node) for node in range(len(index.tree)))
+    by_supervision = Counter(label_counts.supervision(node) for node in range(len(index.tree)))
     found = ", ".join(
-        f"{by_evidence[evidence]} with {evidence}" for evidence in ("boxes", "image labels", "neither")
+        f"{by_supervision[supervision]} with {supervision}"
+        for supervision in ("boxes", "image labels", "neither")
     )
     line(console, f"{len(index.tree)} nodes: {found}.")
 
@@ -118,7 +121,7 @@ def _source_rows(index: Index) -> list[dict[str, Any]]:
             "negative_labels": negative[number],
             "exhaustive_labels": exhaustive[number],
             "classes": classes[number],
-            "vouches": [index.tree.ids[node] for node in source.vouched],
+            "exhaustive": [index.tree.ids[node] for node in source.exhaustive],
             "repeat": source.repeat,
             "counts": counts[number],
         }
@@ -127,7 +130,7 @@ def _source_rows(index: Index) -> list[dict[str, Any]]:
 
 
 def _splits_of(index: Index, source: int) -> dict[str, int]:
-    """How many pictures of a source are in each split that has any."""
+    """How many images of a source are in each split that has any."""
     own = index.columns["image_split"][index.columns["image_source"] == source]
     counts = np.bincount(own[own >= 0], minlength=len(index.split_names)).tolist()
     return {name: count for name, count in zip(index.split_names, counts, strict=True) if count}
@@ -151,7 +154,7 @@ def print_sources(console: Console, index: Index) -> None:
 
 def _print_left_out(console: Console, index: Index) -> None:
     rows: Sequence[tuple[str, str, str]] = index.left_out
-    for source, source_id, reason in rows[:SHOWN_PICTURES]:
+    for source, source_id, reason in rows[:SHOWN_IMAGES]:
         line(console, f"left out: {source}: {source_id}: {reason}")
-    if len(rows) > SHOWN_PICTURES:
-        line(console, f"left out: {len(rows) - SHOWN_PICTURES} more; `data-prep info --json` lists all.")
+    if len(rows) > SHOWN_IMAGES:
+        line(console, f"left out: {len(rows) - SHOWN_IMAGES} more; `data-prep info --json` lists all.")

@@ -6,20 +6,20 @@ from itertools import pairwise
 
 import numpy as np
 
-from data_prep.dataset.label_counts import Ledger
+from data_prep.dataset.label_counts import LabelCounts
 from data_prep.dataset.reader import ShardReader
 from data_prep.shards.offsets import owner_of_rows
 from wordtree.support.arrays import Float64Array, Int32Array, Int64Array
 
-MOST_BINS = 20  # of counts such as boxes in a picture; the last bin holds all that are more
-EVIDENCE = ("boxes", "image labels", "neither")
+MOST_BINS = 20  # of counts such as boxes in an image; the last bin holds all that are more
+SUPERVISION = ("boxes", "image labels", "neither")
 
 
 @dataclass(frozen=True)
 class Histogram:
     """Counts in named bins; `counts` has a row for each of `series`, one above the other in a bin.
 
-    fact: what the picture shows, in numbers.
+    fact: what the image shows, in numbers.
     """
 
     file: str
@@ -33,7 +33,7 @@ class Histogram:
 
 
 def histograms_of(reader: ShardReader, split: str) -> list[Histogram]:
-    """What is worth a look, of the pictures of a split; crowds apart. Kinds without any count are left out."""
+    """What is worth a look, of the images of a split; crowds apart. Kinds without any count are left out."""
     images = reader.split(split)
     in_split = np.zeros(len(reader), dtype=bool)
     in_split[images] = True
@@ -47,14 +47,14 @@ def histograms_of(reader: ShardReader, split: str) -> list[Histogram]:
     )
     boxed = images[reader.image_boxed[images]]
     found = [
-        _of_labels(reader.ledger.boxes, "boxes"),
-        _of_labels(reader.ledger.image_labels, "image labels"),
-        _evidence_by_depth(reader.ledger),
+        _of_labels(reader.label_counts.boxes, "boxes"),
+        _of_labels(reader.label_counts.image_labels, "image labels"),
+        _supervision_by_depth(reader.label_counts),
         _box_sizes(boxes),
         _box_shapes(boxes),
-        _boxes_in_pictures(boxes, boxed),
-        _classes_in_pictures(boxes, boxed),
-        _picture_sizes(reader, images),
+        _boxes_in_images(boxes, boxed),
+        _classes_in_images(boxes, boxed),
+        _image_sizes(reader, images),
     ]
     return [histogram for histogram in found if histogram.counts.sum()]
 
@@ -94,26 +94,28 @@ def _of_labels(counts: Int64Array, what: str) -> Histogram:
     )
 
 
-def _evidence_by_depth(ledger: Ledger) -> Histogram:
-    tree = ledger.tree
-    kind = np.where(ledger.boxes_rolled_up > 0, 0, np.where(ledger.image_labels_rolled_up > 0, 1, 2))
+def _supervision_by_depth(label_counts: LabelCounts) -> Histogram:
+    tree = label_counts.tree
+    kind = np.where(
+        label_counts.boxes_rolled_up > 0, 0, np.where(label_counts.image_labels_rolled_up > 0, 1, 2)
+    )
     depths = int(tree.depth.max()) + 1
     counts = np.stack([np.bincount(tree.depth[kind == number], minlength=depths) for number in range(3)])
     totals = counts.sum(axis=1).tolist()
     return Histogram(
         "evidence_by_depth.svg",
         "Best evidence at or below each node",
-        "; ".join(f"{total:,} nodes: {name}" for name, total in zip(EVIDENCE, totals, strict=True)),
+        "; ".join(f"{total:,} nodes: {name}" for name, total in zip(SUPERVISION, totals, strict=True)),
         "depth in the tree",
         "nodes",
         [str(depth) for depth in range(depths)],
-        EVIDENCE,
+        SUPERVISION,
         counts,
     )
 
 
 def _box_sizes(boxes: _Boxes) -> Histogram:
-    """The side of a square as large as the box, in shares of the longer side of the picture: what a network sees."""
+    """The side of a square as large as the box, in shares of the longer side of the image: what a network sees."""
     side = np.sqrt(boxes.wh_px.prod(axis=1)) / boxes.image_wh_px.max(axis=1, initial=1)
     edges = 2.0 ** np.arange(-7, 0.01, 0.5)
     percent = [f"{100 * edge:.{1 if edge < 0.1 else 0}f}" for edge in edges]
@@ -123,8 +125,8 @@ def _box_sizes(boxes: _Boxes) -> Histogram:
     return Histogram(
         "box_sizes.svg",
         "Sizes of boxes",
-        f"{len(side):,} boxes; {small:.0f} % are smaller than 5 % of their picture's longer side",
-        "side of a square of the box's area, % of the picture's longer side",
+        f"{len(side):,} boxes; {small:.0f} % are smaller than 5 % of their image's longer side",
+        "side of a square of the box's area, % of the image's longer side",
         "boxes",
         bins,
         ("boxes",),
@@ -154,22 +156,22 @@ def _box_shapes(boxes: _Boxes) -> Histogram:
     )
 
 
-def _boxes_in_pictures(boxes: _Boxes, boxed: Int64Array) -> Histogram:
+def _boxes_in_images(boxes: _Boxes, boxed: Int64Array) -> Histogram:
     counts = np.bincount(np.searchsorted(boxed, boxes.image), minlength=len(boxed))
     mean = float(counts.mean()) if len(counts) else 0.0
     most = int(counts.max(initial=0))
-    fact = f"{len(boxed):,} pictures with boxes drawn; {mean:.1f} boxes on average, at most {most:,}"
-    return _of_counts("boxes_per_picture.svg", "Boxes per picture", fact, "boxes", counts)
+    fact = f"{len(boxed):,} images with boxes drawn; {mean:.1f} boxes on average, at most {most:,}"
+    return _of_counts("boxes_per_picture.svg", "Boxes per image", fact, "boxes", counts)
 
 
-def _classes_in_pictures(boxes: _Boxes, boxed: Int64Array) -> Histogram:
+def _classes_in_images(boxes: _Boxes, boxed: Int64Array) -> Histogram:
     nodes = int(boxes.node.max(initial=0)) + 1
     pairs = np.unique(boxes.image * nodes + boxes.node)
     counts = np.bincount(np.searchsorted(boxed, pairs // nodes), minlength=len(boxed))
     mean = float(counts.mean()) if len(counts) else 0.0
     fact = f"{mean:.1f} different classes on average, at most {int(counts.max(initial=0)):,}"
     return _of_counts(
-        "classes_per_picture.svg", "Classes per picture", fact, "different classes with a box", counts
+        "classes_per_picture.svg", "Classes per image", fact, "different classes with a box", counts
     )
 
 
@@ -183,8 +185,8 @@ def _of_counts(file: str, title: str, fact: str, what: str, counts: Int64Array) 
     return Histogram(file, title, fact, what, "pictures", bins, ("pictures",), inside)
 
 
-def _picture_sizes(reader: ShardReader, images: Int64Array) -> Histogram:
-    """The longer side of the pictures as stored, with and without boxes drawn."""
+def _image_sizes(reader: ShardReader, images: Int64Array) -> Histogram:
+    """The longer side of the images as stored, with and without boxes drawn."""
     longer = np.maximum(reader.image_width[images], reader.image_height[images])
     power = np.log2(np.maximum(longer, 1)) * 2
     low, high = (int(power.min()), int(power.max())) if len(power) else (0, 0)
@@ -196,8 +198,8 @@ def _picture_sizes(reader: ShardReader, images: Int64Array) -> Histogram:
     )
     return Histogram(
         "picture_sizes.svg",
-        "Sizes of pictures",
-        f"{len(images):,} pictures; half of them have a longer side of at least {int(np.median(longer)):,} px"
+        "Sizes of images",
+        f"{len(images):,} images; half of them have a longer side of at least {int(np.median(longer)):,} px"
         if len(images)
         else "",
         "longer side, px",

@@ -11,10 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from data_prep.classes.conflicts import Conflict, find_conflicts, roots_of_their_own
-from data_prep.classes.label_map import read_label_map, unsettled_lines
+from data_prep.classes.label_map import read_label_map, unresolved_lines
 from data_prep.config import BuiltTree
 from data_prep.dataset.index import TRAIN_SPLIT
-from data_prep.planning.duplicates import KINDS, EqualPictures, PlannedDuplicates
+from data_prep.planning.duplicates import KINDS, EqualImages, PlannedDuplicates
 from data_prep.planning.estimate import estimate
 from data_prep.planning.plan import Plan
 from wordtree.support.printing import Row, counts_lines, line, many, new_console, splits_text
@@ -56,7 +56,7 @@ def plan_json(plan: Plan, duplicates: PlannedDuplicates | None = None) -> dict[s
     }
     if duplicates is not None:
         values["duplicates"] = [
-            {"kind": group.kind, "pictures": [_picture_row(plan, image) for image in group.images]}
+            {"kind": group.kind, "pictures": [_image_row(plan, image) for image in group.images]}
             for group in duplicates.groups
         ]
     return values
@@ -152,13 +152,13 @@ def _print_classes(console: Console, plan: Plan, written_map: Path | None) -> No
     left_out = Counter(match.left_out.rpartition(", ")[2] for match in plan.matches if match.left_out)
     for why, number in left_out.most_common():
         line(console, f"left out by the choice of classes, {why}: {number}")
-    if unsettled := unsettled_lines(plan.matches):
+    if unresolved := unresolved_lines(plan.matches):
         does = "dropped" if plan.config.unmapped == "drop" else "which stops the merge"
-        line(console, f"{many(len(unsettled), 'class', 'classes')} without a node, {does}:")
-        for text in unsettled[:SHOWN]:
+        line(console, f"{many(len(unresolved), 'class', 'classes')} without a node, {does}:")
+        for text in unresolved[:SHOWN]:
             line(console, f"  {text}")
-        if len(unsettled) > SHOWN:
-            line(console, f"  {len(unsettled) - SHOWN} more; a label map lists all.")
+        if len(unresolved) > SHOWN:
+            line(console, f"  {len(unresolved) - SHOWN} more; a label map lists all.")
     by_kind: dict[str, list[str]] = {}
     for conflict in conflicts_of(plan):
         by_kind.setdefault(conflict.kind, []).append(conflict.text)
@@ -187,35 +187,35 @@ def _print_balance(console: Console, plan: Plan, rows: list[Row]) -> None:
     shown = {row["name"]: row["splits"].get(TRAIN_SPLIT, 0) * row["repeat"] for row in rows}
     for row in rows:
         if row["repeat"] != 1:
-            pictures = round(shown[row["name"]])
+            images = round(shown[row["name"]])
             line(
                 console,
-                f"{row['name']} is repeated {row['repeat']:.3g} times an epoch ({pictures} pictures).",
+                f"{row['name']} is repeated {row['repeat']:.3g} times an epoch ({images} images).",
             )
     for name in plan.config.ratio or ():
         if not shown[name]:
             line(
                 console,
-                f"The ratio of {name} means nothing: none of its pictures is in split {TRAIN_SPLIT!r}.",
+                f"The ratio of {name} means nothing: none of its images is in split {TRAIN_SPLIT!r}.",
             )
     least = min((count for count in shown.values() if count), default=0)
     if sum(count > 0 for count in shown.values()) > 1:
         names = " : ".join(name for name, count in shown.items() if count)
         ratio = " : ".join(f"{count / least:.3g}" for count in shown.values() if count)
-        line(console, f"An epoch shows {round(sum(shown.values()))} pictures, {names} as {ratio}.")
+        line(console, f"An epoch shows {round(sum(shown.values()))} images, {names} as {ratio}.")
     if not least:
-        line(console, f"No picture is in split {TRAIN_SPLIT!r}, which is what training reads.")
+        line(console, f"No image is in split {TRAIN_SPLIT!r}, which is what training reads.")
 
 
 def _print_duplicates(console: Console, plan: Plan, duplicates: PlannedDuplicates) -> None:
     for kind in KINDS:
         groups = [group for group in duplicates.groups if group.kind == kind]
-        title = "equal pictures " + ("in several splits (a leak)" if kind == KINDS[0] else kind)
+        title = "equal images " + ("in several splits (a leak)" if kind == KINDS[0] else kind)
         _print_some(console, title, [_equal_text(plan, group) for group in groups])
     if duplicates.unreadable:
         line(console, f"{many(duplicates.unreadable, 'picture')} could not be read, so not compared.")
     if not duplicates.groups:
-        line(console, "No two pictures are equal.")
+        line(console, "No two images are equal.")
 
 
 def _print_some(console: Console, title: str, texts: list[str]) -> None:
@@ -225,12 +225,12 @@ def _print_some(console: Console, title: str, texts: list[str]) -> None:
         line(console, f"{title}: {len(texts) - SHOWN} more; `--json` lists all.")
 
 
-def _equal_text(plan: Plan, group: EqualPictures) -> str:
-    rows = (_picture_row(plan, image) for image in group.images)
+def _equal_text(plan: Plan, group: EqualImages) -> str:
+    rows = (_image_row(plan, image) for image in group.images)
     return " = ".join(f"{row['source']} {row['source_id']} ({row['split']})" for row in rows)
 
 
-def _picture_row(plan: Plan, image: int) -> Mapping[str, str]:
+def _image_row(plan: Plan, image: int) -> Mapping[str, str]:
     return {
         "source": plan.sources[plan.images["image_source"][image]].name,
         "source_id": plan.images.source_id(image),

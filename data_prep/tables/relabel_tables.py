@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from data_prep.classes.label_map import SHOWN, unsettled_lines
-from data_prep.dataset.index import Index, ledger_of
+from data_prep.classes.label_map import SHOWN, unresolved_lines
+from data_prep.dataset.index import Index, label_counts_of
 from data_prep.dataset.index_file import BACKUP_NAME
 from data_prep.maintenance.relabel import Relabelled
 from data_prep.tables.dataset_tables import index_json, print_sources
@@ -54,13 +54,13 @@ def print_relabelled(before: Index, made: Relabelled, folder: Path, *, replaces:
     if index.tree.fingerprint != before.tree.fingerprint:
         line(console, "The tree is another one: models trained with the old one do not fit it.")
     kept = f"; the old index is {BACKUP_NAME}" if replaces else ""
-    line(console, f"{folder}: {len(index)} images, no picture was read{kept}.")
+    line(console, f"{folder}: {len(index)} images, no image was read{kept}.")
 
 
 def _labels(index: Index) -> dict[str, int]:
     """How many boxes and image labels of the training split count."""
-    ledger = ledger_of(index)
-    return {"boxes": int(ledger.boxes.sum()), "image_labels": int(ledger.image_labels.sum())}
+    label_counts = label_counts_of(index)
+    return {"boxes": int(label_counts.boxes.sum()), "image_labels": int(label_counts.image_labels.sum())}
 
 
 def _print_matches(console: Console, made: Relabelled) -> None:
@@ -69,5 +69,5 @@ def _print_matches(console: Console, made: Relabelled) -> None:
     reasons = Counter("left out" if one.left_out else one.reason for one in made.matches)
     found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
     line(console, f"{len(made.matches)} classes: {found}")
-    for text in unsettled_lines(made.matches)[:SHOWN]:
+    for text in unresolved_lines(made.matches)[:SHOWN]:
         line(console, f"without a node: {text}")

@@ -1,4 +1,4 @@
-"""Made pictures whose colour encodes their index, and a small world of them to merge."""
+"""Made images whose colour encodes their index, and a small world of them to merge."""
 
 import io
 import json
@@ -64,7 +64,7 @@ def shards(_merged_once: Path, tmp_path: Path) -> Path:
 
 
 def make_world(folder: Path) -> Path:
-    """Six COCO pictures with four boxes in all, two wnid folders of three pictures each, and merge.yaml."""
+    """Six COCO images with four boxes in all, two wnid folders of three images each, and merge.yaml."""
     (folder / "photos").mkdir(parents=True)
     images, boxes = [], []
     for index in range(6):
@@ -121,8 +121,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real pictures, or a skip that says so."""
+    """The folder of real images, or a skip that says so."""
     folder = os.environ.get("YOLO9000_TEST_DATA")
     if not folder:
-        pytest.skip("YOLO9000_TEST_DATA names no folder of real pictures")
+        pytest.skip("YOLO9000_TEST_DATA names no folder of real images")
     return Path(folder)

@@ -1,4 +1,4 @@
-"""A folder in Tiny ImageNet's layout whose pictures show a rectangle of their class's colour on grey."""
+"""A folder in Tiny ImageNet's layout whose images show a rectangle of their class's colour on grey."""
 
 from pathlib import Path
 
@@ -37,13 +37,13 @@ def made_photos(folder: Path, *, train: int = 3, val: int = 2) -> Path:
 
 
 def draw(file: Path, wnid: str, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Write a picture; the first and last pixels of its rectangle."""
+    """Write an image; the first and last pixels of its rectangle."""
     width, height = WH_PX
     left, top = int(rng.integers(0, 12)), int(rng.integers(0, 10))
     right, bottom = int(rng.integers(left + 12, width)), int(rng.integers(top + 12, height))
-    picture = Image.new("RGB", WH_PX, (128, 128, 128))
-    picture.paste(COLOURS[wnid], (left, top, right + 1, bottom + 1))
-    picture.save(file, quality=100, subsampling=0)
+    image = Image.new("RGB", WH_PX, (128, 128, 128))
+    image.paste(COLOURS[wnid], (left, top, right + 1, bottom + 1))
+    image.save(file, quality=100, subsampling=0)
     return left, top, right, bottom
 
 

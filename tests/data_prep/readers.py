@@ -28,7 +28,7 @@ def read(config: Source) -> Read:
     return Read(source, records, counts)
 
 
-def write_pictures(folder: Path, names: Sequence[str], size: tuple[int, int] = (40, 30)) -> None:
+def write_images(folder: Path, names: Sequence[str], size: tuple[int, int] = (40, 30)) -> None:
     """A JPEG of one colour for each name."""
     for index, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def write_pictures(folder: Path, names: Sequence[str], size: tuple[int, int] = (
 
 
 def said_of(record: ImageRecord, classes: Sequence[str]) -> dict[str, Any]:
-    """All that a record says of its picture, by names of classes."""
+    """All that a record says of its image, by names of classes."""
     return {
         "boxes": [(classes[box.class_index], box.xyxy_unit, box.is_ignored) for box in record.boxes or ()],
         "is_boxed": record.boxes is not None,

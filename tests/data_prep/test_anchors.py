@@ -185,7 +185,7 @@ def test_as_many_anchors_as_sizes_fit_perfectly():
         pytest.param([[1, np.nan], [1, 1]], 1, "positive width and height", id="NaN"),
     ],
 )
-def test_what_cannot_be_clustered_is_told(sizes, k, expected):
+def test_what_cannot_be_clustered_is_reported(sizes, k, expected):
     with pytest.raises(DataPrepError, match=expected):
         kmeans_anchors(sizes, k)
 
@@ -221,14 +221,14 @@ def varied(tmp_path, config_of):
     return tmp_path / "shards"
 
 
-def test_a_sweep_is_told_and_drawn(varied, tmp_path, command):
+def test_a_sweep_is_reported_and_drawn(varied, tmp_path, command):
     code, text, _ = command("anchors", varied, "--sweep", "--chart", tmp_path / "anchors.svg")
     assert code == 0
     assert text.count("anchors: average IoU") == 15
     assert text.count("<- elbow") == 1
     root = ElementTree.parse(tmp_path / "anchors.svg").getroot()
     assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 15 + 1
-    told = json.loads(command("anchors", varied, "--sweep", "--json")[1])
-    assert len(told["anchors_cell"]) == told["elbow"]
-    assert told["sweep"][str(told["elbow"])] == told["average_iou"]
+    message = json.loads(command("anchors", varied, "--sweep", "--json")[1])
+    assert len(message["anchors_cell"]) == message["elbow"]
+    assert message["sweep"][str(message["elbow"])] == message["average_iou"]
     assert len(json.loads(command("anchors", varied, "--sweep", "-k", "2", "--json")[1])["anchors_cell"]) == 2

@@ -15,7 +15,7 @@ def test_plan_merge_info_and_anchors_follow_each_other(world, tmp_path, command)
     code, text, _ = command("plan", world / "merge.yaml", "--set", "ratio={coco: 1, labels: 4}")
     assert code == 0
     assert "5 classes: 3 by hand, 2 wnid" in text
-    assert "labels is repeated 4 times an epoch (24 pictures)." in text
+    assert "labels is repeated 4 times an epoch (24 images)." in text
     code, text, _ = command("merge", world / "merge.yaml", "-o", out, "--set", "seed=1")
     assert code == 0
     assert "12 images" in text
@@ -74,7 +74,7 @@ def test_plan_writes_the_label_map_for_review_and_never_over_an_edited_one(world
         pytest.param(["anchors", "{world}"], "found no index in it", id="no index"),
         pytest.param(["frobnicate"], "No such command", id="no such command"),
         pytest.param(
-            ["emoji-world", "out", "--size", "3"], "size_px: expected greater than", id="tiny pictures"
+            ["emoji-world", "out", "--size", "3"], "size_px: expected greater than", id="tiny images"
         ),
     ],
 )

@@ -6,7 +6,7 @@ from data_prep.config import BuiltTree, MergeConfig
 from wordtree.errors import ConfigError
 from wordtree.support.config_files import StrictModel, load_config
 
-COCO = "{name: coco, format: coco, annotations: a.json, images: pictures}"
+COCO = "{name: coco, format: coco, annotations: a.json, images: images}"
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,10 +42,10 @@ def test_an_entry_of_a_list_is_named_by_number_or_by_name(tmp_path, entry):
 def test_defaults_build_the_tree_from_the_sources_and_stop_on_unmapped_classes(tmp_path):
     config = load_config(written(tmp_path, f"sources: [{COCO}]\n"), MergeConfig)
     assert config.tree == BuiltTree(from_sources=True, labels=None, profile="paper")
-    assert (config.unmapped, config.resize_max, config.sources[0].vouches) == ("stop", None, None)
+    assert (config.unmapped, config.resize_max, config.sources[0].exhaustive) == ("stop", None, None)
 
 
-def test_all_problems_are_told_at_once_and_misspelt_keys_get_a_suggestion(tmp_path):
+def test_all_problems_are_reported_at_once_and_misspelt_keys_get_a_suggestion(tmp_path):
     source = "{name: coco, format: coco, annotations: 3, imges: p}"
     text = f"sources: [{source}]\nunmapped: dorp\ntree: {{profil: x}}\nsead: 1\n"
     message = problem(tmp_path, text)
@@ -100,7 +100,7 @@ def test_all_problems_are_told_at_once_and_misspelt_keys_get_a_suggestion(tmp_pa
         ),
     ],
 )
-def test_a_wrong_file_is_told_in_one_line(tmp_path, text, expected):
+def test_a_wrong_file_is_reported_in_one_line(tmp_path, text, expected):
     assert expected in problem(tmp_path, text)
 
 
@@ -115,11 +115,11 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path, text, expected):
         pytest.param("seed=one", "seed: expected a whole number, found 'one'", id="wrong type"),
     ],
 )
-def test_a_wrong_override_is_told_in_one_line(tmp_path, override, expected):
+def test_a_wrong_override_is_reported_in_one_line(tmp_path, override, expected):
     assert expected in problem(tmp_path, f"sources: [{COCO}]\n", override)
 
 
-def test_a_missing_file_is_told_with_the_error_that_the_caller_wants(tmp_path):
+def test_a_missing_file_is_reported_with_the_error_that_the_caller_wants(tmp_path):
     class OwnError(Exception):
         pass
 

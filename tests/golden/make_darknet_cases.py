@@ -152,19 +152,19 @@ def _raw(case: dict[str, Any], rng: np.random.Generator, *, spread: float) -> np
 def _truth(
     raw: np.ndarray, case: dict[str, Any], groups: twin.Groups | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """The first picture has boxes: one just where one is predicted, two at one place. The second: a label, or boxes."""
+    """The first image has boxes: one just where one is predicted, two at one place. The second: a label, or boxes."""
     output = twin.activated(raw, case, groups)
     truth = np.zeros((len(raw), 30, 5), np.float32)
     kinds = len(case["map"]) if case["map"] else case["classes"]
-    for picture in truth:
+    for image in truth:
         count = 30 if case["num"] == 1 else int(rng.integers(4, 7))
-        picture[:count, :2] = rng.uniform(0.02, 0.98, (count, 2))
-        picture[:count, 2:4] = rng.uniform(0.05, 0.7, (count, 2))
-        picture[:count, 4] = rng.integers(0, kinds, count)
-        picture[2, :4] = picture[1, :4] * [1, 1, 1.02, 0.99]
+        image[:count, :2] = rng.uniform(0.02, 0.98, (count, 2))
+        image[:count, 2:4] = rng.uniform(0.05, 0.7, (count, 2))
+        image[:count, 4] = rng.integers(0, kinds, count)
+        image[2, :4] = image[1, :4] * [1, 1, 1.02, 0.99]
     row, column = int(rng.integers(0, case["grid_h"])), int(rng.integers(0, case["grid_w"]))
     truth[0, 0, :4] = twin.box_at(output, case, 0, 0, row, column)
-    if groups:  # after an ordinary box, and any node of the tree: labels of pictures are not mapped
+    if groups:  # after an ordinary box, and any node of the tree: labels of images are not mapped
         truth[1, 1] = [NO_BOX, NO_BOX, NO_BOX, NO_BOX, rng.integers(0, len(groups.parents))]
         truth[1, 2:] = 0
     return truth
@@ -224,7 +224,7 @@ def _descents(groups: twin.Groups) -> dict[str, np.ndarray]:
     }
 
 
-# --- pictures and rates
+# --- images and rates
 
 
 def _images() -> dict[str, np.ndarray]:
@@ -243,7 +243,7 @@ def _images() -> dict[str, np.ndarray]:
 
 
 def _heights_of_a_black_row() -> tuple[int, int]:
-    """The first pair of heights, of a picture and of its resized one, where rounding loses the last row."""
+    """The first pair of heights, of an image and of its resized one, where rounding loses the last row."""
     pairs = [(old, new) for old in range(5, 30) for new in range(5, 40)]
     one = np.float32(1)
     return next((o, n) for o, n in pairs if one * (n - 1) * (np.float32(o - 1) / np.float32(n - 1)) < o - 1)

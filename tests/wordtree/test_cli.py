@@ -118,9 +118,9 @@ def test_show_draws_a_part_of_the_tree(run, tree_file: Path) -> None:  # type: i
 
 
 def test_show_writes_a_page_and_a_graph(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    page, graph, ledger = tmp_path / "toy.html", tmp_path / "toy.dot", tmp_path / "ledger.csv"
-    ledger.write_text("id,boxes\nid2,41\n")
-    code, out, err = run("show", tree_file, "dog", "--html", page, "--dot", graph, "--figures", ledger)
+    page, graph, label_counts = tmp_path / "toy.html", tmp_path / "toy.dot", tmp_path / "ledger.csv"
+    label_counts.write_text("id,boxes\nid2,41\n")
+    code, out, err = run("show", tree_file, "dog", "--html", page, "--dot", graph, "--figures", label_counts)
     assert (code, out, err) == (0, f"{page}, {graph}\n", "")
     text = page.read_text(encoding="utf-8")
     assert "<title>toy.json</title>" in text
@@ -271,7 +271,7 @@ def test_build_grafts_own_kinds(run, tmp_path: Path) -> None:  # type: ignore[no
     own.write_text("tesla,car.n.01,Tesla\nmodel s,tesla\n")
     code, out, err = run("build", "dog.n.01", "--graft", own, "-o", tmp_path / "my.csv")
     assert (code, err) == (0, "")
-    assert "+ 2 own kinds = 5 nodes" in out
+    assert "+ 2 custom classes = 5 nodes" in out
     assert "model_s,tesla,model s\n" in (tmp_path / "my.csv").read_text()
     assert (
         run("build", "dog.n.01", "--graft", own, "--explain", "model s")[1]

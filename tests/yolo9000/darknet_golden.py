@@ -26,7 +26,7 @@ from yolo9000.models.tree_tensors import Hierarchy
 
 OWN = Path(__file__).parents[1] / "golden" / "darknet"
 ORIGINAL = Path(os.environ["DARKNET_GOLDEN"]) if os.environ.get("DARKNET_GOLDEN") else None
-NO_BOX = 100000  # x and y above this: the picture has a label and no box
+NO_BOX = 100000  # x and y above this: the image has a label and no box
 NOT_AT_HAND = "DARKNET_GOLDEN is not set: Darknet's numbers are not at hand"
 
 
@@ -51,7 +51,7 @@ class GoldenCase:
     def hierarchy(self) -> Hierarchy:
         """Classes exclude each other in a tree, and elsewhere where `softmax` says so."""
         exclusive = self.params["tree"] or self.params.get("softmax", 1)
-        return Hierarchy(self.tree(), siblings="exclusive" if exclusive else "independent")
+        return Hierarchy(self.tree(), siblings="softmax" if exclusive else "sigmoid")
 
     def grid_output(self, raw: Tensor) -> GridOutput:
         """The layer's input (B, A × (5 + C), H, W) as ours; gradients flow back to it."""
@@ -89,7 +89,7 @@ def _params(kind: str) -> Iterator[tuple[str, Path, str, dict[str, Any]]]:
 def targets_of(truth: np.ndarray, node_of_class: list[int] | None, *, in_a_tree: bool) -> Targets:
     """Rows (B, 30, 5) of x, y, w, h, class as our columns, in float64.
 
-    In a tree one mark in any row makes a picture one of a label only; such a label is a node already.
+    In a tree one mark in any row makes an image one of a label only; such a label is a node already.
     """
     boxes, labels = [], []
     for image, rows in enumerate(truth):

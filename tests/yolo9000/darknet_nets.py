@@ -43,11 +43,11 @@ class GoldenNet:
 
 def golden_nets(*folders: str) -> list[Any]:
     """The networks in folders of the original's set, and our own, as parameters of a test."""
-    places = [("own", OWN_NETS)]
-    places += [("original", ORIGINAL / folder) for folder in folders] if ORIGINAL else []
+    locations = [("own", OWN_NETS)]
+    locations += [("original", ORIGINAL / folder) for folder in folders] if ORIGINAL else []
     found = [
         pytest.param(GoldenNet(_cfg_of(weights), weights), id=f"{whose}-{weights.stem}")
-        for whose, folder in places
+        for whose, folder in locations
         for weights in sorted(folder.glob("*.weights"))
     ]
     if not ORIGINAL:

@@ -82,9 +82,9 @@ COLOURS = {  # class of a filled square: its wnid and colour
 BOXED, LABEL_ONLY = tuple(COLOURS)[:2], tuple(COLOURS)[2:]
 
 
-def made_shards(folder: Path, *, scenes: int = 8, label_pictures: int = 4, test_scenes: int = 4) -> Path:
-    """Shards of coloured squares on noise: scenes with boxes, label pictures, and test scenes with all boxes."""
-    made_pictures(folder, scenes=scenes, label_pictures=label_pictures, test_scenes=test_scenes)
+def made_shards(folder: Path, *, scenes: int = 8, label_images: int = 4, test_scenes: int = 4) -> Path:
+    """Shards of coloured squares on noise: scenes with boxes, label images, and test scenes with all boxes."""
+    made_images(folder, scenes=scenes, label_images=label_images, test_scenes=test_scenes)
     config = MergeConfig.model_validate(
         {
             "sources": [
@@ -98,16 +98,16 @@ def made_shards(folder: Path, *, scenes: int = 8, label_pictures: int = 4, test_
     return folder / "shards"
 
 
-def made_pictures(folder: Path, *, scenes: int, label_pictures: int, test_scenes: int) -> None:
+def made_images(folder: Path, *, scenes: int, label_images: int, test_scenes: int) -> None:
     """Two sets in COCO's layout, `folder`/train and `folder`/test, and one in ImageNet's, `folder`/labels."""
     rng = np.random.default_rng(0)
     made_scenes(folder / "train", scenes, BOXED, rng)
     made_scenes(folder / "test", test_scenes, tuple(COLOURS), rng)
     for wnid in LABEL_ONLY:
         (folder / "labels" / wnid).mkdir(parents=True)
-        for number in range(label_pictures):
-            picture, _ = made_square(wnid, rng)
-            picture.save(folder / "labels" / wnid / f"{number}.png")
+        for number in range(label_images):
+            image, _ = made_square(wnid, rng)
+            image.save(folder / "labels" / wnid / f"{number}.png")
 
 
 def coco_source(name: str, folder: Path, split: str) -> dict[str, str]:
@@ -120,8 +120,8 @@ def made_scenes(folder: Path, count: int, wnids: tuple[str, ...], rng: np.random
     images, annotations = [], []
     for number in range(count):
         kind = number % len(wnids)
-        picture, box = made_square(wnids[kind], rng)
-        picture.save(folder / "images" / f"{number}.png")
+        image, box = made_square(wnids[kind], rng)
+        image.save(folder / "images" / f"{number}.png")
         images.append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 64})
         box = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
         annotation = {
@@ -138,7 +138,7 @@ def made_scenes(folder: Path, count: int, wnids: tuple[str, ...], rng: np.random
 
 
 def made_square(wnid: str, rng: np.random.Generator) -> tuple[Image.Image, list[int]]:
-    """A picture of 64 px with one square of 16 to 32 px, and its box xyxy."""
+    """An image of 64 px with one square of 16 to 32 px, and its box xyxy."""
     pixels = rng.integers(90, 150, (64, 64, 3)).astype(np.uint8)
     side = int(rng.integers(16, 33))
     left, top = (int(v) for v in rng.integers(0, 64 - side + 1, 2))

@@ -11,7 +11,7 @@ import torch
 from data_prep import ShardReader
 from tests.yolo9000.made import made_config
 from yolo9000.config import Config, EvaluateConfig, PretrainConfig
-from yolo9000.evaluation.evaluate import TestPictures, answers_of
+from yolo9000.evaluation.evaluate import ScoredImages, detections_on
 from yolo9000.models.detector import build_model
 from yolo9000.training.train import settled
 
@@ -20,7 +20,7 @@ OPTIMIZER = {"name": "sgd", "learning_rate": 0.01, "ema": 0.9, "clip_norm": 2.0}
 
 
 def detector_config(shards: Path, **changes: object) -> Config:
-    """Four steps of a narrow network whose batch norm does not see which pictures are computed together."""
+    """Four steps of a narrow network whose batch norm does not see which images are computed together."""
     fixed = {"model__width": 0.25, "precision": "float32", "optimizer": OPTIMIZER, "evaluate__batch_size": 1}
     asked = {"loss__assign": "max_score", "loss__label_objectness": "paper", "loss__warm_up_images": 16}
     drawn = {"pseudo_boxes": {"at_steps": [2], "min_agreement": 0.1}}
@@ -28,7 +28,7 @@ def detector_config(shards: Path, **changes: object) -> Config:
 
 
 def two_slots(shards: Path, **changes: object) -> Config:
-    """Of two pictures, so that of two processes one has boxes only in every step and the other image labels only."""
+    """Of two images, so that of two processes one has boxes only in every step and the other image labels only."""
     augment = {"augment__paste": 0, "augment__mosaic": 0, "augment__zoom_out": 0}
     return detector_config(shards, data__batch_size=2, pseudo_boxes={}, **augment, **changes)
 
@@ -49,11 +49,11 @@ def classifier_config(shards: Path, **changes: object) -> PretrainConfig:
 
 
 def answers(shards: Path) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
-    """Nodes and scores that a random network answers for three pictures, looked at one by one."""
+    """Nodes and scores that a random network answers for three images, looked at one by one."""
     reader, cfg = ShardReader(shards), made_config(shards)
     torch.manual_seed(0)
     model = build_model(settled(cfg.model, reader, cfg), reader.tree).eval()
     asked = EvaluateConfig(batch_size=1, limit=3, min_objectness=0)
     return [
-        (found.node, found.score) for found in answers_of(model, TestPictures.of(reader, asked), 64, asked)
+        (found.node, found.score) for found in detections_on(model, ScoredImages.of(reader, asked), 64, asked)
     ]

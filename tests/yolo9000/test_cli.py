@@ -104,7 +104,7 @@ def test_the_list_of_commands_is_complete() -> None:
     assert tuple(command.callback.__name__ for command in app.registered_commands) == COMMANDS
 
 
-def test_without_a_command_the_use_is_told(run: Run) -> None:
+def test_without_a_command_the_use_is_reported(run: Run) -> None:
     code, out, err = run()
     assert code == 2
     assert "Usage: yolo9000" in out + err
@@ -113,7 +113,7 @@ def test_without_a_command_the_use_is_told(run: Run) -> None:
 # --- what works
 
 
-def test_results_answers_for_the_pictures_of_a_darknet_list(
+def test_results_answers_for_the_images_of_a_darknet_list(
     run: Run, finished: Path, picture: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "valid.list").write_text(f"{picture}\n")
@@ -185,7 +185,7 @@ def test_a_query_scores_places_for_nodes_of_any_level(run: Run, finished: Path, 
     assert (code, out.strip(), err) == (0, f"{picture}: nothing found", "")
 
 
-def test_a_query_that_cannot_be_read_is_told_in_one_line(run: Run, finished: Path, picture: Path) -> None:
+def test_a_query_that_cannot_be_read_is_reported_in_one_line(run: Run, finished: Path, picture: Path) -> None:
     for expression, trouble in (("no-such-thing", "no-such-thing"), ("score > .5", "score")):
         code, out, err = run("query", finished / "best.pt", expression, picture)
         assert (code, out, err.count("\n")) == (2, "", 1)
@@ -365,7 +365,7 @@ def test_an_index_of_another_tree_is_one_line(
     found = load_checkpoint(finished / "best.pt")
     tree = random_tree_with_made_classes(40)
     nodes = torch.zeros(len(tree), dtype=torch.int64).numpy()
-    other = {**vars(found), "tree": tree, "ledger": type(found.ledger)(tree, nodes, nodes)}
+    other = {**vars(found), "tree": tree, "ledger": type(found.label_counts)(tree, nodes, nodes)}
     save_checkpoint(tmp_path / "other.pt", type(found)(**other))
     line = refused("evaluate", tmp_path / "other.pt", shards)
     assert "(40 nodes), but the index in" in line
@@ -379,19 +379,19 @@ def test_a_darknet_list_that_cannot_be_used_is_one_line(
     assert "expected valid=FILE" in refused("results", finished / "best.pt", tmp_path / "empty.data")
 
 
-def test_pictures_that_cannot_be_read_are_one_line(
+def test_images_that_cannot_be_read_are_one_line(
     refused: Callable[..., str], finished: Path, tmp_path: Path
 ) -> None:
     best = finished / "best.pt"
-    assert "no such picture or folder" in refused("predict", best, tmp_path / "none.jpg")
-    assert "no picture in this folder" in refused("predict", best, tmp_path)
+    assert "no such image or folder" in refused("predict", best, tmp_path / "none.jpg")
+    assert "no image in this folder" in refused("predict", best, tmp_path)
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
     assert "bad.jpg" in refused("predict", best, tmp_path / "bad.jpg")
     (tmp_path / "empty.png").write_bytes(b"")
     assert "found an empty file" in refused("predict", best, tmp_path / "empty.png")
 
 
-def test_of_several_pictures_those_that_cannot_be_read_are_left_out(
+def test_of_several_images_those_that_cannot_be_read_are_left_out(
     run: Run, finished: Path, picture: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "a bad.jpg").write_bytes(b"\xff\xd8\xff no picture")

@@ -14,7 +14,7 @@ import yolo9000.demo as demo
 import yolo9000.training.train as loop
 from yolo9000.checkpoints.checkpoint import load_checkpoint, load_classifier
 from yolo9000.cli import main
-from yolo9000.demo import DemoMismatch, classifier_config, demo_config, recorded_yardsticks, run_demo
+from yolo9000.demo import DemoMismatch, classifier_config, demo_config, recorded_baselines, run_demo
 from yolo9000.training.run_folder import read_metrics
 
 needs_drawings = pytest.mark.skipif(
@@ -97,10 +97,10 @@ def test_an_interrupted_demo_goes_on_and_a_finished_one_changes_nothing(
     assert page.count("data:image/") >= 4
     assert "Twemoji" in page
     assert "CC BY 4.0" in page
-    told = capsys.readouterr().out
-    assert told.startswith("YOLO9000 demo: draws a world of emoji")
-    assert all(row.name.split()[0] in told for row in recorded_yardsticks())
-    assert f"Report with pictures: {folder / 'report.html'}\n" in told
+    message = capsys.readouterr().out
+    assert message.startswith("YOLO9000 demo: draws a world of emoji")
+    assert all(row.name.split()[0] in message for row in recorded_baselines())
+    assert f"Report with images: {folder / 'report.html'}\n" in message
 
     kept = ("best.pt", "last.pt", "metrics.csv", "config.yaml", "report.html", "classifier/best.pt")
     before = {name: (folder / name).read_bytes() for name in kept}
@@ -145,11 +145,11 @@ def test_the_shipped_configuration_takes_shards_steps_and_seed(tmp_path: Path) -
 
 
 def test_the_recorded_yardsticks_are_the_two_label_baselines_and_the_oracle() -> None:
-    names = [row.name for row in recorded_yardsticks()]
+    names = [row.name for row in recorded_baselines()]
     if not names:
-        pytest.skip("no yardsticks are recorded yet: benchmarks/never_boxed.py --record")
+        pytest.skip("no baselines are recorded yet: benchmarks/never_boxed.py --record")
     assert len(names) == len(set(names)) >= 3
-    for part in ("oracle", "whole picture", "best box"):
+    for part in ("oracle", "whole image", "best box"):
         assert any(part in name for name in names)
 
 

@@ -95,14 +95,14 @@ def test_the_parts_of_all_processes_hold_every_slot_once_and_none_is_empty(
     assert sorted(slot for parts in of_processes for part in parts for slot in part) == list(range(slots))
 
 
-def test_more_parts_than_pictures_are_told() -> None:
+def test_more_parts_than_images_are_reported() -> None:
     with pytest.raises(
         DataMismatch, match=r"batch_size 3 cannot be split into 4 parts, 2 .* in each of 2 processes"
     ):
         parts_of_process(0, processes=2, slots=3, accumulate=2)
 
 
-def test_a_slot_has_the_same_picture_whatever_part_it_is_in(shards: Path) -> None:
+def test_a_slot_has_the_same_image_whatever_part_it_is_in(shards: Path) -> None:
     whole = TrainingData(ShardReader(shards), made_config(shards, augment__hue=0.1)).batch(2)
     split = TrainingData(ShardReader(shards), made_config(shards, augment__hue=0.1, data__accumulate=3))
     _, parts = split.parts(1, 2)
@@ -161,15 +161,15 @@ def test_frozen_batch_norm_normalises_by_its_running_statistics_in_training(shar
     cfg = made_config(shards)
     reader = ShardReader(shards)
     model = build_model(settled(cfg.model, reader, cfg), reader.tree)
-    pictures = torch.rand(3, 3, 64, 64)
-    expected = model.eval()(pictures).box_logits
+    images = torch.rand(3, 3, 64, 64)
+    expected = model.eval()(images).box_logits
     set_training(model, "frozen")
     assert model.training
     assert moving_statistics(model) == []
-    assert torch.equal(model(pictures).box_logits, expected)
+    assert torch.equal(model(images).box_logits, expected)
     set_training(model, "per_process")
     assert len(moving_statistics(model)) == 12
-    assert not torch.equal(model(pictures).box_logits, expected)
+    assert not torch.equal(model(images).box_logits, expected)
 
 
 def test_one_process_has_nothing_to_synchronise(shards: Path) -> None:
@@ -189,7 +189,7 @@ def test_on_cpus_several_processes_cannot_synchronise(monkeypatch: pytest.Monkey
 # --- processes that cannot start together
 
 
-def test_processes_that_torchrun_did_not_start_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_torchrun_did_not_start_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
@@ -200,7 +200,7 @@ def test_processes_that_torchrun_did_not_start_are_told(monkeypatch: pytest.Monk
         pass
 
 
-def test_more_processes_than_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_gpus_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"WORLD_SIZE": "3", "RANK": "2", "LOCAL_RANK": "2"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -296,7 +296,7 @@ def test_a_run_of_one_process_goes_on_in_two_by_the_command_line(
     assert_same_run(tmp_path / "made", tmp_path / "straight", steps=8)
 
 
-def test_a_mistake_that_stops_one_process_is_told_once_and_ends_all(shards: Path, tmp_path: Path) -> None:
+def test_a_mistake_that_stops_one_process_is_reported_once_and_ends_all(shards: Path, tmp_path: Path) -> None:
     cfg = two_slots(shards)
     prepare_folder(tmp_path, cfg, step=0)
     done = torchrun(SCRIPT, "raise", tmp_path / "config.yaml", tmp_path)
@@ -307,13 +307,13 @@ def test_a_mistake_that_stops_one_process_is_told_once_and_ends_all(shards: Path
     assert "RuntimeError" not in done.stderr
 
 
-def test_a_mistake_in_the_file_is_told_once(tmp_path: Path) -> None:
+def test_a_mistake_in_the_file_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("data: {shards: s}\nschedule: {max_step: 4}\n")
     done = torchrun("-m", "yolo9000", "train", tmp_path / "config.yaml", "--runs", tmp_path)
     assert done.returncode != 0
     assert done.stdout == ""
-    (told,) = (line for line in done.stderr.splitlines() if line.startswith("yolo9000:"))
-    assert "max_step" in told
+    (message,) = (line for line in done.stderr.splitlines() if line.startswith("yolo9000:"))
+    assert "max_step" in message
 
 
 @pytest.mark.slow
@@ -362,7 +362,7 @@ def test_a_process_that_is_killed_leaves_no_other_waiting_even_without_torchrun(
         )
         for number in "01"
     )
-    told = first.communicate(timeout=300)[1]
+    message = first.communicate(timeout=300)[1]
     second.communicate(timeout=300)
     assert (first.returncode, second.returncode) == (2, -signal.SIGKILL)
-    assert told.splitlines()[-1].startswith("yolo9000: Process 0 of 2 stops: another one is gone")
+    assert message.splitlines()[-1].startswith("yolo9000: Process 0 of 2 stops: another one is gone")

@@ -141,7 +141,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         pytest.param(["--folder", __file__], "is a file", id="a file for a folder"),
     ],
 )
-def test_arguments_that_cannot_be_are_told(
+def test_arguments_that_cannot_be_are_reported(
     benchmark: ModuleType,
     arguments: list[str],
     expected: str,
@@ -227,9 +227,9 @@ def test_yardsticks_are_recorded_of_whole_tables_of_the_demos_own_settings(
 
     def recorded(*more: str, finished: tuple[int, ...] = (0, 1)) -> str:
         monkeypatch.setattr(sys, "argv", ["x", "--seeds", "0", "1", "--steps", "7", *more])
-        results = dict.fromkeys(benchmark.YARDSTICKS, dict.fromkeys(finished, scores))
+        results = dict.fromkeys(benchmark.BASELINES, dict.fromkeys(finished, scores))
         benchmark.record(results, benchmark.parse())
-        return str(json.loads((tmp_path / "assets" / "demo_yardsticks.json").read_text())["command"])
+        return str(json.loads((tmp_path / "assets" / "demo_baselines.json").read_text())["command"])
 
     assert recorded() == "python benchmarks/never_boxed.py --seeds 0 1 --steps 7 --record"
     for more in ("--set=loss.top_k=1", "--world=scenes=9", "--classifier=seed=3", "--data=photographs"):
@@ -289,15 +289,15 @@ def test_an_interrupted_table_goes_on_where_it_was(
 def test_the_table_is_mean_and_spread_of_what_is_finished(benchmark: ModuleType, tmp_path: Path) -> None:
     plan = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=(), settings=(), classifier=())
     fields = list(benchmark.Scores.__dataclass_fields__)
-    for name, seed, value in (("oracle", 0, 40.0), ("oracle", 1, 60.0), ("label on picture", 0, 5.0)):
+    for name, seed, value in (("oracle", 0, 40.0), ("oracle", 1, 60.0), ("label on image", 0, 5.0)):
         folder = plan.run_folder(name, seed)
         folder.mkdir(parents=True)
         scores = dict.fromkeys(fields, value)
-        if name == "label on picture":
+        if name == "label on image":
             scores |= {"boxed": None}
         (folder / "result.json").write_text(json.dumps({"scores": scores}))
     table = benchmark.table_of(benchmark.finished(benchmark.RULES, plan, [0, 1, 2]))
-    assert [row[0] for row in table] == ["", "label on picture", "oracle"]
+    assert [row[0] for row in table] == ["", "label on image", "oracle"]
     assert table[1][1:3] == ["–", "5.0 ± 0.0"]
     assert table[2][1:4] == ["50.0 ± 10.0", "50.0 ± 10.0", "100%"]
     assert [row[-1] for row in table[1:]] == ["1", "2"]
@@ -313,7 +313,7 @@ def test_the_table_is_mean_and_spread_of_what_is_finished(benchmark: ModuleType,
 @pytest.mark.slow
 def test_a_table_on_photographs_is_made_once_and_rows_are_added_to_it(tmp_path: Path) -> None:
     photographs = made_photos(tmp_path / "photographs")
-    world = [part for told in ("scenes=8", "test_scenes=4") for part in ("--world", told)]
+    world = [part for message in ("scenes=8", "test_scenes=4") for part in ("--world", message)]
     small = ["--set", "data.batch_size=4", "--set", "model.width=0.25", "--set", "model.input_size_px=96"]
     small += ["--classifier", "data.batch_size=4", "--classifier", "model.width=0.25"]
     common = ["--data", str(photographs), "--folder", str(tmp_path / "runs"), "--steps", "2", *world, *small]
@@ -333,7 +333,7 @@ def test_a_table_on_photographs_is_made_once_and_rows_are_added_to_it(tmp_path: 
     }
     assert started == {"oracle", "mine"}
     rows = [line.split("  ")[0] for line in again.stdout.split("seeds\n")[-1].splitlines()]
-    assert rows == ["boxes only", "label on picture", "label on best box", "oracle", "mine"]
+    assert rows == ["boxes only", "label on image", "label on best box", "oracle", "mine"]
 
 
 @pytest.mark.slow

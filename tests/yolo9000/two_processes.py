@@ -90,10 +90,10 @@ def rows_of_a_class_head_are_summed_as_its_dense_gradient_is() -> None:
 def running_statistics_are_the_mean_of_those_of_the_processes() -> None:
     model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3))
     model[1].eval()
-    pictures = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(rank()))
-    means = torch.stack(joined_shares([pictures.mean((0, 2, 3))]))
+    images = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(rank()))
+    means = torch.stack(joined_shares([images.mean((0, 2, 3))]))
     assert not torch.allclose(means[0], means[1])
-    summed_gradients(model, [pictures], lambda part: {"total": model(part).square().sum()})
+    summed_gradients(model, [images], lambda part: {"total": model(part).square().sum()})
     torch.testing.assert_close(model[0].running_mean, 0.1 * means.mean(0))
     assert not model[1].running_mean.any()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wordtree.building.explain import Account, Explanation
-from wordtree.building.graft import OwnKinds, number_own_kinds, read_own_kinds
+from wordtree.building.graft import CustomClasses, number_custom_classes, read_custom_classes
 from wordtree.building.grow import (
     Growth,
     Parents,
@@ -74,7 +74,7 @@ class BuildReport:
     collapsed     nodes that rule A removed
     flattened     nodes that rule B moved beside the label above them
     by_hand       nodes that rule C hung under another node than WordNet does
-    grafted       own kinds
+    grafted       custom classes
     """
 
     profile: str
@@ -100,7 +100,7 @@ class BuildReport:
         """The sum of the nodes: labels, nodes above them, nodes that rule A removed."""
         labels = len(set(self.label_wnids.values()))
         above = self.nodes - labels - len(self.grafted)
-        own = f" + {len(self.grafted)} own kinds" if self.grafted else ""
+        own = f" + {len(self.grafted)} custom classes" if self.grafted else ""
         roots = f"; {len(self.outside)} of them are roots outside {self.root}" if self.outside else ""
         return (
             f"{labels} labels + {above + len(self.collapsed)} nodes above them "
@@ -123,7 +123,7 @@ def build_tree(
     graft: Path | str | None = None,
     wordnet: WordNet | None = None,
 ) -> WordTree:
-    """The tree of these labels: words, synset names or wnids; and of the own kinds in the file `graft`.
+    """The tree of these labels: words, synset names or wnids; and of the custom classes in the file `graft`.
 
     Of a word with several senses it takes the most usual one below the root, and warns (GuessedSense).
     Raises LabelError for labels that WordNet does not know, BuildError for what cannot be built.
@@ -155,7 +155,7 @@ def build_with_report(
     removed = remove_only_parents(parents, labelled=wanted.synsets)
     moved = {}
     if profile == "darknet":
-        moved = flatten_only_leaves(parents, labelled=wanted.synsets, fixed=wanted.with_own_kinds)
+        moved = flatten_only_leaves(parents, labelled=wanted.synsets, fixed=wanted.with_custom_classes)
     parents.update({number: above[0] for number, above in wanted.own.parents.items()})
     tree, lost = _as_tree(parents, wanted.own, graph)
     account = Account(
@@ -175,18 +175,18 @@ def build_with_report(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What a build was asked for: labels, own kinds, and the parents of these in WordNet, which become labels too.
+    """What a build was asked for: labels, custom classes, and the parents of these in WordNet, which become labels too.
 
     resolutions     of the labels, then of the parents        taken  the synset for each of them
     labels          as they were given, without repetition
-    with_own_kinds  the synsets that own kinds hang under
+    with_own_kinds  the synsets that custom classes hang under
     """
 
     resolutions: dict[str, Resolution]
     taken: dict[str, Synset]
     labels: tuple[str, ...]
-    own: OwnKinds
-    with_own_kinds: set[Synset]
+    own: CustomClasses
+    with_custom_classes: set[Synset]
 
     @property
     def synsets(self) -> set[Synset]:
@@ -195,7 +195,7 @@ class _Wanted:
 
 def _wanted(labels: Iterable[str], graft: Path | str | None, paths: HypernymPaths, graph: WordNet) -> _Wanted:
     given = _resolve_all(labels, graph)
-    written, hung_under = (Hierarchy(), ()) if graft is None else read_own_kinds(Path(graft), graph)
+    written, hung_under = (Hierarchy(), ()) if graft is None else read_custom_classes(Path(graft), graph)
     resolutions = {item.label: item for item in (*given, *hung_under)}
     taken = {label: _synset(item, paths) for label, item in resolutions.items()}
     if paths.root in taken.values():
@@ -205,8 +205,8 @@ def _wanted(labels: Iterable[str], graft: Path | str | None, paths: HypernymPath
         resolutions=resolutions,
         taken=taken,
         labels=tuple(item.label for item in given),
-        own=number_own_kinds(written, taken, graph),
-        with_own_kinds={taken[item.label] for item in hung_under},
+        own=number_custom_classes(written, taken, graph),
+        with_custom_classes={taken[item.label] for item in hung_under},
     )
 
 
@@ -274,9 +274,9 @@ def _repeated(synset_of_label: dict[str, Synset]) -> tuple[str, ...]:
 
 
 def _as_tree(
-    parents: Parents, own: OwnKinds, wordnet: WordNet
+    parents: Parents, own: CustomClasses, wordnet: WordNet
 ) -> tuple[WordTree, dict[Synset, list[Synset]]]:
-    """Level by level, siblings by wnid and own kinds after them; and the hypernyms that found no place in it."""
+    """Level by level, siblings by wnid and custom classes after them; and the hypernyms that found no place in it."""
     order = top_down(parents)
     node = {synset: number for number, synset in enumerate(order)}
     above = [-1 if (parent := parents[synset]) is None else node[parent] for synset in order]
@@ -292,7 +292,9 @@ def _as_tree(
     return WordTree(ids, above, names, relations), dict(lost)
 
 
-def _nearest_above(synset: Synset, node: dict[Synset, int], own: OwnKinds, wordnet: WordNet) -> set[Synset]:
+def _nearest_above(
+    synset: Synset, node: dict[Synset, int], own: CustomClasses, wordnet: WordNet
+) -> set[Synset]:
     """The nodes that hypernym paths upwards from here meet first."""
     nearest, seen, waiting = set(), {synset}, [synset]
     while waiting:

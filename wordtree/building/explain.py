@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wordtree.building.graft import OwnKinds
+from wordtree.building.graft import CustomClasses
 from wordtree.building.grow import Growth, Parents
 from wordtree.hierarchies.hierarchy import as_id
 from wordtree.wordnet.columns import HypernymPath, Synset
@@ -81,7 +81,7 @@ class Account:
     lost: dict[Synset, list[Synset]]
     labelled: frozenset[Synset]
     outside: frozenset[Synset]
-    own: OwnKinds
+    own: CustomClasses
     wordnet: WordNet
 
     def meant_by(self, label: str) -> Synset | None:
@@ -107,11 +107,11 @@ class Account:
         )
 
     def _explain_own(self, number: Synset) -> Explanation:
-        """An own kind hangs where its file says."""
+        """An custom class hangs where its file says."""
         return Explanation(
             wnid=self.own.ids[number],
             synset=self.own.names[number],
-            entered="is an own kind and hangs where its file says first.",
+            entered="is an custom class and hangs where its file says first.",
             considered=(),
             above=(),
             parent=self._shown(self.own.parents[number][0]),

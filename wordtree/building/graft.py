@@ -11,10 +11,10 @@ from wordtree.wordnet.resolve import LabelError, Resolution, resolve, trouble
 
 
 @dataclass(frozen=True)
-class OwnKinds:
+class CustomClasses:
     """The nodes of a graft file, numbered after WordNet's synsets in the order of the file.
 
-    ids, names  of each number        parents  numbers of synsets or own kinds; the first is that of the tree
+    ids, names  of each number        parents  numbers of synsets or custom classes; the first is that of the tree
     """
 
     ids: dict[Synset, str]
@@ -22,8 +22,8 @@ class OwnKinds:
     parents: dict[Synset, list[Synset]]
 
 
-def read_own_kinds(path: Path, wordnet: WordNet) -> tuple[Hierarchy, tuple[Resolution, ...]]:
-    """The rows `child,parent[,name]` of the file, and what each parent that is no own kind means in WordNet.
+def read_custom_classes(path: Path, wordnet: WordNet) -> tuple[Hierarchy, tuple[Resolution, ...]]:
+    """The rows `child,parent[,name]` of the file, and what each parent that is no custom class means in WordNet.
 
     Raises HierarchyError or LabelError, with file and line, for a loop, a child that is WordNet's, an unknown parent.
     """
@@ -45,11 +45,11 @@ def read_own_kinds(path: Path, wordnet: WordNet) -> tuple[Hierarchy, tuple[Resol
     return own, tuple(meanings.values())
 
 
-def number_own_kinds(own: Hierarchy, synset_of: dict[str, Synset], wordnet: WordNet) -> OwnKinds:
-    """The own kinds as numbers; `synset_of` has the synset taken for each parent that is WordNet's."""
+def number_custom_classes(own: Hierarchy, synset_of: dict[str, Synset], wordnet: WordNet) -> CustomClasses:
+    """The custom classes as numbers; `synset_of` has the synset taken for each parent that is WordNet's."""
     number = {child: Synset(len(wordnet) + place) for place, child in enumerate(own.parents)}
     known = {**synset_of, **number}
-    return OwnKinds(
+    return CustomClasses(
         ids={number[child]: child for child in number},
         names={number[child]: own.names.get(child, child) for child in number},
         parents={number[child]: [known[parent] for parent in above] for child, above in own.parents.items()},

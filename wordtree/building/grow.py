@@ -156,7 +156,7 @@ def flatten_only_leaves(
 ) -> dict[Synset, Synset]:
     """Rule B, in place, from the leaves upwards: the only child of a label, if a leaf, becomes its sibling.
 
-    Labels that are `fixed` have own kinds below them, so they are neither leaves nor parents of one child.
+    Labels that are `fixed` have custom classes below them, so they are neither leaves nor parents of one child.
     Returns the children moved, each with the label that it hung under.
     """
     children = _children(parents)

@@ -14,7 +14,7 @@ from typing import Any
 
 from wordtree.hierarchies.labels import read_labels
 from wordtree.wordnet.graph import WordNet
-from wordtree.wordnet.resolve import LabelError, Resolution, class_remarks, coco_classes, resolve, voc_classes
+from wordtree.wordnet.resolve import LabelError, Resolution, class_notes, coco_classes, resolve, voc_classes
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _meaning(named: NamedClass, wordnet: WordNet) -> ClassMeaning:
 
 def _open_note(answer: Resolution, wordnet: WordNet) -> str:
     if answer.senses:
-        return " ".join([", ".join(map(wordnet.name, answer.senses)), *class_remarks(answer, wordnet)])
+        return " ".join([", ".join(map(wordnet.name, answer.senses)), *class_notes(answer, wordnet)])
     return f"perhaps {' or '.join(answer.suggestions)}" if answer.suggestions else ""
 
 

@@ -1,7 +1,10 @@
 """What the three commands share: exit codes, and one line for a mistake instead of a traceback."""
 
 import sys
+import warnings
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -17,6 +20,7 @@ def run_app(app: typer.Typer, *base_errors: type[Exception]) -> None:
     file; 130 after Ctrl-C. Anything else is a bug and passes through as a plain traceback.
     """
     program = _program_name(app)
+    warnings.showwarning = partial(_show_warning, program)
     try:
         outcome = app(prog_name=program, standalone_mode=False)
     except KeyboardInterrupt:
@@ -51,9 +55,18 @@ def _usage_line(program: str, mistake: Exception) -> str:
     return f"{sentence}. See '{command} --help'."
 
 
+def _show_warning(program: str, message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """One line on stderr for a warning, without the place in the code that raised it."""
+    print(f"{program}: warning: {_one_line(str(message))}", file=sys.stderr)
+
+
+def _one_line(text: str) -> str:
+    """The text on one line, with control characters shown and not obeyed."""
+    line = " ".join(part.strip() for part in text.splitlines())
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+
+
 def _fail(program: str, message: str) -> None:
-    """One line on stderr, control characters shown and not obeyed; exit code 2."""
-    line = " ".join(part.strip() for part in message.splitlines())
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
-    print(f"{program}: {shown}", file=sys.stderr)
+    """One line on stderr; exit code 2."""
+    print(f"{program}: {_one_line(message)}", file=sys.stderr)
     sys.exit(2)

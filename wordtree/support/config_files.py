@@ -5,10 +5,11 @@ or by its `name`: `sources.0.images=DIR` and `sources.coco.images=DIR` say the s
 Paths in a file are relative to that file; paths in an override are relative to the working directory.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError
@@ -16,14 +17,20 @@ from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
 from wordtree.errors import ConfigError
-from wordtree.support.files import system_says
+from wordtree.support.files import system_message
 from wordtree.support.suggest import did_you_mean_inside, near
 
 
 class StrictModel(BaseModel):
-    """A part of a configuration: frozen, and a key that nobody reads is an error."""
+    """A part of a configuration: frozen, and a key that nobody reads is an error.
+
+    old_names: former names of settings, to their present ones. Both are read; the former with a warning.
+    old_values: the same for the values of a setting, by its present name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    old_names: ClassVar[Mapping[str, str]] = {}
+    old_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 
 
 class _FromCommandLine(str):
@@ -42,12 +49,14 @@ def _resolve_path(value: Any, info: ValidationInfo) -> Path:
     return path if folder is None or isinstance(value, _FromCommandLine) else folder / path
 
 
-def _resolve_place(value: Any, info: ValidationInfo) -> Path | str:
+def _resolve_location(value: Any, info: ValidationInfo) -> Path | str:
     return str(value) if isinstance(value, str) and "://" in value else _resolve_path(value, info)
 
 
 ConfigPath = Annotated[Path, BeforeValidator(_resolve_path)]  # in a file: relative to that file
-ConfigPlace = Annotated[Path | str, PlainValidator(_resolve_place)]  # a path, or an address such as s3://…
+ConfigLocation = Annotated[
+    Path | str, PlainValidator(_resolve_location)
+]  # a path, or an address such as s3://…
 
 
 ConfigModel = TypeVar("ConfigModel", bound=BaseModel)
@@ -61,17 +70,35 @@ def load_config(
 ) -> ConfigModel:
     """The configuration of a YAML file with its overrides (`a.b=c`); one `error` tells all its problems."""
     path = Path(path)
-    values = overridden(read_yaml(path, error), overrides, error)
+    replaced: dict[str, str] = {}
+    try:
+        values = _with_new_names(read_yaml(path, error), [model], replaced)
+        values = overridden(values, overrides, error, model=model, replaced=replaced)
+    except _TwoNames as reason:
+        raise error(f"{path}: {reason}") from None
+    if replaced:
+        names = ", ".join(f"{old} is now {new}" for old, new in replaced.items())
+        warnings.warn(f"{path}: settings with former names: {names}.", FutureWarning, stacklevel=2)
     return validated(values, model, place=str(path), folder=path.parent, error=error)
 
 
 def overridden(
-    values: Mapping[str, Any], overrides: Sequence[str], error: type[Exception] = ConfigError
+    values: Mapping[str, Any],
+    overrides: Sequence[str],
+    error: type[Exception] = ConfigError,
+    *,
+    model: type[BaseModel] | None = None,
+    replaced: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The settings with overrides (`a.b=c`); an `error` where one means nothing."""
+    """The settings with overrides (`a.b=c`); an `error` where an override cannot be applied.
+
+    model: whose former names of settings an override may use; `replaced` collects those that it used.
+    """
     changed = deepcopy(dict(values))
     for override in overrides:
         _apply_override(changed, override, error)
+        if model is not None:
+            changed = _with_new_names(changed, [model], {} if replaced is None else replaced, old_wins=True)
     return changed
 
 
@@ -83,9 +110,15 @@ def validated(
     folder: Path | None = None,
     error: type[Exception] = ConfigError,
 ) -> ConfigModel:
-    """The settings as the model; `place` is what the error names, `folder` what relative paths start at."""
+    """The settings as the model, former names allowed.
+
+    place: how the error names the source of the settings; folder: where relative paths start.
+    """
     try:
-        return model.model_validate(values, context={"folder": folder})
+        present = _with_new_names(values, [model], {})
+        return model.model_validate(present, context={"folder": folder})
+    except _TwoNames as reason:
+        raise error(f"{place}: {reason}") from None
     except ValidationError as problems:
         texts = [_problem(details, values, model) for details in problems.errors()]
         count = f"{len(texts)} problems: " if len(texts) > 1 else ""
@@ -104,7 +137,7 @@ def read_yaml(
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as reason:
-        raise error(f"{path}: cannot read this {what} ({system_says(reason)}).") from None
+        raise error(f"{path}: cannot read this {what} ({system_message(reason)}).") from None
     except UnicodeDecodeError:
         raise error(f"{path}: not YAML: the file is not UTF-8 text.") from None
     except yaml.MarkedYAMLError as reason:
@@ -131,10 +164,46 @@ class _Loader(yaml.SafeLoader):  # not libyaml's, three times as fast: deep nest
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if (key.tag, key.value) in seen:
-                    told = f"the key {key.value!r} occurs twice"
-                    raise yaml.constructor.ConstructorError(None, None, told, key.start_mark)
+                    message = f"the key {key.value!r} occurs twice"
+                    raise yaml.constructor.ConstructorError(None, None, message, key.start_mark)
                 seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
+
+
+class _TwoNames(ValueError):
+    """A setting is given under its former and its present name."""
+
+
+def _with_new_names(
+    values: Any, models: Sequence[type[BaseModel]], replaced: dict[str, str], *, old_wins: bool = False
+) -> Any:
+    """The settings under the present names of these models; `replaced` collects the former ones that occurred.
+
+    old_wins: a former name takes the place of the present one. Otherwise both together raise _TwoNames.
+    """
+    if isinstance(values, list | tuple):
+        return [_with_new_names(entry, models, replaced, old_wins=old_wins) for entry in values]
+    if not isinstance(values, Mapping):
+        return values
+    strict = [model for model in models if issubclass(model, StrictModel)]
+    names = {old: new for model in strict for old, new in model.old_names.items()}
+    changed: dict[Any, Any] = {}
+    for key in sorted(values, key=lambda key: key in names):  # former names last
+        name = names.get(key, key)
+        if name != key:
+            if name in values and not old_wins:
+                raise _TwoNames(f"{key} is the former name of {name}, which is set too; remove {key}.")
+            replaced[key] = name
+        fields = [model.model_fields[name] for model in models if name in model.model_fields]
+        parts = [part for field in fields for part in _models_in(field.annotation)]
+        changed[name] = _with_new_names(values[key], parts, replaced, old_wins=old_wins)
+        for model in strict:
+            new = (
+                model.old_values.get(name, {}).get(changed[name]) if isinstance(changed[name], str) else None
+            )
+            if new is not None:
+                replaced[f"{name}: {changed[name]}"], changed[name] = f"{name}: {new}", new
+    return changed
 
 
 def _apply_override(values: dict[str, Any], override: str, error: type[Exception]) -> None:

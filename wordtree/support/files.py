@@ -56,6 +56,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def system_says(reason: OSError) -> str:
+def system_message(reason: OSError) -> str:
     """Why the system refused, in its words: `No space left on device`."""
     return os.strerror(reason.errno) if reason.errno else " ".join(str(reason).split())

@@ -36,14 +36,14 @@ def many(number: int, noun: str, plural: str = "") -> str:
 
 
 def splits_text(splits: Mapping[str, int]) -> str:
-    """`train`, or where there are several, how many pictures each has."""
+    """`train`, or where there are several, how many images each has."""
     return ", ".join(splits if len(splits) == 1 else [f"{name}: {images}" for name, images in splits.items()])
 
 
 class Bar:
-    """Pictures done, their rate and the time that remains, on stderr where that is a terminal.
+    """Images done, their rate and the time that remains, on stderr where that is a terminal.
 
-    pictures: how many there are; None where that is not known.
+    images: how many there are; None where that is not known.
     """
 
     def __init__(self, pictures: int | None, what: str = "pictures") -> None:

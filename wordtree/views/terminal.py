@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def find_in_wordnet(word: str, folder: Path | None, *, as_json: bool) -> None:
     from wordtree.wordnet.graph import WordNet
-    from wordtree.wordnet.resolve import LabelError, class_remarks, resolve, trouble
+    from wordtree.wordnet.resolve import LabelError, class_notes, resolve, trouble
 
     graph = WordNet.shipped() if folder is None else WordNet.installed(folder)
     resolution = resolve(word, graph)
@@ -28,11 +28,11 @@ def find_in_wordnet(word: str, folder: Path | None, *, as_json: bool) -> None:
         return
     for sense in senses:
         print_sense(sense)
-    for remark in class_remarks(resolution, graph):
-        print(remark)
+    for note in class_notes(resolution, graph):
+        print(note)
 
 
-def build_remarks(report: "BuildReport", tree: "WordTree") -> Iterable[str]:
+def build_notes(report: "BuildReport", tree: "WordTree") -> Iterable[str]:
     """What the user should look at, one line each."""
     for guess in report.guesses:
         yield f"{guess}; give a synset name to choose."

@@ -78,7 +78,7 @@ def trouble(resolution: Resolution, wordnet: WordNet) -> str:
     if resolution.reason == "ambiguous":
         senses = ", ".join(wordnet.name(sense) for sense in resolution.senses)
         head = f"'{label}' has {len(resolution.senses)} senses in WordNet: {senses}; name one of them."
-        return " ".join([head, *class_remarks(resolution, wordnet)])
+        return " ".join([head, *class_notes(resolution, wordnet)])
     if _WNID.fullmatch(label):
         return f"WordNet 3.0 has no noun '{label}'; ids of other versions differ."
     if match := _SYNSET_NAME.fullmatch(label):
@@ -89,7 +89,7 @@ def trouble(resolution: Resolution, wordnet: WordNet) -> str:
     return f"WordNet does not know '{label}'.{did_you_mean(list(resolution.suggestions))}"
 
 
-def class_remarks(resolution: Resolution, wordnet: WordNet) -> list[str]:
+def class_notes(resolution: Resolution, wordnet: WordNet) -> list[str]:
     """A sentence for each data set that has a class spelt like the label: what it means there."""
     named = ((data_set, wordnet.name(wordnet.synset(wnid)), wnid) for data_set, wnid in resolution.classes)
     return [

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_prep import DataPrepError, Ledger, ShardReader
+from data_prep import DataPrepError, LabelCounts, ShardReader
 from wordtree import WordTree, WordTreeError
 from wordtree.support.config_files import validated
 from wordtree.support.files import write_atomically
@@ -33,7 +33,8 @@ KINDS: dict[type[Any], str] = {
     Config: "a detector of `yolo9000 train`",
     PretrainConfig: "a classifier of `yolo9000 pretrain`",
 }
-VERSION = 1
+VERSION = 2
+READABLE_VERSIONS = (1, VERSION)  # 1: the backbone's weights were named `trunk.…`
 PARTS: dict[str, tuple[type, ...]] = {
     "config": (str,),
     "tree": (str,),
@@ -73,12 +74,12 @@ class SavedRun(Generic[Settings]):
 
     config: Settings
     tree: WordTree
-    ledger: Ledger  # what stood behind each node in training
+    label_counts: LabelCounts  # what stood behind each node in training
     step: int
     weights: dict[str, Any]  # what evaluation uses: the average where there is one
     training: dict[str, Any] | None  # live weights, optimizer and average, to go on; None in best.pt
     score: float  # of the evaluation that chose it: AP50 or top-1, in percent; NaN before the first
-    seen_before: int = 0  # pictures that its weights had seen before the first step
+    seen_before: int = 0  # images that its weights had seen before the first step
     darknet: DarknetOrigin | None = None
 
     @property
@@ -119,9 +120,11 @@ class SavedRun(Generic[Settings]):
             "images_seen": self.images_seen,
             score: None if math.isnan(self.score) else round(self.score, 2),
             "tree": f"{len(self.tree)} nodes, {len(self.tree.leaves)} leaves, fingerprint {self.tree.fingerprint[:12]}",
-            "nodes_with_boxes": int((self.ledger.boxes_rolled_up > 0).sum()),
+            "nodes_with_boxes": int((self.label_counts.boxes_rolled_up > 0).sum()),
             "nodes_with_image_labels_only": int(
-                ((self.ledger.boxes_rolled_up == 0) & (self.ledger.image_labels_rolled_up > 0)).sum()
+                (
+                    (self.label_counts.boxes_rolled_up == 0) & (self.label_counts.image_labels_rolled_up > 0)
+                ).sum()
             ),
             "can_go_on_training": self.training is not None,
         }
@@ -159,8 +162,8 @@ def save_checkpoint(path: Path, checkpoint: SavedRun[Any]) -> None:
         "version": VERSION,
         "config": checkpoint.config.model_dump_json(),
         "tree": checkpoint.tree.to_json(),
-        "boxes": torch.from_numpy(np.ascontiguousarray(checkpoint.ledger.boxes)),
-        "image_labels": torch.from_numpy(np.ascontiguousarray(checkpoint.ledger.image_labels)),
+        "boxes": torch.from_numpy(np.ascontiguousarray(checkpoint.label_counts.boxes)),
+        "image_labels": torch.from_numpy(np.ascontiguousarray(checkpoint.label_counts.image_labels)),
         "step": checkpoint.step,
         "score": checkpoint.score,
         "weights": checkpoint.weights,
@@ -199,11 +202,13 @@ def load_any(path: Path | str) -> SavedRun[Any]:
         raise CheckpointError(
             f"{path}: expected a checkpoint that `yolo9000 train` wrote, found another file."
         )
-    if content.get("version") != VERSION:
+    if content.get("version") not in READABLE_VERSIONS:
         raise CheckpointError(
             f"{path}: expected checkpoint version {VERSION}, found {content.get('version')}. "
             "Use the release of yolo9000 that wrote it."
         )
+    if content["version"] == 1:
+        content = _with_new_names(content)
     wrong = [name for name, kinds in PARTS.items() if not isinstance(content.get(name, ...), kinds)]
     wrong += [
         name
@@ -226,13 +231,25 @@ def load_any(path: Path | str) -> SavedRun[Any]:
         return SavedRun(
             config=config,
             tree=tree,
-            ledger=Ledger(tree, content["boxes"].numpy(), content["image_labels"].numpy()),
+            label_counts=LabelCounts(tree, content["boxes"].numpy(), content["image_labels"].numpy()),
             **{name: content[name] for name in ("step", "score", "weights", "training")},
             seen_before=content.get("seen_before", 0),
             darknet=_origin(content.get("darknet")),
         )
     except (ValueError, DataPrepError, WordTreeError, CheckpointError) as reason:
         raise DamagedCheckpoint(f"{path}: the checkpoint is damaged ({str(reason).rstrip('.')}).") from None
+
+
+def _with_new_names(content: Any) -> Any:
+    """The parts of a version 1 file with the weights of the backbone under their present names."""
+    if not isinstance(content, dict):
+        return content
+    return {
+        f"backbone.{name.removeprefix('trunk.')}"
+        if str(name).startswith("trunk.")
+        else name: _with_new_names(value)
+        for name, value in content.items()
+    }
 
 
 def _read(path: Path) -> Any:

@@ -15,14 +15,14 @@ from wordtree.support.arrays import Float32Array
 from wordtree.support.files import write_atomically
 from wordtree.tree.tree_files import notice_beside, tree_text
 from yolo9000.checkpoints.checkpoint import SavedRun
-from yolo9000.checkpoints.darknet_units import trunk_sections, unit_numbers, unit_section
+from yolo9000.checkpoints.darknet_units import backbone_sections, unit_numbers, unit_section
 from yolo9000.config import ModelConfig, NetworkConfig
 from yolo9000.darknet.cfg import plan_cfg
 from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.plan import NetworkPlan, Region, SpaceToDepth, answer_of
 from yolo9000.darknet.text import section, with_option
 from yolo9000.darknet.weights import Header, Numbers, Weights, write_weights
-from yolo9000.models.backbone import ConvUnit, Trunk
+from yolo9000.models.backbone import Backbone, ConvUnit
 from yolo9000.models.classifier import Classifier, FlatSoftmax
 from yolo9000.models.darknet_network import DarknetNetwork
 from yolo9000.models.detector import Detector, PassthroughNeck
@@ -76,7 +76,7 @@ def _texts(checkpoint: SavedRun[Any], model: Detector | Classifier, path: Path) 
     """The content of the cfg, and of what it names that is new."""
     cfg, cfg_path, tree_path = checkpoint.config.model, path.with_suffix(".cfg"), path.with_suffix(".tree")
     classes = _Classes.of(model, checkpoint.tree)
-    if classes.tree and isinstance(cfg, ModelConfig) and cfg.siblings == "independent":
+    if classes.tree and isinstance(cfg, ModelConfig) and cfg.siblings == "sigmoid":
         raise DarknetError(f"{path}: Darknet has no tree whose siblings do not exclude each other.")
     if cfg.darknet_cfg is not None and _is_as_it_came(checkpoint, classes):
         return {cfg_path: cfg.darknet_cfg.encode("latin-1")}
@@ -101,9 +101,9 @@ def _is_as_it_came(checkpoint: SavedRun[Any], classes: _Classes) -> bool:
 
 def _network_text(cfg: NetworkConfig, model: Detector | Classifier, classes: int, tree: str | None) -> str:
     """The cfg of a named architecture. yolov2 and yolov2_paper need [reorg3d], which only AlexeyAB's Darknet has."""
-    assert isinstance(model.trunk, Trunk)
+    assert isinstance(model.backbone, Backbone)
     width, height = cfg.wh_px
-    sections = [section("net", width=width, height=height, channels=3), *trunk_sections(model.trunk)]
+    sections = [section("net", width=width, height=height, channels=3), *backbone_sections(model.backbone)]
     if isinstance(model, Detector) and model.neck is not None:
         pools = [k for k, text in enumerate(sections) if text.startswith("[maxpool]")]
         sections += _neck_sections(model.neck, fine=pools[-1] - 2)  # [net] is no layer
@@ -117,9 +117,7 @@ def _network_text(cfg: NetworkConfig, model: Detector | Classifier, classes: int
             "classes": classes,
             "coords": 4,
         }
-        answer = [
-            section("region", **region, bias_match=1, softmax=int(cfg.siblings == "exclusive"), **named)
-        ]
+        answer = [section("region", **region, bias_match=1, softmax=int(cfg.siblings == "softmax"), **named)]
     else:
         filters, answer = classes, [section("avgpool"), section("softmax", groups=1, **named)]
     head = section("convolutional", filters=filters, size=1, stride=1, activation="linear")
@@ -164,16 +162,16 @@ def _header(checkpoint: SavedRun[Any]) -> Header:
 
 def _numbers(model: Detector | Classifier, plan: NetworkPlan) -> dict[int, Numbers]:
     """The numbers of every convolution of the plan."""
-    *trunk, head = plan.convolutions
+    *backbone, head = plan.convolutions
     if isinstance(model, Classifier):
         weight, bias = model.head.weight[:, :, None, None], model.head.bias.detach()
     else:
         weight, bias = model.head.dense()
-    if isinstance(model.trunk, DarknetNetwork):
-        numbers = model.trunk.numbers()
+    if isinstance(model.backbone, DarknetNetwork):
+        numbers = model.backbone.numbers()
     else:
         units = [module for module in model.modules() if isinstance(module, ConvUnit)]
-        numbers = {layer.index: unit_numbers(unit) for layer, unit in zip(trunk, units, strict=True)}
+        numbers = {layer.index: unit_numbers(unit) for layer, unit in zip(backbone, units, strict=True)}
         _reorder_passed_channels(numbers, plan)
     return {**numbers, head.index: {"biases": _array(bias), "weights": _array(weight)}}
 

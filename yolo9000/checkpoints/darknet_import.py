@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_prep import Ledger
+from data_prep import LabelCounts
 from wordtree import WordTree
 from wordtree.hierarchies.darknet_classes import read_classes, read_map
 from wordtree.hierarchies.hierarchy import as_id
@@ -81,12 +81,12 @@ def read_darknet(
     weights = Weights(Header(), {})
     if files.weights:
         weights = read_weights(files.weights, plan, layers=layers)
-    ledger, untold = _ledger_of(files, answer, tree)
+    label_counts, untold = _label_counts_of(files, answer, tree)
     header = weights.header
     checkpoint = SavedRun(
         config=config,
         tree=tree,
-        ledger=ledger,
+        label_counts=label_counts,
         step=0,
         weights=_model_with(config, tree, plan, weights).state_dict(),
         training=None,
@@ -94,7 +94,7 @@ def read_darknet(
         seen_before=header.seen,
         darknet=DarknetOrigin((header.major, header.minor, header.revision), tree.fingerprint),
     )
-    return checkpoint, [*(f"{files.cfg}: {remark}" for remark in plan.remarks), *untold]
+    return checkpoint, [*(f"{files.cfg}: {note}" for note in plan.notes), *untold]
 
 
 def _model_with(
@@ -110,8 +110,8 @@ def _model_with(
             )
         else:
             model = build_model(config.model, tree)
-    assert isinstance(model.trunk, DarknetNetwork)
-    model.trunk.load_numbers(weights.layers)
+    assert isinstance(model.backbone, DarknetNetwork)
+    model.backbone.load_numbers(weights.layers)
     head = weights.layers.get(plan.convolutions[-1].index)
     if head:
         weight, bias = (torch.from_numpy(head[part].astype("float32")) for part in ("weights", "biases"))
@@ -181,7 +181,9 @@ def _unique(names: list[str]) -> Iterator[str]:
         yield id_
 
 
-def _ledger_of(files: DarknetFiles, answer: Region | Softmax, tree: WordTree) -> tuple[Ledger, list[str]]:
+def _label_counts_of(
+    files: DarknetFiles, answer: Region | Softmax, tree: WordTree
+) -> tuple[LabelCounts, list[str]]:
     """What is known to have been labelled in training, one for each node: Darknet's files tell no numbers.
 
     A classifier had image labels. A detector without a tree had boxes of all classes; with a map, boxes of those that
@@ -191,10 +193,10 @@ def _ledger_of(files: DarknetFiles, answer: Region | Softmax, tree: WordTree) ->
     untold: list[str] = []
     if isinstance(answer, Softmax):
         image_labels[tree.leaves] = 1
-        return Ledger(tree, boxes, image_labels), untold
+        return LabelCounts(tree, boxes, image_labels), untold
     if answer.tree is None:
         boxes[:] = 1
-        return Ledger(tree, boxes, image_labels), untold
+        return LabelCounts(tree, boxes, image_labels), untold
     try:
         path = files.map or _named(answer.map, "map", files.cfg, None)
     except DarknetError as absent:
@@ -202,4 +204,4 @@ def _ledger_of(files: DarknetFiles, answer: Region | Softmax, tree: WordTree) ->
     if path is not None:
         boxes[read_map(path, tree)] = 1
         image_labels[tree.leaves] = 1
-    return Ledger(tree, boxes, image_labels), untold
+    return LabelCounts(tree, boxes, image_labels), untold

@@ -35,7 +35,7 @@ def config_of(plan: NetworkPlan, *, batch_norm: BatchNorm, answers: Answers) -> 
             **_network(plan, batch_norm),
             "anchors": region.anchors,
             "anchor_count": len(region.anchors),
-            "siblings": "exclusive" if region.tree or region.softmax else "independent",
+            "siblings": "softmax" if region.tree or region.softmax else "sigmoid",
         },
         "augment": {**_colours(net), "jitter": region.jitter},
         "loss": {
@@ -49,7 +49,7 @@ def config_of(plan: NetworkPlan, *, batch_norm: BatchNorm, answers: Answers) -> 
             "objectness_target": "iou" if region.rescore else "one",
             "assign": "max_score",
             "label_objectness": "darknet",
-            "vouching": None,
+            "unannotated_objectness": None,
         },
         "schedule": {**_schedule(net), "sizes_px": _SIZES_PX if region.random else ()},
     }

@@ -1,4 +1,4 @@
-"""The units and trunks of our named networks in Darknet's words, for backbone files and for writing weights."""
+"""The units and backbones of our named networks in Darknet's words, for backbone files and for writing weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.plan import Convolution, LayerPlan, Shape
 from yolo9000.darknet.text import section
 from yolo9000.darknet.weights import Numbers, read_layers
-from yolo9000.models.backbone import ConvUnit, Trunk
+from yolo9000.models.backbone import Backbone, ConvUnit
 from yolo9000.models.darknet_network import DarknetNetwork
 
 NO_WEIGHT = 1e6  # as large is no number of a trained network
@@ -40,9 +40,9 @@ def unit_section(unit: ConvUnit) -> str:
     )
 
 
-def trunk_sections(trunk: Trunk) -> list[str]:
+def backbone_sections(backbone: Backbone) -> list[str]:
     """One section for each unit and pool: 23 for Darknet-19."""
-    modules = [module for stage in trunk.stages for module in stage.children()]
+    modules = [module for stage in backbone.stages for module in stage.children()]
     return [
         unit_section(module) if isinstance(module, ConvUnit) else section("maxpool", size=2, stride=2)
         for module in modules
@@ -64,15 +64,15 @@ def unit_tensors(unit: ConvUnit) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def load_backbone(trunk: Trunk | DarknetNetwork, path: Path) -> None:
-    """Give a trunk the first layers of a `.weights` file, which may end with them. Raises DarknetError."""
-    layers = trunk.plans if isinstance(trunk, DarknetNetwork) else trunk_layers(trunk)
-    numbers = read_layers(path, layers, "the trunk", whole=False).layers
+def load_backbone(backbone: Backbone | DarknetNetwork, path: Path) -> None:
+    """Give a backbone the first layers of a `.weights` file, which may end with them. Raises DarknetError."""
+    layers = backbone.plans if isinstance(backbone, DarknetNetwork) else backbone_layers(backbone)
+    numbers = read_layers(path, layers, "the backbone", whole=False).layers
     _refuse_other_files(path, numbers)
-    if isinstance(trunk, DarknetNetwork):
-        trunk.load_numbers(numbers)
+    if isinstance(backbone, DarknetNetwork):
+        backbone.load_numbers(numbers)
         return
-    units = [module for module in trunk.modules() if isinstance(module, ConvUnit)]
+    units = [module for module in backbone.modules() if isinstance(module, ConvUnit)]
     for unit, found in zip(units, numbers.values(), strict=True):
         for name, tensor in unit_tensors(unit).items():
             tensor.copy_(torch.from_numpy(found[name].astype("float32")))
@@ -84,21 +84,21 @@ def _refuse_other_files(path: Path, numbers: Mapping[int, Numbers]) -> None:
         if not all((np.abs(part) < NO_WEIGHT).all() for part in parts.values()):  # nor with NaN
             raise DarknetError(
                 f"{path}: neither a checkpoint nor a file of Darknet's weights: expected numbers below {NO_WEIGHT:g} "
-                f"for layer {layer} of the trunk, found others. Name one of these files."
+                f"for layer {layer} of the backbone, found others. Name one of these files."
             )
 
 
-def names_in(trunk: Trunk, layers: Sequence[LayerPlan]) -> dict[str, str]:
-    """For each tensor of a `DarknetNetwork` of `layers` its name in a trunk that begins with the same layers.
+def names_in(backbone: Backbone, layers: Sequence[LayerPlan]) -> dict[str, str]:
+    """For each tensor of a `DarknetNetwork` of `layers` its name in a backbone that begins with the same layers.
 
-    Empty where the trunk's layers are not the first of them.
+    Empty where the backbone's layers are not the first of them.
     """
-    own = trunk_layers(trunk)
+    own = backbone_layers(backbone)
     if [_apart_from_size(layer) for layer in own] != [
         _apart_from_size(layer) for layer in layers[: len(own)]
     ]:
         return {}
-    names = [name for name, module in trunk.named_modules() if isinstance(module, ConvUnit)]
+    names = [name for name, module in backbone.named_modules() if isinstance(module, ConvUnit)]
     convolutions = [layer for layer in own if isinstance(layer, Convolution)]
     return {
         f"layers.{layer.index}.{theirs}.{tensor}": f"{name}.{ours}.{tensor}"
@@ -108,10 +108,10 @@ def names_in(trunk: Trunk, layers: Sequence[LayerPlan]) -> dict[str, str]:
     }
 
 
-def trunk_layers(trunk: Trunk) -> tuple[LayerPlan, ...]:
-    """The plan of a trunk, for any one size of input."""
-    text = "\n".join([section("net", width=512, height=512, channels=3), *trunk_sections(trunk)])
-    return plan_cfg(text, "the trunk").layers
+def backbone_layers(backbone: Backbone) -> tuple[LayerPlan, ...]:
+    """The plan of a backbone, for any one size of input."""
+    text = "\n".join([section("net", width=512, height=512, channels=3), *backbone_sections(backbone)])
+    return plan_cfg(text, "the backbone").layers
 
 
 def _apart_from_size(layer: LayerPlan) -> LayerPlan:

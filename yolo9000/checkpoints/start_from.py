@@ -16,10 +16,10 @@ import torch
 from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 from yolo9000.checkpoints.checkpoint import CheckpointError, DarknetOrigin, SavedRun, load_any
-from yolo9000.checkpoints.darknet_units import load_backbone, names_in, trunk_layers
+from yolo9000.checkpoints.darknet_units import backbone_layers, load_backbone, names_in
 from yolo9000.config import NetworkConfig
 from yolo9000.darknet.cfg import plan_cfg
-from yolo9000.models.backbone import Trunk
+from yolo9000.models.backbone import Backbone
 from yolo9000.models.classifier import Classifier, FlatSoftmax
 from yolo9000.models.detector import Detector
 
@@ -51,20 +51,20 @@ class Start:
         return with_network_of(model, made) if isinstance(made, type(model)) else model
 
     def give(self, model: Detector | Classifier, tree: WordTree) -> tuple[str, ...]:
-        """Put the weights into the model; the parts that got some, `trunk` always among them.
+        """Put the weights into the model; the parts that got some, `backbone` always among them.
 
-        The trunk must fit. The neck comes along where it has the same shapes, the head where its outputs can mean the
+        The backbone must fit. The neck comes along where it has the same shapes, the head where its outputs can mean the
         same: a classifier's for the same classes; a detector's for any tree, row by row (`class_rows`). All else keeps
         its random start. Raises CheckpointError, DarknetError.
         """
         if self.found is None:
-            load_backbone(model.trunk, self.path)
-            return ("trunk",)
+            load_backbone(model.backbone, self.path)
+            return ("backbone",)
         wanted, weights = model.state_dict(), _in_names_of(model, self.found)
-        taken = tuple(part for part in ("trunk", "neck") if _fits(part, wanted, weights))
-        if "trunk" not in taken:
+        taken = tuple(part for part in ("backbone", "neck") if _fits(part, wanted, weights))
+        if "backbone" not in taken:
             raise CheckpointError(
-                f"{self.path}: its trunk ({self.found.config.model.network}) is not that of this run. Set "
+                f"{self.path}: its backbone ({self.found.config.model.network}) is not that of this run. Set "
                 "model.architecture and model.width as they are there, or start from another checkpoint."
             )
         parts = tuple(f"{part}." for part in taken)
@@ -116,18 +116,18 @@ def class_rows(old: WordTree, new: WordTree) -> Int64Array:
 
 
 def _in_names_of(model: Detector | Classifier, found: SavedRun[Any]) -> dict[str, Any]:
-    """The weights; those of a converted detector under the names of the model's trunk, if they are the same layers.
+    """The weights; those of a converted detector under the names of the model's backbone, if they are the same layers.
 
     Its head stays only where it sees just these layers.
     """
     text = getattr(found.config.model, "darknet_cfg", None)
-    if text is None or not isinstance(model.trunk, Trunk):
+    if text is None or not isinstance(model.backbone, Backbone):
         return found.weights
     plan = plan_cfg(text, "its cfg")
     layers = plan.layers[: plan.convolutions[-1].index]
-    names = names_in(model.trunk, layers)
-    weights = {f"trunk.{ours}": found.weights[f"trunk.{theirs}"] for theirs, ours in names.items()}
-    if names and len(layers) == len(trunk_layers(model.trunk)):
+    names = names_in(model.backbone, layers)
+    weights = {f"backbone.{ours}": found.weights[f"backbone.{theirs}"] for theirs, ours in names.items()}
+    if names and len(layers) == len(backbone_layers(model.backbone)):
         weights |= {name: value for name, value in found.weights.items() if name.startswith("head.")}
     return weights
 

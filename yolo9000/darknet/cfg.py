@@ -34,7 +34,7 @@ MAX_ROUTE = 1000  # layers that one route joins
 MAX_SIDE = 1 << 14  # of the input, pixels
 MAX_FILTERS = 1 << 21
 MAX_KERNEL = 1 << 10  # of sizes, strides and paddings
-MAX_ACTIVATIONS = 1 << 29  # numbers that one layer gives for one picture: 2 GiB
+MAX_ACTIVATIONS = 1 << 29  # numbers that one layer gives for one image: 2 GiB
 MAX_WEIGHTS = 300_000_000  # numbers of all layers, 1.2 GB: three anchors for every noun of WordNet fit
 ACTIVATIONS = ("linear", "leaky", "relie", "relu", "logistic", "tanh", "elu", "hardtan")
 
@@ -68,7 +68,7 @@ def read_cfg(path: Path) -> NetworkPlan:
 
 def plan_cfg(text: str, place: str, *, input_wh_px: tuple[int, int] | None = None) -> NetworkPlan:
     """The plan of the text of a `.cfg`; input_wh_px: width and height instead of those that it names."""
-    sections, remarks = parse_sections(text, place)
+    sections, notes = parse_sections(text, place)
     if not sections or _kind(sections[0]) != "net":
         raise DarknetError(f"{place}: expected [net] as the first section; this is no Darknet cfg.")
     net, *rest = sections
@@ -90,8 +90,8 @@ def plan_cfg(text: str, place: str, *, input_wh_px: tuple[int, int] | None = Non
             )
         layers.append(layer)
     for section in sections:
-        remarks += unknown_keys(section, f"{_TRAINING_KEYS.get(_kind(section), '')} {_LAYER_KEYS}".split())
-    return NetworkPlan(place, text, shape, net, tuple(layers), tuple(remarks))
+        notes += unknown_keys(section, f"{_TRAINING_KEYS.get(_kind(section), '')} {_LAYER_KEYS}".split())
+    return NetworkPlan(place, text, shape, net, tuple(layers), tuple(notes))
 
 
 def _kind(section: Section) -> str:
@@ -102,9 +102,7 @@ def _input(net: Section, wh_px: tuple[int, int] | None) -> Shape:
     width, height = (net.integer(key, 0, low=0, high=MAX_SIDE) for key in ("width", "height"))
     channels = net.integer("channels", 0, low=0, high=4096)
     if not width or not height or not channels:
-        raise net.error(
-            None, "states no width, height and channels; only networks that see pictures are read."
-        )
+        raise net.error(None, "states no width, height and channels; only networks that see images are read.")
     width, height = wh_px or (width, height)
     return Shape(channels, height, width)
 
@@ -131,7 +129,7 @@ def _refuse_unsupported_keys(section: Section, kind: str) -> None:
 
 
 def _moved(section: Section, given: Layer, channels: int, *, size: int, step: int, padding: int) -> Layer:
-    """The place of a layer whose window moves over the picture; padding: of both sides together."""
+    """The place of a layer whose window moves over the image; padding: of both sides together."""
     height, width = (side + padding - size for side in given.out[1:])
     if height < 0 or width < 0:
         raise section.error("size", f"has a window of {size}, too large for its input of {given.out}.")

@@ -22,7 +22,7 @@ class DataFile:
     paths: dict[
         str, str
     ]  # train, valid, names, labels, backup, results, map, leaves, tree: those that are there
-    remarks: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def find(self, key: str) -> Path | None:
         """The file that a key names; None where the key is absent. DarknetError where there is no such file."""
@@ -32,7 +32,7 @@ class DataFile:
 
 def read_data(path: Path) -> DataFile:
     """The settings of a `.data` file; DarknetError, with the line, for what is malformed."""
-    section, remarks = parse_options(read_text(path), str(path), "data")
+    section, notes = parse_options(read_text(path), str(path), "data")
     classes = section.integer("classes", 0, low=1, high=2**31 - 1)
     found = {key: section.text(key) for key in _PATHS}
     return DataFile(
@@ -41,7 +41,7 @@ def read_data(path: Path) -> DataFile:
         top=section.integer("top", 1, low=1, high=2**31 - 1),
         eval=section.text("eval") or "voc",
         paths={key: value for key, value in found.items() if value is not None},
-        remarks=(*remarks, *unknown_keys(section, ())),
+        notes=(*notes, *unknown_keys(section, ())),
     )
 
 

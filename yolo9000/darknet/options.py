@@ -113,7 +113,7 @@ def read_text(path: Path) -> str:
 def parse_sections(text: str, place: str) -> tuple[list[Section], list[str]]:
     """The sections of a `.cfg`, and remarks on what Darknet passes over."""
     sections: list[Section] = []
-    remarks: list[str] = []
+    notes: list[str] = []
     for number, line in _lines(text, place):
         if line.startswith("["):
             if not line.endswith("]"):
@@ -124,16 +124,16 @@ def parse_sections(text: str, place: str) -> tuple[list[Section], list[str]]:
                 f"{place}: line {number}: expected a section such as [net] first, found {shown(line)}."
             )
         else:
-            _add(sections[-1], number, line, remarks)
-    return sections, remarks
+            _add(sections[-1], number, line, notes)
+    return sections, notes
 
 
 def parse_options(text: str, place: str, name: str) -> tuple[Section, list[str]]:
     """The options of a file without sections, such as a `.data`, and remarks on what is passed over."""
-    section, remarks = Section(name, 1, place), list[str]()
+    section, notes = Section(name, 1, place), list[str]()
     for number, line in _lines(text, place):
-        _add(section, number, line, remarks)
-    return section, remarks
+        _add(section, number, line, notes)
+    return section, notes
 
 
 def unknown_keys(section: Section, known: Sequence[str]) -> Iterator[str]:
@@ -152,14 +152,14 @@ def _lines(text: str, place: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _add(section: Section, number: int, line: str, remarks: list[str]) -> None:
+def _add(section: Section, number: int, line: str, notes: list[str]) -> None:
     key, equals, value = line.partition("=")
     if not equals or not key:
         raise DarknetError(f"{section.place}: line {number}: expected key=value, found {shown(line)}.")
     if not value:
-        remarks.append(f"line {number}: {shown(key)} has no value and is passed over")
+        notes.append(f"line {number}: {shown(key)} has no value and is passed over")
     elif key in section.options:
         first = section.options[key].line
-        remarks.append(f"line {number}: {shown(key)} is there again; line {first} counts")
+        notes.append(f"line {number}: {shown(key)} is there again; line {first} counts")
     else:
         section.options[key] = Option(key, value, number)

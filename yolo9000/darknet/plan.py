@@ -10,7 +10,7 @@ from yolo9000.darknet.options import DarknetError, Section
 
 
 class Shape(NamedTuple):
-    """What a layer gives for one picture."""
+    """What a layer gives for one image."""
 
     channels: int
     height: int
@@ -156,7 +156,7 @@ class NetworkPlan:
     input: Shape
     net: Section
     layers: tuple[LayerPlan, ...]
-    remarks: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def convolutions(self) -> list[Convolution]:
@@ -177,7 +177,7 @@ class NetworkPlan:
 class DetectorPlan:
     """A detector taken apart: the layers before the last convolution, that 1×1 convolution, the region layer."""
 
-    trunk: tuple[LayerPlan, ...]
+    backbone: tuple[LayerPlan, ...]
     head: Convolution
     answer: Region
 
@@ -186,7 +186,7 @@ class DetectorPlan:
         """Raises DarknetError unless the network sees RGB and ends in a 1×1 convolution and [region]."""
         match _without_costs(plan):
             case [_, *_, Convolution() as head, Region() as region] if _is_plain(head):
-                _refuse_other_pictures(plan)
+                _refuse_other_images(plan)
                 if region.stride.denominator != 1:
                     raise DarknetError(
                         f"{plan.place}: line {region.line}: the grid is finer than the pixels."
@@ -206,7 +206,7 @@ class DetectorPlan:
 class ClassifierPlan:
     """A classifier taken apart: the layers before the last convolution, that 1×1 convolution, the softmax."""
 
-    trunk: tuple[LayerPlan, ...]
+    backbone: tuple[LayerPlan, ...]
     head: Convolution
     answer: Softmax
 
@@ -217,7 +217,7 @@ class ClassifierPlan:
             case [_, *_, Convolution() as head, AvgPool(), Softmax(groups=1, temperature=1) as softmax] if (
                 _is_plain(head)
             ):
-                _refuse_other_pictures(plan)
+                _refuse_other_images(plan)
                 return cls(plan.layers[: head.index], head, softmax)
         raise DarknetError(
             f"{plan.place}: line {plan.layers[-1].line}: expected layers, {_PLAIN}, [avgpool] and a [softmax] of one "
@@ -245,7 +245,7 @@ def _is_plain(layer: Convolution) -> bool:
     )
 
 
-def _refuse_other_pictures(plan: NetworkPlan) -> None:
+def _refuse_other_images(plan: NetworkPlan) -> None:
     if plan.input.channels != 3:
         raise DarknetError(
             f"{plan.place}: expected a network that sees 3 channels, found channels={plan.input.channels}."

@@ -1,6 +1,6 @@
-"""Picture and labels together: placing on the network's canvas, tiles, flip, colours (darknet semantics, section 7).
+"""Image and labels together: placing on the network's canvas, tiles, flip, colours (darknet semantics, section 7).
 
-A `Sample` is one picture with its labels in its own unit square. `compose` draws samples into rectangles of a canvas;
+A `Sample` is one image with its labels in its own unit square. `compose` draws samples into rectangles of a canvas;
 everything geometric is a choice of rectangles. Randomness enters as a generator.
 """
 
@@ -24,7 +24,7 @@ COVERED = 0.6  # a box hidden by a pasted tile to more than this share is droppe
 
 
 def fitted(sample: Sample, area: Rectangle, *, jitter: float, rng: Generator) -> Rectangle:
-    """A place inside `area` where the picture touches two opposite borders, its aspect changed by up to `jitter`."""
+    """A place inside `area` where the image touches two opposite borders, its aspect changed by up to `jitter`."""
     height, width = sample.image.shape[1:]
     aspect = width * (1 + rng.uniform(-jitter, jitter)) / (height * (1 + rng.uniform(-jitter, jitter)))
     aspect *= area.height / area.width
@@ -51,8 +51,8 @@ def compose(parts: Sequence[tuple[Sample, Rectangle]], canvas_px: int, *, min_bo
     return replace(whole, boxes_xyxy=whole.boxes_xyxy[keep], box_nodes=whole.box_nodes[keep])
 
 
-def cut_around(sample: Sample, row: int, part: tuple[float, float], *, rng: Generator) -> Sample:
-    """A square window of a picture that holds one of its boxes, whose longer side is a part between the two of it.
+def crop_around(sample: Sample, row: int, part: tuple[float, float], *, rng: Generator) -> Sample:
+    """A square window of an image that holds one of its boxes, whose longer side is a part between the two of it.
 
     Of other things what is hardly inside becomes an ignored region. Image labels are left out, for nobody knows whether
     the window shows what they name; negative ones stay.
@@ -79,7 +79,7 @@ def cut_around(sample: Sample, row: int, part: tuple[float, float], *, rng: Gene
         sample.negative_nodes,
         sample.negative_regions,
         ignored[(ignored[:, 2:] > ignored[:, :2]).all(1)],
-        sample.vouched,
+        sample.exhaustive,
     )
 
 
@@ -87,9 +87,9 @@ def window_around(
     box_xyxy: Float32Array, width: int, height: int, part: tuple[float, float], *, rng: Generator
 ) -> tuple[int, int, int, int]:
     """Left, top, width and height, in pixels, of a square window that holds a box, whose longer side is a part between
-    the two of it; less what would lie outside of the picture.
+    the two of it; less what would lie outside of the image.
 
-    box_xyxy: (4,), unit; width, height: of the picture, in pixels.
+    box_xyxy: (4,), unit; width, height: of the image, in pixels.
     """
     left, top, right, bottom = box_xyxy * np.array([width, height, width, height])
     side = max(right - left, bottom - top) / rng.uniform(*part)
@@ -178,7 +178,7 @@ def _moved(sample: Sample, rectangle: Rectangle, canvas_px: int) -> Sample:
     shift = np.array([left, top] * 2, np.float32)
     visible = (
         np.array([-left, -top, 1 - left, 1 - top], np.float32) / scale
-    )  # of the picture, in its own unit square
+    )  # of the image, in its own unit square
 
     def move(xyxy: Float32Array) -> Float32Array:
         moved: Float32Array = np.clip(xyxy * scale + shift, 0, 1)
@@ -197,7 +197,7 @@ def _moved(sample: Sample, rectangle: Rectangle, canvas_px: int) -> Sample:
 
 
 def _uncovered(sample: Sample, cover: Float32Array) -> Sample:
-    """The labels that a rectangle drawn over the picture leaves visible and true; what is left of things that are
+    """The labels that a rectangle drawn over the image leaves visible and true; what is left of things that are
     mostly hidden becomes an ignored region."""
     hidden = _hidden_share(sample.boxes_xyxy, cover)
     keep = hidden <= COVERED
@@ -230,11 +230,11 @@ def _joined(a: Sample, b: Sample) -> Sample:
         np.concatenate([a.negative_nodes, b.negative_nodes]),
         np.concatenate([a.negative_regions, b.negative_regions]),
         np.concatenate([a.ignored, b.ignored]),
-        _vouched_by_both(a.vouched, b.vouched),
+        _exhaustive_in_both(a.exhaustive, b.exhaustive),
     )
 
 
-def _vouched_by_both(a: BoolArray | None, b: BoolArray | None) -> BoolArray | None:
+def _exhaustive_in_both(a: BoolArray | None, b: BoolArray | None) -> BoolArray | None:
     if a is None or b is None:
         return b if a is None else a
     return a & b

@@ -1,7 +1,7 @@
 """What goes into a training step and what comes out of its criterion.
 
-Labels are flat columns over the whole batch, each row with the index of its picture, so that a picture may carry boxes,
-image labels, both or neither, and no term needs a loop over pictures.
+Labels are flat columns over the whole batch, each row with the index of its image, so that an image may carry boxes,
+image labels, both or neither, and no term needs a loop over images.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ImageLabelColumns(_Columns):
 
     image: Tensor  # (L,) int64
     node: Tensor  # (L,) int64
-    region_xyxy_unit: Tensor  # (L, 4): the whole picture, or its tile of a mosaic
+    region_xyxy_unit: Tensor  # (L, 4): the whole image, or its tile of a mosaic
 
     @classmethod
     def none(cls) -> ImageLabelColumns:
@@ -45,7 +45,7 @@ class ImageLabelColumns(_Columns):
 
 @dataclass(frozen=True)
 class IgnoreColumns(_Columns):
-    """Regions where an unmatched place is not told "no object": crowds, and pictures or tiles without boxes, R rows."""
+    """Regions where an unmatched place is not told "no object": crowds, and images or tiles without boxes, R rows."""
 
     image: Tensor  # (R,) int64
     xyxy_unit: Tensor  # (R, 4)
@@ -53,13 +53,15 @@ class IgnoreColumns(_Columns):
 
 @dataclass(frozen=True)
 class Targets:
-    """Everything the criterion knows about a batch of B pictures."""
+    """Everything the criterion knows about a batch of B images."""
 
     boxes: BoxColumns
     image_labels: ImageLabelColumns
     ignore: IgnoreColumns
-    source: Tensor  # (B,) int64: the data source of each picture
-    vouched: Tensor | None = None  # (B, N) bool: the nodes whose things all have their boxes in it; None: all
+    source: Tensor  # (B,) int64: the data source of each image
+    exhaustive: Tensor | None = (
+        None  # (B, N) bool: the nodes whose things all have their boxes in it; None: all
+    )
     negative_labels: ImageLabelColumns = field(default_factory=ImageLabelColumns.none)
 
     def to(self, device: torch.device | str) -> Targets:
@@ -68,7 +70,7 @@ class Targets:
             self.image_labels.to(device),
             self.ignore.to(device),
             self.source.to(device),
-            None if self.vouched is None else self.vouched.to(device, non_blocking=True),
+            None if self.exhaustive is None else self.exhaustive.to(device, non_blocking=True),
             self.negative_labels.to(device),
         )
 

@@ -1,7 +1,7 @@
-"""From a shard index to a classifier's batches: the pictures that have image labels, cropped.
+"""From a shard index to a classifier's batches: the images that have image labels, cropped.
 
-A picture takes part if it is said to show something; with several labels each of them counts in equal parts. What it is
-said *not* to show plays no part. On request other pictures take part in training with what one of their boxes holds
+An image takes part if it is said to show something; with several labels each of them counts in equal parts. What it is
+said *not* to show plays no part. On request other images take part in training with what one of their boxes holds
 (decision 32). As in data.py, every choice is a function of (seed, step, slot).
 """
 
@@ -40,10 +40,10 @@ BOX_PART = (0.6, 0.95)  # of a window's side: the longer side of the box that it
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """B pictures with L labels, at least one each."""
+    """B images with L labels, at least one each."""
 
     images: Tensor  # (B, 3, S, S) float32, RGB in 0..1
-    image: Tensor  # (L,) int64, ascending: the picture of each label
+    image: Tensor  # (L,) int64, ascending: the image of each label
     node: Tensor  # (L,) int64
 
     def to(self, device: torch.device | str) -> LabelledPictures:
@@ -52,41 +52,41 @@ class LabelledPictures:
         )
 
 
-def labelled_pictures(reader: ShardReader, split: str) -> Int64Array:
-    """The pictures of a split that are said to show something, ascending; DataMismatch if there are none."""
-    pictures = split_of(reader, split)
-    labelled = pictures[np.isin(pictures, image_labels_of(reader)[0])]
+def labelled_images(reader: ShardReader, split: str) -> Int64Array:
+    """The images of a split that are said to show something, ascending; DataMismatch if there are none."""
+    images = split_of(reader, split)
+    labelled = images[np.isin(images, image_labels_of(reader)[0])]
     if not len(labelled):
         raise DataMismatch(
-            f"{reader.folder}: split '{split}' has no pictures with image labels. Merge a source of image labels "
+            f"{reader.folder}: split '{split}' has no images with image labels. Merge a source of image labels "
             "into it, or name another split."
         )
     return labelled
 
 
-def cut_pictures(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
-    """The pictures that training sees by what one of their boxes holds, ascending: without image labels, with a box."""
-    if not cfg.augment.cut_boxes:
+def crop_images(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
+    """The images that training sees by what one of their boxes holds, ascending: without image labels, with a box."""
+    if not cfg.augment.crop_boxes:
         return np.zeros(0, np.int64)
-    pictures = split_of(reader, cfg.data.train_split)
-    boxed, labelled = (np.isin(pictures, of(reader)[0]) for of in (boxes_of, image_labels_of))
-    return pictures[boxed & ~labelled]
+    images = split_of(reader, cfg.data.train_split)
+    boxed, labelled = (np.isin(images, of(reader)[0]) for of in (boxes_of, image_labels_of))
+    return images[boxed & ~labelled]
 
 
-def taught_pictures(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
-    """The pictures that training sees, ascending; DataMismatch if none has image labels."""
-    return np.union1d(labelled_pictures(reader, cfg.data.train_split), cut_pictures(reader, cfg))
+def taught_images(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
+    """The images that training sees, ascending; DataMismatch if none has image labels."""
+    return np.union1d(labelled_images(reader, cfg.data.train_split), crop_images(reader, cfg))
 
 
 def taught_nodes(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
     """The nodes that training has examples of, ascending, (K,)."""
-    _, labels = labels_of(reader, labelled_pictures(reader, cfg.data.train_split))
-    picture, node = boxes_of(reader)
-    return np.union1d(labels, node[np.isin(picture, cut_pictures(reader, cfg))])
+    _, labels = labels_of(reader, labelled_images(reader, cfg.data.train_split))
+    image, node = boxes_of(reader)
+    return np.union1d(labels, node[np.isin(image, crop_images(reader, cfg))])
 
 
 def labels_of(reader: ShardReader, pictures: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """The labels of the pictures as columns (L,): the position of the picture, ascending, and the node."""
+    """The labels of the images as columns (L,): the position of the image, ascending, and the node."""
     start = reader.label_offsets[pictures]
     count = reader.label_offsets[pictures + 1] - start
     image = np.repeat(np.arange(len(pictures)), count)
@@ -104,7 +104,7 @@ class Example:
 
 
 def read_example(reader: ShardReader, picture: int, *, rng: Generator) -> Example:
-    """The whole picture where it has image labels; else a window around one of its boxes."""
+    """The whole image where it has image labels; else a window around one of its boxes."""
     pixels = _pixels(reader, picture)
     _, nodes = labels_of(reader, np.array([picture]))
     if len(nodes):
@@ -121,7 +121,7 @@ class ClassifierData:
 
     def __init__(self, reader: ShardReader, cfg: PretrainConfig) -> None:
         self.reader, self.cfg = reader, cfg
-        self.sampler = Sampler(reader, cfg, taught_pictures(reader, cfg))
+        self.sampler = Sampler(reader, cfg, taught_images(reader, cfg))
         self.damage = Damage(reader, at_most=cfg.data.max_damaged)
 
     def batches(self, first: int, last: int) -> Iterator[LabelledPictures]:
@@ -138,8 +138,8 @@ class ClassifierData:
         size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.side_px, seed=cfg.seed)
         wanted, sources, rngs = self.sampler.in_slots(step, slots)
         examples = [
-            self._readable(picture, source, rng)
-            for picture, source, rng in zip(wanted.tolist(), sources.tolist(), rngs, strict=True)
+            self._readable(image, source, rng)
+            for image, source, rng in zip(wanted.tolist(), sources.tolist(), rngs, strict=True)
         ]
         crops = [
             random_crop(one.pixels, size, cfg.augment, rng) for one, rng in zip(examples, rngs, strict=True)
@@ -153,7 +153,7 @@ class ClassifierData:
         )
 
     def _readable(self, picture: int, source: int, rng: Generator) -> Example:
-        """What the picture teaches, or, where it is damaged, another of its source."""
+        """What the image teaches, or, where it is damaged, another of its source."""
         _, example = self.damage.first_readable(
             picture,
             lambda picture: read_example(self.reader, picture, rng=rng),
@@ -163,11 +163,11 @@ class ClassifierData:
 
 
 class ClassifierTestData:
-    """The labelled pictures of a split, each once, seen through their middle."""
+    """The labelled images of a split, each once, seen through their middle."""
 
     def __init__(self, reader: ShardReader, cfg: ClassifierEvaluateConfig, *, size_px: int) -> None:
         self.reader, self.cfg, self.size_px = reader, cfg, size_px
-        self.pictures = first_of_each_source(reader, labelled_pictures(reader, cfg.split), cfg.limit)
+        self.pictures = first_of_each_source(reader, labelled_images(reader, cfg.split), cfg.limit)
 
     def __len__(self) -> int:
         """The number of batches that fall to this process."""
@@ -181,9 +181,9 @@ class ClassifierTestData:
         return range(0, len(self.pictures), self.cfg.batch_size)
 
     def _batch(self, start: int) -> LabelledPictures:
-        pictures = self.pictures[start : start + self.cfg.batch_size]
-        crops = [centre_crop(_pixels(self.reader, picture), self.size_px) for picture in pictures.tolist()]
-        return _batched(torch.stack(crops).float().div_(255), *labels_of(self.reader, pictures))
+        images = self.pictures[start : start + self.cfg.batch_size]
+        crops = [centre_crop(_pixels(self.reader, image), self.size_px) for image in images.tolist()]
+        return _batched(torch.stack(crops).float().div_(255), *labels_of(self.reader, images))
 
 
 def _pixels(reader: ShardReader, picture: int) -> Tensor:

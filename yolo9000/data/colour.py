@@ -14,7 +14,7 @@ from yolo9000.config import AugmentConfig, CropConfig
 
 @dataclass(frozen=True)
 class ColourShift:
-    """Factors of HSV for each of B pictures, as drawn by `draw_colour_shifts`; tensors (B,)."""
+    """Factors of HSV for each of B images, as drawn by `draw_colour_shifts`; tensors (B,)."""
 
     hue: Tensor
     saturation: Tensor
@@ -30,7 +30,7 @@ def draw_colour_shifts(cfg: AugmentConfig | CropConfig, rngs: Sequence[Generator
 
 
 def coloured_batch(pictures: Sequence[Tensor], shift: ColourShift) -> Tensor:
-    """Pictures (3, H, W) in 0..255 as a batch (B, 3, H, W) in 0..1, channels last, with hue, saturation and value
+    """Images (3, H, W) in 0..255 as a batch (B, 3, H, W) in 0..1, channels last, with hue, saturation and value
     changed and clipped.
 
     One after the other in the same memory, which stays in the processor's cache: 4 times as fast as on the whole batch.

@@ -1,4 +1,4 @@
-"""Which part of a picture a classifier sees: in training a random piece (darknet image.c), otherwise the middle."""
+"""Which part of an image a classifier sees: in training a random piece (darknet image.c), otherwise the middle."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from yolo9000.data.colour import factor_or_inverse
 
 
 def random_crop(image: Tensor, size_px: int, cfg: CropConfig, rng: Generator) -> Tensor:
-    """A square of the picture, scaled, stretched, turned, shifted and perhaps mirrored, float32 in 0..255, (3, S, S).
+    """A square of the image, scaled, stretched, turned, shifted and perhaps mirrored, float32 in 0..255, (3, S, S).
 
-    image: uint8, (3, H, W). What lies outside the picture is black.
+    image: uint8, (3, H, W). What lies outside the image is black.
     """
     aspect = factor_or_inverse(cfg.aspect, rng)
     stretched = np.array([image.shape[1], image.shape[2] / aspect])
@@ -33,7 +33,7 @@ def random_crop(image: Tensor, size_px: int, cfg: CropConfig, rng: Generator) ->
 
 
 def centre_crop(image: Tensor, size_px: int) -> Tensor:
-    """The square of the shorter side in the middle of the picture, scaled to (3, S, S), uint8."""
+    """The square of the shorter side in the middle of the image, scaled to (3, S, S), uint8."""
     height, width = image.shape[1:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -43,14 +43,14 @@ def centre_crop(image: Tensor, size_px: int) -> Tensor:
 def turned_piece(
     image: Tensor, size_px: int, *, sides_px: tuple[float, float], right: float, down: float, turn: float
 ) -> Tensor:
-    """A square (3, S, S) of S pixels out of the picture as if that had the height and width `sides_px`.
+    """A square (3, S, S) of S pixels out of the image as if that had the height and width `sides_px`.
 
-    It lies `right` and `down` of the middle, turned about it by `turn` radians. Float32 in the range of the picture,
+    It lies `right` and `down` of the middle, turned about it by `turn` radians. Float32 in the range of the image,
     bilinear; black outside.
     """
     height, width = sides_px
     cos, sin = math.cos(turn), math.sin(turn)
-    rows = [  # from the unit square −1..1 of the piece to that of the picture
+    rows = [  # from the unit square −1..1 of the piece to that of the image
         [cos * size_px / width, -sin * size_px / width, 2 * (cos * right - sin * down) / width],
         [sin * size_px / height, cos * size_px / height, 2 * (sin * right + cos * down) / height],
     ]

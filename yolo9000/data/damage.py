@@ -1,4 +1,4 @@
-"""Pictures that cannot be read in mid-training: told, left out, replaced, up to a limit (decision 30)."""
+"""Images that cannot be read in mid-training: told, left out, replaced, up to a limit (decision 30)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from threading import Lock
 from typing import TypeVar
 
 from data_prep import DataPrepError, ShardReader
-from yolo9000.data.image import UnreadablePicture
+from yolo9000.data.image import UnreadableImage
 from yolo9000.errors import Yolo9000Error
 
 Made = TypeVar("Made")
-TRIES = 100  # pictures drawn for one place before the whole source is taken for damaged
-TROUBLES = (DataPrepError, UnreadablePicture, OSError)
+TRIES = 100  # images drawn for one place before the whole source is taken for damaged
+TROUBLES = (DataPrepError, UnreadableImage, OSError)
 
 
 class TooManyDamaged(Yolo9000Error):
-    """More pictures cannot be read than a run may leave out."""
+    """More images cannot be read than a run may leave out."""
 
 
 class Damage:
-    """The damaged pictures that a process has met in a run, for all its threads.
+    """The damaged images that a process has met in a run, for all its threads.
 
     at_most: how many it leaves out before it stops.
     """
@@ -34,9 +34,9 @@ class Damage:
     def first_readable(
         self, image: int, read: Callable[[int], Made], another: Callable[[], int]
     ) -> tuple[int, Made]:
-        """The picture, or the first readable one that `another` draws in its place, and what `read` makes of it.
+        """The image, or the first readable one that `another` draws in its place, and what `read` makes of it.
 
-        A resumed run makes the same replacements, for they depend on the pictures alone. Raises TooManyDamaged.
+        A resumed run makes the same replacements, for they depend on the images alone. Raises TooManyDamaged.
         """
         for _ in range(TRIES):
             made = self.unless_damaged(image, read)
@@ -44,22 +44,22 @@ class Damage:
                 return image, made
             image = another()
         raise TooManyDamaged(
-            f"{self._reader.folder}: none of {TRIES} pictures drawn for one place can be read. {self._advice}"
+            f"{self._reader.folder}: none of {TRIES} images drawn for one place can be read. {self._advice}"
         )
 
     def unless_damaged(self, image: int, read: Callable[[int], Made]) -> Made | None:
-        """What `read` makes of the picture; None, once it is told, where it cannot be read. Raises TooManyDamaged."""
+        """What `read` makes of the image; None, once it is told, where it cannot be read. Raises TooManyDamaged."""
         try:
             return read(image)
         except TROUBLES as reason:
             self._meet(image, str(reason))
             return None
 
-    def tell_total(self) -> None:
-        """After a run: how many pictures took no part in it, if any."""
+    def report_total(self) -> None:
+        """After a run: how many images took no part in it, if any."""
         if self._met:
-            pictures = f"{len(self._met)} picture{'s'[: len(self._met) > 1]}"
-            print(f"Left out, since damaged: {pictures}. {self._advice}", file=sys.stderr)
+            images = f"{len(self._met)} image{'s'[: len(self._met) > 1]}"
+            print(f"Left out, since damaged: {images}. {self._advice}", file=sys.stderr)
 
     @property
     def _advice(self) -> str:
@@ -71,7 +71,7 @@ class Damage:
             self._met.add(image)
             if len(self._met) > self._at_most:
                 raise TooManyDamaged(
-                    f"{self._name(image)} cannot be read, and data.max_damaged allows {self._at_most} such pictures. "
+                    f"{self._name(image)} cannot be read, and data.max_damaged allows {self._at_most} such images. "
                     f"{self._advice} ({reason})"
                 )
             if is_new:
@@ -80,6 +80,6 @@ class Damage:
     def _name(self, image: int) -> str:
         source = self._reader.sources[int(self._reader.image_source[image])].name
         try:
-            return f"Picture {self._reader.source_id(image)} of {source}"
+            return f"Image {self._reader.source_id(image)} of {source}"
         except TROUBLES:  # the names stand in the same shard
-            return f"Picture {image} of {source}"
+            return f"Image {image} of {source}"

@@ -1,4 +1,4 @@
-"""Pictures as tensors: decoding, and the letterbox that training, prediction and export share."""
+"""Images as tensors: decoding, and the letterbox that training, prediction and export share."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _FAST_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # JPEG and PNG, whic
 _GREY = 0.5  # darknet's letterbox canvas
 
 
-class UnreadablePicture(Yolo9000Error):
-    """A picture file is missing, or its bytes are no picture."""
+class UnreadableImage(Yolo9000Error):
+    """An image file is missing, or its bytes are no image."""
 
 
 def decode_image(encoded: UInt8Array, *, name: str = "picture") -> Tensor:
@@ -34,7 +34,7 @@ def decode_image(encoded: UInt8Array, *, name: str = "picture") -> Tensor:
 
 
 def read_image(path: Path | str) -> Tensor:
-    """The RGB pixels of a picture file as a viewer shows it (EXIF orientation applied), uint8, (3, H, W).
+    """The RGB pixels of an image file as a viewer shows it (EXIF orientation applied), uint8, (3, H, W).
 
     Any format that Pillow knows; JPEG and PNG are decoded as in training. Raises UnreadablePicture.
     """
@@ -42,9 +42,9 @@ def read_image(path: Path | str) -> Tensor:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UnreadablePicture(f"{path}: cannot be read as a picture: {error.strerror or error}.") from None
+        raise UnreadableImage(f"{path}: cannot be read as an image: {error.strerror or error}.") from None
     if not content:
-        raise UnreadablePicture(f"{path}: expected a picture, found an empty file.")
+        raise UnreadableImage(f"{path}: expected an image, found an empty file.")
     if content.startswith(_FAST_SIGNATURES):
         return _decode(np.frombuffer(content, np.uint8), name=str(path), apply_exif_orientation=True)
     return _decode_with_pillow(content, name=str(path))
@@ -52,7 +52,7 @@ def read_image(path: Path | str) -> Tensor:
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a picture lies on the network's canvas: scaled to fit, centred, the rest grey; in pixels."""
+    """Where an image lies on the network's canvas: scaled to fit, centred, the rest grey; in pixels."""
 
     image_width_px: int
     image_height_px: int
@@ -83,11 +83,11 @@ class Letterbox:
         )
 
     def to_network(self, xyxy_px: Tensor) -> Tensor:
-        """Boxes of the picture as boxes of the canvas, in pixels; shape (..., 4)."""
+        """Boxes of the image as boxes of the canvas, in pixels; shape (..., 4)."""
         return xyxy_px * self._scale(xyxy_px) + self._margin(xyxy_px)
 
     def to_image(self, xyxy_px: Tensor) -> Tensor:
-        """Boxes of the canvas as boxes of the picture, in pixels, not clipped; shape (..., 4).
+        """Boxes of the canvas as boxes of the image, in pixels, not clipped; shape (..., 4).
 
         Undoes `to_network` with the margin really used, which is rounded down.
         """
@@ -111,7 +111,7 @@ class Letterbox:
 def letterbox(
     image: Tensor, size_px: int | tuple[int, int], *, geometry: Literal["exact", "darknet"] = "exact"
 ) -> tuple[Tensor, Letterbox]:
-    """The picture scaled to fit on a grey canvas, float32 in 0..1, (3, height, width), and its placement.
+    """The image scaled to fit on a grey canvas, float32 in 0..1, (3, height, width), and its placement.
 
     image: uint8 in 0..255 or floating in 0..1, shape (3, H, W).
     size_px: side of a square canvas, or its (width, height).
@@ -136,7 +136,7 @@ def letterbox(
 
 
 def resized_by_darknet(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """The picture (3, H, W) float32 at a size (height, width), as darknet's resize_image has it.
+    """The image (3, H, W) float32 at a size (height, width), as darknet's resize_image has it.
 
     Linear, corner pixel on corner pixel. Of the last row the part that comes from the row below is left out: nothing
     is lost where that part is 0, but where rounding makes it almost all, the last row is almost black.
@@ -171,8 +171,8 @@ def _decode(encoded: UInt8Array, *, name: str, apply_exif_orientation: bool) -> 
             torch.from_numpy(writable), mode=ImageReadMode.RGB, apply_exif_orientation=apply_exif_orientation
         )
     except RuntimeError:  # all that torchvision raises, whatever is wrong with the bytes
-        raise UnreadablePicture(
-            f"{name}: expected a JPEG or PNG picture, but its {len(encoded)} bytes do not decode; "
+        raise UnreadableImage(
+            f"{name}: expected a JPEG or PNG image, but its {len(encoded)} bytes do not decode; "
             "it is damaged, cut short or of another format."
         ) from None
     return (pixels.int() // 256).to(torch.uint8) if pixels.dtype == torch.uint16 else pixels
@@ -184,9 +184,9 @@ def _decode_with_pillow(content: bytes, *, name: str) -> Tensor:
             upright: Any = ImageOps.exif_transpose(opened)
             pixels = np.array(upright.convert("RGB"))  # (H, W, 3)
     except UnidentifiedImageError:
-        raise UnreadablePicture(
-            f"{name}: expected a picture, but its {len(content)} bytes are of no format known."
+        raise UnreadableImage(
+            f"{name}: expected an image, but its {len(content)} bytes are of no format known."
         ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadablePicture(f"{name}: expected a picture, but decoding fails: {error}.") from None
+        raise UnreadableImage(f"{name}: expected an image, but decoding fails: {error}.") from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

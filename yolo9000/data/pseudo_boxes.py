@@ -17,7 +17,7 @@ class PseudoBoxes:
     """Boxes that training drew around what K image labels name (pseudo_boxes.py)."""
 
     label: Int64Array  # (K,) rows of the index's image labels, ascending
-    key: Int64Array  # (K,) what these are in any index of the same pictures (`label_keys`)
+    key: Int64Array  # (K,) what these are in any index of the same images (`label_keys`)
     xyxy_unit: Float32Array  # (K, 4)
 
     @classmethod
@@ -30,7 +30,7 @@ class PseudoBoxes:
         return cls(label, label_keys(reader, label), xyxy_unit)
 
     def in_index_of(self, reader: ShardReader) -> PseudoBoxes:
-        """The same in another index of the pictures, as a repair or a relabelling leaves it, less what is gone."""
+        """The same in another index of the images, as a repair or a relabelling leaves it, less what is gone."""
         rows = np.arange(len(reader.label_nodes))
         if not len(self.label):
             return self
@@ -55,7 +55,7 @@ class PseudoBoxes:
 
 
 def label_keys(reader: ShardReader, rows: Int64Array) -> Int64Array:
-    """A number for each image label of these rows, of its source, picture and node, whatever row it has, (K,)."""
+    """A number for each image label of these rows, of its source, image and node, whatever row it has, (K,)."""
     images = np.searchsorted(reader.label_offsets, rows, side="right") - 1
     nodes = reader.label_nodes[rows]
     names = [source.name for source in reader.sources]

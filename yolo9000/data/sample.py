@@ -24,14 +24,14 @@ class Sample:
     negative_nodes: Int64Array  # (L',)
     negative_regions: Float32Array  # (L', 4), unit: where no such thing is
     ignored: Float32Array  # (R, 4), unit: where nothing is known
-    vouched: (
+    exhaustive: (
         BoolArray | None
     )  # (N,) of each node, whether its things all have their boxes here; None: nobody drew boxes
 
 
 @dataclass(frozen=True)
 class Rectangle:
-    """Where a picture goes on a canvas, in pixels; may reach beyond it."""
+    """Where an image goes on a canvas, in pixels; may reach beyond it."""
 
     left: int
     top: int
@@ -48,7 +48,7 @@ WHOLE = np.array([[0, 0, 1, 1]], np.float32)
 
 
 def read_sample(reader: ShardReader, image: int, pseudo: PseudoBoxes | None = None) -> Sample:
-    """Picture and labels as stored; where nobody drew boxes, all that is unmatched is ignored.
+    """Image and labels as stored; where nobody drew boxes, all that is unmatched is ignored.
 
     An image label whose thing has a box is left out: the box says it better; so does one of `pseudo`.
     """
@@ -58,11 +58,11 @@ def read_sample(reader: ShardReader, image: int, pseudo: PseudoBoxes | None = No
     nodes, positive = reader.label_nodes[labels].astype(np.int64), reader.label_positive[labels]
     complete = nodes[reader.label_exhaustive[labels] | ~positive]
     box_nodes = reader.box_nodes[boxes][real].astype(np.int64)
-    told = positive & ~reader.tree.is_under(box_nodes[:, None], nodes).any(axis=0)
+    message = positive & ~reader.tree.is_under(box_nodes[:, None], nodes).any(axis=0)
     drawn, drawn_xyxy = (pseudo or PseudoBoxes.none()).of(labels)
-    drawn, drawn_xyxy = drawn[told[drawn]], drawn_xyxy[told[drawn]]
-    told[drawn] = False
-    label_nodes = nodes[told]
+    drawn, drawn_xyxy = drawn[message[drawn]], drawn_xyxy[message[drawn]]
+    message[drawn] = False
+    label_nodes = nodes[message]
     crowds = reader.boxes_xyxy_unit[boxes][~real]
     return Sample(
         decode_image(reader.encoded(image), name=reader.source_id(image)),
@@ -77,9 +77,11 @@ def read_sample(reader: ShardReader, image: int, pseudo: PseudoBoxes | None = No
     )
 
 
-def vouched_by_sources(reader: ShardReader) -> BoolArray:
+def exhaustive_by_source(reader: ShardReader) -> BoolArray:
     """Which nodes each source annotates with boxes wherever they occur, (S, N)."""
-    return np.stack([at_or_under(reader.tree, np.asarray(one.vouched, np.int64)) for one in reader.sources])
+    return np.stack(
+        [at_or_under(reader.tree, np.asarray(one.exhaustive, np.int64)) for one in reader.sources]
+    )
 
 
 def at_or_under(tree: WordTree, above: Int64Array) -> BoolArray:

@@ -1,4 +1,4 @@
-"""Which pictures a step of training sees: a function of (seed, step, slot), so that a resumed run sees the same."""
+"""Which images a step of training sees: a function of (seed, step, slot), so that a resumed run sees the same."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from yolo9000.errors import Yolo9000Error
 
 
 class DataMismatch(Yolo9000Error):
-    """The shards lack what the configuration asks of them: a split, a source, pictures."""
+    """The shards lack what the configuration asks of them: a split, a source, images."""
 
 
 def split_of(reader: ShardReader, name: str) -> Int64Array:
-    """The pictures of a split; DataMismatch if there are none."""
+    """The images of a split; DataMismatch if there are none."""
     if name not in reader.splits:
         raise DataMismatch(
             f"{reader.folder}: split '{name}' is not in the shards; they have: {', '.join(reader.splits)}. Set "
@@ -31,17 +31,17 @@ def split_of(reader: ShardReader, name: str) -> Int64Array:
 
 
 def first_of_each_source(reader: ShardReader, pictures: Int64Array, limit: int | None) -> Int64Array:
-    """The first `limit` of each source among the pictures, ascending; None: all."""
+    """The first `limit` of each source among the images, ascending; None: all."""
     source = reader.image_source[pictures]
     return np.sort(np.concatenate([pictures[source == k][:limit] for k in range(len(reader.sources))]))
 
 
 class Sampler:
-    """Which pictures a step sees: each source in turn shuffled anew for every pass, in the asked ratio of images.
+    """Which images a step sees: each source in turn shuffled anew for every pass, in the asked ratio of images.
 
-    With `data.balance` a pass shows pictures of rare nodes several times and leaves out others (balance.py).
+    With `data.balance` a pass shows images of rare nodes several times and leaves out others (balance.py).
 
-    pictures: those to draw from, ascending; None: all of the training split.
+    images: those to draw from, ascending; None: all of the training split.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class Sampler:
             have = ", ".join(found) or "none"
             raise DataMismatch(
                 f"data.ratio names {', '.join(missing) or 'nothing'}, but split '{cfg.data.train_split}' "
-                f"has pictures of these sources: {have}.{did_you_mean(near(missing[0], found)) if missing else ''}"
+                f"has images of these sources: {have}.{did_you_mean(near(missing[0], found)) if missing else ''}"
             )
         self.names = tuple(ratio)
         self.images = tuple(found[name] for name in self.names)
         self.shares = np.array([ratio[name] for name in self.names]) / sum(ratio.values())
         self.by_share = by_ascending_share(self.shares)
         self.batch_size, self.seed = cfg.data.batch_size, cfg.seed
-        self.repeats = self._balanced(reader, cfg) if cfg.data.balance else None
+        self.repeats = self._balanced(reader, cfg) if cfg.data.repeat_factor_power else None
         self._shuffled = lru_cache(maxsize=2 * len(self.names))(self._shuffle)
 
     def batch(self, step: int) -> tuple[Int64Array, Int64Array]:
-        """The B pictures of a step (counted from 1) and the position of each one's source in `names`."""
+        """The B images of a step (counted from 1) and the position of each one's source in `names`."""
         before, after = self._drawn(step - 1), self._drawn(step)
         images = [
             self._at(k, position) for k in range(len(self.names)) for position in range(before[k], after[k])
@@ -89,16 +89,16 @@ class Sampler:
         return {n: d / len(i) for n, d, i in zip(self.names, self._drawn(step), self.images, strict=True)}
 
     def every_image(self) -> Int64Array:
-        """The pictures of all sources, ascending."""
+        """The images of all sources, ascending."""
         return np.sort(np.concatenate(self.images))
 
     def draw(self, source: int, rng: Generator) -> int:
-        """Any picture of a source: for a further tile, or in the place of one that is damaged."""
+        """Any image of a source: for a further tile, or in the place of one that is damaged."""
         images = self.images[source]
         return int(rng.choice(images) if self.repeats is None else images[self.repeats[source].draw(rng)])
 
     def _drawn(self, step: int) -> Int64Array:
-        """Pictures drawn of each source in the first `step` steps: rounded down, the rest to the largest share.
+        """Images drawn of each source in the first `step` steps: rounded down, the rest to the largest share.
 
         From the smallest share on each source takes its part of what those before it leave, so that no number falls
         from one step to the next.
@@ -122,14 +122,16 @@ class Sampler:
 
     def _balanced(self, reader: ShardReader, cfg: Config | PretrainConfig) -> tuple[Repeats, ...]:
         """Of each source, by its own labels; boxes mean nothing to a classifier that does not cut them out."""
-        boxes = isinstance(cfg, Config) or cfg.augment.cut_boxes
+        boxes = isinstance(cfg, Config) or cfg.augment.crop_boxes
         columns = [image_labels_of(reader), *([boxes_of(reader)] if boxes else [])]
         image, node = (np.concatenate(parts) for parts in zip(*columns, strict=True))
         repeats = []
         for number, images in enumerate(self.images):
             mine = np.isin(image, images)
             at = np.searchsorted(images, image[mine])
-            times = times_in_a_pass(reader.tree, at, node[mine], len(images), balance=cfg.data.balance)
+            times = times_in_a_pass(
+                reader.tree, at, node[mine], len(images), repeat_factor_power=cfg.data.repeat_factor_power
+            )
             repeats.append(Repeats.of(times, start=default_rng((self.seed, number)).random()))
         return tuple(repeats)
 
@@ -140,13 +142,13 @@ def by_ascending_share(shares: Float64Array) -> tuple[int, ...]:
 
 
 def image_labels_of(reader: ShardReader) -> tuple[Int64Array, Int64Array]:
-    """What pictures are said to show, as columns (L,) of picture and node."""
+    """What images are said to show, as columns (L,) of image and node."""
     image = np.repeat(np.arange(len(reader)), np.diff(reader.label_offsets))
     return image[reader.label_positive], reader.label_nodes[reader.label_positive].astype(np.int64)
 
 
 def boxes_of(reader: ShardReader) -> tuple[Int64Array, Int64Array]:
-    """The picture and the node of each box, crowds aside, (M,)."""
+    """The image and the node of each box, crowds aside, (M,)."""
     image, real = np.repeat(np.arange(len(reader)), np.diff(reader.box_offsets)), ~reader.box_ignored
     return image[real], reader.box_nodes[real].astype(np.int64)
 
@@ -156,27 +158,27 @@ GOLDEN = (5**0.5 - 1) / 2  # multiples of it, less their whole part, fill 0..1 a
 
 @dataclass(frozen=True)
 class Repeats:
-    """Passes over n pictures, n draws each, in which a picture comes so often that it has its share of the draws."""
+    """Passes over n images, n draws each, in which an image comes so often that it has its share of the draws."""
 
     until: Float64Array  # (n,) running sum of how often each comes; the last is n
     start: float  # 0..1, differs by seed
 
     @classmethod
     def of(cls, times: Float64Array, *, start: float) -> Repeats:
-        """times: (n,) how often each picture comes, 1 on average."""
+        """times: (n,) how often each image comes, 1 on average."""
         return cls(np.cumsum(times), start)
 
     def of_pass(self, turn: int) -> Int64Array:
-        """The pictures of a pass, (n,), ascending: one that should come 2.3 times comes 2 or 3 times.
+        """The images of a pass, (n,), ascending: one that should come 2.3 times comes 2 or 3 times.
 
         Equally spaced marks on the running sums, moved by another part of their distance in each pass: over the passes
-        every picture comes as often as it should, within a few times.
+        every image comes as often as it should, within a few times.
         """
         marks = np.arange(len(self.until), dtype=np.float64) + (self.start + turn * GOLDEN) % 1
         return self._at(marks)
 
     def draw(self, rng: Generator) -> int:
-        """Any picture, by its share."""
+        """Any image, by its share."""
         return int(self._at(np.array([rng.random() * len(self.until)]))[0])
 
     def _at(self, marks: Float64Array) -> Int64Array:
@@ -184,35 +186,35 @@ class Repeats:
 
 
 def times_in_a_pass(
-    tree: WordTree, picture: Int64Array, node: Int64Array, pictures: int, *, balance: float
+    tree: WordTree, picture: Int64Array, node: Int64Array, pictures: int, *, repeat_factor_power: float
 ) -> Float64Array:
-    """How often each picture comes in a pass, (pictures,), 1 on average.
+    """How often each image comes in a pass, (images,), 1 on average.
 
-    In proportion to (1 / pictures that show it)^balance of the rarest node that it is labelled with. So, with one label
-    each, a node shown by c pictures gets draws in proportion to c^(1 − balance). What has no label comes as seldom as
+    In proportion to (1 / images that show it)^balance of the rarest node that it is labelled with. So, with one label
+    each, a node shown by c images gets draws in proportion to c^(1 − balance). What has no label comes as seldom as
     anything.
 
-    picture, node: (L,) the labels as columns, in any order; a label may be there twice.
+    image, node: (L,) the labels as columns, in any order; a label may be there twice.
     """
-    showing = pictures_showing(tree, picture, node).astype(np.float64)
+    showing = images_showing(tree, picture, node).astype(np.float64)
     times = np.zeros(pictures)
-    np.maximum.at(times, picture, showing[node] ** -balance)
+    np.maximum.at(times, picture, showing[node] ** -repeat_factor_power)
     times[times == 0] = times.min(initial=1.0, where=times > 0)
     return np.asarray(times * (pictures / times.sum()), np.float64)
 
 
-def pictures_showing(tree: WordTree, picture: Int64Array, node: Int64Array) -> Int64Array:
-    """How many pictures show each node or anything below it, (N,); labels as in `times_in_a_pass`."""
+def images_showing(tree: WordTree, picture: Int64Array, node: Int64Array) -> Int64Array:
+    """How many images show each node or anything below it, (N,); labels as in `times_in_a_pass`."""
     depth = tree.depth[node]
     counts: Int64Array = np.zeros(len(tree), np.int64)
-    shown: Int64Array = np.zeros(0, np.int64)  # of one depth: picture × N + node, each once
+    shown: Int64Array = np.zeros(0, np.int64)  # of one depth: image × N + node, each once
     for level in range(int(depth.max(initial=-1)), -1, -1):
         labelled = depth == level
         shown = np.sort(np.concatenate([shown, picture[labelled] * len(tree) + node[labelled]]))
         shown = shown[np.diff(shown, prepend=-1) > 0]  # np.unique's hashing takes ten times as long
         node_of = shown % len(tree)
         counts += np.bincount(node_of, minlength=len(tree))
-        shown += tree.parent[node_of] - node_of  # of the same pictures
+        shown += tree.parent[node_of] - node_of  # of the same images
     return counts
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes, check_same_pictures
+from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes, check_same_images
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ def average_precision(
 ) -> dict[int, AveragePrecision]:
     """The average precision of each node that has a box in the ground truth which is not ignored.
 
-    truths, answers: one entry for each picture, in the same order. Answers for other nodes do not count; of
-    one node in one picture the `max_detections` best answers do.
+    truths, answers: one entry for each image, in the same order. Answers for other nodes do not count; of
+    one node in one image the `max_detections` best answers do.
     """
-    check_same_pictures(len(truths), len(answers))
+    check_same_images(len(truths), len(answers))
     nodes = nodes_with_boxes(truths)
     precision = _coco_precision(truths, answers, nodes, max_detections)  # (IoU thresholds, recalls, nodes)
     return {

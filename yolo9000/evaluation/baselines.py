@@ -13,9 +13,9 @@ from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 def label_on_whole_image(
     truths: Sequence[GroundTruth], image_sizes_px: Sequence[tuple[int, int]], nodes: Collection[int]
 ) -> list[ScoredBoxes]:
-    """For each picture, each of `nodes` that is truly there on the box of the whole picture, with score 1.
+    """For each image, each of `nodes` that is truly there on the box of the whole image, with score 1.
 
-    image_sizes_px: (width, height) of each picture.
+    image_sizes_px: (width, height) of each image.
     """
     return [
         _on_one_box(truth, np.array([0.0, 0.0, width, height]), 1.0, nodes)
@@ -28,10 +28,10 @@ def label_on_best_box(
     best_box: Mapping[int, tuple[FloatArray, float]],
     nodes: Collection[int],
 ) -> list[ScoredBoxes]:
-    """For each picture, each of `nodes` that is truly there on the picture's most object-like box.
+    """For each image, each of `nodes` that is truly there on the image's most object-like box.
 
-    best_box: by the picture's index, the box of the highest objectness (xyxy in pixels) and that objectness,
-    which becomes the score; a picture that is not in it gets no answer.
+    best_box: by the image's index, the box of the highest objectness (xyxy in pixels) and that objectness,
+    which becomes the score; an image that is not in it gets no answer.
     """
     return [
         _on_one_box(truth, *best_box[image], nodes)

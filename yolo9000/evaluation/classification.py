@@ -1,7 +1,7 @@
-"""How well whole pictures are named: top-1, top-5, and how near in the tree an answer is that is not right.
+"""How well whole images are named: top-1, top-5, and how near in the tree an answer is that is not right.
 
 The *candidates* of top-k are the classes with no other class below them: the leaves, where labels are leaves. A
-candidate is right for a picture if it lies at or under one of the picture's labels, so a picture that is only labelled
+candidate is right for an image if it lies at or under one of the image's labels, so an image that is only labelled
 *dog* is named rightly by any kind of dog.
 """
 
@@ -27,8 +27,8 @@ THRESHOLDS = (0.5, 0.7, 0.9)  # paper, section 4: the deepest node whose probabi
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What is kept of each of B judged pictures.
+class RankedLabels:
+    """What is kept of each of B judged images.
 
     rank         (B,) of the best right candidate among the candidates, from 0; −1 where none can be right
     best         (B,) the best candidate, a node
@@ -48,13 +48,15 @@ class Judged:
     named_depth: Int64Array
 
     @staticmethod
-    def joined(parts: Sequence[Judged]) -> Judged:
-        return Judged(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Judged)))
+    def joined(parts: Sequence[RankedLabels]) -> RankedLabels:
+        return RankedLabels(
+            *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(RankedLabels))
+        )
 
 
 @dataclass(frozen=True)
 class DepthScore:
-    """Of the pictures labelled at this depth (roots 0) or below: how many best candidates are right down to there."""
+    """Of the images labelled at this depth (roots 0) or below: how many best candidates are right down to there."""
 
     depth: int
     pictures: int
@@ -62,7 +64,7 @@ class DepthScore:
 
 
 @dataclass(frozen=True)
-class AnswerScore:
+class PredictionScore:
     """The paper's answer, the deepest node of a probability above the threshold: how often right, and how precise.
 
     right    answers at, above or under a label, percent
@@ -76,7 +78,7 @@ class AnswerScore:
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """Of the pictures with one label that some candidate can be; percentages 0..100.
+    """Of the images with one label that some candidate can be; percentages 0..100.
 
     taken_for   the most frequent best candidate of those that top-1 counts as wrong; None if there are none
     times       how often
@@ -95,7 +97,7 @@ class ClassAccuracy:
 class ClassificationScore:
     """One evaluation of a classifier; percentages 0..100.
 
-    pictures    all that were judged          unknown   of these, labelled with nothing that any candidate is
+    images    all that were judged          unknown   of these, labelled with nothing that any candidate is
     top1, top5  of the others; None if there are none
     path        how much of its label's path, from the root down, the best candidate has right
     """
@@ -106,7 +108,7 @@ class ClassificationScore:
     top5: float | None
     path: float
     depths: tuple[DepthScore, ...]
-    answers: tuple[AnswerScore, ...]
+    answers: tuple[PredictionScore, ...]
     classes: tuple[ClassAccuracy, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,17 +120,17 @@ class ClassificationScore:
         from rich.table import Table
 
         unknown = f", {self.unknown} of them of unknown classes" if self.unknown else ""
-        table = Table("measure", title=f"{self.pictures} pictures{unknown}")
+        table = Table("measure", title=f"{self.pictures} images{unknown}")
         table.add_column("percent", justify="right")
         for name, value in (("top-1", self.top1), ("top-5", self.top5), ("label's path", self.path)):
             table.add_row(name, "–" if value is None else f"{value:.1f}")
         for depth in self.depths:
             table.add_row(
-                f"right down to depth {depth.depth} ({depth.pictures} pictures)", f"{depth.right:.1f}"
+                f"right down to depth {depth.depth} ({depth.pictures} images)", f"{depth.right:.1f}"
             )
         for answer in self.answers:
-            told = f"answers above {answer.threshold:g} right (names {answer.precise:.0f} % of the path)"
-            table.add_row(told, f"{answer.right:.1f}")
+            message = f"answers above {answer.threshold:g} right (names {answer.precise:.0f} % of the path)"
+            table.add_row(message, f"{answer.right:.1f}")
         return table
 
 
@@ -143,17 +145,17 @@ def lowest(tree: WordTree, classes: Int64Array) -> Int64Array:
 
 def judge(
     absolute: FloatArray, image: Int64Array, node: Int64Array, *, tree: WordTree, candidates: Int64Array
-) -> Judged:
-    """What there is to know of B pictures, given P(node) of every node, (B, N).
+) -> RankedLabels:
+    """What there is to know of B images, given P(node) of every node, (B, N).
 
-    image, node: the labels (L,), `image` ascending, at least one for each picture. Ties go to the first candidate.
+    image, node: the labels (L,), `image` ascending, at least one for each image. Ties go to the first candidate.
     """
-    first = np.flatnonzero(np.diff(image, prepend=-1))  # each picture's first label
+    first = np.flatnonzero(np.diff(image, prepend=-1))  # each image's first label
     best = candidates[absolute[:, candidates].argmax(axis=1)]
     shared, label = _most_shared(best, image, node, first, tree)
     answers = np.stack([deepest_confident_node(absolute, tree, threshold=t) for t in THRESHOLDS], axis=1)
     named = [_named(answer, image, node, first, tree) for answer in answers.T]
-    return Judged(
+    return RankedLabels(
         rank=_rank(absolute[:, candidates], _is_right(candidates, node, first, tree)),
         best=best,
         label=label,
@@ -164,8 +166,8 @@ def judge(
     )
 
 
-def summary(judged: Judged, tree: WordTree) -> ClassificationScore:
-    """The measures of all judged pictures, at least one."""
+def summary(judged: RankedLabels, tree: WordTree) -> ClassificationScore:
+    """The measures of all judged images, at least one."""
     known = judged.rank >= 0
     ranks = judged.rank[known]
     return ClassificationScore(
@@ -180,7 +182,7 @@ def summary(judged: Judged, tree: WordTree) -> ClassificationScore:
             if (deep := judged.label_depth >= depth).any()
         ),
         answers=tuple(
-            AnswerScore(threshold, _percent(count > 0), _percent(count / (depth + 1)))
+            PredictionScore(threshold, _percent(count > 0), _percent(count / (depth + 1)))
             for threshold, count, depth in zip(THRESHOLDS, judged.named.T, judged.named_depth.T, strict=True)
         ),
         classes=_classes(judged.label[known], ranks, judged.best[known], tree),
@@ -213,7 +215,7 @@ def _class_accuracy(node: int, rank: Int64Array, best: Int64Array, tree: WordTre
 
 
 def _is_right(candidates: Int64Array, node: Int64Array, first: Int64Array, tree: WordTree) -> BoolArray:
-    """Whether a candidate lies at or under one of a picture's labels, (B, E)."""
+    """Whether a candidate lies at or under one of an image's labels, (B, E)."""
     right: BoolArray = np.logical_or.reduceat(tree.is_under(candidates[None], node[:, None]), first, axis=0)
     return right
 
@@ -232,7 +234,7 @@ def _rank(probability: FloatArray, right: BoolArray) -> Int64Array:
 def _most_shared(
     answer: Int64Array, image: Int64Array, node: Int64Array, first: Int64Array, tree: WordTree
 ) -> tuple[Int64Array, Int64Array]:
-    """For each picture the label whose path has most nodes in common with the answer's: how many, and which."""
+    """For each image the label whose path has most nodes in common with the answer's: how many, and which."""
     shared = (_paths(answer, tree)[image] == _paths(node, tree)).sum(axis=1, where=_paths(node, tree) >= 0)
     most = np.maximum.reduceat(shared, first)
     best = np.flatnonzero(shared == most[image])
@@ -243,7 +245,7 @@ def _most_shared(
 def _named(
     answer: Int64Array, image: Int64Array, node: Int64Array, first: Int64Array, tree: WordTree
 ) -> tuple[Int64Array, Int64Array]:
-    """`_most_shared`, but 0 where the answer is neither above, at nor under any of the picture's labels."""
+    """`_most_shared`, but 0 where the answer is neither above, at nor under any of the image's labels."""
     own = answer[image]
     fits = np.logical_or.reduceat(tree.is_under(own, node) | tree.is_under(node, own), first)
     shared, label = _most_shared(answer, image, node, first, tree)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_prep import Ledger, ShardReader
+from data_prep import LabelCounts, ShardReader
 from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 from yolo9000.config import ClassifierEvaluateConfig, EvaluateConfig
@@ -17,7 +17,7 @@ from yolo9000.data.classifier_data import ClassifierTestData
 from yolo9000.data.image import Letterbox, decode_image, letterbox
 from yolo9000.data.sampler import DataMismatch, first_of_each_source, split_of
 from yolo9000.distributed import from_first, joined_shares, share_of, shown
-from yolo9000.evaluation.classification import ClassificationScore, Judged, judge, lowest, summary
+from yolo9000.evaluation.classification import ClassificationScore, RankedLabels, judge, lowest, summary
 from yolo9000.evaluation.scorecard import Scorecard, score
 from yolo9000.evaluation.supervision import lift_to_boxed
 from yolo9000.inference.postprocess import most_objective_box, scores_of_nodes
@@ -28,8 +28,8 @@ from yolo9000.models.grid import GridOutput
 
 
 @dataclass(frozen=True)
-class TestPictures:
-    """The pictures of a split that have boxes drawn on them, and these boxes, as the scorecard takes them."""
+class ScoredImages:
+    """The images of a split that have boxes drawn on them, and these boxes, as the scorecard takes them."""
 
     reader: ShardReader
     images: Int64Array
@@ -38,26 +38,26 @@ class TestPictures:
     __test__ = False  # not a test of pytest
 
     @classmethod
-    def of(cls, reader: ShardReader, cfg: EvaluateConfig) -> TestPictures:
-        """Raises DataMismatch if nobody drew boxes on any picture of the split."""
+    def of(cls, reader: ShardReader, cfg: EvaluateConfig) -> ScoredImages:
+        """Raises DataMismatch if nobody drew boxes on any image of the split."""
         images = split_of(reader, cfg.split)
         images = first_of_each_source(reader, images[reader.image_boxed[images]], cfg.limit)
         if not len(images):
             raise DataMismatch(
-                f"{reader.folder}: split '{cfg.split}' has no pictures with boxes to score on. "
+                f"{reader.folder}: split '{cfg.split}' has no images with boxes to score on. "
                 "Merge a source with boxes into it, or name another split."
             )
         truths = [ground_truth(reader, int(image)) for image in images]
         return cls(reader, images, ignoring_kinds_below(truths, reader.tree))
 
-    def lifted(self, ledger: Ledger) -> TestPictures:
-        """The same pictures, each box named by the nearest node at or above its own that training had boxes of."""
-        truths = [lift_to_boxed(ground_truth(self.reader, int(image)), ledger) for image in self.images]
+    def lifted(self, label_counts: LabelCounts) -> ScoredImages:
+        """The same images, each box named by the nearest node at or above its own that training had boxes of."""
+        truths = [lift_to_boxed(ground_truth(self.reader, int(image)), label_counts) for image in self.images]
         return replace(self, truths=ignoring_kinds_below(truths, self.reader.tree))
 
     @property
     def sizes_px(self) -> list[tuple[int, int]]:
-        """(width, height) of each picture."""
+        """(width, height) of each image."""
         reader = self.reader
         return [(int(reader.image_width[i]), int(reader.image_height[i])) for i in self.images]
 
@@ -69,27 +69,31 @@ class TestPictures:
 
 
 def evaluate(
-    model: Detector, reader: ShardReader, ledger: Ledger, size_px: int | tuple[int, int], cfg: EvaluateConfig
+    model: Detector,
+    reader: ShardReader,
+    label_counts: LabelCounts,
+    size_px: int | tuple[int, int],
+    cfg: EvaluateConfig,
 ) -> Scorecard:
     """The scorecard of `model` on a split; ledger: what stood behind the nodes in the model's own training."""
-    pictures = TestPictures.of(reader, cfg)
-    found = answers_of(model, pictures, size_px, cfg)
+    images = ScoredImages.of(reader, cfg)
+    found = detections_on(model, images, size_px, cfg)
     return from_first(
         lambda: score(
-            pictures.truths,
+            images.truths,
             found,
             tree=model.tree,
-            evidence=ledger.evidence,
-            sizes_px=pictures.sizes_px,
+            supervision=label_counts.supervision,
+            sizes_px=images.sizes_px,
             max_detections=cfg.max_detections,
         )
     )
 
 
-def answers_of(
-    model: Detector, pictures: TestPictures, size_px: int | tuple[int, int], cfg: EvaluateConfig
+def detections_on(
+    model: Detector, pictures: ScoredImages, size_px: int | tuple[int, int], cfg: EvaluateConfig
 ) -> list[ScoredBoxes]:
-    """What the model answers for each picture when asked for every node of the ground truth."""
+    """What the model answers for each image when asked for every node of the ground truth."""
     nodes = pictures.nodes().to(model.hierarchy.parent.device)
     found = [
         scores_of_nodes(output, model.hierarchy, boxes, nodes, cfg)
@@ -99,9 +103,9 @@ def answers_of(
 
 
 def best_boxes(
-    model: Detector, pictures: TestPictures, size_px: int | tuple[int, int], cfg: EvaluateConfig
+    model: Detector, pictures: ScoredImages, size_px: int | tuple[int, int], cfg: EvaluateConfig
 ) -> dict[int, tuple[np.ndarray, float]]:
-    """For each picture by its position, the box of highest objectness in pixels, and that objectness."""
+    """For each image by its position, the box of highest objectness in pixels, and that objectness."""
     found = [
         [most_objective_box(output, image, box) for image, box in enumerate(boxes)]
         for output, boxes in outputs(model, pictures, size_px, cfg)
@@ -111,9 +115,9 @@ def best_boxes(
 
 @torch.inference_mode()
 def outputs(
-    model: Detector, pictures: TestPictures, size_px: int | tuple[int, int], cfg: EvaluateConfig
+    model: Detector, pictures: ScoredImages, size_px: int | tuple[int, int], cfg: EvaluateConfig
 ) -> Iterator[tuple[GridOutput, list[Letterbox]]]:
-    """The raw output for the batches that fall to this process, with where each picture lies on the canvas."""
+    """The raw output for the batches that fall to this process, with where each image lies on the canvas."""
     device = model.hierarchy.parent.device
     starts = share_of(range(0, len(pictures.images), cfg.batch_size))
     for start in shown("evaluating", starts, total=len(starts)):
@@ -127,7 +131,7 @@ def outputs(
 
 
 def ground_truth(reader: ShardReader, image: int) -> GroundTruth:
-    """The labelled boxes of a picture in its pixels."""
+    """The labelled boxes of an image in its pixels."""
     rows = slice(*reader.box_offsets[image : image + 2])
     size = np.array([reader.image_width[image], reader.image_height[image]] * 2, np.float64)
     return GroundTruth(
@@ -164,7 +168,7 @@ def _with_boxes_above(truth: GroundTruth, tree: WordTree, scored: set[int]) -> G
 def score_classifier(
     model: Classifier, reader: ShardReader, size_px: int, cfg: ClassifierEvaluateConfig
 ) -> ClassificationScore:
-    """The score of `model` on a split of shards of its tree; DataMismatch if that has no pictures with image labels."""
+    """The score of `model` on a split of shards of its tree; DataMismatch if that has no images with image labels."""
     device, tree = model.head.weight.device, reader.tree
     candidates = lowest(tree, model.softmax.classes.cpu().numpy())
     data = ClassifierTestData(reader, cfg, size_px=size_px)
@@ -174,4 +178,4 @@ def score_classifier(
         judged.append(
             judge(absolute, batch.image.numpy(), batch.node.numpy(), tree=tree, candidates=candidates)
         )
-    return summary(Judged.joined(joined_shares(judged)), tree)
+    return summary(RankedLabels.joined(joined_shares(judged)), tree)

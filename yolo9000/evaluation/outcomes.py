@@ -13,15 +13,15 @@ import torch
 
 from wordtree.support.arrays import BoolArray, Float64Array, Int64Array
 from wordtree.tree.tree import WordTree
-from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes, check_same_pictures
+from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes, check_same_images
 from yolo9000.models.boxes import iou_xyxy
 
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """The O objects of all pictures that are not ignored, picture by picture.
+    """The O objects of all images that are not ignored, image by image.
 
-    picture         (O,) the picture's position among the scored ones
+    image         (O,) the image's position among the scored ones
     node, xyxy_px   (O,), (O, 4) the object as it is labelled
     called          (O,) the node of the answer that speaks for it; −1 where nothing is found there
     answer_xyxy_px  (O, 4) and its box, and
@@ -32,19 +32,19 @@ class Outcomes:
     node: Int64Array
     xyxy_px: Float64Array
     called: Int64Array
-    answer_xyxy_px: Float64Array
+    detection_xyxy_px: Float64Array
     score: Float64Array
 
     def __len__(self) -> int:
         return len(self.node)
 
     @property
-    def is_found(self) -> BoolArray:
+    def is_detected(self) -> BoolArray:
         found: BoolArray = self.called >= 0
         return found
 
     @property
-    def is_named(self) -> BoolArray:
+    def is_correct(self) -> BoolArray:
         named: BoolArray = self.called == self.node
         return named
 
@@ -54,7 +54,7 @@ NOTHING = Outcomes(
     node=np.zeros(0, np.int64),
     xyxy_px=np.zeros((0, 4)),
     called=np.zeros(0, np.int64),
-    answer_xyxy_px=np.zeros((0, 4)),
+    detection_xyxy_px=np.zeros((0, 4)),
     score=np.zeros(0),
 )
 
@@ -79,23 +79,23 @@ class Confusion:
 def outcomes(
     truths: Sequence[GroundTruth], answers: Sequence[ScoredBoxes], *, tree: WordTree, min_iou: float = 0.5
 ) -> Outcomes:
-    """What becomes of each object under these answers; one entry of both for each picture, in the same order.
+    """What becomes of each object under these answers; one entry of both for each image, in the same order.
 
     Each answer speaks for the one object that it overlaps most, if by at least `min_iou`. An object is found
     if an answer speaks for it, and is called what the best scored of these says; an answer of a kind above the
     object's own counts only where no other speaks for it.
     """
-    check_same_pictures(len(truths), len(answers))
+    check_same_images(len(truths), len(answers))
     parts = [NOTHING]
-    for picture, (truth, answer) in enumerate(zip(truths, answers, strict=True)):
+    for image, (truth, answer) in enumerate(zip(truths, answers, strict=True)):
         speaker = _speakers(truth, answer, tree, min_iou)
-        parts.append(_of_picture(picture, truth, answer, speaker))
+        parts.append(_of_image(image, truth, answer, speaker))
     return Outcomes(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Outcomes)))
 
 
 def confusions(found: Outcomes, tree: WordTree) -> tuple[Confusion, ...]:
     """The pairs of class and wrong name, the most frequent first."""
-    wrong = found.is_found & ~found.is_named
+    wrong = found.is_detected & ~found.is_correct
     pairs = Counter(zip(found.node[wrong].tolist(), found.called[wrong].tolist(), strict=True))
     return tuple(
         _confusion(node, called, count, tree)
@@ -116,7 +116,7 @@ def _confusion(node: int, called: int, count: int, tree: WordTree) -> Confusion:
     )
 
 
-def _of_picture(picture: int, truth: GroundTruth, answer: ScoredBoxes, speaker: Int64Array) -> Outcomes:
+def _of_image(picture: int, truth: GroundTruth, answer: ScoredBoxes, speaker: Int64Array) -> Outcomes:
     asked = ~truth.ignored
     speaker = speaker[asked]
     return Outcomes(
@@ -124,7 +124,7 @@ def _of_picture(picture: int, truth: GroundTruth, answer: ScoredBoxes, speaker: 
         node=truth.node[asked],
         xyxy_px=truth.xyxy_px[asked],
         called=_taken(answer.node, speaker, -1),
-        answer_xyxy_px=_taken(answer.xyxy_px, speaker, np.nan),
+        detection_xyxy_px=_taken(answer.xyxy_px, speaker, np.nan),
         score=_taken(answer.score, speaker, np.nan),
     )
 
@@ -177,8 +177,8 @@ def localisation(objects: Outcomes) -> dict[int, Localisation]:
     nodes, row = np.unique(objects.node, return_inverse=True)
     counts = (
         np.bincount(row, minlength=len(nodes)),
-        np.bincount(row[objects.is_found], minlength=len(nodes)),
-        np.bincount(row[objects.is_named], minlength=len(nodes)),
+        np.bincount(row[objects.is_detected], minlength=len(nodes)),
+        np.bincount(row[objects.is_correct], minlength=len(nodes)),
     )
     return {
         int(node): Localisation(int(all_), int(found), int(named))

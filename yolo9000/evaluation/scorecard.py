@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from data_prep.dataset.label_counts import Evidence
+from data_prep.dataset.label_counts import Supervision
 from wordtree.tree.tree import WordTree
 from yolo9000.evaluation.average_precision import average_precision
-from yolo9000.evaluation.breakdown import Circumstance, circumstances
+from yolo9000.evaluation.breakdown import BreakdownRow, breakdown
 from yolo9000.evaluation.outcomes import NOTHING, Confusion, Outcomes, confusions, localisation, outcomes
 from yolo9000.evaluation.supervision import PART_OF, PARTS, Part, split_mean
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
@@ -43,7 +43,7 @@ class ClassScore:
 
     id: str
     name: str
-    evidence: Evidence
+    supervision: Supervision
     boxes: int
     found: int
     named: int
@@ -74,8 +74,8 @@ class Scorecard:
     The parts are what training knew of a class: `boxed`, boxes; `label_only`, image labels alone; `neither`.
 
     confusions     what found objects are called wrongly, the most frequent first
-    circumstances  what becomes of large and small objects, those at the picture's edge, those behind others
-    outcomes       what became of each object, for pictures of them; not part of `to_dict`
+    circumstances  what becomes of large and small objects, those at the image's edge, those behind others
+    outcomes       what became of each object, for images of them; not part of `to_dict`
     """
 
     images: int
@@ -85,7 +85,7 @@ class Scorecard:
     neither: PartScore
     classes: tuple[ClassScore, ...]
     confusions: tuple[Confusion, ...] = ()
-    circumstances: tuple[Circumstance, ...] = ()
+    breakdown: tuple[BreakdownRow, ...] = ()
     outcomes: Outcomes = field(default=NOTHING, compare=False, repr=False)
 
     def part(self, part: Part) -> PartScore:
@@ -103,7 +103,7 @@ class Scorecard:
         """The means of each part that has classes, as a table for the terminal."""
         from rich.table import Table
 
-        table = Table(title=title or f"{self.images} pictures, percentages")
+        table = Table(title=title or f"{self.images} images, percentages")
         table.add_column("classes")
         for heading in ("number", "boxes", *MEASURES.values()):
             table.add_column(heading, justify="right")
@@ -120,13 +120,13 @@ def score(
     answers: Sequence[ScoredBoxes],
     *,
     tree: WordTree,
-    evidence: Callable[[int], Evidence],
+    supervision: Callable[[int], Supervision],
     sizes_px: Sequence[tuple[int, int]] | None = None,
     max_detections: int = 100,
 ) -> Scorecard:
-    """The scorecard of a detector's answers; one entry of both sequences for each picture, in the same order.
+    """The scorecard of a detector's answers; one entry of both sequences for each image, in the same order.
 
-    evidence: what training knew of a node (the ledger's); sizes_px: (width, height) of each picture, without which it
+    evidence: what training knew of a node (the ledger's); sizes_px: (width, height) of each image, without which it
     tells no circumstances.
     """
     precision = average_precision(truths, answers, max_detections=max_detections)
@@ -136,7 +136,7 @@ def score(
         node: ClassScore(
             id=tree.ids[node],
             name=tree.names[node],
-            evidence=evidence(node),
+            supervision=supervision(node),
             boxes=located[node].objects,
             found=located[node].found,
             named=located[node].named,
@@ -151,11 +151,11 @@ def score(
         images=len(truths),
         classes=tuple(classes.values()),
         confusions=confusions(objects, tree),
-        circumstances=()
+        breakdown=()
         if sizes_px is None
-        else circumstances(objects, sizes_px, lambda node: PART_OF[evidence(node)]),
+        else breakdown(objects, sizes_px, lambda node: PART_OF[supervision(node)]),
         outcomes=objects,
-        **_parts(classes, evidence),
+        **_parts(classes, supervision),
     )
 
 
@@ -164,14 +164,14 @@ def percentage(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def _parts(classes: dict[int, ClassScore], evidence: Callable[[int], Evidence]) -> dict[str, PartScore]:
+def _parts(classes: dict[int, ClassScore], supervision: Callable[[int], Supervision]) -> dict[str, PartScore]:
     means = {
-        measure: split_mean({node: getattr(row, measure) for node, row in classes.items()}, evidence)
+        measure: split_mean({node: getattr(row, measure) for node, row in classes.items()}, supervision)
         for measure in MEASURES
     }
     parts = {}
     for part in PARTS:
-        rows = [row for row in classes.values() if part in ("all", PART_OF[row.evidence])]
+        rows = [row for row in classes.values() if part in ("all", PART_OF[row.supervision])]
         parts[str(part)] = PartScore(
             classes=len(rows),
             boxes=sum(row.boxes for row in rows),

@@ -8,26 +8,26 @@ from typing import Literal
 
 import numpy as np
 
-from data_prep.dataset.label_counts import Evidence as Evidence
-from data_prep.dataset.label_counts import Ledger
+from data_prep.dataset.label_counts import LabelCounts
+from data_prep.dataset.label_counts import Supervision as Supervision
 from yolo9000.inference.scored_boxes import GroundTruth
 
 
-def nearest_boxed(node: int, ledger: Ledger) -> int:
+def nearest_boxed(node: int, label_counts: LabelCounts) -> int:
     """The lowest node at or above this one with boxes at or under it; the node itself where none has any."""
-    if ledger.boxes_rolled_up[node]:
+    if label_counts.boxes_rolled_up[node]:
         return node
-    above = ledger.nearest_boxed_ancestor(node)
+    above = label_counts.nearest_boxed_ancestor(node)
     return node if above is None else above
 
 
-def lift_to_boxed(truth: GroundTruth, ledger: Ledger) -> GroundTruth:
+def lift_to_boxed(truth: GroundTruth, label_counts: LabelCounts) -> GroundTruth:
     """The same boxes, each named by its `nearest_boxed` node: classes that had boxes keep their name.
 
     An answer for a lifted class is right wherever one of its lifted boxes is. On a box of a boxed class under it the
     answer is neither right nor wrong (`yolo9000.evaluation.evaluate.ignoring_kinds_below`): that class has its own row.
     """
-    lifted = [nearest_boxed(int(node), ledger) for node in truth.node]
+    lifted = [nearest_boxed(int(node), label_counts) for node in truth.node]
     return replace(truth, node=np.array(lifted, np.int64))
 
 
@@ -37,11 +37,11 @@ Part = Literal["all", "boxed", "label_only", "neither"]
 PARTS: tuple[Part, ...] = ("all", "boxed", "label_only", "neither")
 
 
-PART_OF: dict[Evidence, Part] = {"boxes": "boxed", "image labels": "label_only", "neither": "neither"}
+PART_OF: dict[Supervision, Part] = {"boxes": "boxed", "image labels": "label_only", "neither": "neither"}
 
 
 def split_mean(
-    values: Mapping[int, float | None], evidence: Callable[[int], Evidence]
+    values: Mapping[int, float | None], supervision: Callable[[int], Supervision]
 ) -> dict[Part, float | None]:
     """The mean over all classes and over those of each part; None where no class of the part has a value.
 
@@ -51,5 +51,5 @@ def split_mean(
     for node, value in values.items():
         if value is not None:
             groups["all"].append(value)
-            groups[PART_OF[evidence(node)]].append(value)
+            groups[PART_OF[supervision(node)]].append(value)
     return {part: sum(group) / len(group) if group else None for part, group in groups.items()}

@@ -1,4 +1,4 @@
-"""The files of Darknet's `detector valid`: answers for a list of pictures, for the servers of VOC, COCO and ILSVRC DET.
+"""The files of Darknet's `detector valid`: answers for a list of images, for the servers of VOC, COCO and ILSVRC DET.
 
 By `eval` in the `.data` file: `voc` one text file for each class, `coco` one JSON file, `imagenet` one text file.
 """
@@ -33,32 +33,34 @@ from yolo9000.models.tree_tensors import Hierarchy
 
 # detector.c: every answer above this counts, and suppression is by class.
 _MIN_SCORE, _MIN_ABSOLUTE = 0.005, 0.5
-_SHARED = {"nms": "by_node", "nms_iou": 0.45, "max_places": 10**6, "max_detections": 10**6}
+_SHARED = {"nms": "by_node", "nms_iou": 0.45, "max_locations": 10**6, "max_detections": 10**6}
 _COCO_SKIPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 _COCO_CATEGORIES = [number for number in range(1, 91) if number not in _COCO_SKIPS]  # of its 80 classes
 
 
 @dataclass(frozen=True)
-class PictureResults:
-    """K answers for one picture."""
+class ImageResults:
+    """K answers for one image."""
 
     path: Path
     size_px: tuple[int, int]  # width, height
     kind: Int64Array  # (K,) the class, counted from 0: a line of the map or of the names
     score: FloatArray  # (K,)
-    xyxy_px: FloatArray  # (K, 4), with the model's geometry `darknet` as they are before they are cut to the picture
+    xyxy_px: (
+        FloatArray  # (K, 4), with the model's geometry `darknet` as they are before they are cut to the image
+    )
 
 
 def write_results(checkpoint: Checkpoint, data: DataFile, folder: Path) -> list[Path]:
-    """Answer for the pictures of the list `valid` and write the files of `eval` into `folder`; their paths.
+    """Answer for the images of the list `valid` and write the files of `eval` into `folder`; their paths.
 
     With a `map` every place is scored for each of its nodes; a model without levels is asked for all its classes; of
     any other each place gives one answer. Level and geometry are the model's own (decisions 11, 13).
     Raises DarknetError, TreeFileError, UnreadablePicture.
     """
-    pictures, asked = _pictures(data), _asked_nodes(data, checkpoint.tree)
+    images, asked = _images(data), _asked_nodes(data, checkpoint.tree)
     names = _names(data, checkpoint.tree, asked) if data.eval not in ("coco", "imagenet") else []
-    results = list(results_of(checkpoint, pictures, asked))
+    results = list(results_of(checkpoint, images, asked))
     if data.eval == "coco":
         contents = {"coco_results.json": coco_json(results)}
     elif data.eval == "imagenet":
@@ -73,8 +75,8 @@ def write_results(checkpoint: Checkpoint, data: DataFile, folder: Path) -> list[
 
 def results_of(
     checkpoint: Checkpoint, pictures: Sequence[Path], asked: Sequence[int] | None
-) -> Iterator[PictureResults]:
-    """The answers for each picture; asked: nodes that every place is scored for, None for one answer a place."""
+) -> Iterator[ImageResults]:
+    """The answers for each image; asked: nodes that every place is scored for, None for one answer a place."""
     model, cfg = checkpoint.build_model(), checkpoint.config
     find = _one_answer_each(cfg) if asked is None else _scores_of(asked, cfg)
     geometry = cfg.predict.geometry if asked is None else cfg.evaluate.geometry
@@ -88,7 +90,7 @@ def results_of(
             output = model(canvas[None].contiguous(memory_format=torch.channels_last))
             kind, score, xyxy_px = find(output, model.hierarchy, box)
         size_px = (box.image_width_px, box.image_height_px)
-        yield PictureResults(path, size_px, np.asarray(kind), np.asarray(score), np.asarray(xyxy_px))
+        yield ImageResults(path, size_px, np.asarray(kind), np.asarray(score), np.asarray(xyxy_px))
 
 
 _Columns = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]  # kind, score, xyxy_px
@@ -121,12 +123,10 @@ def _one_answer_each(cfg: Config) -> _Find:
 # --- what the `.data` file names
 
 
-def _pictures(data: DataFile) -> list[Path]:
+def _images(data: DataFile) -> list[Path]:
     listing = data.find("valid")
     if listing is None:
-        raise DarknetError(
-            f"{data.path}: names no pictures; expected valid=FILE, a list with one path a line."
-        )
+        raise DarknetError(f"{data.path}: names no images; expected valid=FILE, a list with one path a line.")
     lines = [line.strip() for _, line in numbered_lines(listing)]
     return [find_named(line.encode().decode("latin-1"), "picture", listing) for line in lines if line]
 
@@ -156,7 +156,7 @@ def _names(data: DataFile, tree: WordTree, asked: Sequence[int] | None) -> list[
 # --- formats
 
 
-def voc_lines(results: Sequence[PictureResults], kind: int) -> str:
+def voc_lines(results: Sequence[ImageResults], kind: int) -> str:
     """Of one class: name up to its first dot, score, box with pixels counted from 1."""
     lines = []
     for result in results:
@@ -166,8 +166,8 @@ def voc_lines(results: Sequence[PictureResults], kind: int) -> str:
     return "".join(lines)
 
 
-def imagenet_lines(results: Sequence[PictureResults]) -> str:
-    """Number of the picture and of the class, both counted from 1, score, box."""
+def imagenet_lines(results: Sequence[ImageResults]) -> str:
+    """Number of the image and of the class, both counted from 1, score, box."""
     lines = []
     for number, result in enumerate(results, start=1):
         boxes = _cut(result.xyxy_px, result.size_px, lowest=0)
@@ -176,8 +176,8 @@ def imagenet_lines(results: Sequence[PictureResults]) -> str:
     return "".join(lines)
 
 
-def coco_json(results: Sequence[PictureResults]) -> str:
-    """COCO's results; DarknetError for a picture whose name has no id, and for a class beyond COCO's 80."""
+def coco_json(results: Sequence[ImageResults]) -> str:
+    """COCO's results; DarknetError for an image whose name has no id, and for a class beyond COCO's 80."""
     rows = []
     for result in results:
         image_id = _coco_image_id(result.path)

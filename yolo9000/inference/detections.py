@@ -1,4 +1,4 @@
-"""`Detections`: the answers for one picture, in NumPy, with each number under its own name."""
+"""`Detections`: the answers for one image, in NumPy, with each number under its own name."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class InvalidDetections(Yolo9000Error):
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """K detections in one picture, best score first. All arrays are read-only.
+    """K detections in one image, best score first. All arrays are read-only.
 
-    image           the picture's file name
+    image           the image's file name
     image_size_px   its width and height
-    xyxy_px         (K, 4) float32, in pixels of the picture
+    xyxy_px         (K, 4) float32, in pixels of the image
     node            (K,) int64, the answer: a node of `tree`, at any level
     objectness      (K,) float32, P(there is an object here)
     absolute        (K,) float32, P(node | object): the product of `conditional`
@@ -128,7 +128,7 @@ class Detections:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """The picture and its detections as one plain dict, ready for JSON."""
+        """The image and its detections as one plain dict, ready for JSON."""
         width, height = self.image_size_px
         return {
             "image": self.image,

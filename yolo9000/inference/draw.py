@@ -1,4 +1,4 @@
-"""Pictures with their detections on them, and contact sheets of several."""
+"""Images with their detections on them, and contact sheets of several."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ SHEET: Colour = (24, 26, 31)
 def draw_detections(
     picture: Image.Image, detections: Detections, *, truth: GroundTruth | None = None, min_side_px: int = 0
 ) -> Image.Image:
-    """A copy of the picture with box, name and score of each detection, coloured by branch of the tree.
+    """A copy of the image with box, name and score of each detection, coloured by branch of the tree.
 
     truth: the labelled boxes. An answer on another branch than the object that it covers (IoU .5) says what
     that is; objects that no box covers are drawn dashed.
-    min_side_px: a picture whose longer side is shorter is enlarged to it first, so that labels are legible.
+    min_side_px: an image whose longer side is shorter is enlarged to it first, so that labels are legible.
     """
     colour_of = branch_colours(detections.tree)
-    remarks, missed = ([""] * len(detections), []) if truth is None else _compare(detections, truth)
-    columns = (detections.xyxy_px, detections.node, detections.names, detections.score, remarks)
+    notes, missed = ([""] * len(detections), []) if truth is None else _compare(detections, truth)
+    columns = (detections.xyxy_px, detections.node, detections.names, detections.score, notes)
     marks = [
-        Mark(box, f"{name} {_two_digits(score)}{remark}", colour_of(int(node)), dashed=False)
-        for box, node, name, score, remark in zip(*columns, strict=True)
+        Mark(box, f"{name} {_two_digits(score)}{note}", colour_of(int(node)), dashed=False)
+        for box, node, name, score, note in zip(*columns, strict=True)
     ]
     return draw_marks(picture, marks + missed, min_side_px)
 
@@ -66,7 +66,7 @@ def draw_detections(
 def draw_truth(
     picture: Image.Image, truth: GroundTruth, tree: WordTree, *, min_side_px: int = 0
 ) -> Image.Image:
-    """A copy of the picture with its labelled boxes and their names, by branch; ignored ones dashed."""
+    """A copy of the image with its labelled boxes and their names, by branch; ignored ones dashed."""
     colour_of = branch_colours(tree)
     marks = [
         Mark(box, tree.names[node], colour_of(int(node)), dashed=bool(ignored))
@@ -76,34 +76,34 @@ def draw_truth(
 
 
 def contact_sheet(pictures: Sequence[Image.Image], *, columns: int, gap_px: int = 8) -> Image.Image:
-    """The pictures in rows on one dark sheet, each centred in a cell of the size of the largest."""
+    """The images in rows on one dark sheet, each centred in a cell of the size of the largest."""
     columns = max(1, min(columns, len(pictures)))
     rows = -(-len(pictures) // columns)
-    width = max((picture.width for picture in pictures), default=0)
-    height = max((picture.height for picture in pictures), default=0)
+    width = max((image.width for image in pictures), default=0)
+    height = max((image.height for image in pictures), default=0)
     sheet = Image.new("RGB", (columns * (width + gap_px) + gap_px, rows * (height + gap_px) + gap_px), SHEET)
-    for place, picture in enumerate(pictures):
-        row, column = divmod(place, columns)
-        left = gap_px + column * (width + gap_px) + (width - picture.width) // 2
-        top = gap_px + row * (height + gap_px) + (height - picture.height) // 2
-        sheet.paste(picture, (left, top))
+    for location, image in enumerate(pictures):
+        row, column = divmod(location, columns)
+        left = gap_px + column * (width + gap_px) + (width - image.width) // 2
+        top = gap_px + row * (height + gap_px) + (height - image.height) // 2
+        sheet.paste(image, (left, top))
     return sheet
 
 
 def to_pillow(image: Tensor) -> Image.Image:
-    """The picture of a uint8 tensor of shape (3, H, W)."""
+    """The image of a uint8 tensor of shape (3, H, W)."""
     return Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def save_png(picture: Image.Image, path: Path) -> None:
-    """Write the picture as PNG, whole or not at all."""
+    """Write the image as PNG, whole or not at all."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     write_atomically(path, buffer.getvalue())
 
 
 def branch_colours(tree: WordTree) -> Callable[[int], Colour]:
-    """The colour of each node: one for each top-level branch, the same for every picture of this tree.
+    """The colour of each node: one for each top-level branch, the same for every image of this tree.
 
     A WordNet tree has nearly everything under one root, so the largest branch is replaced by its children as
     long as there are colours for them; nodes above the branches are grey.
@@ -142,7 +142,7 @@ def _branches(tree: WordTree) -> Int64Array:
 
 @dataclass(frozen=True)
 class Mark:
-    """One box on a picture; an empty text gives no label."""
+    """One box on an image; an empty text gives no label."""
 
     xyxy_px: FloatArray
     text: str
@@ -154,18 +154,18 @@ def _compare(detections: Detections, truth: GroundTruth) -> tuple[list[str], lis
     """What to add to the text of each detection where it errs, and a mark for each object that is missed."""
     found, labelled = detections.xyxy_px.astype(np.float64), truth.xyxy_px
     covers = iou_xyxy(torch.from_numpy(found), torch.from_numpy(labelled)).numpy() >= 0.5  # (K, M)
-    remarks = [
-        _remark(detections.tree, int(node), truth.node[row])
+    notes = [
+        _note(detections.tree, int(node), truth.node[row])
         for node, row in zip(detections.node, covers, strict=True)
     ]
     missed = ~covers.any(axis=0) & ~truth.ignored
-    return remarks, [
+    return notes, [
         Mark(box, f"missed: {detections.tree.names[node]}", MISSED, dashed=True)
         for box, node in zip(truth.xyxy_px[missed], truth.node[missed], strict=True)
     ]
 
 
-def _remark(tree: WordTree, answer: int, labelled: Int64Array) -> str:
+def _note(tree: WordTree, answer: int, labelled: Int64Array) -> str:
     """Nothing if the answer is right at its level or deeper than the label can tell; else what is there."""
     if any(tree.is_under([node], answer)[0] or tree.is_under([answer], int(node))[0] for node in labelled):
         return ""
@@ -175,7 +175,7 @@ def _remark(tree: WordTree, answer: int, labelled: Int64Array) -> str:
 def draw_marks(
     picture: Image.Image, marks: Sequence[Mark], min_side_px: int = 0, *, line_px: int | None = None
 ) -> Image.Image:
-    """A copy of the picture with the marks on it, the first on top; enlarged as by `draw_detections`."""
+    """A copy of the image with the marks on it, the first on top; enlarged as by `draw_detections`."""
     scale = max(1.0, min_side_px / max(picture.size))
     canvas = picture.convert("RGB")
     if scale > 1:
@@ -195,7 +195,7 @@ def draw_marks(
 
 
 def _inside(xyxy_px: FloatArray, size: tuple[int, int]) -> Rectangle:
-    """The box cut to the picture, at least one pixel wide and high."""
+    """The box cut to the image, at least one pixel wide and high."""
     left, top = (min(max(float(value), 0), side - 2) for value, side in zip(xyxy_px[:2], size, strict=True))
     right, bottom = (min(float(value), side - 1) for value, side in zip(xyxy_px[2:], size, strict=True))
     return left, top, max(right, left + 1), max(bottom, top + 1)
@@ -237,7 +237,7 @@ def _draw_label(
     pad = 3
     text_left, text_top, text_right, text_bottom = draw.textbbox((0, 0), mark.text, font=font)
     width, height = text_right - text_left + 2 * pad, text_bottom - text_top + 2 * pad
-    patch = _free_place(rectangle, width, height, draw.im.size, taken)
+    patch = _free_location(rectangle, width, height, draw.im.size, taken)
     draw.rounded_rectangle(patch, radius=pad, fill=mark.colour, outline=OUTLINE)
     draw.text(
         (patch[0] + pad - text_left, patch[1] + pad - text_top),
@@ -248,17 +248,20 @@ def _draw_label(
     return patch
 
 
-def _free_place(
+def _free_location(
     rectangle: Rectangle, width: float, height: float, size: tuple[int, int], taken: Sequence[Rectangle]
 ) -> Rectangle:
     """Above the box, inside its top, below it, inside its bottom: the first that is free, else the first."""
     left, top, right, bottom = rectangle
     corners = [(x, y) for x in (left, right - width) for y in (top - height, top, bottom, bottom - height)]
-    places = []
+    locations = []
     for x, y in corners:
         x, y = max(0.0, min(x, size[0] - width - 1)), max(0.0, min(y, size[1] - height - 1))
-        places.append((x, y, x + width, y + height))
-    return next((place for place in places if not any(_meet(place, other) for other in taken)), places[0])
+        locations.append((x, y, x + width, y + height))
+    return next(
+        (location for location in locations if not any(_meet(location, other) for other in taken)),
+        locations[0],
+    )
 
 
 def _meet(a: Rectangle, b: Rectangle) -> bool:

@@ -16,20 +16,20 @@ from yolo9000.data.image import Letterbox
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.models.boxes import clip_xyxy
-from yolo9000.models.grid import GridOutput, Place, ask_logits, decode_boxes, flat_place
+from yolo9000.models.grid import GridOutput, Locations, ask_logits, decode_boxes, flat_location
 from yolo9000.models.tree_tensors import Hierarchy
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The most objective places of one picture, K of them, best first."""
+    """The most objective places of one image, K of them, best first."""
 
-    place: Place
+    location: Locations
     objectness: Tensor  # (K,)
     xyxy_unit: Tensor  # (K, 4) of the network input
 
     def __getitem__(self, rows: Tensor) -> Candidates:
-        return Candidates(self.place[rows], self.objectness[rows], self.xyxy_unit[rows])
+        return Candidates(self.location[rows], self.objectness[rows], self.xyxy_unit[rows])
 
 
 @dataclass(frozen=True)
@@ -51,22 +51,24 @@ class NodeSet:
         nodes = np.flatnonzero(sign)
         return cls(torch.from_numpy(nodes), torch.from_numpy(sign[nodes]))
 
-    def probability(self, output: GridOutput, hierarchy: Hierarchy, place: Place) -> Tensor:
+    def probability(self, output: GridOutput, hierarchy: Hierarchy, location: Locations) -> Tensor:
         """P(the thing is one of the set) at each of K places, (K,)."""
-        nodes = self.nodes.to(place.image.device)
+        nodes = self.nodes.to(location.image.device)
         if not len(nodes):
-            return torch.zeros(len(place), device=nodes.device)
-        absolute = hierarchy.log_absolute_of(lambda members: output.class_logits(place, members), nodes).exp()
+            return torch.zeros(len(location), device=nodes.device)
+        absolute = hierarchy.log_absolute_of(
+            lambda members: output.class_logits(location, members), nodes
+        ).exp()
         return (absolute * self.sign.to(absolute)).sum(1).clamp(0, 1)
 
 
-def candidates(output: GridOutput, image: int, *, min_objectness: float, max_places: int) -> Candidates:
-    """The places of picture number `image` whose objectness exceeds the threshold."""
+def candidates(output: GridOutput, image: int, *, min_objectness: float, max_locations: int) -> Candidates:
+    """The places of image number `image` whose objectness exceeds the threshold."""
     objectness = output.objectness[image].flatten()
-    best, index = objectness.topk(min(max_places, len(objectness)))
+    best, index = objectness.topk(min(max_locations, len(objectness)))
     best, index = best[best > min_objectness], index[best > min_objectness]
-    place = flat_place(output, image * len(objectness) + index)
-    return Candidates(place, best, place.values_of(decode_boxes(output)))
+    location = flat_location(output, image * len(objectness) + index)
+    return Candidates(location, best, location.values_of(decode_boxes(output)))
 
 
 @torch.no_grad()
@@ -84,16 +86,16 @@ def answers(
     """
     found = []
     for image, (box, name) in enumerate(zip(letterboxes, names, strict=True)):
-        seen = candidates(output, image, min_objectness=cfg.min_score, max_places=cfg.max_places)
+        seen = candidates(output, image, min_objectness=cfg.min_score, max_locations=cfg.max_locations)
         descent = hierarchy.descend(
-            lambda active, members, place=seen.place: ask_logits(output, place[active], members),  # type: ignore[misc]
-            len(seen.place),
+            lambda active, members, location=seen.location: ask_logits(output, location[active], members),  # type: ignore[misc]
+            len(seen.location),
             threshold=cfg.min_absolute,
             by="product" if cfg.level == "darknet" else "absolute",
         )
         compared_px = brought_back(seen.xyxy_unit, box, cfg.geometry)
         if asked is not None:
-            score = seen.objectness * asked.probability(output, hierarchy, seen.place)
+            score = seen.objectness * asked.probability(output, hierarchy, seen.location)
         else:
             score = seen.objectness if cfg.level == "darknet" else seen.objectness * descent.absolute
         if asked is not None:
@@ -109,7 +111,7 @@ def answers(
                 tree=hierarchy.tree,
                 image=name,
                 image_size_px=(box.image_width_px, box.image_height_px),
-                xyxy_px=cut_to_picture(compared_px[kept], box).cpu().numpy(),
+                xyxy_px=clip_to_image(compared_px[kept], box).cpu().numpy(),
                 node=descent.node[kept].cpu().numpy(),
                 objectness=seen.objectness[kept].cpu().numpy(),
                 absolute=descent.absolute[kept].cpu().numpy(),
@@ -122,9 +124,9 @@ def answers(
 
 @dataclass(frozen=True)
 class NodeScores:
-    """K answers of one picture, best first; one box may answer for several nodes."""
+    """K answers of one image, best first; one box may answer for several nodes."""
 
-    xyxy_px: Tensor  # (K, 4) as they were compared: with geometry `exact` cut to the picture
+    xyxy_px: Tensor  # (K, 4) as they were compared: with geometry `exact` cut to the image
     node: Tensor  # (K,)
     score: Tensor  # (K,)
 
@@ -142,7 +144,7 @@ def scores_of_nodes(
         scores = node_scores(output, hierarchy, image, box, nodes, cfg)
         found.append(
             ScoredBoxes(
-                xyxy_px=cut_to_picture(scores.xyxy_px, box).cpu().numpy(),
+                xyxy_px=clip_to_image(scores.xyxy_px, box).cpu().numpy(),
                 node=scores.node.cpu().numpy().astype(np.int64),
                 score=scores.score.cpu().numpy(),
             )
@@ -153,14 +155,14 @@ def scores_of_nodes(
 def node_scores(
     output: GridOutput, hierarchy: Hierarchy, image: int, box: Letterbox, nodes: Tensor, cfg: EvaluateConfig
 ) -> NodeScores:
-    """The same for picture number `image`, its boxes as they were compared."""
-    seen = candidates(output, image, min_objectness=cfg.min_objectness, max_places=cfg.max_places)
+    """The same for image number `image`, its boxes as they were compared."""
+    seen = candidates(output, image, min_objectness=cfg.min_objectness, max_locations=cfg.max_locations)
     place_px = brought_back(seen.xyxy_unit, box, cfg.geometry)
     if cfg.nms == "by_objectness":
         kept = nms(place_px.double(), seen.objectness.double(), cfg.nms_iou)
         seen, place_px = seen[kept], place_px[kept]
     absolute = hierarchy.log_absolute_of(
-        lambda members: output.class_logits(seen.place, members), nodes
+        lambda members: output.class_logits(seen.location, members), nodes
     ).exp()
     score = (seen.objectness[:, None] * absolute).flatten()
     score, index = score.topk(min(10 * cfg.max_detections, len(score)))
@@ -173,9 +175,9 @@ def node_scores(
 
 
 def most_objective_box(output: GridOutput, image: int, letterbox: Letterbox) -> tuple[np.ndarray, float]:
-    """The box of the single best place of a picture, (4,) in its pixels, and its objectness: for a yardstick."""
-    best = candidates(output, image, min_objectness=-1, max_places=1)
-    return to_picture(best.xyxy_unit, letterbox)[0].cpu().numpy(), float(best.objectness[0])
+    """The box of the single best place of an image, (4,) in its pixels, and its objectness: for a baseline."""
+    best = candidates(output, image, min_objectness=-1, max_locations=1)
+    return boxes_in_image(best.xyxy_unit, letterbox)[0].cpu().numpy(), float(best.objectness[0])
 
 
 def nms_by_node(xyxy_px: Tensor, score: Tensor, node: Tensor, iou: float) -> Tensor:
@@ -187,18 +189,18 @@ def nms_by_node(xyxy_px: Tensor, score: Tensor, node: Tensor, iou: float) -> Ten
     return batched_nms((xyxy_px - xyxy_px.amin()).double(), score.double(), node, iou)  # type: ignore[no-any-return]
 
 
-def to_picture(xyxy_unit: Tensor, letterbox: Letterbox) -> Tensor:
-    """Boxes of the network's unit square in pixels of the picture, cut to it."""
+def boxes_in_image(xyxy_unit: Tensor, letterbox: Letterbox) -> Tensor:
+    """Boxes of the network's unit square in pixels of the image, cut to it."""
     return brought_back(xyxy_unit, letterbox, "exact")
 
 
 def brought_back(xyxy_unit: Tensor, letterbox: Letterbox, geometry: Geometry) -> Tensor:
-    """Boxes of the network's unit square in pixels of the picture; cut to it, but not by darknet (decision 13)."""
+    """Boxes of the network's unit square in pixels of the image; cut to it, but not by darknet (decision 13)."""
     network = xyxy_unit.new_tensor([letterbox.network_width_px, letterbox.network_height_px] * 2)
     if geometry == "darknet":
         return letterbox.to_image_by_darknet(xyxy_unit * network)
-    return cut_to_picture(letterbox.to_image(xyxy_unit * network), letterbox)
+    return clip_to_image(letterbox.to_image(xyxy_unit * network), letterbox)
 
 
-def cut_to_picture(xyxy_px: Tensor, letterbox: Letterbox) -> Tensor:
+def clip_to_image(xyxy_px: Tensor, letterbox: Letterbox) -> Tensor:
     return clip_xyxy(xyxy_px, width=letterbox.image_width_px, height=letterbox.image_height_px)

@@ -1,4 +1,4 @@
-"""What is scored: the labelled boxes of a picture, and a detector's answers for it."""
+"""What is scored: the labelled boxes of an image, and a detector's answers for it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from yolo9000.errors import Yolo9000Error
 
 
 class InvalidScores(Yolo9000Error):
-    """Ground truth or answers that cannot be scored: columns or numbers of pictures that do not match."""
+    """Ground truth or answers that cannot be scored: columns or numbers of images that do not match."""
 
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """The M labelled boxes of one picture. Raises InvalidScores for columns that do not fit together.
+    """The M labelled boxes of one image. Raises InvalidScores for columns that do not fit together.
 
     xyxy_px     (M, 4) float64, pixels
     node        (M,) int64
@@ -33,7 +33,7 @@ class GroundTruth:
 
 @dataclass(frozen=True, eq=False)
 class ScoredBoxes:
-    """K answers for one picture, in any order; one box may answer for several nodes, each with its own row.
+    """K answers for one image, in any order; one box may answer for several nodes, each with its own row.
 
     xyxy_px     (K, 4) float64, pixels
     node        (K,) int64
@@ -53,11 +53,11 @@ class ScoredBoxes:
         return len(self.node)
 
 
-def check_same_pictures(truths: int, answers: int) -> None:
-    """Raise InvalidScores unless there is one entry of answers for each picture."""
+def check_same_images(truths: int, answers: int) -> None:
+    """Raise InvalidScores unless there is one entry of answers for each image."""
     if truths != answers:
         raise InvalidScores(
-            f"Expected answers for each of {truths} pictures, in their order, found them for {answers}."
+            f"Expected answers for each of {truths} images, in their order, found them for {answers}."
         )
 
 

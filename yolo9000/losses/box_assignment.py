@@ -10,16 +10,16 @@ from torch import Tensor
 
 from yolo9000.data.batch import BoxColumns, IgnoreColumns
 from yolo9000.models.boxes import aligned_iou, cxcywh_to_xyxy, shape_iou, xyxy_to_cxcywh
-from yolo9000.models.grid import GridOutput, Place, cells_inside
+from yolo9000.models.grid import GridOutput, Locations, cells_inside
 
 
 @dataclass(frozen=True)
 class MatchedBoxes:
     """Where each of M boxes belongs; of several at one place the last owns it (darknet), so M' ≤ M own a place."""
 
-    place_of_box: Place  # (M,) of every box
+    location_of_box: Locations  # (M,) of every box
     index: Tensor  # (M',) the boxes that own their place
-    place: Place  # (M',) theirs; what follows is theirs too
+    location: Locations  # (M',) theirs; what follows is theirs too
     offset: Tensor  # (M', 2) what the logistic of the offset logits should be
     log_size: Tensor  # (M', 2) what the size logits should be
     area_unit: Tensor  # (M',)
@@ -40,16 +40,16 @@ def match_boxes(
         overlap = shape_iou(box_cell[:, 2:], output.anchors_cell)  # (M, A)
     else:
         overlap = _overlap_with_predicted_shapes(output, boxes.image, row, column, box_cell[:, 2:])
-    everyone = Place(boxes.image, overlap.argmax(dim=1), row, column)  # the first of equal anchors
+    everyone = Locations(boxes.image, overlap.argmax(dim=1), row, column)  # the first of equal anchors
     index = last_of_each(everyone.flat_index(output))
-    place, box_cell = everyone[index], box_cell[index]
-    corner = torch.stack([place.column, place.row], dim=1)
+    location, box_cell = everyone[index], box_cell[index]
+    corner = torch.stack([location.column, location.row], dim=1)
     return MatchedBoxes(
         everyone,
         index,
-        place,
+        location,
         offset=box_cell[:, :2] - corner,
-        log_size=(box_cell[:, 2:] / output.anchors_cell[place.anchor]).clamp_min(1e-6).log(),
+        log_size=(box_cell[:, 2:] / output.anchors_cell[location.anchor]).clamp_min(1e-6).log(),
         area_unit=box_cell[:, 2:].prod(1) / output.grid_wh.prod(),
     )
 
@@ -76,18 +76,18 @@ def last_of_each(keys: Tensor) -> Tensor:
 
 
 def best_overlap(decoded_xyxy: Tensor, boxes: BoxColumns) -> Tensor:
-    """The largest IoU of each predicted box (B, A, H, W, 4) with a box of its picture, (B, A, H, W); 0 if none."""
-    pictures = decoded_xyxy.shape[0]
-    places = decoded_xyxy.flatten(1, 3)  # (B, AHW, 4)
-    overlap = aligned_iou(places[boxes.image], boxes.xyxy_unit[:, None])  # (M, AHW)
-    best = places.new_zeros(pictures, places.shape[1])
+    """The largest IoU of each predicted box (B, A, H, W, 4) with a box of its image, (B, A, H, W); 0 if none."""
+    images = decoded_xyxy.shape[0]
+    locations = decoded_xyxy.flatten(1, 3)  # (B, AHW, 4)
+    overlap = aligned_iou(locations[boxes.image], boxes.xyxy_unit[:, None])  # (M, AHW)
+    best = locations.new_zeros(images, locations.shape[1])
     best = best.scatter_reduce(0, boxes.image[:, None].expand_as(overlap), overlap, "amax")
     return best.view(decoded_xyxy.shape[:4])
 
 
 def ignored_cells(output: GridOutput, ignore: IgnoreColumns) -> Tensor:
     """Cells in a region about whose things nothing is known, (B, H, W) bool."""
-    pictures, _, rows, columns, _ = output.box_logits.shape
+    images, _, rows, columns, _ = output.box_logits.shape
     inside = cells_inside(output, ignore.xyxy_unit)  # (R, H, W)
-    count = torch.zeros(pictures, rows, columns, dtype=torch.int64, device=inside.device)
+    count = torch.zeros(images, rows, columns, dtype=torch.int64, device=inside.device)
     return count.index_add(0, ignore.image, inside.long()) > 0

@@ -1,4 +1,4 @@
-"""Where an image label goes: a place of its picture, or a few, are asked to answer for it (paper, section 4).
+"""Where an image label goes: a place of its image, or a few, are asked to answer for it (paper, section 4).
 
 max_score       the place of highest objectness × P(node): the paper
 max_objectness  the most objective place
@@ -20,7 +20,7 @@ from torchvision.ops import nms
 
 from yolo9000.data.batch import ImageLabelColumns
 from yolo9000.models.boxes import area_xyxy
-from yolo9000.models.grid import GridOutput, Place, cells_inside, decode_boxes, flat_place
+from yolo9000.models.grid import GridOutput, Locations, cells_inside, decode_boxes, flat_location
 from yolo9000.models.tree_tensors import Hierarchy, PathMembers, log_of_none
 
 Assign: TypeAlias = Literal["max_score", "max_objectness", "max_size", "top_k"]
@@ -33,34 +33,34 @@ PROPOSAL_NMS_IOU = 0.5  # … less those that overlap a more objective one by mo
 class PathLogits:
     """What the class head says at P places about P nodes: the logits of every sibling group on each one's path."""
 
-    place: Place
+    location: Locations
     node: Tensor  # (P,)
     members: PathMembers
     logits: Tensor  # (Q,) of the members
 
 
 def ask_paths(
-    output: GridOutput, hierarchy: Hierarchy, *questions: tuple[Place, Tensor]
+    output: GridOutput, hierarchy: Hierarchy, *questions: tuple[Locations, Tensor]
 ) -> tuple[PathLogits, ...]:
     """The answer to each question: places (P,) and a node (P,) at each of them.
 
     All are read at once, since the gradient of every reading is as large as the class head.
     """
     members = [hierarchy.path_members(node) for _, node in questions]
-    places = [place for place, _ in questions]
-    start = np.cumsum([0, *map(len, places)])
+    locations = [location for location, _ in questions]
+    start = np.cumsum([0, *map(len, locations)])
     owner = torch.cat([m.owner + int(before) for m, before in zip(members, start, strict=False)])
-    logits = output.asked_logits(Place.joined(places), owner, torch.cat([m.node for m in members]))
+    logits = output.asked_logits(Locations.joined(locations), owner, torch.cat([m.node for m in members]))
     each = logits.split([len(m.node) for m in members])
     return tuple(
-        PathLogits(place, node, m, values)
-        for (place, node), m, values in zip(questions, members, each, strict=True)
+        PathLogits(location, node, m, values)
+        for (location, node), m, values in zip(questions, members, each, strict=True)
     )
 
 
-def log_absolute_at(output: GridOutput, hierarchy: Hierarchy, place: Place, node: Tensor) -> Tensor:
+def log_absolute_at(output: GridOutput, hierarchy: Hierarchy, location: Locations, node: Tensor) -> Tensor:
     """log P(node) at each of P places for its own node (P,), from the sibling groups on the nodes' paths alone."""
-    return log_absolute(hierarchy, *ask_paths(output, hierarchy, (place, node)))
+    return log_absolute(hierarchy, *ask_paths(output, hierarchy, (location, node)))
 
 
 def log_absolute(hierarchy: Hierarchy, asked: PathLogits) -> Tensor:
@@ -69,62 +69,66 @@ def log_absolute(hierarchy: Hierarchy, asked: PathLogits) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class LabelAssignment:
     """The places that answer for L image labels, P ≥ L rows."""
 
-    place: Place  # (P,)
+    location: Locations  # (P,)
     label: Tensor  # (P,) which of the L labels
     weight: Tensor  # (P,) the label's share, 1 in all for each label
 
 
-def choose_places(
+def assign_labels(
     output: GridOutput,
     labels: ImageLabelColumns,
     hierarchy: Hierarchy,
     *,
     assign: Assign,
     top_k: int,
-    taken: Place | None = None,
-) -> Chosen:
+    taken: Locations | None = None,
+) -> LabelAssignment:
     """The places of each label by the rule of that name; `top_k` is for the rule top_k alone.
 
     taken: places that answer for boxes. A label goes to one of them only where its region has no other.
     """
-    where = free_places(output, labels, taken)
+    where = free_locations(output, labels, taken)
     if assign == "top_k":
-        return places_of_top_k(output, labels, top_k, where)
+        return locations_of_top_k(output, labels, top_k, where)
     if assign == "max_objectness":
-        place = place_of_max_objectness(output, labels, where)
+        location = location_of_max_objectness(output, labels, where)
     elif assign == "max_size":
-        place = place_of_max_size(output, labels, where)
+        location = location_of_max_size(output, labels, where)
     else:
-        place = place_of_max_score(output, labels, hierarchy, where)
-    return Chosen(
-        place, torch.arange(len(place), device=place.image.device), output.box_logits.new_ones(len(place))
+        location = location_of_max_score(output, labels, hierarchy, where)
+    return LabelAssignment(
+        location,
+        torch.arange(len(location), device=location.image.device),
+        output.box_logits.new_ones(len(location)),
     )
 
 
 @torch.no_grad()
-def place_of_max_objectness(
+def location_of_max_objectness(
     output: GridOutput, labels: ImageLabelColumns, where: Tensor | None = None
-) -> Place:
+) -> Locations:
     """The place of highest objectness for each of L labels; where: (L, AHW) bool, None: in its region."""
-    return _best_place(output, labels, _objectness_rows(output, labels), where)
+    return _best_location(output, labels, _objectness_rows(output, labels), where)
 
 
 @torch.no_grad()
-def place_of_max_score(
+def location_of_max_score(
     output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy, where: Tensor | None = None
-) -> Place:
+) -> Locations:
     """The place of highest objectness × P(node), likewise: the paper's rule."""
     members = hierarchy.path_members(labels.node)
-    logits = output.picture_logits(labels.image[members.owner], members.node)  # (Q, AHW)
+    logits = output.image_logits(labels.image[members.owner], members.node)  # (Q, AHW)
     log_absolute = hierarchy.log_absolute(members, logits, len(labels.node))  # (L, AHW)
-    return _best_place(output, labels, _objectness_rows(output, labels).log() + log_absolute, where)
+    return _best_location(output, labels, _objectness_rows(output, labels).log() + log_absolute, where)
 
 
 @torch.no_grad()
-def place_of_max_size(output: GridOutput, labels: ImageLabelColumns, where: Tensor | None = None) -> Place:
+def location_of_max_size(
+    output: GridOutput, labels: ImageLabelColumns, where: Tensor | None = None
+) -> Locations:
     """The place whose box, cut to the label's region, is the largest of the 32 most objective ones there after NMS."""
     objectness = _objectness_rows(output, labels).masked_fill(~_or_in_regions(output, labels, where), -1)
     best, index = objectness.topk(min(PROPOSALS, objectness.shape[1]), dim=1)  # (L, K)
@@ -133,19 +137,19 @@ def place_of_max_size(output: GridOutput, labels: ImageLabelColumns, where: Tens
     boxes = predicted.maximum(low.repeat(1, 1, 2)).minimum(high.repeat(1, 1, 2))
     size = area_xyxy(boxes).masked_fill(~_left_by_nms(boxes, best) | (best < 0), -1)
     largest = index.gather(1, size.argmax(dim=1, keepdim=True))[:, 0]  # of equals the most objective
-    return flat_place(output, labels.image * objectness.shape[1] + largest)
+    return flat_location(output, labels.image * objectness.shape[1] + largest)
 
 
 @torch.no_grad()
-def places_of_top_k(
+def locations_of_top_k(
     output: GridOutput, labels: ImageLabelColumns, k: int, where: Tensor | None = None
-) -> Chosen:
+) -> LabelAssignment:
     """The k places of highest objectness for each label, or all where there are fewer, in equal shares."""
     objectness = _objectness_rows(output, labels).masked_fill(~_or_in_regions(output, labels, where), -1)
     best, index = objectness.topk(min(k, objectness.shape[1]), dim=1)  # (L, k)
     label, rank = (best >= 0).nonzero(as_tuple=True)
-    place = flat_place(output, labels.image[label] * objectness.shape[1] + index[label, rank])
-    return Chosen(place, label, 1 / (best >= 0).sum(dim=1)[label].to(objectness.dtype))
+    location = flat_location(output, labels.image[label] * objectness.shape[1] + index[label, rank])
+    return LabelAssignment(location, label, 1 / (best >= 0).sum(dim=1)[label].to(objectness.dtype))
 
 
 def negative_errors(output: GridOutput, hierarchy: Hierarchy, asked: PathLogits) -> Tensor:
@@ -155,11 +159,11 @@ def negative_errors(output: GridOutput, hierarchy: Hierarchy, asked: PathLogits)
     well be there, of another kind. Of the levels on the path the unsure ones give way (the gradient of a sure one is
     near 0), so that what is surely an animal, only no dog, stays an animal.
     """
-    return asked.place.values_of(output.objectness).detach() * -log_of_none(log_absolute(hierarchy, asked))
+    return asked.location.values_of(output.objectness).detach() * -log_of_none(log_absolute(hierarchy, asked))
 
 
-def places_in_regions(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
-    """Whether each place of its picture lies in each label's region, (L, AHW) bool; never none."""
+def locations_in_regions(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
+    """Whether each place of its image lies in each label's region, (L, AHW) bool; never none."""
     anchors, rows, columns = output.box_logits.shape[1:4]
     region = labels.region_xyxy_unit
     inside = cells_inside(output, region).flatten(1)  # (L, HW)
@@ -171,9 +175,9 @@ def places_in_regions(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
     return inside.repeat(1, anchors)
 
 
-def free_places(output: GridOutput, labels: ImageLabelColumns, taken: Place | None) -> Tensor:
+def free_locations(output: GridOutput, labels: ImageLabelColumns, taken: Locations | None) -> Tensor:
     """The places in each label's region that are not taken, (L, AHW) bool; all of it where none is left."""
-    inside = places_in_regions(output, labels)
+    inside = locations_in_regions(output, labels)
     if taken is None:
         return inside
     is_taken = torch.zeros_like(output.objectness_logits, dtype=torch.bool)
@@ -196,10 +200,12 @@ def _objectness_rows(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
 
 
 def _or_in_regions(output: GridOutput, labels: ImageLabelColumns, where: Tensor | None) -> Tensor:
-    return places_in_regions(output, labels) if where is None else where
+    return locations_in_regions(output, labels) if where is None else where
 
 
-def _best_place(output: GridOutput, labels: ImageLabelColumns, score: Tensor, where: Tensor | None) -> Place:
+def _best_location(
+    output: GridOutput, labels: ImageLabelColumns, score: Tensor, where: Tensor | None
+) -> Locations:
     allowed = _or_in_regions(output, labels, where)
     best = score.masked_fill(~allowed, -torch.inf).argmax(dim=1)  # first of equals
-    return flat_place(output, labels.image * score.shape[1] + best)
+    return flat_location(output, labels.image * score.shape[1] + best)

@@ -1,6 +1,6 @@
-"""Trunks: Darknet-19 (paper, section 3, table 6) and a shallow one for work of CPU size.
+"""Backbones: Darknet-19 (paper, section 3, table 6) and a shallow one for work of CPU size.
 
-A trunk maps (B, 3, H, W) to features of one stride. Darknet-19 also offers its stride-16 features for the passthrough.
+A backbone maps (B, 3, H, W) to features of one stride. Darknet-19 also offers its stride-16 features for the passthrough.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ConvUnit(nn.Sequential):
         )
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """A chain of ConvUnits and 2×2 max pools, cut into stages at the pools."""
 
     def __init__(self, layout: Sequence[tuple[int, ...] | str], *, width: float) -> None:
@@ -60,7 +60,7 @@ class Trunk(nn.Module):
         return self.both_scales(images)[0]
 
     def both_scales(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The features at the trunk's stride, (B, C, H, W), and those of twice the resolution, (B, C', 2H, 2W)."""
+        """The features at the backbone's stride, (B, C, H, W), and those of twice the resolution, (B, C', 2H, 2W)."""
         features = fine = images
         for stage in self.stages:
             fine, features = features, stage(features)

@@ -1,4 +1,4 @@
-"""Whose pictures batch norm normalises by in training (`batch_statistics`), and what becomes of its running statistics.
+"""Whose images batch norm normalises by in training (`batch_statistics`), and what becomes of its running statistics.
 
 per_process   those of the part of the batch that a process computes at a time; the running statistics are the same
               in all processes: the mean of their own
@@ -42,7 +42,7 @@ def synchronised(model: Network) -> Network:
 
 
 def moving_statistics(model: nn.Module) -> list[Tensor]:
-    """The running means and variances that each process moves by pictures of its own."""
+    """The running means and variances that each process moves by images of its own."""
     moving = [
         norm for norm in _batch_norms(model) if norm.training and not isinstance(norm, nn.SyncBatchNorm)
     ]

@@ -26,7 +26,7 @@ def cxcywh_to_xyxy(cxcywh: Tensor) -> Tensor:
 
 
 def clip_xyxy(xyxy: Tensor, *, width: float, height: float) -> Tensor:
-    """The boxes cut to a picture of that size, in the unit of the boxes; shape (..., 4)."""
+    """The boxes cut to an image of that size, in the unit of the boxes; shape (..., 4)."""
     limit = xyxy.new_tensor([width, height, width, height])
     return torch.minimum(xyxy.clamp_min(0), limit)
 

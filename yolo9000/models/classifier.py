@@ -1,8 +1,8 @@
-"""A trunk as a classifier (paper, section 3): features averaged over the picture, one linear layer, a softmax.
+"""A backbone as a classifier (paper, section 3): features averaged over the image, one linear layer, a softmax.
 
-The network maps pictures to logits and knows no targets. What its logits mean is said by its softmax: one over each
+The network maps images to logits and knows no targets. What its logits mean is said by its softmax: one over each
 sibling group of the tree, or a single one over classes that are nodes of the tree. Both answer the same two questions:
-how probable is this label of this picture, and how probable is every node.
+how probable is this label of this image, and how probable is every node.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from wordtree import WordTree
 from yolo9000.config import ClassifierConfig
 from yolo9000.darknet.plan import ClassifierPlan
-from yolo9000.models.backbone import DARKNET19, TINY, Trunk
+from yolo9000.models.backbone import DARKNET19, TINY, Backbone
 from yolo9000.models.darknet_network import DarknetNetwork, plan_of
 from yolo9000.models.tree_tensors import Hierarchy
 
@@ -34,7 +34,7 @@ class TreeSoftmax(nn.Module):
         self.outputs = len(tree)
 
     def log_probability(self, logits: Tensor, image: Tensor, node: Tensor) -> Tensor:
-        """log P(node) in the pictures `image` (L,) of the labels `node` (L,), (L,); logits: (B, N).
+        """log P(node) in the images `image` (L,) of the labels `node` (L,), (L,); logits: (B, N).
 
         Only the sibling groups on a label's path are looked at; all others get no gradient.
         """
@@ -43,7 +43,7 @@ class TreeSoftmax(nn.Module):
         return self.hierarchy.log_absolute(members, asked, len(node))
 
     def absolute(self, logits: Tensor) -> Tensor:
-        """P(node) of every node in every picture, (B, N)."""
+        """P(node) of every node in every image, (B, N)."""
         every = torch.arange(self.outputs, device=logits.device)
         return self.hierarchy.log_absolute_of(lambda nodes: logits[:, nodes], every).exp()
 
@@ -69,11 +69,11 @@ class FlatSoftmax(nn.Module):
         self.register_buffer("leave", torch.tensor(tree.leave, dtype=torch.int64), persistent=False)
 
     def log_probability(self, logits: Tensor, image: Tensor, node: Tensor) -> Tensor:
-        """log P(class) in the pictures `image` (L,) of the labels `node` (L,), all of them classes, (L,)."""
+        """log P(class) in the images `image` (L,) of the labels `node` (L,), all of them classes, (L,)."""
         return logits.log_softmax(dim=1)[image, self.column[node]]
 
     def absolute(self, logits: Tensor) -> Tensor:
-        """P(node) of every node in every picture, (B, N): the sum of the classes at and under it."""
+        """P(node) of every node in every image, (B, N): the sum of the classes at and under it."""
         in_preorder = logits.new_zeros(len(logits), len(self.enter) + 1, dtype=torch.float64)
         in_preorder[:, self.enter[self.classes] + 1] = logits.double().softmax(dim=1)
         total = in_preorder.cumsum(dim=1)  # a subtree is an interval of the pre-order
@@ -81,19 +81,19 @@ class FlatSoftmax(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Pictures (B, 3, H, W), RGB in 0..1, height and width multiples of the trunk's stride, to logits (B, outputs)."""
+    """Images (B, 3, H, W), RGB in 0..1, height and width multiples of the backbone's stride, to logits (B, outputs)."""
 
-    def __init__(self, trunk: Trunk | DarknetNetwork, softmax: TreeSoftmax | FlatSoftmax) -> None:
+    def __init__(self, backbone: Backbone | DarknetNetwork, softmax: TreeSoftmax | FlatSoftmax) -> None:
         super().__init__()
-        self.trunk = trunk
-        self.head = nn.Linear(trunk.channels, softmax.outputs)
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.channels, softmax.outputs)
         self.softmax = softmax
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         features = (
-            self.trunk(images).float().mean(dim=(2, 3))
+            self.backbone(images).float().mean(dim=(2, 3))
         )  # (B, C); darknet averages after the layer: the same
         with torch.autocast(features.device.type, enabled=False):  # as in the detector's head
             return F.linear(features, self.head.weight, self.head.bias)
@@ -102,18 +102,18 @@ class Classifier(nn.Module):
 def build_classifier(cfg: ClassifierConfig, tree: WordTree, classes: Tensor) -> Classifier:
     """The classifier that `cfg` names, with random weights, for the nodes `classes` (K,) of `tree`."""
     if cfg.architecture == "darknet":
-        layers = ClassifierPlan.of(plan_of(cfg)).trunk
-        trunk: Trunk | DarknetNetwork = DarknetNetwork(layers, batch_norm=cfg.batch_norm)
+        layers = ClassifierPlan.of(plan_of(cfg)).backbone
+        backbone: Backbone | DarknetNetwork = DarknetNetwork(layers, batch_norm=cfg.batch_norm)
     else:
-        trunk = Trunk(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
+        backbone = Backbone(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
     softmax = TreeSoftmax(tree, classes) if cfg.softmax == "tree" else FlatSoftmax(tree, classes)
-    return Classifier(trunk, softmax).to(memory_format=torch.channels_last)
+    return Classifier(backbone, softmax).to(memory_format=torch.channels_last)
 
 
 def label_loss(log_probability: Tensor, image: Tensor, *, pictures: int) -> Tensor:
-    """The mean over the pictures of −log P(label), itself the mean over each picture's labels.
+    """The mean over the images of −log P(label), itself the mean over each image's labels.
 
-    log_probability: of each of L labels, (L,); image: the picture of each label, (L,). Every picture has a label.
+    log_probability: of each of L labels, (L,); image: the image of each label, (L,). Every image has a label.
     """
     labels = torch.bincount(image, minlength=pictures)
     return -(log_probability / labels[image]).sum() / pictures

@@ -173,7 +173,7 @@ class MaxPoolLayer(nn.Module):
         return F.max_pool2d(images, self.size, self.step)
 
     def _missing(self, side: int) -> int:
-        """How much the last window reaches beyond the picture."""
+        """How much the last window reaches beyond the image."""
         last = (side + self.padding - self.size) // self.step * self.step
         return max(0, last + self.size - self.padding // 2 - side)
 

@@ -129,7 +129,7 @@ def named_tree(plan: NetworkPlan, cfg: Path) -> WordTree | None:
     return tree
 
 
-def refuse_other_tree(plan: NetworkPlan, tree: WordTree, place: str) -> None:
+def refuse_other_tree(plan: NetworkPlan, tree: WordTree, location: str) -> None:
     """DarknetError unless the tree has a node for each class of the network's answer."""
     for layer in plan.layers:
         if isinstance(layer, Softmax | Region):
@@ -137,7 +137,7 @@ def refuse_other_tree(plan: NetworkPlan, tree: WordTree, place: str) -> None:
             if (layer.tree is not None or isinstance(layer, Region)) and classes != len(tree):
                 raise DarknetError(
                     f"{plan.place}: line {layer.line}: expected a tree of {classes} nodes, one for each class; "
-                    f"{place} has {len(tree)}."
+                    f"{location} has {len(tree)}."
                 )
 
 

@@ -1,9 +1,9 @@
-"""The named networks: a trunk, perhaps a neck, and the split head on a tree.
+"""The named networks: a backbone, perhaps a neck, and the split head on a tree.
 
 yolov2        Darknet-19, three 3×3×1024 convolutions, passthrough squeezed to 64 channels (darknet yolov2.cfg)
 yolov2_paper  the same with all 512 channels passed through (paper, section 2)
 yolo9000      Darknet-19 with the head on top (darknet yolo9000.cfg)
-tiny          a shallow trunk of stride 16, for work of CPU size
+tiny          a shallow backbone of stride 16, for work of CPU size
 darknet       what a Darknet `.cfg` says: its layers up to the last convolution, which is the head
 """
 
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from wordtree import WordTree
 from yolo9000.config import ModelConfig
 from yolo9000.darknet.plan import DetectorPlan
-from yolo9000.models.backbone import DARKNET19, TINY, ConvUnit, Trunk, scaled
+from yolo9000.models.backbone import DARKNET19, TINY, Backbone, ConvUnit, scaled
 from yolo9000.models.darknet_network import DarknetNetwork, plan_of
 from yolo9000.models.grid import GridOutput
 from yolo9000.models.head import SplitHead
@@ -46,13 +46,13 @@ class Detector(nn.Module):
 
     def __init__(
         self,
-        trunk: Trunk | DarknetNetwork,
+        backbone: Backbone | DarknetNetwork,
         neck: PassthroughNeck | None,
         head: SplitHead,
         hierarchy: Hierarchy,
     ) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.backbone = backbone
         self.neck = neck
         self.head = head
         self.hierarchy = hierarchy
@@ -63,14 +63,14 @@ class Detector(nn.Module):
 
     @property
     def stride(self) -> int:
-        stride: int = self.trunk.stride
+        stride: int = self.backbone.stride
         return stride
 
     def forward(self, images: Tensor) -> GridOutput:
         if self.neck is None:
-            return self.head(self.trunk(images))  # type: ignore[no-any-return]
-        assert isinstance(self.trunk, Trunk)
-        return self.head(self.neck(*self.trunk.both_scales(images)))  # type: ignore[no-any-return]
+            return self.head(self.backbone(images))  # type: ignore[no-any-return]
+        assert isinstance(self.backbone, Backbone)
+        return self.head(self.neck(*self.backbone.both_scales(images)))  # type: ignore[no-any-return]
 
 
 def build_model(cfg: ModelConfig, tree: WordTree) -> Detector:
@@ -79,22 +79,22 @@ def build_model(cfg: ModelConfig, tree: WordTree) -> Detector:
     Raises DarknetError where a Darknet cfg is no detector, or does not fit together at the input's size.
     """
     assert cfg.anchors is not None, "anchors are settled before the model is built (train.py)"
-    trunk, neck = _trunk_and_neck(cfg)
-    channels = neck.channels if neck else trunk.channels
+    backbone, neck = _backbone_and_neck(cfg)
+    channels = neck.channels if neck else backbone.channels
     head = SplitHead(channels, anchors_cell=torch.tensor(cfg.anchors), nodes=len(tree))
-    return Detector(trunk, neck, head, Hierarchy(tree, siblings=cfg.siblings)).to(
+    return Detector(backbone, neck, head, Hierarchy(tree, siblings=cfg.siblings)).to(
         memory_format=torch.channels_last
     )
 
 
-def _trunk_and_neck(cfg: ModelConfig) -> tuple[Trunk | DarknetNetwork, PassthroughNeck | None]:
+def _backbone_and_neck(cfg: ModelConfig) -> tuple[Backbone | DarknetNetwork, PassthroughNeck | None]:
     if cfg.architecture == "darknet":
-        return DarknetNetwork(DetectorPlan.of(plan_of(cfg)).trunk, batch_norm=cfg.batch_norm), None
-    trunk = Trunk(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
+        return DarknetNetwork(DetectorPlan.of(plan_of(cfg)).backbone, batch_norm=cfg.batch_norm), None
+    backbone = Backbone(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
     neck = None
     if cfg.architecture in ("yolov2", "yolov2_paper"):
         squeeze = scaled(64, cfg.width) if cfg.architecture == "yolov2" else None
         neck = PassthroughNeck(
-            trunk.channels, trunk.fine_channels, filters=scaled(1024, cfg.width), squeeze=squeeze
+            backbone.channels, backbone.fine_channels, filters=scaled(1024, cfg.width), squeeze=squeeze
         )
-    return trunk, neck
+    return backbone, neck

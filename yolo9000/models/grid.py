@@ -14,8 +14,8 @@ from yolo9000.models.tree_tensors import PathMembers
 
 
 @dataclass(frozen=True)
-class Place:
-    """P places of the grid, where a place is one anchor of one cell of one picture; four tensors (P,) int64."""
+class Locations:
+    """P places of the grid, where a place is one anchor of one cell of one image; four tensors (P,) int64."""
 
     image: Tensor
     anchor: Tensor
@@ -23,16 +23,16 @@ class Place:
     column: Tensor
 
     @classmethod
-    def joined(cls, places: Sequence[Place]) -> Place:
+    def joined(cls, locations: Sequence[Locations]) -> Locations:
         """All of these, one after the other."""
-        columns = zip(*((p.image, p.anchor, p.row, p.column) for p in places), strict=True)
+        columns = zip(*((p.image, p.anchor, p.row, p.column) for p in locations), strict=True)
         return cls(*(torch.cat(column) for column in columns))
 
     def __len__(self) -> int:
         return len(self.image)
 
-    def __getitem__(self, index: Tensor) -> Place:
-        return Place(self.image[index], self.anchor[index], self.row[index], self.column[index])
+    def __getitem__(self, index: Tensor) -> Locations:
+        return Locations(self.image[index], self.anchor[index], self.row[index], self.column[index])
 
     def flat_index(self, output: GridOutput) -> Tensor:
         """The positions of these places in the flattened (B, A, H, W) grid, (P,)."""
@@ -55,7 +55,7 @@ class ClassHeadLike(Protocol):
 
 @dataclass(frozen=True)
 class GridOutput:
-    """What the model says about B pictures. Class logits are computed only where and for which nodes they are asked."""
+    """What the model says about B images. Class logits are computed only where and for which nodes they are asked."""
 
     box_logits: Tensor  # (B, A, H, W, 5): x, y, w, h, objectness, before any activation
     features: Tensor  # (B, C, H, W): the input of the class head
@@ -85,22 +85,22 @@ class GridOutput:
         rows, columns = self.box_logits.shape[2:4]
         return self.box_logits.new_tensor([columns, rows])
 
-    def class_logits(self, place: Place, nodes: Tensor) -> Tensor:
+    def class_logits(self, location: Locations, nodes: Tensor) -> Tensor:
         """Logits of `nodes` (U,) at each place, (P, U). Rows of other nodes are neither read nor given a gradient."""
-        return self.class_head.logits(self._features_at(place), place.anchor, nodes)
+        return self.class_head.logits(self._features_at(location), location.anchor, nodes)
 
-    def asked_logits(self, place: Place, owner: Tensor, nodes: Tensor) -> Tensor:
+    def asked_logits(self, location: Locations, owner: Tensor, nodes: Tensor) -> Tensor:
         """Logits of Q nodes, each at the one of the P places that asks for it, `owner` (Q,); (Q,)."""
-        return self.class_head.asked_logits(self._features_at(place), place.anchor, owner, nodes)
+        return self.class_head.asked_logits(self._features_at(location), location.anchor, owner, nodes)
 
-    def picture_logits(self, image: Tensor, nodes: Tensor) -> Tensor:
-        """Logits of Q nodes, each at all places of its own picture `image` (Q,), (Q, AHW)."""
+    def image_logits(self, image: Tensor, nodes: Tensor) -> Tensor:
+        """Logits of Q nodes, each at all places of its own image `image` (Q,), (Q, AHW)."""
         return self.class_head.map_logits(self.features, image, nodes)
 
-    def _features_at(self, place: Place) -> Tensor:
+    def _features_at(self, location: Locations) -> Tensor:
         _, channels, rows, columns = self.features.shape
         cells = self.features.permute(0, 2, 3, 1).reshape(-1, channels)
-        return cells.index_select(0, (place.image * rows + place.row) * columns + place.column)
+        return cells.index_select(0, (location.image * rows + location.row) * columns + location.column)
 
     def dense_class_logits(self) -> Tensor:
         """All N logits everywhere, (B, A, H, W, N): for tests, export and full distributions."""
@@ -129,15 +129,15 @@ def cells_inside(output: GridOutput, xyxy_unit: Tensor) -> Tensor:
     return ((centre >= low) & (centre < high)).all(-1)
 
 
-def flat_place(output: GridOutput, index: Tensor) -> Place:
+def flat_location(output: GridOutput, index: Tensor) -> Locations:
     """The places with the given positions in the flattened (B, A, H, W) grid."""
     _, anchors, rows, columns, _ = output.box_logits.shape
     column = index % columns
     row = index // columns % rows
     anchor = index // (columns * rows) % anchors
-    return Place(index // (columns * rows * anchors), anchor, row, column)
+    return Locations(index // (columns * rows * anchors), anchor, row, column)
 
 
-def ask_logits(output: GridOutput, place: Place, members: PathMembers) -> Tensor:
+def ask_logits(output: GridOutput, location: Locations, members: PathMembers) -> Tensor:
     """The logits of `members` (Q,), each at the place that asks for it."""
-    return output.asked_logits(place, members.owner, members.node)
+    return output.asked_logits(location, members.owner, members.node)

@@ -60,7 +60,7 @@ class Hierarchy(nn.Module):
         self,
         tree: WordTree,
         *,
-        siblings: Literal["exclusive", "independent"] = "exclusive",
+        siblings: Literal["softmax", "sigmoid"] = "softmax",
         non_exclusive: Int64Array | None = None,
     ) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Hierarchy(nn.Module):
 
     def log_conditional(self, members: PathMembers, logits: Tensor, dim: int = -1) -> Tensor:
         """log P(node | parent) of each of `members`, Q long in dimension `dim` of logits and result."""
-        if self.siblings == "independent":
+        if self.siblings == "sigmoid":
             return F.logsigmoid(logits)
         return segment_log_softmax(logits, members.segment, members.segments, dim)
 
@@ -234,9 +234,9 @@ def _expand(lengths: Tensor) -> tuple[Tensor, Tensor]:
 def _conditional_paths(steps: list[tuple[Tensor, Tensor]], count: int) -> tuple[Tensor, ...]:
     if not count:
         return ()
-    place = torch.cat([places for places, _ in steps])
-    order = place.argsort(stable=True)
-    lengths = torch.bincount(place, minlength=count).tolist()
+    location = torch.cat([locations for locations, _ in steps])
+    order = location.argsort(stable=True)
+    lengths = torch.bincount(location, minlength=count).tolist()
     paths: tuple[Tensor, ...] = torch.cat([values for _, values in steps])[order].split(lengths)
     return paths
 

@@ -1,12 +1,12 @@
-"""What a page says of single classes: where misses come from, the best and the worst with pictures, all of them."""
+"""What a page says of single classes: where misses come from, the best and the worst with images, all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
-from data_prep.dataset.label_counts import Evidence
-from yolo9000.evaluation.breakdown import Circumstance
+from data_prep.dataset.label_counts import Supervision
+from yolo9000.evaluation.breakdown import BreakdownRow
 from yolo9000.evaluation.outcomes import Confusion
 from yolo9000.evaluation.scorecard import PART_NAMES, ClassScore, PartScore, Scorecard, percentage
 from yolo9000.evaluation.supervision import PART_OF, PARTS
@@ -15,8 +15,8 @@ from yolo9000.reports.page import Scene, figure, row, table
 
 LISTED = 6  # classes in each list of best and worst
 CONFUSIONS = 10  # in each list
-KINDS: dict[Evidence, str] = {"boxes": "with boxes", "image labels": "with image labels only"}
-COLOUR_CLASS: dict[Evidence, str] = {
+KINDS: dict[Supervision, str] = {"boxes": "with boxes", "image labels": "with image labels only"}
+COLOUR_CLASS: dict[Supervision, str] = {
     "boxes": "boxes",
     "image labels": "image-labels",
     "neither": "neither",
@@ -28,22 +28,22 @@ def misses(card: Scorecard) -> str:
     if not card.all.boxes:
         return ""
     shares = "".join(_shares(PART_NAMES[part], card.part(part)) for part in PARTS if card.part(part).classes)
-    lists = "".join(_confused(card, evidence) for evidence in COLOUR_CLASS)
+    lists = "".join(_confused(card, supervision) for supervision in COLOUR_CLASS)
     return (
-        '<h2>Where misses come from</h2>\n<p class="soft">Every labelled object of the test pictures. It is '
+        '<h2>Where misses come from</h2>\n<p class="soft">Every labelled object of the test images. It is '
         "<b>found</b> where some answer, of any class and score, overlaps it by at least half, and called what the "
         "best scored of these says. AP50 looks at the answers of one class alone, so a misnamed object may still count "
         f'for it.</p>\n<div class="card shares">{shares}</div>'
-        + _by_circumstance(card)
+        + _breakdown_rows(card)
         + (f'<div class="pair">{lists}</div>' if lists else "")
     )
 
 
 def best_and_worst(
-    classes: Sequence[ClassScore], evidence: Evidence
+    classes: Sequence[ClassScore], supervision: Supervision
 ) -> tuple[list[ClassScore], list[ClassScore]]:
     """The classes of highest AP50 and those of lowest, of each as many; none is both."""
-    ranked = sorted((row for row in classes if row.evidence == evidence), key=lambda row: -row.ap50)
+    ranked = sorted((row for row in classes if row.supervision == supervision), key=lambda row: -row.ap50)
     count = min(LISTED, len(ranked) // 2)
     return ranked[:count], ranked[len(ranked) - count :][::-1]
 
@@ -51,20 +51,20 @@ def best_and_worst(
 def extremes(classes: Sequence[ClassScore], pictures: Mapping[str, Sequence[Scene]]) -> str:
     """The best and the worst classes of both kinds, with what became of some objects of each."""
     lists = []
-    for evidence, kind in KINDS.items():
-        best, worst = best_and_worst(classes, evidence)
+    for supervision, kind in KINDS.items():
+        best, worst = best_and_worst(classes, supervision)
         if best:
             lists.append(_class_list(f"Best {kind}", best, pictures))
             lists.append(_class_list(f"Worst {kind}", worst, pictures))
     if not lists:
         return ""
-    told = (
+    message = (
         '<p class="soft">By AP50. Dashed: the object as it is labelled; coloured: the answer that speaks for it, '
         "with its name and score.</p>\n"
         if pictures
         else ""
     )
-    return f'<h2>Best and worst classes</h2>\n{told}<div class="pair">{"".join(lists)}</div>'
+    return f'<h2>Best and worst classes</h2>\n{message}<div class="pair">{"".join(lists)}</div>'
 
 
 def all_classes(classes: Sequence[ClassScore], training_labels: Mapping[str, tuple[int, int]]) -> str:
@@ -72,7 +72,7 @@ def all_classes(classes: Sequence[ClassScore], training_labels: Mapping[str, tup
     columns: list[tuple[str, Callable[[ClassScore], str]]] = [
         ("class", lambda row: f"<td>{escape(row.name)}</td>"),
         ("id", lambda row: f'<td class="text soft">{escape(row.id)}</td>'),
-        ("evidence", lambda row: _coloured_cell(row, f'<span class="badge">{row.evidence}</span>')),
+        ("evidence", lambda row: _coloured_cell(row, f'<span class="badge">{row.supervision}</span>')),
         ("AP50", lambda row: _coloured_cell(row, bar(row.ap50))),
         ("AP", lambda row: f"<td>{percentage(row.ap)}</td>"),
         ("recall", lambda row: f"<td>{percentage(row.recall50)}</td>"),
@@ -102,49 +102,49 @@ def _shares(name: str, part: PartScore) -> str:
     pieces = "".join(
         f'<i class="{kind}" style="flex:{count}"></i>' for kind, count in counts.items() if count
     )
-    told = "".join(
+    message = "".join(
         f'<li class="{kind}">{kind.replace("-", " ")} <b>{count:,}</b> ({100 * count / part.boxes:.0f} %)</li>'
         for kind, count in counts.items()
     )
     return (
         f"<h3>{name}: {part.boxes:,} objects</h3>"
-        f'<div class="stack" aria-hidden="true">{pieces}</div><ul class="legend">{told}</ul>'
+        f'<div class="stack" aria-hidden="true">{pieces}</div><ul class="legend">{message}</ul>'
     )
 
 
-def _by_circumstance(card: Scorecard) -> str:
+def _breakdown_rows(card: Scorecard) -> str:
     """The same shares by size, place and company: a line each, the parts of the classes side by side."""
-    told = {(one.name, one.part): one for one in card.circumstances}
-    parts = [part for part in PARTS if any(part == one for _, one in told)]
+    message = {(one.name, one.part): one for one in card.breakdown}
+    parts = [part for part in PARTS if any(part == one for _, one in message)]
     if not parts:
         return ""
     heads = "<th></th>" + "".join(
         f"<th>{PART_NAMES[part]}: objects</th><th>named</th><th>misnamed</th><th>not found</th>"
         for part in parts
     )
-    names = dict.fromkeys(name for name, _ in told)
+    names = dict.fromkeys(name for name, _ in message)
     rows = (
-        row((f'<td class="text">{name}</td>', *(_cells(told.get((name, part))) for part in parts)))
+        row((f'<td class="text">{name}</td>', *(_cells(message.get((name, part))) for part in parts)))
         for name in names
     )
     return (
         '<h3>By size, place and company</h3>\n<p class="soft">Percentages of the objects. Where classes without boxes '
-        "do worse in one line alone, their pictures lack in training what scenes have: things of that size, things "
+        "do worse in one line alone, their images lack in training what scenes have: things of that size, things "
         f"that are cut or covered.</p>\n{table(heads, rows)}"
     )
 
 
-def _cells(one: Circumstance | None) -> str:
+def _cells(one: BreakdownRow | None) -> str:
     if one is None:
         return "<td>–</td>" * 4
     counts = (one.named, one.found - one.named, one.objects - one.found)
     return f"<td>{one.objects:,}</td>" + "".join(f"<td>{100 * n / one.objects:.0f}</td>" for n in counts)
 
 
-def _confused(card: Scorecard, evidence: Evidence) -> str:
+def _confused(card: Scorecard, supervision: Supervision) -> str:
     """The most frequent wrong names of the classes with this evidence."""
-    known = {row.id: row.evidence for row in card.classes}
-    rows = [pair for pair in card.confusions if known.get(pair.id) == evidence]
+    known = {row.id: row.supervision for row in card.classes}
+    rows = [pair for pair in card.confusions if known.get(pair.id) == supervision]
     if not rows:
         return ""
     total = sum(pair.count for pair in rows)
@@ -153,7 +153,7 @@ def _confused(card: Scorecard, evidence: Evidence) -> str:
         '<th>is</th><th class="text">called</th><th>times</th><th class="text">both are</th><th>steps</th>'
     )
     return (
-        f"<div><h3>Misnamed, {PART_NAMES[PART_OF[evidence]]}</h3>"
+        f"<div><h3>Misnamed, {PART_NAMES[PART_OF[supervision]]}</h3>"
         f'<p class="soft">{to_boxed:,} of the {total:,} are called by the name of a class with boxes. Steps: along '
         "the tree from one class to the other.</p>"
         f"{table(heads, map(_confusion, rows[:CONFUSIONS]))}</div>"
@@ -176,7 +176,7 @@ def _class_list(title: str, rows: Sequence[ClassScore], pictures: Mapping[str, S
 def _class(one: ClassScore, pictures: Mapping[str, Sequence[Scene]]) -> str:
     strip = "".join(figure(scene) for scene in pictures.get(one.id, ()))
     return (
-        f'<div class="class {COLOUR_CLASS[one.evidence]}"><div class="line"><b>{escape(one.name)}</b>{bar(one.ap50)}'
+        f'<div class="class {COLOUR_CLASS[one.supervision]}"><div class="line"><b>{escape(one.name)}</b>{bar(one.ap50)}'
         f'</div><p class="soft">{_fate(one)}</p>'
         + (f'<div class="strip">{strip}</div>' if strip else "")
         + "</div>"
@@ -190,9 +190,9 @@ def _fate(one: ClassScore) -> str:
         "misnamed": one.found - one.named,
         "not found": one.boxes - one.found,
     }
-    told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    return f"{one.boxes:,} {'object' if one.boxes == 1 else 'objects'}: {told}"
+    message = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    return f"{one.boxes:,} {'object' if one.boxes == 1 else 'objects'}: {message}"
 
 
 def _coloured_cell(one: ClassScore, inside: str) -> str:
-    return f'<td class="text {COLOUR_CLASS[one.evidence]}">{inside}</td>'
+    return f'<td class="text {COLOUR_CLASS[one.supervision]}">{inside}</td>'

@@ -52,17 +52,17 @@ def render_classifier_report(content: ClassifierReport) -> str:
 
 def _tiles(score: ClassificationScore) -> str:
     unknown = f"; {score.unknown:,} more are of classes it does not know" if score.unknown else ""
-    told = {
-        "top-1": (score.top1, f"of {score.pictures - score.unknown:,} pictures named rightly{unknown}"),
+    message = {
+        "top-1": (score.top1, f"of {score.pictures - score.unknown:,} images named rightly{unknown}"),
         "top-5": (score.top5, "have a right name among the five most probable"),
         "label’s path": (score.path, "of the way from the root to the label is right, on average"),
     }
-    return "".join(tile(value, name, words) for name, (value, words) in told.items() if value is not None)
+    return "".join(tile(value, name, words) for name, (value, words) in message.items() if value is not None)
 
 
 def _in_the_tree(score: ClassificationScore) -> str:
     depths = table(
-        '<th>depth</th><th>pictures</th><th class="text">right down to there</th>',
+        '<th>depth</th><th>images</th><th class="text">right down to there</th>',
         (
             row((f"<td>{d.depth}</td>", f"<td>{d.pictures:,}</td>", f'<td class="text">{bar(d.right)}</td>'))
             for d in score.depths
@@ -83,7 +83,7 @@ def _in_the_tree(score: ClassificationScore) -> str:
     )
     return (
         '<h2>How near in the tree</h2>\n<div class="pair"><div><p class="soft">The most probable class, as far as it '
-        "goes the way to the label; of the pictures labelled at a depth or below it, percentages. The roots have "
+        "goes the way to the label; of the images labelled at a depth or below it, percentages. The roots have "
         f'depth 0.</p>{depths}</div><div><p class="soft">The deepest node whose probability exceeds a threshold: '
         f"how often it lies at, above or under the label, and how much of the label’s path it tells.</p>{answers}"
         "</div></div>"

@@ -1,4 +1,4 @@
-"""The page about a detector's run: scores, pictures, classes, curves, settings, licences."""
+"""The page about a detector's run: scores, images, classes, curves, settings, licences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRAINED_ON: dict[Part, str] = {
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class Baseline:
     """AP50 of something to compare with, as percentages 0..100; None where it has no value."""
 
     name: str
@@ -37,23 +37,23 @@ class ReportContent:
     title            the heading
     summary          what was done, in one paragraph
     scorecard        of the run
-    yardsticks       rows beside the run's own AP50
-    facts            (name, value) pairs for the head of the page: hardware, time, numbers of pictures
-    scenes           pictures of the test set with detections
+    baselines       rows beside the run's own AP50
+    facts            (name, value) pairs for the head of the page: hardware, time, numbers of images
+    scenes           images of the test set with detections
     class_pictures   by class id: objects of the best and the worst classes, and what became of them
     training_labels  by class id: the boxes and the image labels that training had at or below it
     metrics_csv      text of the run's metrics.csv: a column `step`, the others numbers or empty
     config_yaml      the effective configuration
-    attribution      licences and credits for what the pictures show
+    attribution      licences and credits for what the images show
     """
 
     title: str
     summary: str
     scorecard: Scorecard
-    yardsticks: Sequence[Yardstick] = ()
+    baselines: Sequence[Baseline] = ()
     facts: Sequence[tuple[str, str]] = ()
     scenes: Sequence[Scene] = ()
-    class_pictures: Mapping[str, Sequence[Scene]] = field(default_factory=dict)
+    class_images: Mapping[str, Sequence[Scene]] = field(default_factory=dict)
     training_labels: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     metrics_csv: str = ""
     config_yaml: str = ""
@@ -78,7 +78,7 @@ def render_report(content: ReportContent) -> str:
             curves(content.metrics_csv),
             _scenes(content.scenes),
             misses(card),
-            extremes(card.classes, content.class_pictures),
+            extremes(card.classes, content.class_images),
             all_classes(card.classes, content.training_labels),
             settings(content.config_yaml),
             attribution(content.attribution),
@@ -94,19 +94,19 @@ def _tile(scorecard: Scorecard, part: Part) -> str:
 
 
 def _comparison(content: ReportContent) -> str:
-    if not content.yardsticks:
+    if not content.baselines:
         return ""
     card = content.scorecard
-    ours = Yardstick("this detector", card.boxed.ap50, card.label_only.ap50)
+    ours = Baseline("this detector", card.boxed.ap50, card.label_only.ap50)
     rows = [
         f"<tr{' class=ours' if one is ours else ''}><td>{escape(one.name)}</td>"
         f'<td class="text image-labels">{bar(one.label_only)}</td>'
         f'<td class="text boxes">{bar(one.boxed)}</td></tr>'
-        for one in (ours, *content.yardsticks)
+        for one in (ours, *content.baselines)
     ]
     heading = '<th></th><th class="text">image labels only</th><th class="text">with boxes</th>'
     return (
-        '<h2>Beside the yardsticks</h2>\n<p class="soft">AP50, mean over the classes of each kind.</p>\n'
+        '<h2>Beside the baselines</h2>\n<p class="soft">AP50, mean over the classes of each kind.</p>\n'
         + table(heading, rows)
     )
 
@@ -121,7 +121,7 @@ def _scores(scorecard: Scorecard) -> str:
             cells += [percentage(getattr(score, measure)) for measure in MEASURES]
             rows.append(row(f"<td>{cell}</td>" for cell in cells))
     return (
-        f'<h2>Scorecard</h2>\n<p class="soft">{scorecard.images:,} test pictures; percentages, means over '
+        f'<h2>Scorecard</h2>\n<p class="soft">{scorecard.images:,} test images; percentages, means over '
         "classes. <b>AP</b> is COCO’s mean over overlaps .5–.95, <b>recall</b> the objects found under any "
         f"name, <b>named</b> the found ones called by their own name.</p>\n{table(heads, rows)}"
     )
@@ -131,7 +131,7 @@ def _scenes(scenes: Sequence[Scene]) -> str:
     if not scenes:
         return ""
     return (
-        '<h2>Test pictures</h2>\n<p class="soft">Each box with its answer and score (objectness × its '
+        '<h2>Test images</h2>\n<p class="soft">Each box with its answer and score (objectness × its '
         "probability), coloured by branch of the tree; an answer is as deep in the tree as its probability "
         "allows. Dashed: missed. In brackets: what it really is.</p>\n"
         f'<div class="gallery">{"".join(map(figure, scenes))}</div>'

@@ -1,4 +1,4 @@
-"""Pictures of single objects and what became of them: found and named, misnamed, or missed."""
+"""Images of single objects and what became of them: found and named, misnamed, or missed."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SIDE_PX = 280
 LINE_PX = 4  # the page shows them at about half that size
 
 
-def class_pictures(
+def class_images(
     card: Scorecard, reader: ShardReader, images: Sequence[int] | Int64Array
 ) -> dict[str, list[Scene]]:
     """For the best classes objects that are named, where any is, for the worst what went wrong; by class id.
 
-    images: the pictures of the reader that were scored, in their order.
+    images: the images of the reader that were scored, in their order.
     """
     found: dict[str, list[Scene]] = {}
-    for evidence in KINDS:
-        best, worst = best_and_worst(card.classes, evidence)
+    for supervision in KINDS:
+        best, worst = best_and_worst(card.classes, supervision)
         for classes, chosen in ((best, successes), (worst, failures)):
             for one in classes:
                 rows = chosen(card.outcomes, reader.tree.node(one.id))[:SHOWN]
@@ -41,7 +41,7 @@ def class_pictures(
 
 
 def successes(objects: Outcomes, node: int) -> Int64Array:
-    """Rows of the objects that are named, the surest first, different pictures before the same again.
+    """Rows of the objects that are named, the surest first, different images before the same again.
 
     If there are none, answers of other classes are surer each time: then the failures.
     """
@@ -61,7 +61,7 @@ def failures(objects: Outcomes, node: int) -> Int64Array:
 def object_scene(
     objects: Outcomes, row: int, reader: ShardReader, images: Sequence[int] | Int64Array
 ) -> Scene:
-    """An object and the answer that speaks for it, cut out of their picture with something around them."""
+    """An object and the answer that speaks for it, cut out of their image with something around them."""
     image = int(images[objects.picture[row]])
     name = reader.source_id(image)
     picture = to_pillow(decode_image(reader.encoded(image), name=name))
@@ -83,7 +83,7 @@ def object_scene(
 
 
 def window(boxes: Float64Array, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A square around the boxes with a margin, moved into the picture, and cut where that is too narrow."""
+    """A square around the boxes with a margin, moved into the image, and cut where that is too narrow."""
     left, top = boxes[:, :2].min(axis=0)
     right, bottom = boxes[:, 2:].max(axis=0)
     side = (1 + 2 * MARGIN) * max(right - left, bottom - top, 8)
@@ -96,14 +96,14 @@ def window(boxes: Float64Array, size: tuple[int, int]) -> tuple[int, int, int, i
 
 
 def _named(objects: Outcomes, node: int) -> Int64Array:
-    rows = np.flatnonzero((objects.node == node) & objects.is_named)
+    rows = np.flatnonzero((objects.node == node) & objects.is_correct)
     return _varied(rows[np.argsort(-objects.score[rows], kind="stable")], objects)
 
 
 def _wrong(objects: Outcomes, node: int) -> Int64Array:
     of_class = objects.node == node
-    misnamed = np.flatnonzero(of_class & objects.is_found & ~objects.is_named)
-    missed = np.flatnonzero(of_class & ~objects.is_found)
+    misnamed = np.flatnonzero(of_class & objects.is_detected & ~objects.is_correct)
+    missed = np.flatnonzero(of_class & ~objects.is_detected)
     misnamed = misnamed[np.argsort(-objects.score[misnamed], kind="stable")]
     missed = missed[np.argsort(-_area(objects.xyxy_px[missed]), kind="stable")]
     in_turn = chain.from_iterable(zip_longest(misnamed.tolist(), missed.tolist()))
@@ -117,27 +117,27 @@ def _placed(centre: float, side: float, length: int) -> tuple[int, int]:
 
 def _boxes(objects: Outcomes, row: int) -> Float64Array:
     """The labelled box, and the answer's where there is one."""
-    answers = objects.answer_xyxy_px[row : row + 1] if objects.is_found[row] else np.zeros((0, 4))
+    answers = objects.detection_xyxy_px[row : row + 1] if objects.is_detected[row] else np.zeros((0, 4))
     return np.concatenate([objects.xyxy_px[row : row + 1], answers])
 
 
 def _caption(objects: Outcomes, row: int, tree: WordTree) -> str:
-    if not objects.is_found[row]:
+    if not objects.is_detected[row]:
         return "not found"
     score = f"{objects.score[row]:.2f}".removeprefix("0")
     return (
-        f"named, {score}" if objects.is_named[row] else f"called {tree.names[objects.called[row]]}, {score}"
+        f"named, {score}" if objects.is_correct[row] else f"called {tree.names[objects.called[row]]}, {score}"
     )
 
 
 def _varied(rows: Int64Array, objects: Outcomes) -> Int64Array:
-    """The same rows, the first of each picture before the second of any."""
+    """The same rows, the first of each image before the second of any."""
     seen: dict[int, int] = {}
     turn = []
     for row in rows:
-        picture = int(objects.picture[row])
-        turn.append(seen.get(picture, 0))
-        seen[picture] = turn[-1] + 1
+        image = int(objects.picture[row])
+        turn.append(seen.get(image, 0))
+        seen[image] = turn[-1] + 1
     return rows[np.argsort(np.array(turn, np.int64), kind="stable")]
 
 

@@ -1,6 +1,6 @@
 """What the HTML pages about runs have in common: their frame, figures, curves, settings, licences.
 
-A page embeds its pictures, runs no script, loads nothing and follows the reader's light or dark setting.
+A page embeds its images, runs no script, loads nothing and follows the reader's light or dark setting.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class InvalidReport(Yolo9000Error):
 
 @dataclass(frozen=True)
 class Scene:
-    """An annotated picture, what to say below it, and what to say of it to those who cannot see it."""
+    """An annotated image, what to say below it, and what to say of it to those who cannot see it."""
 
     picture: Image.Image
     caption: str = ""
@@ -64,7 +64,7 @@ def tile(value: float, measure: str, told: str, *, kind: str = "") -> str:
 
 
 def figure(scene: Scene) -> str:
-    alt = escape(scene.alt or scene.caption or "test picture with detections")
+    alt = escape(scene.alt or scene.caption or "test image with detections")
     return (
         f'<figure><img src="{_data_uri(scene.picture)}" width="{scene.picture.width}" '
         f'height="{scene.picture.height}" alt="{alt}" loading="lazy">'

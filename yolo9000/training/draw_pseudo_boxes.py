@@ -1,7 +1,7 @@
 """Boxes that training draws itself, around what its image labels name (decision 27).
 
 A detector that finds things at all can say where the one of a label is better than it could at the start. Each labelled
-picture is looked at in several sizes, and mirrored; a box that all these views agree on becomes the label's box.
+image is looked at in several sizes, and mirrored; a box that all these views agree on becomes the label's box.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from yolo9000.data.image import Letterbox, decode_image, letterbox
 from yolo9000.data.prefetch import made_ahead
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 from yolo9000.distributed import shown
-from yolo9000.losses.label_assignment import log_absolute_at, place_of_max_score
+from yolo9000.losses.label_assignment import location_of_max_score, log_absolute_at
 from yolo9000.models.boxes import aligned_iou
 from yolo9000.models.detector import Detector
 from yolo9000.models.grid import decode_boxes
@@ -32,17 +32,15 @@ PICTURES = 128  # looked at together
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """P pictures and the L image labels on them."""
+    """P images and the L image labels on them."""
 
-    canvases: list[
-        tuple[Tensor, list[Letterbox]]
-    ]  # for each size all pictures, (P, 3, S, S), and their places
-    image: Tensor  # (L,) which of the P pictures
+    canvases: list[tuple[Tensor, list[Letterbox]]]  # for each size all images, (P, 3, S, S), and their places
+    image: Tensor  # (L,) which of the P images
     node: Tensor  # (L,)
     row: Int64Array  # (L,) of the index's image labels
 
     def labels(self, device: torch.device) -> ImageLabelColumns:
-        """The labels as a batch has them: each somewhere in its picture."""
+        """The labels as a batch has them: each somewhere in its image."""
         whole = torch.tensor([0.0, 0, 1, 1]).expand(len(self.node), 4)
         return ImageLabelColumns(self.image, self.node, whole).to(device)
 
@@ -51,7 +49,7 @@ class LabelledPictures:
 def draw_pseudo_boxes(model: Detector, data: TrainingData) -> PseudoBoxes:
     """The boxes that the views agree on, of all image labels in training; `model` in evaluation mode.
 
-    A damaged picture's labels get none.
+    A damaged image's labels get none.
     """
     cfg, reader = data.cfg, data.reader
     sizes_px = cfg.pseudo_boxes.sizes_px or (cfg.model.side_px,)
@@ -81,12 +79,12 @@ def draw_pseudo_boxes(model: Detector, data: TrainingData) -> PseudoBoxes:
 
 
 def labels_on(reader: ShardReader, images: Int64Array) -> Int64Array:
-    """How many image labels each picture carries, (P,)."""
+    """How many image labels each image carries, (P,)."""
     return reader.label_offsets[images + 1] - reader.label_offsets[images]
 
 
 def read_labelled(data: TrainingData, images: Int64Array, sizes_px: Sequence[int]) -> LabelledPictures:
-    """Those of the pictures that can be read, and what they are said to show."""
+    """Those of the images that can be read, and what they are said to show."""
     reader = data.reader
 
     def decoded(image: int) -> Tensor:
@@ -106,25 +104,25 @@ def read_labelled(data: TrainingData, images: Int64Array, sizes_px: Sequence[int
 
 
 def on_canvases(pixels: Sequence[Tensor], size_px: int) -> tuple[Tensor, list[Letterbox]]:
-    """The pictures, uint8 (3, H, W) each, fitted into squares of a side, (P, 3, S, S), and where they lie there."""
+    """The images, uint8 (3, H, W) each, fitted into squares of a side, (P, 3, S, S), and where they lie there."""
     canvases, letterboxes = zip(*(letterbox(one, size_px) for one in pixels), strict=True)
     return torch.stack(canvases), list(letterboxes)
 
 
 def view(model: Detector, pictures: LabelledPictures, size: int, mirror: bool) -> tuple[Tensor, Tensor]:
     """For each label the place of highest objectness × P(node) on the canvas of that number: its box in the unit square
-    of its picture, (L, 4), and that product, (L,)."""
+    of its image, (L, 4), and that product, (L,)."""
     device = model.hierarchy.parent.device
     canvases, letterboxes = pictures.canvases[size]
     images = (canvases.flip(3) if mirror else canvases).to(device)
     output = model(images.contiguous(memory_format=torch.channels_last))
     labels = pictures.labels(device)
-    place = place_of_max_score(output, labels, model.hierarchy)
-    absolute = log_absolute_at(output, model.hierarchy, place, labels.node).exp()
-    xyxy = place.values_of(decode_boxes(output))
+    location = location_of_max_score(output, labels, model.hierarchy)
+    absolute = log_absolute_at(output, model.hierarchy, location, labels.node).exp()
+    xyxy = location.values_of(decode_boxes(output))
     on_canvas = _mirrored(xyxy) if mirror else xyxy
-    score = place.values_of(output.objectness) * absolute
-    return _in_picture(on_canvas, [letterboxes[i] for i in pictures.image.tolist()]), score
+    score = location.values_of(output.objectness) * absolute
+    return _in_image(on_canvas, [letterboxes[i] for i in pictures.image.tolist()]), score
 
 
 def most_agreed(xyxy: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,8 +134,8 @@ def most_agreed(xyxy: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
     return xyxy[torch.arange(len(xyxy), device=xyxy.device), best], agreement
 
 
-def _in_picture(xyxy_unit: Tensor, letterboxes: Sequence[Letterbox]) -> Tensor:
-    """Boxes of the network's canvas as parts of their pictures, cut to them."""
+def _in_image(xyxy_unit: Tensor, letterboxes: Sequence[Letterbox]) -> Tensor:
+    """Boxes of the network's canvas as parts of their images, cut to them."""
     canvas = xyxy_unit.new_tensor(
         [[box.left_px, box.top_px, box.resized_width_px, box.resized_height_px] for box in letterboxes]
     )

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from yolo9000.config import Config, PretrainConfig
-from yolo9000.data.classifier_data import ClassifierData, labelled_pictures
+from yolo9000.data.classifier_data import ClassifierData, labelled_images
 from yolo9000.data.detector_data import TrainingData
 from yolo9000.distributed import joined_processes
-from yolo9000.evaluation.evaluate import TestPictures
+from yolo9000.evaluation.evaluate import ScoredImages
 from yolo9000.training.gradients import summed_gradients
 from yolo9000.training.journal import board_for, peak_memory_mib
 from yolo9000.training.pretrain import classifier_terms
@@ -31,10 +31,10 @@ def check_training(cfg: Config, folder: Path, *, resume: bool = False) -> Facts:
     _refuse_missing(run.cfg, folder)
     criterion = build_criterion(run.cfg, run.reader).to(run.device)
     data = TrainingData(run.reader, _at_largest_size(run.cfg), run.pseudo_boxes)
-    scored = len(TestPictures.of(run.reader, run.cfg.evaluate).images)
+    scored = len(ScoredImages.of(run.reader, run.cfg.evaluate).images)
     parts = next(iter(data.parts(run.step + 1, run.step + 1)))
     terms = summed_gradients(run.model, parts, lambda part: detector_terms(run, criterion, part))
-    return _facts(run, cfg, data, terms, scored=f"{scored} pictures with boxes")
+    return _facts(run, cfg, data, terms, scored=f"{scored} images with boxes")
 
 
 @joined_processes()
@@ -43,10 +43,10 @@ def check_pretraining(cfg: PretrainConfig, folder: Path, *, resume: bool = False
     run = classifier_run(cfg, folder, resume=resume)
     _refuse_missing(run.cfg, folder)
     data = ClassifierData(run.reader, _at_largest_size(run.cfg))
-    scored = len(labelled_pictures(run.reader, run.cfg.evaluate.split)[: run.cfg.evaluate.limit])
+    scored = len(labelled_images(run.reader, run.cfg.evaluate.split)[: run.cfg.evaluate.limit])
     parts = next(iter(data.parts(run.step + 1, run.step + 1)))
     terms = summed_gradients(run.model, parts, lambda part: classifier_terms(run, part))
-    return _facts(run, cfg, data, terms, scored=f"{scored} pictures with image labels")
+    return _facts(run, cfg, data, terms, scored=f"{scored} images with image labels")
 
 
 def _at_largest_size(cfg: Any) -> Any:
@@ -64,9 +64,9 @@ def _facts(
     scored: str,
 ) -> Facts:
     _refuse_broken(run, terms)
-    ledger, sampler, steps = run.reader.ledger, data.sampler, cfg.schedule.max_steps
-    boxed = ledger.boxes_rolled_up > 0
-    label_only = ~boxed & (ledger.image_labels_rolled_up > 0)
+    label_counts, sampler, steps = run.reader.label_counts, data.sampler, cfg.schedule.max_steps
+    boxed = label_counts.boxes_rolled_up > 0
+    label_only = ~boxed & (label_counts.image_labels_rolled_up > 0)
     sizes = cfg.schedule.sizes_px or (cfg.model.side_px,)
     mixture = zip(sampler.names, sampler.images, sampler.shares, sampler.passes(steps).values(), strict=True)
     parameters = sum(p.numel() for p in run.model.parameters())
@@ -78,10 +78,10 @@ def _facts(
         "nodes": f"{boxed.sum()} with boxes, {label_only.sum()} with image labels only, "
         f"{len(boxed) - boxed.sum() - label_only.sum()} with neither",
         **{
-            f"source {name}": f"{len(images):,} pictures, {share:.0%} of each batch, seen {times:.3g} times"
+            f"source {name}": f"{len(images):,} images, {share:.0%} of each batch, seen {times:.3g} times"
             for name, images, share, times in mixture
         },
-        "steps": f"{steps:,} of {cfg.data.batch_size} pictures, in {', '.join(map(str, sizes))} px",
+        "steps": f"{steps:,} of {cfg.data.batch_size} images, in {', '.join(map(str, sizes))} px",
         "scored on": f"{scored} of split '{cfg.evaluate.split}'",
         "first loss": losses,
         "memory": f"{peak_memory_mib(run.device) / 1024:.1f} GiB so far, with one batch of {max(sizes)} px",

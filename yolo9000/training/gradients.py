@@ -1,6 +1,6 @@
 """The gradient of a step whose batch is computed in parts: one after the other in a process, side by side in several.
 
-Losses are divided by the pictures of the whole batch, so gradients and terms of the parts are summed. Of the class head
+Losses are divided by the images of the whole batch, so gradients and terms of the parts are summed. Of the class head
 only the rows are exchanged that some process asked for; the others have no gradient anywhere (decision 25).
 """
 

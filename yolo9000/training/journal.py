@@ -64,9 +64,11 @@ class Journal:
             self._board.close()
         if stopped_by is KeyboardInterrupt:
             every = self._run.cfg.log.checkpoint_every
-            told = f"Interrupted after step {self._run.step:,}. A checkpoint is written every {every:,} steps"
+            message = (
+                f"Interrupted after step {self._run.step:,}. A checkpoint is written every {every:,} steps"
+            )
             self._console.print(
-                f"{told}; what goes on begins at the last one.", highlight=False, soft_wrap=True
+                f"{message}; what goes on begins at the last one.", highlight=False, soft_wrap=True
             )
 
     def step(self, learning_rate: float, terms: Mapping[str, Tensor], *, input_px: int) -> None:
@@ -96,8 +98,8 @@ class Journal:
             self._board.numbers("score", values, step=step)
         if step >= self._run.cfg.schedule.max_steps:
             return
-        told = ", ".join(f"{_spoken(name)} {value:.1f}" for name, value in values.items())
-        text = f"step {step:,} of {self._run.cfg.schedule.max_steps:,}: {told}"
+        message = ", ".join(f"{_spoken(name)} {value:.1f}" for name, value in values.items())
+        text = f"step {step:,} of {self._run.cfg.schedule.max_steps:,}: {message}"
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
@@ -111,11 +113,11 @@ class Journal:
             self._bar.start()
 
     def _speed(self) -> float:
-        """Pictures a second since the mark, which moves here."""
+        """Images a second since the mark, which moves here."""
         (step, before), now = self._mark, self._clock()
         self._mark = self._run.step, now
-        pictures: int = (self._run.step - step) * self._run.cfg.data.batch_size
-        return pictures / max(1e-9, now - before)
+        images: int = (self._run.step - step) * self._run.cfg.data.batch_size
+        return images / max(1e-9, now - before)
 
     def _time_left(self) -> float:
         """Seconds, if the rest goes as what has been done since the start, or since it was resumed."""
@@ -198,7 +200,7 @@ def _duration(seconds: float) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, rest = divmod(rest, length)
         parts.append((count, unit))
-    first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    first = next((location for location, (count, _) in enumerate(parts) if count), len(parts) - 1)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])
 
 

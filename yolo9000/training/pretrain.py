@@ -15,7 +15,7 @@ from data_prep import ShardReader
 from yolo9000.checkpoints.checkpoint import load_classifier, refuse_other_tree
 from yolo9000.checkpoints.start_from import Start, with_network_of
 from yolo9000.config import PretrainConfig
-from yolo9000.data.classifier_data import ClassifierData, LabelledPictures, labelled_pictures, taught_nodes
+from yolo9000.data.classifier_data import ClassifierData, LabelledPictures, labelled_images, taught_nodes
 from yolo9000.distributed import is_first, joined_processes
 from yolo9000.evaluation.classification import ClassificationScore
 from yolo9000.evaluation.evaluate import score_classifier
@@ -51,7 +51,7 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
     report = partial(write_pretrain_report, run, folder)
     scoring = Scoring(_score_of(run), headline, best_by="accuracy_top1", report=report)
     # What cannot be scored or told is better told now than after hours.
-    labelled_pictures(run.reader, cfg.evaluate.split)
+    labelled_images(run.reader, cfg.evaluate.split)
     refuse_missing_attribution(cfg)
     with (
         locked_run(folder),
@@ -79,7 +79,7 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
             if run.evaluates:  # with all of training safe
                 validation.start()
         run.save_new_score(folder)
-    data.damage.tell_total()
+    data.damage.report_total()
     assert validation.score is not None, "the last step is scored"
     return validation.score
 
@@ -150,7 +150,7 @@ def _built(cfg: PretrainConfig, reader: ShardReader) -> Classifier:
     classes = torch.from_numpy(taught_nodes(reader, cfg))
     torch.manual_seed(cfg.seed)
     model = build_classifier(cfg.model, reader.tree, classes)
-    refuse_odd_sizes(cfg, model.trunk.stride)
+    refuse_odd_sizes(cfg, model.backbone.stride)
     return model
 
 

@@ -51,7 +51,7 @@ class Run(Generic[Settings, Network]):
     step: int = 0
     best: float = math.nan
     saved_best: float = math.nan  # as it is in last.pt
-    # Pictures that the weights had seen when the run began; less, down to below 0, where its batches have grown.
+    # Images that the weights had seen when the run began; less, down to below 0, where its batches have grown.
     seen_before: int = 0
     darknet: DarknetOrigin | None = None  # of the detector that it began with
     pseudo_boxes: PseudoBoxes = field(default_factory=PseudoBoxes.none)  # drawn so far
@@ -133,7 +133,7 @@ class Run(Generic[Settings, Network]):
         return SavedRun(
             config=self.cfg,
             tree=self.reader.tree,
-            ledger=self.reader.ledger,
+            label_counts=self.reader.label_counts,
             step=self.step,
             weights=weights,
             training=training if to_go_on else None,
@@ -149,14 +149,16 @@ class Run(Generic[Settings, Network]):
         try:
             self._take_over(found.training, found.step)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as reason:  # of a file by hand
-            told = " ".join(str(reason).split())[:200]
-            raise CheckpointError(f"{path}: its state of training does not fit this run ({told}).") from None
+            message = " ".join(str(reason).split())[:200]
+            raise CheckpointError(
+                f"{path}: its state of training does not fit this run ({message})."
+            ) from None
         if found.step > self.cfg.schedule.max_steps:
             raise TrainingError(
                 f"{path} is at step {found.step} already, more than schedule.max_steps, {self.cfg.schedule.max_steps}. "
                 "Set that higher to go on."
             )
-        _tell_changes(found, self.cfg)
+        _report_changes(found, self.cfg)
         self.step, self.darknet = found.step, found.darknet
         self.best = self.saved_best = found.score
         self.seen_before = found.images_seen - self.step * self.cfg.data.batch_size
@@ -205,16 +207,19 @@ class Run(Generic[Settings, Network]):
         return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _tell_changes(found: SavedRun[Any], cfg: BaseModel) -> None:
+def _report_changes(found: SavedRun[Any], cfg: BaseModel) -> None:
     """Which settings differ from those that the run had so far, on stderr."""
     before, now = flat_settings(found.config), flat_settings(cfg)
     changed = [
         f"{name} {before.get(name)} → {value}" for name, value in now.items() if before.get(name) != value
     ]
     if changed and is_first():
-        told = "The learning rate is that of the new schedule. " if "schedule." in " ".join(changed) else ""
+        message = (
+            "The learning rate is that of the new schedule. " if "schedule." in " ".join(changed) else ""
+        )
         print(
-            f"Going on after step {found.step}, with {', '.join(changed)}. {told}".rstrip(), file=sys.stderr
+            f"Going on after step {found.step}, with {', '.join(changed)}. {message}".rstrip(),
+            file=sys.stderr,
         )
 
 
@@ -244,11 +249,11 @@ def with_absolute_paths(cfg: Settings) -> Settings:
     """The same, for a config.yaml that lies elsewhere."""
     shards = cfg.data.shards
     credits_ = cfg.data.attribution
-    places = {
+    locations = {
         "shards": shards.absolute() if isinstance(shards, Path) else shards,
         "attribution": credits_.absolute() if credits_ else None,
     }
-    data = cfg.data.model_copy(update=places)
+    data = cfg.data.model_copy(update=locations)
     start = cfg.model.start_from
     model = cfg.model.model_copy(update={"start_from": start.absolute() if start else None})
     changes: dict[str, object] = {"data": data, "model": model}

@@ -1,4 +1,4 @@
-"""report.html of a run, made anew at each evaluation: its scores, curves and settings, and pictures."""
+"""report.html of a run, made anew at each evaluation: its scores, curves and settings, and images."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from yolo9000.data.image import decode_image
 from yolo9000.data.sampler import split_of
 from yolo9000.distributed import is_first
 from yolo9000.evaluation.classification import ClassificationScore
-from yolo9000.evaluation.evaluate import TestPictures, ground_truth
+from yolo9000.evaluation.evaluate import ScoredImages, ground_truth
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.inference.draw import draw_detections, to_pillow
 from yolo9000.inference.predict import MIN_DRAWN_PX, Predictor
 from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
 from yolo9000.reports.classifier_report import ClassifierReport, write_classifier_report
-from yolo9000.reports.detector_report import ReportContent, Yardstick, write_report
-from yolo9000.reports.object_images import class_pictures
+from yolo9000.reports.detector_report import Baseline, ReportContent, write_report
+from yolo9000.reports.object_images import class_images
 from yolo9000.reports.page import NO_CURVES, InvalidReport, Scene, read_series
 from yolo9000.training.run import Run
 from yolo9000.training.run_folder import TrainingError
@@ -39,14 +39,14 @@ class Words:
 
     title: str = ""
     summary: str = ""
-    yardsticks: Sequence[Yardstick] = ()
+    baselines: Sequence[Baseline] = ()
 
 
 NO_WORDS = Words()
 
 
 def write_run_report(run: DetectorRun, folder: Path, words: Words, scorecard: Scorecard, step: int) -> None:
-    """report.html after the weights of `step` were scored; after the last with answers of best.pt for some pictures.
+    """report.html after the weights of `step` were scored; after the last with answers of best.pt for some images.
 
     Of several processes the first one writes. A page that cannot be written is no reason to stop a run: a line on
     stderr tells why.
@@ -89,7 +89,7 @@ def refuse_missing_attribution(cfg: Config | PretrainConfig) -> None:
 
 
 def scenes(predictor: Predictor, reader: ShardReader) -> list[Scene]:
-    """Pictures from all over the evaluated split with the detector's answers, and what it missed."""
+    """Images from all over the evaluated split with the detector's answers, and what it missed."""
     images = split_of(reader, predictor.config.evaluate.split)
     chosen = images[:: max(1, len(images) // SCENES)][:SCENES]
     found = []
@@ -100,8 +100,8 @@ def scenes(predictor: Predictor, reader: ShardReader) -> list[Scene]:
         drawn = draw_detections(
             to_pillow(pixels), detections, truth=ground_truth(reader, image), min_side_px=MIN_DRAWN_PX
         )
-        told = ", ".join(detections.names) or "nothing"
-        found.append(Scene(drawn, name, f"{name}, answers: {told}"))
+        message = ", ".join(detections.names) or "nothing"
+        found.append(Scene(drawn, name, f"{name}, answers: {message}"))
     return found
 
 
@@ -125,19 +125,22 @@ def run_facts(run: Run[Any, Any], folder: Path, step: int) -> list[tuple[str, st
 
 def _content(run: DetectorRun, folder: Path, words: Words, scorecard: Scorecard, step: int) -> ReportContent:
     cfg, reader = run.cfg, run.reader
-    ledger, tree = reader.ledger, reader.tree
+    label_counts, tree = reader.label_counts, reader.tree
     is_over = step >= cfg.schedule.max_steps
-    images = TestPictures.of(reader, cfg.evaluate).images
+    images = ScoredImages.of(reader, cfg.evaluate).images
     return ReportContent(
         title=words.title or f"Run {cfg.name}",
         summary=words.summary or _summary(cfg),
         scorecard=scorecard,
-        yardsticks=words.yardsticks,
+        baselines=words.baselines,
         facts=run_facts(run, folder, step),
         scenes=scenes(Predictor(folder / "best.pt"), reader) if is_over else (),
-        class_pictures=class_pictures(scorecard, reader, images),
+        class_images=class_images(scorecard, reader, images),
         training_labels={
-            tree.ids[node]: (int(ledger.boxes_rolled_up[node]), int(ledger.image_labels_rolled_up[node]))
+            tree.ids[node]: (
+                int(label_counts.boxes_rolled_up[node]),
+                int(label_counts.image_labels_rolled_up[node]),
+            )
             for node in range(len(tree))
         },
         metrics_csv=_text(folder / "metrics.csv"),

@@ -1,4 +1,4 @@
-"""Pictures of what a step teaches: which anchor answers for which box, where image labels go, what is left alone."""
+"""Images of what a step teaches: which anchor answers for which box, where image labels go, what is left alone."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from yolo9000.inference.draw import (
 )
 from yolo9000.losses.box_assignment import MatchedBoxes, match_boxes
 from yolo9000.losses.joint import Background, JointLoss
-from yolo9000.losses.label_assignment import Chosen, log_absolute_at, place_of_max_score
+from yolo9000.losses.label_assignment import LabelAssignment, location_of_max_score, log_absolute_at
 from yolo9000.losses.unannotated import topmost
 from yolo9000.models.boxes import cxcywh_to_xyxy
-from yolo9000.models.grid import GridOutput, Place, decode_boxes
+from yolo9000.models.grid import GridOutput, Locations, decode_boxes
 from yolo9000.training.train import build_criterion, started_or_resumed
 
-MIN_SIDE_PX = 832  # pictures are enlarged to it, so that cells and names are legible
+MIN_SIDE_PX = 832  # images are enlarged to it, so that cells and names are legible
 STRIPE_PX, STRIPES_APART_PX = 3, 24
 NAMED = 8  # nodes in a caption
 SPOT = 0.12  # of a cell: half the side of the mark in its middle
@@ -51,7 +51,7 @@ NOT_BEGUN = (
 
 
 def show_targets(cfg: Config, folder: Path, count: int, *, resume: bool = False) -> list[Path]:
-    """The next `count` training pictures of a run as its step sees and its loss judges them: `folder`/targets/*.png.
+    """The next `count` training images of a run as its step sees and its loss judges them: `folder`/targets/*.png.
 
     Of a run that has not begun, with the weights that it would begin with. Raises what `train` raises.
     """
@@ -65,39 +65,39 @@ def show_targets(cfg: Config, folder: Path, count: int, *, resume: bool = False)
     for step, batch in enumerate(shown("batches", batches, total=last - run.step), run.step + 1):
         with torch.no_grad(), run.autocast():
             output = run.model(batch.to(run.device).images)
-        judged = Judged.of(criterion, output, batch.targets.to(run.device))
-        for picture in range(min(len(batch.images), count - len(paths))):
-            path = folder / "targets" / f"step{step}-{picture}.png"
-            source = sources[int(batch.targets.source[picture])]
-            drawn = draw_targets(batch, judged, picture, criterion.hierarchy.tree)
-            text = summary(judged, picture, criterion.hierarchy.tree, source=source)
+        judged = RankedLabels.of(criterion, output, batch.targets.to(run.device))
+        for image in range(min(len(batch.images), count - len(paths))):
+            path = folder / "targets" / f"step{step}-{image}.png"
+            source = sources[int(batch.targets.source[image])]
+            drawn = draw_targets(batch, judged, image, criterion.hierarchy.tree)
+            text = summary(judged, image, criterion.hierarchy.tree, source=source)
             notes = [text] if run.step else [text, NOT_BEGUN]
             if is_first():
-                save_png(with_caption(drawn, notes, list(legend(judged, picture))), path)
+                save_png(with_caption(drawn, notes, list(legend(judged, image))), path)
             paths.append(path)
     return paths
 
 
 @dataclass(frozen=True)
-class Judged:
+class RankedLabels:
     """What the criterion makes of a batch."""
 
     targets: Targets
     output: GridOutput
     predicted: Tensor  # (B, A, H, W, 4) the decoded boxes, xyxy in the unit square
     matched: MatchedBoxes
-    chosen: Chosen
-    negative: Place  # (L',) where each negative label pushes
+    chosen: LabelAssignment
+    negative: Locations  # (L',) where each negative label pushes
     negative_probability: Tensor  # (L',) P(node) there
     background: Background
 
     @classmethod
     @torch.no_grad()
-    def of(cls, criterion: JointLoss, output: GridOutput, targets: Targets) -> Judged:
+    def of(cls, criterion: JointLoss, output: GridOutput, targets: Targets) -> RankedLabels:
         cfg, hierarchy, missing = criterion.cfg, criterion.hierarchy, targets.negative_labels
         matched = match_boxes(output, targets.boxes, match=cfg.match)
-        chosen = criterion.places_of_labels(output, targets.image_labels, matched)
-        negative = place_of_max_score(output, missing, hierarchy)
+        chosen = criterion.locations_of_labels(output, targets.image_labels, matched)
+        negative = location_of_max_score(output, missing, hierarchy)
         return cls(
             targets,
             output,
@@ -110,8 +110,8 @@ class Judged:
         )
 
 
-def draw_targets(batch: Batch, judged: Judged, picture: int, tree: WordTree) -> Image.Image:
-    """One picture of the batch with its targets marked."""
+def draw_targets(batch: Batch, judged: RankedLabels, picture: int, tree: WordTree) -> Image.Image:
+    """One image of the batch with its targets marked."""
     pixels = to_pillow((batch.images[picture] * 255).round().to(torch.uint8))
     scale = max(1, -(-MIN_SIDE_PX // max(pixels.size)))
     pixels = pixels.resize((pixels.width * scale, pixels.height * scale), Image.Resampling.BICUBIC)
@@ -128,17 +128,17 @@ def draw_targets(batch: Batch, judged: Judged, picture: int, tree: WordTree) -> 
 UnitMark: TypeAlias = tuple[Tensor, str, Colour, bool]  # xyxy in the unit square, text, colour, dashed
 
 
-def marks_of(judged: Judged, picture: int, tree: WordTree) -> Iterator[UnitMark]:
-    """Everything that is marked on one picture, the most important first."""
+def marks_of(judged: RankedLabels, picture: int, tree: WordTree) -> Iterator[UnitMark]:
+    """Everything that is marked on one image, the most important first."""
     for kind in (_marks_of_boxes, _marks_of_labels, _marks_of_negative_labels, _marks_of_unlabelled):
         yield from kind(judged, picture, tree)
 
 
-def _marks_of_boxes(judged: Judged, picture: int, tree: WordTree) -> Iterator[UnitMark]:
-    boxes, place, colour_of = judged.targets.boxes, judged.matched.place_of_box, branch_colours(tree)
+def _marks_of_boxes(judged: RankedLabels, picture: int, tree: WordTree) -> Iterator[UnitMark]:
+    boxes, location, colour_of = judged.targets.boxes, judged.matched.location_of_box, branch_colours(tree)
     owners = set(judged.matched.index.tolist())
     for row in (boxes.image == picture).nonzero()[:, 0].tolist():
-        node, at = int(boxes.node[row]), place[torch.tensor([row])]
+        node, at = int(boxes.node[row]), location[torch.tensor([row])]
         lost = "" if row in owners else ", lost to a later box"
         yield (
             boxes.xyxy_unit[row],
@@ -150,10 +150,10 @@ def _marks_of_boxes(judged: Judged, picture: int, tree: WordTree) -> Iterator[Un
         yield _anchor(judged.output, at), "", colour_of(node), True
 
 
-def _marks_of_labels(judged: Judged, picture: int, tree: WordTree) -> Iterator[UnitMark]:
+def _marks_of_labels(judged: RankedLabels, picture: int, tree: WordTree) -> Iterator[UnitMark]:
     labels, chosen, colour_of = judged.targets.image_labels, judged.chosen, branch_colours(tree)
     for row in (labels.image[chosen.label] == picture).nonzero()[:, 0].tolist():
-        label, at = int(chosen.label[row]), chosen.place[torch.tensor([row])]
+        label, at = int(chosen.label[row]), chosen.location[torch.tensor([row])]
         node = int(labels.node[label])
         objectness = float(at.values_of(judged.output.objectness))
         text = f"label {tree.names[node]}: anchor {int(at.anchor)}, objectness {objectness:.2f}"
@@ -162,15 +162,15 @@ def _marks_of_labels(judged: Judged, picture: int, tree: WordTree) -> Iterator[U
         yield labels.region_xyxy_unit[label], "", colour_of(node), True
 
 
-def _marks_of_negative_labels(judged: Judged, picture: int, tree: WordTree) -> Iterator[UnitMark]:
+def _marks_of_negative_labels(judged: RankedLabels, picture: int, tree: WordTree) -> Iterator[UnitMark]:
     labels = judged.targets.negative_labels
     for row in (labels.image == picture).nonzero()[:, 0].tolist():
         text = f"no {tree.names[int(labels.node[row])]}: P {float(judged.negative_probability[row]):.2f}"
         yield _cell(judged.output, judged.negative[torch.tensor([row])]), text, MISSED, False
 
 
-def _marks_of_unlabelled(judged: Judged, picture: int, tree: WordTree) -> Iterator[UnitMark]:
-    rows_columns = judged.background.perhaps_unlabelled[picture].any(dim=0).nonzero()
+def _marks_of_unlabelled(judged: RankedLabels, picture: int, tree: WordTree) -> Iterator[UnitMark]:
+    rows_columns = judged.background.perhaps_unannotated[picture].any(dim=0).nonzero()
     spot_cell = torch.tensor([0.5 - SPOT, 0.5 - SPOT, 0.5 + SPOT, 0.5 + SPOT])
     for corner in rows_columns.flip(1).to(judged.output.grid_wh):
         yield (
@@ -181,13 +181,13 @@ def _marks_of_unlabelled(judged: Judged, picture: int, tree: WordTree) -> Iterat
         )
 
 
-def _cell(output: GridOutput, at: Place) -> Tensor:
+def _cell(output: GridOutput, at: Locations) -> Tensor:
     """The cell of one place, xyxy in the unit square."""
     corner = torch.cat([at.column, at.row]).to(output.grid_wh)
     return torch.cat([corner, corner + 1]) / output.grid_wh.repeat(2)
 
 
-def _anchor(output: GridOutput, at: Place) -> Tensor:
+def _anchor(output: GridOutput, at: Locations) -> Tensor:
     """The anchor of one place in the middle of its cell, xyxy in the unit square."""
     centre = torch.cat([at.column, at.row]).to(output.grid_wh) + 0.5
     anchor_cell = torch.cat([centre, output.anchors_cell[at.anchor[0]]])
@@ -195,7 +195,7 @@ def _anchor(output: GridOutput, at: Place) -> Tensor:
 
 
 def _hatched(pixels: Image.Image, regions_unit: Tensor) -> Image.Image:
-    """The picture with dark stripes over the regions (R, 4)."""
+    """The image with dark stripes over the regions (R, 4)."""
     values = np.asarray(pixels).copy()
     height, width = values.shape[:2]
     y, x = np.mgrid[:height, :width]
@@ -206,8 +206,8 @@ def _hatched(pixels: Image.Image, regions_unit: Tensor) -> Image.Image:
     return Image.fromarray(values)
 
 
-def summary(judged: Judged, picture: int, tree: WordTree, *, source: str) -> str:
-    """In words: what the picture carries, and how much of it is told "no object"."""
+def summary(judged: RankedLabels, picture: int, tree: WordTree, *, source: str) -> str:
+    """In words: what the image carries, and how much of it is told "no object"."""
     targets = judged.targets
     counts = {
         ("box", "boxes"): targets.boxes.image,
@@ -220,24 +220,24 @@ def summary(judged: Judged, picture: int, tree: WordTree, *, source: str) -> str
         for names, image in counts.items()
         if (count := int((image == picture).sum()))
     ]
-    told, perhaps = judged.background.told[picture], judged.background.perhaps_unlabelled[picture]
+    message, perhaps = judged.background.told[picture], judged.background.perhaps_unannotated[picture]
     text = f"From {source}: {', '.join(carried) or 'background, nothing is labelled'}. "
-    text += f"Of {told.numel()} places (cell and anchor) {int(told.sum())} are told 'no object'"
+    text += f"Of {message.numel()} places (cell and anchor) {int(message.sum())} are told 'no object'"
     text += (
         f", and left open, as perhaps they see what has no box, {int(perhaps.sum())}."
         if perhaps.any()
         else "."
     )
-    if targets.vouched is not None and targets.vouched[picture].any():
+    if targets.exhaustive is not None and targets.exhaustive[picture].any():
         parent = torch.tensor(tree.parent, dtype=torch.int64)
-        tops = topmost(parent, targets.vouched[picture].cpu()).nonzero()[:, 0].tolist()
+        tops = topmost(parent, targets.exhaustive[picture].cpu()).nonzero()[:, 0].tolist()
         names = [tree.names[node] for node in tops[:NAMED]] + (["…"] if len(tops) > NAMED else [])
         text += f" It vouches for: {', '.join(names)}."
     return text
 
 
-def legend(judged: Judged, picture: int) -> Iterator[tuple[Image.Image, str]]:
-    """The signs that are on a picture, each with what it means."""
+def legend(judged: RankedLabels, picture: int) -> Iterator[tuple[Image.Image, str]]:
+    """The signs that are on an image, each with what it means."""
     targets, colour = judged.targets, PALETTE[1]
     whole, cell, spot = (0.06, 0.1, 0.94, 0.9), (0.35, 0.3, 0.65, 0.7), (0.42, 0.4, 0.58, 0.6)
     boxed, labelled, missing, ignored = (
@@ -252,7 +252,7 @@ def legend(judged: Judged, picture: int) -> Iterator[tuple[Image.Image, str]]:
         )
     if labelled:
         yield _swatch(whole, colour), "'label …': the box predicted at the place that an image label goes to"
-        yield _swatch(whole, colour, dashed=True), "the part of the picture that the image label speaks of"
+        yield _swatch(whole, colour, dashed=True), "the part of the image that the image label speaks of"
     if boxed or labelled:
         yield _swatch(cell, colour), "the cell that answers"
     if missing:
@@ -266,7 +266,7 @@ def legend(judged: Judged, picture: int) -> Iterator[tuple[Image.Image, str]]:
             _hatched(Image.new("RGB", SWATCH_PX, ABOVE_BRANCHES), everywhere),
             "nothing in here is told 'no object'",
         )
-    if judged.background.perhaps_unlabelled[picture].any():
+    if judged.background.perhaps_unannotated[picture].any():
         yield (
             _swatch(spot, ABOVE_BRANCHES),
             "a cell that perhaps sees what has no box, and is not told 'no object'",
@@ -281,7 +281,7 @@ def _swatch(xyxy_unit: tuple[float, ...], colour: Colour, *, dashed: bool = Fals
 def with_caption(
     picture: Image.Image, paragraphs: list[str], signs: list[tuple[Image.Image, str]]
 ) -> Image.Image:
-    """The picture on a sheet with text and a legend below it."""
+    """The image on a sheet with text and a legend below it."""
     line_px, font = FONT_PX + 4, ImageFont.load_default(size=FONT_PX)
     lines = [line for text in paragraphs for line in textwrap.wrap(text, max(20, picture.width // 8))]
     row_px = SWATCH_PX[1] + 4

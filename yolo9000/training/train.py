@@ -19,10 +19,10 @@ from yolo9000.checkpoints.start_from import Start, with_network_of
 from yolo9000.config import Config, ModelConfig
 from yolo9000.data.batch import Batch
 from yolo9000.data.detector_data import TrainingData
-from yolo9000.data.sample import vouched_by_sources
+from yolo9000.data.sample import exhaustive_by_source
 from yolo9000.data.sampler import DataMismatch, split_of
 from yolo9000.distributed import is_first, joined_processes
-from yolo9000.evaluation.evaluate import TestPictures, evaluate
+from yolo9000.evaluation.evaluate import ScoredImages, evaluate
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.losses.non_exclusive import non_exclusive_pairs
@@ -60,7 +60,7 @@ def train(cfg: Config, folder: Path, *, resume: bool = False, words: Words = NO_
     report = partial(write_run_report, run, folder, words)  # best_by: label-only classes would leak
     scoring = Scoring(_score_of(run), headline, best_by="ap50_boxed", report=report)
     # What cannot be scored or told is better told now than after hours.
-    TestPictures.of(run.reader, cfg.evaluate)
+    ScoredImages.of(run.reader, cfg.evaluate)
     refuse_missing_attribution(cfg)
     with (
         locked_run(folder),
@@ -92,7 +92,7 @@ def train(cfg: Config, folder: Path, *, resume: bool = False, words: Words = NO_
             if run.evaluates:  # with all of training safe
                 validation.start()
         run.save_new_score(folder)
-    data.damage.tell_total()
+    data.damage.report_total()
     assert validation.score is not None, "the last step is scored"
     return validation.score
 
@@ -102,8 +102,8 @@ def detector_terms(run: DetectorRun, criterion: JointLoss, part: Batch) -> dict[
     part = part.to(run.device)
     with run.autocast():
         output = run.model(part.images)
-    seen, pictures = run.images_seen, run.cfg.data.batch_size
-    terms: LossTerms = criterion(output, part.targets, images_seen=seen, pictures=pictures)
+    seen, images = run.images_seen, run.cfg.data.batch_size
+    terms: LossTerms = criterion(output, part.targets, images_seen=seen, pictures=images)
     return terms.by_name()
 
 
@@ -174,7 +174,7 @@ def settled(model: ModelConfig, reader: ShardReader, cfg: Config) -> ModelConfig
 
 def _score_of(run: DetectorRun) -> Callable[[Detector], Scorecard]:
     cfg, reader = run.cfg, run.reader
-    return lambda model: evaluate(model, reader, reader.ledger, cfg.model.input_size_px, cfg.evaluate)
+    return lambda model: evaluate(model, reader, reader.label_counts, cfg.model.input_size_px, cfg.evaluate)
 
 
 def headline(scorecard: Scorecard) -> dict[str, float]:
@@ -188,4 +188,4 @@ def build_criterion(cfg: Config, reader: ShardReader) -> JointLoss:
     asked = cfg.loss.non_exclusive
     pairs = None if asked is None else non_exclusive_pairs(asked, reader.tree)
     hierarchy = Hierarchy(reader.tree, siblings=cfg.model.siblings, non_exclusive=pairs)
-    return JointLoss(cfg.loss, hierarchy, vouched=torch.from_numpy(vouched_by_sources(reader)))
+    return JointLoss(cfg.loss, hierarchy, exhaustive=torch.from_numpy(exhaustive_by_source(reader)))

@@ -1,4 +1,4 @@
-"""The pictures that an instances file lists, in columns."""
+"""The images that an instances file lists, in columns."""
 
 from array import array
 
@@ -13,7 +13,7 @@ _ROWS_AT_ONCE = 1 << 12
 
 
 class ImageColumns:
-    """The pictures that a file lists: their ids, names and sizes, about 24 bytes each and the name."""
+    """The images that a file lists: their ids, names and sizes, about 24 bytes each and the name."""
 
     def __init__(self) -> None:
         self._ids, self._names = array("q"), PackedNames()
@@ -24,7 +24,7 @@ class ImageColumns:
         return len(self._ids)
 
     def add(self, key: int, name: object, width: object, height: object) -> None:
-        """One picture; what is no name within a folder, or no size, is stored as none."""
+        """One image; what is no name within a folder, or no size, is stored as none."""
         self._ids.append(key)
         is_size = is_finite(width) and is_finite(height) and width >= 1 and height >= 1  # type: ignore[operator]
         self._width.append(int(width) if is_size else 0)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Labels as a reader meets them, in any order and in columns; handed out picture by picture."""
+"""Labels as a reader meets them, in any order and in columns; handed out image by image."""
 
 from array import array
 from collections import Counter
@@ -30,7 +30,7 @@ def box_labels(
 ) -> tuple[BoxLabel, ...]:
     """The rows (left, top, right, bottom) that are boxes; counts the others, and what is clipped.
 
-    size (of the picture), rounding: in the unit of the corners, as `unit_box` takes them.
+    size (of the image), rounding: in the unit of the corners, as `unit_box` takes them.
     classes: for the class index of each row the number of the class in its source.
     """
     boxes = []
@@ -40,18 +40,18 @@ def box_labels(
             counts[box] += 1
         else:
             xyxy_unit, is_clipped = box
-            counts["box clipped to the picture (kept)"] += is_clipped
+            counts["box clipped to the image (kept)"] += is_clipped
             boxes.append(BoxLabel(classes[row.class_index], xyxy_unit, row.is_ignored))
     return tuple(boxes)
 
 
-def settled_labels(
+def resolved_labels(
     labels: Iterable[ImageLabel], classes: Sequence[int], boxed: Container[int], counts: Counter[str]
 ) -> dict[int, ImageLabel]:
     """What is said of each class; what contradicts the boxes or another label is left out and counted.
 
     classes: for the class index of each label the number of the class in its source.
-    boxed: the numbers of the classes that have a box in the picture.
+    boxed: the numbers of the classes that have a box in the image.
     """
     said: dict[int, ImageLabel] = {}
     disputed = set()
@@ -77,21 +77,21 @@ def labels_beside_boxes(
     classes: Sequence[int],
     counts: Counter[str],
 ) -> dict[int, ImageLabel]:
-    """What a picture's labels and boxes say of each class, where every class that has boxes was boxed completely.
+    """What an image's labels and boxes say of each class, where every class that has boxes was boxed completely.
 
     rows, boxes: as the file has them, and those that could be used. A row that could not is a thing without a box,
     so the class is not exhaustively boxed. classes: as for `settled_labels`.
     """
     lost = Counter(classes[row.class_index] for row in rows)
     lost.subtract(box.class_index for box in boxes)
-    said = settled_labels(labels, classes, lost, counts)
+    said = resolved_labels(labels, classes, lost, counts)
     for class_index, number in lost.items():
         said[class_index] = ImageLabel(class_index, is_exhaustive=number == 0)
     return said
 
 
 class _Rows:
-    """Rows that belong to pictures and tell of classes: both numbers that the reader gives them."""
+    """Rows that belong to images and tell of classes: both numbers that the reader gives them."""
 
     def __init__(self) -> None:
         self._picture, self._class_index = array("i"), array("i")
@@ -102,20 +102,20 @@ class _Rows:
         return len(self._picture)
 
     def sort(self, renumber: IntegerArray | None = None) -> None:
-        """Bring the rows of each picture together; those of one keep their order.
+        """Bring the rows of each image together; those of one keep their order.
 
-        renumber: for each number that a picture was added under, the number that it is asked for by.
+        renumber: for each number that an image was added under, the number that it is asked for by.
         """
-        picture: IntegerArray = np.frombuffer(self._picture, dtype=np.int32)
+        image: IntegerArray = np.frombuffer(self._picture, dtype=np.int32)
         if renumber is not None:
-            picture = renumber[picture]
-        if np.any(picture[1:] < picture[:-1]):
-            self._order = np.argsort(picture, kind="stable")
-            picture = picture[self._order]
-        self._sorted_picture = picture
+            image = renumber[image]
+        if np.any(image[1:] < image[:-1]):
+            self._order = np.argsort(image, kind="stable")
+            image = image[self._order]
+        self._sorted_picture = image
 
     def count(self, picture: int) -> int:
-        """How many rows a picture has."""
+        """How many rows an image has."""
         return len(self._places(picture))
 
     def _places(self, picture: int) -> list[int] | range:
@@ -127,7 +127,7 @@ class _Rows:
 
 
 class LabelTable(_Rows):
-    """The boxes of many pictures, 41 bytes each while they are read, at most 57 once they are sorted.
+    """The boxes of many images, 41 bytes each while they are read, at most 57 once they are sorted.
 
     `add` first, then `sort`, then `boxes`.
     """
@@ -144,14 +144,14 @@ class LabelTable(_Rows):
         *,
         is_ignored: bool = False,
     ) -> None:
-        """One box of a picture, in the order of the file."""
+        """One box of an image, in the order of the file."""
         self._picture.append(picture)
         self._class_index.append(class_index)
         self._corners.extend(corners)
         self._is_ignored.append(is_ignored)
 
     def boxes(self, picture: int) -> list[BoxRow]:
-        """The boxes of a picture; empty where it has none."""
+        """The boxes of an image; empty where it has none."""
         return [self._row(place) for place in self._places(picture)]
 
     def _row(self, place: int) -> BoxRow:
@@ -160,20 +160,20 @@ class LabelTable(_Rows):
 
 
 class ImageLabelTable(_Rows):
-    """The image labels of many pictures, 9 bytes each while they are read, at most 21 once they are sorted."""
+    """The image labels of many images, 9 bytes each while they are read, at most 21 once they are sorted."""
 
     def __init__(self) -> None:
         super().__init__()
         self._is_positive = array("B")
 
     def add(self, picture: int, class_index: int, *, is_positive: bool = True) -> None:
-        """One statement about a picture, in the order of the file."""
+        """One statement about an image, in the order of the file."""
         self._picture.append(picture)
         self._class_index.append(class_index)
         self._is_positive.append(is_positive)
 
     def labels(self, picture: int) -> list[ImageLabel]:
-        """What is said of a picture; empty where nothing is."""
+        """What is said of an image; empty where nothing is."""
         return [
             ImageLabel(self._class_index[place], bool(self._is_positive[place]))
             for place in self._places(picture)

@@ -1,4 +1,4 @@
-"""Names of pictures, many and packed, and names of classes, few: each under the number of its first mention."""
+"""Names of images, many and packed, and names of classes, few: each under the number of its first mention."""
 
 from array import array
 from hashlib import blake2b
@@ -32,7 +32,7 @@ class PackedNames:
 class NameTable(PackedNames):
     """Names that may be said many times: 16 bytes more a mention until `settle`.
 
-    `mention` each, then `settle`: the numbers that it returns are the pictures.
+    `mention` each, then `settle`: the numbers that it returns are the images.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Pictures found by names that come from outside, which lead nowhere else; and folders walked in order."""
+"""Images found by names that come from outside, which lead nowhere else; and folders walked in order."""
 
 import os
 import stat
@@ -10,22 +10,22 @@ from typing import NamedTuple
 from data_prep.sources.contents import FILE_MISSING, NO_NAME_INSIDE, cannot_list, stays_inside
 
 
-class FoundPicture(NamedTuple):
-    """A picture that exists."""
+class FoundImage(NamedTuple):
+    """An image that exists."""
 
     path: Path
     size_bytes: int
 
 
-class PictureFolder:
-    """The folder of a source's pictures. Names may not lead out of it; links may, for whoever made them chose so
+class ImageFolder:
+    """The folder of a source's images. Names may not lead out of it; links may, for whoever made them chose so
     (folders of links to a common store are usual)."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, name: str) -> FoundPicture | str:
-        """The picture of a name relative to the folder, or the reason why there is none."""
+    def find(self, name: str) -> FoundImage | str:
+        """The image of a name relative to the folder, or the reason why there is none."""
         if not stays_inside(name):
             return NO_NAME_INSIDE
         path = self._folder / name
@@ -33,7 +33,7 @@ class PictureFolder:
             status = path.stat()
         except (OSError, ValueError):  # ValueError: no possible name
             return FILE_MISSING
-        return FoundPicture(path, status.st_size) if stat.S_ISREG(status.st_mode) else FILE_MISSING
+        return FoundImage(path, status.st_size) if stat.S_ISREG(status.st_mode) else FILE_MISSING
 
 
 def walk(folder: Path, counts: Counter[str]) -> Iterator[tuple[str, list[str]]]:

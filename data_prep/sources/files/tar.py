@@ -178,8 +178,8 @@ def _relative_path(name: bytes) -> str:
 
 def _compressed(name: str) -> SourceError:
     return SourceError(
-        f"{name}: a compressed archive, in which no picture can be sought. Unpack it or write it anew as a plain tar "
-        "(pictures hardly shrink); if it is no class, move it elsewhere."
+        f"{name}: a compressed archive, in which no image can be sought. Unpack it or write it anew as a plain tar "
+        "(images hardly shrink); if it is no class, move it elsewhere."
     )
 
 

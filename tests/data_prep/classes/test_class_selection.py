@@ -47,15 +47,15 @@ def test_a_source_chooses_among_its_classes(folders, config_of, selection, expec
     assert staying(plan, "coco") == {"cat", "dog", "car"}
 
 
-def test_the_choice_over_all_sources_counts_the_pictures_of_a_node_together(folders, config_of):
-    """Pictures: tabby 5, car 3 of labels, bus 2, zebra 1; cat 3 and dog 1 of coco."""
+def test_the_choice_over_all_sources_counts_the_images_of_a_node_together(folders, config_of):
+    """Images: tabby 5, car 3 of labels, bus 2, zebra 1; cat 3 and dog 1 of coco."""
     plan = make_plan(config_of(folders, "classes={top: 3}"))
     assert staying(plan) == {TABBY, CAR}
     assert staying(plan, "coco") == {"cat", "car"}
-    assert "1 pictures, not among classes.top 3" in [m.left_out for m in plan.matches if m.name == "dog"]
+    assert "1 images, not among classes.top 3" in [m.left_out for m in plan.matches if m.name == "dog"]
 
 
-def test_labels_of_classes_left_out_are_counted_and_their_pictures_not_stored(folders, tmp_path, config_of):
+def test_labels_of_classes_left_out_are_counted_and_their_images_not_stored(folders, tmp_path, config_of):
     merge(
         config_of(folders, "sources.labels.classes={top: 2}", "sources.coco.classes={drop: [cat]}"),
         tmp_path / "out",
@@ -68,11 +68,11 @@ def test_labels_of_classes_left_out_are_counted_and_their_pictures_not_stored(fo
         "picture left out, as its classes have no node": 3,
     }
     reasons = {row.name: (row.node, row.reason) for row in reader.classes}
-    assert reasons[BUS] == (-1, "left out: 2 pictures, not among sources.labels.classes.top 2")
+    assert reasons[BUS] == (-1, "left out: 2 images, not among sources.labels.classes.top 2")
     assert reasons["cat"] == (-1, "left out: named in sources.coco.classes.drop")
     assert BUS not in reader.tree
-    assert reader.tree.node(DOG) in reader.sources[0].vouched
-    assert len(reader.sources[0].vouched) == 2
+    assert reader.tree.node(DOG) in reader.sources[0].exhaustive
+    assert len(reader.sources[0].exhaustive) == 2
 
 
 def test_names_may_stand_in_a_file_and_be_ids_of_nodes(folders, config_of):
@@ -98,7 +98,7 @@ def test_names_may_stand_in_a_file_and_be_ids_of_nodes(folders, config_of):
         ),
     ],
 )
-def test_a_wrong_choice_is_told_in_one_line(folders, config_of, override, expected):
+def test_a_wrong_choice_is_reported_in_one_line(folders, config_of, override, expected):
     with pytest.raises(ConfigError, match=expected) as caught:
         make_plan(config_of(folders, override))
     assert "\n" not in str(caught.value)
@@ -107,15 +107,15 @@ def test_a_wrong_choice_is_told_in_one_line(folders, config_of, override, expect
 def test_a_class_without_a_node_that_is_left_out_stops_nothing(folders, config_of):
     (folders / "labelled" / ZEBRA).rename(folders / "labelled" / "frobnicator")
     with pytest.raises(DataPrepError, match="frobnicator"):
-        make_plan(config_of(folders, "sources.labels.classes={top: 2}")).require_settled()
-    make_plan(config_of(folders, "sources.labels.classes={min_images: 2}")).require_settled()
+        make_plan(config_of(folders, "sources.labels.classes={top: 2}")).require_resolved()
+    make_plan(config_of(folders, "sources.labels.classes={min_images: 2}")).require_resolved()
 
 
 def test_the_label_map_tells_why_a_class_was_left_out_and_a_new_plan_chooses_anew(folders, config_of):
     path = folders / "map.yaml"
     plan = make_plan(config_of(folders, "sources.labels.classes={top: 2}"))
     write_label_map(path, plan.matches)
-    assert f'  {BUS}: {{node: {BUS}, reason: wnid, left_out: "2 pictures, not among' in path.read_text()
+    assert f'  {BUS}: {{node: {BUS}, reason: wnid, left_out: "2 images, not among' in path.read_text()
     assert read_label_map(path)["labels", BUS] == "drop"
     assert read_label_map(path, drop_left_out=False)["labels", BUS] == BUS
     again = make_plan(config_of(folders, "sources.labels.classes={top: 3}", f"label_map={path}"))

@@ -6,7 +6,7 @@ from data_prep.classes.label_map import (
     LabelMapError,
     apply_label_map,
     read_label_map,
-    unsettled_text,
+    unresolved_text,
     write_label_map,
 )
 from tests.data_prep.conftest import CAR, CAT, DOG, TABBY
@@ -56,7 +56,7 @@ def test_a_tree_of_own_ids_is_matched_by_id_and_by_unique_name():
     assert list(map(str, ship.candidates)) == ["a ship (under boat)", "b ship (under boat)"]
 
 
-def test_a_misspelt_class_of_an_own_tree_is_told_the_node_that_it_may_mean():
+def test_a_misspelt_class_of_an_own_tree_is_reported_the_node_that_it_may_mean():
     tree = WordTree(["nut", "wing_nut"], [-1, 0], ["nut", "wing nut"])
     note = ClassMatcher(tree).match("own", ["wingnut"])[0].note
     assert note == "the tree has no such node. Did you mean 'wing nut' or 'wing_nut'?"
@@ -105,7 +105,7 @@ def test_what_an_ambiguous_class_may_mean_begins_with_what_data_sets_mean_by_it_
         ),
     ],
 )
-def test_an_unknown_name_is_told_what_a_part_of_it_may_mean(name, first):
+def test_an_unknown_name_is_reported_what_a_part_of_it_may_mean(name, first):
     assert str(candidates(name)[0]) == first
 
 
@@ -157,8 +157,8 @@ def test_an_edited_map_is_honoured_and_what_it_does_not_name_is_found_as_before(
 
 def test_a_class_is_left_out_where_the_map_says_drop(tmp_path):
     okapi, mouse = edited(tmp_path, "own:\n  okapi: drop\n  mouse: {node: null}\n")
-    assert (okapi.id, okapi.reason, okapi.is_settled) == (None, "dropped", True)
-    assert (mouse.reason, mouse.is_settled) == ("ambiguous", False)
+    assert (okapi.id, okapi.reason, okapi.is_resolved) == (None, "dropped", True)
+    assert (mouse.reason, mouse.is_resolved) == ("ambiguous", False)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_class_is_left_out_where_the_map_says_drop(tmp_path):
         ),
     ],
 )
-def test_a_wrong_map_is_told_in_one_line(tmp_path, text, expected):
+def test_a_wrong_map_is_reported_in_one_line(tmp_path, text, expected):
     with pytest.raises(LabelMapError, match=r"map\.yaml") as caught:
         edited(tmp_path, text)
     assert expected in str(caught.value)
@@ -200,7 +200,7 @@ def test_an_id_outside_the_given_tree_is_refused_with_what_it_is(tmp_path):
 
 
 def test_unsettled_classes_are_listed_with_what_is_known():
-    text = unsettled_text(ClassMatcher(None).match("own", ["zebrra", "kite", *(f"xq{n}" for n in range(9))]))
+    text = unresolved_text(ClassMatcher(None).match("own", ["zebrra", "kite", *(f"xq{n}" for n in range(9))]))
     assert "'zebrra' is unmapped (WordNet does not know 'zebrra'. Did you mean 'zebra'?)" in text
     assert "'kite' is ambiguous (4 senses)" in text
     assert text.endswith("and 3 more")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import Ledger
+from data_prep import LabelCounts
 from wordtree import WordTree
 from wordtree.views.page import read_figures
 
@@ -14,9 +14,9 @@ TREE = WordTree(["animal", "vehicle", "dog", "cat", "car", "terrier", "poodle"],
 
 
 def test_counts_are_rolled_up_the_tree():
-    ledger = Ledger(TREE, [0, 0, 1, 2, 0, 4, 0], [0, 0, 0, 0, 5, 0, 3])
-    assert ledger.boxes_rolled_up.tolist() == [7, 0, 5, 2, 0, 4, 0]
-    assert ledger.image_labels_rolled_up.tolist() == [3, 5, 3, 0, 5, 0, 3]
+    label_counts = LabelCounts(TREE, [0, 0, 1, 2, 0, 4, 0], [0, 0, 0, 0, 5, 0, 3])
+    assert label_counts.boxes_rolled_up.tolist() == [7, 0, 5, 2, 0, 4, 0]
+    assert label_counts.image_labels_rolled_up.tolist() == [3, 5, 3, 0, 5, 0, 3]
 
 
 @pytest.mark.parametrize(
@@ -30,16 +30,23 @@ def test_counts_are_rolled_up_the_tree():
         pytest.param(1, "image labels", None, id="image labels below"),
     ],
 )
-def test_evidence_and_nearest_boxed_ancestor(node, evidence, ancestor):
-    ledger = Ledger(TREE, [0, 0, 0, 0, 0, 4, 0], [0, 0, 0, 0, 5, 0, 3])
-    assert ledger.evidence(node) == evidence
-    assert ledger.nearest_boxed_ancestor(node) == ancestor
+def test_evidence_and_nearest_boxed_ancestor(node, supervision, ancestor):
+    label_counts = LabelCounts(TREE, [0, 0, 0, 0, 0, 4, 0], [0, 0, 0, 0, 5, 0, 3])
+    assert label_counts.supervision(node) == supervision
+    assert label_counts.nearest_boxed_ancestor(node) == ancestor
 
 
 def test_rows_stand_in_tree_order_and_leave_out_nodes_without_labels():
-    ledger = Ledger(TREE, [0, 0, 0, 0, 0, 4, 0], [0, 0, 0, 0, 5, 0, 3])
-    assert [row["id"] for row in ledger.rows()] == ["animal", "dog", "terrier", "poodle", "vehicle", "car"]
-    assert ledger.rows()[3] == {
+    label_counts = LabelCounts(TREE, [0, 0, 0, 0, 0, 4, 0], [0, 0, 0, 0, 5, 0, 3])
+    assert [row["id"] for row in label_counts.rows()] == [
+        "animal",
+        "dog",
+        "terrier",
+        "poodle",
+        "vehicle",
+        "car",
+    ]
+    assert label_counts.rows()[3] == {
         "id": "poodle",
         "name": "poodle",
         "depth": 2,
@@ -53,8 +60,8 @@ def test_rows_stand_in_tree_order_and_leave_out_nodes_without_labels():
 
 
 def test_the_table_of_all_nodes_is_what_a_page_of_the_tree_shows(tmp_path):
-    ledger = Ledger(TREE, [0, 0, 1, 2, 0, 4, 0], [0, 0, 0, 0, 5, 0, 3])
-    ledger.write_csv(tmp_path / "ledger.csv")
+    label_counts = LabelCounts(TREE, [0, 0, 1, 2, 0, 4, 0], [0, 0, 0, 0, 5, 0, 3])
+    label_counts.write_csv(tmp_path / "ledger.csv")
     with (tmp_path / "ledger.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == ["animal", "dog", "terrier", "poodle", "cat", "vehicle", "car"]
@@ -70,15 +77,15 @@ def test_the_table_of_all_nodes_is_what_a_page_of_the_tree_shows(tmp_path):
     }
     # The page adds up what is below each node itself.
     assert read_figures(tmp_path / "ledger.csv", TREE) == {
-        "boxes": ledger.boxes.tolist(),
-        "image_labels": ledger.image_labels.tolist(),
+        "boxes": label_counts.boxes.tolist(),
+        "image_labels": label_counts.image_labels.tolist(),
     }
 
 
 @given(counts=st.lists(st.integers(0, 9), min_size=7, max_size=7))
 @settings(max_examples=30, deadline=None)
 def test_a_rolled_up_count_is_the_sum_over_the_subtree(counts):
-    ledger = Ledger(TREE, counts, np.zeros(7))
+    label_counts = LabelCounts(TREE, counts, np.zeros(7))
     for node in range(7):
         below = [node, *TREE.descendants(node).tolist()]
-        assert ledger.boxes_rolled_up[node] == sum(counts[one] for one in below)
+        assert label_counts.boxes_rolled_up[node] == sum(counts[one] for one in below)

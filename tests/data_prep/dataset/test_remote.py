@@ -60,7 +60,7 @@ def problem(action):
     return str(caught.value)
 
 
-def test_trouble_afar_is_told_like_trouble_at_home(remote):
+def test_trouble_afar_is_reported_like_trouble_at_home(remote):
     system = fsspec.filesystem("memory")
     root = remote.removeprefix("memory:/")
     assert "found no such folder" in problem(lambda: ShardReader("memory://nowhere"))
@@ -71,8 +71,8 @@ def test_trouble_afar_is_told_like_trouble_at_home(remote):
     whole = system.cat_file(f"{root}/shard-00000.h5")
     start = int(ShardReader(remote)._picture_start[0])
     system.pipe_file(f"{root}/shard-00000.h5", whole[:start] + b"x" + whole[start + 1 :])
-    told = problem(lambda: ShardReader(remote).encoded(0))
-    assert f"{remote}/shard-00000.h5: image 0 (picture 0 of the shard): its bytes do not fit" in told
+    message = problem(lambda: ShardReader(remote).encoded(0))
+    assert f"{remote}/shard-00000.h5: image 0 (image 0 of the shard): its bytes do not fit" in message
     index = system.cat_file(f"{root}/index.h5")
     system.pipe_file(f"{root}/index.h5", index[:-1] + bytes([index[-1] ^ 1]))
     assert "the index is damaged" in problem(lambda: ShardReader(remote))
@@ -91,7 +91,7 @@ def test_without_fsspec_a_remote_address_says_what_to_install(monkeypatch):
 def test_workers_of_a_data_loader_read_for_themselves(shards, start):
     data = pytest.importorskip("torch.utils.data")
     reader = ShardReader(shards)
-    expected = [picture for picture, _ in everything(reader)]  # every shard is open before the fork
+    expected = [image for image, _ in everything(reader)]  # every shard is open before the fork
     loader = data.DataLoader(
         list(range(len(reader))),
         batch_size=None,
@@ -99,7 +99,7 @@ def test_workers_of_a_data_loader_read_for_themselves(shards, start):
         num_workers=2,
         multiprocessing_context=start,
     )
-    assert [picture.tobytes() for picture in loader] == expected
+    assert [image.tobytes() for image in loader] == expected
 
 
 def test_a_path_may_be_a_text(shards):

@@ -33,7 +33,7 @@ def flip(path, place, bits=255):
 
 
 def place_of(folder, image):
-    """The shard of an image, and where in it the picture begins."""
+    """The shard of an image, and where in it the image begins."""
     columns, shards = read_index(folder).columns, read_index(folder).shards
     return folder / shards[columns["image_shard"][image]].name, int(columns["picture_start"][image])
 
@@ -53,7 +53,7 @@ def files_of(folder):
     return st.sampled_from(sorted(path.name for path in folder.glob("*.h5")))
 
 
-def is_found(folder, name):
+def is_detected(folder, name):
     """Whether a check tells of the file; an index that is damaged is refused as a whole."""
     try:
         return [damage.file for damage in checked(folder).damages] == [name]
@@ -67,7 +67,7 @@ def test_every_flipped_byte_is_found(shards, data):
     path = shards / data.draw(files_of(shards))
     whole = path.read_bytes()
     flip(path, data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(1, 255)))
-    assert is_found(shards, path.name)
+    assert is_detected(shards, path.name)
     path.write_bytes(whole)
 
 
@@ -77,11 +77,11 @@ def test_every_truncation_is_found(shards, data):
     path = shards / data.draw(files_of(shards))
     whole = path.read_bytes()
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
-    assert is_found(shards, path.name)
+    assert is_detected(shards, path.name)
     path.write_bytes(whole)
 
 
-def test_every_byte_of_every_picture_hits_its_image_and_no_other(shards):
+def test_every_byte_of_every_image_hits_its_image_and_no_other(shards):
     sizes = read_index(shards).columns["picture_size"].tolist()
     for image, size in enumerate(sizes):
         path, start = place_of(shards, image)
@@ -126,7 +126,7 @@ def test_shards_that_changed_places_are_found(shards):
     assert [damage.file for damage in checked(shards).damages] == [a.name, b.name]
 
 
-def test_a_shard_that_no_index_knows_is_told_but_is_no_damage(shards):
+def test_a_shard_that_no_index_knows_is_reported_but_is_no_damage(shards):
     shutil.copy(shards / "shard-00000.h5", shards / "shard-00099.h5")
     report = checked(shards)
     assert (report.damages, report.strangers) == ((), ("shard-00099.h5",))
@@ -177,9 +177,9 @@ def test_a_repair_leaves_out_what_is_hit_and_nothing_else(shards):
     assert reader.counts[0]["box of an image left out"] == 3
     assert reader.left_out == (("coco", "004.jpg", "picture damaged in its shard"),)
     assert (
-        reader.ledger.boxes[reader.tree.node(CAT)] == 0
+        reader.label_counts.boxes[reader.tree.node(CAT)] == 0
     )  # of two cats one was hit, one lost; left is the crowd
-    assert reader.ledger.boxes.sum() == 0
+    assert reader.label_counts.boxes.sum() == 0
 
 
 def test_after_a_repair_all_is_well_and_new_damage_is_found(shards):
@@ -282,10 +282,10 @@ def test_a_repair_that_fails_leaves_the_old_index(shards, monkeypatch):
     assert not list(shards.glob("*.part"))
 
 
-def test_nothing_to_leave_is_told(shards):
+def test_nothing_to_leave_is_reported(shards):
     for path in shards.glob("shard-*.h5"):
         path.unlink()
-    with pytest.raises(DataPrepError, match="every picture is hit"):
+    with pytest.raises(DataPrepError, match="every image is hit"):
         repair(checked(shards))
 
 
@@ -300,7 +300,7 @@ def test_the_command_tells_what_is_hit_and_how_to_go_on(shards, command):
     flip(*place_of(shards, 4))
     code, text, err = command("check", shards)
     assert code == 2
-    assert "shard-00002.h5: 1 damaged picture\n  image 4: coco: 004.jpg" in text
+    assert "shard-00002.h5: 1 damaged image\n  image 4: coco: 004.jpg" in text
     assert "1 damaged file, 1 image hit" in err
     assert len(err.strip().splitlines()) == 1
     code, text, err = command("check", shards, "--repair")

@@ -67,7 +67,7 @@ def test_the_new_index_is_the_one_that_a_merge_would_write(world, tmp_path, conf
     merge(config_of(world, "shard_mb=0.001"), tmp_path / "old")
     before = shard_bytes(tmp_path / "old")
     merge(config_of(world, "shard_mb=0.001", *changes), tmp_path / "new")
-    if shard_bytes(tmp_path / "new") != before:  # a merge leaves out pictures that say nothing
+    if shard_bytes(tmp_path / "new") != before:  # a merge leaves out images that say nothing
         assert "classes.drop=[dog]" in changes
     relabelled(tmp_path / "old", *changes)
     assert shard_bytes(tmp_path / "old") == before
@@ -75,7 +75,7 @@ def test_the_new_index_is_the_one_that_a_merge_would_write(world, tmp_path, conf
         assert_equal_but_for_provenance(tmp_path / "old", tmp_path / "new")
     old, new = ShardReader(tmp_path / "old"), ShardReader(tmp_path / "new")
     assert (old.tree, old.counts) == (new.tree, new.counts)
-    assert old.ledger.rows() == new.ledger.rows()
+    assert old.label_counts.rows() == new.label_counts.rows()
     assert old.provenance["config"]["sources"] == new.provenance["config"]["sources"]
 
 
@@ -125,7 +125,7 @@ def test_without_a_change_of_meaning_tree_and_classes_stay(shards):
     made = relabelled(shards, "sources.coco.vouches=[cat]", "sources.labels.split=later")
     assert (made.index.tree, made.index.classes, made.matches) == (tree, classes, ())
     reader = ShardReader(shards)
-    assert reader.sources[0].vouched.tolist() == [tree.node(CAT)]
+    assert reader.sources[0].exhaustive.tolist() == [tree.node(CAT)]
     assert (reader.splits, reader.split("later").tolist()) == (("train", "later"), list(range(6, 12)))
 
 
@@ -139,7 +139,7 @@ def test_what_was_decided_by_hand_before_holds(shards, tmp_path):
     assert found["car"] == (-1, "dropped")
 
 
-def test_pictures_that_say_nothing_under_the_new_nodes_are_in_no_split_until_they_do(shards):
+def test_images_that_say_nothing_under_the_new_nodes_are_in_no_split_until_they_do(shards):
     before = datasets(shards)
     relabelled(shards, f"classes.drop=[{CAR}]")
     reader = ShardReader(shards)
@@ -202,7 +202,7 @@ def test_settings_that_came_after_the_merge_have_their_default(shards):
     assert change_of(older, ["seed=1"]).config.unreadable == "skip"
 
 
-def test_a_seed_that_chose_the_pictures_stays(world, tmp_path, config_of):
+def test_a_seed_that_chose_the_images_stays(world, tmp_path, config_of):
     merge(config_of(world, "sources.coco.max_images=3"), tmp_path / "out")
     with pytest.raises(ConfigError, match="seed decides what the shards hold"):
         relabelled(tmp_path / "out", "seed=1")
@@ -218,13 +218,13 @@ def test_a_seed_that_chose_the_pictures_stays(world, tmp_path, config_of):
         pytest.param(["sources.coco.max_images=2"], "sources.coco.max_images decides", id="pictures"),
         pytest.param(["sources.coco.images=x"], "sources.coco.images decides", id="folder"),
         pytest.param(["sources.coko.split=x"], "no entry 'coko'", id="no such source"),
-        pytest.param(["sources.coco.vouches=[catt]"], "vouches for 'catt'", id="vouching"),
+        pytest.param(["sources.coco.vouches=[catt]"], "vouches for 'catt'", id="unannotated_objectness"),
         pytest.param(["treee=x"], "unknown key 'treee'", id="no such setting"),
         pytest.param(["tree=/nowhere/my.tree"], "cannot read this tree .No such file", id="no tree"),
         pytest.param(["sources.coco.split={train: 0.5}"], "sum", id="shares"),
     ],
 )
-def test_what_cannot_be_changed_is_told_in_one_line(shards, overrides, expected):
+def test_what_cannot_be_changed_is_reported_in_one_line(shards, overrides, expected):
     before = (shards / "index.h5").read_bytes()
     with pytest.raises((ConfigError, DataPrepError), match=expected) as caught:
         relabelled(shards, *overrides)
@@ -239,7 +239,7 @@ def test_classes_without_a_node_stop_or_are_dropped(shards, tmp_path):
     relabelled(shards, tree=tmp_path / "animals.json", unmapped="drop")
     reader = ShardReader(shards)
     assert reader.tree == ANIMALS
-    assert reader.ledger.boxes.tolist() == [0, 2, 1, 0]
+    assert reader.label_counts.boxes.tolist() == [0, 2, 1, 0]
     assert reader.split("train").tolist() == list(range(9))
 
 
@@ -269,22 +269,25 @@ def test_the_command_sets_vouching_and_splits(shards, command):
     split = ["--split", "labels=later", "--split", "coco=train:0.5, val:0.5"]
     code, text, err = command("relabel", shards, "--vouches", "coco=cat, dog", *split, "--json")
     assert (code, err) == (0, "")
-    told = json.loads(text)
-    assert [source["splits"].keys() <= {"train", "val", "later"} for source in told["sources"]] == [
+    message = json.loads(text)
+    assert [source["splits"].keys() <= {"train", "val", "later"} for source in message["sources"]] == [
         True,
         True,
     ]
-    assert told["sources"][0]["vouches"] == [CAT, DOG] or told["sources"][0]["vouches"] == [DOG, CAT]
-    assert told["written"] is True
+    assert message["sources"][0]["exhaustive"] == [CAT, DOG] or message["sources"][0]["exhaustive"] == [
+        DOG,
+        CAT,
+    ]
+    assert message["written"] is True
     code, text, _ = command("relabel", shards, "--vouches", "coco=", "--split", "coco=train")
     assert code == 0
-    assert ShardReader(shards).sources[0].vouched.tolist() == []
+    assert ShardReader(shards).sources[0].exhaustive.tolist() == []
     code, _, err = command("relabel", shards, "--vouches", "cat")
     assert code == 2
     assert "expected SOURCE=" in err
 
 
-def test_damaged_shards_are_told(shards, command):
+def test_damaged_shards_are_reported(shards, command):
     (shards / "shard-00001.h5").write_bytes(b"")
     code, _, err = command("relabel", shards, "--split", "coco=train:0.5,val:0.5")
     assert code == 2

@@ -87,7 +87,7 @@ def repair_damages(folder: Path) -> None:
 def damage(folder: Path) -> None:
     shard = read_index(folder).shards[1]
     with (folder / shard.name).open("r+b") as file:
-        file.seek(shard.pictures_first + 100)
+        file.seek(shard.bytes_start + 100)
         file.write(b"damaged")
 
 

@@ -27,7 +27,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def larger_world(world):
-    """The world with sixty more label pictures, large enough to take a while, some equal, one broken."""
+    """The world with sixty more label images, large enough to take a while, some equal, one broken."""
     folder = world / "labelled" / "n02084071"
     folder.mkdir()
     for number in range(60):

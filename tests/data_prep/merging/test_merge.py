@@ -20,7 +20,7 @@ from tests.data_prep.conftest import CAR, CAT, DOG, TABBY, colour_of, picture, w
 from wordtree.errors import ConfigError
 
 LABELS = (ImageLabel(0), ImageLabel(1, is_positive=False), ImageLabel(1, is_exhaustive=True))
-MANY_SHARDS = "shard_mb=0.0005"  # one picture each
+MANY_SHARDS = "shard_mb=0.0005"  # one image each
 
 
 def contents(folder):
@@ -28,7 +28,7 @@ def contents(folder):
 
 
 def colour_index(data):
-    """The index that the colour of a made picture encodes."""
+    """The index that the colour of a made image encodes."""
     pixel = np.array(Image.open(io.BytesIO(data.tobytes())).convert("RGB").getpixel((5, 5)))
     distances = [np.abs(pixel - colour_of(index)).sum() for index in range(12)]
     return int(np.argmin(distances))
@@ -51,8 +51,8 @@ def test_reading_returns_what_was_merged(world, tmp_path, config_of):
     assert reader.label_nodes.tolist() == [tree.node(TABBY)] * 3 + [tree.node(CAR)] * 3
     assert reader.label_positive.all()
     assert [(source.name, source.boxes) for source in reader.sources] == [("coco", True), ("labels", False)]
-    assert reader.sources[0].vouched.tolist() == sorted(tree.node(wnid) for wnid in (CAT, DOG, CAR))
-    assert reader.sources[1].vouched.size == 0
+    assert reader.sources[0].exhaustive.tolist() == sorted(tree.node(wnid) for wnid in (CAT, DOG, CAR))
+    assert reader.sources[1].exhaustive.size == 0
     assert [(row.name, row.reason) for row in reader.classes] == [
         ("cat", "by hand"),
         ("dog", "by hand"),
@@ -62,7 +62,7 @@ def test_reading_returns_what_was_merged(world, tmp_path, config_of):
     ]
 
 
-def test_pictures_of_a_box_source_without_boxes_stay_as_background(world, tmp_path, config_of):
+def test_images_of_a_box_source_without_boxes_stay_as_background(world, tmp_path, config_of):
     merge(config_of(world), tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
     assert {0, 3, 5} <= set(reader.split("train").tolist())
@@ -96,11 +96,11 @@ def killed_after(shards, plan, out, monkeypatch):
     """Carry out a plan in this process, which dies when so many shards are finished."""
     finished = []
 
-    def write_or_die(job, on_picture=None):
+    def write_or_die(job, on_image=None):
         if len(finished) == shards:
             raise Killed
         finished.append(job.path.name)
-        return write_shard(job, on_picture)
+        return write_shard(job, on_image)
 
     with monkeypatch.context() as patch:
         patch.setattr(workers_module, "write_shard", write_or_die)
@@ -217,10 +217,10 @@ def test_counts_survive_an_interruption(world, tmp_path, config_of, monkeypatch)
     assert len(reader) == 11
 
 
-def test_a_merge_of_unreadable_pictures_only_stops_and_leaves_nothing(world, tmp_path, config_of):
+def test_a_merge_of_unreadable_images_only_stops_and_leaves_nothing(world, tmp_path, config_of):
     for path in [*(world / "photos").iterdir(), *(world / "labelled").rglob("*.jpg")]:
         path.write_bytes(b"no picture")
-    with pytest.raises(DataPrepError, match="None of the 12 pictures can be used"):
+    with pytest.raises(DataPrepError, match="None of the 12 images can be used"):
         merge(config_of(world, MANY_SHARDS), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -250,8 +250,8 @@ def test_a_crowd_and_other_splits_do_not_count_as_evidence(world, tmp_path, conf
     reader = ShardReader(tmp_path / "out")
     assert reader.splits == ("train", "later")
     assert reader.split("later").tolist() == [6, 7, 8, 9, 10, 11]
-    assert reader.ledger.boxes[reader.tree.node(CAT)] == 2
-    assert reader.ledger.image_labels.sum() == 0
+    assert reader.label_counts.boxes[reader.tree.node(CAT)] == 2
+    assert reader.label_counts.image_labels.sum() == 0
     with pytest.raises(DataPrepError, match="no split 'val'; there are: train, later"):
         reader.split("val")
 
@@ -271,17 +271,17 @@ def test_a_try_takes_a_seeded_sample_and_counts_the_rest(world, config_of):
 
 def test_a_ratio_is_met_by_repeating(world, config_of):
     plan = make_plan(config_of(world, "ratio={coco: 1, labels: 4}", "sources.coco.max_images=3"))
-    assert [source.repeat for source in plan.sources] == [1, 2]  # 3 : 6 pictures become 3 : 12
+    assert [source.repeat for source in plan.sources] == [1, 2]  # 3 : 6 images become 3 : 12
 
 
-def test_a_plan_reads_no_picture(world, config_of):
+def test_a_plan_reads_no_image(world, config_of):
     (world / "photos" / "000.jpg").write_bytes(b"no picture")
     assert len(make_plan(config_of(world)).images) == 12
 
 
 def test_a_source_may_vouch_for_other_nodes_than_its_classes(world, config_of):
     plan = make_plan(config_of(world, f"sources.coco.vouches=[cat, {TABBY}]"))
-    assert plan.sources[0].vouched.tolist() == sorted(plan.tree.node(wnid) for wnid in (CAT, TABBY))
+    assert plan.sources[0].exhaustive.tolist() == sorted(plan.tree.node(wnid) for wnid in (CAT, TABBY))
     with pytest.raises(DataPrepError, match=r"vouches for 'catt'.*did you mean 'cat'"):
         make_plan(config_of(world, "sources.coco.vouches=[catt]"))
 
@@ -308,7 +308,7 @@ def test_labels_of_a_file_enter_the_tree_and_words_of_several_senses_are_refused
         pytest.param("tree=merge.png", "merge.png: expected a tree file", id="not a tree's name"),
         pytest.param("tree.labels=/nowhere/labels.txt", "cannot be read as text", id="no labels"),
         pytest.param("tree.profile=papier", "no profile 'papier'", id="no such profile"),
-        pytest.param("sources.coco.images=/nowhere", "found nothing", id="no pictures"),
+        pytest.param("sources.coco.images=/nowhere", "found nothing", id="no images"),
         pytest.param("sources.coco.annotations=/nowhere", "cannot read its annotations", id="no annotations"),
     ],
 )
@@ -319,9 +319,9 @@ def test_a_wrong_path_stops_before_anything_is_written(world, tmp_path, config_o
     assert not (tmp_path / "out").exists()
 
 
-def test_a_source_without_any_picture_is_told_with_what_was_found(world, tmp_path, config_of):
+def test_a_source_without_any_image_is_reported_with_what_was_found(world, tmp_path, config_of):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataPrepError, match=r"no picture to merge from .*picture file missing: 6"):
+    with pytest.raises(DataPrepError, match=r"no image to merge from .*image file missing: 6"):
         merge(config_of(world, f"sources.coco.images={tmp_path / 'empty'}"), tmp_path / "out")
 
 
@@ -333,13 +333,13 @@ def test_a_file_in_place_of_the_folder_is_refused(world, tmp_path, config_of):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_told(world, tmp_path, config_of):
+def test_a_folder_that_cannot_be_written_is_reported(world, tmp_path, config_of):
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises((DataPrepError, OSError)):
         merge(config_of(world), tmp_path / "locked")
 
 
-def test_a_disk_that_is_full_is_told_and_leaves_no_part(world, tmp_path, config_of, monkeypatch):
+def test_a_disk_that_is_full_is_reported_and_leaves_no_part(world, tmp_path, config_of, monkeypatch):
     def full(self, target):
         raise OSError(28, "No space left on device")
 
@@ -349,7 +349,7 @@ def test_a_disk_that_is_full_is_told_and_leaves_no_part(world, tmp_path, config_
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_dead_worker_is_told_and_its_merge_continues(world, tmp_path, config_of):
+def test_a_dead_worker_is_reported_and_its_merge_continues(world, tmp_path, config_of):
     from concurrent.futures import BrokenExecutor
 
     class Broken(Executor):
@@ -364,7 +364,7 @@ def test_a_dead_worker_is_told_and_its_merge_continues(world, tmp_path, config_o
 
 
 def write_archive(folder, pictures):
-    """A COCO source whose pictures lie in one file, back to back behind some other bytes."""
+    """A COCO source whose images lie in one file, back to back behind some other bytes."""
     archive = folder / "pictures.tar"
     archive.write_bytes(b"head" + b"".join(pictures))
     records, offset = [], 4
@@ -389,7 +389,7 @@ def archived(world, tmp_path, config_of, monkeypatch):
     return make_plan(config.model_copy(update={"sources": config.sources[:1]})), archive
 
 
-def test_pictures_are_read_where_they_lie_in_an_archive(archived, tmp_path):
+def test_images_are_read_where_they_lie_in_an_archive(archived, tmp_path):
     plan, _ = archived
     carry_out(plan, tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
@@ -399,7 +399,7 @@ def test_pictures_are_read_where_they_lie_in_an_archive(archived, tmp_path):
     assert reader.boxes_xyxy_unit[0] == pytest.approx([0.1, 0.2, 0.5, 0.75])
 
 
-def test_pictures_that_nobody_looked_at_and_exhaustive_labels_are_marked(archived, tmp_path):
+def test_images_that_nobody_looked_at_and_exhaustive_labels_are_marked(archived, tmp_path):
     carry_out(archived[0], tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
     assert reader.image_boxed.tolist() == [True] * 4 + [False]
@@ -427,7 +427,7 @@ def test_a_folder_that_vanished_after_planning_stops_the_merge(world, tmp_path, 
         carry_out(plan, tmp_path / "out")
 
 
-def test_pictures_that_vanished_or_changed_after_planning_are_counted(world, tmp_path, config_of):
+def test_images_that_vanished_or_changed_after_planning_are_counted(world, tmp_path, config_of):
     plan = make_plan(config_of(world))
     (world / "photos" / "001.jpg").unlink()
     (world / "photos" / "003.jpg").write_bytes(picture(3, (80, 60)))

@@ -17,7 +17,7 @@ from data_prep.shards.source_ids import read_source_ids
 from tests.data_prep.conftest import CAR, picture
 from wordtree.support.file_lock import locked
 
-MANY_SHARDS = "shard_mb=0.0005"  # one picture each
+MANY_SHARDS = "shard_mb=0.0005"  # one image each
 
 
 def contents(folder):
@@ -54,7 +54,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(world, tmp_path, largest_fil
 
 
 def test_a_merge_goes_on_when_there_is_room_again(world, tmp_path, config_of):
-    """The last picture is too large for the disk, so its shard fails when the others are finished."""
+    """The last image is too large for the disk, so its shard fails when the others are finished."""
     (world / "labelled" / CAR / "2.jpg").write_bytes(picture(11, (2000, 2000), kind="BMP"))
     merge(config_of(world, MANY_SHARDS), tmp_path / "whole")
     size = max(path.stat().st_size for path in (tmp_path / "whole").glob("shard-*"))
@@ -67,7 +67,7 @@ def test_a_merge_goes_on_when_there_is_room_again(world, tmp_path, config_of):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_an_index_that_cannot_be_written_is_told_and_written_later(world, tmp_path, config_of):
+def test_an_index_that_cannot_be_written_is_reported_and_written_later(world, tmp_path, config_of):
     done = merge_limited(world, tmp_path / "out", 15_000, MANY_SHARDS)
     assert done.returncode == 2
     assert "index.h5: cannot write the index (File too large)" in done.stderr
@@ -77,7 +77,7 @@ def test_an_index_that_cannot_be_written_is_told_and_written_later(world, tmp_pa
 
 
 @pytest.mark.parametrize("limit", [0, 96, 800, 3000])
-def test_an_hdf5_file_that_cannot_be_written_is_closed_and_told(tmp_path, limit):
+def test_an_hdf5_file_that_cannot_be_written_is_closed_and_reported(tmp_path, limit):
     code = (
         "import resource, sys; from pathlib import Path; import h5py; from data_prep.shards.hdf5_files import new_hdf5\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
@@ -139,12 +139,12 @@ def test_a_file_system_without_locks_locks_nobody_out(world, tmp_path, config_of
     merge(config_of(world), tmp_path / "out")
 
 
-def test_a_picture_that_cannot_be_used_stops_a_merge_that_shall_stop(world, tmp_path, config_of):
+def test_a_image_that_cannot_be_used_stops_a_merge_that_shall_stop(world, tmp_path, config_of):
     out = tmp_path / "out"
     (world / "photos" / "003.jpg").write_bytes(
         b"no picture, but as long as one is, so that it fills a shard" * 12
     )
-    expected = r"source 'coco': 003\.jpg: picture that cannot be decoded\. Set `unreadable: skip`"
+    expected = r"source 'coco': 003\.jpg: image that cannot be decoded\. Set `unreadable: skip`"
     with pytest.raises(DataPrepError, match=expected):
         merge(config_of(world, MANY_SHARDS, "unreadable=stop"), out)
     with pytest.raises(DataPrepError, match=expected):
@@ -161,10 +161,8 @@ def test_a_picture_that_cannot_be_used_stops_a_merge_that_shall_stop(world, tmp_
     ("change", "expected"),
     [
         pytest.param("quality=90", "its quality is 95, this plan's is 90", id="packing"),
-        pytest.param("a label", "the pictures or labels of source 'labels' have changed since", id="a label"),
-        pytest.param(
-            "a picture", "the pictures or labels of source 'coco' have changed since", id="a picture"
-        ),
+        pytest.param("a label", "the images or labels of source 'labels' have changed since", id="a label"),
+        pytest.param("an image", "the images or labels of source 'coco' have changed since", id="an image"),
         pytest.param(
             "sources.labels.name=other",
             "its sources are coco, labels, this plan's are coco, other",
@@ -175,7 +173,7 @@ def test_a_picture_that_cannot_be_used_stops_a_merge_that_shall_stop(world, tmp_
         ),
     ],
 )
-def test_what_differs_from_the_merge_in_the_folder_is_told(
+def test_what_differs_from_the_merge_in_the_folder_is_reported(
     world, tmp_path, config_of, monkeypatch, change, expected, state
 ):
     out = tmp_path / "out"
@@ -189,7 +187,7 @@ def test_what_differs_from_the_merge_in_the_folder_is_told(
     before = contents(out)
     if change == "a label":
         (world / "labelled" / CAR / "0.jpg").rename(world / "labelled" / "n02123045" / "9.jpg")
-    elif change == "a picture":
+    elif change == "an image":
         (world / "photos" / "003.jpg").write_bytes(picture(3, quality=30))
     with pytest.raises(DataPrepError, match="holds another merge") as caught:
         merge(config_of(world, *([change] if "=" in change else [])), out)
@@ -243,7 +241,7 @@ def test_a_label_map_that_lies_in_the_folder_of_the_shards_stays_as_its_reviewer
     assert written.read_text().startswith("# checked by me\n")
 
 
-def test_a_shard_that_may_not_be_read_is_told_as_such(shards, monkeypatch):
+def test_a_shard_that_may_not_be_read_is_reported_as_such(shards, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
@@ -253,7 +251,7 @@ def test_a_shard_that_may_not_be_read_is_told_as_such(shards, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
-def test_a_folder_that_cannot_be_listed_is_told(world, tmp_path, config_of):
+def test_a_folder_that_cannot_be_listed_is_reported(world, tmp_path, config_of):
     (world / "labelled").chmod(0)
     try:
         with pytest.raises(DataPrepError, match="cannot be listed; check its permissions"):

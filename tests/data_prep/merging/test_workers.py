@@ -13,7 +13,7 @@ from data_prep.merging.merge import carry_out
 from data_prep.merging.progress_file import JOURNAL_NAME
 from data_prep.shards.writer import ShardError, write_shard
 
-MANY_SHARDS = "shard_mb=0.0005"  # one picture each
+MANY_SHARDS = "shard_mb=0.0005"  # one image each
 DOCUMENT = Path(__file__).parents[3] / "docs" / "merging.md"
 
 
@@ -65,14 +65,14 @@ def test_shards_under_way_are_kept_when_another_cannot_be_written(world, tmp_pat
     """Shard 0 fails while 1 is being written and 2 waits."""
     begun, failed = threading.Event(), threading.Event()
 
-    def write(job, on_picture=None):
+    def write(job, on_image=None):
         if job.path.name == "shard-00000.h5":
             begun.wait(10)
             failed.set()
             raise ShardError("disk full")
         begun.set()
         failed.wait(10)
-        return write_shard(job, on_picture)
+        return write_shard(job, on_image)
 
     monkeypatch.setattr(workers_module, "write_shard", write)
     with ThreadPoolExecutor(2) as executor, pytest.raises(DataPrepError, match="disk full"):
@@ -82,14 +82,14 @@ def test_shards_under_way_are_kept_when_another_cannot_be_written(world, tmp_pat
     assert "shard-00011.h5" not in journal
 
 
-def test_progress_tells_what_was_done_before_and_then_every_picture_once(world, tmp_path, config_of):
-    plan, told = make_plan(config_of(world, MANY_SHARDS)), []
-    carry_out(plan, tmp_path / "out", progress=told.append)
-    assert told == [0] + [1] * 12
+def test_progress_tells_what_was_done_before_and_then_every_image_once(world, tmp_path, config_of):
+    plan, message = make_plan(config_of(world, MANY_SHARDS)), []
+    carry_out(plan, tmp_path / "out", progress=message.append)
+    assert message == [0] + [1] * 12
     (tmp_path / "out" / "shard-00003.h5").unlink()
-    told.clear()
-    carry_out(plan, tmp_path / "out", progress=told.append)
-    assert told == [11, 1]
+    message.clear()
+    carry_out(plan, tmp_path / "out", progress=message.append)
+    assert message == [11, 1]
 
 
 def test_a_worker_process_ends_with_its_parent(tmp_path):
@@ -127,7 +127,7 @@ def test_ctrl_c_is_kept_from_workers_from_their_first_moment(world, tmp_path, co
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_future_that_was_lost_is_told_as_a_worker_that_died(world, tmp_path, config_of):
+def test_a_future_that_was_lost_is_reported_as_a_worker_that_died(world, tmp_path, config_of):
     class Losing(Executor):
         def submit(self, function, /, *arguments, **options):
             future = Future()

@@ -10,27 +10,27 @@ from hypothesis import strategies as st
 import data_prep.merging.workers as workers_module
 from data_prep import DataPrepError, ShardReader, make_plan, merge
 from data_prep.merging.stored_duplicates import LIST_HEADER, LIST_NAME
-from data_prep.planning.duplicates import KINDS, Origins, equal_pictures, hash_planned, may_be_equal
+from data_prep.planning.duplicates import KINDS, Origins, equal_images, hash_planned, may_be_equal
 from tests.data_prep.conftest import CAR, TABBY
 
 SPLITS = ("train", "val")
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=12))
-def test_pictures_that_may_be_equal_are_those_whose_keys_occur_twice(keys):
+def test_images_that_may_be_equal_are_those_whose_keys_occur_twice(keys):
     columns = np.array(keys, dtype=np.int64).reshape(-1, 2).T
     expected = [place for place, key in enumerate(keys) if keys.count(key) > 1]
     assert may_be_equal(*columns).tolist() == expected
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 1)), max_size=12))
-def test_groups_of_equal_pictures_are_what_a_slow_search_finds(pictures):
-    """Each picture: content, source, split."""
+def test_groups_of_equal_images_are_what_a_slow_search_finds(pictures):
+    """Each image: content, source, split."""
     digests = np.array([(content % 2, content // 2) for content, _, _ in pictures], dtype=np.uint64).reshape(
         -1, 2
     )
     source, split = (np.array([row[column] for row in pictures], dtype=np.int32) for column in (1, 2))
-    found = equal_pictures(np.arange(len(pictures)), digests, Origins(source, split, SPLITS))
+    found = equal_images(np.arange(len(pictures)), digests, Origins(source, split, SPLITS))
     expected = []
     for content in dict.fromkeys(content for content, _, _ in pictures):
         group = [place for place, row in enumerate(pictures) if row[0] == content]
@@ -44,7 +44,7 @@ def test_groups_of_equal_pictures_are_what_a_slow_search_finds(pictures):
 
 @pytest.fixture
 def repeated(world):
-    """The world, where a COCO picture is a tabby too, and two cars are equal."""
+    """The world, where a COCO image is a tabby too, and two cars are equal."""
     shutil.copy(world / "photos" / "002.jpg", world / "labelled" / TABBY / "1.jpg")
     shutil.copy(world / "labelled" / CAR / "0.jpg", world / "labelled" / CAR / "2.jpg")
     return world
@@ -59,20 +59,20 @@ def test_a_plan_that_hashes_names_leaks_copies_and_repeats(repeated, config_of):
     assert [(group.kind, group.stays) for group in found.groups] == [(KINDS[0], 7), (KINDS[2], 9)]
 
 
-def test_a_plan_reads_only_pictures_of_equal_size_and_counts_what_it_cannot_read(repeated, config_of):
-    plan, told = make_plan(config_of(repeated)), []
+def test_a_plan_reads_only_images_of_equal_size_and_counts_what_it_cannot_read(repeated, config_of):
+    plan, message = make_plan(config_of(repeated)), []
     for path in (repeated / "photos").iterdir():
         if plan.images["size_bytes"].tolist().count(path.stat().st_size) == 1:
             path.unlink()
-    assert len(hash_planned(plan.images, plan.origins, progress=told.append).groups) == 2
-    assert sum(told) == len(plan.images)
+    assert len(hash_planned(plan.images, plan.origins, progress=message.append).groups) == 2
+    assert sum(message) == len(plan.images)
     (repeated / "labelled" / CAR / "2.jpg").unlink()
     found = hash_planned(plan.images, plan.origins)
     assert (len(found.groups), found.unreadable) == (1, 1)
 
 
 @pytest.mark.parametrize("splits", ["train", "val"])
-def test_a_merge_stops_before_its_index_and_names_equal_pictures(repeated, tmp_path, config_of, splits):
+def test_a_merge_stops_before_its_index_and_names_equal_images(repeated, tmp_path, config_of, splits):
     out = tmp_path / "out"
     where = rf"coco 002\.jpg \(train\) = labels {TABBY}/1\.jpg \({splits}\)"
     leaks = int(splits == "val")
@@ -95,7 +95,7 @@ def rules(config_of, world, rule):
     ("rule", "gone"),
     [pytest.param("keep", [], id="keep"), pytest.param("drop", ["002.jpg", f"{CAR}/2.jpg"], id="drop")],
 )
-def test_told_what_to_do_the_merge_goes_on_without_reading_a_picture(
+def test_told_what_to_do_the_merge_goes_on_without_reading_a_image(
     repeated, tmp_path, config_of, monkeypatch, rule, gone
 ):
     out = tmp_path / "out"
@@ -115,7 +115,7 @@ def test_told_what_to_do_the_merge_goes_on_without_reading_a_picture(
     assert len(reader.box_nodes) == boxes - (2 if gone else 0)
     with monkeypatch.context() as patch:
         patch.setattr(workers_module, "write_shard", None)
-        with pytest.raises(DataPrepError, match="Equal pictures lie in several splits"):
+        with pytest.raises(DataPrepError, match="Equal images lie in several splits"):
             merge(rules(config_of, repeated, "stop"), out)
     assert len(ShardReader(out)) == len(reader)
 

@@ -60,7 +60,7 @@ def test_what_is_doubtful_in_a_label_map_is_found(rows, expected):
     assert conflicts(*rows) == expected
 
 
-def test_classes_of_one_name_at_one_node_are_told_together():
+def test_classes_of_one_name_at_one_node_are_reported_together():
     classes = [
         SourceClass(*row, "exact")
         for row in ((0, "animal", 0), (1, "animal", 0), (0, "dog", 3), (1, "Dog", 3))
@@ -79,13 +79,13 @@ def opened(world, monkeypatch):
 
     def describe(**settings):
         first = OpenSource(
-            "coco", **{"has_boxes": True, "classes": ("cat",), "stream": one_picture, **settings}
+            "coco", **{"has_boxes": True, "classes": ("cat",), "stream": one_image, **settings}
         )
-        second = OpenSource("labels", has_boxes=False, classes=("dog",), stream=one_picture)
+        second = OpenSource("labels", has_boxes=False, classes=("dog",), stream=one_image)
         by_name = {"coco": first, "labels": second}
         monkeypatch.setitem(make_plan.__globals__, "open_source", lambda config: by_name[config.name])
 
-    def one_picture(_):
+    def one_image(_):
         yield ImageRecord("a.jpg", world / "photos" / "000.jpg", 10, None, None, (ImageLabel(0),))
 
     return describe
@@ -108,13 +108,13 @@ def test_an_alias_that_a_given_tree_lacks_gives_way_to_the_name(world, config_of
 
 def test_a_federated_source_vouches_for_nothing_unless_told(world, config_of, opened):
     opened(is_federated=True)
-    assert make_plan(config_of(world)).sources[0].vouched.size == 0
-    assert make_plan(config_of(world, "sources.coco.vouches=[cat]")).sources[0].vouched.size == 1
+    assert make_plan(config_of(world)).sources[0].exhaustive.size == 0
+    assert make_plan(config_of(world, "sources.coco.vouches=[cat]")).sources[0].exhaustive.size == 1
     opened(is_federated=False)
-    assert make_plan(config_of(world)).sources[0].vouched.size == 1
+    assert make_plan(config_of(world)).sources[0].exhaustive.size == 1
 
 
-def test_pictures_that_nobody_looked_at_stay_only_with_a_label_that_has_a_node(world, config_of, opened):
+def test_images_that_nobody_looked_at_stay_only_with_a_label_that_has_a_node(world, config_of, opened):
     def stream(_):
         path = world / "photos" / "000.jpg"
         yield ImageRecord("looked", path, 10, None, ())
@@ -144,9 +144,9 @@ def test_a_plan_prints_what_to_look_at_the_balance_in_words_and_the_cost(world, 
     )
     assert code == 0
     assert "left out by the choice of classes, named in sources.labels.classes.drop: 1" in text
-    assert "labels: picture left out, as its classes have no node: 3" in text
-    assert "An epoch shows 30 pictures, coco : labels as 1 : 4." in text
-    assert "To expect: about 0.0 MB, 1 s with one worker (pictures as they are; " in text
+    assert "labels: image left out, as its classes have no node: 3" in text
+    assert "An epoch shows 30 images, coco : labels as 1 : 4." in text
+    assert "To expect: about 0.0 MB, 1 s with one worker (images as they are; " in text
     (world / "labelled" / CAR).rename(world / "labelled" / "zebra.n.01")
     _, text, _ = command("plan", world / "merge.yaml", "--set", "sources.coco.classes.drop=[car]")
     assert (
@@ -172,7 +172,7 @@ def test_the_estimate_says_what_it_rests_on(world, config_of):
 
 
 @given(st.lists(st.integers(0, 50), max_size=40), st.floats(0.5, 100))
-def test_a_shard_ends_with_the_picture_that_fills_it(sizes, shard_bytes):
+def test_a_shard_ends_with_the_image_that_fills_it(sizes, shard_bytes):
     expected, filled = [], 0
     for number, size in enumerate(sizes, start=1):
         filled += size
@@ -216,13 +216,13 @@ def test_a_plan_of_a_source_that_is_gone_is_one_line(world, config_of):
         make_plan(config_of(world))
 
 
-def test_a_plan_tells_of_a_ratio_without_training_pictures_and_of_no_training_picture_at_all(world, command):
+def test_a_plan_tells_of_a_ratio_without_training_images_and_of_no_training_image_at_all(world, command):
     settings = ("--set", "ratio={coco: 1, labels: 4}", "--set", "sources.labels.split=val")
     _, text, _ = command("plan", world / "merge.yaml", *settings)
-    assert "The ratio of labels means nothing: none of its pictures is in split 'train'." in text
-    assert "No picture is in split" not in text
+    assert "The ratio of labels means nothing: none of its images is in split 'train'." in text
+    assert "No image is in split" not in text
     _, text, _ = command("plan", world / "merge.yaml", *settings, "--set", "sources.coco.split=val")
-    assert "No picture is in split 'train', which is what training reads." in text
+    assert "No image is in split 'train', which is what training reads." in text
 
 
 def test_a_plan_tells_of_classes_outside_the_root_of_a_built_tree(world, command):

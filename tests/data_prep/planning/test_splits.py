@@ -11,7 +11,7 @@ ids = st.lists(st.binary(max_size=8), max_size=20)
 
 
 @given(ids, st.integers())
-def test_a_picture_is_drawn_alike_whatever_others_there_are_and_in_whatever_order(source_ids, seed):
+def test_a_image_is_drawn_alike_whatever_others_there_are_and_in_whatever_order(source_ids, seed):
     together = draw_splits(source_ids, SHARES, seed)
     alone = [int(draw_splits([one], SHARES, seed)[0]) for one in source_ids]
     assert together.tolist() == alone
@@ -25,7 +25,7 @@ def test_shares_are_met_and_another_seed_draws_others():
     assert (drawn != draw_splits(source_ids, SHARES, seed=1)).mean() > 0.3
 
 
-def test_a_larger_first_share_takes_pictures_from_the_next_only():
+def test_a_larger_first_share_takes_images_from_the_next_only():
     source_ids = [str(number).encode() for number in range(1000)]
     less, more = (draw_splits(source_ids, {"train": share, "val": 1 - share}, 0) for share in (0.5, 0.6))
     assert (more <= less).all()
@@ -57,7 +57,7 @@ def test_a_merge_stores_the_splits_that_its_plan_drew(world, tmp_path, config_of
     assert {stored[f"{number:03d}.jpg"] for number in (0, 1, 2, 4, 5)} == {"train", "val"}
 
 
-def test_a_ratio_counts_training_pictures(world, config_of):
+def test_a_ratio_counts_training_images(world, config_of):
     plan = make_plan(
         config_of(world, "sources.labels.split={train: 0.5, val: 0.5}", "ratio={coco: 1, labels: 1}")
     )

@@ -64,7 +64,7 @@ def test_a_part_of_a_catalogue_holds_its_records_also_where_it_was_sent(given, d
 
 @given(st.lists(records, max_size=4), st.lists(records, max_size=4))
 def test_digests_are_equal_just_where_equal_things_are_stored(one, other):
-    """Wherever the pictures lie, and whatever other source stands before."""
+    """Wherever the images lie, and whatever other source stands before."""
 
     def stored(records):
         return [replace(record, path=Path(), offset=None) for record in records]
@@ -73,7 +73,7 @@ def test_digests_are_equal_just_where_equal_things_are_stored(one, other):
     assert catalogue_of(one).digest() == catalogue_of(one, source=1).digest(FIRST_CLASS[1])
 
 
-def test_a_digest_of_a_slice_is_that_of_its_pictures_alone():
+def test_a_digest_of_a_slice_is_that_of_its_images_alone():
     given = [
         ImageRecord(f"{n}.jpg", Path(f"/p/{n}.jpg"), n, boxes=(BoxLabel(n, (0, 0, 1, 1)),)) for n in range(5)
     ]
@@ -89,7 +89,7 @@ def test_paths_are_made_absolute_so_that_any_process_finds_them(monkeypatch, tmp
 
 
 def bytes_held(pictures, record):
-    """Bytes that a catalogue of so many pictures holds when it has grown."""
+    """Bytes that a catalogue of so many images holds when it has grown."""
     own = tracemalloc.Filter(True, str(Path(catalogue_module.__file__)))
     tracemalloc.start()
     try:
@@ -105,9 +105,9 @@ def bytes_held(pictures, record):
 
 
 @pytest.mark.parametrize("where", ["folders", "archives"])
-def test_fourteen_million_pictures_fit_into_memory(where):
-    """Of ImageNet with its label at most 110 bytes each, names included; and 30 for each box of a picture."""
-    pictures, boxes_each = 20_000, 10
+def test_fourteen_million_images_fit_into_memory(where):
+    """Of ImageNet with its label at most 110 bytes each, names included; and 30 for each box of an image."""
+    images, boxes_each = 20_000, 10
 
     def record(number, boxes=None):
         wnid = f"n{number // 1000:08d}"
@@ -116,9 +116,7 @@ def test_fourteen_million_pictures_fit_into_memory(where):
         return ImageRecord(f"{wnid}/{wnid}_{number}.JPEG", path, 110_000, None, boxes, label, offset)
 
     boxes = (BoxLabel(3, (0.1, 0.2, 0.3, 0.4)),) * boxes_each
-    labelled, boxed = bytes_held(pictures, record), bytes_held(pictures, lambda number: record(number, boxes))
-    assert labelled / pictures < 110
-    assert (boxed - labelled) / (pictures * boxes_each) < 30
-    print(
-        f"{labelled / pictures:.1f} bytes a picture, {(boxed - labelled) / (pictures * boxes_each):.1f} a box"
-    )
+    labelled, boxed = bytes_held(images, record), bytes_held(images, lambda number: record(number, boxes))
+    assert labelled / images < 110
+    assert (boxed - labelled) / (images * boxes_each) < 30
+    print(f"{labelled / images:.1f} bytes an image, {(boxed - labelled) / (images * boxes_each):.1f} a box")

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.shards.images import PictureError, PictureRules, prepare_picture
+from data_prep.shards.images import ImageError, ImageRules, prepare_image
 from tests.data_prep.conftest import colour_of, picture
 
-RULES = PictureRules(resize_max=None, quality=95)
-SMALL = PictureRules(resize_max=32, quality=90)
+RULES = ImageRules(resize_max=None, quality=95)
+SMALL = ImageRules(resize_max=32, quality=90)
 ORIENTATION = 0x0112
 
 
@@ -39,7 +39,7 @@ def rotated(orientation, size=(40, 20)):
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_grey_and_rgb_of_8_bit_are_stored_as_they_are(kind, mode):
     data = picture(3, kind=kind, mode=mode)
-    stored = prepare_picture(data, None, RULES)
+    stored = prepare_image(data, None, RULES)
     assert stored.data is data
     assert (stored.width, stored.height, stored.changes) == (40, 30, ())
 
@@ -62,7 +62,7 @@ OTHERS = [
 
 @pytest.mark.parametrize(("data", "kind"), OTHERS)
 def test_everything_else_is_encoded_anew_as_jpeg_and_counted(data, kind):
-    stored = prepare_picture(data, None, RULES)
+    stored = prepare_image(data, None, RULES)
     image = decoded(stored.data)
     assert stored.changes == (f"encoded anew ({kind})",)
     assert (image.format, image.mode in ("L", "RGB"), image.size) == ("JPEG", True, (40, 30))
@@ -73,7 +73,7 @@ def test_everything_else_is_encoded_anew_as_jpeg_and_counted(data, kind):
 def test_training_decodes_what_is_stored_to_the_size_that_is_stored(data, kind):
     from yolo9000.data.image import decode_image
 
-    stored = prepare_picture(data, None, RULES)
+    stored = prepare_image(data, None, RULES)
     image = decode_image(np.frombuffer(stored.data, dtype=np.uint8).copy(), name="made")
     assert tuple(image.shape) == (3, stored.height, stored.width)
     ours = np.asarray(decoded(stored.data).convert("RGB"), dtype=np.int64).transpose(2, 0, 1)
@@ -81,16 +81,16 @@ def test_training_decodes_what_is_stored_to_the_size_that_is_stored(data, kind):
 
 
 def test_colours_survive_what_is_encoded_anew():
-    stored = decoded(prepare_picture(encoded(GRADIENT_16, "PNG"), None, RULES).data)
+    stored = decoded(prepare_image(encoded(GRADIENT_16, "PNG"), None, RULES).data)
     assert abs(stored.getpixel((5, 5)) - 200) <= 1
     see_through = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
-    white = decoded(prepare_picture(encoded(see_through, "PNG"), None, RULES).data)
+    white = decoded(prepare_image(encoded(see_through, "PNG"), None, RULES).data)
     assert min(white.getpixel((4, 4))) >= 254
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_exif_orientation_is_applied_where_no_annotation_says_otherwise(orientation):
-    stored = prepare_picture(rotated(orientation), None, RULES)
+    stored = prepare_image(rotated(orientation), None, RULES)
     image = decoded(stored.data)
     expected = (20, 40) if orientation >= 5 else (40, 20)
     assert image.size == (stored.width, stored.height) == expected
@@ -102,22 +102,22 @@ def test_exif_orientation_is_applied_where_no_annotation_says_otherwise(orientat
 
 def test_exif_orientation_is_not_applied_where_the_annotations_were_made_on_the_stored_pixels():
     data = rotated(6)
-    assert prepare_picture(data, (40, 20), RULES).data is data
-    assert prepare_picture(data, (20, 40), RULES).changes == ("turned by EXIF",)
+    assert prepare_image(data, (40, 20), RULES).data is data
+    assert prepare_image(data, (20, 40), RULES).changes == ("turned by EXIF",)
 
 
-def test_a_picture_resized_by_its_owner_is_kept_and_one_of_another_shape_is_not():
-    assert prepare_picture(picture(1), (400, 300), RULES).changes == ()
-    with pytest.raises(PictureError, match="another shape"):
-        prepare_picture(picture(1), (300, 300), RULES)
+def test_a_image_resized_by_its_owner_is_kept_and_one_of_another_shape_is_not():
+    assert prepare_image(picture(1), (400, 300), RULES).changes == ()
+    with pytest.raises(ImageError, match="another shape"):
+        prepare_image(picture(1), (300, 300), RULES)
 
 
-def test_larger_pictures_are_shrunk_and_smaller_ones_are_not():
-    rules = PictureRules(resize_max=20, quality=80)
-    stored = prepare_picture(picture(1), None, rules)
+def test_larger_images_are_shrunk_and_smaller_ones_are_not():
+    rules = ImageRules(resize_max=20, quality=80)
+    stored = prepare_image(picture(1), None, rules)
     assert (stored.width, stored.height, stored.changes) == (20, 15, ("shrunk to 20 px",))
     small = picture(1, size=(20, 10))
-    assert prepare_picture(small, None, rules).data is small
+    assert prepare_image(small, None, rules).data is small
 
 
 @pytest.mark.parametrize(
@@ -132,39 +132,39 @@ def test_larger_pictures_are_shrunk_and_smaller_ones_are_not():
         pytest.param(picture(1, kind="WEBP")[:40], id="a WebP cut short"),
     ],
 )
-def test_damaged_pictures_are_told_apart(data):
-    with pytest.raises(PictureError, match="cannot be decoded"):
-        prepare_picture(data, None, RULES)
+def test_damaged_images_are_reported_apart(data):
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        prepare_image(data, None, RULES)
 
 
-def test_a_picture_of_too_many_pixels_is_never_decoded():
+def test_a_image_of_too_many_pixels_is_never_decoded():
     header = picture(1, kind="BMP", size=(10, 10))
     huge = header[:18] + (60_000).to_bytes(4, "little") * 2 + header[26:]
-    with pytest.raises(PictureError, match="too many pixels"):
-        prepare_picture(huge, None, RULES)
+    with pytest.raises(ImageError, match="too many pixels"):
+        prepare_image(huge, None, RULES)
 
 
-def test_a_picture_too_long_for_jpeg_is_told_unless_it_is_stored_as_it_is_or_shrunk():
+def test_a_image_too_long_for_jpeg_is_reported_unless_it_is_stored_as_it_is_or_shrunk():
     long = picture(1, (70_000, 2), kind="PNG", mode="RGBA")
-    with pytest.raises(PictureError, match="longer than JPEG's 65500 px"):
-        prepare_picture(long, None, RULES)
+    with pytest.raises(ImageError, match="longer than JPEG's 65500 px"):
+        prepare_image(long, None, RULES)
     plain = picture(1, (70_000, 2), kind="PNG")
-    assert prepare_picture(plain, None, RULES).data is plain
-    assert prepare_picture(long, None, PictureRules(resize_max=1000, quality=95)).width == 1000
+    assert prepare_image(plain, None, RULES).data is plain
+    assert prepare_image(long, None, ImageRules(resize_max=1000, quality=95)).width == 1000
 
 
 def test_files_that_would_start_other_programs_are_not_opened():
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
     assert Image.open(io.BytesIO(eps)).format == "EPS"
-    with pytest.raises(PictureError, match="cannot be decoded"):
-        prepare_picture(eps, None, RULES)
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        prepare_image(eps, None, RULES)
 
 
-def test_a_jpeg_with_more_pictures_behind_it_is_stored_as_it_is():
+def test_a_jpeg_with_more_images_behind_it_is_stored_as_it_is():
     first, second = (Image.new("RGB", (40, 30), colour) for colour in ("red", "blue"))
     data = encoded(first, "MPO", save_all=True, append_images=[second])
     assert Image.open(io.BytesIO(data)).format == "MPO"
-    assert prepare_picture(data, None, RULES).data is data
+    assert prepare_image(data, None, RULES).data is data
 
 
 def png_16_bit(colour_type, channels, value, size=(8, 6)):
@@ -184,7 +184,7 @@ def png_16_bit(colour_type, channels, value, size=(8, 6)):
     [pytest.param(0, 1, id="grey"), pytest.param(2, 3, id="RGB"), pytest.param(6, 4, id="RGB and alpha")],
 )
 def test_16_bit_becomes_8_bit_by_its_upper_byte(colour_type, channels):
-    stored = prepare_picture(png_16_bit(colour_type, channels, 0xC8FF), None, RULES)
+    stored = prepare_image(png_16_bit(colour_type, channels, 0xC8FF), None, RULES)
     assert stored.changes[0].startswith("encoded anew (PNG ")
     assert stored.changes[0].endswith("16 bit)")
     pixel = decoded(stored.data).convert("RGB").getpixel((3, 3))
@@ -193,7 +193,7 @@ def test_16_bit_becomes_8_bit_by_its_upper_byte(colour_type, channels):
 
 
 def test_the_colours_of_print_are_those_that_are_seen():
-    stored = prepare_picture(picture(3, kind="JPEG", mode="CMYK", quality=95), None, RULES)
+    stored = prepare_image(picture(3, kind="JPEG", mode="CMYK", quality=95), None, RULES)
     assert decoded(stored.data).getpixel((5, 5)) == pytest.approx(colour_of(3), abs=4)
 
 
@@ -207,7 +207,7 @@ def test_the_colours_of_print_are_those_that_are_seen():
     ],
 )
 def test_grey_of_many_bits_becomes_8_bit(array, expected):
-    stored = prepare_picture(encoded(Image.fromarray(array), "TIFF"), None, RULES)
+    stored = prepare_image(encoded(Image.fromarray(array), "TIFF"), None, RULES)
     assert decoded(stored.data).mode == "L"
     if expected is not None:
         assert abs(decoded(stored.data).getpixel((3, 3)) - expected) <= 1
@@ -228,7 +228,7 @@ SOUND = [
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_spoilt_pictures_are_told_apart_or_stored_as_something_that_decodes(data):
+def test_spoilt_images_are_reported_apart_or_stored_as_something_that_decodes(data):
     """Bytes are changed, cut out or put in anywhere, headers most of all."""
     spoilt = bytearray(data.draw(st.sampled_from(SOUND)))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -236,8 +236,8 @@ def test_spoilt_pictures_are_told_apart_or_stored_as_something_that_decodes(data
         cut = data.draw(st.integers(0, 8) | st.integers(0, len(spoilt) - first))
         spoilt[first : first + cut] = data.draw(st.binary(max_size=8))
     try:
-        stored = prepare_picture(bytes(spoilt), data.draw(st.sampled_from([None, (40, 30), (30, 40)])), SMALL)
-    except PictureError:
+        stored = prepare_image(bytes(spoilt), data.draw(st.sampled_from([None, (40, 30), (30, 40)])), SMALL)
+    except ImageError:
         return
     image = decoded(stored.data)
     image.load()
@@ -250,4 +250,4 @@ def test_a_damaged_exif_block_says_nothing():
     data = rotated(6)
     place = data.index(b"Exif\0\0") + 6
     broken = data[:place] + b"\xff" * 8 + data[place + 8 :]
-    assert prepare_picture(broken, None, RULES).data is broken
+    assert prepare_image(broken, None, RULES).data is broken

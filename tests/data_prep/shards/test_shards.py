@@ -23,7 +23,7 @@ from tests.data_prep.conftest import CAT, DOG
 ROOT = Path(__file__).parents[3]
 
 
-def all_pictures(reader):
+def all_images(reader):
     return [reader.encoded(image).tobytes() for image in range(len(reader))]
 
 
@@ -82,7 +82,7 @@ def test_the_index_holds_the_hashes_of_file_and_content(shards):
 
 def test_a_reader_serves_threads(shards):
     reader = ShardReader(shards)
-    expected = all_pictures(reader)
+    expected = all_images(reader)
     order = np.random.default_rng(0).integers(0, len(reader), 400).tolist()
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda image: reader.encoded(image).tobytes(), order))
@@ -92,24 +92,24 @@ def test_a_reader_serves_threads(shards):
 @pytest.mark.parametrize("start", ["spawn", "fork"])
 def test_a_reader_serves_a_worker_process(shards, start):
     reader = ShardReader(shards)
-    expected = all_pictures(reader)  # opens every shard before the fork
+    expected = all_images(reader)  # opens every shard before the fork
     with ProcessPoolExecutor(1, get_context(start)) as pool:
         read = [pool.submit(methodcaller("encoded", image), reader) for image in range(len(reader))]
         assert [future.result(timeout=60).tobytes() for future in read] == expected
-    assert all_pictures(reader) == expected
+    assert all_images(reader) == expected
 
 
 def test_a_pickled_reader_is_small_and_reads_the_same(shards):
     reader = ShardReader(shards)
     pickled = pickle.dumps(reader)
     assert len(pickled) < 1000
-    assert all_pictures(pickle.loads(pickled)) == all_pictures(reader)
+    assert all_images(pickle.loads(pickled)) == all_images(reader)
 
 
 def test_a_reader_keeps_few_files_open(shards, monkeypatch):
     monkeypatch.setattr("data_prep.dataset.reader.MAX_OPEN_SHARDS", 2)
     reader = ShardReader(shards)
-    assert all_pictures(reader) == all_pictures(ShardReader(shards))
+    assert all_images(reader) == all_images(ShardReader(shards))
     assert len(reader._files._open) == 2
 
 
@@ -142,7 +142,7 @@ def problem(action):
     return str(caught.value)
 
 
-def test_a_folder_without_an_index_is_told_apart(tmp_path):
+def test_a_folder_without_an_index_is_reported_apart(tmp_path):
     assert "found no such folder" in problem(lambda: ShardReader(tmp_path / "nowhere"))
     assert "found no index in it" in problem(lambda: ShardReader(tmp_path))
 
@@ -157,19 +157,19 @@ def test_a_folder_without_an_index_is_told_apart(tmp_path):
         pytest.param(lambda path: path.write_text("tree"), "not a readable HDF5 file", id="text"),
     ],
 )
-def test_a_damaged_index_is_told_in_one_line(shards, damage, expected):
+def test_a_damaged_index_is_reported_in_one_line(shards, damage, expected):
     damage(shards / "index.h5")
     assert expected in problem(lambda: ShardReader(shards))
 
 
 @pytest.mark.parametrize("size", [0, 4, 900])
-def test_a_shard_of_another_size_is_told_in_one_line(shards, size):
+def test_a_shard_of_another_size_is_reported_in_one_line(shards, size):
     path = shards / "shard-00000.h5"
     path.write_bytes(path.read_bytes()[:size])
     reader = ShardReader(shards)
     for method in ("encoded", "source_id"):
-        told = problem(partial(methodcaller(method, 0), reader))
-        assert f"shard-00000.h5: holds {size} bytes, the index says" in told
+        message = problem(partial(methodcaller(method, 0), reader))
+        assert f"shard-00000.h5: holds {size} bytes, the index says" in message
 
 
 def change(path, action):
@@ -235,7 +235,7 @@ def test_an_index_of_which_one_byte_differs_is_refused(shards, data):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_picture_of_which_one_byte_differs_is_refused(shards, data):
+def test_a_image_of_which_one_byte_differs_is_refused(shards, data):
     reader = ShardReader(shards)
     image = data.draw(st.integers(0, len(reader) - 1))
     size, start = int(reader._picture_size[image]), int(reader._picture_start[image])
@@ -247,7 +247,7 @@ def test_a_picture_of_which_one_byte_differs_is_refused(shards, data):
         file.seek(place)
         file.write(bytes([before ^ data.draw(st.integers(1, 255))]))
         file.flush()
-        assert f": image {image} (picture" in problem(lambda: reader.encoded(image))
+        assert f": image {image} (image" in problem(lambda: reader.encoded(image))
         assert len(ShardReader(shards, verify=False).encoded(image)) == size
         file.seek(place)
         file.write(bytes([before]))
@@ -284,7 +284,7 @@ def test_an_index_with_a_changed_tree_is_damaged(shards):
 def test_a_missing_shard_is_named(shards):
     (shards / "shard-00001.h5").unlink()
     reader = ShardReader(shards)
-    assert "shard-00001.h5 is missing" in problem(lambda: all_pictures(reader))
+    assert "shard-00001.h5 is missing" in problem(lambda: all_images(reader))
 
 
 def test_a_shard_of_another_merge_is_refused(shards, world, tmp_path, config_of):
@@ -300,13 +300,13 @@ def test_a_shard_that_lacks_its_names_is_damaged(shards):
 
 def test_a_shard_whose_end_is_missing_is_damaged(shards):
     reader = ShardReader(shards)
-    pictures = len(all_pictures(reader)[0])
+    images = len(all_images(reader)[0])
     path = shards / "shard-00000.h5"
     fresh = ShardReader(shards)
     fresh.source_id(0)  # opened while whole
     with path.open("r+b") as file:
-        file.truncate(io.SEEK_SET + pictures // 2)
-    assert "image 0 (picture 0 of the shard): the file ends before it" in problem(lambda: fresh.encoded(0))
+        file.truncate(io.SEEK_SET + images // 2)
+    assert "image 0 (image 0 of the shard): the file ends before it" in problem(lambda: fresh.encoded(0))
 
 
 # --- the ledger
@@ -314,8 +314,8 @@ def test_a_shard_whose_end_is_missing_is_damaged(shards):
 
 def test_evidence_is_the_best_at_or_below_a_node(shards):
     reader = ShardReader(shards)
-    ledger, tree = reader.ledger, reader.tree
-    assert ledger.boxes[tree.node(CAT)] == 2
-    assert ledger.boxes_rolled_up.max() == 3
-    assert ledger.evidence(tree.node(DOG)) == "boxes"
-    assert {row["id"] for row in ledger.rows()} >= {CAT, DOG}
+    label_counts, tree = reader.label_counts, reader.tree
+    assert label_counts.boxes[tree.node(CAT)] == 2
+    assert label_counts.boxes_rolled_up.max() == 3
+    assert label_counts.supervision(tree.node(DOG)) == "boxes"
+    assert {row["id"] for row in label_counts.rows()} >= {CAT, DOG}

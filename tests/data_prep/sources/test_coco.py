@@ -32,7 +32,7 @@ def read(world, images, boxes, **more):
     return records, {reason: count for reason, count in source.counts.items() if count}
 
 
-def test_coco_pictures_come_with_their_boxes_in_the_unit_square(world):
+def test_coco_images_come_with_their_boxes_in_the_unit_square(world):
     source = open_source(coco_of(world))
     records = list(source.records())
     assert source.classes == ("cat", "dog", "car")
@@ -43,7 +43,7 @@ def test_coco_pictures_come_with_their_boxes_in_the_unit_square(world):
     assert +source.counts == {"crowd kept as an ignore region": 1}
 
 
-def test_streaming_twice_gives_the_same_pictures_and_counts(world):
+def test_streaming_twice_gives_the_same_images_and_counts(world):
     source = open_source(coco_of(world))
     first, counts = list(source.records()), dict(source.counts)
     assert list(source.records()) == first
@@ -63,8 +63,8 @@ def test_streaming_twice_gives_the_same_pictures_and_counts(world):
         pytest.param([9, 2, -3, 4], "box with negative width or height", id="inverted"),
         pytest.param([1, 2, 0, 4], "box of zero area", id="zero width"),
         pytest.param([1, 2, 1e-9, 4], "box of zero area", id="thinner than float32"),
-        pytest.param([40, 2, 5, 5], "box outside its picture", id="right of the picture"),
-        pytest.param([-9, 2, 5, 5], "box outside its picture", id="left of the picture"),
+        pytest.param([40, 2, 5, 5], "box outside its image", id="right of the image"),
+        pytest.param([-9, 2, 5, 5], "box outside its image", id="left of the image"),
     ],
 )
 def test_an_invalid_box_is_left_out_and_counted_by_reason(world, bbox, reason):
@@ -77,7 +77,7 @@ def test_a_box_that_sticks_out_is_clipped_and_counted(world):
     records, counts = read(world, [image()], [box([-10, 5, 30, 90]), box([0, 0, 40.5, 30])])
     assert records[0].boxes[0].xyxy_unit == (0, 5 / 30, 20 / 40, 1)
     assert records[0].boxes[1].xyxy_unit == (0, 0, 1, 1)
-    assert counts == {"box clipped to the picture (kept)": 1}  # half a pixel is rounding
+    assert counts == {"box clipped to the image (kept)": 1}  # half a pixel is rounding
 
 
 def test_unknown_categories_and_images_are_counted(world):
@@ -153,14 +153,14 @@ def test_a_repeated_image_id_counts_once(world):
         ),
     ],
 )
-def test_a_json_that_is_not_coco_is_told_in_one_line(world, text, expected):
+def test_a_json_that_is_not_coco_is_reported_in_one_line(world, text, expected):
     (world / "instances.json").write_text(text, encoding="utf-8")
     with pytest.raises(SourceError, match=r"instances\.json") as caught:
         open_source(coco_of(world))
     assert expected in str(caught.value)
 
 
-def test_a_file_that_is_no_text_is_told_in_one_line(world):
+def test_a_file_that_is_no_text_is_reported_in_one_line(world):
     (world / "instances.json").write_bytes(picture(0))
     with pytest.raises(SourceError, match="not UTF-8"):
         open_source(coco_of(world))
@@ -198,7 +198,7 @@ def test_the_lists_may_come_in_any_order(world, order):
     assert list(open_source(coco_of(world)).records()) == expected
 
 
-def test_boxes_of_a_picture_may_lie_apart_and_keep_their_order(world):
+def test_boxes_of_a_image_may_lie_apart_and_keep_their_order(world):
     images = [image(number, file_name=f"00{number}.jpg") for number in range(3)]
     boxes = [box([number, 2, 3, 4], image_id=number % 3) for number in range(9)]
     records, _ = read(world, images, boxes)
@@ -251,7 +251,7 @@ def test_class_names_can_be_told_whatever_they_hold(world):
 
 
 @pytest.mark.parametrize("place", ["", "patch8", "v1/patch8", "images/v1/patch8"], ids=repr)
-def test_pictures_of_objects365_lie_flat_or_in_their_folders(world, place):
+def test_images_of_objects365_lie_flat_or_in_their_folders(world, place):
     (world / "photos" / place).mkdir(parents=True, exist_ok=True)
     (world / "photos" / place / "objects365_v1_00420917.jpg").write_bytes(picture(1))
     names = [f"images/v1/patch8/objects365_v1_{number:08d}.jpg" for number in (420917, 420918)]
@@ -262,12 +262,12 @@ def test_pictures_of_objects365_lie_flat_or_in_their_folders(world, place):
     assert counts == {"picture file missing": 1, "box of an image left out": 1}
 
 
-def test_pictures_of_coco_lie_where_the_file_says(world):
+def test_images_of_coco_lie_where_the_file_says(world):
     _, counts = read(world, [image(file_name="train/000.jpg")], [])
     assert counts == {"picture file missing": 1}
 
 
-def test_a_file_of_too_many_categories_is_told_in_one_line(world, monkeypatch):
+def test_a_file_of_too_many_categories_is_reported_in_one_line(world, monkeypatch):
     monkeypatch.setattr("data_prep.sources.coco_instances._MOST_CLASSES", 20)
     with pytest.raises(SourceError, match="found more than 20 different category ids"):
         read(world, [image()], [box([1, 2, 3, 4], category_id=number) for number in range(30)])
@@ -311,7 +311,7 @@ FUZZED_BOXES = st.lists(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(images=FUZZED_IMAGES, boxes=FUZZED_BOXES)
-def test_whatever_a_file_holds_each_picture_and_box_is_given_out_or_counted_once(world, images, boxes):
+def test_whatever_a_file_holds_each_image_and_box_is_given_out_or_counted_once(world, images, boxes):
     records, counts = read(world, images, boxes)
     lost_images = sum(
         count
@@ -347,7 +347,7 @@ def test_whatever_the_lists_are_the_file_is_read_or_told_in_one_line(world, docu
 
 
 def test_a_box_takes_at_most_a_hundred_bytes_while_it_is_read(world):
-    """In a file of pictures with seven boxes each, in no order: what both sizes need alike does not count."""
+    """In a file of images with seven boxes each, in no order: what both sizes need alike does not count."""
     annotation = (
         '{"segmentation": [[1.5, 2.25, 3.5, 4.75, 5.5, 6.25]], "bbox": [1.5, 2.5, 3.5, 4.5], '
         '"category_id": 10, "id": %d, "image_id": %d}'
@@ -394,7 +394,7 @@ def test_coco128_is_read_as_the_standard_library_reads_it(real_data, split, boxe
     assert +source.counts == {}
 
 
-def test_coco_panoptic_annotations_are_told_apart(real_data):
+def test_coco_panoptic_annotations_are_reported_apart(real_data):
     folder = real_data / "coco128"
     annotations = folder / "annotations" / "panoptic_val2017.json"
     with pytest.raises(SourceError, match="found panoptic annotations"):

@@ -12,7 +12,7 @@ from data_prep.config import CsvSource
 from data_prep.records import BoxLabel, ImageLabel
 from data_prep.sources import SourceError, open_source
 from tests.data_prep.conftest import picture
-from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_pictures
+from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_images
 
 HEADER = "image,class,xmin,ymin,xmax,ymax"
 OTHERS = ("file", "label", "left", "top", "w", "h")
@@ -21,8 +21,8 @@ LABELS = "image,class,positive"
 
 @pytest.fixture
 def table(tmp_path):
-    """Pictures a.jpg, b.jpg, c.jpg of 40 x 30 px; a function that writes a table of them."""
-    write_pictures(tmp_path / "pictures", ["a.jpg", "b.jpg", "c.jpg"])
+    """Images a.jpg, b.jpg, c.jpg of 40 x 30 px; a function that writes a table of them."""
+    write_images(tmp_path / "pictures", ["a.jpg", "b.jpg", "c.jpg"])
 
     def write(*lines, **settings):
         text = lines[0] if isinstance(lines[0], bytes) else "\n".join(lines).encode()
@@ -68,7 +68,7 @@ def test_a_line_with_corners_is_a_box_in_pixels(table):
         pytest.param(
             ("filename,width,height,class,xmin,ymin,xmax,ymax", "a.jpg,40,30,cat,10,15,20,30"),
             {"columns": {"image": "filename"}},
-            id="width and height of the picture",
+            id="width and height of the image",
         ),
         pytest.param(
             (",".join(OTHERS), "a.jpg,cat,10,15,10,15"),
@@ -81,7 +81,7 @@ def test_one_box_told_in_many_ways(table, lines, changes):
     assert boxes_of(table(*lines, **changes)) == [(BoxLabel(0, (0.25, 0.5, 0.5, 1)),)]
 
 
-def test_pixels_are_those_of_the_picture_as_it_is_seen(table, tmp_path):
+def test_pixels_are_those_of_the_image_as_it_is_seen(table, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     (tmp_path / "pictures" / "a.jpg").write_bytes(picture(0, (60, 80), exif=exif))
@@ -100,7 +100,7 @@ def test_lines_without_corners_are_image_labels(table):
     ]
 
 
-def test_boxes_image_labels_and_empty_pictures_may_share_a_table(table):
+def test_boxes_image_labels_and_empty_images_may_share_a_table(table):
     lines = ("a.jpg,cat,0,0,40,30", "a.jpg,dog,,,,", "b.jpg,dog, ,,,", "c.jpg,,,,,")
     source, records, counts = read(table(HEADER, *lines))
     assert (source.has_boxes, counts) == (True, {})
@@ -138,8 +138,8 @@ def test_boxes_can_be_ignored(table):
         pytest.param("a.jpg,cat,1,nan,3,4,,", "box that is not four finite numbers", id="NaN"),
         pytest.param("a.jpg,cat,9,2,3,4,,", "box with negative width or height", id="inverted"),
         pytest.param("a.jpg,cat,3,2,3,4,,", "box of zero area", id="zero width"),
-        pytest.param("a.jpg,cat,50,2,60,4,,", "box outside its picture", id="outside"),
-        pytest.param("gone.jpg,cat,,,,,,", "picture file missing", id="no picture"),
+        pytest.param("a.jpg,cat,50,2,60,4,,", "box outside its image", id="outside"),
+        pytest.param("gone.jpg,cat,,,,,,", "picture file missing", id="no image"),
         pytest.param("../table.csv,cat,,,,,,", "image without a file name inside the folder", id="leaves"),
         pytest.param("/etc/passwd,cat,,,,,,", "image without a file name inside the folder", id="absolute"),
         pytest.param("C:\\a.jpg,cat,,,,,,", "image without a file name inside the folder", id="a drive"),
@@ -153,7 +153,7 @@ def test_a_line_that_cannot_be_used_is_counted_by_reason(table, line, reason):
     assert list(counts) == [reason]
 
 
-def test_the_labels_of_a_picture_that_is_left_out_are_counted(table, tmp_path):
+def test_the_labels_of_a_image_that_is_left_out_are_counted(table, tmp_path):
     (tmp_path / "pictures" / "a.jpg").write_bytes(b"no picture")
     lines = ("a.jpg,cat,0,0,9,9", "a.jpg,cat,0,0,8,8", "a.jpg,dog,,,,", "gone.jpg,dog,,,,", "b.jpg,cat,,,,")
     _, records, counts = read(table(HEADER, *lines))
@@ -177,8 +177,8 @@ def test_contradictions_are_left_out_and_counted(table):
     }
 
 
-def test_one_picture_may_be_written_in_several_ways(table, tmp_path):
-    write_pictures(tmp_path / "pictures", ["deep/x.jpg"])
+def test_one_image_may_be_written_in_several_ways(table, tmp_path):
+    write_images(tmp_path / "pictures", ["deep/x.jpg"])
     names = ("deep/x.jpg", "a.jpg", "./deep/x.jpg", "deep\\x.jpg", "deep//x.jpg")
     _, records, _ = read(table("image,class", *(f"{name},{number}" for number, name in enumerate(names))))
     assert [(record.source_id, len(record.labels)) for record in records] == [("deep/x.jpg", 4), ("a.jpg", 1)]
@@ -193,8 +193,8 @@ def test_links_are_followed(table, tmp_path):
     assert "picture file missing" not in counts
 
 
-def test_names_that_are_no_utf_8_are_found_and_told(table, tmp_path):
-    write_pictures(tmp_path / "pictures", [os.fsdecode(b"\xff.jpg")])
+def test_names_that_are_no_utf_8_are_found_and_reported(table, tmp_path):
+    write_images(tmp_path / "pictures", [os.fsdecode(b"\xff.jpg")])
     source, records, _ = read(table(b"image,class\n\xff.jpg,\xe4\n"))
     assert (source.classes, records[0].source_id) == ((r"\xe4",), r"\xff.jpg")
     assert records[0].path.is_file()
@@ -205,7 +205,7 @@ def test_names_that_are_no_utf_8_are_found_and_told(table, tmp_path):
     [
         pytest.param(b"", "line 1: expected a header", id="empty"),
         pytest.param(b"\n\nimage,class\n", "line 1: expected a header", id="blank header"),
-        pytest.param(picture(0), "line 1: expected text in UTF-8, found a null", id="a picture"),
+        pytest.param(picture(0), "line 1: expected text in UTF-8, found a null", id="an image"),
         pytest.param(LABELS.encode("utf-16"), "line 1: expected text in UTF-8", id="UTF-16"),
         pytest.param(
             b"file,class", "line 1: no column 'image'; the header has 'file', 'class'", id="no image"
@@ -224,7 +224,7 @@ def test_names_that_are_no_utf_8_are_found_and_told(table, tmp_path):
         pytest.param(b"image,class\n" + b"a" * 2_000_000, "line 2: longer than", id="a line without end"),
     ],
 )
-def test_a_file_that_is_no_such_table_is_told_in_one_line(table, text, expected):
+def test_a_file_that_is_no_such_table_is_reported_in_one_line(table, text, expected):
     with pytest.raises(SourceError, match=expected) as caught:
         open_source(table(text))
     assert "table.csv" in str(caught.value)
@@ -232,20 +232,20 @@ def test_a_file_that_is_no_such_table_is_told_in_one_line(table, text, expected)
     assert len(str(caught.value)) < 400
 
 
-def test_columns_that_the_file_has_not_are_told(table):
+def test_columns_that_the_file_has_not_are_reported(table):
     with pytest.raises(SourceError, match="no column 'file'"):
         open_source(table("image,class", "a.jpg,cat", columns={"positive": "file"}))
 
 
-def test_a_missing_file_is_told(table, tmp_path):
+def test_a_missing_file_is_reported(table, tmp_path):
     config = table(LABELS).model_copy(update={"annotations": tmp_path / "nowhere.csv"})
     with pytest.raises(SourceError, match=r"nowhere\.csv: cannot read this file"):
         open_source(config)
 
 
-@pytest.mark.parametrize("order", ["by picture", "shuffled"])
+@pytest.mark.parametrize("order", ["by image", "shuffled"])
 def test_a_box_takes_less_than_a_hundred_bytes(table, order):
-    """In a table of pictures with five boxes each, in any order: what both sizes need alike does not count."""
+    """In a table of images with five boxes each, in any order: what both sizes need alike does not count."""
 
     def peak(pictures):
         rows = [(number, box) for number in range(pictures) for box in range(5)]
@@ -326,7 +326,7 @@ def test_shards_say_what_the_table_says(table, tmp_path):
 
 def test_python_s_own_csv_writer_is_understood(table, tmp_path):
     names = ['with "quotes".jpg', "with, comma.jpg"]
-    write_pictures(tmp_path / "pictures", names)
+    write_images(tmp_path / "pictures", names)
     config = table(LABELS)
     with config.annotations.open("w", newline="") as file:
         csv.writer(file).writerows([("image", "class"), *((name, "a; b") for name in names)])

@@ -58,7 +58,7 @@ def read(images: Path, **more):
     return source, records, dict(+source.counts)
 
 
-def pictures_in(records):
+def images_in(records):
     """(source id, bytes, labels) of each."""
     rows = []
     for record in records:
@@ -70,7 +70,7 @@ def pictures_in(records):
 
 @pytest.fixture
 def folders(world):
-    """Two classes of three pictures, one of them with a folder inside and a name that sorts before it."""
+    """Two classes of three images, one of them with a folder inside and a name that sorts before it."""
     deep = world / "labelled" / CAR / "a-folder"
     deep.mkdir()
     for number, name in enumerate(("b.jpg", "a.PNG")):
@@ -80,7 +80,7 @@ def folders(world):
 
 def test_class_folders_are_classes_sorted_by_name(folders):
     (folders / "SOURCE.txt").write_text("beside")
-    (folders / CAR / "notes.txt").write_text("no picture")
+    (folders / CAR / "notes.txt").write_text("no image")
     (folders / CAR / "more.tar").write_bytes(b"")
     (folders / "n00000001").mkdir()
     source, records, counts = read(folders)
@@ -95,18 +95,18 @@ def test_class_folders_are_classes_sorted_by_name(folders):
     assert {record.boxes for record in records} == {None}
     assert counts == {
         "file beside the class folders": 1,
-        "file that is no picture by its name": 1,
+        "file that is no image by its name": 1,
         "tar inside a class (not read)": 1,
-        "class without a picture": 1,
+        "class without an image": 1,
     }
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_pictures_labels_and_order_of_the_folders(folders, tmp_path, form):
+def test_every_form_gives_the_images_labels_and_order_of_the_folders(folders, tmp_path, form):
     expected = read(folders)
     found = read(packed(folders, form, tmp_path / "packed"))
     assert found[0].classes == expected[0].classes
-    assert pictures_in(found[1]) == pictures_in(expected[1])
+    assert images_in(found[1]) == images_in(expected[1])
     assert found[2] == expected[2] == {}
 
 
@@ -124,7 +124,7 @@ def test_shards_merged_from_every_form_are_equal_byte_by_byte(folders, tmp_path,
     assert merged["packed"] == merged["folders"]
 
 
-def test_streaming_twice_gives_the_same_pictures_and_counts(folders, tmp_path):
+def test_streaming_twice_gives_the_same_images_and_counts(folders, tmp_path):
     source, first, counts = read(packed(folders, "tar of folders", tmp_path / "packed"))
     assert list(source.records()) == first
     assert dict(+source.counts) == counts
@@ -138,7 +138,7 @@ def test_folders_and_tars_within_a_class_are_walked_alike(tmp_path):
     _, expected, _ = read(tmp_path / "folders")
     for form in FORMS[:2]:
         _, found, _ = read(packed(tmp_path / "folders", form, tmp_path / form))
-        assert pictures_in(found) == pictures_in(expected)
+        assert images_in(found) == images_in(expected)
 
 
 def test_a_class_tar_may_hold_its_class_folder(folders, tmp_path):
@@ -172,7 +172,7 @@ def test_of_members_of_one_name_the_last_counts_as_when_unpacking(tmp_path, form
         images = tmp_path / "all.tar"
         write_tar(images, *((f"./{CAR}/{name}", data) for name, data in names), (f"{TABBY}/c.jpg", b"c"))
     _, records, counts = read(images)
-    rows = {source_id: data for source_id, data, _ in pictures_in(records)}
+    rows = {source_id: data for source_id, data, _ in images_in(records)}
     assert (rows[f"{CAR}/a.jpg"], rows[f"{CAR}/b.jpg"]) == (b"new", b"b")
     assert counts == {"member that a later one of its name replaces in a tar": 1}
 
@@ -202,7 +202,7 @@ def test_a_tar_of_folders_is_kept_in_columns(tmp_path):
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(source.classes) == 50
-    assert kept / 5000 < 60  # bytes a picture, 21 of them its name
+    assert kept / 5000 < 60  # bytes an image, 21 of them its name
 
 
 def test_a_damaged_class_tar_costs_only_its_rest_and_is_named(folders, tmp_path):
@@ -222,10 +222,10 @@ def test_names_that_are_no_utf8_become_readable(tmp_path):
         source, records, _ = read(images)
         assert source.classes == ("caf\\xe9",)
         assert [record.source_id for record in records] == ["caf\\xe9/caf\\xe9.jpg"]
-        assert pictures_in(records)[0][1] == b"x"
+        assert images_in(records)[0][1] == b"x"
 
 
-def test_odd_things_with_names_of_pictures_are_counted(folders):
+def test_odd_things_with_names_of_images_are_counted(folders):
     (folders / CAR / "gone.jpg").symlink_to("nowhere")
     os.mkfifo(folders / CAR / "pipe.jpg")
     (folders / CAR / "loop").symlink_to(folders / CAR)
@@ -234,7 +234,7 @@ def test_odd_things_with_names_of_pictures_are_counted(folders):
     assert len(records) == 9
     assert counts == {
         "picture file missing": 1,
-        "device or pipe with the name of a picture": 1,
+        "device or pipe with the name of an image": 1,
         "link to a folder (not followed)": 1,
     }
 
@@ -249,11 +249,11 @@ def refusal(images: Path) -> str:
 @pytest.mark.parametrize(
     "place", ["nowhere", "instances.json", "photos"], ids=["missing", "no tar", "no class folders"]
 )
-def test_what_holds_no_classes_is_told_in_one_line(world, place):
+def test_what_holds_no_classes_is_reported_in_one_line(world, place):
     assert "expected" in refusal(world / place)
 
 
-def test_pictures_without_class_folders_are_told_what_reads_them(tmp_path):
+def test_images_without_class_folders_are_reported_what_reads_them(tmp_path):
     write_tar(
         tmp_path / "val.tar", ("ILSVRC2012_val_00000001.JPEG", b"x"), ("ILSVRC2012_val_00000002.JPEG", b"y")
     )
@@ -317,7 +317,7 @@ def boxes(folders, tmp_path):
 
 
 @pytest.mark.parametrize("form", [None, *FORMS[:3]])
-def test_pictures_with_boxes_carry_them_beside_their_label(folders, boxes, tmp_path, form):
+def test_images_with_boxes_carry_them_beside_their_label(folders, boxes, tmp_path, form):
     images = folders if form is None else packed(folders, form, tmp_path / "packed")
     source, records, counts = read(images, boxes=boxes)
     found = {record.source_id: record for record in records}
@@ -334,7 +334,7 @@ def test_pictures_with_boxes_carry_them_beside_their_label(folders, boxes, tmp_p
         "folder of boxes whose class is not there": 1,
         "box with negative width or height": 1,
         "box of a class that is not among the folders": 1,
-        "annotation file whose picture is not there": 1,
+        "annotation file whose image is not there": 1,
     }
 
 
@@ -359,10 +359,10 @@ def test_a_merge_keeps_who_was_boxed_and_whose_label_is_exhaustive(folders, boxe
         f"{CAR}/0.jpg"
     ]
     assert len(reader.box_nodes) == 4
-    assert len(reader.sources[0].vouched) == 0  # its labels vouch, picture by picture
+    assert len(reader.sources[0].exhaustive) == 0  # its labels vouch, image by image
 
 
-def test_broken_annotations_leave_their_pictures_without_boxes(folders, boxes):
+def test_broken_annotations_leave_their_images_without_boxes(folders, boxes):
     (boxes / CAR / "0.xml").write_text("no XML")
     (boxes / CAR / "1.xml").write_text(annotation((CAR, 0, 0, 9, 9), size=""))
     _, records, counts = read(folders, boxes=boxes)
@@ -387,4 +387,4 @@ def test_260_real_classes_are_the_same_in_every_form(real_data, tmp_path, form):
     found = read(packed(folders, form, tmp_path / "packed"))
     assert len(found[0].classes) == len(found[1]) == 260
     assert found[0].classes == expected[0].classes
-    assert pictures_in(found[1]) == pictures_in(expected[1])
+    assert images_in(found[1]) == images_in(expected[1])

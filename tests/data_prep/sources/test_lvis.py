@@ -13,7 +13,7 @@ CAN, CRAB, STOP = 1, 22, 333
 
 @pytest.fixture
 def open_lvis(tmp_path):
-    """The source of a file with these pictures and boxes, whose pictures lie in `train2017`."""
+    """The source of a file with these images and boxes, whose images lie in `train2017`."""
 
     def open_file(images, boxes, categories=None):
         folder = tmp_path / "coco" / "train2017"
@@ -51,7 +51,7 @@ def box(category_id, bbox=BOX):
 
 
 def labels_of(source):
-    """For each class of the one picture: whether it shows it, and whether all of it has boxes."""
+    """For each class of the one image: whether it shows it, and whether all of it has boxes."""
     (record,) = source.records()
     return {source.classes[label.class_index]: label[1:] for label in record.labels}
 
@@ -63,7 +63,7 @@ def test_classes_go_by_name_with_their_synsets_and_what_was_looked_for_differs(o
     assert source.is_federated
 
 
-def test_pictures_are_found_by_their_address_at_coco(open_lvis):
+def test_images_are_found_by_their_address_at_coco(open_lvis):
     (record,) = open_lvis([image()], [box(CRAB)]).records()
     assert record.source_id == "train2017/000000391895.jpg"
     assert record.path.is_file()
@@ -88,7 +88,7 @@ def test_each_list_says_what_it_says(open_lvis):
 def test_a_class_is_not_boxed_exhaustively_where_one_of_its_boxes_was_left_out(open_lvis):
     source = open_lvis([image()], [box(CAN), box(CAN, [99, 99, 1, 1]), box(CRAB)])
     assert labels_of(source) == {"aerosol_can": (True, False), "crab_(animal)": (True, True)}
-    assert +source.counts == {"box outside its picture": 1}
+    assert +source.counts == {"box outside its image": 1}
 
 
 def test_a_class_that_is_not_exhaustively_boxed_is_there_without_any_box(open_lvis):
@@ -141,7 +141,7 @@ def test_an_address_that_leads_elsewhere_is_counted(open_lvis, url):
     }
 
 
-def test_a_file_without_categories_is_told_in_one_line(open_lvis):
+def test_a_file_without_categories_is_reported_in_one_line(open_lvis):
     with pytest.raises(SourceError, match=r"lvis\.json: category 1 has no id or no name"):
         open_lvis([image()], [], [{"synset": "aerosol.n.02"}])
 
@@ -158,4 +158,4 @@ def test_shards_say_what_the_file_says_under_the_synsets(open_lvis, tmp_path):
         ("stop_sign", "", "by hand"),
     ]
     assert reader.sources[0].is_federated
-    assert len(reader.sources[0].vouched) == 0
+    assert len(reader.sources[0].exhaustive) == 0

@@ -8,7 +8,7 @@ from data_prep.config import OpenImagesSource
 from data_prep.records import BoxLabel, ImageLabel
 from data_prep.sources import SourceError, open_source
 from tests.data_prep.conftest import picture
-from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_pictures
+from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_images
 
 BOXES = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
 LABELS = "ImageID,Source,LabelName,Confidence"
@@ -28,8 +28,8 @@ def label(image=A, label=CAT, confidence="1", source="verification"):
 
 @pytest.fixture
 def openimages(tmp_path):
-    """Pictures A and B; a function that writes the tables and configures a source."""
-    write_pictures(tmp_path / "images", [f"{A}.jpg", f"{B}.jpg"])
+    """Images A and B; a function that writes the tables and configures a source."""
+    write_images(tmp_path / "images", [f"{A}.jpg", f"{B}.jpg"])
 
     def write(*, boxes=None, labels=None, names=NAMES):
         tables = {"boxes": (BOXES, boxes), "labels": (LABELS, labels)}
@@ -105,7 +105,7 @@ def test_verified_labels_are_positive_or_negative_and_what_machines_say_is_left_
             {"Dog": (False, False), "Cat": (True, True)},
             id="absent",
         ),
-        pytest.param([], [label()], {"Cat": (True, False)}, id="nobody boxed the picture"),
+        pytest.param([], [label()], {"Cat": (True, False)}, id="nobody boxed the image"),
         pytest.param(
             [box(), box(corners=(2, 3, 2, 3))],
             [label()],
@@ -122,7 +122,7 @@ def test_verified_labels_are_positive_or_negative_and_what_machines_say_is_left_
         ),
     ],
 )
-def test_what_is_known_of_a_picture(openimages, boxes, labels, said):
+def test_what_is_known_of_a_image(openimages, boxes, labels, said):
     """Each class with whether it is there, and whether all of it has boxes (decision 15)."""
     source, records, _ = read(openimages(boxes=boxes, labels=labels))
     found = {
@@ -142,14 +142,14 @@ def test_contradictions_are_counted(openimages):
     }
 
 
-def test_pictures_lie_in_one_folder_or_in_several(openimages, tmp_path):
-    write_pictures(tmp_path / "images", [f"train_f/{C}.jpg", f"validation/{A}.jpg", f"train_f/{C}.png"])
+def test_images_lie_in_one_folder_or_in_several(openimages, tmp_path):
+    write_images(tmp_path / "images", [f"train_f/{C}.jpg", f"validation/{A}.jpg", f"train_f/{C}.png"])
     lines = [box(C), box(A), box(B), box("0123456789abcdef"), box("0123456789abcdef", DOG)]
     _, records, counts = read(openimages(boxes=lines, labels=[label("0123456789abcdef"), label("0" * 16)]))
     assert [record.source_id for record in records] == [f"{A}.jpg", f"{B}.jpg", f"train_f/{C}.jpg"]
     assert all(record.path.is_file() for record in records)
     assert counts == {
-        "file that is no picture of OpenImages by its name": 1,
+        "file that is no image of OpenImages by its name": 1,
         "picture that lies in another folder too": 1,
         "picture file missing": 2,
         "box of an image left out": 2,
@@ -157,13 +157,13 @@ def test_pictures_lie_in_one_folder_or_in_several(openimages, tmp_path):
     }
 
 
-def test_a_picture_of_which_no_line_tells_is_counted(openimages):
+def test_a_image_of_which_no_line_tells_is_counted(openimages):
     _, records, counts = read(openimages(boxes=[box()]))
     assert [record.source_id for record in records] == [f"{A}.jpg"]
     assert counts == {"picture of which no line tells": 1}
 
 
-def test_links_to_pictures_are_followed_and_ids_lead_nowhere_else(openimages, tmp_path):
+def test_links_to_images_are_followed_and_ids_lead_nowhere_else(openimages, tmp_path):
     (tmp_path / "secret.jpg").write_bytes(picture(0))
     (tmp_path / "images" / f"{C}.jpg").symlink_to(tmp_path / "secret.jpg")
     (tmp_path / "images" / "train_0").symlink_to(tmp_path)
@@ -183,7 +183,7 @@ def test_links_to_pictures_are_followed_and_ids_lead_nowhere_else(openimages, tm
         pytest.param(box(corners=(0, "nan", 0, 1)), "box that is not four finite numbers", id="NaN"),
         pytest.param(box(corners=(0.5, 0.25, 0, 1)), "box with negative width or height", id="inverted"),
         pytest.param(box(corners=(0.5, 0.5, 0, 1)), "box of zero area", id="zero width"),
-        pytest.param(box(corners=(1.5, 2, 0, 1)), "box outside its picture", id="outside"),
+        pytest.param(box(corners=(1.5, 2, 0, 1)), "box outside its image", id="outside"),
         pytest.param("x", "line with more or fewer cells than the header", id="too short"),
     ],
 )
@@ -214,7 +214,7 @@ def test_classes_are_called_as_people_call_them(openimages, names, classes):
     ("tables", "expected"),
     [
         pytest.param({"boxes": b""}, r"boxes\.csv, line 1: expected a header", id="empty"),
-        pytest.param({"boxes": picture(0)}, r"boxes\.csv, line 1: expected text", id="a picture"),
+        pytest.param({"boxes": picture(0)}, r"boxes\.csv, line 1: expected text", id="an image"),
         pytest.param(
             {"boxes": LABELS.encode()}, r"boxes\.csv, line 1: no column 'XMin'", id="labels as boxes"
         ),
@@ -230,14 +230,14 @@ def test_classes_are_called_as_people_call_them(openimages, names, classes):
         ),
     ],
 )
-def test_a_file_that_is_not_of_openimages_is_told_in_one_line(openimages, tables, expected):
+def test_a_file_that_is_not_of_openimages_is_reported_in_one_line(openimages, tables, expected):
     with pytest.raises(SourceError, match=expected) as caught:
         open_source(openimages(**tables))
     assert "\n" not in str(caught.value)
 
 
 def test_a_box_takes_less_than_a_hundred_bytes(openimages):
-    """In a table of pictures with five boxes each: what both sizes need alike does not count."""
+    """In a table of images with five boxes each: what both sizes need alike does not count."""
 
     def peak(pictures):
         config = openimages(
@@ -284,5 +284,5 @@ def test_shards_say_what_the_tables_say(openimages, tmp_path):
     paths = {"boxes": "boxes.csv", "labels": "labels.csv", "class_names": "class-descriptions.csv"}
     reader = merged(tmp_path, format="openimages", images="images", **paths)
     assert reader.sources[0].is_federated
-    assert len(reader.sources[0].vouched) == 0
+    assert len(reader.sources[0].exhaustive) == 0
     assert said_in_shards(reader) == {record.source_id: said_of(record, source.classes) for record in records}

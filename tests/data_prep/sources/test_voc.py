@@ -12,9 +12,9 @@ from data_prep.records import BoxLabel
 from data_prep.sources import SourceError, open_source
 from data_prep.sources.voc_xml import MAX_BYTES, AnnotationError, parse_annotation
 from tests.data_prep.conftest import CAR, TABBY, picture
-from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_pictures
+from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_images
 
-WHOLE = (1, 1, 40, 30)  # the pixels of a picture of 40 x 30
+WHOLE = (1, 1, 40, 30)  # the pixels of an image of 40 x 30
 BOMB = """<?xml version="1.0"?>
 <!DOCTYPE annotation [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">
 <!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;"><!ENTITY d "&c;&c;&c;&c;&c;&c;&c;&c;&c;&c;">]>
@@ -41,8 +41,8 @@ def xml(*objects, filename="", size=(40, 30), database="The VOC2007 Database"):
 
 @pytest.fixture
 def voc(tmp_path):
-    """A folder of pictures a.jpg, b.jpg, …, and a function that writes their annotations and reads them."""
-    write_pictures(tmp_path / "pictures", [f"{name}.jpg" for name in "abc"])
+    """A folder of images a.jpg, b.jpg, …, and a function that writes their annotations and reads them."""
+    write_images(tmp_path / "pictures", [f"{name}.jpg" for name in "abc"])
     (tmp_path / "xml").mkdir()
 
     def write(files, **settings):
@@ -101,20 +101,20 @@ def test_classes_are_words_or_wnids_in_the_order_of_their_names(voc):
     assert [[box.class_index for box in record.boxes] for record in records] == [[1, 0], [2]]
 
 
-def test_a_picture_without_objects_is_background(voc):
+def test_a_image_without_objects_is_background(voc):
     source, records, _ = read(voc({"a.xml": xml()}))
     assert (source.classes, records[0].boxes, source.has_boxes) == ((), (), True)
 
 
 @pytest.mark.parametrize("size", [(0, 0), ("", ""), (40, 0), ("nan", "inf"), (-40, 30)])
-def test_where_the_file_states_no_size_the_pictures_header_does(voc, tmp_path, size):
+def test_where_the_file_states_no_size_the_images_header_does(voc, tmp_path, size):
     (tmp_path / "pictures" / "a.jpg").write_bytes(picture(0, (80, 60)))
     _, records, counts = read(voc({"a.xml": xml(object_xml(box=(1, 1, 40, 60)), size=size)}))
     assert records[0].boxes == (BoxLabel(0, (0, 0, 0.5, 1)),)
     assert (records[0].size_px, counts) == (None, {})
 
 
-def test_a_picture_of_no_stated_size_is_meant_as_it_is_seen(voc, tmp_path):
+def test_a_image_of_no_stated_size_is_meant_as_it_is_seen(voc, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     (tmp_path / "pictures" / "a.jpg").write_bytes(picture(0, (60, 80), exif=exif))
@@ -122,14 +122,14 @@ def test_a_picture_of_no_stated_size_is_meant_as_it_is_seen(voc, tmp_path):
     assert records[0].boxes == (BoxLabel(0, (0, 0, 1, 0.5)),)
 
 
-def test_a_picture_that_has_no_header_either_is_left_out(voc, tmp_path):
+def test_a_image_that_has_no_header_either_is_left_out(voc, tmp_path):
     (tmp_path / "pictures" / "a.jpg").write_bytes(b"no picture")
     _, records, counts = read(voc({"a.xml": xml(object_xml(), size=(0, 0))}))
     assert (records, counts) == ([], {"image without width and height": 1, "box of an image left out": 1})
 
 
 @pytest.mark.parametrize(
-    ("name", "filename", "picture_name"),
+    ("name", "filename", "image_name"),
     [
         pytest.param("x.xml", "x.jpg", "x.jpg", id="VOC"),
         pytest.param(
@@ -138,24 +138,24 @@ def test_a_picture_that_has_no_header_either_is_left_out(voc, tmp_path):
         pytest.param("x.xml", "renamed.jpg", "x.png", id="the XML's name before the one that it states"),
         pytest.param("x.xml", "other.png", "other.png", id="another name"),
         pytest.param("deep/x.xml", "other.jpg", "deep/other.jpg", id="another name beside"),
-        pytest.param("deep/x.xml", "x.jpg", "x.jpg", id="one folder of pictures"),
+        pytest.param("deep/x.xml", "x.jpg", "x.jpg", id="one folder of images"),
         pytest.param("x.y.xml", "x.y", "x.y.jpg", id="a dot within"),
         pytest.param("X.XML", "", "X.jpg", id="capitals"),
         pytest.param("über.xml", "über.jpg", "über.jpg", id="letters beyond ASCII"),
     ],
 )
-def test_a_picture_is_found_by_the_name_of_its_annotation_or_else_by_the_name_in_it(
-    voc, tmp_path, name, filename, picture_name
+def test_a_image_is_found_by_the_name_of_its_annotation_or_else_by_the_name_in_it(
+    voc, tmp_path, name, filename, image_name
 ):
-    write_pictures(tmp_path / "pictures", [picture_name])
+    write_images(tmp_path / "pictures", [image_name])
     _, records, counts = read(voc({name: xml(object_xml(), filename=filename)}))
-    assert [record.source_id for record in records] == [picture_name]
-    assert records[0].size_bytes == (tmp_path / "pictures" / picture_name).stat().st_size
+    assert [record.source_id for record in records] == [image_name]
+    assert records[0].size_bytes == (tmp_path / "pictures" / image_name).stat().st_size
     assert counts == {}
 
 
 @pytest.mark.parametrize("filename", ["", "gone.jpg", "../xml/x.jpg", "/etc/x.jpg", "C:\\x.jpg", "a\nb.jpg"])
-def test_a_picture_that_is_not_in_the_folder_is_counted_with_its_boxes(voc, tmp_path, filename):
+def test_a_image_that_is_not_in_the_folder_is_counted_with_its_boxes(voc, tmp_path, filename):
     (tmp_path / "xml" / "x.jpg").write_bytes(picture(0))
     files = {"a.xml": xml(object_xml()), "gone.xml": xml(object_xml(), object_xml(), filename=filename)}
     _, records, counts = read(voc(files))
@@ -164,7 +164,7 @@ def test_a_picture_that_is_not_in_the_folder_is_counted_with_its_boxes(voc, tmp_
     assert list(counts.values()) == [1]
 
 
-def test_links_to_pictures_are_followed_wherever_they_lead(voc, tmp_path):
+def test_links_to_images_are_followed_wherever_they_lead(voc, tmp_path):
     (tmp_path / "store.jpg").write_bytes(picture(0))
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "z.jpg").write_bytes(picture(0))
@@ -181,7 +181,7 @@ def test_links_to_pictures_are_followed_wherever_they_lead(voc, tmp_path):
     [
         pytest.param("", "annotation file that is not XML", id="empty"),
         pytest.param("nothing of the kind", "annotation file that is not XML", id="text"),
-        pytest.param(picture(0), "annotation file that is not XML", id="a picture"),
+        pytest.param(picture(0), "annotation file that is not XML", id="an image"),
         pytest.param(xml()[:-3], "annotation file that is not XML", id="cut"),
         pytest.param(xml() + "<more/>", "annotation file that is not XML", id="two roots"),
         pytest.param(
@@ -248,8 +248,8 @@ def test_other_encodings_of_xml_are_read(voc):
         pytest.param((1, 1, "1e400", 5), "box that is not four finite numbers", id="infinite"),
         pytest.param((9, 1, 5, 5), "box with negative width or height", id="inverted"),
         pytest.param((9, 1, 8, 5), "box of zero area", id="no pixel"),
-        pytest.param((41, 1, 50, 5), "box outside its picture", id="outside"),
-        pytest.param((1, 1, 50, 5), "box clipped to the picture (kept)", id="clipped"),
+        pytest.param((41, 1, 50, 5), "box outside its image", id="outside"),
+        pytest.param((1, 1, 50, 5), "box clipped to the image (kept)", id="clipped"),
     ],
 )
 def test_boxes_obey_the_rule_of_all_readers(voc, box, reason):
@@ -265,8 +265,8 @@ def test_objects_without_name_or_box_are_counted(voc):
     assert counts == {"object without a name": 2, "box that is not four finite numbers": 1}
 
 
-def test_a_list_chooses_pictures_and_their_order(voc, tmp_path):
-    write_pictures(tmp_path / "pictures", ["n01/n01_7.jpg", "pic 1.jpg"])
+def test_a_list_chooses_images_and_their_order(voc, tmp_path):
+    write_images(tmp_path / "pictures", ["n01/n01_7.jpg", "pic 1.jpg"])
     files = {name: xml(object_xml()) for name in ("a.xml", "b.xml", "n01/n01_7.xml", "pic 1.xml")}
     path = tmp_path / "list.txt"
     path.write_text("n01/n01_7 12\n\na -1\r\npic 1\n../b\na  1\ngone\n/b\n", encoding="utf-8-sig")
@@ -291,21 +291,21 @@ def test_a_list_chooses_pictures_and_their_order(voc, tmp_path):
         ),
     ],
 )
-def test_a_folder_without_annotations_is_told_in_one_line(voc, files, settings, expected):
+def test_a_folder_without_annotations_is_reported_in_one_line(voc, files, settings, expected):
     with pytest.raises(SourceError, match=expected) as caught:
         open_source(voc(files, **settings))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("folder", ["images", "annotations"])
-def test_a_missing_folder_is_told_in_one_line(voc, tmp_path, folder):
+def test_a_missing_folder_is_reported_in_one_line(voc, tmp_path, folder):
     config = voc({"a.xml": xml()}).model_copy(update={folder: tmp_path / "nowhere"})
     with pytest.raises(SourceError, match="source 'voc': expected the folder of its"):
         open_source(config)
 
 
 def test_a_thousand_files_take_less_than_a_hundred_bytes_a_box(voc):
-    """All that is allocated while they are read: no object for any box or picture remains."""
+    """All that is allocated while they are read: no object for any box or image remains."""
     text = xml(*[object_xml("cat"), object_xml("dog"), object_xml("cow")] * 7)
     config = voc({f"{number // 100:03d}/{number:06d}.xml": text for number in range(1000)})
     tracemalloc.start()
@@ -354,7 +354,7 @@ def test_any_texts_in_their_places_give_so_many_objects(objects):
 
 
 def test_shards_say_what_the_files_say(tmp_path):
-    write_pictures(tmp_path / "pictures", ["a.jpg", "b.jpg", "n02/c.jpg"])
+    write_images(tmp_path / "pictures", ["a.jpg", "b.jpg", "n02/c.jpg"])
     files = {
         "a": xml(
             object_xml("cat", (1, 1, 20, 15)), object_xml("dog", (11, 7, 40, 30), "<difficult>1</difficult>")

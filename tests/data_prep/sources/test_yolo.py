@@ -11,15 +11,15 @@ from data_prep.config import YoloSource
 from data_prep.records import BoxLabel
 from data_prep.sources import SourceError, open_source
 from tests.data_prep.conftest import picture
-from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_pictures
+from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_images
 
 BACKGROUND = "picture without a text file: nothing in it (kept)"
 
 
 @pytest.fixture
 def yolo(tmp_path):
-    """Pictures images/train/{a,b,c}.jpg; a function that writes label files and reads them all."""
-    write_pictures(tmp_path / "images" / "train", ["a.jpg", "b.jpg", "c.jpg"])
+    """Images images/train/{a,b,c}.jpg; a function that writes label files and reads them all."""
+    write_images(tmp_path / "images" / "train", ["a.jpg", "b.jpg", "c.jpg"])
     (tmp_path / "labels" / "train").mkdir(parents=True)
     (tmp_path / "data.yaml").write_text("names: [cat, dog]\n")
 
@@ -65,8 +65,8 @@ def test_a_line_is_a_class_a_centre_and_a_size(yolo):
         pytest.param("0 .5 .5 -.5 .5", "box with negative width or height", id="negative width"),
         pytest.param("0 .5 .5 0 .5", "box of zero area", id="zero width"),
         pytest.param("0 .1 .1 .1 .5 .1 .9", "box of zero area", id="a polygon in one line"),
-        pytest.param("0 320 240 64 48", "box outside its picture", id="pixels"),
-        pytest.param("0 .5 .5 1.2 .5", "box clipped to the picture (kept)", id="wider than the picture"),
+        pytest.param("0 320 240 64 48", "box outside its image", id="pixels"),
+        pytest.param("0 .5 .5 1.2 .5", "box clipped to the image (kept)", id="wider than the image"),
     ],
 )
 def test_a_line_that_is_no_box_is_counted_by_reason(yolo, line, reason):
@@ -98,13 +98,13 @@ def test_keypoints_behind_a_box_are_no_polygon(yolo, tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(picture(0), id="a picture"),
+        pytest.param(picture(0), id="an image"),
         pytest.param("0 .5 .5 .5 .5".encode("utf-16"), id="UTF-16"),
         pytest.param("0 .5 .5 .5 .5".encode("utf-16-le"), id="UTF-16 without mark"),
         pytest.param(b"0 .5 .5 .5 .5 \xff", id="not UTF-8"),
     ],
 )
-def test_a_picture_whose_text_file_is_no_text_is_left_out(yolo, content):
+def test_a_image_whose_text_file_is_no_text_is_left_out(yolo, content):
     _, records, counts = read(yolo({"a.txt": content, "b.txt": "\ufeff0 .5 .5 .5 .5"}))
     assert [record.source_id for record in records] == ["b.jpg", "c.jpg"]
     assert len(records[0].boxes) == 1
@@ -126,7 +126,7 @@ def test_pipes_and_links_to_nothing_are_counted_not_waited_for(yolo, tmp_path):
     }
 
 
-def test_links_to_pictures_are_followed_and_links_to_folders_counted(yolo, tmp_path):
+def test_links_to_images_are_followed_and_links_to_folders_counted(yolo, tmp_path):
     (tmp_path / "store.jpg").write_bytes(picture(0))
     (tmp_path / "images" / "train" / "d.jpg").symlink_to(tmp_path / "store.jpg")
     (tmp_path / "images" / "train" / "e.jpg").symlink_to("a.jpg")
@@ -145,12 +145,12 @@ def test_other_files_are_counted(yolo, tmp_path):
     (tmp_path / "labels" / "train" / "sub" / "x.txt").write_text("")
     _, records, counts = read(yolo({f"{name}.txt": "" for name in "abcd"}))
     assert len(records) == 3
-    assert counts == {"file that is no picture by its name": 1, "text file without a picture": 2}
+    assert counts == {"file that is no image by its name": 1, "text file without an image": 2}
 
 
-def test_names_that_are_no_utf_8_are_found_and_told(yolo, tmp_path):
+def test_names_that_are_no_utf_8_are_found_and_reported(yolo, tmp_path):
     name = os.fsdecode(b"\xff.jpg")
-    write_pictures(tmp_path / "images" / "train", [name])
+    write_images(tmp_path / "images" / "train", [name])
     (tmp_path / "labels" / "train" / os.fsdecode(b"\xff.txt")).write_text("0 .5 .5 1 1")
     _, records, _ = read(yolo({}))
     assert records[-1].source_id == r"\xff.jpg"
@@ -168,7 +168,7 @@ def test_names_that_are_no_utf_8_are_found_and_told(yolo, tmp_path):
         pytest.param(
             "images/x/images/y", "images/x/labels/y", {"images": "images/x/images"}, id="the last of two"
         ),
-        pytest.param("set/pictures", "set/pictures", {"images": "set/pictures"}, id="beside the pictures"),
+        pytest.param("set/pictures", "set/pictures", {"images": "set/pictures"}, id="beside the images"),
         pytest.param(
             "images/val/deep",
             "texts/deep",
@@ -178,7 +178,7 @@ def test_names_that_are_no_utf_8_are_found_and_told(yolo, tmp_path):
     ],
 )
 def test_text_files_lie_where_ultralytics_looks_for_them(yolo, tmp_path, images, texts, settings):
-    write_pictures(tmp_path / images, ["x.jpg"])
+    write_images(tmp_path / images, ["x.jpg"])
     (tmp_path / texts).mkdir(parents=True, exist_ok=True)
     (tmp_path / texts / "x.txt").write_text("0 .5 .5 1 1")
     _, records, counts = read(yolo({}, **{key: tmp_path / path for key, path in settings.items()}))
@@ -186,11 +186,11 @@ def test_text_files_lie_where_ultralytics_looks_for_them(yolo, tmp_path, images,
     assert counts == {}
 
 
-def test_pictures_whose_text_files_are_nowhere_are_no_background(yolo, tmp_path):
-    write_pictures(tmp_path / "other" / "images", ["x.jpg"])
+def test_images_whose_text_files_are_nowhere_are_no_background(yolo, tmp_path):
+    write_images(tmp_path / "other" / "images", ["x.jpg"])
     source = open_source(yolo({}, images=tmp_path / "other" / "images"))
     with pytest.raises(
-        SourceError, match=r"expected the text files of its pictures in .*/other/labels, found no"
+        SourceError, match=r"expected the text files of its images in .*/other/labels, found no"
     ):
         list(source.records())
 
@@ -237,7 +237,7 @@ def test_names_of_classes_are_read(yolo, tmp_path, name, text, classes):
         pytest.param("x.txt", "cat\0", "line 1: expected text in UTF-8, found a null character", id="binary"),
     ],
 )
-def test_names_that_cannot_be_used_are_told_in_one_line(yolo, tmp_path, name, text, expected):
+def test_names_that_cannot_be_used_are_reported_in_one_line(yolo, tmp_path, name, text, expected):
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(SourceError, match=expected) as caught:
@@ -247,7 +247,7 @@ def test_names_that_cannot_be_used_are_told_in_one_line(yolo, tmp_path, name, te
 
 
 @pytest.mark.parametrize("setting", ["images", "labels"])
-def test_a_missing_folder_is_told_in_one_line(yolo, tmp_path, setting):
+def test_a_missing_folder_is_reported_in_one_line(yolo, tmp_path, setting):
     with pytest.raises(SourceError, match="source 'yolo': expected the folder of its"):
         open_source(yolo({}, **{setting: tmp_path / "nowhere"}))
 
@@ -310,9 +310,9 @@ def test_coco128_is_the_same_as_coco_json_and_as_yolo_text(both_ways):
     assert len(coco) == len(yolo) == 256
     assert len(coco.box_nodes) == len(yolo.box_nodes) == 1827
     assert coco.counts == ({}, {})
-    assert yolo.counts == ({BACKGROUND: 2, "text file without a picture": 2}, {})
+    assert yolo.counts == ({BACKGROUND: 2, "text file without an image": 2}, {})
     assert coco.tree.ids == yolo.tree.ids
-    assert coco.ledger.rows() == yolo.ledger.rows()
+    assert coco.label_counts.rows() == yolo.label_counts.rows()
     place = {yolo.source_id(image): image for image in range(256)}
     for image in range(256):
         other = place[coco.source_id(image)]
@@ -324,7 +324,7 @@ def test_coco128_is_the_same_as_coco_json_and_as_yolo_text(both_ways):
 
 
 def nodes_and_boxes(reader, image):
-    """The boxes of a picture in an order that both ways share."""
+    """The boxes of an image in an order that both ways share."""
     rows = slice(*reader.box_offsets[image : image + 2])
     nodes, boxes = reader.box_nodes[rows], reader.boxes_xyxy_unit[rows]
     order = np.lexsort((*np.round(boxes.T, 4), nodes))

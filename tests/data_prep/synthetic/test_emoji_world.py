@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from data_prep import DataPrepError
 from data_prep.config import MergeConfig
 from data_prep.synthetic import emoji_world
-from data_prep.synthetic.emoji_plan import EmojiWorldConfig, picture_rng, plan
+from data_prep.synthetic.emoji_plan import EmojiWorldConfig, image_rng, plan
 from data_prep.synthetic.emoji_scene import Appearance, draw_scene, mark, seen
 from data_prep.synthetic.emoji_table import drawing_files, drawing_key, world_classes
 from data_prep.synthetic.world_files import WorldError
@@ -86,7 +86,7 @@ def test_under_names_the_nearest_boxed_ancestor():
     assert by_name["ambulance"].under == by_name["car"].wnid
 
 
-# --- the pictures
+# --- the images
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_boxes_are_tight_around_the_visible_pixels(places):
         assert seen(owner, which) == (which, (min(xs), min(ys), max(xs) + 1, max(ys) + 1), len(pixels))
 
 
-def test_a_box_fits_the_colours_in_the_finished_picture(monkeypatch):
+def test_a_box_fits_the_colours_in_the_finished_image(monkeypatch):
     monkeypatch.setattr(
         "data_prep.synthetic.emoji_scene.draw_background", lambda _, size: Image.new("RGB", (size, size))
     )
@@ -126,8 +126,8 @@ def test_a_box_fits_the_colours_in_the_finished_picture(monkeypatch):
     ImageDraw.Draw(disc).ellipse((0, 0, 39, 29), fill=(255, 255, 255, 255))
     turned = UNCHANGED._replace(rotation_deg=40)
     for seed in range(20):
-        picture, (thing,) = draw_scene([disc], [50.0], turned, np.random.default_rng(seed), size_px=64)
-        rows, columns = np.nonzero(np.asarray(picture)[..., 0] >= 96)
+        image, (thing,) = draw_scene([disc], [50.0], turned, np.random.default_rng(seed), size_px=64)
+        rows, columns = np.nonzero(np.asarray(image)[..., 0] >= 96)
         assert thing.xyxy_px == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
@@ -147,9 +147,9 @@ def test_unlabelled_objects_have_their_share_and_lie_under_no_boxed_class():
     classes = world_classes()
     shown = Counter(
         which
-        for picture in plan(EmojiWorldConfig(), classes)
-        if picture.split == "train"
-        for which in picture.classes
+        for image in plan(EmojiWorldConfig(), classes)
+        if image.split == "train"
+        for which in image.classes
     )
     unlabelled = {which: count for which, count in shown.items() if not classes[which].boxed}
     assert sum(unlabelled.values()) / shown.total() == pytest.approx(0.2, abs=0.02)
@@ -160,32 +160,32 @@ def test_classes_take_turns():
     for split, largest_difference in (("test", 1), ("labels", 0)):
         turns = Counter(
             which
-            for picture in plan(EmojiWorldConfig(), world_classes())
-            if picture.split == split
-            for which in picture.classes
+            for image in plan(EmojiWorldConfig(), world_classes())
+            if image.split == split
+            for which in image.classes
         )
         assert max(turns.values()) - min(turns.values()) <= largest_difference
 
 
 @pytest.mark.parametrize(("label_classes", "with_boxed"), [("label-only", False), ("all", True)])
-def test_label_classes_says_whether_boxed_classes_have_label_pictures(label_classes, with_boxed):
+def test_label_classes_says_whether_boxed_classes_have_label_images(label_classes, with_boxed):
     settings = SMALL.model_copy(update={"label_classes": label_classes})
     pictured = {one.classes[0] for one in plan(settings, world_classes()) if one.split == "labels"}
     assert any(world_classes()[which].boxed for which in pictured) is with_boxed
 
 
-def test_no_test_picture_shares_its_random_numbers_with_a_training_picture():
+def test_no_test_image_shares_its_random_numbers_with_a_training_image():
     settings = EmojiWorldConfig()
-    pictures = plan(settings, world_classes())
-    first_numbers = {picture_rng(settings, one.split, one.number).integers(2**63) for one in pictures}
-    assert len(first_numbers) == len(pictures) == 1500 + 300 + 72 * 62
+    images = plan(settings, world_classes())
+    first_numbers = {image_rng(settings, one.split, one.number).integers(2**63) for one in images}
+    assert len(first_numbers) == len(images) == 1500 + 300 + 72 * 62
 
 
 # --- the files
 
 
 def test_equal_settings_give_equal_bytes_whatever_the_number_of_workers(small_world, tmp_path, monkeypatch):
-    monkeypatch.setattr(emoji_world, "PICTURES_PER_TASK", 8)  # enough tasks for a pool
+    monkeypatch.setattr(emoji_world, "IMAGES_PER_TASK", 8)  # enough tasks for a pool
     emoji_world.emoji_world(tmp_path / "again", SMALL, workers=2)
     assert contents(tmp_path / "again") == contents(small_world)
 
@@ -198,7 +198,7 @@ def test_the_whole_default_world_is_the_same_with_one_worker_and_with_two(tmp_pa
     assert len(list((tmp_path / "1").rglob("*.jpg"))) == 1500 + 300 + 72 * 62
 
 
-def test_another_seed_draws_other_pictures(small_world, tmp_path):
+def test_another_seed_draws_other_images(small_world, tmp_path):
     emoji_world.emoji_world(tmp_path / "other", SMALL.model_copy(update={"seed": 1}), workers=1)
     before, after = contents(small_world), contents(tmp_path / "other")
     assert before.keys() == after.keys()
@@ -209,12 +209,12 @@ def test_the_world_is_coco_files_and_imagenet_folders(small_world):
     label_only = {one.wnid for one in world_classes() if not one.boxed}
     assert {folder.name for folder in (small_world / "labels").iterdir()} == label_only
     for split, count in (("train", 12), ("test", 6)):
-        told = instances(small_world, f"scenes/instances_{split}.json")
-        assert len(told["images"]) == count
-        for image in told["images"]:
+        message = instances(small_world, f"scenes/instances_{split}.json")
+        assert len(message["images"]) == count
+        for image in message["images"]:
             with Image.open(small_world / "scenes" / split / image["file_name"]) as picture:
                 assert picture.size == (image["width"], image["height"]) == (96, 96)
-        for one in told["annotations"]:
+        for one in message["annotations"]:
             x, y, width, height = one["bbox"]
             assert 0 <= x < x + width <= 96
             assert 0 <= y < y + height <= 96
@@ -224,19 +224,19 @@ def test_the_world_is_coco_files_and_imagenet_folders(small_world):
 def test_training_boxes_are_those_of_boxed_classes_and_the_oracle_knows_the_rest(small_world):
     boxed = {one.wnid for one in world_classes() if one.boxed}
     given = instances(small_world, "scenes/instances_train.json")
-    told = instances(small_world, "oracle/instances_train.json")
+    message = instances(small_world, "oracle/instances_train.json")
     assert {one["name"] for one in given["categories"]} == boxed
-    wnid_of = {one["id"]: one["name"] for one in told["categories"]}
+    wnid_of = {one["id"]: one["name"] for one in message["categories"]}
     boxes = [
         [
             (one["image_id"], *one["bbox"])
             for one in source["annotations"]
             if wnid_of[one["category_id"]] in boxed
         ]
-        for source in (given, told)
+        for source in (given, message)
     ]
     assert boxes[0] == boxes[1]
-    assert len(told["annotations"]) > len(given["annotations"])
+    assert len(message["annotations"]) > len(given["annotations"])
 
 
 @pytest.mark.parametrize("name", ["merge.yaml", "merge_oracle.yaml"])
@@ -256,7 +256,7 @@ def test_merge_configurations_name_files_that_exist(small_world, name):
             )
 
 
-def test_twemojis_licence_is_named_beside_the_pictures(small_world):
+def test_twemojis_licence_is_named_beside_the_images(small_world):
     text = (small_world / "ATTRIBUTION.txt").read_text(encoding="utf-8")
     for part in ("Twemoji", "https://creativecommons.org/licenses/by/4.0/", "Changes:"):
         assert part in text
@@ -293,7 +293,7 @@ def test_an_interrupted_world_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_with_the_picture_that_did_not_go_in(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_with_the_image_that_did_not_go_in(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -305,9 +305,9 @@ def test_a_full_disk_is_told_with_the_picture_that_did_not_go_in(tmp_path, monke
 
 @pytest.mark.slow
 def test_when_the_command_is_killed_its_workers_end(tmp_path):
-    told = "from data_prep.cli import main; main()"
+    message = "from data_prep.cli import main; main()"
     arguments = ["emoji-world", str(tmp_path / "world"), "--scenes", "20000", "--workers", "2"]
-    process = subprocess.Popen([sys.executable, "-c", told, *arguments], start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", message, *arguments], start_new_session=True)
     try:
         wait_for(lambda: any(tmp_path.rglob("*.jpg")), seconds=60)  # its workers draw
         process.kill()

@@ -1,4 +1,4 @@
-"""Worlds of photographs: of made pictures in Tiny ImageNet's layout, and of real ones by YOLO9000_TEST_DATA."""
+"""Worlds of photographs: of made images in Tiny ImageNet's layout, and of real ones by YOLO9000_TEST_DATA."""
 
 import json
 import os
@@ -86,7 +86,7 @@ def test_in_every_subtree_boxed_and_other_classes_differ_by_one_at_most(tree_and
         assert abs(2 * len(inside & boxed) - len(inside)) <= 1
 
 
-# --- what the pictures show
+# --- what the images show
 
 
 def test_photographs_take_turns_and_training_never_sees_those_of_validation(photographs):
@@ -129,7 +129,7 @@ def test_what_lies_under_a_boxed_class_is_never_shown_without_its_box():
     for given_classes, expected in ((classes, {0, 2}), (classes[:2], {0})):
         mosaics = plan(MosaicWorldConfig(scenes=50, unlabelled_share=0.5), given_classes, photos)
         train = [mosaic.picture.classes for mosaic in mosaics if mosaic.picture.split == "train"]
-        assert {index for picture in train for index in picture} == expected
+        assert {index for image in train for index in image} == expected
 
 
 def test_boxes_fit_the_objects_in_the_finished_scene(photographs, monkeypatch):
@@ -166,7 +166,7 @@ def test_a_photograph_that_finds_no_place_is_left_out():
     assert find_place(owner, (10, 10), {0: 400}, 0.3, np.random.default_rng(0)) is not None
 
 
-def test_the_edge_of_a_pasted_picture_fades():
+def test_the_edge_of_a_pasted_image_fades():
     mask = np.asarray(fading_edge((50, 40), 0.1)).astype(int)
     assert mask[20, 25] == 255
     assert mask[0].max() < 140
@@ -183,20 +183,20 @@ def test_the_world_is_coco_files_and_imagenet_folders(world, photographs):
     for wnid in label_only:
         assert contents(world / "labels" / wnid) == contents(photographs / "train" / wnid / "images")
     for split, count in (("train", 10), ("test", 5)):
-        told = instances(world, f"scenes/instances_{split}.json")
-        assert len(told["images"]) == count
-        for image in told["images"]:
+        message = instances(world, f"scenes/instances_{split}.json")
+        assert len(message["images"]) == count
+        for image in message["images"]:
             with Image.open(world / "scenes" / split / image["file_name"]) as picture:
                 assert picture.size == (image["width"], image["height"]) == (96, 96)
 
 
-def test_the_oracle_is_told_the_boxes_of_the_label_pictures(world, photographs):
-    told = instances(world, "oracle/instances_labels.json")
-    names = {one["id"]: one["file_name"] for one in told["images"]}
+def test_the_oracle_is_reported_the_boxes_of_the_label_images(world, photographs):
+    message = instances(world, "oracle/instances_labels.json")
+    names = {one["id"]: one["file_name"] for one in message["images"]}
     photos = read_photos(photographs).train
     expected = {f"{wnid}/{one.file.name}": one.xyxy_px for wnid, its in photos.items() for one in its}
-    assert len(told["annotations"]) == 9
-    for one in told["annotations"]:
+    assert len(message["annotations"]) == 9
+    for one in message["annotations"]:
         left, top, right, bottom = expected[names[one["image_id"]]]
         assert one["bbox"] == [left, top, right - left, bottom - top]
 
@@ -208,8 +208,8 @@ def test_merged_half_of_the_classes_have_boxes_and_the_oracle_has_all(world, tmp
         reader[name] = ShardReader(tmp_path / name)
     for one in photo_classes(sorted(COLOURS), 0):
         node = reader["merge"].tree.node(one.wnid)
-        assert reader["merge"].ledger.evidence(node) == ("boxes" if one.boxed else "image labels")
-        assert reader["merge_oracle"].ledger.evidence(node) == "boxes"
+        assert reader["merge"].label_counts.supervision(node) == ("boxes" if one.boxed else "image labels")
+        assert reader["merge_oracle"].label_counts.supervision(node) == "boxes"
     assert reader["merge"].tree == reader["merge_oracle"].tree
 
 
@@ -244,18 +244,18 @@ def test_a_finished_world_is_kept_and_one_of_other_photographs_refused(world, ph
         pytest.param(
             "train/n02085620/n02085620_boxes.txt", "a.JPEG 5 5 4 9", "from 5,5 to 4,9 has no inside", id="box"
         ),
-        pytest.param("train/n02085620/n02085620_boxes.txt", "", "n02085620 has no picture in train", id="no picture"),
+        pytest.param("train/n02085620/n02085620_boxes.txt", "", "n02085620 has no image in train", id="no image"),
         pytest.param("val/val_annotations.txt", "a.JPEG n1 0 0 9 9", "class n1 has no boxes in train", id="class"),
         pytest.param("val/val_annotations.txt", None, "expected the layout of Tiny ImageNet", id="no validation"),
         pytest.param(
             "train/n02085620/n02085620_boxes.txt", "n02085620_0.JPEG 0 0 99 9", "smaller than its box", id="outside"
         ),
         pytest.param(
-            "train/n02085620/n02085620_boxes.txt", "lost.JPEG 0 0 9 9", "lost.JPEG: not a picture", id="no file"
+            "train/n02085620/n02085620_boxes.txt", "lost.JPEG 0 0 9 9", "lost.JPEG: not an image", id="no file"
         ),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_the_photographs_is_told(tmp_path, file, text, expected):
+def test_what_is_wrong_with_the_photographs_is_reported(tmp_path, file, text, expected):
     folder = made_photos(tmp_path / "photographs")
     if text is None:
         (folder / file).unlink()
@@ -270,7 +270,7 @@ def test_what_is_wrong_with_the_photographs_is_told(tmp_path, file, text, expect
 # --- the real folder
 
 
-def test_tiny_imagenets_pictures_become_scenes(tmp_path):
+def test_tiny_imagenets_images_become_scenes(tmp_path):
     folder = Path(os.environ.get("YOLO9000_TEST_DATA", "none")) / "tiny-imagenet-48"
     if not folder.is_dir():
         pytest.skip("YOLO9000_TEST_DATA names no folder with tiny-imagenet-48")

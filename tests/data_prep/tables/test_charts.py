@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import Ledger, ShardReader
+from data_prep import LabelCounts, ShardReader
 from data_prep.tables.charts import chart_svg, write_chart
 from data_prep.tables.histograms import Histogram, histograms_of, short
 from tests.data_prep.conftest import picture
@@ -25,7 +25,7 @@ def as_table(histogram):
     return {name: column.tolist() for name, column in zip(histogram.bins, histogram.counts.T, strict=True)}
 
 
-# --- the numbers. The world has 6 pictures with 0, 1, 2, 0, 1 and 0 boxes, the first of them a crowd, and 6 with labels
+# --- the numbers. The world has 6 images with 0, 1, 2, 0, 1 and 0 boxes, the first of them a crowd, and 6 with labels
 
 
 def test_every_kind_of_histogram_is_there(histograms):
@@ -41,7 +41,7 @@ def test_every_kind_of_histogram_is_there(histograms):
     ]
 
 
-def test_boxes_are_counted_by_picture_and_class_without_crowds(histograms):
+def test_boxes_are_counted_by_image_and_class_without_crowds(histograms):
     assert as_table(histograms["boxes_per_picture.svg"]) == {"0": [4], "1": [1], "2": [1]}
     assert as_table(histograms["classes_per_picture.svg"]) == {"0": [4], "1": [1], "2": [1]}
     assert as_table(histograms["boxes_per_class.svg"]) == {"1": [1], "2–3": [1]}  # a dog, two cats
@@ -60,15 +60,15 @@ def test_sizes_and_shapes_are_those_of_the_pixels(histograms):
 
 
 def test_evidence_is_that_of_the_ledger(shards, histograms):
-    ledger = ShardReader(shards).ledger
+    label_counts = ShardReader(shards).label_counts
     expected = {}
-    for node in range(len(ledger.tree)):
-        row = expected.setdefault(str(ledger.tree.depth[node]), [0, 0, 0])
-        row[("boxes", "image labels", "neither").index(ledger.evidence(node))] += 1
+    for node in range(len(label_counts.tree)):
+        row = expected.setdefault(str(label_counts.tree.depth[node]), [0, 0, 0])
+        row[("boxes", "image labels", "neither").index(label_counts.supervision(node))] += 1
     assert as_table(histograms["evidence_by_depth.svg"]) == expected
 
 
-def test_a_split_of_label_pictures_alone_has_no_charts_of_boxes(shards):
+def test_a_split_of_label_images_alone_has_no_charts_of_boxes(shards):
     from data_prep.dataset.index_file import read_index
     from data_prep.maintenance.relabel import relabel, write_relabelled
     from data_prep.maintenance.relabel_settings import change_of
@@ -101,7 +101,7 @@ def test_large_numbers_are_short(number, text):
     assert short(number) == text
 
 
-# --- the pictures
+# --- the images
 
 
 def made(counts, series=("boxes",), bins=None):
@@ -136,15 +136,15 @@ def test_bars_are_as_high_as_their_counts_and_stay_inside(counts):
     series = ("boxes", "image labels", "neither")[: len(counts)]
     found = bars(chart_svg(made(counts, series)))
     assert len(found) == sum(count > 0 for row in counts for count in row)
-    told = [int(bar.find(f"{SVG}title").text.split(": ")[1].split()[0].replace(",", "")) for bar in found]
+    message = [int(bar.find(f"{SVG}title").text.split(": ")[1].split()[0].replace(",", "")) for bar in found]
     heights = [float(bar.get("height")) for bar in found]
     for bar in found:
         left, top = float(bar.get("x")), float(bar.get("y"))
         assert 60 <= left <= left + float(bar.get("width")) <= 740
         assert 100 <= top <= top + float(bar.get("height")) <= 349
-    if told and max(told) > 0:
-        scale = max(heights) / max(told)
-        assert heights == pytest.approx([max(count * scale, 1) for count in told], abs=1.1)
+    if message and max(message) > 0:
+        scale = max(heights) / max(message)
+        assert heights == pytest.approx([max(count * scale, 1) for count in message], abs=1.1)
 
 
 def test_names_of_bins_do_not_overlap():
@@ -206,9 +206,9 @@ def test_a_split_that_is_not_there_has_no_charts(shards, tmp_path, command):
 
 
 def test_an_empty_ledger_has_charts_of_what_there_is():
-    from data_prep.tables.histograms import _evidence_by_depth
+    from data_prep.tables.histograms import _supervision_by_depth
 
-    histogram = _evidence_by_depth(Ledger(WordTree(["a", "b"], [-1, 0]), [0, 0], [0, 0]))
+    histogram = _supervision_by_depth(LabelCounts(WordTree(["a", "b"], [-1, 0]), [0, 0], [0, 0]))
     assert as_table(histogram) == {"0": [0, 0, 1], "1": [0, 0, 1]}
 
 

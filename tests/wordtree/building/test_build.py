@@ -205,7 +205,7 @@ def test_signs_and_bubbles_are_things_in_profile_darknet() -> None:
     assert build_with_report(labels)[1].outside != ()
 
 
-def test_equal_paths_are_told_apart_by_their_names_in_profile_darknet() -> None:
+def test_equal_paths_are_reported_apart_by_their_names_in_profile_darknet() -> None:
     labels = ["dog.n.01", "wolf.n.01", "canine.n.02", "domestic_animal.n.01"]
     assert parent_name(build_tree(labels, profile="darknet"), "n02084071") == "canine"
     assert parent_name(build_tree(labels, profile="paper"), "n02084071") == "domestic animal"
@@ -259,8 +259,8 @@ def test_own_kinds_hang_under_nodes_of_wordnet_and_under_each_other(tmp_path: Pa
     assert parent_name(tree, "skiff_29") == "boat"  # which is no label, but stays
     assert tree.names[tree.node("skiff_29")] == "skiff 29"
     assert report.grafted == ("model-s", "tesla", "skiff_29")
-    assert "own kind" in str(report.explain("model-s"))
-    assert "+ 3 own kinds =" in report.summary()
+    assert "custom class" in str(report.explain("model-s"))
+    assert "+ 3 custom classes =" in report.summary()
 
 
 def test_an_own_kind_of_two_parents_keeps_the_second_as_a_relation(tmp_path: Path) -> None:

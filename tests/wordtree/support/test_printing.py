@@ -23,7 +23,7 @@ def test_splits_are_counted_where_there_are_several():
 
 
 def test_a_bar_reckons_its_rate_from_what_is_done_now():
-    """Five of ten pictures were done before, and say nothing of the time that each takes."""
+    """Five of ten images were done before, and say nothing of the time that each takes."""
     clock = [100.0]
     with Bar(10) as bar:
         bar._progress.get_time = lambda: clock[0]

@@ -133,7 +133,7 @@ def climbed(tree: WordTree, conditional: np.ndarray, threshold: float, *, node: 
 
 
 @given(trees_with_logits(), st.sampled_from([0.0, 0.1, 0.3, 0.6, 0.99]))
-def test_siblings_sum_to_their_parent_and_the_descent_is_the_one_that_is_told(
+def test_siblings_sum_to_their_parent_and_the_descent_is_the_one_that_is_reported(
     case: tuple[WordTree, np.ndarray], threshold: float
 ) -> None:
     tree, logits = case

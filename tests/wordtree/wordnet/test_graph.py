@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from wordtree.wordnet import graph as wordnet_module
+from wordtree.wordnet import installed as wordnet_installed
 from wordtree.wordnet.columns import WordNetError
 from wordtree.wordnet.graph import SHIPPED, HypernymPaths, WordNet
-from wordtree.wordnet import installed as wordnet_installed
 from wordtree.wordnet.installed import nltk_wordnet
 
 
@@ -49,7 +49,7 @@ def test_a_synset_knows_its_id_name_words_and_hypernyms(wordnet: WordNet) -> Non
     assert wordnet.gloss(dog) is None
 
 
-def test_instances_are_told_from_kinds(wordnet: WordNet) -> None:
+def test_instances_are_reported_from_kinds(wordnet: WordNet) -> None:
     danube = wordnet.senses("Danube")[0]
     assert [wordnet.name(above) for above in wordnet.instance_hypernyms(danube)] == ["river.n.01"]
     assert wordnet.hypernyms(danube) == wordnet.instance_hypernyms(danube)

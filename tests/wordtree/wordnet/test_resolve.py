@@ -13,7 +13,7 @@ from wordtree.wordnet import resolve as resolve_module
 from wordtree.wordnet.graph import WordNet
 from wordtree.wordnet.resolve import (
     LabelError,
-    class_remarks,
+    class_notes,
     coco_classes,
     resolve,
     synset_of,
@@ -60,9 +60,7 @@ def test_a_word_that_is_also_a_class_of_a_data_set_says_so(wordnet: WordNet) -> 
     )
     motorbike = resolve("motorbike", wordnet)  # one sense, a minibike; VOC means all motorcycles
     assert (motorbike.reason, motorbike.wnid) == ("exact", "n03769722")
-    assert class_remarks(motorbike, wordnet) == [
-        "The class 'motorbike' of VOC is motorcycle.n.01 (n03790512)."
-    ]
+    assert class_notes(motorbike, wordnet) == ["The class 'motorbike' of VOC is motorcycle.n.01 (n03790512)."]
     assert [data_set for data_set, _ in resolve("dog", wordnet).classes] == ["COCO", "VOC"]
     assert resolve("dog.n.01", wordnet).classes == ()
 
@@ -167,7 +165,7 @@ def test_labels_that_mean_no_single_node_are_refused(cranes: WordTree) -> None:
         node_of("cra", cranes)
 
 
-def test_a_word_of_wordnet_that_the_tree_lacks_is_told_its_place(cranes: WordTree) -> None:
+def test_a_word_of_wordnet_that_the_tree_lacks_is_reported_its_place(cranes: WordTree) -> None:
     with pytest.raises(
         UnknownNode, match=r"no node 'ambulance'\. In WordNet ambulance\.n\.01 is below car \(n0295"
     ):

@@ -67,7 +67,7 @@ def test_what_was_saved_is_what_is_loaded(checkpoint: Checkpoint, tmp_path: Path
     assert copy.tree.to_json() == checkpoint.tree.to_json()
     assert copy.tree.fingerprint == checkpoint.tree.fingerprint
     assert (copy.step, copy.score) == (checkpoint.step, checkpoint.score)
-    for mine, theirs in ((copy.ledger, checkpoint.ledger),):
+    for mine, theirs in ((copy.label_counts, checkpoint.label_counts),):
         assert np.array_equal(mine.boxes, theirs.boxes)
         assert np.array_equal(mine.image_labels, theirs.image_labels)
     assert list(copy.weights) == list(checkpoint.weights)
@@ -77,23 +77,23 @@ def test_what_was_saved_is_what_is_loaded(checkpoint: Checkpoint, tmp_path: Path
 
 
 def test_the_ledger_is_that_of_the_shards(checkpoint: Checkpoint, shards: Path) -> None:
-    ledger = ShardReader(shards).ledger
-    assert np.array_equal(checkpoint.ledger.boxes, ledger.boxes)
-    assert np.array_equal(checkpoint.ledger.image_labels, ledger.image_labels)
-    assert ledger.boxes.sum() == 8
-    assert ledger.image_labels.sum() == 8
+    label_counts = ShardReader(shards).label_counts
+    assert np.array_equal(checkpoint.label_counts.boxes, label_counts.boxes)
+    assert np.array_equal(checkpoint.label_counts.image_labels, label_counts.image_labels)
+    assert label_counts.boxes.sum() == 8
+    assert label_counts.image_labels.sum() == 8
 
 
 def test_a_checkpoint_alone_suffices_to_predict(tmp_path: Path) -> None:
     shards = made_shards(tmp_path / "data")
     train(made_config(shards), tmp_path / "run")
-    picture = tmp_path / "0.png"
-    shutil.copy(tmp_path / "data" / "test" / "images" / "0.png", picture)
-    expected = list(Predictor(tmp_path / "run" / "best.pt", changes={"min_score": 0.01})(picture))
+    image = tmp_path / "0.png"
+    shutil.copy(tmp_path / "data" / "test" / "images" / "0.png", image)
+    expected = list(Predictor(tmp_path / "run" / "best.pt", changes={"min_score": 0.01})(image))
     (tmp_path / "run" / "best.pt").rename(tmp_path / "alone.pt")
     shutil.rmtree(tmp_path / "data")
     shutil.rmtree(tmp_path / "run")
-    found = list(Predictor(tmp_path / "alone.pt", changes={"min_score": 0.01})(picture))
+    found = list(Predictor(tmp_path / "alone.pt", changes={"min_score": 0.01})(image))
     assert [d.to_dict() for d in found] == [d.to_dict() for d in expected]
     assert len(found[0]) > 0
 
@@ -116,7 +116,7 @@ def test_facts_are_plain_values(checkpoint: Checkpoint) -> None:
 # --- files that are none
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     assert "no such checkpoint" in refusal(tmp_path / "none.pt")
     assert "no such checkpoint" in refusal(tmp_path)  # a folder
 
@@ -167,19 +167,19 @@ class Bomb:
 
 @given(st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_changed_byte_anywhere_is_told(last: Path, tmp_path: Path, data: st.DataObject) -> None:
+def test_a_changed_byte_anywhere_is_reported(last: Path, tmp_path: Path, data: st.DataObject) -> None:
     whole = last.read_bytes()
     ends = st.integers(0, 2000) | st.integers(
         len(whole) - 2000, len(whole) - 1
     )  # where zip keeps its own things
-    place = data.draw(ends | st.integers(0, len(whole) - 1))
+    location = data.draw(ends | st.integers(0, len(whole) - 1))
     changed = bytearray(whole)
-    changed[place] ^= data.draw(st.integers(1, 255))
+    changed[location] ^= data.draw(st.integers(1, 255))
     (tmp_path / "last.pt").write_bytes(changed)
     assert "damaged" in refusal(tmp_path / "last.pt")
 
 
-def test_bytes_behind_a_checkpoint_are_told(last: Path, tmp_path: Path) -> None:
+def test_bytes_behind_a_checkpoint_are_reported(last: Path, tmp_path: Path) -> None:
     (tmp_path / "last.pt").write_bytes(last.read_bytes() + b"\0")
     assert "changed since it was written" in refusal(tmp_path / "last.pt")
 
@@ -254,14 +254,14 @@ def test_damaged_content_is_refused(last: Path, tmp_path: Path, key: str, value:
 @pytest.mark.parametrize(
     "key", ["config", "tree", "boxes", "image_labels", "step", "weights", "training", "score"]
 )
-def test_a_missing_part_is_told(last: Path, tmp_path: Path, key: str) -> None:
+def test_a_missing_part_is_reported(last: Path, tmp_path: Path, key: str) -> None:
     content = content_of(last)
     del content[key]
     torch.save(content, tmp_path / "best.pt")
     assert key in refusal(tmp_path / "best.pt")
 
 
-def test_weights_of_another_network_are_told_in_one_short_line(checkpoint: Checkpoint) -> None:
+def test_weights_of_another_network_are_reported_in_one_short_line(checkpoint: Checkpoint) -> None:
     wider = checkpoint.config.model.model_copy(update={"width": 1.0})
     other = replace(checkpoint, config=checkpoint.config.model_copy(update={"model": wider}))
     with pytest.raises(CheckpointError) as caught:
@@ -296,7 +296,7 @@ NAME = "head.box.weight"
         pytest.param(lambda t: None, "found a NoneType", id="nothing"),
     ],
 )
-def test_weights_of_other_kinds_are_told(
+def test_weights_of_other_kinds_are_reported(
     checkpoint: Checkpoint, value: Callable[[torch.Tensor], Any], told: str
 ) -> None:
     weights = {**checkpoint.weights, NAME: value(checkpoint.weights[NAME])}
@@ -304,7 +304,7 @@ def test_weights_of_other_kinds_are_told(
         replace(checkpoint, weights=weights).build_model()
 
 
-def test_names_that_are_no_text_are_told(checkpoint: Checkpoint) -> None:
+def test_names_that_are_no_text_are_reported(checkpoint: Checkpoint) -> None:
     other = replace(checkpoint, weights={**checkpoint.weights, 7: torch.zeros(1)})
     with pytest.raises(CheckpointError, match="in 1 places: 7 should be absent"):
         other.build_model()

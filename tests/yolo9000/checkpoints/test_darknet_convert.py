@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import Ledger, ShardReader
+from data_prep import LabelCounts, ShardReader
 from tests.yolo9000.darknet_nets import OWN_NETS, GoldenNet, golden_nets
 from tests.yolo9000.made import made_config, random_tree
 from wordtree import WordTree, WordTreeError
@@ -43,7 +43,7 @@ from yolo9000.evaluation.evaluate import evaluate
 from yolo9000.models.classifier import Classifier, build_classifier
 from yolo9000.models.darknet_network import read_network
 from yolo9000.models.detector import Detector, build_model
-from yolo9000.models.grid import Place
+from yolo9000.models.grid import Locations
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.train import train
 
@@ -130,7 +130,7 @@ def test_images_seen_are_kept_however_many(tmp_path: Path, seen: int) -> None:
 # --- which files, and what is made of them
 
 
-def test_files_are_told_apart_by_their_suffixes() -> None:
+def test_files_are_reported_apart_by_their_suffixes() -> None:
     files = DarknetFiles.of(
         map(Path, ["a.data", "yolo.cfg", "x.names", "9k.tree", "darknet19_448.conv.23", "c.map"])
     )
@@ -182,7 +182,7 @@ def test_classes_without_a_tree_are_roots_named_by_their_file(tmp_path: Path) ->
     assert converted(FLAT_CFG, tmp_path / "my.names", tmp_path / "my.labels").tree.ids == ("n1", "n2", "n3")
 
 
-def test_a_tree_that_does_not_fit_is_told(tmp_path: Path) -> None:
+def test_a_tree_that_does_not_fit_is_reported(tmp_path: Path) -> None:
     random_tree(12).save(tmp_path / "other.tree")
     with pytest.raises(
         DarknetError, match=r"expected a tree of 11 nodes, one for each class; .*other.tree has 12"
@@ -196,22 +196,22 @@ def test_a_tree_that_does_not_fit_is_told(tmp_path: Path) -> None:
 def test_the_map_says_what_had_boxes_and_the_rest_had_labels(files: Path) -> None:
     cfg = files / "cfg" / "net.cfg"
     unknown = converted(cfg)
-    assert {unknown.ledger.evidence(node) for node in range(11)} == {"neither"}
+    assert {unknown.label_counts.supervision(node) for node in range(11)} == {"neither"}
     (files / "data" / "my.map").write_text("7\n2\n")
     cfg.write_text(cfg.read_text() + "map = data/my.map\n")
     found = converted(cfg)
-    evidence = {node: found.ledger.evidence(node) for node in range(11)}
+    supervision = {node: found.label_counts.supervision(node) for node in range(11)}
     boxed = {2, 7, *found.tree.ancestors(7)}
-    assert {node for node, kind in evidence.items() if kind == "boxes"} == boxed
-    assert {kind for node, kind in evidence.items() if node not in boxed} == {"image labels"}
+    assert {node for node, kind in supervision.items() if kind == "boxes"} == boxed
+    assert {kind for node, kind in supervision.items() if node not in boxed} == {"image labels"}
     (files / "data" / "my.map").unlink()
-    checkpoint, remarks = read_darknet(DarknetFiles.of([cfg]))
-    assert {checkpoint.ledger.evidence(node) for node in range(11)} == {"neither"}
-    assert "names map='data/my.map', which is neither" in remarks[-1]
+    checkpoint, notes = read_darknet(DarknetFiles.of([cfg]))
+    assert {checkpoint.label_counts.supervision(node) for node in range(11)} == {"neither"}
+    assert "names map='data/my.map', which is neither" in notes[-1]
     (files / "other.map").write_text("7\n99\n")
     with pytest.raises(Exception, match=r"other.map: line 2: expected a node, 0 to 10, found '99'"):
         converted(cfg, files / "other.map")
-    assert {converted(FLAT_CFG).ledger.evidence(node) for node in range(3)} == {"boxes"}
+    assert {converted(FLAT_CFG).label_counts.supervision(node) for node in range(3)} == {"boxes"}
 
 
 def test_the_settings_of_the_cfg_have_our_names(tmp_path: Path) -> None:
@@ -235,8 +235,8 @@ def test_the_settings_of_the_cfg_have_our_names(tmp_path: Path) -> None:
     assert (cfg.loss.match, cfg.loss.objectness_target) == ("anchor", "iou")
     assert cfg.model.anchors == ((0.8, 1.1), (2.5, 1.75))
     assert cfg.model.input_size_px == (32, 16)
-    assert cfg.model.siblings == "exclusive"
-    assert converted(FLAT_CFG).config.model.siblings == "independent"
+    assert cfg.model.siblings == "softmax"
+    assert converted(FLAT_CFG).config.model.siblings == "sigmoid"
     ours, theirs = (converted(CFG, answers=kind).config.predict for kind in ("ours", "darknet"))
     assert (ours.level, ours.nms, ours.geometry) == ("threshold", "by_objectness", "exact")
     assert (theirs.level, theirs.nms, theirs.geometry, theirs.min_score) == (
@@ -256,7 +256,7 @@ def test_the_settings_of_the_cfg_have_our_names(tmp_path: Path) -> None:
         ("class_scale=x", "'x' is no number"),
     ],
 )
-def test_settings_out_of_range_are_told(tmp_path: Path, option: str, told: str) -> None:
+def test_settings_out_of_range_are_reported(tmp_path: Path, option: str, told: str) -> None:
     key = option.partition("=")[0]
     lines = [line for line in CFG.read_text().splitlines() if not line.startswith(f"{key}=")]
     (tmp_path / "net.cfg").write_text("\n".join([*lines, option]) + "\n")
@@ -270,7 +270,7 @@ def test_the_first_layers_of_a_classifier_can_start_a_detector() -> None:
     weights = OWN_NETS / "tree_classifier.weights"  # its first convolution is that of the detector
     numbers = read_network(OWN_NETS / "tree_classifier.cfg", weights).numbers()
     found, again = (converted(CFG, weights, layers=2).weights for _ in range(2))
-    assert np.array_equal(found["trunk.layers.0.convolution.weight"].numpy(), numbers[0]["weights"])
+    assert np.array_equal(found["backbone.layers.0.convolution.weight"].numpy(), numbers[0]["weights"])
     assert all(torch.equal(found[name], again[name]) for name in found)  # the random rest is always the same
 
 
@@ -293,12 +293,12 @@ def test_any_bytes_beside_the_cfg_are_read_or_told_in_one_line(
     spoilt = tmp_path_factory.mktemp("spoilt") / f"spoilt{suffix}"
     spoilt.write_bytes(content)
     for cfg in (CFG, FLAT_CFG):
-        told = ""
+        message = ""
         try:
             converted(cfg, spoilt)
         except (Yolo9000Error, WordTreeError) as mistake:
-            told = str(mistake)
-        assert len(told.splitlines()) <= 1
+            message = str(mistake)
+        assert len(message.splitlines()) <= 1
 
 
 # --- a checkpoint like any other
@@ -317,10 +317,10 @@ def test_a_converted_detector_predicts_names_its_answers_and_answers_for_nodes(
     assert len(found) > 0
     assert set(found.node.tolist()) <= set(range(11))
     output = predictor.model(torch.rand(1, 3, 16, 32))
-    place = Place(*(torch.tensor([k]) for k in (0, 1, 1, 2)))
+    location = Locations(*(torch.tensor([k]) for k in (0, 1, 1, 2)))
     nodes = torch.tensor([10, 0, 4])
     assert torch.allclose(
-        output.class_logits(place, nodes), output.dense_class_logits()[0, 1, 1, 2, nodes][None], atol=1e-6
+        output.class_logits(location, nodes), output.dense_class_logits()[0, 1, 1, 2, nodes][None], atol=1e-6
     )
 
 
@@ -369,13 +369,13 @@ def made_checkpoint(architecture: str, tree: WordTree) -> Checkpoint:
     with torch.no_grad():
         for _ in range(3):
             network(torch.rand(4, 3, 64, 64))
-    ledger = Ledger(tree, [0] * len(tree), [0] * len(tree))
-    return Checkpoint(config, tree, ledger, 7, network.state_dict(), None, 0.0)
+    label_counts = LabelCounts(tree, [0] * len(tree), [0] * len(tree))
+    return Checkpoint(config, tree, label_counts, 7, network.state_dict(), None, 0.0)
 
 
-def test_what_darknet_cannot_express_is_told(tmp_path: Path) -> None:
+def test_what_darknet_cannot_express_is_reported(tmp_path: Path) -> None:
     checkpoint = made_checkpoint("tiny", random_tree(30))
-    model = checkpoint.config.model.model_copy(update={"siblings": "independent"})
+    model = checkpoint.config.model.model_copy(update={"siblings": "sigmoid"})
     other = replace(checkpoint, config=checkpoint.config.model_copy(update={"model": model}))
     with pytest.raises(DarknetError, match="no tree whose siblings do not exclude each other"):
         write_darknet(other, tmp_path / "net.weights")
@@ -419,7 +419,7 @@ def test_a_classifier_has_the_settings_of_its_cfg(tmp_path: Path) -> None:
 def test_a_classifier_knows_its_leaves_by_labels() -> None:
     found = converted(*CLASSIFIER)
     assert found.weights["softmax.classes"].tolist() == found.tree.leaves.tolist()
-    assert {found.ledger.evidence(node) for node in range(len(found.tree))} == {"image labels"}
+    assert {found.label_counts.supervision(node) for node in range(len(found.tree))} == {"image labels"}
     assert found.facts()["top1"] is None
 
 
@@ -432,8 +432,8 @@ def test_our_classifiers_are_written_for_darknet_and_read_back(softmax: str, tmp
     )
     torch.manual_seed(0)
     network = build_classifier(config.model, tree, classes)
-    ledger = Ledger(tree, [0] * 30, [1] * 30)
-    made = SavedRun(config, tree, ledger, 2, network.state_dict(), None, 0.0)
+    label_counts = LabelCounts(tree, [0] * 30, [1] * 30)
+    made = SavedRun(config, tree, label_counts, 2, network.state_dict(), None, 0.0)
     files = write_darknet(made, tmp_path / "net.weights")
     assert ((tmp_path / "net.tree") in files) == (softmax == "tree")
     back = converted(*[file for file in files if file.suffix in (".cfg", ".weights", ".names")])
@@ -494,7 +494,7 @@ def test_a_converted_detector_is_trained_on_for_another_tree(fine_tuned: Path, s
     assert found.tree.fingerprint == ShardReader(shards).tree.fingerprint
     assert found.images_seen == start.images_seen + 2 * found.config.data.batch_size
     assert found.darknet == start.darknet
-    card = evaluate(found.build_model(), ShardReader(shards), found.ledger, 64, found.config.evaluate)
+    card = evaluate(found.build_model(), ShardReader(shards), found.label_counts, 64, found.config.evaluate)
     assert card.images == 4
 
 

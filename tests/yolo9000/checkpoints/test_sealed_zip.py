@@ -15,8 +15,8 @@ def archive() -> io.BytesIO:
     return buffer
 
 
-def put(file: io.FileIO, place: int, value: int) -> None:
-    file.seek(place)
+def put(file: io.FileIO, location: int, value: int) -> None:
+    file.seek(location)
     file.write(bytes([value]))
 
 
@@ -29,18 +29,18 @@ def test_a_sealed_file_is_what_torch_reads(tmp_path: Path) -> None:
     assert torch.equal(found["weight"], torch.arange(3.0))
 
 
-def test_every_changed_byte_is_told(tmp_path: Path) -> None:
+def test_every_changed_byte_is_reported(tmp_path: Path) -> None:
     whole, path = sealed(archive()), tmp_path / "changed.pt"
     path.write_bytes(whole)
     with path.open("r+b", buffering=0) as file:
-        for place in range(len(whole)):
-            put(file, place, whole[place] ^ (1 << place % 8))
-            assert trouble_of(path), place
-            put(file, place, whole[place])
+        for location in range(len(whole)):
+            put(file, location, whole[location] ^ (1 << location % 8))
+            assert trouble_of(path), location
+            put(file, location, whole[location])
     assert trouble_of(path) is None
 
 
-def test_every_shorter_or_longer_file_is_told(tmp_path: Path) -> None:
+def test_every_shorter_or_longer_file_is_reported(tmp_path: Path) -> None:
     whole, path = sealed(archive()), tmp_path / "cut.pt"
     path.write_bytes(whole + b"\0")
     assert trouble_of(path)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep import Ledger
+from data_prep import LabelCounts
 from tests.yolo9000.darknet_nets import OWN_NETS
 from tests.yolo9000.made import random_tree
 from wordtree import WordTree
@@ -49,8 +49,8 @@ def checkpoint_of(architecture: str = "tiny", tree: WordTree = OLD, **settings: 
     network = build_model(config.model, tree)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter)
-    ledger = Ledger(tree, [0] * len(tree), [0] * len(tree))
-    return Checkpoint(config, tree, ledger, 3, network.state_dict(), None, 0.0, seen_before=1000)
+    label_counts = LabelCounts(tree, [0] * len(tree), [0] * len(tree))
+    return Checkpoint(config, tree, label_counts, 3, network.state_dict(), None, 0.0, seen_before=1000)
 
 
 def model_for(tree: WordTree, cfg: ModelConfig) -> Detector:
@@ -87,10 +87,10 @@ def test_rows_are_those_of_an_obvious_search(seed: int, old_nodes: int, new_node
 def test_the_same_tree_gives_the_same_weights(start: Start) -> None:
     assert start.found is not None
     model = model_for(OLD, start.found.config.model)
-    assert start.give(model, OLD) == ("trunk", "head")
+    assert start.give(model, OLD) == ("backbone", "head")
     assert all(torch.equal(value, start.found.weights[name]) for name, value in model.state_dict().items())
-    assert start.carried(("trunk", "head")) == (1000 + 3 * 64, None)
-    assert start.carried(("trunk",)) == (0, None)
+    assert start.carried(("backbone", "head")) == (1000 + 3 * 64, None)
+    assert start.carried(("backbone",)) == (0, None)
 
 
 def test_known_nodes_answer_as_before_and_new_ones_as_the_node_above(start: Start) -> None:
@@ -98,7 +98,7 @@ def test_known_nodes_answer_as_before_and_new_ones_as_the_node_above(start: Star
     before = start.found.build_model()
     model = model_for(NEW, start.found.config.model).eval()
     random = model.head.classes.weight.detach().clone()
-    assert start.give(model, NEW) == ("trunk", "head")
+    assert start.give(model, NEW) == ("backbone", "head")
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         old, new = before(images), model(images)
@@ -109,8 +109,8 @@ def test_known_nodes_answer_as_before_and_new_ones_as_the_node_above(start: Star
             assert torch.allclose(new_logits[..., node], old_logits[..., row], atol=1e-4)
         else:
             assert torch.equal(model.head.classes.weight[:, node], random[:, node])
-    assert start.in_words(("trunk", "head"), NEW).endswith(
-        "its trunk, head; of 11 nodes 5 keep their weights, 4 begin with those of the node above, 2 at random; "
+    assert start.in_words(("backbone", "head"), NEW).endswith(
+        "its backbone, head; of 11 nodes 5 keep their weights, 4 begin with those of the node above, 2 at random; "
         "old nodes left out: 1."
     )
 
@@ -119,10 +119,10 @@ def test_anchors_of_ones_own_stay_and_another_number_of_them_leaves_the_head_out
     assert start.found is not None
     cfg = start.found.config.model
     same_number = model_for(OLD, cfg.model_copy(update={"anchors": ((5.0, 5.0), (6.0, 6.0))}))
-    assert start.give(same_number, OLD) == ("trunk", "head")
+    assert start.give(same_number, OLD) == ("backbone", "head")
     assert same_number.head.anchors_cell.tolist() == [[5, 5], [6, 6]]
     more = model_for(OLD, cfg.model_copy(update={"anchors": ((1.0, 1.0),) * 3}))
-    assert start.give(more, OLD) == ("trunk",)
+    assert start.give(more, OLD) == ("backbone",)
 
 
 def test_a_head_that_would_see_other_features_is_left_out(tmp_path: Path) -> None:
@@ -130,18 +130,18 @@ def test_a_head_that_would_see_other_features_is_left_out(tmp_path: Path) -> Non
     start = Start.read(tmp_path / "start.pt")
     assert start.found is not None
     with_neck = model_for(OLD, start.found.config.model.model_copy(update={"architecture": "yolov2"}))
-    assert start.give(with_neck, OLD) == ("trunk",)
+    assert start.give(with_neck, OLD) == ("backbone",)
     save_checkpoint(tmp_path / "with_neck.pt", checkpoint_of("yolov2"))
     start = Start.read(tmp_path / "with_neck.pt")
     assert start.found is not None
     without = model_for(OLD, start.found.config.model.model_copy(update={"architecture": "yolo9000"}))
-    assert start.give(without, OLD) == ("trunk",)
+    assert start.give(without, OLD) == ("backbone",)
 
 
-def test_another_trunk_is_told(start: Start) -> None:
+def test_another_backbone_is_reported(start: Start) -> None:
     assert start.found is not None
     wider = model_for(OLD, start.found.config.model.model_copy(update={"width": 0.5}))
-    with pytest.raises(CheckpointError, match=r"its trunk .* is not that of this run"):
+    with pytest.raises(CheckpointError, match=r"its backbone .* is not that of this run"):
         start.give(wider, OLD)
 
 
@@ -185,7 +185,7 @@ def converted_from(architecture: str, folder: Path) -> tuple[Start, Checkpoint]:
 def test_a_network_of_the_same_layers_begins_with_all_of_it(architecture: str, tmp_path: Path) -> None:
     start, made = converted_from(architecture, tmp_path)
     model = model_for(OLD, made.config.model)
-    assert start.give(model, OLD) == ("trunk", "head")
+    assert start.give(model, OLD) == ("backbone", "head")
     state = model.state_dict()
     assert all(
         torch.equal(value, made.weights[name]) for name, value in state.items() if "num_batches" not in name
@@ -195,21 +195,21 @@ def test_a_network_of_the_same_layers_begins_with_all_of_it(architecture: str, t
 @pytest.mark.parametrize(
     ("converted", "asked"), [("yolov2", "yolov2"), ("yolov2", "yolo9000"), ("yolo9000", "yolov2")]
 )
-def test_a_network_that_begins_with_the_same_layers_has_its_trunk(
+def test_a_network_that_begins_with_the_same_layers_has_its_backbone(
     converted: str, asked: str, tmp_path: Path
 ) -> None:
     start, made = converted_from(converted, tmp_path)
     model = model_for(OLD, made.config.model.model_copy(update={"architecture": asked}))
-    assert start.give(model, OLD) == ("trunk",)
-    name = "trunk.stages.5.5.0.weight"
+    assert start.give(model, OLD) == ("backbone",)
+    name = "backbone.stages.5.5.0.weight"
     assert torch.equal(model.state_dict()[name], made.weights[name])
 
 
-def test_a_network_of_other_layers_is_told(tmp_path: Path) -> None:
+def test_a_network_of_other_layers_is_reported(tmp_path: Path) -> None:
     start, made = converted_from("yolo9000", tmp_path)
     for changes in ({"width": 0.5}, {"architecture": "tiny"}):
         with pytest.raises(
-            CheckpointError, match=r"its trunk \(darknet, input 64 px\) is not that of this run"
+            CheckpointError, match=r"its backbone \(darknet, input 64 px\) is not that of this run"
         ):
             start.give(model_for(OLD, made.config.model.model_copy(update=changes)), OLD)
 
@@ -226,7 +226,7 @@ def test_architecture_darknet_without_its_text_is_that_of_the_start(tmp_path: Pa
 # --- Darknet's backbone files
 
 
-def backbone(tmp_path: Path, layers: int, *, header: Header | None = None) -> tuple[Path, Checkpoint]:
+def backbone_file(tmp_path: Path, layers: int, *, header: Header | None = None) -> tuple[Path, Checkpoint]:
     """The first layers of a network of our own as Darknet's `partial` would cut them."""
     made = checkpoint_of("yolo9000")
     write_darknet(made, tmp_path / "whole.weights")
@@ -239,28 +239,28 @@ def backbone(tmp_path: Path, layers: int, *, header: Header | None = None) -> tu
 
 @pytest.mark.parametrize("header", [Header(0, 1, 0), Header(0, 2, 5)], ids=["32 bits", "64 bits"])
 @pytest.mark.parametrize("architecture", ["yolo9000", "yolov2"])
-def test_a_backbone_file_gives_the_trunk(tmp_path: Path, architecture: str, header: Header) -> None:
-    path, made = backbone(tmp_path, 23, header=header)
+def test_a_backbone_file_gives_the_backbone(tmp_path: Path, architecture: str, header: Header) -> None:
+    path, made = backbone_file(tmp_path, 23, header=header)
     model = model_for(OLD, made.config.model.model_copy(update={"architecture": architecture}))
-    assert Start.read(path).give(model, OLD) == ("trunk",)
-    trunk = {name: value for name, value in model.state_dict().items() if name.startswith("trunk.")}
-    learnt = [name for name in trunk if "num_batches" not in name]
+    assert Start.read(path).give(model, OLD) == ("backbone",)
+    backbone = {name: value for name, value in model.state_dict().items() if name.startswith("backbone.")}
+    learnt = [name for name in backbone if "num_batches" not in name]
     assert len(learnt) == 18 * 5
-    assert all(torch.equal(trunk[name], made.weights[name]) for name in learnt)
+    assert all(torch.equal(backbone[name], made.weights[name]) for name in learnt)
 
 
 def test_a_whole_weights_file_gives_its_first_layers_too(tmp_path: Path) -> None:
-    _, made = backbone(tmp_path, 23)
+    _, made = backbone_file(tmp_path, 23)
     model = model_for(OLD, made.config.model)
-    assert Start.read(tmp_path / "whole.weights").give(model, OLD) == ("trunk",)
+    assert Start.read(tmp_path / "whole.weights").give(model, OLD) == ("backbone",)
     assert torch.equal(
-        model.state_dict()["trunk.stages.0.0.0.weight"], made.weights["trunk.stages.0.0.0.weight"]
+        model.state_dict()["backbone.stages.0.0.0.weight"], made.weights["backbone.stages.0.0.0.weight"]
     )
 
 
 @pytest.mark.parametrize("content", ["random", "text"])
 def test_any_other_file_that_is_long_enough_is_no_backbone(tmp_path: Path, content: str) -> None:
-    path, made = backbone(tmp_path, 23)
+    path, made = backbone_file(tmp_path, 23)
     length = path.stat().st_size
     other = np.random.default_rng(0).bytes(length) if content == "random" else b"<html>\n" * length
     path.write_bytes(other[:length])
@@ -269,7 +269,7 @@ def test_any_other_file_that_is_long_enough_is_no_backbone(tmp_path: Path, conte
 
 
 def test_a_backbone_that_is_too_short_names_the_layer(tmp_path: Path) -> None:
-    path, made = backbone(tmp_path, 23)
+    path, made = backbone_file(tmp_path, 23)
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(DarknetError, match=r"ends inside layer 22 \(\[convolutional\]"):
         Start.read(path).give(model_for(OLD, made.config.model), OLD)
@@ -281,8 +281,8 @@ def test_a_converted_network_takes_a_backbone_file_too() -> None:
     files = DarknetFiles.of([OWN_NETS / "tree_detector.cfg", OWN_NETS / "tree_detector.weights"])
     made, _ = read_darknet(files)
     model = model_for(made.tree, made.config.model)
-    assert Start.read(OWN_NETS / "tree_detector.weights").give(model, made.tree) == ("trunk",)
-    for name in ("trunk.layers.4.convolution.weight", "trunk.layers.6.norm.running_var"):
+    assert Start.read(OWN_NETS / "tree_detector.weights").give(model, made.tree) == ("backbone",)
+    for name in ("backbone.layers.4.convolution.weight", "backbone.layers.6.norm.running_var"):
         assert torch.equal(model.state_dict()[name], made.weights[name])
 
 
@@ -302,4 +302,4 @@ def test_a_detector_with_a_darknet_file_carries_it_on(tmp_path: Path) -> None:
     )
     save_checkpoint(tmp_path / "start.pt", replace(made, step=0))
     start = Start.read(tmp_path / "start.pt")
-    assert start.carried(("trunk", "head")) == (32013312, made.darknet)
+    assert start.carried(("backbone", "head")) == (32013312, made.darknet)

@@ -42,11 +42,11 @@ def refusal(text: str) -> str:
     """The one line that is said of a text."""
     with pytest.raises(DarknetError) as caught:
         plan_cfg(text, "made.cfg")
-    told = str(caught.value)
-    assert told.startswith("made.cfg: ")
-    assert len(told.splitlines()) == 1
-    assert len(told) < 300
-    return told
+    message = str(caught.value)
+    assert message.startswith("made.cfg: ")
+    assert len(message.splitlines()) == 1
+    assert len(message) < 300
+    return message
 
 
 def outcome(read: Callable[[], object]) -> str:
@@ -76,22 +76,22 @@ def test_numbers_are_read_by_their_prefix() -> None:
     assert (layer.filters, layer.size, layer.step, layer.padding) == (12, 3, 2, 1)
 
 
-def test_of_a_repeated_key_the_first_counts_and_that_is_told() -> None:
+def test_of_a_repeated_key_the_first_counts_and_that_is_reported() -> None:
     plan = planned("[maxpool]\nsize=2\nsize=3\nstride=\n")
     (layer,) = plan.layers
     assert isinstance(layer, MaxPool)
     assert (layer.size, layer.step) == (2, 1)
-    assert plan.remarks == (
+    assert plan.notes == (
         "line 7: 'size' is there again; line 6 counts",
         "line 8: 'stride' has no value and is passed over",
     )
 
 
-def test_unknown_keys_are_told_and_those_of_training_are_not() -> None:
+def test_unknown_keys_are_reported_and_those_of_training_are_not() -> None:
     plan = planned(
         "[convolutional]\nfilters=4\nfilterz=5\nstopbackward=1\n", net=NET + "batch=64\nburn_in=1000\n"
     )
-    assert plan.remarks == ("line 9: unknown key 'filterz' of [convolutional] is kept, without effect",)
+    assert plan.notes == ("line 9: unknown key 'filterz' of [convolutional] is kept, without effect",)
 
 
 def test_the_text_is_kept_as_it_is(tmp_path: Path) -> None:
@@ -172,12 +172,12 @@ def test_the_stride_is_that_of_the_way_to_the_input() -> None:
     assert [layer.stride for layer in plan.layers] == [1, 2, 4, 2, 4, 4]
 
 
-def test_a_detector_is_a_trunk_a_plain_convolution_and_a_region() -> None:
+def test_a_detector_is_a_backbone_a_plain_convolution_and_a_region() -> None:
     plan = planned(
         "[convolutional]\nfilters=4\n", CONV, "[region]\nnum=2\nclasses=2\nanchors=1,2,3,4\n", "[cost]\n"
     )
     parts = DetectorPlan.of(plan)
-    assert [layer.index for layer in parts.trunk] == [0]
+    assert [layer.index for layer in parts.backbone] == [0]
     assert parts.head.index == 1
     assert parts.answer.anchors == ((1, 2), (3, 4))
 
@@ -236,7 +236,7 @@ def test_the_published_networks_have_as_many_numbers_as_their_weights(name: str)
     assert 16 + 4 * sum(layer.numbers for layer in plan.convolutions) == size
     parts = DetectorPlan.of(plan)
     assert (parts.answer.out.width, parts.answer.out.height, parts.answer.stride) == (grid, grid, 32)
-    assert plan.remarks == ()
+    assert plan.notes == ()
 
 
 @pytest.mark.parametrize(("name", "classes"), [("darknet19_448", 1000), ("darknet9000", 9418)])
@@ -248,8 +248,8 @@ def test_the_published_classifiers_are_read(name: str, classes: int) -> None:
     )
     plan = planned(text, net=net)
     assert ClassifierPlan.of(plan).answer.classes == classes
-    assert [layer.index for layer in ClassifierPlan.of(plan).trunk] == list(range(23))
-    assert plan.remarks == ()
+    assert [layer.index for layer in ClassifierPlan.of(plan).backbone] == list(range(23))
+    assert plan.notes == ()
 
 
 # --- what is refused
@@ -293,7 +293,7 @@ REFUSED = {
     "reorg": (NET + "[reorg]\nstride=2\n", "stride=2 does not divide its input of 32×16×3"),
     "dropout": (NET + "[dropout]\nprobability=1\n", "probability=1 is not in 0"),
     "cold": (NET + "[softmax]\ntemperature=0\n", "temperature=0 must be above 0"),
-    "tree over picture": (NET + "[softmax]\ntree=a.tree\n", "has a tree over an input of 32×16×3"),
+    "tree over image": (NET + "[softmax]\ntree=a.tree\n", "has a tree over an input of 32×16×3"),
     "after softmax": (NET + "[softmax]\n[maxpool]\n", "line 6: [maxpool] follows the network's answer"),
     "filters of region": (
         NET + CONV + "[region]\n",
@@ -317,20 +317,20 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "told"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_is_told_with_its_line(text: str, told: str) -> None:
+def test_what_cannot_be_is_reported_with_its_line(text: str, told: str) -> None:
     assert told in refusal(text)
 
 
 @pytest.mark.parametrize(
     "before",
     [
-        pytest.param(CONV, id="no trunk"),
+        pytest.param(CONV, id="no backbone"),
         pytest.param("[maxpool]\n" + CONV.replace("linear", "leaky"), id="leaky"),
         pytest.param(f"[maxpool]\n{CONV}batch_normalize=1\n", id="batch norm"),
         pytest.param(f"[maxpool]\n{CONV}[maxpool]\nsize=2\n", id="pool between"),
     ],
 )
-def test_what_is_no_detector_and_no_classifier_of_ours_is_told(before: str) -> None:
+def test_what_is_no_detector_and_no_classifier_of_ours_is_reported(before: str) -> None:
     detector = planned(before, "[region]\nnum=2\nclasses=2\n")
     assert "expected layers and a [convolutional] of" in outcome(lambda: DetectorPlan.of(detector))
     classifier = planned(before, "[avgpool]\n[softmax]\n")
@@ -338,7 +338,7 @@ def test_what_is_no_detector_and_no_classifier_of_ours_is_told(before: str) -> N
     assert "is neither [region], as in a detector, nor" in outcome(lambda: answer_of(planned(before)))
 
 
-def test_classifiers_of_other_ends_are_told() -> None:
+def test_classifiers_of_other_ends_are_reported() -> None:
     for end in ("[softmax]\n", "[avgpool]\n[softmax]\ngroups=2\n", "[avgpool]\n[softmax]\ntemperature=2\n"):
         plan = planned("[maxpool]\n", CONV, end)
         assert "expected layers, a [convolutional] of" in outcome(lambda plan=plan: answer_of(plan))  # type: ignore[misc]
@@ -346,7 +346,7 @@ def test_classifiers_of_other_ends_are_told() -> None:
     assert "sees 3 channels, found channels=1" in outcome(lambda: answer_of(grey))
 
 
-def test_a_file_that_is_absent_or_too_long_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_absent_or_too_long_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DarknetError, match="no such file"):
         read_cfg(tmp_path / "net.cfg")
     (tmp_path / "net.cfg").write_bytes(b"#" * (MAX_BYTES + 1))
@@ -410,7 +410,7 @@ def test_a_data_file_says_what_a_command_takes(tmp_path: Path) -> None:
     assert data.paths == {"train": "data/train.list", "names": "my.names"}
     assert data.find("names") == tmp_path / "my.names"
     assert data.find("map") is None
-    assert data.remarks == ("line 7: unknown key 'extra' of [data] is kept, without effect",)
+    assert data.notes == ("line 7: unknown key 'extra' of [data] is kept, without effect",)
 
 
 @settings(max_examples=200, deadline=None)

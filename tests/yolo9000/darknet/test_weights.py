@@ -49,10 +49,10 @@ def written(path: Path, count: int = FIRST + SECOND, *, header: bytes = WIDE) ->
 def refusal(path: Path, plan: NetworkPlan, layers: int | None = None) -> str:
     with pytest.raises(DarknetError) as caught:
         read_weights(path, plan, layers=layers)
-    told = str(caught.value)
-    assert told.startswith(str(path))
-    assert len(told.splitlines()) == 1
-    return told
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert len(message.splitlines()) == 1
+    return message
 
 
 # --- the format
@@ -160,42 +160,44 @@ def test_layers_that_the_file_does_not_have_keep_their_start(tmp_path: Path, pla
 
 
 @pytest.mark.parametrize("cut", [0, 1, 15, 16, 19])
-def test_a_file_without_a_whole_header_is_told(tmp_path: Path, plan: NetworkPlan, cut: int) -> None:
+def test_a_file_without_a_whole_header_is_reported(tmp_path: Path, plan: NetworkPlan, cut: int) -> None:
     (tmp_path / "my.weights").write_bytes(WIDE[:cut])
     assert f"{cut}" in refusal(tmp_path / "my.weights", plan)
 
 
-def test_an_absent_file_and_a_folder_are_told(tmp_path: Path, plan: NetworkPlan) -> None:
+def test_an_absent_file_and_a_folder_are_reported(tmp_path: Path, plan: NetworkPlan) -> None:
     assert "no such file" in refusal(tmp_path / "none.weights", plan)
     assert "no such file" in refusal(tmp_path, plan)
 
 
 def test_a_file_cut_inside_a_layer_names_it_and_the_bytes(tmp_path: Path, plan: NetworkPlan) -> None:
     path = written(tmp_path / "my.weights", FIRST + 5)
-    told = refusal(path, plan)
-    assert "ends inside layer 2 ([convolutional], my.cfg line 11)" in told
+    message = refusal(path, plan)
+    assert "ends inside layer 2 ([convolutional], my.cfg line 11)" in message
     assert (
         f"needs bytes {20 + 4 * FIRST} to {20 + 4 * (FIRST + SECOND)}, the file has {20 + 4 * (FIRST + 5)}"
-        in told
+        in message
     )
     assert "ends inside layer 2" in refusal(path, plan, layers=3)
 
 
 def test_a_file_that_ends_between_layers_says_how_to_take_it(tmp_path: Path, plan: NetworkPlan) -> None:
-    told = refusal(written(tmp_path / "my.conv.2", FIRST), plan)
-    assert "ends before layer 2" in told
-    assert "--layers 2" in told
+    message = refusal(written(tmp_path / "my.conv.2", FIRST), plan)
+    assert "ends before layer 2" in message
+    assert "--layers 2" in message
 
 
 @pytest.mark.parametrize("more", [1, 4, 4000])
-def test_a_file_that_is_longer_than_the_network_is_told(tmp_path: Path, plan: NetworkPlan, more: int) -> None:
+def test_a_file_that_is_longer_than_the_network_is_reported(
+    tmp_path: Path, plan: NetworkPlan, more: int
+) -> None:
     path = written(tmp_path / "my.weights")
     path.write_bytes(path.read_bytes() + bytes(more))
     whole = 20 + 4 * (FIRST + SECOND)
-    told = refusal(path, plan)
+    message = refusal(path, plan)
     assert (
         f"longer than my.cfg asks for: expected {whole} bytes (layer 2 ends there), found {whole + more}"
-        in told
+        in message
     )
 
 

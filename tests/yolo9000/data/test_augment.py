@@ -1,4 +1,4 @@
-"""Picture and labels move together."""
+"""Image and labels move together."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from yolo9000.config import AugmentConfig
-from yolo9000.data.augment import GREY, compose, cut_around, fitted, mirrored, quarters, shrunk
+from yolo9000.data.augment import GREY, compose, crop_around, fitted, mirrored, quarters, shrunk
 from yolo9000.data.colour import ColourShift, coloured_batch, draw_colour_shifts
 from yolo9000.data.sample import Rectangle, Sample
 
 
 def sample_of(colour: int = 200, *, width: int = 40, height: int = 30) -> Sample:
-    """A picture of one colour with a bright square in its left upper quarter, which is its box."""
+    """An image of one colour with a bright square in its left upper quarter, which is its box."""
     image = torch.full((3, height, width), colour, dtype=torch.uint8)
     image[:, : height // 2, : width // 2] = 255
     box = np.array([[0, 0, 0.5, 0.5]], np.float32)
@@ -41,7 +41,7 @@ def brightest(sample: Sample) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 10_000))
-def test_the_box_stays_on_its_thing_wherever_the_picture_is_placed(seed: int) -> None:
+def test_the_box_stays_on_its_thing_wherever_the_image_is_placed(seed: int) -> None:
     rng = np.random.default_rng(seed)
     area = fitted(sample_of(), Rectangle(0, 0, 96, 96), jitter=0.3, rng=rng)
     placed = compose([(sample_of(), area)], 96, min_box_side=0.001)
@@ -49,7 +49,7 @@ def test_the_box_stays_on_its_thing_wherever_the_picture_is_placed(seed: int) ->
 
 
 @given(seed=st.integers(0, 10_000))
-def test_a_fitted_picture_lies_inside_its_area_and_touches_two_borders(seed: int) -> None:
+def test_a_fitted_image_lies_inside_its_area_and_touches_two_borders(seed: int) -> None:
     rng = np.random.default_rng(seed)
     area = quarters(Rectangle(0, 0, 96, 96), rng=rng)[seed % 4]
     placed = fitted(sample_of(), area, jitter=0.2, rng=rng)
@@ -79,7 +79,7 @@ def test_four_tiles_cover_the_canvas_and_keep_their_labels_inside() -> None:
         assert (whole.image[0, (top + bottom) // 2 + 2 : bottom, left:right] == k).all()
 
 
-def test_a_pasted_picture_hides_what_lies_under_it() -> None:
+def test_a_pasted_image_hides_what_lies_under_it() -> None:
     base, pasted = sample_of(), sample_of(10)
     over_the_box = compose(
         [(base, Rectangle(0, 0, 64, 64)), (pasted, Rectangle(0, 0, 32, 32))], 64, min_box_side=0.001
@@ -106,7 +106,7 @@ def test_of_a_thing_that_is_mostly_hidden_what_is_left_is_not_background() -> No
     assert under(Rectangle(8, 8, 64, 64)) == ([], [])  # all
 
 
-def test_a_soft_edge_fades_from_what_lies_below_to_the_picture_and_back() -> None:
+def test_a_soft_edge_fades_from_what_lies_below_to_the_image_and_back() -> None:
     def row(soft: float) -> list[int]:
         below = Rectangle(0, 0, 64, 64)
         parts = [
@@ -136,7 +136,7 @@ def test_what_is_not_drawn_is_grey_and_slivers_are_dropped() -> None:
     assert len(placed.label_nodes) == 1
 
 
-def test_what_a_picture_does_not_show_may_stand_in_one_pasted_over_it() -> None:
+def test_what_a_image_does_not_show_may_stand_in_one_pasted_over_it() -> None:
     base = (sample_of(), Rectangle(0, 0, 64, 64))
     assert len(compose([base], 64, min_box_side=0.001).negative_nodes) == 1
     both = compose([base, (sample_of(), Rectangle(32, 32, 16, 16))], 64, min_box_side=0.001)
@@ -148,10 +148,12 @@ def test_what_a_picture_does_not_show_may_stand_in_one_pasted_over_it() -> None:
 
 
 def test_a_composition_vouches_for_what_all_its_parts_with_boxes_vouch_for() -> None:
-    def whole_of(*vouched: list[int] | None) -> list[int] | None:
-        parts = [replace(sample_of(), vouched=None if v is None else np.isin(range(7), v)) for v in vouched]
+    def whole_of(*exhaustive: list[int] | None) -> list[int] | None:
+        parts = [
+            replace(sample_of(), exhaustive=None if v is None else np.isin(range(7), v)) for v in exhaustive
+        ]
         tiles = quarters(Rectangle(0, 0, 64, 64), rng=np.random.default_rng(0))
-        found = compose(list(zip(parts, tiles, strict=False)), 64, min_box_side=0.001).vouched
+        found = compose(list(zip(parts, tiles, strict=False)), 64, min_box_side=0.001).exhaustive
         return None if found is None else found.nonzero()[0].tolist()
 
     assert whole_of([2, 5]) == [2, 5]
@@ -163,7 +165,7 @@ def test_a_composition_vouches_for_what_all_its_parts_with_boxes_vouch_for() -> 
 
 @given(st.integers(-30, 60), st.integers(-30, 60), st.sampled_from([0.0, 0.3]))
 def test_a_tile_over_the_edge_looks_as_cut_out_of_a_larger_canvas(left: int, top: int, soft: float) -> None:
-    """The canvas lies in a larger one, 32 px from its edges, with the same picture on the same place."""
+    """The canvas lies in a larger one, 32 px from its edges, with the same image on the same place."""
     tile, scene = sample_of(10, width=30, height=30), sample_of(90, width=64, height=64)
     small = compose(
         [(scene, Rectangle(0, 0, 64, 64)), (tile, Rectangle(left, top, 32, 32, soft))], 64, min_box_side=0.001
@@ -231,12 +233,12 @@ def test_grey_stays_grey_and_factors_stay_in_range() -> None:
 
 
 def thing_at(left: int, top: int, width: int, height: int) -> Sample:
-    """A grey picture of 60 × 45 px with one bright thing, its box, and a second box in the right lower corner."""
+    """A grey image of 60 × 45 px with one bright thing, its box, and a second box in the right lower corner."""
     image = torch.full((3, 45, 60), 90, dtype=torch.uint8)
     image[:, top : top + height, left : left + width] = 255
     boxes = np.array([[left, top, left + width, top + height], [52, 38, 60, 45]], np.float32)
     sample = replace(sample_of(), image=image, boxes_xyxy=boxes / np.array([60, 45, 60, 45], np.float32))
-    return replace(sample, box_nodes=np.array([3, 4]), vouched=np.isin(range(7), [3]))
+    return replace(sample, box_nodes=np.array([3, 4]), exhaustive=np.isin(range(7), [3]))
 
 
 @given(
@@ -252,19 +254,19 @@ def test_a_piece_cut_around_a_box_shows_it_whole_at_the_asked_size(
     left: int, top: int, width: int, height: int, seed: int
 ) -> None:
     whole = thing_at(left, top, width, height)
-    piece = cut_around(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
+    piece = crop_around(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
     rows, columns = piece.image.shape[1:]
     assert int((piece.image[0] == 255).sum()) == width * height
     np.testing.assert_allclose(piece.boxes_xyxy[0], brightest(piece), atol=1e-5)
     longer = max(width, height)
-    assert rows == min(45, max(rows, columns))  # square, unless the picture ends
+    assert rows == min(45, max(rows, columns))  # square, unless the image ends
     assert longer / max(rows, columns) >= 0.4 - 0.03
     assert (
         longer / max(rows, columns) <= 0.9 + 0.05 or longer == max(rows, columns) < 7
     )  # a part of a pixel less
     assert piece.box_nodes[0] == 3
-    assert piece.vouched is not None
-    assert piece.vouched.nonzero()[0].tolist() == [3]
+    assert piece.exhaustive is not None
+    assert piece.exhaustive.nonzero()[0].tolist() == [3]
     assert (piece.negative_nodes.tolist(), len(piece.label_nodes)) == ([6], 0)
 
 
@@ -272,7 +274,7 @@ def test_of_other_things_in_a_piece_those_hardly_inside_are_ignored() -> None:
     kinds: set[tuple[int, int]] = set()
     whole = thing_at(36, 26, 12, 10)
     for seed in range(200):
-        piece = cut_around(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
+        piece = crop_around(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
         kinds.add((len(piece.boxes_xyxy), len(piece.ignored)))
         assert bool((piece.ignored[:, 2:] > piece.ignored[:, :2]).all())
         assert bool(((piece.boxes_xyxy >= 0) & (piece.boxes_xyxy <= 1)).all())

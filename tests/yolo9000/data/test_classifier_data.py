@@ -1,4 +1,4 @@
-"""Which pictures a classifier sees, and with which labels."""
+"""Which images a classifier sees, and with which labels."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from yolo9000.data.classifier_data import (
     ClassifierData,
     ClassifierTestData,
     LabelledPictures,
-    labelled_pictures,
+    labelled_images,
     labels_of,
     read_example,
+    taught_images,
     taught_nodes,
-    taught_pictures,
 )
 from yolo9000.data.sampler import DataMismatch
 
 DOG, CAT, CAR, BOAT = COLOURS
-TABLE = {  # picture: what it is said to show, and (-) not to show; its colour is that of the first
+TABLE = {  # image: what it is said to show, and (-) not to show; its colour is that of the first
     "a": [DOG],
     "b": [CAT, CAR],
     "c": [BOAT, "-" + CAT],
@@ -38,15 +38,15 @@ TABLE = {  # picture: what it is said to show, and (-) not to show; its colour i
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pictures of TABLE, and two with boxes only."""
+    """The images of TABLE, and two with boxes only."""
     folder = tmp_path_factory.mktemp("labelled")
     for name in ("labels", "boxes"):
         (folder / name).mkdir()
     lines = ["image,class,positive"]
-    for picture, labels in TABLE.items():
+    for image, labels in TABLE.items():
         colour = COLOURS[labels[0].removeprefix("-")]
-        Image.new("RGB", (40, 30), colour).save(folder / "labels" / f"{picture}.png")
-        lines += [f"{picture}.png,{one.removeprefix('-')},{int(one[0] != '-')}" for one in labels]
+        Image.new("RGB", (40, 30), colour).save(folder / "labels" / f"{image}.png")
+        lines += [f"{image}.png,{one.removeprefix('-')},{int(one[0] != '-')}" for one in labels]
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     lines = ["image,class,xmin,ymin,xmax,ymax"]
     for number in range(2):
@@ -78,38 +78,38 @@ def config(shards: Path, **changes: object) -> PretrainConfig:
 
 
 def names_of(reader: ShardReader, pictures: np.ndarray) -> list[str]:
-    return [Path(reader.source_id(picture)).stem for picture in pictures.tolist()]
+    return [Path(reader.source_id(image)).stem for image in pictures.tolist()]
 
 
-def test_pictures_take_part_that_are_said_to_show_something(shards: Path) -> None:
+def test_images_take_part_that_are_said_to_show_something(shards: Path) -> None:
     reader = ShardReader(shards)
     assert len(reader) == 7
-    assert names_of(reader, labelled_pictures(reader, "train")) == ["a", "b", "c", "e"]
+    assert names_of(reader, labelled_images(reader, "train")) == ["a", "b", "c", "e"]
 
 
-def test_a_picture_has_all_that_it_is_said_to_show(shards: Path) -> None:
+def test_a_image_has_all_that_it_is_said_to_show(shards: Path) -> None:
     reader = ShardReader(shards)
-    pictures = labelled_pictures(reader, "train")
-    image, node = labels_of(reader, pictures[::-1])
+    images = labelled_images(reader, "train")
+    image, node = labels_of(reader, images[::-1])
     found = [
-        (names_of(reader, pictures[::-1])[k], reader.tree.ids[n]) for k, n in zip(image, node, strict=True)
+        (names_of(reader, images[::-1])[k], reader.tree.ids[n]) for k, n in zip(image, node, strict=True)
     ]
     assert found == [("e", CAR), ("c", BOAT), ("b", CAT), ("b", CAR), ("a", DOG)]
 
 
-def test_the_classes_are_the_nodes_that_some_picture_is_said_to_show(shards: Path) -> None:
+def test_the_classes_are_the_nodes_that_some_image_is_said_to_show(shards: Path) -> None:
     reader = ShardReader(shards)
     nodes = taught_nodes(reader, config(shards))
     assert nodes.tolist() == sorted(nodes.tolist())
     assert {reader.tree.ids[node] for node in nodes} == set(COLOURS)
 
 
-def test_a_split_without_image_labels_is_told(shards: Path) -> None:
+def test_a_split_without_image_labels_is_reported(shards: Path) -> None:
     with pytest.raises(DataMismatch, match=r"split 'val' is not in the shards; they have: train"):
-        labelled_pictures(ShardReader(shards), "val")
+        labelled_images(ShardReader(shards), "val")
 
 
-def test_every_labelled_picture_comes_once_in_each_pass_with_its_colour(shards: Path) -> None:
+def test_every_labelled_image_comes_once_in_each_pass_with_its_colour(shards: Path) -> None:
     reader = ShardReader(shards)
     data, seen = ClassifierData(reader, config(shards)), Counter[str]()
     for batch in data.batches(1, 3):
@@ -117,10 +117,10 @@ def test_every_labelled_picture_comes_once_in_each_pass_with_its_colour(shards: 
         assert batch.images.dtype == torch.float32
         assert batch.image.unique().tolist() == [0, 1, 2, 3]
         first = [int((batch.image == k).nonzero()[0]) for k in range(4)]
-        for picture, row in zip(batch.images, first, strict=True):
+        for image, row in zip(batch.images, first, strict=True):
             wnid = reader.tree.ids[int(batch.node[row])]
             seen[wnid] += 1
-            middle = 255 * picture[:, 14:18, 14:18].mean((1, 2))
+            middle = 255 * image[:, 14:18, 14:18].mean((1, 2))
             torch.testing.assert_close(middle, torch.tensor(COLOURS[wnid]).float(), atol=1, rtol=0)
     assert seen == Counter({DOG: 3, CAT: 3, BOAT: 3, CAR: 3})
 
@@ -145,7 +145,7 @@ def test_the_input_size_follows_the_schedule(shards: Path) -> None:
     assert {batch.images.shape[-1] for batch in data.batches(1, 20)} == {32, 64}
 
 
-def test_for_scoring_each_picture_comes_once_through_its_middle(shards: Path) -> None:
+def test_for_scoring_each_image_comes_once_through_its_middle(shards: Path) -> None:
     reader = ShardReader(shards)
     data = ClassifierTestData(reader, config(shards).evaluate, size_px=32)
     batches = list(data)
@@ -160,21 +160,21 @@ def test_for_scoring_each_picture_comes_once_through_its_middle(shards: Path) ->
 
 # --- what is cut around boxes
 
-WHERE = {0: (2, 3, 12, 9), 1: (20, 10, 38, 28)}  # the boxes of the two pictures, x y x y in px
+WHERE = {0: (2, 3, 12, 9), 1: (20, 10, 38, 28)}  # the boxes of the two images, x y x y in px
 
 
 @pytest.fixture(scope="module")
 def boxed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A labelled car; a dog and a boat, each in a box of its colour and beside a crowd; a picture of nothing."""
+    """A labelled car; a dog and a boat, each in a box of its colour and beside a crowd; an image of nothing."""
     folder = tmp_path_factory.mktemp("boxed")
     (folder / "labels" / CAR).mkdir(parents=True)
     Image.new("RGB", (40, 30), COLOURS[CAR]).save(folder / "labels" / CAR / "a.png")
     (folder / "boxes").mkdir()
     annotations = []
     for number, wnid in enumerate((DOG, BOAT)):
-        picture = Image.new("RGB", (40, 30), (9, 9, 9))
-        picture.paste(COLOURS[wnid], WHERE[number])
-        picture.save(folder / "boxes" / f"{number}.png")
+        image = Image.new("RGB", (40, 30), (9, 9, 9))
+        image.paste(COLOURS[wnid], WHERE[number])
+        image.save(folder / "boxes" / f"{number}.png")
         left, top, right, bottom = WHERE[number]
         for box, crowd in (([left, top, right - left, bottom - top], 0), ([0, 0, 1, 1], 1)):
             annotations.append(
@@ -201,24 +201,24 @@ def boxed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "shards"
 
 
-CUTTING = {"cut_boxes": True, "hue": 0, "saturation": 1, "exposure": 1, "shorter_side": [1, 1]}
+CUTTING = {"crop_boxes": True, "hue": 0, "saturation": 1, "exposure": 1, "shorter_side": [1, 1]}
 
 
-def test_pictures_with_boxes_take_part_on_request(boxed: Path) -> None:
+def test_images_with_boxes_take_part_on_request(boxed: Path) -> None:
     reader = ShardReader(boxed)
     cutting = config(boxed, augment=CUTTING)
-    assert names_of(reader, taught_pictures(reader, cutting)) == ["0", "1", "a"]
-    assert names_of(reader, taught_pictures(reader, config(boxed))) == ["a"]
+    assert names_of(reader, taught_images(reader, cutting)) == ["0", "1", "a"]
+    assert names_of(reader, taught_images(reader, config(boxed))) == ["a"]
     assert {reader.tree.ids[node] for node in taught_nodes(reader, cutting)} == {DOG, BOAT, CAR}
     assert {reader.tree.ids[node] for node in taught_nodes(reader, config(boxed))} == {CAR}
 
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("number", WHERE)
-def test_what_is_cut_out_holds_the_box_and_is_told_its_node(boxed: Path, number: int, seed: int) -> None:
+def test_what_is_cut_out_holds_the_box_and_is_reported_its_node(boxed: Path, number: int, seed: int) -> None:
     reader = ShardReader(boxed)
-    (picture,) = [k for k in range(len(reader)) if Path(reader.source_id(k)).stem == str(number)]
-    example = read_example(reader, picture, rng=np.random.default_rng(seed))
+    (image,) = [k for k in range(len(reader)) if Path(reader.source_id(k)).stem == str(number)]
+    example = read_example(reader, image, rng=np.random.default_rng(seed))
     wnid = (DOG, BOAT)[number]
     assert [reader.tree.ids[node] for node in example.nodes] == [wnid]
     thing = (example.pixels == torch.tensor(COLOURS[wnid])[:, None, None]).all(0)
@@ -227,7 +227,7 @@ def test_what_is_cut_out_holds_the_box_and_is_told_its_node(boxed: Path, number:
     assert max(example.pixels.shape[1:]) <= (right - left) / 0.6 + 1
 
 
-def test_batches_mix_labelled_pictures_and_cut_boxes(boxed: Path) -> None:
+def test_batches_mix_labelled_images_and_cut_boxes(boxed: Path) -> None:
     cfg = config(
         boxed, augment=CUTTING, data={"shards": boxed, "batch_size": 4, "ratio": {"boxes": 1, "labels": 1}}
     )
@@ -236,9 +236,9 @@ def test_batches_mix_labelled_pictures_and_cut_boxes(boxed: Path) -> None:
     assert batch.image.tolist() == [0, 1, 2, 3]
     found = Counter(reader.tree.ids[int(node)] for node in batch.node)
     assert found == Counter({DOG: 1, BOAT: 1, CAR: 2})
-    for picture, node in zip(batch.images, batch.node, strict=True):
+    for image, node in zip(batch.images, batch.node, strict=True):
         colour = torch.tensor(COLOURS[reader.tree.ids[int(node)]])[:, None, None]
-        assert ((255 * picture - colour).abs() < 2).all(0).sum() > 30  # of 1024 pixels
+        assert ((255 * image - colour).abs() < 2).all(0).sum() > 30  # of 1024 pixels
 
 
 def test_rare_nodes_of_boxes_are_balanced_too(boxed: Path) -> None:

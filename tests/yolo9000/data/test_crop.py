@@ -1,4 +1,4 @@
-"""Which piece of a picture a classifier sees: geometry against a slow twin, and what the settings do."""
+"""Which piece of an image a classifier sees: geometry against a slow twin, and what the settings do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def noise(height: int, width: int) -> Tensor:
 
 
 def with_columns(height: int, width: int) -> Tensor:
-    """A picture whose pixels hold the number of their column."""
+    """An image whose pixels hold the number of their column."""
     return torch.arange(width, dtype=torch.uint8).expand(3, height, width).contiguous()
 
 
@@ -60,7 +60,7 @@ def test_a_quarter_turn_is_a_quarter_turn() -> None:
     torch.testing.assert_close(turned, torch.rot90(image, 1, (1, 2)).float(), atol=1e-2, rtol=0)
 
 
-def test_without_choices_a_square_picture_stays_as_it_is() -> None:
+def test_without_choices_a_square_image_stays_as_it_is() -> None:
     image = noise(32, 32)
     torch.testing.assert_close(
         random_crop(image, 32, STILL, default_rng(0)), image.float(), atol=1e-2, rtol=0
@@ -77,7 +77,7 @@ def test_a_crop_of_the_longer_side_may_lie_anywhere_along_it() -> None:
         torch.testing.assert_close(steps, torch.ones(15), atol=1e-2, rtol=0)
 
 
-def test_a_shrunk_picture_lies_whole_and_anywhere_in_black() -> None:
+def test_a_shrunk_image_lies_whole_and_anywhere_in_black() -> None:
     cfg, white = (
         STILL.model_copy(update={"shorter_side": (0.5, 0.5)}),
         torch.full((3, 40, 40), 255, dtype=torch.uint8),
@@ -92,7 +92,7 @@ def test_a_shrunk_picture_lies_whole_and_anywhere_in_black() -> None:
     assert max(middles) > 22
 
 
-def test_an_enlarged_picture_fills_the_crop() -> None:
+def test_an_enlarged_image_fills_the_crop() -> None:
     cfg = STILL.model_copy(update={"shorter_side": (1.5, 2), "angle": 3.0})
     white = torch.full((3, 30, 50), 255, dtype=torch.uint8)
     shares = [(random_crop(white, 32, cfg, default_rng(k)) > 250).float().mean().item() for k in range(50)]
@@ -123,7 +123,7 @@ def test_equal_generators_give_equal_crops_in_range() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5000), (5000, 1), (2, 3)])
-def test_the_smallest_pictures_are_cropped_too(height: int, width: int) -> None:
+def test_the_smallest_images_are_cropped_too(height: int, width: int) -> None:
     for k in range(10):
         assert random_crop(noise(height, width), 32, CropConfig(), default_rng(k)).isfinite().all()
     assert centre_crop(noise(height, width), 32).shape == (3, 32, 32)

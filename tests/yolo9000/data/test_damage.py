@@ -1,4 +1,4 @@
-"""Pictures that are damaged in mid-training: told, left out and replaced, the same way every time, up to a limit."""
+"""Images that are damaged in mid-training: told, left out and replaced, the same way every time, up to a limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.yolo9000.training.test_pretrain import config as classifier_config
 from yolo9000.data.classifier_data import ClassifierData
 from yolo9000.data.damage import Damage, TooManyDamaged
 from yolo9000.data.detector_data import TrainingData
-from yolo9000.data.image import UnreadablePicture
+from yolo9000.data.image import UnreadableImage
 from yolo9000.data.sampler import Sampler
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.train import train
@@ -25,7 +25,7 @@ PLAIN = {"augment__mosaic": 0, "augment__paste": 0, "augment__zoom_out": 0}
 
 
 def spoilt(shards: Path, folder: Path, images: Iterable[int]) -> Path:
-    """A copy of the shards with a byte of each of the pictures changed."""
+    """A copy of the shards with a byte of each of the images changed."""
     copy = shutil.copytree(shards, folder / "spoilt")
     index = read_index(copy)
     for image in images:
@@ -42,7 +42,7 @@ def images_of(data: TrainingData | ClassifierData, first: int, last: int) -> lis
     return [batch.images for batch in data.batches(first, last)]
 
 
-def test_a_damaged_picture_is_told_once_with_its_name_and_another_of_its_source_takes_its_place(
+def test_a_damaged_image_is_reported_once_with_its_name_and_another_of_its_source_takes_its_place(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cfg = made_config(shards, **PLAIN)
@@ -62,7 +62,7 @@ def test_a_damaged_picture_is_told_once_with_its_name_and_another_of_its_source_
             assert len(columns.image.unique()) == int((found.targets.source == 0).sum())
     assert replaced >= 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"Picture {reader.source_id(3)} of {source} cannot be read and is left out: ")
+    assert line.startswith(f"Image {reader.source_id(3)} of {source} cannot be read and is left out: ")
     assert "do not fit their checksum" in line
 
 
@@ -84,9 +84,7 @@ def test_replacements_depend_on_seed_and_step_alone(
     assert all(torch.equal(a, b) for a, b in zip(straight[4:], resumed, strict=True))
 
 
-def test_a_classifier_learns_the_label_of_the_picture_that_took_the_place(
-    shards: Path, tmp_path: Path
-) -> None:
+def test_a_classifier_learns_the_label_of_the_image_that_took_the_place(shards: Path, tmp_path: Path) -> None:
     reader = ShardReader(spoilt(shards, tmp_path, [9]))
     data = ClassifierData(reader, classifier_config(reader.folder, tmp_path))  # type: ignore[arg-type]
     other = ClassifierData(ShardReader(shards), data.cfg)
@@ -103,7 +101,7 @@ def test_a_classifier_learns_the_label_of_the_picture_that_took_the_place(
 
 
 @pytest.mark.parametrize("at_most", [0, 2])
-def test_more_damaged_pictures_than_allowed_stop_the_run_with_one_line(
+def test_more_damaged_images_than_allowed_stop_the_run_with_one_line(
     shards: Path, tmp_path: Path, at_most: int
 ) -> None:
     folder = spoilt(shards, tmp_path, range(1, 4))
@@ -111,7 +109,7 @@ def test_more_damaged_pictures_than_allowed_stop_the_run_with_one_line(
     with pytest.raises(TooManyDamaged) as caught:
         train(cfg, tmp_path / "run")
     text = str(caught.value)
-    assert f"cannot be read, and data.max_damaged allows {at_most} such pictures" in text
+    assert f"cannot be read, and data.max_damaged allows {at_most} such images" in text
     assert f"Run `data-prep check {folder} --repair`; a run then goes on with --resume." in text
     assert len(text.splitlines()) == 1
 
@@ -121,13 +119,13 @@ def test_a_lost_shard_stops_the_run_with_one_line(shards: Path, tmp_path: Path) 
     for shard in folder.glob("*.h5"):
         if shard.name != "index.h5":
             shard.write_bytes(shard.read_bytes()[:1000])
-    with pytest.raises(TooManyDamaged, match=r"Picture \d+ of .* cannot be read, .*--repair`"):
+    with pytest.raises(TooManyDamaged, match=r"Image \d+ of .* cannot be read, .*--repair`"):
         train(made_config(folder, data__max_damaged=5), tmp_path / "run")
 
 
-def test_every_thread_stops_at_the_picture_too_many(shards: Path) -> None:
+def test_every_thread_stops_at_the_image_too_many(shards: Path) -> None:
     def unreadable(image: int) -> None:
-        raise UnreadablePicture("no picture")
+        raise UnreadableImage("no image")
 
     damage = Damage(ShardReader(shards), at_most=1)
     assert damage.unless_damaged(3, unreadable) is None
@@ -136,23 +134,23 @@ def test_every_thread_stops_at_the_picture_too_many(shards: Path) -> None:
             damage.unless_damaged(image, unreadable)
 
 
-def test_a_source_without_a_readable_picture_ends_the_search(shards: Path, tmp_path: Path) -> None:
+def test_a_source_without_a_readable_image_ends_the_search(shards: Path, tmp_path: Path) -> None:
     folder = spoilt(shards, tmp_path, range(8))
     cfg = made_config(folder, data__ratio={"scenes": 1}, data__max_damaged=1000, **PLAIN)
-    with pytest.raises(TooManyDamaged, match="none of 100 pictures drawn for one place can be read"):
+    with pytest.raises(TooManyDamaged, match="none of 100 images drawn for one place can be read"):
         TrainingData(ShardReader(folder), cfg).batch(1)
 
 
-def test_the_number_of_damaged_pictures_is_told_at_the_end(
+def test_the_number_of_damaged_images_is_reported_at_the_end(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = spoilt(shards, tmp_path, [2, 10])
     train(made_config(folder, schedule__max_steps=3, data__batch_size=16), tmp_path / "run")
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"Left out, since damaged: 2 pictures. Run `data-prep check {folder} --repair`")
+    assert last.startswith(f"Left out, since damaged: 2 images. Run `data-prep check {folder} --repair`")
     pretrain(
         classifier_config(folder, tmp_path, data__max_damaged=1, evaluate__limit=1), tmp_path / "classifier"
     )
-    assert "Left out, since damaged: 1 picture. Run" in capsys.readouterr().err.splitlines()[-1]
+    assert "Left out, since damaged: 1 image. Run" in capsys.readouterr().err.splitlines()[-1]
     train(made_config(shards, schedule__max_steps=1), tmp_path / "sound")
     assert "Left out" not in capsys.readouterr().err

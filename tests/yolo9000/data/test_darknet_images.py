@@ -37,14 +37,14 @@ def test_resizing_agrees_with_darknet_to_its_black_last_row(source: np.ndarray, 
 @pytest.mark.parametrize(("source", "theirs"), list(pictures("letterbox")))
 def test_the_letterbox_agrees_with_darknet(source: np.ndarray, theirs: np.ndarray) -> None:
     image, size = torch.from_numpy(source), (theirs.shape[2], theirs.shape[1])
-    ours, place = letterbox(image, size, geometry="darknet")
+    ours, location = letterbox(image, size, geometry="darknet")
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
-    assert letterbox(image, size)[1] == place  # of either geometry
+    assert letterbox(image, size)[1] == location  # of either geometry
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.tuples(side, side), st.tuples(side, side))
-def test_the_corners_of_a_resized_picture_are_its_corners_and_nothing_is_brighter(
+def test_the_corners_of_a_resized_image_are_its_corners_and_nothing_is_brighter(
     old: tuple[int, int], new: tuple[int, int]
 ) -> None:
     image = torch.rand(3, *old, generator=torch.Generator().manual_seed(old[0] * 100 + old[1]))
@@ -57,7 +57,7 @@ def test_the_corners_of_a_resized_picture_are_its_corners_and_nothing_is_brighte
 
 @settings(deadline=None, max_examples=40)
 @given(side, side)
-def test_a_picture_resized_to_its_own_size_is_itself(height: int, width: int) -> None:
+def test_a_image_resized_to_its_own_size_is_itself(height: int, width: int) -> None:
     image = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(resized_by_darknet(image, (height, width)), image)
 
@@ -72,13 +72,13 @@ def test_darknets_inverse_is_off_by_the_rounding_of_the_margins_and_nothing_else
     image_size: tuple[int, int], cells: tuple[int, int], corners: list[float]
 ) -> None:
     network_size = (32 * cells[0], 32 * cells[1])
-    place = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
+    location = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
     xyxy_px = torch.tensor(corners, dtype=torch.float64) * torch.tensor([*image_size, *image_size])
-    back = place.to_image_by_darknet(place.to_network(xyxy_px))
+    back = location.to_image_by_darknet(location.to_network(xyxy_px))
     rounding = [
         (network - resized) % 2 / 2 / resized * image
         for network, resized, image in zip(
-            network_size, (place.resized_width_px, place.resized_height_px), image_size, strict=True
+            network_size, (location.resized_width_px, location.resized_height_px), image_size, strict=True
         )
     ]
     torch.testing.assert_close(

@@ -1,4 +1,4 @@
-"""Which pictures a step sees, and what becomes of their labels."""
+"""Which images a step sees, and what becomes of their labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from yolo9000.data.batch import Batch, Targets
 from yolo9000.data.damage import TooManyDamaged
 from yolo9000.data.detector_data import TrainingData, collate
 from yolo9000.data.prefetch import made_ahead
-from yolo9000.data.sample import Sample, at_or_under, read_sample, vouched_by_sources
+from yolo9000.data.sample import Sample, at_or_under, exhaustive_by_source, read_sample
 from yolo9000.data.sampler import DataMismatch, Sampler, by_ascending_share, split_of
 from yolo9000.training.run import with_absolute_paths
 
@@ -63,7 +63,7 @@ def test_no_source_is_ever_drawn_less_often_than_before(sizes: list[int], batch_
         before = drawn
 
 
-def test_every_picture_of_a_source_comes_once_in_each_pass(shards: Path) -> None:
+def test_every_image_of_a_source_comes_once_in_each_pass(shards: Path) -> None:
     sampler = Sampler(ShardReader(shards), made_config(shards, data__ratio={"scenes": 1}))
     drawn = np.concatenate([sampler.batch(step)[0] for step in range(1, 4)])  # 8 scenes, batches of 8
     assert Counter(drawn.tolist()) == Counter(dict.fromkeys(range(8), 3))
@@ -71,12 +71,12 @@ def test_every_picture_of_a_source_comes_once_in_each_pass(shards: Path) -> None
     assert sampler.passes(3) == {"scenes": 3.0}
 
 
-def test_without_a_ratio_sources_come_as_often_as_they_have_pictures(shards: Path) -> None:
+def test_without_a_ratio_sources_come_as_often_as_they_have_images(shards: Path) -> None:
     sampler = Sampler(ShardReader(shards), made_config(shards, data__ratio=None))
     assert sampler.shares.tolist() == [
         0.5,
         0.5,
-    ]  # 8 scenes, 2 × 4 label pictures; the test split is not drawn
+    ]  # 8 scenes, 2 × 4 label images; the test split is not drawn
 
 
 def test_batches_depend_on_seed_and_step_alone(shards: Path) -> None:
@@ -129,8 +129,8 @@ def test_labels_lie_where_their_squares_are(shards: Path) -> None:
     assert checked > 10
 
 
-def test_shrunk_label_pictures_may_lie_on_box_pictures_and_keep_what_these_tell(shards: Path) -> None:
-    """A label is looked for in its tile; outside the other picture's boxes hold, and what its source vouches for."""
+def test_shrunk_label_images_may_lie_on_box_images_and_keep_what_these_tell(shards: Path) -> None:
+    """A label is looked for in its tile; outside the other image's boxes hold, and what its source vouches for."""
     settings = {"augment__zoom_out": 1, "augment__mosaic": 0, "data__ratio": {"scenes": 0.001, "labels": 1}}
     reader = ShardReader(shards)
     batches = [
@@ -141,7 +141,7 @@ def test_shrunk_label_pictures_may_lie_on_box_pictures_and_keep_what_these_tell(
     labels = [source.name for source in reader.sources].index("labels")
     assert set(laid.source.tolist()) == {labels}
     assert len(alone.boxes.image) == 0
-    assert not alone.vouched.any()
+    assert not alone.exhaustive.any()
     assert alone.image_labels.node.tolist() == laid.image_labels.node.tolist()
     for targets in (alone, laid):
         regions, ignored = targets.image_labels.region_xyxy_unit, targets.ignore.xyxy_unit
@@ -152,14 +152,14 @@ def test_shrunk_label_pictures_may_lie_on_box_pictures_and_keep_what_these_tell(
     hidden = len(laid.ignore.image) - 8
     assert 0 < len(laid.boxes.image) <= 8 - hidden
     scenes = next(source for source in reader.sources if source.name == "scenes")
-    assert len(scenes.vouched) > 0
-    told = np.tile(at_or_under(reader.tree, scenes.vouched), (8, 1))
-    np.testing.assert_array_equal(laid.vouched.numpy(), told)
+    assert len(scenes.exhaustive) > 0
+    message = np.tile(at_or_under(reader.tree, scenes.exhaustive), (8, 1))
+    np.testing.assert_array_equal(laid.exhaustive.numpy(), message)
     grey = [(batch.images == 127 / 255).all(1).float().mean() for batch in batches]
     assert grey[0] > 0.4 > 0.1 > grey[1]
 
 
-def test_tiles_on_box_pictures_may_be_cut_out_of_such_pictures(shards: Path) -> None:
+def test_tiles_on_box_images_may_be_cut_out_of_such_images(shards: Path) -> None:
     """Then no label comes with them, only boxes, so that a tile on a scene does not mean a class without boxes."""
 
     def batch(**settings: object) -> Targets:
@@ -167,7 +167,7 @@ def test_tiles_on_box_pictures_may_be_cut_out_of_such_pictures(shards: Path) -> 
 
     pasted = {"augment__paste": 1, "data__ratio": {"scenes": 1, "labels": 0.001}}
     labels, cuts = (
-        batch(**pasted, augment__scene_cuts=share, augment__tile_sources=["labels"]) for share in (0, 1)
+        batch(**pasted, augment__scene_crops=share, augment__tile_sources=["labels"]) for share in (0, 1)
     )
     assert len(labels.image_labels.node) == 8
     assert len(cuts.image_labels.node) == 0
@@ -175,14 +175,14 @@ def test_tiles_on_box_pictures_may_be_cut_out_of_such_pictures(shards: Path) -> 
 
     onto = {"augment__zoom_out": 1, "augment__zoom_out_onto": 1, "augment__mosaic": 0}
     ratio = {"scenes": 0.001, "labels": 1}
-    alone, beside = (batch(**onto, data__ratio=ratio, augment__scene_cuts=share) for share in (0, 1))
+    alone, beside = (batch(**onto, data__ratio=ratio, augment__scene_crops=share) for share in (0, 1))
     assert alone.image_labels.node.tolist() == beside.image_labels.node.tolist()
     assert len(beside.boxes.node) > len(alone.boxes.node)
 
 
 @pytest.mark.parametrize("tiles", ["cut out", "whole"])
-def test_a_picture_of_two_sources_vouches_for_what_both_vouch_for(tmp_path: Path, tiles: str) -> None:
-    """Each of two sources boxes one kind. Where a tile of the other lies in a picture, it may show either kind
+def test_a_image_of_two_sources_vouches_for_what_both_vouch_for(tmp_path: Path, tiles: str) -> None:
+    """Each of two sources boxes one kind. Where a tile of the other lies in an image, it may show either kind
     without a box."""
     kinds = list(COLOURS)
     for kind in kinds[:2]:
@@ -194,28 +194,28 @@ def test_a_picture_of_two_sources_vouches_for_what_both_vouch_for(tmp_path: Path
     merge(MergeConfig.model_validate({"sources": [*sources, labels]}), tmp_path / "shards")
     reader = ShardReader(tmp_path / "shards")
     settings: dict[str, object] = {
-        "cut out": {"augment__paste": 1, "augment__scene_cuts": 1, "augment__tile_sources": None},
+        "cut out": {"augment__paste": 1, "augment__scene_crops": 1, "augment__tile_sources": None},
         "whole": {"augment__paste": 1, "augment__tile_sources": [kinds[1]]},
     }[tiles]
     ratio = {kinds[0]: 1, kinds[1]: 0.5, "labels": 0.01}
     data = TrainingData(reader, made_config(tmp_path / "shards", **settings, data__ratio=ratio))
-    of_source = vouched_by_sources(reader)
+    of_source = exhaustive_by_source(reader)
     assert of_source[:2].any(axis=1).all()
     assert not (of_source[0] & of_source[1]).any()
     mixed = 0
     for step in range(1, 5):
         targets = data.batch(step).targets
-        for picture, source in enumerate(targets.source.tolist()):
-            nodes = set(targets.boxes.node[targets.boxes.image == picture].tolist())
-            vouched = targets.vouched[picture].numpy()
-            assert not (vouched & ~of_source[source]).any()
+        for image, source in enumerate(targets.source.tolist()):
+            nodes = set(targets.boxes.node[targets.boxes.image == image].tolist())
+            exhaustive = targets.exhaustive[image].numpy()
+            assert not (exhaustive & ~of_source[source]).any()
             if len(nodes) == 2:
                 mixed += 1
-                assert not vouched.any()
+                assert not exhaustive.any()
     assert mixed
 
 
-def test_soft_edges_change_the_pixels_of_tiles_on_box_pictures_alone(shards: Path) -> None:
+def test_soft_edges_change_the_pixels_of_tiles_on_box_images_alone(shards: Path) -> None:
     settings = {"augment__zoom_out": 1, "augment__zoom_out_onto": 1, "augment__mosaic": 0}
     ratio = {"scenes": 0.001, "labels": 1}
     hard, soft = (
@@ -229,7 +229,7 @@ def test_soft_edges_change_the_pixels_of_tiles_on_box_pictures_alone(shards: Pat
     assert not torch.equal(hard, soft)
 
 
-def test_a_picture_without_box_annotations_is_ignored_as_a_whole(shards: Path) -> None:
+def test_a_image_without_box_annotations_is_ignored_as_a_whole(shards: Path) -> None:
     reader = ShardReader(shards)
     sample = read_sample(reader, 8)  # the first of source "labels", after eight scenes
     assert sample.ignored.tolist() == [[0, 0, 1, 1]]
@@ -237,7 +237,7 @@ def test_a_picture_without_box_annotations_is_ignored_as_a_whole(shards: Path) -
     assert len(read_sample(reader, 0).ignored) == 0
 
 
-def test_a_limit_takes_the_first_pictures_of_each_source(shards: Path) -> None:
+def test_a_limit_takes_the_first_images_of_each_source(shards: Path) -> None:
     sampler = Sampler(ShardReader(shards), made_config(shards, data__limit=2))
     assert [len(images) for images in sampler.images] == [2, 2]
 
@@ -275,10 +275,10 @@ def test_batches_are_the_same_from_afar(shards: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(columns_of(near), columns_of(afar), strict=True))
 
 
-def test_an_unknown_source_or_split_is_told_with_what_there_is(shards: Path) -> None:
+def test_an_unknown_source_or_split_is_reported_with_what_there_is(shards: Path) -> None:
     reader = ShardReader(shards)
     with pytest.raises(
-        DataMismatch, match=r"ratio names coco, but split 'train' has pictures of .*: scenes, labels"
+        DataMismatch, match=r"ratio names coco, but split 'train' has images of .*: scenes, labels"
     ):
         Sampler(reader, made_config(shards, data__ratio={"coco": 1}))
     with pytest.raises(DataMismatch, match=r"ratio names scene, .* Did you mean 'scenes'\?"):
@@ -293,8 +293,8 @@ def test_an_unknown_source_or_split_is_told_with_what_there_is(shards: Path) -> 
 
 
 @dataclass
-class OnePicture:
-    """What `read_sample` asks of a reader, for one picture; labels are (node, positive, exhaustive)."""
+class OneImage:
+    """What `read_sample` asks of a reader, for one image; labels are (node, positive, exhaustive)."""
 
     tree: WordTree
     boxes: list[int]
@@ -323,37 +323,37 @@ class OnePicture:
 ANIMAL, VEHICLE, DOG, CAT, CAR, BOAT, TERRIER = range(7)
 
 
-def test_a_picture_vouches_for_what_it_was_searched_for_whether_found_or_not(toy_tree: WordTree) -> None:
+def test_a_image_vouches_for_what_it_was_searched_for_whether_found_or_not(toy_tree: WordTree) -> None:
     labels = [(DOG, True, True), (CAT, False, False), (CAR, True, False)]
-    vouched = OnePicture(toy_tree, [TERRIER, CAR], labels).sample().vouched
-    assert vouched.nonzero()[0].tolist() == [DOG, CAT, TERRIER]  # which is a dog
+    exhaustive = OneImage(toy_tree, [TERRIER, CAR], labels).sample().exhaustive
+    assert exhaustive.nonzero()[0].tolist() == [DOG, CAT, TERRIER]  # which is a dog
 
 
-def test_a_picture_that_nobody_drew_boxes_on_vouches_for_nothing(toy_tree: WordTree) -> None:
-    sample = OnePicture(toy_tree, [], [(DOG, True, True), (CAT, False, False)], boxed=False).sample()
-    assert sample.vouched is None
+def test_a_image_that_nobody_drew_boxes_on_vouches_for_nothing(toy_tree: WordTree) -> None:
+    sample = OneImage(toy_tree, [], [(DOG, True, True), (CAT, False, False)], boxed=False).sample()
+    assert sample.exhaustive is None
     assert sample.ignored.tolist() == [[0, 0, 1, 1]]
 
 
 def test_an_image_label_whose_thing_has_a_box_is_left_to_the_box(toy_tree: WordTree) -> None:
     labels = [(DOG, True, True), (CAR, True, False), (BOAT, True, False), (CAT, False, False)]
-    assert OnePicture(toy_tree, [TERRIER, CAR], labels).sample().label_nodes.tolist() == [BOAT]
-    assert OnePicture(toy_tree, [ANIMAL], labels[:1]).sample().label_nodes.tolist() == [DOG]  # more precise
+    assert OneImage(toy_tree, [TERRIER, CAR], labels).sample().label_nodes.tolist() == [BOAT]
+    assert OneImage(toy_tree, [ANIMAL], labels[:1]).sample().label_nodes.tolist() == [DOG]  # more precise
 
 
 def test_negative_labels_have_columns_of_their_own(toy_tree: WordTree) -> None:
-    sample = OnePicture(toy_tree, [], [(CAT, False, False), (CAR, True, False)], boxed=False).sample()
+    sample = OneImage(toy_tree, [], [(CAT, False, False), (CAR, True, False)], boxed=False).sample()
     assert (sample.label_nodes.tolist(), sample.negative_nodes.tolist()) == ([CAR], [CAT])
     negative = collate([sample, sample], np.zeros(2, np.int32), nodes=7).negative_labels
     assert (negative.image.tolist(), negative.node.tolist()) == ([0, 1], [CAT, CAT])
     assert negative.region_xyxy_unit.tolist() == [[0, 0, 1, 1]] * 2
 
 
-def test_what_pictures_vouch_for_is_collated_by_picture(toy_tree: WordTree) -> None:
+def test_what_images_vouch_for_is_collated_by_image(toy_tree: WordTree) -> None:
     samples = [
-        OnePicture(toy_tree, [], [(DOG, False, False), (CAR, False, False)]).sample(),
-        OnePicture(toy_tree, [], [(DOG, True, False)], boxed=False).sample(),
-        OnePicture(toy_tree, [], [(BOAT, False, False)]).sample(),
+        OneImage(toy_tree, [], [(DOG, False, False), (CAR, False, False)]).sample(),
+        OneImage(toy_tree, [], [(DOG, True, False)], boxed=False).sample(),
+        OneImage(toy_tree, [], [(BOAT, False, False)]).sample(),
     ]
-    vouched = collate(samples, np.zeros(3, np.int32), nodes=7).vouched
-    assert vouched.nonzero().tolist() == [[0, DOG], [0, CAR], [0, TERRIER], [2, BOAT]]
+    exhaustive = collate(samples, np.zeros(3, np.int32), nodes=7).exhaustive
+    assert exhaustive.nonzero().tolist() == [[0, DOG], [0, CAR], [0, TERRIER], [2, BOAT]]

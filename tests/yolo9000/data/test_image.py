@@ -1,4 +1,4 @@
-"""Decoding and the letterbox: every stored kind of picture, laws of the inverse, darknet's sizes."""
+"""Decoding and the letterbox: every stored kind of image, laws of the inverse, darknet's sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from yolo9000.data.image import Letterbox, UnreadablePicture, decode_image, letterbox, read_image
+from yolo9000.data.image import Letterbox, UnreadableImage, decode_image, letterbox, read_image
 from yolo9000.models.boxes import aligned_iou
 
 # torchvision 0.29 announces that decoding moves to TorchCodec; until then it is the fastest here.
@@ -68,13 +68,13 @@ def test_sixteen_bit_png_is_brought_to_eight_bits() -> None:
         pytest.param(encode(Image.fromarray(TWO_COLOURS), "PNG")[:80], id="cut PNG"),
     ],
 )
-def test_an_unreadable_picture_is_named(encoded: np.ndarray) -> None:
-    with pytest.raises(UnreadablePicture, match=r"shard 3, image 7: expected a JPEG or PNG picture"):
+def test_an_unreadable_image_is_named(encoded: np.ndarray) -> None:
+    with pytest.raises(UnreadableImage, match=r"shard 3, image 7: expected a JPEG or PNG image"):
         decode_image(encoded, name="shard 3, image 7")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF"])
-def test_a_picture_file_of_any_common_format_is_read(kind: str, tmp_path: Path) -> None:
+def test_a_image_file_of_any_common_format_is_read(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "picture"
     Image.fromarray(TWO_COLOURS).save(path, kind)
     pixels = read_image(path)
@@ -84,7 +84,7 @@ def test_a_picture_file_of_any_common_format_is_read(kind: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
-def test_a_picture_file_is_turned_upright(kind: str, tmp_path: Path) -> None:
+def test_a_image_file_is_turned_upright(kind: str, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     Image.fromarray(TWO_COLOURS).save(tmp_path / "turned", kind, exif=exif)
@@ -99,15 +99,15 @@ def test_stored_pixels_are_not_turned() -> None:
     assert decode_image(encode(Image.fromarray(TWO_COLOURS), "JPEG", exif=exif)).shape == (3, 48, 64)
 
 
-def test_reading_says_which_file_is_missing_empty_or_no_picture(tmp_path: Path) -> None:
+def test_reading_says_which_file_is_missing_empty_or_no_image(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     for name, trouble in [
         ("missing.jpg", "No such file or directory"),
         ("empty.jpg", "found an empty file"),
-        ("notes.txt", "expected a picture"),
+        ("notes.txt", "expected an image"),
     ]:
-        with pytest.raises(UnreadablePicture, match=f"{re.escape(str(tmp_path / name))}: .*{trouble}"):
+        with pytest.raises(UnreadableImage, match=f"{re.escape(str(tmp_path / name))}: .*{trouble}"):
             read_image(tmp_path / name)
 
 
@@ -116,14 +116,14 @@ def test_reading_says_which_file_is_missing_empty_or_no_picture(tmp_path: Path) 
 def test_the_letterbox_fits_the_canvas_and_touches_two_of_its_sides(
     image_size: tuple[int, int], network_size: tuple[int, int]
 ) -> None:
-    place = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
-    assert 1 <= place.resized_width_px <= network_size[0]
-    assert 1 <= place.resized_height_px <= network_size[1]
-    assert place.resized_width_px == network_size[0] or place.resized_height_px == network_size[1]
-    right = network_size[0] - place.resized_width_px - place.left_px
-    bottom = network_size[1] - place.resized_height_px - place.top_px
-    assert right - place.left_px in (0, 1)
-    assert bottom - place.top_px in (0, 1)
+    location = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
+    assert 1 <= location.resized_width_px <= network_size[0]
+    assert 1 <= location.resized_height_px <= network_size[1]
+    assert location.resized_width_px == network_size[0] or location.resized_height_px == network_size[1]
+    right = network_size[0] - location.resized_width_px - location.left_px
+    bottom = network_size[1] - location.resized_height_px - location.top_px
+    assert right - location.left_px in (0, 1)
+    assert bottom - location.top_px in (0, 1)
 
 
 @settings(deadline=None)
@@ -133,12 +133,12 @@ def test_the_letterbox_fits_the_canvas_and_touches_two_of_its_sides(
 def test_the_inverse_of_the_letterbox_is_exact_within_half_a_pixel(
     image_size: tuple[int, int], network_size: tuple[int, int], corners: list[float]
 ) -> None:
-    place = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
+    location = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
     xyxy_px = torch.tensor(corners) * torch.tensor([*image_size, *image_size])
-    on_canvas = place.to_network(xyxy_px)
+    on_canvas = location.to_network(xyxy_px)
     assert bool((on_canvas >= 0).all())
     assert bool((on_canvas <= torch.tensor([*network_size, *network_size]) + 1e-3).all())
-    torch.testing.assert_close(place.to_image(on_canvas), xyxy_px, rtol=0, atol=0.5)
+    torch.testing.assert_close(location.to_image(on_canvas), xyxy_px, rtol=0, atol=0.5)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 63), (33, 120)], ids=str)
@@ -146,31 +146,31 @@ def test_a_drawn_rectangle_is_found_where_the_letterbox_says(size: tuple[int, in
     image = torch.zeros(3, 80, 120)
     xyxy_px = torch.tensor([30.0, 20, 90, 60])
     image[:, 20:60, 30:90] = 1
-    canvas, place = letterbox(image, size)
+    canvas, location = letterbox(image, size)
     assert canvas.shape == (3, size[1], size[0])
     rows, columns = torch.nonzero(canvas[0] > 0.6, as_tuple=True)
     found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
-    assert (place.to_network(xyxy_px) - found).abs().max() <= 1
-    assert aligned_iou(place.to_image(found), xyxy_px) > 0.85
+    assert (location.to_network(xyxy_px) - found).abs().max() <= 1
+    assert aligned_iou(location.to_image(found), xyxy_px) > 0.85
 
 
 def test_bytes_and_fractions_give_the_same_canvas_with_grey_margins() -> None:
     image = torch.randint(0, 256, (3, 30, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    canvas, place = letterbox(image, 32)
+    canvas, location = letterbox(image, 32)
     torch.testing.assert_close(canvas, letterbox(image / 255, 32)[0])
     assert canvas.dtype == torch.float32
-    assert (place.top_px, place.resized_height_px) == (8, 16)
+    assert (location.top_px, location.resized_height_px) == (8, 16)
     assert bool((canvas[:, :8] == 0.5).all())
     assert bool((canvas[:, 24:] == 0.5).all())
     assert bool((canvas[:, 8:24] != 0.5).any())
 
 
-def test_a_picture_of_the_size_of_the_canvas_is_not_resampled() -> None:
+def test_a_image_of_the_size_of_the_canvas_is_not_resampled() -> None:
     image = torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(0))
     assert torch.equal(letterbox(image, 24)[0], image)
 
 
-def test_every_coco_picture_has_the_size_that_its_annotations_say() -> None:
+def test_every_coco_image_has_the_size_that_its_annotations_say() -> None:
     folder = os.environ.get("YOLO9000_TEST_DATA")
     if not folder:
         pytest.skip("YOLO9000_TEST_DATA is not set")

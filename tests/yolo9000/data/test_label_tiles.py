@@ -1,4 +1,4 @@
-"""One picture, made by hand, and what each rule for weak labels does to it (where labels go: test_weak_labels.py).
+"""One image, made by hand, and what each rule for weak labels does to it (where labels go: test_weak_labels.py).
 
 ┌─────────┬─────────┬─────────┐   2 × 3 cells, one anchor of a cell's size. Upper left: surely a thing (logit 2) and a
 │ vehicle │    ·    │    ·    │   vehicle (6). Lower right: less surely a thing (1), likely an animal, a dog (4 each).
@@ -33,7 +33,7 @@ SURE, LESS_SURE, HARDLY = (1 / (1 + math.exp(-logit)) for logit in (2, 1, -3))  
 
 @dataclass
 class Taught:
-    """What the loss says of the picture, and its gradients: objectness (2, 3), classes (2, 3, 7)."""
+    """What the loss says of the image, and its gradients: objectness (2, 3), classes (2, 3, 7)."""
 
     terms: LossTerms
     objectness: Tensor
@@ -51,11 +51,11 @@ def teach(
     labels: tuple[int, ...] = (),
     missing: tuple[int, ...] = (),
     ignored: tuple[list[float], ...] = (WHOLE,),
-    vouched: tuple[int, ...] | None = None,
+    exhaustive: tuple[int, ...] | None = None,
     non_exclusive: tuple[int, int] | None = None,
     **changes: object,
 ) -> Taught:
-    """The picture, said to show `labels` and not to show `missing`; vouched: what its source boxes wherever it is."""
+    """The image, said to show `labels` and not to show `missing`; vouched: what its source boxes wherever it is."""
     boxes = torch.zeros(1, 1, 2, 3, 5, dtype=torch.float64)
     boxes[..., 4] = -3
     classes = torch.zeros(1, 1, 2, 3, len(tree), dtype=torch.float64)
@@ -68,17 +68,19 @@ def teach(
     )  # the paper's rule
     pairs = None if non_exclusive is None else np.array([non_exclusive])
     known = (
-        None if vouched is None else torch.from_numpy(at_or_under(tree, np.array(vouched, np.int64))[None])
+        None
+        if exhaustive is None
+        else torch.from_numpy(at_or_under(tree, np.array(exhaustive, np.int64))[None])
     )
     criterion = JointLoss(cfg, Hierarchy(tree, non_exclusive=pairs))
     output = grid_output(anchors=[[1.0, 1.0]], box_logits=boxes, class_logits=classes)
-    said = replace(said_of_one_picture(labels, missing, ignored), vouched=known)
+    said = replace(said_of_one_image(labels, missing, ignored), exhaustive=known)
     terms = criterion(output, said, images_seen=1)
     gradients = torch.autograd.grad(terms.total, [boxes, classes])
     return Taught(terms, gradients[0][0, 0, ..., 4], gradients[1][0, 0])
 
 
-def said_of_one_picture(
+def said_of_one_image(
     labels: tuple[int, ...], missing: tuple[int, ...], ignored: tuple[list[float], ...]
 ) -> Targets:
     def columns(nodes: tuple[int, ...]) -> ImageLabelColumns:
@@ -152,7 +154,7 @@ def test_the_label_animal_finds_the_dog_and_says_nothing_of_its_kind(toy_tree: W
     assert found.classes[LOWER_RIGHT].nonzero()[:, 0].tolist() == [ANIMAL, VEHICLE]
 
 
-def test_a_picture_with_a_vehicle_and_no_dog_is_taught_both(toy_tree: WordTree) -> None:
+def test_a_image_with_a_vehicle_and_no_dog_is_taught_both(toy_tree: WordTree) -> None:
     found = teach(toy_tree, labels=(VEHICLE,), missing=(DOG,))
     assert found.cells_of_classes == [UPPER_LEFT, LOWER_RIGHT]
     assert found.classes[UPPER_LEFT][VEHICLE] < 0  # rises as the loss falls
@@ -160,7 +162,7 @@ def test_a_picture_with_a_vehicle_and_no_dog_is_taught_both(toy_tree: WordTree) 
     assert found.objectness[LOWER_RIGHT] == 0  # something may well be there
 
 
-def test_an_ignored_region_is_left_alone_and_all_around_it_is_told_no_object(toy_tree: WordTree) -> None:
+def test_an_ignored_region_is_left_alone_and_all_around_it_is_reported_no_object(toy_tree: WordTree) -> None:
     found = teach(toy_tree, ignored=(RIGHT_COLUMN,))
     assert (found.objectness[:, 2] == 0).all()
     assert (found.objectness[:, :2] > 0).all()
@@ -168,7 +170,7 @@ def test_an_ignored_region_is_left_alone_and_all_around_it_is_told_no_object(toy
 
 
 @pytest.mark.parametrize(
-    ("vouched", "left_alone"),
+    ("exhaustive", "left_alone"),
     [
         ((VEHICLE,), [LOWER_RIGHT]),
         ((ANIMAL,), [UPPER_LEFT]),
@@ -179,16 +181,16 @@ def test_an_ignored_region_is_left_alone_and_all_around_it_is_told_no_object(toy
     ids=["vehicles", "animals", "both", "nothing", "cats"],
 )
 def test_what_its_source_does_not_box_may_be_there_without_a_box(
-    toy_tree: WordTree, vouched: tuple[int, ...], left_alone: list[tuple[int, int]]
+    toy_tree: WordTree, exhaustive: tuple[int, ...], left_alone: list[tuple[int, int]]
 ) -> None:
-    """A picture of a boxed source without any box: what looks like a thing is background only if it is vouched for."""
-    found = teach(toy_tree, ignored=(), vouched=vouched)
+    """An image of a boxed source without any box: what looks like a thing is background only if it is vouched for."""
+    found = teach(toy_tree, ignored=(), exhaustive=exhaustive)
     assert [tuple(cell) for cell in (found.objectness == 0).nonzero().tolist()] == left_alone
     assert (found.objectness >= 0).all()
 
 
 def test_a_sibling_that_may_be_the_same_thing_is_not_pushed_down(toy_tree: WordTree) -> None:
-    plain, told = (teach(toy_tree, labels=(DOG,), non_exclusive=pair) for pair in (None, (DOG, CAT)))
+    plain, message = (teach(toy_tree, labels=(DOG,), non_exclusive=pair) for pair in (None, (DOG, CAT)))
     assert plain.classes[LOWER_RIGHT][CAT] > 0  # falls with the loss
-    assert told.classes[LOWER_RIGHT][CAT] == 0
-    torch.testing.assert_close(told.classes[LOWER_RIGHT][:2], plain.classes[LOWER_RIGHT][:2])
+    assert message.classes[LOWER_RIGHT][CAT] == 0
+    torch.testing.assert_close(message.classes[LOWER_RIGHT][:2], plain.classes[LOWER_RIGHT][:2])

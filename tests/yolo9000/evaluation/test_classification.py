@@ -17,7 +17,14 @@ from wordtree.tree.probability import (
     conditional_probabilities,
     deepest_confident_node,
 )
-from yolo9000.evaluation.classification import THRESHOLDS, ClassificationScore, Judged, judge, lowest, summary
+from yolo9000.evaluation.classification import (
+    THRESHOLDS,
+    ClassificationScore,
+    RankedLabels,
+    judge,
+    lowest,
+    summary,
+)
 
 ABSOLUTE = [0.7, 0.3, 0.5, 0.2, 0.2, 0.1, 0.5]  # animal, vehicle, dog, cat, car, boat, terrier
 LABELS = ["terrier", "cat", "car", "dog", "animal", "car dog", "vehicle"]
@@ -25,7 +32,7 @@ LABELS = ["terrier", "cat", "car", "dog", "animal", "car dog", "vehicle"]
 
 def judged_by(
     tree: WordTree, absolute: list[list[float]], labels: list[list[int]], candidates: list[int]
-) -> Judged:
+) -> RankedLabels:
     image = [picture for picture, nodes in enumerate(labels) for _ in nodes]
     node = [one for nodes in labels for one in nodes]
     return judge(
@@ -34,7 +41,7 @@ def judged_by(
 
 
 def toy_score(tree: WordTree, labels: list[str], candidates: str) -> ClassificationScore:
-    """The same probabilities for every picture, scored for its labels."""
+    """The same probabilities for every image, scored for its labels."""
     nodes = [[tree.names.index(name) for name in names.split()] for names in labels]
     chosen = [tree.names.index(name) for name in candidates.split()]
     return summary(judged_by(tree, [ABSOLUTE] * len(labels), nodes, sorted(chosen)), tree)
@@ -107,12 +114,12 @@ def test_a_label_that_no_candidate_can_be_is_counted_as_unknown(toy_tree: WordTr
     assert (score.unknown, score.top1, score.top5) == (1, None, None)
 
 
-def test_what_is_told_can_be_read(toy_tree: WordTree) -> None:
+def test_what_is_reported_can_be_read(toy_tree: WordTree) -> None:
     console = Console(width=200, file=io.StringIO())
     console.print(toy_score(toy_tree, [*LABELS, "boat"], "cat car terrier").table())
     text = console.file.getvalue()
-    for told in ("8 pictures, 1 of them of unknown classes", "top-1", "right down to depth 2", "above 0.9"):
-        assert told in text
+    for message in ("8 images, 1 of them of unknown classes", "top-1", "right down to depth 2", "above 0.9"):
+        assert message in text
 
 
 # --- twin
@@ -147,10 +154,10 @@ def slow_row(
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10**6), nodes=st.integers(5, 60), spread=st.sampled_from([0.0, 1.0, 8.0]))
 def test_the_judgement_equals_a_slow_twin(seed: int, nodes: int, spread: float) -> None:
-    rng, tree, pictures = np.random.default_rng(seed), random_tree(nodes, seed=seed), 6
-    logits = spread * rng.standard_normal((pictures, nodes))
+    rng, tree, images = np.random.default_rng(seed), random_tree(nodes, seed=seed), 6
+    logits = spread * rng.standard_normal((images, nodes))
     absolute = absolute_probabilities(conditional_probabilities(logits, tree), tree)
-    labels = [rng.integers(0, nodes, rng.integers(1, 4)).tolist() for _ in range(pictures)]
+    labels = [rng.integers(0, nodes, rng.integers(1, 4)).tolist() for _ in range(images)]
     candidates = lowest(tree, rng.permutation(nodes)[: rng.integers(1, nodes)])
     judged = judged_by(tree, absolute.tolist(), labels, candidates.tolist())
     rows = [
@@ -163,4 +170,4 @@ def test_the_judgement_equals_a_slow_twin(seed: int, nodes: int, spread: float) 
     halves = [judged_by(tree, absolute[part].tolist(), labels[part], candidates.tolist()) for part in (
         slice(0, 2), slice(2, 6),
     )]  # fmt: skip
-    assert summary(Judged.joined(halves), tree) == summary(judged, tree)
+    assert summary(RankedLabels.joined(halves), tree) == summary(judged, tree)

@@ -1,4 +1,4 @@
-"""A model scored on a split: perfect answers score 100, other pictures and splits are handled or told."""
+"""A model scored on a split: perfect answers score 100, other images and splits are handled or told."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import yolo9000.evaluation.evaluate as evaluation
-from data_prep import Ledger, MergeConfig, ShardReader, merge
+from data_prep import LabelCounts, MergeConfig, ShardReader, merge
 from tests.yolo9000.made import BOXED, COLOURS, LABEL_ONLY, made_config, made_shards
 from yolo9000.config import EvaluateConfig
 from yolo9000.data.sampler import DataMismatch
-from yolo9000.evaluation.evaluate import TestPictures, answers_of, best_boxes, evaluate, ground_truth
+from yolo9000.evaluation.evaluate import ScoredImages, best_boxes, detections_on, evaluate, ground_truth
 from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.models.detector import Detector, build_model
 
@@ -33,7 +33,7 @@ def model(shards: Path, reader: ShardReader) -> Detector:
     return build_model(cfg.model, reader.tree).eval()
 
 
-def test_ground_truth_is_in_pixels_of_the_picture(reader: ShardReader) -> None:
+def test_ground_truth_is_in_pixels_of_the_image(reader: ShardReader) -> None:
     image = int(reader.split("test")[0])
     truth = ground_truth(reader, image)
     left, top, right, bottom = truth.xyxy_px[0]
@@ -45,19 +45,19 @@ def test_ground_truth_is_in_pixels_of_the_picture(reader: ShardReader) -> None:
 def test_perfect_answers_score_100_in_every_part(
     reader: ShardReader, model: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def perfect(_: Detector, pictures: TestPictures, *__: Any) -> list[ScoredBoxes]:
+    def perfect(_: Detector, pictures: ScoredImages, *__: Any) -> list[ScoredBoxes]:
         found = []
         for truth in pictures.truths:
             asked = ~truth.ignored
             found.append(ScoredBoxes(truth.xyxy_px[asked], truth.node[asked], np.ones(int(asked.sum()))))
         return found
 
-    monkeypatch.setattr(evaluation, "answers_of", perfect)
-    card = evaluate(model, reader, reader.ledger, 64, EvaluateConfig())
+    monkeypatch.setattr(evaluation, "detections_on", perfect)
+    card = evaluate(model, reader, reader.label_counts, 64, EvaluateConfig())
     assert (card.boxed.ap50, card.boxed.ap) == pytest.approx((100, 100))
     assert (card.label_only.ap50, card.label_only.ap) == pytest.approx((100, 100))
     assert card.neither.classes == 0
-    parts = {row.id: row.evidence for row in card.classes}
+    parts = {row.id: row.supervision for row in card.classes}
     assert parts == dict.fromkeys(BOXED, "boxes") | dict.fromkeys(LABEL_ONLY, "image labels")
 
 
@@ -66,11 +66,11 @@ def test_lifted_a_class_without_boxes_goes_by_the_name_that_it_shares_with_a_box
 ) -> None:
     tree = reader.tree
     dog, cat, car, boat = (tree.node(wnid) for wnid in COLOURS)
-    ledger = Ledger(
+    label_counts = LabelCounts(
         tree, np.isin(np.arange(len(tree)), [dog, car]), np.isin(np.arange(len(tree)), [cat, boat])
     )
     shared = [tree.lowest_common_ancestor(dog, cat), tree.lowest_common_ancestor(car, boat)]
-    lifted = TestPictures.of(reader, EvaluateConfig()).lifted(ledger)
+    lifted = ScoredImages.of(reader, EvaluateConfig()).lifted(label_counts)
     named = [truth.node[~truth.ignored].tolist() for truth in lifted.truths]
     assert named == [[dog], [shared[0]], [car], [shared[1]]]
     # A box of the boxed class below is neither right nor wrong for the class above.
@@ -83,10 +83,10 @@ def test_lifted_a_class_without_boxes_goes_by_the_name_that_it_shares_with_a_box
 
 
 def test_batch_size_changes_no_answer(reader: ShardReader, model: Detector) -> None:
-    pictures = TestPictures.of(reader, EvaluateConfig())
-    assert len(pictures.images) == 4
-    one = answers_of(model, pictures, 64, EvaluateConfig(batch_size=1))
-    all_at_once = answers_of(model, pictures, 64, EvaluateConfig(batch_size=16))
+    images = ScoredImages.of(reader, EvaluateConfig())
+    assert len(images.images) == 4
+    one = detections_on(model, images, 64, EvaluateConfig(batch_size=1))
+    all_at_once = detections_on(model, images, 64, EvaluateConfig(batch_size=16))
     assert len(one) == len(all_at_once) == 4
     for a, b in zip(one, all_at_once, strict=True):
         assert a.node.tolist() == b.node.tolist()
@@ -95,29 +95,29 @@ def test_batch_size_changes_no_answer(reader: ShardReader, model: Detector) -> N
 
 
 def test_every_class_of_the_split_is_asked_and_no_other(reader: ShardReader, model: Detector) -> None:
-    pictures = TestPictures.of(reader, EvaluateConfig())
+    images = ScoredImages.of(reader, EvaluateConfig())
     expected = sorted(reader.tree.node(wnid) for wnid in COLOURS)
-    assert pictures.nodes().tolist() == expected
-    found = answers_of(model, pictures, 64, EvaluateConfig(min_objectness=0))
+    assert images.nodes().tolist() == expected
+    found = detections_on(model, images, 64, EvaluateConfig(min_objectness=0))
     assert {int(node) for answer in found for node in answer.node} == set(expected)
 
 
-def test_a_limit_takes_the_first_pictures(reader: ShardReader, model: Detector) -> None:
-    card = evaluate(model, reader, reader.ledger, 64, EvaluateConfig(limit=1))
+def test_a_limit_takes_the_first_images(reader: ShardReader, model: Detector) -> None:
+    card = evaluate(model, reader, reader.label_counts, 64, EvaluateConfig(limit=1))
     assert card.images == 1
     assert len(card.classes) == 1
 
 
 def test_the_evidence_is_that_of_the_given_ledger(reader: ShardReader, model: Detector) -> None:
-    nothing = type(reader.ledger)(reader.tree, np.zeros(len(reader.tree)), np.zeros(len(reader.tree)))
+    nothing = type(reader.label_counts)(reader.tree, np.zeros(len(reader.tree)), np.zeros(len(reader.tree)))
     card = evaluate(model, reader, nothing, 64, EvaluateConfig())
     assert (card.boxed.classes, card.label_only.classes, card.neither.classes) == (0, 0, 4)
     assert card.boxed.ap50 is None
 
 
-def test_best_boxes_are_one_for_each_picture(reader: ShardReader, model: Detector) -> None:
-    pictures = TestPictures.of(reader, EvaluateConfig())
-    found = best_boxes(model, pictures, 64, EvaluateConfig(batch_size=3))
+def test_best_boxes_are_one_for_each_image(reader: ShardReader, model: Detector) -> None:
+    images = ScoredImages.of(reader, EvaluateConfig())
+    found = best_boxes(model, images, 64, EvaluateConfig(batch_size=3))
     assert list(found) == [0, 1, 2, 3]
     for xyxy_px, objectness in found.values():
         assert xyxy_px.shape == (4,)
@@ -125,14 +125,14 @@ def test_best_boxes_are_one_for_each_picture(reader: ShardReader, model: Detecto
         assert 0 <= objectness <= 1
 
 
-def test_an_unknown_split_is_told_with_those_there_are(reader: ShardReader, model: Detector) -> None:
+def test_an_unknown_split_is_reported_with_those_there_are(reader: ShardReader, model: Detector) -> None:
     with pytest.raises(DataMismatch, match=r"split 'val' is not in the shards; they have: train, test\."):
-        evaluate(model, reader, reader.ledger, 64, EvaluateConfig(split="val"))
+        evaluate(model, reader, reader.label_counts, 64, EvaluateConfig(split="val"))
 
 
-def test_pictures_of_sources_without_boxes_are_not_scored(reader: ShardReader) -> None:
+def test_images_of_sources_without_boxes_are_not_scored(reader: ShardReader) -> None:
     assert len(reader.split("train")) == 16
-    assert len(TestPictures.of(reader, EvaluateConfig(split="train")).images) == 8
+    assert len(ScoredImages.of(reader, EvaluateConfig(split="train")).images) == 8
 
 
 @pytest.fixture(scope="module")
@@ -151,10 +151,10 @@ def bare_reader(tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
     return ShardReader(folder / "bare")
 
 
-def test_a_split_whose_pictures_show_nothing_has_a_card_without_classes(bare_reader: ShardReader) -> None:
+def test_a_split_whose_images_show_nothing_has_a_card_without_classes(bare_reader: ShardReader) -> None:
     cfg = made_config(bare_reader.folder, model__anchors=[[1.0, 1.0]])
     model = build_model(cfg.model, bare_reader.tree).eval()
-    card = evaluate(model, bare_reader, bare_reader.ledger, 64, EvaluateConfig())
+    card = evaluate(model, bare_reader, bare_reader.label_counts, 64, EvaluateConfig())
     assert card.images == 4
     assert card.classes == ()
     assert card.all.ap50 is None
@@ -163,5 +163,5 @@ def test_a_split_whose_pictures_show_nothing_has_a_card_without_classes(bare_rea
 def test_the_progress_bar_leaves_stdout_alone(
     reader: ShardReader, model: Detector, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evaluate(model, reader, reader.ledger, 64, EvaluateConfig())
+    evaluate(model, reader, reader.label_counts, 64, EvaluateConfig())
     assert capsys.readouterr() == ("", "")

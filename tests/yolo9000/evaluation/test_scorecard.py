@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from data_prep import Ledger
-from data_prep.dataset.label_counts import Evidence
+from data_prep import LabelCounts
+from data_prep.dataset.label_counts import Supervision
 from tests.yolo9000.made import random_tree
 from wordtree.tree.tree import WordTree
 from yolo9000.evaluation.average_precision import average_precision
@@ -82,11 +82,9 @@ def test_ap_is_the_mean_over_ten_overlaps() -> None:
 
 
 def test_an_ignored_box_neither_counts_nor_punishes() -> None:
-    pictures = [truth((LEFT, 2), (RIGHT, 2), ignored=[1])]
-    assert average_precision(pictures, [answer((RIGHT, 2, 0.9), (LEFT, 2, 0.8))])[2].ap50 == pytest.approx(
-        100
-    )
-    assert average_precision(pictures, [answer((LEFT, 2, 0.8))])[2].ap50 == pytest.approx(100)
+    images = [truth((LEFT, 2), (RIGHT, 2), ignored=[1])]
+    assert average_precision(images, [answer((RIGHT, 2, 0.9), (LEFT, 2, 0.8))])[2].ap50 == pytest.approx(100)
+    assert average_precision(images, [answer((LEFT, 2, 0.8))])[2].ap50 == pytest.approx(100)
     assert average_precision([truth((LEFT, 2), ignored=[0])], [answer((LEFT, 2, 0.8))]) == {}
 
 
@@ -95,7 +93,7 @@ def test_the_evaluator_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None
     assert capfd.readouterr() == ("", "")
 
 
-def test_only_the_best_answers_of_a_class_in_a_picture_count() -> None:
+def test_only_the_best_answers_of_a_class_in_a_image_count() -> None:
     answers = [answer((MIDDLE, 2, 0.9), (MIDDLE, 2, 0.8), (LEFT, 2, 0.7))]
     assert average_precision([truth((LEFT, 2))], answers, max_detections=2)[2].ap50 == 0
     assert average_precision([truth((LEFT, 2))], answers, max_detections=3)[2].ap50 == pytest.approx(100 / 3)
@@ -138,7 +136,7 @@ def slow_ap50(truths: Sequence[GroundTruth], answers: Sequence[ScoredBoxes], nod
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[list[GroundTruth], list[ScoredBoxes]]:
-    """Up to three pictures with random boxes and answers of two classes; every score is different."""
+    """Up to three images with random boxes and answers of two classes; every score is different."""
     seed = draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
     truths, answers = [], []
@@ -168,7 +166,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[GroundTruth], list[ScoredBoxes]]:
 def test_ap50_agrees_with_a_slow_obvious_one(world: tuple[list[GroundTruth], list[ScoredBoxes]]) -> None:
     truths, answers = world
     result = average_precision(truths, answers)
-    assert set(result) == {int(node) for picture in truths for node in picture.node}
+    assert set(result) == {int(node) for image in truths for node in image.node}
     for node, found in result.items():
         assert found.ap50 == pytest.approx(slow_ap50(truths, answers, node))
         assert 0 <= found.ap <= found.ap50 + 1e-9
@@ -184,9 +182,9 @@ def localisation(
 
 
 def test_an_object_is_found_under_any_name_and_called_by_its_best_answer() -> None:
-    pictures = [truth((LEFT, 2), (MIDDLE, 2), (RIGHT, 3))]
+    images = [truth((LEFT, 2), (MIDDLE, 2), (RIGHT, 3))]
     answers = [answer((LEFT, 3, 0.4), (LEFT, 2, 0.6), (MIDDLE, 2, 0.3), (MIDDLE, 3, 0.5))]
-    found = localisation(pictures, answers, tree=FLAT)
+    found = localisation(images, answers, tree=FLAT)
     assert (found[2].objects, found[2].found, found[2].named) == (2, 2, 1)
     assert (found[3].recall, found[3].accuracy) == (0, None)
     assert (found[2].recall, found[2].accuracy) == (100, 50)
@@ -194,7 +192,7 @@ def test_an_object_is_found_under_any_name_and_called_by_its_best_answer() -> No
 
 def test_a_name_of_a_kind_above_is_passed_over_for_a_name_of_its_own_level(toy_tree: WordTree) -> None:
     animal, dog, cat, terrier = 0, 2, 3, 6
-    pictures = [truth((LEFT, terrier), (MIDDLE, terrier), (RIGHT, dog))]
+    images = [truth((LEFT, terrier), (MIDDLE, terrier), (RIGHT, dog))]
     answers = [
         answer(
             (LEFT, animal, 0.9), (LEFT, dog, 0.8), (LEFT, terrier, 0.7),
@@ -202,24 +200,24 @@ def test_a_name_of_a_kind_above_is_passed_over_for_a_name_of_its_own_level(toy_t
             (RIGHT, animal, 0.9), (RIGHT, dog, 0.8), (RIGHT, terrier, 0.7),
         )
     ]  # fmt: skip
-    found = localisation(pictures, answers, tree=toy_tree)
+    found = localisation(images, answers, tree=toy_tree)
     assert (found[terrier].found, found[terrier].named) == (2, 1)
     assert found[dog].named == 1
 
 
 def test_an_outcome_holds_the_object_and_the_answer_that_speaks_for_it() -> None:
     moved = [22, 0, 32, 10]
-    pictures = [truth(), truth((LEFT, 2), (MIDDLE, 2), (RIGHT, 3), ignored=[0])]
-    found = outcomes(pictures, [answer(), answer((MIDDLE, 4, 0.2), (moved, 5, 0.6))], tree=FLAT)
+    images = [truth(), truth((LEFT, 2), (MIDDLE, 2), (RIGHT, 3), ignored=[0])]
+    found = outcomes(images, [answer(), answer((MIDDLE, 4, 0.2), (moved, 5, 0.6))], tree=FLAT)
     assert found.picture.tolist() == [1, 1]
     assert found.node.tolist() == [2, 3]
     assert found.xyxy_px.tolist() == [MIDDLE, RIGHT]
     assert found.called.tolist() == [5, -1]
-    assert found.answer_xyxy_px[0].tolist() == moved
+    assert found.detection_xyxy_px[0].tolist() == moved
     assert found.score[0] == 0.6
     assert np.isnan(found.score[1])
-    assert np.isnan(found.answer_xyxy_px[1]).all()
-    assert (found.is_found.tolist(), found.is_named.tolist()) == ([True, False], [False, False])
+    assert np.isnan(found.detection_xyxy_px[1]).all()
+    assert (found.is_detected.tolist(), found.is_correct.tolist()) == ([True, False], [False, False])
 
 
 def test_confusions_are_counted_by_pair_with_their_place_in_the_tree(toy_tree: WordTree) -> None:
@@ -266,32 +264,32 @@ def test_no_more_is_named_than_found_and_no_more_found_than_there_is(
         assert 0 <= row.named <= row.found <= row.objects
 
 
-# ---- the split, the card, the yardsticks
+# ---- the split, the card, the baselines
 
 
-def evidence(node: int) -> Evidence:
+def supervision(node: int) -> Supervision:
     """In these tests 2 and 4 have boxes, 3 image labels, the others nothing."""
-    known: dict[int, Evidence] = {2: "boxes", 4: "boxes", 3: "image labels"}
+    known: dict[int, Supervision] = {2: "boxes", 4: "boxes", 3: "image labels"}
     return known.get(node, "neither")
 
 
 def test_the_split_averages_classes_and_leaves_out_undefined_values() -> None:
-    assert split_mean({2: 10.0, 4: 30.0, 3: 50.0}, evidence) == {
+    assert split_mean({2: 10.0, 4: 30.0, 3: 50.0}, supervision) == {
         "all": 30,
         "boxed": 20,
         "label_only": 50,
         "neither": None,
     }
-    assert split_mean({2: 10.0, 4: None}, evidence)["boxed"] == 10
-    assert set(split_mean({}, evidence).values()) == {None}
+    assert split_mean({2: 10.0, 4: None}, supervision)["boxed"] == 10
+    assert set(split_mean({}, supervision).values()) == {None}
 
 
 def test_the_card_splits_every_measure_by_what_training_knew(toy_tree: WordTree) -> None:
-    pictures = [truth((LEFT, 2), (MIDDLE, 3)), truth((RIGHT, 4), (LEFT, 5)), truth()]
+    images = [truth((LEFT, 2), (MIDDLE, 3)), truth((RIGHT, 4), (LEFT, 5)), truth()]
     answers = [answer((LEFT, 2, 0.9), (MIDDLE, 2, 0.8)), answer((RIGHT, 4, 0.9)), answer()]
-    card = score(pictures, answers, tree=toy_tree, evidence=evidence)
+    card = score(images, answers, tree=toy_tree, supervision=supervision)
     assert card.images == 3
-    assert [(row.name, row.evidence, row.boxes) for row in card.classes] == [
+    assert [(row.name, row.supervision, row.boxes) for row in card.classes] == [
         ("dog", "boxes", 1),
         ("cat", "image labels", 1),
         ("car", "boxes", 1),
@@ -307,29 +305,29 @@ def test_the_card_splits_every_measure_by_what_training_knew(toy_tree: WordTree)
     assert (card.all.classes, card.all.ap50) == (4, pytest.approx(50))
 
 
-def test_objects_are_told_apart_by_size_place_and_company(toy_tree: WordTree) -> None:
-    """Pictures of 100 × 50 px. In the first a dog, cut by the edge, and a cat over part of it; in the second four boats
+def test_objects_are_reported_apart_by_size_place_and_company(toy_tree: WordTree) -> None:
+    """Images of 100 × 50 px. In the first a dog, cut by the edge, and a cat over part of it; in the second four boats
     far apart, of 5 to 20 px, of which the two small ones are not found."""
     edge, over = [0, 10, 40, 30], [30, 10, 50, 30]
     boats = [([20 * k + 4, 20, 20 * k + 4 + side, 24], 5) for k, side in enumerate((5, 6, 12, 15))]
-    pictures = [truth((edge, 2), (over, 3)), truth(*boats)]
+    images = [truth((edge, 2), (over, 3)), truth(*boats)]
     answers = [answer((edge, 2, 0.9), (over, 2, 0.8)), answer(*((box, 5, 0.9) for box, _ in boats[2:]))]
-    card = score(pictures, answers, tree=toy_tree, evidence=evidence, sizes_px=[(100, 50)] * 2)
-    told = {(one.name, one.part): (one.objects, one.found, one.named) for one in card.circumstances}
-    assert told == {
+    card = score(images, answers, tree=toy_tree, supervision=supervision, sizes_px=[(100, 50)] * 2)
+    message = {(one.name, one.part): (one.objects, one.found, one.named) for one in card.breakdown}
+    assert message == {
         ("5–8 % of the side", "neither"): (2, 0, 0),
         ("8–14 % of the side", "neither"): (1, 1, 1),
         ("14–19 % of the side", "neither"): (1, 1, 1),
         ("19–40 % of the side", "boxed"): (1, 1, 1),
         ("19–40 % of the side", "label_only"): (1, 1, 0),
-        ("at the picture’s edge", "boxed"): (1, 1, 1),
+        ("at the image’s edge", "boxed"): (1, 1, 1),
         ("overlapped by 20 % or more", "boxed"): (1, 1, 1),
         ("overlapped by 20 % or more", "label_only"): (1, 1, 0),
         ("neither of these two", "neither"): (4, 2, 2),
     }  # fmt: skip
-    assert score(pictures, answers, tree=toy_tree, evidence=evidence).circumstances == ()
-    empty = score([truth()], [answer()], tree=toy_tree, evidence=evidence, sizes_px=[(9, 9)])
-    assert empty.circumstances == ()
+    assert score(images, answers, tree=toy_tree, supervision=supervision).breakdown == ()
+    empty = score([truth()], [answer()], tree=toy_tree, supervision=supervision, sizes_px=[(9, 9)])
+    assert empty.breakdown == ()
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4))
@@ -338,16 +336,16 @@ def test_sizes_part_the_objects_and_so_do_place_and_company(seed: int, count: in
     tree = random_tree(12, seed=seed)
     boxes = [rng.uniform(0, 30, (int(rng.integers(0, 5)), 4)) for _ in range(count)]
     boxes = [np.concatenate([b[:, :2], b[:, :2] + 1 + b[:, 2:]], axis=1) for b in boxes]
-    pictures = [truth(*((b.tolist(), int(rng.integers(12))) for b in these)) for these in boxes]
+    images = [truth(*((b.tolist(), int(rng.integers(12))) for b in these)) for these in boxes]
     answers = [answer(*((b.tolist(), int(rng.integers(12)), 0.5) for b in these[::2])) for these in boxes]
     card = score(
-        pictures,
+        images,
         answers,
         tree=tree,
-        evidence=lambda k: ("boxes", "image labels")[k % 2],
+        supervision=lambda k: ("boxes", "image labels")[k % 2],
         sizes_px=[(64, 64)] * count,
     )
-    sizes = [one for one in card.circumstances if one.name.endswith("side")]
+    sizes = [one for one in card.breakdown if one.name.endswith("side")]
     for field in ("objects", "found", "named"):
         total = {"objects": "boxes"}.get(field, field)
         assert sum(getattr(one, field) for one in sizes) == getattr(card.all, total)
@@ -356,7 +354,7 @@ def test_sizes_part_the_objects_and_so_do_place_and_company(seed: int, count: in
         for these in boxes
         for i, b in enumerate(these)
     )
-    assert covered == sum(one.objects for one in card.circumstances if one.name.startswith("overlapped"))
+    assert covered == sum(one.objects for one in card.breakdown if one.name.startswith("overlapped"))
 
 
 def shared_area(a: np.ndarray, b: np.ndarray) -> float:
@@ -365,7 +363,7 @@ def shared_area(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_the_card_is_json_and_a_table_of_the_parts_that_have_classes(toy_tree: WordTree) -> None:
-    card = score([truth((LEFT, 2))], [answer((LEFT, 2, 0.9))], tree=toy_tree, evidence=evidence)
+    card = score([truth((LEFT, 2))], [answer((LEFT, 2, 0.9))], tree=toy_tree, supervision=supervision)
     plain = json.loads(json.dumps(card.to_dict()))
     assert (plain["boxed"]["found"], plain["boxed"]["named"]) == (1, 1)
     assert plain["confusions"] == []
@@ -382,28 +380,28 @@ def test_the_card_is_json_and_a_table_of_the_parts_that_have_classes(toy_tree: W
 
 
 def test_a_test_set_without_boxes_has_an_empty_card(toy_tree: WordTree) -> None:
-    card = score([truth()], [answer((LEFT, 2, 0.9))], tree=toy_tree, evidence=evidence)
+    card = score([truth()], [answer((LEFT, 2, 0.9))], tree=toy_tree, supervision=supervision)
     assert (card.all.classes, card.all.ap50, card.classes) == (0, None, ())
 
 
-def test_the_whole_picture_yardstick_scores_only_objects_that_fill_the_picture(toy_tree: WordTree) -> None:
-    pictures = [truth(([0, 0, 50, 40], 3), (LEFT, 2)), truth((LEFT, 3)), truth((LEFT, 3), ignored=[0])]
-    answers = label_on_whole_image(pictures, [(50, 50)] * 3, nodes={3})
+def test_the_whole_image_yardstick_scores_only_objects_that_fill_the_image(toy_tree: WordTree) -> None:
+    images = [truth(([0, 0, 50, 40], 3), (LEFT, 2)), truth((LEFT, 3)), truth((LEFT, 3), ignored=[0])]
+    answers = label_on_whole_image(images, [(50, 50)] * 3, nodes={3})
     assert [rows.node.tolist() for rows in answers] == [[3], [3], []]
     assert answers[0].xyxy_px.tolist() == [[0, 0, 50, 50]]
-    card = score(pictures, answers, tree=toy_tree, evidence=evidence)
+    card = score(images, answers, tree=toy_tree, supervision=supervision)
     assert card.boxed.ap50 == 0
-    # Two answers of one score, in the order of the pictures: right, wrong; two objects.
+    # Two answers of one score, in the order of the images: right, wrong; two objects.
     assert card.label_only.ap50 == pytest.approx(100 * 51 / 101)
 
 
 def test_the_best_box_yardstick_puts_the_true_label_there() -> None:
-    pictures = [truth((LEFT, 3), (RIGHT, 5)), truth((LEFT, 3)), truth((LEFT, 2))]
+    images = [truth((LEFT, 3), (RIGHT, 5)), truth((LEFT, 3)), truth((LEFT, 2))]
     boxes = {0: (np.array(LEFT, np.float32), 0.7), 2: (np.array(LEFT, np.float32), 0.4)}
-    answers = label_on_best_box(pictures, boxes, nodes=[3, 5])
+    answers = label_on_best_box(images, boxes, nodes=[3, 5])
     assert [rows.node.tolist() for rows in answers] == [[3, 5], [], []]
     assert answers[0].score.tolist() == [0.7, 0.7]
-    assert average_precision(pictures, answers)[3].ap50 == pytest.approx(100 * 51 / 101)
+    assert average_precision(images, answers)[3].ap50 == pytest.approx(100 * 51 / 101)
 
 
 # ---- mistakes
@@ -429,12 +427,12 @@ ONLY_DOGS_BOXED = ([0, 0, 5, 0, 0, 0, 0], [0, 0, 0, 3, 0, 0, 3])
 def test_a_class_is_lifted_to_the_lowest_node_at_or_above_with_boxes_at_or_below(
     toy_tree: WordTree, labels: tuple[list[int], list[int]], node: int, lifted: int
 ) -> None:
-    assert nearest_boxed(node, Ledger(toy_tree, *labels)) == lifted
+    assert nearest_boxed(node, LabelCounts(toy_tree, *labels)) == lifted
 
 
 def test_lifting_renames_boxes_and_changes_nothing_else(toy_tree: WordTree) -> None:
     before = truth((LEFT, 6), (MIDDLE, 3), (RIGHT, 4), ignored=[1])
-    after = lift_to_boxed(before, Ledger(toy_tree, *ONLY_TERRIERS_BOXED))
+    after = lift_to_boxed(before, LabelCounts(toy_tree, *ONLY_TERRIERS_BOXED))
     assert after.node.tolist() == [6, 0, 4]
     assert after.xyxy_px.tolist() == before.xyxy_px.tolist()
     assert after.ignored.tolist() == [False, True, False]
@@ -451,5 +449,5 @@ def test_columns_that_do_not_fit_are_refused() -> None:
         answer(([10, 0, 0, 10], 2, 0.5))
     with pytest.raises(InvalidScores, match="finite scores"):
         answer((LEFT, 2, float("nan")))
-    with pytest.raises(InvalidScores, match="each of 2 pictures, in their order, found them for 1"):
+    with pytest.raises(InvalidScores, match="each of 2 images, in their order, found them for 1"):
         average_precision([truth(), truth()], [answer()])

@@ -11,7 +11,7 @@ import torch
 from tests.yolo9000.darknet_golden import GoldenCase, golden_cases
 from yolo9000.config import EvaluateConfig, PredictConfig
 from yolo9000.data.image import Letterbox
-from yolo9000.inference.postprocess import answers, brought_back, cut_to_picture, node_scores
+from yolo9000.inference.postprocess import answers, brought_back, clip_to_image, node_scores
 from yolo9000.models.boxes import cxcywh_to_xyxy
 from yolo9000.models.grid import decode_boxes
 from yolo9000.models.tree_tensors import Hierarchy
@@ -30,7 +30,7 @@ def letterbox_of(params: dict[str, Any]) -> Letterbox:
 
 
 def their_boxes_px(golden: dict[str, np.ndarray], params: dict[str, Any]) -> np.ndarray:
-    """Theirs as xyxy in pixels of the picture, (D, 4), places in the order anchor, row, column."""
+    """Theirs as xyxy in pixels of the image, (D, 4), places in the order anchor, row, column."""
     unit = [params["image_w"], params["image_h"]] * 2 if params["relative"] else [1, 1, 1, 1]
     boxes: np.ndarray = cxcywh_to_xyxy(torch.from_numpy(golden["bbox"]).double() * torch.tensor(unit)).numpy()
     return boxes
@@ -40,7 +40,7 @@ def our_rows(case: GoldenCase, raw: torch.Tensor, *, nms: Overlap, nms_iou: floa
     """With a tree and no map one answer for a place; else every place scored for every class, or the map's nodes."""
     params, output, box = case.params, case.grid_output(raw), letterbox_of(case.params)
     shared = {"nms": nms, "nms_iou": nms_iou, "geometry": "darknet"}
-    shared |= {"max_places": EVERYTHING, "max_detections": EVERYTHING}
+    shared |= {"max_locations": EVERYTHING, "max_detections": EVERYTHING}
     hierarchy: Hierarchy = case.hierarchy()
     if params["tree"] and not params["map"]:
         cfg = {
@@ -55,13 +55,13 @@ def our_rows(case: GoldenCase, raw: torch.Tensor, *, nms: Overlap, nms_iou: floa
     class_of_node = {int(node): kind for kind, node in enumerate(nodes)}
     cfg = {"min_objectness": params["thresh"], **shared}
     scores = node_scores(output, hierarchy, 0, box, nodes, EvaluateConfig.model_validate(cfg))
-    boxes_px = cut_to_picture(scores.xyxy_px, box).numpy()
+    boxes_px = clip_to_image(scores.xyxy_px, box).numpy()
     kinds = [class_of_node[node] for node in scores.node.tolist()]
     return list(zip(kinds, scores.score.tolist(), boxes_px, strict=True))
 
 
 def their_rows(prob: np.ndarray, boxes_px: np.ndarray, params: dict[str, Any]) -> list[Row]:
-    cut = cut_to_picture(torch.from_numpy(boxes_px), letterbox_of(params)).numpy()
+    cut = clip_to_image(torch.from_numpy(boxes_px), letterbox_of(params)).numpy()
     return [(int(kind), float(prob[d, kind]), cut[d]) for d, kind in zip(*np.nonzero(prob), strict=True)]
 
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from data_prep import Ledger
+from data_prep import LabelCounts
 from tests.yolo9000.made import random_tree
 from wordtree import WordTree
 from yolo9000.checkpoints.checkpoint import Checkpoint
 from yolo9000.config import Config
 from yolo9000.darknet.data_file import read_data
 from yolo9000.darknet.options import DarknetError
-from yolo9000.data.image import UnreadablePicture
+from yolo9000.data.image import UnreadableImage
 from yolo9000.inference.darknet_results import (
-    PictureResults,
+    ImageResults,
     coco_json,
     imagenet_lines,
     voc_lines,
@@ -48,12 +48,12 @@ def checkpoint_of(tree: WordTree) -> Checkpoint:
     torch.manual_seed(1)
     nothing = np.zeros(len(tree), np.int64)
     weights = build_model(config.model, tree).state_dict()
-    return Checkpoint(config, tree, Ledger(tree, nothing, nothing), 0, weights, None, math.nan)
+    return Checkpoint(config, tree, LabelCounts(tree, nothing, nothing), 0, weights, None, math.nan)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three pictures, their list, and names; `.data` files are the tests' own."""
+    """Three images, their list, and names; `.data` files are the tests' own."""
     rng = np.random.default_rng(0)
     for name, size in (
         ("val_000000000139.v2.png", (20, 30, 3)),
@@ -120,14 +120,14 @@ def test_a_tree_without_a_map_gives_one_answer_a_place(folder: Path) -> None:
     tree = random_tree(12)
     text = written(folder, tree, eval="imagenet")["imagenet-detection.txt"]
     found = [line.split() for line in text.splitlines()]
-    assert 3 <= len(found) <= 3 * 2 * 2  # pictures, cells, anchors
+    assert 3 <= len(found) <= 3 * 2 * 2  # images, cells, anchors
     voc = written(folder, tree)
     assert list(voc) == [f"comp4_det_test_{name}.txt" for name in tree.names]
     assert sum(len(content.splitlines()) for content in voc.values()) == len(found)
 
 
 def test_boxes_are_cut_as_darknet_cuts_them() -> None:
-    beside = PictureResults(
+    beside = ImageResults(
         Path("some/COCO_val_0012.a.b.jpg"),
         (100, 50),
         np.array([0, 79]),
@@ -151,10 +151,10 @@ def test_nothing_found_is_json_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        pytest.param({}, DarknetError, "names no pictures; expected valid=FILE", id="no list"),
+        pytest.param({}, DarknetError, "names no images; expected valid=FILE", id="no list"),
         pytest.param({"valid": "absent.list"}, DarknetError, "absent.list", id="no such list"),
-        pytest.param({"valid": "holes.list"}, DarknetError, "gone.png", id="no such picture"),
-        pytest.param({"valid": "text.list"}, UnreadablePicture, "three.names: expected a JPEG or PNG", id="no picture"),
+        pytest.param({"valid": "holes.list"}, DarknetError, "gone.png", id="no such image"),
+        pytest.param({"valid": "text.list"}, UnreadableImage, "three.names: expected a JPEG or PNG", id="no image"),
         pytest.param({"valid": "valid.list", "names": "two.names"}, DarknetError, "found 2 names", id="too few"),
         pytest.param({"valid": "valid.list", "names": "slash.names"}, DarknetError, "'a/b' among", id="slash"),
         pytest.param({"valid": "valid.list", "names": "twice.names"}, DarknetError, "'dog' among", id="twice"),
@@ -179,6 +179,6 @@ def test_what_is_wrong_is_said_before_anything_is_written(
 
 
 def test_coco_knows_eighty_classes() -> None:
-    result = PictureResults(Path("1.jpg"), (9, 9), np.array([80]), np.array([0.5]), np.zeros((1, 4)))
+    result = ImageResults(Path("1.jpg"), (9, 9), np.array([80]), np.array([0.5]), np.zeros((1, 4)))
     with pytest.raises(DarknetError, match="80 classes, but class 80 is answered"):
         coco_json([result])

@@ -1,4 +1,4 @@
-"""The files of `detector valid`, whole runs of the original program: cfg, weights and pictures in, results out."""
+"""The files of `detector valid`, whole runs of the original program: cfg, weights and images in, results out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def runs() -> list[object]:
         data, plans = read_data(path), [read_cfg(cfg) for cfg in sorted(path.parent.glob("*.cfg"))]
         fit = [plan for plan in plans if (plan.tree is not None) == ("map" in data.paths)]
         best = max(fit, key=lambda plan, data=data: DetectorPlan.of(plan).answer.classes == data.classes)
-        found.append(pytest.param(path, Path(best.place), id=path.stem))
+        found.append(pytest.param(path, Path(best.location), id=path.stem))
     return found
 
 

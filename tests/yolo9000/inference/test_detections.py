@@ -91,10 +91,10 @@ def test_a_part_holds_the_chosen_rows_of_every_column(toy_tree: WordTree) -> Non
 
 def test_the_json_form_names_every_number(toy_tree: WordTree) -> None:
     detections = Detections(**columns(toy_tree))
-    picture = json.loads(json.dumps(detections.to_dict()))
-    assert (picture["image"], picture["width_px"], picture["height_px"]) == ("street.jpg", 64, 48)
-    assert picture["detections"] == detections.to_dicts()
-    assert picture["detections"][0] == {
+    image = json.loads(json.dumps(detections.to_dict()))
+    assert (image["image"], image["width_px"], image["height_px"]) == ("street.jpg", 64, 48)
+    assert image["detections"] == detections.to_dicts()
+    assert image["detections"][0] == {
         "xyxy_px": [1.0, 2.0, 30.0, 40.0],
         "id": "n00000006",
         "name": "terrier",
@@ -104,7 +104,7 @@ def test_the_json_form_names_every_number(toy_tree: WordTree) -> None:
         "absolute": 0.9,
         "score": 0.81,
     }
-    assert picture["detections"][2]["xyxy_px"] == [0.0, 0.0, 5.12, 6.0]
+    assert image["detections"][2]["xyxy_px"] == [0.0, 0.0, 5.12, 6.0]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pictures with detections: where boxes and labels are, stable colours, sheets."""
+"""Images with detections: where boxes and labels are, stable colours, sheets."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_detection_has_a_box_of_the_colour_of_its_branch(toy_tree: WordTre
     assert GREY.getcolors() == [(200 * 100, (128, 128, 128))]
 
 
-def test_small_pictures_are_enlarged_and_large_ones_are_not(toy_tree: WordTree) -> None:
+def test_small_images_are_enlarged_and_large_ones_are_not(toy_tree: WordTree) -> None:
     detections = dog_and_car(toy_tree)
     drawn = draw_detections(GREY, detections, min_side_px=600)
     assert drawn.size == (600, 300)
@@ -87,11 +87,9 @@ def test_errors_are_marked_when_the_truth_is_given(toy_tree: WordTree) -> None:
 @pytest.mark.parametrize(
     "box",
     [[-50, -50, 20, 20], [190, 90, 260, 140], [300, 300, 400, 400], [10, 10, 10, 10], [0, 0, 200, 100]],
-    ids=["over the corner", "over the far corner", "outside", "a point", "the whole picture"],
+    ids=["over the corner", "over the far corner", "outside", "a point", "the whole image"],
 )
-def test_a_box_anywhere_is_drawn_with_its_label_inside_the_picture(
-    toy_tree: WordTree, box: list[int]
-) -> None:
+def test_a_box_anywhere_is_drawn_with_its_label_inside_the_image(toy_tree: WordTree, box: list[int]) -> None:
     drawn = draw_truth(GREY, truth_of([box], [2]), toy_tree)
     assert drawn.size == GREY.size
     pixels = np.array(drawn)
@@ -127,15 +125,15 @@ def test_a_tree_of_many_roots_still_has_a_colour_for_each_node() -> None:
     assert all(a != b for a, b in pairwise(colours))
 
 
-def test_a_contact_sheet_holds_every_picture_in_order() -> None:
-    pictures = [Image.new("RGB", (20, 10 + number), (number, 0, 0)) for number in range(5)]
-    sheet = contact_sheet(pictures, columns=3, gap_px=4)
+def test_a_contact_sheet_holds_every_image_in_order() -> None:
+    images = [Image.new("RGB", (20, 10 + number), (number, 0, 0)) for number in range(5)]
+    sheet = contact_sheet(images, columns=3, gap_px=4)
     assert sheet.size == (3 * 24 + 4, 2 * 18 + 4)
     assert [sheet.getpixel((14 + 24 * (n % 3), 11 + 18 * (n // 3))) for n in range(6)] == [
         *((number, 0, 0) for number in range(5)),
         SHEET,
     ]
-    assert contact_sheet(pictures[:1], columns=3, gap_px=0).size == (20, 10)
+    assert contact_sheet(images[:1], columns=3, gap_px=0).size == (20, 10)
 
 
 def test_png_files_and_tensors_keep_the_pixels(tmp_path: Path) -> None:

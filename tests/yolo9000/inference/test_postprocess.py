@@ -19,17 +19,17 @@ from yolo9000.inference.detections import Detections
 from yolo9000.inference.postprocess import (
     NodeSet,
     answers,
+    boxes_in_image,
     candidates,
     most_objective_box,
     nms_by_node,
     scores_of_nodes,
-    to_picture,
 )
 from yolo9000.models.grid import GridOutput
 from yolo9000.models.tree_tensors import Hierarchy
 
 ANCHORS = [[0.8, 1.1], [2.5, 1.7]]
-Row = tuple[float, int, tuple[float, ...]]  # score, node, xyxy in pixels of the picture
+Row = tuple[float, int, tuple[float, ...]]  # score, node, xyxy in pixels of the image
 
 
 def random_output(
@@ -43,7 +43,7 @@ def random_output(
 
 
 def placements(output: GridOutput) -> list[Letterbox]:
-    """A picture of another shape in each row of the batch, on a canvas of 32 px a cell."""
+    """An image of another shape in each row of the batch, on a canvas of 32 px a cell."""
     rows, columns = output.box_logits.shape[2:4]
     sizes = [(640, 480), (100, 333), (31, 17)]
     return [
@@ -59,10 +59,10 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def box_twin(output: GridOutput, place: tuple[int, ...], letterbox: Letterbox) -> tuple[float, ...]:
-    """The predicted box in pixels of the picture, by the formulas of the paper's figure 3."""
-    _, anchor, row, column = place
-    x, y, w, h = output.box_logits[place][:4].tolist()
+def box_twin(output: GridOutput, location: tuple[int, ...], letterbox: Letterbox) -> tuple[float, ...]:
+    """The predicted box in pixels of the image, by the formulas of the paper's figure 3."""
+    _, anchor, row, column = location
+    x, y, w, h = output.box_logits[location][:4].tolist()
     rows, columns = output.box_logits.shape[2:4]
     centre = (sigmoid(x) + column) / columns, (sigmoid(y) + row) / rows
     size = ANCHORS[anchor][0] * math.exp(w) / columns, ANCHORS[anchor][1] * math.exp(h) / rows
@@ -121,7 +121,7 @@ def nms_twin(found: list[Row], iou: float, limit: int, *, by_node: bool) -> list
 
 
 def places_of(output: GridOutput, image: int) -> list[tuple[int, ...]]:
-    return [(image, *place) for place in np.ndindex(*output.box_logits.shape[1:4])]
+    return [(image, *location) for location in np.ndindex(*output.box_logits.shape[1:4])]
 
 
 def answers_twin(
@@ -129,12 +129,12 @@ def answers_twin(
 ) -> list[Row]:
     """Overlap is judged by objectness, whatever the answer; what is left is ranked by score."""
     dense, found = output.dense_class_logits(), []
-    for place in places_of(output, image):
-        logits, objectness = dense[place].tolist(), sigmoid(float(output.box_logits[place][4]))
+    for location in places_of(output, image):
+        logits, objectness = dense[location].tolist(), sigmoid(float(output.box_logits[location][4]))
         if objectness > cfg.min_score:
             node = descent_twin(tree, logits, cfg.min_absolute)
             score = objectness * absolute_twin(tree, logits, node)
-            found.append((objectness, (score, node), box_twin(output, place, letterbox)))
+            found.append((objectness, (score, node), box_twin(output, location, letterbox)))
     kept = nms_twin(found, cfg.nms_iou, len(found), by_node=False)
     rows = [(score, node, box) for _, (score, node), box in kept if score > cfg.min_score]
     return sorted(rows, key=lambda row: -row[0])[: cfg.max_detections]
@@ -149,13 +149,13 @@ def scores_twin(
     cfg: EvaluateConfig,
 ) -> list[Row]:
     dense, found = output.dense_class_logits(), []
-    places = sorted(places_of(output, image), key=lambda place: -float(output.box_logits[place][4]))
-    for place in places[: cfg.max_places]:
-        objectness = sigmoid(float(output.box_logits[place][4]))
+    locations = sorted(places_of(output, image), key=lambda location: -float(output.box_logits[location][4]))
+    for location in locations[: cfg.max_locations]:
+        objectness = sigmoid(float(output.box_logits[location][4]))
         for node in nodes:
-            score = objectness * absolute_twin(tree, dense[place].tolist(), node)
+            score = objectness * absolute_twin(tree, dense[location].tolist(), node)
             if score > cfg.min_objectness:
-                found.append((score, node, box_twin(output, place, letterbox)))
+                found.append((score, node, box_twin(output, location, letterbox)))
     return nms_twin(found, cfg.nms_iou, cfg.max_detections, by_node=True)
 
 
@@ -247,13 +247,17 @@ def test_the_probability_of_a_set_is_the_sum_over_all_ends_of_a_descent_in_it(
     """Twin: a thing is of one leaf; it is in the set where the set is entered and not left again on the leaf's path."""
     tree = random_tree(40)
     output = random_output(tree, images=1, rows=1, columns=2, seed=seed)
-    place = candidates(output, 0, min_objectness=-1, max_places=100).place
-    found = NodeSet.of(tree, sorted(members)).probability(output, Hierarchy(tree), place)
+    location = candidates(output, 0, min_objectness=-1, max_locations=100).location
+    found = NodeSet.of(tree, sorted(members)).probability(output, Hierarchy(tree), location)
     dense = output.dense_class_logits()
-    places = zip(
-        place.image.tolist(), place.anchor.tolist(), place.row.tolist(), place.column.tolist(), strict=True
+    locations = zip(
+        location.image.tolist(),
+        location.anchor.tolist(),
+        location.row.tolist(),
+        location.column.tolist(),
+        strict=True,
     )
-    for row, at in enumerate(places):
+    for row, at in enumerate(locations):
         logits = dense[at].tolist()
         expected = sum(absolute_twin(tree, logits, int(leaf)) for leaf in tree.leaves if int(leaf) in members)
         assert float(found[row]) == pytest.approx(expected, abs=1e-6)
@@ -323,7 +327,7 @@ def test_one_thing_gets_one_answer_but_may_score_for_several_asked_nodes() -> No
     [
         pytest.param({}, id="usual"),
         pytest.param({"min_objectness": 0.3}, id="high threshold"),
-        pytest.param({"max_places": 5}, id="five places"),
+        pytest.param({"max_locations": 5}, id="five places"),
         pytest.param({"max_detections": 20, "min_objectness": 0.01}, id="the best twenty"),
         pytest.param({"nms_iou": 0.1}, id="little overlap allowed"),
     ],
@@ -346,7 +350,7 @@ def test_scores_of_nodes_agree_with_the_slow_twin(settings_of: dict[str, float])
 
 def test_one_place_may_answer_for_several_asked_nodes(toy_tree: WordTree) -> None:
     output = random_output(toy_tree, images=1, rows=1, columns=1)
-    cfg = EvaluateConfig(min_objectness=0, max_places=1)
+    cfg = EvaluateConfig(min_objectness=0, max_locations=1)
     nodes = [0, 2, 6]
     (found,) = scores_of_nodes(output, Hierarchy(toy_tree), placements(output), torch.tensor(nodes), cfg)
     score = dict(zip(found.node.tolist(), found.score.tolist(), strict=True))
@@ -367,10 +371,10 @@ def test_nothing_asked_and_nothing_seen_give_no_scores(toy_tree: WordTree) -> No
 def test_most_objective_box_is_that_of_the_best_place(toy_tree: WordTree) -> None:
     output = random_output(toy_tree, images=3)
     for image, letterbox in enumerate(placements(output)):
-        place = max(places_of(output, image), key=lambda place: float(output.box_logits[place][4]))
+        location = max(places_of(output, image), key=lambda location: float(output.box_logits[location][4]))
         xyxy_px, objectness = most_objective_box(output, image, letterbox)
-        assert xyxy_px.tolist() == pytest.approx(box_twin(output, place, letterbox), rel=1e-6)
-        assert objectness == pytest.approx(sigmoid(float(output.box_logits[place][4])))
+        assert xyxy_px.tolist() == pytest.approx(box_twin(output, location, letterbox), rel=1e-6)
+        assert objectness == pytest.approx(sigmoid(float(output.box_logits[location][4])))
 
 
 # --- suppression
@@ -378,7 +382,7 @@ def test_most_objective_box_is_that_of_the_best_place(toy_tree: WordTree) -> Non
 
 @st.composite
 def scored_boxes(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Up to twelve boxes, also left of and above the picture, with different scores and one of three nodes."""
+    """Up to twelve boxes, also left of and above the image, with different scores and one of three nodes."""
     corner = st.integers(-40, 40)
     rows = draw(st.lists(st.tuples(corner, corner, st.integers(1, 40), st.integers(1, 40)), max_size=12))
     xyxy = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in rows], dtype=torch.float32).view(-1, 4)
@@ -403,7 +407,7 @@ def test_suppression_by_node_is_the_twins_and_doing_it_again_changes_nothing(
         assert len(kept) == len(xyxy)
 
 
-# --- back to the picture
+# --- back to the image
 
 
 @settings(max_examples=50, deadline=None)
@@ -412,18 +416,18 @@ def test_suppression_by_node_is_the_twins_and_doing_it_again_changes_nothing(
     st.integers(8, 2000),
     st.lists(st.floats(0, 1), min_size=4, max_size=4),
 )
-def test_a_box_of_the_picture_comes_back_from_the_canvas(width: int, height: int, unit: list[float]) -> None:
+def test_a_box_of_the_image_comes_back_from_the_canvas(width: int, height: int, unit: list[float]) -> None:
     letterbox = Letterbox.fit(image_size_px=(width, height), network_size_px=(416, 416))
     left, right = sorted(unit[:2])
     top, bottom = sorted(unit[2:])
     xyxy_px = torch.tensor(
         [[left * width, top * height, right * width, bottom * height]], dtype=torch.float64
     )
-    back = to_picture(letterbox.to_network(xyxy_px) / 416, letterbox)
+    back = boxes_in_image(letterbox.to_network(xyxy_px) / 416, letterbox)
     assert torch.allclose(back, xyxy_px, atol=1e-6 * max(width, height))
 
 
-def test_boxes_are_clipped_to_the_picture_not_to_the_canvas() -> None:
+def test_boxes_are_clipped_to_the_image_not_to_the_canvas() -> None:
     letterbox = Letterbox.fit(image_size_px=(200, 100), network_size_px=(416, 416))
     whole_canvas = torch.tensor([[0.0, 0.0, 1.0, 1.0], [-1.0, -1.0, 2.0, 2.0]])
-    assert to_picture(whole_canvas, letterbox).tolist() == [[0, 0, 200, 100]] * 2
+    assert boxes_in_image(whole_canvas, letterbox).tolist() == [[0, 0, 200, 100]] * 2

@@ -1,4 +1,4 @@
-"""Pictures in, detections out: files, folders, odd formats, and what lands in the output folder."""
+"""Images in, detections out: files, folders, odd formats, and what lands in the output folder."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from PIL import Image
 from tests.yolo9000.made import made_config
 from wordtree.errors import ConfigError
 from yolo9000 import Predictor, read_image
-from yolo9000.data.image import UnreadablePicture
-from yolo9000.inference.predict import NoPictures, find_pictures, predict_to_folder
+from yolo9000.data.image import UnreadableImage
+from yolo9000.inference.predict import NoImages, find_images, predict_to_folder
 from yolo9000.training.train import train
 
 
@@ -40,45 +40,45 @@ def scene(shards: Path) -> Image.Image:
 
 @pytest.fixture
 def photos(scene: Image.Image, tmp_path: Path) -> Path:
-    """A folder with five pictures of several formats, a text and a folder."""
+    """A folder with five images of several formats, a text and a folder."""
     folder = tmp_path / "photos"
     (folder / "more.png").mkdir(parents=True)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     for name in ("e.jpg", "d.PNG", "c.webp", "b.bmp", "a.jpeg"):
         scene.save(folder / name)
     return folder
 
 
-# --- which pictures
+# --- which images
 
 
-def test_a_folder_stands_for_the_pictures_directly_in_it_by_name(photos: Path) -> None:
-    names = [path.name for path in find_pictures([photos])]
+def test_a_folder_stands_for_the_images_directly_in_it_by_name(photos: Path) -> None:
+    names = [path.name for path in find_images([photos])]
     assert names == ["a.jpeg", "b.bmp", "c.webp", "d.PNG", "e.jpg"]
 
 
 def test_files_and_folders_come_in_the_given_order(photos: Path) -> None:
-    paths = find_pictures([photos / "e.jpg", photos, str(photos / "a.jpeg")])
+    paths = find_images([photos / "e.jpg", photos, str(photos / "a.jpeg")])
     assert [path.name for path in paths] == ["e.jpg", "a.jpeg", "b.bmp", "c.webp", "d.PNG", "e.jpg", "a.jpeg"]
 
 
-def test_an_empty_folder_and_a_missing_path_are_told(tmp_path: Path, predictor: Predictor) -> None:
-    with pytest.raises(NoPictures, match=r"no picture in this folder \(looked for \.bmp, \.gif, \.jpeg"):
+def test_an_empty_folder_and_a_missing_path_are_reported(tmp_path: Path, predictor: Predictor) -> None:
+    with pytest.raises(NoImages, match=r"no image in this folder \(looked for \.bmp, \.gif, \.jpeg"):
         list(predictor(tmp_path))
-    with pytest.raises(NoPictures, match=r"none\.jpg: no such picture or folder\.$"):
+    with pytest.raises(NoImages, match=r"none\.jpg: no such image or folder\.$"):
         list(predictor(tmp_path / "none.jpg"))
 
 
-def test_an_unreadable_picture_is_named(tmp_path: Path, predictor: Predictor) -> None:
+def test_an_unreadable_image_is_named(tmp_path: Path, predictor: Predictor) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff" + bytes(50))
-    with pytest.raises(UnreadablePicture, match=r"broken\.jpg"):
+    with pytest.raises(UnreadableImage, match=r"broken\.jpg"):
         list(predictor(tmp_path))
 
 
 # --- what comes out
 
 
-def test_detections_come_in_order_one_a_picture_whatever_the_batches(
+def test_detections_come_in_order_one_a_image_whatever_the_batches(
     photos: Path, predictor: Predictor
 ) -> None:
     found = list(predictor(photos))
@@ -90,7 +90,7 @@ def test_detections_come_in_order_one_a_picture_whatever_the_batches(
     assert sum(map(len, found)) > 0
 
 
-def test_lossless_formats_of_one_picture_give_the_same_detections(
+def test_lossless_formats_of_one_image_give_the_same_detections(
     scene: Image.Image, tmp_path: Path, predictor: Predictor
 ) -> None:
     scene.save(tmp_path / "rgb.png")
@@ -104,23 +104,23 @@ def test_lossless_formats_of_one_picture_give_the_same_detections(
     assert len(found) == 5
     first = found[0]
     assert len(first)
-    for detections in found[1:]:  # a picture alone in its batch is summed in another order
+    for detections in found[1:]:  # an image alone in its batch is summed in another order
         assert detections.node.tolist() == first.node.tolist()
         np.testing.assert_allclose(detections.xyxy_px, first.xyxy_px, atol=1e-3)
         np.testing.assert_allclose(detections.score, first.score, rtol=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "I;16", "CMYK"])
-def test_pictures_of_other_colour_models_are_read(
+def test_images_of_other_colour_models_are_read(
     scene: Image.Image, tmp_path: Path, predictor: Predictor, mode: str
 ) -> None:
     suffix = "tif" if mode == "CMYK" else "png"
     path = tmp_path / f"picture.{suffix}"
     grey = scene.convert("L")
-    picture = (
+    image = (
         Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else scene.convert(mode)
     )
-    picture.save(path)
+    image.save(path)
     (found,) = predictor(path)
     assert found.image_size_px == (64, 64)
     if mode in ("L", "LA", "I;16"):
@@ -142,12 +142,12 @@ def test_a_turned_photograph_is_seen_as_a_viewer_shows_it(
     assert turned.to_dict()["detections"] == expected.to_dict()["detections"]
 
 
-def test_boxes_are_in_pixels_of_pictures_of_any_shape(best: Path) -> None:
+def test_boxes_are_in_pixels_of_images_of_any_shape(best: Path) -> None:
     predictor = Predictor(best, changes={"min_score": 0})
-    pictures = [
+    images = [
         torch.randint(0, 255, (3, height, width)).byte() for width, height in ((200, 20), (7, 90), (64, 64))
     ]
-    for detections in predictor.detect(pictures, ["wide", "high", "square"]):
+    for detections in predictor.detect(images, ["wide", "high", "square"]):
         width, height = detections.image_size_px
         assert len(detections) > 0
         assert (detections.xyxy_px >= 0).all()
@@ -172,7 +172,7 @@ def test_changed_settings_differ_from_those_of_the_checkpoint(best: Path) -> Non
         ({"min_score": "high", "batch_size": 0}, "2 problems"),
     ],
 )
-def test_settings_that_do_not_exist_are_told_in_one_line(
+def test_settings_that_do_not_exist_are_reported_in_one_line(
     best: Path, changes: dict[str, object], told: str
 ) -> None:
     with pytest.raises(ConfigError, match=told) as caught:
@@ -183,7 +183,7 @@ def test_settings_that_do_not_exist_are_told_in_one_line(
 # --- the output folder
 
 
-def test_the_folder_gets_a_picture_each_and_the_detections_as_json(
+def test_the_folder_gets_a_image_each_and_the_detections_as_json(
     photos: Path, tmp_path: Path, predictor: Predictor
 ) -> None:
     out = tmp_path / "new" / "out"
@@ -197,10 +197,10 @@ def test_the_folder_gets_a_picture_each_and_the_detections_as_json(
     some = next(row for row in rows if row["detections"])["detections"][0]
     assert set(some) == {"xyxy_px", "id", "name", "path", "conditional", "objectness", "absolute", "score"}
     assert some["path"][-1] == some["name"]
-    assert read_image(out / "a.png").shape[1] >= 480  # small pictures are enlarged before names are written
+    assert read_image(out / "a.png").shape[1] >= 480  # small images are enlarged before names are written
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(
+def test_images_of_one_name_do_not_overwrite_each_other(
     scene: Image.Image, tmp_path: Path, predictor: Predictor
 ) -> None:
     for name in ("a/x.png", "a/x.jpg", "b/x.png", "a/x-2.png"):
@@ -210,7 +210,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(
     assert len(list((tmp_path / "out").glob("*.png"))) == 4
 
 
-def test_a_picture_that_is_named_twice_is_answered_twice(
+def test_a_image_that_is_named_twice_is_answered_twice(
     photos: Path, predictor: Predictor, tmp_path: Path
 ) -> None:
     twice = [photos / "a.jpeg"] * 2
@@ -218,7 +218,7 @@ def test_a_picture_that_is_named_twice_is_answered_twice(
     assert len(predict_to_folder(predictor, twice, tmp_path / "out")) == 2
 
 
-def test_a_picture_that_was_given_is_never_overwritten(photos: Path, predictor: Predictor) -> None:
+def test_a_image_that_was_given_is_never_overwritten(photos: Path, predictor: Predictor) -> None:
     (photos / "d.PNG").rename(photos / "d.png")
     before = {path.name: path.read_bytes() for path in photos.iterdir() if path.is_file()}
     predict_to_folder(predictor, [photos], photos)

@@ -19,7 +19,7 @@ from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.models.tree_tensors import Hierarchy
 
 DOG, CAR, BOAT, TERRIER = 2, 4, 5, 6
-SETTLED = LossConfig(warm_up_images=0, assign="max_score")  # the paper's rule
+RESOLVED = LossConfig(warm_up_images=0, assign="max_score")  # the paper's rule
 
 
 def targets(
@@ -46,7 +46,7 @@ def targets(
 
 
 class Case:
-    """A random output of two pictures on a 3 × 3 grid with two anchors, and the gradients of a loss on it."""
+    """A random output of two images on a 3 × 3 grid with two anchors, and the gradients of a loss on it."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class Case:
         cfg: LossConfig,
         what: Targets,
         *,
-        vouched: Tensor | None = None,
-        siblings: Literal["exclusive", "independent"] = "exclusive",
+        exhaustive: Tensor | None = None,
+        siblings: Literal["softmax", "sigmoid"] = "softmax",
     ) -> None:
         torch.manual_seed(0)
         self.boxes = torch.randn(2, 2, 3, 3, 5, dtype=torch.float64, requires_grad=True)
@@ -63,7 +63,7 @@ class Case:
         self.output = grid_output(
             anchors=[[1.0, 1.0], [2.0, 1.5]], box_logits=self.boxes, class_logits=self.classes
         )
-        what = what if vouched is None else replace(what, vouched=vouched.expand(2, -1))
+        what = what if exhaustive is None else replace(what, exhaustive=exhaustive.expand(2, -1))
         self.terms: LossTerms = JointLoss(cfg, Hierarchy(tree, siblings=siblings))(
             self.output, what, images_seen=1
         )
@@ -76,7 +76,7 @@ ONE_BOX = [(0, CAR, [0.4, 0.4, 0.6, 0.6])]
 
 
 def test_a_box_moves_its_own_place_and_only_objectness_elsewhere(toy_tree: WordTree) -> None:
-    case = Case(toy_tree, SETTLED, targets(boxes=ONE_BOX))
+    case = Case(toy_tree, RESOLVED, targets(boxes=ONE_BOX))
     assert (case.box_gradient[0, 0, 1, 1] != 0).all()
     elsewhere = case.box_gradient.clone()
     elsewhere[0, 0, 1, 1] = 0
@@ -85,20 +85,20 @@ def test_a_box_moves_its_own_place_and_only_objectness_elsewhere(toy_tree: WordT
 
 
 def test_a_box_teaches_only_the_groups_on_its_path(toy_tree: WordTree) -> None:
-    case = Case(toy_tree, SETTLED, targets(boxes=ONE_BOX))
+    case = Case(toy_tree, RESOLVED, targets(boxes=ONE_BOX))
     touched = case.class_gradient[0, 0, 1, 1].nonzero()[:, 0].tolist()
     assert touched == [0, 1, 4, 5]  # animal | vehicle, car | boat; not dog | cat, not terrier
 
 
 def test_a_label_at_an_inner_node_leaves_the_levels_below_alone(toy_tree: WordTree) -> None:
-    case = Case(toy_tree, SETTLED, targets(boxes=[(0, 1, [0.4, 0.4, 0.6, 0.6])]))
+    case = Case(toy_tree, RESOLVED, targets(boxes=[(0, 1, [0.4, 0.4, 0.6, 0.6])]))
     assert case.class_gradient[0, 0, 1, 1].nonzero()[:, 0].tolist() == [0, 1]
 
 
 def test_of_two_boxes_at_a_place_the_last_has_the_word_among_exclusive_siblings(toy_tree: WordTree) -> None:
     car_then_boat = targets(boxes=[*ONE_BOX, (0, BOAT, ONE_BOX[0][2])])
     boat_alone = targets(boxes=[(0, BOAT, ONE_BOX[0][2])])
-    both, last = (Case(toy_tree, SETTLED, what).class_gradient for what in (car_then_boat, boat_alone))
+    both, last = (Case(toy_tree, RESOLVED, what).class_gradient for what in (car_then_boat, boat_alone))
     torch.testing.assert_close(both, last)
 
 
@@ -111,16 +111,14 @@ def test_independent_siblings_add_up_at_a_place(toy_tree: WordTree, kind: str) -
     else:
         what = targets(labels=[(0, CAR), (0, BOAT)], ignore=whole)
     cfg = replace_cfg(assign="max_objectness", label_objectness="ignore")
-    case = Case(toy_tree, cfg, what, siblings="independent")
-    place = case.class_gradient.abs().sum(-1).nonzero()
-    assert len(place) == 1
-    image, anchor, row, column = place[0].tolist()
+    case = Case(toy_tree, cfg, what, siblings="sigmoid")
+    location = case.class_gradient.abs().sum(-1).nonzero()
+    assert len(location) == 1
+    image, anchor, row, column = location[0].tolist()
     expected = case.classes[image, anchor, row, column].sigmoid()
     expected = expected - torch.tensor([0, 1, 0, 0, 1, 1, 0])  # animal no, vehicle, car and boat yes
     expected[[2, 3, 6]] = 0  # not asked
-    torch.testing.assert_close(
-        case.class_gradient[image, anchor, row, column] * 2, expected
-    )  # of two pictures
+    torch.testing.assert_close(case.class_gradient[image, anchor, row, column] * 2, expected)  # of two images
 
 
 def test_with_objectness_ignored_an_image_label_gives_the_box_head_no_gradient(toy_tree: WordTree) -> None:
@@ -140,7 +138,7 @@ def test_the_papers_rule_pulls_the_chosen_place_up_to_the_assumed_overlap(toy_tr
     assert (high.box_gradient == 0).all()
 
 
-def test_darknets_rule_pushes_all_other_places_of_the_picture_down(toy_tree: WordTree) -> None:
+def test_darknets_rule_pushes_all_other_places_of_the_image_down(toy_tree: WordTree) -> None:
     whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
     case = Case(
         toy_tree, replace_cfg(label_objectness="darknet"), targets(labels=[(0, TERRIER)], ignore=whole)
@@ -151,10 +149,10 @@ def test_darknets_rule_pushes_all_other_places_of_the_picture_down(toy_tree: Wor
 
 @pytest.mark.parametrize("assign", ["max_score", "max_objectness", "max_size", "top_k"])
 @pytest.mark.parametrize("objectness", ["paper", "darknet", "ignore"])
-def test_what_answers_for_a_box_is_told_nothing_by_an_image_label_beside_it(
+def test_what_answers_for_a_box_is_reported_nothing_by_an_image_label_beside_it(
     toy_tree: WordTree, assign: str, objectness: str
 ) -> None:
-    """A picture of a car with its box, said to show a dog, too, somewhere."""
+    """An image of a car with its box, said to show a dog, too, somewhere."""
     cfg = replace_cfg(assign=assign, label_objectness=objectness, top_k=2)
     alone = Case(toy_tree, cfg, targets(boxes=ONE_BOX))
     both = Case(toy_tree, cfg, targets(boxes=ONE_BOX, labels=[(0, DOG)]))
@@ -171,51 +169,51 @@ def test_where_an_image_label_goes_is_not_told_no_object(toy_tree: WordTree) -> 
     (moved,) = (case.box_gradient[0, ..., 4] != alone.box_gradient[0, ..., 4]).nonzero().tolist()
     assert alone.box_gradient[0, *moved, 4] > 0
     logit = case.boxes[0, *moved, 4].detach().sigmoid()
-    expected = 5 * (logit - 1) * logit * (1 - logit) / 2  # of two pictures
+    expected = 5 * (logit - 1) * logit * (1 - logit) / 2  # of two images
     torch.testing.assert_close(case.box_gradient[0, *moved, 4], expected)
 
 
 def test_an_ignored_region_is_not_told_that_it_shows_nothing(toy_tree: WordTree) -> None:
-    case = Case(toy_tree, SETTLED, targets(ignore=[(0, [0.0, 0.0, 0.4, 1.0])]))
+    case = Case(toy_tree, RESOLVED, targets(ignore=[(0, [0.0, 0.0, 0.4, 1.0])]))
     assert (case.box_gradient[0, :, :, 0] == 0).all()
     assert (case.box_gradient[0, :, :, 1:, 4] != 0).all()
 
 
-def test_a_picture_without_any_label_is_background(toy_tree: WordTree) -> None:
-    case = Case(toy_tree, SETTLED, targets())
+def test_a_image_without_any_label_is_background(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, RESOLVED, targets())
     assert (case.box_gradient[..., 4] > 0).all()
 
 
 def test_a_place_that_sees_what_the_source_does_not_vouch_for_is_left_alone(toy_tree: WordTree) -> None:
     nothing = torch.zeros(1, len(toy_tree), dtype=torch.bool)
-    case = Case(toy_tree, SETTLED, targets(), vouched=nothing)
+    case = Case(toy_tree, RESOLVED, targets(), exhaustive=nothing)
     objective = case.output.objectness > 0.3
     assert objective.any()
     assert (case.box_gradient[..., 4][objective] == 0).all()
     assert (case.box_gradient[..., 4][~objective] > 0).all()
-    everything = Case(toy_tree, SETTLED, targets(), vouched=~nothing)
+    everything = Case(toy_tree, RESOLVED, targets(), exhaustive=~nothing)
     assert (everything.box_gradient[..., 4] > 0).all()
 
 
-def test_what_a_picture_itself_vouches_for_is_background_there_and_only_there(toy_tree: WordTree) -> None:
-    """Every place sees a terrier for sure; only the first picture says that all its dogs have boxes."""
+def test_what_a_image_itself_vouches_for_is_background_there_and_only_there(toy_tree: WordTree) -> None:
+    """Every place sees a terrier for sure; only the first image says that all its dogs have boxes."""
     classes = torch.full((2, 1, 2, 2, len(toy_tree)), -20, dtype=torch.float64)
     classes[..., [0, 2, 6]] = 20
     boxes = torch.zeros(2, 1, 2, 2, 5, dtype=torch.float64, requires_grad=True)
     output = grid_output(anchors=[[1.0, 1.0]], box_logits=boxes, class_logits=classes)
 
-    def told_no_object(*nodes: int) -> list[bool]:
-        vouched = torch.zeros(2, len(toy_tree), dtype=torch.bool)
-        vouched[0] = torch.from_numpy(at_or_under(toy_tree, np.array(nodes, np.int64)))
-        what = replace(targets(), vouched=vouched)
-        terms = JointLoss(SETTLED, Hierarchy(toy_tree))(output, what, images_seen=1)
+    def background_errors(*nodes: int) -> list[bool]:
+        exhaustive = torch.zeros(2, len(toy_tree), dtype=torch.bool)
+        exhaustive[0] = torch.from_numpy(at_or_under(toy_tree, np.array(nodes, np.int64)))
+        what = replace(targets(), exhaustive=exhaustive)
+        terms = JointLoss(RESOLVED, Hierarchy(toy_tree))(output, what, images_seen=1)
         (gradient,) = torch.autograd.grad(terms.total, boxes)
-        return [bool((picture[..., 4] > 0).all()) for picture in gradient]
+        return [bool((image[..., 4] > 0).all()) for image in gradient]
 
-    assert told_no_object(DOG) == [True, False]  # a terrier is a dog
-    assert told_no_object(CAR, TERRIER) == [True, False]
-    assert told_no_object(CAR) == [False, False]
-    assert told_no_object() == [False, False]
+    assert background_errors(DOG) == [True, False]  # a terrier is a dog
+    assert background_errors(CAR, TERRIER) == [True, False]
+    assert background_errors(CAR) == [False, False]
+    assert background_errors() == [False, False]
 
 
 def test_the_pull_to_the_anchors_ends_after_the_warm_up(toy_tree: WordTree) -> None:
@@ -250,7 +248,7 @@ def test_terms_add_up(toy_tree: WordTree) -> None:
 
 
 def replace_cfg(**changes: object) -> LossConfig:
-    return SETTLED.model_copy(update=changes)
+    return RESOLVED.model_copy(update=changes)
 
 
 def test_negative_labels_are_a_term_of_their_own_by_their_weight(toy_tree: WordTree) -> None:
@@ -260,7 +258,7 @@ def test_negative_labels_are_a_term_of_their_own_by_their_weight(toy_tree: WordT
     assert once.terms.negative_label > 0
     assert twice.terms.negative_label == 2 * once.terms.negative_label
     assert (once.class_gradient[0] == 0).all()
-    assert Case(toy_tree, SETTLED, targets()).terms.negative_label == 0
+    assert Case(toy_tree, RESOLVED, targets()).terms.negative_label == 0
 
 
 def test_a_step_reads_the_class_head_once_whatever_its_labels_for_each_gradient_is_as_large_as_the_head(
@@ -276,7 +274,7 @@ def test_a_step_reads_the_class_head_once_whatever_its_labels_for_each_gradient_
     monkeypatch.setattr(TableHead, "asked_logits", counted)
     negative = ImageLabelColumns(torch.tensor([1]), torch.tensor([DOG]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
     what = replace(targets(boxes=ONE_BOX, labels=[(1, TERRIER)]), negative_labels=negative)
-    terms = Case(toy_tree, replace_cfg(vouching=None), what).terms
+    terms = Case(toy_tree, replace_cfg(unannotated_objectness=None), what).terms
     assert min(terms.box_class, terms.label_class, terms.negative_label) > 0
     assert read == [4 + 5 + 4]  # car: 2 + 2 members; terrier: 2 + 2 + 1; dog: 2 + 2
 
@@ -291,7 +289,7 @@ def test_top_k_places_share_the_weight_of_a_label(toy_tree: WordTree) -> None:
     torch.testing.assert_close(one.box_gradient, best.box_gradient)
     everywhere = Case(toy_tree, replace_cfg(assign="top_k", top_k=99, assumed_iou=1.0), what)
     logits = everywhere.classes.detach()[0, ..., [0, 1]].softmax(-1)
-    expected = (2 * logits[..., 0] - 1) / 18 / 2  # the terrier wants animal, the car vehicle; of two pictures
+    expected = (2 * logits[..., 0] - 1) / 18 / 2  # the terrier wants animal, the car vehicle; of two images
     torch.testing.assert_close(everywhere.class_gradient[0, ..., 0], expected)
     assert (everywhere.box_gradient[0, ..., 4] < 0).all()
     assert (everywhere.class_gradient[1] == 0).all()

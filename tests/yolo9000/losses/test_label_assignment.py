@@ -18,17 +18,17 @@ from yolo9000.data.batch import ImageLabelColumns
 from yolo9000.losses.label_assignment import (
     Assign,
     ask_paths,
-    choose_places,
+    assign_labels,
+    location_of_max_objectness,
+    location_of_max_score,
+    location_of_max_size,
+    locations_in_regions,
+    locations_of_top_k,
     log_absolute_at,
     negative_errors,
-    place_of_max_objectness,
-    place_of_max_score,
-    place_of_max_size,
-    places_in_regions,
-    places_of_top_k,
 )
 from yolo9000.models.boxes import area_xyxy, iou_xyxy
-from yolo9000.models.grid import GridOutput, Place, decode_boxes, flat_place
+from yolo9000.models.grid import GridOutput, Locations, decode_boxes, flat_location
 from yolo9000.models.tree_tensors import Hierarchy
 
 ANIMAL, VEHICLE, DOG, CAT = range(4)
@@ -52,23 +52,23 @@ def scene() -> GridOutput:
     return grid_output(anchors=[[1.0, 1.0]], box_logits=box_logits, class_logits=class_logits)
 
 
-def cell(place: object) -> tuple[int, int]:
-    return place.row.item(), place.column.item()  # type: ignore[attr-defined]
+def cell(location: object) -> tuple[int, int]:
+    return location.row.item(), location.column.item()  # type: ignore[attr-defined]
 
 
 def test_max_objectness_takes_the_most_object_like_place() -> None:
-    assert cell(place_of_max_objectness(scene(), one_label())) == (0, 0)
+    assert cell(location_of_max_objectness(scene(), one_label())) == (0, 0)
 
 
 def test_max_score_takes_the_place_that_is_most_likely_to_show_the_label(toy_tree: WordTree) -> None:
-    assert cell(place_of_max_score(scene(), one_label(), Hierarchy(toy_tree))) == (1, 2)
+    assert cell(location_of_max_score(scene(), one_label(), Hierarchy(toy_tree))) == (1, 2)
 
 
 def test_a_label_is_looked_for_in_its_region_only(toy_tree: WordTree) -> None:
     lower = one_label(0.0, 0.5, 1.0, 1.0)
-    assert cell(place_of_max_objectness(scene(), lower)) == (1, 2)
+    assert cell(location_of_max_objectness(scene(), lower)) == (1, 2)
     left = one_label(0.0, 0.5, 0.6, 1.0)
-    assert cell(place_of_max_score(scene(), left, Hierarchy(toy_tree)))[1] < 2
+    assert cell(location_of_max_score(scene(), left, Hierarchy(toy_tree)))[1] < 2
 
 
 def test_a_region_without_a_cell_centre_falls_back_to_the_cell_of_its_middle() -> None:
@@ -76,10 +76,10 @@ def test_a_region_without_a_cell_centre_falls_back_to_the_cell_of_its_middle() -
     anchors, rows, columns = output.box_logits.shape[1:4]
     for row, column in ((0, 0), (rows - 1, columns - 1), (0, 1)):
         left, top = column / columns + 0.01, row / rows + 0.01
-        inside = places_in_regions(output, one_label(left, top, left + 0.01, top + 0.01))
+        inside = locations_in_regions(output, one_label(left, top, left + 0.01, top + 0.01))
         cells = inside.view(anchors, rows, columns).nonzero().tolist()
         assert cells == [[anchor, row, column] for anchor in range(anchors)]
-    assert places_in_regions(output, one_label(1.0, 1.0, 1.0, 1.0)).sum() == anchors
+    assert locations_in_regions(output, one_label(1.0, 1.0, 1.0, 1.0)).sum() == anchors
 
 
 @pytest.mark.parametrize("assign", ["max_score", "max_objectness", "max_size", "top_k"])
@@ -88,40 +88,40 @@ def test_a_place_that_answers_for_a_box_answers_for_no_label_unless_there_is_no_
 ) -> None:
     output, hierarchy = scene(), Hierarchy(toy_tree)
 
-    def places(label: ImageLabelColumns, taken: Place | None) -> set[int]:
-        chosen = choose_places(output, label, hierarchy, assign=assign, top_k=2, taken=taken)
-        return set(chosen.place.flat_index(output).tolist())
+    def locations(label: ImageLabelColumns, taken: Locations | None) -> set[int]:
+        chosen = assign_labels(output, label, hierarchy, assign=assign, top_k=2, taken=taken)
+        return set(chosen.location.flat_index(output).tolist())
 
     label = one_label()
-    first = places(label, None)
-    taken = flat_place(output, torch.tensor(sorted(first)))
-    assert len(places(label, taken)) == len(first)
-    assert not places(label, taken) & first
+    first = locations(label, None)
+    taken = flat_location(output, torch.tensor(sorted(first)))
+    assert len(locations(label, taken)) == len(first)
+    assert not locations(label, taken) & first
     cell_of_first = taken[torch.tensor([0])]
     rows, columns = output.box_logits.shape[2:4]
     left, top = float(cell_of_first.column) / columns, float(cell_of_first.row) / rows
     alone = one_label(left, top, left + 1 / columns, top + 1 / rows)
-    everything = flat_place(output, torch.arange(output.objectness.numel()))
-    assert places(alone, everything) == places(alone, None)
+    everything = flat_location(output, torch.arange(output.objectness.numel()))
+    assert locations(alone, everything) == locations(alone, None)
 
 
 def test_no_labels_give_no_places(toy_tree: WordTree) -> None:
     none = ImageLabelColumns(torch.zeros(0).long(), torch.zeros(0).long(), torch.zeros(0, 4))
-    assert len(place_of_max_objectness(scene(), none)) == 0
-    assert len(place_of_max_score(scene(), none, Hierarchy(toy_tree))) == 0
+    assert len(location_of_max_objectness(scene(), none)) == 0
+    assert len(location_of_max_score(scene(), none, Hierarchy(toy_tree))) == 0
 
 
 def test_the_probability_at_a_place_is_the_product_along_the_path(toy_tree: WordTree) -> None:
-    place = place_of_max_score(scene(), one_label(), Hierarchy(toy_tree))
-    found: Tensor = log_absolute_at(scene(), Hierarchy(toy_tree), place, torch.tensor([DOG]))
+    location = location_of_max_score(scene(), one_label(), Hierarchy(toy_tree))
+    found: Tensor = log_absolute_at(scene(), Hierarchy(toy_tree), location, torch.tensor([DOG]))
     siblings = torch.tensor([4.0, 0.0], dtype=torch.float64).softmax(0)[0]
     torch.testing.assert_close(found.exp(), (siblings * siblings)[None])
 
 
 def errors_of(output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy) -> Tensor:
     """Negative labels at the place that each goes to."""
-    place = place_of_max_score(output, labels, hierarchy)
-    return negative_errors(output, hierarchy, *ask_paths(output, hierarchy, (place, labels.node)))
+    location = location_of_max_score(output, labels, hierarchy)
+    return negative_errors(output, hierarchy, *ask_paths(output, hierarchy, (location, labels.node)))
 
 
 def test_no_dog_costs_what_the_likeliest_place_of_its_region_says(toy_tree: WordTree) -> None:
@@ -134,22 +134,22 @@ def test_no_dog_costs_what_the_likeliest_place_of_its_region_says(toy_tree: Word
     assert found.tolist() == pytest.approx([-math.log(1 - 0.25) / (1 + math.exp(3))], rel=1e-4)
 
 
-@pytest.mark.parametrize("siblings", ["exclusive", "independent"])
+@pytest.mark.parametrize("siblings", ["softmax", "sigmoid"])
 def test_no_dog_changes_the_classes_on_its_path_and_leaves_the_box_alone(
-    toy_tree: WordTree, siblings: Literal["exclusive", "independent"]
+    toy_tree: WordTree, siblings: Literal["softmax", "sigmoid"]
 ) -> None:
     output, boxes, classes = learnable_scene()
     loss = errors_of(output, one_label(), Hierarchy(toy_tree, siblings=siblings)).sum()
     box_gradient, class_gradient = torch.autograd.grad(loss, [boxes, classes], allow_unused=True)
     assert box_gradient is None or (box_gradient == 0).all()
-    (place,) = class_gradient.abs().sum(-1).nonzero().tolist()
-    assert place == [0, 0, 1, 2]
-    at_place = class_gradient[0, 0, 1, 2]
-    assert at_place[ANIMAL] > 0  # falls with the loss
-    assert at_place[DOG] > 0
-    others = at_place[[VEHICLE, CAT]]
-    assert (others < 0).all() if siblings == "exclusive" else (others == 0).all()
-    assert (at_place[[4, 5, 6]] == 0).all()  # neither vehicles nor the kinds of dogs are asked
+    (location,) = class_gradient.abs().sum(-1).nonzero().tolist()
+    assert location == [0, 0, 1, 2]
+    at_location = class_gradient[0, 0, 1, 2]
+    assert at_location[ANIMAL] > 0  # falls with the loss
+    assert at_location[DOG] > 0
+    others = at_location[[VEHICLE, CAT]]
+    assert (others < 0).all() if siblings == "softmax" else (others == 0).all()
+    assert (at_location[[4, 5, 6]] == 0).all()  # neither vehicles nor the kinds of dogs are asked
 
 
 def test_what_is_surely_an_animal_stays_one_when_told_that_it_is_no_dog(toy_tree: WordTree) -> None:
@@ -164,12 +164,12 @@ def test_what_is_surely_an_animal_stays_one_when_told_that_it_is_no_dog(toy_tree
 def test_kinds_of_what_is_not_there_become_less_likely_too(toy_tree: WordTree) -> None:
     hierarchy, terrier = Hierarchy(toy_tree), torch.tensor([6])
     output, _, classes = learnable_scene()
-    place = place_of_max_score(output, one_label(), hierarchy)
-    before = log_absolute_at(output, hierarchy, place, terrier)
+    location = location_of_max_score(output, one_label(), hierarchy)
+    before = log_absolute_at(output, hierarchy, location, terrier)
     (gradient,) = torch.autograd.grad(errors_of(output, one_label(), hierarchy).sum(), classes)
     with torch.no_grad():
         classes -= gradient
-    assert log_absolute_at(output, hierarchy, place, terrier) < before
+    assert log_absolute_at(output, hierarchy, location, terrier) < before
 
 
 def test_the_error_of_a_sure_mistake_is_finite_and_has_a_gradient(toy_tree: WordTree) -> None:
@@ -193,14 +193,14 @@ def learnable_scene() -> tuple[GridOutput, Tensor, Tensor]:
 
 
 def several_labels() -> ImageLabelColumns:
-    """Two labels of one picture, one at an inner node, the other searched in the upper left only; and one beside it."""
+    """Two labels of one image, one at an inner node, the other searched in the upper left only; and one beside it."""
     regions = [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 1.0, 1.0]]
     return ImageLabelColumns(torch.tensor([0, 0, 1]), torch.tensor([ANIMAL, DOG, DOG]), torch.tensor(regions))
 
 
 def boxes_scene() -> GridOutput:
     """4 × 4 cells of one anchor of a cell's size. Rising with objectness at (0, 0), (1, 1), (2, 2) and (3, 3); the box
-    at (1, 1) is two cells wide, that at (0, 0) reaches far out of the picture, that at (2, 3) is larger but
+    at (1, 1) is two cells wide, that at (0, 0) reaches far out of the image, that at (2, 3) is larger but
     lies on (2, 2), and the largest of all, at (3, 0), is among the least objective."""
     box_logits = torch.zeros(1, 1, 4, 4, 5, dtype=torch.float64)
     box_logits[..., 4] = -5
@@ -213,16 +213,16 @@ def boxes_scene() -> GridOutput:
     return grid_output(anchors=[[1.0, 1.0]], box_logits=box_logits)
 
 
-def test_max_size_takes_the_largest_of_the_objective_boxes_cut_to_the_picture() -> None:
+def test_max_size_takes_the_largest_of_the_objective_boxes_cut_to_the_image() -> None:
     """At (0, 0) a box of 3 × 3 cells is centred, of which 2 × 2 are inside: as large as that at (1, 1) to the digit."""
     output = boxes_scene()
     output.box_logits[0, 0, 0, 0, 2] += 0.01
-    assert cell(place_of_max_size(many_places(output), one_label())) == (0, 0)
+    assert cell(location_of_max_size(many_locations(output), one_label())) == (0, 0)
     output.box_logits[0, 0, 0, 0, 2] -= 0.02
-    assert cell(place_of_max_size(many_places(output), one_label())) == (1, 1)
+    assert cell(location_of_max_size(many_locations(output), one_label())) == (1, 1)
 
 
-def many_places(output: GridOutput) -> GridOutput:
+def many_locations(output: GridOutput) -> GridOutput:
     """The same with four anchors more, none of them as objective, so that not all places are proposals."""
     quiet = torch.zeros(1, 4, 4, 4, 5, dtype=torch.float64)
     quiet[..., 4] = -5.5
@@ -240,27 +240,27 @@ def test_max_size_looks_at_no_box_that_overlaps_a_more_objective_one() -> None:
     covered = grid_output(anchors=[[1.0, 1.0]], box_logits=moved)
     apart = moved.clone()
     apart[0, 0, 1, 2, 0] = 20
-    assert cell(place_of_max_size(many_places(covered), one_label())) == (1, 1)
+    assert cell(location_of_max_size(many_locations(covered), one_label())) == (1, 1)
     beside = grid_output(anchors=[[1.0, 1.0]], box_logits=apart)
-    assert cell(place_of_max_size(many_places(beside), one_label())) == (1, 2)
+    assert cell(location_of_max_size(many_locations(beside), one_label())) == (1, 2)
 
 
 def test_max_size_cuts_boxes_to_the_tile_and_looks_for_their_cells_there() -> None:
     lower_right = one_label(0.5, 0.5, 1.0, 1.0)
-    assert cell(place_of_max_size(boxes_scene(), lower_right)) == (2, 2)
+    assert cell(location_of_max_size(boxes_scene(), lower_right)) == (2, 2)
 
 
 def test_top_k_places_share_a_label_and_a_small_tile_has_fewer() -> None:
-    chosen = places_of_top_k(boxes_scene(), one_label(), 3)
-    assert cells(chosen.place) == [(3, 3), (2, 2), (1, 1)]
+    chosen = locations_of_top_k(boxes_scene(), one_label(), 3)
+    assert cells(chosen.location) == [(3, 3), (2, 2), (1, 1)]
     assert chosen.label.tolist() == [0, 0, 0]
     assert chosen.weight.tolist() == pytest.approx([1 / 3] * 3)
-    one_cell = places_of_top_k(boxes_scene(), one_label(0.25, 0.25, 0.5, 0.5), 3)
-    assert (cells(one_cell.place), one_cell.weight.tolist()) == ([(1, 1)], [1.0])
+    one_cell = locations_of_top_k(boxes_scene(), one_label(0.25, 0.25, 0.5, 0.5), 3)
+    assert (cells(one_cell.location), one_cell.weight.tolist()) == ([(1, 1)], [1.0])
 
 
-def cells(place: Place) -> list[tuple[int, int]]:
-    return list(zip(place.row.tolist(), place.column.tolist(), strict=True))
+def cells(location: Locations) -> list[tuple[int, int]]:
+    return list(zip(location.row.tolist(), location.column.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("assign", ["max_score", "max_objectness", "max_size", "top_k"])
@@ -270,14 +270,20 @@ def test_each_rule_agrees_with_an_obvious_loop_over_labels_and_places(
     toy_tree: WordTree, assign: Assign, seed: int
 ) -> None:
     output, hierarchy, labels = random_scene(seed), Hierarchy(toy_tree), several_labels()
-    chosen = choose_places(output, labels, hierarchy, assign=assign, top_k=5)
+    chosen = assign_labels(output, labels, hierarchy, assign=assign, top_k=5)
     expected = [
-        (label, *place, 1 / len(places))
+        (label, *location, 1 / len(locations))
         for label in range(len(labels.node))
-        for places in [slow_choice(output, labels, label, hierarchy, assign)]
-        for place in places
+        for locations in [slow_choice(output, labels, label, hierarchy, assign)]
+        for location in locations
     ]
-    columns = (chosen.place.image, chosen.place.anchor, chosen.place.row, chosen.place.column, chosen.weight)
+    columns = (
+        chosen.location.image,
+        chosen.location.anchor,
+        chosen.location.row,
+        chosen.location.column,
+        chosen.weight,
+    )
     found = zip(chosen.label.tolist(), *(column.tolist() for column in columns), strict=True)
     assert list(found) == [pytest.approx(row) for row in expected]
 
@@ -298,30 +304,30 @@ def slow_choice(
     image, node = int(labels.image[label]), int(labels.node[label])
     left, top, right, bottom = labels.region_xyxy_unit[label].tolist()
     _, anchors, rows, columns, _ = output.box_logits.shape
-    places = [
+    locations = [
         (image, anchor, row, column)
         for anchor, row, column in product(range(anchors), range(rows), range(columns))
         if left <= (column + 0.5) / columns < right and top <= (row + 0.5) / rows < bottom
     ]
-    places.sort(key=lambda place: -output.objectness[place])
+    locations.sort(key=lambda location: -output.objectness[location])
     if assign == "max_objectness":
-        return places[:1]
+        return locations[:1]
     if assign == "top_k":
-        return places[:5]
+        return locations[:5]
     if assign == "max_score":
         logits = output.dense_class_logits()
         return [
             max(
-                places,
+                locations,
                 key=lambda p: float(output.objectness[p] * slow_absolute(logits[p], node, hierarchy.tree)),
             )
         ]
     boxes, kept = decode_boxes(output), []
     limits = torch.tensor([[left, top], [right, bottom]], dtype=torch.float64)
-    for place in places[:32]:
-        box = boxes[place].view(2, 2).clamp(limits[0], limits[1]).view(4)
+    for location in locations[:32]:
+        box = boxes[location].view(2, 2).clamp(limits[0], limits[1]).view(4)
         if all(iou_xyxy(box[None], other[None]) <= 0.5 for _, other in kept):
-            kept.append((place, box))
+            kept.append((location, box))
     return [max(kept, key=lambda entry: float(area_xyxy(entry[1])))[0]]
 
 

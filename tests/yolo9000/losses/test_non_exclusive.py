@@ -56,12 +56,12 @@ def test_values_and_gradients_agree_with_a_dense_masked_twin(nodes: int, seed: i
 def twin(tree: WordTree, logits: torch.Tensor, node: int, pairs: np.ndarray) -> torch.Tensor:
     """log P(node): on each level over the siblings that do not pair with the node of the path."""
     total = logits.new_zeros(())
-    told = {frozenset(pair) for pair in pairs.tolist()}
+    message = {frozenset(pair) for pair in pairs.tolist()}
     while node >= 0:
         rivals = [
             other
             for other in range(len(tree))
-            if tree.group[other] == tree.group[node] and frozenset((node, other)) not in told
+            if tree.group[other] == tree.group[node] and frozenset((node, other)) not in message
         ]
         total = total + logits[node] - logits[rivals].exp().sum().log()
         node = int(tree.parent[node])
@@ -79,8 +79,8 @@ def test_a_kind_of_dog_says_nothing_about_cats_that_need_not_be_no_dogs(toy_tree
 def test_answers_weigh_all_siblings_against_each_other(toy_tree: WordTree) -> None:
     logits = torch.zeros(1, 7)
     logits[0, [0, DOG, CAT]] = torch.tensor([9.0, 1.0, 2.0])
-    plain, told = Hierarchy(toy_tree), Hierarchy(toy_tree, non_exclusive=np.array([[CAT, DOG]]))
-    for hierarchy in (plain, told):
+    plain, message = Hierarchy(toy_tree), Hierarchy(toy_tree, non_exclusive=np.array([[CAT, DOG]]))
+    for hierarchy in (plain, message):
         descent = hierarchy.descend(lambda _, members: logits[members.owner, members.node], 1, threshold=0.5)
         assert descent.node.tolist() == [CAT]
         assert descent.absolute.item() == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-3)
@@ -108,7 +108,7 @@ def test_a_file_lists_two_ids_a_line(toy_tree: WordTree, tmp_path: Path) -> None
         ("n00000002", "expected the ids of two siblings, found 1 ids"),
     ],
 )
-def test_a_bad_line_is_told_with_its_number(
+def test_a_bad_line_is_reported_with_its_number(
     toy_tree: WordTree, tmp_path: Path, line: str, trouble: str
 ) -> None:
     path = tmp_path / "pairs.txt"
@@ -117,7 +117,7 @@ def test_a_bad_line_is_told_with_its_number(
         non_exclusive_pairs(path, toy_tree)
 
 
-def test_a_missing_file_is_told(toy_tree: WordTree, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(toy_tree: WordTree, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none.txt: no such file; loss.non_exclusive is a file of two ids"):
         non_exclusive_pairs(tmp_path / "none.txt", toy_tree)
 

@@ -67,7 +67,7 @@ def test_shape_iou_is_the_iou_of_centred_boxes(rows: list[tuple[float, float, fl
 
 @settings(deadline=None)
 @given(xyxy_boxes())
-def test_clipped_boxes_lie_in_the_picture_and_clipping_twice_is_clipping_once(xyxy: Tensor) -> None:
+def test_clipped_boxes_lie_in_the_image_and_clipping_twice_is_clipping_once(xyxy: Tensor) -> None:
     clipped = clip_xyxy(xyxy, width=64, height=48)
     assert bool((clipped >= 0).all())
     assert bool((clipped <= torch.tensor([64, 48, 64, 48])).all())

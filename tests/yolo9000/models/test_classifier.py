@@ -25,8 +25,8 @@ def every_node(tree: WordTree) -> Tensor:
 
 
 def loss_by_hand(logits: Tensor, labels: list[list[int]], tree: WordTree) -> Tensor:
-    """−log P(label), climbed node by node; the mean over each picture's labels, then over pictures."""
-    of_pictures = []
+    """−log P(label), climbed node by node; the mean over each image's labels, then over images."""
+    of_images = []
     for row, nodes in zip(logits, labels, strict=True):
         of_labels = []
         for label in nodes:
@@ -36,8 +36,8 @@ def loss_by_hand(logits: Tensor, labels: list[list[int]], tree: WordTree) -> Ten
                 log_probability = log_probability + row[node] - torch.logsumexp(row[siblings], 0)
                 node = int(tree.parent[node])
             of_labels.append(-log_probability)
-        of_pictures.append(torch.stack(of_labels).mean())
-    return torch.stack(of_pictures).mean()
+        of_images.append(torch.stack(of_labels).mean())
+    return torch.stack(of_images).mean()
 
 
 def columns(labels: list[list[int]]) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,7 @@ def test_a_label_at_an_inner_node_says_nothing_of_what_lies_below_or_beside(toy_
     assert gradient[0].nonzero().flatten().tolist() == [0, 1, 2, 3]  # animal, vehicle, dog, cat
 
 
-def test_several_labels_of_a_picture_count_in_equal_parts(toy_tree: WordTree) -> None:
+def test_several_labels_of_a_image_count_in_equal_parts(toy_tree: WordTree) -> None:
     softmax, logits = TreeSoftmax(toy_tree, every_node(toy_tree)), torch.randn(3, 7, dtype=torch.float64)
     alone = [loss_of(softmax, logits[:1], [[node]]) for node in (6, 4)]
     together = loss_of(softmax, logits[:1], [[6, 4]])
@@ -156,7 +156,7 @@ def imagenet_classifier() -> torch.nn.Module:
 
 
 def test_darknet19_has_the_operations_of_the_paper() -> None:
-    """5.58 billion for a picture of 224 px (section 3), its last layer as a convolution on the 7 × 7 features."""
+    """5.58 billion for an image of 224 px (section 3), its last layer as a convolution on the 7 × 7 features."""
     operations = []
     with torch.device("meta"):
         model = imagenet_classifier()
@@ -164,7 +164,7 @@ def test_darknet19_has_the_operations_of_the_paper() -> None:
             unit[0].register_forward_hook(
                 lambda layer, _, out: operations.append(2 * layer.weight.numel() * out[0, 0].numel())
             )
-        model.trunk(torch.zeros(1, 3, 224, 224))
+        model.backbone(torch.zeros(1, 3, 224, 224))
     assert len(operations) == 18
     last = 2 * 1024 * 1000 * 7 * 7
     assert (sum(operations) + last) / 1e9 == pytest.approx(5.58, abs=0.005)
@@ -173,16 +173,14 @@ def test_darknet19_has_the_operations_of_the_paper() -> None:
 def test_darknet19_has_as_many_numbers_as_its_published_backbone() -> None:
     """darknet19_448.conv.23 is 79,327,120 bytes: a header of 16 and the float32 numbers of the 18 convolutions."""
     with torch.device("meta"):
-        trunk = imagenet_classifier().trunk
-    numbers = sum(value.numel() for name, value in trunk.state_dict().items() if "num_batches" not in name)
+        backbone = imagenet_classifier().backbone
+    numbers = sum(value.numel() for name, value in backbone.state_dict().items() if "num_batches" not in name)
     assert 4 * numbers + 16 == 79_327_120
 
 
 @pytest.mark.parametrize("architecture", ["darknet19", "tiny"])
 @pytest.mark.parametrize("softmax", ["tree", "flat"])
-def test_pictures_of_any_size_on_the_grid_give_a_logit_for_each_output(
-    architecture: str, softmax: str
-) -> None:
+def test_images_of_any_size_on_the_grid_give_a_logit_for_each_output(architecture: str, softmax: str) -> None:
     cfg = ClassifierConfig.model_validate({"architecture": architecture, "width": 0.125, "softmax": softmax})
     model = build_classifier(cfg, random_tree(30), torch.tensor([4, 17, 29])).eval()
     for height, width in ((64, 64), (96, 32)):
@@ -195,7 +193,7 @@ def test_averaging_before_the_last_layer_equals_darknets_averaging_after_it() ->
     images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
         weight = model.head.weight[:, :, None, None]
-        after = F.conv2d(model.trunk(images), weight, model.head.bias).mean((2, 3))
+        after = F.conv2d(model.backbone(images), weight, model.head.bias).mean((2, 3))
         torch.testing.assert_close(model(images), after)
 
 

@@ -167,7 +167,7 @@ def test_reorg3d_is_space_to_depth_with_its_own_order_of_channels() -> None:
 @pytest.mark.parametrize(("width", "height"), [(5, 6), (9, 7), (12, 8)])
 def test_maxpool_is_the_twins(size: int, stride: int, padding: str, width: int, height: int) -> None:
     if padding == "padding=1\n" and size == 1:
-        pytest.skip("a window beside the picture, which is refused")
+        pytest.skip("a window beside the image, which is refused")
     text = f"[maxpool]\nsize={size}\nstride={stride}\n{padding}"
     network = network_of(text, width=width, height=height, channels=2)
     images = torch.randn(1, 2, height, width)

@@ -79,7 +79,7 @@ def test_the_passthrough_puts_each_fine_cell_under_its_coarse_one() -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_picture_gives_the_same_output_alone_and_in_a_batch(architecture: str) -> None:
+def test_a_image_gives_the_same_output_alone_and_in_a_batch(architecture: str) -> None:
     model = built(architecture)
     images = torch.rand(3, 3, 64, 64)
     with torch.no_grad():

@@ -12,7 +12,7 @@ from tests.yolo9000.made import grid_output
 from yolo9000.data.batch import BoxColumns, IgnoreColumns
 from yolo9000.losses.box_assignment import best_overlap, ignored_cells, last_of_each, match_boxes
 from yolo9000.models.boxes import iou_xyxy
-from yolo9000.models.grid import Place, cells_inside, decode_boxes, flat_place
+from yolo9000.models.grid import Locations, cells_inside, decode_boxes, flat_location
 
 
 def columns(*boxes: tuple[int, float, float, float, float]) -> BoxColumns:
@@ -35,8 +35,8 @@ def test_a_box_goes_to_the_anchor_or_to_the_prediction_of_its_shape() -> None:
     boxes = columns(
         (0, 0.1, 0.1, 1.1, 1.1), (0, -0.9, -0.4, 2.1, 1.6)
     )  # of either anchor's shape; the grid is one cell
-    assert match_boxes(output, boxes).place_of_box.anchor.tolist() == [0, 1]
-    assert match_boxes(output, boxes, match="prediction").place_of_box.anchor.tolist() == [1, 0]
+    assert match_boxes(output, boxes).location_of_box.anchor.tolist() == [0, 1]
+    assert match_boxes(output, boxes, match="prediction").location_of_box.anchor.tolist() == [1, 0]
 
 
 @given(cx=st.floats(0.02, 0.98), cy=st.floats(0.02, 0.98), w=st.floats(0.02, 0.9), h=st.floats(0.02, 0.9))
@@ -45,21 +45,23 @@ def test_decoding_the_targets_of_a_box_gives_the_box(cx: float, cy: float, w: fl
     output = grid_output(anchors=[[1.0, 1.0], [3.0, 2.0]], rows=5, columns=6)
     box = columns((0, cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))
     matched = match_boxes(output, box)
-    place, logits = matched.place, output.box_logits.clone()
-    logits[place.image, place.anchor, place.row, place.column, :2] = matched.offset.clamp(
+    location, logits = matched.location, output.box_logits.clone()
+    logits[location.image, location.anchor, location.row, location.column, :2] = matched.offset.clamp(
         1e-9, 1 - 1e-9
     ).logit()
-    logits[place.image, place.anchor, place.row, place.column, 2:4] = matched.log_size
-    decoded = place.values_of(decode_boxes(grid_output(anchors=[[1.0, 1.0], [3.0, 2.0]], box_logits=logits)))
+    logits[location.image, location.anchor, location.row, location.column, 2:4] = matched.log_size
+    decoded = location.values_of(
+        decode_boxes(grid_output(anchors=[[1.0, 1.0], [3.0, 2.0]], box_logits=logits))
+    )
     np.testing.assert_allclose(decoded, box.xyxy_unit, atol=1e-6)
 
 
 def test_a_box_goes_to_the_cell_of_its_centre_and_the_anchor_of_its_shape() -> None:
     output = grid_output(anchors=[[1.0, 1.0], [1.0, 3.0]], rows=4, columns=4)
     matched = match_boxes(output, columns((0, 0.0, 0.0, 0.2, 0.2), (0, 0.55, 0.1, 0.7, 0.9)))
-    assert matched.place.anchor.tolist() == [0, 1]
-    assert matched.place.row.tolist() == [0, 2]
-    assert matched.place.column.tolist() == [0, 2]
+    assert matched.location.anchor.tolist() == [0, 1]
+    assert matched.location.row.tolist() == [0, 2]
+    assert matched.location.column.tolist() == [0, 2]
 
 
 def test_of_two_boxes_at_one_place_the_later_owns_it() -> None:
@@ -68,13 +70,13 @@ def test_of_two_boxes_at_one_place_the_later_owns_it() -> None:
         output, columns((0, 0.1, 0.1, 0.3, 0.3), (0, 0.1, 0.1, 0.4, 0.4), (0, 0.6, 0, 0.9, 0.3))
     )
     assert matched.index.tolist() == [1, 2]
-    assert len(matched.place_of_box) == 3
+    assert len(matched.location_of_box) == 3
 
 
 def test_a_centre_on_the_right_border_belongs_to_the_last_cell() -> None:
     output = grid_output(anchors=[[1.0, 1.0]], rows=2, columns=2)
     matched = match_boxes(output, columns((0, 1.0, 1.0, 1.0, 1.0)))
-    assert (matched.place.row.item(), matched.place.column.item()) == (1, 1)
+    assert (matched.location.row.item(), matched.location.column.item()) == (1, 1)
     assert torch.isfinite(matched.log_size).all()
 
 
@@ -102,7 +104,7 @@ def test_cells_inside_a_region_are_those_with_their_centre_in_it() -> None:
     assert inside[1].tolist() == [[False, True, True, True]] * 2
 
 
-def test_ignored_cells_join_the_regions_of_each_picture() -> None:
+def test_ignored_cells_join_the_regions_of_each_image() -> None:
     output = grid_output(anchors=[[1.0, 1.0]], rows=1, columns=4, images=2)
     regions = torch.tensor([[0.0, 0, 0.25, 1], [0.5, 0, 0.75, 1], [0, 0, 1, 1]])
     ignored = ignored_cells(output, IgnoreColumns(torch.tensor([0, 0, 1]), regions))
@@ -112,8 +114,8 @@ def test_ignored_cells_join_the_regions_of_each_picture() -> None:
 def test_flat_positions_and_places_are_inverse() -> None:
     output = grid_output(anchors=[[1.0, 1.0], [2.0, 2.0], [3.0, 1.0]], rows=4, columns=5, images=2)
     index = torch.arange(2 * 3 * 4 * 5)
-    place = flat_place(output, index)
-    torch.testing.assert_close(place.flat_index(output), index)
+    location = flat_location(output, index)
+    torch.testing.assert_close(location.flat_index(output), index)
     grid: Tensor = index.view(2, 3, 4, 5)
-    torch.testing.assert_close(place.values_of(grid), index)
-    assert isinstance(place[index < 3], Place)
+    torch.testing.assert_close(location.values_of(grid), index)
+    assert isinstance(location[index < 3], Locations)

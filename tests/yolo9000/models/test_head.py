@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from yolo9000.models.grid import Place
+from yolo9000.models.grid import Locations
 from yolo9000.models.head import BLOCK, SplitHead
 
 ANCHORS = torch.tensor([[1.0, 1.0], [2.0, 3.0], [4.0, 2.0]])
@@ -18,15 +18,15 @@ def test_gathered_logits_and_their_gradients_equal_the_dense_ones() -> None:
     torch.manual_seed(0)
     head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).double()
     features = torch.randn(2, 8, 4, 5, dtype=torch.float64, requires_grad=True)
-    place = Place(*(torch.randint(0, size, (30,)) for size in (2, 3, 4, 5)))
+    location = Locations(*(torch.randint(0, size, (30,)) for size in (2, 3, 4, 5)))
     nodes = torch.tensor([3, 7, 19, 4])
     weight = torch.randn(30, 4, dtype=torch.float64)
     parameters = [features, head.classes.weight, head.classes.bias]
 
     gathered = head.classes.logits(
-        features.permute(0, 2, 3, 1)[place.image, place.row, place.column], place.anchor, nodes
+        features.permute(0, 2, 3, 1)[location.image, location.row, location.column], location.anchor, nodes
     )
-    dense = place.values_of(head.classes.dense_logits(features))[:, nodes]
+    dense = location.values_of(head.classes.dense_logits(features))[:, nodes]
     torch.testing.assert_close(gathered, dense)
     for a, b in zip(
         torch.autograd.grad((gathered * weight).sum(), parameters),
@@ -36,21 +36,21 @@ def test_gathered_logits_and_their_gradients_equal_the_dense_ones() -> None:
         torch.testing.assert_close(a, b)
 
 
-@given(places=st.integers(0, 12), asked=st.integers(0, 40), seed=st.integers(0, 10_000))
+@given(locations=st.integers(0, 12), asked=st.integers(0, 40), seed=st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
 def test_logits_that_each_place_asks_for_and_their_gradients_equal_the_dense_ones(
-    places: int, asked: int, seed: int
+    locations: int, asked: int, seed: int
 ) -> None:
     torch.manual_seed(seed)
     head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).double()
     features = torch.randn(2, 8, 4, 5, dtype=torch.float64, requires_grad=True)
-    place = Place(*(torch.randint(0, size, (places,)) for size in (2, 3, 4, 5)))
-    owner, nodes = (torch.randint(0, size, (asked if places else 0,)) for size in (max(1, places), 20))
+    location = Locations(*(torch.randint(0, size, (locations,)) for size in (2, 3, 4, 5)))
+    owner, nodes = (torch.randint(0, size, (asked if locations else 0,)) for size in (max(1, locations), 20))
     weight = torch.randn(len(nodes), dtype=torch.float64)
     parameters = [features, head.classes.weight, head.classes.bias]
-    found = head(features).asked_logits(place, owner, nodes)
+    found = head(features).asked_logits(location, owner, nodes)
     dense = head.classes.dense_logits(features)[
-        place.image[owner], place.anchor[owner], place.row[owner], place.column[owner], nodes
+        location.image[owner], location.anchor[owner], location.row[owner], location.column[owner], nodes
     ]
     torch.testing.assert_close(found, dense)
     for a, b in zip(
@@ -62,33 +62,33 @@ def test_logits_that_each_place_asks_for_and_their_gradients_equal_the_dense_one
 
 
 @pytest.mark.parametrize("asked", [0, 1, BLOCK, 3 * BLOCK + 1])
-def test_logits_everywhere_in_each_nodes_own_picture_equal_the_dense_ones(asked: int) -> None:
+def test_logits_everywhere_in_each_nodes_own_image_equal_the_dense_ones(asked: int) -> None:
     torch.manual_seed(0)
     head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).double()
     output = head(torch.randn(4, 8, 3, 5, dtype=torch.float64))
     image, nodes = (
         torch.randint(0, 3, (asked,)),
         torch.randint(0, 20, (asked,)),
-    )  # nobody asks the last picture
+    )  # nobody asks the last image
     expected = output.dense_class_logits().permute(0, 4, 1, 2, 3)[image, nodes].flatten(1)
-    torch.testing.assert_close(output.picture_logits(image, nodes), expected)
+    torch.testing.assert_close(output.image_logits(image, nodes), expected)
 
 
 def test_the_grid_output_gathers_at_the_right_places() -> None:
     torch.manual_seed(0)
     head = SplitHead(8, anchors_cell=ANCHORS, nodes=20)
     output = head(torch.randn(2, 8, 4, 5))
-    place = Place(*(torch.randint(0, size, (30,)) for size in (2, 3, 4, 5)))
+    location = Locations(*(torch.randint(0, size, (30,)) for size in (2, 3, 4, 5)))
     nodes = torch.tensor([3, 7, 19])
-    dense = place.values_of(output.dense_class_logits())[:, nodes]
-    torch.testing.assert_close(output.class_logits(place, nodes), dense)
+    dense = location.values_of(output.dense_class_logits())[:, nodes]
+    torch.testing.assert_close(output.class_logits(location, nodes), dense)
 
 
 def test_rows_of_nodes_that_are_not_asked_get_no_gradient() -> None:
     head = SplitHead(8, anchors_cell=ANCHORS, nodes=20)
     output = head(torch.randn(1, 8, 2, 2))
     one = torch.zeros(1, dtype=torch.int64)
-    output.class_logits(Place(one, one + 1, one, one), torch.tensor([5, 6])).sum().backward()
+    output.class_logits(Locations(one, one + 1, one, one), torch.tensor([5, 6])).sum().backward()
     touched = head.classes.weight.grad.abs().sum(2).nonzero().tolist()
     assert touched == [[1, 5], [1, 6]]
 

@@ -53,8 +53,8 @@ def descent_twin(tree: WordTree, conditional: np.ndarray, threshold: float) -> t
 def asker(logits: Tensor):
     """The logits of a table (P, N) in the form that a descent asks for."""
 
-    def ask(places: Tensor, members: PathMembers) -> Tensor:
-        return logits[places[members.owner], members.node]
+    def ask(locations: Tensor, members: PathMembers) -> Tensor:
+        return logits[locations[members.owner], members.node]
 
     return ask
 
@@ -75,8 +75,8 @@ def test_path_and_everywhere_probabilities_agree_with_the_dense_twin(
     absolute = hierarchy.log_absolute(members, table[members.owner, members.node], 5).exp()
     np.testing.assert_allclose(absolute, expected[np.arange(5), asked], rtol=1e-9)
 
-    at_all_places = hierarchy.log_absolute(members, table.T[members.node], 5).exp()  # of each asked node
-    np.testing.assert_allclose(at_all_places, expected[:, asked].T, rtol=1e-9)
+    at_all_locations = hierarchy.log_absolute(members, table.T[members.node], 5).exp()  # of each asked node
+    np.testing.assert_allclose(at_all_locations, expected[:, asked].T, rtol=1e-9)
 
     everywhere = hierarchy.log_absolute_of(lambda nodes: table[:, nodes], torch.arange(nodes)).exp()
     np.testing.assert_allclose(everywhere, expected, rtol=1e-9)
@@ -88,11 +88,11 @@ def test_descent_agrees_with_one_node_after_the_other(nodes: int, seed: int, thr
     tree = random_tree(nodes, roots=min(3, nodes), seed=seed)
     logits = np.random.default_rng(seed).normal(size=(4, nodes)) * 3
     descent = Hierarchy(tree).descend(asker(torch.from_numpy(logits)), 4, threshold=threshold)
-    for place, conditional in enumerate(conditional_twin(tree, logits)):
+    for location, conditional in enumerate(conditional_twin(tree, logits)):
         node, absolute, path = descent_twin(tree, conditional, threshold)
-        assert descent.node[place] == node
-        assert descent.absolute[place].item() == pytest.approx(absolute, rel=1e-5)
-        np.testing.assert_allclose(descent.conditional[place], path, rtol=1e-6)
+        assert descent.node[location] == node
+        assert descent.absolute[location].item() == pytest.approx(absolute, rel=1e-5)
+        np.testing.assert_allclose(descent.conditional[location], path, rtol=1e-6)
 
 
 def test_descent_of_no_places_is_empty(toy_tree: WordTree) -> None:
@@ -179,7 +179,7 @@ def test_darknets_descent_is_that_of_the_twin_and_never_goes_deeper_than_the_pap
 
 
 def test_independent_siblings_are_judged_each_by_its_own_logit(toy_tree: WordTree) -> None:
-    hierarchy = Hierarchy(toy_tree, siblings="independent")
+    hierarchy = Hierarchy(toy_tree, siblings="sigmoid")
     logits = torch.tensor([[1.0, 2.0, 0.5, -1.0, 3.0, 4.0, 0.0]], dtype=torch.float64)
     absolute = hierarchy.log_absolute_of(lambda nodes: logits[:, nodes], torch.arange(7)).exp()
     own = logits.sigmoid()

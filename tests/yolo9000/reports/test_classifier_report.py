@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.yolo9000.reports.test_detector_report import outline, section
-from yolo9000.evaluation.classification import AnswerScore, ClassAccuracy, ClassificationScore, DepthScore
+from yolo9000.evaluation.classification import ClassAccuracy, ClassificationScore, DepthScore, PredictionScore
 from yolo9000.reports.classifier_report import LISTED, ClassifierReport, render_classifier_report
 
 
 def score() -> ClassificationScore:
-    """Of 40 pictures, 4 of unknown classes; three classes, the worst taken for another."""
+    """Of 40 images, 4 of unknown classes; three classes, the worst taken for another."""
     return ClassificationScore(
         pictures=40,
         unknown=4,
@@ -18,7 +18,7 @@ def score() -> ClassificationScore:
         top5=88.0,
         path=70.25,
         depths=(DepthScore(0, 40, 90.0), DepthScore(1, 30, 55.5)),
-        answers=(AnswerScore(0.5, 82.0, 64.0),),
+        answers=(PredictionScore(0.5, 82.0, 64.0),),
         classes=(
             ClassAccuracy("n1", "dog & co", 10, 90.0, 100.0, None, 0),
             ClassAccuracy("n2", "cat", 20, 10.0, 80.0, "dog & co", 17),
@@ -44,7 +44,7 @@ def test_the_page_shows_accuracies_depths_classes_and_curves() -> None:
     text = " ".join(" ".join(outline(page).texts).split())
     for expected in (
         "Run <made>", "Trained on little.", "4 of 4", "61.5 top-1", "88.0 top-5", "70.2 label’s path",
-        "of 36 pictures named rightly; 4 more are of classes it does not know", "accuracy top1", "name: made", "By us.",
+        "of 36 images named rightly; 4 more are of classes it does not know", "accuracy top1", "name: made", "By us.",
     ):  # fmt: skip
         assert expected in text, expected
     assert "1 30 55.5" in section(page, "How near in the tree")

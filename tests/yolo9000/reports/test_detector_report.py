@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from yolo9000.evaluation.breakdown import Circumstance
+from yolo9000.evaluation.breakdown import BreakdownRow
 from yolo9000.evaluation.outcomes import Confusion
 from yolo9000.evaluation.scorecard import ClassScore, PartScore, Scorecard
 from yolo9000.reports.class_lists import LISTED, best_and_worst
-from yolo9000.reports.detector_report import ReportContent, Yardstick, render_report, write_report
+from yolo9000.reports.detector_report import Baseline, ReportContent, render_report, write_report
 from yolo9000.reports.page import InvalidReport, Scene, read_series
 
 EMPTY = PartScore(classes=0, boxes=0, found=0, named=0, ap50=None, ap=None, recall50=None, accuracy=None)
@@ -28,7 +28,7 @@ def scorecard() -> Scorecard:
         ClassScore(
             id=f"n{number:08d}",
             name=f"thing {number}",
-            evidence="boxes" if number % 2 else "image labels",
+            supervision="boxes" if number % 2 else "image labels",
             boxes=2 * number,
             found=number,
             named=0 if number == 3 else number - 1,
@@ -73,10 +73,10 @@ def content() -> ReportContent:
         title="Dogs & <cats>",
         summary="Trained on little.",
         scorecard=scorecard(),
-        yardsticks=[Yardstick("the oracle", 60.9, 56.0), Yardstick("label on the best box", None, 17.4)],
+        baselines=[Baseline("the oracle", 60.9, 56.0), Baseline("label on the best box", None, 17.4)],
         facts=[("hardware", "2 cores")],
         scenes=[Scene(Image.new("RGB", (40, 30), (255, 0, 0)), "scene 1"), Scene(Image.new("RGB", (30, 30)))],
-        class_pictures={
+        class_images={
             "n00000005": [Scene(Image.new("RGB", (20, 20)), "named, .81", "thing 5, named, .81, in scene 7")]
         },
         training_labels={"n00000001": (1234, 5)},
@@ -139,7 +139,7 @@ def test_the_page_shows_everything_it_was_given() -> None:
     text = " ".join(outline(render_report(content())).texts)
     for expected in (
         "Dogs & <cats>", "Trained on little.", "2 cores", "the oracle", "56.0", "17.4", "–",
-        "60 test pictures", "scene 1", "thing 6", "n00000006", "1,234", "Best with boxes",
+        "60 test images", "scene 1", "thing 6", "n00000006", "1,234", "Best with boxes",
         "Worst with image labels only", "AP50 boxed", "All 6 classes", "anchors: <none>", "CC BY 4.0.",
     ):  # fmt: skip
         assert expected in text, expected
@@ -148,16 +148,16 @@ def test_the_page_shows_everything_it_was_given() -> None:
     assert " neither " not in text  # a part without classes is no row
 
 
-def test_pictures_are_embedded_with_their_size() -> None:
+def test_images_are_embedded_with_their_size() -> None:
     sources = [attributes for tag, attributes in outline(render_report(content())).tags if tag == "img"]
     assert len(sources) == 3
     kind, encoded = (sources[0]["src"] or "").split(",")
     assert kind == "data:image/jpeg;base64"
-    picture = Image.open(io.BytesIO(base64.b64decode(encoded)))
-    assert picture.size == (40, 30)
+    image = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    assert image.size == (40, 30)
     assert (sources[0]["width"], sources[0]["height"]) == ("40", "30")
     assert [source["alt"] for source in sources] == [
-        "scene 1", "test picture with detections", "thing 5, named, .81, in scene 7",
+        "scene 1", "test image with detections", "thing 5, named, .81, in scene 7",
     ]  # fmt: skip
 
 
@@ -173,16 +173,16 @@ def test_misses_are_counted_for_each_part() -> None:
     assert "image labels only: 24 objects named 9 (38 %) misnamed 3 (12 %) not found 12 (50 %)" in text
 
 
-def test_shares_are_told_by_size_place_and_company() -> None:
-    told = (
-        Circumstance("9–20 % of the side", "boxed", objects=8, found=6, named=4),
-        Circumstance("9–20 % of the side", "label_only", objects=1234, found=617, named=0),
-        Circumstance("at the picture’s edge", "label_only", objects=2, found=2, named=2),
+def test_shares_are_reported_by_size_place_and_company() -> None:
+    message = (
+        BreakdownRow("9–20 % of the side", "boxed", objects=8, found=6, named=4),
+        BreakdownRow("9–20 % of the side", "label_only", objects=1234, found=617, named=0),
+        BreakdownRow("at the image’s edge", "label_only", objects=2, found=2, named=2),
     )
-    page = render_report(replace(content(), scorecard=replace(scorecard(), circumstances=told)))
+    page = render_report(replace(content(), scorecard=replace(scorecard(), breakdown=message)))
     text = section(page, "Where misses come from")
     assert "9–20 % of the side 8 50 25 25 1,234 0 50 50" in text
-    assert "at the picture’s edge – – – – 2 100 0 0" in text
+    assert "at the image’s edge – – – – 2 100 0 0" in text
     assert "By size" not in section(render_report(content()), "Where misses come from")
 
 
@@ -207,8 +207,8 @@ def test_each_listed_class_tells_what_became_of_its_objects() -> None:
 def test_no_class_is_both_best_and_worst(classes: int) -> None:
     made = scorecard().classes[0]
     rows = [replace(made, id=f"n{number}", ap50=float(number)) for number in range(classes)]
-    rows.append(replace(made, id="other", evidence="neither"))
-    best, worst = best_and_worst(rows, made.evidence)
+    rows.append(replace(made, id="other", supervision="neither"))
+    best, worst = best_and_worst(rows, made.supervision)
     assert len(best) == len(worst) == min(LISTED, classes // 2)
     assert {row.id for row in best}.isdisjoint({row.id for row in worst})
     assert [row.ap50 for row in best] == [float(classes - 1 - rank) for rank in range(len(best))]
@@ -218,8 +218,8 @@ def test_no_class_is_both_best_and_worst(classes: int) -> None:
 def test_classes_are_listed_best_first() -> None:
     text = " ".join(outline(render_report(content())).texts)
     listed = text[text.index("All 6 classes") :]
-    places = [listed.index(f"n{number:08d}") for number in range(6, 0, -1)]
-    assert places == sorted(places)
+    locations = [listed.index(f"n{number:08d}") for number in range(6, 0, -1)]
+    assert locations == sorted(locations)
 
 
 def test_links_of_the_attribution_end_where_the_address_ends() -> None:
@@ -256,6 +256,6 @@ def test_curves_skip_empty_cells() -> None:
     ],
     ids=["a word", "no steps"],
 )
-def test_a_damaged_metrics_file_is_told_with_line_and_column(text: str, trouble: str) -> None:
+def test_a_damaged_metrics_file_is_reported_with_line_and_column(text: str, trouble: str) -> None:
     with pytest.raises(InvalidReport, match=rf"^metrics\.csv, {trouble}"):
         render_report(replace(content(), metrics_csv=text))

@@ -1,4 +1,4 @@
-"""Pictures of single objects: which are shown, what is cut out, what is said of them."""
+"""Images of single objects: which are shown, what is cut out, what is said of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from yolo9000.reports.object_images import SIDE_PX, failures, object_scene, succ
 
 
 def objects(*rows: tuple[int, int, int, float], side: int = 10) -> Outcomes:
-    """Rows of (picture, node, called, score); boxes of growing size."""
+    """Rows of (image, node, called, score); boxes of growing size."""
     columns = list(zip(*rows, strict=True))
     sides = side + np.arange(len(rows), dtype=float)
     boxes = np.stack([np.zeros_like(sides), np.zeros_like(sides), sides, sides], axis=1)
@@ -30,7 +30,7 @@ def objects(*rows: tuple[int, int, int, float], side: int = 10) -> Outcomes:
 NONE = (-1, math.nan)
 
 
-def test_successes_are_the_surest_named_objects_from_different_pictures_first() -> None:
+def test_successes_are_the_surest_named_objects_from_different_images_first() -> None:
     found = objects(
         (0, 2, 2, 0.9), (0, 2, 2, 0.8), (1, 2, 2, 0.3), (2, 2, 3, 0.99), (3, 3, 3, 1.0), (4, 2, *NONE)
     )
@@ -55,7 +55,7 @@ def test_where_all_or_none_are_named_the_others_are_shown() -> None:
     st.lists(st.tuples(*[st.floats(-20, 90)] * 4), min_size=1, max_size=2),
     st.tuples(st.integers(1, 80), st.integers(1, 80)),
 )
-def test_a_window_lies_in_the_picture_and_holds_what_of_the_boxes_does(
+def test_a_window_lies_in_the_image_and_holds_what_of_the_boxes_does(
     corners: list[tuple[float, float, float, float]], size: tuple[int, int]
 ) -> None:
     boxes = np.array([[min(a, c), min(b, d), max(a, c), max(b, d)] for a, b, c, d in corners])
@@ -73,15 +73,15 @@ def test_a_scene_shows_the_object_and_says_what_it_is_called(shards: Path) -> No
     images = reader.split("test")
     dog, cat = (reader.tree.node(wnid) for wnid in list(COLOURS)[:2])
     box = reader.boxes_xyxy_unit[reader.box_offsets[images[0]]][None] * 64.0
-    for called, answers, score, told in (
+    for called, answers, score, message in (
         (dog, box, 0.5, "named, .50"),
         (cat, box, 0.25, f"called {reader.tree.names[cat]}, .25"),
         (-1, box * math.nan, math.nan, "not found"),
     ):
         found = Outcomes(np.array([0]), np.array([dog]), box, np.array([called]), answers, np.array([score]))
         scene = object_scene(found, 0, reader, images)
-        assert scene.caption == told
-        assert scene.alt == f"{reader.tree.names[dog]}, {told}, in {reader.source_id(int(images[0]))}"
+        assert scene.caption == message
+        assert scene.alt == f"{reader.tree.names[dog]}, {message}, in {reader.source_id(int(images[0]))}"
         assert max(scene.picture.size) == SIDE_PX
         red, _, blue = np.asarray(scene.picture).reshape(-1, 3)[:, [0, 1, 2]].T.astype(int)
         assert (red > blue + 100).mean() > 0.15  # the dog is a red square, and most of the window

@@ -37,7 +37,7 @@ class Trainee:
     network: nn.Module
     optimizer: torch.optim.Optimizer
     momentum: float
-    loss: Callable[[Tensor, np.ndarray, int], Tensor]  # pictures, truth, images seen -> sum over the pictures
+    loss: Callable[[Tensor, np.ndarray, int], Tensor]  # images, truth, images seen -> sum over the images
     rate: Callable[[int], float]
     parts: Callable[[Callable[[Tensor], Tensor]], Parts]  # a function of the parameters, by layer and name
 
@@ -57,15 +57,15 @@ def detector_of(case: GoldenCase, plan: NetworkPlan) -> Trainee:
         return total
 
     def parts(value: Callable[[Tensor], Tensor]) -> Parts:
-        trunk = model.trunk
-        assert isinstance(trunk, DarknetNetwork)
+        backbone = model.backbone
+        assert isinstance(backbone, DarknetNetwork)
         head, classes = model.head, model.head.classes
         anchors, _, channels = classes.weight.shape
         assert head.box.bias is not None
         weight = torch.cat([value(head.box.weight).view(anchors, 5, channels), value(classes.weight)], dim=1)
         bias = torch.cat([value(head.box.bias).view(anchors, 5), value(classes.bias)], dim=1)
         dense = {"weights": weight.reshape(-1, channels, 1, 1), "biases": bias.flatten()}
-        return {**trunk_parts(trunk, value), DetectorPlan.of(plan).head.index: dense}
+        return {**backbone_parts(backbone, value), DetectorPlan.of(plan).head.index: dense}
 
     optimizer = build_optimizer(model, cfg.optimizer)
     return Trainee(
@@ -104,11 +104,13 @@ def classifier_of(case: GoldenCase, plan: NetworkPlan) -> Trainee:
         cfg.momentum,
         loss,
         lambda step: cfg.learning_rate,
-        lambda value: trunk_parts(network, value),
+        lambda value: backbone_parts(network, value),
     )
 
 
-def trunk_parts(network: DarknetNetwork, value: Callable[[Tensor], Tensor]) -> dict[int, dict[str, Tensor]]:
+def backbone_parts(
+    network: DarknetNetwork, value: Callable[[Tensor], Tensor]
+) -> dict[int, dict[str, Tensor]]:
     layers = {k: layer for k, layer in enumerate(network.layers) if isinstance(layer, ConvolutionLayer)}
     return {k: {name: value(tensor) for name, tensor in layer.parts().items()} for k, layer in layers.items()}
 

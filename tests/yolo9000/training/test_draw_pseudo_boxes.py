@@ -44,7 +44,7 @@ CELL = 8  # pixels, of the detector below
 
 
 class BrightestCell:
-    """A detector whose boxes are cells: it sees a thing where a picture is brightest, and never what it is."""
+    """A detector whose boxes are cells: it sees a thing where an image is brightest, and never what it is."""
 
     def __init__(self, tree: WordTree) -> None:
         self.hierarchy = Hierarchy(tree)
@@ -73,14 +73,14 @@ def picture(width: int, height: int, *, bright: tuple[int, int, int, int]) -> Te
         pytest.param((32, 64), (16, 48, 24, 56), id="tall, with grey on both sides"),
     ],
 )
-def test_a_view_brings_its_box_back_to_the_picture(
+def test_a_view_brings_its_box_back_to_the_image(
     toy_tree: WordTree, size: tuple[int, int], bright: tuple[int, int, int, int], mirror: bool
 ) -> None:
     pixels = picture(*size, bright=bright)
-    pictures = LabelledPictures(
+    images = LabelledPictures(
         [on_canvases([pixels], 64)], torch.tensor([0]), torch.tensor([3]), np.array([0])
     )
-    box, score = view(BrightestCell(toy_tree), pictures, 0, mirror)  # type: ignore[arg-type]
+    box, score = view(BrightestCell(toy_tree), images, 0, mirror)  # type: ignore[arg-type]
     expected = torch.tensor(bright) / torch.tensor([*size, *size])
     torch.testing.assert_close(box, expected[None], atol=1e-5, rtol=0)
     objectness, of_node = (
@@ -90,15 +90,15 @@ def test_a_view_brings_its_box_back_to_the_picture(
     torch.testing.assert_close(score, (objectness * of_node)[None], atol=1e-5, rtol=0)
 
 
-def test_each_label_is_looked_for_in_its_own_picture(toy_tree: WordTree) -> None:
+def test_each_label_is_looked_for_in_its_own_image(toy_tree: WordTree) -> None:
     pixels = [
         picture(64, 64, bright=(0, 0, 8, 8)),
         picture(64, 64, bright=(8, 8, 16, 16)),
         picture(64, 64, bright=(56, 56, 64, 64)),
     ]
     canvases = [on_canvases(pixels, 64)]
-    pictures = LabelledPictures(canvases, torch.tensor([2, 0, 2]), torch.tensor([3, 4, 6]), np.arange(3))
-    boxes, _ = view(BrightestCell(toy_tree), pictures, 0, False)  # type: ignore[arg-type]
+    images = LabelledPictures(canvases, torch.tensor([2, 0, 2]), torch.tensor([3, 4, 6]), np.arange(3))
+    boxes, _ = view(BrightestCell(toy_tree), images, 0, False)  # type: ignore[arg-type]
     assert (boxes[:, 0] * 64).round().tolist() == [56, 0, 56]
 
 
@@ -132,7 +132,7 @@ def test_pieces_between_stops_are_all_numbers_in_order(first: int, more: int, st
     assert {stop for stop in stops if first <= stop < first + more} | {first + more} == ends
 
 
-def test_a_label_with_a_box_is_a_box_and_the_rest_of_its_picture_stays_unknown(shards: Path) -> None:
+def test_a_label_with_a_box_is_a_box_and_the_rest_of_its_image_stays_unknown(shards: Path) -> None:
     reader = ShardReader(shards)
     image = labelled(reader)[1]
     row = int(reader.label_offsets[image])
@@ -148,8 +148,8 @@ def test_a_label_with_a_box_is_a_box_and_the_rest_of_its_picture_stays_unknown(s
     assert sample.ignored.tolist() == [[0, 0, 1, 1]]
 
 
-def test_boxes_stay_with_their_labels_when_a_repair_takes_pictures_out(shards: Path, tmp_path: Path) -> None:
-    """Of each labelled picture a box as large as its name tells; the first of them is damaged and taken out."""
+def test_boxes_stay_with_their_labels_when_a_repair_takes_images_out(shards: Path, tmp_path: Path) -> None:
+    """Of each labelled image a box as large as its name tells; the first of them is damaged and taken out."""
     reader = ShardReader(shards)
     rows = np.arange(len(reader.label_nodes))
     images = np.searchsorted(reader.label_offsets, rows, side="right") - 1
@@ -187,7 +187,7 @@ def test_only_labels_that_the_views_agree_on_get_a_box(shards: Path) -> None:
     assert len(draw_pseudo_boxes(detector, TrainingData(reader, strict)).label) == 0
 
 
-def test_damaged_pictures_get_no_box_and_are_told(
+def test_damaged_images_get_no_box_and_are_reported(
     shards: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reader = ShardReader(shards)
@@ -242,7 +242,7 @@ def test_sizes_that_are_no_whole_grid_cells_are_refused(shards: Path) -> None:
 
 
 def labelled(reader: ShardReader) -> list[int]:
-    """Pictures of the training split with image labels."""
+    """Images of the training split with image labels."""
     images = split_of(reader, "train")
     found: list[int] = images[labels_on(reader, images) > 0].tolist()
     return found

@@ -18,7 +18,7 @@ from yolo9000.cli import main
 from yolo9000.config import Config, PretrainConfig, overfitting, read_config, read_pretrain_config
 from yolo9000.data.classifier_data import ClassifierData, ClassifierTestData
 from yolo9000.data.sampler import Sampler
-from yolo9000.evaluation.evaluate import TestPictures
+from yolo9000.evaluation.evaluate import ScoredImages
 from yolo9000.training.dry_run import check_training
 from yolo9000.training.run_folder import TrainingError
 from yolo9000.training.train import train
@@ -55,8 +55,8 @@ def test_the_first_loss_is_that_of_the_whole_batch_however_it_is_computed(
         for parts in (1, 2)
     ]
     losses = [
-        {name: float(value) for name, value in (one.rsplit(" ", 1) for one in told.split(", "))}
-        for told in found
+        {name: float(value) for name, value in (one.rsplit(" ", 1) for one in message.split(", "))}
+        for message in found
     ]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
@@ -74,14 +74,16 @@ def test_a_check_tells_what_training_would_do_and_writes_nothing(
         tmp_path / "runs",
     )
     code, out, _ = run("train", file, *given, "--check")
-    told = dict(line.strip().split("  ", 1) for line in out.splitlines())
+    message = dict(line.strip().split("  ", 1) for line in out.splitlines())
     assert code == 0
-    assert told["source scenes"].strip() == "8 pictures, 50% of each batch, seen 2 times"
-    assert told["nodes"].strip().startswith("4 with boxes, ") or " with image labels only" in told["nodes"]
-    assert told["scored on"].strip() == "4 pictures with boxes of split 'test'"
-    assert told["steps"].strip() == "4 of 8 pictures, in 32, 64 px"
-    assert told["first loss"].strip().startswith("total ")
-    assert told["memory"].strip().endswith("with one batch of 64 px")
+    assert message["source scenes"].strip() == "8 images, 50% of each batch, seen 2 times"
+    assert (
+        message["nodes"].strip().startswith("4 with boxes, ") or " with image labels only" in message["nodes"]
+    )
+    assert message["scored on"].strip() == "4 images with boxes of split 'test'"
+    assert message["steps"].strip() == "4 of 8 images, in 32, 64 px"
+    assert message["first loss"].strip().startswith("total ")
+    assert message["memory"].strip().endswith("with one batch of 64 px")
     assert not (tmp_path / "runs").exists()
 
 
@@ -90,8 +92,8 @@ def test_a_check_of_a_classifier_too(run: Run, shards: Path, tmp_path: Path) -> 
     given = ("--set", f"data.shards={shards}", "--runs", tmp_path / "runs")
     code, out, _ = run("pretrain", file, *given, "--check")
     assert code == 0
-    assert "source labels  8 pictures, 100% of each batch, seen 4 times" in out
-    assert "8 pictures with image labels of split 'train'" in out
+    assert "source labels  8 images, 100% of each batch, seen 4 times" in out
+    assert "8 images with image labels of split 'train'" in out
     assert not (tmp_path / "runs").exists()
 
 
@@ -139,11 +141,11 @@ def test_a_check_of_a_run_that_goes_on_has_the_loss_of_its_next_step_with_the_bo
     drawn = {"pseudo_boxes": {"at_steps": [2], "min_agreement": 0}, "loss__warm_up_images": 1000}
     cfg = made_config(shards, precision="float32", **drawn)
     train(cfg.model_copy(update={"schedule": cfg.schedule.model_copy(update={"max_steps": 2})}), tmp_path)
-    told = check_training(cfg, tmp_path, resume=True)["first loss"]
+    message = check_training(cfg, tmp_path, resume=True)["first loss"]
     train(cfg, tmp_path, resume=True)
     (row,) = [row for row in metrics_of(tmp_path) if row["step"] == "3"]
-    assert told.startswith(f"total {float(row['total']):.3g}, ")
-    assert "label_class" not in told
+    assert message.startswith(f"total {float(row['total']):.3g}, ")
+    assert "label_class" not in message
 
 
 def test_a_check_of_a_run_that_goes_on_tells_no_changes_of_its_own(
@@ -159,22 +161,20 @@ def test_a_check_of_a_run_that_goes_on_tells_no_changes_of_its_own(
 # --- --overfit and --limit
 
 
-def test_overfitting_scores_the_very_pictures_that_it_learns(shards: Path, tmp_path: Path) -> None:
+def test_overfitting_scores_the_very_images_that_it_learns(shards: Path, tmp_path: Path) -> None:
     cfg = made_config(shards)
     settings = [f"data.shards={shards}", *overfitting(cfg, 3)]
     cfg = read_config(file_of(cfg, shards, tmp_path), settings)
     reader = ShardReader(shards)
     learnt = {int(image) for images in Sampler(reader, cfg).images for image in images}
-    scored = set(TestPictures.of(reader, cfg.evaluate).images.tolist())
+    scored = set(ScoredImages.of(reader, cfg.evaluate).images.tolist())
     assert len(learnt) == 6
     assert scored == {image for image in learnt if reader.image_boxed[image]}
     assert len(scored) == 3
     assert cfg.name == "made-overfit"
 
 
-def test_overfitting_a_classifier_scores_the_very_pictures_that_it_learns(
-    shards: Path, tmp_path: Path
-) -> None:
+def test_overfitting_a_classifier_scores_the_very_images_that_it_learns(shards: Path, tmp_path: Path) -> None:
     plain = classifier_config(shards, tmp_path)
     cfg = read_pretrain_config(
         file_of(plain, shards, tmp_path), [f"data.shards={shards}", *overfitting(plain, 3)]
@@ -187,7 +187,7 @@ def test_overfitting_a_classifier_scores_the_very_pictures_that_it_learns(
 
 
 def test_overfitting_draws_nothing_at_random(shards: Path, tmp_path: Path) -> None:
-    """Of one picture, all pixels and targets are the same in every slot and step."""
+    """Of one image, all pixels and targets are the same in every slot and step."""
     cfg = made_config(shards)
     cfg = read_config(
         file_of(cfg, shards, tmp_path),

@@ -30,7 +30,7 @@ class Clock:
 
 
 def run_at(step: int, tmp_path: Path, **changes: object) -> Run[Any, Any]:
-    """A run of 100 steps of 8 pictures that has come to `step`, without data."""
+    """A run of 100 steps of 8 images that has come to `step`, without data."""
     cfg = made_config(tmp_path / "shards", schedule__max_steps=100, **changes)
     model = nn.Linear(1, 1)
     return Run(cfg, None, model, torch.optim.SGD(model.parameters()), None, step=step)  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def test_numbers_of_the_device_are_read_for_logged_steps_only(tmp_path: Path) ->
 # --- on stderr
 
 
-def test_without_a_terminal_only_evaluations_are_told(
+def test_without_a_terminal_only_evaluations_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_at(0, tmp_path, log__every=1)

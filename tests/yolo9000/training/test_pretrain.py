@@ -1,4 +1,4 @@
-"""`yolo9000 pretrain`: it learns, resumes exactly, tells what is wrong, and gives a detector its trunk."""
+"""`yolo9000 pretrain`: it learns, resumes exactly, tells what is wrong, and gives a detector its backbone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 import yolo9000.training.pretrain as loop
 import yolo9000.training.train as detector_loop
-from data_prep import Ledger, MergeConfig, ShardReader, merge
+from data_prep import LabelCounts, MergeConfig, ShardReader, merge
 from tests.yolo9000.made import LABEL_ONLY, made_config, metrics_of, random_tree
 from tests.yolo9000.training.test_train import flat
 from wordtree.errors import ConfigError
@@ -32,7 +32,7 @@ from yolo9000.checkpoints.start_from import Start
 from yolo9000.cli import main
 from yolo9000.config import PretrainConfig, read_pretrain_config
 from yolo9000.data.sampler import DataMismatch
-from yolo9000.models.backbone import Trunk
+from yolo9000.models.backbone import Backbone
 from yolo9000.models.classifier import build_classifier
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.run_folder import TrainingError, read_metrics
@@ -48,7 +48,7 @@ schedule: {max_steps: 4, burn_in_steps: 2, policy: cosine}
 evaluate: {split: train}
 log: {every: 1, checkpoint_every: 2, tensorboard: false}
 """
-SHAPES = {  # what the pictures of a class show: its wnid, and where its square of 64 px is lit
+SHAPES = {  # what the images of a class show: its wnid, and where its square of 64 px is lit
     "n02084071": lambda x, y: x < 32,  # dog
     "n02121620": lambda x, y: y < 32,  # cat
     "n02958343": lambda x, y: (x // 8 + y // 8) % 2 == 0,  # car
@@ -65,7 +65,7 @@ def config(shards: Path, folder: Path, **changes: object) -> PretrainConfig:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of four shapes in random colours: eight pictures each to learn, four each to be asked."""
+    """Shards of four shapes in random colours: eight images each to learn, four each to be asked."""
     folder, rng = tmp_path_factory.mktemp("drawn"), np.random.default_rng(0)
     y, x = np.mgrid[:64, :64]
     for split, count in (("train", 8), ("test", 4)):
@@ -74,8 +74,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for number in range(count):
                 dark, bright = rng.integers(0, 100, 3), rng.integers(150, 256, 3)
                 pixels = np.where(lit(x, y)[..., None], bright, dark) + rng.integers(-20, 20, (64, 64, 3))
-                picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-                picture.save(folder / split / wnid / f"{split}{number}.png")
+                image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+                image.save(folder / split / wnid / f"{split}{number}.png")
     sources = [
         {"name": split, "format": "imagenet", "images": str(folder / split), "split": split}
         for split in ("train", "test")
@@ -126,7 +126,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 @pytest.mark.parametrize("softmax", ["tree", "flat"])
-def test_a_set_is_learnt_and_new_pictures_of_it_are_named(
+def test_a_set_is_learnt_and_new_images_of_it_are_named(
     run: Callable[..., Any], drawn: Path, tmp_path: Path, softmax: str
 ) -> None:
     (tmp_path / "mine.yaml").write_text(YAML)
@@ -173,7 +173,7 @@ def test_a_set_is_learnt_and_new_pictures_of_it_are_named(
         ("model.start_from=none.pt", "none.pt: no such checkpoint"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_before_anything_is_written(
+def test_a_mistake_is_reported_in_one_line_before_anything_is_written(
     run: Callable[..., Any], drawn: Path, tmp_path: Path, setting: str, told: str
 ) -> None:
     (tmp_path / "mine.yaml").write_text(YAML)
@@ -186,8 +186,8 @@ def test_a_mistake_is_told_in_one_line_before_anything_is_written(
     assert not (tmp_path / "runs").exists()
 
 
-def test_shards_whose_test_split_has_only_boxes_are_told(shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataMismatch, match="split 'test' has no pictures with image labels") as caught:
+def test_shards_whose_test_split_has_only_boxes_are_reported(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataMismatch, match="split 'test' has no images with image labels") as caught:
         pretrain(config(shards, tmp_path, evaluate__split="test"), tmp_path / "run")
     assert "name another split" in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -368,7 +368,7 @@ def test_neither_kind_of_training_goes_on_from_the_other(
         pytest.param("0 1", id="text"),
     ],
 )
-def test_classes_that_are_not_nodes_of_the_tree_are_told(
+def test_classes_that_are_not_nodes_of_the_tree_are_reported(
     finished: Path, tmp_path: Path, classes: object
 ) -> None:
     content = torch.load(finished / "best.pt", weights_only=True)
@@ -381,12 +381,12 @@ def test_classes_that_are_not_nodes_of_the_tree_are_told(
 # --- a detector starts from it
 
 
-def trunk_of(weights: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in weights.items() if name.startswith("trunk.")}
+def backbone_of(weights: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in weights.items() if name.startswith("backbone.")}
 
 
 @pytest.mark.parametrize("softmax", ["tree", "flat"])
-def test_a_detector_starts_with_the_trunk_of_a_classifier(
+def test_a_detector_starts_with_the_backbone_of_a_classifier(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, softmax: str
 ) -> None:
     pretrain(config(shards, tmp_path, model__softmax=softmax), tmp_path / "classifier")
@@ -397,7 +397,7 @@ def test_a_detector_starts_with_the_trunk_of_a_classifier(
     found, random = (load_checkpoint(tmp_path / name / "last.pt").training for name in ("from it", "random"))
     assert found is not None
     assert random is not None
-    expected = trunk_of(load_classifier(best).weights)
+    expected = backbone_of(load_classifier(best).weights)
     statistics = ("running_mean", "running_var", "num_batches_tracked")  # follow the first batch
     learnt = [name for name in expected if not name.endswith(statistics)]
     assert len(learnt) == 3 * 6
@@ -435,7 +435,7 @@ def test_the_second_classifier_starts_with_all_of_the_first(
     start, first = str(finished / "best.pt"), load_classifier(finished / "best.pt").weights
     cfg = config(shards, tmp_path, model__start_from=start, model__input_size_px=64, schedule__max_steps=1)
     pretrain(cfg, tmp_path / "second")
-    assert f"Starting from {start}: its trunk, head." in capsys.readouterr().err
+    assert f"Starting from {start}: its backbone, head." in capsys.readouterr().err
     assert load_classifier(tmp_path / "second" / "best.pt").images_seen == 8 * (4 + 1)
     second = load_classifier(tmp_path / "second" / "last.pt").training
     assert second is not None
@@ -444,18 +444,20 @@ def test_the_second_classifier_starts_with_all_of_the_first(
             assert torch.equal(second["weights"][name], value), name
 
 
-def test_of_other_classes_or_of_another_tree_only_the_trunk_comes_along(shards: Path, finished: Path) -> None:
+def test_of_other_classes_or_of_another_tree_only_the_backbone_comes_along(
+    shards: Path, finished: Path
+) -> None:
     start, tree = Start.read(finished / "best.pt"), ShardReader(shards).tree
     assert start.found is not None
     cfg, same = start.found.config.model, start.found.weights["softmax.classes"]
     flat_cfg, other_tree = cfg.model_copy(update={"softmax": "flat"}), random_tree(len(tree))
-    assert start.give(build_classifier(cfg, tree, same), tree) == ("trunk", "head")
-    assert start.give(build_classifier(cfg, tree, torch.tensor([0])), tree) == ("trunk", "head")
-    assert start.give(build_classifier(cfg, other_tree, same), other_tree) == ("trunk",)
-    assert start.give(build_classifier(flat_cfg, tree, same), tree) == ("trunk",)
+    assert start.give(build_classifier(cfg, tree, same), tree) == ("backbone", "head")
+    assert start.give(build_classifier(cfg, tree, torch.tensor([0])), tree) == ("backbone", "head")
+    assert start.give(build_classifier(cfg, other_tree, same), other_tree) == ("backbone",)
+    assert start.give(build_classifier(flat_cfg, tree, same), tree) == ("backbone",)
 
 
-@pytest.mark.parametrize(("classes", "taken"), [([4, 7], ("trunk", "head")), ([4, 6], ("trunk",))])
+@pytest.mark.parametrize(("classes", "taken"), [([4, 7], ("backbone", "head")), ([4, 6], ("backbone",))])
 def test_a_flat_head_comes_along_for_the_same_classes(
     tmp_path: Path, classes: list[int], taken: tuple[str, ...]
 ) -> None:
@@ -468,27 +470,27 @@ def test_a_flat_head_comes_along_for_the_same_classes(
         }
     )
     first = build_classifier(cfg.model, tree, torch.tensor([4, 7]))
-    ledger = Ledger(tree, np.zeros(10), np.zeros(10))
-    found = SavedRun(cfg, tree, ledger, 1, first.state_dict(), None, math.nan)
+    label_counts = LabelCounts(tree, np.zeros(10), np.zeros(10))
+    found = SavedRun(cfg, tree, label_counts, 1, first.state_dict(), None, math.nan)
     save_checkpoint(tmp_path / "best.pt", found)
     second = build_classifier(cfg.model, tree, torch.tensor(classes))
     assert Start.read(tmp_path / "best.pt").give(second, tree) == taken
     assert torch.equal(second.head.weight, first.head.weight) == ("head" in taken)
 
 
-def test_a_trunk_that_does_not_fit_is_told(shards: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_backbone_that_does_not_fit_is_reported(shards: Path, finished: Path, tmp_path: Path) -> None:
     start = str(finished / "best.pt")
     for changes in ({"model__width": 0.25}, {"model__architecture": "yolo9000"}):
         with pytest.raises(CheckpointError) as caught:
             train(made_config(shards, model__start_from=start, **changes), tmp_path / "run")
         text = str(caught.value)
-        assert "its trunk (tiny, width 0.5, input 32 px) is not that of this run" in text
+        assert "its backbone (tiny, width 0.5, input 32 px) is not that of this run" in text
         assert len(text.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("architecture", ["yolov2", "yolov2_paper", "yolo9000"])
-def test_every_detector_on_darknet19_has_its_trunk(architecture: str) -> None:
+def test_every_detector_on_darknet19_has_its_backbone(architecture: str) -> None:
     from yolo9000.config import ClassifierConfig, ModelConfig
     from yolo9000.models.detector import build_model
 
@@ -496,8 +498,8 @@ def test_every_detector_on_darknet19_has_its_trunk(architecture: str) -> None:
     classifier = build_classifier(ClassifierConfig(width=0.25), tree, torch.arange(10))
     settings = {"architecture": architecture, "width": 0.25, "anchors": [[1, 1]]}
     detector = build_model(ModelConfig.model_validate(settings), tree)
-    mine, theirs = trunk_of(classifier.state_dict()), trunk_of(detector.state_dict())
-    assert isinstance(classifier.trunk, Trunk)
+    mine, theirs = backbone_of(classifier.state_dict()), backbone_of(detector.state_dict())
+    assert isinstance(classifier.backbone, Backbone)
     assert [(name, value.shape) for name, value in mine.items()] == [
         (name, value.shape) for name, value in theirs.items()
     ]

@@ -11,7 +11,7 @@ import yolo9000.training.train as loop
 from data_prep import ShardReader
 from tests.yolo9000.made import COLOURS, made_config, made_shards
 from yolo9000 import Predictor
-from yolo9000.reports.detector_report import Yardstick
+from yolo9000.reports.detector_report import Baseline
 from yolo9000.training.run_folder import TrainingError
 from yolo9000.training.run_report import SCENES, Words, scenes
 from yolo9000.training.train import train
@@ -23,7 +23,7 @@ def page_of(folder: Path) -> str:
 
 def test_the_page_holds_scores_scenes_curves_and_settings(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "credits.txt").write_text("Squares by us.")
-    words = Words("Run <made>", "Squares & noise.", [Yardstick("the oracle", 90.0, 80.0)])
+    words = Words("Run <made>", "Squares & noise.", [Baseline("the oracle", 90.0, 80.0)])
     cfg = made_config(shards, data__attribution=str(tmp_path / "credits.txt"))
     train(cfg, tmp_path / "run", words=words)
     page = page_of(tmp_path / "run")
@@ -61,9 +61,9 @@ def test_it_is_made_anew_at_each_evaluation(
     assert len(pages) == 2
     assert "2 of 4" in pages[0]
     assert "Where misses come from" in pages[0]
-    assert "Test pictures" not in pages[0]  # they need the finished best.pt
+    assert "Test images" not in pages[0]  # they need the finished best.pt
     assert "4 of 4" in pages[1]
-    assert "Test pictures" in pages[1]
+    assert "Test images" in pages[1]
 
 
 def test_a_page_that_cannot_be_written_stops_no_run(
@@ -72,12 +72,12 @@ def test_a_page_that_cannot_be_written_stops_no_run(
     (tmp_path / "run" / "report.html").mkdir(parents=True)
     assert train(made_config(shards), tmp_path / "run").images == 4
     assert (tmp_path / "run" / "last.pt").exists()
-    told = capsys.readouterr().err
-    assert told.startswith(f"{tmp_path / 'run' / 'report.html'} is not written: ")
-    assert len(told.splitlines()) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"{tmp_path / 'run' / 'report.html'} is not written: ")
+    assert len(message.splitlines()) == 1
 
 
-def test_a_missing_text_of_licences_is_told_before_training(shards: Path, tmp_path: Path) -> None:
+def test_a_missing_text_of_licences_is_reported_before_training(shards: Path, tmp_path: Path) -> None:
     cfg = made_config(shards, data__attribution=str(tmp_path / "none.txt"))
     with pytest.raises(
         TrainingError, match=r"data\.attribution: there is no file .*none\.txt\. Name a text file"
@@ -87,7 +87,7 @@ def test_a_missing_text_of_licences_is_told_before_training(shards: Path, tmp_pa
 
 
 def test_scenes_come_from_all_over_the_split(tmp_path: Path) -> None:
-    shards = made_shards(tmp_path / "data", scenes=4, label_pictures=1, test_scenes=30)
+    shards = made_shards(tmp_path / "data", scenes=4, label_images=1, test_scenes=30)
     train(made_config(shards, schedule__max_steps=1), tmp_path / "run")
     found = scenes(Predictor(tmp_path / "run" / "best.pt"), ShardReader(shards))
     assert len(found) == SCENES

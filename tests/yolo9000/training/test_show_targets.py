@@ -21,7 +21,7 @@ from yolo9000.inference.draw import ABOVE_BRANCHES, branch_colours
 from yolo9000.losses.joint import JointLoss
 from yolo9000.models.tree_tensors import Hierarchy
 from yolo9000.training.run_folder import TrainingError
-from yolo9000.training.show_targets import Judged, draw_targets, legend, marks_of, show_targets, summary
+from yolo9000.training.show_targets import RankedLabels, draw_targets, legend, marks_of, show_targets, summary
 from yolo9000.training.train import train
 
 DOG, CAT, CAR, BOAT = 2, 3, 4, 5
@@ -32,8 +32,8 @@ def ints(*values: int) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.int64)
 
 
-def judged_scene(tree: WordTree) -> Judged:
-    """Two pictures of 4 × 4 cells and two anchors, of one cell and of two. The first has a dog's and a car's box in
+def judged_scene(tree: WordTree) -> RankedLabels:
+    """Two images of 4 × 4 cells and two anchors, of one cell and of two. The first has a dog's and a car's box in
     one cell, both of the small anchor's size, and cells that see boats for sure; the second, of which the right half
     is ignored, shows a car in its left half and no cat."""
     box_logits = torch.full((2, 2, 4, 4, 5), 0.0, dtype=torch.float64)
@@ -56,10 +56,10 @@ def judged_scene(tree: WordTree) -> Judged:
     )
     cfg = LossConfig(assign="max_objectness")
     criterion = JointLoss(cfg, Hierarchy(tree))
-    return Judged.of(criterion, output, targets)
+    return RankedLabels.of(criterion, output, targets)
 
 
-def told(judged: Judged, picture: int, tree: WordTree) -> dict[str, list[float]]:
+def told(judged: RankedLabels, picture: int, tree: WordTree) -> dict[str, list[float]]:
     """Where each mark with a text lies, in cells."""
     return {text: (4 * xyxy).tolist() for xyxy, text, _, _ in marks_of(judged, picture, tree) if text}
 
@@ -102,14 +102,14 @@ def test_cells_that_perhaps_see_what_has_no_box_are_marked(toy_tree: WordTree) -
     assert last[2] == ABOVE_BRANCHES
 
 
-def test_the_caption_counts_what_the_picture_is_told(toy_tree: WordTree) -> None:
+def test_the_caption_counts_what_the_image_is_reported(toy_tree: WordTree) -> None:
     first, second = (summary(judged_scene(toy_tree), k, toy_tree, source="lvis") for k in range(2))
     assert first == (
         "From lvis: 3 boxes. Of 32 places (cell and anchor) 29 are told 'no object', and left open, as perhaps they "
         "see what has no box, 1. It vouches for: dog."
     )
     assert second.startswith("From lvis: 1 image label, 1 negative label, 1 ignored region. Of 32 places")
-    assert "vouches" not in second
+    assert "exhaustive" not in second
     bare = replace(judged_scene(toy_tree).targets, boxes=BoxColumns(ints(), torch.zeros(0, 4), ints()))
     empty = replace(judged_scene(toy_tree), targets=bare)
     assert summary(empty, 0, toy_tree, source="coco").startswith(
@@ -117,28 +117,28 @@ def test_the_caption_counts_what_the_picture_is_told(toy_tree: WordTree) -> None
     )
 
 
-def test_the_legend_explains_the_signs_that_are_on_the_picture_and_no_other(toy_tree: WordTree) -> None:
+def test_the_legend_explains_the_signs_that_are_on_the_image_and_no_other(toy_tree: WordTree) -> None:
     first, second = ([text for _, text in legend(judged_scene(toy_tree), k)] for k in range(2))
     assert [text.split(",")[0] for text in first] == [
         "a labelled box", "the anchor that answers for it", "the cell that answers",
         "a cell that perhaps sees what has no box",
     ]  # fmt: skip
     assert [text.split(":")[0] for text in second] == [
-        "'label …'", "the part of the picture that the image label speaks of", "the cell that answers", "'no …'",
+        "'label …'", "the part of the image that the image label speaks of", "the cell that answers", "'no …'",
         "nothing in here is told 'no object'",
     ]  # fmt: skip
 
 
-def test_ignored_regions_are_hatched_and_the_rest_of_the_picture_is_as_trained_on(toy_tree: WordTree) -> None:
+def test_ignored_regions_are_hatched_and_the_rest_of_the_image_is_as_trained_on(toy_tree: WordTree) -> None:
     judged = judged_scene(toy_tree)
     bare = replace(
         judged.targets, image_labels=ImageLabelColumns.none(), negative_labels=ImageLabelColumns.none()
     )
     batch = Batch(torch.full((2, 3, 64, 64), 0.8), judged.targets)
     judged = replace(
-        judged, targets=bare, chosen=replace(judged.chosen, label=ints(), place=judged.negative[ints()])
+        judged, targets=bare, chosen=replace(judged.chosen, label=ints(), location=judged.negative[ints()])
     )
-    judged.background.perhaps_unlabelled.zero_()
+    judged.background.perhaps_unannotated.zero_()
     drawn = np.asarray(draw_targets(batch, judged, 1, toy_tree))
     side = drawn.shape[1]
     assert side == drawn.shape[0] >= 832
@@ -147,7 +147,7 @@ def test_ignored_regions_are_hatched_and_the_rest_of_the_picture_is_as_trained_o
     assert set(np.unique(right)) == {102, 204}
 
 
-def test_the_option_draws_pictures_of_the_next_steps_and_trains_nothing(shards: Path, tmp_path: Path) -> None:
+def test_the_option_draws_images_of_the_next_steps_and_trains_nothing(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "made.yaml").write_text(MADE_YAML)
     arguments = [
         "train",
@@ -164,9 +164,9 @@ def test_the_option_draws_pictures_of_the_next_steps_and_trains_nothing(shards: 
     assert result.stdout.split() == [str(folder / "targets" / name) for name in expected]
     assert sorted(path.name for path in folder.iterdir()) == ["targets"]
     for name in expected:
-        with Image.open(folder / "targets" / name) as picture:
-            assert picture.width == 832
-            assert picture.height > 832  # a caption below
+        with Image.open(folder / "targets" / name) as image:
+            assert image.width == 832
+            assert image.height > 832  # a caption below
 
 
 def test_a_run_that_has_begun_is_shown_from_its_last_step_on(shards: Path, tmp_path: Path) -> None:

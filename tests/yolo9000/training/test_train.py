@@ -18,7 +18,7 @@ from wordtree import WordTree
 from yolo9000.checkpoints.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from yolo9000.config import OptimizerConfig, read_config
 from yolo9000.data.detector_data import TrainingData
-from yolo9000.data.image import UnreadablePicture
+from yolo9000.data.image import UnreadableImage
 from yolo9000.data.sampler import DataMismatch
 from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.models.detector import build_model
@@ -38,7 +38,7 @@ def random_tree_with_made_classes(nodes: int) -> WordTree:
 
 @pytest.fixture(scope="module")
 def large_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The made pictures under a random tree of 9418 nodes, as many as the paper's."""
+    """The made images under a random tree of 9418 nodes, as many as the paper's."""
     folder = tmp_path_factory.mktemp("large")
     made_shards(folder)
     random_tree_with_made_classes(9418).save(folder / "tree.json")
@@ -394,11 +394,11 @@ def test_what_goes_wrong_in_the_last_evaluation_loses_no_training(
     train(cfg, tmp_path / "whole")
 
     def broken(*_: object) -> None:
-        raise UnreadablePicture("test.png: expected a picture")
+        raise UnreadableImage("test.png: expected an image")
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "evaluate", broken)
-        with pytest.raises(UnreadablePicture):
+        with pytest.raises(UnreadableImage):
             train(cfg, tmp_path / "stopped")
     train(cfg, tmp_path / "stopped", resume=True)
     assert_equal_checkpoints(tmp_path / "whole" / "last.pt", tmp_path / "stopped" / "last.pt")
@@ -458,13 +458,13 @@ def test_a_run_goes_on_without_the_torn_lines_of_its_numbers(
 
 
 @pytest.mark.parametrize("text", ["step;total\n1;3\n", "\0\0", ""])
-def test_numbers_that_are_not_ours_are_told_with_their_file(tmp_path: Path, text: str) -> None:
+def test_numbers_that_are_not_ours_are_reported_with_their_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.csv").write_text(text)
     with pytest.raises(TrainingError, match=r"metrics\.csv: expected a first line of names .* or remove it"):
         prepare_folder(tmp_path, OptimizerConfig(), step=9)
 
 
-def test_pictures_seen_are_counted_in_the_batches_that_saw_them(shards: Path, tmp_path: Path) -> None:
+def test_images_seen_are_counted_in_the_batches_that_saw_them(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards, schedule__max_steps=2, data__batch_size=8), tmp_path)
     train(made_config(shards, schedule__max_steps=3, data__batch_size=4), tmp_path, resume=True)
     assert load_checkpoint(tmp_path / "last.pt").images_seen == 2 * 8 + 4
@@ -527,7 +527,7 @@ def test_weights_alone_cannot_be_resumed(shards: Path, tmp_path: Path) -> None:
         train(made_config(shards), tmp_path, resume=True)
 
 
-def test_a_damaged_checkpoint_is_told_with_what_to_do(shards: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported_with_what_to_do(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards), tmp_path)
     whole = (tmp_path / "last.pt").read_bytes()
     (tmp_path / "last.pt").write_bytes(whole[:5000] + b"?" + whole[5001:])
@@ -632,7 +632,7 @@ def test_weights_that_are_no_numbers_are_never_written(
         ({"model__anchor_count": 50}, "too few to find 50 anchors"),
     ],
 )
-def test_what_the_shards_lack_is_told_before_anything_is_written(
+def test_what_the_shards_lack_is_reported_before_anything_is_written(
     shards: Path, tmp_path: Path, changes: dict[str, object], told: str
 ) -> None:
     with pytest.raises(DataMismatch) as caught:
@@ -641,7 +641,7 @@ def test_what_the_shards_lack_is_told_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_split_without_boxes_is_told_before_training(tmp_path: Path) -> None:
+def test_a_split_without_boxes_is_reported_before_training(tmp_path: Path) -> None:
     made_shards(tmp_path)
     labels = {"name": "labels", "format": "imagenet", "images": str(tmp_path / "labels")}
     held_out = {**labels, "name": "held_out", "split": "test"}
@@ -649,7 +649,7 @@ def test_a_split_without_boxes_is_told_before_training(tmp_path: Path) -> None:
     scenes["annotations"] = str(tmp_path / "train" / "instances.json")
     config = {"sources": [scenes, labels, held_out], "duplicates": "keep"}
     merge(MergeConfig.model_validate(config), tmp_path / "without")
-    with pytest.raises(DataMismatch, match=r"split 'test' has no pictures with boxes to score on"):
+    with pytest.raises(DataMismatch, match=r"split 'test' has no images with boxes to score on"):
         train(made_config(tmp_path / "without"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -658,8 +658,8 @@ def test_a_split_without_boxes_is_told_before_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_eight_made_up_pictures_are_learnt(tmp_path: Path) -> None:
-    made_shards(tmp_path, scenes=4, label_pictures=2)
+def test_eight_made_up_images_are_learnt(tmp_path: Path) -> None:
+    made_shards(tmp_path, scenes=4, label_images=2)
     reader = ShardReader(tmp_path / "shards")
     assert len(reader.split("train")) == 8
     cfg = made_config(

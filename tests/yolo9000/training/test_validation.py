@@ -140,10 +140,10 @@ def test_an_error_in_an_evaluation_stops_the_run_with_its_own_words(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: Detector) -> None:
-        raise DataMismatch("test picture 3 is damaged")
+        raise DataMismatch("test image 3 is damaged")
 
     around(monkeypatch, broken)
-    with pytest.raises(DataMismatch, match="test picture 3 is damaged"):
+    with pytest.raises(DataMismatch, match="test image 3 is damaged"):
         train(made_config(shards, schedule__max_steps=9, evaluate__every=2), tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "last.pt").step == 2
 

@@ -14,56 +14,56 @@ BOXES = st.lists(st.tuples(NUMBERS, NUMBERS, CORNERS, st.booleans()))
 
 def filled(boxes):
     table = LabelTable()
-    for picture, class_index, corners, is_ignored in boxes:
-        table.add(picture, class_index, corners, is_ignored=is_ignored)
+    for image, class_index, corners, is_ignored in boxes:
+        table.add(image, class_index, corners, is_ignored=is_ignored)
     return table
 
 
 @given(BOXES, st.lists(NUMBERS))
-def test_a_picture_has_the_boxes_that_were_added_for_it_in_the_same_order(boxes, others):
+def test_a_image_has_the_boxes_that_were_added_for_it_in_the_same_order(boxes, others):
     table = filled(boxes)
     table.sort()
     assert len(table) == len(boxes)
-    for picture in {row[0] for row in boxes} | set(others):
-        expected = [BoxRow(*row[1:]) for row in boxes if row[0] == picture]
-        assert table.boxes(picture) == expected
-        assert table.count(picture) == len(expected)
+    for image in {row[0] for row in boxes} | set(others):
+        expected = [BoxRow(*row[1:]) for row in boxes if row[0] == image]
+        assert table.boxes(image) == expected
+        assert table.count(image) == len(expected)
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, st.booleans())))
-def test_a_picture_has_the_image_labels_that_were_added_for_it_in_the_same_order(labels):
+def test_a_image_has_the_image_labels_that_were_added_for_it_in_the_same_order(labels):
     table = ImageLabelTable()
-    for picture, class_index, is_positive in labels:
-        table.add(picture, class_index, is_positive=is_positive)
+    for image, class_index, is_positive in labels:
+        table.add(image, class_index, is_positive=is_positive)
     table.sort()
-    for picture in {row[0] for row in labels}:
-        assert table.labels(picture) == [ImageLabel(*row[1:]) for row in labels if row[0] == picture]
+    for image in {row[0] for row in labels}:
+        assert table.labels(image) == [ImageLabel(*row[1:]) for row in labels if row[0] == image]
 
 
 @given(st.lists(st.integers(-1, 5)))
 def test_boxes_can_be_asked_for_by_numbers_that_were_not_known_when_they_were_added(pictures):
     table = filled([(row, row, (0, 0, 1, 1), False) for row in range(len(pictures))])
     table.sort(np.array(pictures, dtype=np.int32))
-    for picture in range(-1, 6):
-        expected = [row for row, number in enumerate(pictures) if number == picture]
-        assert [box.class_index for box in table.boxes(picture)] == expected
+    for image in range(-1, 6):
+        expected = [row for row, number in enumerate(pictures) if number == image]
+        assert [box.class_index for box in table.boxes(image)] == expected
 
 
 def test_a_box_takes_less_than_sixty_four_bytes_sorted_or_not():
     count = 200_000
-    pictures = np.random.default_rng(0).integers(0, count, count)
+    images = np.random.default_rng(0).integers(0, count, count)
     tracemalloc.start()
     table = LabelTable()
-    for picture in pictures:
-        table.add(int(picture), 3, (1.5, 2.5, 3.5, 4.5))
+    for image in images:
+        table.add(int(image), 3, (1.5, 2.5, 3.5, 4.5))
     table.sort()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64 * count
 
 
-def test_asking_for_a_picture_copies_no_column():
-    table = filled([(picture, 0, (0, 0, 1, 1), False) for picture in range(100_000)])
+def test_asking_for_a_image_copies_no_column():
+    table = filled([(image, 0, (0, 0, 1, 1), False) for image in range(100_000)])
     table.sort()
     tracemalloc.start()
     assert len(table.boxes(50_000)) == 1

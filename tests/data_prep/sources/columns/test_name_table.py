@@ -18,9 +18,9 @@ def test_names_are_given_back_as_they_were_taken(names):
 def test_every_mention_leads_to_the_first_of_its_name(names):
     table = NameTable()
     numbers = [table.mention(name) for name in names]
-    picture = table.settle()
+    image = table.settle()
     first = dict(zip(reversed(names), reversed(numbers), strict=True))
-    assert [picture[number] for number in numbers] == [first[name] for name in names]
+    assert [image[number] for number in numbers] == [first[name] for name in names]
     assert [table[number] for number in numbers] == names
 
 

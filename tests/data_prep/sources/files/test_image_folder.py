@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from data_prep.sources import SourceError
 from data_prep.sources.contents import FILE_MISSING, NO_NAME_INSIDE
-from data_prep.sources.files.image_folder import FoundPicture, PictureFolder, walk
+from data_prep.sources.files.image_folder import FoundImage, ImageFolder, walk
 from data_prep.sources.files.text_lines import text_lines
 
 
@@ -21,8 +21,8 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "deep/b.jpg", "./a.jpg", "deep//b.jpg"])
-def test_a_picture_is_found_with_its_size(folder, name):
-    assert PictureFolder(folder).find(name) == FoundPicture(folder / name, 7)
+def test_a_image_is_found_with_its_size(folder, name):
+    assert ImageFolder(folder).find(name) == FoundImage(folder / name, 7)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_picture_is_found_with_its_size(folder, name):
 def test_names_find_regular_files_in_the_folder_only(folder, name, reason):
     (folder / "circle.jpg").symlink_to("circle.jpg")
     os.mkfifo(folder / "pipe.jpg")
-    assert PictureFolder(folder).find(name) == reason
+    assert ImageFolder(folder).find(name) == reason
 
 
 def test_links_are_followed_wherever_they_lead(folder, tmp_path):
@@ -57,17 +57,17 @@ def test_links_are_followed_wherever_they_lead(folder, tmp_path):
     (folder / "out.jpg").symlink_to(folder.parent / "secret" / "s.jpg")
     (tmp_path / "linked").symlink_to(folder)
     for place in (folder, tmp_path / "linked"):
-        assert PictureFolder(place).find("link.jpg") == FoundPicture(place / "link.jpg", 7)
-        assert PictureFolder(place).find("out.jpg") == FoundPicture(
+        assert ImageFolder(place).find("link.jpg") == FoundImage(place / "link.jpg", 7)
+        assert ImageFolder(place).find("out.jpg") == FoundImage(
             place / "out.jpg", (folder.parent / "secret" / "s.jpg").stat().st_size
         )
-        assert PictureFolder(place).find("also/b.jpg") == FoundPicture(place / "also/b.jpg", 7)
+        assert ImageFolder(place).find("also/b.jpg") == FoundImage(place / "also/b.jpg", 7)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["..", ".", "a.jpg", "deep", "b.jpg", "s.jpg", "secret", ""])).map("/".join))
 def test_whatever_is_found_lies_in_the_folder(folder, name):
-    found = PictureFolder(folder).find(name)
+    found = ImageFolder(folder).find(name)
     assert isinstance(found, str) or found.path.resolve().is_relative_to(folder.resolve())
 
 
@@ -80,7 +80,7 @@ def test_a_walk_is_in_order_and_follows_no_links(folder):
     assert counts == {"link to a folder (not followed)": 1}
 
 
-def test_a_folder_that_cannot_be_walked_is_told(folder):
+def test_a_folder_that_cannot_be_walked_is_reported(folder):
     with pytest.raises(SourceError, match="nowhere: cannot list this folder"):
         list(walk(folder / "nowhere", Counter()))
 

@@ -77,7 +77,7 @@ def test_any_document_in_any_pieces_is_what_the_standard_library_reads(
     ),
     piece_bytes=st.integers(1, 60),
 )
-def test_what_is_no_json_is_told_with_the_line_that_the_standard_library_finds(
+def test_what_is_no_json_is_reported_with_the_line_that_the_standard_library_finds(
     document, indent, changes, piece_bytes
 ):
     text = json.dumps(document, indent=indent)
@@ -194,7 +194,7 @@ def test_a_list_of_any_length_and_blanks_of_any_length_take_no_memory():
         pytest.param(gzip.compress(b"[1]")[:12] + b"\xff" * 20, "damaged gzip file: ", id="damaged"),
     ],
 )
-def test_a_damaged_gzip_file_is_told_in_one_line(tmp_path, data, expected):
+def test_a_damaged_gzip_file_is_reported_in_one_line(tmp_path, data, expected):
     (tmp_path / "some.json.gz").write_bytes(data)
     with (
         pytest.raises(SourceError, match=r"some\.json\.gz") as caught,
@@ -205,7 +205,7 @@ def test_a_damaged_gzip_file_is_told_in_one_line(tmp_path, data, expected):
 
 
 @pytest.mark.parametrize("name", ["nowhere.json", "nowhere.json.gz", "."])
-def test_a_file_that_cannot_be_opened_is_told_in_one_line(tmp_path, name):
+def test_a_file_that_cannot_be_opened_is_reported_in_one_line(tmp_path, name):
     with (
         pytest.raises(SourceError, match="source 'a': cannot read its annotations"),
         open_json(tmp_path / name, "a"),

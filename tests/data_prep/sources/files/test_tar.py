@@ -295,12 +295,12 @@ def test_a_long_chain_of_extensions_is_read_without_recursion(path):
     ("data", "expected"),
     [
         pytest.param(b"", "expected a tar, found an empty file", id="empty"),
-        pytest.param(b"\xff\xd8\xff\xe0" * 200, "expected a tar, found a header with", id="a picture"),
+        pytest.param(b"\xff\xd8\xff\xe0" * 200, "expected a tar, found a header with", id="an image"),
         pytest.param(b"short", "expected a tar, found its end within a header", id="short"),
         pytest.param(gzip.compress(tar_bytes(entry("a.jpg"))), "a compressed archive", id="gzip"),
     ],
 )
-def test_what_is_no_tar_is_told_in_one_line(path, data, expected):
+def test_what_is_no_tar_is_reported_in_one_line(path, data, expected):
     with pytest.raises(SourceError, match=f"some.tar: {expected}"):
         read_bytes(path, data)
 
