@@ -125,7 +125,7 @@ def require_equal(ways: Ways, pictures: int) -> None:
     reads = [prepare() for prepare in ways.values()]
     for number in range(pictures):
         found = {bytes(read(number)) for read in reads}  # type: ignore[call-overload]
-        assert len(found) == 1, f"picture {number} differs"
+        assert len(found) == 1, f"image {number} differs"
 
 
 def timed(ways: Ways, pictures: int, rounds: int, drop: Sequence[Path] = ()) -> dict[str, list[float]]:

@@ -59,7 +59,7 @@ def plan(
     label_map = config.label_map
     writes_map = label_map is not None and not label_map.exists()
     try:
-        with Bar(None, "pictures found") as bar:
+        with Bar(None, "images found") as bar:
             made = make_plan(config, bar.advance)
     except NothingToBuild as nothing:
         if label_map is None or not writes_map:
@@ -97,7 +97,7 @@ def merge(
     from wordtree.support.printing import Bar
 
     config = load_config(merge_yaml, MergeConfig, overrides or ())
-    with Bar(None, "pictures found") as bar:
+    with Bar(None, "images found") as bar:
         made = make_plan(config, bar.advance)
     with Bar(len(made.images)) as bar:
         index = carry_out(made, out, workers=workers, progress=bar.advance)

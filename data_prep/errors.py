@@ -10,7 +10,7 @@ class DataPrepError(Exception):
     ├── MergeError      a merge that cannot start or go on
     ├── WorldError      a generated world that cannot be made
     ├── AnchorError     boxes from which no anchors can be found
-    ├── PictureError    an image that cannot be used: counted and skipped, never seen by the user
+    ├── ImageError      an image that cannot be used: counted and skipped, never seen by the user
     └── ShardError      shards or an index that are missing, damaged or of a foreign format
     """
 

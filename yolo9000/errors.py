@@ -9,8 +9,8 @@ class Yolo9000Error(Exception):
     Its family lives beside the code that raises it:
 
         Yolo9000Error
-        ├── UnreadablePicture    yolo9000.data.image: a file that is missing or holds no image
-        ├── NoPictures           yolo9000.inference.predict: a path without images
+        ├── UnreadableImage      yolo9000.data.image: a file that is missing or holds no image
+        ├── NoImages             yolo9000.inference.predict: a path without images
         ├── ProcessError         yolo9000.distributed: processes of torchrun that cannot start together or go on
         ├── TooManyDamaged       yolo9000.data.damage: more unreadable images than a run may leave out
         ├── DataMismatch         yolo9000.data.sampler: shards that lack what the configuration asks of them

@@ -32,8 +32,8 @@ from wordtree.support.arrays import Int64Array
 
 PLANNING = -1  # in place of a shard's number: counted before any image was read
 TRAIN_SPLIT = "train"  # the ledger counts the labels of this split
-DAMAGED_IMAGE = "picture damaged in its shard"
-LOST_SHARD = "picture of a shard that was lost"
+DAMAGED_IMAGE = "image damaged in its shard"
+LOST_SHARD = "image of a shard that was lost"
 LOSSES = frozenset({DAMAGED_IMAGE, LOST_SHARD})  # why a repair leaves images out
 NO_SUCH_SPLIT = -2  # the number of no image's split
 

@@ -125,7 +125,7 @@ def _damage_of(folder: Path, index: Index, number: int) -> Damage | None:
         return lost(f"cannot be read ({reason.strerror})")
     trouble = "1 damaged image" if len(hit) == 1 else f"{len(hit)} damaged images"
     if not len(hit):
-        trouble = "pictures that the index leaves out have changed"
+        trouble = "images that the index leaves out have changed"
     return Damage("pictures", number, shard.name, trouble, hit, _names(path, index, hit), sha256)
 
 

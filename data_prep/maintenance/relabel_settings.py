@@ -34,7 +34,7 @@ def change_of(index: Index, overrides: Sequence[str] = (), **settings: Any) -> C
     Raises ConfigError where a change concerns the images themselves, which only a merge can make.
     """
     before = _settings_of(index)
-    values = overridden(before | {"label_map": None}, overrides) | settings
+    values = overridden(before | {"label_map": None}, overrides, model=MergeConfig) | settings
     config = validated(values, MergeConfig, place="relabel")
     if place := _first_difference(_fixed(before), _fixed(config.model_dump(mode="json"))):
         raise ConfigError(f"{place} decides what the shards hold; only a new merge can change it.")
@@ -44,10 +44,8 @@ def change_of(index: Index, overrides: Sequence[str] = (), **settings: Any) -> C
 
 def exhaustive_override(text: str) -> str:
     """`coco=person,dog` as an override of what a source vouches for."""
-    source, names = _parts(text, "--vouches", "coco=person,dog")
-    return (
-        f"sources.{source}.vouches={json.dumps([name.strip() for name in names.split(',') if name.strip()])}"
-    )
+    source, names = _parts(text, "--exhaustive", "coco=person,dog")
+    return f"sources.{source}.exhaustive={json.dumps([name.strip() for name in names.split(',') if name.strip()])}"
 
 
 def split_override(text: str) -> str:

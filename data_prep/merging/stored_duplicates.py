@@ -30,7 +30,7 @@ from wordtree.support.files import write_atomically
 
 LIST_NAME = "duplicates.csv"
 LIST_HEADER = ("group", "kind", "split", "source", "source_id", "in_index")
-KEPT, LEFT_OUT = "picture equal to another one (kept)", "picture equal to another one (left out of the index)"
+KEPT, LEFT_OUT = "image equal to another one (kept)", "image equal to another one (left out of the index)"
 _SHOWN = 3  # groups in a message; the list has all
 
 

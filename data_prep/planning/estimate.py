@@ -25,7 +25,7 @@ def estimate(plan: Plan) -> Estimate:
     """Of a merge from the beginning."""
     images, largest = plan.images, plan.config.resize_max
     sizes = images["size_bytes"].astype(np.float64)
-    basis = "pictures as they are"
+    basis = "images as they are"
     if largest is not None:
         longer = np.maximum(images["stated_width"], images["stated_height"])
         is_larger = longer > largest

@@ -12,7 +12,7 @@ from data_prep.config import MergeConfig
 from data_prep.shards.catalogue import Catalogue
 from wordtree.support.arrays import BoolArray, Int32Array
 
-SILENT = "picture left out, as its classes have no node"
+SILENT = "image left out, as its classes have no node"
 HOMELESS = {"box": "box of a class without a node", "label": "image label of a class without a node"}
 
 

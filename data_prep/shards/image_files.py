@@ -51,13 +51,13 @@ def read_image_file(file: EncodedImage) -> bytes:
                 f"{file.place.path}: was there when the merge was planned and is gone now. "
                 "Bring it back (is its disk mounted?) and run the command again to continue."
             ) from None
-        raise ImageError(f"picture file that cannot be read ({system_message(reason)})") from None
+        raise ImageError(f"image file that cannot be read ({system_message(reason)})") from None
 
 
 def _whole(file: EncodedImage) -> bytes:
     data = file.path.read_bytes()
     if len(data) != file.size_bytes:
-        raise ImageError("picture file that changed after planning")
+        raise ImageError("image file that changed after planning")
     return data
 
 
@@ -70,5 +70,5 @@ def _span(file: EncodedImage) -> bytes:
             raise MergeError(f"{file.path}: has changed since the merge was planned; run the command again.")
         data = os.pread(archive.fileno(), file.size_bytes, file.offset)
     if len(data) != file.size_bytes:
-        raise ImageError("picture beyond the end of its archive")
+        raise ImageError("image beyond the end of its archive")
     return data

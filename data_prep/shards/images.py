@@ -80,12 +80,12 @@ def _decoded(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
         if image.width * image.height > MAX_PIXELS:
-            raise ImageError("picture of too many pixels")
+            raise ImageError("image of too many pixels")
         image.load()
     except Image.DecompressionBombError:
-        raise ImageError("picture of too many pixels") from None
+        raise ImageError("image of too many pixels") from None
     except _UNREADABLE:
-        raise ImageError("picture that cannot be decoded") from None
+        raise ImageError("image that cannot be decoded") from None
     return image
 
 
@@ -126,7 +126,7 @@ def _check_size(image: Image.Image, size_px: tuple[int, int] | None) -> None:
         return
     stated = size_px[0] / size_px[1]
     if abs(image.width / image.height - stated) > _ASPECT_TOLERANCE * stated:
-        raise ImageError("picture of another shape than its annotations state")
+        raise ImageError("image of another shape than its annotations state")
 
 
 def _shrunk(image: Image.Image, resize_max: int | None) -> Image.Image:
@@ -157,7 +157,7 @@ def _as_grey_or_rgb(image: Image.Image) -> Image.Image:
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
     if max(image.size) > LONGEST_JPEG:
-        raise ImageError(f"picture to be encoded anew that is longer than JPEG's {LONGEST_JPEG} px")
+        raise ImageError(f"image to be encoded anew that is longer than JPEG's {LONGEST_JPEG} px")
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2, exif=b"")
     return file.getvalue()

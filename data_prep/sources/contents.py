@@ -13,7 +13,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".
 # Reasons that several readers count: one wording for one thing.
 NO_NAME_INSIDE = "image without a file name inside the folder"
 NO_SIZE = "image without width and height"
-FILE_MISSING = "picture file missing"
+FILE_MISSING = "image file missing"
 BOX_OF_LOST_IMAGE = "box of an image left out"
 LABEL_OF_LOST_IMAGE = "image label of an image left out"
 DAMAGED_ARCHIVE = "damaged, nothing behind it is read"  # behind the archive's name

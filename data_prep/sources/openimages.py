@@ -130,7 +130,7 @@ class _Contents:
         self.picture = self.ids.settle()
         listed = self.picture[: self.folder_ends[-1]]
         is_first = listed == np.arange(len(listed))
-        self.counts["picture that lies in another folder too"] += self.files - int(is_first.sum())
+        self.counts["image that lies in another folder too"] += self.files - int(is_first.sum())
         self.boxes.sort(self.picture)
         self.labels.sort(self.picture)
         ids, self.classes = self.class_ids.in_order()
@@ -151,7 +151,7 @@ class _Contents:
             elif boxes or labels:
                 yield self._record(readable_name(name), found, boxes, labels, counts)
             else:
-                counts["picture of which no line tells"] += 1
+                counts["image of which no line tells"] += 1
 
     def _record(
         self,

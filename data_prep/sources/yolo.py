@@ -38,7 +38,7 @@ _LARGEST: Final = 16 << 20  # bytes of a text file: a hundred thousand boxes
 _TXT: Final = ".txt"
 _SUFFIXES: Final = tuple(sorted(IMAGE_SUFFIXES))
 _POLYGON: Final = "polygon of which the bounding box is taken"
-_BACKGROUND: Final = "picture without a text file: nothing in it (kept)"
+_BACKGROUND: Final = "image without a text file: nothing in it (kept)"
 _UNUSED: Final = "text file without an image"
 
 
@@ -157,16 +157,16 @@ def _text(path: Path) -> str | None:
     try:
         status = path.stat()
         if not S_ISREG(status.st_mode) or status.st_size > _LARGEST:  # to read a pipe would wait for ever
-            raise _TextFileError(f"picture whose text file is no file, or larger than {_LARGEST >> 20} MB")
+            raise _TextFileError(f"image whose text file is no file, or larger than {_LARGEST >> 20} MB")
         text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
-            raise _TextFileError("picture whose text file is a link to nothing") from None
+            raise _TextFileError("image whose text file is a link to nothing") from None
         return None
     except (OSError, UnicodeDecodeError):
-        raise _TextFileError("picture whose text file cannot be read as text") from None
+        raise _TextFileError("image whose text file cannot be read as text") from None
     if "\0" in text:
-        raise _TextFileError("picture whose text file cannot be read as text")
+        raise _TextFileError("image whose text file cannot be read as text")
     return text
 
 

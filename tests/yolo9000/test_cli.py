@@ -365,7 +365,7 @@ def test_an_index_of_another_tree_is_one_line(
     found = load_checkpoint(finished / "best.pt")
     tree = random_tree_with_made_classes(40)
     nodes = torch.zeros(len(tree), dtype=torch.int64).numpy()
-    other = {**vars(found), "tree": tree, "ledger": type(found.label_counts)(tree, nodes, nodes)}
+    other = {**vars(found), "tree": tree, "label_counts": type(found.label_counts)(tree, nodes, nodes)}
     save_checkpoint(tmp_path / "other.pt", type(found)(**other))
     line = refused("evaluate", tmp_path / "other.pt", shards)
     assert "(40 nodes), but the index in" in line

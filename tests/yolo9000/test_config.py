@@ -139,7 +139,7 @@ def test_all_problems_are_reported_at_once_with_suggestions(smallest: Path) -> N
         ("name=a/b", "name"),
         ("name=", "name"),
         ("data.ratio={coco: 0}", "data.ratio"),
-        ("data.balance=2", "data.balance: expected less than or equal to 1, found 2"),
+        ("data.repeat_factor_power=2", "data.repeat_factor_power: expected less than or equal to 1, found 2"),
         ("data=5", "data"),
         ("evaluate.split=3", "evaluate.split"),
     ],
@@ -164,9 +164,9 @@ def test_what_is_shrunk_gets_smaller(smallest: Path, sides: str) -> None:
 
 
 def test_exclusion_without_vouching_is_refused(smallest: Path) -> None:
-    text = refusal(smallest, "loss.exclusion_weight=0.3", "loss.vouching=null")
+    text = refusal(smallest, "loss.exclusion_weight=0.3", "loss.unannotated_objectness=null")
     assert "exclusion_weight needs vouching" in text
-    assert read_config(smallest, ["loss.vouching=null"]).loss.unannotated_objectness is None
+    assert read_config(smallest, ["loss.unannotated_objectness=null"]).loss.unannotated_objectness is None
 
 
 def test_files_that_are_no_configuration_are_reported(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, Val
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
-from wordtree.errors import ConfigError
+from wordtree.errors import ConfigError, WordTreeError
 from wordtree.support.files import system_message
 from wordtree.support.suggest import did_you_mean_inside, near
 
@@ -170,7 +170,7 @@ class _Loader(yaml.SafeLoader):  # not libyaml's, three times as fast: deep nest
         return super().construct_mapping(node, deep)
 
 
-class _TwoNames(ValueError):
+class _TwoNames(WordTreeError):
     """A setting is given under its former and its present name."""
 
 

@@ -113,7 +113,7 @@ def run_facts(run: Run[Any, Any], folder: Path, step: int) -> list[tuple[str, st
         ("step", f"{step:,} of {cfg.schedule.max_steps:,}"),
         ("network", cfg.model.network),
         ("tree", f"{len(run.reader.tree):,} nodes"),
-        ("pictures seen", f"{step * cfg.data.batch_size:,}"),
+        ("images seen", f"{step * cfg.data.batch_size:,}"),
     ]
     if last:
         facts += [

@@ -65,7 +65,7 @@ def test_labels_of_classes_left_out_are_counted_and_their_images_not_stored(fold
     assert reader.counts[0]["box of a class without a node"] == 3
     assert reader.counts[1] == {
         "image label of a class without a node": 3,
-        "picture left out, as its classes have no node": 3,
+        "image left out, as its classes have no node": 3,
     }
     reasons = {row.name: (row.node, row.reason) for row in reader.classes}
     assert reasons[BUS] == (-1, "left out: 2 images, not among sources.labels.classes.top 2")

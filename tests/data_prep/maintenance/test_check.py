@@ -172,10 +172,10 @@ def test_a_repair_leaves_out_what_is_hit_and_nothing_else(shards):
     assert reader.box_offsets.tolist() == [0, 0, 1, 1] + [1] * 6
     assert reader.label_nodes.tolist() == before.label_nodes.tolist()
     assert reader.counts == index.counts
-    assert reader.counts[0]["picture damaged in its shard"] == 1
-    assert reader.counts[0]["picture of a shard that was lost"] == 2
+    assert reader.counts[0]["image damaged in its shard"] == 1
+    assert reader.counts[0]["image of a shard that was lost"] == 2
     assert reader.counts[0]["box of an image left out"] == 3
-    assert reader.left_out == (("coco", "004.jpg", "picture damaged in its shard"),)
+    assert reader.left_out == (("coco", "004.jpg", "image damaged in its shard"),)
     assert (
         reader.label_counts.boxes[reader.tree.node(CAT)] == 0
     )  # of two cats one was hit, one lost; left is the crowd
@@ -190,7 +190,7 @@ def test_after_a_repair_all_is_well_and_new_damage_is_found(shards):
     report = checked(shards)
     assert (report.damages, report.lost) == ((), ("shard-00001.h5",))
     flip(path, start + 11)
-    assert "pictures that the index leaves out have changed" in only_damage(shards).trouble
+    assert "images that the index leaves out have changed" in only_damage(shards).trouble
     repair(checked(shards))
     assert checked(shards).damages == ()
     flip(*place_of(shards, 4))

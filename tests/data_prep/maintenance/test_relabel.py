@@ -51,7 +51,7 @@ CHANGES = [
     pytest.param(["label_map={world}/map.yaml"], id="label map"),
     pytest.param(["sources.coco.split={{train: 0.5, val: 0.5}}"], id="split by shares"),
     pytest.param(["sources.coco.split={{train: 0.5, val: 0.5}}", "seed=3"], id="seed"),
-    pytest.param(["sources.labels.split=later", "sources.coco.vouches=[cat]"], id="split and vouching"),
+    pytest.param(["sources.labels.split=later", "sources.coco.exhaustive=[cat]"], id="split and vouching"),
     pytest.param(
         ["classes.drop=[dog]", "sources.labels.classes.keep=[n02123045]", "unmapped=drop"], id="classes"
     ),
@@ -101,7 +101,7 @@ def test_there_and_back_again_is_the_same_index(shards, data):
                     "tree.profile=darknet",
                     f"sources.coco.split={{train: {share}, val: {1 - share:.1f}}}",
                     "sources.labels.split=later",
-                    "sources.coco.vouches=[cat]",
+                    "sources.coco.exhaustive=[cat]",
                     "classes.drop=[dog, n02958343]",
                     "ratio={labels: 2, coco: 1}",
                 ]
@@ -111,7 +111,7 @@ def test_there_and_back_again_is_the_same_index(shards, data):
         )
     )
     relabelled(shards, *changes)
-    back = ["tree={}", "classes={}", "ratio=null", "sources.coco.vouches=null"]
+    back = ["tree={}", "classes={}", "ratio=null", "sources.coco.exhaustive=null"]
     relabelled(shards, *back, "sources.coco.split=train", "sources.labels.split=train")
     after = datasets(shards)
     assert [name for name in before if not np.array_equal(before[name], after[name])] == []
@@ -122,7 +122,7 @@ def test_there_and_back_again_is_the_same_index(shards, data):
 
 def test_without_a_change_of_meaning_tree_and_classes_stay(shards):
     tree, classes = read_index(shards).tree, read_index(shards).classes
-    made = relabelled(shards, "sources.coco.vouches=[cat]", "sources.labels.split=later")
+    made = relabelled(shards, "sources.coco.exhaustive=[cat]", "sources.labels.split=later")
     assert (made.index.tree, made.index.classes, made.matches) == (tree, classes, ())
     reader = ShardReader(shards)
     assert reader.sources[0].exhaustive.tolist() == [tree.node(CAT)]
@@ -145,7 +145,7 @@ def test_images_that_say_nothing_under_the_new_nodes_are_in_no_split_until_they_
     reader = ShardReader(shards)
     assert len(reader) == 12
     assert reader.split("train").tolist() == list(range(9))  # the last three show nothing but a car
-    assert reader.counts[1]["picture left out, as its classes have no node"] == 3
+    assert reader.counts[1]["image left out, as its classes have no node"] == 3
     relabelled(shards, "classes={}")
     assert np.array_equal(datasets(shards)["image_split"], before["image_split"])
 
@@ -218,7 +218,7 @@ def test_a_seed_that_chose_the_images_stays(world, tmp_path, config_of):
         pytest.param(["sources.coco.max_images=2"], "sources.coco.max_images decides", id="pictures"),
         pytest.param(["sources.coco.images=x"], "sources.coco.images decides", id="folder"),
         pytest.param(["sources.coko.split=x"], "no entry 'coko'", id="no such source"),
-        pytest.param(["sources.coco.vouches=[catt]"], "vouches for 'catt'", id="unannotated_objectness"),
+        pytest.param(["sources.coco.exhaustive=[catt]"], "vouches for 'catt'", id="exhaustive"),
         pytest.param(["treee=x"], "unknown key 'treee'", id="no such setting"),
         pytest.param(["tree=/nowhere/my.tree"], "cannot read this tree .No such file", id="no tree"),
         pytest.param(["sources.coco.split={train: 0.5}"], "sum", id="shares"),
@@ -267,7 +267,7 @@ def test_the_command_writes_a_label_map_for_review_and_then_applies_it(shards, t
 
 def test_the_command_sets_vouching_and_splits(shards, command):
     split = ["--split", "labels=later", "--split", "coco=train:0.5, val:0.5"]
-    code, text, err = command("relabel", shards, "--vouches", "coco=cat, dog", *split, "--json")
+    code, text, err = command("relabel", shards, "--exhaustive", "coco=cat, dog", *split, "--json")
     assert (code, err) == (0, "")
     message = json.loads(text)
     assert [source["splits"].keys() <= {"train", "val", "later"} for source in message["sources"]] == [
@@ -279,10 +279,10 @@ def test_the_command_sets_vouching_and_splits(shards, command):
         CAT,
     ]
     assert message["written"] is True
-    code, text, _ = command("relabel", shards, "--vouches", "coco=", "--split", "coco=train")
+    code, text, _ = command("relabel", shards, "--exhaustive", "coco=", "--split", "coco=train")
     assert code == 0
     assert ShardReader(shards).sources[0].exhaustive.tolist() == []
-    code, _, err = command("relabel", shards, "--vouches", "cat")
+    code, _, err = command("relabel", shards, "--exhaustive", "cat")
     assert code == 2
     assert "expected SOURCE=" in err
 

@@ -191,16 +191,16 @@ def test_nothing_is_dropped_silently(world, tmp_path, config_of):
             "box of an image left out": 3,
             "crowd kept as an ignore region": 1,
             "encoded anew (WEBP RGB)": 1,
-            "picture file missing": 1,
-            "picture of another shape than its annotations state": 1,
-            "picture that cannot be decoded": 1,
+            "image file missing": 1,
+            "image of another shape than its annotations state": 1,
+            "image that cannot be decoded": 1,
         },
-        {"image label of an image left out": 1, "picture that cannot be decoded": 1},
+        {"image label of an image left out": 1, "image that cannot be decoded": 1},
     )
     assert reader.left_out == (
-        ("coco", "000.jpg", "picture that cannot be decoded"),
-        ("coco", "004.jpg", "picture of another shape than its annotations state"),
-        ("labels", f"{CAR}/0.jpg", "picture that cannot be decoded"),
+        ("coco", "000.jpg", "image that cannot be decoded"),
+        ("coco", "004.jpg", "image of another shape than its annotations state"),
+        ("labels", f"{CAR}/0.jpg", "image that cannot be decoded"),
     )
     assert [colour_index(reader.encoded(image)) for image in range(len(reader))] == [1, 3, 5, 6, 7, 8, 10, 11]
     assert reader.image_source.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
@@ -212,8 +212,8 @@ def test_counts_survive_an_interruption(world, tmp_path, config_of, monkeypatch)
     killed_after(3, plan, tmp_path / "out", monkeypatch)
     carry_out(plan, tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
-    assert reader.counts[0]["picture that cannot be decoded"] == 1
-    assert reader.left_out == (("coco", "000.jpg", "picture that cannot be decoded"),)
+    assert reader.counts[0]["image that cannot be decoded"] == 1
+    assert reader.left_out == (("coco", "000.jpg", "image that cannot be decoded"),)
     assert len(reader) == 11
 
 
@@ -240,7 +240,7 @@ def test_unmapped_classes_stop_a_merge_or_are_dropped_and_counted(world, tmp_pat
     assert len(reader) == 12
     assert reader.counts[1] == {
         "image label of a class without a node": 3,
-        "picture left out, as its classes have no node": 3,
+        "image left out, as its classes have no node": 3,
     }
     assert [row.node for row in reader.classes if row.name == "frobnicator"] == [-1]
 
@@ -280,10 +280,10 @@ def test_a_plan_reads_no_image(world, config_of):
 
 
 def test_a_source_may_vouch_for_other_nodes_than_its_classes(world, config_of):
-    plan = make_plan(config_of(world, f"sources.coco.vouches=[cat, {TABBY}]"))
+    plan = make_plan(config_of(world, f"sources.coco.exhaustive=[cat, {TABBY}]"))
     assert plan.sources[0].exhaustive.tolist() == sorted(plan.tree.node(wnid) for wnid in (CAT, TABBY))
     with pytest.raises(DataPrepError, match=r"vouches for 'catt'.*did you mean 'cat'"):
-        make_plan(config_of(world, "sources.coco.vouches=[catt]"))
+        make_plan(config_of(world, "sources.coco.exhaustive=[catt]"))
 
 
 def test_a_given_tree_is_used_as_it_is(world, tmp_path, config_of):
@@ -394,7 +394,7 @@ def test_images_are_read_where_they_lie_in_an_archive(archived, tmp_path):
     carry_out(plan, tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
     assert [reader.encoded(image).tobytes() for image in range(4)] == [picture(index) for index in range(4)]
-    assert reader.left_out == (("coco", "behind the end", "picture beyond the end of its archive"),)
+    assert reader.left_out == (("coco", "behind the end", "image beyond the end of its archive"),)
     assert reader.box_ignored.tolist() == [False, False, False, True]
     assert reader.boxes_xyxy_unit[0] == pytest.approx([0.1, 0.2, 0.5, 0.75])
 
@@ -433,8 +433,8 @@ def test_images_that_vanished_or_changed_after_planning_are_counted(world, tmp_p
     (world / "photos" / "003.jpg").write_bytes(picture(3, (80, 60)))
     carry_out(plan, tmp_path / "out")
     assert ShardReader(tmp_path / "out").left_out == (
-        ("coco", "001.jpg", "picture file that cannot be read (No such file or directory)"),
-        ("coco", "003.jpg", "picture file that changed after planning"),
+        ("coco", "001.jpg", "image file that cannot be read (No such file or directory)"),
+        ("coco", "003.jpg", "image file that changed after planning"),
     )
 
 

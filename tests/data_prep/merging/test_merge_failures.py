@@ -41,7 +41,7 @@ def merge_limited(world, out, largest_file, *settings):
     [
         pytest.param(100, "/unfinished.jsonl: File too large. What is finished stays", id="the journal"),
         pytest.param(2000, "shard-00000.h5: cannot write this shard", id="columns of the first shard"),
-        pytest.param(6000, "shard-00000.h5: cannot write this shard", id="pictures of the first shard"),
+        pytest.param(6000, "shard-00000.h5: cannot write this shard", id="images of the first shard"),
     ],
 )
 def test_a_full_disk_is_one_line_and_leaves_nothing(world, tmp_path, largest_file, what):

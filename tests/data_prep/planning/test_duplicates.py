@@ -109,8 +109,8 @@ def test_told_what_to_do_the_merge_goes_on_without_reading_a_image(
     every = [record.source_id for record in make_plan(config_of(repeated)).images]
     assert names == [name for name in every if name not in gone]
     what = "left out of the index" if gone else "kept"
-    assert reader.counts[0][f"picture equal to another one ({what})"] == 1
-    assert reader.counts[1][f"picture equal to another one ({what})"] == 1
+    assert reader.counts[0][f"image equal to another one ({what})"] == 1
+    assert reader.counts[1][f"image equal to another one ({what})"] == 1
     boxes = len(make_plan(config_of(repeated)).images["box_class"])
     assert len(reader.box_nodes) == boxes - (2 if gone else 0)
     with monkeypatch.context() as patch:
@@ -139,7 +139,7 @@ def test_what_is_left_out_does_not_depend_on_workers_or_interruptions(
 def test_repeats_within_a_source_stop_nothing(repeated, tmp_path, config_of):
     config = config_of(repeated)
     index = merge(config.model_copy(update={"sources": config.sources[1:]}), tmp_path / "out")
-    assert index.counts[0] == {"picture equal to another one (kept)": 1}
+    assert index.counts[0] == {"image equal to another one (kept)": 1}
 
 
 def test_a_list_of_an_earlier_merge_goes_when_nothing_is_equal_any_more(world, tmp_path, config_of):

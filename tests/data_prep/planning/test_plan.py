@@ -109,7 +109,7 @@ def test_an_alias_that_a_given_tree_lacks_gives_way_to_the_name(world, config_of
 def test_a_federated_source_vouches_for_nothing_unless_told(world, config_of, opened):
     opened(is_federated=True)
     assert make_plan(config_of(world)).sources[0].exhaustive.size == 0
-    assert make_plan(config_of(world, "sources.coco.vouches=[cat]")).sources[0].exhaustive.size == 1
+    assert make_plan(config_of(world, "sources.coco.exhaustive=[cat]")).sources[0].exhaustive.size == 1
     opened(is_federated=False)
     assert make_plan(config_of(world)).sources[0].exhaustive.size == 1
 
@@ -127,7 +127,7 @@ def test_images_that_nobody_looked_at_stay_only_with_a_label_that_has_a_node(wor
     assert [record.source_id for record in plan.images][:2] == ["looked", "labelled"]
     assert plan.counts[0] == {
         "image label of a class without a node": 2,
-        "picture left out, as its classes have no node": 2,
+        "image left out, as its classes have no node": 2,
     }
 
 

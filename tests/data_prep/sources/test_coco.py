@@ -93,8 +93,8 @@ def test_unknown_categories_and_images_are_counted(world):
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
-        pytest.param(image(file_name="gone.jpg"), "picture file missing", id="missing"),
-        pytest.param(image(file_name="a\0b.jpg"), "picture file missing", id="null character"),
+        pytest.param(image(file_name="gone.jpg"), "image file missing", id="missing"),
+        pytest.param(image(file_name="a\0b.jpg"), "image file missing", id="null character"),
         pytest.param(
             image(file_name="../instances.json"), "image without a file name inside the folder", id="escapes"
         ),
@@ -225,10 +225,10 @@ def test_a_compressed_file_is_read_as_it_is(world):
         ),
         pytest.param("C:\\000.jpg", "image without a file name inside the folder", id="drive letter"),
         pytest.param("\\\\host\\000.jpg", "image without a file name inside the folder", id="Windows' share"),
-        pytest.param("\ud800.jpg", "picture file missing", id="half a surrogate pair"),
-        pytest.param("a" * 5000, "picture file missing", id="longer than any path"),
+        pytest.param("\ud800.jpg", "image file missing", id="half a surrogate pair"),
+        pytest.param("a" * 5000, "image file missing", id="longer than any path"),
         pytest.param(".", "image without a file name inside the folder", id="the folder"),
-        pytest.param("deep", "picture file missing", id="a folder in it"),
+        pytest.param("deep", "image file missing", id="a folder in it"),
     ],
 )
 def test_a_name_that_leads_elsewhere_is_counted(world, name, reason):
@@ -259,12 +259,12 @@ def test_images_of_objects365_lie_flat_or_in_their_folders(world, place):
     records, counts = read(world, images, [box([1, 2, 3, 4], 0), box([1, 2, 3, 4])], format="objects365")
     assert [record.source_id for record in records] == names[:1]
     assert records[0].path == world / "photos" / place / "objects365_v1_00420917.jpg"
-    assert counts == {"picture file missing": 1, "box of an image left out": 1}
+    assert counts == {"image file missing": 1, "box of an image left out": 1}
 
 
 def test_images_of_coco_lie_where_the_file_says(world):
     _, counts = read(world, [image(file_name="train/000.jpg")], [])
-    assert counts == {"picture file missing": 1}
+    assert counts == {"image file missing": 1}
 
 
 def test_a_file_of_too_many_categories_is_reported_in_one_line(world, monkeypatch):

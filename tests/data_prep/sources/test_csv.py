@@ -139,7 +139,7 @@ def test_boxes_can_be_ignored(table):
         pytest.param("a.jpg,cat,9,2,3,4,,", "box with negative width or height", id="inverted"),
         pytest.param("a.jpg,cat,3,2,3,4,,", "box of zero area", id="zero width"),
         pytest.param("a.jpg,cat,50,2,60,4,,", "box outside its image", id="outside"),
-        pytest.param("gone.jpg,cat,,,,,,", "picture file missing", id="no image"),
+        pytest.param("gone.jpg,cat,,,,,,", "image file missing", id="no image"),
         pytest.param("../table.csv,cat,,,,,,", "image without a file name inside the folder", id="leaves"),
         pytest.param("/etc/passwd,cat,,,,,,", "image without a file name inside the folder", id="absolute"),
         pytest.param("C:\\a.jpg,cat,,,,,,", "image without a file name inside the folder", id="a drive"),
@@ -160,7 +160,7 @@ def test_the_labels_of_a_image_that_is_left_out_are_counted(table, tmp_path):
     assert [record.source_id for record in records] == ["b.jpg"]
     assert counts == {
         "image without width and height": 1,
-        "picture file missing": 1,
+        "image file missing": 1,
         "box of an image left out": 2,
         "image label of an image left out": 2,
     }
@@ -190,7 +190,7 @@ def test_links_are_followed(table, tmp_path):
     (tmp_path / "pictures" / "y").symlink_to(tmp_path)
     _, records, counts = read(table("image,class", "x.jpg,cat", "y/store.jpg,cat", "a.jpg,cat"))
     assert [record.source_id for record in records] == ["x.jpg", "y/store.jpg", "a.jpg"]
-    assert "picture file missing" not in counts
+    assert "image file missing" not in counts
 
 
 def test_names_that_are_no_utf_8_are_found_and_reported(table, tmp_path):

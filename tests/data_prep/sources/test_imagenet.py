@@ -233,7 +233,7 @@ def test_odd_things_with_names_of_images_are_counted(folders):
     _, records, counts = read(folders)
     assert len(records) == 9
     assert counts == {
-        "picture file missing": 1,
+        "image file missing": 1,
         "device or pipe with the name of an image": 1,
         "link to a folder (not followed)": 1,
     }

@@ -150,8 +150,8 @@ def test_images_lie_in_one_folder_or_in_several(openimages, tmp_path):
     assert all(record.path.is_file() for record in records)
     assert counts == {
         "file that is no image of OpenImages by its name": 1,
-        "picture that lies in another folder too": 1,
-        "picture file missing": 2,
+        "image that lies in another folder too": 1,
+        "image file missing": 2,
         "box of an image left out": 2,
         "image label of an image left out": 2,
     }
@@ -160,7 +160,7 @@ def test_images_lie_in_one_folder_or_in_several(openimages, tmp_path):
 def test_a_image_of_which_no_line_tells_is_counted(openimages):
     _, records, counts = read(openimages(boxes=[box()]))
     assert [record.source_id for record in records] == [f"{A}.jpg"]
-    assert counts == {"picture of which no line tells": 1}
+    assert counts == {"image of which no line tells": 1}
 
 
 def test_links_to_images_are_followed_and_ids_lead_nowhere_else(openimages, tmp_path):
@@ -171,7 +171,7 @@ def test_links_to_images_are_followed_and_ids_lead_nowhere_else(openimages, tmp_
     assert [record.source_id for record in records] == [f"{A}.jpg", f"{B}.jpg", f"{C}.jpg"]
     assert counts == {
         "link to a folder (not followed)": 1,
-        "picture file missing": 2,
+        "image file missing": 2,
         "box of an image left out": 2,
     }
 

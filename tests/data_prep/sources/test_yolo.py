@@ -13,7 +13,7 @@ from data_prep.sources import SourceError, open_source
 from tests.data_prep.conftest import picture
 from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_images
 
-BACKGROUND = "picture without a text file: nothing in it (kept)"
+BACKGROUND = "image without a text file: nothing in it (kept)"
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_image_whose_text_file_is_no_text_is_left_out(yolo, content):
     _, records, counts = read(yolo({"a.txt": content, "b.txt": "\ufeff0 .5 .5 .5 .5"}))
     assert [record.source_id for record in records] == ["b.jpg", "c.jpg"]
     assert len(records[0].boxes) == 1
-    assert counts == {"picture whose text file cannot be read as text": 1, BACKGROUND: 1}
+    assert counts == {"image whose text file cannot be read as text": 1, BACKGROUND: 1}
 
 
 def test_pipes_and_links_to_nothing_are_counted_not_waited_for(yolo, tmp_path):
@@ -119,9 +119,9 @@ def test_pipes_and_links_to_nothing_are_counted_not_waited_for(yolo, tmp_path):
     _, records, counts = read(config)
     assert [record.source_id for record in records] == ["c.jpg"]
     assert counts == {
-        "picture whose text file is no file, or larger than 16 MB": 1,
-        "picture whose text file is a link to nothing": 1,
-        "picture file missing": 1,
+        "image whose text file is no file, or larger than 16 MB": 1,
+        "image whose text file is a link to nothing": 1,
+        "image file missing": 1,
         BACKGROUND: 1,
     }
 

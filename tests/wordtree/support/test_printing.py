@@ -38,7 +38,7 @@ def test_a_bar_reckons_its_rate_from_what_is_done_now():
 
 
 def test_a_bar_without_an_end_counts():
-    with Bar(None, "pictures found") as bar:
+    with Bar(None, "images found") as bar:
         bar.advance(0)
         bar.advance(1000)
         assert (bar._progress.tasks[0].completed, bar._progress.tasks[0].total) == (1000, None)

@@ -228,8 +228,8 @@ def test_another_torch_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_version_is_refused(last: Path, tmp_path: Path) -> None:
-    torch.save({**content_of(last), "version": 2}, tmp_path / "best.pt")
-    assert "expected checkpoint version 1, found 2" in refusal(tmp_path / "best.pt")
+    torch.save({**content_of(last), "version": 3}, tmp_path / "best.pt")
+    assert "expected checkpoint version 2, found 3" in refusal(tmp_path / "best.pt")
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,7 @@ def test_batches_mix_labelled_images_and_cut_boxes(boxed: Path) -> None:
 
 
 def test_rare_nodes_of_boxes_are_balanced_too(boxed: Path) -> None:
-    data = {"shards": boxed, "batch_size": 4, "balance": 1}
+    data = {"shards": boxed, "batch_size": 4, "repeat_factor_power": 1}
     sampler = ClassifierData(ShardReader(boxed), config(boxed, augment=CUTTING, data=data)).sampler
     assert sampler.repeats is not None
     assert {name: len(images) for name, images in zip(sampler.names, sampler.images, strict=True)} == {

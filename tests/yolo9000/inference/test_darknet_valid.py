@@ -28,7 +28,7 @@ def runs() -> list[object]:
         data, plans = read_data(path), [read_cfg(cfg) for cfg in sorted(path.parent.glob("*.cfg"))]
         fit = [plan for plan in plans if (plan.tree is not None) == ("map" in data.paths)]
         best = max(fit, key=lambda plan, data=data: DetectorPlan.of(plan).answer.classes == data.classes)
-        found.append(pytest.param(path, Path(best.location), id=path.stem))
+        found.append(pytest.param(path, Path(best.place), id=path.stem))
     return found
 
 

@@ -50,9 +50,9 @@ def test_ticks_of_a_logarithmic_axis_are_spread_over_it(low: float, factor: floa
 
 
 def test_an_axis_lays_its_ends_on_its_ends() -> None:
-    assert [Axis(2, 4, 10, 30).location(value) for value in (2, 3, 4)] == [10, 20, 30]
-    assert Axis(1, 100, 0, 2, logarithmic=True).location(10) == pytest.approx(1)
-    assert Axis(3, 3, 5, 9).location(3) == 5
+    assert [Axis(2, 4, 10, 30).place(value) for value in (2, 3, 4)] == [10, 20, 30]
+    assert Axis(1, 100, 0, 2, logarithmic=True).place(10) == pytest.approx(1)
+    assert Axis(3, 3, 5, 9).place(3) == 5
 
 
 def test_the_legend_names_every_curve_with_its_last_value() -> None:

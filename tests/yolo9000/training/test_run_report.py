@@ -29,7 +29,7 @@ def test_the_page_holds_scores_scenes_curves_and_settings(shards: Path, tmp_path
     page = page_of(tmp_path / "run")
     for text in (
         "Run &lt;made&gt;", "Squares &amp; noise.", "the oracle", "Squares by us.", "max_steps: 4", "4 of 4",
-        "pictures seen <b>32</b>", "images/s", "GiB", "Where misses come from", "Best and worst classes",
+        "images seen <b>32</b>", "images/s", "GiB", "Where misses come from", "Best and worst classes",
     ):  # fmt: skip
         assert text in page
     assert "tiny, width 0.5, input 64 px" in page
