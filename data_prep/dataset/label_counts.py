@@ -13,7 +13,7 @@ from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 from wordtree.support.files import write_atomically
 
-Supervision = Literal["boxes", "image labels", "neither"]
+Supervision = Literal["boxes", "image labels", "none"]
 """What training knew of a node: boxes at or below it, else image labels, else nothing."""
 CSV_COLUMNS = (
     "id",
@@ -22,7 +22,7 @@ CSV_COLUMNS = (
     "image_labels",
     "boxes_rolled_up",
     "image_labels_rolled_up",
-    "evidence",
+    "supervision",
     "nearest_boxed_ancestor",
 )
 
@@ -54,7 +54,7 @@ class LabelCounts:
         """The best that is labelled at the node or below it."""
         if self.boxes_rolled_up[node]:
             return "boxes"
-        return "image labels" if self.image_labels_rolled_up[node] else "neither"
+        return "image labels" if self.image_labels_rolled_up[node] else "none"
 
     def nearest_boxed_ancestor(self, node: int) -> int | None:
         """The lowest node above this one with boxes at or under it; None where no ancestor has any."""
@@ -89,7 +89,7 @@ class LabelCounts:
             "image_labels": int(self.image_labels[node]),
             "boxes_rolled_up": int(self.boxes_rolled_up[node]),
             "image_labels_rolled_up": int(self.image_labels_rolled_up[node]),
-            "evidence": self.supervision(node),
+            "supervision": self.supervision(node),
             "nearest_boxed_ancestor": None if ancestor is None else self.tree.ids[ancestor],
         }
 

@@ -21,7 +21,7 @@ SHOWN_NODES = 80
 
 
 def index_json(index: Index) -> dict[str, Any]:
-    """Sources, classes, counts and ledger of an index as plain values."""
+    """Sources, classes, counts and label counts of an index as plain values."""
     return {
         "images": len(index),
         "shards": len(index.shards),
@@ -30,7 +30,7 @@ def index_json(index: Index) -> dict[str, Any]:
         "tree_fingerprint": index.tree.fingerprint,
         "sources": _source_rows(index),
         "left_out": [list(row) for row in index.left_out],
-        "ledger": label_counts_of(index).rows(),
+        "label_counts": label_counts_of(index).rows(),
     }
 
 
@@ -54,7 +54,7 @@ def print_info(index: Index, under: int | None = None, depth: int | None = None)
     _print_left_out(console, index)
     label_counts = label_counts_of(index)
     title = "Labels of the training split: at the node itself / there or below"
-    table = Table("node", "id", "boxes", "image labels", "evidence", "nearest boxed ancestor", title=title)
+    table = Table("node", "id", "boxes", "image labels", "supervision", "nearest boxed ancestor", title=title)
     names = dict(zip(index.tree.ids, index.tree.names, strict=True))
     nodes = [
         node for node in label_counts.nodes_with_labels() if under is None or index.tree.is_under(node, under)
@@ -69,7 +69,7 @@ def print_info(index: Index, under: int | None = None, depth: int | None = None)
             row["id"],
             f"{row['boxes']} / {row['boxes_rolled_up']}",
             f"{row['image_labels']} / {row['image_labels_rolled_up']}",
-            row["evidence"],
+            row["supervision"],
             "–" if above is None else escape(names[above]),
         )
     console.print(table)
@@ -80,11 +80,11 @@ def print_info(index: Index, under: int | None = None, depth: int | None = None)
             f"{deeper} nodes with labels are deeper: see --depth, --under LABEL, --csv FILE or --charts DIR.",
         )
     by_supervision = Counter(label_counts.supervision(node) for node in range(len(index.tree)))
-    found = ", ".join(
-        f"{by_supervision[supervision]} with {supervision}"
-        for supervision in ("boxes", "image labels", "neither")
+    line(
+        console,
+        f"{len(index.tree)} nodes: {by_supervision['boxes']} with boxes, "
+        f"{by_supervision['image labels']} with image labels, {by_supervision['none']} with neither.",
     )
-    line(console, f"{len(index.tree)} nodes: {found}.")
 
 
 def _levels_that_fit(depths: IntegerArray) -> int:

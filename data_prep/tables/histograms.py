@@ -12,7 +12,7 @@ from data_prep.shards.offsets import owner_of_rows
 from wordtree.support.arrays import Float64Array, Int32Array, Int64Array
 
 MOST_BINS = 20  # of counts such as boxes in an image; the last bin holds all that are more
-SUPERVISION = ("boxes", "image labels", "neither")
+SUPERVISION = ("boxes", "image labels", "none")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def test_json_is_all_that_stands_on_stdout(world, tmp_path, command):
     merged = json.loads(command("merge", world / "merge.yaml", "-o", out, "--json")[1])
     assert (merged["images"], merged["left_out"]) == (12, [])
     info = json.loads(command("info", out, "--json")[1])
-    assert {row["id"]: row["boxes"] for row in info["ledger"]}[CAT] == 2
+    assert {row["id"]: row["boxes"] for row in info["label_counts"]}[CAT] == 2
     anchors = json.loads(command("anchors", out, "-k", "1", "--json")[1])
     assert anchors["anchors_cell"] == [[6.5, 4.875]]
 

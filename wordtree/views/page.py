@@ -18,7 +18,8 @@ from wordtree.tree.tree import WordTree
 
 Figures = Mapping[str, Sequence[float | None] | npt.NDArray[np.number]]
 
-_NO_FIGURES = frozenset({"id", "name", "evidence", "nearest_boxed_ancestor"})
+# Columns of text in tables of `data-prep info --csv`; "evidence" is the former name of "supervision".
+_NO_FIGURES = frozenset({"id", "name", "supervision", "evidence", "nearest_boxed_ancestor"})
 _WNID = re.compile(r"n[0-9]{8}")
 
 

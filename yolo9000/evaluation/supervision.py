@@ -37,7 +37,7 @@ Part = Literal["all", "boxed", "label_only", "neither"]
 PARTS: tuple[Part, ...] = ("all", "boxed", "label_only", "neither")
 
 
-PART_OF: dict[Supervision, Part] = {"boxes": "boxed", "image labels": "label_only", "neither": "neither"}
+PART_OF: dict[Supervision, Part] = {"boxes": "boxed", "image labels": "label_only", "none": "neither"}
 
 
 def split_mean(

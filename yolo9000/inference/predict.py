@@ -92,7 +92,7 @@ class Predictor:
         return [
             self.tree.names[node]
             for node in uppermost
-            if self.label_counts.supervision(int(node)) == "neither"
+            if self.label_counts.supervision(int(node)) == "none"
         ]
 
 

@@ -19,7 +19,7 @@ KINDS: dict[Supervision, str] = {"boxes": "with boxes", "image labels": "with im
 COLOUR_CLASS: dict[Supervision, str] = {
     "boxes": "boxes",
     "image labels": "image-labels",
-    "neither": "neither",
+    "none": "neither",
 }
 
 

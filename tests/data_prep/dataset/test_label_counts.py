@@ -20,11 +20,11 @@ def test_counts_are_rolled_up_the_tree():
 
 
 @pytest.mark.parametrize(
-    ("node", "evidence", "ancestor"),
+    ("node", "supervision", "ancestor"),
     [
         pytest.param(5, "boxes", 2, id="own boxes"),
         pytest.param(6, "image labels", 2, id="image labels below a boxed kind"),
-        pytest.param(3, "neither", 0, id="only a relative's boxes"),
+        pytest.param(3, "none", 0, id="only a relative's boxes"),
         pytest.param(0, "boxes", None, id="a root with boxes below"),
         pytest.param(4, "image labels", None, id="no box in its branch"),
         pytest.param(1, "image labels", None, id="image labels below"),
@@ -54,7 +54,7 @@ def test_rows_stand_in_tree_order_and_leave_out_nodes_without_labels():
         "image_labels": 3,
         "boxes_rolled_up": 0,
         "image_labels_rolled_up": 3,
-        "evidence": "image labels",
+        "supervision": "image labels",
         "nearest_boxed_ancestor": "dog",
     }
 
@@ -72,7 +72,7 @@ def test_the_table_of_all_nodes_is_what_a_page_of_the_tree_shows(tmp_path):
         "image_labels": "3",
         "boxes_rolled_up": "0",
         "image_labels_rolled_up": "3",
-        "evidence": "image labels",
+        "supervision": "image labels",
         "nearest_boxed_ancestor": "dog",
     }
     # The page adds up what is below each node itself.

@@ -309,7 +309,7 @@ def test_the_command_tells_what_is_hit_and_how_to_go_on(shards, command):
     assert command("check", shards)[0] == 0
     info = json.loads(command("info", shards, "--json")[1])
     assert info["images"] == 11
-    assert {row["id"]: row["boxes"] for row in info["ledger"]}[DOG] == 1
+    assert {row["id"]: row["boxes"] for row in info["label_counts"]}[DOG] == 1
 
 
 def test_the_command_prints_json_alone(shards, command):

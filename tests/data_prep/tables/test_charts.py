@@ -64,7 +64,7 @@ def test_evidence_is_that_of_the_ledger(shards, histograms):
     expected = {}
     for node in range(len(label_counts.tree)):
         row = expected.setdefault(str(label_counts.tree.depth[node]), [0, 0, 0])
-        row[("boxes", "image labels", "neither").index(label_counts.supervision(node))] += 1
+        row[("boxes", "image labels", "none").index(label_counts.supervision(node))] += 1
     assert as_table(histograms["evidence_by_depth.svg"]) == expected
 
 
@@ -133,7 +133,7 @@ def test_a_chart_is_one_file_that_needs_nothing_else(tmp_path, histograms):
     )
 )
 def test_bars_are_as_high_as_their_counts_and_stay_inside(counts):
-    series = ("boxes", "image labels", "neither")[: len(counts)]
+    series = ("boxes", "image labels", "none")[: len(counts)]
     found = bars(chart_svg(made(counts, series)))
     assert len(found) == sum(count > 0 for row in counts for count in row)
     message = [int(bar.find(f"{SVG}title").text.split(": ")[1].split()[0].replace(",", "")) for bar in found]

@@ -196,7 +196,7 @@ def test_a_tree_that_does_not_fit_is_reported(tmp_path: Path) -> None:
 def test_the_map_says_what_had_boxes_and_the_rest_had_labels(files: Path) -> None:
     cfg = files / "cfg" / "net.cfg"
     unknown = converted(cfg)
-    assert {unknown.label_counts.supervision(node) for node in range(11)} == {"neither"}
+    assert {unknown.label_counts.supervision(node) for node in range(11)} == {"none"}
     (files / "data" / "my.map").write_text("7\n2\n")
     cfg.write_text(cfg.read_text() + "map = data/my.map\n")
     found = converted(cfg)
@@ -206,7 +206,7 @@ def test_the_map_says_what_had_boxes_and_the_rest_had_labels(files: Path) -> Non
     assert {kind for node, kind in supervision.items() if node not in boxed} == {"image labels"}
     (files / "data" / "my.map").unlink()
     checkpoint, notes = read_darknet(DarknetFiles.of([cfg]))
-    assert {checkpoint.label_counts.supervision(node) for node in range(11)} == {"neither"}
+    assert {checkpoint.label_counts.supervision(node) for node in range(11)} == {"none"}
     assert "names map='data/my.map', which is neither" in notes[-1]
     (files / "other.map").write_text("7\n99\n")
     with pytest.raises(Exception, match=r"other.map: line 2: expected a node, 0 to 10, found '99'"):

@@ -270,7 +270,7 @@ def test_no_more_is_named_than_found_and_no_more_found_than_there_is(
 def supervision(node: int) -> Supervision:
     """In these tests 2 and 4 have boxes, 3 image labels, the others nothing."""
     known: dict[int, Supervision] = {2: "boxes", 4: "boxes", 3: "image labels"}
-    return known.get(node, "neither")
+    return known.get(node, "none")
 
 
 def test_the_split_averages_classes_and_leaves_out_undefined_values() -> None:
@@ -293,7 +293,7 @@ def test_the_card_splits_every_measure_by_what_training_knew(toy_tree: WordTree)
         ("dog", "boxes", 1),
         ("cat", "image labels", 1),
         ("car", "boxes", 1),
-        ("boat", "neither", 1),
+        ("boat", "none", 1),
     ]
     assert (card.boxed.classes, card.boxed.boxes, card.boxed.ap50) == (2, 2, pytest.approx(100))
     assert (card.label_only.ap50, card.label_only.recall50, card.label_only.accuracy) == (0, 100, 0)

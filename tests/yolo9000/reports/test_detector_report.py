@@ -207,7 +207,7 @@ def test_each_listed_class_tells_what_became_of_its_objects() -> None:
 def test_no_class_is_both_best_and_worst(classes: int) -> None:
     made = scorecard().classes[0]
     rows = [replace(made, id=f"n{number}", ap50=float(number)) for number in range(classes)]
-    rows.append(replace(made, id="other", supervision="neither"))
+    rows.append(replace(made, id="other", supervision="none"))
     best, worst = best_and_worst(rows, made.supervision)
     assert len(best) == len(worst) == min(LISTED, classes // 2)
     assert {row.id for row in best}.isdisjoint({row.id for row in worst})
