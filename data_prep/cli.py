@@ -53,13 +53,13 @@ def plan(
     from data_prep.planning.plan import make_plan
     from data_prep.tables.plan_tables import plan_json, print_plan
     from wordtree.support.config_files import load_config
-    from wordtree.support.printing import Bar
+    from wordtree.support.progress import ProgressBar
 
     config = load_config(merge_yaml, MergeConfig, overrides or ())
     label_map = config.label_map
     writes_map = label_map is not None and not label_map.exists()
     try:
-        with Bar(None, "images found") as bar:
+        with ProgressBar("images found") as bar:
             made = make_plan(config, bar.advance)
     except NothingToBuild as nothing:
         if label_map is None or not writes_map:
@@ -72,7 +72,7 @@ def plan(
         write_label_map(label_map, made.matches)
     duplicates = None
     if hash_:
-        with Bar(len(made.images)) as bar:
+        with ProgressBar("images", len(made.images)) as bar:
             duplicates = hash_planned(made.images, made.origins, threads=workers, progress=bar.advance)
     if as_json:
         _print_json(plan_json(made, duplicates))
@@ -94,12 +94,12 @@ def merge(
     from data_prep.planning.plan import make_plan
     from data_prep.tables.dataset_tables import index_json, print_merge
     from wordtree.support.config_files import load_config
-    from wordtree.support.printing import Bar
+    from wordtree.support.progress import ProgressBar
 
     config = load_config(merge_yaml, MergeConfig, overrides or ())
-    with Bar(None, "images found") as bar:
+    with ProgressBar("images found") as bar:
         made = make_plan(config, bar.advance)
-    with Bar(len(made.images)) as bar:
+    with ProgressBar("images", len(made.images)) as bar:
         index = carry_out(made, out, workers=workers, progress=bar.advance)
     if as_json:
         _print_json(index_json(index))
@@ -120,10 +120,10 @@ def check(
     from data_prep.maintenance.repair import repair as write_repaired
     from data_prep.shards.format import ShardError
     from data_prep.tables.check_tables import check_json, print_check, summary
-    from wordtree.support.printing import Bar
+    from wordtree.support.progress import ProgressBar
 
     index = read_index(shards)
-    with Bar(len(index)) as bar:
+    with ProgressBar("images", len(index)) as bar:
         bar.advance(0)
         report = check_shards(shards, index, workers=workers, progress=bar.advance)
     repaired = repair and bool(report.damages)
@@ -353,13 +353,14 @@ def mosaic_world(
 
 def _write_charts(shards: str, split: str, folder: Path) -> None:
     from data_prep.dataset.reader import ShardReader
-    from data_prep.tables.charts import write_chart
+    from data_prep.tables.charts import histogram_svg
     from data_prep.tables.histograms import histograms_of
+    from wordtree.support.files import write_atomically
 
     histograms = histograms_of(ShardReader(shards), split)
     folder.mkdir(parents=True, exist_ok=True)
     for histogram in histograms:
-        write_chart(folder, histogram)
+        write_atomically(folder / histogram.file, histogram_svg(histogram))
 
 
 def _print_json(value: Any) -> None:

@@ -1,6 +1,5 @@
-"""How boxes, classes, sizes and evidence of a merged set are distributed: counts in bins that charts show."""
+"""Distributions of boxes, classes, sizes and supervision in a merged data set, as histograms."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -9,27 +8,11 @@ import numpy as np
 from data_prep.dataset.label_counts import LabelCounts
 from data_prep.dataset.reader import ShardReader
 from data_prep.shards.offsets import owner_of_rows
+from data_prep.tables.charts import Histogram, short_count
 from wordtree.support.arrays import Float64Array, Int32Array, Int64Array
 
 MOST_BINS = 20  # of counts such as boxes in an image; the last bin holds all that are more
 SUPERVISION = ("boxes", "image labels", "none")
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """Counts in named bins; `counts` has a row for each of `series`, one above the other in a bin.
-
-    fact: what the image shows, in numbers.
-    """
-
-    file: str
-    title: str
-    fact: str
-    x_title: str
-    y_title: str
-    bins: Sequence[str]
-    series: Sequence[str]
-    counts: Int64Array
 
 
 def histograms_of(reader: ShardReader, split: str) -> list[Histogram]:
@@ -78,7 +61,10 @@ def _of_labels(counts: Int64Array, what: str) -> Histogram:
     own = counts[counts > 0]
     power = np.log2(np.maximum(own, 1)).astype(np.int64)
     lowest, highest = (int(power.min()), int(power.max())) if len(own) else (0, 0)
-    bins = [f"{short(2**n)}–{short(2 ** (n + 1) - 1)}" if n else "1" for n in range(lowest, highest + 1)]
+    bins = [
+        f"{short_count(2**n)}–{short_count(2 ** (n + 1) - 1)}" if n else "1"
+        for n in range(lowest, highest + 1)
+    ]
     few = int((own < 10).sum())
     median = int(np.median(own)) if len(own) else 0
     return Histogram(
@@ -103,8 +89,8 @@ def _supervision_by_depth(label_counts: LabelCounts) -> Histogram:
     counts = np.stack([np.bincount(tree.depth[kind == number], minlength=depths) for number in range(3)])
     totals = counts.sum(axis=1).tolist()
     return Histogram(
-        "evidence_by_depth.svg",
-        "Best evidence at or below each node",
+        "supervision_by_depth.svg",
+        "Best supervision at or below each node",
         "; ".join(f"{total:,} nodes: {name}" for name, total in zip(SUPERVISION, totals, strict=True)),
         "depth in the tree",
         "nodes",
@@ -161,7 +147,7 @@ def _boxes_in_images(boxes: _Boxes, boxed: Int64Array) -> Histogram:
     mean = float(counts.mean()) if len(counts) else 0.0
     most = int(counts.max(initial=0))
     fact = f"{len(boxed):,} images with boxes drawn; {mean:.1f} boxes on average, at most {most:,}"
-    return _of_counts("boxes_per_picture.svg", "Boxes per image", fact, "boxes", counts)
+    return _of_counts("boxes_per_image.svg", "Boxes per image", fact, "boxes", counts)
 
 
 def _classes_in_images(boxes: _Boxes, boxed: Int64Array) -> Histogram:
@@ -171,7 +157,7 @@ def _classes_in_images(boxes: _Boxes, boxed: Int64Array) -> Histogram:
     mean = float(counts.mean()) if len(counts) else 0.0
     fact = f"{mean:.1f} different classes on average, at most {int(counts.max(initial=0)):,}"
     return _of_counts(
-        "classes_per_picture.svg", "Classes per image", fact, "different classes with a box", counts
+        "classes_per_image.svg", "Classes per image", fact, "different classes with a box", counts
     )
 
 
@@ -182,7 +168,7 @@ def _of_counts(file: str, title: str, fact: str, what: str, counts: Int64Array) 
     if counts.max(initial=0) > MOST_BINS:
         bins[-1] = f"≥ {MOST_BINS}"
     inside = np.bincount(np.minimum(counts, MOST_BINS), minlength=most + 1)[None]
-    return Histogram(file, title, fact, what, "pictures", bins, ("pictures",), inside)
+    return Histogram(file, title, fact, what, "images", bins, ("images",), inside)
 
 
 def _image_sizes(reader: ShardReader, images: Int64Array) -> Histogram:
@@ -197,22 +183,14 @@ def _image_sizes(reader: ShardReader, images: Int64Array) -> Histogram:
         [np.bincount(place[chosen], minlength=high - low + 1) for chosen in (is_boxed, ~is_boxed)]
     )
     return Histogram(
-        "picture_sizes.svg",
+        "image_sizes.svg",
         "Sizes of images",
         f"{len(images):,} images; half of them have a longer side of at least {int(np.median(longer)):,} px"
         if len(images)
         else "",
         "longer side, px",
-        "pictures",
+        "images",
         [f"{a}–{b}" for a, b in pairwise(edges)],
         ("with boxes drawn", "without"),
         counts,
     )
-
-
-def short(number: int) -> str:
-    """`950`, `1k`, `12k`, `3M`."""
-    for size, unit in ((1_000_000, "M"), (1000, "k")):
-        if number >= size:
-            return f"{number / size:.2g}{unit}" if number < 10 * size else f"{number // size}{unit}"
-    return str(number)
