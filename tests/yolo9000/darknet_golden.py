@@ -22,7 +22,7 @@ from wordtree import WordTree
 from yolo9000.data.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
 from yolo9000.models.boxes import cxcywh_to_xyxy
 from yolo9000.models.grid import GridOutput
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 OWN = Path(__file__).parents[1] / "golden" / "darknet"
 ORIGINAL = Path(os.environ["DARKNET_GOLDEN"]) if os.environ.get("DARKNET_GOLDEN") else None
@@ -48,10 +48,10 @@ class GoldenCase:
         classes = self.params["classes"]
         return WordTree([f"class{k}" for k in range(classes)], [-1] * classes)
 
-    def hierarchy(self) -> Hierarchy:
+    def tree_tensors(self) -> TreeTensors:
         """Classes exclude each other in a tree, and elsewhere where `softmax` says so."""
         exclusive = self.params["tree"] or self.params.get("softmax", 1)
-        return Hierarchy(self.tree(), siblings="softmax" if exclusive else "sigmoid")
+        return TreeTensors(self.tree(), siblings="softmax" if exclusive else "sigmoid")
 
     def grid_output(self, raw: Tensor) -> GridOutput:
         """The layer's input (B, A × (5 + C), H, W) as ours; gradients flow back to it."""

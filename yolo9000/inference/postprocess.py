@@ -17,7 +17,7 @@ from yolo9000.inference.detections import Detections
 from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.models.boxes import clip_xyxy
 from yolo9000.models.grid import GridOutput, Locations, ask_logits, decode_boxes, flat_location
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class NodeSet:
         nodes = np.flatnonzero(sign)
         return cls(torch.from_numpy(nodes), torch.from_numpy(sign[nodes]))
 
-    def probability(self, output: GridOutput, hierarchy: Hierarchy, location: Locations) -> Tensor:
+    def probability(self, output: GridOutput, tree_tensors: TreeTensors, location: Locations) -> Tensor:
         """P(the thing is one of the set) at each of K places, (K,)."""
         nodes = self.nodes.to(location.image.device)
         if not len(nodes):
             return torch.zeros(len(location), device=nodes.device)
-        absolute = hierarchy.log_absolute_of(
+        absolute = tree_tensors.log_absolute_of(
             lambda members: output.class_logits(location, members), nodes
         ).exp()
         return (absolute * self.sign.to(absolute)).sum(1).clamp(0, 1)
@@ -74,7 +74,7 @@ def candidates(output: GridOutput, image: int, *, min_objectness: float, max_loc
 @torch.no_grad()
 def answers(
     output: GridOutput,
-    hierarchy: Hierarchy,
+    tree_tensors: TreeTensors,
     letterboxes: list[Letterbox],
     names: list[str],
     cfg: PredictConfig,
@@ -87,7 +87,7 @@ def answers(
     found = []
     for image, (box, name) in enumerate(zip(letterboxes, names, strict=True)):
         seen = candidates(output, image, min_objectness=cfg.min_score, max_locations=cfg.max_locations)
-        descent = hierarchy.descend(
+        descent = tree_tensors.descend(
             lambda active, members, location=seen.location: ask_logits(output, location[active], members),  # type: ignore[misc]
             len(seen.location),
             threshold=cfg.min_absolute,
@@ -95,7 +95,7 @@ def answers(
         )
         compared_px = brought_back(seen.xyxy_unit, box, cfg.geometry)
         if asked is not None:
-            score = seen.objectness * asked.probability(output, hierarchy, seen.location)
+            score = seen.objectness * asked.probability(output, tree_tensors, seen.location)
         else:
             score = seen.objectness if cfg.level == "darknet" else seen.objectness * descent.absolute
         if asked is not None:
@@ -108,7 +108,7 @@ def answers(
         kept = kept[score[kept].argsort(descending=True, stable=True)][: cfg.max_detections]
         found.append(
             Detections(
-                tree=hierarchy.tree,
+                tree=tree_tensors.tree,
                 image=name,
                 image_size_px=(box.image_width_px, box.image_height_px),
                 xyxy_px=clip_to_image(compared_px[kept], box).cpu().numpy(),
@@ -133,7 +133,11 @@ class NodeScores:
 
 @torch.no_grad()
 def scores_of_nodes(
-    output: GridOutput, hierarchy: Hierarchy, letterboxes: list[Letterbox], nodes: Tensor, cfg: EvaluateConfig
+    output: GridOutput,
+    tree_tensors: TreeTensors,
+    letterboxes: list[Letterbox],
+    nodes: Tensor,
+    cfg: EvaluateConfig,
 ) -> list[ScoredBoxes]:
     """Every place scored for every asked node, objectness × P(node), after NMS: the paper's protocol for DET.
 
@@ -141,7 +145,7 @@ def scores_of_nodes(
     """
     found = []
     for image, box in enumerate(letterboxes):
-        scores = node_scores(output, hierarchy, image, box, nodes, cfg)
+        scores = node_scores(output, tree_tensors, image, box, nodes, cfg)
         found.append(
             ScoredBoxes(
                 xyxy_px=clip_to_image(scores.xyxy_px, box).cpu().numpy(),
@@ -153,7 +157,12 @@ def scores_of_nodes(
 
 
 def node_scores(
-    output: GridOutput, hierarchy: Hierarchy, image: int, box: Letterbox, nodes: Tensor, cfg: EvaluateConfig
+    output: GridOutput,
+    tree_tensors: TreeTensors,
+    image: int,
+    box: Letterbox,
+    nodes: Tensor,
+    cfg: EvaluateConfig,
 ) -> NodeScores:
     """The same for image number `image`, its boxes as they were compared."""
     seen = candidates(output, image, min_objectness=cfg.min_objectness, max_locations=cfg.max_locations)
@@ -161,7 +170,7 @@ def node_scores(
     if cfg.nms == "by_objectness":
         kept = nms(place_px.double(), seen.objectness.double(), cfg.nms_iou)
         seen, place_px = seen[kept], place_px[kept]
-    absolute = hierarchy.log_absolute_of(
+    absolute = tree_tensors.log_absolute_of(
         lambda members: output.class_logits(seen.location, members), nodes
     ).exp()
     score = (seen.objectness[:, None] * absolute).flatten()

@@ -83,16 +83,14 @@ class Predictor:
         batch = torch.stack([canvas for canvas, _ in fitted]).to(self.device)
         output = self.model(batch.contiguous(memory_format=torch.channels_last))
         boxes = [box for _, box in fitted]
-        return answers(output, self.model.hierarchy, boxes, list(names), self.settings, asked)
+        return answers(output, self.model.tree_tensors, boxes, list(names), self.settings, asked)
 
     def without_supervision(self, query: str) -> list[str]:
         """The names of the uppermost asked nodes for which training had neither boxes nor image labels."""
         nodes = parse(query, self.tree).nodes()
         uppermost = nodes[~np.isin(self.tree.parent[nodes], nodes)]
         return [
-            self.tree.names[node]
-            for node in uppermost
-            if self.label_counts.supervision(int(node)) == "none"
+            self.tree.names[node] for node in uppermost if self.label_counts.supervision(int(node)) == "none"
         ]
 
 

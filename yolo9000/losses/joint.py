@@ -33,7 +33,7 @@ from yolo9000.losses.label_assignment import (
 from yolo9000.losses.unannotated import candidate_locations, exclusion_errors, or_above, unannotated_siblings
 from yolo9000.models.boxes import aligned_iou
 from yolo9000.models.grid import GridOutput, Locations, ask_logits, decode_boxes
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 WARM_UP_WEIGHT = 0.01  # darknet: the scale of the pull towards the anchors
 UNANNOTATED_LOCATIONS = 64  # at most, for each image
@@ -61,12 +61,14 @@ class JointLoss(nn.Module):
     exhaustive: Tensor | None
     possible: Tensor | None  # (S, N) bool: what each source vouches for, or something below
 
-    def __init__(self, cfg: LossConfig, hierarchy: Hierarchy, *, exhaustive: Tensor | None = None) -> None:
+    def __init__(
+        self, cfg: LossConfig, tree_tensors: TreeTensors, *, exhaustive: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.cfg = cfg
-        self.hierarchy = hierarchy
+        self.tree_tensors = tree_tensors
         self.register_buffer("exhaustive", exhaustive, persistent=False)
-        possible = None if exhaustive is None else or_above(hierarchy.tree, exhaustive)
+        possible = None if exhaustive is None else or_above(tree_tensors.tree, exhaustive)
         self.register_buffer("possible", possible, persistent=False)
 
     def forward(
@@ -79,10 +81,10 @@ class JointLoss(nn.Module):
         cfg, labels, negative = self.cfg, targets.image_labels, targets.negative_labels
         matched = match_boxes(output, targets.boxes, match=cfg.match)
         chosen = self.locations_of_labels(output, labels, matched)
-        denied = location_of_max_score(output, negative, self.hierarchy)
+        denied = location_of_max_score(output, negative, self.tree_tensors)
         of_boxes, of_labels, of_denied = ask_paths(
             output,
-            self.hierarchy,
+            self.tree_tensors,
             (matched.location_of_box, targets.boxes.node),
             (chosen.location, labels.node[chosen.label]),
             (denied, negative.node),
@@ -92,7 +94,8 @@ class JointLoss(nn.Module):
             "box_class": cfg.class_weight * self._box_class_errors(output, of_boxes, targets.source),
             "label_class": cfg.label_weight * self._label_class_errors(output, of_labels, chosen.weight),
             "label_objectness": self._label_objectness(output, targets, matched, chosen),
-            "negative_label": cfg.negative_weight * negative_errors(output, self.hierarchy, of_denied).sum(),
+            "negative_label": cfg.negative_weight
+            * negative_errors(output, self.tree_tensors, of_denied).sum(),
         }
         divisor = len(output.box_logits) if pictures is None else pictures
         return LossTerms(**{name: term / divisor for name, term in terms.items()})
@@ -103,7 +106,7 @@ class JointLoss(nn.Module):
         """Where the image labels go, by the rules of the configuration."""
         assign, top_k = self.cfg.assign, self.cfg.top_k
         return assign_labels(
-            output, labels, self.hierarchy, assign=assign, top_k=top_k, taken=matched.location
+            output, labels, self.tree_tensors, assign=assign, top_k=top_k, taken=matched.location
         )
 
     def _box_terms(
@@ -154,13 +157,13 @@ class JointLoss(nn.Module):
         may count less (decision 31); of two boxes at a place the last has the word in the groups that both paths
         share (darknet overwrites deltas group by group)."""
         members, weight = asked.members, self._sibling_weights(asked, source)
-        if self.hierarchy.siblings == "sigmoid":
+        if self.tree_tensors.siblings == "sigmoid":
             return self._independent_errors(output, asked, weight)
         logits = asked.logits + weight.log()  # 0: −inf, out of the softmax
-        log_conditional = self.hierarchy.log_conditional(members, logits)[members.on_path]
+        log_conditional = self.tree_tensors.log_conditional(members, logits)[members.on_path]
         owner, node = members.owner[members.on_path], members.node[members.on_path]
-        group = self.hierarchy.group[node]
-        key = asked.location.flat_index(output)[owner] * len(self.hierarchy.group_start) + group
+        group = self.tree_tensors.group[node]
+        key = asked.location.flat_index(output)[owner] * len(self.tree_tensors.group_start) + group
         return -log_conditional[last_of_each(key)].sum()
 
     def _sibling_weights(self, asked: PathLogits, source: Tensor) -> Tensor:
@@ -175,15 +178,15 @@ class JointLoss(nn.Module):
         return weight.masked_fill(less, self.cfg.unannotated_siblings)
 
     def _label_class_errors(self, output: GridOutput, asked: PathLogits, weight: Tensor) -> Tensor:
-        if self.hierarchy.siblings == "sigmoid":
+        if self.tree_tensors.siblings == "sigmoid":
             return self._independent_errors(output, asked, weight.to(asked.logits.dtype)[asked.members.owner])
-        return -(weight * log_absolute(self.hierarchy, asked)).sum()
+        return -(weight * log_absolute(self.tree_tensors, asked)).sum()
 
     def _independent_errors(self, output: GridOutput, asked: PathLogits, weight: Tensor) -> Tensor:
         """Binary cross-entropy of every node in the groups on the labels' paths, where several labels of one place
         add up (decision 10). weight: (Q,) of each member."""
         members, logits = asked.members, asked.logits
-        key = asked.location.flat_index(output)[members.owner] * len(self.hierarchy) + members.node
+        key = asked.location.flat_index(output)[members.owner] * len(self.tree_tensors) + members.node
         unique, which = key.unique(return_inverse=True)
         wanted = logits.new_zeros(len(unique)).scatter_reduce(
             0, which, members.on_path.to(logits.dtype), "amax"
@@ -233,7 +236,7 @@ class JointLoss(nn.Module):
         seen = candidate_locations(
             output, free, min_objectness=self.cfg.unannotated_objectness, at_most=UNANNOTATED_LOCATIONS
         )
-        descent = self.hierarchy.descend(
+        descent = self.tree_tensors.descend(
             lambda active, members: ask_logits(output, seen.location[active], members),
             len(seen.location),
             threshold=0.5,
@@ -258,7 +261,7 @@ class JointLoss(nn.Module):
         )
         if not len(seen.image):
             return _zero(output)
-        errors = exclusion_errors(output, self.hierarchy, seen, background.exhaustive)
+        errors = exclusion_errors(output, self.tree_tensors, seen, background.exhaustive)
         return self.cfg.exclusion_weight * errors.sum()
 
 

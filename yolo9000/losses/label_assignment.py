@@ -21,7 +21,7 @@ from torchvision.ops import nms
 from yolo9000.data.batch import ImageLabelColumns
 from yolo9000.models.boxes import area_xyxy
 from yolo9000.models.grid import GridOutput, Locations, cells_inside, decode_boxes, flat_location
-from yolo9000.models.tree_tensors import Hierarchy, PathMembers, log_of_none
+from yolo9000.models.tree_tensors import PathMembers, TreeTensors, log_of_none
 
 Assign: TypeAlias = Literal["max_score", "max_objectness", "max_size", "top_k"]
 
@@ -40,13 +40,13 @@ class PathLogits:
 
 
 def ask_paths(
-    output: GridOutput, hierarchy: Hierarchy, *questions: tuple[Locations, Tensor]
+    output: GridOutput, tree_tensors: TreeTensors, *questions: tuple[Locations, Tensor]
 ) -> tuple[PathLogits, ...]:
     """The answer to each question: places (P,) and a node (P,) at each of them.
 
     All are read at once, since the gradient of every reading is as large as the class head.
     """
-    members = [hierarchy.path_members(node) for _, node in questions]
+    members = [tree_tensors.path_members(node) for _, node in questions]
     locations = [location for location, _ in questions]
     start = np.cumsum([0, *map(len, locations)])
     owner = torch.cat([m.owner + int(before) for m, before in zip(members, start, strict=False)])
@@ -58,14 +58,16 @@ def ask_paths(
     )
 
 
-def log_absolute_at(output: GridOutput, hierarchy: Hierarchy, location: Locations, node: Tensor) -> Tensor:
+def log_absolute_at(
+    output: GridOutput, tree_tensors: TreeTensors, location: Locations, node: Tensor
+) -> Tensor:
     """log P(node) at each of P places for its own node (P,), from the sibling groups on the nodes' paths alone."""
-    return log_absolute(hierarchy, *ask_paths(output, hierarchy, (location, node)))
+    return log_absolute(tree_tensors, *ask_paths(output, tree_tensors, (location, node)))
 
 
-def log_absolute(hierarchy: Hierarchy, asked: PathLogits) -> Tensor:
+def log_absolute(tree_tensors: TreeTensors, asked: PathLogits) -> Tensor:
     """log P(node) of each asked node at its place, (P,)."""
-    return hierarchy.log_absolute(asked.members, asked.logits, len(asked.node))
+    return tree_tensors.log_absolute(asked.members, asked.logits, len(asked.node))
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class LabelAssignment:
 def assign_labels(
     output: GridOutput,
     labels: ImageLabelColumns,
-    hierarchy: Hierarchy,
+    tree_tensors: TreeTensors,
     *,
     assign: Assign,
     top_k: int,
@@ -98,7 +100,7 @@ def assign_labels(
     elif assign == "max_size":
         location = location_of_max_size(output, labels, where)
     else:
-        location = location_of_max_score(output, labels, hierarchy, where)
+        location = location_of_max_score(output, labels, tree_tensors, where)
     return LabelAssignment(
         location,
         torch.arange(len(location), device=location.image.device),
@@ -116,12 +118,12 @@ def location_of_max_objectness(
 
 @torch.no_grad()
 def location_of_max_score(
-    output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy, where: Tensor | None = None
+    output: GridOutput, labels: ImageLabelColumns, tree_tensors: TreeTensors, where: Tensor | None = None
 ) -> Locations:
     """The place of highest objectness × P(node), likewise: the paper's rule."""
-    members = hierarchy.path_members(labels.node)
+    members = tree_tensors.path_members(labels.node)
     logits = output.image_logits(labels.image[members.owner], members.node)  # (Q, AHW)
-    log_absolute = hierarchy.log_absolute(members, logits, len(labels.node))  # (L, AHW)
+    log_absolute = tree_tensors.log_absolute(members, logits, len(labels.node))  # (L, AHW)
     return _best_location(output, labels, _objectness_rows(output, labels).log() + log_absolute, where)
 
 
@@ -152,14 +154,16 @@ def locations_of_top_k(
     return LabelAssignment(location, label, 1 / (best >= 0).sum(dim=1)[label].to(objectness.dtype))
 
 
-def negative_errors(output: GridOutput, hierarchy: Hierarchy, asked: PathLogits) -> Tensor:
+def negative_errors(output: GridOutput, tree_tensors: TreeTensors, asked: PathLogits) -> Tensor:
     """objectness × −log(1 − P(node)) of each asked node at its place, (P,): it is said not to be there.
 
     Everything below the node loses with it, for P(node) is the sum over its leaves. Objectness only weighs: a thing may
     well be there, of another kind. Of the levels on the path the unsure ones give way (the gradient of a sure one is
     near 0), so that what is surely an animal, only no dog, stays an animal.
     """
-    return asked.location.values_of(output.objectness).detach() * -log_of_none(log_absolute(hierarchy, asked))
+    return asked.location.values_of(output.objectness).detach() * -log_of_none(
+        log_absolute(tree_tensors, asked)
+    )
 
 
 def locations_in_regions(output: GridOutput, labels: ImageLabelColumns) -> Tensor:

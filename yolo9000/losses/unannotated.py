@@ -14,7 +14,7 @@ from torch import Tensor
 from data_prep.dataset.label_counts import rolled_up
 from wordtree import WordTree
 from yolo9000.models.grid import GridOutput, Locations, flat_location
-from yolo9000.models.tree_tensors import Hierarchy, PathMembers, log_of_none
+from yolo9000.models.tree_tensors import PathMembers, TreeTensors, log_of_none
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,20 @@ def candidate_locations(
 
 
 def exclusion_errors(
-    output: GridOutput, hierarchy: Hierarchy, seen: CandidateLocations, exhaustive: Tensor
+    output: GridOutput, tree_tensors: TreeTensors, seen: CandidateLocations, exhaustive: Tensor
 ) -> Tensor:
     """objectness × −log P(none of the nodes vouched for) of each of K places that see a thing without a box, (K,).
 
     vouched: (B, N) bool, of each image, and some node of each. What it vouches for has its boxes, so this thing is
     something else.
     """
-    tops = topmost(hierarchy.parent, exhaustive)  # P(any of these) is P(any)
+    tops = topmost(tree_tensors.parent, exhaustive)  # P(any of these) is P(any)
     nodes = tops.any(dim=0).nonzero()[:, 0]
-    log_absolute = hierarchy.log_absolute_of(lambda asked: output.class_logits(seen.location, asked), nodes)
+    log_absolute = tree_tensors.log_absolute_of(
+        lambda asked: output.class_logits(seen.location, asked), nodes
+    )
     log_absolute = log_absolute.masked_fill(~tops[seen.image][:, nodes], -torch.inf)
-    if hierarchy.siblings == "sigmoid":  # each by itself; exclusive ones add up to a probability
+    if tree_tensors.siblings == "sigmoid":  # each by itself; exclusive ones add up to a probability
         errors = log_of_none(log_absolute).sum(dim=1)
     else:
         errors = log_of_none(log_absolute.logsumexp(dim=1))

@@ -16,7 +16,7 @@ from yolo9000.config import ClassifierConfig
 from yolo9000.darknet.plan import ClassifierPlan
 from yolo9000.models.backbone import DARKNET19, TINY, Backbone
 from yolo9000.models.darknet_network import DarknetNetwork, plan_of
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 
 class TreeSoftmax(nn.Module):
@@ -30,7 +30,7 @@ class TreeSoftmax(nn.Module):
     def __init__(self, tree: WordTree, classes: Tensor) -> None:
         super().__init__()
         self.register_buffer("classes", classes)
-        self.hierarchy = Hierarchy(tree)
+        self.tree_tensors = TreeTensors(tree)
         self.outputs = len(tree)
 
     def log_probability(self, logits: Tensor, image: Tensor, node: Tensor) -> Tensor:
@@ -38,14 +38,14 @@ class TreeSoftmax(nn.Module):
 
         Only the sibling groups on a label's path are looked at; all others get no gradient.
         """
-        members = self.hierarchy.path_members(node)
+        members = self.tree_tensors.path_members(node)
         asked = logits[image[members.owner], members.node]
-        return self.hierarchy.log_absolute(members, asked, len(node))
+        return self.tree_tensors.log_absolute(members, asked, len(node))
 
     def absolute(self, logits: Tensor) -> Tensor:
         """P(node) of every node in every image, (B, N)."""
         every = torch.arange(self.outputs, device=logits.device)
-        return self.hierarchy.log_absolute_of(lambda nodes: logits[:, nodes], every).exp()
+        return self.tree_tensors.log_absolute_of(lambda nodes: logits[:, nodes], every).exp()
 
 
 class FlatSoftmax(nn.Module):

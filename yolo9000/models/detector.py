@@ -20,7 +20,7 @@ from yolo9000.models.backbone import DARKNET19, TINY, Backbone, ConvUnit, scaled
 from yolo9000.models.darknet_network import DarknetNetwork, plan_of
 from yolo9000.models.grid import GridOutput
 from yolo9000.models.head import SplitHead
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 
 class PassthroughNeck(nn.Module):
@@ -49,17 +49,17 @@ class Detector(nn.Module):
         backbone: Backbone | DarknetNetwork,
         neck: PassthroughNeck | None,
         head: SplitHead,
-        hierarchy: Hierarchy,
+        tree_tensors: TreeTensors,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.neck = neck
         self.head = head
-        self.hierarchy = hierarchy
+        self.tree_tensors = tree_tensors
 
     @property
     def tree(self) -> WordTree:
-        return self.hierarchy.tree
+        return self.tree_tensors.tree
 
     @property
     def stride(self) -> int:
@@ -82,7 +82,7 @@ def build_model(cfg: ModelConfig, tree: WordTree) -> Detector:
     backbone, neck = _backbone_and_neck(cfg)
     channels = neck.channels if neck else backbone.channels
     head = SplitHead(channels, anchors_cell=torch.tensor(cfg.anchors), nodes=len(tree))
-    return Detector(backbone, neck, head, Hierarchy(tree, siblings=cfg.siblings)).to(
+    return Detector(backbone, neck, head, TreeTensors(tree, siblings=cfg.siblings)).to(
         memory_format=torch.channels_last
     )
 

@@ -35,7 +35,7 @@ class PathMembers:
     segments: int
 
 
-class Hierarchy(nn.Module):
+class TreeTensors(nn.Module):
     """The arrays of a tree of N nodes that training and inference need, as buffers (not in the state dict).
 
     Paths are stored as one flat array with offsets (CSR), in order from the root to the node.

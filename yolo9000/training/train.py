@@ -27,7 +27,7 @@ from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.losses.non_exclusive import non_exclusive_pairs
 from yolo9000.models.detector import Detector, build_model
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 from yolo9000.training.draw_pseudo_boxes import draw_pseudo_boxes
 from yolo9000.training.gradients import summed_gradients
 from yolo9000.training.journal import Journal
@@ -187,5 +187,5 @@ def build_criterion(cfg: Config, reader: ShardReader) -> JointLoss:
     """The loss that `cfg` describes, for the tree of the shards and what their sources vouch for."""
     asked = cfg.loss.non_exclusive
     pairs = None if asked is None else non_exclusive_pairs(asked, reader.tree)
-    hierarchy = Hierarchy(reader.tree, siblings=cfg.model.siblings, non_exclusive=pairs)
-    return JointLoss(cfg.loss, hierarchy, exhaustive=torch.from_numpy(exhaustive_by_source(reader)))
+    tree_tensors = TreeTensors(reader.tree, siblings=cfg.model.siblings, non_exclusive=pairs)
+    return JointLoss(cfg.loss, tree_tensors, exhaustive=torch.from_numpy(exhaustive_by_source(reader)))

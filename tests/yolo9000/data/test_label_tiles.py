@@ -23,7 +23,7 @@ from yolo9000.config import LossConfig
 from yolo9000.data.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
 from yolo9000.data.sample import at_or_under
 from yolo9000.losses.joint import JointLoss, LossTerms
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 ANIMAL, VEHICLE, DOG, CAT, CAR, BOAT = range(6)
 UPPER_LEFT, LOWER_RIGHT = (0, 0), (1, 2)
@@ -72,7 +72,7 @@ def teach(
         if exhaustive is None
         else torch.from_numpy(at_or_under(tree, np.array(exhaustive, np.int64))[None])
     )
-    criterion = JointLoss(cfg, Hierarchy(tree, non_exclusive=pairs))
+    criterion = JointLoss(cfg, TreeTensors(tree, non_exclusive=pairs))
     output = grid_output(anchors=[[1.0, 1.0]], box_logits=boxes, class_logits=classes)
     said = replace(said_of_one_image(labels, missing, ignored), exhaustive=known)
     terms = criterion(output, said, images_seen=1)

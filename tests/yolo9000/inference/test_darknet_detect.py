@@ -14,7 +14,7 @@ from yolo9000.data.image import Letterbox
 from yolo9000.inference.postprocess import answers, brought_back, clip_to_image, node_scores
 from yolo9000.models.boxes import cxcywh_to_xyxy
 from yolo9000.models.grid import decode_boxes
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 NEAR = 1e-5  # a score this near to the threshold may go either way
 EVERYTHING = 10**6
@@ -41,7 +41,7 @@ def our_rows(case: GoldenCase, raw: torch.Tensor, *, nms: Overlap, nms_iou: floa
     params, output, box = case.params, case.grid_output(raw), letterbox_of(case.params)
     shared = {"nms": nms, "nms_iou": nms_iou, "geometry": "darknet"}
     shared |= {"max_locations": EVERYTHING, "max_detections": EVERYTHING}
-    hierarchy: Hierarchy = case.hierarchy()
+    tree_tensors: TreeTensors = case.tree_tensors()
     if params["tree"] and not params["map"]:
         cfg = {
             "level": "darknet",
@@ -49,12 +49,12 @@ def our_rows(case: GoldenCase, raw: torch.Tensor, *, nms: Overlap, nms_iou: floa
             "min_absolute": params["tree_thresh"],
             **shared,
         }
-        (found,) = answers(output, hierarchy, [box], ["picture"], PredictConfig.model_validate(cfg))
+        (found,) = answers(output, tree_tensors, [box], ["picture"], PredictConfig.model_validate(cfg))
         return list(zip(found.node.tolist(), found.score.tolist(), found.xyxy_px, strict=True))
     nodes = torch.tensor(params["map"] or range(params["classes"]))
     class_of_node = {int(node): kind for kind, node in enumerate(nodes)}
     cfg = {"min_objectness": params["thresh"], **shared}
-    scores = node_scores(output, hierarchy, 0, box, nodes, EvaluateConfig.model_validate(cfg))
+    scores = node_scores(output, tree_tensors, 0, box, nodes, EvaluateConfig.model_validate(cfg))
     boxes_px = clip_to_image(scores.xyxy_px, box).numpy()
     kinds = [class_of_node[node] for node in scores.node.tolist()]
     return list(zip(kinds, scores.score.tolist(), boxes_px, strict=True))

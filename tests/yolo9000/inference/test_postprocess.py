@@ -26,7 +26,7 @@ from yolo9000.inference.postprocess import (
     scores_of_nodes,
 )
 from yolo9000.models.grid import GridOutput
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 ANCHORS = [[0.8, 1.1], [2.5, 1.7]]
 Row = tuple[float, int, tuple[float, ...]]  # score, node, xyxy in pixels of the image
@@ -193,7 +193,7 @@ def test_answers_agree_with_the_slow_twin(settings_of: dict[str, float]) -> None
     for seed in range(3):
         output = random_output(tree, images=3, seed=seed)
         boxes = placements(output)
-        found = answers(output, Hierarchy(tree), boxes, ["a", "b", "c"], cfg)
+        found = answers(output, TreeTensors(tree), boxes, ["a", "b", "c"], cfg)
         assert [d.image for d in found] == ["a", "b", "c"]
         assert [d.image_size_px for d in found] == [(640, 480), (100, 333), (31, 17)]
         for image, detections in enumerate(found):
@@ -205,7 +205,7 @@ def test_every_number_of_an_answer_has_its_meaning() -> None:
     output = random_output(tree)
     cfg = PredictConfig(min_score=0.05, min_absolute=0.1)
     seen = 0
-    for detections in answers(output, Hierarchy(tree), placements(output), ["a", "b"], cfg):
+    for detections in answers(output, TreeTensors(tree), placements(output), ["a", "b"], cfg):
         for row, node in enumerate(detections.node):
             path = detections.conditional[row]
             assert len(path) == len(tree.path(int(node)))
@@ -222,7 +222,7 @@ def test_no_place_above_the_threshold_gives_empty_detections() -> None:
     tree = random_tree(10)
     output = random_output(tree)
     output.box_logits[..., 4] = -50
-    found = answers(output, Hierarchy(tree), placements(output), ["a", "b"], PredictConfig())
+    found = answers(output, TreeTensors(tree), placements(output), ["a", "b"], PredictConfig())
     assert [len(d) for d in found] == [0, 0]
     assert found[0].xyxy_px.shape == (0, 4)
 
@@ -231,7 +231,7 @@ def test_a_flat_tree_answers_with_the_best_class() -> None:
     tree = WordTree(["a", "b", "c"], [-1, -1, -1])
     class_logits = torch.tensor([0.0, 2.0, 1.0], dtype=torch.float64).expand(1, 2, 1, 1, 3)
     output = grid_output(anchors=ANCHORS, class_logits=class_logits.clone())
-    (found,) = answers(output, Hierarchy(tree), placements(output), ["a"], PredictConfig(min_score=0))
+    (found,) = answers(output, TreeTensors(tree), placements(output), ["a"], PredictConfig(min_score=0))
     assert set(found.node.tolist()) == {1}
     assert found.absolute[0] == pytest.approx(math.exp(2) / (1 + math.exp(2) + math.exp(1)))
 
@@ -248,7 +248,7 @@ def test_the_probability_of_a_set_is_the_sum_over_all_ends_of_a_descent_in_it(
     tree = random_tree(40)
     output = random_output(tree, images=1, rows=1, columns=2, seed=seed)
     location = candidates(output, 0, min_objectness=-1, max_locations=100).location
-    found = NodeSet.of(tree, sorted(members)).probability(output, Hierarchy(tree), location)
+    found = NodeSet.of(tree, sorted(members)).probability(output, TreeTensors(tree), location)
     dense = output.dense_class_logits()
     locations = zip(
         location.image.tolist(),
@@ -269,13 +269,15 @@ def test_a_query_scores_every_place_by_what_is_asked_and_names_it_as_before() ->
     output = grid_output(anchors=ANCHORS, class_logits=class_logits.clone())
     cfg = PredictConfig(min_score=0.01, min_absolute=0.5)
     asked = NodeSet.of(tree, parse("animal & !cat", tree).nodes())
-    (found,) = answers(output, Hierarchy(tree), placements(output), ["a"], cfg, asked)
+    (found,) = answers(output, TreeTensors(tree), placements(output), ["a"], cfg, asked)
     animal = math.exp(2) / (math.exp(2) + 1)
     dog = animal * math.exp(0.1) / (math.exp(0.1) + 1)
     assert set(found.names) == {"animal"}  # neither kind is likelier than .5
     assert found.score[0] == pytest.approx(found.objectness[0] * dog, rel=1e-6)
     nothing = NodeSet.of(tree, [])
-    assert [len(d) for d in answers(output, Hierarchy(tree), placements(output), ["a"], cfg, nothing)] == [0]
+    assert [len(d) for d in answers(output, TreeTensors(tree), placements(output), ["a"], cfg, nothing)] == [
+        0
+    ]
 
 
 # --- NMS
@@ -297,25 +299,25 @@ def two_boxes(gap_px: float, *, nodes: int) -> GridOutput:
 def test_overlap_is_judged_as_finely_for_the_last_node_of_a_large_tree(
     nodes: int, nms_iou: float, kept: int
 ) -> None:
-    hierarchy = Hierarchy(WordTree([f"own{node}" for node in range(nodes)], [-1] * nodes))
+    tree_tensors = TreeTensors(WordTree([f"own{node}" for node in range(nodes)], [-1] * nodes))
     letterbox = Letterbox.fit(image_size_px=(640, 640), network_size_px=(640, 640))
     gap_px = 10 * (1 - 0.3) / (1 + 0.3)  # squares of side s that lie d apart: IoU = (s − d) / (s + d)
     output = two_boxes(gap_px, nodes=nodes)
-    (found,) = answers(output, hierarchy, [letterbox], ["a"], PredictConfig(nms_iou=nms_iou))
+    (found,) = answers(output, tree_tensors, [letterbox], ["a"], PredictConfig(nms_iou=nms_iou))
     last = torch.tensor([nodes - 1])
-    (scored,) = scores_of_nodes(output, hierarchy, [letterbox], last, EvaluateConfig(nms_iou=nms_iou))
+    (scored,) = scores_of_nodes(output, tree_tensors, [letterbox], last, EvaluateConfig(nms_iou=nms_iou))
     assert (len(found), len(scored.node)) == (kept, kept)
 
 
 def test_one_thing_gets_one_answer_but_may_score_for_several_asked_nodes() -> None:
-    hierarchy = Hierarchy(WordTree(["dog", "cat", "car"], [-1, -1, -1]))
+    tree_tensors = TreeTensors(WordTree(["dog", "cat", "car"], [-1, -1, -1]))
     letterbox = Letterbox.fit(image_size_px=(640, 640), network_size_px=(640, 640))
     output = two_boxes(5.3, nodes=3)
     output.features[0, 1, 31, 31] = 200  # the second is a cat
-    (found,) = answers(output, hierarchy, [letterbox], ["a"], PredictConfig(nms_iou=0.1))
+    (found,) = answers(output, tree_tensors, [letterbox], ["a"], PredictConfig(nms_iou=0.1))
     assert found.names == ["car"]
     asked = torch.tensor([1, 2])
-    (scored,) = scores_of_nodes(output, hierarchy, [letterbox], asked, EvaluateConfig(nms_iou=0.1))
+    (scored,) = scores_of_nodes(output, tree_tensors, [letterbox], asked, EvaluateConfig(nms_iou=0.1))
     assert scored.node.tolist() == [2, 1]
 
 
@@ -338,7 +340,7 @@ def test_scores_of_nodes_agree_with_the_slow_twin(settings_of: dict[str, float])
     for seed in range(3):
         output = random_output(tree, images=3, seed=seed)
         boxes = placements(output)
-        found = scores_of_nodes(output, Hierarchy(tree), boxes, torch.tensor(nodes), cfg)
+        found = scores_of_nodes(output, TreeTensors(tree), boxes, torch.tensor(nodes), cfg)
         assert len(found) == 3
         for image, scored in enumerate(found):
             rows = [
@@ -352,7 +354,7 @@ def test_one_place_may_answer_for_several_asked_nodes(toy_tree: WordTree) -> Non
     output = random_output(toy_tree, images=1, rows=1, columns=1)
     cfg = EvaluateConfig(min_objectness=0, max_locations=1)
     nodes = [0, 2, 6]
-    (found,) = scores_of_nodes(output, Hierarchy(toy_tree), placements(output), torch.tensor(nodes), cfg)
+    (found,) = scores_of_nodes(output, TreeTensors(toy_tree), placements(output), torch.tensor(nodes), cfg)
     score = dict(zip(found.node.tolist(), found.score.tolist(), strict=True))
     assert set(score) == set(nodes)
     assert score[0] >= score[2] >= score[6]
@@ -360,11 +362,11 @@ def test_one_place_may_answer_for_several_asked_nodes(toy_tree: WordTree) -> Non
 
 def test_nothing_asked_and_nothing_seen_give_no_scores(toy_tree: WordTree) -> None:
     output = random_output(toy_tree)
-    hierarchy, boxes = Hierarchy(toy_tree), placements(output)
+    tree_tensors, boxes = TreeTensors(toy_tree), placements(output)
     nothing = torch.tensor([], dtype=torch.int64)
-    asked_nothing = scores_of_nodes(output, hierarchy, boxes, nothing, EvaluateConfig())
+    asked_nothing = scores_of_nodes(output, tree_tensors, boxes, nothing, EvaluateConfig())
     output.box_logits[..., 4] = -50
-    seen_nothing = scores_of_nodes(output, hierarchy, boxes, torch.tensor([1, 2]), EvaluateConfig())
+    seen_nothing = scores_of_nodes(output, tree_tensors, boxes, torch.tensor([1, 2]), EvaluateConfig())
     assert [found.xyxy_px.shape for found in asked_nothing + seen_nothing] == [(0, 4)] * 4
 
 

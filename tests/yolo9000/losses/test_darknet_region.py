@@ -14,7 +14,7 @@ from tests.yolo9000.darknet_golden import GoldenCase, golden_cases, targets_of
 from yolo9000.config import LossConfig
 from yolo9000.losses.joint import JointLoss
 from yolo9000.models.grid import GridOutput
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 WARM_UP_IMAGES = 12800
 
@@ -48,12 +48,12 @@ class Activated:
     slope: np.ndarray
 
     @classmethod
-    def of(cls, output: GridOutput, hierarchy: Hierarchy) -> Activated:
-        nodes = torch.arange(len(hierarchy))
-        groups = torch.repeat_interleave(torch.arange(len(hierarchy.group_size)), hierarchy.group_size)
-        members = hierarchy.path_members(nodes[:0])
-        members = type(members)(nodes, nodes, groups, nodes < 0, len(hierarchy.group_size))
-        conditional = hierarchy.log_conditional(members, output.dense_class_logits()).exp()
+    def of(cls, output: GridOutput, tree_tensors: TreeTensors) -> Activated:
+        nodes = torch.arange(len(tree_tensors))
+        groups = torch.repeat_interleave(torch.arange(len(tree_tensors.group_size)), tree_tensors.group_size)
+        members = tree_tensors.path_members(nodes[:0])
+        members = type(members)(nodes, nodes, groups, nodes < 0, len(tree_tensors.group_size))
+        conditional = tree_tensors.log_conditional(members, output.dense_class_logits()).exp()
         logistic = output.box_logits.sigmoid()
         size = output.box_logits[..., 2:4]
         entries = torch.cat([logistic[..., :2], size, logistic[..., 4:], conditional], dim=-1)
@@ -70,11 +70,11 @@ def _in_their_order(entries: Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("case", golden_cases("region"))
 def test_outputs_and_gradients_of_the_joint_loss_agree_with_darknets_region_layer(case: GoldenCase) -> None:
-    golden, params, hierarchy = case.arrays(), case.params, case.hierarchy()
+    golden, params, tree_tensors = case.arrays(), case.params, case.tree_tensors()
     assert not params["background"], "a class of its own for the background is not supported"
     raw = torch.from_numpy(golden["raw"]).double().requires_grad_()
     output = case.grid_output(raw)
-    loss = JointLoss(loss_config(params), hierarchy)
+    loss = JointLoss(loss_config(params), tree_tensors)
 
     terms = loss(
         output,
@@ -84,7 +84,7 @@ def test_outputs_and_gradients_of_the_joint_loss_agree_with_darknets_region_laye
     (terms.total * len(raw)).backward()
 
     assert raw.grad is not None
-    gradient, ours = -raw.grad.numpy(), Activated.of(output, hierarchy)
+    gradient, ours = -raw.grad.numpy(), Activated.of(output, tree_tensors)
     np.testing.assert_allclose(ours.output, golden["output"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(gradient, golden["grad"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(gradient, golden["delta"] * ours.slope, rtol=1e-5, atol=1e-5)

@@ -16,7 +16,7 @@ from yolo9000.config import LossConfig
 from yolo9000.data.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
 from yolo9000.data.sample import at_or_under
 from yolo9000.losses.joint import JointLoss, LossTerms
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 DOG, CAR, BOAT, TERRIER = 2, 4, 5, 6
 RESOLVED = LossConfig(warm_up_images=0, assign="max_score")  # the paper's rule
@@ -64,7 +64,7 @@ class Case:
             anchors=[[1.0, 1.0], [2.0, 1.5]], box_logits=self.boxes, class_logits=self.classes
         )
         what = what if exhaustive is None else replace(what, exhaustive=exhaustive.expand(2, -1))
-        self.terms: LossTerms = JointLoss(cfg, Hierarchy(tree, siblings=siblings))(
+        self.terms: LossTerms = JointLoss(cfg, TreeTensors(tree, siblings=siblings))(
             self.output, what, images_seen=1
         )
         self.box_gradient, self.class_gradient = torch.autograd.grad(
@@ -206,7 +206,7 @@ def test_what_a_image_itself_vouches_for_is_background_there_and_only_there(toy_
         exhaustive = torch.zeros(2, len(toy_tree), dtype=torch.bool)
         exhaustive[0] = torch.from_numpy(at_or_under(toy_tree, np.array(nodes, np.int64)))
         what = replace(targets(), exhaustive=exhaustive)
-        terms = JointLoss(RESOLVED, Hierarchy(toy_tree))(output, what, images_seen=1)
+        terms = JointLoss(RESOLVED, TreeTensors(toy_tree))(output, what, images_seen=1)
         (gradient,) = torch.autograd.grad(terms.total, boxes)
         return [bool((image[..., 4] > 0).all()) for image in gradient]
 
@@ -232,7 +232,7 @@ def test_a_perfect_output_has_no_coordinate_and_little_objectness_loss(toy_tree:
         anchors=[[1.0, 1.0]], box_logits=logits, class_logits=torch.zeros(1, 1, 3, 3, 7).double()
     )
     what = targets(boxes=[(0, CAR, [1 / 3, 1 / 3, 2 / 3, 2 / 3])], images=1)
-    terms = JointLoss(replace_cfg(objectness_loss=kind), Hierarchy(toy_tree))(output, what, images_seen=1)
+    terms = JointLoss(replace_cfg(objectness_loss=kind), TreeTensors(toy_tree))(output, what, images_seen=1)
     assert terms.coordinates.item() == pytest.approx(0, abs=1e-12)
     assert terms.objectness.item() == pytest.approx(0, abs=1e-6)
     assert terms.box_class.item() == pytest.approx(2 * torch.tensor(2.0).log().item())

@@ -29,7 +29,7 @@ from yolo9000.losses.label_assignment import (
 )
 from yolo9000.models.boxes import area_xyxy, iou_xyxy
 from yolo9000.models.grid import GridOutput, Locations, decode_boxes, flat_location
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 ANIMAL, VEHICLE, DOG, CAT = range(4)
 
@@ -61,14 +61,14 @@ def test_max_objectness_takes_the_most_object_like_place() -> None:
 
 
 def test_max_score_takes_the_place_that_is_most_likely_to_show_the_label(toy_tree: WordTree) -> None:
-    assert cell(location_of_max_score(scene(), one_label(), Hierarchy(toy_tree))) == (1, 2)
+    assert cell(location_of_max_score(scene(), one_label(), TreeTensors(toy_tree))) == (1, 2)
 
 
 def test_a_label_is_looked_for_in_its_region_only(toy_tree: WordTree) -> None:
     lower = one_label(0.0, 0.5, 1.0, 1.0)
     assert cell(location_of_max_objectness(scene(), lower)) == (1, 2)
     left = one_label(0.0, 0.5, 0.6, 1.0)
-    assert cell(location_of_max_score(scene(), left, Hierarchy(toy_tree)))[1] < 2
+    assert cell(location_of_max_score(scene(), left, TreeTensors(toy_tree)))[1] < 2
 
 
 def test_a_region_without_a_cell_centre_falls_back_to_the_cell_of_its_middle() -> None:
@@ -86,10 +86,10 @@ def test_a_region_without_a_cell_centre_falls_back_to_the_cell_of_its_middle() -
 def test_a_place_that_answers_for_a_box_answers_for_no_label_unless_there_is_no_other(
     toy_tree: WordTree, assign: Assign
 ) -> None:
-    output, hierarchy = scene(), Hierarchy(toy_tree)
+    output, tree_tensors = scene(), TreeTensors(toy_tree)
 
     def locations(label: ImageLabelColumns, taken: Locations | None) -> set[int]:
-        chosen = assign_labels(output, label, hierarchy, assign=assign, top_k=2, taken=taken)
+        chosen = assign_labels(output, label, tree_tensors, assign=assign, top_k=2, taken=taken)
         return set(chosen.location.flat_index(output).tolist())
 
     label = one_label()
@@ -108,29 +108,29 @@ def test_a_place_that_answers_for_a_box_answers_for_no_label_unless_there_is_no_
 def test_no_labels_give_no_places(toy_tree: WordTree) -> None:
     none = ImageLabelColumns(torch.zeros(0).long(), torch.zeros(0).long(), torch.zeros(0, 4))
     assert len(location_of_max_objectness(scene(), none)) == 0
-    assert len(location_of_max_score(scene(), none, Hierarchy(toy_tree))) == 0
+    assert len(location_of_max_score(scene(), none, TreeTensors(toy_tree))) == 0
 
 
 def test_the_probability_at_a_place_is_the_product_along_the_path(toy_tree: WordTree) -> None:
-    location = location_of_max_score(scene(), one_label(), Hierarchy(toy_tree))
-    found: Tensor = log_absolute_at(scene(), Hierarchy(toy_tree), location, torch.tensor([DOG]))
+    location = location_of_max_score(scene(), one_label(), TreeTensors(toy_tree))
+    found: Tensor = log_absolute_at(scene(), TreeTensors(toy_tree), location, torch.tensor([DOG]))
     siblings = torch.tensor([4.0, 0.0], dtype=torch.float64).softmax(0)[0]
     torch.testing.assert_close(found.exp(), (siblings * siblings)[None])
 
 
-def errors_of(output: GridOutput, labels: ImageLabelColumns, hierarchy: Hierarchy) -> Tensor:
+def errors_of(output: GridOutput, labels: ImageLabelColumns, tree_tensors: TreeTensors) -> Tensor:
     """Negative labels at the place that each goes to."""
-    location = location_of_max_score(output, labels, hierarchy)
-    return negative_errors(output, hierarchy, *ask_paths(output, hierarchy, (location, labels.node)))
+    location = location_of_max_score(output, labels, tree_tensors)
+    return negative_errors(output, tree_tensors, *ask_paths(output, tree_tensors, (location, labels.node)))
 
 
 def test_no_dog_costs_what_the_likeliest_place_of_its_region_says(toy_tree: WordTree) -> None:
     """Hand calculation: at (1, 2) both levels say e^4 / (e^4 + 1), at objectness 1 / (1 + e^-1)."""
     level, objectness = math.exp(4) / (math.exp(4) + 1), 1 / (1 + math.exp(-1))
-    found = errors_of(scene(), one_label(), Hierarchy(toy_tree))
+    found = errors_of(scene(), one_label(), TreeTensors(toy_tree))
     assert found.tolist() == pytest.approx([-objectness * math.log(1 - level**2)], rel=1e-4)
     upper_middle = one_label(0.34, 0.0, 0.66, 0.5)  # cell (0, 1): even odds at both levels
-    found = errors_of(scene(), upper_middle, Hierarchy(toy_tree))
+    found = errors_of(scene(), upper_middle, TreeTensors(toy_tree))
     assert found.tolist() == pytest.approx([-math.log(1 - 0.25) / (1 + math.exp(3))], rel=1e-4)
 
 
@@ -139,7 +139,7 @@ def test_no_dog_changes_the_classes_on_its_path_and_leaves_the_box_alone(
     toy_tree: WordTree, siblings: Literal["softmax", "sigmoid"]
 ) -> None:
     output, boxes, classes = learnable_scene()
-    loss = errors_of(output, one_label(), Hierarchy(toy_tree, siblings=siblings)).sum()
+    loss = errors_of(output, one_label(), TreeTensors(toy_tree, siblings=siblings)).sum()
     box_gradient, class_gradient = torch.autograd.grad(loss, [boxes, classes], allow_unused=True)
     assert box_gradient is None or (box_gradient == 0).all()
     (location,) = class_gradient.abs().sum(-1).nonzero().tolist()
@@ -156,33 +156,33 @@ def test_what_is_surely_an_animal_stays_one_when_told_that_it_is_no_dog(toy_tree
     output, _, classes = learnable_scene()
     with torch.no_grad():
         classes[0, 0, 1, 2, [ANIMAL, DOG]] = torch.tensor([12.0, 1.0], dtype=torch.float64)
-    loss = errors_of(output, one_label(), Hierarchy(toy_tree)).sum()
+    loss = errors_of(output, one_label(), TreeTensors(toy_tree)).sum()
     (gradient,) = torch.autograd.grad(loss, classes)
     assert gradient[0, 0, 1, 2, ANIMAL] < 0.001 * gradient[0, 0, 1, 2, DOG]
 
 
 def test_kinds_of_what_is_not_there_become_less_likely_too(toy_tree: WordTree) -> None:
-    hierarchy, terrier = Hierarchy(toy_tree), torch.tensor([6])
+    tree_tensors, terrier = TreeTensors(toy_tree), torch.tensor([6])
     output, _, classes = learnable_scene()
-    location = location_of_max_score(output, one_label(), hierarchy)
-    before = log_absolute_at(output, hierarchy, location, terrier)
-    (gradient,) = torch.autograd.grad(errors_of(output, one_label(), hierarchy).sum(), classes)
+    location = location_of_max_score(output, one_label(), tree_tensors)
+    before = log_absolute_at(output, tree_tensors, location, terrier)
+    (gradient,) = torch.autograd.grad(errors_of(output, one_label(), tree_tensors).sum(), classes)
     with torch.no_grad():
         classes -= gradient
-    assert log_absolute_at(output, hierarchy, location, terrier) < before
+    assert log_absolute_at(output, tree_tensors, location, terrier) < before
 
 
 def test_the_error_of_a_sure_mistake_is_finite_and_has_a_gradient(toy_tree: WordTree) -> None:
     output, boxes, classes = learnable_scene()
     with torch.no_grad():
         boxes[0, 0, 1, 2, 4], classes[0, 0, 1, 2, [ANIMAL, DOG]] = 100, 12
-    loss = errors_of(output, one_label(), Hierarchy(toy_tree)).sum()
+    loss = errors_of(output, one_label(), TreeTensors(toy_tree)).sum()
     (gradient,) = torch.autograd.grad(loss, classes)
     assert 10 < loss.item() < 14
     assert gradient[0, 0, 1, 2, DOG] > 0.1
     with torch.no_grad():
         classes[0, 0, 1, 2, [ANIMAL, DOG]] = 1000
-    assert errors_of(output, one_label(), Hierarchy(toy_tree)).isfinite().all()
+    assert errors_of(output, one_label(), TreeTensors(toy_tree)).isfinite().all()
 
 
 def learnable_scene() -> tuple[GridOutput, Tensor, Tensor]:
@@ -269,12 +269,12 @@ def cells(location: Locations) -> list[tuple[int, int]]:
 def test_each_rule_agrees_with_an_obvious_loop_over_labels_and_places(
     toy_tree: WordTree, assign: Assign, seed: int
 ) -> None:
-    output, hierarchy, labels = random_scene(seed), Hierarchy(toy_tree), several_labels()
-    chosen = assign_labels(output, labels, hierarchy, assign=assign, top_k=5)
+    output, tree_tensors, labels = random_scene(seed), TreeTensors(toy_tree), several_labels()
+    chosen = assign_labels(output, labels, tree_tensors, assign=assign, top_k=5)
     expected = [
         (label, *location, 1 / len(locations))
         for label in range(len(labels.node))
-        for locations in [slow_choice(output, labels, label, hierarchy, assign)]
+        for locations in [slow_choice(output, labels, label, tree_tensors, assign)]
         for location in locations
     ]
     columns = (
@@ -298,7 +298,7 @@ def random_scene(seed: int) -> GridOutput:
 
 
 def slow_choice(
-    output: GridOutput, labels: ImageLabelColumns, label: int, hierarchy: Hierarchy, assign: Assign
+    output: GridOutput, labels: ImageLabelColumns, label: int, tree_tensors: TreeTensors, assign: Assign
 ) -> list[tuple[int, int, int, int]]:
     """Place after place, by the sentences of the rules."""
     image, node = int(labels.image[label]), int(labels.node[label])
@@ -319,7 +319,7 @@ def slow_choice(
         return [
             max(
                 locations,
-                key=lambda p: float(output.objectness[p] * slow_absolute(logits[p], node, hierarchy.tree)),
+                key=lambda p: float(output.objectness[p] * slow_absolute(logits[p], node, tree_tensors.tree)),
             )
         ]
     boxes, kept = decode_boxes(output), []

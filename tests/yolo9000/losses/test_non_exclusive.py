@@ -16,7 +16,7 @@ from wordtree import WordTree
 from wordtree.errors import ConfigError
 from yolo9000.config import read_config
 from yolo9000.losses.non_exclusive import non_exclusive_pairs
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 from yolo9000.training.run import with_absolute_paths
 from yolo9000.training.train import build_criterion
 
@@ -39,9 +39,9 @@ def test_values_and_gradients_agree_with_a_dense_masked_twin(nodes: int, seed: i
     asked = torch.from_numpy(np.random.default_rng(seed).integers(0, nodes, 5))
     table = torch.randn(5, nodes, dtype=torch.float64, requires_grad=True)
 
-    hierarchy = Hierarchy(tree, non_exclusive=pairs)
-    members = hierarchy.path_members(asked)
-    found = hierarchy.log_absolute(members, table[members.owner, members.node], 5)
+    tree_tensors = TreeTensors(tree, non_exclusive=pairs)
+    members = tree_tensors.path_members(asked)
+    found = tree_tensors.log_absolute(members, table[members.owner, members.node], 5)
     expected = torch.stack(
         [twin(tree, row, int(node), pairs) for row, node in zip(table, asked, strict=True)]
     )
@@ -69,8 +69,8 @@ def twin(tree: WordTree, logits: torch.Tensor, node: int, pairs: np.ndarray) -> 
 
 
 def test_a_kind_of_dog_says_nothing_about_cats_that_need_not_be_no_dogs(toy_tree: WordTree) -> None:
-    hierarchy = Hierarchy(toy_tree, non_exclusive=np.array([[CAT, DOG]]))
-    members = hierarchy.path_members(torch.tensor([TERRIER, CAT]))
+    tree_tensors = TreeTensors(toy_tree, non_exclusive=np.array([[CAT, DOG]]))
+    members = tree_tensors.path_members(torch.tensor([TERRIER, CAT]))
     assert members.node.tolist() == [0, 1, DOG, TERRIER, 0, 1, CAT]
     assert members.segment.tolist() == [0, 0, 1, 2, 3, 3, 4]
     assert members.node[members.on_path].tolist() == [0, DOG, TERRIER, 0, CAT]
@@ -79,9 +79,11 @@ def test_a_kind_of_dog_says_nothing_about_cats_that_need_not_be_no_dogs(toy_tree
 def test_answers_weigh_all_siblings_against_each_other(toy_tree: WordTree) -> None:
     logits = torch.zeros(1, 7)
     logits[0, [0, DOG, CAT]] = torch.tensor([9.0, 1.0, 2.0])
-    plain, message = Hierarchy(toy_tree), Hierarchy(toy_tree, non_exclusive=np.array([[CAT, DOG]]))
-    for hierarchy in (plain, message):
-        descent = hierarchy.descend(lambda _, members: logits[members.owner, members.node], 1, threshold=0.5)
+    plain, message = TreeTensors(toy_tree), TreeTensors(toy_tree, non_exclusive=np.array([[CAT, DOG]]))
+    for tree_tensors in (plain, message):
+        descent = tree_tensors.descend(
+            lambda _, members: logits[members.owner, members.node], 1, threshold=0.5
+        )
         assert descent.node.tolist() == [CAT]
         assert descent.absolute.item() == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-3)
 
@@ -139,7 +141,7 @@ def test_the_loss_of_a_run_knows_the_pairs_and_its_model_does_not(shards: Path, 
     a, b = (int(tree.group_start[tree.group_size.argmax()]) + k for k in range(2))
     (tmp_path / "pairs.txt").write_text(f"{tree.ids[a]} {tree.ids[b]}\n")
     cfg = made_config(shards, loss__non_exclusive=str(tmp_path / "pairs.txt"))
-    members = build_criterion(cfg, reader).hierarchy.path_members(torch.tensor([a]))
+    members = build_criterion(cfg, reader).tree_tensors.path_members(torch.tensor([a]))
     assert b not in members.node
-    plain = build_criterion(made_config(shards), reader).hierarchy.path_members(torch.tensor([a]))
+    plain = build_criterion(made_config(shards), reader).tree_tensors.path_members(torch.tensor([a]))
     assert b in plain.node

@@ -19,7 +19,7 @@ from yolo9000.data.batch import Targets
 from yolo9000.losses.joint import JointLoss
 from yolo9000.losses.unannotated import candidate_locations, exclusion_errors, topmost
 from yolo9000.models.grid import GridOutput
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 ANIMAL, VEHICLE, DOG, CAR, BOAT = 0, 1, 2, 4, 5
 EXCLUDING = LossConfig(warm_up_images=0, unannotated_objectness=0.3, exclusion_weight=2.0)
@@ -49,8 +49,8 @@ def probability(output: GridOutput, tree: WordTree, location: tuple[int, int, in
 
 def unannotated_objectness(tree: WordTree, *nodes: int) -> Tensor:
     """(1, N) bool: one source that vouches for these nodes and all below them."""
-    hierarchy = Hierarchy(tree)
-    return hierarchy.is_under(torch.arange(len(tree)), torch.tensor(nodes)[:, None]).any(dim=0)[None]
+    tree_tensors = TreeTensors(tree)
+    return tree_tensors.is_under(torch.arange(len(tree)), torch.tensor(nodes)[:, None]).any(dim=0)[None]
 
 
 def exclusion(
@@ -62,7 +62,7 @@ def exclusion(
     siblings: Literal["softmax", "sigmoid"] = "softmax",
 ) -> Tensor:
     what = what if exhaustive is None else replace(what, exhaustive=exhaustive.expand(2, -1))
-    return JointLoss(cfg, Hierarchy(tree, siblings=siblings))(output, what, images_seen=1).exclusion
+    return JointLoss(cfg, TreeTensors(tree, siblings=siblings))(output, what, images_seen=1).exclusion
 
 
 # --- who vouches for what
@@ -80,7 +80,7 @@ def test_the_topmost_of_whole_subtrees_have_none_above_and_all_others_below(node
         ]
         for row in asked
     ]
-    found = topmost(Hierarchy(tree).parent, torch.tensor(whole))
+    found = topmost(TreeTensors(tree).parent, torch.tensor(whole))
     for row, tops in zip(whole, found.tolist(), strict=True):
         above = [
             [one for one in range(len(tree)) if one != k and tree.is_under(k, one)] for k in range(len(tree))
@@ -130,13 +130,13 @@ def test_a_thing_without_a_box_is_none_of_what_its_image_vouches_for(
 
 
 def test_each_image_excludes_what_it_vouches_for_itself(toy_tree: WordTree) -> None:
-    hierarchy = Hierarchy(toy_tree)
+    tree_tensors = TreeTensors(toy_tree)
     output = seeing(toy_tree, at=[(0, 1, 2), (1, 0, 0)])
     seen = candidate_locations(
         output, torch.ones(2, 1, 4, 4, dtype=torch.bool), min_objectness=0.3, at_most=5
     )
     both = torch.cat([unannotated_objectness(toy_tree, CAR), unannotated_objectness(toy_tree, DOG)])
-    errors = exclusion_errors(output, hierarchy, seen, both)
+    errors = exclusion_errors(output, tree_tensors, seen, both)
     for error, location, node in zip(errors, [(0, 1, 2), (1, 0, 0)], [CAR, DOG], strict=True):
         expected = torch.sigmoid(torch.tensor(1.0)) * -torch.log1p(
             -probability(output, toy_tree, location, node)
@@ -230,8 +230,8 @@ def box_class(
     """The class term of one box, at row 1 and column 2 of the first image."""
     cfg = LossConfig(warm_up_images=0, unannotated_objectness=None, unannotated_siblings=siblings_count)
     what = targets(boxes=[(0, node, [0.5, 0.25, 0.75, 0.5])])
-    hierarchy = Hierarchy(tree, siblings=siblings)
-    return JointLoss(cfg, hierarchy, exhaustive=exhaustive)(output, what, images_seen=1).box_class
+    tree_tensors = TreeTensors(tree, siblings=siblings)
+    return JointLoss(cfg, tree_tensors, exhaustive=exhaustive)(output, what, images_seen=1).box_class
 
 
 def weighted_softmax_error(

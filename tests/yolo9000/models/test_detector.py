@@ -95,7 +95,7 @@ def test_equal_seeds_give_equal_weights() -> None:
 
 def test_the_tree_is_no_part_of_the_weights() -> None:
     names = built("tiny").state_dict()
-    assert not [name for name in names if name.startswith("hierarchy")]
+    assert not [name for name in names if name.startswith("tree_tensors")]
 
 
 def test_only_the_class_head_grows_with_the_vocabulary() -> None:

@@ -16,7 +16,7 @@ from tests.yolo9000.darknet_golden import golden_folders
 from tests.yolo9000.made import random_tree
 from wordtree import WordTree
 from wordtree.tree.probability import darknet_node
-from yolo9000.models.tree_tensors import Hierarchy, PathMembers, segment_log_softmax, segment_max
+from yolo9000.models.tree_tensors import PathMembers, TreeTensors, segment_log_softmax, segment_max
 
 
 def conditional_twin(tree: WordTree, logits: np.ndarray) -> np.ndarray:
@@ -68,17 +68,19 @@ def test_path_and_everywhere_probabilities_agree_with_the_dense_twin(
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(5, nodes)) + spread * rng.normal(size=len(tree.group_start))[tree.group]
     expected = absolute_twin(tree, conditional_twin(tree, logits))
-    hierarchy, table = Hierarchy(tree), torch.from_numpy(logits)
+    tree_tensors, table = TreeTensors(tree), torch.from_numpy(logits)
 
     asked = torch.from_numpy(rng.integers(0, nodes, 5))
-    members = hierarchy.path_members(asked)
-    absolute = hierarchy.log_absolute(members, table[members.owner, members.node], 5).exp()
+    members = tree_tensors.path_members(asked)
+    absolute = tree_tensors.log_absolute(members, table[members.owner, members.node], 5).exp()
     np.testing.assert_allclose(absolute, expected[np.arange(5), asked], rtol=1e-9)
 
-    at_all_locations = hierarchy.log_absolute(members, table.T[members.node], 5).exp()  # of each asked node
+    at_all_locations = tree_tensors.log_absolute(
+        members, table.T[members.node], 5
+    ).exp()  # of each asked node
     np.testing.assert_allclose(at_all_locations, expected[:, asked].T, rtol=1e-9)
 
-    everywhere = hierarchy.log_absolute_of(lambda nodes: table[:, nodes], torch.arange(nodes)).exp()
+    everywhere = tree_tensors.log_absolute_of(lambda nodes: table[:, nodes], torch.arange(nodes)).exp()
     np.testing.assert_allclose(everywhere, expected, rtol=1e-9)
 
 
@@ -87,7 +89,7 @@ def test_path_and_everywhere_probabilities_agree_with_the_dense_twin(
 def test_descent_agrees_with_one_node_after_the_other(nodes: int, seed: int, threshold: float) -> None:
     tree = random_tree(nodes, roots=min(3, nodes), seed=seed)
     logits = np.random.default_rng(seed).normal(size=(4, nodes)) * 3
-    descent = Hierarchy(tree).descend(asker(torch.from_numpy(logits)), 4, threshold=threshold)
+    descent = TreeTensors(tree).descend(asker(torch.from_numpy(logits)), 4, threshold=threshold)
     for location, conditional in enumerate(conditional_twin(tree, logits)):
         node, absolute, path = descent_twin(tree, conditional, threshold)
         assert descent.node[location] == node
@@ -96,13 +98,13 @@ def test_descent_agrees_with_one_node_after_the_other(nodes: int, seed: int, thr
 
 
 def test_descent_of_no_places_is_empty(toy_tree: WordTree) -> None:
-    descent = Hierarchy(toy_tree).descend(asker(torch.zeros(0, 7)), 0, threshold=0.5)
+    descent = TreeTensors(toy_tree).descend(asker(torch.zeros(0, 7)), 0, threshold=0.5)
     assert descent.node.shape == (0,)
     assert descent.conditional == ()
 
 
 def test_members_of_a_path_are_all_siblings_of_every_node_on_it(toy_tree: WordTree) -> None:
-    members = Hierarchy(toy_tree).path_members(torch.tensor([6, 4]))  # terrier, car
+    members = TreeTensors(toy_tree).path_members(torch.tensor([6, 4]))  # terrier, car
     assert members.node.tolist() == [0, 1, 2, 3, 6, 0, 1, 4, 5]
     assert members.owner.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1]
     assert members.segment.tolist() == [0, 0, 1, 1, 2, 3, 3, 4, 4]
@@ -142,15 +144,15 @@ def golden_descents() -> list[Any]:
 
 @pytest.mark.parametrize(("tree", "path"), golden_descents())
 def test_descents_and_probabilities_agree_with_darknet(tree: WordTree, path: Path) -> None:
-    golden, hierarchy = np.load(path), Hierarchy(tree)
+    golden, tree_tensors = np.load(path), TreeTensors(tree)
     logits = torch.from_numpy(golden["logits"]).double()
     if "node_prob" in golden:
-        absolute = hierarchy.log_absolute_of(lambda nodes: logits[:, nodes], torch.arange(len(tree))).exp()
+        absolute = tree_tensors.log_absolute_of(lambda nodes: logits[:, nodes], torch.arange(len(tree))).exp()
         np.testing.assert_allclose(absolute, golden["node_prob"], rtol=2e-5, atol=1e-12)
     for column, threshold in enumerate(golden["thresholds"].tolist()):
-        paper = hierarchy.descend(asker(logits), len(logits), threshold=threshold)
+        paper = tree_tensors.descend(asker(logits), len(logits), threshold=threshold)
         np.testing.assert_array_equal(paper.node, golden["top_conditional"][:, column])
-        darknet = hierarchy.descend(asker(logits), len(logits), threshold=threshold, by="product")
+        darknet = tree_tensors.descend(asker(logits), len(logits), threshold=threshold, by="product")
         np.testing.assert_array_equal(darknet.node, golden["top_after_predictions"][:, column])
         if "prob_of_top_conditional" in golden:
             expected = golden["prob_of_top_conditional"][:, column]
@@ -167,11 +169,11 @@ def test_darknets_descent_is_that_of_the_twin_and_never_goes_deeper_than_the_pap
     tree = random_tree(nodes, roots=min(3, nodes), seed=seed)
     logits = 2 * np.random.default_rng(seed).normal(size=(5, nodes))
     absolute = absolute_twin(tree, conditional_twin(tree, logits))
-    hierarchy, ask = Hierarchy(tree), asker(torch.from_numpy(logits))
-    found = hierarchy.descend(ask, 5, threshold=threshold, by="product")
+    tree_tensors, ask = TreeTensors(tree), asker(torch.from_numpy(logits))
+    found = tree_tensors.descend(ask, 5, threshold=threshold, by="product")
     np.testing.assert_array_equal(found.node, darknet_node(absolute, tree, threshold=threshold))
     np.testing.assert_allclose(found.absolute, absolute[np.arange(5), found.node], rtol=1e-5)
-    paper = hierarchy.descend(ask, 5, threshold=threshold)
+    paper = tree_tensors.descend(ask, 5, threshold=threshold)
     assert all(
         node in {deep, *tree.ancestors(deep)}
         for node, deep in zip(found.node.tolist(), paper.node.tolist(), strict=True)
@@ -179,12 +181,12 @@ def test_darknets_descent_is_that_of_the_twin_and_never_goes_deeper_than_the_pap
 
 
 def test_independent_siblings_are_judged_each_by_its_own_logit(toy_tree: WordTree) -> None:
-    hierarchy = Hierarchy(toy_tree, siblings="sigmoid")
+    tree_tensors = TreeTensors(toy_tree, siblings="sigmoid")
     logits = torch.tensor([[1.0, 2.0, 0.5, -1.0, 3.0, 4.0, 0.0]], dtype=torch.float64)
-    absolute = hierarchy.log_absolute_of(lambda nodes: logits[:, nodes], torch.arange(7)).exp()
+    absolute = tree_tensors.log_absolute_of(lambda nodes: logits[:, nodes], torch.arange(7)).exp()
     own = logits.sigmoid()
     torch.testing.assert_close(absolute[0, 6], own[0, [0, 2, 6]].prod())
     torch.testing.assert_close(absolute[0, 5], own[0, [1, 5]].prod())
-    descent = hierarchy.descend(asker(logits), 1, threshold=0.5)
+    descent = tree_tensors.descend(asker(logits), 1, threshold=0.5)
     assert descent.node.tolist() == [5]
     assert descent.conditional[0].tolist() == pytest.approx(own[0, [1, 5]].tolist())

@@ -48,7 +48,7 @@ def detector_of(case: GoldenCase, plan: NetworkPlan) -> Trainee:
     files = DarknetFiles(cfg=folder / f"{case.name}.cfg", weights=folder / f"{case.name}_step0.weights")
     checkpoint, _ = read_darknet(files, batch_norm="darknet_cpu", answers="darknet")
     model, cfg = checkpoint.build_model().double().train(), checkpoint.config
-    criterion, region = JointLoss(cfg.loss, model.hierarchy), DetectorPlan.of(plan).answer
+    criterion, region = JointLoss(cfg.loss, model.tree_tensors), DetectorPlan.of(plan).answer
     nodes = read_map(find_named(region.map, "map", files.cfg), checkpoint.tree) if region.map else None
 
     def loss(images: Tensor, truth: np.ndarray, seen: int) -> Tensor:

@@ -29,7 +29,7 @@ from yolo9000.data.sample import read_sample
 from yolo9000.data.sampler import split_of
 from yolo9000.models.boxes import aligned_iou
 from yolo9000.models.grid import GridOutput
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 from yolo9000.training.draw_pseudo_boxes import (
     LabelledPictures,
     draw_pseudo_boxes,
@@ -47,13 +47,13 @@ class BrightestCell:
     """A detector whose boxes are cells: it sees a thing where an image is brightest, and never what it is."""
 
     def __init__(self, tree: WordTree) -> None:
-        self.hierarchy = Hierarchy(tree)
+        self.tree_tensors = TreeTensors(tree)
 
     def __call__(self, images: Tensor) -> GridOutput:
         light = torch.nn.functional.avg_pool2d(images.mean(1, keepdim=True), CELL)[:, 0]  # (B, H, W)
         boxes = torch.zeros(len(images), 1, *light.shape[1:], 5)
         boxes[..., 4] = 20 * (light[:, None] - 0.75)
-        logits = torch.zeros(*boxes.shape[:4], len(self.hierarchy))
+        logits = torch.zeros(*boxes.shape[:4], len(self.tree_tensors))
         return grid_output(anchors=[[1.0, 1.0]], box_logits=boxes, class_logits=logits)
 
 

@@ -19,7 +19,7 @@ from yolo9000.data.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColu
 from yolo9000.data.sample import at_or_under
 from yolo9000.inference.draw import ABOVE_BRANCHES, branch_colours
 from yolo9000.losses.joint import JointLoss
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 from yolo9000.training.run_folder import TrainingError
 from yolo9000.training.show_targets import RankedLabels, draw_targets, legend, marks_of, show_targets, summary
 from yolo9000.training.train import train
@@ -55,7 +55,7 @@ def judged_scene(tree: WordTree) -> RankedLabels:
         ImageLabelColumns(ints(1), ints(CAT), torch.tensor([LEFT])),
     )
     cfg = LossConfig(assign="max_objectness")
-    criterion = JointLoss(cfg, Hierarchy(tree))
+    criterion = JointLoss(cfg, TreeTensors(tree))
     return RankedLabels.of(criterion, output, targets)
 
 

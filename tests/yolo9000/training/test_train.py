@@ -114,7 +114,7 @@ def test_two_joint_steps_with_the_vocabulary_of_the_paper(large_shards: Path, ar
     hierarchy_nodes = len(reader.tree)
     assert hierarchy_nodes == 9418
     model = build_model(settled(cfg.model, reader, cfg), reader.tree).train()
-    criterion = JointLoss(cfg.loss, model.hierarchy)
+    criterion = JointLoss(cfg.loss, model.tree_tensors)
     optimizer = build_optimizer(model, OptimizerConfig(learning_rate=0.001, weight_decay=0))
     before = model.head.classes.weight.detach().clone()
     asked: set[int] = set()
@@ -133,10 +133,12 @@ def test_two_joint_steps_with_the_vocabulary_of_the_paper(large_shards: Path, ar
             assert name.startswith("head.classes") or parameter.grad.any(), name
         optimizer.step()
         nodes = torch.cat([batch.targets.boxes.node, batch.targets.image_labels.node])
-        asked |= set(model.hierarchy.path_members(nodes).node.tolist())
+        asked |= set(model.tree_tensors.path_members(nodes).node.tolist())
     changed = (model.head.classes.weight != before).any(dim=2).any(dim=0)
     assert set(changed.nonzero()[:, 0].tolist()) <= asked
-    has_siblings = model.hierarchy.group_size[model.hierarchy.group[nodes]] > 1  # P of an only child is 1
+    has_siblings = (
+        model.tree_tensors.group_size[model.tree_tensors.group[nodes]] > 1
+    )  # P of an only child is 1
     assert changed[nodes[has_siblings]].all()
     assert has_siblings.any()
     assert len(asked) < 500
