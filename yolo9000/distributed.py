@@ -15,12 +15,11 @@ from typing import ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
+from wordtree.support.progress import track
 from yolo9000.errors import Yolo9000Error
 
 Item = TypeVar("Item")
@@ -194,8 +193,7 @@ def _together() -> Iterator[None]:
         ) from error
 
 
-def shown(description: str, items: Iterable[Item], *, total: int) -> Iterable[Item]:
-    """The same items, with a bar on stderr where that is a terminal; not in threads beside others that have theirs."""
-    console = Console(stderr=True)
-    is_shown = console.is_terminal and is_first() and current_thread() is main_thread()
-    return track(items, description, total=total, transient=True, console=console, disable=not is_shown)
+def track_progress(items: Iterable[Item], description: str, *, total: int) -> Iterable[Item]:
+    """The items, with one progress bar for all processes; none in threads, which work beside another bar."""
+    enabled = is_first() and current_thread() is main_thread()
+    return track(items, description, total=total, enabled=enabled)

@@ -32,11 +32,11 @@ from data_prep.synthetic.world_files import (
     DrawnImage,
     WorldError,
     WorldTexts,
-    progress_bar,
     write_tables,
     write_world,
 )
 from wordtree.support.files import naming
+from wordtree.support.progress import ProgressBar
 
 __all__ = ["EmojiWorldConfig", "WorldError", "emoji_world"]
 
@@ -117,12 +117,11 @@ def draw_all(
 ) -> list[DrawnImage]:
     """Draw every image into the folder; the answer is in the order of `images`."""
     tasks = [pictures[start : start + IMAGES_PER_TASK] for start in range(0, len(pictures), IMAGES_PER_TASK)]
-    with progress_bar() as bar:
-        line = bar.add_task("emoji world", total=len(pictures))
+    with ProgressBar("emoji world", len(pictures)) as bar:
         answers: list[list[DrawnImage]] = [[] for _ in tasks]
         for number, answer in finished_tasks(folder, tasks, files, settings, workers):
             answers[number] = answer
-            bar.advance(line, len(answer))
+            bar.advance(len(answer))
     return [drawn for answer in answers for drawn in answer]
 
 

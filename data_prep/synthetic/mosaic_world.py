@@ -19,11 +19,12 @@ from pydantic import Field, model_validator
 from data_prep.synthetic.emoji_plan import SPLIT_KEYS, Picture, Share, Split, shuffled_turns
 from data_prep.synthetic.emoji_scene import Owners, SeenObject, gradient, mark, noise, seen
 from data_prep.synthetic.photo_boxes import BoxPx, Photo, Photos, load_photo, read_photos
-from data_prep.synthetic.world_files import DrawnImage, WorldTexts, progress_bar, write_tables, write_world
+from data_prep.synthetic.world_files import DrawnImage, WorldTexts, write_tables, write_world
 from wordtree import WordTree, build_tree
 from wordtree.support.arrays import BoolArray
 from wordtree.support.config_files import StrictModel
 from wordtree.support.files import naming
+from wordtree.support.progress import track
 
 WORLD_VERSION = 1  # of this file: another version pastes other images from equal settings
 PLACING_TRIES = 50
@@ -99,10 +100,7 @@ def mosaic_world(photographs: Path, out: Path, settings: MosaicWorldConfig | Non
         mosaics = plan(settings, classes, photos)
         for place in {(folder / mosaic.picture.file).parent for mosaic in mosaics}:
             place.mkdir(parents=True)
-        with progress_bar() as bar:
-            drawn = [
-                draw(folder, mosaic, settings) for mosaic in bar.track(mosaics, description="mosaic world")
-            ]
+        drawn = [draw(folder, mosaic, settings) for mosaic in track(mosaics, "mosaic world")]
         write_tables(folder, drawn, classes, texts, seed=settings.seed)
 
     write_world(out, texts.description, write)

@@ -2,14 +2,11 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import yaml
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_prep.errors import DataPrepError
 from data_prep.synthetic.emoji_plan import Picture
@@ -187,10 +184,3 @@ def merge_settings(*, seed: int, has_labels: bool) -> dict[str, dict[str, Any]]:
 
 def write_json(file: Path, value: dict[str, Any], indent: int | None = None) -> None:
     file.write_text(json.dumps(value, ensure_ascii=False, indent=indent) + "\n", encoding="utf-8")
-
-
-def progress_bar() -> Progress:
-    """What is drawn, on a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())

@@ -1,61 +1,47 @@
-"""One writer at a time in a folder: a lock that ends with the process that holds it, however that ends."""
+"""One writer at a time in a folder."""
 
 import errno
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+from filelock import FileLock, Timeout
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # some network file systems: nobody is locked out
 
 
 @contextmanager
 def locked(folder: Path, *, name: str, error: type[Exception]) -> Iterator[None]:
-    """Hold the lock of a folder; raises the error where another process does.
+    """Hold the lock file `name` of a folder; raises `error` where another process holds it.
 
-    On file systems that know no locks nobody is locked out.
+    The operating system frees the lock when the process ends, however it ends.
     """
     path = folder / name
-    descriptor = _taken(path, error)
+    # filelock's own fallback, a marker file, would outlive a killed process.
+    lock = FileLock(path, blocking=False, fallback_to_soft=False)
     try:
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        lock.acquire()
+    except Timeout:
+        raise error(
+            f"{folder}: {_holder(path)} is writing into this folder. Wait until it has finished, or end it."
+        ) from None
+    except OSError as reason:
+        if reason.errno not in _NO_LOCKS:
+            raise
+    try:
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
-        path.unlink(missing_ok=True)  # before it is free: who waits for it sees that it has gone
-        os.close(descriptor)
+        path.unlink(
+            missing_ok=True
+        )  # before the release: a waiting process must not lock a file that goes away
+        lock.release()
 
 
-def _taken(path: Path, error: type[Exception]) -> int:
-    """A descriptor of the lock file that holds its lock."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            _lock(descriptor, path, error)
-            if _is_still(path, descriptor):
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, path: Path, error: type[Exception]) -> None:
+def _holder(path: Path) -> str:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as reason:
-        if reason.errno in _TAKEN:
-            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace") or "another process"
-            raise error(
-                f"{path.parent}: {holder} is writing into this folder. Wait until it has finished, or end it."
-            ) from None
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether the file that was locked is the one at the path, not one that its holder has just removed."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        return path.read_text(encoding="utf-8")[:200] or "another process"
+    except (OSError, UnicodeDecodeError):
+        return "another process"

@@ -16,7 +16,7 @@ from yolo9000.config import ClassifierEvaluateConfig, EvaluateConfig
 from yolo9000.data.classifier_data import ClassifierTestData
 from yolo9000.data.image import Letterbox, decode_image, letterbox
 from yolo9000.data.sampler import DataMismatch, first_of_each_source, split_of
-from yolo9000.distributed import from_first, joined_shares, share_of, shown
+from yolo9000.distributed import from_first, joined_shares, share_of, track_progress
 from yolo9000.evaluation.classification import ClassificationScore, RankedLabels, judge, lowest, summary
 from yolo9000.evaluation.scorecard import Scorecard, score
 from yolo9000.evaluation.supervision import lift_to_boxed
@@ -94,9 +94,9 @@ def detections_on(
     model: Detector, pictures: ScoredImages, size_px: int | tuple[int, int], cfg: EvaluateConfig
 ) -> list[ScoredBoxes]:
     """What the model answers for each image when asked for every node of the ground truth."""
-    nodes = pictures.nodes().to(model.hierarchy.parent.device)
+    nodes = pictures.nodes().to(model.tree_tensors.parent.device)
     found = [
-        scores_of_nodes(output, model.hierarchy, boxes, nodes, cfg)
+        scores_of_nodes(output, model.tree_tensors, boxes, nodes, cfg)
         for output, boxes in outputs(model, pictures, size_px, cfg)
     ]
     return [answers for batch in joined_shares(found) for answers in batch]
@@ -118,9 +118,9 @@ def outputs(
     model: Detector, pictures: ScoredImages, size_px: int | tuple[int, int], cfg: EvaluateConfig
 ) -> Iterator[tuple[GridOutput, list[Letterbox]]]:
     """The raw output for the batches that fall to this process, with where each image lies on the canvas."""
-    device = model.hierarchy.parent.device
+    device = model.tree_tensors.parent.device
     starts = share_of(range(0, len(pictures.images), cfg.batch_size))
-    for start in shown("evaluating", starts, total=len(starts)):
+    for start in track_progress(starts, "evaluating", total=len(starts)):
         decoded = [
             decode_image(pictures.reader.encoded(int(i)), name=pictures.reader.source_id(int(i)))
             for i in pictures.images[start : start + cfg.batch_size]
@@ -173,7 +173,7 @@ def score_classifier(
     candidates = lowest(tree, model.softmax.classes.cpu().numpy())
     data = ClassifierTestData(reader, cfg, size_px=size_px)
     judged = []
-    for batch in shown("evaluating", data, total=len(data)):
+    for batch in track_progress(data, "evaluating", total=len(data)):
         absolute = model.softmax.absolute(model(batch.images.to(device))).cpu().numpy()
         judged.append(
             judge(absolute, batch.image.numpy(), batch.node.numpy(), tree=tree, candidates=candidates)

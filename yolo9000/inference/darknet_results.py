@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from wordtree import WordTree
 from wordtree.hierarchies.darknet_classes import read_classes, read_map
 from wordtree.support.arrays import FloatArray, Int64Array
 from wordtree.support.files import write_atomically
 from wordtree.support.lines import numbered_lines
+from wordtree.support.progress import track
 from yolo9000.checkpoints.checkpoint import Checkpoint
 from yolo9000.config import Config
 from yolo9000.darknet.data_file import DataFile, find_named
@@ -29,7 +28,7 @@ from yolo9000.darknet.options import DarknetError
 from yolo9000.data.image import Letterbox, decode_image, letterbox
 from yolo9000.inference.postprocess import answers, node_scores
 from yolo9000.models.grid import GridOutput
-from yolo9000.models.tree_tensors import Hierarchy
+from yolo9000.models.tree_tensors import TreeTensors
 
 # detector.c: every answer above this counts, and suppression is by class.
 _MIN_SCORE, _MIN_ABSOLUTE = 0.005, 0.5
@@ -80,29 +79,26 @@ def results_of(
     model, cfg = checkpoint.build_model(), checkpoint.config
     find = _one_answer_each(cfg) if asked is None else _scores_of(asked, cfg)
     geometry = cfg.predict.geometry if asked is None else cfg.evaluate.geometry
-    console = Console(stderr=True)
-    for path in track(
-        pictures, "answering", transient=True, console=console, disable=not console.is_terminal
-    ):
+    for path in track(pictures, "predicting"):
         image = decode_image(np.fromfile(path, np.uint8), name=str(path))
         canvas, box = letterbox(image, cfg.model.input_size_px, geometry=geometry)
         with torch.inference_mode():
             output = model(canvas[None].contiguous(memory_format=torch.channels_last))
-            kind, score, xyxy_px = find(output, model.hierarchy, box)
+            kind, score, xyxy_px = find(output, model.tree_tensors, box)
         size_px = (box.image_width_px, box.image_height_px)
         yield ImageResults(path, size_px, np.asarray(kind), np.asarray(score), np.asarray(xyxy_px))
 
 
 _Columns = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]  # kind, score, xyxy_px
-_Find = Callable[[GridOutput, Hierarchy, Letterbox], _Columns]
+_Find = Callable[[GridOutput, TreeTensors, Letterbox], _Columns]
 
 
 def _scores_of(asked: Sequence[int], cfg: Config) -> _Find:
     settings = cfg.evaluate.model_copy(update={**_SHARED, "min_objectness": _MIN_SCORE})
     kind_of_node = {node: kind for kind, node in enumerate(asked)}
 
-    def find(output: GridOutput, hierarchy: Hierarchy, box: Letterbox) -> _Columns:
-        found = node_scores(output, hierarchy, 0, box, torch.tensor(asked), settings)
+    def find(output: GridOutput, tree_tensors: TreeTensors, box: Letterbox) -> _Columns:
+        found = node_scores(output, tree_tensors, 0, box, torch.tensor(asked), settings)
         return [kind_of_node[node] for node in found.node.tolist()], found.score, found.xyxy_px
 
     return find
@@ -113,8 +109,8 @@ def _one_answer_each(cfg: Config) -> _Find:
         update={**_SHARED, "min_score": _MIN_SCORE, "min_absolute": _MIN_ABSOLUTE}
     )
 
-    def find(output: GridOutput, hierarchy: Hierarchy, box: Letterbox) -> _Columns:
-        (found,) = answers(output, hierarchy, [box], ["picture"], settings)
+    def find(output: GridOutput, tree_tensors: TreeTensors, box: Letterbox) -> _Columns:
+        (found,) = answers(output, tree_tensors, [box], ["picture"], settings)
         return found.node, found.score, found.xyxy_px
 
     return find

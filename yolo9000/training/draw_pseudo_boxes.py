@@ -21,7 +21,7 @@ from yolo9000.data.detector_data import TrainingData
 from yolo9000.data.image import Letterbox, decode_image, letterbox
 from yolo9000.data.prefetch import made_ahead
 from yolo9000.data.pseudo_boxes import PseudoBoxes
-from yolo9000.distributed import shown
+from yolo9000.distributed import track_progress
 from yolo9000.losses.label_assignment import location_of_max_score, log_absolute_at
 from yolo9000.models.boxes import aligned_iou
 from yolo9000.models.detector import Detector
@@ -62,7 +62,7 @@ def draw_pseudo_boxes(model: Detector, data: TrainingData) -> PseudoBoxes:
         starts,
         threads=cfg.data.loader_threads,
     )
-    for pictures in shown("pseudo-boxes", read, total=len(starts)):
+    for pictures in track_progress(read, "pseudo-boxes", total=len(starts)):
         if not len(pictures.row):
             found.append((pictures.row, np.zeros((0, 4), np.float32)))
             continue
@@ -112,13 +112,13 @@ def on_canvases(pixels: Sequence[Tensor], size_px: int) -> tuple[Tensor, list[Le
 def view(model: Detector, pictures: LabelledPictures, size: int, mirror: bool) -> tuple[Tensor, Tensor]:
     """For each label the place of highest objectness × P(node) on the canvas of that number: its box in the unit square
     of its image, (L, 4), and that product, (L,)."""
-    device = model.hierarchy.parent.device
+    device = model.tree_tensors.parent.device
     canvases, letterboxes = pictures.canvases[size]
     images = (canvases.flip(3) if mirror else canvases).to(device)
     output = model(images.contiguous(memory_format=torch.channels_last))
     labels = pictures.labels(device)
-    location = location_of_max_score(output, labels, model.hierarchy)
-    absolute = log_absolute_at(output, model.hierarchy, location, labels.node).exp()
+    location = location_of_max_score(output, labels, model.tree_tensors)
+    absolute = log_absolute_at(output, model.tree_tensors, location, labels.node).exp()
     xyxy = location.values_of(decode_boxes(output))
     on_canvas = _mirrored(xyxy) if mirror else xyxy
     score = location.values_of(output.objectness) * absolute

@@ -17,7 +17,7 @@ from wordtree import WordTree
 from yolo9000.config import Config
 from yolo9000.data.batch import Batch, Targets
 from yolo9000.data.detector_data import TrainingData
-from yolo9000.distributed import is_first, shown
+from yolo9000.distributed import is_first, track_progress
 from yolo9000.inference.draw import (
     ABOVE_BRANCHES,
     MISSED,
@@ -62,15 +62,15 @@ def show_targets(cfg: Config, folder: Path, count: int, *, resume: bool = False)
     paths: list[Path] = []
     (folder / "targets").mkdir(parents=True, exist_ok=True)
     batches = TrainingData(run.reader, run.cfg, run.pseudo_boxes).batches(run.step + 1, last)
-    for step, batch in enumerate(shown("batches", batches, total=last - run.step), run.step + 1):
+    for step, batch in enumerate(track_progress(batches, "batches", total=last - run.step), run.step + 1):
         with torch.no_grad(), run.autocast():
             output = run.model(batch.to(run.device).images)
         judged = RankedLabels.of(criterion, output, batch.targets.to(run.device))
         for image in range(min(len(batch.images), count - len(paths))):
             path = folder / "targets" / f"step{step}-{image}.png"
             source = sources[int(batch.targets.source[image])]
-            drawn = draw_targets(batch, judged, image, criterion.hierarchy.tree)
-            text = summary(judged, image, criterion.hierarchy.tree, source=source)
+            drawn = draw_targets(batch, judged, image, criterion.tree_tensors.tree)
+            text = summary(judged, image, criterion.tree_tensors.tree, source=source)
             notes = [text] if run.step else [text, NOT_BEGUN]
             if is_first():
                 save_png(with_caption(drawn, notes, list(legend(judged, image))), path)
@@ -94,10 +94,10 @@ class RankedLabels:
     @classmethod
     @torch.no_grad()
     def of(cls, criterion: JointLoss, output: GridOutput, targets: Targets) -> RankedLabels:
-        cfg, hierarchy, missing = criterion.cfg, criterion.hierarchy, targets.negative_labels
+        cfg, tree_tensors, missing = criterion.cfg, criterion.tree_tensors, targets.negative_labels
         matched = match_boxes(output, targets.boxes, match=cfg.match)
         chosen = criterion.locations_of_labels(output, targets.image_labels, matched)
-        negative = location_of_max_score(output, missing, hierarchy)
+        negative = location_of_max_score(output, missing, tree_tensors)
         return cls(
             targets,
             output,
@@ -105,7 +105,7 @@ class RankedLabels:
             matched,
             chosen,
             negative,
-            log_absolute_at(output, hierarchy, negative, missing.node).exp(),
+            log_absolute_at(output, tree_tensors, negative, missing.node).exp(),
             criterion.background(output, targets, matched, chosen),
         )
 
