@@ -28,6 +28,7 @@ from data_prep.shards.offsets import offsets_without
 from data_prep.shards.source_ids import SourceIds, read_source_ids
 from data_prep.shards.writer import ShardResult
 from wordtree.support.arrays import BoolArray, Float32Array, Int32Array, Int64Array, UInt8Array
+from wordtree.tree.node_sets import at_or_under
 
 MAX_OPEN_SHARDS = 256  # per reader and process; far below the usual limit of 1024 open files
 
@@ -96,6 +97,11 @@ class ShardReader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self.folder, self._verify)
+
+    @cached_property
+    def exhaustive_by_source(self) -> BoolArray:
+        """(S, N) whether every object of a node has its box in each image of the source that has boxes drawn."""
+        return np.stack([at_or_under(self.tree, source.exhaustive) for source in self.sources])
 
     def split(self, name: str) -> Int64Array:
         """The images of a split, ascending."""

@@ -23,7 +23,7 @@ from yolo9000.data.colour import coloured_batch, draw_colour_shifts
 from yolo9000.data.damage import Damage
 from yolo9000.data.prefetch import between, made_ahead, parts_made_ahead
 from yolo9000.data.pseudo_boxes import PseudoBoxes
-from yolo9000.data.sample import Rectangle, Sample, exhaustive_by_source, read_sample
+from yolo9000.data.sample import Rectangle, Sample, read_sample
 from yolo9000.data.sampler import DataMismatch, Sampler, input_size_at
 
 CROP_PART = (0.4, 0.9)  # of a window's side: the longer side of the box that it is cut around
@@ -40,7 +40,7 @@ class TrainingData:
         tiled = _tiled(reader, cfg.augment)
         self.tile_sources = [k for k, name in enumerate(self.sampler.names) if name in tiled]
         self.other_sources = [k for k, name in enumerate(self.sampler.names) if name not in tiled]
-        self.exhaustive_by = exhaustive_by_source(reader)
+        self.exhaustive_by = reader.exhaustive_by_source
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of steps first … last, in order."""

@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from data_prep import ShardReader
-from wordtree import WordTree
 from wordtree.support.arrays import BoolArray, Float32Array, Int64Array
+from wordtree.tree.node_sets import at_or_under
 from yolo9000.data.image import decode_image
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 
@@ -75,16 +75,3 @@ def read_sample(reader: ShardReader, image: int, pseudo: PseudoBoxes | None = No
         crowds if reader.image_boxed[image] else WHOLE,
         at_or_under(reader.tree, complete) if reader.image_boxed[image] else None,
     )
-
-
-def exhaustive_by_source(reader: ShardReader) -> BoolArray:
-    """Which nodes each source annotates with boxes wherever they occur, (S, N)."""
-    return np.stack(
-        [at_or_under(reader.tree, np.asarray(one.exhaustive, np.int64)) for one in reader.sources]
-    )
-
-
-def at_or_under(tree: WordTree, above: Int64Array) -> BoolArray:
-    """Which nodes are one of those above or lie under one, (N,)."""
-    inside: BoolArray = np.any(tree.is_under(np.arange(len(tree)), above[:, None]), axis=0)
-    return inside

@@ -21,11 +21,12 @@ from data_prep.maintenance.check import check_shards
 from data_prep.maintenance.repair import repair
 from tests.yolo9000.made import COLOURS, coco_source, made_config, made_scenes, made_square
 from wordtree import WordTree
+from wordtree.tree.node_sets import at_or_under
 from yolo9000.data.batch import Batch, Targets
 from yolo9000.data.damage import TooManyDamaged
 from yolo9000.data.detector_data import TrainingData, collate
 from yolo9000.data.prefetch import made_ahead
-from yolo9000.data.sample import Sample, at_or_under, exhaustive_by_source, read_sample
+from yolo9000.data.sample import Sample, read_sample
 from yolo9000.data.sampler import DataMismatch, Sampler, by_ascending_share, split_of
 from yolo9000.training.run import with_absolute_paths
 
@@ -199,7 +200,7 @@ def test_a_image_of_two_sources_vouches_for_what_both_vouch_for(tmp_path: Path, 
     }[tiles]
     ratio = {kinds[0]: 1, kinds[1]: 0.5, "labels": 0.01}
     data = TrainingData(reader, made_config(tmp_path / "shards", **settings, data__ratio=ratio))
-    of_source = exhaustive_by_source(reader)
+    of_source = reader.exhaustive_by_source
     assert of_source[:2].any(axis=1).all()
     assert not (of_source[0] & of_source[1]).any()
     mixed = 0

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from tests.yolo9000.made import grid_output
 from wordtree import WordTree
+from wordtree.tree.node_sets import at_or_under
 from yolo9000.config import LossConfig
 from yolo9000.data.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
-from yolo9000.data.sample import at_or_under
 from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.models.tree_tensors import TreeTensors
 
