@@ -1,66 +1,41 @@
-"""Raw data sets to shards and an index: images packed once, what labels mean in a small file beside them.
+"""Data sets in the common formats, merged into shards of packed images and an index of their labels.
 
-Exports are lazy, so that `import data_prep` costs nothing.
+Each public name loads its module on first use.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from data_prep.errors import DataPrepError
+from wordtree.support.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from data_prep.anchors import kmeans_anchors
-    from data_prep.config import MergeConfig
-    from data_prep.dataset.index import SourceClass, SourceInfo
-    from data_prep.dataset.label_counts import LabelCounts
-    from data_prep.dataset.reader import ShardReader
-    from data_prep.merging.merge import merge
-    from data_prep.planning.plan import make_plan
-    from data_prep.records import BoxLabel, ImageLabel, ImageRecord
-    from data_prep.synthetic.emoji_plan import EmojiWorldConfig
-    from wordtree.support.config_files import load_config
-
-_HOME = {  # exported name -> the module it lives in
-    "BoxLabel": "data_prep.records",
-    "EmojiWorldConfig": "data_prep.synthetic.emoji_plan",
-    "ImageLabel": "data_prep.records",
-    "ImageRecord": "data_prep.records",
-    "LabelCounts": "data_prep.dataset.label_counts",
-    "MergeConfig": "data_prep.config",
-    "ShardReader": "data_prep.dataset.reader",
-    "SourceClass": "data_prep.dataset.index",
-    "SourceInfo": "data_prep.dataset.index",
-    "kmeans_anchors": "data_prep.anchors",
-    "load_config": "wordtree.support.config_files",
-    "make_plan": "data_prep.planning.plan",
-    "merge": "data_prep.merging.merge",
-}
-
-__all__ = [
-    "BoxLabel",
-    "DataPrepError",
-    "EmojiWorldConfig",
-    "ImageLabel",
-    "ImageRecord",
-    "LabelCounts",
-    "MergeConfig",
-    "ShardReader",
-    "SourceClass",
-    "SourceInfo",
-    "kmeans_anchors",
-    "load_config",
-    "make_plan",
-    "merge",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'data_prep' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from data_prep.anchors import kmeans_anchors as kmeans_anchors
+    from data_prep.config import MergeConfig as MergeConfig
+    from data_prep.dataset.index import SourceClass as SourceClass
+    from data_prep.dataset.index import SourceInfo as SourceInfo
+    from data_prep.dataset.label_counts import LabelCounts as LabelCounts
+    from data_prep.dataset.reader import ShardReader as ShardReader
+    from data_prep.errors import DataPrepError as DataPrepError
+    from data_prep.merging.merge import merge as merge
+    from data_prep.planning.plan import make_plan as make_plan
+    from data_prep.records import BoxLabel as BoxLabel
+    from data_prep.records import ImageLabel as ImageLabel
+    from data_prep.records import ImageRecord as ImageRecord
+    from data_prep.synthetic.emoji_plan import EmojiWorldConfig as EmojiWorldConfig
+    from wordtree.support.config_files import load_config as load_config
+else:
+    __getattr__, __dir__, __all__ = lazy_exports(
+        __name__,
+        {
+            "data_prep.anchors": ("kmeans_anchors",),
+            "data_prep.config": ("MergeConfig",),
+            "data_prep.dataset.index": ("SourceClass", "SourceInfo"),
+            "data_prep.dataset.label_counts": ("LabelCounts",),
+            "data_prep.dataset.reader": ("ShardReader",),
+            "data_prep.errors": ("DataPrepError",),
+            "data_prep.merging.merge": ("merge",),
+            "data_prep.planning.plan": ("make_plan",),
+            "data_prep.records": ("BoxLabel", "ImageLabel", "ImageRecord"),
+            "data_prep.synthetic.emoji_plan": ("EmojiWorldConfig",),
+            "wordtree.support.config_files": ("load_config",),
+        },
+    )

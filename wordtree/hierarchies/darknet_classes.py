@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from wordtree.errors import TreeFileError, UnknownNode
-from wordtree.support.lines import full_lines, shown
+from wordtree.support.lines import full_lines, quoted
 from wordtree.tree.lookup import node_of
 from wordtree.tree.tree import WordTree
 
@@ -26,7 +26,7 @@ def read_map(path: Path, tree: WordTree) -> list[int]:
         text = line.strip()
         if not _NODE.fullmatch(text) or int(text) >= len(tree):
             raise TreeFileError(
-                f"{path}: line {number}: expected a node, 0 to {len(tree) - 1}, found {shown(text)}."
+                f"{path}: line {number}: expected a node, 0 to {len(tree) - 1}, found {quoted(text)}."
             )
         if line_of.setdefault(int(text), number) != number:
             raise TreeFileError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from wordtree.errors import TreeError, TreeFileError
 from wordtree.hierarchies.hierarchy import Hierarchy, as_id
-from wordtree.support.lines import MAX_LINE_BYTES, numbered_lines, shown
+from wordtree.support.lines import MAX_LINE_BYTES, numbered_lines, quoted
 from wordtree.tree.tree import WordTree
 
 HEADER = ["child", "parent", "name"]
@@ -141,7 +141,7 @@ def read_names(path: Path, hierarchy: Hierarchy) -> None:
             if as_id(id_) in hierarchy.parents and name:
                 if not name.isprintable():
                     raise TreeFileError(
-                        f"{path}: line {number}: {shown(name)} is no name: a name is one line of text."
+                        f"{path}: line {number}: {quoted(name)} is no name: a name is one line of text."
                     )
                 hierarchy.names[as_id(id_)] = name
 
@@ -153,7 +153,7 @@ def _fields(line: str, path: Path, number: int) -> list[str]:
         raise TreeFileError(f"{path}: line {number}: not CSV ({error}).") from None
     if not 2 <= len(fields) <= 3 or not fields[0].strip():
         raise TreeFileError(
-            f"{path}: line {number}: expected 'child,parent' or 'child,parent,name', found {shown(line)}."
+            f"{path}: line {number}: expected 'child,parent' or 'child,parent,name', found {quoted(line)}."
         )
     return [text.strip() for text in fields]
 

@@ -41,6 +41,6 @@ def full_lines(path: Path) -> Iterator[tuple[int, str]]:
         yield number, line
 
 
-def shown(text: str) -> str:
+def quoted(text: str) -> str:
     """What was found, quoted, and cut where it is long."""
     return repr(text if len(text) <= 60 else f"{text[:57]}...")

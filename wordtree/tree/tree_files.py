@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wordtree.errors import TreeError, TreeFileError, TreeNamesError
 from wordtree.support.arrays import IntegerArray
 from wordtree.support.files import write_atomically
-from wordtree.support.lines import MAX_NODES, full_lines, shown
+from wordtree.support.lines import MAX_NODES, full_lines, quoted
 
 if TYPE_CHECKING:
     from wordtree.tree.tree import WordTree
@@ -141,10 +141,10 @@ def _load_darknet(path: Path, kind: type[_Tree]) -> _Tree:
     for number, line in full_lines(path):
         fields = line.split()
         if len(fields) != 2:
-            raise TreeFileError(f"{path}: line {number}: expected 'id parent', found {shown(line)}.")
+            raise TreeFileError(f"{path}: line {number}: expected 'id parent', found {quoted(line)}.")
         if not _NUMBER.fullmatch(fields[1]):
             raise TreeFileError(
-                f"{path}: line {number}: the parent {shown(fields[1])} is not a whole number."
+                f"{path}: line {number}: the parent {quoted(fields[1])} is not a whole number."
             )
         ids.append(fields[0])
         parents.append(int(fields[1]))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from wordtree.support.lines import shown
+from wordtree.support.lines import quoted
 from yolo9000.darknet.options import DarknetError, Section, parse_sections, read_text, unknown_keys
 from yolo9000.darknet.plan import (
     AvgPool,
@@ -81,8 +81,8 @@ def plan_cfg(text: str, place: str, *, input_wh_px: tuple[int, int] | None = Non
     weights = 0
     for section in rest:
         layer = _layer(section, layers, shape)
-        weights += layer.numbers if isinstance(layer, Convolution) else 0
-        if layer.out.numbers > MAX_ACTIVATIONS:
+        weights += layer.weight_count if isinstance(layer, Convolution) else 0
+        if layer.out.elements > MAX_ACTIVATIONS:
             raise section.error(None, f"gives {layer.out} numbers; at most {MAX_ACTIVATIONS} are computed.")
         if weights > MAX_WEIGHTS:
             raise section.error(
@@ -152,7 +152,7 @@ def _convolution(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Conv
     if activation not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
         raise section.error(
-            "activation", f"activation={shown(activation)} is not supported; known are {known}."
+            "activation", f"activation={quoted(activation)} is not supported; known are {known}."
         )
     flipped = section.flag("flipped")
     if flipped and groups > 1:
@@ -241,8 +241,8 @@ def _dropout(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Dropout:
 def _softmax(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Softmax:
     groups = section.integer("groups", 1, low=1, high=MAX_FILTERS)
     temperature = section.number("temperature", 1)
-    if given.out.numbers % groups:
-        raise section.error("groups", f"groups={groups} does not divide its {given.out.numbers} inputs.")
+    if given.out.elements % groups:
+        raise section.error("groups", f"groups={groups} does not divide its {given.out.elements} inputs.")
     if temperature <= 0:
         raise section.error("temperature", f"temperature={temperature:g} must be above 0.")
     tree = section.text("tree")

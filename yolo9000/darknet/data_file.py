@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wordtree.support.lines import shown
+from wordtree.support.lines import quoted
 from yolo9000.darknet.options import DarknetError, parse_options, read_text, unknown_keys
 
 _PATHS = ("train", "valid", "names", "labels", "backup", "results", "map", "leaves", "tree")
@@ -60,6 +60,6 @@ def find_named(text: str, key: str, by: Path) -> Path:
         except (OSError, ValueError):  # a name that no file can have
             break
     raise DarknetError(
-        f"{by}: names {key}={shown(str(named))}, which is neither in the working folder nor near this file; "
+        f"{by}: names {key}={quoted(str(named))}, which is neither in the working folder nor near this file; "
         "give that file on the command line."
     )

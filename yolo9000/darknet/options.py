@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wordtree.support.lines import shown
+from wordtree.support.lines import quoted
 from yolo9000.errors import Yolo9000Error
 
 MAX_BYTES = 1 << 20  # the longest published cfg has 60 KB
@@ -85,17 +85,17 @@ class Section:
     def _integer(self, key: str, text: str, low: int, high: int) -> int:
         match = _INTEGER.match(text)
         if not match:
-            raise self.error(key, f"{key}: {shown(text)} is no whole number.")
+            raise self.error(key, f"{key}: {quoted(text)} is no whole number.")
         number = int(match[0]) if len(match[0]) < 20 else high + 1
         if not low <= number <= high:
-            raise self.error(key, f"{key}: expected {low} to {high}, found {shown(text)}.")
+            raise self.error(key, f"{key}: expected {low} to {high}, found {quoted(text)}.")
         return number
 
     def _number(self, key: str, text: str) -> float:
         match = _NUMBER.match(text)
         number = float(match[0]) if match else math.nan
         if not math.isfinite(number):
-            raise self.error(key, f"{key}: {shown(text)} is no number.")
+            raise self.error(key, f"{key}: {quoted(text)} is no number.")
         return number
 
 
@@ -117,11 +117,11 @@ def parse_sections(text: str, place: str) -> tuple[list[Section], list[str]]:
     for number, line in _lines(text, place):
         if line.startswith("["):
             if not line.endswith("]"):
-                raise DarknetError(f"{place}: line {number}: {shown(line)} is no section: ']' is missing.")
+                raise DarknetError(f"{place}: line {number}: {quoted(line)} is no section: ']' is missing.")
             sections.append(Section(line[1:-1], number, place))
         elif not sections:
             raise DarknetError(
-                f"{place}: line {number}: expected a section such as [net] first, found {shown(line)}."
+                f"{place}: line {number}: expected a section such as [net] first, found {quoted(line)}."
             )
         else:
             _add(sections[-1], number, line, notes)
@@ -140,7 +140,7 @@ def unknown_keys(section: Section, known: Sequence[str]) -> Iterator[str]:
     """A remark for each key that nobody asked for and that is not among the known ones without effect here."""
     for option in section.options.values():
         if option.key not in section.asked and option.key not in known:
-            yield f"line {option.line}: unknown key {shown(option.key)} of [{section.name}] is kept, without effect"
+            yield f"line {option.line}: unknown key {quoted(option.key)} of [{section.name}] is kept, without effect"
 
 
 def _lines(text: str, place: str) -> Iterator[tuple[int, str]]:
@@ -155,11 +155,11 @@ def _lines(text: str, place: str) -> Iterator[tuple[int, str]]:
 def _add(section: Section, number: int, line: str, notes: list[str]) -> None:
     key, equals, value = line.partition("=")
     if not equals or not key:
-        raise DarknetError(f"{section.place}: line {number}: expected key=value, found {shown(line)}.")
+        raise DarknetError(f"{section.place}: line {number}: expected key=value, found {quoted(line)}.")
     if not value:
-        notes.append(f"line {number}: {shown(key)} has no value and is passed over")
+        notes.append(f"line {number}: {quoted(key)} has no value and is passed over")
     elif key in section.options:
         first = section.options[key].line
-        notes.append(f"line {number}: {shown(key)} is there again; line {first} counts")
+        notes.append(f"line {number}: {quoted(key)} is there again; line {first} counts")
     else:
         section.options[key] = Option(key, value, number)
