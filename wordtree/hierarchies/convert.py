@@ -16,7 +16,7 @@ from wordtree.hierarchies.hierarchy_files import (
 )
 from wordtree.support.files import write_atomically
 from wordtree.tree.tree import WordTree
-from wordtree.tree.tree_files import load_json, notice_beside, save_tree
+from wordtree.tree.tree_files import load_json, notice_beside
 
 TREE_SUFFIXES = (".tree", ".json", ".csv", ".txt")
 CLASS_SUFFIXES = (".names", ".labels", ".map")
@@ -48,7 +48,7 @@ def read_hierarchy(path: Path, names: Path | None = None) -> WordTree:
 def write_hierarchy(tree: WordTree, path: Path) -> list[Path]:
     """Write the tree as the suffix says; returns the files written. Only `.json` and `.csv` hold relations."""
     if path.suffix in (".tree", ".json"):
-        return save_tree(tree, path)
+        return tree.save(path)
     texts = {
         ".csv": lambda: csv_text(tree),
         ".txt": lambda: indented_text(tree),
@@ -59,7 +59,7 @@ def write_hierarchy(tree: WordTree, path: Path) -> list[Path]:
         raise TreeFileError(
             f"{path}: expected a name that ends in {', '.join(dict.fromkeys((*TREE_SUFFIXES, *texts)))}."
         )
-    files = {path: texts[path.suffix](), **notice_beside(path, tree)}
+    files = {path: texts[path.suffix](), **notice_beside(path, tree.ids)}
     for file, text in files.items():
         write_atomically(file, text)
     return list(files)

@@ -17,7 +17,16 @@ from wordtree.errors import TreeError, TreeNamesError, UnknownNode
 from wordtree.support.arrays import BoolArray, Int32Array, Int64Array, IntegerArray
 from wordtree.support.suggest import did_you_mean, near
 from wordtree.tree.names import NameIndex
-from wordtree.tree.tree_files import tree_text
+from wordtree.tree.query import parse
+from wordtree.tree.tree_files import (
+    TreeColumns,
+    json_text,
+    naming_file,
+    parse_json,
+    read_tree,
+    tree_text,
+    write_tree,
+)
 
 
 class WordTree:
@@ -54,7 +63,7 @@ class WordTree:
         ids: Sequence[str],
         parents: Sequence[int] | IntegerArray,
         names: Sequence[str] | None = None,
-        relations: Sequence[tuple[int, int]] | IntegerArray = (),
+        relations: Sequence[Sequence[int]] | IntegerArray = (),
     ) -> None:
         ids = _checked_ids(ids)
         parent = _checked_parents(parents, ids)
@@ -79,7 +88,7 @@ class WordTree:
             ids=ids,
             names=_checked_names(names, ids),
             is_leaf=_frozen(child_group < 0, np.bool_),
-            fingerprint=_fingerprint(ids, parent),
+            fingerprint=sha256(tree_text(ids, parent.tolist()).encode()).hexdigest(),
             _node_of_id={id_: node for node, id_ in enumerate(ids)},
         )
 
@@ -188,41 +197,44 @@ class WordTree:
 
         Raises QueryError, which points at the column.
         """
-        from wordtree.tree.query import parse
-
         return parse(expression, self).nodes()
 
     def to_json(self) -> str:
-        """The whole tree as the text of a `.json` file."""
-        from wordtree.tree.tree_files import tree_to_json
-
-        return tree_to_json(self)
+        """The text of a `.json` file, which holds the whole tree."""
+        return json_text(self._columns())
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The tree of a text that `to_json` made; TreeError if it is not one."""
-        from wordtree.tree.tree_files import tree_from_json
-
-        return tree_from_json(text, cls)
+        """The tree in a text that `to_json` made; TreeError if there is none."""
+        return cls._of_columns(parse_json(text))
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """The tree of a `.json` file, or of a Darknet `.tree` with the `.names` beside it if there is one.
 
-        Raises TreeFileError, naming file and line, for anything malformed.
+        Raises TreeFileError, which names file and line, for anything malformed.
         """
-        from wordtree.tree.tree_files import load_tree
-
-        return load_tree(Path(path), cls)
+        with naming_file(Path(path)):
+            return cls._of_columns(read_tree(Path(path)))
 
     def save(self, path: Path | str) -> list[Path]:
         """Write a `.json` file (everything), or a Darknet `.tree` and the `.names` beside it (no relations).
 
         Returns the files written; the last is WordNet's notice where a `.tree` made from WordNet needs it.
         """
-        from wordtree.tree.tree_files import save_tree
+        return write_tree(self._columns(), Path(path))
 
-        return save_tree(self, Path(path))
+    def _columns(self) -> TreeColumns:
+        return TreeColumns(
+            self.ids, self.parent.tolist(), self.names, self.relations.tolist(), self.fingerprint
+        )
+
+    @classmethod
+    def _of_columns(cls, columns: TreeColumns) -> Self:
+        tree = cls(columns.ids, columns.parents, columns.names, columns.relations)
+        if columns.fingerprint not in (None, tree.fingerprint):
+            raise TreeError("the fingerprint is not that of the nodes; the tree was changed or damaged.")
+        return tree
 
     def _index(self) -> dict[str, int]:
         index: dict[str, int] = vars(self)["_node_of_id"]
@@ -246,10 +258,6 @@ class WordTree:
         if namesakes:
             return f"'{id_}' is a name, not an id, in this tree.{did_you_mean(namesakes)}"
         return f"The tree has no node '{id_}'.{did_you_mean(near(id_, self.ids))}"
-
-
-def _fingerprint(ids: Sequence[str], parent: IntegerArray) -> str:
-    return sha256(tree_text(ids, parent).encode()).hexdigest()
 
 
 def _checked_ids(ids: Sequence[str]) -> tuple[str, ...]:

@@ -14,14 +14,14 @@ from wordtree.hierarchies.darknet_classes import lines_text
 from wordtree.support.arrays import Float32Array
 from wordtree.support.files import write_atomically
 from wordtree.tree.tree_files import notice_beside, tree_text
-from yolo9000.checkpoints.checkpoint import SavedRun
-from yolo9000.checkpoints.darknet_units import backbone_sections, unit_numbers, unit_section
+from yolo9000.checkpoints.checkpoint import Checkpoint
+from yolo9000.checkpoints.darknet_units import backbone_sections, unit_weights, unit_section
 from yolo9000.config import ModelConfig, NetworkConfig
 from yolo9000.darknet.cfg import plan_cfg
 from yolo9000.darknet.options import DarknetError
-from yolo9000.darknet.plan import NetworkPlan, Region, SpaceToDepth, answer_of
+from yolo9000.darknet.plan import NetworkPlan, Region, SpaceToDepth, output_layer_of
 from yolo9000.darknet.text import section, with_option
-from yolo9000.darknet.weights import Header, Numbers, Weights, write_weights
+from yolo9000.darknet.weights import Header, LayerWeights, Weights, write_weights
 from yolo9000.models.backbone import Backbone, ConvUnit
 from yolo9000.models.classifier import Classifier, FlatSoftmax
 from yolo9000.models.darknet_network import DarknetNetwork
@@ -30,7 +30,7 @@ from yolo9000.models.detector import Detector, PassthroughNeck
 REMARK = "# Written by yolo9000. What is about training has Darknet's defaults.\n"
 
 
-def write_darknet(checkpoint: SavedRun[Any], path: Path) -> list[Path]:
+def write_darknet(checkpoint: Checkpoint[Any], path: Path) -> list[Path]:
     """Write the `.weights` and, beside it, the `.cfg`; returns all files written.
 
     A converted network that was not trained since gives back the files that it came from, byte for byte. With
@@ -68,11 +68,14 @@ class _Classes:
         """Their files; path: of the tree."""
         texts = {path.with_suffix(".names"): lines_text(self.names)}
         if self.tree:
-            texts |= {path: tree_text(self.tree.ids, self.tree.parent), **notice_beside(path, self.tree)}
+            texts |= {
+                path: tree_text(self.tree.ids, self.tree.parent.tolist()),
+                **notice_beside(path, self.tree.ids),
+            }
         return {file: text.encode() for file, text in texts.items()}
 
 
-def _texts(checkpoint: SavedRun[Any], model: Detector | Classifier, path: Path) -> dict[Path, bytes]:
+def _texts(checkpoint: Checkpoint[Any], model: Detector | Classifier, path: Path) -> dict[Path, bytes]:
     """The content of the cfg, and of what it names that is new."""
     cfg, cfg_path, tree_path = checkpoint.config.model, path.with_suffix(".cfg"), path.with_suffix(".tree")
     classes = _Classes.of(model, checkpoint.tree)
@@ -90,10 +93,10 @@ def _texts(checkpoint: SavedRun[Any], model: Detector | Classifier, path: Path) 
     return {cfg_path: text.encode("latin-1"), **classes.files(tree_path)}
 
 
-def _is_as_it_came(checkpoint: SavedRun[Any], classes: _Classes) -> bool:
+def _is_as_it_came(checkpoint: Checkpoint[Any], classes: _Classes) -> bool:
     """Whether classes and anchors are those of the cfg."""
     cfg, origin = checkpoint.config.model, checkpoint.darknet
-    answer = answer_of(plan_cfg(cfg.darknet_cfg, "the cfg"))
+    answer = output_layer_of(plan_cfg(cfg.darknet_cfg, "the cfg"))
     same_anchors = not isinstance(answer, Region) or answer.anchors == cfg.anchors
     same_tree = origin is not None and origin.tree == checkpoint.tree.fingerprint
     return same_tree and same_anchors and answer.classes == len(classes.names)
@@ -136,7 +139,7 @@ def _with_answer(cfg: NetworkConfig, classes: int, tree: str | None) -> str:
     """The cfg for other classes or anchors. The map of its old classes goes: its numbers mean other nodes now."""
     assert cfg.darknet_cfg is not None
     plan = plan_cfg(cfg.darknet_cfg, "the cfg")
-    answer, options, filters = answer_of(plan), dict[str, str | int | None](tree=tree), classes
+    answer, options, filters = output_layer_of(plan), dict[str, str | int | None](tree=tree), classes
     if isinstance(cfg, ModelConfig) and isinstance(answer, Region):
         assert cfg.anchors is not None
         filters = len(cfg.anchors) * (5 + classes)
@@ -155,12 +158,12 @@ def _shown(anchors: tuple[tuple[float, float], ...]) -> str:
     return ", ".join(f"{side!r}" for anchor in anchors for side in anchor)
 
 
-def _header(checkpoint: SavedRun[Any]) -> Header:
+def _header(checkpoint: Checkpoint[Any]) -> Header:
     major, minor, revision = checkpoint.darknet.version if checkpoint.darknet else (0, 2, 0)
     return Header(major, minor, revision, checkpoint.images_seen)
 
 
-def _numbers(model: Detector | Classifier, plan: NetworkPlan) -> dict[int, Numbers]:
+def _numbers(model: Detector | Classifier, plan: NetworkPlan) -> dict[int, LayerWeights]:
     """The numbers of every convolution of the plan."""
     *backbone, head = plan.convolutions
     if isinstance(model, Classifier):
@@ -168,15 +171,15 @@ def _numbers(model: Detector | Classifier, plan: NetworkPlan) -> dict[int, Numbe
     else:
         weight, bias = model.head.dense()
     if isinstance(model.backbone, DarknetNetwork):
-        numbers = model.backbone.numbers()
+        numbers = model.backbone.layer_weights()
     else:
         units = [module for module in model.modules() if isinstance(module, ConvUnit)]
-        numbers = {layer.index: unit_numbers(unit) for layer, unit in zip(backbone, units, strict=True)}
+        numbers = {layer.index: unit_weights(unit) for layer, unit in zip(backbone, units, strict=True)}
         _reorder_passed_channels(numbers, plan)
     return {**numbers, head.index: {"biases": _array(bias), "weights": _array(weight)}}
 
 
-def _reorder_passed_channels(numbers: dict[int, Numbers], plan: NetworkPlan) -> None:
+def _reorder_passed_channels(numbers: dict[int, LayerWeights], plan: NetworkPlan) -> None:
     """Our passthrough gives channels as (channel, position in the block), [reorg3d] as (position, channel)."""
     for layer in plan.layers:
         if isinstance(layer, SpaceToDepth):
