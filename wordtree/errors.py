@@ -1,22 +1,22 @@
-"""The base of every error that this package raises on purpose."""
+"""The errors of this package that several modules raise, with the base of all of them."""
 
 
 class WordTreeError(Exception):
-    """A mistake in what the user or a file gave; its text is one line fit to be shown.
+    """An error in the input of a user or a file; the message is one line, ready to be shown.
 
     WordTreeError
     ├── TreeError            the arrays do not make a tree
-    │   ├── TreeNamesError   its names do not fit its nodes
-    │   ├── HierarchyError   a loop, two names for one node, an id that is none
-    │   └── TreeFileError    a tree file is malformed; names the file and its line
-    ├── UnknownNode          a tree has no node of that id; suggests near ones
-    ├── ConfigError          a configuration file, or an override of it, of any of the three programs
-    ├── BuildError           no labels, no such profile, a label that is the root
-    ├── LabelError           WordNet does not know a label, or knows several senses of it
-    ├── QueryError           an expression cannot be read; points at the column
-    ├── FiguresError         figures to be shown do not fit the nodes of the tree
-    ├── ProbabilityError     numbers that do not fit the tree: not one for each node, or NaN
-    └── WordNetError         WordNet's data are absent, damaged or of another version
+    │   ├── TreeNamesError   the names do not fit the nodes
+    │   ├── HierarchyError   a loop, two names for one node, an invalid id (hierarchies/hierarchy.py)
+    │   └── TreeFileError    a file is malformed; the message begins with its name and line
+    ├── UnknownNode          the tree has no node with an id; suggests similar ones
+    ├── ConfigError          a configuration file or override, of any of the three programs
+    ├── BuildError           no labels, no such profile, a label that is the root (building/build.py)
+    ├── LabelError           WordNet does not know a label, or knows several senses (wordnet/resolve.py)
+    ├── QueryError           an expression is malformed; points at the column (tree/query.py)
+    ├── FiguresError         figures do not fit the nodes of the tree (views/page.py)
+    ├── ProbabilityError     not one number for each node, or NaN (tree/probability.py)
+    └── WordNetError         the data of WordNet are absent, damaged or of another version (wordnet/columns.py)
     """
 
 
@@ -25,7 +25,7 @@ class ConfigError(WordTreeError):
 
 
 class TreeError(WordTreeError):
-    """The arrays do not make a tree; `node` is the first one at fault, if it is one node's fault."""
+    """The arrays do not make a tree; `node` is the first node at fault, or None."""
 
     def __init__(self, message: str, node: int | None = None) -> None:
         super().__init__(message)
@@ -37,8 +37,8 @@ class TreeNamesError(TreeError):
 
 
 class UnknownNode(WordTreeError):
-    """The tree has no node of that id."""
+    """The tree has no node with this id."""
 
 
 class TreeFileError(TreeError):
-    """A tree file is malformed; the text begins with its name and, where there is one, the line."""
+    """A file is malformed; the message begins with its name and, where there is one, the line."""

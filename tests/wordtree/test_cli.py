@@ -152,7 +152,7 @@ def test_query_lists_counts_and_notes(run, tree_file: Path, tmp_path: Path) -> N
     assert (code, out) == (0, "2\n")
     assert (
         err
-        == "'crane' means 2 nodes of the tree: a (a root), b (a root); all are meant, an id would mean one.\n"
+        == "'crane' means 2 nodes of the tree: a (a root), b (a root); all of them are selected. Give an id to select one.\n"
     )
 
 

@@ -1,1 +1,1 @@
-"""The immutable tree, and every question about it: names, lookup, queries, probabilities, files, lint."""
+"""The immutable tree: names, lookup, queries, probabilities, files, lint."""

@@ -1,7 +1,6 @@
-"""What is doubtful in a tree: every finding names its nodes and says why it matters.
+"""Findings about a tree that is valid but may not be as intended; each names its nodes and why it matters.
 
-A tree that could be loaded is a tree; what is found here is legal but may not be meant. What is no tree at all
-(loops among the parents, split siblings) is refused by the loader, with its line.
+The loader already refuses invalid trees (loops among the parents, split sibling groups), with file and line.
 """
 
 import re
@@ -16,15 +15,15 @@ from wordtree.wordnet.graph import WordNet
 
 WIDE_GROUP = 100  # members; the published tree's widest has 149
 
-KINDS = {  # kind of finding -> why it matters, in the order they are told
+KINDS = {  # kind of finding -> why it matters, in the order of the report
     "unknown id": "looks like a wnid, but WordNet 3.0 has no such noun; ids of other versions differ",
-    "cycle": "relations lead from a node back to itself, so for the graph all nodes between are the same",
+    "cycle": "relations lead from a node back to itself, so queries treat all nodes in between as equal",
     "orphan": "a root without children beside other roots; it competes with whole branches",
-    "not a kind": "WordNet does not say that the node is a kind of its parent; hung by hand, or wrongly",
-    "group of one": "a single child: its conditional probability is always 1, so it can never be doubted",
-    "not exclusive": "siblings, but one is a kind of the other; training one pushes the other down",
-    "wide group": "many siblings in one softmax; levels between would help",
-    "shared name": "several nodes are called the same; only their ids tell them apart",
+    "not a kind": "in WordNet the node is not a kind of its parent; placed by hand, or by mistake",
+    "group of one": "an only child: its conditional probability is always 1, so it can never be rejected",
+    "not exclusive": "siblings, but one is a kind of the other; training one suppresses the other",
+    "wide group": "many siblings in one softmax; intermediate levels would help",
+    "shared name": "several nodes have this name; only their ids distinguish them",
 }
 
 _WNID = re.compile(r"n[0-9]{8}")
@@ -32,7 +31,7 @@ _WNID = re.compile(r"n[0-9]{8}")
 
 @dataclass(frozen=True)
 class Finding:
-    """One doubt: its kind, the nodes it is about, and a line that says it with their ids."""
+    """A finding: its kind, its nodes, and one line of text with their ids."""
 
     kind: str
     nodes: tuple[int, ...]
@@ -40,7 +39,7 @@ class Finding:
 
 
 def lint(tree: WordTree, *, wide_group: int = WIDE_GROUP, wordnet: WordNet | None = None) -> list[Finding]:
-    """All findings, kind by kind in the order of KINDS. Ids that are no wnids are judged by the tree alone."""
+    """All findings, in the order of KINDS; WordNet is consulted only for ids that are wnids."""
     graph = WordNet.shipped() if wordnet is None else wordnet
     hypernyms = _Hypernyms(tree, graph)
     found = [
@@ -58,7 +57,7 @@ def lint(tree: WordTree, *, wide_group: int = WIDE_GROUP, wordnet: WordNet | Non
 
 
 class _Hypernyms:
-    """Which nodes of the tree WordNet holds above each other, whatever the tree says."""
+    """The hypernyms in WordNet among the nodes of the tree, whatever their places in the tree."""
 
     def __init__(self, tree: WordTree, wordnet: WordNet) -> None:
         self._wordnet = wordnet
@@ -70,7 +69,7 @@ class _Hypernyms:
         return node in self._synset_of
 
     def nodes_above(self, node: int) -> set[int]:
-        """The nodes that this one is a kind of; none for a node that WordNet does not know."""
+        """The nodes that this one is a kind of; empty for a node that WordNet does not know."""
         above = self._all_above(self._synset_of[node]) if self.knows(node) else ()
         return {self._node_of[synset] for synset in above if synset in self._node_of}
 
@@ -84,11 +83,11 @@ class _Hypernyms:
 def _unknown_ids(tree: WordTree, wordnet: WordNet) -> Iterator[Finding]:
     for node, id_ in enumerate(tree.ids):
         if _WNID.fullmatch(id_) and id_ not in wordnet:
-            yield Finding("unknown id", (node,), _called(tree, node))
+            yield Finding("unknown id", (node,), _described(tree, node))
 
 
 def _cycles(tree: WordTree) -> Iterator[Finding]:
-    """One loop of *is a kind of* after another, each broken at a relation before the next is looked for."""
+    """One loop of *is a kind of* after another; the search goes on without the relations of the loops found."""
     relations = {(child, parent) for child, parent in tree.relations.tolist()}
     while relations:
         above: defaultdict[int, set[int]] = defaultdict(set)
@@ -98,9 +97,9 @@ def _cycles(tree: WordTree) -> Iterator[Finding]:
             TopologicalSorter(above).prepare()
             return
         except CycleError as error:
-            loop: list[int] = error.args[1]  # from above to below, the first again at the end
+            loop: list[int] = error.args[1]  # downwards; the last node is the first again
         relations -= set(zip(loop[1:], loop, strict=False))
-        text = " < ".join(_called(tree, node) for node in reversed(loop))
+        text = " < ".join(_described(tree, node) for node in reversed(loop))
         yield Finding("cycle", tuple(reversed(loop[1:])), text)
 
 
@@ -108,7 +107,7 @@ def _orphans(tree: WordTree) -> Iterator[Finding]:
     roots = range(tree.group_size[0])
     for node in roots:
         if tree.is_leaf[node] and len(roots) > 1:
-            yield Finding("orphan", (node,), _called(tree, node))
+            yield Finding("orphan", (node,), _described(tree, node))
 
 
 def _not_a_kind(tree: WordTree, hypernyms: _Hypernyms) -> Iterator[Finding]:
@@ -116,14 +115,14 @@ def _not_a_kind(tree: WordTree, hypernyms: _Hypernyms) -> Iterator[Finding]:
         known = parent >= 0 and hypernyms.knows(node) and hypernyms.knows(parent)
         if known and parent not in hypernyms.nodes_above(node):
             yield Finding(
-                "not a kind", (node, parent), f"{_called(tree, node)} under {_called(tree, parent)}"
+                "not a kind", (node, parent), f"{_described(tree, node)} under {_described(tree, parent)}"
             )
 
 
 def _groups_of_one(tree: WordTree) -> Iterator[Finding]:
-    """Only children; a single root is the frame of the whole tree, and no doubt."""
+    """Only children; a single root is normal."""
     for node in tree.group_start[1:][tree.group_size[1:] == 1].tolist():
-        text = f"{_called(tree, node)} is the only child of {_called(tree, int(tree.parent[node]))}"
+        text = f"{_described(tree, node)} is the only child of {_described(tree, int(tree.parent[node]))}"
         yield Finding("group of one", (node,), text)
 
 
@@ -134,7 +133,7 @@ def _not_exclusive(tree: WordTree, hypernyms: _Hypernyms) -> Iterator[Finding]:
     for node in range(len(tree)):
         for general in sorted(related[node] | hypernyms.nodes_above(node)):
             if tree.group[general] == tree.group[node]:
-                text = f"{_called(tree, node)} is a kind of its sibling {_called(tree, general)}"
+                text = f"{_described(tree, node)} is a kind of its sibling {_described(tree, general)}"
                 yield Finding("not exclusive", (node, general), text)
 
 
@@ -142,7 +141,7 @@ def _wide_groups(tree: WordTree, wide_group: int) -> Iterator[Finding]:
     for start, size in zip(tree.group_start.tolist(), tree.group_size.tolist(), strict=True):
         if size > wide_group:
             parent = int(tree.parent[start])
-            where = "roots" if parent < 0 else f"children of {_called(tree, parent)}"
+            where = "roots" if parent < 0 else f"children of {_described(tree, parent)}"
             yield Finding("wide group", (start,), f"{size} {where}")
 
 
@@ -161,5 +160,5 @@ def _parent_name(tree: WordTree, node: int) -> str:
     return "no node" if parent < 0 else tree.names[parent]
 
 
-def _called(tree: WordTree, node: int) -> str:
+def _described(tree: WordTree, node: int) -> str:
     return f"{tree.names[node]} ({tree.ids[node]})"

@@ -1,4 +1,4 @@
-"""The nodes of a tree that a label may mean: by id, by name, or by any word of WordNet."""
+"""Nodes of a tree by label: an id, a name, or any word of WordNet."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
 
 
 def node_of(label: str, tree: WordTree) -> int:
-    """The node of the tree that the label means: by id, by name, or by any word or synset name of WordNet.
+    """The node that a label means: an id, a name, or a word or synset name of WordNet.
 
-    Raises UnknownNode, with what may have been meant, if no node or more than one is meant.
+    Raises UnknownNode, with suggestions, where the label means no node or several.
     """
-    meant = nodes_of(label, tree)
-    if len(meant) > 1:
-        raise UnknownNode(f"{several(label, meant, tree)}; give an id.")
-    return meant[0]
+    nodes = nodes_of(label, tree)
+    if len(nodes) > 1:
+        raise UnknownNode(f"{ambiguity(label, nodes, tree)}; give an id.")
+    return nodes[0]
 
 
 def nodes_of(label: str, tree: WordTree) -> list[int]:
-    """All nodes of the tree that the label may mean, ascending; UnknownNode, with suggestions, if there is none."""
+    """All nodes that a label may mean, ascending; UnknownNode, with suggestions, if there is none."""
     if label in tree:
         return [tree.node(label)]
-    if meant := tree.named(label):
-        return meant
+    if nodes := tree.named(label):
+        return nodes
     graph = WordNet.shipped()
     senses = resolve(label, graph).senses
-    meant = sorted(tree.node(graph.wnid(sense)) for sense in senses if graph.wnid(sense) in tree)
-    if not meant:
-        offer = _would_lie_under(senses, tree, graph) or did_you_mean(near(label, [*tree.names, *tree.ids]))
+    nodes = sorted(tree.node(graph.wnid(sense)) for sense in senses if graph.wnid(sense) in tree)
+    if not nodes:
+        offer = _nearest_ancestor(senses, tree, graph) or did_you_mean(near(label, [*tree.names, *tree.ids]))
         raise UnknownNode(f"The tree has no node '{label}'.{offer}")
-    return meant
+    return nodes
 
 
-def several(label: str, nodes: list[int], tree: WordTree) -> str:
-    """What to say of a label that means several nodes, without a full stop."""
+def ambiguity(label: str, nodes: list[int], tree: WordTree) -> str:
+    """The message about a label that means several nodes, without a full stop."""
     choices = ", ".join(f"{tree.ids[node]} ({_above(node, tree)})" for node in nodes[:5])
     return f"'{label}' means {len(nodes)} nodes of the tree: {choices}{', …' if len(nodes) > 5 else ''}"
 
 
-def _would_lie_under(senses: tuple[Synset, ...], tree: WordTree, wordnet: WordNet) -> str:
-    """' In WordNet it is below dog (n02084071).': the nearest node above the most usual sense that has one."""
+def _nearest_ancestor(senses: tuple[Synset, ...], tree: WordTree, wordnet: WordNet) -> str:
+    """' In WordNet poodle.n.01 is below dog (n02084071).': the nearest node above the first sense that has one."""
     for sense in senses:
         level = [sense]
         while level:

@@ -1,4 +1,4 @@
-"""The names of a tree, indexed: which nodes are called so, and which match a pattern."""
+"""An index of the names of a tree: nodes by name and by pattern."""
 
 import re
 from collections import defaultdict
@@ -12,7 +12,7 @@ WILDCARDS = ("*", "?")  # any text, any one character
 
 
 class NameIndex:
-    """Looks nodes up by display name, case apart; made once for a tree."""
+    """Nodes of one tree by display name or pattern, without regard to case."""
 
     def __init__(self, ids: Sequence[str], names: Sequence[str]) -> None:
         folded = [name.casefold() for name in names]
@@ -22,38 +22,37 @@ class NameIndex:
         lines = [*folded, *(id_.casefold() for id_ in ids)]
         self._text = "\n".join(lines)
         lengths = np.fromiter(map(len, lines), np.int64, len(lines))
-        self._end = np.cumsum(lengths + 1) - 1  # past each line, where its line feed is
+        self._end = np.cumsum(lengths + 1) - 1  # the position of each line feed
         self._nodes_total = len(names)
 
     def called(self, name: str) -> list[int]:
-        """The nodes of that name, ascending."""
+        """The nodes with this name, ascending."""
         return list(self._nodes.get(name.casefold(), ()))
 
     def matching(self, pattern: str) -> Int64Array:
         """The nodes whose name or id matches the whole pattern, ascending; `*` is any text, `?` any character.
 
-        Looks only at lines that hold the pattern's longest plain part: among 82,000 names about a millisecond.
+        Only lines that contain the pattern's longest plain part are compared: about 1 ms for 82,000 names.
         """
         folded = pattern.casefold()
         plain = max(re.split(r"[*?]", folded), key=len)
         lines = self._lines_with(plain)
         if folded.strip("*") != plain or not folded.startswith("*") or not folded.endswith("*"):
-            lines = lines[self._fits(lines, folded)]
-        found: Int64Array = np.unique(lines % self._nodes_total)
-        return found
+            lines = lines[self._match(lines, folded)]
+        nodes: Int64Array = np.unique(lines % self._nodes_total)
+        return nodes
 
-    def _fits(self, lines: Int64Array, pattern: str) -> BoolArray:
-        """Which of the lines match the whole pattern, one by one."""
-        meaning = {"*": r"[^\n]*", "?": r"[^\n]"}
-        expression = re.compile("".join(meaning.get(char, re.escape(char)) for char in pattern))
+    def _match(self, lines: Int64Array, pattern: str) -> BoolArray:
+        """True for each line that matches the whole pattern."""
+        wildcards = {"*": r"[^\n]*", "?": r"[^\n]"}
+        expression = re.compile("".join(wildcards.get(char, re.escape(char)) for char in pattern))
         starts = np.where(lines == 0, 0, self._end[lines - 1] + 1).tolist()
         spans = zip(starts, self._end[lines].tolist(), strict=True)
-        found = [expression.fullmatch(self._text, *span) is not None for span in spans]
-        return np.array(found, np.bool_)
+        return np.array([expression.fullmatch(self._text, *span) is not None for span in spans], np.bool_)
 
     def _lines_with(self, part: str) -> Int64Array:
         if not part:
             return np.arange(len(self._end))
-        places = [match.start() for match in re.finditer(re.escape(part), self._text)]
-        lines: Int64Array = np.unique(np.searchsorted(self._end, places))
+        starts = [match.start() for match in re.finditer(re.escape(part), self._text)]
+        lines: Int64Array = np.unique(np.searchsorted(self._end, starts))
         return lines

@@ -1,7 +1,7 @@
-"""What stands in a relation to some nodes of a tree, as masks (N,) over all its nodes: the words of a query.
+"""Sets of nodes related to given nodes, as masks (N,) over all nodes of the tree: the functions of a query.
 
-Each takes one node or many and answers with the union over them. The tree's relations (lost hypernym edges) count
-only where *graph* is said: a dog may hang under *canine* and still be a domestic animal.
+Each function takes one node or many and returns the union over them. The tree's relations (hypernym edges outside
+the tree) count only in the functions named *in_graph*: a dog may hang under *canine* and still be a domestic animal.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ def only(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
 
 
 def at_or_under(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
-    """The nodes and everything below them."""
+    """The nodes and all their descendants."""
     at = _nodes(nodes)
     return _in_intervals(tree, tree.enter[at], tree.leave[at])
 
 
 def below(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
-    """Everything below the nodes; a node itself only where it lies below another."""
+    """All descendants of the nodes; a node itself only where it is a descendant of another."""
     at = _nodes(nodes)
     return _in_intervals(tree, tree.enter[at] + 1, tree.leave[at])
 
 
 def children(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
-    """Their children."""
-    asked: BoolArray = np.append(only(tree, nodes), False)  # the last stands for parent -1
-    return asked[tree.parent]
+    """The children of the nodes."""
+    is_parent: BoolArray = np.append(only(tree, nodes), False)  # the last element stands for parent -1
+    return is_parent[tree.parent]
 
 
 def siblings(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
-    """The other members of their sibling groups."""
-    asked = only(tree, nodes)
-    in_group = np.bincount(tree.group[asked], minlength=len(tree.group_start))
-    others: BoolArray = in_group[tree.group] > asked
+    """The siblings of the nodes; a node itself only where it is the sibling of another."""
+    given = only(tree, nodes)
+    in_group = np.bincount(tree.group[given], minlength=len(tree.group_start))
+    others: BoolArray = in_group[tree.group] > given
     return others
 
 
 def above(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
-    """Their ancestors; a node itself only where it is the ancestor of another."""
+    """All ancestors of the nodes; a node itself only where it is an ancestor of another."""
     mask = np.zeros(len(tree), np.bool_)
     climbing = tree.parent[_nodes(nodes)]
     while (climbing := np.unique(climbing[climbing >= 0])).size:
@@ -62,7 +62,7 @@ def above(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
 
 
 def at_or_under_in_graph(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
-    """The nodes and all kinds of them: what a path of parents and relations leads up from."""
+    """The nodes and every node from which parents and relations lead up to one of them."""
     mask = at_or_under(tree, nodes)
     child, parent = tree.relations.T
     while (new := child[mask[parent] & ~mask[child]]).size:
@@ -71,11 +71,10 @@ def at_or_under_in_graph(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
 
 
 def above_in_graph(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
-    """All that the nodes are kinds of: what a path of parents and relations leads up to."""
-    asked = only(tree, nodes)
+    """Every node to which parents and relations lead up from one of the nodes."""
     child, parent = tree.relations.T
-    reached = asked | above(tree, nodes)
     mask = above(tree, nodes)
+    reached = mask | only(tree, nodes)
     while (new := parent[reached[child] & ~mask[parent]]).size:
         mask |= only(tree, new) | above(tree, new)
         reached |= mask

@@ -1,10 +1,10 @@
-"""From logits to *conditional* and *absolute* probabilities, and from these to one answer; plain NumPy.
+"""Conditional and absolute probabilities from logits, and the node predicted from them; plain NumPy.
 
 *Conditional* is P(node | parent): a softmax within each sibling group. *Absolute* is P(node): the product from
-the root down to the node. What trains and detects fast elsewhere is tested against this file.
+the root down to the node. The fast implementations for training and inference are tested against this file.
 
-All arrays have the N nodes of the tree as their last dimension; any dimensions before it are so many answers.
-A descent starts at the best root, so its answer is at least a root; ties go to the first node.
+The last dimension of all arrays is the N nodes of the tree; any dimensions before it are independent predictions.
+A descent starts at the most probable root, so it predicts at least a root; ties go to the first node.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from wordtree.tree.tree import WordTree
 
 
 class ProbabilityError(WordTreeError):
-    """The numbers do not fit the tree: not one for each node, or NaN among them."""
+    """Expected one number for each node of the tree, none of them NaN."""
 
 
 def conditional_probabilities(
@@ -44,27 +44,27 @@ def absolute_probabilities(conditional: npt.ArrayLike, tree: WordTree) -> FloatA
 
 
 def deepest_confident_node(absolute: npt.ArrayLike, tree: WordTree, *, threshold: float) -> Int64Array:
-    """The answer by the paper's rule, (…): down the best path while the absolute probability exceeds `threshold`."""
+    """The node predicted by the paper's rule, shape (…): down the best path while P(node) exceeds `threshold`."""
     probability = _one_for_each_node(absolute, tree, "absolute probabilities")
     rows = probability.reshape(-1, len(tree))
     return _descend(probability, tree, lambda row, node: rows[row, node] > threshold)
 
 
 def most_confident_leaf(absolute: npt.ArrayLike, tree: WordTree) -> Int64Array:
-    """The leaf at the end of the best path, (…): at every split the likeliest child, whatever its probability."""
+    """The leaf at the end of the best path, shape (…): the most probable child at every split, without threshold."""
     probability = _one_for_each_node(absolute, tree, "absolute probabilities")
     return _descend(probability, tree, lambda row, node: np.ones(len(row), np.bool_))
 
 
 def node_at_cut(absolute: npt.ArrayLike, tree: WordTree, *, cut: npt.ArrayLike) -> Int64Array:
-    """The node where the best path meets `cut`, (…); a leaf where the path misses it.
+    """The node where the best path meets `cut`, shape (…); a leaf where the path does not meet it.
 
-    cut: the nodes to stop at, (K,), such as `tree.select("depth = 2")` or `tree.select("only(dog) | only(cat)")`.
+    cut: the nodes to stop at, shape (K,), for example `tree.select("depth = 2")`.
     """
     nodes = np.asarray(cut)
     if nodes.size and (nodes.dtype.kind not in "iu" or nodes.min() < 0 or nodes.max() >= len(tree)):
         raise ProbabilityError(
-            f"Expected a cut of nodes 0 to {len(tree) - 1}, found other values ({nodes.dtype})."
+            f"Expected nodes 0 to {len(tree) - 1} as the cut, found other values ({nodes.dtype})."
         )
     stops = only(tree, nodes)
     probability = _one_for_each_node(absolute, tree, "absolute probabilities")
@@ -72,48 +72,48 @@ def node_at_cut(absolute: npt.ArrayLike, tree: WordTree, *, cut: npt.ArrayLike) 
 
 
 def darknet_node(absolute: npt.ArrayLike, tree: WordTree, *, threshold: float) -> Int64Array:
-    """The answer of the original program, (…), which stops earlier than the paper's rule.
+    """The node predicted by Darknet, shape (…), which stops earlier than the paper's rule.
 
-    Its descent multiplies what it is given along the path, as if these were conditional probabilities; but its
-    detector gives it absolute ones (darknet `hierarchy_top_prediction`). For parity with converted models.
+    Darknet's `hierarchy_top_prediction` multiplies probabilities along the path as if they were conditional, but its
+    detector passes absolute ones. Converted models need this rule to give Darknet's results.
     """
     probability = _one_for_each_node(absolute, tree, "absolute probabilities")
     rows = probability.reshape(-1, len(tree))
     product = np.ones(len(rows), rows.dtype)
 
-    def goes_on(row: Int64Array, node: Int64Array) -> BoolArray:
+    def descends(row: Int64Array, node: Int64Array) -> BoolArray:
         product[row] *= rows[row, node]
         exceeds: BoolArray = product[row] > threshold
         return exceeds
 
-    return _descend(probability, tree, goes_on)
+    return _descend(probability, tree, descends)
 
 
 def _descend(
-    absolute: FloatArray, tree: WordTree, goes_on: Callable[[Int64Array, Int64Array], BoolArray]
+    absolute: FloatArray, tree: WordTree, descends: Callable[[Int64Array, Int64Array], BoolArray]
 ) -> Int64Array:
-    """From the best root down to the best child, again and again, in all rows at once.
+    """Descend from the most probable root to the most probable child, again and again, in all rows at once.
 
-    goes_on: rows (P,), the best node of each -> may the answer move there? Of a root it may, whatever is said.
+    descends: rows (P,) and the best node of each -> whether to move there. Roots are always entered.
     """
     rows = absolute.reshape(-1, len(tree))
-    answer = np.full(len(rows), -1, np.int64)
+    predicted = np.full(len(rows), -1, np.int64)
     active: Int64Array = np.arange(len(rows))
     group: Int64Array = np.zeros(len(rows), np.int64)
     while active.size:
         node = _best_members(rows, active, group, tree)
-        moves = goes_on(active, node) | (answer[active] < 0)
+        moves = descends(active, node) | (predicted[active] < 0)
         active, node = active[moves], node[moves]
-        answer[active] = node
+        predicted[active] = node
         deeper = ~tree.is_leaf[node]
         active, group = active[deeper], tree.child_group[node[deeper]].astype(np.int64)
-    return answer.reshape(absolute.shape[:-1])
+    return predicted.reshape(absolute.shape[:-1])
 
 
 def _best_members(rows: FloatArray, active: Int64Array, group: Int64Array, tree: WordTree) -> Int64Array:
-    """For each of the active rows the likeliest node of its group; only these groups are looked at."""
+    """The most probable node of the group of each active row, shape (P,); reads only these groups."""
     size = tree.group_size[group].astype(np.int64)
-    start = np.cumsum(size) - size  # of each row's members in the flat arrays below
+    start = np.cumsum(size) - size  # the first member of each row in the flat arrays below
     owner = np.repeat(np.arange(len(active)), size)
     node = np.arange(size.sum()) - start[owner] + tree.group_start[group][owner]
     value = rows[active[owner], node]
@@ -128,7 +128,9 @@ def _one_for_each_node(values: npt.ArrayLike, tree: WordTree, what: str) -> Floa
     if not np.issubdtype(array.dtype, np.floating):
         array = array.astype(np.float64)
     if array.ndim == 0 or array.shape[-1] != len(tree):
-        raise ProbabilityError(f"Expected {what} of shape (…, {len(tree)}), one a node, found {array.shape}.")
+        raise ProbabilityError(
+            f"Expected {what} of shape (…, {len(tree)}), one for each node, found {array.shape}."
+        )
     if np.isnan(array).any():
         raise ProbabilityError(
             f"Expected {what}, found NaN at node {int(np.argwhere(np.isnan(array))[0, -1])}."

@@ -2,8 +2,8 @@
 
     vehicle & !car        (fruit | vegetable) & depth <= 8        leaf & *terrier & score >= 0.3
 
-A name stands for every node that is called so, and everything below. The tree gives the fields `depth` and
-`below`; others (scores, areas) are the caller's, who names them to `parse` and hands their values to `Query.rows`.
+A name stands for every node with that name, and all their descendants. The tree has the fields `depth` and `below`.
+Callers may add fields such as scores and areas: they pass their names to `parse` and their values to `Query.rows`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from wordtree.errors import UnknownNode, WordTreeError
 from wordtree.support.arrays import BoolArray, Int64Array, IntegerArray
 from wordtree.support.suggest import did_you_mean, near
-from wordtree.tree.lookup import nodes_of, several
+from wordtree.tree.lookup import ambiguity, nodes_of
 from wordtree.tree.names import WILDCARDS
 from wordtree.tree.node_sets import (
     above,
@@ -38,9 +38,7 @@ if TYPE_CHECKING:
     from wordtree.tree.tree import WordTree
 
 Columns = Mapping[str, npt.NDArray[Any]]
-Rule = Callable[
-    [Int64Array, Columns], BoolArray
-]  # (the nodes of K rows, the fields of these rows) -> which rows
+Rule = Callable[[Int64Array, Columns], BoolArray]  # nodes of K rows, fields of K rows -> mask (K,)
 
 MAX_NESTING = 100
 NODE_FIELDS: dict[str, Callable[[WordTree], IntegerArray]] = {
@@ -76,44 +74,47 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 
 
 class QueryError(WordTreeError):
-    """An expression cannot be read; `column` (from 1) is where, and the text shows it by a caret."""
+    """An expression cannot be parsed; `column` (from 1) is the position, and a caret in the message shows it."""
 
-    def __init__(self, message: str, text: str, place: int) -> None:
+    def __init__(self, message: str, text: str, start: int) -> None:
         line = re.sub(r"\s", " ", text)
-        before, after = line[:place], line[place:]
+        before, after = line[:start], line[start:]
         shown = f"{before if len(before) < 50 else f'…{before[-40:]}'}^{after[:40]}"
         super().__init__(
-            f"{' '.join(message.split())} (column {place + 1}: {shown}{'…' if len(after) > 40 else ''})"
+            f"{' '.join(message.split())} (column {start + 1}: {shown}{'…' if len(after) > 40 else ''})"
         )
-        self.column = place + 1
+        self.column = start + 1
 
 
 @dataclass(frozen=True)
 class Query:
-    """An expression that was read for one tree."""
+    """An expression parsed for one tree.
+
+    fields: the caller's fields that the expression compares. notes: a sentence for each name that means several nodes.
+    """
 
     text: str
     tree: WordTree
-    fields: frozenset[str]  # the caller's fields that it compares
-    notes: tuple[str, ...]  # names in it that mean several nodes, a sentence each
+    fields: frozenset[str]
+    notes: tuple[str, ...]
     rule: Rule
 
     def nodes(self) -> Int64Array:
-        """The nodes of the tree that it selects, ascending. QueryError if it compares fields of the caller."""
+        """The selected nodes, ascending; QueryError if the expression compares fields of the caller."""
         if self.fields:
             fields = ", ".join(sorted(self.fields))
-            raise QueryError(f"Nodes have no {fields}; ask for rows that have.", self.text, 0)
+            raise QueryError(f"Nodes have no {fields}; select from rows that have.", self.text, 0)
         return np.flatnonzero(self.rule(np.arange(len(self.tree)), {}))
 
     def rows(self, node: npt.ArrayLike, columns: Columns) -> BoolArray:
-        """Which of K rows it selects, (K,): each has a node and a value in every column, (K,) each."""
+        """True for each selected row, shape (K,); `node` and every column have shape (K,)."""
         return self.rule(np.asarray(node, np.int64), columns)
 
 
 def parse(text: str, tree: WordTree, *, fields: Collection[str] = ()) -> Query:
-    """The expression, its names looked up in the tree; QueryError, pointing at the column, if it cannot be read.
+    """The expression with its names looked up in the tree; QueryError, which points at the column, if it is malformed.
 
-    fields: what the caller's rows have beside their node, such as "score".
+    fields: the fields that the caller's rows have beside their node, such as "score".
     """
     return _Parser(text, tree, fields).query()
 
@@ -122,7 +123,7 @@ def parse(text: str, tree: WordTree, *, fields: Collection[str] = ()) -> Query:
 class _Token:
     kind: Literal["quoted", "sign", "name", "end"]
     text: str
-    place: int
+    start: int
 
     def __str__(self) -> str:
         return "the end" if self.kind == "end" else f"'{self.text}'"
@@ -136,9 +137,9 @@ class _Parser:
         self._tree = tree
         self._fields = fields
         self._compared: set[str] = set()
-        self._notes: dict[str, None] = {}  # in order, each once
+        self._notes: dict[str, None] = {}  # an ordered set
         self._tokens = self._split(text)
-        self._at = 0
+        self._position = 0
         self._nesting = 0
 
     def query(self) -> Query:
@@ -151,20 +152,20 @@ class _Parser:
         rules = [self._both()]
         while self._take("|"):
             rules.append(self._both())
-        return rules[0] if len(rules) == 1 else _joined(operator.or_, rules)
+        return _joined(operator.or_, rules)
 
     def _both(self) -> Rule:
         rules = [self._single()]
         while self._take("&"):
             rules.append(self._single())
-        return rules[0] if len(rules) == 1 else _joined(operator.and_, rules)
+        return _joined(operator.and_, rules)
 
     def _single(self) -> Rule:
         negated = False
         while self._take("!"):
             negated = not negated
         rule = self._group() if self._next.text == "(" and self._next.kind == "sign" else self._operand()
-        return _negated(rule) if negated else rule
+        return (lambda node, columns: ~rule(node, columns)) if negated else rule
 
     def _group(self) -> Rule:
         opening = self._advance()
@@ -175,7 +176,7 @@ class _Parser:
         self._nesting -= 1
         if not self._take(")"):
             self._refuse(
-                self._next, f"Expected ')' for the '(' in column {opening.place + 1}, found {self._next}."
+                self._next, f"Expected ')' for the '(' in column {opening.start + 1}, found {self._next}."
             )
         return rule
 
@@ -216,11 +217,11 @@ class _Parser:
             self._refuse(argument, f"Expected a name within {name.text}( ), found {argument}.")
         if not self._take(")"):
             found = f"found {self._next}; it takes one name"
-            self._refuse(self._next, f"Expected ')' for the '(' in column {opening.place + 1}, {found}.")
+            self._refuse(self._next, f"Expected ')' for the '(' in column {opening.start + 1}, {found}.")
         return _members(FUNCTIONS[name.text](self._tree, self._named(argument)))
 
     def _named(self, token: _Token) -> Int64Array:
-        """The nodes that a name means or a pattern matches, (K,)."""
+        """The nodes that a name means or a pattern matches, shape (K,)."""
         if token.kind == "quoted":
             name = re.sub(r"\\(.)", r"\1", token.text[1:-1])
         else:
@@ -234,7 +235,9 @@ class _Parser:
         except UnknownNode as error:
             self._refuse(token, str(error))
         if len(nodes) > 1:
-            self._notes[f"{several(name, nodes, self._tree)}; all are meant, an id would mean one."] = None
+            self._notes[
+                f"{ambiguity(name, nodes, self._tree)}; all of them are selected. Give an id to select one."
+            ] = None
         return np.array(nodes)
 
     def _matching(self, token: _Token, pattern: str) -> Int64Array:
@@ -245,11 +248,11 @@ class _Parser:
 
     @property
     def _next(self) -> _Token:
-        return self._tokens[self._at]
+        return self._tokens[self._position]
 
     def _advance(self) -> _Token:
-        token = self._tokens[self._at]
-        self._at = min(self._at + 1, len(self._tokens) - 1)
+        token = self._tokens[self._position]
+        self._position = min(self._position + 1, len(self._tokens) - 1)
         return token
 
     def _take(self, sign: str) -> bool:
@@ -259,36 +262,30 @@ class _Parser:
         return found
 
     def _split(self, text: str) -> list[_Token]:
-        tokens, place = [], 0
-        while (place := _blanks(text, place)) < len(text):
-            found = _TOKEN.match(text, place)
+        tokens, start = [], 0
+        while (start := len(text) - len(text[start:].lstrip())) < len(text):
+            found = _TOKEN.match(text, start)
             if found is None:
-                self._refuse(_Token("end", "", place), "A quote is opened here and never closed.")
+                self._refuse(_Token("end", "", start), "This quote is never closed.")
             kind: Any = found.lastgroup
-            tokens.append(_Token(kind, found.group(), place))
-            place = found.end()
+            tokens.append(_Token(kind, found.group(), start))
+            start = found.end()
         return [*tokens, _Token("end", "", len(text))]
 
     def _refuse(self, token: _Token, message: str) -> NoReturn:
-        raise QueryError(message, self._text, token.place)
-
-
-def _blanks(text: str, place: int) -> int:
-    """The first place from here on that is not blank."""
-    return len(text) - len(text[place:].lstrip())
+        raise QueryError(message, self._text, token.start)
 
 
 def _members(mask: BoolArray) -> Rule:
     return lambda node, columns: mask[node]
 
 
-def _negated(rule: Rule) -> Rule:
-    return lambda node, columns: ~rule(node, columns)
-
-
 def _joined(join: Callable[[Any, Any], Any], rules: list[Rule]) -> Rule:
+    if len(rules) == 1:
+        return rules[0]
+
     def rule(node: Int64Array, columns: Columns) -> BoolArray:
-        found: BoolArray = reduce(join, (part(node, columns) for part in rules))
-        return found
+        selected: BoolArray = reduce(join, (part(node, columns) for part in rules))
+        return selected
 
     return rule

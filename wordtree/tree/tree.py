@@ -1,7 +1,7 @@
-"""`WordTree`: nodes, their parents, and everything that follows from these two, as read-only arrays.
+"""`WordTree`: nodes, their parents, and everything derived from these, as read-only arrays.
 
 A node is an index. Parents precede their children and siblings are adjacent, so a sibling group (the unit of
-the softmax) is a slice. A second numbering in pre-order makes *is under* two comparisons.
+the softmax) is a slice. A second numbering, in pre-order, reduces *is under* to two comparisons.
 """
 
 from collections.abc import Sequence
@@ -32,16 +32,16 @@ from wordtree.tree.tree_files import (
 class WordTree:
     """An immutable label hierarchy of N nodes in G sibling groups; one or several roots.
 
-    ids         keys: wnids or own ids, N of them, each once, without blanks
-    names       what people read; neither unique nor a key
-    relations   (R, 2) pairs (child, parent): hypernym edges that did not fit into the tree, for queries
+    ids         N unique keys without blanks: wnids or custom ids
+    names       N display names, not necessarily unique
+    relations   (R, 2) pairs (child, parent): hypernym edges outside the tree, for queries
     parent      (N,) -1 for roots            depth        (N,) 0 for roots
     group       (N,) group 0 = the roots     child_group  (N,) the group of the node's children, -1 for leaves
     group_start (G,) first node              group_size   (G,)
     enter,leave (N,) b is at or under a  <=>  enter[a] <= enter[b] < leave[a]
-    fingerprint sha256 (hex) of ids and parents: that of the tree's `.tree` file; names and relations apart
+    fingerprint sha256 (hex) of the tree's `.tree` file: of ids and parents, not of names and relations
 
-    Raises TreeError, naming the first node at fault, unless parents precede children and siblings touch.
+    Raises TreeError, which names the first node at fault, unless parents precede children and siblings are adjacent.
     """
 
     ids: tuple[str, ...]
@@ -117,14 +117,14 @@ class WordTree:
         return id_ in self._index()
 
     def node(self, id_: str) -> int:
-        """The node of that id; UnknownNode, with what may have been meant, if there is none."""
+        """The node with this id; UnknownNode, with suggestions, if there is none."""
         try:
             return self._index()[id_]
         except KeyError:
-            raise UnknownNode(self._unknown(id_)) from None
+            raise UnknownNode(self._unknown_node_message(id_)) from None
 
     def children(self, node: int) -> range:
-        """The node's children: adjacent nodes, none for a leaf."""
+        """The children of the node, which are adjacent; empty for a leaf."""
         group = self.child_group[self._checked(node)]
         if group < 0:
             return range(0)
@@ -132,7 +132,7 @@ class WordTree:
         return range(start, start + int(self.group_size[group]))
 
     def ancestors(self, node: int) -> list[int]:
-        """The nodes above this one, nearest first."""
+        """The ancestors of the node, nearest first."""
         above = []
         node = int(self.parent[self._checked(node)])
         while node >= 0:
@@ -141,11 +141,11 @@ class WordTree:
         return above
 
     def path(self, node: int) -> list[int]:
-        """The nodes from the root down to this one, both included."""
+        """The nodes from the root down to this node, inclusive."""
         return [*reversed(self.ancestors(node)), int(node)]
 
     def descendants(self, node: int) -> Int64Array:
-        """All nodes below this one, without it, ascending."""
+        """All nodes below this node, ascending."""
         first, last = self.enter[self._checked(node)] + 1, self.leave[node]
         return np.sort(self._preorder[first:last])
 
@@ -155,24 +155,24 @@ class WordTree:
         return _frozen(np.flatnonzero(self.is_leaf), np.int64)
 
     def siblings(self, node: int) -> Int64Array:
-        """The other members of the node's sibling group, ascending."""
+        """The siblings of the node, without the node itself, ascending."""
         start = self.group_start[self.group[self._checked(node)]]
         members: Int64Array = np.arange(start, start + self.group_size[self.group[node]], dtype=np.int64)
         others: Int64Array = members[members != node]
         return others
 
     def is_under(self, nodes: npt.ArrayLike, ancestor: npt.ArrayLike) -> BoolArray:
-        """For each of the nodes: is it `ancestor` itself or somewhere below it? Either may be one node or many."""
-        below, above = (np.asarray(asked, dtype=np.int64) for asked in (nodes, ancestor))
-        for asked in (below, above):
-            if asked.size and asked.min() < 0:
-                raise IndexError(f"node {asked.min()} of a tree of {len(self)} nodes")
+        """True for each node that is `ancestor` or below it; either may be one node or many."""
+        below, above = (np.asarray(given, dtype=np.int64) for given in (nodes, ancestor))
+        for given in (below, above):
+            if given.size and given.min() < 0:
+                raise IndexError(f"node {given.min()} of a tree of {len(self)} nodes")
         enter = self.enter[below]
         at_or_under: BoolArray = (enter >= self.enter[above]) & (enter < self.leave[above])
         return at_or_under
 
     def lowest_common_ancestor(self, a: int, b: int) -> int | None:
-        """The deepest node that both are at or under; None where they share no root."""
+        """The deepest node that is equal to or above both; None where they have no common root."""
         self._checked(b)
         for node in (int(a), *self.ancestors(a)):
             if self.enter[node] <= self.enter[b] < self.leave[node]:
@@ -180,20 +180,20 @@ class WordTree:
         return None
 
     def distance(self, a: int, b: int) -> int | None:
-        """How many edges the way from one to the other has; None where they share no root."""
+        """The number of edges between two nodes; None where they have no common root."""
         meeting = self.lowest_common_ancestor(a, b)
         return None if meeting is None else int(self.depth[a] + self.depth[b] - 2 * self.depth[meeting])
 
     def named(self, name: str) -> list[int]:
-        """The nodes of that display name, case apart, ascending."""
+        """The nodes with this display name, without regard to case, ascending."""
         return self._names.called(name)
 
     def matching(self, pattern: str) -> Int64Array:
-        """The nodes whose name or id matches the pattern, ascending: `*` is any text, `?` any character."""
+        """The nodes whose name or id matches a pattern, ascending: `*` is any text, `?` any character."""
         return self._names.matching(pattern)
 
     def select(self, expression: str) -> Int64Array:
-        """The nodes of an expression such as "vehicle & !car", ascending; docs/queries.md has the grammar.
+        """The nodes that an expression such as "vehicle & !car" selects, ascending; docs/queries.md has the grammar.
 
         Raises QueryError, which points at the column.
         """
@@ -253,7 +253,7 @@ class WordTree:
             raise IndexError(f"node {node} of a tree of {len(self)} nodes")
         return node
 
-    def _unknown(self, id_: str) -> str:
+    def _unknown_node_message(self, id_: str) -> str:
         namesakes = [self.ids[node] for node in self.named(id_)[:3]]
         if namesakes:
             return f"'{id_}' is a name, not an id, in this tree.{did_you_mean(namesakes)}"
@@ -269,7 +269,7 @@ def _checked_ids(ids: Sequence[str]) -> tuple[str, ...]:
         if not isinstance(id_, str) or not id_ or " " in id_ or not id_.isprintable():
             raise TreeError(f"{id_!r} cannot be an id: an id is text without blanks.", node)
         if first_node.setdefault(id_, node) != node:
-            raise TreeError(f"The id '{id_}' is there twice, first as node {first_node[id_]}.", node)
+            raise TreeError(f"The id '{id_}' occurs twice, first as node {first_node[id_]}.", node)
     return ids
 
 
@@ -303,7 +303,7 @@ def _checked_parents(parents: Any, ids: tuple[str, ...]) -> IntegerArray:
 
 
 def _checked_group_starts(parent: IntegerArray, ids: tuple[str, ...]) -> Int64Array:
-    """The first node of each run of equal parents; every parent may have one run only."""
+    """The first node of each run of equal parents; every parent must have one run only."""
     start = np.flatnonzero(np.concatenate([[True], parent[1:] != parent[:-1]]))
     first_run = np.unique(parent[start], return_index=True)[1]
     if len(first_run) < len(start):
@@ -312,8 +312,7 @@ def _checked_group_starts(parent: IntegerArray, ids: tuple[str, ...]) -> Int64Ar
         above = int(parent[node])
         family = "the roots" if above < 0 else f"the children of node {above} ('{ids[above]}')"
         raise TreeError(
-            f"Node {node} ('{ids[node]}') belongs to {family}, which began at an earlier node "
-            "and were interrupted; siblings must be adjacent.",
+            f"Node {node} ('{ids[node]}') is one of {family}, but is not next to them; siblings must be adjacent.",
             node,
         )
     return start
@@ -334,20 +333,20 @@ def _checked_relations(relations: Any, nodes: int) -> IntegerArray:
 
 
 def _depth_and_interval(parent: IntegerArray) -> tuple[list[int], list[int], list[int]]:
-    """Depth, first and past-the-last number of each subtree in pre-order; linear whatever the shape."""
+    """For each node its depth, its number in pre-order, and the number after its subtree; takes linear time."""
     above = parent.tolist()
     nodes = len(above)
-    size = [1] * (nodes + 1)  # the last element stands for parent -1, the world above the roots
+    size = [1] * (nodes + 1)  # the last element stands for parent -1, above the roots
     for node in range(nodes - 1, -1, -1):
         size[above[node]] += size[node]
     depth, enter = [-1] * (nodes + 1), [-1] * (nodes + 1)
-    free = [0] * (nodes + 1)  # the next number to give out below each node
+    next_number = [0] * (nodes + 1)  # for the next child of each node
     for node in range(nodes):
-        over = above[node]
-        depth[node] = depth[over] + 1
-        enter[node] = free[over]
-        free[over] += size[node]
-        free[node] = enter[node] + 1
+        parent_node = above[node]
+        depth[node] = depth[parent_node] + 1
+        enter[node] = next_number[parent_node]
+        next_number[parent_node] += size[node]
+        next_number[node] = enter[node] + 1
     leave = [enter[node] + size[node] for node in range(nodes)]
     return depth[:nodes], enter[:nodes], leave
 

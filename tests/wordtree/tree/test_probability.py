@@ -90,7 +90,7 @@ def test_any_number_of_answers_at_once(toy_tree: WordTree, shape: tuple[int, ...
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        pytest.param([0.5] * 6, r"shape \(…, 7\), one a node, found \(6,\)", id="one too few"),
+        pytest.param([0.5] * 6, r"shape \(…, 7\), one for each node, found \(6,\)", id="one too few"),
         pytest.param(0.5, r"found \(\)", id="a number"),
         pytest.param([0.5] * 5 + [float("nan"), 1], "found NaN at node 5", id="NaN"),
     ],

@@ -94,7 +94,7 @@ def test_a_name_of_several_nodes_is_noted_and_an_id_is_not(animals: WordTree) ->
     (note,) = parse("crane & !dog & only(crane)", animals).notes
     assert note == (
         "'crane' means 2 nodes of the tree: n02012849 (under animal), n03126707 (under artifact); "
-        "all are meant, an id would mean one."
+        "all of them are selected. Give an id to select one."
     )
     assert parse("n02012849 | *terrier", animals).notes == ()
 
@@ -128,7 +128,7 @@ def test_rows_without_fields_are_asked_for_their_node_only(animals: WordTree) ->
         pytest.param("(dog | pet", 11, "Expected ')' for the '(' in column 1, found the end.", id="open"),
         pytest.param("dog)", 4, "Expected '&', '|' or the end, found ')'.", id="closed too often"),
         pytest.param('dog "pet"', 5, "Expected '&', '|' or the end", id="a name and a quoted one"),
-        pytest.param('dog & "pet', 7, "A quote is opened here and never closed.", id="open quote"),
+        pytest.param('dog & "pet', 7, "This quote is never closed.", id="open quote"),
         pytest.param("zebra*", 1, "no name or id that matches 'zebra*'.", id="pattern of nothing"),
         pytest.param(
             "dog & scroe > 1", 7, "no field 'scroe' to compare. Did you mean 'score'?", id="misspelt field"

@@ -69,7 +69,7 @@ def test_tree_files_of_other_editors_are_read(content: bytes, tmp_path: Path) ->
         pytest.param(b"a -1\nb x\n", "line 2: the parent 'x' is not a whole number", id="parent is a word"),
         pytest.param(b"a -1\nb 0.0\n", "line 2: the parent '0.0' is not", id="parent is a fraction"),
         pytest.param(b"a -1\nb " + b"9" * 4000, "line 2: the parent '9999", id="parent of 4000 digits"),
-        pytest.param(b"a -1\nb 0\na 0\n", "line 3: The id 'a' is there twice", id="duplicate id"),
+        pytest.param(b"a -1\nb 0\na 0\n", "line 3: The id 'a' occurs twice", id="duplicate id"),
         pytest.param(b"a -1\nb 2\nc 0\n", "line 2: Node 1", id="parent after child"),
         pytest.param(b"a 1\nb 0\n", "line 1: Node 0", id="loop"),
         pytest.param(b"a -1\nb 0\nc 0\nd 1\ne 0\n", "line 5: Node 4", id="split siblings"),
