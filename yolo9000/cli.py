@@ -112,9 +112,10 @@ def pretrain(
     if overfit is not None:
         cfg = read_pretrain_config(config, [*given, *overfitting(cfg, overfit)])
     if check:
-        from yolo9000.training.dry_run import check_pretraining
+        from yolo9000.training.dry_run import check_run
+        from yolo9000.training.pretrain import ClassifierTask
 
-        _print_facts(check_pretraining(cfg, runs / cfg.name, resume=resume))
+        _print_facts(check_run(ClassifierTask(), cfg, runs / cfg.name, resume=resume))
         return
 
     from rich import print as show
@@ -157,9 +158,10 @@ def train(
         cfg = read_config(config, [*given, *overfitting(cfg, overfit)])
     folder = runs / cfg.name
     if check:
-        from yolo9000.training.dry_run import check_training
+        from yolo9000.training.dry_run import check_run
+        from yolo9000.training.train import DetectorTask
 
-        _print_facts(check_training(cfg, folder, resume=resume))
+        _print_facts(check_run(DetectorTask(), cfg, folder, resume=resume))
         return
     if show_targets is not None:
         from yolo9000.training.show_targets import show_targets as draw
@@ -198,14 +200,14 @@ def evaluate(
     A classifier of `yolo9000 pretrain` is scored too: top-1, top-5, and how near in the tree its answers are.
     """
     from data_prep import ShardReader
-    from yolo9000.checkpoints.checkpoint import load_any, refuse_other_tree
+    from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
     from yolo9000.config import PretrainConfig
     from yolo9000.distributed import is_first, usual_device
     from yolo9000.evaluation.evaluate import evaluate as score
     from yolo9000.evaluation.evaluate import score_classifier
-    from yolo9000.training.run import refuse_odd_sizes
+    from yolo9000.training.resume import refuse_odd_sizes
 
-    found = load_any(model)
+    found = load_checkpoint(model)
     reader = ShardReader(shards)
     refuse_other_tree(found, model, reader)
     changes = {name: value for name, value in {"split": split, "limit": limit}.items() if value is not None}
@@ -285,20 +287,20 @@ def results(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files")] = Path("results"),
 ) -> None:
     """Answer for a list of images as `darknet detector valid` does: files for the servers of VOC, COCO or ILSVRC."""
-    from yolo9000.checkpoints.checkpoint import load_checkpoint
+    from yolo9000.checkpoints.checkpoint import load_detector
     from yolo9000.darknet.data_file import read_data
     from yolo9000.inference.darknet_results import write_results
 
-    for path in write_results(load_checkpoint(model), read_data(data), out):
+    for path in write_results(load_detector(model), read_data(data), out):
         print(path)
 
 
 @app.command()
 def info(model: ModelFile, as_json: AsJson = False) -> None:
     """What a checkpoint holds: network, tree, training, evidence."""
-    from yolo9000.checkpoints.checkpoint import load_any
+    from yolo9000.checkpoints.checkpoint import load_checkpoint
 
-    facts = load_any(model).facts()
+    facts = load_checkpoint(model).facts()
     if as_json:
         print(json.dumps(facts, indent=1))
         return
@@ -354,10 +356,10 @@ def convert(
         raise typer.BadParameter(
             "Expected -o NAME.pt for Darknet's files, or one checkpoint and -o NAME.weights."
         )
-    from yolo9000.checkpoints.checkpoint import load_checkpoint
+    from yolo9000.checkpoints.checkpoint import load_detector
     from yolo9000.checkpoints.darknet_export import write_darknet
 
-    for path in write_darknet(load_checkpoint(files[0]), out):
+    for path in write_darknet(load_detector(files[0]), out):
         print(path)
 
 
@@ -397,7 +399,7 @@ def _answer(
 
     left_out: list[Exception] = []
     ask = partial(predict_to_folder, predictor, out=out) if out else predictor
-    _print_found(ask(images, query=query, unreadable=left_out.append), as_json=as_json)
+    _print_found(ask(images, query=query, on_unreadable=left_out.append), as_json=as_json)
     for trouble in left_out:
         print(f"yolo9000: {trouble} It is left out.", file=sys.stderr)
     if left_out:

@@ -20,7 +20,7 @@ from yolo9000.distributed import from_first, joined_shares, share_of, track_prog
 from yolo9000.evaluation.classification import ClassificationScore, RankedLabels, judge, lowest, summary
 from yolo9000.evaluation.scorecard import Scorecard, score
 from yolo9000.evaluation.supervision import lift_to_boxed
-from yolo9000.inference.postprocess import most_objective_box, scores_of_nodes
+from yolo9000.inference.postprocess import BatchOutput, highest_objectness_box, score_nodes
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
@@ -96,7 +96,7 @@ def detections_on(
     """What the model answers for each image when asked for every node of the ground truth."""
     nodes = pictures.nodes().to(model.tree_tensors.parent.device)
     found = [
-        scores_of_nodes(output, model.tree_tensors, boxes, nodes, cfg)
+        score_nodes(BatchOutput(output, model.tree_tensors, boxes), nodes, cfg)
         for output, boxes in outputs(model, pictures, size_px, cfg)
     ]
     return [answers for batch in joined_shares(found) for answers in batch]
@@ -107,7 +107,10 @@ def best_boxes(
 ) -> dict[int, tuple[np.ndarray, float]]:
     """For each image by its position, the box of highest objectness in pixels, and that objectness."""
     found = [
-        [most_objective_box(output, image, box) for image, box in enumerate(boxes)]
+        [
+            highest_objectness_box(BatchOutput(output, model.tree_tensors, boxes), image)
+            for image in range(len(boxes))
+        ]
         for output, boxes in outputs(model, pictures, size_px, cfg)
     ]
     return dict(enumerate(answer for batch in joined_shares(found) for answer in batch))

@@ -1,1 +1,1 @@
-"""From `GridOutput` to `Detections`."""
+"""From the network's raw `GridOutput` to `Detections`."""

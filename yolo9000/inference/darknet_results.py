@@ -1,18 +1,18 @@
-"""The files of Darknet's `detector valid`: answers for a list of images, for the servers of VOC, COCO and ILSVRC DET.
+"""The result files that `darknet detector valid` writes, for the servers of VOC, COCO and ImageNet DET.
 
-By `eval` in the `.data` file: `voc` one text file for each class, `coco` one JSON file, `imagenet` one text file.
+`eval` in the `.data` file chooses the format: `voc` is one text file for each class, `coco` one JSON file, `imagenet`
+one text file.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from wordtree import WordTree
@@ -20,17 +20,15 @@ from wordtree.hierarchies.darknet_classes import read_classes, read_map
 from wordtree.support.arrays import FloatArray, Int64Array
 from wordtree.support.files import write_atomically
 from wordtree.support.lines import numbered_lines
-from wordtree.support.progress import track
-from yolo9000.checkpoints.checkpoint import Checkpoint
+from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
 from yolo9000.config import Config
 from yolo9000.darknet.data_file import DataFile, find_named
 from yolo9000.darknet.options import DarknetError
-from yolo9000.data.image import Letterbox, decode_image, letterbox
-from yolo9000.inference.postprocess import answers, node_scores
-from yolo9000.models.grid import GridOutput
-from yolo9000.models.tree_tensors import TreeTensors
+from yolo9000.data.image import decode_image, letterbox
+from yolo9000.distributed import track_progress
+from yolo9000.inference.postprocess import BatchOutput, detect, score_nodes_in_image
 
-# detector.c: every answer above this counts, and suppression is by class.
+# detector.c: every detection above this score counts, and NMS is by class.
 _MIN_SCORE, _MIN_ABSOLUTE = 0.005, 0.5
 _SHARED = {"nms": "by_node", "nms_iou": 0.45, "max_locations": 10**6, "max_detections": 10**6}
 _COCO_SKIPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
@@ -39,27 +37,31 @@ _COCO_CATEGORIES = [number for number in range(1, 91) if number not in _COCO_SKI
 
 @dataclass(frozen=True)
 class ImageResults:
-    """K answers for one image."""
+    """K detections in one image.
+
+    size_px     width and height of the image
+    class_index (K,) the class, counted from 0: a line of the map or of the names file
+    score       (K,) 0..1
+    xyxy_px     (K, 4) image pixels; with the model's geometry `darknet` not yet clipped to the image
+    """
 
     path: Path
-    size_px: tuple[int, int]  # width, height
-    kind: Int64Array  # (K,) the class, counted from 0: a line of the map or of the names
-    score: FloatArray  # (K,)
-    xyxy_px: (
-        FloatArray  # (K, 4), with the model's geometry `darknet` as they are before they are cut to the image
-    )
+    size_px: tuple[int, int]
+    class_index: Int64Array
+    score: FloatArray
+    xyxy_px: FloatArray
 
 
-def write_results(checkpoint: Checkpoint, data: DataFile, folder: Path) -> list[Path]:
-    """Answer for the images of the list `valid` and write the files of `eval` into `folder`; their paths.
+def write_results(checkpoint: DetectorCheckpoint, data: DataFile, folder: Path) -> list[Path]:
+    """Detect objects in the images of the list `valid` and write the files of `eval` into `folder`; their paths.
 
-    With a `map` every place is scored for each of its nodes; a model without levels is asked for all its classes; of
-    any other each place gives one answer. Level and geometry are the model's own (decisions 11, 13).
-    Raises DarknetError, TreeFileError, UnreadablePicture.
+    With a `map` every location is scored for each node of the map, and with a flat tree for each class. With any other
+    tree every location gives one detection. The model's own level and geometry apply (decisions 11, 13).
+    Raises DarknetError, TreeFileError, UnreadableImage.
     """
-    images, asked = _images(data), _asked_nodes(data, checkpoint.tree)
-    names = _names(data, checkpoint.tree, asked) if data.eval not in ("coco", "imagenet") else []
-    results = list(results_of(checkpoint, images, asked))
+    images, nodes = _images(data), _scored_nodes(data, checkpoint.tree)
+    names = _names(data, checkpoint.tree, nodes) if data.eval not in ("coco", "imagenet") else []
+    results = list(results_of(checkpoint, images, nodes))
     if data.eval == "coco":
         contents = {"coco_results.json": coco_json(results)}
     elif data.eval == "imagenet":
@@ -73,78 +75,75 @@ def write_results(checkpoint: Checkpoint, data: DataFile, folder: Path) -> list[
 
 
 def results_of(
-    checkpoint: Checkpoint, pictures: Sequence[Path], asked: Sequence[int] | None
+    checkpoint: DetectorCheckpoint, images: Sequence[Path], nodes: Sequence[int] | None
 ) -> Iterator[ImageResults]:
-    """The answers for each image; asked: nodes that every place is scored for, None for one answer a place."""
+    """Results of each image.
+
+    nodes: every location is scored for each of these nodes; None: every location gives one detection.
+    """
     model, cfg = checkpoint.build_model(), checkpoint.config
-    find = _one_answer_each(cfg) if asked is None else _scores_of(asked, cfg)
-    geometry = cfg.predict.geometry if asked is None else cfg.evaluate.geometry
-    for path in track(pictures, "predicting"):
-        image = decode_image(np.fromfile(path, np.uint8), name=str(path))
-        canvas, box = letterbox(image, cfg.model.input_size_px, geometry=geometry)
+    geometry = cfg.predict.geometry if nodes is None else cfg.evaluate.geometry
+    for path in track_progress(images, "images", total=len(images)):
+        pixels = decode_image(np.fromfile(path, np.uint8), name=str(path))
+        canvas, box = letterbox(pixels, cfg.model.input_size_px, geometry=geometry)
         with torch.inference_mode():
             output = model(canvas[None].contiguous(memory_format=torch.channels_last))
-            kind, score, xyxy_px = find(output, model.tree_tensors, box)
-        size_px = (box.image_width_px, box.image_height_px)
-        yield ImageResults(path, size_px, np.asarray(kind), np.asarray(score), np.asarray(xyxy_px))
+            batch = BatchOutput(output, model.tree_tensors, [box])
+            yield _one_each(batch, path, cfg) if nodes is None else _scores_of(batch, path, nodes, cfg)
 
 
-_Columns = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]  # kind, score, xyxy_px
-_Find = Callable[[GridOutput, TreeTensors, Letterbox], _Columns]
-
-
-def _scores_of(asked: Sequence[int], cfg: Config) -> _Find:
-    settings = cfg.evaluate.model_copy(update={**_SHARED, "min_objectness": _MIN_SCORE})
-    kind_of_node = {node: kind for kind, node in enumerate(asked)}
-
-    def find(output: GridOutput, tree_tensors: TreeTensors, box: Letterbox) -> _Columns:
-        found = node_scores(output, tree_tensors, 0, box, torch.tensor(asked), settings)
-        return [kind_of_node[node] for node in found.node.tolist()], found.score, found.xyxy_px
-
-    return find
-
-
-def _one_answer_each(cfg: Config) -> _Find:
+def _one_each(batch: BatchOutput, path: Path, cfg: Config) -> ImageResults:
+    """One detection for each location."""
     settings = cfg.predict.model_copy(
         update={**_SHARED, "min_score": _MIN_SCORE, "min_absolute": _MIN_ABSOLUTE}
     )
-
-    def find(output: GridOutput, tree_tensors: TreeTensors, box: Letterbox) -> _Columns:
-        (found,) = answers(output, tree_tensors, [box], ["picture"], settings)
-        return found.node, found.score, found.xyxy_px
-
-    return find
+    (found,) = detect(batch, [str(path)], settings)
+    return ImageResults(path, found.image_size_px, found.node, found.score, found.xyxy_px)
 
 
-# --- what the `.data` file names
+def _scores_of(batch: BatchOutput, path: Path, nodes: Sequence[int], cfg: Config) -> ImageResults:
+    """Scores of all given nodes at each location."""
+    settings = cfg.evaluate.model_copy(update={**_SHARED, "min_objectness": _MIN_SCORE})
+    found = score_nodes_in_image(batch, 0, torch.tensor(nodes), settings)
+    index_of = {node: index for index, node in enumerate(nodes)}
+    class_index = np.array([index_of[node] for node in found.node.tolist()], np.int64)
+    (box,) = batch.letterboxes
+    size_px = (box.image_width_px, box.image_height_px)
+    return ImageResults(path, size_px, class_index, found.score.numpy(), found.xyxy_px.numpy())
+
+
+# --- the `.data` file
 
 
 def _images(data: DataFile) -> list[Path]:
     listing = data.find("valid")
     if listing is None:
-        raise DarknetError(f"{data.path}: names no images; expected valid=FILE, a list with one path a line.")
+        raise DarknetError(
+            f"{data.path}: expected valid=FILE, a list of images with one path on each line, found none."
+        )
     lines = [line.strip() for _, line in numbered_lines(listing)]
-    return [find_named(line.encode().decode("latin-1"), "picture", listing) for line in lines if line]
+    return [find_named(line.encode().decode("latin-1"), "image", listing) for line in lines if line]
 
 
-def _asked_nodes(data: DataFile, tree: WordTree) -> list[int] | None:
+def _scored_nodes(data: DataFile, tree: WordTree) -> list[int] | None:
     path = data.find("map")
     if path is not None:
         return read_map(path, tree)
     return list(range(len(tree))) if len(tree.group_start) == 1 else None
 
 
-def _names(data: DataFile, tree: WordTree, asked: Sequence[int] | None) -> list[str]:
-    """The name of each class, fit to name a file."""
-    nodes = range(len(tree)) if asked is None else asked
+def _names(data: DataFile, tree: WordTree, nodes: Sequence[int] | None) -> list[str]:
+    """The name of each class. Raises DarknetError for names that cannot be file names."""
+    classes = range(len(tree)) if nodes is None else nodes
     path = data.find("names")
-    names = read_classes(path) if path else [tree.names[node] for node in nodes]
-    times = Counter(names)
-    unfit = next((name for name in names if "/" in name or times[name] > 1), None)
-    if len(names) != len(nodes) or unfit is not None:
+    names = read_classes(path) if path else [tree.names[node] for node in classes]
+    count_of = Counter(names)
+    invalid = next((name for name in names if "/" in name or count_of[name] > 1), None)
+    if len(names) != len(classes) or invalid is not None:
         raise DarknetError(
-            f"{path or data.path}: eval=voc writes a file named after each of {len(nodes)} classes; found {len(names)} "
-            f"names{f', {unfit!r} among them' if unfit is not None else ''}. Names must differ and have no slash."
+            f"{path or data.path}: eval=voc writes a file for each of {len(classes)} classes, named after the class; "
+            f"found {len(names)} names{f', {invalid!r} among them' if invalid is not None else ''}. "
+            "Names must differ and contain no slash."
         )
     return names
 
@@ -152,40 +151,43 @@ def _names(data: DataFile, tree: WordTree, asked: Sequence[int] | None) -> list[
 # --- formats
 
 
-def voc_lines(results: Sequence[ImageResults], kind: int) -> str:
-    """Of one class: name up to its first dot, score, box with pixels counted from 1."""
+def voc_lines(results: Sequence[ImageResults], class_index: int) -> str:
+    """Lines of one class: image name up to its first dot, score, box with pixels counted from 1."""
     lines = []
     for result in results:
-        boxes = _cut(result.xyxy_px + 1, result.size_px, lowest=1)
-        for row in np.flatnonzero(result.kind == kind):
+        boxes = _clipped(result.xyxy_px + 1, result.size_px, lowest=1)
+        for row in np.flatnonzero(result.class_index == class_index):
             lines.append(f"{result.path.name.split('.')[0]} {_numbers(result.score[row], *boxes[row])}\n")
     return "".join(lines)
 
 
 def imagenet_lines(results: Sequence[ImageResults]) -> str:
-    """Number of the image and of the class, both counted from 1, score, box."""
+    """Lines of all classes: image number and class number, both counted from 1, score, box."""
     lines = []
     for number, result in enumerate(results, start=1):
-        boxes = _cut(result.xyxy_px, result.size_px, lowest=0)
-        for kind, score, box in zip(result.kind, result.score, boxes, strict=True):
-            lines.append(f"{number} {kind + 1} {_numbers(score, *box)}\n")
+        boxes = _clipped(result.xyxy_px, result.size_px, lowest=0)
+        for index, score, box in zip(result.class_index, result.score, boxes, strict=True):
+            lines.append(f"{number} {index + 1} {_numbers(score, *box)}\n")
     return "".join(lines)
 
 
 def coco_json(results: Sequence[ImageResults]) -> str:
-    """COCO's results; DarknetError for an image whose name has no id, and for a class beyond COCO's 80."""
+    """COCO's result format. Raises DarknetError for an image name without an id and a class beyond COCO's 80."""
     rows = []
     for result in results:
         image_id = _coco_image_id(result.path)
-        boxes = _cut(result.xyxy_px, result.size_px, lowest=0)
-        for kind, score, (left, top, right, bottom) in zip(result.kind, result.score, boxes, strict=True):
-            if kind >= len(_COCO_CATEGORIES):
+        boxes = _clipped(result.xyxy_px, result.size_px, lowest=0)
+        for index, score, (left, top, right, bottom) in zip(
+            result.class_index, result.score, boxes, strict=True
+        ):
+            if index >= len(_COCO_CATEGORIES):
                 raise DarknetError(
-                    f"eval=coco knows {len(_COCO_CATEGORIES)} classes, but class {kind} is answered."
+                    f"eval=coco: expected at most {len(_COCO_CATEGORIES)} classes, counted from 0, found a detection "
+                    f"of class {index}. Write another format, with eval=voc or eval=imagenet."
                 )
             box = _numbers(left, top, right - left, bottom - top).replace(" ", ", ")
             rows.append(
-                f'{{"image_id": {image_id}, "category_id": {_COCO_CATEGORIES[kind]}, "bbox": [{box}], '
+                f'{{"image_id": {image_id}, "category_id": {_COCO_CATEGORIES[index]}, "bbox": [{box}], '
                 f'"score": {_numbers(score)}}}'
             )
     return "[\n" + ",\n".join(rows) + "\n]\n"
@@ -195,13 +197,13 @@ def _coco_image_id(path: Path) -> int:
     digits = re.match(r"\d+", path.name.rpartition("_")[2])
     if not digits:
         raise DarknetError(
-            f"{path}: eval=coco wants the image's id in the name, such as val_000000000139.jpg."
+            f"{path}: eval=coco: expected a file name with the image's id, such as val_000000000139.jpg."
         )
     return int(digits[0])
 
 
-def _cut(xyxy_px: FloatArray, size_px: tuple[int, int], *, lowest: int) -> FloatArray:
-    """As Darknet cuts: left and top from below, right and bottom from above, nothing else."""
+def _clipped(xyxy_px: FloatArray, size_px: tuple[int, int], *, lowest: int) -> FloatArray:
+    """Boxes clipped as Darknet does it: left and top from below, right and bottom from above, nothing else."""
     return np.concatenate([np.maximum(xyxy_px[:, :2], lowest), np.minimum(xyxy_px[:, 2:], size_px)], axis=1)
 
 

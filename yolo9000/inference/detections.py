@@ -1,38 +1,42 @@
-"""`Detections`: the answers for one image, in NumPy, with each number under its own name."""
+"""`Detections`: what a detector found in one image, as NumPy arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wordtree.support.arrays import Float32Array, Int64Array
-from wordtree.tree.query import parse
+from wordtree.tree.query import Query, parse
 from wordtree.tree.tree import WordTree
 from yolo9000.errors import Yolo9000Error
 
+FIELDS = ("score", "absolute", "objectness", "area")  # what a query may compare beside `depth` and `below`
 _ROUNDING = 1e-4  # float32 softmax and products may leave 0..1 by less than this
 
 
 class InvalidDetections(Yolo9000Error):
-    """The columns of a Detections do not fit together, or hold values that no detector gives."""
+    """Columns of a Detections that do not fit together, or values that no detector gives."""
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
     """K detections in one image, best score first. All arrays are read-only.
 
-    image           the image's file name
-    image_size_px   its width and height
-    xyxy_px         (K, 4) float32, in pixels of the image
-    node            (K,) int64, the answer: a node of `tree`, at any level
-    objectness      (K,) float32, P(there is an object here)
-    absolute        (K,) float32, P(node | object): the product of `conditional`
-    score           (K,) float32, objectness × absolute (darknet's rule: objectness; a query: objectness × P(asked))
-    conditional     for each detection P(node | parent) along the path root … answer, float32
+    tree            the tree of N nodes that `node` refers to
+    image           path of the image file, or the name that the caller gave the image
+    image_size_px   width and height of the image
+    xyxy_px         (K, 4) float32, image pixels, inside the image
+    node            (K,) int64, 0..N-1, the detected class: a node at any depth of the tree
+    objectness      (K,) float32, 0..1, P(object)
+    absolute        (K,) float32, 0..1, P(node | object): the product of `conditional`
+    score           (K,) float32, 0..1, objectness × absolute; with a query, objectness × P(query | object); with
+                    `level: darknet`, objectness
+    conditional     K arrays float32, 0..1: P(node | parent) along the path from the root to the detected node
 
     Raises InvalidDetections.
     """
@@ -65,7 +69,7 @@ class Detections:
         return len(self.node)
 
     def __getitem__(self, rows: int | slice | npt.NDArray[Any]) -> Detections:
-        """Some of the detections: a mask (K,) or a slice; an int gives the one of that rank."""
+        """The detections of a mask (K,), of a slice, or of one rank."""
         if isinstance(rows, int | np.integer):
             rank = range(len(self))[int(rows)]  # IndexError, as sequences do
             rows = slice(rank, rank + 1)
@@ -81,7 +85,7 @@ class Detections:
         )
 
     def __iter__(self) -> Iterator[Detections]:
-        """Each detection as a Detections of one."""
+        """Each detection as a Detections of length 1."""
         return (self[rank] for rank in range(len(self)))
 
     def __repr__(self) -> str:
@@ -92,10 +96,10 @@ class Detections:
         return f"Detections({self.image}: {len(self)}{' = ' if len(self) else ''}{best}{more})"
 
     def select(self, expression: str) -> Detections:
-        """Those that an expression such as "vehicle & !car & score >= 0.3" keeps; docs/queries.md has the grammar.
+        """The detections that match an expression such as "vehicle & !car & score >= 0.3" (docs/queries.md).
 
-        Beside `depth` and `below` of the answer it may compare score, absolute, objectness and area (pixels).
-        Raises wordtree.QueryError, which points at the column.
+        The expression may compare the fields score, absolute, objectness, area (pixels), and depth and below of the
+        detected node. Raises wordtree.QueryError, which points at the column.
         """
         left, top, right, bottom = self.xyxy_px.T
         columns = {
@@ -104,25 +108,25 @@ class Detections:
             "objectness": self.objectness,
             "area": (right - left) * (bottom - top),
         }
-        return self[parse(expression, self.tree, fields=columns).rows(self.node, columns)]
+        return self[_parsed(expression, self.tree).rows(self.node, columns)]
 
     @property
     def names(self) -> list[str]:
-        """The display name of each answer."""
+        """Display name of each detected node."""
         return [self.tree.names[node] for node in self.node]
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """A plain dict for each detection, for JSON; `path` and `conditional` run from root to answer."""
+        """A plain dict for each detection, for JSON; `path` and `conditional` run from the root to the node."""
         return [
             {
                 "xyxy_px": [round(float(value), 2) for value in self.xyxy_px[row]],
                 "id": self.tree.ids[node],
                 "name": self.tree.names[node],
                 "path": [self.tree.names[step] for step in self.tree.path(int(node))],
-                "conditional": [_short(value) for value in self.conditional[row]],
-                "objectness": _short(self.objectness[row]),
-                "absolute": _short(self.absolute[row]),
-                "score": _short(self.score[row]),
+                "conditional": [_six_digits(value) for value in self.conditional[row]],
+                "objectness": _six_digits(self.objectness[row]),
+                "absolute": _six_digits(self.absolute[row]),
+                "score": _six_digits(self.score[row]),
             }
             for row, node in enumerate(self.node)
         ]
@@ -146,7 +150,9 @@ class Detections:
         } | {"conditional": (len(self.conditional),)}
         wrong = [f"{column} {shape}" for column, shape in found.items() if shape != (len(self.xyxy_px),)]
         if wrong:
-            raise self._invalid(f"expected {len(self.xyxy_px)} rows, one a box, found {', '.join(wrong)}")
+            raise self._invalid(
+                f"expected {len(self.xyxy_px)} rows, one for each box, found {', '.join(wrong)}"
+            )
 
     def _check_nodes(self) -> None:
         foreign = np.flatnonzero((self.node < 0) | (self.node >= len(self.tree)))
@@ -175,8 +181,8 @@ class Detections:
         if (np.diff(self.score) > 0).any():
             raise self._invalid("expected the best score first, found scores out of order")
 
-    def _invalid(self, trouble: str) -> InvalidDetections:
-        return InvalidDetections(f"Detections of {self.image}: {trouble}.")
+    def _invalid(self, problem: str) -> InvalidDetections:
+        return InvalidDetections(f"Detections of {self.image}: {problem}.")
 
 
 def _read_only(values: npt.ArrayLike, dtype: type[np.generic]) -> npt.NDArray[Any]:
@@ -185,6 +191,12 @@ def _read_only(values: npt.ArrayLike, dtype: type[np.generic]) -> npt.NDArray[An
     return array
 
 
-def _short(value: np.float32) -> float:
-    """Six significant digits: what float32 holds, without its tail in decimal."""
+@lru_cache(maxsize=8)
+def _parsed(expression: str, tree: WordTree) -> Query:
+    """The expression, parsed once for the detections of all images."""
+    return parse(expression, tree, fields=FIELDS)
+
+
+def _six_digits(value: np.float32) -> float:
+    """The value rounded to six significant digits, the precision of float32."""
     return float(f"{value:.6g}")

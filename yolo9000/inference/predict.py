@@ -15,126 +15,137 @@ from torch import Tensor
 from wordtree.support.config_files import validated
 from wordtree.support.files import write_atomically
 from wordtree.tree.query import parse
-from yolo9000.checkpoints.checkpoint import load_checkpoint
+from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.config import PredictConfig
 from yolo9000.data.image import UnreadableImage, letterbox, read_image
 from yolo9000.distributed import usual_device
 from yolo9000.errors import Yolo9000Error
 from yolo9000.inference.detections import Detections
-from yolo9000.inference.postprocess import NodeSet, answers
+from yolo9000.inference.postprocess import BatchOutput, NodeSet, detect
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-Trouble: TypeAlias = Callable[[Exception], None]
+OnUnreadable: TypeAlias = Callable[[Exception], None]
 MIN_DRAWN_PX = 480  # smaller images are enlarged before names are written on them
 
 
 class NoImages(Yolo9000Error):
-    """A path that holds no images."""
+    """A path that is no image and no folder with images."""
 
 
 class Predictor:
     """A trained detector: `for detections in Predictor("best.pt")("photos/"): …`
 
-    device: where it computes; None: on the GPU, if there is one.
     changes: fields of `PredictConfig` that differ from the checkpoint's configuration, such as {"min_score": 0.1}.
-    Raises CheckpointError, ConfigError; while predicting, NoPictures, UnreadablePicture.
+    device: where the network runs; None: on the GPU if there is one, else on the CPU.
+    Raises CheckpointError, ConfigError; while predicting NoImages, UnreadableImage.
     """
 
     def __init__(
         self, checkpoint: Path | str, *, changes: Mapping[str, Any] | None = None, device: str | None = None
     ) -> None:
-        found = load_checkpoint(checkpoint)
-        self.tree, self.config, self.label_counts = found.tree, found.config, found.label_counts
-        wanted = {**found.config.predict.model_dump(), **(changes or {})}
-        self.settings = validated(wanted, PredictConfig, place="changes")
+        loaded = load_detector(checkpoint)
+        self.tree, self.config, self.label_counts = loaded.tree, loaded.config, loaded.label_counts
+        settings = {**loaded.config.predict.model_dump(), **(changes or {})}
+        self.settings = validated(settings, PredictConfig, place="changes")
         self.device = usual_device() if device is None else torch.device(device)
-        self.model = found.build_model().to(self.device)
+        self.model = loaded.build_model().to(self.device)
 
     def __call__(
         self,
-        pictures: Path | str | Iterable[Path | str],
+        images: Path | str | Iterable[Path | str],
         *,
         query: str | None = None,
-        unreadable: Trouble | None = None,
+        on_unreadable: OnUnreadable | None = None,
     ) -> Iterator[Detections]:
-        """The detections of each image, in order; a folder stands for the images in it.
+        """Detections of each image, in order. A folder stands for the images in it.
 
-        unreadable: called with what is wrong with an image that cannot be read, which is then left out; None: it is
-        raised.
-        query: nodes such as "fruit & !apple" (docs/queries.md). Every place is then scored by objectness × P(one of
-        these), though its name be vaguer or another. Raises QueryError.
+        query: an expression for nodes, such as "fruit & !apple" (docs/queries.md). The score of a detection is then
+        objectness × P(one of these nodes), even where its own class is another node. Raises QueryError.
+        on_unreadable: called with the error of an image that cannot be read, which is then left out; None: raise the
+        error.
         """
-        asked = None if query is None else NodeSet.of(self.tree, parse(query, self.tree).nodes())
-        paths = find_images([pictures] if isinstance(pictures, Path | str) else pictures)
+        for _, detections in self.with_pixels(images, query=query, on_unreadable=on_unreadable):
+            yield detections
+
+    def with_pixels(
+        self,
+        images: Path | str | Iterable[Path | str],
+        *,
+        query: str | None = None,
+        on_unreadable: OnUnreadable | None = None,
+    ) -> Iterator[tuple[Tensor, Detections]]:
+        """The pixels of each image, uint8, shape (3, H, W), and its detections; arguments as in `__call__`."""
+        node_set = None if query is None else NodeSet.of(self.tree, parse(query, self.tree).nodes())
+        paths = find_images([images] if isinstance(images, Path | str) else images)
         for start in range(0, len(paths), self.settings.batch_size):
             batch = paths[start : start + self.settings.batch_size]
-            read = [(str(path), image) for path in batch if (image := _read(path, unreadable)) is not None]
-            if read:
-                names, images = zip(*read, strict=True)
-                yield from self.detect(images, names, asked)
+            readable = [
+                (str(path), pixels) for path in batch if (pixels := _read(path, on_unreadable)) is not None
+            ]
+            if readable:
+                names, pixels = zip(*readable, strict=True)
+                yield from zip(pixels, self.detect(pixels, names, node_set), strict=True)
 
     @torch.inference_mode()
     def detect(
-        self, images: Sequence[Tensor], names: Sequence[str], asked: NodeSet | None = None
+        self, images: Sequence[Tensor], names: Sequence[str], query: NodeSet | None = None
     ) -> list[Detections]:
-        """The detections of a batch of decoded images, each (3, H, W) uint8 of any size."""
+        """Detections of a batch of decoded images, each uint8, shape (3, H, W) with any H and W."""
         size_px, geometry = self.config.model.input_size_px, self.settings.geometry
         fitted = [letterbox(image, size_px, geometry=geometry) for image in images]
         batch = torch.stack([canvas for canvas, _ in fitted]).to(self.device)
         output = self.model(batch.contiguous(memory_format=torch.channels_last))
-        boxes = [box for _, box in fitted]
-        return answers(output, self.model.tree_tensors, boxes, list(names), self.settings, asked)
+        letterboxes = [box for _, box in fitted]
+        return detect(BatchOutput(output, self.model.tree_tensors, letterboxes), names, self.settings, query)
 
     def without_supervision(self, query: str) -> list[str]:
-        """The names of the uppermost asked nodes for which training had neither boxes nor image labels."""
+        """Names of the topmost queried nodes for which training had neither boxes nor image labels."""
         nodes = parse(query, self.tree).nodes()
-        uppermost = nodes[~np.isin(self.tree.parent[nodes], nodes)]
+        topmost = nodes[~np.isin(self.tree.parent[nodes], nodes)]
         return [
-            self.tree.names[node] for node in uppermost if self.label_counts.supervision(int(node)) == "none"
+            self.tree.names[node] for node in topmost if self.label_counts.supervision(int(node)) == "none"
         ]
 
 
-def _read(path: Path, unreadable: Trouble | None) -> Tensor | None:
+def _read(path: Path, on_unreadable: OnUnreadable | None) -> Tensor | None:
     try:
         return read_image(path)
-    except (UnreadableImage, OSError) as trouble:
-        if unreadable is None:
+    except (UnreadableImage, OSError) as error:
+        if on_unreadable is None:
             raise
-        unreadable(trouble)
+        on_unreadable(error)
         return None
 
 
 def predict_to_folder(
     predictor: Predictor,
-    pictures: Iterable[Path],
+    images: Iterable[Path],
     out: Path,
     *,
     query: str | None = None,
-    unreadable: Trouble | None = None,
+    on_unreadable: OnUnreadable | None = None,
 ) -> list[Detections]:
-    """The detections of all images, drawn on them in `out`/NAME.png, and as `out`/detections.json.
+    """Predict, and write each image with its detections to `out`/NAME.png and all detections to `out`/detections.json.
 
-    No given image is written over, and of images of one name the later ones become NAME-2.png and so on.
+    An input image is never overwritten. Of several images with one name, the later ones become NAME-2.png, …
     """
     from yolo9000.inference.draw import draw_detections, save_png, to_pillow
 
-    paths = find_images(pictures)
+    paths = find_images(images)
     out.mkdir(parents=True, exist_ok=True)
-    found = []
     targets = {str(path): target for path, target in zip(paths, _targets(paths, out), strict=True)}
-    for detections in predictor(paths, query=query, unreadable=unreadable):
-        image = to_pillow(read_image(Path(detections.image)))
-        drawn = draw_detections(image, detections, min_side_px=MIN_DRAWN_PX)
+    found = []
+    for pixels, detections in predictor.with_pixels(paths, query=query, on_unreadable=on_unreadable):
+        drawn = draw_detections(to_pillow(pixels), detections, min_side_px=MIN_DRAWN_PX)
         save_png(drawn, targets[detections.image])
         found.append(detections)
-    write_atomically(
-        out / "detections.json", json.dumps([detections.to_dict() for detections in found], indent=1)
-    )
+    content = json.dumps([detections.to_dict() for detections in found], indent=1)
+    write_atomically(out / "detections.json", content)
     return found
 
 
 def _targets(paths: Sequence[Path], out: Path) -> list[Path]:
-    """A file in `out` for each image, all different, none of them a given image."""
+    """A file in `out` for each image, all different, none of them an input image."""
     taken, targets = {path.resolve() for path in paths}, []
     for path in paths:
         names = (f"{path.stem}{f'-{number}' if number > 1 else ''}.png" for number in count(1))
@@ -145,13 +156,16 @@ def _targets(paths: Sequence[Path], out: Path) -> list[Path]:
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
-    """The named files, and for a folder the images directly in it by name; NoPictures where there is none."""
+    """The given files, and in place of a folder the images directly in it, sorted by name. Raises NoImages."""
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
             if not inside:
-                raise NoImages(f"{path}: no image in this folder (looked for {', '.join(sorted(SUFFIXES))}).")
+                raise NoImages(
+                    f"{path}: expected images in this folder, found none with a suffix among "
+                    f"{', '.join(sorted(SUFFIXES))}."
+                )
             found += inside
         elif path.is_file():
             found.append(path)

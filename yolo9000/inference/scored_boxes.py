@@ -1,4 +1,4 @@
-"""What is scored: the labelled boxes of an image, and a detector's answers for it."""
+"""The two inputs of a scorecard: the labelled boxes of an image, and the scored boxes of a detector."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from yolo9000.errors import Yolo9000Error
 
 
 class InvalidScores(Yolo9000Error):
-    """Ground truth or answers that cannot be scored: columns or numbers of images that do not match."""
+    """Ground truth or detections that cannot be scored, because columns or numbers of images do not match."""
 
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
     """The M labelled boxes of one image. Raises InvalidScores for columns that do not fit together.
 
-    xyxy_px     (M, 4) float64, pixels
+    xyxy_px     (M, 4) float64, image pixels
     node        (M,) int64
-    ignored     (M,) bool: a crowd or a group; finding it is neither right nor wrong
+    ignored     (M,) bool, crowds and groups: a detection of an ignored box is neither right nor wrong
     """
 
     xyxy_px: Float64Array
@@ -33,11 +33,13 @@ class GroundTruth:
 
 @dataclass(frozen=True, eq=False)
 class ScoredBoxes:
-    """K answers for one image, in any order; one box may answer for several nodes, each with its own row.
+    """K scored boxes in one image, in any order. A box with scores for several nodes has a row for each.
 
-    xyxy_px     (K, 4) float64, pixels
+    xyxy_px     (K, 4) float64, image pixels
     node        (K,) int64
     score       (K,) float64, objectness × absolute probability of the node
+
+    Raises InvalidScores.
     """
 
     xyxy_px: Float64Array
@@ -47,33 +49,32 @@ class ScoredBoxes:
     def __post_init__(self) -> None:
         _set_columns(self, xyxy_px=np.float64, node=np.int64, score=np.float64)
         if not np.isfinite(self.score).all():
-            raise InvalidScores("Answers: expected finite scores, found infinity or NaN.")
+            raise InvalidScores("ScoredBoxes: expected finite scores, found infinity or NaN.")
 
     def __len__(self) -> int:
         return len(self.node)
 
 
-def check_same_images(truths: int, answers: int) -> None:
-    """Raise InvalidScores unless there is one entry of answers for each image."""
-    if truths != answers:
+def check_same_images(truths: int, detections: int) -> None:
+    """Raise InvalidScores unless each image has an entry in both lists."""
+    if truths != detections:
         raise InvalidScores(
-            f"Expected answers for each of {truths} images, in their order, found them for {answers}."
+            f"Expected detections for each of {truths} images, in their order, found detections for {detections}."
         )
 
 
-def _set_columns(columns: object, **dtypes: type[np.generic]) -> None:
-    """Convert each column to its dtype and check that all have a row for each box."""
+def _set_columns(columns: GroundTruth | ScoredBoxes, **dtypes: type[np.generic]) -> None:
+    """Convert each column to its dtype and check that all columns have one row for each box."""
     for column, dtype in dtypes.items():
         object.__setattr__(columns, column, np.asarray(getattr(columns, column), dtype))
-    boxes = getattr(columns, "xyxy_px")  # noqa: B009 (the type checker knows no attributes of object)
-    kind = type(columns).__name__
+    boxes, name = columns.xyxy_px, type(columns).__name__
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
-        raise InvalidScores(f"{kind}: expected finite boxes of shape (rows, 4), found shape {boxes.shape}.")
-    if (boxes[:, 2:] < boxes[:, :2]).any():  # COCO's evaluator would silently leave such an answer out
-        raise InvalidScores(f"{kind}: expected left, top, right, bottom, found right < left or bottom < top.")
+        raise InvalidScores(f"{name}: expected finite boxes of shape (rows, 4), found shape {boxes.shape}.")
+    if (boxes[:, 2:] < boxes[:, :2]).any():  # COCO's evaluator would silently leave such a detection out
+        raise InvalidScores(f"{name}: expected left, top, right, bottom, found right < left or bottom < top.")
     for column in dtypes:
         rows = getattr(columns, column).shape[:1]
         if rows != (len(boxes),):
             raise InvalidScores(
-                f"{kind}: expected {len(boxes)} rows in every column, found {rows} in {column}."
+                f"{name}: expected {len(boxes)} rows in every column, found {rows} in {column}."
             )

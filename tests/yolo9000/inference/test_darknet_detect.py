@@ -1,4 +1,4 @@
-"""From raw output to what is left after suppression, against the original program: choices, boxes, numbers."""
+"""Post-processing agrees with the original Darknet: classes, boxes, scores, NMS."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ import torch
 from tests.yolo9000.darknet_golden import GoldenCase, golden_cases
 from yolo9000.config import EvaluateConfig, PredictConfig
 from yolo9000.data.image import Letterbox
-from yolo9000.inference.postprocess import answers, brought_back, clip_to_image, node_scores
+from yolo9000.inference.postprocess import (
+    BatchOutput,
+    boxes_to_image,
+    clip_to_image,
+    detect,
+    score_nodes_in_image,
+)
 from yolo9000.models.boxes import cxcywh_to_xyxy
 from yolo9000.models.grid import decode_boxes
-from yolo9000.models.tree_tensors import TreeTensors
 
 NEAR = 1e-5  # a score this near to the threshold may go either way
 EVERYTHING = 10**6
@@ -30,18 +35,18 @@ def letterbox_of(params: dict[str, Any]) -> Letterbox:
 
 
 def their_boxes_px(golden: dict[str, np.ndarray], params: dict[str, Any]) -> np.ndarray:
-    """Theirs as xyxy in pixels of the image, (D, 4), places in the order anchor, row, column."""
+    """Darknet's boxes as xyxy in image pixels, (D, 4), locations in the order anchor, row, column."""
     unit = [params["image_w"], params["image_h"]] * 2 if params["relative"] else [1, 1, 1, 1]
     boxes: np.ndarray = cxcywh_to_xyxy(torch.from_numpy(golden["bbox"]).double() * torch.tensor(unit)).numpy()
     return boxes
 
 
 def our_rows(case: GoldenCase, raw: torch.Tensor, *, nms: Overlap, nms_iou: float) -> list[Row]:
-    """With a tree and no map one answer for a place; else every place scored for every class, or the map's nodes."""
-    params, output, box = case.params, case.grid_output(raw), letterbox_of(case.params)
+    """Our detections: one for each location; with a map or a flat tree, a score for every node at each location."""
+    params, box = case.params, letterbox_of(case.params)
+    batch = BatchOutput(case.grid_output(raw), case.tree_tensors(), [box])
     shared = {"nms": nms, "nms_iou": nms_iou, "geometry": "darknet"}
     shared |= {"max_locations": EVERYTHING, "max_detections": EVERYTHING}
-    tree_tensors: TreeTensors = case.tree_tensors()
     if params["tree"] and not params["map"]:
         cfg = {
             "level": "darknet",
@@ -49,46 +54,48 @@ def our_rows(case: GoldenCase, raw: torch.Tensor, *, nms: Overlap, nms_iou: floa
             "min_absolute": params["tree_thresh"],
             **shared,
         }
-        (found,) = answers(output, tree_tensors, [box], ["picture"], PredictConfig.model_validate(cfg))
+        (found,) = detect(batch, ["image"], PredictConfig.model_validate(cfg))
         return list(zip(found.node.tolist(), found.score.tolist(), found.xyxy_px, strict=True))
     nodes = torch.tensor(params["map"] or range(params["classes"]))
-    class_of_node = {int(node): kind for kind, node in enumerate(nodes)}
+    class_of_node = {int(node): index for index, node in enumerate(nodes)}
     cfg = {"min_objectness": params["thresh"], **shared}
-    scores = node_scores(output, tree_tensors, 0, box, nodes, EvaluateConfig.model_validate(cfg))
+    scores = score_nodes_in_image(batch, 0, nodes, EvaluateConfig.model_validate(cfg))
     boxes_px = clip_to_image(scores.xyxy_px, box).numpy()
-    kinds = [class_of_node[node] for node in scores.node.tolist()]
-    return list(zip(kinds, scores.score.tolist(), boxes_px, strict=True))
+    classes = [class_of_node[node] for node in scores.node.tolist()]
+    return list(zip(classes, scores.score.tolist(), boxes_px, strict=True))
 
 
 def their_rows(prob: np.ndarray, boxes_px: np.ndarray, params: dict[str, Any]) -> list[Row]:
-    cut = clip_to_image(torch.from_numpy(boxes_px), letterbox_of(params)).numpy()
-    return [(int(kind), float(prob[d, kind]), cut[d]) for d, kind in zip(*np.nonzero(prob), strict=True)]
+    clipped = clip_to_image(torch.from_numpy(boxes_px), letterbox_of(params)).numpy()
+    return [(int(k), float(prob[d, k]), clipped[d]) for d, k in zip(*np.nonzero(prob), strict=True)]
 
 
 def assert_same_rows(ours: list[Row], theirs: list[Row], threshold: float) -> None:
-    """Each of one side is matched by one of the other, those near the threshold apart."""
+    """Each row matches a row of the other side, unless its score is near the threshold."""
     unmatched = list(ours)
-    for kind, score, box in theirs:
+    for class_, score, box in theirs:
         same = [
             k
             for k, mine in enumerate(unmatched)
-            if mine[0] == kind
+            if mine[0] == class_
             and abs(mine[1] - score) < 1e-5
             and np.allclose(mine[2], box, rtol=1e-5, atol=1e-3)
         ]
         if same:
             unmatched.pop(same[0])
         else:
-            assert abs(score - threshold) < NEAR, f"class {kind}, score {score}, box {box} is not among ours"
+            assert abs(score - threshold) < NEAR, (
+                f"class {class_}, score {score}, box {box} is not among ours"
+            )
     assert [row for row in unmatched if abs(row[1] - threshold) >= NEAR] == []
 
 
 @pytest.mark.parametrize("case", golden_cases("detect"))
-def test_decoded_boxes_agree_with_darknet_wherever_they_lie(case: GoldenCase) -> None:
+def test_decoded_boxes_agree_with_darknet_at_every_location(case: GoldenCase) -> None:
     golden = case.arrays()
     output = case.grid_output(torch.from_numpy(golden["raw"]).double())
     decoded = decode_boxes(output)[0].flatten(0, 2)  # anchor, row, column
-    ours = brought_back(decoded, letterbox_of(case.params), "darknet").numpy()
+    ours = boxes_to_image(decoded, letterbox_of(case.params), "darknet").numpy()
     np.testing.assert_allclose(ours, their_boxes_px(golden, case.params), rtol=1e-5, atol=1e-3)
     objectness = output.objectness[0].flatten().numpy()
     theirs = golden["objectness"]
@@ -102,12 +109,12 @@ def test_decoded_boxes_agree_with_darknet_wherever_they_lie(case: GoldenCase) ->
 @pytest.mark.parametrize(
     ("array", "nms", "suppresses"),
     [
-        pytest.param("prob", "by_node", False, id="choices and scores"),
-        pytest.param("prob_nms_sort", "by_node", True, id="suppressed class by class"),
-        pytest.param("prob_nms_obj", "by_objectness", True, id="suppressed by objectness"),
+        pytest.param("prob", "by_node", False, id="classes and scores"),
+        pytest.param("prob_nms_sort", "by_node", True, id="NMS by class"),
+        pytest.param("prob_nms_obj", "by_objectness", True, id="NMS by objectness"),
     ],
 )
-def test_choices_scores_and_suppression_agree_with_darknet(
+def test_classes_scores_and_nms_agree_with_darknet(
     case: GoldenCase, array: str, nms: Overlap, suppresses: bool
 ) -> None:
     golden, params = case.arrays(), case.params

@@ -1,4 +1,4 @@
-"""The result files of `detector valid` from a checkpoint and a `.data` file, and what is wrong with such a file."""
+"""The result files of `detector valid`, written from a checkpoint and a `.data` file, and errors in that file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from data_prep import LabelCounts
 from tests.yolo9000.made import random_tree
 from wordtree import WordTree
-from yolo9000.checkpoints.checkpoint import Checkpoint
+from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
 from yolo9000.config import Config
 from yolo9000.darknet.data_file import read_data
 from yolo9000.darknet.options import DarknetError
@@ -31,7 +31,7 @@ from yolo9000.models.detector import build_model
 FLAT = WordTree(["dog", "cat", "car"], [-1, -1, -1])
 
 
-def checkpoint_of(tree: WordTree) -> Checkpoint:
+def checkpoint_of(tree: WordTree) -> DetectorCheckpoint:
     """A random detector on a canvas of 2 × 1 cells of 32 pixels."""
     config = Config.model_validate(
         {
@@ -48,7 +48,7 @@ def checkpoint_of(tree: WordTree) -> Checkpoint:
     torch.manual_seed(1)
     nothing = np.zeros(len(tree), np.int64)
     weights = build_model(config.model, tree).state_dict()
-    return Checkpoint(config, tree, LabelCounts(tree, nothing, nothing), 0, weights, None, math.nan)
+    return DetectorCheckpoint(config, tree, LabelCounts(tree, nothing, nothing), 0, weights, None, math.nan)
 
 
 @pytest.fixture
@@ -79,22 +79,22 @@ def written(folder: Path, tree: WordTree, **settings: str) -> dict[str, str]:
     return {path.name: path.read_text() for path in write_results(checkpoint_of(tree), data, folder / "out")}
 
 
-def test_the_three_forms_tell_the_same_answers(folder: Path) -> None:
+def test_the_three_formats_hold_the_same_detections(folder: Path) -> None:
     voc = written(folder, FLAT, names="three.names", eval="voc")
     assert list(voc) == [f"comp4_det_test_{name}.txt" for name in ("dog", "cat", "car")]
     of_voc = sorted(
-        (name, kind, float(score), *(float(value) for value in box))
-        for kind, text in enumerate(voc.values())
+        (name, index, float(score), *(float(value) for value in box))
+        for index, text in enumerate(voc.values())
         for name, score, *box in map(str.split, text.splitlines())
     )
     of_imagenet = sorted(
         (
             ["", "val_000000000139", "val_000000000007", "žába_1"][int(number)],
-            int(kind) - 1,
+            int(class_number) - 1,
             float(score),
             *(float(value) for value in box),
         )
-        for number, kind, score, *box in map(
+        for number, class_number, score, *box in map(
             str.split, written(folder, FLAT, eval="imagenet")["imagenet-detection.txt"].splitlines()
         )
     )
@@ -104,19 +104,19 @@ def test_the_three_forms_tell_the_same_answers(folder: Path) -> None:
         assert theirs[:3] == ours[:3]
         assert all(
             -1e-5 <= a - b <= 1 + 1e-5 for a, b in zip(theirs[3:], ours[3:], strict=True)
-        )  # one more, but for the cut
-    ids = {(int(name.rpartition("_")[2]), kind + 1, score) for name, kind, score, *_ in of_voc}
+        )  # pixels from 1 instead of 0, unless clipped
+    ids = {(int(name.rpartition("_")[2]), index + 1, score) for name, index, score, *_ in of_voc}
     assert {(row["image_id"], row["category_id"], row["score"]) for row in of_coco} == ids
 
 
-def test_a_map_asks_for_its_nodes_and_counts_them_in_its_order(folder: Path) -> None:
+def test_a_map_gives_scores_of_its_nodes_numbered_in_its_order(folder: Path) -> None:
     tree = random_tree(12)
     (folder / "three.map").write_text("7\n0\n11\n")
     text = written(folder, tree, map="three.map", eval="imagenet")["imagenet-detection.txt"]
     assert {line.split()[1] for line in text.splitlines()} == {"1", "2", "3"}
 
 
-def test_a_tree_without_a_map_gives_one_answer_a_place(folder: Path) -> None:
+def test_a_tree_without_a_map_gives_one_detection_for_each_location(folder: Path) -> None:
     tree = random_tree(12)
     text = written(folder, tree, eval="imagenet")["imagenet-detection.txt"]
     found = [line.split() for line in text.splitlines()]
@@ -126,7 +126,7 @@ def test_a_tree_without_a_map_gives_one_answer_a_place(folder: Path) -> None:
     assert sum(len(content.splitlines()) for content in voc.values()) == len(found)
 
 
-def test_boxes_are_cut_as_darknet_cuts_them() -> None:
+def test_boxes_are_clipped_as_darknet_clips_them() -> None:
     beside = ImageResults(
         Path("some/COCO_val_0012.a.b.jpg"),
         (100, 50),
@@ -143,7 +143,7 @@ def test_boxes_are_cut_as_darknet_cuts_them() -> None:
     ]
 
 
-def test_nothing_found_is_json_all_the_same() -> None:
+def test_files_without_detections_are_valid() -> None:
     assert json.loads(coco_json([])) == []
     assert voc_lines([], 0) == imagenet_lines([]) == ""
 
@@ -151,17 +151,17 @@ def test_nothing_found_is_json_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        pytest.param({}, DarknetError, "names no images; expected valid=FILE", id="no list"),
+        pytest.param({}, DarknetError, "expected valid=FILE, a list of images", id="no list"),
         pytest.param({"valid": "absent.list"}, DarknetError, "absent.list", id="no such list"),
         pytest.param({"valid": "holes.list"}, DarknetError, "gone.png", id="no such image"),
         pytest.param({"valid": "text.list"}, UnreadableImage, "three.names: expected a JPEG or PNG", id="no image"),
         pytest.param({"valid": "valid.list", "names": "two.names"}, DarknetError, "found 2 names", id="too few"),
         pytest.param({"valid": "valid.list", "names": "slash.names"}, DarknetError, "'a/b' among", id="slash"),
         pytest.param({"valid": "valid.list", "names": "twice.names"}, DarknetError, "'dog' among", id="twice"),
-        pytest.param({"valid": "other.list", "eval": "coco"}, DarknetError, "wants the image's id", id="no id of COCO"),
+        pytest.param({"valid": "other.list", "eval": "coco"}, DarknetError, "with the image's id", id="no id"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_before_anything_is_written(
+def test_an_error_is_reported_before_any_file_is_written(
     folder: Path, settings: dict[str, str], error: type[Exception], message: str
 ) -> None:
     (folder / "holes.list").write_text("gone.png\n")
@@ -178,7 +178,9 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     assert not (folder / "out").exists()
 
 
-def test_coco_knows_eighty_classes() -> None:
+def test_coco_results_have_at_most_eighty_classes() -> None:
     result = ImageResults(Path("1.jpg"), (9, 9), np.array([80]), np.array([0.5]), np.zeros((1, 4)))
-    with pytest.raises(DarknetError, match="80 classes, but class 80 is answered"):
+    with pytest.raises(
+        DarknetError, match="at most 80 classes, counted from 0, found a detection of class 80"
+    ):
         coco_json([result])

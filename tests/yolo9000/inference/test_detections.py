@@ -1,4 +1,4 @@
-"""`Detections`: what it refuses, what a part of it is, and its JSON."""
+"""`Detections`: invalid columns, slices, queries, and JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yolo9000.inference.detections import Detections, InvalidDetections
 
 
 def columns(tree: WordTree, **changes: Any) -> dict[str, Any]:
-    """A terrier, a car and an animal of no known kind."""
+    """A terrier, a car and an animal."""
     return {
         "tree": tree,
         "image": "street.jpg",
@@ -37,7 +37,7 @@ def test_arrays_have_fixed_dtypes_and_cannot_be_changed(toy_tree: WordTree) -> N
         detections.score[0] = 1
 
 
-def test_no_detections_are_detections(toy_tree: WordTree) -> None:
+def test_detections_may_be_empty(toy_tree: WordTree) -> None:
     nothing = Detections(
         **columns(
             toy_tree,
@@ -59,10 +59,10 @@ def test_no_detections_are_detections(toy_tree: WordTree) -> None:
     ("expression", "kept"),
     [
         pytest.param("animal", ["terrier", "animal"], id="nodes"),
-        pytest.param("animal & !only(animal)", ["terrier"], id="without the general answer"),
-        pytest.param("score >= 0.3 & objectness < 0.9", ["car", "animal"], id="numbers as they were given"),
+        pytest.param("animal & !only(animal)", ["terrier"], id="without the general node"),
+        pytest.param("score >= 0.3 & objectness < 0.9", ["car", "animal"], id="exact numbers"),
         pytest.param("absolute > 0.55 & area < 100", ["animal"], id="small"),
-        pytest.param("depth = 0", ["animal"], id="the level of the answer"),
+        pytest.param("depth = 0", ["animal"], id="the depth of the detected node"),
         pytest.param("boat", [], id="none"),
     ],
 )
@@ -70,12 +70,12 @@ def test_an_expression_selects_detections(toy_tree: WordTree, expression: str, k
     assert Detections(**columns(toy_tree)).select(expression).names == kept
 
 
-def test_an_unknown_field_is_refused_by_its_column(toy_tree: WordTree) -> None:
+def test_an_unknown_field_is_reported_with_its_column(toy_tree: WordTree) -> None:
     with pytest.raises(QueryError, match=r"no field 'scor'.*'score'\? \(column 10"):
         Detections(**columns(toy_tree)).select("animal & scor > 1")
 
 
-def test_a_part_holds_the_chosen_rows_of_every_column(toy_tree: WordTree) -> None:
+def test_indexing_takes_the_chosen_rows_of_every_column(toy_tree: WordTree) -> None:
     detections = Detections(**columns(toy_tree))
     animals = detections[toy_tree.is_under(detections.node, 0)]
     assert animals.names == ["terrier", "animal"]
@@ -89,7 +89,7 @@ def test_a_part_holds_the_chosen_rows_of_every_column(toy_tree: WordTree) -> Non
         detections[3]
 
 
-def test_the_json_form_names_every_number(toy_tree: WordTree) -> None:
+def test_json_has_every_number_under_its_name(toy_tree: WordTree) -> None:
     detections = Detections(**columns(toy_tree))
     image = json.loads(json.dumps(detections.to_dict()))
     assert (image["image"], image["width_px"], image["height_px"]) == ("street.jpg", 64, 48)
@@ -108,10 +108,12 @@ def test_the_json_form_names_every_number(toy_tree: WordTree) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "trouble"),
+    ("changes", "message"),
     [
         pytest.param({"xyxy_px": [[1, 2, 3]]}, r"boxes of shape \(K, 4\), found \(1, 3\)", id="not boxes"),
-        pytest.param({"score": [0.8, 0.4]}, r"3 rows, one a box, found score \(2,\)", id="a row too few"),
+        pytest.param(
+            {"score": [0.8, 0.4]}, r"3 rows, one for each box, found score \(2,\)", id="one row too few"
+        ),
         pytest.param({"conditional": ()}, r"found conditional \(0,\)", id="no paths"),
         pytest.param({"node": [6, 7, 0]}, r"nodes 0\.\.6, found 7 in row 1", id="a node of another tree"),
         pytest.param(
@@ -120,14 +122,14 @@ def test_the_json_form_names_every_number(toy_tree: WordTree) -> None:
             id="a short path",
         ),
         pytest.param({"xyxy_px": [[np.nan] * 4] * 3}, "finite boxes", id="NaN box"),
-        pytest.param({"xyxy_px": [[30, 2, 1, 40]] * 3}, "right < left", id="a box inside out"),
-        pytest.param({"objectness": [0.9, 1.2, 0.5]}, r"in 0\.\.1, found 1\.2", id="more than certain"),
+        pytest.param({"xyxy_px": [[30, 2, 1, 40]] * 3}, "right < left", id="right of a box below left"),
+        pytest.param({"objectness": [0.9, 1.2, 0.5]}, r"in 0\.\.1, found 1\.2", id="a probability above 1"),
         pytest.param({"absolute": [0.9, np.nan, 0.5]}, r"in 0\.\.1, found nan", id="NaN probability"),
-        pytest.param({"score": [0.4, 0.8, 0.3]}, "best score first", id="not ranked"),
+        pytest.param({"score": [0.4, 0.8, 0.3]}, "best score first", id="not sorted"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(
-    toy_tree: WordTree, changes: dict[str, Any], trouble: str
+    toy_tree: WordTree, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InvalidDetections, match=rf"^Detections of street\.jpg: expected .*{trouble}"):
+    with pytest.raises(InvalidDetections, match=rf"^Detections of street\.jpg: expected .*{message}"):
         Detections(**columns(toy_tree, **changes))

@@ -1,4 +1,4 @@
-"""Images with detections: where boxes and labels are, stable colours, sheets."""
+"""Drawn detections: positions of boxes and labels, and stable colours."""
 
 from __future__ import annotations
 
@@ -15,11 +15,8 @@ from yolo9000.inference.detections import Detections
 from yolo9000.inference.draw import (
     ABOVE_BRANCHES,
     PALETTE,
-    SHEET,
     branch_colours,
-    contact_sheet,
     draw_detections,
-    draw_truth,
     save_png,
     to_pillow,
 )
@@ -27,16 +24,22 @@ from yolo9000.inference.scored_boxes import GroundTruth
 
 
 def dog_and_car(tree: WordTree) -> Detections:
+    return detections_of(tree, [[20, 30, 80, 90], [120, 30, 180, 90]], [2, 4])
+
+
+def detections_of(tree: WordTree, boxes: list[list[int]], nodes: list[int]) -> Detections:
+    """Detections of descending score."""
+    score = np.linspace(0.9, 0.4, len(nodes))
     return Detections(
         tree=tree,
         image="street.jpg",
         image_size_px=(200, 100),
-        xyxy_px=np.array([[20, 30, 80, 90], [120, 30, 180, 90]]),
-        node=np.array([2, 4]),
-        objectness=np.array([0.9, 0.8]),
-        absolute=np.array([1.0, 0.5]),
-        score=np.array([0.9, 0.4]),
-        conditional=(np.ones(2), np.ones(2)),
+        xyxy_px=np.array(boxes),
+        node=np.array(nodes),
+        objectness=score,
+        absolute=np.ones(len(nodes)),
+        score=score,
+        conditional=tuple(np.ones(tree.depth[node] + 1) for node in nodes),
     )
 
 
@@ -44,14 +47,14 @@ def truth_of(boxes: list[list[int]], nodes: list[int]) -> GroundTruth:
     return GroundTruth(np.array(boxes).reshape(-1, 4), np.array(nodes), np.zeros(len(nodes), bool))
 
 
-def colours_in(picture: Image.Image) -> set[tuple[int, ...]]:
-    return {tuple(map(int, pixel)) for pixel in np.array(picture).reshape(-1, 3)}
+def colours_in(image: Image.Image) -> set[tuple[int, ...]]:
+    return {tuple(map(int, pixel)) for pixel in np.array(image).reshape(-1, 3)}
 
 
 GREY = Image.new("RGB", (200, 100), (128, 128, 128))
 
 
-def test_every_detection_has_a_box_of_the_colour_of_its_branch(toy_tree: WordTree) -> None:
+def test_every_box_has_the_colour_of_its_branch(toy_tree: WordTree) -> None:
     drawn = draw_detections(GREY, dog_and_car(toy_tree))
     colour_of = branch_colours(toy_tree)
     for left, node in ((20, 2), (120, 4)):
@@ -69,7 +72,7 @@ def test_small_images_are_enlarged_and_large_ones_are_not(toy_tree: WordTree) ->
     assert draw_detections(GREY, detections, min_side_px=150).size == (200, 100)
 
 
-def test_errors_are_marked_when_the_truth_is_given(toy_tree: WordTree) -> None:
+def test_errors_are_marked_when_the_ground_truth_is_given(toy_tree: WordTree) -> None:
     detections = dog_and_car(toy_tree)
     boxes = [[20, 30, 80, 90], [120, 30, 180, 90]]
     plain = np.array(draw_detections(GREY, detections))
@@ -90,7 +93,7 @@ def test_errors_are_marked_when_the_truth_is_given(toy_tree: WordTree) -> None:
     ids=["over the corner", "over the far corner", "outside", "a point", "the whole image"],
 )
 def test_a_box_anywhere_is_drawn_with_its_label_inside_the_image(toy_tree: WordTree, box: list[int]) -> None:
-    drawn = draw_truth(GREY, truth_of([box], [2]), toy_tree)
+    drawn = draw_detections(GREY, detections_of(toy_tree, [box], [2]))
     assert drawn.size == GREY.size
     pixels = np.array(drawn)
     label = (pixels == branch_colours(toy_tree)(2)).all(axis=-1)
@@ -98,14 +101,14 @@ def test_a_box_anywhere_is_drawn_with_its_label_inside_the_image(toy_tree: WordT
 
 
 def test_labels_do_not_hide_each_other_where_there_is_room(toy_tree: WordTree) -> None:
-    apart = truth_of([[20, 40, 120, 95], [20, 40, 120, 95], [20, 40, 120, 95]], [2, 3, 4])
-    drawn = np.array(draw_truth(GREY, apart, toy_tree))
+    one_box = detections_of(toy_tree, [[20, 40, 120, 95]] * 3, [2, 3, 4])
+    drawn = np.array(draw_detections(GREY, one_box))
     areas = [(drawn == branch_colours(toy_tree)(node)).all(axis=-1).sum() for node in (2, 3, 4)]
     assert min(areas) > 150
 
 
-def test_a_branch_has_one_colour_down_to_its_leaves_and_the_nodes_above_are_grey() -> None:
-    roots, arms, fingers = 1, 5, 40  # the arms are the branches: the fingers are more than there are colours
+def test_a_branch_has_one_colour_down_to_its_leaves_and_nodes_above_are_grey() -> None:
+    roots, arms, fingers = 1, 5, 40  # the arms are the branches, since there are more fingers than colours
     parents = [-1, *[0] * arms, *(1 + i for i in range(arms) for _ in range(fingers // arms * 2))]
     tree = WordTree([f"n{node}" for node in range(len(parents))], parents)
     colour_of = branch_colours(tree)
@@ -125,20 +128,9 @@ def test_a_tree_of_many_roots_still_has_a_colour_for_each_node() -> None:
     assert all(a != b for a, b in pairwise(colours))
 
 
-def test_a_contact_sheet_holds_every_image_in_order() -> None:
-    images = [Image.new("RGB", (20, 10 + number), (number, 0, 0)) for number in range(5)]
-    sheet = contact_sheet(images, columns=3, gap_px=4)
-    assert sheet.size == (3 * 24 + 4, 2 * 18 + 4)
-    assert [sheet.getpixel((14 + 24 * (n % 3), 11 + 18 * (n // 3))) for n in range(6)] == [
-        *((number, 0, 0) for number in range(5)),
-        SHEET,
-    ]
-    assert contact_sheet(images[:1], columns=3, gap_px=0).size == (20, 10)
-
-
 def test_png_files_and_tensors_keep_the_pixels(tmp_path: Path) -> None:
     image = torch.randint(0, 256, (3, 8, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     save_png(to_pillow(image), tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as picture:
-        assert np.array_equal(np.array(picture), image.permute(1, 2, 0).numpy())
+    with Image.open(tmp_path / "a.png") as opened:
+        assert np.array_equal(np.array(opened), image.permute(1, 2, 0).numpy())
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -1,4 +1,4 @@
-"""From raw output to answers, against slow obvious twins that see every place and every node."""
+"""Post-processing agrees with slow reference implementations that visit every location and every node."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from yolo9000.config import EvaluateConfig, PredictConfig
 from yolo9000.data.image import Letterbox
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.postprocess import (
+    BatchOutput,
     NodeSet,
-    answers,
-    boxes_in_image,
-    candidates,
-    most_objective_box,
+    boxes_to_image,
+    detect,
+    highest_objectness_box,
     nms_by_node,
-    scores_of_nodes,
+    score_nodes,
+    top_locations,
 )
 from yolo9000.models.grid import GridOutput
 from yolo9000.models.tree_tensors import TreeTensors
@@ -42,8 +43,8 @@ def random_output(
     return grid_output(anchors=ANCHORS, box_logits=box_logits, class_logits=class_logits)
 
 
-def placements(output: GridOutput) -> list[Letterbox]:
-    """An image of another shape in each row of the batch, on a canvas of 32 px a cell."""
+def letterboxes_of(output: GridOutput) -> list[Letterbox]:
+    """Images of up to three shapes, on a canvas of 32 px per cell."""
     rows, columns = output.box_logits.shape[2:4]
     sizes = [(640, 480), (100, 333), (31, 17)]
     return [
@@ -52,14 +53,18 @@ def placements(output: GridOutput) -> list[Letterbox]:
     ]
 
 
-# --- the twins
+def batch_of(output: GridOutput, tree: WordTree) -> BatchOutput:
+    return BatchOutput(output, TreeTensors(tree), letterboxes_of(output))
+
+
+# --- reference implementations
 
 
 def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def box_twin(output: GridOutput, location: tuple[int, ...], letterbox: Letterbox) -> tuple[float, ...]:
+def box_reference(output: GridOutput, location: tuple[int, ...], letterbox: Letterbox) -> tuple[float, ...]:
     """The predicted box in pixels of the image, by the formulas of the paper's figure 3."""
     _, anchor, row, column = location
     x, y, w, h = output.box_logits[location][:4].tolist()
@@ -81,66 +86,66 @@ def box_twin(output: GridOutput, location: tuple[int, ...], letterbox: Letterbox
     return tuple(min(max(0.0, value), limit[k % 2]) for k, value in enumerate(corners))
 
 
-def conditional_twin(tree: WordTree, logits: list[float], node: int) -> float:
+def conditional_reference(tree: WordTree, logits: list[float], node: int) -> float:
     start, size = int(tree.group_start[tree.group[node]]), int(tree.group_size[tree.group[node]])
     siblings = range(start, start + size)
     highest = max(logits[s] for s in siblings)
     return math.exp(logits[node] - highest) / sum(math.exp(logits[s] - highest) for s in siblings)
 
 
-def absolute_twin(tree: WordTree, logits: list[float], node: int) -> float:
-    return math.prod(conditional_twin(tree, logits, step) for step in tree.path(node))
+def absolute_reference(tree: WordTree, logits: list[float], node: int) -> float:
+    return math.prod(conditional_reference(tree, logits, step) for step in tree.path(node))
 
 
-def descent_twin(tree: WordTree, logits: list[float], threshold: float) -> int:
+def descent_reference(tree: WordTree, logits: list[float], threshold: float) -> int:
     siblings = [node for node in range(len(tree)) if tree.parent[node] < 0]
-    answer = max(siblings, key=lambda node: conditional_twin(tree, logits, node))
-    while len(tree.children(answer)):
-        child = max(tree.children(answer), key=lambda node: conditional_twin(tree, logits, node))
-        if not absolute_twin(tree, logits, child) > threshold:
+    node = max(siblings, key=lambda node: conditional_reference(tree, logits, node))
+    while len(tree.children(node)):
+        child = max(tree.children(node), key=lambda node: conditional_reference(tree, logits, node))
+        if not absolute_reference(tree, logits, child) > threshold:
             break
-        answer = child
-    return answer
+        node = child
+    return node
 
 
-def iou_twin(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+def iou_reference(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
     height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
     return width * height / union if union else 0.0
 
 
-def nms_twin(found: list[Row], iou: float, limit: int, *, by_node: bool) -> list[Row]:
-    """Best first, without those that overlap a better one (of their own node)."""
+def nms_reference(found: list[Row], iou: float, limit: int, *, by_node: bool) -> list[Row]:
+    """Rows that overlap no better row (with by_node: no better row of their node), best first."""
     kept: list[Row] = []
     for row in sorted(found, key=lambda row: -row[0]):
         rivals = [other for other in kept if not by_node or row[1] == other[1]]
-        if all(iou_twin(row[2], other[2]) <= iou for other in rivals):
+        if all(iou_reference(row[2], other[2]) <= iou for other in rivals):
             kept.append(row)
     return kept[:limit]
 
 
-def places_of(output: GridOutput, image: int) -> list[tuple[int, ...]]:
+def locations_of(output: GridOutput, image: int) -> list[tuple[int, ...]]:
     return [(image, *location) for location in np.ndindex(*output.box_logits.shape[1:4])]
 
 
-def answers_twin(
+def detect_reference(
     output: GridOutput, tree: WordTree, letterbox: Letterbox, image: int, cfg: PredictConfig
 ) -> list[Row]:
-    """Overlap is judged by objectness, whatever the answer; what is left is ranked by score."""
+    """NMS compares objectness, whatever the class; the remaining detections are sorted by score."""
     dense, found = output.dense_class_logits(), []
-    for location in places_of(output, image):
+    for location in locations_of(output, image):
         logits, objectness = dense[location].tolist(), sigmoid(float(output.box_logits[location][4]))
         if objectness > cfg.min_score:
-            node = descent_twin(tree, logits, cfg.min_absolute)
-            score = objectness * absolute_twin(tree, logits, node)
-            found.append((objectness, (score, node), box_twin(output, location, letterbox)))
-    kept = nms_twin(found, cfg.nms_iou, len(found), by_node=False)
+            node = descent_reference(tree, logits, cfg.min_absolute)
+            score = objectness * absolute_reference(tree, logits, node)
+            found.append((objectness, (score, node), box_reference(output, location, letterbox)))
+    kept = nms_reference(found, cfg.nms_iou, len(found), by_node=False)
     rows = [(score, node, box) for _, (score, node), box in kept if score > cfg.min_score]
     return sorted(rows, key=lambda row: -row[0])[: cfg.max_detections]
 
 
-def scores_twin(
+def score_nodes_reference(
     output: GridOutput,
     tree: WordTree,
     letterbox: Letterbox,
@@ -149,14 +154,16 @@ def scores_twin(
     cfg: EvaluateConfig,
 ) -> list[Row]:
     dense, found = output.dense_class_logits(), []
-    locations = sorted(places_of(output, image), key=lambda location: -float(output.box_logits[location][4]))
+    locations = sorted(
+        locations_of(output, image), key=lambda location: -float(output.box_logits[location][4])
+    )
     for location in locations[: cfg.max_locations]:
         objectness = sigmoid(float(output.box_logits[location][4]))
         for node in nodes:
-            score = objectness * absolute_twin(tree, dense[location].tolist(), node)
+            score = objectness * absolute_reference(tree, dense[location].tolist(), node)
             if score > cfg.min_objectness:
-                found.append((score, node, box_twin(output, location, letterbox)))
-    return nms_twin(found, cfg.nms_iou, cfg.max_detections, by_node=True)
+                found.append((score, node, box_reference(output, location, letterbox)))
+    return nms_reference(found, cfg.nms_iou, cfg.max_detections, by_node=True)
 
 
 def assert_rows(found: list[Row], expected: list[Row]) -> None:
@@ -173,7 +180,7 @@ def rows_of(found: Detections) -> list[Row]:
     ]
 
 
-# --- answers
+# --- detections
 
 
 @pytest.mark.parametrize(
@@ -188,24 +195,24 @@ def rows_of(found: Detections) -> list[Row]:
         pytest.param({"min_score": 1.0}, id="nothing"),
     ],
 )
-def test_answers_agree_with_the_slow_twin(settings_of: dict[str, float]) -> None:
+def test_detections_agree_with_the_slow_reference(settings_of: dict[str, float]) -> None:
     tree, cfg = random_tree(40), PredictConfig.model_validate(settings_of)
     for seed in range(3):
         output = random_output(tree, images=3, seed=seed)
-        boxes = placements(output)
-        found = answers(output, TreeTensors(tree), boxes, ["a", "b", "c"], cfg)
+        boxes = letterboxes_of(output)
+        found = detect(BatchOutput(output, TreeTensors(tree), boxes), ["a", "b", "c"], cfg)
         assert [d.image for d in found] == ["a", "b", "c"]
         assert [d.image_size_px for d in found] == [(640, 480), (100, 333), (31, 17)]
         for image, detections in enumerate(found):
-            assert_rows(rows_of(detections), answers_twin(output, tree, boxes[image], image, cfg))
+            assert_rows(rows_of(detections), detect_reference(output, tree, boxes[image], image, cfg))
 
 
-def test_every_number_of_an_answer_has_its_meaning() -> None:
+def test_absolute_is_the_product_of_the_path_and_score_its_product_with_objectness() -> None:
     tree = random_tree(40)
     output = random_output(tree)
     cfg = PredictConfig(min_score=0.05, min_absolute=0.1)
     seen = 0
-    for detections in answers(output, TreeTensors(tree), placements(output), ["a", "b"], cfg):
+    for detections in detect(batch_of(output, tree), ["a", "b"], cfg):
         for row, node in enumerate(detections.node):
             path = detections.conditional[row]
             assert len(path) == len(tree.path(int(node)))
@@ -218,37 +225,36 @@ def test_every_number_of_an_answer_has_its_meaning() -> None:
     assert seen > 10
 
 
-def test_no_place_above_the_threshold_gives_empty_detections() -> None:
+def test_no_location_above_the_threshold_gives_empty_detections() -> None:
     tree = random_tree(10)
     output = random_output(tree)
     output.box_logits[..., 4] = -50
-    found = answers(output, TreeTensors(tree), placements(output), ["a", "b"], PredictConfig())
+    found = detect(batch_of(output, tree), ["a", "b"], PredictConfig())
     assert [len(d) for d in found] == [0, 0]
     assert found[0].xyxy_px.shape == (0, 4)
 
 
-def test_a_flat_tree_answers_with_the_best_class() -> None:
+def test_a_flat_tree_gives_the_most_probable_class() -> None:
     tree = WordTree(["a", "b", "c"], [-1, -1, -1])
     class_logits = torch.tensor([0.0, 2.0, 1.0], dtype=torch.float64).expand(1, 2, 1, 1, 3)
     output = grid_output(anchors=ANCHORS, class_logits=class_logits.clone())
-    (found,) = answers(output, TreeTensors(tree), placements(output), ["a"], PredictConfig(min_score=0))
+    (found,) = detect(batch_of(output, tree), ["a"], PredictConfig(min_score=0))
     assert set(found.node.tolist()) == {1}
     assert found.absolute[0] == pytest.approx(math.exp(2) / (1 + math.exp(2) + math.exp(1)))
 
 
-# --- asked sets
+# --- queries
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.sets(st.integers(0, 39)), st.integers(0, 3))
-def test_the_probability_of_a_set_is_the_sum_over_all_ends_of_a_descent_in_it(
-    members: set[int], seed: int
-) -> None:
-    """Twin: a thing is of one leaf; it is in the set where the set is entered and not left again on the leaf's path."""
+def test_the_probability_of_a_node_set_is_the_sum_over_its_leaves(members: set[int], seed: int) -> None:
+    """Reference: an object belongs to exactly one leaf, so P(set) is the sum over the leaves in the set."""
     tree = random_tree(40)
     output = random_output(tree, images=1, rows=1, columns=2, seed=seed)
-    location = candidates(output, 0, min_objectness=-1, max_locations=100).location
-    found = NodeSet.of(tree, sorted(members)).probability(output, TreeTensors(tree), location)
+    batch = batch_of(output, tree)
+    location = top_locations(batch, 0, min_objectness=-1, max_locations=100).location
+    found = NodeSet.of(tree, sorted(members)).probability(batch, location)
     dense = output.dense_class_logits()
     locations = zip(
         location.image.tolist(),
@@ -259,32 +265,33 @@ def test_the_probability_of_a_set_is_the_sum_over_all_ends_of_a_descent_in_it(
     )
     for row, at in enumerate(locations):
         logits = dense[at].tolist()
-        expected = sum(absolute_twin(tree, logits, int(leaf)) for leaf in tree.leaves if int(leaf) in members)
+        expected = sum(
+            absolute_reference(tree, logits, int(leaf)) for leaf in tree.leaves if int(leaf) in members
+        )
         assert float(found[row]) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_query_scores_every_place_by_what_is_asked_and_names_it_as_before() -> None:
+def test_a_query_changes_the_score_of_a_detection_and_not_its_class() -> None:
     tree = WordTree(["animal", "car", "dog", "cat"], [-1, -1, 0, 0])
     class_logits = torch.tensor([2.0, 0.0, 0.1, 0.0], dtype=torch.float64).expand(1, 2, 1, 1, 4)
     output = grid_output(anchors=ANCHORS, class_logits=class_logits.clone())
     cfg = PredictConfig(min_score=0.01, min_absolute=0.5)
-    asked = NodeSet.of(tree, parse("animal & !cat", tree).nodes())
-    (found,) = answers(output, TreeTensors(tree), placements(output), ["a"], cfg, asked)
+    batch = batch_of(output, tree)
+    query = NodeSet.of(tree, parse("animal & !cat", tree).nodes())
+    (found,) = detect(batch, ["a"], cfg, query)
     animal = math.exp(2) / (math.exp(2) + 1)
     dog = animal * math.exp(0.1) / (math.exp(0.1) + 1)
-    assert set(found.names) == {"animal"}  # neither kind is likelier than .5
+    assert set(found.names) == {"animal"}  # neither child is more probable than .5
     assert found.score[0] == pytest.approx(found.objectness[0] * dog, rel=1e-6)
     nothing = NodeSet.of(tree, [])
-    assert [len(d) for d in answers(output, TreeTensors(tree), placements(output), ["a"], cfg, nothing)] == [
-        0
-    ]
+    assert [len(d) for d in detect(batch, ["a"], cfg, nothing)] == [0]
 
 
 # --- NMS
 
 
 def two_boxes(gap_px: float, *, nodes: int) -> GridOutput:
-    """Two squares of 10 px, `gap_px` apart (5 to 25), in neighbouring cells of 20 px, both surely the last node."""
+    """Two squares of 10 px, `gap_px` apart (5 to 25), in neighbouring cells of 20 px, both surely of the last node."""
     box_logits = torch.full((1, 1, 32, 32, 5), -50.0)
     for column, x_px, objectness in ((30, 15.0, 4.0), (31, gap_px - 5, 3.0)):
         x_logit = math.log(x_px / (20 - x_px))
@@ -296,32 +303,30 @@ def two_boxes(gap_px: float, *, nodes: int) -> GridOutput:
 
 @pytest.mark.parametrize("nodes", [1, 9418, 20000])
 @pytest.mark.parametrize(("nms_iou", "kept"), [(0.299, 1), (0.301, 2)])
-def test_overlap_is_judged_as_finely_for_the_last_node_of_a_large_tree(
-    nodes: int, nms_iou: float, kept: int
-) -> None:
+def test_nms_is_as_precise_for_the_last_node_of_a_large_tree(nodes: int, nms_iou: float, kept: int) -> None:
     tree_tensors = TreeTensors(WordTree([f"own{node}" for node in range(nodes)], [-1] * nodes))
     letterbox = Letterbox.fit(image_size_px=(640, 640), network_size_px=(640, 640))
     gap_px = 10 * (1 - 0.3) / (1 + 0.3)  # squares of side s that lie d apart: IoU = (s − d) / (s + d)
     output = two_boxes(gap_px, nodes=nodes)
-    (found,) = answers(output, tree_tensors, [letterbox], ["a"], PredictConfig(nms_iou=nms_iou))
-    last = torch.tensor([nodes - 1])
-    (scored,) = scores_of_nodes(output, tree_tensors, [letterbox], last, EvaluateConfig(nms_iou=nms_iou))
+    batch = BatchOutput(output, tree_tensors, [letterbox])
+    (found,) = detect(batch, ["a"], PredictConfig(nms_iou=nms_iou))
+    (scored,) = score_nodes(batch, torch.tensor([nodes - 1]), EvaluateConfig(nms_iou=nms_iou))
     assert (len(found), len(scored.node)) == (kept, kept)
 
 
-def test_one_thing_gets_one_answer_but_may_score_for_several_asked_nodes() -> None:
+def test_an_object_gets_one_detection_but_may_have_scores_for_several_nodes() -> None:
     tree_tensors = TreeTensors(WordTree(["dog", "cat", "car"], [-1, -1, -1]))
     letterbox = Letterbox.fit(image_size_px=(640, 640), network_size_px=(640, 640))
     output = two_boxes(5.3, nodes=3)
     output.features[0, 1, 31, 31] = 200  # the second is a cat
-    (found,) = answers(output, tree_tensors, [letterbox], ["a"], PredictConfig(nms_iou=0.1))
+    batch = BatchOutput(output, tree_tensors, [letterbox])
+    (found,) = detect(batch, ["a"], PredictConfig(nms_iou=0.1))
     assert found.names == ["car"]
-    asked = torch.tensor([1, 2])
-    (scored,) = scores_of_nodes(output, tree_tensors, [letterbox], asked, EvaluateConfig(nms_iou=0.1))
+    (scored,) = score_nodes(batch, torch.tensor([1, 2]), EvaluateConfig(nms_iou=0.1))
     assert scored.node.tolist() == [2, 1]
 
 
-# --- scores of asked nodes
+# --- scores of given nodes
 
 
 @pytest.mark.parametrize(
@@ -329,57 +334,58 @@ def test_one_thing_gets_one_answer_but_may_score_for_several_asked_nodes() -> No
     [
         pytest.param({}, id="usual"),
         pytest.param({"min_objectness": 0.3}, id="high threshold"),
-        pytest.param({"max_locations": 5}, id="five places"),
+        pytest.param({"max_locations": 5}, id="five locations"),
         pytest.param({"max_detections": 20, "min_objectness": 0.01}, id="the best twenty"),
         pytest.param({"nms_iou": 0.1}, id="little overlap allowed"),
     ],
 )
-def test_scores_of_nodes_agree_with_the_slow_twin(settings_of: dict[str, float]) -> None:
+def test_scores_of_nodes_agree_with_the_slow_reference(settings_of: dict[str, float]) -> None:
     tree, cfg = random_tree(40), EvaluateConfig.model_validate(settings_of)
     nodes = [0, 3, 5, 11, 17, 38, 39]  # roots, inner nodes and leaves, some under others
     for seed in range(3):
         output = random_output(tree, images=3, seed=seed)
-        boxes = placements(output)
-        found = scores_of_nodes(output, TreeTensors(tree), boxes, torch.tensor(nodes), cfg)
+        boxes = letterboxes_of(output)
+        found = score_nodes(BatchOutput(output, TreeTensors(tree), boxes), torch.tensor(nodes), cfg)
         assert len(found) == 3
         for image, scored in enumerate(found):
             rows = [
                 (float(s), int(n), tuple(b.tolist()))
                 for s, n, b in zip(scored.score, scored.node, scored.xyxy_px, strict=True)
             ]
-            assert_rows(rows, scores_twin(output, tree, boxes[image], image, nodes, cfg))
+            assert_rows(rows, score_nodes_reference(output, tree, boxes[image], image, nodes, cfg))
 
 
-def test_one_place_may_answer_for_several_asked_nodes(toy_tree: WordTree) -> None:
+def test_one_location_may_have_scores_for_several_nodes(toy_tree: WordTree) -> None:
     output = random_output(toy_tree, images=1, rows=1, columns=1)
     cfg = EvaluateConfig(min_objectness=0, max_locations=1)
     nodes = [0, 2, 6]
-    (found,) = scores_of_nodes(output, TreeTensors(toy_tree), placements(output), torch.tensor(nodes), cfg)
+    (found,) = score_nodes(batch_of(output, toy_tree), torch.tensor(nodes), cfg)
     score = dict(zip(found.node.tolist(), found.score.tolist(), strict=True))
     assert set(score) == set(nodes)
     assert score[0] >= score[2] >= score[6]
 
 
-def test_nothing_asked_and_nothing_seen_give_no_scores(toy_tree: WordTree) -> None:
+def test_no_nodes_and_no_location_above_the_threshold_give_no_scores(toy_tree: WordTree) -> None:
     output = random_output(toy_tree)
-    tree_tensors, boxes = TreeTensors(toy_tree), placements(output)
-    nothing = torch.tensor([], dtype=torch.int64)
-    asked_nothing = scores_of_nodes(output, tree_tensors, boxes, nothing, EvaluateConfig())
+    no_nodes = score_nodes(batch_of(output, toy_tree), torch.tensor([], dtype=torch.int64), EvaluateConfig())
     output.box_logits[..., 4] = -50
-    seen_nothing = scores_of_nodes(output, tree_tensors, boxes, torch.tensor([1, 2]), EvaluateConfig())
-    assert [found.xyxy_px.shape for found in asked_nothing + seen_nothing] == [(0, 4)] * 4
+    no_locations = score_nodes(batch_of(output, toy_tree), torch.tensor([1, 2]), EvaluateConfig())
+    assert [found.xyxy_px.shape for found in no_nodes + no_locations] == [(0, 4)] * 4
 
 
-def test_most_objective_box_is_that_of_the_best_place(toy_tree: WordTree) -> None:
+def test_the_box_of_highest_objectness_agrees_with_the_slow_reference(toy_tree: WordTree) -> None:
     output = random_output(toy_tree, images=3)
-    for image, letterbox in enumerate(placements(output)):
-        location = max(places_of(output, image), key=lambda location: float(output.box_logits[location][4]))
-        xyxy_px, objectness = most_objective_box(output, image, letterbox)
-        assert xyxy_px.tolist() == pytest.approx(box_twin(output, location, letterbox), rel=1e-6)
+    batch = batch_of(output, toy_tree)
+    for image, letterbox in enumerate(batch.letterboxes):
+        location = max(
+            locations_of(output, image), key=lambda location: float(output.box_logits[location][4])
+        )
+        xyxy_px, objectness = highest_objectness_box(batch, image)
+        assert xyxy_px.tolist() == pytest.approx(box_reference(output, location, letterbox), rel=1e-6)
         assert objectness == pytest.approx(sigmoid(float(output.box_logits[location][4])))
 
 
-# --- suppression
+# --- NMS by node
 
 
 @st.composite
@@ -395,14 +401,14 @@ def scored_boxes(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 
 @given(scored_boxes(), st.sampled_from([0.0, 0.3, 0.45, 1.0]))
 @settings(max_examples=80, deadline=None)
-def test_suppression_by_node_is_the_twins_and_doing_it_again_changes_nothing(
+def test_nms_by_node_agrees_with_the_slow_reference_and_is_idempotent(
     boxes: tuple[torch.Tensor, torch.Tensor, torch.Tensor], iou: float
 ) -> None:
     xyxy, score, node = boxes
     kept = nms_by_node(xyxy, score, node, iou)
     found = [(float(score[k]), int(node[k]), tuple(xyxy[k].tolist())) for k in kept]
     everything = [(float(s), int(n), tuple(b.tolist())) for s, n, b in zip(score, node, xyxy, strict=True)]
-    assert found == nms_twin(everything, iou, len(everything), by_node=True)
+    assert found == nms_reference(everything, iou, len(everything), by_node=True)
     assert nms_by_node(xyxy[kept], score[kept], node[kept], iou).tolist() == list(range(len(kept)))
     assert set(node.tolist()) == set(node[kept].tolist())  # the best of each node stays
     if iou == 1:
@@ -418,18 +424,18 @@ def test_suppression_by_node_is_the_twins_and_doing_it_again_changes_nothing(
     st.integers(8, 2000),
     st.lists(st.floats(0, 1), min_size=4, max_size=4),
 )
-def test_a_box_of_the_image_comes_back_from_the_canvas(width: int, height: int, unit: list[float]) -> None:
+def test_boxes_to_image_inverts_the_letterbox(width: int, height: int, unit: list[float]) -> None:
     letterbox = Letterbox.fit(image_size_px=(width, height), network_size_px=(416, 416))
     left, right = sorted(unit[:2])
     top, bottom = sorted(unit[2:])
     xyxy_px = torch.tensor(
         [[left * width, top * height, right * width, bottom * height]], dtype=torch.float64
     )
-    back = boxes_in_image(letterbox.to_network(xyxy_px) / 416, letterbox)
+    back = boxes_to_image(letterbox.to_network(xyxy_px) / 416, letterbox)
     assert torch.allclose(back, xyxy_px, atol=1e-6 * max(width, height))
 
 
 def test_boxes_are_clipped_to_the_image_not_to_the_canvas() -> None:
     letterbox = Letterbox.fit(image_size_px=(200, 100), network_size_px=(416, 416))
     whole_canvas = torch.tensor([[0.0, 0.0, 1.0, 1.0], [-1.0, -1.0, 2.0, 2.0]])
-    assert boxes_in_image(whole_canvas, letterbox).tolist() == [[0, 0, 200, 100]] * 2
+    assert boxes_to_image(whole_canvas, letterbox).tolist() == [[0, 0, 200, 100]] * 2

@@ -1,4 +1,4 @@
-"""Images in, detections out: files, folders, odd formats, and what lands in the output folder."""
+"""Images in, detections out: files, folders, image formats, and the output folder."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def photos(scene: Image.Image, tmp_path: Path) -> Path:
 # --- which images
 
 
-def test_a_folder_stands_for_the_images_directly_in_it_by_name(photos: Path) -> None:
+def test_a_folder_stands_for_the_images_directly_in_it_sorted_by_name(photos: Path) -> None:
     names = [path.name for path in find_images([photos])]
     assert names == ["a.jpeg", "b.bmp", "c.webp", "d.PNG", "e.jpg"]
 
@@ -63,13 +63,15 @@ def test_files_and_folders_come_in_the_given_order(photos: Path) -> None:
 
 
 def test_an_empty_folder_and_a_missing_path_are_reported(tmp_path: Path, predictor: Predictor) -> None:
-    with pytest.raises(NoImages, match=r"no image in this folder \(looked for \.bmp, \.gif, \.jpeg"):
+    with pytest.raises(
+        NoImages, match=r"expected images in this folder, found none with a suffix among \.bmp, \.gif, \.jpeg"
+    ):
         list(predictor(tmp_path))
     with pytest.raises(NoImages, match=r"none\.jpg: no such image or folder\.$"):
         list(predictor(tmp_path / "none.jpg"))
 
 
-def test_an_unreadable_image_is_named(tmp_path: Path, predictor: Predictor) -> None:
+def test_the_error_for_an_unreadable_image_names_the_file(tmp_path: Path, predictor: Predictor) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff" + bytes(50))
     with pytest.raises(UnreadableImage, match=r"broken\.jpg"):
         list(predictor(tmp_path))
@@ -78,7 +80,7 @@ def test_an_unreadable_image_is_named(tmp_path: Path, predictor: Predictor) -> N
 # --- what comes out
 
 
-def test_detections_come_in_order_one_a_image_whatever_the_batches(
+def test_detections_are_in_the_order_of_the_images_and_do_not_depend_on_the_batch(
     photos: Path, predictor: Predictor
 ) -> None:
     found = list(predictor(photos))
@@ -115,7 +117,7 @@ def test_images_of_other_colour_models_are_read(
     scene: Image.Image, tmp_path: Path, predictor: Predictor, mode: str
 ) -> None:
     suffix = "tif" if mode == "CMYK" else "png"
-    path = tmp_path / f"picture.{suffix}"
+    path = tmp_path / f"image.{suffix}"
     grey = scene.convert("L")
     image = (
         Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else scene.convert(mode)
@@ -129,13 +131,11 @@ def test_images_of_other_colour_models_are_read(
         assert found.to_dict()["detections"] == expected.to_dict()["detections"]
 
 
-def test_a_turned_photograph_is_seen_as_a_viewer_shows_it(
-    scene: Image.Image, tmp_path: Path, predictor: Predictor
-) -> None:
+def test_exif_orientation_is_applied(scene: Image.Image, tmp_path: Path, predictor: Predictor) -> None:
     upright = scene.resize((48, 64))
     upright.save(tmp_path / "upright.png")
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored turned by 90° to the left
+    exif[0x0112] = 6  # stored rotated by 90° to the left
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     turned, expected = predictor([tmp_path / "turned.png", tmp_path / "upright.png"])
     assert turned.image_size_px == (48, 64)
@@ -165,17 +165,17 @@ def test_changed_settings_differ_from_those_of_the_checkpoint(best: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"min_scores": 0.1}, "min_scores.*did you mean 'min_score'"),
         ({"min_score": 2}, "min_score"),
         ({"min_score": "high", "batch_size": 0}, "2 problems"),
     ],
 )
-def test_settings_that_do_not_exist_are_reported_in_one_line(
-    best: Path, changes: dict[str, object], told: str
+def test_invalid_settings_are_reported_in_one_line(
+    best: Path, changes: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=told) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         Predictor(best, changes=changes)
     assert len(str(caught.value).splitlines()) == 1
 
@@ -183,7 +183,7 @@ def test_settings_that_do_not_exist_are_reported_in_one_line(
 # --- the output folder
 
 
-def test_the_folder_gets_a_image_each_and_the_detections_as_json(
+def test_the_output_folder_has_every_image_and_the_detections_as_json(
     photos: Path, tmp_path: Path, predictor: Predictor
 ) -> None:
     out = tmp_path / "new" / "out"
@@ -210,7 +210,7 @@ def test_images_of_one_name_do_not_overwrite_each_other(
     assert len(list((tmp_path / "out").glob("*.png"))) == 4
 
 
-def test_a_image_that_is_named_twice_is_answered_twice(
+def test_an_image_that_is_given_twice_has_two_results(
     photos: Path, predictor: Predictor, tmp_path: Path
 ) -> None:
     twice = [photos / "a.jpeg"] * 2
@@ -218,7 +218,7 @@ def test_a_image_that_is_named_twice_is_answered_twice(
     assert len(predict_to_folder(predictor, twice, tmp_path / "out")) == 2
 
 
-def test_a_image_that_was_given_is_never_overwritten(photos: Path, predictor: Predictor) -> None:
+def test_an_input_image_is_never_overwritten(photos: Path, predictor: Predictor) -> None:
     (photos / "d.PNG").rename(photos / "d.png")
     before = {path.name: path.read_bytes() for path in photos.iterdir() if path.is_file()}
     predict_to_folder(predictor, [photos], photos)
@@ -227,9 +227,7 @@ def test_a_image_that_was_given_is_never_overwritten(photos: Path, predictor: Pr
     assert (photos / "d-2.png").exists()
 
 
-def test_predicting_twice_gives_the_same_names_and_bytes(
-    photos: Path, tmp_path: Path, predictor: Predictor
-) -> None:
+def test_predicting_twice_writes_the_same_files(photos: Path, tmp_path: Path, predictor: Predictor) -> None:
     def content() -> dict[str, bytes]:
         predict_to_folder(predictor, [photos], tmp_path / "out")
         return {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
