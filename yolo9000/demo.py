@@ -20,7 +20,7 @@ from yolo9000.errors import Yolo9000Error
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.reports.detector_report import Baseline
 from yolo9000.training.pretrain import pretrain
-from yolo9000.training.run_report import Words
+from yolo9000.training.run_report import ReportText
 from yolo9000.training.train import train
 
 Settings = TypeVar("Settings", Config, PretrainConfig)
@@ -63,7 +63,7 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     classifier = with_attribution(classifier_config(shards, steps=steps, seed=seed), notice)
     start = f"model.start_from={make_classifier(classifier, folder / 'classifier')}"
     cfg = with_attribution(demo_config(shards, steps=steps, seed=seed, overrides=(start,)), notice)
-    words = Words(
+    words = ReportText(
         title="YOLO9000 demo: boxes for half of the classes",
         summary=f"{SUMMARY} The baselines are means of recorded runs: {_recorded()['command']}.",
         baselines=recorded_baselines(),

@@ -13,7 +13,7 @@ from tests.yolo9000.made import made_config
 from yolo9000.config import Config, EvaluateConfig, PretrainConfig
 from yolo9000.evaluation.evaluate import ScoredImages, detections_on
 from yolo9000.models.detector import build_model
-from yolo9000.training.train import settled
+from yolo9000.training.train import with_anchors
 
 # SGD, for AdamW makes steps of equal length out of gradients that are nothing but rounding.
 OPTIMIZER = {"name": "sgd", "learning_rate": 0.01, "ema": 0.9, "clip_norm": 2.0}
@@ -52,7 +52,7 @@ def answers(shards: Path) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.fl
     """Nodes and scores that a random network answers for three images, looked at one by one."""
     reader, cfg = ShardReader(shards), made_config(shards)
     torch.manual_seed(0)
-    model = build_model(settled(cfg.model, reader, cfg), reader.tree).eval()
+    model = build_model(with_anchors(cfg, reader).model, reader.tree).eval()
     asked = EvaluateConfig(batch_size=1, limit=3, min_objectness=0)
     return [
         (found.node, found.score) for found in detections_on(model, ScoredImages.of(reader, asked), 64, asked)

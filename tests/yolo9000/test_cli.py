@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import torch
 
-import yolo9000.training.train as loop
+import yolo9000.training.loop as loop
 from tests.yolo9000.made import MADE_YAML, made_config
 from tests.yolo9000.training.test_train import random_tree_with_made_classes
-from yolo9000.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from yolo9000.checkpoints.checkpoint import load_detector, save_checkpoint
 from yolo9000.cli import app, main
 from yolo9000.config import read_config
 from yolo9000.training.train import train
@@ -134,7 +134,7 @@ def test_train_evaluate_predict_and_info_follow_each_other(
     assert "best.pt" in out
     names = {path.name for path in folder.iterdir()}
     assert names == {"best.pt", "last.pt", "config.yaml", "metrics.csv", "report.html"}
-    assert load_checkpoint(folder / "last.pt").config.seed == 3
+    assert load_detector(folder / "last.pt").config.seed == 3
 
     code, out, err = run("evaluate", folder / "best.pt", shards)
     assert (code, err) == (0, "")
@@ -237,7 +237,7 @@ def test_a_run_interrupted_by_ctrl_c_goes_on_with_resume(
         assert "Traceback" not in err
     code, _, _ = run("train", config, "--runs", tmp_path / "runs", "--resume")
     assert code == 0
-    assert load_checkpoint(tmp_path / "runs" / "made" / "last.pt").step == 4
+    assert load_detector(tmp_path / "runs" / "made" / "last.pt").step == 4
 
 
 @pytest.mark.slow
@@ -273,9 +273,9 @@ def test_a_real_ctrl_c_ends_training_with_130_and_leaves_a_run_to_go_on(config: 
     assert line.startswith("Interrupted after step ")
     assert line.endswith("A checkpoint is written every 2 steps; what goes on begins at the last one.")
     assert {path.name for path in folder.iterdir()} == {"last.pt", "config.yaml", "metrics.csv"}
-    step = load_checkpoint(folder / "last.pt").step
+    step = load_detector(folder / "last.pt").step
     train(read_config(config, [f"schedule.max_steps={step + 1}"]), folder, resume=True)
-    assert load_checkpoint(folder / "last.pt").step == step + 1
+    assert load_detector(folder / "last.pt").step == step + 1
 
 
 # --- mistakes
@@ -362,7 +362,7 @@ def test_missing_shards_and_splits_are_one_line(
 def test_an_index_of_another_tree_is_one_line(
     refused: Callable[..., str], finished: Path, shards: Path, tmp_path: Path
 ) -> None:
-    found = load_checkpoint(finished / "best.pt")
+    found = load_detector(finished / "best.pt")
     tree = random_tree_with_made_classes(40)
     nodes = torch.zeros(len(tree), dtype=torch.int64).numpy()
     other = {**vars(found), "tree": tree, "label_counts": type(found.label_counts)(tree, nodes, nodes)}

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import yolo9000.demo as demo
-import yolo9000.training.train as loop
-from yolo9000.checkpoints.checkpoint import load_checkpoint, load_classifier
+import yolo9000.training.loop as loop
+from yolo9000.checkpoints.checkpoint import load_classifier, load_detector
 from yolo9000.cli import main
 from yolo9000.demo import DemoMismatch, classifier_config, demo_config, recorded_baselines, run_demo
 from yolo9000.training.run_folder import read_metrics
@@ -73,13 +73,13 @@ def test_an_interrupted_demo_goes_on_and_a_finished_one_changes_nothing(
         patch.setattr(loop, "learning_rate_at", interrupted)
         with pytest.raises(KeyboardInterrupt):
             quick(folder)
-    assert load_checkpoint(folder / "last.pt").step == 2
+    assert load_detector(folder / "last.pt").step == 2
     assert not (folder / "report.html").exists()
     load_classifier(folder / "classifier" / "best.pt")
     assert not (folder / "classifier" / "last.pt").exists()
 
     quick(folder)
-    assert load_checkpoint(folder / "last.pt").config.model.start_from == folder / "classifier" / "best.pt"
+    assert load_detector(folder / "last.pt").config.model.start_from == folder / "classifier" / "best.pt"
     assert [row["step"] for row in read_metrics(folder / "metrics.csv")] == ["1", "2", "3", "3"]
     expected = {
         "world",

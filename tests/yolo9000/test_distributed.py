@@ -20,7 +20,7 @@ from data_prep import ShardReader
 from tests.yolo9000.made import made_config
 from tests.yolo9000.made_runs import answers, classifier_config, detector_config, two_slots
 from tests.yolo9000.training.test_train import interrupt_after
-from yolo9000.checkpoints.checkpoint import load_any
+from yolo9000.checkpoints.checkpoint import load_checkpoint
 from yolo9000.cli import main
 from yolo9000.data.detector_data import TrainingData
 from yolo9000.data.prefetch import parts_of_process
@@ -41,7 +41,7 @@ from yolo9000.models.batch_norm import moving_statistics, set_training, synchron
 from yolo9000.models.detector import build_model
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.run_folder import prepare_folder, read_metrics
-from yolo9000.training.train import settled, train
+from yolo9000.training.train import train, with_anchors
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -58,7 +58,7 @@ def assert_same_run(one: Path, other: Path, *, steps: int) -> None:
         for name in right.keys() - MEASURED:
             assert (row[name] == "") == (right[name] == "")
             assert float(row[name] or 0) == pytest.approx(float(right[name] or 0), rel=2e-4, abs=1e-6), name
-    weights, right_weights = (load_any(folder / "last.pt") for folder in (one, other))
+    weights, right_weights = (load_checkpoint(folder / "last.pt") for folder in (one, other))
     assert weights.training is not None
     assert right_weights.training is not None
     for kind in ("weights", "average"):
@@ -151,7 +151,7 @@ def test_frozen_statistics_stay_and_per_process_ones_move(shards: Path, tmp_path
     for choice in ("frozen", "per_process"):
         cfg = detector_config(shards, batch_statistics=choice, schedule__max_steps=2, evaluate__every=1)
         train(cfg, tmp_path / choice)
-        weights = load_any(tmp_path / choice / "best.pt").weights
+        weights = load_checkpoint(tmp_path / choice / "best.pt").weights
         means = [value for name, value in weights.items() if name.endswith("running_mean")]
         assert len(means) == 6
         assert all(bool(mean.any()) == (choice == "per_process") for mean in means)
@@ -160,7 +160,7 @@ def test_frozen_statistics_stay_and_per_process_ones_move(shards: Path, tmp_path
 def test_frozen_batch_norm_normalises_by_its_running_statistics_in_training(shards: Path) -> None:
     cfg = made_config(shards)
     reader = ShardReader(shards)
-    model = build_model(settled(cfg.model, reader, cfg), reader.tree)
+    model = build_model(with_anchors(cfg, reader).model, reader.tree)
     images = torch.rand(3, 3, 64, 64)
     expected = model.eval()(images).box_logits
     set_training(model, "frozen")
@@ -256,7 +256,8 @@ def test_two_processes_that_accumulate_train_as_one(shards: Path, tmp_path: Path
     train(detector_config(shards), tmp_path)
     assert_same_run(of_two / "detector", tmp_path, steps=4)
     drawn, expected = (
-        load_any(folder / "last.pt").training["pseudo_boxes"] for folder in (of_two / "detector", tmp_path)
+        load_checkpoint(folder / "last.pt").training["pseudo_boxes"]
+        for folder in (of_two / "detector", tmp_path)
     )
     assert len(expected["label"]) > 0
     assert torch.equal(drawn["label"], expected["label"])

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import yolo9000.distributed as distributed
-import yolo9000.training.train as loop
+import yolo9000.training.loop as loop
 from tests.yolo9000.made_runs import answers, classifier_config, detector_config, two_slots
 from yolo9000.cli import main
 from yolo9000.distributed import (
@@ -35,6 +35,7 @@ from yolo9000.models.head import ClassHead
 from yolo9000.training.gradients import summed_gradients
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.run_folder import TrainingError
+from yolo9000.training.train import train
 
 
 @joined_processes()
@@ -46,8 +47,8 @@ def together(shards: Path, folder: Path) -> None:
     what_is_exchanged()
     rows_of_a_class_head_are_summed_as_its_dense_gradient_is()
     running_statistics_are_the_mean_of_those_of_the_processes()
-    loop.train(from_first(lambda: two_slots(shards)), folder / "two slots")
-    loop.train(from_first(lambda: detector_config(shards, data__accumulate=2)), folder / "detector")
+    train(from_first(lambda: two_slots(shards)), folder / "two slots")
+    train(from_first(lambda: detector_config(shards, data__accumulate=2)), folder / "detector")
     pretrain(classifier_config(shards), folder / "classifier")
     found = answers(shards)
     (folder / f"answers{rank()}").write_bytes(pickle.dumps(found))
@@ -76,9 +77,9 @@ def rows_of_a_class_head_are_summed_as_its_dense_gradient_is() -> None:
     terms_of(nodes)["total"].backward()
     dense = [parameter.grad.clone() for parameter in head.parameters() if parameter.grad is not None]
     sum_over_processes(dense)
-    head.take_asked()
+    head.take_used_nodes()
     terms = summed_gradients(head, [nodes], terms_of)
-    assert not head.asked.any()
+    assert not head.used_nodes.any()
     assert from_first(lambda: float(terms["total"])) == float(terms["total"])
     for parameter, expected in zip(head.parameters(), dense, strict=True):
         assert parameter.grad is not None

@@ -119,9 +119,9 @@ def view(model: Detector, pictures: LabelledPictures, size: int, mirror: bool) -
     labels = pictures.labels(device)
     location = location_of_max_score(output, labels, model.tree_tensors)
     absolute = log_absolute_at(output, model.tree_tensors, location, labels.node).exp()
-    xyxy = location.values_of(decode_boxes(output))
+    xyxy = location.gather(decode_boxes(output))
     on_canvas = _mirrored(xyxy) if mirror else xyxy
-    score = location.values_of(output.objectness) * absolute
+    score = location.gather(output.objectness) * absolute
     return _in_image(on_canvas, [letterboxes[i] for i in pictures.image.tolist()]), score
 
 

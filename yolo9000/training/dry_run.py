@@ -1,102 +1,94 @@
-"""`--check`: all that a training needs is tried with one batch, nothing is written; what would be done, in numbers."""
+"""`--check`: everything that a training run needs is tried with one batch, and nothing is written."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from yolo9000.checkpoints.checkpoint import Settings
 from yolo9000.config import Config, PretrainConfig
-from yolo9000.data.classifier_data import ClassifierData, labelled_images
-from yolo9000.data.detector_data import TrainingData
+from yolo9000.data.sampler import Sampler
 from yolo9000.distributed import joined_processes
-from yolo9000.evaluation.evaluate import ScoredImages
 from yolo9000.training.gradients import summed_gradients
 from yolo9000.training.journal import board_for, peak_memory_mib
-from yolo9000.training.pretrain import classifier_terms
-from yolo9000.training.pretrain import started_or_resumed as classifier_run
-from yolo9000.training.run import Guard, Run
+from yolo9000.training.loop import Guard
+from yolo9000.training.resume import start_or_resume
+from yolo9000.training.run import Network, Run, with_settings
 from yolo9000.training.run_report import refuse_missing_attribution
-from yolo9000.training.train import build_criterion, detector_terms, started_or_resumed
-
-Facts = dict[str, str]
+from yolo9000.training.task import Data, Score, Task
 
 
 @joined_processes()
-def check_training(cfg: Config, folder: Path, *, resume: bool = False) -> Facts:
-    """What `train` would do. Raises what it would raise before its second step."""
-    run = started_or_resumed(cfg, folder, resume=resume)
-    _refuse_missing(run.cfg, folder)
-    criterion = build_criterion(run.cfg, run.reader).to(run.device)
-    data = TrainingData(run.reader, _at_largest_size(run.cfg), run.pseudo_boxes)
-    scored = len(ScoredImages.of(run.reader, run.cfg.evaluate).images)
+def check_run(
+    task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path, *, resume: bool = False
+) -> dict[str, str]:
+    """Facts about the run by name, such as its steps and its first loss, after one step with the largest batch.
+
+    Raises every error that the run itself would raise before its second step.
+    """
+    run = start_or_resume(task, cfg, folder, resume=resume)
+    refuse_missing_attribution(run.cfg)
+    board_for(folder, asked=run.cfg.log.tensorboard, first_step=1)
+    scored = len(task.scored_images(run.cfg, run.reader))
+    data = task.training_data(replace(run, cfg=_at_largest_size(run.cfg)))
     parts = next(iter(data.parts(run.step + 1, run.step + 1)))
-    terms = summed_gradients(run.model, parts, lambda part: detector_terms(run, criterion, part))
-    return _facts(run, cfg, data, terms, scored=f"{scored} images with boxes")
-
-
-@joined_processes()
-def check_pretraining(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Facts:
-    """What `pretrain` would do. Raises what it would raise before its second step."""
-    run = classifier_run(cfg, folder, resume=resume)
-    _refuse_missing(run.cfg, folder)
-    data = ClassifierData(run.reader, _at_largest_size(run.cfg))
-    scored = len(labelled_images(run.reader, run.cfg.evaluate.split)[: run.cfg.evaluate.limit])
-    parts = next(iter(data.parts(run.step + 1, run.step + 1)))
-    terms = summed_gradients(run.model, parts, lambda part: classifier_terms(run, part))
-    return _facts(run, cfg, data, terms, scored=f"{scored} images with image labels")
-
-
-def _at_largest_size(cfg: Any) -> Any:
-    """The same, every batch at the largest of its sizes, which takes the most memory."""
-    sizes = cfg.schedule.sizes_px and (max(cfg.schedule.sizes_px),)
-    return cfg.model_copy(update={"schedule": cfg.schedule.model_copy(update={"sizes_px": sizes})})
-
-
-def _facts(
-    run: Run[Any, Any],
-    cfg: Config | PretrainConfig,
-    data: TrainingData | ClassifierData,
-    terms: Mapping[str, Tensor],
-    *,
-    scored: str,
-) -> Facts:
-    _refuse_broken(run, terms)
-    label_counts, sampler, steps = run.reader.label_counts, data.sampler, cfg.schedule.max_steps
-    boxed = label_counts.boxes_rolled_up > 0
-    label_only = ~boxed & (label_counts.image_labels_rolled_up > 0)
-    sizes = cfg.schedule.sizes_px or (cfg.model.side_px,)
-    mixture = zip(sampler.names, sampler.images, sampler.shares, sampler.passes(steps).values(), strict=True)
-    parameters = sum(p.numel() for p in run.model.parameters())
-    losses = ", ".join(f"{name} {float(value):.3g}" for name, value in terms.items() if float(value))
-    start = f"from its step {run.step}" if run.step else "from the start"
+    terms = summed_gradients(run.model, parts, task.loss_terms(run))
+    guard = Guard()
+    guard.check_loss(terms, run.step + 1)
+    run.update()
+    guard.check_weights(run)
     return {
-        "run": f"{cfg.name}, {start}, on {run.device.type}",
-        "network": f"{run.cfg.model.network}, {parameters:,} parameters",
-        "nodes": f"{boxed.sum()} with boxes, {label_only.sum()} with image labels only, "
-        f"{len(boxed) - boxed.sum() - label_only.sum()} with neither",
-        **{
-            f"source {name}": f"{len(images):,} images, {share:.0%} of each batch, seen {times:.3g} times"
-            for name, images, share, times in mixture
-        },
-        "steps": f"{steps:,} of {cfg.data.batch_size} images, in {', '.join(map(str, sizes))} px",
-        "scored on": f"{scored} of split '{cfg.evaluate.split}'",
-        "first loss": losses,
-        "memory": f"{peak_memory_mib(run.device) / 1024:.1f} GiB so far, with one batch of {max(sizes)} px",
+        **_network_facts(run),
+        **_data_facts(run.cfg, data.sampler),
+        "scored on": f"{scored} images with {task.scored_labels} of split '{run.cfg.evaluate.split}'",
+        **_step_facts(run, terms),
     }
 
 
-def _refuse_missing(cfg: Config | PretrainConfig, folder: Path) -> None:
-    """TrainingError where a run would lack the licences that its page should show, or TensorBoard."""
-    refuse_missing_attribution(cfg)
-    board_for(folder, asked=cfg.log.tensorboard, first_step=1)
+def _at_largest_size(cfg: Settings) -> Settings:
+    """The configuration with every batch at the largest of its sizes, which takes the most memory."""
+    return with_settings(cfg, "schedule", sizes_px=(max(_sizes_px(cfg)),))
 
 
-def _refuse_broken(run: Run[Any, Any], terms: Mapping[str, Tensor]) -> None:
-    """TrainingError where the loss of the batch, or what a step down its gradient leaves, is no number."""
-    guard = Guard()
-    guard.check(terms, run.step + 1)
-    run.update()
-    guard.settle(run)
+def _sizes_px(cfg: Config | PretrainConfig) -> tuple[int, ...]:
+    return cfg.schedule.sizes_px or (cfg.model.side_px,)
+
+
+def _network_facts(run: Run[Any, Any]) -> dict[str, str]:
+    label_counts, parameters = run.reader.label_counts, sum(p.numel() for p in run.model.parameters())
+    boxed = label_counts.boxes_rolled_up > 0
+    label_only = ~boxed & (label_counts.image_labels_rolled_up > 0)
+    start = f"from its step {run.step}" if run.step else "from the start"
+    return {
+        "run": f"{run.cfg.name}, {start}, on {run.device.type}",
+        "network": f"{run.cfg.model.network}, {parameters:,} parameters",
+        "nodes": f"{boxed.sum()} with boxes, {label_only.sum()} with image labels only, "
+        f"{len(boxed) - boxed.sum() - label_only.sum()} with neither",
+    }
+
+
+def _data_facts(cfg: Config | PretrainConfig, sampler: Sampler) -> dict[str, str]:
+    steps = cfg.schedule.max_steps
+    passes = sampler.passes(steps)
+    sources = zip(sampler.names, sampler.images, sampler.shares, strict=True)
+    return {
+        **{
+            f"source {name}": f"{len(images):,} images, {share:.0%} of each batch, seen {passes[name]:.3g} times"
+            for name, images, share in sources
+        },
+        "steps": f"{steps:,} of {cfg.data.batch_size} images, in {', '.join(map(str, _sizes_px(cfg)))} px",
+    }
+
+
+def _step_facts(run: Run[Any, Any], terms: Mapping[str, Tensor]) -> dict[str, str]:
+    memory_gib = peak_memory_mib(run.device) / 1024
+    return {
+        "first loss": ", ".join(
+            f"{name} {float(value):.3g}" for name, value in terms.items() if float(value)
+        ),
+        "memory": f"{memory_gib:.1f} GiB so far, with one batch of {max(_sizes_px(run.cfg))} px",
+    }

@@ -60,5 +60,5 @@ def _sum_over_processes(model: nn.Module, terms: dict[str, Tensor]) -> None:
 
 def _gradients_with_rows(head: ClassHead) -> list[tuple[Tensor, Tensor]]:
     """The gradients of a head's weight and bias, (A, N, …), each with its rows that some process asked for, (U,)."""
-    rows = anywhere(head.take_asked()).nonzero()[:, 0]
+    rows = anywhere(head.take_used_nodes()).nonzero()[:, 0]
     return [(p.grad, rows) for p in head.parameters() if p.grad is not None]

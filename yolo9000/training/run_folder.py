@@ -34,32 +34,6 @@ def locked_run(folder: Path) -> Iterator[None]:
         yield
 
 
-def refuse_run_in_the_way(folder: Path) -> None:
-    """TrainingError where a new run would overwrite another."""
-    if (folder / "last.pt").exists():
-        raise TrainingError(f"{folder} holds a run already. Go on with --resume, or choose another name.")
-
-
-def checkpoint_to_resume(folder: Path) -> Path:
-    """The run's last.pt; TrainingError where there is none."""
-    path = folder / "last.pt"
-    if not path.exists():
-        raise TrainingError(f"{folder}: nothing to resume, there is no last.pt. Start without --resume.")
-    return path
-
-
-def refuse_changed_settings(folder: Path, settings: Mapping[str, tuple[Any, Any]]) -> None:
-    """TrainingError where a setting differs that decides what the weights and the optimizer's state mean.
-
-    settings: its dotted name, to what is asked now and what the run was made with.
-    """
-    for name, (asked, used) in settings.items():
-        if asked != used:
-            raise TrainingError(
-                f"{folder}: {name} is {asked}, but the run was made with {used}. Set it back, or choose another name."
-            )
-
-
 @by_first_process
 def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
     """The effective configuration, and of metrics.csv what belongs to the first `step` steps."""

@@ -1,4 +1,4 @@
-"""report.html of a run, made anew at each evaluation: its scores, curves and settings, and images."""
+"""report.html of a run, written anew at each evaluation: scores, curves, settings and images."""
 
 from __future__ import annotations
 
@@ -6,81 +6,45 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from data_prep import ShardReader
+from wordtree.support.files import write_atomically
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.data.image import decode_image
 from yolo9000.data.sampler import split_of
-from yolo9000.distributed import is_first
+from yolo9000.distributed import by_first_process
 from yolo9000.evaluation.classification import ClassificationScore
 from yolo9000.evaluation.evaluate import ScoredImages, ground_truth
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.inference.draw import draw_detections, to_pillow
 from yolo9000.inference.predict import MIN_DRAWN_PX, Predictor
-from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
-from yolo9000.reports.classifier_report import ClassifierReport, write_classifier_report
-from yolo9000.reports.detector_report import Baseline, ReportContent, write_report
+from yolo9000.reports.classifier_report import ClassifierReport, render_classifier_report
+from yolo9000.reports.detector_report import Baseline, ReportContent, render_report
 from yolo9000.reports.object_images import class_images
 from yolo9000.reports.page import NO_CURVES, InvalidReport, Scene, read_series
-from yolo9000.training.run import Run
+from yolo9000.training.run import Network, Run
 from yolo9000.training.run_folder import TrainingError
+from yolo9000.training.task import Score, Task
 
 SCENES = 12
 
-DetectorRun: TypeAlias = Run[Config, Detector]
-ClassifierRun: TypeAlias = Run[PretrainConfig, Classifier]
-
 
 @dataclass(frozen=True)
-class Words:
-    """What a page says beyond what its run knows; an empty title or summary is made from the configuration."""
+class ReportText:
+    """Text and baselines that a report shows beyond what its run knows; "" stands for a default text."""
 
     title: str = ""
     summary: str = ""
     baselines: Sequence[Baseline] = ()
 
 
-NO_WORDS = Words()
-
-
-def write_run_report(run: DetectorRun, folder: Path, words: Words, scorecard: Scorecard, step: int) -> None:
-    """report.html after the weights of `step` were scored; after the last with answers of best.pt for some images.
-
-    Of several processes the first one writes. A page that cannot be written is no reason to stop a run: a line on
-    stderr tells why.
-    """
-    if not is_first():
-        return
-    try:
-        write_report(folder / "report.html", _content(run, folder, words, scorecard, step))
-    except (InvalidReport, OSError) as trouble:
-        _tell(folder, trouble)
-
-
-def write_pretrain_report(run: ClassifierRun, folder: Path, score: ClassificationScore, step: int) -> None:
-    """The same of a classifier."""
-    if not is_first():
-        return
-    cfg = run.cfg
-    try:
-        content = ClassifierReport(
-            title=f"Run {cfg.name}",
-            summary=_summary(cfg),
-            score=score,
-            facts=run_facts(run, folder, step),
-            metrics_csv=_text(folder / "metrics.csv"),
-            config_yaml=_text(folder / "config.yaml"),
-            attribution=_text(cfg.data.attribution) if cfg.data.attribution else "",
-        )
-        write_classifier_report(folder / "report.html", content)
-    except (InvalidReport, OSError) as trouble:
-        _tell(folder, trouble)
+DEFAULT_TEXT = ReportText()
 
 
 def refuse_missing_attribution(cfg: Config | PretrainConfig) -> None:
-    """TrainingError where the text that the run's page should show is not there."""
+    """TrainingError where the file with the licences, which the report shows, is missing."""
     path = cfg.data.attribution
     if path and not path.is_file():
         raise TrainingError(
@@ -88,27 +52,87 @@ def refuse_missing_attribution(cfg: Config | PretrainConfig) -> None:
         )
 
 
+@by_first_process
+def write_run_report(
+    task: Task[Any, Network, Any, Score], run: Run[Any, Network], folder: Path, score: Score, step: int
+) -> None:
+    """Write report.html after the weights of `step` were scored.
+
+    A report that cannot be written does not stop the run; one line on stderr gives the reason.
+    """
+    path = folder / "report.html"
+    try:
+        write_atomically(path, task.report(run, folder, score, step))
+    except (InvalidReport, OSError) as reason:
+        print(f"{path} is not written: {reason}", file=sys.stderr)
+
+
+def detector_report(
+    run: Run[Config, Detector], folder: Path, text: ReportText, scorecard: Scorecard, step: int
+) -> str:
+    """The page about a detector as HTML; after the last step with detections of best.pt on test images."""
+    reader, tree, label_counts = run.reader, run.reader.tree, run.reader.label_counts
+    boxes, image_labels = label_counts.boxes_rolled_up, label_counts.image_labels_rolled_up
+    images = ScoredImages.of(reader, run.cfg.evaluate).images
+    is_over = step >= run.cfg.schedule.max_steps
+    content = ReportContent(
+        **_common_content(run, folder, step, text),
+        scorecard=scorecard,
+        baselines=text.baselines,
+        scenes=scenes(Predictor(folder / "best.pt"), reader) if is_over else (),
+        class_images=class_images(scorecard, reader, images),
+        training_labels={
+            tree.ids[node]: (int(boxes[node]), int(image_labels[node])) for node in range(len(tree))
+        },
+    )
+    return render_report(content)
+
+
+def classifier_report(
+    run: Run[PretrainConfig, Any], folder: Path, score: ClassificationScore, step: int
+) -> str:
+    """The page about a classifier as HTML."""
+    return render_classifier_report(ClassifierReport(**_common_content(run, folder, step), score=score))
+
+
 def scenes(predictor: Predictor, reader: ShardReader) -> list[Scene]:
-    """Images from all over the evaluated split with the detector's answers, and what it missed."""
+    """Images from all over the evaluated split with the detections and what was missed."""
     images = split_of(reader, predictor.config.evaluate.split)
     chosen = images[:: max(1, len(images) // SCENES)][:SCENES]
-    found = []
+    drawn = []
     for image in chosen.tolist():
         name = reader.source_id(image)
         pixels = decode_image(reader.encoded(image), name=name)
         (detections,) = predictor.detect([pixels], [name])
-        drawn = draw_detections(
+        figure = draw_detections(
             to_pillow(pixels), detections, truth=ground_truth(reader, image), min_side_px=MIN_DRAWN_PX
         )
-        message = ", ".join(detections.names) or "nothing"
-        found.append(Scene(drawn, name, f"{name}, answers: {message}"))
-    return found
+        names = ", ".join(detections.names) or "nothing"
+        drawn.append(Scene(figure, name, f"{name}, answers: {names}"))
+    return drawn
 
 
-def run_facts(run: Run[Any, Any], folder: Path, step: int) -> list[tuple[str, str]]:
-    """What a reader of the page wants to know first."""
-    cfg, curves = run.cfg, read_series(_text(folder / "metrics.csv"))
-    last = {curve.name: curve.values[-1] for curve in curves if curve.name in NO_CURVES}
+def _common_content(
+    run: Run[Any, Any], folder: Path, step: int, text: ReportText = DEFAULT_TEXT
+) -> dict[str, Any]:
+    """The content that the pages of detectors and classifiers share, by the names of its fields."""
+    cfg = run.cfg
+    metrics_csv = _text(folder / "metrics.csv")
+    return {
+        "title": text.title or f"Run {cfg.name}",
+        "summary": text.summary
+        or f"Trained on {cfg.data.shards}, scored on its split '{cfg.evaluate.split}'.",
+        "facts": _facts(run, metrics_csv, step),
+        "metrics_csv": metrics_csv,
+        "config_yaml": _text(folder / "config.yaml"),
+        "attribution": _text(cfg.data.attribution) if cfg.data.attribution else "",
+    }
+
+
+def _facts(run: Run[Any, Any], metrics_csv: str, step: int) -> list[tuple[str, str]]:
+    """Facts for the head of the page: names and values."""
+    cfg = run.cfg
+    last = {curve.name: curve.values[-1] for curve in read_series(metrics_csv) if curve.name in NO_CURVES}
     facts = [
         ("step", f"{step:,} of {cfg.schedule.max_steps:,}"),
         ("network", cfg.model.network),
@@ -123,39 +147,5 @@ def run_facts(run: Run[Any, Any], folder: Path, step: int) -> list[tuple[str, st
     return facts
 
 
-def _content(run: DetectorRun, folder: Path, words: Words, scorecard: Scorecard, step: int) -> ReportContent:
-    cfg, reader = run.cfg, run.reader
-    label_counts, tree = reader.label_counts, reader.tree
-    is_over = step >= cfg.schedule.max_steps
-    images = ScoredImages.of(reader, cfg.evaluate).images
-    return ReportContent(
-        title=words.title or f"Run {cfg.name}",
-        summary=words.summary or _summary(cfg),
-        scorecard=scorecard,
-        baselines=words.baselines,
-        facts=run_facts(run, folder, step),
-        scenes=scenes(Predictor(folder / "best.pt"), reader) if is_over else (),
-        class_images=class_images(scorecard, reader, images),
-        training_labels={
-            tree.ids[node]: (
-                int(label_counts.boxes_rolled_up[node]),
-                int(label_counts.image_labels_rolled_up[node]),
-            )
-            for node in range(len(tree))
-        },
-        metrics_csv=_text(folder / "metrics.csv"),
-        config_yaml=_text(folder / "config.yaml"),
-        attribution=_text(cfg.data.attribution) if cfg.data.attribution else "",
-    )
-
-
-def _summary(cfg: Config | PretrainConfig) -> str:
-    return f"Trained on {cfg.data.shards}, scored on its split '{cfg.evaluate.split}'."
-
-
 def _text(path: Path) -> str:
     return path.read_text("utf-8")
-
-
-def _tell(folder: Path, trouble: Exception) -> None:
-    print(f"{folder / 'report.html'} is not written: {trouble}", file=sys.stderr)

@@ -30,13 +30,14 @@ from yolo9000.inference.draw import (
     save_png,
     to_pillow,
 )
-from yolo9000.losses.box_assignment import MatchedBoxes, match_boxes
+from yolo9000.losses.box_assignment import MatchedBoxes
 from yolo9000.losses.joint import Background, JointLoss
-from yolo9000.losses.label_assignment import LabelAssignment, location_of_max_score, log_absolute_at
+from yolo9000.losses.label_assignment import LabelAssignment, log_absolute_at
 from yolo9000.losses.unannotated import topmost
 from yolo9000.models.boxes import cxcywh_to_xyxy
-from yolo9000.models.grid import GridOutput, Locations, decode_boxes
-from yolo9000.training.train import build_criterion, started_or_resumed
+from yolo9000.models.grid import GridOutput, Locations
+from yolo9000.training.resume import start_or_resume
+from yolo9000.training.train import DetectorTask, build_criterion
 
 MIN_SIDE_PX = 832  # images are enlarged to it, so that cells and names are legible
 STRIPE_PX, STRIPES_APART_PX = 3, 24
@@ -55,7 +56,7 @@ def show_targets(cfg: Config, folder: Path, count: int, *, resume: bool = False)
 
     Of a run that has not begun, with the weights that it would begin with. Raises what `train` raises.
     """
-    run = started_or_resumed(cfg, folder, resume=resume)
+    run = start_or_resume(DetectorTask(), cfg, folder, resume=resume)
     criterion = build_criterion(run.cfg, run.reader).to(run.device)
     sources = [source.name for source in run.reader.sources]
     last = run.step - (-count // run.cfg.data.batch_size)
@@ -94,19 +95,17 @@ class RankedLabels:
     @classmethod
     @torch.no_grad()
     def of(cls, criterion: JointLoss, output: GridOutput, targets: Targets) -> RankedLabels:
-        cfg, tree_tensors, missing = criterion.cfg, criterion.tree_tensors, targets.negative_labels
-        matched = match_boxes(output, targets.boxes, match=cfg.match)
-        chosen = criterion.locations_of_labels(output, targets.image_labels, matched)
-        negative = location_of_max_score(output, missing, tree_tensors)
+        assigned = criterion.assign(output, targets)
+        negative, node = assigned.negative_labels, targets.negative_labels.node
         return cls(
             targets,
             output,
-            decode_boxes(output),
-            matched,
-            chosen,
+            assigned.predicted_xyxy_unit,
+            assigned.boxes,
+            assigned.labels,
             negative,
-            log_absolute_at(output, tree_tensors, negative, missing.node).exp(),
-            criterion.background(output, targets, matched, chosen),
+            log_absolute_at(output, criterion.tree_tensors, negative, node).exp(),
+            assigned.background,
         )
 
 
@@ -155,9 +154,9 @@ def _marks_of_labels(judged: RankedLabels, picture: int, tree: WordTree) -> Iter
     for row in (labels.image[chosen.label] == picture).nonzero()[:, 0].tolist():
         label, at = int(chosen.label[row]), chosen.location[torch.tensor([row])]
         node = int(labels.node[label])
-        objectness = float(at.values_of(judged.output.objectness))
+        objectness = float(at.gather(judged.output.objectness))
         text = f"label {tree.names[node]}: anchor {int(at.anchor)}, objectness {objectness:.2f}"
-        yield at.values_of(judged.predicted)[0], text, colour_of(node), False
+        yield at.gather(judged.predicted)[0], text, colour_of(node), False
         yield _cell(judged.output, at), "", colour_of(node), False
         yield labels.region_xyxy_unit[label], "", colour_of(node), True
 
@@ -170,7 +169,7 @@ def _marks_of_negative_labels(judged: RankedLabels, picture: int, tree: WordTree
 
 
 def _marks_of_unlabelled(judged: RankedLabels, picture: int, tree: WordTree) -> Iterator[UnitMark]:
-    rows_columns = judged.background.perhaps_unannotated[picture].any(dim=0).nonzero()
+    rows_columns = judged.background.possibly_unannotated[picture].any(dim=0).nonzero()
     spot_cell = torch.tensor([0.5 - SPOT, 0.5 - SPOT, 0.5 + SPOT, 0.5 + SPOT])
     for corner in rows_columns.flip(1).to(judged.output.grid_wh):
         yield (
@@ -220,7 +219,7 @@ def summary(judged: RankedLabels, picture: int, tree: WordTree, *, source: str) 
         for names, image in counts.items()
         if (count := int((image == picture).sum()))
     ]
-    message, perhaps = judged.background.told[picture], judged.background.perhaps_unannotated[picture]
+    message, perhaps = judged.background.negative[picture], judged.background.possibly_unannotated[picture]
     text = f"From {source}: {', '.join(carried) or 'background, nothing is labelled'}. "
     text += f"Of {message.numel()} places (cell and anchor) {int(message.sum())} are told 'no object'"
     text += (
@@ -266,7 +265,7 @@ def legend(judged: RankedLabels, picture: int) -> Iterator[tuple[Image.Image, st
             _hatched(Image.new("RGB", SWATCH_PX, ABOVE_BRANCHES), everywhere),
             "nothing in here is told 'no object'",
         )
-    if judged.background.perhaps_unannotated[picture].any():
+    if judged.background.possibly_unannotated[picture].any():
         yield (
             _swatch(spot, ABOVE_BRANCHES),
             "a cell that perhaps sees what has no box, and is not told 'no object'",

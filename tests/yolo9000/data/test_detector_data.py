@@ -28,7 +28,7 @@ from yolo9000.data.detector_data import TrainingData, collate
 from yolo9000.data.prefetch import made_ahead
 from yolo9000.data.sample import Sample, read_sample
 from yolo9000.data.sampler import DataMismatch, Sampler, by_ascending_share, split_of
-from yolo9000.training.run import with_absolute_paths
+from yolo9000.training.resume import with_absolute_paths
 
 
 def columns_of(batch: Batch) -> list[torch.Tensor]:

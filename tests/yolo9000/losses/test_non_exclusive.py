@@ -17,7 +17,7 @@ from wordtree.errors import ConfigError
 from yolo9000.config import read_config
 from yolo9000.losses.non_exclusive import non_exclusive_pairs
 from yolo9000.models.tree_tensors import TreeTensors
-from yolo9000.training.run import with_absolute_paths
+from yolo9000.training.resume import with_absolute_paths
 from yolo9000.training.train import build_criterion
 
 DOG, CAT, TERRIER = 2, 3, 6
@@ -41,7 +41,7 @@ def test_values_and_gradients_agree_with_a_dense_masked_twin(nodes: int, seed: i
 
     tree_tensors = TreeTensors(tree, non_exclusive=pairs)
     members = tree_tensors.path_members(asked)
-    found = tree_tensors.log_absolute(members, table[members.owner, members.node], 5)
+    found = tree_tensors.log_absolute(members, table[members.path, members.node], 5)
     expected = torch.stack(
         [twin(tree, row, int(node), pairs) for row, node in zip(table, asked, strict=True)]
     )
@@ -82,7 +82,7 @@ def test_answers_weigh_all_siblings_against_each_other(toy_tree: WordTree) -> No
     plain, message = TreeTensors(toy_tree), TreeTensors(toy_tree, non_exclusive=np.array([[CAT, DOG]]))
     for tree_tensors in (plain, message):
         descent = tree_tensors.descend(
-            lambda _, members: logits[members.owner, members.node], 1, threshold=0.5
+            lambda _, members: logits[members.path, members.node], 1, threshold=0.5
         )
         assert descent.node.tolist() == [CAT]
         assert descent.absolute.item() == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-3)

@@ -46,9 +46,9 @@ def detector_of(case: GoldenCase, plan: NetworkPlan) -> Trainee:
     """A converted detector and the joint loss, all settings as the cfg has them."""
     folder = case.folder / case.kind
     files = DarknetFiles(cfg=folder / f"{case.name}.cfg", weights=folder / f"{case.name}_step0.weights")
-    checkpoint, _ = read_darknet(files, batch_norm="darknet_cpu", answers="darknet")
+    checkpoint, _ = read_darknet(files, batch_norm="darknet_cpu", rules="darknet")
     model, cfg = checkpoint.build_model().double().train(), checkpoint.config
-    criterion, region = JointLoss(cfg.loss, model.tree_tensors), DetectorPlan.of(plan).answer
+    criterion, region = JointLoss(cfg.loss, model.tree_tensors), DetectorPlan.of(plan).output_layer
     nodes = read_map(find_named(region.map, "map", files.cfg), checkpoint.tree) if region.map else None
 
     def loss(images: Tensor, truth: np.ndarray, seen: int) -> Tensor:
@@ -83,7 +83,7 @@ def classifier_of(case: GoldenCase, plan: NetworkPlan) -> Trainee:
     """The layers before the softmax, and its cross-entropy."""
     end = next(layer.index for layer in plan.layers if isinstance(layer, Softmax))
     network = DarknetNetwork(plan.layers[:end], batch_norm="darknet_cpu")
-    network.load_numbers(read_weights(case.folder / case.kind / f"{case.name}_step0.weights", plan).layers)
+    network.load_weights(read_weights(case.folder / case.kind / f"{case.name}_step0.weights", plan).layers)
     net = plan.net
     cfg = OptimizerConfig(
         learning_rate=net.number("learning_rate", 0.001),

@@ -13,7 +13,7 @@ import pytest
 
 from tests.yolo9000.made import made_config, metrics_of
 from tests.yolo9000.training.test_train import assert_equal_checkpoints
-from yolo9000.checkpoints.checkpoint import load_checkpoint
+from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.cli import main
 from yolo9000.training.run_folder import write_line
 from yolo9000.training.train import train
@@ -72,7 +72,7 @@ def test_a_disk_that_is_full_at_a_checkpoint_leaves_the_former_one_to_go_on_from
         full_at_sync(patch, lambda: (folder / "last.pt").exists() and any(folder.glob("*.pt.part")))
         with pytest.raises(OSError, match=r"No space left on device: '.*/run/last\.pt'"):
             train(cfg, folder)
-    assert load_checkpoint(folder / "last.pt").step == 2
+    assert load_detector(folder / "last.pt").step == 2
     assert {path.name for path in folder.iterdir()} == {"last.pt", "config.yaml", "metrics.csv"}
     train(cfg, folder, resume=True)
     assert metrics_of(folder) == metrics_of(tmp_path / "straight")
@@ -103,11 +103,11 @@ def test_a_really_full_disk_is_one_line_and_the_run_goes_on_when_there_is_space(
     assert code == 2
     assert err.splitlines()[-1].startswith(f"yolo9000: No space left on device: {small_disk}/made/")
     assert "Traceback" not in err
-    assert load_checkpoint(small_disk / "made" / "last.pt").step == 2
+    assert load_detector(small_disk / "made" / "last.pt").step == 2
     assert not list((small_disk / "made").glob("*.part"))
     filler.unlink()
     assert run("--resume")[0] == 0
-    assert load_checkpoint(small_disk / "made" / "last.pt").step == 4
+    assert load_detector(small_disk / "made" / "last.pt").step == 4
 
 
 def test_a_line_of_metrics_is_written_whole_or_not_at_all(small_disk: Path) -> None:

@@ -13,15 +13,15 @@ from data_prep import ShardReader
 from tests.yolo9000.made import made_config, metrics_of
 from tests.yolo9000.training.test_pretrain import config as classifier_config
 from tests.yolo9000.training.test_train import flat
-from yolo9000.checkpoints.checkpoint import load_checkpoint
+from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.cli import main
 from yolo9000.config import Config, PretrainConfig, overfitting, read_config, read_pretrain_config
 from yolo9000.data.classifier_data import ClassifierData, ClassifierTestData
 from yolo9000.data.sampler import Sampler
 from yolo9000.evaluation.evaluate import ScoredImages
-from yolo9000.training.dry_run import check_training
+from yolo9000.training.dry_run import check_run
 from yolo9000.training.run_folder import TrainingError
-from yolo9000.training.train import train
+from yolo9000.training.train import DetectorTask, train
 
 Run = Callable[..., tuple[object, str, str]]
 
@@ -49,9 +49,9 @@ def test_the_first_loss_is_that_of_the_whole_batch_however_it_is_computed(
     shards: Path, tmp_path: Path
 ) -> None:
     found = [
-        check_training(made_config(shards, data__accumulate=parts, batch_statistics="frozen"), tmp_path)[
-            "first loss"
-        ]
+        check_run(
+            DetectorTask(), made_config(shards, data__accumulate=parts, batch_statistics="frozen"), tmp_path
+        )["first loss"]
         for parts in (1, 2)
     ]
     losses = [
@@ -124,7 +124,7 @@ def test_a_check_finds_a_gradient_that_is_no_number(
         torch.optim.AdamW, "step", lambda self: self.param_groups[0]["params"][0].data.fill_(torch.nan)
     )
     with pytest.raises(TrainingError, match="weights are not finite"):
-        check_training(made_config(shards), tmp_path / "run")
+        check_run(DetectorTask(), made_config(shards), tmp_path / "run")
 
 
 def test_a_check_finds_that_tensorboard_is_asked_for_in_vain(
@@ -132,7 +132,7 @@ def test_a_check_finds_that_tensorboard_is_asked_for_in_vain(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(TrainingError, match="TensorBoard is not installed"):
-        check_training(made_config(shards, log__tensorboard=True), tmp_path / "run")
+        check_run(DetectorTask(), made_config(shards, log__tensorboard=True), tmp_path / "run")
 
 
 def test_a_check_of_a_run_that_goes_on_has_the_loss_of_its_next_step_with_the_boxes_that_it_drew(
@@ -141,7 +141,7 @@ def test_a_check_of_a_run_that_goes_on_has_the_loss_of_its_next_step_with_the_bo
     drawn = {"pseudo_boxes": {"at_steps": [2], "min_agreement": 0}, "loss__warm_up_images": 1000}
     cfg = made_config(shards, precision="float32", **drawn)
     train(cfg.model_copy(update={"schedule": cfg.schedule.model_copy(update={"max_steps": 2})}), tmp_path)
-    message = check_training(cfg, tmp_path, resume=True)["first loss"]
+    message = check_run(DetectorTask(), cfg, tmp_path, resume=True)["first loss"]
     train(cfg, tmp_path, resume=True)
     (row,) = [row for row in metrics_of(tmp_path) if row["step"] == "3"]
     assert message.startswith(f"total {float(row['total']):.3g}, ")
@@ -154,7 +154,7 @@ def test_a_check_of_a_run_that_goes_on_tells_no_changes_of_its_own(
     cfg = made_config(shards, schedule__sizes_px=[32, 64], schedule__max_steps=1)
     train(cfg, tmp_path)
     capsys.readouterr()
-    check_training(cfg, tmp_path, resume=True)
+    check_run(DetectorTask(), cfg, tmp_path, resume=True)
     assert "Going on" not in capsys.readouterr().err
 
 
@@ -217,7 +217,7 @@ def test_another_seed_is_another_run(shards: Path, tmp_path: Path) -> None:
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
         train(made_config(shards, seed=seed, **anchors), tmp_path / name)
     one, same, other = (
-        flat(load_checkpoint(tmp_path / n / "last.pt").weights) for n in ("one", "same", "other")
+        flat(load_detector(tmp_path / n / "last.pt").weights) for n in ("one", "same", "other")
     )
     assert all(torch.equal(value, same[name]) for name, value in one.items())
     assert not torch.equal(one["/head.box.weight"], other["/head.box.weight"])

@@ -14,21 +14,23 @@ import pytest
 import torch
 from PIL import Image
 
-import yolo9000.training.pretrain as loop
-import yolo9000.training.train as detector_loop
+import yolo9000.training.loop as loop
+import yolo9000.training.pretrain as classifier
+import yolo9000.training.resume as resume
 from data_prep import LabelCounts, MergeConfig, ShardReader, merge
 from tests.yolo9000.made import LABEL_ONLY, made_config, metrics_of, random_tree
 from tests.yolo9000.training.test_train import flat
 from wordtree.errors import ConfigError
 from yolo9000.checkpoints.checkpoint import (
+    Checkpoint,
     CheckpointError,
-    SavedRun,
-    load_any,
     load_checkpoint,
     load_classifier,
+    load_detector,
+    refuse_other_tree,
     save_checkpoint,
 )
-from yolo9000.checkpoints.start_from import Start
+from yolo9000.checkpoints.start_from import InitialWeights
 from yolo9000.cli import main
 from yolo9000.config import PretrainConfig, read_pretrain_config
 from yolo9000.data.sampler import DataMismatch
@@ -100,7 +102,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def assert_equal_checkpoints(one: Path, other: Path) -> None:
     """Bit for bit: weights, optimizer, average, step and score."""
-    a, b = load_any(one), load_any(other)
+    a, b = load_checkpoint(one), load_checkpoint(other)
     assert (a.step, a.config) == (b.step, b.config)
     assert a.score == pytest.approx(b.score, nan_ok=True, abs=0)
     mine, theirs = flat([a.weights, a.training]), flat([b.weights, b.training])
@@ -236,13 +238,13 @@ def test_the_written_configuration_trains_the_same_run_again(shards: Path, tmp_p
 
 
 def test_best_is_chosen_by_top_1(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usual, left = loop.score_classifier, iter([30.0, 60.0, 20.0])
+    usual, left = classifier.score_classifier, iter([30.0, 60.0, 20.0])
 
     def given(*arguments: Any) -> Any:
         score = usual(*arguments)
         return score.__class__(**{**vars(score), "top1": next(left)})
 
-    monkeypatch.setattr(loop, "score_classifier", given)
+    monkeypatch.setattr(classifier, "score_classifier", given)
     pretrain(config(shards, tmp_path, schedule__max_steps=3, evaluate__every=1), tmp_path / "run")
     best = load_classifier(tmp_path / "run" / "best.pt")
     assert (best.step, best.score) == (2, 60)
@@ -251,9 +253,11 @@ def test_best_is_chosen_by_top_1(shards: Path, tmp_path: Path, monkeypatch: pyte
 def test_a_loss_that_is_no_number_stops_the_run(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual, steps = loop.label_loss, iter(range(1, 10))
+    usual, steps = classifier.label_loss, iter(range(1, 10))
     monkeypatch.setattr(
-        loop, "label_loss", lambda *a, **named: usual(*a, **named) * (math.nan if next(steps) == 3 else 1)
+        classifier,
+        "label_loss",
+        lambda *a, **named: usual(*a, **named) * (math.nan if next(steps) == 3 else 1),
     )
     with pytest.raises(TrainingError, match=r"^Step 3: the loss is not finite \(total nan\)"):
         pretrain(config(shards, tmp_path, schedule__max_steps=6), tmp_path / "run")
@@ -328,14 +332,14 @@ def test_another_network_or_optimizer_is_refused(
 def test_shards_of_another_tree_or_of_other_classes_are_refused(
     shards: Path, drawn: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "taught_nodes", lambda *_: np.array([0, 1, 2]))
+    monkeypatch.setattr(classifier, "taught_nodes", lambda *_: np.array([0, 1, 2]))
     with pytest.raises(
         TrainingError, match=r"made with labels of 2 nodes, but split 'train' of .* of 3"
     ) as caught:
         pretrain(config(shards, tmp_path, schedule__max_steps=6), finished, resume=True)
     assert len(str(caught.value).splitlines()) == 1
     other = random_tree(30)
-    monkeypatch.setattr(loop, "refuse_other_tree", lambda found, path, _: detector_loop.refuse_other_tree(
+    monkeypatch.setattr(resume, "refuse_other_tree", lambda found, path, _: refuse_other_tree(
         found, path, type("Reader", (), {"tree": other, "folder": drawn}),
     ))  # fmt: skip
     with pytest.raises(CheckpointError, match=r"knows tree .*, but the index in .* has tree"):
@@ -391,10 +395,10 @@ def test_a_detector_starts_with_the_backbone_of_a_classifier(
 ) -> None:
     pretrain(config(shards, tmp_path, model__softmax=softmax), tmp_path / "classifier")
     best = tmp_path / "classifier" / "best.pt"
-    monkeypatch.setattr(detector_loop, "learning_rate_at", lambda *_: 0.0)
+    monkeypatch.setattr(loop, "learning_rate_at", lambda *_: 0.0)
     for name, changes in {"from it": {"model__start_from": str(best)}, "random": {}}.items():
         train(made_config(shards, schedule__max_steps=1, **changes), tmp_path / name)
-    found, random = (load_checkpoint(tmp_path / name / "last.pt").training for name in ("from it", "random"))
+    found, random = (load_detector(tmp_path / name / "last.pt").training for name in ("from it", "random"))
     assert found is not None
     assert random is not None
     expected = backbone_of(load_classifier(best).weights)
@@ -447,14 +451,14 @@ def test_the_second_classifier_starts_with_all_of_the_first(
 def test_of_other_classes_or_of_another_tree_only_the_backbone_comes_along(
     shards: Path, finished: Path
 ) -> None:
-    start, tree = Start.read(finished / "best.pt"), ShardReader(shards).tree
-    assert start.found is not None
-    cfg, same = start.found.config.model, start.found.weights["softmax.classes"]
+    start, tree = InitialWeights.read(finished / "best.pt"), ShardReader(shards).tree
+    assert start.checkpoint is not None
+    cfg, same = start.checkpoint.config.model, start.checkpoint.weights["softmax.classes"]
     flat_cfg, other_tree = cfg.model_copy(update={"softmax": "flat"}), random_tree(len(tree))
-    assert start.give(build_classifier(cfg, tree, same), tree) == ("backbone", "head")
-    assert start.give(build_classifier(cfg, tree, torch.tensor([0])), tree) == ("backbone", "head")
-    assert start.give(build_classifier(cfg, other_tree, same), other_tree) == ("backbone",)
-    assert start.give(build_classifier(flat_cfg, tree, same), tree) == ("backbone",)
+    assert start.load_into(build_classifier(cfg, tree, same), tree) == ("backbone", "head")
+    assert start.load_into(build_classifier(cfg, tree, torch.tensor([0])), tree) == ("backbone", "head")
+    assert start.load_into(build_classifier(cfg, other_tree, same), other_tree) == ("backbone",)
+    assert start.load_into(build_classifier(flat_cfg, tree, same), tree) == ("backbone",)
 
 
 @pytest.mark.parametrize(("classes", "taken"), [([4, 7], ("backbone", "head")), ([4, 6], ("backbone",))])
@@ -471,10 +475,10 @@ def test_a_flat_head_comes_along_for_the_same_classes(
     )
     first = build_classifier(cfg.model, tree, torch.tensor([4, 7]))
     label_counts = LabelCounts(tree, np.zeros(10), np.zeros(10))
-    found = SavedRun(cfg, tree, label_counts, 1, first.state_dict(), None, math.nan)
+    found = Checkpoint(cfg, tree, label_counts, 1, first.state_dict(), None, math.nan)
     save_checkpoint(tmp_path / "best.pt", found)
     second = build_classifier(cfg.model, tree, torch.tensor(classes))
-    assert Start.read(tmp_path / "best.pt").give(second, tree) == taken
+    assert InitialWeights.read(tmp_path / "best.pt").load_into(second, tree) == taken
     assert torch.equal(second.head.weight, first.head.weight) == ("head" in taken)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-import yolo9000.training.train as loop
+import yolo9000.training.validation as validation
 from data_prep import ShardReader
 from tests.yolo9000.made import COLOURS, made_config, made_shards
 from yolo9000 import Predictor
 from yolo9000.reports.detector_report import Baseline
 from yolo9000.training.run_folder import TrainingError
-from yolo9000.training.run_report import SCENES, Words, scenes
+from yolo9000.training.run_report import SCENES, ReportText, scenes
 from yolo9000.training.train import train
 
 
@@ -23,7 +23,7 @@ def page_of(folder: Path) -> str:
 
 def test_the_page_holds_scores_scenes_curves_and_settings(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "credits.txt").write_text("Squares by us.")
-    words = Words("Run <made>", "Squares & noise.", [Baseline("the oracle", 90.0, 80.0)])
+    words = ReportText("Run <made>", "Squares & noise.", [Baseline("the oracle", 90.0, 80.0)])
     cfg = made_config(shards, data__attribution=str(tmp_path / "credits.txt"))
     train(cfg, tmp_path / "run", words=words)
     page = page_of(tmp_path / "run")
@@ -50,13 +50,13 @@ def test_it_is_made_anew_at_each_evaluation(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages: list[str] = []
-    written = loop.write_run_report
+    written = validation.write_run_report
 
-    def kept(run: Any, folder: Path, *rest: Any) -> None:
-        written(run, folder, *rest)
+    def kept(task: Any, run: Any, folder: Path, *rest: Any) -> None:
+        written(task, run, folder, *rest)
         pages.append(page_of(folder))
 
-    monkeypatch.setattr(loop, "write_run_report", kept)
+    monkeypatch.setattr(validation, "write_run_report", kept)
     train(made_config(shards, evaluate__every=2), tmp_path)
     assert len(pages) == 2
     assert "2 of 4" in pages[0]

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from tests.yolo9000.made import MADE_YAML, grid_output, made_config
 from wordtree import WordTree
+from wordtree.tree.node_sets import at_or_under
 from yolo9000.cli import app
 from yolo9000.config import LossConfig
 from yolo9000.data.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
-from yolo9000.data.sample import at_or_under
 from yolo9000.inference.draw import ABOVE_BRANCHES, branch_colours
 from yolo9000.losses.joint import JointLoss
 from yolo9000.models.tree_tensors import TreeTensors
@@ -138,7 +138,7 @@ def test_ignored_regions_are_hatched_and_the_rest_of_the_image_is_as_trained_on(
     judged = replace(
         judged, targets=bare, chosen=replace(judged.chosen, label=ints(), location=judged.negative[ints()])
     )
-    judged.background.perhaps_unannotated.zero_()
+    judged.background.possibly_unannotated.zero_()
     drawn = np.asarray(draw_targets(batch, judged, 1, toy_tree))
     side = drawn.shape[1]
     assert side == drawn.shape[0] >= 832

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import yolo9000.training.train as loop
+import yolo9000.training.loop as loop
 from tests.yolo9000.made import made_config
 from yolo9000.training.journal import Board, board_for
 from yolo9000.training.run_folder import TrainingError, read_metrics

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-import yolo9000.training.train as loop
+import yolo9000.training.loop as loop
+import yolo9000.training.train as detector
 from data_prep import MergeConfig, ShardReader, merge
 from tests.yolo9000.made import COLOURS, made_config, made_shards, metrics_of, random_tree
 from wordtree import WordTree
-from yolo9000.checkpoints.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from yolo9000.checkpoints.checkpoint import CheckpointError, load_detector, save_checkpoint
 from yolo9000.config import OptimizerConfig, read_config
 from yolo9000.data.detector_data import TrainingData
 from yolo9000.data.image import UnreadableImage
@@ -23,8 +24,9 @@ from yolo9000.data.sampler import DataMismatch
 from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.models.detector import build_model
 from yolo9000.training.optim import build_optimizer
+from yolo9000.training.resume import start_or_resume
 from yolo9000.training.run_folder import TrainingError, locked_run, prepare_folder, read_metrics, write_line
-from yolo9000.training.train import settled, started_or_resumed, train
+from yolo9000.training.train import DetectorTask, train, with_anchors
 
 
 def random_tree_with_made_classes(nodes: int) -> WordTree:
@@ -54,12 +56,12 @@ def large_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(path).weights
+    return load_detector(path).weights
 
 
 def assert_equal_checkpoints(one: Path, other: Path) -> None:
     """Bit for bit: weights, optimizer, average, step and score."""
-    a, b = load_checkpoint(one), load_checkpoint(other)
+    a, b = load_detector(one), load_detector(other)
     assert (a.step, a.score) == (b.step, b.score)
     assert flat(a.weights).keys() == flat(b.weights).keys()
     assert a.training is not None
@@ -113,7 +115,7 @@ def test_two_joint_steps_with_the_vocabulary_of_the_paper(large_shards: Path, ar
     reader = ShardReader(large_shards)
     hierarchy_nodes = len(reader.tree)
     assert hierarchy_nodes == 9418
-    model = build_model(settled(cfg.model, reader, cfg), reader.tree).train()
+    model = build_model(with_anchors(cfg, reader).model, reader.tree).train()
     criterion = JointLoss(cfg.loss, model.tree_tensors)
     optimizer = build_optimizer(model, OptimizerConfig(learning_rate=0.001, weight_decay=0))
     before = model.head.classes.weight.detach().clone()
@@ -148,7 +150,7 @@ def test_a_run_with_the_vocabulary_of_the_paper(large_shards: Path, tmp_path: Pa
     cfg = made_config(large_shards, model__width=0.25, schedule__max_steps=2)
     scorecard = train(cfg, tmp_path / "run")
     assert (scorecard.boxed.classes, scorecard.label_only.classes) == (2, 2)
-    assert len(load_checkpoint(tmp_path / "run" / "best.pt").tree) == 9418
+    assert len(load_detector(tmp_path / "run" / "best.pt").tree) == 9418
 
 
 def test_learning_rate_zero_changes_no_weight(
@@ -156,10 +158,10 @@ def test_learning_rate_zero_changes_no_weight(
 ) -> None:
     monkeypatch.setattr(loop, "learning_rate_at", lambda *_: 0.0)
     train(made_config(shards, schedule__max_steps=2), tmp_path / "run")
-    cfg = load_checkpoint(tmp_path / "run" / "last.pt").config
+    cfg = load_detector(tmp_path / "run" / "last.pt").config
     torch.manual_seed(cfg.seed)
     fresh = build_model(cfg.model, ShardReader(shards).tree).state_dict()
-    found = load_checkpoint(tmp_path / "run" / "last.pt").training
+    found = load_detector(tmp_path / "run" / "last.pt").training
     assert found is not None
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     compared = [name for name in fresh if not name.endswith(statistics)]
@@ -179,7 +181,7 @@ def test_a_run_leaves_its_files_and_no_others(shards: Path, tmp_path: Path) -> N
 def test_the_written_configuration_trains_the_same_run_again(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards), tmp_path / "run")
     cfg = read_config(tmp_path / "run" / "config.yaml")
-    assert cfg == load_checkpoint(tmp_path / "run" / "last.pt").config
+    assert cfg == load_detector(tmp_path / "run" / "last.pt").config
     assert cfg.model.anchors is not None
     train(cfg, tmp_path / "again")
     assert_equal_checkpoints(tmp_path / "run" / "last.pt", tmp_path / "again" / "last.pt")
@@ -247,7 +249,7 @@ def test_a_multi_scale_run_sees_its_sizes(
 
 def evaluations(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float | None, float | None]]) -> None:
     """Let each evaluation find the next AP50 of (boxed, label-only) classes."""
-    evaluate, left = loop.evaluate, iter(scores)
+    evaluate, left = detector.evaluate, iter(scores)
 
     def given(*arguments: Any) -> Any:
         card = evaluate(*arguments)
@@ -259,7 +261,7 @@ def evaluations(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float | None
         }
         return card.__class__(**{**vars(card), **changed})
 
-    monkeypatch.setattr(loop, "evaluate", given)
+    monkeypatch.setattr(detector, "evaluate", given)
 
 
 @pytest.mark.parametrize(
@@ -283,15 +285,15 @@ def test_best_is_chosen_by_boxed_classes_alone(
 ) -> None:
     evaluations(monkeypatch, scores)
     train(made_config(shards, schedule__max_steps=3, evaluate__every=1), tmp_path / "run")
-    best = load_checkpoint(tmp_path / "run" / "best.pt")
+    best = load_detector(tmp_path / "run" / "best.pt")
     assert best.step == best_step
     assert best.score == pytest.approx(best_score, nan_ok=True)
-    assert load_checkpoint(tmp_path / "run" / "last.pt").step == 3
+    assert load_detector(tmp_path / "run" / "last.pt").step == 3
 
 
 def test_best_holds_the_averaged_weights(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards, optimizer__ema=0.9), tmp_path / "run")
-    last = load_checkpoint(tmp_path / "run" / "last.pt")
+    last = load_detector(tmp_path / "run" / "last.pt")
     assert last.training is not None
     average = last.training["average"]["average"]
     best = weights_of(tmp_path / "run" / "best.pt")
@@ -321,7 +323,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
         interrupt_after(patch, 5)  # the last checkpoint is that of step 4
         with pytest.raises(KeyboardInterrupt):
             train(cfg, tmp_path / "resumed")
-    assert load_checkpoint(tmp_path / "resumed" / "last.pt").step == 4
+    assert load_detector(tmp_path / "resumed" / "last.pt").step == 4
     resumed = train(cfg, tmp_path / "resumed", resume=True)
     assert resumed.to_dict() == straight.to_dict()
     assert metrics_of(tmp_path / "resumed") == metrics_of(tmp_path / "straight")
@@ -363,7 +365,7 @@ def test_resuming_a_finished_run_changes_no_file(shards: Path, tmp_path: Path) -
 def test_a_finished_run_goes_on_to_more_steps(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards, schedule__max_steps=2), tmp_path)
     train(made_config(shards, schedule__max_steps=4), tmp_path, resume=True)
-    assert load_checkpoint(tmp_path / "last.pt").step == 4
+    assert load_detector(tmp_path / "last.pt").step == 4
     assert [row["step"] for row in read_metrics(tmp_path / "metrics.csv")] == ["1", "2", "2", "3", "4", "4"]
     assert read_config(tmp_path / "config.yaml").schedule.max_steps == 4
 
@@ -371,7 +373,7 @@ def test_a_finished_run_goes_on_to_more_steps(shards: Path, tmp_path: Path) -> N
 def test_a_run_goes_on_with_changed_settings_of_the_optimizer(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards, schedule__max_steps=2), tmp_path)
     train(made_config(shards, schedule__max_steps=4, optimizer__weight_decay=0.25), tmp_path, resume=True)
-    found = load_checkpoint(tmp_path / "last.pt").training
+    found = load_detector(tmp_path / "last.pt").training
     assert found is not None
     assert found["optimizer"]["param_groups"][0]["weight_decay"] == 0.25
     assert read_config(tmp_path / "config.yaml").optimizer.weight_decay == 0.25
@@ -382,7 +384,7 @@ def test_an_average_that_begins_when_a_run_goes_on_begins_with_its_weights(
 ) -> None:
     train(made_config(shards, schedule__max_steps=2, optimizer__ema=0), tmp_path)
     cfg = made_config(shards, schedule__max_steps=4, optimizer__ema=0.9)
-    run = started_or_resumed(cfg, tmp_path, resume=True)
+    run = start_or_resume(DetectorTask(), cfg, tmp_path, resume=True)
     trained = {name: value.clone() for name, value in run.model.state_dict().items()}
     with run.averaged_weights() as model:
         for name, value in model.state_dict().items():
@@ -399,12 +401,12 @@ def test_what_goes_wrong_in_the_last_evaluation_loses_no_training(
         raise UnreadableImage("test.png: expected an image")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "evaluate", broken)
+        patch.setattr(detector, "evaluate", broken)
         with pytest.raises(UnreadableImage):
             train(cfg, tmp_path / "stopped")
     train(cfg, tmp_path / "stopped", resume=True)
     assert_equal_checkpoints(tmp_path / "whole" / "last.pt", tmp_path / "stopped" / "last.pt")
-    whole, stopped = (load_checkpoint(tmp_path / name / "best.pt") for name in ("whole", "stopped"))
+    whole, stopped = (load_detector(tmp_path / name / "best.pt") for name in ("whole", "stopped"))
     assert all(torch.equal(value, stopped.weights[name]) for name, value in whole.weights.items())
     assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "stopped")
 
@@ -469,9 +471,9 @@ def test_numbers_that_are_not_ours_are_reported_with_their_file(tmp_path: Path, 
 def test_images_seen_are_counted_in_the_batches_that_saw_them(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards, schedule__max_steps=2, data__batch_size=8), tmp_path)
     train(made_config(shards, schedule__max_steps=3, data__batch_size=4), tmp_path, resume=True)
-    assert load_checkpoint(tmp_path / "last.pt").images_seen == 2 * 8 + 4
+    assert load_detector(tmp_path / "last.pt").images_seen == 2 * 8 + 4
     train(made_config(shards, schedule__max_steps=4, data__batch_size=16), tmp_path, resume=True)
-    assert load_checkpoint(tmp_path / "last.pt").images_seen == 2 * 8 + 4 + 16
+    assert load_detector(tmp_path / "last.pt").images_seen == 2 * 8 + 4 + 16
 
 
 @pytest.mark.parametrize(
@@ -559,7 +561,7 @@ def test_a_state_of_training_that_does_not_fit_is_one_line(
     shards: Path, tmp_path: Path, changed: dict[str, Any]
 ) -> None:
     train(made_config(shards, schedule__max_steps=1), tmp_path)
-    found = load_checkpoint(tmp_path / "last.pt")
+    found = load_detector(tmp_path / "last.pt")
     assert found.training is not None
     save_checkpoint(tmp_path / "last.pt", replace(found, training={**found.training, **changed}))
     with pytest.raises(
@@ -601,7 +603,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
     assert f"box_class {bad:g}" in text
     assert "coordinates 0." in text
     assert len(text.splitlines()) == 1
-    last = load_checkpoint(tmp_path / "run" / "last.pt")
+    last = load_detector(tmp_path / "run" / "last.pt")
     assert last.step == {3: 2, 4: 2, 6: 4}[step]
     assert last.training is not None
     assert all(value.isfinite().all() for value in last.training["weights"].values())
@@ -620,7 +622,7 @@ def test_weights_that_are_no_numbers_are_never_written(
         TrainingError, match=r"^Step 4: \d+ of \d+ weights are not finite, .* first\. The last"
     ):
         train(made_config(shards, schedule__max_steps=6), tmp_path / "run")
-    last = load_checkpoint(tmp_path / "run" / "last.pt")
+    last = load_detector(tmp_path / "run" / "last.pt")
     assert last.step == 2
     assert all(value.isfinite().all() for value in last.weights.values())
 

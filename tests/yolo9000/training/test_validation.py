@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+import yolo9000.training.loop as loop
 import yolo9000.training.run
-import yolo9000.training.train as loop
+import yolo9000.training.train as detector
 from tests.yolo9000.made import made_config, metrics_of
 from tests.yolo9000.training.test_train import assert_equal_checkpoints, interrupt_after, weights_of
-from yolo9000.checkpoints.checkpoint import load_checkpoint
+from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.data.sampler import DataMismatch
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.models.detector import Detector
@@ -26,13 +27,13 @@ WAIT_S = 60
 
 def around(monkeypatch: pytest.MonkeyPatch, before: Callable[[Detector], None]) -> None:
     """Let something happen in the thread of each evaluation before it begins."""
-    evaluate = loop.evaluate
+    evaluate = detector.evaluate
 
     def changed(model: Detector, *rest: Any) -> Scorecard:
         before(model)
         return evaluate(model, *rest)
 
-    monkeypatch.setattr(loop, "evaluate", changed)
+    monkeypatch.setattr(detector, "evaluate", changed)
 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, happens: Callable[[int], None]) -> None:
@@ -55,7 +56,7 @@ def test_training_does_not_notice_evaluations(
     cfg = made_config(shards, schedule__max_steps=6, log__checkpoint_every=100, **changes)
     train(cfg, tmp_path / "without")
     train(made_config(shards, schedule__max_steps=6, evaluate__every=1, **changes), tmp_path / "with")
-    one, other = (load_checkpoint(tmp_path / name / "last.pt") for name in ("without", "with"))
+    one, other = (load_detector(tmp_path / name / "last.pt") for name in ("without", "with"))
     assert one.training is not None
     assert other.training is not None
     for part in ("weights", "average"):
@@ -99,7 +100,7 @@ def test_best_holds_the_weights_that_were_scored(
     scored: list[dict[str, torch.Tensor]] = []
     around(monkeypatch, lambda model: scored.append({k: v.clone() for k, v in model.state_dict().items()}))
     train(made_config(shards, schedule__max_steps=5, evaluate__every=1), tmp_path / "run")
-    best = load_checkpoint(tmp_path / "run" / "best.pt")
+    best = load_detector(tmp_path / "run" / "best.pt")
     assert len(scored) == 5
     assert all(torch.equal(value, scored[best.step - 1][name]) for name, value in best.weights.items())
 
@@ -107,7 +108,7 @@ def test_best_holds_the_weights_that_were_scored(
 def test_one_evaluation_at_a_time_and_a_later_checkpoint_has_its_score(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate, alone, begun = loop.evaluate, threading.Lock(), []
+    evaluate, alone, begun = detector.evaluate, threading.Lock(), []
 
     def slow(*arguments: Any) -> Scorecard:
         begun.append(alone.acquire(blocking=False))
@@ -116,7 +117,7 @@ def test_one_evaluation_at_a_time_and_a_later_checkpoint_has_its_score(
         alone.release()
         return scorecard
 
-    monkeypatch.setattr(loop, "evaluate", slow)
+    monkeypatch.setattr(detector, "evaluate", slow)
     scores: dict[int, float] = {}
     save = yolo9000.training.run.save_checkpoint
 
@@ -145,7 +146,7 @@ def test_an_error_in_an_evaluation_stops_the_run_with_its_own_words(
     around(monkeypatch, broken)
     with pytest.raises(DataMismatch, match="test image 3 is damaged"):
         train(made_config(shards, schedule__max_steps=9, evaluate__every=2), tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run" / "last.pt").step == 2
+    assert load_detector(tmp_path / "run" / "last.pt").step == 2
 
 
 def test_after_an_error_nobody_waits_for_the_rest_of_an_evaluation(

@@ -1,0 +1,98 @@
+"""The training loop, for detectors and classifiers alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from yolo9000.checkpoints.checkpoint import Settings
+from yolo9000.training.gradients import summed_gradients
+from yolo9000.training.journal import Journal
+from yolo9000.training.optim import learning_rate_at, set_learning_rate
+from yolo9000.training.resume import start_or_resume
+from yolo9000.training.run import Network, Run
+from yolo9000.training.run_folder import TrainingError, locked_run, prepare_folder
+from yolo9000.training.run_report import refuse_missing_attribution
+from yolo9000.training.task import Data, Score, Task
+from yolo9000.training.validation import Validation
+
+ADVICE = (
+    "The last checkpoint is kept; try a lower optimizer.learning_rate, a longer schedule.burn_in_steps or "
+    "optimizer.clip_norm."
+)
+
+
+def run_training(
+    task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path, *, resume: bool
+) -> Score:
+    """Train to `cfg.schedule.max_steps` in a run folder; the score of the last evaluation.
+
+    The folder gets last.pt (to resume from), best.pt, config.yaml, metrics.csv and, at each evaluation, report.html.
+    Raises TrainingError, DataMismatch, CheckpointError.
+    """
+    run = start_or_resume(task, cfg, folder, resume=resume)
+    data, loss_terms, guard = task.training_data(run), task.loss_terms(run), Guard()
+    # Without these an evaluation would stop the run, hours from now.
+    task.scored_images(run.cfg, run.reader)
+    refuse_missing_attribution(run.cfg)
+    with (
+        locked_run(folder),
+        Journal(run, folder) as journal,
+        Validation(task, run, folder, journal) as validation,
+    ):
+        prepare_folder(folder, run.cfg, step=run.step)
+        if run.evaluates:  # the evaluation may have been lost when the run was killed
+            validation.start()
+        for parts in data.parts(run.step + 1, run.cfg.schedule.max_steps):
+            run.step += 1
+            rate = learning_rate_at(run.step, run.cfg.optimizer.learning_rate, run.cfg.schedule)
+            set_learning_rate(run.optimizer, rate)
+            terms = summed_gradients(run.model, parts, loss_terms)
+            guard.check_loss(terms, run.step)
+            run.update()
+
+            journal.step(rate, terms, input_px=parts[0].images.shape[-1])
+            if run.saves:
+                guard.check_weights(run)
+            if run.saves or validation.is_done:
+                validation.collect()
+            task.after_step(run, data, journal)
+            if run.saves:
+                run.save(folder)
+            if run.evaluates:  # after saving: an evaluation that fails loses no training
+                validation.start()
+        run.save_new_score(folder)
+    data.damage.report_total()
+    assert validation.score is not None, "the last step is scored"
+    return validation.score
+
+
+class Guard:
+    """Stops a run whose loss or weights are not finite, without waiting for the device in every step."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, Mapping[str, Tensor]] | None = None
+
+    def check_loss(self, terms: Mapping[str, Tensor], step: int) -> None:
+        """Check the loss of the step before, and keep this one for the next call; terms: `total` and its parts."""
+        self._check_last_loss()
+        self._last = step, terms
+
+    def check_weights(self, run: Run[Settings, Network]) -> None:
+        """Check the last loss and the weights; a finite loss may have a gradient that is not."""
+        self._check_last_loss()
+        state = run.model.state_dict()
+        broken = [name for name, value in state.items() if not value.isfinite().all()]
+        if broken:
+            raise TrainingError(
+                f"Step {run.step}: {len(broken)} of {len(state)} weights are not finite, {broken[0]} first. {ADVICE}"
+            )
+
+    def _check_last_loss(self) -> None:
+        if self._last and not math.isfinite(self._last[1]["total"]):
+            step, terms = self._last
+            numbers = ", ".join(f"{name} {float(value):g}" for name, value in terms.items())
+            raise TrainingError(f"Step {step}: the loss is not finite ({numbers}). {ADVICE}")

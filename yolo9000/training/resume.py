@@ -1,0 +1,203 @@
+"""The run before its first step, or resumed from its last.pt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from data_prep import ShardReader
+from yolo9000.checkpoints.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    DamagedCheckpoint,
+    Settings,
+    refuse_other_tree,
+)
+from yolo9000.checkpoints.start_from import InitialWeights, with_network_of
+from yolo9000.config import Config, PretrainConfig
+from yolo9000.data.pseudo_boxes import PseudoBoxes
+from yolo9000.distributed import is_first
+from yolo9000.training.optim import WeightAverage, learning_rate_at, set_learning_rate
+from yolo9000.training.run import Network, Run, with_settings
+from yolo9000.training.run_folder import TrainingError
+from yolo9000.training.task import Data, Score, Task
+
+
+def start_or_resume(
+    task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path, *, resume: bool
+) -> Run[Settings, Network]:
+    """A new run, or with `resume` the run in `folder` after the step of its last.pt.
+
+    Raises TrainingError, DataMismatch, CheckpointError.
+    """
+    return _resumed(task, cfg, folder) if resume else _started(task, cfg, folder)
+
+
+def _started(
+    task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path
+) -> Run[Settings, Network]:
+    if (folder / "last.pt").exists():
+        raise TrainingError(f"{folder} holds a run already. Go on with --resume, or choose another name.")
+    reader = ShardReader(cfg.data.shards)
+    start = InitialWeights.read(cfg.model.start_from) if cfg.model.start_from else None
+    if start:
+        cfg = cast(Settings, cfg.model_copy(update={"model": start.network_settings(cfg.model)}))
+    cfg = task.complete(cfg, reader, None)
+    model = _built(task, cfg, reader)
+    if start is None:
+        return Run.of(with_absolute_paths(cfg), reader, model)
+    taken = start.load_into(model, reader.tree)
+    run = Run.of(with_absolute_paths(cfg), reader, model)
+    run.seen_before, run.darknet = start.inherited(taken)
+    if is_first():
+        print(start.summary(taken, reader.tree), file=sys.stderr)
+    return run
+
+
+def _resumed(
+    task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path
+) -> Run[Settings, Network]:
+    saved, path = _last_checkpoint(folder, task.load)
+    if cfg.model.start_from:
+        model = with_network_of(cfg.model, saved.config.model)
+        cfg = cast(Settings, cfg.model_copy(update={"model": model}))
+    _refuse_changed_settings(folder, task.fixed_settings, cfg, saved.config)
+    reader = ShardReader(cfg.data.shards)
+    refuse_other_tree(saved, path, reader)
+    cfg = task.complete(cfg, reader, saved)
+    run = Run.of(with_absolute_paths(cfg), reader, _built(task, cfg, reader))
+    _restore(run, saved, path)
+    return run
+
+
+def _built(task: Task[Settings, Network, Data, Score], cfg: Settings, reader: ShardReader) -> Network:
+    torch.manual_seed(cfg.seed)
+    model = task.build_model(cfg, reader)
+    refuse_odd_sizes(cfg, model.backbone.stride)
+    return model
+
+
+def _last_checkpoint(
+    folder: Path, load: Callable[[Path], Checkpoint[Settings]]
+) -> tuple[Checkpoint[Settings], Path]:
+    """The run's last.pt and its path; TrainingError if it is missing or damaged."""
+    path, best = folder / "last.pt", folder / "best.pt"
+    if not path.exists():
+        raise TrainingError(f"{folder}: nothing to resume, there is no last.pt. Start without --resume.")
+    try:
+        return load(path), path
+    except DamagedCheckpoint as reason:
+        from_best = f"begin another from its best.pt (--set name=NEW --set model.start_from={best})"
+        advice = f"{from_best}, or " if best.exists() else ""
+        raise TrainingError(
+            f"{reason} The run cannot go on: {advice}remove {path} and start again."
+        ) from None
+
+
+def _refuse_changed_settings(folder: Path, names: tuple[str, ...], cfg: BaseModel, saved: BaseModel) -> None:
+    """TrainingError where one of the named settings is not as in the saved run; None leaves it open."""
+    asked, used = flat_settings(cfg), flat_settings(saved)
+    for name in names:
+        if asked[name] not in (None, used[name]):
+            raise TrainingError(
+                f"{folder}: {name} is {asked[name]}, but the run was made with {used[name]}. Set it back, or choose "
+                "another name."
+            )
+
+
+def _restore(run: Run[Settings, Network], saved: Checkpoint[Settings], path: Path) -> None:
+    """Load weights, optimizer, average, step and best score from the checkpoint at `path` into the run."""
+    if saved.training is None:
+        raise TrainingError(f"{path} holds weights only, nothing to go on from.")
+    try:
+        _load_training_state(run, saved.training, saved.step)
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as reason:  # of a file made by hand
+        message = " ".join(str(reason).split())[:200]
+        raise CheckpointError(f"{path}: its state of training does not fit this run ({message}).") from None
+    if saved.step > run.cfg.schedule.max_steps:
+        raise TrainingError(
+            f"{path} is at step {saved.step} already, more than schedule.max_steps, {run.cfg.schedule.max_steps}. "
+            "Set that higher to go on."
+        )
+    _report_changes(saved, run.cfg)
+    run.step, run.darknet = saved.step, saved.darknet
+    run.best = run.saved_best = saved.score
+    run.seen_before = saved.images_seen - run.step * run.cfg.data.batch_size
+
+
+def _load_training_state(run: Run[Settings, Network], training: dict[str, Any], step: int) -> None:
+    run.model.load_state_dict(training["weights"])
+    # Only the moments are loaded; the settings of the groups, such as the weight decay, stay those of run.cfg.
+    moments = training["optimizer"]["state"]
+    parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
+    for number, parameter in enumerate(parameters):
+        for name, value in moments.get(number, {}).items():
+            if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
+                raise ValueError(f"{name} of parameter {number} is of shape {tuple(value.shape)}")
+    run.optimizer.load_state_dict({**run.optimizer.state_dict(), "state": moments})
+    rate, schedule = run.cfg.optimizer.learning_rate, run.cfg.schedule
+    set_learning_rate(run.optimizer, learning_rate_at(step, rate, schedule))
+    if run.average and "average" in training:
+        run.average.load_state_dict(training["average"])
+    elif run.average:  # begins now, with the loaded weights
+        run.average = WeightAverage(run.model, decay=run.cfg.optimizer.ema)
+    if "pseudo_boxes" in training:
+        run.pseudo_boxes = PseudoBoxes.of_state(training["pseudo_boxes"]).in_index_of(run.reader)
+
+
+def _report_changes(saved: Checkpoint[Any], cfg: BaseModel) -> None:
+    """Print the settings that differ from those of the saved run on stderr."""
+    before, now = flat_settings(saved.config), flat_settings(cfg)
+    changed = [
+        f"{name} {before.get(name)} → {value}" for name, value in now.items() if before.get(name) != value
+    ]
+    if not changed or not is_first():
+        return
+    line = f"Going on after step {saved.step}, with {', '.join(changed)}."
+    if "schedule." in " ".join(changed):
+        line += " The learning rate is that of the new schedule."
+    print(line, file=sys.stderr)
+
+
+def flat_settings(cfg: BaseModel) -> dict[str, Any]:
+    """Every setting by its dotted name."""
+    return {
+        f"{name}.{key}" if isinstance(value, dict) else name: leaf
+        for name, value in cfg.model_dump(mode="json").items()
+        for key, leaf in (value.items() if isinstance(value, dict) else [("", value)])
+    }
+
+
+def with_absolute_paths(cfg: Settings) -> Settings:
+    """The configuration with absolute paths, for a config.yaml in another folder."""
+
+    def absolute(path: Any) -> Any:
+        return path.absolute() if isinstance(path, Path) else path
+
+    data, model = cfg.data, cfg.model
+    cfg = with_settings(cfg, "data", shards=absolute(data.shards), attribution=absolute(data.attribution))
+    cfg = with_settings(cfg, "model", start_from=absolute(model.start_from))
+    if isinstance(cfg, Config):
+        cfg = with_settings(cfg, "loss", non_exclusive=absolute(cfg.loss.non_exclusive))
+    return cfg
+
+
+def refuse_odd_sizes(cfg: Config | PretrainConfig, stride: int) -> None:
+    """TrainingError where a side of the input, which must be square, is not a multiple of the stride."""
+    odd = [size for size in (cfg.model.side_px, *cfg.schedule.sizes_px) if size % stride]
+    if odd:
+        raise TrainingError(
+            f"model.input_size_px and schedule.sizes_px must be multiples of {stride} for this network, found {odd}."
+        )
