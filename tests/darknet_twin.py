@@ -182,14 +182,14 @@ def _one_box(output: Floats, delta: Floats, case: Case, groups: Groups | None, b
     columns, rows = case["grid_w"], case["grid_h"]
     x, y, w, h, kind = row.tolist()
     i, j = int(x * columns), int(y * rows)
-    best, best_overlap = 0, 0.0
+    best, best_iou = 0, 0.0
     for a in range(case["num"]):
         shape = box_at(output, case, b, a, j, i)[2:]
         if case["bias_match"]:
             shape = case["anchors"][2 * a] / columns, case["anchors"][2 * a + 1] / rows
         found = overlap((0, 0, *shape), (0, 0, w, h))
-        if found > best_overlap:
-            best, best_overlap = a, found
+        if found > best_iou:
+            best, best_iou = a, found
     a = best
     place = b, a, slice(None), j, i
     width, height = case["anchors"][2 * a : 2 * a + 2]

@@ -14,7 +14,7 @@ from wordtree import WordTree
 from yolo9000.darknet.cfg import read_cfg
 from yolo9000.darknet.data_file import find_named
 from yolo9000.darknet.options import DarknetError
-from yolo9000.darknet.plan import answer_of
+from yolo9000.darknet.plan import output_layer_of
 
 OWN_NETS = Path(__file__).parents[1] / "golden" / "darknet_nets"
 
@@ -27,7 +27,7 @@ class GoldenNet:
     @property
     def is_detector_or_classifier(self) -> bool:
         try:
-            return answer_of(read_cfg(self.cfg)) is not None
+            return output_layer_of(read_cfg(self.cfg)) is not None
         except DarknetError:
             return False
 

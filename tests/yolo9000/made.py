@@ -39,12 +39,11 @@ class TableHead:
         rows = features.unflatten(1, (self.anchors, features.shape[1] // self.anchors))
         return rows[torch.arange(len(rows)), anchor][:, nodes]
 
-    def asked_logits(self, features: Tensor, anchor: Tensor, owner: Tensor, nodes: Tensor) -> Tensor:
-        return features.unflatten(1, (self.anchors, features.shape[1] // self.anchors))[
-            owner, anchor[owner], nodes
-        ]
+    def pair_logits(self, features: Tensor, anchor: Tensor, index: Tensor, nodes: Tensor) -> Tensor:
+        rows = features.unflatten(1, (self.anchors, features.shape[1] // self.anchors))
+        return rows[index, anchor[index], nodes]
 
-    def map_logits(self, features: Tensor, image: Tensor, nodes: Tensor) -> Tensor:
+    def image_logits(self, features: Tensor, image: Tensor, nodes: Tensor) -> Tensor:
         return self.dense_logits(features).permute(0, 4, 1, 2, 3)[image, nodes].flatten(1)
 
     def dense_logits(self, features: Tensor) -> Tensor:

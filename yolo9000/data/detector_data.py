@@ -149,7 +149,7 @@ def _tiled(reader: ShardReader, cfg: AugmentConfig) -> tuple[str, ...]:
     """The sources whose images are set in tiles; DataMismatch where the shards have no such source."""
     known = {source.name: source for source in reader.sources}
     if cfg.tile_sources is None:
-        return tuple(name for name, source in known.items() if not source.boxes)
+        return tuple(name for name, source in known.items() if not source.has_boxes)
     if unknown := [name for name in cfg.tile_sources if name not in known]:
         raise DataMismatch(
             f"augment.tile_sources names {', '.join(unknown)}, but the shards have these sources: "

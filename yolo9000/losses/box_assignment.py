@@ -1,4 +1,4 @@
-"""Which place answers for which box (paper, section 2; darknet region_layer.c, C)."""
+"""Assignment of ground-truth boxes to grid locations (paper, section 2; darknet region_layer.c, C)."""
 
 from __future__ import annotations
 
@@ -10,42 +10,45 @@ from torch import Tensor
 
 from yolo9000.data.batch import BoxColumns, IgnoreColumns
 from yolo9000.models.boxes import aligned_iou, cxcywh_to_xyxy, shape_iou, xyxy_to_cxcywh
-from yolo9000.models.grid import GridOutput, Locations, cells_inside
+from yolo9000.models.grid import GridOutput, Locations, cells_in_regions
 
 
 @dataclass(frozen=True)
 class MatchedBoxes:
-    """Where each of M boxes belongs; of several at one place the last owns it (darknet), so M' ≤ M own a place."""
+    """The grid location of each of M boxes, and the regression targets of the M' ≤ M boxes that keep their location.
+
+    Of several boxes at one location the last keeps it (darknet).
+    """
 
     location_of_box: Locations  # (M,) of every box
-    index: Tensor  # (M',) the boxes that own their place
-    location: Locations  # (M',) theirs; what follows is theirs too
-    offset: Tensor  # (M', 2) what the logistic of the offset logits should be
-    log_size: Tensor  # (M', 2) what the size logits should be
+    index: Tensor  # (M',) rows of the boxes that keep their location
+    location: Locations  # (M',) of these boxes, as all that follows
+    offset: Tensor  # (M', 2) target for the sigmoid of the offset logits
+    log_size: Tensor  # (M', 2) target for the size logits
     area_unit: Tensor  # (M',)
 
 
 def match_boxes(
     output: GridOutput, boxes: BoxColumns, *, match: Literal["anchor", "prediction"] = "anchor"
 ) -> MatchedBoxes:
-    """Each box goes to the cell of its centre, and there to the anchor whose shape is most like its own.
+    """Assign each box to the cell of its centre, and there to the anchor whose shape has the highest IoU with its own.
 
-    match: `prediction` compares its shape with those of the boxes predicted there instead.
+    match: `prediction` compares the shape with the boxes predicted in that cell instead of the anchors.
     """
     rows, columns = output.box_logits.shape[2:4]
     box_cell = xyxy_to_cxcywh(boxes.xyxy_unit) * output.grid_wh.repeat(2)  # (M, 4)
     row = box_cell[:, 1].long().clamp(0, rows - 1)
     column = box_cell[:, 0].long().clamp(0, columns - 1)
     if match == "anchor":
-        overlap = shape_iou(box_cell[:, 2:], output.anchors_cell)  # (M, A)
+        iou = shape_iou(box_cell[:, 2:], output.anchors_cell)  # (M, A)
     else:
-        overlap = _overlap_with_predicted_shapes(output, boxes.image, row, column, box_cell[:, 2:])
-    everyone = Locations(boxes.image, overlap.argmax(dim=1), row, column)  # the first of equal anchors
-    index = last_of_each(everyone.flat_index(output))
-    location, box_cell = everyone[index], box_cell[index]
+        iou = _iou_with_predicted_shapes(output, boxes.image, row, column, box_cell[:, 2:])
+    location_of_box = Locations(boxes.image, iou.argmax(dim=1), row, column)  # the first of equal anchors
+    index = last_occurrences(location_of_box.flat_index(output))
+    location, box_cell = location_of_box[index], box_cell[index]
     corner = torch.stack([location.column, location.row], dim=1)
     return MatchedBoxes(
-        everyone,
+        location_of_box,
         index,
         location,
         offset=box_cell[:, :2] - corner,
@@ -55,39 +58,42 @@ def match_boxes(
 
 
 @torch.no_grad()
-def _overlap_with_predicted_shapes(
+def _iou_with_predicted_shapes(
     output: GridOutput, image: Tensor, row: Tensor, column: Tensor, wh_cell: Tensor
 ) -> Tensor:
-    """IoU of each shape (M, 2) with those of its cell's A predicted boxes, all laid on one centre, (M, A)."""
-    size_cell = output.size_logits[image, :, row, column].exp() * output.anchors_cell  # (M, A, 2)
-    return aligned_iou(_centred(size_cell), _centred(wh_cell)[:, None])
+    """IoU of each shape (M, 2) with the A shapes predicted in its cell, all on one centre, (M, A)."""
+
+    def centred(wh: Tensor) -> Tensor:
+        return cxcywh_to_xyxy(torch.cat([torch.zeros_like(wh), wh], dim=-1))
+
+    predicted_cell = output.size_logits[image, :, row, column].exp() * output.anchors_cell  # (M, A, 2)
+    return aligned_iou(centred(predicted_cell), centred(wh_cell)[:, None])
 
 
-def _centred(wh: Tensor) -> Tensor:
-    return cxcywh_to_xyxy(torch.cat([torch.zeros_like(wh), wh], dim=-1))
-
-
-def last_of_each(keys: Tensor) -> Tensor:
-    """The rows (ascending) whose key, of `keys` (Q,) int64, comes in no later row."""
+def last_occurrences(keys: Tensor) -> Tensor:
+    """Rows, ascending, whose key does not occur in a later row; keys: (Q,) int64."""
     _, group = keys.unique(return_inverse=True)
     row = torch.arange(len(keys), device=keys.device)
     last = torch.full_like(keys, -1).scatter_reduce(0, group, row, "amax")
     return (last[group] == row).nonzero()[:, 0]
 
 
-def best_overlap(decoded_xyxy: Tensor, boxes: BoxColumns) -> Tensor:
-    """The largest IoU of each predicted box (B, A, H, W, 4) with a box of its image, (B, A, H, W); 0 if none."""
-    images = decoded_xyxy.shape[0]
-    locations = decoded_xyxy.flatten(1, 3)  # (B, AHW, 4)
-    overlap = aligned_iou(locations[boxes.image], boxes.xyxy_unit[:, None])  # (M, AHW)
-    best = locations.new_zeros(images, locations.shape[1])
-    best = best.scatter_reduce(0, boxes.image[:, None].expand_as(overlap), overlap, "amax")
-    return best.view(decoded_xyxy.shape[:4])
+def best_iou(predicted_xyxy_unit: Tensor, boxes: BoxColumns) -> Tensor:
+    """Highest IoU of each predicted box (B, A, H, W, 4) with a ground-truth box of its image, (B, A, H, W).
+
+    0 in images without boxes.
+    """
+    images = predicted_xyxy_unit.shape[0]
+    predicted = predicted_xyxy_unit.flatten(1, 3)  # (B, AHW, 4)
+    iou = aligned_iou(predicted[boxes.image], boxes.xyxy_unit[:, None])  # (M, AHW)
+    best = predicted.new_zeros(images, predicted.shape[1])
+    best = best.scatter_reduce(0, boxes.image[:, None].expand_as(iou), iou, "amax")
+    return best.view(predicted_xyxy_unit.shape[:4])
 
 
 def ignored_cells(output: GridOutput, ignore: IgnoreColumns) -> Tensor:
-    """Cells in a region about whose things nothing is known, (B, H, W) bool."""
+    """Cells whose centre lies in an ignored region of their image, (B, H, W) bool."""
     images, _, rows, columns, _ = output.box_logits.shape
-    inside = cells_inside(output, ignore.xyxy_unit)  # (R, H, W)
+    inside = cells_in_regions(output, ignore.xyxy_unit)  # (R, H, W)
     count = torch.zeros(images, rows, columns, dtype=torch.int64, device=inside.device)
     return count.index_add(0, ignore.image, inside.long()) > 0

@@ -1,11 +1,11 @@
-"""Where an image label goes: a place of its image, or a few, are asked to answer for it (paper, section 4).
+"""Assignment of image labels to grid locations of their image (paper, section 4).
 
-max_score       the place of highest objectness × P(node): the paper
-max_objectness  the most objective place
-max_size        that of the largest box among the most objective (Detic, arXiv 2201.02605)
-top_k           the k most objective places share the label
+max_score       the location of highest objectness × P(node): the paper
+max_objectness  the location of highest objectness
+max_size        the largest predicted box among the most objective locations (Detic, arXiv 2201.02605)
+top_k           the k locations of highest objectness share the label
 
-Each looks in the label's region only, and there at places that answer for no box.
+Each rule considers only the label's region, and there only locations that no box is assigned to.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from torchvision.ops import nms
 
 from yolo9000.data.batch import ImageLabelColumns
 from yolo9000.models.boxes import area_xyxy
-from yolo9000.models.grid import GridOutput, Locations, cells_inside, decode_boxes, flat_location
-from yolo9000.models.tree_tensors import PathMembers, TreeTensors, log_of_none
+from yolo9000.models.grid import GridOutput, Locations, cells_in_regions, decode_boxes
+from yolo9000.models.tree_tensors import PathMembers, TreeTensors, log_complement
 
 Assign: TypeAlias = Literal["max_score", "max_objectness", "max_size", "top_k"]
 
-PROPOSALS = 32  # of max_size: boxes of each label's region that compete in size …
-PROPOSAL_NMS_IOU = 0.5  # … less those that overlap a more objective one by more
+PROPOSALS = 32  # of max_size: predicted boxes of each label's region that are compared by size
+PROPOSAL_NMS_IOU = 0.5  # of max_size: proposals that overlap a more objective one by more are dropped
 
 
 @dataclass(frozen=True)
 class PathLogits:
-    """What the class head says at P places about P nodes: the logits of every sibling group on each one's path."""
+    """Class logits at P locations, each for its own node: all members of the sibling groups on the node's path."""
 
     location: Locations
     node: Tensor  # (P,)
@@ -39,44 +39,44 @@ class PathLogits:
     logits: Tensor  # (Q,) of the members
 
 
-def ask_paths(
-    output: GridOutput, tree_tensors: TreeTensors, *questions: tuple[Locations, Tensor]
+def path_logits(
+    output: GridOutput, tree_tensors: TreeTensors, *pairs: tuple[Locations, Tensor]
 ) -> tuple[PathLogits, ...]:
-    """The answer to each question: places (P,) and a node (P,) at each of them.
+    """One `PathLogits` for each pair of P locations and their nodes (P,).
 
-    All are read at once, since the gradient of every reading is as large as the class head.
+    The class head is read once for all pairs, since the gradient of every read is as large as the class head.
     """
-    members = [tree_tensors.path_members(node) for _, node in questions]
-    locations = [location for location, _ in questions]
-    start = np.cumsum([0, *map(len, locations)])
-    owner = torch.cat([m.owner + int(before) for m, before in zip(members, start, strict=False)])
-    logits = output.asked_logits(Locations.joined(locations), owner, torch.cat([m.node for m in members]))
-    each = logits.split([len(m.node) for m in members])
+    members = [tree_tensors.path_members(node) for _, node in pairs]
+    start = np.cumsum([0, *(len(location) for location, _ in pairs)])
+    index = torch.cat([m.path + int(before) for m, before in zip(members, start, strict=False)])
+    locations = Locations.concatenated([location for location, _ in pairs])
+    logits = output.pair_logits(locations, index, torch.cat([m.node for m in members]))
+    parts = logits.split([len(m.node) for m in members])
     return tuple(
-        PathLogits(location, node, m, values)
-        for (location, node), m, values in zip(questions, members, each, strict=True)
+        PathLogits(location, node, m, part)
+        for (location, node), m, part in zip(pairs, members, parts, strict=True)
     )
 
 
 def log_absolute_at(
     output: GridOutput, tree_tensors: TreeTensors, location: Locations, node: Tensor
 ) -> Tensor:
-    """log P(node) at each of P places for its own node (P,), from the sibling groups on the nodes' paths alone."""
-    return log_absolute(tree_tensors, *ask_paths(output, tree_tensors, (location, node)))
+    """log P(node) at each of P locations for its own node (P,), computed along the nodes' paths only."""
+    return log_absolute(tree_tensors, *path_logits(output, tree_tensors, (location, node)))
 
 
-def log_absolute(tree_tensors: TreeTensors, asked: PathLogits) -> Tensor:
-    """log P(node) of each asked node at its place, (P,)."""
-    return tree_tensors.log_absolute(asked.members, asked.logits, len(asked.node))
+def log_absolute(tree_tensors: TreeTensors, paths: PathLogits) -> Tensor:
+    """log P(node) of each node at its location, (P,)."""
+    return tree_tensors.log_absolute(paths.members, paths.logits, len(paths.node))
 
 
 @dataclass(frozen=True)
 class LabelAssignment:
-    """The places that answer for L image labels, P ≥ L rows."""
+    """The locations that L image labels are assigned to, P ≥ L rows."""
 
     location: Locations  # (P,)
-    label: Tensor  # (P,) which of the L labels
-    weight: Tensor  # (P,) the label's share, 1 in all for each label
+    label: Tensor  # (P,) the label assigned to each location, in 0..L
+    weight: Tensor  # (P,) share of the label; the shares of each label add up to 1
 
 
 def assign_labels(
@@ -88,19 +88,19 @@ def assign_labels(
     top_k: int,
     taken: Locations | None = None,
 ) -> LabelAssignment:
-    """The places of each label by the rule of that name; `top_k` is for the rule top_k alone.
+    """Assign each label by the rule `assign`; `top_k` is used by the rule of that name only.
 
-    taken: places that answer for boxes. A label goes to one of them only where its region has no other.
+    taken: locations that boxes are assigned to. A label is assigned to one of them only if its region has no other.
     """
-    where = free_locations(output, labels, taken)
+    allowed = free_locations(output, labels, taken)
     if assign == "top_k":
-        return locations_of_top_k(output, labels, top_k, where)
+        return assign_top_k(output, labels, top_k, allowed)
     if assign == "max_objectness":
-        location = location_of_max_objectness(output, labels, where)
+        location = location_of_max_objectness(output, labels, allowed)
     elif assign == "max_size":
-        location = location_of_max_size(output, labels, where)
+        location = location_of_max_size(output, labels, allowed)
     else:
-        location = location_of_max_score(output, labels, tree_tensors, where)
+        location = location_of_max_score(output, labels, tree_tensors, allowed)
     return LabelAssignment(
         location,
         torch.arange(len(location), device=location.image.device),
@@ -110,106 +110,106 @@ def assign_labels(
 
 @torch.no_grad()
 def location_of_max_objectness(
-    output: GridOutput, labels: ImageLabelColumns, where: Tensor | None = None
+    output: GridOutput, labels: ImageLabelColumns, allowed: Tensor | None = None
 ) -> Locations:
-    """The place of highest objectness for each of L labels; where: (L, AHW) bool, None: in its region."""
-    return _best_location(output, labels, _objectness_rows(output, labels), where)
+    """The location of highest objectness for each of L labels; allowed: (L, AHW) bool, None: the label's region."""
+    return _best_location(output, labels, _objectness_rows(output, labels), allowed)
 
 
 @torch.no_grad()
 def location_of_max_score(
-    output: GridOutput, labels: ImageLabelColumns, tree_tensors: TreeTensors, where: Tensor | None = None
+    output: GridOutput, labels: ImageLabelColumns, tree_tensors: TreeTensors, allowed: Tensor | None = None
 ) -> Locations:
-    """The place of highest objectness × P(node), likewise: the paper's rule."""
+    """The location of highest objectness × P(node) for each of L labels; allowed: as above."""
     members = tree_tensors.path_members(labels.node)
-    logits = output.image_logits(labels.image[members.owner], members.node)  # (Q, AHW)
+    logits = output.image_logits(labels.image[members.path], members.node)  # (Q, AHW)
     log_absolute = tree_tensors.log_absolute(members, logits, len(labels.node))  # (L, AHW)
-    return _best_location(output, labels, _objectness_rows(output, labels).log() + log_absolute, where)
+    return _best_location(output, labels, _objectness_rows(output, labels).log() + log_absolute, allowed)
 
 
 @torch.no_grad()
 def location_of_max_size(
-    output: GridOutput, labels: ImageLabelColumns, where: Tensor | None = None
+    output: GridOutput, labels: ImageLabelColumns, allowed: Tensor | None = None
 ) -> Locations:
-    """The place whose box, cut to the label's region, is the largest of the 32 most objective ones there after NMS."""
-    objectness = _objectness_rows(output, labels).masked_fill(~_or_in_regions(output, labels, where), -1)
+    """The location of the largest proposal for each of L labels; allowed: as above.
+
+    Proposals are the `PROPOSALS` most objective predicted boxes, clipped to the label's region, after NMS.
+    """
+    objectness = _objectness_rows(output, labels).masked_fill(~_or_in_regions(output, labels, allowed), -1)
     best, index = objectness.topk(min(PROPOSALS, objectness.shape[1]), dim=1)  # (L, K)
     predicted = decode_boxes(output).flatten(1, 3)[labels.image[:, None], index]  # (L, K, 4)
     low, high = labels.region_xyxy_unit[:, None].to(predicted.dtype).split(2, dim=2)  # (L, 1, 2)
     boxes = predicted.maximum(low.repeat(1, 1, 2)).minimum(high.repeat(1, 1, 2))
-    size = area_xyxy(boxes).masked_fill(~_left_by_nms(boxes, best) | (best < 0), -1)
+    size = area_xyxy(boxes).masked_fill(~_kept_by_nms(boxes, best) | (best < 0), -1)
     largest = index.gather(1, size.argmax(dim=1, keepdim=True))[:, 0]  # of equals the most objective
-    return flat_location(output, labels.image * objectness.shape[1] + largest)
+    return Locations.from_flat_index(output, labels.image * objectness.shape[1] + largest)
 
 
 @torch.no_grad()
-def locations_of_top_k(
-    output: GridOutput, labels: ImageLabelColumns, k: int, where: Tensor | None = None
+def assign_top_k(
+    output: GridOutput, labels: ImageLabelColumns, k: int, allowed: Tensor | None = None
 ) -> LabelAssignment:
-    """The k places of highest objectness for each label, or all where there are fewer, in equal shares."""
-    objectness = _objectness_rows(output, labels).masked_fill(~_or_in_regions(output, labels, where), -1)
+    """Assign each label in equal shares to its k locations of highest objectness, or to all if there are fewer."""
+    objectness = _objectness_rows(output, labels).masked_fill(~_or_in_regions(output, labels, allowed), -1)
     best, index = objectness.topk(min(k, objectness.shape[1]), dim=1)  # (L, k)
     label, rank = (best >= 0).nonzero(as_tuple=True)
-    location = flat_location(output, labels.image[label] * objectness.shape[1] + index[label, rank])
-    return LabelAssignment(location, label, 1 / (best >= 0).sum(dim=1)[label].to(objectness.dtype))
+    flat = labels.image[label] * objectness.shape[1] + index[label, rank]
+    weight = 1 / (best >= 0).sum(dim=1)[label].to(objectness.dtype)
+    return LabelAssignment(Locations.from_flat_index(output, flat), label, weight)
 
 
-def negative_errors(output: GridOutput, tree_tensors: TreeTensors, asked: PathLogits) -> Tensor:
-    """objectness × −log(1 − P(node)) of each asked node at its place, (P,): it is said not to be there.
+def negative_errors(output: GridOutput, tree_tensors: TreeTensors, paths: PathLogits) -> Tensor:
+    """objectness × −log(1 − P(node)) of each negative label at its location, (P,).
 
-    Everything below the node loses with it, for P(node) is the sum over its leaves. Objectness only weighs: a thing may
-    well be there, of another kind. Of the levels on the path the unsure ones give way (the gradient of a sure one is
-    near 0), so that what is surely an animal, only no dog, stays an animal.
+    Descendants of the node become less likely too, for P(node) is the sum over its leaves. Objectness is a weight
+    without a gradient: another object may well be there. On the path the uncertain levels change and the certain ones
+    hardly do (their gradient is near 0), so that a certain animal that is no dog stays an animal.
     """
-    return asked.location.values_of(output.objectness).detach() * -log_of_none(
-        log_absolute(tree_tensors, asked)
-    )
+    objectness = paths.location.gather(output.objectness).detach()
+    return objectness * -log_complement(log_absolute(tree_tensors, paths))
 
 
 def locations_in_regions(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
-    """Whether each place of its image lies in each label's region, (L, AHW) bool; never none."""
+    """Whether each location of the label's image lies in the label's region, (L, AHW) bool; at least one does."""
     anchors, rows, columns = output.box_logits.shape[1:4]
     region = labels.region_xyxy_unit
-    inside = cells_inside(output, region).flatten(1)  # (L, HW)
-    middle = ((region[:, :2] + region[:, 2:]) / 2 * output.grid_wh).long()
-    cell = middle[:, 1].clamp(0, rows - 1) * columns + middle[:, 0].clamp(0, columns - 1)
+    inside = cells_in_regions(output, region).flatten(1)  # (L, HW)
+    middle_cell = ((region[:, :2] + region[:, 2:]) / 2 * output.grid_wh).long()
+    cell = middle_cell[:, 1].clamp(0, rows - 1) * columns + middle_cell[:, 0].clamp(0, columns - 1)
     around_middle = torch.zeros_like(inside).scatter_(1, cell[:, None], True)
-    # A region without a cell's centre is the cell of its middle.
+    # A region that contains no cell centre counts as the cell of its middle.
     inside = torch.where(inside.any(dim=1, keepdim=True), inside, around_middle)
     return inside.repeat(1, anchors)
 
 
 def free_locations(output: GridOutput, labels: ImageLabelColumns, taken: Locations | None) -> Tensor:
-    """The places in each label's region that are not taken, (L, AHW) bool; all of it where none is left."""
+    """The locations in each label's region that are not taken, (L, AHW) bool; the whole region if all are taken."""
     inside = locations_in_regions(output, labels)
     if taken is None:
         return inside
-    is_taken = torch.zeros_like(output.objectness_logits, dtype=torch.bool)
-    is_taken[taken.image, taken.anchor, taken.row, taken.column] = True
-    free = inside & ~is_taken.flatten(1)[labels.image]
+    free = inside & ~taken.mask(output).flatten(1)[labels.image]
     return torch.where(free.any(dim=1, keepdim=True), free, inside)
 
 
-def _left_by_nms(xyxy_unit: Tensor, objectness: Tensor) -> Tensor:
-    """Which of each label's K boxes (L, K, 4) overlap no more objective one of the same label too far, (L, K) bool."""
-    apart = 2 * torch.arange(len(xyxy_unit), device=xyxy_unit.device)[:, None, None]  # so labels never meet
-    rows = nms((xyxy_unit.double() + apart).flatten(0, 1), objectness.double().flatten(), PROPOSAL_NMS_IOU)
-    return (
-        torch.zeros_like(objectness, dtype=torch.bool).view(-1).index_fill(0, rows, True).view_as(objectness)
-    )
+def _kept_by_nms(xyxy_unit: Tensor, objectness: Tensor) -> Tensor:
+    """Whether each of a label's K boxes (L, K, 4) survives NMS among the boxes of its label, (L, K) bool."""
+    shift = 2 * torch.arange(len(xyxy_unit), device=xyxy_unit.device)[:, None, None]  # separates the labels
+    rows = nms((xyxy_unit.double() + shift).flatten(0, 1), objectness.double().flatten(), PROPOSAL_NMS_IOU)
+    kept = torch.zeros_like(objectness, dtype=torch.bool)
+    return kept.view(-1).index_fill(0, rows, True).view_as(objectness)
 
 
 def _objectness_rows(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
     return output.objectness.flatten(1)[labels.image]
 
 
-def _or_in_regions(output: GridOutput, labels: ImageLabelColumns, where: Tensor | None) -> Tensor:
-    return locations_in_regions(output, labels) if where is None else where
+def _or_in_regions(output: GridOutput, labels: ImageLabelColumns, allowed: Tensor | None) -> Tensor:
+    return locations_in_regions(output, labels) if allowed is None else allowed
 
 
 def _best_location(
-    output: GridOutput, labels: ImageLabelColumns, score: Tensor, where: Tensor | None
+    output: GridOutput, labels: ImageLabelColumns, score: Tensor, allowed: Tensor | None
 ) -> Locations:
-    allowed = _or_in_regions(output, labels, where)
+    allowed = _or_in_regions(output, labels, allowed)
     best = score.masked_fill(~allowed, -torch.inf).argmax(dim=1)  # first of equals
-    return flat_location(output, labels.image * score.shape[1] + best)
+    return Locations.from_flat_index(output, labels.image * score.shape[1] + best)

@@ -1,6 +1,6 @@
-"""What may stand in an image without a box, and what it surely is not (design, section 7; decisions 21, 28 and 31).
+"""Objects without a box: where they may be, and which classes they cannot have (decisions 21, 28 and 31).
 
-A source, or a single image, *vouches* for nodes whose things all have their boxes there.
+A source or an image is exhaustively annotated for a node if all its objects of that node have boxes.
 """
 
 from __future__ import annotations
@@ -13,69 +13,76 @@ from torch import Tensor
 
 from data_prep.dataset.label_counts import rolled_up
 from wordtree import WordTree
-from yolo9000.models.grid import GridOutput, Locations, flat_location
-from yolo9000.models.tree_tensors import PathMembers, TreeTensors, log_of_none
+from yolo9000.models.grid import GridOutput, Locations
+from yolo9000.models.tree_tensors import PathMembers, TreeTensors, log_complement
 
 
 @dataclass(frozen=True)
-class CandidateLocations:
-    """K places that see something, of a batch's grid."""
+class ObjectLocations:
+    """K grid locations that predict an object with sufficient objectness."""
 
-    image: Tensor  # (K,) their images
-    index: Tensor  # (K,) their positions among the A·H·W places of an image
+    image: Tensor  # (K,) the image of each location
+    index: Tensor  # (K,) its position among the A·H·W locations of the image
     location: Locations
 
 
-def candidate_locations(
-    output: GridOutput, where: Tensor, *, min_objectness: float, at_most: int
-) -> CandidateLocations:
-    """Of the places `where` (B, A, H, W) bool the most objective, at most so many in an image, above the threshold."""
+def object_locations(
+    output: GridOutput, where: Tensor, *, min_objectness: float, max_locations: int
+) -> ObjectLocations:
+    """Locations of `where` (B, A, H, W) bool above `min_objectness`, the best `max_locations` of each image."""
     candidates = (output.objectness * where).flatten(1)  # (B, AHW)
-    best, index = candidates.topk(min(at_most, candidates.shape[1]), dim=1)
+    best, index = candidates.topk(min(max_locations, candidates.shape[1]), dim=1)
     image, rank = (best > min_objectness).nonzero(as_tuple=True)
     flat = index[image, rank]
-    return CandidateLocations(image, flat, flat_location(output, image * candidates.shape[1] + flat))
+    location = Locations.from_flat_index(output, image * candidates.shape[1] + flat)
+    return ObjectLocations(image, flat, location)
 
 
 def exclusion_errors(
-    output: GridOutput, tree_tensors: TreeTensors, seen: CandidateLocations, exhaustive: Tensor
+    output: GridOutput, tree_tensors: TreeTensors, objects: ObjectLocations, exhaustive: Tensor
 ) -> Tensor:
-    """objectness × −log P(none of the nodes vouched for) of each of K places that see a thing without a box, (K,).
+    """objectness × −log P(none of the exhaustively annotated nodes) of each of K objects without a box, (K,).
 
-    vouched: (B, N) bool, of each image, and some node of each. What it vouches for has its boxes, so this thing is
-    something else.
+    If the object were of such a node, it would have a box (decision 28).
+    exhaustive: (B, N) bool for each image; at least one node in each image of `objects`.
     """
-    tops = topmost(tree_tensors.parent, exhaustive)  # P(any of these) is P(any)
+    tops = topmost(tree_tensors.parent, exhaustive)  # their probabilities cover all nodes below
     nodes = tops.any(dim=0).nonzero()[:, 0]
-    log_absolute = tree_tensors.log_absolute_of(
-        lambda asked: output.class_logits(seen.location, asked), nodes
+    log_absolute = tree_tensors.log_absolute_of_nodes(
+        lambda members: output.class_logits(objects.location, members), nodes
     )
-    log_absolute = log_absolute.masked_fill(~tops[seen.image][:, nodes], -torch.inf)
-    if tree_tensors.siblings == "sigmoid":  # each by itself; exclusive ones add up to a probability
-        errors = log_of_none(log_absolute).sum(dim=1)
-    else:
-        errors = log_of_none(log_absolute.logsumexp(dim=1))
-    return seen.location.values_of(output.objectness).detach() * -errors
+    log_absolute = log_absolute.masked_fill(~tops[objects.image][:, nodes], -torch.inf)
+    if tree_tensors.siblings == "sigmoid":  # independent events
+        errors = log_complement(log_absolute).sum(dim=1)
+    else:  # exclusive events, whose probabilities add up
+        errors = log_complement(log_absolute.logsumexp(dim=1))
+    return objects.location.gather(output.objectness).detach() * -errors
 
 
 def topmost(parent: Tensor, nodes: Tensor) -> Tensor:
-    """Of the given nodes (…, N) bool, all below each of them included, those without one above; parent: (N,)."""
+    """The given nodes without a given ancestor, (…, N) bool.
+
+    nodes: (…, N) bool, closed downwards: with each node all its descendants. parent: (N,).
+    """
     return nodes & ~((parent >= 0) & nodes[..., parent.clamp_min(0)])
 
 
 def unannotated_siblings(
-    members: PathMembers, node: Tensor, source: Tensor, *, exhaustive: Tensor, possible: Tensor
+    members: PathMembers, node: Tensor, source: Tensor, *, exhaustive: Tensor, exhaustive_or_above: Tensor
 ) -> Tensor:
-    """Which members of the softmaxes of P boxes stand for nothing that their source vouches for, (Q,) bool.
+    """Members of the softmaxes of P boxes that can have no box in the box's source, (Q,) bool.
 
-    node, source: (P,) of each box; vouched, possible: (S, N) bool, of each source, and `or_above` of it. What a source
-    does not vouch for has no boxes in its images, so that a box tells only which of the others its thing is. None in
-    the softmaxes of a node that it does not vouch for either.
+    In a source that is not exhaustively annotated for a node, objects of that node have no boxes. A box then only
+    distinguishes its class from the annotated siblings. No member counts as unannotated if the box's own node is not
+    exhaustively annotated either.
+    node, source: (P,) of each box.
+    exhaustive: (S, N) bool for each source; exhaustive_or_above: (S, N), `with_ancestors` of `exhaustive`.
     """
-    return exhaustive[source, node][members.owner] & ~possible[source[members.owner], members.node]
+    box_is_exhaustive = exhaustive[source, node][members.path]
+    return box_is_exhaustive & ~exhaustive_or_above[source[members.path], members.node]
 
 
-def or_above(tree: WordTree, nodes: Tensor) -> Tensor:
-    """The given nodes (S, N) bool and all that have one of them below."""
+def with_ancestors(tree: WordTree, nodes: Tensor) -> Tensor:
+    """The given nodes (S, N) bool and all their ancestors, (S, N) bool."""
     rows = [rolled_up(tree, row) > 0 for row in nodes.cpu().numpy()]
     return torch.from_numpy(np.array(rows).reshape(nodes.shape)).to(nodes.device)

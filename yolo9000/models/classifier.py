@@ -39,13 +39,13 @@ class TreeSoftmax(nn.Module):
         Only the sibling groups on a label's path are looked at; all others get no gradient.
         """
         members = self.tree_tensors.path_members(node)
-        asked = logits[image[members.owner], members.node]
+        asked = logits[image[members.path], members.node]
         return self.tree_tensors.log_absolute(members, asked, len(node))
 
     def absolute(self, logits: Tensor) -> Tensor:
         """P(node) of every node in every image, (B, N)."""
         every = torch.arange(self.outputs, device=logits.device)
-        return self.tree_tensors.log_absolute_of(lambda nodes: logits[:, nodes], every).exp()
+        return self.tree_tensors.log_absolute_of_nodes(lambda nodes: logits[:, nodes], every).exp()
 
 
 class FlatSoftmax(nn.Module):

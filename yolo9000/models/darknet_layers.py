@@ -84,7 +84,7 @@ class ConvolutionLayer(nn.Module):
         return self.activation(self.norm(self.convolution(images)))  # type: ignore[no-any-return]
 
     def parts(self) -> dict[str, Tensor]:
-        """Its tensors under the names of `weights.Numbers`."""
+        """Its tensors under the names of `weights.LayerWeights`."""
         parts = {"weights": self.convolution.weight}
         if self.convolution.bias is not None:
             parts["biases"] = self.convolution.bias

@@ -15,7 +15,7 @@ from yolo9000.darknet.cfg import plan_cfg, read_cfg
 from yolo9000.darknet.data_file import find_named
 from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.plan import LayerPlan, NetworkPlan, Region, Route, Softmax
-from yolo9000.darknet.weights import Numbers, read_weights
+from yolo9000.darknet.weights import LayerWeights, read_weights
 from yolo9000.models.darknet_layers import BatchNormRule, ConvolutionLayer, layer_module
 
 
@@ -73,13 +73,13 @@ class DarknetNetwork(nn.Module):
         return self.layers[index](given)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def load_numbers(self, numbers: Mapping[int, Numbers]) -> None:
+    def load_weights(self, numbers: Mapping[int, LayerWeights]) -> None:
         """Take the numbers of a `.weights` file; layers that it does not have stay as they are."""
         for index, parts in self._convolutions():
             for name, tensor in parts.items() if index in numbers else ():
                 tensor.copy_(torch.from_numpy(numbers[index][name].astype("float32")))
 
-    def numbers(self) -> dict[int, Numbers]:
+    def layer_weights(self) -> dict[int, LayerWeights]:
         """The numbers as a `.weights` file has them."""
         return {
             index: {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in parts.items()}
@@ -115,7 +115,7 @@ def read_network(
     plan = read_cfg(Path(cfg))
     network = DarknetNetwork(plan.layers, batch_norm=batch_norm, tree=tree or named_tree(plan, Path(cfg)))
     if weights is not None:
-        network.load_numbers(read_weights(Path(weights), plan).layers)
+        network.load_weights(read_weights(Path(weights), plan).layers)
     return network.eval()
 
 

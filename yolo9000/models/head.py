@@ -1,6 +1,6 @@
-"""The output layer: the 1×1 convolution of the paper, split into boxes and classes (darknet region_layer.c).
+"""The output layer: the paper's 1×1 convolution, split into a box part and a class part (darknet region_layer.c).
 
-Dense, the two together are exactly Darknet's layer of A × (5 + N) filters.
+Joined by `SplitHead.dense`, the two parts are exactly Darknet's layer of A × (5 + N) filters.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from torch.nn import functional as F
 
 from yolo9000.models.grid import GridOutput
 
-BLOCK = 64  # nodes in a block of `map_logits`: of 110 on a path few places stay empty
+BLOCK = 64  # nodes in a block of `image_logits`; a path has about 110 members, so few slots stay empty
 
 
 class ClassHead(nn.Module):
-    """Class weights (A, N, C) and biases (A, N) of A anchors and N nodes, read row by row.
+    """Class weights (A, N, C) and biases (A, N) of A anchors and N nodes; each call reads the rows of some nodes.
 
-    asked: (N,) bool, the nodes whose logits a loss has asked for since they were last taken; no other has a gradient.
+    used_nodes: (N,) bool, the nodes whose logits were computed for a gradient since `take_used_nodes` was last called.
     """
 
-    asked: Tensor
+    used_nodes: Tensor
 
     def __init__(self, channels: int, *, anchors: int, nodes: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(anchors, nodes, channels))
         self.bias = nn.Parameter(torch.zeros(anchors, nodes))
-        self.register_buffer("asked", torch.zeros(nodes, dtype=torch.bool), persistent=False)
+        self.register_buffer("used_nodes", torch.zeros(nodes, dtype=torch.bool), persistent=False)
         nn.init.normal_(self.weight, std=0.01)
 
     def logits(self, features: Tensor, anchor: Tensor, nodes: Tensor) -> Tensor:
-        """Logits of `nodes` (U,) for P feature vectors (P, C) at the given anchors (P,), shape (P, U)."""
-        self._note(nodes)
+        """Logits of `nodes` (U,) for P feature vectors (P, C) at the anchors `anchor` (P,), shape (P, U)."""
+        self._mark_used(nodes)
         weight = self.weight.index_select(1, nodes)  # (A, U, C)
         bias = self.bias.index_select(1, nodes)  # (A, U)
         order = anchor.argsort(stable=True)
@@ -40,33 +40,36 @@ class ClassHead(nn.Module):
         logits = torch.cat([F.linear(rows, w, b) for rows, w, b in zip(chunks, weight, bias, strict=True)])
         return logits.index_select(0, order.argsort())
 
-    def asked_logits(self, features: Tensor, anchor: Tensor, owner: Tensor, nodes: Tensor) -> Tensor:
-        """Logits of Q nodes, each for the one of P feature vectors (P, C) that asks for it, `owner` (Q,); (Q,).
+    def pair_logits(self, features: Tensor, anchor: Tensor, index: Tensor, nodes: Tensor) -> Tensor:
+        """Logits of Q pairs of a feature vector and a node, (Q,).
 
-        For each anchor (P,) there is one table, of all its vectors by all nodes that any of them asks for.
+        features: (P, C) at the anchors `anchor` (P,); index: (Q,) rows of `features`; nodes: (Q,).
+        For each anchor one table is computed: all its vectors by all nodes that any of them is paired with.
         """
-        self._note(nodes)
-        anchors, nodes_in_all, _ = self.weight.shape
-        asks = anchor[owner]
-        rows, row = (asks * nodes_in_all + nodes).unique(return_inverse=True)  # (R,) anchor by anchor
+        self._mark_used(nodes)
+        anchors, node_count, _ = self.weight.shape
+        pair_anchor = anchor[index]
+        rows, row = (pair_anchor * node_count + nodes).unique(return_inverse=True)  # (R,) anchor by anchor
         height = torch.bincount(anchor, minlength=anchors)
-        width = torch.bincount(rows // nodes_in_all, minlength=anchors)
+        width = torch.bincount(rows // node_count, minlength=anchors)
         vectors = features.index_select(0, anchor.argsort(stable=True)).split(height.tolist())
         weight = self.weight.flatten(0, 1).index_select(0, rows).split(width.tolist())
         bias = self.bias.flatten().index_select(0, rows).split(width.tolist())
         tables = [F.linear(*each).flatten() for each in zip(vectors, weight, bias, strict=True)]
-        line, column = _rank_in_run(anchor, height)[owner], row - _starts(width)[asks]
-        return torch.cat(tables).index_select(0, _starts(height * width)[asks] + line * width[asks] + column)
+        line, column = _rank_in_run(anchor, height)[index], row - _starts(width)[pair_anchor]
+        position = _starts(height * width)[pair_anchor] + line * width[pair_anchor] + column
+        return torch.cat(tables).index_select(0, position)
 
-    def map_logits(self, features: Tensor, image: Tensor, nodes: Tensor) -> Tensor:
-        """Logits of Q nodes, each everywhere on its own map, `image` (Q,) of (B, C, H, W); (Q, AHW).
+    def image_logits(self, features: Tensor, image: Tensor, nodes: Tensor) -> Tensor:
+        """Logits of Q pairs of a feature map and a node at every cell and anchor of the map, (Q, AHW).
 
-        The nodes asked on a map are cut into blocks of equal size, so that each anchor takes one batched product.
+        features: (B, C, H, W); image: (Q,) the map of each pair; nodes: (Q,).
+        The nodes of each map are split into blocks of equal size, so that each anchor takes one batched product.
         """
-        self._note(nodes)
-        asked = torch.bincount(image, minlength=len(features))
-        blocks = (asked + BLOCK - 1) // BLOCK  # (B,)
-        slot = _starts(blocks)[image] * BLOCK + _rank_in_run(image, asked)  # (Q,)
+        self._mark_used(nodes)
+        count = torch.bincount(image, minlength=len(features))
+        blocks = (count + BLOCK - 1) // BLOCK  # (B,)
+        slot = _starts(blocks)[image] * BLOCK + _rank_in_run(image, count)  # (Q,)
         table = nodes.new_zeros(int(blocks.sum()) * BLOCK).index_copy(0, slot, nodes)
         pixels = features.permute(0, 2, 3, 1).flatten(1, 2)  # (B, HW, C)
         pixels = pixels.repeat_interleave(blocks, dim=0).transpose(1, 2)  # (blocks, C, HW)
@@ -78,26 +81,26 @@ class ClassHead(nn.Module):
         return torch.cat(logits, dim=1)
 
     def dense_logits(self, features: Tensor) -> Tensor:
-        """All logits, (B, A, H, W, N), of a feature map (B, C, H, W)."""
+        """All logits of feature maps (B, C, H, W), shape (B, A, H, W, N)."""
         anchors, nodes, channels = self.weight.shape
-        self._note(torch.arange(nodes, device=self.asked.device))
+        self._mark_used(torch.arange(nodes, device=self.used_nodes.device))
         flat = F.conv2d(features, self.weight.reshape(-1, channels, 1, 1), self.bias.reshape(-1))
         logits: Tensor = flat.unflatten(1, (anchors, nodes)).permute(0, 1, 3, 4, 2)
         return logits
 
-    def take_asked(self) -> Tensor:
-        """`asked` up to now, which begins anew."""
-        asked = self.asked.clone()
-        self.asked.zero_()
-        return asked
+    def take_used_nodes(self) -> Tensor:
+        """Return a copy of `used_nodes` and reset it."""
+        used = self.used_nodes.clone()
+        self.used_nodes.zero_()
+        return used
 
-    def _note(self, nodes: Tensor) -> None:
+    def _mark_used(self, nodes: Tensor) -> None:
         if torch.is_grad_enabled():
-            self.asked[nodes] = True
+            self.used_nodes[nodes] = True
 
 
 class SplitHead(nn.Module):
-    """Features (B, C, H, W) to `GridOutput`; the box part is computed everywhere, the class part when asked."""
+    """Features (B, C, H, W) to `GridOutput`; the box part is computed at once, the class part on demand."""
 
     anchors_cell: Tensor
 
@@ -110,9 +113,8 @@ class SplitHead(nn.Module):
         nn.init.zeros_(self.box.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> GridOutput:
-        with torch.autocast(
-            features.device.type, enabled=False
-        ):  # bfloat16 softmax loses what the loss needs
+        # A softmax in bfloat16 is too coarse for the loss.
+        with torch.autocast(features.device.type, enabled=False):
             features = features if features.dtype == torch.float64 else features.float()
             boxes = self.box(features).unflatten(1, (-1, 5)).permute(0, 1, 3, 4, 2)
         return GridOutput(boxes, features, self.anchors_cell, self.classes)
@@ -126,7 +128,7 @@ class SplitHead(nn.Module):
 
     @torch.no_grad()
     def load_dense(self, weight: Tensor, bias: Tensor) -> None:
-        """Take the numbers of such a layer."""
+        """Load weight and bias of Darknet's one layer, in the format of `dense`."""
         anchors, nodes, channels = self.classes.weight.shape
         rows, offsets = weight.view(anchors, 5 + nodes, channels), bias.view(anchors, 5 + nodes)
         self.box.weight.copy_(rows[:, :5].reshape(self.box.weight.shape))
@@ -136,12 +138,12 @@ class SplitHead(nn.Module):
 
 
 def _starts(lengths: Tensor) -> Tensor:
-    """Where each of some runs begins when they are laid end to end."""
+    """Start of each run when runs of these lengths follow one another."""
     return lengths.cumsum(0) - lengths
 
 
 def _rank_in_run(run: Tensor, lengths: Tensor) -> Tensor:
-    """How many rows before each one are of the same run, (Q,); run: (Q,), lengths: how many rows each run has."""
+    """Number of earlier rows in the same run, (Q,); run: (Q,) the run of each row; lengths: rows of each run."""
     return run.argsort(stable=True).argsort() - _starts(lengths)[run]
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tests.yolo9000.made import TableHead, grid_output
 from wordtree import WordTree
+from wordtree.tree.node_sets import at_or_under
 from yolo9000.config import LossConfig
 from yolo9000.data.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
-from yolo9000.data.sample import at_or_under
 from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.models.tree_tensors import TreeTensors
 
@@ -240,7 +240,7 @@ def test_a_perfect_output_has_no_coordinate_and_little_objectness_loss(toy_tree:
 
 def test_terms_add_up(toy_tree: WordTree) -> None:
     terms = Case(toy_tree, LossConfig(), targets(boxes=ONE_BOX, labels=[(1, TERRIER)])).terms
-    named = terms.detached()
+    named = terms.by_name()
     assert named.pop("total").item() == pytest.approx(sum(value.item() for value in named.values()))
     assert replace(terms, objectness=terms.objectness + 1).total.item() == pytest.approx(
         terms.total.item() + 1
@@ -265,13 +265,13 @@ def test_a_step_reads_the_class_head_once_whatever_its_labels_for_each_gradient_
     toy_tree: WordTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    once = TableHead.asked_logits
+    once = TableHead.pair_logits
 
     def counted(self: TableHead, features: Tensor, anchor: Tensor, owner: Tensor, nodes: Tensor) -> Tensor:
         read.append(len(nodes))
         return once(self, features, anchor, owner, nodes)
 
-    monkeypatch.setattr(TableHead, "asked_logits", counted)
+    monkeypatch.setattr(TableHead, "pair_logits", counted)
     negative = ImageLabelColumns(torch.tensor([1]), torch.tensor([DOG]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
     what = replace(targets(boxes=ONE_BOX, labels=[(1, TERRIER)]), negative_labels=negative)
     terms = Case(toy_tree, replace_cfg(unannotated_objectness=None), what).terms

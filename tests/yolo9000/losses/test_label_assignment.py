@@ -17,18 +17,18 @@ from wordtree import WordTree
 from yolo9000.data.batch import ImageLabelColumns
 from yolo9000.losses.label_assignment import (
     Assign,
-    ask_paths,
     assign_labels,
+    assign_top_k,
     location_of_max_objectness,
     location_of_max_score,
     location_of_max_size,
     locations_in_regions,
-    locations_of_top_k,
     log_absolute_at,
     negative_errors,
+    path_logits,
 )
 from yolo9000.models.boxes import area_xyxy, iou_xyxy
-from yolo9000.models.grid import GridOutput, Locations, decode_boxes, flat_location
+from yolo9000.models.grid import GridOutput, Locations, decode_boxes
 from yolo9000.models.tree_tensors import TreeTensors
 
 ANIMAL, VEHICLE, DOG, CAT = range(4)
@@ -94,14 +94,14 @@ def test_a_place_that_answers_for_a_box_answers_for_no_label_unless_there_is_no_
 
     label = one_label()
     first = locations(label, None)
-    taken = flat_location(output, torch.tensor(sorted(first)))
+    taken = Locations.from_flat_index(output, torch.tensor(sorted(first)))
     assert len(locations(label, taken)) == len(first)
     assert not locations(label, taken) & first
     cell_of_first = taken[torch.tensor([0])]
     rows, columns = output.box_logits.shape[2:4]
     left, top = float(cell_of_first.column) / columns, float(cell_of_first.row) / rows
     alone = one_label(left, top, left + 1 / columns, top + 1 / rows)
-    everything = flat_location(output, torch.arange(output.objectness.numel()))
+    everything = Locations.from_flat_index(output, torch.arange(output.objectness.numel()))
     assert locations(alone, everything) == locations(alone, None)
 
 
@@ -121,7 +121,7 @@ def test_the_probability_at_a_place_is_the_product_along_the_path(toy_tree: Word
 def errors_of(output: GridOutput, labels: ImageLabelColumns, tree_tensors: TreeTensors) -> Tensor:
     """Negative labels at the place that each goes to."""
     location = location_of_max_score(output, labels, tree_tensors)
-    return negative_errors(output, tree_tensors, *ask_paths(output, tree_tensors, (location, labels.node)))
+    return negative_errors(output, tree_tensors, *path_logits(output, tree_tensors, (location, labels.node)))
 
 
 def test_no_dog_costs_what_the_likeliest_place_of_its_region_says(toy_tree: WordTree) -> None:
@@ -251,11 +251,11 @@ def test_max_size_cuts_boxes_to_the_tile_and_looks_for_their_cells_there() -> No
 
 
 def test_top_k_places_share_a_label_and_a_small_tile_has_fewer() -> None:
-    chosen = locations_of_top_k(boxes_scene(), one_label(), 3)
+    chosen = assign_top_k(boxes_scene(), one_label(), 3)
     assert cells(chosen.location) == [(3, 3), (2, 2), (1, 1)]
     assert chosen.label.tolist() == [0, 0, 0]
     assert chosen.weight.tolist() == pytest.approx([1 / 3] * 3)
-    one_cell = locations_of_top_k(boxes_scene(), one_label(0.25, 0.25, 0.5, 0.5), 3)
+    one_cell = assign_top_k(boxes_scene(), one_label(0.25, 0.25, 0.5, 0.5), 3)
     assert (cells(one_cell.location), one_cell.weight.tolist()) == ([(1, 1)], [1.0])
 
 

@@ -17,7 +17,7 @@ from wordtree import WordTree
 from yolo9000.config import LossConfig
 from yolo9000.data.batch import Targets
 from yolo9000.losses.joint import JointLoss
-from yolo9000.losses.unannotated import candidate_locations, exclusion_errors, topmost
+from yolo9000.losses.unannotated import exclusion_errors, object_locations, topmost
 from yolo9000.models.grid import GridOutput
 from yolo9000.models.tree_tensors import TreeTensors
 
@@ -95,14 +95,14 @@ def test_places_are_seen_above_a_threshold_the_most_objective_first(toy_tree: Wo
     output = seeing(toy_tree, at=[(0, 1, 2), (1, 0, 0), (1, 3, 3)])
     output.box_logits[1, 0, 3, 3, 4] = 3
     everywhere = torch.ones(2, 1, 4, 4, dtype=torch.bool)
-    seen = candidate_locations(output, everywhere, min_objectness=0.3, at_most=5)
+    seen = object_locations(output, everywhere, min_objectness=0.3, max_locations=5)
     rows = list(
         zip(seen.image.tolist(), seen.location.row.tolist(), seen.location.column.tolist(), strict=True)
     )
     assert rows == [(0, 1, 2), (1, 3, 3), (1, 0, 0)]
     assert seen.index.tolist() == [6, 15, 0]
-    assert candidate_locations(output, everywhere, min_objectness=0.3, at_most=1).index.tolist() == [6, 15]
-    assert len(candidate_locations(output, ~everywhere, min_objectness=0.3, at_most=5).image) == 0
+    assert object_locations(output, everywhere, min_objectness=0.3, max_locations=1).index.tolist() == [6, 15]
+    assert len(object_locations(output, ~everywhere, min_objectness=0.3, max_locations=5).image) == 0
 
 
 # --- what it surely is not
@@ -132,8 +132,8 @@ def test_a_thing_without_a_box_is_none_of_what_its_image_vouches_for(
 def test_each_image_excludes_what_it_vouches_for_itself(toy_tree: WordTree) -> None:
     tree_tensors = TreeTensors(toy_tree)
     output = seeing(toy_tree, at=[(0, 1, 2), (1, 0, 0)])
-    seen = candidate_locations(
-        output, torch.ones(2, 1, 4, 4, dtype=torch.bool), min_objectness=0.3, at_most=5
+    seen = object_locations(
+        output, torch.ones(2, 1, 4, 4, dtype=torch.bool), min_objectness=0.3, max_locations=5
     )
     both = torch.cat([unannotated_objectness(toy_tree, CAR), unannotated_objectness(toy_tree, DOG)])
     errors = exclusion_errors(output, tree_tensors, seen, both)

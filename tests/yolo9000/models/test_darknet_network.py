@@ -240,10 +240,10 @@ def test_batch_norm_by_the_cpu_rule_survives_a_channel_that_never_varies() -> No
 def test_a_network_gives_back_the_numbers_that_it_took(net: GoldenNet) -> None:
     network = read_network(net.cfg, net.weights)
     taken = read_weights(net.weights, plan_cfg(net.cfg.read_text(), "net")).layers
-    given = network.numbers()
+    given = network.layer_weights()
     assert set(given) == set(taken)
     assert sum(part.size for parts in given.values() for part in parts.values()) == sum(
-        plan.numbers for plan in network.plans if isinstance(plan, Convolution)
+        plan.weight_count for plan in network.plans if isinstance(plan, Convolution)
     )
     for index, parts in taken.items():
         assert set(parts) == set(given[index])

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tests.yolo9000.made import grid_output
 from yolo9000.data.batch import BoxColumns, IgnoreColumns
-from yolo9000.losses.box_assignment import best_overlap, ignored_cells, last_of_each, match_boxes
+from yolo9000.losses.box_assignment import best_iou, ignored_cells, last_occurrences, match_boxes
 from yolo9000.models.boxes import iou_xyxy
-from yolo9000.models.grid import Locations, cells_inside, decode_boxes, flat_location
+from yolo9000.models.grid import Locations, cells_in_regions, decode_boxes
 
 
 def columns(*boxes: tuple[int, float, float, float, float]) -> BoxColumns:
@@ -50,9 +50,7 @@ def test_decoding_the_targets_of_a_box_gives_the_box(cx: float, cy: float, w: fl
         1e-9, 1 - 1e-9
     ).logit()
     logits[location.image, location.anchor, location.row, location.column, 2:4] = matched.log_size
-    decoded = location.values_of(
-        decode_boxes(grid_output(anchors=[[1.0, 1.0], [3.0, 2.0]], box_logits=logits))
-    )
+    decoded = location.gather(decode_boxes(grid_output(anchors=[[1.0, 1.0], [3.0, 2.0]], box_logits=logits)))
     np.testing.assert_allclose(decoded, box.xyxy_unit, atol=1e-6)
 
 
@@ -83,14 +81,14 @@ def test_a_centre_on_the_right_border_belongs_to_the_last_cell() -> None:
 @given(keys=st.lists(st.integers(0, 5), max_size=20))
 def test_last_of_each_key_twin(keys: list[int]) -> None:
     expected = [row for row, key in enumerate(keys) if key not in keys[row + 1 :]]
-    assert last_of_each(torch.tensor(keys, dtype=torch.int64)).tolist() == expected
+    assert last_occurrences(torch.tensor(keys, dtype=torch.int64)).tolist() == expected
 
 
 def test_best_overlap_twin() -> None:
     torch.manual_seed(0)
     decoded = torch.rand(3, 2, 4, 4, 4, dtype=torch.float64).sort(-1).values
     boxes = columns((0, 0.1, 0.1, 0.6, 0.6), (2, 0.2, 0.0, 0.9, 0.5), (0, 0.5, 0.5, 0.9, 0.9))
-    best = best_overlap(decoded, boxes)
+    best = best_iou(decoded, boxes)
     for image in range(3):
         own = boxes.xyxy_unit[boxes.image == image]
         expected = iou_xyxy(decoded[image].view(-1, 4), own).amax(1) if len(own) else torch.zeros(32).double()
@@ -99,7 +97,7 @@ def test_best_overlap_twin() -> None:
 
 def test_cells_inside_a_region_are_those_with_their_centre_in_it() -> None:
     output = grid_output(anchors=[[1.0, 1.0]], rows=2, columns=4)
-    inside = cells_inside(output, torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.3, 0.0, 1.0, 1.0]]))
+    inside = cells_in_regions(output, torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.3, 0.0, 1.0, 1.0]]))
     assert inside[0].tolist() == [[True, True, False, False], [False] * 4]
     assert inside[1].tolist() == [[False, True, True, True]] * 2
 
@@ -114,8 +112,8 @@ def test_ignored_cells_join_the_regions_of_each_image() -> None:
 def test_flat_positions_and_places_are_inverse() -> None:
     output = grid_output(anchors=[[1.0, 1.0], [2.0, 2.0], [3.0, 1.0]], rows=4, columns=5, images=2)
     index = torch.arange(2 * 3 * 4 * 5)
-    location = flat_location(output, index)
+    location = Locations.from_flat_index(output, index)
     torch.testing.assert_close(location.flat_index(output), index)
     grid: Tensor = index.view(2, 3, 4, 5)
-    torch.testing.assert_close(location.values_of(grid), index)
+    torch.testing.assert_close(location.gather(grid), index)
     assert isinstance(location[index < 3], Locations)

@@ -26,7 +26,7 @@ def test_gathered_logits_and_their_gradients_equal_the_dense_ones() -> None:
     gathered = head.classes.logits(
         features.permute(0, 2, 3, 1)[location.image, location.row, location.column], location.anchor, nodes
     )
-    dense = location.values_of(head.classes.dense_logits(features))[:, nodes]
+    dense = location.gather(head.classes.dense_logits(features))[:, nodes]
     torch.testing.assert_close(gathered, dense)
     for a, b in zip(
         torch.autograd.grad((gathered * weight).sum(), parameters),
@@ -48,7 +48,7 @@ def test_logits_that_each_place_asks_for_and_their_gradients_equal_the_dense_one
     owner, nodes = (torch.randint(0, size, (asked if locations else 0,)) for size in (max(1, locations), 20))
     weight = torch.randn(len(nodes), dtype=torch.float64)
     parameters = [features, head.classes.weight, head.classes.bias]
-    found = head(features).asked_logits(location, owner, nodes)
+    found = head(features).pair_logits(location, owner, nodes)
     dense = head.classes.dense_logits(features)[
         location.image[owner], location.anchor[owner], location.row[owner], location.column[owner], nodes
     ]
@@ -80,7 +80,7 @@ def test_the_grid_output_gathers_at_the_right_places() -> None:
     output = head(torch.randn(2, 8, 4, 5))
     location = Locations(*(torch.randint(0, size, (30,)) for size in (2, 3, 4, 5)))
     nodes = torch.tensor([3, 7, 19])
-    dense = location.values_of(output.dense_class_logits())[:, nodes]
+    dense = location.gather(output.dense_class_logits())[:, nodes]
     torch.testing.assert_close(output.class_logits(location, nodes), dense)
 
 
@@ -108,7 +108,7 @@ def test_box_and_class_parts_together_are_one_convolution_of_darknet() -> None:
 # --- which rows have a gradient
 
 
-@pytest.mark.parametrize("way", ["logits", "asked_logits", "map_logits", "dense_logits"])
+@pytest.mark.parametrize("way", ["logits", "pair_logits", "image_logits", "dense_logits"])
 def test_no_row_has_a_gradient_but_those_that_are_noted_as_asked(way: str) -> None:
     torch.manual_seed(0)
     head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).classes
@@ -116,20 +116,20 @@ def test_no_row_has_a_gradient_but_those_that_are_noted_as_asked(way: str) -> No
     anchor, image = torch.tensor([0, 1, 1, 2, 0, 0]), torch.tensor([0, 1, 1, 1])
     ask = {
         "logits": lambda: head.logits(vectors, anchor, nodes),
-        "asked_logits": lambda: head.asked_logits(vectors, anchor, torch.tensor([5, 1, 1, 2]), nodes),
-        "map_logits": lambda: head.map_logits(maps, image, nodes),
+        "pair_logits": lambda: head.pair_logits(vectors, anchor, torch.tensor([5, 1, 1, 2]), nodes),
+        "image_logits": lambda: head.image_logits(maps, image, nodes),
         "dense_logits": lambda: head.dense_logits(maps),
     }[way]
     with torch.no_grad():
         ask()
-    assert not head.asked.any()
+    assert not head.used_nodes.any()
     ask().square().sum().backward()
     for gradient in (head.weight.grad, head.bias.grad):
         assert gradient is not None
         assert torch.equal(
-            gradient.flatten(2).any(2).any(0) if gradient.ndim > 2 else gradient.any(0), head.asked
+            gradient.flatten(2).any(2).any(0) if gradient.ndim > 2 else gradient.any(0), head.used_nodes
         )
-    assert head.take_asked().nonzero()[:, 0].tolist() == (
+    assert head.take_used_nodes().nonzero()[:, 0].tolist() == (
         list(range(20)) if way == "dense_logits" else [3, 7, 19]
     )
-    assert not head.asked.any()
+    assert not head.used_nodes.any()

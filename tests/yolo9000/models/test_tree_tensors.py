@@ -54,7 +54,7 @@ def asker(logits: Tensor):
     """The logits of a table (P, N) in the form that a descent asks for."""
 
     def ask(locations: Tensor, members: PathMembers) -> Tensor:
-        return logits[locations[members.owner], members.node]
+        return logits[locations[members.path], members.node]
 
     return ask
 
@@ -72,7 +72,7 @@ def test_path_and_everywhere_probabilities_agree_with_the_dense_twin(
 
     asked = torch.from_numpy(rng.integers(0, nodes, 5))
     members = tree_tensors.path_members(asked)
-    absolute = tree_tensors.log_absolute(members, table[members.owner, members.node], 5).exp()
+    absolute = tree_tensors.log_absolute(members, table[members.path, members.node], 5).exp()
     np.testing.assert_allclose(absolute, expected[np.arange(5), asked], rtol=1e-9)
 
     at_all_locations = tree_tensors.log_absolute(
@@ -80,7 +80,7 @@ def test_path_and_everywhere_probabilities_agree_with_the_dense_twin(
     ).exp()  # of each asked node
     np.testing.assert_allclose(at_all_locations, expected[:, asked].T, rtol=1e-9)
 
-    everywhere = tree_tensors.log_absolute_of(lambda nodes: table[:, nodes], torch.arange(nodes)).exp()
+    everywhere = tree_tensors.log_absolute_of_nodes(lambda nodes: table[:, nodes], torch.arange(nodes)).exp()
     np.testing.assert_allclose(everywhere, expected, rtol=1e-9)
 
 
@@ -106,7 +106,7 @@ def test_descent_of_no_places_is_empty(toy_tree: WordTree) -> None:
 def test_members_of_a_path_are_all_siblings_of_every_node_on_it(toy_tree: WordTree) -> None:
     members = TreeTensors(toy_tree).path_members(torch.tensor([6, 4]))  # terrier, car
     assert members.node.tolist() == [0, 1, 2, 3, 6, 0, 1, 4, 5]
-    assert members.owner.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1]
+    assert members.path.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1]
     assert members.segment.tolist() == [0, 0, 1, 1, 2, 3, 3, 4, 4]
     assert members.node[members.on_path].tolist() == [0, 2, 6, 1, 4]
 
@@ -147,7 +147,9 @@ def test_descents_and_probabilities_agree_with_darknet(tree: WordTree, path: Pat
     golden, tree_tensors = np.load(path), TreeTensors(tree)
     logits = torch.from_numpy(golden["logits"]).double()
     if "node_prob" in golden:
-        absolute = tree_tensors.log_absolute_of(lambda nodes: logits[:, nodes], torch.arange(len(tree))).exp()
+        absolute = tree_tensors.log_absolute_of_nodes(
+            lambda nodes: logits[:, nodes], torch.arange(len(tree))
+        ).exp()
         np.testing.assert_allclose(absolute, golden["node_prob"], rtol=2e-5, atol=1e-12)
     for column, threshold in enumerate(golden["thresholds"].tolist()):
         paper = tree_tensors.descend(asker(logits), len(logits), threshold=threshold)
@@ -183,7 +185,7 @@ def test_darknets_descent_is_that_of_the_twin_and_never_goes_deeper_than_the_pap
 def test_independent_siblings_are_judged_each_by_its_own_logit(toy_tree: WordTree) -> None:
     tree_tensors = TreeTensors(toy_tree, siblings="sigmoid")
     logits = torch.tensor([[1.0, 2.0, 0.5, -1.0, 3.0, 4.0, 0.0]], dtype=torch.float64)
-    absolute = tree_tensors.log_absolute_of(lambda nodes: logits[:, nodes], torch.arange(7)).exp()
+    absolute = tree_tensors.log_absolute_of_nodes(lambda nodes: logits[:, nodes], torch.arange(7)).exp()
     own = logits.sigmoid()
     torch.testing.assert_close(absolute[0, 6], own[0, [0, 2, 6]].prod())
     torch.testing.assert_close(absolute[0, 5], own[0, [1, 5]].prod())
