@@ -58,7 +58,7 @@ from data_prep.synthetic.mosaic_world import MosaicWorldConfig, mosaic_world
 from wordtree import WordTreeError
 from wordtree.support.config_files import overridden, validated
 from wordtree.support.files import write_atomically
-from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
+from yolo9000.checkpoints.checkpoint import load_detector, refuse_other_tree
 from yolo9000.config import Config, EvaluateConfig, PretrainConfig
 from yolo9000.demo import (
     STEPS_PER_MINUTE,
@@ -71,7 +71,7 @@ from yolo9000.demo import (
 from yolo9000.errors import Yolo9000Error
 from yolo9000.evaluation.average_precision import average_precision
 from yolo9000.evaluation.baselines import label_on_best_box, label_on_whole_image
-from yolo9000.evaluation.evaluate import ScoredImages, best_boxes, detections_on
+from yolo9000.evaluation.evaluate import EvaluationSet, best_boxes, predict_boxes
 from yolo9000.evaluation.scorecard import score
 from yolo9000.evaluation.supervision import nearest_boxed
 from yolo9000.inference.scored_boxes import ScoredBoxes
@@ -350,7 +350,7 @@ def by_dotted_name(cfg: Config | PretrainConfig) -> dict[str, Any]:
 def score_row(row: Row, seed: int, plan: Plan) -> dict[str, dict[str, Any]]:
     """The result of the row by its name; of the boxes-only row those of the label baselines too."""
     path = plan.run_folder(row.name, seed) / "best.pt"
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_detector(path)
     # What is never boxed is what had no box in *joint* training, in every row.
     reader = ShardReader(plan.seed_folder(seed) / JOINT_MERGE)
     refuse_other_tree(checkpoint, path, reader)
@@ -359,9 +359,9 @@ def score_row(row: Row, seed: int, plan: Plan) -> dict[str, dict[str, Any]]:
         checkpoint.config.model.input_size_px,
         checkpoint.build_model(),
     )
-    images = ScoredImages.of(reader, cfg)
+    images = EvaluationSet.of(reader, cfg)
     both = (images, images.lifted(reader.label_counts))
-    scored = {row.name: measured(both, [detections_on(model, one, size_px, cfg) for one in both], cfg)}
+    scored = {row.name: measured(both, [predict_boxes(model, one, size_px, cfg) for one in both], cfg)}
     if row.name == BOXES_ONLY:
         boxes = best_boxes(model, images, size_px, cfg)
         message = {
@@ -381,7 +381,7 @@ def score_row(row: Row, seed: int, plan: Plan) -> dict[str, dict[str, Any]]:
 
 
 def measured(
-    both: tuple[ScoredImages, ScoredImages], answers: Sequence[list[ScoredBoxes]], cfg: EvaluateConfig
+    both: tuple[EvaluationSet, EvaluationSet], answers: Sequence[list[ScoredBoxes]], cfg: EvaluateConfig
 ) -> dict[str, Any]:
     """The scores and those of each class, as plain values; `both`: the test images as they are, and lifted."""
     (own, lifted), label_counts = both, both[0].reader.label_counts

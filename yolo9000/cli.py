@@ -203,8 +203,7 @@ def evaluate(
     from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
     from yolo9000.config import PretrainConfig
     from yolo9000.distributed import is_first, usual_device
-    from yolo9000.evaluation.evaluate import evaluate as score
-    from yolo9000.evaluation.evaluate import score_classifier
+    from yolo9000.evaluation.evaluate import evaluate_classifier, evaluate_detector
     from yolo9000.training.resume import refuse_odd_sizes
 
     found = load_checkpoint(model)
@@ -218,9 +217,9 @@ def evaluate(
         model_cfg = model_cfg.model_copy(update={"input_size_px": size})
         refuse_odd_sizes(found.config.model_copy(update={"model": model_cfg}), network.backbone.stride)
     scorecard: Any = (
-        score_classifier(network, reader, model_cfg.side_px, cfg)
+        evaluate_classifier(network, reader, model_cfg.side_px, cfg)
         if isinstance(found.config, PretrainConfig)
-        else score(network, reader, found.label_counts, model_cfg.input_size_px, cfg)
+        else evaluate_detector(network, reader, found.label_counts, model_cfg.input_size_px, cfg)
     )
     if not is_first():
         return
@@ -343,7 +342,7 @@ def convert(
         from yolo9000.checkpoints.darknet_import import DarknetFiles, read_darknet
 
         checkpoint, notes = read_darknet(
-            DarknetFiles.of(files), layers=layers, batch_norm=batch_norm.value, answers=answers.value
+            DarknetFiles.of(files), layers=layers, batch_norm=batch_norm.value, rules=answers.value
         )
         save_checkpoint(out, checkpoint)
         for note in notes[:MAX_NOTES]:

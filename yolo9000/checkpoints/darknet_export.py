@@ -1,4 +1,4 @@
-"""A detector or classifier as Darknet's files: `.weights` and `.cfg`, and tree or names where those are new."""
+"""Export to Darknet: `.weights` and `.cfg`, and also `.tree` and `.names` if the classes changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wordtree.support.arrays import Float32Array
 from wordtree.support.files import write_atomically
 from wordtree.tree.tree_files import notice_beside, tree_text
 from yolo9000.checkpoints.checkpoint import Checkpoint
-from yolo9000.checkpoints.darknet_units import backbone_sections, unit_weights, unit_section
+from yolo9000.checkpoints.darknet_units import backbone_sections, unit_section, unit_weights
 from yolo9000.config import ModelConfig, NetworkConfig
 from yolo9000.darknet.cfg import plan_cfg
 from yolo9000.darknet.options import DarknetError
@@ -27,25 +27,25 @@ from yolo9000.models.classifier import Classifier, FlatSoftmax
 from yolo9000.models.darknet_network import DarknetNetwork
 from yolo9000.models.detector import Detector, PassthroughNeck
 
-REMARK = "# Written by yolo9000. What is about training has Darknet's defaults.\n"
+COMMENT = "# Written by yolo9000. Training options have Darknet's defaults.\n"
 
 
 def write_darknet(checkpoint: Checkpoint[Any], path: Path) -> list[Path]:
     """Write the `.weights` and, beside it, the `.cfg`; returns all files written.
 
-    A converted network that was not trained since gives back the files that it came from, byte for byte. With
-    other classes than it came with, the cfg says so, and their files are written too; likewise for our own networks.
-    Raises DarknetError for what Darknet cannot express, and where a file of other content would be overwritten.
+    A converted network without further training gives back its original files, byte for byte. If its classes changed,
+    and for networks of this project, the cfg is new and tree and names are written too.
+    Raises DarknetError if Darknet cannot express the network, or if a file with other content would be overwritten.
     """
     model: Detector | Classifier = checkpoint.build_model()
     texts = _texts(checkpoint, model, path)
     for file, content in texts.items():
         if file.exists() and file.read_bytes() != content:
             raise DarknetError(
-                f"{file}: is there already, with other content; choose another name for {path.name}."
+                f"{file}: the file exists with other content. Choose another name for {path.name}."
             )
     plan = plan_cfg(texts[path.with_suffix(".cfg")].decode("latin-1"), str(path.with_suffix(".cfg")))
-    write_weights(path, plan, Weights(_header(checkpoint), _numbers(model, plan)))
+    write_weights(path, plan, Weights(_header(checkpoint), _layer_weights(model, plan)))
     for file, content in texts.items():
         write_atomically(file, content)
     return [path, *texts]
@@ -53,7 +53,7 @@ def write_darknet(checkpoint: Checkpoint[Any], path: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Classes:
-    """What the outputs of a network mean: the nodes of a tree with levels, or just so many names."""
+    """Names of a network's outputs, and their tree if it has more than one level."""
 
     names: tuple[str, ...]
     tree: WordTree | None
@@ -65,7 +65,7 @@ class _Classes:
         return cls(tree.names, tree if len(tree.group_start) > 1 else None)
 
     def files(self, path: Path) -> dict[Path, bytes]:
-        """Their files; path: of the tree."""
+        """Content of the names and tree files; path: of the tree."""
         texts = {path.with_suffix(".names"): lines_text(self.names)}
         if self.tree:
             texts |= {
@@ -76,30 +76,32 @@ class _Classes:
 
 
 def _texts(checkpoint: Checkpoint[Any], model: Detector | Classifier, path: Path) -> dict[Path, bytes]:
-    """The content of the cfg, and of what it names that is new."""
+    """Content of the cfg, and of new files that it names."""
     cfg, cfg_path, tree_path = checkpoint.config.model, path.with_suffix(".cfg"), path.with_suffix(".tree")
     classes = _Classes.of(model, checkpoint.tree)
     if classes.tree and isinstance(cfg, ModelConfig) and cfg.siblings == "sigmoid":
-        raise DarknetError(f"{path}: Darknet has no tree whose siblings do not exclude each other.")
-    if cfg.darknet_cfg is not None and _is_as_it_came(checkpoint, classes):
+        raise DarknetError(
+            f"{path}: Darknet has no tree with model.siblings sigmoid, only with softmax, so this detector has no cfg."
+        )
+    if cfg.darknet_cfg is not None and _fits_original_cfg(checkpoint, classes):
         return {cfg_path: cfg.darknet_cfg.encode("latin-1")}
     named = tree_path.name if classes.tree else None
     if named and "".join(named.split()) != named:
-        raise DarknetError(f"{tree_path}: Darknet cannot read names with blanks; choose another one.")
+        raise DarknetError(f"{tree_path}: Darknet cannot read file names with blanks. Choose another name.")
     if cfg.darknet_cfg is None:
         text = _network_text(cfg, model, len(classes.names), named)
     else:
-        text = _with_answer(cfg, len(classes.names), named)
+        text = _with_output_layer(cfg, len(classes.names), named)
     return {cfg_path: text.encode("latin-1"), **classes.files(tree_path)}
 
 
-def _is_as_it_came(checkpoint: Checkpoint[Any], classes: _Classes) -> bool:
-    """Whether classes and anchors are those of the cfg."""
+def _fits_original_cfg(checkpoint: Checkpoint[Any], classes: _Classes) -> bool:
+    """Whether classes and anchors are unchanged since the conversion."""
     cfg, origin = checkpoint.config.model, checkpoint.darknet
-    answer = output_layer_of(plan_cfg(cfg.darknet_cfg, "the cfg"))
-    same_anchors = not isinstance(answer, Region) or answer.anchors == cfg.anchors
+    output_layer = output_layer_of(plan_cfg(cfg.darknet_cfg, "the cfg"))
+    same_anchors = not isinstance(output_layer, Region) or output_layer.anchors == cfg.anchors
     same_tree = origin is not None and origin.tree == checkpoint.tree.fingerprint
-    return same_tree and same_anchors and answer.classes == len(classes.names)
+    return same_tree and same_anchors and output_layer.classes == len(classes.names)
 
 
 def _network_text(cfg: NetworkConfig, model: Detector | Classifier, classes: int, tree: str | None) -> str:
@@ -109,52 +111,52 @@ def _network_text(cfg: NetworkConfig, model: Detector | Classifier, classes: int
     sections = [section("net", width=width, height=height, channels=3), *backbone_sections(model.backbone)]
     if isinstance(model, Detector) and model.neck is not None:
         pools = [k for k, text in enumerate(sections) if text.startswith("[maxpool]")]
-        sections += _neck_sections(model.neck, fine=pools[-1] - 2)  # [net] is no layer
+        sections += _neck_sections(model.neck, fine=pools[-1] - 2)  # [net] is not a layer
     named: dict[str, str | float] = {"tree": tree} if tree else {}
     if isinstance(cfg, ModelConfig):
         assert cfg.anchors is not None
         filters = len(cfg.anchors) * (5 + classes)
         region: dict[str, str | float] = {
-            "anchors": _shown(cfg.anchors),
+            "anchors": _anchors_text(cfg.anchors),
             "num": len(cfg.anchors),
             "classes": classes,
             "coords": 4,
         }
-        answer = [section("region", **region, bias_match=1, softmax=int(cfg.siblings == "softmax"), **named)]
+        last = [section("region", **region, bias_match=1, softmax=int(cfg.siblings == "softmax"), **named)]
     else:
-        filters, answer = classes, [section("avgpool"), section("softmax", groups=1, **named)]
+        filters, last = classes, [section("avgpool"), section("softmax", groups=1, **named)]
     head = section("convolutional", filters=filters, size=1, stride=1, activation="linear")
-    return REMARK + "\n".join([*sections, head, *answer])
+    return COMMENT + "\n".join([*sections, head, *last])
 
 
 def _neck_sections(neck: PassthroughNeck, *, fine: int) -> list[str]:
-    """Deep convolutions, and beside them the output of layer `fine`, squeezed or whole, re-ordered and joined."""
+    """The deep convolutions, then the passthrough from layer `fine`: squeezed or not, re-ordered, concatenated."""
     deep = [unit_section(unit) for unit in neck.deep if isinstance(unit, ConvUnit)]
     squeeze = [unit_section(neck.squeeze)] if isinstance(neck.squeeze, ConvUnit) else []
     passed = [section("route", layers=fine), *squeeze, section("reorg3d", stride=2)]
     return [*deep, *passed, section("route", layers=f"-1,{-1 - len(passed)}"), unit_section(neck.join)]
 
 
-def _with_answer(cfg: NetworkConfig, classes: int, tree: str | None) -> str:
-    """The cfg for other classes or anchors. The map of its old classes goes: its numbers mean other nodes now."""
+def _with_output_layer(cfg: NetworkConfig, classes: int, tree: str | None) -> str:
+    """The original cfg with other classes or anchors, and without `map`, whose numbers mean the old classes."""
     assert cfg.darknet_cfg is not None
     plan = plan_cfg(cfg.darknet_cfg, "the cfg")
-    answer, options, filters = output_layer_of(plan), dict[str, str | int | None](tree=tree), classes
-    if isinstance(cfg, ModelConfig) and isinstance(answer, Region):
+    output_layer, options, filters = output_layer_of(plan), dict[str, str | int | None](tree=tree), classes
+    if isinstance(cfg, ModelConfig) and isinstance(output_layer, Region):
         assert cfg.anchors is not None
         filters = len(cfg.anchors) * (5 + classes)
         options |= {"classes": classes, "map": None}
-        if tree is None and answer.tree is not None:
+        if tree is None and output_layer.tree is not None:
             options["softmax"] = 1
-        if cfg.anchors != answer.anchors:
-            options |= {"anchors": _shown(cfg.anchors), "num": len(cfg.anchors)}
+        if cfg.anchors != output_layer.anchors:
+            options |= {"anchors": _anchors_text(cfg.anchors), "num": len(cfg.anchors)}
     text = with_option(cfg.darknet_cfg, plan.convolutions[-1].index, "filters", filters)
     for key, value in options.items():
-        text = with_option(text, answer.index, key, value)
+        text = with_option(text, output_layer.index, key, value)
     return text
 
 
-def _shown(anchors: tuple[tuple[float, float], ...]) -> str:
+def _anchors_text(anchors: tuple[tuple[float, float], ...]) -> str:
     return ", ".join(f"{side!r}" for anchor in anchors for side in anchor)
 
 
@@ -163,32 +165,32 @@ def _header(checkpoint: Checkpoint[Any]) -> Header:
     return Header(major, minor, revision, checkpoint.images_seen)
 
 
-def _numbers(model: Detector | Classifier, plan: NetworkPlan) -> dict[int, LayerWeights]:
-    """The numbers of every convolution of the plan."""
+def _layer_weights(model: Detector | Classifier, plan: NetworkPlan) -> dict[int, LayerWeights]:
+    """Weights of every convolution of the plan, by layer index."""
     *backbone, head = plan.convolutions
     if isinstance(model, Classifier):
         weight, bias = model.head.weight[:, :, None, None], model.head.bias.detach()
     else:
         weight, bias = model.head.dense()
     if isinstance(model.backbone, DarknetNetwork):
-        numbers = model.backbone.layer_weights()
+        weights = model.backbone.layer_weights()
     else:
         units = [module for module in model.modules() if isinstance(module, ConvUnit)]
-        numbers = {layer.index: unit_weights(unit) for layer, unit in zip(backbone, units, strict=True)}
-        _reorder_passed_channels(numbers, plan)
-    return {**numbers, head.index: {"biases": _array(bias), "weights": _array(weight)}}
+        weights = {layer.index: unit_weights(unit) for layer, unit in zip(backbone, units, strict=True)}
+        _reorder_passed_channels(weights, plan)
+    return {**weights, head.index: {"biases": _array(bias), "weights": _array(weight)}}
 
 
-def _reorder_passed_channels(numbers: dict[int, LayerWeights], plan: NetworkPlan) -> None:
-    """Our passthrough gives channels as (channel, position in the block), [reorg3d] as (position, channel)."""
+def _reorder_passed_channels(layer_weights: dict[int, LayerWeights], plan: NetworkPlan) -> None:
+    """Permute in place: our passthrough orders channels by (channel, block position), [reorg3d] the other way."""
     for layer in plan.layers:
         if isinstance(layer, SpaceToDepth):
             join = next(after for after in plan.convolutions if after.index > layer.index)
-            weights = numbers[join.index]["weights"]
+            weights = layer_weights[join.index]["weights"]
             ours = np.arange(layer.out.channels).reshape(-1, layer.step**2)  # channel, position
             passed = weights[:, ours.T.reshape(-1)]
             rest = weights[:, layer.out.channels :]
-            numbers[join.index]["weights"] = np.concatenate([passed, rest], axis=1)
+            layer_weights[join.index]["weights"] = np.concatenate([passed, rest], axis=1)
 
 
 def _array(tensor: Tensor) -> Float32Array:

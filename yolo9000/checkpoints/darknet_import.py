@@ -1,4 +1,4 @@
-"""Darknet's files to a checkpoint that predicts, evaluates and trains on (docs/darknet.md)."""
+"""Import from Darknet: its files become a checkpoint for prediction, evaluation and training (docs/darknet.md)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from data_prep import LabelCounts
 from wordtree import WordTree
 from wordtree.hierarchies.darknet_classes import read_classes, read_map
 from wordtree.hierarchies.hierarchy import as_id
-from yolo9000.checkpoints.checkpoint import DarknetOrigin, SavedRun
-from yolo9000.checkpoints.darknet_settings import Answers, BatchNorm, classifier_config_of, config_of
+from yolo9000.checkpoints.checkpoint import Checkpoint, DarknetOrigin
+from yolo9000.checkpoints.darknet_settings import BatchNorm, Rules, classifier_config_of, config_of
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.darknet.cfg import read_cfg
 from yolo9000.darknet.data_file import DataFile, find_named, read_data
 from yolo9000.darknet.options import DarknetError
-from yolo9000.darknet.plan import NetworkPlan, Region, Softmax, answer_of
+from yolo9000.darknet.plan import NetworkPlan, Region, Softmax, output_layer_of
 from yolo9000.darknet.weights import Header, Weights, read_weights
 from yolo9000.models.classifier import Classifier, build_classifier
 from yolo9000.models.darknet_network import DarknetNetwork, refuse_other_tree
 from yolo9000.models.detector import Detector, build_model
 
-_KINDS = {
+_FILE_TYPES = {
     ".cfg": "cfg", ".tree": "tree", ".json": "tree", ".names": "names", ".labels": "labels", ".map": "map",
     ".data": "data",
 }  # fmt: skip
@@ -35,7 +35,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class DarknetFiles:
-    """What people give: a cfg, and perhaps weights, tree, names, labels (ids), map and data."""
+    """Files of one network: a cfg, and optionally weights, tree, names, labels (ids), map and data."""
 
     cfg: Path
     weights: Path | None = None
@@ -47,16 +47,16 @@ class DarknetFiles:
 
     @classmethod
     def of(cls, paths: Iterable[Path]) -> DarknetFiles:
-        """By suffix; a file of none of these suffixes is the weights (yolo.weights, darknet19_448.conv.23)."""
-        found: dict[str, Path] = {}
+        """Sort the files by suffix; an unknown suffix means weights (yolo.weights, darknet19_448.conv.23)."""
+        files: dict[str, Path] = {}
         for path in paths:
-            kind = _KINDS.get(path.suffix, "weights")
-            if kind in found:
-                raise DarknetError(f"{path}: expected one file of {kind}, but {found[kind]} is one already.")
-            found[kind] = path
-        if "cfg" not in found:
-            raise DarknetError("Expected a .cfg among the files: it says what the network is.")
-        return cls(**found)
+            name = _FILE_TYPES.get(path.suffix, "weights")
+            if name in files:
+                raise DarknetError(f"{path}: expected one {name} file, found another, {files[name]}.")
+            files[name] = path
+        if "cfg" not in files:
+            raise DarknetError("Expected a .cfg among the files: it describes the network.")
+        return cls(**files)
 
 
 def read_darknet(
@@ -64,26 +64,27 @@ def read_darknet(
     *,
     layers: int | None = None,
     batch_norm: BatchNorm = "standard",
-    answers: Answers = "ours",
-) -> tuple[SavedRun[Any], list[str]]:
-    """The detector or classifier of these files, and remarks on what was passed over.
+    rules: Rules = "ours",
+) -> tuple[Checkpoint[Any], list[str]]:
+    """The detector or classifier of these files, and notes on options that were ignored.
 
-    layers: take only the first so many layers of the weights; what is not in them, or without weights everything,
-    starts at random. Raises DarknetError and TreeFileError, before anything large is allocated.
+    layers: number of layers to take from the weights file, from the first. All other layers get random weights.
+    rules: `darknet` selects its thresholds, scores and suppression for prediction.
+    Raises DarknetError and TreeFileError, before large memory is allocated.
     """
     plan = read_cfg(files.cfg)
-    answer = answer_of(plan)
-    tree = _tree_of(files, plan, answer)
+    output_layer = output_layer_of(plan)
+    tree = _tree_of(files, plan, output_layer)
     if plan.is_classifier:
         config: Config | PretrainConfig = classifier_config_of(plan, batch_norm=batch_norm)
     else:
-        config = config_of(plan, batch_norm=batch_norm, answers=answers)
+        config = config_of(plan, batch_norm=batch_norm, rules=rules)
     weights = Weights(Header(), {})
     if files.weights:
         weights = read_weights(files.weights, plan, layers=layers)
-    label_counts, untold = _label_counts_of(files, answer, tree)
+    label_counts, notes = _label_counts_of(files, output_layer, tree)
     header = weights.header
-    checkpoint = SavedRun(
+    checkpoint = Checkpoint(
         config=config,
         tree=tree,
         label_counts=label_counts,
@@ -94,13 +95,13 @@ def read_darknet(
         seen_before=header.seen,
         darknet=DarknetOrigin((header.major, header.minor, header.revision), tree.fingerprint),
     )
-    return checkpoint, [*(f"{files.cfg}: {note}" for note in plan.notes), *untold]
+    return checkpoint, [*(f"{files.cfg}: {note}" for note in plan.notes), *notes]
 
 
 def _model_with(
     config: Config | PretrainConfig, tree: WordTree, plan: NetworkPlan, weights: Weights
 ) -> Detector | Classifier:
-    """The model of a plan with these numbers; the others are random, and always the same."""
+    """The model of a plan with these weights; the other weights are random with a fixed seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if isinstance(config, PretrainConfig):
@@ -111,7 +112,7 @@ def _model_with(
         else:
             model = build_model(config.model, tree)
     assert isinstance(model.backbone, DarknetNetwork)
-    model.backbone.load_numbers(weights.layers)
+    model.backbone.load_weights(weights.layers)
     head = weights.layers.get(plan.convolutions[-1].index)
     if head:
         weight, bias = (torch.from_numpy(head[part].astype("float32")) for part in ("weights", "biases"))
@@ -122,27 +123,28 @@ def _model_with(
     return model
 
 
-def _tree_of(files: DarknetFiles, plan: NetworkPlan, answer: Region | Softmax) -> WordTree:
-    """The tree of the network's classes, named; without a tree every class is a root."""
+def _tree_of(files: DarknetFiles, plan: NetworkPlan, output_layer: Region | Softmax) -> WordTree:
+    """The tree of the network's classes, with names; every class is a root if there is no tree."""
     data = read_data(files.data) if files.data else None
-    path = files.tree or _named(answer.tree, "tree", files.cfg, data)
+    path = files.tree or _named(output_layer.tree, "tree", files.cfg, data)
     names_path = files.names or (data.find("names") if data else None)
-    names = _classes(names_path, answer) if names_path else None
+    names = _classes(names_path, output_layer) if names_path else None
     if path is None:
         labels_path = files.labels or (data.find("labels") if data else None)
-        return _flat_tree(answer.classes, names, _classes(labels_path, answer) if labels_path else None)
+        labels = _classes(labels_path, output_layer) if labels_path else None
+        return _flat_tree(output_layer.classes, names, labels)
     tree = WordTree.load(path)
     refuse_other_tree(plan, tree, str(path))
-    if answer.tree is None and len(tree.group_start) > 1:
+    if output_layer.tree is None and len(tree.group_start) > 1:
         raise DarknetError(
-            f"{path}: {plan.place} names no tree (line {answer.line}), so its classes are not levels of one; "
-            "give a tree without levels, or none."
+            f"{path}: {plan.place} names no tree (line {output_layer.line}), so its classes form one level. "
+            "Give a tree without levels, or none."
         )
     return WordTree(tree.ids, tree.parent, names, tree.relations) if names else tree
 
 
 def _named(text: str | None, key: str, cfg: Path, data: DataFile | None) -> Path | None:
-    """The file that the cfg names, else the one of the `.data`; None where the cfg names none."""
+    """The file that the cfg names, otherwise that of the `.data`; None if the cfg names none."""
     if text is None:
         return None
     try:
@@ -153,11 +155,11 @@ def _named(text: str | None, key: str, cfg: Path, data: DataFile | None) -> Path
         raise
 
 
-def _classes(path: Path, answer: Region | Softmax) -> list[str]:
+def _classes(path: Path, output_layer: Region | Softmax) -> list[str]:
     found = read_classes(path)
-    if len(found) != answer.classes:
+    if len(found) != output_layer.classes:
         raise DarknetError(
-            f"{path}: expected {answer.classes} lines, one for each class, found {len(found)}."
+            f"{path}: expected {output_layer.classes} lines, one for each class, found {len(found)}."
         )
     return found
 
@@ -169,7 +171,7 @@ def _flat_tree(classes: int, names: list[str] | None, labels: list[str] | None) 
 
 
 def _unique(names: list[str]) -> Iterator[str]:
-    """Ids made of names; of equal ones the later get a number."""
+    """Ids made from names; repeated ones get a number."""
     taken: set[str] = set()
     times: dict[str, int] = {}
     for name in names:
@@ -182,26 +184,26 @@ def _unique(names: list[str]) -> Iterator[str]:
 
 
 def _label_counts_of(
-    files: DarknetFiles, answer: Region | Softmax, tree: WordTree
+    files: DarknetFiles, output_layer: Region | Softmax, tree: WordTree
 ) -> tuple[LabelCounts, list[str]]:
-    """What is known to have been labelled in training, one for each node: Darknet's files tell no numbers.
+    """Label counts of 1 for each node that had labels in training, and notes; Darknet's files have no real counts.
 
-    A classifier had image labels. A detector without a tree had boxes of all classes; with a map, boxes of those that
-    it names and image labels of the leaves.
+    A classifier had image labels. A detector without a tree had boxes for all classes. A detector with a map had boxes
+    for the mapped nodes and image labels for the leaves.
     """
     boxes, image_labels = np.zeros((2, len(tree)), np.int64)
-    untold: list[str] = []
-    if isinstance(answer, Softmax):
+    notes: list[str] = []
+    if isinstance(output_layer, Softmax):
         image_labels[tree.leaves] = 1
-        return LabelCounts(tree, boxes, image_labels), untold
-    if answer.tree is None:
+        return LabelCounts(tree, boxes, image_labels), notes
+    if output_layer.tree is None:
         boxes[:] = 1
-        return LabelCounts(tree, boxes, image_labels), untold
+        return LabelCounts(tree, boxes, image_labels), notes
     try:
-        path = files.map or _named(answer.map, "map", files.cfg, None)
+        path = files.map or _named(output_layer.map, "map", files.cfg, None)
     except DarknetError as absent:
-        path, untold = None, [f"{absent} Which nodes had boxes in training is unknown."]
+        path, notes = None, [f"{absent} Otherwise it is unknown which nodes had boxes in training."]
     if path is not None:
         boxes[read_map(path, tree)] = 1
         image_labels[tree.leaves] = 1
-    return LabelCounts(tree, boxes, image_labels), untold
+    return LabelCounts(tree, boxes, image_labels), notes

@@ -1,4 +1,4 @@
-"""The settings of a `.cfg` under our names: how the network answers, and what it was trained with."""
+"""The settings of a `.cfg` under our names: how the network rules, and what it was trained with."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from yolo9000.config import Config, PretrainConfig
 from yolo9000.darknet.options import DarknetError, Section
 from yolo9000.darknet.plan import ClassifierPlan, DetectorPlan, NetworkPlan
 
-NO_SHARDS = (
-    "what Darknet was trained on"  # no folder of shards; a run that starts from the checkpoint names its own
-)
+NO_SHARDS = "what Darknet was trained on"  # not a folder; a run that starts from the checkpoint sets its own
 BatchNorm = Literal["standard", "darknet_cpu"]
-Answers = Literal["ours", "darknet"]
+Rules = Literal["ours", "darknet"]
 
 _POLICIES = ("constant", "steps", "step", "exp", "poly", "sigmoid")
 _SIZES_PX = tuple(range(320, 609, 32))  # detector.c: random=1
 _ANY = {"low": -(2**31), "high": 2**31 - 1}
 
 
-def config_of(plan: NetworkPlan, *, batch_norm: BatchNorm, answers: Answers) -> Config:
+def config_of(plan: NetworkPlan, *, batch_norm: BatchNorm, rules: Rules) -> Config:
     """The configuration of a converted detector.
 
-    answers: `darknet` takes its thresholds and rules for level, score, overlap and geometry (decisions 8, 11, 13).
-    Raises DarknetError where the plan is no detector or a setting is out of range.
+    rules: `darknet` selects its thresholds and its rules for level, score, overlap and geometry (decisions 8, 11, 13).
+    Raises DarknetError if the plan is not a detector or a setting is out of range.
     """
-    net, region = plan.net, DetectorPlan.of(plan).answer
+    net, region = plan.net, DetectorPlan.of(plan).output_layer
     settings: dict[str, Any] = {
         **_common(plan),
         "model": {
@@ -53,15 +51,15 @@ def config_of(plan: NetworkPlan, *, batch_norm: BatchNorm, answers: Answers) -> 
         },
         "schedule": {**_schedule(net), "sizes_px": _SIZES_PX if region.random else ()},
     }
-    if answers == "darknet":
+    if rules == "darknet":
         settings["predict"] = {"min_score": 0.5, "level": "darknet", "nms": "by_node", "geometry": "darknet"}
         settings["evaluate"] = {"geometry": "darknet"}
     return validated(settings, Config, place=plan.place, error=DarknetError)
 
 
 def classifier_config_of(plan: NetworkPlan, *, batch_norm: BatchNorm) -> PretrainConfig:
-    """The configuration of a converted classifier; raises DarknetError."""
-    net, softmax, width = plan.net, ClassifierPlan.of(plan).answer, plan.input.width
+    """The configuration of a converted classifier. Raises DarknetError."""
+    net, softmax, width = plan.net, ClassifierPlan.of(plan).output_layer, plan.input.width
     crops = [
         net.integer(key, sides * width, **_ANY) / width for key, sides in (("min_crop", 1), ("max_crop", 2))
     ]
@@ -111,7 +109,7 @@ def _colours(net: Section) -> dict[str, float]:
 
 
 def _schedule(net: Section) -> dict[str, Any]:
-    """Darknet's `power` serves burn-in and policy poly alike. An unknown policy keeps the rate, as Darknet does."""
+    """Schedule settings. Darknet uses `power` for burn-in and for poly; an unknown policy means a constant rate."""
     policy = net.text("policy") or "constant"
     power = net.number("power", 4)
     settings: dict[str, Any] = {
@@ -131,6 +129,6 @@ def _schedule(net: Section) -> dict[str, Any]:
 
 
 def _factor(net: Section, key: str) -> float:
-    """Darknet's .75 means .75 to 1 or the inverse of that: the same as 1.33."""
+    """A factor of at least 1: Darknet's .75 and 1.33 both mean a factor between .75 and 1.33."""
     value = net.number(key, 1)
     return 1 / value if 0 < value < 1 else value

@@ -1,4 +1,4 @@
-"""The units and backbones of our named networks in Darknet's words, for backbone files and for writing weights."""
+"""Backbones of this project as Darknet layers, to load backbone files and to export weights."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from yolo9000.darknet.cfg import plan_cfg
 from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.plan import Convolution, LayerPlan, Shape
 from yolo9000.darknet.text import section
-from yolo9000.darknet.weights import Numbers, read_layers
+from yolo9000.darknet.weights import LayerWeights, read_layers
 from yolo9000.models.backbone import Backbone, ConvUnit
 from yolo9000.models.darknet_network import DarknetNetwork
 
-NO_WEIGHT = 1e6  # as large is no number of a trained network
+MAX_WEIGHT = 1e6  # no weight of a trained network is this large
 
-_TENSORS = (  # of a layer of DarknetNetwork, and of a ConvUnit: module, module, tensors
+_TENSORS = (  # module of a DarknetNetwork layer, module of a ConvUnit, tensors of both
     ("convolution", 0, "weight"),
     ("norm", 1, "weight bias running_mean running_var num_batches_tracked"),
 )
@@ -41,7 +41,7 @@ def unit_section(unit: ConvUnit) -> str:
 
 
 def backbone_sections(backbone: Backbone) -> list[str]:
-    """One section for each unit and pool: 23 for Darknet-19."""
+    """One section for each unit and pool; Darknet-19 has 23."""
     modules = [module for stage in backbone.stages for module in stage.children()]
     return [
         unit_section(module) if isinstance(module, ConvUnit) else section("maxpool", size=2, stride=2)
@@ -50,7 +50,7 @@ def backbone_sections(backbone: Backbone) -> list[str]:
 
 
 def unit_tensors(unit: ConvUnit) -> dict[str, Tensor]:
-    """The tensors of a unit under the names of `Numbers`."""
+    """Tensors of a unit, by the names of `LayerWeights`."""
     convolution, norm = _parts(unit)
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -65,38 +65,36 @@ def unit_tensors(unit: ConvUnit) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_backbone(backbone: Backbone | DarknetNetwork, path: Path) -> None:
-    """Give a backbone the first layers of a `.weights` file, which may end with them. Raises DarknetError."""
+    """Load the first layers of a `.weights` file, which may hold more, into a backbone. Raises DarknetError."""
     layers = backbone.plans if isinstance(backbone, DarknetNetwork) else backbone_layers(backbone)
-    numbers = read_layers(path, layers, "the backbone", whole=False).layers
-    _refuse_other_files(path, numbers)
+    weights = read_layers(path, layers, "the backbone", whole=False).layers
+    _refuse_other_files(path, weights)
     if isinstance(backbone, DarknetNetwork):
-        backbone.load_numbers(numbers)
+        backbone.load_weights(weights)
         return
     units = [module for module in backbone.modules() if isinstance(module, ConvUnit)]
-    for unit, found in zip(units, numbers.values(), strict=True):
+    for unit, arrays in zip(units, weights.values(), strict=True):
         for name, tensor in unit_tensors(unit).items():
-            tensor.copy_(torch.from_numpy(found[name].astype("float32")))
+            tensor.copy_(torch.from_numpy(arrays[name].astype("float32")))
 
 
-def _refuse_other_files(path: Path, numbers: Mapping[int, Numbers]) -> None:
-    """DarknetError where these are no weights: of any other long enough file some are not finite, or huge."""
-    for layer, parts in numbers.items():
-        if not all((np.abs(part) < NO_WEIGHT).all() for part in parts.values()):  # nor with NaN
+def _refuse_other_files(path: Path, weights: Mapping[int, LayerWeights]) -> None:
+    """DarknetError if a value is not finite or huge, as in any other file that is long enough."""
+    for layer, arrays in weights.items():
+        if not all((np.abs(array) < MAX_WEIGHT).all() for array in arrays.values()):  # false for NaN too
             raise DarknetError(
-                f"{path}: neither a checkpoint nor a file of Darknet's weights: expected numbers below {NO_WEIGHT:g} "
-                f"for layer {layer} of the backbone, found others. Name one of these files."
+                f"{path}: expected a checkpoint or a Darknet weights file: layer {layer} of the backbone has values of "
+                f"{MAX_WEIGHT:g} or more, or not finite."
             )
 
 
 def names_in(backbone: Backbone, layers: Sequence[LayerPlan]) -> dict[str, str]:
-    """For each tensor of a `DarknetNetwork` of `layers` its name in a backbone that begins with the same layers.
+    """Names of a `DarknetNetwork`'s tensors, mapped to their names in a backbone with the same first layers.
 
-    Empty where the backbone's layers are not the first of them.
+    Empty if the backbone's layers are not the first of `layers`.
     """
     own = backbone_layers(backbone)
-    if [_apart_from_size(layer) for layer in own] != [
-        _apart_from_size(layer) for layer in layers[: len(own)]
-    ]:
+    if [_without_size(layer) for layer in own] != [_without_size(layer) for layer in layers[: len(own)]]:
         return {}
     names = [name for name, module in backbone.named_modules() if isinstance(module, ConvUnit)]
     convolutions = [layer for layer in own if isinstance(layer, Convolution)]
@@ -109,17 +107,17 @@ def names_in(backbone: Backbone, layers: Sequence[LayerPlan]) -> dict[str, str]:
 
 
 def backbone_layers(backbone: Backbone) -> tuple[LayerPlan, ...]:
-    """The plan of a backbone, for any one size of input."""
+    """Planned layers of a backbone, for an arbitrary input size."""
     text = "\n".join([section("net", width=512, height=512, channels=3), *backbone_sections(backbone)])
     return plan_cfg(text, "the backbone").layers
 
 
-def _apart_from_size(layer: LayerPlan) -> LayerPlan:
+def _without_size(layer: LayerPlan) -> LayerPlan:
     return replace(layer, line=0, out=Shape(layer.out.channels, 0, 0))
 
 
-def unit_numbers(unit: ConvUnit) -> Numbers:
-    """The numbers of a unit as a `.weights` file has them."""
+def unit_weights(unit: ConvUnit) -> LayerWeights:
+    """Arrays of a unit, as a `.weights` file stores them."""
     return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in unit_tensors(unit).items()}
 
 

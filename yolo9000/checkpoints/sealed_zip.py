@@ -1,7 +1,7 @@
-"""A torch file that tells of every changed byte, and unpacks to no more than its own size.
+"""Torch files with a checksum: every changed byte is detected, and no file unpacks to more than its own size.
 
-torch.save writes a zip of uncompressed members and torch.load compares no checksum. So the checksum of all bytes before
-it stands last, as the zip's comment.
+torch.save writes a zip of uncompressed members, and torch.load checks no checksum. So the zip's comment, which comes
+last, holds the checksum of all bytes before it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def sealed(archive: io.BytesIO) -> bytes:
-    """The bytes of a zip with their checksum as its comment."""
+    """Bytes of the zip with their checksum as its comment."""
     with zipfile.ZipFile(archive, "a") as opened:
         opened.comment = _MARK + bytes(_DIGITS)
     view = archive.getbuffer()
@@ -27,25 +27,25 @@ def sealed(archive: io.BytesIO) -> bytes:
 
 
 def trouble_of(path: Path) -> str | None:
-    """What is wrong with a file that should be a sealed zip, in a few words; None if nothing is.
+    """Reason in a few words why a file is not a valid sealed zip; None if it is valid.
 
-    A zip without a comment, which torch alone wrote, passes unless it would unpack to more than itself.
+    A zip without a comment, as torch.save writes it, is valid unless it would unpack to more than its size.
     Raises OSError.
     """
     try:
         with zipfile.ZipFile(path) as opened:
             members, comment = opened.infolist(), opened.comment
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError):
-        return "no archive that can be opened"
+        return "not an archive that can be opened"
     size = path.stat().st_size
     if (
         any(m.compress_type != zipfile.ZIP_STORED for m in members)
         or sum(m.file_size for m in members) > size
     ):
-        return "an archive of compressed or overlapping parts"
+        return "an archive with compressed or overlapping members"
     if _is_sealed(path, size) or (not comment and _end_of(path, 2) == bytes(2)):  # the length of its comment
         return None
-    return "changed since it was written"
+    return "its bytes changed since it was written"
 
 
 def _is_sealed(path: Path, size: int) -> bool:

@@ -1,6 +1,7 @@
-"""Weights to begin with (`model.start_from`): a detector from a classifier (paper, sections 2 and 4), 448 px from 224.
+"""Initial weights of a run (`model.start_from`): of a classifier (paper, sections 2 and 4), a detector or Darknet.
 
-Or from another detector, also for another tree, or from a backbone file of Darknet, such as darknet19_448.conv.23.
+A detector may have been trained on another tree. Darknet's backbone files, such as darknet19_448.conv.23, hold only the
+first layers of a network.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 
 from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
-from yolo9000.checkpoints.checkpoint import CheckpointError, DarknetOrigin, SavedRun, load_any
+from yolo9000.checkpoints.checkpoint import Checkpoint, CheckpointError, DarknetOrigin, load_checkpoint
 from yolo9000.checkpoints.darknet_units import backbone_layers, load_backbone, names_in
 from yolo9000.config import NetworkConfig
 from yolo9000.darknet.cfg import plan_cfg
@@ -23,88 +24,93 @@ from yolo9000.models.backbone import Backbone
 from yolo9000.models.classifier import Classifier, FlatSoftmax
 from yolo9000.models.detector import Detector
 
-NETWORK = (
+NETWORK_SETTINGS = (
     "architecture", "darknet_cfg", "batch_norm", "width", "input_size_px", "anchors", "anchor_count", "siblings",
 )  # fmt: skip
 Network = TypeVar("Network", bound=NetworkConfig)
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a run begins with: a checkpoint, or (None) a backbone file of Darknet."""
+class InitialWeights:
+    """The file that `model.start_from` names; `checkpoint` is None for a backbone file of Darknet."""
 
     path: Path
-    found: SavedRun[Any] | None
+    checkpoint: Checkpoint[Any] | None
 
     @classmethod
-    def read(cls, path: Path) -> Start:
-        """Raises CheckpointError; a backbone file is looked at only when its weights are taken."""
+    def read(cls, path: Path) -> InitialWeights:
+        """Read a checkpoint; a backbone file is read by `load_into`. Raises CheckpointError."""
         is_backbone = path.is_file() and path.suffix != ".pt" and not zipfile.is_zipfile(path)
-        return cls(path, None if is_backbone else load_any(path))
+        return cls(path, None if is_backbone else load_checkpoint(path))
 
-    def network_for(self, model: Network) -> Network:
-        """The settings of a run that begins so: what they leave open about the network is as in the start.
+    def network_settings(self, cfg: Network) -> Network:
+        """The settings of a run, with network settings that it leaves unset taken from the checkpoint.
 
-        Nothing changes where they name another architecture, or where a detector starts from a classifier.
+        Nothing changes if the run sets another architecture, or if a detector starts from a classifier.
         """
-        made = self.found.config.model if self.found else None
-        return with_network_of(model, made) if isinstance(made, type(model)) else model
+        source = self.checkpoint.config.model if self.checkpoint else None
+        return with_network_of(cfg, source) if isinstance(source, type(cfg)) else cfg
 
-    def give(self, model: Detector | Classifier, tree: WordTree) -> tuple[str, ...]:
-        """Put the weights into the model; the parts that got some, `backbone` always among them.
+    def load_into(self, model: Detector | Classifier, tree: WordTree) -> tuple[str, ...]:
+        """Copy the weights into a model; returns the parts that were loaded, always with `backbone`.
 
-        The backbone must fit. The neck comes along where it has the same shapes, the head where its outputs can mean the
-        same: a classifier's for the same classes; a detector's for any tree, row by row (`class_rows`). All else keeps
-        its random start. Raises CheckpointError, DarknetError.
+        The backbone must have the same shapes. The neck is loaded if it has the same shapes. The head is loaded if its
+        outputs can mean the same: a classifier's for the same classes, a detector's for any tree, node by node
+        (`class_rows`). All other weights keep their random values. Raises CheckpointError, DarknetError.
         """
-        if self.found is None:
+        if self.checkpoint is None:
             load_backbone(model.backbone, self.path)
             return ("backbone",)
-        wanted, weights = model.state_dict(), _in_names_of(model, self.found)
-        taken = tuple(part for part in ("backbone", "neck") if _fits(part, wanted, weights))
-        if "backbone" not in taken:
+        state, weights = model.state_dict(), _renamed_for(model, self.checkpoint)
+        loaded = tuple(part for part in ("backbone", "neck") if _fits(part, state, weights))
+        if "backbone" not in loaded:
             raise CheckpointError(
-                f"{self.path}: its backbone ({self.found.config.model.network}) is not that of this run. Set "
-                "model.architecture and model.width as they are there, or start from another checkpoint."
+                f"{self.path}: its backbone ({self.checkpoint.config.model.network}) is not the backbone of this run. "
+                "Set model.architecture and model.width to the same values, or start from another checkpoint."
             )
-        parts = tuple(f"{part}." for part in taken)
-        model.load_state_dict({**wanted, **{k: value for k, value in weights.items() if k.startswith(parts)}})
-        takes_head = _take_rows if isinstance(model, Detector) else _take_outputs
-        return (*taken, "head") if takes_head(model, tree, replace(self.found, weights=weights)) else taken
+        parts = tuple(f"{part}." for part in loaded)
+        model.load_state_dict({**state, **{k: value for k, value in weights.items() if k.startswith(parts)}})
+        load_head = _load_detector_head if isinstance(model, Detector) else _load_classifier_head
+        has_head = load_head(model, tree, replace(self.checkpoint, weights=weights))
+        return (*loaded, "head") if has_head else loaded
 
-    def in_words(self, taken: tuple[str, ...], tree: WordTree) -> str:
-        """What a detector for `tree` begins with, as one line for people."""
-        text = f"Starting from {self.path}: its {', '.join(taken)}"
-        if "head" not in taken or self.found is None or self.found.tree.fingerprint == tree.fingerprint:
+    def summary(self, loaded: tuple[str, ...], tree: WordTree) -> str:
+        """One line for people: the parts that were loaded, and how many nodes of `tree` have weights."""
+        text = f"Starting from {self.path}: its {', '.join(loaded)}"
+        if (
+            "head" not in loaded
+            or self.checkpoint is None
+            or self.checkpoint.tree.fingerprint == tree.fingerprint
+        ):
             return f"{text}."
-        old = self.found.tree
+        old = self.checkpoint.tree
         same = sum(id_ in old for id_ in tree.ids)
         known = int((class_rows(old, tree) >= 0).sum())
         return (
-            f"{text}; of {len(tree)} nodes {same} keep their weights, {known - same} begin with those of the node "
-            f"above, {len(tree) - known} at random; old nodes left out: {len(old) - same}."
+            f"{text}; of {len(tree)} nodes {same} keep their weights, {known - same} start with their nearest "
+            f"ancestor's, {len(tree) - known} at random; {len(old) - same} nodes of the old tree are dropped."
         )
 
-    def carried(self, taken: tuple[str, ...]) -> tuple[int, DarknetOrigin | None]:
-        """Images that the weights have seen, and their Darknet file: of a whole detector only."""
-        if self.found is None or "head" not in taken:
+    def inherited(self, loaded: tuple[str, ...]) -> tuple[int, DarknetOrigin | None]:
+        """Number of images that the weights have seen, and their Darknet origin; 0 and None without a loaded head."""
+        if self.checkpoint is None or "head" not in loaded:
             return 0, None
-        return self.found.images_seen, self.found.darknet
+        return self.checkpoint.images_seen, self.checkpoint.darknet
 
 
-def with_network_of(model: Network, made: Network) -> Network:
-    """The settings, and what they leave open about the network as it is in `made`, unless they name another one."""
-    given = model.model_fields_set
-    if "architecture" in given and model.architecture != made.architecture:
-        return model
-    left_open = [name for name in NETWORK if name in type(made).model_fields and name not in given]
-    return model.model_copy(update={name: getattr(made, name) for name in left_open})
+def with_network_of(cfg: Network, source: Network) -> Network:
+    """The settings `cfg`, with unset network settings taken from `source` unless the architectures differ."""
+    given = cfg.model_fields_set
+    if "architecture" in given and cfg.architecture != source.architecture:
+        return cfg
+    unset = [name for name in NETWORK_SETTINGS if name in type(source).model_fields and name not in given]
+    return cfg.model_copy(update={name: getattr(source, name) for name in unset})
 
 
 def class_rows(old: WordTree, new: WordTree) -> Int64Array:
-    """For each node of `new` the node of `old` whose weights it begins with, (N,); -1 for none.
+    """Node of `old` from which each node of `new` takes its weights, shape (N,); -1 for none.
 
-    That of the same id, else that of the nearest ancestor that has one.
+    It is the node of the same id, otherwise that of the nearest ancestor that has one.
     """
     rows = np.full(len(new), -1, np.int64)
     for node, (id_, parent) in enumerate(zip(new.ids, new.parent.tolist(), strict=True)):
@@ -115,65 +121,61 @@ def class_rows(old: WordTree, new: WordTree) -> Int64Array:
     return rows
 
 
-def _in_names_of(model: Detector | Classifier, found: SavedRun[Any]) -> dict[str, Any]:
-    """The weights; those of a converted detector under the names of the model's backbone, if they are the same layers.
+def _renamed_for(model: Detector | Classifier, checkpoint: Checkpoint[Any]) -> dict[str, Any]:
+    """Weights of the checkpoint under the model's names.
 
-    Its head stays only where it sees just these layers.
+    Only a converted detector has other names. Its backbone's weights are renamed if the model's backbone has the same
+    first layers; its head is kept only if its backbone has no further layers.
     """
-    text = getattr(found.config.model, "darknet_cfg", None)
+    text = getattr(checkpoint.config.model, "darknet_cfg", None)
     if text is None or not isinstance(model.backbone, Backbone):
-        return found.weights
+        return checkpoint.weights
     plan = plan_cfg(text, "its cfg")
     layers = plan.layers[: plan.convolutions[-1].index]
     names = names_in(model.backbone, layers)
-    weights = {f"backbone.{ours}": found.weights[f"backbone.{theirs}"] for theirs, ours in names.items()}
+    weights = {f"backbone.{ours}": checkpoint.weights[f"backbone.{theirs}"] for theirs, ours in names.items()}
     if names and len(layers) == len(backbone_layers(model.backbone)):
-        weights |= {name: value for name, value in found.weights.items() if name.startswith("head.")}
+        weights |= {name: value for name, value in checkpoint.weights.items() if name.startswith("head.")}
     return weights
 
 
-def _take_rows(model: Any, tree: WordTree, found: SavedRun[Any]) -> bool:
-    """Take the box head, and of the class head what `class_rows` says; False where the head sees other features."""
-    wanted = model.state_dict()
+def _load_detector_head(model: Any, tree: WordTree, checkpoint: Checkpoint[Any]) -> bool:
+    """Load the box head, and the class head node by node; False if the head has other input features."""
+    state, weights = model.state_dict(), checkpoint.weights
     if model.neck is None:
-        sees_the_same = not any(name.startswith("neck.") for name in found.weights)
+        has_same_input = not any(name.startswith("neck.") for name in weights)
     else:
-        sees_the_same = _fits("neck", wanted, found.weights)
-    if not sees_the_same or not _fits("head.box", wanted, found.weights):
+        has_same_input = _fits("neck", state, weights)
+    if not has_same_input or not _fits("head.box", state, weights):
         return False
-    rows = class_rows(found.tree, tree)
+    rows = class_rows(checkpoint.tree, tree)
     known, source = torch.from_numpy(np.flatnonzero(rows >= 0)), torch.from_numpy(rows[rows >= 0])
     for name in ("head.classes.weight", "head.classes.bias"):
-        wanted[name][:, known] = found.weights[name][:, source].to(wanted[name].device)
+        state[name][:, known] = weights[name][:, source].to(state[name].device)
     for name in ("head.box.weight", "head.box.bias"):
-        wanted[name].copy_(found.weights[name])
+        state[name].copy_(weights[name])
     return True
 
 
-def _take_outputs(model: Any, tree: WordTree, found: SavedRun[Any]) -> bool:
-    """Take the head of a classifier; False where its outputs are other nodes."""
-    wanted = model.state_dict()
-    if not _fits("head", wanted, found.weights) or not _means_the_same(model, tree, found):
-        return False
-    for name in ("head.weight", "head.bias"):
-        wanted[name].copy_(found.weights[name])
-    return True
-
-
-def _fits(part: str, wanted: dict[str, Any], found: dict[str, Any]) -> bool:
-    """Whether a part is there and has the wanted tensors, all of their shapes."""
-    prefix = f"{part}."
-    shapes = [
-        {name: tuple(value.shape) for name, value in weights.items() if name.startswith(prefix)}
-        for weights in (wanted, found)
-    ]
-    return bool(shapes[0]) and shapes[0] == shapes[1]
-
-
-def _means_the_same(model: Classifier, tree: WordTree, found: SavedRun[Any]) -> bool:
-    """Whether output i of both heads is the same node."""
-    if found.tree.fingerprint != tree.fingerprint:
+def _load_classifier_head(model: Any, tree: WordTree, checkpoint: Checkpoint[Any]) -> bool:
+    """Load the head of a classifier; False if its outputs are other nodes."""
+    state, weights = model.state_dict(), checkpoint.weights
+    if not _fits("head", state, weights) or checkpoint.tree.fingerprint != tree.fingerprint:
         return False
     if isinstance(model.softmax, FlatSoftmax):
-        return torch.equal(model.softmax.classes.cpu(), found.weights["softmax.classes"])
+        classes = model.softmax.classes.cpu()
+        if not torch.equal(classes, weights["softmax.classes"]):
+            return False
+    for name in ("head.weight", "head.bias"):
+        state[name].copy_(weights[name])
     return True
+
+
+def _fits(part: str, state: dict[str, Any], weights: dict[str, Any]) -> bool:
+    """Whether the model has this part, and the weights have the same names and shapes for it."""
+    prefix = f"{part}."
+    shapes = [
+        {name: tuple(value.shape) for name, value in tensors.items() if name.startswith(prefix)}
+        for tensors in (state, weights)
+    ]
+    return bool(shapes[0]) and shapes[0] == shapes[1]

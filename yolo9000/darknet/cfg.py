@@ -1,6 +1,6 @@
 """`.cfg` text to a `NetworkPlan`, with Darknet's defaults (parser.c).
 
-What is not supported is refused by name and line; sizes beyond reason are refused before anybody asks for the memory.
+Unsupported layers and options are refused by name and line. Excessive sizes are refused before memory is allocated.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from yolo9000.darknet.plan import (
 )
 
 MAX_LAYERS = 2000
-MAX_ROUTE = 1000  # layers that one route joins
+MAX_ROUTE = 1000  # layers that one [route] joins
 MAX_SIDE = 1 << 14  # of the input, pixels
 MAX_FILTERS = 1 << 21
-MAX_KERNEL = 1 << 10  # of sizes, strides and paddings
-MAX_ACTIVATIONS = 1 << 29  # numbers that one layer gives for one image: 2 GiB
-MAX_WEIGHTS = 300_000_000  # numbers of all layers, 1.2 GB: three anchors for every noun of WordNet fit
+MAX_KERNEL = 1 << 10  # limit of sizes, strides and paddings
+MAX_ACTIVATIONS = 1 << 29  # outputs of one layer for one image: 2 GiB
+MAX_WEIGHTS = 300_000_000  # of all layers, 1.2 GB: enough for three anchors and every noun of WordNet
 ACTIVATIONS = ("linear", "leaky", "relie", "relu", "logistic", "tanh", "elu", "hardtan")
 
 _ALIASES = {"conv": "convolutional", "max": "maxpool", "avg": "avgpool", "soft": "softmax", "network": "net"}
-_TRAINING_KEYS = {  # known, and without effect on what a network computes
+_TRAINING_KEYS = {  # known keys that do not change the network's output
     "net": "batch subdivisions momentum decay learning_rate policy steps scales step scale gamma power burn_in "
     "max_batches angle aspect saturation exposure hue max_crop min_crop max_ratio min_ratio random adam B1 B2 eps "
     "clip center time_steps notruth inputs",
@@ -48,7 +48,7 @@ _TRAINING_KEYS = {  # known, and without effect on what a network computes
     "region": "absolute classfix log sqrt max mask_scale",
 }
 _LAYER_KEYS = "truth onlyforward stopbackward learning_rate"
-_UNSUPPORTED_KEYS = {  # by section; some are AlexeyAB's. 0 is harmless
+_UNSUPPORTED_KEYS = {  # by section; some are AlexeyAB's. Value 0 is allowed
     "convolutional": "binary xnor dot dilation antialiasing deform stride_x stride_y share_index",
     "maxpool": "maxpool_depth antialiasing stride_x stride_y",
     "route": "groups group_id",
@@ -57,25 +57,27 @@ _UNSUPPORTED_KEYS = {  # by section; some are AlexeyAB's. 0 is harmless
     "softmax": "spatial",
     "region": "background",
 }
-_PARTIAL_KEYS = "dontload dontsave numload dontloadscales"  # layers of which a file holds only some numbers
+_PARTIAL_KEYS = (
+    "dontload dontsave numload dontloadscales"  # the file would hold only some weights of the layer
+)
 _HARMLESS_AT_ONE = ("dilation", "groups")
 
 
 def read_cfg(path: Path) -> NetworkPlan:
-    """The plan of a `.cfg` file; DarknetError, with file and line, for what is malformed or not supported."""
+    """The plan of a `.cfg` file; DarknetError, with file and line, if it is malformed or not supported."""
     return plan_cfg(read_text(path), str(path))
 
 
 def plan_cfg(text: str, place: str, *, input_wh_px: tuple[int, int] | None = None) -> NetworkPlan:
-    """The plan of the text of a `.cfg`; input_wh_px: width and height instead of those that it names."""
+    """The plan of a `.cfg` text; input_wh_px replaces its input width and height."""
     sections, notes = parse_sections(text, place)
-    if not sections or _kind(sections[0]) != "net":
-        raise DarknetError(f"{place}: expected [net] as the first section; this is no Darknet cfg.")
+    if not sections or _layer_type(sections[0]) != "net":
+        raise DarknetError(f"{place}: expected a Darknet cfg with [net] as its first section.")
     net, *rest = sections
     if not rest:
-        raise DarknetError(f"{place}: has no layers.")
+        raise DarknetError(f"{place}: expected layers after [net], found none.")
     if len(rest) > MAX_LAYERS:
-        raise DarknetError(f"{place}: has {len(rest)} layers; at most {MAX_LAYERS} are read.")
+        raise DarknetError(f"{place}: expected at most {MAX_LAYERS} layers, found {len(rest)}.")
     shape = _input(net, input_wh_px)
     layers: list[LayerPlan] = []
     weights = 0
@@ -83,18 +85,20 @@ def plan_cfg(text: str, place: str, *, input_wh_px: tuple[int, int] | None = Non
         layer = _layer(section, layers, shape)
         weights += layer.weight_count if isinstance(layer, Convolution) else 0
         if layer.out.elements > MAX_ACTIVATIONS:
-            raise section.error(None, f"gives {layer.out} numbers; at most {MAX_ACTIVATIONS} are computed.")
+            raise section.error(None, f"expected at most {MAX_ACTIVATIONS} outputs, found {layer.out}.")
         if weights > MAX_WEIGHTS:
             raise section.error(
-                None, f"brings the network to {weights} weights; at most {MAX_WEIGHTS} are kept."
+                None, f"expected at most {MAX_WEIGHTS} weights up to this layer, found {weights}."
             )
         layers.append(layer)
     for section in sections:
-        notes += unknown_keys(section, f"{_TRAINING_KEYS.get(_kind(section), '')} {_LAYER_KEYS}".split())
+        notes += unknown_keys(
+            section, f"{_TRAINING_KEYS.get(_layer_type(section), '')} {_LAYER_KEYS}".split()
+        )
     return NetworkPlan(place, text, shape, net, tuple(layers), tuple(notes))
 
 
-def _kind(section: Section) -> str:
+def _layer_type(section: Section) -> str:
     return _ALIASES.get(section.name, section.name)
 
 
@@ -102,37 +106,37 @@ def _input(net: Section, wh_px: tuple[int, int] | None) -> Shape:
     width, height = (net.integer(key, 0, low=0, high=MAX_SIDE) for key in ("width", "height"))
     channels = net.integer("channels", 0, low=0, high=4096)
     if not width or not height or not channels:
-        raise net.error(None, "states no width, height and channels; only networks that see images are read.")
+        raise net.error(None, "expected width, height and channels: only networks for images are supported.")
     width, height = wh_px or (width, height)
     return Shape(channels, height, width)
 
 
 def _layer(section: Section, before: Sequence[LayerPlan], network_input: Shape) -> LayerPlan:
-    """The layer of a section, given all layers before it."""
-    kind = _kind(section)
-    if kind not in _READERS:
+    """The planned layer of a section, given all layers before it."""
+    layer_type = _layer_type(section)
+    if layer_type not in _READERS:
         known = ", ".join(f"[{name}]" for name in _READERS)
         raise section.error(None, f"is not supported; known are {known}.")
-    _refuse_unsupported_keys(section, kind)
+    _refuse_unsupported_keys(section, layer_type)
     last = before[-1] if before else Layer(-1, 0, network_input, Fraction(1))
-    if isinstance(last, Softmax | Region | Cost) and kind != "cost":
-        raise section.error(None, "follows the network's answer, which only [cost] may.")
+    if isinstance(last, Softmax | Region | Cost) and layer_type != "cost":
+        raise section.error(None, "only [cost] may follow the output layer.")
     given = Layer(len(before), section.line, last.out, last.stride)
-    return _READERS[kind](section, given, before)
+    return _READERS[layer_type](section, given, before)
 
 
-def _refuse_unsupported_keys(section: Section, kind: str) -> None:
-    for key in f"{_UNSUPPORTED_KEYS.get(kind, '')} {_PARTIAL_KEYS}".split():
+def _refuse_unsupported_keys(section: Section, layer_type: str) -> None:
+    for key in f"{_UNSUPPORTED_KEYS.get(layer_type, '')} {_PARTIAL_KEYS}".split():
         value = section.integer(key, 0, low=-(2**31), high=2**31 - 1)
         if value != 0 and not (value == 1 and key in _HARMLESS_AT_ONE):
             raise section.error(key, f"{key}={value} is not supported.")
 
 
 def _moved(section: Section, given: Layer, channels: int, *, size: int, step: int, padding: int) -> Layer:
-    """The place of a layer whose window moves over the image; padding: of both sides together."""
+    """A layer with the output shape of a sliding window; padding: sum of both sides."""
     height, width = (side + padding - size for side in given.out[1:])
     if height < 0 or width < 0:
-        raise section.error("size", f"has a window of {size}, too large for its input of {given.out}.")
+        raise section.error("size", f"size={size} is larger than its padded input of {given.out}.")
     out = Shape(channels, height // step + 1, width // step + 1)
     return replace(given, out=out, stride=given.stride * step)
 
@@ -178,7 +182,8 @@ def _maxpool(section: Section, given: Layer, _: Sequence[LayerPlan]) -> MaxPool:
     last_begins = [(count - 1) * step - padding // 2 for count in moved.out[1:]]
     if padding // 2 >= size or any(at >= side for at, side in zip(last_begins, given.out[1:], strict=True)):
         raise section.error(
-            "padding", f"padding={padding} has windows of {size} that see nothing of {given.out}."
+            "padding",
+            f"padding={padding} puts windows of size {size} wholly outside its input of {given.out}.",
         )
     return MaxPool(**vars(moved), size=size, step=step, padding=padding)
 
@@ -191,20 +196,19 @@ def _avgpool(_section: Section, given: Layer, _: Sequence[LayerPlan]) -> AvgPool
 def _route(section: Section, given: Layer, before: Sequence[LayerPlan]) -> Route:
     asked = section.integers("layers", low=-MAX_LAYERS, high=MAX_LAYERS)
     if not 1 <= len(asked) <= MAX_ROUTE:
-        found = f"names {len(asked)} layers; at most {MAX_ROUTE} are joined." if asked else "names no layers."
-        raise section.error("layers", found)
+        raise section.error("layers", f"expected 1 to {MAX_ROUTE} layers to join, found {len(asked)}.")
     sources = tuple(number + given.index if number < 0 else number for number in asked)
     for number, source in zip(asked, sources, strict=True):
         if not 0 <= source < given.index:
-            known = f"before it are layers 0 to {given.index - 1}" if given.index else "no layer is before it"
-            raise section.error("layers", f"asks for layer {number}; {known}.")
+            known = f"are layers 0 to {given.index - 1}" if given.index else "is no layer"
+            raise section.error("layers", f"layer {number} does not exist; before it there {known}.")
     first = before[sources[0]]
     for source in sources:
         if before[source].out[1:] != first.out[1:]:
             raise section.error(
                 "layers",
-                f"joins layer {sources[0]}, which gives {first.out}, with layer {source}, which gives "
-                f"{before[source].out}; widths and heights must agree.",
+                f"expected outputs of equal width and height, found {first.out} of layer {sources[0]} and "
+                f"{before[source].out} of layer {source}.",
             )
     out = first.out._replace(channels=sum(before[source].out.channels for source in sources))
     return Route(**vars(replace(given, out=out, stride=first.stride)), sources=sources)
@@ -234,7 +238,9 @@ def _space_to_depth(section: Section, given: Layer, _: Sequence[LayerPlan]) -> S
 def _dropout(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Dropout:
     probability = section.number("probability", 0.5)
     if not 0 <= probability < 1:
-        raise section.error("probability", f"probability={probability:g} is not in 0 … 1.")
+        raise section.error(
+            "probability", f"expected a probability of at least 0 and below 1, found {probability:g}."
+        )
     return Dropout(**vars(given), probability=probability)
 
 
@@ -244,10 +250,12 @@ def _softmax(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Softmax:
     if given.out.elements % groups:
         raise section.error("groups", f"groups={groups} does not divide its {given.out.elements} inputs.")
     if temperature <= 0:
-        raise section.error("temperature", f"temperature={temperature:g} must be above 0.")
+        raise section.error("temperature", f"expected a temperature above 0, found {temperature:g}.")
     tree = section.text("tree")
     if tree and given.out[1:] != (1, 1):
-        raise section.error("tree", f"has a tree over an input of {given.out}; put [avgpool] before it.")
+        raise section.error(
+            "tree", f"a tree needs an input of 1×1 cells, found {given.out}; put [avgpool] before it."
+        )
     return Softmax(**vars(given), groups=groups, temperature=temperature, tree=tree)
 
 
@@ -261,12 +269,12 @@ def _region(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Region:
         for key, default in (("num", 1), ("classes", 20))
     )
     if section.integer("coords", 4, low=-(2**31), high=2**31 - 1) != 4:
-        raise section.error("coords", "coords other than 4 are not supported.")
+        raise section.error("coords", "only coords=4 is supported.")
     if given.out.channels != num * (5 + classes):
         raise section.error(
             "num" if "num" in section.options else None,
-            f"num={num} and classes={classes} need {num} × (5 + {classes}) = {num * (5 + classes)} filters before "
-            f"it, found {given.out.channels}.",
+            f"num={num} and classes={classes} need {num} × (5 + {classes}) = {num * (5 + classes)} input channels, "
+            f"found {given.out.channels}.",
         )
     return Region(
         **vars(given),
@@ -290,9 +298,9 @@ def _region(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Region:
 def _anchors(section: Section, num: int) -> tuple[tuple[float, float], ...]:
     sizes = section.numbers("anchors") or (0.5,) * (2 * num)
     if len(sizes) != 2 * num:
-        raise section.error("anchors", f"anchors are {len(sizes)} numbers; num={num} needs {2 * num}.")
+        raise section.error("anchors", f"num={num} needs {2 * num} numbers in anchors, found {len(sizes)}.")
     if min(sizes) <= 0:
-        raise section.error("anchors", f"an anchor of {min(sizes):g} cells is no size.")
+        raise section.error("anchors", f"expected anchor sizes above 0 cells, found {min(sizes):g}.")
     return tuple(zip(sizes[::2], sizes[1::2], strict=True))
 
 

@@ -1,4 +1,4 @@
-"""`.data` files, and where the files lie that Darknet's own files name."""
+"""`.data` files, and the search for files that Darknet's files name."""
 
 from __future__ import annotations
 
@@ -13,25 +13,23 @@ _PATHS = ("train", "valid", "names", "labels", "backup", "results", "map", "leav
 
 @dataclass(frozen=True)
 class DataFile:
-    """A `.data` file: what Darknet's commands take beside the network. Paths are as they stand there."""
+    """A `.data` file: the lists, names and maps that Darknet's commands read besides the network."""
 
     path: Path
     classes: int | None
     top: int
     eval: str
-    paths: dict[
-        str, str
-    ]  # train, valid, names, labels, backup, results, map, leaves, tree: those that are there
+    paths: dict[str, str]  # as written, by key: only the keys of _PATHS that are present
     notes: tuple[str, ...]
 
     def find(self, key: str) -> Path | None:
-        """The file that a key names; None where the key is absent. DarknetError where there is no such file."""
+        """The file that a key names; None where the key is absent. DarknetError where the file is missing."""
         named = self.paths.get(key)
         return None if named is None else find_named(named, key, self.path)
 
 
 def read_data(path: Path) -> DataFile:
-    """The settings of a `.data` file; DarknetError, with the line, for what is malformed."""
+    """The settings of a `.data` file; DarknetError names the first malformed line."""
     section, notes = parse_options(read_text(path), str(path), "data")
     classes = section.integer("classes", 0, low=1, high=2**31 - 1)
     found = {key: section.text(key) for key in _PATHS}
@@ -46,10 +44,10 @@ def read_data(path: Path) -> DataFile:
 
 
 def find_named(text: str, key: str, by: Path) -> Path:
-    """The file that one of Darknet's files (`by`) names.
+    """The path of a file that the Darknet file `by` names.
 
-    Darknet looks from the working directory. People keep the naming file in a folder (`cfg/`) beside that of the named
-    one (`data/`), or both in one folder, so these are tried too. DarknetError if it is nowhere.
+    Darknet resolves names from the working directory. Usually `by` lies in `cfg/` and the named file in `data/` beside
+    it, or both lie in one folder, so these locations are tried too. DarknetError if none of them has the file.
     """
     named = Path(text.encode("latin-1").decode("utf-8", "surrogateescape"))
     places = [named, by.parent / named, by.parent.parent / named, by.parent / named.name]
@@ -57,9 +55,9 @@ def find_named(text: str, key: str, by: Path) -> Path:
         try:
             if place.is_file():
                 return place
-        except (OSError, ValueError):  # a name that no file can have
+        except (OSError, ValueError):  # not a possible file name
             break
     raise DarknetError(
-        f"{by}: names {key}={quoted(str(named))}, which is neither in the working folder nor near this file; "
-        "give that file on the command line."
+        f"{by}: {key}={quoted(str(named))} is neither in the working directory nor near this file. "
+        "Give that file on the command line."
     )

@@ -1,7 +1,7 @@
 """Darknet's text files: sections of `key=value` (`.cfg`) and bare `key=value` (`.data`), by option_list.c and parser.c.
 
-Every blank and tab inside a line is deleted first. Lines that begin with `#` or `;` are remarks; there are no others.
-Of a repeated key the first counts. Numbers are read by their prefix. Text is latin-1: one character a byte.
+Every blank and tab inside a line is deleted first. A line that begins with `#` or `;` is a comment. The first of
+repeated keys counts. A number is read from the prefix of its value. Text is latin-1: one character per byte.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from pathlib import Path
 from wordtree.support.lines import quoted
 from yolo9000.errors import Yolo9000Error
 
-MAX_BYTES = 1 << 20  # the longest published cfg has 60 KB
+MAX_BYTES = 1 << 20  # the largest published cfg has 60 KB
 _DELETED = str.maketrans("", "", " \t\r\n")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class DarknetError(Yolo9000Error):
-    """A Darknet file that cannot be used: malformed, of another network, or asking for what is not supported."""
+    """A Darknet file is malformed, belongs to another network, or needs an unsupported feature."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One `key=value`, and the line it stands on."""
+    """One `key=value` and its line number."""
 
     key: str
     value: str
@@ -36,47 +36,47 @@ class Option:
 
 @dataclass
 class Section:
-    """A `[name]` with its options; remembers which keys were asked for."""
+    """A `[name]` with its options; `read_keys` collects the keys that were looked up."""
 
     name: str
     line: int
-    place: str  # what errors call the file
+    place: str  # the file as error messages name it
     options: dict[str, Option] = field(default_factory=dict)
-    asked: set[str] = field(default_factory=set)
+    read_keys: set[str] = field(default_factory=set)
 
     def error(self, key: str | None, text: str) -> DarknetError:
-        """The error about an option, or about the section where it has none of that key."""
-        found = self.options.get(key) if key is not None else None
-        line = found.line if found else self.line
+        """An error at the line of the option, or at the section's line where the key is absent."""
+        option = self.options.get(key) if key is not None else None
+        line = option.line if option else self.line
         return DarknetError(f"{self.place}: line {line}: [{self.name}] {text}")
 
     def text(self, key: str) -> str | None:
-        """The value as it stands."""
-        self.asked.add(key)
-        found = self.options.get(key)
-        return found.value if found else None
+        """The unparsed value; None where the key is absent."""
+        self.read_keys.add(key)
+        option = self.options.get(key)
+        return option.value if option else None
 
     def integer(self, key: str, default: int, *, low: int, high: int) -> int:
-        """The whole number that the value begins with; DarknetError outside low … high."""
+        """The integer at the start of the value; DarknetError outside low … high."""
         value = self.text(key)
         return default if value is None else self._integer(key, value, low, high)
 
     def flag(self, key: str) -> bool:
-        """Whether the option is there and not 0."""
+        """Whether the option is present and not 0."""
         return self.integer(key, 0, low=-(2**31), high=2**31 - 1) != 0
 
     def number(self, key: str, default: float) -> float:
-        """The finite number that the value begins with."""
+        """The finite number at the start of the value."""
         value = self.text(key)
         return default if value is None else self._number(key, value)
 
     def numbers(self, key: str) -> tuple[float, ...]:
-        """A list of numbers, separated by commas; empty where the key is absent."""
+        """The comma-separated numbers; empty where the key is absent."""
         value = self.text(key)
         return () if value is None else tuple(self._number(key, part) for part in value.split(","))
 
     def integers(self, key: str, *, low: int, high: int) -> tuple[int, ...]:
-        """A list of whole numbers, separated by commas; empty where the key is absent."""
+        """The comma-separated integers; empty where the key is absent."""
         value = self.text(key)
         return (
             () if value is None else tuple(self._integer(key, part, low, high) for part in value.split(","))
@@ -85,7 +85,7 @@ class Section:
     def _integer(self, key: str, text: str, low: int, high: int) -> int:
         match = _INTEGER.match(text)
         if not match:
-            raise self.error(key, f"{key}: {quoted(text)} is no whole number.")
+            raise self.error(key, f"{key}: expected an integer, found {quoted(text)}.")
         number = int(match[0]) if len(match[0]) < 20 else high + 1
         if not low <= number <= high:
             raise self.error(key, f"{key}: expected {low} to {high}, found {quoted(text)}.")
@@ -95,29 +95,31 @@ class Section:
         match = _NUMBER.match(text)
         number = float(match[0]) if match else math.nan
         if not math.isfinite(number):
-            raise self.error(key, f"{key}: {quoted(text)} is no number.")
+            raise self.error(key, f"{key}: expected a number, found {quoted(text)}.")
         return number
 
 
 def read_text(path: Path) -> str:
-    """The text of a Darknet file, one character a byte; DarknetError for what is none."""
+    """The text of a Darknet file, one character per byte; DarknetError where it is missing or too long."""
     if not path.is_file():
         raise DarknetError(f"{path}: no such file.")
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise DarknetError(f"{path}: longer than {MAX_BYTES} bytes; expected a text file of Darknet.")
+        raise DarknetError(
+            f"{path}: expected a Darknet text file of at most {MAX_BYTES} bytes, found a longer file."
+        )
     return content.decode("latin-1")
 
 
 def parse_sections(text: str, place: str) -> tuple[list[Section], list[str]]:
-    """The sections of a `.cfg`, and remarks on what Darknet passes over."""
+    """The sections of a `.cfg`, and one note for each line that Darknet ignores."""
     sections: list[Section] = []
     notes: list[str] = []
     for number, line in _lines(text, place):
         if line.startswith("["):
             if not line.endswith("]"):
-                raise DarknetError(f"{place}: line {number}: {quoted(line)} is no section: ']' is missing.")
+                raise DarknetError(f"{place}: line {number}: expected ']' at the end of {quoted(line)}.")
             sections.append(Section(line[1:-1], number, place))
         elif not sections:
             raise DarknetError(
@@ -129,7 +131,7 @@ def parse_sections(text: str, place: str) -> tuple[list[Section], list[str]]:
 
 
 def parse_options(text: str, place: str, name: str) -> tuple[Section, list[str]]:
-    """The options of a file without sections, such as a `.data`, and remarks on what is passed over."""
+    """The options of a file without sections, such as a `.data`, and one note for each line that is ignored."""
     section, notes = Section(name, 1, place), list[str]()
     for number, line in _lines(text, place):
         _add(section, number, line, notes)
@@ -137,16 +139,16 @@ def parse_options(text: str, place: str, name: str) -> tuple[Section, list[str]]
 
 
 def unknown_keys(section: Section, known: Sequence[str]) -> Iterator[str]:
-    """A remark for each key that nobody asked for and that is not among the known ones without effect here."""
+    """Yield a note for each key that was never read and is not in `known`, the keys that have no effect here."""
     for option in section.options.values():
-        if option.key not in section.asked and option.key not in known:
-            yield f"line {option.line}: unknown key {quoted(option.key)} of [{section.name}] is kept, without effect"
+        if option.key not in section.read_keys and option.key not in known:
+            yield f"line {option.line}: unknown key {quoted(option.key)} in [{section.name}] has no effect"
 
 
 def _lines(text: str, place: str) -> Iterator[tuple[int, str]]:
     for number, raw in enumerate(text.split("\n"), start=1):
         if "\0" in raw:
-            raise DarknetError(f"{place}: line {number}: holds a NUL byte; expected a text file of Darknet.")
+            raise DarknetError(f"{place}: line {number}: expected a Darknet text file, found a NUL byte.")
         line = raw.translate(_DELETED)
         if line and line[0] not in "#;":
             yield number, line
@@ -157,9 +159,9 @@ def _add(section: Section, number: int, line: str, notes: list[str]) -> None:
     if not equals or not key:
         raise DarknetError(f"{section.place}: line {number}: expected key=value, found {quoted(line)}.")
     if not value:
-        notes.append(f"line {number}: {quoted(key)} has no value and is passed over")
+        notes.append(f"line {number}: {quoted(key)} has no value and is ignored")
     elif key in section.options:
         first = section.options[key].line
-        notes.append(f"line {number}: {quoted(key)} is there again; line {first} counts")
+        notes.append(f"line {number}: {quoted(key)} is repeated; line {first} counts")
     else:
         section.options[key] = Option(key, value, number)

@@ -1,4 +1,4 @@
-"""A Darknet network as a plan: each layer with its settings and the shape it gives. Nothing is allocated."""
+"""A Darknet network as a plan: each layer with its settings and its output shape. Nothing is allocated."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from yolo9000.darknet.options import DarknetError, Section
 
 
 class Shape(NamedTuple):
-    """What a layer gives for one image."""
+    """Shape of a layer's output for one image."""
 
     channels: int
     height: int
     width: int
 
     @property
-    def numbers(self) -> int:
+    def elements(self) -> int:
         return self.channels * self.height * self.width
 
     def __str__(self) -> str:
@@ -26,10 +26,10 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """What all layers have.
+    """Fields that all layers share.
 
-    index   its number, from 0           line    of the cfg, where its section begins
-    out     the shape of its output      stride  how many pixels of the network's input one step there is
+    index   position in the network, from 0      line    line of the cfg where its section begins
+    out     shape of its output                  stride  pixels of the network's input per output cell
     """
 
     index: int
@@ -49,22 +49,22 @@ class Convolution(Layer):
     groups: int
     batch_normalize: bool
     activation: str
-    flipped: bool  # its weights lie transposed in the file
+    flipped: bool  # the file stores its weights transposed
 
     @property
     def filters(self) -> int:
         return self.out.channels
 
     @property
-    def numbers(self) -> int:
-        """How many numbers the `.weights` file has for it."""
+    def weight_count(self) -> int:
+        """Number of float32 values that the `.weights` file stores for this layer, batch norm included."""
         weights = self.filters * (self.channels // self.groups) * self.size**2
         return weights + self.filters * (4 if self.batch_normalize else 1)
 
 
 @dataclass(frozen=True)
 class MaxPool(Layer):
-    """`padding` is that of both sides together; the first window begins half of it, rounded down, before the edge."""
+    """`padding` is the sum of both sides; the first window starts padding // 2 before the edge."""
 
     size: int
     step: int
@@ -85,7 +85,7 @@ class Route(Layer):
 
 @dataclass(frozen=True)
 class Reorg(Layer):
-    """Darknet's re-ordering of memory, which is no space-to-depth; `reverse` is the kind that enlarges."""
+    """Darknet's re-ordering of memory, which is not a space-to-depth; `reverse` enlarges the map."""
 
     step: int
     reverse: bool
@@ -105,7 +105,7 @@ class Dropout(Layer):
 
 @dataclass(frozen=True)
 class Softmax(Layer):
-    """Over all numbers in `groups` equal parts, or over the sibling groups of a tree."""
+    """Softmax over `groups` equal parts of all inputs, or over the sibling groups of a tree."""
 
     groups: int
     temperature: float
@@ -113,17 +113,17 @@ class Softmax(Layer):
 
     @property
     def classes(self) -> int:
-        return self.out.numbers
+        return self.out.elements
 
 
 @dataclass(frozen=True)
 class Cost(Layer):
-    """Passes its input on; what training minimises is no part of the network."""
+    """Passes its input on: the training loss is not part of the network."""
 
 
 @dataclass(frozen=True)
 class Region(Layer):
-    """The detection layer: what the channels before it mean, and the settings of its training."""
+    """The detection layer: the meaning of its input channels, and its training settings."""
 
     anchors: tuple[tuple[float, float], ...]  # width, height in grid cells
     classes: int
@@ -146,9 +146,11 @@ LayerPlan = Convolution | MaxPool | AvgPool | Route | Reorg | SpaceToDepth | Dro
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """A whole network for one size of input.
+    """A whole network at one input size.
 
-    place: what errors call the file. text: the file itself, one character a byte. remarks: what has no effect in it.
+    place   the file as error messages name it
+    text    the content of the file, one character per byte
+    notes   one line for each key that has no effect
     """
 
     place: str
@@ -168,28 +170,29 @@ class NetworkPlan:
 
     @property
     def tree(self) -> str | None:
-        """The tree that its last softmax or region layer names."""
+        """Tree file that the last softmax or region layer names."""
         named = [layer.tree for layer in self.layers if isinstance(layer, Softmax | Region)]
         return named[-1] if named else None
 
 
 @dataclass(frozen=True)
 class DetectorPlan:
-    """A detector taken apart: the layers before the last convolution, that 1×1 convolution, the region layer."""
+    """The parts of a detector: the layers before the last convolution, that 1×1 convolution, the region layer."""
 
     backbone: tuple[LayerPlan, ...]
     head: Convolution
-    answer: Region
+    output_layer: Region
 
     @classmethod
     def of(cls, plan: NetworkPlan) -> DetectorPlan:
-        """Raises DarknetError unless the network sees RGB and ends in a 1×1 convolution and [region]."""
+        """The parts of a plan; DarknetError unless it takes RGB and ends in a 1×1 convolution and [region]."""
         match _without_costs(plan):
             case [_, *_, Convolution() as head, Region() as region] if _is_plain(head):
                 _refuse_other_images(plan)
                 if region.stride.denominator != 1:
                     raise DarknetError(
-                        f"{plan.place}: line {region.line}: the grid is finer than the pixels."
+                        f"{plan.place}: line {region.line}: expected grid cells of whole pixels, found a grid finer "
+                        "than the input."
                     )
                 return cls(plan.layers[: head.index], head, region)
             case [*_, Region() as region]:
@@ -197,22 +200,22 @@ class DetectorPlan:
                     f"{plan.place}: line {region.line}: expected layers and {_PLAIN} before [region]."
                 )
         raise DarknetError(
-            f"{plan.place}: line {plan.layers[-1].line}: the last layer is neither [region], as in a detector, nor "
-            "[softmax], as in a classifier."
+            f"{plan.place}: line {plan.layers[-1].line}: expected [region] (a detector) or [softmax] (a classifier) "
+            "as the last layer."
         )
 
 
 @dataclass(frozen=True)
 class ClassifierPlan:
-    """A classifier taken apart: the layers before the last convolution, that 1×1 convolution, the softmax."""
+    """The parts of a classifier: the layers before the last convolution, that 1×1 convolution, the softmax."""
 
     backbone: tuple[LayerPlan, ...]
     head: Convolution
-    answer: Softmax
+    output_layer: Softmax
 
     @classmethod
     def of(cls, plan: NetworkPlan) -> ClassifierPlan:
-        """Raises DarknetError unless the network sees RGB and ends as Darknet-19 does."""
+        """The parts of a plan; DarknetError unless it takes RGB and ends as Darknet-19 does."""
         match _without_costs(plan):
             case [_, *_, Convolution() as head, AvgPool(), Softmax(groups=1, temperature=1) as softmax] if (
                 _is_plain(head)
@@ -220,14 +223,14 @@ class ClassifierPlan:
                 _refuse_other_images(plan)
                 return cls(plan.layers[: head.index], head, softmax)
         raise DarknetError(
-            f"{plan.place}: line {plan.layers[-1].line}: expected layers, {_PLAIN}, [avgpool] and a [softmax] of one "
-            "group and temperature 1 at the end of a classifier."
+            f"{plan.place}: line {plan.layers[-1].line}: expected a classifier to end with {_PLAIN}, [avgpool] and a "
+            "[softmax] of one group and temperature 1."
         )
 
 
-def answer_of(plan: NetworkPlan) -> Region | Softmax:
-    """The layer whose outputs are classes."""
-    return (ClassifierPlan if plan.is_classifier else DetectorPlan).of(plan).answer
+def output_layer_of(plan: NetworkPlan) -> Region | Softmax:
+    """The layer whose outputs are class scores."""
+    return (ClassifierPlan if plan.is_classifier else DetectorPlan).of(plan).output_layer
 
 
 _PLAIN = "a [convolutional] of size=1, stride=1, activation=linear, without batch_normalize and groups"
@@ -248,5 +251,5 @@ def _is_plain(layer: Convolution) -> bool:
 def _refuse_other_images(plan: NetworkPlan) -> None:
     if plan.input.channels != 3:
         raise DarknetError(
-            f"{plan.place}: expected a network that sees 3 channels, found channels={plan.input.channels}."
+            f"{plan.place}: expected a network with 3 input channels, found channels={plan.input.channels}."
         )

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps, that it suffices, and what is said of files that are none."""
+"""Checkpoints: their content, prediction without other files, and refusal of other or damaged files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_prep import ShardReader
+from data_prep import LabelCounts, ShardReader
 from tests.yolo9000.made import made_config, made_shards, random_tree
 from yolo9000 import Predictor
 from yolo9000.checkpoints.checkpoint import (
     Checkpoint,
     CheckpointError,
-    load_checkpoint,
+    DetectorCheckpoint,
+    load_detector,
     refuse_other_tree,
     save_checkpoint,
 )
+from yolo9000.config import Config, PretrainConfig
+from yolo9000.models.classifier import build_classifier
+from yolo9000.models.detector import build_model
 from yolo9000.training.train import train
 
 
@@ -40,8 +44,8 @@ def last(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(last: Path) -> Checkpoint:
-    return load_checkpoint(last)
+def checkpoint(last: Path) -> DetectorCheckpoint:
+    return load_detector(last)
 
 
 def content_of(path: Path) -> dict[str, Any]:
@@ -50,9 +54,9 @@ def content_of(path: Path) -> dict[str, Any]:
 
 
 def refusal(path: Path) -> str:
-    """The one line that is said of a file."""
+    """The one-line error for a file."""
     with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(path)
+        load_detector(path)
     text = str(caught.value)
     assert str(path) in text
     assert len(text.splitlines()) == 1
@@ -60,9 +64,9 @@ def refusal(path: Path) -> str:
     return text
 
 
-def test_what_was_saved_is_what_is_loaded(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_a_loaded_checkpoint_equals_the_saved_one(checkpoint: DetectorCheckpoint, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "copy.pt", checkpoint)
-    copy = load_checkpoint(tmp_path / "copy.pt")
+    copy = load_detector(tmp_path / "copy.pt")
     assert copy.config == checkpoint.config
     assert copy.tree.to_json() == checkpoint.tree.to_json()
     assert copy.tree.fingerprint == checkpoint.tree.fingerprint
@@ -76,7 +80,7 @@ def test_what_was_saved_is_what_is_loaded(checkpoint: Checkpoint, tmp_path: Path
     assert set(copy.training) == {"weights", "optimizer", "average"}
 
 
-def test_the_ledger_is_that_of_the_shards(checkpoint: Checkpoint, shards: Path) -> None:
+def test_the_label_counts_are_those_of_the_shards(checkpoint: DetectorCheckpoint, shards: Path) -> None:
     label_counts = ShardReader(shards).label_counts
     assert np.array_equal(checkpoint.label_counts.boxes, label_counts.boxes)
     assert np.array_equal(checkpoint.label_counts.image_labels, label_counts.image_labels)
@@ -99,24 +103,24 @@ def test_a_checkpoint_alone_suffices_to_predict(tmp_path: Path) -> None:
 
 
 def test_best_holds_no_training_state_and_last_does(last: Path) -> None:
-    assert load_checkpoint(last).training is not None
-    assert load_checkpoint(last.with_name("best.pt")).training is None
+    assert load_detector(last).training is not None
+    assert load_detector(last.with_name("best.pt")).training is None
 
 
-def test_facts_are_plain_values(checkpoint: Checkpoint) -> None:
+def test_facts_are_plain_values(checkpoint: DetectorCheckpoint) -> None:
     facts = checkpoint.facts()
     assert facts["run"] == "made"
     assert (facts["steps"], facts["images_seen"]) == (4, 32)
     assert facts["tree"].endswith(checkpoint.tree.fingerprint[:12])
-    assert facts["can_go_on_training"] is True
+    assert facts["can_resume"] is True
     assert facts["parameters"] == sum(p.numel() for p in checkpoint.build_model().parameters())
     assert all(isinstance(value, str | int | float | None) for value in facts.values())
 
 
-# --- files that are none
+# --- other files
 
 
-def test_a_missing_file_is_reported(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "no such checkpoint" in refusal(tmp_path / "none.pt")
     assert "no such checkpoint" in refusal(tmp_path)  # a folder
 
@@ -126,8 +130,8 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     [
         pytest.param(b"", id="empty"),
         pytest.param(b"name: made\n", id="text"),
-        pytest.param(b"\x89PNG\r\n\x1a\n" + bytes(100), id="picture"),
-        pytest.param(b"PK\x03\x04" + bytes(100), id="head of a zip"),
+        pytest.param(b"\x89PNG\r\n\x1a\n" + bytes(100), id="image"),
+        pytest.param(b"PK\x03\x04" + bytes(100), id="start of a zip"),
         pytest.param(pickle.dumps({"format": "yolo9000 checkpoint"}), id="pickle of a dict"),
         pytest.param(pickle.dumps([1, 2, 3], protocol=0), id="old pickle"),
     ],
@@ -156,7 +160,7 @@ def test_a_file_cut_short_is_refused(last: Path, tmp_path: Path) -> None:
 
 
 class Bomb:
-    """Makes a file when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -167,11 +171,9 @@ class Bomb:
 
 @given(st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_changed_byte_anywhere_is_reported(last: Path, tmp_path: Path, data: st.DataObject) -> None:
+def test_a_changed_byte_anywhere_is_refused(last: Path, tmp_path: Path, data: st.DataObject) -> None:
     whole = last.read_bytes()
-    ends = st.integers(0, 2000) | st.integers(
-        len(whole) - 2000, len(whole) - 1
-    )  # where zip keeps its own things
+    ends = st.integers(0, 2000) | st.integers(len(whole) - 2000, len(whole) - 1)  # the zip's own records
     location = data.draw(ends | st.integers(0, len(whole) - 1))
     changed = bytearray(whole)
     changed[location] ^= data.draw(st.integers(1, 255))
@@ -179,15 +181,15 @@ def test_a_changed_byte_anywhere_is_reported(last: Path, tmp_path: Path, data: s
     assert "damaged" in refusal(tmp_path / "last.pt")
 
 
-def test_bytes_behind_a_checkpoint_are_reported(last: Path, tmp_path: Path) -> None:
+def test_bytes_after_a_checkpoint_are_refused(last: Path, tmp_path: Path) -> None:
     (tmp_path / "last.pt").write_bytes(last.read_bytes() + b"\0")
     assert "changed since it was written" in refusal(tmp_path / "last.pt")
 
 
 def test_a_file_without_a_checksum_is_read(last: Path, tmp_path: Path) -> None:
-    """As torch alone writes it, and as earlier versions did."""
+    """As torch.save writes it, and as earlier versions did."""
     torch.save(content_of(last), tmp_path / "plain.pt")
-    assert load_checkpoint(tmp_path / "plain.pt").step == 4
+    assert load_detector(tmp_path / "plain.pt").step == 4
 
 
 def test_code_in_a_file_does_not_run(tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def zipped_anew(path: Path, target: Path, *, compression: int) -> None:
 def test_a_file_that_unpacks_to_more_than_it_holds_is_refused(last: Path, tmp_path: Path) -> None:
     path = tmp_path / "best.pt"
     zipped_anew(last, path, compression=zipfile.ZIP_STORED)
-    load_checkpoint(path)
+    load_detector(path)
     zipped_anew(last, path, compression=zipfile.ZIP_DEFLATED)
     assert "compressed or overlapping" in refusal(path)
     with zipfile.ZipFile(path, "w") as bomb:  # a thousand names for the same bytes
@@ -224,24 +226,24 @@ def test_another_torch_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     for content in ({"conv.weight": torch.zeros(3)}, torch.zeros(3), [1, 2], "text"):
         torch.save(content, path)
-        assert "found another file" in refusal(path)
+        assert "found another torch file" in refusal(path)
 
 
 def test_another_version_is_refused(last: Path, tmp_path: Path) -> None:
     torch.save({**content_of(last), "version": 3}, tmp_path / "best.pt")
-    assert "expected checkpoint version 2, found 3" in refusal(tmp_path / "best.pt")
+    assert "expected checkpoint version 2 or lower, found 3" in refusal(tmp_path / "best.pt")
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        pytest.param("tree", "{}", id="no tree"),
+        pytest.param("tree", "{}", id="empty tree"),
         pytest.param("tree", None, id="tree of None"),
-        pytest.param("config", "{", id="config is no JSON"),
+        pytest.param("config", "{", id="config is not JSON"),
         pytest.param("config", '{"seeed": 1}', id="unknown key in config"),
         pytest.param("config", "[]", id="config is a list"),
-        pytest.param("boxes", torch.zeros(2, dtype=torch.int64), id="ledger of another tree"),
-        pytest.param("boxes", [1, 2], id="ledger is a list"),
+        pytest.param("boxes", torch.zeros(2, dtype=torch.int64), id="label counts of another tree"),
+        pytest.param("boxes", [1, 2], id="label counts are a list"),
         pytest.param("step", "four", id="step is text"),
         pytest.param("weights", None, id="no weights"),
     ],
@@ -254,14 +256,14 @@ def test_damaged_content_is_refused(last: Path, tmp_path: Path, key: str, value:
 @pytest.mark.parametrize(
     "key", ["config", "tree", "boxes", "image_labels", "step", "weights", "training", "score"]
 )
-def test_a_missing_part_is_reported(last: Path, tmp_path: Path, key: str) -> None:
+def test_a_missing_part_is_refused_by_name(last: Path, tmp_path: Path, key: str) -> None:
     content = content_of(last)
     del content[key]
     torch.save(content, tmp_path / "best.pt")
     assert key in refusal(tmp_path / "best.pt")
 
 
-def test_weights_of_another_network_are_reported_in_one_short_line(checkpoint: Checkpoint) -> None:
+def test_weights_of_another_network_are_refused_in_one_short_line(checkpoint: DetectorCheckpoint) -> None:
     wider = checkpoint.config.model.model_copy(update={"width": 1.0})
     other = replace(checkpoint, config=checkpoint.config.model_copy(update={"model": wider}))
     with pytest.raises(CheckpointError) as caught:
@@ -271,7 +273,9 @@ def test_weights_of_another_network_are_reported_in_one_short_line(checkpoint: C
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_network_larger_than_any_memory_is_refused_before_it_is_made(checkpoint: Checkpoint) -> None:
+def test_a_network_larger_than_any_memory_is_refused_before_it_is_built(
+    checkpoint: DetectorCheckpoint,
+) -> None:
     endless = checkpoint.config.model.model_copy(update={"width": 1e6})
     other = replace(checkpoint, config=checkpoint.config.model_copy(update={"model": endless}))
     with pytest.raises(CheckpointError, match="do not fit its own configuration"):
@@ -283,10 +287,10 @@ NAME = "head.box.weight"
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         pytest.param(lambda t: t.double(), "found .* of float64", id="another type"),
-        pytest.param(lambda t: t.long(), "found .* of int64", id="whole numbers"),
+        pytest.param(lambda t: t.long(), "found .* of int64", id="integers"),
         pytest.param(lambda t: t[:1], "found .* of float32", id="another shape"),
         pytest.param(
             lambda t: torch.zeros(1).expand(t.shape), "found a tensor that repeats", id="one number repeated"
@@ -296,28 +300,77 @@ NAME = "head.box.weight"
         pytest.param(lambda t: None, "found a NoneType", id="nothing"),
     ],
 )
-def test_weights_of_other_kinds_are_reported(
-    checkpoint: Checkpoint, value: Callable[[torch.Tensor], Any], told: str
+def test_weights_of_other_types_are_refused(
+    checkpoint: DetectorCheckpoint, value: Callable[[torch.Tensor], Any], expected: str
 ) -> None:
     weights = {**checkpoint.weights, NAME: value(checkpoint.weights[NAME])}
-    with pytest.raises(CheckpointError, match=f"in 1 places: {NAME} should be .* of float32, {told}"):
+    with pytest.raises(CheckpointError, match=f"1 weights .*: {NAME} should be .* of float32, {expected}"):
         replace(checkpoint, weights=weights).build_model()
 
 
-def test_names_that_are_no_text_are_reported(checkpoint: Checkpoint) -> None:
+def test_weight_names_that_are_not_text_are_refused(checkpoint: DetectorCheckpoint) -> None:
     other = replace(checkpoint, weights={**checkpoint.weights, 7: torch.zeros(1)})
-    with pytest.raises(CheckpointError, match="in 1 places: 7 should be absent"):
+    with pytest.raises(CheckpointError, match=r"1 weights .* configuration: 7 should be absent"):
         other.build_model()
+
+
+# --- building the model
+
+
+def test_building_a_model_draws_no_random_numbers(checkpoint: DetectorCheckpoint) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    checkpoint.build_model()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("kind", ["detector", "tree classifier", "flat classifier"])
+def test_a_built_model_equals_a_new_model_with_the_same_weights(kind: str) -> None:
+    """Also the buffers that are not in the state dict, and the memory format."""
+    tree, settings = random_tree(30), {"architecture": "tiny", "width": 0.25, "input_size_px": 64}
+    shared = {"data": {"shards": "none"}, "schedule": {"max_steps": 1}}
+    config: Config | PretrainConfig
+    torch.manual_seed(0)
+    if kind == "detector":
+        config = Config.model_validate({"model": {**settings, "anchors": [[1, 2], [3, 1]]}, **shared})
+        made: torch.nn.Module = build_model(config.model, tree)
+    else:
+        softmax = kind.removesuffix(" classifier")
+        config = PretrainConfig.model_validate({"model": {**settings, "softmax": softmax}, **shared})
+        made = build_classifier(config.model, tree, torch.tensor([3, 7, 21]))
+    counts = LabelCounts(tree, [0] * len(tree), [0] * len(tree))
+    weights = {name: value.clone() for name, value in made.state_dict().items()}
+    built = Checkpoint(config, tree, counts, 0, weights, None, 0.0).build_model()
+    for mine, theirs in (
+        (built.named_parameters, made.named_parameters),
+        (built.named_buffers, made.named_buffers),
+    ):
+        found, expected = dict(mine()), dict(theirs())
+        assert list(found) == list(expected)
+        for name, value in found.items():
+            assert torch.equal(value, expected[name]), name
+            assert value.stride() == expected[name].stride(), name
+            assert value.requires_grad == expected[name].requires_grad
+    assert not built.training
+
+
+def test_contiguous_weights_get_the_memory_format_of_a_new_model(checkpoint: DetectorCheckpoint) -> None:
+    weights = {name: value.contiguous() for name, value in checkpoint.weights.items()}
+    model = replace(checkpoint, weights=weights).build_model()
+    for name, value in checkpoint.build_model().named_parameters():
+        other = model.get_parameter(name)
+        assert torch.equal(other, value)
+        assert value.ndim != 4 or other.is_contiguous(memory_format=torch.channels_last), name
 
 
 # --- other trees
 
 
-def test_shards_of_another_tree_are_refused(checkpoint: Checkpoint, last: Path, shards: Path) -> None:
+def test_shards_of_another_tree_are_refused(checkpoint: DetectorCheckpoint, last: Path, shards: Path) -> None:
     refuse_other_tree(checkpoint, last, ShardReader(shards))
     other = replace(checkpoint, tree=random_tree(30))
     with pytest.raises(
-        CheckpointError, match=r"knows tree .* \(30 nodes\), but the index in .* has tree .* nodes"
+        CheckpointError, match=r"was trained on tree .* \(30 nodes\), but the index in .* has tree .* nodes"
     ):
         refuse_other_tree(other, last, ShardReader(shards))
 
@@ -326,7 +379,7 @@ def test_shards_of_another_tree_are_refused(checkpoint: Checkpoint, last: Path, 
 
 
 def test_an_interrupted_save_leaves_the_old_file(
-    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: DetectorCheckpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "last.pt"
     save_checkpoint(path, checkpoint)

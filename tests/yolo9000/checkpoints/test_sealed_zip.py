@@ -1,4 +1,4 @@
-"""Files of torch with a checksum as their last bytes: every changed one is told."""
+"""Torch files with a checksum as their last bytes: every changed byte is detected."""
 
 import io
 import os
@@ -20,7 +20,7 @@ def put(file: io.FileIO, location: int, value: int) -> None:
     file.write(bytes([value]))
 
 
-def test_a_sealed_file_is_what_torch_reads(tmp_path: Path) -> None:
+def test_torch_reads_a_sealed_file(tmp_path: Path) -> None:
     path = tmp_path / "sealed.pt"
     path.write_bytes(sealed(archive()))
     assert trouble_of(path) is None
@@ -29,7 +29,7 @@ def test_a_sealed_file_is_what_torch_reads(tmp_path: Path) -> None:
     assert torch.equal(found["weight"], torch.arange(3.0))
 
 
-def test_every_changed_byte_is_reported(tmp_path: Path) -> None:
+def test_every_changed_byte_is_detected(tmp_path: Path) -> None:
     whole, path = sealed(archive()), tmp_path / "changed.pt"
     path.write_bytes(whole)
     with path.open("r+b", buffering=0) as file:
@@ -40,7 +40,7 @@ def test_every_changed_byte_is_reported(tmp_path: Path) -> None:
     assert trouble_of(path) is None
 
 
-def test_every_shorter_or_longer_file_is_reported(tmp_path: Path) -> None:
+def test_every_shorter_or_longer_file_is_detected(tmp_path: Path) -> None:
     whole, path = sealed(archive()), tmp_path / "cut.pt"
     path.write_bytes(whole + b"\0")
     assert trouble_of(path)
@@ -49,7 +49,7 @@ def test_every_shorter_or_longer_file_is_reported(tmp_path: Path) -> None:
         assert trouble_of(path), length
 
 
-def test_what_torch_alone_wrote_has_no_checksum_and_passes(tmp_path: Path) -> None:
+def test_a_file_of_plain_torch_save_has_no_checksum_and_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "plain.pt"
     path.write_bytes(archive().getvalue())
     assert trouble_of(path) is None

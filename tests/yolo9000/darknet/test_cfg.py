@@ -1,4 +1,4 @@
-"""Darknet's text files: its rules of reading, its defaults, and one clear line for everything that cannot be."""
+"""Darknet's text files: parsing rules, defaults, and a one-line error for everything that is not supported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from yolo9000.darknet.plan import (
     Route,
     Shape,
     Softmax,
-    answer_of,
+    output_layer_of,
 )
 from yolo9000.darknet.text import with_option
 
@@ -32,6 +32,7 @@ NET = "[net]\nwidth=32\nheight=16\nchannels=3\n"
 POOL, CONVOLUTION = NET + "[maxpool]\n", NET + "[convolutional]\n"
 CONV = "[convolutional]\nfilters=14\nsize=1\nactivation=linear\n"
 REGION = NET + CONV + "[region]\nnum=2\nclasses=2\n"
+CLASSIFIER_END = "expected a classifier to end with a [convolutional] of"
 
 
 def planned(*sections: str, net: str = NET) -> NetworkPlan:
@@ -39,7 +40,7 @@ def planned(*sections: str, net: str = NET) -> NetworkPlan:
 
 
 def refusal(text: str) -> str:
-    """The one line that is said of a text."""
+    """The one-line error for a text."""
     with pytest.raises(DarknetError) as caught:
         plan_cfg(text, "made.cfg")
     message = str(caught.value)
@@ -50,19 +51,19 @@ def refusal(text: str) -> str:
 
 
 def outcome(read: Callable[[], object]) -> str:
-    """The one line that is said of a text; empty where it is read."""
+    """The message of the DarknetError that `read` raises; empty where it succeeds."""
     try:
         read()
-    except DarknetError as told:
-        return str(told)
+    except DarknetError as error:
+        return str(error)
     return ""
 
 
 # --- how text is read
 
 
-def test_blanks_anywhere_remarks_and_empty_lines_do_not_count() -> None:
-    text = "\n# a remark\n[ n e t ]\n  width = 3 2\r\n\theight=16\n;height=99\nchannels=3\n\n[max pool]\n size = 2 \n"
+def test_blanks_comments_and_empty_lines_are_ignored() -> None:
+    text = "\n# a comment\n[ n e t ]\n  width = 3 2\r\n\theight=16\n;height=99\nchannels=3\n\n[max pool]\n size = 2 \n"
     plan = plan_cfg(text, "made.cfg")
     assert plan.input == Shape(3, 16, 32)
     assert isinstance(plan.layers[0], MaxPool)
@@ -70,31 +71,31 @@ def test_blanks_anywhere_remarks_and_empty_lines_do_not_count() -> None:
     assert plan.layers[0].line == 9
 
 
-def test_numbers_are_read_by_their_prefix() -> None:
+def test_a_number_is_read_from_the_prefix_of_its_value() -> None:
     (layer,) = planned("[convolutional]\nfilters=12abc\nsize=3#three\nstride=2.9\npad=1 ; yes\n").layers
     assert isinstance(layer, Convolution)
     assert (layer.filters, layer.size, layer.step, layer.padding) == (12, 3, 2, 1)
 
 
-def test_of_a_repeated_key_the_first_counts_and_that_is_reported() -> None:
+def test_the_first_of_repeated_keys_counts_and_the_others_are_noted() -> None:
     plan = planned("[maxpool]\nsize=2\nsize=3\nstride=\n")
     (layer,) = plan.layers
     assert isinstance(layer, MaxPool)
     assert (layer.size, layer.step) == (2, 1)
     assert plan.notes == (
-        "line 7: 'size' is there again; line 6 counts",
-        "line 8: 'stride' has no value and is passed over",
+        "line 7: 'size' is repeated; line 6 counts",
+        "line 8: 'stride' has no value and is ignored",
     )
 
 
-def test_unknown_keys_are_reported_and_those_of_training_are_not() -> None:
+def test_unknown_keys_are_noted_and_training_keys_are_not() -> None:
     plan = planned(
         "[convolutional]\nfilters=4\nfilterz=5\nstopbackward=1\n", net=NET + "batch=64\nburn_in=1000\n"
     )
-    assert plan.notes == ("line 9: unknown key 'filterz' of [convolutional] is kept, without effect",)
+    assert plan.notes == ("line 9: unknown key 'filterz' in [convolutional] has no effect",)
 
 
-def test_the_text_is_kept_as_it_is(tmp_path: Path) -> None:
+def test_the_text_is_kept_byte_for_byte(tmp_path: Path) -> None:
     content = f"# caf\xe9\n{NET}\r\n[maxpool]\nsize=2\n".encode("latin-1")
     (tmp_path / "net.cfg").write_bytes(content)
     assert read_cfg(tmp_path / "net.cfg").text.encode("latin-1") == content
@@ -103,7 +104,7 @@ def test_the_text_is_kept_as_it_is(tmp_path: Path) -> None:
 # --- defaults and shapes
 
 
-def test_what_is_not_stated_is_as_in_darknet() -> None:
+def test_absent_options_have_darknets_defaults() -> None:
     plan = planned(
         "[conv]\n",
         "[max]\nstride=2\n",
@@ -143,11 +144,11 @@ def test_what_is_not_stated_is_as_in_darknet() -> None:
         ("[cost]\n", Shape(3, 16, 32)),
     ],
 )
-def test_each_layer_gives_the_shape_of_darknets_formula(section: str, expected: Shape) -> None:
+def test_output_shapes_follow_darknets_formulas(section: str, expected: Shape) -> None:
     assert planned(section).layers[0].out == expected
 
 
-def test_odd_sides_are_rounded_up_by_pooling() -> None:
+def test_pooling_rounds_odd_sides_up() -> None:
     plan = plan_cfg(NET + "[maxpool]\nsize=2\nstride=2\n", "made.cfg", input_wh_px=(29, 21))
     assert plan.layers[0].out == Shape(3, 11, 15)
 
@@ -159,7 +160,7 @@ def test_routes_name_layers_from_the_start_or_from_themselves() -> None:
     assert plan.layers[2].out == Shape(10, 16, 32)
 
 
-def test_the_stride_is_that_of_the_way_to_the_input() -> None:
+def test_the_stride_of_a_layer_counts_input_pixels() -> None:
     pool = "[maxpool]\nsize=2\nstride=2\n"
     plan = planned(
         "[convolutional]\nfilters=4\n",
@@ -172,14 +173,14 @@ def test_the_stride_is_that_of_the_way_to_the_input() -> None:
     assert [layer.stride for layer in plan.layers] == [1, 2, 4, 2, 4, 4]
 
 
-def test_a_detector_is_a_backbone_a_plain_convolution_and_a_region() -> None:
+def test_a_detector_is_split_into_backbone_head_and_region_layer() -> None:
     plan = planned(
         "[convolutional]\nfilters=4\n", CONV, "[region]\nnum=2\nclasses=2\nanchors=1,2,3,4\n", "[cost]\n"
     )
     parts = DetectorPlan.of(plan)
     assert [layer.index for layer in parts.backbone] == [0]
     assert parts.head.index == 1
-    assert parts.answer.anchors == ((1, 2), (3, 4))
+    assert parts.output_layer.anchors == ((1, 2), (3, 4))
 
 
 def test_a_classifier_may_have_a_tree() -> None:
@@ -229,13 +230,17 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_published_networks_have_as_many_numbers_as_their_weights(name: str) -> None:
+def test_the_published_networks_have_as_many_weights_as_their_files(name: str) -> None:
     side, text, layers, grid, size = PUBLISHED[name]
     plan = planned(text, net=f"[net]\nheight={side}\nwidth={side}\nchannels=3\n")
     assert len(plan.layers) == layers
-    assert 16 + 4 * sum(layer.numbers for layer in plan.convolutions) == size
+    assert 16 + 4 * sum(layer.weight_count for layer in plan.convolutions) == size
     parts = DetectorPlan.of(plan)
-    assert (parts.answer.out.width, parts.answer.out.height, parts.answer.stride) == (grid, grid, 32)
+    assert (parts.output_layer.out.width, parts.output_layer.out.height, parts.output_layer.stride) == (
+        grid,
+        grid,
+        32,
+    )
     assert plan.notes == ()
 
 
@@ -247,7 +252,7 @@ def test_the_published_classifiers_are_read(name: str, classes: int) -> None:
         "[net]\nheight=448\nwidth=448\nmax_crop=512\nchannels=3\npolicy=poly\npower=4\nangle=7\naspect=.75\n"
     )
     plan = planned(text, net=net)
-    assert ClassifierPlan.of(plan).answer.classes == classes
+    assert ClassifierPlan.of(plan).output_layer.classes == classes
     assert [layer.index for layer in ClassifierPlan.of(plan).backbone] == list(range(23))
     assert plan.notes == ()
 
@@ -256,69 +261,84 @@ def test_the_published_classifiers_are_read(name: str, classes: int) -> None:
 
 
 REFUSED = {
-    "empty": ("", "expected [net] as the first section"),
-    "no net": ("[maxpool]\nsize=2\n", "expected [net] as the first section"),
+    "empty": ("", "with [net] as its first section"),
+    "no net": ("[maxpool]\nsize=2\n", "with [net] as its first section"),
     "option first": ("width=3\n[net]\n", "line 1: expected a section such as [net] first"),
-    "bracket": ("[net\n", "line 1: '[net' is no section"),
-    "no layers": (NET, "has no layers"),
+    "bracket": ("[net\n", "line 1: expected ']' at the end of '[net'"),
+    "no layers": (NET, "expected layers after [net], found none"),
     "no equals": (POOL + "size\n", "line 6: expected key=value, found 'size'"),
-    "nul": (POOL + "\0size=2\n", "line 6: holds a NUL byte"),
-    "no size": ("[net]\nwidth=32\n[maxpool]\n", "line 1: [net] states no width, height and channels"),
+    "nul": (POOL + "\0size=2\n", "line 6: expected a Darknet text file, found a NUL byte"),
+    "no size": ("[net]\nwidth=32\n[maxpool]\n", "line 1: [net] expected width, height and channels"),
     "wide": ("[net]\nwidth=99999\nheight=1\nchannels=3\n[cost]", "line 2: [net] width: expected 0 to 16384"),
     "section": (NET + "[lstm]\n", "line 5: [lstm] is not supported; known are [convolutional]"),
     "shortcut": (NET + "[shortcut]\nfrom=-3\n", "line 5: [shortcut] is not supported"),
-    "word": (POOL + "size=two\n", "line 6: [maxpool] size: 'two' is no whole number"),
+    "word": (POOL + "size=two\n", "line 6: [maxpool] size: expected an integer, found 'two'"),
     "no filters": (CONVOLUTION + "filters=0\n", "filters: expected 1 to"),
     "negative filters": (CONVOLUTION + "filters=-3\n", "filters: expected 1 to"),
     "filters": (CONVOLUTION + "filters=1000000000000\n", "filters: expected 1 to"),
     "digits": (CONVOLUTION + f"filters={'9' * 5000}\n", "filters: expected 1 to"),
     "mish": (CONVOLUTION + "activation=mish\n", "line 6: [convolutional] activation='mish' is not supported"),
-    "window": (CONVOLUTION + "size=64\n", "line 6: [convolutional] has a window of 64, too large"),
+    "window": (CONVOLUTION + "size=64\n", "line 6: [convolutional] size=64 is larger than its padded input"),
     "groups": (CONVOLUTION + "groups=2\nfilters=4\n", "groups=2 must divide its 3 channels"),
     "binary": (CONVOLUTION + "binary=1\n", "line 6: [convolutional] binary=1 is not supported"),
     "numload": (CONVOLUTION + "numload=3\n", "numload=3 is not supported"),
-    "padding": (POOL + "size=2\npadding=9\n", "padding=9 has windows of 2 that see nothing"),
+    "padding": (POOL + "size=2\npadding=9\n", "padding=9 puts windows of size 2 wholly outside"),
     "route of nothing": (
         NET + "[route]\nlayers=-1\n",
-        "line 6: [route] asks for layer -1; no layer is before it",
+        "line 6: [route] layer -1 does not exist; before it there is no layer",
     ),
-    "route to itself": (POOL + "[route]\nlayers=1\n", "asks for layer 1; before it are layers 0 to 0"),
-    "route cycle": (POOL + "[route]\nlayers=2\n[route]\nlayers=1\n", "asks for layer 2"),
-    "no route": (POOL + "[route]\n", "line 6: [route] names no layers"),
-    "long route": (POOL + "[route]\nlayers=-1" + ",-1" * 1000, "names 1001 layers; at most"),
+    "route to itself": (
+        POOL + "[route]\nlayers=1\n",
+        "layer 1 does not exist; before it there are layers 0 to 0",
+    ),
+    "route cycle": (POOL + "[route]\nlayers=2\n[route]\nlayers=1\n", "layer 2 does not exist"),
+    "no route": (POOL + "[route]\n", "line 6: [route] expected 1 to 1000 layers to join, found 0"),
+    "long route": (POOL + "[route]\nlayers=-1" + ",-1" * 1000, "to join, found 1001"),
     "join": (
         CONVOLUTION + "[maxpool]\nsize=2\nstride=2\n[route]\nlayers=-1,-2\n",
-        "joins layer 1, which gives 16×8×1, with layer 0, which gives 32×16×1",
+        "expected outputs of equal width and height, found 16×8×1 of layer 1 and 32×16×1 of layer 0",
     ),
     "reorg": (NET + "[reorg]\nstride=2\n", "stride=2 does not divide its input of 32×16×3"),
-    "dropout": (NET + "[dropout]\nprobability=1\n", "probability=1 is not in 0"),
-    "cold": (NET + "[softmax]\ntemperature=0\n", "temperature=0 must be above 0"),
-    "tree over image": (NET + "[softmax]\ntree=a.tree\n", "has a tree over an input of 32×16×3"),
-    "after softmax": (NET + "[softmax]\n[maxpool]\n", "line 6: [maxpool] follows the network's answer"),
+    "dropout": (
+        NET + "[dropout]\nprobability=1\n",
+        "expected a probability of at least 0 and below 1, found 1",
+    ),
+    "cold": (NET + "[softmax]\ntemperature=0\n", "expected a temperature above 0, found 0"),
+    "tree over image": (
+        NET + "[softmax]\ntree=a.tree\n",
+        "a tree needs an input of 1×1 cells, found 32×16×3",
+    ),
+    "after softmax": (
+        NET + "[softmax]\n[maxpool]\n",
+        "line 6: [maxpool] only [cost] may follow the output layer",
+    ),
     "filters of region": (
         NET + CONV + "[region]\n",
-        "num=1 and classes=20 need 1 × (5 + 20) = 25 filters before it, found 14",
+        "num=1 and classes=20 need 1 × (5 + 20) = 25 input channels, found 14",
     ),
-    "anchors": (REGION + "anchors=1,2\n", "anchors are 2 numbers; num=2 needs 4"),
-    "anchor of 0": (REGION + "anchors=1,2,0,3\n", "an anchor of 0 cells is no size"),
-    "nan": (REGION + "anchors=1,2,nan,3\n", "anchors: 'nan' is no number"),
-    "coords": (REGION + "coords=5\n", "coords other than 4"),
+    "anchors": (REGION + "anchors=1,2\n", "num=2 needs 4 numbers in anchors, found 2"),
+    "anchor of 0": (REGION + "anchors=1,2,0,3\n", "expected anchor sizes above 0 cells, found 0"),
+    "nan": (REGION + "anchors=1,2,nan,3\n", "anchors: expected a number, found 'nan'"),
+    "coords": (REGION + "coords=5\n", "only coords=4 is supported"),
     "background": (REGION + "background=1\n", "background=1 is not supported"),
-    "layers": (NET + "[maxpool]\n" * (MAX_LAYERS + 1), f"has {MAX_LAYERS + 1} layers; at most"),
+    "layers": (
+        NET + "[maxpool]\n" * (MAX_LAYERS + 1),
+        f"expected at most {MAX_LAYERS} layers, found {MAX_LAYERS + 1}",
+    ),
     "activations": (
         "[net]\nwidth=16384\nheight=16384\nchannels=3\n[convolutional]\nfilters=2000000\n",
-        "numbers; at most",
+        "expected at most 536870912 outputs, found",
     ),
     "weights": (
         CONVOLUTION + "filters=9999\nstride=16\n[convolutional]\nfilters=999999\n",
-        "line 8: [convolutional] brings the network to",
+        "line 8: [convolutional] expected at most 300000000 weights",
     ),
 }
 
 
-@pytest.mark.parametrize(("text", "told"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_is_reported_with_its_line(text: str, told: str) -> None:
-    assert told in refusal(text)
+@pytest.mark.parametrize(("text", "expected"), REFUSED.values(), ids=REFUSED)
+def test_unsupported_input_is_refused_with_its_line(text: str, expected: str) -> None:
+    assert expected in refusal(text)
 
 
 @pytest.mark.parametrize(
@@ -330,27 +350,33 @@ def test_what_cannot_be_is_reported_with_its_line(text: str, told: str) -> None:
         pytest.param(f"[maxpool]\n{CONV}[maxpool]\nsize=2\n", id="pool between"),
     ],
 )
-def test_what_is_no_detector_and_no_classifier_of_ours_is_reported(before: str) -> None:
+def test_networks_with_another_ending_are_refused(before: str) -> None:
     detector = planned(before, "[region]\nnum=2\nclasses=2\n")
     assert "expected layers and a [convolutional] of" in outcome(lambda: DetectorPlan.of(detector))
     classifier = planned(before, "[avgpool]\n[softmax]\n")
-    assert "expected layers, a [convolutional] of" in outcome(lambda: ClassifierPlan.of(classifier))
-    assert "is neither [region], as in a detector, nor" in outcome(lambda: answer_of(planned(before)))
+    assert "expected a classifier to end with a [convolutional] of" in outcome(
+        lambda: ClassifierPlan.of(classifier)
+    )
+    assert "expected [region] (a detector) or [softmax] (a classifier)" in outcome(
+        lambda: output_layer_of(planned(before))
+    )
 
 
-def test_classifiers_of_other_ends_are_reported() -> None:
+def test_classifiers_with_another_ending_are_refused() -> None:
     for end in ("[softmax]\n", "[avgpool]\n[softmax]\ngroups=2\n", "[avgpool]\n[softmax]\ntemperature=2\n"):
         plan = planned("[maxpool]\n", CONV, end)
-        assert "expected layers, a [convolutional] of" in outcome(lambda plan=plan: answer_of(plan))  # type: ignore[misc]
+        assert "expected a classifier to end with a [convolutional] of" in outcome(
+            lambda plan=plan: output_layer_of(plan)
+        )  # type: ignore[misc]
     grey = planned("[maxpool]\n", CONV, "[avgpool]\n[softmax]\n", net=NET.replace("channels=3", "channels=1"))
-    assert "sees 3 channels, found channels=1" in outcome(lambda: answer_of(grey))
+    assert "with 3 input channels, found channels=1" in outcome(lambda: output_layer_of(grey))
 
 
-def test_a_file_that_is_absent_or_too_long_is_reported(tmp_path: Path) -> None:
+def test_a_missing_or_too_long_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DarknetError, match="no such file"):
         read_cfg(tmp_path / "net.cfg")
     (tmp_path / "net.cfg").write_bytes(b"#" * (MAX_BYTES + 1))
-    with pytest.raises(DarknetError, match="longer than 1048576 bytes"):
+    with pytest.raises(DarknetError, match="at most 1048576 bytes"):
         read_cfg(tmp_path / "net.cfg")
 
 
@@ -367,7 +393,9 @@ WORDS = st.sampled_from(
     seed=st.sampled_from(SEEDS),
     edits=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 12), WORDS), max_size=6),
 )
-def test_a_spoilt_cfg_is_planned_or_told_in_one_line(seed: str, edits: list[tuple[int, int, str]]) -> None:
+def test_a_corrupted_cfg_is_planned_or_refused_in_one_line(
+    seed: str, edits: list[tuple[int, int, str]]
+) -> None:
     for at, cut, word in edits:
         seed = seed[:at] + word + seed[at + cut :]
     assert len(outcome(lambda: plan_cfg(seed, "made.cfg")).splitlines()) <= 1
@@ -375,7 +403,7 @@ def test_a_spoilt_cfg_is_planned_or_told_in_one_line(seed: str, edits: list[tupl
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.characters(max_codepoint=255), max_size=300))
-def test_any_text_is_planned_or_told_in_one_line(text: str) -> None:
+def test_any_text_is_planned_or_refused_in_one_line(text: str) -> None:
     for whole in (text, f"{NET}{text}", f"{NET}[convolutional]\n{text}"):
         assert len(outcome(lambda whole=whole: plan_cfg(whole, "made.cfg")).splitlines()) <= 1  # type: ignore[misc]
 
@@ -391,7 +419,7 @@ def test_any_text_is_planned_or_told_in_one_line(text: str) -> None:
         pytest.param("[" + "x" * 1_000_000, id="a long line"),
     ],
 )
-def test_a_monster_is_refused(text: str) -> None:
+def test_an_excessive_file_is_refused(text: str) -> None:
     assert len(text) < MAX_BYTES
     refusal(text)
 
@@ -399,7 +427,7 @@ def test_a_monster_is_refused(text: str) -> None:
 # --- .data and named files
 
 
-def test_a_data_file_says_what_a_command_takes(tmp_path: Path) -> None:
+def test_a_data_file_lists_its_settings(tmp_path: Path) -> None:
     path = tmp_path / "my.data"
     path.write_text(
         "classes= 4\n#train = old.txt\ntrain  = data/train.list\nnames = my.names\neval=coco\ntop=5\nextra=1\n"
@@ -410,12 +438,12 @@ def test_a_data_file_says_what_a_command_takes(tmp_path: Path) -> None:
     assert data.paths == {"train": "data/train.list", "names": "my.names"}
     assert data.find("names") == tmp_path / "my.names"
     assert data.find("map") is None
-    assert data.notes == ("line 7: unknown key 'extra' of [data] is kept, without effect",)
+    assert data.notes == ("line 7: unknown key 'extra' in [data] has no effect",)
 
 
 @settings(max_examples=200, deadline=None)
 @given(content=st.binary(max_size=200))
-def test_any_bytes_as_a_data_file_are_read_or_told(
+def test_any_data_file_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     path = tmp_path_factory.mktemp("data") / "my.data"
@@ -425,7 +453,7 @@ def test_any_bytes_as_a_data_file_are_read_or_told(
     )
 
 
-def test_named_files_are_looked_for_where_people_keep_them(
+def test_named_files_are_searched_in_the_usual_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder in ("cfg", "data", "elsewhere"):
@@ -440,14 +468,14 @@ def test_named_files_are_looked_for_where_people_keep_them(
     assert find_named("data/my.tree", "tree", cfg) == beside
     assert find_named(str(beside), "tree", Path("net.cfg")) == beside
     for name in ("data/other.tree", "a" * 5000, "data"):
-        with pytest.raises(DarknetError, match="give that file on the command line"):
+        with pytest.raises(DarknetError, match="Give that file on the command line"):
             find_named(name, "tree", cfg)
 
 
 # --- single options of a text
 
 
-def test_an_option_is_set_where_it_stands_or_put_into_its_section() -> None:
+def test_an_option_is_replaced_in_place_or_added_to_its_section() -> None:
     text = f"{NET}\r\n# one\r\n[maxpool]\r\nsize = 2\r\n\n[maxpool]\nstride=2\n"
     changed = with_option(text, 0, "size", 3)
     assert changed == text.replace("size = 2", "size=3")
@@ -455,7 +483,7 @@ def test_an_option_is_set_where_it_stands_or_put_into_its_section() -> None:
     assert with_option(text, 0, "stride", 1) == text.replace("[maxpool]\r\n", "[maxpool]\r\nstride=1\r\n")
 
 
-def test_an_option_that_goes_becomes_a_remark_each_time_it_is_there() -> None:
+def test_every_occurrence_of_a_removed_option_is_commented_out() -> None:
     text = f"{NET}[maxpool]\nsize=2\nsize=3\n"
     assert with_option(text, 0, "size", None) == text.replace("size=", "#size=")
     assert with_option(text, 0, "stride", None) == text

@@ -1,4 +1,4 @@
-"""The slow twin, which made the committed cases, against the original program's own numbers (`DARKNET_GOLDEN`)."""
+"""The slow twin, which wrote the committed cases, agrees with the original program (`DARKNET_GOLDEN`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.golden import make_darknet_cases
 from tests.yolo9000.darknet_golden import NOT_AT_HAND, ORIGINAL, OWN, GoldenCase, golden_cases
 
 
-def test_the_script_makes_the_committed_cases(tmp_path: Path) -> None:
+def test_the_script_reproduces_the_committed_cases(tmp_path: Path) -> None:
     make_darknet_cases.main(tmp_path)
     files = sorted(path.relative_to(OWN) for path in OWN.rglob("*") if path.is_file())
     assert len(files) >= 20
@@ -37,7 +37,7 @@ def groups_of(case: GoldenCase) -> twin.Groups | None:
 
 
 @pytest.mark.parametrize("case", golden_cases("region", only_original=True))
-def test_the_twins_region_layer_is_the_originals(case: GoldenCase) -> None:
+def test_the_twins_region_layer_agrees_with_the_original(case: GoldenCase) -> None:
     arrays = case.arrays()
     output, delta, gradient = twin.region(arrays["raw"], arrays["truth"], case.params, groups_of(case))
     shape = arrays["raw"].shape
@@ -48,7 +48,7 @@ def test_the_twins_region_layer_is_the_originals(case: GoldenCase) -> None:
 
 
 @pytest.mark.parametrize("case", golden_cases("detect", only_original=True))
-def test_the_twins_detections_and_suppression_are_the_originals(case: GoldenCase) -> None:
+def test_the_twins_detections_and_suppression_agree_with_the_original(case: GoldenCase) -> None:
     arrays, params, groups = case.arrays(), case.params, groups_of(case)
     output = twin.activated(arrays["raw"], {"softmax": 1, **params}, groups)
     boxes, objectness, scores = twin.detections(output, params, groups)
@@ -74,7 +74,7 @@ def test_the_twins_detections_and_suppression_are_the_originals(case: GoldenCase
 
 
 @pytest.mark.skipif(not ORIGINAL, reason=NOT_AT_HAND)
-def test_the_twin_resizes_and_letterboxes_as_the_original() -> None:
+def test_the_twins_resizing_and_letterboxing_agree_with_the_original() -> None:
     assert ORIGINAL
     compared = 0
     with np.load(ORIGINAL / "images.npz") as images:
@@ -90,7 +90,7 @@ def test_the_twin_resizes_and_letterboxes_as_the_original() -> None:
 
 
 @pytest.mark.skipif(not ORIGINAL, reason=NOT_AT_HAND)
-def test_the_twins_learning_rates_are_the_originals_but_for_its_two_slips() -> None:
+def test_the_twins_learning_rates_agree_with_the_original_except_for_its_two_bugs() -> None:
     assert ORIGINAL
     cases = json.loads((ORIGINAL / "learning_rates.json").read_text())
     assert cases

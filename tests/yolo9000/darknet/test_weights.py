@@ -1,4 +1,4 @@
-"""`.weights` files: both header forms, the order of numbers, byte for byte there and back, and what is refused."""
+"""`.weights` files: both header forms, the order of arrays, byte-exact round trips, and refusals."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def plan() -> NetworkPlan:
 
 
 def written(path: Path, count: int = FIRST + SECOND, *, header: bytes = WIDE) -> Path:
-    """A file of the numbers 0, 1, 2, …"""
+    """A file with the values 0, 1, 2, …"""
     path.write_bytes(header + np.arange(count, dtype="<f4").tobytes())
     return path
 
@@ -59,10 +59,10 @@ def refusal(path: Path, plan: NetworkPlan, layers: int | None = None) -> str:
 
 
 @pytest.mark.parametrize("header", [WIDE, NARROW], ids=["64 bits", "32 bits"])
-def test_numbers_lie_in_darknets_order(tmp_path: Path, plan: NetworkPlan, header: bytes) -> None:
+def test_arrays_are_read_in_darknets_order(tmp_path: Path, plan: NetworkPlan, header: bytes) -> None:
     layers = read_weights(written(tmp_path / "my.weights", header=header), plan).layers
     assert list(layers) == [0, 2]
-    assert {name: numbers.flatten().tolist() for name, numbers in layers[0].items()} == {
+    assert {name: array.flatten().tolist() for name, array in layers[0].items()} == {
         "biases": [0, 1], "scales": [2, 3], "means": [4, 5], "variances": [6, 7], "weights": list(range(8, 14)),
     }  # fmt: skip
     assert layers[0]["weights"].shape == (2, 3, 1, 1)
@@ -75,7 +75,7 @@ def test_numbers_lie_in_darknets_order(tmp_path: Path, plan: NetworkPlan, header
     ("version", "size"),
     [((0, 1, 0), 16), ((0, 0, 0), 16), ((0, 2, 0), 20), ((0, 2, 5), 20), ((1, 0, 0), 20), ((1000, 2, 0), 16)],
 )
-def test_the_version_tells_how_many_bits_count_the_images(
+def test_the_version_decides_how_many_bits_count_the_images(
     tmp_path: Path, version: tuple[int, int, int], size: int
 ) -> None:
     header = Header(*version, seen=123456)
@@ -94,11 +94,11 @@ def test_a_header_is_read_as_it_was_written(
     assert read_header(path) == header
 
 
-def test_more_images_than_the_header_can_tell_are_as_many_as_it_can() -> None:
+def test_an_image_count_beyond_the_header_is_clamped() -> None:
     assert Header(0, 1, 0, seen=2**40).to_bytes()[12:] == b"\xff" * 4
 
 
-def test_a_flipped_layer_lies_transposed_and_is_written_so(tmp_path: Path) -> None:
+def test_a_flipped_layer_is_read_and_written_transposed(tmp_path: Path) -> None:
     plan = plan_cfg(CFG + "flipped=1\n", "my.cfg")
     path = written(tmp_path / "my.weights")
     found = read_weights(path, plan)
@@ -107,37 +107,37 @@ def test_a_flipped_layer_lies_transposed_and_is_written_so(tmp_path: Path) -> No
     assert (tmp_path / "back.weights").read_bytes() == path.read_bytes()
 
 
-# --- there and back
+# --- round trips
 
 
 @pytest.mark.parametrize("net", golden_nets("nets", "sgd", "valid"))
-def test_a_file_goes_through_a_network_and_back_byte_for_byte(net: GoldenNet, tmp_path: Path) -> None:
+def test_a_file_survives_a_round_trip_through_a_network_byte_for_byte(net: GoldenNet, tmp_path: Path) -> None:
     plan = read_cfg(net.cfg)
     found = read_weights(net.weights, plan)
     network = DarknetNetwork(plan.layers, tree=net.tree())
-    network.load_numbers(found.layers)
-    write_weights(tmp_path / "back.weights", plan, Weights(found.header, network.numbers()))
+    network.load_weights(found.layers)
+    write_weights(tmp_path / "back.weights", plan, Weights(found.header, network.layer_weights()))
     assert (tmp_path / "back.weights").read_bytes() == net.weights.read_bytes()
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.binary(min_size=4 * (FIRST + SECOND), max_size=4 * (FIRST + SECOND)))
-def test_any_bits_are_kept_also_those_of_no_number(
+def test_a_round_trip_keeps_every_bit_pattern_even_nan(
     tmp_path_factory: pytest.TempPathFactory, bits: bytes
 ) -> None:
     folder, plan = tmp_path_factory.mktemp("bits"), plan_cfg(CFG, "my.cfg")
     (folder / "my.weights").write_bytes(WIDE + bits)
     network = DarknetNetwork(plan.layers)
     found = read_weights(folder / "my.weights", plan)
-    network.load_numbers(found.layers)
-    write_weights(folder / "back.weights", plan, Weights(found.header, network.numbers()))
+    network.load_weights(found.layers)
+    write_weights(folder / "back.weights", plan, Weights(found.header, network.layer_weights()))
     assert (folder / "back.weights").read_bytes() == WIDE + bits
 
 
 # --- part of a file
 
 
-def test_the_first_layers_may_be_asked_for_from_a_file_that_ends_with_them(
+def test_the_first_layers_can_be_read_from_a_file_that_ends_with_them(
     tmp_path: Path, plan: NetworkPlan
 ) -> None:
     for asked in (1, 2):
@@ -147,11 +147,11 @@ def test_the_first_layers_may_be_asked_for_from_a_file_that_ends_with_them(
     assert list(read_weights(written(tmp_path / "whole.weights"), plan, layers=3).layers) == [0, 2]
 
 
-def test_layers_that_the_file_does_not_have_keep_their_start(tmp_path: Path, plan: NetworkPlan) -> None:
+def test_layers_that_the_file_lacks_keep_their_initial_weights(tmp_path: Path, plan: NetworkPlan) -> None:
     network, other = DarknetNetwork(plan.layers), DarknetNetwork(plan.layers)
     network.load_state_dict(other.state_dict())
-    network.load_numbers(read_weights(written(tmp_path / "my.conv.2", FIRST), plan, layers=2).layers)
-    before, after = other.numbers(), network.numbers()
+    network.load_weights(read_weights(written(tmp_path / "my.conv.2", FIRST), plan, layers=2).layers)
+    before, after = other.layer_weights(), network.layer_weights()
     assert after[0]["biases"].tolist() == [0, 1]
     assert all(np.array_equal(before[2][name], after[2][name]) for name in before[2])
 
@@ -160,58 +160,57 @@ def test_layers_that_the_file_does_not_have_keep_their_start(tmp_path: Path, pla
 
 
 @pytest.mark.parametrize("cut", [0, 1, 15, 16, 19])
-def test_a_file_without_a_whole_header_is_reported(tmp_path: Path, plan: NetworkPlan, cut: int) -> None:
+def test_a_file_with_an_incomplete_header_is_refused(tmp_path: Path, plan: NetworkPlan, cut: int) -> None:
     (tmp_path / "my.weights").write_bytes(WIDE[:cut])
     assert f"{cut}" in refusal(tmp_path / "my.weights", plan)
 
 
-def test_an_absent_file_and_a_folder_are_reported(tmp_path: Path, plan: NetworkPlan) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, plan: NetworkPlan) -> None:
     assert "no such file" in refusal(tmp_path / "none.weights", plan)
     assert "no such file" in refusal(tmp_path, plan)
 
 
-def test_a_file_cut_inside_a_layer_names_it_and_the_bytes(tmp_path: Path, plan: NetworkPlan) -> None:
+def test_the_error_for_a_file_cut_inside_a_layer_names_layer_and_bytes(
+    tmp_path: Path, plan: NetworkPlan
+) -> None:
     path = written(tmp_path / "my.weights", FIRST + 5)
     message = refusal(path, plan)
     assert "ends inside layer 2 ([convolutional], my.cfg line 11)" in message
     assert (
-        f"needs bytes {20 + 4 * FIRST} to {20 + 4 * (FIRST + SECOND)}, the file has {20 + 4 * (FIRST + 5)}"
+        f"expected bytes {20 + 4 * FIRST} to {20 + 4 * (FIRST + SECOND)}, found {20 + 4 * (FIRST + 5)} bytes"
         in message
     )
     assert "ends inside layer 2" in refusal(path, plan, layers=3)
 
 
-def test_a_file_that_ends_between_layers_says_how_to_take_it(tmp_path: Path, plan: NetworkPlan) -> None:
+def test_the_error_for_a_file_that_ends_between_layers_says_how_to_read_it(
+    tmp_path: Path, plan: NetworkPlan
+) -> None:
     message = refusal(written(tmp_path / "my.conv.2", FIRST), plan)
     assert "ends before layer 2" in message
     assert "--layers 2" in message
 
 
 @pytest.mark.parametrize("more", [1, 4, 4000])
-def test_a_file_that_is_longer_than_the_network_is_reported(
-    tmp_path: Path, plan: NetworkPlan, more: int
-) -> None:
+def test_a_file_longer_than_the_network_is_refused(tmp_path: Path, plan: NetworkPlan, more: int) -> None:
     path = written(tmp_path / "my.weights")
     path.write_bytes(path.read_bytes() + bytes(more))
     whole = 20 + 4 * (FIRST + SECOND)
     message = refusal(path, plan)
-    assert (
-        f"longer than my.cfg asks for: expected {whole} bytes (layer 2 ends there), found {whole + more}"
-        in message
-    )
+    assert f"expected {whole} bytes for my.cfg (the end of layer 2), found {whole + more}" in message
 
 
-def test_a_network_without_convolutions_takes_a_header_only(tmp_path: Path) -> None:
+def test_a_network_without_convolutions_expects_only_a_header(tmp_path: Path) -> None:
     plan = plan_cfg("[net]\nwidth=8\nheight=8\nchannels=3\n[maxpool]\nsize=2\n", "my.cfg")
     (tmp_path / "my.weights").write_bytes(WIDE)
     assert read_weights(tmp_path / "my.weights", plan).layers == {}
     (tmp_path / "my.weights").write_bytes(WIDE + bytes(4))
-    assert "it has no convolution" in refusal(tmp_path / "my.weights", plan)
+    assert "(no convolution)" in refusal(tmp_path / "my.weights", plan)
 
 
 @settings(max_examples=200, deadline=None)
 @given(content=st.binary(max_size=60), layers=st.none() | st.integers(1, 4))
-def test_any_bytes_are_read_or_told_in_one_line(
+def test_arbitrary_bytes_are_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, layers: int | None
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "my.weights"
@@ -219,8 +218,8 @@ def test_any_bytes_are_read_or_told_in_one_line(
     assert refusal(path, plan_cfg(CFG, "my.cfg"), layers)
 
 
-def test_the_length_is_looked_at_before_anything_is_allocated(tmp_path: Path) -> None:
-    """1 GB of weights is asked for; the file has a few bytes."""
+def test_the_length_is_checked_before_memory_is_allocated(tmp_path: Path) -> None:
+    """The network needs 1 GB of weights; the file has a few bytes."""
     layer = "[convolutional]\nfilters={}\nsize=1\n"
     text = "[net]\nwidth=1\nheight=1\nchannels=3\n" + layer.format(500_000) + layer.format(500)
     (tmp_path / "my.weights").write_bytes(WIDE + bytes(100))
