@@ -1,4 +1,4 @@
-# `make check` is what continuous integration asks of the code; .ci/run adds the slow proofs and the wheel.
+# `make check` runs the fast checks of continuous integration; .ci/run adds the slow tests and the wheel.
 .PHONY: check format lint types test slow
 
 check: lint types test
