@@ -1,6 +1,7 @@
-"""Every hyper-parameter of the detector, once: name, default, unit, reason. Importing this file imports no torch.
+"""All settings of training, evaluation and prediction: meaning, unit, default and its source. Imports no torch.
 
-Files are YAML, `--set a.b=c` overrides a value, unknown keys are refused. Only builders and loops read it.
+Settings come from YAML files and `--set a.b=c`; unknown keys are errors. Only `build_*` functions and the training
+loop read them. The sources are the YOLO9000 paper, Darknet's cfg files, and docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from wordtree.errors import ConfigError
 from wordtree.support.config_files import ConfigLocation, ConfigPath, StrictModel, load_config
 
 Share = Annotated[float, Field(ge=0, le=1)]
-# Which boxes compete: all of an image, or those of one node (decision 8).
+# Which boxes suppress each other: all boxes of an image, or those of the same node (decision 8).
 Overlap = Literal["by_objectness", "by_node"]
-# How images are resized, and boxes brought back to them and compared (decision 13).
+# How images are resized, and how boxes are mapped back and compared (decision 13).
 Geometry = Literal["exact", "darknet"]
-RUN_NAME = r"^\w[\w.-]*$"  # the run's folder: runs/NAME
-Precision = Literal["float32", "bfloat16", "auto"]  # auto: bfloat16 where the processor computes in it
-# Whose images batch norm normalises by in training (batch_norm.py); frozen: by its running statistics.
+RUN_NAME = r"^\w[\w.-]*$"  # the run's folder is runs/NAME
+# auto: bfloat16 if the device supports it, otherwise float32.
+Precision = Literal["float32", "bfloat16", "auto"]
+# Statistics that batch norm uses in training (models/batch_norm.py): of the images of this process, of all processes
+# (synchronised), or the running statistics (frozen).
 BatchStatistics = Literal["per_process", "frozen", "synchronised"]
 
 
@@ -38,27 +41,28 @@ InputSize = Annotated[int | tuple[int, int], BeforeValidator(_side_or_sides)]
 
 
 class NetworkConfig(StrictModel):
-    """What the networks of detectors and classifiers have in common."""
+    """Network settings that detectors and classifiers share."""
 
     architecture: str
-    # Of architecture darknet: the text of its .cfg, one character a byte (`yolo9000 convert`).
+    # Text of the .cfg of architecture darknet, one character per byte (written by `yolo9000 convert`).
     darknet_cfg: str | None = None
-    # Of architecture darknet: where the epsilon stands (decision 19).
+    # Position of the epsilon of batch norm, for architecture darknet only (decision 19).
     batch_norm: Literal["standard", "darknet_cpu"] = "standard"
-    # A checkpoint, or a backbone of Darknet, whose weights the run begins with; None: random ones.
+    # Checkpoint, or Darknet backbone file, with the initial weights; None: random weights.
     start_from: ConfigPath | None = None
-    width: PositiveFloat = 1.0  # multiplies every layer's filters; .25 is of CPU size
-    # For evaluation and prediction, a side or [width, height]; training may vary it (schedule.sizes_px).
+    # Factor for the number of filters of every layer. 1: the paper's networks; .25 suits training on a CPU.
+    width: PositiveFloat = 1.0
+    # Input size for evaluation and prediction, px: a side or [width, height]. Training may vary it: schedule.sizes_px.
     input_size_px: InputSize = 416
 
     @property
     def stride(self) -> int:
-        """Pixels in a grid cell, of the named architectures; that of a Darknet network is in its cfg."""
+        """Grid cell size in px of a named architecture; a Darknet network's depends on its cfg."""
         return 16 if self.architecture == "tiny" else 32
 
     @property
-    def is_of_known_stride(self) -> bool:
-        """Whether these settings alone tell the stride: not that of a cfg, or of the network that a run starts from."""
+    def has_known_stride(self) -> bool:
+        """Whether these settings determine the stride; a cfg or a checkpoint in start_from may change it."""
         return self.architecture != "darknet" and (
             self.start_from is None or "architecture" in self.model_fields_set
         )
@@ -71,17 +75,17 @@ class NetworkConfig(StrictModel):
 
     @property
     def side_px(self) -> int:
-        """The side of a square input; ConfigError if it is not square, as training needs it."""
+        """Side of a square input; ConfigError if it is not square, because training needs a square."""
         width, height = self.wh_px
         if width != height:
             raise ConfigError(
-                f"Only a square input will do here, found {width}×{height}; set model.input_size_px to one side."
+                f"model.input_size_px: expected a square input, found {width}×{height}; set one side."
             )
         return width
 
     @property
     def network(self) -> str:
-        """The network in words."""
+        """Short description of the network for people."""
         scale = "" if self.architecture == "darknet" else f", width {self.width:g}"
         width, height = self.wh_px
         return (
@@ -90,87 +94,109 @@ class NetworkConfig(StrictModel):
 
     @model_validator(mode="after")
     def _size_fits_the_grid(self) -> Self:
-        if self.is_of_known_stride and any(side % self.stride for side in self.wh_px):
+        if self.has_known_stride and any(side % self.stride for side in self.wh_px):
             raise ValueError(
                 f"input_size_px must be a multiple of {self.stride} for {self.architecture}, found {self.input_size_px}"
             )
         return self
 
     @model_validator(mode="after")
-    def _a_cfg_goes_with_darknet(self) -> Self:
+    def _darknet_settings_fit_the_architecture(self) -> Self:
         if self.architecture == "darknet":
             if self.darknet_cfg is None and self.start_from is None:
                 raise ValueError(
-                    "architecture darknet needs darknet_cfg; convert a .cfg by `yolo9000 convert` and set start_from"
+                    "architecture darknet needs darknet_cfg; convert a .cfg with `yolo9000 convert` and set start_from"
                 )
             if self.width != 1:
-                raise ValueError("width is not for architecture darknet; its cfg states all filters")
+                raise ValueError("architecture darknet takes its filters from its cfg; width must be 1")
         elif self.darknet_cfg is not None or self.batch_norm != "standard":
             raise ValueError("darknet_cfg and batch_norm are for architecture darknet only")
         return self
 
 
 class ModelConfig(NetworkConfig):
+    """Network of a detector."""
+
     old_values: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "siblings": {"exclusive": "softmax", "independent": "sigmoid"}
     }
 
+    # Named networks: models/detector.py. darknet: the network of a converted .cfg.
     architecture: Literal["yolov2", "yolov2_paper", "yolo9000", "tiny", "darknet"] = "yolov2"
-    # Width, height in cells; None: k-means.
+    # Width and height of each anchor in grid cells; None: k-means over the training boxes (paper, section 2).
     anchors: Annotated[tuple[tuple[PositiveFloat, PositiveFloat], ...], Field(min_length=1)] | None = None
-    anchor_count: PositiveInt = 5  # for k-means; paper: 5, and 3 for YOLO9000
-    # A softmax over each sibling group (paper), or each node its own logistic (decision 10).
+    # Number of anchors for k-means. Paper: 5; 3 for YOLO9000.
+    anchor_count: PositiveInt = 5
+    # Softmax over each sibling group (paper), or a sigmoid for each node (decision 10).
     siblings: Literal["softmax", "sigmoid"] = "softmax"
 
 
 class DataConfig(StrictModel):
     old_names: ClassVar[Mapping[str, str]] = {"balance": "repeat_factor_power"}
 
-    # A folder that `data-prep merge` wrote, relative to this file; or where fsspec reads one: s3://…
+    # Folder that `data-prep merge` wrote, relative to the configuration file, or an address that fsspec reads: s3://…
     shards: ConfigLocation
+    # Split to train on.
     train_split: str = "train"
-    batch_size: PositiveInt = 64  # of a step, over all processes; darknet yolo9000.cfg: batch
-    accumulate: PositiveInt = 1  # in so many parts, one by one, to save memory; darknet: subdivisions
-    # Of images by source, {coco: 1, imagenet: 4}; None: the merge's.
+    # Images in a step, summed over all processes. Darknet's yolo9000.cfg: batch=64.
+    batch_size: PositiveInt = 64
+    # Parts of a batch that are computed one after another to save memory. Darknet: subdivisions.
+    accumulate: PositiveInt = 1
+    # Relative number of images from each source, for example {coco: 1, imagenet: 4}; None: the ratio of the merge.
     ratio: dict[str, PositiveFloat] | None = None
-    # Within a source: 0 each image once a pass; 1 rare nodes as often as common ones (decision 23).
+    # Repeat-factor sampling within a source: 0 shows each image once per pass, 1 shows rare nodes as often as common
+    # ones (decision 23).
     repeat_factor_power: Share = 0.0
-    limit: PositiveInt | None = None  # only the first images of each source, for tries and overfitting
-    # So many images that cannot be read are left out, others in their places, before a run stops.
+    # Use only the first images of each source, for trial runs and overfitting tests.
+    limit: PositiveInt | None = None
+    # Unreadable images that are replaced by others before the run stops (decision 30).
     max_damaged: int = Field(10, ge=0)
+    # Threads that decode and augment images.
     loader_threads: PositiveInt = 2
-    # A text that names the images' authors and licences, for report.html, which shows images.
+    # Text file with the authors and licences of the images, for report.html, which shows images.
     attribution: ConfigPath | None = None
 
 
 class AugmentConfig(StrictModel):
-    """Defaults are darknet's: jitter of yolo9000.cfg, colours of yolov2.cfg; label tiles are ours (decision 5)."""
+    """Augmentation of a detector's images. Defaults are Darknet's; tiles are off (decision 5).
+
+    A *tile* is a label image that is shrunk onto a canvas, set into a mosaic or pasted into another image.
+    """
 
     old_names: ClassVar[Mapping[str, str]] = {"mosaic_cuts": "mosaic_crops", "scene_cuts": "scene_crops"}
 
-    jitter: float = Field(0.2, ge=0, lt=1)  # of width and height, for the aspect
+    # Largest change of width and height in the random crop, as a share. Darknet's yolo9000.cfg: .2.
+    jitter: float = Field(0.2, ge=0, lt=1)
+    # Flip half of the images horizontally.
     flip: bool = True
-    hue: float = Field(0.1, ge=0, le=0.5)  # shift by up to this part of the circle
-    saturation: float = Field(1.5, ge=1)  # factor up to this, or its inverse
+    # Largest shift of the hue, as a share of the colour circle. Darknet's yolov2.cfg: .1.
+    hue: float = Field(0.1, ge=0, le=0.5)
+    # Largest factor for the saturation, or its inverse. Darknet's yolov2.cfg: 1.5.
+    saturation: float = Field(1.5, ge=1)
+    # Largest factor for the brightness, or its inverse. Darknet's yolov2.cfg: 1.5.
     exposure: float = Field(1.5, ge=1)
-    # Images of one thing, for the next three; None: those without boxes.
+    # Sources whose images may become tiles; None: all sources without boxes.
     tile_sources: tuple[str, ...] | None = None
-    zoom_out: Share = 0.0  # of those: shrunk, so that their things have the scale of boxed ones
-    # To a side between these, of the canvas.
+    # Share of the tile sources' images that are shrunk, so that their objects have the size of boxed objects.
+    zoom_out: Share = 0.0
+    # Range of a shrunk image's side, as a share of the canvas.
     zoom_out_side: tuple[PositiveFloat, PositiveFloat] = (0.35, 0.75)
-    # Tiles that lie on the canvas alone reach over its edge by up to this part of their side, as things in scenes do.
+    # Largest share of its side by which a single tile may reach over the edge of the canvas, as objects in scenes do.
     tile_overhang: float = Field(0.0, ge=0, le=0.5)
-    # Of the shrunk: laid on one of the other images, with its boxes, instead of on grey.
+    # Share of the shrunk images that are placed on an image of the other sources, with its boxes, instead of on grey.
     zoom_out_onto: Share = 0.0
-    mosaic: Share = 0.0  # of those: set in a 2×2 mosaic of four
-    # Of a mosaic's further tiles: cut out of the other images, around one of their boxes.
+    # Share of the tile sources' images that are set into a 2×2 mosaic.
+    mosaic: Share = 0.0
+    # Share of a mosaic's other three tiles that are crops of the other sources' images, around one of their boxes.
     mosaic_crops: Share = 0.0
-    paste: Share = 0.0  # of the other images: get one of those pasted in
-    # Of tiles that lie on the other images: cut out of these, or beside one that is.
+    # Share of the other sources' images that get a tile pasted in.
+    paste: Share = 0.0
+    # Share of the tiles on another image that are crops of the other sources' images, or placed next to such a crop.
     scene_crops: Share = 0.0
-    # A tile that lies on an image fades into it over up to this part of its sides.
+    # Largest width of the soft edge of a tile on another image, as a share of the tile's side.
     soft_edges: float = Field(0.0, ge=0, le=0.5)
-    min_box_side: Share = 0.001  # darknet: smaller boxes are dropped after the crop, unit
+    # Boxes with a smaller side after the crop are dropped, as a share of the image. Darknet: .001.
+    min_box_side: Share = 0.001
 
     @model_validator(mode="after")
     def _shares_fit(self) -> AugmentConfig:
@@ -186,84 +212,122 @@ class AugmentConfig(StrictModel):
 
 
 class LossConfig(StrictModel):
+    """Assignment and loss of a detector. Defaults are Darknet's values, except for image labels (decision 9)."""
+
     old_names: ClassVar[Mapping[str, str]] = {
         "vouching": "unannotated_objectness",
         "unvouched_siblings": "unannotated_siblings",
     }
 
-    object_weight: float = Field(5.0, ge=0)  # darknet object_scale; the paper gives none
-    no_object_weight: float = Field(1.0, ge=0)
-    class_weight: float = Field(1.0, ge=0)
-    coordinate_weight: float = Field(1.0, ge=0)  # times 2 − w·h, so small boxes count up to twice (darknet)
-    # A box goes to the anchor, or the predicted box, most like it in shape (darknet bias_match=1 / 0).
-    match: Literal["anchor", "prediction"] = "anchor"
-    ignore_iou: Share = 0.6  # an unmatched place above this overlap is not told "no object"
-    objectness_target: Literal["iou", "one"] = "iou"  # darknet rescore=1 / 0
-    objectness_loss: Literal["squared", "cross_entropy"] = "squared"  # paper and darknet: squared
-    # Darknet: all places are pulled to their anchors over the first images.
-    warm_up_images: int = Field(12800, ge=0)
+    # --- boxes and background
 
-    # Siblings whose training leaves each other alone: those of `wordtree lint`, or a file of two ids a line.
+    # Weight of the objectness loss at locations responsible for a box. Darknet: object_scale=5.
+    object_weight: float = Field(5.0, ge=0)
+    # Weight of the objectness loss at background locations. Darknet: noobject_scale=1.
+    no_object_weight: float = Field(1.0, ge=0)
+    # Weight of the class loss of boxes. Darknet: class_scale=1.
+    class_weight: float = Field(1.0, ge=0)
+    # Weight of the coordinate loss. Each box also counts 2 − width·height, so small boxes count up to twice (Darknet).
+    coordinate_weight: float = Field(1.0, ge=0)
+    # A box is assigned to the anchor, or to the predicted box, of the most similar shape. Darknet: bias_match=1 or 0.
+    match: Literal["anchor", "prediction"] = "anchor"
+    # A location without a box is not background if its predicted box overlaps a box by more than this IoU. Darknet:
+    # thresh=.6.
+    ignore_iou: Share = 0.6
+    # Target for objectness at a box: the IoU of the predicted box, or 1. Darknet: rescore=1 or 0.
+    objectness_target: Literal["iou", "one"] = "iou"
+    # Squared error (paper, Darknet) or binary cross-entropy.
+    objectness_loss: Literal["squared", "cross_entropy"] = "squared"
+    # Number of images during which all locations are also pulled towards their anchors. Darknet: 12800.
+    warm_up_images: int = Field(12800, ge=0)
+    # Pairs of siblings that may both apply, and are left out of each other's softmax in training (decision 22): those
+    # that `wordtree lint` finds, or a file with two ids per line; None: no pairs.
     non_exclusive: Annotated[Literal["lint"] | ConfigPath | None, Field(union_mode="left_to_right")] = None
 
+    # --- image labels
+
+    # Weight of the class loss of image labels.
     label_weight: float = Field(1.0, ge=0)
-    # Which places an image label goes to (weak_labels.py; decision 33); paper: max_score.
+    # Locations to which an image label is assigned (losses/label_assignment.py). Paper: max_score; ours is better
+    # (decision 33).
     assign: Literal["max_score", "max_objectness", "max_size", "top_k"] = "top_k"
-    top_k: PositiveInt = 4  # of assign top_k: so many places share a label
-    label_objectness: Literal["paper", "darknet", "ignore"] = "paper"  # decision 4
-    assumed_iou: Share = 0.3  # paper, section 4: the chosen box is assumed to overlap by this
-    # Of "there is no such thing in this image": as much as a label, since it fades by itself as scores fall.
+    # Number of locations that share a label, for assign top_k.
+    top_k: PositiveInt = 4
+    # Objectness loss of images with image labels (decision 4).
+    label_objectness: Literal["paper", "darknet", "ignore"] = "paper"
+    # Assumed IoU of the chosen box with the object, for label_objectness paper. Paper, section 4: .3.
+    assumed_iou: Share = 0.3
+    # Weight of the loss of negative image labels (decision 20). 1, as for a label: it fades as scores fall.
     negative_weight: float = Field(1.0, ge=0)
-    # Places of more objectness that see what a source does not annotate are not told so.
+
+    # --- objects of classes that a source does not annotate
+
+    # A location above this objectness is not background if it shows a class that its source does not annotate
+    # exhaustively; None: it is background.
     unannotated_objectness: Share | None = 0.3
-    # A thing far from all boxes is none of what its image vouches for (decision 28); needs vouching.
+    # Weight of the loss that teaches locations far from all boxes that they show none of the exhaustively annotated
+    # classes (decision 28). Needs unannotated_objectness.
     exclusion_weight: float = Field(0.0, ge=0)
-    # What siblings that their source does not vouch for count in the softmax of boxes (decision 31).
+    # Weight, in the softmax of a box, of siblings that its source does not annotate exhaustively (decision 31).
     unannotated_siblings: Share = 1.0
 
     @model_validator(mode="after")
-    def _exclusion_has_what_it_needs(self) -> LossConfig:
+    def _exclusion_has_its_threshold(self) -> LossConfig:
         if self.exclusion_weight and self.unannotated_objectness is None:
             raise ValueError(
-                "exclusion_weight needs vouching, the objectness above which a place sees a thing; vouching is null"
+                "exclusion_weight needs unannotated_objectness, the objectness above which a location shows an object; "
+                "unannotated_objectness is null"
             )
         return self
 
 
 class PseudoBoxConfig(StrictModel):
-    """Boxes that training draws itself around what image labels name (decision 27)."""
+    """Boxes that training itself draws for image labels (decision 27)."""
 
-    at_steps: tuple[PositiveInt, ...] = ()  # drawn anew after each of these steps; none: never
-    sizes_px: tuple[
-        PositiveInt, ...
-    ] = ()  # each labelled image is looked at in these input sizes, and mirrored; none: in the model's own
-    min_agreement: Share = 0.6  # mean IoU of what the views find, below which a label gets no box
+    # Steps after which all pseudo-boxes are drawn anew; empty: never.
+    at_steps: tuple[PositiveInt, ...] = ()
+    # Input sizes at which each label image is looked at, also mirrored; empty: the model's own input size.
+    sizes_px: tuple[PositiveInt, ...] = ()
+    # Smallest mean IoU of these views' predictions for which a label gets a box.
+    min_agreement: Share = 0.6
 
 
 class OptimizerConfig(StrictModel):
     name: Literal["sgd", "adamw"] = "sgd"
+    # Peak learning rate. Darknet: .001.
     learning_rate: PositiveFloat = 0.001
+    # Momentum of SGD. Darknet: .9. AdamW does not use it.
     momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(0.0005, ge=0)  # on weights only, as in darknet
+    # Weight decay, of weights only, not of biases and batch norm. Darknet: .0005.
+    weight_decay: float = Field(0.0005, ge=0)
+    # Largest norm of the gradient; None: no clipping.
     clip_norm: PositiveFloat | None = None
-    ema: float = Field(0.0, ge=0, lt=1)  # decay of the averaged weights; 0: none
+    # Decay per step of the moving average of the weights, which is evaluated and saved; 0: no average.
+    ema: float = Field(0.0, ge=0, lt=1)
 
 
 class ScheduleConfig(StrictModel):
+    # Length of the training.
     max_steps: PositiveInt
-    burn_in_steps: int = Field(1000, ge=0)  # darknet: rate × (step / burn_in)^4
+    # Steps of burn-in, in which the rate is multiplied by (step / burn_in_steps)^burn_in_power. Darknet: 1000, 4.
+    burn_in_steps: int = Field(1000, ge=0)
     burn_in_power: PositiveFloat = 4.0
+    # Rule for the learning rate at step t; the names are Darknet's, except cosine.
     policy: Literal["constant", "steps", "step", "exp", "poly", "sigmoid", "cosine"] = "steps"
-    steps: tuple[int, ...] = ()  # of policy steps: from step t on, the rate is multiplied by …
-    scales: tuple[PositiveFloat, ...] = ()  # … its scale
-    step_every: PositiveInt = 1  # of policy step: rate × step_scale^(t // step_every)
+    # Policy steps: from each of these steps on, the rate is multiplied by its scale.
+    steps: tuple[int, ...] = ()
+    scales: tuple[PositiveFloat, ...] = ()
+    # Policy step: rate × step_scale^(t // step_every).
+    step_every: PositiveInt = 1
     step_scale: PositiveFloat = 1.0
-    gamma: PositiveFloat = 1.0  # of policies exp: rate × gamma^t, and sigmoid
-    middle: int = 0  # of policy sigmoid: rate / (1 + e^(gamma · (t − middle)))
-    power: PositiveFloat = 4.0  # of policy poly: rate × (1 − t / max_steps)^power
-    sizes_px: tuple[
-        PositiveInt, ...
-    ] = ()  # multi-scale: one of these is drawn every `size_every` steps; empty: fixed (decision 24)
+    # Policy exp: rate × gamma^t. Policy sigmoid: rate / (1 + e^(gamma · (t − middle))).
+    gamma: PositiveFloat = 1.0
+    middle: int = 0
+    # Policy poly: rate × (1 − t / max_steps)^power.
+    power: PositiveFloat = 4.0
+    # Multi-scale training: one of these input sizes is drawn every size_every steps; empty: fixed size (decision 24).
+    # Paper: every 10 steps.
+    sizes_px: tuple[PositiveInt, ...] = ()
     size_every: PositiveInt = 10
 
     @model_validator(mode="after")
@@ -276,45 +340,66 @@ class ScheduleConfig(StrictModel):
 
 
 class EvaluateConfig(StrictModel):
+    """Evaluation of a detector."""
+
     old_names: ClassVar[Mapping[str, str]] = {"max_places": "max_locations"}
 
+    # Split to score on.
     split: str = "test"
-    every: PositiveInt | None = None  # steps between evaluations; None: only at the end
-    limit: PositiveInt | None = None  # only the first images of each source
+    # Steps between evaluations; None: only after the last step.
+    every: PositiveInt | None = None
+    # Use only the first images of each source.
+    limit: PositiveInt | None = None
     batch_size: PositiveInt = 16
-    min_objectness: Share = 0.005  # darknet valid: .005
-    max_locations: PositiveInt = 300  # the most objective places of an image that are looked at
+    # Smallest objectness of a scored detection. Darknet's `detector valid`: .005.
+    min_objectness: Share = 0.005
+    # Number of locations of highest objectness per image that are considered.
+    max_locations: PositiveInt = 300
+    # Smallest IoU at which a box of higher score suppresses another. Darknet: .45.
     nms_iou: Share = 0.45
     nms: Overlap = "by_node"
     geometry: Geometry = "exact"
-    max_detections: PositiveInt = 100  # COCO's number, for each image
+    # Largest number of detections per image. COCO: 100.
+    max_detections: PositiveInt = 100
 
 
 class PredictConfig(StrictModel):
+    """Prediction with a detector."""
+
     old_names: ClassVar[Mapping[str, str]] = {"max_places": "max_locations"}
 
-    min_score: Share = 0.2  # objectness (an IoU, so seldom near 1) × absolute probability
-    min_absolute: Share = 0.5  # descent goes on while P(node) exceeds this (paper, section 4)
-    # Darknet: stops earlier, and the score is objectness alone (decision 11).
+    # Smallest score, objectness × absolute probability. Objectness estimates an IoU, so it is seldom near 1.
+    min_score: Share = 0.2
+    # The descent in the tree goes on while the absolute probability exceeds this (paper, section 4).
+    min_absolute: Share = 0.5
+    # darknet: the descent stops earlier, and the score is objectness alone (decision 11).
     level: Literal["threshold", "darknet"] = "threshold"
-    max_locations: PositiveInt = 300  # the most objective places of an image that are looked at
+    # Number of locations of highest objectness per image that are considered.
+    max_locations: PositiveInt = 300
+    # Smallest IoU at which a box of higher score suppresses another. Darknet: .45.
     nms_iou: Share = 0.45
     nms: Overlap = "by_objectness"
     geometry: Geometry = "exact"
+    # Largest number of detections per image.
     max_detections: PositiveInt = 100
     batch_size: PositiveInt = 8
 
 
 class LogConfig(StrictModel):
-    every: PositiveInt = 20  # steps between lines of metrics.csv
+    # Steps between lines of metrics.csv.
+    every: PositiveInt = 20
+    # Steps between writes of last.pt.
     checkpoint_every: PositiveInt = 500
-    tensorboard: bool | None = None  # curves to RUNS/NAME/tensorboard; None: where TensorBoard is installed
+    # Write curves to RUNS/NAME/tensorboard; None: if TensorBoard is installed.
+    tensorboard: bool | None = None
 
 
 class Config(StrictModel):
-    """One training run."""
+    """One training run of a detector."""
 
+    # The run's folder is RUNS/NAME.
     name: str = Field("train", pattern=RUN_NAME)
+    # Seed of the initial weights, the order of images and their augmentation.
     seed: int = Field(0, ge=0)
     precision: Precision = "auto"
     batch_statistics: BatchStatistics = "per_process"
@@ -331,38 +416,43 @@ class Config(StrictModel):
 
     @model_validator(mode="after")
     def _sizes_fit_the_grid(self) -> Config:
-        for name, sizes in (
-            ("schedule.sizes_px", self.schedule.sizes_px),
-            ("pseudo_boxes.sizes_px", self.pseudo_boxes.sizes_px),
-        ):
-            odd = [size for size in sizes if size % self.model.stride]
-            if odd and self.model.is_of_known_stride:
-                raise ValueError(f"{name} must be multiples of {self.model.stride}, found {odd}")
+        _refuse_odd_sizes("schedule.sizes_px", self.schedule.sizes_px, self.model)
+        _refuse_odd_sizes("pseudo_boxes.sizes_px", self.pseudo_boxes.sizes_px, self.model)
         return self
 
 
 class ClassifierConfig(NetworkConfig):
-    # The backbone of yolov2 and yolo9000, that of tiny, or what darknet_cfg says.
+    """Network of a classifier."""
+
+    # Backbone of yolov2 and yolo9000, of tiny, or of a converted .cfg.
     architecture: Literal["darknet19", "tiny", "darknet"] = "darknet19"
-    input_size_px: InputSize = 224  # paper, section 2: 224, then 448, starting from the first
-    # One over each sibling group (WordTree), or one over all nodes that training has labels of.
+    # Paper, section 2: 224, then 448 with the first run's weights.
+    input_size_px: InputSize = 224
+    # tree: a softmax over each sibling group (WordTree). flat: one softmax over all nodes that have training labels.
     softmax: Literal["tree", "flat"] = "tree"
 
 
 class CropConfig(StrictModel):
-    """What of an image a classifier sees in training; defaults are darknet's darknet19.cfg."""
+    """Augmentation of a classifier's images. Defaults are those of Darknet's darknet19.cfg."""
 
     old_names: ClassVar[Mapping[str, str]] = {"cut_boxes": "crop_boxes"}
 
-    crop_boxes: bool = False  # images with boxes take part, too: by what one of them holds (decision 32)
-    # The image is scaled until its shorter side has a length between these, in input sides, and a square of the
-    # input size is cut out of it; darknet min_crop 128, max_crop 448, of 256.
+    # Also train on images with boxes, with a crop around one of their boxes (decision 32).
+    crop_boxes: bool = False
+    # Range of the shorter side after scaling, in input sides; a square of the input size is cropped from the scaled
+    # image. Darknet: min_crop=128 and max_crop=448 for an input of 256.
     shorter_side: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.75)
-    aspect: float = Field(1.33, ge=1)  # width against height changed by a factor up to this, or its inverse
-    angle: float = Field(7.0, ge=0, le=180)  # turned by up to this many degrees either way
+    # Largest factor for the ratio of width to height, or its inverse. Darknet: .75.
+    aspect: float = Field(1.33, ge=1)
+    # Largest rotation in degrees, in both directions. Darknet: 7.
+    angle: float = Field(7.0, ge=0, le=180)
+    # Flip half of the images horizontally.
     flip: bool = True
+    # Largest shift of the hue, as a share of the colour circle. Darknet: .1.
     hue: float = Field(0.1, ge=0, le=0.5)
-    saturation: float = Field(1.33, ge=1)  # darknet .75: from that to its inverse
+    # Largest factor for the saturation, or its inverse. Darknet: .75.
+    saturation: float = Field(1.33, ge=1)
+    # Largest factor for the brightness, or its inverse. Darknet: .75.
     exposure: float = Field(1.33, ge=1)
 
     @model_validator(mode="after")
@@ -373,21 +463,30 @@ class CropConfig(StrictModel):
 
 
 class ClassifierOptimizerConfig(OptimizerConfig):
-    learning_rate: PositiveFloat = 0.1  # paper, section 3
+    # Paper, section 3: .1.
+    learning_rate: PositiveFloat = 0.1
 
 
 class ClassifierEvaluateConfig(StrictModel):
+    """Evaluation of a classifier."""
+
+    # Split to score on.
     split: str = "test"
-    every: PositiveInt | None = None  # steps between evaluations; None: only at the end
-    limit: PositiveInt | None = None  # only the first images of each source
+    # Steps between evaluations; None: only after the last step.
+    every: PositiveInt | None = None
+    # Use only the first images of each source.
+    limit: PositiveInt | None = None
     batch_size: PositiveInt = 32
+    # Threads that decode images.
     loader_threads: PositiveInt = 2
 
 
 class PretrainConfig(StrictModel):
-    """One training of a classifier, from which a detector may start (paper, sections 2 to 4)."""
+    """One training run of a classifier, from which a detector may start (paper, sections 2 to 4)."""
 
+    # The run's folder is RUNS/NAME.
     name: str = Field("pretrain", pattern=RUN_NAME)
+    # Seed of the initial weights, the order of images and their augmentation.
     seed: int = Field(0, ge=0)
     precision: Precision = "auto"
     batch_statistics: BatchStatistics = "per_process"
@@ -401,31 +500,35 @@ class PretrainConfig(StrictModel):
 
     @model_validator(mode="after")
     def _sizes_fit_the_grid(self) -> PretrainConfig:
-        odd = [size for size in self.schedule.sizes_px if size % self.model.stride]
-        if odd and self.model.is_of_known_stride:
-            raise ValueError(f"schedule.sizes_px must be multiples of {self.model.stride}, found {odd}")
+        _refuse_odd_sizes("schedule.sizes_px", self.schedule.sizes_px, self.model)
         return self
 
 
+def _refuse_odd_sizes(name: str, sizes_px: Sequence[int], model: NetworkConfig) -> None:
+    odd = [size for size in sizes_px if size % model.stride]
+    if odd and model.has_known_stride:
+        raise ValueError(f"{name} must be multiples of {model.stride}, found {odd}")
+
+
 def read_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of a YAML file, with overrides like `loss.label_weight=2`."""
+    """The configuration of `yolo9000 train` in a YAML file, with overrides like `loss.label_weight=2`."""
     return load_config(path, Config, overrides)
 
 
 def read_pretrain_config(path: Path | str, overrides: Sequence[str] = ()) -> PretrainConfig:
-    """The configuration of `yolo9000 pretrain`, likewise."""
+    """The configuration of `yolo9000 pretrain` in a YAML file, with overrides like `model.width=.5`."""
     return load_config(path, PretrainConfig, overrides)
 
 
-def overfitting(cfg: Config | PretrainConfig, pictures: int) -> list[str]:
-    """Overrides to learn the first images of each source by heart: scored on the same, nothing drawn at random."""
+def overfitting(cfg: Config | PretrainConfig, images: int) -> list[str]:
+    """Overrides to memorise the first images of each source: scored on the same images, without augmentation."""
     colours = {"flip": "false", "hue": 0, "saturation": 1, "exposure": 1}
     shapes = (
         {"jitter": 0, "zoom_out": 0, "mosaic": 0, "paste": 0}
         if isinstance(cfg, Config)
         else {"shorter_side": "[1, 1]", "aspect": 1, "angle": 0}
     )
-    same = {"data.limit": pictures, "evaluate.limit": pictures, "evaluate.split": cfg.data.train_split}
+    same = {"data.limit": images, "evaluate.limit": images, "evaluate.split": cfg.data.train_split}
     plain = {f"augment.{name}": value for name, value in (colours | shapes).items()}
     values = {"name": f"{cfg.name}-overfit", **same, **plain, "schedule.sizes_px": "[]"}
     return [f"{name}={value}" for name, value in values.items()]

@@ -1,4 +1,4 @@
-"""The configuration: defaults that hold, and every mistake told in one line."""
+"""The configuration: valid defaults, and a one-line error for every mistake."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SMALLEST: dict[str, Any] = {"data": {"shards": "shards"}, "schedule": {"max_step
 
 @pytest.fixture
 def smallest(tmp_path: Path) -> Path:
-    """A file with nothing but what has no default."""
+    """A file with only the settings that have no default."""
     path = tmp_path / "train.yaml"
     path.write_text("data: {shards: shards}\nschedule: {max_steps: 10}\n")
     return path
@@ -54,7 +54,7 @@ def refusal(path: Path, *overrides: str) -> str:
     return text
 
 
-def test_every_default_is_a_value_that_the_field_takes() -> None:
+def test_every_default_is_valid_for_its_field() -> None:
     cfg = Config.model_validate(SMALLEST)
     assert Config.model_validate(cfg.model_dump()) == cfg
     assert Config.model_validate(json.loads(cfg.model_dump_json())) == cfg
@@ -80,7 +80,7 @@ def test_shards_are_relative_to_the_file_and_an_override_to_the_working_director
     assert read_config(smallest, ["data.shards=other"]).data.shards == Path("other")
 
 
-def test_shards_may_lie_at_an_address(smallest: Path) -> None:
+def test_shards_may_be_an_address(smallest: Path) -> None:
     cfg = read_config(smallest, ["data.shards=s3://bucket/shards"])
     assert cfg.data.shards == "s3://bucket/shards"
     assert Config.model_validate_json(cfg.model_dump_json()).data.shards == "s3://bucket/shards"
@@ -123,7 +123,7 @@ def test_all_problems_are_reported_at_once_with_suggestions(smallest: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [
         ("model.input_size_px=100", "input_size_px must be a multiple of 32 for yolov2, found 100"),
         ("schedule.sizes_px=[64, 100]", "schedule.sizes_px must be multiples of 32, found [100]"),
@@ -144,32 +144,34 @@ def test_all_problems_are_reported_at_once_with_suggestions(smallest: Path) -> N
         ("evaluate.split=3", "evaluate.split"),
     ],
 )
-def test_a_value_that_cannot_be_is_reported_with_its_place(smallest: Path, override: str, told: str) -> None:
+def test_an_invalid_value_is_refused_with_file_and_setting(
+    smallest: Path, override: str, expected: str
+) -> None:
     text = refusal(smallest, override)
     assert str(smallest) in text
-    assert told in text
+    assert expected in text
 
 
-def test_mosaic_and_zoom_share_the_images(smallest: Path) -> None:
+def test_mosaic_and_zoom_out_are_at_most_1_together(smallest: Path) -> None:
     read_config(smallest, ["augment.mosaic=0.5", "augment.zoom_out=0.5"])
     text = refusal(smallest, "augment.mosaic=0.6", "augment.zoom_out=0.5")
     assert "mosaic and zoom_out are shares of the same images, at most 1 together, found 1.1" in text
 
 
 @pytest.mark.parametrize("sides", ["[0.5, 1.2]", "[0.75, 0.35]"])
-def test_what_is_shrunk_gets_smaller(smallest: Path, sides: str) -> None:
+def test_zoom_out_sides_are_ordered_and_at_most_1(smallest: Path, sides: str) -> None:
     read_config(smallest, ["augment.zoom_out_side=[0.35, 1]"])
     text = refusal(smallest, f"augment.zoom_out_side={sides}")
     assert f"zoom_out_side must be [least, most], at most 1, found {sides}" in text
 
 
-def test_exclusion_without_vouching_is_refused(smallest: Path) -> None:
+def test_exclusion_without_unannotated_objectness_is_refused(smallest: Path) -> None:
     text = refusal(smallest, "loss.exclusion_weight=0.3", "loss.unannotated_objectness=null")
-    assert "exclusion_weight needs vouching" in text
+    assert "exclusion_weight needs unannotated_objectness" in text
     assert read_config(smallest, ["loss.unannotated_objectness=null"]).loss.unannotated_objectness is None
 
 
-def test_files_that_are_no_configuration_are_reported(tmp_path: Path) -> None:
+def test_files_that_are_not_configurations_are_refused(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "none.yaml")
     for content, message in (
         (b"a: [", "not YAML"),
@@ -181,7 +183,7 @@ def test_files_that_are_no_configuration_are_reported(tmp_path: Path) -> None:
         assert message in refusal(tmp_path / "bad.yaml")
 
 
-def test_every_shipped_configuration_loads_into_a_run_of_its_own() -> None:
+def test_every_shipped_configuration_loads_and_has_its_own_run_name() -> None:
     readers = {"train": read_config, "pretrain": read_pretrain_config}
     names = {}
     for path in SHIPPED:
@@ -189,7 +191,7 @@ def test_every_shipped_configuration_loads_into_a_run_of_its_own() -> None:
         names[cfg.name] = path.stem
         header = path.read_text("utf-8").split("\nname:")[0]
         command = f"yolo9000 {path.parent.name} configs/{path.parent.name}/{path.name}"
-        assert command in header, f"{path.name}: its header does not tell the command"
+        assert command in header, f"{path.name}: its header lacks the command"
     assert len(names) == len(SHIPPED), "two configurations would train into one folder"
     assert [path.stem for path in SHIPPED if path.parent.name == "train"] == [
         "coco128_imagenet", "emoji_world", "mosaic_world", "own_data", "yolo9000", "yolov2_coco", "yolov2_voc",
@@ -200,8 +202,8 @@ def test_every_shipped_configuration_loads_into_a_run_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_the_shards_of_a_shipped_configuration_are_made_by_a_command_that_is_reported(path: Path) -> None:
-    """Its folder is where the header of its merge file, or its own, says `-o`; and the sources are there."""
+def test_a_shipped_configuration_names_the_command_that_makes_its_shards(path: Path) -> None:
+    """`-o` in the header of its merge file, or in its own header, names its folder; its sources exist."""
     data = yaml.safe_load(path.read_text("utf-8"))["data"]
     where = f"-o shards/{Path(data['shards']).name}"
     makers = [file for file in MERGES if re.search(rf"{where}\b", file.read_text("utf-8").split("\n\n")[0])]
@@ -216,7 +218,7 @@ def test_the_shards_of_a_shipped_configuration_are_made_by_a_command_that_is_rep
 
 @pytest.mark.parametrize("name", PAPERS, ids=lambda name: name.replace("/", "-"))
 def test_every_value_of_the_papers_runs_names_its_source(name: str) -> None:
-    """On its line or that of its section; a sentence that goes on (…) names it on the line before."""
+    """On its line or its section's line; a comment with … continues the line before."""
     section, checked = "", 0
     for line in (CONFIGS / f"{name}.yaml").read_text("utf-8").splitlines():
         if re.match(r"\w+:", line):
@@ -228,8 +230,8 @@ def test_every_value_of_the_papers_runs_names_its_source(name: str) -> None:
     assert checked > 20
 
 
-def test_what_darknets_cfgs_say_is_what_its_runs_here_are_trained_with() -> None:
-    """Read off yolov2-voc.cfg, yolov2.cfg and yolo9000.cfg by eye: momentum .9, decay .0005, burn_in 1000, …"""
+def test_the_papers_runs_have_the_values_of_darknets_cfgs() -> None:
+    """Copied from yolov2-voc.cfg, yolov2.cfg and yolo9000.cfg: momentum .9, decay .0005, burn_in 1000, …"""
     for name, jitter, colours in (
         ("yolov2_voc", 0.3, 1.5),
         ("yolov2_coco", 0.3, 1.5),
@@ -246,13 +248,13 @@ def test_what_darknets_cfgs_say_is_what_its_runs_here_are_trained_with() -> None
     assert cfg.data.ratio == {"coco": 1, "imagenet": 4}  # paper, section 4
 
 
-def test_the_emoji_world_is_trained_as_in_the_demo() -> None:
+def test_the_emoji_world_has_the_demos_settings() -> None:
     ours = read_config(CONFIGS / "train" / "emoji_world.yaml", ["name=demo", "data.shards=shards"])
     demo = read_config(CONFIGS.parent / "yolo9000" / "assets" / "demo.yaml", ["data.shards=shards"])
     assert ours == demo
 
 
-def test_the_emoji_classifier_is_that_of_the_demo_scored_on_images_held_back() -> None:
+def test_the_emoji_classifier_has_the_demos_settings_except_its_evaluation() -> None:
     ours = read_pretrain_config(CONFIGS / "pretrain" / "emoji_world.yaml", ["data.shards=shards"])
     path = CONFIGS.parent / "yolo9000" / "assets" / "demo_classifier.yaml"
     demo = read_pretrain_config(
@@ -261,8 +263,8 @@ def test_the_emoji_classifier_is_that_of_the_demo_scored_on_images_held_back() -
     assert ours == demo
 
 
-def test_a_label_goes_by_default_to_the_places_that_the_table_of_rules_says() -> None:
-    """The best row of `python benchmarks/never_boxed.py --rules 'm*, *' 'top_k, *'`, as docs/never_boxed.md has it."""
+def test_the_default_assignment_of_image_labels_is_the_best_rule_of_the_table() -> None:
+    """The best row of `python benchmarks/never_boxed.py --rules 'm*, *' 'top_k, *'`, in docs/never_boxed.md."""
     page = (CONFIGS.parent / "docs" / "never_boxed.md").read_text("utf-8")
     lines = [line.replace("**", "") for line in page.splitlines()]
     cells = [line.strip("| ").split(" | ") for line in lines if re.match(r"\| \w+, \w+ \|", line)]
