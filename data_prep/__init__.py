@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from data_prep.errors import DataPrepError as DataPrepError
     from data_prep.merging.merge import merge as merge
     from data_prep.planning.plan import make_plan as make_plan
-    from data_prep.records import BoxLabel as BoxLabel
+    from data_prep.records import Boxes as Boxes
     from data_prep.records import ImageLabel as ImageLabel
     from data_prep.records import ImageRecord as ImageRecord
     from data_prep.synthetic.emoji_plan import EmojiWorldConfig as EmojiWorldConfig
@@ -34,7 +34,7 @@ else:
             "data_prep.errors": ("DataPrepError",),
             "data_prep.merging.merge": ("merge",),
             "data_prep.planning.plan": ("make_plan",),
-            "data_prep.records": ("BoxLabel", "ImageLabel", "ImageRecord"),
+            "data_prep.records": ("Boxes", "ImageLabel", "ImageRecord"),
             "data_prep.synthetic.emoji_plan": ("EmojiWorldConfig",),
             "wordtree.support.config_files": ("load_config",),
         },

@@ -24,7 +24,7 @@ from wordtree.support.config_files import read_yaml
 from wordtree.support.files import write_atomically
 from wordtree.support.suggest import Spellings, did_you_mean, did_you_mean_inside, near
 from wordtree.wordnet.graph import WordNet
-from wordtree.wordnet.resolve import Resolution, coco_classes, resolve, trouble, voc_classes
+from wordtree.wordnet.resolve import Resolution, coco_classes, resolve, unresolved_message, voc_classes
 
 DROP = "drop"  # what a reviewer writes instead of an id
 SHOWN = 8  # classes without a node that are told one by one
@@ -164,7 +164,11 @@ class ClassMatcher:
         word, candidates = self._candidates.of_shorter(name)
         offer = f" Is it a kind of {word!r}?" if candidates else ""
         if self._tree is None:
-            note = f"WordNet does not know {name!r}.{offer}" if offer else trouble(resolution, self._wordnet)
+            note = (
+                f"WordNet does not know {name!r}.{offer}"
+                if offer
+                else unresolved_message(resolution, self._wordnet)
+            )
         else:
             alike = did_you_mean(self._spellings_of_tree.near(name))
             note = f"the tree has no such node.{alike or offer}"

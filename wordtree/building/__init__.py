@@ -1,1 +1,1 @@
-"""From labels to a tree: the algorithm of the paper, grafted classes, and the explanation of each node."""
+"""Trees from labels: the algorithm of the paper, custom classes, and an explanation of each node."""

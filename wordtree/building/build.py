@@ -1,9 +1,9 @@
-"""Labels and WordNet → `WordTree`, by the paper's algorithm (section 4), with an account of every choice.
+"""A `WordTree` from labels and WordNet by the paper's algorithm (section 4), with a record of every choice.
 
-Profile `paper`, the default: the paper's words, and rule A (`grow.remove_only_parents`), which the paper leaves out
-and without which ILSVRC's 1000 labels would not give its 1369 nodes. Profile `darknet`: what the published
-9418-node tree shows beyond that: `grow.grow_in_rounds`, rule B (`grow.flatten_only_leaves`), and rule C, three
-edges set by hand so that signs, traffic lights and bubbles are things.
+Profile `paper`, the default, follows the paper and adds rule A (`grow.remove_only_parents`). The paper does not mention
+rule A, but without it ILSVRC's 1000 labels do not give its 1369 nodes. Profile `darknet` adds the rules that the
+published 9418-node tree reveals: `grow.grow_in_rounds`, rule B (`grow.flatten_only_leaves`), and rule C, three edges
+set by hand that place signs, traffic lights and bubbles among the physical objects.
 """
 
 import warnings
@@ -29,11 +29,11 @@ from wordtree.hierarchies.hierarchy import Hierarchy
 from wordtree.tree.tree import WordTree
 from wordtree.wordnet.columns import Synset
 from wordtree.wordnet.graph import HypernymPaths, WordNet
-from wordtree.wordnet.resolve import LabelError, Resolution, resolve, synset_of, trouble
+from wordtree.wordnet.resolve import LabelError, Resolution, resolve, synset_of, unresolved_message
 
 PROFILES = ("paper", "darknet")
 DEFAULT_ROOT = "physical_entity.n.01"
-HUNG_BY_HAND = {  # rule C: the published tree has these, which WordNet calls abstract, under things
+MANUAL_PARENTS = {  # rule C: abstract in WordNet, but objects in the published tree
     "signal.n.01": "device.n.01",
     "sign.n.02": "signal.n.01",
     "bubble.n.01": "plaything.n.01",
@@ -41,16 +41,16 @@ HUNG_BY_HAND = {  # rule C: the published tree has these, which WordNet calls ab
 
 
 class BuildError(WordTreeError):
-    """What was asked of the builder cannot be done: no labels, no such profile, a label that is the root."""
+    """A tree cannot be built: no labels, an unknown profile, a label that is the root."""
 
 
 class GuessedSense(UserWarning):
-    """A word has several senses; the most usual one below the root was taken."""
+    """A word has several senses; the most frequent one below the root was taken."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A word of several senses, and the one that was taken for it."""
+    """A word with several senses, and the sense taken."""
 
     label: str
     wnid: str
@@ -65,15 +65,15 @@ class Guess:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """The choices behind a tree; wnids throughout.
+    """The choices behind a tree, as wnids.
 
-    label_wnids   each label as it was given, and its node
-    guesses       words of several senses, to be checked by eye
-    outside       labels without a path to the root: roots of their own
-    repeated      labels that mean the same as an earlier one
+    label_wnids   the node of each label as it was given
+    guesses       words with several senses, for review
+    outside       labels without a path to the root, which are roots
+    repeated      labels with the same meaning as an earlier one
     collapsed     nodes that rule A removed
-    flattened     nodes that rule B moved beside the label above them
-    by_hand       nodes that rule C hung under another node than WordNet does
+    flattened     nodes that rule B made siblings of the label above them
+    by_hand       nodes with a parent from rule C
     grafted       custom classes
     """
 
@@ -92,26 +92,28 @@ class BuildReport:
     account: Account = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the account, for JSON."""
+        """The report for JSON, without the account."""
         plain = {name: value for name, value in vars(self).items() if name != "account"}
         return {**plain, "guesses": [asdict(guess) for guess in self.guesses]}
 
     def summary(self) -> str:
-        """The sum of the nodes: labels, nodes above them, nodes that rule A removed."""
+        """The count of the nodes: labels, nodes above them, nodes that rule A removed."""
         labels = len(set(self.label_wnids.values()))
         above = self.nodes - labels - len(self.grafted)
-        own = f" + {len(self.grafted)} custom classes" if self.grafted else ""
+        custom = f" + {len(self.grafted)} custom classes" if self.grafted else ""
         roots = f"; {len(self.outside)} of them are roots outside {self.root}" if self.outside else ""
         return (
             f"{labels} labels + {above + len(self.collapsed)} nodes above them "
-            f"- {len(self.collapsed)} of these that rule A removed{own} = {self.nodes} nodes{roots}"
+            f"- {len(self.collapsed)} of these that rule A removed{custom} = {self.nodes} nodes{roots}"
         )
 
     def explain(self, label: str) -> Explanation:
-        """Why a label, or a node that a label's path brought, stands where it stands. BuildError if it does not."""
+        """The explanation of a label, or of a node on the path of one; BuildError for other labels."""
         synset = self.account.meant_by(self.label_wnids.get(label.strip(), label.strip()))
         if synset is None:
-            raise BuildError(f"'{label}' has no part in this tree: it is no label and on no label's path.")
+            raise BuildError(
+                f"'{label}' is not part of this tree: it is neither a label nor on the path of one."
+            )
         return self.account.explain(synset)
 
 
@@ -123,10 +125,10 @@ def build_tree(
     graft: Path | str | None = None,
     wordnet: WordNet | None = None,
 ) -> WordTree:
-    """The tree of these labels: words, synset names or wnids; and of the custom classes in the file `graft`.
+    """The tree of labels (words, synset names or wnids), and of the custom classes in the file `graft`.
 
-    Of a word with several senses it takes the most usual one below the root, and warns (GuessedSense).
-    Raises LabelError for labels that WordNet does not know, BuildError for what cannot be built.
+    A word with several senses gets the most frequent one below the root, with a warning (GuessedSense).
+    Raises LabelError for labels that WordNet does not know, BuildError for other problems.
     """
     tree, report = build_with_report(labels, profile=profile, root=root, graft=graft, wordnet=wordnet)
     for guess in report.guesses:
@@ -142,12 +144,12 @@ def build_with_report(
     graft: Path | str | None = None,
     wordnet: WordNet | None = None,
 ) -> tuple[WordTree, BuildReport]:
-    """The tree of these labels, whatever their order, and the choices made on the way."""
+    """The tree of the labels, independent of their order, and a report of the choices."""
     if profile not in PROFILES:
         raise BuildError(f"There is no profile '{profile}'; known: {', '.join(PROFILES)}.")
     graph = WordNet.shipped() if wordnet is None else wordnet
     paths = HypernymPaths(
-        graph, synset_of(root, graph), _edges_by_hand(graph) if profile == "darknet" else {}
+        graph, synset_of(root, graph), _manual_parents(graph) if profile == "darknet" else {}
     )
     wanted = _wanted(labels, graft, paths, graph)
     growth = _grow(profile, wanted, paths, graph)
@@ -156,18 +158,18 @@ def build_with_report(
     moved = {}
     if profile == "darknet":
         moved = flatten_only_leaves(parents, labelled=wanted.synsets, fixed=wanted.with_custom_classes)
-    parents.update({number: above[0] for number, above in wanted.own.parents.items()})
-    tree, lost = _as_tree(parents, wanted.own, graph)
+    parents.update({number: above[0] for number, above in wanted.custom.parents.items()})
+    tree, lost = _as_tree(parents, wanted.custom, graph)
     account = Account(
         growth=growth,
         parents=parents,
         removed=removed,
         moved=moved,
-        instead=paths.instead,
+        manual=paths.overrides,
         lost=lost,
         labelled=frozenset(wanted.synsets),
         outside=frozenset(synset for synset in wanted.synsets if not paths.of(synset)),
-        own=wanted.own,
+        custom=wanted.custom,
         wordnet=graph,
     )
     return tree, _report(tree, wanted, account, profile=profile, root=graph.name(paths.root))
@@ -175,38 +177,39 @@ def build_with_report(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What a build was asked for: labels, custom classes, and the parents of these in WordNet, which become labels too.
+    """The input of a build: labels, custom classes, and the parents of these in WordNet, which become labels too.
 
-    resolutions     of the labels, then of the parents        taken  the synset for each of them
-    labels          as they were given, without repetition
-    with_own_kinds  the synsets that custom classes hang under
+    resolutions          of the labels, then of the parents
+    synset_of            the synset taken for each of them
+    labels               as they were given, without repetition
+    with_custom_classes  synsets that are parents of custom classes
     """
 
     resolutions: dict[str, Resolution]
-    taken: dict[str, Synset]
+    synset_of: dict[str, Synset]
     labels: tuple[str, ...]
-    own: CustomClasses
+    custom: CustomClasses
     with_custom_classes: set[Synset]
 
     @property
     def synsets(self) -> set[Synset]:
-        return set(self.taken.values())
+        return set(self.synset_of.values())
 
 
 def _wanted(labels: Iterable[str], graft: Path | str | None, paths: HypernymPaths, graph: WordNet) -> _Wanted:
     given = _resolve_all(labels, graph)
-    written, hung_under = (Hierarchy(), ()) if graft is None else read_custom_classes(Path(graft), graph)
-    resolutions = {item.label: item for item in (*given, *hung_under)}
-    taken = {label: _synset(item, paths) for label, item in resolutions.items()}
-    if paths.root in taken.values():
+    custom, parents = (Hierarchy(), ()) if graft is None else read_custom_classes(Path(graft), graph)
+    resolutions = {item.label: item for item in (*given, *parents)}
+    synset_of = {label: _synset(item, paths) for label, item in resolutions.items()}
+    if paths.root in synset_of.values():
         name = graph.name(paths.root)
-        raise BuildError(f"'{name}' is the root, which is no node of the tree; choose another root.")
+        raise BuildError(f"'{name}' is the root, which is not a node of the tree; choose another root.")
     return _Wanted(
         resolutions=resolutions,
-        taken=taken,
+        synset_of=synset_of,
         labels=tuple(item.label for item in given),
-        own=number_custom_classes(written, taken, graph),
-        with_custom_classes={taken[item.label] for item in hung_under},
+        custom=number_custom_classes(custom, synset_of, graph),
+        with_custom_classes={synset_of[item.label] for item in parents},
     )
 
 
@@ -217,47 +220,47 @@ def _report(tree: WordTree, wanted: _Wanted, account: Account, *, profile: str, 
         profile=profile,
         root=root,
         nodes=len(tree),
-        label_wnids={label: graph.wnid(synset) for label, synset in wanted.taken.items()},
-        guesses=tuple(_guess(item, wanted.taken[item.label], graph) for item in ambiguous),
+        label_wnids={label: graph.wnid(synset) for label, synset in wanted.synset_of.items()},
+        guesses=tuple(_guess(item, wanted.synset_of[item.label], graph) for item in ambiguous),
         outside=tuple(graph.wnid(synset) for synset in sorted(account.outside)),
-        repeated=_repeated({label: wanted.taken[label] for label in wanted.labels}),
+        repeated=_repeated({label: wanted.synset_of[label] for label in wanted.labels}),
         collapsed=tuple(graph.wnid(synset) for synset in account.removed),
         flattened=tuple(graph.wnid(synset) for synset in sorted(account.moved)),
-        by_hand=tuple(graph.wnid(synset) for synset in account.instead if synset in account.parents),
-        grafted=tuple(account.own.ids.values()),
+        by_hand=tuple(graph.wnid(synset) for synset in account.manual if synset in account.parents),
+        grafted=tuple(account.custom.ids.values()),
         lost_relations=len(tree.relations),
         account=account,
     )
 
 
-def _edges_by_hand(graph: WordNet) -> dict[Synset, list[Synset]]:
-    """Rule C: what stands above these synsets, instead of their hypernyms."""
-    return {synset_of(below, graph): [synset_of(above, graph)] for below, above in HUNG_BY_HAND.items()}
+def _manual_parents(graph: WordNet) -> dict[Synset, list[Synset]]:
+    """The parents that rule C gives to synsets instead of their hypernyms."""
+    return {synset_of(below, graph): [synset_of(above, graph)] for below, above in MANUAL_PARENTS.items()}
 
 
 def _grow(profile: str, wanted: _Wanted, paths: HypernymPaths, graph: WordNet) -> Growth:
     paths_of = {synset: paths.of(synset) for synset in sorted(wanted.synsets)}
     if profile == "paper":
         return grow_by_least_path(paths_of)
-    # Abstract paths count too when the published tree asks whether a label has a single one.
-    everywhere = HypernymPaths(graph, synset_of("entity.n.01", graph), paths.instead)
+    # In the published tree, a label enters at once only if it has a single path, abstract ones included.
+    everywhere = HypernymPaths(graph, synset_of("entity.n.01", graph), paths.overrides)
     return grow_in_rounds(paths_of, at_once=lambda synset: len(everywhere.of(synset)) == 1, name=graph.name)
 
 
 def _resolve_all(labels: Iterable[str], wordnet: WordNet) -> list[Resolution]:
-    """Each distinct label's resolution; LabelError names all unknown ones at once."""
+    """The resolution of each distinct label; LabelError if WordNet does not know some of them."""
     resolutions = [resolve(label, wordnet) for label in dict.fromkeys(label.strip() for label in labels)]
     if not resolutions:
-        raise BuildError("There are no labels to build a tree of.")
+        raise BuildError("There are no labels to build a tree from.")
     unknown = [item for item in resolutions if item.reason == "unknown"]
     if unknown:
         more = f" And {len(unknown) - 3} more." if len(unknown) > 3 else ""
-        raise LabelError(" ".join(trouble(item, wordnet) for item in unknown[:3]) + more)
+        raise LabelError(" ".join(unresolved_message(item, wordnet) for item in unknown[:3]) + more)
     return resolutions
 
 
 def _synset(resolution: Resolution, paths: HypernymPaths) -> Synset:
-    """The synset found or, for an ambiguous word, its most usual sense below the root (else of all)."""
+    """The synset of a label; for an ambiguous word its most frequent sense below the root, or else of all."""
     return next((sense for sense in resolution.senses if paths.of(sense)), resolution.senses[0])
 
 
@@ -274,18 +277,18 @@ def _repeated(synset_of_label: dict[str, Synset]) -> tuple[str, ...]:
 
 
 def _as_tree(
-    parents: Parents, own: CustomClasses, wordnet: WordNet
+    parents: Parents, custom: CustomClasses, wordnet: WordNet
 ) -> tuple[WordTree, dict[Synset, list[Synset]]]:
-    """Level by level, siblings by wnid and custom classes after them; and the hypernyms that found no place in it."""
+    """The tree level by level, siblings by wnid and then custom classes; and the parents that become relations."""
     order = top_down(parents)
     node = {synset: number for number, synset in enumerate(order)}
     above = [-1 if (parent := parents[synset]) is None else node[parent] for synset in order]
-    ids = [own.ids[synset] if synset in own.ids else wordnet.wnid(synset) for synset in order]
-    names = [own.names[synset] if synset in own.ids else wordnet.lemmas(synset)[0] for synset in order]
+    ids = [custom.ids[synset] if synset in custom.ids else wordnet.wnid(synset) for synset in order]
+    names = [custom.names[synset] if synset in custom.ids else wordnet.lemmas(synset)[0] for synset in order]
     bare = WordTree(ids, above, names)
     lost: defaultdict[Synset, list[Synset]] = defaultdict(list)
     for synset in order:
-        for upper in sorted(_nearest_above(synset, node, own, wordnet)):
+        for upper in sorted(_nearest_above(synset, node, custom, wordnet)):
             if not bare.is_under(node[synset], node[upper]):
                 lost[synset].append(upper)
     relations = [(node[synset], node[upper]) for synset, uppers in lost.items() for upper in uppers]
@@ -293,13 +296,13 @@ def _as_tree(
 
 
 def _nearest_above(
-    synset: Synset, node: dict[Synset, int], own: CustomClasses, wordnet: WordNet
+    synset: Synset, node: dict[Synset, int], custom: CustomClasses, wordnet: WordNet
 ) -> set[Synset]:
-    """The nodes that hypernym paths upwards from here meet first."""
+    """The nodes of the tree that upward hypernym paths from a synset reach first."""
     nearest, seen, waiting = set(), {synset}, [synset]
     while waiting:
         at = waiting.pop()
-        for upper in own.parents[at] if at in own.parents else wordnet.hypernyms(at):
+        for upper in custom.parents[at] if at in custom.parents else wordnet.hypernyms(at):
             if upper in node:
                 nearest.add(upper)
             elif upper not in seen:

@@ -1,4 +1,4 @@
-"""Why a label stands where it stands: the paths considered, the one taken, and what became of its nodes."""
+"""Explanations of the place of a node: the paths considered, the path taken, and the fate of its nodes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MAX_PATHS_SHOWN = 12
 
 @dataclass(frozen=True)
 class Considered:
-    """A path from below the root down to the label, and how many nodes it would have added when the label entered."""
+    """A path from below the root down to the label, with the number of nodes it would have added."""
 
     path: tuple[str, ...]
     cost: int
@@ -24,7 +24,7 @@ class Considered:
 
 @dataclass(frozen=True)
 class Step:
-    """A node above the label on the path taken, nearest first, and what became of it."""
+    """A node above the label on the path taken, and its fate."""
 
     wnid: str
     synset: str
@@ -33,7 +33,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The story of one label; as text, a line for each sentence."""
+    """The explanation of one node; `str` gives it as lines of text.
+
+    above: the nodes above it, nearest first, up to the first that was kept. lost: parents that became relations.
+    """
 
     wnid: str
     synset: str
@@ -59,41 +62,43 @@ class Explanation:
             yield f"  above it: {step.synset} ({step.wnid}), {step.fate}"
         if self.moved:
             yield f"  {self.moved}"
-        yield f"  so it {'is a root' if self.parent is None else f'hangs under {self.parent}'}"
+        yield f"  so {'it is a root' if self.parent is None else f'its parent is {self.parent}'}"
         if self.lost:
             yield f"  also a kind of: {', '.join(self.lost)} (kept as relations)"
 
 
 @dataclass(frozen=True)
 class Account:
-    """What is remembered of a build, to explain each label.
+    """The record of a build, from which each node is explained.
 
-    removed  nodes that rule A took out, each with its single child
-    moved    children that rule B moved, each with the label it hung under
-    instead  edges of rule C         lost  hypernyms that found no place in the tree
+    growth   the tree before rules A and B          parents  the parent of each node in the final tree
+    removed  nodes removed by rule A, each with its only child
+    moved    children moved by rule B, each with the label that was its parent
+    manual   parents given by rule C                lost     parents that became relations
+    outside  labels without a path to the root
     """
 
     growth: Growth
     parents: Parents
     removed: dict[Synset, Synset]
     moved: dict[Synset, Synset]
-    instead: dict[Synset, list[Synset]]
+    manual: dict[Synset, list[Synset]]
     lost: dict[Synset, list[Synset]]
     labelled: frozenset[Synset]
     outside: frozenset[Synset]
-    own: CustomClasses
+    custom: CustomClasses
     wordnet: WordNet
 
     def meant_by(self, label: str) -> Synset | None:
-        """The node that a wnid, own id, synset name or word means: of a word's senses the first that has a part."""
-        own = [number for number, id_ in self.own.ids.items() if id_ == as_id(label)]
-        senses = (*own, *resolve(label, self.wordnet).senses)
-        return next((synset for synset in senses if synset in self.growth.parents or synset in own), None)
+        """The node that an id, synset name or word means: the first sense of a word that is part of the tree."""
+        custom = [number for number, id_ in self.custom.ids.items() if id_ == as_id(label)]
+        senses = (*custom, *resolve(label, self.wordnet).senses)
+        return next((synset for synset in senses if synset in self.growth.parents or synset in custom), None)
 
     def explain(self, synset: Synset) -> Explanation:
-        """The story of one node of the tree, or of one that rule A removed."""
-        if synset in self.own.ids:
-            return self._explain_own(synset)
+        """The explanation of a node of the tree, or of a node that rule A removed."""
+        if synset in self.custom.ids:
+            return self._explain_custom(synset)
         parent = self._final_parent(synset)
         return Explanation(
             wnid=self.wordnet.wnid(synset),
@@ -101,22 +106,21 @@ class Account:
             entered=self._entered(synset),
             considered=tuple(self._considered(synset)),
             above=tuple(self._above(synset)),
-            parent=None if parent is None else self._shown(parent),
+            parent=None if parent is None else self._described(parent),
             moved=self._moved(synset),
-            lost=tuple(map(self._shown, self.lost.get(synset, []))),
+            lost=tuple(map(self._described, self.lost.get(synset, []))),
         )
 
-    def _explain_own(self, number: Synset) -> Explanation:
-        """An custom class hangs where its file says."""
+    def _explain_custom(self, number: Synset) -> Explanation:
         return Explanation(
-            wnid=self.own.ids[number],
-            synset=self.own.names[number],
-            entered="is an custom class and hangs where its file says first.",
+            wnid=self.custom.ids[number],
+            synset=self.custom.names[number],
+            entered="is a custom class; its parent is the first that its file gives.",
             considered=(),
             above=(),
-            parent=self._shown(self.own.parents[number][0]),
+            parent=self._described(self.custom.parents[number][0]),
             moved="",
-            lost=tuple(map(self._shown, self.lost.get(number, []))),
+            lost=tuple(map(self._described, self.lost.get(number, []))),
         )
 
     def _entered(self, synset: Synset) -> str:
@@ -125,14 +129,17 @@ class Account:
             cost = choice.costs[choice.paths.index(choice.taken)]
             return f"entered by one of {len(choice.paths)} paths, which cost {cost}:"
         if synset not in self.labelled:
-            brought = f"is no label; the path of {self._shown(self.growth.brought_by[synset])} brought it"
-            gone = f", and rule A removed it: {self._only_child(synset)}" if synset in self.removed else ""
-            return f"{brought}{gone}."
+            path_of = self._described(self.growth.brought_by[synset])
+            fate = (
+                f"; rule A removed it, because {self._only_child(synset)}" if synset in self.removed else ""
+            )
+            return f"is not a label; it is on the path of {path_of}{fate}."
         if self.growth.brought_by[synset] != synset:
-            return f"was on the path of {self._shown(self.growth.brought_by[synset])}, a label that entered before it."
+            path_of = self._described(self.growth.brought_by[synset])
+            return f"was on the path of {path_of}, a label that entered before it."
         if synset in self.outside:
-            return "has no path to the root: a root of its own."
-        return "has a single path to the root, so it entered at once."
+            return "has no path to the root."
+        return "has a single path to the root, so it entered first."
 
     def _considered(self, synset: Synset) -> Iterator[Considered]:
         choice = self.growth.choices.get(synset)
@@ -141,7 +148,7 @@ class Account:
                 yield Considered(tuple(self._names(path)), cost, path == choice.taken)
 
     def _above(self, synset: Synset) -> Iterator[Step]:
-        """Upwards as far as something was done: to the first node that stayed."""
+        """The nodes above a node, up to the first that was kept."""
         above = self.growth.parents[synset]
         while above is not None:
             yield Step(self.wordnet.wnid(above), self.wordnet.name(above), self._fate(above))
@@ -151,21 +158,21 @@ class Account:
 
     def _fate(self, synset: Synset) -> str:
         if synset in self.removed:
-            return f"removed by rule A: no label, and {self._only_child(synset)}"
-        if synset in self.instead:
-            return f"kept; rule C hangs it under {self._shown(self.instead[synset][0])}"
-        return "kept: a label" if synset in self.labelled else "kept: no label, but several children"
+            return f"removed by rule A: not a label, and {self._only_child(synset)}"
+        if synset in self.manual:
+            return f"kept; rule C puts it under {self._described(self.manual[synset][0])}"
+        return "kept: a label" if synset in self.labelled else "kept: not a label, but has several children"
 
     def _moved(self, synset: Synset) -> str:
         if synset in self.moved:
-            label = self._shown(self.moved[synset])
-            return f"rule B: it was the only child of the label {label} and a leaf, and became its sibling"
-        if synset in self.instead:
-            return f"rule C: by hand under {self._shown(self.instead[synset][0])}"
+            label = self._described(self.moved[synset])
+            return f"rule B: it was a leaf and the only child of the label {label}, and became its sibling"
+        if synset in self.manual:
+            return f"rule C: placed by hand under {self._described(self.manual[synset][0])}"
         return ""
 
     def _only_child(self, synset: Synset) -> str:
-        return f"only {self._shown(self.removed[synset])} below it"
+        return f"{self._described(self.removed[synset])} is its only child"
 
     def _final_parent(self, synset: Synset) -> Synset | None:
         if synset in self.parents:
@@ -178,7 +185,7 @@ class Account:
     def _names(self, path: HypernymPath) -> list[str]:
         return [self.wordnet.lemmas(synset)[0] for synset in path]
 
-    def _shown(self, synset: Synset) -> str:
-        if synset in self.own.ids:
-            return f"{self.own.names[synset]} ({self.own.ids[synset]})"
+    def _described(self, synset: Synset) -> str:
+        if synset in self.custom.ids:
+            return f"{self.custom.names[synset]} ({self.custom.ids[synset]})"
         return f"{self.wordnet.name(synset)} ({self.wordnet.wnid(synset)})"

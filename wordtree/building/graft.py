@@ -1,4 +1,4 @@
-"""Own kinds, hung under nodes of WordNet or under each other: twelve boats under *boat*, makers under *car*."""
+"""Custom classes, grafted below nodes of WordNet or below each other: twelve boats below *boat*, makers below *car*."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,14 +7,14 @@ from wordtree.hierarchies.hierarchy import Hierarchy
 from wordtree.hierarchies.hierarchy_files import read_csv
 from wordtree.wordnet.columns import Synset
 from wordtree.wordnet.graph import WordNet
-from wordtree.wordnet.resolve import LabelError, Resolution, resolve, trouble
+from wordtree.wordnet.resolve import LabelError, Resolution, resolve, unresolved_message
 
 
 @dataclass(frozen=True)
 class CustomClasses:
-    """The nodes of a graft file, numbered after WordNet's synsets in the order of the file.
+    """The nodes of a graft file, numbered after WordNet's synsets, in the order of the file.
 
-    ids, names  of each number        parents  numbers of synsets or custom classes; the first is that of the tree
+    parents  synsets or custom classes; the first is the parent in the tree
     """
 
     ids: dict[Synset, str]
@@ -23,34 +23,36 @@ class CustomClasses:
 
 
 def read_custom_classes(path: Path, wordnet: WordNet) -> tuple[Hierarchy, tuple[Resolution, ...]]:
-    """The rows `child,parent[,name]` of the file, and what each parent that is no custom class means in WordNet.
+    """The rows `child,parent[,name]` of the file, and the meaning in WordNet of each parent that is not in the file.
 
-    Raises HierarchyError or LabelError, with file and line, for a loop, a child that is WordNet's, an unknown parent.
+    Raises HierarchyError for a loop, and LabelError for a child that WordNet has and for an unknown parent.
     """
-    own = read_csv(path, roots=False)
-    own.check_no_loops()
-    meanings: dict[str, Resolution] = {}
-    for child, parents in own.parents.items():
-        at = own.at(own.lines[child, parents[0]])
+    custom = read_csv(path, roots=False)
+    custom.check_no_loops()
+    meaning_of: dict[str, Resolution] = {}
+    for child, parents in custom.parents.items():
+        at = custom.at(custom.lines[child, parents[0]])
         if child in wordnet or wordnet.named(child) is not None:
-            raise LabelError(f"{at}'{child}' is a node of WordNet; give your kind an id of its own.")
+            raise LabelError(f"{at}'{child}' is a node of WordNet; give your class another id.")
         for parent in parents:
-            if parent not in own.parents and parent not in meanings:
-                meanings[parent] = resolve(parent, wordnet)
-                if not meanings[parent].senses:
+            if parent not in custom.parents and parent not in meaning_of:
+                meaning_of[parent] = resolve(parent, wordnet)
+                if not meaning_of[parent].senses:
                     raise LabelError(
-                        f"{own.at(own.lines[child, parent])}the parent '{parent}' is no id of this file, and "
-                        f"{trouble(meanings[parent], wordnet)}"
+                        f"{custom.at(custom.lines[child, parent])}the parent '{parent}' is not an id of this file, and "
+                        f"{unresolved_message(meaning_of[parent], wordnet)}"
                     )
-    return own, tuple(meanings.values())
+    return custom, tuple(meaning_of.values())
 
 
-def number_custom_classes(own: Hierarchy, synset_of: dict[str, Synset], wordnet: WordNet) -> CustomClasses:
-    """The custom classes as numbers; `synset_of` has the synset taken for each parent that is WordNet's."""
-    number = {child: Synset(len(wordnet) + place) for place, child in enumerate(own.parents)}
+def number_custom_classes(custom: Hierarchy, synset_of: dict[str, Synset], wordnet: WordNet) -> CustomClasses:
+    """The custom classes with their numbers; `synset_of` gives the synset of each parent in WordNet."""
+    number = {child: Synset(len(wordnet) + index) for index, child in enumerate(custom.parents)}
     known = {**synset_of, **number}
     return CustomClasses(
         ids={number[child]: child for child in number},
-        names={number[child]: own.names.get(child, child) for child in number},
-        parents={number[child]: [known[parent] for parent in above] for child, above in own.parents.items()},
+        names={number[child]: custom.names.get(child, child) for child in number},
+        parents={
+            number[child]: [known[parent] for parent in above] for child, above in custom.parents.items()
+        },
     )

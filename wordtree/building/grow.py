@@ -1,11 +1,11 @@
-"""By which of its paths each label enters the tree: the paper's rule (section 4) in two readings.
+"""The choice of a path into the tree for each label: the paper's rule (section 4) in two readings.
 
-Labels with a single path enter first. Then, again and again, a label enters by the path that grows the tree
-least. A path meets the tree at its deepest node already there, and only what lies below is added, so it stays a
-tree. The paper leaves open how growth is counted and who wins a tie:
+Labels with a single path enter first. Then, again and again, a label enters by the path that adds fewest nodes. A
+path joins the tree at its deepest node already there; only the nodes below are added, so the result is a tree.
+The paper does not say how the added nodes are counted, nor how ties are broken:
 
-- `grow_by_least_path`: of all paths that are left, the one that adds fewest nodes, ties by id;
-- `grow_in_rounds`: what the published 9418-node tree was built by, as far as it can be recovered from it.
+- `grow_by_least_path`: of all remaining paths, the one that adds fewest nodes; ties by id;
+- `grow_in_rounds`: the rule of the published 9418-node tree, as far as the tree reveals it.
 """
 
 import heapq
@@ -21,7 +21,7 @@ PathsOf = dict[Synset, list[HypernymPath]]
 
 @dataclass(frozen=True)
 class Choice:
-    """How a label of several paths entered: what each path would have cost at that moment, and the one taken."""
+    """The choice among the paths of a label: the cost of each path at that moment, and the path taken."""
 
     paths: tuple[HypernymPath, ...]
     costs: tuple[int, ...]
@@ -30,11 +30,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Growth:
-    """The tree before anything is removed.
+    """The tree before rules A and B.
 
-    parents     of each node, None for roots
-    choices     of the labels that had one
-    brought_by  the label whose path brought each node
+    parents     the parent of each node, None for roots
+    choices     the choice for each label with several paths
+    brought_by  the label whose path added each node
     """
 
     parents: Parents = field(default_factory=dict)
@@ -42,31 +42,31 @@ class Growth:
     brought_by: dict[Synset, Synset] = field(default_factory=dict)
 
     def add(self, path: HypernymPath) -> HypernymPath:
-        """Hang what is new of the path into the tree, and return it."""
+        """Add the new nodes of a path to the tree; returns them."""
         known = len(path) - self.new_below(path)
-        for place in range(known, len(path)):
-            self.parents[path[place]] = path[place - 1] if place else None
-            self.brought_by[path[place]] = path[-1]
+        for index in range(known, len(path)):
+            self.parents[path[index]] = path[index - 1] if index else None
+            self.brought_by[path[index]] = path[-1]
         return path[known:]
 
     def choose(self, path: HypernymPath, paths: list[HypernymPath], costs: list[int]) -> HypernymPath:
-        """Add one of a label's paths, and keep what the others would have cost."""
+        """Add one of the paths of a label, and record the cost of each; returns the new nodes."""
         self.choices[path[-1]] = Choice(tuple(paths), tuple(costs), path)
         return self.add(path)
 
     def new_below(self, path: HypernymPath) -> int:
-        """How many nodes the path would add: those below its deepest node in the tree."""
+        """The number of nodes that the path would add, below its deepest node in the tree."""
         return next(
             (below for below, synset in enumerate(reversed(path)) if synset in self.parents), len(path)
         )
 
     def new_on(self, path: HypernymPath) -> int:
-        """How many nodes of the path are not in the tree, also above where it would meet the tree."""
+        """The number of nodes of the path that are not in the tree, also above the node where it joins the tree."""
         return sum(synset not in self.parents for synset in path)
 
 
 def grow_by_least_path(paths_of: PathsOf) -> Growth:
-    """The profile `paper`: always the path, of all that are left, that adds fewest nodes; ties by id."""
+    """The tree of profile `paper`: of all remaining paths, the one that adds fewest nodes enters next; ties by id."""
     growth = _started(paths_of, at_once=lambda label: len(paths_of[label]) == 1)
     candidates = [path for paths in paths_of.values() if len(paths) > 1 for path in paths]
     through: defaultdict[Synset, list[HypernymPath]] = defaultdict(list)
@@ -77,7 +77,9 @@ def grow_by_least_path(paths_of: PathsOf) -> Growth:
     heapq.heapify(queue)
     while queue:
         cost, label, path = heapq.heappop(queue)
-        if label in growth.parents or cost != growth.new_below(path):  # done, or queued again at a lower cost
+        if label in growth.parents or cost != growth.new_below(
+            path
+        ):  # already in the tree, or queued again at a lower cost
             continue
         paths = paths_of[label]
         for added in growth.choose(path, paths, [growth.new_below(other) for other in paths]):
@@ -90,11 +92,12 @@ def grow_by_least_path(paths_of: PathsOf) -> Growth:
 def grow_in_rounds(
     paths_of: PathsOf, *, at_once: Callable[[Synset], bool], name: Callable[[Synset], str]
 ) -> Growth:
-    """The profile `darknet`: rounds over the labels in the order of their ids.
+    """The tree of profile `darknet`: rounds over the labels in the order of their ids.
 
-    A label enters when its cheapest path costs at most k nodes, k = 1 at first; after a round in which none
-    entered, k grows by one. A path costs its nodes that are not in the tree. Of equally cheap paths the first by
-    the names of their synsets is taken: so Python sorts lists of NLTK's synsets.
+    A label enters when its cheapest path costs at most k nodes, k = 1 at first; after a round in which no label
+    entered, k grows by one. The cost of a path is the number of its nodes that are not in the tree. Ties are broken
+    by the names of the synsets, the order in which Python sorts NLTK's synsets.
+    at_once: true for labels that enter before the first round.
     """
     growth = _started(paths_of, at_once=at_once)
     named = {
@@ -119,7 +122,7 @@ def grow_in_rounds(
 
 
 def _started(paths_of: PathsOf, *, at_once: Callable[[Synset], bool]) -> Growth:
-    """The labels without a path as roots, and those that enter at once."""
+    """A tree of the labels without a path, as roots, and of the labels that enter at once."""
     growth = Growth()
     for label, paths in paths_of.items():
         if not paths:
@@ -131,9 +134,9 @@ def _started(paths_of: PathsOf, *, at_once: Callable[[Synset], bool]) -> Growth:
 
 
 def remove_only_parents(parents: Parents, *, labelled: set[Synset]) -> dict[Synset, Synset]:
-    """Rule A, in place: a node that is no label and has a single child goes, and the child hangs one higher.
+    """Apply rule A in place: remove each node that is not a label and has a single child, which moves up.
 
-    Returns the nodes removed, each with its single child.
+    Returns the removed nodes, each with its only child.
     """
     children = _children(parents)
     removed = {
@@ -154,10 +157,10 @@ def remove_only_parents(parents: Parents, *, labelled: set[Synset]) -> dict[Syns
 def flatten_only_leaves(
     parents: Parents, *, labelled: set[Synset], fixed: set[Synset]
 ) -> dict[Synset, Synset]:
-    """Rule B, in place, from the leaves upwards: the only child of a label, if a leaf, becomes its sibling.
+    """Apply rule B in place, from the leaves upwards: the only child of a label, if a leaf, becomes its sibling.
 
-    Labels that are `fixed` have custom classes below them, so they are neither leaves nor parents of one child.
-    Returns the children moved, each with the label that it hung under.
+    fixed: labels with custom classes below them, which are neither leaves nor parents of an only child.
+    Returns the moved children, each with the label that was its parent.
     """
     children = _children(parents)
     moved: dict[Synset, Synset] = {}
@@ -174,10 +177,10 @@ def flatten_only_leaves(
 
 
 def top_down(parents: Parents) -> list[Synset]:
-    """Level by level, the children of each node in the order of their ids."""
+    """The nodes level by level, the children of each node in the order of their ids."""
     children = _children(parents)
     order = children[None]
-    for synset in order:  # grows while it is walked: breadth first
+    for synset in order:  # grows during the loop: breadth first
         order.extend(children[synset])
     return order
 

@@ -1,1 +1,1 @@
-"""Other hierarchies than WordNet's, and the class lists of data sets."""
+"""Hierarchies and class lists other than WordNet, and their conversion to and from trees."""

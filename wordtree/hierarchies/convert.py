@@ -1,4 +1,4 @@
-"""Hierarchies and Darknet's class files from one format to another, by the suffixes of their names."""
+"""Conversion of hierarchies and Darknet's class files; the suffix of a file name gives its format."""
 
 from pathlib import Path
 
@@ -25,28 +25,28 @@ CLASS_SUFFIXES = (".names", ".labels", ".map")
 def read_hierarchy(path: Path, names: Path | None = None) -> WordTree:
     """The tree in a `.tree`, `.csv` or indented `.txt` file, in our `.json` or in OpenImages'.
 
-    names  a file of rows `id,name`, where the hierarchy has only ids. Raises TreeError with file and line.
+    names: a file of rows `id,name` for a hierarchy that has only ids. Raises TreeError with file and line.
     """
     if path.suffix == ".csv":
-        found = read_csv(path)
+        hierarchy = read_csv(path)
     elif path.suffix == ".txt":
-        found = read_indented(path)
+        hierarchy = read_indented(path)
     elif path.suffix == ".json" and is_openimages(content := load_json(path)):
-        found = read_openimages(content, path)
+        hierarchy = read_openimages(content, path)
     elif path.suffix in TREE_SUFFIXES:
         tree = WordTree.load(path)
         if names is None:
             return tree
-        found = Hierarchy.of_tree(tree)
+        hierarchy = Hierarchy.of_tree(tree)
     else:
         raise TreeFileError(f"{path}: expected a tree file named *{', *'.join(TREE_SUFFIXES)}.")
     if names is not None:
-        read_names(names, found)
-    return found.to_tree()
+        read_names(names, hierarchy)
+    return hierarchy.to_tree()
 
 
 def write_hierarchy(tree: WordTree, path: Path) -> list[Path]:
-    """Write the tree as the suffix says; returns the files written. Only `.json` and `.csv` hold relations."""
+    """Write the tree in the format of the suffix; returns the files written. Only `.json` and `.csv` hold relations."""
     if path.suffix in (".tree", ".json"):
         return tree.save(path)
     texts = {
@@ -66,13 +66,13 @@ def write_hierarchy(tree: WordTree, path: Path) -> list[Path]:
 
 
 def convert_classes(source: Path, out: Path, tree: WordTree) -> int:
-    """Classes as `.names` or `.labels` to the `.map` of their nodes, or back; returns how many."""
+    """Convert `.names` or `.labels` to the `.map` of their nodes, or back; returns the number of classes."""
     nodes = read_map(source, tree) if source.suffix == ".map" else nodes_of_classes(source, tree)
     if out.suffix == ".map":
         text = lines_text(nodes)
     elif out.suffix in CLASS_SUFFIXES:
         text = lines_text([(tree.ids if out.suffix == ".labels" else tree.names)[node] for node in nodes])
     else:
-        raise TreeFileError(f"{out}: classes are written as {', '.join(CLASS_SUFFIXES)}.")
+        raise TreeFileError(f"{out}: expected a name that ends in {', '.join(CLASS_SUFFIXES)}.")
     write_atomically(out, text)
     return len(nodes)

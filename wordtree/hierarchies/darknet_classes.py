@@ -1,4 +1,4 @@
-"""Darknet's files about classes: `.names` and `.labels` (one a line), and `.map` (the tree's node of each class)."""
+"""Darknet's class files: `.names` and `.labels` (one class on each line), `.map` (the tree node of each class)."""
 
 import re
 from pathlib import Path
@@ -15,12 +15,12 @@ def read_classes(path: Path) -> list[str]:
     """The classes of a `.names` or `.labels` file, in order."""
     classes = [line.strip() for _, line in full_lines(path)]
     if not classes:
-        raise TreeFileError(f"{path}: holds no classes; expected one a line.")
+        raise TreeFileError(f"{path}: expected one class on each line, found none.")
     return classes
 
 
 def read_map(path: Path, tree: WordTree) -> list[int]:
-    """The node of each class. TreeFileError for a line that is no node of this tree, or the node of another class."""
+    """The node of each class; TreeFileError for a line that is not a node of the tree, or is one a second time."""
     line_of: dict[int, int] = {}
     for number, line in full_lines(path):
         text = line.strip()
@@ -30,33 +30,33 @@ def read_map(path: Path, tree: WordTree) -> list[int]:
             )
         if line_of.setdefault(int(text), number) != number:
             raise TreeFileError(
-                f"{path}: line {number}: node {text} is that of line {line_of[int(text)]} already."
+                f"{path}: line {number}: node {text} was given in line {line_of[int(text)]} already."
             )
     if not line_of:
-        raise TreeFileError(f"{path}: holds no nodes; expected one a line.")
+        raise TreeFileError(f"{path}: expected one node on each line, found none.")
     return list(line_of)
 
 
 def nodes_of_classes(path: Path, tree: WordTree) -> list[int]:
-    """The node of each class that a `.names` or `.labels` file names: by id, by name, or by a word of WordNet.
+    """The node of each class in a `.names` or `.labels` file: an id, a name, or a word of WordNet.
 
-    TreeFileError, with the line, for a class that means no node, several, or that of another class.
+    Raises TreeFileError, with the line, for a class that means no node, several, or the node of another class.
     """
     line_of: dict[int, int] = {}
     for number, line in full_lines(path):
         try:
             node = node_of(line.strip(), tree)
-        except UnknownNode as trouble:
-            raise TreeFileError(f"{path}: line {number}: {trouble}") from None
+        except UnknownNode as error:
+            raise TreeFileError(f"{path}: line {number}: {error}") from None
         if line_of.setdefault(node, number) != number:
             raise TreeFileError(
-                f"{path}: line {number}: '{line.strip()}' is node {node}, as line {line_of[node]} is already."
+                f"{path}: line {number}: '{line.strip()}' is node {node}, which line {line_of[node]} gave already."
             )
     if not line_of:
-        raise TreeFileError(f"{path}: holds no classes; expected one a line.")
+        raise TreeFileError(f"{path}: expected one class on each line, found none.")
     return list(line_of)
 
 
 def lines_text(values: list[str] | list[int] | tuple[str, ...]) -> str:
-    """One value a line, as Darknet reads and writes `.names`, `.labels` and `.map`."""
+    """The text of a `.names`, `.labels` or `.map` file: one value on each line."""
     return "".join(f"{value}\n" for value in values)

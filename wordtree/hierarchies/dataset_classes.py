@@ -1,7 +1,7 @@
-"""The classes of a data set, read from the user's own files, and what each means in WordNet.
+"""The classes of a data set and their synsets in WordNet.
 
-LVIS and COCO (annotation JSON), OpenImages (`class-descriptions*.csv`), or a text file with one label a line.
-Nothing is guessed: what is ambiguous or unknown stays open, with what it may be, for a person to fill in.
+Reads LVIS and COCO (annotation JSON), OpenImages (`class-descriptions*.csv`), or a text file with one label on each
+line. Nothing is guessed: ambiguous and unknown classes stay open, with candidates, for a person to fill in.
 """
 
 import csv
@@ -19,7 +19,7 @@ from wordtree.wordnet.resolve import LabelError, Resolution, class_notes, coco_c
 
 @dataclass(frozen=True)
 class NamedClass:
-    """A class as its data set has it; `words` are what it is called there, the likeliest to be in WordNet first."""
+    """A class of a data set; `words` are its names there, the most likely to be in WordNet first."""
 
     id: str
     name: str
@@ -28,7 +28,7 @@ class NamedClass:
 
 @dataclass(frozen=True)
 class ClassMeaning:
-    """A line of the report: a class and its synset, or why there is none and what may be meant."""
+    """A line of the report: a class and its synset, or the reason why there is none, with candidates."""
 
     id: str
     name: str
@@ -48,23 +48,23 @@ def read_classes(path: Path) -> list[NamedClass]:
 
 
 def meanings(classes: Sequence[NamedClass], wordnet: WordNet) -> list[ClassMeaning]:
-    """What each class means, in the classes' order: by the first of its words that has one meaning.
+    """The meaning of each class, in order: that of its first word with exactly one meaning.
 
-    A list that is all of COCO's classes, or all of VOC's, is taken for that data set, whose maps are made by hand.
+    Exactly the classes of COCO, or of VOC, get the synsets of our hand-made tables.
     """
     names = {named.name for named in classes}
     for reason, wnids in (("COCO class", coco_classes()), ("VOC class", voc_classes())):
         if names == wnids.keys():
-            found = ((named, wnids[named.name]) for named in classes)
+            pairs = ((named, wnids[named.name]) for named in classes)
             return [
                 ClassMeaning(named.id, named.name, wnid, wordnet.name(wordnet.synset(wnid)), reason, "")
-                for named, wnid in found
+                for named, wnid in pairs
             ]
     return [_meaning(named, wordnet) for named in classes]
 
 
 def meanings_to_csv(lines: Sequence[ClassMeaning]) -> str:
-    """The report as a table to be reviewed; what is open has no wnid and can be filled in by hand."""
+    """The report as a CSV table for review; an open class has no wnid, which can be filled in by hand."""
     text = StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(ClassMeaning)], lineterminator="\n")
     writer.writeheader()
@@ -73,32 +73,34 @@ def meanings_to_csv(lines: Sequence[ClassMeaning]) -> str:
 
 
 def _meaning(named: NamedClass, wordnet: WordNet) -> ClassMeaning:
-    answers = [resolve(word, wordnet) for word in named.words]
-    found = next((answer for answer in answers if answer.synset is not None), None)
-    if found is None:
-        best = next((answer for answer in answers if answer.senses), answers[-1])
+    resolutions = [resolve(word, wordnet) for word in named.words]
+    resolved = next((item for item in resolutions if item.synset is not None), None)
+    if resolved is None:
+        best = next((item for item in resolutions if item.senses), resolutions[-1])
         return ClassMeaning(named.id, named.name, "", "", best.reason, _open_note(best, wordnet))
-    assert found.synset is not None
-    wnid, synset = wordnet.wnid(found.synset), wordnet.name(found.synset)
-    note = "" if found is answers[0] else f"as '{found.label}'"
-    return ClassMeaning(named.id, named.name, wnid, synset, found.reason, note)
+    assert resolved.synset is not None
+    wnid, synset = wordnet.wnid(resolved.synset), wordnet.name(resolved.synset)
+    note = "" if resolved is resolutions[0] else f"as '{resolved.label}'"
+    return ClassMeaning(named.id, named.name, wnid, synset, resolved.reason, note)
 
 
-def _open_note(answer: Resolution, wordnet: WordNet) -> str:
-    if answer.senses:
-        return " ".join([", ".join(map(wordnet.name, answer.senses)), *class_notes(answer, wordnet)])
-    return f"perhaps {' or '.join(answer.suggestions)}" if answer.suggestions else ""
+def _open_note(resolution: Resolution, wordnet: WordNet) -> str:
+    """The candidates for an open class."""
+    if resolution.senses:
+        senses = ", ".join(map(wordnet.name, resolution.senses))
+        return " ".join([senses, *class_notes(resolution, wordnet)])
+    return f"perhaps {' or '.join(resolution.suggestions)}" if resolution.suggestions else ""
 
 
 def _categories(path: Path) -> list[NamedClass]:
-    """LVIS gives a synset and synonyms beside the name, with `_` for blanks; COCO the name alone."""
+    """The classes of LVIS (with a synset, and synonyms with `_` for blanks) or of COCO (names only)."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise LabelError(f"{path}: not JSON ({' '.join(str(error).split())}).") from None
     rows = content.get("categories") if isinstance(content, dict) else content
     if not isinstance(rows, list) or not rows:
-        raise LabelError(f'{path}: has no list "categories", as the annotations of COCO and LVIS have.')
+        raise LabelError(f'{path}: expected annotations of COCO or LVIS, found no list "categories".')
     return [_category(row, number, path) for number, row in enumerate(rows)]
 
 
@@ -114,12 +116,12 @@ def _category(row: Any, number: int, path: Path) -> NamedClass:
 
 
 def _descriptions(path: Path) -> list[NamedClass]:
-    """OpenImages: rows `/m/0k4j,Car`, with or without a header."""
+    """The classes of OpenImages: rows `/m/0k4j,Car`, with or without a header."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         rows = [row for row in csv.reader(StringIO(text, newline="")) if row]
     except UnicodeDecodeError as error:
-        raise LabelError(f"{path}: expected text in UTF-8; byte {error.start} is not.") from None
+        raise LabelError(f"{path}: expected text in UTF-8; byte {error.start} is invalid.") from None
     except csv.Error as error:
         raise LabelError(f"{path}: not a CSV file ({error}).") from None
     body = rows[1:] if rows and not rows[0][0].startswith("/") else rows
@@ -128,5 +130,5 @@ def _descriptions(path: Path) -> list[NamedClass]:
             found = ",".join(row)[:60]
             raise LabelError(f"{path}: expected lines such as '/m/0k4j,Car', found '{found}'.")
     if not body:
-        raise LabelError(f"{path}: holds no classes; expected lines such as '/m/0k4j,Car'.")
+        raise LabelError(f"{path}: found no classes; expected lines such as '/m/0k4j,Car'.")
     return [NamedClass(id_, name, (name.partition("(")[0].strip() or name,)) for id_, name in body]

@@ -1,6 +1,6 @@
-"""Hierarchies as files of other makes: child-parent CSV, indented text, OpenImages' JSON.
+"""Hierarchies in other file formats: child-parent CSV, indented text, OpenImages' JSON.
 
-A malformed file is a TreeFileError or a HierarchyError with file and line, found in bounded time and memory.
+Reading takes bounded time and memory. A malformed file is a TreeFileError or a HierarchyError with file and line.
 """
 
 import csv
@@ -19,38 +19,36 @@ INDENT = "  "
 
 
 def read_csv(path: Path, *, roots: bool = True) -> Hierarchy:
-    """The rows `child,parent[,name]`; a first row with just these words is a heading, lines with `#` are remarks.
+    """The hierarchy in rows `child,parent[,name]`; a header and lines that begin with `#` are skipped.
 
-    A row without a parent is a root. If there is one, or `roots` is False, all others are checked: a parent that
-    has no row of its own is then an error (with `roots=False` it is left to the caller). A second row for a child
-    gives it a second parent.
+    A row without a parent is a root. Where there is such a row, every parent must have a row of its own. A second row
+    for a child gives it a second parent.
+    roots: False forbids rows without a parent, and does not check that parents have rows.
     """
-    found = Hierarchy(source=str(path))
-    rooted = False
+    hierarchy = Hierarchy(source=str(path))
+    has_roots = False
     for number, line in numbered_lines(path):
         if not line.strip() or line.startswith("#"):
             continue
         fields = _fields(line, path, number)
-        if not found.parents and fields in (HEADER, HEADER[:2]):
+        if not hierarchy.parents and fields in (HEADER, HEADER[:2]):
             continue
         child, parent, name = (*fields, "")[:3]
         if not parent and not roots:
-            raise TreeFileError(
-                f"{path}: line {number}: '{child}' has no parent; name the node it hangs under."
-            )
-        rooted |= not parent
-        if parent and (as_id(child), as_id(parent)) in found.lines:
-            first = found.lines[as_id(child), as_id(parent)]
-            raise TreeFileError(f"{path}: line {number}: says again what line {first} said.")
-        found.add(child, parent or None, name=name, line=number)
-    _check_not_empty(found, path)
-    if rooted:
-        _check_parents_have_rows(found)
-    return found
+            raise TreeFileError(f"{path}: line {number}: '{child}' has no parent; add the node above it.")
+        has_roots |= not parent
+        if parent and (as_id(child), as_id(parent)) in hierarchy.lines:
+            first = hierarchy.lines[as_id(child), as_id(parent)]
+            raise TreeFileError(f"{path}: line {number}: repeats line {first}.")
+        hierarchy.add(child, parent or None, name=name, line=number)
+    _check_not_empty(hierarchy, path)
+    if has_roots:
+        _check_parents_have_rows(hierarchy)
+    return hierarchy
 
 
 def csv_text(tree: WordTree) -> str:
-    """The rows that `read_csv` reads; a further row for each relation."""
+    """The text of a file for `read_csv`, with one more row for each relation."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
@@ -61,14 +59,12 @@ def csv_text(tree: WordTree) -> str:
 
 
 def read_indented(path: Path) -> Hierarchy:
-    """One node a line, children further in than their parent; after a tab the line may give the node's id.
+    """The hierarchy in lines `name` or `name TAB id`, where children are indented more than their parent.
 
-    Without an id, the name with `_` for blanks is the id. A node that stands in two places has two parents.
+    Without an id, the name with `_` for blanks is the id. A node that occurs twice has two parents.
     """
-    found = Hierarchy(source=str(path))
-    open_nodes: list[
-        tuple[str, str]
-    ] = []  # the indentation and id of the nodes that the next line may be under
+    hierarchy = Hierarchy(source=str(path))
+    open_nodes: list[tuple[str, str]] = []  # indentation and id of each possible parent of the next line
     for number, line in numbered_lines(path):
         name, _, id_ = line.strip().partition("\t")
         if not name or name.startswith("#"):
@@ -78,20 +74,18 @@ def read_indented(path: Path) -> Hierarchy:
         while open_nodes and not (indent.startswith(open_nodes[-1][0]) and indent != open_nodes[-1][0]):
             sibling = open_nodes.pop()
         if sibling and sibling[0] != indent:
-            raise TreeFileError(f"{path}: line {number}: is indented like no line above it.")
+            raise TreeFileError(f"{path}: line {number}: its indentation matches no line above.")
         if indent and not open_nodes and not sibling:
-            raise TreeFileError(
-                f"{path}: line {number}: is indented, but there is no line above for it to be under."
-            )
+            raise TreeFileError(f"{path}: line {number}: indented, but no line above it can be its parent.")
         parent = open_nodes[-1][1] if open_nodes else None
-        node = found.add(id_ or name, parent, name=name if id_ or " " in name else "", line=number)
+        node = hierarchy.add(id_ or name, parent, name=name if id_ or " " in name else "", line=number)
         open_nodes.append((indent, node))
-    _check_not_empty(found, path)
-    return found
+    _check_not_empty(hierarchy, path)
+    return hierarchy
 
 
 def indented_text(tree: WordTree) -> str:
-    """The lines that `read_indented` reads; the tree's relations are not among them. TreeError for a very deep tree."""
+    """The text of a file for `read_indented`, without the tree's relations; TreeError for a very deep tree."""
     if len(INDENT) * int(tree.depth.max()) > MAX_LINE_BYTES // 2:
         raise TreeError(
             f"The tree is {tree.depth.max()} levels deep, too deep for indented text; write .csv or .json."
@@ -105,43 +99,45 @@ def indented_text(tree: WordTree) -> str:
 
 
 def is_openimages(content: Any) -> bool:
-    """Is this the content of OpenImages' class hierarchy, such as bbox_labels_600_hierarchy.json?"""
+    """True for the content of OpenImages' class hierarchy, such as bbox_labels_600_hierarchy.json."""
     return isinstance(content, dict) and "LabelName" in content
 
 
 def read_openimages(content: dict[str, Any], path: Path) -> Hierarchy:
-    """OpenImages' hierarchy: `Subcategory` holds kinds. `Part` holds no kinds: a part hangs under the first node.
+    """The hierarchy of OpenImages: `Subcategory` gives the children of a node.
 
-    A node may stand in several places. What is also a kind of something is that, and no longer just a part.
+    A `Part` is not a kind of its whole. A node that occurs only as a part becomes a child of the top node.
     """
-    found, parts = Hierarchy(source=str(path)), Hierarchy(source=str(path))
+    hierarchy, parts = Hierarchy(source=str(path)), Hierarchy(source=str(path))
     top = _label_name(content, path, "the first node")
-    waiting: deque[tuple[dict[str, Any], str | None, Hierarchy]] = deque([(content, None, found)])
+    waiting: deque[tuple[dict[str, Any], str | None, Hierarchy]] = deque([(content, None, hierarchy)])
     while waiting:
         entry, parent, into = waiting.popleft()
         node = into.add(entry["LabelName"], parent)
-        for key, kinds in (("Subcategory", found), ("Part", parts)):
+        for key, target in (("Subcategory", hierarchy), ("Part", parts)):
             below = entry.get(key, [])
             if not isinstance(below, list):
-                raise TreeFileError(f"{path}: the {key} of '{node}' is no list.")
+                raise TreeFileError(
+                    f"{path}: the {key} of '{node}': expected a list, found {quoted(str(below))}."
+                )
             for child in below:
                 _label_name(child, path, f"an entry in the {key} of '{node}'")
-                waiting.append((child, node if kinds is found else top, kinds))
+                waiting.append((child, node if target is hierarchy else top, target))
     for part in parts.parents:
-        if part not in found.parents:
-            found.add(part, top)
-    return found
+        if part not in hierarchy.parents:
+            hierarchy.add(part, top)
+    return hierarchy
 
 
 def read_names(path: Path, hierarchy: Hierarchy) -> None:
-    """Name the nodes by the rows `id,name` of a file, such as OpenImages' class-descriptions-boxable.csv."""
+    """Name the nodes by rows `id,name`, such as those of OpenImages' class-descriptions-boxable.csv."""
     for number, line in numbered_lines(path):
         if line.strip():
             id_, name, *_ = _fields(line, path, number)
             if as_id(id_) in hierarchy.parents and name:
                 if not name.isprintable():
                     raise TreeFileError(
-                        f"{path}: line {number}: {quoted(name)} is no name: a name is one line of text."
+                        f"{path}: line {number}: expected a name of one line, found {quoted(name)}."
                     )
                 hierarchy.names[as_id(id_)] = name
 
@@ -158,22 +154,22 @@ def _fields(line: str, path: Path, number: int) -> list[str]:
     return [text.strip() for text in fields]
 
 
-def _check_not_empty(found: Hierarchy, path: Path) -> None:
-    if not found.parents:
-        raise TreeFileError(f"{path}: holds no nodes.")
+def _check_not_empty(hierarchy: Hierarchy, path: Path) -> None:
+    if not hierarchy.parents:
+        raise TreeFileError(f"{path}: expected a hierarchy, found no nodes.")
 
 
-def _check_parents_have_rows(found: Hierarchy) -> None:
-    for (child, parent), line in found.lines.items():
-        if parent not in found.parents:
+def _check_parents_have_rows(hierarchy: Hierarchy) -> None:
+    for (child, parent), line in hierarchy.lines.items():
+        if parent not in hierarchy.parents:
             raise TreeFileError(
-                f"{found.at(line)}the parent '{parent}' of '{child}' has no row of its own; "
+                f"{hierarchy.at(line)}the parent '{parent}' of '{child}' has no row of its own; "
                 f"add one, for a root '{parent},'."
             )
 
 
 def _label_name(entry: Any, path: Path, what: str) -> str:
     if not isinstance(entry, dict) or not isinstance(entry.get("LabelName"), str):
-        raise TreeFileError(f"{path}: {what} has no LabelName; expected OpenImages' class hierarchy.")
+        raise TreeFileError(f"{path}: expected OpenImages' class hierarchy, but {what} has no LabelName.")
     name: str = entry["LabelName"]
     return as_id(name)

@@ -1,4 +1,4 @@
-"""Label lists as files: one label a line."""
+"""Label files: one label on each line."""
 
 import re
 from pathlib import Path
@@ -10,27 +10,27 @@ _WNID_AND_WORDS = re.compile(r"(n[0-9]{8})\s")
 
 
 def read_labels(path: Path) -> list[str]:
-    """The labels of a text file; empty lines and lines that begin with `#` apart.
+    """The labels of a text file; empty lines and lines that begin with `#` are skipped.
 
-    Of `n01440764 tench, Tinca tinca`, as ImageNet lists its classes, the wnid is the label. TreeFileError, with the
-    line, for what is no text.
+    A line such as `n01440764 tench, Tinca tinca`, from ImageNet's list of classes, gives the wnid. Raises
+    TreeFileError, with the line, for a file that is not text, and LabelError for one without labels.
     """
     lines = (line.strip() for _, line in numbered_lines(path))
     labels = [_label(line) for line in lines if line and not line.startswith("#")]
     if not labels:
-        raise LabelError(f"{path}: holds no labels; expected one a line.")
+        raise LabelError(f"{path}: expected one label on each line, found none.")
     return labels
 
 
 def gather_labels(arguments: list[str]) -> list[str]:
-    """The labels that command line arguments mean: each is a file of labels if there is one, else a label."""
+    """The labels in command-line arguments; an argument that is an existing file gives the labels in it."""
     labels: list[str] = []
     for argument in arguments:
         path = Path(argument)
         if path.is_file():
             labels.extend(read_labels(path))
         elif path.suffix in (".txt", ".csv", ".labels", ".list") or len(path.parts) > 1:
-            raise LabelError(f"{argument}: there is no such file of labels.")
+            raise LabelError(f"{argument}: there is no such label file.")
         else:
             labels.append(argument)
     return labels

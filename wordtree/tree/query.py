@@ -103,7 +103,7 @@ class Query:
         """The selected nodes, ascending; QueryError if the expression compares fields of the caller."""
         if self.fields:
             fields = ", ".join(sorted(self.fields))
-            raise QueryError(f"Nodes have no {fields}; select from rows that have.", self.text, 0)
+            raise QueryError(f"Nodes have no {fields}; select rows instead.", self.text, 0)
         return np.flatnonzero(self.rule(np.arange(len(self.tree)), {}))
 
     def rows(self, node: npt.ArrayLike, columns: Columns) -> BoolArray:
@@ -235,9 +235,8 @@ class _Parser:
         except UnknownNode as error:
             self._refuse(token, str(error))
         if len(nodes) > 1:
-            self._notes[
-                f"{ambiguity(name, nodes, self._tree)}; all of them are selected. Give an id to select one."
-            ] = None
+            message = ambiguity(name, nodes, self._tree)
+            self._notes[f"{message}; all of them are selected. Give an id to select one."] = None
         return np.array(nodes)
 
     def _matching(self, token: _Token, pattern: str) -> Int64Array:

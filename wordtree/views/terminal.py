@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 def find_in_wordnet(word: str, folder: Path | None, *, as_json: bool) -> None:
     from wordtree.wordnet.graph import WordNet
-    from wordtree.wordnet.resolve import LabelError, class_notes, resolve, trouble
+    from wordtree.wordnet.resolve import LabelError, class_notes, resolve, unresolved_message
 
     graph = WordNet.shipped() if folder is None else WordNet.installed(folder)
     resolution = resolve(word, graph)
     if not resolution.senses:
-        raise LabelError(trouble(resolution, graph))
+        raise LabelError(unresolved_message(resolution, graph))
     senses = [sense_facts(sense, graph) for sense in resolution.senses]
     if as_json:
         head = {"label": resolution.label, "reason": resolution.reason, "classes": dict(resolution.classes)}

@@ -1,1 +1,1 @@
-"""WordNet's nouns: the graph that ships with the package, an installed WordNet, and the meaning of words."""
+"""The noun graph of WordNet 3.0: shipped or installed, and the synsets that a label means."""

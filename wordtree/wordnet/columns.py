@@ -8,23 +8,21 @@ from typing import NewType
 from wordtree.errors import WordTreeError
 from wordtree.support.arrays import BoolArray, Int32Array, UInt8Array
 
-Synset = NewType("Synset", int)
-
-
+Synset = NewType("Synset", int)  # an index into the columns
 HypernymPath = tuple[Synset, ...]  # downwards, without the root
 
 
 class WordNetError(WordTreeError):
-    """WordNet's data are absent, damaged or of another version."""
+    """The data of WordNet are absent, damaged or of another version."""
 
 
 @dataclass(frozen=True, eq=False)
 class NounColumns:
-    """The graph of S synsets as flat arrays: what the shipped file holds.
+    """The graph of S synsets as flat arrays, as in the shipped file.
 
     offset          (S,) int32, ascending: the numbers in the wnids
     lemma_count     (S,) uint8
-    lemma_text      (bytes,) uint8: the lemmas of all synsets, one a line, UTF-8
+    lemma_text      (bytes,) uint8: the lemmas of all synsets, one on each line, UTF-8
     sense           (lemmas,) uint8: the synset is the lemma's first, second, … sense
     hypernym_count  (S,) uint8
     hypernym        (edges,) int32: synsets, ascending within each synset

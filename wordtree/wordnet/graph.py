@@ -20,12 +20,11 @@ from wordtree.wordnet.columns import HypernymPath, NounColumns, Synset, WordNetE
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "wordnet-3.0-nouns.npz"
 
-
 _SYNSET_NAME = re.compile(r"(.+)\.n\.([0-9]{1,2})")
 
 
 class WordNet:
-    """The noun synsets, their words in order of sense, and what each is a kind of."""
+    """The noun synsets with their words, in order of sense, and their hypernyms."""
 
     def __init__(self, columns: NounColumns, glosses: tuple[str, ...] | None = None) -> None:
         self._columns = columns
@@ -38,7 +37,7 @@ class WordNet:
 
     @classmethod
     def shipped(cls) -> "WordNet":
-        """The graph that comes with the package; read once in a process. It has no glosses."""
+        """The graph that ships with the package, without glosses; read once per process."""
         return _shipped()
 
     @classmethod
@@ -74,7 +73,7 @@ class WordNet:
             raise WordNetError(f"WordNet 3.0 has no noun synset '{wnid}'.") from None
 
     def lemmas(self, synset: Synset) -> tuple[str, ...]:
-        """The synset's words as people write them (with blanks), the most usual first."""
+        """The words of the synset with blanks instead of `_`, the most frequent first."""
         words = self._lemmas[self._lemma_start[synset] : self._lemma_start[synset + 1]]
         return tuple(word.replace("_", " ") for word in words)
 
@@ -84,7 +83,7 @@ class WordNet:
         return f"{self._lemmas[first].lower()}.n.{self._sense[first]:02d}"
 
     def named(self, name: str) -> Synset | None:
-        """The synset of a name like `dog.n.01`, whatever lemma it uses; None if there is no such sense."""
+        """The synset of a name such as `dog.n.01`, by any of its lemmas; None if there is no such sense."""
         match = _SYNSET_NAME.fullmatch(name)
         if match is None:
             return None
@@ -92,20 +91,20 @@ class WordNet:
         return senses[number - 1] if 1 <= number <= len(senses) else None
 
     def senses(self, word: str) -> tuple[Synset, ...]:
-        """The synsets of a word, the most usual sense first; case and `_` for blanks do not matter."""
+        """The synsets of a word, the most frequent sense first; ignores case, and `_` means a blank."""
         return tuple(self._senses.get(_key(word), ()))
 
     @property
     def words(self) -> list[str]:
-        """All the words, as `senses` knows them: lower case, with blanks."""
+        """All words that `senses` knows: lower case, with blanks."""
         return [key.replace("_", " ") for key in self._senses]
 
     def near(self, word: str) -> list[str]:
-        """Words that look like a misspelling of `word`, likeliest first."""
+        """Words that look like a misspelling of `word`, the most similar first."""
         return self._spellings.near(word)
 
     def hypernyms(self, synset: Synset) -> list[Synset]:
-        """What the synset is a kind or an instance of, by offset."""
+        """The synsets that this one is a kind or an instance of, by offset."""
         return self._hypernym[self._hypernym_start[synset] : self._hypernym_start[synset + 1]]
 
     def instance_hypernyms(self, synset: Synset) -> list[Synset]:
@@ -118,7 +117,7 @@ class WordNet:
         ]
 
     def gloss(self, synset: Synset) -> str | None:
-        """The definition and examples; None from the shipped graph, which has no glosses."""
+        """The definition and examples; None in the shipped graph, which has no glosses."""
         return None if self._glosses is None else self._glosses[synset]
 
     @cached_property
@@ -141,23 +140,23 @@ class WordNet:
 
 
 class HypernymPaths:
-    """All the ways (kinds and instances) from a synset up to a root.
+    """All hypernym paths (kinds and instances) between synsets and a root.
 
-    instead  what is to stand above a synset in place of its hypernyms
+    overrides: parents of a synset that replace its hypernyms.
     """
 
     def __init__(
-        self, wordnet: WordNet, root: Synset, instead: Mapping[Synset, list[Synset]] | None = None
+        self, wordnet: WordNet, root: Synset, overrides: Mapping[Synset, list[Synset]] | None = None
     ) -> None:
         self.root = root
-        self.instead = dict(instead or {})
+        self.overrides = dict(overrides or {})
         self._wordnet = wordnet
         self._known: dict[Synset, list[HypernymPath]] = {root: [()]}
 
     def of(self, synset: Synset) -> list[HypernymPath]:
-        """Paths from below the root down to the synset itself; none for a synset outside."""
+        """Paths from below the root down to the synset itself; empty for a synset that is not below the root."""
         if synset not in self._known:
-            above = self.instead.get(synset) or self._wordnet.hypernyms(synset)
+            above = self.overrides.get(synset) or self._wordnet.hypernyms(synset)
             self._known[synset] = [(*path, synset) for parent in above for path in self.of(parent)]
         return self._known[synset]
 

@@ -1,8 +1,8 @@
-"""Reads the nouns of an installed WordNet 3.0 through NLTK: Debian's wordnet-base, or NLTK's own download.
+"""The nouns of an installed WordNet 3.0, read through NLTK: Debian's wordnet-base, or NLTK's own download.
 
-NLTK wants more than the nouns: a `lexnames` (absent from Debian's package), files of the other parts of
+NLTK needs more than the nouns: a `lexnames` (absent from Debian's package), files of the other parts of
 speech, and a folder below one of its data paths. So the two noun files are copied into a temporary folder,
-and the others are made there as empty as NLTK lets them be.
+and minimal versions of the others are created beside them.
 """
 
 import shutil
@@ -22,7 +22,7 @@ VERSION = "WordNet 3.0 Copyright"
 NOUN_SYNSETS = 82_115
 NOUN_FILES = ("data.noun", "index.noun")
 
-# The lexicographer files, lexnames(5WN); a file's number is its place here.
+# The lexicographer files, lexnames(5WN); the number of a file is its index here.
 _LEXNAMES = (
     "adj.all adj.pert adv.all noun.Tops noun.act noun.animal noun.artifact noun.attribute noun.body "
     "noun.cognition noun.communication noun.event noun.feeling noun.food noun.group noun.location "
@@ -35,18 +35,18 @@ _PART_OF_SPEECH = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}
 
 
 def read_nouns(folder: Path) -> tuple[NounColumns, tuple[str, ...]]:
-    """The noun graph and the gloss of each synset. WordNetError unless `folder` holds WordNet 3.0."""
+    """The noun graph and the gloss of each synset; WordNetError unless `folder` contains WordNet 3.0."""
     with nltk_wordnet(folder) as reader:
         synsets = sorted(reader.all_synsets("n"), key=lambda synset: synset.offset())
         if len(synsets) != NOUN_SYNSETS:
-            found = f"has {len(synsets)} noun synsets, not WordNet 3.0's {NOUN_SYNSETS}"
+            found = f"expected the {NOUN_SYNSETS} noun synsets of WordNet 3.0, found {len(synsets)}"
             raise WordNetError(f"{folder}: {found}; install it again.")
         return _columns(synsets, reader), tuple(_gloss(synset) for synset in synsets)
 
 
 @contextmanager
 def nltk_wordnet(folder: Path) -> Iterator[Any]:
-    """NLTK's reader of the nouns in a folder of database files, or in NLTK's zip; it has no other words."""
+    """Open NLTK's reader of the nouns in a folder of database files, or in NLTK's zip."""
     import nltk
     from nltk.corpus.reader import wordnet
 
@@ -54,11 +54,11 @@ def nltk_wordnet(folder: Path) -> Iterator[Any]:
         corpus = Path(data_path) / "corpora" / "wordnet"
         corpus.mkdir(parents=True)
         _copy_nouns(folder, corpus)
-        _fill_up(corpus, wordnet.WordNetCorpusReader._FILES)
+        _create_other_files(corpus, wordnet.WordNetCorpusReader._FILES)
         nltk.data.path.insert(0, data_path)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # no multilingual WordNet: none is wanted
+                warnings.simplefilter("ignore")  # there is no multilingual WordNet, which is not needed
                 reader = wordnet.WordNetCorpusReader(nltk.data.find("corpora/wordnet"), None)
             try:
                 yield reader
@@ -66,7 +66,7 @@ def nltk_wordnet(folder: Path) -> Iterator[Any]:
                 for file in reader._data_file_map.values():  # NLTK never closes them
                     file.close()
         except wordnet.WordNetError as error:
-            raise WordNetError(f"{folder}: damaged, NLTK says: {error}; install it again.") from None
+            raise WordNetError(f"{folder}: damaged, NLTK reports: {error}; install it again.") from None
         finally:
             nltk.data.path.remove(data_path)
 
@@ -80,16 +80,18 @@ def _copy_nouns(folder: Path, corpus: Path) -> None:
     for name in NOUN_FILES:
         if not (source / name).is_file():
             raise WordNetError(
-                f"{folder}: has no {name}; expected the folder of WordNet 3.0's database files."
+                f"{folder}: expected the folder of WordNet 3.0's database files, found no {name}."
             )
         with (source / name).open("rb") as original, (corpus / name).open("wb") as copy:
             shutil.copyfileobj(original, copy)
         with (corpus / name).open("rb") as file:
             if VERSION.encode() not in file.read(2000):
-                raise WordNetError(f"{folder}: {name} is not of WordNet 3.0, the version of ImageNet's ids.")
+                raise WordNetError(
+                    f"{folder}: expected WordNet 3.0, the version of ImageNet's ids, found another version in {name}."
+                )
 
 
-def _fill_up(corpus: Path, names: Iterable[str]) -> None:
+def _create_other_files(corpus: Path, names: Iterable[str]) -> None:
     for name in names:
         (corpus / name).touch()
     lines = (

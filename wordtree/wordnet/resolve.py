@@ -1,6 +1,6 @@
-"""What a label means: words, synset names, wnids and class names of data sets → synsets.
+"""The synsets that a label means: a word, a synset name, a wnid, or a class name of COCO or VOC.
 
-Nothing is guessed: a word with several senses is answered with all of them.
+Nothing is guessed: a word with several senses gives all of them.
 """
 
 import csv
@@ -27,13 +27,13 @@ class LabelError(WordTreeError):
 
 @dataclass(frozen=True)
 class Resolution:
-    """The answer to a label: a synset, or why there is none.
+    """The synset of a label, or the reason why there is none.
 
     reason       how the synset was found ("exact": the word has one sense), or "ambiguous" or "unknown"
-    synset, wnid None where there is no single answer
-    senses       the senses of an ambiguous word, most usual first; the one synset otherwise, if there is one
-    suggestions  near spellings of an unknown word
-    classes      the data sets with a class spelt so, and its wnid: "mouse" -> (("COCO", "n03793489"),)
+    synset, wnid None unless there is exactly one
+    senses       the senses of an ambiguous word, the most frequent first; otherwise the one synset, if there is one
+    suggestions  words similar to an unknown word
+    classes      the data sets with a class of this name, and its wnid: "mouse" -> (("COCO", "n03793489"),)
     """
 
     label: str
@@ -46,14 +46,14 @@ class Resolution:
 
 
 def resolve(label: str, wordnet: WordNet) -> Resolution:
-    """What the label means in WordNet; class names of COCO and VOC count where WordNet lacks the word."""
+    """The meaning of a label in WordNet; class names of COCO and VOC count where WordNet lacks the word."""
     label = label.strip()
     if _WNID.fullmatch(label):
         return _found(label, "wnid", wordnet.synset(label), wordnet) if label in wordnet else _unknown(label)
     if _SYNSET_NAME.fullmatch(label):
         named = wordnet.named(label)
         return _unknown(label) if named is None else _found(label, "synset name", named, wordnet)
-    senses, classes = wordnet.senses(label), _classes_called(label)
+    senses, classes = wordnet.senses(label), _classes_named(label)
     if len(senses) == 1:
         return _found(label, "exact", senses[0], wordnet, classes)
     if senses:
@@ -65,15 +65,15 @@ def resolve(label: str, wordnet: WordNet) -> Resolution:
 
 
 def synset_of(label: str, wordnet: WordNet) -> Synset:
-    """The one synset that the label means; LabelError, saying what could be meant, if there is not one."""
+    """The one synset that a label means; LabelError, with suggestions, where it means none or several."""
     resolution = resolve(label, wordnet)
     if resolution.synset is None:
-        raise LabelError(trouble(resolution, wordnet))
+        raise LabelError(unresolved_message(resolution, wordnet))
     return resolution.synset
 
 
-def trouble(resolution: Resolution, wordnet: WordNet) -> str:
-    """One line for a label without an answer: what is wrong with it and what to write instead."""
+def unresolved_message(resolution: Resolution, wordnet: WordNet) -> str:
+    """One line about a label without a synset: what is wrong with it and what to write instead."""
     label = resolution.label
     if resolution.reason == "ambiguous":
         senses = ", ".join(wordnet.name(sense) for sense in resolution.senses)
@@ -90,7 +90,7 @@ def trouble(resolution: Resolution, wordnet: WordNet) -> str:
 
 
 def class_notes(resolution: Resolution, wordnet: WordNet) -> list[str]:
-    """A sentence for each data set that has a class spelt like the label: what it means there."""
+    """A sentence for each data set that has a class of this name, with the meaning there."""
     named = ((data_set, wordnet.name(wordnet.synset(wnid)), wnid) for data_set, wnid in resolution.classes)
     return [
         f"The class '{resolution.label}' of {data_set} is {name} ({wnid})." for data_set, name, wnid in named
@@ -98,12 +98,12 @@ def class_notes(resolution: Resolution, wordnet: WordNet) -> list[str]:
 
 
 def coco_classes() -> dict[str, str]:
-    """The wnid of each of COCO's 80 classes, in COCO's order; `assets/coco_classes.csv` to review."""
+    """The wnid of each of COCO's 80 classes, in COCO's order; from `assets/coco_classes.csv`."""
     return dict(_class_map("coco_classes.csv"))
 
 
 def voc_classes() -> dict[str, str]:
-    """The wnid of each of PASCAL VOC's 20 classes, in VOC's order; `assets/voc_classes.csv` to review."""
+    """The wnid of each of PASCAL VOC's 20 classes, in VOC's order; from `assets/voc_classes.csv`."""
     return dict(_class_map("voc_classes.csv"))
 
 
@@ -113,8 +113,8 @@ def _class_map(file_name: str) -> dict[str, str]:
         return {row["class"]: row["wnid"] for row in csv.DictReader(file)}
 
 
-def _classes_called(label: str) -> tuple[tuple[str, str], ...]:
-    """The data sets with a class of that name, case and `_` for blanks apart, and its wnid in each."""
+def _classes_named(label: str) -> tuple[tuple[str, str], ...]:
+    """The data sets with a class of this name (ignoring case, `_` means a blank), each with the wnid."""
     name = label.lower().replace("_", " ")
     maps = (("COCO", "coco_classes.csv"), ("VOC", "voc_classes.csv"))
     return tuple((data_set, _class_map(file)[name]) for data_set, file in maps if name in _class_map(file))

@@ -76,13 +76,25 @@ def test_the_report_is_a_table_with_every_class(wordnet: WordNet) -> None:
     ("name", "text", "message"),
     [
         pytest.param("a.json", "{", "not JSON", id="no JSON"),
-        pytest.param("a.json", "[]", 'has no list "categories"', id="empty list"),
-        pytest.param("a.json", '{"LabelName": "/m/0bl9f"}', 'has no list "categories"', id="another JSON"),
+        pytest.param(
+            "a.json",
+            "[]",
+            'expected annotations of COCO or LVIS, found no list "categories"',
+            id="empty list",
+        ),
+        pytest.param(
+            "a.json",
+            '{"LabelName": "/m/0bl9f"}',
+            'expected annotations of COCO or LVIS, found no list "categories"',
+            id="another JSON",
+        ),
         pytest.param("a.json", '{"categories": [{"id": 1}]}', "category 0 has no name", id="no name"),
-        pytest.param("a.csv", "", "holds no classes", id="empty CSV"),
+        pytest.param("a.csv", "", "found no classes", id="empty CSV"),
         pytest.param("a.csv", "/m/1,Car,red\n", "found '/m/1,Car,red'", id="three fields"),
         pytest.param("a.csv", "/m/1,\n", "found '/m/1,'", id="no name in a row"),
-        pytest.param("a.txt", "# none", "holds no labels", id="empty list of labels"),
+        pytest.param(
+            "a.txt", "# none", "expected one label on each line, found none", id="empty list of labels"
+        ),
     ],
 )
 def test_files_without_classes_are_refused(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -103,7 +103,7 @@ def test_numbers_that_do_not_fit_the_tree_are_refused(toy_tree: WordTree, values
 
 @pytest.mark.parametrize("cut", [[7], [-1], [True] * 7, [0.5]], ids=str)
 def test_a_cut_of_anything_but_nodes_is_refused(toy_tree: WordTree, cut: Any) -> None:
-    with pytest.raises(ProbabilityError, match="a cut of nodes 0 to 6"):
+    with pytest.raises(ProbabilityError, match="nodes 0 to 6 as the cut"):
         node_at_cut(ABSOLUTE, toy_tree, cut=cut)
 
 

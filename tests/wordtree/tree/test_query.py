@@ -106,7 +106,7 @@ def test_fields_of_the_caller_are_compared_row_by_row(animals: WordTree) -> None
     assert query.rows([3, 9, 9, 7], columns).tolist() == [False, True, False, True]
     nobody = query.rows([], {"score": np.empty(0), "area": np.empty(0)})
     assert nobody.tolist() == []
-    with pytest.raises(QueryError, match=r"Nodes have no area, score; ask for rows"):
+    with pytest.raises(QueryError, match=r"Nodes have no area, score; select rows"):
         query.nodes()
 
 

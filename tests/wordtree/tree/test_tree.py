@@ -141,7 +141,7 @@ def test_unknown_ids_are_answered_with_what_may_be_meant(
     [
         pytest.param([], [], "at least one node", None, id="empty"),
         pytest.param(["a", "b"], [-1], "2 ids but parents of shape", None, id="lengths differ"),
-        pytest.param(["a", "a"], [-1, 0], r"'a' is there twice, first as node 0", 1, id="duplicate id"),
+        pytest.param(["a", "a"], [-1, 0], r"'a' occurs twice, first as node 0", 1, id="duplicate id"),
         pytest.param(["a", "b c"], [-1, 0], "text without blanks", 1, id="blank in an id"),
         pytest.param(["a", ""], [-1, 0], "text without blanks", 1, id="empty id"),
         pytest.param(["a", "b"], [-1, 0.5], "whole numbers", None, id="fractions"),
@@ -149,9 +149,15 @@ def test_unknown_ids_are_answered_with_what_may_be_meant(
         pytest.param(["a", "b"], [-1, 1], r"Node 1 \('b'\) names node 1 as its parent", 1, id="own parent"),
         pytest.param(["a", "b", "c"], [-1, 2, 0], "must be an earlier node", 1, id="parent after child"),
         pytest.param(["a", "b"], [-1, -2], "or -1 for a root", 1, id="below -1"),
-        pytest.param(["a", "b", "c"], [-1, 0, -1], "the roots, which began", 2, id="split roots"),
         pytest.param(
-            ["a", "b", "c", "d", "e"], [-1, 0, 0, 1, 0], r"the children of node 0 \('a'\)", 4, id="split run"
+            ["a", "b", "c"], [-1, 0, -1], "one of the roots, but is not next to them", 2, id="split roots"
+        ),
+        pytest.param(
+            ["a", "b", "c", "d", "e"],
+            [-1, 0, 0, 1, 0],
+            r"one of the children of node 0 \('a'\)",
+            4,
+            id="split run",
         ),
     ],
 )

@@ -156,14 +156,16 @@ def test_an_installed_wordnet_makes_the_shipped_file_and_has_glosses(
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        pytest.param({}, "has no data.noun", id="empty folder"),
-        pytest.param({"data.noun": "  14 WordNet 3.0 Copyright\n"}, "has no index.noun", id="no index"),
+        pytest.param({}, "found no data.noun", id="empty folder"),
+        pytest.param({"data.noun": "  14 WordNet 3.0 Copyright\n"}, "found no index.noun", id="no index"),
         pytest.param(
-            {"data.noun": "  14 WordNet 3.1 Copyright\n", "index.noun": ""}, "not of WordNet 3.0", id="3.1"
+            {"data.noun": "  14 WordNet 3.1 Copyright\n", "index.noun": ""},
+            "expected WordNet 3.0, .* found another version in data.noun",
+            id="3.1",
         ),
         pytest.param(
             {"data.noun": "  14 WordNet 3.0 Copyright\n", "index.noun": "  14 WordNet 3.0 Copyright\n"},
-            "has 0 noun synsets",
+            "expected the 82115 noun synsets of WordNet 3.0, found 0",
             id="cut short",
         ),
     ],
@@ -179,7 +181,7 @@ def test_a_folder_without_wordnet_3_0_is_refused(files: dict[str, str], message:
 def test_a_damaged_wordnet_is_refused_in_nltks_words(tmp_path: Path) -> None:
     for name in ("data.noun", "index.noun"):
         (tmp_path / name).write_text("  14 WordNet 3.0 Copyright\ndog n x\n")
-    with pytest.raises(WordNetError, match=f"{tmp_path}: damaged, NLTK says: ") as caught:
+    with pytest.raises(WordNetError, match=f"{tmp_path}: damaged, NLTK reports: ") as caught:
         WordNet.installed(tmp_path)
     del caught
     gc.collect()

@@ -17,7 +17,7 @@ from wordtree.wordnet.resolve import (
     coco_classes,
     resolve,
     synset_of,
-    trouble,
+    unresolved_message,
     voc_classes,
 )
 
@@ -55,7 +55,7 @@ def test_ambiguity_lists_the_senses_most_usual_first(wordnet: WordNet) -> None:
 
 def test_a_word_that_is_also_a_class_of_a_data_set_says_so(wordnet: WordNet) -> None:
     assert resolve("mouse", wordnet).classes == (("COCO", "n03793489"),)
-    assert trouble(resolve("Mouse", wordnet), wordnet).endswith(
+    assert unresolved_message(resolve("Mouse", wordnet), wordnet).endswith(
         "name one of them. The class 'Mouse' of COCO is mouse.n.04 (n03793489)."
     )
     motorbike = resolve("motorbike", wordnet)  # one sense, a minibike; VOC means all motorcycles
@@ -81,7 +81,7 @@ def test_a_word_that_is_also_a_class_of_a_data_set_says_so(wordnet: WordNet) -> 
     ],
 )
 def test_labels_without_an_answer_say_what_to_write(label: str, message: str, wordnet: WordNet) -> None:
-    assert trouble(resolve(label, wordnet), wordnet).startswith(message)
+    assert unresolved_message(resolve(label, wordnet), wordnet).startswith(message)
     with pytest.raises(LabelError) as caught:
         synset_of(label, wordnet)
     assert "\n" not in str(caught.value)
