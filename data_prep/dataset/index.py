@@ -1,7 +1,7 @@
-"""What a merged data set means: tree, sources, classes with their nodes, splits, counts, provenance.
+"""Everything that an index says of the shards beside it: tree, sources, classes, splits, counts, columns of labels.
 
-It lies in index.h5 beside the shards (`data_prep.dataset.index_file`), written last: a folder with an index is complete.
-Another tree, label map, vouching or split is another index over the same shards.
+`data_prep.dataset.index_file` writes it as index.h5, after the shards: a folder with an index is complete. Another
+tree, label map, split or choice of exhaustively annotated nodes is another index over the same shards.
 """
 
 from collections import Counter
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from data_prep.dataset.label_counts import LabelCounts
@@ -30,25 +31,27 @@ from data_prep.shards.writer import ShardResult
 from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 
-PLANNING = -1  # in place of a shard's number: counted before any image was read
-TRAIN_SPLIT = "train"  # the ledger counts the labels of this split
+INDEX_COLUMNS = (*LABEL_COLUMNS, *OFFSET_COLUMNS, *PLACE_COLUMNS)
+TRAIN_SPLIT = "train"  # label counts are of this split
 DAMAGED_IMAGE = "image damaged in its shard"
 LOST_SHARD = "image of a shard that was lost"
-LOSSES = frozenset({DAMAGED_IMAGE, LOST_SHARD})  # why a repair leaves images out
-NO_SUCH_SPLIT = -2  # the number of no image's split
+LOSSES = frozenset({DAMAGED_IMAGE, LOST_SHARD})  # reasons for which a repair leaves images out
+NO_SUCH_SPLIT = -2  # a split's number that no image has
 
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """A data set: whether any of its images carry boxes, and what it vouches for.
+    """A data set that was merged.
 
-    vouched: nodes; every object at or under them has its box in every image of the source that has boxes drawn.
+    has_boxes: some of its images have boxes drawn on them.
+    exhaustive: nodes for which the source is exhaustively annotated: every object at or under them has its box in
+        every image of the source that has boxes drawn.
     repeat: how many times an epoch shows each of its images.
-    is_federated: what was looked for differs from image to image, and the image labels say what.
+    is_federated: the classes that were searched for differ from image to image; only image labels name them.
     """
 
     name: str
-    boxes: bool
+    has_boxes: bool
     exhaustive: Int64Array
     repeat: float
     is_federated: bool = False
@@ -56,7 +59,7 @@ class SourceInfo:
 
 @dataclass(frozen=True)
 class SourceClass:
-    """A class of a source and its node (-1: left out), with how it was found.
+    """A class of a source, its node (-1: left out), and the reason for this node.
 
     alias: another name of the class, tried first as an id of the tree; empty where it has none.
     """
@@ -72,8 +75,9 @@ class SourceClass:
 class Index:
     """All that index.h5 holds.
 
-    columns: LABEL_COLUMNS, OFFSET_COLUMNS and PLACE_COLUMNS of all images, in the order of the shards.
-    plan_counts: for each source, by reason, what planning left out or changed; the shards have their own.
+    columns: INDEX_COLUMNS of all images, in the order of the shards.
+    plan_counts: for each source, by reason, how much planning left out or changed; shards have their own counts.
+    provenance: the configuration, the plan's digests and the versions of libraries.
     """
 
     tree: WordTree
@@ -90,12 +94,12 @@ class Index:
 
     @property
     def class_node(self) -> Int64Array:
-        """(classes,) the node of each source class, -1 where it is left out."""
+        """The node of each source class, shape (C,); -1 where it is left out."""
         return np.array([source_class.node for source_class in self.classes], dtype=np.int64)
 
     @property
     def counts(self) -> tuple[dict[str, int], ...]:
-        """For each source what was left out or changed, by reason."""
+        """For each source how much was left out or changed, by reason."""
         totals = [Counter(count) for count in self.plan_counts]
         for shard in self.shards:
             for source, count in shard.counts.items():
@@ -104,7 +108,7 @@ class Index:
 
     @property
     def left_out(self) -> tuple[tuple[str, str, str], ...]:
-        """(source, source id, reason) of each image that could not be used."""
+        """Source, source id and reason of each image that could not be used."""
         return tuple(
             (self.sources[source].name, source_id, reason)
             for shard in self.shards
@@ -112,8 +116,13 @@ class Index:
         )
 
 
+def read_columns(file: h5py.File) -> dict[str, np.ndarray[Any, Any]]:
+    """INDEX_COLUMNS of an open index."""
+    return {name: file[name][:] for name in INDEX_COLUMNS}
+
+
 def join_columns(folder: Path, shards: Sequence[ShardResult]) -> dict[str, np.ndarray[Any, Any]]:
-    """The columns of all images of the shards, one shard after the other, but image_split; reads no image."""
+    """INDEX_COLUMNS but image_split of all images of the shards, in their order; reads no image."""
     names = (*LABEL_COLUMNS, *OFFSET_COLUMNS, "picture_crc32", "picture_start", "picture_size")
     pieces: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in names}
     for shard in shards:
@@ -135,7 +144,7 @@ def join_columns(folder: Path, shards: Sequence[ShardResult]) -> dict[str, np.nd
 
 
 def take_images(columns: Arrays, images: Int64Array) -> dict[str, np.ndarray[Any, Any]]:
-    """The columns of these images alone, in their order."""
+    """The columns of the given images, in their order."""
     taken = {
         name: column[images] for name, column in columns.items() if name.startswith(("image_", "picture_"))
     }
@@ -146,13 +155,13 @@ def take_images(columns: Arrays, images: Int64Array) -> dict[str, np.ndarray[Any
 
 
 def images_of_shard(index: Index, number: int) -> Int64Array:
-    """The images of the index that lie in a shard, ascending."""
+    """Images of the index that lie in a shard, ascending."""
     first, end = np.searchsorted(index.columns["image_shard"], [number, number + 1])
     return np.arange(first, end)
 
 
 def whole_shards(index: Index) -> list[ShardResult]:
-    """The shards of which no repair has left anything out of the index."""
+    """Shards of which no repair has left an image out of the index."""
     return [
         shard
         for shard in index.shards

@@ -1,4 +1,4 @@
-"""Random access to a merged data set: labels in memory as nodes of the tree, images on demand."""
+"""Random access to a merged data set: labels in memory, images on demand."""
 
 import os
 import zlib
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from data_prep.dataset.index import SourceClass, SourceInfo, label_counts_of
 from data_prep.dataset.index_file import read_index
 from data_prep.dataset.label_counts import LabelCounts
-from data_prep.dataset.storage import StoredFile, open_folder
+from data_prep.dataset.storage import LocalFile, RemoteFile, open_folder
 from data_prep.shards.format import (
     BOXED,
     EXHAUSTIVE,
@@ -34,20 +34,21 @@ MAX_OPEN_SHARDS = 256  # per reader and process; far below the usual limit of 10
 
 
 class ShardReader:
-    """A folder of shards and its index: n images in a fixed order, under one tree.
+    """The n images of a folder of shards in a fixed order, with their labels as nodes of one tree.
 
-    tree, sources, classes: what the labels mean
-    image_source, image_width, image_height: (n,) the source's number, the stored image's size in px
-    image_boxed: (n,) whether somebody drew boxes on the image; without any, it is background
+    tree, sources, classes: the tree, the merged data sets, and their classes with the nodes
+    image_source, image_width, image_height: (n,) number of the source, size of the stored image in px
+    image_boxed: (n,) whether annotators drew boxes on the image; if it has no box, it is background
     splits, image_split: names, and (n,) the number of each image's split, -1 for none
     box_offsets (n + 1,): the boxes of image i are rows offsets[i] to offsets[i + 1] of
         boxes_xyxy_unit (M, 4), box_nodes (M,), box_ignored (M,)
-    label_offsets (n + 1,): likewise of label_nodes (L,), label_positive (L,), label_exhaustive (L,)
-    label_exhaustive: everything of the node in this image has its box
-    counts, left_out: what the merge left out or changed; provenance: how it was made
+    label_offsets (n + 1,): the image labels of image i, rows of label_nodes (L,), label_positive (L,),
+        label_exhaustive (L,)
+    label_exhaustive: every object of the node in this image has its box
+    counts, left_out: labels and images that the merge left out or changed; provenance: how it was made
 
-    Labels of classes that have no node are absent from these. Reads are safe in threads; a reader can be
-    pickled and survives a fork, for an image is one read of a file that each process opens for itself.
+    Labels of classes without a node are left out. Reads are safe in threads. A reader can be pickled and
+    survives a fork, since an image is one read of a file that each process opens for itself.
     Raises ShardError where index or shards are missing, damaged or foreign.
 
     folder: a path, or an address that fsspec reads (`s3://…`).
@@ -100,17 +101,17 @@ class ShardReader:
 
     @cached_property
     def exhaustive_by_source(self) -> BoolArray:
-        """(S, N) whether every object of a node has its box in each image of the source that has boxes drawn."""
+        """Whether a source is exhaustively annotated for a node (`SourceInfo.exhaustive`), shape (S, N)."""
         return np.stack([at_or_under(self.tree, source.exhaustive) for source in self.sources])
 
     def split(self, name: str) -> Int64Array:
-        """The images of a split, ascending."""
+        """Images of a split, ascending."""
         if name not in self.splits:
             raise ShardError(f"{self.folder}: no split {name!r}; there are: {', '.join(self.splits)}.")
         return np.flatnonzero(self.image_split == self.splits.index(name))
 
     def encoded(self, image: int) -> UInt8Array:
-        """The stored JPEG or PNG, (bytes,); a fresh array that the caller owns."""
+        """The stored JPEG or PNG, shape (bytes,); a fresh array that the caller may change."""
         shard, size = self._shard_of(image), int(self._picture_size[image])
         data = shard.file.read(int(self._picture_start[image]), size)
         if len(data) != size:
@@ -134,7 +135,7 @@ class ShardReader:
         shard = self._files[int(self._image_shard[image])]
         return ShardError(
             f"{shard.place}: image {image} (image {self._image_place[image]} of the shard): {trouble}; "
-            f"the shard is damaged. `data-prep check {self.folder}` lists every such image, with --repair it leaves "
+            f"the shard is damaged. `data-prep check {self.folder}` lists all damaged images, and --repair leaves "
             "them out."
         )
 
@@ -147,14 +148,14 @@ class _OpenShards:
         self._start_anew()
 
     def __getitem__(self, number: int) -> "_OpenShard":
-        if self._process != os.getpid():  # after a fork the lock may be held by a thread that is not here
+        if self._process != os.getpid():  # after a fork, a thread of the parent may hold the lock
             self._start_anew()
         with self._lock:
             shard = self._open.get(number)
             if shard is None:
                 shard = self._open[number] = self._opened(self._shards[number])
                 if len(self._open) > MAX_OPEN_SHARDS:
-                    self._open.popitem(last=False)  # closed when its last reader lets go of it
+                    self._open.popitem(last=False)  # closed when no thread uses it any more
             else:
                 self._open.move_to_end(number)
             return shard
@@ -176,19 +177,19 @@ class _OpenShards:
 
 
 class _OpenShard:
-    """One shard file. Reading images needs nothing of HDF5: the index says where they lie."""
+    """One shard file. Reading an image needs no HDF5: the index has its position."""
 
-    def __init__(self, place: str, file: StoredFile) -> None:
+    def __init__(self, place: str, file: LocalFile | RemoteFile) -> None:
         self.place, self.file = place, file
 
     @cached_property
     def source_ids(self) -> SourceIds:
-        with self.file.open() as stream:
+        with self.file.stream() as stream:
             return read_source_ids(stream, self.place)
 
 
 def _with_nodes(columns: Arrays, kind: str, nodes: Int32Array) -> dict[str, npt.NDArray[Any]]:
-    """The columns of those boxes or image labels whose class has a node; not copied where all have."""
+    """Columns of the boxes or image labels whose class has a node; not copied where all have one."""
     offsets = f"{kind}_offsets"
     parts = {name: columns[name] for name in (offsets, *PARTS[kind])}
     kept = nodes[columns[f"{kind}_class"]] >= 0

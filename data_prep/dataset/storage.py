@@ -1,12 +1,12 @@
-"""Where merged data sets lie: a folder of this machine, or one that fsspec reaches (`s3://…`, `gs://…`, `https://…`).
+"""Files of a merged data set: in a folder of this machine, or wherever fsspec reads (`s3://…`, `gs://…`, `https://…`).
 
-Both kinds give the same: files opened whole, and ranges of bytes read by threads and processes alike.
+Both kinds of folder open a file as a stream, or for reads of byte ranges by threads and processes alike.
 """
 
 import io
 import os
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -15,49 +15,11 @@ from wordtree.support.arrays import UInt8Array
 from wordtree.support.config_files import one_line
 
 
-class StoredFile(Protocol):
-    """A file of which ranges are read."""
+class LocalFolder:
+    """A folder of this machine; reading from it needs no fsspec and costs one system call for a range."""
 
-    @property
-    def size_bytes(self) -> int:
-        """Of the whole file."""
-
-    def read(self, start: int, size: int) -> UInt8Array:
-        """The bytes from `start` on, fewer than `size` where the file ends; a fresh array."""
-
-    def open(self) -> BinaryIO:
-        """The same file as a stream that can seek."""
-
-
-class Folder(Protocol):
-    """A folder of shards."""
-
-    def exists(self) -> bool:
-        """Whether there is such a folder."""
-
-    def has(self, name: str) -> bool:
-        """Whether it holds a file of that name."""
-
-    def open(self, name: str) -> BinaryIO:
-        """A file to be read whole; raises ShardError where it cannot be."""
-
-    def file(self, name: str) -> StoredFile:
-        """A file to be read in ranges; raises ShardError where it cannot be."""
-
-
-def open_folder(folder: Path | str) -> Folder:
-    """The folder of a path, or of an address with `://`; ShardError where fsspec is needed and cannot serve."""
-    if isinstance(folder, str) and "://" in folder:
-        return _RemoteFolder(folder)
-    return _LocalFolder(Path(folder))
-
-
-class _LocalFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
-
-    def __str__(self) -> str:
-        return str(self._path)
 
     def exists(self) -> bool:
         return self._path.is_dir()
@@ -66,14 +28,16 @@ class _LocalFolder:
         return (self._path / name).is_file()
 
     def open(self, name: str) -> BinaryIO:
+        """A file to be read as a whole; raises ShardError where it cannot be read."""
         return _opened(self._path / name)
 
-    def file(self, name: str) -> StoredFile:
-        return _LocalFile(self._path / name)
+    def file(self, name: str) -> "LocalFile":
+        """A file for reads of byte ranges; raises ShardError where it cannot be read."""
+        return LocalFile(self._path / name)
 
 
-class _LocalFile:
-    """A descriptor: `pread` moves no position, so threads and forked processes may share it."""
+class LocalFile:
+    """An open file. `pread` moves no position, so threads and forked processes may share the descriptor."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -89,23 +53,31 @@ class _LocalFile:
             os.close(self._descriptor)
 
     def read(self, start: int, size: int) -> UInt8Array:
+        """The bytes from `start` on, fewer than `size` where the file ends; a fresh array."""
         data = np.empty(size, dtype=np.uint8)
         try:
             return data[: os.preadv(self._descriptor, [data.data], start)]
         except OSError as reason:
             raise _unreadable(self._path, reason) from None
 
-    def open(self) -> BinaryIO:
+    def stream(self) -> BinaryIO:
+        """The file as a stream that can seek."""
         return _opened(self._path)
 
 
-class _RemoteFolder:
-    def __init__(self, address: str) -> None:
-        self._address = address.rstrip("/")
-        self._system, self._root = _file_system(self._address)
+class RemoteFolder:
+    """A folder that fsspec reads, with the methods of LocalFolder."""
 
-    def __str__(self) -> str:
-        return self._address
+    def __init__(self, address: str) -> None:
+        import fsspec
+
+        self._address = address.rstrip("/")
+        try:
+            # A file system that came through a fork may hang, so that each process makes its own.
+            self._system, root = fsspec.core.url_to_fs(self._address, skip_instance_cache=True)
+        except (ValueError, ImportError, OSError) as reason:
+            raise ShardError(f"{address}: cannot be read from ({one_line(reason)}).") from None
+        self._root = str(root).rstrip("/")
 
     def exists(self) -> bool:
         return bool(self._system.exists(self._root))
@@ -114,16 +86,19 @@ class _RemoteFolder:
         return bool(self._system.exists(f"{self._root}/{name}"))
 
     def open(self, name: str) -> BinaryIO:
+        """As of LocalFolder; the file is fetched at once."""
         try:
             return io.BytesIO(self._system.cat_file(f"{self._root}/{name}"))
         except OSError as reason:
             raise _unreadable(f"{self._address}/{name}", reason) from None
 
-    def file(self, name: str) -> StoredFile:
-        return _RemoteFile(self._system, f"{self._root}/{name}", f"{self._address}/{name}")
+    def file(self, name: str) -> "RemoteFile":
+        return RemoteFile(self._system, f"{self._root}/{name}", f"{self._address}/{name}")
 
 
-class _RemoteFile:
+class RemoteFile:
+    """A file that fsspec reads, with the members of LocalFile."""
+
     def __init__(self, system: Any, path: str, address: str) -> None:
         self._system, self._path, self._address = system, path, address
         try:
@@ -132,13 +107,15 @@ class _RemoteFile:
             raise _unreadable(address, reason) from None
 
     def read(self, start: int, size: int) -> UInt8Array:
+        """As of LocalFile."""
         try:
             data = self._system.cat_file(self._path, start, start + size)
         except OSError as reason:
             raise _unreadable(self._address, reason) from None
         return np.frombuffer(bytearray(data), np.uint8)
 
-    def open(self) -> BinaryIO:
+    def stream(self) -> BinaryIO:
+        """The file as a stream that can seek; what is read is fetched."""
         try:
             stream: BinaryIO = self._system.open(self._path, "rb")
         except OSError as reason:
@@ -146,26 +123,17 @@ class _RemoteFile:
         return stream
 
 
+def open_folder(folder: Path | str) -> LocalFolder | RemoteFolder:
+    """The folder of a path, or of an address with `://`; raises ShardError where fsspec cannot serve the address."""
+    is_address = isinstance(folder, str) and "://" in folder
+    return RemoteFolder(str(folder)) if is_address else LocalFolder(Path(folder))
+
+
 def _opened(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as reason:
         raise _unreadable(path, reason) from None
-
-
-def _file_system(address: str) -> tuple[Any, str]:
-    """fsspec's file system of an address, made anew: one that came through a fork may hang."""
-    try:
-        import fsspec
-    except ImportError:
-        raise ShardError(
-            f"{address}: reading from there needs fsspec: pip install 'yolo9000[remote]'."
-        ) from None
-    try:
-        system, root = fsspec.core.url_to_fs(address, skip_instance_cache=True)
-    except (ValueError, ImportError, OSError) as reason:
-        raise ShardError(f"{address}: cannot be read from ({one_line(reason)}).") from None
-    return system, str(root).rstrip("/")
 
 
 def _unreadable(place: Path | str, reason: OSError) -> ShardError:

@@ -110,7 +110,7 @@ def _opened(index: Index, number: int) -> OpenSource:
     source, rows = index.sources[number], [row for row in index.classes if row.source == number]
     return OpenSource(
         source.name,
-        has_boxes=source.boxes,
+        has_boxes=source.has_boxes,
         classes=tuple(row.name for row in rows),
         stream=lambda _: iter(()),
         aliases=tuple(row.alias for row in rows),

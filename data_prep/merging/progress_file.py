@@ -7,12 +7,11 @@ is made again by the same merge without an image being read.
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
 from data_prep.dataset.index import Index, whole_shards
-from data_prep.dataset.index_file import read_index
+from data_prep.dataset.index_file import read_index, shard_from_json
 from data_prep.errors import MergeError
 from data_prep.shards.format import INDEX_NAME, ShardError
 from data_prep.shards.writer import ShardResult
@@ -117,7 +116,7 @@ def _read(path: Path) -> tuple[Mapping[str, Any], list[ShardResult]]:
             if number == 0:
                 head = dict(row)
             else:
-                results.append(_result(row))
+                results.append(shard_from_json(row))
         except (ValueError, TypeError, KeyError):
             break
     if "plan_sha256" not in head:
@@ -126,10 +125,4 @@ def _read(path: Path) -> tuple[Mapping[str, Any], list[ShardResult]]:
 
 
 def _line(result: ShardResult) -> str:
-    return json.dumps(asdict(result))
-
-
-def _result(row: dict[str, Any]) -> ShardResult:
-    counts = {int(source): count for source, count in row["counts"].items()}
-    left_out = tuple((source, source_id, reason) for source, source_id, reason in row["left_out"])
-    return ShardResult(**{**row, "counts": counts, "left_out": left_out})
+    return json.dumps(vars(result))

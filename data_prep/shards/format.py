@@ -1,7 +1,7 @@
 """Names, types and versions of shards and index; `docs/shard_format.md` explains them to strangers."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ from data_prep.errors import DataPrepError
 from wordtree.support.files import system_message
 
 SHARD_FORMAT, SHARD_VERSION = "yolo9000 shard", 2
-INDEX_FORMAT, INDEX_VERSION = "yolo9000 index", 2
+INDEX_FORMAT, INDEX_VERSION = "yolo9000 index", 3
 INDEX_NAME = "index.h5"
 LOCK_NAME = "merge.lock"  # held by the process that writes into the folder
 HASHED_AT_ONCE = 1 << 20  # bytes
@@ -85,23 +85,6 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.h5"
 
 
-def content_hash(arrays: Arrays, pictures: Iterable[bytes]) -> str:
-    """sha256 (hex) of all datasets of a shard: equal whatever version of HDF5 wrote the file.
-
-    arrays: all datasets but picture_bytes, whose pieces are `images`.
-    """
-    digest = sha256()
-    for name, dtype in SHARD_DATASETS.items():
-        if name == "picture_bytes":
-            digest.update(f"{name} {dtype} ({arrays['picture_offsets'][-1]},)\n".encode())
-            for piece in pictures:
-                digest.update(piece)
-        else:
-            digest.update(f"{name} {dtype} {arrays[name].shape}\n".encode())
-            digest.update(arrays[name].tobytes())
-    return digest.hexdigest()
-
-
 def hash_file(file: BinaryIO, bytes_start: int, bytes_end: int) -> tuple[str, str]:
     """sha256 (hex) of a shard's file, and of its frame: the bytes before and after those of the images."""
     whole, frame = sha256(), sha256()
@@ -122,8 +105,8 @@ def mark(file: h5py.File, kind: str, version: int) -> None:
     file.attrs["version"] = np.int32(version)
 
 
-def check_mark(file: h5py.File, place: object, kind: str, version: int) -> None:
-    """Raise ShardError unless the file is of that kind and version."""
+def check_mark(file: h5py.File, place: object, kind: str, *versions: int) -> None:
+    """Raise ShardError unless the file is of that kind and of one of the versions."""
     found = file.attrs.get("format")
     name = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
     if name != kind:
@@ -131,14 +114,15 @@ def check_mark(file: h5py.File, place: object, kind: str, version: int) -> None:
             f"{place}: expected a {kind}, found {'no format mark' if found is None else repr(name)}."
         )
     found_version = file.attrs.get("version")
-    if found_version != version:
+    if found_version not in versions:
+        known = f"version{'s' * (len(versions) > 1)} {' and '.join(map(str, versions))}"
         raise ShardError(
-            f"{place}: format version {found_version}; this program reads version {version}. "
+            f"{place}: format version {found_version}; this program reads {known}. "
             "Merge again, or use the version of the program that wrote it."
         )
 
 
-def open_marked(source: Path | BinaryIO, place: object, kind: str, version: int) -> h5py.File:
+def open_marked(source: Path | BinaryIO, place: object, kind: str, *versions: int) -> h5py.File:
     """The file or stream opened for reading; ShardError, naming `place`, where it is damaged or foreign."""
     damaged = ShardError(f"{place}: not a readable HDF5 file; it is damaged or something else.")
     try:
@@ -148,7 +132,7 @@ def open_marked(source: Path | BinaryIO, place: object, kind: str, version: int)
     except HDF5_ERRORS:
         raise damaged from None
     try:
-        check_mark(file, place, kind, version)
+        check_mark(file, place, kind, *versions)
     except BaseException as reason:
         file.close()
         raise damaged if isinstance(reason, HDF5_ERRORS) else reason from None

@@ -18,7 +18,6 @@ from data_prep.shards.format import (
     SHARD_FORMAT,
     SHARD_VERSION,
     ShardError,
-    content_hash,
     hash_file,
     mark,
 )
@@ -41,8 +40,8 @@ class ShardJob:
 class ShardResult:
     """A written shard: its size, hashes, and what happened, counted by source and reason.
 
-    pictures_first, pictures_end: the bytes of the file between which its images lie.
-    frame_sha256: of all its other bytes; content_sha256: of what it holds, whatever version of HDF5 wrote it.
+    bytes_start, bytes_end: the bytes of the file between which its images lie.
+    frame_sha256: of all its other bytes.
     left_out: (source, source id, reason) of each image that could not be used.
     """
 
@@ -53,7 +52,6 @@ class ShardResult:
     frame_sha256: str
     bytes_start: int
     bytes_end: int
-    content_sha256: str
     counts: dict[int, dict[str, int]] = field(default_factory=dict)
     left_out: tuple[tuple[int, str, str], ...] = ()
 
@@ -74,13 +72,11 @@ def write_shard(job: ShardJob, on_image: Callable[[], None] | None = None) -> Sh
             packed.leave_out(image, str(reason))
         if on_image is not None:
             on_image()
-    arrays = packed.arrays()
-    written = _write(job.path, arrays, packed.pictures)
+    written = _write(job.path, packed.arrays(), packed.pictures)
     return ShardResult(
         job.path.name,
         len(packed.pictures),
         *written,
-        content_hash(arrays, packed.pictures),
         {
             source: dict(sorted(kept.items()))
             for source, count in sorted(packed.counts.items())

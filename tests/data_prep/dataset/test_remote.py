@@ -1,16 +1,14 @@
-"""Merged sets that are read where they lie, through fsspec, and by the workers of a DataLoader."""
+"""Merged data sets read through fsspec, and by the workers of a DataLoader."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
 from data_prep import DataPrepError, ShardReader
-from data_prep.dataset.storage import open_folder
-
-fsspec = pytest.importorskip("fsspec")
 
 
 @pytest.fixture
@@ -80,11 +78,6 @@ def test_trouble_afar_is_reported_like_trouble_at_home(remote):
 
 def test_an_address_that_nothing_reads_is_one_line():
     assert "carrier-pigeon://x: cannot be read from" in problem(lambda: ShardReader("carrier-pigeon://x"))
-
-
-def test_without_fsspec_a_remote_address_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
-    assert "pip install 'yolo9000[remote]'" in problem(lambda: open_folder("s3://bucket/shards"))
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])

@@ -249,6 +249,23 @@ def test_the_same_merge_makes_a_lost_or_damaged_index_again(world, tmp_path, con
     assert {name: (out / name).stat().st_mtime_ns for name in stamps} == stamps
 
 
+def test_the_list_of_shards_that_the_former_version_wrote_restores_an_index(world, tmp_path, config_of):
+    out, config = tmp_path / "out", config_of(world, "shard_mb=0.001")
+    merge(config, out)
+    index = (out / "index.h5").read_bytes()
+    marks, *rows = map(json.loads, (out / "shards.jsonl").read_text().splitlines())
+    for row in rows:
+        row["pictures_first"], row["pictures_end"] = row.pop("bytes_start"), row.pop("bytes_end")
+        row["content_sha256"] = "0" * 64
+    lines = map(json.dumps, [marks, *rows])
+    (out / "shards.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (out / "index.h5").unlink()
+    stamps = {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*.h5")}
+    merge(config, out)
+    assert (out / "index.h5").read_bytes() == index
+    assert {name: (out / name).stat().st_mtime_ns for name in stamps} == stamps
+
+
 def test_a_lost_index_is_not_made_again_by_another_merge(world, tmp_path, config_of):
     merge(config_of(world), tmp_path / "out")
     flip(tmp_path / "out" / "index.h5", 700)
@@ -275,7 +292,7 @@ def test_a_repair_that_fails_leaves_the_old_index(shards, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("data_prep.dataset.index_file.seal", full)
+    monkeypatch.setattr("data_prep.dataset.index_file.write_checksum", full)
     with pytest.raises(DataPrepError, match="No space left on device"):
         repair(checked(shards))
     assert (shards / "index.h5").read_bytes() == before

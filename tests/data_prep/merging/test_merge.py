@@ -50,7 +50,7 @@ def test_reading_returns_what_was_merged(world, tmp_path, config_of):
     assert reader.label_offsets.tolist() == [0] * 7 + [1, 2, 3, 4, 5, 6]
     assert reader.label_nodes.tolist() == [tree.node(TABBY)] * 3 + [tree.node(CAR)] * 3
     assert reader.label_positive.all()
-    assert [(source.name, source.boxes) for source in reader.sources] == [("coco", True), ("labels", False)]
+    assert [(source.name, source.has_boxes) for source in reader.sources] == [("coco", True), ("labels", False)]
     assert reader.sources[0].exhaustive.tolist() == sorted(tree.node(wnid) for wnid in (CAT, DOG, CAR))
     assert reader.sources[1].exhaustive.size == 0
     assert [(row.name, row.reason) for row in reader.classes] == [
