@@ -11,7 +11,8 @@ import torch
 from data_prep import ShardReader
 from tests.yolo9000.made import made_config
 from yolo9000.config import Config, EvaluateConfig, PretrainConfig
-from yolo9000.evaluation.evaluate import ScoredImages, detections_on
+from yolo9000.evaluation.evaluate import predict_boxes
+from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.models.detector import build_model
 from yolo9000.training.train import with_anchors
 
@@ -55,5 +56,5 @@ def answers(shards: Path) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.fl
     model = build_model(with_anchors(cfg, reader).model, reader.tree).eval()
     asked = EvaluateConfig(batch_size=1, limit=3, min_objectness=0)
     return [
-        (found.node, found.score) for found in detections_on(model, ScoredImages.of(reader, asked), 64, asked)
+        (found.node, found.score) for found in predict_boxes(model, EvaluationSet.of(reader, asked), 64, asked)
     ]

@@ -22,8 +22,8 @@ from tests.yolo9000.made_runs import answers, classifier_config, detector_config
 from tests.yolo9000.training.test_train import interrupt_after
 from yolo9000.checkpoints.checkpoint import load_checkpoint
 from yolo9000.cli import main
-from yolo9000.data.detector_data import TrainingData
-from yolo9000.data.prefetch import parts_of_process
+from yolo9000.data.detector_data import DetectorData
+from yolo9000.data.prefetch import slots_of_process
 from yolo9000.data.sampler import DataMismatch
 from yolo9000.distributed import (
     ProcessError,
@@ -86,7 +86,7 @@ def test_the_parts_of_all_processes_hold_every_slot_once_and_none_is_empty(
 ) -> None:
     slots = processes * accumulate + more
     of_processes = [
-        parts_of_process(process, processes=processes, slots=slots, accumulate=accumulate)
+        slots_of_process(process, processes=processes, slots=slots, accumulate=accumulate)
         for process in range(processes)
     ]
     assert all(len(parts) == accumulate for parts in of_processes)
@@ -99,12 +99,12 @@ def test_more_parts_than_images_are_reported() -> None:
     with pytest.raises(
         DataMismatch, match=r"batch_size 3 cannot be split into 4 parts, 2 .* in each of 2 processes"
     ):
-        parts_of_process(0, processes=2, slots=3, accumulate=2)
+        slots_of_process(0, processes=2, slots=3, accumulate=2)
 
 
 def test_a_slot_has_the_same_image_whatever_part_it_is_in(shards: Path) -> None:
-    whole = TrainingData(ShardReader(shards), made_config(shards, augment__hue=0.1)).batch(2)
-    split = TrainingData(ShardReader(shards), made_config(shards, augment__hue=0.1, data__accumulate=3))
+    whole = DetectorData(ShardReader(shards), made_config(shards, augment__hue=0.1)).batch(2)
+    split = DetectorData(ShardReader(shards), made_config(shards, augment__hue=0.1, data__accumulate=3))
     _, parts = split.parts(1, 2)
     assert [len(part.images) for part in parts] == [3, 3, 2]
     for number, part in enumerate(parts):
@@ -245,7 +245,7 @@ def test_one_process_with_boxes_and_one_with_image_labels_train_as_one_with_both
 ) -> None:
     cfg = two_slots(shards)
     for step in range(1, cfg.schedule.max_steps + 1):
-        targets = TrainingData(ShardReader(shards), cfg).batch(step).targets
+        targets = DetectorData(ShardReader(shards), cfg).batch(step).targets
         assert set(targets.boxes.image.tolist()) == {0}
         assert set(targets.image_labels.image.tolist()) == {1}
     train(cfg, tmp_path)

@@ -32,7 +32,7 @@ def check_run(
     """
     run = start_or_resume(task, cfg, folder, resume=resume)
     refuse_missing_attribution(run.cfg)
-    board_for(folder, asked=run.cfg.log.tensorboard, first_step=1)
+    board_for(folder, wanted=run.cfg.log.tensorboard, first_step=1)
     scored = len(task.scored_images(run.cfg, run.reader))
     data = task.training_data(replace(run, cfg=_at_largest_size(run.cfg)))
     parts = next(iter(data.parts(run.step + 1, run.step + 1)))
@@ -73,7 +73,7 @@ def _network_facts(run: Run[Any, Any]) -> dict[str, str]:
 
 def _data_facts(cfg: Config | PretrainConfig, sampler: Sampler) -> dict[str, str]:
     steps = cfg.schedule.max_steps
-    passes = sampler.passes(steps)
+    passes = sampler.epochs(steps)
     sources = zip(sampler.names, sampler.images, sampler.shares, strict=True)
     return {
         **{

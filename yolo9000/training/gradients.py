@@ -1,7 +1,7 @@
-"""The gradient of a step whose batch is computed in parts: one after the other in a process, side by side in several.
+"""The gradient of a batch that is computed in micro-batches, one after the other and in several processes.
 
-Losses are divided by the images of the whole batch, so gradients and terms of the parts are summed. Of the class head
-only the rows are exchanged that some process asked for; the others have no gradient anywhere (decision 25).
+Each loss is divided by the images of the whole batch, so gradients and loss terms are summed. Processes exchange only
+the rows of the class head that one of them used; the others have no gradient (decision 25).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Part = TypeVar("Part")
 def summed_gradients(
     model: nn.Module, parts: Iterable[Part], terms_of: Callable[[Part], Mapping[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """The terms of a step, cut from the graph, whose `total` has left its gradient in every parameter of the model.
+    """The detached loss terms of a step, after the gradient of their `total` is in every parameter of the model.
 
-    parts: of this process; terms_of: the named terms of one, `total` among them. After it all processes have the same
-    gradients, terms and running statistics of batch norm.
+    parts: the micro-batches of this process; terms_of: the named loss terms of one, with `total`. Afterwards all
+    processes have the same gradients, terms and running statistics of batch norm.
     """
     model.zero_grad(set_to_none=True)
     sums: dict[str, Tensor] = {}
@@ -35,7 +35,7 @@ def summed_gradients(
         for name, term in terms.items():
             sums[name] = sums[name] + term.detach() if name in sums else term.detach()
     for parameter in model.parameters():
-        if parameter.grad is None and parameter.requires_grad:  # nothing asked for it, here or in this part
+        if parameter.grad is None and parameter.requires_grad:  # not used by these micro-batches
             parameter.grad = torch.zeros_like(parameter)
     if size() > 1:
         _sum_over_processes(model, sums)
@@ -44,7 +44,7 @@ def summed_gradients(
 
 @torch.no_grad()
 def _sum_over_processes(model: nn.Module, terms: dict[str, Tensor]) -> None:
-    """The gradients and terms become their sums over the processes, and running statistics their means."""
+    """Replace gradients and terms by their sums over the processes, and running statistics by their means."""
     heads = [module for module in model.modules() if isinstance(module, ClassHead)]
     in_heads = {id(parameter) for head in heads for parameter in head.parameters()}
     dense = [p.grad for p in model.parameters() if p.grad is not None and id(p) not in in_heads]
@@ -59,6 +59,6 @@ def _sum_over_processes(model: nn.Module, terms: dict[str, Tensor]) -> None:
 
 
 def _gradients_with_rows(head: ClassHead) -> list[tuple[Tensor, Tensor]]:
-    """The gradients of a head's weight and bias, (A, N, …), each with its rows that some process asked for, (U,)."""
+    """Gradients of a head's weight and bias (A, N, …), each with the rows that a process used, (U,)."""
     rows = anywhere(head.take_used_nodes()).nonzero()[:, 0]
     return [(p.grad, rows) for p in head.parameters() if p.grad is not None]

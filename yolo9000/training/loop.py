@@ -65,7 +65,7 @@ def run_training(
             if run.evaluates:  # after saving: an evaluation that fails loses no training
                 validation.start()
         run.save_new_score(folder)
-    data.damage.report_total()
+    data.damaged.report_total()
     assert validation.score is not None, "the last step is scored"
     return validation.score
 

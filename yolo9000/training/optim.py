@@ -1,4 +1,4 @@
-"""The optimizer, and the average of the weights that evaluation uses."""
+"""The optimizer, its learning rate, and the average of the weights that evaluation uses."""
 
 from __future__ import annotations
 
@@ -26,48 +26,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-class WeightAverage:
-    """An exponential moving average of a model's floating-point state, in the model's own names.
-
-    Over the first steps the decay is smaller, so that the random start is forgotten: min(decay, (1 + n) / (10 + n)).
-    """
-
-    def __init__(self, model: nn.Module, *, decay: float) -> None:
-        self.decay = decay
-        self.updates = 0
-        self._live = _floating_state(model)
-        self._average = {name: value.clone() for name, value in self._live.items()}
-
-    @torch.no_grad()
-    def update(self) -> None:
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self._average.values()), list(self._live.values()), 1 - decay)
-
-    @torch.no_grad()
-    def swap(self) -> None:
-        """Exchange the model's weights with their average; calling it again undoes it."""
-        for name, live in self._live.items():
-            kept = live.clone()
-            live.copy_(self._average[name])
-            self._average[name].copy_(kept)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"updates": self.updates, "average": self._average}
-
-    @torch.no_grad()
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.updates = state["updates"]
-        for name, value in self._average.items():
-            value.copy_(state["average"][name])
-
-
-def _floating_state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
-
-
 def learning_rate_at(step: int, base: float, cfg: ScheduleConfig) -> float:
-    """The rate of update number `step`, counted from 1 as darknet does."""
+    """The learning rate of a step; steps count from 1, as in darknet.
+
+    base: the rate after the burn-in.
+    """
     if step < cfg.burn_in_steps:
         return float(base * (step / cfg.burn_in_steps) ** cfg.burn_in_power)
     if cfg.policy == "steps":
@@ -87,5 +50,45 @@ def learning_rate_at(step: int, base: float, cfg: ScheduleConfig) -> float:
 
 
 def _falling_logistic(x: float) -> float:
-    """1 / (1 + e^x), for any x without overflow."""
+    """1 / (1 + e^x), without overflow for any x."""
     return 1 / (1 + math.exp(x)) if x < 0 else math.exp(-x) / (1 + math.exp(-x))
+
+
+class WeightAverage:
+    """An exponential moving average of a model's floating-point state, under the names of its state dict.
+
+    The first steps have a smaller decay, min(decay, (1 + n) / (10 + n)), so that the random start is forgotten.
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self._live = _floating_state(model)
+        self._average = {name: value.clone() for name, value in self._live.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(list(self._average.values()), list(self._live.values()), 1 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the model's weights and their average; a second call exchanges them back."""
+        for name, live in self._live.items():
+            kept = live.clone()
+            live.copy_(self._average[name])
+            self._average[name].copy_(kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self.updates, "average": self._average}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.updates = state["updates"]
+        for name, value in self._average.items():
+            value.copy_(state["average"][name])
+
+
+def _floating_state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if value.is_floating_point()}

@@ -15,11 +15,11 @@ from data_prep import ShardReader
 from wordtree.support.arrays import Int64Array
 from yolo9000.checkpoints.checkpoint import Checkpoint, load_classifier
 from yolo9000.config import PretrainConfig
-from yolo9000.data.classifier_data import ClassifierData, LabelledPictures, labelled_images, taught_nodes
+from yolo9000.data.classifier_data import ClassifierBatch, ClassifierData, labelled_images, training_nodes
 from yolo9000.data.sampler import first_of_each_source
 from yolo9000.distributed import joined_processes
 from yolo9000.evaluation.classification import ClassificationScore
-from yolo9000.evaluation.evaluate import score_classifier
+from yolo9000.evaluation.evaluate import evaluate_classifier
 from yolo9000.models.classifier import Classifier, build_classifier, label_loss
 from yolo9000.training.journal import Journal
 from yolo9000.training.loop import run_training
@@ -63,13 +63,13 @@ class ClassifierTask:
         return cfg
 
     def build_model(self, cfg: PretrainConfig, reader: ShardReader) -> Classifier:
-        return build_classifier(cfg.model, reader.tree, torch.from_numpy(taught_nodes(reader, cfg)))
+        return build_classifier(cfg.model, reader.tree, torch.from_numpy(training_nodes(reader, cfg)))
 
     def training_data(self, run: ClassifierRun) -> ClassifierData:
         return ClassifierData(run.reader, run.cfg)
 
-    def loss_terms(self, run: ClassifierRun) -> Callable[[LabelledPictures], dict[str, Tensor]]:
-        def terms_of(part: LabelledPictures) -> dict[str, Tensor]:
+    def loss_terms(self, run: ClassifierRun) -> Callable[[ClassifierBatch], dict[str, Tensor]]:
+        def terms_of(part: ClassifierBatch) -> dict[str, Tensor]:
             part = part.to(run.device)
             with run.autocast():
                 logits = run.model(part.images)
@@ -87,7 +87,7 @@ class ClassifierTask:
         return first_of_each_source(reader, images, cfg.evaluate.limit)
 
     def evaluate(self, run: ClassifierRun, model: Classifier) -> ClassificationScore:
-        return score_classifier(model, run.reader, run.cfg.model.side_px, run.cfg.evaluate)
+        return evaluate_classifier(model, run.reader, run.cfg.model.side_px, run.cfg.evaluate)
 
     def metrics(self, score: ClassificationScore) -> dict[str, float]:
         parts = {"top1": score.top1, "top5": score.top5, "path": score.path}
@@ -99,7 +99,7 @@ class ClassifierTask:
 
 def refuse_other_classes(cfg: PretrainConfig, reader: ShardReader, saved: Checkpoint[PretrainConfig]) -> None:
     """TrainingError unless the training split has labels of the nodes that the saved run was made with."""
-    now, before = taught_nodes(reader, cfg), saved.weights["softmax.classes"].numpy()
+    now, before = training_nodes(reader, cfg), saved.weights["softmax.classes"].numpy()
     if not np.array_equal(now, before):
         raise TrainingError(
             f"The run was made with labels of {len(before)} nodes, but split '{cfg.data.train_split}' of "

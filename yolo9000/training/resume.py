@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,7 @@ from yolo9000.checkpoints.start_from import InitialWeights, with_network_of
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 from yolo9000.distributed import is_first
-from yolo9000.training.optim import WeightAverage, learning_rate_at, set_learning_rate
+from yolo9000.training.optim import learning_rate_at, set_learning_rate
 from yolo9000.training.run import Network, Run, with_settings
 from yolo9000.training.run_folder import TrainingError
 from yolo9000.training.task import Data, Score, Task
@@ -45,59 +46,93 @@ def _started(
     if (folder / "last.pt").exists():
         raise TrainingError(f"{folder} holds a run already. Go on with --resume, or choose another name.")
     reader = ShardReader(cfg.data.shards)
-    start = InitialWeights.read(cfg.model.start_from) if cfg.model.start_from else None
-    if start:
-        cfg = cast(Settings, cfg.model_copy(update={"model": start.network_settings(cfg.model)}))
-    cfg = task.complete(cfg, reader, None)
-    model = _built(task, cfg, reader)
-    if start is None:
-        return Run.of(with_absolute_paths(cfg), reader, model)
-    taken = start.load_into(model, reader.tree)
-    run = Run.of(with_absolute_paths(cfg), reader, model)
-    run.seen_before, run.darknet = start.inherited(taken)
-    if is_first():
-        print(start.summary(taken, reader.tree), file=sys.stderr)
+    initial = InitialWeights.read(cfg.model.start_from) if cfg.model.start_from else None
+    if initial:
+        cfg = cast(Settings, cfg.model_copy(update={"model": initial.network_settings(cfg.model)}))
+    cfg = with_absolute_paths(task.complete(cfg, reader, None))
+    torch.manual_seed(cfg.seed)
+    model = task.build_model(cfg, reader)
+    refuse_odd_sizes(cfg, model.backbone.stride)
+    loaded = initial.load_into(model, reader.tree) if initial else ()
+    run = Run.of(cfg, reader, model)
+    if initial:
+        run.seen_before, run.darknet = initial.inherited(loaded)
+        if is_first():
+            print(initial.summary(loaded, reader.tree), file=sys.stderr)
     return run
 
 
 def _resumed(
     task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path
 ) -> Run[Settings, Network]:
-    saved, path = _last_checkpoint(folder, task.load)
+    path = folder / "last.pt"
+    saved = _load_last(path, task.load)
     if cfg.model.start_from:
         model = with_network_of(cfg.model, saved.config.model)
         cfg = cast(Settings, cfg.model_copy(update={"model": model}))
     _refuse_changed_settings(folder, task.fixed_settings, cfg, saved.config)
     reader = ShardReader(cfg.data.shards)
     refuse_other_tree(saved, path, reader)
-    cfg = task.complete(cfg, reader, saved)
-    run = Run.of(with_absolute_paths(cfg), reader, _built(task, cfg, reader))
-    _restore(run, saved, path)
+    cfg = with_absolute_paths(task.complete(cfg, reader, saved))
+    if saved.training is None:
+        raise TrainingError(f"{path} holds weights only, nothing to go on from.")
+    if saved.step > cfg.schedule.max_steps:
+        raise TrainingError(
+            f"{path} is at step {saved.step} already, more than schedule.max_steps, {cfg.schedule.max_steps}. "
+            "Set that higher to go on."
+        )
+    try:
+        run: Run[Settings, Network] = _restored(saved, saved.training, cfg, reader)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, CheckpointError) as reason:
+        message = " ".join(str(reason).split())[:200]  # the file was written by hand
+        raise CheckpointError(f"{path}: its state of training does not fit this run ({message}).") from None
+    _report_changes(saved, cfg)
     return run
 
 
-def _built(task: Task[Settings, Network, Data, Score], cfg: Settings, reader: ShardReader) -> Network:
-    torch.manual_seed(cfg.seed)
-    model = task.build_model(cfg, reader)
-    refuse_odd_sizes(cfg, model.backbone.stride)
-    return model
-
-
-def _last_checkpoint(
-    folder: Path, load: Callable[[Path], Checkpoint[Settings]]
-) -> tuple[Checkpoint[Settings], Path]:
-    """The run's last.pt and its path; TrainingError if it is missing or damaged."""
-    path, best = folder / "last.pt", folder / "best.pt"
+def _load_last(path: Path, load: Callable[[Path], Checkpoint[Settings]]) -> Checkpoint[Settings]:
+    """The run's last.pt; TrainingError if it is missing or damaged."""
     if not path.exists():
-        raise TrainingError(f"{folder}: nothing to resume, there is no last.pt. Start without --resume.")
+        raise TrainingError(f"{path.parent}: nothing to resume, there is no last.pt. Start without --resume.")
     try:
-        return load(path), path
+        return load(path)
     except DamagedCheckpoint as reason:
+        best = path.with_name("best.pt")
         from_best = f"begin another from its best.pt (--set name=NEW --set model.start_from={best})"
         advice = f"{from_best}, or " if best.exists() else ""
         raise TrainingError(
             f"{reason} The run cannot go on: {advice}remove {path} and start again."
         ) from None
+
+
+def _restored(
+    saved: Checkpoint[Settings], training: dict[str, Any], cfg: Settings, reader: ShardReader
+) -> Run[Settings, Network]:
+    """The run with the weights, optimizer state, average, pseudo-boxes, step and best score of the checkpoint."""
+    live: Checkpoint[Any] = replace(saved, config=cfg, tree=reader.tree, weights=training["weights"])
+    run: Run[Settings, Network] = Run.of(cfg, reader, cast(Any, live).build_model())
+    refuse_odd_sizes(cfg, run.model.backbone.stride)
+    _load_moments(run.optimizer, training["optimizer"]["state"])
+    rate, schedule = cfg.optimizer.learning_rate, cfg.schedule
+    set_learning_rate(run.optimizer, learning_rate_at(saved.step, rate, schedule))
+    if run.average and "average" in training:  # else it begins now, with the loaded weights
+        run.average.load_state_dict(training["average"])
+    if "pseudo_boxes" in training:
+        run.pseudo_boxes = PseudoBoxes.from_state_dict(training["pseudo_boxes"]).transferred_to(reader)
+    run.step, run.darknet = saved.step, saved.darknet
+    run.best = run.saved_best = saved.score
+    run.seen_before = saved.images_seen - saved.step * cfg.data.batch_size
+    return run
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapping[str, Any]]) -> None:
+    """Load the moments only: settings of the groups, such as the weight decay, may have changed."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, parameter in enumerate(parameters):
+        for name, value in moments.get(number, {}).items():
+            if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
+                raise ValueError(f"{name} of parameter {number} is of shape {tuple(value.shape)}")
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 
 def _refuse_changed_settings(folder: Path, names: tuple[str, ...], cfg: BaseModel, saved: BaseModel) -> None:
@@ -109,52 +144,6 @@ def _refuse_changed_settings(folder: Path, names: tuple[str, ...], cfg: BaseMode
                 f"{folder}: {name} is {asked[name]}, but the run was made with {used[name]}. Set it back, or choose "
                 "another name."
             )
-
-
-def _restore(run: Run[Settings, Network], saved: Checkpoint[Settings], path: Path) -> None:
-    """Load weights, optimizer, average, step and best score from the checkpoint at `path` into the run."""
-    if saved.training is None:
-        raise TrainingError(f"{path} holds weights only, nothing to go on from.")
-    try:
-        _load_training_state(run, saved.training, saved.step)
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as reason:  # of a file made by hand
-        message = " ".join(str(reason).split())[:200]
-        raise CheckpointError(f"{path}: its state of training does not fit this run ({message}).") from None
-    if saved.step > run.cfg.schedule.max_steps:
-        raise TrainingError(
-            f"{path} is at step {saved.step} already, more than schedule.max_steps, {run.cfg.schedule.max_steps}. "
-            "Set that higher to go on."
-        )
-    _report_changes(saved, run.cfg)
-    run.step, run.darknet = saved.step, saved.darknet
-    run.best = run.saved_best = saved.score
-    run.seen_before = saved.images_seen - run.step * run.cfg.data.batch_size
-
-
-def _load_training_state(run: Run[Settings, Network], training: dict[str, Any], step: int) -> None:
-    run.model.load_state_dict(training["weights"])
-    # Only the moments are loaded; the settings of the groups, such as the weight decay, stay those of run.cfg.
-    moments = training["optimizer"]["state"]
-    parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
-    for number, parameter in enumerate(parameters):
-        for name, value in moments.get(number, {}).items():
-            if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
-                raise ValueError(f"{name} of parameter {number} is of shape {tuple(value.shape)}")
-    run.optimizer.load_state_dict({**run.optimizer.state_dict(), "state": moments})
-    rate, schedule = run.cfg.optimizer.learning_rate, run.cfg.schedule
-    set_learning_rate(run.optimizer, learning_rate_at(step, rate, schedule))
-    if run.average and "average" in training:
-        run.average.load_state_dict(training["average"])
-    elif run.average:  # begins now, with the loaded weights
-        run.average = WeightAverage(run.model, decay=run.cfg.optimizer.ema)
-    if "pseudo_boxes" in training:
-        run.pseudo_boxes = PseudoBoxes.of_state(training["pseudo_boxes"]).in_index_of(run.reader)
 
 
 def _report_changes(saved: Checkpoint[Any], cfg: BaseModel) -> None:

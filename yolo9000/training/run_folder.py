@@ -1,4 +1,4 @@
-"""The folder of a run: its metrics.csv, its config.yaml, and whether a run may start or go on there."""
+"""The files of a run's folder: its lock, config.yaml and metrics.csv."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel
@@ -20,12 +19,12 @@ from yolo9000.errors import Yolo9000Error
 
 
 class TrainingError(Yolo9000Error):
-    """Training cannot start or go on: a run in the way, nothing to resume, a loss that is no number."""
+    """Training cannot start or continue: the folder holds a run, there is nothing to resume, the loss is not finite."""
 
 
 @contextmanager
 def locked_run(folder: Path) -> Iterator[None]:
-    """Hold the folder for one training; TrainingError where another process writes there."""
+    """Lock the folder for this run; TrainingError where another process writes there."""
     if not is_first():
         yield
         return
@@ -36,9 +35,9 @@ def locked_run(folder: Path) -> Iterator[None]:
 
 @by_first_process
 def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
-    """The effective configuration, and of metrics.csv what belongs to the first `step` steps."""
+    """Write config.yaml, and keep only the lines of metrics.csv up to step `step`."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "config.yaml", config_yaml(cfg))
+    write_atomically(folder / "config.yaml", yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False))
     path = folder / "metrics.csv"
     rows = [row for row in (read_metrics(path) if path.exists() else []) if int(row["step"]) <= step]
     if rows:
@@ -47,15 +46,11 @@ def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def config_yaml(cfg: BaseModel) -> str:
-    return yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False)
-
-
 @by_first_process
 def write_line(folder: Path, step: int, values: Mapping[str, float]) -> None:
-    """Put a line into metrics.csv, behind those of its step; an earlier line of the same numbers gives way.
+    """Add a line to metrics.csv, after other lines of its step; a line of this step with the same columns is replaced.
 
-    Columns that the file does not know yet start empty.
+    A new column is empty in earlier lines.
     """
     path = folder / "metrics.csv"
     rows = read_metrics(path) if path.exists() else []
@@ -68,7 +63,7 @@ def write_line(folder: Path, step: int, values: Mapping[str, float]) -> None:
 
 
 def _append(path: Path, row: Mapping[str, str], columns: list[str]) -> None:
-    """A line at the end of the file, all of it or, where the disk is full, nothing."""
+    """Append a line, or nothing if the disk is full."""
     size = path.stat().st_size
     try:
         with naming(path), path.open("a", newline="") as file:
@@ -83,29 +78,28 @@ def _filled(row: Mapping[str, str]) -> set[str]:
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The lines of a metrics.csv that are whole: one that a power cut tore is left out.
+    """The complete lines of a metrics.csv, without those that a power cut has torn.
 
-    Raises TrainingError where its first line is none of ours.
+    Raises TrainingError where the first line does not name our columns.
     """
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         lines = csv.DictReader(file)
         if "step" not in (lines.fieldnames or ()):
             found = ", ".join(map(repr, (lines.fieldnames or ["nothing"])[:3]))
             raise TrainingError(
-                f"{path}: expected a first line of names with commas, step among them, found {found}. Put the file "
-                "back as it was, or remove it: its curves begin anew, and the run goes on."
+                f"{path}: expected a first line of column names with step, separated by commas, found {found}. Restore "
+                "the file, or remove it: its curves are lost then, and the run goes on."
             )
-        return [dict(line) for line in lines if _is_whole(line)]
-
-
-def _is_whole(line: Mapping[Any, Any]) -> bool:
-    return None not in line and None not in line.values() and line["step"].isdecimal()
+        # DictReader puts surplus fields under the key None, and None in the place of missing ones.
+        complete = [line for line in lines if None not in line and None not in line.values()]
+        return [line for line in complete if line["step"].isdecimal()]
 
 
 def _write_metrics(path: Path, rows: list[dict[str, str]]) -> None:
+    # Columns without any value are dropped, and `extrasaction` ignores their empty fields.
     columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if value))
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, extrasaction="ignore")  # what is left out is empty
+    writer = csv.DictWriter(text, columns, extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, text.getvalue())

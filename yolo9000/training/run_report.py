@@ -12,10 +12,10 @@ from data_prep import ShardReader
 from wordtree.support.files import write_atomically
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.data.image import decode_image
-from yolo9000.data.sampler import split_of
+from yolo9000.data.sampler import images_of_split
 from yolo9000.distributed import by_first_process
 from yolo9000.evaluation.classification import ClassificationScore
-from yolo9000.evaluation.evaluate import ScoredImages, ground_truth
+from yolo9000.evaluation.evaluation_set import EvaluationSet, ground_truth
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.inference.draw import draw_detections, to_pillow
 from yolo9000.inference.predict import MIN_DRAWN_PX, Predictor
@@ -73,7 +73,7 @@ def detector_report(
     """The page about a detector as HTML; after the last step with detections of best.pt on test images."""
     reader, tree, label_counts = run.reader, run.reader.tree, run.reader.label_counts
     boxes, image_labels = label_counts.boxes_rolled_up, label_counts.image_labels_rolled_up
-    images = ScoredImages.of(reader, run.cfg.evaluate).images
+    images = EvaluationSet.of(reader, run.cfg.evaluate).images
     is_over = step >= run.cfg.schedule.max_steps
     content = ReportContent(
         **_common_content(run, folder, step, text),
@@ -97,7 +97,7 @@ def classifier_report(
 
 def scenes(predictor: Predictor, reader: ShardReader) -> list[Scene]:
     """Images from all over the evaluated split with the detections and what was missed."""
-    images = split_of(reader, predictor.config.evaluate.split)
+    images = images_of_split(reader, predictor.config.evaluate.split)
     chosen = images[:: max(1, len(images) // SCENES)][:SCENES]
     drawn = []
     for image in chosen.tolist():

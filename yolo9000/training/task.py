@@ -12,11 +12,11 @@ from data_prep import ShardReader
 from wordtree.support.arrays import Int64Array
 from yolo9000.checkpoints.checkpoint import Checkpoint, Settings
 from yolo9000.data.classifier_data import ClassifierData
-from yolo9000.data.detector_data import TrainingData
+from yolo9000.data.detector_data import DetectorData
 from yolo9000.training.journal import Journal
 from yolo9000.training.run import Network, Run
 
-Data = TypeVar("Data", TrainingData, ClassifierData)
+Data = TypeVar("Data", DetectorData, ClassifierData)
 Score = TypeVar("Score")
 
 

@@ -17,10 +17,11 @@ from wordtree.support.arrays import Int64Array
 from yolo9000.checkpoints.checkpoint import Checkpoint, load_detector
 from yolo9000.config import Config
 from yolo9000.data.batch import Batch
-from yolo9000.data.detector_data import TrainingData
-from yolo9000.data.sampler import DataMismatch, split_of
+from yolo9000.data.detector_data import DetectorData
+from yolo9000.data.sampler import DataMismatch, images_of_split
 from yolo9000.distributed import joined_processes
-from yolo9000.evaluation.evaluate import ScoredImages, evaluate
+from yolo9000.evaluation.evaluate import evaluate_detector
+from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.losses.non_exclusive import non_exclusive_pairs
@@ -72,8 +73,8 @@ class DetectorTask:
     def build_model(self, cfg: Config, reader: ShardReader) -> Detector:
         return build_model(cfg.model, reader.tree)
 
-    def training_data(self, run: DetectorRun) -> TrainingData:
-        return TrainingData(run.reader, run.cfg, run.pseudo_boxes)
+    def training_data(self, run: DetectorRun) -> DetectorData:
+        return DetectorData(run.reader, run.cfg, run.pseudo_boxes)
 
     def loss_terms(self, run: DetectorRun) -> Callable[[Batch], dict[str, Tensor]]:
         criterion = build_criterion(run.cfg, run.reader).to(run.device)
@@ -88,18 +89,18 @@ class DetectorTask:
 
         return terms_of
 
-    def after_step(self, run: DetectorRun, data: TrainingData, journal: Journal) -> None:
+    def after_step(self, run: DetectorRun, data: DetectorData, journal: Journal) -> None:
         """Draw pseudo-boxes where the schedule says so (decision 27)."""
         if run.step in run.cfg.pseudo_boxes.at_steps:
             with journal.paused(), run.averaged_weights() as model, run.autocast():
                 run.pseudo_boxes = data.pseudo_boxes = draw_pseudo_boxes(model, data)
 
     def scored_images(self, cfg: Config, reader: ShardReader) -> Int64Array:
-        return ScoredImages.of(reader, cfg.evaluate).images
+        return EvaluationSet.of(reader, cfg.evaluate).images
 
     def evaluate(self, run: DetectorRun, model: Detector) -> Scorecard:
         cfg, reader = run.cfg, run.reader
-        return evaluate(model, reader, reader.label_counts, cfg.model.input_size_px, cfg.evaluate)
+        return evaluate_detector(model, reader, reader.label_counts, cfg.model.input_size_px, cfg.evaluate)
 
     def metrics(self, score: Scorecard) -> dict[str, float]:
         parts = {"boxed": score.boxed, "label_only": score.label_only}
@@ -114,7 +115,7 @@ def with_anchors(cfg: Config, reader: ShardReader) -> Config:
     model = cfg.model
     if model.anchors is not None:
         return cfg
-    split_of(reader, cfg.data.train_split)
+    images_of_split(reader, cfg.data.train_split)
     sizes_px = box_sizes_px(reader, cfg.data.train_split, model.side_px)
     if len(np.unique(sizes_px, axis=0)) < model.anchor_count:
         raise DataMismatch(

@@ -70,7 +70,7 @@ class Validation(Generic[Network, Score]):
         self.score = score
         metrics = self._task.metrics(score)
         self._run.keep_if_best(self._folder, metrics.get(self._task.best_by), weights)
-        self._journal.scores(metrics, step=weights.step)
+        self._journal.evaluation(metrics, step=weights.step)
         write_run_report(self._task, self._run, self._folder, score, weights.step)
 
     def _end_if_abandoned(self, *_: object) -> None:

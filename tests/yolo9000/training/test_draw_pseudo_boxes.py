@@ -1,4 +1,4 @@
-"""Boxes that training draws itself: where the views agree, what a sample makes of them, exact resuming."""
+"""Pseudo-boxes: where the views agree, what a sample makes of them, exact resuming."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tests.yolo9000.training.test_train import assert_equal_checkpoints, interru
 from wordtree import WordTree
 from wordtree.errors import ConfigError
 from yolo9000.data.damage import TooManyDamaged
-from yolo9000.data.detector_data import TrainingData
-from yolo9000.data.prefetch import between
+from yolo9000.data.detector_data import DetectorData
+from yolo9000.data.prefetch import split_after
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 from yolo9000.data.sample import read_sample
-from yolo9000.data.sampler import split_of
+from yolo9000.data.sampler import images_of_split
 from yolo9000.models.boxes import aligned_iou
 from yolo9000.models.grid import GridOutput
 from yolo9000.models.tree_tensors import TreeTensors
 from yolo9000.training.draw_pseudo_boxes import (
-    LabelledPictures,
+    LabelledImages,
+    count_labels,
     draw_pseudo_boxes,
-    labels_on,
     most_agreed,
     on_canvases,
     view,
@@ -44,7 +44,7 @@ CELL = 8  # pixels, of the detector below
 
 
 class BrightestCell:
-    """A detector whose boxes are cells: it sees a thing where an image is brightest, and never what it is."""
+    """A detector whose boxes are cells: its objectness is the brightness, its class logits are 0."""
 
     def __init__(self, tree: WordTree) -> None:
         self.tree_tensors = TreeTensors(tree)
@@ -57,7 +57,7 @@ class BrightestCell:
         return grid_output(anchors=[[1.0, 1.0]], box_logits=boxes, class_logits=logits)
 
 
-def picture(width: int, height: int, *, bright: tuple[int, int, int, int]) -> Tensor:
+def square_image(width: int, height: int, *, bright: tuple[int, int, int, int]) -> Tensor:
     pixels = torch.full((3, height, width), 60, dtype=torch.uint8)
     left, top, right, bottom = bright
     pixels[:, top:bottom, left:right] = 255
@@ -73,13 +73,11 @@ def picture(width: int, height: int, *, bright: tuple[int, int, int, int]) -> Te
         pytest.param((32, 64), (16, 48, 24, 56), id="tall, with grey on both sides"),
     ],
 )
-def test_a_view_brings_its_box_back_to_the_image(
+def test_the_box_of_a_view_is_in_coordinates_of_the_image(
     toy_tree: WordTree, size: tuple[int, int], bright: tuple[int, int, int, int], mirror: bool
 ) -> None:
-    pixels = picture(*size, bright=bright)
-    images = LabelledPictures(
-        [on_canvases([pixels], 64)], torch.tensor([0]), torch.tensor([3]), np.array([0])
-    )
+    pixels = square_image(*size, bright=bright)
+    images = LabelledImages([on_canvases([pixels], 64)], torch.tensor([0]), torch.tensor([3]), np.array([0]))
     box, score = view(BrightestCell(toy_tree), images, 0, mirror)  # type: ignore[arg-type]
     expected = torch.tensor(bright) / torch.tensor([*size, *size])
     torch.testing.assert_close(box, expected[None], atol=1e-5, rtol=0)
@@ -90,30 +88,30 @@ def test_a_view_brings_its_box_back_to_the_image(
     torch.testing.assert_close(score, (objectness * of_node)[None], atol=1e-5, rtol=0)
 
 
-def test_each_label_is_looked_for_in_its_own_image(toy_tree: WordTree) -> None:
+def test_each_label_gets_a_box_of_its_own_image(toy_tree: WordTree) -> None:
     pixels = [
-        picture(64, 64, bright=(0, 0, 8, 8)),
-        picture(64, 64, bright=(8, 8, 16, 16)),
-        picture(64, 64, bright=(56, 56, 64, 64)),
+        square_image(64, 64, bright=(0, 0, 8, 8)),
+        square_image(64, 64, bright=(8, 8, 16, 16)),
+        square_image(64, 64, bright=(56, 56, 64, 64)),
     ]
     canvases = [on_canvases(pixels, 64)]
-    images = LabelledPictures(canvases, torch.tensor([2, 0, 2]), torch.tensor([3, 4, 6]), np.arange(3))
+    images = LabelledImages(canvases, torch.tensor([2, 0, 2]), torch.tensor([3, 4, 6]), np.arange(3))
     boxes, _ = view(BrightestCell(toy_tree), images, 0, False)  # type: ignore[arg-type]
     assert (boxes[:, 0] * 64).round().tolist() == [56, 0, 56]
 
 
-def test_the_box_that_most_views_agree_on_is_taken() -> None:
+def test_the_box_that_most_views_agree_on_is_chosen() -> None:
     boxes = torch.tensor([[[0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.52], [0.6, 0.6, 0.9, 0.9]]])
     best, agreement = most_agreed(boxes, torch.ones(1, 3))
     assert best[0].tolist() in boxes[0, :2].tolist()
     iou = float(aligned_iou(boxes[0, 0], boxes[0, 1]))
     assert float(agreement) == pytest.approx((1 + iou) / 3)
-    sure = torch.tensor([[0.01, 0.01, 0.9]])  # the odd one is far surer
+    sure = torch.tensor([[0.01, 0.01, 0.9]])  # the outlier has by far the highest score
     assert most_agreed(boxes, sure)[0][0].tolist() == boxes[0, 2].tolist()
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 10**6))
-def test_agreement_is_a_share_and_whole_for_equal_boxes(views: int, labels: int, seed: int) -> None:
+def test_agreement_is_in_0_to_1_and_1_for_equal_boxes(views: int, labels: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     corners = torch.rand(labels, views, 2, 2, generator=generator).sort(dim=2).values
     boxes, score = corners.flatten(2), torch.rand(labels, views, generator=generator) + 1e-3
@@ -125,27 +123,27 @@ def test_agreement_is_a_share_and_whole_for_equal_boxes(views: int, labels: int,
 
 
 @given(st.integers(1, 20), st.integers(0, 20), st.lists(st.integers(-3, 30), max_size=5))
-def test_pieces_between_stops_are_all_numbers_in_order(first: int, more: int, stops: list[int]) -> None:
-    pieces = list(between(first, first + more, stops))
+def test_ranges_between_stops_hold_all_numbers_in_order(first: int, more: int, stops: list[int]) -> None:
+    pieces = list(split_after(first, first + more, stops))
     assert [number for piece in pieces for number in piece] == list(range(first, first + more + 1))
     ends = {piece.stop - 1 for piece in pieces}
     assert {stop for stop in stops if first <= stop < first + more} | {first + more} == ends
 
 
-def test_a_label_with_a_box_is_a_box_and_the_rest_of_its_image_stays_unknown(shards: Path) -> None:
+def test_a_label_with_a_pseudo_box_becomes_a_box_and_the_rest_of_its_image_is_ignored(shards: Path) -> None:
     reader = ShardReader(shards)
     image = labelled(reader)[1]
     row = int(reader.label_offsets[image])
     box = np.array([[0.25, 0.25, 0.5, 0.75]], np.float32)
     plain = read_sample(reader, image)
     for other in (row - 1, row + 1):
-        same = read_sample(reader, image, PseudoBoxes.around(reader, np.array([other]), box))
-        assert (same.label_nodes.tolist(), len(same.boxes_xyxy)) == (plain.label_nodes.tolist(), 0)
-    sample = read_sample(reader, image, PseudoBoxes.around(reader, np.array([row]), box))
-    assert sample.boxes_xyxy.tolist() == box.tolist()
+        same = read_sample(reader, image, PseudoBoxes.for_labels(reader, np.array([other]), box))
+        assert (same.label_nodes.tolist(), len(same.boxes_xyxy_unit)) == (plain.label_nodes.tolist(), 0)
+    sample = read_sample(reader, image, PseudoBoxes.for_labels(reader, np.array([row]), box))
+    assert sample.boxes_xyxy_unit.tolist() == box.tolist()
     assert sample.box_nodes.tolist() == plain.label_nodes.tolist()
-    assert len(sample.label_nodes) == len(sample.label_regions) == 0
-    assert sample.ignored.tolist() == [[0, 0, 1, 1]]
+    assert len(sample.label_nodes) == len(sample.label_regions_xyxy_unit) == 0
+    assert sample.ignored_xyxy_unit.tolist() == [[0, 0, 1, 1]]
 
 
 def test_boxes_stay_with_their_labels_when_a_repair_takes_images_out(shards: Path, tmp_path: Path) -> None:
@@ -159,19 +157,19 @@ def test_boxes_stay_with_their_labels_when_a_repair_takes_images_out(shards: Pat
         return [0, 0, edges[reader.source_id(image)], 1]
 
     boxes = np.array([drawn(image) for image in images.tolist()], np.float32)
-    state = PseudoBoxes.around(reader, rows, boxes).state_dict()
+    state = PseudoBoxes.for_labels(reader, rows, boxes).state_dict()
     damaged = spoilt(shards, tmp_path, [int(images[0])])
     repair(check_shards(damaged, read_index(damaged)))
     reader = ShardReader(damaged)
     assert len(reader.label_nodes) == len(rows) - 1
-    found = PseudoBoxes.of_state(state).in_index_of(reader)
+    found = PseudoBoxes.from_state_dict(state).transferred_to(reader)
     assert found.label.tolist() == list(range(len(rows) - 1))
     images = np.searchsorted(reader.label_offsets, found.label, side="right") - 1
     expected = np.array([drawn(image) for image in images.tolist()], np.float32)
     np.testing.assert_array_equal(found.xyxy_unit, expected)
-    again = PseudoBoxes.of_state(found.state_dict()).in_index_of(reader)
+    again = PseudoBoxes.from_state_dict(found.state_dict()).transferred_to(reader)
     np.testing.assert_array_equal(again.xyxy_unit, found.xyxy_unit)
-    assert len(PseudoBoxes.none().in_index_of(reader).label) == 0
+    assert len(PseudoBoxes.none().transferred_to(reader).label) == 0
 
 
 def test_only_labels_that_the_views_agree_on_get_a_box(shards: Path) -> None:
@@ -179,12 +177,12 @@ def test_only_labels_that_the_views_agree_on_get_a_box(shards: Path) -> None:
     detector: Any = BrightestCell(reader.tree)
     sizes = {"pseudo_boxes__sizes_px": [64, 128]}
     every = draw_pseudo_boxes(
-        detector, TrainingData(reader, made_config(shards, **sizes, pseudo_boxes__min_agreement=0))
+        detector, DetectorData(reader, made_config(shards, **sizes, pseudo_boxes__min_agreement=0))
     )
     assert every.label.tolist() == list(range(len(reader.label_nodes)))
     assert len(every.label) == len(labelled(reader)) == 8
     strict = made_config(shards, **sizes, pseudo_boxes__min_agreement=0.99)
-    assert len(draw_pseudo_boxes(detector, TrainingData(reader, strict)).label) == 0
+    assert len(draw_pseudo_boxes(detector, DetectorData(reader, strict)).label) == 0
 
 
 def test_damaged_images_get_no_box_and_are_reported(
@@ -200,25 +198,25 @@ def test_damaged_images_get_no_box_and_are_reported(
     monkeypatch.setattr(reader, "encoded", encoded)
     cfg = made_config(shards, pseudo_boxes__min_agreement=0, data__max_damaged=2)
     detector: Any = BrightestCell(reader.tree)
-    found = draw_pseudo_boxes(detector, TrainingData(reader, cfg))
+    found = draw_pseudo_boxes(detector, DetectorData(reader, cfg))
     assert found.label.tolist() == [0, 1, 4, 5, 6, 7]
     assert capsys.readouterr().err.count("cannot be read and is left out") == 2
     fewer = made_config(shards, pseudo_boxes__min_agreement=0, data__max_damaged=1)
     with pytest.raises(TooManyDamaged, match=r"data\.max_damaged allows 1"):
-        draw_pseudo_boxes(detector, TrainingData(reader, fewer))
+        draw_pseudo_boxes(detector, DetectorData(reader, fewer))
 
 
 def test_boxes_of_a_step_are_in_the_batches_after_it_and_in_no_earlier_one(shards: Path) -> None:
     cfg = made_config(shards, pseudo_boxes__at_steps=[2], data__ratio={"labels": 1}, data__loader_threads=2)
     reader = ShardReader(shards)
-    data = TrainingData(reader, cfg)
+    data = DetectorData(reader, cfg)
     row = np.arange(len(reader.label_nodes))
     boxes = np.tile(np.array([[0.2, 0.2, 0.8, 0.8]], np.float32), (len(row), 1))
     for step, (batch,) in enumerate(data.parts(1, 4), start=1):
         targets = batch.targets
         assert (len(targets.boxes.image) > 0, len(targets.image_labels.image) > 0) == (step > 2, step <= 2)
         if step == 2:
-            data.pseudo_boxes = PseudoBoxes.around(reader, row, boxes)
+            data.pseudo_boxes = PseudoBoxes.for_labels(reader, row, boxes)
 
 
 def test_a_run_that_draws_boxes_resumes_exactly(
@@ -243,6 +241,6 @@ def test_sizes_that_are_no_whole_grid_cells_are_refused(shards: Path) -> None:
 
 def labelled(reader: ShardReader) -> list[int]:
     """Images of the training split with image labels."""
-    images = split_of(reader, "train")
-    found: list[int] = images[labels_on(reader, images) > 0].tolist()
+    images = images_of_split(reader, "train")
+    found: list[int] = images[count_labels(reader, images) > 0].tolist()
     return found

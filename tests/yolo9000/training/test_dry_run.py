@@ -18,7 +18,7 @@ from yolo9000.cli import main
 from yolo9000.config import Config, PretrainConfig, overfitting, read_config, read_pretrain_config
 from yolo9000.data.classifier_data import ClassifierData, ClassifierTestData
 from yolo9000.data.sampler import Sampler
-from yolo9000.evaluation.evaluate import ScoredImages
+from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.training.dry_run import check_run
 from yolo9000.training.run_folder import TrainingError
 from yolo9000.training.train import DetectorTask, train
@@ -167,7 +167,7 @@ def test_overfitting_scores_the_very_images_that_it_learns(shards: Path, tmp_pat
     cfg = read_config(file_of(cfg, shards, tmp_path), settings)
     reader = ShardReader(shards)
     learnt = {int(image) for images in Sampler(reader, cfg).images for image in images}
-    scored = set(ScoredImages.of(reader, cfg.evaluate).images.tolist())
+    scored = set(EvaluationSet.of(reader, cfg.evaluate).images.tolist())
     assert len(learnt) == 6
     assert scored == {image for image in learnt if reader.image_boxed[image]}
     assert len(scored) == 3
@@ -193,9 +193,9 @@ def test_overfitting_draws_nothing_at_random(shards: Path, tmp_path: Path) -> No
         file_of(cfg, shards, tmp_path),
         [f"data.shards={shards}", "data.ratio={labels: 1}", *overfitting(cfg, 1)],
     )
-    from yolo9000.data.detector_data import TrainingData
+    from yolo9000.data.detector_data import DetectorData
 
-    first, second = TrainingData(ShardReader(shards), cfg).batches(1, 2)
+    first, second = DetectorData(ShardReader(shards), cfg).batches(1, 2)
     assert all(torch.equal(first.images[0], image) for batch in (first, second) for image in batch.images)
 
 

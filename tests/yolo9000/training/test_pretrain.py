@@ -238,13 +238,13 @@ def test_the_written_configuration_trains_the_same_run_again(shards: Path, tmp_p
 
 
 def test_best_is_chosen_by_top_1(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usual, left = classifier.score_classifier, iter([30.0, 60.0, 20.0])
+    usual, left = classifier.evaluate_classifier, iter([30.0, 60.0, 20.0])
 
     def given(*arguments: Any) -> Any:
         score = usual(*arguments)
         return score.__class__(**{**vars(score), "top1": next(left)})
 
-    monkeypatch.setattr(classifier, "score_classifier", given)
+    monkeypatch.setattr(classifier, "evaluate_classifier", given)
     pretrain(config(shards, tmp_path, schedule__max_steps=3, evaluate__every=1), tmp_path / "run")
     best = load_classifier(tmp_path / "run" / "best.pt")
     assert (best.step, best.score) == (2, 60)
@@ -332,7 +332,7 @@ def test_another_network_or_optimizer_is_refused(
 def test_shards_of_another_tree_or_of_other_classes_are_refused(
     shards: Path, drawn: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifier, "taught_nodes", lambda *_: np.array([0, 1, 2]))
+    monkeypatch.setattr(classifier, "training_nodes", lambda *_: np.array([0, 1, 2]))
     with pytest.raises(
         TrainingError, match=r"made with labels of 2 nodes, but split 'train' of .* of 3"
     ) as caught:

@@ -1,4 +1,4 @@
-"""What `yolo9000 train --show-targets` draws: the decisions of the loss, read off made batches."""
+"""`yolo9000 train --show-targets`: the assignment of the loss, read off made batches."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ from wordtree import WordTree
 from wordtree.tree.node_sets import at_or_under
 from yolo9000.cli import app
 from yolo9000.config import LossConfig
-from yolo9000.data.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
+from yolo9000.data.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
 from yolo9000.inference.draw import ABOVE_BRANCHES, branch_colours
 from yolo9000.losses.joint import JointLoss
 from yolo9000.models.tree_tensors import TreeTensors
 from yolo9000.training.run_folder import TrainingError
-from yolo9000.training.show_targets import RankedLabels, draw_targets, legend, marks_of, show_targets, summary
+from yolo9000.training.show_targets import (
+    AssignedBatch,
+    draw_targets,
+    legend,
+    marks_of,
+    show_targets,
+    summary,
+)
 from yolo9000.training.train import train
 
 DOG, CAT, CAR, BOAT = 2, 3, 4, 5
@@ -32,10 +39,11 @@ def ints(*values: int) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.int64)
 
 
-def judged_scene(tree: WordTree) -> RankedLabels:
+@pytest.fixture
+def assigned(toy_tree: WordTree) -> AssignedBatch:
     """Two images of 4 × 4 cells and two anchors, of one cell and of two. The first has a dog's and a car's box in
-    one cell, both of the small anchor's size, and cells that see boats for sure; the second, of which the right half
-    is ignored, shows a car in its left half and no cat."""
+    one cell, both of the small anchor's size, and cells that predict boats; the second, whose right half is ignored,
+    has a car's image label and a cat's negative label in its left half."""
     box_logits = torch.full((2, 2, 4, 4, 5), 0.0, dtype=torch.float64)
     box_logits[..., 4] = -5
     box_logits[0, 1, 3, 3, 4] = box_logits[1, 0, 2, 1, 4] = 3
@@ -51,29 +59,33 @@ def judged_scene(tree: WordTree) -> RankedLabels:
         ImageLabelColumns(ints(1), ints(CAR), torch.tensor([LEFT])),
         IgnoreColumns(ints(1), torch.tensor([RIGHT])),
         ints(0, 0),
-        torch.from_numpy(np.stack([at_or_under(tree, np.array([DOG])), np.zeros(7, bool)])),
+        torch.from_numpy(np.stack([at_or_under(toy_tree, np.array([DOG])), np.zeros(7, bool)])),
         ImageLabelColumns(ints(1), ints(CAT), torch.tensor([LEFT])),
     )
     cfg = LossConfig(assign="max_objectness")
-    criterion = JointLoss(cfg, TreeTensors(tree))
-    return RankedLabels.of(criterion, output, targets)
+    criterion = JointLoss(cfg, TreeTensors(toy_tree))
+    return AssignedBatch.of(criterion, output, targets)
 
 
-def told(judged: RankedLabels, picture: int, tree: WordTree) -> dict[str, list[float]]:
-    """Where each mark with a text lies, in cells."""
-    return {text: (4 * xyxy).tolist() for xyxy, text, _, _ in marks_of(judged, picture, tree) if text}
+def texts(assigned: AssignedBatch, image: int) -> dict[str, list[float]]:
+    """The box of each mark that has a text, as xyxy in cells."""
+    return {text: (4 * xyxy_unit).tolist() for xyxy_unit, text, _, _ in marks_of(assigned, image) if text}
 
 
-def test_boxes_are_marked_with_their_anchor_and_who_lost_its_place(toy_tree: WordTree) -> None:
-    assert told(judged_scene(toy_tree), 0, toy_tree) == {
-        "dog: anchor 0, lost to a later box": [0, 0, 1, 1],
+def test_a_box_is_marked_with_its_anchor_and_says_if_a_later_box_took_its_location(
+    assigned: AssignedBatch,
+) -> None:
+    assert texts(assigned, 0) == {
+        "dog: anchor 0, location taken by a later box": [0, 0, 1, 1],
         "car: anchor 0": [0, 0, 1, 1],
         "cat: anchor 1": [1, 1, 3, 3],
     }
 
 
-def test_cell_and_anchor_are_marked_in_the_colour_of_the_box(toy_tree: WordTree) -> None:
-    marks = list(marks_of(judged_scene(toy_tree), 0, toy_tree))
+def test_cell_and_anchor_are_marked_in_the_colour_of_the_box(
+    assigned: AssignedBatch, toy_tree: WordTree
+) -> None:
+    marks = list(marks_of(assigned, 0))
     cat = next(row for row, mark in enumerate(marks) if mark[1].startswith("cat"))
     assert [(4 * xyxy).tolist() for xyxy, *_ in marks[cat + 1 : cat + 3]] == [
         [2, 2, 3, 3],
@@ -83,63 +95,62 @@ def test_cell_and_anchor_are_marked_in_the_colour_of_the_box(toy_tree: WordTree)
     assert [mark[3] for mark in marks[cat : cat + 3]] == [False, False, True]
 
 
-def test_image_labels_are_marked_where_they_go_and_negative_ones_where_they_push(toy_tree: WordTree) -> None:
-    found = told(judged_scene(toy_tree), 1, toy_tree)
+def test_image_labels_and_negative_labels_are_marked_at_their_locations(assigned: AssignedBatch) -> None:
+    found = texts(assigned, 1)
     assert list(found) == ["label car: anchor 0, objectness 0.95", "no cat: P 0.00"]
     assert found["label car: anchor 0, objectness 0.95"] == [1, 2, 2, 3]
     assert found["no cat: P 0.00"] == [1, 2, 2, 3]
-    regions = [
-        (4 * xyxy).tolist()
-        for xyxy, text, _, dashed in marks_of(judged_scene(toy_tree), 1, toy_tree)
-        if dashed
-    ]
+    regions = [(4 * xyxy).tolist() for xyxy, text, _, dashed in marks_of(assigned, 1) if dashed]
     assert regions[0] == [0, 0, 2, 4]
 
 
-def test_cells_that_perhaps_see_what_has_no_box_are_marked(toy_tree: WordTree) -> None:
-    *_, last = marks_of(judged_scene(toy_tree), 0, toy_tree)
+def test_cells_that_may_see_an_object_without_a_box_are_marked(assigned: AssignedBatch) -> None:
+    *_, last = marks_of(assigned, 0)
     assert (4 * last[0]).tolist() == pytest.approx([3.38, 3.38, 3.62, 3.62])  # a spot in the cell's middle
     assert last[2] == ABOVE_BRANCHES
 
 
-def test_the_caption_counts_what_the_image_is_reported(toy_tree: WordTree) -> None:
-    first, second = (summary(judged_scene(toy_tree), k, toy_tree, source="lvis") for k in range(2))
+def test_the_caption_counts_labels_and_background(assigned: AssignedBatch) -> None:
+    first, second = (summary(assigned, k, source="lvis") for k in range(2))
     assert first == (
-        "From lvis: 3 boxes. Of 32 places (cell and anchor) 29 are told 'no object', and left open, as perhaps they "
-        "see what has no box, 1. It vouches for: dog."
+        "From lvis: 3 boxes. 29 of 32 grid locations are background; 1 may see an object without a box, and their "
+        "objectness is left alone. Exhaustively annotated: dog."
     )
-    assert second.startswith("From lvis: 1 image label, 1 negative label, 1 ignored region. Of 32 places")
-    assert "exhaustive" not in second
-    bare = replace(judged_scene(toy_tree).targets, boxes=BoxColumns(ints(), torch.zeros(0, 4), ints()))
-    empty = replace(judged_scene(toy_tree), targets=bare)
-    assert summary(empty, 0, toy_tree, source="coco").startswith(
-        "From coco: background, nothing is labelled. "
-    )
+    assert second.startswith("From lvis: 1 image label, 1 negative label, 1 ignored region. ")
+    assert " of 32 grid locations are background" in second
+    assert "Exhaustively" not in second
+    no_boxes = replace(assigned.targets, boxes=BoxColumns(ints(), torch.zeros(0, 4), ints()))
+    text = summary(replace(assigned, targets=no_boxes), 0, source="coco")
+    assert text.startswith("From coco: no labels. ")
 
 
-def test_the_legend_explains_the_signs_that_are_on_the_image_and_no_other(toy_tree: WordTree) -> None:
-    first, second = ([text for _, text in legend(judged_scene(toy_tree), k)] for k in range(2))
+def test_the_legend_explains_the_marks_on_the_image_and_no_others(assigned: AssignedBatch) -> None:
+    first, second = ([text for _, text in legend(assigned, k)] for k in range(2))
     assert [text.split(",")[0] for text in first] == [
-        "a labelled box", "the anchor that answers for it", "the cell that answers",
-        "a cell that perhaps sees what has no box",
-    ]  # fmt: skip
+        "ground-truth box",
+        "anchor that the box is assigned to",
+        "cell of the assigned location",
+        "cell that may see an object without a box: not background",
+    ]
     assert [text.split(":")[0] for text in second] == [
-        "'label …'", "the part of the image that the image label speaks of", "the cell that answers", "'no …'",
-        "nothing in here is told 'no object'",
-    ]  # fmt: skip
+        "'label …'",
+        "region that the image label applies to",
+        "cell of the assigned location",
+        "'no …'",
+        "ignored region",
+    ]
 
 
-def test_ignored_regions_are_hatched_and_the_rest_of_the_image_is_as_trained_on(toy_tree: WordTree) -> None:
-    judged = judged_scene(toy_tree)
-    bare = replace(
-        judged.targets, image_labels=ImageLabelColumns.none(), negative_labels=ImageLabelColumns.none()
+def test_ignored_regions_are_hatched_and_the_rest_of_the_image_is_unchanged(assigned: AssignedBatch) -> None:
+    ignored_only = replace(
+        assigned.targets, image_labels=ImageLabelColumns.none(), negative_labels=ImageLabelColumns.none()
     )
-    batch = Batch(torch.full((2, 3, 64, 64), 0.8), judged.targets)
-    judged = replace(
-        judged, targets=bare, chosen=replace(judged.chosen, label=ints(), location=judged.negative[ints()])
+    labels = replace(
+        assigned.assignment.labels, label=ints(), location=assigned.assignment.negative_labels[ints()]
     )
-    judged.background.possibly_unannotated.zero_()
-    drawn = np.asarray(draw_targets(batch, judged, 1, toy_tree))
+    assigned.assignment.background.possibly_unannotated.zero_()
+    bare = replace(assigned, targets=ignored_only, assignment=replace(assigned.assignment, labels=labels))
+    drawn = np.asarray(draw_targets(torch.full((3, 64, 64), 0.8), bare, 1))
     side = drawn.shape[1]
     assert side == drawn.shape[0] >= 832
     left, right = drawn[:side, : side // 2], drawn[:side, side // 2 :]

@@ -6,12 +6,11 @@ import importlib.util
 import math
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import yolo9000.training.loop as loop
 from tests.yolo9000.made import made_config
+from tests.yolo9000.training.test_train import interrupt_after
 from yolo9000.training.journal import Board, board_for
 from yolo9000.training.run_folder import TrainingError, read_metrics
 from yolo9000.training.train import train
@@ -57,16 +56,9 @@ def test_a_resumed_run_has_every_step_once(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = made_config(shards, schedule__max_steps=6, log__checkpoint_every=2, log__tensorboard=True)
-    usual = loop.learning_rate_at
-
-    def interrupted(step: int, *rest: Any) -> float:
-        if step > 5:
-            raise KeyboardInterrupt
-        return usual(step, *rest)
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "learning_rate_at", interrupted)
-        with pytest.raises(KeyboardInterrupt):  # the checkpoint is that of step 4
+        interrupt_after(patch, 5)
+        with pytest.raises(KeyboardInterrupt):  # the last checkpoint is that of step 4
             train(cfg, tmp_path)
     assert [step for step, _ in points(tmp_path)["loss/total"]] == [1, 2, 3, 4, 5]
     train(cfg, tmp_path, resume=True)
@@ -78,31 +70,31 @@ def test_a_resumed_run_has_every_step_once(
 @needs_tensorboard
 def test_numbers_are_on_disk_at_once(tmp_path: Path) -> None:
     board = Board(tmp_path, first_step=1)
-    board.numbers("loss", {"total": 0.5, "rest": math.nan}, step=1)  # no close: the process may be killed
+    board.add("loss", {"total": 0.5, "rest": math.nan}, step=1)  # no close: the process may be killed
     assert points(tmp_path)["loss/total"] == [(1, 0.5)]
     board.close()
 
 
 @needs_tensorboard
-def test_nothing_is_written_where_nothing_happens(tmp_path: Path) -> None:
+def test_a_board_without_numbers_writes_no_file(tmp_path: Path) -> None:
     Board(tmp_path, first_step=1).close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_without_tensorboard_goes_on_unless_it_is_asked_for(
+def test_a_run_needs_tensorboard_only_where_it_is_required(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # as where it is not installed
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
-    assert board_for(tmp_path, asked=None, first_step=1) is None
+    assert board_for(tmp_path, wanted=None, first_step=1) is None
     with pytest.raises(
         TrainingError, match=r"^log\.tensorboard is true, but TensorBoard is not installed: pip"
     ):
-        board_for(tmp_path, asked=True, first_step=1)
+        board_for(tmp_path, wanted=True, first_step=1)
 
 
 @needs_tensorboard
-def test_whoever_wants_none_gets_none(tmp_path: Path) -> None:
-    assert board_for(tmp_path, asked=None, first_step=1) is not None
-    assert board_for(tmp_path, asked=False, first_step=1) is None
+def test_no_board_is_made_where_none_is_wanted(tmp_path: Path) -> None:
+    assert board_for(tmp_path, wanted=None, first_step=1) is not None
+    assert board_for(tmp_path, wanted=False, first_step=1) is None

@@ -18,7 +18,7 @@ from tests.yolo9000.made import COLOURS, made_config, made_shards, metrics_of, r
 from wordtree import WordTree
 from yolo9000.checkpoints.checkpoint import CheckpointError, load_detector, save_checkpoint
 from yolo9000.config import OptimizerConfig, read_config
-from yolo9000.data.detector_data import TrainingData
+from yolo9000.data.detector_data import DetectorData
 from yolo9000.data.image import UnreadableImage
 from yolo9000.data.sampler import DataMismatch
 from yolo9000.losses.joint import JointLoss, LossTerms
@@ -120,7 +120,7 @@ def test_two_joint_steps_with_the_vocabulary_of_the_paper(large_shards: Path, ar
     optimizer = build_optimizer(model, OptimizerConfig(learning_rate=0.001, weight_decay=0))
     before = model.head.classes.weight.detach().clone()
     asked: set[int] = set()
-    data = TrainingData(reader, cfg)
+    data = DetectorData(reader, cfg)
     for step in (1, 2):
         batch = data.batch(step)
         assert len(batch.targets.boxes.image)
@@ -228,14 +228,14 @@ def test_a_multi_scale_run_sees_its_sizes(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    parts = TrainingData.parts
+    parts = DetectorData.parts
 
-    def recorded(self: TrainingData, first: int, last: int) -> Any:
+    def recorded(self: DetectorData, first: int, last: int) -> Any:
         for step in parts(self, first, last):
             seen.extend(part.images.shape[-1] for part in step)
             yield step
 
-    monkeypatch.setattr(TrainingData, "parts", recorded)
+    monkeypatch.setattr(DetectorData, "parts", recorded)
     cfg = made_config(shards, schedule__max_steps=8, schedule__sizes_px=[32, 64, 96], schedule__size_every=1)
     train(cfg, tmp_path / "run")
     assert len(seen) == 8
@@ -464,7 +464,9 @@ def test_a_run_goes_on_without_the_torn_lines_of_its_numbers(
 @pytest.mark.parametrize("text", ["step;total\n1;3\n", "\0\0", ""])
 def test_numbers_that_are_not_ours_are_reported_with_their_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.csv").write_text(text)
-    with pytest.raises(TrainingError, match=r"metrics\.csv: expected a first line of names .* or remove it"):
+    with pytest.raises(
+        TrainingError, match=r"metrics\.csv: expected a first line of column names .* or remove it"
+    ):
         prepare_folder(tmp_path, OptimizerConfig(), step=9)
 
 
