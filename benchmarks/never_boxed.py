@@ -8,7 +8,8 @@ Half of its classes have boxes, half image labels alone. Each row of the table i
 
     joint training                boxes and image labels, by the settings of `yolo9000 demo`, with --data by those of
                                   configs/train/mosaic_world.yaml
-    max_score, paper  …           the same by another rule: each assign × label_objectness of yolo9000/losses/label_assignment.py
+    max_score, paper  …           joint training by another rule: each combination of loss.assign and
+                                  loss.label_objectness
     boxes only                    no image label anywhere
     label on image, on best box the true image labels of the test image, on the whole of it or on the most
                                   object-like box of `boxes only`; they come with that row
@@ -20,10 +21,12 @@ All but `boxes only` start from a classifier of image labels and of what boxes h
 (yolo9000/assets/demo_classifier.yaml, of photographs configs/pretrain/mosaic_world.yaml). A row with
 model.start_from=null does not.
 
-The columns, as mean ± spread over the seeds: AP50 of classes with boxes and of never-boxed ones, the latter also as a
-share of the oracle's; that of never-boxed ones after lifting, boxes and answers, to the nearest node at or above that
-has boxes at or below it (yolo9000/evaluation/supervision.py); the share of objects found under any name; of these the share
-rightly named.
+The columns, as mean ± standard deviation over the seeds:
+
+    AP50      of classes with boxes; of never-boxed classes, also as a share of the oracle's
+    mapped    AP50 of never-boxed classes with every class mapped to its nearest ancestor with boxes
+    recall    at IoU 0.5, whatever the detected class
+    accuracy  the share of the detected objects that are correctly classified
 
 Finished rows are kept in --folder, so an interrupted table goes on, and rows and seeds can be added to one.
 """
@@ -71,7 +74,8 @@ from yolo9000.demo import (
 from yolo9000.errors import Yolo9000Error
 from yolo9000.evaluation.average_precision import average_precision
 from yolo9000.evaluation.baselines import label_on_best_box, label_on_whole_image
-from yolo9000.evaluation.evaluate import EvaluationSet, best_boxes, predict_boxes
+from yolo9000.evaluation.evaluate import highest_objectness_boxes, predict_boxes
+from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.scorecard import score
 from yolo9000.evaluation.supervision import nearest_boxed
 from yolo9000.inference.scored_boxes import ScoredBoxes
@@ -183,18 +187,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one row and seed, as percentages; None where a row has no answers to be measured by it."""
+    """The scores of one row and seed, as percentages; None where a row has no detections of these classes."""
 
     boxed: float | None
     never_boxed: float | None
-    lifted: float | None
-    boxed_found: float | None
-    never_boxed_found: float | None
-    boxed_named: float | None
-    never_boxed_named: float | None
+    never_boxed_mapped: float | None  # to the nearest ancestor with boxes
+    boxed_recall: float | None
+    never_boxed_recall: float | None
+    boxed_accuracy: float | None
+    never_boxed_accuracy: float | None
 
     def without_boxed(self) -> Scores:
-        return replace(self, boxed=None, boxed_found=None, boxed_named=None)
+        return replace(self, boxed=None, boxed_recall=None, boxed_accuracy=None)
 
 
 def main() -> None:
@@ -360,50 +364,52 @@ def score_row(row: Row, seed: int, plan: Plan) -> dict[str, dict[str, Any]]:
         checkpoint.build_model(),
     )
     images = EvaluationSet.of(reader, cfg)
-    both = (images, images.lifted(reader.label_counts))
+    both = (images, images.mapped_to_boxed(reader.label_counts))
     scored = {row.name: measured(both, [predict_boxes(model, one, size_px, cfg) for one in both], cfg)}
     if row.name == BOXES_ONLY:
-        boxes = best_boxes(model, images, size_px, cfg)
-        message = {
+        boxes = highest_objectness_boxes(model, images, size_px, cfg)
+        label_only = {
             int(node)
             for node in images.nodes()
             if reader.label_counts.supervision(int(node)) == "image labels"
         }
-        asked = list(
-            zip(both, (message, {nearest_boxed(node, reader.label_counts) for node in message}), strict=True)
-        )
-        on_image = [label_on_whole_image(one.truths, one.sizes_px, nodes) for one, nodes in asked]
-        on_best_box = [label_on_best_box(one.truths, boxes, nodes) for one, nodes in asked]
-        for name, answers in ((ON_IMAGE, on_image), (ON_BEST_BOX, on_best_box)):
-            result = measured(both, answers, cfg)
+        mapped = {nearest_boxed(node, reader.label_counts) for node in label_only}
+        classes = list(zip(both, (label_only, mapped), strict=True))
+        on_image = [label_on_whole_image(one.truths, one.sizes_px, nodes) for one, nodes in classes]
+        on_best_box = [label_on_best_box(one.truths, boxes, nodes) for one, nodes in classes]
+        for name, detections in ((ON_IMAGE, on_image), (ON_BEST_BOX, on_best_box)):
+            result = measured(both, detections, cfg)
             scored[name] = {**result, "scores": asdict(Scores(**result["scores"]).without_boxed())}
     return scored
 
 
 def measured(
-    both: tuple[EvaluationSet, EvaluationSet], answers: Sequence[list[ScoredBoxes]], cfg: EvaluateConfig
+    both: tuple[EvaluationSet, EvaluationSet], detections: Sequence[list[ScoredBoxes]], cfg: EvaluateConfig
 ) -> dict[str, Any]:
-    """The scores and those of each class, as plain values; `both`: the test images as they are, and lifted."""
-    (own, lifted), label_counts = both, both[0].reader.label_counts
+    """The scores of the row and of each class, as plain values.
+
+    both: the test images as they are, and with their labels mapped to the nearest boxed ancestors; detections: of both.
+    """
+    (own, mapped), label_counts = both, both[0].reader.label_counts
     card = score(
         own.truths,
-        answers[0],
+        detections[0],
         tree=label_counts.tree,
         supervision=label_counts.supervision,
         max_detections=cfg.max_detections,
     )
-    precision = average_precision(lifted.truths, answers[1], max_detections=cfg.max_detections)
+    precision = average_precision(mapped.truths, detections[1], max_detections=cfg.max_detections)
     never_boxed = [
         label_counts.tree.node(one.id) for one in card.classes if one.supervision == "image labels"
     ]
     scores = Scores(
         boxed=card.boxed.ap50,
         never_boxed=card.label_only.ap50,
-        lifted=mean(precision[nearest_boxed(node, label_counts)].ap50 for node in never_boxed),
-        boxed_found=card.boxed.recall50,
-        never_boxed_found=card.label_only.recall50,
-        boxed_named=card.boxed.accuracy,
-        never_boxed_named=card.label_only.accuracy,
+        never_boxed_mapped=mean(precision[nearest_boxed(node, label_counts)].ap50 for node in never_boxed),
+        boxed_recall=card.boxed.recall50,
+        never_boxed_recall=card.label_only.recall50,
+        boxed_accuracy=card.boxed.accuracy,
+        never_boxed_accuracy=card.label_only.accuracy,
     )
     return {"scores": asdict(scores), "classes": [asdict(one) for one in card.classes]}
 
@@ -439,7 +445,7 @@ def spread(values: Iterable[float | None]) -> str:
 def table_of(results: Results) -> list[list[str]]:
     """Headings, and a row of cells for each row of the benchmark."""
     headings = (
-        "AP50: boxed|never boxed|of oracle|lifted|found: boxed|never boxed|named: boxed|never boxed|seeds"
+        "AP50: boxed|never boxed|of oracle|mapped|recall: boxed|never boxed|accuracy: boxed|never boxed|seeds"
     )
     table = [["", *headings.split("|")]]
     for name, scores in results.items():

@@ -1,4 +1,4 @@
-"""`yolo9000 …`: arguments and exit codes only. Heavy imports stay inside the commands, so `--help` answers at once."""
+"""`yolo9000 …`: arguments and exit codes only. Heavy imports stay inside the commands, so `--help` is fast."""
 
 from __future__ import annotations
 
@@ -24,70 +24,76 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="yolo9000",
-    help="Detect thousands of kinds of things from few boxes and many image labels.",
+    help="Detect thousands of classes from few boxes and many image labels.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint: runs/NAME/best.pt")]
-Shards = Annotated[str, typer.Argument(help="A folder that `data-prep merge` wrote, or an address: s3://…")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint: runs/NAME/best.pt")]
+Shards = Annotated[str, typer.Argument(help="Folder that `data-prep merge` wrote, or an address: s3://…")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a value of the file")
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting of the file")
 ]
-TrainingFile = Annotated[Path, typer.Argument(help="A file like those in configs/train/")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the run's last.pt")]
-Runs = Annotated[Path, typer.Option(help="The run goes to RUNS/NAME")]
+TrainingFile = Annotated[Path, typer.Argument(help="Configuration like those in configs/")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from the run's last.pt")]
+Runs = Annotated[Path, typer.Option(help="The run's folder is RUNS/NAME")]
 Check = Annotated[
-    bool, typer.Option("--check", help="Only try one batch and tell what would be done; writes nothing")
+    bool, typer.Option("--check", help="Only try one batch and describe the run; write nothing")
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Only the first N images of each source; for tries")
+    int | None, typer.Option(min=1, metavar="N", help="Use only the first N images of each source")
 ]
 Overfit = Annotated[
     int | None,
     typer.Option(
         min=1,
         metavar="N",
-        help="Learn the first N images of each source by heart, and be scored on them, to RUNS/NAME-overfit",
+        help="Memorise the first N images of each source and score on them, in RUNS/NAME-overfit",
     ),
 ]
-MAX_NOTES = 10  # on a Darknet file that are printed
-AsJson = Annotated[bool, typer.Option("--json", help="Only JSON on stdout")]
-Given = ParamSpec("Given")
+Images = Annotated[list[Path], typer.Argument(help="Images, or folders of images")]
+DrawnTo = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Folder for annotated images and detections.json")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON")]
+MAX_NOTES = 10  # printed about one file or query
+Parameters = ParamSpec("Parameters")
 
 
-def by_all_processes(command: Callable[Given, None]) -> Callable[Given, None]:
-    """The command for all processes of `torchrun` together, which tell a mistake once, that of the file included."""
+def by_all_processes(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """The command as one group of `torchrun`'s processes; an error in it is printed once."""
 
     @wraps(command)
-    def joined(*arguments: Given.args, **named: Given.kwargs) -> None:
+    def joined(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         if os.environ.get("WORLD_SIZE", "1") == "1":
-            command(*arguments, **named)  # a mistake is told before torch, which takes seconds, is imported
+            command(*args, **kwargs)  # without torch, so that configuration errors are reported at once
             return
         from yolo9000.distributed import joined_processes
 
         with joined_processes():
-            command(*arguments, **named)
+            command(*args, **kwargs)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)  # seen once in 24 starts: threads of the group abort a process that ends the usual way
+        os._exit(0)  # once in 24 starts, threads of the group aborted a process that exited normally
 
     return joined
 
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--run", help="Where everything goes")] = Path("runs/demo"),
+    folder: Annotated[Path, typer.Option("--run", help="Folder for all files of the demo")] = Path(
+        "runs/demo"
+    ),
     minutes: Annotated[
-        float, typer.Option(min=1, help="Training length, in minutes of the 2-core reference")
+        float, typer.Option(min=1, help="Training length, in minutes on 2 CPU cores like README's")
     ] = 5.5,
     quick: Annotated[
         bool, typer.Option("--quick", help="Half a minute: shows that everything works, learns little")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the generated world and of both trainings")] = 0,
 ) -> None:
-    """From nothing to a jointly trained detector: emoji world, merge, classifier, training, scorecard, report."""
+    """Generate an emoji world, merge it, train a classifier and a detector on it, and write a report."""
     from yolo9000.demo import run_demo
 
     run_demo(folder, minutes=minutes, quick=quick, seed=seed)
@@ -104,13 +110,13 @@ def pretrain(
     limit: Limit = None,
     overfit: Overfit = None,
 ) -> None:
-    """Train a classifier on image labels, for detectors to start from; writes best.pt, last.pt, metrics.csv."""
+    """Train a classifier on image labels, from which detectors can start. Writes best.pt, last.pt, metrics.csv."""
     from yolo9000.config import overfitting, read_pretrain_config
 
-    given = _with_limit(overrides, limit)
-    cfg = read_pretrain_config(config, given)
+    settings = _with_limit(overrides, limit)
+    cfg = read_pretrain_config(config, settings)
     if overfit is not None:
-        cfg = read_pretrain_config(config, [*given, *overfitting(cfg, overfit)])
+        cfg = read_pretrain_config(config, [*settings, *overfitting(cfg, overfit)])
     if check:
         from yolo9000.training.dry_run import check_run
         from yolo9000.training.pretrain import ClassifierTask
@@ -118,18 +124,14 @@ def pretrain(
         _print_facts(check_run(ClassifierTask(), cfg, runs / cfg.name, resume=resume))
         return
 
-    from rich import print as show
-
-    from yolo9000.distributed import is_first
     from yolo9000.training.pretrain import pretrain as run_training
 
-    folder = runs / cfg.name
-    score = run_training(cfg, folder, resume=resume)
-    if not is_first():
-        return
-    show(score.table())
-    best = folder / "best.pt"
-    print(f"Classifier: {best}   a detector starts from it: yolo9000 train … --set model.start_from={best}")
+    best = runs / cfg.name / "best.pt"
+    score = run_training(cfg, runs / cfg.name, resume=resume)
+    _print_table(score)
+    _print_once(
+        f"Classifier: {best}   to start a detector from it: yolo9000 train … --set model.start_from={best}"
+    )
 
 
 @app.command()
@@ -142,20 +144,20 @@ def train(
     show_targets: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Only draw what the next N images would teach, to RUNS/NAME/targets"
+            min=1, metavar="N", help="Only draw the targets of the next N images, in RUNS/NAME/targets"
         ),
     ] = None,
     check: Check = False,
     limit: Limit = None,
     overfit: Overfit = None,
 ) -> None:
-    """Train on boxes and image labels together; writes best.pt, last.pt, metrics.csv, report.html to runs/NAME."""
+    """Train a detector on boxes and image labels. Writes best.pt, last.pt, metrics.csv, report.html."""
     from yolo9000.config import overfitting, read_config
 
-    given = _with_limit(overrides, limit)
-    cfg = read_config(config, given)
+    settings = _with_limit(overrides, limit)
+    cfg = read_config(config, settings)
     if overfit is not None:
-        cfg = read_config(config, [*given, *overfitting(cfg, overfit)])
+        cfg = read_config(config, [*settings, *overfitting(cfg, overfit)])
     folder = runs / cfg.name
     if check:
         from yolo9000.training.dry_run import check_run
@@ -169,16 +171,11 @@ def train(
         _print_once(*draw(cfg, folder, show_targets, resume=resume))
         return
 
-    from rich import print as show
-
-    from yolo9000.distributed import is_first
     from yolo9000.training.train import train as run_training
 
     scorecard = run_training(cfg, folder, resume=resume)
-    if not is_first():
-        return
-    show(scorecard.table())
-    print(f"Detector: {folder / 'best.pt'}   report: {folder / 'report.html'}")
+    _print_table(scorecard)
+    _print_once(f"Detector: {folder / 'best.pt'}   report: {folder / 'report.html'}")
 
 
 @app.command()
@@ -189,7 +186,7 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help="Split to score on [default: the configuration's]")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first images of each source")] = None,
     size: Annotated[
         int | None, typer.Option(min=1, help="Side of the input, px [default: the configuration's]")
     ] = None,
@@ -197,95 +194,81 @@ def evaluate(
 ) -> None:
     """Score a detector: AP50 and COCO AP, for classes with boxes and classes with image labels only.
 
-    A classifier of `yolo9000 pretrain` is scored too: top-1, top-5, and how near in the tree its answers are.
+    A classifier of `yolo9000 pretrain` gets top-1 and top-5 accuracy, and the tree distance of its predictions.
     """
     from data_prep import ShardReader
     from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
-    from yolo9000.config import PretrainConfig
-    from yolo9000.distributed import is_first, usual_device
-    from yolo9000.evaluation.evaluate import evaluate_classifier, evaluate_detector
+    from yolo9000.distributed import usual_device
+    from yolo9000.evaluation.evaluate import evaluate as score
     from yolo9000.training.resume import refuse_odd_sizes
+    from yolo9000.training.run import with_settings
 
-    found = load_checkpoint(model)
-    reader = ShardReader(shards)
-    refuse_other_tree(found, model, reader)
-    changes = {name: value for name, value in {"split": split, "limit": limit}.items() if value is not None}
-    cfg = found.config.evaluate.model_copy(update=changes)
-    network: Any = found.build_model().to(usual_device())
-    model_cfg = found.config.model
+    checkpoint, reader = load_checkpoint(model), ShardReader(shards)
+    refuse_other_tree(checkpoint, model, reader)
+    network: Any = checkpoint.build_model().to(usual_device())
+    cfg = with_settings(checkpoint.config, "evaluate", **_given(split=split, limit=limit))
     if size is not None:
-        model_cfg = model_cfg.model_copy(update={"input_size_px": size})
-        refuse_odd_sizes(found.config.model_copy(update={"model": model_cfg}), network.backbone.stride)
-    scorecard: Any = (
-        evaluate_classifier(network, reader, model_cfg.side_px, cfg)
-        if isinstance(found.config, PretrainConfig)
-        else evaluate_detector(network, reader, found.label_counts, model_cfg.input_size_px, cfg)
-    )
-    if not is_first():
-        return
+        cfg = with_settings(cfg, "model", input_size_px=size)
+        refuse_odd_sizes(cfg, network.backbone.stride)
+    scorecard = score(network, reader, checkpoint.label_counts, cfg)
     if as_json:
-        print(json.dumps(scorecard.to_dict(), indent=1))
-        return
-    from rich import print as show
-
-    show(scorecard.table())
+        _print_once(json.dumps(scorecard.to_dict(), indent=1))
+    else:
+        _print_table(scorecard)
 
 
 @app.command()
 def predict(
     model: ModelFile,
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images")],
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Folder for annotated images and detections.json")
-    ] = None,
+    images: Images,
+    out: DrawnTo = None,
     min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Objectness × absolute probability")
+        float | None, typer.Option(min=0, max=1, help="Smallest objectness × absolute probability")
     ] = None,
     min_absolute: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Name things as precisely as this probability allows")
+        float | None,
+        typer.Option(min=0, max=1, help="Absolute probability that a more precise class must exceed"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find things in images; each answer is as deep in the tree as its probability allows."""
+    """Detect objects in images; each class is as deep in the tree as its probability allows."""
     from yolo9000.inference.predict import Predictor
 
-    given = {"min_score": min_score, "min_absolute": min_absolute}
-    predictor = Predictor(model, changes={name: value for name, value in given.items() if value is not None})
-    _answer(predictor, images, out, as_json=as_json)
+    predictor = Predictor(model, changes=_given(min_score=min_score, min_absolute=min_absolute))
+    _predict(predictor, images, out, as_json=as_json)
 
 
 @app.command()
 def query(
     model: ModelFile,
-    expression: Annotated[str, typer.Argument(help="What is asked for: 'fruit & !apple' (docs/queries.md)")],
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images")],
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Folder for annotated images and detections.json")
-    ] = None,
+    expression: Annotated[str, typer.Argument(help="Nodes to find: 'fruit & !apple' (docs/queries.md)")],
+    images: Images,
+    out: DrawnTo = None,
     min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Objectness × P(what is asked for)")
+        float | None, typer.Option(min=0, max=1, help="Smallest objectness × P(any of the nodes)")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find what a query asks for, any nodes of the tree; each place is scored by objectness × P(one of them)."""
+    """Detect objects of the queried nodes; the score of a box is objectness × P(any of these nodes)."""
     from yolo9000.inference.predict import Predictor
 
-    predictor = Predictor(model, changes={} if min_score is None else {"min_score": min_score})
+    predictor = Predictor(model, changes=_given(min_score=min_score))
     if unknown := predictor.without_supervision(expression):
         some = ", ".join(unknown[:MAX_NOTES]) + (" …" if len(unknown) > MAX_NOTES else "")
         print(f"Training had neither boxes nor image labels of: {some}.", file=sys.stderr)
-    _answer(predictor, images, out, as_json=as_json, query=expression)
+    _predict(predictor, images, out, as_json=as_json, query=expression)
 
 
 @app.command()
 def results(
     model: ModelFile,
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Darknet's .data: valid, eval, perhaps map, names")
+        Path,
+        typer.Argument(metavar="DATA", help="Darknet's .data: valid, eval, and optionally map and names"),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files")] = Path("results"),
 ) -> None:
-    """Answer for a list of images as `darknet detector valid` does: files for the servers of VOC, COCO or ILSVRC."""
+    """Write result files for the servers of VOC, COCO or ILSVRC, as `darknet detector valid` does."""
     from yolo9000.checkpoints.checkpoint import load_detector
     from yolo9000.darknet.data_file import read_data
     from yolo9000.inference.darknet_results import write_results
@@ -296,14 +279,14 @@ def results(
 
 @app.command()
 def info(model: ModelFile, as_json: AsJson = False) -> None:
-    """What a checkpoint holds: network, tree, training, evidence."""
+    """Describe a checkpoint: network, tree, training, supervision."""
     from yolo9000.checkpoints.checkpoint import load_checkpoint
 
     facts = load_checkpoint(model).facts()
     if as_json:
         print(json.dumps(facts, indent=1))
-        return
-    _print_facts(facts)
+    else:
+        _print_facts(facts)
 
 
 class BatchNormRule(StrEnum):
@@ -311,7 +294,7 @@ class BatchNormRule(StrEnum):
     darknet_cpu = "darknet_cpu"
 
 
-class Answers(StrEnum):
+class Rules(StrEnum):
     ours = "ours"
     darknet = "darknet"
 
@@ -324,25 +307,28 @@ def convert(
             help="NET.cfg [NET.weights] [.tree] [.names] [.labels] [.map] [.data], or a checkpoint"
         ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="NAME.pt, or of a checkpoint NAME.weights")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="NAME.pt; for a checkpoint NAME.weights")],
     layers: Annotated[
         int | None,
-        typer.Option(min=1, help="Take only the first layers of the weights: 23 of darknet19_448.conv.23"),
+        typer.Option(min=1, help="Read only the first layers of the weights: 23 of darknet19_448.conv.23"),
     ] = None,
     batch_norm: Annotated[
-        BatchNormRule, typer.Option(help="darknet_cpu: to compare with Darknet on a CPU to the last digits")
+        BatchNormRule, typer.Option(help="darknet_cpu: for exact comparison with Darknet on a CPU")
     ] = BatchNormRule.standard,
-    answers: Annotated[
-        Answers, typer.Option(help="darknet: its thresholds, scores and suppression, whatever the paper says")
-    ] = Answers.ours,
+    rules: Annotated[
+        Rules,
+        typer.Option(
+            "--rules", "--answers", help="darknet: predict with its thresholds, scores and suppression"
+        ),
+    ] = Rules.ours,
 ) -> None:
-    """Darknet's files to a checkpoint, and a checkpoint to Darknet's files (docs/darknet.md)."""
+    """Convert Darknet's files to a checkpoint, or a checkpoint to Darknet's files (docs/darknet.md)."""
     if out.suffix == ".pt":
         from yolo9000.checkpoints.checkpoint import save_checkpoint
         from yolo9000.checkpoints.darknet_import import DarknetFiles, read_darknet
 
         checkpoint, notes = read_darknet(
-            DarknetFiles.of(files), layers=layers, batch_norm=batch_norm.value, rules=answers.value
+            DarknetFiles.of(files), layers=layers, batch_norm=batch_norm.value, rules=rules.value
         )
         save_checkpoint(out, checkpoint)
         for note in notes[:MAX_NOTES]:
@@ -353,12 +339,12 @@ def convert(
         return
     if out.suffix != ".weights" or len(files) != 1:
         raise typer.BadParameter(
-            "Expected -o NAME.pt for Darknet's files, or one checkpoint and -o NAME.weights."
+            "Expected Darknet's files and -o NAME.pt, or one checkpoint and -o NAME.weights."
         )
-    from yolo9000.checkpoints.checkpoint import load_detector
+    from yolo9000.checkpoints.checkpoint import load_checkpoint
     from yolo9000.checkpoints.darknet_export import write_darknet
 
-    for path in write_darknet(load_detector(files[0]), out):
+    for path in write_darknet(load_checkpoint(files[0]), out):
         print(path)
 
 
@@ -366,63 +352,75 @@ def _with_limit(overrides: list[str] | None, limit: int | None) -> list[str]:
     return [*(overrides or ()), *([f"data.limit={limit}"] if limit is not None else [])]
 
 
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given on the command line."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def _print_facts(facts: dict[str, Any]) -> None:
     _print_once(*(f"{name:>20}  {value}" for name, value in facts.items()))
 
 
+def _print_table(score: Any) -> None:
+    from rich import print as print_table
+
+    from yolo9000.distributed import is_first
+
+    if is_first():
+        print_table(score.table())
+
+
 def _print_once(*lines: object) -> None:
-    """By the first of several processes."""
+    """Print in the first of several processes only."""
     from yolo9000.distributed import is_first
 
     for line in lines if is_first() else ():
         print(line)
 
 
-def _print_found(found: Iterable[Detections], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps([detections.to_dict() for detections in found], indent=1))
-        return
-    for detections in found:
-        names = (
-            f"{name} {score:.2f}" for name, score in zip(detections.names, detections.score, strict=True)
-        )
-        print(f"{detections.image}: {', '.join(names) or 'nothing found'}")
-
-
-def _answer(
+def _predict(
     predictor: Predictor, images: list[Path], out: Path | None, *, as_json: bool, query: str | None = None
 ) -> None:
-    """Print what is found on the images, and draw it into `out` if that is given; then a line for each image that
-    cannot be read, and exit code 2."""
+    """Print detections and draw them into `out`; exit code 2 after a line for each unreadable image."""
     from yolo9000.inference.predict import predict_to_folder
 
-    left_out: list[Exception] = []
-    ask = partial(predict_to_folder, predictor, out=out) if out else predictor
-    _print_found(ask(images, query=query, on_unreadable=left_out.append), as_json=as_json)
-    for trouble in left_out:
-        print(f"yolo9000: {trouble} It is left out.", file=sys.stderr)
-    if left_out:
+    unreadable: list[Exception] = []
+    predict_all = partial(predict_to_folder, predictor, out=out) if out else predictor
+    _print_detections(predict_all(images, query=query, on_unreadable=unreadable.append), as_json=as_json)
+    for error in unreadable:
+        print(f"yolo9000: {error} The image is skipped.", file=sys.stderr)
+    if unreadable:
         raise typer.Exit(2)
 
 
+def _print_detections(images: Iterable[Detections], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([detections.to_dict() for detections in images], indent=1))
+        return
+    for detections in images:
+        scores = zip(detections.names, detections.score, strict=True)
+        text = ", ".join(f"{name} {score:.2f}" for name, score in scores)
+        print(f"{detections.image}: {text or 'no detections'}")
+
+
 def main() -> None:
-    """The console command."""
+    """Run the command and leave the process."""
     try:
         run_app(app, Yolo9000Error, DataPrepError, WordTreeError)
-    except (MemoryError, RuntimeError) as trouble:
-        if not _is_want_of_memory(trouble):
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
             raise
-        message = (str(trouble) or "MemoryError").splitlines()[0][:200]
+        message = (str(error) or "MemoryError").splitlines()[0][:200]
         print(
-            f"yolo9000: not enough memory ({message}). In training set a smaller data.batch_size, model.input_size_px or "
-            "model.width, or a larger data.accumulate; in scoring a smaller evaluate.batch_size. A run goes on with "
-            "--resume.",
+            f"yolo9000: not enough memory ({message}). For training set a smaller data.batch_size, model.input_size_px "
+            "or model.width, or a larger data.accumulate; for evaluation a smaller evaluate.batch_size. --resume "
+            "continues a run.",
             file=sys.stderr,
         )
         sys.exit(2)
 
 
-def _is_want_of_memory(trouble: Exception) -> bool:
-    """Whether Python, the CPU's allocator or that of a GPU (torch.OutOfMemoryError) says so."""
-    named = isinstance(trouble, MemoryError) or type(trouble).__name__ == "OutOfMemoryError"
-    return named or "can't allocate memory" in str(trouble)
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether the error is from Python, torch's CPU allocator or a GPU (torch.OutOfMemoryError)."""
+    by_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return by_type or "can't allocate memory" in str(error)

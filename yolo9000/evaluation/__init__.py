@@ -1,1 +1,1 @@
-"""From detections and ground truth to `Scorecard`."""
+"""From predictions and ground truth to the `Scorecard` of a detector or the `ClassificationScore` of a classifier."""

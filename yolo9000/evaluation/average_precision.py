@@ -15,23 +15,23 @@ from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes, check_same
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """Of one class, as percentages 0..100: `ap50` at IoU .5, `ap` the mean over IoU .5, .55 … .95."""
+    """Average precision of one class, 0..100: `ap50` at IoU 0.5, `ap` the mean over IoU 0.5, 0.55 … 0.95."""
 
     ap50: float
     ap: float
 
 
 def average_precision(
-    truths: Sequence[GroundTruth], answers: Sequence[ScoredBoxes], *, max_detections: int = 100
+    truths: Sequence[GroundTruth], detections: Sequence[ScoredBoxes], *, max_detections: int = 100
 ) -> dict[int, AveragePrecision]:
-    """The average precision of each node that has a box in the ground truth which is not ignored.
+    """The average precision of each node that has a box in the ground truth, apart from ignored boxes.
 
-    truths, answers: one entry for each image, in the same order. Answers for other nodes do not count; of
-    one node in one image the `max_detections` best answers do.
+    truths, detections: one entry for each image, in the same order. Detections of other nodes do not count. Of the
+    detections of one node in one image, the `max_detections` best count.
     """
-    check_same_images(len(truths), len(answers))
+    check_same_images(len(truths), len(detections))
     nodes = nodes_with_boxes(truths)
-    precision = _coco_precision(truths, answers, nodes, max_detections)  # (IoU thresholds, recalls, nodes)
+    precision = _coco_precision(truths, detections, nodes, max_detections)  # (IoU thresholds, recalls, nodes)
     return {
         node: AveragePrecision(
             ap50=100 * float(precision[0, :, column].mean()), ap=100 * float(precision[:, :, column].mean())
@@ -41,18 +41,18 @@ def average_precision(
 
 
 def nodes_with_boxes(truths: Sequence[GroundTruth]) -> list[int]:
-    """The nodes that have a box which is not ignored, ascending: the classes that can be scored."""
+    """The nodes with a box that is not ignored, ascending: the classes that can be scored."""
     return sorted({int(node) for truth in truths for node in truth.node[~truth.ignored]})
 
 
 def _coco_precision(
-    truths: Sequence[GroundTruth], answers: Sequence[ScoredBoxes], nodes: list[int], max_detections: int
+    truths: Sequence[GroundTruth], detections: Sequence[ScoredBoxes], nodes: list[int], max_detections: int
 ) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    found = _coco_results(answers, set(nodes))
-    if not nodes or not found:
+    results = _coco_results(detections, set(nodes))
+    if not nodes or not results:
         return np.zeros((10, 101, len(nodes)))
     with redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         labelled = COCO()
@@ -63,7 +63,7 @@ def _coco_precision(
             "annotations": _coco_annotations(truths),
         }
         labelled.createIndex()
-        evaluation = COCOeval(labelled, labelled.loadRes(found), "bbox")
+        evaluation = COCOeval(labelled, labelled.loadRes(results), "bbox")
         evaluation.params.catIds = nodes
         evaluation.params.maxDets = [max_detections]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
@@ -89,17 +89,17 @@ def _coco_annotations(truths: Sequence[GroundTruth]) -> list[dict[str, Any]]:
     return annotations
 
 
-def _coco_results(answers: Sequence[ScoredBoxes], nodes: set[int]) -> list[dict[str, Any]]:
+def _coco_results(detections: Sequence[ScoredBoxes], nodes: set[int]) -> list[dict[str, Any]]:
     return [
         {"image_id": image, "category_id": int(node), "bbox": xywh, "score": float(score)}
-        for image, answer in enumerate(answers)
-        for xywh, node, score in zip(_xywh(answer), answer.node, answer.score, strict=True)
+        for image, boxes in enumerate(detections)
+        for xywh, node, score in zip(_xywh(boxes), boxes.node, boxes.score, strict=True)
         if int(node) in nodes
     ]
 
 
 def _xywh(boxes: GroundTruth | ScoredBoxes) -> list[list[float]]:
-    """Left, top, width, height, as COCO writes boxes."""
+    """Left, top, width, height of each box, COCO's format."""
     corner, size = boxes.xyxy_px[:, :2], boxes.xyxy_px[:, 2:] - boxes.xyxy_px[:, :2]
     rows: list[list[float]] = np.concatenate([corner, size], axis=1).tolist()
     return rows

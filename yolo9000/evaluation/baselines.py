@@ -1,4 +1,4 @@
-"""Answers that know the true image labels but place them without skill: what joint training has to beat."""
+"""Baselines that know the true image labels but have no skill in localisation; joint training has to beat them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 
 
 def label_on_whole_image(
-    truths: Sequence[GroundTruth], image_sizes_px: Sequence[tuple[int, int]], nodes: Collection[int]
+    truths: Sequence[GroundTruth], sizes_px: Sequence[tuple[int, int]], nodes: Collection[int]
 ) -> list[ScoredBoxes]:
-    """For each image, each of `nodes` that is truly there on the box of the whole image, with score 1.
+    """For each image a box of the whole image, with score 1, for each of `nodes` that is labelled in the image.
 
-    image_sizes_px: (width, height) of each image.
+    sizes_px: (width, height) of each image.
     """
     return [
         _on_one_box(truth, np.array([0.0, 0.0, width, height]), 1.0, nodes)
-        for truth, (width, height) in zip(truths, image_sizes_px, strict=True)
+        for truth, (width, height) in zip(truths, sizes_px, strict=True)
     ]
 
 
@@ -28,10 +28,10 @@ def label_on_best_box(
     best_box: Mapping[int, tuple[FloatArray, float]],
     nodes: Collection[int],
 ) -> list[ScoredBoxes]:
-    """For each image, each of `nodes` that is truly there on the image's most object-like box.
+    """For each image its box of highest objectness, for each of `nodes` that is labelled in the image.
 
-    best_box: by the image's index, the box of the highest objectness (xyxy in pixels) and that objectness,
-    which becomes the score; an image that is not in it gets no answer.
+    best_box: for the position of an image its box of highest objectness (xyxy in image pixels) and that objectness,
+    which becomes the score. An image without an entry gets no boxes.
     """
     return [
         _on_one_box(truth, *best_box[image], nodes)
@@ -42,9 +42,9 @@ def label_on_best_box(
 
 
 def _on_one_box(truth: GroundTruth, xyxy_px: FloatArray, score: float, nodes: Collection[int]) -> ScoredBoxes:
-    present = sorted({int(node) for node in truth.node[~truth.ignored]} & set(nodes))
+    labelled = sorted({int(node) for node in truth.node[~truth.ignored]} & set(nodes))
     return ScoredBoxes(
-        xyxy_px=np.tile(xyxy_px, (len(present), 1)),
-        node=np.array(present, np.int64),
-        score=np.full(len(present), score),
+        xyxy_px=np.tile(xyxy_px, (len(labelled), 1)),
+        node=np.array(labelled, np.int64),
+        score=np.full(len(labelled), score),
     )

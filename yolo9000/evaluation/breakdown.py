@@ -1,6 +1,6 @@
-"""In what circumstances objects are found and rightly named: by size, at the image's edge, behind others.
+"""Recall and classification broken down by object size, truncation and occlusion.
 
-Where classes without boxes do worse than those with boxes in one circumstance alone, training lacks images of that.
+A condition in which only classes without boxes do worse shows what their training images lack.
 """
 
 from __future__ import annotations
@@ -12,74 +12,73 @@ from itertools import pairwise
 import numpy as np
 
 from wordtree.support.arrays import BoolArray, Float64Array, Int64Array
-from yolo9000.evaluation.outcomes import Outcomes
+from yolo9000.evaluation.outcomes import ObjectOutcomes
 from yolo9000.evaluation.supervision import PARTS, Part
 
-SIZES = 4  # classes of size, with equally many objects in each
-AT_EDGE = 0.01  # of the image's side: as near a box has to come to its edge
-COVERED = 0.2  # of a box: the least part that another must overlap
+SIZE_GROUPS = 4  # with equally many objects in each
+TRUNCATED_WITHIN = 0.01  # of the image's side: a box that comes this near to the edge counts as truncated
+OCCLUDED_FROM = 0.2  # of a box: the least part that another box must cover
 
 
 @dataclass(frozen=True)
 class BreakdownRow:
-    """What becomes of the objects that are alike in one respect, of one part of the classes.
+    """Numbers of objects that meet one condition and whose classes belong to one part: all, detected, correct."""
 
-    name     the respect, in words
-    objects  how many      found, named   how many of these
-    """
-
-    name: str
+    condition: str
     part: Part
     objects: int
-    found: int
-    named: int
+    detected: int
+    correct: int
 
 
 def breakdown(
-    objects: Outcomes, sizes_px: Sequence[tuple[int, int]], part_of: Callable[[int], Part]
+    objects: ObjectOutcomes, sizes_px: Sequence[tuple[int, int]], part_of: Callable[[int], Part]
 ) -> tuple[BreakdownRow, ...]:
-    """Every circumstance that some object is in, for each part that has objects in it.
+    """A row for each condition and part that has objects.
 
-    sizes_px: (width, height) of each image; part_of: of a node.
+    sizes_px: (width, height) of each image; part_of: a function from a node to the part of its class.
     """
     if not len(objects):
         return ()
-    parts = {node: part_of(node) for node in set(objects.node.tolist())}
-    own = np.array([PARTS.index(parts[node]) for node in objects.node.tolist()])
-    found = []
-    for name, alike in _respects(objects, np.array(sizes_px, float)[objects.picture]):
+    part_of_node = {node: part_of(node) for node in set(objects.node.tolist())}
+    part_number = np.array([PARTS.index(part_of_node[node]) for node in objects.node.tolist()])
+    rows = []
+    for condition, is_met in _conditions(objects, np.array(sizes_px, float)[objects.image]):
         for number, part in enumerate(PARTS):
-            these = alike & (own == number)
-            counts = [int((these & what).sum()) for what in (these, objects.is_detected, objects.is_correct)]
-            if counts[0]:
-                found.append(BreakdownRow(name, part, *counts))
-    return tuple(found)
+            chosen = is_met & (part_number == number)
+            detected, correct = chosen & objects.is_detected, chosen & objects.is_correct
+            if chosen.any():
+                rows.append(
+                    BreakdownRow(condition, part, int(chosen.sum()), int(detected.sum()), int(correct.sum()))
+                )
+    return tuple(rows)
 
 
-def _respects(objects: Outcomes, image_px: Float64Array) -> Iterator[tuple[str, BoolArray]]:
-    """Each circumstance in words, and which objects are in it, (O,); picture_px: (O, 2) of each one's image."""
-    yield from _sizes(objects.xyxy_px, image_px)
-    unit = objects.xyxy_px / np.tile(image_px, 2)
-    is_cut: BoolArray = np.any((unit < AT_EDGE) | (unit > 1 - AT_EDGE), axis=1)
-    is_covered = _most_covered(objects) >= COVERED
-    yield "at the image’s edge", is_cut
-    yield f"overlapped by {100 * COVERED:.0f} % or more", is_covered
-    yield "neither of these two", ~is_cut & ~is_covered
+def _conditions(objects: ObjectOutcomes, image_wh_px: Float64Array) -> Iterator[tuple[str, BoolArray]]:
+    """Each condition and the objects that meet it, (O,); image_wh_px: size of the image of each object, (O, 2)."""
+    yield from _size_groups(objects.xyxy_px, image_wh_px)
+    xyxy_unit = objects.xyxy_px / np.tile(image_wh_px, 2)
+    near_edge = (xyxy_unit < TRUNCATED_WITHIN) | (xyxy_unit > 1 - TRUNCATED_WITHIN)
+    is_truncated: BoolArray = np.any(near_edge, axis=1)
+    is_occluded = _covered_part(objects) >= OCCLUDED_FROM
+    yield "truncated: at the image edge", is_truncated
+    yield f"occluded: another box covers {100 * OCCLUDED_FROM:.0f} % or more", is_occluded
+    yield "neither truncated nor occluded", ~is_truncated & ~is_occluded
 
 
-def _sizes(xyxy_px: Float64Array, image_px: Float64Array) -> Iterator[tuple[str, BoolArray]]:
-    """Quarters of the objects, by their longer side as a part of their image's."""
-    side = (xyxy_px[:, 2:] - xyxy_px[:, :2]).max(axis=1) / image_px.max(axis=1)
-    edges = np.unique(np.quantile(side, np.linspace(0, 1, SIZES + 1)).round(2))
-    which = np.searchsorted(edges[1:-1], side)
+def _size_groups(xyxy_px: Float64Array, image_wh_px: Float64Array) -> Iterator[tuple[str, BoolArray]]:
+    """Quarters of the objects, by the ratio of their longer side to the longer side of their image."""
+    side = (xyxy_px[:, 2:] - xyxy_px[:, :2]).max(axis=1) / image_wh_px.max(axis=1)
+    edges = np.unique(np.quantile(side, np.linspace(0, 1, SIZE_GROUPS + 1)).round(2))
+    group = np.searchsorted(edges[1:-1], side)
     for number, (low, high) in enumerate(pairwise(edges if len(edges) > 1 else np.tile(edges, 2))):
-        yield f"{100 * low:.0f}–{100 * high:.0f} % of the side", which == number
+        yield f"size: {100 * low:.0f}–{100 * high:.0f} % of the image side", group == number
 
 
-def _most_covered(objects: Outcomes) -> Float64Array:
-    """The largest part of each object's box that another one's box of its image overlaps, (O,)."""
+def _covered_part(objects: ObjectOutcomes) -> Float64Array:
+    """The largest part of each object's box that is covered by one other box of its image, 0..1, (O,)."""
     covered = np.zeros(len(objects))
-    for start, stop in _runs(objects.picture):
+    for start, stop in _runs(objects.image):
         boxes = objects.xyxy_px[start:stop]
         low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
         high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
@@ -91,6 +90,6 @@ def _most_covered(objects: Outcomes) -> Float64Array:
 
 
 def _runs(values: Int64Array) -> Iterator[tuple[int, int]]:
-    """Where runs of equal values begin and end."""
+    """Start and end of each run of equal values."""
     bounds = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
     yield from pairwise(bounds)

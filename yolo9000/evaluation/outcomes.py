@@ -1,4 +1,4 @@
-"""What became of each labelled object: found and named, found and called something else, or not found."""
+"""The outcome of each labelled object: correctly classified, wrongly classified, or not detected."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ from wordtree.tree.tree import WordTree
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes, check_same_images
 from yolo9000.models.boxes import iou_xyxy
 
+NOT_DETECTED = -1  # in place of a node
+
 
 @dataclass(frozen=True, eq=False)
-class Outcomes:
-    """The O objects of all images that are not ignored, image by image.
+class ObjectOutcomes:
+    """The O labelled objects of all images, in the order of the images, without ignored objects.
 
-    image         (O,) the image's position among the scored ones
-    node, xyxy_px   (O,), (O, 4) the object as it is labelled
-    called          (O,) the node of the answer that speaks for it; −1 where nothing is found there
-    answer_xyxy_px  (O, 4) and its box, and
-    score           (O,) its score; NaN where nothing is found
+    image               (O,) position of the image among the evaluated images
+    node                (O,) labelled class
+    xyxy_px             (O, 4) labelled box, image pixels
+    predicted           (O,) class of the matched detection; −1 where the object is not detected
+    detection_xyxy_px   (O, 4) box of the matched detection; NaN where the object is not detected
+    score               (O,) score of the matched detection; NaN where the object is not detected
     """
 
-    picture: Int64Array
+    image: Int64Array
     node: Int64Array
     xyxy_px: Float64Array
-    called: Int64Array
+    predicted: Int64Array
     detection_xyxy_px: Float64Array
     score: Float64Array
 
@@ -40,140 +43,102 @@ class Outcomes:
 
     @property
     def is_detected(self) -> BoolArray:
-        found: BoolArray = self.called >= 0
-        return found
+        """Whether a detection of any class matches the object, (O,)."""
+        detected: BoolArray = self.predicted != NOT_DETECTED
+        return detected
 
     @property
     def is_correct(self) -> BoolArray:
-        named: BoolArray = self.called == self.node
-        return named
+        """Whether the matched detection has the class of the object, (O,)."""
+        correct: BoolArray = self.predicted == self.node
+        return correct
 
 
-NOTHING = Outcomes(
-    picture=np.zeros(0, np.int64),
+NO_OUTCOMES = ObjectOutcomes(
+    image=np.zeros(0, np.int64),
     node=np.zeros(0, np.int64),
     xyxy_px=np.zeros((0, 4)),
-    called=np.zeros(0, np.int64),
+    predicted=np.zeros(0, np.int64),
     detection_xyxy_px=np.zeros((0, 4)),
     score=np.zeros(0),
 )
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """How often objects of one class are called by the name of another, and how far apart these are in the tree.
+def object_outcomes(
+    truths: Sequence[GroundTruth],
+    detections: Sequence[ScoredBoxes],
+    *,
+    tree: WordTree,
+    min_iou: float = 0.5,
+) -> ObjectOutcomes:
+    """The outcome of each object. Both sequences have one entry for each image, in the same order.
 
-    common    the name of the lowest node above both, or one of them; None if they have no root in common
-    distance  edges between the two in the tree; None likewise
+    Each detection is assigned to the object that it overlaps most, if their IoU is at least `min_iou`. Of the
+    detections of an object, the one of highest score is the matched detection. A detection of an ancestor of the
+    object's class is matched only if the object has no other detection.
     """
-
-    id: str
-    name: str
-    called_id: str
-    called: str
-    count: int
-    common: str | None
-    distance: int | None
-
-
-def outcomes(
-    truths: Sequence[GroundTruth], answers: Sequence[ScoredBoxes], *, tree: WordTree, min_iou: float = 0.5
-) -> Outcomes:
-    """What becomes of each object under these answers; one entry of both for each image, in the same order.
-
-    Each answer speaks for the one object that it overlaps most, if by at least `min_iou`. An object is found
-    if an answer speaks for it, and is called what the best scored of these says; an answer of a kind above the
-    object's own counts only where no other speaks for it.
-    """
-    check_same_images(len(truths), len(answers))
-    parts = [NOTHING]
-    for image, (truth, answer) in enumerate(zip(truths, answers, strict=True)):
-        speaker = _speakers(truth, answer, tree, min_iou)
-        parts.append(_of_image(image, truth, answer, speaker))
-    return Outcomes(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Outcomes)))
+    check_same_images(len(truths), len(detections))
+    parts = [NO_OUTCOMES]
+    for image, (truth, detected) in enumerate(zip(truths, detections, strict=True)):
+        counts = ~truth.ignored
+        match = _matches(truth, detected, tree, min_iou)[counts]
+        parts.append(
+            ObjectOutcomes(
+                image=np.full(len(match), image, np.int64),
+                node=truth.node[counts],
+                xyxy_px=truth.xyxy_px[counts],
+                predicted=_take(detected.node, match, NOT_DETECTED),
+                detection_xyxy_px=_take(detected.xyxy_px, match, np.nan),
+                score=_take(detected.score, match, np.nan),
+            )
+        )
+    names = [field.name for field in fields(ObjectOutcomes)]
+    return ObjectOutcomes(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def confusions(found: Outcomes, tree: WordTree) -> tuple[Confusion, ...]:
-    """The pairs of class and wrong name, the most frequent first."""
-    wrong = found.is_detected & ~found.is_correct
-    pairs = Counter(zip(found.node[wrong].tolist(), found.called[wrong].tolist(), strict=True))
-    return tuple(
-        _confusion(node, called, count, tree)
-        for (node, called), count in sorted(pairs.items(), key=lambda row: (-row[1], row[0]))
-    )
+def _matches(truth: GroundTruth, detected: ScoredBoxes, tree: WordTree, min_iou: float) -> Int64Array:
+    """For each labelled box the row of its matched detection, −1 where there is none; shape (M,)."""
+    match = np.full(len(truth.node), -1, np.int64)
+    if not len(truth.node):
+        return match
+    iou = iou_xyxy(torch.from_numpy(detected.xyxy_px), torch.from_numpy(truth.xyxy_px)).numpy()  # (K, M)
+    best_object = iou.argmax(axis=1)
+    ancestors = [set(tree.ancestors(int(node))) for node in truth.node]
+    for row in np.argsort(detected.score, kind="stable"):  # ascending: the highest score is written last
+        index, node = best_object[row], int(detected.node[row])
+        if iou[row, index] >= min_iou and (match[index] < 0 or node not in ancestors[index]):
+            match[index] = row
+    return match
 
 
-def _confusion(node: int, called: int, count: int, tree: WordTree) -> Confusion:
-    common = tree.lowest_common_ancestor(node, called)
-    return Confusion(
-        id=tree.ids[node],
-        name=tree.names[node],
-        called_id=tree.ids[called],
-        called=tree.names[called],
-        count=count,
-        common=None if common is None else tree.names[common],
-        distance=tree.distance(node, called),
-    )
-
-
-def _of_image(picture: int, truth: GroundTruth, answer: ScoredBoxes, speaker: Int64Array) -> Outcomes:
-    asked = ~truth.ignored
-    speaker = speaker[asked]
-    return Outcomes(
-        picture=np.full(len(speaker), picture, np.int64),
-        node=truth.node[asked],
-        xyxy_px=truth.xyxy_px[asked],
-        called=_taken(answer.node, speaker, -1),
-        detection_xyxy_px=_taken(answer.xyxy_px, speaker, np.nan),
-        score=_taken(answer.score, speaker, np.nan),
-    )
-
-
-def _taken(column: npt.NDArray[Any], rows: Int64Array, missing: float) -> npt.NDArray[Any]:
-    """The column at each of the rows; `missing` where the row is −1."""
+def _take(column: npt.NDArray[Any], rows: Int64Array, missing: float) -> npt.NDArray[Any]:
+    """The entries of a column at the given rows; `missing` where the row is −1."""
     taken = np.full((len(rows), *column.shape[1:]), missing, column.dtype)
     taken[rows >= 0] = column[rows[rows >= 0]]
     return taken
 
 
-def _speakers(truth: GroundTruth, answer: ScoredBoxes, tree: WordTree, min_iou: float) -> Int64Array:
-    """For each labelled box the row of the answer that names it, −1 where nothing is found there; (M,)."""
-    speaker = np.full(len(truth.node), -1, np.int64)
-    if not len(truth.node):
-        return speaker
-    overlap = iou_xyxy(torch.from_numpy(answer.xyxy_px), torch.from_numpy(truth.xyxy_px)).numpy()  # (K, M)
-    spoken_for = overlap.argmax(axis=1)
-    is_too_general = [set(tree.ancestors(int(node))) for node in truth.node]
-    for row in np.argsort(answer.score, kind="stable"):  # the best one last, so its word stays
-        truth_row, node = spoken_for[row], int(answer.node[row])
-        if overlap[row, truth_row] >= min_iou and (
-            speaker[truth_row] < 0 or node not in is_too_general[truth_row]
-        ):
-            speaker[truth_row] = row
-    return speaker
-
-
 @dataclass(frozen=True)
-class Localisation:
-    """Counts of one class: its objects, those found (by an answer of any class), those also rightly named."""
+class ClassCounts:
+    """Numbers of objects of one class: all, detected (as any class), and correctly classified."""
 
     objects: int
-    found: int
-    named: int
+    detected: int
+    correct: int
 
     @property
     def recall(self) -> float:
-        """The percentage of the objects that are found, 0..100."""
-        return 100 * self.found / self.objects
+        """Percentage of the objects that are detected, 0..100."""
+        return 100 * self.detected / self.objects
 
     @property
     def accuracy(self) -> float | None:
-        """The percentage of the found objects that are rightly named, 0..100; None if nothing is found."""
-        return 100 * self.named / self.found if self.found else None
+        """Percentage of the detected objects that are correctly classified, 0..100; None if none is detected."""
+        return 100 * self.correct / self.detected if self.detected else None
 
 
-def localisation(objects: Outcomes) -> dict[int, Localisation]:
-    """Of each node that labels an object, how many there are, are found and rightly named; nodes ascending."""
+def counts_by_class(objects: ObjectOutcomes) -> dict[int, ClassCounts]:
+    """Counts of each class (node) that has objects, by ascending node."""
     nodes, row = np.unique(objects.node, return_inverse=True)
     counts = (
         np.bincount(row, minlength=len(nodes)),
@@ -181,6 +146,46 @@ def localisation(objects: Outcomes) -> dict[int, Localisation]:
         np.bincount(row[objects.is_correct], minlength=len(nodes)),
     )
     return {
-        int(node): Localisation(int(all_), int(found), int(named))
-        for node, all_, found, named in zip(nodes, *counts, strict=True)
+        int(node): ClassCounts(int(total), int(detected), int(correct))
+        for node, total, detected, correct in zip(nodes, *counts, strict=True)
     }
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The number of objects of one class that were classified as another class, and the relation of the two classes.
+
+    common_ancestor   name of the deepest node that is equal to or above both; None if they have no root in common
+    distance          edges between the two in the tree; None if they have no root in common
+    """
+
+    id: str
+    name: str
+    predicted_id: str
+    predicted: str
+    count: int
+    common_ancestor: str | None
+    distance: int | None
+
+
+def confusions(objects: ObjectOutcomes, tree: WordTree) -> tuple[Confusion, ...]:
+    """All pairs of class and wrongly predicted class, the most frequent first."""
+    wrong = objects.is_detected & ~objects.is_correct
+    pairs = Counter(zip(objects.node[wrong].tolist(), objects.predicted[wrong].tolist(), strict=True))
+    return tuple(
+        _confusion(node, predicted, count, tree)
+        for (node, predicted), count in sorted(pairs.items(), key=lambda row: (-row[1], row[0]))
+    )
+
+
+def _confusion(node: int, predicted: int, count: int, tree: WordTree) -> Confusion:
+    common = tree.lowest_common_ancestor(node, predicted)
+    return Confusion(
+        id=tree.ids[node],
+        name=tree.names[node],
+        predicted_id=tree.ids[predicted],
+        predicted=tree.names[predicted],
+        count=count,
+        common_ancestor=None if common is None else tree.names[common],
+        distance=tree.distance(node, predicted),
+    )

@@ -1,4 +1,4 @@
-"""`Scorecard`: every measure of one evaluation, as data for JSON and as a table for people."""
+"""`Scorecard`: every metric of one evaluation of a detector, for JSON and as a table."""
 
 from __future__ import annotations
 
@@ -10,43 +10,53 @@ from data_prep.dataset.label_counts import Supervision
 from wordtree.tree.tree import WordTree
 from yolo9000.evaluation.average_precision import average_precision
 from yolo9000.evaluation.breakdown import BreakdownRow, breakdown
-from yolo9000.evaluation.outcomes import NOTHING, Confusion, Outcomes, confusions, localisation, outcomes
-from yolo9000.evaluation.supervision import PART_OF, PARTS, Part, split_mean
+from yolo9000.evaluation.outcomes import (
+    NO_OUTCOMES,
+    Confusion,
+    ObjectOutcomes,
+    confusions,
+    counts_by_class,
+    object_outcomes,
+)
+from yolo9000.evaluation.supervision import PART_OF, PARTS, Part, mean_by_part
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-MEASURES = {  # field of ClassScore and PartScore: how people read it
+METRICS = {  # field of ClassScore and PartScore: heading in tables
     "ap50": "AP50",
     "ap": "AP",
     "recall50": "recall",
-    "accuracy": "named",
+    "accuracy": "accuracy",
 }
 PART_NAMES: dict[Part, str] = {
     "all": "all classes",
     "boxed": "with boxes",
     "label_only": "image labels only",
-    "neither": "neither",
+    "none": "none",
 }
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """The measures of one class that has boxes in the test set, as percentages 0..100.
+    """The metrics of one class that has boxes in the test set, as percentages 0..100.
 
-    boxes       how many                                found, named        how many of these
-    ap50        average precision at IoU .5             ap      COCO's, the mean over IoU .5 … .95
-    recall50    objects found at IoU .5 under any name  accuracy    found objects called by their name;
-                                                                    None if none is found
+    boxes       number of boxes
+    detected    number of boxes with a matching detection of any class (IoU of at least 0.5)
+    correct     number of detected boxes that are correctly classified
+    ap50        average precision at IoU 0.5
+    ap          COCO's average precision, the mean over IoU 0.5, 0.55 … 0.95
+    recall50    detected / boxes
+    accuracy    correct / detected; None if no box is detected
     """
 
     id: str
     name: str
     supervision: Supervision
     boxes: int
-    found: int
-    named: int
+    detected: int
+    correct: int
     ap50: float
     ap: float
     recall50: float
@@ -55,12 +65,12 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class PartScore:
-    """Means over the classes of one part, as percentages 0..100; None where no class has a value."""
+    """Sums and means over the classes of one part, means as percentages 0..100; None where no class has a value."""
 
     classes: int
     boxes: int
-    found: int
-    named: int
+    detected: int
+    correct: int
     ap50: float | None
     ap: float | None
     recall50: float | None
@@ -69,105 +79,105 @@ class PartScore:
 
 @dataclass(frozen=True)
 class Scorecard:
-    """One evaluation: the means over all classes of the test set and over each part, and every class.
+    """One evaluation of a detector: scores of all classes, of each part of the classes, and of each class.
 
-    The parts are what training knew of a class: `boxed`, boxes; `label_only`, image labels alone; `neither`.
-
-    confusions     what found objects are called wrongly, the most frequent first
-    circumstances  what becomes of large and small objects, those at the image's edge, those behind others
-    outcomes       what became of each object, for images of them; not part of `to_dict`
+    boxed, label_only, none   classes that had boxes, image labels only, or no label in training
+    confusions   wrongly classified objects by pair of classes, the most frequent first
+    breakdown    detected and correctly classified objects by size, truncation and occlusion
+    outcomes     the outcome of each object, to show examples; not part of `to_dict`
     """
 
     images: int
     all: PartScore
     boxed: PartScore
     label_only: PartScore
-    neither: PartScore
+    none: PartScore
     classes: tuple[ClassScore, ...]
     confusions: tuple[Confusion, ...] = ()
     breakdown: tuple[BreakdownRow, ...] = ()
-    outcomes: Outcomes = field(default=NOTHING, compare=False, repr=False)
+    outcomes: ObjectOutcomes = field(default=NO_OUTCOMES, compare=False, repr=False)
 
     def part(self, part: Part) -> PartScore:
-        """The means over one part of the classes."""
+        """The score of one part of the classes."""
         score: PartScore = getattr(self, part)
         return score
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but single objects as plain values, ready for JSON."""
-        plain = asdict(replace(self, outcomes=NOTHING))
+        """Plain values, ready for JSON."""
+        plain = asdict(replace(self, outcomes=NO_OUTCOMES))
         del plain["outcomes"]
         return plain
 
     def table(self, title: str | None = None) -> Table:
-        """The means of each part that has classes, as a table for the terminal."""
+        """A table for the terminal, with a row for each part that has classes."""
         from rich.table import Table
 
         table = Table(title=title or f"{self.images} images, percentages")
         table.add_column("classes")
-        for heading in ("number", "boxes", *MEASURES.values()):
+        for heading in ("number", "boxes", *METRICS.values()):
             table.add_column(heading, justify="right")
         for part in PARTS:
             score = self.part(part)
             if score.classes:
-                measures = [percentage(getattr(score, measure)) for measure in MEASURES]
-                table.add_row(PART_NAMES[part], str(score.classes), str(score.boxes), *measures)
+                values = [percentage(getattr(score, metric)) for metric in METRICS]
+                table.add_row(PART_NAMES[part], str(score.classes), str(score.boxes), *values)
         return table
 
 
 def score(
     truths: Sequence[GroundTruth],
-    answers: Sequence[ScoredBoxes],
+    detections: Sequence[ScoredBoxes],
     *,
     tree: WordTree,
     supervision: Callable[[int], Supervision],
     sizes_px: Sequence[tuple[int, int]] | None = None,
     max_detections: int = 100,
 ) -> Scorecard:
-    """The scorecard of a detector's answers; one entry of both sequences for each image, in the same order.
+    """The scorecard of a detector. Both sequences have one entry for each image, in the same order.
 
-    evidence: what training knew of a node (the ledger's); sizes_px: (width, height) of each image, without which it
-    tells no circumstances.
+    supervision: a function from a node to its supervision in training (`LabelCounts.supervision`).
+    sizes_px: (width, height) of each image; None: no breakdown.
     """
-    precision = average_precision(truths, answers, max_detections=max_detections)
-    objects = outcomes(truths, answers, tree=tree)
-    located = localisation(objects)
+    precision = average_precision(truths, detections, max_detections=max_detections)
+    objects = object_outcomes(truths, detections, tree=tree)
+    counts = counts_by_class(objects)
     classes = {
         node: ClassScore(
             id=tree.ids[node],
             name=tree.names[node],
             supervision=supervision(node),
-            boxes=located[node].objects,
-            found=located[node].found,
-            named=located[node].named,
+            boxes=counts[node].objects,
+            detected=counts[node].detected,
+            correct=counts[node].correct,
             ap50=precision[node].ap50,
             ap=precision[node].ap,
-            recall50=located[node].recall,
-            accuracy=located[node].accuracy,
+            recall50=counts[node].recall,
+            accuracy=counts[node].accuracy,
         )
         for node in precision
     }
+    rows = () if sizes_px is None else breakdown(objects, sizes_px, lambda node: PART_OF[supervision(node)])
     return Scorecard(
         images=len(truths),
         classes=tuple(classes.values()),
         confusions=confusions(objects, tree),
-        breakdown=()
-        if sizes_px is None
-        else breakdown(objects, sizes_px, lambda node: PART_OF[supervision(node)]),
+        breakdown=rows,
         outcomes=objects,
-        **_parts(classes, supervision),
+        **_part_scores(classes, supervision),
     )
 
 
 def percentage(value: float | None) -> str:
-    """One decimal, or a dash where there is no value."""
+    """The value with one decimal, or a dash for None."""
     return "–" if value is None else f"{value:.1f}"
 
 
-def _parts(classes: dict[int, ClassScore], supervision: Callable[[int], Supervision]) -> dict[str, PartScore]:
+def _part_scores(
+    classes: dict[int, ClassScore], supervision: Callable[[int], Supervision]
+) -> dict[str, PartScore]:
     means = {
-        measure: split_mean({node: getattr(row, measure) for node, row in classes.items()}, supervision)
-        for measure in MEASURES
+        metric: mean_by_part({node: getattr(row, metric) for node, row in classes.items()}, supervision)
+        for metric in METRICS
     }
     parts = {}
     for part in PARTS:
@@ -175,8 +185,8 @@ def _parts(classes: dict[int, ClassScore], supervision: Callable[[int], Supervis
         parts[str(part)] = PartScore(
             classes=len(rows),
             boxes=sum(row.boxes for row in rows),
-            found=sum(row.found for row in rows),
-            named=sum(row.named for row in rows),
-            **{measure: means[measure][part] for measure in MEASURES},
+            detected=sum(row.detected for row in rows),
+            correct=sum(row.correct for row in rows),
+            **{metric: means[metric][part] for metric in METRICS},
         )
     return parts

@@ -1,4 +1,4 @@
-"""Classes without boxes lifted to what training had boxes of: is a beagle at least found as a dog?"""
+"""Scores by supervision: means for classes with boxes, image labels only or none; classes mapped to boxed ancestors."""
 
 from __future__ import annotations
 
@@ -8,44 +8,23 @@ from typing import Literal
 
 import numpy as np
 
-from data_prep.dataset.label_counts import LabelCounts
-from data_prep.dataset.label_counts import Supervision as Supervision
+from data_prep.dataset.label_counts import LabelCounts, Supervision
 from yolo9000.inference.scored_boxes import GroundTruth
 
+Part = Literal["all", "boxed", "label_only", "none"]
+"""A part of the classes: all of them, or those that had boxes, image labels only, or no label in training."""
 
-def nearest_boxed(node: int, label_counts: LabelCounts) -> int:
-    """The lowest node at or above this one with boxes at or under it; the node itself where none has any."""
-    if label_counts.boxes_rolled_up[node]:
-        return node
-    above = label_counts.nearest_boxed_ancestor(node)
-    return node if above is None else above
+PARTS: tuple[Part, ...] = ("all", "boxed", "label_only", "none")
+PART_OF: dict[Supervision, Part] = {"boxes": "boxed", "image labels": "label_only", "none": "none"}
 
 
-def lift_to_boxed(truth: GroundTruth, label_counts: LabelCounts) -> GroundTruth:
-    """The same boxes, each named by its `nearest_boxed` node: classes that had boxes keep their name.
-
-    An answer for a lifted class is right wherever one of its lifted boxes is. On a box of a boxed class under it the
-    answer is neither right nor wrong (`yolo9000.evaluation.evaluate.ignoring_kinds_below`): that class has its own row.
-    """
-    lifted = [nearest_boxed(int(node), label_counts) for node in truth.node]
-    return replace(truth, node=np.array(lifted, np.int64))
-
-
-Part = Literal["all", "boxed", "label_only", "neither"]
-
-
-PARTS: tuple[Part, ...] = ("all", "boxed", "label_only", "neither")
-
-
-PART_OF: dict[Supervision, Part] = {"boxes": "boxed", "image labels": "label_only", "none": "neither"}
-
-
-def split_mean(
+def mean_by_part(
     values: Mapping[int, float | None], supervision: Callable[[int], Supervision]
 ) -> dict[Part, float | None]:
-    """The mean over all classes and over those of each part; None where no class of the part has a value.
+    """The mean over the classes of each part; None where no class of the part has a value.
 
-    values: a measure of each class (node) that is present in the test set; None where it is not defined.
+    values: a metric of each class (node) in the test set; None where the metric is undefined.
+    supervision: a function from a node to its supervision in training.
     """
     groups: dict[Part, list[float]] = {part: [] for part in PARTS}
     for node, value in values.items():
@@ -53,3 +32,21 @@ def split_mean(
             groups["all"].append(value)
             groups[PART_OF[supervision(node)]].append(value)
     return {part: sum(group) / len(group) if group else None for part, group in groups.items()}
+
+
+def nearest_boxed(node: int, label_counts: LabelCounts) -> int:
+    """The deepest node among a node and its ancestors with boxes at or below it; the node itself if there is none."""
+    if label_counts.boxes_rolled_up[node]:
+        return node
+    ancestor = label_counts.nearest_boxed_ancestor(node)
+    return node if ancestor is None else ancestor
+
+
+def map_to_boxed(truth: GroundTruth, label_counts: LabelCounts) -> GroundTruth:
+    """The ground truth with each box relabelled as its `nearest_boxed` node.
+
+    Scored against the mapped ground truth, a detector is correct if it calls a beagle, of which training had no box, a
+    dog. Classes that had boxes keep their label.
+    """
+    mapped = [nearest_boxed(int(node), label_counts) for node in truth.node]
+    return replace(truth, node=np.array(mapped, np.int64))

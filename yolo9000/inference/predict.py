@@ -83,8 +83,8 @@ class Predictor:
                 (str(path), pixels) for path in batch if (pixels := _read(path, on_unreadable)) is not None
             ]
             if readable:
-                names, pixels = zip(*readable, strict=True)
-                yield from zip(pixels, self.detect(pixels, names, node_set), strict=True)
+                names, decoded = zip(*readable, strict=True)
+                yield from zip(decoded, self.detect(decoded, names, node_set), strict=True)
 
     @torch.inference_mode()
     def detect(

@@ -95,9 +95,9 @@ def all_classes(classes: Sequence[ClassScore], training_labels: Mapping[str, tup
 
 def _shares(name: str, part: PartScore) -> str:
     counts = {
-        "named": part.named,
-        "misnamed": part.found - part.named,
-        "not-found": part.boxes - part.found,
+        "named": part.correct,
+        "misnamed": part.detected - part.correct,
+        "not-found": part.boxes - part.detected,
     }
     pieces = "".join(
         f'<i class="{kind}" style="flex:{count}"></i>' for kind, count in counts.items() if count
@@ -114,7 +114,7 @@ def _shares(name: str, part: PartScore) -> str:
 
 def _breakdown_rows(card: Scorecard) -> str:
     """The same shares by size, place and company: a line each, the parts of the classes side by side."""
-    message = {(one.name, one.part): one for one in card.breakdown}
+    message = {(one.condition, one.part): one for one in card.breakdown}
     parts = [part for part in PARTS if any(part == one for _, one in message)]
     if not parts:
         return ""
@@ -137,7 +137,7 @@ def _breakdown_rows(card: Scorecard) -> str:
 def _cells(one: BreakdownRow | None) -> str:
     if one is None:
         return "<td>–</td>" * 4
-    counts = (one.named, one.found - one.named, one.objects - one.found)
+    counts = (one.correct, one.detected - one.correct, one.objects - one.detected)
     return f"<td>{one.objects:,}</td>" + "".join(f"<td>{100 * n / one.objects:.0f}</td>" for n in counts)
 
 
@@ -148,7 +148,7 @@ def _confused(card: Scorecard, supervision: Supervision) -> str:
     if not rows:
         return ""
     total = sum(pair.count for pair in rows)
-    to_boxed = sum(pair.count for pair in rows if known.get(pair.called_id) == "boxes")
+    to_boxed = sum(pair.count for pair in rows if known.get(pair.predicted_id) == "boxes")
     heads = (
         '<th>is</th><th class="text">called</th><th>times</th><th class="text">both are</th><th>steps</th>'
     )
@@ -161,9 +161,9 @@ def _confused(card: Scorecard, supervision: Supervision) -> str:
 
 
 def _confusion(pair: Confusion) -> str:
-    common, distance = pair.common or "–", "–" if pair.distance is None else str(pair.distance)
+    common, distance = pair.common_ancestor or "–", "–" if pair.distance is None else str(pair.distance)
     texts = (
-        f"<td>{escape(pair.name)}</td>", f'<td class="text">{escape(pair.called)}</td>', f"<td>{pair.count:,}</td>",
+        f"<td>{escape(pair.name)}</td>", f'<td class="text">{escape(pair.predicted)}</td>', f"<td>{pair.count:,}</td>",
         f'<td class="text soft">{escape(common)}</td>', f"<td>{distance}</td>",
     )  # fmt: skip
     return row(texts)
@@ -186,9 +186,9 @@ def _class(one: ClassScore, pictures: Mapping[str, Sequence[Scene]]) -> str:
 def _fate(one: ClassScore) -> str:
     """What became of the objects of a class, in words."""
     counts = {
-        "named": one.named,
-        "misnamed": one.found - one.named,
-        "not found": one.boxes - one.found,
+        "named": one.correct,
+        "misnamed": one.detected - one.correct,
+        "not found": one.boxes - one.detected,
     }
     message = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
     return f"{one.boxes:,} {'object' if one.boxes == 1 else 'objects'}: {message}"

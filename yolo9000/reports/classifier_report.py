@@ -53,7 +53,7 @@ def render_classifier_report(content: ClassifierReport) -> str:
 def _tiles(score: ClassificationScore) -> str:
     unknown = f"; {score.unknown:,} more are of classes it does not know" if score.unknown else ""
     message = {
-        "top-1": (score.top1, f"of {score.pictures - score.unknown:,} images named rightly{unknown}"),
+        "top-1": (score.top1, f"of {score.images - score.unknown:,} images named rightly{unknown}"),
         "top-5": (score.top5, "have a right name among the five most probable"),
         "label’s path": (score.path, "of the way from the root to the label is right, on average"),
     }
@@ -64,7 +64,7 @@ def _in_the_tree(score: ClassificationScore) -> str:
     depths = table(
         '<th>depth</th><th>images</th><th class="text">right down to there</th>',
         (
-            row((f"<td>{d.depth}</td>", f"<td>{d.pictures:,}</td>", f'<td class="text">{bar(d.right)}</td>'))
+            row((f"<td>{d.depth}</td>", f"<td>{d.images:,}</td>", f'<td class="text">{bar(d.correct)}</td>'))
             for d in score.depths
         ),
     )
@@ -74,11 +74,11 @@ def _in_the_tree(score: ClassificationScore) -> str:
             row(
                 (
                     f"<td>{a.threshold:g}</td>",
-                    f'<td class="text">{bar(a.right)}</td>',
-                    f"<td>{a.precise:.1f}</td>",
+                    f'<td class="text">{bar(a.correct)}</td>',
+                    f"<td>{a.path:.1f}</td>",
                 )
             )
-            for a in score.answers
+            for a in score.thresholds
         ),
     )
     return (
@@ -91,7 +91,7 @@ def _in_the_tree(score: ClassificationScore) -> str:
 
 
 def _extremes(classes: Sequence[ClassAccuracy]) -> str:
-    ranked = sorted(classes, key=lambda one: (-one.top1, -one.top5, -one.pictures, one.name))
+    ranked = sorted(classes, key=lambda one: (-one.top1, -one.top5, -one.images, one.name))
     count = min(LISTED, len(ranked) // 2)
     if not count:
         return ""
@@ -118,9 +118,9 @@ def _class_table(classes: Sequence[ClassAccuracy]) -> str:
 
 
 def _class(one: ClassAccuracy) -> str:
-    taken_for = f"{one.taken_for} ({one.times:,})" if one.taken_for else "–"
+    taken_for = f"{one.confused_with} ({one.count:,})" if one.confused_with else "–"
     cells = (
         f"<td>{escape(one.name)}</td>", f'<td class="text">{bar(one.top1)}</td>', f"<td>{one.top5:.1f}</td>",
-        f"<td>{one.pictures:,}</td>", f'<td class="text soft">{escape(taken_for)}</td>',
+        f"<td>{one.images:,}</td>", f'<td class="text soft">{escape(taken_for)}</td>',
     )  # fmt: skip
     return row(cells)

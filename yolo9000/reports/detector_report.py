@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from wordtree.support.files import write_atomically
-from yolo9000.evaluation.scorecard import MEASURES, PART_NAMES, Scorecard, percentage
+from yolo9000.evaluation.scorecard import METRICS, PART_NAMES, Scorecard, percentage
 from yolo9000.evaluation.supervision import PARTS, Part
 from yolo9000.reports.charts import bar
 from yolo9000.reports.class_lists import all_classes, extremes, misses
@@ -17,7 +17,7 @@ from yolo9000.reports.page import Scene, attribution, curves, figure, head, page
 TRAINED_ON: dict[Part, str] = {
     "boxed": "classes that had boxes in training",
     "label_only": "classes that had image labels only: training never saw a box of them",
-    "neither": "classes that had no label in training, only relatives",
+    "none": "classes that had no label in training, only relatives",
 }
 
 
@@ -112,13 +112,13 @@ def _comparison(content: ReportContent) -> str:
 
 
 def _scores(scorecard: Scorecard) -> str:
-    heads = "".join(f"<th>{name}</th>" for name in ("", "classes", "boxes", *MEASURES.values()))
+    heads = "".join(f"<th>{name}</th>" for name in ("", "classes", "boxes", *METRICS.values()))
     rows = []
     for part in PARTS:
         score = scorecard.part(part)
         if score.classes:
             cells = [PART_NAMES[part], str(score.classes), f"{score.boxes:,}"]
-            cells += [percentage(getattr(score, measure)) for measure in MEASURES]
+            cells += [percentage(getattr(score, measure)) for measure in METRICS]
             rows.append(row(f"<td>{cell}</td>" for cell in cells))
     return (
         f'<h2>Scorecard</h2>\n<p class="soft">{scorecard.images:,} test images; percentages, means over '

@@ -11,7 +11,7 @@ from data_prep import ShardReader
 from wordtree import WordTree
 from wordtree.support.arrays import Float64Array, Int64Array
 from yolo9000.data.image import decode_image
-from yolo9000.evaluation.outcomes import Outcomes
+from yolo9000.evaluation.outcomes import ObjectOutcomes
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.inference.draw import MISSED, Mark, branch_colours, draw_marks, to_pillow
 from yolo9000.reports.class_lists import KINDS, best_and_worst
@@ -40,7 +40,7 @@ def class_images(
     return found
 
 
-def successes(objects: Outcomes, node: int) -> Int64Array:
+def successes(objects: ObjectOutcomes, node: int) -> Int64Array:
     """Rows of the objects that are named, the surest first, different images before the same again.
 
     If there are none, answers of other classes are surer each time: then the failures.
@@ -49,7 +49,7 @@ def successes(objects: Outcomes, node: int) -> Int64Array:
     return rows if len(rows) else _wrong(objects, node)
 
 
-def failures(objects: Outcomes, node: int) -> Int64Array:
+def failures(objects: ObjectOutcomes, node: int) -> Int64Array:
     """Rows of the objects that are misnamed, the surest first, in turn with those not found, the largest first.
 
     If there are none, the class is called where it is not: then those that are named, the least sure first.
@@ -59,10 +59,10 @@ def failures(objects: Outcomes, node: int) -> Int64Array:
 
 
 def object_scene(
-    objects: Outcomes, row: int, reader: ShardReader, images: Sequence[int] | Int64Array
+    objects: ObjectOutcomes, row: int, reader: ShardReader, images: Sequence[int] | Int64Array
 ) -> Scene:
     """An object and the answer that speaks for it, cut out of their image with something around them."""
-    image = int(images[objects.picture[row]])
+    image = int(images[objects.image[row]])
     name = reader.source_id(image)
     picture = to_pillow(decode_image(reader.encoded(image), name=name))
     boxes = _boxes(objects, row)
@@ -72,7 +72,7 @@ def object_scene(
     cut = cut.resize((max(1, round(cut.width * scale)), max(1, round(cut.height * scale))))
     moved = (boxes - np.array([left, top, left, top])) * scale
     colour_of = branch_colours(reader.tree)
-    answers = [Mark(box, "", colour_of(int(objects.called[row])), dashed=False) for box in moved[1:]]
+    answers = [Mark(box, "", colour_of(int(objects.predicted[row])), dashed=False) for box in moved[1:]]
     caption = _caption(objects, row, reader.tree)
     label = reader.tree.names[objects.node[row]]
     return Scene(
@@ -95,12 +95,12 @@ def window(boxes: Float64Array, size: tuple[int, int]) -> tuple[int, int, int, i
     return left_px, top_px, right_px, bottom_px
 
 
-def _named(objects: Outcomes, node: int) -> Int64Array:
+def _named(objects: ObjectOutcomes, node: int) -> Int64Array:
     rows = np.flatnonzero((objects.node == node) & objects.is_correct)
     return _varied(rows[np.argsort(-objects.score[rows], kind="stable")], objects)
 
 
-def _wrong(objects: Outcomes, node: int) -> Int64Array:
+def _wrong(objects: ObjectOutcomes, node: int) -> Int64Array:
     of_class = objects.node == node
     misnamed = np.flatnonzero(of_class & objects.is_detected & ~objects.is_correct)
     missed = np.flatnonzero(of_class & ~objects.is_detected)
@@ -115,27 +115,27 @@ def _placed(centre: float, side: float, length: int) -> tuple[int, int]:
     return int(start), min(length, max(int(start) + 1, round(start + side)))
 
 
-def _boxes(objects: Outcomes, row: int) -> Float64Array:
+def _boxes(objects: ObjectOutcomes, row: int) -> Float64Array:
     """The labelled box, and the answer's where there is one."""
     answers = objects.detection_xyxy_px[row : row + 1] if objects.is_detected[row] else np.zeros((0, 4))
     return np.concatenate([objects.xyxy_px[row : row + 1], answers])
 
 
-def _caption(objects: Outcomes, row: int, tree: WordTree) -> str:
+def _caption(objects: ObjectOutcomes, row: int, tree: WordTree) -> str:
     if not objects.is_detected[row]:
         return "not found"
     score = f"{objects.score[row]:.2f}".removeprefix("0")
     return (
-        f"named, {score}" if objects.is_correct[row] else f"called {tree.names[objects.called[row]]}, {score}"
+        f"named, {score}" if objects.is_correct[row] else f"called {tree.names[objects.predicted[row]]}, {score}"
     )
 
 
-def _varied(rows: Int64Array, objects: Outcomes) -> Int64Array:
+def _varied(rows: Int64Array, objects: ObjectOutcomes) -> Int64Array:
     """The same rows, the first of each image before the second of any."""
     seen: dict[int, int] = {}
     turn = []
     for row in rows:
-        image = int(objects.picture[row])
+        image = int(objects.image[row])
         turn.append(seen.get(image, 0))
         seen[image] = turn[-1] + 1
     return rows[np.argsort(np.array(turn, np.int64), kind="stable")]

@@ -1,4 +1,4 @@
-"""A model scored on a split: perfect answers score 100, other images and splits are handled or told."""
+"""Evaluation of a detector on a split: the images, their ground truth, and the scorecard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from data_prep import LabelCounts, MergeConfig, ShardReader, merge
 from tests.yolo9000.made import BOXED, COLOURS, LABEL_ONLY, made_config, made_shards
 from yolo9000.config import EvaluateConfig
 from yolo9000.data.sampler import DataMismatch
-from yolo9000.evaluation.evaluate import ScoredImages, best_boxes, detections_on, evaluate, ground_truth
+from yolo9000.evaluation.evaluate import evaluate_detector, highest_objectness_boxes, predict_boxes
+from yolo9000.evaluation.evaluation_set import EvaluationSet, ground_truth
 from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.models.detector import Detector, build_model
 
@@ -33,7 +34,7 @@ def model(shards: Path, reader: ShardReader) -> Detector:
     return build_model(cfg.model, reader.tree).eval()
 
 
-def test_ground_truth_is_in_pixels_of_the_image(reader: ShardReader) -> None:
+def test_ground_truth_is_in_image_pixels(reader: ShardReader) -> None:
     image = int(reader.split("test")[0])
     truth = ground_truth(reader, image)
     left, top, right, bottom = truth.xyxy_px[0]
@@ -42,26 +43,27 @@ def test_ground_truth_is_in_pixels_of_the_image(reader: ShardReader) -> None:
     assert reader.tree.ids[truth.node[0]] == next(iter(COLOURS))
 
 
-def test_perfect_answers_score_100_in_every_part(
+def test_perfect_detections_score_100_in_every_part(
     reader: ShardReader, model: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def perfect(_: Detector, pictures: ScoredImages, *__: Any) -> list[ScoredBoxes]:
-        found = []
-        for truth in pictures.truths:
-            asked = ~truth.ignored
-            found.append(ScoredBoxes(truth.xyxy_px[asked], truth.node[asked], np.ones(int(asked.sum()))))
-        return found
+    def perfect(_: Detector, images: EvaluationSet, *__: Any) -> list[ScoredBoxes]:
+        detections = []
+        for truth in images.truths:
+            counts = ~truth.ignored
+            ones = np.ones(int(counts.sum()))
+            detections.append(ScoredBoxes(truth.xyxy_px[counts], truth.node[counts], ones))
+        return detections
 
-    monkeypatch.setattr(evaluation, "detections_on", perfect)
-    card = evaluate(model, reader, reader.label_counts, 64, EvaluateConfig())
+    monkeypatch.setattr(evaluation, "predict_boxes", perfect)
+    card = evaluate_detector(model, reader, reader.label_counts, 64, EvaluateConfig())
     assert (card.boxed.ap50, card.boxed.ap) == pytest.approx((100, 100))
     assert (card.label_only.ap50, card.label_only.ap) == pytest.approx((100, 100))
-    assert card.neither.classes == 0
+    assert card.none.classes == 0
     parts = {row.id: row.supervision for row in card.classes}
     assert parts == dict.fromkeys(BOXED, "boxes") | dict.fromkeys(LABEL_ONLY, "image labels")
 
 
-def test_lifted_a_class_without_boxes_goes_by_the_name_that_it_shares_with_a_boxed_one(
+def test_a_class_without_boxes_is_mapped_to_its_common_ancestor_with_a_boxed_class(
     reader: ShardReader,
 ) -> None:
     tree = reader.tree
@@ -70,11 +72,11 @@ def test_lifted_a_class_without_boxes_goes_by_the_name_that_it_shares_with_a_box
         tree, np.isin(np.arange(len(tree)), [dog, car]), np.isin(np.arange(len(tree)), [cat, boat])
     )
     shared = [tree.lowest_common_ancestor(dog, cat), tree.lowest_common_ancestor(car, boat)]
-    lifted = ScoredImages.of(reader, EvaluateConfig()).lifted(label_counts)
-    named = [truth.node[~truth.ignored].tolist() for truth in lifted.truths]
-    assert named == [[dog], [shared[0]], [car], [shared[1]]]
-    # A box of the boxed class below is neither right nor wrong for the class above.
-    assert [truth.node[truth.ignored].tolist() for truth in lifted.truths] == [
+    mapped = EvaluationSet.of(reader, EvaluateConfig()).mapped_to_boxed(label_counts)
+    nodes = [truth.node[~truth.ignored].tolist() for truth in mapped.truths]
+    assert nodes == [[dog], [shared[0]], [car], [shared[1]]]
+    # A box of a class is neither right nor wrong for its ancestor.
+    assert [truth.node[truth.ignored].tolist() for truth in mapped.truths] == [
         [shared[0]],
         [],
         [shared[1]],
@@ -82,11 +84,11 @@ def test_lifted_a_class_without_boxes_goes_by_the_name_that_it_shares_with_a_box
     ]
 
 
-def test_batch_size_changes_no_answer(reader: ShardReader, model: Detector) -> None:
-    images = ScoredImages.of(reader, EvaluateConfig())
+def test_the_batch_size_changes_no_detection(reader: ShardReader, model: Detector) -> None:
+    images = EvaluationSet.of(reader, EvaluateConfig())
     assert len(images.images) == 4
-    one = detections_on(model, images, 64, EvaluateConfig(batch_size=1))
-    all_at_once = detections_on(model, images, 64, EvaluateConfig(batch_size=16))
+    one = predict_boxes(model, images, 64, EvaluateConfig(batch_size=1))
+    all_at_once = predict_boxes(model, images, 64, EvaluateConfig(batch_size=16))
     assert len(one) == len(all_at_once) == 4
     for a, b in zip(one, all_at_once, strict=True):
         assert a.node.tolist() == b.node.tolist()
@@ -94,30 +96,32 @@ def test_batch_size_changes_no_answer(reader: ShardReader, model: Detector) -> N
         assert np.allclose(a.xyxy_px, b.xyxy_px, atol=1e-2)
 
 
-def test_every_class_of_the_split_is_asked_and_no_other(reader: ShardReader, model: Detector) -> None:
-    images = ScoredImages.of(reader, EvaluateConfig())
+def test_boxes_are_scored_for_the_classes_of_the_split_and_no_others(
+    reader: ShardReader, model: Detector
+) -> None:
+    images = EvaluationSet.of(reader, EvaluateConfig())
     expected = sorted(reader.tree.node(wnid) for wnid in COLOURS)
     assert images.nodes().tolist() == expected
-    found = detections_on(model, images, 64, EvaluateConfig(min_objectness=0))
-    assert {int(node) for answer in found for node in answer.node} == set(expected)
+    found = predict_boxes(model, images, 64, EvaluateConfig(min_objectness=0))
+    assert {int(node) for boxes in found for node in boxes.node} == set(expected)
 
 
 def test_a_limit_takes_the_first_images(reader: ShardReader, model: Detector) -> None:
-    card = evaluate(model, reader, reader.label_counts, 64, EvaluateConfig(limit=1))
+    card = evaluate_detector(model, reader, reader.label_counts, 64, EvaluateConfig(limit=1))
     assert card.images == 1
     assert len(card.classes) == 1
 
 
-def test_the_evidence_is_that_of_the_given_ledger(reader: ShardReader, model: Detector) -> None:
+def test_supervision_comes_from_the_given_label_counts(reader: ShardReader, model: Detector) -> None:
     nothing = type(reader.label_counts)(reader.tree, np.zeros(len(reader.tree)), np.zeros(len(reader.tree)))
-    card = evaluate(model, reader, nothing, 64, EvaluateConfig())
-    assert (card.boxed.classes, card.label_only.classes, card.neither.classes) == (0, 0, 4)
+    card = evaluate_detector(model, reader, nothing, 64, EvaluateConfig())
+    assert (card.boxed.classes, card.label_only.classes, card.none.classes) == (0, 0, 4)
     assert card.boxed.ap50 is None
 
 
-def test_best_boxes_are_one_for_each_image(reader: ShardReader, model: Detector) -> None:
-    images = ScoredImages.of(reader, EvaluateConfig())
-    found = best_boxes(model, images, 64, EvaluateConfig(batch_size=3))
+def test_each_image_has_a_box_of_highest_objectness(reader: ShardReader, model: Detector) -> None:
+    images = EvaluationSet.of(reader, EvaluateConfig())
+    found = highest_objectness_boxes(model, images, 64, EvaluateConfig(batch_size=3))
     assert list(found) == [0, 1, 2, 3]
     for xyxy_px, objectness in found.values():
         assert xyxy_px.shape == (4,)
@@ -127,17 +131,17 @@ def test_best_boxes_are_one_for_each_image(reader: ShardReader, model: Detector)
 
 def test_an_unknown_split_is_reported_with_those_there_are(reader: ShardReader, model: Detector) -> None:
     with pytest.raises(DataMismatch, match=r"split 'val' is not in the shards; they have: train, test\."):
-        evaluate(model, reader, reader.label_counts, 64, EvaluateConfig(split="val"))
+        evaluate_detector(model, reader, reader.label_counts, 64, EvaluateConfig(split="val"))
 
 
-def test_images_of_sources_without_boxes_are_not_scored(reader: ShardReader) -> None:
+def test_images_of_sources_without_boxes_are_not_evaluated(reader: ShardReader) -> None:
     assert len(reader.split("train")) == 16
-    assert len(ScoredImages.of(reader, EvaluateConfig(split="train")).images) == 8
+    assert len(EvaluationSet.of(reader, EvaluateConfig(split="train")).images) == 8
 
 
 @pytest.fixture(scope="module")
 def bare_reader(tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
-    """Shards whose test scenes come from a source with boxes, but show nothing."""
+    """Shards whose test scenes come from a source with boxes, but have no objects."""
     folder = tmp_path_factory.mktemp("bare")
     made_shards(folder)
     instances = folder / "test" / "instances.json"
@@ -151,10 +155,10 @@ def bare_reader(tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
     return ShardReader(folder / "bare")
 
 
-def test_a_split_whose_images_show_nothing_has_a_card_without_classes(bare_reader: ShardReader) -> None:
+def test_a_split_without_objects_has_a_scorecard_without_classes(bare_reader: ShardReader) -> None:
     cfg = made_config(bare_reader.folder, model__anchors=[[1.0, 1.0]])
     model = build_model(cfg.model, bare_reader.tree).eval()
-    card = evaluate(model, bare_reader, bare_reader.label_counts, 64, EvaluateConfig())
+    card = evaluate_detector(model, bare_reader, bare_reader.label_counts, 64, EvaluateConfig())
     assert card.images == 4
     assert card.classes == ()
     assert card.all.ap50 is None
@@ -163,5 +167,5 @@ def test_a_split_whose_images_show_nothing_has_a_card_without_classes(bare_reade
 def test_the_progress_bar_leaves_stdout_alone(
     reader: ShardReader, model: Detector, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evaluate(model, reader, reader.label_counts, 64, EvaluateConfig())
+    evaluate_detector(model, reader, reader.label_counts, 64, EvaluateConfig())
     assert capsys.readouterr() == ("", "")

@@ -1,0 +1,94 @@
+"""`EvaluationSet`: the images of a split that a detector is evaluated on, and their ground truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_prep import LabelCounts, ShardReader
+from wordtree import WordTree
+from wordtree.support.arrays import Int64Array
+from yolo9000.config import EvaluateConfig
+from yolo9000.data.sampler import DataMismatch, first_of_each_source, images_of_split
+from yolo9000.evaluation.supervision import map_to_boxed
+from yolo9000.inference.scored_boxes import GroundTruth
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """The images of a split whose sources have boxes, and their ground truth.
+
+    images  (I,) rows of the reader
+    truths  ground truth of each image, with `ignored_for_ancestors` applied
+    """
+
+    reader: ShardReader
+    images: Int64Array
+    truths: list[GroundTruth]
+
+    @classmethod
+    def of(cls, reader: ShardReader, cfg: EvaluateConfig) -> EvaluationSet:
+        """Raises DataMismatch if no image of the split comes from a source with boxes."""
+        images = images_of_split(reader, cfg.split)
+        images = first_of_each_source(reader, images[reader.image_boxed[images]], cfg.limit)
+        if not len(images):
+            raise DataMismatch(
+                f"{reader.folder}: split '{cfg.split}' has no images with boxes to evaluate on. "
+                "Merge a source with boxes into it, or name another split."
+            )
+        truths = [ground_truth(reader, int(image)) for image in images]
+        return cls(reader, images, ignored_for_ancestors(truths, reader.tree))
+
+    def mapped_to_boxed(self, label_counts: LabelCounts) -> EvaluationSet:
+        """The same images, each box relabelled as the nearest node with boxes (`map_to_boxed`)."""
+        truths = [map_to_boxed(ground_truth(self.reader, int(image)), label_counts) for image in self.images]
+        return replace(self, truths=ignored_for_ancestors(truths, self.reader.tree))
+
+    @property
+    def sizes_px(self) -> list[tuple[int, int]]:
+        """(width, height) of each image."""
+        reader = self.reader
+        return [(int(reader.image_width[i]), int(reader.image_height[i])) for i in self.images]
+
+    def nodes(self) -> Tensor:
+        """The nodes that have a box in the split, ascending, (E,)."""
+        return torch.tensor(
+            sorted({int(node) for truth in self.truths for node in truth.node}), dtype=torch.int64
+        )
+
+
+def ground_truth(reader: ShardReader, image: int) -> GroundTruth:
+    """The labelled boxes of an image."""
+    rows = slice(*reader.box_offsets[image : image + 2])
+    size = np.array([reader.image_width[image], reader.image_height[image]] * 2, np.float64)
+    return GroundTruth(
+        reader.boxes_xyxy_unit[rows] * size, reader.box_nodes[rows].astype(np.int64), reader.box_ignored[rows]
+    )
+
+
+def ignored_for_ancestors(truths: list[GroundTruth], tree: WordTree) -> list[GroundTruth]:
+    """The ground truth with each box added as an ignored box of every evaluated class above its own.
+
+    A box labelled *ambulance* also shows a car. A detection of *car* on it is not wrong, but the box is not part of the
+    recall of *car* either.
+    """
+    evaluated = {int(node) for truth in truths for node in truth.node[~truth.ignored]}
+    return [_with_ancestors(truth, tree, evaluated) for truth in truths]
+
+
+def _with_ancestors(truth: GroundTruth, tree: WordTree, evaluated: set[int]) -> GroundTruth:
+    added = [
+        (row, ancestor)
+        for row, node in enumerate(truth.node)
+        for ancestor in tree.ancestors(int(node))
+        if ancestor in evaluated
+    ]
+    rows, nodes = np.array(added, np.int64).reshape(-1, 2).T
+    return GroundTruth(
+        np.concatenate([truth.xyxy_px, truth.xyxy_px[rows]]),
+        np.concatenate([truth.node, nodes]),
+        np.concatenate([truth.ignored, np.ones(len(rows), bool)]),
+    )
