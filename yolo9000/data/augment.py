@@ -1,7 +1,7 @@
-"""Image and labels together: placing on the network's canvas, tiles, flip, colours (darknet semantics, section 7).
+"""Geometric augmentation of an image and its labels: resizing, tiles, crops, flips (darknet semantics, section 7).
 
-A `Sample` is one image with its labels in its own unit square. `compose` draws samples into rectangles of a canvas;
-everything geometric is a choice of rectangles. Randomness enters as a generator.
+`compose` draws samples into rectangles of a canvas; every other geometric choice is a choice of rectangles. Randomness
+enters as a generator.
 """
 
 from __future__ import annotations
@@ -15,237 +15,244 @@ from numpy.random import Generator
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from wordtree.support.arrays import BoolArray, Float32Array, Int64Array
+from wordtree.support.arrays import Float32Array
 from yolo9000.data.sample import Rectangle, Sample
 
-GREY = 127  # darknet's canvas, .5
-NO_PIXEL = 1e-3  # of a pixel: what rounding adds to a box in the unit square
-COVERED = 0.6  # a box hidden by a pasted tile to more than this share is dropped
+GREY = 127  # darknet: canvas of .5
+ROUNDING_PX = 1e-3  # tolerance for the rounding of boxes in the unit square
+MAX_HIDDEN = 0.6  # a box of which a larger share is hidden becomes an ignored region
 
 
-def fitted(sample: Sample, area: Rectangle, *, jitter: float, rng: Generator) -> Rectangle:
-    """A place inside `area` where the image touches two opposite borders, its aspect changed by up to `jitter`."""
+def fit_with_jitter(sample: Sample, area: Rectangle, *, jitter: float, rng: Generator) -> Rectangle:
+    """A rectangle for the image that touches two opposite borders of `area`, its aspect changed by up to `jitter`."""
     height, width = sample.image.shape[1:]
     aspect = width * (1 + rng.uniform(-jitter, jitter)) / (height * (1 + rng.uniform(-jitter, jitter)))
-    aspect *= area.height / area.width
-    fit_width = area.width if aspect >= 1 else max(1, int(area.width * aspect))
-    fit_height = area.height if aspect < 1 else max(1, int(area.height / aspect))
-    left = area.left + int(rng.uniform(0, area.width - fit_width + 1))
-    top = area.top + int(rng.uniform(0, area.height - fit_height + 1))
+    aspect *= area.height_px / area.width_px
+    fit_width = area.width_px if aspect >= 1 else max(1, int(area.width_px * aspect))
+    fit_height = area.height_px if aspect < 1 else max(1, int(area.height_px / aspect))
+    left = area.left_px + int(rng.uniform(0, area.width_px - fit_width + 1))
+    top = area.top_px + int(rng.uniform(0, area.height_px - fit_height + 1))
     return Rectangle(left, top, fit_width, fit_height)
 
 
-def compose(parts: Sequence[tuple[Sample, Rectangle]], canvas_px: int, *, min_box_side: float) -> Sample:
-    """The parts drawn one over the other on a square canvas, with their labels, less hidden boxes and slivers.
+def random_rectangle(
+    area: Rectangle, side: tuple[float, float], *, overhang: float = 0.0, rng: Generator
+) -> Rectangle:
+    """A rectangle anywhere in `area`, or over its edge by up to the share `overhang` of the rectangle's side.
 
-    Where a box is mostly hidden, nobody says what is left to see. The whole vouches for the nodes that all of its parts
-    with boxes vouch for; parts without are ignored regions.
+    side: smallest and largest side of the rectangle, as shares of the area's.
+    """
+    share = rng.uniform(*side)
+    width, height = max(1, int(area.width_px * share)), max(1, int(area.height_px * share))
+    left = area.left_px + _random_start(width, area.width_px, overhang, rng)
+    top = area.top_px + _random_start(height, area.height_px, overhang, rng)
+    return Rectangle(left, top, width, height)
+
+
+def _random_start(length: int, limit: int, overhang: float, rng: Generator) -> int:
+    """Start of an interval of this length in 0 … limit, or over either end by up to the share `overhang` of it."""
+    over = int(length * overhang)
+    return int(rng.uniform(0, limit - length + 2 * over + 1)) - over
+
+
+def mosaic_tiles(area: Rectangle, *, rng: Generator) -> list[Rectangle]:
+    """Four tiles that meet at a point near the centre of `area`."""
+    x, y = int(area.width_px * rng.uniform(0.35, 0.65)), int(area.height_px * rng.uniform(0.35, 0.65))
+    return [
+        Rectangle(area.left_px, area.top_px, x, y),
+        Rectangle(area.left_px + x, area.top_px, area.width_px - x, y),
+        Rectangle(area.left_px, area.top_px + y, x, area.height_px - y),
+        Rectangle(area.left_px + x, area.top_px + y, area.width_px - x, area.height_px - y),
+    ]
+
+
+def compose(parts: Sequence[tuple[Sample, Rectangle]], canvas_px: int, *, min_box_side_unit: float) -> Sample:
+    """The parts drawn on a square canvas in order, with their labels, less hidden boxes and slivers.
+
+    A box that is mostly hidden becomes an ignored region, and so does a part without box annotations. The composed
+    image is exhaustively annotated for the nodes for which all its parts with box annotations are.
     """
     canvas = torch.full((3, canvas_px, canvas_px), GREY, dtype=torch.uint8)
-    whole = Sample(canvas, *_no_labels())
+    whole = Sample.unlabelled(canvas)
     for sample, rectangle in parts:
         _draw(canvas, sample.image, rectangle)
-        whole = _joined(_uncovered(whole, rectangle.unit(canvas_px)), _moved(sample, rectangle, canvas_px))
-    sides = whole.boxes_xyxy[:, 2:] - whole.boxes_xyxy[:, :2]
-    keep = (sides >= min_box_side).all(1)
-    return replace(whole, boxes_xyxy=whole.boxes_xyxy[keep], box_nodes=whole.box_nodes[keep])
+        visible = _without_hidden(whole, rectangle.xyxy_unit(canvas_px))
+        whole = _with_labels_of(visible, _on_canvas(sample, rectangle.xyxy_unit(canvas_px)))
+    sides = whole.boxes_xyxy_unit[:, 2:] - whole.boxes_xyxy_unit[:, :2]
+    keep = (sides >= min_box_side_unit).all(1)
+    return replace(whole, boxes_xyxy_unit=whole.boxes_xyxy_unit[keep], box_nodes=whole.box_nodes[keep])
 
 
-def crop_around(sample: Sample, row: int, part: tuple[float, float], *, rng: Generator) -> Sample:
-    """A square window of an image that holds one of its boxes, whose longer side is a part between the two of it.
+def crop_around_box(sample: Sample, row: int, box_share: tuple[float, float], *, rng: Generator) -> Sample:
+    """A square crop of an image around box number `row`; see `window_around`.
 
-    Of other things what is hardly inside becomes an ignored region. Image labels are left out, for nobody knows whether
-    the window shows what they name; negative ones stay.
+    Other boxes that are mostly outside become ignored regions. Image labels are dropped, because the crop may not show
+    their objects; negative labels stay.
     """
     height, width = sample.image.shape[1:]
-    x, y, window_width, window_height = window_around(sample.boxes_xyxy[row], width, height, part, rng=rng)
+    crop = window_around(sample.boxes_xyxy_unit[row], width, height, box_share, rng=rng)
+    right, bottom = crop.left_px + crop.width_px, crop.top_px + crop.height_px
     window = np.array(
-        [x / width, y / height, (x + window_width) / width, (y + window_height) / height], np.float32
+        [crop.left_px / width, crop.top_px / height, right / width, bottom / height], np.float32
     )
-    scale = np.array([width / window_width, height / window_height] * 2, np.float32)
+    scale = np.array([width / crop.width_px, height / crop.height_px] * 2, np.float32)
 
-    def move(xyxy: Float32Array) -> Float32Array:
-        moved: Float32Array = np.clip((xyxy - np.tile(window[:2], 2)) * scale, 0, 1)
+    def move(xyxy_unit: Float32Array) -> Float32Array:
+        moved: Float32Array = np.clip((xyxy_unit - np.tile(window[:2], 2)) * scale, 0, 1)
         return moved
 
-    visible = _hidden_share(sample.boxes_xyxy, window)
-    kept, seen = visible >= 1 - COVERED, visible > 0
-    ignored = move(np.concatenate([sample.ignored, sample.boxes_xyxy[seen & ~kept]]))
-    return Sample(
-        sample.image[:, y : y + window_height, x : x + window_width],
-        move(sample.boxes_xyxy[kept]),
-        sample.box_nodes[kept],
-        *_no_labels()[2:4],
-        sample.negative_nodes,
-        sample.negative_regions,
-        ignored[(ignored[:, 2:] > ignored[:, :2]).all(1)],
-        sample.exhaustive,
+    visible = _covered_share(sample.boxes_xyxy_unit, window)
+    kept, seen = visible >= 1 - MAX_HIDDEN, visible > 0
+    ignored = move(np.concatenate([sample.ignored_xyxy_unit, sample.boxes_xyxy_unit[seen & ~kept]]))
+    return replace(
+        Sample.unlabelled(sample.image[:, crop.top_px : bottom, crop.left_px : right]),
+        boxes_xyxy_unit=move(sample.boxes_xyxy_unit[kept]),
+        box_nodes=sample.box_nodes[kept],
+        negative_nodes=sample.negative_nodes,
+        negative_regions_xyxy_unit=sample.negative_regions_xyxy_unit,
+        ignored_xyxy_unit=ignored[(ignored[:, 2:] > ignored[:, :2]).all(1)],
+        exhaustive=sample.exhaustive,
     )
 
 
 def window_around(
-    box_xyxy: Float32Array, width: int, height: int, part: tuple[float, float], *, rng: Generator
-) -> tuple[int, int, int, int]:
-    """Left, top, width and height, in pixels, of a square window that holds a box, whose longer side is a part between
-    the two of it; less what would lie outside of the image.
+    box_xyxy_unit: Float32Array,
+    width_px: int,
+    height_px: int,
+    box_share: tuple[float, float],
+    *,
+    rng: Generator,
+) -> Rectangle:
+    """A random square window around a box (4,), clipped to the image of `width_px` × `height_px`.
 
-    box_xyxy: (4,), unit; width, height: of the image, in pixels.
+    box_share: smallest and largest length of the box's longer side, as shares of the window's side.
     """
-    left, top, right, bottom = box_xyxy * np.array([width, height, width, height])
-    side = max(right - left, bottom - top) / rng.uniform(*part)
-    x, window_width = _window(left, right, side, width, rng)
-    y, window_height = _window(top, bottom, side, height, rng)
-    return x, y, window_width, window_height
+    left, top, right, bottom = box_xyxy_unit * np.array([width_px, height_px, width_px, height_px])
+    side = max(right - left, bottom - top) / rng.uniform(*box_share)
+    x, window_width = _random_interval(left, right, side, width_px, rng)
+    y, window_height = _random_interval(top, bottom, side, height_px, rng)
+    return Rectangle(x, y, window_width, window_height)
 
 
-def mirrored(sample: Sample) -> Sample:
-    """Left and right exchanged."""
+def _random_interval(low: float, high: float, length: float, limit: int, rng: Generator) -> tuple[int, int]:
+    """Start and length in pixels of a random interval of 0 … limit that contains low … high, where possible."""
+    start, end = int(low + ROUNDING_PX), int(np.ceil(high - ROUNDING_PX))
+    size = int(np.clip(round(length), max(1, end - start), limit))
+    first, last = max(0, end - size), min(start, limit - size)
+    return int(rng.integers(min(first, last), max(first, last) + 1)), size
+
+
+def flip_horizontally(sample: Sample) -> Sample:
+    """The mirror image, with its labels."""
+
+    def flip(xyxy_unit: Float32Array) -> Float32Array:
+        columns = [1 - xyxy_unit[:, 2], xyxy_unit[:, 1], 1 - xyxy_unit[:, 0], xyxy_unit[:, 3]]
+        return np.stack(columns, axis=1)
+
     return replace(
         sample,
         image=sample.image.flip(2),
-        boxes_xyxy=_mirrored(sample.boxes_xyxy),
-        label_regions=_mirrored(sample.label_regions),
-        negative_regions=_mirrored(sample.negative_regions),
-        ignored=_mirrored(sample.ignored),
+        boxes_xyxy_unit=flip(sample.boxes_xyxy_unit),
+        label_regions_xyxy_unit=flip(sample.label_regions_xyxy_unit),
+        negative_regions_xyxy_unit=flip(sample.negative_regions_xyxy_unit),
+        ignored_xyxy_unit=flip(sample.ignored_xyxy_unit),
     )
-
-
-def shrunk(area: Rectangle, side: tuple[float, float], *, beyond: float = 0.0, rng: Generator) -> Rectangle:
-    """A rectangle of a part of the side between the two given, anywhere in `area` or over its edge by up to the part
-    `beyond` of its own side."""
-    part = rng.uniform(*side)
-    width, height = max(1, int(area.width * part)), max(1, int(area.height * part))
-    left = area.left + _shift(width, area.width, beyond, rng)
-    return Rectangle(left, area.top + _shift(height, area.height, beyond, rng), width, height)
-
-
-def quarters(area: Rectangle, *, rng: Generator) -> list[Rectangle]:
-    """Four tiles that meet at a point near the middle."""
-    x, y = int(area.width * rng.uniform(0.35, 0.65)), int(area.height * rng.uniform(0.35, 0.65))
-    return [
-        Rectangle(area.left, area.top, x, y),
-        Rectangle(area.left + x, area.top, area.width - x, y),
-        Rectangle(area.left, area.top + y, x, area.height - y),
-        Rectangle(area.left + x, area.top + y, area.width - x, area.height - y),
-    ]
 
 
 def _draw(canvas: Tensor, image: Tensor, rectangle: Rectangle) -> None:
-    size = (rectangle.height, rectangle.width)
+    """Resize the image to the rectangle and draw it on the canvas, in place."""
+    size = (rectangle.height_px, rectangle.width_px)
     if tuple(image.shape[1:]) != size:
         image = interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
-    (above, rows), (before, columns) = (
-        _inside(start, pixels, limit)
-        for start, pixels, limit in zip((rectangle.top, rectangle.left), size, canvas.shape[1:], strict=True)
-    )
-    image = image[:, above, before]
-    if rectangle.soft:
-        down, across = (_fading_in_and_out(pixels, rectangle.soft) for pixels in size)
+    image_rows, rows = _overlap(rectangle.top_px, rectangle.height_px, canvas.shape[1])
+    image_columns, columns = _overlap(rectangle.left_px, rectangle.width_px, canvas.shape[2])
+    image = image[:, image_rows, image_columns]
+    if rectangle.soft_edge:
+        down, across = (_opacity(pixels, rectangle.soft_edge) for pixels in size)
         below = canvas[:, rows, columns].float()
-        image = below.lerp(image.float(), down[above, None] * across[before]).round_()
+        image = below.lerp(image.float(), down[image_rows, None] * across[image_columns]).round_()
     canvas[:, rows, columns] = image
 
 
-def _inside(start: int, length: int, limit: int) -> tuple[slice, slice]:
-    """Which part of a piece of this length lies in 0 … limit, and where there."""
+def _overlap(start: int, length: int, limit: int) -> tuple[slice, slice]:
+    """The part of an interval that lies in 0 … limit: within the interval, and within 0 … limit."""
     first, last = max(0, -start), min(length, limit - start)
     return slice(first, last), slice(start + first, start + last)
 
 
-def _shift(length: int, limit: int, beyond: float, rng: Generator) -> int:
-    """Where a piece of this length begins, in 0 … limit or over its edges by up to the part `beyond` of itself."""
-    over = int(length * beyond)
-    return int(rng.uniform(0, limit - length + 2 * over + 1)) - over
+def _opacity(pixels: int, soft_edge: float) -> Tensor:
+    """Opacity along a side, (pixels,): rises from 0 to 1 over the share `soft_edge`, and falls again at the end."""
+    centre = (torch.arange(pixels) + 0.5) / pixels
+    return (torch.minimum(centre, 1 - centre) / soft_edge).clamp_(max=1)
 
 
-def _fading_in_and_out(pixels: int, part: float) -> Tensor:
-    """From nearly 0 to 1 over a part of so many pixels, and back at the end, (pixels,)."""
-    middle = (torch.arange(pixels) + 0.5) / pixels
-    return (torch.minimum(middle, 1 - middle) / part).clamp_(max=1)
-
-
-def _window(low: float, high: float, length: float, limit: int, rng: Generator) -> tuple[int, int]:
-    """Start and length in pixels of a piece of 0 … limit that holds low … high, where that is possible."""
-    begins, ends = int(low + NO_PIXEL), int(np.ceil(high - NO_PIXEL))
-    size = int(np.clip(round(length), max(1, ends - begins), limit))
-    first, last = max(0, ends - size), min(begins, limit - size)
-    return int(rng.integers(min(first, last), max(first, last) + 1)), size
-
-
-def _moved(sample: Sample, rectangle: Rectangle, canvas_px: int) -> Sample:
-    left, top, right, bottom = rectangle.unit(canvas_px)
+def _on_canvas(sample: Sample, xyxy_unit: Float32Array) -> Sample:
+    """The labels of an image that fills the rectangle (4,) of a canvas, in the unit square of the canvas."""
+    left, top, right, bottom = xyxy_unit
     scale = np.array([right - left, bottom - top] * 2, np.float32)
     shift = np.array([left, top] * 2, np.float32)
-    visible = (
-        np.array([-left, -top, 1 - left, 1 - top], np.float32) / scale
-    )  # of the image, in its own unit square
+    visible_part = np.array([-left, -top, 1 - left, 1 - top], np.float32) / scale  # of the image
 
-    def move(xyxy: Float32Array) -> Float32Array:
-        moved: Float32Array = np.clip(xyxy * scale + shift, 0, 1)
+    def move(xyxy_unit: Float32Array) -> Float32Array:
+        moved: Float32Array = np.clip(xyxy_unit * scale + shift, 0, 1)
         return moved
 
-    inside = _hidden_share(sample.boxes_xyxy, visible)
-    kept, seen = inside >= 1 - COVERED, inside > 1e-6
+    visible = _covered_share(sample.boxes_xyxy_unit, visible_part)
+    kept, seen = visible >= 1 - MAX_HIDDEN, visible > 1e-6
     return replace(
         sample,
-        boxes_xyxy=move(sample.boxes_xyxy[kept]),
+        boxes_xyxy_unit=move(sample.boxes_xyxy_unit[kept]),
         box_nodes=sample.box_nodes[kept],
-        label_regions=move(sample.label_regions),
-        negative_regions=move(sample.negative_regions),
-        ignored=move(np.concatenate([sample.ignored, sample.boxes_xyxy[seen & ~kept]])),
+        label_regions_xyxy_unit=move(sample.label_regions_xyxy_unit),
+        negative_regions_xyxy_unit=move(sample.negative_regions_xyxy_unit),
+        ignored_xyxy_unit=move(
+            np.concatenate([sample.ignored_xyxy_unit, sample.boxes_xyxy_unit[seen & ~kept]])
+        ),
     )
 
 
-def _uncovered(sample: Sample, cover: Float32Array) -> Sample:
-    """The labels that a rectangle drawn over the image leaves visible and true; what is left of things that are
-    mostly hidden becomes an ignored region."""
-    hidden = _hidden_share(sample.boxes_xyxy, cover)
-    keep = hidden <= COVERED
-    # Where a part is hidden, the missing thing may stand in what is new.
-    true = _hidden_share(sample.negative_regions, cover) < 1e-6
+def _without_hidden(sample: Sample, cover_xyxy_unit: Float32Array) -> Sample:
+    """The labels that still hold when a rectangle is drawn over the image.
+
+    A box that is mostly hidden becomes an ignored region. A negative label is dropped where its region is partly
+    hidden, because the image on top may show such an object.
+    """
+    hidden = _covered_share(sample.boxes_xyxy_unit, cover_xyxy_unit)
+    keep = hidden <= MAX_HIDDEN
+    holds = _covered_share(sample.negative_regions_xyxy_unit, cover_xyxy_unit) < 1e-6
     return replace(
         sample,
-        boxes_xyxy=sample.boxes_xyxy[keep],
+        boxes_xyxy_unit=sample.boxes_xyxy_unit[keep],
         box_nodes=sample.box_nodes[keep],
-        negative_nodes=sample.negative_nodes[true],
-        negative_regions=sample.negative_regions[true],
-        ignored=np.concatenate([sample.ignored, sample.boxes_xyxy[~keep & (hidden < 1 - 1e-6)]]),
+        negative_nodes=sample.negative_nodes[holds],
+        negative_regions_xyxy_unit=sample.negative_regions_xyxy_unit[holds],
+        ignored_xyxy_unit=np.concatenate(
+            [sample.ignored_xyxy_unit, sample.boxes_xyxy_unit[~keep & (hidden < 1 - 1e-6)]]
+        ),
     )
 
 
-def _hidden_share(xyxy: Float32Array, cover: Float32Array) -> Float32Array:
-    """The part of each rectangle (M, 4) that `cover` (4,) hides, (M,) in 0..1."""
+def _covered_share(xyxy: Float32Array, cover: Float32Array) -> Float32Array:
+    """Share of the area of each rectangle (M, 4) that lies in the rectangle `cover` (4,), (M,) in 0..1."""
     overlap = np.minimum(xyxy[:, 2:], cover[2:]) - np.maximum(xyxy[:, :2], cover[:2])
     share: Float32Array = overlap.clip(min=0).prod(1) / (xyxy[:, 2:] - xyxy[:, :2]).prod(1).clip(min=1e-9)
     return share
 
 
-def _joined(a: Sample, b: Sample) -> Sample:
+def _with_labels_of(a: Sample, b: Sample) -> Sample:
+    """The image of `a` with the labels of both."""
+    if a.exhaustive is None or b.exhaustive is None:
+        exhaustive = b.exhaustive if a.exhaustive is None else a.exhaustive
+    else:
+        exhaustive = a.exhaustive & b.exhaustive
     return Sample(
         a.image,
-        np.concatenate([a.boxes_xyxy, b.boxes_xyxy]),
+        np.concatenate([a.boxes_xyxy_unit, b.boxes_xyxy_unit]),
         np.concatenate([a.box_nodes, b.box_nodes]),
         np.concatenate([a.label_nodes, b.label_nodes]),
-        np.concatenate([a.label_regions, b.label_regions]),
+        np.concatenate([a.label_regions_xyxy_unit, b.label_regions_xyxy_unit]),
         np.concatenate([a.negative_nodes, b.negative_nodes]),
-        np.concatenate([a.negative_regions, b.negative_regions]),
-        np.concatenate([a.ignored, b.ignored]),
-        _exhaustive_in_both(a.exhaustive, b.exhaustive),
+        np.concatenate([a.negative_regions_xyxy_unit, b.negative_regions_xyxy_unit]),
+        np.concatenate([a.ignored_xyxy_unit, b.ignored_xyxy_unit]),
+        exhaustive,
     )
-
-
-def _exhaustive_in_both(a: BoolArray | None, b: BoolArray | None) -> BoolArray | None:
-    if a is None or b is None:
-        return b if a is None else a
-    return a & b
-
-
-def _no_labels() -> tuple[
-    Float32Array, Int64Array, Int64Array, Float32Array, Int64Array, Float32Array, Float32Array, None
-]:
-    boxes, nodes = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
-    return boxes, nodes, nodes, boxes, nodes, boxes, boxes, None
-
-
-def _mirrored(xyxy: Float32Array) -> Float32Array:
-    return np.stack([1 - xyxy[:, 2], xyxy[:, 1], 1 - xyxy[:, 0], xyxy[:, 3]], axis=1)

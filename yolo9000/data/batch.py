@@ -1,7 +1,7 @@
-"""What goes into a training step and what comes out of its criterion.
+"""A detector's training batch: images and targets.
 
-Labels are flat columns over the whole batch, each row with the index of its image, so that an image may carry boxes,
-image labels, both or neither, and no term needs a loop over images.
+Labels are flat columns over the whole batch, in which each row has the index of its image. So an image may have boxes,
+image labels, both or neither, and no loss term needs a loop over images.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class _Columns:
-    """Tensors of equal first dimension that move between devices together."""
+    """Tensors of equal length that move between devices together."""
 
     def to(self, device: torch.device | str) -> Self:
         moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}  # type: ignore[arg-type]
@@ -32,7 +32,10 @@ class BoxColumns(_Columns):
 
 @dataclass(frozen=True)
 class ImageLabelColumns(_Columns):
-    """The image labels of a batch, L rows: "somewhere in this region is a thing of this kind" (negative: nowhere)."""
+    """The image labels of a batch, L rows. A label says that its region shows an object of its node.
+
+    As negative labels: the region shows no object of the node.
+    """
 
     image: Tensor  # (L,) int64
     node: Tensor  # (L,) int64
@@ -45,7 +48,7 @@ class ImageLabelColumns(_Columns):
 
 @dataclass(frozen=True)
 class IgnoreColumns(_Columns):
-    """Regions where an unmatched place is not told "no object": crowds, and images or tiles without boxes, R rows."""
+    """Ignored regions, R rows, in which no location is background: crowds, and images or tiles without boxes."""
 
     image: Tensor  # (R,) int64
     xyxy_unit: Tensor  # (R, 4)
@@ -53,14 +56,14 @@ class IgnoreColumns(_Columns):
 
 @dataclass(frozen=True)
 class Targets:
-    """Everything the criterion knows about a batch of B images."""
+    """All labels of a batch of B images."""
 
     boxes: BoxColumns
     image_labels: ImageLabelColumns
     ignore: IgnoreColumns
     source: Tensor  # (B,) int64: the data source of each image
     exhaustive: Tensor | None = (
-        None  # (B, N) bool: the nodes whose things all have their boxes in it; None: all
+        None  # (B, N) bool: nodes that each image is exhaustively annotated for; None: all
     )
     negative_labels: ImageLabelColumns = field(default_factory=ImageLabelColumns.none)
 

@@ -1,8 +1,8 @@
-"""From a shard index to a classifier's batches: the images that have image labels, cropped.
+"""Batches of a classifier: crops of the images that have positive image labels.
 
-An image takes part if it is said to show something; with several labels each of them counts in equal parts. What it is
-said *not* to show plays no part. On request other images take part in training with what one of their boxes holds
-(decision 32). As in data.py, every choice is a function of (seed, step, slot).
+The labels of an image have equal weight. Negative labels are not used. With `augment.crop_boxes`, training also sees
+images without image labels, as crops around one of their boxes (decision 32). As in detector_data.py, every random
+choice is a function of (seed, step, slot).
 """
 
 from __future__ import annotations
@@ -19,43 +19,42 @@ from data_prep import ShardReader
 from wordtree.support.arrays import Int64Array
 from yolo9000.config import ClassifierEvaluateConfig, PretrainConfig
 from yolo9000.data.augment import window_around
-from yolo9000.data.colour import coloured_batch, draw_colour_shifts
+from yolo9000.data.colour import draw_colour_shifts, shift_colours
 from yolo9000.data.crop import centre_crop, random_crop
-from yolo9000.data.damage import Damage
+from yolo9000.data.damage import DamagedImages
 from yolo9000.data.image import decode_image
-from yolo9000.data.prefetch import made_ahead, parts_made_ahead
+from yolo9000.data.prefetch import prefetch, prefetch_parts
 from yolo9000.data.sampler import (
     DataMismatch,
     Sampler,
-    boxes_of,
+    all_boxes,
+    all_image_labels,
     first_of_each_source,
-    image_labels_of,
+    images_of_split,
     input_size_at,
-    split_of,
 )
 from yolo9000.distributed import share_of
 
-BOX_PART = (0.6, 0.95)  # of a window's side: the longer side of the box that it is cut around
+BOX_SHARE = (0.6, 0.95)  # longer side of a box, as a share of the side of a crop around it
 
 
 @dataclass(frozen=True)
-class LabelledPictures:
-    """B images with L labels, at least one each."""
+class ClassifierBatch:
+    """B images with L labels, at least one label for each image."""
 
     images: Tensor  # (B, 3, S, S) float32, RGB in 0..1
     image: Tensor  # (L,) int64, ascending: the image of each label
     node: Tensor  # (L,) int64
 
-    def to(self, device: torch.device | str) -> LabelledPictures:
-        return LabelledPictures(
-            *(column.to(device, non_blocking=True) for column in (self.images, self.image, self.node))
-        )
+    def to(self, device: torch.device | str) -> ClassifierBatch:
+        columns = (self.images, self.image, self.node)
+        return ClassifierBatch(*(column.to(device, non_blocking=True) for column in columns))
 
 
 def labelled_images(reader: ShardReader, split: str) -> Int64Array:
-    """The images of a split that are said to show something, ascending; DataMismatch if there are none."""
-    images = split_of(reader, split)
-    labelled = images[np.isin(images, image_labels_of(reader)[0])]
+    """The images of a split with positive image labels, ascending; DataMismatch if there are none."""
+    images = images_of_split(reader, split)
+    labelled = images[np.isin(images, all_image_labels(reader)[0])]
     if not len(labelled):
         raise DataMismatch(
             f"{reader.folder}: split '{split}' has no images with image labels. Merge a source of image labels "
@@ -64,132 +63,131 @@ def labelled_images(reader: ShardReader, split: str) -> Int64Array:
     return labelled
 
 
-def crop_images(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
-    """The images that training sees by what one of their boxes holds, ascending: without image labels, with a box."""
+def images_to_crop(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
+    """The training images with boxes and without positive image labels, ascending; none unless `crop_boxes`."""
     if not cfg.augment.crop_boxes:
         return np.zeros(0, np.int64)
-    images = split_of(reader, cfg.data.train_split)
-    boxed, labelled = (np.isin(images, of(reader)[0]) for of in (boxes_of, image_labels_of))
+    images = images_of_split(reader, cfg.data.train_split)
+    boxed, labelled = (np.isin(images, columns(reader)[0]) for columns in (all_boxes, all_image_labels))
     return images[boxed & ~labelled]
 
 
-def taught_images(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
-    """The images that training sees, ascending; DataMismatch if none has image labels."""
-    return np.union1d(labelled_images(reader, cfg.data.train_split), crop_images(reader, cfg))
+def training_images(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
+    """The images that training uses, ascending; DataMismatch if none has image labels."""
+    return np.union1d(labelled_images(reader, cfg.data.train_split), images_to_crop(reader, cfg))
 
 
-def taught_nodes(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
+def training_nodes(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
     """The nodes that training has examples of, ascending, (K,)."""
-    _, labels = labels_of(reader, labelled_images(reader, cfg.data.train_split))
-    image, node = boxes_of(reader)
-    return np.union1d(labels, node[np.isin(image, crop_images(reader, cfg))])
+    _, labels = labels_of_images(reader, labelled_images(reader, cfg.data.train_split))
+    image, node = all_boxes(reader)
+    return np.union1d(labels, node[np.isin(image, images_to_crop(reader, cfg))])
 
 
-def labels_of(reader: ShardReader, pictures: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """The labels of the images as columns (L,): the position of the image, ascending, and the node."""
-    start = reader.label_offsets[pictures]
-    count = reader.label_offsets[pictures + 1] - start
-    image = np.repeat(np.arange(len(pictures)), count)
-    row = np.arange(len(image)) + (start - (count.cumsum() - count))[image]
+def labels_of_images(reader: ShardReader, images: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """The positive labels of some images as columns (L,): position in `images`, ascending, and node."""
+    start = reader.label_offsets[images]
+    count = reader.label_offsets[images + 1] - start
+    position = np.repeat(np.arange(len(images)), count)
+    row = np.arange(len(position)) + (start - (count.cumsum() - count))[position]
     positive = reader.label_positive[row]
-    return image[positive], reader.label_nodes[row][positive].astype(np.int64)
+    return position[positive], reader.label_nodes[row][positive].astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Example:
-    """Pixels and what they show."""
+    """An image, or a part of it, with its labels."""
 
     pixels: Tensor  # (3, H, W) uint8
     nodes: Int64Array  # (L,), at least one
 
 
-def read_example(reader: ShardReader, picture: int, *, rng: Generator) -> Example:
-    """The whole image where it has image labels; else a window around one of its boxes."""
-    pixels = _pixels(reader, picture)
-    _, nodes = labels_of(reader, np.array([picture]))
+def read_example(reader: ShardReader, image: int, *, rng: Generator) -> Example:
+    """The whole image if it has positive image labels, else a crop around one of its boxes."""
+    pixels = _pixels(reader, image)
+    _, nodes = labels_of_images(reader, np.array([image]))
     if len(nodes):
         return Example(pixels, nodes)
-    rows = slice(*reader.box_offsets[picture : picture + 2])
+    rows = slice(*reader.box_offsets[image : image + 2])
     row = rows.start + rng.choice((~reader.box_ignored[rows]).nonzero()[0])
     height, width = pixels.shape[1:]
-    x, y, side_x, side_y = window_around(reader.boxes_xyxy_unit[row], width, height, BOX_PART, rng=rng)
-    return Example(pixels[:, y : y + side_y, x : x + side_x], reader.box_nodes[[row]].astype(np.int64))
+    crop = window_around(reader.boxes_xyxy_unit[row], width, height, BOX_SHARE, rng=rng)
+    bottom, right = crop.top_px + crop.height_px, crop.left_px + crop.width_px
+    nodes = reader.box_nodes[[row]].astype(np.int64)
+    return Example(pixels[:, crop.top_px : bottom, crop.left_px : right], nodes)
 
 
 class ClassifierData:
-    """Training batches by step, made ahead of time by a few threads."""
+    """Training batches by step, prefetched by a few threads."""
 
     def __init__(self, reader: ShardReader, cfg: PretrainConfig) -> None:
         self.reader, self.cfg = reader, cfg
-        self.sampler = Sampler(reader, cfg, taught_images(reader, cfg))
-        self.damage = Damage(reader, at_most=cfg.data.max_damaged)
+        self.sampler = Sampler(reader, cfg, training_images(reader, cfg))
+        self.damaged = DamagedImages(reader, max_count=cfg.data.max_damaged)
 
-    def batches(self, first: int, last: int) -> Iterator[LabelledPictures]:
+    def batches(self, first: int, last: int) -> Iterator[ClassifierBatch]:
         """The batches of steps first … last, in order."""
-        return made_ahead(self.batch, range(first, last + 1), threads=self.cfg.data.loader_threads)
+        return prefetch(self.batch, range(first, last + 1), threads=self.cfg.data.loader_threads)
 
-    def parts(self, first: int, last: int) -> Iterator[list[LabelledPictures]]:
-        """Of the batches of steps first … last, in order, the parts that this process computes."""
-        return parts_made_ahead(self.batch, first, last, self.cfg.data)
+    def parts(self, first: int, last: int) -> Iterator[list[ClassifierBatch]]:
+        """The parts of each of steps first … last that this process computes, in order."""
+        return prefetch_parts(self.batch, first, last, self.cfg.data)
 
-    def batch(self, step: int, slots: range | None = None) -> LabelledPictures:
-        """The batch of a step, or of it the given slots."""
+    def batch(self, step: int, slots: range | None = None) -> ClassifierBatch:
+        """The batch of a step, or the given slots of it."""
         cfg = self.cfg
         size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.side_px, seed=cfg.seed)
-        wanted, sources, rngs = self.sampler.in_slots(step, slots)
+        drawn, sources, rngs = self.sampler.part(step, slots)
         examples = [
-            self._readable(image, source, rng)
-            for image, source, rng in zip(wanted.tolist(), sources.tolist(), rngs, strict=True)
+            self._example(image, source, rng)
+            for image, source, rng in zip(drawn.tolist(), sources.tolist(), rngs, strict=True)
         ]
         crops = [
             random_crop(one.pixels, size, cfg.augment, rng) for one, rng in zip(examples, rngs, strict=True)
         ]
-        images = coloured_batch(crops, draw_colour_shifts(cfg.augment, rngs))
+        images = shift_colours(crops, draw_colour_shifts(cfg.augment, rngs))
         count = [len(one.nodes) for one in examples]
-        return _batched(
-            images,
-            np.repeat(np.arange(len(examples)), count),
-            np.concatenate([one.nodes for one in examples]),
-        )
+        position = np.repeat(np.arange(len(examples)), count)
+        return _collated(images, position, np.concatenate([one.nodes for one in examples]))
 
-    def _readable(self, picture: int, source: int, rng: Generator) -> Example:
-        """What the image teaches, or, where it is damaged, another of its source."""
-        _, example = self.damage.first_readable(
-            picture,
-            lambda picture: read_example(self.reader, picture, rng=rng),
+    def _example(self, image: int, source: int, rng: Generator) -> Example:
+        """The example of an image, or of a random one of its source if the image is damaged."""
+        _, example = self.damaged.first_readable(
+            image,
+            lambda image: read_example(self.reader, image, rng=rng),
             lambda: self.sampler.draw(source, rng),
         )
         return example
 
 
 class ClassifierTestData:
-    """The labelled images of a split, each once, seen through their middle."""
+    """The labelled images of a split, each once, as centre crops."""
 
     def __init__(self, reader: ShardReader, cfg: ClassifierEvaluateConfig, *, size_px: int) -> None:
         self.reader, self.cfg, self.size_px = reader, cfg, size_px
-        self.pictures = first_of_each_source(reader, labelled_images(reader, cfg.split), cfg.limit)
+        self.images = first_of_each_source(reader, labelled_images(reader, cfg.split), cfg.limit)
 
     def __len__(self) -> int:
-        """The number of batches that fall to this process."""
+        """Number of batches of this process."""
         return len(share_of(self._starts()))
 
-    def __iter__(self) -> Iterator[LabelledPictures]:
-        """The batches that fall to this process."""
-        return made_ahead(self._batch, share_of(self._starts()), threads=self.cfg.loader_threads)
+    def __iter__(self) -> Iterator[ClassifierBatch]:
+        """The batches of this process."""
+        return prefetch(self._batch, share_of(self._starts()), threads=self.cfg.loader_threads)
 
     def _starts(self) -> range:
-        return range(0, len(self.pictures), self.cfg.batch_size)
+        return range(0, len(self.images), self.cfg.batch_size)
 
-    def _batch(self, start: int) -> LabelledPictures:
-        images = self.pictures[start : start + self.cfg.batch_size]
+    def _batch(self, start: int) -> ClassifierBatch:
+        images = self.images[start : start + self.cfg.batch_size]
         crops = [centre_crop(_pixels(self.reader, image), self.size_px) for image in images.tolist()]
-        return _batched(torch.stack(crops).float().div_(255), *labels_of(self.reader, images))
+        return _collated(torch.stack(crops).float().div_(255), *labels_of_images(self.reader, images))
 
 
-def _pixels(reader: ShardReader, picture: int) -> Tensor:
-    return decode_image(reader.encoded(picture), name=reader.source_id(picture))
+def _pixels(reader: ShardReader, image: int) -> Tensor:
+    return decode_image(reader.encoded(image), name=reader.source_id(image))
 
 
-def _batched(images: Tensor, image: Int64Array, node: Int64Array) -> LabelledPictures:
+def _collated(images: Tensor, image: Int64Array, node: Int64Array) -> ClassifierBatch:
     columns = (torch.from_numpy(column) for column in (image, node))
-    return LabelledPictures(images.contiguous(memory_format=torch.channels_last), *columns)
+    return ClassifierBatch(images.contiguous(memory_format=torch.channels_last), *columns)

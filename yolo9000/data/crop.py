@@ -1,4 +1,4 @@
-"""Which part of an image a classifier sees: in training a random piece (darknet image.c), otherwise the middle."""
+"""Crops for a classifier: random in training (darknet image.c), otherwise of the centre."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from yolo9000.data.colour import factor_or_inverse
 
 
 def random_crop(image: Tensor, size_px: int, cfg: CropConfig, rng: Generator) -> Tensor:
-    """A square of the image, scaled, stretched, turned, shifted and perhaps mirrored, float32 in 0..255, (3, S, S).
+    """A random square crop, scaled, stretched, rotated, shifted and perhaps mirrored, float32 in 0..255, (3, S, S).
 
-    image: uint8, (3, H, W). What lies outside the image is black.
+    image: uint8, (3, H, W). Pixels outside the image are black.
     """
     aspect = factor_or_inverse(cfg.aspect, rng)
     stretched = np.array([image.shape[1], image.shape[2] / aspect])
     scale = rng.uniform(*cfg.shorter_side) * size_px / stretched.min()
-    sides = stretched * scale  # height, width in the crop's px
-    turn = math.radians(rng.uniform(-cfg.angle, cfg.angle))
-    room = (sides - size_px) / 2  # as far as the piece may move and stay inside
+    sides = stretched * scale  # height and width of the whole image, in pixels of the crop
+    angle = math.radians(rng.uniform(-cfg.angle, cfg.angle))
+    room = (sides - size_px) / 2  # how far the crop may move and stay inside the image
     down, right = room * rng.uniform(-1, 1, 2)
     height, width = (max(1, min(old, round(new))) for old, new in zip(image.shape[1:], sides, strict=True))
-    shrunk = resized(image, height, width)  # without aliases; what is enlarged is so while it is turned
-    crop = turned_piece(shrunk, size_px, sides_px=tuple(sides), right=right, down=down, turn=turn)
+    shrunk = resized(image, height, width)  # antialiased; the rotation does any enlargement
+    crop = rotated_crop(shrunk, size_px, sides_px=tuple(sides), shift_px=(right, down), angle=angle)
     return crop.flip(2) if cfg.flip and rng.random() < 0.5 else crop
 
 
 def centre_crop(image: Tensor, size_px: int) -> Tensor:
-    """The square of the shorter side in the middle of the image, scaled to (3, S, S), uint8."""
+    """The central square of the image, as large as its shorter side, scaled to (3, S, S), uint8."""
     height, width = image.shape[1:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     return resized(image[:, top : top + side, left : left + side], size_px, size_px)
 
 
-def turned_piece(
-    image: Tensor, size_px: int, *, sides_px: tuple[float, float], right: float, down: float, turn: float
+def rotated_crop(
+    image: Tensor, size_px: int, *, sides_px: tuple[float, float], shift_px: tuple[float, float], angle: float
 ) -> Tensor:
-    """A square (3, S, S) of S pixels out of the image as if that had the height and width `sides_px`.
+    """A square crop of S pixels from the image scaled to height and width `sides_px`, (3, S, S) float32.
 
-    It lies `right` and `down` of the middle, turned about it by `turn` radians. Float32 in the range of the image,
-    bilinear; black outside.
+    shift_px: how far the centre of the crop lies to the right of and below the image's; angle: rotation in radians.
+    Bilinear; pixels outside the image are black.
     """
-    height, width = sides_px
-    cos, sin = math.cos(turn), math.sin(turn)
-    rows = [  # from the unit square −1..1 of the piece to that of the image
+    (height, width), (right, down) = sides_px, shift_px
+    cos, sin = math.cos(angle), math.sin(angle)
+    rows = [  # from coordinates −1..1 in the crop to −1..1 in the image
         [cos * size_px / width, -sin * size_px / width, 2 * (cos * right - sin * down) / width],
         [sin * size_px / height, cos * size_px / height, 2 * (sin * right + cos * down) / height],
     ]
@@ -61,6 +61,7 @@ def turned_piece(
 
 
 def resized(image: Tensor, height: int, width: int) -> Tensor:
+    """The image at a size, bilinear with antialiasing."""
     if tuple(image.shape[1:]) == (height, width):
         return image
     return F.interpolate(image[None], size=(height, width), mode="bilinear", antialias=True)[0]

@@ -1,4 +1,4 @@
-"""Images that cannot be read in mid-training: told, left out, replaced, up to a limit (decision 30)."""
+"""Images that cannot be read during training: reported, left out and replaced, up to a limit (decision 30)."""
 
 from __future__ import annotations
 
@@ -12,66 +12,66 @@ from yolo9000.data.image import UnreadableImage
 from yolo9000.errors import Yolo9000Error
 
 Made = TypeVar("Made")
-TRIES = 100  # images drawn for one place before the whole source is taken for damaged
-TROUBLES = (DataPrepError, UnreadableImage, OSError)
+TRIES = 100  # images tried for one slot of a batch before the whole source counts as damaged
+READ_ERRORS = (DataPrepError, UnreadableImage, OSError)
 
 
 class TooManyDamaged(Yolo9000Error):
-    """More images cannot be read than a run may leave out."""
+    """More images are damaged than `data.max_damaged` allows."""
 
 
-class Damage:
-    """The damaged images that a process has met in a run, for all its threads.
+class DamagedImages:
+    """The damaged images that a process has found in a run, for all its threads.
 
-    at_most: how many it leaves out before it stops.
+    max_count: number of damaged images at which the run still goes on.
     """
 
-    def __init__(self, reader: ShardReader, *, at_most: int) -> None:
-        self._reader, self._at_most = reader, at_most
-        self._met: set[int] = set()
+    def __init__(self, reader: ShardReader, *, max_count: int) -> None:
+        self._reader, self._max_count = reader, max_count
+        self._found: set[int] = set()
         self._lock = Lock()
 
     def first_readable(
         self, image: int, read: Callable[[int], Made], another: Callable[[], int]
     ) -> tuple[int, Made]:
-        """The image, or the first readable one that `another` draws in its place, and what `read` makes of it.
+        """The image, or the first readable replacement that `another` draws, and the result of `read` for it.
 
-        A resumed run makes the same replacements, for they depend on the images alone. Raises TooManyDamaged.
+        A resumed run makes the same replacements, which depend on the images alone. Raises TooManyDamaged.
         """
         for _ in range(TRIES):
-            made = self.unless_damaged(image, read)
+            made = self.read_or_none(image, read)
             if made is not None:
                 return image, made
             image = another()
         raise TooManyDamaged(
-            f"{self._reader.folder}: none of {TRIES} images drawn for one place can be read. {self._advice}"
+            f"{self._reader.folder}: none of {TRIES} images drawn for one slot of a batch can be read. {self._advice}"
         )
 
-    def unless_damaged(self, image: int, read: Callable[[int], Made]) -> Made | None:
-        """What `read` makes of the image; None, once it is told, where it cannot be read. Raises TooManyDamaged."""
+    def read_or_none(self, image: int, read: Callable[[int], Made]) -> Made | None:
+        """The result of `read`; None, with a warning on stderr, if the image is damaged. Raises TooManyDamaged."""
         try:
             return read(image)
-        except TROUBLES as reason:
-            self._meet(image, str(reason))
+        except READ_ERRORS as reason:
+            self._report(image, str(reason))
             return None
 
     def report_total(self) -> None:
-        """After a run: how many images took no part in it, if any."""
-        if self._met:
-            images = f"{len(self._met)} image{'s'[: len(self._met) > 1]}"
-            print(f"Left out, since damaged: {images}. {self._advice}", file=sys.stderr)
+        """Print the number of damaged images on stderr, if there are any."""
+        if self._found:
+            images = f"{len(self._found)} damaged image{'s'[: len(self._found) > 1]}"
+            print(f"Left out {images}. {self._advice}", file=sys.stderr)
 
     @property
     def _advice(self) -> str:
-        return f"Run `data-prep check {self._reader.folder} --repair`; a run then goes on with --resume."
+        return f"Run `data-prep check {self._reader.folder} --repair`, then continue the run with --resume."
 
-    def _meet(self, image: int, reason: str) -> None:
+    def _report(self, image: int, reason: str) -> None:
         with self._lock:
-            is_new = image not in self._met
-            self._met.add(image)
-            if len(self._met) > self._at_most:
+            is_new = image not in self._found
+            self._found.add(image)
+            if len(self._found) > self._max_count:
                 raise TooManyDamaged(
-                    f"{self._name(image)} cannot be read, and data.max_damaged allows {self._at_most} such images. "
+                    f"{self._name(image)} cannot be read, and data.max_damaged allows {self._max_count} such images. "
                     f"{self._advice} ({reason})"
                 )
             if is_new:
@@ -81,5 +81,5 @@ class Damage:
         source = self._reader.sources[int(self._reader.image_source[image])].name
         try:
             return f"Image {self._reader.source_id(image)} of {source}"
-        except TROUBLES:  # the names stand in the same shard
+        except READ_ERRORS:  # the names are in the same damaged shard
             return f"Image {image} of {source}"

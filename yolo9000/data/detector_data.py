@@ -1,6 +1,6 @@
-"""From a shard index to batches: which images a step sees, and how their labels become target columns.
+"""Training batches of a detector: the images of each step, augmented, and their labels as target columns.
 
-Every choice is a function of (seed, step, slot), so a resumed run sees the batches of an uninterrupted one.
+Every random choice is a function of (seed, step, slot), so a resumed run sees the batches of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -17,136 +17,153 @@ from data_prep import ShardReader
 from wordtree.support.arrays import IntegerArray
 from wordtree.support.suggest import did_you_mean, near
 from yolo9000.config import AugmentConfig, Config
-from yolo9000.data.augment import compose, crop_around, fitted, mirrored, quarters, shrunk
+from yolo9000.data.augment import (
+    compose,
+    crop_around_box,
+    fit_with_jitter,
+    flip_horizontally,
+    mosaic_tiles,
+    random_rectangle,
+)
 from yolo9000.data.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
-from yolo9000.data.colour import coloured_batch, draw_colour_shifts
-from yolo9000.data.damage import Damage
-from yolo9000.data.prefetch import between, made_ahead, parts_made_ahead
+from yolo9000.data.colour import draw_colour_shifts, shift_colours
+from yolo9000.data.damage import DamagedImages
+from yolo9000.data.prefetch import prefetch, prefetch_parts, split_after
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 from yolo9000.data.sample import Rectangle, Sample, read_sample
 from yolo9000.data.sampler import DataMismatch, Sampler, input_size_at
 
-CROP_PART = (0.4, 0.9)  # of a window's side: the longer side of the box that it is cut around
+CROP_BOX_SHARE = (0.4, 0.9)  # longer side of a box, as a share of the side of a crop around it
 
 
-class TrainingData:
-    """Batches by step, made ahead of time by a few threads (decoding and resizing release the interpreter's lock)."""
+class DetectorData:
+    """Batches by step, prefetched by a few threads; decoding and resizing release the interpreter's lock.
+
+    Images of *tile sources* usually show one object and may be shrunk, set in mosaics or pasted (decision 5). Images of
+    all other sources are *scenes*.
+    """
 
     def __init__(self, reader: ShardReader, cfg: Config, pseudo_boxes: PseudoBoxes | None = None) -> None:
         self.reader, self.cfg = reader, cfg
         self.pseudo_boxes = pseudo_boxes or PseudoBoxes.none()
         self.sampler = Sampler(reader, cfg)
-        self.damage = Damage(reader, at_most=cfg.data.max_damaged)
-        tiled = _tiled(reader, cfg.augment)
-        self.tile_sources = [k for k, name in enumerate(self.sampler.names) if name in tiled]
-        self.other_sources = [k for k, name in enumerate(self.sampler.names) if name not in tiled]
-        self.exhaustive_by = reader.exhaustive_by_source
+        self.damaged = DamagedImages(reader, max_count=cfg.data.max_damaged)
+        tile_names = _tile_sources(reader, cfg.augment)
+        self.tile_sources = [k for k, name in enumerate(self.sampler.names) if name in tile_names]
+        self.scene_sources = [k for k, name in enumerate(self.sampler.names) if name not in tile_names]
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of steps first … last, in order."""
-        return made_ahead(self.batch, range(first, last + 1), threads=self.cfg.data.loader_threads)
+        return prefetch(self.batch, range(first, last + 1), threads=self.cfg.data.loader_threads)
 
     def parts(self, first: int, last: int) -> Iterator[list[Batch]]:
-        """Of the batches of steps first … last, in order, the parts that this process computes.
+        """The parts of each of steps first … last that this process computes, in order.
 
-        None is made before the steps that draw pseudo-boxes for it are over.
+        No batch is prefetched across a step after which pseudo-boxes are drawn.
         """
-        for steps in between(first, last, self.cfg.pseudo_boxes.at_steps):
-            yield from parts_made_ahead(self.batch, steps[0], steps[-1], self.cfg.data)
+        for steps in split_after(first, last, self.cfg.pseudo_boxes.at_steps):
+            yield from prefetch_parts(self.batch, steps[0], steps[-1], self.cfg.data)
 
     def batch(self, step: int, slots: range | None = None) -> Batch:
-        """The batch of a step, or of it the given slots."""
+        """The batch of a step, or the given slots of it."""
         cfg = self.cfg
         size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.side_px, seed=cfg.seed)
-        images, sources, rngs = self.sampler.in_slots(step, slots)
+        images, sources, rngs = self.sampler.part(step, slots)
         samples = [
             self._augmented(int(image), int(source), size, rng)
             for image, source, rng in zip(images, sources, rngs, strict=True)
         ]
-        pixels = coloured_batch([sample.image for sample in samples], draw_colour_shifts(cfg.augment, rngs))
+        pixels = shift_colours([sample.image for sample in samples], draw_colour_shifts(cfg.augment, rngs))
         return Batch(pixels, collate(samples, self.reader.image_source[images], nodes=len(self.reader.tree)))
 
-    def _augmented(self, image: int, source: int, size: int, rng: Generator) -> Sample:
+    def _augmented(self, image: int, source: int, size_px: int, rng: Generator) -> Sample:
         cfg = self.cfg.augment
-        parts = self._parts(self._sample(image, source, rng), source, Rectangle(0, 0, size, size), rng)
-        sample = compose(parts, size, min_box_side=cfg.min_box_side)
-        return mirrored(sample) if cfg.flip and rng.random() < 0.5 else sample
+        canvas = Rectangle(0, 0, size_px, size_px)
+        parts = self._parts(self._sample(image, source, rng), source, canvas, rng)
+        sample = compose(parts, size_px, min_box_side_unit=cfg.min_box_side)
+        return flip_horizontally(sample) if cfg.flip and rng.random() < 0.5 else sample
 
     def _parts(
         self, sample: Sample, source: int, canvas: Rectangle, rng: Generator
     ) -> list[tuple[Sample, Rectangle]]:
-        """What is drawn where: one image, or (decision 5) label images shrunk, in a mosaic, or on a box image."""
-        cfg, draw = self.cfg.augment, rng.random()
+        """The images to draw on the canvas, and where (decision 5).
+
+        A scene alone or with a tile pasted on it; or a tile alone, shrunk, or in a mosaic.
+        """
+        cfg, choice = self.cfg.augment, rng.random()
         if source not in self.tile_sources:
             parts = [_fit(sample, canvas, cfg, rng)]
-            if self.tile_sources and draw < cfg.paste:
+            if self.tile_sources and choice < cfg.paste:
                 tile_source = int(rng.choice(self.tile_sources))
-                parts.append(self._laid(self._tile(tile_source, cfg.scene_crops, rng), canvas, rng))
+                parts.append(self._shrunk(self._tile(tile_source, cfg.scene_crops, rng), canvas, rng))
             return parts
-        if draw < cfg.mosaic:
+        if choice < cfg.mosaic:
             others = [self._tile(source, cfg.mosaic_crops, rng) for _ in range(3)]
-            tiles = quarters(canvas, rng=rng)
-            return [_fit(tile, area, cfg, rng) for tile, area in zip([sample, *others], tiles, strict=True)]
-        if draw < cfg.mosaic + cfg.zoom_out:
-            laid = self._laid(sample, canvas, rng)
-            return [*self._underlay(canvas, rng), laid]
+            areas = mosaic_tiles(canvas, rng=rng)
+            return [_fit(tile, area, cfg, rng) for tile, area in zip([sample, *others], areas, strict=True)]
+        if choice < cfg.mosaic + cfg.zoom_out:
+            tile = self._shrunk(sample, canvas, rng)
+            return [*self._scene_below(canvas, rng), tile]
         return [_fit(sample, canvas, cfg, rng)]
 
-    def _underlay(self, canvas: Rectangle, rng: Generator) -> list[tuple[Sample, Rectangle]]:
-        """What a shrunk image lies on: one of the other images, perhaps with another tile on it, or nothing."""
+    def _scene_below(self, canvas: Rectangle, rng: Generator) -> list[tuple[Sample, Rectangle]]:
+        """A scene to draw a shrunk tile on, perhaps with a crop of another scene on it, or nothing."""
         cfg = self.cfg.augment
-        if not (cfg.zoom_out_onto and self.other_sources) or rng.random() >= cfg.zoom_out_onto:
+        if not (cfg.zoom_out_onto and self.scene_sources) or rng.random() >= cfg.zoom_out_onto:
             return []
-        parts = [_fit(self._any_other(rng), canvas, cfg, rng)]
+        parts = [_fit(self._random_scene(rng), canvas, cfg, rng)]
         if cfg.scene_crops and rng.random() < cfg.scene_crops:
-            parts.append(self._laid(self._cut(rng), canvas, rng))
+            parts.append(self._shrunk(self._scene_crop(rng), canvas, rng))
         return parts
 
-    def _laid(self, tile: Sample, canvas: Rectangle, rng: Generator) -> tuple[Sample, Rectangle]:
-        """A shrunk image, somewhere on what lies below."""
+    def _shrunk(self, tile: Sample, canvas: Rectangle, rng: Generator) -> tuple[Sample, Rectangle]:
+        """A tile with a random small area of the canvas."""
         cfg = self.cfg.augment
-        place = shrunk(canvas, cfg.zoom_out_side, beyond=cfg.tile_overhang, rng=rng)
+        place = random_rectangle(canvas, cfg.zoom_out_side, overhang=cfg.tile_overhang, rng=rng)
         tile, area = _fit(tile, place, cfg, rng)
-        return tile, replace(area, soft=rng.uniform(0, cfg.soft_edges) if cfg.soft_edges else 0.0)
+        return tile, replace(area, soft_edge=rng.uniform(0, cfg.soft_edges) if cfg.soft_edges else 0.0)
 
-    def _tile(self, source: int, cuts: float, rng: Generator) -> Sample:
-        """A further tile: an image of the source or, in the given share, so that tiles do not come to mean the classes
-        of that source, one cut around a box of the other images."""
-        if not (cuts and self.other_sources) or rng.random() >= cuts:
-            return self._any_of(source, rng)
-        return self._cut(rng)
+    def _tile(self, source: int, crop_share: float, rng: Generator) -> Sample:
+        """Another image of the tile source or, for the share `crop_share`, a crop of a scene.
 
-    def _cut(self, rng: Generator) -> Sample:
-        """A piece of one of the other images around one of its boxes; of one that has none, the whole."""
-        sample = self._any_other(rng)
+        Without such crops the network would learn that a tile shows a class of the tile source.
+        """
+        if not (crop_share and self.scene_sources) or rng.random() >= crop_share:
+            return self._random_image(source, rng)
+        return self._scene_crop(rng)
+
+    def _scene_crop(self, rng: Generator) -> Sample:
+        """A crop of a random scene around one of its boxes; the whole scene if it has none."""
+        sample = self._random_scene(rng)
         if not len(sample.box_nodes):
             return sample
-        return crop_around(sample, int(rng.integers(len(sample.box_nodes))), CROP_PART, rng=rng)
+        return crop_around_box(sample, int(rng.integers(len(sample.box_nodes))), CROP_BOX_SHARE, rng=rng)
 
-    def _any_other(self, rng: Generator) -> Sample:
-        """An image of another source than those of tiles."""
-        shares = self.sampler.shares[self.other_sources]
-        return self._any_of(int(rng.choice(self.other_sources, p=shares / shares.sum())), rng)
+    def _random_scene(self, rng: Generator) -> Sample:
+        shares = self.sampler.shares[self.scene_sources]
+        return self._random_image(int(rng.choice(self.scene_sources, p=shares / shares.sum())), rng)
 
-    def _any_of(self, source: int, rng: Generator) -> Sample:
+    def _random_image(self, source: int, rng: Generator) -> Sample:
         return self._sample(self.sampler.draw(source, rng), source, rng)
 
     def _sample(self, image: int, source: int, rng: Generator) -> Sample:
-        """Of the image, or, where it is damaged, of another of its source; with what this source vouches for."""
-        image, sample = self.damage.first_readable(
+        """The image, or a random one of its source if it is damaged; exhaustive as its source or the image itself."""
+        image, sample = self.damaged.first_readable(
             image,
             lambda image: read_sample(self.reader, image, self.pseudo_boxes),
             lambda: self.sampler.draw(source, rng),
         )
         if sample.exhaustive is None:
             return sample
-        return replace(
-            sample, exhaustive=sample.exhaustive | self.exhaustive_by[self.reader.image_source[image]]
-        )
+        by_source = self.reader.exhaustive_by_source[self.reader.image_source[image]]
+        return replace(sample, exhaustive=sample.exhaustive | by_source)
 
 
-def _tiled(reader: ShardReader, cfg: AugmentConfig) -> tuple[str, ...]:
-    """The sources whose images are set in tiles; DataMismatch where the shards have no such source."""
+def _tile_sources(reader: ShardReader, cfg: AugmentConfig) -> tuple[str, ...]:
+    """Names of the tile sources: `augment.tile_sources`, or by default the sources without boxes.
+
+    Raises DataMismatch if the shards have no source of such a name.
+    """
     known = {source.name: source for source in reader.sources}
     if cfg.tile_sources is None:
         return tuple(name for name, source in known.items() if not source.has_boxes)
@@ -159,11 +176,14 @@ def _tiled(reader: ShardReader, cfg: AugmentConfig) -> tuple[str, ...]:
 
 
 def _fit(sample: Sample, area: Rectangle, cfg: AugmentConfig, rng: Generator) -> tuple[Sample, Rectangle]:
-    return sample, fitted(sample, area, jitter=cfg.jitter, rng=rng)
+    return sample, fit_with_jitter(sample, area, jitter=cfg.jitter, rng=rng)
 
 
 def collate(samples: list[Sample], source: IntegerArray, *, nodes: int) -> Targets:
-    """The labels of B samples as flat columns, and what each vouches for; nodes: of the tree."""
+    """The labels of B samples as flat columns.
+
+    source: (B,) the data source of each sample; nodes: size of the tree.
+    """
     exhaustive = np.zeros((len(samples), nodes), bool)
     for row, sample in zip(exhaustive, samples, strict=True):
         row |= False if sample.exhaustive is None else sample.exhaustive
@@ -177,20 +197,22 @@ def collate(samples: list[Sample], source: IntegerArray, *, nodes: int) -> Targe
     return Targets(
         BoxColumns(
             of([len(s.box_nodes) for s in samples]),
-            joined([s.boxes_xyxy for s in samples]),
+            joined([s.boxes_xyxy_unit for s in samples]),
             joined([s.box_nodes for s in samples]),
         ),
         ImageLabelColumns(
             of([len(s.label_nodes) for s in samples]),
             joined([s.label_nodes for s in samples]),
-            joined([s.label_regions for s in samples]),
+            joined([s.label_regions_xyxy_unit for s in samples]),
         ),
-        IgnoreColumns(of([len(s.ignored) for s in samples]), joined([s.ignored for s in samples])),
+        IgnoreColumns(
+            of([len(s.ignored_xyxy_unit) for s in samples]), joined([s.ignored_xyxy_unit for s in samples])
+        ),
         torch.from_numpy(np.asarray(source, np.int64)),
         torch.from_numpy(exhaustive),
         ImageLabelColumns(
             of([len(s.negative_nodes) for s in samples]),
             joined([s.negative_nodes for s in samples]),
-            joined([s.negative_regions for s in samples]),
+            joined([s.negative_regions_xyxy_unit for s in samples]),
         ),
     )

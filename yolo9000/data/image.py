@@ -1,4 +1,4 @@
-"""Images as tensors: decoding, and the letterbox that training, prediction and export share."""
+"""Images as tensors: decoding, and the letterbox that evaluation and prediction share."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _GREY = 0.5  # darknet's letterbox canvas
 
 
 class UnreadableImage(Yolo9000Error):
-    """An image file is missing, or its bytes are no image."""
+    """An image file is missing, or its bytes are not an image."""
 
 
-def decode_image(encoded: UInt8Array, *, name: str = "picture") -> Tensor:
-    """The RGB pixels of an encoded JPEG or PNG as it is stored, uint8, shape (3, H, W).
+def decode_image(encoded: UInt8Array, *, name: str = "image") -> Tensor:
+    """RGB pixels of an encoded JPEG or PNG, uint8, (3, H, W).
 
-    Grey becomes RGB; EXIF orientation is left alone, since labels refer to the stored pixels. `name` is
-    what an UnreadablePicture error calls it.
+    The EXIF orientation is not applied, since labels refer to the stored pixels. Raises UnreadableImage, whose message
+    begins with `name`.
     """
     return _decode(np.ascontiguousarray(encoded, dtype=np.uint8), name=name, apply_exif_orientation=False)
 
 
 def read_image(path: Path | str) -> Tensor:
-    """The RGB pixels of an image file as a viewer shows it (EXIF orientation applied), uint8, (3, H, W).
+    """RGB pixels of an image file with its EXIF orientation applied, as viewers show it, uint8, (3, H, W).
 
-    Any format that Pillow knows; JPEG and PNG are decoded as in training. Raises UnreadablePicture.
+    Any format that Pillow reads; JPEG and PNG are decoded as in training. Raises UnreadableImage.
     """
     path = Path(path)
     try:
@@ -52,7 +52,7 @@ def read_image(path: Path | str) -> Tensor:
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where an image lies on the network's canvas: scaled to fit, centred, the rest grey; in pixels."""
+    """The position of an image on the network's canvas: scaled to fit and centred; the margin is grey."""
 
     image_width_px: int
     image_height_px: int
@@ -65,7 +65,7 @@ class Letterbox:
 
     @staticmethod
     def fit(*, image_size_px: tuple[int, int], network_size_px: tuple[int, int]) -> Letterbox:
-        """The placement by darknet's integer rule; both sizes are (width, height)."""
+        """The letterbox by darknet's integer rule; both sizes are (width, height)."""
         (image_width, image_height), (width, height) = image_size_px, network_size_px
         if width * image_height < height * image_width:
             resized_width, resized_height = width, max(1, image_height * width // image_width)
@@ -83,18 +83,18 @@ class Letterbox:
         )
 
     def to_network(self, xyxy_px: Tensor) -> Tensor:
-        """Boxes of the image as boxes of the canvas, in pixels; shape (..., 4)."""
+        """Boxes in pixels of the canvas, from boxes in pixels of the image; shape (..., 4)."""
         return xyxy_px * self._scale(xyxy_px) + self._margin(xyxy_px)
 
     def to_image(self, xyxy_px: Tensor) -> Tensor:
-        """Boxes of the canvas as boxes of the image, in pixels, not clipped; shape (..., 4).
+        """Boxes in pixels of the image, not clipped, from boxes in pixels of the canvas; shape (..., 4).
 
-        Undoes `to_network` with the margin really used, which is rounded down.
+        The exact inverse of `to_network`, whose margin is rounded down.
         """
         return (xyxy_px - self._margin(xyxy_px)) / self._scale(xyxy_px)
 
     def to_image_by_darknet(self, xyxy_px: Tensor) -> Tensor:
-        """The same by darknet's inverse, which forgets the rounding: half a pixel off for odd margins (decision 13)."""
+        """Boxes as by `to_image` with darknet's margin, which is not rounded: up to half a pixel off (decision 13)."""
         x = (self.network_width_px - self.resized_width_px) / 2
         y = (self.network_height_px - self.resized_height_px) / 2
         return (xyxy_px - xyxy_px.new_tensor([x, y, x, y])) / self._scale(xyxy_px)
@@ -111,49 +111,52 @@ class Letterbox:
 def letterbox(
     image: Tensor, size_px: int | tuple[int, int], *, geometry: Literal["exact", "darknet"] = "exact"
 ) -> tuple[Tensor, Letterbox]:
-    """The image scaled to fit on a grey canvas, float32 in 0..1, (3, height, width), and its placement.
+    """The image scaled to fit on a grey canvas, float32 in 0..1, (3, height, width), and its letterbox.
 
     image: uint8 in 0..255 or floating in 0..1, shape (3, H, W).
     size_px: side of a square canvas, or its (width, height).
-    geometry: `darknet` resizes without smoothing, corner to corner (decision 13).
+    geometry: `darknet` resizes without antialiasing and aligns the corners (decision 13).
     """
     network_size_px = (size_px, size_px) if isinstance(size_px, int) else size_px
-    place = Letterbox.fit(image_size_px=(image.shape[2], image.shape[1]), network_size_px=network_size_px)
+    box = Letterbox.fit(image_size_px=(image.shape[2], image.shape[1]), network_size_px=network_size_px)
     canvas = torch.full(
-        (3, place.network_height_px, place.network_width_px), _GREY, dtype=torch.float32, device=image.device
+        (3, box.network_height_px, box.network_width_px), _GREY, dtype=torch.float32, device=image.device
     )
-    rows = slice(place.top_px, place.top_px + place.resized_height_px)
-    columns = slice(place.left_px, place.left_px + place.resized_width_px)
+    rows = slice(box.top_px, box.top_px + box.resized_height_px)
+    columns = slice(box.left_px, box.left_px + box.resized_width_px)
     pixels = image / 255 if image.dtype == torch.uint8 else image.float()
-    size = (place.resized_height_px, place.resized_width_px)
+    size = (box.resized_height_px, box.resized_width_px)
     if geometry == "darknet":
         canvas[:, rows, columns] = resized_by_darknet(pixels, size)
     elif size == tuple(pixels.shape[1:]):
         canvas[:, rows, columns] = pixels
     else:
         canvas[:, rows, columns] = interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
-    return canvas, place
+    return canvas, box
 
 
 def resized_by_darknet(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """The image (3, H, W) float32 at a size (height, width), as darknet's resize_image has it.
+    """The image (3, H, W) float32 at a size (height, width), computed like darknet's resize_image.
 
-    Linear, corner pixel on corner pixel. Of the last row the part that comes from the row below is left out: nothing
-    is lost where that part is 0, but where rounding makes it almost all, the last row is almost black.
+    Bilinear with aligned corners. Darknet leaves out the contribution of the row below to the last row. That
+    contribution is usually 0; where rounding makes it almost 1, the last row is almost black.
     """
     height, width = size
     column, right = _steps_of_darknet(pixels.shape[2], width, pixels.device)
     column[-1], right[-1] = pixels.shape[2] - 1, 0
     row, down = _steps_of_darknet(pixels.shape[1], height, pixels.device)
-    part_below = torch.cat([down[:-1], down.new_zeros(1)])[:, None]
+    weight_below = torch.cat([down[:-1], down.new_zeros(1)])[:, None]
     wide = (1 - right) * pixels[:, :, column] + right * pixels[
         :, :, (column + 1).clamp_max(pixels.shape[2] - 1)
     ]
-    return (1 - down)[:, None] * wide[:, row] + part_below * wide[:, (row + 1).clamp_max(pixels.shape[1] - 1)]
+    return (1 - down)[:, None] * wide[:, row] + weight_below * wide[
+        :, (row + 1).clamp_max(pixels.shape[1] - 1)
+    ]
 
 
 def _steps_of_darknet(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each of `new` pixels of a side the one of `old` before it, and how far behind that it lies, both (new,)."""
+    """Interpolation of a side of `old` pixels at `new` points: the pixel before each point, and the weight of the next
+    pixel, both (new,)."""
     scale = float(np.float32(old - 1) / np.float32(max(new - 1, 1)))
     at = torch.arange(new, dtype=torch.float32, device=device) * scale
     before = at.long().clamp_max(old - 1)
@@ -164,13 +167,13 @@ def _decode(encoded: UInt8Array, *, name: str, apply_exif_orientation: bool) -> 
     from torchvision.io import ImageReadMode
     from torchvision.io import decode_image as decode
 
-    # torch warns about memory that it may not write to, as np.frombuffer gives.
+    # torch warns about read-only memory, which np.frombuffer returns.
     writable = encoded if encoded.flags.writeable else encoded.copy()
     try:
         pixels: Tensor = decode(
             torch.from_numpy(writable), mode=ImageReadMode.RGB, apply_exif_orientation=apply_exif_orientation
         )
-    except RuntimeError:  # all that torchvision raises, whatever is wrong with the bytes
+    except RuntimeError:  # the only error that torchvision raises, whatever is wrong with the bytes
         raise UnreadableImage(
             f"{name}: expected a JPEG or PNG image, but its {len(encoded)} bytes do not decode; "
             "it is damaged, cut short or of another format."
@@ -185,7 +188,7 @@ def _decode_with_pillow(content: bytes, *, name: str) -> Tensor:
             pixels = np.array(upright.convert("RGB"))  # (H, W, 3)
     except UnidentifiedImageError:
         raise UnreadableImage(
-            f"{name}: expected an image, but its {len(content)} bytes are of no format known."
+            f"{name}: expected an image, but its {len(content)} bytes are in no known format."
         ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadableImage(f"{name}: expected an image, but decoding fails: {error}.") from None

@@ -1,4 +1,4 @@
-"""Boxes drawn by the model during training, as columns beside the index's image labels."""
+"""Pseudo-boxes: boxes that the model predicts for image labels during training (decision 27)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wordtree.support.arrays import Float32Array, Int64Array
 
 @dataclass(frozen=True)
 class PseudoBoxes:
-    """Boxes that training drew around what K image labels name (pseudo_boxes.py)."""
+    """One box for each of K image labels; training/draw_pseudo_boxes.py draws them."""
 
     label: Int64Array  # (K,) rows of the index's image labels, ascending
-    key: Int64Array  # (K,) what these are in any index of the same images (`label_keys`)
+    key: Int64Array  # (K,) the same labels in any index of the same images (`label_keys`)
     xyxy_unit: Float32Array  # (K, 4)
 
     @classmethod
@@ -25,23 +25,23 @@ class PseudoBoxes:
         return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
 
     @classmethod
-    def around(cls, reader: ShardReader, label: Int64Array, xyxy_unit: Float32Array) -> PseudoBoxes:
-        """Boxes of image labels in these rows of the index."""
+    def for_labels(cls, reader: ShardReader, label: Int64Array, xyxy_unit: Float32Array) -> PseudoBoxes:
+        """Boxes (K, 4) for the image labels in rows `label` (K,) of the index."""
         return cls(label, label_keys(reader, label), xyxy_unit)
 
-    def in_index_of(self, reader: ShardReader) -> PseudoBoxes:
-        """The same in another index of the images, as a repair or a relabelling leaves it, less what is gone."""
+    def transferred_to(self, reader: ShardReader) -> PseudoBoxes:
+        """The boxes for the labels that another index still has, for instance after a repair or relabelling."""
         rows = np.arange(len(reader.label_nodes))
         if not len(self.label):
             return self
         keys = label_keys(reader, rows)
         rows = rows[np.isin(keys, self.key)]
         order = np.argsort(self.key)
-        drawn = order[np.searchsorted(self.key, keys[rows], sorter=order)]
-        return PseudoBoxes(rows, keys[rows], self.xyxy_unit[drawn])
+        kept = order[np.searchsorted(self.key, keys[rows], sorter=order)]
+        return PseudoBoxes(rows, keys[rows], self.xyxy_unit[kept])
 
-    def of(self, labels: slice) -> tuple[Int64Array, Float32Array]:
-        """Those of the image labels in these rows: their positions within the rows, and the boxes."""
+    def in_rows(self, labels: slice) -> tuple[Int64Array, Float32Array]:
+        """The boxes of the image labels in a range of rows: positions within the range, and boxes (…, 4)."""
         rows = slice(*np.searchsorted(self.label, [labels.start, labels.stop]))
         return self.label[rows] - labels.start, self.xyxy_unit[rows]
 
@@ -50,18 +50,18 @@ class PseudoBoxes:
         return {name: torch.from_numpy(column) for name, column in columns.items()}
 
     @classmethod
-    def of_state(cls, state: dict[str, torch.Tensor]) -> PseudoBoxes:
+    def from_state_dict(cls, state: dict[str, torch.Tensor]) -> PseudoBoxes:
         return cls(*(state[name].numpy() for name in ("label", "key", "xyxy_unit")))
 
 
 def label_keys(reader: ShardReader, rows: Int64Array) -> Int64Array:
-    """A number for each image label of these rows, of its source, image and node, whatever row it has, (K,)."""
+    """A hash of source, image and node for each image label, independent of its row in the index, (K,)."""
     images = np.searchsorted(reader.label_offsets, rows, side="right") - 1
     nodes = reader.label_nodes[rows]
     names = [source.name for source in reader.sources]
     keys = np.zeros(len(rows), np.int64)
     for row, (image, node) in enumerate(zip(images.tolist(), nodes.tolist(), strict=True)):
-        what = (names[reader.image_source[image]], reader.source_id(image), reader.tree.ids[node])
-        digest = blake2b("\0".join(what).encode(), digest_size=8).digest()
+        parts = (names[reader.image_source[image]], reader.source_id(image), reader.tree.ids[node])
+        digest = blake2b("\0".join(parts).encode(), digest_size=8).digest()
         keys[row] = int.from_bytes(digest, "little", signed=True)
     return keys

@@ -13,65 +13,72 @@ from wordtree.tree.node_sets import at_or_under
 from yolo9000.data.image import decode_image
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 
+WHOLE_UNIT = np.array([[0, 0, 1, 1]], np.float32)  # the whole image as a region
+
 
 @dataclass(frozen=True)
 class Sample:
+    """One image with its labels; boxes and regions are in the unit square of the image."""
+
     image: Tensor  # (3, height, width) uint8
-    boxes_xyxy: Float32Array  # (M, 4), unit
+    boxes_xyxy_unit: Float32Array  # (M, 4)
     box_nodes: Int64Array  # (M,)
     label_nodes: Int64Array  # (L,)
-    label_regions: Float32Array  # (L, 4), unit: where the labelled thing is
+    label_regions_xyxy_unit: Float32Array  # (L, 4): each region shows an object of its label's node
     negative_nodes: Int64Array  # (L',)
-    negative_regions: Float32Array  # (L', 4), unit: where no such thing is
-    ignored: Float32Array  # (R, 4), unit: where nothing is known
-    exhaustive: (
-        BoolArray | None
-    )  # (N,) of each node, whether its things all have their boxes here; None: nobody drew boxes
+    negative_regions_xyxy_unit: Float32Array  # (L', 4): each region shows no object of its label's node
+    ignored_xyxy_unit: Float32Array  # (R, 4): regions that may show objects without a box
+    exhaustive: BoolArray | None  # (N,) nodes that are exhaustively annotated; None: not annotated with boxes
+
+    @classmethod
+    def unlabelled(cls, image: Tensor) -> Sample:
+        """An image without any label, for the labels to be added."""
+        boxes, nodes = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+        return cls(image, boxes, nodes, nodes, boxes, nodes, boxes, boxes, None)
 
 
 @dataclass(frozen=True)
 class Rectangle:
-    """Where an image goes on a canvas, in pixels; may reach beyond it."""
+    """A rectangle in pixels; as the area of an image on a canvas it may reach beyond the canvas."""
 
-    left: int
-    top: int
-    width: int
-    height: int
-    soft: float = 0.0  # the part of each side over which its edge fades into what lies below, at most .5
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
+    soft_edge: float = 0.0  # share of each side over which the edge fades into the image below, at most .5
 
-    def unit(self, canvas_px: int) -> Float32Array:
-        edges = [self.left, self.top, self.left + self.width, self.top + self.height]
+    def xyxy_unit(self, canvas_px: int) -> Float32Array:
+        """The corners in the unit square of a square canvas, (4,)."""
+        edges = [self.left_px, self.top_px, self.left_px + self.width_px, self.top_px + self.height_px]
         return np.array(edges, np.float32) / np.float32(canvas_px)
 
 
-WHOLE = np.array([[0, 0, 1, 1]], np.float32)
-
-
 def read_sample(reader: ShardReader, image: int, pseudo: PseudoBoxes | None = None) -> Sample:
-    """Image and labels as stored; where nobody drew boxes, all that is unmatched is ignored.
+    """One image of the shards with its labels. An image without box annotations is ignored as a whole.
 
-    An image label whose thing has a box is left out: the box says it better; so does one of `pseudo`.
+    An image label is left out if a box says the same or more; a box of `pseudo` replaces its label.
     """
     boxes = slice(*reader.box_offsets[image : image + 2])
     labels = slice(*reader.label_offsets[image : image + 2])
-    real = ~reader.box_ignored[boxes]
+    is_object = ~reader.box_ignored[boxes]
+    box_nodes = reader.box_nodes[boxes][is_object].astype(np.int64)
+    crowds_xyxy_unit = reader.boxes_xyxy_unit[boxes][~is_object]
     nodes, positive = reader.label_nodes[labels].astype(np.int64), reader.label_positive[labels]
-    complete = nodes[reader.label_exhaustive[labels] | ~positive]
-    box_nodes = reader.box_nodes[boxes][real].astype(np.int64)
-    message = positive & ~reader.tree.is_under(box_nodes[:, None], nodes).any(axis=0)
-    drawn, drawn_xyxy = (pseudo or PseudoBoxes.none()).of(labels)
-    drawn, drawn_xyxy = drawn[message[drawn]], drawn_xyxy[message[drawn]]
-    message[drawn] = False
-    label_nodes = nodes[message]
-    crowds = reader.boxes_xyxy_unit[boxes][~real]
+    exhaustive_nodes = nodes[reader.label_exhaustive[labels] | ~positive]
+    without_box = positive & ~reader.tree.is_under(box_nodes[:, None], nodes).any(axis=0)
+    rows, pseudo_xyxy_unit = (pseudo or PseudoBoxes.none()).in_rows(labels)
+    rows, pseudo_xyxy_unit = rows[without_box[rows]], pseudo_xyxy_unit[without_box[rows]]
+    without_box[rows] = False
+    label_nodes = nodes[without_box]
+    is_boxed = bool(reader.image_boxed[image])
     return Sample(
         decode_image(reader.encoded(image), name=reader.source_id(image)),
-        np.concatenate([reader.boxes_xyxy_unit[boxes][real], drawn_xyxy]),
-        np.concatenate([box_nodes, nodes[drawn]]),
+        np.concatenate([reader.boxes_xyxy_unit[boxes][is_object], pseudo_xyxy_unit]),
+        np.concatenate([box_nodes, nodes[rows]]),
         label_nodes,
-        np.repeat(WHOLE, len(label_nodes), axis=0),
+        np.repeat(WHOLE_UNIT, len(label_nodes), axis=0),
         nodes[~positive],
-        np.repeat(WHOLE, int((~positive).sum()), axis=0),
-        crowds if reader.image_boxed[image] else WHOLE,
-        at_or_under(reader.tree, complete) if reader.image_boxed[image] else None,
+        np.repeat(WHOLE_UNIT, int((~positive).sum()), axis=0),
+        crowds_xyxy_unit if is_boxed else WHOLE_UNIT,
+        at_or_under(reader.tree, exhaustive_nodes) if is_boxed else None,
     )

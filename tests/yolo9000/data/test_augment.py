@@ -12,8 +12,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from yolo9000.config import AugmentConfig
-from yolo9000.data.augment import GREY, compose, crop_around, fitted, mirrored, quarters, shrunk
-from yolo9000.data.colour import ColourShift, coloured_batch, draw_colour_shifts
+from yolo9000.data.augment import (
+    GREY,
+    compose,
+    crop_around_box,
+    fit_with_jitter,
+    flip_horizontally,
+    mosaic_tiles,
+    random_rectangle,
+)
+from yolo9000.data.colour import ColourShift, draw_colour_shifts, shift_colours
 from yolo9000.data.sample import Rectangle, Sample
 
 
@@ -43,38 +51,38 @@ def brightest(sample: Sample) -> np.ndarray:
 @given(seed=st.integers(0, 10_000))
 def test_the_box_stays_on_its_thing_wherever_the_image_is_placed(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    area = fitted(sample_of(), Rectangle(0, 0, 96, 96), jitter=0.3, rng=rng)
-    placed = compose([(sample_of(), area)], 96, min_box_side=0.001)
-    assert np.abs(placed.boxes_xyxy[0] - brightest(placed)).max() < 2 / 96
+    area = fit_with_jitter(sample_of(), Rectangle(0, 0, 96, 96), jitter=0.3, rng=rng)
+    placed = compose([(sample_of(), area)], 96, min_box_side_unit=0.001)
+    assert np.abs(placed.boxes_xyxy_unit[0] - brightest(placed)).max() < 2 / 96
 
 
 @given(seed=st.integers(0, 10_000))
 def test_a_fitted_image_lies_inside_its_area_and_touches_two_borders(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    area = quarters(Rectangle(0, 0, 96, 96), rng=rng)[seed % 4]
-    placed = fitted(sample_of(), area, jitter=0.2, rng=rng)
-    assert area.left <= placed.left
-    assert placed.left + placed.width <= area.left + area.width
-    assert area.top <= placed.top
-    assert placed.top + placed.height <= area.top + area.height
-    assert placed.width == area.width or placed.height == area.height
+    area = mosaic_tiles(Rectangle(0, 0, 96, 96), rng=rng)[seed % 4]
+    placed = fit_with_jitter(sample_of(), area, jitter=0.2, rng=rng)
+    assert area.left_px <= placed.left_px
+    assert placed.left_px + placed.width_px <= area.left_px + area.width_px
+    assert area.top_px <= placed.top_px
+    assert placed.top_px + placed.height_px <= area.top_px + area.height_px
+    assert placed.width_px == area.width_px or placed.height_px == area.height_px
 
 
 def test_mirroring_twice_is_nothing() -> None:
-    once = mirrored(sample_of())
+    once = flip_horizontally(sample_of())
     assert not torch.equal(once.image, sample_of().image)
-    twice = mirrored(once)
+    twice = flip_horizontally(once)
     assert torch.equal(twice.image, sample_of().image)
-    np.testing.assert_allclose(twice.boxes_xyxy, sample_of().boxes_xyxy)
-    np.testing.assert_allclose(once.boxes_xyxy, [[0.5, 0, 1, 0.5]])
+    np.testing.assert_allclose(twice.boxes_xyxy_unit, sample_of().boxes_xyxy_unit)
+    np.testing.assert_allclose(once.boxes_xyxy_unit, [[0.5, 0, 1, 0.5]])
 
 
 def test_four_tiles_cover_the_canvas_and_keep_their_labels_inside() -> None:
     rng = np.random.default_rng(1)
-    tiles = quarters(Rectangle(0, 0, 64, 64), rng=rng)
-    assert sum(tile.width * tile.height for tile in tiles) == 64 * 64
-    whole = compose([(sample_of(k), tile) for k, tile in enumerate(tiles)], 64, min_box_side=0.001)
-    for k, region in enumerate(whole.label_regions):
+    tiles = mosaic_tiles(Rectangle(0, 0, 64, 64), rng=rng)
+    assert sum(tile.width_px * tile.height_px for tile in tiles) == 64 * 64
+    whole = compose([(sample_of(k), tile) for k, tile in enumerate(tiles)], 64, min_box_side_unit=0.001)
+    for k, region in enumerate(whole.label_regions_xyxy_unit):
         left, top, right, bottom = (region * 64).round().astype(int)
         assert (whole.image[0, (top + bottom) // 2 + 2 : bottom, left:right] == k).all()
 
@@ -82,23 +90,23 @@ def test_four_tiles_cover_the_canvas_and_keep_their_labels_inside() -> None:
 def test_a_pasted_image_hides_what_lies_under_it() -> None:
     base, pasted = sample_of(), sample_of(10)
     over_the_box = compose(
-        [(base, Rectangle(0, 0, 64, 64)), (pasted, Rectangle(0, 0, 32, 32))], 64, min_box_side=0.001
+        [(base, Rectangle(0, 0, 64, 64)), (pasted, Rectangle(0, 0, 32, 32))], 64, min_box_side_unit=0.001
     )
-    assert over_the_box.boxes_xyxy.tolist() == [[0, 0, 0.25, 0.25]]
+    assert over_the_box.boxes_xyxy_unit.tolist() == [[0, 0, 0.25, 0.25]]
     beside_it = compose(
-        [(base, Rectangle(0, 0, 64, 64)), (pasted, Rectangle(32, 32, 32, 32))], 64, min_box_side=0.001
+        [(base, Rectangle(0, 0, 64, 64)), (pasted, Rectangle(32, 32, 32, 32))], 64, min_box_side_unit=0.001
     )
-    assert len(beside_it.boxes_xyxy) == 2
+    assert len(beside_it.boxes_xyxy_unit) == 2
 
 
 def test_of_a_thing_that_is_mostly_hidden_what_is_left_is_not_background() -> None:
-    below = replace(sample_of(), boxes_xyxy=np.array([[0.1, 0.1, 0.9, 0.9]], np.float32))
+    below = replace(sample_of(), boxes_xyxy_unit=np.array([[0.1, 0.1, 0.9, 0.9]], np.float32))
     canvas = Rectangle(0, 0, 80, 80)
-    tile = replace(sample_of(), boxes_xyxy=np.zeros((0, 4), np.float32), box_nodes=np.zeros(0, np.int64))
+    tile = replace(sample_of(), boxes_xyxy_unit=np.zeros((0, 4), np.float32), box_nodes=np.zeros(0, np.int64))
 
     def under(cover: Rectangle) -> tuple[list[list[float]], list[list[float]]]:
-        found = compose([(below, canvas), (tile, cover)], 80, min_box_side=0.001)
-        return found.boxes_xyxy.round(3).tolist(), found.ignored.round(3).tolist()
+        found = compose([(below, canvas), (tile, cover)], 80, min_box_side_unit=0.001)
+        return found.boxes_xyxy_unit.round(3).tolist(), found.ignored_xyxy_unit.round(3).tolist()
 
     box = np.array([0.1, 0.1, 0.9, 0.9], np.float32).round(3).tolist()
     assert under(Rectangle(40, 0, 40, 80)) == ([box], [])  # half of it
@@ -113,7 +121,7 @@ def test_a_soft_edge_fades_from_what_lies_below_to_the_image_and_back() -> None:
             (sample_of(0), below),
             (sample_of(200, width=20, height=20), Rectangle(10, 40, 20, 20, soft)),
         ]
-        whole = compose(parts, 64, min_box_side=0.001)
+        whole = compose(parts, 64, min_box_side_unit=0.001)
         return whole.image[0, 50, 9:31].tolist()  # in the middle of its height, below its bright square
 
     assert row(0) == [0, *[200] * 20, 0]
@@ -122,29 +130,40 @@ def test_a_soft_edge_fades_from_what_lies_below_to_the_image_and_back() -> None:
 
 def test_a_soft_edge_changes_pixels_alone() -> None:
     parts = [(sample_of(), Rectangle(0, 0, 64, 64)), (sample_of(10), Rectangle(3, 5, 40, 30))]
-    hard = compose(parts, 64, min_box_side=0.001)
-    soft = compose([parts[0], (parts[1][0], replace(parts[1][1], soft=0.3))], 64, min_box_side=0.001)
+    hard = compose(parts, 64, min_box_side_unit=0.001)
+    soft = compose(
+        [parts[0], (parts[1][0], replace(parts[1][1], soft_edge=0.3))], 64, min_box_side_unit=0.001
+    )
     assert not torch.equal(hard.image, soft.image)
-    for name in ("boxes_xyxy", "box_nodes", "label_nodes", "label_regions", "negative_regions", "ignored"):
+    for name in (
+        "boxes_xyxy_unit",
+        "box_nodes",
+        "label_nodes",
+        "label_regions_xyxy_unit",
+        "negative_regions_xyxy_unit",
+        "ignored_xyxy_unit",
+    ):
         np.testing.assert_array_equal(getattr(hard, name), getattr(soft, name))
 
 
 def test_what_is_not_drawn_is_grey_and_slivers_are_dropped() -> None:
-    placed = compose([(sample_of(), Rectangle(0, 0, 20, 10))], 64, min_box_side=0.1)
+    placed = compose([(sample_of(), Rectangle(0, 0, 20, 10))], 64, min_box_side_unit=0.1)
     assert (placed.image[:, 10:] == GREY).all()
-    assert len(placed.boxes_xyxy) == 0
+    assert len(placed.boxes_xyxy_unit) == 0
     assert len(placed.label_nodes) == 1
 
 
 def test_what_a_image_does_not_show_may_stand_in_one_pasted_over_it() -> None:
     base = (sample_of(), Rectangle(0, 0, 64, 64))
-    assert len(compose([base], 64, min_box_side=0.001).negative_nodes) == 1
-    both = compose([base, (sample_of(), Rectangle(32, 32, 16, 16))], 64, min_box_side=0.001)
-    assert both.negative_regions.tolist() == [[0.5, 0.5, 0.75, 0.75]]
-    tiles = quarters(Rectangle(0, 0, 64, 64), rng=np.random.default_rng(1))
-    mosaic = compose([(sample_of(), tile) for tile in tiles], 64, min_box_side=0.001)
-    np.testing.assert_allclose(mosaic.negative_regions, [tile.unit(64) for tile in tiles], atol=1e-6)
-    np.testing.assert_allclose(mirrored(both).negative_regions, [[0.25, 0.5, 0.5, 0.75]])
+    assert len(compose([base], 64, min_box_side_unit=0.001).negative_nodes) == 1
+    both = compose([base, (sample_of(), Rectangle(32, 32, 16, 16))], 64, min_box_side_unit=0.001)
+    assert both.negative_regions_xyxy_unit.tolist() == [[0.5, 0.5, 0.75, 0.75]]
+    tiles = mosaic_tiles(Rectangle(0, 0, 64, 64), rng=np.random.default_rng(1))
+    mosaic = compose([(sample_of(), tile) for tile in tiles], 64, min_box_side_unit=0.001)
+    np.testing.assert_allclose(
+        mosaic.negative_regions_xyxy_unit, [tile.xyxy_unit(64) for tile in tiles], atol=1e-6
+    )
+    np.testing.assert_allclose(flip_horizontally(both).negative_regions_xyxy_unit, [[0.25, 0.5, 0.5, 0.75]])
 
 
 def test_a_composition_vouches_for_what_all_its_parts_with_boxes_vouch_for() -> None:
@@ -152,8 +171,8 @@ def test_a_composition_vouches_for_what_all_its_parts_with_boxes_vouch_for() -> 
         parts = [
             replace(sample_of(), exhaustive=None if v is None else np.isin(range(7), v)) for v in exhaustive
         ]
-        tiles = quarters(Rectangle(0, 0, 64, 64), rng=np.random.default_rng(0))
-        found = compose(list(zip(parts, tiles, strict=False)), 64, min_box_side=0.001).exhaustive
+        tiles = mosaic_tiles(Rectangle(0, 0, 64, 64), rng=np.random.default_rng(0))
+        found = compose(list(zip(parts, tiles, strict=False)), 64, min_box_side_unit=0.001).exhaustive
         return None if found is None else found.nonzero()[0].tolist()
 
     assert whole_of([2, 5]) == [2, 5]
@@ -168,23 +187,27 @@ def test_a_tile_over_the_edge_looks_as_cut_out_of_a_larger_canvas(left: int, top
     """The canvas lies in a larger one, 32 px from its edges, with the same image on the same place."""
     tile, scene = sample_of(10, width=30, height=30), sample_of(90, width=64, height=64)
     small = compose(
-        [(scene, Rectangle(0, 0, 64, 64)), (tile, Rectangle(left, top, 32, 32, soft))], 64, min_box_side=0.001
+        [(scene, Rectangle(0, 0, 64, 64)), (tile, Rectangle(left, top, 32, 32, soft))],
+        64,
+        min_box_side_unit=0.001,
     )
     large = compose(
         [(scene, Rectangle(32, 32, 64, 64)), (tile, Rectangle(left + 32, top + 32, 32, 32, soft))],
         128,
-        min_box_side=0.001,
+        min_box_side_unit=0.001,
     )
     assert torch.equal(small.image, large.image[:, 32:96, 32:96])
-    np.testing.assert_allclose(small.label_regions, np.clip(large.label_regions * 2 - 0.5, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(
+        small.label_regions_xyxy_unit, np.clip(large.label_regions_xyxy_unit * 2 - 0.5, 0, 1), atol=1e-6
+    )
 
 
 def test_of_a_thing_mostly_over_the_edge_nobody_says_what_is_left() -> None:
-    tile = replace(sample_of(), boxes_xyxy=np.array([[0, 0, 1, 1]], np.float32))
+    tile = replace(sample_of(), boxes_xyxy_unit=np.array([[0, 0, 1, 1]], np.float32))
 
     def counts(left: int) -> tuple[int, int]:
-        found = compose([(tile, Rectangle(left, 0, 32, 32))], 64, min_box_side=0.001)
-        return len(found.boxes_xyxy), len(found.ignored)
+        found = compose([(tile, Rectangle(left, 0, 32, 32))], 64, min_box_side_unit=0.001)
+        return len(found.boxes_xyxy_unit), len(found.ignored_xyxy_unit)
 
     assert [counts(left) for left in (40, 48, 56, 64)] == [(1, 0), (1, 0), (0, 1), (0, 0)]
     assert [counts(left) for left in (-8, -16, -24, -32)] == [(1, 0), (1, 0), (0, 1), (0, 0)]
@@ -192,18 +215,18 @@ def test_of_a_thing_mostly_over_the_edge_nobody_says_what_is_left() -> None:
 
 def test_a_shrunk_area_may_reach_over_the_edge_by_a_part_of_itself() -> None:
     areas = [
-        shrunk(Rectangle(0, 0, 64, 64), (0.5, 0.5), beyond=0.25, rng=np.random.default_rng(k))
+        random_rectangle(Rectangle(0, 0, 64, 64), (0.5, 0.5), overhang=0.25, rng=np.random.default_rng(k))
         for k in range(500)
     ]
-    for start in ([area.left for area in areas], [area.top for area in areas]):
+    for start in ([area.left_px for area in areas], [area.top_px for area in areas]):
         assert (min(start), max(start)) == (-8, 40)
 
 
 def test_a_shrunk_area_lies_in_its_area() -> None:
     for seed in range(50):
-        inner = shrunk(Rectangle(8, 8, 40, 40), (0.35, 0.75), rng=np.random.default_rng(seed))
-        assert 8 <= inner.left <= inner.left + inner.width <= 48
-        assert 8 <= inner.top <= inner.top + inner.height <= 48
+        inner = random_rectangle(Rectangle(8, 8, 40, 40), (0.35, 0.75), rng=np.random.default_rng(seed))
+        assert 8 <= inner.left_px <= inner.left_px + inner.width_px <= 48
+        assert 8 <= inner.top_px <= inner.top_px + inner.height_px <= 48
 
 
 @pytest.mark.parametrize("hue", [0.0, 0.07, -0.4, 0.5, -0.5])
@@ -213,7 +236,7 @@ def test_colours_shift_as_hsv_says(hue: float, dtype: torch.dtype) -> None:
     pixels = rng.integers(0, 256, (2, 3, 4, 5))
     pixels[..., :3] = rng.choice([0, 100, 255], (2, 3, 4, 3))  # two or three channels are the highest
     shift = ColourShift(torch.tensor([hue, hue]), torch.tensor([1.4, 0.7]), torch.tensor([0.8, 1.2]))
-    shifted = coloured_batch(list(torch.from_numpy(pixels).to(dtype)), shift)
+    shifted = shift_colours(list(torch.from_numpy(pixels).to(dtype)), shift)
     assert shifted.is_contiguous(memory_format=torch.channels_last)
     for image, (s_factor, v_factor) in enumerate([(1.4, 0.8), (0.7, 1.2)]):
         for row, column in np.ndindex(4, 5):
@@ -226,7 +249,7 @@ def test_grey_stays_grey_and_factors_stay_in_range() -> None:
     grey = torch.full((3, 2, 2), 51, dtype=torch.uint8)
     cfg = AugmentConfig(hue=0.1, saturation=1.5, exposure=1.0)
     shift = draw_colour_shifts(cfg, [np.random.default_rng(0)])
-    torch.testing.assert_close(coloured_batch([grey], shift), torch.full((1, 3, 2, 2), 0.2))
+    torch.testing.assert_close(shift_colours([grey], shift), torch.full((1, 3, 2, 2), 0.2))
     many = draw_colour_shifts(cfg, [np.random.default_rng(k) for k in range(200)])
     assert many.hue.abs().max() <= 0.1
     assert 1 / 1.5 <= many.saturation.min() < 1 < many.saturation.max() <= 1.5
@@ -237,7 +260,7 @@ def thing_at(left: int, top: int, width: int, height: int) -> Sample:
     image = torch.full((3, 45, 60), 90, dtype=torch.uint8)
     image[:, top : top + height, left : left + width] = 255
     boxes = np.array([[left, top, left + width, top + height], [52, 38, 60, 45]], np.float32)
-    sample = replace(sample_of(), image=image, boxes_xyxy=boxes / np.array([60, 45, 60, 45], np.float32))
+    sample = replace(sample_of(), image=image, boxes_xyxy_unit=boxes / np.array([60, 45, 60, 45], np.float32))
     return replace(sample, box_nodes=np.array([3, 4]), exhaustive=np.isin(range(7), [3]))
 
 
@@ -254,10 +277,10 @@ def test_a_piece_cut_around_a_box_shows_it_whole_at_the_asked_size(
     left: int, top: int, width: int, height: int, seed: int
 ) -> None:
     whole = thing_at(left, top, width, height)
-    piece = crop_around(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
+    piece = crop_around_box(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
     rows, columns = piece.image.shape[1:]
     assert int((piece.image[0] == 255).sum()) == width * height
-    np.testing.assert_allclose(piece.boxes_xyxy[0], brightest(piece), atol=1e-5)
+    np.testing.assert_allclose(piece.boxes_xyxy_unit[0], brightest(piece), atol=1e-5)
     longer = max(width, height)
     assert rows == min(45, max(rows, columns))  # square, unless the image ends
     assert longer / max(rows, columns) >= 0.4 - 0.03
@@ -274,8 +297,8 @@ def test_of_other_things_in_a_piece_those_hardly_inside_are_ignored() -> None:
     kinds: set[tuple[int, int]] = set()
     whole = thing_at(36, 26, 12, 10)
     for seed in range(200):
-        piece = crop_around(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
-        kinds.add((len(piece.boxes_xyxy), len(piece.ignored)))
-        assert bool((piece.ignored[:, 2:] > piece.ignored[:, :2]).all())
-        assert bool(((piece.boxes_xyxy >= 0) & (piece.boxes_xyxy <= 1)).all())
+        piece = crop_around_box(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
+        kinds.add((len(piece.boxes_xyxy_unit), len(piece.ignored_xyxy_unit)))
+        assert bool((piece.ignored_xyxy_unit[:, 2:] > piece.ignored_xyxy_unit[:, :2]).all())
+        assert bool(((piece.boxes_xyxy_unit >= 0) & (piece.boxes_xyxy_unit <= 1)).all())
     assert kinds == {(1, 0), (1, 1), (2, 0)}  # outside, hardly inside, inside

@@ -15,14 +15,14 @@ from data_prep import MergeConfig, ShardReader, merge
 from tests.yolo9000.made import COLOURS
 from yolo9000.config import PretrainConfig
 from yolo9000.data.classifier_data import (
+    ClassifierBatch,
     ClassifierData,
     ClassifierTestData,
-    LabelledPictures,
     labelled_images,
-    labels_of,
+    labels_of_images,
     read_example,
-    taught_images,
-    taught_nodes,
+    training_images,
+    training_nodes,
 )
 from yolo9000.data.sampler import DataMismatch
 
@@ -90,7 +90,7 @@ def test_images_take_part_that_are_said_to_show_something(shards: Path) -> None:
 def test_a_image_has_all_that_it_is_said_to_show(shards: Path) -> None:
     reader = ShardReader(shards)
     images = labelled_images(reader, "train")
-    image, node = labels_of(reader, images[::-1])
+    image, node = labels_of_images(reader, images[::-1])
     found = [
         (names_of(reader, images[::-1])[k], reader.tree.ids[n]) for k, n in zip(image, node, strict=True)
     ]
@@ -99,7 +99,7 @@ def test_a_image_has_all_that_it_is_said_to_show(shards: Path) -> None:
 
 def test_the_classes_are_the_nodes_that_some_image_is_said_to_show(shards: Path) -> None:
     reader = ShardReader(shards)
-    nodes = taught_nodes(reader, config(shards))
+    nodes = training_nodes(reader, config(shards))
     assert nodes.tolist() == sorted(nodes.tolist())
     assert {reader.tree.ids[node] for node in nodes} == set(COLOURS)
 
@@ -126,7 +126,7 @@ def test_every_labelled_image_comes_once_in_each_pass_with_its_colour(shards: Pa
 
 
 def test_batches_depend_on_seed_and_step_alone(shards: Path) -> None:
-    def columns(batch: LabelledPictures) -> list[torch.Tensor]:
+    def columns(batch: ClassifierBatch) -> list[torch.Tensor]:
         return [batch.images, batch.image, batch.node]
 
     reader = ShardReader(shards)
@@ -155,7 +155,7 @@ def test_for_scoring_each_image_comes_once_through_its_middle(shards: Path) -> N
     colour = 255 * batches[1].images[0].mean((1, 2))
     torch.testing.assert_close(colour, torch.tensor(COLOURS[CAR]).float(), atol=1e-3, rtol=0)
     limited = config(shards).evaluate.model_copy(update={"limit": 2})
-    assert len(ClassifierTestData(reader, limited, size_px=32).pictures) == 2
+    assert len(ClassifierTestData(reader, limited, size_px=32).images) == 2
 
 
 # --- what is cut around boxes
@@ -207,10 +207,10 @@ CUTTING = {"crop_boxes": True, "hue": 0, "saturation": 1, "exposure": 1, "shorte
 def test_images_with_boxes_take_part_on_request(boxed: Path) -> None:
     reader = ShardReader(boxed)
     cutting = config(boxed, augment=CUTTING)
-    assert names_of(reader, taught_images(reader, cutting)) == ["0", "1", "a"]
-    assert names_of(reader, taught_images(reader, config(boxed))) == ["a"]
-    assert {reader.tree.ids[node] for node in taught_nodes(reader, cutting)} == {DOG, BOAT, CAR}
-    assert {reader.tree.ids[node] for node in taught_nodes(reader, config(boxed))} == {CAR}
+    assert names_of(reader, training_images(reader, cutting)) == ["0", "1", "a"]
+    assert names_of(reader, training_images(reader, config(boxed))) == ["a"]
+    assert {reader.tree.ids[node] for node in training_nodes(reader, cutting)} == {DOG, BOAT, CAR}
+    assert {reader.tree.ids[node] for node in training_nodes(reader, config(boxed))} == {CAR}
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -11,7 +11,7 @@ from numpy.random import default_rng
 from torch import Tensor
 
 from yolo9000.config import CropConfig
-from yolo9000.data.crop import centre_crop, random_crop, turned_piece
+from yolo9000.data.crop import centre_crop, random_crop, rotated_crop
 
 STILL = CropConfig(shorter_side=(1, 1), aspect=1, angle=0, flip=False)
 
@@ -49,14 +49,14 @@ def sampled_by_hand(image: Tensor, size: int, *, right: float, down: float, turn
 )
 def test_a_piece_equals_one_sampled_pixel_by_pixel(right: float, down: float, turn: float) -> None:
     image = noise(13, 17)
-    found = turned_piece(image, 9, sides_px=(13, 17), right=right, down=down, turn=turn)
+    found = rotated_crop(image, 9, sides_px=(13, 17), shift_px=(right, down), angle=turn)
     expected = sampled_by_hand(image, 9, right=right, down=down, turn=turn)
     torch.testing.assert_close(found[0], expected, atol=2e-2, rtol=0)
 
 
 def test_a_quarter_turn_is_a_quarter_turn() -> None:
     image = noise(8, 8)
-    turned = turned_piece(image, 8, sides_px=(8, 8), right=0, down=0, turn=math.pi / 2)
+    turned = rotated_crop(image, 8, sides_px=(8, 8), shift_px=(0, 0), angle=math.pi / 2)
     torch.testing.assert_close(turned, torch.rot90(image, 1, (1, 2)).float(), atol=1e-2, rtol=0)
 
 
@@ -130,7 +130,7 @@ def test_the_smallest_images_are_cropped_too(height: int, width: int) -> None:
 
 
 def test_an_enlarged_piece_takes_no_memory_for_what_it_does_not_show() -> None:
-    assert turned_piece(noise(1, 3), 8, sides_px=(1e6, 3e6), right=0, down=0, turn=0).isfinite().all()
+    assert rotated_crop(noise(1, 3), 8, sides_px=(1e6, 3e6), shift_px=(0, 0), angle=0).isfinite().all()
 
 
 def test_the_centre_crop_is_the_square_in_the_middle() -> None:

@@ -14,8 +14,8 @@ from data_prep.dataset.index_file import read_index
 from tests.yolo9000.made import made_config
 from tests.yolo9000.training.test_pretrain import config as classifier_config
 from yolo9000.data.classifier_data import ClassifierData
-from yolo9000.data.damage import Damage, TooManyDamaged
-from yolo9000.data.detector_data import TrainingData
+from yolo9000.data.damage import DamagedImages, TooManyDamaged
+from yolo9000.data.detector_data import DetectorData
 from yolo9000.data.image import UnreadableImage
 from yolo9000.data.sampler import Sampler
 from yolo9000.training.pretrain import pretrain
@@ -38,7 +38,7 @@ def spoilt(shards: Path, folder: Path, images: Iterable[int]) -> Path:
     return copy
 
 
-def images_of(data: TrainingData | ClassifierData, first: int, last: int) -> list[torch.Tensor]:
+def images_of(data: DetectorData | ClassifierData, first: int, last: int) -> list[torch.Tensor]:
     return [batch.images for batch in data.batches(first, last)]
 
 
@@ -48,8 +48,8 @@ def test_a_damaged_image_is_reported_once_with_its_name_and_another_of_its_sourc
     cfg = made_config(shards, **PLAIN)
     reader = ShardReader(spoilt(shards, tmp_path, [3]))
     source = reader.sources[int(reader.image_source[3])].name
-    sampler, data = Sampler(reader, cfg), TrainingData(reader, cfg)
-    whole = TrainingData(ShardReader(shards), cfg)
+    sampler, data = Sampler(reader, cfg), DetectorData(reader, cfg)
+    whole = DetectorData(ShardReader(shards), cfg)
     replaced = 0
     for step in range(1, 7):
         drawn, expected, found = sampler.batch(step)[0], whole.batch(step), data.batch(step)
@@ -66,15 +66,15 @@ def test_a_damaged_image_is_reported_once_with_its_name_and_another_of_its_sourc
     assert "do not fit their checksum" in line
 
 
-@pytest.mark.parametrize("kind", [TrainingData, ClassifierData])
+@pytest.mark.parametrize("kind", [DetectorData, ClassifierData])
 def test_replacements_depend_on_seed_and_step_alone(
-    shards: Path, tmp_path: Path, kind: type[TrainingData] | type[ClassifierData]
+    shards: Path, tmp_path: Path, kind: type[DetectorData] | type[ClassifierData]
 ) -> None:
     folder = spoilt(shards, tmp_path, [1, 3, 9, 12])
 
-    def made(threads: int) -> TrainingData | ClassifierData:
-        if kind is TrainingData:
-            return TrainingData(ShardReader(folder), made_config(folder, data__loader_threads=threads))
+    def made(threads: int) -> DetectorData | ClassifierData:
+        if kind is DetectorData:
+            return DetectorData(ShardReader(folder), made_config(folder, data__loader_threads=threads))
         return ClassifierData(
             ShardReader(folder), classifier_config(folder, tmp_path, data__loader_threads=threads)
         )
@@ -110,7 +110,7 @@ def test_more_damaged_images_than_allowed_stop_the_run_with_one_line(
         train(cfg, tmp_path / "run")
     text = str(caught.value)
     assert f"cannot be read, and data.max_damaged allows {at_most} such images" in text
-    assert f"Run `data-prep check {folder} --repair`; a run then goes on with --resume." in text
+    assert f"Run `data-prep check {folder} --repair`, then continue the run with --resume." in text
     assert len(text.splitlines()) == 1
 
 
@@ -127,18 +127,18 @@ def test_every_thread_stops_at_the_image_too_many(shards: Path) -> None:
     def unreadable(image: int) -> None:
         raise UnreadableImage("no image")
 
-    damage = Damage(ShardReader(shards), at_most=1)
-    assert damage.unless_damaged(3, unreadable) is None
+    damaged = DamagedImages(ShardReader(shards), max_count=1)
+    assert damaged.read_or_none(3, unreadable) is None
     for image in (5, 5, 3):  # whichever it meets next
         with pytest.raises(TooManyDamaged, match=r"data\.max_damaged allows 1"):
-            damage.unless_damaged(image, unreadable)
+            damaged.read_or_none(image, unreadable)
 
 
 def test_a_source_without_a_readable_image_ends_the_search(shards: Path, tmp_path: Path) -> None:
     folder = spoilt(shards, tmp_path, range(8))
     cfg = made_config(folder, data__ratio={"scenes": 1}, data__max_damaged=1000, **PLAIN)
-    with pytest.raises(TooManyDamaged, match="none of 100 images drawn for one place can be read"):
-        TrainingData(ShardReader(folder), cfg).batch(1)
+    with pytest.raises(TooManyDamaged, match="none of 100 images drawn for one slot of a batch can be read"):
+        DetectorData(ShardReader(folder), cfg).batch(1)
 
 
 def test_the_number_of_damaged_images_is_reported_at_the_end(
@@ -147,10 +147,10 @@ def test_the_number_of_damaged_images_is_reported_at_the_end(
     folder = spoilt(shards, tmp_path, [2, 10])
     train(made_config(folder, schedule__max_steps=3, data__batch_size=16), tmp_path / "run")
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"Left out, since damaged: 2 images. Run `data-prep check {folder} --repair`")
+    assert last.startswith(f"Left out 2 damaged images. Run `data-prep check {folder} --repair`")
     pretrain(
         classifier_config(folder, tmp_path, data__max_damaged=1, evaluate__limit=1), tmp_path / "classifier"
     )
-    assert "Left out, since damaged: 1 image. Run" in capsys.readouterr().err.splitlines()[-1]
+    assert "Left out 1 damaged image. Run" in capsys.readouterr().err.splitlines()[-1]
     train(made_config(shards, schedule__max_steps=1), tmp_path / "sound")
     assert "Left out" not in capsys.readouterr().err

@@ -24,10 +24,10 @@ from wordtree import WordTree
 from wordtree.tree.node_sets import at_or_under
 from yolo9000.data.batch import Batch, Targets
 from yolo9000.data.damage import TooManyDamaged
-from yolo9000.data.detector_data import TrainingData, collate
-from yolo9000.data.prefetch import made_ahead
+from yolo9000.data.detector_data import DetectorData, collate
+from yolo9000.data.prefetch import prefetch
 from yolo9000.data.sample import Sample, read_sample
-from yolo9000.data.sampler import DataMismatch, Sampler, by_ascending_share, split_of
+from yolo9000.data.sampler import DataMismatch, Sampler, by_ascending_share, images_of_split
 from yolo9000.training.resume import with_absolute_paths
 
 
@@ -69,7 +69,7 @@ def test_every_image_of_a_source_comes_once_in_each_pass(shards: Path) -> None:
     drawn = np.concatenate([sampler.batch(step)[0] for step in range(1, 4)])  # 8 scenes, batches of 8
     assert Counter(drawn.tolist()) == Counter(dict.fromkeys(range(8), 3))
     assert sampler.batch(1)[0].tolist() != sampler.batch(2)[0].tolist()
-    assert sampler.passes(3) == {"scenes": 3.0}
+    assert sampler.epochs(3) == {"scenes": 3.0}
 
 
 def test_without_a_ratio_sources_come_as_often_as_they_have_images(shards: Path) -> None:
@@ -82,18 +82,18 @@ def test_without_a_ratio_sources_come_as_often_as_they_have_images(shards: Path)
 
 def test_batches_depend_on_seed_and_step_alone(shards: Path) -> None:
     cfg = made_config(shards)
-    straight = list(TrainingData(ShardReader(shards), cfg).batches(1, 4))
-    resumed = list(TrainingData(ShardReader(shards), cfg).batches(3, 4))
+    straight = list(DetectorData(ShardReader(shards), cfg).batches(1, 4))
+    resumed = list(DetectorData(ShardReader(shards), cfg).batches(3, 4))
     assert (len(straight), len(resumed)) == (4, 2)
     for a, b in zip(straight[2:], resumed, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(columns_of(a), columns_of(b), strict=True))
-    other = TrainingData(ShardReader(shards), made_config(shards, seed=1)).batch(1)
+    other = DetectorData(ShardReader(shards), made_config(shards, seed=1)).batch(1)
     assert not torch.equal(other.images, straight[0].images)
 
 
 def test_the_number_of_loader_threads_changes_nothing(shards: Path) -> None:
-    one = list(TrainingData(ShardReader(shards), made_config(shards, data__loader_threads=1)).batches(1, 3))
-    four = list(TrainingData(ShardReader(shards), made_config(shards, data__loader_threads=4)).batches(1, 3))
+    one = list(DetectorData(ShardReader(shards), made_config(shards, data__loader_threads=1)).batches(1, 3))
+    four = list(DetectorData(ShardReader(shards), made_config(shards, data__loader_threads=4)).batches(1, 3))
     for a, b in zip(one, four, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(columns_of(a), columns_of(b), strict=True))
 
@@ -107,7 +107,7 @@ def test_what_stops_a_loader_thread_is_raised_at_its_own_batch_and_ends_the_othe
             raise error("batch 3")
         return number
 
-    made = made_ahead(make, range(1000), threads=2)
+    made = prefetch(make, range(1000), threads=2)
     assert [next(made) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(error, match="batch 3"):
         next(made)
@@ -115,7 +115,7 @@ def test_what_stops_a_loader_thread_is_raised_at_its_own_batch_and_ends_the_othe
 
 
 def test_labels_lie_where_their_squares_are(shards: Path) -> None:
-    data = TrainingData(ShardReader(shards), made_config(shards, augment__paste=0))  # nothing is hidden
+    data = DetectorData(ShardReader(shards), made_config(shards, augment__paste=0))  # nothing is hidden
     checked = 0
     for step in range(1, 6):
         batch = data.batch(step)
@@ -135,7 +135,7 @@ def test_shrunk_label_images_may_lie_on_box_images_and_keep_what_these_tell(shar
     settings = {"augment__zoom_out": 1, "augment__mosaic": 0, "data__ratio": {"scenes": 0.001, "labels": 1}}
     reader = ShardReader(shards)
     batches = [
-        TrainingData(reader, made_config(shards, **settings, augment__zoom_out_onto=share)).batch(1)
+        DetectorData(reader, made_config(shards, **settings, augment__zoom_out_onto=share)).batch(1)
         for share in (0, 1)
     ]
     alone, laid = (batch.targets for batch in batches)
@@ -164,7 +164,7 @@ def test_tiles_on_box_images_may_be_cut_out_of_such_images(shards: Path) -> None
     """Then no label comes with them, only boxes, so that a tile on a scene does not mean a class without boxes."""
 
     def batch(**settings: object) -> Targets:
-        return TrainingData(ShardReader(shards), made_config(shards, **settings)).batch(1).targets
+        return DetectorData(ShardReader(shards), made_config(shards, **settings)).batch(1).targets
 
     pasted = {"augment__paste": 1, "data__ratio": {"scenes": 1, "labels": 0.001}}
     labels, cuts = (
@@ -199,7 +199,7 @@ def test_a_image_of_two_sources_vouches_for_what_both_vouch_for(tmp_path: Path, 
         "whole": {"augment__paste": 1, "augment__tile_sources": [kinds[1]]},
     }[tiles]
     ratio = {kinds[0]: 1, kinds[1]: 0.5, "labels": 0.01}
-    data = TrainingData(reader, made_config(tmp_path / "shards", **settings, data__ratio=ratio))
+    data = DetectorData(reader, made_config(tmp_path / "shards", **settings, data__ratio=ratio))
     of_source = reader.exhaustive_by_source
     assert of_source[:2].any(axis=1).all()
     assert not (of_source[0] & of_source[1]).any()
@@ -220,7 +220,7 @@ def test_soft_edges_change_the_pixels_of_tiles_on_box_images_alone(shards: Path)
     settings = {"augment__zoom_out": 1, "augment__zoom_out_onto": 1, "augment__mosaic": 0}
     ratio = {"scenes": 0.001, "labels": 1}
     hard, soft = (
-        TrainingData(
+        DetectorData(
             ShardReader(shards), made_config(shards, **settings, data__ratio=ratio, augment__soft_edges=e)
         )
         .batch(1)
@@ -233,9 +233,9 @@ def test_soft_edges_change_the_pixels_of_tiles_on_box_images_alone(shards: Path)
 def test_a_image_without_box_annotations_is_ignored_as_a_whole(shards: Path) -> None:
     reader = ShardReader(shards)
     sample = read_sample(reader, 8)  # the first of source "labels", after eight scenes
-    assert sample.ignored.tolist() == [[0, 0, 1, 1]]
+    assert sample.ignored_xyxy_unit.tolist() == [[0, 0, 1, 1]]
     assert len(sample.label_nodes) == 1
-    assert len(read_sample(reader, 0).ignored) == 0
+    assert len(read_sample(reader, 0).ignored_xyxy_unit) == 0
 
 
 def test_a_limit_takes_the_first_images_of_each_source(shards: Path) -> None:
@@ -259,9 +259,9 @@ def test_batches_are_made_of_what_a_repair_has_left(shards: Path, tmp_path: Path
         augment__paste=0,
     )
     with pytest.raises(TooManyDamaged, match=r"image 3 .*do not fit their checksum"):
-        list(TrainingData(ShardReader(spoilt), cfg).batches(1, 1))
+        list(DetectorData(ShardReader(spoilt), cfg).batches(1, 1))
     repair(check_shards(spoilt, index))
-    (batch,) = TrainingData(ShardReader(spoilt), cfg).batches(1, 1)
+    (batch,) = DetectorData(ShardReader(spoilt), cfg).batches(1, 1)
     assert len(batch.images) == 16
     assert len(ShardReader(spoilt).split("train")) == len(ShardReader(shards).split("train")) - 1
 
@@ -271,8 +271,8 @@ def test_batches_are_the_same_from_afar(shards: Path) -> None:
     for path in shards.glob("*.h5"):
         system.pipe_file(f"/afar/{path.name}", path.read_bytes())
     cfg = made_config(shards, data__shards="memory://afar")
-    (near,) = TrainingData(ShardReader(shards), cfg).batches(1, 1)
-    (afar,) = TrainingData(ShardReader(with_absolute_paths(cfg).data.shards), cfg).batches(1, 1)
+    (near,) = DetectorData(ShardReader(shards), cfg).batches(1, 1)
+    (afar,) = DetectorData(ShardReader(with_absolute_paths(cfg).data.shards), cfg).batches(1, 1)
     assert all(torch.equal(a, b) for a, b in zip(columns_of(near), columns_of(afar), strict=True))
 
 
@@ -288,9 +288,9 @@ def test_an_unknown_source_or_split_is_reported_with_what_there_is(shards: Path)
         DataMismatch,
         match=r"tile_sources names label, but the shards have .*: scenes, labels, test\. Did you mean 'labels'\?",
     ):
-        TrainingData(reader, made_config(shards, augment__tile_sources=["scenes", "label"]))
+        DetectorData(reader, made_config(shards, augment__tile_sources=["scenes", "label"]))
     with pytest.raises(DataMismatch, match="split 'val' is not in the shards; they have: train, test"):
-        split_of(reader, "val")
+        images_of_split(reader, "val")
 
 
 @dataclass
@@ -333,7 +333,7 @@ def test_a_image_vouches_for_what_it_was_searched_for_whether_found_or_not(toy_t
 def test_a_image_that_nobody_drew_boxes_on_vouches_for_nothing(toy_tree: WordTree) -> None:
     sample = OneImage(toy_tree, [], [(DOG, True, True), (CAT, False, False)], boxed=False).sample()
     assert sample.exhaustive is None
-    assert sample.ignored.tolist() == [[0, 0, 1, 1]]
+    assert sample.ignored_xyxy_unit.tolist() == [[0, 0, 1, 1]]
 
 
 def test_an_image_label_whose_thing_has_a_box_is_left_to_the_box(toy_tree: WordTree) -> None:

@@ -1,4 +1,4 @@
-"""Rare nodes drawn more often: what a pass shows then, and what stays as it was."""
+"""Repeat-factor sampling: how often an epoch draws each image, and what stays as without it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from wordtree import WordTree
 from wordtree.errors import ConfigError
 from yolo9000.config import read_config
 from yolo9000.data.classifier_data import ClassifierData
-from yolo9000.data.sampler import Repeats, Sampler, images_showing, times_in_a_pass
+from yolo9000.data.sampler import RepeatFactors, Sampler, image_counts, repeat_factors
 
 ANIMAL, VEHICLE, DOG, CAT, CAR, BOAT, TERRIER = range(7)
 DOGS, CATS, CARS, BOATS = COLOURS
 
-times_lists = st.lists(st.floats(0.05, 20), min_size=1, max_size=40)
+factor_lists = st.lists(st.floats(0.05, 20), min_size=1, max_size=40)
 
 
 def scaled(values: list[float]) -> np.ndarray:
-    """The same, 1 on average."""
+    """The values scaled to an average of 1."""
     return np.array(values) * (len(values) / sum(values))
 
 
@@ -38,79 +38,79 @@ def columns(labels: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     return image, np.array([node for nodes in labels for node in nodes], np.int64)
 
 
-@given(times_lists, st.integers(0, 1000), st.floats(0, 1, exclude_max=True))
-def test_a_image_that_should_come_2_3_times_in_a_pass_comes_2_or_3_times(
-    values: list[float], turn: int, start: float
+@given(factor_lists, st.integers(0, 1000), st.floats(0, 1, exclude_max=True))
+def test_an_image_with_repeat_factor_2_3_is_drawn_2_or_3_times_in_an_epoch(
+    values: list[float], epoch: int, offset: float
 ) -> None:
-    times = scaled(values)
-    picked = Repeats.of(times, start=start).of_pass(turn)
-    counts = np.bincount(picked, minlength=len(times))
-    assert len(picked) == len(times)
-    assert (counts >= np.floor(times - 1e-9)).all()
-    assert (counts <= np.ceil(times + 1e-9)).all()
+    factors = scaled(values)
+    images = RepeatFactors.of(factors, offset=offset).epoch(epoch)
+    counts = np.bincount(images, minlength=len(factors))
+    assert len(images) == len(factors)
+    assert (counts >= np.floor(factors - 1e-9)).all()
+    assert (counts <= np.ceil(factors + 1e-9)).all()
 
 
-@given(times_lists, st.integers(0, 1000), st.floats(0, 1, exclude_max=True))
+@given(factor_lists, st.integers(0, 1000), st.floats(0, 1, exclude_max=True))
 @settings(deadline=None)
-def test_over_100_passes_every_image_comes_as_often_as_it_should(
-    values: list[float], first: int, start: float
+def test_over_100_epochs_every_image_is_drawn_as_often_as_its_factor_says(
+    values: list[float], first: int, offset: float
 ) -> None:
-    times = scaled(values)
-    repeats = Repeats.of(times, start=start)
-    counts = sum(np.bincount(repeats.of_pass(first + turn), minlength=len(times)) for turn in range(100))
-    np.testing.assert_allclose(counts / 100, times, atol=0.04)
+    factors = scaled(values)
+    repeats = RepeatFactors.of(factors, offset=offset)
+    counts = sum(np.bincount(repeats.epoch(first + k), minlength=len(factors)) for k in range(100))
+    np.testing.assert_allclose(counts / 100, factors, atol=0.04)
 
 
-def test_tiles_of_a_mosaic_are_drawn_by_the_same_shares() -> None:
-    repeats, rng = Repeats.of(np.array([0.5, 2, 0.5, 1]), start=0), default_rng(0)
+def test_tiles_of_a_mosaic_are_drawn_by_the_same_factors() -> None:
+    repeats, rng = RepeatFactors.of(np.array([0.5, 2, 0.5, 1]), offset=0), default_rng(0)
     counts = Counter(repeats.draw(rng) for _ in range(4000))
     assert [counts[k] / 1000 for k in range(4)] == pytest.approx([0.5, 2, 0.5, 1], abs=0.1)
 
 
 @given(st.integers(1, 30), st.integers(0, 10_000), st.integers(0, 25))
-def test_images_are_counted_once_at_every_node_above_their_labels(
-    nodes: int, seed: int, pictures: int
+def test_an_image_counts_once_for_every_node_on_the_paths_of_its_labels(
+    nodes: int, seed: int, images: int
 ) -> None:
-    """Twin: image after image, the union of the paths of its labels."""
+    """Twin: for each image the union of the paths of its labels."""
     tree, rng = random_tree(nodes, roots=min(3, nodes), seed=seed), default_rng(seed)
-    labels = [rng.integers(0, nodes, rng.integers(0, 4)).tolist() for _ in range(pictures)]
+    labels = [rng.integers(0, nodes, rng.integers(0, 4)).tolist() for _ in range(images)]
     expected = np.zeros(nodes, np.int64)
-    for shown in labels:
-        expected[sorted({above for node in shown for above in tree.path(node)})] += 1
+    for own in labels:
+        expected[sorted({above for node in own for above in tree.path(node)})] += 1
     image, node = columns(labels)
-    assert images_showing(tree, image, node).tolist() == expected.tolist()
+    assert image_counts(tree, image, node).tolist() == expected.tolist()
     mixed = rng.permutation(len(image))
-    assert images_showing(tree, image[mixed], node[mixed]).tolist() == expected.tolist()
+    assert image_counts(tree, image[mixed], node[mixed]).tolist() == expected.tolist()
 
 
 @given(st.lists(st.integers(1, 30), min_size=4, max_size=4), st.floats(0, 1))
-def test_with_one_label_each_a_node_of_c_images_gets_draws_as_c_to_the_rest_of_the_balance(
-    toy_tree: WordTree, counts: list[int], repeat_factor_power: float
+def test_with_one_label_per_image_a_node_of_c_images_gets_draws_in_proportion_to_c_to_the_1_minus_power(
+    toy_tree: WordTree, counts: list[int], power: float
 ) -> None:
     labels = [
         [node] for node, count in zip((TERRIER, CAT, CAR, BOAT), counts, strict=True) for _ in range(count)
     ]
-    times = times_in_a_pass(toy_tree, *columns(labels), len(labels), repeat_factor_power=repeat_factor_power)
-    share = np.array([times[[node in shown for shown in labels]].sum() for node in (TERRIER, CAT, CAR, BOAT)])
-    expected = np.array(counts) ** (1 - repeat_factor_power)
+    factors = repeat_factors(toy_tree, *columns(labels), len(labels), power=power)
+    share = np.array([factors[[node in own for own in labels]].sum() for node in (TERRIER, CAT, CAR, BOAT)])
+    expected = np.array(counts) ** (1 - power)
     np.testing.assert_allclose(share / share.sum(), expected / expected.sum())
-    assert times.mean() == pytest.approx(1)
+    assert factors.mean() == pytest.approx(1)
 
 
-def test_a_label_at_an_inner_node_is_as_common_as_all_that_lies_below_it(toy_tree: WordTree) -> None:
+def test_an_inner_node_is_as_common_as_all_its_descendants_together(toy_tree: WordTree) -> None:
     labels = [[DOG], *[[TERRIER]] * 8, [CAT]]
-    times = times_in_a_pass(toy_tree, *columns(labels), 10, repeat_factor_power=1)
-    assert times[0] == times.min()  # nine images show a dog, though one only says no more
-    assert times[9] == pytest.approx(9 * times[0])
+    factors = repeat_factors(toy_tree, *columns(labels), 10, power=1)
+    assert factors[0] == factors.min()  # nine images show a dog: one labelled dog, eight labelled terrier
+    assert factors[9] == pytest.approx(9 * factors[0])
 
 
-def test_the_rarest_of_its_labels_speaks_for_a_image_and_no_label_asks_for_nothing(
+def test_the_rarest_label_decides_the_factor_and_an_image_without_labels_has_the_smallest(
     toy_tree: WordTree,
 ) -> None:
     labels = [[CAR], [CAR], [CAR, BOAT], []]
-    times = times_in_a_pass(toy_tree, *columns(labels), 4, repeat_factor_power=1)
-    np.testing.assert_allclose(times / times[0], [1, 1, 3, 1])
-    nothing = times_in_a_pass(toy_tree, *columns([[], []]), 2, repeat_factor_power=1)
+    factors = repeat_factors(toy_tree, *columns(labels), 4, power=1)
+    np.testing.assert_allclose(factors / factors[0], [1, 1, 3, 1])
+    nothing = repeat_factors(toy_tree, *columns([[], []]), 2, power=1)
     assert nothing.tolist() == [1, 1]
 
 
@@ -140,10 +140,10 @@ def drawn(sampler: Sampler, steps: range) -> list[int]:
 
 @given(st.integers(0, 100), st.integers(1, 60))
 @settings(max_examples=20, deadline=None)
-def test_without_balance_each_pass_of_a_source_is_one_permutation_of_it(
+def test_without_repeat_factors_each_epoch_of_a_source_is_one_permutation_of_it(
     uneven: Path, seed: int, step: int
 ) -> None:
-    """Twin: the order that runs had before there was a balance, which they must find again when they go on."""
+    """Twin: the order of runs from before repeat factors existed, which must continue unchanged."""
     plain = sampler(uneven, seed=seed, data__repeat_factor_power=0)
     expected = []
     for source, images in enumerate(plain.images):
@@ -154,20 +154,19 @@ def test_without_balance_each_pass_of_a_source_is_one_permutation_of_it(
     assert plain.batch(step)[0].tolist() == expected
 
 
-def test_where_nodes_are_equally_common_a_full_balance_changes_nothing(uneven: Path) -> None:
+def test_repeat_factors_change_nothing_if_all_nodes_are_equally_common(uneven: Path) -> None:
     plain, full = (
-        sampler(uneven, data__ratio={"few": 1}, data__repeat_factor_power=repeat_factor_power)
-        for repeat_factor_power in (0, 1)
+        sampler(uneven, data__ratio={"few": 1}, data__repeat_factor_power=power) for power in (0, 1)
     )
     assert drawn(plain, range(1, 20)) == drawn(full, range(1, 20))
 
 
 @given(st.floats(0, 1), st.integers(0, 100))
 @settings(max_examples=20, deadline=None)
-def test_the_balance_keeps_the_ratio_of_sources_in_every_step(
-    uneven: Path, repeat_factor_power: float, seed: int
+def test_repeat_factors_keep_the_ratio_of_sources_in_every_step(
+    uneven: Path, power: float, seed: int
 ) -> None:
-    plain, other = sampler(uneven), sampler(uneven, data__repeat_factor_power=repeat_factor_power, seed=seed)
+    plain, other = sampler(uneven), sampler(uneven, data__repeat_factor_power=power, seed=seed)
     image_source = ShardReader(uneven).image_source
     number_of = {source.name: number for number, source in enumerate(ShardReader(uneven).sources)}
     for step in range(1, 30):
@@ -178,18 +177,16 @@ def test_the_balance_keeps_the_ratio_of_sources_in_every_step(
 
 
 @pytest.mark.parametrize(
-    ("balance", "shares"),
+    ("power", "shares"),
     [(0, [32, 8, 2]), (0.5, [32**0.5, 8**0.5, 2**0.5]), (1, [1, 1, 1])],
     ids=["none", "half", "full"],
 )
-def test_nodes_are_drawn_as_often_as_the_balance_asks(
-    uneven: Path, repeat_factor_power: float, shares: list[float]
-) -> None:
+def test_nodes_are_drawn_in_proportion_to_the_power(uneven: Path, power: float, shares: list[float]) -> None:
     reader, cars_boats_dogs = ShardReader(uneven), (CARS, BOATS, DOGS)
     counts = Counter(
         reader.tree.ids[reader.label_nodes[image]]  # one label an image
         for image in drawn(
-            sampler(uneven, data__ratio={"many": 1}, data__repeat_factor_power=repeat_factor_power),
+            sampler(uneven, data__ratio={"many": 1}, data__repeat_factor_power=power),
             range(1, 501),
         )
     )
@@ -197,7 +194,7 @@ def test_nodes_are_drawn_as_often_as_the_balance_asks(
     np.testing.assert_allclose(found, np.array(shares) / sum(shares), atol=0.002)
 
 
-def test_a_balanced_step_depends_on_seed_and_step_alone(uneven: Path) -> None:
+def test_a_step_with_repeat_factors_depends_on_seed_and_step_alone(uneven: Path) -> None:
     straight = sampler(uneven, data__repeat_factor_power=0.7)
     steps = {step: straight.batch(step)[0].tolist() for step in range(1, 60)}
     resumed = sampler(uneven, data__repeat_factor_power=0.7)
@@ -208,20 +205,20 @@ def test_a_balanced_step_depends_on_seed_and_step_alone(uneven: Path) -> None:
 
 
 def test_boxes_count_for_a_detector_and_not_for_a_classifier(shards: Path, tmp_path: Path) -> None:
-    """Boxes of dogs and cats, four images each, and labels of cars and boats: none is rare."""
+    """Boxes of dogs and cats, four images each, and labels of cars and boats: no node is rare."""
     detector = Sampler(ShardReader(shards), made_config(shards, data__repeat_factor_power=1))
     assert detector.repeats is not None
     for repeats in detector.repeats:
-        np.testing.assert_allclose(np.diff(repeats.until), 1)
+        np.testing.assert_allclose(np.diff(repeats.cumulative), 1)
     cfg = pretrain_config(shards, tmp_path, data__repeat_factor_power=1)
     classifier = ClassifierData(ShardReader(shards), cfg).sampler
     assert classifier.names == ("labels",)
     assert sorted(drawn(classifier, range(1, 2))) == list(range(8, 16))
 
 
-@pytest.mark.parametrize("balance", ["1.5", "-0.1", "rare", ".nan"])
-def test_a_balance_that_cannot_be_is_reported_in_one_line(shards: Path, repeat_factor_power: str) -> None:
+@pytest.mark.parametrize("power", ["1.5", "-0.1", "rare", ".nan"])
+def test_an_invalid_power_is_reported_in_one_line(shards: Path, power: str) -> None:
     made_config(shards)
-    with pytest.raises(ConfigError, match=r"data\.balance") as caught:
-        read_config(shards.parent / "made.yaml", [f"data.balance={repeat_factor_power}"])
+    with pytest.raises(ConfigError, match=r"data\.repeat_factor_power") as caught:
+        read_config(shards.parent / "made.yaml", [f"data.repeat_factor_power={power}"])
     assert len(str(caught.value).splitlines()) == 1
