@@ -1,4 +1,4 @@
-"""The command `yolo9000`: what it prints and writes, and one line with exit code 2 for every mistake."""
+"""The command `yolo9000`: its output and files, and one line with exit code 2 for every mistake."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMMANDS = ("demo", "pretrain", "train", "evaluate", "predict", "query", "result
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command line in this process: exit code, stdout, stderr."""
+    """Run the command line in this process: exit code, stdout, stderr."""
 
     def run_with(*arguments: object) -> tuple[object, str, str]:
         monkeypatch.setattr(sys, "argv", ["yolo9000", *map(str, arguments)])
@@ -46,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture
 def refused(run: Run) -> Callable[..., str]:
-    """Runs the command line, which must refuse: the one line on stderr."""
+    """Run a command line that must fail: its one line on stderr."""
 
     def run_with(*arguments: object) -> str:
         code, out, err = run(*arguments)
@@ -61,7 +61,7 @@ def refused(run: Run) -> Callable[..., str]:
 
 @pytest.fixture(scope="module")
 def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a short training."""
+    """The run folder of a short training."""
     folder = tmp_path_factory.mktemp("finished")
     train(made_config(shards), folder)
     return folder
@@ -69,21 +69,21 @@ def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(shards: Path, tmp_path: Path) -> Path:
-    """A file for `train` that names its shards."""
+    """A configuration for `train`."""
     path = tmp_path / "made.yaml"
     path.write_text(MADE_YAML.replace("shards: shards", f"shards: {shards}"))
     return path
 
 
 @pytest.fixture
-def picture(shards: Path) -> Path:
+def image(shards: Path) -> Path:
     return shards.parent / "test" / "images" / "0.png"
 
 
 # --- help
 
 
-def test_every_command_tells_its_use_without_loading_heavy_libraries() -> None:
+def test_the_help_of_every_command_loads_no_heavy_library() -> None:
     code = (
         "import sys\n"
         "from yolo9000.cli import main\n"
@@ -104,19 +104,19 @@ def test_the_list_of_commands_is_complete() -> None:
     assert tuple(command.callback.__name__ for command in app.registered_commands) == COMMANDS
 
 
-def test_without_a_command_the_use_is_reported(run: Run) -> None:
+def test_without_a_command_the_usage_is_printed(run: Run) -> None:
     code, out, err = run()
     assert code == 2
     assert "Usage: yolo9000" in out + err
 
 
-# --- what works
+# --- output and files
 
 
-def test_results_answers_for_the_images_of_a_darknet_list(
-    run: Run, finished: Path, picture: Path, tmp_path: Path
+def test_results_writes_a_file_for_the_images_of_a_darknet_list(
+    run: Run, finished: Path, image: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "valid.list").write_text(f"{picture}\n")
+    (tmp_path / "valid.list").write_text(f"{image}\n")
     (tmp_path / "my.data").write_text("valid = valid.list\neval = imagenet\n")
     code, out, err = run("results", finished / "best.pt", tmp_path / "my.data", "-o", tmp_path / "out")
     assert (code, err) == (0, "")
@@ -125,8 +125,8 @@ def test_results_answers_for_the_images_of_a_darknet_list(
     assert {line.split()[0] for line in path.read_text().splitlines()} == {"1"}
 
 
-def test_train_evaluate_predict_and_info_follow_each_other(
-    run: Run, config: Path, shards: Path, picture: Path, tmp_path: Path
+def test_evaluate_predict_and_info_read_a_trained_checkpoint(
+    run: Run, config: Path, shards: Path, image: Path, tmp_path: Path
 ) -> None:
     code, out, _ = run("train", config, "--runs", tmp_path / "runs", "--set", "name=mine", "--set", "seed=3")
     assert code == 0
@@ -140,11 +140,9 @@ def test_train_evaluate_predict_and_info_follow_each_other(
     assert (code, err) == (0, "")
     assert "with boxes" in out
 
-    code, out, err = run(
-        "predict", folder / "best.pt", picture, "--min-score", "0.01", "-o", tmp_path / "out"
-    )
+    code, out, err = run("predict", folder / "best.pt", image, "--min-score", "0.01", "-o", tmp_path / "out")
     assert (code, err) == (0, "")
-    assert out.startswith(f"{picture}: ")
+    assert out.startswith(f"{image}: ")
     assert (tmp_path / "out" / "0.png").exists()
     assert (tmp_path / "out" / "detections.json").exists()
 
@@ -153,43 +151,50 @@ def test_train_evaluate_predict_and_info_follow_each_other(
     assert "tiny, width 0.5, input 64 px" in out
 
 
-def test_paths_are_printed_as_they_are(run: Run, config: Path, tmp_path: Path) -> None:
+def test_paths_are_printed_without_markup_or_line_breaks(run: Run, config: Path, tmp_path: Path) -> None:
     runs = tmp_path / "[/a folder] with a name that is longer than the eighty columns of a usual terminal"
     code, out, _ = run("train", config, "--runs", runs)
     assert code == 0
     assert f"Detector: {runs / 'made' / 'best.pt'}   report: {runs / 'made' / 'report.html'}\n" in out
 
 
-def test_json_is_all_that_stands_on_stdout(run: Run, finished: Path, shards: Path, picture: Path) -> None:
+def test_with_json_stdout_is_only_json(run: Run, finished: Path, shards: Path, image: Path) -> None:
     code, out, err = run("evaluate", finished / "best.pt", shards, "--json")
     assert (code, err, out[0]) == (0, "", "{")
     card = json.loads(out)
     assert card["images"] == 4
-    assert {"all", "boxed", "label_only", "neither", "classes"} <= set(card)
-    code, out, err = run("predict", finished / "best.pt", picture, "--json", "--min-score", "0.01")
+    assert {"all", "boxed", "label_only", "none", "classes"} <= set(card)
+    code, out, err = run("predict", finished / "best.pt", image, "--json", "--min-score", "0.01")
     assert (code, err, out[0]) == (0, "", "[")
-    assert json.loads(out)[0]["image"] == str(picture)
+    assert json.loads(out)[0]["image"] == str(image)
     code, out, err = run("info", finished / "best.pt", "--json")
     assert (code, err, out[0]) == (0, "", "{")
     assert json.loads(out)["run"] == "made"
 
 
-def test_a_query_scores_places_for_nodes_of_any_level(run: Run, finished: Path, picture: Path) -> None:
+def test_a_query_may_name_nodes_of_any_depth(run: Run, finished: Path, image: Path) -> None:
     best = finished / "best.pt"
-    code, out, err = run("query", best, "depth >= 0", picture, "--min-score", "0.01", "--json")
+    code, out, err = run("query", best, "depth >= 0", image, "--min-score", "0.01", "--json")
     assert (code, err) == (0, "")
     (found,) = json.loads(out)
     assert found["detections"]
     assert all(row["score"] == pytest.approx(row["objectness"], rel=1e-4) for row in found["detections"])
-    code, out, err = run("query", best, "depth >= 0 & !(depth >= 0)", picture)
-    assert (code, out.strip(), err) == (0, f"{picture}: nothing found", "")
+    code, out, err = run("query", best, "depth >= 0 & !(depth >= 0)", image)
+    assert (code, out.strip(), err) == (0, f"{image}: no detections", "")
 
 
-def test_a_query_that_cannot_be_read_is_reported_in_one_line(run: Run, finished: Path, picture: Path) -> None:
+def test_an_invalid_query_is_reported_in_one_line(run: Run, finished: Path, image: Path) -> None:
     for expression, trouble in (("no-such-thing", "no-such-thing"), ("score > .5", "score")):
-        code, out, err = run("query", finished / "best.pt", expression, picture)
+        code, out, err = run("query", finished / "best.pt", expression, image)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert trouble in err
+
+
+def test_the_former_spelling_of_rules_is_accepted(refused: Callable[..., str], tmp_path: Path) -> None:
+    for option in ("--rules", "--answers"):
+        assert "no such file" in refused(
+            "convert", tmp_path / "a.cfg", option, "darknet", "-o", tmp_path / "a.pt"
+        )
 
 
 def test_evaluate_takes_another_split_and_a_limit(run: Run, finished: Path, shards: Path) -> None:
@@ -198,10 +203,10 @@ def test_evaluate_takes_another_split_and_a_limit(run: Run, finished: Path, shar
     assert json.loads(run("evaluate", best, shards, "--limit", 2, "--json")[1])["images"] == 2
 
 
-def test_evaluate_takes_another_size_of_whole_cells(
+def test_evaluate_takes_another_input_size_of_whole_grid_cells(
     run: Run, refused: Callable[..., str], finished: Path, shards: Path
 ) -> None:
-    """A network trained at many sizes is scored at several, as in the paper's table 3."""
+    """A network trained at many sizes can be scored at several, as in the paper's table 3."""
     best = finished / "best.pt"
     as_trained, same, smaller = (
         json.loads(run("evaluate", best, shards, "--json", *more)[1])
@@ -215,12 +220,12 @@ def test_evaluate_takes_another_size_of_whole_cells(
     )
 
 
-def test_predict_without_detections_says_so(run: Run, finished: Path, picture: Path) -> None:
-    _, out, _ = run("predict", finished / "best.pt", picture, "--min-score", "1")
-    assert out == f"{picture}: nothing found\n"
+def test_predict_prints_images_without_detections(run: Run, finished: Path, image: Path) -> None:
+    _, out, _ = run("predict", finished / "best.pt", image, "--min-score", "1")
+    assert out == f"{image}: no detections\n"
 
 
-def test_a_run_interrupted_by_ctrl_c_goes_on_with_resume(
+def test_a_run_interrupted_by_ctrl_c_continues_with_resume(
     run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = loop.learning_rate_at
@@ -241,7 +246,9 @@ def test_a_run_interrupted_by_ctrl_c_goes_on_with_resume(
 
 
 @pytest.mark.slow
-def test_a_real_ctrl_c_ends_training_with_130_and_leaves_a_run_to_go_on(config: Path, tmp_path: Path) -> None:
+def test_a_real_ctrl_c_ends_training_with_130_and_leaves_a_run_to_resume(
+    config: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "runs" / "made"
     endless = ("--set", "schedule.max_steps=1000000", "--set", "log.checkpoint_every=2")
     command = [
@@ -254,7 +261,7 @@ def test_a_real_ctrl_c_ends_training_with_130_and_leaves_a_run_to_go_on(config: 
         str(tmp_path / "runs"),
         *endless,
     ]
-    # A shell's background jobs, and so all that they start, ignore Ctrl-C unless told to listen again.
+    # A shell's background jobs and their children ignore Ctrl-C by default.
     listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
     with subprocess.Popen(command, preexec_fn=listening, **pipes) as process:
@@ -282,7 +289,7 @@ def test_a_real_ctrl_c_ends_training_with_130_and_leaves_a_run_to_go_on(config: 
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "error",
     [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore"),
@@ -292,17 +299,19 @@ def test_a_real_ctrl_c_ends_training_with_130_and_leaves_a_run_to_go_on(config: 
     ],
     ids=["Python", "GPU", "CPU"],
 )
-def test_want_of_memory_is_one_line_with_what_to_do(
-    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, trouble: Exception, tmp_path: Path
+def test_running_out_of_memory_is_one_line_with_advice(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, error: Exception, tmp_path: Path
 ) -> None:
     def full(*_: object, **__: object) -> None:
-        raise trouble
+        raise error
 
     monkeypatch.setattr("yolo9000.demo.run_demo", full)
     assert "set a smaller data.batch_size" in refused("demo", "--run", tmp_path)
 
 
-def test_other_errors_are_bugs_and_pass_through(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_other_errors_are_bugs_and_keep_their_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("shapes differ")
 
@@ -320,7 +329,7 @@ def test_usage_errors_are_one_line(refused: Callable[..., str], tmp_path: Path) 
     assert "--min-score" in refused("predict", "a.pt", "a.jpg", "--min-score", "2")
 
 
-def test_mistakes_in_a_configuration_are_one_line_and_leave_nothing(
+def test_mistakes_in_a_configuration_are_one_line_and_write_nothing(
     refused: Callable[..., str], config: Path, tmp_path: Path
 ) -> None:
     runs = ("--runs", tmp_path / "runs")
@@ -335,31 +344,33 @@ def test_mistakes_in_a_configuration_are_one_line_and_leave_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_in_the_way_is_one_line(refused: Callable[..., str], config: Path, finished: Path) -> None:
+def test_an_existing_run_is_refused_in_one_line(
+    refused: Callable[..., str], config: Path, finished: Path
+) -> None:
     args = ("train", config, "--runs", finished.parent, "--set", f"name={finished.name}")
     assert "holds a run already. Go on with --resume" in refused(*args)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "info"])
-def test_a_file_that_is_no_checkpoint_is_one_line(
-    refused: Callable[..., str], command: str, shards: Path, picture: Path, tmp_path: Path
+def test_a_file_that_is_not_a_checkpoint_is_refused_in_one_line(
+    refused: Callable[..., str], command: str, shards: Path, image: Path, tmp_path: Path
 ) -> None:
-    more = {"evaluate": [shards], "predict": [picture], "info": []}[command]
+    more = {"evaluate": [shards], "predict": [image], "info": []}[command]
     assert "no such checkpoint" in refused(command, tmp_path / "none.pt", *more)
     (tmp_path / "text.pt").write_text("no checkpoint")
     assert "expected a checkpoint" in refused(command, tmp_path / "text.pt", *more)
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pt")
-    assert "found another file" in refused(command, tmp_path / "other.pt", *more)
+    assert "found another torch file" in refused(command, tmp_path / "other.pt", *more)
 
 
-def test_missing_shards_and_splits_are_one_line(
+def test_missing_shards_and_splits_are_refused_in_one_line(
     refused: Callable[..., str], finished: Path, shards: Path, tmp_path: Path
 ) -> None:
     assert str(tmp_path) in refused("evaluate", finished / "best.pt", tmp_path)
     assert "they have: train, test" in refused("evaluate", finished / "best.pt", shards, "--split", "val")
 
 
-def test_an_index_of_another_tree_is_one_line(
+def test_an_index_of_another_tree_is_refused_in_one_line(
     refused: Callable[..., str], finished: Path, shards: Path, tmp_path: Path
 ) -> None:
     found = load_detector(finished / "best.pt")
@@ -371,7 +382,7 @@ def test_an_index_of_another_tree_is_one_line(
     assert "(40 nodes), but the index in" in line
 
 
-def test_a_darknet_list_that_cannot_be_used_is_one_line(
+def test_an_unusable_darknet_list_is_refused_in_one_line(
     refused: Callable[..., str], finished: Path, tmp_path: Path
 ) -> None:
     assert "none.data" in refused("results", finished / "best.pt", tmp_path / "none.data")
@@ -379,24 +390,24 @@ def test_a_darknet_list_that_cannot_be_used_is_one_line(
     assert "expected valid=FILE" in refused("results", finished / "best.pt", tmp_path / "empty.data")
 
 
-def test_images_that_cannot_be_read_are_one_line(
+def test_unreadable_images_are_refused_in_one_line(
     refused: Callable[..., str], finished: Path, tmp_path: Path
 ) -> None:
     best = finished / "best.pt"
     assert "no such image or folder" in refused("predict", best, tmp_path / "none.jpg")
-    assert "no image in this folder" in refused("predict", best, tmp_path)
-    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    assert "expected images in this folder" in refused("predict", best, tmp_path)
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff no image")
     assert "bad.jpg" in refused("predict", best, tmp_path / "bad.jpg")
     (tmp_path / "empty.png").write_bytes(b"")
     assert "found an empty file" in refused("predict", best, tmp_path / "empty.png")
 
 
-def test_of_several_images_those_that_cannot_be_read_are_left_out(
-    run: Run, finished: Path, picture: Path, tmp_path: Path
+def test_unreadable_images_among_others_are_skipped_and_reported(
+    run: Run, finished: Path, image: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "a bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    (tmp_path / "a bad.jpg").write_bytes(b"\xff\xd8\xff no image")
     (tmp_path / "c empty.png").write_bytes(b"")
-    shutil.copy(picture, tmp_path / "b.png")
+    shutil.copy(image, tmp_path / "b.png")
     for command in (["predict"], ["query"]):
         asked = [*command, finished / "best.pt", *(["n02084071"] if command == ["query"] else [])]
         code, out, err = run(*asked, tmp_path, "-o", tmp_path / "out", "--json")
@@ -405,18 +416,18 @@ def test_of_several_images_those_that_cannot_be_read_are_left_out(
         first, second = err.splitlines()[-2:]
         assert "a bad.jpg" in first
         assert "c empty.png" in second
-        assert second.endswith("It is left out.")
+        assert second.endswith("The image is skipped.")
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "detections.json"]
 
 
-def test_an_output_folder_that_is_a_file_is_one_line(
-    refused: Callable[..., str], finished: Path, picture: Path, tmp_path: Path
+def test_an_output_folder_that_is_a_file_is_refused_in_one_line(
+    refused: Callable[..., str], finished: Path, image: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out").write_text("a file")
-    assert str(tmp_path / "out") in refused("predict", finished / "best.pt", picture, "-o", tmp_path / "out")
+    assert str(tmp_path / "out") in refused("predict", finished / "best.pt", image, "-o", tmp_path / "out")
 
 
-def test_the_demo_without_its_extra_is_one_line_and_leaves_nothing(
+def test_the_demo_without_its_extra_is_refused_and_writes_nothing(
     refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = importlib.util.find_spec
