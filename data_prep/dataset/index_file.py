@@ -34,9 +34,9 @@ from data_prep.shards.format import (
 from data_prep.shards.hdf5_files import new_hdf5
 from data_prep.shards.writer import ShardResult
 from wordtree import WordTree, WordTreeError
-from wordtree.support.config_files import one_line
 from wordtree.support.file_lock import locked
 from wordtree.support.files import system_message
+from wordtree.support.lines import one_line
 
 BACKUP_NAME = f"{INDEX_NAME}.bak"
 CHECKSUM_BYTES = 512

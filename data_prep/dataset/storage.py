@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep.shards.format import ShardError
 from wordtree.support.arrays import UInt8Array
-from wordtree.support.config_files import one_line
+from wordtree.support.lines import one_line
 
 
 class LocalFolder:

@@ -1,8 +1,8 @@
-"""Finds every byte of shards that changed since they were written, and the images that it hits.
+"""Finds every changed byte of the shards, and the images that are damaged.
 
-What is as it was written has its hash in the index, and the index seals itself. Of a file that differs, the bytes
-between images (the *frame*: names, labels, HDF5's own) either fit their own hash, and then each image's checksum
-tells which are hit; or they do not, and then nothing of the file is trusted.
+The index has the SHA-256 of each shard, and `read_index` has compared the checksum of the index. Where a shard
+differs, the SHA-256 of its *frame* (all bytes but the images: names, labels, HDF5's structure) decides: if the frame
+is unchanged, the CRC-32 of each image identifies the damaged images; otherwise the whole shard counts as damaged.
 """
 
 import os
@@ -32,22 +32,22 @@ from data_prep.shards.offsets import owner_of_rows
 from data_prep.shards.source_ids import read_source_ids
 from data_prep.shards.writer import ShardResult
 from wordtree.support.arrays import BoolArray, Int64Array
-from wordtree.support.config_files import one_line
+from wordtree.support.lines import one_line
 
-Progress = Callable[[int], None]  # called with the number of images that were just checked
+Progress = Callable[[int], None]  # called with the number of images just checked
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A shard that is not as it was written, or not as the index says.
+    """A shard that changed since it was written, or that the index contradicts.
 
-    hits: the whole shard, some images of it, or only what the index copied from it.
-    shard: its row of the index's table; images: those of the index that are hit, ascending.
-    source_ids: their names in their sources; none where the shard, which holds the names, is hit as a whole.
-    sha256: of the file as it is now; empty where it is hit as a whole.
+    part: the damaged part: the whole shard, some of its images, or only the copy of its columns in the index.
+    shard: number of the shard; images: damaged images by their number in the index, ascending.
+    source_ids: names of the damaged images; empty where the whole shard is damaged, since it holds the names.
+    sha256: of the file as it is now; empty where the whole shard is damaged.
     """
 
-    hits: Literal["shard", "pictures", "index"]
+    part: Literal["shard", "images", "index"]
     shard: int
     file: str
     trouble: str
@@ -58,10 +58,10 @@ class Damage:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was read, and what is wrong.
+    """The result of a check.
 
-    shards, size_bytes: the files that were checked. lost: shards that a repair has given up.
-    strangers: files named like shards that are none of this data set.
+    shards, size_bytes: number and size of the files that were read. lost: shards that a repair has given up.
+    strangers: files named like shards that do not belong to this data set.
     """
 
     folder: Path
@@ -73,22 +73,22 @@ class CheckReport:
     strangers: tuple[str, ...]
 
     @property
-    def images_hit(self) -> Int64Array:
-        """The images of the index that cannot be trusted as they are, ascending."""
+    def damaged_images(self) -> Int64Array:
+        """Numbers of the damaged images in the index, ascending."""
         return np.concatenate([np.empty(0, np.int64), *(damage.images for damage in self.damages)])
 
 
 def check_shards(
     folder: Path, index: Index, *, workers: int = 1, progress: Progress | None = None
 ) -> CheckReport:
-    """Read every byte of the shards of an index (which `read_index` has checked); workers: threads that read."""
+    """Read every byte of the shards of an index; workers: threads that read."""
     used = [number for number, shard in enumerate(index.shards) if not shard.is_lost]
 
     def checked(number: int) -> Damage | None:
-        found = _damage_of(folder, index, number)
+        damage = _damage_of(folder, index, number)
         if progress is not None:
             progress(len(images_of_shard(index, number)))
-        return found
+        return damage
 
     with ThreadPoolExecutor(workers) as threads:
         damages = tuple(filter(None, threads.map(checked, used)))
@@ -120,17 +120,17 @@ def _damage_of(folder: Path, index: Index, number: int) -> Damage | None:
                 return _contradiction(folder, index, number)
             if frame_sha256 != shard.frame_sha256 or os.fstat(file.fileno()).st_size != shard.size_bytes:
                 return lost(_trouble_with_frame(path, shard))
-            hit = images[[not _fits(file, index, int(image)) for image in images]]
+            damaged = images[[not _fits(file, index, int(image)) for image in images]]
     except OSError as reason:
         return lost(f"cannot be read ({reason.strerror})")
-    trouble = "1 damaged image" if len(hit) == 1 else f"{len(hit)} damaged images"
-    if not len(hit):
+    trouble = "1 damaged image" if len(damaged) == 1 else f"{len(damaged)} damaged images"
+    if not len(damaged):
         trouble = "images that the index leaves out have changed"
-    return Damage("pictures", number, shard.name, trouble, hit, _names(path, index, hit), sha256)
+    return Damage("images", number, shard.name, trouble, damaged, _names(path, index, damaged), sha256)
 
 
 def _fits(file: BinaryIO, index: Index, image: int) -> bool:
-    """Whether an image has the checksum that the index says."""
+    """Whether the bytes of an image fit their checksum in the index."""
     file.seek(int(index.columns["picture_start"][image]))
     picture = file.read(int(index.columns["picture_size"][image]))
     return zlib.crc32(picture) == int(index.columns["picture_crc32"][image])
@@ -150,41 +150,40 @@ def _trouble_with_frame(path: Path, shard: ShardResult) -> str:
 
 
 def _contradiction(folder: Path, index: Index, number: int) -> Damage | None:
-    """What the index says otherwise than a shard that is whole: a mistake of the program that wrote the index."""
+    """Images of an intact shard whose columns in the index differ: an error of the program that wrote the index."""
     shard, images = index.shards[number], images_of_shard(index, number)
-    said = take_images(index.columns, images)
+    in_index = take_images(index.columns, images)
     try:
         columns = join_columns(folder, [shard])
-        found = take_images(columns, said["image_place"].astype(np.int64))
+        in_shard = take_images(columns, in_index["image_place"].astype(np.int64))
     except (ShardError, *HDF5_ERRORS) as reason:
         return Damage("shard", number, shard.name, f"cannot be read ({one_line(reason)})", images)
-    hit = _differing(said, found)
-    if not hit.any():
+    differing = images[_differs(in_index, in_shard)]
+    if not len(differing):
         return None
-    trouble = f"{INDEX_NAME} says otherwise of {hit.sum()} images"
-    hit_images = images[hit]
-    names = _names(folder / shard.name, index, hit_images)
-    return Damage("index", number, shard.name, trouble, hit_images, names, shard.sha256)
+    trouble = f"{INDEX_NAME} has other labels or sizes for {counted(len(differing), 'image')}"
+    names = _names(folder / shard.name, index, differing)
+    return Damage("index", number, shard.name, trouble, differing, names, shard.sha256)
 
 
 def _names(path: Path, index: Index, images: Int64Array) -> tuple[str, ...]:
-    """What images of one shard are called in their sources."""
+    """Names in their sources of images of one shard."""
     source_ids = read_source_ids(path, path)
     return tuple(map(source_ids.text, index.columns["image_place"][images].tolist()))
 
 
-def _differing(said: Arrays, found: Arrays) -> BoolArray:
-    """(n,) the images of which two sets of columns tell different things."""
-    hit = np.zeros(len(said["image_source"]), dtype=bool)
-    for name in sorted(said.keys() & found.keys() - {"image_shard", *OFFSET_COLUMNS}):
+def _differs(a: Arrays, b: Arrays) -> BoolArray:
+    """Whether two sets of columns differ in an image, shape (n,)."""
+    differs = np.zeros(len(a["image_source"]), dtype=bool)
+    for name in sorted(a.keys() & b.keys() - {"image_shard", *OFFSET_COLUMNS}):
         if name.startswith(("image_", "picture_")):
-            hit |= said[name] != found[name]
+            differs |= a[name] != b[name]
     for kind, names in PARTS.items():
-        offsets = said[f"{kind}_offsets"]
-        if np.array_equal(offsets, found[f"{kind}_offsets"]):
+        offsets = a[f"{kind}_offsets"]
+        if np.array_equal(offsets, b[f"{kind}_offsets"]):
             for name in names:
-                rows = np.nonzero(said[name] != found[name])[0]
-                hit[owner_of_rows(offsets)[rows]] = True
+                rows = np.nonzero(a[name] != b[name])[0]
+                differs[owner_of_rows(offsets)[rows]] = True
         else:
-            hit[:] = True
-    return hit
+            differs[:] = True
+    return differs

@@ -1,7 +1,7 @@
-"""A new index over the same shards: another tree, label map, choice of classes, vouching or split; no image is read.
+"""Makes a new index over the same shards: another tree, label map, choice of classes, or split; reads no image.
 
-The settings are those of MERGE.yaml as the index remembers them, with what is to change, and the new index is the one
-that a merge with them would have written over these images.
+The index stores the settings of MERGE.yaml. The new index is the index that a merge with changed settings would have
+written for these images.
 """
 
 import os
@@ -35,14 +35,14 @@ from data_prep.shards.offsets import owner_of_rows
 from data_prep.sources import OpenSource
 from wordtree import WordTree
 from wordtree.support.arrays import BoolArray, Int32Array
-from wordtree.support.config_files import one_line
+from wordtree.support.lines import one_line
 
-_BY_HAND = frozenset({"edited", "dropped"})  # reasons of a label map
+_BY_HAND = frozenset({"edited", "dropped"})  # reasons of classes that a label map decided
 
 
 @dataclass(frozen=True)
 class Relabelled:
-    """The new index, not yet written, and how each class was found (none where the classes stay as they are)."""
+    """A new index, not yet written, and the match of each class; without matches where no class was matched again."""
 
     index: Index
     config: MergeConfig
@@ -54,20 +54,20 @@ class Relabelled:
         if unresolved and self.config.unmapped == "stop":
             raise LabelMapError(
                 f"{len(unresolved)} of {len(self.matches)} classes have no node: {unresolved_text(unresolved)}. "
-                "Give each its node in a label map (`--map MAP.yaml`: written for review where there is none "
-                "yet), or drop them with `--unmapped drop`."
+                "Give each its node in a label map (`--map MAP.yaml`, which is written for review if it does not exist), "
+                "or drop them with `--unmapped drop`."
             )
 
 
 def relabel(folder: Path, index: Index, change: Change, *, keep_tree: bool = False) -> Relabelled:
-    """The index of a folder of shards under other settings.
+    """The index of a folder of shards with changed settings; raises a DataPrepError.
 
-    keep_tree: a tree that was built from the classes stays as it is when other classes or nodes are chosen.
+    keep_tree: do not build the tree again when other classes or nodes are chosen.
     """
     config, tree, classes = change.config, index.tree, index.classes
     opened = [_opened(index, number) for number in range(len(index.sources))]
     matches: tuple[ClassMatch, ...] = ()
-    if change.concerns_meaning:
+    if change.matches_again:
         given = _given_tree(index, change, keep_tree=keep_tree)
         matches = _matches(folder, index, config, opened, given)
         tree = given or _built_tree(config, matches)
@@ -90,9 +90,9 @@ def relabel(folder: Path, index: Index, change: Change, *, keep_tree: bool = Fal
 
 
 def write_relabelled(folder: Path, made: Relabelled, out: Path | None = None) -> None:
-    """Write the new index in place of the old one, which is kept beside it; or into a folder of its own.
+    """Replace the index and keep the old one beside it; or write the new index into the folder `out`.
 
-    out: it gets hard links to the shards (symbolic ones on another disk), so that they take no space again.
+    out: gets hard links to the shards (symbolic links on another disk), which take no further space.
     """
     made.require_resolved()
     if out is not None:
@@ -106,7 +106,7 @@ def write_relabelled(folder: Path, made: Relabelled, out: Path | None = None) ->
 
 
 def _opened(index: Index, number: int) -> OpenSource:
-    """A source as its reader described it, without its images."""
+    """A source without its images."""
     source, rows = index.sources[number], [row for row in index.classes if row.source == number]
     return OpenSource(
         source.name,
@@ -119,7 +119,7 @@ def _opened(index: Index, number: int) -> OpenSource:
 
 
 def _given_tree(index: Index, change: Change, *, keep_tree: bool) -> WordTree | None:
-    """The tree in which nodes are sought; None where one is to be built."""
+    """The tree to match classes with; None where the tree is built from the classes."""
     setting = change.config.tree
     if keep_tree or ("tree" not in change.given and isinstance(setting, Path)):
         return index.tree
@@ -138,7 +138,7 @@ def _matches(
     opened: Sequence[OpenSource],
     given_tree: WordTree | None,
 ) -> tuple[ClassMatch, ...]:
-    """How each class is found now; without a label map, what was decided by hand before holds."""
+    """The match of each class under the new settings; without a label map, earlier decisions by hand stay."""
     matches: Sequence[ClassMatch] = match_classes(config, opened, given_tree)
     if config.label_map is None:
         by_hand = {
@@ -157,7 +157,7 @@ def _id_by_hand(index: Index, row: SourceClass) -> str:
 def _splits(
     folder: Path, index: Index, config: MergeConfig, has_node: BoolArray
 ) -> tuple[Int32Array, tuple[str, ...]]:
-    """(n,) the split of each image, and their names; images that say nothing under the new nodes are in none."""
+    """The split of each image, shape (n,), and the names of splits; images without a label of a node are in none (-1)."""
     shares = [source.split_shares for source in config.sources]
     paths = [folder / shard.name for shard in index.shards]
     splits = stored_splits(index.columns, paths, shares, config.seed)
@@ -170,7 +170,7 @@ def _is_silent(index: Index, has_node: BoolArray) -> BoolArray:
 
 
 def _counts(index: Index, has_node: BoolArray) -> tuple[dict[str, int], ...]:
-    """What was counted while planning, as far as it depends on the nodes counted anew for these images."""
+    """The counts of planning; counts that depend on the nodes are counted again for these images."""
     before = _counts_of_images(index, index.class_node >= 0)
     after = _counts_of_images(index, has_node)
     totals = [Counter(count) for count in index.plan_counts]
@@ -181,7 +181,7 @@ def _counts(index: Index, has_node: BoolArray) -> tuple[dict[str, int], ...]:
 
 
 def _counts_of_images(index: Index, has_node: BoolArray) -> list[Counter[str]]:
-    """For each source how many images say nothing, and how many boxes and image labels have no node."""
+    """For each source how many images have no label of a node, and how many boxes and image labels have no node."""
     source, counts = index.columns["image_source"], [Counter[str]() for _ in index.sources]
     images_of = {SILENT: np.flatnonzero(_is_silent(index, has_node))}
     for kind, reason in HOMELESS.items():
@@ -195,7 +195,7 @@ def _counts_of_images(index: Index, has_node: BoolArray) -> list[Counter[str]]:
 
 def _link_shards(folder: Path, out: Path, index: Index) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ShardError(f"{out}: expected a folder that is new or empty, found something in its place.")
+        raise ShardError(f"{out}: expected a new or empty folder, found files or something else.")
     out.mkdir(parents=True, exist_ok=True)
     for shard in index.shards:
         if shard.is_lost:

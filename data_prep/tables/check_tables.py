@@ -6,7 +6,7 @@ from rich.console import Console
 
 from data_prep.dataset.index_file import BACKUP_NAME
 from data_prep.maintenance.check import CheckReport, Damage
-from wordtree.support.printing import line, many, new_console
+from wordtree.support.printing import counted, new_console, print_line
 
 SHOWN_IMAGES = 10
 
@@ -28,20 +28,20 @@ def print_check(report: CheckReport, *, repaired: bool) -> None:
     """A line for each file that is not as it was written, and for the images that it hits."""
     console = new_console()
     for damage in report.damages:
-        line(console, f"{damage.file}: {damage.trouble}{_extent(damage)}")
+        print_line(console, f"{damage.file}: {damage.trouble}{_extent(damage)}")
         _print_names(console, report, damage)
     for name in report.lost:
-        line(console, f"{name}: given up by a repair")
+        print_line(console, f"{name}: given up by a repair")
     for name in report.strangers:
-        line(console, f"{name}: not of this data set")
-    read = f"{many(report.shards, 'shard')}, {len(report.index)} images, {report.size_bytes / 1e6:.1f} MB"
+        print_line(console, f"{name}: not of this data set")
+    read = f"{counted(report.shards, 'shard')}, {len(report.index)} images, {report.size_bytes / 1e6:.1f} MB"
     if not report.damages:
-        line(console, f"{report.folder}: {read}: every byte is as it was written.")
+        print_line(console, f"{report.folder}: {read}: every byte is as it was written.")
     if repaired:
         lost = sum(len(damage.images) for damage in report.damages if damage.hits != "index")
-        line(
+        print_line(
             console,
-            f"{report.folder}: {many(lost, 'image')} left out by a new index; the old one is {BACKUP_NAME}. "
+            f"{report.folder}: {counted(lost, 'image')} left out by a new index; the old one is {BACKUP_NAME}. "
             "Merging again with the same MERGE.yaml brings them back.",
         )
 
@@ -49,7 +49,7 @@ def print_check(report: CheckReport, *, repaired: bool) -> None:
 def summary(report: CheckReport) -> str:
     """What is wrong and what to do, in one line."""
     return (
-        f"{report.folder}: {many(len(report.damages), 'damaged file')}, {many(len(report.images_hit), 'image')} hit. "
+        f"{report.folder}: {counted(len(report.damages), 'damaged file')}, {counted(len(report.images_hit), 'image')} hit. "
         f"`data-prep check {report.folder} --repair` leaves them out; merging again brings them back."
     )
 
@@ -73,13 +73,13 @@ def _extent(damage: Damage) -> str:
     if damage.hits != "shard" or not len(damage.images):
         return ""
     first, last = damage.images[[0, -1]].tolist()
-    return f"; it holds {many(len(damage.images), 'image')}, {first} to {last}"
+    return f"; it holds {counted(len(damage.images), 'image')}, {first} to {last}"
 
 
 def _print_names(console: Console, report: CheckReport, damage: Damage) -> None:
     for image, name in list(zip(damage.images.tolist(), damage.source_ids, strict=False))[:SHOWN_IMAGES]:
         source = report.index.sources[report.index.columns["image_source"][image]]
-        line(console, f"  image {image}: {source.name}: {name}")
+        print_line(console, f"  image {image}: {source.name}: {name}")
     if len(damage.source_ids) > SHOWN_IMAGES:
         more = len(damage.source_ids) - SHOWN_IMAGES
-        line(console, f"  {more} more; `data-prep check --json` lists all")
+        print_line(console, f"  {more} more; `data-prep check --json` lists all")

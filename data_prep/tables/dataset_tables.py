@@ -14,7 +14,7 @@ from data_prep.dataset.index import Index, label_counts_of
 from data_prep.shards.format import BOXED, EXHAUSTIVE, POSITIVE
 from data_prep.shards.offsets import owner_of_rows
 from wordtree.support.arrays import IntegerArray
-from wordtree.support.printing import counts_lines, line, many, new_console, splits_text
+from wordtree.support.printing import counted, new_console, print_counts, print_line, splits_text
 
 SHOWN_IMAGES = 10
 SHOWN_NODES = 80
@@ -40,8 +40,8 @@ def print_merge(index: Index, out: Path) -> None:
     print_sources(console, index)
     _print_left_out(console, index)
     size_mb = sum(shard.size_bytes for shard in index.shards) / 1e6
-    shards = many(len(index.shards), "shard")
-    line(
+    shards = counted(len(index.shards), "shard")
+    print_line(
         console,
         f"{out}: {len(index)} images, {size_mb:.1f} MB in {shards}, {len(index.tree)} nodes.",
     )
@@ -75,12 +75,12 @@ def print_info(index: Index, under: int | None = None, depth: int | None = None)
     console.print(table)
     if len(shown) < len(nodes):
         deeper = len(nodes) - len(shown)
-        line(
+        print_line(
             console,
             f"{deeper} nodes with labels are deeper: see --depth, --under LABEL, --csv FILE or --charts DIR.",
         )
     by_supervision = Counter(label_counts.supervision(node) for node in range(len(index.tree)))
-    line(
+    print_line(
         console,
         f"{len(index.tree)} nodes: {by_supervision['boxes']} with boxes, "
         f"{by_supervision['image labels']} with image labels, {by_supervision['none']} with neither.",
@@ -149,12 +149,12 @@ def print_sources(console: Console, index: Index) -> None:
         splits = splits_text(row["splits"]) + (f"; {in_none} in none" if in_none else "")
         table.add_row(escape(row["name"]), escape(splits), *map(str, numbers))
     console.print(table)
-    counts_lines(console, {row["name"]: row["counts"] for row in rows})
+    print_counts(console, {row["name"]: row["counts"] for row in rows})
 
 
 def _print_left_out(console: Console, index: Index) -> None:
     rows: Sequence[tuple[str, str, str]] = index.left_out
     for source, source_id, reason in rows[:SHOWN_IMAGES]:
-        line(console, f"left out: {source}: {source_id}: {reason}")
+        print_line(console, f"left out: {source}: {source_id}: {reason}")
     if len(rows) > SHOWN_IMAGES:
-        line(console, f"left out: {len(rows) - SHOWN_IMAGES} more; `data-prep info --json` lists all.")
+        print_line(console, f"left out: {len(rows) - SHOWN_IMAGES} more; `data-prep info --json` lists all.")

@@ -17,7 +17,7 @@ from data_prep.dataset.index import TRAIN_SPLIT
 from data_prep.planning.duplicates import KINDS, EqualImages, PlannedDuplicates
 from data_prep.planning.estimate import estimate
 from data_prep.planning.plan import Plan
-from wordtree.support.printing import Row, counts_lines, line, many, new_console, splits_text
+from wordtree.support.printing import Row, counted, new_console, print_counts, print_line, splits_text
 
 SHOWN = 8  # of each kind of thing to look at; --json lists all
 
@@ -72,17 +72,17 @@ def print_plan(plan: Plan, written_map: Path | None, duplicates: PlannedDuplicat
         numbers = (row["images"], row["boxes"], row["image_labels"], row["classes"], megabytes)
         table.add_row(escape(row["name"]), escape(splits_text(row["splits"])), *map(str, numbers))
     console.print(table)
-    counts_lines(console, {row["name"]: row["counts"] for row in rows})
+    print_counts(console, {row["name"]: row["counts"] for row in rows})
     _print_classes(console, plan, written_map)
     _print_balance(console, plan, rows)
     if duplicates is not None:
         _print_duplicates(console, plan, duplicates)
     expected = estimate(plan)
-    line(
+    print_line(
         console,
-        f"Tree: {len(plan.tree)} nodes. {len(plan.images)} images in {many(len(plan.shard_ends), 'shard')}.",
+        f"Tree: {len(plan.tree)} nodes. {len(plan.images)} images in {counted(len(plan.shard_ends), 'shard')}.",
     )
-    line(
+    print_line(
         console,
         f"To expect: about {size_text(expected.size_bytes)}, {time_text(expected.seconds)} with one worker "
         f"({expected.basis}).",
@@ -148,23 +148,23 @@ def _print_classes(console: Console, plan: Plan, written_map: Path | None) -> No
     staying = [match for match in plan.matches if not match.left_out]
     reasons = Counter(match.reason for match in staying)
     found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-    line(console, f"{len(plan.matches)} classes: {found}")
+    print_line(console, f"{len(plan.matches)} classes: {found}")
     left_out = Counter(match.left_out.rpartition(", ")[2] for match in plan.matches if match.left_out)
     for why, number in left_out.most_common():
-        line(console, f"left out by the choice of classes, {why}: {number}")
+        print_line(console, f"left out by the choice of classes, {why}: {number}")
     if unresolved := unresolved_lines(plan.matches):
         does = "dropped" if plan.config.unmapped == "drop" else "which stops the merge"
-        line(console, f"{many(len(unresolved), 'class', 'classes')} without a node, {does}:")
+        print_line(console, f"{counted(len(unresolved), 'class', 'classes')} without a node, {does}:")
         for text in unresolved[:SHOWN]:
-            line(console, f"  {text}")
+            print_line(console, f"  {text}")
         if len(unresolved) > SHOWN:
-            line(console, f"  {len(unresolved) - SHOWN} more; a label map lists all.")
+            print_line(console, f"  {len(unresolved) - SHOWN} more; a label map lists all.")
     by_kind: dict[str, list[str]] = {}
     for conflict in conflicts_of(plan):
         by_kind.setdefault(conflict.kind, []).append(conflict.text)
     for kind, texts in by_kind.items():
         _print_some(console, f"to look at: {kind}", texts)
-    line(console, _map_text(plan, written_map))
+    print_line(console, _map_text(plan, written_map))
 
 
 def _map_text(plan: Plan, written_map: Path | None) -> str:
@@ -188,13 +188,13 @@ def _print_balance(console: Console, plan: Plan, rows: list[Row]) -> None:
     for row in rows:
         if row["repeat"] != 1:
             images = round(shown[row["name"]])
-            line(
+            print_line(
                 console,
                 f"{row['name']} is repeated {row['repeat']:.3g} times an epoch ({images} images).",
             )
     for name in plan.config.ratio or ():
         if not shown[name]:
-            line(
+            print_line(
                 console,
                 f"The ratio of {name} means nothing: none of its images is in split {TRAIN_SPLIT!r}.",
             )
@@ -202,9 +202,9 @@ def _print_balance(console: Console, plan: Plan, rows: list[Row]) -> None:
     if sum(count > 0 for count in shown.values()) > 1:
         names = " : ".join(name for name, count in shown.items() if count)
         ratio = " : ".join(f"{count / least:.3g}" for count in shown.values() if count)
-        line(console, f"An epoch shows {round(sum(shown.values()))} images, {names} as {ratio}.")
+        print_line(console, f"An epoch shows {round(sum(shown.values()))} images, {names} as {ratio}.")
     if not least:
-        line(console, f"No image is in split {TRAIN_SPLIT!r}, which is what training reads.")
+        print_line(console, f"No image is in split {TRAIN_SPLIT!r}, which is what training reads.")
 
 
 def _print_duplicates(console: Console, plan: Plan, duplicates: PlannedDuplicates) -> None:
@@ -213,16 +213,18 @@ def _print_duplicates(console: Console, plan: Plan, duplicates: PlannedDuplicate
         title = "equal images " + ("in several splits (a leak)" if kind == KINDS[0] else kind)
         _print_some(console, title, [_equal_text(plan, group) for group in groups])
     if duplicates.unreadable:
-        line(console, f"{many(duplicates.unreadable, 'picture')} could not be read, so not compared.")
+        print_line(
+            console, f"{counted(duplicates.unreadable, 'picture')} could not be read, so not compared."
+        )
     if not duplicates.groups:
-        line(console, "No two images are equal.")
+        print_line(console, "No two images are equal.")
 
 
 def _print_some(console: Console, title: str, texts: list[str]) -> None:
     for text in texts[:SHOWN]:
-        line(console, f"{title}: {text}")
+        print_line(console, f"{title}: {text}")
     if len(texts) > SHOWN:
-        line(console, f"{title}: {len(texts) - SHOWN} more; `--json` lists all.")
+        print_line(console, f"{title}: {len(texts) - SHOWN} more; `--json` lists all.")
 
 
 def _equal_text(plan: Plan, group: EqualImages) -> str:

@@ -11,7 +11,7 @@ from data_prep.dataset.index import Index, label_counts_of
 from data_prep.dataset.index_file import BACKUP_NAME
 from data_prep.maintenance.relabel import Relabelled
 from data_prep.tables.dataset_tables import index_json, print_sources
-from wordtree.support.printing import line, new_console
+from wordtree.support.printing import new_console, print_line
 
 
 def relabel_json(before: Index, made: Relabelled, *, written: bool) -> dict[str, Any]:
@@ -38,7 +38,9 @@ def print_review(made: Relabelled, label_map: Path) -> None:
     """How classes would be found; nothing has been changed."""
     console = new_console()
     _print_matches(console, made)
-    line(console, f"Label map written to {label_map}: review it, edit it, and run this again to apply it.")
+    print_line(
+        console, f"Label map written to {label_map}: review it, edit it, and run this again to apply it."
+    )
 
 
 def print_relabelled(before: Index, made: Relabelled, folder: Path, *, replaces: bool) -> None:
@@ -48,13 +50,13 @@ def print_relabelled(before: Index, made: Relabelled, folder: Path, *, replaces:
     _print_matches(console, made)
     now, then = _labels(index), _labels(before)
     rows = [("nodes", len(index.tree), len(before.tree)), *((name, now[name], then[name]) for name in now)]
-    line(
+    print_line(
         console, "; ".join(f"{name.replace('_', ' ')}: {value} (before: {old})" for name, value, old in rows)
     )
     if index.tree.fingerprint != before.tree.fingerprint:
-        line(console, "The tree is another one: models trained with the old one do not fit it.")
+        print_line(console, "The tree is another one: models trained with the old one do not fit it.")
     kept = f"; the old index is {BACKUP_NAME}" if replaces else ""
-    line(console, f"{folder}: {len(index)} images, no image was read{kept}.")
+    print_line(console, f"{folder}: {len(index)} images, no image was read{kept}.")
 
 
 def _labels(index: Index) -> dict[str, int]:
@@ -68,6 +70,6 @@ def _print_matches(console: Console, made: Relabelled) -> None:
         return
     reasons = Counter("left out" if one.left_out else one.reason for one in made.matches)
     found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-    line(console, f"{len(made.matches)} classes: {found}")
+    print_line(console, f"{len(made.matches)} classes: {found}")
     for text in unresolved_lines(made.matches)[:SHOWN]:
-        line(console, f"without a node: {text}")
+        print_line(console, f"without a node: {text}")

@@ -4,7 +4,7 @@ import pytest
 
 from data_prep.config import BuiltTree, MergeConfig
 from wordtree.errors import ConfigError
-from wordtree.support.config_files import StrictModel, load_config
+from wordtree.support.config_files import load_config
 
 COCO = "{name: coco, format: coco, annotations: a.json, images: images}"
 ROOT = Path(__file__).parents[2]
@@ -16,27 +16,12 @@ def written(tmp_path, text):
     return path
 
 
-def problem(tmp_path, text, *overrides):
+def problem(tmp_path, text):
     with pytest.raises(ConfigError) as caught:
-        load_config(written(tmp_path, text), MergeConfig, overrides)
+        load_config(written(tmp_path, text), MergeConfig)
     message = str(caught.value)
     assert "\n" not in message
     return message
-
-
-def test_paths_in_a_file_are_relative_to_it_and_in_overrides_to_the_working_directory(tmp_path):
-    path = written(tmp_path, f"sources: [{COCO}]\ntree: my.tree\n")
-    config = load_config(path, MergeConfig, ["sources.coco.images=elsewhere"])
-    assert config.sources[0].annotations == tmp_path / "a.json"
-    assert config.sources[0].images == Path("elsewhere")
-    assert config.tree == tmp_path / "my.tree"
-
-
-@pytest.mark.parametrize("entry", ["0", "coco"])
-def test_an_entry_of_a_list_is_named_by_number_or_by_name(tmp_path, entry):
-    path = written(tmp_path, f"sources: [{COCO}]\n")
-    config = load_config(path, MergeConfig, [f"sources.{entry}.max_images=7", "seed=3"])
-    assert (config.sources[0].max_images, config.seed) == (7, 3)
 
 
 def test_defaults_build_the_tree_from_the_sources_and_stop_on_unmapped_classes(tmp_path):
@@ -65,9 +50,6 @@ def test_all_problems_are_reported_at_once_and_misspelt_keys_get_a_suggestion(tm
     ("text", "expected"),
     [
         pytest.param("", "sources is missing", id="empty"),
-        pytest.param("a: [", "line 1: not YAML", id="not YAML"),
-        pytest.param("- a", "expected `key: value` lines, found a list", id="a list"),
-        pytest.param("seed: 1\nseed: 2", "line 2: not YAML: the key 'seed' occurs twice", id="a key twice"),
         pytest.param("sources: 3", "sources: expected a list, found 3", id="sources of a wrong type"),
         pytest.param("sources: []", "sources is empty", id="no source"),
         pytest.param(
@@ -102,32 +84,6 @@ def test_all_problems_are_reported_at_once_and_misspelt_keys_get_a_suggestion(tm
 )
 def test_a_wrong_file_is_reported_in_one_line(tmp_path, text, expected):
     assert expected in problem(tmp_path, text)
-
-
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        pytest.param("seed", "expected KEY=VALUE", id="no value"),
-        pytest.param("seed=[", "the value is not YAML", id="not YAML"),
-        pytest.param("sources.coc.images=x", "no entry 'coc' (did you mean 'coco'?)", id="no such name"),
-        pytest.param("sources.1.images=x", "no entry '1'", id="no such number"),
-        pytest.param("sources.0.images.x=1", "expected a path", id="below a path"),
-        pytest.param("seed=one", "seed: expected a whole number, found 'one'", id="wrong type"),
-    ],
-)
-def test_a_wrong_override_is_reported_in_one_line(tmp_path, override, expected):
-    assert expected in problem(tmp_path, f"sources: [{COCO}]\n", override)
-
-
-def test_a_missing_file_is_reported_with_the_error_that_the_caller_wants(tmp_path):
-    class OwnError(Exception):
-        pass
-
-    class Small(StrictModel):
-        a: int = 1
-
-    with pytest.raises(OwnError, match=r"nowhere\.yaml: cannot read this configuration"):
-        load_config(tmp_path / "nowhere.yaml", Small, error=OwnError)
 
 
 def test_every_shipped_merge_configuration_loads():

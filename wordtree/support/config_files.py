@@ -1,8 +1,10 @@
-"""The loader of YAML configurations, which merging and training share.
+"""The loader of YAML configurations, shared by merging and training.
 
-A configuration is a YAML file plus overrides (`--set a.b=c`). Within a list an entry is named by its number
-or by its `name`: `sources.0.images=DIR` and `sources.coco.images=DIR` say the same where `coco` comes first.
+A configuration is a YAML file plus overrides (`--set a.b=c`). An override selects an entry of a list by its number or
+its `name`: `sources.0.images=DIR` and `sources.coco.images=DIR` are equivalent if `coco` is the first source.
 Paths in a file are relative to that file; paths in an override are relative to the working directory.
+
+Former names of settings and values keep working, with one FutureWarning for a file (`StrictModel.old_names`).
 """
 
 import warnings
@@ -18,14 +20,15 @@ from pydantic_core.core_schema import ValidationInfo
 
 from wordtree.errors import ConfigError, WordTreeError
 from wordtree.support.files import system_message
+from wordtree.support.lines import one_line
 from wordtree.support.suggest import did_you_mean_inside, near
 
 
 class StrictModel(BaseModel):
-    """A part of a configuration: frozen, and a key that nobody reads is an error.
+    """A part of a configuration: frozen; an unknown key is an error.
 
-    old_names: former names of settings, to their present ones. Both are read; the former with a warning.
-    old_values: the same for the values of a setting, by its present name.
+    old_names: former names of settings, to their present names.
+    old_values: for settings by their present name, former values to the present ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,8 +36,8 @@ class StrictModel(BaseModel):
     old_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 
 
-class _FromCommandLine(str):
-    """A text given by an override: its relative path starts at the working directory."""
+class _OverrideText(str):
+    """The text of an override; a relative path in it starts at the working directory."""
 
     __slots__ = ()
 
@@ -43,21 +46,20 @@ def _resolve_path(value: Any, info: ValidationInfo) -> Path:
     if isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value:
-        raise ValueError(f"expected a path, found {_shown(value)}")
+        raise ValueError(f"expected a path, found {_shortened(value)}")
     folder = (info.context or {}).get("folder")
     path = Path(value).expanduser()
-    return path if folder is None or isinstance(value, _FromCommandLine) else folder / path
+    return path if folder is None or isinstance(value, _OverrideText) else folder / path
 
 
 def _resolve_location(value: Any, info: ValidationInfo) -> Path | str:
     return str(value) if isinstance(value, str) and "://" in value else _resolve_path(value, info)
 
 
-ConfigPath = Annotated[Path, BeforeValidator(_resolve_path)]  # in a file: relative to that file
+ConfigPath = Annotated[Path, BeforeValidator(_resolve_path)]
 ConfigLocation = Annotated[
     Path | str, PlainValidator(_resolve_location)
 ]  # a path, or an address such as s3://…
-
 
 ConfigModel = TypeVar("ConfigModel", bound=BaseModel)
 
@@ -68,17 +70,15 @@ def load_config(
     overrides: Sequence[str] = (),
     error: type[Exception] = ConfigError,
 ) -> ConfigModel:
-    """The configuration of a YAML file with its overrides (`a.b=c`); one `error` tells all its problems."""
+    """The configuration of a YAML file with its overrides (`a.b=c`); one `error` lists all its problems."""
     path = Path(path)
-    replaced: dict[str, str] = {}
+    renames = _Renames()
     try:
-        values = _with_new_names(read_yaml(path, error), [model], replaced)
-        values = overridden(values, overrides, error, model=model, replaced=replaced)
+        values = renames.applied(read_yaml(path, error), [model])
     except _TwoNames as reason:
         raise error(f"{path}: {reason}") from None
-    if replaced:
-        names = ", ".join(f"{old} is now {new}" for old, new in replaced.items())
-        warnings.warn(f"{path}: settings with former names: {names}.", FutureWarning, stacklevel=2)
+    values = _with_overrides(values, overrides, model, renames, error)
+    renames.warn(str(path))
     return validated(values, model, place=str(path), folder=path.parent, error=error)
 
 
@@ -88,17 +88,14 @@ def overridden(
     error: type[Exception] = ConfigError,
     *,
     model: type[BaseModel] | None = None,
-    replaced: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The settings with overrides (`a.b=c`); an `error` where an override cannot be applied.
+    """The settings with overrides (`a.b=c`); `error` where an override cannot be applied.
 
-    model: whose former names of settings an override may use; `replaced` collects those that it used.
+    model: the model of the settings, whose former names an override may use.
     """
-    changed = deepcopy(dict(values))
-    for override in overrides:
-        _apply_override(changed, override, error)
-        if model is not None:
-            changed = _with_new_names(changed, [model], {} if replaced is None else replaced, old_wins=True)
+    renames = _Renames()
+    changed = _with_overrides(values, overrides, model, renames, error)
+    renames.warn("--set")
     return changed
 
 
@@ -110,13 +107,13 @@ def validated(
     folder: Path | None = None,
     error: type[Exception] = ConfigError,
 ) -> ConfigModel:
-    """The settings as the model, former names allowed.
+    """The settings as a model; former names are accepted without a warning.
 
-    place: how the error names the source of the settings; folder: where relative paths start.
+    place: the source of the settings, for errors. folder: where relative paths start.
     """
     try:
-        present = _with_new_names(values, [model], {})
-        return model.model_validate(present, context={"folder": folder})
+        values = _Renames().applied(values, [model])
+        return model.model_validate(values, context={"folder": folder})
     except _TwoNames as reason:
         raise error(f"{place}: {reason}") from None
     except ValidationError as problems:
@@ -125,15 +122,16 @@ def validated(
         raise error(f"{place}: {count}{'; '.join(texts)}.") from None
 
 
-def one_line(text: object) -> str:
-    """The text of another library's error without its line breaks."""
-    return " ".join(str(text).split())
+# --- YAML
 
 
 def read_yaml(
     path: Path, error: type[Exception] = ConfigError, *, what: str = "configuration"
 ) -> dict[str, Any]:
-    """The values of a YAML file by key; one `error` where it is none, or where a key occurs twice."""
+    """The values of a YAML file by key; `error` if it is not YAML, or if a key occurs twice.
+
+    what: the kind of file, for errors.
+    """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as reason:
@@ -145,10 +143,10 @@ def read_yaml(
         raise error(f"{path}{line}: not YAML: {reason.problem}.") from None
     except yaml.YAMLError as reason:
         raise error(f"{path}: not YAML: {one_line(reason)}.") from None
-    except ValueError as reason:  # a date or number that cannot be
+    except ValueError as reason:  # an impossible date or number
         raise error(f"{path}: not YAML: {one_line(reason)}.") from None
     except RecursionError:
-        raise error(f"{path}: nested too deeply.") from None
+        raise error(f"{path}: not YAML: nested too deeply.") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -156,8 +154,8 @@ def read_yaml(
     return values
 
 
-class _Loader(yaml.SafeLoader):  # not libyaml's, three times as fast: deep nesting ends the process there
-    """Plain values only; a key that occurs twice is an error, as YAML has it."""
+class _Loader(yaml.SafeLoader):  # not libyaml's, which is faster, but crashes on deep nesting
+    """Plain values only; a key that occurs twice is an error, as in the YAML standard."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -170,69 +168,118 @@ class _Loader(yaml.SafeLoader):  # not libyaml's, three times as fast: deep nest
         return super().construct_mapping(node, deep)
 
 
+# --- former names
+
+
 class _TwoNames(WordTreeError):
     """A setting is given under its former and its present name."""
 
 
-def _with_new_names(
-    values: Any, models: Sequence[type[BaseModel]], replaced: dict[str, str], *, old_wins: bool = False
-) -> Any:
-    """The settings under the present names of these models; `replaced` collects the former ones that occurred.
+class _Renames:
+    """Replaces former names and values by the present ones, and collects them for one warning."""
 
-    old_wins: a former name takes the place of the present one. Otherwise both together raise _TwoNames.
-    """
-    if isinstance(values, list | tuple):
-        return [_with_new_names(entry, models, replaced, old_wins=old_wins) for entry in values]
-    if not isinstance(values, Mapping):
-        return values
-    strict = [model for model in models if issubclass(model, StrictModel)]
-    names = {old: new for model in strict for old, new in model.old_names.items()}
-    changed: dict[Any, Any] = {}
-    for key in sorted(values, key=lambda key: key in names):  # former names last
-        name = names.get(key, key)
-        if name != key:
-            if name in values and not old_wins:
+    def __init__(self) -> None:
+        self._replaced: dict[str, str] = {}
+
+    def applied(self, values: Any, models: Sequence[type[BaseModel]]) -> Any:
+        """The values of these models under their present names; _TwoNames if a setting has both names."""
+        if isinstance(values, list | tuple):
+            return [self.applied(entry, models) for entry in values]
+        if not isinstance(values, Mapping):
+            return values
+        changed: dict[Any, Any] = {}
+        for key, value in values.items():
+            name = self.name(key, models)
+            if name != key and name in values:
                 raise _TwoNames(f"{key} is the former name of {name}, which is set too; remove {key}.")
-            replaced[key] = name
-        fields = [model.model_fields[name] for model in models if name in model.model_fields]
-        parts = [part for field in fields for part in _models_in(field.annotation)]
-        changed[name] = _with_new_names(values[key], parts, replaced, old_wins=old_wins)
-        for model in strict:
-            new = (
-                model.old_values.get(name, {}).get(changed[name]) if isinstance(changed[name], str) else None
-            )
-            if new is not None:
-                replaced[f"{name}: {changed[name]}"], changed[name] = f"{name}: {new}", new
-    return changed
+            changed[name] = self._value(name, self.applied(value, _models_of(name, models)), models)
+        return changed
+
+    def name(self, key: Any, models: Sequence[type[BaseModel]]) -> Any:
+        """The present name of a setting of these models."""
+        for model in models:
+            if issubclass(model, StrictModel) and key in model.old_names:
+                self._replaced[key] = model.old_names[key]
+                return model.old_names[key]
+        return key
+
+    def _value(self, name: Any, value: Any, models: Sequence[type[BaseModel]]) -> Any:
+        for model in models:
+            if isinstance(value, str) and issubclass(model, StrictModel):
+                present = model.old_values.get(name, {}).get(value)
+                if present is not None:
+                    self._replaced[f"{name}: {value}"] = f"{name}: {present}"
+                    return present
+        return value
+
+    def warn(self, source: str) -> None:
+        """Warn of the former names that were used, if there were any."""
+        if self._replaced:
+            names = ", ".join(f"{old} is now {new}" for old, new in self._replaced.items())
+            warnings.warn(f"{source}: settings with former names: {names}.", FutureWarning, stacklevel=3)
 
 
-def _apply_override(values: dict[str, Any], override: str, error: type[Exception]) -> None:
+def _models_of(name: Any, models: Sequence[type[BaseModel]]) -> list[type[BaseModel]]:
+    """The models that the setting `name` of these models may hold."""
+    fields = [model.model_fields[name] for model in models if name in model.model_fields]
+    return [inner for field in fields for inner in _models_in(field.annotation)]
+
+
+# --- overrides
+
+
+def _with_overrides(
+    values: Mapping[str, Any],
+    overrides: Sequence[str],
+    model: type[BaseModel] | None,
+    renames: _Renames,
+    error: type[Exception],
+) -> dict[str, Any]:
+    changed = deepcopy(dict(values))
+    models = [] if model is None else [model]
+    for override in overrides:
+        _apply_override(changed, override, models, renames, error)
+    try:
+        return dict(renames.applied(changed, models))
+    except _TwoNames as reason:
+        raise error(f"--set: {reason}") from None
+
+
+def _apply_override(
+    values: dict[str, Any],
+    override: str,
+    models: Sequence[type[BaseModel]],
+    renames: _Renames,
+    error: type[Exception],
+) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise error(f"--set {override}: expected KEY=VALUE, for example `--set seed=1`.")
     try:
-        value = _mark(yaml.safe_load(text))
+        value = _marked(yaml.safe_load(text))
     except yaml.YAMLError as reason:
         raise error(f"--set {override}: the value is not YAML: {one_line(reason)}.") from None
     *parents, last = key.strip().split(".")
-    place: Any = values
+    target: Any = values
     for part in parents:
-        if isinstance(place, dict):
-            if not isinstance(place.get(part), (dict, list)):
-                place[part] = {}
-            place = place[part]
+        if isinstance(target, dict):
+            name = renames.name(part, models)
+            models = _models_of(name, models)
+            if not isinstance(target.get(name), (dict, list)):
+                target[name] = {}
+            target = target[name]
         else:
-            place = place[_list_entry(place, part, override, error)]
-    if isinstance(place, dict):
-        place[last] = value
+            target = target[_list_entry(target, part, override, error)]
+    if isinstance(target, dict):
+        target[renames.name(last, models)] = value
     else:
-        place[_list_entry(place, last, override, error)] = value
+        target[_list_entry(target, last, override, error)] = value
 
 
 def _list_entry(entries: Any, part: str, override: str, error: type[Exception]) -> int:
-    """The number of the entry that an override means, by number or by name."""
+    """The index of the entry that an override selects, by number or by name."""
     if not isinstance(entries, list):
-        raise error(f"--set {override}: nothing can be set under {part!r}: its parent is a plain value.")
+        raise error(f"--set {override}: {part!r} cannot be set, because its parent is a plain value.")
     names = [str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry]
     for number, entry in enumerate(entries):
         if part == str(number) or (isinstance(entry, dict) and str(entry.get("name")) == part):
@@ -243,21 +290,25 @@ def _list_entry(entries: Any, part: str, override: str, error: type[Exception]) 
     raise error(f"--set {override}: no entry {part!r}{offer}; there are {known}{named}.")
 
 
-def _mark(value: Any) -> Any:
+def _marked(value: Any) -> Any:
+    """The value with each text as an _OverrideText."""
     if isinstance(value, str):
-        return _FromCommandLine(value)
+        return _OverrideText(value)
     if isinstance(value, list):
-        return [_mark(entry) for entry in value]
+        return [_marked(entry) for entry in value]
     if isinstance(value, dict):
-        return {key: _mark(entry) for key, entry in value.items()}
+        return {key: _marked(entry) for key, entry in value.items()}
     return value
 
 
+# --- messages
+
+
 def _problem(details: ErrorDetails, values: Any, model: type[BaseModel]) -> str:
-    place = _written_place(details["loc"], values)
+    place = _written_key(details["loc"], values)
     if details["type"] == "extra_forbidden":
         key = str(details["loc"][-1])
-        known = (name for name in _field_names(model) if name != key)  # of other parts it may be one
+        known = (name for name in _field_names(model) if name != key)  # a valid key of another part
         return f"unknown key {place!r}{did_you_mean_inside(near(key, known, limit=1))}"
     if details["type"] == "missing":
         return f"{place} is missing"
@@ -272,10 +323,10 @@ def _problem(details: ErrorDetails, values: Any, model: type[BaseModel]) -> str:
         message = "`key: value` lines"
     if details["type"] == "value_error":
         return f"{place}: {message}" if place else message
-    return f"{place}: expected {message}, found {_shown(details['input'])}"
+    return f"{place}: expected {message}, found {_shortened(details['input'])}"
 
 
-_PLAIN_WORDS = {  # pydantic's kind of problem: what was expected
+_PLAIN_WORDS = {  # pydantic's kind of problem -> the expected value
     "tuple_type": "a list",
     "string_type": "a text",
     "int_parsing": "a whole number",
@@ -284,13 +335,13 @@ _PLAIN_WORDS = {  # pydantic's kind of problem: what was expected
 }
 
 
-def _shown(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = repr(str(value) if isinstance(value, str) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _written_place(location: Sequence[int | str], values: Any) -> str:
-    """The dotted place as the user wrote it: pydantic's own steps into a union are left out."""
+def _written_key(location: Sequence[int | str], values: Any) -> str:
+    """The dotted key as the user wrote it, without pydantic's own steps into a union."""
     parts = []
     for part in location[:-1]:
         in_list = isinstance(values, list) and isinstance(part, int) and part < len(values)

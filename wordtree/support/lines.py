@@ -1,4 +1,4 @@
-"""Text files line by line in bounded memory; what cannot be read is told with file and line."""
+"""Lines of text: files read line by line in bounded memory, and text on one line for messages."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ MAX_LINE_BYTES = 4096
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(1, first line), …, blank ones too, without line ends.
+    """The lines of a file with their numbers from 1, without line ends; blank lines included.
 
     Raises TreeFileError for a line that is not UTF-8 or too long, and for too many lines.
     """
@@ -30,17 +30,27 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def full_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The same for files whose every line is a node: blank ones are an error, except at the end of the file."""
+    """The lines of a file with one node on each line; a blank line is an error, except at the end."""
     blank_from = 0
     for number, line in numbered_lines(path):
         if not line.strip():
             blank_from = blank_from or number
             continue
         if blank_from:
-            raise TreeFileError(f"{path}: line {blank_from}: is empty; each line is one node.")
+            raise TreeFileError(f"{path}: line {blank_from}: empty, expected one node on each line.")
         yield number, line
 
 
 def quoted(text: str) -> str:
-    """What was found, quoted, and cut where it is long."""
+    """The text in quotes, shortened to about 60 characters."""
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+def one_line(text: object) -> str:
+    """The text, such as an error of another library, without line breaks."""
+    return " ".join(str(text).split())
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped, so that a terminal does not obey them."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

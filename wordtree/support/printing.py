@@ -6,34 +6,35 @@ from typing import Any
 
 from rich.console import Console
 
-PIPED_WIDTH = 140  # columns where the output is no terminal
+from wordtree.support.lines import printable
+
+PIPED_WIDTH = 140  # columns where stdout is not a terminal
 
 Row = dict[str, Any]
 
 
 def new_console() -> Console:
-    """What tables are printed to."""
+    """A console for tables."""
     return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
-def line(console: Console, text: str) -> None:
-    """Print a text as it is, but control characters, which names of files may have: those are shown, not obeyed."""
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-    console.print(shown, markup=False, highlight=False, soft_wrap=True)
+def print_line(console: Console, text: str) -> None:
+    """Print a text as it is, with control characters escaped, which file names may contain."""
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
-def counts_lines(console: Console, counts: Mapping[str, Mapping[str, int]]) -> None:
-    """Print for each source what was left out or changed, by reason."""
-    for source, count in counts.items():
-        for reason, number in count.items():
-            line(console, f"{source}: {reason}: {number}")
+def print_counts(console: Console, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Print how many entries of each source were left out or changed, by reason."""
+    for source, by_reason in counts.items():
+        for reason, number in by_reason.items():
+            print_line(console, f"{source}: {reason}: {number}")
 
 
-def many(number: int, noun: str, plural: str = "") -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """`1 shard`, `2 shards`."""
     return f"{number} {noun}" if number == 1 else f"{number} {plural or f'{noun}s'}"
 
 
 def splits_text(splits: Mapping[str, int]) -> str:
-    """`train`, or where there are several, how many images each has."""
+    """`train`, or where there are several splits, `train: 7, val: 2`."""
     return ", ".join(splits if len(splits) == 1 else [f"{name}: {images}" for name, images in splits.items()])

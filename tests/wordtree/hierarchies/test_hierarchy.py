@@ -138,7 +138,7 @@ def test_openimages_may_have_two_parents_and_its_parts_are_no_kinds(tmp_path: Pa
         pytest.param("x.csv", "a,a\n", "x.csv: line 1: 'a' would be above itself: a < a", id="own parent"),
         pytest.param("x.csv", "a,b\na,c\nc,a\n", "would be above itself", id="loop through a second parent"),
         pytest.param("x.csv", "a,b\nc,b\na,b\n", "x.csv: line 3: repeats line 1", id="repeated"),
-        pytest.param("x.csv", "a,b,One\na,c,Two\n", "x.csv: line 2: 'a' is named 'Two', but was named 'One'", id="two names"),
+        pytest.param("x.csv", "a,b,One\na,c,Two\n", "x.csv: line 2: 'a' is named 'Two', but was named 'One'", id="names"),
         pytest.param("x.csv", "a,b,x\x07y\n", "x.csv: line 1: 'x\\x07y' cannot name 'a'", id="control character"),
         pytest.param("x.csv", b"a,b\n\xff,b\n", "x.csv: line 2: not UTF-8", id="not UTF-8"),
         pytest.param("x.csv", "a,b\n" + "c" * 5000, "x.csv: line 2: longer than", id="endless line"),
