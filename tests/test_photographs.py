@@ -1,4 +1,4 @@
-"""The configurations for photographs, on eight generated images: the same road, in half a minute."""
+"""The configurations for photographs merge, train, score and predict on eight generated images, in half a minute."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ def settings(**values: object) -> list[str]:
 
 
 @pytest.mark.slow
-def test_eight_images_are_learnt_by_heart_with_the_configurations_for_photographs(tmp_path: Path) -> None:
+def test_the_configurations_for_photographs_overfit_eight_images(tmp_path: Path) -> None:
     made_images(tmp_path, scenes=4, label_images=2, test_scenes=4)
     shards, runs = tmp_path / "shards", tmp_path / "runs"
     sources = settings(
@@ -46,6 +46,6 @@ def test_eight_images_are_learnt_by_heart_with_the_configurations_for_photograph
     scorecard = json.loads(run("yolo9000", "evaluate", str(best), str(shards), "--split", "train", "--json"))
     assert scorecard["boxed"]["boxes"] == 4
     assert scorecard["boxed"]["ap50"] >= 90
-    found = json.loads(run("yolo9000", "predict", str(best), str(tmp_path / "train/images"), "--json"))
-    assert len(found) == 4
+    detections = json.loads(run("yolo9000", "predict", str(best), str(tmp_path / "train/images"), "--json"))
+    assert len(detections) == 4
     assert (runs / "coco128_imagenet/report.html").exists()
