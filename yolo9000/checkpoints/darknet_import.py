@@ -24,7 +24,7 @@ from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.plan import NetworkPlan, Region, Softmax, output_layer_of
 from yolo9000.darknet.weights import Header, Weights, read_weights
 from yolo9000.models.classifier import Classifier, build_classifier
-from yolo9000.models.darknet_network import DarknetNetwork, refuse_other_tree
+from yolo9000.models.darknet_network import DarknetNetwork, refuse_tree_of_other_size
 from yolo9000.models.detector import Detector, build_model
 
 _FILE_TYPES = {
@@ -134,7 +134,7 @@ def _tree_of(files: DarknetFiles, plan: NetworkPlan, output_layer: Region | Soft
         labels = _classes(labels_path, output_layer) if labels_path else None
         return _flat_tree(output_layer.classes, names, labels)
     tree = WordTree.load(path)
-    refuse_other_tree(plan, tree, str(path))
+    refuse_tree_of_other_size(plan, tree, str(path))
     if output_layer.tree is None and len(tree.group_start) > 1:
         raise DarknetError(
             f"{path}: {plan.place} names no tree (line {output_layer.line}), so its classes form one level. "

@@ -104,7 +104,7 @@ def test_the_model_computes_the_same_as_darknets_layers(net: GoldenNet) -> None:
     network = read_network(net.cfg, net.weights, batch_norm="darknet_cpu")
     image = torch.rand(2, *read_cfg(net.cfg).input)
     with torch.no_grad():
-        expected = network.every_output(image)[output_layer_of(read_cfg(net.cfg)).index - 1]
+        expected = network.all_outputs(image)[output_layer_of(read_cfg(net.cfg)).index - 1]
         found = model(image)[:, :, None, None] if isinstance(model, Classifier) else raw_output(model, image)
     assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5
 
@@ -608,7 +608,7 @@ def test_the_command_converts_both_ways_and_prints_notes(
     ("arguments", "expected"),
     [
         ("cfg/net.cfg cut.weights -o net.pt", "ends inside layer 2"),
-        ("cfg/net.cfg net.weights -o net.onnx", "Expected -o NAME.pt"),
+        ("cfg/net.cfg net.weights -o net.onnx", "Expected Darknet's files and -o NAME.pt"),
         ("none.cfg -o net.pt", "no such file"),
         ("cut.weights -o back.weights", "expected a checkpoint"),
         ("cfg/net.cfg -o net.pt --batch-norm none", "none"),
