@@ -58,7 +58,7 @@ class Numbers:
         return taken.reshape(shape)
 
 
-def every_output(cfg: str, weights: bytes, image: Floats, parents: list[int] | None = None) -> list[Floats]:
+def all_outputs(cfg: str, weights: bytes, image: Floats, parents: list[int] | None = None) -> list[Floats]:
     """The output of each layer for one image; parents: of the tree of a softmax or region layer."""
     numbers, outputs = Numbers(weights), list[Floats]()
     x = image.astype(np.float64)

@@ -87,7 +87,7 @@ def main(folder: Path) -> None:
         weights += struct.pack("<Q" if wide else "<I", HEADERS[name][3]) + random_numbers(text, rng)
         (_, options), *_ = twin.read_cfg(text)
         image = rng.random([int(options[key]) for key in ("channels", "height", "width")], np.float32)
-        outputs = twin.every_output(text, weights, image, PARENTS)
+        outputs = twin.all_outputs(text, weights, image, PARENTS)
         (folder / f"{name}.cfg").write_text(text)
         (folder / f"{name}.weights").write_bytes(weights)
         layers = {f"layer_{k:02d}": output.astype(np.float32) for k, output in enumerate(outputs)}

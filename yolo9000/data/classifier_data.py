@@ -33,7 +33,7 @@ from yolo9000.data.sampler import (
     images_of_split,
     input_size_at,
 )
-from yolo9000.distributed import share_of
+from yolo9000.distributed import own_share
 
 BOX_SHARE = (0.6, 0.95)  # longer side of a box, as a share of the side of a crop around it
 
@@ -169,11 +169,11 @@ class ClassifierTestData:
 
     def __len__(self) -> int:
         """Number of batches of this process."""
-        return len(share_of(self._starts()))
+        return len(own_share(self._starts()))
 
     def __iter__(self) -> Iterator[ClassifierBatch]:
         """The batches of this process."""
-        return prefetch(self._batch, share_of(self._starts()), threads=self.cfg.loader_threads)
+        return prefetch(self._batch, own_share(self._starts()), threads=self.cfg.loader_threads)
 
     def _starts(self) -> range:
         return range(0, len(self.images), self.cfg.batch_size)

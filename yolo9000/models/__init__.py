@@ -1,1 +1,1 @@
-"""From images to `GridOutput`: backbones, heads, detectors and classifiers."""
+"""Networks: backbones, heads, the detector (images to `GridOutput`) and the classifier."""

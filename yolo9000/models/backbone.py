@@ -1,6 +1,7 @@
-"""Backbones: Darknet-19 (paper, section 3, table 6) and a shallow one for work of CPU size.
+"""Backbones: Darknet-19 (paper, section 3, table 6) and a shallow one for CPUs.
 
-A backbone maps (B, 3, H, W) to features of one stride. Darknet-19 also offers its stride-16 features for the passthrough.
+A backbone maps images (B, 3, H, W) to features of one stride. Darknet-19 also returns its features of stride 16, for
+the passthrough layer.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-# Output channels, kernel and, where it is not 1, stride of each convolution; "M" is a 2×2 max pool.
+# Output channels, kernel size and, unless 1, stride of each convolution; "M" is a 2×2 max pool.
 DARKNET19 = (
     (32, 3), "M", (64, 3), "M", (128, 3), (64, 1), (128, 3), "M", (256, 3), (128, 1), (256, 3), "M",
     (512, 3), (256, 1), (512, 3), (256, 1), (512, 3), "M", (1024, 3), (512, 1), (1024, 3), (512, 1), (1024, 3),
@@ -18,7 +19,7 @@ TINY = ((32, 6, 2), "M", (64, 3), "M", (128, 3), (128, 3), "M", (256, 3), (256, 
 
 
 class ConvUnit(nn.Sequential):
-    """Convolution without bias, batch norm, leaky ReLU of slope .1: the only unit of the paper's networks."""
+    """Convolution without bias, batch norm, leaky ReLU of slope .1: the building block of the paper's networks."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> None:
         padding = (kernel - stride + 1) // 2
@@ -32,7 +33,7 @@ class ConvUnit(nn.Sequential):
 
 
 class Backbone(nn.Module):
-    """A chain of ConvUnits and 2×2 max pools, cut into stages at the pools."""
+    """A chain of ConvUnits and 2×2 max pools, in stages that begin with the pools."""
 
     def __init__(self, layout: Sequence[tuple[int, ...] | str], *, width: float) -> None:
         super().__init__()
@@ -44,7 +45,7 @@ class Backbone(nn.Module):
                 stage = nn.Sequential(nn.MaxPool2d(2, 2))
                 self.stride *= 2
                 continue
-            filters, stride = scaled(layer[0], width), layer[2] if len(layer) > 2 else 1
+            filters, stride = scaled_filters(layer[0], width), layer[2] if len(layer) > 2 else 1
             stage.append(ConvUnit(channels, filters, layer[1], stride))
             channels = filters
             self.stride *= stride
@@ -60,13 +61,13 @@ class Backbone(nn.Module):
         return self.both_scales(images)[0]
 
     def both_scales(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The features at the backbone's stride, (B, C, H, W), and those of twice the resolution, (B, C', 2H, 2W)."""
+        """Features at the backbone's stride, (B, C, H, W), and at twice the resolution, (B, C', 2H, 2W)."""
         features = fine = images
         for stage in self.stages:
             fine, features = features, stage(features)
         return features, fine
 
 
-def scaled(filters: int, width: float) -> int:
-    """Number of filters at a width multiplier: a multiple of 8, at least 8."""
+def scaled_filters(filters: int, width: float) -> int:
+    """Number of filters for a width multiplier: a multiple of 8, at least 8."""
     return max(8, round(filters * width / 8) * 8)

@@ -1,9 +1,9 @@
-"""Whose images batch norm normalises by in training (`batch_statistics`), and what becomes of its running statistics.
+"""The statistics that batch norm uses in training (`batch_statistics`).
 
-per_process   those of the part of the batch that a process computes at a time; the running statistics are the same
-              in all processes: the mean of their own
-frozen        none: the running statistics normalise, and stay as they are
-synchronised  those that all processes compute at a time
+per_process   mean and variance of the part of the batch that a process computes at a time; the running statistics
+              are averaged over all processes
+frozen        the running statistics, which do not change
+synchronised  mean and variance of the parts that all processes compute at a time
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolo9000.config import BatchStatistics
-from yolo9000.distributed import ProcessError, size
+from yolo9000.distributed import ProcessError, world_size
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def set_training(model: nn.Module, statistics: BatchStatistics) -> None:
-    """Training mode, in which frozen batch norm stays in evaluation mode."""
+    """Set training mode, in which frozen batch norm stays in evaluation mode."""
     model.train()
     for norm in _batch_norms(model) if statistics == "frozen" else ():
         norm.eval()
 
 
 def synchronised(model: Network) -> Network:
-    """The same weights with batch norm over all processes; ProcessError where PyTorch has none."""
-    if size() == 1:
+    """The model with batch norm over all processes; ProcessError where PyTorch does not support it."""
+    if world_size() == 1:
         return model
     kinds = {type(norm) for norm in _batch_norms(model)}
     devices = {parameter.device.type for parameter in model.parameters()}
@@ -36,17 +36,15 @@ def synchronised(model: Network) -> Network:
         raise ProcessError(
             "batch_statistics: synchronised needs GPUs and the standard batch norm, found "
             f"{' and '.join(sorted(devices))} and {', '.join(sorted(kind.__name__ for kind in kinds))}. "
-            "Take per_process, or frozen."
+            "Set it to per_process or frozen."
         )
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return]
 
 
 def moving_statistics(model: nn.Module) -> list[Tensor]:
-    """The running means and variances that each process moves by images of its own."""
-    moving = [
-        norm for norm in _batch_norms(model) if norm.training and not isinstance(norm, nn.SyncBatchNorm)
-    ]
-    return [value for norm in moving for value in (norm.running_mean, norm.running_var) if value is not None]
+    """The running means and variances that each process updates from its own images."""
+    own = [norm for norm in _batch_norms(model) if norm.training and not isinstance(norm, nn.SyncBatchNorm)]
+    return [value for norm in own for value in (norm.running_mean, norm.running_var) if value is not None]
 
 
 def _batch_norms(model: nn.Module) -> list[_BatchNorm]:

@@ -1,8 +1,8 @@
 """A backbone as a classifier (paper, section 3): features averaged over the image, one linear layer, a softmax.
 
-The network maps images to logits and knows no targets. What its logits mean is said by its softmax: one over each
-sibling group of the tree, or a single one over classes that are nodes of the tree. Both answer the same two questions:
-how probable is this label of this image, and how probable is every node.
+The network maps images to logits. Its softmax turns logits into probabilities: `TreeSoftmax` over each sibling group of
+the tree, `FlatSoftmax` over classes that are nodes of the tree. Both return the log probability of the labels, for the
+loss, and the probability of every node.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from yolo9000.models.tree_tensors import TreeTensors
 
 
 class TreeSoftmax(nn.Module):
-    """A softmax over each sibling group (paper, section 4): N outputs, one for each node of the tree.
+    """A softmax over each sibling group (paper, section 4), with one output for each of the N nodes.
 
-    classes: the nodes that training has labels of, (K,), each once; the others are learnt through them.
+    classes: (K,) the nodes with training labels, each once; their ancestors are learnt along their paths.
     """
 
     classes: Tensor
@@ -34,24 +34,24 @@ class TreeSoftmax(nn.Module):
         self.outputs = len(tree)
 
     def log_probability(self, logits: Tensor, image: Tensor, node: Tensor) -> Tensor:
-        """log P(node) in the images `image` (L,) of the labels `node` (L,), (L,); logits: (B, N).
+        """log P(node) of each label, (L,); image, node: (L,) of each label; logits: (B, N).
 
-        Only the sibling groups on a label's path are looked at; all others get no gradient.
+        Only the sibling groups on the path of a label get a gradient.
         """
         members = self.tree_tensors.path_members(node)
-        asked = logits[image[members.path], members.node]
-        return self.tree_tensors.log_absolute(members, asked, len(node))
+        member_logits = logits[image[members.path], members.node]
+        return self.tree_tensors.log_absolute(members, member_logits, len(node))
 
     def absolute(self, logits: Tensor) -> Tensor:
         """P(node) of every node in every image, (B, N)."""
-        every = torch.arange(self.outputs, device=logits.device)
-        return self.tree_tensors.log_absolute_of_nodes(lambda nodes: logits[:, nodes], every).exp()
+        all_nodes = torch.arange(self.outputs, device=logits.device)
+        return self.tree_tensors.log_absolute_of_nodes(lambda nodes: logits[:, nodes], all_nodes).exp()
 
 
 class FlatSoftmax(nn.Module):
-    """One softmax over K classes, the nodes that training has labels of, whatever lies above or below them.
+    """One softmax over K classes, regardless of their relations in the tree.
 
-    classes: these nodes, (K,), each once.
+    classes: (K,) the nodes with training labels, each once.
     """
 
     classes: Tensor
@@ -69,11 +69,11 @@ class FlatSoftmax(nn.Module):
         self.register_buffer("leave", torch.tensor(tree.leave, dtype=torch.int64), persistent=False)
 
     def log_probability(self, logits: Tensor, image: Tensor, node: Tensor) -> Tensor:
-        """log P(class) in the images `image` (L,) of the labels `node` (L,), all of them classes, (L,)."""
+        """log P(class) of each label, (L,); image, node: (L,) of each label, whose nodes are all classes."""
         return logits.log_softmax(dim=1)[image, self.column[node]]
 
     def absolute(self, logits: Tensor) -> Tensor:
-        """P(node) of every node in every image, (B, N): the sum of the classes at and under it."""
+        """P(node) of every node in every image, (B, N): the sum over the classes at or under the node."""
         in_preorder = logits.new_zeros(len(logits), len(self.enter) + 1, dtype=torch.float64)
         in_preorder[:, self.enter[self.classes] + 1] = logits.double().softmax(dim=1)
         total = in_preorder.cumsum(dim=1)  # a subtree is an interval of the pre-order
@@ -92,15 +92,14 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = (
-            self.backbone(images).float().mean(dim=(2, 3))
-        )  # (B, C); darknet averages after the layer: the same
+        # Darknet averages after the linear layer, with the same result.
+        features = self.backbone(images).float().mean(dim=(2, 3))  # (B, C)
         with torch.autocast(features.device.type, enabled=False):  # as in the detector's head
             return F.linear(features, self.head.weight, self.head.bias)
 
 
 def build_classifier(cfg: ClassifierConfig, tree: WordTree, classes: Tensor) -> Classifier:
-    """The classifier that `cfg` names, with random weights, for the nodes `classes` (K,) of `tree`."""
+    """The classifier of `cfg` with random weights; classes: (K,) nodes of `tree` with training labels."""
     if cfg.architecture == "darknet":
         layers = ClassifierPlan.of(plan_of(cfg)).backbone
         backbone: Backbone | DarknetNetwork = DarknetNetwork(layers, batch_norm=cfg.batch_norm)
@@ -110,10 +109,10 @@ def build_classifier(cfg: ClassifierConfig, tree: WordTree, classes: Tensor) -> 
     return Classifier(backbone, softmax).to(memory_format=torch.channels_last)
 
 
-def label_loss(log_probability: Tensor, image: Tensor, *, pictures: int) -> Tensor:
-    """The mean over the images of −log P(label), itself the mean over each image's labels.
+def label_loss(log_probability: Tensor, image: Tensor, *, images: int) -> Tensor:
+    """−log P(label), averaged over the labels of each image and then over the images.
 
-    log_probability: of each of L labels, (L,); image: the image of each label, (L,). Every image has a label.
+    log_probability, image: (L,) of each label. Every image has a label.
     """
-    labels = torch.bincount(image, minlength=pictures)
-    return -(log_probability / labels[image]).sum() / pictures
+    labels = torch.bincount(image, minlength=images)
+    return -(log_probability / labels[image]).sum() / images

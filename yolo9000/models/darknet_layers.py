@@ -1,4 +1,4 @@
-"""Darknet's layers as modules, one for each kind in plan.py. Channels, padding and order of memory are Darknet's."""
+"""Darknet's layers as modules, one for each layer type of plan.py, with Darknet's padding and memory order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from yolo9000.darknet.plan import (
 from yolo9000.models.tree_tensors import segment_log_softmax
 
 BatchNormRule = Literal["standard", "darknet_cpu"]
-"""Where batch norm has its epsilon: 1e-5 under the root (PyTorch, Darknet on GPUs), or as Darknet does on CPUs."""
+"""The epsilon of batch norm: 1e-5 under the root (PyTorch, Darknet on GPUs), or as in Darknet on CPUs (decision 19)."""
 
 _ACTIVATIONS: dict[str, Any] = {
     "linear": nn.Identity,
@@ -40,7 +40,7 @@ _ACTIVATIONS: dict[str, Any] = {
 
 
 def layer_module(layer: LayerPlan, *, batch_norm: BatchNormRule, tree: WordTree | None) -> nn.Module:
-    """The module of a layer; a route's takes the list of its sources, all others take one tensor (B, C, H, W)."""
+    """The module of a layer. The module of a route takes a list of tensors, every other one tensor (B, C, H, W)."""
     if isinstance(layer, Convolution):
         return ConvolutionLayer(layer, batch_norm)
     if isinstance(layer, MaxPool):
@@ -84,7 +84,7 @@ class ConvolutionLayer(nn.Module):
         return self.activation(self.norm(self.convolution(images)))  # type: ignore[no-any-return]
 
     def parts(self) -> dict[str, Tensor]:
-        """Its tensors under the names of `weights.LayerWeights`."""
+        """The tensors of the layer under the names of `weights.LayerWeights`."""
         parts = {"weights": self.convolution.weight}
         if self.convolution.bias is not None:
             parts["biases"] = self.convolution.bias
@@ -97,10 +97,10 @@ class ConvolutionLayer(nn.Module):
 
 
 class DarknetCpuBatchNorm(nn.BatchNorm2d):
-    """Batch norm as Darknet computes it on CPUs (batchnorm_layer.c, blas.c; decision 19).
+    """Batch norm as in Darknet on CPUs (batchnorm_layer.c, blas.c; decision 19).
 
-    It divides by standard deviation + 1e-6, also in training by the *unbiased* deviation, while the gradient takes
-    1e-5 under the root. Running values follow by .01.
+    The forward pass divides by the standard deviation + 1e-6, in training by the *unbiased* one; the gradient has 1e-5
+    under the root. The running statistics have momentum .01.
     """
 
     def __init__(self, channels: int) -> None:
@@ -109,16 +109,16 @@ class DarknetCpuBatchNorm(nn.BatchNorm2d):
     def forward(self, images: Tensor) -> Tensor:
         if self.training:
             variance, mean = torch.var_mean(images, (0, 2, 3))  # (C,), unbiased
-            self._follow(mean.detach(), variance.detach())
+            self._update_running_statistics(mean.detach(), variance.detach())
             normal = _CpuNormalised.apply(images, mean.detach(), variance.detach())
         else:
             assert self.running_mean is not None
             assert self.running_var is not None
-            normal = _by_deviation(images, self.running_mean, self.running_var)
+            normal = _divided_by_deviation(images, self.running_mean, self.running_var)
         return normal * _by_channel(self.weight) + _by_channel(self.bias)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running_statistics(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         self.running_mean.lerp_(mean, 0.01)
@@ -126,12 +126,12 @@ class DarknetCpuBatchNorm(nn.BatchNorm2d):
 
 
 class _CpuNormalised(torch.autograd.Function):
-    """(x − mean) / (deviation + 1e-6); its gradient is that of (x − mean) / √(variance + 1e-5)."""
+    """(x − mean) / (deviation + 1e-6), with the gradient of (x − mean) / √(variance + 1e-5)."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         ctx.save_for_backward(images, mean, variance)
-        return _by_deviation(images, mean, variance)
+        return _divided_by_deviation(images, mean, variance)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
@@ -139,12 +139,12 @@ class _CpuNormalised(torch.autograd.Function):
         (gradient,) = gradients
         deviation = (variance + 1e-5).sqrt()
         normal = (images - _by_channel(mean)) / _by_channel(deviation)
-        over = (0, 2, 3)
-        pulled = gradient.mean(over, keepdim=True) + normal * (gradient * normal).mean(over, keepdim=True)
-        return (gradient - pulled) / _by_channel(deviation), None, None
+        dims = (0, 2, 3)
+        mean_part = gradient.mean(dims, keepdim=True) + normal * (gradient * normal).mean(dims, keepdim=True)
+        return (gradient - mean_part) / _by_channel(deviation), None, None
 
 
-def _by_deviation(images: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+def _divided_by_deviation(images: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     return (images - _by_channel(mean)) / _by_channel(variance.sqrt() + 1e-6)
 
 
@@ -159,7 +159,7 @@ _BATCH_NORMS: dict[str, type[nn.BatchNorm2d]] = {
 
 
 class MaxPoolLayer(nn.Module):
-    """Darknet pads right and bottom first: with size 2 there only. Outside counts as minus infinity."""
+    """Max pool with Darknet's padding by minus infinity: right and bottom first, and only there for size 2."""
 
     def __init__(self, layer: MaxPool) -> None:
         super().__init__()
@@ -167,26 +167,26 @@ class MaxPoolLayer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         before = self.padding // 2
-        after = [self._missing(side) for side in images.shape[2:]]
+        after = [self._padding_after(side) for side in images.shape[2:]]
         if before or any(after):
             images = F.pad(images, (before, after[1], before, after[0]), value=-torch.inf)
         return F.max_pool2d(images, self.size, self.step)
 
-    def _missing(self, side: int) -> int:
-        """How much the last window reaches beyond the image."""
+    def _padding_after(self, side: int) -> int:
+        """Number of pixels by which the last window exceeds the image."""
         last = (side + self.padding - self.size) // self.step * self.step
         return max(0, last + self.size - self.padding // 2 - side)
 
 
 class JoinLayer(nn.Module):
-    """The given tensors, joined along the channels."""
+    """Concatenation along the channels: Darknet's [route]."""
 
     def forward(self, sources: Sequence[Tensor]) -> Tensor:
         return sources[0] if len(sources) == 1 else torch.cat(list(sources), dim=1)
 
 
 class ReorgLayer(nn.Module):
-    """Darknet's [reorg]: no space-to-depth, since rows of one block part company (decision 18)."""
+    """Darknet's [reorg], which is no space-to-depth: it reads the memory in another order (decision 18)."""
 
     def __init__(self, layer: Reorg) -> None:
         super().__init__()
@@ -203,7 +203,7 @@ class ReorgLayer(nn.Module):
 
 
 class SpaceToDepthLayer(nn.Module):
-    """Each block of step × step cells becomes one cell; channels are (row in the block, column in it, channel)."""
+    """Each block of step × step cells becomes one cell, with channels in the order (row, column, channel)."""
 
     def __init__(self, step: int) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ class SpaceToDepthLayer(nn.Module):
 
 
 class SoftmaxLayer(nn.Module):
-    """Probabilities: over equal parts of all numbers, or over the sibling groups of a tree."""
+    """Softmax over groups of equal size, or over the sibling groups of a tree."""
 
     def __init__(self, layer: Softmax, tree: WordTree | None) -> None:
         super().__init__()
@@ -234,7 +234,7 @@ class SoftmaxLayer(nn.Module):
 
 
 class RegionLayer(nn.Module):
-    """What Darknet's region layer gives: logistic of x, y and objectness, class probabilities; w and h as they are."""
+    """Output of Darknet's region layer: sigmoid of x, y and objectness; raw w and h; class probabilities."""
 
     def __init__(self, layer: Region, tree: WordTree | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A Darknet network as one module: its layers in order, each fed by the one before it or by those that it names."""
+"""A Darknet network as one module: layers in order, whose input is the previous layer or the layers of a route."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from yolo9000.models.darknet_layers import BatchNormRule, ConvolutionLayer, laye
 class DarknetNetwork(nn.Module):
     """Images (B, C, H, W) to the output of the last layer; the layers are the first ones of a plan.
 
-    tree: whose sibling groups a softmax or region layer with a tree uses.
+    tree: for softmax and region layers with a tree.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class DarknetNetwork(nn.Module):
 
     @property
     def stride(self) -> int:
-        """Pixels of the input for a step in the output."""
+        """Input pixels per output cell."""
         return int(self.plans[-1].stride)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -59,43 +59,44 @@ class DarknetNetwork(nn.Module):
                 del kept[used]
         return output
 
-    def every_output(self, images: Tensor) -> list[Tensor]:
-        """The output of each layer, to be compared with another program."""
+    def all_outputs(self, images: Tensor) -> list[Tensor]:
+        """The output of each layer, for comparison with Darknet."""
         outputs: dict[int, Tensor] = {}
-        before = images
+        previous = images
         for index in range(len(self.layers)):
-            before = outputs[index] = self._output(index, before, outputs).clone()
+            previous = outputs[index] = self._output(index, previous, outputs).clone()
         return list(outputs.values())
 
-    def _output(self, index: int, before: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+    def _output(self, index: int, previous: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
         plan = self.plans[index]
-        given = [kept[source] for source in plan.sources] if isinstance(plan, Route) else before
-        return self.layers[index](given)  # type: ignore[no-any-return]
+        layer_input = [kept[source] for source in plan.sources] if isinstance(plan, Route) else previous
+        return self.layers[index](layer_input)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def load_weights(self, numbers: Mapping[int, LayerWeights]) -> None:
-        """Take the numbers of a `.weights` file; layers that it does not have stay as they are."""
+    def load_weights(self, weights: Mapping[int, LayerWeights]) -> None:
+        """Load the weights of a `.weights` file by layer index; other layers keep theirs."""
         for index, parts in self._convolutions():
-            for name, tensor in parts.items() if index in numbers else ():
-                tensor.copy_(torch.from_numpy(numbers[index][name].astype("float32")))
+            for name, tensor in parts.items() if index in weights else ():
+                tensor.copy_(torch.from_numpy(weights[index][name].astype("float32")))
 
     def layer_weights(self) -> dict[int, LayerWeights]:
-        """The numbers as a `.weights` file has them."""
+        """The weights by layer index, as for a `.weights` file."""
         return {
             index: {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in parts.items()}
             for index, parts in self._convolutions()
         }
 
     def _convolutions(self) -> list[tuple[int, dict[str, Tensor]]]:
-        found = enumerate(self.layers)
-        return [(index, layer.parts()) for index, layer in found if isinstance(layer, ConvolutionLayer)]
+        layers = enumerate(self.layers)
+        return [(index, layer.parts()) for index, layer in layers if isinstance(layer, ConvolutionLayer)]
 
 
 def plan_of(cfg: NetworkConfig) -> NetworkPlan:
-    """The network of architecture darknet at its input size; DarknetError where it does not fit together there."""
+    """The plan of `cfg.darknet_cfg` at the input size; DarknetError if the layers do not fit together there."""
     if cfg.darknet_cfg is None:
         raise ConfigError(
-            f"{cfg.start_from} was not converted from Darknet, so model.architecture is not darknet."
+            f"model.architecture is darknet, but {cfg.start_from} was not converted from Darknet. Remove "
+            "model.architecture, or start from a converted network."
         )
     width, height = cfg.wh_px
     return plan_cfg(cfg.darknet_cfg, f"model.darknet_cfg at {width}×{height} px", input_wh_px=cfg.wh_px)
@@ -108,9 +109,9 @@ def read_network(
     tree: WordTree | None = None,
     batch_norm: BatchNormRule = "standard",
 ) -> DarknetNetwork:
-    """The whole network of a `.cfg` with the numbers of a `.weights`, in evaluation mode; random without.
+    """The whole network of a `.cfg` in evaluation mode, with the weights of a `.weights` file or random ones.
 
-    tree: instead of the file that the cfg names. Raises DarknetError and TreeFileError.
+    tree: replaces the tree file that the cfg names. Raises DarknetError and TreeFileError.
     """
     plan = read_cfg(Path(cfg))
     network = DarknetNetwork(plan.layers, batch_norm=batch_norm, tree=tree or named_tree(plan, Path(cfg)))
@@ -120,17 +121,17 @@ def read_network(
 
 
 def named_tree(plan: NetworkPlan, cfg: Path) -> WordTree | None:
-    """The tree that a cfg names, of as many nodes as it has classes; None where it names none."""
+    """The tree that a cfg names; None if it names none. DarknetError unless the tree has a node for each class."""
     if plan.tree is None:
         return None
     path = find_named(plan.tree, "tree", cfg)
     tree = WordTree.load(path)
-    refuse_other_tree(plan, tree, str(path))
+    refuse_tree_of_other_size(plan, tree, str(path))
     return tree
 
 
-def refuse_other_tree(plan: NetworkPlan, tree: WordTree, location: str) -> None:
-    """DarknetError unless the tree has a node for each class of the network's answer."""
+def refuse_tree_of_other_size(plan: NetworkPlan, tree: WordTree, location: str) -> None:
+    """Raise DarknetError unless the tree has a node for each class of the network's output."""
     for layer in plan.layers:
         if isinstance(layer, Softmax | Region):
             classes = layer.classes if isinstance(layer, Region) else layer.out.channels
@@ -142,5 +143,5 @@ def refuse_other_tree(plan: NetworkPlan, tree: WordTree, location: str) -> None:
 
 
 def _last_uses(plans: Sequence[LayerPlan]) -> dict[int, int]:
-    """For each layer that a route names, the last layer that does."""
+    """The last route that uses each layer, by the index of the layer."""
     return {source: plan.index for plan in plans if isinstance(plan, Route) for source in plan.sources}

@@ -1,10 +1,10 @@
-"""The named networks: a backbone, perhaps a neck, and the split head on a tree.
+"""The detector: a backbone, an optional neck, and the split head on a tree.
 
-yolov2        Darknet-19, three 3×3×1024 convolutions, passthrough squeezed to 64 channels (darknet yolov2.cfg)
-yolov2_paper  the same with all 512 channels passed through (paper, section 2)
+yolov2        Darknet-19, three 3×3×1024 convolutions, passthrough reduced to 64 channels (darknet yolov2.cfg)
+yolov2_paper  yolov2 with a passthrough of all 512 channels (paper, section 2)
 yolo9000      Darknet-19 with the head on top (darknet yolo9000.cfg)
-tiny          a shallow backbone of stride 16, for work of CPU size
-darknet       what a Darknet `.cfg` says: its layers up to the last convolution, which is the head
+tiny          a shallow backbone of stride 16, for CPUs
+darknet       the layers of a Darknet `.cfg` up to the last convolution, which becomes the head
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from wordtree import WordTree
 from yolo9000.config import ModelConfig
 from yolo9000.darknet.plan import DetectorPlan
-from yolo9000.models.backbone import DARKNET19, TINY, Backbone, ConvUnit, scaled
+from yolo9000.models.backbone import DARKNET19, TINY, Backbone, ConvUnit, scaled_filters
 from yolo9000.models.darknet_network import DarknetNetwork, plan_of
 from yolo9000.models.grid import GridOutput
 from yolo9000.models.head import SplitHead
@@ -24,9 +24,9 @@ from yolo9000.models.tree_tensors import TreeTensors
 
 
 class PassthroughNeck(nn.Module):
-    """Deep 3×3 convolutions, joined with a space-to-depth of the finer features (paper, section 2).
+    """3×3 convolutions, concatenated with a space-to-depth of the finer features (paper, section 2).
 
-    squeeze: channels of the 1×1 convolution before the passthrough, or None to pass all.
+    squeeze: output channels of a 1×1 convolution before the space-to-depth; None: no such convolution.
     """
 
     def __init__(self, channels: int, fine_channels: int, *, filters: int, squeeze: int | None) -> None:
@@ -74,11 +74,11 @@ class Detector(nn.Module):
 
 
 def build_model(cfg: ModelConfig, tree: WordTree) -> Detector:
-    """The network that `cfg` names, with random weights, for the nodes of `tree`.
+    """The detector of `cfg` with random weights, for the nodes of `tree`.
 
-    Raises DarknetError where a Darknet cfg is no detector, or does not fit together at the input's size.
+    Raises DarknetError if a Darknet cfg is no detector or is not possible at this input size.
     """
-    assert cfg.anchors is not None, "anchors are settled before the model is built (train.py)"
+    assert cfg.anchors is not None, "anchors are computed before the model is built (train.py)"
     backbone, neck = _backbone_and_neck(cfg)
     channels = neck.channels if neck else backbone.channels
     head = SplitHead(channels, anchors_cell=torch.tensor(cfg.anchors), nodes=len(tree))
@@ -93,8 +93,11 @@ def _backbone_and_neck(cfg: ModelConfig) -> tuple[Backbone | DarknetNetwork, Pas
     backbone = Backbone(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
     neck = None
     if cfg.architecture in ("yolov2", "yolov2_paper"):
-        squeeze = scaled(64, cfg.width) if cfg.architecture == "yolov2" else None
+        squeeze = scaled_filters(64, cfg.width) if cfg.architecture == "yolov2" else None
         neck = PassthroughNeck(
-            backbone.channels, backbone.fine_channels, filters=scaled(1024, cfg.width), squeeze=squeeze
+            backbone.channels,
+            backbone.fine_channels,
+            filters=scaled_filters(1024, cfg.width),
+            squeeze=squeeze,
         )
     return backbone, neck

@@ -12,7 +12,7 @@ import torch
 from data_prep import ShardReader
 from data_prep.dataset.index_file import read_index
 from tests.yolo9000.made import made_config
-from tests.yolo9000.training.test_pretrain import config as classifier_config
+from tests.yolo9000.training.runs import made_classifier_config
 from yolo9000.data.classifier_data import ClassifierData
 from yolo9000.data.damage import DamagedImages, TooManyDamaged
 from yolo9000.data.detector_data import DetectorData
@@ -76,7 +76,7 @@ def test_replacements_depend_on_seed_and_step_alone(
         if kind is DetectorData:
             return DetectorData(ShardReader(folder), made_config(folder, data__loader_threads=threads))
         return ClassifierData(
-            ShardReader(folder), classifier_config(folder, tmp_path, data__loader_threads=threads)
+            ShardReader(folder), made_classifier_config(folder, tmp_path, data__loader_threads=threads)
         )
 
     straight = images_of(made(1), 1, 8)
@@ -86,7 +86,7 @@ def test_replacements_depend_on_seed_and_step_alone(
 
 def test_a_classifier_learns_the_label_of_the_image_that_took_the_place(shards: Path, tmp_path: Path) -> None:
     reader = ShardReader(spoilt(shards, tmp_path, [9]))
-    data = ClassifierData(reader, classifier_config(reader.folder, tmp_path))  # type: ignore[arg-type]
+    data = ClassifierData(reader, made_classifier_config(reader.folder, tmp_path))  # type: ignore[arg-type]
     other = ClassifierData(ShardReader(shards), data.cfg)
     changed = 0
     for step in range(1, 5):
@@ -149,7 +149,8 @@ def test_the_number_of_damaged_images_is_reported_at_the_end(
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(f"Left out 2 damaged images. Run `data-prep check {folder} --repair`")
     pretrain(
-        classifier_config(folder, tmp_path, data__max_damaged=1, evaluate__limit=1), tmp_path / "classifier"
+        made_classifier_config(folder, tmp_path, data__max_damaged=1, evaluate__limit=1),
+        tmp_path / "classifier",
     )
     assert "Left out 1 damaged image. Run" in capsys.readouterr().err.splitlines()[-1]
     train(made_config(shards, schedule__max_steps=1), tmp_path / "sound")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from data_prep import MergeConfig, ShardReader, merge
 from tests.yolo9000.made import COLOURS, made_config, random_tree
-from tests.yolo9000.training.test_pretrain import config as pretrain_config
+from tests.yolo9000.training.runs import made_classifier_config
 from wordtree import WordTree
 from wordtree.errors import ConfigError
 from yolo9000.config import read_config
@@ -210,7 +210,7 @@ def test_boxes_count_for_a_detector_and_not_for_a_classifier(shards: Path, tmp_p
     assert detector.repeats is not None
     for repeats in detector.repeats:
         np.testing.assert_allclose(np.diff(repeats.cumulative), 1)
-    cfg = pretrain_config(shards, tmp_path, data__repeat_factor_power=1)
+    cfg = made_classifier_config(shards, tmp_path, data__repeat_factor_power=1)
     classifier = ClassifierData(ShardReader(shards), cfg).sampler
     assert classifier.names == ("labels",)
     assert sorted(drawn(classifier, range(1, 2))) == list(range(8, 16))

@@ -1,4 +1,4 @@
-"""Siblings that do not exclude each other: where they are told, and what the loss leaves alone."""
+"""Siblings that are not exclusive: how they are specified, and which gradients disappear."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from yolo9000.training.resume import with_absolute_paths
 from yolo9000.training.train import build_criterion
 
 DOG, CAT, TERRIER = 2, 3, 6
-GRAPE, MUSCAT = "n07758680", "n07759816"  # WordNet: muscat is a kind of grape
+GRAPE, MUSCAT = "n07758680", "n07759816"  # WordNet: muscat is a hyponym of grape
 
 
 def sibling_pairs(tree: WordTree, seed: int) -> np.ndarray:
@@ -54,21 +54,21 @@ def test_values_and_gradients_agree_with_a_dense_masked_twin(nodes: int, seed: i
 
 
 def twin(tree: WordTree, logits: torch.Tensor, node: int, pairs: np.ndarray) -> torch.Tensor:
-    """log P(node): on each level over the siblings that do not pair with the node of the path."""
+    """log P(node), with a softmax on each level over the siblings that do not pair with the node on the path."""
     total = logits.new_zeros(())
-    message = {frozenset(pair) for pair in pairs.tolist()}
+    paired = {frozenset(pair) for pair in pairs.tolist()}
     while node >= 0:
-        rivals = [
+        group = [
             other
             for other in range(len(tree))
-            if tree.group[other] == tree.group[node] and frozenset((node, other)) not in message
+            if tree.group[other] == tree.group[node] and frozenset((node, other)) not in paired
         ]
-        total = total + logits[node] - logits[rivals].exp().sum().log()
+        total = total + logits[node] - logits[group].exp().sum().log()
         node = int(tree.parent[node])
     return total
 
 
-def test_a_kind_of_dog_says_nothing_about_cats_that_need_not_be_no_dogs(toy_tree: WordTree) -> None:
+def test_the_path_of_a_terrier_leaves_out_cats_which_may_be_dogs_too(toy_tree: WordTree) -> None:
     tree_tensors = TreeTensors(toy_tree, non_exclusive=np.array([[CAT, DOG]]))
     members = tree_tensors.path_members(torch.tensor([TERRIER, CAT]))
     assert members.node.tolist() == [0, 1, DOG, TERRIER, 0, 1, CAT]
@@ -76,11 +76,11 @@ def test_a_kind_of_dog_says_nothing_about_cats_that_need_not_be_no_dogs(toy_tree
     assert members.node[members.on_path].tolist() == [0, DOG, TERRIER, 0, CAT]
 
 
-def test_answers_weigh_all_siblings_against_each_other(toy_tree: WordTree) -> None:
+def test_a_descent_still_compares_all_siblings(toy_tree: WordTree) -> None:
     logits = torch.zeros(1, 7)
     logits[0, [0, DOG, CAT]] = torch.tensor([9.0, 1.0, 2.0])
-    plain, message = TreeTensors(toy_tree), TreeTensors(toy_tree, non_exclusive=np.array([[CAT, DOG]]))
-    for tree_tensors in (plain, message):
+    plain, with_pair = TreeTensors(toy_tree), TreeTensors(toy_tree, non_exclusive=np.array([[CAT, DOG]]))
+    for tree_tensors in (plain, with_pair):
         descent = tree_tensors.descend(
             lambda _, members: logits[members.path, members.node], 1, threshold=0.5
         )
@@ -88,12 +88,12 @@ def test_answers_weigh_all_siblings_against_each_other(toy_tree: WordTree) -> No
         assert descent.absolute.item() == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-3)
 
 
-def test_lint_finds_grape_and_muscat_side_by_side() -> None:
+def test_lint_reports_the_siblings_grape_and_muscat() -> None:
     tree = WordTree(ids=["n00021265", GRAPE, MUSCAT], parents=[-1, 0, 0], names=["food", "grape", "muscat"])
     assert non_exclusive_pairs("lint", tree).tolist() == [[2, 1]]
 
 
-def test_a_file_lists_two_ids_a_line(toy_tree: WordTree, tmp_path: Path) -> None:
+def test_a_file_has_two_ids_per_line(toy_tree: WordTree, tmp_path: Path) -> None:
     path = tmp_path / "pairs.txt"
     path.write_text("# by hand\n\nn00000002 n00000003  # a wolpertinger\nn00000005\tn00000004\n")
     assert non_exclusive_pairs(path, toy_tree).tolist() == [[2, 3], [5, 4]]
@@ -102,25 +102,27 @@ def test_a_file_lists_two_ids_a_line(toy_tree: WordTree, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("line", "trouble"),
+    ("line", "problem"),
     [
-        ("n00000002 n00000004", "n00000002 and n00000004 are no siblings in this tree"),
-        ("n00000002 n00000002", "are no siblings"),
+        ("n00000002 n00000004", "n00000002 and n00000004 are not siblings in this tree"),
+        ("n00000002 n00000002", "are not siblings"),
         ("n00000002 n99999999", "expected the ids of two siblings, the tree has no n99999999"),
         ("n00000002", "expected the ids of two siblings, found 1 ids"),
     ],
 )
 def test_a_bad_line_is_reported_with_its_number(
-    toy_tree: WordTree, tmp_path: Path, line: str, trouble: str
+    toy_tree: WordTree, tmp_path: Path, line: str, problem: str
 ) -> None:
     path = tmp_path / "pairs.txt"
     path.write_text(f"n00000002 n00000003\n{line}\n")
-    with pytest.raises(ConfigError, match=rf"pairs.txt: line 2: .*{trouble}"):
+    with pytest.raises(ConfigError, match=rf"pairs.txt: line 2: .*{problem}"):
         non_exclusive_pairs(path, toy_tree)
 
 
 def test_a_missing_file_is_reported(toy_tree: WordTree, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none.txt: no such file; loss.non_exclusive is a file of two ids"):
+    with pytest.raises(
+        ConfigError, match=r"none.txt: no such file; loss.non_exclusive is lint or a file with two ids"
+    ):
         non_exclusive_pairs(tmp_path / "none.txt", toy_tree)
 
 
@@ -135,7 +137,7 @@ def test_the_setting_is_lint_or_a_file_beside_the_configuration(shards: Path) ->
     )
 
 
-def test_the_loss_of_a_run_knows_the_pairs_and_its_model_does_not(shards: Path, tmp_path: Path) -> None:
+def test_the_loss_of_a_run_leaves_out_the_pairs(shards: Path, tmp_path: Path) -> None:
     reader = ShardReader(shards)
     tree = reader.tree
     a, b = (int(tree.group_start[tree.group_size.argmax()]) + k for k in range(2))

@@ -47,7 +47,7 @@ def columns(labels: list[list[int]]) -> tuple[Tensor, Tensor]:
 
 def loss_of(softmax: TreeSoftmax | FlatSoftmax, logits: Tensor, labels: list[list[int]]) -> Tensor:
     image, node = columns(labels)
-    return label_loss(softmax.log_probability(logits, image, node), image, pictures=len(labels))
+    return label_loss(softmax.log_probability(logits, image, node), image, images=len(labels))
 
 
 # --- the loss

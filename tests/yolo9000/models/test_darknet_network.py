@@ -40,7 +40,7 @@ def network_of(*layers: str, width: int = 12, height: int = 8, channels: int = 4
 def test_every_layer_agrees_with_darknet_to_1e_5(net: GoldenNet) -> None:
     golden = net.arrays()
     network = read_network(net.cfg, net.weights, batch_norm="darknet_cpu")
-    outputs = network.every_output(torch.from_numpy(golden["input"])[None])
+    outputs = network.all_outputs(torch.from_numpy(golden["input"])[None])
     assert len(outputs) == len(golden) - 1
     found = [
         largest_deviation(output.detach().numpy(), golden[f"layer_{k:02d}"])
@@ -53,7 +53,7 @@ def test_every_layer_agrees_with_darknet_to_1e_5(net: GoldenNet) -> None:
 @pytest.mark.parametrize("net", golden_nets("nets"))
 def test_the_usual_batch_norm_is_near_but_not_the_same(net: GoldenNet) -> None:
     golden = net.arrays()
-    outputs = read_network(net.cfg, net.weights).every_output(torch.from_numpy(golden["input"])[None])
+    outputs = read_network(net.cfg, net.weights).all_outputs(torch.from_numpy(golden["input"])[None])
     found = [
         largest_deviation(output.detach().numpy(), golden[f"layer_{k:02d}"])
         for k, output in enumerate(outputs)
@@ -69,7 +69,7 @@ def test_the_forward_pass_gives_the_last_output(net: GoldenNet) -> None:
     images[1] = images[1].flip(-1)
     with torch.no_grad():
         together = network(images)
-        assert torch.equal(together, network.every_output(images)[-1])
+        assert torch.equal(together, network.all_outputs(images)[-1])
         assert torch.allclose(together[:1], network(images[:1]), atol=1e-5)
 
 
@@ -79,7 +79,7 @@ def test_the_twin_is_darknet(net: GoldenNet) -> None:
     parents = tree.parent.tolist() if tree else None
     if golden["input"].shape[1] * golden["input"].shape[2] > 1500:
         pytest.skip("too large for a program of loops")
-    outputs = twin.every_output(net.cfg.read_text(), net.weights.read_bytes(), golden["input"], parents)
+    outputs = twin.all_outputs(net.cfg.read_text(), net.weights.read_bytes(), golden["input"], parents)
     for k, output in enumerate(outputs):
         assert largest_deviation(output, golden[f"layer_{k:02d}"]) < 1e-5
 

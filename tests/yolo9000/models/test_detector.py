@@ -9,7 +9,7 @@ from torch import nn
 from tests.yolo9000.made import random_tree
 from wordtree import WordTree
 from yolo9000.config import ModelConfig
-from yolo9000.models.backbone import scaled
+from yolo9000.models.backbone import scaled_filters
 from yolo9000.models.detector import Detector, PassthroughNeck, build_model
 
 ARCHITECTURES = ("yolov2", "yolov2_paper", "yolo9000", "tiny")
@@ -109,4 +109,4 @@ def test_only_the_class_head_grows_with_the_vocabulary() -> None:
     ("filters", "width", "expected"), [(1024, 1, 1024), (64, 0.25, 16), (32, 0.1, 8), (100, 1, 96)]
 )
 def test_filters_are_multiples_of_eight(filters: int, width: float, expected: int) -> None:
-    assert scaled(filters, width) == expected
+    assert scaled_filters(filters, width) == expected
