@@ -1,10 +1,10 @@
-"""The command `wordtree`: arguments, output and exit codes. What is heavy is imported inside the commands."""
+"""The command `wordtree`: arguments, output and exit codes. Heavy modules are imported inside the commands."""
 
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,12 +12,9 @@ from wordtree.errors import WordTreeError
 from wordtree.support.commands import run_app
 from wordtree.views import terminal
 
-if TYPE_CHECKING:
-    pass
-
 app = typer.Typer(
     name="wordtree",
-    help="Build, find and see label hierarchies made from WordNet 3.0.",
+    help="Build, search and view label hierarchies made from WordNet 3.0.",
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -25,7 +22,7 @@ app = typer.Typer(
 TreeFile = Annotated[
     Path, typer.Argument(help="A .tree (its .names beside it) or .json file.", metavar="TREE")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 
 def main() -> None:
@@ -36,26 +33,26 @@ def main() -> None:
 @app.command()
 def build(
     labels: Annotated[
-        list[str], typer.Argument(help="Words, synset names (dog.n.01), wnids; or files of them.")
+        list[str], typer.Argument(help="Words, synset names (dog.n.01) or wnids, or files of them.")
     ],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Write it here: *.tree, *.json, *.csv or *.txt.")
+        Path | None, typer.Option("-o", "--out", help="Output file: *.tree, *.json, *.csv or *.txt.")
     ] = None,
     profile: Annotated[
-        str, typer.Option(help="The rules to build by: paper, or darknet (as the published tree).")
+        str, typer.Option(help="The rules: paper, or darknet (those of the published tree).")
     ] = "paper",
     root: Annotated[
-        str, typer.Option(help="The synset whose children are the roots.")
+        str, typer.Option(help="The synset whose children become the roots.")
     ] = "physical_entity.n.01",
     graft: Annotated[
-        Path | None, typer.Option(help="Own kinds to hang in: a CSV file child,parent[,name].")
+        Path | None, typer.Option(help="Custom classes to add: a CSV file child,parent[,name].")
     ] = None,
     explain: Annotated[
-        list[str] | None, typer.Option(help="Tell why this label stands where it stands; may be repeated.")
+        list[str] | None, typer.Option(help="Explain the place of this label in the tree; may be repeated.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build the tree of some labels; without -o and --explain, show it."""
+    """Build the tree of some labels; without -o and --explain, print it."""
     from wordtree.building.build import build_with_report
     from wordtree.hierarchies.convert import write_hierarchy
     from wordtree.hierarchies.labels import gather_labels
@@ -82,14 +79,14 @@ def build(
 def find(
     word: Annotated[str, typer.Argument(help="A word, synset name, wnid, or class name of COCO or VOC.")],
     tree_file: Annotated[
-        Path | None, typer.Option("--tree", help="Find it in this tree instead of in WordNet.")
+        Path | None, typer.Option("--tree", help="Search this tree instead of WordNet.")
     ] = None,
     wordnet: Annotated[
         Path | None, typer.Option(help="Folder of an installed WordNet 3.0, for glosses.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find what a word means: each sense of it in WordNet with its paths, or its nodes in a tree."""
+    """Find the senses of a word in WordNet, with their paths, or its nodes in a tree."""
     if tree_file is None:
         terminal.find_in_wordnet(word, wordnet, as_json=as_json)
         return
@@ -112,10 +109,10 @@ def resolve(
             help="Annotations of LVIS or COCO (.json), OpenImages' class-descriptions (.csv), or a list of labels."
         ),
     ],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the table here, as CSV.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the table to this CSV file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Resolve the classes of a data set to WordNet: a table to review, with what is ambiguous or unknown."""
+    """Resolve the classes of a data set to WordNet: a table for review, with ambiguous and unknown classes marked."""
     from collections import Counter
 
     from wordtree.hierarchies.dataset_classes import meanings, meanings_to_csv, read_classes
@@ -150,7 +147,7 @@ def convert(
         typer.Option("--tree", help="IN and OUT are classes of this tree: *.names, *.labels, *.map."),
     ] = None,
     names: Annotated[
-        Path | None, typer.Option(help="CSV file id,name, for hierarchies that have only ids.")
+        Path | None, typer.Option(help="CSV file id,name, for a hierarchy that has only ids.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -166,7 +163,7 @@ def convert(
         facts = {"nodes": len(tree), "relations": len(tree.relations)}
         if len(tree.relations) and out.suffix not in (".json", ".csv"):
             print(
-                f"{out}: {len(tree.relations)} relations are not in it; .json and .csv hold them.",
+                f"{out}: without the tree's relations ({len(tree.relations)}); .json and .csv keep them.",
                 file=sys.stderr,
             )
     if as_json:
@@ -178,7 +175,7 @@ def convert(
 
 @app.command()
 def info(tree_file: TreeFile, as_json: AsJson = False) -> None:
-    """Tell a tree's size, shape and fingerprint; of any file that `convert` reads."""
+    """Print the size, shape and fingerprint of a tree, from any file that `convert` reads."""
     from wordtree.hierarchies.convert import read_hierarchy
 
     facts = terminal.tree_facts(read_hierarchy(tree_file))
@@ -192,12 +189,12 @@ def info(tree_file: TreeFile, as_json: AsJson = False) -> None:
 @app.command()
 def show(
     tree_file: TreeFile,
-    label: Annotated[str | None, typer.Argument(help="Show this node and what is below it.")] = None,
-    depth: Annotated[int | None, typer.Option(min=0, help="At most so many levels below.")] = None,
+    label: Annotated[str | None, typer.Argument(help="Show only this node and its descendants.")] = None,
+    depth: Annotated[int | None, typer.Option(min=0, help="Show at most this many levels below.")] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write the whole tree as a page for the browser, opened at the label.")
+        Path | None, typer.Option(help="Write the whole tree as an HTML page, opened at the label.")
     ] = None,
-    dot: Annotated[Path | None, typer.Option(help="Write what is shown as a Graphviz graph.")] = None,
+    dot: Annotated[Path | None, typer.Option(help="Write the part shown as a Graphviz graph.")] = None,
     wordnet: Annotated[
         Path | None, typer.Option(help="Folder of an installed WordNet 3.0: glosses for the page.")
     ] = None,
@@ -206,13 +203,13 @@ def show(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a tree, or the part below a label: as text, as a page for the browser or as a Graphviz graph."""
+    """Show a tree, or the part below a label, as text, as an HTML page or as a Graphviz graph."""
     from wordtree.tree.lookup import node_of
     from wordtree.tree.tree import WordTree
     from wordtree.views.draw import tree_dot
 
     if html is None and (wordnet or figures):
-        raise typer.BadParameter("--wordnet and --figures belong to a page; give --html too")
+        raise typer.BadParameter("--wordnet and --figures need --html")
     tree = WordTree.load(tree_file)
     node = None if label is None else node_of(label, tree)
     texts: dict[Path, str] = {}
@@ -240,11 +237,11 @@ def query(
     expression: Annotated[
         str,
         typer.Argument(
-            help="Names (with all below) joined by & | ! ( ); leaf, depth <= 8, below > 9, *terrier; "
+            help="Names (each with its descendants) joined by & | ! ( ); leaf, depth <= 8, below > 9, *terrier; "
             "only, below, children, siblings, above, graph, graph_above (NAME)."
         ),
     ],
-    count: Annotated[bool, typer.Option("--count", help="Tell only how many there are.")] = False,
+    count: Annotated[bool, typer.Option("--count", help="Print only the number of nodes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the nodes that an expression selects."""
@@ -252,9 +249,9 @@ def query(
     from wordtree.tree.tree import WordTree
 
     tree = WordTree.load(tree_file)
-    asked = parse(expression, tree)
-    nodes = asked.nodes().tolist()
-    for note in asked.notes:
+    selection = parse(expression, tree)
+    nodes = selection.nodes().tolist()
+    for note in selection.notes:
         print(note, file=sys.stderr)
     if as_json:
         terminal.print_json(len(nodes) if count else [terminal.node_facts(tree, node) for node in nodes])
@@ -271,7 +268,7 @@ def path(
     other: Annotated[str | None, typer.Argument(help="Another node.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell the way from the root to a node, or from one node to another, and where they meet."""
+    """Print the way from the root to a node, or from one node to another, and where their paths meet."""
     from wordtree.tree.lookup import node_of
     from wordtree.tree.tree import WordTree
 
@@ -287,7 +284,7 @@ def path(
             {"way": [terminal.node_facts(tree, node) for node in way], "meet_at": met, "distance": distance}
         )
     elif not way:
-        print(f"{label} and {other} share no root.")
+        print(f"{label} and {other} have no common root.")
     else:
         terminal.print_nodes(tree, way)
         if meeting is not None:
@@ -297,16 +294,20 @@ def path(
 @app.command()
 def lint(
     tree_file: TreeFile,
-    show_all: Annotated[bool, typer.Option("--all", help="Every finding, not five of each kind.")] = False,
-    wide_group: Annotated[int, typer.Option(min=1, help="Groups of more than so many are wide.")] = 100,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="List every finding, not only five of each kind.")
+    ] = False,
+    wide_group: Annotated[
+        int, typer.Option(min=1, help="Report groups of more nodes than this as wide.")
+    ] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """List what is doubtful in a tree: groups of one, siblings that are no rivals, shared names and more."""
-    from wordtree.tree.lint import lint as findings_of
+    """List questionable places of a tree: groups of one, siblings that overlap, shared names and more."""
+    from wordtree.tree.lint import lint as find_problems
     from wordtree.tree.tree import WordTree
 
     tree = WordTree.load(tree_file)
-    findings = findings_of(tree, wide_group=wide_group)
+    findings = find_problems(tree, wide_group=wide_group)
     if as_json:
         rows = (
             {**asdict(finding), "ids": [tree.ids[node] for node in finding.nodes]} for finding in findings

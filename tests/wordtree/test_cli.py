@@ -37,7 +37,7 @@ def test_build_shows_the_tree_and_tells_what_it_chose(run) -> None:  # type: ign
     assert out.splitlines()[0].startswith("whole  n00003553  ")
     assert "├── domestic animal  n01317541  2 below" in out.splitlines()
     assert "'dog': took dog.n.01 (n02084071), not frump.n.01" in err
-    assert "Outside physical_entity.n.01, so roots of their own: traffic light (n06874185)." in err
+    assert "Labels outside physical_entity.n.01, which are roots: traffic light (n06874185)." in err
 
 
 @pytest.mark.parametrize("name", ["my.tree", "my.json"])
@@ -166,7 +166,7 @@ def test_path_tells_the_way_between_two_nodes(run, tree_file: Path) -> None:  # 
     assert [line.split()[0] for line in lines] == ["terrier", "dog", "animal", "cat", "They"]
     assert lines[-1] == "They meet at animal, 3 edges apart."
     assert json.loads(run("path", tree_file, "dog", "dog", "--json")[1])["distance"] == 0
-    assert run("path", tree_file, "dog", "hunter")[1] == "dog and hunter share no root.\n"
+    assert run("path", tree_file, "dog", "hunter")[1] == "dog and hunter have no common root.\n"
     apart = json.loads(run("path", tree_file, "dog", "hunter", "--json")[1])
     assert apart == {"way": [], "meet_at": None, "distance": None}
 
@@ -187,7 +187,7 @@ def test_lint_lists_what_is_doubtful(run, tree_file: Path, tmp_path: Path) -> No
     WordTree(["a", "b"], [-1, -1]).save(tmp_path / "none.tree")
     assert json.loads(run("lint", tmp_path / "none.tree", "--json")[1])[0]["kind"] == "orphan"
     WordTree(["a", "b", "c"], [-1, 0, 0]).save(tmp_path / "good.tree")
-    assert run("lint", tmp_path / "good.tree")[1] == "Nothing doubtful.\n"
+    assert run("lint", tmp_path / "good.tree")[1] == "No findings.\n"
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_convert_goes_by_the_suffixes(run, tree_file: Path, tmp_path: Path) -> N
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "c.csv").read_text()
     code, out, err = run("convert", tree_file, tmp_path / "d.txt", "--json")
     assert json.loads(out) == {"files": [str(tmp_path / "d.txt")], "nodes": 7, "relations": 1}
-    assert "1 relations are not in it; .json and .csv hold them" in err
+    assert "without the tree's relations (1); .json and .csv keep them" in err
     assert "nodes            7" in run("info", tmp_path / "d.txt")[1]
 
 

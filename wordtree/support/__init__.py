@@ -1,1 +1,1 @@
-"""What the three programs share: exit codes, atomic files, configuration files, locks, suggestions, printing."""
+"""Shared by the three programs: exit codes, files, configuration, locks, progress, suggestions, printing."""

@@ -1,4 +1,4 @@
-"""Type aliases of the arrays that the three packages pass around, by dtype."""
+"""Type aliases of NumPy arrays by dtype."""
 
 from typing import Any, TypeAlias
 

@@ -1,4 +1,4 @@
-"""What the three commands share: exit codes, and one line for a mistake instead of a traceback."""
+"""The main function of the three commands: exit codes, and errors and warnings as one line."""
 
 import sys
 import warnings
@@ -8,16 +8,18 @@ from typing import Any
 
 import typer
 
-# typer carries its own copy of click in new versions and uses the installed one in old ones;
-# either way its public BadParameter is a UsageError, which is a ClickException.
+from wordtree.support.lines import printable
+
+# New versions of typer include a copy of click, old ones use the installed click. In both, the public
+# BadParameter is a UsageError, which is a ClickException.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def run_app(app: typer.Typer, *base_errors: type[Exception]) -> None:
-    """Run the command line and leave the process: the `main()` of every console command.
+    """Run the command line and exit the process: the `main()` of every console command.
 
-    Exit code 0; 2 with one line on stderr for a mistake in usage, one of `base_errors` or an OSError that names a
-    file; 130 after Ctrl-C. Anything else is a bug and passes through as a plain traceback.
+    Exit code 0; 2 with one line on stderr for a usage error, one of `base_errors` or an OSError that names a
+    file; 130 after Ctrl-C. Any other exception is a bug and passes through with its traceback.
     """
     program = _program_name(app)
     warnings.showwarning = partial(_show_warning, program)
@@ -26,47 +28,45 @@ def run_app(app: typer.Typer, *base_errors: type[Exception]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except typer.Abort as abort:
-        if abort.__cause__ is not None:  # typer's disguise of an EOFError
+        if abort.__cause__ is not None:  # typer turns an EOFError into Abort
             raise abort.__cause__ from None
         sys.exit(130)
-    except _ClickException as mistake:
-        _fail(program, _usage_line(program, mistake))
-    except base_errors as mistake:
-        _fail(program, str(mistake))
-    except OSError as mistake:
-        if mistake.filename is None:
+    except _ClickException as error:
+        _fail(program, _usage_line(program, error))
+    except base_errors as error:
+        _fail(program, str(error))
+    except OSError as error:
+        if error.filename is None:
             raise
-        _fail(program, f"{mistake.strerror}: {mistake.filename}")
+        _fail(program, f"{error.strerror}: {error.filename}")
     sys.exit(outcome if isinstance(outcome, int) else 0)
 
 
 def _program_name(app: typer.Typer) -> str:
-    """The name the app was given, else the one it was called by (`python -m PACKAGE`: the package's)."""
+    """The name of the app; without one, the name that it was called by (`python -m PACKAGE`: the package)."""
     if isinstance(app.info.name, str):
         return app.info.name
     called = Path(sys.argv[0])
     return called.parent.name if called.name == "__main__.py" else called.stem
 
 
-def _usage_line(program: str, mistake: Exception) -> str:
-    command = getattr(getattr(mistake, "ctx", None), "command_path", program)
-    message = mistake.format_message() if hasattr(mistake, "format_message") else str(mistake)
+def _usage_line(program: str, error: Exception) -> str:
+    command = getattr(getattr(error, "ctx", None), "command_path", program)
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
     sentence = (message or "A command is needed").rstrip(".")
     return f"{sentence}. See '{command} --help'."
 
 
-def _show_warning(program: str, message: Warning | str, category: type[Warning], *place: Any) -> None:
-    """One line on stderr for a warning, without the place in the code that raised it."""
-    print(f"{program}: warning: {_one_line(str(message))}", file=sys.stderr)
-
-
-def _one_line(text: str) -> str:
-    """The text on one line, with control characters shown and not obeyed."""
-    line = " ".join(part.strip() for part in text.splitlines())
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+def _show_warning(program: str, message: Warning | str, category: type[Warning], *location: Any) -> None:
+    """Print a warning as one line on stderr, without its location in the code."""
+    _print_line(f"{program}: warning: {message}")
 
 
 def _fail(program: str, message: str) -> None:
-    """One line on stderr; exit code 2."""
-    print(f"{program}: {_one_line(message)}", file=sys.stderr)
+    """Print one line on stderr and exit with code 2."""
+    _print_line(f"{program}: {message}")
     sys.exit(2)
+
+
+def _print_line(text: str) -> None:
+    print(printable(" ".join(part.strip() for part in text.splitlines())), file=sys.stderr)

@@ -286,8 +286,8 @@ def _list_entry(entries: Any, part: str, override: str, error: type[Exception]) 
             return number
     known = f"0 to {len(entries) - 1}" if entries else "none"
     named = f" or by name: {', '.join(names)}" if names else ""
-    offer = did_you_mean_inside(near(part, names, limit=1))
-    raise error(f"--set {override}: no entry {part!r}{offer}; there are {known}{named}.")
+    suggestion = did_you_mean_inside(near(part, names, limit=1))
+    raise error(f"--set {override}: no entry {part!r}{suggestion}; there are {known}{named}.")
 
 
 def _marked(value: Any) -> Any:

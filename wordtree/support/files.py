@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Atomic writing of files."""
 
 import errno
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def write_atomically(path: Path | str, data: bytes | str) -> None:
-    """Put `data` (text as UTF-8) at `path`; whoever looks sees the old file or the whole new one.
+    """Write `data` (text as UTF-8) to `path`, so that readers see the old file or the complete new one.
 
-    Goes through `NAME.part` beside it, which is gone afterwards, also after a failure. A link is followed; a
-    pipe or a device is written directly. Raises OSError that names the path.
+    Writes `NAME.part` beside it first, and removes that file after a failure. Follows a link; writes directly to a
+    pipe or a device. Raises OSError, which names the path.
     """
     path = Path(path)
     payload = data.encode() if isinstance(data, str) else data
@@ -36,7 +36,7 @@ def write_atomically(path: Path | str, data: bytes | str) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError name the file that is written: a full disk is told without one."""
+    """Add the path to an OSError that names no file, such as the error of a full disk."""
     try:
         yield
     except OSError as reason:
@@ -46,7 +46,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system lets a folder be opened."""
+    """Make the rename durable, where the system can open a folder."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -57,5 +57,5 @@ def _sync_folder(folder: Path) -> None:
 
 
 def system_message(reason: OSError) -> str:
-    """Why the system refused, in its words: `No space left on device`."""
+    """The reason of the operating system: `No space left on device`."""
     return os.strerror(reason.errno) if reason.errno else " ".join(str(reason).split())

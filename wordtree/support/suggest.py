@@ -1,4 +1,4 @@
-"""Near spellings, for messages about words that nobody knows."""
+"""Similar words, for suggestions in messages about unknown words."""
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -10,20 +10,20 @@ import numpy.typing as npt
 from wordtree.support.arrays import Int64Array
 
 _LETTERS = ascii_lowercase + digits + " -'_."
-_ALIKE = 0.75  # difflib's ratio: twice the letters in common blocks, over the letters of both
-_BINS = 32  # letters are counted by their code modulo this
+_MIN_RATIO = 0.75  # of difflib: twice the letters in common blocks, over the letters of both words
+_BINS = 32  # letters are counted by their code modulo this number
 
 
 def near(word: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
-    """At most `limit` of the known words that look like a misspelling of `word`, likeliest first."""
+    """At most `limit` of the known words that are similar to `word`, the most similar first."""
     return Spellings(known).near(word, limit=limit)
 
 
 class Spellings:
-    """Words prepared so that misspellings of them are found quickly, however many there are.
+    """A fast search for similar words among many.
 
-    Letters in common blocks cannot be more than the letters in common: by counts of letters nearly all words are
-    ruled out before difflib compares them.
+    Two words have at most as many letters in common blocks as letters in common. So counts of letters rule out nearly
+    all words before difflib compares them.
     """
 
     def __init__(self, known: Iterable[str]) -> None:
@@ -33,46 +33,46 @@ class Spellings:
         self._counts = _letter_counts(self._words, self._lengths)
 
     def near(self, word: str, *, limit: int = 3) -> list[str]:
-        """At most `limit` of the words that look like a misspelling of `word`, likeliest first."""
+        """At most `limit` of the words that are similar to `word`, the most similar first."""
         one_edit_away = [other for other in _edits(word) if other in self._known and other != word]
-        alike = get_close_matches(word, self._possible(word), n=limit, cutoff=_ALIKE)
-        return list(dict.fromkeys([*one_edit_away[:limit], *alike]))[:limit]
+        similar = get_close_matches(word, self._possible(word), n=limit, cutoff=_MIN_RATIO)
+        return list(dict.fromkeys([*one_edit_away[:limit], *similar]))[:limit]
 
     def _possible(self, word: str) -> list[str]:
-        """The words of similar length that have enough letters in common with this one."""
+        """The words of similar length that have enough letters in common with `word`."""
         rows = np.flatnonzero(np.abs(self._lengths - len(word)) <= 2)
-        (own,) = _letter_counts([word], np.array([len(word)]))
-        common = np.minimum(self._counts[rows], own).sum(axis=1, dtype=np.int64)
-        enough = 2 * common >= _ALIKE * (self._lengths[rows] + len(word))
+        (counts,) = _letter_counts([word], np.array([len(word)]))
+        common = np.minimum(self._counts[rows], counts).sum(axis=1, dtype=np.int64)
+        enough = 2 * common >= _MIN_RATIO * (self._lengths[rows] + len(word))
         return [self._words[row] for row in rows[enough].tolist()]
 
 
 def _letter_counts(words: list[str], lengths: Int64Array) -> npt.NDArray[np.uint16]:
-    """(words, bins) how often each kind of letter occurs."""
+    """The number of letters of each word in each bin, shape (words, bins)."""
     codes = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    places = np.repeat(np.arange(len(words)), lengths) * _BINS + codes % _BINS
-    counts = np.bincount(places, minlength=len(words) * _BINS)
+    bins = np.repeat(np.arange(len(words)), lengths) * _BINS + codes % _BINS
+    counts = np.bincount(bins, minlength=len(words) * _BINS)
     return counts.reshape(len(words), _BINS).astype(np.uint16)
 
 
 def did_you_mean(words: list[str]) -> str:
-    """' Did you mean a, b or c?', or nothing where there is nothing to offer."""
-    return f" Did you mean {_offer(words)}?" if words else ""
+    """' Did you mean a, b or c?'; empty without words."""
+    return f" Did you mean {_listed(words)}?" if words else ""
 
 
 def did_you_mean_inside(words: list[str]) -> str:
-    """The same for the middle of a sentence: ' (did you mean a, b or c?)'."""
-    return f" (did you mean {_offer(words)}?)" if words else ""
+    """' (did you mean a, b or c?)', for the middle of a sentence; empty without words."""
+    return f" (did you mean {_listed(words)}?)" if words else ""
 
 
-def _offer(words: list[str]) -> str:
+def _listed(words: list[str]) -> str:
     quoted = [f"'{word}'" for word in words]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
 def _edits(word: str) -> Iterator[str]:
-    """The word with two letters swapped, one too many, one missing, one wrong: in the order of how likely."""
-    halves = [(word[:place], word[place:]) for place in range(len(word) + 1)]
+    """The word after one edit (two letters swapped, one removed, inserted, replaced), the likeliest edits first."""
+    halves = [(word[:index], word[index:]) for index in range(len(word) + 1)]
     yield from (left + right[1] + right[0] + right[2:] for left, right in halves if len(right) > 1)
     yield from (left + right[1:] for left, right in reversed(halves) if right and len(word) > 3)
     yield from (left + letter + right for left, right in halves for letter in _LETTERS)

@@ -35,8 +35,10 @@ def nodes_of(label: str, tree: WordTree) -> list[int]:
     senses = resolve(label, graph).senses
     nodes = sorted(tree.node(graph.wnid(sense)) for sense in senses if graph.wnid(sense) in tree)
     if not nodes:
-        offer = _nearest_ancestor(senses, tree, graph) or did_you_mean(near(label, [*tree.names, *tree.ids]))
-        raise UnknownNode(f"The tree has no node '{label}'.{offer}")
+        suggestion = _nearest_ancestor(senses, tree, graph) or did_you_mean(
+            near(label, [*tree.names, *tree.ids])
+        )
+        raise UnknownNode(f"The tree has no node '{label}'.{suggestion}")
     return nodes
 
 

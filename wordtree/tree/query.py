@@ -196,8 +196,8 @@ class _Parser:
         compare, number = COMPARISONS[self._advance().text], self._advance()
         if field.text not in NODE_FIELDS and field.text not in self._fields:
             known = [*NODE_FIELDS, *self._fields]
-            offer = did_you_mean(near(field.text, known)) or f" Known here: {', '.join(known)}."
-            self._refuse(field, f"There is no field '{field.text}' to compare.{offer}")
+            suggestion = did_you_mean(near(field.text, known)) or f" Known here: {', '.join(known)}."
+            self._refuse(field, f"There is no field '{field.text}' to compare.{suggestion}")
         if not _NUMBER.fullmatch(number.text) or number.kind != "name":
             self._refuse(number, f"Expected a number to compare '{field.text}' with, found {number}.")
         value, name = float(number.text), field.text
@@ -208,9 +208,9 @@ class _Parser:
 
     def _function(self, name: _Token) -> Rule:
         if name.text not in FUNCTIONS:
-            offer = did_you_mean(near(name.text, FUNCTIONS)) or f" Known: {', '.join(FUNCTIONS)}."
+            suggestion = did_you_mean(near(name.text, FUNCTIONS)) or f" Known: {', '.join(FUNCTIONS)}."
             self._refuse(
-                name, f"There is no function '{name.text}'; quote a name that has parentheses.{offer}"
+                name, f"There is no function '{name.text}'; quote a name that has parentheses.{suggestion}"
             )
         opening, argument = self._advance(), self._advance()
         if argument.kind not in ("name", "quoted"):

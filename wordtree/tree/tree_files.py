@@ -159,7 +159,7 @@ def json_text(columns: TreeColumns) -> str:
     rows = zip(columns.ids, columns.parents, columns.names or columns.ids, strict=True)
     nodes = ",\n".join(_json({"id": id_, "parent": parent, "name": name}) for id_, parent, name in rows)
     head = {"format": "wordtree", "version": JSON_VERSION, "fingerprint": columns.fingerprint}
-    if notice := _notice(columns.ids):
+    if notice := wordnet_notice(columns.ids):
         head["notice"] = notice
     fields = ",\n".join(f"{_json(key)}: {_json(value)}" for key, value in head.items())
     return f'{{{fields},\n"nodes": [\n{nodes}\n],\n"relations": {_json(columns.relations)}}}\n'
@@ -172,11 +172,11 @@ def tree_text(ids: Sequence[str], parents: Sequence[int]) -> str:
 
 def notice_beside(path: Path, ids: Sequence[str]) -> dict[Path, str]:
     """The file of WordNet's notice that goes with a tree written at `path`; none for a tree without its ids."""
-    notice = _notice(ids)
+    notice = wordnet_notice(ids)
     return {path.with_name(NOTICE_FILE): notice} if notice else {}
 
 
-def _notice(ids: Sequence[str]) -> str:
+def wordnet_notice(ids: Sequence[str]) -> str:
     """WordNet's licence, which must go with every copy of its ids; empty for a tree without them."""
     if not any(_WNID.fullmatch(id_) for id_ in ids):
         return ""

@@ -19,13 +19,12 @@ def tree_lines(
 ) -> Iterator[Text]:
     """A line for each node at or below `node` (None: the whole tree), at most `depth` levels below it.
 
-    Each has name, id and, for nodes with children, how many nodes are below.
+    A line gives the name, the id and, for a node with children, the number of nodes below it.
     """
     branch, last_branch, rail = guides
     tops = range(tree.group_size[0]) if node is None else [node]
-    waiting = [
-        (top, "", "", 0) for top in reversed(tops)
-    ]  # node, guides of its line, of the lines below it, level
+    # node, guides of its line, guides of the lines below it, level
+    waiting = [(top, "", "", 0) for top in reversed(tops)]
     while waiting:
         current, own_guide, guide, level = waiting.pop()
         yield _line(tree, current, own_guide)
@@ -46,9 +45,9 @@ def shown_nodes(tree: WordTree, node: int | None = None, *, depth: int | None = 
 
 
 def tree_dot(tree: WordTree, node: int | None = None, *, depth: int | None = None) -> str:
-    """The same part as Graphviz text, from left to right; relations outside the tree are dashed.
+    """The Graphviz text of the nodes that `tree_lines` shows, from left to right; relations are dashed.
 
-    `dot -Tsvg my.dot -o my.svg` draws it; some hundred nodes are readable.
+    `dot -Tsvg my.dot -o my.svg` draws it; a few hundred nodes are readable.
     """
     shown = set(shown_nodes(tree, node, depth=depth))
     labels = (

@@ -1,4 +1,4 @@
-"""What the commands of `wordtree` print: tables, trees and JSON. What is heavy is imported where it is needed."""
+"""The output of the commands of `wordtree`: tables, trees and JSON. Heavy modules are imported inside functions."""
 
 import json
 from collections.abc import Iterable
@@ -33,14 +33,14 @@ def find_in_wordnet(word: str, folder: Path | None, *, as_json: bool) -> None:
 
 
 def build_notes(report: "BuildReport", tree: "WordTree") -> Iterable[str]:
-    """What the user should look at, one line each."""
+    """Notes for the user about a build, one line each."""
     for guess in report.guesses:
-        yield f"{guess}; give a synset name to choose."
+        yield f"{guess}; give a synset name to choose another sense."
     if report.repeated:
-        yield f"Labels that repeat others: {', '.join(report.repeated)}."
+        yield f"Labels with the same meaning as others: {', '.join(report.repeated)}."
     if report.outside:
         names = ", ".join(f"{tree.names[tree.node(wnid)]} ({wnid})" for wnid in report.outside)
-        yield f"Outside {report.root}, so roots of their own: {names}."
+        yield f"Labels outside {report.root}, which are roots: {names}."
 
 
 def size_text(tree: "WordTree") -> str:
@@ -65,7 +65,7 @@ def facts_of_nodes(tree: "WordTree", node: int | None, depth: int | None) -> Ite
 
 
 def glosses(tree: "WordTree", folder: Path | None) -> dict[str, str]:
-    """The meaning of each id that an installed WordNet has; none without one."""
+    """The definition of each id in an installed WordNet; empty without a folder."""
     from wordtree.wordnet.graph import WordNet
 
     if folder is None:
@@ -92,7 +92,7 @@ def node_facts(tree: "WordTree", node: int) -> dict[str, Any]:
 
 
 def way(tree: "WordTree", start: int, goal: int, meeting: int | None) -> list[int]:
-    """The nodes from one to the other, both included; none where they share no root."""
+    """The nodes on the way from `start` to `goal`, inclusive; empty where they have no common root."""
     if meeting is None:
         return []
     level = int(tree.depth[meeting])
@@ -100,7 +100,7 @@ def way(tree: "WordTree", start: int, goal: int, meeting: int | None) -> list[in
 
 
 def print_nodes(tree: "WordTree", nodes: Iterable[int]) -> None:
-    """A line for each node: name, id, the names above it, nearest first."""
+    """Print a line for each node: name, id, the names above it, nearest first."""
     from rich.console import Console
     from rich.text import Text
 
@@ -114,7 +114,7 @@ def print_nodes(tree: "WordTree", nodes: Iterable[int]) -> None:
 
 
 def print_findings(findings: "list[Finding]", *, limit: int) -> None:
-    """Kind by kind: how many, why they matter, and the first of them."""
+    """Print the number of findings of each kind, why they matter, and the first `limit` of them."""
     from rich.console import Console
     from rich.text import Text
 
@@ -132,7 +132,7 @@ def print_findings(findings: "list[Finding]", *, limit: int) -> None:
         if len(of_kind) > limit:
             console.print(Text(f"    … and {len(of_kind) - limit} more; --all lists them", style="dim"))
     if not findings:
-        console.print("Nothing doubtful.")
+        console.print("No findings.")
 
 
 def tree_facts(tree: "WordTree") -> dict[str, Any]:

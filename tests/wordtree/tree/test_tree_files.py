@@ -65,7 +65,7 @@ def test_tree_files_of_other_editors_are_read(content: bytes, tmp_path: Path) ->
         pytest.param(b"", "at least one node", id="empty file"),
         pytest.param(b"a -1\nb 0 3\n", "line 2: expected 'id parent', found 'b 0 3'", id="three fields"),
         pytest.param(b"a -1\nb\n", "line 2: expected 'id parent', found 'b'", id="one field"),
-        pytest.param(b"a -1\n\nb 0\n", "line 2: is empty", id="blank line inside"),
+        pytest.param(b"a -1\n\nb 0\n", "line 2: empty", id="blank line inside"),
         pytest.param(b"a -1\nb x\n", "line 2: the parent 'x' is not a whole number", id="parent is a word"),
         pytest.param(b"a -1\nb 0.0\n", "line 2: the parent '0.0' is not", id="parent is a fraction"),
         pytest.param(b"a -1\nb " + b"9" * 4000, "line 2: the parent '9999", id="parent of 4000 digits"),
@@ -96,7 +96,7 @@ def test_malformed_tree_files_are_refused_by_name_and_line(
         pytest.param(b"one\n", "x.names: There are 2 nodes but 1 names.", id="too few"),
         pytest.param(b"one\ntwo\nthree\n", "x.names: There are 2 nodes but 3 names.", id="too many"),
         pytest.param(b"one\n\xe9\n", "x.names: line 2: not UTF-8.", id="latin-1"),
-        pytest.param(b"one\n\ntwo\n", "x.names: line 2: is empty", id="blank line inside"),
+        pytest.param(b"one\n\ntwo\n", "x.names: line 2: empty", id="blank line inside"),
         pytest.param(b"one\na\tb\n", "x.names: line 2: 'a\\tb' cannot name 'b'", id="control character"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The HTML page of a tree: what it holds, what it refuses, and, slow, how it behaves in headless Chromium."""
+"""The HTML page of a tree: its content, refused figures, and (slow) its behaviour in headless Chromium."""
 
 import json
 import re
@@ -22,10 +22,10 @@ def content_of(page: str) -> dict[str, Any]:
     return content
 
 
-# --- what it holds
+# --- content
 
 
-def test_the_page_holds_the_whole_tree(toy_tree: WordTree) -> None:
+def test_the_page_contains_the_whole_tree(toy_tree: WordTree) -> None:
     figures = {"boxes": np.arange(7), "image labels": [None, 1.5, 0, 0, 0, 0, 0]}
     shown = PageContent("Toy", glosses={"id2": "barks"}, figures=figures, start=2, level=3)
     content = content_of(tree_page(toy_tree, shown))
@@ -38,7 +38,7 @@ def test_the_page_holds_the_whole_tree(toy_tree: WordTree) -> None:
     assert (content["start"], content["level"]) == (2, 3)
 
 
-def test_a_bare_page_opens_at_its_roots(toy_tree: WordTree) -> None:
+def test_a_page_without_a_start_opens_at_its_roots(toy_tree: WordTree) -> None:
     content = content_of(tree_page(toy_tree, PageContent("Toy")))
     assert (content["glosses"], content["figures"]) == (None, {})
     assert (content["start"], content["level"]) == (-1, 0)
@@ -46,19 +46,19 @@ def test_a_bare_page_opens_at_its_roots(toy_tree: WordTree) -> None:
     assert content_of(tree_page(one_root, PageContent("Toy")))["level"] == 1
 
 
-def test_the_page_asks_nothing_of_the_network(toy_tree: WordTree) -> None:
+def test_the_page_needs_no_network(toy_tree: WordTree) -> None:
     page = tree_page(toy_tree, PageContent("Toy"))
     assert "default-src 'none'" in page
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)|url\(|@import|fetch\(|https?:""", page)
 
 
-def test_names_are_text_whatever_they_look_like() -> None:
+def test_names_with_markup_stay_text() -> None:
     hostile = "</script><img src=x onerror=alert(1)>"
-    tree = WordTree(["a", "b"], [-1, 0], [hostile, "{title}"])
-    page = tree_page(tree, PageContent("<b>{script}</b>"))
-    assert content_of(page)["names"] == [hostile, "{title}"]
+    tree = WordTree(["a", "b"], [-1, 0], [hostile, "{{ title }}"])
+    page = tree_page(tree, PageContent("<b>{{ script }}</b>"))
+    assert content_of(page)["names"] == [hostile, "{{ title }}"]
     assert page.count("</script>") == 2
-    assert "<title>&lt;b&gt;{script}&lt;/b&gt;</title>" in page
+    assert "<title>&lt;b&gt;{{ script }}&lt;/b&gt;</title>" in page
 
 
 def test_wordnets_notice_goes_with_its_ids(toy_tree: WordTree) -> None:
@@ -70,7 +70,7 @@ def test_wordnets_notice_goes_with_its_ids(toy_tree: WordTree) -> None:
 
 
 def test_figures_are_read_by_id(toy_tree: WordTree, tmp_path: Path) -> None:
-    path = tmp_path / "ledger.csv"
+    path = tmp_path / "counts.csv"
     path.write_text("id,boxes,AP\nid6,3,0.5\nid0,12,\n")
     assert read_figures(path, toy_tree) == {
         "boxes": [12, None, None, None, None, None, 3],
@@ -81,20 +81,20 @@ def test_figures_are_read_by_id(toy_tree: WordTree, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("", "expected a line of names with 'id' in it", id="empty"),
-        pytest.param("id\nid0\n", "expected a line of names", id="no figures"),
-        pytest.param("node,boxes\nid0,1\n", "expected a line of names", id="no ids"),
+        pytest.param("", "expected a header with 'id' in it", id="empty"),
+        pytest.param("id\nid0\n", "expected a header", id="no figures"),
+        pytest.param("node,boxes\nid0,1\n", "expected a header", id="no ids"),
         pytest.param("id,boxes\nid0,1\nid9,1\n", "line 3: the tree has no node 'id9'", id="unknown id"),
         pytest.param("id,boxes\nid0,many\n", "line 2, boxes: expected a number, found 'many'", id="a word"),
         pytest.param("id,boxes\nid0,nan\n", "line 2, boxes: expected a number", id="not a number"),
         pytest.param(
-            "id,boxes\nid0,1,2\n", "line 2: has more fields than the 2 names", id="a field too many"
+            "id,boxes\nid0,1,2\n", "line 2: has more fields than the 2 in the header", id="a field too many"
         ),
         pytest.param('id,boxes\nid0,"1\n', "expected a CSV file", id="an open quote"),
         pytest.param(b"id,boxes\n\xff,1\n", "expected a CSV file in UTF-8", id="latin-1"),
     ],
 )
-def test_files_that_hold_no_figures_are_refused(
+def test_files_without_figures_are_refused(
     toy_tree: WordTree, tmp_path: Path, text: str | bytes, message: str
 ) -> None:
     path = tmp_path / "bad.csv"
@@ -107,7 +107,7 @@ def test_files_that_hold_no_figures_are_refused(
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        pytest.param([1, 2], "'boxes': expected 7 figures, one a node, found 2", id="too few"),
+        pytest.param([1, 2], "'boxes': expected 7 figures, one for each node, found 2", id="too few"),
         pytest.param(np.full(7, np.nan), "'boxes': expected finite figures", id="NaN"),
     ],
 )
@@ -123,31 +123,31 @@ def test_figures_that_do_not_fit_are_refused(toy_tree: WordTree, column: Any, me
 def chromium() -> str:
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
-        pytest.skip("no Chromium is installed: the page is not tried in a browser")
+        pytest.skip("Chromium is not installed")
     return found
 
 
 DRIVER = """
-const answers = {};
+const results = {};
 const list = document.getElementById("list"), search = document.getElementById("search");
 const details = () => document.getElementById("details").innerText;
 const summary = () => document.getElementById("summary").innerText;
 const shown = () => [...document.querySelectorAll("#sheet .row .name")].map((name) => name.innerText);
 const type = (text) => { search.value = text; search.dispatchEvent(new Event("input")); };
 const press = (where, key) => where.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
-const timed = (name, act) => { const start = performance.now(); act(); answers[name] = performance.now() - start; };
+const timed = (name, act) => { const start = performance.now(); act(); results[name] = performance.now() - start; };
 const rows = () => [...document.querySelectorAll("#sheet .row")];
 const row = (name) => rows().find((one) => one.querySelector(".name").innerText === name);
-try { %s } catch (error) { answers.error = String(error); }
-const said = document.createElement("pre");
-said.id = "answers";
-said.textContent = JSON.stringify(answers);
-document.body.append(said);
+try { %s } catch (error) { results.error = String(error); }
+const output = document.createElement("pre");
+output.id = "results";
+output.textContent = JSON.stringify(results);
+document.body.append(output);
 """
 
 
 def drive(chromium: str, page: str, script: str, folder: Path) -> dict[str, Any]:
-    """What a script finds on the page: it runs after the page's own and fills `answers`."""
+    """The results of a script that runs after that of the page and fills `results`."""
     file = folder / "page.html"
     file.write_text(page.replace("</body>", f"<script>{DRIVER % script}</script></body>"), encoding="utf-8")
     flags = (
@@ -156,85 +156,85 @@ def drive(chromium: str, page: str, script: str, folder: Path) -> dict[str, Any]
     more = f"--disable-component-update --disable-sync --window-size=1200,800 --user-data-dir={folder / 'profile'}"
     command = [chromium, *flags.split(), *more.split(), "--dump-dom", file.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    match = re.search(r'<pre id="answers">(.*?)</pre>', done.stdout, re.DOTALL)
+    match = re.search(r'<pre id="results">(.*?)</pre>', done.stdout, re.DOTALL)
     assert match is not None, done.stderr[-2000:]
-    answers: dict[str, Any] = json.loads(unescape(match[1]))
-    assert "error" not in answers, answers["error"]
-    return answers
+    results: dict[str, Any] = json.loads(unescape(match[1]))
+    assert "error" not in results, results["error"]
+    return results
 
 
 @pytest.mark.slow
-def test_the_page_is_searched_opened_and_walked_in_a_browser(
-    chromium: str, toy_tree: WordTree, tmp_path: Path
-) -> None:
+def test_search_opening_and_keys_work_in_a_browser(chromium: str, toy_tree: WordTree, tmp_path: Path) -> None:
     shown = PageContent("Toy", glosses={"id4": "hunts with birds"}, figures={"boxes": [0, 0, 5, 2, 0, 0, 1]})
     script = """
-    answers.first = shown();
-    answers.summary = summary();
+    results.first = shown();
+    results.summary = summary();
     row("animal").querySelector(".toggle").click();
-    answers.opened = shown();
+    results.opened = shown();
     row("dog").click();
-    answers.dog = details();
+    results.dog = details();
     list.focus();
     press(list, "ArrowRight"); press(list, "ArrowRight");
-    answers.walked = details();
+    results.walked = details();
     press(list, "ArrowLeft"); press(list, "ArrowLeft");
-    answers.closed = shown();
+    results.closed = shown();
     type("er");
-    answers.found = shown();
+    results.found = shown();
     type("birds");
-    answers.by_gloss = shown();
+    results.by_gloss = shown();
     press(search, "Enter");
-    answers.revealed = shown();
-    answers.falconer = details();
-    answers.hash = location.hash;
+    results.revealed = shown();
+    results.falconer = details();
+    results.hash = location.hash;
     type("zzz");
-    answers.nothing = [shown(), summary()];
+    results.nothing = [shown(), summary()];
     document.getElementById("open-all").click();
-    answers.all = shown();
-    answers.pill = row("animal").querySelector(".figure").innerText;
+    results.all = shown();
+    results.pill = row("animal").querySelector(".figure").innerText;
     document.getElementById("close-all").click();
-    answers.none = shown();
+    results.none = shown();
     """
-    answers = drive(chromium, tree_page(toy_tree, shown), script, tmp_path)
-    assert answers["first"] == answers["none"] == ["animal", "hunter"]
-    assert answers["summary"] == "7 nodes, 4 leaves, 2 roots; 2 shown"
-    assert answers["opened"] == answers["closed"] == ["animal", "dog", "cat", "hunter"]
-    assert [line for line in answers["dog"].split("\n") if line][:2] == ["dog", "id2 · node 2"]
-    assert re.search(r"boxes\s+5\s+6\b", answers["dog"])
-    assert answers["walked"].startswith("terrier")
-    assert re.search(r"Also a kind of, outside the tree\s+hunter", answers["walked"])
-    assert answers["found"] == ["hunter", "angler", "terrier", "falconer"]
-    assert answers["by_gloss"] == ["falconer"]
-    assert answers["revealed"] == ["animal", "dog", "cat", "hunter", "falconer", "angler"]
-    assert "hunts with birds" in answers["falconer"]
-    assert re.search(r"hunter\s*›\s*falconer", answers["falconer"])
-    assert answers["hash"] == "#id4"
-    assert answers["nothing"] == [[], "0 of 7 nodes found"]
-    assert answers["all"] == ["animal", "dog", "terrier", "cat", "hunter", "falconer", "angler"]
-    assert answers["pill"] == "boxes 8"
+    results = drive(chromium, tree_page(toy_tree, shown), script, tmp_path)
+    assert results["first"] == results["none"] == ["animal", "hunter"]
+    assert results["summary"] == "7 nodes, 4 leaves, 2 roots; 2 shown"
+    assert results["opened"] == results["closed"] == ["animal", "dog", "cat", "hunter"]
+    assert [line for line in results["dog"].split("\n") if line][:2] == ["dog", "id2 · node 2"]
+    assert re.search(r"boxes\s+5\s+6\b", results["dog"])
+    assert results["walked"].startswith("terrier")
+    assert re.search(r"Also a kind of, outside the tree\s+hunter", results["walked"])
+    assert results["found"] == ["hunter", "angler", "terrier", "falconer"]
+    assert results["by_gloss"] == ["falconer"]
+    assert results["revealed"] == ["animal", "dog", "cat", "hunter", "falconer", "angler"]
+    assert "hunts with birds" in results["falconer"]
+    assert re.search(r"hunter\s*›\s*falconer", results["falconer"])
+    assert results["hash"] == "#id4"
+    assert results["nothing"] == [[], "0 of 7 nodes found"]
+    assert results["all"] == ["animal", "dog", "terrier", "cat", "hunter", "falconer", "angler"]
+    assert results["pill"] == "boxes 8"
 
 
 @pytest.mark.slow
-def test_a_tree_of_nine_thousand_nodes_stays_fluent(chromium: str, published: Path, tmp_path: Path) -> None:
+def test_a_tree_of_nine_thousand_nodes_responds_within_half_a_second(
+    chromium: str, published: Path, tmp_path: Path
+) -> None:
     tree = WordTree.load(published / "9k.tree")
     script = """
     timed("open_all", () => document.getElementById("open-all").click());
-    answers.summary = summary();
-    answers.drawn = shown().length;
+    results.summary = summary();
+    results.drawn = shown().length;
     timed("scroll", () => { list.scrollTop = 100000; list.dispatchEvent(new Event("scroll")); });
-    answers.further = shown()[0];
+    results.further = shown()[0];
     timed("search", () => type("terrier"));
-    answers.found = summary();
+    results.found = summary();
     timed("reveal", () => press(search, "Enter"));
-    answers.terrier = details();
+    results.terrier = details();
     timed("step", () => press(list, "ArrowDown"));
     """
-    answers = drive(chromium, tree_page(tree, PageContent("9k.tree")), script, tmp_path)
-    assert answers["summary"] == "9,418 nodes, 7,573 leaves, 4 roots; 9,418 shown"
-    assert answers["drawn"] < 100
-    assert answers["further"] != tree.names[0]
-    assert answers["found"] == f"{len(tree.matching('*terrier*'))} of 9,418 nodes found"
-    assert answers["terrier"].startswith("terrier")
+    results = drive(chromium, tree_page(tree, PageContent("9k.tree")), script, tmp_path)
+    assert results["summary"] == "9,418 nodes, 7,573 leaves, 4 roots; 9,418 shown"
+    assert results["drawn"] < 100
+    assert results["further"] != tree.names[0]
+    assert results["found"] == f"{len(tree.matching('*terrier*'))} of 9,418 nodes found"
+    assert results["terrier"].startswith("terrier")
     for act in ("open_all", "scroll", "search", "reveal", "step"):
-        assert answers[act] < 500, f"{act} took {answers[act]:.0f} ms"
+        assert results[act] < 500, f"{act} took {results[act]:.0f} ms"
