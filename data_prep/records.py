@@ -1,23 +1,44 @@
-"""What one image and its labels look like: the one type that every source yields and the writer accepts."""
+"""The types that every reader of a source yields: an image with its boxes and image labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+# Reasons under which readers, writer and repair count the labels of an image that is left out.
+BOX_OF_LOST_IMAGE = "box of an image left out"
+LABEL_OF_LOST_IMAGE = "image label of an image left out"
 
-class BoxLabel(NamedTuple):
-    """One box: corners in the unit square of the image as annotated, class as its number in its source."""
+Corners = tuple[float, float, float, float]  # left, top, right, bottom
 
-    class_index: int
-    xyxy_unit: tuple[float, float, float, float]
-    is_ignored: bool = False  # a crowd: neither an object to find nor background
+
+@dataclass(slots=True)
+class Boxes:
+    """The boxes of one image in three columns with one entry per box.
+
+    class_index: the number of the class in its source.
+    xyxy_unit: corners in the unit square of the image as annotated.
+    is_ignored: the box is an ignore region (a crowd), neither object nor background.
+    """
+
+    class_index: list[int] = field(default_factory=list)
+    xyxy_unit: list[Corners] = field(default_factory=list)
+    is_ignored: list[bool] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.class_index)
+
+    def add(self, class_index: int, xyxy_unit: Corners, *, is_ignored: bool = False) -> None:
+        """Append one box."""
+        self.class_index.append(class_index)
+        self.xyxy_unit.append(xyxy_unit)
+        self.is_ignored.append(is_ignored)
 
 
 class ImageLabel(NamedTuple):
-    """One statement about a whole image: it shows the class, or (not positive) it does not.
+    """One statement about a whole image: the image shows the class or, if not positive, does not show it.
 
-    is_exhaustive: everything of the class in this image has its box (LVIS, OpenImages). A negative label says
-    so by itself: there is nothing to box.
+    is_exhaustive: every object of the class in this image has a box (LVIS, OpenImages). A negative label needs
+    no such flag: the image has no object of the class.
     """
 
     class_index: int
@@ -27,18 +48,18 @@ class ImageLabel(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """An image where it lies now, with all that its source says of it.
+    """An image file and everything that its source states about the image.
 
-    source_id: its name within the source, with `/` between folders.
-    path, offset, size_bytes: the file, and where in it the image's bytes lie (offset None: it is the whole file).
-    size_px: width and height that the annotations state; None where they state none.
-    boxes: empty where somebody looked for things to box and found none; None where nobody looked.
+    source_id: the name within the source, with `/` between folders.
+    path, offset, size_bytes: the file and the position of the image in it; offset None: the image is the whole file.
+    size_px: width and height that the annotations state, if they state any.
+    boxes: no entries if an annotator looked for objects and found none; None if nobody looked.
     """
 
     source_id: str
     path: Path
     size_bytes: int
     size_px: tuple[int, int] | None = None
-    boxes: tuple[BoxLabel, ...] | None = None
+    boxes: Boxes | None = None
     labels: tuple[ImageLabel, ...] = ()
     offset: int | None = None

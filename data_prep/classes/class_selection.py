@@ -46,7 +46,7 @@ def images_of(groups: Sequence[Sequence[int]], images: Catalogue) -> Int64Array:
     for number, group in enumerate(groups):
         group_of[list(group)] = number
     shown = (images["label_flags"] & POSITIVE) != 0
-    image = np.concatenate([images.picture_of("box"), images.picture_of("label")[shown]])
+    image = np.concatenate([images.image_of("box"), images.image_of("label")[shown]])
     group = group_of[np.concatenate([images["box_class"], images["label_class"][shown]])]
     pairs = np.unique((image * len(groups) + group)[group >= 0])
     return np.bincount(pairs % max(len(groups), 1), minlength=len(groups))

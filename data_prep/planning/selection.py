@@ -28,7 +28,7 @@ def stored_images(
     stays = _sampled(images["image_source"], tells, config, counts)
     for kind, reason in HOMELESS.items():
         is_homeless = ~has_node[images[f"{kind}_class"]]
-        of_image = images.picture_of(kind)[is_homeless]
+        of_image = images.image_of(kind)[is_homeless]
         is_counted = stays[of_image] | ~tells[of_image]
         sources = images["image_source"][of_image[is_counted]]
         _count_by_source(sources, reason, counts)
@@ -37,7 +37,7 @@ def stored_images(
 
 def has_labels(images: Catalogue, has_node: BoolArray) -> BoolArray:
     """(n,) whether somebody drew boxes on the image (if only to find none) or a label of it has a node."""
-    with_node = images.picture_of("label")[has_node[images["label_class"]]]
+    with_node = images.image_of("label")[has_node[images["label_class"]]]
     return images.is_boxed | (np.bincount(with_node, minlength=len(images)) > 0)
 
 

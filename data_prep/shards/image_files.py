@@ -1,4 +1,4 @@
-"""Where the bytes of an image lie, and reading them there: a file in a folder, or a span of an archive."""
+"""Reading the encoded bytes of an image from a file in a folder, or from a span of an archive."""
 
 import os
 from pathlib import Path
@@ -9,66 +9,65 @@ from data_prep.shards.images import ImageError
 from wordtree.support.files import system_message
 
 
-class Place(NamedTuple):
-    """A folder of images, or an archive of them with its size and time when it was planned (else -1)."""
+class Container(NamedTuple):
+    """A folder of images, or an archive of images with its size and time of change at planning (else -1)."""
 
     path: str
     size_bytes: int = -1
     mtime_ns: int = -1
 
 
-class EncodedImage(NamedTuple):
-    """The file `path`, and where in it the image's bytes lie; offset None: they are the whole file."""
+class ImageFile(NamedTuple):
+    """The file `path` and the position of the image in it; offset None: the image is the whole file."""
 
     path: Path
     offset: int | None
     size_bytes: int
-    place: Place
+    container: Container
 
 
-def place_of(path: str, *, is_archive: bool) -> Place:
-    """The folder or archive as it is now, by its absolute path."""
-    place = Path(path).absolute()
+def container_at(path: str, *, is_archive: bool) -> Container:
+    """The folder or archive in its current state, with an absolute path."""
+    absolute = Path(path).absolute()
     if not is_archive:
-        return Place(str(place))
+        return Container(str(absolute))
     try:
-        found = place.stat()
-    except OSError:  # whoever reads an image of it will tell
-        return Place(str(place))
-    return Place(str(place), found.st_size, found.st_mtime_ns)
+        found = absolute.stat()
+    except OSError:  # reading an image from it will raise the error
+        return Container(str(absolute))
+    return Container(str(absolute), found.st_size, found.st_mtime_ns)
 
 
-def read_image_file(file: EncodedImage) -> bytes:
+def read_image_file(file: ImageFile) -> bytes:
     """The encoded image.
 
-    Raises PictureError where this image cannot be used, MergeError where its folder or archive is gone or changed.
+    Raises ImageError if the image cannot be used, MergeError if its folder or archive is missing or has changed.
     """
     try:
-        return _span(file) if file.offset is not None else _whole(file)
+        return _whole_file(file) if file.offset is None else _span(file, file.offset)
     except OSError as reason:
-        if not Path(file.place.path).exists():
+        if not Path(file.container.path).exists():
             raise MergeError(
-                f"{file.place.path}: was there when the merge was planned and is gone now. "
-                "Bring it back (is its disk mounted?) and run the command again to continue."
+                f"{file.container.path}: existed when the merge was planned and is missing now. "
+                "Restore it (is its disk mounted?) and run the command again to continue."
             ) from None
         raise ImageError(f"image file that cannot be read ({system_message(reason)})") from None
 
 
-def _whole(file: EncodedImage) -> bytes:
+def _whole_file(file: ImageFile) -> bytes:
     data = file.path.read_bytes()
     if len(data) != file.size_bytes:
         raise ImageError("image file that changed after planning")
     return data
 
 
-def _span(file: EncodedImage) -> bytes:
-    """The span of an archive. In one that changed, offsets may point at other images."""
-    assert file.offset is not None
+def _span(file: ImageFile, offset: int) -> bytes:
+    """A span of an archive. If the archive has changed, the offset may point at another image."""
     with file.path.open("rb", buffering=0) as archive:
         found = os.fstat(archive.fileno())
-        if (found.st_size, found.st_mtime_ns) != file.place[1:]:
+        if (found.st_size, found.st_mtime_ns) != file.container[1:]:
             raise MergeError(f"{file.path}: has changed since the merge was planned; run the command again.")
-        data = os.pread(archive.fileno(), file.size_bytes, file.offset)
+        data = os.pread(archive.fileno(), file.size_bytes, offset)
     if len(data) != file.size_bytes:
         raise ImageError("image beyond the end of its archive")
     return data

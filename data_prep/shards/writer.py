@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from data_prep.records import BOX_OF_LOST_IMAGE, LABEL_OF_LOST_IMAGE
 from data_prep.shards.catalogue import Catalogue
 from data_prep.shards.format import (
     SHARD_DATASETS,
@@ -107,8 +108,8 @@ class _Packed:
         source, counts = int(self._images["image_source"][picture]), self._counts_of(picture)
         self.left_out.append((source, self._images.source_id(picture), reason))
         counts[reason] += 1
-        counts["box of an image left out"] += int(self._images.count("box")[picture])
-        counts["image label of an image left out"] += int(self._images.count("label")[picture])
+        counts[BOX_OF_LOST_IMAGE] += int(self._images.count("box")[picture])
+        counts[LABEL_OF_LOST_IMAGE] += int(self._images.count("label")[picture])
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """Every dataset of the shard but the images."""
@@ -163,7 +164,7 @@ def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[b
     except OSError as reason:
         raise ShardError(
             f"{path}: cannot write this shard ({system_message(reason)}). "
-            "What is finished stays; run the command again to continue."
+            "Finished shards stay; run the command again to resume."
         ) from None
     finally:
         part.unlink(missing_ok=True)

@@ -1,15 +1,15 @@
-"""One module for each format: class names at once, images as a stream."""
+"""One reader for each format of data set; a reader returns the class names and a stream of images."""
 
 from importlib import import_module
 
 from data_prep.config import Source
 from data_prep.sources.contents import OpenSource, SourceError
 
-_MODULE_OF_FORMAT = {"objects365": "coco"}  # where it is not named after its format
+_MODULE_OF_FORMAT = {"objects365": "coco"}  # formats without a module of their name
 
 
 def open_source(config: Source) -> OpenSource:
-    """The data set that a configuration names; raises SourceError where it is not what it is said to be."""
+    """The data set of a configuration; raises SourceError if it is not in the stated format."""
     module = import_module(f"data_prep.sources.{_MODULE_OF_FORMAT.get(config.format, config.format)}")
     opened: OpenSource = module.open_source(config)
     return opened

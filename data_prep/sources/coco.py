@@ -4,20 +4,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from data_prep.config import CocoSource
-from data_prep.records import BoxLabel, ImageRecord
-from data_prep.sources.coco_instances import BOX_OF_UNLISTED_IMAGE, Instances, read_instances
+from data_prep.records import Boxes, ImageRecord
+from data_prep.sources.coco_instances import Instances, read_instances
 from data_prep.sources.columns.image_columns import UNLISTED
-from data_prep.sources.columns.label_table import box_labels
+from data_prep.sources.columns.label_table import unit_boxes
 from data_prep.sources.contents import (
-    BOX_OF_LOST_IMAGE,
     FILE_MISSING,
-    LABEL_OF_LOST_IMAGE,
     NO_NAME_INSIDE,
     NO_SIZE,
     OpenSource,
+    count_lost_image,
     file_size,
     readable_name,
     require_folder,
@@ -25,40 +23,42 @@ from data_prep.sources.contents import (
 
 
 def open_source(config: CocoSource) -> OpenSource:
-    """The instances file and its images; raises SourceError where the JSON is not COCO's."""
+    """The instances file and its images; raises SourceError if the JSON is not in COCO's format."""
     require_folder(config.images, config.name)
-    instances = read_instances(config.annotations, config.name, _file_name)
-    places = tails if config.format == "objects365" else as_listed
-    contents = InstanceRecords(instances, config.images, places)
-    return OpenSource(config.name, has_boxes=True, classes=instances.classes, stream=contents.records)
+    instances = read_instances(config.annotations, config.name, lambda image: image.get("file_name"))
+    paths_of = path_tails if config.format == "objects365" else as_listed
+    images = InstanceImages(instances, config.images, paths_of)
+    return OpenSource(config.name, has_boxes=True, classes=instances.classes, stream=images.records)
 
 
 def as_listed(name: str) -> list[str]:
-    """An image lies where the file says."""
+    """The path that the file states."""
     return [name]
 
 
-def tails(name: str) -> list[str]:
-    """`a/b/c.jpg`, `b/c.jpg`, `c.jpg`: it lies there, or folders at the start of its path are missing on disk."""
+def path_tails(name: str) -> list[str]:
+    """`a/b/c.jpg`, `b/c.jpg`, `c.jpg`: on disk, the first folders of the path may be missing."""
     parts = PurePosixPath(name).parts
     return ["/".join(parts[first:]) for first in range(len(parts))]
 
 
 @dataclass(frozen=True)
-class InstanceRecords:
-    """The images of an instances file as records; `places` are where, below the folder, one of a name may lie."""
+class InstanceImages:
+    """The images of an instances file as records.
+
+    paths_of: the paths, relative to the folder, at which an image of a given name may lie.
+    """
 
     instances: Instances
     folder: Path
-    places: Callable[[str], list[str]]
+    paths_of: Callable[[str], list[str]]
 
     def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
         """The images in the order of the file."""
-        for _, record in self.numbered(counts):
-            yield record
+        return (record for _, record in self.numbered(counts))
 
     def numbered(self, counts: Counter[str]) -> Iterator[tuple[int, ImageRecord]]:
-        """Each image with its number in the file."""
+        """The images in the order of the file, each with its number in the file."""
         counts.update(self.instances.counts)
         for image in range(len(self.instances.images)):
             if self.instances.images.is_repeated(image):
@@ -68,10 +68,8 @@ class InstanceRecords:
             if isinstance(record, ImageRecord):
                 yield image, record
             else:
-                counts[record] += 1
-                counts[BOX_OF_LOST_IMAGE] += self.instances.boxes.count(image)
-                counts[LABEL_OF_LOST_IMAGE] += self.instances.labels.count(image)
-        counts[BOX_OF_UNLISTED_IMAGE] += self.instances.boxes.count(UNLISTED)
+                boxes, labels = self.instances.boxes.count(image), self.instances.labels.count(image)
+                count_lost_image(record, counts, boxes=boxes, labels=labels)
 
     def _record(self, image: int, counts: Counter[str]) -> ImageRecord | str:
         """The image, or the reason why it cannot be used."""
@@ -80,23 +78,18 @@ class InstanceRecords:
             return NO_NAME_INSIDE
         if size_px is None:
             return NO_SIZE
-        for place in self.places(name):
-            path = self.folder / place
+        for relative_path in self.paths_of(name):
+            path = self.folder / relative_path
             size_bytes = file_size(path)
             if size_bytes is not None:
                 boxes = self._boxes(image, size_px, counts)
-                return ImageRecord(readable_name(name), path, size_bytes, size_px, boxes=boxes)
+                return ImageRecord(readable_name(name), path, size_bytes, size_px, boxes)
         return FILE_MISSING
 
-    def _boxes(self, image: int, size_px: tuple[int, int], counts: Counter[str]) -> tuple[BoxLabel, ...]:
-        class_of_number = self.instances.class_of_number
-        rows = self.instances.boxes.boxes(image)
-        listed = [row for row in rows if class_of_number[row.class_index] != UNLISTED]
-        counts["box of a category that the file does not list"] += len(rows) - len(listed)
-        boxes = box_labels(listed, size_px, class_of_number, counts)
-        counts["crowd kept as an ignore region"] += sum(box.is_ignored for box in boxes)
+    def _boxes(self, image: int, size_px: tuple[int, int], counts: Counter[str]) -> Boxes:
+        stated = self.instances.boxes.boxes(image)
+        listed = stated.without(UNLISTED)
+        counts["box of a category that the file does not list"] += len(stated) - len(listed)
+        boxes = unit_boxes(listed, size_px, counts)
+        counts["crowd kept as an ignore region"] += sum(boxes.is_ignored)
         return boxes
-
-
-def _file_name(image: dict[str, Any]) -> object:
-    return image.get("file_name")

@@ -1,4 +1,4 @@
-"""What an instances file says (COCO's, LVIS's, Objects365's), in columns: images, categories, boxes, in any order."""
+"""An instances file (COCO, LVIS, Objects365) in columns: images, categories and boxes, in any order."""
 
 import json
 import math
@@ -11,26 +11,30 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from data_prep.records import Corners
 from data_prep.sources.columns.image_columns import UNLISTED, ImageColumns
-from data_prep.sources.columns.label_table import ImageLabelTable, LabelTable
-from data_prep.sources.contents import Corners, SourceError, are_finite, readable_name
+from data_prep.sources.columns.label_table import BoxTable, ImageLabelTable
+from data_prep.sources.contents import SourceError, are_finite, readable_name
 from data_prep.sources.files.json_stream import JsonText, open_json
+from wordtree.support.arrays import Int32Array
 
-BOX_OF_UNLISTED_IMAGE = "box of an image that the file does not list"
+_BOX_OF_UNLISTED_IMAGE = "box of an image that the file does not list"
 _MOST_CLASSES = 1 << 20
 _NO_CORNERS = (math.nan, math.nan, math.nan, math.nan)
 _NUMBERS = frozenset({int, float})  # bool is neither
 
-FileName = Callable[[dict[str, Any]], object]  # of an entry of `images`
+FileName = Callable[[dict[str, Any]], object]
 
 
 class Instances:
-    """A file that has been read. An image is its number in the file, a class its number among the categories.
+    """A file that has been read. Images and classes are numbered in the order of their entries.
 
-    classes: their names. categories: their entries. class_of_number: for the class index of a row in `boxes` or
-    `labels` the class, or UNLISTED. boxes: corners in pixels, by image; those of no listed image by UNLISTED.
-    labels: LVIS's lists: negative where a class is absent, positive where it is not exhaustively boxed.
-    counts: what was left out, or is strange, by reason.
+    categories, classes: the entries and the names of the categories.
+    boxes: corners in pixels. Boxes of unlisted images belong to image UNLISTED, boxes of unlisted categories to
+        class UNLISTED.
+    labels: the two lists of LVIS: a negative label if the class is absent, a positive label if the class is not
+        exhaustively annotated.
+    counts: the number of entries left out or irregular, by reason.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,14 +42,13 @@ class Instances:
         self.images = ImageColumns()
         self.categories: list[dict[str, Any]] = []
         self.classes: tuple[str, ...] = ()
-        self.class_of_number: list[int] = []
-        self.boxes, self.labels = LabelTable(), ImageLabelTable()
+        self.boxes, self.labels = BoxTable(), ImageLabelTable()
         self.counts: Counter[str] = Counter()
         self._class_numbers: dict[int | None, int] = {}
         self._image_of_box, self._annotation_ids = array("q"), array("q")
 
     def add_image(self, image: dict[str, Any], file_name: FileName) -> None:
-        """An entry of `images`."""
+        """Add an entry of `images`."""
         key = _id_key(image.get("id"))
         if key is None:
             self.counts["image without an id"] += 1
@@ -57,7 +60,7 @@ class Instances:
         self.images.add(key, file_name(image), image.get("width"), image.get("height"))
 
     def add_annotation(self, annotation: dict[str, Any]) -> None:
-        """An entry of `annotations`."""
+        """Add an entry of `annotations`."""
         key, corners = _id_key(annotation.get("image_id")), _corners_px(annotation.get("bbox"))
         if corners is _NO_CORNERS and "segments_info" in annotation:
             not_instances(self._path, "found panoptic annotations")
@@ -65,7 +68,7 @@ class Instances:
         if annotation_id is not None:
             self._annotation_ids.append(annotation_id)
         if key is None:
-            self.counts[BOX_OF_UNLISTED_IMAGE] += 1
+            self.counts[_BOX_OF_UNLISTED_IMAGE] += 1
             return
         class_number = self._class_number(annotation.get("category_id"))
         is_crowd = bool(annotation.get("iscrowd"))
@@ -73,17 +76,19 @@ class Instances:
         self._image_of_box.append(key)
 
     def add_category(self, category: dict[str, Any]) -> None:
-        """An entry of `categories`."""
+        """Add an entry of `categories`."""
         self.categories.append(category)
         if len(self.categories) > _MOST_CLASSES:
             self._too_many_classes()
 
     def finish(self) -> None:
-        """Bring boxes, images and categories together, when the file has been read to its end."""
+        """Match boxes to images and categories; call it at the end of the file."""
         self._count_repeated_annotations()
-        self._resolve_classes()
-        self.boxes.sort(self.images.settle(np.frombuffer(self._image_of_box, dtype=np.int64)))
-        self.labels.sort()
+        class_of = self._match_classes()
+        image_of = self.images.find(np.frombuffer(self._image_of_box, dtype=np.int64))
+        self.boxes.sort(image_of, class_of)
+        self.labels.sort(class_of=class_of)
+        self.counts[_BOX_OF_UNLISTED_IMAGE] += self.boxes.count(UNLISTED)
         self._image_of_box = array("q")
 
     def _class_number(self, category_id: object) -> int:
@@ -100,38 +105,42 @@ class Instances:
         self._annotation_ids = array("q")
         self.counts["annotation id that occurred before (kept)"] += int(np.count_nonzero(ids[1:] == ids[:-1]))
 
-    def _resolve_classes(self) -> None:
-        places: dict[int | None, int] = {}
+    def _match_classes(self) -> Int32Array:
+        """Name the classes; returns the class of each preliminary number, or UNLISTED."""
+        classes: dict[int | None, int] = {}
         names: dict[str, None] = {}
-        for place, category in enumerate(self.categories):
+        for number, category in enumerate(self.categories):
             key, name = _id_key(category.get("id")), category.get("name")
             if key is None or not isinstance(name, str):
-                raise SourceError(f"{self._path}: category {place + 1} has no id or no name.")
+                raise SourceError(f"{self._path}: category {number + 1} has no id or no name.")
             name = readable_name(name)
-            if key in places or name in names:
+            if key in classes or name in names:
                 raise SourceError(
                     f"{self._path}: category {name!r} (id {category['id']}) is listed twice; "
                     "give each an id and a name of its own."
                 )
-            places[key] = place
+            classes[key] = number
             names[name] = None
         self.classes = tuple(names)
-        self.class_of_number = [places.get(key, UNLISTED) for key in self._class_numbers]
+        return np.array([classes.get(key, UNLISTED) for key in self._class_numbers], dtype=np.int32)
 
 
 def read_instances(path: Path, source: str, file_name: FileName) -> Instances:
-    """The file, read once in pieces; raises SourceError where it is not JSON, or not an instances file."""
+    """The content of an instances file, read in pieces; raises SourceError if the file is something else.
+
+    file_name: the path of an image relative to the folder of images, from its entry in `images`.
+    """
     instances = Instances(path)
-    takers: dict[str, Callable[[dict[str, Any]], None]] = {
+    add_entry: dict[str, Callable[[dict[str, Any]], None]] = {
         "images": lambda image: instances.add_image(image, file_name),
         "annotations": instances.add_annotation,
         "categories": instances.add_category,
     }
-    missing = set(takers)
+    missing = set(add_entry)
     with open_json(path, source) as text:
         _require_object(text, path)
         for key in text.members():
-            if key not in takers or text.next_char() != "[":
+            if key not in add_entry or text.next_char() != "[":
                 text.skip()
                 continue
             if key not in missing:
@@ -139,10 +148,10 @@ def read_instances(path: Path, source: str, file_name: FileName) -> Instances:
             missing.remove(key)
             for entry in text.elements():
                 if not isinstance(entry, dict):
-                    not_instances(path, f"{key!r} holds entries that are no objects")
-                takers[key](entry)
+                    not_instances(path, f"{key!r} holds entries that are not objects")
+                add_entry[key](entry)
         text.require_end()
-    for key in takers:
+    for key in add_entry:
         if key in missing:
             not_instances(path, f"found no list {key!r}")
     instances.finish()
@@ -150,7 +159,7 @@ def read_instances(path: Path, source: str, file_name: FileName) -> Instances:
 
 
 def not_instances(path: Path, problem: str) -> NoReturn:
-    """Raise the SourceError of a file that is JSON, but not of this format."""
+    """Raise the SourceError for JSON in another format."""
     raise SourceError(
         f"{path}: not a COCO instances file: {problem}; expected an object with the lists "
         "'images', 'annotations' (each with 'bbox') and 'categories'."
@@ -162,13 +171,13 @@ def _require_object(text: JsonText, path: Path) -> None:
     if char == "{":
         return
     if char == "[":
-        next(text.elements(), None)  # what is not even JSON says so here
+        next(text.elements(), None)  # invalid JSON raises its own error here
         not_instances(path, "found a list")
     not_instances(path, f"found {json.dumps(text.value())[:40]}")
 
 
 def _id_key(value: object) -> int | None:
-    """An id as a number of 64 bits, a text by its hash; None for what is no id."""
+    """The id as a number of 64 bits, hashed if it is a text; None if the value is no id."""
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
     if isinstance(value, (int, str)) and not isinstance(value, bool):
@@ -177,7 +186,7 @@ def _id_key(value: object) -> int | None:
 
 
 def _corners_px(xywh_px: object) -> Corners:
-    """Left, top, right, bottom; NaN where there are not four finite numbers."""
+    """Left, top, right, bottom; NaN unless the box has four finite numbers."""
     if not isinstance(xywh_px, list) or len(xywh_px) != 4 or not _NUMBERS.issuperset(map(type, xywh_px)):
         return _NO_CORNERS
     x, y, width, height = xywh_px

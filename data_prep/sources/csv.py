@@ -1,4 +1,4 @@
-"""A table of one's own: a line for each box, or for each class that a whole image shows or does not show."""
+"""A user's own table: one row for each box, or for each class that a whole image shows or does not show."""
 
 from array import array
 from collections import Counter
@@ -9,18 +9,16 @@ from typing import Any, Final, Self
 import numpy as np
 
 from data_prep.config import CsvSource
-from data_prep.records import BoxLabel, ImageRecord
+from data_prep.records import Boxes, Corners, ImageRecord
 from data_prep.shards.images import upright_size_px
-from data_prep.sources.columns.label_table import ImageLabelTable, LabelTable, box_labels, resolved_labels
+from data_prep.sources.columns.label_table import BoxTable, ImageLabelTable, consistent_labels, unit_boxes
 from data_prep.sources.columns.name_table import ClassNames, NameTable
 from data_prep.sources.contents import (
-    BOX_OF_LOST_IMAGE,
-    LABEL_OF_LOST_IMAGE,
     NO_SIZE,
     UNIT_ROUNDING,
-    Corners,
     OpenSource,
     SourceError,
+    count_lost_image,
     counts_in_words,
     readable_name,
     require_folder,
@@ -36,29 +34,25 @@ _SIDES: Final = ("x", "y", "width", "height")
 _FLAGS: Final = ("positive", "ignored")
 _YES: Final = frozenset({"1", "1.0", "true", "yes"})
 _NO: Final = frozenset({"0", "0.0", "false", "no"})
-
-
-_ADVICE: Final = " Name yours under `columns`, as in `columns: {image: filename}`."
+_ADVICE: Final = " State the name of your column under `columns`, as in `columns: {image: filename}`."
 
 
 def open_source(config: CsvSource) -> OpenSource:
-    """The table, read once, and its images; raises SourceError where it lacks a column or is no table."""
+    """The table, read once, and its images; raises SourceError if it lacks a column or is not a table."""
     require_folder(config.images, config.name)
     contents = _Contents(config)
     table = open_table(config.annotations, contents.counts)
     contents.read(table, _Columns.of(table, config.columns))
     if not len(contents.names):
-        found = counts_in_words(contents.counts) or "no line"
-        raise SourceError(
-            f"{config.annotations}: expected a line for each box or image label, found {found}."
-        )
+        found = counts_in_words(contents.counts) or "no row"
+        raise SourceError(f"{config.annotations}: expected a row for each box or image label, found {found}.")
     classes = contents.finish()
     return OpenSource(config.name, contents.has_boxes, classes, contents.records)
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where the cells of a row are that we read."""
+    """The indices of the columns that are read."""
 
     image: int
     class_name: int
@@ -68,26 +62,29 @@ class _Columns:
     ignored: int | None
 
     @classmethod
-    def of(cls, table: CsvTable, theirs: Mapping[Any, str]) -> Self:
-        """The columns of a table by its own names for ours; raises SourceError where it lacks one."""
-        table.places(theirs.values(), _ADVICE)
-        known = {name: theirs.get(name, name) for name in ("image", "class", *_CORNERS, *_SIDES, *_FLAGS)}
+    def of(cls, table: CsvTable, header_names: Mapping[Any, str]) -> Self:
+        """The columns of a table; raises SourceError if one is missing.
+
+        header_names: the name in the header for each column that has another name than ours.
+        """
+        table.indices(header_names.values(), _ADVICE)
+        in_header = {
+            name: header_names.get(name, name) for name in ("image", "class", *_CORNERS, *_SIDES, *_FLAGS)
+        }
         box: tuple[str, ...] = ()
-        if any(table.place(known[name]) is not None for name in _CORNERS):
+        if any(table.index(in_header[name]) is not None for name in _CORNERS):
             box = _CORNERS
-        elif any(
-            table.place(known[name]) is not None for name in ("x", "y")
-        ):  # width and height alone are the image's
-            box = _SIDES
-        image, class_name, *corners = table.places(
-            [known[name] for name in ("image", "class", *box)], _ADVICE
+        elif any(table.index(in_header[name]) is not None for name in ("x", "y")):
+            box = _SIDES  # width and height without x or y would be the size of the image
+        image, class_name, *corners = table.indices(
+            [in_header[name] for name in ("image", "class", *box)], _ADVICE
         )
-        flags = [table.place(known[name]) for name in _FLAGS]
+        flags = [table.index(in_header[name]) for name in _FLAGS]
         return cls(image, class_name, tuple(corners), box == _SIDES, *flags)
 
     def corners(self, row: Sequence[str]) -> Corners | None:
-        """Left, top, right, bottom as the row states them, NaN for what is no number; None where it has no box."""
-        cells = [row[place] for place in self.box]
+        """Left, top, right, bottom of the box in a row, NaN if not a number; None if the row has no box."""
+        cells = [row[index] for index in self.box]
         if not any(map(str.strip, cells)):
             return None
         left, top, right, bottom = map(number, cells)
@@ -96,58 +93,54 @@ class _Columns:
 
 @dataclass
 class _Contents:
-    """What the table says, in columns; an image is the number of its first mention.
+    """The table in columns; the number of an image is the number of its first mention.
 
-    empty: mentions of images of which a line says that nothing is in them.
-    Once all is read: image, the first mention of the same name for each mention; is_empty, whether nothing is in
-    it; classes, for each class index the number of the class in the source.
+    empty: mentions of images in rows without class and box: an annotator found no object.
+    first_mention: the first mention of the same name for each mention; known after `finish`.
+    is_empty: whether an image has a row without class and box; known after `finish`.
     """
 
     config: CsvSource
     names: NameTable = field(default_factory=NameTable)
-    boxes: LabelTable = field(default_factory=LabelTable)
+    boxes: BoxTable = field(default_factory=BoxTable)
     labels: ImageLabelTable = field(default_factory=ImageLabelTable)
     empty: "array[int]" = field(default_factory=lambda: array("i"))
     class_names: ClassNames = field(default_factory=ClassNames)
-    picture: Int32Array = field(init=False)
+    first_mention: Int32Array = field(init=False)
     is_empty: BoolArray = field(init=False)
-    classes: list[int] = field(init=False)
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
     def has_boxes(self) -> bool:
-        """Whether somebody looked for things to box in some image."""
+        """Whether an annotator looked for objects in some image."""
         return bool(len(self.boxes) or len(self.empty))
 
     def read(self, table: CsvTable, columns: _Columns) -> None:
-        """Add every row, or count why not."""
+        """Add every row, or count the reason why it cannot be used."""
         for row in table.rows:
-            trouble = self._add(row, columns)
-            if trouble is not None:
-                self.counts[trouble] += 1
+            reason = self._add(row, columns)
+            if reason is not None:
+                self.counts[reason] += 1
 
     def _add(self, row: Sequence[str], columns: _Columns) -> str | None:
-        """Add a row; or the reason why it cannot be used."""
-        image, class_name, corners = (
-            row[columns.image].strip(),
-            row[columns.class_name].strip(),
-            columns.corners(row),
-        )
+        """Add a row; returns the reason if it cannot be used."""
+        image, class_name = row[columns.image].strip(), row[columns.class_name].strip()
+        corners = columns.corners(row)
         if not image:
-            return "line without an image"
+            return "row without an image"
         if not class_name:
             if corners is not None or not columns.box:
-                return "line without a class"
+                return "row without a class"
             self.empty.append(self._mention(image))
             return None
         is_positive = _flag(row, columns.positive, default=True)
         is_ignored = _flag(row, columns.ignored, default=False)
         if is_positive is None or is_ignored is None:
-            return "line whose 'positive' or 'ignored' is neither 1 nor 0"
+            return "row whose 'positive' or 'ignored' is neither 1 nor 0"
         if corners is not None and not is_positive:
-            return "box of something that is said to be absent"
+            return "box in a row with a negative label"
         if corners is None and is_ignored:
-            return "image label to be ignored"
+            return "image label marked as ignored"
         class_index = self.class_names.number(
             class_name if class_name.isascii() else readable_name(class_name)
         )
@@ -163,49 +156,48 @@ class _Contents:
         return self.names.mention(image)
 
     def finish(self) -> tuple[str, ...]:
-        """The classes, once all rows have been read."""
-        names, self.classes = self.class_names.in_order()
-        self.picture = self.names.settle()
-        self.boxes.sort(self.picture)
-        self.labels.sort(self.picture)
+        """Sort all labels by image; returns the class names. Call it once all rows are read."""
+        names, class_of = self.class_names.in_order()
+        self.first_mention = self.names.first_mentions()
+        self.boxes.sort(self.first_mention, class_of)
+        self.labels.sort(self.first_mention, class_of)
         self.is_empty = np.zeros(len(self.names), dtype=bool)
-        self.is_empty[self.picture[self.empty]] = True
+        self.is_empty[self.first_mention[self.empty]] = True
         return names
 
     def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
         counts.update(self.counts)
         folder = ImageFolder(self.config.images)
-        for image in map(int, np.flatnonzero(self.picture == np.arange(len(self.names)))):
+        for image in map(int, np.flatnonzero(self.first_mention == np.arange(len(self.names)))):
             found = folder.find(self.names[image])
             record = self._record(image, found, counts) if isinstance(found, FoundImage) else found
             if isinstance(record, ImageRecord):
                 yield record
             else:
-                counts[record] += 1
-                counts[BOX_OF_LOST_IMAGE] += self.boxes.count(image)
-                counts[LABEL_OF_LOST_IMAGE] += self.labels.count(image)
+                boxes, labels = self.boxes.count(image), self.labels.count(image)
+                count_lost_image(record, counts, boxes=boxes, labels=labels)
 
-    def _record(self, picture: int, found: FoundImage, counts: Counter[str]) -> ImageRecord | str:
-        """The image with what is said of it, or the reason why it cannot be used."""
-        rows = self.boxes.boxes(picture)
-        boxes: tuple[BoxLabel, ...] | None = () if self.is_empty[picture] else None
-        if rows and self.config.unit == "unit":
-            boxes = box_labels(rows, (1, 1), self.classes, counts, rounding=UNIT_ROUNDING)
-        elif rows:
+    def _record(self, image: int, found: FoundImage, counts: Counter[str]) -> ImageRecord | str:
+        """The image with its labels, or the reason why it cannot be used."""
+        stated = self.boxes.boxes(image)
+        boxes = Boxes()
+        if stated and self.config.unit == "unit":
+            boxes = unit_boxes(stated, (1, 1), counts, rounding=UNIT_ROUNDING)
+        elif stated:
             size_px = upright_size_px(found.path)
             if size_px is None:
                 return NO_SIZE
-            boxes = box_labels(rows, size_px, self.classes, counts)
-        counts["box kept as an ignore region"] += sum(box.is_ignored for box in boxes or ())
-        boxed = {box.class_index for box in boxes or ()}
-        labels = resolved_labels(self.labels.labels(picture), self.classes, boxed, counts)
-        source_id = readable_name(self.names[picture])
-        return ImageRecord(source_id, found.path, found.size_bytes, None, boxes, tuple(labels.values()))
+            boxes = unit_boxes(stated, size_px, counts)
+        counts["box kept as an ignore region"] += sum(boxes.is_ignored)
+        labels = tuple(consistent_labels(self.labels.labels(image), boxes.class_index, counts).values())
+        is_boxed = bool(stated) or self.is_empty[image]
+        source_id = readable_name(self.names[image])
+        return ImageRecord(source_id, found.path, found.size_bytes, None, boxes if is_boxed else None, labels)
 
 
-def _flag(row: Sequence[str], place: int | None, *, default: bool) -> bool | None:
-    """Whether a cell says yes; where it is empty or absent, the default; None where it says something else."""
-    text = "" if place is None else row[place].strip().casefold()
+def _flag(row: Sequence[str], index: int | None, *, default: bool) -> bool | None:
+    """The value of a yes-or-no cell; the default if it is empty or absent; None if it has another value."""
+    text = "" if index is None else row[index].strip().casefold()
     if text in _YES:
         return True
     return False if text in _NO else (None if text else default)

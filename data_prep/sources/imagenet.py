@@ -1,8 +1,8 @@
 """ImageNet: a folder or a tar for each class, or one tar of such folders or tars; each image shows its class.
 
-Tars are read where they are: ILSVRC's tar of tars, the 21,841 tars of the full release, or any tar of class folders.
-The same images have the same names, order and labels in all of these. With `boxes`, images whose boxes somebody
-drew (ILSVRC CLS-LOC: CLASS/PICTURE.xml) carry them besides their label.
+Tars are read without unpacking: ILSVRC's tar of tars, the 21,841 tars of the full release, any tar of class folders.
+Names, order and labels of the images do not depend on the layout. With `boxes`, annotated images (ILSVRC CLS-LOC:
+CLASS/IMAGE.xml) have boxes besides their label.
 """
 
 from collections import Counter
@@ -21,87 +21,89 @@ from data_prep.sources.contents import (
     readable_name,
     require_folder,
 )
-from data_prep.sources.files.tar import refuse_compressed, tar_file
-from data_prep.sources.imagenet_boxes import Annotated, ClassBoxes
-from data_prep.sources.imagenet_images import BESIDE, ImageClass, entries_of, images_of_folder
+from data_prep.sources.files.tar import refuse_compressed, whole_tar
+from data_prep.sources.imagenet_boxes import NOT_ANNOTATED, ClassBoxes
+from data_prep.sources.imagenet_images import BESIDE, ClassSource, entries_of, images_of_folder
 from data_prep.sources.imagenet_tars import class_of_tar, classes_in_tar
 
-_NO_CLASS_FOR_BOXES = "folder of boxes whose class is not there"
+_NO_CLASS_FOR_BOXES = "folder of boxes without a class of images"
 
 
 def open_source(config: ImageNetSource) -> OpenSource:
-    """The classes, sorted by name; raises SourceError where there are none."""
-    beside: Counter[str] = Counter()
+    """The classes, sorted by name, and their images; raises SourceError if there is no class."""
+    counts: Counter[str] = Counter()
     if config.images.is_file():
-        classes = classes_in_tar(config.images, beside)
+        classes = classes_in_tar(config.images, counts)
     else:
         require_folder(config.images, config.name)
-        classes = _classes_in_folder(config.images, beside)
-    classes.sort(key=lambda one: one.name)
-    _check(classes, beside, config)
-    names = tuple(readable_name(one.name) for one in classes)
+        classes = _classes_in_folder(config.images, counts)
+    classes.sort(key=lambda image_class: image_class.name)
+    _check(classes, counts, config)
+    names = tuple(readable_name(image_class.name) for image_class in classes)
     if config.boxes is not None:
         require_folder(config.boxes, config.name, "boxes")
-        beside[_NO_CLASS_FOR_BOXES] += _folders_without_class(config.boxes, classes)
-    contents = _Contents(classes, beside, config.boxes)
+        counts[_NO_CLASS_FOR_BOXES] += _folders_without_class(config.boxes, classes)
+    contents = _Contents(classes, counts, config.boxes)
     has_boxes = config.boxes is not None
     return OpenSource(config.name, has_boxes, names, contents.records, is_federated=has_boxes)
 
 
 @dataclass(frozen=True)
 class _Contents:
-    classes: list[ImageClass]
+    classes: list[ClassSource]
     counted_before: Counter[str]
     boxes: Path | None
 
     def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
         counts.update(self.counted_before)
         number_of = {readable_name(one.name): number for number, one in enumerate(self.classes)}
-        for class_index, one in enumerate(self.classes):
-            boxes = None if self.boxes is None else ClassBoxes(self.boxes / one.name, class_index, number_of)
+        for class_index, image_class in enumerate(self.classes):
+            boxes = None
+            if self.boxes is not None:
+                boxes = ClassBoxes(self.boxes / image_class.name, class_index, number_of)
             is_empty = True
-            for image in one.pictures(counts):
+            for image in image_class.images(counts):
                 is_empty = False
-                found = Annotated() if boxes is None else boxes.of_image(image.name, counts)
+                annotation = NOT_ANNOTATED if boxes is None else boxes.of_image(image.name, counts)
                 yield ImageRecord(
-                    readable_name(f"{one.name}/{image.name}"),
+                    readable_name(f"{image_class.name}/{image.name}"),
                     image.path,
                     image.size_bytes,
-                    found.size_px,
-                    found.boxes,
-                    (ImageLabel(class_index, is_exhaustive=found.has_all_of_its_class),),
+                    annotation.size_px,
+                    annotation.boxes,
+                    (ImageLabel(class_index, is_exhaustive=annotation.is_exhaustive),),
                     image.offset,
                 )
             counts["class without an image"] += is_empty
-            counts["annotation file whose image is not there"] += len(boxes.unused) if boxes else 0
+            counts["annotation file without an image"] += len(boxes.unused) if boxes else 0
 
 
-def _classes_in_folder(folder: Path, counts: Counter[str]) -> list[ImageClass]:
-    """A class for each folder and each tar; counts what lies beside them."""
+def _classes_in_folder(folder: Path, counts: Counter[str]) -> list[ClassSource]:
+    """A class for each folder and each tar; counts the files beside them."""
     classes = []
     for entry in entries_of(folder):
         path = Path(entry.path)
         if entry.is_dir() and not entry.name.startswith("."):
-            classes.append(ImageClass(entry.name, partial(images_of_folder, path)))
+            classes.append(ClassSource(entry.name, partial(images_of_folder, path)))
         elif entry.is_file() and path.suffix == ".tar":
-            classes.append(class_of_tar(path.stem, tar_file(path)))
+            classes.append(class_of_tar(path.stem, whole_tar(path)))
         else:
             refuse_compressed(entry.path)
             counts[BESIDE] += 1
     return classes
 
 
-def _folders_without_class(folder: Path, classes: list[ImageClass]) -> int:
-    names = {one.name for one in classes}
+def _folders_without_class(folder: Path, classes: list[ClassSource]) -> int:
+    names = {image_class.name for image_class in classes}
     return sum(entry.is_dir() and entry.name not in names for entry in entries_of(folder))
 
 
-def _check(classes: list[ImageClass], beside: Counter[str], config: ImageNetSource) -> None:
+def _check(classes: list[ClassSource], counts: Counter[str], config: ImageNetSource) -> None:
     if not classes:
-        found = counts_in_words(beside) or "nothing"
+        found = counts_in_words(counts) or "nothing"
         raise SourceError(
             f"source {config.name!r}: expected a folder or a tar for each class (n02084071/… or n02084071.tar) in "
-            f"{config.images}, found {found}. Images whose classes stand in a list are read by format csv or voc."
+            f"{config.images}, found {found}. If a list states the classes of the images, use format csv or voc."
         )
     for one, other in pairwise(classes):
         if one.name == other.name:

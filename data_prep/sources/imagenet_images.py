@@ -1,4 +1,4 @@
-"""What a class folder or class tar gives: its images, by one rule and in one order wherever they lie."""
+"""The images of a class in a folder or a tar, chosen by one rule and sorted in one order."""
 
 import os
 from collections import Counter
@@ -16,8 +16,8 @@ TAR_INSIDE = "tar inside a class (not read)"
 _SUFFIXES = tuple(sorted(IMAGE_SUFFIXES))
 
 
-class Picture(NamedTuple):
-    """An image of a class: its path there, the file on disk, and where in that it lies (None: it is the file)."""
+class ClassImage(NamedTuple):
+    """An image of a class: its path within the class, its file, and its position there (None: the whole file)."""
 
     name: str
     path: Path
@@ -26,57 +26,57 @@ class Picture(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ImageClass:
-    """A class by name, and the function that streams its images in order and counts what it leaves out."""
+class ClassSource:
+    """A class and the function that streams its images in order and counts the files left out."""
 
     name: str
-    pictures: Callable[[Counter[str]], Iterable[Picture]]
+    images: Callable[[Counter[str]], Iterable[ClassImage]]
 
 
 def is_image(name: str, counts: Counter[str]) -> bool:
-    """Whether a file is an image by its name; counts those that are not."""
+    """Whether a file is an image by its name; counts the others."""
     lower = name.lower()
     if lower.endswith(_SUFFIXES):
         return True
     is_tar = lower.endswith(".tar")
-    counts[TAR_INSIDE if is_tar else "file that is no image by its name"] += 1
+    counts[TAR_INSIDE if is_tar else "file without the suffix of an image"] += 1
     return False
 
 
-def in_order(pictures: Iterable[Picture]) -> list[Picture]:
-    """As one walks through folders: the files of each by name, then its folders."""
+def in_order(images: Iterable[ClassImage]) -> list[ClassImage]:
+    """The images in the order of a walk: the files of a folder by name, then its subfolders."""
 
-    def walk(picture: Picture) -> tuple[tuple[bool, str], ...]:
-        *folders, file = picture.name.split("/")
+    def key(image: ClassImage) -> tuple[tuple[bool, str], ...]:
+        *folders, file = image.name.split("/")
         return (*((True, folder) for folder in folders), (False, file))
 
-    return sorted(pictures, key=walk)
+    return sorted(images, key=key)
 
 
 def entries_of(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder, by name; raises SourceError."""
+    """The entries of a folder, sorted by name; raises SourceError."""
     try:
         return sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as reason:
         raise cannot_list(folder, reason) from None
 
 
-def images_of_folder(folder: Path, counts: Counter[str]) -> Iterator[Picture]:
+def images_of_folder(folder: Path, counts: Counter[str]) -> Iterator[ClassImage]:
     """The images at or below a folder, in order."""
     for prefix, names in walk(folder, counts):
         for name in names:
             path = folder / prefix / name
             if is_image(name, counts) and (size_bytes := _size_of_file(path, counts)) is not None:
-                yield Picture(prefix + name, path, None, size_bytes)
+                yield ClassImage(prefix + name, path, None, size_bytes)
 
 
 def _size_of_file(path: Path, counts: Counter[str]) -> int | None:
     try:
         found = path.stat()
-    except OSError:  # a link that leads nowhere
+    except OSError:  # a broken link
         counts[FILE_MISSING] += 1
         return None
-    if not S_ISREG(found.st_mode):  # to read a pipe would wait for ever
+    if not S_ISREG(found.st_mode):  # reading a pipe would block
         counts["device or pipe with the name of an image"] += 1
         return None
     return found.st_size

@@ -1,4 +1,4 @@
-"""The images of classes in tars: a tar for each class, one tar of class folders, or a tar of class tars."""
+"""ImageNet in tars: a tar for each class, one tar of class folders, or one tar of class tars."""
 
 from array import array
 from collections import Counter
@@ -7,57 +7,57 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
-from data_prep.sources.files.tar import Member, TarPlace, members, refuse_compressed, tar_file
+from data_prep.sources.files.tar import Member, TarSpan, members, refuse_compressed, whole_tar
 from data_prep.sources.imagenet_images import (
     BESIDE,
     TAR_INSIDE,
-    ImageClass,
-    Picture,
+    ClassImage,
+    ClassSource,
     in_order,
     is_image,
 )
 
-_REPLACED = "member that a later one of its name replaces in a tar"
+_REPLACED = "member of a tar that a later member of the same name replaces"
 
 
-def class_of_tar(name: str, place: TarPlace) -> ImageClass:
-    """The class whose images are a tar's."""
+def class_of_tar(name: str, tar: TarSpan) -> ClassSource:
+    """The class whose images are the members of a tar."""
 
-    def pictures(counts: Counter[str]) -> list[Picture]:
-        found = (member for member in members(place, counts) if is_image(member.name, counts))
+    def images(counts: Counter[str]) -> list[ClassImage]:
+        found = (member for member in members(tar, counts) if is_image(member.name, counts))
         inside = (member._replace(name=member.name.removeprefix(f"{name}/")) for member in found)
-        return _latest_in_order(inside, place.path, counts)
+        return _latest_in_order(inside, tar.path, counts)
 
-    return ImageClass(name, pictures)
+    return ClassSource(name, images)
 
 
-def classes_in_tar(path: Path, counts: Counter[str]) -> list[ImageClass]:
-    """The classes in a tar of class folders or class tars, unsorted; counts what it leaves out.
+def classes_in_tar(path: Path, counts: Counter[str]) -> list[ClassSource]:
+    """The classes in a tar of class folders or class tars, unsorted; counts the members left out.
 
-    A folder around all classes, as `tar -cf train.tar train/` makes it, is taken off.
+    Folders around all classes, as in `tar -cf train.tar train/`, are ignored.
     """
-    listing = _Listing(tar_file(path))
-    for member in members(listing.place, counts):
+    listing = _Listing(whole_tar(path))
+    for member in members(listing.tar, counts):
         listing.add(member, counts)
     return listing.classes(counts)
 
 
-def _latest_in_order(found: Iterable[Member], path: Path, counts: Counter[str]) -> list[Picture]:
-    """As unpacking would leave them: of members of one name, the last."""
-    latest: dict[str, Picture] = {}
+def _latest_in_order(found: Iterable[Member], path: Path, counts: Counter[str]) -> list[ClassImage]:
+    """The images in order; of members with the same name only the last, as after unpacking."""
+    latest: dict[str, ClassImage] = {}
     for name, offset, size_bytes in found:
         counts[_REPLACED] += name in latest
-        latest[name] = Picture(name, path, offset, size_bytes)
+        latest[name] = ClassImage(name, path, offset, size_bytes)
     return in_order(latest.values())
 
 
 @dataclass
 class _FolderInTar:
-    """The images of one folder in a tar, in columns: 16 bytes each and the name."""
+    """The images of one folder in a tar, in columns: 16 bytes and the name for each image."""
 
     offsets: "array[int]" = field(default_factory=lambda: array("q"))
     sizes: "array[int]" = field(default_factory=lambda: array("q"))
-    names: bytearray = field(default_factory=bytearray)  # a slash behind each
+    names: bytearray = field(default_factory=bytearray)  # a slash after each
 
     def add(self, member: Member) -> None:
         self.offsets.append(member.offset)
@@ -65,7 +65,7 @@ class _FolderInTar:
         self.names += member.name.rpartition("/")[2].encode("utf-8", "surrogateescape") + b"/"
 
     def members(self, prefix: str) -> Iterator[Member]:
-        """Named by the prefix and their own name."""
+        """The images, with the prefix before each name."""
         names = self.names.decode("utf-8", "surrogateescape").split("/")
         for name, offset, size in zip(names, self.offsets, self.sizes, strict=False):
             yield Member(prefix + name, offset, size)
@@ -73,26 +73,26 @@ class _FolderInTar:
 
 @dataclass
 class _Listing:
-    """What lies in a tar: the images by their folder, the tars by their name without suffix."""
+    """The content of a tar: the images by folder, the tars by name without suffix."""
 
-    place: TarPlace
+    tar: TarSpan
     folders: dict[str, _FolderInTar] = field(default_factory=dict)
-    tars: dict[str, TarPlace] = field(default_factory=dict)
+    tars: dict[str, TarSpan] = field(default_factory=dict)
 
     def add(self, member: Member, counts: Counter[str]) -> None:
-        path, (name, offset, size_bytes) = self.place.path, member
+        path, (name, offset, size_bytes) = self.tar.path, member
         if name.endswith(".tar"):
             stem = name.removesuffix(".tar")
             counts[_REPLACED] += stem in self.tars
-            self.tars[stem] = TarPlace(path, offset, offset + size_bytes, f"{path}: {name}")
+            self.tars[stem] = TarSpan(path, offset, offset + size_bytes, f"{path}: {name}")
             return
         refuse_compressed(f"{path}: {name}")
         if is_image(name, counts):
             folder = name.rpartition("/")[0]
             self.folders.setdefault(folder, _FolderInTar()).add(member)
 
-    def classes(self, counts: Counter[str]) -> list[ImageClass]:
-        """Unsorted; counts what belongs to none."""
+    def classes(self, counts: Counter[str]) -> list[ClassSource]:
+        """The classes, unsorted; counts the members outside all classes."""
         depth = _depth_of_classes([*self.folders, *self.tars])
         parts_of: dict[str, list[tuple[str, _FolderInTar]]] = {}
         for path, folder in self.folders.items():
@@ -102,28 +102,28 @@ class _Listing:
             else:
                 counts[BESIDE] += len(folder.offsets)
         classes = [self._class_of_folders(name, parts) for name, parts in parts_of.items()]
-        for stem, place in self.tars.items():
+        for stem, tar in self.tars.items():
             name, *below = stem.split("/")[depth:]
             if below:
                 counts[TAR_INSIDE] += 1
             elif name.startswith(".") or not name:
                 counts[BESIDE] += 1
             else:
-                classes.append(class_of_tar(name, place))
+                classes.append(class_of_tar(name, tar))
         return classes
 
-    def _class_of_folders(self, name: str, parts: list[tuple[str, _FolderInTar]]) -> ImageClass:
-        def pictures(counts: Counter[str]) -> list[Picture]:
+    def _class_of_folders(self, name: str, parts: list[tuple[str, _FolderInTar]]) -> ClassSource:
+        def images(counts: Counter[str]) -> list[ClassImage]:
             found = (member for prefix, folder in parts for member in folder.members(prefix))
-            return _latest_in_order(found, self.place.path, counts)
+            return _latest_in_order(found, self.tar.path, counts)
 
-        return ImageClass(name, pictures)
+        return ClassSource(name, images)
 
 
 def _depth_of_classes(names: list[str]) -> int:
-    """How many folders lie around all of these."""
+    """The number of folders that all names share at their start."""
     folders = [name.split("/")[:-1] for name in names]
     if not folders:
         return 0
-    shared = zip(min(folders), max(folders), strict=False)  # what these two share, all between them share
+    shared = zip(min(folders), max(folders), strict=False)  # all names between these two share as much
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], shared))

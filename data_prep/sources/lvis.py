@@ -1,7 +1,7 @@
-"""LVIS JSON: COCO's instances, and for each image which classes were looked for.
+"""LVIS JSON: COCO's instances, and the classes that were annotated in each image.
 
-A class with boxes in an image is there, and all of it has boxes unless `not_exhaustive_category_ids` says otherwise;
-a class in `neg_category_ids` is not there; of every other class nothing is known.
+A class with boxes in an image is present, and exhaustively annotated unless `not_exhaustive_category_ids` lists it.
+A class in `neg_category_ids` is absent. Nothing is known about any other class.
 """
 
 from collections import Counter
@@ -10,22 +10,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from data_prep.config import LvisSource
-from data_prep.records import BoxLabel, ImageLabel, ImageRecord
-from data_prep.sources.coco import InstanceRecords, tails
+from data_prep.records import Boxes, ImageLabel, ImageRecord
+from data_prep.sources.coco import InstanceImages, path_tails
 from data_prep.sources.coco_instances import read_instances
 from data_prep.sources.columns.image_columns import UNLISTED
-from data_prep.sources.columns.label_table import labels_beside_boxes
+from data_prep.sources.columns.label_table import exhaustive_labels
 from data_prep.sources.contents import OpenSource, readable_name, require_folder
 
 
 def open_source(config: LvisSource) -> OpenSource:
-    """The file and its images, those of COCO (`train2017/….jpg`); raises SourceError where the JSON is not LVIS's.
+    """The LVIS file and COCO's images (`train2017/….jpg`); raises SourceError if the JSON is not in LVIS's format.
 
-    Classes go by their names, with WordNet synsets (`aerosol.n.02`) as aliases.
+    The synset of each class in WordNet (`aerosol.n.02`) is its alias.
     """
     require_folder(config.images, config.name)
     instances = read_instances(config.annotations, config.name, _file_name)
-    contents = _Contents(InstanceRecords(instances, config.images, tails))
+    contents = _Contents(InstanceImages(instances, config.images, path_tails))
     synsets = (category.get("synset") for category in instances.categories)
     return OpenSource(
         config.name,
@@ -39,29 +39,28 @@ def open_source(config: LvisSource) -> OpenSource:
 
 @dataclass(frozen=True)
 class _Contents:
-    pictures: InstanceRecords
+    images: InstanceImages
 
     def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
-        for image, record in self.pictures.numbered(counts):
-            yield replace(record, labels=self._labels(image, record.boxes or (), counts))
+        for image, record in self.images.numbered(counts):
+            yield replace(record, labels=self._labels(image, record.boxes or Boxes(), counts))
 
-    def _labels(
-        self, image: int, boxes: tuple[BoxLabel, ...], counts: Counter[str]
-    ) -> tuple[ImageLabel, ...]:
-        instances = self.pictures.instances
-        class_of_number = instances.class_of_number
-        stated, rows = instances.labels.labels(image), instances.boxes.boxes(image)
-        listed = [label for label in stated if class_of_number[label.class_index] != UNLISTED]
-        counts["image label of a category that the file does not list"] += len(stated) - len(listed)
-        rows = [row for row in rows if class_of_number[row.class_index] != UNLISTED]
-        said = labels_beside_boxes(listed, rows, boxes, class_of_number, counts)
-        for class_index in (class_of_number[label.class_index] for label in listed if label.is_positive):
-            if class_index in said:  # else it is said to be absent, too
-                said[class_index] = ImageLabel(class_index)  # not exhaustively boxed
-        return tuple(sorted(said.values()))
+    def _labels(self, image: int, boxes: Boxes, counts: Counter[str]) -> tuple[ImageLabel, ...]:
+        instances = self.images.instances
+        labels = instances.labels.labels(image)
+        listed = [label for label in labels if label.class_index != UNLISTED]
+        counts["image label of a category that the file does not list"] += len(labels) - len(listed)
+        stated = instances.boxes.boxes(image).without(UNLISTED)
+        by_class = exhaustive_labels(listed, stated, boxes, counts)
+        for label in listed:
+            if (
+                label.is_positive and label.class_index in by_class
+            ):  # not if another label says that it is absent
+                by_class[label.class_index] = ImageLabel(label.class_index)  # not exhaustively annotated
+        return tuple(sorted(by_class.values()))
 
 
 def _file_name(image: dict[str, Any]) -> object:
-    """The path in `coco_url` (http://images.cocodataset.org/train2017/….jpg); without one, the file name."""
+    """The path in `coco_url` (http://images.cocodataset.org/train2017/….jpg); without a URL, the file name."""
     url = image.get("coco_url")
     return url.partition("://")[2].partition("/")[2] if isinstance(url, str) else image.get("file_name")

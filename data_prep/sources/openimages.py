@@ -1,8 +1,8 @@
-"""OpenImages: boxes, and for each image the classes that people looked for and found, or did not find.
+"""OpenImages: boxes, and image labels for the classes that annotators verified in each image.
 
-Nobody looked for everything in every image, so the set is federated. What is known of an image: each class that it
-has a box of was boxed completely, groups being ignore regions (decision 15); each class with a negative label is
-absent; of any other class nothing is known.
+The data set is federated: annotators looked for different classes in each image. A class with a box in an image is
+exhaustively annotated there, groups being ignore regions (decision 15). A class with a negative label is absent.
+Nothing is known about any other class.
 """
 
 from bisect import bisect_right
@@ -17,20 +17,19 @@ import numpy as np
 from data_prep.config import OpenImagesSource
 from data_prep.records import ImageLabel, ImageRecord
 from data_prep.sources.columns.label_table import (
-    BoxRow,
+    BoxTable,
     ImageLabelTable,
-    LabelTable,
-    box_labels,
-    labels_beside_boxes,
+    StatedBoxes,
+    exhaustive_labels,
+    unit_boxes,
 )
 from data_prep.sources.columns.name_table import ClassNames, NameTable
 from data_prep.sources.contents import (
-    BOX_OF_LOST_IMAGE,
     FILE_MISSING,
-    LABEL_OF_LOST_IMAGE,
     UNIT_ROUNDING,
     OpenSource,
     SourceError,
+    count_lost_image,
     counts_in_words,
     readable_name,
     require_folder,
@@ -45,7 +44,7 @@ _POSITIVE_OF: Final = {"1": True, "0": False, "1.0": True, "0.0": False}
 
 
 def open_source(config: OpenImagesSource) -> OpenSource:
-    """All boxes and labels, read once; raises SourceError where a file is not what it is said to be."""
+    """All boxes and labels, read once; raises SourceError if a file has another format."""
     require_folder(config.images, config.name)
     contents = _Contents(config.images)
     contents.list_images()
@@ -55,13 +54,13 @@ def open_source(config: OpenImagesSource) -> OpenSource:
         contents.read_labels(config.labels)
     ids = contents.finish()
     if not ids:
-        found = counts_in_words(contents.counts) or "no line"
+        found = counts_in_words(contents.counts) or "no row"
         raise SourceError(f"source {config.name!r}: expected boxes or labels of OpenImages, found {found}.")
     names = _class_names(config.class_names) if config.class_names else {}
     return OpenSource(
         config.name,
         has_boxes=config.boxes is not None,
-        classes=_displayed(ids, names),
+        classes=_unique_names(ids, names),
         stream=contents.records,
         aliases=tuple(map(readable_name, ids)),
         is_federated=True,
@@ -70,107 +69,103 @@ def open_source(config: OpenImagesSource) -> OpenSource:
 
 @dataclass
 class _Contents:
-    """What files and tables say, in columns; an image is the number of its first mention.
+    """The files and the tables in columns; the number of an image is the number of its first mention.
 
-    The images that exist are mentioned first, folder by folder; what is mentioned after them is missing.
-    folder_ends: for each folder the number of mentions up to its end.
-    Once all is read: image, the first mention of the same name for each mention; classes, for each class index the
-    number of the class in the source.
+    The files are mentioned first, folder by folder; an image that is first mentioned in a table has no file.
+    folder_ends: the number of mentions up to the end of each folder.
+    first_mention: the first mention of the same name for each mention; known after `finish`.
     """
 
     images: Path
-    ids: NameTable = field(default_factory=NameTable)
+    image_ids: NameTable = field(default_factory=NameTable)
     folders: list[str] = field(default_factory=list)
     folder_ends: list[int] = field(default_factory=list)
-    boxes: LabelTable = field(default_factory=LabelTable)
+    boxes: BoxTable = field(default_factory=BoxTable)
     labels: ImageLabelTable = field(default_factory=ImageLabelTable)
     class_ids: ClassNames = field(default_factory=ClassNames)
     counts: Counter[str] = field(default_factory=Counter)
     files: int = 0
-    picture: Int32Array = field(init=False)
-    classes: list[int] = field(init=False)
+    first_mention: Int32Array = field(init=False)
 
     def list_images(self) -> None:
-        """Mention every image below the folder: ID.jpg."""
+        """Mention every image file below the folder: ID.jpg."""
         for folder, files in walk(self.images, self.counts):
             for file in files:
                 if file.endswith(_JPG):
-                    self.ids.mention(file[: -len(_JPG)])
+                    self.image_ids.mention(file[: -len(_JPG)])
                     self.files += 1
                 else:
-                    self.counts["file that is no image of OpenImages by its name"] += 1
+                    self.counts["file whose name is not ID.jpg"] += 1
             self.folders.append(folder)
-            self.folder_ends.append(len(self.ids))
+            self.folder_ends.append(len(self.image_ids))
 
     def read_boxes(self, path: Path) -> None:
-        """Add the boxes of a file: ImageID, LabelName, XMin, XMax, YMin, YMax, IsGroupOf and more."""
+        """Add the boxes of a table with the columns ImageID, LabelName, XMin, XMax, YMin, YMax, IsGroupOf, …."""
         table = open_table(path, self.counts)
         names = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
-        image, label, left, right, top, bottom, group = table.places(names)
-        mention, class_index, add = self.ids.mention, self.class_ids.number, self.boxes.add
+        image, label, left, right, top, bottom, group = table.indices(names)
+        mention, class_index, add = self.image_ids.mention, self.class_ids.number, self.boxes.add
         for row in table.rows:
             corners = number(row[left]), number(row[top]), number(row[right]), number(row[bottom])
             add(mention(row[image]), class_index(row[label]), corners, is_ignored=row[group] == "1")
 
     def read_labels(self, path: Path) -> None:
-        """Add the image labels of a file that people verified: ImageID, LabelName, Confidence, perhaps Source."""
+        """Add the human-verified labels of a table with the columns ImageID, LabelName, Confidence, perhaps Source."""
         table = open_table(path, self.counts)
-        image, label, confidence = table.places(("ImageID", "LabelName", "Confidence"))
-        source = table.place("Source")
+        image, label, confidence = table.indices(("ImageID", "LabelName", "Confidence"))
+        source = table.index("Source")
         for row in table.rows:
             is_positive = _POSITIVE_OF.get(row[confidence])
             if is_positive is None or (source is not None and row[source] == "machine"):
                 self.counts["image label that nobody verified"] += 1
             else:
-                picture, class_index = self.ids.mention(row[image]), self.class_ids.number(row[label])
-                self.labels.add(picture, class_index, is_positive=is_positive)
+                mention, class_index = self.image_ids.mention(row[image]), self.class_ids.number(row[label])
+                self.labels.add(mention, class_index, is_positive=is_positive)
 
     def finish(self) -> tuple[str, ...]:
-        """The ids of the classes, once all files have been read."""
-        self.picture = self.ids.settle()
-        listed = self.picture[: self.folder_ends[-1]]
-        is_first = listed == np.arange(len(listed))
+        """Sort all labels by image; returns the ids of the classes. Call it once all files are read."""
+        self.first_mention = self.image_ids.first_mentions()
+        of_files = self.first_mention[: self.folder_ends[-1]]
+        is_first = of_files == np.arange(len(of_files))
         self.counts["image that lies in another folder too"] += self.files - int(is_first.sum())
-        self.boxes.sort(self.picture)
-        self.labels.sort(self.picture)
-        ids, self.classes = self.class_ids.in_order()
+        ids, class_of = self.class_ids.in_order()
+        self.boxes.sort(self.first_mention, class_of)
+        self.labels.sort(self.first_mention, class_of)
         return ids
 
     def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
         counts.update(self.counts)
         folder = ImageFolder(self.images)
-        for image in map(int, np.flatnonzero(self.picture == np.arange(len(self.ids)))):
+        for image in map(int, np.flatnonzero(self.first_mention == np.arange(len(self.image_ids)))):
             boxes, labels = self.boxes.boxes(image), self.labels.labels(image)
-            place = bisect_right(self.folder_ends, image)
-            name = f"{self.folders[place]}{self.ids[image]}{_JPG}" if place < len(self.folders) else ""
+            name = self._file_name(image)
             found = folder.find(name) if name else FILE_MISSING
             if isinstance(found, str):
-                counts[found] += 1
-                counts[BOX_OF_LOST_IMAGE] += len(boxes)
-                counts[LABEL_OF_LOST_IMAGE] += len(labels)
+                count_lost_image(found, counts, boxes=len(boxes), labels=len(labels))
             elif boxes or labels:
-                yield self._record(readable_name(name), found, boxes, labels, counts)
+                yield _record(readable_name(name), found, boxes, labels, counts)
             else:
-                counts["image of which no line tells"] += 1
+                counts["image without a row in any table"] += 1
 
-    def _record(
-        self,
-        name: str,
-        found: FoundImage,
-        rows: list[BoxRow],
-        labels: list[ImageLabel],
-        counts: Counter[str],
-    ) -> ImageRecord:
-        boxes = box_labels(rows, (1, 1), self.classes, counts, rounding=UNIT_ROUNDING)
-        counts["group kept as an ignore region"] += sum(box.is_ignored for box in boxes)
-        said = labels_beside_boxes(labels, rows, boxes, self.classes, counts)
-        return ImageRecord(
-            name, found.path, found.size_bytes, None, boxes if rows else None, tuple(said.values())
-        )
+    def _file_name(self, image: int) -> str:
+        """The path below the folder of images; empty if there is no such file."""
+        folder = bisect_right(self.folder_ends, image)
+        return f"{self.folders[folder]}{self.image_ids[image]}{_JPG}" if folder < len(self.folders) else ""
+
+
+def _record(
+    source_id: str, found: FoundImage, stated: StatedBoxes, labels: list[ImageLabel], counts: Counter[str]
+) -> ImageRecord:
+    boxes = unit_boxes(stated, (1, 1), counts, rounding=UNIT_ROUNDING)
+    counts["group kept as an ignore region"] += sum(boxes.is_ignored)
+    by_class = exhaustive_labels(labels, stated, boxes, counts)
+    return ImageRecord(
+        source_id, found.path, found.size_bytes, None, boxes if stated else None, tuple(by_class.values())
+    )
 
 
 def _class_names(path: Path) -> dict[str, str]:
-    """The display name of each class id in a file of `id,name` lines, with or without a header."""
+    """The display name for each class id in a file of `id,name` lines, with or without a header."""
     names: dict[str, str] = {}
     for line, row in enumerate(csv_rows(text_lines(path), path), start=1):
         is_class = len(row) == 2 and row[0].startswith("/")
@@ -183,10 +178,10 @@ def _class_names(path: Path) -> dict[str, str]:
     return names
 
 
-def _displayed(ids: tuple[str, ...], names: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of the classes; those that several share have their id behind them."""
-    shown = [readable_name(names.get(class_id, class_id)) for class_id in ids]
-    times = Counter(shown)
+def _unique_names(ids: tuple[str, ...], display_names: Mapping[str, str]) -> tuple[str, ...]:
+    """The display names of the classes; the id follows a name that several classes share."""
+    names = [readable_name(display_names.get(class_id, class_id)) for class_id in ids]
+    uses = Counter(names)
     return tuple(
-        f"{name} ({class_id})" if times[name] > 1 else name for name, class_id in zip(shown, ids, strict=True)
+        f"{name} ({class_id})" if uses[name] > 1 else name for name, class_id in zip(names, ids, strict=True)
     )

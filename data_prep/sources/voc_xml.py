@@ -1,7 +1,7 @@
-"""One annotation of PASCAL VOC or ILSVRC: an XML file, read without trusting it.
+"""Untrusted XML annotations of PASCAL VOC and ILSVRC, one file for each image.
 
-Corners in such files are pixels, the last one included. PASCAL VOC and its imitators call the first pixel 1,
-ImageNet and ILSVRC call it 0 (decision 14). What comes out are edges: 0 is the image's left or upper edge.
+The files state the first and last pixels of a box. PASCAL VOC and similar data sets number pixels from 1, ImageNet and
+ILSVRC from 0 (decision 14). The result is edges: 0 is the left or upper edge of the image.
 """
 
 from dataclasses import dataclass
@@ -10,14 +10,15 @@ from stat import S_ISREG
 from typing import Final, NamedTuple
 from xml.parsers import expat
 
-from data_prep.sources.contents import Corners, SourceError
+from data_prep.records import Corners
+from data_prep.sources.contents import SourceError
 from data_prep.sources.files.text_lines import number
 
 MAX_BYTES: Final = 4 << 20  # of a file: some ten thousand objects
-_MAX_DEPTH: Final = 16  # VOC's own nesting is 5 elements deep
+_MAX_DEPTH: Final = 16  # VOC nests 5 elements
 _MAX_TEXT: Final = 4096  # characters of a name or number
 _MAX_PX: Final = 1 << 20  # of an image's width or height
-_ZERO_BASED: Final = ("ilsvrc", "imagenet")  # how the names of such databases begin, in lower case
+_ZERO_BASED: Final = ("ilsvrc", "imagenet")  # first letters of the databases, in lower case
 
 _OBJECT: Final = "/annotation/object"
 _OBJECT_FIELDS: Final = tuple(
@@ -30,7 +31,7 @@ _WANTED: Final = frozenset({_FILENAME, _DATABASE, _WIDTH, _HEIGHT, *_OBJECT_FIEL
 
 
 class AnnotationError(SourceError):
-    """An annotation file that cannot be used; its text is the reason under which the reader counts it."""
+    """An annotation file that cannot be used; the message is the reason under which the reader counts it."""
 
     def __init__(self, reason: str, line: int = 1) -> None:
         super().__init__(reason)
@@ -38,7 +39,7 @@ class AnnotationError(SourceError):
 
 
 class XmlObject(NamedTuple):
-    """An object: its class, the edges of its box in pixels (NaN where one is missing or no number)."""
+    """An object: its class and the edges of its box in pixels, NaN if an edge is missing or not a number."""
 
     name: str
     xyxy_px: Corners
@@ -47,7 +48,7 @@ class XmlObject(NamedTuple):
 
 @dataclass(frozen=True)
 class XmlAnnotation:
-    """What a file says of one image; size_px is None where it states none, or 0 as some tools do."""
+    """The annotation of one image; size_px is None if the file states no size or, like some tools, 0."""
 
     filename: str
     size_px: tuple[int, int] | None
@@ -58,14 +59,14 @@ def read_annotation(path: Path) -> XmlAnnotation:
     """The annotation of a file; raises AnnotationError."""
     try:
         status = path.stat()
-        if not S_ISREG(status.st_mode):  # to read a pipe would wait for ever
-            raise AnnotationError("annotation that is no file")
+        if not S_ISREG(status.st_mode):  # reading a pipe would block
+            raise AnnotationError("annotation that is not a regular file")
         if status.st_size > MAX_BYTES:
             raise AnnotationError(f"annotation file larger than {MAX_BYTES >> 20} MB")
         data = path.read_bytes()
     except FileNotFoundError:
         raise AnnotationError("annotation file missing") from None
-    except (OSError, ValueError):  # ValueError: a name that no file can have
+    except (OSError, ValueError):  # ValueError: an impossible file name
         raise AnnotationError("annotation file that cannot be read") from None
     return parse_annotation(data)
 
@@ -82,26 +83,30 @@ def parse_annotation(data: bytes) -> XmlAnnotation:
 
 
 class _Texts:
-    """Keeps the texts that are wanted while expat reads; everything else of a file is passed over."""
+    """Collects the wanted texts of a file while expat parses it."""
 
     def __init__(self) -> None:
         self._parser = expat.ParserCreate()
-        self._paths = [""]  # from the root to the element that is open, each with all above it
-        self._text: str | None = None  # of that element; None: it is not wanted
+        self._paths = [""]  # of the open elements, from the root down
+        self._text: str | None = None  # of the last open element; None: not wanted
         self._texts: dict[str, str] = {}
         self._objects: list[list[str]] = []
 
     def read(self, data: bytes) -> tuple[dict[str, str], list[list[str]]]:
-        """The texts by path, and for each object those of _OBJECT_FIELDS."""
+        """The texts by path, and the texts of _OBJECT_FIELDS for each object."""
         parser = self._parser
         parser.buffer_text = True
-        parser.StartDoctypeDeclHandler = self._refuse  # without a DOCTYPE there are no entities to expand
+        parser.StartDoctypeDeclHandler = self._refuse  # no DOCTYPE, no entities to expand
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._add
         try:
             parser.Parse(data, True)
-        except (expat.ExpatError, ValueError, LookupError):  # the latter two: encodings that Python lacks
+        except (
+            expat.ExpatError,
+            ValueError,
+            LookupError,
+        ):  # ValueError, LookupError: encodings that Python lacks
             raise self._error("annotation file that is not XML") from None
         return self._texts, self._objects
 
@@ -115,7 +120,7 @@ class _Texts:
         path = f"{self._paths[-1]}/{tag}"
         self._paths.append(path)
         if len(self._paths) == 2 and path != "/annotation":
-            raise self._error("XML file that is no annotation")
+            raise self._error("XML file that is not an annotation")
         if len(self._paths) > _MAX_DEPTH:
             raise self._error("annotation file that is nested too deeply")
         self._text = "" if path in _WANTED else None
@@ -140,6 +145,6 @@ def _object(fields: list[str], first_pixel: int) -> XmlObject:
 
 
 def _size_px(width: float, height: float) -> tuple[int, int] | None:
-    if not 1 <= width <= _MAX_PX or not 1 <= height <= _MAX_PX:  # NaN is neither
+    if not 1 <= width <= _MAX_PX or not 1 <= height <= _MAX_PX:  # also true for NaN
         return None
     return int(width), int(height)

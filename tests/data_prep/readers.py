@@ -1,4 +1,4 @@
-"""What tests of readers share: a source read whole, and the way through shards and back."""
+"""Helpers for tests of readers: read a source, merge it, and read its shards back."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import yaml
 
 from data_prep import MergeConfig, ShardReader, load_config, merge
 from data_prep.config import Source
-from data_prep.records import ImageRecord
+from data_prep.records import Boxes, Corners, ImageRecord
 from data_prep.sources import OpenSource, open_source
 from tests.data_prep.conftest import picture
 
@@ -20,7 +20,7 @@ class Read(NamedTuple):
 
 
 def read(config: Source) -> Read:
-    """The records and counts of a source; streamed twice, to the same end."""
+    """The records and counts of a source; streaming it twice gives the same."""
     source = open_source(config)
     records, counts = list(source.records()), dict(+source.counts)
     assert list(source.records()) == records
@@ -29,16 +29,30 @@ def read(config: Source) -> Read:
 
 
 def write_images(folder: Path, names: Sequence[str], size: tuple[int, int] = (40, 30)) -> None:
-    """A JPEG of one colour for each name."""
+    """Write a JPEG of one colour for each name."""
     for index, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(picture(index, size))
 
 
-def said_of(record: ImageRecord, classes: Sequence[str]) -> dict[str, Any]:
-    """All that a record says of its image, by names of classes."""
+def make_boxes(*rows: tuple[int, Corners] | tuple[int, Corners, bool]) -> Boxes:
+    """Boxes from rows of class, corners and perhaps is_ignored."""
+    made = Boxes()
+    for class_index, xyxy_unit, *is_ignored in rows:
+        made.add(class_index, xyxy_unit, is_ignored=is_ignored == [True])
+    return made
+
+
+def box_rows(record: ImageRecord) -> list[tuple[int, Corners, bool]]:
+    """Class, corners and is_ignored of each box of a record."""
+    columns = record.boxes or Boxes()
+    return list(zip(columns.class_index, columns.xyxy_unit, columns.is_ignored, strict=True))
+
+
+def labels_of_record(record: ImageRecord, classes: Sequence[str]) -> dict[str, Any]:
+    """Boxes and image labels of a record, with class names."""
     return {
-        "boxes": [(classes[box.class_index], box.xyxy_unit, box.is_ignored) for box in record.boxes or ()],
+        "boxes": [(classes[class_index], *rest) for class_index, *rest in box_rows(record)],
         "is_boxed": record.boxes is not None,
         "labels": [
             (classes[label.class_index], label.is_positive, label.is_exhaustive) for label in record.labels
@@ -47,28 +61,28 @@ def said_of(record: ImageRecord, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def merged(folder: Path, **source: Any) -> ShardReader:
-    """The shards of one source, read back."""
+    """A reader of the shards of one merged source."""
     path = folder / "merge.yaml"
     path.write_text(yaml.safe_dump({"sources": [{"name": "own"} | source]}), encoding="utf-8")
     merge(load_config(path, MergeConfig), folder / "shards")
     return ShardReader(folder / "shards")
 
 
-def said_in_shards(reader: ShardReader) -> dict[str, dict[str, Any]]:
-    """The same as `said_of`, for each source id of a reader."""
+def labels_in_shards(reader: ShardReader) -> dict[str, dict[str, Any]]:
+    """Boxes and image labels for each source id of a reader, in the form of `labels_of_record`."""
     name_of = {row.node: row.name for row in reader.classes}
-    said = {}
+    labels_by_id = {}
     for image in range(len(reader)):
-        boxes = range(*reader.box_offsets[image : image + 2].tolist())
-        labels = range(*reader.label_offsets[image : image + 2].tolist())
-        said[reader.source_id(image)] = {
+        box_range = range(*reader.box_offsets[image : image + 2].tolist())
+        label_range = range(*reader.label_offsets[image : image + 2].tolist())
+        labels_by_id[reader.source_id(image)] = {
             "boxes": [
                 (
                     name_of[reader.box_nodes[box]],
                     tuple(reader.boxes_xyxy_unit[box].tolist()),
                     bool(reader.box_ignored[box]),
                 )
-                for box in boxes
+                for box in box_range
             ],
             "is_boxed": bool(reader.image_boxed[image]),
             "labels": [
@@ -77,7 +91,7 @@ def said_in_shards(reader: ShardReader) -> dict[str, dict[str, Any]]:
                     bool(reader.label_positive[label]),
                     bool(reader.label_exhaustive[label]),
                 )
-                for label in labels
+                for label in label_range
             ],
         }
-    return said
+    return labels_by_id

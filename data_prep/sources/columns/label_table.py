@@ -1,180 +1,198 @@
-"""Labels as a reader meets them, in any order and in columns; handed out image by image."""
+"""Boxes and image labels of many images, read in any order into columns and returned image by image."""
 
 from array import array
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from data_prep.records import BoxLabel, ImageLabel
-from data_prep.sources.contents import Corners, unit_box
+from data_prep.records import Boxes, Corners, ImageLabel
+from data_prep.sources.contents import unit_box
 from wordtree.support.arrays import IntegerArray
 
 
-class BoxRow(NamedTuple):
-    """A box as the file states it: four numbers in the file's own unit and order."""
+@dataclass(slots=True)
+class StatedBoxes:
+    """Boxes of one image as its file states them, in columns; corners in the unit of the file."""
 
-    class_index: int
-    corners: Corners
-    is_ignored: bool
-
-
-def box_labels(
-    rows: Iterable[BoxRow],
-    size: tuple[float, float],
-    classes: Sequence[int],
-    counts: Counter[str],
-    *,
-    rounding: float = 1.0,
-) -> tuple[BoxLabel, ...]:
-    """The rows (left, top, right, bottom) that are boxes; counts the others, and what is clipped.
-
-    size (of the image), rounding: in the unit of the corners, as `unit_box` takes them.
-    classes: for the class index of each row the number of the class in its source.
-    """
-    boxes = []
-    for row in rows:
-        box = unit_box(row.corners, size, rounding)
-        if isinstance(box, str):
-            counts[box] += 1
-        else:
-            xyxy_unit, is_clipped = box
-            counts["box clipped to the image (kept)"] += is_clipped
-            boxes.append(BoxLabel(classes[row.class_index], xyxy_unit, row.is_ignored))
-    return tuple(boxes)
-
-
-def resolved_labels(
-    labels: Iterable[ImageLabel], classes: Sequence[int], boxed: Container[int], counts: Counter[str]
-) -> dict[int, ImageLabel]:
-    """What is said of each class; what contradicts the boxes or another label is left out and counted.
-
-    classes: for the class index of each label the number of the class in its source.
-    boxed: the numbers of the classes that have a box in the image.
-    """
-    said: dict[int, ImageLabel] = {}
-    disputed = set()
-    for label in labels:
-        class_index = classes[label.class_index]
-        if not label.is_positive and class_index in boxed:
-            counts["image label that says absent what has a box"] += 1
-        elif class_index not in said:
-            said[class_index] = label._replace(class_index=class_index)
-        elif said[class_index].is_positive == label.is_positive:
-            counts["image label said before"] += 1
-        else:
-            counts["image label that contradicts another"] += 1
-            disputed.add(class_index)
-    counts["image label that contradicts another"] += len(disputed)
-    return {class_index: label for class_index, label in said.items() if class_index not in disputed}
-
-
-def labels_beside_boxes(
-    labels: Iterable[ImageLabel],
-    rows: Iterable[BoxRow],
-    boxes: Iterable[BoxLabel],
-    classes: Sequence[int],
-    counts: Counter[str],
-) -> dict[int, ImageLabel]:
-    """What an image's labels and boxes say of each class, where every class that has boxes was boxed completely.
-
-    rows, boxes: as the file has them, and those that could be used. A row that could not is a thing without a box,
-    so the class is not exhaustively boxed. classes: as for `settled_labels`.
-    """
-    lost = Counter(classes[row.class_index] for row in rows)
-    lost.subtract(box.class_index for box in boxes)
-    said = resolved_labels(labels, classes, lost, counts)
-    for class_index, number in lost.items():
-        said[class_index] = ImageLabel(class_index, is_exhaustive=number == 0)
-    return said
-
-
-class _Rows:
-    """Rows that belong to images and tell of classes: both numbers that the reader gives them."""
-
-    def __init__(self) -> None:
-        self._picture, self._class_index = array("i"), array("i")
-        self._order: IntegerArray | None = None  # None: the rows came sorted, as those of most files do
-        self._sorted_picture: IntegerArray | None = None
+    class_index: list[int] = field(default_factory=list)
+    corners: list[Corners] = field(default_factory=list)
+    is_ignored: list[bool] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self._picture)
+        return len(self.class_index)
 
-    def sort(self, renumber: IntegerArray | None = None) -> None:
-        """Bring the rows of each image together; those of one keep their order.
+    def add(self, class_index: int, corners: Corners, *, is_ignored: bool = False) -> None:
+        """Append one box."""
+        self.class_index.append(class_index)
+        self.corners.append(corners)
+        self.is_ignored.append(is_ignored)
 
-        renumber: for each number that an image was added under, the number that it is asked for by.
+    def without(self, class_index: int) -> "StatedBoxes":
+        """The boxes of all other classes."""
+        stays = [other != class_index for other in self.class_index]
+        columns: tuple[list[Any], ...] = (self.class_index, self.corners, self.is_ignored)
+        return StatedBoxes(*(list(compress(column, stays)) for column in columns))
+
+
+def unit_boxes(
+    stated: StatedBoxes, size: tuple[float, float], counts: Counter[str], *, rounding: float = 1.0
+) -> Boxes:
+    """The usable boxes in the unit square; counts the boxes left out and the boxes clipped.
+
+    size of the image, rounding: in the unit of the corners, see `unit_box`.
+    """
+    boxes = Boxes()
+    for class_index, corners, is_ignored in zip(
+        stated.class_index, stated.corners, stated.is_ignored, strict=True
+    ):
+        box = unit_box(corners, size, rounding)
+        if isinstance(box, str):
+            counts[box] += 1
+            continue
+        xyxy_unit, is_clipped = box
+        if is_clipped:
+            counts["box clipped to the image (kept)"] += 1
+        boxes.add(class_index, xyxy_unit, is_ignored=is_ignored)
+    return boxes
+
+
+def consistent_labels(
+    labels: Iterable[ImageLabel], boxed: Container[int], counts: Counter[str]
+) -> dict[int, ImageLabel]:
+    """One label for each class; leaves out and counts labels that contradict the boxes or another label.
+
+    boxed: the classes that have a box in the image.
+    """
+    by_class: dict[int, ImageLabel] = {}
+    disputed = set()
+    for label in labels:
+        if not label.is_positive and label.class_index in boxed:
+            counts["negative image label of a class that has a box"] += 1
+        elif label.class_index not in by_class:
+            by_class[label.class_index] = label
+        elif by_class[label.class_index].is_positive == label.is_positive:
+            counts["repeated image label"] += 1
+        else:
+            counts["image label that contradicts another"] += 1
+            disputed.add(label.class_index)
+    counts["image label that contradicts another"] += len(disputed)
+    return {class_index: label for class_index, label in by_class.items() if class_index not in disputed}
+
+
+def exhaustive_labels(
+    labels: Iterable[ImageLabel], stated: StatedBoxes, boxes: Boxes, counts: Counter[str]
+) -> dict[int, ImageLabel]:
+    """One label for each class, where the annotators boxed every object of a class that has boxes.
+
+    stated, boxes: the boxes in the file, and the boxes that are usable. A class is exhaustively annotated if
+    all its boxes are usable; otherwise some object has no box.
+    """
+    lost = Counter(stated.class_index)
+    lost.subtract(boxes.class_index)
+    by_class = consistent_labels(labels, lost, counts)
+    for class_index, number in lost.items():
+        by_class[class_index] = ImageLabel(class_index, is_exhaustive=number == 0)
+    return by_class
+
+
+class _LabelRows:
+    """Rows with the numbers of an image and of a class, in columns; `sort` them before asking for an image's."""
+
+    def __init__(self, **columns: str) -> None:
+        """columns: the type code of each further column."""
+        self._growing: dict[str, array[Any]] = {
+            name: array(code) for name, code in {"image": "i", "class_index": "i", **columns}.items()
+        }
+        self._sorted: dict[str, npt.NDArray[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._sorted["image"] if self._sorted else self._growing["image"])
+
+    def sort(self, image_of: IntegerArray | None = None, class_of: IntegerArray | None = None) -> None:
+        """Sort the rows by image; the rows of one image keep their order.
+
+        image_of, class_of: the final number for each number under which images and classes were added.
         """
-        image: IntegerArray = np.frombuffer(self._picture, dtype=np.int32)
-        if renumber is not None:
-            image = renumber[image]
+        columns: dict[str, npt.NDArray[Any]] = {
+            name: np.frombuffer(column, dtype=bool if name.startswith("is_") else column.typecode)
+            for name, column in self._growing.items()
+        }
+        self._growing.clear()
+        for name, final in (("image", image_of), ("class_index", class_of)):
+            if final is not None:
+                columns[name] = final[columns[name]]
+        image = columns["image"]
         if np.any(image[1:] < image[:-1]):
-            self._order = np.argsort(image, kind="stable")
-            image = image[self._order]
-        self._sorted_picture = image
+            order = np.argsort(image, kind="stable")
+            del image
+            for name in columns:  # one after the other, so that only one column exists twice
+                columns[name] = columns[name][order]
+        self._sorted = columns
 
-    def count(self, picture: int) -> int:
-        """How many rows an image has."""
-        return len(self._places(picture))
+    def count(self, image: int) -> int:
+        """The number of rows of an image."""
+        rows = self._rows(image)
+        return rows.stop - rows.start  # type: ignore[no-any-return]
 
-    def _places(self, picture: int) -> list[int] | range:
-        assert self._sorted_picture is not None, "sort first"
-        # Of the column's own type, for else NumPy converts the whole column at every call.
-        bounds = np.array([picture, picture + 1], dtype=self._sorted_picture.dtype)
-        first, end = self._sorted_picture.searchsorted(bounds).tolist()
-        return range(first, end) if self._order is None else self._order[first:end].tolist()
+    def _rows(self, image: int) -> slice:
+        column = self._sorted["image"]
+        # NumPy would convert the whole column at every call if the bounds had another type.
+        first, end = column.searchsorted(np.array([image, image + 1], dtype=column.dtype)).tolist()
+        return slice(first, end)
 
 
-class LabelTable(_Rows):
-    """The boxes of many images, 41 bytes each while they are read, at most 57 once they are sorted.
+class BoxTable(_LabelRows):
+    """The boxes of many images, 41 bytes each; up to 57 while they are sorted.
 
-    `add` first, then `sort`, then `boxes`.
+    Call `add` for each box, then `sort` once, then `boxes`.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._corners, self._is_ignored = array("d"), array("B")
+        super().__init__(left="d", top="d", right="d", bottom="d", is_ignored="B")
 
-    def add(
-        self,
-        picture: int,
-        class_index: int,
-        corners: Corners,
-        *,
-        is_ignored: bool = False,
-    ) -> None:
-        """One box of an image, in the order of the file."""
-        self._picture.append(picture)
-        self._class_index.append(class_index)
-        self._corners.extend(corners)
-        self._is_ignored.append(is_ignored)
+    def add(self, image: int, class_index: int, corners: Corners, *, is_ignored: bool = False) -> None:
+        """Append one box of an image, in the order of the file."""
+        columns = self._growing
+        columns["image"].append(image)
+        columns["class_index"].append(class_index)
+        columns["left"].append(corners[0])
+        columns["top"].append(corners[1])
+        columns["right"].append(corners[2])
+        columns["bottom"].append(corners[3])
+        columns["is_ignored"].append(is_ignored)
 
-    def boxes(self, picture: int) -> list[BoxRow]:
-        """The boxes of an image; empty where it has none."""
-        return [self._row(place) for place in self._places(picture)]
-
-    def _row(self, place: int) -> BoxRow:
-        x1, y1, x2, y2 = self._corners[4 * place : 4 * place + 4]
-        return BoxRow(self._class_index[place], (x1, y1, x2, y2), bool(self._is_ignored[place]))
+    def boxes(self, image: int) -> StatedBoxes:
+        """The boxes of an image in the order of the file; none if the image has none."""
+        rows = self._rows(image)
+        class_index, *sides, is_ignored = (
+            self._sorted[name][rows].tolist()
+            for name in ("class_index", "left", "top", "right", "bottom", "is_ignored")
+        )
+        return StatedBoxes(class_index, list(zip(*sides, strict=True)), is_ignored)
 
 
-class ImageLabelTable(_Rows):
-    """The image labels of many images, 9 bytes each while they are read, at most 21 once they are sorted."""
+class ImageLabelTable(_LabelRows):
+    """The image labels of many images, 9 bytes each; up to 25 while they are sorted.
+
+    Call `add` for each label, then `sort` once, then `labels`.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._is_positive = array("B")
+        super().__init__(is_positive="B")
 
-    def add(self, picture: int, class_index: int, *, is_positive: bool = True) -> None:
-        """One statement about an image, in the order of the file."""
-        self._picture.append(picture)
-        self._class_index.append(class_index)
-        self._is_positive.append(is_positive)
+    def add(self, image: int, class_index: int, *, is_positive: bool = True) -> None:
+        """Append one label of an image, in the order of the file."""
+        self._growing["image"].append(image)
+        self._growing["class_index"].append(class_index)
+        self._growing["is_positive"].append(is_positive)
 
-    def labels(self, picture: int) -> list[ImageLabel]:
-        """What is said of an image; empty where nothing is."""
-        return [
-            ImageLabel(self._class_index[place], bool(self._is_positive[place]))
-            for place in self._places(picture)
-        ]
+    def labels(self, image: int) -> list[ImageLabel]:
+        """The labels of an image in the order of the file; empty if the image has none."""
+        rows = self._rows(image)
+        columns = (self._sorted[name][rows].tolist() for name in ("class_index", "is_positive"))
+        return list(map(ImageLabel, *columns))

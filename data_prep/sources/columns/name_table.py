@@ -1,4 +1,4 @@
-"""Names of images, many and packed, and names of classes, few: each under the number of its first mention."""
+"""Packed names of many images, and the names of a few classes, each with a number."""
 
 from array import array
 from hashlib import blake2b
@@ -7,11 +7,13 @@ import numpy as np
 
 from wordtree.support.arrays import Int32Array
 
-_DIGEST_BYTES = 16  # equal digests are taken for equal names: two names of 10^15 share one with 10^-9
+_DIGEST_BYTES = (
+    16  # equal digests count as equal names: among 10^15 names two share one with probability 10^-9
+)
 
 
 class PackedNames:
-    """A list of names without an object for each: their text and 8 bytes more."""
+    """A list of names that needs their text and 8 bytes per name, not one object per name."""
 
     def __init__(self) -> None:
         self._text, self._ends = bytearray(), array("q", [0])
@@ -24,15 +26,14 @@ class PackedNames:
         return text.decode("utf-8", "surrogatepass")
 
     def append(self, name: str) -> None:
-        """One name more."""
         self._text += name.encode("utf-8", "surrogatepass")
         self._ends.append(len(self._text))
 
 
 class NameTable(PackedNames):
-    """Names that may be said many times: 16 bytes more a mention until `settle`.
+    """Names that may be mentioned many times; until `first_mentions` each mention takes 16 bytes more.
 
-    `mention` each, then `settle`: the numbers that it returns are the images.
+    Call `mention` for each name, then `first_mentions` once: an image is the number of its first mention.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class NameTable(PackedNames):
         self._last: str | None = None
 
     def mention(self, name: str) -> int:
-        """The number of this mention; a name that is said again at once keeps its number."""
+        """The number of this mention; a name repeated at once keeps its number."""
         if name != self._last:
             self.append(name)
             encoded = name.encode("utf-8", "surrogatepass")
@@ -49,8 +50,8 @@ class NameTable(PackedNames):
             self._last = name
         return len(self) - 1
 
-    def settle(self) -> Int32Array:
-        """For each mention the number of the first mention of the same name."""
+    def first_mentions(self) -> Int32Array:
+        """The number of the first mention of the same name, for each mention."""
         words = np.frombuffer(self._digests, dtype=np.uint64).reshape(-1, 2).T
         order = np.lexsort(words).astype(np.int32)  # stable: the first mention of a name leads its group
         is_first = np.ones(len(order), dtype=bool)
@@ -58,7 +59,7 @@ class NameTable(PackedNames):
         for word in words:
             in_order = word[order]
             is_first[1:] |= in_order[1:] != in_order[:-1]
-        del words, word, in_order  # as much as the names themselves
+        del words, word, in_order  # these take as much memory as the names
         self._digests = bytearray()
         group = np.cumsum(is_first, dtype=np.int32)
         first = np.empty(len(order), dtype=np.int32)
@@ -67,17 +68,17 @@ class NameTable(PackedNames):
 
 
 class ClassNames:
-    """The classes as a reader meets them. They are numbered anew, by name, once all are known."""
+    """Class names in the order of the file. The final number of a class is its rank among the sorted names."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
 
     def number(self, name: str) -> int:
-        """The number of a class while the file is read."""
+        """The preliminary number of a class, used while the file is read."""
         return self._numbers.setdefault(name, len(self._numbers))
 
-    def in_order(self) -> tuple[tuple[str, ...], list[int]]:
-        """All names, sorted; and for each number given so far the place in that order."""
+    def in_order(self) -> tuple[tuple[str, ...], Int32Array]:
+        """All names, sorted; and the final number for each preliminary number."""
         names = tuple(sorted(self._numbers))
-        place = {name: number for number, name in enumerate(names)}
-        return names, [place[name] for name in self._numbers]
+        rank = {name: number for number, name in enumerate(names)}
+        return names, np.array([rank[name] for name in self._numbers], dtype=np.int32)

@@ -1,4 +1,4 @@
-"""A table in a CSV file: a header, then a line for each row; separated by commas, semicolons or tabs."""
+"""CSV files: a header and rows, separated by commas, semicolons or tabs."""
 
 import csv
 import itertools
@@ -13,48 +13,48 @@ from data_prep.sources.files.text_lines import text_lines
 from wordtree.support.suggest import did_you_mean_inside, near
 
 _SEPARATORS: Final = ",;\t"
-_SHOWN: Final = 30  # columns of a header in a message
+_MAX_SHOWN: Final = 30  # columns of a header in a message
 
 
 @dataclass(frozen=True)
 class CsvTable:
-    """The names of the columns, as they stand in the header, and the rows behind it, as long as the header."""
+    """The column names in the header, and the rows after it, each as long as the header."""
 
     path: Path
     columns: tuple[str, ...]
     rows: Iterator[list[str]]
 
-    def places(self, names: Iterable[str], advice: str = "") -> list[int]:
-        """Where the columns of these names are, whatever their case; SourceError, with advice, where one is missing."""
-        own = [_plain(column) for column in self.columns]
-        missing = [name for name in names if _plain(name) not in own]
+    def indices(self, names: Iterable[str], advice: str = "") -> list[int]:
+        """The indices of the named columns, ignoring case; a missing column raises SourceError with the advice."""
+        header = [_normalised(column) for column in self.columns]
+        missing = [name for name in names if _normalised(name) not in header]
         if missing:
             hints = ", ".join(
-                f"{name!r}{did_you_mean_inside(near(_plain(name), own[:_SHOWN], limit=1))}"
+                f"{name!r}{did_you_mean_inside(near(_normalised(name), header[:_MAX_SHOWN], limit=1))}"
                 for name in missing
             )
             raise SourceError(
                 f"{self.path}, line 1: no column {hints}; the header has {self._header()}.{advice}"
             )
-        return [own.index(_plain(name)) for name in names]
+        return [header.index(_normalised(name)) for name in names]
 
-    def place(self, name: str) -> int | None:
-        """Where the column of this name is, whatever its case; None where there is none."""
-        own = [_plain(column) for column in self.columns]
-        return own.index(_plain(name)) if _plain(name) in own else None
+    def index(self, name: str) -> int | None:
+        """The index of the named column, ignoring case; None if there is no such column."""
+        header = [_normalised(column) for column in self.columns]
+        return header.index(_normalised(name)) if _normalised(name) in header else None
 
     def _header(self) -> str:
-        shown = [column if len(column) <= 40 else f"{column[:37]}..." for column in self.columns[:_SHOWN]]
+        shown = [column if len(column) <= 40 else f"{column[:37]}..." for column in self.columns[:_MAX_SHOWN]]
         more = len(self.columns) - len(shown)
         return ", ".join(map(repr, shown)) + (f" and {more} more" if more else "")
 
 
 def open_table(path: Path, counts: Counter[str]) -> CsvTable:
-    """The table of a file; rows with too few or too many cells are counted. Raises SourceError, here or later."""
+    """The table in a file; counts rows with too few or too many cells. Raises SourceError, also while rows are read."""
     lines = text_lines(path)
     header = next(lines, "")
     if not header.strip():
-        raise SourceError(f"{path}, line 1: expected a header with the names of the columns, found nothing.")
+        raise SourceError(f"{path}, line 1: expected a header with column names, found nothing.")
     separator = max(_SEPARATORS, key=header.count)
     rows = csv_rows(itertools.chain([header], lines), path, separator)
     columns = tuple(column.strip() for column in next(rows))
@@ -62,7 +62,7 @@ def open_table(path: Path, counts: Counter[str]) -> CsvTable:
 
 
 def csv_rows(lines: Iterator[str], path: Path, separator: str = ",") -> Iterator[list[str]]:
-    """The rows of a CSV file that is read line by line; raises SourceError where it is none."""
+    """The rows of a CSV file that is read line by line; raises SourceError if it is not CSV."""
     reader = csv.reader(lines, delimiter=separator)
     try:
         yield from reader
@@ -74,9 +74,9 @@ def _complete(rows: Iterator[list[str]], cells: int, counts: Counter[str]) -> It
     for row in rows:
         if len(row) == cells:
             yield row
-        elif row:  # a blank line says nothing
-            counts["line with more or fewer cells than the header"] += 1
+        elif row:  # not a blank line
+            counts["row with more or fewer cells than the header"] += 1
 
 
-def _plain(column: str) -> str:
+def _normalised(column: str) -> str:
     return column.strip().casefold()

@@ -1,7 +1,7 @@
-"""What lies in a tar, without unpacking it: each regular file in it is a range of bytes of the file on disk.
+"""The members of a tar without unpacking: each regular file is a span of bytes of the tar on disk.
 
-Only headers are read; the files between them are skipped. Nothing is ever written, so a member with a dangerous
-name or type can do no harm; it is left out and counted all the same.
+Only headers are read. Nothing is written, so members with dangerous names or types are harmless; they are left out
+and counted.
 """
 
 import os
@@ -27,9 +27,9 @@ from data_prep.sources.files.tar_headers import (
     parse_header,
 )
 
-_LONGEST_NAME = 4096  # bytes: no file system has longer paths
-_LARGEST_EXTENSION = 1 << 20  # bytes
-_LOOKED_AT_BEHIND_THE_END = 20 * BLOCK  # tar programs fill up with zeros to a multiple of this
+_MAX_NAME = 4096  # bytes: no file system has longer paths
+_MAX_EXTENSION = 1 << 20  # bytes
+_RECORD = 20 * BLOCK  # bytes: tar programs pad with zeros to a multiple of this
 _COMPRESSED_STARTS = (b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd", b"\x1f\x9d")
 _COMPRESSED_NAMES = (
     *(f".tar.{suffix}" for suffix in ("gz", "xz", "bz2", "zst", "Z")),
@@ -43,8 +43,8 @@ _LEFT_OUT = {
 
 
 @dataclass(frozen=True)
-class TarPlace:
-    """Where a tar lies: the bytes from `start` to `end` of a file on disk. `name` is for messages."""
+class TarSpan:
+    """A tar as the bytes from `start` to `end` of a file on disk; `name` is for messages."""
 
     path: Path
     start: int
@@ -53,59 +53,59 @@ class TarPlace:
 
 
 class Member(NamedTuple):
-    """A regular file in a tar: its relative path there, and where on disk its bytes begin."""
+    """A regular file in a tar: its relative path in the tar, and the position of its bytes in the file on disk."""
 
     name: str
     offset: int
     size_bytes: int
 
 
-def tar_file(path: Path) -> TarPlace:
-    """The whole of a file as the place of a tar; raises SourceError where it cannot be looked at."""
+def whole_tar(path: Path) -> TarSpan:
+    """The span of a tar that is a file of its own; raises SourceError if it cannot be read."""
     try:
-        return TarPlace(path, 0, path.stat().st_size, str(path))
+        return TarSpan(path, 0, path.stat().st_size, str(path))
     except OSError as reason:
         raise _unreadable(str(path), reason) from None
 
 
 def refuse_compressed(name: str) -> None:
-    """Raise SourceError where a name is that of a compressed archive: in those nothing can be sought."""
+    """Raise SourceError if a name is that of a compressed archive, whose members have no position on disk."""
     if name.endswith(_COMPRESSED_NAMES):
         raise _compressed(name)
 
 
-def members(place: TarPlace, counts: Counter[str]) -> Iterator[Member]:
-    """The regular files of a tar in its own order; counts what it leaves out.
+def members(tar: TarSpan, counts: Counter[str]) -> Iterator[Member]:
+    """The regular files of a tar in the order of the tar; counts the members left out.
 
-    Raises SourceError where the file is no tar. One that is cut short or damaged further on gives what stands
-    before the damage, which is counted under the tar's name.
+    Raises SourceError if the file is not a tar. A tar that is truncated or damaged later yields the members before
+    the damage, which is counted with the name of the tar.
     """
     try:
-        with place.path.open("rb", buffering=0) as file:
-            blocks = _Blocks(file, place)
+        with tar.path.open("rb", buffering=0) as file:
+            blocks = _Blocks(file, tar)
             _require_tar(blocks)
             try:
                 yield from _members(blocks, counts)
             except TarDamage as found:
-                counts[f"{place.name}: {DAMAGED_ARCHIVE}: found {found}"] += 1
+                counts[f"{tar.name}: {DAMAGED_ARCHIVE}: found {found}"] += 1
     except OSError as reason:
-        raise _unreadable(place.name, reason) from None
+        raise _unreadable(tar.name, reason) from None
 
 
 class _Blocks:
-    """The bytes of one tar by their position on disk."""
+    """The bytes of a tar by their position in the file on disk."""
 
-    def __init__(self, file: BinaryIO, place: TarPlace) -> None:
-        self._file, self.place = file, place
+    def __init__(self, file: BinaryIO, tar: TarSpan) -> None:
+        self._file, self.tar = file, tar
 
     def read(self, position: int, size: int = BLOCK) -> bytes:
-        """`size` bytes, or fewer where the tar ends."""
+        """`size` bytes, or fewer at the end of the tar."""
         self._file.seek(position)
-        return self._file.read(max(0, min(size, self.place.end - position)))
+        return self._file.read(max(0, min(size, self.tar.end - position)))
 
 
 def _require_tar(blocks: _Blocks) -> None:
-    start, name = blocks.read(blocks.place.start), blocks.place.name
+    start, name = blocks.read(blocks.tar.start), blocks.tar.name
     if start.startswith(_COMPRESSED_STARTS):
         raise _compressed(name)
     try:
@@ -115,13 +115,13 @@ def _require_tar(blocks: _Blocks) -> None:
 
 
 def _members(blocks: _Blocks, counts: Counter[str]) -> Iterator[Member]:
-    position, end = blocks.place.start, blocks.place.end
+    position, end = blocks.tar.start, blocks.tar.end
     extension = Extension()
     while position < end:
         header = parse_header(blocks.read(position))
         position += BLOCK
         if header is None:
-            counts["bytes behind the end mark of a tar (not read)"] += _has_bytes(blocks, position)
+            counts["bytes after the end mark of a tar (not read)"] += _has_bytes(blocks, position)
             return
         size = _size_of_data(header, extension)
         if position + size > end:
@@ -130,56 +130,56 @@ def _members(blocks: _Blocks, counts: Counter[str]) -> Iterator[Member]:
             extension.add(header.kind, _extension_data(blocks, position, size))
         else:
             name = header.name if extension.name is None else extension.name
-            if trouble := _trouble(header.kind, name, extension):
-                counts[trouble] += 1
+            if reason := _reason_to_leave_out(header.kind, name, extension):
+                counts[reason] += 1
             elif header.kind != FOLDER:
                 yield Member(_relative_path(name), position, size)
             extension = Extension()
         position += -(-size // BLOCK) * BLOCK
-    counts[f"{blocks.place.name}: without an end mark, perhaps cut short (kept)"] += 1
+    counts[f"{blocks.tar.name}: without an end mark, perhaps truncated (kept)"] += 1
 
 
 def _size_of_data(header: Header, extension: Extension) -> int:
-    """Bytes that follow a header. A size in an extension is that of the member, not of other extensions."""
+    """The number of data bytes after a header. A size in an extension is the size of the member."""
     if header.kind in WITHOUT_DATA:
         return 0
     return header.size if extension.size is None or header.kind in EXTENSIONS else extension.size
 
 
 def _extension_data(blocks: _Blocks, position: int, size: int) -> bytes:
-    if size > _LARGEST_EXTENSION:
+    if size > _MAX_EXTENSION:
         raise TarDamage(f"{size} bytes of names and sizes for one member")
     return blocks.read(position, size)
 
 
 def _has_bytes(blocks: _Blocks, position: int) -> bool:
-    """Whether something other than the usual zeros follows: another tar was written behind this one."""
-    return any(blocks.read(position, _LOOKED_AT_BEHIND_THE_END))
+    """Whether data follows the zeros of the end mark, as when tars are concatenated."""
+    return any(blocks.read(position, _RECORD))
 
 
-def _trouble(kind: bytes, name: bytes, extension: Extension) -> str | None:
-    """Why a member is left out, None where it is a folder or a regular file."""
+def _reason_to_leave_out(kind: bytes, name: bytes, extension: Extension) -> str | None:
+    """The reason to leave a member out; None for a folder or a regular file."""
     if kind not in REGULAR and kind != FOLDER:
-        return _LEFT_OUT.get(kind, "member of an unknown kind in a tar")
+        return _LEFT_OUT.get(kind, "member of an unknown type in a tar")
     if extension.is_sparse:
         return _LEFT_OUT[SPARSE]
     if name.startswith(b"/") or b".." in name.split(b"/"):
         return "absolute or parent path in a tar"
-    if b"\0" in name or len(name) > _LONGEST_NAME or not (kind == FOLDER or name.strip(b"./")):
-        return "name in a tar that no file can have"
+    if b"\0" in name or len(name) > _MAX_NAME or not (kind == FOLDER or name.strip(b"./")):
+        return "impossible file name in a tar"
     return None
 
 
 def _relative_path(name: bytes) -> str:
-    """The path without empty parts and `.`; bytes that are no UTF-8 as Python's file names hold them."""
+    """The path without empty parts and `.`; bytes that are not UTF-8 become surrogates, as in Python's file names."""
     parts = name.decode("utf-8", "surrogateescape").split("/")
     return "/".join(part for part in parts if part not in ("", "."))
 
 
 def _compressed(name: str) -> SourceError:
     return SourceError(
-        f"{name}: a compressed archive, in which no image can be sought. Unpack it or write it anew as a plain tar "
-        "(images hardly shrink); if it is no class, move it elsewhere."
+        f"{name}: expected a plain tar, found a compressed archive, in which images cannot be read one by one. "
+        "Decompress it (images hardly shrink); if it is not a class, move it elsewhere."
     )
 
 

@@ -1,4 +1,4 @@
-"""Text files read line by line, and numbers read from them, whatever they turn out to be."""
+"""Untrusted text files, read line by line, and the numbers in them."""
 
 import math
 import os
@@ -8,33 +8,33 @@ from typing import Final
 
 from data_prep.sources.contents import SourceError
 
-_LONGEST: Final = 1 << 20  # characters of a line: a file without line breaks is not read into memory
+_MAX_LINE: Final = 1 << 20  # characters: a file without line breaks must not fill the memory
 
 
 def text_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file with their ends, without byte order mark; raises SourceError.
+    """The lines of a UTF-8 file with their line ends and without byte order mark; raises SourceError.
 
-    Bytes that are no UTF-8 come as half surrogate pairs, as they do in names of files.
+    Bytes that are not UTF-8 become half surrogate pairs, as in file names.
     """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             number = 0
-            while line := file.readline(_LONGEST):
+            while line := file.readline(_MAX_LINE):
                 number += 1
                 if "\0" in line:
                     raise SourceError(
                         f"{path}, line {number}: expected text in UTF-8, found a null character; "
                         "save the file as UTF-8 text."
                     )
-                if len(line) == _LONGEST:
-                    raise SourceError(f"{path}, line {number}: longer than {_LONGEST} characters.")
+                if len(line) == _MAX_LINE:
+                    raise SourceError(f"{path}, line {number}: longer than {_MAX_LINE} characters.")
                 yield line
     except OSError as reason:
         raise SourceError(f"{path}: cannot read this file ({os.strerror(reason.errno or 0)}).") from None
 
 
 def number(text: str) -> float:
-    """The number that a text is; NaN where it is none."""
+    """The number in a text; NaN if it is not a number."""
     try:
         return float(text)
     except ValueError:

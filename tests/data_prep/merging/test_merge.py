@@ -12,11 +12,12 @@ from PIL import Image
 import data_prep.merging.workers as workers_module
 from data_prep import DataPrepError, ShardReader, make_plan, merge
 from data_prep.merging.merge import carry_out
-from data_prep.merging.progress_file import JOURNAL_NAME
-from data_prep.records import BoxLabel, ImageLabel, ImageRecord
+from data_prep.merging.progress_file import PROGRESS_NAME
+from data_prep.records import ImageLabel, ImageRecord
 from data_prep.shards.writer import write_shard
 from data_prep.sources import OpenSource
 from tests.data_prep.conftest import CAR, CAT, DOG, TABBY, colour_of, picture, write_coco
+from tests.data_prep.readers import make_boxes
 from wordtree.errors import ConfigError
 
 LABELS = (ImageLabel(0), ImageLabel(1, is_positive=False), ImageLabel(1, is_exhaustive=True))
@@ -28,7 +29,7 @@ def contents(folder):
 
 
 def colour_index(data):
-    """The index that the colour of a made image encodes."""
+    """The number that the colour of a made image encodes."""
     pixel = np.array(Image.open(io.BytesIO(data.tobytes())).convert("RGB").getpixel((5, 5)))
     distances = [np.abs(pixel - colour_of(index)).sum() for index in range(12)]
     return int(np.argmin(distances))
@@ -50,7 +51,10 @@ def test_reading_returns_what_was_merged(world, tmp_path, config_of):
     assert reader.label_offsets.tolist() == [0] * 7 + [1, 2, 3, 4, 5, 6]
     assert reader.label_nodes.tolist() == [tree.node(TABBY)] * 3 + [tree.node(CAR)] * 3
     assert reader.label_positive.all()
-    assert [(source.name, source.has_boxes) for source in reader.sources] == [("coco", True), ("labels", False)]
+    assert [(source.name, source.has_boxes) for source in reader.sources] == [
+        ("coco", True),
+        ("labels", False),
+    ]
     assert reader.sources[0].exhaustive.tolist() == sorted(tree.node(wnid) for wnid in (CAT, DOG, CAR))
     assert reader.sources[1].exhaustive.size == 0
     assert [(row.name, row.reason) for row in reader.classes] == [
@@ -89,11 +93,11 @@ def test_the_order_of_the_images_does_not_depend_on_the_size_of_the_shards(world
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
 def killed_after(shards, plan, out, monkeypatch):
-    """Carry out a plan in this process, which dies when so many shards are finished."""
+    """Carry out a plan; raise Killed once the given number of shards is finished."""
     finished = []
 
     def write_or_die(job, on_image=None):
@@ -109,7 +113,7 @@ def killed_after(shards, plan, out, monkeypatch):
 
 
 @pytest.mark.parametrize("shards", [1, 5, 11])
-def test_a_killed_merge_continues_and_ends_like_an_uninterrupted_one(
+def test_a_killed_merge_is_resumed_and_ends_like_an_uninterrupted_one(
     world, tmp_path, config_of, monkeypatch, shards
 ):
     plan = make_plan(config_of(world, MANY_SHARDS))
@@ -125,11 +129,13 @@ def test_a_killed_merge_continues_and_ends_like_an_uninterrupted_one(
         assert (tmp_path / "out" / name).stat().st_mtime_ns == kept[name]
 
 
-def test_a_journal_line_that_was_cut_costs_one_shard_only(world, tmp_path, config_of, monkeypatch):
+def test_an_incomplete_line_of_the_progress_file_costs_one_shard_only(
+    world, tmp_path, config_of, monkeypatch
+):
     plan = make_plan(config_of(world, MANY_SHARDS))
     carry_out(plan, tmp_path / "whole")
     killed_after(4, plan, tmp_path / "out", monkeypatch)
-    journal = tmp_path / "out" / JOURNAL_NAME
+    journal = tmp_path / "out" / PROGRESS_NAME
     journal.write_text(journal.read_text()[:-30])
     carry_out(plan, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -162,15 +168,15 @@ def test_another_tree_or_label_map_is_a_new_index_over_the_same_shards(world, tm
     assert reader.counts[0]["box of a class without a node"] == 1
 
 
-@pytest.mark.parametrize("state", ["finished", "unfinished", "no journal"])
+@pytest.mark.parametrize("state", ["finished", "unfinished", "no progress file"])
 def test_a_folder_that_holds_another_merge_is_refused(world, tmp_path, config_of, monkeypatch, state):
     out = tmp_path / "out"
     if state == "finished":
         merge(config_of(world), out)
     else:
         killed_after(2, make_plan(config_of(world, MANY_SHARDS)), out, monkeypatch)
-        if state == "no journal":
-            (out / JOURNAL_NAME).unlink()
+        if state == "no progress file":
+            (out / PROGRESS_NAME).unlink()
     before = contents(out)
     with pytest.raises(DataPrepError, match=r"another merge|unknown merge"):
         merge(config_of(world, "resize_max=20"), out)
@@ -245,7 +251,7 @@ def test_unmapped_classes_stop_a_merge_or_are_dropped_and_counted(world, tmp_pat
     assert [row.node for row in reader.classes if row.name == "frobnicator"] == [-1]
 
 
-def test_a_crowd_and_other_splits_do_not_count_as_evidence(world, tmp_path, config_of):
+def test_crowds_and_other_splits_are_not_in_the_label_counts(world, tmp_path, config_of):
     merge(config_of(world, "sources.labels.split=later"), tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
     assert reader.splits == ("train", "later")
@@ -256,7 +262,7 @@ def test_a_crowd_and_other_splits_do_not_count_as_evidence(world, tmp_path, conf
         reader.split("val")
 
 
-def test_a_try_takes_a_seeded_sample_and_counts_the_rest(world, config_of):
+def test_max_images_takes_a_seeded_sample_and_counts_the_rest(world, config_of):
     def chosen(seed):
         plan = make_plan(config_of(world, "sources.coco.max_images=3", f"seed={seed}"))
         return [record.source_id for record in plan.images][: plan.source_ends[1]], plan.counts[0]
@@ -279,7 +285,7 @@ def test_a_plan_reads_no_image(world, config_of):
     assert len(make_plan(config_of(world)).images) == 12
 
 
-def test_a_source_may_vouch_for_other_nodes_than_its_classes(world, config_of):
+def test_a_source_may_be_exhaustive_for_other_nodes_than_its_classes(world, config_of):
     plan = make_plan(config_of(world, f"sources.coco.exhaustive=[cat, {TABBY}]"))
     assert plan.sources[0].exhaustive.tolist() == sorted(plan.tree.node(wnid) for wnid in (CAT, TABBY))
     with pytest.raises(DataPrepError, match=r"vouches for 'catt'.*did you mean 'cat'"):
@@ -349,7 +355,7 @@ def test_a_disk_that_is_full_is_reported_and_leaves_no_part(world, tmp_path, con
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_dead_worker_is_reported_and_its_merge_continues(world, tmp_path, config_of):
+def test_a_dead_worker_is_reported_in_one_line(world, tmp_path, config_of):
     from concurrent.futures import BrokenExecutor
 
     class Broken(Executor):
@@ -369,7 +375,7 @@ def write_archive(folder, pictures):
     archive.write_bytes(b"head" + b"".join(pictures))
     records, offset = [], 4
     for number, data in enumerate(pictures):
-        boxes = (BoxLabel(number % 2, (0.1, 0.2, 0.5, 0.75), is_ignored=number == 3),)
+        boxes = make_boxes((number % 2, (0.1, 0.2, 0.5, 0.75), number == 3))
         records.append(ImageRecord(f"in/{number}.jpg", archive, len(data), (40, 30), boxes, offset=offset))
         offset += len(data)
     return archive, records

@@ -115,7 +115,7 @@ def test_told_what_to_do_the_merge_goes_on_without_reading_a_image(
     assert len(reader.box_nodes) == boxes - (2 if gone else 0)
     with monkeypatch.context() as patch:
         patch.setattr(workers_module, "write_shard", None)
-        with pytest.raises(DataPrepError, match="Equal images lie in several splits"):
+        with pytest.raises(DataPrepError, match="Found equal images in several splits"):
             merge(rules(config_of, repeated, "stop"), out)
     assert len(ShardReader(out)) == len(reader)
 

@@ -11,7 +11,7 @@ from data_prep import DataPrepError, make_plan
 from data_prep.classes.conflicts import find_conflicts
 from data_prep.dataset.index import SourceClass
 from data_prep.planning.estimate import MB_PER_SECOND, estimate
-from data_prep.records import ImageLabel, ImageRecord
+from data_prep.records import Boxes, ImageLabel, ImageRecord
 from data_prep.sources import OpenSource
 from data_prep.tables.plan_tables import size_text, time_text
 from tests.data_prep.conftest import CAR, CAT, DOG, TABBY
@@ -117,7 +117,7 @@ def test_a_federated_source_vouches_for_nothing_unless_told(world, config_of, op
 def test_images_that_nobody_looked_at_stay_only_with_a_label_that_has_a_node(world, config_of, opened):
     def stream(_):
         path = world / "photos" / "000.jpg"
-        yield ImageRecord("looked", path, 10, None, ())
+        yield ImageRecord("looked", path, 10, None, Boxes())
         yield ImageRecord("not looked", path, 10, None, None)
         yield ImageRecord("homeless", path, 10, None, None, (ImageLabel(1),))
         yield ImageRecord("labelled", path, 10, None, None, (ImageLabel(1), ImageLabel(0, is_positive=False)))
@@ -146,11 +146,11 @@ def test_a_plan_prints_what_to_look_at_the_balance_in_words_and_the_cost(world, 
     assert "left out by the choice of classes, named in sources.labels.classes.drop: 1" in text
     assert "labels: image left out, as its classes have no node: 3" in text
     assert "An epoch shows 30 images, coco : labels as 1 : 4." in text
-    assert "To expect: about 0.0 MB, 1 s with one worker (images as they are; " in text
+    assert "Estimate: about 0.0 MB, 1 s with one worker (images as they are; " in text
     (world / "labelled" / CAR).rename(world / "labelled" / "zebra.n.01")
     _, text, _ = command("plan", world / "merge.yaml", "--set", "sources.coco.classes.drop=[car]")
     assert (
-        "to look at: classes of one source at one node: labels 'zebra', labels 'zebra.n.01' are one: n02391049"
+        "to review: classes of one source at one node: labels 'zebra', labels 'zebra.n.01' are one: n02391049"
         in text
     )
     values = json.loads(command("plan", world / "merge.yaml", "--json")[1])
@@ -230,7 +230,7 @@ def test_a_plan_tells_of_classes_outside_the_root_of_a_built_tree(world, command
     code, text, _ = command("plan", world / "merge.yaml")
     assert code == 0
     assert (
-        "to look at: a root of its own: 'traffic light' of labels is n06874185 (traffic light), "
+        "to review: a root of its own: 'traffic light' of labels is n06874185 (traffic light), "
         "which WordNet has outside physical_entity.n.01"
     ) in text
     assert text.count("a root of its own") == 1
@@ -264,7 +264,8 @@ def test_a_plan_leads_to_the_label_map_and_tells_what_one_lacks(world, command):
     (world / "map.yaml").write_text(f"labels: {{{TABBY}: {TABBY}}}")
     _, text, _ = command("plan", world / "merge.yaml", *map_)
     assert (
-        "which lacks coco 'cat', coco 'dog', coco 'car', labels 'mouse': found as if there were none." in text
+        "which lacks coco 'cat', coco 'dog', coco 'car', labels 'mouse'; these classes are matched by name."
+        in text
     )
     assert (
         "1 class without a node, which stops the merge:\n  labels 'mouse' is ambiguous, 4 senses: n03793489 "

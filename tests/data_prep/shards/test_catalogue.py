@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import data_prep.shards.catalogue as catalogue_module
-from data_prep.records import BoxLabel, ImageLabel, ImageRecord
+from data_prep.records import ImageLabel, ImageRecord
 from data_prep.shards.catalogue import CatalogueBuilder
+from tests.data_prep.readers import make_boxes
 
 FIRST_CLASS = (0, 5)  # two sources, the first of five classes
 
 unit = st.floats(0, 1, width=32)
-boxes = st.builds(BoxLabel, st.integers(0, 4), st.tuples(unit, unit, unit, unit), st.booleans())
+boxes = st.tuples(st.integers(0, 4), st.tuples(unit, unit, unit, unit), st.booleans())
 labels = st.builds(ImageLabel, st.integers(0, 4), st.booleans(), st.booleans())
 names = st.sampled_from(["a.jpg", "b", "ä ß.png", "\udcff.jpg", "folder/c.jpg", "folder/a.jpg"])
 records = st.builds(
@@ -24,7 +25,7 @@ records = st.builds(
     path=names.map(lambda name: Path("/pictures") / name),
     size_bytes=st.integers(0, 2**40),
     size_px=st.none() | st.tuples(st.integers(1, 10**5), st.integers(1, 10**5)),
-    boxes=st.none() | st.lists(boxes, max_size=3).map(tuple),
+    boxes=st.none() | st.lists(boxes, max_size=3).map(lambda rows: make_boxes(*rows)),
     labels=st.lists(labels, max_size=3).map(tuple),
     offset=st.none() | st.integers(0, 2**40),
 )
@@ -39,8 +40,8 @@ def catalogue_of(records, source=0):
 
 def in_the_table_of_all(record, first_class):
     """The record with its classes as rows of the table of all classes."""
-    boxes = record.boxes and tuple(
-        box._replace(class_index=box.class_index + first_class) for box in record.boxes
+    boxes = record.boxes and replace(
+        record.boxes, class_index=[index + first_class for index in record.boxes.class_index]
     )
     labels = tuple(label._replace(class_index=label.class_index + first_class) for label in record.labels)
     return replace(record, boxes=boxes, labels=labels)
@@ -75,7 +76,7 @@ def test_digests_are_equal_just_where_equal_things_are_stored(one, other):
 
 def test_a_digest_of_a_slice_is_that_of_its_images_alone():
     given = [
-        ImageRecord(f"{n}.jpg", Path(f"/p/{n}.jpg"), n, boxes=(BoxLabel(n, (0, 0, 1, 1)),)) for n in range(5)
+        ImageRecord(f"{n}.jpg", Path(f"/p/{n}.jpg"), n, boxes=make_boxes((n, (0, 0, 1, 1)))) for n in range(5)
     ]
     assert catalogue_of(given).slice(1, 3).digest() == catalogue_of(given[1:3]).digest()
 
@@ -115,7 +116,7 @@ def test_fourteen_million_images_fit_into_memory(where):
         offset, label = (None if where == "folders" else number), (ImageLabel(number // 1000),)
         return ImageRecord(f"{wnid}/{wnid}_{number}.JPEG", path, 110_000, None, boxes, label, offset)
 
-    boxes = (BoxLabel(3, (0.1, 0.2, 0.3, 0.4)),) * boxes_each
+    boxes = make_boxes(*[(3, (0.1, 0.2, 0.3, 0.4))] * boxes_each)
     labelled, boxed = bytes_held(images, record), bytes_held(images, lambda number: record(number, boxes))
     assert labelled / images < 110
     assert (boxed - labelled) / (images * boxes_each) < 30

@@ -37,9 +37,9 @@ def test_coco_images_come_with_their_boxes_in_the_unit_square(world):
     records = list(source.records())
     assert source.classes == ("cat", "dog", "car")
     assert [len(record.boxes) for record in records] == [0, 1, 2, 0, 1, 0]
-    assert records[2].boxes[1].class_index == 1
-    assert records[2].boxes[1].xyxy_unit == (4 / 40, 3 / 30, 24 / 40, 18 / 30)
-    assert [box.is_ignored for record in records for box in record.boxes] == [True, False, False, False]
+    assert records[2].boxes.class_index[1] == 1
+    assert records[2].boxes.xyxy_unit[1] == (4 / 40, 3 / 30, 24 / 40, 18 / 30)
+    assert [flag for record in records for flag in record.boxes.is_ignored] == [True, False, False, False]
     assert +source.counts == {"crowd kept as an ignore region": 1}
 
 
@@ -75,8 +75,8 @@ def test_an_invalid_box_is_left_out_and_counted_by_reason(world, bbox, reason):
 
 def test_a_box_that_sticks_out_is_clipped_and_counted(world):
     records, counts = read(world, [image()], [box([-10, 5, 30, 90]), box([0, 0, 40.5, 30])])
-    assert records[0].boxes[0].xyxy_unit == (0, 5 / 30, 20 / 40, 1)
-    assert records[0].boxes[1].xyxy_unit == (0, 0, 1, 1)
+    assert records[0].boxes.xyxy_unit[0] == (0, 5 / 30, 20 / 40, 1)
+    assert records[0].boxes.xyxy_unit[1] == (0, 0, 1, 1)
     assert counts == {"box clipped to the image (kept)": 1}  # half a pixel is rounding
 
 
@@ -172,7 +172,7 @@ def test_ids_may_be_texts_or_numbers_of_any_size_and_a_text_is_no_number(world):
     ]
     keys = (2**70, "a", 1, "1", 2**63)
     records, counts = read(world, [image(key) for key in keys], boxes)
-    assert [[box.xyxy_unit[0] * 40 for box in record.boxes] for record in records] == [
+    assert [[corners[0] * 40 for corners in record.boxes.xyxy_unit] for record in records] == [
         [3],
         [2],
         [1],
@@ -202,7 +202,7 @@ def test_boxes_of_a_image_may_lie_apart_and_keep_their_order(world):
     images = [image(number, file_name=f"00{number}.jpg") for number in range(3)]
     boxes = [box([number, 2, 3, 4], image_id=number % 3) for number in range(9)]
     records, _ = read(world, images, boxes)
-    assert [[round(box.xyxy_unit[0] * 40) for box in record.boxes] for record in records] == [
+    assert [[round(corners[0] * 40) for corners in record.boxes.xyxy_unit] for record in records] == [
         [0, 3, 6],
         [1, 4, 7],
         [2, 5, 8],
@@ -326,7 +326,7 @@ def test_whatever_a_file_holds_each_image_and_box_is_given_out_or_counted_once(w
     assert len(records) + lost_images == len(images)
     assert sum(len(record.boxes) for record in records) + lost_boxes == len(boxes)
     for record in records:
-        for x1, y1, x2, y2 in (box.xyxy_unit for box in record.boxes):
+        for x1, y1, x2, y2 in record.boxes.xyxy_unit:
             assert 0 <= x1 < x2 <= 1
             assert 0 <= y1 < y2 <= 1
 
@@ -385,10 +385,10 @@ def test_coco128_is_read_as_the_standard_library_reads_it(real_data, split, boxe
         width, height = entry["width"], entry["height"]
         assert record.size_px == (width, height)
         mine = [annotation for annotation in document["annotations"] if annotation["image_id"] == entry["id"]]
-        assert [box.class_index for box in record.boxes] == [places[one["category_id"]] for one in mine]
-        for box_label, (x, y, w, h) in zip(record.boxes, (one["bbox"] for one in mine), strict=True):
+        assert record.boxes.class_index == [places[one["category_id"]] for one in mine]
+        for corners, (x, y, w, h) in zip(record.boxes.xyxy_unit, (one["bbox"] for one in mine), strict=True):
             expected = (max(x / width, 0), max(y / height, 0), (x + w) / width, (y + h) / height)
-            assert box_label.xyxy_unit == pytest.approx([min(corner, 1) for corner in expected], abs=1e-12)
+            assert corners == pytest.approx([min(corner, 1) for corner in expected], abs=1e-12)
     assert len(records) == 128
     assert sum(len(record.boxes) for record in records) == boxes
     assert +source.counts == {}

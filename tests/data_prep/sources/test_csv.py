@@ -9,10 +9,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep.config import CsvSource
-from data_prep.records import BoxLabel, ImageLabel
+from data_prep.records import ImageLabel
 from data_prep.sources import SourceError, open_source
 from tests.data_prep.conftest import picture
-from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_images
+from tests.data_prep.readers import (
+    box_rows,
+    labels_in_shards,
+    labels_of_record,
+    make_boxes,
+    merged,
+    read,
+    write_images,
+)
 
 HEADER = "image,class,xmin,ymin,xmax,ymax"
 OTHERS = ("file", "label", "left", "top", "w", "h")
@@ -48,8 +56,8 @@ def test_a_line_with_corners_is_a_box_in_pixels(table):
     )
     assert (source.classes, source.has_boxes, source.is_federated) == (("cat", "dog"), True, False)
     assert [record.source_id for record in records] == ["b.jpg", "a.jpg"]
-    assert records[0].boxes == (BoxLabel(1, (0.1, 0.1, 0.5, 0.5)), BoxLabel(0, (0, 0, 0.1, 0.1)))
-    assert records[1].boxes == (BoxLabel(0, (0, 0, 1, 1)),)
+    assert records[0].boxes == make_boxes((1, (0.1, 0.1, 0.5, 0.5)), (0, (0, 0, 0.1, 0.1)))
+    assert records[1].boxes == make_boxes((0, (0, 0, 1, 1)))
     assert (records[0].labels, records[0].size_px, counts) == ((), None, {})
 
 
@@ -78,14 +86,14 @@ def test_a_line_with_corners_is_a_box_in_pixels(table):
     ],
 )
 def test_one_box_told_in_many_ways(table, lines, changes):
-    assert boxes_of(table(*lines, **changes)) == [(BoxLabel(0, (0.25, 0.5, 0.5, 1)),)]
+    assert boxes_of(table(*lines, **changes)) == [make_boxes((0, (0.25, 0.5, 0.5, 1)))]
 
 
 def test_pixels_are_those_of_the_image_as_it_is_seen(table, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     (tmp_path / "pictures" / "a.jpg").write_bytes(picture(0, (60, 80), exif=exif))
-    assert boxes_of(table(HEADER, "a.jpg,cat,0,0,80,30")) == [(BoxLabel(0, (0, 0, 1, 0.5)),)]
+    assert boxes_of(table(HEADER, "a.jpg,cat,0,0,80,30")) == [make_boxes((0, (0, 0, 1, 0.5)))]
 
 
 def test_lines_without_corners_are_image_labels(table):
@@ -104,35 +112,35 @@ def test_boxes_image_labels_and_empty_images_may_share_a_table(table):
     lines = ("a.jpg,cat,0,0,40,30", "a.jpg,dog,,,,", "b.jpg,dog, ,,,", "c.jpg,,,,,")
     source, records, counts = read(table(HEADER, *lines))
     assert (source.has_boxes, counts) == (True, {})
-    assert [record.boxes for record in records] == [(BoxLabel(0, (0, 0, 1, 1)),), None, ()]
+    assert [record.boxes for record in records] == [make_boxes((0, (0, 0, 1, 1))), None, make_boxes()]
     assert [record.labels for record in records] == [(ImageLabel(1),), (ImageLabel(1),), ()]
 
 
 def test_boxes_can_be_ignored(table):
     _, records, counts = read(table(f"{HEADER},ignored", "a.jpg,cat,0,0,40,30,1", "a.jpg,cat,0,0,9,9,no"))
-    assert [box.is_ignored for box in records[0].boxes] == [True, False]
+    assert records[0].boxes.is_ignored == [True, False]
     assert counts == {"box kept as an ignore region": 1}
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        pytest.param("a.jpg,cat,1,2,3,4,,,9", "line with more or fewer cells than the header", id="too long"),
-        pytest.param("a.jpg,cat,1,2", "line with more or fewer cells than the header", id="too short"),
-        pytest.param(" ,cat,1,2,3,4,,", "line without an image", id="no image"),
-        pytest.param("a.jpg, ,1,2,3,4,,", "line without a class", id="no class"),
+        pytest.param("a.jpg,cat,1,2,3,4,,,9", "row with more or fewer cells than the header", id="too long"),
+        pytest.param("a.jpg,cat,1,2", "row with more or fewer cells than the header", id="too short"),
+        pytest.param(" ,cat,1,2,3,4,,", "row without an image", id="no image"),
+        pytest.param("a.jpg, ,1,2,3,4,,", "row without a class", id="no class"),
         pytest.param(
             "a.jpg,cat,1,2,3,4,maybe,",
-            "line whose 'positive' or 'ignored' is neither 1 nor 0",
+            "row whose 'positive' or 'ignored' is neither 1 nor 0",
             id="maybe positive",
         ),
         pytest.param(
             "a.jpg,cat,1,2,3,4,,2",
-            "line whose 'positive' or 'ignored' is neither 1 nor 0",
+            "row whose 'positive' or 'ignored' is neither 1 nor 0",
             id="ignored twice",
         ),
-        pytest.param("a.jpg,cat,1,2,3,4,0,", "box of something that is said to be absent", id="absent"),
-        pytest.param("a.jpg,cat,,,,,,1", "image label to be ignored", id="ignored image label"),
+        pytest.param("a.jpg,cat,1,2,3,4,0,", "box in a row with a negative label", id="absent"),
+        pytest.param("a.jpg,cat,,,,,,1", "image label marked as ignored", id="ignored image label"),
         pytest.param("a.jpg,cat,1,2,3,,,", "box that is not four finite numbers", id="half a box"),
         pytest.param("a.jpg,cat,1,2,x,4,,", "box that is not four finite numbers", id="a word"),
         pytest.param("a.jpg,cat,1,nan,3,4,,", "box that is not four finite numbers", id="NaN"),
@@ -172,8 +180,8 @@ def test_contradictions_are_left_out_and_counted(table):
     assert records[0].labels == (ImageLabel(2),)
     assert counts == {
         "image label that contradicts another": 2,
-        "image label said before": 1,
-        "image label that says absent what has a box": 1,
+        "repeated image label": 1,
+        "negative image label of a class that has a box": 1,
     }
 
 
@@ -215,9 +223,9 @@ def test_names_that_are_no_utf_8_are_found_and_reported(table, tmp_path):
         pytest.param(b"image,class,xmin,ymin,xmax", "no column 'ymax'", id="three corners"),
         pytest.param(b"image,class,x,width", "no column 'y'.*, 'height'", id="half the sides"),
         pytest.param(
-            b"image,class\n", "expected a line for each box or image label, found no line", id="no line"
+            b"image,class\n", "expected a row for each box or image label, found no row", id="no line"
         ),
-        pytest.param(b"image,class\n,\n", "found line without an image: 1", id="no line that can be used"),
+        pytest.param(b"image,class\n,\n", "found row without an image: 1", id="no line that can be used"),
         pytest.param(
             b'image,class\na,b\n"' + b"a" * 200_000, "line 3: not CSV: field larger", id="open quote"
         ),
@@ -280,7 +288,7 @@ def test_a_table_in_any_order_gives_what_a_slow_reading_finds(table, rows):
     source, records, _ = read(table(*lines))
     assert [record.source_id for record in records] == list(dict.fromkeys(row[0] for row in rows))
     for record in records:
-        assert said_of(record, source.classes) == {
+        assert labels_of_record(record, source.classes) == {
             "boxes": boxes[record.source_id],
             "is_boxed": bool(boxes[record.source_id]),
             "labels": list(labels[record.source_id].values()),
@@ -302,7 +310,7 @@ def test_any_file_is_a_table_or_an_error(table, text):
         return
     for record in records:
         record.source_id.encode()
-        assert all(0 <= corner <= 1 for box in record.boxes or () for corner in box.xyxy_unit)
+        assert all(0 <= corner <= 1 for _, corners, _ in box_rows(record) for corner in corners)
 
 
 def test_shards_say_what_the_table_says(table, tmp_path):
@@ -314,10 +322,10 @@ def test_shards_say_what_the_table_says(table, tmp_path):
         "c.jpg,,,,,,,",
     )
     source, records, _ = read(table(f"{HEADER},positive,ignored", *lines))
-    said = said_in_shards(merged(tmp_path, format="csv", images="pictures", annotations="table.csv"))
+    said = labels_in_shards(merged(tmp_path, format="csv", images="pictures", annotations="table.csv"))
     assert list(said) == ["a.jpg", "b.jpg", "c.jpg"]
     for record in records:
-        expected = said_of(record, source.classes)
+        expected = labels_of_record(record, source.classes)
         expected["boxes"] = [
             (name, pytest.approx(xyxy, abs=1e-7), ignored) for name, xyxy, ignored in expected["boxes"]
         ]

@@ -11,9 +11,9 @@ import pytest
 
 from data_prep import MergeConfig, ShardReader, merge
 from data_prep.config import ImageNetSource
-from data_prep.records import BoxLabel
 from data_prep.sources import SourceError, open_source
 from tests.data_prep.conftest import CAR, TABBY, picture
+from tests.data_prep.readers import make_boxes
 from wordtree.support.config_files import validated
 
 FORMS = ["class tars", "tar of tars", "tar of folders", "tar with a folder around", "some of each"]
@@ -92,10 +92,10 @@ def test_class_folders_are_classes_sorted_by_name(folders):
         *(f"{CAR}/a-folder/{name}" for name in ("a.PNG", "b.jpg")),
     ]
     assert {record.labels for record in records[3:]} == {((2, True, False),)}
-    assert {record.boxes for record in records} == {None}
+    assert all(record.boxes is None for record in records)
     assert counts == {
         "file beside the class folders": 1,
-        "file that is no image by its name": 1,
+        "file without the suffix of an image": 1,
         "tar inside a class (not read)": 1,
         "class without an image": 1,
     }
@@ -174,7 +174,7 @@ def test_of_members_of_one_name_the_last_counts_as_when_unpacking(tmp_path, form
     _, records, counts = read(images)
     rows = {source_id: data for source_id, data, _ in images_in(records)}
     assert (rows[f"{CAR}/a.jpg"], rows[f"{CAR}/b.jpg"]) == (b"new", b"b")
-    assert counts == {"member that a later one of its name replaces in a tar": 1}
+    assert counts == {"member of a tar that a later member of the same name replaces": 1}
 
 
 def test_tars_are_read_one_level_deep_and_no_deeper(tmp_path):
@@ -265,9 +265,9 @@ def test_images_without_class_folders_are_reported_what_reads_them(tmp_path):
 @pytest.mark.parametrize("name", ["n00000001.tar.gz", "n00000001.tgz", "n00000001.tar.xz"])
 def test_compressed_tars_are_refused(folders, tmp_path, name):
     (folders / name).write_bytes(b"")
-    assert f"{name}: a compressed archive" in refusal(folders)
+    assert f"{name}: expected a plain tar, found a compressed archive" in refusal(folders)
     write_tar(tmp_path / "all.tar", (f"{CAR}/x.jpg", b""), (name, b""))
-    assert f"{name}: a compressed archive" in refusal(tmp_path / "all.tar")
+    assert f"{name}: expected a plain tar, found a compressed archive" in refusal(tmp_path / "all.tar")
 
 
 def test_a_compressed_tar_is_refused_whatever_its_name(folders, tmp_path):
@@ -322,19 +322,19 @@ def test_images_with_boxes_carry_them_beside_their_label(folders, boxes, tmp_pat
     source, records, counts = read(images, boxes=boxes)
     found = {record.source_id: record for record in records}
     assert (source.has_boxes, source.is_federated) == (True, True)
-    assert found[f"{CAR}/0.jpg"].boxes == (
-        BoxLabel(1, (10 / 30, 6 / 30, 20 / 30, 15 / 30)),  # ILSVRC counts from 0, the last pixel included
-        BoxLabel(1, (0, 0, 1, 1)),
+    assert found[f"{CAR}/0.jpg"].boxes == make_boxes(
+        (1, (10 / 30, 6 / 30, 20 / 30, 15 / 30)),  # ILSVRC counts from 0, the last pixel included
+        (1, (0, 0, 1, 1)),
     )
     assert found[f"{CAR}/0.jpg"].size_px == (30, 30)
-    assert [box.class_index for box in found[f"{CAR}/2.jpg"].boxes] == [0]
-    assert {record.boxes for name, record in found.items() if name.startswith(TABBY)} == {None}
+    assert found[f"{CAR}/2.jpg"].boxes.class_index == [0]
+    assert all(record.boxes is None for name, record in found.items() if name.startswith(TABBY))
     assert {record.labels[0].class_index for name, record in found.items() if name.startswith(CAR)} == {1}
     assert counts == {
-        "folder of boxes whose class is not there": 1,
+        "folder of boxes without a class of images": 1,
         "box with negative width or height": 1,
         "box of a class that is not among the folders": 1,
-        "annotation file whose image is not there": 1,
+        "annotation file without an image": 1,
     }
 
 

@@ -5,7 +5,7 @@ import pytest
 from data_prep.config import LvisSource
 from data_prep.sources import SourceError, open_source
 from tests.data_prep.conftest import picture
-from tests.data_prep.readers import merged, said_in_shards, said_of
+from tests.data_prep.readers import labels_in_shards, labels_of_record, merged
 
 BOX = [4, 3, 20, 15]
 CAN, CRAB, STOP = 1, 22, 333
@@ -67,7 +67,7 @@ def test_images_are_found_by_their_address_at_coco(open_lvis):
     (record,) = open_lvis([image()], [box(CRAB)]).records()
     assert record.source_id == "train2017/000000391895.jpg"
     assert record.path.is_file()
-    assert record.boxes[0].xyxy_unit == (4 / 40, 3 / 30, 24 / 40, 18 / 30)
+    assert record.boxes.xyxy_unit[0] == (4 / 40, 3 / 30, 24 / 40, 18 / 30)
 
 
 def test_a_file_name_serves_where_there_is_no_address(open_lvis):
@@ -99,9 +99,9 @@ def test_what_contradicts_a_box_and_what_is_unknown_is_counted(open_lvis):
     source = open_lvis([image([CAN, 77, "x", None], [CRAB, CRAB])], [box(CAN), box(77)])
     assert labels_of(source) == {"aerosol_can": (True, True), "crab_(animal)": (True, False)}
     assert +source.counts == {
-        "image label that says absent what has a box": 1,
+        "negative image label of a class that has a box": 1,
         "image label of a category that the file does not list": 3,
-        "image label said before": 1,
+        "repeated image label": 1,
         "box of a category that the file does not list": 1,
     }
 
@@ -151,7 +151,7 @@ def test_shards_say_what_the_file_says_under_the_synsets(open_lvis, tmp_path):
     source = open_lvis([image([STOP], [CRAB])], [box(CAN, bbox), box(CRAB, bbox)])
     reader = merged(tmp_path, format="lvis", annotations="lvis.json", images="coco")
     (record,) = source.records()
-    assert said_in_shards(reader) == {record.source_id: said_of(record, source.classes)}
+    assert labels_in_shards(reader) == {record.source_id: labels_of_record(record, source.classes)}
     assert [(row.name, row.alias, row.reason) for row in reader.classes] == [
         ("aerosol_can", "aerosol.n.02", "synset name"),
         ("crab_(animal)", "crab.n.01", "synset name"),

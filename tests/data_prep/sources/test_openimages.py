@@ -5,10 +5,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep.config import OpenImagesSource
-from data_prep.records import BoxLabel, ImageLabel
+from data_prep.records import ImageLabel
 from data_prep.sources import SourceError, open_source
 from tests.data_prep.conftest import picture
-from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_images
+from tests.data_prep.readers import (
+    box_rows,
+    labels_in_shards,
+    labels_of_record,
+    make_boxes,
+    merged,
+    read,
+    write_images,
+)
 
 BOXES = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
 LABELS = "ImageID,Source,LabelName,Confidence"
@@ -55,11 +63,8 @@ def test_boxes_are_left_right_top_bottom_and_groups_are_ignored(openimages):
     assert source.aliases == (CAT, DOG, CAR)
     assert (source.has_boxes, source.is_federated) == (True, True)
     assert [record.source_id for record in records] == [f"{A}.jpg", f"{B}.jpg"]
-    assert records[0].boxes == (BoxLabel(0, (0.25, 0.5, 0.5, 0.75)),)
-    assert records[1].boxes == (
-        BoxLabel(1, (0, 0, 1, 1), is_ignored=True),
-        BoxLabel(2, (0.25, 0.5, 0.5, 0.75)),
-    )
+    assert records[0].boxes == make_boxes((0, (0.25, 0.5, 0.5, 0.75)))
+    assert records[1].boxes == make_boxes((1, (0, 0, 1, 1), True), (2, (0.25, 0.5, 0.5, 0.75)))
     assert counts == {"group kept as an ignore region": 1}
 
 
@@ -75,7 +80,7 @@ def test_lines_of_version_6_are_read(openimages):
     )
     source, records, _ = read(openimages(boxes=lines.encode(), names="id,name\n/m/01g317,Person\n"))
     assert (source.classes, source.aliases) == (("Person",), ("/m/01g317",))
-    assert [box.xyxy_unit for box in records[0].boxes] == [
+    assert records[0].boxes.xyxy_unit == [
         (0.0125, 0.148438, 0.195312, 0.5875),
         (0.025, 0.714063, 0.276563, 0.948438),
     ]
@@ -136,9 +141,9 @@ def test_contradictions_are_counted(openimages):
     labels = [label(confidence="0"), label(label=DOG), label(label=DOG, confidence="0"), label(label=CAR)]
     _, _, counts = read(openimages(boxes=[box(), box(B)], labels=[*labels, label(label=CAR)]))
     assert counts == {
-        "image label that says absent what has a box": 1,
+        "negative image label of a class that has a box": 1,
         "image label that contradicts another": 2,
-        "image label said before": 1,
+        "repeated image label": 1,
     }
 
 
@@ -149,7 +154,7 @@ def test_images_lie_in_one_folder_or_in_several(openimages, tmp_path):
     assert [record.source_id for record in records] == [f"{A}.jpg", f"{B}.jpg", f"train_f/{C}.jpg"]
     assert all(record.path.is_file() for record in records)
     assert counts == {
-        "file that is no image of OpenImages by its name": 1,
+        "file whose name is not ID.jpg": 1,
         "image that lies in another folder too": 1,
         "image file missing": 2,
         "box of an image left out": 2,
@@ -160,7 +165,7 @@ def test_images_lie_in_one_folder_or_in_several(openimages, tmp_path):
 def test_a_image_of_which_no_line_tells_is_counted(openimages):
     _, records, counts = read(openimages(boxes=[box()]))
     assert [record.source_id for record in records] == [f"{A}.jpg"]
-    assert counts == {"image of which no line tells": 1}
+    assert counts == {"image without a row in any table": 1}
 
 
 def test_links_to_images_are_followed_and_ids_lead_nowhere_else(openimages, tmp_path):
@@ -184,7 +189,7 @@ def test_links_to_images_are_followed_and_ids_lead_nowhere_else(openimages, tmp_
         pytest.param(box(corners=(0.5, 0.25, 0, 1)), "box with negative width or height", id="inverted"),
         pytest.param(box(corners=(0.5, 0.5, 0, 1)), "box of zero area", id="zero width"),
         pytest.param(box(corners=(1.5, 2, 0, 1)), "box outside its image", id="outside"),
-        pytest.param("x", "line with more or fewer cells than the header", id="too short"),
+        pytest.param("x", "row with more or fewer cells than the header", id="too short"),
     ],
 )
 def test_a_line_that_is_no_box_is_counted_by_reason(openimages, line, reason):
@@ -270,7 +275,7 @@ def test_any_lines_are_boxes_and_labels_or_an_error(openimages, boxes, labels):
     except SourceError:
         return
     for record in records:
-        assert all(0 <= corner <= 1 for one in record.boxes or () for corner in one.xyxy_unit)
+        assert all(0 <= corner <= 1 for _, corners, _ in box_rows(record) for corner in corners)
         assert len({one.class_index for one in record.labels}) == len(record.labels)
 
 
@@ -285,4 +290,6 @@ def test_shards_say_what_the_tables_say(openimages, tmp_path):
     reader = merged(tmp_path, format="openimages", images="images", **paths)
     assert reader.sources[0].is_federated
     assert len(reader.sources[0].exhaustive) == 0
-    assert said_in_shards(reader) == {record.source_id: said_of(record, source.classes) for record in records}
+    assert labels_in_shards(reader) == {
+        record.source_id: labels_of_record(record, source.classes) for record in records
+    }

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep.config import VocSource
-from data_prep.records import BoxLabel
 from data_prep.sources import SourceError, open_source
 from data_prep.sources.voc_xml import MAX_BYTES, AnnotationError, parse_annotation
 from tests.data_prep.conftest import CAR, TABBY, picture
-from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_images
+from tests.data_prep.readers import labels_in_shards, labels_of_record, make_boxes, merged, read, write_images
 
 WHOLE = (1, 1, 40, 30)  # the pixels of an image of 40 x 30
 BOMB = """<?xml version="1.0"?>
@@ -75,15 +74,16 @@ def test_a_box_reaches_from_the_first_edge_of_its_first_pixel_to_the_last_edge_o
     voc, database, whole, one_pixel
 ):
     text = xml(object_xml(box=whole), object_xml(box=one_pixel), database=database)
-    boxes = read(voc({"a.xml": text})).records[0].boxes
-    assert boxes == (BoxLabel(0, (0, 0, 1, 1)), BoxLabel(0, (0, 0, 1 / 40, 1 / 30)))
+    assert read(voc({"a.xml": text})).records[0].boxes == make_boxes(
+        (0, (0, 0, 1, 1)), (0, (0, 0, 1 / 40, 1 / 30))
+    )
 
 
 def test_what_is_difficult_is_ignored_and_what_is_truncated_is_kept(voc):
     difficult, truncated = "<difficult>1</difficult>", "<truncated>1</truncated><difficult>0</difficult>"
     text = xml(object_xml(more=difficult), object_xml(more=truncated))
     _, records, counts = read(voc({"a.xml": text}))
-    assert [box.is_ignored for box in records[0].boxes] == [True, False]
+    assert records[0].boxes.is_ignored == [True, False]
     assert counts == {"difficult object kept as an ignore region": 1}
 
 
@@ -91,26 +91,26 @@ def test_parts_of_an_object_are_no_objects(voc):
     part = "<part><name>head</name><bndbox><xmin>9</xmin></bndbox></part>"
     source, records, counts = read(voc({"a.xml": xml(object_xml("person", more=part))}))
     assert (source.classes, len(records[0].boxes), counts) == (("person",), 1, {})
-    assert records[0].boxes[0].xyxy_unit == (0, 0, 1, 1)
+    assert records[0].boxes.xyxy_unit[0] == (0, 0, 1, 1)
 
 
 def test_classes_are_words_or_wnids_in_the_order_of_their_names(voc):
     files = {"a.xml": xml(object_xml(TABBY), object_xml("dog")), "b.xml": xml(object_xml(CAR))}
     source, records, _ = read(voc(files))
     assert source.classes == ("dog", TABBY, CAR)
-    assert [[box.class_index for box in record.boxes] for record in records] == [[1, 0], [2]]
+    assert [record.boxes.class_index for record in records] == [[1, 0], [2]]
 
 
 def test_a_image_without_objects_is_background(voc):
     source, records, _ = read(voc({"a.xml": xml()}))
-    assert (source.classes, records[0].boxes, source.has_boxes) == ((), (), True)
+    assert (source.classes, records[0].boxes, source.has_boxes) == ((), make_boxes(), True)
 
 
 @pytest.mark.parametrize("size", [(0, 0), ("", ""), (40, 0), ("nan", "inf"), (-40, 30)])
 def test_where_the_file_states_no_size_the_images_header_does(voc, tmp_path, size):
     (tmp_path / "pictures" / "a.jpg").write_bytes(picture(0, (80, 60)))
     _, records, counts = read(voc({"a.xml": xml(object_xml(box=(1, 1, 40, 60)), size=size)}))
-    assert records[0].boxes == (BoxLabel(0, (0, 0, 0.5, 1)),)
+    assert records[0].boxes == make_boxes((0, (0, 0, 0.5, 1)))
     assert (records[0].size_px, counts) == (None, {})
 
 
@@ -119,7 +119,7 @@ def test_a_image_of_no_stated_size_is_meant_as_it_is_seen(voc, tmp_path):
     exif[0x0112] = 6  # to be turned by a quarter
     (tmp_path / "pictures" / "a.jpg").write_bytes(picture(0, (60, 80), exif=exif))
     _, records, _ = read(voc({"a.xml": xml(object_xml(box=(1, 1, 80, 30)), size=(0, 0))}))
-    assert records[0].boxes == (BoxLabel(0, (0, 0, 1, 0.5)),)
+    assert records[0].boxes == make_boxes((0, (0, 0, 1, 0.5)))
 
 
 def test_a_image_that_has_no_header_either_is_left_out(voc, tmp_path):
@@ -197,7 +197,7 @@ def test_links_to_images_are_followed_wherever_they_lead(voc, tmp_path):
             "annotation file that is not XML",
             id="not UTF-8",
         ),
-        pytest.param("<html><body/></html>", "XML file that is no annotation", id="another root"),
+        pytest.param("<html><body/></html>", "XML file that is not an annotation", id="another root"),
         pytest.param(
             BOMB, "annotation file with a DOCTYPE, which may define entities", id="a bomb of entities"
         ),
@@ -224,7 +224,7 @@ def test_pipes_and_links_to_nothing_are_counted_not_waited_for(voc, tmp_path):
     _, records, counts = read(config)
     assert len(records) == 1
     assert counts == {
-        "annotation that is no file": 1,
+        "annotation that is not a regular file": 1,
         "annotation file missing": 1,
         "link to a folder (not followed)": 1,
     }
@@ -365,12 +365,12 @@ def test_shards_say_what_the_files_say(tmp_path):
     for name, text in files.items():
         (tmp_path / "xml" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "xml" / f"{name}.xml").write_text(text)
-    said = said_in_shards(merged(tmp_path, format="voc", images="pictures", annotations="xml"))
+    said = labels_in_shards(merged(tmp_path, format="voc", images="pictures", annotations="xml"))
     config = VocSource(name="voc", format="voc", images=tmp_path / "pictures", annotations=tmp_path / "xml")
     source, records, _ = read(config)
     assert list(said) == ["a.jpg", "b.jpg", "n02/c.jpg"]
     for record in records:
-        expected = said_of(record, source.classes)
+        expected = labels_of_record(record, source.classes)
         expected["boxes"] = [
             (name, pytest.approx(xyxy, abs=1e-7), ignored) for name, xyxy, ignored in expected["boxes"]
         ]

@@ -8,12 +8,19 @@ from hypothesis import strategies as st
 
 from data_prep import MergeConfig, ShardReader, load_config, merge
 from data_prep.config import YoloSource
-from data_prep.records import BoxLabel
 from data_prep.sources import SourceError, open_source
 from tests.data_prep.conftest import picture
-from tests.data_prep.readers import merged, read, said_in_shards, said_of, write_images
+from tests.data_prep.readers import (
+    box_rows,
+    labels_in_shards,
+    labels_of_record,
+    make_boxes,
+    merged,
+    read,
+    write_images,
+)
 
-BACKGROUND = "image without a text file: nothing in it (kept)"
+BACKGROUND = "image without a text file (kept, no object)"
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def yolo(tmp_path):
 def test_a_line_is_a_class_a_centre_and_a_size(yolo):
     source, records, counts = read(yolo({"a.txt": "1 0.5 0.5 0.5 0.25\n0 .25 .25 .5 .5\r\n", "b.txt": ""}))
     assert (source.classes, source.has_boxes) == (("cat", "dog"), True)
-    assert records[0].boxes == (BoxLabel(1, (0.25, 0.375, 0.75, 0.625)), BoxLabel(0, (0, 0, 0.5, 0.5)))
+    assert records[0].boxes == make_boxes((1, (0.25, 0.375, 0.75, 0.625)), (0, (0, 0, 0.5, 0.5)))
     assert [(record.source_id, record.size_px) for record in records] == [
         ("a.jpg", None),
         ("b.jpg", None),
@@ -52,10 +59,10 @@ def test_a_line_is_a_class_a_centre_and_a_size(yolo):
         pytest.param("0 .5 .5 .5", "line that is neither a box nor a polygon", id="too short"),
         pytest.param("0 .5 .5 .5 .5 .9", "line that is neither a box nor a polygon", id="a sixth number"),
         pytest.param("0", "line that is neither a box nor a polygon", id="a class alone"),
-        pytest.param("0.5 .5 .5 .5 .5", "line whose class is no whole number", id="half a class"),
-        pytest.param("cat .5 .5 .5 .5", "line whose class is no whole number", id="a word"),
-        pytest.param("nan .5 .5 .5 .5", "line whose class is no whole number", id="NaN as class"),
-        pytest.param("inf .5 .5 .5 .5", "line whose class is no whole number", id="infinity as class"),
+        pytest.param("0.5 .5 .5 .5 .5", "line whose class is not an integer", id="half a class"),
+        pytest.param("cat .5 .5 .5 .5", "line whose class is not an integer", id="a word"),
+        pytest.param("nan .5 .5 .5 .5", "line whose class is not an integer", id="NaN as class"),
+        pytest.param("inf .5 .5 .5 .5", "line whose class is not an integer", id="infinity as class"),
         pytest.param("2 .5 .5 .5 .5", "line whose class number has no name", id="class beyond the names"),
         pytest.param("-1 .5 .5 .5 .5", "line whose class number has no name", id="class below 0"),
         pytest.param("0 .5 x .5 .5", "box that is not four finite numbers", id="a word among the numbers"),
@@ -72,26 +79,26 @@ def test_a_line_is_a_class_a_centre_and_a_size(yolo):
 def test_a_line_that_is_no_box_is_counted_by_reason(yolo, line, reason):
     _, records, counts = read(yolo(dict.fromkeys(("a.txt", "b.txt", "c.txt"), f"{line}\n\n1 .5 .5 .5 .5")))
     assert [len(record.boxes) for record in records] == [1 + reason.endswith("(kept)")] * 3
-    counts.pop("polygon of which the bounding box is taken", None)
+    counts.pop("polygon converted to its bounding box", None)
     assert counts == {reason: 3}
 
 
 def test_rounding_at_the_edge_is_not_called_clipping(yolo):
     _, records, counts = read(yolo({f"{name}.txt": "0 0.250001 .5 0.500003 1.000001" for name in "abc"}))
-    assert records[0].boxes[0].xyxy_unit == (0, 0, pytest.approx(0.5, abs=1e-5), 1)
+    assert records[0].boxes.xyxy_unit[0] == (0, 0, pytest.approx(0.5, abs=1e-5), 1)
     assert counts == {}
 
 
 def test_a_polygon_becomes_its_bounding_box(yolo):
     _, records, counts = read(yolo({"a.txt": "1 0.5 0.125 0.75 0.5 0.25 0.25 0.5 0.375\n1 .5 .5 .1 .1 0 0"}))
-    assert [box.xyxy_unit for box in records[0].boxes] == [(0.25, 0.125, 0.75, 0.5), (0, 0, 0.5, 0.5)]
-    assert counts["polygon of which the bounding box is taken"] == 2
+    assert records[0].boxes.xyxy_unit == [(0.25, 0.125, 0.75, 0.5), (0, 0, 0.5, 0.5)]
+    assert counts["polygon converted to its bounding box"] == 2
 
 
 def test_keypoints_behind_a_box_are_no_polygon(yolo, tmp_path):
     (tmp_path / "data.yaml").write_text("names: {0: person}\nkpt_shape: [3, 2]\n")
     _, records, counts = read(yolo({"a.txt": "0 .5 .5 .5 .5 .1 .1 .2 .2 .3 .3"}))
-    assert records[0].boxes == (BoxLabel(0, (0.25, 0.25, 0.75, 0.75)),)
+    assert records[0].boxes == make_boxes((0, (0.25, 0.25, 0.75, 0.75)))
     assert counts == {BACKGROUND: 2}
 
 
@@ -108,7 +115,7 @@ def test_a_image_whose_text_file_is_no_text_is_left_out(yolo, content):
     _, records, counts = read(yolo({"a.txt": content, "b.txt": "\ufeff0 .5 .5 .5 .5"}))
     assert [record.source_id for record in records] == ["b.jpg", "c.jpg"]
     assert len(records[0].boxes) == 1
-    assert counts == {"image whose text file cannot be read as text": 1, BACKGROUND: 1}
+    assert counts == {"image whose text file is not UTF-8 text": 1, BACKGROUND: 1}
 
 
 def test_pipes_and_links_to_nothing_are_counted_not_waited_for(yolo, tmp_path):
@@ -119,8 +126,8 @@ def test_pipes_and_links_to_nothing_are_counted_not_waited_for(yolo, tmp_path):
     _, records, counts = read(config)
     assert [record.source_id for record in records] == ["c.jpg"]
     assert counts == {
-        "image whose text file is no file, or larger than 16 MB": 1,
-        "image whose text file is a link to nothing": 1,
+        "image whose text file is not a regular file or larger than 16 MB": 1,
+        "image whose text file is a broken link": 1,
         "image file missing": 1,
         BACKGROUND: 1,
     }
@@ -145,7 +152,7 @@ def test_other_files_are_counted(yolo, tmp_path):
     (tmp_path / "labels" / "train" / "sub" / "x.txt").write_text("")
     _, records, counts = read(yolo({f"{name}.txt": "" for name in "abcd"}))
     assert len(records) == 3
-    assert counts == {"file that is no image by its name": 1, "text file without an image": 2}
+    assert counts == {"file without the suffix of an image": 1, "text file without an image": 2}
 
 
 def test_names_that_are_no_utf_8_are_found_and_reported(yolo, tmp_path):
@@ -218,12 +225,12 @@ def test_names_of_classes_are_read(yolo, tmp_path, name, text, classes):
         pytest.param("x.yaml", "- cat", "expected `key: value` lines", id="a list alone"),
         pytest.param("x.yaml", "nc: 3", "expected `names`", id="no names"),
         pytest.param("x.yaml", "names: cat", "expected `names`", id="a single name"),
-        pytest.param("x.yaml", "names: []", "expected the names of the classes", id="an empty list"),
+        pytest.param("x.yaml", "names: []", "expected class names", id="an empty list"),
         pytest.param("x.yaml", "names: [cat]\nnc: 2", "expected 1 as `nc`.*found 2", id="another count"),
         pytest.param(
             "x.yaml", "names: [cat]\nnc: [1]", "expected 1 as `nc`.*found a list", id="a list as count"
         ),
-        pytest.param("x.yaml", "names: {0: cat, 2: dog}", "the numbers 0 to 1", id="a gap"),
+        pytest.param("x.yaml", "names: {0: cat, 2: dog}", "each number from 0 to 1", id="a gap"),
         pytest.param("x.yaml", "names: [cat, no]", "class 1: expected a name, found a bool", id="YAML's no"),
         pytest.param(
             "x.yaml", "names: [cat, [a]]", "class 1: expected a name, found a list", id="a list as name"
@@ -232,7 +239,7 @@ def test_names_of_classes_are_read(yolo, tmp_path, name, text, classes):
         pytest.param("x.yaml", "names: [cat]\nkpt_shape: 3", "`kpt_shape`: expected a list", id="keypoints"),
         pytest.param("x.yaml", f"names: [{'9' * 5000}]", "not YAML", id="a number of 5000 digits"),
         pytest.param("x.txt", None, "cannot read", id="no text file"),
-        pytest.param("x.txt", "", "expected the names of the classes", id="an empty text file"),
+        pytest.param("x.txt", "", "expected class names", id="an empty text file"),
         pytest.param("x.txt", "cat\n\ndog", "class 1, found an empty name", id="an empty line"),
         pytest.param("x.txt", "cat\0", "line 1: expected text in UTF-8, found a null character", id="binary"),
     ],
@@ -262,19 +269,18 @@ def test_any_text_file_gives_boxes_in_the_unit_square(yolo, text):
     content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     _, records, _ = read(yolo({"a.txt": content}))
     for record in records:
-        for box in record.boxes:
-            x1, y1, x2, y2 = box.xyxy_unit
+        for class_index, (x1, y1, x2, y2), _ in box_rows(record):
             assert 0 <= x1 < x2 <= 1
             assert 0 <= y1 < y2 <= 1
-            assert box.class_index in (0, 1)
+            assert class_index in (0, 1)
 
 
 def test_shards_say_what_the_files_say(tmp_path, yolo):
     texts = {"a.txt": "0 .5 .5 .5 .5\n1 .25 .5 .5 .5", "b.txt": "1 .5 .5 .25 .25"}
     source, records, _ = read(yolo(texts))
     settings = {"images": "images/train", "class_names": "data.yaml"}
-    said = said_in_shards(merged(tmp_path, format="yolo", **settings))
-    assert said == {record.source_id: said_of(record, source.classes) for record in records}
+    said = labels_in_shards(merged(tmp_path, format="yolo", **settings))
+    assert said == {record.source_id: labels_of_record(record, source.classes) for record in records}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.records import ImageLabel
-from data_prep.sources.columns.label_table import BoxRow, ImageLabelTable, LabelTable
+from data_prep.sources.columns.label_table import BoxTable, ImageLabelTable
 
 NUMBERS = st.integers(0, 2**31 - 2) | st.integers(0, 3)
 CORNERS = st.tuples(*[st.floats(allow_nan=False)] * 4)
@@ -13,7 +13,7 @@ BOXES = st.lists(st.tuples(NUMBERS, NUMBERS, CORNERS, st.booleans()))
 
 
 def filled(boxes):
-    table = LabelTable()
+    table = BoxTable()
     for image, class_index, corners, is_ignored in boxes:
         table.add(image, class_index, corners, is_ignored=is_ignored)
     return table
@@ -25,9 +25,10 @@ def test_a_image_has_the_boxes_that_were_added_for_it_in_the_same_order(boxes, o
     table.sort()
     assert len(table) == len(boxes)
     for image in {row[0] for row in boxes} | set(others):
-        expected = [BoxRow(*row[1:]) for row in boxes if row[0] == image]
-        assert table.boxes(image) == expected
-        assert table.count(image) == len(expected)
+        expected = [row[1:] for row in boxes if row[0] == image]
+        stated = table.boxes(image)
+        assert list(zip(stated.class_index, stated.corners, stated.is_ignored, strict=True)) == expected
+        assert table.count(image) == len(stated) == len(expected)
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, st.booleans())))
@@ -46,14 +47,14 @@ def test_boxes_can_be_asked_for_by_numbers_that_were_not_known_when_they_were_ad
     table.sort(np.array(pictures, dtype=np.int32))
     for image in range(-1, 6):
         expected = [row for row, number in enumerate(pictures) if number == image]
-        assert [box.class_index for box in table.boxes(image)] == expected
+        assert table.boxes(image).class_index == expected
 
 
 def test_a_box_takes_less_than_sixty_four_bytes_sorted_or_not():
     count = 200_000
     images = np.random.default_rng(0).integers(0, count, count)
     tracemalloc.start()
-    table = LabelTable()
+    table = BoxTable()
     for image in images:
         table.add(int(image), 3, (1.5, 2.5, 3.5, 4.5))
     table.sort()

@@ -18,7 +18,7 @@ def test_names_are_given_back_as_they_were_taken(names):
 def test_every_mention_leads_to_the_first_of_its_name(names):
     table = NameTable()
     numbers = [table.mention(name) for name in names]
-    image = table.settle()
+    image = table.first_mentions()
     first = dict(zip(reversed(names), reversed(numbers), strict=True))
     assert [image[number] for number in numbers] == [first[name] for name in names]
     assert [table[number] for number in numbers] == names
@@ -27,7 +27,7 @@ def test_every_mention_leads_to_the_first_of_its_name(names):
 def test_a_name_that_is_said_again_at_once_keeps_its_number():
     table = NameTable()
     assert [table.mention(name) for name in "aabba"] == [0, 0, 1, 1, 2]
-    assert table.settle().tolist() == [0, 1, 0]
+    assert table.first_mentions().tolist() == [0, 1, 0]
 
 
 @given(st.lists(st.text(max_size=3)))

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep.sources import SourceError
-from data_prep.sources.files.tar import TarPlace, members, tar_file
+from data_prep.sources.files.tar import TarSpan, members, whole_tar
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 BLOCK = 512
@@ -35,7 +35,7 @@ def tar_bytes(*entries, format=tarfile.GNU_FORMAT, **options) -> bytes:
 
 def read(path: Path):
     counts = Counter()
-    return [(one.name, one.offset, one.size_bytes) for one in members(tar_file(path), counts)], +counts
+    return [(one.name, one.offset, one.size_bytes) for one in members(whole_tar(path), counts)], +counts
 
 
 def read_bytes(path: Path, data: bytes):
@@ -102,7 +102,7 @@ def test_a_tar_within_a_tar_is_read_where_it_lies(path):
     outer = tar_bytes(entry("before", b"1"), entry("inner.tar", inner), entry("after", b"2"))
     found, _ = read_bytes(path, outer)
     _, offset, size = found[1]
-    inside = list(members(TarPlace(path, offset, offset + size, "inner"), Counter()))
+    inside = list(members(TarSpan(path, offset, offset + size, "inner"), Counter()))
     assert [(one.name, outer[one.offset : one.offset + one.size_bytes]) for one in inside] == [
         ("x.jpg", b"deep")
     ]
@@ -138,11 +138,11 @@ OTHERS = [
     pytest.param({"type": tarfile.FIFOTYPE}, "device or pipe in a tar", id="pipe"),
     pytest.param({"type": tarfile.GNUTYPE_SPARSE}, "sparse file in a tar", id="GNU sparse"),
     pytest.param({"pax_headers": {"GNU.sparse.major": "1"}}, "sparse file in a tar", id="PAX sparse"),
-    pytest.param({"type": b"Q"}, "member of an unknown kind in a tar", id="unknown"),
+    pytest.param({"type": b"Q"}, "member of an unknown type in a tar", id="unknown"),
     pytest.param({"name": "/abs.jpg"}, "absolute or parent path in a tar", id="absolute"),
     pytest.param({"name": "a/../../b.jpg"}, "absolute or parent path in a tar", id="parent"),
-    pytest.param({"name": "./."}, "name in a tar that no file can have", id="dots"),
-    pytest.param({"name": "x" * 5000}, "name in a tar that no file can have", id="too long"),
+    pytest.param({"name": "./."}, "impossible file name in a tar", id="dots"),
+    pytest.param({"name": "x" * 5000}, "impossible file name in a tar", id="too long"),
 ]
 
 
@@ -201,7 +201,7 @@ def test_a_global_comment_as_git_writes_it_does_no_harm(path):
 
 
 def damaged(found: str, path: Path) -> dict[str, int]:
-    return {f"{path}: damaged, nothing behind it is read: found {found}": 1}
+    return {f"{path}: damaged, the rest is not read: found {found}": 1}
 
 
 DAMAGE = [
@@ -214,12 +214,12 @@ DAMAGE = [
     ),
     pytest.param(
         lambda tar: tar[: 2 * BLOCK] + changed(tar[2 * BLOCK : 3 * BLOCK], 124, b"9" * 11),
-        "a header with a number that is none",
+        "a header with an invalid number",
         id="size without digits",
     ),
     pytest.param(
         lambda tar: tar[: 2 * BLOCK] + changed(tar[2 * BLOCK : 3 * BLOCK], 124, b"\xff" * 12),
-        "a header with a number that is none",
+        "a header with an invalid number",
         id="negative size",
     ),
     pytest.param(
@@ -244,7 +244,7 @@ DAMAGE = [
     ),
     pytest.param(
         lambda tar: tar[: 2 * BLOCK] + extension(b"x", b"11 size=-1\n") + tar[2 * BLOCK :],
-        "a size that is no number",
+        "a size that is not a number",
         id="negative size in an extension",
     ),
     pytest.param(
@@ -276,13 +276,13 @@ def test_a_damaged_tar_gives_what_precedes_the_damage_and_is_counted_by_name(pat
 def test_a_tar_cut_between_members_is_kept_and_counted(path):
     found, counts = read_bytes(path, tar_bytes(entry("a.jpg"), entry("b.jpg"))[: 2 * BLOCK])
     assert len(found) == 1
-    assert counts == {f"{path}: without an end mark, perhaps cut short (kept)": 1}
+    assert counts == {f"{path}: without an end mark, perhaps truncated (kept)": 1}
 
 
 def test_a_tar_behind_another_is_not_read_silently(path):
     found, counts = read_bytes(path, 2 * tar_bytes(entry("a.jpg")))
     assert len(found) == 1
-    assert counts == {"bytes behind the end mark of a tar (not read)": 1}
+    assert counts == {"bytes after the end mark of a tar (not read)": 1}
 
 
 def test_a_long_chain_of_extensions_is_read_without_recursion(path):
@@ -297,7 +297,11 @@ def test_a_long_chain_of_extensions_is_read_without_recursion(path):
         pytest.param(b"", "expected a tar, found an empty file", id="empty"),
         pytest.param(b"\xff\xd8\xff\xe0" * 200, "expected a tar, found a header with", id="an image"),
         pytest.param(b"short", "expected a tar, found its end within a header", id="short"),
-        pytest.param(gzip.compress(tar_bytes(entry("a.jpg"))), "a compressed archive", id="gzip"),
+        pytest.param(
+            gzip.compress(tar_bytes(entry("a.jpg"))),
+            "expected a plain tar, found a compressed archive",
+            id="gzip",
+        ),
     ],
 )
 def test_what_is_no_tar_is_reported_in_one_line(path, data, expected):
