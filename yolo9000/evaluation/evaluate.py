@@ -12,7 +12,7 @@ from wordtree.support.arrays import FloatArray
 from yolo9000.config import ClassifierEvaluateConfig, Config, EvaluateConfig, PretrainConfig
 from yolo9000.data.classifier_data import ClassifierTestData
 from yolo9000.data.image import decode_image, letterbox
-from yolo9000.distributed import from_first, joined_shares, share_of, track_progress
+from yolo9000.distributed import all_gather, broadcast, own_share, track_progress
 from yolo9000.evaluation.classification import (
     ClassificationScore,
     ImageOutcomes,
@@ -55,7 +55,7 @@ def evaluate_detector(
     """
     images = EvaluationSet.of(reader, cfg)
     detections = predict_boxes(model, images, size_px, cfg)
-    return from_first(
+    return broadcast(
         lambda: score(
             images.truths,
             detections,
@@ -123,7 +123,7 @@ def _predict_images(
     predict: Callable[[BatchOutput], list[Result]],
 ) -> list[Result]:
     """The results of `predict` for all images, one for each."""
-    starts = share_of(range(0, len(images.images), cfg.batch_size))
+    starts = own_share(range(0, len(images.images), cfg.batch_size))
     batches = _for_each_batch(
         starts, lambda start: predict(_output(model, images, start, size_px, cfg)), total=len(starts)
     )
@@ -134,7 +134,7 @@ def _for_each_batch(
     batches: Iterable[Batch], evaluate: Callable[[Batch], Result], *, total: int
 ) -> list[Result]:
     """The results of the batches of all processes, in order; batches: those of this process, `total` of them."""
-    return joined_shares([evaluate(batch) for batch in track_progress(batches, "evaluating", total=total)])
+    return all_gather([evaluate(batch) for batch in track_progress(batches, "evaluating", total=total)])
 
 
 @torch.inference_mode()

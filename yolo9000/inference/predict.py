@@ -18,7 +18,7 @@ from wordtree.tree.query import parse
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.config import PredictConfig
 from yolo9000.data.image import UnreadableImage, letterbox, read_image
-from yolo9000.distributed import usual_device
+from yolo9000.distributed import default_device
 from yolo9000.errors import Yolo9000Error
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.postprocess import BatchOutput, NodeSet, detect
@@ -47,7 +47,7 @@ class Predictor:
         self.tree, self.config, self.label_counts = loaded.tree, loaded.config, loaded.label_counts
         settings = {**loaded.config.predict.model_dump(), **(changes or {})}
         self.settings = validated(settings, PredictConfig, place="changes")
-        self.device = usual_device() if device is None else torch.device(device)
+        self.device = default_device() if device is None else torch.device(device)
         self.model = loaded.build_model().to(self.device)
 
     def __call__(

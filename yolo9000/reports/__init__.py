@@ -1,1 +1,1 @@
-"""From scorecards to HTML pages."""
+"""HTML reports about runs, from scorecards and training curves."""

@@ -13,22 +13,23 @@ from wordtree.support.files import write_atomically
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.data.image import decode_image
 from yolo9000.data.sampler import images_of_split
-from yolo9000.distributed import by_first_process
+from yolo9000.distributed import on_first_process
 from yolo9000.evaluation.classification import ClassificationScore
 from yolo9000.evaluation.evaluation_set import EvaluationSet, ground_truth
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.inference.draw import draw_detections, to_pillow
 from yolo9000.inference.predict import MIN_DRAWN_PX, Predictor
+from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
-from yolo9000.reports.classifier_report import ClassifierReport, render_classifier_report
-from yolo9000.reports.detector_report import Baseline, ReportContent, render_report
+from yolo9000.reports.classifier_report import render_classifier_report
+from yolo9000.reports.detector_report import Baseline, DetectorReport, render_detector_report
 from yolo9000.reports.object_images import class_images
-from yolo9000.reports.page import NO_CURVES, InvalidReport, Scene, read_series
+from yolo9000.reports.page import NO_CURVES, InvalidReport, ReportImage, RunDetails, read_series
 from yolo9000.training.run import Network, Run
 from yolo9000.training.run_folder import TrainingError
 from yolo9000.training.task import Score, Task
 
-SCENES = 12
+TEST_IMAGES = 12
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def refuse_missing_attribution(cfg: Config | PretrainConfig) -> None:
         )
 
 
-@by_first_process
+@on_first_process
 def write_run_report(
     task: Task[Any, Network, Any, Score], run: Run[Any, Network], folder: Path, score: Score, step: int
 ) -> None:
@@ -75,30 +76,30 @@ def detector_report(
     boxes, image_labels = label_counts.boxes_rolled_up, label_counts.image_labels_rolled_up
     images = EvaluationSet.of(reader, run.cfg.evaluate).images
     is_over = step >= run.cfg.schedule.max_steps
-    content = ReportContent(
-        **_common_content(run, folder, step, text),
+    report = DetectorReport(
+        _run_details(run, folder, step, text),
         scorecard=scorecard,
         baselines=text.baselines,
-        scenes=scenes(Predictor(folder / "best.pt"), reader) if is_over else (),
+        test_images=draw_test_images(Predictor(folder / "best.pt"), reader) if is_over else (),
         class_images=class_images(scorecard, reader, images),
         training_labels={
             tree.ids[node]: (int(boxes[node]), int(image_labels[node])) for node in range(len(tree))
         },
     )
-    return render_report(content)
+    return render_detector_report(report)
 
 
 def classifier_report(
-    run: Run[PretrainConfig, Any], folder: Path, score: ClassificationScore, step: int
+    run: Run[PretrainConfig, Classifier], folder: Path, score: ClassificationScore, step: int
 ) -> str:
     """The page about a classifier as HTML."""
-    return render_classifier_report(ClassifierReport(**_common_content(run, folder, step), score=score))
+    return render_classifier_report(_run_details(run, folder, step), score)
 
 
-def scenes(predictor: Predictor, reader: ShardReader) -> list[Scene]:
-    """Images from all over the evaluated split with the detections and what was missed."""
+def draw_test_images(predictor: Predictor, reader: ShardReader) -> list[ReportImage]:
+    """Images from all over the evaluated split, with their detections and missed objects."""
     images = images_of_split(reader, predictor.config.evaluate.split)
-    chosen = images[:: max(1, len(images) // SCENES)][:SCENES]
+    chosen = images[:: max(1, len(images) // TEST_IMAGES)][:TEST_IMAGES]
     drawn = []
     for image in chosen.tolist():
         name = reader.source_id(image)
@@ -108,25 +109,23 @@ def scenes(predictor: Predictor, reader: ShardReader) -> list[Scene]:
             to_pillow(pixels), detections, truth=ground_truth(reader, image), min_side_px=MIN_DRAWN_PX
         )
         names = ", ".join(detections.names) or "nothing"
-        drawn.append(Scene(figure, name, f"{name}, answers: {names}"))
+        drawn.append(ReportImage(figure, name, f"{name}, detected: {names}"))
     return drawn
 
 
-def _common_content(
-    run: Run[Any, Any], folder: Path, step: int, text: ReportText = DEFAULT_TEXT
-) -> dict[str, Any]:
-    """The content that the pages of detectors and classifiers share, by the names of its fields."""
+def _run_details(run: Run[Any, Any], folder: Path, step: int, text: ReportText = DEFAULT_TEXT) -> RunDetails:
+    """The content that the pages of detectors and classifiers share."""
     cfg = run.cfg
-    metrics_csv = _text(folder / "metrics.csv")
-    return {
-        "title": text.title or f"Run {cfg.name}",
-        "summary": text.summary
-        or f"Trained on {cfg.data.shards}, scored on its split '{cfg.evaluate.split}'.",
-        "facts": _facts(run, metrics_csv, step),
-        "metrics_csv": metrics_csv,
-        "config_yaml": _text(folder / "config.yaml"),
-        "attribution": _text(cfg.data.attribution) if cfg.data.attribution else "",
-    }
+    metrics_csv = (folder / "metrics.csv").read_text("utf-8")
+    return RunDetails(
+        title=text.title or f"Run {cfg.name}",
+        summary=text.summary
+        or f"Trained on {cfg.data.shards}, evaluated on its split '{cfg.evaluate.split}'.",
+        facts=_facts(run, metrics_csv, step),
+        metrics_csv=metrics_csv,
+        config_yaml=(folder / "config.yaml").read_text("utf-8"),
+        attribution=cfg.data.attribution.read_text("utf-8") if cfg.data.attribution else "",
+    )
 
 
 def _facts(run: Run[Any, Any], metrics_csv: str, step: int) -> list[tuple[str, str]]:
@@ -145,7 +144,3 @@ def _facts(run: Run[Any, Any], metrics_csv: str, step: int) -> list[tuple[str, s
             ("memory", f"{last['memory_mib'] / 1024:.1f} GiB"),
         ]
     return facts
-
-
-def _text(path: Path) -> str:
-    return path.read_text("utf-8")

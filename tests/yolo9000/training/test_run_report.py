@@ -1,4 +1,4 @@
-"""The page of a run: what it holds, when it is made, and that no page stops a run."""
+"""The report of a run: its content, when it is written, and that a failure does not stop the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.yolo9000.made import COLOURS, made_config, made_shards
 from yolo9000 import Predictor
 from yolo9000.reports.detector_report import Baseline
 from yolo9000.training.run_folder import TrainingError
-from yolo9000.training.run_report import SCENES, ReportText, scenes
+from yolo9000.training.run_report import TEST_IMAGES, ReportText, draw_test_images
 from yolo9000.training.train import train
 
 
@@ -29,7 +29,7 @@ def test_the_page_holds_scores_scenes_curves_and_settings(shards: Path, tmp_path
     page = page_of(tmp_path / "run")
     for text in (
         "Run &lt;made&gt;", "Squares &amp; noise.", "the oracle", "Squares by us.", "max_steps: 4", "4 of 4",
-        "images seen <b>32</b>", "images/s", "GiB", "Where misses come from", "Best and worst classes",
+        "images seen <b>32</b>", "images/s", "GiB", "Missed and wrongly classified objects", "Best and worst classes",
     ):  # fmt: skip
         assert text in page
     assert "tiny, width 0.5, input 64 px" in page
@@ -40,13 +40,13 @@ def test_the_page_holds_scores_scenes_curves_and_settings(shards: Path, tmp_path
     assert page.count("data:image/") == scenes_and_objects
 
 
-def test_a_page_without_words_names_the_run_and_its_data(shards: Path, tmp_path: Path) -> None:
+def test_a_page_without_text_names_the_run_and_its_data(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards, schedule__max_steps=1), tmp_path)
     assert "<h1>Run made</h1>" in page_of(tmp_path)
-    assert f"Trained on {shards}, scored on its split" in page_of(tmp_path)
+    assert f"Trained on {shards}, evaluated on its split" in page_of(tmp_path)
 
 
-def test_it_is_made_anew_at_each_evaluation(
+def test_the_page_is_written_anew_at_each_evaluation(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages: list[str] = []
@@ -60,13 +60,13 @@ def test_it_is_made_anew_at_each_evaluation(
     train(made_config(shards, evaluate__every=2), tmp_path)
     assert len(pages) == 2
     assert "2 of 4" in pages[0]
-    assert "Where misses come from" in pages[0]
+    assert "Missed and wrongly classified objects" in pages[0]
     assert "Test images" not in pages[0]  # they need the finished best.pt
     assert "4 of 4" in pages[1]
     assert "Test images" in pages[1]
 
 
-def test_a_page_that_cannot_be_written_stops_no_run(
+def test_a_page_that_cannot_be_written_does_not_stop_the_run(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run" / "report.html").mkdir(parents=True)
@@ -77,7 +77,7 @@ def test_a_page_that_cannot_be_written_stops_no_run(
     assert len(message.splitlines()) == 1
 
 
-def test_a_missing_text_of_licences_is_reported_before_training(shards: Path, tmp_path: Path) -> None:
+def test_a_missing_file_of_licences_is_reported_before_training(shards: Path, tmp_path: Path) -> None:
     cfg = made_config(shards, data__attribution=str(tmp_path / "none.txt"))
     with pytest.raises(
         TrainingError, match=r"data\.attribution: there is no file .*none\.txt\. Name a text file"
@@ -86,16 +86,16 @@ def test_a_missing_text_of_licences_is_reported_before_training(shards: Path, tm
     assert not (tmp_path / "run").exists()
 
 
-def test_scenes_come_from_all_over_the_split(tmp_path: Path) -> None:
+def test_test_images_come_from_all_over_the_split(tmp_path: Path) -> None:
     shards = made_shards(tmp_path / "data", scenes=4, label_images=1, test_scenes=30)
     train(made_config(shards, schedule__max_steps=1), tmp_path / "run")
-    found = scenes(Predictor(tmp_path / "run" / "best.pt"), ShardReader(shards))
-    assert len(found) == SCENES
-    assert len({scene.caption for scene in found}) == SCENES
-    assert all(scene.alt.startswith(f"{scene.caption}, answers: ") for scene in found)
+    found = draw_test_images(Predictor(tmp_path / "run" / "best.pt"), ShardReader(shards))
+    assert len(found) == TEST_IMAGES
+    assert len({image.caption for image in found}) == TEST_IMAGES
+    assert all(image.alt.startswith(f"{image.caption}, detected: ") for image in found)
 
 
-def test_the_page_is_made_although_the_shards_moved_while_the_run_was_interrupted(tmp_path: Path) -> None:
+def test_the_page_shows_images_although_the_shards_moved_before_the_resume(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     shards = made_shards(tmp_path / "data")
     train(made_config(shards, schedule__max_steps=2), tmp_path / "run")
