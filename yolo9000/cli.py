@@ -198,14 +198,14 @@ def evaluate(
     """
     from data_prep import ShardReader
     from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
-    from yolo9000.distributed import usual_device
+    from yolo9000.distributed import default_device
     from yolo9000.evaluation.evaluate import evaluate as score
     from yolo9000.training.resume import refuse_odd_sizes
     from yolo9000.training.run import with_settings
 
     checkpoint, reader = load_checkpoint(model), ShardReader(shards)
     refuse_other_tree(checkpoint, model, reader)
-    network: Any = checkpoint.build_model().to(usual_device())
+    network: Any = checkpoint.build_model().to(default_device())
     cfg = with_settings(checkpoint.config, "evaluate", **_given(split=split, limit=limit))
     if size is not None:
         cfg = with_settings(cfg, "model", input_size_px=size)

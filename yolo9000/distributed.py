@@ -1,6 +1,6 @@
-"""The processes that `torchrun` starts: each computes its part of every step and of every evaluation.
+"""Data parallelism with `torchrun`: each process computes its part of every step and of every evaluation.
 
-Sums, gathering and the rest are the identity, and free, where there is one process.
+With a single process all functions here are the identity and cost nothing.
 """
 
 from __future__ import annotations
@@ -23,53 +23,53 @@ from wordtree.support.progress import track
 from yolo9000.errors import Yolo9000Error
 
 Item = TypeVar("Item")
-Given = ParamSpec("Given")
+Parameters = ParamSpec("Parameters")
 
-BUCKET_NUMBERS = 8 * 2**20  # tensors are summed in flat pieces of about this many: few calls, little memory
-PATIENCE = timedelta(hours=1)  # others wait while one scores a large set or writes a large file
+BUCKET_ELEMENTS = 8 * 2**20  # size of the flat tensors that are summed: few calls, little memory
+TIMEOUT = timedelta(hours=1)  # the others wait while one process scores a large set or writes a large file
 
 
 class ProcessError(Yolo9000Error):
-    """Several processes cannot start together or go on: no device for one of them, or another one is gone."""
+    """Several processes cannot start or continue together: one has no device, or one is gone."""
 
 
 def rank() -> int:
-    """The number of this process, from 0; outside of `joined_processes` there is one."""
+    """Number of this process, from 0; always 0 outside `joined_processes`."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def size() -> int:
-    """How many processes work together."""
+def world_size() -> int:
+    """Number of processes in the group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and prints for all, also before they have joined and after."""
+    """Whether this process writes and prints for all; also valid before and after `joined_processes`."""
     return _started() == 1 or os.environ.get("RANK", "0") == "0"
 
 
-def usual_device() -> torch.device:
-    """Where this process computes unless told otherwise: on its GPU, if there is one."""
+def default_device() -> torch.device:
+    """The GPU of this process if it has one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def by_first_process(write: Callable[Given, None]) -> Callable[Given, None]:
-    """The same, done once: in the other processes it does nothing."""
+def on_first_process(write: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """A decorator: the function runs in the first process only."""
 
     @wraps(write)
-    def written_once(*arguments: Given.args, **named: Given.kwargs) -> None:
+    def write_once(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         if is_first():
-            write(*arguments, **named)
+            write(*args, **kwargs)
 
-    return written_once
+    return write_once
 
 
 @contextmanager
 def joined_processes() -> Iterator[None]:
-    """The processes of `torchrun` as one group, for the time of a `with` block or of the function it decorates.
+    """Join the processes of `torchrun` in one group during a `with` block or a decorated function.
 
-    On GPUs each takes the one of its local rank. An error is told by the first process that it stops; those that stop
-    because of it end quietly. Raises ProcessError.
+    Each process uses the GPU of its local rank. An error is raised in the first process that it stops; the processes
+    that stop because of it exit without a message. Raises ProcessError.
     """
     if _started() == 1 or dist.is_initialized():
         yield
@@ -77,119 +77,123 @@ def joined_processes() -> Iterator[None]:
     store = _join()
     try:
         yield
-        with _together():
-            dist.barrier()  # none ends the group while another still joins it or talks: gloo would abort
+        with _communicating():
+            dist.barrier()  # gloo aborts if one process ends the group while another still joins or communicates
     except Exception:
-        if _is_told(store):
+        if _is_consequence(store):
             raise SystemExit(2) from None
         raise
     dist.destroy_process_group()
 
 
 def sum_over_processes(tensors: Sequence[Tensor]) -> None:
-    """Replace each tensor by its sum over the processes; of one type and device, the same shapes everywhere."""
-    if size() == 1:
+    """Replace each tensor by its sum over the processes.
+
+    All have one type and device, and the same shapes in every process.
+    """
+    if world_size() == 1:
         return
-    for bucket in buckets_of(tensors, numbers=BUCKET_NUMBERS):
+    for bucket in buckets_of(tensors, elements=BUCKET_ELEMENTS):
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-        with _together():
+        with _communicating():
             dist.all_reduce(flat)
         for tensor, total in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
             tensor.copy_(total.view(tensor.shape))
 
 
-def buckets_of(tensors: Sequence[Tensor], *, numbers: int) -> Iterator[list[Tensor]]:
-    """The tensors in their order, cut where that many numbers have come together."""
+def buckets_of(tensors: Sequence[Tensor], *, elements: int) -> Iterator[list[Tensor]]:
+    """Consecutive groups of tensors, each closed once it has this many elements."""
     bucket: list[Tensor] = []
-    held = 0
+    count = 0
     for tensor in tensors:
         bucket.append(tensor)
-        held += tensor.numel()
-        if held >= numbers:
+        count += tensor.numel()
+        if count >= elements:
             yield bucket
-            bucket, held = [], 0
+            bucket, count = [], 0
     if bucket:
         yield bucket
 
 
-def anywhere(mask: Tensor) -> Tensor:
-    """Where a mask (bool) is true in some process."""
-    if size() == 1:
+def any_process(mask: Tensor) -> Tensor:
+    """Mask of the positions that are true in at least one process; mask: bool."""
+    if world_size() == 1:
         return mask
-    found = mask.to(torch.uint8)
-    with _together():
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-    return found.bool()
+    flags = mask.to(torch.uint8)
+    with _communicating():
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return flags.bool()
 
 
-def share_of(items: Sequence[Item]) -> Sequence[Item]:
-    """The items that fall to this process, every size()-th."""
-    return items[rank() :: size()]
+def own_share(items: Sequence[Item]) -> Sequence[Item]:
+    """Items for this process: every world_size()-th."""
+    return items[rank() :: world_size()]
 
 
-def joined_shares(own: list[Item]) -> list[Item]:
-    """What all processes made of their shares, in the order of the whole, in every process."""
-    if size() == 1:
-        return own
-    shares: list[list[Item]] = [[] for _ in range(size())]
-    with _together():
-        dist.all_gather_object(shares, own)
+def all_gather(results: list[Item]) -> list[Item]:
+    """Results of all processes for their `own_share`, in the order of all items, in every process."""
+    if world_size() == 1:
+        return results
+    shares: list[list[Item]] = [[] for _ in range(world_size())]
+    with _communicating():
+        dist.all_gather_object(shares, results)
     total = sum(len(share) for share in shares)
     return [shares[k % len(shares)][k // len(shares)] for k in range(total)]
 
 
-def from_first(make: Callable[[], Item]) -> Item:
-    """What the first process makes, in every process."""
-    if size() == 1:
+def broadcast(make: Callable[[], Item]) -> Item:
+    """Result of `make`, which only the first process calls, in every process."""
+    if world_size() == 1:
         return make()
     made = [make() if rank() == 0 else None]
-    with _together():
+    with _communicating():
         dist.broadcast_object_list(made)
     return made[0]  # type: ignore[return-value]
 
 
 def _started() -> int:
-    """How many processes torchrun says that it started; 1 without it."""
+    """Number of processes that torchrun started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _join() -> Store:
-    """Start the group; the store that its processes share."""
+    """Start the group; returns the store that its processes share."""
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if local >= found:
             raise ProcessError(
-                f"Process {local} of this machine has no GPU of its own, there are {found}. "
+                f"Expected a GPU for each process of this machine, found {found} for process {local}. "
                 f"Start torchrun with --nproc_per_node {found}."
             )
         torch.cuda.set_device(local)
     try:
         store: Store
-        store, number, count = next(rendezvous("env://", timeout=PATIENCE))
+        store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
         backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=PATIENCE)
-    except (ValueError, RuntimeError) as error:  # a variable that is missing; nobody answers
-        raise ProcessError(f"The processes could not meet; start them with torchrun. ({error})") from error
+        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=TIMEOUT)
+    except (ValueError, RuntimeError) as error:  # a missing variable, or no process replies
+        raise ProcessError(f"The processes could not connect; start them with torchrun. ({error})") from error
     return store
 
 
-def _is_told(store: Store) -> bool:
-    """Whether another process has failed before this one, and so tells why."""
+def _is_consequence(store: Store) -> bool:
+    """Whether another process failed before this one, and so reports the cause."""
     try:
         return bool(store.add("failures", 1) > 1)
-    except RuntimeError:  # the store is gone with the process that held it
+    except RuntimeError:  # the process that held the store is gone
         return False
 
 
 @contextmanager
-def _together() -> Iterator[None]:
+def _communicating() -> Iterator[None]:
+    """Turn a failed communication into a ProcessError."""
     try:
         yield
-    except RuntimeError as error:  # gloo raises nothing more special
+    except RuntimeError as error:  # gloo has no narrower type
         raise ProcessError(
-            f"Process {rank()} of {size()} stops: another one is gone, or no longer answers. "
-            "What that one said last tells why; then go on with --resume."
+            f"Process {rank()} of {world_size()} stops: another process is gone or does not reply. Its last message "
+            "has the cause. Continue the run with --resume."
         ) from error
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from data_prep import ShardReader
 from tests.yolo9000.made import made_config
 from tests.yolo9000.made_runs import answers, classifier_config, detector_config, two_slots
-from tests.yolo9000.training.test_train import interrupt_after
+from tests.yolo9000.training.runs import interrupt_after
 from yolo9000.checkpoints.checkpoint import load_checkpoint
 from yolo9000.cli import main
 from yolo9000.data.detector_data import DetectorData
@@ -27,14 +27,14 @@ from yolo9000.data.prefetch import slots_of_process
 from yolo9000.data.sampler import DataMismatch
 from yolo9000.distributed import (
     ProcessError,
+    all_gather,
+    broadcast,
     buckets_of,
-    from_first,
     is_first,
     joined_processes,
-    joined_shares,
+    own_share,
     rank,
-    share_of,
-    size,
+    world_size,
 )
 from yolo9000.models import batch_norm
 from yolo9000.models.batch_norm import moving_statistics, set_training, synchronised
@@ -77,11 +77,11 @@ def flat(state: dict[str, Any]) -> dict[str, torch.Tensor]:
     return named
 
 
-# --- which part a slot falls to
+# --- the parts of a batch
 
 
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 40))
-def test_the_parts_of_all_processes_hold_every_slot_once_and_none_is_empty(
+def test_the_parts_of_all_processes_cover_every_slot_once_and_none_is_empty(
     processes: int, accumulate: int, more: int
 ) -> None:
     slots = processes * accumulate + more
@@ -95,7 +95,7 @@ def test_the_parts_of_all_processes_hold_every_slot_once_and_none_is_empty(
     assert sorted(slot for parts in of_processes for part in parts for slot in part) == list(range(slots))
 
 
-def test_more_parts_than_images_are_reported() -> None:
+def test_more_parts_than_images_are_refused() -> None:
     with pytest.raises(
         DataMismatch, match=r"batch_size 3 cannot be split into 4 parts, 2 .* in each of 2 processes"
     ):
@@ -119,7 +119,7 @@ def test_a_slot_has_the_same_image_whatever_part_it_is_in(shards: Path) -> None:
 @given(st.lists(st.integers(0, 9), max_size=12))
 def test_buckets_hold_every_tensor_in_order_and_close_once_they_are_full(lengths: list[int]) -> None:
     tensors = [torch.full((length,), float(number)) for number, length in enumerate(lengths)]
-    buckets = list(buckets_of(tensors, numbers=10))
+    buckets = list(buckets_of(tensors, elements=10))
     assert [id(tensor) for bucket in buckets for tensor in bucket] == [id(tensor) for tensor in tensors]
     filled = [sum(len(tensor) for tensor in bucket) for bucket in buckets]
     assert all(10 <= total < 20 for total in filled[:-1])
@@ -130,7 +130,7 @@ def test_buckets_hold_every_tensor_in_order_and_close_once_they_are_full(lengths
 
 
 @pytest.mark.parametrize("accumulate", [2, 8])
-def test_an_accumulated_step_is_that_of_the_whole_batch(
+def test_an_accumulated_step_equals_the_step_of_the_whole_batch(
     shards: Path, tmp_path: Path, accumulate: int
 ) -> None:
     train(detector_config(shards), tmp_path / "whole")
@@ -138,7 +138,9 @@ def test_an_accumulated_step_is_that_of_the_whole_batch(
     assert_same_run(tmp_path / "parts", tmp_path / "whole", steps=4)
 
 
-def test_a_classifiers_accumulated_step_is_that_of_the_whole_batch(shards: Path, tmp_path: Path) -> None:
+def test_a_classifiers_accumulated_step_equals_the_step_of_the_whole_batch(
+    shards: Path, tmp_path: Path
+) -> None:
     pretrain(classifier_config(shards), tmp_path / "whole")
     pretrain(classifier_config(shards, accumulate=3), tmp_path / "parts")
     assert_same_run(tmp_path / "parts", tmp_path / "whole", steps=3)
@@ -147,7 +149,7 @@ def test_a_classifiers_accumulated_step_is_that_of_the_whole_batch(shards: Path,
 # --- batch norm
 
 
-def test_frozen_statistics_stay_and_per_process_ones_move(shards: Path, tmp_path: Path) -> None:
+def test_frozen_statistics_stay_and_per_process_statistics_change(shards: Path, tmp_path: Path) -> None:
     for choice in ("frozen", "per_process"):
         cfg = detector_config(shards, batch_statistics=choice, schedule__max_steps=2, evaluate__every=1)
         train(cfg, tmp_path / choice)
@@ -179,9 +181,9 @@ def test_one_process_has_nothing_to_synchronise(shards: Path) -> None:
 
 
 def test_on_cpus_several_processes_cannot_synchronise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_norm, "size", lambda: 2)
+    monkeypatch.setattr(batch_norm, "world_size", lambda: 2)
     with pytest.raises(
-        ProcessError, match=r"needs GPUs .*, found cpu and BatchNorm2d\. Take per_process, or frozen"
+        ProcessError, match=r"needs GPUs .*, found cpu and BatchNorm2d\. Set it to per_process or frozen"
     ):
         synchronised(torch.nn.Sequential(torch.nn.BatchNorm2d(3)))
 
@@ -189,7 +191,7 @@ def test_on_cpus_several_processes_cannot_synchronise(monkeypatch: pytest.Monkey
 # --- processes that cannot start together
 
 
-def test_processes_that_torchrun_did_not_start_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_torchrun_did_not_start_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
@@ -200,31 +202,31 @@ def test_processes_that_torchrun_did_not_start_are_reported(monkeypatch: pytest.
         pass
 
 
-def test_more_processes_than_gpus_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"WORLD_SIZE": "3", "RANK": "2", "LOCAL_RANK": "2"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with (
-        pytest.raises(ProcessError, match=r"there are 2\. .* --nproc_per_node 2"),
+        pytest.raises(ProcessError, match=r"found 2 for process .* --nproc_per_node 2"),
         joined_processes(),
     ):
         pass
 
 
-def test_one_process_alone_needs_no_group() -> None:
+def test_a_single_process_needs_no_group() -> None:
     with joined_processes():
         assert not torch.distributed.is_initialized()
-        assert (rank(), size(), is_first()) == (0, 1, True)
-        assert joined_shares(list(share_of(range(3)))) == [0, 1, 2]
-        assert from_first(lambda: 5) == 5
+        assert (rank(), world_size(), is_first()) == (0, 1, True)
+        assert all_gather(list(own_share(range(3)))) == [0, 1, 2]
+        assert broadcast(lambda: 5) == 5
 
 
 # --- two processes
 
 
 def torchrun(*command: object) -> subprocess.CompletedProcess[str]:
-    """The command in two processes: `torchrun` is `python -m torch.distributed.run`."""
+    """Run a command in two processes; `torchrun` is `python -m torch.distributed.run`."""
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     return subprocess.run(
         [*program, *map(str, command)], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
@@ -233,7 +235,7 @@ def torchrun(*command: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def of_two(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two_processes.py leaves; it also checks the sums by rows and the running statistics."""
+    """Files of two_processes.py, which itself checks row-wise sums and running statistics."""
     folder = tmp_path_factory.mktemp("two")
     done = torchrun(SCRIPT, "together", shards, folder)
     assert done.returncode == 0, done.stderr
@@ -269,7 +271,7 @@ def test_two_processes_train_a_classifier_as_one(shards: Path, tmp_path: Path, o
     assert_same_run(of_two / "classifier", tmp_path, steps=3)
 
 
-def test_two_processes_find_what_one_finds_in_its_order(shards: Path, of_two: Path) -> None:
+def test_two_processes_predict_the_same_as_one_in_the_same_order(shards: Path, of_two: Path) -> None:
     expected = answers(shards)
     assert len(expected) == 3
     for process in range(2):
@@ -280,7 +282,7 @@ def test_two_processes_find_what_one_finds_in_its_order(shards: Path, of_two: Pa
             assert score.tolist() == right_score.tolist()
 
 
-def test_a_run_of_one_process_goes_on_in_two_by_the_command_line(
+def test_a_run_of_one_process_resumes_in_two_on_the_command_line(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = detector_config(shards, evaluate__every=1)
@@ -297,7 +299,7 @@ def test_a_run_of_one_process_goes_on_in_two_by_the_command_line(
     assert_same_run(tmp_path / "made", tmp_path / "straight", steps=8)
 
 
-def test_a_mistake_that_stops_one_process_is_reported_once_and_ends_all(shards: Path, tmp_path: Path) -> None:
+def test_an_error_that_stops_one_process_is_reported_once_and_ends_all(shards: Path, tmp_path: Path) -> None:
     cfg = two_slots(shards)
     prepare_folder(tmp_path, cfg, step=0)
     done = torchrun(SCRIPT, "raise", tmp_path / "config.yaml", tmp_path)
@@ -308,7 +310,7 @@ def test_a_mistake_that_stops_one_process_is_reported_once_and_ends_all(shards: 
     assert "RuntimeError" not in done.stderr
 
 
-def test_a_mistake_in_the_file_is_reported_once(tmp_path: Path) -> None:
+def test_an_error_in_the_configuration_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("data: {shards: s}\nschedule: {max_step: 4}\n")
     done = torchrun("-m", "yolo9000", "train", tmp_path / "config.yaml", "--runs", tmp_path)
     assert done.returncode != 0
@@ -318,7 +320,7 @@ def test_a_mistake_in_the_file_is_reported_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_evaluate_and_check_as_one_and_print_once(
+def test_two_processes_print_the_same_as_one_for_evaluate_check_and_show_targets(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cfg = detector_config(shards)
@@ -343,9 +345,7 @@ def test_two_processes_evaluate_and_check_as_one_and_print_once(
         assert together == alone
 
 
-def test_a_process_that_is_killed_leaves_no_other_waiting_even_without_torchrun(
-    shards: Path, tmp_path: Path
-) -> None:
+def test_a_killed_process_leaves_no_other_waiting_even_without_torchrun(shards: Path, tmp_path: Path) -> None:
     cfg = two_slots(shards)
     prepare_folder(tmp_path, cfg, step=0)
     with socket.socket() as free:
@@ -366,4 +366,4 @@ def test_a_process_that_is_killed_leaves_no_other_waiting_even_without_torchrun(
     message = first.communicate(timeout=300)[1]
     second.communicate(timeout=300)
     assert (first.returncode, second.returncode) == (2, -signal.SIGKILL)
-    assert message.splitlines()[-1].startswith("yolo9000: Process 0 of 2 stops: another one is gone")
+    assert message.splitlines()[-1].startswith("yolo9000: Process 0 of 2 stops: another process is gone")

@@ -1,7 +1,7 @@
-"""What test_distributed.py lets two processes do.
+"""Programs that test_distributed.py runs in two processes.
 
-two_processes.py together SHARDS FOLDER   checks, and runs that lie in FOLDER, to be compared with those of one process
-two_processes.py raise|kill CONFIG RUNS   `yolo9000 train CONFIG`, of which one process fails, or is killed, in step 2
+two_processes.py together SHARDS FOLDER   checks, and runs in FOLDER to compare with the runs of a single process
+two_processes.py raise|kill CONFIG RUNS   `yolo9000 train CONFIG`, of which one process fails or is killed in step 2
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import yolo9000.training.loop as loop
 from tests.yolo9000.made_runs import answers, classifier_config, detector_config, two_slots
 from yolo9000.cli import main
 from yolo9000.distributed import (
-    anywhere,
-    from_first,
+    all_gather,
+    any_process,
+    broadcast,
     is_first,
     joined_processes,
-    joined_shares,
+    own_share,
     rank,
-    share_of,
-    size,
     sum_over_processes,
+    world_size,
 )
 from yolo9000.models.head import ClassHead
 from yolo9000.training.gradients import summed_gradients
@@ -40,31 +40,31 @@ from yolo9000.training.train import train
 
 @joined_processes()
 def together(shards: Path, folder: Path) -> None:
-    assert size() == 2
-    distributed.BUCKET_NUMBERS = (
-        1000  # so that the small networks need several, and some tensors more than one holds
+    assert world_size() == 2
+    distributed.BUCKET_ELEMENTS = (
+        1000  # several buckets even for small networks, some tensors larger than one
     )
-    what_is_exchanged()
-    rows_of_a_class_head_are_summed_as_its_dense_gradient_is()
-    running_statistics_are_the_mean_of_those_of_the_processes()
-    train(from_first(lambda: two_slots(shards)), folder / "two slots")
-    train(from_first(lambda: detector_config(shards, data__accumulate=2)), folder / "detector")
+    tensors_and_objects_are_exchanged()
+    rows_of_a_class_head_are_summed_like_its_dense_gradient()
+    running_statistics_are_averaged_over_the_processes()
+    train(broadcast(lambda: two_slots(shards)), folder / "two slots")
+    train(broadcast(lambda: detector_config(shards, data__accumulate=2)), folder / "detector")
     pretrain(classifier_config(shards), folder / "classifier")
     found = answers(shards)
     (folder / f"answers{rank()}").write_bytes(pickle.dumps(found))
 
 
-def what_is_exchanged() -> None:
+def tensors_and_objects_are_exchanged() -> None:
     own = [torch.full((2, 3), float(rank() + 1)), torch.zeros(0), torch.arange(4.0).view(2, 2).t() * rank()]
     sum_over_processes(own)
     assert own[0].tolist() == [[3.0] * 3] * 2
     assert own[2].tolist() == [[0, 2], [1, 3]]
-    assert anywhere(torch.tensor([rank() == 0, False, rank() == 1])).tolist() == [True, False, True]
-    assert joined_shares([10 * k for k in share_of(range(5))]) == [0, 10, 20, 30, 40]
-    assert from_first(rank) == 0
+    assert any_process(torch.tensor([rank() == 0, False, rank() == 1])).tolist() == [True, False, True]
+    assert all_gather([10 * k for k in own_share(range(5))]) == [0, 10, 20, 30, 40]
+    assert broadcast(rank) == 0
 
 
-def rows_of_a_class_head_are_summed_as_its_dense_gradient_is() -> None:
+def rows_of_a_class_head_are_summed_like_its_dense_gradient() -> None:
     torch.manual_seed(0)
     head = ClassHead(5, anchors=2, nodes=30)
     nodes = [torch.tensor([3, 4, 5, 17]), torch.tensor([4, 5, 21])][rank()]
@@ -80,7 +80,7 @@ def rows_of_a_class_head_are_summed_as_its_dense_gradient_is() -> None:
     head.take_used_nodes()
     terms = summed_gradients(head, [nodes], terms_of)
     assert not head.used_nodes.any()
-    assert from_first(lambda: float(terms["total"])) == float(terms["total"])
+    assert broadcast(lambda: float(terms["total"])) == float(terms["total"])
     for parameter, expected in zip(head.parameters(), dense, strict=True):
         assert parameter.grad is not None
         assert torch.equal(parameter.grad, expected)
@@ -88,11 +88,11 @@ def rows_of_a_class_head_are_summed_as_its_dense_gradient_is() -> None:
         assert rows.nonzero()[:, 0].tolist() == [3, 4, 5, 17, 21]
 
 
-def running_statistics_are_the_mean_of_those_of_the_processes() -> None:
+def running_statistics_are_averaged_over_the_processes() -> None:
     model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3))
     model[1].eval()
     images = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(rank()))
-    means = torch.stack(joined_shares([images.mean((0, 2, 3))]))
+    means = torch.stack(all_gather([images.mean((0, 2, 3))]))
     assert not torch.allclose(means[0], means[1])
     summed_gradients(model, [images], lambda part: {"total": model(part).square().sum()})
     torch.testing.assert_close(model[0].running_mean, 0.1 * means.mean(0))

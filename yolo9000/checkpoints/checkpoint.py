@@ -25,7 +25,7 @@ from wordtree.support.config_files import validated
 from wordtree.support.files import write_atomically
 from yolo9000.checkpoints.sealed_zip import sealed, trouble_of
 from yolo9000.config import Config, PretrainConfig
-from yolo9000.distributed import by_first_process
+from yolo9000.distributed import on_first_process
 from yolo9000.errors import Yolo9000Error
 from yolo9000.models.classifier import Classifier, build_classifier
 from yolo9000.models.detector import Detector, build_model
@@ -181,7 +181,7 @@ def refuse_other_tree(checkpoint: Checkpoint[Any], path: Path, reader: ShardRead
         )
 
 
-@by_first_process
+@on_first_process
 def save_checkpoint(path: Path, checkpoint: Checkpoint[Any]) -> None:
     """Write the file atomically."""
     content = {

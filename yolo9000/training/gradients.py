@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from yolo9000.distributed import anywhere, size, sum_over_processes
+from yolo9000.distributed import any_process, sum_over_processes, world_size
 from yolo9000.models.batch_norm import moving_statistics
 from yolo9000.models.head import ClassHead
 
@@ -37,7 +37,7 @@ def summed_gradients(
     for parameter in model.parameters():
         if parameter.grad is None and parameter.requires_grad:  # not used by these micro-batches
             parameter.grad = torch.zeros_like(parameter)
-    if size() > 1:
+    if world_size() > 1:
         _sum_over_processes(model, sums)
     return sums
 
@@ -55,10 +55,10 @@ def _sum_over_processes(model: nn.Module, terms: dict[str, Tensor]) -> None:
     for (gradient, rows), summed in zip(by_rows, rows_only, strict=True):
         gradient.index_copy_(1, rows, summed)
     for value in statistics:
-        value.div_(size())
+        value.div_(world_size())
 
 
 def _gradients_with_rows(head: ClassHead) -> list[tuple[Tensor, Tensor]]:
     """Gradients of a head's weight and bias (A, N, …), each with the rows that a process used, (U,)."""
-    rows = anywhere(head.take_used_nodes()).nonzero()[:, 0]
+    rows = any_process(head.take_used_nodes()).nonzero()[:, 0]
     return [(p.grad, rows) for p in head.parameters() if p.grad is not None]
