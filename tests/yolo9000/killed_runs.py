@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from tests.yolo9000.made import made_config, metrics_of
-from tests.yolo9000.training.test_pretrain import assert_equal_checkpoints, config
+from tests.yolo9000.training.runs import assert_equal_checkpoints, made_classifier_config
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.train import train
 
@@ -45,7 +45,7 @@ def run(kind: str, shards: Path, folder: Path, precision: str) -> None:
         train(made_config(shards, precision=precision, **CHANGES), folder, resume=resume)
     else:
         folder.parent.mkdir(exist_ok=True)
-        cfg = config(shards, folder.parent, precision=precision, **CHANGES)
+        cfg = made_classifier_config(shards, folder.parent, precision=precision, **CHANGES)
         pretrain(cfg, folder, resume=resume)
 
 

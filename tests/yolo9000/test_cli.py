@@ -13,13 +13,12 @@ from collections.abc import Callable
 from functools import partial
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-import yolo9000.training.loop as loop
 from tests.yolo9000.made import MADE_YAML, made_config
+from tests.yolo9000.training.runs import interrupt_after
 from tests.yolo9000.training.test_train import random_tree_with_made_classes
 from yolo9000.checkpoints.checkpoint import load_detector, save_checkpoint
 from yolo9000.cli import app, main
@@ -228,15 +227,8 @@ def test_predict_prints_images_without_detections(run: Run, finished: Path, imag
 def test_a_run_interrupted_by_ctrl_c_continues_with_resume(
     run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = loop.learning_rate_at
-
-    def interrupted(step: int, *rest: Any) -> float:
-        if step > 3:
-            raise KeyboardInterrupt
-        return usual(step, *rest)
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "learning_rate_at", interrupted)
+        interrupt_after(patch, 3)
         code, _, err = run("train", config, "--runs", tmp_path / "runs")
         assert code == 130
         assert "Traceback" not in err

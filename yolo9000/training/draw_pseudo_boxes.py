@@ -57,7 +57,7 @@ def draw_pseudo_boxes(model: Detector, data: DetectorData) -> PseudoBoxes:
     sizes_px = cfg.pseudo_boxes.sizes_px or (cfg.model.side_px,)
     images = data.sampler.all_images()
     images = images[count_labels(reader, images) > 0]
-    starts = distributed.share_of(range(0, len(images), BATCH_SIZE))
+    starts = distributed.own_share(range(0, len(images), BATCH_SIZE))
     batches = prefetch(
         lambda start: read_labelled(data, images[start : start + BATCH_SIZE], sizes_px),
         starts,
@@ -73,7 +73,7 @@ def draw_pseudo_boxes(model: Detector, data: DetectorData) -> PseudoBoxes:
         best, agreement = most_agreed(xyxy_unit, score)
         kept = (agreement >= cfg.pseudo_boxes.min_agreement).cpu().numpy()
         found.append((batch.row[kept], best.float().cpu().numpy()[kept]))
-    found = distributed.joined_shares(found)
+    found = distributed.all_gather(found)
     if not found:
         return PseudoBoxes.none()
     rows, boxes = zip(*found, strict=True)

@@ -43,7 +43,7 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
 
 @dataclass(frozen=True)
 class ClassifierTask:
-    """A `Task`: image labels teach a classifier, which top-1 scores."""
+    """The `Task` of a classifier that learns from image labels and is scored by top-1."""
 
     fixed_settings: ClassVar[tuple[str, ...]] = (
         *("model.architecture", "model.width", "model.softmax"),
@@ -74,8 +74,7 @@ class ClassifierTask:
             with run.autocast():
                 logits = run.model(part.images)
             log_probability = run.model.softmax.log_probability(logits, part.image, part.node)
-            images = run.cfg.data.batch_size
-            return {"total": label_loss(log_probability, part.image, pictures=images)}
+            return {"total": label_loss(log_probability, part.image, images=run.cfg.data.batch_size)}
 
         return terms_of
 

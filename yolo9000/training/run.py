@@ -15,7 +15,7 @@ import torch
 from data_prep import ShardReader
 from yolo9000.checkpoints.checkpoint import Checkpoint, DarknetOrigin, Settings, save_checkpoint
 from yolo9000.data.pseudo_boxes import PseudoBoxes
-from yolo9000.distributed import usual_device
+from yolo9000.distributed import default_device
 from yolo9000.models.batch_norm import set_training, synchronised
 from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
@@ -50,7 +50,7 @@ class Run(Generic[Settings, Network]):
     @classmethod
     def of(cls, cfg: Settings, reader: ShardReader, model: Network) -> Run[Settings, Network]:
         """A run before its first step, on the GPU where there is one."""
-        model.to(usual_device())
+        model.to(default_device())
         if cfg.batch_statistics == "synchronised":
             model = synchronised(model)
         set_training(model, cfg.batch_statistics)

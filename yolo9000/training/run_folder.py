@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from wordtree.support.file_lock import locked
 from wordtree.support.files import naming, write_atomically
-from yolo9000.distributed import by_first_process, is_first
+from yolo9000.distributed import is_first, on_first_process
 from yolo9000.errors import Yolo9000Error
 
 
@@ -33,7 +33,7 @@ def locked_run(folder: Path) -> Iterator[None]:
         yield
 
 
-@by_first_process
+@on_first_process
 def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
     """Write config.yaml, and keep only the lines of metrics.csv up to step `step`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
         path.unlink(missing_ok=True)
 
 
-@by_first_process
+@on_first_process
 def write_line(folder: Path, step: int, values: Mapping[str, float]) -> None:
     """Add a line to metrics.csv, after other lines of its step; a line of this step with the same columns is replaced.
 

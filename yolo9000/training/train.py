@@ -49,7 +49,7 @@ def train(cfg: Config, folder: Path, *, resume: bool = False, words: ReportText 
 
 @dataclass(frozen=True)
 class DetectorTask:
-    """A `Task`: boxes and image labels teach a detector, which AP50 scores."""
+    """The `Task` of a detector that learns from boxes and image labels and is scored by AP50."""
 
     words: ReportText = DEFAULT_TEXT
 
@@ -57,9 +57,8 @@ class DetectorTask:
         *("model.architecture", "model.width", "model.siblings", "model.anchor_count", "model.anchors"),
         "optimizer.name",
     )
-    best_by: ClassVar[str] = (
-        "ap50_boxed"  # label-only classes have no say: their boxes would leak into training
-    )
+    # Label-only classes do not count: their boxes may not influence training.
+    best_by: ClassVar[str] = "ap50_boxed"
     scored_labels: ClassVar[str] = "boxes"
 
     def load(self, path: Path) -> Checkpoint[Config]:
@@ -83,8 +82,9 @@ class DetectorTask:
             part = part.to(run.device)
             with run.autocast():
                 output = run.model(part.images)
-            seen, images = run.images_seen, run.cfg.data.batch_size
-            terms: LossTerms = criterion(output, part.targets, images_seen=seen, batch_size=images)
+            terms: LossTerms = criterion(
+                output, part.targets, images_seen=run.images_seen, batch_size=run.cfg.data.batch_size
+            )
             return terms.by_name()
 
         return terms_of

@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any, Generic, Self
 
 from yolo9000.checkpoints.checkpoint import Checkpoint
-from yolo9000.distributed import size
+from yolo9000.distributed import world_size
 from yolo9000.training.journal import Journal
 from yolo9000.training.run import Network, Run
 from yolo9000.training.run_report import write_run_report
@@ -45,7 +45,7 @@ class Validation(Generic[Network, Score]):
         """Score the present weights in the thread; after the last step, and of several processes, before returning."""
         self.collect()
         weights = self._run.weights_checkpoint()
-        if self._run.is_last or size() > 1:
+        if self._run.is_last or world_size() > 1:
             with self._journal.paused(), self._run.averaged_weights() as model:
                 score = self._task.evaluate(self._run, model)
             self._keep(score, weights)

@@ -1,4 +1,4 @@
-"""Images that are damaged in mid-training: told, left out and replaced, the same way every time, up to a limit."""
+"""Images that are damaged in mid-training are reported, left out and replaced, the same way in every run, up to a limit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def images_of(data: DetectorData | ClassifierData, first: int, last: int) -> lis
     return [batch.images for batch in data.batches(first, last)]
 
 
-def test_a_damaged_image_is_reported_once_with_its_name_and_another_of_its_source_takes_its_place(
+def test_a_damaged_image_is_reported_once_by_name_and_replaced_by_another_of_its_source(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cfg = made_config(shards, **PLAIN)
@@ -66,14 +66,14 @@ def test_a_damaged_image_is_reported_once_with_its_name_and_another_of_its_sourc
     assert "do not fit their checksum" in line
 
 
-@pytest.mark.parametrize("kind", [DetectorData, ClassifierData])
+@pytest.mark.parametrize("data_class", [DetectorData, ClassifierData])
 def test_replacements_depend_on_seed_and_step_alone(
-    shards: Path, tmp_path: Path, kind: type[DetectorData] | type[ClassifierData]
+    shards: Path, tmp_path: Path, data_class: type[DetectorData] | type[ClassifierData]
 ) -> None:
     folder = spoilt(shards, tmp_path, [1, 3, 9, 12])
 
     def made(threads: int) -> DetectorData | ClassifierData:
-        if kind is DetectorData:
+        if data_class is DetectorData:
             return DetectorData(ShardReader(folder), made_config(folder, data__loader_threads=threads))
         return ClassifierData(
             ShardReader(folder), made_classifier_config(folder, tmp_path, data__loader_threads=threads)
@@ -84,7 +84,7 @@ def test_replacements_depend_on_seed_and_step_alone(
     assert all(torch.equal(a, b) for a, b in zip(straight[4:], resumed, strict=True))
 
 
-def test_a_classifier_learns_the_label_of_the_image_that_took_the_place(shards: Path, tmp_path: Path) -> None:
+def test_a_classifier_gets_the_label_of_the_replacement(shards: Path, tmp_path: Path) -> None:
     reader = ShardReader(spoilt(shards, tmp_path, [9]))
     data = ClassifierData(reader, made_classifier_config(reader.folder, tmp_path))  # type: ignore[arg-type]
     other = ClassifierData(ShardReader(shards), data.cfg)
@@ -123,7 +123,7 @@ def test_a_lost_shard_stops_the_run_with_one_line(shards: Path, tmp_path: Path) 
         train(made_config(folder, data__max_damaged=5), tmp_path / "run")
 
 
-def test_every_thread_stops_at_the_image_too_many(shards: Path) -> None:
+def test_every_thread_stops_once_there_are_too_many_damaged_images(shards: Path) -> None:
     def unreadable(image: int) -> None:
         raise UnreadableImage("no image")
 

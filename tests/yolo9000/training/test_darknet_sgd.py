@@ -1,4 +1,4 @@
-"""Training steps against the original program: gradients, momentum, decay, subdivisions, rates, running statistics."""
+"""Training steps agree with darknet: gradients, momentum, decay, subdivisions, rates, running statistics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Parts = Mapping[int, Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Trainee:
-    """A network in float64 and in training mode, with what the test asks of it."""
+    """A network in float64 and in training mode, with its optimizer, loss and parameters."""
 
     plan: NetworkPlan
     network: nn.Module
@@ -43,7 +43,7 @@ class Trainee:
 
 
 def detector_of(case: GoldenCase, plan: NetworkPlan) -> Trainee:
-    """A converted detector and the joint loss, all settings as the cfg has them."""
+    """A converted detector and the joint loss, with the settings of the cfg."""
     folder = case.folder / case.kind
     files = DarknetFiles(cfg=folder / f"{case.name}.cfg", weights=folder / f"{case.name}_step0.weights")
     checkpoint, _ = read_darknet(files, batch_norm="darknet_cpu", rules="darknet")
@@ -118,7 +118,7 @@ def backbone_parts(
 def one_step(
     trainee: Trainee, golden: dict[str, np.ndarray], step: int, minibatches: list[dict[str, Any]], batch: int
 ) -> None:
-    """The gradient over all subdivisions of the batch, and the rate; the update itself is left to the caller."""
+    """Set the learning rate and the gradient over all subdivisions of the batch, without the update."""
     trainee.optimizer.zero_grad()
     update = minibatches[-1]["seen_after"] // batch  # the first of a network that has seen nothing is 1
     set_learning_rate(trainee.optimizer, trainee.rate(update))
@@ -142,7 +142,7 @@ def test_training_steps_agree_with_darknet(case: GoldenCase) -> None:
     trainee = classifier_of(case, plan) if softmax else detector_of(case, plan)
 
     def accumulated(parameter: Tensor) -> Tensor:
-        """What the original has gathered just before an update: minus the gradient's sum, and momentum's part."""
+        """Darknet's accumulator before an update: minus the sum of the gradients, plus the momentum."""
         if parameter.grad is None:
             return torch.zeros_like(parameter)  # running statistics
         before = trainee.optimizer.state[parameter].get("momentum_buffer", torch.zeros_like(parameter))

@@ -1,4 +1,4 @@
-"""A full disk: one line, what was written stays whole, nothing half-written is left, and the run goes on later."""
+"""A full disk: one line, complete files stay, no partial file is left, and the run can be resumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.yolo9000.made import made_config, metrics_of
-from tests.yolo9000.training.test_train import assert_equal_checkpoints
+from tests.yolo9000.training.runs import assert_equal_checkpoints
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.cli import main
 from yolo9000.training.run_folder import write_line
@@ -38,7 +38,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Write until nothing more goes in."""
+    """Fill the disk with one file."""
     filler = folder / "filler"
 
     def write_on() -> None:
@@ -52,7 +52,7 @@ def fill(folder: Path) -> Path:
 
 
 def full_at_sync(monkeypatch: pytest.MonkeyPatch, when: Callable[[], bool]) -> None:
-    """Let the disk be full where a file is brought onto it, when `when` says so; no name is told, as in earnest."""
+    """Raise the error of a full disk, without a file name, at a sync for which `when()` is true."""
     sync = os.fsync
 
     def full(handle: int) -> None:
@@ -63,7 +63,7 @@ def full_at_sync(monkeypatch: pytest.MonkeyPatch, when: Callable[[], bool]) -> N
     monkeypatch.setattr("wordtree.support.files.os.fsync", full)
 
 
-def test_a_disk_that_is_full_at_a_checkpoint_leaves_the_former_one_to_go_on_from(
+def test_a_disk_that_is_full_at_a_checkpoint_leaves_the_former_one_to_resume_from(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg, folder = made_config(shards, **STEPS), tmp_path / "run"
@@ -79,7 +79,7 @@ def test_a_disk_that_is_full_at_a_checkpoint_leaves_the_former_one_to_go_on_from
     assert_equal_checkpoints(folder / "last.pt", tmp_path / "straight" / "last.pt")
 
 
-def test_a_really_full_disk_is_one_line_and_the_run_goes_on_when_there_is_space(
+def test_a_really_full_disk_is_reported_in_one_line_and_the_run_resumes_when_there_is_space(
     shards: Path,
     small_disk: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -110,7 +110,7 @@ def test_a_really_full_disk_is_one_line_and_the_run_goes_on_when_there_is_space(
     assert load_detector(small_disk / "made" / "last.pt").step == 4
 
 
-def test_a_line_of_metrics_is_written_whole_or_not_at_all(small_disk: Path) -> None:
+def test_a_line_of_metrics_is_written_completely_or_not_at_all(small_disk: Path) -> None:
     write_line(small_disk, 1, {"total": 2.5})
     filler, written = fill(small_disk), [1]
 

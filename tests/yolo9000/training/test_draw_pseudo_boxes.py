@@ -18,7 +18,7 @@ from data_prep.maintenance.check import check_shards
 from data_prep.maintenance.repair import repair
 from tests.yolo9000.data.test_damage import spoilt
 from tests.yolo9000.made import grid_output, made_config
-from tests.yolo9000.training.test_train import assert_equal_checkpoints, interrupt_after
+from tests.yolo9000.training.runs import assert_equal_checkpoints, interrupt_after
 from wordtree import WordTree
 from wordtree.errors import ConfigError
 from yolo9000.data.damage import TooManyDamaged

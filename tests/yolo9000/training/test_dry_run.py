@@ -1,4 +1,4 @@
-"""`--check`, `--overfit`, `--limit`, and what a resumed run tells of changed settings."""
+"""`--check`, `--overfit`, `--limit`, and the line about changed settings of a resumed run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import torch
 
 from data_prep import ShardReader
 from tests.yolo9000.made import made_config, metrics_of
-from tests.yolo9000.training.test_pretrain import config as classifier_config
-from tests.yolo9000.training.test_train import flat
+from tests.yolo9000.training.runs import flat, made_classifier_config
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.cli import main
 from yolo9000.config import Config, PretrainConfig, overfitting, read_config, read_pretrain_config
@@ -61,9 +60,7 @@ def test_the_first_loss_is_that_of_the_whole_batch_however_it_is_computed(
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
-def test_a_check_tells_what_training_would_do_and_writes_nothing(
-    run: Run, shards: Path, tmp_path: Path
-) -> None:
+def test_a_check_reports_the_run_and_writes_nothing(run: Run, shards: Path, tmp_path: Path) -> None:
     file = file_of(made_config(shards), shards, tmp_path)
     given = (
         "--set",
@@ -87,8 +84,8 @@ def test_a_check_tells_what_training_would_do_and_writes_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_check_of_a_classifier_too(run: Run, shards: Path, tmp_path: Path) -> None:
-    file = file_of(classifier_config(shards, tmp_path), shards, tmp_path)
+def test_a_check_reports_the_run_of_a_classifier(run: Run, shards: Path, tmp_path: Path) -> None:
+    file = file_of(made_classifier_config(shards, tmp_path), shards, tmp_path)
     given = ("--set", f"data.shards={shards}", "--runs", tmp_path / "runs")
     code, out, _ = run("pretrain", file, *given, "--check")
     assert code == 0
@@ -98,7 +95,7 @@ def test_a_check_of_a_classifier_too(run: Run, shards: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("data.ratio={coco: 1}", "data.ratio names coco"),
         ("evaluate.split=val", "split 'val'"),
@@ -108,16 +105,16 @@ def test_a_check_of_a_classifier_too(run: Run, shards: Path, tmp_path: Path) -> 
         ("loss.label_wieght=1", "did you mean 'label_weight'"),
     ],
 )
-def test_a_mistake_is_one_line_of_a_check(
-    run: Run, shards: Path, tmp_path: Path, override: str, told: str
+def test_a_check_reports_a_mistake_in_one_line(
+    run: Run, shards: Path, tmp_path: Path, override: str, message: str
 ) -> None:
     file = file_of(made_config(shards), shards, tmp_path)
     code, out, err = run("train", file, "--set", f"data.shards={shards}", "--set", override, "--check")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
-    assert told in err
+    assert message in err
 
 
-def test_a_check_finds_a_gradient_that_is_no_number(
+def test_a_check_finds_a_gradient_that_is_not_finite(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -127,7 +124,7 @@ def test_a_check_finds_a_gradient_that_is_no_number(
         check_run(DetectorTask(), made_config(shards), tmp_path / "run")
 
 
-def test_a_check_finds_that_tensorboard_is_asked_for_in_vain(
+def test_a_check_finds_that_tensorboard_is_required_and_not_installed(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
@@ -135,7 +132,7 @@ def test_a_check_finds_that_tensorboard_is_asked_for_in_vain(
         check_run(DetectorTask(), made_config(shards, log__tensorboard=True), tmp_path / "run")
 
 
-def test_a_check_of_a_run_that_goes_on_has_the_loss_of_its_next_step_with_the_boxes_that_it_drew(
+def test_a_check_of_a_resumed_run_has_the_loss_of_its_next_step_with_its_pseudo_boxes(
     shards: Path, tmp_path: Path
 ) -> None:
     drawn = {"pseudo_boxes": {"at_steps": [2], "min_agreement": 0}, "loss__warm_up_images": 1000}
@@ -148,7 +145,7 @@ def test_a_check_of_a_run_that_goes_on_has_the_loss_of_its_next_step_with_the_bo
     assert "label_class" not in message
 
 
-def test_a_check_of_a_run_that_goes_on_tells_no_changes_of_its_own(
+def test_a_check_of_a_resumed_run_reports_no_changed_settings(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cfg = made_config(shards, schedule__sizes_px=[32, 64], schedule__max_steps=1)
@@ -161,7 +158,7 @@ def test_a_check_of_a_run_that_goes_on_tells_no_changes_of_its_own(
 # --- --overfit and --limit
 
 
-def test_overfitting_scores_the_very_images_that_it_learns(shards: Path, tmp_path: Path) -> None:
+def test_overfitting_scores_the_images_that_it_learns(shards: Path, tmp_path: Path) -> None:
     cfg = made_config(shards)
     settings = [f"data.shards={shards}", *overfitting(cfg, 3)]
     cfg = read_config(file_of(cfg, shards, tmp_path), settings)
@@ -174,14 +171,14 @@ def test_overfitting_scores_the_very_images_that_it_learns(shards: Path, tmp_pat
     assert cfg.name == "made-overfit"
 
 
-def test_overfitting_a_classifier_scores_the_very_images_that_it_learns(shards: Path, tmp_path: Path) -> None:
-    plain = classifier_config(shards, tmp_path)
+def test_overfitting_a_classifier_scores_the_images_that_it_learns(shards: Path, tmp_path: Path) -> None:
+    plain = made_classifier_config(shards, tmp_path)
     cfg = read_pretrain_config(
         file_of(plain, shards, tmp_path), [f"data.shards={shards}", *overfitting(plain, 3)]
     )
     reader = ShardReader(shards)
     learnt = ClassifierData(reader, cfg).sampler.images
-    scored = ClassifierTestData(reader, cfg.evaluate, size_px=32).pictures
+    scored = ClassifierTestData(reader, cfg.evaluate, size_px=32).images
     assert learnt[0].tolist() == scored.tolist()
     assert len(scored) == 3
 
@@ -209,10 +206,10 @@ def test_the_flags_reach_the_run(run: Run, shards: Path, tmp_path: Path) -> None
     assert read_config(tmp_path / "made" / "config.yaml").data.limit == 5
 
 
-# --- seeds, and what a resumed run tells
+# --- seeds, and the line of a resumed run
 
 
-def test_another_seed_is_another_run(shards: Path, tmp_path: Path) -> None:
+def test_the_seed_decides_the_run(shards: Path, tmp_path: Path) -> None:
     anchors = {"model__anchors": [[1, 1], [2, 2]], "schedule__max_steps": 2}
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
         train(made_config(shards, seed=seed, **anchors), tmp_path / name)
@@ -224,7 +221,7 @@ def test_another_seed_is_another_run(shards: Path, tmp_path: Path) -> None:
     assert metrics_of(tmp_path / "one") == metrics_of(tmp_path / "same") != metrics_of(tmp_path / "other")
 
 
-def test_a_run_that_goes_on_with_more_steps_follows_the_new_schedule_and_says_so(
+def test_a_run_resumed_with_more_steps_follows_the_new_schedule_and_says_so(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(made_config(shards, schedule__max_steps=3), tmp_path / "run")

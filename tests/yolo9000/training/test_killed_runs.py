@@ -1,4 +1,4 @@
-"""Training that is killed at random moments, with SIGKILL, and resumed: bit for bit what nobody disturbed."""
+"""Training that is killed by SIGKILL at random moments and resumed equals an undisturbed run, bit for bit."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ import pytest
     ("kind", "precision", "kills"),
     [("train", "float32", 8), ("train", "bfloat16", 2), ("pretrain", "float32", 2)],
 )
-def test_a_run_killed_at_random_moments_ends_bit_for_bit_like_a_quiet_one(
+def test_a_run_killed_at_random_moments_ends_bit_for_bit_like_an_undisturbed_one(
     shards: Path, tmp_path: Path, kind: str, precision: str, kills: int
 ) -> None:
     command = [sys.executable, "-m", "tests.yolo9000.killed_runs", kind, str(shards), str(tmp_path)]

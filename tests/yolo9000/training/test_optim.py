@@ -1,4 +1,4 @@
-"""The optimizer's groups, and the average of the weights."""
+"""The parameter groups of the optimizer, and the average of the weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yolo9000.models.detector import build_model
 from yolo9000.training.optim import WeightAverage, build_optimizer, set_learning_rate
 
 
-def test_biases_and_batch_norm_are_not_decayed() -> None:
+def test_biases_and_batch_norm_have_no_weight_decay() -> None:
     cfg = ModelConfig(architecture="tiny", width=0.25, input_size_px=32, anchors=((1, 1),))
     model = build_model(cfg, random_tree(9))
     decayed, free = build_optimizer(model, OptimizerConfig(weight_decay=0.1)).param_groups
@@ -23,8 +23,8 @@ def test_biases_and_batch_norm_are_not_decayed() -> None:
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
 
 
-def test_sgd_over_subdivisions_is_darknets_update_of_its_accumulators() -> None:
-    """Darknet adds up gradients over the mini-batches of an update; decay and momentum act on that very sum."""
+def test_sgd_over_subdivisions_equals_darknets_update_of_its_accumulators() -> None:
+    """Darknet sums the gradients of the mini-batches of an update, and applies decay and momentum to the sum."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1)).double()
     cfg = OptimizerConfig(momentum=0.9, weight_decay=0.05)
@@ -51,7 +51,7 @@ def test_sgd_over_subdivisions_is_darknets_update_of_its_accumulators() -> None:
         torch.testing.assert_close(dict(model.named_parameters()), twin)
 
 
-def test_the_average_follows_the_weights_and_swapping_twice_is_nothing() -> None:
+def test_the_average_follows_the_weights_and_two_swaps_change_nothing() -> None:
     model = nn.Linear(1, 1)
     average = WeightAverage(model, decay=0.5)
     nn.init.constant_(model.weight, 0.0)

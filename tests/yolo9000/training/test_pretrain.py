@@ -1,4 +1,4 @@
-"""`yolo9000 pretrain`: it learns, resumes exactly, tells what is wrong, and gives a detector its backbone."""
+"""`yolo9000 pretrain`: it learns, resumes exactly, reports mistakes, and gives a detector its backbone."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ import yolo9000.training.pretrain as classifier
 import yolo9000.training.resume as resume
 from data_prep import LabelCounts, MergeConfig, ShardReader, merge
 from tests.yolo9000.made import LABEL_ONLY, made_config, metrics_of, random_tree
-from tests.yolo9000.training.test_train import flat
+from tests.yolo9000.training.runs import (
+    CLASSIFIER_YAML,
+    assert_equal_checkpoints,
+    interrupt_after,
+    made_classifier_config,
+)
 from wordtree.errors import ConfigError
 from yolo9000.checkpoints.checkpoint import (
     Checkpoint,
     CheckpointError,
-    load_checkpoint,
     load_classifier,
     load_detector,
     refuse_other_tree,
@@ -40,17 +44,7 @@ from yolo9000.training.pretrain import pretrain
 from yolo9000.training.run_folder import TrainingError, read_metrics
 from yolo9000.training.train import train
 
-YAML = """
-name: made
-model: {architecture: tiny, width: 0.5, input_size_px: 32}
-data: {shards: shards, batch_size: 8}
-augment: {hue: 0, saturation: 1, exposure: 1, shorter_side: [0.9, 1.2]}
-optimizer: {name: adamw, learning_rate: 0.003, ema: 0.9}
-schedule: {max_steps: 4, burn_in_steps: 2, policy: cosine}
-evaluate: {split: train}
-log: {every: 1, checkpoint_every: 2, tensorboard: false}
-"""
-SHAPES = {  # what the images of a class show: its wnid, and where its square of 64 px is lit
+SHAPES = {  # of a class by its wnid: where its square of 64 px is lit
     "n02084071": lambda x, y: x < 32,  # dog
     "n02121620": lambda x, y: y < 32,  # cat
     "n02958343": lambda x, y: (x // 8 + y // 8) % 2 == 0,  # car
@@ -58,16 +52,9 @@ SHAPES = {  # what the images of a class show: its wnid, and where its square of
 }
 
 
-def config(shards: Path, folder: Path, **changes: object) -> PretrainConfig:
-    """A pre-training of seconds; changes are dotted keys with `__`."""
-    (folder / "pretrain.yaml").write_text(YAML)
-    overrides = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in changes.items()]
-    return read_pretrain_config(folder / "pretrain.yaml", [f"data.shards={shards}", *overrides])
-
-
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of four shapes in random colours: eight images each to learn, four each to be asked."""
+    """Shards of four shapes in random colours: eight training and four test images of each."""
     folder, rng = tmp_path_factory.mktemp("drawn"), np.random.default_rng(0)
     y, x = np.mgrid[:64, :64]
     for split, count in (("train", 8), ("test", 4)):
@@ -100,38 +87,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run_with
 
 
-def assert_equal_checkpoints(one: Path, other: Path) -> None:
-    """Bit for bit: weights, optimizer, average, step and score."""
-    a, b = load_checkpoint(one), load_checkpoint(other)
-    assert (a.step, a.config) == (b.step, b.config)
-    assert a.score == pytest.approx(b.score, nan_ok=True, abs=0)
-    mine, theirs = flat([a.weights, a.training]), flat([b.weights, b.training])
-    assert mine.keys() == theirs.keys()
-    for name, value in mine.items():
-        same = torch.equal(value, theirs[name]) if isinstance(value, torch.Tensor) else value == theirs[name]
-        assert same, name
-
-
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Ctrl-C in the middle of the step that follows `step`."""
-    usual = loop.learning_rate_at
-
-    def interrupted(at: int, *rest: Any) -> float:
-        if at > step:
-            raise KeyboardInterrupt
-        return usual(at, *rest)
-
-    monkeypatch.setattr(loop, "learning_rate_at", interrupted)
-
-
 # --- from the command line
 
 
 @pytest.mark.parametrize("softmax", ["tree", "flat"])
-def test_a_set_is_learnt_and_new_images_of_it_are_named(
+def test_a_classifier_learns_a_set_and_recognises_new_images_of_it(
     run: Callable[..., Any], drawn: Path, tmp_path: Path, softmax: str
 ) -> None:
-    (tmp_path / "mine.yaml").write_text(YAML)
+    (tmp_path / "mine.yaml").write_text(CLASSIFIER_YAML)
     settings = {"name": softmax, "data.shards": drawn, "model.softmax": softmax, "evaluate.split": "test"}
     settings |= {"schedule.max_steps": 40, "augment.angle": 0, "augment.flip": "false", "log.every": 10}
     given = [text for name, value in settings.items() for text in ("--set", f"{name}={value}")]
@@ -146,7 +109,7 @@ def test_a_set_is_learnt_and_new_images_of_it_are_named(
     code, out, _ = run("evaluate", best, drawn, "--split", "train", "--json")
     score = json.loads(out)
     assert code == 0
-    assert (score["pictures"], score["top1"], score["path"]) == (32, 100, 100)
+    assert (score["images"], score["top1"], score["path"]) == (32, 100, 100)
     code, out, _ = run("info", best, "--json")
     assert code == 0
     facts = json.loads(out)
@@ -159,7 +122,7 @@ def test_a_set_is_learnt_and_new_images_of_it_are_named(
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "message"),
     [
         ("evaluate.split=val", "split 'val' is not in the shards; they have: train, test"),
         ("data.train_split=val", "split 'val' is not in the shards"),
@@ -176,21 +139,21 @@ def test_a_set_is_learnt_and_new_images_of_it_are_named(
     ],
 )
 def test_a_mistake_is_reported_in_one_line_before_anything_is_written(
-    run: Callable[..., Any], drawn: Path, tmp_path: Path, setting: str, told: str
+    run: Callable[..., Any], drawn: Path, tmp_path: Path, setting: str, message: str
 ) -> None:
-    (tmp_path / "mine.yaml").write_text(YAML)
+    (tmp_path / "mine.yaml").write_text(CLASSIFIER_YAML)
     arguments = ("--runs", tmp_path / "runs", "--set", f"data.shards={drawn}", "--set", setting)
     code, out, err = run("pretrain", tmp_path / "mine.yaml", *arguments)
     assert (code, out) == (2, "")
     assert err.startswith("yolo9000: ")
     assert len(err.splitlines()) == 1
-    assert told in err
+    assert message in err
     assert not (tmp_path / "runs").exists()
 
 
 def test_shards_whose_test_split_has_only_boxes_are_reported(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(DataMismatch, match="split 'test' has no images with image labels") as caught:
-        pretrain(config(shards, tmp_path, evaluate__split="test"), tmp_path / "run")
+        pretrain(made_classifier_config(shards, tmp_path, evaluate__split="test"), tmp_path / "run")
     assert "name another split" in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -198,8 +161,8 @@ def test_shards_whose_test_split_has_only_boxes_are_reported(shards: Path, tmp_p
 # --- a run
 
 
-def test_a_run_leaves_its_files_and_a_line_for_each_step_and_evaluation(shards: Path, tmp_path: Path) -> None:
-    score = pretrain(config(shards, tmp_path, evaluate__every=2), tmp_path / "run")
+def test_a_run_writes_its_files_and_a_line_for_each_step_and_evaluation(shards: Path, tmp_path: Path) -> None:
+    score = pretrain(made_classifier_config(shards, tmp_path, evaluate__every=2), tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"best.pt", "last.pt", "config.yaml", "metrics.csv", "report.html"}
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
@@ -212,7 +175,7 @@ def test_a_run_leaves_its_files_and_a_line_for_each_step_and_evaluation(shards: 
     ]  # fmt: skip
     assert float(rows[-1]["accuracy_top1"]) == pytest.approx(score.top1)
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
-    assert all(text in page for text in ("4 of 4", "top-1", "How near in the tree", "accuracy top1"))
+    assert all(text in page for text in ("4 of 4", "top-1", "Accuracy along the tree", "accuracy top1"))
     assert load_classifier(tmp_path / "run" / "best.pt").training is None
     assert load_classifier(tmp_path / "run" / "last.pt").training is not None
 
@@ -220,7 +183,9 @@ def test_a_run_leaves_its_files_and_a_line_for_each_step_and_evaluation(shards: 
 def test_the_first_loss_is_that_of_equal_probabilities(shards: Path, tmp_path: Path) -> None:
     """Logits begin near 0: log 2 for two flat classes; in the tree the logarithm of each group on the path."""
     for softmax in ("tree", "flat"):
-        cfg = config(shards, tmp_path, model__softmax=softmax, schedule__max_steps=1, data__batch_size=64)
+        cfg = made_classifier_config(
+            shards, tmp_path, model__softmax=softmax, schedule__max_steps=1, data__batch_size=64
+        )
         pretrain(cfg, tmp_path / softmax)
     tree = ShardReader(shards).tree
     groups = [
@@ -232,12 +197,12 @@ def test_the_first_loss_is_that_of_equal_probabilities(shards: Path, tmp_path: P
 
 
 def test_the_written_configuration_trains_the_same_run_again(shards: Path, tmp_path: Path) -> None:
-    pretrain(config(shards, tmp_path), tmp_path / "run")
+    pretrain(made_classifier_config(shards, tmp_path), tmp_path / "run")
     pretrain(read_pretrain_config(tmp_path / "run" / "config.yaml"), tmp_path / "again")
     assert_equal_checkpoints(tmp_path / "run" / "last.pt", tmp_path / "again" / "last.pt")
 
 
-def test_best_is_chosen_by_top_1(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_best_is_selected_by_top_1(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual, left = classifier.evaluate_classifier, iter([30.0, 60.0, 20.0])
 
     def given(*arguments: Any) -> Any:
@@ -245,12 +210,14 @@ def test_best_is_chosen_by_top_1(shards: Path, tmp_path: Path, monkeypatch: pyte
         return score.__class__(**{**vars(score), "top1": next(left)})
 
     monkeypatch.setattr(classifier, "evaluate_classifier", given)
-    pretrain(config(shards, tmp_path, schedule__max_steps=3, evaluate__every=1), tmp_path / "run")
+    pretrain(
+        made_classifier_config(shards, tmp_path, schedule__max_steps=3, evaluate__every=1), tmp_path / "run"
+    )
     best = load_classifier(tmp_path / "run" / "best.pt")
     assert (best.step, best.score) == (2, 60)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(
+def test_a_loss_that_is_not_finite_stops_the_run(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual, steps = classifier.label_loss, iter(range(1, 10))
@@ -260,7 +227,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
         lambda *a, **named: usual(*a, **named) * (math.nan if next(steps) == 3 else 1),
     )
     with pytest.raises(TrainingError, match=r"^Step 3: the loss is not finite \(total nan\)"):
-        pretrain(config(shards, tmp_path, schedule__max_steps=6), tmp_path / "run")
+        pretrain(made_classifier_config(shards, tmp_path, schedule__max_steps=6), tmp_path / "run")
     assert load_classifier(tmp_path / "run" / "last.pt").step == 2
 
 
@@ -279,7 +246,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
-    cfg = config(shards, tmp_path, schedule__max_steps=6, evaluate__every=3, **changes)
+    cfg = made_classifier_config(shards, tmp_path, schedule__max_steps=6, evaluate__every=3, **changes)
     straight = pretrain(cfg, tmp_path / "straight")
     with monkeypatch.context() as patch:
         interrupt_after(patch, 5)  # the last checkpoint is that of step 4
@@ -298,19 +265,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
 def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run of four steps."""
     folder = tmp_path_factory.mktemp("finished")
-    pretrain(config(shards, folder), folder / "made")
+    pretrain(made_classifier_config(shards, folder), folder / "made")
     return folder / "made"
 
 
-def test_a_run_in_the_way_is_refused(shards: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_new_run_in_the_folder_of_another_is_refused(shards: Path, finished: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"holds a run already\. Go on with --resume"):
-        pretrain(config(shards, tmp_path), finished)
+        pretrain(made_classifier_config(shards, tmp_path), finished)
     with pytest.raises(TrainingError, match="nothing to resume"):
-        pretrain(config(shards, tmp_path), tmp_path / "none", resume=True)
+        pretrain(made_classifier_config(shards, tmp_path), tmp_path / "none", resume=True)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"model__width": 0.25}, "model.width is 0.25, but the run was made with 0.5"),
         ({"model__softmax": "flat"}, "model.softmax is flat, but the run was made with tree"),
@@ -322,11 +289,13 @@ def test_a_run_in_the_way_is_refused(shards: Path, finished: Path, tmp_path: Pat
     ],
 )
 def test_another_network_or_optimizer_is_refused(
-    shards: Path, finished: Path, tmp_path: Path, changes: dict[str, object], told: str
+    shards: Path, finished: Path, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(TrainingError) as caught:
-        pretrain(config(shards, tmp_path, schedule__max_steps=6, **changes), finished, resume=True)
-    assert told in str(caught.value)
+        pretrain(
+            made_classifier_config(shards, tmp_path, schedule__max_steps=6, **changes), finished, resume=True
+        )
+    assert message in str(caught.value)
 
 
 def test_shards_of_another_tree_or_of_other_classes_are_refused(
@@ -336,17 +305,17 @@ def test_shards_of_another_tree_or_of_other_classes_are_refused(
     with pytest.raises(
         TrainingError, match=r"made with labels of 2 nodes, but split 'train' of .* of 3"
     ) as caught:
-        pretrain(config(shards, tmp_path, schedule__max_steps=6), finished, resume=True)
+        pretrain(made_classifier_config(shards, tmp_path, schedule__max_steps=6), finished, resume=True)
     assert len(str(caught.value).splitlines()) == 1
     other = random_tree(30)
     monkeypatch.setattr(resume, "refuse_other_tree", lambda found, path, _: refuse_other_tree(
         found, path, type("Reader", (), {"tree": other, "folder": drawn}),
     ))  # fmt: skip
-    with pytest.raises(CheckpointError, match=r"knows tree .*, but the index in .* has tree"):
-        pretrain(config(shards, tmp_path, schedule__max_steps=6), finished, resume=True)
+    with pytest.raises(CheckpointError, match=r"was trained on tree .*, but the index in .* has tree"):
+        pretrain(made_classifier_config(shards, tmp_path, schedule__max_steps=6), finished, resume=True)
 
 
-def test_neither_kind_of_training_goes_on_from_the_other(
+def test_a_detector_cannot_resume_a_classifier_nor_a_classifier_a_detector(
     shards: Path, finished: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match="expected a detector of `yolo9000 train`, found a classifier"):
@@ -355,7 +324,7 @@ def test_neither_kind_of_training_goes_on_from_the_other(
     with pytest.raises(
         CheckpointError, match="expected a classifier of `yolo9000 pretrain`, found a detector"
     ):
-        pretrain(config(shards, tmp_path), tmp_path / "detector", resume=True)
+        pretrain(made_classifier_config(shards, tmp_path), tmp_path / "detector", resume=True)
 
 
 # --- checkpoints
@@ -378,7 +347,7 @@ def test_classes_that_are_not_nodes_of_the_tree_are_reported(
     content = torch.load(finished / "best.pt", weights_only=True)
     content["weights"]["softmax.classes"] = classes
     torch.save(content, tmp_path / "best.pt")
-    with pytest.raises(CheckpointError, match="classes of the classifier are not nodes of its tree"):
+    with pytest.raises(CheckpointError, match="classifier's classes are not distinct nodes of its tree"):
         load_classifier(tmp_path / "best.pt").build_model()
 
 
@@ -393,7 +362,7 @@ def backbone_of(weights: dict[str, Any]) -> dict[str, torch.Tensor]:
 def test_a_detector_starts_with_the_backbone_of_a_classifier(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, softmax: str
 ) -> None:
-    pretrain(config(shards, tmp_path, model__softmax=softmax), tmp_path / "classifier")
+    pretrain(made_classifier_config(shards, tmp_path, model__softmax=softmax), tmp_path / "classifier")
     best = tmp_path / "classifier" / "best.pt"
     monkeypatch.setattr(loop, "learning_rate_at", lambda *_: 0.0)
     for name, changes in {"from it": {"model__start_from": str(best)}, "random": {}}.items():
@@ -412,10 +381,10 @@ def test_a_detector_starts_with_the_backbone_of_a_classifier(
     assert all(torch.equal(found["weights"][name], random["weights"][name]) for name in heads)
 
 
-def test_the_run_of_a_detector_goes_on_without_the_file_that_it_started_from(
+def test_a_detector_resumes_without_the_file_that_it_started_from(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pretrain(config(shards, tmp_path), tmp_path / "classifier")
+    pretrain(made_classifier_config(shards, tmp_path), tmp_path / "classifier")
     start = str(tmp_path / "classifier" / "best.pt")
     train(made_config(shards, model__start_from=start, schedule__max_steps=4), tmp_path / "straight")
     train(made_config(shards, model__start_from=start, schedule__max_steps=4), tmp_path / "resumed")
@@ -427,7 +396,7 @@ def test_the_run_of_a_detector_goes_on_without_the_file_that_it_started_from(
     assert_equal_checkpoints(tmp_path / "resumed" / "last.pt", tmp_path / "straight" / "last.pt")
 
 
-def test_the_second_classifier_starts_with_all_of_the_first(
+def test_a_second_classifier_starts_with_all_weights_of_the_first(
     shards: Path,
     finished: Path,
     tmp_path: Path,
@@ -437,7 +406,9 @@ def test_the_second_classifier_starts_with_all_of_the_first(
     """As from 224 px to 448."""
     monkeypatch.setattr(loop, "learning_rate_at", lambda *_: 0.0)
     start, first = str(finished / "best.pt"), load_classifier(finished / "best.pt").weights
-    cfg = config(shards, tmp_path, model__start_from=start, model__input_size_px=64, schedule__max_steps=1)
+    cfg = made_classifier_config(
+        shards, tmp_path, model__start_from=start, model__input_size_px=64, schedule__max_steps=1
+    )
     pretrain(cfg, tmp_path / "second")
     assert f"Starting from {start}: its backbone, head." in capsys.readouterr().err
     assert load_classifier(tmp_path / "second" / "best.pt").images_seen == 8 * (4 + 1)
@@ -448,9 +419,7 @@ def test_the_second_classifier_starts_with_all_of_the_first(
             assert torch.equal(second["weights"][name], value), name
 
 
-def test_of_other_classes_or_of_another_tree_only_the_backbone_comes_along(
-    shards: Path, finished: Path
-) -> None:
+def test_the_head_is_loaded_only_for_the_same_tree_and_softmax(shards: Path, finished: Path) -> None:
     start, tree = InitialWeights.read(finished / "best.pt"), ShardReader(shards).tree
     assert start.checkpoint is not None
     cfg, same = start.checkpoint.config.model, start.checkpoint.weights["softmax.classes"]
@@ -462,7 +431,7 @@ def test_of_other_classes_or_of_another_tree_only_the_backbone_comes_along(
 
 
 @pytest.mark.parametrize(("classes", "taken"), [([4, 7], ("backbone", "head")), ([4, 6], ("backbone",))])
-def test_a_flat_head_comes_along_for_the_same_classes(
+def test_a_flat_head_is_loaded_only_for_the_same_classes(
     tmp_path: Path, classes: list[int], taken: tuple[str, ...]
 ) -> None:
     tree = random_tree(10)
@@ -482,19 +451,19 @@ def test_a_flat_head_comes_along_for_the_same_classes(
     assert torch.equal(second.head.weight, first.head.weight) == ("head" in taken)
 
 
-def test_a_backbone_that_does_not_fit_is_reported(shards: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_backbone_of_another_shape_is_reported(shards: Path, finished: Path, tmp_path: Path) -> None:
     start = str(finished / "best.pt")
     for changes in ({"model__width": 0.25}, {"model__architecture": "yolo9000"}):
         with pytest.raises(CheckpointError) as caught:
             train(made_config(shards, model__start_from=start, **changes), tmp_path / "run")
         text = str(caught.value)
-        assert "its backbone (tiny, width 0.5, input 32 px) is not that of this run" in text
+        assert "its backbone (tiny, width 0.5, input 32 px) is not the backbone of this run" in text
         assert len(text.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("architecture", ["yolov2", "yolov2_paper", "yolo9000"])
-def test_every_detector_on_darknet19_has_its_backbone(architecture: str) -> None:
+def test_every_detector_on_darknet19_has_the_backbone_of_the_classifier(architecture: str) -> None:
     from yolo9000.config import ClassifierConfig, ModelConfig
     from yolo9000.models.detector import build_model
 
@@ -512,15 +481,17 @@ def test_every_detector_on_darknet19_has_its_backbone(architecture: str) -> None
 # --- configurations
 
 
-def test_a_key_of_detectors_is_no_key_of_classifiers(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text(YAML)
+def test_settings_of_detectors_are_refused_for_classifiers(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(CLASSIFIER_YAML)
     with pytest.raises(ConfigError, match=r"2 problems: .*model\.anchors.*evaluate\.nms_iou"):
         read_pretrain_config(tmp_path / "a.yaml", ["model.anchors=[[1, 1]]", "evaluate.nms_iou=0.5"])
 
 
-def test_every_default_is_a_value_that_its_field_takes() -> None:
+def test_every_default_is_valid_for_its_field() -> None:
     cfg = PretrainConfig.model_validate({"data": {"shards": "shards"}, "schedule": {"max_steps": 1}})
     assert PretrainConfig.model_validate(cfg.model_dump()) == cfg
     assert PretrainConfig.model_validate(json.loads(cfg.model_dump_json())) == cfg
     given = {**json.loads(cfg.model_dump_json()), "optimizer": {"name": "sgd"}}
-    assert PretrainConfig.model_validate(given).optimizer.learning_rate == 0.1  # not that of detectors
+    assert (
+        PretrainConfig.model_validate(given).optimizer.learning_rate == 0.1
+    )  # detectors have another default

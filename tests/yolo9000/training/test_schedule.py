@@ -27,9 +27,9 @@ def golden_cases() -> list[Any]:
 
 
 def schedule_of(net_options: str) -> tuple[float, ScheduleConfig]:
-    """The base rate and our schedule for the options of a [net] section, as the original understands them.
+    """The base rate and our schedule for the options of a [net] section, as darknet reads them.
 
-    Its update number is unsigned: a negative step is never reached, nor is what comes after it (decision 12).
+    Its update number is unsigned, so it never reaches a negative step, nor the steps after it (decision 12).
     """
     options = dict(line.split("=", 1) for line in net_options.split())
 
@@ -71,7 +71,7 @@ def test_learning_rates_agree_with_darknet(case: dict[str, Any]) -> None:
     assert compared >= 5
 
 
-def test_a_step_before_the_first_acts_from_the_start() -> None:
+def test_a_scale_at_a_negative_step_applies_from_the_start() -> None:
     cfg = ScheduleConfig(max_steps=100, burn_in_steps=0, steps=(-1, 50), scales=(0.1, 10))
     assert [learning_rate_at(step, 1.0, cfg) for step in (1, 49, 50)] == pytest.approx([0.1, 0.1, 1])
 
@@ -103,7 +103,7 @@ def test_a_steep_sigmoid_does_not_overflow(step: int) -> None:
     assert learning_rate_at(step, 1.0, cfg) == (1 if step == 1 else 0)
 
 
-def test_cosine_falls_from_the_base_rate_to_nothing() -> None:
+def test_cosine_falls_from_the_base_rate_to_0() -> None:
     cfg = ScheduleConfig(max_steps=100, burn_in_steps=10, burn_in_power=1, policy="cosine")
     rates = [learning_rate_at(step, 2.0, cfg) for step in range(1, 101)]
     assert rates[4] == pytest.approx(1.0)
@@ -112,7 +112,7 @@ def test_cosine_falls_from_the_base_rate_to_nothing() -> None:
     assert all(a > b for a, b in pairwise(rates[9:]))
 
 
-def test_multi_scale_keeps_a_size_for_some_steps_and_uses_them_all() -> None:
+def test_multi_scale_keeps_a_size_for_some_steps_and_uses_all_sizes() -> None:
     cfg = ScheduleConfig(max_steps=1000, sizes_px=(320, 352, 384), size_every=10)
     sizes = [input_size_at(step, cfg, fixed_px=416, seed=1) for step in range(1, 1001)]
     assert all(len(set(sizes[start : start + 10])) == 1 for start in range(0, 1000, 10))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.yolo9000.made import made_config
-from tests.yolo9000.training.test_train import interrupt_after
+from tests.yolo9000.training.runs import interrupt_after
 from yolo9000.training.journal import Board, board_for
 from yolo9000.training.run_folder import TrainingError, read_metrics
 from yolo9000.training.train import train

@@ -1,4 +1,4 @@
-"""The training loop: what a step changes, exact resuming, what stops a run, what a run leaves behind."""
+"""Joint training: the effects of a step, the files of a run, exact resuming, and what stops a run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import yolo9000.training.loop as loop
 import yolo9000.training.train as detector
 from data_prep import MergeConfig, ShardReader, merge
 from tests.yolo9000.made import COLOURS, made_config, made_shards, metrics_of, random_tree
+from tests.yolo9000.training.runs import assert_equal_checkpoints, interrupt_after, weights_of
 from wordtree import WordTree
 from yolo9000.checkpoints.checkpoint import CheckpointError, load_detector, save_checkpoint
 from yolo9000.config import OptimizerConfig, read_config
@@ -55,54 +56,13 @@ def large_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "large"
 
 
-def weights_of(path: Path) -> dict[str, torch.Tensor]:
-    return load_detector(path).weights
-
-
-def assert_equal_checkpoints(one: Path, other: Path) -> None:
-    """Bit for bit: weights, optimizer, average, step and score."""
-    a, b = load_detector(one), load_detector(other)
-    assert (a.step, a.score) == (b.step, b.score)
-    assert flat(a.weights).keys() == flat(b.weights).keys()
-    assert a.training is not None
-    assert b.training is not None
-    mine, theirs = flat([a.weights, a.training]), flat([b.weights, b.training])
-    assert mine.keys() == theirs.keys()
-    for name, value in mine.items():
-        if isinstance(value, torch.Tensor):
-            assert torch.equal(value, theirs[name]), name
-        else:
-            assert value == theirs[name], name
-
-
-def flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested dicts and lists as one dict."""
-    if isinstance(value, dict):
-        items = list(value.items())
-    elif isinstance(value, list | tuple):
-        items = list(enumerate(value))
-    else:
-        return {name: value}
-    return {key: leaf for k, inner in items for key, leaf in flat(inner, f"{name}/{k}").items()}
-
-
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Ctrl-C in the middle of the step that follows `step`."""
-    usual = loop.learning_rate_at
-
-    def interrupted(at: int, *rest: Any) -> float:
-        if at > step:
-            raise KeyboardInterrupt
-        return usual(at, *rest)
-
-    monkeypatch.setattr(loop, "learning_rate_at", interrupted)
-
-
 # --- a step
 
 
 @pytest.mark.parametrize("architecture", ["yolov2", "yolo9000", "tiny", "yolov2_paper"])
-def test_two_joint_steps_with_the_vocabulary_of_the_paper(large_shards: Path, architecture: str) -> None:
+def test_two_joint_steps_train_only_the_path_members_of_the_labels_in_a_tree_as_large_as_the_papers(
+    large_shards: Path, architecture: str
+) -> None:
     cfg = made_config(
         large_shards,
         model__architecture=architecture,
@@ -126,7 +86,7 @@ def test_two_joint_steps_with_the_vocabulary_of_the_paper(large_shards: Path, ar
         assert len(batch.targets.boxes.image)
         assert len(batch.targets.image_labels.image)
         terms = criterion(model(batch.images), batch.targets, images_seen=8 * step)
-        assert all(math.isfinite(value) for value in terms.detached().values())
+        assert all(value.isfinite() for value in terms.by_name().values())
         optimizer.zero_grad()
         terms.total.backward()
         for name, parameter in model.named_parameters():
@@ -146,7 +106,9 @@ def test_two_joint_steps_with_the_vocabulary_of_the_paper(large_shards: Path, ar
     assert len(asked) < 500
 
 
-def test_a_run_with_the_vocabulary_of_the_paper(large_shards: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_tree_as_large_as_the_papers_scores_its_classes(
+    large_shards: Path, tmp_path: Path
+) -> None:
     cfg = made_config(large_shards, model__width=0.25, schedule__max_steps=2)
     scorecard = train(cfg, tmp_path / "run")
     assert (scorecard.boxed.classes, scorecard.label_only.classes) == (2, 2)
@@ -172,7 +134,7 @@ def test_learning_rate_zero_changes_no_weight(
 # --- a run
 
 
-def test_a_run_leaves_its_files_and_no_others(shards: Path, tmp_path: Path) -> None:
+def test_a_run_writes_its_files_and_no_others(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards), tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"best.pt", "last.pt", "config.yaml", "metrics.csv", "report.html"}
@@ -224,7 +186,7 @@ def test_new_columns_leave_earlier_lines_empty(tmp_path: Path) -> None:
     ]
 
 
-def test_a_multi_scale_run_sees_its_sizes(
+def test_a_multi_scale_run_uses_all_its_sizes(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
@@ -248,8 +210,8 @@ def test_a_multi_scale_run_sees_its_sizes(
 
 
 def evaluations(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float | None, float | None]]) -> None:
-    """Let each evaluation find the next AP50 of (boxed, label-only) classes."""
-    evaluate, left = detector.evaluate, iter(scores)
+    """Let each evaluation return the next AP50 of (boxed, label-only) classes."""
+    evaluate, left = detector.evaluate_detector, iter(scores)
 
     def given(*arguments: Any) -> Any:
         card = evaluate(*arguments)
@@ -261,21 +223,21 @@ def evaluations(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float | None
         }
         return card.__class__(**{**vars(card), **changed})
 
-    monkeypatch.setattr(detector, "evaluate", given)
+    monkeypatch.setattr(detector, "evaluate_detector", given)
 
 
 @pytest.mark.parametrize(
     ("scores", "best_step", "best_score"),
     [
-        pytest.param([(10.0, 90.0), (30.0, 0.0), (20.0, 99.0)], 2, 30, id="label-only classes have no say"),
+        pytest.param([(10.0, 90.0), (30.0, 0.0), (20.0, 99.0)], 2, 30, id="label-only classes do not count"),
         pytest.param([(30.0, 0.0), (10.0, 50.0), (20.0, 60.0)], 1, 30, id="the first"),
-        pytest.param([(0.0, 0.0), (0.0, 0.0), (0.0, 5.0)], 3, 0, id="of equals the latest"),
+        pytest.param([(0.0, 0.0), (0.0, 0.0), (0.0, 5.0)], 3, 0, id="the latest of equal scores"),
         pytest.param(
-            [(None, 1.0), (None, 2.0), (None, 1.0)], 3, math.nan, id="nothing to choose by: the latest"
+            [(None, 1.0), (None, 2.0), (None, 1.0)], 3, math.nan, id="the latest if no class has boxes"
         ),
     ],
 )
-def test_best_is_chosen_by_boxed_classes_alone(
+def test_best_is_selected_by_boxed_classes_alone(
     shards: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -337,7 +299,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert all(torch.equal(best[name], value) for name, value in expected.items())
 
 
-def test_an_interruption_before_the_first_checkpoint_lets_the_run_start_anew(
+def test_a_run_interrupted_before_its_first_checkpoint_starts_again_without_resume(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = made_config(shards)
@@ -362,7 +324,7 @@ def test_resuming_a_finished_run_changes_no_file(shards: Path, tmp_path: Path) -
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_finished_run_goes_on_to_more_steps(shards: Path, tmp_path: Path) -> None:
+def test_a_finished_run_resumes_with_more_steps(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards, schedule__max_steps=2), tmp_path)
     train(made_config(shards, schedule__max_steps=4), tmp_path, resume=True)
     assert load_detector(tmp_path / "last.pt").step == 4
@@ -370,7 +332,7 @@ def test_a_finished_run_goes_on_to_more_steps(shards: Path, tmp_path: Path) -> N
     assert read_config(tmp_path / "config.yaml").schedule.max_steps == 4
 
 
-def test_a_run_goes_on_with_changed_settings_of_the_optimizer(shards: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_with_changed_settings_of_the_optimizer(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards, schedule__max_steps=2), tmp_path)
     train(made_config(shards, schedule__max_steps=4, optimizer__weight_decay=0.25), tmp_path, resume=True)
     found = load_detector(tmp_path / "last.pt").training
@@ -379,7 +341,7 @@ def test_a_run_goes_on_with_changed_settings_of_the_optimizer(shards: Path, tmp_
     assert read_config(tmp_path / "config.yaml").optimizer.weight_decay == 0.25
 
 
-def test_an_average_that_begins_when_a_run_goes_on_begins_with_its_weights(
+def test_an_average_that_begins_at_a_resume_begins_with_the_weights_of_the_run(
     shards: Path, tmp_path: Path
 ) -> None:
     train(made_config(shards, schedule__max_steps=2, optimizer__ema=0), tmp_path)
@@ -391,7 +353,7 @@ def test_an_average_that_begins_when_a_run_goes_on_begins_with_its_weights(
             assert torch.equal(value, trained[name]), name
 
 
-def test_what_goes_wrong_in_the_last_evaluation_loses_no_training(
+def test_an_error_in_the_last_evaluation_loses_no_training(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = made_config(shards, schedule__max_steps=3, log__checkpoint_every=500)
@@ -401,7 +363,7 @@ def test_what_goes_wrong_in_the_last_evaluation_loses_no_training(
         raise UnreadableImage("test.png: expected an image")
 
     with monkeypatch.context() as patch:
-        patch.setattr(detector, "evaluate", broken)
+        patch.setattr(detector, "evaluate_detector", broken)
         with pytest.raises(UnreadableImage):
             train(cfg, tmp_path / "stopped")
     train(cfg, tmp_path / "stopped", resume=True)
@@ -411,7 +373,9 @@ def test_what_goes_wrong_in_the_last_evaluation_loses_no_training(
     assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "stopped")
 
 
-def test_fewer_steps_than_are_done_are_refused_and_nothing_changes(shards: Path, tmp_path: Path) -> None:
+def test_fewer_steps_than_the_run_has_done_are_refused_and_nothing_changes(
+    shards: Path, tmp_path: Path
+) -> None:
     train(made_config(shards, schedule__max_steps=3), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     with pytest.raises(
@@ -432,7 +396,7 @@ def test_a_second_training_in_the_same_folder_is_refused(shards: Path, tmp_path:
     assert not (tmp_path / "run" / "run.lock").exists()
 
 
-def test_a_score_of_a_step_that_is_lost_leaves_no_column_behind(tmp_path: Path) -> None:
+def test_the_score_of_a_lost_step_leaves_no_column_in_the_metrics(tmp_path: Path) -> None:
     """The run was killed between its last score and its last checkpoint."""
     write_line(tmp_path, 1, {"total": 3.0})
     write_line(tmp_path, 2, {"ap50_boxed": 50.0})
@@ -451,7 +415,7 @@ def test_a_score_of_a_step_that_is_lost_leaves_no_column_behind(tmp_path: Path) 
         pytest.param("step,total\n1,3\n2,1,7\n3,4\n", ["1", "3"], id="two lines in one"),
     ],
 )
-def test_a_run_goes_on_without_the_torn_lines_of_its_numbers(
+def test_a_resumed_run_drops_torn_lines_of_its_metrics(
     shards: Path, tmp_path: Path, torn: str, left: list[str]
 ) -> None:
     (tmp_path / "metrics.csv").write_text(torn)
@@ -462,7 +426,7 @@ def test_a_run_goes_on_without_the_torn_lines_of_its_numbers(
 
 
 @pytest.mark.parametrize("text", ["step;total\n1;3\n", "\0\0", ""])
-def test_numbers_that_are_not_ours_are_reported_with_their_file(tmp_path: Path, text: str) -> None:
+def test_a_metrics_file_of_another_format_is_reported_with_its_path(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.csv").write_text(text)
     with pytest.raises(
         TrainingError, match=r"metrics\.csv: expected a first line of column names .* or remove it"
@@ -470,7 +434,7 @@ def test_numbers_that_are_not_ours_are_reported_with_their_file(tmp_path: Path, 
         prepare_folder(tmp_path, OptimizerConfig(), step=9)
 
 
-def test_images_seen_are_counted_in_the_batches_that_saw_them(shards: Path, tmp_path: Path) -> None:
+def test_images_seen_are_counted_by_the_batch_size_of_each_step(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards, schedule__max_steps=2, data__batch_size=8), tmp_path)
     train(made_config(shards, schedule__max_steps=3, data__batch_size=4), tmp_path, resume=True)
     assert load_detector(tmp_path / "last.pt").images_seen == 2 * 8 + 4
@@ -479,7 +443,7 @@ def test_images_seen_are_counted_in_the_batches_that_saw_them(shards: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"model__width": 0.25}, "model.width is 0.25, but the run was made with 0.5"),
         (
@@ -491,23 +455,23 @@ def test_images_seen_are_counted_in_the_batches_that_saw_them(shards: Path, tmp_
     ],
 )
 def test_a_run_of_another_network_or_optimizer_is_refused(
-    shards: Path, tmp_path: Path, changes: dict[str, object], told: str
+    shards: Path, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     train(made_config(shards), tmp_path)
     with pytest.raises(TrainingError) as caught:
         train(made_config(shards, schedule__max_steps=6, **changes), tmp_path, resume=True)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_resuming_on_shards_of_another_tree_is_refused(
     shards: Path, large_shards: Path, tmp_path: Path
 ) -> None:
     train(made_config(shards), tmp_path)
-    with pytest.raises(CheckpointError, match=r"knows tree .*, but the index in .* has tree"):
+    with pytest.raises(CheckpointError, match=r"was trained on tree .*, but the index in .* has tree"):
         train(made_config(large_shards), tmp_path, resume=True)
 
 
-def test_shards_may_move_between_the_parts_of_a_run(shards: Path, tmp_path: Path) -> None:
+def test_shards_may_move_before_a_run_is_resumed(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     own = made_shards(tmp_path / "data")
     train(made_config(own, schedule__max_steps=2), tmp_path / "run")
@@ -516,7 +480,9 @@ def test_shards_may_move_between_the_parts_of_a_run(shards: Path, tmp_path: Path
     assert read_config(tmp_path / "run" / "config.yaml").data.shards == tmp_path / "moved" / "shards"
 
 
-def test_a_run_in_the_way_is_refused_and_kept(shards: Path, tmp_path: Path) -> None:
+def test_a_new_run_in_the_folder_of_another_is_refused_and_changes_no_file(
+    shards: Path, tmp_path: Path
+) -> None:
     train(made_config(shards), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(
@@ -533,7 +499,7 @@ def test_weights_alone_cannot_be_resumed(shards: Path, tmp_path: Path) -> None:
         train(made_config(shards), tmp_path, resume=True)
 
 
-def test_a_damaged_checkpoint_is_reported_with_what_to_do(shards: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported_with_advice(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards), tmp_path)
     whole = (tmp_path / "last.pt").read_bytes()
     (tmp_path / "last.pt").write_bytes(whole[:5000] + b"?" + whole[5001:])
@@ -559,7 +525,7 @@ def test_a_damaged_checkpoint_is_reported_with_what_to_do(shards: Path, tmp_path
         pytest.param({"average": {"updates": 4, "average": {}}}, id="no average"),
     ],
 )
-def test_a_state_of_training_that_does_not_fit_is_one_line(
+def test_a_training_state_that_does_not_fit_is_reported_in_one_line(
     shards: Path, tmp_path: Path, changed: dict[str, Any]
 ) -> None:
     train(made_config(shards, schedule__max_steps=1), tmp_path)
@@ -577,7 +543,7 @@ def test_a_state_of_training_that_does_not_fit_is_one_line(
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, spoiled: Callable[[LossTerms, int], LossTerms]) -> None:
-    """Let the criterion's answer go through `spoiled`, which gets the step too."""
+    """Let `spoiled` change the terms of the criterion, given the step."""
     forward, steps = JointLoss.forward, iter(range(1, 1000))
 
     def changed(self: JointLoss, *arguments: Any, **named: Any) -> LossTerms:
@@ -590,7 +556,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, spoiled: Callable[[LossTerms, int], L
 @pytest.mark.parametrize(
     "step", [3, 4, 6], ids=["between checkpoints", "at a checkpoint", "at the last step"]
 )
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: float, step: int
 ) -> None:
     def spoiled(terms: LossTerms, at: int) -> LossTerms:
@@ -611,7 +577,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
     assert all(value.isfinite().all() for value in last.training["weights"].values())
 
 
-def test_weights_that_are_no_numbers_are_never_written(
+def test_weights_that_are_not_finite_are_never_written(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoiled(terms: LossTerms, at: int) -> LossTerms:
@@ -630,7 +596,7 @@ def test_weights_that_are_no_numbers_are_never_written(
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"evaluate__split": "val"}, "split 'val' is not in the shards; they have: train, test"),
         ({"data__train_split": "val"}, "split 'val' is not in the shards"),
@@ -638,12 +604,12 @@ def test_weights_that_are_no_numbers_are_never_written(
         ({"model__anchor_count": 50}, "too few to find 50 anchors"),
     ],
 )
-def test_what_the_shards_lack_is_reported_before_anything_is_written(
-    shards: Path, tmp_path: Path, changes: dict[str, object], told: str
+def test_missing_splits_sources_and_boxes_are_reported_before_anything_is_written(
+    shards: Path, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(DataMismatch) as caught:
         train(made_config(shards, **changes), tmp_path / "run")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
@@ -655,7 +621,7 @@ def test_a_split_without_boxes_is_reported_before_training(tmp_path: Path) -> No
     scenes["annotations"] = str(tmp_path / "train" / "instances.json")
     config = {"sources": [scenes, labels, held_out], "duplicates": "keep"}
     merge(MergeConfig.model_validate(config), tmp_path / "without")
-    with pytest.raises(DataMismatch, match=r"split 'test' has no images with boxes to score on"):
+    with pytest.raises(DataMismatch, match=r"split 'test' has no images with boxes to evaluate on"):
         train(made_config(tmp_path / "without"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -664,7 +630,7 @@ def test_a_split_without_boxes_is_reported_before_training(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_eight_made_up_images_are_learnt(tmp_path: Path) -> None:
+def test_eight_made_up_images_are_learnt_by_heart(tmp_path: Path) -> None:
     made_shards(tmp_path, scenes=4, label_images=2)
     reader = ShardReader(tmp_path / "shards")
     assert len(reader.split("train")) == 8

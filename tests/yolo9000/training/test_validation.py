@@ -1,4 +1,4 @@
-"""Validation beside training: it changes no weight, belongs to its step, and is never lost."""
+"""Validation beside training: it changes no weight, its scores belong to their step, and it is never lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yolo9000.training.loop as loop
 import yolo9000.training.run
 import yolo9000.training.train as detector
 from tests.yolo9000.made import made_config, metrics_of
-from tests.yolo9000.training.test_train import assert_equal_checkpoints, interrupt_after, weights_of
+from tests.yolo9000.training.runs import assert_equal_checkpoints, interrupt_after, weights_of
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.data.sampler import DataMismatch
 from yolo9000.evaluation.scorecard import Scorecard
@@ -26,18 +26,18 @@ WAIT_S = 60
 
 
 def around(monkeypatch: pytest.MonkeyPatch, before: Callable[[Detector], None]) -> None:
-    """Let something happen in the thread of each evaluation before it begins."""
-    evaluate = detector.evaluate
+    """Call `before` at the start of each evaluation, in its thread."""
+    evaluate = detector.evaluate_detector
 
     def changed(model: Detector, *rest: Any) -> Scorecard:
         before(model)
         return evaluate(model, *rest)
 
-    monkeypatch.setattr(detector, "evaluate", changed)
+    monkeypatch.setattr(detector, "evaluate_detector", changed)
 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, happens: Callable[[int], None]) -> None:
-    """Let something happen at the beginning of each step of training."""
+    """Call `happens` at the start of each training step."""
     rate = loop.learning_rate_at
 
     def changed(step: int, *rest: Any) -> float:
@@ -50,9 +50,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, happens: Callable[[int], None]) -> 
 @pytest.mark.parametrize(
     "changes", [{}, {"optimizer__ema": 0, "precision": "bfloat16"}], ids=["average", "live"]
 )
-def test_training_does_not_notice_evaluations(
-    shards: Path, tmp_path: Path, changes: dict[str, object]
-) -> None:
+def test_evaluations_do_not_change_training(shards: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     cfg = made_config(shards, schedule__max_steps=6, log__checkpoint_every=100, **changes)
     train(cfg, tmp_path / "without")
     train(made_config(shards, schedule__max_steps=6, evaluate__every=1, **changes), tmp_path / "with")
@@ -69,7 +67,7 @@ def test_training_does_not_notice_evaluations(
 def test_scores_and_best_weights_belong_to_the_step_that_was_scored(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An evaluation of step 2 that ends after step 5 is as good as one that ended at once."""
+    """An evaluation of step 2 that ends after step 3 gives the scores of one that ended at once."""
     cfg = made_config(shards, schedule__max_steps=5, evaluate__every=2, log__checkpoint_every=100)
     train(made_config(shards, schedule__max_steps=2, schedule__policy="constant"), tmp_path / "short")
     gone_on, steps_before_it_ended = threading.Event(), []
@@ -108,7 +106,7 @@ def test_best_holds_the_weights_that_were_scored(
 def test_one_evaluation_at_a_time_and_a_later_checkpoint_has_its_score(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate, alone, begun = detector.evaluate, threading.Lock(), []
+    evaluate, alone, begun = detector.evaluate_detector, threading.Lock(), []
 
     def slow(*arguments: Any) -> Scorecard:
         begun.append(alone.acquire(blocking=False))
@@ -117,7 +115,7 @@ def test_one_evaluation_at_a_time_and_a_later_checkpoint_has_its_score(
         alone.release()
         return scorecard
 
-    monkeypatch.setattr(detector, "evaluate", slow)
+    monkeypatch.setattr(detector, "evaluate_detector", slow)
     scores: dict[int, float] = {}
     save = yolo9000.training.run.save_checkpoint
 
@@ -137,7 +135,7 @@ def test_one_evaluation_at_a_time_and_a_later_checkpoint_has_its_score(
         assert score == pytest.approx(max(known, default=float("nan")), rel=1e-4, nan_ok=True)
 
 
-def test_an_error_in_an_evaluation_stops_the_run_with_its_own_words(
+def test_an_error_in_an_evaluation_stops_the_run_with_its_message(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: Detector) -> None:
@@ -149,10 +147,10 @@ def test_an_error_in_an_evaluation_stops_the_run_with_its_own_words(
     assert load_detector(tmp_path / "run" / "last.pt").step == 2
 
 
-def test_after_an_error_nobody_waits_for_the_rest_of_an_evaluation(
+def test_after_an_error_the_rest_of_an_evaluation_is_abandoned(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The evaluation would begin its first batch after the interruption, and go on for ever."""
+    """The evaluation would start its first batch after the interruption, and never end."""
     batches, interrupted = [], threading.Event()
 
     def endless(model: Detector) -> None:
@@ -174,7 +172,7 @@ def test_after_an_error_nobody_waits_for_the_rest_of_an_evaluation(
     assert batches == []
 
 
-def test_an_evaluation_that_ended_with_its_process_is_made_again(
+def test_an_evaluation_that_was_killed_is_repeated_by_the_resumed_run(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = made_config(shards, schedule__max_steps=6, evaluate__every=3, log__checkpoint_every=100)
