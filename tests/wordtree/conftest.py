@@ -1,4 +1,4 @@
-"""What several tests of wordtree share: a drawn tree, WordNet, lists of labels, reference folders."""
+"""Fixtures of several tests of wordtree: a drawn tree, WordNet, lists of labels, reference folders."""
 
 import os
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ from wordtree.wordnet.graph import WordNet
 
 @pytest.fixture(scope="session")
 def toy_tree() -> WordTree:
-    """Seven nodes, two roots; beside the tree's edges, a terrier is a hunter:
+    """A tree of seven nodes and two roots; by a relation, a terrier is also a hunter:
 
     0 animal ── 2 dog ── 6 terrier        1 hunter ── 4 falconer
              └─ 3 cat                              └─ 5 angler
@@ -28,7 +28,7 @@ def wordnet() -> WordNet:
 
 @pytest.fixture(scope="session")
 def installed_wordnet() -> Path:
-    """The folder of an installed WordNet: where WNSEARCHDIR says, or where Debian's wordnet-base puts it."""
+    """The folder of an installed WordNet: WNSEARCHDIR, or the folder of Debian's wordnet-base."""
     folder = Path(os.environ.get("WNSEARCHDIR", "/usr/share/wordnet"))
     if not (folder / "data.noun").exists():
         pytest.skip("no installed WordNet 3.0: install Debian's wordnet-base or set WNSEARCHDIR")

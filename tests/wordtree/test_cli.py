@@ -1,4 +1,4 @@
-"""The command `wordtree`: what it prints, writes and refuses."""
+"""The command `wordtree`: output, files and errors."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from wordtree.tree.tree import WordTree
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def] # a function
-    """Runs the command line: exit code, stdout, stderr."""
+    """Run the command line; returns exit code, stdout, stderr."""
 
     def run_with(*arguments: object) -> tuple[object, str, str]:
         monkeypatch.setattr(sys, "argv", ["wordtree", *map(str, arguments)])
@@ -31,7 +31,7 @@ def tree_file(toy_tree: WordTree, tmp_path: Path) -> Path:
     return tmp_path / "toy.json"
 
 
-def test_build_shows_the_tree_and_tells_what_it_chose(run) -> None:  # type: ignore[no-untyped-def]
+def test_build_prints_the_tree_and_its_choices(run) -> None:  # type: ignore[no-untyped-def]
     code, out, err = run("build", "dog", "n02123045", "traffic light", "car.n.01")
     assert code == 0
     assert out.splitlines()[0].startswith("whole  n00003553  ")
@@ -41,7 +41,7 @@ def test_build_shows_the_tree_and_tells_what_it_chose(run) -> None:  # type: ign
 
 
 @pytest.mark.parametrize("name", ["my.tree", "my.json"])
-def test_build_writes_what_it_shows(run, tmp_path: Path, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_build_writes_the_tree_that_it_prints(run, tmp_path: Path, name: str) -> None:  # type: ignore[no-untyped-def]
     labels = tmp_path / "labels.txt"
     labels.write_text("# two labels\n\ncar.n.01\nn02123045 tabby, tabby cat\n")
     code, out, err = run("build", labels, "bus.n.01", "-o", tmp_path / name)
@@ -50,7 +50,7 @@ def test_build_writes_what_it_shows(run, tmp_path: Path, name: str) -> None:  # 
     assert {"n02958343", "n02123045", "n02924116"} <= set(WordTree.load(tmp_path / name).ids)
 
 
-def test_build_json_holds_report_and_tree(run) -> None:  # type: ignore[no-untyped-def]
+def test_build_json_contains_report_and_tree(run) -> None:  # type: ignore[no-untyped-def]
     code, out, err = run("build", "kite", "car.n.01", "--json")
     assert (code, err) == (0, "")
     content = json.loads(out)
@@ -70,7 +70,7 @@ def test_find_lists_the_senses_with_their_paths(run) -> None:  # type: ignore[no
     assert "gloss" not in content["senses"][0]
 
 
-def test_find_says_what_a_word_is_in_a_data_set_and_in_a_tree(run, tree_file: Path) -> None:  # type: ignore[no-untyped-def]
+def test_find_reports_classes_of_data_sets_and_nodes_of_a_tree(run, tree_file: Path) -> None:  # type: ignore[no-untyped-def]
     lines = run("find", "mouse")[1].splitlines()
     assert lines[-1] == "The class 'mouse' of COCO is mouse.n.04 (n03793489)."
     assert json.loads(run("find", "mouse", "--json")[1])["classes"] == {"COCO": "n03793489"}
@@ -97,14 +97,14 @@ def test_resolve_reports_every_class_of_a_data_set(run, tmp_path: Path) -> None:
     ]
 
 
-def test_info_tells_size_and_fingerprint(run, tree_file: Path, toy_tree: WordTree) -> None:  # type: ignore[no-untyped-def]
+def test_info_prints_size_and_fingerprint(run, tree_file: Path, toy_tree: WordTree) -> None:  # type: ignore[no-untyped-def]
     facts = json.loads(run("info", tree_file, "--json")[1])
     assert facts["fingerprint"] == toy_tree.fingerprint
     assert (facts["nodes"], facts["roots"], facts["leaves"], facts["groups"]) == (7, 2, 4, 4)
     assert "largest group    2" in run("info", tree_file)[1].splitlines()
 
 
-def test_show_draws_a_part_of_the_tree(run, tree_file: Path) -> None:  # type: ignore[no-untyped-def]
+def test_show_prints_a_part_of_the_tree(run, tree_file: Path) -> None:  # type: ignore[no-untyped-def]
     assert run("show", tree_file, "animal", "--depth", 1)[1].splitlines() == [
         "animal  id0  3 below",
         "├── dog  id2  1 below",
@@ -118,7 +118,7 @@ def test_show_draws_a_part_of_the_tree(run, tree_file: Path) -> None:  # type: i
 
 
 def test_show_writes_a_page_and_a_graph(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    page, graph, label_counts = tmp_path / "toy.html", tmp_path / "toy.dot", tmp_path / "ledger.csv"
+    page, graph, label_counts = tmp_path / "toy.html", tmp_path / "toy.dot", tmp_path / "counts.csv"
     label_counts.write_text("id,boxes\nid2,41\n")
     code, out, err = run("show", tree_file, "dog", "--html", page, "--dot", graph, "--figures", label_counts)
     assert (code, out, err) == (0, f"{page}, {graph}\n", "")
@@ -156,7 +156,7 @@ def test_query_lists_counts_and_notes(run, tree_file: Path, tmp_path: Path) -> N
     )
 
 
-def test_path_tells_the_way_between_two_nodes(run, tree_file: Path) -> None:  # type: ignore[no-untyped-def]
+def test_path_prints_the_way_between_two_nodes(run, tree_file: Path) -> None:  # type: ignore[no-untyped-def]
     assert run("path", tree_file, "terrier")[1].splitlines() == [
         "animal  id0",
         "dog  id2  < animal",
@@ -171,7 +171,7 @@ def test_path_tells_the_way_between_two_nodes(run, tree_file: Path) -> None:  # 
     assert apart == {"way": [], "meet_at": None, "distance": None}
 
 
-def test_lint_lists_what_is_doubtful(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_lint_lists_findings(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, err = run("lint", tree_file)
     assert (code, err) == (0, "")
     assert out.splitlines()[0].startswith("group of one: 1  (")
@@ -245,7 +245,7 @@ def test_lint_lists_what_is_doubtful(run, tree_file: Path, tmp_path: Path) -> No
         ),
     ],
 )
-def test_mistakes_are_one_line_and_write_nothing(  # type: ignore[no-untyped-def]
+def test_errors_are_one_line_and_nothing_is_written(  # type: ignore[no-untyped-def]
     run, arguments: list[str], message: str, tree_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tree_file.parent
@@ -274,7 +274,7 @@ def test_build_explains_its_choices(run) -> None:  # type: ignore[no-untyped-def
     assert json.loads(out)["explanations"][0]["considered"][1]["cost"] in (1, 2)
 
 
-def test_build_grafts_own_kinds(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_build_adds_custom_classes(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     own = tmp_path / "own.csv"
     own.write_text("tesla,car.n.01,Tesla\nmodel s,tesla\n")
     code, out, err = run("build", "dog.n.01", "--graft", own, "-o", tmp_path / "my.csv")
@@ -288,7 +288,7 @@ def test_build_grafts_own_kinds(run, tmp_path: Path) -> None:  # type: ignore[no
     )
 
 
-def test_convert_goes_by_the_suffixes(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_convert_chooses_formats_by_suffix(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     for name in ("a.csv", "b.json", "c.csv"):
         code, out, err = run("convert", tree_file, tmp_path / name)
         assert (code, out, err) == (0, f"{tmp_path / name}: 7 nodes, 1 relations\n", "")
@@ -300,7 +300,7 @@ def test_convert_goes_by_the_suffixes(run, tree_file: Path, tmp_path: Path) -> N
     assert "nodes            7" in run("info", tmp_path / "d.txt")[1]
 
 
-def test_convert_makes_maps_of_classes(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_convert_writes_maps_of_classes(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "pets.names").write_text("cat\ndog\n")
     code, out, _ = run("convert", tmp_path / "pets.names", tmp_path / "pets.map", "--tree", tree_file)
     assert (code, out) == (0, f"{tmp_path / 'pets.map'}: 2 classes\n")

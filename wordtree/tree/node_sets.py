@@ -1,7 +1,7 @@
 """Sets of nodes related to given nodes, as masks (N,) over all nodes of the tree: the functions of a query.
 
 Each function takes one node or many and returns the union over them. The tree's relations (hypernym edges outside
-the tree) count only in the functions named *in_graph*: a dog may hang under *canine* and still be a domestic animal.
+the tree) count only in the functions named *in_graph*: a dog below *canine* is still a domestic animal.
 """
 
 from __future__ import annotations

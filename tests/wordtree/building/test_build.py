@@ -1,9 +1,9 @@
-"""The paper's algorithm: known trees, laws of every tree it builds, and its account of what it chose."""
+"""The paper's algorithm: known trees, laws of every built tree, and the report of its choices."""
 
 import random
 import warnings
 from pathlib import Path
-from time import process_time  # of this process alone: what else runs on the machine does not count
+from time import process_time  # of this process alone, whatever else runs on the machine
 
 import pytest
 from hypothesis import given, settings
@@ -51,7 +51,7 @@ def test_the_order_of_the_labels_does_not_matter(imagenet_wnids: dict[str, list[
     assert build_tree(labels) == expected
 
 
-def test_nodes_that_are_no_labels_and_have_one_child_are_removed() -> None:
+def test_nodes_with_one_child_that_are_not_labels_are_removed() -> None:
     tree, report = build_with_report(["car.n.01", "bus.n.01", "tabby.n.01"])
     assert tree.names == ("whole", "tabby", "instrumentality", "bus", "car")
     assert tree.parent.tolist() == [-1, 0, 0, 2, 2]
@@ -68,12 +68,12 @@ def test_one_label_is_a_tree_of_one_node() -> None:
 
 
 def test_of_two_paths_the_one_that_adds_fewer_nodes_is_taken() -> None:
-    """A dog is a canine and a domestic animal; the tree holds what a label beside it brought."""
+    """A dog is a canine and a domestic animal; other labels decide which of the two is in the tree."""
     assert parent_name(build_tree(["dog.n.01", "wolf.n.01", "fox.n.01"]), "n02084071") == "canine"
     assert parent_name(build_tree(["dog.n.01", "domestic_animal.n.01"]), "n02084071") == "domestic animal"
 
 
-def test_an_edge_that_did_not_fit_is_kept_as_a_relation() -> None:
+def test_a_second_parent_is_kept_as_a_relation() -> None:
     tree = build_tree(["dog.n.01", "wolf.n.01", "fox.n.01", "domestic_animal.n.01", "domestic_cat.n.01"])
     assert parent_name(tree, "n02084071") == "domestic animal"
     edges = [(tree.names[child], tree.names[parent]) for child, parent in tree.relations.tolist()]
@@ -86,14 +86,14 @@ def test_labels_outside_the_root_become_roots_and_are_reported() -> None:
     assert parent_name(tree, "n06874185") is None
 
 
-def test_another_root_can_be_chosen_and_is_no_node() -> None:
+def test_another_root_can_be_chosen_and_is_not_a_node() -> None:
     tree, report = build_with_report(["dog.n.01", "domestic_cat.n.01", "car.n.01"], root="animal.n.01")
     assert report.root == "animal.n.01"
     assert report.outside == ("n02958343",)
     assert "n00015388" not in tree
 
 
-def test_a_word_of_several_senses_is_taken_below_the_root_and_never_silently() -> None:
+def test_a_word_with_several_senses_gets_one_below_the_root_with_a_warning() -> None:
     tree, report = build_with_report(["kite"])
     (guess,) = report.guesses
     assert (guess.label, guess.synset) == ("kite", "kite.n.03")  # the first two senses are bank papers
@@ -102,7 +102,7 @@ def test_a_word_of_several_senses_is_taken_below_the_root_and_never_silently() -
         build_tree(["kite"])
 
 
-def test_labels_without_doubt_build_without_a_warning() -> None:
+def test_unambiguous_labels_build_without_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert "n02958343" in build_tree(["car.n.01", "tvmonitor", "fire hydrant", "n02084071"])
@@ -135,14 +135,14 @@ def test_repeated_labels_are_one_node_and_reported() -> None:
         pytest.param(["physical_entity.n.01"], {}, BuildError, "is the root", id="the root itself"),
     ],
 )
-def test_what_cannot_be_built_is_refused(
+def test_impossible_builds_are_refused(
     labels: list[str], options: dict[str, str], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         build_tree(labels, **options)
 
 
-def test_the_account_of_the_1369_nodes_adds_up(imagenet_wnids: dict[str, list[str]]) -> None:
+def test_the_summary_of_the_1369_nodes_adds_up(imagenet_wnids: dict[str, list[str]]) -> None:
     _, report = build_with_report(imagenet_wnids["1k"])
     assert report.summary() == (
         "1000 labels + 772 nodes above them - 403 of these that rule A removed = 1369 nodes; "
@@ -198,7 +198,7 @@ def test_a_label_on_the_path_of_another_is_explained() -> None:
     assert "was on the path of air_bubble.n.01" in str(report.explain("bubble"))
 
 
-def test_signs_and_bubbles_are_things_in_profile_darknet() -> None:
+def test_signs_and_bubbles_are_objects_in_profile_darknet() -> None:
     labels = ["traffic_light.n.01", "street_sign.n.01", "bubble.n.01", "car.n.01", "ball.n.01"]
     tree, report = build_with_report(labels, profile="darknet")
     assert report.outside == ()
@@ -207,7 +207,7 @@ def test_signs_and_bubbles_are_things_in_profile_darknet() -> None:
     assert build_with_report(labels)[1].outside != ()
 
 
-def test_equal_paths_are_reported_apart_by_their_names_in_profile_darknet() -> None:
+def test_names_break_ties_between_paths_in_profile_darknet() -> None:
     labels = ["dog.n.01", "wolf.n.01", "canine.n.02", "domestic_animal.n.01"]
     assert parent_name(build_tree(labels, profile="darknet"), "n02084071") == "canine"
     assert parent_name(build_tree(labels, profile="paper"), "n02084071") == "domestic animal"
@@ -225,7 +225,7 @@ def test_a_choice_is_explained_with_the_paths_considered_and_their_cost(profile:
     assert "entered by one of 2 paths, which cost 1" in str(story)
 
 
-def test_nodes_that_collapsed_are_explained() -> None:
+def test_removed_nodes_are_explained() -> None:
     _, report = build_with_report(["car.n.01", "bus.n.01", "tabby.n.01"])
     assert "is not a label; it is on the path of tabby.n.01" in str(report.explain("n02121808"))
     assert "rule A removed it, because tabby.n.01 (n02123045) is its only child" in str(
@@ -254,7 +254,7 @@ def grafted(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_own_kinds_hang_under_nodes_of_wordnet_and_under_each_other(tmp_path: Path) -> None:
+def test_custom_classes_are_added_below_wordnet_and_below_each_other(tmp_path: Path) -> None:
     path = grafted(
         tmp_path, "child,parent,name\nmodel-s,tesla,Model S\ntesla,car.n.01,Tesla\nskiff 29,boat.n.01\n"
     )
@@ -268,21 +268,21 @@ def test_own_kinds_hang_under_nodes_of_wordnet_and_under_each_other(tmp_path: Pa
     assert "+ 3 custom classes =" in report.summary()
 
 
-def test_an_own_kind_of_two_parents_keeps_the_second_as_a_relation(tmp_path: Path) -> None:
+def test_the_second_parent_of_a_custom_class_is_kept_as_a_relation(tmp_path: Path) -> None:
     path = grafted(tmp_path, "camper x,car.n.01\ncamper x,dwelling.n.01\n")
     tree = build_tree(["dog.n.01"], graft=path)
     assert parent_name(tree, "camper_x") == "car"
     assert ("camper x", "dwelling") in [(tree.names[a], tree.names[b]) for a, b in tree.relations.tolist()]
 
 
-def test_rule_b_leaves_nodes_with_own_kinds_where_they_are(tmp_path: Path) -> None:
+def test_rule_b_does_not_move_nodes_with_custom_classes(tmp_path: Path) -> None:
     labels = ["domestic_cat.n.01", "tabby.n.01", "dog.n.01"]
     for row in ("Tom,tabby.n.01\n", "Tom,domestic_cat.n.01\n"):
         tree = build_tree(labels, profile="darknet", graft=grafted(tmp_path, row))
         assert parent_name(tree, "n02123045") == "domestic cat"
 
 
-def test_a_parent_of_several_senses_is_reported(tmp_path: Path) -> None:
+def test_an_ambiguous_parent_is_reported(tmp_path: Path) -> None:
     _, report = build_with_report(["car.n.01"], graft=grafted(tmp_path, "dinghy x,boat\n"))
     assert [(guess.label, guess.synset) for guess in report.guesses] == [("boat", "boat.n.01")]
 
@@ -299,7 +299,7 @@ def test_a_parent_of_several_senses_is_reported(tmp_path: Path) -> None:
         pytest.param("x,physical_entity.n.01\n", "is the root", id="under the root"),
     ],
 )  # fmt: skip
-def test_grafts_that_cannot_be_are_refused_with_their_line(text: str, message: str, tmp_path: Path) -> None:
+def test_invalid_custom_classes_are_refused_with_their_line(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(WordTreeError) as caught:
         build_tree(["dog.n.01"], graft=grafted(tmp_path, text))
     assert message in str(caught.value)

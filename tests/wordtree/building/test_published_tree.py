@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-def test_it_refuses_a_folder_without_the_tree(tmp_path: Path) -> None:
+def test_a_folder_without_the_tree_is_refused(tmp_path: Path) -> None:
     done = run_benchmark(tmp_path)
     assert done.returncode == 1
     assert done.stderr == f"{tmp_path}: has no 9k.tree; get it from github.com/pjreddie/darknet, data/.\n"

@@ -1,4 +1,4 @@
-"""Classes of data sets from the user's files: what each means, and what stays open."""
+"""Classes of data sets from the user's files: their synsets, and classes that stay open."""
 
 import csv
 import json
@@ -23,14 +23,14 @@ LVIS = {
 OPEN_IMAGES = "/m/0k4j,Car\n/m/09b5t,Chicken\n/m/020jm,Computer mouse\n/m/014j1m,Appel\n/m/03bk1,Giraffe\n"
 
 
-def answers(path: Path, wordnet: WordNet) -> list[tuple[str, str, str, str]]:
+def resolved(path: Path, wordnet: WordNet) -> list[tuple[str, str, str, str]]:
     return [(line.id, line.wnid, line.reason, line.note) for line in meanings(read_classes(path), wordnet)]
 
 
-def test_lvis_classes_go_by_their_synset_then_by_their_words(tmp_path: Path, wordnet: WordNet) -> None:
+def test_lvis_classes_resolve_by_synset_then_by_words(tmp_path: Path, wordnet: WordNet) -> None:
     path = tmp_path / "lvis.json"
     path.write_text(json.dumps(LVIS))
-    assert answers(path, wordnet) == [
+    assert resolved(path, wordnet) == [
         ("1", "n02682922", "synset name", ""),
         ("2", "n06794110", "COCO class", "as 'stop sign'"),  # a synset of LVIS's own making
         ("3", "n02439033", "exact", "as 'giraffe'"),
@@ -40,10 +40,10 @@ def test_lvis_classes_go_by_their_synset_then_by_their_words(tmp_path: Path, wor
 
 
 @pytest.mark.parametrize("header", ["", "LabelName,DisplayName\n"], ids=["without a header", "with one"])
-def test_openimages_classes_go_by_their_words(tmp_path: Path, wordnet: WordNet, header: str) -> None:
+def test_openimages_classes_resolve_by_words(tmp_path: Path, wordnet: WordNet, header: str) -> None:
     path = tmp_path / "class-descriptions-boxable.csv"
     path.write_text(header + OPEN_IMAGES)
-    lines = answers(path, wordnet)
+    lines = resolved(path, wordnet)
     assert [line[:3] for line in lines] == [
         ("/m/0k4j", "", "ambiguous"),
         ("/m/09b5t", "", "ambiguous"),
@@ -58,10 +58,10 @@ def test_openimages_classes_go_by_their_words(tmp_path: Path, wordnet: WordNet, 
     assert "appel" in lines[3][3] or "apple" in lines[3][3]
 
 
-def test_a_list_of_labels_is_read_as_everywhere(tmp_path: Path, wordnet: WordNet) -> None:
+def test_a_label_file_is_a_list_of_classes(tmp_path: Path, wordnet: WordNet) -> None:
     path = tmp_path / "labels.txt"
     path.write_text("# mine\nn02084071 dog, domestic dog\ngiraffe\n")
-    assert [line[1] for line in answers(path, wordnet)] == ["n02084071", "n02439033"]
+    assert [line[1] for line in resolved(path, wordnet)] == ["n02084071", "n02439033"]
 
 
 def test_the_report_is_a_table_with_every_class(wordnet: WordNet) -> None:
@@ -105,7 +105,7 @@ def test_files_without_classes_are_refused(tmp_path: Path, name: str, text: str,
     assert "\n" not in str(caught.value)
 
 
-def test_all_classes_of_coco_or_voc_mean_what_their_maps_say(tmp_path: Path, wordnet: WordNet) -> None:
+def test_all_classes_of_coco_or_voc_resolve_by_their_tables(tmp_path: Path, wordnet: WordNet) -> None:
     for reason, wnids in (("COCO class", coco_classes()), ("VOC class", voc_classes())):
         path = tmp_path / "classes.txt"
         path.write_text("\n".join(reversed(wnids)))
@@ -117,7 +117,7 @@ def test_all_classes_of_coco_or_voc_mean_what_their_maps_say(tmp_path: Path, wor
         assert {"exact", "ambiguous"} <= reasons
 
 
-def test_cocos_own_file_resolves_whole(wordnet: WordNet, published: Path) -> None:
+def test_every_class_of_cocos_own_file_resolves(wordnet: WordNet, published: Path) -> None:
     path = published.parent / "coco128" / "annotations" / "instances_val2017.json"
     lines = meanings(read_classes(path), wordnet)
     assert {line.name: line.wnid for line in lines} == coco_classes()

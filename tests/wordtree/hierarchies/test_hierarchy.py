@@ -1,4 +1,4 @@
-"""Hierarchies that are written down: every form, two parents, loops, and what comes back after writing."""
+"""Hierarchies in every format: two parents, loops, round trips, malformed files."""
 
 import json
 import tempfile
@@ -43,20 +43,20 @@ def test_a_dict_becomes_a_tree_and_the_parent_named_first_is_taken() -> None:
     assert lost(tree) == [("dog", "pet")]
 
 
-def test_a_parent_that_is_above_anyway_is_no_relation() -> None:
+def test_a_second_parent_that_is_an_ancestor_is_not_a_relation() -> None:
     own = Hierarchy()
     for child, parent in [("a", None), ("b", "a"), ("c", "b"), ("c", "a")]:
         own.add(child, parent)
     assert len(own.to_tree().relations) == 0
 
 
-def test_a_dict_of_lists_and_names_with_blanks() -> None:
+def test_a_dict_may_contain_lists_and_names_with_blanks() -> None:
     tree = Hierarchy.from_dict({"food": ["hot dog", "pizza"]}).to_tree()
     assert tree.ids == ("food", "hot_dog", "pizza")
     assert tree.names == ("food", "hot dog", "pizza")
 
 
-def test_a_dict_that_holds_itself_is_refused() -> None:
+def test_a_dict_that_contains_itself_is_refused() -> None:
     loop: dict[str, Any] = {}
     loop["a"] = loop
     with pytest.raises(HierarchyError, match="contains itself"):
@@ -71,7 +71,7 @@ def test_networkx_graphs_are_read_and_written(toy_tree: WordTree) -> None:
     assert Hierarchy.from_networkx(graph).to_tree() == toy_tree
 
 
-def test_dicts_come_back(toy_tree: WordTree) -> None:
+def test_a_tree_survives_the_conversion_to_a_dict(toy_tree: WordTree) -> None:
     assert Hierarchy.from_dict(to_dict(toy_tree)).to_tree().fingerprint == toy_tree.fingerprint
 
 
@@ -114,7 +114,7 @@ OPEN_IMAGES = {
 }
 
 
-def test_openimages_may_have_two_parents_and_its_parts_are_no_kinds(tmp_path: Path) -> None:
+def test_openimages_nodes_may_have_two_parents_and_parts_are_not_kinds(tmp_path: Path) -> None:
     path = written(tmp_path, "oi.json", json.dumps(OPEN_IMAGES))
     names = written(tmp_path, "names.csv", "/m/car,Car\n/m/axe,Axe\n/m/other,Other\n")
     tree = read_hierarchy(path, names)
@@ -147,7 +147,7 @@ def test_openimages_may_have_two_parents_and_its_parts_are_no_kinds(tmp_path: Pa
         pytest.param("x.txt", "a\n    b\n  c\n", "x.txt: line 3: its indentation matches no", id="between two levels"),
         pytest.param("x.txt", "a\n\tb\n  c\n", "x.txt: line 3: its indentation matches no", id="tabs and spaces"),
         pytest.param("x.txt", "a\n b\n  a\n", "x.txt: line 3: 'a' would be above itself", id="loop in text"),
-        pytest.param("x.json", "{", "x.json: line 1: not JSON", id="cut JSON"),
+        pytest.param("x.json", "{", "x.json: line 1: not JSON", id="truncated JSON"),
         pytest.param("x.json", '{"LabelName": 3}', "the first node has no LabelName", id="number for a name"),
         pytest.param(
             "x.json", '{"LabelName": "a", "Subcategory": {}}', "the Subcategory of 'a': expected a list", id="no list"
@@ -159,7 +159,7 @@ def test_openimages_may_have_two_parents_and_its_parts_are_no_kinds(tmp_path: Pa
         pytest.param("x.yaml", "a: b", "x.yaml: expected a tree file named *.tree", id="unknown suffix"),
     ],
 )  # fmt: skip
-def test_malformed_hierarchies_are_one_line_with_file_and_line(
+def test_malformed_hierarchies_are_refused_in_one_line_with_file_and_line(
     name: str, content: bytes | str, message: str, tmp_path: Path
 ) -> None:
     path = written(tmp_path, name, content)
@@ -170,15 +170,15 @@ def test_malformed_hierarchies_are_one_line_with_file_and_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_ladder_of_two_parents_each_is_no_work(tmp_path: Path) -> None:
-    """2 ** 300 paths from bottom to top."""
+def test_a_ladder_with_two_parents_for_each_node_is_fast(tmp_path: Path) -> None:
+    """It has 2 ** 300 paths from bottom to top."""
     rows = [f"{side}{step},{above}{step - 1}\n" for step in range(1, 301) for side in "ab" for above in "ab"]
     tree = read_hierarchy(written(tmp_path, "x.csv", "".join(rows)))
     assert len(tree) == 602
     assert len(tree.relations) == 600
 
 
-def test_a_chain_of_many_thousand_nodes_is_no_work(tmp_path: Path) -> None:
+def test_a_chain_of_many_thousand_nodes_is_fast(tmp_path: Path) -> None:
     text = "".join(f"n{number},n{number - 1}\n" for number in range(1, 20_000))
     assert read_hierarchy(written(tmp_path, "x.csv", text)).depth.max() == 19_999
 
@@ -191,7 +191,7 @@ def test_a_tree_too_deep_for_indented_text_is_refused_before_writing(tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.txt", "x.map", "x.labels"])
-def test_files_of_millions_of_lines_are_given_up_at_the_limit(
+def test_files_with_too_many_lines_are_refused_at_the_limit(
     name: str, tmp_path: Path, toy_tree: WordTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wordtree.support.lines, "MAX_NODES", 3)
@@ -202,7 +202,7 @@ def test_files_of_millions_of_lines_are_given_up_at_the_limit(
         _ = read_hierarchy(path) if name in ("x.csv", "x.txt") else convert_classes(path, path, toy_tree)
 
 
-def test_classes_become_a_map_and_come_back(toy_tree: WordTree, tmp_path: Path) -> None:
+def test_classes_survive_the_conversion_to_a_map(toy_tree: WordTree, tmp_path: Path) -> None:
     source = written(tmp_path, "pets.names", "cat\nid6\n")
     assert convert_classes(source, tmp_path / "pets.map", toy_tree) == 2
     assert (tmp_path / "pets.map").read_text() == "3\n6\n"
@@ -234,7 +234,7 @@ def test_malformed_classes_are_refused(
     assert not (tmp_path / "y.map").exists()
 
 
-def test_the_published_tree_comes_back_byte_for_byte(published: Path, tmp_path: Path) -> None:
+def test_the_published_tree_survives_conversions_byte_for_byte(published: Path, tmp_path: Path) -> None:
     tree = read_hierarchy(published / "9k.tree")
     for name in ("x.json", "x.csv"):
         write_hierarchy(tree, tmp_path / name)
@@ -248,16 +248,14 @@ def test_the_published_tree_comes_back_byte_for_byte(published: Path, tmp_path: 
         assert (tmp_path / name).read_bytes() == (published / name).read_bytes()
 
 
-def test_the_published_tree_comes_back_from_indented_text_in_another_order(
-    published: Path, tmp_path: Path
-) -> None:
+def test_the_published_tree_survives_indented_text_in_another_order(published: Path, tmp_path: Path) -> None:
     tree = read_hierarchy(published / "9k.tree")
     write_hierarchy(tree, tmp_path / "x.txt")
     assert edges(read_hierarchy(tmp_path / "x.txt")) == edges(tree)
 
 
 def has_loop(pairs: set[tuple[int, int]]) -> bool:
-    """Whether nodes are left when, again and again, those without a child among the rest are taken away."""
+    """True if nodes remain after all nodes without children were removed, again and again."""
     while pairs:
         parents = {parent for _, parent in pairs}
         fewer = {pair for pair in pairs if pair[0] in parents}
@@ -268,7 +266,7 @@ def has_loop(pairs: set[tuple[int, int]]) -> bool:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=25))
-def test_any_edges_are_a_tree_that_keeps_them_or_a_loop(pairs: list[tuple[int, int]]) -> None:
+def test_any_edges_give_a_tree_that_keeps_them_or_a_loop(pairs: list[tuple[int, int]]) -> None:
     own = Hierarchy()
     for child, parent in pairs:
         own.add(f"n{child}", f"n{parent}")
@@ -311,7 +309,7 @@ PIECES = [
 @given(
     st.lists(st.sampled_from(PIECES), max_size=20), st.sampled_from(["x.csv", "x.txt", "x.json", "x.tree"])
 )
-def test_any_text_is_a_tree_or_one_line_with_the_file(pieces: list[str], name: str) -> None:
+def test_any_text_is_a_tree_or_an_error_of_one_line(pieces: list[str], name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = written(Path(folder), name, "".join(pieces))
         try:

@@ -1,4 +1,4 @@
-"""Exit codes and the one line that the three commands share."""
+"""Exit codes and error lines of the three commands."""
 
 import sys
 
@@ -12,7 +12,7 @@ class ToyError(Exception):
     pass
 
 
-TROUBLES = {
+FAILURES = {
     "ours": ToyError("first line,\n  second line \x1b[31m"),
     "file": FileNotFoundError(2, "No such file or directory", "a.txt"),
     "no-file": OSError(5, "Input/output error"),
@@ -24,9 +24,9 @@ app = typer.Typer(name="toy", pretty_exceptions_enable=False, add_completion=Fal
 
 
 @app.command()
-def act(times: int, trouble: str = "") -> None:
-    if trouble:
-        raise TROUBLES[trouble]
+def act(times: int, failure: str = "") -> None:
+    if failure:
+        raise FAILURES[failure]
     print("done" * times)
 
 
@@ -41,12 +41,12 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
     return caught.value.code
 
 
-def test_success_is_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_success_exits_with_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "act", "2") == 0
     assert capsys.readouterr() == ("donedone\n", "")
 
 
-def test_help_is_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_exits_with_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--help") == 0
     assert "Usage: toy" in capsys.readouterr().out
 
@@ -60,14 +60,14 @@ def test_help_is_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         pytest.param(["act", "x"], "toy: Invalid value for 'times': ", id="wrong type"),
         pytest.param(["act", "1", "--speed"], "toy: No such option: --speed", id="unknown option"),
         pytest.param(
-            ["act", "1", "--trouble", "ours"], "toy: first line, second line \\x1b[31m\n", id="our own error"
+            ["act", "1", "--failure", "ours"], "toy: first line, second line \\x1b[31m\n", id="our own error"
         ),
         pytest.param(
-            ["act", "1", "--trouble", "file"], "toy: No such file or directory: a.txt\n", id="a file's error"
+            ["act", "1", "--failure", "file"], "toy: No such file or directory: a.txt\n", id="a file's error"
         ),
     ],
 )
-def test_mistakes_are_one_line_on_stderr_and_two(
+def test_errors_are_one_line_on_stderr_and_exit_code_two(
     arguments: list[str], line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, *arguments) == 2
@@ -77,12 +77,12 @@ def test_mistakes_are_one_line_on_stderr_and_two(
     assert err.count("\n") == 1
 
 
-def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(monkeypatch, "act", "1", "--trouble", "ctrl-c") == 130
+def test_interruption_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "act", "1", "--failure", "ctrl-c") == 130
 
 
-@pytest.mark.parametrize("trouble", ["bug", "no-file", "end-of-file"])
-def test_a_bug_passes_through(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["toy", "act", "1", "--trouble", trouble])
-    with pytest.raises(type(TROUBLES[trouble])):
+@pytest.mark.parametrize("failure", ["bug", "no-file", "end-of-file"])
+def test_other_exceptions_pass_through(failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["toy", "act", "1", "--failure", failure])
+    with pytest.raises(type(FAILURES[failure])):
         run_app(app, ToyError)

@@ -1,4 +1,4 @@
-"""A file is written whole or not at all."""
+"""Atomic writing of files."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ from wordtree.support.files import write_atomically
         pytest.param(b"\x00\xff", b"\x00\xff", id="bytes"),
     ],
 )
-def test_what_was_given_is_in_the_file_and_nothing_beside_it(
+def test_the_data_are_in_the_file_and_nothing_is_beside_it(
     data: bytes | str, expected: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.txt"
@@ -26,7 +26,7 @@ def test_what_was_given_is_in_the_file_and_nothing_beside_it(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failure_leaves_the_old_file_and_no_part_of_the_new_one(
+def test_a_failure_keeps_the_old_file_and_leaves_no_part_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.txt"
@@ -42,18 +42,18 @@ def test_a_failure_leaves_the_old_file_and_no_part_of_the_new_one(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_absent_folder_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         write_atomically(tmp_path / "no" / "x.txt", "new")
     assert caught.value.filename == str(tmp_path / "no")
 
 
-def test_a_folder_is_not_written_over(tmp_path: Path) -> None:
+def test_a_folder_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         write_atomically(tmp_path, "new")
 
 
-def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+def test_a_link_is_followed_and_kept(tmp_path: Path) -> None:
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_text("old")
     link.symlink_to(target)
@@ -62,6 +62,6 @@ def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
     assert target.read_text() == "new"
 
 
-def test_a_device_is_written_to_and_stays_a_device() -> None:
+def test_a_device_is_written_to_and_kept() -> None:
     write_atomically("/dev/null", "new")
     assert not Path("/dev/null").is_file()

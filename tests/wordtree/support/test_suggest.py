@@ -9,7 +9,7 @@ from wordtree.wordnet.graph import WordNet
 
 
 def near_slowly(word: str, known: list[str], limit: int = 3) -> list[str]:
-    """By difflib over every word of similar length."""
+    """The similar words, by difflib over every word of similar length."""
     words = set(known)
     similar = sorted(other for other in words if abs(len(other) - len(word)) <= 2)
     alike = get_close_matches(word, similar, n=limit, cutoff=0.75)
@@ -21,17 +21,17 @@ texts = st.text(alphabet="abcdAB é\U0001f600\ud800", max_size=9)
 
 
 @given(texts, st.lists(texts, max_size=20), st.integers(1, 4))
-def test_counting_letters_first_rules_out_nothing_that_looks_like_the_word(word, words, limit):
+def test_the_fast_search_agrees_with_difflib(word, words, limit):
     assert near(word, words, limit=limit) == near_slowly(word, words, limit)
 
 
 @pytest.mark.parametrize("word", ["light switch", "zebrra"])
-def test_among_all_words_of_wordnet_the_same_is_found_as_without_counting(word):
+def test_the_fast_search_agrees_with_difflib_on_all_words_of_wordnet(word):
     words = WordNet.shipped().words
     assert Spellings(words).near(word) == near_slowly(word, words) != []
 
 
-def test_the_likeliest_spelling_comes_first():
+def test_the_most_similar_word_comes_first():
     assert near("zebrra", ["cobra", "zebras", "zebra"]) == ["zebra", "zebras"]
     assert near("wingnut", ["nut", "wing_nut", "wing nut"]) == ["wing nut", "wing_nut"]
     assert near("word", []) == []

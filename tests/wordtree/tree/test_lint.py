@@ -1,4 +1,4 @@
-"""What lint finds: each doubt in a drawn tree, and in the published one the numbers that are known of it."""
+"""Findings of lint: each kind in a drawn tree, and the known numbers of the published tree."""
 
 from collections import Counter
 from pathlib import Path
@@ -17,11 +17,11 @@ def found(tree: WordTree, kind: str, **options: int) -> list[tuple[int, ...]]:
 
 
 def flat(*ids: str, relations: list[tuple[int, int]] | None = None) -> WordTree:
-    """A root with these children."""
+    """A tree of one root with these children."""
     return WordTree(["top", *ids], [-1, *[0] * len(ids)], relations=relations or [])
 
 
-def test_a_tree_without_doubt_has_no_findings() -> None:
+def test_a_clean_tree_has_no_findings() -> None:
     assert lint(flat("a", "b")) == []
     assert lint(WordTree(["one"], [-1])) == []
 
@@ -49,12 +49,14 @@ def test_a_tree_without_doubt_has_no_findings() -> None:
         ),
     ],
 )
-def test_each_doubt_is_found(tree: WordTree, kind: str, nodes: list[tuple[int, ...]]) -> None:
+def test_each_kind_of_finding_names_its_nodes(
+    tree: WordTree, kind: str, nodes: list[tuple[int, ...]]
+) -> None:
     assert found(tree, kind, wide_group=3) == nodes
 
 
-def test_a_loop_of_relations_is_found_once_each() -> None:
-    """A car is a thing of the shop; the shop is said to be a kind of car, and a hat of itself by two steps."""
+def test_each_loop_of_relations_is_reported_once() -> None:
+    """By relations, the shop above the car is a kind of car, and a hat is a kind of itself in two steps."""
     ids = ["shop", "car", "hat", "cap", "bus"]
     tree = WordTree(ids, [-1, 0, 0, 0, 1], relations=[(0, 4), (2, 3), (3, 2)])
     assert sorted(map(sorted, found(tree, "cycle"))) == [[0, 1, 4], [2, 3]]
@@ -62,7 +64,7 @@ def test_a_loop_of_relations_is_found_once_each() -> None:
     assert text in ("hat (hat) < cap (cap) < hat (hat)", "cap (cap) < hat (hat) < cap (cap)")
 
 
-def test_findings_come_kind_by_kind_and_say_where(toy_tree: WordTree) -> None:
+def test_findings_are_sorted_by_kind_and_name_their_nodes(toy_tree: WordTree) -> None:
     (only,) = lint(toy_tree)
     assert (only.kind, only.nodes, only.text) == (
         "group of one",
@@ -75,19 +77,19 @@ def test_findings_come_kind_by_kind_and_say_where(toy_tree: WordTree) -> None:
     assert all(finding.kind in KINDS for finding in lint(tree))
 
 
-def test_what_the_builder_makes_is_made_of_kinds() -> None:
+def test_in_a_built_tree_every_node_is_a_kind_of_its_parent() -> None:
     kinds = {finding.kind for finding in lint(build_tree(coco_classes().values()))}
     assert not kinds & {"unknown id", "cycle", "not a kind"}
 
 
-def test_a_flat_list_of_many_classes_is_judged_in_a_moment() -> None:
+def test_lint_of_a_flat_list_of_many_classes_is_fast() -> None:
     tree = WordTree([f"own{node}" for node in range(50_000)], [-1] * 50_000)
     start = process_time()
     assert Counter(finding.kind for finding in lint(tree)) == {"orphan": 50_000, "wide group": 1}
     assert process_time() - start < 10
 
 
-def test_the_published_tree_has_its_known_doubts(published: Path) -> None:
+def test_the_published_tree_has_its_known_findings(published: Path) -> None:
     tree = WordTree.load(published / "9k.tree")
     findings = lint(tree)
     assert Counter(finding.kind for finding in findings) == {

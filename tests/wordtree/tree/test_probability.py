@@ -1,4 +1,4 @@
-"""Conditional, absolute, and the rules that choose one answer: by hand, by law, and against Darknet's numbers."""
+"""Conditional and absolute probabilities and the prediction rules: by hand, by law, and against Darknet."""
 
 import os
 from pathlib import Path
@@ -40,12 +40,12 @@ def test_absolute_is_the_product_from_the_root_down(toy_tree: WordTree) -> None:
     assert absolute_probabilities(CONDITIONAL, toy_tree).tolist() == ABSOLUTE
 
 
-def test_equal_logits_share_a_group_evenly(toy_tree: WordTree) -> None:
+def test_equal_logits_give_equal_probabilities_in_a_group(toy_tree: WordTree) -> None:
     assert conditional_probabilities(np.full(7, 3.0), toy_tree).tolist() == [0.5] * 6 + [1.0]
 
 
 @pytest.mark.parametrize(
-    ("threshold", "answer"),
+    ("threshold", "node"),
     [
         pytest.param(0.0, 6, id="everything is above zero: the leaf"),
         pytest.param(0.3, 6, id="a leaf above the threshold"),
@@ -53,10 +53,10 @@ def test_equal_logits_share_a_group_evenly(toy_tree: WordTree) -> None:
         pytest.param(0.9, 0, id="no root exceeds it: the best root all the same"),
     ],
 )
-def test_the_paper_goes_down_while_the_absolute_probability_exceeds_the_threshold(
-    toy_tree: WordTree, threshold: float, answer: int
+def test_the_papers_rule_descends_while_the_absolute_probability_exceeds_the_threshold(
+    toy_tree: WordTree, threshold: float, node: int
 ) -> None:
-    assert deepest_confident_node(ABSOLUTE, toy_tree, threshold=threshold) == answer
+    assert deepest_confident_node(ABSOLUTE, toy_tree, threshold=threshold) == node
 
 
 def test_darknet_multiplies_twice_and_so_stops_earlier(toy_tree: WordTree) -> None:
@@ -79,11 +79,11 @@ def test_a_cut_stops_the_descent(toy_tree: WordTree) -> None:
 
 
 @pytest.mark.parametrize("shape", [(7,), (0, 7), (1, 7), (2, 3, 7)], ids=str)
-def test_any_number_of_answers_at_once(toy_tree: WordTree, shape: tuple[int, ...]) -> None:
+def test_any_number_of_predictions_at_once(toy_tree: WordTree, shape: tuple[int, ...]) -> None:
     absolute = np.broadcast_to(np.float32(ABSOLUTE), shape)
-    answers = deepest_confident_node(absolute, toy_tree, threshold=0.3)
-    assert answers.shape == shape[:-1]
-    assert (answers == 6).all()
+    predicted = deepest_confident_node(absolute, toy_tree, threshold=0.3)
+    assert predicted.shape == shape[:-1]
+    assert (predicted == 6).all()
     assert absolute_probabilities(absolute, toy_tree).dtype == np.float32
 
 
@@ -102,7 +102,7 @@ def test_numbers_that_do_not_fit_the_tree_are_refused(toy_tree: WordTree, values
 
 
 @pytest.mark.parametrize("cut", [[7], [-1], [True] * 7, [0.5]], ids=str)
-def test_a_cut_of_anything_but_nodes_is_refused(toy_tree: WordTree, cut: Any) -> None:
+def test_a_cut_that_is_not_a_list_of_nodes_is_refused(toy_tree: WordTree, cut: Any) -> None:
     with pytest.raises(ProbabilityError, match="nodes 0 to 6 as the cut"):
         node_at_cut(ABSOLUTE, toy_tree, cut=cut)
 
@@ -120,7 +120,7 @@ def trees_with_logits(draw: st.DrawFn) -> tuple[WordTree, np.ndarray]:
 
 
 def climbed(tree: WordTree, conditional: np.ndarray, threshold: float, *, node: int | None = None) -> int:
-    """The paper's rule for one answer, written as one says it."""
+    """The paper's rule for one prediction, in its simplest form."""
     children = range(tree.group_size[0]) if node is None else tree.children(node)
     if not children:
         assert node is not None
@@ -133,7 +133,7 @@ def climbed(tree: WordTree, conditional: np.ndarray, threshold: float, *, node: 
 
 
 @given(trees_with_logits(), st.sampled_from([0.0, 0.1, 0.3, 0.6, 0.99]))
-def test_siblings_sum_to_their_parent_and_the_descent_is_the_one_that_is_reported(
+def test_siblings_sum_to_their_parent_and_the_descent_agrees_with_the_slow_rule(
     case: tuple[WordTree, np.ndarray], threshold: float
 ) -> None:
     tree, logits = case
@@ -144,12 +144,12 @@ def test_siblings_sum_to_their_parent_and_the_descent_is_the_one_that_is_reporte
             assert absolute[:, list(children)].sum(axis=1) == pytest.approx(absolute[:, node])
     assert absolute[:, tree.depth == 0].sum(axis=1) == pytest.approx(1)
     assert absolute[:, tree.leaves].sum(axis=1) == pytest.approx(1)
-    answers = deepest_confident_node(absolute, tree, threshold=threshold)
-    for row, answer in enumerate(answers):
+    predicted = deepest_confident_node(absolute, tree, threshold=threshold)
+    for row, node in enumerate(predicted):
         expected = climbed(tree, conditional[row], threshold)
         near_threshold = np.isclose(absolute[row], threshold, rtol=1e-12).any()
         tied = len({*np.round(absolute[row], 12)}) < len(tree)
-        assert answer == expected or near_threshold or tied
+        assert node == expected or near_threshold or tied
 
 
 # --- Darknet's numbers
@@ -157,7 +157,7 @@ def test_siblings_sum_to_their_parent_and_the_descent_is_the_one_that_is_reporte
 
 @pytest.mark.skipif(not golden_cases(), reason="DARKNET_GOLDEN is not set: Darknet's numbers are not at hand")
 @pytest.mark.parametrize("case", golden_cases())
-def test_probabilities_and_answers_agree_with_darknet(case: str, golden_trees: Path) -> None:
+def test_probabilities_and_predicted_nodes_agree_with_darknet(case: str, golden_trees: Path) -> None:
     structure, golden = np.load(golden_trees / f"tree_{case}.npz"), np.load(golden_trees / f"hier_{case}.npz")
     tree = bare_tree(structure["parent"])
     conditional = conditional_probabilities(golden["logits"], tree)
@@ -186,7 +186,7 @@ def test_probabilities_and_answers_agree_with_darknet(case: str, golden_trees: P
             np.testing.assert_allclose(probability, golden["prob_of_top_conditional"][:, column], atol=1e-6)
 
 
-def test_changed_leaf_marks_are_a_cut(golden_trees: Path) -> None:
+def test_darknets_list_of_leaves_acts_as_a_cut(golden_trees: Path) -> None:
     """Darknet's list of leaves (the 1000 classes inside the 9000) is a set of nodes to stop at."""
     changed = sorted(golden_trees.glob("change_leaves_*.npz"))
     assert changed
@@ -197,6 +197,6 @@ def test_changed_leaf_marks_are_a_cut(golden_trees: Path) -> None:
         np.testing.assert_array_equal(np.isin(np.arange(len(tree)), cut), np.load(path)["leaf"])
         logits = np.random.default_rng(0).normal(size=(24, len(tree)))
         absolute = absolute_probabilities(conditional_probabilities(logits, tree), tree)
-        answers = node_at_cut(absolute, tree, cut=cut)
-        for answer, leaf in zip(answers, most_confident_leaf(absolute, tree), strict=True):
-            assert answer == next((node for node in tree.path(leaf) if node in cut), leaf)
+        predicted = node_at_cut(absolute, tree, cut=cut)
+        for node, leaf in zip(predicted, most_confident_leaf(absolute, tree), strict=True):
+            assert node == next((step for step in tree.path(leaf) if step in cut), leaf)

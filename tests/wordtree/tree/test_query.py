@@ -1,4 +1,4 @@
-"""The expression language: what it selects, what it refuses and where; docs/queries.md shows the same grammar."""
+"""The query language: selected nodes, and errors with their column; the grammar is in docs/queries.md."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ ANIMALS = [  # id, parent, name
 
 @pytest.fixture(scope="module")
 def animals() -> WordTree:
-    """A dog and a cat hang under animal and, by relations, are pets too."""
+    """Dog and cat are children of animal and, by relations, also pets."""
     ids, parents, names = zip(*ANIMALS, strict=True)
     return WordTree(ids, parents, names, relations=[(3, 8), (4, 8)])
 
@@ -80,7 +80,7 @@ def names(tree: WordTree, nodes: np.ndarray) -> list[str]:
         pytest.param("above(*terrier) & children(whole)", [1], id="functions of a pattern"),
         pytest.param("graph(pet)", [3, 4, 8, 9, 10, 11, 12], id="kinds by the graph"),
         pytest.param("graph_above(terrier)", [0, 1, 2, 3, 8], id="ancestors by the graph"),
-        pytest.param("graph(pet) & !pet", [3, 4, 9, 10], id="what the tree lost"),
+        pytest.param("graph(pet) & !pet", [3, 4, 9, 10], id="relations only"),
         pytest.param("\tdog\n|\npet ", [3, 8, 9, 10, 11, 12], id="any blanks"),
         pytest.param("!" * 2000 + "whole", list(range(13)), id="many signs"),
         pytest.param(" | ".join(["dog"] * 1000), [3, 9, 10], id="many names"),
@@ -90,7 +90,7 @@ def test_an_expression_selects_nodes(animals: WordTree, expression: str, expecte
     assert animals.select(expression).tolist() == expected
 
 
-def test_a_name_of_several_nodes_is_noted_and_an_id_is_not(animals: WordTree) -> None:
+def test_a_name_of_several_nodes_gives_a_note_and_an_id_does_not(animals: WordTree) -> None:
     (note,) = parse("crane & !dog & only(crane)", animals).notes
     assert note == (
         "'crane' means 2 nodes of the tree: n02012849 (under animal), n03126707 (under artifact); "
@@ -110,7 +110,7 @@ def test_fields_of_the_caller_are_compared_row_by_row(animals: WordTree) -> None
         query.nodes()
 
 
-def test_rows_without_fields_are_asked_for_their_node_only(animals: WordTree) -> None:
+def test_rows_without_fields_are_selected_by_their_node_alone(animals: WordTree) -> None:
     query = parse("dog & depth >= 3", animals)
     assert query.rows(np.array([3, 9, 7, 9]), {}).tolist() == [False, True, False, True]
 
@@ -151,7 +151,7 @@ def test_rows_without_fields_are_asked_for_their_node_only(animals: WordTree) ->
         pytest.param("(" * 101 + "dog" + ")" * 101, 101, "More than 100 parentheses", id="nested too deep"),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_its_column(
+def test_malformed_expressions_are_refused_with_their_column(
     animals: WordTree, expression: str, column: int, message: str
 ) -> None:
     with pytest.raises(QueryError) as caught:
@@ -162,7 +162,7 @@ def test_what_cannot_be_read_is_refused_by_its_column(
     assert "\n" not in str(caught.value)
 
 
-def test_a_caret_stands_before_the_trouble(animals: WordTree) -> None:
+def test_a_caret_marks_the_error(animals: WordTree) -> None:
     with pytest.raises(QueryError, match=re.escape("(column 10: animal & ^dgo & leaf)")):
         animals.select("animal & dgo & leaf")
     long = " & ".join([*["dog"] * 100, "dgo", *["dog"] * 100])
@@ -172,13 +172,13 @@ def test_a_caret_stands_before_the_trouble(animals: WordTree) -> None:
     assert len(str(caught.value)) < 160
 
 
-def test_a_tree_that_has_a_field_for_a_name_gives_the_name(toy_tree: WordTree) -> None:
+def test_a_node_with_the_name_of_a_field_is_selected_by_name(toy_tree: WordTree) -> None:
     tree = WordTree(["a", "b"], [-1, -1], ["score", "depth"])
     assert parse("score", tree, fields=("score",)).nodes().tolist() == [0]
     assert tree.select("depth").tolist() == [1]
 
 
-# --- every expression means what it says
+# --- the value of every expression
 
 
 def trees() -> st.SearchStrategy[WordTree]:
@@ -192,8 +192,8 @@ def trees() -> st.SearchStrategy[WordTree]:
     return st.lists(st.integers(0, 3), min_size=2, max_size=9).map(tree)
 
 
-def meant(function: str, tree: WordTree, node: int) -> set[int]:
-    """What a function says, by the tree's own slow answers."""
+def expected_nodes(function: str, tree: WordTree, node: int) -> set[int]:
+    """The result of a function, by the slow methods of the tree."""
     everything = range(len(tree))
     if function == "siblings":
         return {other for other in everything if tree.parent[other] == tree.parent[node]} - {node}
@@ -217,14 +217,14 @@ def meant(function: str, tree: WordTree, node: int) -> set[int]:
 
 
 @given(trees(), st.data())
-def test_functions_say_what_the_tree_says(tree: WordTree, data: st.DataObject) -> None:
+def test_functions_agree_with_the_methods_of_the_tree(tree: WordTree, data: st.DataObject) -> None:
     node = data.draw(st.integers(0, len(tree) - 1))
     for function in FUNCTIONS:
         found = set(tree.select(f"{function}(x{node})").tolist())
         if function == "graph_above":  # a loop of relations leads a node above itself
             found -= {node}
-        assert found == meant(function, tree, node), function
-    assert set(tree.siblings(node).tolist()) == meant("siblings", tree, node)
+        assert found == expected_nodes(function, tree, node), function
+    assert set(tree.siblings(node).tolist()) == expected_nodes("siblings", tree, node)
 
 
 EXPRESSIONS = st.recursive(
@@ -240,7 +240,7 @@ EXPRESSIONS = st.recursive(
 
 
 @given(trees(), EXPRESSIONS)
-def test_signs_mean_what_python_means_by_them(tree: WordTree, expression: str) -> None:
+def test_operators_agree_with_those_of_python(tree: WordTree, expression: str) -> None:
     score = np.linspace(0, 1, len(tree))
     rows = parse(expression, tree, fields=("score",)).rows(np.arange(len(tree)), {"score": score})
     for node in range(len(tree)):
@@ -276,7 +276,7 @@ def test_any_text_is_a_query_or_a_query_error(animals: WordTree, text: str) -> N
 # --- the published tree, and the page
 
 
-def test_the_published_tree_is_asked_by_name(published: Path) -> None:
+def test_queries_of_the_published_tree(published: Path) -> None:
     tree = WordTree.load(published / "9k.tree")
     vehicles, cars = tree.select("n04524313"), tree.select("n02958343")
     assert len(vehicles) > len(cars) > 10
@@ -288,7 +288,7 @@ def test_the_published_tree_is_asked_by_name(published: Path) -> None:
     assert tree.depth[food].max() <= 8
 
 
-def test_the_page_names_every_function_and_field_and_its_examples_are_read() -> None:
+def test_the_docs_name_every_function_and_field_and_their_examples_are_valid() -> None:
     page = (Path(__file__).parents[3] / "docs" / "queries.md").read_text(encoding="utf-8")
     for word in (*FUNCTIONS, *NODE_FIELDS):
         assert f"`{word}" in page

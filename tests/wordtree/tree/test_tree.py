@@ -1,4 +1,4 @@
-"""WordTree on a drawn tree: what it derives, what it answers, what it refuses."""
+"""WordTree on a drawn tree: derived arrays, methods, errors."""
 
 import pickle
 from hashlib import sha256
@@ -21,7 +21,7 @@ def test_structure_of_the_drawn_tree(toy_tree: WordTree) -> None:
     assert toy_tree.leaves.tolist() == [3, 4, 5, 6]
 
 
-def test_answers_on_the_drawn_tree(toy_tree: WordTree) -> None:
+def test_methods_on_the_drawn_tree(toy_tree: WordTree) -> None:
     assert len(toy_tree) == 7
     assert toy_tree.node("id6") == 6
     assert "id6" in toy_tree
@@ -46,7 +46,7 @@ def test_answers_on_the_drawn_tree(toy_tree: WordTree) -> None:
     assert toy_tree.select("hunter | dog & !terrier").tolist() == [1, 2, 4, 5]
 
 
-def test_is_under_asks_many_nodes_at_once(toy_tree: WordTree) -> None:
+def test_is_under_takes_many_nodes_at_once(toy_tree: WordTree) -> None:
     assert toy_tree.is_under(range(7), 0).tolist() == [True, False, True, True, False, False, True]
     assert toy_tree.is_under([], 0).tolist() == []
     assert bool(toy_tree.is_under(6, 2))
@@ -56,10 +56,10 @@ def test_is_under_asks_many_nodes_at_once(toy_tree: WordTree) -> None:
 
 @pytest.mark.parametrize("node", [-1, 7], ids=["before the first", "past the last"])
 def test_nodes_outside_the_tree_are_refused_and_never_wrap_around(toy_tree: WordTree, node: int) -> None:
-    answers = (toy_tree.children, toy_tree.siblings, toy_tree.ancestors, toy_tree.path, toy_tree.descendants)
-    for ask in answers:
+    methods = (toy_tree.children, toy_tree.siblings, toy_tree.ancestors, toy_tree.path, toy_tree.descendants)
+    for method in methods:
         with pytest.raises(IndexError):
-            ask(node)
+            method(node)
     for nodes, ancestor in ((node, 0), (0, node)):
         with pytest.raises(IndexError):
             toy_tree.is_under(nodes, ancestor)
@@ -108,7 +108,7 @@ def test_arrays_given_to_a_tree_are_copied() -> None:
     assert tree.parent.tolist() == [-1, 0]
 
 
-def test_fingerprint_is_that_of_the_tree_file_whatever_names_and_relations(toy_tree: WordTree) -> None:
+def test_the_fingerprint_is_that_of_the_tree_file_and_ignores_names_and_relations(toy_tree: WordTree) -> None:
     text = "id0 -1\nid1 -1\nid2 0\nid3 0\nid4 1\nid5 1\nid6 2\n"
     bare = WordTree(toy_tree.ids, toy_tree.parent)
     assert toy_tree.fingerprint == bare.fingerprint == sha256(text.encode()).hexdigest()
@@ -116,24 +116,22 @@ def test_fingerprint_is_that_of_the_tree_file_whatever_names_and_relations(toy_t
     assert WordTree(["a", "b"], [-1, -1]).fingerprint != WordTree(["a", "b"], [-1, 0]).fingerprint
 
 
-def test_relations_are_kept_once_and_in_order() -> None:
+def test_relations_are_unique_and_sorted() -> None:
     tree = WordTree(["a", "b", "c"], [-1, 0, 0], relations=[(2, 1), (1, 2), (2, 1)])
     assert tree.relations.tolist() == [[1, 2], [2, 1]]
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("id_", "message"),
     [
         pytest.param("ie6", r"no node 'ie6'\. Did you mean 'id6'", id="misspelt"),
         pytest.param("terrier", r"a name, not an id, in this tree\. Did you mean 'id6'\?", id="a name"),
         pytest.param("submarine", r"^The tree has no node 'submarine'\.$", id="nothing like it"),
     ],
 )
-def test_unknown_ids_are_answered_with_what_may_be_meant(
-    toy_tree: WordTree, asked: str, message: str
-) -> None:
+def test_unknown_ids_get_suggestions(toy_tree: WordTree, id_: str, message: str) -> None:
     with pytest.raises(UnknownNode, match=message):
-        toy_tree.node(asked)
+        toy_tree.node(id_)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +159,7 @@ def test_unknown_ids_are_answered_with_what_may_be_meant(
         ),
     ],
 )
-def test_what_is_no_tree_is_refused_at_its_first_wrong_node(
+def test_invalid_arrays_are_refused_with_the_first_wrong_node(
     ids: list[str], parents: list[int], message: str, node: int | None
 ) -> None:
     with pytest.raises(TreeError, match=message) as caught:
@@ -191,6 +189,6 @@ def test_names_that_do_not_fit_are_refused(names: list[str], message: str) -> No
         pytest.param([(0.5, 1)], id="fractions"),
     ],
 )
-def test_relations_that_are_no_pairs_of_nodes_are_refused(relations: list[tuple[int, int]]) -> None:
+def test_relations_that_are_not_pairs_of_nodes_are_refused(relations: list[tuple[int, int]]) -> None:
     with pytest.raises(TreeError, match="Relations must"):
         WordTree(["a", "b"], [-1, -1], relations=relations)

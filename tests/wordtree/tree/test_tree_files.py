@@ -1,4 +1,4 @@
-"""Tree files: what is written, and every malformed file with the line that it is refused by."""
+"""Tree files: their content, and malformed files with the line that is reported."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def written(folder: Path, name: str, content: bytes) -> Path:
     return path
 
 
-def test_a_saved_tree_file_is_darknets_and_has_its_names_beside_it(
+def test_a_saved_tree_file_has_darknets_format_and_its_names_beside_it(
     toy_tree: WordTree, tmp_path: Path
 ) -> None:
     assert toy_tree.save(tmp_path / "toy.tree") == [tmp_path / "toy.names", tmp_path / "toy.tree"]
@@ -33,7 +33,7 @@ def test_a_tree_file_without_names_is_named_by_its_ids(tmp_path: Path) -> None:
     assert WordTree.load(written(tmp_path, "x.tree", b"a -1\nb 0\n")).names == ("a", "b")
 
 
-def test_json_shows_one_node_a_line(toy_tree: WordTree) -> None:
+def test_json_has_one_node_on_each_line(toy_tree: WordTree) -> None:
     assert '{"id": "id2", "parent": 0, "name": "dog"},' in toy_tree.to_json().splitlines()
 
 
@@ -79,7 +79,7 @@ def test_tree_files_of_other_editors_are_read(content: bytes, tmp_path: Path) ->
         pytest.param(b"a -1\nb\x00 0\n", "line 2: 'b\\x00' cannot be an id", id="zero byte"),
     ],
 )
-def test_malformed_tree_files_are_refused_by_name_and_line(
+def test_malformed_tree_files_are_refused_with_file_and_line(
     content: bytes, message: str, tmp_path: Path
 ) -> None:
     path = written(tmp_path, "x.tree", content)
@@ -100,7 +100,7 @@ def test_malformed_tree_files_are_refused_by_name_and_line(
         pytest.param(b"one\na\tb\n", "x.names: line 2: 'a\\tb' cannot name 'b'", id="control character"),
     ],
 )
-def test_malformed_names_are_refused_by_their_own_file_and_line(
+def test_malformed_names_are_refused_with_their_own_file_and_line(
     names: bytes, message: str, tmp_path: Path
 ) -> None:
     path = written(tmp_path, "x.tree", b"a -1\nb 0\n")
@@ -111,7 +111,7 @@ def test_malformed_names_are_refused_by_their_own_file_and_line(
     assert message in str(caught.value)
 
 
-def test_a_file_of_millions_of_lines_is_given_up_at_the_limit(
+def test_a_file_with_too_many_lines_is_refused_at_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wordtree.support.lines, "MAX_NODES", 100)
@@ -187,7 +187,7 @@ NOT_AT_HAND = "DARKNET_GOLDEN is not set: Darknet's numbers are not at hand"
 
 
 def golden_structures() -> dict[str, int]:
-    """The trees of `DARKNET_GOLDEN` with arrays, each with its first line apart from its siblings, or 0."""
+    """The trees of `DARKNET_GOLDEN` with arrays, each with the first line that is not next to its siblings, or 0."""
     folder = Path(os.environ.get("DARKNET_GOLDEN") or "absent", "trees")
     found = {}
     for path in sorted(folder.glob("*.tree")):
@@ -224,7 +224,9 @@ def test_the_published_tree_has_darknets_structure_and_survives_a_round_trip(
 @pytest.mark.parametrize(
     ("case", "line"), [(name, line) for name, line in golden_structures().items() if line]
 )
-def test_darknets_split_siblings_are_refused_by_their_line(case: str, line: int, golden_trees: Path) -> None:
+def test_darknets_split_siblings_are_refused_with_their_line(
+    case: str, line: int, golden_trees: Path
+) -> None:
     with pytest.raises(TreeFileError, match=rf"{case}\.tree: line {line}: "):
         WordTree.load(golden_trees / f"{case}.tree")
 

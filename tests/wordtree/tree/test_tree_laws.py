@@ -1,4 +1,4 @@
-"""Laws that hold for every tree, with an obvious slow twin for what is computed cleverly."""
+"""Laws of every tree; fast code is compared with an obvious slow version."""
 
 import tempfile
 from pathlib import Path
@@ -13,7 +13,7 @@ from wordtree.tree.tree import WordTree
 
 @st.composite
 def trees(draw: st.DrawFn) -> WordTree:
-    """Up to about forty nodes, in any order that a WordTree may have."""
+    """Trees of up to about forty nodes, in any valid order."""
     parents = [-1] * draw(st.integers(1, 5))
     while len(parents) < 40:
         childless = [node for node in range(len(parents)) if node not in parents]
@@ -30,12 +30,12 @@ def trees(draw: st.DrawFn) -> WordTree:
 
 
 def climb(tree: WordTree, node: int) -> list[int]:
-    """The node and all above it, by the parents alone."""
+    """The node and its ancestors, from the parents alone."""
     return [] if node < 0 else [node, *climb(tree, int(tree.parent[node]))]
 
 
 @given(trees())
-def test_is_under_says_what_climbing_the_parents_says(tree: WordTree) -> None:
+def test_is_under_agrees_with_climbing_the_parents(tree: WordTree) -> None:
     for ancestor in range(len(tree)):
         expected = [ancestor in climb(tree, node) for node in range(len(tree))]
         assert tree.is_under(np.arange(len(tree)), ancestor).tolist() == expected
@@ -109,7 +109,7 @@ def test_any_bytes_are_a_tree_or_a_tree_file_error(fragments: list[bytes], name:
 
 @st.composite
 def spoilt_tree_files(draw: st.DrawFn) -> bytes:
-    """The file of a tree after up to three of the accidents that files have."""
+    """The file of a tree with up to three kinds of damage."""
     tree = draw(trees())
     rows = [
         b"%s %d" % (id_.encode(), parent) for id_, parent in zip(tree.ids, tree.parent.tolist(), strict=True)
@@ -135,7 +135,7 @@ def spoilt_tree_files(draw: st.DrawFn) -> bytes:
 
 
 @given(spoilt_tree_files())
-def test_a_spoilt_tree_file_is_read_rightly_or_refused_with_its_line(content: bytes) -> None:
+def test_a_damaged_tree_file_is_read_correctly_or_refused_with_its_line(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "x.tree")
         path.write_bytes(content)

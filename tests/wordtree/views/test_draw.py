@@ -21,7 +21,7 @@ def test_the_whole_tree_is_drawn_with_ids_and_counts(toy_tree: WordTree) -> None
     ]
 
 
-def test_depth_and_node_limit_what_is_drawn(toy_tree: WordTree) -> None:
+def test_depth_and_node_limit_the_drawing(toy_tree: WordTree) -> None:
     assert [line.plain for line in tree_lines(toy_tree, 0, depth=1, guides=ASCII_GUIDES)] == [
         "animal  id0  3 below",
         "|-- dog  id2  1 below",
@@ -59,7 +59,7 @@ def test_dot_of_a_part_names_no_node_outside_it(toy_tree: WordTree) -> None:
     assert text.count("label=") == 3
 
 
-def test_dot_escapes_what_names_may_hold() -> None:
+def test_dot_escapes_special_characters_of_names() -> None:
     tree = WordTree([r"a\b"], [-1], ['a "name"'])
     assert r'n0 [label="a \"name\"\na\\b"]' in tree_dot(tree)
 

@@ -1,4 +1,4 @@
-"""The shipped noun graph: complete, small, quick, and the same as NLTK's view of an installed WordNet."""
+"""The shipped noun graph: complete, small, fast, and equal to an installed WordNet read by NLTK."""
 
 import gc
 import subprocess
@@ -49,7 +49,7 @@ def test_a_synset_knows_its_id_name_words_and_hypernyms(wordnet: WordNet) -> Non
     assert wordnet.gloss(dog) is None
 
 
-def test_instances_are_reported_from_kinds(wordnet: WordNet) -> None:
+def test_instances_are_distinguished_from_kinds(wordnet: WordNet) -> None:
     danube = wordnet.senses("Danube")[0]
     assert [wordnet.name(above) for above in wordnet.instance_hypernyms(danube)] == ["river.n.01"]
     assert wordnet.hypernyms(danube) == wordnet.instance_hypernyms(danube)
@@ -97,9 +97,9 @@ def test_every_synset_has_a_path_to_entity(wordnet: WordNet) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no archive", SHIPPED.read_bytes()[:100_000]], ids=["empty", "text", "cut"]
+    "content", [b"", b"no archive", SHIPPED.read_bytes()[:100_000]], ids=["empty", "text", "truncated"]
 )
-def test_a_damaged_file_is_one_clear_line(
+def test_a_damaged_file_is_refused_in_one_line(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wordnet_module, "SHIPPED", tmp_path / "nouns.npz")
@@ -138,7 +138,7 @@ def test_senses_are_in_the_order_that_nltk_sees(word: str, wordnet: WordNet, rea
     ]
 
 
-def test_an_installed_wordnet_makes_the_shipped_file_and_has_glosses(
+def test_an_installed_wordnet_equals_the_shipped_file_and_has_glosses(
     reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wordnet_installed, "nltk_wordnet", lambda folder: nullcontext(reader))
@@ -166,7 +166,7 @@ def test_an_installed_wordnet_makes_the_shipped_file_and_has_glosses(
         pytest.param(
             {"data.noun": "  14 WordNet 3.0 Copyright\n", "index.noun": "  14 WordNet 3.0 Copyright\n"},
             "expected the 82115 noun synsets of WordNet 3.0, found 0",
-            id="cut short",
+            id="truncated",
         ),
     ],
 )
@@ -178,7 +178,7 @@ def test_a_folder_without_wordnet_3_0_is_refused(files: dict[str, str], message:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # NLTK leaves a file open when it fails
-def test_a_damaged_wordnet_is_refused_in_nltks_words(tmp_path: Path) -> None:
+def test_a_damaged_wordnet_is_refused_with_the_message_of_nltk(tmp_path: Path) -> None:
     for name in ("data.noun", "index.noun"):
         (tmp_path / name).write_text("  14 WordNet 3.0 Copyright\ndog n x\n")
     with pytest.raises(WordNetError, match=f"{tmp_path}: damaged, NLTK reports: ") as caught:
@@ -187,7 +187,7 @@ def test_a_damaged_wordnet_is_refused_in_nltks_words(tmp_path: Path) -> None:
     gc.collect()
 
 
-def test_nltks_search_path_is_left_as_it_was(tmp_path: Path) -> None:
+def test_the_search_path_of_nltk_is_restored(tmp_path: Path) -> None:
     import nltk
 
     before = list(nltk.data.path)

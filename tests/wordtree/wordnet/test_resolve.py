@@ -1,4 +1,4 @@
-"""What labels mean: one answer, several, or near spellings; never a guess."""
+"""The meaning of labels: one synset, several, or similar words; never a guess."""
 
 import csv
 from pathlib import Path
@@ -43,17 +43,17 @@ from wordtree.wordnet.resolve import (
 def test_labels_resolve_with_their_reason(
     label: str, reason: str, wnid: str | None, wordnet: WordNet
 ) -> None:
-    answer = resolve(label, wordnet)
-    assert (answer.reason, answer.wnid) == (reason, wnid)
-    assert (answer.synset is None) == (wnid is None)
+    resolution = resolve(label, wordnet)
+    assert (resolution.reason, resolution.wnid) == (reason, wnid)
+    assert (resolution.synset is None) == (wnid is None)
 
 
-def test_ambiguity_lists_the_senses_most_usual_first(wordnet: WordNet) -> None:
+def test_an_ambiguous_word_gives_its_senses_the_most_frequent_first(wordnet: WordNet) -> None:
     names = [wordnet.name(sense) for sense in resolve("mouse", wordnet).senses]
     assert names == ["mouse.n.01", "shiner.n.01", "mouse.n.03", "mouse.n.04"]
 
 
-def test_a_word_that_is_also_a_class_of_a_data_set_says_so(wordnet: WordNet) -> None:
+def test_the_message_about_a_word_names_data_sets_with_such_a_class(wordnet: WordNet) -> None:
     assert resolve("mouse", wordnet).classes == (("COCO", "n03793489"),)
     assert unresolved_message(resolve("Mouse", wordnet), wordnet).endswith(
         "name one of them. The class 'Mouse' of COCO is mouse.n.04 (n03793489)."
@@ -80,7 +80,9 @@ def test_a_word_that_is_also_a_class_of_a_data_set_says_so(wordnet: WordNet) -> 
         pytest.param("run.v.01", "'run.v.01' is no noun", id="verb"),
     ],
 )
-def test_labels_without_an_answer_say_what_to_write(label: str, message: str, wordnet: WordNet) -> None:
+def test_the_message_about_an_unresolved_label_suggests_a_correction(
+    label: str, message: str, wordnet: WordNet
+) -> None:
     assert unresolved_message(resolve(label, wordnet), wordnet).startswith(message)
     with pytest.raises(LabelError) as caught:
         synset_of(label, wordnet)
@@ -98,7 +100,7 @@ def test_labels_without_an_answer_say_what_to_write(label: str, message: str, wo
         pytest.param("elefant", "elephant", id="two slips"),
     ],
 )
-def test_misspellings_are_answered_with_the_word_meant(word: str, expected: str, wordnet: WordNet) -> None:
+def test_misspellings_get_the_intended_word_as_suggestion(word: str, expected: str, wordnet: WordNet) -> None:
     assert expected in near(word, wordnet.words)
 
 
@@ -118,7 +120,7 @@ def test_class_maps_are_complete_and_agree_with_their_reviewed_names(
         assert wordnet.name(wordnet.synset(row["wnid"])) == row["synset"]
 
 
-def test_coco_and_voc_agree_where_they_mean_the_same() -> None:
+def test_the_classes_shared_by_coco_and_voc_agree() -> None:
     other_words = {
         "aeroplane": "airplane",
         "diningtable": "dining table",
@@ -131,7 +133,7 @@ def test_coco_and_voc_agree_where_they_mean_the_same() -> None:
     assert voc_classes() == {word: coco[other_words.get(word, word)] for word in voc_classes()}
 
 
-def test_a_class_map_is_the_callers_own_copy() -> None:
+def test_a_class_map_is_a_copy() -> None:
     coco_classes().clear()
     assert coco_classes()["mouse"] == "n03793489"
 
@@ -152,11 +154,11 @@ def cranes() -> WordTree:
         pytest.param("crane.n.04", 2, id="synset name of a shared name"),
     ],
 )
-def test_labels_find_their_node_in_a_tree(cranes: WordTree, label: str, node: int) -> None:
+def test_labels_resolve_to_nodes_of_a_tree(cranes: WordTree, label: str, node: int) -> None:
     assert node_of(label, cranes) == node
 
 
-def test_labels_that_mean_no_single_node_are_refused(cranes: WordTree) -> None:
+def test_labels_of_no_node_or_several_are_refused(cranes: WordTree) -> None:
     with pytest.raises(
         UnknownNode, match=r"2 nodes of the tree: n02012849 \(under whole\), n03126707 \(under whole\)"
     ):
@@ -165,7 +167,7 @@ def test_labels_that_mean_no_single_node_are_refused(cranes: WordTree) -> None:
         node_of("cra", cranes)
 
 
-def test_a_word_of_wordnet_that_the_tree_lacks_is_reported_its_place(cranes: WordTree) -> None:
+def test_the_message_about_a_missing_word_names_the_nearest_node_above_it(cranes: WordTree) -> None:
     with pytest.raises(
         UnknownNode, match=r"no node 'ambulance'\. In WordNet ambulance\.n\.01 is below car \(n0295"
     ):
