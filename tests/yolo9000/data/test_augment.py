@@ -1,4 +1,4 @@
-"""Image and labels move together."""
+"""Geometry and colour of augmented images, and the labels that move with them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def brightest(sample: Sample) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 10_000))
-def test_the_box_stays_on_its_thing_wherever_the_image_is_placed(seed: int) -> None:
+def test_the_box_stays_on_its_object_wherever_the_image_is_placed(seed: int) -> None:
     rng = np.random.default_rng(seed)
     area = fit_with_jitter(sample_of(), Rectangle(0, 0, 96, 96), jitter=0.3, rng=rng)
     placed = compose([(sample_of(), area)], 96, min_box_side_unit=0.001)
@@ -57,7 +57,7 @@ def test_the_box_stays_on_its_thing_wherever_the_image_is_placed(seed: int) -> N
 
 
 @given(seed=st.integers(0, 10_000))
-def test_a_fitted_image_lies_inside_its_area_and_touches_two_borders(seed: int) -> None:
+def test_a_fitted_image_is_inside_its_area_and_touches_two_borders(seed: int) -> None:
     rng = np.random.default_rng(seed)
     area = mosaic_tiles(Rectangle(0, 0, 96, 96), rng=rng)[seed % 4]
     placed = fit_with_jitter(sample_of(), area, jitter=0.2, rng=rng)
@@ -68,7 +68,7 @@ def test_a_fitted_image_lies_inside_its_area_and_touches_two_borders(seed: int) 
     assert placed.width_px == area.width_px or placed.height_px == area.height_px
 
 
-def test_mirroring_twice_is_nothing() -> None:
+def test_flipping_twice_changes_nothing() -> None:
     once = flip_horizontally(sample_of())
     assert not torch.equal(once.image, sample_of().image)
     twice = flip_horizontally(once)
@@ -87,7 +87,7 @@ def test_four_tiles_cover_the_canvas_and_keep_their_labels_inside() -> None:
         assert (whole.image[0, (top + bottom) // 2 + 2 : bottom, left:right] == k).all()
 
 
-def test_a_pasted_image_hides_what_lies_under_it() -> None:
+def test_a_pasted_image_hides_the_boxes_below_it() -> None:
     base, pasted = sample_of(), sample_of(10)
     over_the_box = compose(
         [(base, Rectangle(0, 0, 64, 64)), (pasted, Rectangle(0, 0, 32, 32))], 64, min_box_side_unit=0.001
@@ -99,7 +99,7 @@ def test_a_pasted_image_hides_what_lies_under_it() -> None:
     assert len(beside_it.boxes_xyxy_unit) == 2
 
 
-def test_of_a_thing_that_is_mostly_hidden_what_is_left_is_not_background() -> None:
+def test_a_mostly_hidden_box_becomes_an_ignored_region() -> None:
     below = replace(sample_of(), boxes_xyxy_unit=np.array([[0.1, 0.1, 0.9, 0.9]], np.float32))
     canvas = Rectangle(0, 0, 80, 80)
     tile = replace(sample_of(), boxes_xyxy_unit=np.zeros((0, 4), np.float32), box_nodes=np.zeros(0, np.int64))
@@ -114,7 +114,7 @@ def test_of_a_thing_that_is_mostly_hidden_what_is_left_is_not_background() -> No
     assert under(Rectangle(8, 8, 64, 64)) == ([], [])  # all
 
 
-def test_a_soft_edge_fades_from_what_lies_below_to_the_image_and_back() -> None:
+def test_a_soft_edge_fades_from_the_image_below_to_the_image_on_top() -> None:
     def row(soft: float) -> list[int]:
         below = Rectangle(0, 0, 64, 64)
         parts = [
@@ -128,7 +128,7 @@ def test_a_soft_edge_fades_from_what_lies_below_to_the_image_and_back() -> None:
     assert row(0.25) == [0, 20, 60, 100, 140, 180, *[200] * 10, 180, 140, 100, 60, 20, 0]
 
 
-def test_a_soft_edge_changes_pixels_alone() -> None:
+def test_a_soft_edge_changes_no_labels() -> None:
     parts = [(sample_of(), Rectangle(0, 0, 64, 64)), (sample_of(10), Rectangle(3, 5, 40, 30))]
     hard = compose(parts, 64, min_box_side_unit=0.001)
     soft = compose(
@@ -146,14 +146,14 @@ def test_a_soft_edge_changes_pixels_alone() -> None:
         np.testing.assert_array_equal(getattr(hard, name), getattr(soft, name))
 
 
-def test_what_is_not_drawn_is_grey_and_slivers_are_dropped() -> None:
+def test_the_empty_canvas_is_grey_and_slivers_are_dropped() -> None:
     placed = compose([(sample_of(), Rectangle(0, 0, 20, 10))], 64, min_box_side_unit=0.1)
     assert (placed.image[:, 10:] == GREY).all()
     assert len(placed.boxes_xyxy_unit) == 0
     assert len(placed.label_nodes) == 1
 
 
-def test_what_a_image_does_not_show_may_stand_in_one_pasted_over_it() -> None:
+def test_a_negative_label_is_dropped_where_another_image_is_pasted() -> None:
     base = (sample_of(), Rectangle(0, 0, 64, 64))
     assert len(compose([base], 64, min_box_side_unit=0.001).negative_nodes) == 1
     both = compose([base, (sample_of(), Rectangle(32, 32, 16, 16))], 64, min_box_side_unit=0.001)
@@ -166,7 +166,7 @@ def test_what_a_image_does_not_show_may_stand_in_one_pasted_over_it() -> None:
     np.testing.assert_allclose(flip_horizontally(both).negative_regions_xyxy_unit, [[0.25, 0.5, 0.5, 0.75]])
 
 
-def test_a_composition_vouches_for_what_all_its_parts_with_boxes_vouch_for() -> None:
+def test_a_composed_image_is_exhaustively_annotated_for_the_nodes_of_all_its_boxed_parts() -> None:
     def whole_of(*exhaustive: list[int] | None) -> list[int] | None:
         parts = [
             replace(sample_of(), exhaustive=None if v is None else np.isin(range(7), v)) for v in exhaustive
@@ -183,8 +183,8 @@ def test_a_composition_vouches_for_what_all_its_parts_with_boxes_vouch_for() -> 
 
 
 @given(st.integers(-30, 60), st.integers(-30, 60), st.sampled_from([0.0, 0.3]))
-def test_a_tile_over_the_edge_looks_as_cut_out_of_a_larger_canvas(left: int, top: int, soft: float) -> None:
-    """The canvas lies in a larger one, 32 px from its edges, with the same image on the same place."""
+def test_a_tile_over_the_edge_equals_a_crop_of_a_larger_canvas(left: int, top: int, soft: float) -> None:
+    """The canvas lies in a larger one, 32 px from its edges, with the same tile at the same position."""
     tile, scene = sample_of(10, width=30, height=30), sample_of(90, width=64, height=64)
     small = compose(
         [(scene, Rectangle(0, 0, 64, 64)), (tile, Rectangle(left, top, 32, 32, soft))],
@@ -202,7 +202,7 @@ def test_a_tile_over_the_edge_looks_as_cut_out_of_a_larger_canvas(left: int, top
     )
 
 
-def test_of_a_thing_mostly_over_the_edge_nobody_says_what_is_left() -> None:
+def test_a_box_mostly_over_the_edge_becomes_an_ignored_region() -> None:
     tile = replace(sample_of(), boxes_xyxy_unit=np.array([[0, 0, 1, 1]], np.float32))
 
     def counts(left: int) -> tuple[int, int]:
@@ -213,7 +213,7 @@ def test_of_a_thing_mostly_over_the_edge_nobody_says_what_is_left() -> None:
     assert [counts(left) for left in (-8, -16, -24, -32)] == [(1, 0), (1, 0), (0, 1), (0, 0)]
 
 
-def test_a_shrunk_area_may_reach_over_the_edge_by_a_part_of_itself() -> None:
+def test_a_random_rectangle_may_overhang_the_edge_by_a_share_of_its_side() -> None:
     areas = [
         random_rectangle(Rectangle(0, 0, 64, 64), (0.5, 0.5), overhang=0.25, rng=np.random.default_rng(k))
         for k in range(500)
@@ -222,7 +222,7 @@ def test_a_shrunk_area_may_reach_over_the_edge_by_a_part_of_itself() -> None:
         assert (min(start), max(start)) == (-8, 40)
 
 
-def test_a_shrunk_area_lies_in_its_area() -> None:
+def test_a_random_rectangle_is_inside_its_area() -> None:
     for seed in range(50):
         inner = random_rectangle(Rectangle(8, 8, 40, 40), (0.35, 0.75), rng=np.random.default_rng(seed))
         assert 8 <= inner.left_px <= inner.left_px + inner.width_px <= 48
@@ -231,7 +231,7 @@ def test_a_shrunk_area_lies_in_its_area() -> None:
 
 @pytest.mark.parametrize("hue", [0.0, 0.07, -0.4, 0.5, -0.5])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_colours_shift_as_hsv_says(hue: float, dtype: torch.dtype) -> None:
+def test_colour_shifts_equal_those_of_colorsys(hue: float, dtype: torch.dtype) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (2, 3, 4, 5))
     pixels[..., :3] = rng.choice([0, 100, 255], (2, 3, 4, 3))  # two or three channels are the highest
@@ -255,8 +255,8 @@ def test_grey_stays_grey_and_factors_stay_in_range() -> None:
     assert 1 / 1.5 <= many.saturation.min() < 1 < many.saturation.max() <= 1.5
 
 
-def thing_at(left: int, top: int, width: int, height: int) -> Sample:
-    """A grey image of 60 × 45 px with one bright thing, its box, and a second box in the right lower corner."""
+def object_at(left: int, top: int, width: int, height: int) -> Sample:
+    """A grey image of 60 × 45 px with one bright object, its box, and a second box in the right lower corner."""
     image = torch.full((3, 45, 60), 90, dtype=torch.uint8)
     image[:, top : top + height, left : left + width] = 255
     boxes = np.array([[left, top, left + width, top + height], [52, 38, 60, 45]], np.float32)
@@ -273,32 +273,32 @@ def thing_at(left: int, top: int, width: int, height: int) -> Sample:
 )
 @example(left=11, top=0, width=4, height=4, seed=201)
 @example(left=0, top=0, width=4, height=4, seed=201)
-def test_a_piece_cut_around_a_box_shows_it_whole_at_the_asked_size(
+def test_a_crop_around_a_box_contains_it_at_the_requested_size(
     left: int, top: int, width: int, height: int, seed: int
 ) -> None:
-    whole = thing_at(left, top, width, height)
-    piece = crop_around_box(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
-    rows, columns = piece.image.shape[1:]
-    assert int((piece.image[0] == 255).sum()) == width * height
-    np.testing.assert_allclose(piece.boxes_xyxy_unit[0], brightest(piece), atol=1e-5)
+    whole = object_at(left, top, width, height)
+    crop = crop_around_box(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
+    rows, columns = crop.image.shape[1:]
+    assert int((crop.image[0] == 255).sum()) == width * height
+    np.testing.assert_allclose(crop.boxes_xyxy_unit[0], brightest(crop), atol=1e-5)
     longer = max(width, height)
     assert rows == min(45, max(rows, columns))  # square, unless the image ends
     assert longer / max(rows, columns) >= 0.4 - 0.03
     assert (
         longer / max(rows, columns) <= 0.9 + 0.05 or longer == max(rows, columns) < 7
     )  # a part of a pixel less
-    assert piece.box_nodes[0] == 3
-    assert piece.exhaustive is not None
-    assert piece.exhaustive.nonzero()[0].tolist() == [3]
-    assert (piece.negative_nodes.tolist(), len(piece.label_nodes)) == ([6], 0)
+    assert crop.box_nodes[0] == 3
+    assert crop.exhaustive is not None
+    assert crop.exhaustive.nonzero()[0].tolist() == [3]
+    assert (crop.negative_nodes.tolist(), len(crop.label_nodes)) == ([6], 0)
 
 
-def test_of_other_things_in_a_piece_those_hardly_inside_are_ignored() -> None:
-    kinds: set[tuple[int, int]] = set()
-    whole = thing_at(36, 26, 12, 10)
+def test_other_boxes_mostly_outside_a_crop_are_ignored() -> None:
+    counts: set[tuple[int, int]] = set()
+    whole = object_at(36, 26, 12, 10)
     for seed in range(200):
-        piece = crop_around_box(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
-        kinds.add((len(piece.boxes_xyxy_unit), len(piece.ignored_xyxy_unit)))
-        assert bool((piece.ignored_xyxy_unit[:, 2:] > piece.ignored_xyxy_unit[:, :2]).all())
-        assert bool(((piece.boxes_xyxy_unit >= 0) & (piece.boxes_xyxy_unit <= 1)).all())
-    assert kinds == {(1, 0), (1, 1), (2, 0)}  # outside, hardly inside, inside
+        crop = crop_around_box(whole, 0, (0.4, 0.9), rng=np.random.default_rng(seed))
+        counts.add((len(crop.boxes_xyxy_unit), len(crop.ignored_xyxy_unit)))
+        assert bool((crop.ignored_xyxy_unit[:, 2:] > crop.ignored_xyxy_unit[:, :2]).all())
+        assert bool(((crop.boxes_xyxy_unit >= 0) & (crop.boxes_xyxy_unit <= 1)).all())
+    assert counts == {(1, 0), (1, 1), (2, 0)}  # outside, hardly inside, inside

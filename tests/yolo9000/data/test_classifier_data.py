@@ -1,4 +1,4 @@
-"""Which images a classifier sees, and with which labels."""
+"""The images and labels of a classifier's batches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from yolo9000.data.classifier_data import (
 from yolo9000.data.sampler import DataMismatch
 
 DOG, CAT, CAR, BOAT = COLOURS
-TABLE = {  # image: what it is said to show, and (-) not to show; its colour is that of the first
+TABLE = {  # image: its positive and (-) negative labels; its colour is that of the first label
     "a": [DOG],
     "b": [CAT, CAR],
     "c": [BOAT, "-" + CAT],
@@ -77,17 +77,17 @@ def config(shards: Path, **changes: object) -> PretrainConfig:
     return PretrainConfig.model_validate(json.loads(json.dumps({**values, **changes}, default=str)))
 
 
-def names_of(reader: ShardReader, pictures: np.ndarray) -> list[str]:
-    return [Path(reader.source_id(image)).stem for image in pictures.tolist()]
+def names_of(reader: ShardReader, images: np.ndarray) -> list[str]:
+    return [Path(reader.source_id(image)).stem for image in images.tolist()]
 
 
-def test_images_take_part_that_are_said_to_show_something(shards: Path) -> None:
+def test_images_with_positive_labels_are_used(shards: Path) -> None:
     reader = ShardReader(shards)
     assert len(reader) == 7
     assert names_of(reader, labelled_images(reader, "train")) == ["a", "b", "c", "e"]
 
 
-def test_a_image_has_all_that_it_is_said_to_show(shards: Path) -> None:
+def test_an_image_has_all_its_positive_labels(shards: Path) -> None:
     reader = ShardReader(shards)
     images = labelled_images(reader, "train")
     image, node = labels_of_images(reader, images[::-1])
@@ -97,7 +97,7 @@ def test_a_image_has_all_that_it_is_said_to_show(shards: Path) -> None:
     assert found == [("e", CAR), ("c", BOAT), ("b", CAT), ("b", CAR), ("a", DOG)]
 
 
-def test_the_classes_are_the_nodes_that_some_image_is_said_to_show(shards: Path) -> None:
+def test_the_classes_are_the_nodes_with_positive_labels(shards: Path) -> None:
     reader = ShardReader(shards)
     nodes = training_nodes(reader, config(shards))
     assert nodes.tolist() == sorted(nodes.tolist())
@@ -109,7 +109,7 @@ def test_a_split_without_image_labels_is_reported(shards: Path) -> None:
         labelled_images(ShardReader(shards), "val")
 
 
-def test_every_labelled_image_comes_once_in_each_pass_with_its_colour(shards: Path) -> None:
+def test_every_labelled_image_is_drawn_once_in_each_epoch_with_its_colour(shards: Path) -> None:
     reader = ShardReader(shards)
     data, seen = ClassifierData(reader, config(shards)), Counter[str]()
     for batch in data.batches(1, 3):
@@ -145,7 +145,7 @@ def test_the_input_size_follows_the_schedule(shards: Path) -> None:
     assert {batch.images.shape[-1] for batch in data.batches(1, 20)} == {32, 64}
 
 
-def test_for_scoring_each_image_comes_once_through_its_middle(shards: Path) -> None:
+def test_for_scoring_each_image_is_used_once_as_a_centre_crop(shards: Path) -> None:
     reader = ShardReader(shards)
     data = ClassifierTestData(reader, config(shards).evaluate, size_px=32)
     batches = list(data)
@@ -158,7 +158,7 @@ def test_for_scoring_each_image_comes_once_through_its_middle(shards: Path) -> N
     assert len(ClassifierTestData(reader, limited, size_px=32).images) == 2
 
 
-# --- what is cut around boxes
+# --- crops around boxes
 
 WHERE = {0: (2, 3, 12, 9), 1: (20, 10, 38, 28)}  # the boxes of the two images, x y x y in px
 
@@ -201,35 +201,35 @@ def boxed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "shards"
 
 
-CUTTING = {"crop_boxes": True, "hue": 0, "saturation": 1, "exposure": 1, "shorter_side": [1, 1]}
+CROPPING = {"crop_boxes": True, "hue": 0, "saturation": 1, "exposure": 1, "shorter_side": [1, 1]}
 
 
-def test_images_with_boxes_take_part_on_request(boxed: Path) -> None:
+def test_images_with_boxes_are_used_with_crop_boxes(boxed: Path) -> None:
     reader = ShardReader(boxed)
-    cutting = config(boxed, augment=CUTTING)
-    assert names_of(reader, training_images(reader, cutting)) == ["0", "1", "a"]
+    cropping = config(boxed, augment=CROPPING)
+    assert names_of(reader, training_images(reader, cropping)) == ["0", "1", "a"]
     assert names_of(reader, training_images(reader, config(boxed))) == ["a"]
-    assert {reader.tree.ids[node] for node in training_nodes(reader, cutting)} == {DOG, BOAT, CAR}
+    assert {reader.tree.ids[node] for node in training_nodes(reader, cropping)} == {DOG, BOAT, CAR}
     assert {reader.tree.ids[node] for node in training_nodes(reader, config(boxed))} == {CAR}
 
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("number", WHERE)
-def test_what_is_cut_out_holds_the_box_and_is_reported_its_node(boxed: Path, number: int, seed: int) -> None:
+def test_a_crop_contains_the_box_and_has_its_node(boxed: Path, number: int, seed: int) -> None:
     reader = ShardReader(boxed)
     (image,) = [k for k in range(len(reader)) if Path(reader.source_id(k)).stem == str(number)]
     example = read_example(reader, image, rng=np.random.default_rng(seed))
     wnid = (DOG, BOAT)[number]
     assert [reader.tree.ids[node] for node in example.nodes] == [wnid]
-    thing = (example.pixels == torch.tensor(COLOURS[wnid])[:, None, None]).all(0)
+    is_object = (example.pixels == torch.tensor(COLOURS[wnid])[:, None, None]).all(0)
     left, top, right, bottom = WHERE[number]
-    assert int(thing.sum()) == (right - left) * (bottom - top)  # all of it, never the crowd
+    assert int(is_object.sum()) == (right - left) * (bottom - top)  # all of it, never the crowd
     assert max(example.pixels.shape[1:]) <= (right - left) / 0.6 + 1
 
 
-def test_batches_mix_labelled_images_and_cut_boxes(boxed: Path) -> None:
+def test_batches_mix_labelled_images_and_cropped_boxes(boxed: Path) -> None:
     cfg = config(
-        boxed, augment=CUTTING, data={"shards": boxed, "batch_size": 4, "ratio": {"boxes": 1, "labels": 1}}
+        boxed, augment=CROPPING, data={"shards": boxed, "batch_size": 4, "ratio": {"boxes": 1, "labels": 1}}
     )
     reader = ShardReader(boxed)
     batch = ClassifierData(reader, cfg).batch(1)
@@ -241,9 +241,9 @@ def test_batches_mix_labelled_images_and_cut_boxes(boxed: Path) -> None:
         assert ((255 * image - colour).abs() < 2).all(0).sum() > 30  # of 1024 pixels
 
 
-def test_rare_nodes_of_boxes_are_balanced_too(boxed: Path) -> None:
+def test_repeat_factors_include_cropped_boxes(boxed: Path) -> None:
     data = {"shards": boxed, "batch_size": 4, "repeat_factor_power": 1}
-    sampler = ClassifierData(ShardReader(boxed), config(boxed, augment=CUTTING, data=data)).sampler
+    sampler = ClassifierData(ShardReader(boxed), config(boxed, augment=CROPPING, data=data)).sampler
     assert sampler.repeats is not None
     assert {name: len(images) for name, images in zip(sampler.names, sampler.images, strict=True)} == {
         "boxes": 2,

@@ -1,4 +1,4 @@
-"""Images that are damaged in mid-training are reported, left out and replaced, the same way in every run, up to a limit."""
+"""Damaged images in mid-training are reported, left out and replaced, the same way in every run, up to a limit."""
 
 from __future__ import annotations
 

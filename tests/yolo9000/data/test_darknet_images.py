@@ -1,4 +1,4 @@
-"""Resizing, the letterbox and its inverse against the original program, and their laws."""
+"""Resizing, the letterbox and its inverse against Darknet, and their laws."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from yolo9000.data.image import Letterbox, letterbox, resized_by_darknet
 side = st.integers(1, 60)
 
 
-def pictures(operation: str) -> Iterator[Any]:
+def golden_images(operation: str) -> Iterator[Any]:
     """(source, theirs) of every array OPERATION_SOURCE_WIDTHxHEIGHT of images.npz."""
     for whose, folder in golden_folders():
         if not (folder / "images.npz").exists():
@@ -28,18 +28,20 @@ def pictures(operation: str) -> Iterator[Any]:
                 yield pytest.param(source, archive[name], id=f"{whose}-{name}")
 
 
-@pytest.mark.parametrize(("source", "theirs"), list(pictures("resize")))
-def test_resizing_agrees_with_darknet_to_its_black_last_row(source: np.ndarray, theirs: np.ndarray) -> None:
+@pytest.mark.parametrize(("source", "theirs"), list(golden_images("resize")))
+def test_resizing_agrees_with_darknet_including_its_black_last_row(
+    source: np.ndarray, theirs: np.ndarray
+) -> None:
     ours = resized_by_darknet(torch.from_numpy(source), theirs.shape[1:])
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
-@pytest.mark.parametrize(("source", "theirs"), list(pictures("letterbox")))
+@pytest.mark.parametrize(("source", "theirs"), list(golden_images("letterbox")))
 def test_the_letterbox_agrees_with_darknet(source: np.ndarray, theirs: np.ndarray) -> None:
     image, size = torch.from_numpy(source), (theirs.shape[2], theirs.shape[1])
-    ours, location = letterbox(image, size, geometry="darknet")
+    ours, box = letterbox(image, size, geometry="darknet")
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
-    assert letterbox(image, size)[1] == location  # of either geometry
+    assert letterbox(image, size)[1] == box  # of either geometry
 
 
 @settings(deadline=None, max_examples=40)
@@ -57,7 +59,7 @@ def test_the_corners_of_a_resized_image_are_its_corners_and_nothing_is_brighter(
 
 @settings(deadline=None, max_examples=40)
 @given(side, side)
-def test_a_image_resized_to_its_own_size_is_itself(height: int, width: int) -> None:
+def test_an_image_resized_to_its_own_size_is_unchanged(height: int, width: int) -> None:
     image = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(resized_by_darknet(image, (height, width)), image)
 
@@ -72,13 +74,13 @@ def test_darknets_inverse_is_off_by_the_rounding_of_the_margins_and_nothing_else
     image_size: tuple[int, int], cells: tuple[int, int], corners: list[float]
 ) -> None:
     network_size = (32 * cells[0], 32 * cells[1])
-    location = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
+    box = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
     xyxy_px = torch.tensor(corners, dtype=torch.float64) * torch.tensor([*image_size, *image_size])
-    back = location.to_image_by_darknet(location.to_network(xyxy_px))
+    back = box.to_image_by_darknet(box.to_network(xyxy_px))
     rounding = [
         (network - resized) % 2 / 2 / resized * image
         for network, resized, image in zip(
-            network_size, (location.resized_width_px, location.resized_height_px), image_size, strict=True
+            network_size, (box.resized_width_px, box.resized_height_px), image_size, strict=True
         )
     ]
     torch.testing.assert_close(

@@ -1,4 +1,4 @@
-"""Which images a step sees, and what becomes of their labels."""
+"""The images of each step, their augmentation, and their labels as target columns."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def columns_of(batch: Batch) -> list[torch.Tensor]:
     ]  # fmt: skip
 
 
-def test_a_step_draws_its_sources_in_the_asked_ratio(shards: Path) -> None:
+def test_a_step_draws_its_sources_in_the_configured_ratio(shards: Path) -> None:
     reader = ShardReader(shards)
     sampler = Sampler(reader, made_config(shards, data__ratio={"scenes": 1, "labels": 4}))
     sources = np.concatenate([sampler.batch(step)[1] for step in range(1, 101)])
@@ -51,7 +51,7 @@ def test_a_step_draws_its_sources_in_the_asked_ratio(shards: Path) -> None:
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=12), st.integers(1, 40))
-def test_no_source_is_ever_drawn_less_often_than_before(sizes: list[int], batch_size: int) -> None:
+def test_the_number_of_images_drawn_never_falls(sizes: list[int], batch_size: int) -> None:
     sampler = Sampler.__new__(Sampler)  # its arithmetic alone
     sampler.shares, sampler.batch_size = np.array(sizes) / sum(sizes), batch_size
     sampler.by_share = by_ascending_share(sampler.shares)
@@ -64,7 +64,7 @@ def test_no_source_is_ever_drawn_less_often_than_before(sizes: list[int], batch_
         before = drawn
 
 
-def test_every_image_of_a_source_comes_once_in_each_pass(shards: Path) -> None:
+def test_every_image_of_a_source_is_drawn_once_in_each_epoch(shards: Path) -> None:
     sampler = Sampler(ShardReader(shards), made_config(shards, data__ratio={"scenes": 1}))
     drawn = np.concatenate([sampler.batch(step)[0] for step in range(1, 4)])  # 8 scenes, batches of 8
     assert Counter(drawn.tolist()) == Counter(dict.fromkeys(range(8), 3))
@@ -72,7 +72,7 @@ def test_every_image_of_a_source_comes_once_in_each_pass(shards: Path) -> None:
     assert sampler.epochs(3) == {"scenes": 3.0}
 
 
-def test_without_a_ratio_sources_come_as_often_as_they_have_images(shards: Path) -> None:
+def test_without_a_ratio_sources_are_drawn_in_proportion_to_their_images(shards: Path) -> None:
     sampler = Sampler(ShardReader(shards), made_config(shards, data__ratio=None))
     assert sampler.shares.tolist() == [
         0.5,
@@ -99,7 +99,7 @@ def test_the_number_of_loader_threads_changes_nothing(shards: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [MemoryError, DataMismatch, SystemExit])
-def test_what_stops_a_loader_thread_is_raised_at_its_own_batch_and_ends_the_others(
+def test_an_error_in_a_loader_thread_is_raised_at_its_batch_and_ends_the_other_threads(
     error: type[BaseException],
 ) -> None:
     def make(number: int) -> int:
@@ -114,7 +114,7 @@ def test_what_stops_a_loader_thread_is_raised_at_its_own_batch_and_ends_the_othe
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
-def test_labels_lie_where_their_squares_are(shards: Path) -> None:
+def test_boxes_are_where_their_squares_are(shards: Path) -> None:
     data = DetectorData(ShardReader(shards), made_config(shards, augment__paste=0))  # nothing is hidden
     checked = 0
     for step in range(1, 6):
@@ -130,49 +130,49 @@ def test_labels_lie_where_their_squares_are(shards: Path) -> None:
     assert checked > 10
 
 
-def test_shrunk_label_images_may_lie_on_box_images_and_keep_what_these_tell(shards: Path) -> None:
-    """A label is looked for in its tile; outside the other image's boxes hold, and what its source vouches for."""
+def test_shrunk_label_images_may_be_drawn_on_scenes_and_keep_the_labels_of_both(shards: Path) -> None:
+    """The region of a label is its tile. Outside, the boxes of the scene and its exhaustively annotated nodes hold."""
     settings = {"augment__zoom_out": 1, "augment__mosaic": 0, "data__ratio": {"scenes": 0.001, "labels": 1}}
     reader = ShardReader(shards)
     batches = [
         DetectorData(reader, made_config(shards, **settings, augment__zoom_out_onto=share)).batch(1)
         for share in (0, 1)
     ]
-    alone, laid = (batch.targets for batch in batches)
+    alone, on_scene = (batch.targets for batch in batches)
     labels = [source.name for source in reader.sources].index("labels")
-    assert set(laid.source.tolist()) == {labels}
+    assert set(on_scene.source.tolist()) == {labels}
     assert len(alone.boxes.image) == 0
     assert not alone.exhaustive.any()
-    assert alone.image_labels.node.tolist() == laid.image_labels.node.tolist()
-    for targets in (alone, laid):
+    assert alone.image_labels.node.tolist() == on_scene.image_labels.node.tolist()
+    for targets in (alone, on_scene):
         regions, ignored = targets.image_labels.region_xyxy_unit, targets.ignore.xyxy_unit
         assert bool((regions[:, 2:] - regions[:, :2] <= 0.75).all())
         assert {tuple(one) for one in regions.tolist()} <= {tuple(one) for one in ignored.tolist()}
     assert len(alone.ignore.image) == 8
     # Each scene has one square, which the tile may hide, in part or whole.
-    hidden = len(laid.ignore.image) - 8
-    assert 0 < len(laid.boxes.image) <= 8 - hidden
+    hidden = len(on_scene.ignore.image) - 8
+    assert 0 < len(on_scene.boxes.image) <= 8 - hidden
     scenes = next(source for source in reader.sources if source.name == "scenes")
     assert len(scenes.exhaustive) > 0
-    message = np.tile(at_or_under(reader.tree, scenes.exhaustive), (8, 1))
-    np.testing.assert_array_equal(laid.exhaustive.numpy(), message)
+    expected = np.tile(at_or_under(reader.tree, scenes.exhaustive), (8, 1))
+    np.testing.assert_array_equal(on_scene.exhaustive.numpy(), expected)
     grey = [(batch.images == 127 / 255).all(1).float().mean() for batch in batches]
     assert grey[0] > 0.4 > 0.1 > grey[1]
 
 
-def test_tiles_on_box_images_may_be_cut_out_of_such_images(shards: Path) -> None:
-    """Then no label comes with them, only boxes, so that a tile on a scene does not mean a class without boxes."""
+def test_tiles_on_scenes_may_be_crops_of_scenes(shards: Path) -> None:
+    """A crop of a scene has boxes and no label, so that a tile on a scene does not imply a class without boxes."""
 
     def batch(**settings: object) -> Targets:
         return DetectorData(ShardReader(shards), made_config(shards, **settings)).batch(1).targets
 
     pasted = {"augment__paste": 1, "data__ratio": {"scenes": 1, "labels": 0.001}}
-    labels, cuts = (
+    labels, crops = (
         batch(**pasted, augment__scene_crops=share, augment__tile_sources=["labels"]) for share in (0, 1)
     )
     assert len(labels.image_labels.node) == 8
-    assert len(cuts.image_labels.node) == 0
-    assert len(cuts.boxes.node) > len(labels.boxes.node)  # each scene has one square, and so has each cut
+    assert len(crops.image_labels.node) == 0
+    assert len(crops.boxes.node) > len(labels.boxes.node)  # each scene has one square, and so has each crop
 
     onto = {"augment__zoom_out": 1, "augment__zoom_out_onto": 1, "augment__mosaic": 0}
     ratio = {"scenes": 0.001, "labels": 1}
@@ -181,24 +181,26 @@ def test_tiles_on_box_images_may_be_cut_out_of_such_images(shards: Path) -> None
     assert len(beside.boxes.node) > len(alone.boxes.node)
 
 
-@pytest.mark.parametrize("tiles", ["cut out", "whole"])
-def test_a_image_of_two_sources_vouches_for_what_both_vouch_for(tmp_path: Path, tiles: str) -> None:
-    """Each of two sources boxes one kind. Where a tile of the other lies in an image, it may show either kind
+@pytest.mark.parametrize("tiles", ["crops", "whole images"])
+def test_an_image_of_two_sources_is_exhaustively_annotated_for_the_nodes_of_both(
+    tmp_path: Path, tiles: str
+) -> None:
+    """Each of two sources annotates one class with boxes. An image with a tile of the other may show either class
     without a box."""
-    kinds = list(COLOURS)
-    for kind in kinds[:2]:
-        made_scenes(tmp_path / kind, 6, (kind,), np.random.default_rng(0))
-    (tmp_path / "labels" / kinds[2]).mkdir(parents=True)
-    made_square(kinds[2], np.random.default_rng(0))[0].save(tmp_path / "labels" / kinds[2] / "0.png")
-    sources = [coco_source(kind, tmp_path / kind, "train") for kind in kinds[:2]]
+    wnids = list(COLOURS)
+    for wnid in wnids[:2]:
+        made_scenes(tmp_path / wnid, 6, (wnid,), np.random.default_rng(0))
+    (tmp_path / "labels" / wnids[2]).mkdir(parents=True)
+    made_square(wnids[2], np.random.default_rng(0))[0].save(tmp_path / "labels" / wnids[2] / "0.png")
+    sources = [coco_source(wnid, tmp_path / wnid, "train") for wnid in wnids[:2]]
     labels = {"name": "labels", "format": "imagenet", "images": str(tmp_path / "labels")}
     merge(MergeConfig.model_validate({"sources": [*sources, labels]}), tmp_path / "shards")
     reader = ShardReader(tmp_path / "shards")
     settings: dict[str, object] = {
-        "cut out": {"augment__paste": 1, "augment__scene_crops": 1, "augment__tile_sources": None},
-        "whole": {"augment__paste": 1, "augment__tile_sources": [kinds[1]]},
+        "crops": {"augment__paste": 1, "augment__scene_crops": 1, "augment__tile_sources": None},
+        "whole images": {"augment__paste": 1, "augment__tile_sources": [wnids[1]]},
     }[tiles]
-    ratio = {kinds[0]: 1, kinds[1]: 0.5, "labels": 0.01}
+    ratio = {wnids[0]: 1, wnids[1]: 0.5, "labels": 0.01}
     data = DetectorData(reader, made_config(tmp_path / "shards", **settings, data__ratio=ratio))
     of_source = reader.exhaustive_by_source
     assert of_source[:2].any(axis=1).all()
@@ -216,7 +218,7 @@ def test_a_image_of_two_sources_vouches_for_what_both_vouch_for(tmp_path: Path, 
     assert mixed
 
 
-def test_soft_edges_change_the_pixels_of_tiles_on_box_images_alone(shards: Path) -> None:
+def test_soft_edges_change_pixels_of_tiles_on_scenes(shards: Path) -> None:
     settings = {"augment__zoom_out": 1, "augment__zoom_out_onto": 1, "augment__mosaic": 0}
     ratio = {"scenes": 0.001, "labels": 1}
     hard, soft = (
@@ -230,7 +232,7 @@ def test_soft_edges_change_the_pixels_of_tiles_on_box_images_alone(shards: Path)
     assert not torch.equal(hard, soft)
 
 
-def test_a_image_without_box_annotations_is_ignored_as_a_whole(shards: Path) -> None:
+def test_an_image_without_box_annotations_is_ignored_as_a_whole(shards: Path) -> None:
     reader = ShardReader(shards)
     sample = read_sample(reader, 8)  # the first of source "labels", after eight scenes
     assert sample.ignored_xyxy_unit.tolist() == [[0, 0, 1, 1]]
@@ -243,7 +245,7 @@ def test_a_limit_takes_the_first_images_of_each_source(shards: Path) -> None:
     assert [len(images) for images in sampler.images] == [2, 2]
 
 
-def test_batches_are_made_of_what_a_repair_has_left(shards: Path, tmp_path: Path) -> None:
+def test_batches_after_a_repair_leave_out_the_damaged_image(shards: Path, tmp_path: Path) -> None:
     spoilt = shutil.copytree(shards, tmp_path / "spoilt")
     index = read_index(spoilt)
     path, start = spoilt / index.shards[0].name, int(index.columns["picture_start"][3])
@@ -266,17 +268,17 @@ def test_batches_are_made_of_what_a_repair_has_left(shards: Path, tmp_path: Path
     assert len(ShardReader(spoilt).split("train")) == len(ShardReader(shards).split("train")) - 1
 
 
-def test_batches_are_the_same_from_afar(shards: Path) -> None:
+def test_batches_from_remote_shards_are_the_same(shards: Path) -> None:
     system = pytest.importorskip("fsspec").filesystem("memory")
     for path in shards.glob("*.h5"):
-        system.pipe_file(f"/afar/{path.name}", path.read_bytes())
-    cfg = made_config(shards, data__shards="memory://afar")
-    (near,) = DetectorData(ShardReader(shards), cfg).batches(1, 1)
-    (afar,) = DetectorData(ShardReader(with_absolute_paths(cfg).data.shards), cfg).batches(1, 1)
-    assert all(torch.equal(a, b) for a, b in zip(columns_of(near), columns_of(afar), strict=True))
+        system.pipe_file(f"/remote/{path.name}", path.read_bytes())
+    cfg = made_config(shards, data__shards="memory://remote")
+    (local,) = DetectorData(ShardReader(shards), cfg).batches(1, 1)
+    (remote,) = DetectorData(ShardReader(with_absolute_paths(cfg).data.shards), cfg).batches(1, 1)
+    assert all(torch.equal(a, b) for a, b in zip(columns_of(local), columns_of(remote), strict=True))
 
 
-def test_an_unknown_source_or_split_is_reported_with_what_there_is(shards: Path) -> None:
+def test_an_unknown_source_or_split_is_reported_with_the_known_ones(shards: Path) -> None:
     reader = ShardReader(shards)
     with pytest.raises(
         DataMismatch, match=r"ratio names coco, but split 'train' has images of .*: scenes, labels"
@@ -295,7 +297,7 @@ def test_an_unknown_source_or_split_is_reported_with_what_there_is(shards: Path)
 
 @dataclass
 class OneImage:
-    """What `read_sample` asks of a reader, for one image; labels are (node, positive, exhaustive)."""
+    """The part of a reader that `read_sample` uses, for one image; labels are (node, positive, exhaustive)."""
 
     tree: WordTree
     boxes: list[int]
@@ -324,19 +326,21 @@ class OneImage:
 ANIMAL, VEHICLE, DOG, CAT, CAR, BOAT, TERRIER = range(7)
 
 
-def test_a_image_vouches_for_what_it_was_searched_for_whether_found_or_not(toy_tree: WordTree) -> None:
+def test_an_image_is_exhaustively_annotated_for_nodes_it_was_searched_for_present_or_not(
+    toy_tree: WordTree,
+) -> None:
     labels = [(DOG, True, True), (CAT, False, False), (CAR, True, False)]
     exhaustive = OneImage(toy_tree, [TERRIER, CAR], labels).sample().exhaustive
     assert exhaustive.nonzero()[0].tolist() == [DOG, CAT, TERRIER]  # which is a dog
 
 
-def test_a_image_that_nobody_drew_boxes_on_vouches_for_nothing(toy_tree: WordTree) -> None:
+def test_an_image_without_box_annotations_is_exhaustively_annotated_for_no_node(toy_tree: WordTree) -> None:
     sample = OneImage(toy_tree, [], [(DOG, True, True), (CAT, False, False)], boxed=False).sample()
     assert sample.exhaustive is None
     assert sample.ignored_xyxy_unit.tolist() == [[0, 0, 1, 1]]
 
 
-def test_an_image_label_whose_thing_has_a_box_is_left_to_the_box(toy_tree: WordTree) -> None:
+def test_an_image_label_is_left_out_if_a_box_says_as_much(toy_tree: WordTree) -> None:
     labels = [(DOG, True, True), (CAR, True, False), (BOAT, True, False), (CAT, False, False)]
     assert OneImage(toy_tree, [TERRIER, CAR], labels).sample().label_nodes.tolist() == [BOAT]
     assert OneImage(toy_tree, [ANIMAL], labels[:1]).sample().label_nodes.tolist() == [DOG]  # more precise
@@ -350,7 +354,7 @@ def test_negative_labels_have_columns_of_their_own(toy_tree: WordTree) -> None:
     assert negative.region_xyxy_unit.tolist() == [[0, 0, 1, 1]] * 2
 
 
-def test_what_images_vouch_for_is_collated_by_image(toy_tree: WordTree) -> None:
+def test_exhaustively_annotated_nodes_are_collated_by_image(toy_tree: WordTree) -> None:
     samples = [
         OneImage(toy_tree, [], [(DOG, False, False), (CAR, False, False)]).sample(),
         OneImage(toy_tree, [], [(DOG, True, False)], boxed=False).sample(),

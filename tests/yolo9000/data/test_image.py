@@ -1,4 +1,4 @@
-"""Decoding and the letterbox: every stored kind of image, laws of the inverse, darknet's sizes."""
+"""Decoding of every stored format, and the laws of the letterbox."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ TWO_COLOURS = np.repeat(np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8), 32, ax
 )  # 48 x 64
 
 
-def encode(picture: Image.Image, kind: str, **options: Any) -> np.ndarray:
+def encode(image: Image.Image, file_format: str, **options: Any) -> np.ndarray:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, file_format, **options)
     return np.frombuffer(buffer.getvalue(), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("mode", "kind"),
+    ("mode", "file_format"),
     [
         ("RGB", "JPEG"),
         ("L", "JPEG"),
@@ -46,15 +46,15 @@ def encode(picture: Image.Image, kind: str, **options: Any) -> np.ndarray:
         ("RGBA", "PNG"),
     ],
 )
-def test_every_kind_of_jpeg_and_png_becomes_rgb_as_pillow_reads_it(mode: str, kind: str) -> None:
-    encoded = encode(Image.fromarray(TWO_COLOURS).convert(mode), kind)
+def test_every_mode_of_jpeg_and_png_becomes_rgb_as_pillow_reads_it(mode: str, file_format: str) -> None:
+    encoded = encode(Image.fromarray(TWO_COLOURS).convert(mode), file_format)
     pixels = decode_image(encoded)
     assert pixels.dtype == torch.uint8
     expected = np.array(Image.open(io.BytesIO(encoded.tobytes())).convert("RGB"), np.int16)
     assert np.abs(pixels.permute(1, 2, 0).numpy() - expected).max() <= 2
 
 
-def test_sixteen_bit_png_is_brought_to_eight_bits() -> None:
+def test_16_bit_png_is_converted_to_8_bits() -> None:
     grey = np.array([[0, 256 * 7, 65535]], np.uint16)
     assert decode_image(encode(Image.fromarray(grey), "PNG"))[0].tolist() == [[0, 7, 255]]
 
@@ -68,46 +68,46 @@ def test_sixteen_bit_png_is_brought_to_eight_bits() -> None:
         pytest.param(encode(Image.fromarray(TWO_COLOURS), "PNG")[:80], id="cut PNG"),
     ],
 )
-def test_an_unreadable_image_is_named(encoded: np.ndarray) -> None:
+def test_the_error_of_an_unreadable_image_names_it(encoded: np.ndarray) -> None:
     with pytest.raises(UnreadableImage, match=r"shard 3, image 7: expected a JPEG or PNG image"):
         decode_image(encoded, name="shard 3, image 7")
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF"])
-def test_a_image_file_of_any_common_format_is_read(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "picture"
-    Image.fromarray(TWO_COLOURS).save(path, kind)
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF"])
+def test_an_image_file_of_any_common_format_is_read(file_format: str, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    Image.fromarray(TWO_COLOURS).save(path, file_format)
     pixels = read_image(path)
     assert pixels.shape == (3, 48, 64)
     assert pixels[:, 24, 8].tolist() == pytest.approx([255, 0, 0], abs=3)
     assert pixels[:, 24, 56].tolist() == pytest.approx([0, 0, 255], abs=3)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
-def test_a_image_file_is_turned_upright(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF"])
+def test_the_exif_orientation_of_an_image_file_is_applied(file_format: str, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    Image.fromarray(TWO_COLOURS).save(tmp_path / "turned", kind, exif=exif)
+    Image.fromarray(TWO_COLOURS).save(tmp_path / "turned", file_format, exif=exif)
     pixels = read_image(tmp_path / "turned")
     assert pixels.shape == (3, 64, 48)
     assert pixels[:, 8, 24].tolist() == pytest.approx([255, 0, 0], abs=3)
 
 
-def test_stored_pixels_are_not_turned() -> None:
+def test_the_exif_orientation_of_stored_images_is_not_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert decode_image(encode(Image.fromarray(TWO_COLOURS), "JPEG", exif=exif)).shape == (3, 48, 64)
 
 
-def test_reading_says_which_file_is_missing_empty_or_no_image(tmp_path: Path) -> None:
+def test_a_missing_empty_or_other_file_is_reported_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "notes.txt").write_text("no image")
-    for name, trouble in [
+    for name, problem in [
         ("missing.jpg", "No such file or directory"),
         ("empty.jpg", "found an empty file"),
         ("notes.txt", "expected an image"),
     ]:
-        with pytest.raises(UnreadableImage, match=f"{re.escape(str(tmp_path / name))}: .*{trouble}"):
+        with pytest.raises(UnreadableImage, match=f"{re.escape(str(tmp_path / name))}: .*{problem}"):
             read_image(tmp_path / name)
 
 
@@ -116,14 +116,14 @@ def test_reading_says_which_file_is_missing_empty_or_no_image(tmp_path: Path) ->
 def test_the_letterbox_fits_the_canvas_and_touches_two_of_its_sides(
     image_size: tuple[int, int], network_size: tuple[int, int]
 ) -> None:
-    location = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
-    assert 1 <= location.resized_width_px <= network_size[0]
-    assert 1 <= location.resized_height_px <= network_size[1]
-    assert location.resized_width_px == network_size[0] or location.resized_height_px == network_size[1]
-    right = network_size[0] - location.resized_width_px - location.left_px
-    bottom = network_size[1] - location.resized_height_px - location.top_px
-    assert right - location.left_px in (0, 1)
-    assert bottom - location.top_px in (0, 1)
+    box = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
+    assert 1 <= box.resized_width_px <= network_size[0]
+    assert 1 <= box.resized_height_px <= network_size[1]
+    assert box.resized_width_px == network_size[0] or box.resized_height_px == network_size[1]
+    right = network_size[0] - box.resized_width_px - box.left_px
+    bottom = network_size[1] - box.resized_height_px - box.top_px
+    assert right - box.left_px in (0, 1)
+    assert bottom - box.top_px in (0, 1)
 
 
 @settings(deadline=None)
@@ -133,12 +133,12 @@ def test_the_letterbox_fits_the_canvas_and_touches_two_of_its_sides(
 def test_the_inverse_of_the_letterbox_is_exact_within_half_a_pixel(
     image_size: tuple[int, int], network_size: tuple[int, int], corners: list[float]
 ) -> None:
-    location = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
+    box = Letterbox.fit(image_size_px=image_size, network_size_px=network_size)
     xyxy_px = torch.tensor(corners) * torch.tensor([*image_size, *image_size])
-    on_canvas = location.to_network(xyxy_px)
+    on_canvas = box.to_network(xyxy_px)
     assert bool((on_canvas >= 0).all())
     assert bool((on_canvas <= torch.tensor([*network_size, *network_size]) + 1e-3).all())
-    torch.testing.assert_close(location.to_image(on_canvas), xyxy_px, rtol=0, atol=0.5)
+    torch.testing.assert_close(box.to_image(on_canvas), xyxy_px, rtol=0, atol=0.5)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 63), (33, 120)], ids=str)
@@ -146,26 +146,26 @@ def test_a_drawn_rectangle_is_found_where_the_letterbox_says(size: tuple[int, in
     image = torch.zeros(3, 80, 120)
     xyxy_px = torch.tensor([30.0, 20, 90, 60])
     image[:, 20:60, 30:90] = 1
-    canvas, location = letterbox(image, size)
+    canvas, box = letterbox(image, size)
     assert canvas.shape == (3, size[1], size[0])
     rows, columns = torch.nonzero(canvas[0] > 0.6, as_tuple=True)
     found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
-    assert (location.to_network(xyxy_px) - found).abs().max() <= 1
-    assert aligned_iou(location.to_image(found), xyxy_px) > 0.85
+    assert (box.to_network(xyxy_px) - found).abs().max() <= 1
+    assert aligned_iou(box.to_image(found), xyxy_px) > 0.85
 
 
 def test_bytes_and_fractions_give_the_same_canvas_with_grey_margins() -> None:
     image = torch.randint(0, 256, (3, 30, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    canvas, location = letterbox(image, 32)
+    canvas, box = letterbox(image, 32)
     torch.testing.assert_close(canvas, letterbox(image / 255, 32)[0])
     assert canvas.dtype == torch.float32
-    assert (location.top_px, location.resized_height_px) == (8, 16)
+    assert (box.top_px, box.resized_height_px) == (8, 16)
     assert bool((canvas[:, :8] == 0.5).all())
     assert bool((canvas[:, 24:] == 0.5).all())
     assert bool((canvas[:, 8:24] != 0.5).any())
 
 
-def test_a_image_of_the_size_of_the_canvas_is_not_resampled() -> None:
+def test_an_image_of_the_size_of_the_canvas_is_not_resampled() -> None:
     image = torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(0))
     assert torch.equal(letterbox(image, 24)[0], image)
 

@@ -1,4 +1,4 @@
-"""The joint loss against the region layer of the original program, by autograd."""
+"""The joint loss against Darknet's region layer, by autograd."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WARM_UP_IMAGES = 12800
 
 
 def loss_config(params: dict[str, Any]) -> LossConfig:
-    """Every choice of the original's region layer by its name here."""
+    """The settings of Darknet's region layer under our names."""
     return LossConfig(
         object_weight=params["object_scale"],
         no_object_weight=params["noobject_scale"],
@@ -39,9 +39,9 @@ def loss_config(params: dict[str, Any]) -> LossConfig:
 
 @dataclass(frozen=True)
 class Activated:
-    """Our activated output in the original's order, (B, A × (5 + C), H, W), and the slope of each activation there.
+    """Our activated output in Darknet's order, (B, A × (5 + C), H, W), and the slope of each activation there.
 
-    The slope of classes and sizes is 1: their deltas pass the original's backward as they are.
+    The slope of classes and sizes is 1, since Darknet's backward pass leaves their deltas unchanged.
     """
 
     output: np.ndarray
@@ -60,10 +60,10 @@ class Activated:
         slope = torch.ones_like(entries)
         for entry in (0, 1, 4):
             slope[..., entry] = entries[..., entry] * (1 - entries[..., entry])
-        return cls(_in_their_order(entries), _in_their_order(slope))
+        return cls(_in_darknet_order(entries), _in_darknet_order(slope))
 
 
-def _in_their_order(entries: Tensor) -> np.ndarray:
+def _in_darknet_order(entries: Tensor) -> np.ndarray:
     found: np.ndarray = entries.detach().permute(0, 1, 4, 2, 3).flatten(1, 2).numpy()
     return found
 
@@ -89,6 +89,6 @@ def test_outputs_and_gradients_of_the_joint_loss_agree_with_darknets_region_laye
     np.testing.assert_allclose(gradient, golden["grad"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(gradient, golden["delta"] * ours.slope, rtol=1e-5, atol=1e-5)
     delta = gradient / ours.slope
-    told_nothing = delta.reshape(len(raw), params["num"], -1, *raw.shape[2:])[:, :, 4] == 0
-    assert told_nothing.sum() == params["objectness_deltas_exactly_zero"]
+    is_zero = delta.reshape(len(raw), params["num"], -1, *raw.shape[2:])[:, :, 4] == 0
+    assert is_zero.sum() == params["objectness_deltas_exactly_zero"]
     assert (delta**2).sum() == pytest.approx(float(golden["cost"][0]), rel=1e-4)

@@ -1,4 +1,4 @@
-"""What each label may and may not change, by gradients."""
+"""The gradients that each label causes, and those that it must not cause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.models.tree_tensors import TreeTensors
 
 DOG, CAR, BOAT, TERRIER = 2, 4, 5, 6
-RESOLVED = LossConfig(warm_up_images=0, assign="max_score")  # the paper's rule
+PAPER = LossConfig(warm_up_images=0, assign="max_score")  # the paper's rule
 
 
 def targets(
@@ -75,8 +75,8 @@ class Case:
 ONE_BOX = [(0, CAR, [0.4, 0.4, 0.6, 0.6])]
 
 
-def test_a_box_moves_its_own_place_and_only_objectness_elsewhere(toy_tree: WordTree) -> None:
-    case = Case(toy_tree, RESOLVED, targets(boxes=ONE_BOX))
+def test_a_box_trains_its_own_location_and_only_objectness_elsewhere(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, PAPER, targets(boxes=ONE_BOX))
     assert (case.box_gradient[0, 0, 1, 1] != 0).all()
     elsewhere = case.box_gradient.clone()
     elsewhere[0, 0, 1, 1] = 0
@@ -84,29 +84,29 @@ def test_a_box_moves_its_own_place_and_only_objectness_elsewhere(toy_tree: WordT
     assert (case.class_gradient.flatten(0, 3).abs().sum(1) > 0).sum() == 1
 
 
-def test_a_box_teaches_only_the_groups_on_its_path(toy_tree: WordTree) -> None:
-    case = Case(toy_tree, RESOLVED, targets(boxes=ONE_BOX))
+def test_a_box_trains_only_the_groups_on_its_path(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, PAPER, targets(boxes=ONE_BOX))
     touched = case.class_gradient[0, 0, 1, 1].nonzero()[:, 0].tolist()
     assert touched == [0, 1, 4, 5]  # animal | vehicle, car | boat; not dog | cat, not terrier
 
 
 def test_a_label_at_an_inner_node_leaves_the_levels_below_alone(toy_tree: WordTree) -> None:
-    case = Case(toy_tree, RESOLVED, targets(boxes=[(0, 1, [0.4, 0.4, 0.6, 0.6])]))
+    case = Case(toy_tree, PAPER, targets(boxes=[(0, 1, [0.4, 0.4, 0.6, 0.6])]))
     assert case.class_gradient[0, 0, 1, 1].nonzero()[:, 0].tolist() == [0, 1]
 
 
-def test_of_two_boxes_at_a_place_the_last_has_the_word_among_exclusive_siblings(toy_tree: WordTree) -> None:
+def test_of_two_boxes_at_one_location_the_last_decides_with_softmax_siblings(toy_tree: WordTree) -> None:
     car_then_boat = targets(boxes=[*ONE_BOX, (0, BOAT, ONE_BOX[0][2])])
     boat_alone = targets(boxes=[(0, BOAT, ONE_BOX[0][2])])
-    both, last = (Case(toy_tree, RESOLVED, what).class_gradient for what in (car_then_boat, boat_alone))
+    both, last = (Case(toy_tree, PAPER, what).class_gradient for what in (car_then_boat, boat_alone))
     torch.testing.assert_close(both, last)
 
 
-@pytest.mark.parametrize("kind", ["boxes", "labels"])
-def test_independent_siblings_add_up_at_a_place(toy_tree: WordTree, kind: str) -> None:
-    """Binary cross-entropy: output minus target, in the groups on the paths, where a node of any label is wanted."""
+@pytest.mark.parametrize("label_type", ["boxes", "labels"])
+def test_sigmoid_siblings_of_one_location_add_up(toy_tree: WordTree, label_type: str) -> None:
+    """Binary cross-entropy: output − target in the groups on the paths. The target is 1 on the path of any label."""
     whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
-    if kind == "boxes":
+    if label_type == "boxes":
         what = targets(boxes=[*ONE_BOX, (0, BOAT, ONE_BOX[0][2])])
     else:
         what = targets(labels=[(0, CAR), (0, BOAT)], ignore=whole)
@@ -117,7 +117,7 @@ def test_independent_siblings_add_up_at_a_place(toy_tree: WordTree, kind: str) -
     image, anchor, row, column = location[0].tolist()
     expected = case.classes[image, anchor, row, column].sigmoid()
     expected = expected - torch.tensor([0, 1, 0, 0, 1, 1, 0])  # animal no, vehicle, car and boat yes
-    expected[[2, 3, 6]] = 0  # not asked
+    expected[[2, 3, 6]] = 0  # not on a path
     torch.testing.assert_close(case.class_gradient[image, anchor, row, column] * 2, expected)  # of two images
 
 
@@ -129,7 +129,7 @@ def test_with_objectness_ignored_an_image_label_gives_the_box_head_no_gradient(t
     assert (case.class_gradient.flatten(0, 3).abs().sum(1) > 0).sum() == 2
 
 
-def test_the_papers_rule_pulls_the_chosen_place_up_to_the_assumed_overlap(toy_tree: WordTree) -> None:
+def test_the_papers_rule_raises_the_assigned_location_up_to_the_assumed_iou(toy_tree: WordTree) -> None:
     whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
     low = Case(toy_tree, replace_cfg(assumed_iou=1.0), targets(labels=[(0, TERRIER)], ignore=whole))
     assert (low.box_gradient[..., 4] < 0).sum() == 1  # the loss falls as objectness rises
@@ -138,7 +138,7 @@ def test_the_papers_rule_pulls_the_chosen_place_up_to_the_assumed_overlap(toy_tr
     assert (high.box_gradient == 0).all()
 
 
-def test_darknets_rule_pushes_all_other_places_of_the_image_down(toy_tree: WordTree) -> None:
+def test_darknets_rule_lowers_all_other_locations_of_the_image(toy_tree: WordTree) -> None:
     whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
     case = Case(
         toy_tree, replace_cfg(label_objectness="darknet"), targets(labels=[(0, TERRIER)], ignore=whole)
@@ -149,20 +149,20 @@ def test_darknets_rule_pushes_all_other_places_of_the_image_down(toy_tree: WordT
 
 @pytest.mark.parametrize("assign", ["max_score", "max_objectness", "max_size", "top_k"])
 @pytest.mark.parametrize("objectness", ["paper", "darknet", "ignore"])
-def test_what_answers_for_a_box_is_reported_nothing_by_an_image_label_beside_it(
+def test_an_image_label_leaves_the_location_of_a_box_alone(
     toy_tree: WordTree, assign: str, objectness: str
 ) -> None:
-    """An image of a car with its box, said to show a dog, too, somewhere."""
+    """An image of a car with its box and the image label dog."""
     cfg = replace_cfg(assign=assign, label_objectness=objectness, top_k=2)
     alone = Case(toy_tree, cfg, targets(boxes=ONE_BOX))
     both = Case(toy_tree, cfg, targets(boxes=ONE_BOX, labels=[(0, DOG)]))
-    (owner,) = (alone.class_gradient[0].abs().sum(-1) > 0).nonzero().tolist()
-    assert torch.equal(both.class_gradient[0, *owner], alone.class_gradient[0, *owner])
-    assert torch.equal(both.box_gradient[0, *owner], alone.box_gradient[0, *owner])
+    (location,) = (alone.class_gradient[0].abs().sum(-1) > 0).nonzero().tolist()
+    assert torch.equal(both.class_gradient[0, *location], alone.class_gradient[0, *location])
+    assert torch.equal(both.box_gradient[0, *location], alone.box_gradient[0, *location])
     assert (both.class_gradient[0].abs().sum(-1) > 0).sum() == (3 if assign == "top_k" else 2)
 
 
-def test_where_an_image_label_goes_is_not_told_no_object(toy_tree: WordTree) -> None:
+def test_the_location_of_an_image_label_is_not_background(toy_tree: WordTree) -> None:
     cfg = replace_cfg(assign="max_objectness", assumed_iou=1.0)
     case = Case(toy_tree, cfg, targets(boxes=ONE_BOX, labels=[(0, DOG)]))
     alone = Case(toy_tree, cfg, targets(boxes=ONE_BOX))
@@ -173,30 +173,32 @@ def test_where_an_image_label_goes_is_not_told_no_object(toy_tree: WordTree) -> 
     torch.testing.assert_close(case.box_gradient[0, *moved, 4], expected)
 
 
-def test_an_ignored_region_is_not_told_that_it_shows_nothing(toy_tree: WordTree) -> None:
-    case = Case(toy_tree, RESOLVED, targets(ignore=[(0, [0.0, 0.0, 0.4, 1.0])]))
+def test_an_ignored_region_is_not_background(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, PAPER, targets(ignore=[(0, [0.0, 0.0, 0.4, 1.0])]))
     assert (case.box_gradient[0, :, :, 0] == 0).all()
     assert (case.box_gradient[0, :, :, 1:, 4] != 0).all()
 
 
-def test_a_image_without_any_label_is_background(toy_tree: WordTree) -> None:
-    case = Case(toy_tree, RESOLVED, targets())
+def test_an_image_without_any_label_is_background(toy_tree: WordTree) -> None:
+    case = Case(toy_tree, PAPER, targets())
     assert (case.box_gradient[..., 4] > 0).all()
 
 
-def test_a_place_that_sees_what_the_source_does_not_vouch_for_is_left_alone(toy_tree: WordTree) -> None:
+def test_a_location_that_sees_an_unannotated_node_is_left_alone(toy_tree: WordTree) -> None:
     nothing = torch.zeros(1, len(toy_tree), dtype=torch.bool)
-    case = Case(toy_tree, RESOLVED, targets(), exhaustive=nothing)
+    case = Case(toy_tree, PAPER, targets(), exhaustive=nothing)
     objective = case.output.objectness > 0.3
     assert objective.any()
     assert (case.box_gradient[..., 4][objective] == 0).all()
     assert (case.box_gradient[..., 4][~objective] > 0).all()
-    everything = Case(toy_tree, RESOLVED, targets(), exhaustive=~nothing)
+    everything = Case(toy_tree, PAPER, targets(), exhaustive=~nothing)
     assert (everything.box_gradient[..., 4] > 0).all()
 
 
-def test_what_a_image_itself_vouches_for_is_background_there_and_only_there(toy_tree: WordTree) -> None:
-    """Every place sees a terrier for sure; only the first image says that all its dogs have boxes."""
+def test_an_object_without_a_box_is_background_only_in_images_exhaustively_annotated_for_it(
+    toy_tree: WordTree,
+) -> None:
+    """Every place certainly sees a terrier; only the first image is exhaustively annotated for some nodes."""
     classes = torch.full((2, 1, 2, 2, len(toy_tree)), -20, dtype=torch.float64)
     classes[..., [0, 2, 6]] = 20
     boxes = torch.zeros(2, 1, 2, 2, 5, dtype=torch.float64, requires_grad=True)
@@ -206,7 +208,7 @@ def test_what_a_image_itself_vouches_for_is_background_there_and_only_there(toy_
         exhaustive = torch.zeros(2, len(toy_tree), dtype=torch.bool)
         exhaustive[0] = torch.from_numpy(at_or_under(toy_tree, np.array(nodes, np.int64)))
         what = replace(targets(), exhaustive=exhaustive)
-        terms = JointLoss(RESOLVED, TreeTensors(toy_tree))(output, what, images_seen=1)
+        terms = JointLoss(PAPER, TreeTensors(toy_tree))(output, what, images_seen=1)
         (gradient,) = torch.autograd.grad(terms.total, boxes)
         return [bool((image[..., 4] > 0).all()) for image in gradient]
 
@@ -223,8 +225,8 @@ def test_the_pull_to_the_anchors_ends_after_the_warm_up(toy_tree: WordTree) -> N
     assert later.terms.anchor_warm_up == 0
 
 
-@pytest.mark.parametrize("kind", ["squared", "cross_entropy"])
-def test_a_perfect_output_has_no_coordinate_and_little_objectness_loss(toy_tree: WordTree, kind: str) -> None:
+@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+def test_a_perfect_output_has_no_coordinate_and_little_objectness_loss(toy_tree: WordTree, loss: str) -> None:
     logits = torch.zeros(1, 1, 3, 3, 5, dtype=torch.float64)
     logits[..., 4] = -20
     logits[0, 0, 1, 1, 4] = 20
@@ -232,7 +234,7 @@ def test_a_perfect_output_has_no_coordinate_and_little_objectness_loss(toy_tree:
         anchors=[[1.0, 1.0]], box_logits=logits, class_logits=torch.zeros(1, 1, 3, 3, 7).double()
     )
     what = targets(boxes=[(0, CAR, [1 / 3, 1 / 3, 2 / 3, 2 / 3])], images=1)
-    terms = JointLoss(replace_cfg(objectness_loss=kind), TreeTensors(toy_tree))(output, what, images_seen=1)
+    terms = JointLoss(replace_cfg(objectness_loss=loss), TreeTensors(toy_tree))(output, what, images_seen=1)
     assert terms.coordinates.item() == pytest.approx(0, abs=1e-12)
     assert terms.objectness.item() == pytest.approx(0, abs=1e-6)
     assert terms.box_class.item() == pytest.approx(2 * torch.tensor(2.0).log().item())
@@ -248,28 +250,29 @@ def test_terms_add_up(toy_tree: WordTree) -> None:
 
 
 def replace_cfg(**changes: object) -> LossConfig:
-    return RESOLVED.model_copy(update=changes)
+    return PAPER.model_copy(update=changes)
 
 
-def test_negative_labels_are_a_term_of_their_own_by_their_weight(toy_tree: WordTree) -> None:
+def test_negative_labels_have_a_term_and_a_weight_of_their_own(toy_tree: WordTree) -> None:
     negative = ImageLabelColumns(torch.tensor([1]), torch.tensor([DOG]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
     what = replace(targets(), negative_labels=negative)
     once, twice = (Case(toy_tree, replace_cfg(negative_weight=weight), what) for weight in (1.0, 2.0))
     assert once.terms.negative_label > 0
     assert twice.terms.negative_label == 2 * once.terms.negative_label
     assert (once.class_gradient[0] == 0).all()
-    assert Case(toy_tree, RESOLVED, targets()).terms.negative_label == 0
+    assert Case(toy_tree, PAPER, targets()).terms.negative_label == 0
 
 
-def test_a_step_reads_the_class_head_once_whatever_its_labels_for_each_gradient_is_as_large_as_the_head(
+def test_a_step_reads_the_class_head_once_for_all_labels(
     toy_tree: WordTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The gradient of each read is as large as the class head."""
     read: list[int] = []
     once = TableHead.pair_logits
 
-    def counted(self: TableHead, features: Tensor, anchor: Tensor, owner: Tensor, nodes: Tensor) -> Tensor:
+    def counted(self: TableHead, features: Tensor, anchor: Tensor, index: Tensor, nodes: Tensor) -> Tensor:
         read.append(len(nodes))
-        return once(self, features, anchor, owner, nodes)
+        return once(self, features, anchor, index, nodes)
 
     monkeypatch.setattr(TableHead, "pair_logits", counted)
     negative = ImageLabelColumns(torch.tensor([1]), torch.tensor([DOG]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
@@ -279,8 +282,8 @@ def test_a_step_reads_the_class_head_once_whatever_its_labels_for_each_gradient_
     assert read == [4 + 5 + 4]  # car: 2 + 2 members; terrier: 2 + 2 + 1; dog: 2 + 2
 
 
-def test_top_k_places_share_the_weight_of_a_label(toy_tree: WordTree) -> None:
-    """With k = 1 it is max_objectness; with all 18 places every one pulls by an eighteenth."""
+def test_top_k_locations_share_the_weight_of_a_label(toy_tree: WordTree) -> None:
+    """With k = 1 the rule is max_objectness; with all 18 locations each has a weight of 1/18."""
     whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
     what = targets(labels=[(0, TERRIER), (0, CAR)], ignore=whole)
     one = Case(toy_tree, replace_cfg(assign="top_k", top_k=1), what)
@@ -289,7 +292,9 @@ def test_top_k_places_share_the_weight_of_a_label(toy_tree: WordTree) -> None:
     torch.testing.assert_close(one.box_gradient, best.box_gradient)
     everywhere = Case(toy_tree, replace_cfg(assign="top_k", top_k=99, assumed_iou=1.0), what)
     logits = everywhere.classes.detach()[0, ..., [0, 1]].softmax(-1)
-    expected = (2 * logits[..., 0] - 1) / 18 / 2  # the terrier wants animal, the car vehicle; of two images
+    expected = (
+        (2 * logits[..., 0] - 1) / 18 / 2
+    )  # the targets are animal for the terrier, vehicle for the car; of two images
     torch.testing.assert_close(everywhere.class_gradient[0, ..., 0], expected)
     assert (everywhere.box_gradient[0, ..., 4] < 0).all()
     assert (everywhere.class_gradient[1] == 0).all()

@@ -1,4 +1,4 @@
-"""Where an image label goes, on outputs made by hand."""
+"""The rules that assign image labels to locations, on outputs made by hand."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def one_label(*region: float) -> ImageLabelColumns:
 
 
 def scene() -> GridOutput:
-    """2 × 3 cells, one anchor: the most object-like cell (0, 0) shows a vehicle; a dog, less so, is at (1, 2)."""
+    """2 × 3 cells, one anchor. The cell of highest objectness, (0, 0), shows a vehicle; (1, 2) shows a dog."""
     box_logits = torch.zeros(1, 1, 2, 3, 5, dtype=torch.float64)
     box_logits[..., 4] = -3
     box_logits[0, 0, 0, 0, 4] = 2
@@ -56,15 +56,15 @@ def cell(location: object) -> tuple[int, int]:
     return location.row.item(), location.column.item()  # type: ignore[attr-defined]
 
 
-def test_max_objectness_takes_the_most_object_like_place() -> None:
+def test_max_objectness_takes_the_location_of_highest_objectness() -> None:
     assert cell(location_of_max_objectness(scene(), one_label())) == (0, 0)
 
 
-def test_max_score_takes_the_place_that_is_most_likely_to_show_the_label(toy_tree: WordTree) -> None:
+def test_max_score_takes_the_location_of_highest_score_for_the_label(toy_tree: WordTree) -> None:
     assert cell(location_of_max_score(scene(), one_label(), TreeTensors(toy_tree))) == (1, 2)
 
 
-def test_a_label_is_looked_for_in_its_region_only(toy_tree: WordTree) -> None:
+def test_a_label_is_assigned_within_its_region_only(toy_tree: WordTree) -> None:
     lower = one_label(0.0, 0.5, 1.0, 1.0)
     assert cell(location_of_max_objectness(scene(), lower)) == (1, 2)
     left = one_label(0.0, 0.5, 0.6, 1.0)
@@ -83,7 +83,7 @@ def test_a_region_without_a_cell_centre_falls_back_to_the_cell_of_its_middle() -
 
 
 @pytest.mark.parametrize("assign", ["max_score", "max_objectness", "max_size", "top_k"])
-def test_a_place_that_answers_for_a_box_answers_for_no_label_unless_there_is_no_other(
+def test_a_label_is_assigned_to_the_location_of_a_box_only_if_there_is_no_other(
     toy_tree: WordTree, assign: Assign
 ) -> None:
     output, tree_tensors = scene(), TreeTensors(toy_tree)
@@ -105,13 +105,13 @@ def test_a_place_that_answers_for_a_box_answers_for_no_label_unless_there_is_no_
     assert locations(alone, everything) == locations(alone, None)
 
 
-def test_no_labels_give_no_places(toy_tree: WordTree) -> None:
+def test_no_labels_give_no_locations(toy_tree: WordTree) -> None:
     none = ImageLabelColumns(torch.zeros(0).long(), torch.zeros(0).long(), torch.zeros(0, 4))
     assert len(location_of_max_objectness(scene(), none)) == 0
     assert len(location_of_max_score(scene(), none, TreeTensors(toy_tree))) == 0
 
 
-def test_the_probability_at_a_place_is_the_product_along_the_path(toy_tree: WordTree) -> None:
+def test_the_probability_at_a_location_is_the_product_along_the_path(toy_tree: WordTree) -> None:
     location = location_of_max_score(scene(), one_label(), TreeTensors(toy_tree))
     found: Tensor = log_absolute_at(scene(), TreeTensors(toy_tree), location, torch.tensor([DOG]))
     siblings = torch.tensor([4.0, 0.0], dtype=torch.float64).softmax(0)[0]
@@ -119,13 +119,15 @@ def test_the_probability_at_a_place_is_the_product_along_the_path(toy_tree: Word
 
 
 def errors_of(output: GridOutput, labels: ImageLabelColumns, tree_tensors: TreeTensors) -> Tensor:
-    """Negative labels at the place that each goes to."""
+    """Errors of negative labels at their locations."""
     location = location_of_max_score(output, labels, tree_tensors)
     return negative_errors(output, tree_tensors, *path_logits(output, tree_tensors, (location, labels.node)))
 
 
-def test_no_dog_costs_what_the_likeliest_place_of_its_region_says(toy_tree: WordTree) -> None:
-    """Hand calculation: at (1, 2) both levels say e^4 / (e^4 + 1), at objectness 1 / (1 + e^-1)."""
+def test_a_negative_label_costs_the_score_of_the_most_likely_location_of_its_region(
+    toy_tree: WordTree,
+) -> None:
+    """Calculated by hand: at (1, 2) the probability at both levels is e^4 / (e^4 + 1), objectness 1 / (1 + e^-1)."""
     level, objectness = math.exp(4) / (math.exp(4) + 1), 1 / (1 + math.exp(-1))
     found = errors_of(scene(), one_label(), TreeTensors(toy_tree))
     assert found.tolist() == pytest.approx([-objectness * math.log(1 - level**2)], rel=1e-4)
@@ -135,7 +137,7 @@ def test_no_dog_costs_what_the_likeliest_place_of_its_region_says(toy_tree: Word
 
 
 @pytest.mark.parametrize("siblings", ["softmax", "sigmoid"])
-def test_no_dog_changes_the_classes_on_its_path_and_leaves_the_box_alone(
+def test_a_negative_label_trains_the_classes_on_its_path_and_leaves_the_box_alone(
     toy_tree: WordTree, siblings: Literal["softmax", "sigmoid"]
 ) -> None:
     output, boxes, classes = learnable_scene()
@@ -149,10 +151,10 @@ def test_no_dog_changes_the_classes_on_its_path_and_leaves_the_box_alone(
     assert at_location[DOG] > 0
     others = at_location[[VEHICLE, CAT]]
     assert (others < 0).all() if siblings == "softmax" else (others == 0).all()
-    assert (at_location[[4, 5, 6]] == 0).all()  # neither vehicles nor the kinds of dogs are asked
+    assert (at_location[[4, 5, 6]] == 0).all()  # not on the path
 
 
-def test_what_is_surely_an_animal_stays_one_when_told_that_it_is_no_dog(toy_tree: WordTree) -> None:
+def test_a_certain_animal_stays_an_animal_with_the_negative_label_dog(toy_tree: WordTree) -> None:
     output, _, classes = learnable_scene()
     with torch.no_grad():
         classes[0, 0, 1, 2, [ANIMAL, DOG]] = torch.tensor([12.0, 1.0], dtype=torch.float64)
@@ -161,7 +163,7 @@ def test_what_is_surely_an_animal_stays_one_when_told_that_it_is_no_dog(toy_tree
     assert gradient[0, 0, 1, 2, ANIMAL] < 0.001 * gradient[0, 0, 1, 2, DOG]
 
 
-def test_kinds_of_what_is_not_there_become_less_likely_too(toy_tree: WordTree) -> None:
+def test_descendants_of_a_negative_label_become_less_likely_too(toy_tree: WordTree) -> None:
     tree_tensors, terrier = TreeTensors(toy_tree), torch.tensor([6])
     output, _, classes = learnable_scene()
     location = location_of_max_score(output, one_label(), tree_tensors)
@@ -172,7 +174,7 @@ def test_kinds_of_what_is_not_there_become_less_likely_too(toy_tree: WordTree) -
     assert log_absolute_at(output, tree_tensors, location, terrier) < before
 
 
-def test_the_error_of_a_sure_mistake_is_finite_and_has_a_gradient(toy_tree: WordTree) -> None:
+def test_the_error_of_a_certain_mistake_is_finite_and_has_a_gradient(toy_tree: WordTree) -> None:
     output, boxes, classes = learnable_scene()
     with torch.no_grad():
         boxes[0, 0, 1, 2, 4], classes[0, 0, 1, 2, [ANIMAL, DOG]] = 100, 12
@@ -193,7 +195,7 @@ def learnable_scene() -> tuple[GridOutput, Tensor, Tensor]:
 
 
 def several_labels() -> ImageLabelColumns:
-    """Two labels of one image, one at an inner node, the other searched in the upper left only; and one beside it."""
+    """Two labels of one image, one at an inner node, the other for the upper left only; one label of another image."""
     regions = [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 1.0, 1.0]]
     return ImageLabelColumns(torch.tensor([0, 0, 1]), torch.tensor([ANIMAL, DOG, DOG]), torch.tensor(regions))
 
@@ -213,7 +215,7 @@ def boxes_scene() -> GridOutput:
     return grid_output(anchors=[[1.0, 1.0]], box_logits=box_logits)
 
 
-def test_max_size_takes_the_largest_of_the_objective_boxes_cut_to_the_image() -> None:
+def test_max_size_takes_the_largest_proposal_after_clipping_to_the_image() -> None:
     """At (0, 0) a box of 3 × 3 cells is centred, of which 2 × 2 are inside: as large as that at (1, 1) to the digit."""
     output = boxes_scene()
     output.box_logits[0, 0, 0, 0, 2] += 0.01
@@ -223,14 +225,14 @@ def test_max_size_takes_the_largest_of_the_objective_boxes_cut_to_the_image() ->
 
 
 def many_locations(output: GridOutput) -> GridOutput:
-    """The same with four anchors more, none of them as objective, so that not all places are proposals."""
+    """The output with four more anchors of lower objectness, so that not all locations are proposals."""
     quiet = torch.zeros(1, 4, 4, 4, 5, dtype=torch.float64)
     quiet[..., 4] = -5.5
     box_logits = torch.cat([output.box_logits, quiet], dim=1)
     return grid_output(anchors=[[1.0, 1.0], *[[0.5, 0.5]] * 4], box_logits=box_logits)
 
 
-def test_max_size_looks_at_no_box_that_overlaps_a_more_objective_one() -> None:
+def test_max_size_drops_proposals_that_overlap_a_more_objective_one() -> None:
     output = boxes_scene()
     output.box_logits[0, 0, 1, 1, 2:4] = torch.tensor(1.2).log()
     output.box_logits[0, 0, 1, 2, :] = torch.tensor([-20, 0, *torch.tensor([1.3, 1.3]).log(), 1.9])
@@ -245,12 +247,12 @@ def test_max_size_looks_at_no_box_that_overlaps_a_more_objective_one() -> None:
     assert cell(location_of_max_size(many_locations(beside), one_label())) == (1, 2)
 
 
-def test_max_size_cuts_boxes_to_the_tile_and_looks_for_their_cells_there() -> None:
+def test_max_size_clips_boxes_to_the_tile_and_takes_only_its_cells() -> None:
     lower_right = one_label(0.5, 0.5, 1.0, 1.0)
     assert cell(location_of_max_size(boxes_scene(), lower_right)) == (2, 2)
 
 
-def test_top_k_places_share_a_label_and_a_small_tile_has_fewer() -> None:
+def test_top_k_locations_share_a_label_and_a_small_tile_has_fewer() -> None:
     chosen = assign_top_k(boxes_scene(), one_label(), 3)
     assert cells(chosen.location) == [(3, 3), (2, 2), (1, 1)]
     assert chosen.label.tolist() == [0, 0, 0]
@@ -266,7 +268,7 @@ def cells(location: Locations) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("assign", ["max_score", "max_objectness", "max_size", "top_k"])
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=15, deadline=None)
-def test_each_rule_agrees_with_an_obvious_loop_over_labels_and_places(
+def test_each_rule_agrees_with_a_loop_over_labels_and_locations(
     toy_tree: WordTree, assign: Assign, seed: int
 ) -> None:
     output, tree_tensors, labels = random_scene(seed), TreeTensors(toy_tree), several_labels()
@@ -300,7 +302,7 @@ def random_scene(seed: int) -> GridOutput:
 def slow_choice(
     output: GridOutput, labels: ImageLabelColumns, label: int, tree_tensors: TreeTensors, assign: Assign
 ) -> list[tuple[int, int, int, int]]:
-    """Place after place, by the sentences of the rules."""
+    """The rules as loops over locations."""
     image, node = int(labels.image[label]), int(labels.node[label])
     left, top, right, bottom = labels.region_xyxy_unit[label].tolist()
     _, anchors, rows, columns, _ = output.box_logits.shape

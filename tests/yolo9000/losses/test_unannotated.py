@@ -1,4 +1,4 @@
-"""What may stand in an image without a box, and what it surely is not."""
+"""Objects without a box: where they may be, and which classes they cannot have."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ ANIMAL, VEHICLE, DOG, CAR, BOAT = 0, 1, 2, 4, 5
 EXCLUDING = LossConfig(warm_up_images=0, unannotated_objectness=0.3, exclusion_weight=2.0)
 
 
-def seeing(tree: WordTree, *, at: list[tuple[int, int, int]]) -> GridOutput:
-    """Two images on a 4 × 4 grid with one anchor of a cell; only the given (image, row, column) see anything."""
+def output_with_objects(tree: WordTree, *, at: list[tuple[int, int, int]]) -> GridOutput:
+    """Two images on a 4 × 4 grid with one anchor of a cell; only the given (image, row, column) see an object."""
     boxes = torch.zeros(2, 1, 4, 4, 5, dtype=torch.float64)
     boxes[..., 4] = -4
     for image, row, column in at:
@@ -37,7 +37,7 @@ def seeing(tree: WordTree, *, at: list[tuple[int, int, int]]) -> GridOutput:
 
 
 def probability(output: GridOutput, tree: WordTree, location: tuple[int, int, int], node: int) -> Tensor:
-    """P(node) at a place, slowly: the product of the softmax of each sibling group on the way up."""
+    """P(node) at a location, slowly: the product of the softmax of each sibling group on the way up."""
     image, row, column = location
     logits, product = output.dense_class_logits()[image, 0, row, column], torch.ones(())
     while node >= 0:
@@ -47,8 +47,8 @@ def probability(output: GridOutput, tree: WordTree, location: tuple[int, int, in
     return product
 
 
-def unannotated_objectness(tree: WordTree, *nodes: int) -> Tensor:
-    """(1, N) bool: one source that vouches for these nodes and all below them."""
+def exhaustive_for(tree: WordTree, *nodes: int) -> Tensor:
+    """(1, N) bool: one source that is exhaustively annotated for these nodes and their descendants."""
     tree_tensors = TreeTensors(tree)
     return tree_tensors.is_under(torch.arange(len(tree)), torch.tensor(nodes)[:, None]).any(dim=0)[None]
 
@@ -65,34 +65,34 @@ def exclusion(
     return JointLoss(cfg, TreeTensors(tree, siblings=siblings))(output, what, images_seen=1).exclusion
 
 
-# --- who vouches for what
+# --- exhaustively annotated nodes
 
 
 @given(st.integers(1, 30), st.integers(0, 10**6))
-def test_the_topmost_of_whole_subtrees_have_none_above_and_all_others_below(nodes: int, seed: int) -> None:
+def test_topmost_nodes_of_subtrees_have_no_ancestor_in_them(nodes: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     tree = random_tree(nodes + 4, seed=seed)
-    asked = (torch.rand(2, len(tree), generator=generator) < 0.2).tolist()
+    chosen = (torch.rand(2, len(tree), generator=generator) < 0.2).tolist()
     whole = [
         [
-            any(message and tree.is_under(k, above) for above, message in enumerate(row))
+            any(is_chosen and tree.is_under(k, above) for above, is_chosen in enumerate(row))
             for k in range(len(tree))
         ]
-        for row in asked
+        for row in chosen
     ]
     found = topmost(TreeTensors(tree).parent, torch.tensor(whole))
     for row, tops in zip(whole, found.tolist(), strict=True):
         above = [
             [one for one in range(len(tree)) if one != k and tree.is_under(k, one)] for k in range(len(tree))
         ]
-        assert tops == [message and not any(row[one] for one in above[k]) for k, message in enumerate(row)]
+        assert tops == [inside and not any(row[one] for one in above[k]) for k, inside in enumerate(row)]
 
 
-# --- what is seen
+# --- locations with objects
 
 
-def test_places_are_seen_above_a_threshold_the_most_objective_first(toy_tree: WordTree) -> None:
-    output = seeing(toy_tree, at=[(0, 1, 2), (1, 0, 0), (1, 3, 3)])
+def test_object_locations_exceed_the_threshold_best_first(toy_tree: WordTree) -> None:
+    output = output_with_objects(toy_tree, at=[(0, 1, 2), (1, 0, 0), (1, 3, 3)])
     output.box_logits[1, 0, 3, 3, 4] = 3
     everywhere = torch.ones(2, 1, 4, 4, dtype=torch.bool)
     seen = object_locations(output, everywhere, min_objectness=0.3, max_locations=5)
@@ -105,7 +105,7 @@ def test_places_are_seen_above_a_threshold_the_most_objective_first(toy_tree: Wo
     assert len(object_locations(output, ~everywhere, min_objectness=0.3, max_locations=5).image) == 0
 
 
-# --- what it surely is not
+# --- exclusion
 
 
 @pytest.mark.parametrize(
@@ -113,29 +113,31 @@ def test_places_are_seen_above_a_threshold_the_most_objective_first(toy_tree: Wo
     [
         pytest.param([CAR], [CAR], id="a leaf"),
         pytest.param([VEHICLE], [VEHICLE], id="an inner node, once for all below it"),
-        pytest.param([CAR, BOAT], [CAR, BOAT], id="all children of a node that nobody vouches for"),
+        pytest.param(
+            [CAR, BOAT], [CAR, BOAT], id="all children of a node that is not exhaustively annotated"
+        ),
         pytest.param([DOG, BOAT], [DOG, BOAT], id="in two branches"),
     ],
 )
-def test_a_thing_without_a_box_is_none_of_what_its_image_vouches_for(
+def test_an_object_without_a_box_is_of_no_exhaustively_annotated_node(
     toy_tree: WordTree, exhaustive: list[int], nodes: list[int]
 ) -> None:
     location = (0, 1, 2)
-    output = seeing(toy_tree, at=[location])
-    term = exclusion(output, toy_tree, targets(), unannotated_objectness(toy_tree, *exhaustive), EXCLUDING)
+    output = output_with_objects(toy_tree, at=[location])
+    term = exclusion(output, toy_tree, targets(), exhaustive_for(toy_tree, *exhaustive), EXCLUDING)
     of_any = torch.stack([probability(output, toy_tree, location, node) for node in nodes]).sum()
     objectness = output.objectness[0, 0, 1, 2]
     expected = EXCLUDING.exclusion_weight * objectness * -torch.log1p(-of_any) / 2  # of two images
-    torch.testing.assert_close(term, expected, rtol=1e-5, atol=0)  # less DOUBT
+    torch.testing.assert_close(term, expected, rtol=1e-5, atol=0)  # COMPLEMENT_MARGIN
 
 
-def test_each_image_excludes_what_it_vouches_for_itself(toy_tree: WordTree) -> None:
+def test_each_image_excludes_its_own_exhaustively_annotated_nodes(toy_tree: WordTree) -> None:
     tree_tensors = TreeTensors(toy_tree)
-    output = seeing(toy_tree, at=[(0, 1, 2), (1, 0, 0)])
+    output = output_with_objects(toy_tree, at=[(0, 1, 2), (1, 0, 0)])
     seen = object_locations(
         output, torch.ones(2, 1, 4, 4, dtype=torch.bool), min_objectness=0.3, max_locations=5
     )
-    both = torch.cat([unannotated_objectness(toy_tree, CAR), unannotated_objectness(toy_tree, DOG)])
+    both = torch.cat([exhaustive_for(toy_tree, CAR), exhaustive_for(toy_tree, DOG)])
     errors = exclusion_errors(output, tree_tensors, seen, both)
     for error, location, node in zip(errors, [(0, 1, 2), (1, 0, 0)], [CAR, DOG], strict=True):
         expected = torch.sigmoid(torch.tensor(1.0)) * -torch.log1p(
@@ -144,10 +146,10 @@ def test_each_image_excludes_what_it_vouches_for_itself(toy_tree: WordTree) -> N
         torch.testing.assert_close(error, expected.to(error.dtype), rtol=1e-5, atol=0)
 
 
-def test_excluding_teaches_classes_and_never_objectness_or_boxes(toy_tree: WordTree) -> None:
-    output = seeing(toy_tree, at=[(0, 1, 2)])
+def test_exclusion_trains_classes_and_never_objectness_or_boxes(toy_tree: WordTree) -> None:
+    output = output_with_objects(toy_tree, at=[(0, 1, 2)])
     output.box_logits.requires_grad_()
-    term = exclusion(output, toy_tree, targets(), unannotated_objectness(toy_tree, VEHICLE), EXCLUDING)
+    term = exclusion(output, toy_tree, targets(), exhaustive_for(toy_tree, VEHICLE), EXCLUDING)
     boxes, classes = torch.autograd.grad(term, [output.box_logits, output.features], allow_unused=True)
     assert boxes is None or not boxes.any()
     moved = classes.unflatten(1, (1, len(toy_tree))).permute(0, 1, 3, 4, 2)[0, 0, 1, 2]
@@ -155,9 +157,9 @@ def test_excluding_teaches_classes_and_never_objectness_or_boxes(toy_tree: WordT
     assert not moved[2:].any()
 
 
-def test_independent_siblings_are_excluded_each_by_itself(toy_tree: WordTree) -> None:
-    output = seeing(toy_tree, at=[(0, 1, 2)])
-    exhaustive = unannotated_objectness(toy_tree, ANIMAL, CAR)
+def test_sigmoid_siblings_are_excluded_independently(toy_tree: WordTree) -> None:
+    output = output_with_objects(toy_tree, at=[(0, 1, 2)])
+    exhaustive = exhaustive_for(toy_tree, ANIMAL, CAR)
     term = exclusion(output, toy_tree, targets(), exhaustive, EXCLUDING, siblings="sigmoid")
     logistic = output.dense_class_logits()[0, 0, 1, 2].detach().sigmoid()
     none = (1 - logistic[ANIMAL]).log() + (1 - logistic[VEHICLE] * logistic[CAR]).log()
@@ -166,56 +168,58 @@ def test_independent_siblings_are_excluded_each_by_itself(toy_tree: WordTree) ->
 
 
 @pytest.mark.parametrize("logit", [9.0, 12.0, 30.0])
-def test_what_is_nearly_surely_wrong_is_still_taught(toy_tree: WordTree, logit: float) -> None:
-    output = seeing(toy_tree, at=[(0, 1, 2)])
+def test_an_almost_certain_mistake_still_has_a_gradient(toy_tree: WordTree, logit: float) -> None:
+    output = output_with_objects(toy_tree, at=[(0, 1, 2)])
     features = output.features.detach().float()
     features.unflatten(1, (1, len(toy_tree)))[0, 0, [ANIMAL, VEHICLE], 1, 2] = torch.tensor([logit, 0.0])
     surely = replace(output, box_logits=output.box_logits.float(), features=features.requires_grad_())
-    term = exclusion(surely, toy_tree, targets(), unannotated_objectness(toy_tree, ANIMAL), EXCLUDING)
+    term = exclusion(surely, toy_tree, targets(), exhaustive_for(toy_tree, ANIMAL), EXCLUDING)
     assert bool(torch.isfinite(term))
     (gradient,) = torch.autograd.grad(term, features)
     assert bool(torch.isfinite(gradient).all())
-    if logit < 20:  # beyond, float32 knows no doubt
+    if logit < 20:  # float32 has no larger uncertainty
         assert gradient.abs().max() > 0.1
 
 
 @pytest.mark.parametrize(
     "what",
     [
-        pytest.param(targets(boxes=[(0, CAR, [0.5, 0.25, 0.75, 0.5])]), id="it answers for a box"),
+        pytest.param(targets(boxes=[(0, CAR, [0.5, 0.25, 0.75, 0.5])]), id="a box is assigned to it"),
         pytest.param(targets(boxes=[(0, CAR, [0.6, 0.3, 0.99, 0.6])]), id="it overlaps one"),
-        pytest.param(targets(ignore=[(0, [0.4, 0.2, 0.9, 0.6])]), id="nobody looked there"),
+        pytest.param(targets(ignore=[(0, [0.4, 0.2, 0.9, 0.6])]), id="ignored region"),
     ],
 )
-def test_a_place_that_may_belong_to_a_known_thing_is_left_alone(toy_tree: WordTree, what: Targets) -> None:
-    output = seeing(toy_tree, at=[(0, 1, 2)])
-    assert exclusion(output, toy_tree, what, unannotated_objectness(toy_tree, VEHICLE), EXCLUDING) == 0
-    assert exclusion(output, toy_tree, targets(), unannotated_objectness(toy_tree, VEHICLE), EXCLUDING) > 0
+def test_a_location_near_a_box_or_ignored_region_is_not_excluded(toy_tree: WordTree, what: Targets) -> None:
+    output = output_with_objects(toy_tree, at=[(0, 1, 2)])
+    assert exclusion(output, toy_tree, what, exhaustive_for(toy_tree, VEHICLE), EXCLUDING) == 0
+    assert exclusion(output, toy_tree, targets(), exhaustive_for(toy_tree, VEHICLE), EXCLUDING) > 0
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         pytest.param({"exclusion_weight": 0.0}, id="no weight"),
-        pytest.param({"unannotated_objectness": 0.9}, id="nothing seen"),
+        pytest.param({"unannotated_objectness": 0.9}, id="no object"),
     ],
 )
-def test_nothing_is_excluded_unless_asked_and_seen(toy_tree: WordTree, changes: dict[str, float]) -> None:
-    output = seeing(toy_tree, at=[(0, 1, 2)])
+def test_nothing_is_excluded_without_a_weight_or_an_object(
+    toy_tree: WordTree, changes: dict[str, float]
+) -> None:
+    output = output_with_objects(toy_tree, at=[(0, 1, 2)])
     cfg = LossConfig.model_validate({**EXCLUDING.model_dump(), **changes})
-    assert exclusion(output, toy_tree, targets(), unannotated_objectness(toy_tree, VEHICLE), cfg) == 0
+    assert exclusion(output, toy_tree, targets(), exhaustive_for(toy_tree, VEHICLE), cfg) == 0
 
 
-def test_where_nobody_or_everybody_vouches_nothing_is_excluded(toy_tree: WordTree) -> None:
-    output = seeing(toy_tree, at=[(0, 1, 2)])
-    nobody = torch.zeros(1, len(toy_tree), dtype=torch.bool)
-    assert exclusion(output, toy_tree, targets(), nobody, EXCLUDING) == 0
+def test_nothing_is_excluded_without_exhaustively_annotated_nodes(toy_tree: WordTree) -> None:
+    output = output_with_objects(toy_tree, at=[(0, 1, 2)])
+    no_node = torch.zeros(1, len(toy_tree), dtype=torch.bool)
+    assert exclusion(output, toy_tree, targets(), no_node, EXCLUDING) == 0
     assert exclusion(output, toy_tree, targets(), None, EXCLUDING) == 0
-    whole = exclusion(output, toy_tree, targets(), ~nobody, EXCLUDING)
+    whole = exclusion(output, toy_tree, targets(), ~no_node, EXCLUDING)
     assert bool(torch.isfinite(whole))
 
 
-# --- what boxes say about siblings that could not have one
+# --- siblings that can have no box
 
 
 def box_class(
@@ -224,20 +228,20 @@ def box_class(
     node: int,
     exhaustive: Tensor | None,
     *,
-    siblings_count: float,
+    sibling_weight: float,
     siblings: Literal["softmax", "sigmoid"] = "softmax",
 ) -> Tensor:
     """The class term of one box, at row 1 and column 2 of the first image."""
-    cfg = LossConfig(warm_up_images=0, unannotated_objectness=None, unannotated_siblings=siblings_count)
+    cfg = LossConfig(warm_up_images=0, unannotated_objectness=None, unannotated_siblings=sibling_weight)
     what = targets(boxes=[(0, node, [0.5, 0.25, 0.75, 0.5])])
     tree_tensors = TreeTensors(tree, siblings=siblings)
     return JointLoss(cfg, tree_tensors, exhaustive=exhaustive)(output, what, images_seen=1).box_class
 
 
 def weighted_softmax_error(
-    output: GridOutput, tree: WordTree, node: int, exhaustive: list[bool], *, siblings_count: float
+    output: GridOutput, tree: WordTree, node: int, exhaustive: list[bool], *, sibling_weight: float
 ) -> float:
-    """The same, slowly: −log of each softmax on the way up, whose terms count less where nothing below has boxes."""
+    """The class term, slowly: −log of each softmax on the way up, in which unannotated siblings have less weight."""
     logits = output.dense_class_logits()[0, 0, 1, 2].detach()
     known, error = exhaustive[node], 0.0
     while node >= 0:
@@ -245,28 +249,28 @@ def weighted_softmax_error(
         possible = [
             any(exhaustive[k] and tree.is_under(k, one) for k in range(len(tree))) for one in siblings
         ]
-        weights = torch.tensor([1.0 if ok or not known else siblings_count for ok in possible])
+        weights = torch.tensor([1.0 if ok or not known else sibling_weight for ok in possible])
         error -= float(logits[node] - (weights * logits[siblings].exp()).sum().log())
         node = int(tree.parent[node])
     return error / 2  # of two images
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.1, 1.0]))
-def test_a_box_counts_siblings_less_that_its_source_does_not_vouch_for(seed: int, count: float) -> None:
+def test_unannotated_siblings_have_less_weight_in_the_softmax_of_a_box(seed: int, count: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     tree = random_tree(30, seed=seed)
     tops = (torch.rand(len(tree), generator=generator) < 0.2).nonzero()[:, 0].tolist()
-    exhaustive = unannotated_objectness(tree, *tops) if tops else torch.zeros(1, len(tree), dtype=torch.bool)
+    exhaustive = exhaustive_for(tree, *tops) if tops else torch.zeros(1, len(tree), dtype=torch.bool)
     node = int(torch.randint(0, len(tree), (), generator=generator))
-    output = seeing(tree, at=[])
-    expected = weighted_softmax_error(output, tree, node, exhaustive[0].tolist(), siblings_count=count)
-    found = box_class(output, tree, node, exhaustive, siblings_count=count)
+    output = output_with_objects(tree, at=[])
+    expected = weighted_softmax_error(output, tree, node, exhaustive[0].tolist(), sibling_weight=count)
+    found = box_class(output, tree, node, exhaustive, sibling_weight=count)
     assert found.item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_box_says_nothing_about_siblings_left_out_and_all_about_the_others(toy_tree: WordTree) -> None:
-    output = seeing(toy_tree, at=[])
-    term = box_class(output, toy_tree, CAR, unannotated_objectness(toy_tree, CAR, DOG), siblings_count=0)
+def test_siblings_of_weight_0_get_no_gradient_and_the_others_the_full_one(toy_tree: WordTree) -> None:
+    output = output_with_objects(toy_tree, at=[])
+    term = box_class(output, toy_tree, CAR, exhaustive_for(toy_tree, CAR, DOG), sibling_weight=0)
     (classes,) = torch.autograd.grad(term, [output.features])
     moved = classes.unflatten(1, (1, len(toy_tree))).permute(0, 1, 3, 4, 2)[0, 0, 1, 2]
     assert bool(torch.isfinite(classes).all())
@@ -274,16 +278,16 @@ def test_a_box_says_nothing_about_siblings_left_out_and_all_about_the_others(toy
     assert not moved[[DOG, CAR, BOAT]].any()  # the only vehicle with boxes
 
 
-def test_where_no_source_says_what_it_boxes_all_siblings_count(toy_tree: WordTree) -> None:
-    output = seeing(toy_tree, at=[])
-    alone = box_class(output, toy_tree, CAR, None, siblings_count=0)
-    assert alone == box_class(output, toy_tree, CAR, None, siblings_count=1)
+def test_without_exhaustive_annotations_all_siblings_have_full_weight(toy_tree: WordTree) -> None:
+    output = output_with_objects(toy_tree, at=[])
+    alone = box_class(output, toy_tree, CAR, None, sibling_weight=0)
+    assert alone == box_class(output, toy_tree, CAR, None, sibling_weight=1)
 
 
-def test_independent_siblings_left_out_are_not_told_that_they_are_not_there(toy_tree: WordTree) -> None:
-    output = seeing(toy_tree, at=[])
-    exhaustive = unannotated_objectness(toy_tree, CAR, DOG)
-    term = box_class(output, toy_tree, CAR, exhaustive, siblings_count=0, siblings="sigmoid")
+def test_sigmoid_siblings_of_weight_0_get_no_gradient(toy_tree: WordTree) -> None:
+    output = output_with_objects(toy_tree, at=[])
+    exhaustive = exhaustive_for(toy_tree, CAR, DOG)
+    term = box_class(output, toy_tree, CAR, exhaustive, sibling_weight=0, siblings="sigmoid")
     (classes,) = torch.autograd.grad(term, [output.features])
     moved = classes.unflatten(1, (1, len(toy_tree))).permute(0, 1, 3, 4, 2)[0, 0, 1, 2]
     assert moved[ANIMAL] > 0 > moved[CAR]

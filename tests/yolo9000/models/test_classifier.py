@@ -1,4 +1,4 @@
-"""The classifier: what its two softmaxes say, against slow twins; its size, against the paper."""
+"""The classifier: its two softmaxes against slow twins, its size against the paper."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from yolo9000.models.backbone import ConvUnit
 from yolo9000.models.classifier import FlatSoftmax, TreeSoftmax, build_classifier, label_loss
 
 
-def every_node(tree: WordTree) -> Tensor:
+def all_nodes(tree: WordTree) -> Tensor:
     return torch.arange(len(tree))
 
 
 def loss_by_hand(logits: Tensor, labels: list[list[int]], tree: WordTree) -> Tensor:
-    """−log P(label), climbed node by node; the mean over each image's labels, then over images."""
+    """−log P(label), node by node up the path; the mean over each image's labels, then over images."""
     of_images = []
     for row, nodes in zip(logits, labels, strict=True):
         of_labels = []
@@ -41,7 +41,7 @@ def loss_by_hand(logits: Tensor, labels: list[list[int]], tree: WordTree) -> Ten
 
 
 def columns(labels: list[list[int]]) -> tuple[Tensor, Tensor]:
-    image = [picture for picture, nodes in enumerate(labels) for _ in nodes]
+    image = [number for number, nodes in enumerate(labels) for _ in nodes]
     return torch.tensor(image), torch.tensor([node for nodes in labels for node in nodes])
 
 
@@ -55,15 +55,15 @@ def loss_of(softmax: TreeSoftmax | FlatSoftmax, logits: Tensor, labels: list[lis
 
 @settings(max_examples=40, deadline=None)
 @given(
-    seed=st.integers(0, 10**6), nodes=st.integers(5, 40), pictures=st.integers(1, 5), spread=st.floats(0, 50)
+    seed=st.integers(0, 10**6), nodes=st.integers(5, 40), images=st.integers(1, 5), spread=st.floats(0, 50)
 )
 def test_the_tree_loss_and_its_gradient_equal_a_climb_node_by_node(
-    seed: int, nodes: int, pictures: int, spread: float
+    seed: int, nodes: int, images: int, spread: float
 ) -> None:
     rng, tree = np.random.default_rng(seed), random_tree(nodes, seed=seed)
-    labels = [rng.integers(0, nodes, rng.integers(1, 4)).tolist() for _ in range(pictures)]
-    logits = torch.from_numpy(spread * rng.standard_normal((pictures, nodes))).requires_grad_()
-    found = loss_of(TreeSoftmax(tree, every_node(tree)), logits, labels)
+    labels = [rng.integers(0, nodes, rng.integers(1, 4)).tolist() for _ in range(images)]
+    logits = torch.from_numpy(spread * rng.standard_normal((images, nodes))).requires_grad_()
+    found = loss_of(TreeSoftmax(tree, all_nodes(tree)), logits, labels)
     (gradient,) = torch.autograd.grad(found, logits)
     expected = loss_by_hand(logits, labels, tree)
     (expected_gradient,) = torch.autograd.grad(expected, logits)
@@ -72,21 +72,21 @@ def test_the_tree_loss_and_its_gradient_equal_a_climb_node_by_node(
 
 
 def test_equal_logits_cost_the_logarithm_of_each_group_on_the_path(toy_tree: WordTree) -> None:
-    softmax, logits = TreeSoftmax(toy_tree, every_node(toy_tree)), torch.zeros(1, 7)
+    softmax, logits = TreeSoftmax(toy_tree, all_nodes(toy_tree)), torch.zeros(1, 7)
     expected = {"animal": 2, "dog": 2 * 2, "terrier": 2 * 2 * 1, "boat": 2 * 2}  # siblings at each step
     for name, ways in expected.items():
         label = toy_tree.names.index(name)
         assert loss_of(softmax, logits, [[label]]).item() == pytest.approx(math.log(ways))
 
 
-def test_a_label_at_an_inner_node_says_nothing_of_what_lies_below_or_beside(toy_tree: WordTree) -> None:
-    softmax, logits = TreeSoftmax(toy_tree, every_node(toy_tree)), torch.randn(1, 7, requires_grad=True)
+def test_a_label_at_an_inner_node_trains_only_the_groups_on_its_path(toy_tree: WordTree) -> None:
+    softmax, logits = TreeSoftmax(toy_tree, all_nodes(toy_tree)), torch.randn(1, 7, requires_grad=True)
     (gradient,) = torch.autograd.grad(loss_of(softmax, logits, [[2]]), logits)  # dog
     assert gradient[0].nonzero().flatten().tolist() == [0, 1, 2, 3]  # animal, vehicle, dog, cat
 
 
-def test_several_labels_of_a_image_count_in_equal_parts(toy_tree: WordTree) -> None:
-    softmax, logits = TreeSoftmax(toy_tree, every_node(toy_tree)), torch.randn(3, 7, dtype=torch.float64)
+def test_several_labels_of_an_image_have_equal_weight(toy_tree: WordTree) -> None:
+    softmax, logits = TreeSoftmax(toy_tree, all_nodes(toy_tree)), torch.randn(3, 7, dtype=torch.float64)
     alone = [loss_of(softmax, logits[:1], [[node]]) for node in (6, 4)]
     together = loss_of(softmax, logits[:1], [[6, 4]])
     torch.testing.assert_close(together, (alone[0] + alone[1]) / 2)
@@ -102,10 +102,10 @@ def test_the_flat_loss_is_the_ordinary_cross_entropy() -> None:
     torch.testing.assert_close(found, F.cross_entropy(logits, target))
 
 
-def test_a_flat_softmax_is_that_of_a_tree_of_roots_only() -> None:
+def test_a_flat_softmax_equals_the_softmax_of_a_tree_of_roots() -> None:
     tree = WordTree([f"class{k}" for k in range(6)], [-1] * 6)
     logits, labels = torch.randn(4, 6, dtype=torch.float64), [[0], [5, 2], [1], [1]]
-    flat, by_tree = FlatSoftmax(tree, every_node(tree)), TreeSoftmax(tree, every_node(tree))
+    flat, by_tree = FlatSoftmax(tree, all_nodes(tree)), TreeSoftmax(tree, all_nodes(tree))
     torch.testing.assert_close(loss_of(flat, logits, labels), loss_of(by_tree, logits, labels))
     torch.testing.assert_close(flat.absolute(logits), by_tree.absolute(logits))
 
@@ -115,17 +115,17 @@ def test_a_flat_softmax_is_that_of_a_tree_of_roots_only() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), nodes=st.integers(5, 200))
-def test_absolute_probabilities_of_the_tree_equal_the_plain_ones(seed: int, nodes: int) -> None:
+def test_absolute_probabilities_equal_those_of_wordtree(seed: int, nodes: int) -> None:
     tree = random_tree(nodes, seed=seed)
     logits = 5 * torch.randn(3, nodes, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     expected = absolute_probabilities(conditional_probabilities(logits.numpy(), tree), tree)
-    found = TreeSoftmax(tree, every_node(tree)).absolute(logits).numpy()
+    found = TreeSoftmax(tree, all_nodes(tree)).absolute(logits).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), nodes=st.integers(5, 100))
-def test_of_flat_classes_a_node_has_the_sum_at_and_under_it(seed: int, nodes: int) -> None:
+def test_with_flat_classes_a_node_has_the_sum_of_the_classes_at_and_under_it(seed: int, nodes: int) -> None:
     rng, tree = np.random.default_rng(seed), random_tree(nodes, seed=seed)
     classes = rng.permutation(nodes)[: rng.integers(1, nodes)]
     logits = torch.from_numpy(5 * rng.standard_normal((2, len(classes))))
@@ -137,9 +137,9 @@ def test_of_flat_classes_a_node_has_the_sum_at_and_under_it(seed: int, nodes: in
     assert found.min() >= 0
 
 
-def test_siblings_share_the_probability_of_their_parent() -> None:
+def test_the_probabilities_of_siblings_add_up_to_their_parents() -> None:
     tree = random_tree(80)
-    absolute = TreeSoftmax(tree, every_node(tree)).absolute(torch.randn(4, 80, dtype=torch.float64))
+    absolute = TreeSoftmax(tree, all_nodes(tree)).absolute(torch.randn(4, 80, dtype=torch.float64))
     for group in range(len(tree.group_start)):
         members = slice(tree.group_start[group], tree.group_start[group] + tree.group_size[group])
         parent = tree.parent[tree.group_start[group]]
@@ -152,7 +152,7 @@ def test_siblings_share_the_probability_of_their_parent() -> None:
 
 def imagenet_classifier() -> torch.nn.Module:
     tree = WordTree([f"class{k}" for k in range(1000)], [-1] * 1000)
-    return build_classifier(ClassifierConfig(), tree, every_node(tree))
+    return build_classifier(ClassifierConfig(), tree, all_nodes(tree))
 
 
 def test_darknet19_has_the_operations_of_the_paper() -> None:
@@ -170,7 +170,7 @@ def test_darknet19_has_the_operations_of_the_paper() -> None:
     assert (sum(operations) + last) / 1e9 == pytest.approx(5.58, abs=0.005)
 
 
-def test_darknet19_has_as_many_numbers_as_its_published_backbone() -> None:
+def test_darknet19_is_as_large_as_its_published_weights() -> None:
     """darknet19_448.conv.23 is 79,327,120 bytes: a header of 16 and the float32 numbers of the 18 convolutions."""
     with torch.device("meta"):
         backbone = imagenet_classifier().backbone

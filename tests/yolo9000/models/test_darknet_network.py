@@ -1,4 +1,4 @@
-"""Every layer of Darknet's networks against the original program and the slow twin, and the laws of single layers."""
+"""Every layer of Darknet's networks against Darknet and a slow twin, and the laws of single layers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from yolo9000.models.darknet_network import DarknetNetwork, read_network
 
 
 def largest_deviation(found: np.ndarray, expected: np.ndarray) -> float:
-    """Relative to the layer's largest value."""
+    """The largest error, relative to the layer's largest value."""
     return float(abs(found.reshape(expected.shape) - expected).max() / abs(expected).max())
 
 
@@ -51,7 +51,7 @@ def test_every_layer_agrees_with_darknet_to_1e_5(net: GoldenNet) -> None:
 
 
 @pytest.mark.parametrize("net", golden_nets("nets"))
-def test_the_usual_batch_norm_is_near_but_not_the_same(net: GoldenNet) -> None:
+def test_pytorchs_batch_norm_is_close_to_darknets_but_not_equal(net: GoldenNet) -> None:
     golden = net.arrays()
     outputs = read_network(net.cfg, net.weights).all_outputs(torch.from_numpy(golden["input"])[None])
     found = [
@@ -74,7 +74,7 @@ def test_the_forward_pass_gives_the_last_output(net: GoldenNet) -> None:
 
 
 @pytest.mark.parametrize("net", golden_nets("nets"))
-def test_the_twin_is_darknet(net: GoldenNet) -> None:
+def test_the_twin_agrees_with_darknet(net: GoldenNet) -> None:
     golden, tree = net.arrays(), net.tree()
     parents = tree.parent.tolist() if tree else None
     if golden["input"].shape[1] * golden["input"].shape[2] > 1500:
@@ -99,8 +99,8 @@ def test_the_script_makes_the_committed_networks(tmp_path: Path) -> None:
                 np.testing.assert_allclose(made[layer], committed[layer], rtol=1e-5, atol=1e-6)
 
 
-def test_outputs_that_no_route_names_are_let_go() -> None:
-    """Layer 0 is kept for the routes; of the others only what comes in and what goes out."""
+def test_outputs_that_no_route_uses_are_freed() -> None:
+    """Layer 0 is kept for the route; of the others only the input and the output of the current layer."""
     network = network_of(*["[maxpool]\nsize=2\nstride=1\n"] * 5, "[route]\nlayers=-1,0\n")
     outputs: list[weakref.ref[Tensor]] = []
     alive: list[int] = []
@@ -119,7 +119,7 @@ def test_outputs_that_no_route_names_are_let_go() -> None:
 
 
 @pytest.mark.skipif(ORIGINAL is None, reason=NOT_AT_HAND)
-def test_reorg_orders_memory_as_the_original_does() -> None:
+def test_reorg_orders_memory_as_darknet_does() -> None:
     assert ORIGINAL is not None
     golden = dict(np.load(ORIGINAL / "reorg.npz"))
     names = [name.removeprefix("in_") for name in golden if name.startswith("in_")]
@@ -134,7 +134,7 @@ def test_reorg_orders_memory_as_the_original_does() -> None:
 
 @pytest.mark.parametrize("height", [4, 8, 26])
 def test_reorg_is_no_space_to_depth_whatever_the_order_of_channels(height: int) -> None:
-    """Cell row 0 gets image rows 0 and 2, which no permutation of channels mends (decision 18)."""
+    """Cell row 0 gets image rows 0 and 2, which no permutation of channels can correct (decision 18)."""
     rows = (
         torch.arange(height, dtype=torch.float32).view(1, 1, height, 1).expand(1, 4, height, 4).contiguous()
     )
@@ -165,7 +165,7 @@ def test_reorg3d_is_space_to_depth_with_its_own_order_of_channels() -> None:
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("padding", ["", "padding=0\n", "padding=1\n"])
 @pytest.mark.parametrize(("width", "height"), [(5, 6), (9, 7), (12, 8)])
-def test_maxpool_is_the_twins(size: int, stride: int, padding: str, width: int, height: int) -> None:
+def test_maxpool_agrees_with_the_twin(size: int, stride: int, padding: str, width: int, height: int) -> None:
     if padding == "padding=1\n" and size == 1:
         pytest.skip("a window beside the image, which is refused")
     text = f"[maxpool]\nsize={size}\nstride={stride}\n{padding}"
@@ -233,19 +233,19 @@ def test_batch_norm_by_the_cpu_rule_survives_a_channel_that_never_varies() -> No
     assert norm(torch.full((1, 2, 3, 3), 1e-3)).isfinite().all()
 
 
-# --- numbers
+# --- weights
 
 
 @pytest.mark.parametrize("net", golden_nets("nets", "sgd", "valid"))
-def test_a_network_gives_back_the_numbers_that_it_took(net: GoldenNet) -> None:
+def test_a_network_returns_the_weights_that_it_loaded(net: GoldenNet) -> None:
     network = read_network(net.cfg, net.weights)
-    taken = read_weights(net.weights, plan_cfg(net.cfg.read_text(), "net")).layers
-    given = network.layer_weights()
-    assert set(given) == set(taken)
-    assert sum(part.size for parts in given.values() for part in parts.values()) == sum(
+    loaded = read_weights(net.weights, plan_cfg(net.cfg.read_text(), "net")).layers
+    returned = network.layer_weights()
+    assert set(returned) == set(loaded)
+    assert sum(part.size for parts in returned.values() for part in parts.values()) == sum(
         plan.weight_count for plan in network.plans if isinstance(plan, Convolution)
     )
-    for index, parts in taken.items():
-        assert set(parts) == set(given[index])
+    for index, parts in loaded.items():
+        assert set(parts) == set(returned[index])
         for name, numbers in parts.items():
-            assert numbers.tobytes() == given[index][name].tobytes()
+            assert numbers.tobytes() == returned[index][name].tobytes()

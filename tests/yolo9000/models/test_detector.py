@@ -40,7 +40,7 @@ def test_the_grid_has_a_cell_for_each_stride(architecture: str, height: int, wid
     assert output.anchors_cell.tolist() == [[1, 2], [2, 2]]
 
 
-def test_yolov2_of_coco_has_as_many_numbers_as_its_published_weights() -> None:
+def test_yolov2_of_coco_is_as_large_as_its_published_weights() -> None:
     """yolov2.weights is 203,934,260 bytes: a header of 16 and float32 numbers, batch-norm statistics included."""
     with torch.device("meta"):
         model = build_model(
@@ -55,7 +55,7 @@ def test_yolov2_of_coco_has_as_many_numbers_as_its_published_weights() -> None:
     assert 4 * (numbers + statistics) + 16 == 203_934_260
 
 
-def test_the_passthrough_is_squeezed_in_the_known_code_and_whole_in_the_paper() -> None:
+def test_the_passthrough_is_squeezed_in_darknet_and_whole_in_the_paper() -> None:
     squeezed, whole = built("yolov2"), built("yolov2_paper")
     assert squeezed.neck is not None
     assert whole.neck is not None
@@ -79,7 +79,7 @@ def test_the_passthrough_puts_each_fine_cell_under_its_coarse_one() -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_image_gives_the_same_output_alone_and_in_a_batch(architecture: str) -> None:
+def test_an_image_gives_the_same_output_alone_and_in_a_batch(architecture: str) -> None:
     model = built(architecture)
     images = torch.rand(3, 3, 64, 64)
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_equal_seeds_give_equal_weights() -> None:
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_the_tree_is_no_part_of_the_weights() -> None:
+def test_the_tree_is_not_in_the_state_dict() -> None:
     names = built("tiny").state_dict()
     assert not [name for name in names if name.startswith("tree_tensors")]
 

@@ -36,21 +36,19 @@ def test_gathered_logits_and_their_gradients_equal_the_dense_ones() -> None:
         torch.testing.assert_close(a, b)
 
 
-@given(locations=st.integers(0, 12), asked=st.integers(0, 40), seed=st.integers(0, 10_000))
+@given(locations=st.integers(0, 12), pairs=st.integers(0, 40), seed=st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
-def test_logits_that_each_place_asks_for_and_their_gradients_equal_the_dense_ones(
-    locations: int, asked: int, seed: int
-) -> None:
+def test_pair_logits_and_their_gradients_equal_the_dense_ones(locations: int, pairs: int, seed: int) -> None:
     torch.manual_seed(seed)
     head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).double()
     features = torch.randn(2, 8, 4, 5, dtype=torch.float64, requires_grad=True)
     location = Locations(*(torch.randint(0, size, (locations,)) for size in (2, 3, 4, 5)))
-    owner, nodes = (torch.randint(0, size, (asked if locations else 0,)) for size in (max(1, locations), 20))
+    index, nodes = (torch.randint(0, size, (pairs if locations else 0,)) for size in (max(1, locations), 20))
     weight = torch.randn(len(nodes), dtype=torch.float64)
     parameters = [features, head.classes.weight, head.classes.bias]
-    found = head(features).pair_logits(location, owner, nodes)
+    found = head(features).pair_logits(location, index, nodes)
     dense = head.classes.dense_logits(features)[
-        location.image[owner], location.anchor[owner], location.row[owner], location.column[owner], nodes
+        location.image[index], location.anchor[index], location.row[index], location.column[index], nodes
     ]
     torch.testing.assert_close(found, dense)
     for a, b in zip(
@@ -61,20 +59,18 @@ def test_logits_that_each_place_asks_for_and_their_gradients_equal_the_dense_one
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("asked", [0, 1, BLOCK, 3 * BLOCK + 1])
-def test_logits_everywhere_in_each_nodes_own_image_equal_the_dense_ones(asked: int) -> None:
+@pytest.mark.parametrize("pairs", [0, 1, BLOCK, 3 * BLOCK + 1])
+def test_image_logits_equal_the_dense_ones(pairs: int) -> None:
     torch.manual_seed(0)
     head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).double()
     output = head(torch.randn(4, 8, 3, 5, dtype=torch.float64))
-    image, nodes = (
-        torch.randint(0, 3, (asked,)),
-        torch.randint(0, 20, (asked,)),
-    )  # nobody asks the last image
+    # The last image is in no pair.
+    image, nodes = torch.randint(0, 3, (pairs,)), torch.randint(0, 20, (pairs,))
     expected = output.dense_class_logits().permute(0, 4, 1, 2, 3)[image, nodes].flatten(1)
     torch.testing.assert_close(output.image_logits(image, nodes), expected)
 
 
-def test_the_grid_output_gathers_at_the_right_places() -> None:
+def test_the_grid_output_gathers_at_the_right_locations() -> None:
     torch.manual_seed(0)
     head = SplitHead(8, anchors_cell=ANCHORS, nodes=20)
     output = head(torch.randn(2, 8, 4, 5))
@@ -84,7 +80,7 @@ def test_the_grid_output_gathers_at_the_right_places() -> None:
     torch.testing.assert_close(output.class_logits(location, nodes), dense)
 
 
-def test_rows_of_nodes_that_are_not_asked_get_no_gradient() -> None:
+def test_only_the_nodes_used_get_a_gradient() -> None:
     head = SplitHead(8, anchors_cell=ANCHORS, nodes=20)
     output = head(torch.randn(1, 8, 2, 2))
     one = torch.zeros(1, dtype=torch.int64)
@@ -108,28 +104,28 @@ def test_box_and_class_parts_together_are_one_convolution_of_darknet() -> None:
 # --- which rows have a gradient
 
 
-@pytest.mark.parametrize("way", ["logits", "pair_logits", "image_logits", "dense_logits"])
-def test_no_row_has_a_gradient_but_those_that_are_noted_as_asked(way: str) -> None:
+@pytest.mark.parametrize("method", ["logits", "pair_logits", "image_logits", "dense_logits"])
+def test_used_nodes_are_the_rows_with_a_gradient(method: str) -> None:
     torch.manual_seed(0)
     head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).classes
     vectors, maps, nodes = torch.randn(6, 8), torch.randn(2, 8, 3, 5), torch.tensor([7, 3, 7, 19])
     anchor, image = torch.tensor([0, 1, 1, 2, 0, 0]), torch.tensor([0, 1, 1, 1])
-    ask = {
+    call = {
         "logits": lambda: head.logits(vectors, anchor, nodes),
         "pair_logits": lambda: head.pair_logits(vectors, anchor, torch.tensor([5, 1, 1, 2]), nodes),
         "image_logits": lambda: head.image_logits(maps, image, nodes),
         "dense_logits": lambda: head.dense_logits(maps),
-    }[way]
+    }[method]
     with torch.no_grad():
-        ask()
+        call()
     assert not head.used_nodes.any()
-    ask().square().sum().backward()
+    call().square().sum().backward()
     for gradient in (head.weight.grad, head.bias.grad):
         assert gradient is not None
         assert torch.equal(
             gradient.flatten(2).any(2).any(0) if gradient.ndim > 2 else gradient.any(0), head.used_nodes
         )
     assert head.take_used_nodes().nonzero()[:, 0].tolist() == (
-        list(range(20)) if way == "dense_logits" else [3, 7, 19]
+        list(range(20)) if method == "dense_logits" else [3, 7, 19]
     )
     assert not head.used_nodes.any()

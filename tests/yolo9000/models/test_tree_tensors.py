@@ -39,29 +39,29 @@ def absolute_twin(tree: WordTree, conditional: np.ndarray) -> np.ndarray:
 
 def descent_twin(tree: WordTree, conditional: np.ndarray, threshold: float) -> tuple[int, float, list[float]]:
     """The paper's rule, one node after the other."""
-    answer, absolute, path, siblings = -1, 1.0, [], np.flatnonzero(tree.parent < 0)
+    deepest, absolute, path, siblings = -1, 1.0, [], np.flatnonzero(tree.parent < 0)
     while len(siblings):
         best = siblings[conditional[siblings].argmax()]
-        if answer >= 0 and not absolute * conditional[best] > threshold:
+        if deepest >= 0 and not absolute * conditional[best] > threshold:
             break
-        answer, absolute = int(best), absolute * conditional[best]
+        deepest, absolute = int(best), absolute * conditional[best]
         path.append(conditional[best])
-        siblings = np.array(tree.children(answer))
-    return answer, absolute, path
+        siblings = np.array(tree.children(deepest))
+    return deepest, absolute, path
 
 
-def asker(logits: Tensor):
-    """The logits of a table (P, N) in the form that a descent asks for."""
+def table_logits(logits: Tensor):
+    """The logits of a table (P, N) as the function that a descent calls."""
 
-    def ask(locations: Tensor, members: PathMembers) -> Tensor:
+    def logits_of(locations: Tensor, members: PathMembers) -> Tensor:
         return logits[locations[members.path], members.node]
 
-    return ask
+    return logits_of
 
 
 @given(nodes=st.integers(1, 60), seed=st.integers(0, 10_000), spread=st.sampled_from([1.0, 300.0]))
 @settings(max_examples=60, deadline=None)
-def test_path_and_everywhere_probabilities_agree_with_the_dense_twin(
+def test_probabilities_of_paths_and_of_all_nodes_agree_with_the_dense_twin(
     nodes: int, seed: int, spread: float
 ) -> None:
     tree = random_tree(nodes, roots=min(3, nodes), seed=seed)
@@ -70,15 +70,13 @@ def test_path_and_everywhere_probabilities_agree_with_the_dense_twin(
     expected = absolute_twin(tree, conditional_twin(tree, logits))
     tree_tensors, table = TreeTensors(tree), torch.from_numpy(logits)
 
-    asked = torch.from_numpy(rng.integers(0, nodes, 5))
-    members = tree_tensors.path_members(asked)
+    ends = torch.from_numpy(rng.integers(0, nodes, 5))
+    members = tree_tensors.path_members(ends)
     absolute = tree_tensors.log_absolute(members, table[members.path, members.node], 5).exp()
-    np.testing.assert_allclose(absolute, expected[np.arange(5), asked], rtol=1e-9)
+    np.testing.assert_allclose(absolute, expected[np.arange(5), ends], rtol=1e-9)
 
-    at_all_locations = tree_tensors.log_absolute(
-        members, table.T[members.node], 5
-    ).exp()  # of each asked node
-    np.testing.assert_allclose(at_all_locations, expected[:, asked].T, rtol=1e-9)
+    at_all_locations = tree_tensors.log_absolute(members, table.T[members.node], 5).exp()  # of each path
+    np.testing.assert_allclose(at_all_locations, expected[:, ends].T, rtol=1e-9)
 
     everywhere = tree_tensors.log_absolute_of_nodes(lambda nodes: table[:, nodes], torch.arange(nodes)).exp()
     np.testing.assert_allclose(everywhere, expected, rtol=1e-9)
@@ -86,10 +84,10 @@ def test_path_and_everywhere_probabilities_agree_with_the_dense_twin(
 
 @given(nodes=st.integers(1, 60), seed=st.integers(0, 10_000), threshold=st.sampled_from([0.0, 0.1, 0.5, 0.9]))
 @settings(max_examples=60, deadline=None)
-def test_descent_agrees_with_one_node_after_the_other(nodes: int, seed: int, threshold: float) -> None:
+def test_a_descent_agrees_with_a_loop_over_nodes(nodes: int, seed: int, threshold: float) -> None:
     tree = random_tree(nodes, roots=min(3, nodes), seed=seed)
     logits = np.random.default_rng(seed).normal(size=(4, nodes)) * 3
-    descent = TreeTensors(tree).descend(asker(torch.from_numpy(logits)), 4, threshold=threshold)
+    descent = TreeTensors(tree).descend(table_logits(torch.from_numpy(logits)), 4, threshold=threshold)
     for location, conditional in enumerate(conditional_twin(tree, logits)):
         node, absolute, path = descent_twin(tree, conditional, threshold)
         assert descent.node[location] == node
@@ -97,13 +95,13 @@ def test_descent_agrees_with_one_node_after_the_other(nodes: int, seed: int, thr
         np.testing.assert_allclose(descent.conditional[location], path, rtol=1e-6)
 
 
-def test_descent_of_no_places_is_empty(toy_tree: WordTree) -> None:
-    descent = TreeTensors(toy_tree).descend(asker(torch.zeros(0, 7)), 0, threshold=0.5)
+def test_a_descent_at_no_location_is_empty(toy_tree: WordTree) -> None:
+    descent = TreeTensors(toy_tree).descend(table_logits(torch.zeros(0, 7)), 0, threshold=0.5)
     assert descent.node.shape == (0,)
     assert descent.conditional == ()
 
 
-def test_members_of_a_path_are_all_siblings_of_every_node_on_it(toy_tree: WordTree) -> None:
+def test_members_of_a_path_are_all_siblings_of_the_nodes_on_it(toy_tree: WordTree) -> None:
     members = TreeTensors(toy_tree).path_members(torch.tensor([6, 4]))  # terrier, car
     assert members.node.tolist() == [0, 1, 2, 3, 6, 0, 1, 4, 5]
     assert members.path.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1]
@@ -111,7 +109,7 @@ def test_members_of_a_path_are_all_siblings_of_every_node_on_it(toy_tree: WordTr
     assert members.node[members.on_path].tolist() == [0, 2, 6, 1, 4]
 
 
-def test_segment_maximum_is_the_first_of_equals() -> None:
+def test_the_segment_maximum_is_the_first_of_equal_values() -> None:
     values = torch.tensor([1.0, 3.0, 3.0, 2.0, 2.0])
     highest, row = segment_max(values, torch.tensor([0, 0, 0, 1, 1]), 2)
     assert highest.tolist() == [3, 2]
@@ -152,9 +150,9 @@ def test_descents_and_probabilities_agree_with_darknet(tree: WordTree, path: Pat
         ).exp()
         np.testing.assert_allclose(absolute, golden["node_prob"], rtol=2e-5, atol=1e-12)
     for column, threshold in enumerate(golden["thresholds"].tolist()):
-        paper = tree_tensors.descend(asker(logits), len(logits), threshold=threshold)
+        paper = tree_tensors.descend(table_logits(logits), len(logits), threshold=threshold)
         np.testing.assert_array_equal(paper.node, golden["top_conditional"][:, column])
-        darknet = tree_tensors.descend(asker(logits), len(logits), threshold=threshold, by="product")
+        darknet = tree_tensors.descend(table_logits(logits), len(logits), threshold=threshold, by="product")
         np.testing.assert_array_equal(darknet.node, golden["top_after_predictions"][:, column])
         if "prob_of_top_conditional" in golden:
             expected = golden["prob_of_top_conditional"][:, column]
@@ -165,30 +163,30 @@ def test_descents_and_probabilities_agree_with_darknet(tree: WordTree, path: Pat
     nodes=st.integers(1, 60), seed=st.integers(0, 10_000), threshold=st.sampled_from([0.0, 0.02, 0.2, 0.5])
 )
 @settings(max_examples=60, deadline=None)
-def test_darknets_descent_is_that_of_the_twin_and_never_goes_deeper_than_the_papers(
+def test_darknets_descent_agrees_with_the_twin_and_never_goes_deeper_than_the_papers(
     nodes: int, seed: int, threshold: float
 ) -> None:
     tree = random_tree(nodes, roots=min(3, nodes), seed=seed)
     logits = 2 * np.random.default_rng(seed).normal(size=(5, nodes))
     absolute = absolute_twin(tree, conditional_twin(tree, logits))
-    tree_tensors, ask = TreeTensors(tree), asker(torch.from_numpy(logits))
-    found = tree_tensors.descend(ask, 5, threshold=threshold, by="product")
+    tree_tensors, logits_of = TreeTensors(tree), table_logits(torch.from_numpy(logits))
+    found = tree_tensors.descend(logits_of, 5, threshold=threshold, by="product")
     np.testing.assert_array_equal(found.node, darknet_node(absolute, tree, threshold=threshold))
     np.testing.assert_allclose(found.absolute, absolute[np.arange(5), found.node], rtol=1e-5)
-    paper = tree_tensors.descend(ask, 5, threshold=threshold)
+    paper = tree_tensors.descend(logits_of, 5, threshold=threshold)
     assert all(
         node in {deep, *tree.ancestors(deep)}
         for node, deep in zip(found.node.tolist(), paper.node.tolist(), strict=True)
     )
 
 
-def test_independent_siblings_are_judged_each_by_its_own_logit(toy_tree: WordTree) -> None:
+def test_with_sigmoid_siblings_each_node_has_its_own_probability(toy_tree: WordTree) -> None:
     tree_tensors = TreeTensors(toy_tree, siblings="sigmoid")
     logits = torch.tensor([[1.0, 2.0, 0.5, -1.0, 3.0, 4.0, 0.0]], dtype=torch.float64)
     absolute = tree_tensors.log_absolute_of_nodes(lambda nodes: logits[:, nodes], torch.arange(7)).exp()
     own = logits.sigmoid()
     torch.testing.assert_close(absolute[0, 6], own[0, [0, 2, 6]].prod())
     torch.testing.assert_close(absolute[0, 5], own[0, [1, 5]].prod())
-    descent = tree_tensors.descend(asker(logits), 1, threshold=0.5)
+    descent = tree_tensors.descend(table_logits(logits), 1, threshold=0.5)
     assert descent.node.tolist() == [5]
     assert descent.conditional[0].tolist() == pytest.approx(own[0, [1, 5]].tolist())

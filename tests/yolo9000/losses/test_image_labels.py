@@ -1,8 +1,8 @@
-"""One image, made by hand, and what each rule for weak labels does to it (where labels go: test_weak_labels.py).
+"""The effect of each rule for image labels on one image with two objects (assignment: test_label_assignment.py).
 
-┌─────────┬─────────┬─────────┐   2 × 3 cells, one anchor of a cell's size. Upper left: surely a thing (logit 2) and a
-│ vehicle │    ·    │    ·    │   vehicle (6). Lower right: less surely a thing (1), likely an animal, a dog (4 each).
-├─────────┼─────────┼─────────┤   All others: hardly a thing (−3), of no kind in particular.
+┌─────────┬─────────┬─────────┐   2 × 3 cells, one anchor of a cell's size. Upper left: a certain object (logit 2),
+│ vehicle │    ·    │    ·    │   a vehicle (6). Lower right: a less certain object (1), an animal and a dog (4 each).
+├─────────┼─────────┼─────────┤   All others: hardly an object (−3), of no particular class.
 │    ·    │    ·    │   dog   │
 └─────────┴─────────┴─────────┘
 """
@@ -28,24 +28,23 @@ from yolo9000.models.tree_tensors import TreeTensors
 ANIMAL, VEHICLE, DOG, CAT, CAR, BOAT = range(6)
 UPPER_LEFT, LOWER_RIGHT = (0, 0), (1, 2)
 WHOLE, RIGHT_COLUMN = [0.0, 0.0, 1.0, 1.0], [2 / 3, 0.0, 1.0, 1.0]
-SURE, LESS_SURE, HARDLY = (1 / (1 + math.exp(-logit)) for logit in (2, 1, -3))  # their objectness
+CERTAIN, LESS_CERTAIN, UNLIKELY = (1 / (1 + math.exp(-logit)) for logit in (2, 1, -3))  # their objectness
 
 
 @dataclass
-class Taught:
-    """What the loss says of the image, and its gradients: objectness (2, 3), classes (2, 3, 7)."""
+class Gradients:
+    """The loss terms of the image, and the gradients of objectness (2, 3) and classes (2, 3, 7)."""
 
     terms: LossTerms
     objectness: Tensor
     classes: Tensor
 
     @property
-    def cells_of_classes(self) -> list[tuple[int, ...]]:
-        """The cells whose classes are told anything."""
+    def cells_with_class_gradient(self) -> list[tuple[int, ...]]:
         return [tuple(cell) for cell in self.classes.abs().sum(-1).nonzero().tolist()]
 
 
-def teach(
+def gradients_of(
     tree: WordTree,
     *,
     labels: tuple[int, ...] = (),
@@ -54,8 +53,11 @@ def teach(
     exhaustive: tuple[int, ...] | None = None,
     non_exclusive: tuple[int, int] | None = None,
     **changes: object,
-) -> Taught:
-    """The image, said to show `labels` and not to show `missing`; vouched: what its source boxes wherever it is."""
+) -> Gradients:
+    """The gradients for an image with the labels `labels` and the negative labels `missing`.
+
+    exhaustive: nodes for which the image is exhaustively annotated.
+    """
     boxes = torch.zeros(1, 1, 2, 3, 5, dtype=torch.float64)
     boxes[..., 4] = -3
     classes = torch.zeros(1, 1, 2, 3, len(tree), dtype=torch.float64)
@@ -74,13 +76,13 @@ def teach(
     )
     criterion = JointLoss(cfg, TreeTensors(tree, non_exclusive=pairs))
     output = grid_output(anchors=[[1.0, 1.0]], box_logits=boxes, class_logits=classes)
-    said = replace(said_of_one_image(labels, missing, ignored), exhaustive=known)
-    terms = criterion(output, said, images_seen=1)
+    image_targets = replace(targets_of_one_image(labels, missing, ignored), exhaustive=known)
+    terms = criterion(output, image_targets, images_seen=1)
     gradients = torch.autograd.grad(terms.total, [boxes, classes])
-    return Taught(terms, gradients[0][0, 0, ..., 4], gradients[1][0, 0])
+    return Gradients(terms, gradients[0][0, 0, ..., 4], gradients[1][0, 0])
 
 
-def said_of_one_image(
+def targets_of_one_image(
     labels: tuple[int, ...], missing: tuple[int, ...], ignored: tuple[list[float], ...]
 ) -> Targets:
     def columns(nodes: tuple[int, ...]) -> ImageLabelColumns:
@@ -100,28 +102,28 @@ def said_of_one_image(
     )
 
 
-def test_the_papers_rule_pulls_the_dog_up_to_the_assumed_overlap_and_no_further(toy_tree: WordTree) -> None:
-    higher = teach(toy_tree, labels=(DOG,), assumed_iou=0.9)
-    assert higher.terms.label_objectness.item() == pytest.approx(5 * (LESS_SURE - 0.9) ** 2 / 2)
+def test_the_papers_rule_raises_the_objectness_of_the_dog_up_to_the_assumed_iou(toy_tree: WordTree) -> None:
+    higher = gradients_of(toy_tree, labels=(DOG,), assumed_iou=0.9)
+    assert higher.terms.label_objectness.item() == pytest.approx(5 * (LESS_CERTAIN - 0.9) ** 2 / 2)
     assert higher.objectness.nonzero().tolist() == [list(LOWER_RIGHT)]
     assert higher.objectness[LOWER_RIGHT] < 0  # the loss falls as objectness rises
-    reached = teach(toy_tree, labels=(DOG,), assumed_iou=0.3)
+    reached = gradients_of(toy_tree, labels=(DOG,), assumed_iou=0.3)
     assert reached.terms.label_objectness == 0
     assert (reached.objectness == 0).all()
 
 
-def test_darknets_rule_pushes_all_but_the_dog_down_and_leaves_the_dog(toy_tree: WordTree) -> None:
-    found = teach(toy_tree, labels=(DOG,), label_objectness="darknet")
-    assert found.terms.label_objectness.item() == pytest.approx((SURE**2 + 4 * HARDLY**2) / 2)
+def test_darknets_rule_lowers_the_objectness_of_all_locations_but_the_dog(toy_tree: WordTree) -> None:
+    found = gradients_of(toy_tree, labels=(DOG,), label_objectness="darknet")
+    assert found.terms.label_objectness.item() == pytest.approx((CERTAIN**2 + 4 * UNLIKELY**2) / 2)
     assert found.objectness[LOWER_RIGHT] == 0
     assert (found.objectness > 0).sum() == 5
 
 
-def test_the_rule_ignore_teaches_the_class_alone(toy_tree: WordTree) -> None:
-    found = teach(toy_tree, labels=(DOG,), label_objectness="ignore")
+def test_the_rule_ignore_trains_classes_only(toy_tree: WordTree) -> None:
+    found = gradients_of(toy_tree, labels=(DOG,), label_objectness="ignore")
     assert found.terms.label_objectness == 0
     assert (found.objectness == 0).all()
-    assert found.cells_of_classes == [LOWER_RIGHT]
+    assert found.cells_with_class_gradient == [LOWER_RIGHT]
     likely = math.exp(4) / (math.exp(4) + 1)  # at either level
     assert found.terms.label_class.item() == pytest.approx(-2 * math.log(likely))
 
@@ -135,38 +137,38 @@ def test_the_rule_ignore_teaches_the_class_alone(toy_tree: WordTree) -> None:
         ("top_k", [UPPER_LEFT, LOWER_RIGHT]),
     ],
 )
-def test_the_dog_is_taught_where_the_rule_looks(
+def test_the_label_dog_is_assigned_by_the_rule(
     toy_tree: WordTree, assign: str, cells: list[tuple[int, int]]
 ) -> None:
-    assert teach(toy_tree, labels=(DOG,), assign=assign, top_k=2).cells_of_classes == cells
+    assert gradients_of(toy_tree, labels=(DOG,), assign=assign, top_k=2).cells_with_class_gradient == cells
 
 
-def test_each_of_several_labels_goes_to_its_own_place_and_teaches_its_own_path(toy_tree: WordTree) -> None:
-    found = teach(toy_tree, labels=(DOG, CAR))
-    assert found.cells_of_classes == [UPPER_LEFT, LOWER_RIGHT]
+def test_each_of_several_labels_has_its_own_location_and_path(toy_tree: WordTree) -> None:
+    found = gradients_of(toy_tree, labels=(DOG, CAR))
+    assert found.cells_with_class_gradient == [UPPER_LEFT, LOWER_RIGHT]
     assert found.classes[UPPER_LEFT].nonzero()[:, 0].tolist() == [ANIMAL, VEHICLE, CAR, BOAT]
     assert found.classes[LOWER_RIGHT].nonzero()[:, 0].tolist() == [ANIMAL, VEHICLE, DOG, CAT]
 
 
-def test_the_label_animal_finds_the_dog_and_says_nothing_of_its_kind(toy_tree: WordTree) -> None:
-    found = teach(toy_tree, labels=(ANIMAL,))
-    assert found.cells_of_classes == [LOWER_RIGHT]
+def test_the_label_animal_is_assigned_to_the_dog_and_leaves_the_level_below_alone(toy_tree: WordTree) -> None:
+    found = gradients_of(toy_tree, labels=(ANIMAL,))
+    assert found.cells_with_class_gradient == [LOWER_RIGHT]
     assert found.classes[LOWER_RIGHT].nonzero()[:, 0].tolist() == [ANIMAL, VEHICLE]
 
 
-def test_a_image_with_a_vehicle_and_no_dog_is_taught_both(toy_tree: WordTree) -> None:
-    found = teach(toy_tree, labels=(VEHICLE,), missing=(DOG,))
-    assert found.cells_of_classes == [UPPER_LEFT, LOWER_RIGHT]
+def test_an_image_with_a_vehicle_and_no_dog_trains_both(toy_tree: WordTree) -> None:
+    found = gradients_of(toy_tree, labels=(VEHICLE,), missing=(DOG,))
+    assert found.cells_with_class_gradient == [UPPER_LEFT, LOWER_RIGHT]
     assert found.classes[UPPER_LEFT][VEHICLE] < 0  # rises as the loss falls
     assert found.classes[LOWER_RIGHT][DOG] > 0
     assert found.objectness[LOWER_RIGHT] == 0  # something may well be there
 
 
-def test_an_ignored_region_is_left_alone_and_all_around_it_is_reported_no_object(toy_tree: WordTree) -> None:
-    found = teach(toy_tree, ignored=(RIGHT_COLUMN,))
+def test_an_ignored_region_is_left_alone_and_everything_around_it_is_background(toy_tree: WordTree) -> None:
+    found = gradients_of(toy_tree, ignored=(RIGHT_COLUMN,))
     assert (found.objectness[:, 2] == 0).all()
     assert (found.objectness[:, :2] > 0).all()
-    assert found.terms.no_object.item() == pytest.approx((SURE**2 + 3 * HARDLY**2) / 2)
+    assert found.terms.no_object.item() == pytest.approx((CERTAIN**2 + 3 * UNLIKELY**2) / 2)
 
 
 @pytest.mark.parametrize(
@@ -180,17 +182,19 @@ def test_an_ignored_region_is_left_alone_and_all_around_it_is_reported_no_object
     ],
     ids=["vehicles", "animals", "both", "nothing", "cats"],
 )
-def test_what_its_source_does_not_box_may_be_there_without_a_box(
+def test_objects_that_the_source_does_not_annotate_are_not_background(
     toy_tree: WordTree, exhaustive: tuple[int, ...], left_alone: list[tuple[int, int]]
 ) -> None:
-    """An image of a boxed source without any box: what looks like a thing is background only if it is vouched for."""
-    found = teach(toy_tree, ignored=(), exhaustive=exhaustive)
+    """An image without boxes: a predicted object is background only if its node is exhaustively annotated."""
+    found = gradients_of(toy_tree, ignored=(), exhaustive=exhaustive)
     assert [tuple(cell) for cell in (found.objectness == 0).nonzero().tolist()] == left_alone
     assert (found.objectness >= 0).all()
 
 
-def test_a_sibling_that_may_be_the_same_thing_is_not_pushed_down(toy_tree: WordTree) -> None:
-    plain, message = (teach(toy_tree, labels=(DOG,), non_exclusive=pair) for pair in (None, (DOG, CAT)))
+def test_a_non_exclusive_sibling_gets_no_gradient(toy_tree: WordTree) -> None:
+    plain, with_pair = (
+        gradients_of(toy_tree, labels=(DOG,), non_exclusive=pair) for pair in (None, (DOG, CAT))
+    )
     assert plain.classes[LOWER_RIGHT][CAT] > 0  # falls with the loss
-    assert message.classes[LOWER_RIGHT][CAT] == 0
-    torch.testing.assert_close(message.classes[LOWER_RIGHT][:2], plain.classes[LOWER_RIGHT][:2])
+    assert with_pair.classes[LOWER_RIGHT][CAT] == 0
+    torch.testing.assert_close(with_pair.classes[LOWER_RIGHT][:2], plain.classes[LOWER_RIGHT][:2])
