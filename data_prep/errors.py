@@ -1,19 +1,19 @@
-"""The base of every error of this package, and the one that plan and merge share."""
+"""The base of every error of this package, and the error that plan and merge share."""
 
 
 class DataPrepError(Exception):
-    """A mistake in what the user or a file gave; its text is one line that says what to do.
+    """A mistake in the user's input or in a file; the message is one line and says what to do.
 
     DataPrepError
-    ├── SourceError     a data set that cannot be read as what it is said to be
-    ├── LabelMapError   classes that have no node, or a label map that does not fit
-    ├── MergeError      a merge that cannot start or go on
-    ├── WorldError      a generated world that cannot be made
-    ├── AnchorError     boxes from which no anchors can be found
-    ├── ImageError      an image that cannot be used: counted and skipped, never seen by the user
-    └── ShardError      shards or an index that are missing, damaged or of a foreign format
+    ├── SourceError     a data set that cannot be read in the stated format
+    ├── LabelMapError   classes without a node, or an invalid label map
+    ├── MergeError      a merge that cannot start or continue
+    ├── WorldError      a synthetic data set that cannot be generated
+    ├── AnchorError     boxes without usable sizes for anchors
+    ├── ImageError      an image that cannot be used: counted and skipped, not reported
+    └── ShardError      shards or an index that are missing, damaged or in another format
     """
 
 
 class MergeError(DataPrepError):
-    """A merge that cannot start or go on."""
+    """A merge that cannot start or continue."""

@@ -5,7 +5,7 @@ from collections.abc import Sized
 import numpy as np
 
 from data_prep.dataset.index import Index
-from data_prep.shards.format import LABEL_COLUMNS, PLACE_COLUMNS, SHARD_DATASETS
+from data_prep.shards.format import LABEL_COLUMNS, INDEX_ONLY_COLUMNS, SHARD_DATASETS
 
 
 def check_consistent(index: Index) -> None:
@@ -23,7 +23,7 @@ def _check_shapes(index: Index) -> None:
         fits = len(offsets) == images + 1 and offsets[0] == 0 and offsets[-1] == rows[kind]
         if not fits or (np.diff(offsets) < 0).any():
             raise ValueError(f"{kind}_offsets does not fit {images} images")
-    for name, dtype in PLACE_COLUMNS.items():
+    for name, dtype in INDEX_ONLY_COLUMNS.items():
         if columns[name].dtype != dtype or len(columns[name]) != images:
             raise ValueError(f"{name} is not {images} rows of {dtype}")
     for name in LABEL_COLUMNS:

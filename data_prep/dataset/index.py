@@ -19,7 +19,7 @@ from data_prep.shards.format import (
     LABEL_COLUMNS,
     OFFSET_COLUMNS,
     PARTS,
-    PLACE_COLUMNS,
+    INDEX_ONLY_COLUMNS,
     POSITIVE,
     SHARD_FORMAT,
     SHARD_VERSION,
@@ -31,7 +31,7 @@ from data_prep.shards.writer import ShardResult
 from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 
-INDEX_COLUMNS = (*LABEL_COLUMNS, *OFFSET_COLUMNS, *PLACE_COLUMNS)
+INDEX_COLUMNS = (*LABEL_COLUMNS, *OFFSET_COLUMNS, *INDEX_ONLY_COLUMNS)
 TRAIN_SPLIT = "train"  # label counts are of this split
 DAMAGED_IMAGE = "image damaged in its shard"
 LOST_SHARD = "image of a shard that was lost"
@@ -138,8 +138,8 @@ def join_columns(folder: Path, shards: Sequence[ShardResult]) -> dict[str, np.nd
         joined[name] = offsets_of(np.concatenate([np.diff(offsets) for offsets in pieces[name]]))
     joined["image_shard"] = np.repeat(np.arange(len(shards)), [shard.images for shard in shards])
     joined["image_place"] = np.concatenate([np.arange(shard.images) for shard in shards])
-    for name in set(PLACE_COLUMNS) & set(joined):
-        joined[name] = joined[name].astype(PLACE_COLUMNS[name], copy=False)
+    for name in set(INDEX_ONLY_COLUMNS) & set(joined):
+        joined[name] = joined[name].astype(INDEX_ONLY_COLUMNS[name], copy=False)
     return joined
 
 

@@ -21,7 +21,7 @@ from data_prep.dataset.index import INDEX_COLUMNS, Index, SourceClass, SourceInf
 from data_prep.dataset.storage import open_folder
 from data_prep.errors import MergeError
 from data_prep.shards.format import (
-    HASHED_AT_ONCE,
+    HASH_CHUNK_BYTES,
     HDF5_ERRORS,
     INDEX_FORMAT,
     INDEX_NAME,
@@ -133,7 +133,7 @@ def checksum_fits(stream: BinaryIO) -> bool | None:
 def _checksum_of(stream: BinaryIO) -> bytes:
     stream.seek(CHECKSUM_BYTES)
     digest = hashlib.sha256()
-    while piece := stream.read(HASHED_AT_ONCE):
+    while piece := stream.read(HASH_CHUNK_BYTES):
         digest.update(piece)
     return (_CHECKSUM_START + digest.hexdigest().encode() + b"\n").ljust(CHECKSUM_BYTES, b"\0")
 

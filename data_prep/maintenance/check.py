@@ -33,6 +33,7 @@ from data_prep.shards.source_ids import read_source_ids
 from data_prep.shards.writer import ShardResult
 from wordtree.support.arrays import BoolArray, Int64Array
 from wordtree.support.lines import one_line
+from wordtree.support.printing import counted
 
 Progress = Callable[[int], None]  # called with the number of images just checked
 

@@ -1,4 +1,4 @@
-"""Names, types and versions of shards and index; `docs/shard_format.md` explains them to strangers."""
+"""Names, types and versions in shards and index, as described in `docs/shard_format.md`."""
 
 import os
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ SHARD_FORMAT, SHARD_VERSION = "yolo9000 shard", 2
 INDEX_FORMAT, INDEX_VERSION = "yolo9000 index", 3
 INDEX_NAME = "index.h5"
 LOCK_NAME = "merge.lock"  # held by the process that writes into the folder
-HASHED_AT_ONCE = 1 << 20  # bytes
+HASH_CHUNK_BYTES = 1 << 20
 
-# n images, M boxes and L image labels of one shard (in the index: of all shards, one after the other).
+# n images, M boxes and L image labels of one shard (in the index: of all shards, concatenated).
 SHARD_DATASETS: dict[str, str] = {
     "picture_bytes": "uint8",  # (bytes,) JPEG and PNG files back to back
     "picture_offsets": "int64",  # (n + 1,) image i is picture_bytes[offsets[i] : offsets[i + 1]]
-    "picture_crc32": "uint32",  # (n,) of each image's bytes
+    "picture_crc32": "uint32",  # (n,) of the bytes of each image
     "source_id_bytes": "uint8",  # UTF-8 names within the source, back to back
     "source_id_offsets": "int64",  # (n + 1,)
     "image_source": "int32",  # (n,) row of the index's table of sources
@@ -38,12 +38,12 @@ SHARD_DATASETS: dict[str, str] = {
     "label_class": "int32",  # (L,)
     "label_flags": "uint8",  # (L,) POSITIVE, EXHAUSTIVE
 }
-BOXED = 1  # of image_flags: somebody drew boxes on this image (where there is none: looked, and found none)
+BOXED = 1  # of image_flags: the image has been annotated with boxes (without a box, it has no object)
 IGNORED = 1  # of box_flags: an ignore region (crowd), neither object nor background
-POSITIVE = 1  # of label_flags: the image shows the class; clear: it is known not to
-EXHAUSTIVE = 2  # of label_flags: everything of the class in this image has its box
+POSITIVE = 1  # of label_flags: the image shows the class; if clear, the class is absent
+EXHAUSTIVE = 2  # of label_flags: the image is exhaustively annotated for the class
 
-# These columns of the shards stand in the index once more, so that reading labels opens no shard.
+# The index repeats these columns of the shards, so that reading labels opens no shard.
 LABEL_COLUMNS = (
     "image_source",
     "image_width",
@@ -56,28 +56,28 @@ LABEL_COLUMNS = (
     "label_flags",
 )
 OFFSET_COLUMNS = ("box_offsets", "label_offsets")
-PARTS = {  # kind of part of an image: its columns, whose rows the column KIND_offsets shares out
+PARTS = {  # kind of part of an image: its columns; the rows of image i begin at row i of KIND_offsets
     "box": ("boxes_xyxy_unit", "box_class", "box_flags"),
     "label": ("label_class", "label_flags"),
 }
-# These stand in the index only, (n,) each.
-PLACE_COLUMNS: dict[str, str] = {
-    "image_split": "int32",  # row of the table of splits; -1: the image is in none
+# Columns of the index that no shard has, (n,) each.
+INDEX_ONLY_COLUMNS: dict[str, str] = {
+    "image_split": "int32",  # row of the table of splits; -1: none
     "image_shard": "int32",  # row of the table of shards
-    "image_place": "int32",  # which image of the shard it is
-    "picture_start": "int64",  # byte of the shard's file at which the image starts
+    "image_place": "int32",  # number of the image within its shard
+    "picture_start": "int64",  # position of the image in the file of the shard
     "picture_size": "int32",  # bytes
     "picture_crc32": "uint32",
 }
 
-# What h5py raises on a file that is damaged, depending on the byte.
+# h5py raises any of these on a damaged file.
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, AttributeError)
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 class ShardError(DataPrepError):
-    """Shards or an index that are missing, damaged or of a foreign format."""
+    """Shards or an index that are missing, damaged or in another format."""
 
 
 def shard_name(number: int) -> str:
@@ -86,13 +86,13 @@ def shard_name(number: int) -> str:
 
 
 def hash_file(file: BinaryIO, bytes_start: int, bytes_end: int) -> tuple[str, str]:
-    """sha256 (hex) of a shard's file, and of its frame: the bytes before and after those of the images."""
+    """The sha256 (hex) of a shard, and of its frame: the bytes before and after the bytes of the images."""
     whole, frame = sha256(), sha256()
     bounds = (0, bytes_start, bytes_end, os.fstat(file.fileno()).st_size)
     for first, end in pairwise(bounds):
         file.seek(first)
-        for start in range(first, end, HASHED_AT_ONCE):
-            piece = file.read(min(HASHED_AT_ONCE, end - start))
+        for start in range(first, end, HASH_CHUNK_BYTES):
+            piece = file.read(min(HASH_CHUNK_BYTES, end - start))
             whole.update(piece)
             if first != bytes_start or end != bytes_end:
                 frame.update(piece)
@@ -100,13 +100,13 @@ def hash_file(file: BinaryIO, bytes_start: int, bytes_end: int) -> tuple[str, st
 
 
 def mark(file: h5py.File, kind: str, version: int) -> None:
-    """Write what the file is; readers refuse what they do not know."""
+    """Write format and version of a file; readers refuse unknown ones."""
     file.attrs["format"] = np.bytes_(kind)
     file.attrs["version"] = np.int32(version)
 
 
 def check_mark(file: h5py.File, place: object, kind: str, *versions: int) -> None:
-    """Raise ShardError unless the file is of that kind and of one of the versions."""
+    """Raise ShardError unless the file has the format `kind` and one of the versions; `place` names the file."""
     found = file.attrs.get("format")
     name = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
     if name != kind:
@@ -123,8 +123,8 @@ def check_mark(file: h5py.File, place: object, kind: str, *versions: int) -> Non
 
 
 def open_marked(source: Path | BinaryIO, place: object, kind: str, *versions: int) -> h5py.File:
-    """The file or stream opened for reading; ShardError, naming `place`, where it is damaged or foreign."""
-    damaged = ShardError(f"{place}: not a readable HDF5 file; it is damaged or something else.")
+    """The file or stream, opened for reading; raises ShardError if it is damaged or has another format or version."""
+    damaged = ShardError(f"{place}: expected an HDF5 file, found a damaged file or another format.")
     try:
         file = h5py.File(source, "r")
     except PermissionError as reason:

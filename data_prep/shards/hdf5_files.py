@@ -12,10 +12,10 @@ import h5py
 
 @contextmanager
 def new_hdf5(path: Path, **options: Any) -> Iterator[h5py.File]:
-    """A new file to write into; what cannot be written raises OSError, as of any file, when it is closed.
+    """A new HDF5 file; a failed write raises OSError when the file is closed.
 
-    HDF5 neither tells of a full disk as OSError nor closes the file then, so it writes to a stream that remembers the
-    first failure and goes on.
+    On a full disk HDF5 itself neither raises OSError nor closes the file, so it writes to a stream that stores the
+    first failure and continues.
     """
     with _Stream(path, "w+b") as stream:
         with h5py.File(stream, "w", track_order=False, **options) as file:
@@ -25,21 +25,21 @@ def new_hdf5(path: Path, **options: Any) -> Iterator[h5py.File]:
 
 
 class _Stream(io.FileIO):
-    """A file whose writes never seem to fail; `failure` is the first that did. What was lost reads as zeros."""
+    """A file whose writes appear to succeed; `failure` is the first error, and lost bytes read as zeros."""
 
     failure: OSError | None = None
-    _end = 0  # of what was written, as HDF5 believes
+    _end = 0  # of the written bytes, lost ones included
 
     def write(self, data: Any, /) -> int:
         pieces = memoryview(data).cast("B")
-        size, place = len(pieces), self.tell()
+        size, start = len(pieces), self.tell()
         try:
             while self.failure is None and pieces:
                 pieces = pieces[super().write(pieces) or 0 :]
         except OSError as reason:
             self.failure = reason
-        self._end = max(self._end, place + size)
-        self.seek(place + size)
+        self._end = max(self._end, start + size)
+        self.seek(start + size)
         return size
 
     def truncate(self, size: int | None = None, /) -> int:
@@ -56,8 +56,8 @@ class _Stream(io.FileIO):
         return super().seek(offset, whence)
 
     def readinto(self, buffer: Any, /) -> int:
-        found, place = memoryview(buffer).cast("B"), self.tell()
-        filled = super().readinto(found) or 0
-        found[filled:] = bytes(len(found) - filled)
-        self.seek(place + len(found))
-        return len(found)
+        target, start = memoryview(buffer).cast("B"), self.tell()
+        filled = super().readinto(target) or 0
+        target[filled:] = bytes(len(target) - filled)
+        self.seek(start + len(target))
+        return len(target)

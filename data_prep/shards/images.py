@@ -1,7 +1,7 @@
-"""Which images are stored as they are, and what the others become. Pillow decodes every one, to check it.
+"""Preparing an image for storage. Pillow decodes every image, to check it.
 
-Stored as they are: 8-bit grey or RGB JPEG and PNG, which every decoder reads alike. All else (palettes,
-transparency, CMYK, 16 bit, other formats, images to be turned or shrunk) is encoded anew as JPEG.
+8-bit grey or RGB images in JPEG or PNG, which all decoders read alike, are stored unchanged. All others (palettes,
+transparency, CMYK, 16 bit, other formats, images to be rotated or resized) are re-encoded as JPEG.
 """
 
 import io
@@ -16,30 +16,30 @@ from PIL import ExifTags, Image, ImageOps
 
 from data_prep.errors import DataPrepError
 
-MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs
-LONGEST_JPEG = 65_500  # px of a side: libjpeg's limit
-# What may be opened. Pillow knows more, some by programs that it starts (EPS), which no stranger's file may ask for.
+MAX_PIXELS = 178_956_970  # Pillow's limit against decompression bombs
+MAX_JPEG_SIDE = 65_500  # px of a side: libjpeg's limit
+# The formats that may be opened. Pillow opens others (EPS) by starting programs, which untrusted files must not do.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
-_ASPECT_TOLERANCE = 0.02  # an image resized by its owner still fits its boxes; a cropped one does not
-# What Pillow's decoders raise on damaged data; OSError includes truncated and unidentified images.
+_ASPECT_TOLERANCE = 0.02  # a resized image still fits its boxes; a cropped one does not
+# Errors of Pillow's decoders on damaged data; OSError includes truncated and unidentified images.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError)
 
 
 class ImageError(DataPrepError):
-    """An image that cannot be used; its text is the reason under which the writer counts it."""
+    """An image that cannot be used; the message is the reason under which the writer counts it."""
 
 
 @dataclass(frozen=True)
 class ImageRules:
-    """How images are encoded anew; resize_max in px of the longer side, None = no limit."""
+    """Settings for re-encoding; resize_max in px of the longer side, None for no limit."""
 
     resize_max: int | None
     quality: int
 
 
 @dataclass(frozen=True)
-class StoredImage:
-    """The bytes to store, the size in px that they decode to, and what was done to them, by reason."""
+class PreparedImage:
+    """The bytes to store, the size of the decoded image in px, and the reasons for which it was changed."""
 
     data: bytes
     width: int
@@ -47,31 +47,31 @@ class StoredImage:
     changes: tuple[str, ...] = ()
 
 
-def prepare_image(data: bytes, size_px: tuple[int, int] | None, rules: ImageRules) -> StoredImage:
-    """The image as it is stored; size_px is what the annotations state. Raises PictureError."""
+def prepare_image(data: bytes, size_px: tuple[int, int] | None, rules: ImageRules) -> PreparedImage:
+    """The image in the form to store; size_px is the size in the annotations, if stated. Raises ImageError."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd but readable files
+        warnings.simplefilter("ignore")  # Pillow warns about irregular but readable files
         image = _decoded(data)
-        changes = [] if _is_stored_as_it_is(image, data) else [f"encoded anew ({_kind(image, data)})"]
-        turned = _turned(image, size_px)
-        if turned is not image:
-            changes.append("turned by EXIF")
-        _check_size(turned, size_px)
-        shrunk = _shrunk(turned, rules.resize_max)
-        if shrunk is not turned:
-            changes.append(f"shrunk to {rules.resize_max} px")
-        stored = _jpeg(_as_grey_or_rgb(shrunk), rules.quality) if changes else data
-    return StoredImage(stored, shrunk.width, shrunk.height, tuple(changes))
+        changes = [] if _can_stay(image, data) else [f"re-encoded ({_description(image, data)})"]
+        upright = _upright(image, size_px)
+        if upright is not image:
+            changes.append("rotated by EXIF")
+        _check_aspect(upright, size_px)
+        resized = _resized(upright, rules.resize_max)
+        if resized is not upright:
+            changes.append(f"resized to {rules.resize_max} px")
+        stored = _jpeg(_as_grey_or_rgb(resized), rules.quality) if changes else data
+    return PreparedImage(stored, resized.width, resized.height, tuple(changes))
 
 
 def upright_size_px(path: Path) -> tuple[int, int] | None:
-    """Width and height of an image as it is seen, from its header alone; None where that cannot be read."""
+    """Width and height of the upright image, from its header alone; None if the header cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_FORMATS) as image:
-                lies_on_its_side = _orientation(image) in range(5, 9)
-                return (image.height, image.width) if lies_on_its_side else image.size
+                is_sideways = _orientation(image) in range(5, 9)
+                return (image.height, image.width) if is_sideways else image.size
     except (Image.DecompressionBombError, *_UNREADABLE):
         return None
 
@@ -80,37 +80,37 @@ def _decoded(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
         if image.width * image.height > MAX_PIXELS:
-            raise ImageError("image of too many pixels")
+            raise ImageError("image with too many pixels")
         image.load()
     except Image.DecompressionBombError:
-        raise ImageError("image of too many pixels") from None
+        raise ImageError("image with too many pixels") from None
     except _UNREADABLE:
         raise ImageError("image that cannot be decoded") from None
     return image
 
 
-def _is_stored_as_it_is(image: Image.Image, data: bytes) -> bool:
+def _can_stay(image: Image.Image, data: bytes) -> bool:
     if image.mode not in ("L", "RGB"):
         return False
-    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with more images behind it, which decoders pass over
+    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG followed by more images, which decoders ignore
         return True
     is_plain_png = image.format == "PNG" and not getattr(image, "is_animated", False)
-    bit_depth, colour_type = data[24], data[25]  # of the IHDR chunk, which always comes first
+    bit_depth, colour_type = data[24], data[25]  # of the IHDR chunk, which is always the first
     return is_plain_png and bit_depth == 8 and colour_type in (0, 2) and "transparency" not in image.info
 
 
-def _kind(image: Image.Image, data: bytes) -> str:
+def _description(image: Image.Image, data: bytes) -> str:
     bits = " 16 bit" if image.format == "PNG" and data[24] == 16 else ""
     return f"{image.format} {image.mode}{bits}"
 
 
-def _turned(image: Image.Image, size_px: tuple[int, int] | None) -> Image.Image:
-    """The image upright, unless its annotations were made on the stored pixels, as COCO's were."""
+def _upright(image: Image.Image, size_px: tuple[int, int] | None) -> Image.Image:
+    """The image rotated by EXIF, unless the annotations refer to the stored pixels, as COCO's do."""
     if size_px == image.size:
         return image
     try:
         return ImageOps.exif_transpose(image) if _orientation(image) in range(2, 9) else image
-    except _UNREADABLE:  # a damaged EXIF block says nothing
+    except _UNREADABLE:  # a damaged EXIF block
         return image
 
 
@@ -121,15 +121,15 @@ def _orientation(image: Image.Image) -> object:
         return 1
 
 
-def _check_size(image: Image.Image, size_px: tuple[int, int] | None) -> None:
+def _check_aspect(image: Image.Image, size_px: tuple[int, int] | None) -> None:
     if size_px is None:
         return
     stated = size_px[0] / size_px[1]
     if abs(image.width / image.height - stated) > _ASPECT_TOLERANCE * stated:
-        raise ImageError("image of another shape than its annotations state")
+        raise ImageError("image with another aspect ratio than in its annotations")
 
 
-def _shrunk(image: Image.Image, resize_max: int | None) -> Image.Image:
+def _resized(image: Image.Image, resize_max: int | None) -> Image.Image:
     longer = max(image.size)
     if resize_max is None or longer <= resize_max:
         return image
@@ -139,7 +139,7 @@ def _shrunk(image: Image.Image, resize_max: int | None) -> Image.Image:
 
 
 def _as_grey_or_rgb(image: Image.Image) -> Image.Image:
-    """8-bit grey or RGB; what is transparent becomes white."""
+    """The image in 8-bit grey or RGB; transparent pixels become white."""
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16"):
@@ -150,14 +150,14 @@ def _as_grey_or_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "1":
         return image.convert("L")
     if image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info:
-        drawing = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), drawing).convert("RGB")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
-    if max(image.size) > LONGEST_JPEG:
-        raise ImageError(f"image to be encoded anew that is longer than JPEG's {LONGEST_JPEG} px")
+    if max(image.size) > MAX_JPEG_SIDE:
+        raise ImageError(f"image to re-encode with a side longer than JPEG's {MAX_JPEG_SIDE} px")
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2, exif=b"")
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""The names that images have in their sources; they stand in the shards only."""
+"""The names of images within their sources, which only the shards store."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from wordtree.support.arrays import Int64Array
 
 @dataclass(frozen=True)
 class SourceIds:
-    """The names of the images of a shard, UTF-8, by their place in it."""
+    """The names of the images of a shard, in UTF-8, by the number of the image within the shard."""
 
     names: bytes
     offsets: Int64Array
@@ -19,19 +19,19 @@ class SourceIds:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, place: int) -> bytes:
-        return self.names[self.offsets[place] : self.offsets[place + 1]]
+    def __getitem__(self, image: int) -> bytes:
+        return self.names[self.offsets[image] : self.offsets[image + 1]]
 
     def __iter__(self) -> Iterator[bytes]:
         return map(self.__getitem__, range(len(self)))
 
-    def text(self, place: int) -> str:
-        """A name to be shown."""
-        return self[place].decode("utf-8", "replace")
+    def text(self, image: int) -> str:
+        """A name for display."""
+        return self[image].decode("utf-8", "replace")
 
 
 def read_source_ids(shard: Path | BinaryIO, place: object) -> SourceIds:
-    """The names of a shard's images; ShardError, naming `place`, where it is damaged or foreign."""
+    """The names of the images of a shard; raises ShardError, naming `place`, if it is damaged or in another format."""
     with open_marked(shard, place, SHARD_FORMAT, SHARD_VERSION) as file:
         try:
             return SourceIds(file["source_id_bytes"][:].tobytes(), file["source_id_offsets"][:])

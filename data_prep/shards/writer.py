@@ -1,4 +1,4 @@
-"""One shard: images read, checked, packed with their labels, written whole or not at all."""
+"""Writing a shard: images are read, checked and packed with their labels, completely or not at all."""
 
 import os
 import secrets
@@ -24,13 +24,13 @@ from data_prep.shards.format import (
 )
 from data_prep.shards.hdf5_files import new_hdf5
 from data_prep.shards.image_files import read_image_file
-from data_prep.shards.images import ImageError, ImageRules, StoredImage, prepare_image
+from data_prep.shards.images import ImageError, ImageRules, PreparedImage, prepare_image
 from wordtree.support.files import system_message
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What one worker is asked to do: the images of one shard."""
+    """The task of one worker: the path, the images and the encoding of one shard."""
 
     path: Path
     images: Catalogue
@@ -39,10 +39,10 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """A written shard: its size, hashes, and what happened, counted by source and reason.
+    """A written shard.
 
-    bytes_start, bytes_end: the bytes of the file between which its images lie.
-    frame_sha256: of all its other bytes.
+    bytes_start, bytes_end: the span of the images in the file. frame_sha256: the hash of all other bytes.
+    counts: the number of images and labels left out or changed, by source and reason.
     left_out: (source, source id, reason) of each image that could not be used.
     """
 
@@ -58,13 +58,13 @@ class ShardResult:
 
     @property
     def is_lost(self) -> bool:
-        """Whether a repair has given up the whole shard: nothing of it is read any more."""
+        """Whether a repair has left the whole shard out of the index."""
         return not self.sha256
 
 
 def write_shard(job: ShardJob, on_image: Callable[[], None] | None = None) -> ShardResult:
-    """Read, check and pack the images of a job; the shard appears under its name only when complete."""
-    packed = _Packed(job.images)
+    """Read, check and pack the images of a job; the shard gets its name only when it is complete."""
+    packed = _PackedImages(job.images)
     for image in range(len(job.images)):
         try:
             data = read_image_file(job.images.file(image))
@@ -73,10 +73,10 @@ def write_shard(job: ShardJob, on_image: Callable[[], None] | None = None) -> Sh
             packed.leave_out(image, str(reason))
         if on_image is not None:
             on_image()
-    written = _write(job.path, packed.arrays(), packed.pictures)
+    written = _write(job.path, packed.arrays(), packed.encoded)
     return ShardResult(
         job.path.name,
-        len(packed.pictures),
+        len(packed.encoded),
         *written,
         {
             source: dict(sorted(kept.items()))
@@ -87,38 +87,38 @@ def write_shard(job: ShardJob, on_image: Callable[[], None] | None = None) -> Sh
     )
 
 
-class _Packed:
-    """The images of a shard while it grows, and what was left out or changed."""
+class _PackedImages:
+    """The images of a shard that grows, and the counts of images left out or changed."""
 
     def __init__(self, images: Catalogue) -> None:
-        self.pictures: list[bytes] = []
+        self.encoded: list[bytes] = []
         self.counts: dict[int, Counter[str]] = {}
         self.left_out: list[tuple[int, str, str]] = []
         self._images = images
-        self._numbers: list[int] = []
+        self._kept: list[int] = []
         self._sizes_px: list[tuple[int, int]] = []
 
-    def add(self, picture: int, stored: StoredImage) -> None:
-        self.pictures.append(stored.data)
-        self._numbers.append(picture)
-        self._sizes_px.append((stored.width, stored.height))
-        self._counts_of(picture).update(stored.changes)
+    def add(self, image: int, prepared: PreparedImage) -> None:
+        self.encoded.append(prepared.data)
+        self._kept.append(image)
+        self._sizes_px.append((prepared.width, prepared.height))
+        self._counts_of(image).update(prepared.changes)
 
-    def leave_out(self, picture: int, reason: str) -> None:
-        source, counts = int(self._images["image_source"][picture]), self._counts_of(picture)
-        self.left_out.append((source, self._images.source_id(picture), reason))
+    def leave_out(self, image: int, reason: str) -> None:
+        source, counts = int(self._images["image_source"][image]), self._counts_of(image)
+        self.left_out.append((source, self._images.source_id(image), reason))
         counts[reason] += 1
-        counts[BOX_OF_LOST_IMAGE] += int(self._images.count("box")[picture])
-        counts[LABEL_OF_LOST_IMAGE] += int(self._images.count("label")[picture])
+        counts[BOX_OF_LOST_IMAGE] += int(self._images.count("box")[image])
+        counts[LABEL_OF_LOST_IMAGE] += int(self._images.count("label")[image])
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Every dataset of the shard but the images."""
-        stored = self._images.take(np.array(self._numbers, dtype=np.int64))
+        """All datasets of the shard except the bytes of the images."""
+        stored = self._images.take(np.array(self._kept, dtype=np.int64))
         sizes_px = np.array(self._sizes_px, dtype=np.int32).reshape(-1, 2)
         columns = {
             **stored.columns,
-            "picture_offsets": np.cumsum([0, *map(len, self.pictures)]),
-            "picture_crc32": np.array([zlib.crc32(image) for image in self.pictures]),
+            "picture_offsets": np.cumsum([0, *map(len, self.encoded)]),
+            "picture_crc32": np.array([zlib.crc32(data) for data in self.encoded]),
             "image_width": sizes_px[:, 0],
             "image_height": sizes_px[:, 1],
         }
@@ -128,8 +128,8 @@ class _Packed:
             if name != "picture_bytes"
         }
 
-    def _counts_of(self, picture: int) -> Counter[str]:
-        return self.counts.setdefault(int(self._images["image_source"][picture]), Counter())
+    def _counts_of(self, image: int) -> Counter[str]:
+        return self.counts.setdefault(int(self._images["image_source"][image]), Counter())
 
 
 class _Written(NamedTuple):
@@ -140,10 +140,10 @@ class _Written(NamedTuple):
     bytes_end: int
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[bytes]) -> _Written:
-    """Write `.part`, make it durable, rename; returns what the index says of the file.
+def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], encoded: list[bytes]) -> _Written:
+    """Write a shard to a `.part` file, sync it to disk, rename it; returns sizes and hashes for the index.
 
-    The part has a name of its own: a worker that outlives its merge must not touch the part of the next one.
+    The name of the part is random, so that a worker that outlives its merge cannot write into the next one's part.
     """
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -151,10 +151,10 @@ def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[b
             mark(file, SHARD_FORMAT, SHARD_VERSION)
             for name, array in arrays.items():
                 file.create_dataset(name, data=array, track_times=False)
-            first = _reserve(file, sum(map(len, pictures)))
+            first = _reserve(file, sum(map(len, encoded)))
         with part.open("r+b") as written:
             written.seek(first)
-            written.writelines(pictures)
+            written.writelines(encoded)
             end = written.tell()
             written.flush()
             hashes = hash_file(written, first, end)
@@ -172,7 +172,7 @@ def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], pictures: list[b
 
 
 def _reserve(file: h5py.File, size_bytes: int) -> int:
-    """Room for the images, in one piece at the end; returns the byte of the file at which it starts."""
+    """Reserve contiguous space for the images at the end of the file; returns its position."""
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_obj_track_times(False)
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)

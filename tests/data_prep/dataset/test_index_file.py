@@ -34,11 +34,11 @@ def test_a_folder_without_an_index_is_reported_apart(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        pytest.param(lambda path: path.write_bytes(b""), "not a readable HDF5 file", id="empty"),
+        pytest.param(lambda path: path.write_bytes(b""), "expected an HDF5 file", id="empty"),
         pytest.param(
             lambda path: path.write_bytes(path.read_bytes()[:900]), "do not fit their checksum", id="cut"
         ),
-        pytest.param(lambda path: path.write_text("tree"), "not a readable HDF5 file", id="text"),
+        pytest.param(lambda path: path.write_text("tree"), "expected an HDF5 file", id="text"),
     ],
 )
 def test_a_damaged_index_is_reported_in_one_line(shards, damage, expected):

@@ -33,15 +33,15 @@ def flip(path, place, bits=255):
 
 
 def place_of(folder, image):
-    """The shard of an image, and where in it the image begins."""
+    """The shard of an image, and the byte at which the image begins in it."""
     columns, shards = read_index(folder).columns, read_index(folder).shards
     return folder / shards[columns["image_shard"][image]].name, int(columns["picture_start"][image])
 
 
-# --- what is found
+# --- detection
 
 
-def test_what_is_as_it_was_written_has_no_damage(shards):
+def test_unchanged_shards_have_no_damage(shards):
     done = []
     report = checked(shards, workers=3, progress=done.append)
     assert (report.damages, report.strangers, report.lost) == ((), (), ())
@@ -54,7 +54,7 @@ def files_of(folder):
 
 
 def is_detected(folder, name):
-    """Whether a check tells of the file; an index that is damaged is refused as a whole."""
+    """Whether a check reports the file; a damaged index is refused as a whole."""
     try:
         return [damage.file for damage in checked(folder).damages] == [name]
     except ShardError as reason:
@@ -81,7 +81,7 @@ def test_every_truncation_is_found(shards, data):
     path.write_bytes(whole)
 
 
-def test_every_byte_of_every_image_hits_its_image_and_no_other(shards):
+def test_every_byte_of_every_image_damages_its_image_and_no_other(shards):
     sizes = read_index(shards).columns["picture_size"].tolist()
     for image, size in enumerate(sizes):
         path, start = place_of(shards, image)
@@ -89,7 +89,7 @@ def test_every_byte_of_every_image_hits_its_image_and_no_other(shards):
         for place in (start, start + size // 2, start + size - 1):
             flip(path, place)
             (damage,) = checked(shards).damages
-            assert (damage.file, damage.images.tolist(), damage.hits) == (path.name, [image], "pictures")
+            assert (damage.file, damage.images.tolist(), damage.part) == (path.name, [image], "images")
             assert damage.source_ids == (ShardReader(shards).source_id(image),)
             path.write_bytes(whole)
 
@@ -99,10 +99,10 @@ def only_damage(folder):
     return damage
 
 
-def test_a_missing_shard_hits_all_its_images(shards):
+def test_a_missing_shard_damages_all_its_images(shards):
     (shards / "shard-00001.h5").unlink()
     damage = only_damage(shards)
-    assert (damage.file, damage.trouble, damage.hits) == ("shard-00001.h5", "is missing", "shard")
+    assert (damage.file, damage.trouble, damage.part) == ("shard-00001.h5", "is missing", "shard")
     assert damage.images.tolist() == [2, 3]
 
 
@@ -115,10 +115,10 @@ def test_a_foreign_version_is_named(shards):
 def test_a_file_that_is_something_else_is_named(shards):
     (shards / "shard-00002.h5").write_text("no shard")
     assert "8 bytes instead of" in only_damage(shards).trouble
-    assert "not a readable HDF5 file" in only_damage(shards).trouble
+    assert "expected an HDF5 file" in only_damage(shards).trouble
 
 
-def test_shards_that_changed_places_are_found(shards):
+def test_swapped_shards_are_found(shards):
     a, b = shards / "shard-00000.h5", shards / "shard-00001.h5"
     first, second = a.read_bytes(), b.read_bytes()
     a.write_bytes(second)
@@ -126,7 +126,7 @@ def test_shards_that_changed_places_are_found(shards):
     assert [damage.file for damage in checked(shards).damages] == [a.name, b.name]
 
 
-def test_a_shard_that_no_index_knows_is_reported_but_is_no_damage(shards):
+def test_a_shard_that_the_index_does_not_list_is_reported_but_is_no_damage(shards):
     shutil.copy(shards / "shard-00000.h5", shards / "shard-00099.h5")
     report = checked(shards)
     assert (report.damages, report.strangers) == ((), ("shard-00099.h5",))
@@ -145,8 +145,8 @@ def test_an_index_that_contradicts_its_shards_is_found_and_repaired_from_them(sh
     write_index(shards, replace(before, columns=wrong))
     report = checked(shards)
     (damage,) = report.damages
-    assert (damage.hits, damage.images.tolist()) == ("index", [image])
-    assert "index.h5 says otherwise of 1 image" in damage.trouble
+    assert (damage.part, damage.images.tolist()) == ("index", [image])
+    assert "index.h5 has other labels or sizes for 1 image" in damage.trouble
     repair(report)
     after = read_index(shards).columns
     assert all(np.array_equal(after[name], column) for name, column in before.columns.items())
@@ -155,7 +155,7 @@ def test_an_index_that_contradicts_its_shards_is_found_and_repaired_from_them(sh
 # --- the repair
 
 
-def test_a_repair_leaves_out_what_is_hit_and_nothing_else(shards):
+def test_a_repair_leaves_out_damaged_images_and_nothing_else(shards):
     before, old_index = ShardReader(shards), (shards / "index.h5").read_bytes()
     whole = {image: before.encoded(image).tobytes() for image in range(12)}
     path, start = place_of(shards, 4)
@@ -182,7 +182,7 @@ def test_a_repair_leaves_out_what_is_hit_and_nothing_else(shards):
     assert reader.label_counts.boxes.sum() == 0
 
 
-def test_after_a_repair_all_is_well_and_new_damage_is_found(shards):
+def test_after_a_repair_a_check_finds_new_damage_only(shards):
     path, start = place_of(shards, 4)
     flip(path, start + 10)
     (shards / "shard-00001.h5").write_bytes(b"")
@@ -199,13 +199,13 @@ def test_after_a_repair_all_is_well_and_new_damage_is_found(shards):
 
 @settings(SPOILS_ONE_COPY, max_examples=25)
 @given(data=st.data())
-def test_whatever_is_flipped_a_repair_leaves_a_set_that_reads(shards, data):
+def test_a_repair_leaves_a_readable_data_set_whatever_is_flipped(shards, data):
     whole = contents(shards)
     for _ in range(data.draw(st.integers(1, 6))):
         path = shards / data.draw(st.sampled_from([name for name in whole if name.startswith("shard")]))
         flip(path, data.draw(st.integers(0, len(whole[path.name]) - 1)), data.draw(st.integers(1, 255)))
     report = checked(shards)
-    hit = set(report.images_hit.tolist())
+    hit = set(report.damaged_images.tolist())
     if len(hit) < 12:
         repair(report)
         reader = ShardReader(shards)
@@ -216,7 +216,7 @@ def test_whatever_is_flipped_a_repair_leaves_a_set_that_reads(shards, data):
         (shards / name).write_bytes(content)
 
 
-def test_merging_again_brings_back_what_a_repair_left_out(world, tmp_path, config_of):
+def test_merging_again_restores_images_that_a_repair_left_out(world, tmp_path, config_of):
     out, config = tmp_path / "out", config_of(world, "shard_mb=0.001")
     merge(config, out)
     before = contents(out)
@@ -232,7 +232,7 @@ def test_merging_again_brings_back_what_a_repair_left_out(world, tmp_path, confi
 
 
 @pytest.mark.parametrize("trouble", ["lost", "damaged", "both"])
-def test_the_same_merge_makes_a_lost_or_damaged_index_again(world, tmp_path, config_of, trouble):
+def test_the_same_merge_restores_a_lost_or_damaged_index(world, tmp_path, config_of, trouble):
     out, config = tmp_path / "out", config_of(world, "shard_mb=0.001")
     merge(config, out)
     before = contents(out)
@@ -266,7 +266,7 @@ def test_the_list_of_shards_that_the_former_version_wrote_restores_an_index(worl
     assert {name: (out / name).stat().st_mtime_ns for name in stamps} == stamps
 
 
-def test_a_lost_index_is_not_made_again_by_another_merge(world, tmp_path, config_of):
+def test_another_merge_does_not_restore_a_lost_index(world, tmp_path, config_of):
     merge(config_of(world), tmp_path / "out")
     flip(tmp_path / "out" / "index.h5", 700)
     with pytest.raises(DataPrepError, match="another merge"):
@@ -299,30 +299,30 @@ def test_a_repair_that_fails_leaves_the_old_index(shards, monkeypatch):
     assert not list(shards.glob("*.part"))
 
 
-def test_nothing_to_leave_is_reported(shards):
+def test_a_repair_that_would_leave_no_image_is_refused(shards):
     for path in shards.glob("shard-*.h5"):
         path.unlink()
-    with pytest.raises(DataPrepError, match="every image is hit"):
+    with pytest.raises(DataPrepError, match="every image is damaged"):
         repair(checked(shards))
 
 
 # --- the command
 
 
-def test_the_command_tells_what_is_hit_and_how_to_go_on(shards, command):
+def test_the_command_reports_damaged_images_and_the_remedy(shards, command):
     code, text, err = command("check", shards)
     assert (code, err) == (0, "")
     assert "6 shards, 12 images" in text
-    assert "every byte is as it was written" in text
+    assert "no byte has changed" in text
     flip(*place_of(shards, 4))
     code, text, err = command("check", shards)
     assert code == 2
     assert "shard-00002.h5: 1 damaged image\n  image 4: coco: 004.jpg" in text
-    assert "1 damaged file, 1 image hit" in err
+    assert "1 damaged file, 1 damaged image" in err
     assert len(err.strip().splitlines()) == 1
     code, text, err = command("check", shards, "--repair")
     assert (code, err) == (0, "")
-    assert "1 image left out by a new index; the old one is index.h5.bak" in text
+    assert "1 image left out of a new index; the old index is index.h5.bak" in text
     assert command("check", shards)[0] == 0
     info = json.loads(command("info", shards, "--json")[1])
     assert info["images"] == 11
@@ -334,7 +334,7 @@ def test_the_command_prints_json_alone(shards, command):
     code, text, _ = command("check", shards, "--json", "--workers", "2")
     assert code == 2
     (damage,) = json.loads(text)["damages"]
-    assert (damage["file"], damage["hits"]) == ("shard-00001.h5", "shard")
+    assert (damage["file"], damage["part"]) == ("shard-00001.h5", "shard")
     assert damage["images"][0] == {"image": 2, "source": "coco", "source_id": None}
 
 

@@ -181,7 +181,7 @@ def test_a_folder_of_its_own_shares_the_shards(shards, tmp_path):
     assert (tmp_path / "other" / "shard-00000.h5").samefile(shards / "shard-00000.h5")
     assert ShardReader(tmp_path / "other").splits == ("train", "later")
     assert check_shards(tmp_path / "other", read_index(tmp_path / "other")).damages == ()
-    with pytest.raises(DataPrepError, match="expected a folder that is new or empty"):
+    with pytest.raises(DataPrepError, match="expected a new or empty folder"):
         relabelled(shards, "seed=1", out=tmp_path / "other")
 
 
@@ -204,7 +204,7 @@ def test_settings_that_came_after_the_merge_have_their_default(shards):
 
 def test_a_seed_that_chose_the_images_stays(world, tmp_path, config_of):
     merge(config_of(world, "sources.coco.max_images=3"), tmp_path / "out")
-    with pytest.raises(ConfigError, match="seed decides what the shards hold"):
+    with pytest.raises(ConfigError, match="seed decides the content of the shards"):
         relabelled(tmp_path / "out", "seed=1")
 
 
@@ -214,7 +214,7 @@ def test_a_seed_that_chose_the_images_stays(world, tmp_path, config_of):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        pytest.param(["resize_max=100"], "resize_max decides what the shards hold", id="packing"),
+        pytest.param(["resize_max=100"], "resize_max decides the content of the shards", id="packing"),
         pytest.param(["sources.coco.max_images=2"], "sources.coco.max_images decides", id="pictures"),
         pytest.param(["sources.coco.images=x"], "sources.coco.images decides", id="folder"),
         pytest.param(["sources.coko.split=x"], "no entry 'coko'", id="no such source"),
@@ -252,7 +252,7 @@ def test_the_command_writes_a_label_map_for_review_and_then_applies_it(shards, t
     arguments = ["relabel", shards, "--tree", tmp_path / "animals.json", "--map", tmp_path / "map.yaml"]
     code, text, _ = command(*arguments)
     assert code == 0
-    assert "review it, edit it, and run this again" in text
+    assert "review it, edit it, and run this command again" in text
     assert (shards / "index.h5").read_bytes() == before
     label_map = yaml.safe_load((tmp_path / "map.yaml").read_text())
     label_map["coco"]["car"] = label_map["labels"][CAR] = "drop"
@@ -291,4 +291,4 @@ def test_damaged_shards_are_reported(shards, command):
     (shards / "shard-00001.h5").write_bytes(b"")
     code, _, err = command("relabel", shards, "--split", "coco=train:0.5,val:0.5")
     assert code == 2
-    assert "shard-00001.h5: not a readable HDF5 file" in err
+    assert "shard-00001.h5: expected an HDF5 file" in err

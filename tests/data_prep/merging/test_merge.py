@@ -196,16 +196,16 @@ def test_nothing_is_dropped_silently(world, tmp_path, config_of):
         {
             "box of an image left out": 3,
             "crowd kept as an ignore region": 1,
-            "encoded anew (WEBP RGB)": 1,
+            "re-encoded (WEBP RGB)": 1,
             "image file missing": 1,
-            "image of another shape than its annotations state": 1,
+            "image with another aspect ratio than in its annotations": 1,
             "image that cannot be decoded": 1,
         },
         {"image label of an image left out": 1, "image that cannot be decoded": 1},
     )
     assert reader.left_out == (
         ("coco", "000.jpg", "image that cannot be decoded"),
-        ("coco", "004.jpg", "image of another shape than its annotations state"),
+        ("coco", "004.jpg", "image with another aspect ratio than in its annotations"),
         ("labels", f"{CAR}/0.jpg", "image that cannot be decoded"),
     )
     assert [colour_index(reader.encoded(image)) for image in range(len(reader))] == [1, 3, 5, 6, 7, 8, 10, 11]
@@ -420,7 +420,7 @@ def test_an_archive_that_changed_after_planning_stops_the_merge(archived, tmp_pa
         carry_out(plan, tmp_path / "out")
     archive.unlink()
     with pytest.raises(
-        DataPrepError, match=r"pictures\.tar: was there when the merge was planned and is gone"
+        DataPrepError, match=r"pictures\.tar: existed when the merge was planned and is missing"
     ):
         carry_out(plan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -429,7 +429,7 @@ def test_an_archive_that_changed_after_planning_stops_the_merge(archived, tmp_pa
 def test_a_folder_that_vanished_after_planning_stops_the_merge(world, tmp_path, config_of):
     plan = make_plan(config_of(world))
     (world / "labelled").rename(world / "elsewhere")
-    with pytest.raises(DataPrepError, match=r"was there when the merge was planned and is gone now"):
+    with pytest.raises(DataPrepError, match=r"existed when the merge was planned and is missing now"):
         carry_out(plan, tmp_path / "out")
 
 
