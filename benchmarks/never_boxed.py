@@ -169,7 +169,7 @@ class Plan:
         return classifier_of(
             PHOTOGRAPH_CLASSIFIER,
             shards,
-            before=PHOTOGRAPHS,
+            detector=PHOTOGRAPHS,
             steps=self.steps,
             seed=seed,
             overrides=overrides,

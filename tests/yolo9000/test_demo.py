@@ -1,4 +1,4 @@
-"""The demo from nothing to a report; running it again; other settings in its folder."""
+"""The demo: a whole run, continuing it, and other settings in its folder."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import yolo9000.demo as demo
-import yolo9000.training.loop as loop
+from tests.yolo9000.training.runs import interrupt_after
 from yolo9000.checkpoints.checkpoint import load_classifier, load_detector
 from yolo9000.cli import main
 from yolo9000.demo import DemoMismatch, classifier_config, demo_config, recorded_baselines, run_demo
+from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.training.run_folder import read_metrics
 
 needs_drawings = pytest.mark.skipif(
@@ -25,7 +27,7 @@ needs_drawings = pytest.mark.skipif(
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A world and a training that are smaller still than those of --quick."""
+    """A world and trainings that are smaller than those of --quick."""
     monkeypatch.setattr(demo, "QUICK_WORLD", {"scenes": 12, "test_scenes": 4, "labels_per_class": 1})
     monkeypatch.setattr(demo, "QUICK_STEPS", 3)
     monkeypatch.setattr(demo, "demo_config", small_config)
@@ -58,19 +60,18 @@ def quick(folder: Path, *, seed: int = 0) -> None:
 
 @needs_drawings
 @pytest.mark.usefixtures("small")
-def test_an_interrupted_demo_goes_on_and_a_finished_one_changes_nothing(
+def test_an_interrupted_demo_continues_and_a_finished_one_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "[/odd]"
-    usual = loop.learning_rate_at
+    usual = demo.train
 
-    def interrupted(step: int, *rest: object) -> float:
-        if step > 2:
-            raise KeyboardInterrupt
-        return usual(step, *rest)  # type: ignore[arg-type]
+    def interrupted(*args: Any, **kwargs: Any) -> Scorecard:
+        interrupt_after(patch, 2)
+        return usual(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "learning_rate_at", interrupted)
+        patch.setattr(demo, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             quick(folder)
     assert load_detector(folder / "last.pt").step == 2
@@ -98,7 +99,7 @@ def test_an_interrupted_demo_goes_on_and_a_finished_one_changes_nothing(
     assert "Twemoji" in page
     assert "CC BY 4.0" in page
     message = capsys.readouterr().out
-    assert message.startswith("YOLO9000 demo: draws a world of emoji")
+    assert message.startswith("YOLO9000 demo: generates emoji scenes")
     assert all(row.name.split()[0] in message for row in recorded_baselines())
     assert f"Report with images: {folder / 'report.html'}\n" in message
 
@@ -129,13 +130,13 @@ def test_other_settings_in_the_same_folder_are_refused_in_one_line(
 
 @needs_drawings
 @pytest.mark.parametrize("content", ["", "[]", '{"steps": ', '"quick"'])
-def test_an_unreadable_note_of_the_settings_is_refused(tmp_path: Path, content: str) -> None:
+def test_an_unreadable_settings_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "demo.json").write_text(content)
     with pytest.raises(DemoMismatch, match="holds a demo with other settings"):
         quick(tmp_path)
 
 
-# --- what it ships
+# --- shipped files
 
 
 def test_the_shipped_configuration_takes_shards_steps_and_seed(tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_the_shipped_configuration_takes_shards_steps_and_seed(tmp_path: Path) -
     assert cfg.name == "demo"
 
 
-def test_the_recorded_yardsticks_are_the_two_label_baselines_and_the_oracle() -> None:
+def test_the_recorded_baselines_include_both_label_baselines_and_the_oracle() -> None:
     names = [row.name for row in recorded_baselines()]
     if not names:
         pytest.skip("no baselines are recorded yet: benchmarks/never_boxed.py --record")
@@ -153,12 +154,12 @@ def test_the_recorded_yardsticks_are_the_two_label_baselines_and_the_oracle() ->
         assert any(part in name for name in names)
 
 
-# --- the whole
+# --- the whole demo
 
 
 @pytest.mark.slow
 @needs_drawings
-def test_the_quick_demo_runs_end_to_end_and_again_at_once(tmp_path: Path) -> None:
+def test_the_quick_demo_runs_end_to_end_and_a_second_run_is_fast(tmp_path: Path) -> None:
     quick(tmp_path / "demo")
     page = (tmp_path / "demo" / "report.html").read_text("utf-8")
     assert page.count("data:image/") >= 12
