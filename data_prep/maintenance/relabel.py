@@ -54,7 +54,7 @@ class Relabelled:
         if unresolved and self.config.unmapped == "stop":
             raise LabelMapError(
                 f"{len(unresolved)} of {len(self.matches)} classes have no node: {unresolved_text(unresolved)}. "
-                "Give each its node in a label map (`--map MAP.yaml`, which is written for review if it does not exist), "
+                "Give each its node in a label map (`--map MAP.yaml`, written for review if it does not exist), "
                 "or drop them with `--unmapped drop`."
             )
 
@@ -157,7 +157,7 @@ def _id_by_hand(index: Index, row: SourceClass) -> str:
 def _splits(
     folder: Path, index: Index, config: MergeConfig, has_node: BoolArray
 ) -> tuple[Int32Array, tuple[str, ...]]:
-    """The split of each image, shape (n,), and the names of splits; images without a label of a node are in none (-1)."""
+    """The split of each image, shape (n,), -1 for images without a label of a node; and the names of the splits."""
     shares = [source.split_shares for source in config.sources]
     paths = [folder / shard.name for shard in index.shards]
     splits = stored_splits(index.columns, paths, shares, config.seed)

@@ -1,4 +1,4 @@
-"""What `relabel` is to change: settings of MERGE.yaml that do not touch the images themselves."""
+"""The settings of MERGE.yaml that `relabel` may change: none of them changes the shards."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,46 +10,48 @@ from data_prep.dataset.index import Index
 from wordtree.errors import ConfigError
 from wordtree.support.config_files import overridden, validated
 
-_MEANING = frozenset({"tree", "label_map", "unmapped", "classes"})  # settings that say what classes mean
-_OF_MERGE = _MEANING | {"ratio", "seed"}  # what may change
-_OF_SOURCES = frozenset({"split", "repeat", "exhaustive", "classes"})  # and of a source
+_OF_CLASSES = frozenset(
+    {"tree", "label_map", "unmapped", "classes"}
+)  # settings that decide the nodes of classes
+_OF_MERGE = _OF_CLASSES | {"ratio", "seed"}  # settings that may change
+_OF_SOURCES = frozenset({"split", "repeat", "exhaustive", "classes"})  # settings of a source that may change
 
 
 @dataclass(frozen=True)
 class Change:
-    """Settings as they shall be, and the names of those that were given, whether or not they differ."""
+    """The new settings, and the names of the settings that were given, whether or not their values differ."""
 
     config: MergeConfig
     given: frozenset[str]
 
     @property
-    def concerns_meaning(self) -> bool:
-        """Whether the classes are matched anew."""
-        return bool(self.given & _MEANING)
+    def matches_again(self) -> bool:
+        """Whether the classes are matched with nodes again."""
+        return bool(self.given & _OF_CLASSES)
 
 
 def change_of(index: Index, overrides: Sequence[str] = (), **settings: Any) -> Change:
-    """The settings of an index with overrides (`a.b=c`) and settings by name, for example `tree=Path("my.tree")`.
+    """The settings of an index, changed by overrides (`a.b=c`) and by name, for example `tree=Path("my.tree")`.
 
-    Raises ConfigError where a change concerns the images themselves, which only a merge can make.
+    Raises ConfigError where a change would change the shards; only a merge can do that.
     """
     before = _settings_of(index)
     values = overridden(before | {"label_map": None}, overrides, model=MergeConfig) | settings
     config = validated(values, MergeConfig, place="relabel")
     if place := _first_difference(_fixed(before), _fixed(config.model_dump(mode="json"))):
-        raise ConfigError(f"{place} decides what the shards hold; only a new merge can change it.")
+        raise ConfigError(f"{place} decides the content of the shards; only a new merge can change it.")
     given = {_setting_of(override.partition("=")[0].strip().split(".")) for override in overrides}
     return Change(config, frozenset(given | settings.keys()))
 
 
 def exhaustive_override(text: str) -> str:
-    """`coco=person,dog` as an override of what a source vouches for."""
+    """`coco=person,dog` as an override of the source's setting `exhaustive`."""
     source, names = _parts(text, "--exhaustive", "coco=person,dog")
     return f"sources.{source}.exhaustive={json.dumps([name.strip() for name in names.split(',') if name.strip()])}"
 
 
 def split_override(text: str) -> str:
-    """`coco=val` or `coco=train:0.9,val:0.1` as an override of a source's split."""
+    """`coco=val` or `coco=train:0.9,val:0.1` as an override of the source's setting `split`."""
     source, splits = _parts(text, "--split", "coco=val or coco=train:0.9,val:0.1")
     if ":" not in splits:
         return f"sources.{source}.split={json.dumps(splits.strip())}"
@@ -66,22 +68,22 @@ def _parts(text: str, option: str, example: str) -> tuple[str, str]:
 
 
 def _setting_of(key: Sequence[str]) -> str:
-    """`classes` of `classes.top` and of `sources.coco.classes.top`."""
+    """The name of the setting: `classes` in `classes.top` and in `sources.coco.classes.top`."""
     return key[2] if key[0] == "sources" and len(key) > 2 else key[0]
 
 
 def _settings_of(index: Index) -> dict[str, Any]:
-    """What the index was made with, completed by what settings have come since."""
-    stored = validated(index.provenance["config"], MergeConfig, place="the settings that the index remembers")
+    """The settings that the index stores; settings that were added since have their defaults."""
+    stored = validated(index.provenance["config"], MergeConfig, place="the settings stored in the index")
     return stored.model_dump(mode="json")
 
 
 def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a merge has decided for good."""
+    """The settings that decide the content of the shards."""
     sources = settings["sources"]
     fixed = {name: value for name, value in settings.items() if name not in _OF_MERGE | {"sources"}}
     if any(source["max_images"] for source in sources):
-        fixed["seed"] = settings["seed"]  # it chose the images
+        fixed["seed"] = settings["seed"]  # the seed chose the images
     for number, source in enumerate(sources):
         name = f"sources.{source.get('name', number)}"
         fixed |= {f"{name}.{key}": value for key, value in source.items() if key not in _OF_SOURCES}

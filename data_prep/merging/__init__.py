@@ -1,1 +1,1 @@
-"""The execution of a plan: workers, progress, restart after interruption."""
+"""The execution of a plan: worker processes, progress, resuming after an interruption."""

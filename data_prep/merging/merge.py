@@ -1,4 +1,4 @@
-"""The execution of a plan: shards by any executor, then the index. Killed at any moment, it continues."""
+"""The execution of a plan: shards, written by any executor, then the index. A killed merge can be resumed."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from data_prep.config import MergeConfig
 from data_prep.dataset.index import Index, join_columns, take_images
 from data_prep.dataset.index_file import write_index
 from data_prep.errors import MergeError
-from data_prep.merging.progress_file import JOURNAL_NAME, Journal, done_before, write_finished
+from data_prep.merging.progress_file import PROGRESS_NAME, ProgressFile, done_before, write_finished
 from data_prep.merging.stored_duplicates import LIST_NAME, StoredImages, resolve_duplicates
 from data_prep.merging.workers import Progress, Workers
 from data_prep.planning.duplicates import Origins
@@ -39,9 +39,10 @@ def merge(
 ) -> Index:
     """Merge the sources of a configuration into a folder of shards; returns the index written there.
 
-    workers: processes on this machine; executor: any other, which must see the same files under the same paths.
-    progress: told how many images were done before, then each time how many more are.
-    A folder with an unfinished merge of the same plan is continued. Raises a DataPrepError.
+    workers: processes on this machine; executor: any other, whose workers must see the same files under the same
+        paths.
+    progress: called with the number of images done before, and then with the number of each further part.
+    An unfinished merge of the same plan is resumed. Raises a DataPrepError.
     """
     return carry_out(make_plan(config), Path(out), workers=workers, executor=executor, progress=progress)
 
@@ -54,7 +55,7 @@ def carry_out(
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Index:
-    """Write the shards of a plan that are not there yet, then the index."""
+    """Write the missing shards of a plan, then the index; raises a DataPrepError."""
     plan.require_resolved()
     plan.require_whole()
     if out.exists() and not out.is_dir():
@@ -79,27 +80,27 @@ def _carry_out(plan: Plan, out: Path, workers: Workers) -> Index:
             done.clear()
             raise MergeError(f"None of the {len(plan.images)} images can be used, so nothing is written.")
     finally:
-        if not done:  # nothing worth continuing
+        if not done:  # nothing to resume
             _clear(plan, out)
     index = _index(plan, out, [done[shard_name(number)] for number in range(len(plan.shard_ends))])
     write_label_map_copy(out, plan.config, plan.matches)
     write_finished(out, plan.marks, index.shards)
     write_index(out, index)
-    (out / JOURNAL_NAME).unlink()
+    (out / PROGRESS_NAME).unlink()
     return index
 
 
 def _write_missing(plan: Plan, out: Path, done: dict[str, ShardResult], workers: Workers) -> None:
-    """Write the shards that `done` lacks, and add them to it."""
+    """Write the shards that `done` lacks, and add them to `done`."""
     sizes = np.diff([0, *plan.shard_ends]).tolist()
     missing = [number for number in range(len(sizes)) if shard_name(number) not in done]
     workers.report(len(plan.images) - sum(sizes[number] for number in missing))
     for result in done.values():
         _require_readable(plan, result)
-    with Journal(out, plan.marks, done) as journal:
+    with ProgressFile(out, plan.marks, done) as progress_file:
 
         def finished(result: ShardResult) -> None:
-            journal.add(result)
+            progress_file.add(result)
             done[result.name] = result
             _require_readable(plan, result)
 
@@ -107,13 +108,13 @@ def _write_missing(plan: Plan, out: Path, done: dict[str, ShardResult], workers:
 
 
 def _require_readable(plan: Plan, result: ShardResult) -> None:
-    """Raise MergeError where an image was left out, if the configuration says to stop then."""
+    """Raise MergeError where an image was left out and the configuration says `unreadable: stop`."""
     if result.left_out and plan.config.unreadable == "stop":
         source, source_id, reason = result.left_out[0]
         more = f" (and {len(result.left_out) - 1} more in {result.name})" if len(result.left_out) > 1 else ""
         raise MergeError(
             f"source {plan.sources[source].name!r}: {source_id}: {reason}{more}. "
-            "Set `unreadable: skip` to go on without such images; what is done so far stays."
+            "Set `unreadable: skip` to merge without such images; the finished shards stay."
         )
 
 
@@ -124,9 +125,9 @@ def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
     columns["image_split"] = stored_splits(columns, paths, shares, plan.config.seed)
     origins = Origins(columns["image_source"], columns["image_split"], plan.split_names)
     stored = StoredImages(columns, paths, origins, [source.name for source in plan.sources])
-    settled = resolve_duplicates(stored, out, plan.config.duplicates)
-    if len(settled.images) < len(columns["image_source"]):
-        columns = take_images(columns, settled.images)
+    resolved = resolve_duplicates(stored, out, plan.config.duplicates)
+    if len(resolved.images) < len(columns["image_source"]):
+        columns = take_images(columns, resolved.images)
     return Index(
         plan.tree,
         plan.sources,
@@ -134,7 +135,7 @@ def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
         plan.classes,
         tuple(shards),
         columns,
-        tuple(map(_together, plan.counts, settled.counts)),
+        tuple(map(_sum, plan.counts, resolved.counts)),
         provenance={
             **plan.marks,
             "config": plan.config.model_dump(mode="json"),
@@ -149,25 +150,25 @@ def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
 
 
 def write_label_map_copy(folder: Path, config: MergeConfig, matches: Sequence[ClassMatch]) -> None:
-    """Write the label map beside the index, for people to read; not over the one that people wrote."""
+    """Write the label map beside the index, for people to read; never over the label map of the configuration."""
     path, written = folder / LABEL_MAP_NAME, config.label_map
     if written is None or not written.exists() or written.resolve() != path.resolve():
         write_label_map(path, matches)
 
 
-def _together(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+def _sum(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted((Counter(counts) + Counter(more)).items()))
 
 
 @contextmanager
 def _failures_reported(out: Path) -> Iterator[None]:
-    """What the system refuses, in one line: a full disk, a folder that cannot be written."""
+    """Report failures of the system in one line, such as a full disk or a folder that cannot be written."""
     try:
         yield
     except OSError as reason:
         place = reason.filename or out
         raise MergeError(
-            f"{place}: {system_message(reason)}. What is finished stays; run the command again to continue."
+            f"{place}: {system_message(reason)}. Finished shards stay; run the command again to resume."
         ) from None
 
 
@@ -177,7 +178,7 @@ def _remove_parts(out: Path) -> None:
 
 
 def _clear(plan: Plan, out: Path) -> None:
-    """Remove what this merge made."""
+    """Remove the files that this merge made."""
     shards = map(shard_name, range(len(plan.shard_ends)))
-    for name in (JOURNAL_NAME, LIST_NAME, *shards):
+    for name in (PROGRESS_NAME, LIST_NAME, *shards):
         (out / name).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""What a merge has written so far, and whether a folder holds the merge of the same plan.
+"""The progress of a merge, so that it can be resumed, and the refusal to resume another merge.
 
-The shards of a finished merge are told once more in a file beside the index, so that an index that was lost or damaged
-is made again by the same merge without an image being read.
+A finished merge keeps the list of its shards beside the index. With this list, the same merge restores a lost or
+damaged index without reading an image.
 """
 
 import json
@@ -17,17 +17,17 @@ from data_prep.shards.format import INDEX_NAME, ShardError
 from data_prep.shards.writer import ShardResult
 from wordtree.support.files import write_atomically
 
-JOURNAL_NAME = "unfinished.jsonl"  # a line with the plan's marks, then one for each finished shard
-FINISHED_NAME = "shards.jsonl"  # the same of a finished merge, in the order of the shards
+PROGRESS_NAME = "unfinished.jsonl"  # a line with the plan's marks, then one for each finished shard
+FINISHED_NAME = "shards.jsonl"  # the lines of a finished merge, in the order of the shards
 
 
-class Journal:
-    """The shards that are finished, each on a line that is durable before the shard counts."""
+class ProgressFile:
+    """The list of finished shards; a shard counts as finished once its line is durable."""
 
     def __init__(self, folder: Path, marks: Mapping[str, Any], done: Mapping[str, ShardResult]) -> None:
         lines = [json.dumps(marks), *map(_line, done.values())]
-        write_atomically(folder / JOURNAL_NAME, "".join(f"{line}\n" for line in lines))
-        self._file = (folder / JOURNAL_NAME).open("a", encoding="utf-8")
+        write_atomically(folder / PROGRESS_NAME, "".join(f"{line}\n" for line in lines))
+        self._file = (folder / PROGRESS_NAME).open("a", encoding="utf-8")
 
     def __enter__(self) -> Self:
         return self
@@ -42,21 +42,21 @@ class Journal:
 
 
 def write_finished(folder: Path, marks: Mapping[str, Any], shards: Sequence[ShardResult]) -> None:
-    """Tell all shards of a finished merge."""
+    """Write the list of all shards of a finished merge."""
     lines = [json.dumps(marks), *map(_line, shards)]
     write_atomically(folder / FINISHED_NAME, "".join(f"{line}\n" for line in lines))
 
 
 def done_before(folder: Path, marks: Mapping[str, Any]) -> dict[str, ShardResult]:
-    """The finished shards of the same plan in a folder; MergeError where it holds anything else of ours.
+    """The finished shards of this plan in a folder; raises MergeError where the folder holds another merge.
 
-    marks: `Plan.marks`, which tell plans apart.
+    marks: `Plan.marks`, which identify the plan.
     """
     if (index := _readable_index(folder)) is not None:
         found: Mapping[str, Any] = index.provenance
-        results = whole_shards(index)  # those that a repair has cut are written anew
-    elif (folder / JOURNAL_NAME).exists():
-        found, results = _read(folder / JOURNAL_NAME)
+        results = whole_shards(index)  # shards with losses are written again
+    elif (folder / PROGRESS_NAME).exists():
+        found, results = _read(folder / PROGRESS_NAME)
     elif (folder / FINISHED_NAME).exists():
         found, results = _read(folder / FINISHED_NAME)
     elif any(folder.glob("shard-*.h5")):
@@ -74,7 +74,7 @@ def done_before(folder: Path, marks: Mapping[str, Any]) -> dict[str, ShardResult
 
 
 def _readable_index(folder: Path) -> Index | None:
-    """The index of a folder; None where it has none, or a damaged one that its shards can replace."""
+    """The index of a folder; None where it has none, or a damaged one that the list of shards can restore."""
     if not (folder / INDEX_NAME).exists():
         return None
     try:
@@ -86,7 +86,7 @@ def _readable_index(folder: Path) -> Index | None:
 
 
 def _differences(found: Mapping[str, Any], marks: Mapping[str, Any]) -> Iterator[str]:
-    """What differs between two plans, in words."""
+    """The differences of two plans as text."""
     old, new = found.get("sources_sha256"), marks["sources_sha256"]
     if isinstance(old, dict):
         if list(old) != list(new):
@@ -107,7 +107,7 @@ def _is_there(folder: Path, result: ShardResult) -> bool:
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], list[ShardResult]]:
-    """The marks of the plan and the finished shards; a line cut by the end of its process is worth nothing."""
+    """The marks of the plan and the finished shards; reading ends at a line that a killed process left incomplete."""
     head: Mapping[str, Any] = {}
     results = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):

@@ -1,6 +1,6 @@
-"""Equal images in finished shards: a merge stops on them, keeps them, or leaves them out of its index.
+"""Equal images in finished shards: a merge stops, keeps them, or leaves the surplus ones out of its index.
 
-A killed merge has nothing to remember of them: checksums and sizes of all images stand in the shards.
+The shards have the checksum and size of each image, so that a resumed merge finds equal images without reading all.
 """
 
 import csv
@@ -31,12 +31,12 @@ from wordtree.support.files import write_atomically
 LIST_NAME = "duplicates.csv"
 LIST_HEADER = ("group", "kind", "split", "source", "source_id", "in_index")
 KEPT, LEFT_OUT = "image equal to another one (kept)", "image equal to another one (left out of the index)"
-_SHOWN = 3  # groups in a message; the list has all
+_SHOWN_GROUPS = 3  # in a message; the list has all
 
 
 @dataclass(frozen=True)
 class StoredImages:
-    """All images of finished shards: an index's columns over them, the shards' paths, the names of the sources."""
+    """All images of finished shards: columns as in an index, paths of the shards, names of the sources."""
 
     columns: Arrays
     paths: Sequence[Path]
@@ -46,41 +46,41 @@ class StoredImages:
 
 @dataclass(frozen=True)
 class Resolved:
-    """The images that the index lists, and for each source how many images equal another one."""
+    """The images that the index lists, and per source how many images equal another one."""
 
     images: Int64Array
     counts: tuple[Counter[str], ...]
 
 
 def resolve_duplicates(stored: StoredImages, folder: Path, rule: Literal["stop", "keep", "drop"]) -> Resolved:
-    """Find the equal images, write the list of them into the folder, and do what the rule says.
+    """Find equal images, write their list into the folder, and apply the rule.
 
-    Raises MergeError where the rule is to stop and some are in several splits or sources.
+    Raises MergeError where the rule is "stop" and equal images are in several splits or sources.
     """
     groups = find_stored(stored)
     surplus = np.array(
         sorted(image for group in groups for image in group.images if image != group.stays), dtype=np.int64
     )
-    gone = surplus if rule == "drop" else surplus[:0]
-    _write_list(folder / LIST_NAME, groups, stored, set(gone.tolist()))
+    left_out = surplus if rule == "drop" else surplus[:0]
+    _write_list(folder / LIST_NAME, groups, stored, set(left_out.tolist()))
     between = [group for group in groups if group.kind != KINDS[2]]
     if between and rule == "stop":
         raise MergeError(_stop_text(between, stored, folder))
     counts = [Counter[str]() for _ in stored.sources]
     for source in stored.origins.source[surplus].tolist():
         counts[source][LEFT_OUT if rule == "drop" else KEPT] += 1
-    return Resolved(np.setdiff1d(np.arange(len(stored.origins.source)), gone), tuple(counts))
+    return Resolved(np.setdiff1d(np.arange(len(stored.origins.source)), left_out), tuple(counts))
 
 
 def find_stored(stored: StoredImages) -> tuple[EqualImages, ...]:
-    """The equal images of shards; reads only those whose size and checksum occur twice."""
+    """Groups of equal images; only images whose size and checksum occur twice are read."""
     candidates = may_be_equal(stored.columns["picture_crc32"], stored.columns["picture_size"])
     digests = [digest_of(data) for data in _images(stored, candidates)]
     return equal_images(candidates, np.array(digests, dtype=np.uint64).reshape(-1, 2), stored.origins)
 
 
 def _images(stored: StoredImages, images: Int64Array) -> Iterator[bytes]:
-    """The bytes of images, whose numbers ascend."""
+    """The bytes of each image; the numbers of the images ascend."""
     columns, shards = stored.columns, stored.columns["image_shard"][images]
     for shard in np.unique(shards).tolist():
         path = stored.paths[shard]
@@ -89,12 +89,14 @@ def _images(stored: StoredImages, images: Int64Array) -> Iterator[bytes]:
                 size = int(columns["picture_size"][image])
                 data = os.pread(file.fileno(), size, int(columns["picture_start"][image]))
                 if len(data) != size:
-                    raise ShardError(f"{path}: ends before one of its images; delete it and merge again.")
+                    raise ShardError(
+                        f"{path}: the file ends before one of its images; delete it and merge again."
+                    )
                 yield data
 
 
-def _write_list(path: Path, groups: Sequence[EqualImages], stored: StoredImages, gone: set[int]) -> None:
-    """A row for each image; without any the list of an earlier merge goes."""
+def _write_list(path: Path, groups: Sequence[EqualImages], stored: StoredImages, left_out: set[int]) -> None:
+    """Write a row for each image; without equal images, delete the list of an earlier merge."""
     if not groups:
         path.unlink(missing_ok=True)
         return
@@ -104,24 +106,23 @@ def _write_list(path: Path, groups: Sequence[EqualImages], stored: StoredImages,
     names = _names(stored, [image for group in groups for image in group.images])
     for number, group in enumerate(groups, start=1):
         for image in group.images:
-            rows.writerow((number, group.kind, *names[image], "no" if image in gone else "yes"))
+            rows.writerow((number, group.kind, *names[image], "no" if image in left_out else "yes"))
     write_atomically(path, text.getvalue())
 
 
 def _stop_text(groups: Sequence[EqualImages], stored: StoredImages, folder: Path) -> str:
-    shown = groups[:_SHOWN]
+    shown = groups[:_SHOWN_GROUPS]
     names = _names(stored, [image for group in shown for image in group.images])
     texts = []
     for group in shown:
         rows = (names[image] for image in group.images)
         texts.append(" = ".join(f"{source} {source_id} ({split})" for split, source, source_id in rows))
-    more = f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
+    more = f"; and {len(groups) - _SHOWN_GROUPS} more" if len(groups) > _SHOWN_GROUPS else ""
     leaks = sum(group.kind == KINDS[0] for group in groups)
     return (
-        f"Equal images lie in several splits ({leaks} of them) or sources ({len(groups) - leaks}): "
-        f"{'; '.join(texts)}{more}. "
-        f"{folder / LIST_NAME} lists all. The shards are finished and stay: say `duplicates: drop` (each stays once, "
-        "in a test split if it is in one) or `duplicates: keep`, and run the command again."
+        f"Found equal images in several splits ({leaks}) or several sources ({len(groups) - leaks}): "
+        f"{'; '.join(texts)}{more}. {folder / LIST_NAME} lists all. The finished shards stay: set `duplicates: drop` "
+        "(keeps one of each, in a test split if there is one) or `duplicates: keep`, and run the command again."
     )
 
 

@@ -1,4 +1,4 @@
-"""Who writes the shards: this process, a pool of processes, or any executor, on this machine or on many."""
+"""Writes shards in this process, in a pool of processes, or through any executor, on one machine or many."""
 
 import os
 import signal
@@ -21,24 +21,24 @@ from threading import Thread
 from data_prep.errors import DataPrepError, MergeError
 from data_prep.shards.writer import ShardJob, ShardResult, write_shard
 
-IN_FLIGHT = 256  # jobs that an executor holds at once: each carries the columns of its images
+IN_FLIGHT = 256  # jobs that an executor holds at once; each contains the columns of its images
 
 Finished = Callable[[ShardResult], None]
-Progress = Callable[[int], None]  # called with the number of images that were just done
+Progress = Callable[[int], None]  # called with the number of images just done
 
 
 @dataclass(frozen=True)
 class Workers:
-    """processes: how many, where no executor is given. report: told how many images were just done."""
+    """The means to write shards: processes of this machine, or an executor; report: called with images just done."""
 
     processes: int
     executor: Executor | None
     report: Progress
 
     def write(self, jobs: Iterator[ShardJob], number: int, finished: Finished) -> None:
-        """Write the shards of so many jobs, in any order; `finished` is called in this process with each.
+        """Write the shards of `number` jobs, in any order; `finished` is called in this process with each result.
 
-        After a failure or Ctrl-C the shards under way are still finished and told, but none is begun.
+        After a failure or Ctrl-C, shards under way are still finished and passed to `finished`; no other is begun.
         """
         if self.executor is not None:
             self._write_by(self.executor, jobs, finished)
@@ -59,7 +59,7 @@ class Workers:
                 waiting[executor.submit(write_shard, job)] = len(job.images)
 
         try:
-            with _interrupts_kept_from_children():
+            with _interrupts_blocked():
                 submit(IN_FLIGHT)
             while waiting:
                 done, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -69,7 +69,7 @@ class Workers:
                 submit(len(done))
         except (BrokenExecutor, CancelledError):
             raise MergeError(
-                "A worker process died, perhaps for want of memory. Run the command again to continue; "
+                "A worker process died; perhaps memory ran out. Run the command again to resume; "
                 "fewer workers or a smaller shard_mb need less memory."
             ) from None
         finally:
@@ -77,7 +77,7 @@ class Workers:
 
 
 def _finish(waiting: dict[Future[ShardResult], int], finished: Finished) -> None:
-    """Begin no more shards, and tell those that were under way."""
+    """Cancel the shards that are not begun, and pass on those under way."""
     under_way = [future for future in waiting if not future.cancel()]
     for future in under_way:
         with suppress(DataPrepError, BrokenExecutor, CancelledError):
@@ -85,8 +85,8 @@ def _finish(waiting: dict[Future[ShardResult], int], finished: Finished) -> None
 
 
 @contextmanager
-def _interrupts_kept_from_children() -> Iterator[None]:
-    """A process that is started meanwhile never sees Ctrl-C, not even while it imports what it needs."""
+def _interrupts_blocked() -> Iterator[None]:
+    """Keep Ctrl-C from processes that are started meanwhile, even while they import modules."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -95,13 +95,12 @@ def _interrupts_kept_from_children() -> Iterator[None]:
 
 
 def _begin_worker() -> None:
-    """Ctrl-C is the parent's to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     end_with_parent()
 
 
 def end_with_parent() -> None:
-    """In a worker process: it must not live on when its parent is killed."""
+    """End this worker process when its parent is killed."""
     Thread(target=_wait_for_parent, daemon=True).start()
 
 

@@ -1,1 +1,1 @@
-"""The tables and charts that the commands print."""
+"""Output of the commands: tables, charts, JSON."""

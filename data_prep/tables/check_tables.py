@@ -1,4 +1,4 @@
-"""What `data-prep check` prints."""
+"""Output of `data-prep check`."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ SHOWN_IMAGES = 10
 
 
 def check_json(report: CheckReport, *, repaired: bool) -> dict[str, Any]:
-    """What was read and what is wrong as plain values."""
+    """The result of a check as plain values."""
     return {
         "shards": report.shards,
         "images": len(report.index),
@@ -25,7 +25,7 @@ def check_json(report: CheckReport, *, repaired: bool) -> dict[str, Any]:
 
 
 def print_check(report: CheckReport, *, repaired: bool) -> None:
-    """A line for each file that is not as it was written, and for the images that it hits."""
+    """Print a line for each damaged file and each damaged image."""
     console = new_console()
     for damage in report.damages:
         print_line(console, f"{damage.file}: {damage.trouble}{_extent(damage)}")
@@ -33,24 +33,25 @@ def print_check(report: CheckReport, *, repaired: bool) -> None:
     for name in report.lost:
         print_line(console, f"{name}: given up by a repair")
     for name in report.strangers:
-        print_line(console, f"{name}: not of this data set")
+        print_line(console, f"{name}: does not belong to this data set")
     read = f"{counted(report.shards, 'shard')}, {len(report.index)} images, {report.size_bytes / 1e6:.1f} MB"
     if not report.damages:
-        print_line(console, f"{report.folder}: {read}: every byte is as it was written.")
+        print_line(console, f"{report.folder}: {read}: no byte has changed.")
     if repaired:
-        lost = sum(len(damage.images) for damage in report.damages if damage.hits != "index")
+        lost = sum(len(damage.images) for damage in report.damages if damage.part != "index")
         print_line(
             console,
-            f"{report.folder}: {counted(lost, 'image')} left out by a new index; the old one is {BACKUP_NAME}. "
-            "Merging again with the same MERGE.yaml brings them back.",
+            f"{report.folder}: {counted(lost, 'image')} left out of a new index; the old index is {BACKUP_NAME}. "
+            "Merge again with the same MERGE.yaml to restore them.",
         )
 
 
 def summary(report: CheckReport) -> str:
-    """What is wrong and what to do, in one line."""
+    """The damage and what to do about it, in one line."""
     return (
-        f"{report.folder}: {counted(len(report.damages), 'damaged file')}, {counted(len(report.images_hit), 'image')} hit. "
-        f"`data-prep check {report.folder} --repair` leaves them out; merging again brings them back."
+        f"{report.folder}: {counted(len(report.damages), 'damaged file')}, "
+        f"{counted(len(report.damaged_images), 'damaged image')}. Leave the images out with "
+        f"`data-prep check {report.folder} --repair`, or merge again to restore them."
     )
 
 
@@ -60,7 +61,7 @@ def _damage_json(report: CheckReport, damage: Damage) -> dict[str, Any]:
     return {
         "file": damage.file,
         "trouble": damage.trouble,
-        "hits": damage.hits,
+        "part": damage.part,
         "images": [
             {"image": image, "source": report.index.sources[source].name, "source_id": name}
             for image, source, name in zip(damage.images.tolist(), sources, names, strict=True)
@@ -69,8 +70,8 @@ def _damage_json(report: CheckReport, damage: Damage) -> dict[str, Any]:
 
 
 def _extent(damage: Damage) -> str:
-    """The images of a shard that is hit as a whole."""
-    if damage.hits != "shard" or not len(damage.images):
+    """The range of images of a shard that is damaged as a whole; empty for other damage."""
+    if damage.part != "shard" or not len(damage.images):
         return ""
     first, last = damage.images[[0, -1]].tolist()
     return f"; it holds {counted(len(damage.images), 'image')}, {first} to {last}"

@@ -1,4 +1,4 @@
-"""What the commands print of merged sets: tables for people or plain values for `--json`."""
+"""Output of `data-prep merge` and `info`: tables for people, plain values for `--json`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ SHOWN_NODES = 80
 
 
 def index_json(index: Index) -> dict[str, Any]:
-    """Sources, classes, counts and label counts of an index as plain values."""
+    """Sources and label counts of an index as plain values."""
     return {
         "images": len(index),
         "shards": len(index.shards),
@@ -35,7 +35,7 @@ def index_json(index: Index) -> dict[str, Any]:
 
 
 def print_merge(index: Index, out: Path) -> None:
-    """What a merge wrote, and what it left out."""
+    """Print the content of a merged data set, and the images that the merge left out."""
     console = new_console()
     print_sources(console, index)
     _print_left_out(console, index)
@@ -48,7 +48,10 @@ def print_merge(index: Index, out: Path) -> None:
 
 
 def print_info(index: Index, under: int | None = None, depth: int | None = None) -> None:
-    """Sources and the ledger of a merged set: of the nodes at or under one, so many levels as given or as fit."""
+    """Print sources and label counts of a merged data set.
+
+    under: only nodes at or under this one; depth: levels of the tree below it, None for as many as fit.
+    """
     console = new_console()
     print_sources(console, index)
     _print_left_out(console, index)
@@ -88,7 +91,7 @@ def print_info(index: Index, under: int | None = None, depth: int | None = None)
 
 
 def _levels_that_fit(depths: IntegerArray) -> int:
-    """The deepest level down to which the nodes of these depths are no more than SHOWN_NODES."""
+    """The deepest level down to which at most SHOWN_NODES nodes have the given depths."""
     ends = np.cumsum(np.bincount(depths))
     return max(1, int(np.searchsorted(ends, SHOWN_NODES, side="right")) - 1)
 
@@ -130,14 +133,14 @@ def _source_rows(index: Index) -> list[dict[str, Any]]:
 
 
 def _splits_of(index: Index, source: int) -> dict[str, int]:
-    """How many images of a source are in each split that has any."""
+    """Images of a source by split, without empty splits."""
     own = index.columns["image_split"][index.columns["image_source"] == source]
     counts = np.bincount(own[own >= 0], minlength=len(index.split_names)).tolist()
     return {name: count for name, count in zip(index.split_names, counts, strict=True) if count}
 
 
 def print_sources(console: Console, index: Index) -> None:
-    """A table of the sources, and what was left out or changed of each."""
+    """Print a table of the sources, and for each how much was left out or changed."""
     headings = ("source", "splits", "images", "boxed images", "boxes", "image labels", "classes")
     table = Table(*headings, title="Sources")
     rows = _source_rows(index)

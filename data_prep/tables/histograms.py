@@ -11,12 +11,12 @@ from data_prep.shards.offsets import owner_of_rows
 from data_prep.tables.charts import Histogram, short_count
 from wordtree.support.arrays import Float64Array, Int32Array, Int64Array
 
-MOST_BINS = 20  # of counts such as boxes in an image; the last bin holds all that are more
+MAX_BINS = 20  # of counts such as boxes in an image; the last bin holds all larger counts
 SUPERVISION = ("boxes", "image labels", "none")
 
 
 def histograms_of(reader: ShardReader, split: str) -> list[Histogram]:
-    """What is worth a look, of the images of a split; crowds apart. Kinds without any count are left out."""
+    """Histograms of a split, without ignore regions; histograms without any count are left out."""
     images = reader.split(split)
     in_split = np.zeros(len(reader), dtype=bool)
     in_split[images] = True
@@ -57,7 +57,7 @@ class _Boxes:
 
 
 def _of_labels(counts: Int64Array, what: str) -> Histogram:
-    """How many nodes have 1, 2 to 3, 4 to 7, … labels."""
+    """Numbers of nodes with 1, 2 to 3, 4 to 7, … labels."""
     own = counts[counts > 0]
     power = np.log2(np.maximum(own, 1)).astype(np.int64)
     lowest, highest = (int(power.min()), int(power.max())) if len(own) else (0, 0)
@@ -101,7 +101,7 @@ def _supervision_by_depth(label_counts: LabelCounts) -> Histogram:
 
 
 def _box_sizes(boxes: _Boxes) -> Histogram:
-    """The side of a square as large as the box, in shares of the longer side of the image: what a network sees."""
+    """Sides of squares with the boxes' areas, as shares of the longer side of the image: sizes for the network."""
     side = np.sqrt(boxes.wh_px.prod(axis=1)) / boxes.image_wh_px.max(axis=1, initial=1)
     edges = 2.0 ** np.arange(-7, 0.01, 0.5)
     percent = [f"{100 * edge:.{1 if edge < 0.1 else 0}f}" for edge in edges]
@@ -162,17 +162,17 @@ def _classes_in_images(boxes: _Boxes, boxed: Int64Array) -> Histogram:
 
 
 def _of_counts(file: str, title: str, fact: str, what: str, counts: Int64Array) -> Histogram:
-    """A bin for each number, 0 on; one for all above MOST_BINS."""
-    most = min(int(counts.max(initial=0)), MOST_BINS)
+    """A bin for each number from 0 on; the last bin is for all from MAX_BINS on."""
+    most = min(int(counts.max(initial=0)), MAX_BINS)
     bins = [str(number) for number in range(most + 1)]
-    if counts.max(initial=0) > MOST_BINS:
-        bins[-1] = f"≥ {MOST_BINS}"
-    inside = np.bincount(np.minimum(counts, MOST_BINS), minlength=most + 1)[None]
+    if counts.max(initial=0) > MAX_BINS:
+        bins[-1] = f"≥ {MAX_BINS}"
+    inside = np.bincount(np.minimum(counts, MAX_BINS), minlength=most + 1)[None]
     return Histogram(file, title, fact, what, "images", bins, ("images",), inside)
 
 
 def _image_sizes(reader: ShardReader, images: Int64Array) -> Histogram:
-    """The longer side of the images as stored, with and without boxes drawn."""
+    """Longer sides of the images as stored, with and without boxes drawn."""
     longer = np.maximum(reader.image_width[images], reader.image_height[images])
     power = np.log2(np.maximum(longer, 1)) * 2
     low, high = (int(power.min()), int(power.max())) if len(power) else (0, 0)

@@ -1,4 +1,4 @@
-"""What `data-prep plan` prints: tables for people, or plain values for `--json`."""
+"""Output of `data-prep plan`: tables for people, plain values for `--json`."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from data_prep.planning.estimate import estimate
 from data_prep.planning.plan import Plan
 from wordtree.support.printing import Row, counted, new_console, print_counts, print_line, splits_text
 
-SHOWN = 8  # of each kind of thing to look at; --json lists all
+SHOWN = 8  # rows of each list; --json has all
 
 
 def plan_json(plan: Plan, duplicates: PlannedDuplicates | None = None) -> dict[str, Any]:
@@ -56,14 +56,14 @@ def plan_json(plan: Plan, duplicates: PlannedDuplicates | None = None) -> dict[s
     }
     if duplicates is not None:
         values["duplicates"] = [
-            {"kind": group.kind, "pictures": [_image_row(plan, image) for image in group.images]}
+            {"kind": group.kind, "images": [_image_row(plan, image) for image in group.images]}
             for group in duplicates.groups
         ]
     return values
 
 
 def print_plan(plan: Plan, written_map: Path | None, duplicates: PlannedDuplicates | None = None) -> None:
-    """Sources, tree, label map, conflicts, balance and cost of a plan."""
+    """Print sources, tree, label map, conflicts, shares of an epoch and cost of a plan."""
     console = new_console()
     rows = source_rows(plan)
     table = Table("source", "splits", "images", "boxes", "image labels", "classes", "MB", title="Sources")
@@ -74,7 +74,7 @@ def print_plan(plan: Plan, written_map: Path | None, duplicates: PlannedDuplicat
     console.print(table)
     print_counts(console, {row["name"]: row["counts"] for row in rows})
     _print_classes(console, plan, written_map)
-    _print_balance(console, plan, rows)
+    _print_epoch(console, plan, rows)
     if duplicates is not None:
         _print_duplicates(console, plan, duplicates)
     expected = estimate(plan)
@@ -84,17 +84,17 @@ def print_plan(plan: Plan, written_map: Path | None, duplicates: PlannedDuplicat
     )
     print_line(
         console,
-        f"To expect: about {size_text(expected.size_bytes)}, {time_text(expected.seconds)} with one worker "
+        f"Estimate: about {size_text(expected.size_bytes)}, {time_text(expected.seconds)} with one worker "
         f"({expected.basis}).",
     )
 
 
 def source_rows(plan: Plan) -> list[Row]:
-    """For each source what it will give, as plain values."""
+    """Images, labels and sizes of each source, as plain values."""
     images, sources = plan.images, len(plan.sources)
     of_source = images["image_source"]
     weights = (None, images.count("box"), images.count("label"), images["size_bytes"])
-    pictures, boxes, labels, sizes = (
+    image_counts, boxes, labels, sizes = (
         np.bincount(of_source, weight, minlength=sources).astype(np.int64).tolist() for weight in weights
     )
     splits = np.zeros((sources, len(plan.split_names)), dtype=np.int64)
@@ -107,7 +107,7 @@ def source_rows(plan: Plan) -> list[Row]:
                 for name, count in zip(plan.split_names, splits[number], strict=True)
                 if count
             },
-            "images": pictures[number],
+            "images": image_counts[number],
             "boxes": boxes[number],
             "image_labels": labels[number],
             "classes": sum(row.source == number for row in plan.classes),
@@ -120,7 +120,7 @@ def source_rows(plan: Plan) -> list[Row]:
 
 
 def conflicts_of(plan: Plan) -> list[Conflict]:
-    """What is doubtful in the label map of a plan."""
+    """Doubtful matches in the label map of a plan."""
     boxes = np.bincount(plan.images["box_class"], minlength=len(plan.classes))
     names, setting = [source.name for source in plan.sources], plan.config.tree
     found = find_conflicts(plan.classes, names, plan.tree, boxes)
@@ -130,7 +130,7 @@ def conflicts_of(plan: Plan) -> list[Conflict]:
 
 
 def size_text(size_bytes: float) -> str:
-    """Bytes as people say them: 71 MB, 1.2 TB."""
+    """Bytes as text: 71 MB, 1.2 TB."""
     for unit, size in (("TB", 1e12), ("GB", 1e9)):
         if size_bytes >= size:
             return f"{size_bytes / size:.1f} {unit}"
@@ -138,7 +138,7 @@ def size_text(size_bytes: float) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """Seconds as people say them: 40 s, 12 min, 3.5 h."""
+    """Seconds as text: 40 s, 12 min, 3.5 h."""
     if seconds < 100:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
@@ -153,8 +153,8 @@ def _print_classes(console: Console, plan: Plan, written_map: Path | None) -> No
     for why, number in left_out.most_common():
         print_line(console, f"left out by the choice of classes, {why}: {number}")
     if unresolved := unresolved_lines(plan.matches):
-        does = "dropped" if plan.config.unmapped == "drop" else "which stops the merge"
-        print_line(console, f"{counted(len(unresolved), 'class', 'classes')} without a node, {does}:")
+        effect = "dropped" if plan.config.unmapped == "drop" else "which stops the merge"
+        print_line(console, f"{counted(len(unresolved), 'class', 'classes')} without a node, {effect}:")
         for text in unresolved[:SHOWN]:
             print_line(console, f"  {text}")
         if len(unresolved) > SHOWN:
@@ -163,40 +163,40 @@ def _print_classes(console: Console, plan: Plan, written_map: Path | None) -> No
     for conflict in conflicts_of(plan):
         by_kind.setdefault(conflict.kind, []).append(conflict.text)
     for kind, texts in by_kind.items():
-        _print_some(console, f"to look at: {kind}", texts)
+        _print_some(console, f"to review: {kind}", texts)
     print_line(console, _map_text(plan, written_map))
 
 
 def _map_text(plan: Plan, written_map: Path | None) -> str:
-    """Where every class stands with its node, or how to get there."""
+    """The label map that was read or written, or how to write one."""
     path = plan.config.label_map
     if path is None:
-        return "To see each class with its node, and how it was found, add `--set label_map=label_map.yaml`."
+        return "To review the node of each class, add `--set label_map=label_map.yaml`."
     if written_map is not None:
-        return f"Label map written to {path}: review it, edit it, merge with it."
+        return f"Label map written to {path}: review it, edit it, then merge."
     known = read_label_map(path)
     lacking = [f"{one.source} {one.name!r}" for one in plan.matches if (one.source, one.name) not in known]
     if not lacking:
         return f"Label map read from {path}."
     more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
-    return f"Label map read from {path}, which lacks {', '.join(lacking[:4])}{more}: found as if there were none."
+    return f"Label map read from {path}, which lacks {', '.join(lacking[:4])}{more}; these classes are matched by name."
 
 
-def _print_balance(console: Console, plan: Plan, rows: list[Row]) -> None:
-    """How the sources share an epoch, in words."""
+def _print_epoch(console: Console, plan: Plan, rows: list[Row]) -> None:
+    """Print how many images of each source an epoch shows."""
     shown = {row["name"]: row["splits"].get(TRAIN_SPLIT, 0) * row["repeat"] for row in rows}
     for row in rows:
         if row["repeat"] != 1:
             images = round(shown[row["name"]])
             print_line(
                 console,
-                f"{row['name']} is repeated {row['repeat']:.3g} times an epoch ({images} images).",
+                f"An epoch shows each image of {row['name']} {row['repeat']:.3g} times ({images} images).",
             )
     for name in plan.config.ratio or ():
         if not shown[name]:
             print_line(
                 console,
-                f"The ratio of {name} means nothing: none of its images is in split {TRAIN_SPLIT!r}.",
+                f"The ratio of {name} has no effect: none of its images is in split {TRAIN_SPLIT!r}.",
             )
     least = min((count for count in shown.values() if count), default=0)
     if sum(count > 0 for count in shown.values()) > 1:
@@ -204,7 +204,7 @@ def _print_balance(console: Console, plan: Plan, rows: list[Row]) -> None:
         ratio = " : ".join(f"{count / least:.3g}" for count in shown.values() if count)
         print_line(console, f"An epoch shows {round(sum(shown.values()))} images, {names} as {ratio}.")
     if not least:
-        print_line(console, f"No image is in split {TRAIN_SPLIT!r}, which is what training reads.")
+        print_line(console, f"No image is in split {TRAIN_SPLIT!r}, which training reads.")
 
 
 def _print_duplicates(console: Console, plan: Plan, duplicates: PlannedDuplicates) -> None:
@@ -213,9 +213,7 @@ def _print_duplicates(console: Console, plan: Plan, duplicates: PlannedDuplicate
         title = "equal images " + ("in several splits (a leak)" if kind == KINDS[0] else kind)
         _print_some(console, title, [_equal_text(plan, group) for group in groups])
     if duplicates.unreadable:
-        print_line(
-            console, f"{counted(duplicates.unreadable, 'picture')} could not be read, so not compared."
-        )
+        print_line(console, f"{counted(duplicates.unreadable, 'image')} could not be read and compared.")
     if not duplicates.groups:
         print_line(console, "No two images are equal.")
 

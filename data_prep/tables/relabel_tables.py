@@ -1,4 +1,4 @@
-"""What `data-prep relabel` prints."""
+"""Output of `data-prep relabel`."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,7 +15,7 @@ from wordtree.support.printing import new_console, print_line
 
 
 def relabel_json(before: Index, made: Relabelled, *, written: bool) -> dict[str, Any]:
-    """The new index as `info --json` shows it, and what it was before."""
+    """The new index as `info --json` shows it, and the sizes of the former index."""
     return {
         "written": written,
         "before": {"nodes": len(before.tree), "tree_fingerprint": before.tree.fingerprint, **_labels(before)},
@@ -35,16 +35,17 @@ def relabel_json(before: Index, made: Relabelled, *, written: bool) -> dict[str,
 
 
 def print_review(made: Relabelled, label_map: Path) -> None:
-    """How classes would be found; nothing has been changed."""
+    """Print how the classes were matched; nothing has been changed."""
     console = new_console()
     _print_matches(console, made)
     print_line(
-        console, f"Label map written to {label_map}: review it, edit it, and run this again to apply it."
+        console,
+        f"Label map written to {label_map}: review it, edit it, and run this command again to apply it.",
     )
 
 
 def print_relabelled(before: Index, made: Relabelled, folder: Path, *, replaces: bool) -> None:
-    """What the new index holds, beside what the old one held."""
+    """Print the content of the new index beside that of the old one."""
     console, index = new_console(), made.index
     print_sources(console, index)
     _print_matches(console, made)
@@ -54,13 +55,13 @@ def print_relabelled(before: Index, made: Relabelled, folder: Path, *, replaces:
         console, "; ".join(f"{name.replace('_', ' ')}: {value} (before: {old})" for name, value, old in rows)
     )
     if index.tree.fingerprint != before.tree.fingerprint:
-        print_line(console, "The tree is another one: models trained with the old one do not fit it.")
-    kept = f"; the old index is {BACKUP_NAME}" if replaces else ""
-    print_line(console, f"{folder}: {len(index)} images, no image was read{kept}.")
+        print_line(console, "The tree has changed: models trained with the old tree do not fit.")
+    backup = f"; the old index is {BACKUP_NAME}" if replaces else ""
+    print_line(console, f"{folder}: {len(index)} images, no image was read{backup}.")
 
 
 def _labels(index: Index) -> dict[str, int]:
-    """How many boxes and image labels of the training split count."""
+    """Numbers of boxes and image labels of the training split."""
     label_counts = label_counts_of(index)
     return {"boxes": int(label_counts.boxes.sum()), "image_labels": int(label_counts.image_labels.sum())}
 

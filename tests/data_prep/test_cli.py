@@ -15,7 +15,7 @@ def test_plan_merge_info_and_anchors_follow_each_other(world, tmp_path, command)
     code, text, _ = command("plan", world / "merge.yaml", "--set", "ratio={coco: 1, labels: 4}")
     assert code == 0
     assert "5 classes: 3 by hand, 2 wnid" in text
-    assert "labels is repeated 4 times an epoch (24 images)." in text
+    assert "An epoch shows each image of labels 4 times (24 images)." in text
     code, text, _ = command("merge", world / "merge.yaml", "-o", out, "--set", "seed=1")
     assert code == 0
     assert "12 images" in text

@@ -259,7 +259,7 @@ def test_the_command_writes_a_label_map_for_review_and_then_applies_it(shards, t
     (tmp_path / "map.yaml").write_text(yaml.safe_dump(label_map))
     code, text, _ = command(*arguments)
     assert code == 0
-    assert "models trained with the old one do not fit it" in text
+    assert "models trained with the old tree do not fit" in text
     assert "the old index is index.h5.bak" in text
     assert ShardReader(shards).tree == ANIMALS
     assert yaml.safe_load((shards / "label_map.yaml").read_text())["coco"]["car"]["node"] == "drop"

@@ -1,4 +1,4 @@
-"""Merges that are killed at random moments, with SIGKILL: nothing is corrupt, and the end is that of a quiet merge."""
+"""Merges killed at random moments with SIGKILL: nothing is corrupt, and they end like an undisturbed merge."""
 
 import os
 import random
@@ -15,10 +15,10 @@ from PIL import Image
 
 from data_prep import ShardReader, make_plan
 from data_prep.merging.merge import carry_out
-from data_prep.merging.progress_file import JOURNAL_NAME
+from data_prep.merging.progress_file import PROGRESS_NAME
 
 SETTINGS = ("shard_mb=0.4", "duplicates=drop", "sources.labels.split={train: 0.5, val: 0.5}")
-PLAIN = get_context("fork")  # a spawned process would spend its life importing
+PLAIN = get_context("fork")  # a spawned process would be killed while it imports
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -27,7 +27,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def larger_world(world):
-    """The world with sixty more label images, large enough to take a while, some equal, one broken."""
+    """The world with sixty more label images, large enough to take a while; some are equal, one is broken."""
     folder = world / "labelled" / "n02084071"
     folder.mkdir()
     for number in range(60):
@@ -39,7 +39,7 @@ def larger_world(world):
 
 
 def check_unfinished(out: Path) -> None:
-    """Whatever has an index is complete, and nothing but what a merge leaves lies in the folder."""
+    """A folder with an index is complete."""
     if (out / "index.h5").exists():
         reader = ShardReader(out)
         for image in range(len(reader)):
@@ -48,7 +48,9 @@ def check_unfinished(out: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_a_merge_killed_at_random_points_ends_like_a_quiet_one(larger_world, tmp_path, config_of, seed):
+def test_a_merge_killed_at_random_points_ends_like_an_undisturbed_one(
+    larger_world, tmp_path, config_of, seed
+):
     plan = make_plan(config_of(larger_world, *SETTINGS))
     started = time.monotonic()
     carry_out(plan, tmp_path / "whole")
@@ -73,7 +75,7 @@ def test_a_merge_killed_at_random_points_ends_like_a_quiet_one(larger_world, tmp
 
 
 def workers_of(pid: int) -> list[int]:
-    """The worker processes that a process has started, if it lives; its resource tracker is none."""
+    """Worker processes of a running process; its resource tracker does not count."""
     try:
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
@@ -83,12 +85,12 @@ def workers_of(pid: int) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find worker processes")
-def test_a_merge_whose_processes_are_killed_at_random_ends_like_a_quiet_one(
+def test_a_merge_whose_processes_are_killed_at_random_ends_like_an_undisturbed_one(
     larger_world, tmp_path, config_of
 ):
-    """Two workers; the parent is killed, or one of them, a moment after another shard or two are finished.
+    """Two workers; the parent or a worker is killed shortly after another shard or two are finished.
 
-    Merges are begun until either was killed five times: how often a kill comes too late is the machine's.
+    Merges are started until parent and workers were killed five times each; some kills come too late.
     """
     carry_out(make_plan(config_of(larger_world, *SETTINGS)), tmp_path / "whole")
     generator, kills, workers_seen = random.Random(0), {"parent": 0, "worker": 0}, set()
@@ -114,7 +116,7 @@ def test_a_merge_whose_processes_are_killed_at_random_ends_like_a_quiet_one(
             if victim in kills:
                 kills[victim] += 1
             _, errors = process.communicate(timeout=60)
-            if victim != "parent":  # its workers may die while they begin, and Python tells so
+            if victim != "parent":  # its workers may die while they start, with a traceback
                 assert "Traceback" not in errors
             is_finished = process.returncode == 0
             check_unfinished(out)
@@ -134,9 +136,9 @@ def started(merge_yaml: Path, out: Path) -> subprocess.Popen[str]:
 
 
 def shards_done(out: Path) -> int:
-    """Lines of the journal, but the first; none where there is no journal."""
+    """Finished shards in the progress file; 0 where there is no such file."""
     try:
-        return max(0, len((out / JOURNAL_NAME).read_text().splitlines()) - 1)
+        return max(0, len((out / PROGRESS_NAME).read_text().splitlines()) - 1)
     except OSError:
         return 0
 

@@ -1,4 +1,4 @@
-"""What can go wrong between a plan and its index: another merge, a full disk, sources that change."""
+"""Failures between a plan and its index: another merge, a full disk, sources that change."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def contents(folder):
 
 
 def merge_limited(world, out, largest_file, *settings):
-    """The command in a process whose files may have so many bytes, as on a disk that gets full."""
+    """The command in a process whose files may not exceed a size, as on a disk that gets full."""
     code = (
         f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest_file}, {largest_file}))\n"
         "from data_prep.cli import main; main()"
@@ -39,7 +39,7 @@ def merge_limited(world, out, largest_file, *settings):
 @pytest.mark.parametrize(
     ("largest_file", "what"),
     [
-        pytest.param(100, "/unfinished.jsonl: File too large. What is finished stays", id="the journal"),
+        pytest.param(100, "/unfinished.jsonl: File too large. Finished shards stay", id="the progress file"),
         pytest.param(2000, "shard-00000.h5: cannot write this shard", id="columns of the first shard"),
         pytest.param(6000, "shard-00000.h5: cannot write this shard", id="images of the first shard"),
     ],
@@ -53,7 +53,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(world, tmp_path, largest_fil
     assert not (tmp_path / "out").exists()
 
 
-def test_a_merge_goes_on_when_there_is_room_again(world, tmp_path, config_of):
+def test_a_merge_is_resumed_when_the_disk_has_room_again(world, tmp_path, config_of):
     """The last image is too large for the disk, so its shard fails when the others are finished."""
     (world / "labelled" / CAR / "2.jpg").write_bytes(picture(11, (2000, 2000), kind="BMP"))
     merge(config_of(world, MANY_SHARDS), tmp_path / "whole")
@@ -79,7 +79,8 @@ def test_an_index_that_cannot_be_written_is_reported_and_written_later(world, tm
 @pytest.mark.parametrize("limit", [0, 96, 800, 3000])
 def test_an_hdf5_file_that_cannot_be_written_is_closed_and_reported(tmp_path, limit):
     code = (
-        "import resource, sys; from pathlib import Path; import h5py; from data_prep.shards.hdf5_files import new_hdf5\n"
+        "import resource, sys; from pathlib import Path; import h5py\n"
+        "from data_prep.shards.hdf5_files import new_hdf5\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
         "try:\n"
         "    with new_hdf5(Path(sys.argv[1])) as file:\n"
@@ -104,7 +105,7 @@ def test_a_new_hdf5_file_holds_what_was_written(tmp_path):
         assert file["none"].shape == (0,)
 
 
-def test_two_merges_into_one_folder_are_refused_with_who_holds_it(world, tmp_path, config_of):
+def test_a_second_merge_into_the_same_folder_is_refused_and_names_the_first(world, tmp_path, config_of):
     out = tmp_path / "out"
     out.mkdir()
     with locked(out, name=LOCK_NAME, error=MergeError):
@@ -131,7 +132,7 @@ def test_a_lock_ends_with_its_process(world, tmp_path, config_of):
     assert not (out / LOCK_NAME).exists()
 
 
-def test_a_file_system_without_locks_locks_nobody_out(world, tmp_path, config_of, monkeypatch):
+def test_a_file_system_without_locks_refuses_nobody(world, tmp_path, config_of, monkeypatch):
     def unknown(*_):
         raise OSError(38, "Function not implemented")
 
@@ -139,7 +140,7 @@ def test_a_file_system_without_locks_locks_nobody_out(world, tmp_path, config_of
     merge(config_of(world), tmp_path / "out")
 
 
-def test_a_image_that_cannot_be_used_stops_a_merge_that_shall_stop(world, tmp_path, config_of):
+def test_an_unreadable_image_stops_a_merge_that_does_not_skip(world, tmp_path, config_of):
     out = tmp_path / "out"
     (world / "photos" / "003.jpg").write_bytes(
         b"no picture, but as long as one is, so that it fills a shard" * 12
@@ -173,7 +174,7 @@ def test_a_image_that_cannot_be_used_stops_a_merge_that_shall_stop(world, tmp_pa
         ),
     ],
 )
-def test_what_differs_from_the_merge_in_the_folder_is_reported(
+def test_the_differences_from_the_merge_in_the_folder_are_reported(
     world, tmp_path, config_of, monkeypatch, change, expected, state
 ):
     out = tmp_path / "out"
@@ -195,7 +196,7 @@ def test_what_differs_from_the_merge_in_the_folder_is_reported(
     assert contents(out) == before
 
 
-def test_a_tar_that_is_cut_after_planning_stops_the_merge_and_the_next_one_counts(tmp_path, config_of):
+def test_a_tar_truncated_after_planning_stops_the_merge_and_the_next_one_counts_the_loss(tmp_path, config_of):
     with tarfile.open(tmp_path / "n02121808.tar", "w") as tar:
         for number in range(4):
             (tmp_path / "a.jpg").write_bytes(picture(number))
@@ -212,7 +213,7 @@ def test_a_tar_that_is_cut_after_planning_stops_the_merge_and_the_next_one_count
     assert any("damaged" in reason for reason in index.counts[0])
 
 
-def test_a_damaged_tar_is_read_as_far_as_it_goes_or_stops_a_merge_that_shall_stop(tmp_path, config_of):
+def test_a_damaged_tar_is_read_up_to_the_damage_or_stops_a_merge_that_does_not_skip(tmp_path, config_of):
     (tmp_path / "tars").mkdir()
     (tmp_path / "a.jpg").write_bytes(picture(0))
     with tarfile.open(tmp_path / "tars" / "n02121808.tar", "w") as tar:
@@ -223,16 +224,14 @@ def test_a_damaged_tar_is_read_as_far_as_it_goes_or_stops_a_merge_that_shall_sto
         "sources: [{name: t, format: imagenet, images: tars}]\nduplicates: keep"
     )
     with pytest.raises(
-        DataPrepError, match=r"n02121808\.tar: damaged, nothing behind it is read: .* `unreadable: skip`"
+        DataPrepError, match=r"n02121808\.tar: damaged, the rest is not read: .* `unreadable: skip`"
     ):
         merge(config_of(tmp_path, "unreadable=stop"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert 0 < len(merge(config_of(tmp_path), tmp_path / "out")) < 3
 
 
-def test_a_label_map_that_lies_in_the_folder_of_the_shards_stays_as_its_reviewer_left_it(
-    world, tmp_path, config_of
-):
+def test_a_label_map_in_the_folder_of_the_shards_is_never_overwritten(world, tmp_path, config_of):
     written = tmp_path / "out" / "label_map.yaml"
     written.parent.mkdir()
     written.write_text(f"# checked by me\ncoco: {{cat: {CAR}}}\n")
@@ -241,7 +240,7 @@ def test_a_label_map_that_lies_in_the_folder_of_the_shards_stays_as_its_reviewer
     assert written.read_text().startswith("# checked by me\n")
 
 
-def test_a_shard_that_may_not_be_read_is_reported_as_such(shards, monkeypatch):
+def test_a_shard_without_read_permission_is_reported(shards, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 

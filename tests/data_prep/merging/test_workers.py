@@ -10,7 +10,7 @@ import pytest
 import data_prep.merging.workers as workers_module
 from data_prep import DataPrepError, MergeConfig, load_config, make_plan, merge
 from data_prep.merging.merge import carry_out
-from data_prep.merging.progress_file import JOURNAL_NAME
+from data_prep.merging.progress_file import PROGRESS_NAME
 from data_prep.shards.writer import ShardError, write_shard
 
 MANY_SHARDS = "shard_mb=0.0005"  # one image each
@@ -27,7 +27,7 @@ def test_the_documented_example_merges_on_a_cluster_of_two_workers(world, tmp_pa
     settings = (world / "merge.yaml").read_text()
     (world / "merge.yaml").write_text(f"{settings}\nshard_mb: 0.0005\n")
     monkeypatch.chdir(world)
-    merge(load_config("merge.yaml", MergeConfig), tmp_path / "quiet")
+    merge(load_config("merge.yaml", MergeConfig), tmp_path / "alone")
     with distributed.LocalCluster(
         n_workers=2,
         threads_per_worker=1,
@@ -36,11 +36,11 @@ def test_the_documented_example_merges_on_a_cluster_of_two_workers(world, tmp_pa
         local_directory=str(tmp_path),
     ) as cluster:
         exec(example.replace("scheduler:8786", cluster.scheduler_address), {})
-    assert contents(world / "shards") == contents(tmp_path / "quiet")
+    assert contents(world / "shards") == contents(tmp_path / "alone")
 
 
 class Counting(Executor):
-    """Runs one job at a time, and remembers how many waited."""
+    """Runs one job at a time, and records how many waited."""
 
     def __init__(self):
         self.pool, self.waiting, self.most = ThreadPoolExecutor(1), 0, 0
@@ -77,23 +77,23 @@ def test_shards_under_way_are_kept_when_another_cannot_be_written(world, tmp_pat
     monkeypatch.setattr(workers_module, "write_shard", write)
     with ThreadPoolExecutor(2) as executor, pytest.raises(DataPrepError, match="disk full"):
         merge(config_of(world, MANY_SHARDS), tmp_path / "out", executor=executor)
-    journal = (tmp_path / "out" / JOURNAL_NAME).read_text()
-    assert "shard-00001.h5" in journal
-    assert "shard-00011.h5" not in journal
+    progress = (tmp_path / "out" / PROGRESS_NAME).read_text()
+    assert "shard-00001.h5" in progress
+    assert "shard-00011.h5" not in progress
 
 
-def test_progress_tells_what_was_done_before_and_then_every_image_once(world, tmp_path, config_of):
-    plan, message = make_plan(config_of(world, MANY_SHARDS)), []
-    carry_out(plan, tmp_path / "out", progress=message.append)
-    assert message == [0] + [1] * 12
+def test_progress_reports_images_done_before_and_then_every_image_once(world, tmp_path, config_of):
+    plan, counts = make_plan(config_of(world, MANY_SHARDS)), []
+    carry_out(plan, tmp_path / "out", progress=counts.append)
+    assert counts == [0] + [1] * 12
     (tmp_path / "out" / "shard-00003.h5").unlink()
-    message.clear()
-    carry_out(plan, tmp_path / "out", progress=message.append)
-    assert message == [11, 1]
+    counts.clear()
+    carry_out(plan, tmp_path / "out", progress=counts.append)
+    assert counts == [11, 1]
 
 
 def test_a_worker_process_ends_with_its_parent(tmp_path):
-    """A worker's watching thread ends the process when the parent has gone; here it is told that it has."""
+    """A thread of the worker ends the process when the parent is gone; here the parent seems gone at once."""
     ended = []
 
     class Gone:
@@ -108,8 +108,8 @@ def test_a_worker_process_ends_with_its_parent(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to look at processes")
-def test_ctrl_c_is_kept_from_workers_from_their_first_moment(world, tmp_path, config_of, monkeypatch):
-    """They import for a while before they can ignore it themselves, and would end with a traceback."""
+def test_ctrl_c_never_reaches_workers_while_they_start(world, tmp_path, config_of, monkeypatch):
+    """Workers import for a while before they ignore Ctrl-C themselves; it would end them with a traceback."""
     blocked, wait = [], workers_module.wait
 
     def look(*arguments, **options):
@@ -127,7 +127,7 @@ def test_ctrl_c_is_kept_from_workers_from_their_first_moment(world, tmp_path, co
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_future_that_was_lost_is_reported_as_a_worker_that_died(world, tmp_path, config_of):
+def test_a_lost_future_is_reported_as_a_dead_worker(world, tmp_path, config_of):
     class Losing(Executor):
         def submit(self, function, /, *arguments, **options):
             future = Future()

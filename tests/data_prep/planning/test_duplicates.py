@@ -77,7 +77,7 @@ def test_a_merge_stops_before_its_index_and_names_equal_images(repeated, tmp_pat
     where = rf"coco 002\.jpg \(train\) = labels {TABBY}/1\.jpg \({splits}\)"
     leaks = int(splits == "val")
     with pytest.raises(
-        DataPrepError, match=rf"several splits \({leaks} of them\) or sources \({1 - leaks}\): {where}\."
+        DataPrepError, match=rf"several splits \({leaks}\) or several sources \({1 - leaks}\): {where}\."
     ):
         merge(config_of(repeated, f"sources.labels.split={splits}"), out)
     assert not (out / "index.h5").exists()
@@ -99,7 +99,7 @@ def test_told_what_to_do_the_merge_goes_on_without_reading_a_image(
     repeated, tmp_path, config_of, monkeypatch, rule, gone
 ):
     out = tmp_path / "out"
-    with pytest.raises(DataPrepError, match="The shards are finished and stay"):
+    with pytest.raises(DataPrepError, match="The finished shards stay"):
         merge(rules(config_of, repeated, "stop"), out)
     with monkeypatch.context() as patch:
         patch.setattr(workers_module, "write_shard", None)
@@ -159,4 +159,4 @@ def test_the_plan_command_prints_and_lists_them(repeated, command):
     _, text, _ = command("plan", repeated / "merge.yaml", *options, "--json")
     found = json.loads(text)["duplicates"]
     assert [group["kind"] for group in found] == ["in several splits", "within one source"]
-    assert found[0]["pictures"][1] == {"source": "labels", "source_id": f"{TABBY}/1.jpg", "split": "val"}
+    assert found[0]["images"][1] == {"source": "labels", "source_id": f"{TABBY}/1.jpg", "split": "val"}

@@ -167,7 +167,7 @@ def test_the_estimate_says_what_it_rests_on(world, config_of):
     shrunk = estimate(make_plan(config_of(world, "resize_max=20")))
     assert shrunk.size_bytes < expected.size_bytes
     assert shrunk.basis.startswith(
-        "larger ones shrunk to 20 px, the 6 whose size no annotation states taken as they"
+        "larger ones resized to 20 px, the 6 whose size no annotation states taken as they"
     )
 
 
@@ -219,10 +219,10 @@ def test_a_plan_of_a_source_that_is_gone_is_one_line(world, config_of):
 def test_a_plan_tells_of_a_ratio_without_training_images_and_of_no_training_image_at_all(world, command):
     settings = ("--set", "ratio={coco: 1, labels: 4}", "--set", "sources.labels.split=val")
     _, text, _ = command("plan", world / "merge.yaml", *settings)
-    assert "The ratio of labels means nothing: none of its images is in split 'train'." in text
+    assert "The ratio of labels has no effect: none of its images is in split 'train'." in text
     assert "No image is in split" not in text
     _, text, _ = command("plan", world / "merge.yaml", *settings, "--set", "sources.coco.split=val")
-    assert "No image is in split 'train', which is what training reads." in text
+    assert "No image is in split 'train', which training reads." in text
 
 
 def test_a_plan_tells_of_classes_outside_the_root_of_a_built_tree(world, command):
