@@ -1,8 +1,8 @@
-"""What Darknet's networks compute in test mode: a slow twin in plain NumPy, window after window, in float64.
+"""A slow twin of Darknet's networks in test mode, in plain NumPy and float64, as loops over windows.
 
-Written from the program's documented behaviour and sharing nothing with the packages.
-`tests/golden/make_darknet_nets.py` makes the committed networks with it; `tests/yolo9000/models/test_darknet_network.py` holds
-it against the original's own numbers where they are at hand. Arrays are (channel, row, column).
+Written from Darknet's documented behaviour, without code of the packages. `tests/golden/make_darknet_nets.py` makes the
+committed networks with this twin; `tests/yolo9000/models/test_darknet_network.py` compares it with Darknet's own
+numbers if they are available. Arrays are (channel, row, column).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read_cfg(text: str) -> list[tuple[str, Options]]:
 
 
 class Numbers:
-    """The float32 numbers of a `.weights` file, taken one stretch after the other."""
+    """The float32 numbers of a `.weights` file, read in order."""
 
     def __init__(self, content: bytes) -> None:
         major, minor, _ = struct.unpack_from("<iii", content)
@@ -53,9 +53,9 @@ class Numbers:
 
     def take(self, *shape: int) -> Floats:
         count = int(np.prod(shape))
-        taken, self.values = self.values[:count], self.values[count:]
-        assert len(taken) == count
-        return taken.reshape(shape)
+        values, self.values = self.values[:count], self.values[count:]
+        assert len(values) == count
+        return values.reshape(shape)
 
 
 def all_outputs(cfg: str, weights: bytes, image: Floats, parents: list[int] | None = None) -> list[Floats]:
@@ -68,8 +68,8 @@ def all_outputs(cfg: str, weights: bytes, image: Floats, parents: list[int] | No
         elif name == "[maxpool]":
             x = maxpool(x, options)
         elif name == "[route]":
-            asked = [int(number) for number in options["layers"].split(",")]
-            x = np.concatenate([outputs[index + k if k < 0 else k] for k in asked])
+            sources = [int(number) for number in options["layers"].split(",")]
+            x = np.concatenate([outputs[index + k if k < 0 else k] for k in sources])
         elif name == "[reorg]":
             x = reorg(x, int(options.get("stride", 1)), reverse=options.get("reverse", "0") != "0")
         elif name == "[reorg3d]":
@@ -110,7 +110,7 @@ def convolution(x: Floats, options: Options, numbers: Numbers) -> Floats:
                 window = padded[first : first + channels, j * stride :, i * stride :][:, :size, :size]
                 out[k, j, i] = (window * kernels[k]).sum()
     if normalised:
-        deviation = np.sqrt(variances) + 1e-6  # the original on a CPU
+        deviation = np.sqrt(variances) + 1e-6  # Darknet on a CPU
         out = (out - means[:, None, None]) / deviation[:, None, None] * scales[:, None, None]
     return ACTIVATIONS[options.get("activation", "logistic")](out + biases[:, None, None])
 
@@ -132,7 +132,7 @@ def maxpool(x: Floats, options: Options) -> Floats:
 
 
 def reorg(x: Floats, s: int, *, reverse: bool) -> Floats:
-    """Memory is taken for an image of fewer and larger channels, and what comes out for one of more and smaller."""
+    """Reads the memory as an image of fewer and larger channels; the result is one of more and smaller channels."""
     channels, height, width = x.shape
     if reverse:
         deep = np.empty((channels // s**2, height * s, width * s)).reshape(-1)
@@ -159,7 +159,7 @@ def space_to_depth(x: Floats, s: int) -> Floats:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Over the first dimension."""
+    """Softmax over the first dimension."""
     powers = np.exp(logits - logits.max(axis=0))
     return powers / powers.sum(axis=0)
 

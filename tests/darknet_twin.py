@@ -1,8 +1,9 @@
-"""What the original program computes in and after its region layer: a slow twin in plain NumPy.
+"""A slow twin of Darknet's region layer and detections, in plain NumPy.
 
-Written from the program's documented behaviour, its surprises included, place after place, and sharing nothing with the
-packages. `tests/golden/make_darknet_cases.py` makes the committed cases with it; `tests/yolo9000/darknet/test_twin.py`
-holds it against the original's own numbers where they are at hand. A case is a dict as in params.json there.
+Written from Darknet's documented behaviour including its surprises, as loops over locations, without code of the
+packages. `tests/golden/make_darknet_cases.py` makes the committed cases with this twin;
+`tests/yolo9000/darknet/test_twin.py` compares it with Darknet's own numbers if they are available. A case is a dict as
+in params.json there.
 
 Letters: b image, a anchor, j row, i column. A box is centre and size; a *delta* is target minus output.
 """
@@ -21,7 +22,7 @@ Case = dict[str, Any]
 Box = tuple[float, float, float, float]
 
 WARM_UP_IMAGES = 12800
-NO_BOX = 100000  # x and y above this: the image has a label and no box
+NO_BOX = 100000  # x and y above this: an image label without a box
 
 
 class Groups:
@@ -40,7 +41,7 @@ class Groups:
             self.group_of.append(len(self.members) - 1)
 
     def up(self, node: int) -> Iterator[int]:
-        """The node and all above it."""
+        """The node and its ancestors."""
         while node >= 0:
             yield node
             node = self.parents[node]
@@ -52,7 +53,7 @@ class Groups:
         return np.array([self.probability(conditional, node) for node in range(len(self.parents))])
 
     def top(self, probability: Floats, threshold: float) -> int:
-        """The descent: multiplies whatever it is given, and goes on while the product exceeds the threshold."""
+        """The descent: multiplies the given numbers while the product exceeds the threshold."""
         product, group, parent = 1.0, 0, -1
         while True:
             best = max(self.members[group], key=lambda node: probability[node])  # the first of equals
@@ -82,39 +83,39 @@ def softmax(x: Floats) -> Floats:
 
 
 def activated(raw: Floats, case: Case, groups: Groups | None) -> Floats:
-    """(B, A, 5 + C, H, W): x, y and objectness through the logistic; classes by group, together, or each alone."""
+    """(B, A, 5 + C, H, W): logistic of x, y and objectness; softmax by group or over all classes, or logistic."""
     output = np.asarray(raw, np.float64).reshape(
         len(raw), case["num"], 5 + case["classes"], case["grid_h"], case["grid_w"]
     )
     output = output.copy()
     for entry in (0, 1, 4):
         output[:, :, entry] = logistic(output[:, :, entry])
-    every = list(range(case["classes"]))
-    for b, a, j, i in _places(output):
+    all_classes = list(range(case["classes"]))
+    for b, a, j, i in _locations(output):
         classes = output[b, a, 5:, j, i]
         if not groups and not case["softmax"]:
             classes[:] = logistic(classes)
             continue
-        for members in groups.members if groups else [every]:
+        for members in groups.members if groups else [all_classes]:
             classes[members] = softmax(classes[members])
     return output
 
 
-def _places(output: Floats) -> Iterator[tuple[int, ...]]:
+def _locations(output: Floats) -> Iterator[tuple[int, ...]]:
     images, anchors, _, rows, columns = output.shape
     return np.ndindex(images, anchors, rows, columns)
 
 
 def box_at(output: Floats, case: Case, b: int, a: int, j: int, i: int) -> Box:
-    """The predicted box in fractions of the network's input."""
+    """The predicted box in the unit square of the network's input."""
     x, y, w, h = output[b, a, :4, j, i]
     width, height = case["anchors"][2 * a : 2 * a + 2]
     columns, rows = case["grid_w"], case["grid_h"]
     return (i + x) / columns, (j + y) / rows, math.exp(w) * width / columns, math.exp(h) * height / rows
 
 
-def overlap(a: Box, b: Box) -> float:
-    """IoU; 0 where the boxes miss each other in either direction."""
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes."""
     sides = []
     for axis in (0, 1):
         left = max(a[axis] - a[axis + 2] / 2, b[axis] - b[axis + 2] / 2)
@@ -128,7 +129,7 @@ def overlap(a: Box, b: Box) -> float:
 def region(
     raw: Floats, truth: Floats, case: Case, groups: Groups | None = None
 ) -> tuple[Floats, Floats, Floats]:
-    """Output, delta and what goes back to the layer before, each (B, A, 5 + C, H, W)."""
+    """Output, delta and gradient with respect to the layer's input, each (B, A, 5 + C, H, W)."""
     output = activated(raw, case, groups)
     delta = np.zeros_like(output)
     for b in range(len(output)):
@@ -151,7 +152,7 @@ def region(
 def _label_only(output: Floats, delta: Floats, case: Case, groups: Groups | None, b: int, label: int) -> None:
     assert groups
     best, best_score = (0, 0, 0), -1.0
-    for _, a, j, i in _places(output[b : b + 1]):
+    for _, a, j, i in _locations(output[b : b + 1]):
         objectness = output[b, a, 4, j, i]
         delta[b, a, 4, j, i] = case["noobject_scale"] * (0 - objectness)
         score = objectness * groups.probability(output[b, a, 5:, j, i], label)
@@ -165,9 +166,9 @@ def _label_only(output: Floats, delta: Floats, case: Case, groups: Groups | None
 def _with_boxes(
     output: Floats, delta: Floats, case: Case, groups: Groups | None, b: int, rows: list[Floats]
 ) -> None:
-    for _, a, j, i in _places(output[b : b + 1]):
+    for _, a, j, i in _locations(output[b : b + 1]):
         here = box_at(output, case, b, a, j, i)
-        best = max((overlap(here, tuple(row[:4])) for row in rows), default=0.0)
+        best = max((iou(here, tuple(row[:4])) for row in rows), default=0.0)
         delta[b, a, 4, j, i] = (
             0 if best > case["thresh"] else case["noobject_scale"] * (0 - output[b, a, 4, j, i])
         )
@@ -180,32 +181,32 @@ def _with_boxes(
 
 def _one_box(output: Floats, delta: Floats, case: Case, groups: Groups | None, b: int, row: Floats) -> None:
     columns, rows = case["grid_w"], case["grid_h"]
-    x, y, w, h, kind = row.tolist()
+    x, y, w, h, class_ = row.tolist()
     i, j = int(x * columns), int(y * rows)
     best, best_iou = 0, 0.0
     for a in range(case["num"]):
         shape = box_at(output, case, b, a, j, i)[2:]
         if case["bias_match"]:
             shape = case["anchors"][2 * a] / columns, case["anchors"][2 * a + 1] / rows
-        found = overlap((0, 0, *shape), (0, 0, w, h))
-        if found > best_iou:
-            best, best_iou = a, found
+        shape_iou = iou((0, 0, *shape), (0, 0, w, h))
+        if shape_iou > best_iou:
+            best, best_iou = a, shape_iou
     a = best
-    place = b, a, slice(None), j, i
+    location = b, a, slice(None), j, i
     width, height = case["anchors"][2 * a : 2 * a + 2]
     target = x * columns - i, y * rows - j, math.log(w * columns / width), math.log(h * rows / height)
-    delta[place][:4] = case["coord_scale"] * (2 - w * h) * (np.array(target) - output[place][:4])
-    objectness = output[place][4]
-    wanted = overlap(box_at(output, case, b, a, j, i), (x, y, w, h)) if case["rescore"] else 1
-    delta[place][4] = case["object_scale"] * (wanted - objectness)
-    label = case["map"][int(kind)] if case["map"] else int(kind)
+    delta[location][:4] = case["coord_scale"] * (2 - w * h) * (np.array(target) - output[location][:4])
+    objectness = output[location][4]
+    objectness_target = iou(box_at(output, case, b, a, j, i), (x, y, w, h)) if case["rescore"] else 1
+    delta[location][4] = case["object_scale"] * (objectness_target - objectness)
+    label = case["map"][int(class_)] if case["map"] else int(class_)
     _class_delta(output, delta, case, groups, (b, a, j, i), label)
 
 
 def _class_delta(
-    output: Floats, delta: Floats, case: Case, groups: Groups | None, place: tuple[int, ...], label: int
+    output: Floats, delta: Floats, case: Case, groups: Groups | None, location: tuple[int, ...], label: int
 ) -> None:
-    b, a, j, i = place
+    b, a, j, i = location
     p, d = output[b, a, 5:, j, i], delta[b, a, 5:, j, i]
     scale = case["class_scale"]
     if groups:
@@ -214,7 +215,7 @@ def _class_delta(
             d[members] = scale * (0 - p[members])
             d[node] = scale * (1 - p[node])
         return
-    if case["softmax"] or d[0] == 0:  # logistic classes: a second box at the place adds its own class only
+    if case["softmax"] or d[0] == 0:  # logistic classes: a second box at the location only adds its own class
         d[:] = scale * (0 - p)
     d[label] = scale * (1 - p[label])
 
@@ -223,9 +224,9 @@ def _class_delta(
 
 
 def detections(output: Floats, case: Case, groups: Groups | None = None) -> tuple[Floats, Floats, Floats]:
-    """Boxes (D, 4) on the image, objectness (D,) and scores (D, C), places in the order anchor, row, column."""
+    """Boxes (D, 4) on the image, objectness (D,) and scores (D, C), in the order anchor, row, column."""
     boxes, objectness, scores = [], [], []
-    for b, a, j, i in _places(output[:1]):
+    for b, a, j, i in _locations(output[:1]):
         o = float(output[b, a, 4, j, i])
         boxes.append(_on_image(box_at(output, case, b, a, j, i), case))
         objectness.append(o if o > case["thresh"] else 0.0)
@@ -268,36 +269,36 @@ def _on_image(box: Box, case: Case) -> Box:
 
 
 def suppressed_by_class(boxes: Floats, objectness: Floats, scores: Floats, threshold: float) -> Floats:
-    """The scores, 0 where a better box of the same class overlaps by more than the threshold."""
+    """The scores after NMS within each class by the IoU threshold; suppressed scores are 0."""
     scores = scores.copy()
-    for kind in range(scores.shape[1]):
-        order = [d for d in np.argsort(-scores[:, kind], kind="stable") if objectness[d]]
+    for class_ in range(scores.shape[1]):
+        order = [d for d in np.argsort(-scores[:, class_], kind="stable") if objectness[d]]
         for rank, d in enumerate(order):
             for worse in order[rank + 1 :]:
-                if scores[d, kind] and overlap(tuple(boxes[d]), tuple(boxes[worse])) > threshold:
-                    scores[worse, kind] = 0
+                if scores[d, class_] and iou(tuple(boxes[d]), tuple(boxes[worse])) > threshold:
+                    scores[worse, class_] = 0
     return scores
 
 
 def suppressed_by_objectness(
     boxes: Floats, objectness: Floats, scores: Floats, threshold: float
 ) -> tuple[Floats, Floats]:
-    """Objectness and scores, all 0 where a box of more objectness overlaps by more than the threshold."""
+    """Objectness and scores after NMS by objectness across all classes; suppressed values are 0."""
     objectness, scores = objectness.copy(), scores.copy()
     order = [d for d in np.argsort(-objectness, kind="stable") if objectness[d]]
     for rank, d in enumerate(order):
         for worse in order[rank + 1 :]:
-            if objectness[d] and overlap(tuple(boxes[d]), tuple(boxes[worse])) > threshold:
+            if objectness[d] and iou(tuple(boxes[d]), tuple(boxes[worse])) > threshold:
                 objectness[worse], scores[worse] = 0, 0
     scores[objectness == 0] = 0
     return objectness, scores
 
 
-# --- images, in the float32 of the original
+# --- images, in float32 as in Darknet
 
 
 def resized(image: Floats, width: int, height: int) -> Floats:
-    """(3, H, W) to (3, height, width): first the columns, then the rows; of the last row the first term only."""
+    """(3, H, W) to (3, height, width): first columns, then rows; the last row lacks its second term."""
     _, old_height, old_width = image.shape
     one = np.float32(1)
     across = np.float32(old_width - 1) / np.float32(width - 1)
@@ -321,7 +322,7 @@ def resized(image: Floats, width: int, height: int) -> Floats:
 
 
 def letterboxed(image: Floats, width: int, height: int) -> Floats:
-    """The image resized to fit, in the middle of a grey canvas."""
+    """The image resized to fit, at the centre of a grey canvas."""
     case = {"net_w": width, "net_h": height, "image_w": image.shape[2], "image_h": image.shape[1]}
     new_width, new_height = fitted_size(case)
     canvas = np.full((3, height, width), 0.5, np.float32)
@@ -334,7 +335,7 @@ def letterboxed(image: Floats, width: int, height: int) -> Floats:
 
 
 def learning_rate(options: dict[str, str], t: int) -> float:
-    """The rate of update t (the first is 1), as intended: where the original's unsigned t wraps, it is not followed."""
+    """The rate of update t (the first is 1) as intended, without the wrap-around of Darknet's unsigned t."""
     rate, power = float(options["learning_rate"]), float(options.get("power", 4))
     step, scale, gamma = (float(options.get(key, 1)) for key in ("step", "scale", "gamma"))
     if t < int(options.get("burn_in", 0)):

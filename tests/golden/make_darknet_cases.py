@@ -1,9 +1,9 @@
-"""Makes tests/golden/darknet: small cases of the region layer and of inference, computed by tests/darknet_twin.py.
+"""Make tests/golden/darknet: small cases of the region layer and of inference, computed by tests/darknet_twin.py.
 
     python -m tests.golden.make_darknet_cases [FOLDER]
 
-The layout is that of the sets which `DARKNET_GOLDEN` may name. A case near a kink (a threshold, two anchors or places
-of nearly one score), where a last bit decides, is drawn anew.
+The layout is the same as in the folder of `DARKNET_GOLDEN`. A case in which the last bit decides (near a threshold, or
+with two anchors or locations of almost equal score) is drawn anew.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     np.savez_compressed(path, **kept)  # type: ignore[arg-type]
 
 
-def _short(value: float) -> float:
-    """Without the last digits, which differ between machines."""
+def _rounded(value: float) -> float:
+    """The value without the last digits, which differ between machines."""
     return float(f"{value:.7g}")
 
 
@@ -125,7 +125,7 @@ def _short(value: float) -> float:
 
 
 def _region_arrays(case: dict[str, Any], groups: twin.Groups | None, seed: int) -> dict[str, np.ndarray]:
-    """Adds to `case` what is known only now: anchors, cost, places told nothing."""
+    """Arrays of the case; adds anchors, cost and the number of zero objectness deltas to `case`."""
     case["anchors"] = ANCHORS[: 2 * case["num"]]
     rng = np.random.default_rng(seed)
     while True:
@@ -135,7 +135,7 @@ def _region_arrays(case: dict[str, Any], groups: twin.Groups | None, seed: int) 
         nudged = raw + rng.normal(scale=1e-6, size=raw.shape)
         if np.abs(twin.region(nudged, truth, case, groups)[1] - delta).max() < 1e-4:
             break
-    case["cost"] = _short((delta**2).sum())
+    case["cost"] = _rounded((delta**2).sum())
     case["objectness_deltas_exactly_zero"] = int((delta[:, :, 4] == 0).sum())
     arrays = {"output": output, "delta": delta, "grad": gradient}
     flat = {name: array.reshape(raw.shape) for name, array in arrays.items()}
@@ -152,19 +152,19 @@ def _raw(case: dict[str, Any], rng: np.random.Generator, *, spread: float) -> np
 def _truth(
     raw: np.ndarray, case: dict[str, Any], groups: twin.Groups | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """The first image has boxes: one just where one is predicted, two at one place. The second: a label, or boxes."""
+    """Boxes of the first image, one equal to a prediction and two at one location; a label or boxes of the second."""
     output = twin.activated(raw, case, groups)
     truth = np.zeros((len(raw), 30, 5), np.float32)
-    kinds = len(case["map"]) if case["map"] else case["classes"]
+    classes = len(case["map"]) if case["map"] else case["classes"]
     for image in truth:
         count = 30 if case["num"] == 1 else int(rng.integers(4, 7))
         image[:count, :2] = rng.uniform(0.02, 0.98, (count, 2))
         image[:count, 2:4] = rng.uniform(0.05, 0.7, (count, 2))
-        image[:count, 4] = rng.integers(0, kinds, count)
+        image[:count, 4] = rng.integers(0, classes, count)
         image[2, :4] = image[1, :4] * [1, 1, 1.02, 0.99]
     row, column = int(rng.integers(0, case["grid_h"])), int(rng.integers(0, case["grid_w"]))
     truth[0, 0, :4] = twin.box_at(output, case, 0, 0, row, column)
-    if groups:  # after an ordinary box, and any node of the tree: labels of images are not mapped
+    if groups:  # after an ordinary box; any node of the tree, since image labels are not mapped
         truth[1, 1] = [NO_BOX, NO_BOX, NO_BOX, NO_BOX, rng.integers(0, len(groups.parents))]
         truth[1, 2:] = 0
     return truth
@@ -207,7 +207,7 @@ def _detected(raw: np.ndarray, case: dict[str, Any], groups: twin.Groups | None)
 
 
 def _descents(groups: twin.Groups) -> dict[str, np.ndarray]:
-    """Probabilities and answers for random logits; the second kind of answer is the detector's, from absolute ones."""
+    """Probabilities and descents for random logits; `top_after_predictions` descends by absolute probabilities."""
     logits = np.random.default_rng(7).normal(scale=2, size=(16, len(PARENTS))).astype(np.float32)
     thresholds = [0.02, 0.1, 0.3, 0.5]
     softmax = np.zeros(logits.shape)
@@ -243,19 +243,19 @@ def _images() -> dict[str, np.ndarray]:
 
 
 def _heights_of_a_black_row() -> tuple[int, int]:
-    """The first pair of heights, of an image and of its resized one, where rounding loses the last row."""
+    """The first pair of old and new heights for which rounding makes the last row black."""
     pairs = [(old, new) for old in range(5, 30) for new in range(5, 40)]
     one = np.float32(1)
     return next((o, n) for o, n in pairs if one * (n - 1) * (np.float32(o - 1) / np.float32(n - 1)) < o - 1)
 
 
 def _learning_rates() -> dict[str, Any]:
-    """From its middle on for sigmoid: before it the original is known to slip."""
+    """Learning rates of some updates; for sigmoid only after its middle, since Darknet is wrong before it."""
     found = {}
     for name, text in NET_OPTIONS.items():
         options = dict(line.split("=") for line in text.split())
         first = int(options["step"]) if name == "sigmoid" else 1
-        rates = [[t, _short(twin.learning_rate(options, t))] for t in UPDATES if t >= first]
+        rates = [[t, _rounded(twin.learning_rate(options, t))] for t in UPDATES if t >= first]
         found[name] = {"net_options": text.replace(" ", "\n") + "\n", "batch": 4, "rates": rates}
     return found
 

@@ -1,9 +1,9 @@
-"""Makes tests/golden/darknet_nets: small networks with the output of every layer, by tests/darknet_net_twin.py.
+"""Make tests/golden/darknet_nets: small networks with the output of every layer, by tests/darknet_net_twin.py.
 
     python -m tests.golden.make_darknet_nets [FOLDER]
 
-The layout is that of the folder `nets` of the sets which `DARKNET_GOLDEN` may name: NAME.cfg, NAME.weights, NAME.npz
-with `input` and `layer_00` …; trees are beside them.
+The layout is the same as in the folder `nets` of `DARKNET_GOLDEN`: NAME.cfg, NAME.weights, NAME.npz with `input` and
+`layer_00` …; trees are beside them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def main(folder: Path) -> None:
         text = cfg_text(net)
         weights = struct.pack("<iii", *HEADERS[name][:3])
         wide = HEADERS[name][0] * 10 + HEADERS[name][1] >= 2
-        weights += struct.pack("<Q" if wide else "<I", HEADERS[name][3]) + random_numbers(text, rng)
+        weights += struct.pack("<Q" if wide else "<I", HEADERS[name][3]) + random_weights(text, rng)
         (_, options), *_ = twin.read_cfg(text)
         image = rng.random([int(options[key]) for key in ("channels", "height", "width")], np.float32)
         outputs = twin.all_outputs(text, weights, image, PARENTS)
@@ -95,46 +95,46 @@ def main(folder: Path) -> None:
 
 
 def cfg_text(net: str) -> str:
-    """One line a section: its name, a blank, its options (a comma before a key parts them)."""
+    """The cfg of a network with one section per line: name, blank, options separated by commas."""
     sections = []
     for line in net.strip().splitlines():
         name, _, rest = line.strip().partition(" ")
         options: list[str] = []
-        for piece in rest.split(",") if rest else []:
-            if "=" in piece:
-                options.append(piece)
+        for option in rest.split(",") if rest else []:
+            if "=" in option:
+                options.append(option)
             else:  # a further number of a list
-                options[-1] += f",{piece}"
+                options[-1] += f",{option}"
         sections.append("\n".join([f"[{name}]", *options]) + "\n")
     return "\n".join(sections)
 
 
-def random_numbers(text: str, rng: np.random.Generator) -> bytes:
-    """Random numbers of every convolution, in the order of the file."""
+def random_weights(text: str, rng: np.random.Generator) -> bytes:
+    """Random weights of every convolution, in the order of the file."""
     channels: list[int] = []  # of each layer's output
     (_, net), *layers = twin.read_cfg(text)
-    before, pieces = int(net["channels"]), list[np.ndarray]()
+    before, parts = int(net["channels"]), list[np.ndarray]()
     for index, (name, options) in enumerate(layers):
         if name == "[convolutional]":
             filters, size, groups = (int(options.get(key, 1)) for key in ("filters", "size", "groups"))
-            pieces.append(rng.normal(0, 0.3, filters))
+            parts.append(rng.normal(0, 0.3, filters))
             if options.get("batch_normalize") == "1":
-                pieces += [
+                parts += [
                     rng.uniform(0.5, 1.5, filters),
                     rng.normal(0, 0.5, filters),
                     rng.uniform(0.3, 2, filters),
                 ]
             fan_in = before // groups * size**2
-            pieces.append(rng.normal(0, (2 / fan_in) ** 0.5, filters * fan_in))
+            parts.append(rng.normal(0, (2 / fan_in) ** 0.5, filters * fan_in))
             before = filters
         elif name == "[route]":
-            asked = [int(number) for number in options["layers"].split(",")]
-            before = sum(channels[index + k if k < 0 else k] for k in asked)
+            sources = [int(number) for number in options["layers"].split(",")]
+            before = sum(channels[index + k if k < 0 else k] for k in sources)
         elif name in ("[reorg]", "[reorg3d]"):
             by = int(options["stride"]) ** 2
             before = before // by if options.get("reverse") == "1" else before * by
         channels.append(before)
-    return b"".join(piece.astype("<f4").tobytes() for piece in pieces)
+    return b"".join(part.astype("<f4").tobytes() for part in parts)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Where the numbers of the original program lie: a small set of our own (tests/golden/darknet), and `DARKNET_GOLDEN`.
+"""Golden numbers of Darknet: a small set of our own (tests/golden/darknet), and Darknet's own in `DARKNET_GOLDEN`.
 
-Both have the layout that the README of the latter describes. Names, trees and shapes are read from the files.
+The README of `DARKNET_GOLDEN` describes the layout of both. Names, trees and shapes are read from the files.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from yolo9000.models.tree_tensors import TreeTensors
 
 OWN = Path(__file__).parents[1] / "golden" / "darknet"
 ORIGINAL = Path(os.environ["DARKNET_GOLDEN"]) if os.environ.get("DARKNET_GOLDEN") else None
-NO_BOX = 100000  # x and y above this: the image has a label and no box
-NOT_AT_HAND = "DARKNET_GOLDEN is not set: Darknet's numbers are not at hand"
+NO_BOX = 100000  # x and y above this: an image label without a box
+NOT_AT_HAND = "DARKNET_GOLDEN is not set, so Darknet's numbers are not available"
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,19 @@ class GoldenCase:
             return dict(archive)
 
     def tree(self) -> WordTree:
-        """The tree of the case; of flat classes one in which all are roots."""
+        """The tree of the case; flat classes are a tree of roots."""
         if self.params["tree"]:
             return WordTree.load(self.folder / self.params["tree"])
         classes = self.params["classes"]
         return WordTree([f"class{k}" for k in range(classes)], [-1] * classes)
 
     def tree_tensors(self) -> TreeTensors:
-        """Classes exclude each other in a tree, and elsewhere where `softmax` says so."""
-        exclusive = self.params["tree"] or self.params.get("softmax", 1)
-        return TreeTensors(self.tree(), siblings="softmax" if exclusive else "sigmoid")
+        """Softmax siblings in a tree, and for flat classes unless `softmax=0`."""
+        is_softmax = self.params["tree"] or self.params.get("softmax", 1)
+        return TreeTensors(self.tree(), siblings="softmax" if is_softmax else "sigmoid")
 
     def grid_output(self, raw: Tensor) -> GridOutput:
-        """The layer's input (B, A × (5 + C), H, W) as ours; gradients flow back to it."""
+        """The input of Darknet's region layer (B, A × (5 + C), H, W) as `GridOutput`; gradients flow back to it."""
         entries = raw.unflatten(1, (self.params["num"], 5 + self.params["classes"]))
         return GridOutput(
             box_logits=entries[:, :, :5].permute(0, 1, 3, 4, 2),
@@ -69,7 +69,7 @@ def golden_folders() -> list[tuple[str, Path]]:
 
 
 def golden_cases(kind: str, *, only_original: bool = False) -> list[Any]:
-    """The cases of KIND/params.json as parameters of a test, each with its name; one that skips if there are none."""
+    """The cases of KIND/params.json as parameters of a test; a skipped one if there are none."""
     found = [
         pytest.param(GoldenCase(folder, kind, name, params), id=f"{whose}-{name}")
         for whose, folder, name, params in _params(kind)
@@ -87,9 +87,9 @@ def _params(kind: str) -> Iterator[tuple[str, Path, str, dict[str, Any]]]:
 
 
 def targets_of(truth: np.ndarray, node_of_class: list[int] | None, *, in_a_tree: bool) -> Targets:
-    """Rows (B, 30, 5) of x, y, w, h, class as our columns, in float64.
+    """Rows (B, 30, 5) of x, y, w, h, class as `Targets`, in float64.
 
-    In a tree one mark in any row makes an image one of a label only; such a label is a node already.
+    In a tree, a row of `NO_BOX` makes its image a label-only image; its class is a node already.
     """
     boxes, labels = [], []
     for image, rows in enumerate(truth):
@@ -98,7 +98,7 @@ def targets_of(truth: np.ndarray, node_of_class: list[int] | None, *, in_a_tree:
         if in_a_tree and len(marked):
             labels.append((image, int(marked[0, 4])))
             continue
-        nodes = [node_of_class[int(kind)] if node_of_class else int(kind) for kind in rows[:, 4]]
+        nodes = [node_of_class[int(number)] if node_of_class else int(number) for number in rows[:, 4]]
         boxes += [(image, node, *row[:4]) for node, row in zip(nodes, rows, strict=True)]
     box = torch.tensor(boxes, dtype=torch.float64).view(-1, 6)
     label = torch.tensor(labels, dtype=torch.int64).view(-1, 2)

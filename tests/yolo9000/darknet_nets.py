@@ -1,4 +1,4 @@
-"""Whole networks with the output of every layer: our own (tests/golden/darknet_nets) and those of `DARKNET_GOLDEN`."""
+"""Networks with the output of every layer: our own (tests/golden/darknet_nets) and Darknet's (`DARKNET_GOLDEN`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OWN_NETS = Path(__file__).parents[1] / "golden" / "darknet_nets"
 @dataclass(frozen=True)
 class GoldenNet:
     cfg: Path
-    weights: Path  # several may belong to one cfg: other header forms, other steps of training
+    weights: Path  # a cfg may have several: with other headers, or after other training steps
 
     @property
     def is_detector_or_classifier(self) -> bool:
@@ -32,7 +32,7 @@ class GoldenNet:
             return False
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """`input` and, in their order, the layers' outputs."""
+        """`input` and the outputs of the layers in order."""
         with np.load(self.cfg.with_suffix(".npz")) as archive:
             return dict(archive)
 
@@ -42,7 +42,7 @@ class GoldenNet:
 
 
 def golden_nets(*folders: str) -> list[Any]:
-    """The networks in folders of the original's set, and our own, as parameters of a test."""
+    """Our own networks and those in folders of `DARKNET_GOLDEN`, as parameters of a test."""
     locations = [("own", OWN_NETS)]
     locations += [("original", ORIGINAL / folder) for folder in folders] if ORIGINAL else []
     found = [

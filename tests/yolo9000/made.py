@@ -1,4 +1,4 @@
-"""Things that several tests of the detector make for themselves."""
+"""Trees, network outputs, shards and configurations for the tests of the detector."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from yolo9000.training.run_folder import read_metrics
 
 
 def random_tree(nodes: int, *, roots: int = 4, largest_group: int = 12, seed: int = 0) -> WordTree:
-    """A tree of random sibling groups, as deep as chance makes it."""
+    """A tree of random sibling groups."""
     rng = np.random.default_rng(seed)
     parents, node = [-1] * roots, 0
     while len(parents) < nodes:
@@ -31,7 +31,7 @@ def random_tree(nodes: int, *, roots: int = 4, largest_group: int = 12, seed: in
 
 @dataclass(frozen=True)
 class TableHead:
-    """A class head whose features are the class logits themselves: channels are (anchor, node)."""
+    """A class head whose features are the class logits, with channels (anchor, node)."""
 
     anchors: int
 
@@ -98,7 +98,7 @@ def made_shards(folder: Path, *, scenes: int = 8, label_images: int = 4, test_sc
 
 
 def made_images(folder: Path, *, scenes: int, label_images: int, test_scenes: int) -> None:
-    """Two sets in COCO's layout, `folder`/train and `folder`/test, and one in ImageNet's, `folder`/labels."""
+    """Two data sets in COCO's layout, `folder`/train and `folder`/test, and one in ImageNet's, `folder`/labels."""
     rng = np.random.default_rng(0)
     made_scenes(folder / "train", scenes, BOXED, rng)
     made_scenes(folder / "test", test_scenes, tuple(COLOURS), rng)
@@ -118,26 +118,26 @@ def made_scenes(folder: Path, count: int, wnids: tuple[str, ...], rng: np.random
     (folder / "images").mkdir(parents=True)
     images, annotations = [], []
     for number in range(count):
-        kind = number % len(wnids)
-        image, box = made_square(wnids[kind], rng)
+        category = number % len(wnids)
+        image, box = made_square(wnids[category], rng)
         image.save(folder / "images" / f"{number}.png")
         images.append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 64})
         box = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
         annotation = {
             "id": number + 1,
             "image_id": number,
-            "category_id": kind + 1,
+            "category_id": category + 1,
             "bbox": box,
             "iscrowd": 0,
         }
         annotations.append({**annotation, "area": box[2] * box[3]})
-    categories = [{"id": kind + 1, "name": wnid} for kind, wnid in enumerate(wnids)]
+    categories = [{"id": category + 1, "name": wnid} for category, wnid in enumerate(wnids)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "instances.json").write_text(json.dumps(content))
 
 
 def made_square(wnid: str, rng: np.random.Generator) -> tuple[Image.Image, list[int]]:
-    """An image of 64 px with one square of 16 to 32 px, and its box xyxy."""
+    """An image of 64 px with one square of 16 to 32 px, and the box xyxy of the square in pixels."""
     pixels = rng.integers(90, 150, (64, 64, 3)).astype(np.uint8)
     side = int(rng.integers(16, 33))
     left, top = (int(v) for v in rng.integers(0, 64 - side + 1, 2))
@@ -146,7 +146,7 @@ def made_square(wnid: str, rng: np.random.Generator) -> tuple[Image.Image, list[
 
 
 def made_config(shards: Path, **changes: object) -> Config:
-    """A training of seconds on `made_shards`; changes are dotted keys with `__`, such as schedule__max_steps=4."""
+    """A run of seconds on `made_shards`; changes are keys with `__` for the dot, such as schedule__max_steps=4."""
     overrides = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in changes.items()]
     path = shards.parent / "made.yaml"
     path.write_text(MADE_YAML)
@@ -154,7 +154,7 @@ def made_config(shards: Path, **changes: object) -> Config:
 
 
 def metrics_of(folder: Path) -> list[dict[str, str]]:
-    """The lines of a run's metrics.csv less what differs from run to run: speed and memory."""
+    """The lines of a run's metrics.csv without speed and memory, which differ from run to run."""
     measured = ("images_per_second", "memory_mib")
     rows = read_metrics(folder / "metrics.csv")
     return [{name: value for name, value in row.items() if name not in measured} for row in rows]
