@@ -1,5 +1,5 @@
 "use strict";
-// Draws only the rows in sight, so a tree of 80,000 nodes scrolls as lightly as one of ten.
+// Draws only the visible rows, so a tree of 80,000 nodes scrolls as fast as one of ten.
 (() => {
   const ROW_PX = 26;
   const SPARE_ROWS = 12;
@@ -10,7 +10,7 @@
   const element = (id) => document.getElementById(id);
   const list = element("list"), sheet = element("sheet"), details = element("details"), search = element("search");
 
-  // --- what follows from the parents; siblings are adjacent and parents come first
+  // --- derived from the parents; siblings are adjacent and parents precede children
   const childStart = new Int32Array(N).fill(-1), childCount = new Int32Array(N);
   const depth = new Int32Array(N), below = new Int32Array(N), leavesBelow = new Int32Array(N);
   const roots = [];
@@ -44,7 +44,7 @@
   };
   const number = (value) => value.toLocaleString("en");
 
-  // --- what is seen: the rows of the tree, or those that a search found
+  // --- the rows: those of the tree, or the results of a search
   const open = new Uint8Array(N);
   let rows = [], found = null, selected = -1;
 
@@ -122,7 +122,7 @@
     return made;
   }
 
-  // --- one node
+  // --- details of a node
   function select(node, { reveal = false } = {}) {
     selected = node;
     if (reveal) {
@@ -195,7 +195,7 @@
     return row;
   }
 
-  // --- what people do
+  // --- events
   function toggle(node) {
     open[node] = open[node] ? 0 : 1;
     refresh();

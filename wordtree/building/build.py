@@ -148,9 +148,9 @@ def build_with_report(
     if profile not in PROFILES:
         raise BuildError(f"There is no profile '{profile}'; known: {', '.join(PROFILES)}.")
     graph = WordNet.shipped() if wordnet is None else wordnet
-    paths = HypernymPaths(
-        graph, synset_of(root, graph), _manual_parents(graph) if profile == "darknet" else {}
-    )
+    rule_c = MANUAL_PARENTS if profile == "darknet" else {}
+    manual = {synset_of(child, graph): [synset_of(parent, graph)] for child, parent in rule_c.items()}
+    paths = HypernymPaths(graph, synset_of(root, graph), manual)
     wanted = _wanted(labels, graft, paths, graph)
     growth = _grow(profile, wanted, paths, graph)
     parents = dict(growth.parents)
@@ -165,7 +165,7 @@ def build_with_report(
         parents=parents,
         removed=removed,
         moved=moved,
-        manual=paths.overrides,
+        manual=manual,
         lost=lost,
         labelled=frozenset(wanted.synsets),
         outside=frozenset(synset for synset in wanted.synsets if not paths.of(synset)),
@@ -200,7 +200,10 @@ def _wanted(labels: Iterable[str], graft: Path | str | None, paths: HypernymPath
     given = _resolve_all(labels, graph)
     custom, parents = (Hierarchy(), ()) if graft is None else read_custom_classes(Path(graft), graph)
     resolutions = {item.label: item for item in (*given, *parents)}
-    synset_of = {label: _synset(item, paths) for label, item in resolutions.items()}
+    synset_of = {  # of an ambiguous word the most frequent sense below the root, or else of all
+        label: next((sense for sense in item.senses if paths.of(sense)), item.senses[0])
+        for label, item in resolutions.items()
+    }
     if paths.root in synset_of.values():
         name = graph.name(paths.root)
         raise BuildError(f"'{name}' is the root, which is not a node of the tree; choose another root.")
@@ -233,11 +236,6 @@ def _report(tree: WordTree, wanted: _Wanted, account: Account, *, profile: str, 
     )
 
 
-def _manual_parents(graph: WordNet) -> dict[Synset, list[Synset]]:
-    """The parents that rule C gives to synsets instead of their hypernyms."""
-    return {synset_of(below, graph): [synset_of(above, graph)] for below, above in MANUAL_PARENTS.items()}
-
-
 def _grow(profile: str, wanted: _Wanted, paths: HypernymPaths, graph: WordNet) -> Growth:
     paths_of = {synset: paths.of(synset) for synset in sorted(wanted.synsets)}
     if profile == "paper":
@@ -257,11 +255,6 @@ def _resolve_all(labels: Iterable[str], wordnet: WordNet) -> list[Resolution]:
         more = f" And {len(unknown) - 3} more." if len(unknown) > 3 else ""
         raise LabelError(" ".join(unresolved_message(item, wordnet) for item in unknown[:3]) + more)
     return resolutions
-
-
-def _synset(resolution: Resolution, paths: HypernymPaths) -> Synset:
-    """The synset of a label; for an ambiguous word its most frequent sense below the root, or else of all."""
-    return next((sense for sense in resolution.senses if paths.of(sense)), resolution.senses[0])
 
 
 def _guess(resolution: Resolution, taken: Synset, wordnet: WordNet) -> Guess:

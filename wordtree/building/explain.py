@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from wordtree.building.graft import CustomClasses
 from wordtree.building.grow import Growth, Parents
 from wordtree.hierarchies.hierarchy import as_id
-from wordtree.wordnet.columns import HypernymPath, Synset
+from wordtree.wordnet.columns import Synset
 from wordtree.wordnet.graph import WordNet
 from wordtree.wordnet.resolve import resolve
 
@@ -145,7 +145,8 @@ class Account:
         choice = self.growth.choices.get(synset)
         if choice is not None:
             for path, cost in zip(choice.paths, choice.costs, strict=True):
-                yield Considered(tuple(self._names(path)), cost, path == choice.taken)
+                names = tuple(self.wordnet.lemmas(step)[0] for step in path)
+                yield Considered(names, cost, path == choice.taken)
 
     def _above(self, synset: Synset) -> Iterator[Step]:
         """The nodes above a node, up to the first that was kept."""
@@ -181,9 +182,6 @@ class Account:
         while above in self.removed:
             above = self.growth.parents[above]
         return above
-
-    def _names(self, path: HypernymPath) -> list[str]:
-        return [self.wordnet.lemmas(synset)[0] for synset in path]
 
     def _described(self, synset: Synset) -> str:
         if synset in self.custom.ids:

@@ -57,9 +57,7 @@ def _resolve_location(value: Any, info: ValidationInfo) -> Path | str:
 
 
 ConfigPath = Annotated[Path, BeforeValidator(_resolve_path)]
-ConfigLocation = Annotated[
-    Path | str, PlainValidator(_resolve_location)
-]  # a path, or an address such as s3://…
+ConfigLocation = Annotated[Path | str, PlainValidator(_resolve_location)]  # a path or an address (s3://…)
 
 ConfigModel = TypeVar("ConfigModel", bound=BaseModel)
 

@@ -41,7 +41,11 @@ def read_nouns(folder: Path) -> tuple[NounColumns, tuple[str, ...]]:
         if len(synsets) != NOUN_SYNSETS:
             found = f"expected the {NOUN_SYNSETS} noun synsets of WordNet 3.0, found {len(synsets)}"
             raise WordNetError(f"{folder}: {found}; install it again.")
-        return _columns(synsets, reader), tuple(_gloss(synset) for synset in synsets)
+        glosses = (
+            "; ".join([synset.definition(), *(f'"{example}"' for example in synset.examples())])
+            for synset in synsets
+        )
+        return _columns(synsets, reader), tuple(glosses)
 
 
 @contextmanager
@@ -119,7 +123,3 @@ def _columns(synsets: list[Any], reader: Any) -> NounColumns:
         hypernym=np.array([index[offset] for offset, _ in flat], dtype=np.int32),
         is_instance=np.array([instance for _, instance in flat], dtype=np.bool_),
     )
-
-
-def _gloss(synset: Any) -> str:
-    return "; ".join([synset.definition(), *(f'"{example}"' for example in synset.examples())])
