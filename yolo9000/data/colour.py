@@ -37,22 +37,21 @@ def shift_colours(images: Sequence[Tensor], shift: ColourShift) -> Tensor:
     height, width = images[0].shape[1:]
     batch = torch.empty(len(images), 3, height, width, memory_format=torch.channels_last)
     unit, shifted, planes = (torch.empty(count, height, width) for count in (3, 3, 5))
-    factors = (shift.hue.tolist(), shift.saturation.tolist(), shift.exposure.tolist())
-    for row, image, hue, saturation, exposure in zip(batch, images, *factors, strict=True):
+    shifts = (shift.hue.tolist(), shift.saturation.tolist(), shift.exposure.tolist())
+    for row, image, *hsv_shift in zip(batch, images, *shifts, strict=True):
         torch.div(image, 255, out=unit)
-        _shift_image(unit, shifted, planes, hue=hue, saturation=saturation, exposure=exposure)
+        _shift_image(unit, shifted, planes, hsv_shift)
         row.copy_(shifted)
     return batch
 
 
-def _shift_image(
-    image: Tensor, out: Tensor, planes: Tensor, *, hue: float, saturation: float, exposure: float
-) -> None:
+def _shift_image(image: Tensor, out: Tensor, planes: Tensor, hsv_shift: Sequence[float]) -> None:
     """Write the image with shifted colours to `out` (3, H, W), clipped to 0..1; `planes` (5, H, W) is scratch memory.
 
     Each channel is value − chroma · clamp(min(k, 4 − k), 0, 1), the closed form of HSV to RGB, where k is 5, 3 or 1
     plus the sector of the hue, modulo 6.
     """
+    hue, saturation, exposure = hsv_shift
     value, chroma, sector, other, mask = planes
     red, green, blue = image
     torch.amax(image, 0, out=value)
