@@ -1,4 +1,4 @@
-"""benchmarks/never_boxed.py: its rows, what it keeps, what it refuses, and a whole table on made photographs."""
+"""benchmarks/never_boxed.py: rows, resuming, refusals, and a whole table on generated photographs."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ def benchmark() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["never_boxed"] = module  # where its dataclasses look for their annotations
+    sys.modules["never_boxed"] = module  # its dataclasses look up their annotations there
+    sys.path.insert(0, str(PROGRAM.parent))  # as `python benchmarks/never_boxed.py` does
     spec.loader.exec_module(module)
+    sys.path.remove(str(PROGRAM.parent))
     return module
 
 
@@ -47,7 +49,7 @@ def chosen(benchmark: ModuleType, rules: list[str], rows: list[str]) -> list[str
 # --- rows
 
 
-def test_all_rows_are_every_rule_the_boxes_alone_and_the_oracle(benchmark: ModuleType) -> None:
+def test_all_means_every_rule_boxes_only_and_the_oracle(benchmark: ModuleType) -> None:
     names = chosen(benchmark, ["all"], [])
     assert names[0] == "joint training"
     assert names[-2:] == ["boxes only", "oracle"]
@@ -57,13 +59,13 @@ def test_all_rows_are_every_rule_the_boxes_alone_and_the_oracle(benchmark: Modul
     assert {objectness for _, objectness in pairs} == {"paper", "darknet", "ignore"}
 
 
-def test_rows_are_chosen_by_patterns_and_own_ones_come_last(benchmark: ModuleType) -> None:
+def test_rows_are_selected_by_patterns_and_own_rows_come_last(benchmark: ModuleType) -> None:
     names = chosen(benchmark, ["oracle", "max_size*"], ["mine: loss.label_weight=2"])
     assert names == ["max_size, paper", "max_size, darknet", "max_size, ignore", "oracle", "mine"]
 
 
 @pytest.mark.parametrize(
-    ("told", "merge", "overrides"),
+    ("text", "merge", "overrides"),
     [
         pytest.param("plain", "merge", (), id="joint training again"),
         pytest.param(
@@ -78,12 +80,14 @@ def test_rows_are_chosen_by_patterns_and_own_ones_come_last(benchmark: ModuleTyp
         pytest.param("all boxes: merge=merge_oracle", "merge_oracle", (), id="the oracle's boxes"),
     ],
 )
-def test_a_row_of_ones_own(benchmark: ModuleType, told: str, merge: str, overrides: tuple[str, ...]) -> None:
-    row = benchmark.row_of(told)
-    assert (row.name, row.merge, row.overrides) == (told.split(":")[0], merge, overrides)
+def test_an_own_row_has_a_name_settings_and_perhaps_a_merge(
+    benchmark: ModuleType, text: str, merge: str, overrides: tuple[str, ...]
+) -> None:
+    row = benchmark.row_of(text)
+    assert (row.name, row.merge, row.overrides) == (text.split(":")[0], merge, overrides)
 
 
-def test_every_row_is_a_configuration_for_emoji_and_for_photographs(
+def test_every_row_is_a_valid_configuration_for_emoji_and_for_photographs(
     benchmark: ModuleType, tmp_path: Path
 ) -> None:
     for data in (None, tmp_path):
@@ -99,14 +103,14 @@ def test_every_row_is_a_configuration_for_emoji_and_for_photographs(
         assert cfgs["boxes only"].data.ratio == {"scenes": 1}
 
 
-# --- what is kept and refused
+# --- resuming and refusals
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        pytest.param(["--rules", "max_fun"], "--rules 'max_fun' fits no row. The rows are: joint", id="rule"),
-        pytest.param(["--row", "oracle: a.b=1"], "there is such a row already", id="name taken"),
+        pytest.param(["--rules", "max_fun"], "--rules 'max_fun' matches no row. The rows are: joint", id="rule"),
+        pytest.param(["--row", "oracle: a.b=1"], "this name is taken or empty", id="name taken"),
         pytest.param(["--row", "x: assign"], "expected NAME: key=value", id="no value"),
         pytest.param(["--row", "x: loss.asign=top_k"], "did you mean 'assign'", id="no such setting"),
         pytest.param(["--set", "loss.asign=top_k"], "did you mean 'assign'", id="no such common setting"),
@@ -114,7 +118,7 @@ def test_every_row_is_a_configuration_for_emoji_and_for_photographs(
         pytest.param(["--finished", "--record"], "--record needs the emoji world, no other settings", id="record"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_and_exit_code_2(
+def test_an_error_is_one_line_with_exit_code_2(
     benchmark: ModuleType,
     tmp_path: Path,
     arguments: list[str],
@@ -141,7 +145,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         pytest.param(["--folder", __file__], "is a file", id="a file for a folder"),
     ],
 )
-def test_arguments_that_cannot_be_are_reported(
+def test_invalid_arguments_are_refused(
     benchmark: ModuleType,
     arguments: list[str],
     expected: str,
@@ -162,15 +166,15 @@ def test_a_seed_that_is_named_twice_counts_once(
     assert benchmark.parse().seeds == [3, 1]
 
 
-def test_a_row_made_with_other_settings_is_refused_and_new_settings_have_their_default(
+def test_a_row_made_with_other_settings_is_refused_but_settings_that_it_did_not_know_are_not(
     benchmark: ModuleType, tmp_path: Path
 ) -> None:
     plan = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=(), settings=(), classifier=())
     row = benchmark.Row("mine")
     folder = plan.run_folder("mine", 0)
     folder.mkdir(parents=True)
-    settings = benchmark.comparable(row, 0, plan)
-    del settings["loss.label_weight"]  # of a version that did not know it
+    settings = benchmark.settings_of(row, 0, plan)
+    del settings["loss.label_weight"]  # as a version without this setting
     (folder / "settings.json").write_text(json.dumps(settings))
     benchmark.refuse_other_settings(row, 0, plan)
     changed = benchmark.Row("mine", overrides=("loss.top_k=9",))
@@ -198,7 +202,7 @@ def test_a_row_of_another_merge_or_from_another_classifier_is_refused(
     monkeypatch.setattr(benchmark, "make_world", lambda *_: None)
     monkeypatch.setattr(benchmark, "train", lambda cfg, folder, resume: (folder / "last.pt").touch())
     monkeypatch.setattr(benchmark, "make_classifier", lambda cfg, _: made.append(cfg.optimizer.learning_rate))
-    monkeypatch.setattr(benchmark, "score_row", lambda row, *_: {row.name: {"scores": scores}})
+    monkeypatch.setattr(benchmark, "score_row", lambda name, *_: {name: {"scores": scores}})
 
     def plan(*classifier: str) -> Any:
         return benchmark.Plan(tmp_path, None, 7, threads=1, world=(), settings=(), classifier=classifier)
@@ -218,7 +222,7 @@ def test_a_row_of_another_merge_or_from_another_classifier_is_refused(
     assert made == [0.25]
 
 
-def test_yardsticks_are_recorded_of_whole_tables_of_the_demos_own_settings(
+def test_baselines_are_recorded_from_complete_tables_with_the_demos_settings_only(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark, "files", lambda _: tmp_path)
@@ -235,15 +239,17 @@ def test_yardsticks_are_recorded_of_whole_tables_of_the_demos_own_settings(
     for more in ("--set=loss.top_k=1", "--world=scenes=9", "--classifier=seed=3", "--data=photographs"):
         with pytest.raises(benchmark.BenchmarkError, match="no other settings"):
             recorded(more)
-    with pytest.raises(benchmark.BenchmarkError, match="of all seeds"):
+    with pytest.raises(benchmark.BenchmarkError, match="for all seeds"):
         recorded(finished=(0,))
 
 
-def test_the_classifier_counts_where_a_row_starts_from_it(benchmark: ModuleType, tmp_path: Path) -> None:
+def test_the_classifiers_settings_count_for_rows_that_start_from_it(
+    benchmark: ModuleType, tmp_path: Path
+) -> None:
     plan = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=(), settings=(), classifier=())
 
     def settings(*overrides: str) -> dict[str, Any]:
-        compared: dict[str, Any] = benchmark.comparable(benchmark.Row("mine", overrides=overrides), 0, plan)
+        compared: dict[str, Any] = benchmark.settings_of(benchmark.Row("mine", overrides=overrides), 0, plan)
         return compared
 
     assert settings()["model.start_from"] == "classifier"
@@ -254,20 +260,20 @@ def test_the_classifier_counts_where_a_row_starts_from_it(benchmark: ModuleType,
         assert not any(name.startswith("classifier") for name in compared)
 
 
-def test_an_interrupted_table_goes_on_where_it_was(
+def test_an_interrupted_table_continues(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained: list[str] = []
     made: list[str] = []
 
     def train_until_interrupted(cfg: Config, folder: Path, *, resume: bool) -> None:
-        trained.append(f"{folder.name} {'resumed' if resume else 'begun'}")
+        trained.append(f"{folder.name} {'resumed' if resume else 'started'}")
         (folder / "last.pt").touch()
         if len(trained) == 2:
             raise KeyboardInterrupt
 
-    def fixed_scores(row: Any, seed: int, plan: Any) -> dict[str, dict[str, Any]]:
-        return {row.name: {"scores": dict.fromkeys(benchmark.Scores.__dataclass_fields__, 7.0)}}
+    def fixed_scores(name: str, *_: object) -> dict[str, dict[str, Any]]:
+        return {name: {"scores": dict.fromkeys(benchmark.Scores.__dataclass_fields__, 7.0)}}
 
     monkeypatch.setattr(benchmark, "train", train_until_interrupted)
     monkeypatch.setattr(benchmark, "make_classifier", lambda cfg, folder: made.append(folder.name))
@@ -278,15 +284,20 @@ def test_an_interrupted_table_goes_on_where_it_was(
     with pytest.raises(SystemExit) as caught:
         benchmark.main()
     assert caught.value.code == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     benchmark.main()
-    assert trained == ["joint-training begun", "boxes-only begun", "boxes-only resumed", "oracle begun"]
-    assert made == ["classifier", "classifier"]  # asked for by each row with image labels; it makes one
+    assert trained == ["joint-training started", "boxes-only started", "boxes-only resumed", "oracle started"]
+    assert made == [
+        "classifier",
+        "classifier",
+    ]  # each row with image labels asks for it; the first call trains it
     assert not list(tmp_path.rglob("last.pt"))
     assert "7.0 ± 0.0" in capsys.readouterr().out
 
 
-def test_the_table_is_mean_and_spread_of_what_is_finished(benchmark: ModuleType, tmp_path: Path) -> None:
+def test_the_table_has_mean_and_standard_deviation_of_finished_rows(
+    benchmark: ModuleType, tmp_path: Path
+) -> None:
     plan = benchmark.Plan(tmp_path, None, steps=7, threads=1, world=(), settings=(), classifier=())
     fields = list(benchmark.Scores.__dataclass_fields__)
     for name, seed, value in (("oracle", 0, 40.0), ("oracle", 1, 60.0), ("label on image", 0, 5.0)):
@@ -301,17 +312,17 @@ def test_the_table_is_mean_and_spread_of_what_is_finished(benchmark: ModuleType,
     assert table[1][1:3] == ["–", "5.0 ± 0.0"]
     assert table[2][1:4] == ["50.0 ± 10.0", "50.0 ± 10.0", "100%"]
     assert [row[-1] for row in table[1:]] == ["1", "2"]
-    assert table[1][3] == "12%"  # 5 of the 40 that the oracle has with that seed
-    assert benchmark.markdown(table).splitlines()[1].count("---") == len(table[0])
-    lines = benchmark.text(table).splitlines()
+    assert table[1][3] == "12%"  # 5 of the oracle's 40 with this seed
+    lines = benchmark.markdown(table).splitlines()
+    assert lines[1].count("-:") == len(table[0]) - 1
     assert len({len(line) for line in lines}) == 1
 
 
-# --- the whole
+# --- the whole benchmark
 
 
 @pytest.mark.slow
-def test_a_table_on_photographs_is_made_once_and_rows_are_added_to_it(tmp_path: Path) -> None:
+def test_rows_are_added_to_a_finished_table_on_photographs(tmp_path: Path) -> None:
     photographs = made_photos(tmp_path / "photographs")
     world = [part for message in ("scenes=8", "test_scenes=4") for part in ("--world", message)]
     small = ["--set", "data.batch_size=4", "--set", "model.width=0.25", "--set", "model.input_size_px=96"]
@@ -332,12 +343,18 @@ def test_a_table_on_photographs_is_made_once_and_rows_are_added_to_it(tmp_path: 
         if "start_from: /" in path.read_text("utf-8")
     }
     assert started == {"oracle", "mine"}
-    rows = [line.split("  ")[0] for line in again.stdout.split("seeds\n")[-1].splitlines()]
-    assert rows == ["boxes only", "label on image", "label on best box", "oracle", "mine"]
+    table = [line for line in again.stdout.splitlines() if line.startswith("| ")][2:]
+    assert [line.split("|")[1].strip() for line in table] == [
+        "boxes only",
+        "label on image",
+        "label on best box",
+        "oracle",
+        "mine",
+    ]
 
 
 @pytest.mark.slow
-def test_when_the_benchmark_is_killed_its_workers_end(tmp_path: Path) -> None:
+def test_the_workers_of_a_killed_benchmark_end(tmp_path: Path) -> None:
     photographs, runs = made_photos(tmp_path / "photographs"), tmp_path / "runs"
     options = ["--data", str(photographs), "--folder", str(runs), "--world", "scenes=8", "--steps", "100000"]
     options += ["--rules", "oracle", "boxes only", "--jobs", "2", "--threads", "1"]
