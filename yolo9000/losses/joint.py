@@ -126,19 +126,20 @@ class JointLoss(nn.Module):
             (assigned.labels.location, targets.image_labels.node[assigned.labels.label]),
             (assigned.negative_labels, targets.negative_labels.node),
         )
-        warms_up = images_seen < cfg.warm_up_images
+        is_warm_up = images_seen < cfg.warm_up_images
+        warm_up = _anchor_errors(output, background) if is_warm_up else _zero(output)
+        negative = negative_errors(output, self.tree_tensors, negative_paths)
         terms = {
             "coordinates": cfg.coordinate_weight * _coordinate_errors(output, matched).sum(),
             "objectness": cfg.object_weight * self._objectness(output, assigned, targets.boxes),
             "no_object": cfg.no_object_weight * self._no_object(output, background.negative),
             "exclusion": cfg.exclusion_weight * self._exclusion(output, targets, background),
-            "anchor_warm_up": WARM_UP_WEIGHT * (_anchor_errors(output, background) if warms_up else _zero(output)),
+            "anchor_warm_up": WARM_UP_WEIGHT * warm_up,
             "box_class": cfg.class_weight * self._box_class(output, box_paths, targets.source),
-            "label_class": cfg.label_weight * self._label_class(output, label_paths, assigned.labels.weight),
+            "label_class": cfg.label_weight * self._label_class(output, label_paths, assigned.labels),
             "label_objectness": self._label_objectness(output, assigned, targets.image_labels),
-            "negative_label": cfg.negative_weight
-            * negative_errors(output, self.tree_tensors, negative_paths).sum(),
-        }  # fmt: skip
+            "negative_label": cfg.negative_weight * negative.sum(),
+        }
         divisor = len(output.box_logits) if batch_size is None else batch_size
         return LossTerms(**{name: term / divisor for name, term in terms.items()})
 
@@ -156,17 +157,17 @@ class JointLoss(nn.Module):
             taken=matched.location,
         )
         negative_labels = location_of_max_score(output, targets.negative_labels, self.tree_tensors)
-        overlap = best_iou(predicted_xyxy_unit, targets.boxes)
-        background = self._background(output, targets, matched.location, labels.location, overlap)
+        iou = best_iou(predicted_xyxy_unit, targets.boxes)
+        background = self._background(output, targets, matched.location, labels.location, iou)
         return Assignment(predicted_xyxy_unit, matched, labels, negative_labels, background)
 
     def _background(
-        self, output: GridOutput, targets: Targets, of_boxes: Locations, of_labels: Locations, overlap: Tensor
+        self, output: GridOutput, targets: Targets, of_boxes: Locations, of_labels: Locations, iou: Tensor
     ) -> Background:
         unmatched = ~of_boxes.mask(output) & ~ignored_cells(output, targets.ignore)[:, None]
-        candidates = unmatched & (overlap <= self.cfg.ignore_iou) & ~of_labels.mask(output)
+        candidates = unmatched & (iou <= self.cfg.ignore_iou) & ~of_labels.mask(output)
         possibly_unannotated = self._possibly_unannotated(output, candidates, targets.exhaustive)
-        return Background(unmatched, candidates & ~possibly_unannotated, possibly_unannotated, overlap)
+        return Background(unmatched, candidates & ~possibly_unannotated, possibly_unannotated, iou)
 
     def _possibly_unannotated(
         self, output: GridOutput, candidates: Tensor, exhaustive: Tensor | None
@@ -258,10 +259,12 @@ class JointLoss(nn.Module):
         )
         return weight.masked_fill(unannotated, self.cfg.unannotated_siblings)
 
-    def _label_class(self, output: GridOutput, paths: PathLogits, weight: Tensor) -> Tensor:
+    def _label_class(self, output: GridOutput, paths: PathLogits, labels: LabelAssignment) -> Tensor:
+        """Cross-entropy of each image label at its locations, by the label's share."""
         if self.tree_tensors.siblings == "sigmoid":
-            return self._sigmoid_errors(output, paths, weight.to(paths.logits.dtype)[paths.members.path])
-        return -(weight * log_absolute(self.tree_tensors, paths)).sum()
+            weight = labels.weight.to(paths.logits.dtype)[paths.members.path]
+            return self._sigmoid_errors(output, paths, weight)
+        return -(labels.weight * log_absolute(self.tree_tensors, paths)).sum()
 
     def _sigmoid_errors(self, output: GridOutput, paths: PathLogits, weight: Tensor) -> Tensor:
         """Binary cross-entropy of every node in the groups on the paths (decision 10); weight: (Q,) of each member.
