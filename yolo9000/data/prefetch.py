@@ -51,7 +51,10 @@ def prefetch_parts(
 ) -> Iterator[list[Made]]:
     """make(step, slots) for each part that this process computes, as one list for each of steps first … last."""
     parts = slots_of_process(
-        distributed.rank(), processes=distributed.world_size(), slots=cfg.batch_size, accumulate=cfg.accumulate
+        distributed.rank(),
+        processes=distributed.world_size(),
+        slots=cfg.batch_size,
+        accumulate=cfg.accumulate,
     )
     all_parts = ((step, slots) for step in range(first, last + 1) for slots in parts)
     made = prefetch(lambda part: make(*part), all_parts, threads=cfg.loader_threads)
