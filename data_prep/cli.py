@@ -1,4 +1,4 @@
-"""The command `data-prep`: arguments, tables and exit codes only."""
+"""The command `data-prep`: arguments, output and exit codes."""
 
 import json
 from pathlib import Path
@@ -12,13 +12,13 @@ from wordtree.support.commands import run_app
 
 app = typer.Typer(
     name="data-prep",
-    help="Merge data sets into HDF5 shards under one tree, and look at what they hold.",
+    help="Merge data sets into HDF5 shards with one tree of classes, and inspect them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
-MergeFile = Annotated[Path, typer.Argument(metavar="MERGE.yaml", help="Which data sets to merge, and how.")]
+MergeFile = Annotated[Path, typer.Argument(metavar="MERGE.yaml", help="The data sets to merge, and how.")]
 Shards = Annotated[Path, typer.Argument(metavar="SHARDS", help="A folder that `data-prep merge` wrote.")]
 ShardsAnywhere = Annotated[
     str, typer.Argument(metavar="SHARDS", help="The folder, or an address that fsspec reads (s3://…).")
@@ -40,16 +40,16 @@ def plan(
     merge_yaml: MergeFile,
     overrides: Overrides = None,
     hash_: Annotated[
-        bool, typer.Option("--hash", help="Read the images too, and find those of equal bytes.")
+        bool, typer.Option("--hash", help="Also read the images, and find images of equal bytes.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read, with --hash.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a merge would do, reading no image; write the label map if it is named but missing."""
+    """Show what a merge would do, without reading images; write the label map if it does not exist."""
     from data_prep.classes.label_map import LabelMapError, write_label_map
     from data_prep.classes.tree_and_nodes import NothingToBuild
     from data_prep.config import MergeConfig
-    from data_prep.planning.duplicates import hash_planned
+    from data_prep.planning.duplicates import find_planned_duplicates
     from data_prep.planning.plan import make_plan
     from data_prep.tables.plan_tables import plan_json, print_plan
     from wordtree.support.config_files import load_config
@@ -66,14 +66,14 @@ def plan(
             raise
         write_label_map(label_map, nothing.matches)
         raise LabelMapError(
-            f"{nothing} Label map written to {label_map}: give classes their nodes there."
+            f"{nothing} Label map written to {label_map}: enter the nodes of the classes there."
         ) from None
     if label_map is not None and writes_map:
         write_label_map(label_map, made.matches)
     duplicates = None
     if hash_:
         with ProgressBar("images", len(made.images)) as bar:
-            duplicates = hash_planned(made.images, made.origins, threads=workers, progress=bar.advance)
+            duplicates = find_planned_duplicates(made.images, made.origins, threads=workers, progress=bar.advance)
     if as_json:
         _print_json(plan_json(made, duplicates))
     else:
@@ -88,7 +88,7 @@ def merge(
     workers: Annotated[int, typer.Option(min=1, help="Processes that read and write images.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Merge data sets into a folder of shards; run it again to continue after an interruption."""
+    """Merge data sets into a folder of shards; run the command again to resume an interrupted merge."""
     from data_prep.config import MergeConfig
     from data_prep.merging.merge import carry_out
     from data_prep.planning.plan import make_plan
@@ -110,11 +110,13 @@ def merge(
 @app.command()
 def check(
     shards: Shards,
-    repair: Annotated[bool, typer.Option("--repair", help="Leave out what is hit, by a new index.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Write a new index without the damaged images.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Read every byte of shards, and tell what changed since the merge and which images it hits."""
+    """Read every byte of the shards, and report changes since the merge and the damaged images."""
     from data_prep.dataset.index_file import read_index
     from data_prep.maintenance.check import check_shards
     from data_prep.maintenance.repair import repair as write_repaired
@@ -144,7 +146,7 @@ def relabel(
     label_map: Annotated[
         Path | None,
         typer.Option(
-            "--map", metavar="MAP.yaml", help="Read where it exists; else only written, for review."
+            "--map", metavar="MAP.yaml", help="Read if it exists; otherwise written for review, and no more."
         ),
     ] = None,
     unmapped: Annotated[
@@ -152,21 +154,27 @@ def relabel(
     ] = None,
     exhaustive: Annotated[
         list[str] | None,
-        typer.Option(metavar="SOURCE=A,B", help="What a source boxes wherever it occurs; may be empty."),
+        typer.Option(
+            "--exhaustive",
+            "--vouches",
+            metavar="SOURCE=A,B",
+            help="Classes for which a source is exhaustively annotated; may be empty.",
+        ),
     ] = None,
     split: Annotated[
         list[str] | None, typer.Option(metavar="SOURCE=SPLIT", help="Or shares: coco=train:0.9,val:0.1")
     ] = None,
     overrides: Overrides = None,
     keep_tree: Annotated[
-        bool, typer.Option("--keep-tree", help="Do not build the tree anew for other nodes of classes.")
+        bool, typer.Option("--keep-tree", help="Do not build the tree again if classes get other nodes.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="A folder of its own, with links to the shards.")
+        Path | None,
+        typer.Option("-o", "--out", help="Write the index and links to the shards into this folder."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a new index for another tree, label map, vouching or split, reading no image."""
+    """Write a new index with another tree, label map, split or exhaustive annotation; reads no image."""
     from data_prep.classes.label_map import write_label_map
     from data_prep.dataset.index_file import read_index
     from data_prep.maintenance.relabel import relabel as relabelled
@@ -200,16 +208,18 @@ def relabel(
 def info(
     shards: ShardsAnywhere,
     under: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="Only this node and what is below.")
+        str | None, typer.Option(metavar="LABEL", help="Only this node and the nodes below it.")
     ] = None,
-    depth: Annotated[int | None, typer.Option(min=0, help="Levels of the tree; as many as fit.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the ledger of all nodes as a table.")] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=0, help="Levels of the tree; by default as many as fit.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the label counts of all nodes as a table.")] = None,
     tree: Annotated[Path | None, typer.Option(help="Write the tree, for `wordtree`: FILE.json.")] = None,
     charts: Annotated[Path | None, typer.Option(help="Write histograms as SVG files into a folder.")] = None,
-    split: Annotated[str, typer.Option(help="The split that the charts are of.")] = "train",
+    split: Annotated[str, typer.Option(help="The split for the charts.")] = "train",
     as_json: AsJson = False,
 ) -> None:
-    """Show what stands behind each node: boxes, image labels, or the boxes of a relative."""
+    """Show the label counts and the supervision of each node."""
     from data_prep.dataset.index import label_counts_of
     from data_prep.dataset.index_file import read_index
     from data_prep.tables.dataset_tables import index_json, print_info
@@ -232,20 +242,22 @@ def info(
 @app.command()
 def anchors(
     shards: ShardsAnywhere,
-    k: Annotated[int | None, typer.Option("-k", min=1, max=100, help="How many; 5 unless said here.")] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, max=100, help="Number of anchors; 5 by default.")
+    ] = None,
     size: Annotated[int, typer.Option(min=1, help="Side of the network's input, px.")] = 416,
     stride: Annotated[int, typer.Option(min=1, help="Side of a grid cell, px.")] = 32,
     split: Annotated[str, typer.Option(help="The split whose boxes count.")] = "train",
-    seed: Annotated[int, typer.Option(help="Of the restarts of k-means.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the restarts of k-means.")] = 0,
     sweep: Annotated[
-        bool, typer.Option("--sweep", help="Try 1 to 15; without -k the elbow decides.")
+        bool, typer.Option("--sweep", help="Try 1 to 15; without -k, choose the elbow.")
     ] = False,
     chart: Annotated[
-        Path | None, typer.Option(metavar="FILE.svg", help="Draw what a sweep finds, and the elbow.")
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw the result of a sweep, with the elbow.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Cluster the boxes of shards into anchors, in grid cells."""
+    """Cluster the sizes of the boxes into anchors, in grid cells."""
     from data_prep.anchors import box_sizes_px, elbow, kmeans_anchors, rounded, sweep_anchors
     from data_prep.dataset.reader import ShardReader
     from data_prep.tables.charts import sweep_svg
@@ -278,7 +290,7 @@ def anchors(
 @app.command()
 def emoji_world(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
-    seed: Annotated[int | None, typer.Option(help="Another seed draws another world.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed draws other images.")] = None,
     scenes: Annotated[int | None, typer.Option(help="Training images with boxes.")] = None,
     test_scenes: Annotated[
         int | None, typer.Option(help="Test images, with the boxes of all classes.")
@@ -286,14 +298,17 @@ def emoji_world(
     labels_per_class: Annotated[int | None, typer.Option(help="Label images of each class.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square images, px.")] = None,
     unlabelled_share: Annotated[
-        float | None, typer.Option(help="Of a training scene's objects: without a box, 0 to 1.")
+        float | None, typer.Option(help="Share of a training scene's objects without a box, 0 to 1.")
     ] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(help="PNG files named by code point, instead of Twemoji.")
+    drawings: Annotated[
+        Path | None,
+        typer.Option(
+            "--drawings", "--pictures", help="Folder of PNG files named by code point; default Twemoji."
+        ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
 ) -> None:
-    """Draw a world of emoji scenes and label images, ready to merge and to learn from in minutes."""
+    """Draw a data set of emoji scenes and label images, ready to merge; a detector learns it in minutes."""
     from data_prep.synthetic.emoji_world import EmojiWorldConfig
     from data_prep.synthetic.emoji_world import emoji_world as write_world
     from wordtree.support.config_files import validated
@@ -305,7 +320,7 @@ def emoji_world(
         "labels_per_class": labels_per_class,
         "size_px": size,
         "unlabelled_share": unlabelled_share,
-        "pictures": pictures,
+        "drawings": drawings,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     write_world(out, validated(chosen, EmojiWorldConfig, place="emoji-world"), workers=workers)
@@ -319,7 +334,7 @@ def mosaic_world(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
     seed: Annotated[
-        int | None, typer.Option(help="Another seed gives other classes boxes, and other scenes.")
+        int | None, typer.Option(help="Another seed chooses other boxed classes and draws other scenes.")
     ] = None,
     scenes: Annotated[int | None, typer.Option(help="Training images with boxes.")] = None,
     test_scenes: Annotated[
@@ -330,10 +345,10 @@ def mosaic_world(
     ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square scenes, px.")] = None,
     unlabelled_share: Annotated[
-        float | None, typer.Option(help="Of a training scene's objects: without a box, 0 to 1.")
+        float | None, typer.Option(help="Share of a training scene's objects without a box, 0 to 1.")
     ] = None,
 ) -> None:
-    """Paste photographs of single things into scenes, with boxes for half of the classes and labels for the others."""
+    """Paste photographs of single objects into scenes: half of the classes get boxes, the others image labels."""
     from data_prep.synthetic.mosaic_world import MosaicWorldConfig
     from data_prep.synthetic.mosaic_world import mosaic_world as write_world
     from wordtree.support.config_files import validated

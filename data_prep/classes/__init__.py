@@ -1,1 +1,1 @@
-"""From the classes of the sources to the nodes of the tree, by a label map that people can review."""
+"""Matches the classes of the sources to nodes of the tree, with a label map for review."""

@@ -1,4 +1,4 @@
-"""Which classes stay: the `top` by images as in the paper, those with `min_images`, and lists of names."""
+"""Selects classes: the `top` by number of images as in the paper, `min_images`, and lists of names."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,29 +18,29 @@ from wordtree.support.suggest import did_you_mean_inside, near
 def select_classes(
     matches: Sequence[ClassMatch], images: Catalogue, config: MergeConfig
 ) -> tuple[ClassMatch, ...]:
-    """The matches, one for each class of the catalogue; those left out say why.
+    """The matches, one for each class of the catalogue; `left_out` is set where a class is not selected.
 
-    Each source chooses among its own classes; then `config.classes` among the nodes of all that stay.
+    First each source selects among its own classes, then `config.classes` among the nodes of the remaining ones.
     """
-    chosen = list(matches)
+    selected = list(matches)
     rows_of: dict[str, list[int]] = {}
     for row, match in enumerate(matches):
         rows_of.setdefault(match.source, []).append(row)
     for source in config.sources:
         if source.classes != ClassSelection():
             groups = [[row] for row in rows_of[source.name]]
-            _leave_out(chosen, groups, images, source.classes, f"sources.{source.name}.classes")
+            _leave_out(selected, groups, images, source.classes, f"sources.{source.name}.classes")
     if config.classes != ClassSelection():
         by_node: dict[str | tuple[str, str], list[int]] = {}
-        for row, match in enumerate(chosen):
+        for row, match in enumerate(selected):
             if not match.left_out:
                 by_node.setdefault(match.id or (match.source, match.name), []).append(row)
-        _leave_out(chosen, list(by_node.values()), images, config.classes, "classes")
-    return tuple(chosen)
+        _leave_out(selected, list(by_node.values()), images, config.classes, "classes")
+    return tuple(selected)
 
 
-def images_of(groups: Sequence[Sequence[int]], images: Catalogue) -> Int64Array:
-    """(groups,) how many images show a class of each group: by a box or by a positive label."""
+def images_per_group(groups: Sequence[Sequence[int]], images: Catalogue) -> Int64Array:
+    """The number of images with a box or a positive label of a class of each group, (groups,)."""
     classes = 1 + max((row for group in groups for row in group), default=-1)
     group_of = np.full(max(classes, _classes_in(images)), -1, dtype=np.int64)
     for number, group in enumerate(groups):
@@ -53,15 +53,15 @@ def images_of(groups: Sequence[Sequence[int]], images: Catalogue) -> Int64Array:
 
 
 def _classes_in(images: Catalogue) -> int:
-    """One more than the highest class of any box or label."""
+    """The highest class of any box or label, plus one."""
     return 1 + max(
         (int(images[name].max()) for name in ("box_class", "label_class") if images[name].size), default=-1
     )
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """Classes that stay or go together: their names, how many images show them, whether they have a node."""
+class _ClassGroup:
+    """Classes that are selected together, with their names and the number of images that show them."""
 
     names: frozenset[str]
     images: int
@@ -73,65 +73,66 @@ def _leave_out(
     groups: Sequence[Sequence[int]],
     images: Catalogue,
     selection: ClassSelection,
-    place: str,
+    setting: str,
 ) -> None:
-    """Mark the matches of those groups of rows that do not stay."""
-    candidates = []
-    for rows, count in zip(groups, images_of(groups, images).tolist(), strict=True):
-        group = [matches[row] for row in rows]
-        names = frozenset(name for match in group for name in (match.name, match.alias, match.id) if name)
-        candidates.append(_Candidate(names, count, group[0].id is not None))
-    why_not = _rule(candidates, selection, place)
-    for rows, candidate in zip(groups, candidates, strict=True):
+    """Set `left_out` for each class (row of `matches`) of the groups that are not selected.
+
+    setting: the name of the selection in messages.
+    """
+    class_groups = []
+    for rows, count in zip(groups, images_per_group(groups, images).tolist(), strict=True):
+        own = [matches[row] for row in rows]
+        names = frozenset(name for match in own for name in (match.name, match.alias, match.id) if name)
+        class_groups.append(_ClassGroup(names, count, own[0].id is not None))
+    reason_to_leave_out = _rule(class_groups, selection, setting)
+    for rows, group in zip(groups, class_groups, strict=True):
         for row in rows:
-            matches[row] = replace(matches[row], left_out=why_not(candidate))
+            matches[row] = replace(matches[row], left_out=reason_to_leave_out(group))
 
 
 def _rule(
-    candidates: Sequence[_Candidate], selection: ClassSelection, place: str
-) -> Callable[[_Candidate], str]:
-    """What tells why a class does not stay; an empty text where it does."""
-    known = frozenset[str]().union(*(candidate.names for candidate in candidates))
-    kept = _names(selection.keep, known, f"{place}.keep")
-    dropped = _names(selection.drop, known, f"{place}.drop")
-    ranked = [one for one in candidates if one.has_node and not one.names & dropped]
-    ranked.sort(key=lambda one: -one.images)  # stable: of equals the first in the table stays
-    top = ranked if selection.top is None else ranked[: selection.top]
-    in_top = {id(one) for one in top}
-    ranks = selection.top is not None
-    chooses = ranks or selection.min_images is not None
+    groups: Sequence[_ClassGroup], selection: ClassSelection, setting: str
+) -> Callable[[_ClassGroup], str]:
+    """A function that returns the reason to leave a group out, or an empty text if the group is selected."""
+    known = frozenset[str]().union(*(group.names for group in groups))
+    keep = _names(selection.keep, known, f"{setting}.keep")
+    drop = _names(selection.drop, known, f"{setting}.drop")
+    ranked = [group for group in groups if group.has_node and not group.names & drop]
+    ranked.sort(key=lambda group: -group.images)  # stable: of equals the first in the table is selected
+    top = {id(group) for group in ranked[: selection.top]}
+    has_criterion = selection.top is not None or selection.min_images is not None
 
-    def why_not(one: _Candidate) -> str:
-        if one.names & dropped:
-            return f"named in {place}.drop"
-        if one.names & kept:
+    def reason_to_leave_out(group: _ClassGroup) -> str:
+        if group.names & drop:
+            return f"named in {setting}.drop"
+        if group.names & keep:
             return ""
-        if kept and not chooses:
-            return f"not named in {place}.keep"
-        if selection.min_images is not None and one.images < selection.min_images:
-            return f"{one.images} images, {place}.min_images is {selection.min_images}"
-        if ranks and one.has_node and id(one) not in in_top:
-            return f"{one.images} images, not among {place}.top {selection.top}"
+        if keep and not has_criterion:
+            return f"not named in {setting}.keep"
+        if selection.min_images is not None and group.images < selection.min_images:
+            return f"{group.images} images, {setting}.min_images is {selection.min_images}"
+        if selection.top is not None and group.has_node and id(group) not in top:
+            return f"{group.images} images, not among {setting}.top {selection.top}"
         return ""
 
-    return why_not
+    return reason_to_leave_out
 
 
-def _names(setting: Path | tuple[str, ...], known: frozenset[str], place: str) -> frozenset[str]:
-    """The names of a list or of the file of one; raises ConfigError where one is no class."""
-    names = read_names(setting) if isinstance(setting, Path) else setting
-    for name in names:
+def _names(names: Path | tuple[str, ...], known: frozenset[str], setting: str) -> frozenset[str]:
+    """The names in a list or in a file; raises ConfigError if one is not known."""
+    listed = read_names(names) if isinstance(names, Path) else names
+    for name in listed:
         if name not in known:
-            offer = did_you_mean_inside(near(name, known, limit=1))
-            raise ConfigError(f"{place} names {name!r}, which is no class here, nor the id of one{offer}.")
-    return frozenset(names)
+            suggestion = did_you_mean_inside(near(name, known, limit=1))
+            raise ConfigError(f"{setting}: {name!r} is neither a class here nor the id of one{suggestion}.")
+    return frozenset(listed)
 
 
 def read_names(path: Path) -> list[str]:
-    """The lines without what follows a `#`, blanks around them and empty ones; raises ConfigError."""
+    """The lines of a file without comments (`#`), surrounding blanks and empty lines; raises ConfigError."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"{path}: this list of names cannot be read as text.") from None
+        raise ConfigError(f"{path}: expected a list of names, cannot read this file as UTF-8 text.") from None
     stripped = (line.partition("#")[0].strip() for line in lines)
     return [line for line in stripped if line]

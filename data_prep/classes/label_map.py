@@ -1,12 +1,12 @@
-"""Source class → node of the tree, reviewably: one line for each class, with the reason.
+"""The label map: the node of each source class, with the reason, in a file that people review and edit.
 
     coco:
-      mouse: {node: n03793489, reason: by hand, name: "mouse, computer mouse"}
+      mouse: {node: n03793489, reason: curated, name: "mouse, computer mouse"}
 
-The file is written for review and honoured when edited: change `node` to another id, synset name (mouse.n.04) or word
-of one sense, or to `drop` to leave the class out. `node: null` means that nothing fits, or that several senses do; such
-classes stop a merge, and what they may mean stands below them. `left_out` tells that the configuration chose other
-classes (`top`, `min_images`, lists), and why.
+To edit the file, change `node` to another id, to a synset name (mouse.n.04), to a word with a single sense, or to
+`drop` to leave the class out. `node: null` means that no node fits or that several senses do: these classes stop a
+merge, and their candidates follow as comments. `left_out` states why the selection of classes (`top`, `min_images`,
+lists) leaves a class out.
 """
 
 import json
@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data_prep.classes.candidates import Candidate, Candidates
+from data_prep.classes.candidates import Candidate, CandidateSenses
 from data_prep.errors import DataPrepError
 from wordtree import WordTree
 from wordtree.support.config_files import read_yaml
@@ -26,30 +26,31 @@ from wordtree.support.suggest import Spellings, did_you_mean, did_you_mean_insid
 from wordtree.wordnet.graph import WordNet
 from wordtree.wordnet.resolve import Resolution, coco_classes, resolve, unresolved_message, voc_classes
 
-DROP = "drop"  # what a reviewer writes instead of an id
-SHOWN = 8  # classes without a node that are told one by one
-_LIKELY = 2  # of the senses of each
-_HEAD = """\
-# A line for each class of each source: the node that it means, how that was found, what the node is called.
-#   wnid, synset name, exact, synonym: by its name; by hand: from the map of COCO's or VOC's classes that is shipped.
-#   ambiguous, unmapped: not found, which stops a merge. What the class may mean stands below it: copy the id.
-# To change a line, write another id, a synset name (mouse.n.04) or `drop` for `node`; the rest of it is not read.
+DROP = "drop"  # written instead of an id to leave a class out
+SHOWN = 8  # classes without a node that a message lists
+_SHOWN_CANDIDATES = 2  # for each of these classes
+_HEADER = """\
+# The node of each class of each source, the reason for the match, and the name of the node. Reasons:
+#   wnid, synset name, exact, synonym: the name of the class matches.
+#   curated: the class is in the shipped list of COCO's or VOC's classes.
+#   ambiguous, unmapped: no match, which stops a merge. Candidates follow below: copy the id of one of them.
+# To change a node, write another id, a synset name (mouse.n.04) or `drop`. Only `node` and `left_out` are read.
 """
 
 
 class LabelMapError(DataPrepError):
-    """Classes that have no node, or a label map that does not fit."""
+    """Classes without a node, or an invalid label map."""
 
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """A class of a source and the id of its node; None where it has none, and why.
+    """A class of a source and the id of its node, or None.
 
-    reason: wnid, synset name, exact, synonym, by hand, edited; without a node: unmapped, ambiguous, dropped.
-    note: what the node is called, or why there is none.
-    alias: another name that its source gives the class.
-    left_out: why it does not stay although it may have a node (`top`, `min_images`, lists); empty where it stays.
-    candidates: what a class without a node may mean.
+    reason: wnid, synset name, exact, synonym, curated, edited; without a node: unmapped, ambiguous, dropped.
+    note: the name of the node, or the explanation why there is none.
+    alias: another name that the source gives the class.
+    left_out: why the selection of classes leaves the class out; empty if the class is selected.
+    candidates: possible nodes of a class without a node.
     """
 
     source: str
@@ -62,61 +63,61 @@ class ClassMatch:
     candidates: tuple[Candidate, ...] = ()
 
     @property
-    def stays(self) -> bool:
-        """Whether its labels count."""
+    def is_used(self) -> bool:
+        """Whether labels of the class have a node in the merged data set."""
         return self.id is not None and not self.left_out
 
     @property
     def is_resolved(self) -> bool:
-        """Whether it has a node, or was left out on purpose."""
+        """Whether the class has a node or has been left out on purpose."""
         return self.id is not None or self.reason == "dropped" or bool(self.left_out)
 
 
 class ClassMatcher:
-    """Finds the node of a class name, in a given tree or, where none is given yet, in WordNet."""
+    """Finds the node of a class name in a given tree or, before the tree is built, in WordNet."""
 
     def __init__(self, tree: WordTree | None) -> None:
         self._tree = tree
         self._wordnet = WordNet.shipped()
-        self._candidates = Candidates(self._wordnet, lambda wnid: tree is None or wnid in tree)
+        self._senses = CandidateSenses(self._wordnet, lambda wnid: tree is None or wnid in tree)
         self._nodes_of_name: dict[str, list[int]] = {}
         for node, name in enumerate(tree.names if tree else ()):
-            self._nodes_of_name.setdefault(plain(name), []).append(node)
+            self._nodes_of_name.setdefault(normalised(name), []).append(node)
 
     def match(
-        self, source: str, names: Sequence[str], aliases: Sequence[str] = (), *, by_hand: bool = True
+        self, source: str, names: Sequence[str], aliases: Sequence[str] = (), *, curated: bool = True
     ) -> list[ClassMatch]:
         """The node of each class.
 
-        aliases: another name of each class, tried first: an id of the tree, a wnid or a synset name.
-        by_hand: names that are all COCO's, or VOC's, mean what they mean there.
+        aliases: another name for each class, tried first: an id of the tree, a wnid or a synset name.
+        curated: use the shipped list of COCO or VOC if it has all names.
         """
-        table = _table_by_hand(names) if by_hand else {}
+        wnid_of_name = _curated_wnids(names) if curated else {}
         return [
             replace(
-                self._match_alias(source, name, alias) or self._match(source, name, table.get(name)),
+                self._match_alias(source, name, alias) or self._match(source, name, wnid_of_name.get(name)),
                 alias=alias,
             )
             for name, alias in zip(names, aliases or [""] * len(names), strict=True)
         ]
 
     def match_id(self, source: str, name: str, id_: str, reason: str) -> ClassMatch:
-        """A class whose id is known, if the tree (or else WordNet) has that id."""
+        """The match of a class with a known id, if the tree or, before it is built, WordNet has that id."""
         if self._tree is not None and id_ in self._tree:
             return ClassMatch(source, name, id_, reason, self._tree.names[self._tree.node(id_)])
         if self._tree is None and id_ in self._wordnet:
             return ClassMatch(source, name, id_, reason, self._described(id_))
-        place = "WordNet 3.0" if self._tree is None else "the tree"
-        meant = f" ({self._described(id_)})" if id_ in self._wordnet else ""
-        return ClassMatch(source, name, None, "unmapped", f"{id_}{meant} is not in {place}")
+        searched = "WordNet 3.0" if self._tree is None else "the tree"
+        description = f" ({self._described(id_)})" if id_ in self._wordnet else ""
+        return ClassMatch(source, name, None, "unmapped", f"{id_}{description} is not in {searched}")
 
-    def match_written(self, source: str, name: str, node: str) -> ClassMatch:
-        """A class whose node a person wrote: by its id, or by a name that means just one node."""
-        known = self.match_id(source, name, node, "edited")
-        if known.id is not None or _WNID.fullmatch(node):
-            return known
-        found = self._match(source, node, None)
-        return replace(found, name=name, reason="edited" if found.id else found.reason)
+    def match_edited(self, source: str, name: str, node: str) -> ClassMatch:
+        """The match of a class whose node a person wrote, as an id or as a name with a single sense."""
+        by_id = self.match_id(source, name, node, "edited")
+        if by_id.id is not None or _WNID.fullmatch(node):
+            return by_id
+        by_name = self._match(source, node, None)
+        return replace(by_name, name=name, reason="edited" if by_name.id else by_name.reason)
 
     def _match_alias(self, source: str, name: str, alias: str) -> ClassMatch | None:
         synset = self._wordnet.named(alias) if alias else None
@@ -126,42 +127,38 @@ class ClassMatcher:
         matches = (self.match_id(source, name, id_, reason) for id_, reason in ids)
         return next((match for match in matches if match.id is not None), None)
 
-    def _match(self, source: str, name: str, wnid_by_hand: str | None) -> ClassMatch:
-        if wnid_by_hand is not None:
-            found = self.match_id(source, name, wnid_by_hand, "by hand")
-            if found.id is not None:
-                return found
+    def _match(self, source: str, name: str, curated_wnid: str | None) -> ClassMatch:
+        if curated_wnid is not None:
+            match = self.match_id(source, name, curated_wnid, "curated")
+            if match.id is not None:
+                return match
         if (self._tree is not None and name in self._tree) or _WNID.fullmatch(name):
             return self.match_id(source, name, name, "wnid" if _WNID.fullmatch(name) else "exact")
-        namesakes = self._nodes_of_name.get(plain(name), [])
-        if self._tree is not None and len(namesakes) == 1:
-            return self.match_id(source, name, self._tree.ids[namesakes[0]], "exact")
+        nodes = self._nodes_of_name.get(normalised(name), [])
+        if self._tree is not None and len(nodes) == 1:
+            return self.match_id(source, name, self._tree.ids[nodes[0]], "exact")
         return self._match_word(source, name)
 
     def _match_word(self, source: str, name: str) -> ClassMatch:
-        """By WordNet; a given tree narrows a word of several senses to those that it has."""
+        """The match of a word of WordNet; only senses in the given tree count."""
         resolution = resolve(name, self._wordnet)
-        possible = self._candidates.senses(resolution)
+        possible = self._senses.senses(resolution)
         if len(possible) == 1:
             return self.match_id(source, name, possible[0], self._reason(resolution, possible[0]))
         if possible:
-            note = f"{len(possible)} senses"
-            return ClassMatch(
-                source, name, None, "ambiguous", note, candidates=self._candidates.of(resolution)
-            )
-        if namesakes := self._nodes_of_name.get(plain(name), []):
-            nodes = tuple(map(self._candidate, namesakes))
-            return ClassMatch(
-                source, name, None, "ambiguous", f"{len(nodes)} nodes of this name", candidates=nodes
-            )
+            note, candidates = f"{len(possible)} senses", self._senses.of(resolution)
+            return ClassMatch(source, name, None, "ambiguous", note, candidates=candidates)
+        if nodes := self._nodes_of_name.get(normalised(name), []):
+            note, candidates = f"{len(nodes)} nodes of this name", tuple(map(self._candidate, nodes))
+            return ClassMatch(source, name, None, "ambiguous", note, candidates=candidates)
         if resolution.senses:
             senses = ", ".join(map(self._wordnet.wnid, resolution.senses))
-            note, candidates = f"{senses}: not in the tree", self._candidates.of(resolution)
+            note, candidates = f"{senses}: not in the tree", self._senses.of(resolution)
             return ClassMatch(source, name, None, "unmapped", note, candidates=candidates)
         return self._match_unknown(source, name, resolution)
 
     def _match_unknown(self, source: str, name: str, resolution: Resolution) -> ClassMatch:
-        word, candidates = self._candidates.of_shorter(name)
+        word, candidates = self._senses.of_shorter(name)
         offer = f" Is it a kind of {word!r}?" if candidates else ""
         if self._tree is None:
             note = (
@@ -170,8 +167,8 @@ class ClassMatcher:
                 else unresolved_message(resolution, self._wordnet)
             )
         else:
-            alike = did_you_mean(self._spellings_of_tree.near(name))
-            note = f"the tree has no such node.{alike or offer}"
+            suggestion = did_you_mean(self._spellings_of_tree.near(name))
+            note = f"the tree has no such node.{suggestion or offer}"
         return ClassMatch(source, name, None, "unmapped", note.rstrip("."), candidates=candidates)
 
     @cached_property
@@ -186,11 +183,11 @@ class ClassMatcher:
 
     def _reason(self, resolution: Resolution, wnid: str) -> str:
         if resolution.reason in ("COCO class", "VOC class"):
-            return "by hand"
+            return "curated"
         if resolution.reason == "synset name":
             return "synset name"
         first_lemma = self._wordnet.lemmas(self._wordnet.synset(wnid))[0]
-        return "exact" if plain(first_lemma) == plain(resolution.label) else "synonym"
+        return "exact" if normalised(first_lemma) == normalised(resolution.label) else "synonym"
 
     def _described(self, wnid: str) -> str:
         return ", ".join(self._wordnet.lemmas(self._wordnet.synset(wnid))[:3])
@@ -202,31 +199,29 @@ def apply_label_map(
     matcher: ClassMatcher,
     path: Path,
 ) -> list[ClassMatch]:
-    """The matches with what the label map says instead; raises LabelMapError where it does not fit."""
+    """The matches after the edits in the label map; raises LabelMapError if the map does not fit the sources."""
     by_key = {(match.source, match.name): match for match in matches}
     for source, name in label_map:
         if (source, name) not in by_key:
             known = [match.name for match in matches if match.source == source]
-            what = f"class {name!r} of source {source!r}" if known else f"source {source!r}"
+            missing = f"class {name!r} of source {source!r}" if known else f"source {source!r}"
             alike = near(name, known, limit=1) or near(source, {match.source for match in matches}, limit=1)
-            offer = did_you_mean_inside(alike)
-            raise LabelMapError(f"{path}: {what} does not exist{offer}. Correct or remove the line.")
-    return [_honoured(match, label_map, matcher, path) for match in matches]
+            suggestion = did_you_mean_inside(alike)
+            raise LabelMapError(f"{path}: {missing} does not exist{suggestion}. Correct or remove the line.")
+    return [_edited(match, label_map.get((match.source, match.name)), matcher, path) for match in matches]
 
 
-def _honoured(
-    match: ClassMatch, label_map: Mapping[tuple[str, str], str | None], matcher: ClassMatcher, path: Path
-) -> ClassMatch:
-    id_ = label_map.get((match.source, match.name))
-    if id_ is None or id_ == match.id:
+def _edited(match: ClassMatch, node: str | None, matcher: ClassMatcher, path: Path) -> ClassMatch:
+    """The match after the edit of its line in the label map."""
+    if node is None or node == match.id:
         return match
-    if id_ == DROP:
+    if node == DROP:
         return replace(match, id=None, reason="dropped", note="left out by the label map")
-    edited = matcher.match_written(match.source, match.name, id_)
+    edited = matcher.match_edited(match.source, match.name, node)
     if edited.id is None:
-        found = f"node {id_!r}: {edited.note}"
+        found = f"node {node!r}: {edited.note}"
         if edited.reason == "ambiguous":
-            found = f"node {id_!r} has {edited.note}: {'; '.join(map(str, edited.candidates[:SHOWN]))}"
+            found = f"node {node!r} has {edited.note}: {'; '.join(map(str, edited.candidates[:SHOWN]))}"
         raise LabelMapError(
             f"{path}: {match.source}: {match.name}: {found}{'' if found.endswith('?') else '.'}"
         )
@@ -234,9 +229,9 @@ def _honoured(
 
 
 def read_label_map(path: Path, *, drop_left_out: bool = True) -> dict[tuple[str, str], str | None]:
-    """(source, class) → id, `drop` or None; raises LabelMapError where the file is no label map.
+    """The id, `drop` or None for each (source, class); raises LabelMapError if the file is not a label map.
 
-    drop_left_out: classes that the map says were left out are dropped; else whoever reads it chooses anew.
+    drop_left_out: drop the classes marked `left_out`; otherwise the caller selects classes again.
     """
     content = read_yaml(path, LabelMapError, what="label map")
     if not all(isinstance(classes, dict) for classes in content.values()):
@@ -253,15 +248,15 @@ def _node_entry(entry: Any, place: str, *, drop_left_out: bool) -> str | None:
         return DROP
     node = entry.get("node") if isinstance(entry, dict) else entry
     if isinstance(entry, dict) and "node" not in entry:
-        raise LabelMapError(f"{place}: expected `{{node: ID}}`, found no node.")
+        raise LabelMapError(f"{place}: expected `{{node: ID}}`, found no `node`.")
     if node is not None and not isinstance(node, str):
-        raise LabelMapError(f"{place}: expected an id, `drop` or null as node, found {node!r}.")
+        raise LabelMapError(f"{place}: expected an id, `drop` or null as `node`, found {node!r}.")
     return DROP if node is not None and node.lower() == DROP else node
 
 
 def write_label_map(path: Path, matches: Sequence[ClassMatch]) -> None:
-    """One line for each class, under its source; below it, as comments, what a class without a node may mean."""
-    lines = [_HEAD.rstrip()]
+    """Write a line for each class, grouped by source; candidates follow as comments where a class has no node."""
+    lines = [_HEADER.rstrip()]
     for number, match in enumerate(matches):
         if number == 0 or matches[number - 1].source != match.source:
             lines.append(f"{_quoted(match.source)}:")
@@ -280,7 +275,7 @@ def write_label_map(path: Path, matches: Sequence[ClassMatch]) -> None:
 
 
 def unresolved_text(matches: Sequence[ClassMatch]) -> str:
-    """The classes without a node in one line, the first eight of them with what is known."""
+    """The first eight classes without a node in one line, each with its reason and note, and the number of others."""
     unresolved = [match for match in matches if not match.is_resolved]
     shown = [
         f"{match.source}: {match.name!r} is {match.reason} ({match.note})" for match in unresolved[:SHOWN]
@@ -290,14 +285,15 @@ def unresolved_text(matches: Sequence[ClassMatch]) -> str:
 
 
 def unresolved_lines(matches: Sequence[ClassMatch]) -> list[str]:
-    """The same, a line for each class with the likeliest of what it may mean."""
+    """A line for each class without a node, with reason, note and its likeliest candidates."""
     lines = []
     for match in matches:
         if not match.is_resolved:
-            likely, more = match.candidates[:_LIKELY], len(match.candidates) - _LIKELY
-            others = f"; {more} more" if more > 0 else ""
-            may = f": {'; '.join(map(str, likely))}{others}" if likely else ""
-            lines.append(f"{match.source} {match.name!r} is {match.reason}, {match.note}{may}")
+            likely = match.candidates[:_SHOWN_CANDIDATES]
+            more = len(match.candidates) - len(likely)
+            others = f"; {more} more" if more else ""
+            candidates = f": {'; '.join(map(str, likely))}{others}" if likely else ""
+            lines.append(f"{match.source} {match.name!r} is {match.reason}, {match.note}{candidates}")
     return lines
 
 
@@ -307,17 +303,19 @@ _YAML_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y",
 
 
 def _quoted(text: str) -> str:
-    """The text as a YAML key or value: plain where that is safe, else in quotes."""
+    """The text as a YAML key or value, in quotes unless it is safe without."""
     is_plain = _PLAIN_YAML.fullmatch(text) and text.lower() not in _YAML_WORDS
     return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
-def _table_by_hand(names: Sequence[str]) -> Mapping[str, str]:
-    for table in (coco_classes(), voc_classes()):
-        if names and all(name in table for name in names):
-            return table
+def _curated_wnids(names: Sequence[str]) -> Mapping[str, str]:
+    """The shipped list of COCO or VOC that has all the names; empty if neither has."""
+    for wnid_of_name in (coco_classes(), voc_classes()):
+        if names and all(name in wnid_of_name for name in names):
+            return wnid_of_name
     return {}
 
 
-def plain(name: str) -> str:
+def normalised(name: str) -> str:
+    """The name in lower case and with blanks for underscores, for comparison."""
     return name.replace("_", " ").lower().strip()

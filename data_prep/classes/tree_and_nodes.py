@@ -1,4 +1,4 @@
-"""What the labels of a merge mean: the tree, the node of each class, and what each source vouches for."""
+"""The tree of a merge, the node of each class, and the exhaustively annotated nodes of each source."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,14 +25,14 @@ from wordtree.support.suggest import did_you_mean_inside, near
 
 
 class NothingToBuild(LabelMapError):
-    """No class has a node, so no tree can be built; carries how each was sought, for a label map to be written."""
+    """No class has a node, so no tree can be built; `matches` allow the caller to write a label map."""
 
     def __init__(self, matches: Sequence[ClassMatch]) -> None:
         left_out = sum(bool(match.left_out) for match in matches)
-        why = f"{left_out} are left out by the choice of classes" if left_out else ""
-        texts = "; ".join(filter(None, [why, unresolved_text(matches)]))
+        selection = f"{left_out} are left out by the selection of classes" if left_out else ""
+        reasons = "; ".join(filter(None, [selection, unresolved_text(matches)]))
         super().__init__(
-            f"None of {len(matches)} classes has a node to build a tree from: {texts or 'all are dropped'}."
+            f"None of {len(matches)} classes has a node to build a tree from: {reasons or 'all are dropped'}."
         )
         self.matches = tuple(matches)
 
@@ -40,12 +40,12 @@ class NothingToBuild(LabelMapError):
 def match_classes(
     config: MergeConfig, opened: Sequence[OpenSource], given_tree: WordTree | None
 ) -> tuple[ClassMatch, ...]:
-    """The node of every class of every source, in the tree or (None: it is still to be built) in WordNet."""
+    """The node of every class of every source, in the given tree or, if the tree will be built, in WordNet."""
     matcher = ClassMatcher(given_tree)
     matches = [
         match
         for source in opened
-        for match in matcher.match(source.name, source.classes, source.aliases, by_hand=source.has_boxes)
+        for match in matcher.match(source.name, source.classes, source.aliases, curated=source.has_boxes)
     ]
     path = config.label_map
     if path is not None and path.exists():
@@ -54,25 +54,25 @@ def match_classes(
 
 
 def given_tree(setting: TreeSetting) -> WordTree | None:
-    """The tree of the file that the configuration names; None where it says how to build one."""
+    """The tree in the configured file; None if the tree will be built."""
     return load_tree(setting) if isinstance(setting, Path) else None
 
 
 def load_tree(path: Path) -> WordTree:
-    """The tree of a file; raises MergeError where it is none."""
+    """The tree in a file; raises MergeError if it cannot be read."""
     try:
         return WordTree.load(path)
     except OSError as reason:
-        raise MergeError(f"{path}: cannot read this tree ({system_message(reason)}).") from None
+        raise MergeError(f"{path}: cannot read the tree ({system_message(reason)}).") from None
     except WordTreeError as reason:
         raise MergeError(str(reason)) from None
 
 
 def build_tree(setting: BuiltTree, matches: Sequence[ClassMatch]) -> WordTree:
-    """The tree over the labels of the setting's file and the classes that stay."""
+    """The tree built from the file of labels and the classes in use."""
     labels = read_names(setting.labels) if setting.labels else []
     if setting.from_sources:
-        labels += [match.id for match in matches if match.id is not None and match.stays]
+        labels += [match.id for match in matches if match.id is not None and match.is_used]
     if not labels:
         raise NothingToBuild(matches)
     try:
@@ -81,22 +81,20 @@ def build_tree(setting: BuiltTree, matches: Sequence[ClassMatch]) -> WordTree:
         raise MergeError(f"The tree cannot be built: {reason}") from None
     if report.guesses:
         guesses = "; ".join(map(str, report.guesses))
-        raise MergeError(
-            f"{setting.labels}: words of several senses: {guesses}. Write the one that is meant."
-        )
+        raise MergeError(f"{setting.labels}: words with several senses: {guesses}. Write the intended sense.")
     return tree
 
 
 def class_table(
     opened: Sequence[OpenSource], matches: Sequence[ClassMatch], tree: WordTree
 ) -> tuple[SourceClass, ...]:
-    """A row for each class; its node is -1 where it does not stay."""
+    """The table of all classes; the node is -1 if the class is not in use."""
     number_of = {source.name: number for number, source in enumerate(opened)}
     return tuple(
         SourceClass(
             number_of[match.source],
             match.name,
-            tree.node(match.id) if match.id is not None and match.stays and match.id in tree else -1,
+            tree.node(match.id) if match.id is not None and match.is_used and match.id in tree else -1,
             f"left out: {match.left_out}" if match.left_out else match.reason,
             match.alias,
         )
@@ -111,7 +109,7 @@ def source_infos(
     tree: WordTree,
     train_images: Sequence[int],
 ) -> tuple[SourceInfo, ...]:
-    """What the index says of each source; train_images: how many training images each has."""
+    """The properties of each source for the index; train_images: the number of training images of each source."""
     repeats = _repeats(config, train_images)
     infos = []
     for number, (source, setting) in enumerate(zip(opened, config.sources, strict=True)):
@@ -130,15 +128,16 @@ def _exhaustive_node(name: str, own: dict[str, int], tree: WordTree, source: str
     if name in own:
         return own[name]
     if name not in tree:
-        offer = did_you_mean_inside(near(name, [*own, *tree.ids], limit=1))
+        suggestion = did_you_mean_inside(near(name, [*own, *tree.ids], limit=1))
         raise MergeError(
-            f"source {source!r} vouches for {name!r}: neither a class of it nor an id of the tree{offer}."
+            f"source {source!r}, exhaustive: {name!r} is neither a class of the source nor an id of the tree"
+            f"{suggestion}."
         )
     return tree.node(name)
 
 
 def _repeats(config: MergeConfig, train_images: Sequence[int]) -> list[float]:
-    """How often an epoch shows each source's images; `ratio` is met by repeating, never by leaving out."""
+    """The repeats of each source's images in an epoch; `ratio` repeats images and never leaves images out."""
     repeats = [source.repeat for source in config.sources]
     if config.ratio:
         shares = {

@@ -1,1 +1,1 @@
-"""Random access to shards, and the index that gives their labels a meaning."""
+"""Random access to a merged data set: the index, the reader, label counts."""

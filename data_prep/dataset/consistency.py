@@ -5,7 +5,7 @@ from collections.abc import Sized
 import numpy as np
 
 from data_prep.dataset.index import Index
-from data_prep.shards.format import LABEL_COLUMNS, INDEX_ONLY_COLUMNS, SHARD_DATASETS
+from data_prep.shards.format import INDEX_ONLY_COLUMNS, LABEL_COLUMNS, SHARD_DATASETS
 
 
 def check_consistent(index: Index) -> None:

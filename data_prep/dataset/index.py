@@ -16,10 +16,10 @@ import numpy as np
 from data_prep.dataset.label_counts import LabelCounts
 from data_prep.shards.format import (
     IGNORED,
+    INDEX_ONLY_COLUMNS,
     LABEL_COLUMNS,
     OFFSET_COLUMNS,
     PARTS,
-    INDEX_ONLY_COLUMNS,
     POSITIVE,
     SHARD_FORMAT,
     SHARD_VERSION,

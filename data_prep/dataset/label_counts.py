@@ -1,4 +1,4 @@
-"""What stands behind each node: boxes, image labels, or only relatives' boxes."""
+"""Label counts: boxes and image labels of each node of the tree."""
 
 import csv
 from functools import cached_property
@@ -14,7 +14,7 @@ from wordtree.support.arrays import Int64Array
 from wordtree.support.files import write_atomically
 
 Supervision = Literal["boxes", "image labels", "none"]
-"""What training knew of a node: boxes at or below it, else image labels, else nothing."""
+"""The best labels at or under a node: boxes, else image labels, else none."""
 CSV_COLUMNS = (
     "id",
     "name",
@@ -28,11 +28,11 @@ CSV_COLUMNS = (
 
 
 class LabelCounts:
-    """Labels of the training split, by node.
+    """Numbers of labels of the training split for each of the N nodes of a tree.
 
-    boxes         (N,) boxes labelled with just this node (ignore regions apart)
-    image_labels  (N,) images said to show just this node
-    boxes_rolled_up, image_labels_rolled_up: the same at the node or anywhere below it
+    boxes         (N,) boxes of exactly this node, without ignore regions
+    image_labels  (N,) positive image labels of exactly this node
+    boxes_rolled_up, image_labels_rolled_up: (N,) labels at or under the node
     """
 
     def __init__(self, tree: WordTree, boxes: npt.ArrayLike, image_labels: npt.ArrayLike) -> None:
@@ -42,36 +42,36 @@ class LabelCounts:
 
     @cached_property
     def boxes_rolled_up(self) -> Int64Array:
-        """(N,) boxes at or under each node."""
+        """Boxes at or under each node, shape (N,)."""
         return rolled_up(self.tree, self.boxes)
 
     @cached_property
     def image_labels_rolled_up(self) -> Int64Array:
-        """(N,) image labels at or under each node."""
+        """Image labels at or under each node, shape (N,)."""
         return rolled_up(self.tree, self.image_labels)
 
     def supervision(self, node: int) -> Supervision:
-        """The best that is labelled at the node or below it."""
+        """The best labels at or under the node."""
         if self.boxes_rolled_up[node]:
             return "boxes"
         return "image labels" if self.image_labels_rolled_up[node] else "none"
 
     def nearest_boxed_ancestor(self, node: int) -> int | None:
-        """The lowest node above this one with boxes at or under it; None where no ancestor has any."""
+        """The lowest ancestor with boxes at or under it; None where there is none."""
         return next((above for above in self.tree.ancestors(node) if self.boxes_rolled_up[above]), None)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row for each node with any label at or under it, in tree order (a node before its children)."""
+        """A row for each node with labels at or under it, in pre-order."""
         return [self.row(node) for node in self.nodes_with_labels()]
 
     def nodes_with_labels(self) -> list[int]:
-        """The nodes with any label at or under them, in tree order."""
+        """Nodes with labels at or under them, in pre-order."""
         has_labels = (self.boxes_rolled_up > 0) | (self.image_labels_rolled_up > 0)
         in_order = np.argsort(self.tree.enter)
         return [int(node) for node in in_order if has_labels[node]]
 
     def write_csv(self, path: Path) -> None:
-        """A line for every node of the tree, in tree order: what `wordtree show --figures` reads, and more."""
+        """Write a table with a line for each node, in pre-order; `wordtree show --figures` reads it."""
         text = StringIO()
         writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
@@ -79,7 +79,7 @@ class LabelCounts:
         write_atomically(path, text.getvalue())
 
     def row(self, node: int) -> dict[str, Any]:
-        """What is known of a node, as plain values."""
+        """Label counts of a node as plain values."""
         ancestor = self.nearest_boxed_ancestor(node)
         return {
             "id": self.tree.ids[node],
@@ -95,10 +95,8 @@ class LabelCounts:
 
 
 def rolled_up(tree: WordTree, counts: Int64Array) -> Int64Array:
-    """The sum of (N,) counts at each node and below it, (N,).
-
-    A subtree is an interval of the pre-order, so a prefix sum gives every subtree at once.
-    """
+    """Sums of counts (N,) over each node and the nodes under it, shape (N,)."""
+    # A subtree is an interval of the pre-order, so a prefix sum gives all sums at once.
     in_preorder = np.zeros(len(tree) + 1, dtype=np.int64)
     in_preorder[tree.enter + 1] = counts
     total = np.cumsum(in_preorder)

@@ -27,7 +27,7 @@ from data_prep.dataset.index import TRAIN_SPLIT, Index, SourceClass
 from data_prep.dataset.index_file import replace_index, write_index
 from data_prep.maintenance.relabel_settings import Change
 from data_prep.merging.merge import write_label_map_copy
-from data_prep.planning.selection import HOMELESS, SILENT, has_labels
+from data_prep.planning.selection import LABEL_WITHOUT_NODE, UNLABELLED_IMAGE, has_labels
 from data_prep.planning.splits import split_names, stored_splits
 from data_prep.shards.catalogue import Catalogue
 from data_prep.shards.format import INDEX_NAME, ShardError
@@ -161,11 +161,11 @@ def _splits(
     shares = [source.split_shares for source in config.sources]
     paths = [folder / shard.name for shard in index.shards]
     splits = stored_splits(index.columns, paths, shares, config.seed)
-    splits[_is_silent(index, has_node)] = -1
+    splits[_is_unlabelled(index, has_node)] = -1
     return splits, split_names(shares)
 
 
-def _is_silent(index: Index, has_node: BoolArray) -> BoolArray:
+def _is_unlabelled(index: Index, has_node: BoolArray) -> BoolArray:
     return ~has_labels(Catalogue((), index.columns), has_node)
 
 
@@ -183,10 +183,10 @@ def _counts(index: Index, has_node: BoolArray) -> tuple[dict[str, int], ...]:
 def _counts_of_images(index: Index, has_node: BoolArray) -> list[Counter[str]]:
     """For each source how many images have no label of a node, and how many boxes and image labels have no node."""
     source, counts = index.columns["image_source"], [Counter[str]() for _ in index.sources]
-    images_of = {SILENT: np.flatnonzero(_is_silent(index, has_node))}
-    for kind, reason in HOMELESS.items():
-        is_homeless = ~has_node[index.columns[f"{kind}_class"]]
-        images_of[reason] = owner_of_rows(index.columns[f"{kind}_offsets"])[is_homeless]
+    images_of = {UNLABELLED_IMAGE: np.flatnonzero(_is_unlabelled(index, has_node))}
+    for kind, reason in LABEL_WITHOUT_NODE.items():
+        lacks_node = ~has_node[index.columns[f"{kind}_class"]]
+        images_of[reason] = owner_of_rows(index.columns[f"{kind}_offsets"])[lacks_node]
     for reason, images in images_of.items():
         for number, count in enumerate(np.bincount(source[images], minlength=len(counts)).tolist()):
             counts[number][reason] = count

@@ -57,7 +57,7 @@ def carry_out(
 ) -> Index:
     """Write the missing shards of a plan, then the index; raises a DataPrepError."""
     plan.require_resolved()
-    plan.require_whole()
+    plan.require_undamaged()
     if out.exists() and not out.is_dir():
         raise MergeError(f"{out}: expected a folder to write shards into, found a file.")
     is_new, out = not out.exists(), out.absolute()
@@ -72,7 +72,7 @@ def carry_out(
 
 
 def _carry_out(plan: Plan, out: Path, workers: Workers) -> Index:
-    done = done_before(out, plan.marks)
+    done = done_before(out, plan.hashes)
     _remove_parts(out)
     try:
         _write_missing(plan, out, done, workers)
@@ -84,7 +84,7 @@ def _carry_out(plan: Plan, out: Path, workers: Workers) -> Index:
             _clear(plan, out)
     index = _index(plan, out, [done[shard_name(number)] for number in range(len(plan.shard_ends))])
     write_label_map_copy(out, plan.config, plan.matches)
-    write_finished(out, plan.marks, index.shards)
+    write_finished(out, plan.hashes, index.shards)
     write_index(out, index)
     (out / PROGRESS_NAME).unlink()
     return index
@@ -97,7 +97,7 @@ def _write_missing(plan: Plan, out: Path, done: dict[str, ShardResult], workers:
     workers.report(len(plan.images) - sum(sizes[number] for number in missing))
     for result in done.values():
         _require_readable(plan, result)
-    with ProgressFile(out, plan.marks, done) as progress_file:
+    with ProgressFile(out, plan.hashes, done) as progress_file:
 
         def finished(result: ShardResult) -> None:
             progress_file.add(result)
@@ -137,7 +137,7 @@ def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
         columns,
         tuple(map(_sum, plan.counts, resolved.counts)),
         provenance={
-            **plan.marks,
+            **plan.hashes,
             "config": plan.config.model_dump(mode="json"),
             "versions": {
                 "Pillow": PIL.__version__,

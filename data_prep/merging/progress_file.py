@@ -17,15 +17,15 @@ from data_prep.shards.format import INDEX_NAME, ShardError
 from data_prep.shards.writer import ShardResult
 from wordtree.support.files import write_atomically
 
-PROGRESS_NAME = "unfinished.jsonl"  # a line with the plan's marks, then one for each finished shard
+PROGRESS_NAME = "unfinished.jsonl"  # a line with the plan's hashes, then one for each finished shard
 FINISHED_NAME = "shards.jsonl"  # the lines of a finished merge, in the order of the shards
 
 
 class ProgressFile:
     """The list of finished shards; a shard counts as finished once its line is durable."""
 
-    def __init__(self, folder: Path, marks: Mapping[str, Any], done: Mapping[str, ShardResult]) -> None:
-        lines = [json.dumps(marks), *map(_line, done.values())]
+    def __init__(self, folder: Path, hashes: Mapping[str, Any], done: Mapping[str, ShardResult]) -> None:
+        lines = [json.dumps(hashes), *map(_line, done.values())]
         write_atomically(folder / PROGRESS_NAME, "".join(f"{line}\n" for line in lines))
         self._file = (folder / PROGRESS_NAME).open("a", encoding="utf-8")
 
@@ -41,16 +41,16 @@ class ProgressFile:
         os.fsync(self._file.fileno())
 
 
-def write_finished(folder: Path, marks: Mapping[str, Any], shards: Sequence[ShardResult]) -> None:
+def write_finished(folder: Path, hashes: Mapping[str, Any], shards: Sequence[ShardResult]) -> None:
     """Write the list of all shards of a finished merge."""
-    lines = [json.dumps(marks), *map(_line, shards)]
+    lines = [json.dumps(hashes), *map(_line, shards)]
     write_atomically(folder / FINISHED_NAME, "".join(f"{line}\n" for line in lines))
 
 
-def done_before(folder: Path, marks: Mapping[str, Any]) -> dict[str, ShardResult]:
+def done_before(folder: Path, hashes: Mapping[str, Any]) -> dict[str, ShardResult]:
     """The finished shards of this plan in a folder; raises MergeError where the folder holds another merge.
 
-    marks: `Plan.marks`, which identify the plan.
+    hashes: `Plan.hashes`, which identify the plan.
     """
     if (index := _readable_index(folder)) is not None:
         found: Mapping[str, Any] = index.provenance
@@ -65,8 +65,8 @@ def done_before(folder: Path, marks: Mapping[str, Any]) -> dict[str, ShardResult
         )
     else:
         return {}
-    if found.get("plan_sha256") != marks["plan_sha256"]:
-        differences = "; ".join(_differences(found, marks)) or "its images, labels or packing differ"
+    if found.get("plan_sha256") != hashes["plan_sha256"]:
+        differences = "; ".join(_differences(found, hashes)) or "its images, labels or packing differ"
         raise MergeError(
             f"{folder} holds another merge: {differences}. Give another folder, or delete it to start anew."
         )
@@ -85,16 +85,16 @@ def _readable_index(folder: Path) -> Index | None:
         raise
 
 
-def _differences(found: Mapping[str, Any], marks: Mapping[str, Any]) -> Iterator[str]:
+def _differences(found: Mapping[str, Any], hashes: Mapping[str, Any]) -> Iterator[str]:
     """The differences of two plans as text."""
-    old, new = found.get("sources_sha256"), marks["sources_sha256"]
+    old, new = found.get("sources_sha256"), hashes["sources_sha256"]
     if isinstance(old, dict):
         if list(old) != list(new):
             yield f"its sources are {', '.join(old)}, this plan's are {', '.join(new)}"
         for name in new:
             if name in old and old[name] != new[name]:
                 yield f"the images or labels of source {name!r} have changed since, or what is taken of them"
-    old, new = found.get("packing"), marks["packing"]
+    old, new = found.get("packing"), hashes["packing"]
     if isinstance(old, dict):
         for key, value in new.items():
             if old.get(key) != value:
@@ -107,7 +107,7 @@ def _is_there(folder: Path, result: ShardResult) -> bool:
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], list[ShardResult]]:
-    """The marks of the plan and the finished shards; reading ends at a line that a killed process left incomplete."""
+    """The hashes of the plan and the finished shards; reading ends at a line that a killed process left incomplete."""
     head: Mapping[str, Any] = {}
     results = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):

@@ -59,7 +59,7 @@ def resolve_duplicates(stored: StoredImages, folder: Path, rule: Literal["stop",
     """
     groups = find_stored(stored)
     surplus = np.array(
-        sorted(image for group in groups for image in group.images if image != group.stays), dtype=np.int64
+        sorted(image for group in groups for image in group.images if image != group.kept), dtype=np.int64
     )
     left_out = surplus if rule == "drop" else surplus[:0]
     _write_list(folder / LIST_NAME, groups, stored, set(left_out.tolist()))

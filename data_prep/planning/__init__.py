@@ -1,1 +1,1 @@
-"""The plan of a merge: which images, which classes, which splits."""
+"""The deterministic plan of a merge: images, splits, shards, duplicates, cost."""

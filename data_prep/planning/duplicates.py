@@ -1,6 +1,6 @@
-"""Images of equal bytes: leaks between splits, copies in several sources, repeats within one.
+"""Images with equal bytes: leaks between splits, copies in several sources, repeats within one source.
 
-Only images of equal size (in shards: of equal size and checksum) are read and hashed; no other two can be equal.
+Only images of equal size (in shards: of equal size and checksum) are read and hashed; no others can be equal.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,17 @@ from data_prep.shards.image_files import read_image_file
 from data_prep.shards.images import ImageError
 from wordtree.support.arrays import Int32Array, Int64Array, IntegerArray, UInt64Array
 
-Digests = UInt64Array  # (n, 2): 128 bits of each image
+Digests = UInt64Array  # (n, 2): 128 bits for each image
 Progress = Callable[[int], None]
 
-Kind = Literal["in several splits", "in several sources", "within one source"]
-KINDS: tuple[Kind, ...] = ("in several splits", "in several sources", "within one source")
-_AT_ONCE = 256  # images that a thread hashes before it tells
+DuplicateKind = Literal["in several splits", "in several sources", "within one source"]
+KINDS: tuple[DuplicateKind, ...] = ("in several splits", "in several sources", "within one source")
+_CHUNK = 256  # images that a thread hashes between two reports of progress
 
 
 @dataclass(frozen=True)
 class Origins:
-    """(n,) source and split of each image, as rows of the tables of names."""
+    """Source and split of each image, as rows of the tables of names; (n,) each."""
 
     source: Int32Array
     split: Int32Array
@@ -36,26 +36,27 @@ class Origins:
 
 @dataclass(frozen=True)
 class EqualImages:
-    """Two or more images of equal bytes: their numbers, ascending, and the one that stays where others go.
+    """Two or more images with equal bytes, by ascending number.
 
-    stays: one outside the training split, as no test image may be trained on; else the first.
+    kept: the image to keep if the others are dropped: one outside the training split, as no test image may be
+        trained on, or else the first.
     """
 
     images: tuple[int, ...]
-    kind: Kind
-    stays: int
+    kind: DuplicateKind
+    kept: int
 
 
 @dataclass(frozen=True)
 class PlannedDuplicates:
-    """What `plan --hash` found; unreadable: how many images could not be read."""
+    """The result of `plan --hash`; unreadable: the number of images that could not be read."""
 
     groups: tuple[EqualImages, ...]
     unreadable: int
 
 
 def may_be_equal(*keys: IntegerArray) -> Int64Array:
-    """The rows whose keys all equal those of another row, ascending."""
+    """The rows that agree with another row in all keys, ascending."""
     order = np.lexsort(keys)
     same = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
     for key in keys:
@@ -65,27 +66,27 @@ def may_be_equal(*keys: IntegerArray) -> Int64Array:
 
 
 def equal_images(images: Int64Array, digests: Digests, origins: Origins) -> tuple[EqualImages, ...]:
-    """The groups among some images, given the hash of each, in the order of their first images."""
+    """The groups of equal images, ordered by their first images; digests: the hash of each of the images."""
     order = np.lexsort((images, digests[:, 1], digests[:, 0]))
     starts = np.flatnonzero((np.diff(digests[order], axis=0) != 0).any(axis=1)) + 1
     groups = (group.tolist() for group in np.split(images[order], starts) if len(group) > 1)
     return tuple(_described(group, origins) for group in sorted(groups))
 
 
-def hash_planned(
+def find_planned_duplicates(
     images: Catalogue, origins: Origins, *, threads: int = 1, progress: Progress | None = None
 ) -> PlannedDuplicates:
-    """The equal images among those that a merge would read; progress is told how many are settled."""
+    """The groups of equal images in a plan; progress receives the number of further images done."""
     candidates = may_be_equal(images["size_bytes"])
     digests = np.zeros((len(candidates), 2), dtype=np.uint64)
     is_read = np.zeros(len(candidates), dtype=np.bool_)
 
     def hash_from(start: int) -> int:
-        end = min(start + _AT_ONCE, len(candidates))
-        for place in range(start, end):
+        end = min(start + _CHUNK, len(candidates))
+        for row in range(start, end):
             try:
-                digests[place] = digest_of(read_image_file(images.file(int(candidates[place]))))
-                is_read[place] = True
+                digests[row] = digest_of(read_image_file(images.file(int(candidates[row]))))
+                is_read[row] = True
             except ImageError:  # the merge will count it
                 continue
         return end - start
@@ -93,7 +94,7 @@ def hash_planned(
     if progress is not None:
         progress(len(images) - len(candidates))
     with ThreadPoolExecutor(threads) as pool:
-        for hashed in pool.map(hash_from, range(0, len(candidates), _AT_ONCE)):
+        for hashed in pool.map(hash_from, range(0, len(candidates), _CHUNK)):
             if progress is not None:
                 progress(hashed)
     groups = equal_images(candidates[is_read], digests[is_read], origins)
@@ -103,12 +104,12 @@ def hash_planned(
 def _described(group: list[int], origins: Origins) -> EqualImages:
     splits, sources = origins.split[group].tolist(), origins.source[group].tolist()
     kind = KINDS[0] if len(set(splits)) > 1 else KINDS[1] if len(set(sources)) > 1 else KINDS[2]
-    outside = [
-        one for one, split in zip(group, splits, strict=True) if origins.split_names[split] != TRAIN_SPLIT
+    not_in_training = [
+        image for image, split in zip(group, splits, strict=True) if origins.split_names[split] != TRAIN_SPLIT
     ]
-    return EqualImages(tuple(group), kind, outside[0] if outside else group[0])
+    return EqualImages(tuple(group), kind, not_in_training[0] if not_in_training else group[0])
 
 
 def digest_of(data: bytes) -> UInt64Array:
-    """(2,) 128 bits of hash."""
+    """A hash of 128 bits, (2,)."""
     return np.frombuffer(blake2b(data, digest_size=16).digest(), dtype=np.uint64)

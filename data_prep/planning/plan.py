@@ -1,4 +1,4 @@
-"""The deterministic plan of a merge: which images go where, under which nodes. Reads no pixels."""
+"""The deterministic plan of a merge: images, shards, splits and nodes. Planning reads no pixels."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from data_prep.config import BuiltTree, MergeConfig
 from data_prep.dataset.index import TRAIN_SPLIT, SourceClass, SourceInfo
 from data_prep.errors import MergeError
 from data_prep.planning.duplicates import Origins
-from data_prep.planning.selection import stored_images
+from data_prep.planning.selection import select_images
 from data_prep.planning.splits import image_splits, split_names
 from data_prep.shards.catalogue import Catalogue, CatalogueBuilder
 from data_prep.shards.format import SHARD_VERSION, shard_name
@@ -33,17 +33,18 @@ from wordtree.support.arrays import Int32Array, Int64Array
 __all__ = ["MergeError", "Plan", "make_plan"]
 
 Progress = Callable[[int], None]
-_TOLD_EVERY = 1000  # images
+_REPORT_EVERY = 1000  # images
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a merge will do.
+    """The plan of a merge.
 
-    split_names: each name once, in the order of the sources; image_split (n,): row of it for each image.
-    images: the n images in the order in which they are stored; their classes are rows of `classes`.
-    shard_ends: the images of shard s are those from shard_ends[s - 1] (or 0) to shard_ends[s].
-    counts: for each source what was left out or changed so far, by reason.
+    split_names: each name once, in the order of the sources.
+    image_split: the split of each image, as a row of split_names, (n,).
+    images: the n images in the order of the shards; their classes are rows of `classes`.
+    shard_ends: shard s holds the images from shard_ends[s - 1] (or 0) to shard_ends[s].
+    counts: the number of images and labels left out or changed so far, by reason, for each source.
     """
 
     config: MergeConfig
@@ -64,7 +65,7 @@ class Plan:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (hex) of all that decides the bytes of the shards: neither tree nor nodes nor splits."""
+        """The sha256 (hex) of everything that decides the bytes of the shards, so not of tree, nodes and splits."""
         config = self.config
         head = [SHARD_VERSION, config.shard_mb, config.resize_max, config.quality]
         table = [(source_class.source, source_class.name) for source_class in self.classes]
@@ -73,25 +74,25 @@ class Plan:
 
     @cached_property
     def source_digests(self) -> tuple[str, ...]:
-        """For each source a sha256 (hex) of its images and labels as they will be stored."""
-        of_classes, of_images = self._first_rows([row.source for row in self.classes]), self.source_ends
+        """The sha256 (hex) of the images and labels to store, for each source."""
+        first_class, first_image = self._first_rows([row.source for row in self.classes]), self.source_ends
         return tuple(
-            self.images.slice(of_images[number], of_images[number + 1]).digest(of_classes[number])
+            self.images.slice(first_image[number], first_image[number + 1]).digest(first_class[number])
             for number in range(len(self.sources))
         )
 
     @cached_property
     def source_ends(self) -> tuple[int, ...]:
-        """The images of source s are those from source_ends[s] to source_ends[s + 1]."""
+        """Source s has the images from source_ends[s] to source_ends[s + 1]."""
         return self._first_rows(self.images["image_source"])
 
     def _first_rows(self, source_of_row: npt.ArrayLike) -> tuple[int, ...]:
-        """For each source the first of its rows, in a column where they stand together; and the end."""
+        """The first row of each source in a column sorted by source, and the number of rows."""
         return tuple(np.searchsorted(source_of_row, range(len(self.sources) + 1)).tolist())
 
     @property
-    def marks(self) -> dict[str, Any]:
-        """What tells the plan from others: the digest of all, and of what parts it was made."""
+    def hashes(self) -> dict[str, Any]:
+        """The digest of the plan, and the digests and settings that it covers, for comparison with another plan."""
         config = self.config
         return {
             "plan_sha256": self.digest,
@@ -106,44 +107,40 @@ class Plan:
         }
 
     def job(self, number: int, folder: Path) -> ShardJob:
-        """The writing of a shard into a folder; shards may be written in any order."""
+        """The job that writes a shard into a folder; shards may be written in any order."""
         first = self.shard_ends[number - 1] if number else 0
         images = self.images.slice(first, self.shard_ends[number])
         return ShardJob(
             folder / shard_name(number), images, ImageRules(self.config.resize_max, self.config.quality)
         )
 
-    def require_whole(self) -> None:
-        """Raise MergeError where an archive is damaged and the configuration says to stop on what cannot be read."""
+    def require_undamaged(self) -> None:
+        """Raise MergeError if an archive is damaged and the configuration has `unreadable: stop`."""
         damaged = [reason for counts in self.counts for reason in counts if DAMAGED_ARCHIVE in reason]
         if damaged and self.config.unreadable == "stop":
             more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
             raise MergeError(
-                f"{damaged[0]}{more}. Replace it, or set `unreadable: skip` to merge what can be read."
+                f"{damaged[0]}{more}. Replace it, or set `unreadable: skip` to merge the readable images."
             )
 
     def require_resolved(self) -> None:
-        """Raise LabelMapError where classes have no node and the configuration does not say to drop them."""
+        """Raise LabelMapError if classes have no node and the configuration has `unmapped: stop`."""
         unresolved = [match for match in self.matches if not match.is_resolved]
         if unresolved and self.config.unmapped == "stop":
             path = self.config.label_map
-            how = "Write a label map with `data-prep plan MERGE.yaml --set label_map=label_map.yaml` and give"
+            how = "Write a label map with `data-prep plan MERGE.yaml --set label_map=label_map.yaml`"
             if path is not None:
-                how = (
-                    f"Open {path} and give"
-                    if path.exists()
-                    else f"Write {path} with `data-prep plan` and give"
-                )
+                how = f"Open {path}" if path.exists() else f"Write {path} with `data-prep plan`"
             raise LabelMapError(
                 f"{len(unresolved)} of {len(self.matches)} classes have no node: {unresolved_text(unresolved)}. "
-                f"{how} each its node there, or drop them with `--set unmapped=drop`."
+                f"{how} and enter their nodes, or drop the classes with `--set unmapped=drop`."
             )
 
 
 def make_plan(config: MergeConfig, progress: Progress | None = None) -> Plan:
-    """The plan of a merge; raises a DataPrepError where sources, tree or label map cannot be used.
+    """The plan of a merge; raises a DataPrepError if sources, tree or label map cannot be used.
 
-    progress: told how many more images were found, from time to time.
+    progress: receives the number of further images found, from time to time.
     """
     opened = [open_source(source) for source in config.sources]
     tree = given_tree(config.tree)
@@ -156,7 +153,7 @@ def make_plan(config: MergeConfig, progress: Progress | None = None) -> Plan:
     classes = class_table(opened, matches, tree)
     has_node = np.array([row.node >= 0 for row in classes], dtype=np.bool_)
     counts = [source.counts for source in opened]
-    images = stored_images(every_image, config, has_node, counts)
+    images = select_images(every_image, config, has_node, counts)
     shares = [source.split_shares for source in config.sources]
     names = split_names(shares)
     image_split = image_splits(images["image_source"], images.source_id_bytes, shares, config.seed)
@@ -177,27 +174,27 @@ def make_plan(config: MergeConfig, progress: Progress | None = None) -> Plan:
 
 
 def _catalogue(config: MergeConfig, opened: Sequence[OpenSource], progress: Progress) -> Catalogue:
-    """All images of all sources; raises SourceError where one has none."""
+    """All images of all sources; raises SourceError if a source has none."""
     builder, first_class = CatalogueBuilder(), 0
     progress(0)
     for number, source in enumerate(opened):
         before = len(builder)
         for record in source.records():
             builder.add(number, record, first_class)
-            if len(builder) % _TOLD_EVERY == 0:
-                progress(_TOLD_EVERY)
+            if len(builder) % _REPORT_EVERY == 0:
+                progress(_REPORT_EVERY)
         if len(builder) == before:
             found = counts_in_words(source.counts) or "nothing"
             folder = config.sources[number].images
-            raise SourceError(f"source {source.name!r}: no image to merge from {folder}; found {found}.")
+            raise SourceError(f"source {source.name!r}: expected images in {folder}, found {found}.")
         first_class += len(source.classes)
     return builder.finish()
 
 
 def _shard_ends(sizes_bytes: Int64Array, shard_bytes: float) -> tuple[int, ...]:
-    """A shard ends with the image that fills it."""
-    filled, ends, enough = np.cumsum(sizes_bytes), [0], math.ceil(shard_bytes)
-    while ends[-1] < len(filled):
-        before = filled[ends[-1]] - sizes_bytes[ends[-1]]
-        ends.append(min(int(np.searchsorted(filled, before + enough)) + 1, len(filled)))
+    """The end of each shard; the last image of a shard fills it."""
+    total, ends, full = np.cumsum(sizes_bytes), [0], math.ceil(shard_bytes)
+    while ends[-1] < len(total):
+        before = total[ends[-1]] - sizes_bytes[ends[-1]]
+        ends.append(min(int(np.searchsorted(total, before + full)) + 1, len(total)))
     return tuple(ends[1:]) or (0,)

@@ -1,7 +1,7 @@
-"""Which split an image belongs to: told by its source, or drawn by a hash of seed and name alone.
+"""The split of each image: fixed for its source, or drawn by a hash of seed and name alone.
 
-So neither the order nor the other images matter: an image that is added moves no other one, and the same name in
-two sources is drawn alike, as long as their shares are.
+The draw depends neither on the order nor on other images, so a new image does not change the split of any other
+image. A name in two sources with equal shares is drawn into the same split.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,12 +17,12 @@ from wordtree.support.arrays import Int32Array
 
 
 def split_names(shares: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
-    """The names of the splits of several sources, each once, in their order."""
+    """The names of the splits of several sources, each once, in the order of the sources."""
     return tuple(dict.fromkeys(name for of_source in shares for name in of_source))
 
 
 def draw_splits(source_ids: Iterable[bytes], shares: Mapping[str, float], seed: int) -> Int32Array:
-    """(n,) for each image the number of its split among `shares`, which sum to 1."""
+    """The split of each image, as its number among `shares`, which sum to 1; (n,)."""
     key, ends = blake2b(str(seed).encode()).digest(), np.cumsum(list(shares.values()))
     hashes = (blake2b(source_id, digest_size=8, key=key).digest() for source_id in source_ids)
     numbers = np.fromiter((int.from_bytes(one, "little") for one in hashes), dtype=np.uint64)
@@ -35,9 +35,10 @@ def image_splits(
     shares: Sequence[Mapping[str, float]],
     seed: int,
 ) -> Int32Array:
-    """(n,) for each image the row of its split in `split_names(shares)`.
+    """The split of each image, as a row of `split_names(shares)`; (n,).
 
-    source_id_at: the name of an image in its source, UTF-8; shares: those of each source.
+    source_id_at: a function that returns the name of an image in its source, in UTF-8.
+    shares: the shares of the splits, for each source.
     """
     names = split_names(shares)
     splits = np.empty(len(image_source), dtype=np.int32)
@@ -55,14 +56,12 @@ def image_splits(
 def stored_splits(
     columns: Arrays, shards: Sequence[Path], shares: Sequence[Mapping[str, float]], seed: int
 ) -> Int32Array:
-    """(n,) likewise for the images of an index; their names are read from the shards, where any are drawn.
+    """The split of each image of an index, (n,); reads the names from the shards if splits are drawn.
 
     columns: image_source, image_shard and image_place, in the order of the shards.
     """
-    source, ends = (
-        columns["image_source"],
-        np.cumsum(np.bincount(columns["image_shard"], minlength=len(shards))),
-    )
+    source = columns["image_source"]
+    ends = np.cumsum(np.bincount(columns["image_shard"], minlength=len(shards)))
     if all(len(own) == 1 for own in shares):
         return image_splits(source, lambda _: b"", shares, seed)
     pieces, first = [np.empty(0, dtype=np.int32)], 0
@@ -74,5 +73,5 @@ def stored_splits(
     return np.concatenate(pieces)
 
 
-def _name_at(source_ids: SourceIds, places: Int32Array, image: int) -> bytes:
-    return source_ids[places[image]]
+def _name_at(source_ids: SourceIds, image_in_shard: Int32Array, image: int) -> bytes:
+    return source_ids[image_in_shard[image]]

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data_prep.classes.conflicts import Conflict, find_conflicts, roots_of_their_own
+from data_prep.classes.conflicts import Conflict, find_conflicts, separate_roots
 from data_prep.classes.label_map import read_label_map, unresolved_lines
 from data_prep.config import BuiltTree
 from data_prep.dataset.index import TRAIN_SPLIT
@@ -125,7 +125,7 @@ def conflicts_of(plan: Plan) -> list[Conflict]:
     names, setting = [source.name for source in plan.sources], plan.config.tree
     found = find_conflicts(plan.classes, names, plan.tree, boxes)
     if isinstance(setting, BuiltTree):
-        found += roots_of_their_own(plan.classes, names, plan.tree, setting.root)
+        found += separate_roots(plan.classes, names, plan.tree, setting.root)
     return found
 
 
@@ -151,7 +151,7 @@ def _print_classes(console: Console, plan: Plan, written_map: Path | None) -> No
     print_line(console, f"{len(plan.matches)} classes: {found}")
     left_out = Counter(match.left_out.rpartition(", ")[2] for match in plan.matches if match.left_out)
     for why, number in left_out.most_common():
-        print_line(console, f"left out by the choice of classes, {why}: {number}")
+        print_line(console, f"left out by the selection of classes, {why}: {number}")
     if unresolved := unresolved_lines(plan.matches):
         effect = "dropped" if plan.config.unmapped == "drop" else "which stops the merge"
         print_line(console, f"{counted(len(unresolved), 'class', 'classes')} without a node, {effect}:")

@@ -10,11 +10,11 @@ from data_prep.merging import workers
 from tests.data_prep.conftest import CAT
 
 
-def test_plan_merge_info_and_anchors_follow_each_other(world, tmp_path, command):
+def test_plan_merge_info_and_anchors_run_one_after_the_other(world, tmp_path, command):
     out = tmp_path / "out"
     code, text, _ = command("plan", world / "merge.yaml", "--set", "ratio={coco: 1, labels: 4}")
     assert code == 0
-    assert "5 classes: 3 by hand, 2 wnid" in text
+    assert "5 classes: 3 curated, 2 wnid" in text
     assert "An epoch shows each image of labels 4 times (24 images)." in text
     code, text, _ = command("merge", world / "merge.yaml", "-o", out, "--set", "seed=1")
     assert code == 0
@@ -29,7 +29,7 @@ def test_plan_merge_info_and_anchors_follow_each_other(world, tmp_path, command)
     assert "anchors: [[6.5, 4.875]]" in text  # half of 416 px and 3/8, in cells of 32 px
 
 
-def test_json_is_all_that_stands_on_stdout(world, tmp_path, command):
+def test_stdout_is_json_only(world, tmp_path, command):
     out = tmp_path / "out"
     plan = json.loads(command("plan", world / "merge.yaml", "--json")[1])
     assert (plan["images"], plan["sources"][0]["boxes"], plan["label_map"][0]["id"]) == (12, 4, CAT)
@@ -87,7 +87,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(world, tmp_path, command, monkeyp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["world"]
 
 
-def test_more_anchors_than_sizes_are_a_mistake(world, tmp_path, command):
+def test_more_anchors_than_sizes_are_refused(world, tmp_path, command):
     command("merge", world / "merge.yaml", "-o", tmp_path / "out")
     code, _, err = command("anchors", tmp_path / "out", "-k", "50")
     assert code == 2

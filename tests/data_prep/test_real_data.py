@@ -30,7 +30,7 @@ def test_every_image_of_coco128_and_of_260_imagenet_folders_is_merged(reader):
     assert [len(reader.split(name)) for name in reader.splits] == [388, 128]
     assert (len(reader.box_nodes), len(reader.label_nodes)) == (1827, 260)
     assert reader.counts == ({}, {}, {"file beside the class folders": 3})
-    assert {row.reason for row in reader.classes} == {"by hand", "wnid"}
+    assert {row.reason for row in reader.classes} == {"curated", "wnid"}
 
 
 def test_stored_images_are_the_files_and_decode_to_their_size(reader, real_data):

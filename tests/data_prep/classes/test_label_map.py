@@ -13,8 +13,9 @@ from tests.data_prep.conftest import CAR, CAT, DOG, TABBY
 from wordtree import WordTree
 
 
-def found(names, tree=None, by_hand=False):
-    matches = ClassMatcher(tree).match("own", names, by_hand=by_hand)
+def matched(names, tree=None, curated=False):
+    """The node and the reason of each name."""
+    matches = ClassMatcher(tree).match("own", names, curated=curated)
     return [(match.id, match.reason) for match in matches]
 
 
@@ -31,23 +32,23 @@ def found(names, tree=None, by_hand=False):
         pytest.param("n00000001", (None, "unmapped"), id="unknown wnid"),
     ],
 )
-def test_a_class_is_found_in_wordnet_with_its_reason(name, expected):
-    assert found([name]) == [expected]
+def test_a_class_is_matched_in_wordnet_with_a_reason(name, expected):
+    assert matched([name]) == [expected]
 
 
-def test_names_that_are_all_of_coco_mean_what_they_mean_there():
-    assert found(["mouse", "hot dog"], by_hand=True) == [("n03793489", "by hand"), ("n07697537", "by hand")]
-    assert found(["mouse", "rat"], by_hand=True)[0] == (None, "ambiguous")
+def test_names_that_are_all_in_the_list_of_coco_get_its_nodes():
+    assert matched(["mouse", "hot dog"], curated=True) == [("n03793489", "curated"), ("n07697537", "curated")]
+    assert matched(["mouse", "rat"], curated=True)[0] == (None, "ambiguous")
 
 
-def test_a_given_tree_narrows_a_word_to_the_senses_that_it_has():
+def test_only_senses_in_a_given_tree_count():
     tree = WordTree(["n02121620", "n02330245"], [-1, -1])  # the animals cat and mouse
-    assert found(["mouse", "dog"], tree) == [("n02330245", "exact"), (None, "unmapped")]
+    assert matched(["mouse", "dog"], tree) == [("n02330245", "exact"), (None, "unmapped")]
 
 
-def test_a_tree_of_own_ids_is_matched_by_id_and_by_unique_name():
+def test_nodes_with_custom_ids_are_matched_by_id_and_by_unique_name():
     tree = WordTree(["boat", "dinghy-1", "a", "b"], [-1, 0, 0, 0], ["boat", "Rubber Dinghy", "ship", "ship"])
-    assert found(["dinghy-1", "rubber dinghy", "ship"], tree) == [
+    assert matched(["dinghy-1", "rubber dinghy", "ship"], tree) == [
         ("dinghy-1", "exact"),
         ("dinghy-1", "exact"),
         (None, "ambiguous"),
@@ -56,7 +57,7 @@ def test_a_tree_of_own_ids_is_matched_by_id_and_by_unique_name():
     assert list(map(str, ship.candidates)) == ["a ship (under boat)", "b ship (under boat)"]
 
 
-def test_a_misspelt_class_of_an_own_tree_is_reported_the_node_that_it_may_mean():
+def test_a_misspelt_name_gets_a_suggestion_from_a_tree_with_custom_ids():
     tree = WordTree(["nut", "wing_nut"], [-1, 0], ["nut", "wing nut"])
     note = ClassMatcher(tree).match("own", ["wingnut"])[0].note
     assert note == "the tree has no such node. Did you mean 'wing nut' or 'wing_nut'?"
@@ -80,16 +81,25 @@ def edited(tmp_path, text, names=("okapi", "mouse"), tree=None):
     return apply_label_map(matcher.match("own", names), read_label_map(path), matcher, path)
 
 
+def test_a_map_with_reasons_of_former_versions_is_read(tmp_path):
+    (tmp_path / "map.yaml").write_text(
+        "# A line for each class of each source\n"
+        'coco:\n  mouse: {node: n03793489, reason: by hand, name: "mouse, computer mouse"}\n'
+        '  cat: {node: n02121808, reason: wnid, left_out: "2 images, classes.min_images is 3", name: "cat"}\n'
+    )
+    assert read_label_map(tmp_path / "map.yaml") == {("coco", "mouse"): "n03793489", ("coco", "cat"): "drop"}
+
+
 def candidates(name, tree=None):
-    (match,) = ClassMatcher(tree).match("own", [name], by_hand=False)
+    (match,) = ClassMatcher(tree).match("own", [name], curated=False)
     assert match.id is None
     return match.candidates
 
 
-def test_what_an_ambiguous_class_may_mean_begins_with_what_data_sets_mean_by_it_and_ends_with_what_none_sees():
+def test_candidates_begin_with_the_senses_of_data_sets_and_end_with_senses_that_are_not_physical():
     texts = dict(candidates("Cat"))
     assert list(texts)[:2] == [CAT, "n02121620"]
-    assert texts[CAT].endswith("(domestic animal, cat; so in COCO, VOC)")
+    assert texts[CAT].endswith("(domestic animal, cat; used by COCO, VOC)")
     assert texts["n10153414"] == "guy, cat, hombre (man)"
     assert list(texts)[-1] == "n00901476"  # computerized tomography
 
@@ -105,26 +115,26 @@ def test_what_an_ambiguous_class_may_mean_begins_with_what_data_sets_mean_by_it_
         ),
     ],
 )
-def test_an_unknown_name_is_reported_what_a_part_of_it_may_mean(name, first):
+def test_an_unknown_name_gets_candidates_for_a_part_of_it(name, first):
     assert str(candidates(name)[0]) == first
 
 
 @pytest.mark.parametrize("name", ["frobnicator", "bolt 7", "big frobnicator", "(mouse)", ""])
-def test_a_name_of_which_nothing_is_known_has_no_candidates(name):
+def test_a_name_without_a_known_part_has_no_candidates(name):
     assert candidates(name) == ()
 
 
-def test_candidates_lie_in_the_given_tree():
+def test_candidates_are_nodes_of_the_given_tree():
     tree = WordTree([CAT, DOG, CAR, TABBY, "n02121620"], [-1] * 5)
-    assert [one.id for one in candidates("striped cat", tree)] == [CAT, "n02121620"]
+    assert [candidate.id for candidate in candidates("striped cat", tree)] == [CAT, "n02121620"]
 
 
-def test_the_map_lists_below_a_class_without_a_node_what_it_may_mean_and_is_read_as_if_it_did_not(tmp_path):
-    matches = ClassMatcher(None).match("own", ["mouse", "okapi"], by_hand=False)
+def test_the_map_lists_candidates_as_comments_below_a_class_without_a_node(tmp_path):
+    matches = ClassMatcher(None).match("own", ["mouse", "okapi"], curated=False)
     write_label_map(tmp_path / "map.yaml", matches)
     lines = (tmp_path / "map.yaml").read_text(encoding="utf-8").splitlines()
     start = lines.index('  mouse: {node: null, reason: ambiguous, name: "4 senses"}')
-    assert lines[start + 1] == "    # n03793489 mouse, computer mouse (electronic device; so in COCO)"
+    assert lines[start + 1] == "    # n03793489 mouse, computer mouse (electronic device; used by COCO)"
     assert lines[start + 5].startswith("  okapi: ")
     assert read_label_map(tmp_path / "map.yaml") == {("own", "mouse"): None, ("own", "okapi"): "n02439398"}
 
@@ -134,28 +144,28 @@ def test_the_map_lists_below_a_class_without_a_node_what_it_may_mean_and_is_read
     [
         pytest.param("n02330245", ("n02330245", "edited"), id="wnid"),
         pytest.param("mouse.n.01", ("n02330245", "edited"), id="synset name"),
-        pytest.param("Giraffe", ("n02439033", "edited"), id="word of one sense"),
-        pytest.param("Drop", (None, "dropped"), id="drop, in whatever case"),
+        pytest.param("Giraffe", ("n02439033", "edited"), id="word with one sense"),
+        pytest.param("Drop", (None, "dropped"), id="drop, in any case"),
     ],
 )
-def test_a_reviewer_may_write_whatever_means_one_node(tmp_path, written, expected):
+def test_a_reviewer_may_write_any_text_that_identifies_one_node(tmp_path, written, expected):
     (mouse,) = edited(tmp_path, f"own: {{mouse: {{node: {written}}}}}", names=["mouse"])
     assert (mouse.name, mouse.id, mouse.reason) == ("mouse", *expected)
 
 
-def test_a_reviewer_may_write_the_name_of_a_node_of_an_own_tree(tmp_path):
+def test_a_reviewer_may_write_the_name_of_a_node_with_a_custom_id(tmp_path):
     tree = WordTree(["nut", "wing_nut"], [-1, 0], ["nut", "wing nut"])
-    (found_,) = edited(tmp_path, "own: {wingnut: wing nut}", names=["wingnut"], tree=tree)
-    assert (found_.id, found_.reason) == ("wing_nut", "edited")
+    (match,) = edited(tmp_path, "own: {wingnut: wing nut}", names=["wingnut"], tree=tree)
+    assert (match.id, match.reason) == ("wing_nut", "edited")
 
 
-def test_an_edited_map_is_honoured_and_what_it_does_not_name_is_found_as_before(tmp_path):
+def test_edits_apply_and_classes_that_the_map_lacks_are_matched_as_before(tmp_path):
     okapi, mouse = edited(tmp_path, "own:\n  mouse: {node: n02330245}\n")
     assert (okapi.id, okapi.reason) == ("n02439398", "exact")
     assert (mouse.id, mouse.reason) == ("n02330245", "edited")
 
 
-def test_a_class_is_left_out_where_the_map_says_drop(tmp_path):
+def test_a_class_that_the_map_drops_is_resolved_and_a_null_node_is_not(tmp_path):
     okapi, mouse = edited(tmp_path, "own:\n  okapi: drop\n  mouse: {node: null}\n")
     assert (okapi.id, okapi.reason, okapi.is_resolved) == (None, "dropped", True)
     assert (mouse.reason, mouse.is_resolved) == ("ambiguous", False)
@@ -171,9 +181,9 @@ def test_a_class_is_left_out_where_the_map_says_drop(tmp_path):
             "line 1: not YAML: the key 'okapi' occurs twice",
             id="twice",
         ),
-        pytest.param("own: {okapi: 2026-13-45}", "not YAML", id="a date that cannot be"),
+        pytest.param("own: {okapi: 2026-13-45}", "not YAML", id="an impossible date"),
         pytest.param("own: 3", "expected `source:` lines", id="no classes"),
-        pytest.param("own: {okapi: {}}", "found no node", id="no node"),
+        pytest.param("own: {okapi: {}}", "found no `node`", id="no node"),
         pytest.param("own: {okapi: 3}", "expected an id", id="a number"),
         pytest.param("own: {okappi: drop}", "did you mean 'okapi'", id="misspelt class"),
         pytest.param("owm: {okapi: drop}", "did you mean 'own'", id="misspelt source"),
@@ -182,24 +192,26 @@ def test_a_class_is_left_out_where_the_map_says_drop(tmp_path):
             "own: {okapi: cat}", "node 'cat' has 8 senses: n02121808 domestic cat", id="several senses"
         ),
         pytest.param(
-            "own: {okapi: zebrra}", "node 'zebrra': WordNet does not know 'zebrra'. Did you", id="a slip"
+            "own: {okapi: zebrra}",
+            "node 'zebrra': WordNet does not know 'zebrra'. Did you",
+            id="misspelt word",
         ),
     ],
 )
-def test_a_wrong_map_is_reported_in_one_line(tmp_path, text, expected):
+def test_an_invalid_map_is_reported_in_one_line(tmp_path, text, expected):
     with pytest.raises(LabelMapError, match=r"map\.yaml") as caught:
         edited(tmp_path, text)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_an_id_outside_the_given_tree_is_refused_with_what_it_is(tmp_path):
+def test_an_id_outside_the_given_tree_is_refused_with_its_name(tmp_path):
     tree = WordTree([CAT, DOG, CAR, TABBY], [-1] * 4)
     with pytest.raises(LabelMapError, match=r"n02439033 \(giraffe, camelopard.*\) is not in the tree"):
         edited(tmp_path, "own: {mouse: n02439033}", tree=tree)
 
 
-def test_unsettled_classes_are_listed_with_what_is_known():
+def test_unresolved_classes_are_listed_with_their_reasons():
     text = unresolved_text(ClassMatcher(None).match("own", ["zebrra", "kite", *(f"xq{n}" for n in range(9))]))
     assert "'zebrra' is unmapped (WordNet does not know 'zebrra'. Did you mean 'zebra'?)" in text
     assert "'kite' is ambiguous (4 senses)" in text

@@ -58,9 +58,9 @@ def test_reading_returns_what_was_merged(world, tmp_path, config_of):
     assert reader.sources[0].exhaustive.tolist() == sorted(tree.node(wnid) for wnid in (CAT, DOG, CAR))
     assert reader.sources[1].exhaustive.size == 0
     assert [(row.name, row.reason) for row in reader.classes] == [
-        ("cat", "by hand"),
-        ("dog", "by hand"),
-        ("car", "by hand"),
+        ("cat", "curated"),
+        ("dog", "curated"),
+        ("car", "curated"),
         (TABBY, "wnid"),
         (CAR, "wnid"),
     ]
@@ -239,7 +239,7 @@ def test_unmapped_classes_stop_a_merge_or_are_dropped_and_counted(world, tmp_pat
         merge(config_of(world), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "map.yaml").write_text("{}")
-    with pytest.raises(DataPrepError, match=r"Open .*map\.yaml and give each its node there"):
+    with pytest.raises(DataPrepError, match=r"Open .*map\.yaml and enter their nodes"):
         merge(config_of(world, f"label_map={tmp_path / 'map.yaml'}"), tmp_path / "out")
     merge(config_of(world, "unmapped=drop"), tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
@@ -288,7 +288,7 @@ def test_a_plan_reads_no_image(world, config_of):
 def test_a_source_may_be_exhaustive_for_other_nodes_than_its_classes(world, config_of):
     plan = make_plan(config_of(world, f"sources.coco.exhaustive=[cat, {TABBY}]"))
     assert plan.sources[0].exhaustive.tolist() == sorted(plan.tree.node(wnid) for wnid in (CAT, TABBY))
-    with pytest.raises(DataPrepError, match=r"vouches for 'catt'.*did you mean 'cat'"):
+    with pytest.raises(DataPrepError, match=r"exhaustive: 'catt'.*did you mean 'cat'"):
         make_plan(config_of(world, "sources.coco.exhaustive=[catt]"))
 
 
@@ -303,16 +303,16 @@ def test_labels_of_a_file_enter_the_tree_and_words_of_several_senses_are_refused
     labels.write_text("n02439033  # giraffe\n\nzebra\n")
     assert "n02391049" in make_plan(config_of(world, f"tree.labels={labels}")).tree
     labels.write_text("kite\n")
-    with pytest.raises(DataPrepError, match=r"labels\.txt: words of several senses: 'kite'"):
+    with pytest.raises(DataPrepError, match=r"labels\.txt: words with several senses: 'kite'"):
         make_plan(config_of(world, f"tree.labels={labels}"))
 
 
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        pytest.param("tree=/nowhere/my.tree", "cannot read this tree .No such file", id="no tree"),
+        pytest.param("tree=/nowhere/my.tree", "cannot read the tree .No such file", id="no tree"),
         pytest.param("tree=merge.png", "merge.png: expected a tree file", id="not a tree's name"),
-        pytest.param("tree.labels=/nowhere/labels.txt", "cannot be read as text", id="no labels"),
+        pytest.param("tree.labels=/nowhere/labels.txt", "cannot read this file as UTF-8 text", id="no labels"),
         pytest.param("tree.profile=papier", "no profile 'papier'", id="no such profile"),
         pytest.param("sources.coco.images=/nowhere", "found nothing", id="no images"),
         pytest.param("sources.coco.annotations=/nowhere", "cannot read its annotations", id="no annotations"),
@@ -327,7 +327,7 @@ def test_a_wrong_path_stops_before_anything_is_written(world, tmp_path, config_o
 
 def test_a_source_without_any_image_is_reported_with_what_was_found(world, tmp_path, config_of):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataPrepError, match=r"no image to merge from .*image file missing: 6"):
+    with pytest.raises(DataPrepError, match=r"expected images in .*found .*image file missing: 6"):
         merge(config_of(world, f"sources.coco.images={tmp_path / 'empty'}"), tmp_path / "out")
 
 

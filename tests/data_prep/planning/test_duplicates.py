@@ -10,74 +10,74 @@ from hypothesis import strategies as st
 import data_prep.merging.workers as workers_module
 from data_prep import DataPrepError, ShardReader, make_plan, merge
 from data_prep.merging.stored_duplicates import LIST_HEADER, LIST_NAME
-from data_prep.planning.duplicates import KINDS, Origins, equal_images, hash_planned, may_be_equal
+from data_prep.planning.duplicates import KINDS, Origins, equal_images, find_planned_duplicates, may_be_equal
 from tests.data_prep.conftest import CAR, TABBY
 
 SPLITS = ("train", "val")
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=12))
-def test_images_that_may_be_equal_are_those_whose_keys_occur_twice(keys):
+def test_images_may_be_equal_if_their_keys_occur_twice(keys):
     columns = np.array(keys, dtype=np.int64).reshape(-1, 2).T
-    expected = [place for place, key in enumerate(keys) if keys.count(key) > 1]
+    expected = [row for row, key in enumerate(keys) if keys.count(key) > 1]
     assert may_be_equal(*columns).tolist() == expected
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 1)), max_size=12))
-def test_groups_of_equal_images_are_what_a_slow_search_finds(pictures):
-    """Each image: content, source, split."""
-    digests = np.array([(content % 2, content // 2) for content, _, _ in pictures], dtype=np.uint64).reshape(
+def test_groups_of_equal_images_agree_with_a_slow_search(images):
+    """images: content, source and split of each image."""
+    digests = np.array([(content % 2, content // 2) for content, _, _ in images], dtype=np.uint64).reshape(
         -1, 2
     )
-    source, split = (np.array([row[column] for row in pictures], dtype=np.int32) for column in (1, 2))
-    found = equal_images(np.arange(len(pictures)), digests, Origins(source, split, SPLITS))
+    source, split = (np.array([row[column] for row in images], dtype=np.int32) for column in (1, 2))
+    found = equal_images(np.arange(len(images)), digests, Origins(source, split, SPLITS))
     expected = []
-    for content in dict.fromkeys(content for content, _, _ in pictures):
-        group = [place for place, row in enumerate(pictures) if row[0] == content]
+    for content in dict.fromkeys(content for content, _, _ in images):
+        group = [number for number, row in enumerate(images) if row[0] == content]
         if len(group) > 1:
             splits, sources = {split[one] for one in group}, {source[one] for one in group}
             kind = KINDS[0] if len(splits) > 1 else KINDS[1] if len(sources) > 1 else KINDS[2]
             tests = [one for one in group if SPLITS[split[one]] != "train"]
             expected.append((tuple(group), kind, (tests or group)[0]))
-    assert [(group.images, group.kind, group.stays) for group in found] == expected
+    assert [(group.images, group.kind, group.kept) for group in found] == expected
 
 
 @pytest.fixture
 def repeated(world):
-    """The world, where a COCO image is a tabby too, and two cars are equal."""
+    """The world with a COCO image that is also a tabby, and with two equal cars."""
     shutil.copy(world / "photos" / "002.jpg", world / "labelled" / TABBY / "1.jpg")
     shutil.copy(world / "labelled" / CAR / "0.jpg", world / "labelled" / CAR / "2.jpg")
     return world
 
 
-def test_a_plan_that_hashes_names_leaks_copies_and_repeats(repeated, config_of):
+def test_a_plan_that_hashes_finds_leaks_copies_and_repeats(repeated, config_of):
     plan = make_plan(config_of(repeated))
-    found = hash_planned(plan.images, plan.origins)
+    found = find_planned_duplicates(plan.images, plan.origins)
     assert [(group.kind, group.images) for group in found.groups] == [(KINDS[1], (2, 7)), (KINDS[2], (9, 11))]
     leaking = make_plan(config_of(repeated, "sources.labels.split=val"))
-    found = hash_planned(leaking.images, leaking.origins, threads=2)
-    assert [(group.kind, group.stays) for group in found.groups] == [(KINDS[0], 7), (KINDS[2], 9)]
+    found = find_planned_duplicates(leaking.images, leaking.origins, threads=2)
+    assert [(group.kind, group.kept) for group in found.groups] == [(KINDS[0], 7), (KINDS[2], 9)]
 
 
-def test_a_plan_reads_only_images_of_equal_size_and_counts_what_it_cannot_read(repeated, config_of):
-    plan, message = make_plan(config_of(repeated)), []
+def test_a_plan_reads_only_images_of_equal_size_and_counts_unreadable_ones(repeated, config_of):
+    plan, progress = make_plan(config_of(repeated)), []
     for path in (repeated / "photos").iterdir():
         if plan.images["size_bytes"].tolist().count(path.stat().st_size) == 1:
             path.unlink()
-    assert len(hash_planned(plan.images, plan.origins, progress=message.append).groups) == 2
-    assert sum(message) == len(plan.images)
+    assert len(find_planned_duplicates(plan.images, plan.origins, progress=progress.append).groups) == 2
+    assert sum(progress) == len(plan.images)
     (repeated / "labelled" / CAR / "2.jpg").unlink()
-    found = hash_planned(plan.images, plan.origins)
+    found = find_planned_duplicates(plan.images, plan.origins)
     assert (len(found.groups), found.unreadable) == (1, 1)
 
 
 @pytest.mark.parametrize("splits", ["train", "val"])
 def test_a_merge_stops_before_its_index_and_names_equal_images(repeated, tmp_path, config_of, splits):
     out = tmp_path / "out"
-    where = rf"coco 002\.jpg \(train\) = labels {TABBY}/1\.jpg \({splits}\)"
+    duplicates = rf"coco 002\.jpg \(train\) = labels {TABBY}/1\.jpg \({splits}\)"
     leaks = int(splits == "val")
     with pytest.raises(
-        DataPrepError, match=rf"several splits \({leaks}\) or several sources \({1 - leaks}\): {where}\."
+        DataPrepError, match=rf"several splits \({leaks}\) or several sources \({1 - leaks}\): {duplicates}\."
     ):
         merge(config_of(repeated, f"sources.labels.split={splits}"), out)
     assert not (out / "index.h5").exists()
@@ -87,46 +87,46 @@ def test_a_merge_stops_before_its_index_and_names_equal_images(repeated, tmp_pat
     assert [row[4] for row in rows[3:]] == [f"{CAR}/0.jpg", f"{CAR}/2.jpg"]
 
 
-def rules(config_of, world, rule):
+def config_with(config_of, world, rule):
     return config_of(world, f"duplicates={rule}", "sources.labels.split=val", "shard_mb=0.0005")
 
 
 @pytest.mark.parametrize(
-    ("rule", "gone"),
+    ("rule", "left_out"),
     [pytest.param("keep", [], id="keep"), pytest.param("drop", ["002.jpg", f"{CAR}/2.jpg"], id="drop")],
 )
-def test_told_what_to_do_the_merge_goes_on_without_reading_a_image(
-    repeated, tmp_path, config_of, monkeypatch, rule, gone
+def test_with_a_rule_the_merge_continues_without_reading_an_image(
+    repeated, tmp_path, config_of, monkeypatch, rule, left_out
 ):
     out = tmp_path / "out"
     with pytest.raises(DataPrepError, match="The finished shards stay"):
-        merge(rules(config_of, repeated, "stop"), out)
+        merge(config_with(config_of, repeated, "stop"), out)
     with monkeypatch.context() as patch:
         patch.setattr(workers_module, "write_shard", None)
-        merge(rules(config_of, repeated, rule), out)
+        merge(config_with(config_of, repeated, rule), out)
     reader = ShardReader(out)
     names = [reader.source_id(image) for image in range(len(reader))]
     every = [record.source_id for record in make_plan(config_of(repeated)).images]
-    assert names == [name for name in every if name not in gone]
-    what = "left out of the index" if gone else "kept"
-    assert reader.counts[0][f"image equal to another one ({what})"] == 1
-    assert reader.counts[1][f"image equal to another one ({what})"] == 1
+    assert names == [name for name in every if name not in left_out]
+    outcome = "left out of the index" if left_out else "kept"
+    assert reader.counts[0][f"image equal to another one ({outcome})"] == 1
+    assert reader.counts[1][f"image equal to another one ({outcome})"] == 1
     boxes = len(make_plan(config_of(repeated)).images["box_class"])
-    assert len(reader.box_nodes) == boxes - (2 if gone else 0)
+    assert len(reader.box_nodes) == boxes - (2 if left_out else 0)
     with monkeypatch.context() as patch:
         patch.setattr(workers_module, "write_shard", None)
         with pytest.raises(DataPrepError, match="Found equal images in several splits"):
-            merge(rules(config_of, repeated, "stop"), out)
+            merge(config_with(config_of, repeated, "stop"), out)
     assert len(ShardReader(out)) == len(reader)
 
 
-def test_what_is_left_out_does_not_depend_on_workers_or_interruptions(
+def test_dropped_duplicates_depend_neither_on_workers_nor_on_interruptions(
     repeated, tmp_path, config_of, monkeypatch
 ):
-    config = rules(config_of, repeated, "drop")
+    config = config_with(config_of, repeated, "drop")
     merge(config, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.delitem(merge.__globals__, "write_index")  # dies where it would write the index
+        patch.delitem(merge.__globals__, "write_index")  # fails when it would write the index
         with pytest.raises(NameError):
             merge(config, tmp_path / "out", workers=2)
     merge(config, tmp_path / "out")
@@ -136,13 +136,13 @@ def test_what_is_left_out_does_not_depend_on_workers_or_interruptions(
     assert whole == out
 
 
-def test_repeats_within_a_source_stop_nothing(repeated, tmp_path, config_of):
+def test_repeats_within_a_source_do_not_stop_a_merge(repeated, tmp_path, config_of):
     config = config_of(repeated)
     index = merge(config.model_copy(update={"sources": config.sources[1:]}), tmp_path / "out")
     assert index.counts[0] == {"image equal to another one (kept)": 1}
 
 
-def test_a_list_of_an_earlier_merge_goes_when_nothing_is_equal_any_more(world, tmp_path, config_of):
+def test_the_list_of_an_earlier_merge_is_removed_if_no_images_are_equal(world, tmp_path, config_of):
     out = tmp_path / "out"
     merge(config_of(world), out)
     (out / LIST_NAME).write_text("old")
@@ -150,7 +150,7 @@ def test_a_list_of_an_earlier_merge_goes_when_nothing_is_equal_any_more(world, t
     assert not (out / LIST_NAME).exists()
 
 
-def test_the_plan_command_prints_and_lists_them(repeated, command):
+def test_the_plan_command_reports_duplicates(repeated, command):
     options = ["--hash", "--workers", "2", "--set", "sources.labels.split=val"]
     code, text, _ = command("plan", repeated / "merge.yaml", *options)
     assert code == 0

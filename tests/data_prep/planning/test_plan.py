@@ -24,12 +24,14 @@ NODE = {id_: TREE.node(id_) for id_ in TREE.ids}
 
 
 def conflicts(*rows, boxed=True):
-    """Rows: source number, name, id of the node (None: it has none)."""
+    """Kind and classes of each conflict; rows: source number, name, id of the node or None."""
     classes = [
         SourceClass(source, name, -1 if id_ is None else NODE[id_], "exact") for source, name, id_ in rows
     ]
     boxes = np.full(len(classes), int(boxed))
-    return [(one.kind, one.classes) for one in find_conflicts(classes, ["a", "b"], TREE, boxes)]
+    return [
+        (conflict.kind, conflict.classes) for conflict in find_conflicts(classes, ["a", "b"], TREE, boxes)
+    ]
 
 
 SAME, NAME, ABOVE = (
@@ -43,7 +45,7 @@ SAME, NAME, ABOVE = (
     ("rows", "expected"),
     [
         pytest.param([], [], id="no class"),
-        pytest.param([(0, "cat", "cat"), (0, "car", "car"), (1, "cat", "cat")], [], id="nothing doubtful"),
+        pytest.param([(0, "cat", "cat"), (0, "car", "car"), (1, "cat", "cat")], [], id="no conflict"),
         pytest.param(
             [(0, "cat", "cat"), (0, "kitty", "cat"), (1, "puss", "cat")], [(SAME, (0, 1))], id="one node"
         ),
@@ -56,7 +58,7 @@ SAME, NAME, ABOVE = (
         ),
     ],
 )
-def test_what_is_doubtful_in_a_label_map_is_found(rows, expected):
+def test_conflicts_in_a_label_map_are_found(rows, expected):
     assert conflicts(*rows) == expected
 
 
@@ -65,17 +67,17 @@ def test_classes_of_one_name_at_one_node_are_reported_together():
         SourceClass(*row, "exact")
         for row in ((0, "animal", 0), (1, "animal", 0), (0, "dog", 3), (1, "Dog", 3))
     ]
-    (found,) = find_conflicts(classes, ["a", "b"], TREE, np.ones(4, dtype=np.int64))
-    assert found.text == "'animal' of a, b is above 'dog' of a and 'Dog' of b"
+    (conflict,) = find_conflicts(classes, ["a", "b"], TREE, np.ones(4, dtype=np.int64))
+    assert conflict.text == "'animal' of a, b is above 'dog' of a and 'Dog' of b"
 
 
-def test_a_class_above_others_is_doubtful_only_where_both_have_boxes():
+def test_a_class_above_another_is_a_conflict_only_if_both_have_boxes():
     assert conflicts((0, "animal", "animal"), (1, "dog", "dog"), boxed=False) == []
 
 
 @pytest.fixture
 def opened(world, monkeypatch):
-    """Two sources that a test describes, in place of those of the world."""
+    """A function that replaces the two sources of the world."""
 
     def describe(**settings):
         first = OpenSource(
@@ -94,10 +96,10 @@ def opened(world, monkeypatch):
 def test_an_alias_of_a_class_is_tried_first(world, config_of, opened):
     opened(classes=("mouse", "cat", "car", "dog"), aliases=("n02330245", "dog.n.01", "/m/0k4j", ""))
     found = [(match.id, match.reason) for match in make_plan(config_of(world)).matches[:4]]
-    assert found == [("n02330245", "wnid"), (DOG, "synset name"), (CAR, "by hand"), (DOG, "by hand")]
+    assert found == [("n02330245", "wnid"), (DOG, "synset name"), (CAR, "curated"), (DOG, "curated")]
 
 
-def test_an_alias_that_a_given_tree_lacks_gives_way_to_the_name(world, config_of, opened):
+def test_a_class_is_matched_by_name_if_the_given_tree_lacks_its_alias(world, config_of, opened):
     opened(classes=("cat", "dog"), aliases=("/m/01yrx", TABBY))
     tree = WordTree(["/m/01yrx", DOG], [-1, -1], ["house cat", "dog"])
     tree.save(world / "tree.json")
@@ -106,7 +108,7 @@ def test_an_alias_that_a_given_tree_lacks_gives_way_to_the_name(world, config_of
     assert [row.alias for row in plan.classes] == ["/m/01yrx", TABBY, ""]
 
 
-def test_a_federated_source_vouches_for_nothing_unless_told(world, config_of, opened):
+def test_a_federated_source_has_no_exhaustive_nodes_unless_configured(world, config_of, opened):
     opened(is_federated=True)
     assert make_plan(config_of(world)).sources[0].exhaustive.size == 0
     assert make_plan(config_of(world, "sources.coco.exhaustive=[cat]")).sources[0].exhaustive.size == 1
@@ -114,24 +116,24 @@ def test_a_federated_source_vouches_for_nothing_unless_told(world, config_of, op
     assert make_plan(config_of(world)).sources[0].exhaustive.size == 1
 
 
-def test_images_that_nobody_looked_at_stay_only_with_a_label_that_has_a_node(world, config_of, opened):
+def test_images_without_box_annotation_are_stored_only_with_a_label_that_has_a_node(world, config_of, opened):
     def stream(_):
         path = world / "photos" / "000.jpg"
-        yield ImageRecord("looked", path, 10, None, Boxes())
-        yield ImageRecord("not looked", path, 10, None, None)
-        yield ImageRecord("homeless", path, 10, None, None, (ImageLabel(1),))
+        yield ImageRecord("annotated", path, 10, None, Boxes())
+        yield ImageRecord("not annotated", path, 10, None, None)
+        yield ImageRecord("label without node", path, 10, None, None, (ImageLabel(1),))
         yield ImageRecord("labelled", path, 10, None, None, (ImageLabel(1), ImageLabel(0, is_positive=False)))
 
     opened(classes=("zebra", "frobnicator"), stream=stream)
     plan = make_plan(config_of(world, "unmapped=drop"))
-    assert [record.source_id for record in plan.images][:2] == ["looked", "labelled"]
+    assert [record.source_id for record in plan.images][:2] == ["annotated", "labelled"]
     assert plan.counts[0] == {
         "image label of a class without a node": 2,
         "image left out, as its classes have no node": 2,
     }
 
 
-def test_a_plan_prints_what_to_look_at_the_balance_in_words_and_the_cost(world, command):
+def test_a_plan_prints_conflicts_ratio_and_estimate(world, command):
     shutil.copytree(world / "labelled" / CAR, world / "labelled" / "zebra")
     (world / "labelled" / "zebra" / "0.jpg").rename(world / "labelled" / "zebra" / "9.jpg")
     code, text, _ = command(
@@ -143,10 +145,10 @@ def test_a_plan_prints_what_to_look_at_the_balance_in_words_and_the_cost(world, 
         *("--set", f"label_map={world / 'map.yaml'}"),
     )
     assert code == 0
-    assert "left out by the choice of classes, named in sources.labels.classes.drop: 1" in text
+    assert "left out by the selection of classes, named in sources.labels.classes.drop: 1" in text
     assert "labels: image left out, as its classes have no node: 3" in text
     assert "An epoch shows 30 images, coco : labels as 1 : 4." in text
-    assert "Estimate: about 0.0 MB, 1 s with one worker (images as they are; " in text
+    assert "Estimate: about 0.0 MB, 1 s with one worker (images unchanged; " in text
     (world / "labelled" / CAR).rename(world / "labelled" / "zebra.n.01")
     _, text, _ = command("plan", world / "merge.yaml", "--set", "sources.coco.classes.drop=[car]")
     assert (
@@ -158,7 +160,7 @@ def test_a_plan_prints_what_to_look_at_the_balance_in_words_and_the_cost(world, 
     assert values["sources"][0]["splits"] == {"train": 6}
 
 
-def test_the_estimate_says_what_it_rests_on(world, config_of):
+def test_the_estimate_states_its_assumptions(world, config_of):
     plan = make_plan(config_of(world))
     stored = sum(path.stat().st_size for path in world.rglob("*.jpg"))
     expected = estimate(plan)
@@ -167,7 +169,7 @@ def test_the_estimate_says_what_it_rests_on(world, config_of):
     shrunk = estimate(make_plan(config_of(world, "resize_max=20")))
     assert shrunk.size_bytes < expected.size_bytes
     assert shrunk.basis.startswith(
-        "larger ones resized to 20 px, the 6 whose size no annotation states taken as they"
+        "larger images resized to 20 px, the 6 images without a stated size unchanged"
     )
 
 
@@ -188,16 +190,16 @@ def test_a_shard_ends_with_the_image_that_fills_it(sizes, shard_bytes):
     ("value", "text"),
     [(0, "0.0 MB"), (9.4e6, "9.4 MB"), (71.1e6, "71 MB"), (1.25e9, "1.2 GB"), (1.3e12, "1.3 TB")],
 )
-def test_sizes_are_said_as_people_say_them(value, text):
+def test_sizes_are_printed_with_two_digits_and_a_unit(value, text):
     assert size_text(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "1 s"), (40, "40 s"), (720, "12 min"), (12_600, "3.5 h")])
-def test_times_are_said_as_people_say_them(value, text):
+def test_times_are_printed_with_a_unit(value, text):
     assert time_text(value) == text
 
 
-def test_many_conflicts_are_shown_in_part(world, command):
+def test_of_many_conflicts_only_the_first_are_printed(world, command):
     for number in range(10):
         shutil.copytree(world / "labelled" / TABBY, world / "labelled" / f"x{number}" / CAT)
         (world / "labelled" / f"x{number}" / CAT).rename(world / "labelled" / f"{CAT}-{number}")
@@ -210,13 +212,15 @@ def test_many_conflicts_are_shown_in_part(world, command):
     assert text.count("labels 'n02121808-0', ") == 1
 
 
-def test_a_plan_of_a_source_that_is_gone_is_one_line(world, config_of):
+def test_a_missing_source_is_reported_in_one_line(world, config_of):
     shutil.rmtree(world / "labelled")
     with pytest.raises(DataPrepError, match="found nothing"):
         make_plan(config_of(world))
 
 
-def test_a_plan_tells_of_a_ratio_without_training_images_and_of_no_training_image_at_all(world, command):
+def test_a_plan_warns_about_a_ratio_without_training_images_and_about_a_missing_training_split(
+    world, command
+):
     settings = ("--set", "ratio={coco: 1, labels: 4}", "--set", "sources.labels.split=val")
     _, text, _ = command("plan", world / "merge.yaml", *settings)
     assert "The ratio of labels has no effect: none of its images is in split 'train'." in text
@@ -225,37 +229,37 @@ def test_a_plan_tells_of_a_ratio_without_training_images_and_of_no_training_imag
     assert "No image is in split 'train', which training reads." in text
 
 
-def test_a_plan_tells_of_classes_outside_the_root_of_a_built_tree(world, command):
+def test_a_plan_reports_classes_outside_the_root_of_a_built_tree(world, command):
     (world / "labelled" / CAR).rename(world / "labelled" / "traffic light")
     code, text, _ = command("plan", world / "merge.yaml")
     assert code == 0
     assert (
-        "to review: a root of its own: 'traffic light' of labels is n06874185 (traffic light), "
+        "to review: separate root: 'traffic light' of labels is n06874185 (traffic light), "
         "which WordNet has outside physical_entity.n.01"
     ) in text
-    assert text.count("a root of its own") == 1
+    assert text.count("separate root") == 1
 
 
-def test_a_plan_in_which_no_class_has_a_node_tells_why_and_writes_the_label_map_all_the_same(world, command):
+def test_a_plan_without_any_matched_class_reports_why_and_still_writes_the_label_map(world, command):
     shutil.rmtree(world / "labelled" / CAR)
     (world / "labelled" / TABBY).rename(world / "labelled" / "mouse")
     settings = ("--set", "sources.coco.classes.drop=[cat, dog, car]")
     code, _, text = command("plan", world / "merge.yaml", *settings)
     assert code == 2
     assert text == (
-        "data-prep: None of 4 classes has a node to build a tree from: 3 are left out by the choice of classes; "
+        "data-prep: None of 4 classes has a node to build a tree from: 3 are left out by the selection of classes; "
         "labels: 'mouse' is ambiguous (4 senses).\n"
     )
     map_ = world / "map.yaml"
     code, _, text = command("plan", world / "merge.yaml", *settings, "--set", f"label_map={map_}")
     assert code == 2
-    assert text.endswith(f"Label map written to {map_}: give classes their nodes there.\n")
+    assert text.endswith(f"Label map written to {map_}: enter the nodes of the classes there.\n")
     map_.write_text(map_.read_text().replace("mouse: {node: null", "mouse: {node: mouse.n.01"))
     code, text, _ = command("plan", world / "merge.yaml", *settings, "--set", f"label_map={map_}")
     assert (code, "1 edited" in text) == (0, True)
 
 
-def test_a_plan_leads_to_the_label_map_and_tells_what_one_lacks(world, command):
+def test_a_plan_names_the_label_map_and_the_classes_that_it_lacks(world, command):
     map_ = ("--set", f"label_map={world / 'map.yaml'}")
     assert "add `--set label_map=label_map.yaml`" in command("plan", world / "merge.yaml")[1]
     assert f"Label map written to {world / 'map.yaml'}" in command("plan", world / "merge.yaml", *map_)[1]

@@ -11,28 +11,28 @@ ids = st.lists(st.binary(max_size=8), max_size=20)
 
 
 @given(ids, st.integers())
-def test_a_image_is_drawn_alike_whatever_others_there_are_and_in_whatever_order(source_ids, seed):
+def test_the_split_of_an_image_depends_neither_on_other_images_nor_on_the_order(source_ids, seed):
     together = draw_splits(source_ids, SHARES, seed)
     alone = [int(draw_splits([one], SHARES, seed)[0]) for one in source_ids]
     assert together.tolist() == alone
     assert draw_splits(source_ids[::-1], SHARES, seed).tolist() == alone[::-1]
 
 
-def test_shares_are_met_and_another_seed_draws_others():
+def test_splits_have_their_shares_and_depend_on_the_seed():
     source_ids = [f"{number}.jpg".encode() for number in range(20_000)]
     drawn = draw_splits(source_ids, SHARES, seed=0)
     assert np.bincount(drawn) / len(drawn) == pytest.approx([0.7, 0.2, 0.1], abs=0.01)
     assert (drawn != draw_splits(source_ids, SHARES, seed=1)).mean() > 0.3
 
 
-def test_a_larger_first_share_takes_images_from_the_next_only():
+def test_a_larger_first_share_takes_images_from_the_next_split_only():
     source_ids = [str(number).encode() for number in range(1000)]
     less, more = (draw_splits(source_ids, {"train": share, "val": 1 - share}, 0) for share in (0.5, 0.6))
     assert (more <= less).all()
     assert (more < less).any()
 
 
-def test_sources_have_splits_of_their_own():
+def test_each_source_has_its_own_splits():
     shares = [{"train": 1.0}, {"val": 1.0}, {"train": 0.5, "later": 0.5}]
     assert split_names(shares) == ("train", "val", "later")
     source = np.array([0, 1, 0, *[2] * 50], dtype=np.int32)

@@ -155,7 +155,7 @@ def test_shards_say_what_the_file_says_under_the_synsets(open_lvis, tmp_path):
     assert [(row.name, row.alias, row.reason) for row in reader.classes] == [
         ("aerosol_can", "aerosol.n.02", "synset name"),
         ("crab_(animal)", "crab.n.01", "synset name"),
-        ("stop_sign", "", "by hand"),
+        ("stop_sign", "", "curated"),
     ]
     assert reader.sources[0].is_federated
     assert len(reader.sources[0].exhaustive) == 0
