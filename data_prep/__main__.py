@@ -1,4 +1,4 @@
-"""`python -m data_prep`: the same as the command `data-prep`."""
+"""Run the command `data-prep` as `python -m data_prep`."""
 
 from data_prep.cli import main
 

@@ -17,33 +17,37 @@ if TYPE_CHECKING:
 
 RESTARTS = 8
 MAX_ROUNDS = 300
-MAX_SIZES = 8_000  # different sizes that are told apart; of more, near ones count as their mean
+MAX_SIZES = 8_000  # different sizes in a clustering; if there are more, similar sizes are averaged
 SWEPT = range(1, 16)
 _AT_ONCE = 1 << 16  # boxes whose IoU is in memory
 
 
 class AnchorError(DataPrepError):
-    """Boxes from which no anchors can be found, or a configuration that cannot take them."""
+    """Boxes that cannot be clustered into anchors."""
 
 
 @dataclass(frozen=True)
 class AnchorClusters:
-    """(k, 2) widths and heights in the unit of the boxes, by area; the average IoU of a box with its best."""
+    """Widths and heights of k anchors in the unit of the boxes, shape (k, 2), sorted by area.
+
+    average_iou: mean IoU of a box with its best anchor.
+    """
 
     anchors: Float64Array
     average_iou: float
 
 
 def rounded(anchors: AnchorClusters) -> list[list[float]]:
-    """Widths and heights in grid cells to three decimals, as the command prints them."""
+    """Widths and heights in grid cells, rounded to three decimals."""
     return [[round(float(width), 3), round(float(height), 3)] for width, height in anchors.anchors]
 
 
 def kmeans_anchors(boxes_wh: npt.ArrayLike, k: int, seed: int = 0) -> AnchorClusters:
-    """The k sizes of best average IoU, by seeded restarts; boxes_wh (M, 2) with at least k different rows.
+    """The k sizes with the best average IoU after several restarts.
 
-    Decision 17: a cluster's centre is its median, as its mean is far from the best under 1 − IoU. Even so a round
-    can lose; the best round counts.
+    boxes_wh: widths and heights, shape (M, 2), with at least k different rows. Raises AnchorError.
+    Decision 17: the centre of a cluster is its median, since the mean is far from optimal for the distance 1 − IoU.
+    A round may still lower the average IoU, so the best round counts.
     """
     boxes = _checked(boxes_wh)
     return _clusters(boxes, _Sizes.of(boxes), k, seed)
@@ -52,7 +56,7 @@ def kmeans_anchors(boxes_wh: npt.ArrayLike, k: int, seed: int = 0) -> AnchorClus
 def sweep_anchors(
     boxes_wh: npt.ArrayLike, counts: Sequence[int] = SWEPT, seed: int = 0
 ) -> dict[int, AnchorClusters]:
-    """`kmeans_anchors` for each number of anchors that the boxes have different sizes for."""
+    """Anchors for each of the given numbers, up to the number of different box sizes."""
     boxes = _checked(boxes_wh)
     sizes = _Sizes.of(boxes)
     possible = [k for k in counts if k <= len(sizes)] or counts[:1]
@@ -60,7 +64,7 @@ def sweep_anchors(
 
 
 def elbow(found: dict[int, AnchorClusters]) -> int:
-    """The number of anchors after which more of them gain least: farthest above the line from first to last."""
+    """The number of anchors whose IoU is farthest above the line from the first to the last number."""
     counts = np.array(list(found), dtype=np.float64)
     ious = np.array([clusters.average_iou for clusters in found.values()])
     along = (counts - counts[0]) / max(counts[-1] - counts[0], 1)
@@ -69,7 +73,7 @@ def elbow(found: dict[int, AnchorClusters]) -> int:
 
 
 def iou_of_sizes(boxes_wh: Float64Array, anchors_wh: Float64Array) -> Float64Array:
-    """(M, k) IoU of boxes (M, 2) and anchors (k, 2) that share their centre."""
+    """IoU of boxes (M, 2) and anchors (k, 2) with a common centre, shape (M, k)."""
     width = np.minimum(boxes_wh[:, None, 0], anchors_wh[None, :, 0])
     height = np.minimum(boxes_wh[:, None, 1], anchors_wh[None, :, 1])
     shared = width * height
@@ -78,7 +82,7 @@ def iou_of_sizes(boxes_wh: Float64Array, anchors_wh: Float64Array) -> Float64Arr
 
 
 def average_iou(boxes_wh: Float64Array, anchors_wh: Float64Array) -> float:
-    """The IoU of a box with its best anchor, on average; any number of boxes in little memory."""
+    """Mean IoU of a box with its best anchor; computed in parts, to save memory."""
     starts = range(0, len(boxes_wh), _AT_ONCE)
     best = (
         iou_of_sizes(boxes_wh[start : start + _AT_ONCE], anchors_wh).max(axis=1).sum() for start in starts
@@ -87,7 +91,7 @@ def average_iou(boxes_wh: Float64Array, anchors_wh: Float64Array) -> float:
 
 
 def box_sizes_px(reader: "ShardReader", split: str, size_px: float) -> Float64Array:
-    """(M, 2) sizes of the split's boxes, crowds apart, when its images are letterboxed to size_px."""
+    """Sizes of the split's boxes in images letterboxed to size_px, without ignore regions, shape (M, 2)."""
     in_split = np.zeros(len(reader), dtype=bool)
     in_split[reader.split(split)] = True
     image_of_box = owner_of_rows(reader.box_offsets)
@@ -101,7 +105,7 @@ def box_sizes_px(reader: "ShardReader", split: str, size_px: float) -> Float64Ar
 
 @dataclass(frozen=True)
 class _Sizes:
-    """The different sizes (n, 2) among boxes, and how many boxes have each (n,)."""
+    """The different sizes of boxes, shape (n, 2), and the number of boxes of each, shape (n,)."""
 
     wh: Float64Array
     weight: Float64Array
@@ -111,7 +115,7 @@ class _Sizes:
 
     @classmethod
     def of(cls, boxes: Float64Array) -> "_Sizes":
-        """Exact up to MAX_SIZES of them; of more, those of one cell of a fine logarithmic grid become their mean."""
+        """Exact sizes up to MAX_SIZES; beyond, the sizes in a cell of a fine logarithmic grid are averaged."""
         pairs, counts = np.unique(boxes[:, 0] + 1j * boxes[:, 1], return_counts=True)
         sizes = cls(np.stack([pairs.real, pairs.imag], axis=1), counts.astype(np.float64))
         ratio = 1.001  # of a cell's sides
@@ -131,13 +135,13 @@ class _Sizes:
 def _checked(boxes_wh: npt.ArrayLike) -> Float64Array:
     boxes = np.asarray(boxes_wh, dtype=np.float64).reshape(-1, 2)
     if not np.isfinite(boxes).all() or (boxes <= 0).any():
-        raise AnchorError("Every box needs a positive width and height to find anchors.")
+        raise AnchorError("Expected boxes with positive widths and heights, found others.")
     return boxes
 
 
 def _clusters(boxes: Float64Array, sizes: _Sizes, k: int, seed: int) -> AnchorClusters:
     if k < 1 or len(sizes) < k:
-        raise AnchorError(f"Cannot find {k} anchors among {len(sizes)} different box sizes.")
+        raise AnchorError(f"Cannot cluster {len(sizes)} different box sizes into {k} anchors.")
     generator = np.random.default_rng(seed)
     runs = [_one_run(sizes, _spread_seeds(sizes, k, generator)) for _ in range(RESTARTS)]
     anchors = max(runs, key=lambda run: run.average_iou).anchors
@@ -146,7 +150,7 @@ def _clusters(boxes: Float64Array, sizes: _Sizes, k: int, seed: int) -> AnchorCl
 
 
 def _spread_seeds(sizes: _Sizes, k: int, generator: np.random.Generator) -> Float64Array:
-    """k-means++: each next seed is a box drawn in proportion to its squared distance from those so far."""
+    """Start sizes by k-means++: each next one is drawn in proportion to its squared distance from the others."""
     chosen = [int(generator.choice(len(sizes), p=sizes.weight / sizes.weight.sum()))]
     distance = 1 - iou_of_sizes(sizes.wh, sizes.wh[chosen])[:, 0]
     while len(chosen) < k:
@@ -173,7 +177,7 @@ def _one_run(sizes: _Sizes, anchors: Float64Array) -> AnchorClusters:
 
 
 def _medians(sizes: _Sizes, cluster: Int64Array, anchors: Float64Array) -> Float64Array:
-    """The median width and height of the boxes of each cluster, the lower of two; an empty one keeps its anchor."""
+    """Lower median width and height of each cluster, shape (k, 2); an empty cluster keeps its anchor."""
     medians = anchors.copy()
     members = np.bincount(cluster, sizes.weight, minlength=len(anchors))
     occupied = np.flatnonzero(members)

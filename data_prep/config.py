@@ -13,7 +13,7 @@ class BuiltTree(StrictModel):
     """A tree built from WordNet for this merge."""
 
     from_sources: bool = True  # the classes of the sources are labels of the tree
-    labels: ConfigPath | None = None  # and so is each line of this file: words, synset names or wnids
+    labels: ConfigPath | None = None  # a file with further labels, one a line: words, synset names or wnids
     profile: str = "paper"
     root: str = "physical_entity.n.01"  # the synset whose children are the roots
 
@@ -53,18 +53,18 @@ Names = Annotated[
     Annotated[ConfigPath, Tag("file")] | Annotated[tuple[str, ...], Tag("names")],
     Discriminator(_names_or_file),
 ]
-"""Names in a list, or a text file of a name a line."""
+"""Names in a list, or a text file with one name a line."""
 
 
 class ClassSelection(StrictModel):
-    """Which classes stay. Those left out are counted, and the label map says why.
+    """The classes that stay. Labels of other classes are counted, and the label map has the reason.
 
-    With `keep` alone just those stay; with `top` or `min_images` too, they stay in any case.
+    `keep` alone keeps only these classes; with `top` or `min_images`, it adds them to the others.
     """
 
-    # So many with the most images (the paper: 9000 of ImageNet).
+    # The classes with the most images (the paper: 9000 of ImageNet).
     top: Annotated[int, Field(gt=0)] | None = None
-    min_images: Annotated[int, Field(gt=0)] | None = None  # those that so many images show
+    min_images: Annotated[int, Field(gt=0)] | None = None  # classes with at least this many images
     keep: Names = ()  # class names or ids of nodes
     drop: Names = ()
 
@@ -78,33 +78,33 @@ def _plain_name(name: str) -> str:
 class _Source(StrictModel):
     name: Annotated[str, AfterValidator(_plain_name)]
     images: ConfigPath  # the folder of the images
-    split: SplitSetting = "train"  # or shares, drawn for each image by the seed: {train: 0.9, val: 0.1}
-    repeat: Annotated[float, Field(gt=0)] = 1.0  # how often an epoch shows each image: read by the sampler
-    max_images: Annotated[int, Field(gt=0)] | None = None  # for tries: so many images, drawn by the seed
-    classes: ClassSelection = ClassSelection()  # among those of this source, by its images
+    split: SplitSetting = "train"  # or shares, drawn by the seed: {train: 0.9, val: 0.1}
+    repeat: Annotated[float, Field(gt=0)] = 1.0  # how often an epoch shows each image
+    max_images: Annotated[int, Field(gt=0)] | None = None  # for trials: a sample, drawn by the seed
+    classes: ClassSelection = ClassSelection()  # of this source, by its images
 
     @property
     def split_shares(self) -> Mapping[str, float]:
-        """The splits of its images, and the share of each."""
+        """Shares of the source's images by split."""
         return self.split if isinstance(self.split, dict) else {self.split: 1.0}
 
 
 class _BoxSource(_Source):
     old_names: ClassVar[Mapping[str, str]] = {"vouches": "exhaustive"}
 
-    # Every object at or under these has its box; None: what its format promises.
+    # Classes or ids for which every object has its box; None: as the format guarantees.
     exhaustive: tuple[str, ...] | None = None
 
 
 class CocoSource(_BoxSource):
-    """Boxes from a COCO instances file; Objects365 is the same with images in patch folders."""
+    """Boxes from a COCO instances file; Objects365 has its images in patch folders."""
 
     format: Literal["coco", "objects365"]
     annotations: ConfigPath
 
 
 class LvisSource(_BoxSource):
-    """Boxes from an LVIS file, which says for each image what was looked for."""
+    """Boxes from an LVIS file, which lists for each image the classes that were searched for."""
 
     format: Literal["lvis"]
     annotations: ConfigPath
@@ -137,7 +137,7 @@ class YoloSource(_BoxSource):
     """Boxes from text files beside the images: `class x y width height` in the unit square."""
 
     format: Literal["yolo"]
-    class_names: ConfigPath  # data.yaml with `names`, or a text file of a name a line
+    class_names: ConfigPath  # data.yaml with `names`, or a text file with one name a line
     # The folder of the text files; None: `images` in the path read as `labels`.
     labels: ConfigPath | None = None
 
@@ -148,16 +148,16 @@ CsvColumn = Literal[
 
 
 class CsvSource(_BoxSource):
-    """Boxes or image labels from a table with a header: a line for each box or label."""
+    """Boxes or image labels from a table with a header, one line for each box or label."""
 
     format: Literal["csv"]
     annotations: ConfigPath
-    columns: dict[CsvColumn, str] = Field(default_factory=dict)  # ours: theirs, where names differ
+    columns: dict[CsvColumn, str] = Field(default_factory=dict)  # our name: name in the table
     unit: Literal["px", "unit"] = "px"  # of corners: pixels, or shares of width and height
 
 
 class ImageNetSource(_BoxSource):
-    """Image labels from a folder or tar for each class, or a tar of such tars."""
+    """Image labels from a folder or tar for each class, or a tar of tars."""
 
     format: Literal["imagenet"]
     boxes: ConfigPath | None = None  # a folder of XML files with the boxes of some images (CLS-LOC)
@@ -170,19 +170,21 @@ Source = Annotated[
 
 
 class MergeConfig(StrictModel):
-    """MERGE.yaml: which data sets are merged, under which tree, and how they are packed."""
+    """MERGE.yaml: the data sets to merge, the tree, and the packing of the shards."""
 
     sources: tuple[Source, ...]
     tree: TreeSetting = BuiltTree()  # a .tree or .json file, or how to build one
-    label_map: ConfigPath | None = None  # read where it exists, else written by `data-prep plan` for review
-    unmapped: Literal["stop", "drop"] = "stop"  # what to do with classes that have no node
-    classes: ClassSelection = ClassSelection()  # among all that stay in their sources, by the images of all
-    ratio: dict[str, Annotated[float, Field(gt=0)]] | None = None  # source: share of the images of an epoch
+    label_map: ConfigPath | None = None  # read if it exists; else `data-prep plan` writes it for review
+    unmapped: Literal["stop", "drop"] = "stop"  # classes that have no node
+    classes: ClassSelection = ClassSelection()  # of the classes that stay in their sources, by all images
+    ratio: dict[str, Annotated[float, Field(gt=0)]] | None = None  # shares of the sources in an epoch
     duplicates: Literal["stop", "keep", "drop"] = "stop"  # equal images in different splits or sources
     unreadable: Literal["skip", "stop"] = "skip"  # images that cannot be decoded
-    shard_mb: Annotated[float, Field(gt=0)] = 256  # larger shards save files, smaller ones save memory
-    resize_max: Annotated[int, Field(ge=16)] | None = None  # px of the longer side: larger ones are shrunk
-    quality: Annotated[int, Field(ge=1, le=100)] = 95  # of JPEGs that are encoded anew
+    shard_mb: Annotated[float, Field(gt=0)] = (
+        256  # larger shards need fewer files, smaller shards less memory
+    )
+    resize_max: Annotated[int, Field(ge=16)] | None = None  # px; longer sides are shrunk to it
+    quality: Annotated[int, Field(ge=1, le=100)] = 95  # of images that are encoded as JPEG
     seed: int = 0  # of `max_images` and of splits by shares
 
     @model_validator(mode="after")
@@ -192,7 +194,9 @@ class MergeConfig(StrictModel):
             raise ValueError("sources is empty; name at least one data set")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"two sources are named {', '.join(map(repr, twice))}; a name serves once")
+            raise ValueError(
+                f"two sources are named {', '.join(map(repr, twice))}; each name may be used once"
+            )
         if unknown := sorted(set(self.ratio or ()) - set(names)):
             raise ValueError(f"ratio names {', '.join(map(repr, unknown))}, which is no source")
         if self.ratio and any(source.repeat != 1 for source in self.sources):

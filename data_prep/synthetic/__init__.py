@@ -1,1 +1,1 @@
-"""Generated data sets: scenes of emoji, mosaics of photographs."""
+"""Generated data sets: scenes of emoji, scenes of photographs."""

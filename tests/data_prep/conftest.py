@@ -25,7 +25,7 @@ def colour_of(index: int) -> tuple[int, int, int]:
     return (index * 40 % 250, index * 90 % 250, index * 160 % 250)
 
 
-def picture(
+def encoded_image(
     index: int, size: tuple[int, int] = (40, 30), kind: str = "JPEG", mode: str = "RGB", **options: Any
 ) -> bytes:
     file = io.BytesIO()
@@ -69,7 +69,7 @@ def make_world(folder: Path) -> Path:
     images, boxes = [], []
     for index in range(6):
         name = f"{index:03d}.jpg"
-        (folder / "photos" / name).write_bytes(picture(index))
+        (folder / "photos" / name).write_bytes(encoded_image(index))
         images.append({"id": index, "file_name": name, "width": 40, "height": 30})
         for number in range(index % 3 if index < 5 else 0):
             bbox = [4 * number, 3, 20, 15]
@@ -82,7 +82,7 @@ def make_world(folder: Path) -> Path:
         (folder / "labelled" / wnid).mkdir(parents=True)
         for number in range(3):
             index = 6 + 3 * place + number
-            (folder / "labelled" / wnid / f"{number}.jpg").write_bytes(picture(index, (30, 30)))
+            (folder / "labelled" / wnid / f"{number}.jpg").write_bytes(encoded_image(index, (30, 30)))
     sources = [
         {"name": "coco", "format": "coco", "annotations": "instances.json", "images": "photos"},
         {"name": "labels", "format": "imagenet", "images": "labelled"},

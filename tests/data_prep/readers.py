@@ -10,7 +10,7 @@ from data_prep import MergeConfig, ShardReader, load_config, merge
 from data_prep.config import Source
 from data_prep.records import Boxes, Corners, ImageRecord
 from data_prep.sources import OpenSource, open_source
-from tests.data_prep.conftest import picture
+from tests.data_prep.conftest import encoded_image
 
 
 class Read(NamedTuple):
@@ -32,7 +32,7 @@ def write_images(folder: Path, names: Sequence[str], size: tuple[int, int] = (40
     """Write a JPEG of one colour for each name."""
     for index, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(picture(index, size))
+        (folder / name).write_bytes(encoded_image(index, size))
 
 
 def make_boxes(*rows: tuple[int, Corners] | tuple[int, Corners, bool]) -> Boxes:

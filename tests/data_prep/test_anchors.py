@@ -19,7 +19,7 @@ from data_prep.anchors import (
     iou_of_sizes,
     sweep_anchors,
 )
-from tests.data_prep.conftest import picture, write_coco
+from tests.data_prep.conftest import encoded_image, write_coco
 
 
 def slow_iou(a, b):
@@ -78,7 +78,7 @@ def test_clusters_agree_with_a_slow_obvious_version(boxes):
     k=st.integers(1, 5),
     seed=st.integers(0, 9),
 )
-def test_every_run_is_one_that_the_slow_version_makes_from_the_same_seeds(boxes, k, seed):
+def test_every_run_agrees_with_the_slow_version_from_the_same_start(boxes, k, seed):
     if len(set(boxes)) < k:
         return
     # Tenths keep IoUs of different boxes apart, so that both versions see the same nearest anchor.
@@ -111,7 +111,7 @@ def test_near_sizes_of_a_million_boxes_count_as_one_and_cost_nothing(monkeypatch
 
 @settings(max_examples=30, deadline=None)
 @given(boxes=st.lists(st.tuples(st.floats(0.01, 100), st.floats(0.01, 100)), min_size=1, max_size=30))
-def test_the_average_iou_is_that_of_every_box_with_its_best_anchor(boxes):
+def test_the_average_iou_is_over_all_boxes(boxes):
     anchors = np.array([[1.0, 2.0], [30.0, 10.0]])
     expected = [max(slow_iou(box, anchor) for anchor in anchors.tolist()) for box in boxes]
     assert average_iou(np.array(boxes), anchors) == pytest.approx(sum(expected) / len(boxes))
@@ -126,16 +126,16 @@ def test_boxes_are_averaged_a_part_at_a_time(boxes, monkeypatch):
 # --- how many
 
 
-def test_a_sweep_finds_for_each_number_what_is_found_for_it_alone(boxes):
+def test_a_sweep_finds_the_anchors_of_each_number_alone(boxes):
     found = sweep_anchors(boxes, range(1, 5), seed=3)
     assert list(found) == [1, 2, 3, 4]
     for k, clusters in found.items():
         assert np.array_equal(clusters.anchors, kmeans_anchors(boxes, k, seed=3).anchors)
 
 
-def test_a_sweep_ends_where_sizes_do():
+def test_a_sweep_ends_at_the_number_of_different_sizes():
     assert list(sweep_anchors([[1, 1], [2, 2], [1, 1]])) == [1, 2]
-    with pytest.raises(DataPrepError, match="Cannot find 1 anchors among 0"):
+    with pytest.raises(DataPrepError, match="Cannot cluster 0 different box sizes into 1 anchors"):
         sweep_anchors(np.empty((0, 2)))
 
 
@@ -147,7 +147,7 @@ def test_a_sweep_ends_where_sizes_do():
         pytest.param([0.5], 1, id="a single point"),
     ],
 )
-def test_the_elbow_is_where_more_anchors_stop_to_pay(ious, expected):
+def test_the_elbow_is_where_further_anchors_gain_little(ious, expected):
     found = {k: AnchorClusters(np.ones((k, 2)), iou) for k, iou in enumerate(ious, start=1)}
     assert elbow(found) == expected
 
@@ -178,14 +178,18 @@ def test_as_many_anchors_as_sizes_fit_perfectly():
 @pytest.mark.parametrize(
     ("sizes", "k", "expected"),
     [
-        pytest.param(np.empty((0, 2)), 1, "Cannot find 1 anchors among 0", id="no boxes"),
-        pytest.param([[1, 1], [1, 1]], 2, "Cannot find 2 anchors among 1", id="too few sizes"),
-        pytest.param([[1, 1]], 0, "Cannot find 0 anchors", id="no anchors"),
-        pytest.param([[1, 0], [1, 1]], 1, "positive width and height", id="zero height"),
-        pytest.param([[1, np.nan], [1, 1]], 1, "positive width and height", id="NaN"),
+        pytest.param(
+            np.empty((0, 2)), 1, "Cannot cluster 0 different box sizes into 1 anchors", id="no boxes"
+        ),
+        pytest.param(
+            [[1, 1], [1, 1]], 2, "Cannot cluster 1 different box sizes into 2 anchors", id="too few sizes"
+        ),
+        pytest.param([[1, 1]], 0, "into 0 anchors", id="no anchors"),
+        pytest.param([[1, 0], [1, 1]], 1, "positive widths and heights", id="zero height"),
+        pytest.param([[1, np.nan], [1, 1]], 1, "positive widths and heights", id="NaN"),
     ],
 )
-def test_what_cannot_be_clustered_is_reported(sizes, k, expected):
+def test_boxes_that_cannot_be_clustered_are_refused(sizes, k, expected):
     with pytest.raises(DataPrepError, match=expected):
         kmeans_anchors(sizes, k)
 
@@ -208,7 +212,7 @@ def varied(tmp_path, config_of):
     (tmp_path / "photos").mkdir()
     images, boxes = [], []
     for index in range(4):
-        (tmp_path / "photos" / f"{index}.jpg").write_bytes(picture(index, (100, 80)))
+        (tmp_path / "photos" / f"{index}.jpg").write_bytes(encoded_image(index, (100, 80)))
         images.append({"id": index, "file_name": f"{index}.jpg", "width": 100, "height": 80})
         for width, height in generator.uniform(4, 70, (8, 2)).tolist():
             boxes.append(

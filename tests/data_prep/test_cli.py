@@ -91,7 +91,7 @@ def test_more_anchors_than_sizes_are_refused(world, tmp_path, command):
     command("merge", world / "merge.yaml", "-o", tmp_path / "out")
     code, _, err = command("anchors", tmp_path / "out", "-k", "50")
     assert code == 2
-    assert "Cannot find 50 anchors among" in err
+    assert "different box sizes into 50 anchors" in err
 
 
 def test_ctrl_c_ends_with_130_and_leaves_nothing(world, tmp_path, command, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 from data_prep import DataPrepError, ShardReader, make_plan, merge
 from data_prep.classes.label_map import read_label_map, write_label_map
-from tests.data_prep.conftest import CAR, CAT, DOG, TABBY, picture
+from tests.data_prep.conftest import CAR, CAT, DOG, TABBY, encoded_image
 from wordtree.errors import ConfigError
 
 BUS, ZEBRA = "n02924116", "n02391049"
@@ -18,7 +18,7 @@ def folders(world):
         (world / "labelled" / wnid).mkdir()
         for number in range(images):
             (world / "labelled" / wnid / f"{number}.png").write_bytes(
-                picture(number, (20 + images, 20), kind="PNG")
+                encoded_image(number, (20 + images, 20), kind="PNG")
             )
     return world
 

@@ -12,7 +12,7 @@ from data_prep.shards.format import SHARD_DATASETS
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_document_of_the_format_lets_a_stranger_read_with_h5py_alone(shards):
+def test_the_documented_example_reads_with_h5py_alone(shards):
     text = (ROOT / "docs" / "shard_format.md").read_text(encoding="utf-8")
     example = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     names = {}
@@ -20,8 +20,8 @@ def test_the_document_of_the_format_lets_a_stranger_read_with_h5py_alone(shards)
     reader = ShardReader(shards)
     ids = reader.tree.ids
     for image in range(len(reader)):
-        picture, boxes, labels = names["read_image"](shards, image)
-        assert picture == reader.encoded(image).tobytes()
+        encoded, boxes, labels = names["read_image"](shards, image)
+        assert encoded == reader.encoded(image).tobytes()
         assert [box[0] for box in boxes] == [
             ids[node] for node in reader.box_nodes[rows(reader.box_offsets, image)]
         ]
@@ -34,7 +34,7 @@ def rows(offsets, image):
     return slice(offsets[image], offsets[image + 1])
 
 
-def test_the_document_names_every_dataset(shards):
+def test_the_documentation_names_every_dataset(shards):
     text = (ROOT / "docs" / "shard_format.md").read_text(encoding="utf-8")
     with h5py.File(shards / "index.h5") as index, h5py.File(shards / "shard-00000.h5") as shard:
         assert set(shard) == set(SHARD_DATASETS)

@@ -1,4 +1,4 @@
-"""index.h5: what is stored, what is refused."""
+"""index.h5: its content, and the refusal of damaged or foreign files."""
 
 import json
 import os
@@ -160,7 +160,7 @@ def test_the_index_holds_the_checksums_of_each_file_and_of_its_frame(shards):
         assert sha256(frame).hexdigest() == shard.frame_sha256
 
 
-def test_what_was_written_is_read(shards, tmp_path):
+def test_an_index_is_read_as_it_was_written(shards, tmp_path):
     before = read_index(shards)
     write_index(tmp_path, before)
     assert_equal(read_index(tmp_path), before)

@@ -23,14 +23,14 @@ def test_counts_are_rolled_up_the_tree():
     ("node", "supervision", "ancestor"),
     [
         pytest.param(5, "boxes", 2, id="own boxes"),
-        pytest.param(6, "image labels", 2, id="image labels below a boxed kind"),
+        pytest.param(6, "image labels", 2, id="image labels below a boxed node"),
         pytest.param(3, "none", 0, id="only a relative's boxes"),
         pytest.param(0, "boxes", None, id="a root with boxes below"),
         pytest.param(4, "image labels", None, id="no box in its branch"),
         pytest.param(1, "image labels", None, id="image labels below"),
     ],
 )
-def test_evidence_and_nearest_boxed_ancestor(node, supervision, ancestor):
+def test_supervision_and_nearest_boxed_ancestor(node, supervision, ancestor):
     label_counts = LabelCounts(TREE, [0, 0, 0, 0, 0, 4, 0], [0, 0, 0, 0, 5, 0, 3])
     assert label_counts.supervision(node) == supervision
     assert label_counts.nearest_boxed_ancestor(node) == ancestor

@@ -69,7 +69,7 @@ def test_an_image_that_is_not_there_is_an_index_error(shards, image):
         ShardReader(shards).encoded(image)
 
 
-def test_provenance_tells_how_the_shards_were_made(shards):
+def test_provenance_has_the_configuration_and_versions(shards):
     provenance = ShardReader(shards).provenance
     assert provenance["config"]["shard_mb"] == 0.001
     assert set(provenance["versions"]) == {"Pillow", "h5py", "HDF5", "NumPy"}

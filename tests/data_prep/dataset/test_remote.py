@@ -26,7 +26,7 @@ def everything(reader):
     return [(reader.encoded(image).tobytes(), reader.source_id(image)) for image in images]
 
 
-def test_a_remote_set_reads_like_a_local_one(shards, remote):
+def test_a_remote_data_set_reads_like_a_local_one(shards, remote):
     local, reader = ShardReader(shards), ShardReader(remote)
     assert everything(reader) == everything(local)
     assert reader.tree == local.tree
@@ -34,14 +34,14 @@ def test_a_remote_set_reads_like_a_local_one(shards, remote):
     assert remote in repr(reader)
 
 
-def test_a_remote_set_serves_threads_and_can_be_pickled(shards, remote):
+def test_a_remote_data_set_serves_threads_and_can_be_pickled(shards, remote):
     reader = pickle.loads(pickle.dumps(ShardReader(remote)))
     expected = [data for data, _ in everything(ShardReader(shards))]
     with ThreadPoolExecutor(4) as threads:
         assert [data.tobytes() for data in threads.map(reader.encoded, range(len(reader)))] == expected
 
 
-def test_what_is_read_from_afar_belongs_to_the_caller(remote):
+def test_the_caller_may_change_images_read_from_a_remote_data_set(remote):
     reader = ShardReader(remote)
     reader.encoded(0)[:] = 0
     assert reader.encoded(0).any()
@@ -58,7 +58,7 @@ def problem(action):
     return str(caught.value)
 
 
-def test_trouble_afar_is_reported_like_trouble_at_home(remote):
+def test_remote_damage_is_reported_like_local_damage(remote):
     system = fsspec.filesystem("memory")
     root = remote.removeprefix("memory:/")
     assert "found no such folder" in problem(lambda: ShardReader("memory://nowhere"))
@@ -95,5 +95,5 @@ def test_workers_of_a_data_loader_read_for_themselves(shards, start):
     assert [image.tobytes() for image in loader] == expected
 
 
-def test_a_path_may_be_a_text(shards):
+def test_a_path_may_be_a_string(shards):
     assert ShardReader(str(shards)).folder == Path(shards)

@@ -16,7 +16,7 @@ from data_prep.merging.progress_file import PROGRESS_NAME
 from data_prep.records import ImageLabel, ImageRecord
 from data_prep.shards.writer import write_shard
 from data_prep.sources import OpenSource
-from tests.data_prep.conftest import CAR, CAT, DOG, TABBY, colour_of, picture, write_coco
+from tests.data_prep.conftest import CAR, CAT, DOG, TABBY, colour_of, encoded_image, write_coco
 from tests.data_prep.readers import make_boxes
 from wordtree.errors import ConfigError
 
@@ -185,10 +185,10 @@ def test_a_folder_that_holds_another_merge_is_refused(world, tmp_path, config_of
 
 def test_nothing_is_dropped_silently(world, tmp_path, config_of):
     (world / "photos" / "000.jpg").write_bytes(b"no picture")
-    (world / "photos" / "001.jpg").write_bytes(picture(1, kind="WEBP"))
+    (world / "photos" / "001.jpg").write_bytes(encoded_image(1, kind="WEBP"))
     (world / "photos" / "002.jpg").unlink()
-    (world / "photos" / "004.jpg").write_bytes(picture(4, size=(30, 40)))
-    (world / "labelled" / CAR / "0.jpg").write_bytes(picture(9)[:200])
+    (world / "photos" / "004.jpg").write_bytes(encoded_image(4, size=(30, 40)))
+    (world / "labelled" / CAR / "0.jpg").write_bytes(encoded_image(9)[:200])
     index = merge(config_of(world), tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
     assert reader.counts == index.counts
@@ -312,7 +312,9 @@ def test_labels_of_a_file_enter_the_tree_and_words_of_several_senses_are_refused
     [
         pytest.param("tree=/nowhere/my.tree", "cannot read the tree .No such file", id="no tree"),
         pytest.param("tree=merge.png", "merge.png: expected a tree file", id="not a tree's name"),
-        pytest.param("tree.labels=/nowhere/labels.txt", "cannot read this file as UTF-8 text", id="no labels"),
+        pytest.param(
+            "tree.labels=/nowhere/labels.txt", "cannot read this file as UTF-8 text", id="no labels"
+        ),
         pytest.param("tree.profile=papier", "no profile 'papier'", id="no such profile"),
         pytest.param("sources.coco.images=/nowhere", "found nothing", id="no images"),
         pytest.param("sources.coco.annotations=/nowhere", "cannot read its annotations", id="no annotations"),
@@ -384,7 +386,7 @@ def write_archive(folder, pictures):
 @pytest.fixture
 def archived(world, tmp_path, config_of, monkeypatch):
     """A plan whose only source is an archive; and the archive."""
-    archive, records = write_archive(tmp_path, [picture(index) for index in range(4)])
+    archive, records = write_archive(tmp_path, [encoded_image(index) for index in range(4)])
     records.append(
         dataclasses.replace(records[0], source_id="behind the end", offset=archive.stat().st_size - 9)
     )
@@ -399,7 +401,9 @@ def test_images_are_read_where_they_lie_in_an_archive(archived, tmp_path):
     plan, _ = archived
     carry_out(plan, tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
-    assert [reader.encoded(image).tobytes() for image in range(4)] == [picture(index) for index in range(4)]
+    assert [reader.encoded(image).tobytes() for image in range(4)] == [
+        encoded_image(index) for index in range(4)
+    ]
     assert reader.left_out == (("coco", "behind the end", "image beyond the end of its archive"),)
     assert reader.box_ignored.tolist() == [False, False, False, True]
     assert reader.boxes_xyxy_unit[0] == pytest.approx([0.1, 0.2, 0.5, 0.75])
@@ -436,7 +440,7 @@ def test_a_folder_that_vanished_after_planning_stops_the_merge(world, tmp_path, 
 def test_images_that_vanished_or_changed_after_planning_are_counted(world, tmp_path, config_of):
     plan = make_plan(config_of(world))
     (world / "photos" / "001.jpg").unlink()
-    (world / "photos" / "003.jpg").write_bytes(picture(3, (80, 60)))
+    (world / "photos" / "003.jpg").write_bytes(encoded_image(3, (80, 60)))
     carry_out(plan, tmp_path / "out")
     assert ShardReader(tmp_path / "out").left_out == (
         ("coco", "001.jpg", "image file that cannot be read (No such file or directory)"),
@@ -446,7 +450,7 @@ def test_images_that_vanished_or_changed_after_planning_are_counted(world, tmp_p
 
 def test_images_without_boxes_or_labels_merge_too(tmp_path, config_of):
     (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "a.png").write_bytes(picture(1, kind="PNG"))
+    (tmp_path / "photos" / "a.png").write_bytes(encoded_image(1, kind="PNG"))
     write_coco(tmp_path, [{"id": 1, "file_name": "a.png", "width": 40, "height": 30}], [], ["cat"])
     source = {"name": "c", "format": "coco", "annotations": "instances.json", "images": "photos"}
     (tmp_path / "merge.yaml").write_text(json.dumps({"sources": [source]}))
@@ -454,4 +458,4 @@ def test_images_without_boxes_or_labels_merge_too(tmp_path, config_of):
     reader = ShardReader(tmp_path / "out")
     assert (len(reader), len(reader.box_nodes), len(reader.label_nodes)) == (1, 0, 0)
     assert reader.boxes_xyxy_unit.shape == (0, 4)
-    assert reader.encoded(0).tobytes() == picture(1, kind="PNG")
+    assert reader.encoded(0).tobytes() == encoded_image(1, kind="PNG")

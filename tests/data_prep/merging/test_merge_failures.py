@@ -14,7 +14,7 @@ from data_prep.merging.merge import carry_out
 from data_prep.shards.format import LOCK_NAME
 from data_prep.shards.hdf5_files import new_hdf5
 from data_prep.shards.source_ids import read_source_ids
-from tests.data_prep.conftest import CAR, picture
+from tests.data_prep.conftest import CAR, encoded_image
 from wordtree.support.file_lock import locked
 
 MANY_SHARDS = "shard_mb=0.0005"  # one image each
@@ -55,7 +55,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(world, tmp_path, largest_fil
 
 def test_a_merge_is_resumed_when_the_disk_has_room_again(world, tmp_path, config_of):
     """The last image is too large for the disk, so its shard fails when the others are finished."""
-    (world / "labelled" / CAR / "2.jpg").write_bytes(picture(11, (2000, 2000), kind="BMP"))
+    (world / "labelled" / CAR / "2.jpg").write_bytes(encoded_image(11, (2000, 2000), kind="BMP"))
     merge(config_of(world, MANY_SHARDS), tmp_path / "whole")
     size = max(path.stat().st_size for path in (tmp_path / "whole").glob("shard-*"))
     done = merge_limited(world, tmp_path / "out", size - 1000, MANY_SHARDS)
@@ -189,7 +189,7 @@ def test_the_differences_from_the_merge_in_the_folder_are_reported(
     if change == "a label":
         (world / "labelled" / CAR / "0.jpg").rename(world / "labelled" / "n02123045" / "9.jpg")
     elif change == "an image":
-        (world / "photos" / "003.jpg").write_bytes(picture(3, quality=30))
+        (world / "photos" / "003.jpg").write_bytes(encoded_image(3, quality=30))
     with pytest.raises(DataPrepError, match="holds another merge") as caught:
         merge(config_of(world, *([change] if "=" in change else [])), out)
     assert expected in str(caught.value)
@@ -199,7 +199,7 @@ def test_the_differences_from_the_merge_in_the_folder_are_reported(
 def test_a_tar_truncated_after_planning_stops_the_merge_and_the_next_one_counts_the_loss(tmp_path, config_of):
     with tarfile.open(tmp_path / "n02121808.tar", "w") as tar:
         for number in range(4):
-            (tmp_path / "a.jpg").write_bytes(picture(number))
+            (tmp_path / "a.jpg").write_bytes(encoded_image(number))
             tar.add(tmp_path / "a.jpg", f"{number}.jpg")
     (tmp_path / "merge.yaml").write_text("sources: [{name: t, format: imagenet, images: tars}]")
     (tmp_path / "tars").mkdir()
@@ -215,7 +215,7 @@ def test_a_tar_truncated_after_planning_stops_the_merge_and_the_next_one_counts_
 
 def test_a_damaged_tar_is_read_up_to_the_damage_or_stops_a_merge_that_does_not_skip(tmp_path, config_of):
     (tmp_path / "tars").mkdir()
-    (tmp_path / "a.jpg").write_bytes(picture(0))
+    (tmp_path / "a.jpg").write_bytes(encoded_image(0))
     with tarfile.open(tmp_path / "tars" / "n02121808.tar", "w") as tar:
         for number in range(3):
             tar.add(tmp_path / "a.jpg", f"{number}.jpg")

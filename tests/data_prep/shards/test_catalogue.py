@@ -48,13 +48,13 @@ def in_the_table_of_all(record, first_class):
 
 
 @given(st.lists(records, max_size=6))
-def test_a_catalogue_gives_back_the_records_that_went_in(given):
+def test_a_catalogue_returns_the_records_added(given):
     catalogue = catalogue_of(given, source=1)
     assert list(catalogue) == [in_the_table_of_all(record, 5) for record in given]
 
 
 @given(st.lists(records, min_size=1, max_size=6), st.data())
-def test_a_part_of_a_catalogue_holds_its_records_also_where_it_was_sent(given, data):
+def test_slices_and_selections_keep_their_records_also_after_pickling(given, data):
     catalogue = catalogue_of(given)
     first = data.draw(st.integers(0, len(given)))
     end = data.draw(st.integers(first, len(given)))
@@ -64,7 +64,7 @@ def test_a_part_of_a_catalogue_holds_its_records_also_where_it_was_sent(given, d
 
 
 @given(st.lists(records, max_size=4), st.lists(records, max_size=4))
-def test_digests_are_equal_just_where_equal_things_are_stored(one, other):
+def test_digests_are_equal_exactly_if_the_stored_content_is_equal(one, other):
     """Wherever the images lie, and whatever other source stands before."""
 
     def stored(records):
@@ -74,14 +74,14 @@ def test_digests_are_equal_just_where_equal_things_are_stored(one, other):
     assert catalogue_of(one).digest() == catalogue_of(one, source=1).digest(FIRST_CLASS[1])
 
 
-def test_a_digest_of_a_slice_is_that_of_its_images_alone():
+def test_the_digest_of_a_slice_depends_on_its_images_alone():
     given = [
         ImageRecord(f"{n}.jpg", Path(f"/p/{n}.jpg"), n, boxes=make_boxes((n, (0, 0, 1, 1)))) for n in range(5)
     ]
     assert catalogue_of(given).slice(1, 3).digest() == catalogue_of(given[1:3]).digest()
 
 
-def test_paths_are_made_absolute_so_that_any_process_finds_them(monkeypatch, tmp_path):
+def test_paths_become_absolute_so_that_any_process_finds_them(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     catalogue = catalogue_of(
         [ImageRecord("a.jpg", Path("a.jpg"), 1), ImageRecord("b.jpg", Path("in/b.jpg"), 1)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep.shards.images import ImageError, ImageRules, prepare_image
-from tests.data_prep.conftest import colour_of, picture
+from tests.data_prep.conftest import colour_of, encoded_image
 
 RULES = ImageRules(resize_max=None, quality=95)
 SMALL = ImageRules(resize_max=32, quality=90)
@@ -37,8 +37,8 @@ def rotated(orientation, size=(40, 20)):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_grey_and_rgb_of_8_bit_are_stored_as_they_are(kind, mode):
-    data = picture(3, kind=kind, mode=mode)
+def test_8_bit_grey_and_rgb_are_stored_unchanged(kind, mode):
+    data = encoded_image(3, kind=kind, mode=mode)
     stored = prepare_image(data, None, RULES)
     assert stored.data is data
     assert (stored.width, stored.height, stored.changes) == (40, 30, ())
@@ -46,22 +46,22 @@ def test_grey_and_rgb_of_8_bit_are_stored_as_they_are(kind, mode):
 
 GRADIENT_16 = Image.fromarray(np.full((30, 40), 51200, dtype=np.uint16))
 OTHERS = [
-    pytest.param(picture(3, kind="JPEG", mode="CMYK"), "JPEG CMYK", id="CMYK"),
-    pytest.param(picture(3, kind="PNG", mode="P"), "PNG P", id="palette"),
-    pytest.param(picture(3, kind="PNG", mode="RGBA"), "PNG RGBA", id="alpha"),
-    pytest.param(picture(3, kind="PNG", mode="LA"), "PNG LA", id="grey with alpha"),
-    pytest.param(picture(3, kind="PNG", mode="1"), "PNG 1", id="bilevel"),
-    pytest.param(picture(3, kind="PNG", transparency=(1, 2, 3)), "PNG RGB", id="a transparent colour"),
+    pytest.param(encoded_image(3, kind="JPEG", mode="CMYK"), "JPEG CMYK", id="CMYK"),
+    pytest.param(encoded_image(3, kind="PNG", mode="P"), "PNG P", id="palette"),
+    pytest.param(encoded_image(3, kind="PNG", mode="RGBA"), "PNG RGBA", id="alpha"),
+    pytest.param(encoded_image(3, kind="PNG", mode="LA"), "PNG LA", id="grey with alpha"),
+    pytest.param(encoded_image(3, kind="PNG", mode="1"), "PNG 1", id="bilevel"),
+    pytest.param(encoded_image(3, kind="PNG", transparency=(1, 2, 3)), "PNG RGB", id="a transparent colour"),
     pytest.param(encoded(GRADIENT_16, "PNG"), "PNG I;16 16 bit", id="16-bit grey"),
-    pytest.param(picture(3, kind="WEBP"), "WEBP RGB", id="WebP"),
-    pytest.param(picture(3, kind="BMP"), "BMP RGB", id="BMP"),
-    pytest.param(picture(3, kind="GIF"), "GIF P", id="GIF"),
-    pytest.param(picture(3, kind="TIFF"), "TIFF RGB", id="TIFF"),
+    pytest.param(encoded_image(3, kind="WEBP"), "WEBP RGB", id="WebP"),
+    pytest.param(encoded_image(3, kind="BMP"), "BMP RGB", id="BMP"),
+    pytest.param(encoded_image(3, kind="GIF"), "GIF P", id="GIF"),
+    pytest.param(encoded_image(3, kind="TIFF"), "TIFF RGB", id="TIFF"),
 ]
 
 
 @pytest.mark.parametrize(("data", "kind"), OTHERS)
-def test_everything_else_is_encoded_anew_as_jpeg_and_counted(data, kind):
+def test_other_images_are_re_encoded_as_jpeg_and_counted(data, kind):
     stored = prepare_image(data, None, RULES)
     image = decoded(stored.data)
     assert stored.changes == (f"re-encoded ({kind})",)
@@ -69,8 +69,8 @@ def test_everything_else_is_encoded_anew_as_jpeg_and_counted(data, kind):
 
 
 @pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")
-@pytest.mark.parametrize(("data", "kind"), [*OTHERS, pytest.param(picture(3), "", id="JPEG")])
-def test_training_decodes_what_is_stored_to_the_size_that_is_stored(data, kind):
+@pytest.mark.parametrize(("data", "kind"), [*OTHERS, pytest.param(encoded_image(3), "", id="JPEG")])
+def test_training_decodes_stored_images_to_their_stored_size(data, kind):
     from yolo9000.data.image import decode_image
 
     stored = prepare_image(data, None, RULES)
@@ -80,7 +80,7 @@ def test_training_decodes_what_is_stored_to_the_size_that_is_stored(data, kind):
     assert np.abs(image.numpy() - ours).max() <= 4  # two versions of libjpeg
 
 
-def test_colours_survive_what_is_encoded_anew():
+def test_re_encoding_preserves_colours():
     stored = decoded(prepare_image(encoded(GRADIENT_16, "PNG"), None, RULES).data)
     assert abs(stored.getpixel((5, 5)) - 200) <= 1
     see_through = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
@@ -89,7 +89,7 @@ def test_colours_survive_what_is_encoded_anew():
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_exif_orientation_is_applied_where_no_annotation_says_otherwise(orientation):
+def test_exif_orientation_is_applied_unless_annotations_contradict(orientation):
     stored = prepare_image(rotated(orientation), None, RULES)
     image = decoded(stored.data)
     expected = (20, 40) if orientation >= 5 else (40, 20)
@@ -100,23 +100,23 @@ def test_exif_orientation_is_applied_where_no_annotation_says_otherwise(orientat
         assert image.getpixel((35, 10))[0] > 200  # the red half is now on the right
 
 
-def test_exif_orientation_is_not_applied_where_the_annotations_were_made_on_the_stored_pixels():
+def test_exif_orientation_is_not_applied_if_the_annotations_refer_to_the_stored_pixels():
     data = rotated(6)
     assert prepare_image(data, (40, 20), RULES).data is data
     assert prepare_image(data, (20, 40), RULES).changes == ("rotated by EXIF",)
 
 
-def test_a_image_resized_by_its_owner_is_kept_and_one_of_another_shape_is_not():
-    assert prepare_image(picture(1), (400, 300), RULES).changes == ()
+def test_an_image_of_another_size_is_kept_and_one_of_another_aspect_ratio_is_refused():
+    assert prepare_image(encoded_image(1), (400, 300), RULES).changes == ()
     with pytest.raises(ImageError, match="another aspect ratio"):
-        prepare_image(picture(1), (300, 300), RULES)
+        prepare_image(encoded_image(1), (300, 300), RULES)
 
 
-def test_larger_images_are_shrunk_and_smaller_ones_are_not():
+def test_only_larger_images_are_resized():
     rules = ImageRules(resize_max=20, quality=80)
-    stored = prepare_image(picture(1), None, rules)
+    stored = prepare_image(encoded_image(1), None, rules)
     assert (stored.width, stored.height, stored.changes) == (20, 15, ("resized to 20 px",))
-    small = picture(1, size=(20, 10))
+    small = encoded_image(1, size=(20, 10))
     assert prepare_image(small, None, rules).data is small
 
 
@@ -125,30 +125,30 @@ def test_larger_images_are_shrunk_and_smaller_ones_are_not():
     [
         pytest.param(b"", id="empty"),
         pytest.param(b"<html>not found</html>", id="a page"),
-        pytest.param(picture(1, size=(200, 200))[:400], id="a JPEG cut short"),
-        pytest.param(picture(1, kind="PNG")[:-30], id="a PNG cut short"),
-        pytest.param(picture(1, kind="PNG")[:20], id="a PNG without a header"),
-        pytest.param(picture(1, kind="GIF")[:30], id="a GIF cut short"),
-        pytest.param(picture(1, kind="WEBP")[:40], id="a WebP cut short"),
+        pytest.param(encoded_image(1, size=(200, 200))[:400], id="a JPEG cut short"),
+        pytest.param(encoded_image(1, kind="PNG")[:-30], id="a PNG cut short"),
+        pytest.param(encoded_image(1, kind="PNG")[:20], id="a PNG without a header"),
+        pytest.param(encoded_image(1, kind="GIF")[:30], id="a GIF cut short"),
+        pytest.param(encoded_image(1, kind="WEBP")[:40], id="a WebP cut short"),
     ],
 )
-def test_damaged_images_are_reported_apart(data):
+def test_damaged_images_raise_image_error(data):
     with pytest.raises(ImageError, match="cannot be decoded"):
         prepare_image(data, None, RULES)
 
 
-def test_a_image_of_too_many_pixels_is_never_decoded():
-    header = picture(1, kind="BMP", size=(10, 10))
+def test_an_image_with_too_many_pixels_is_never_decoded():
+    header = encoded_image(1, kind="BMP", size=(10, 10))
     huge = header[:18] + (60_000).to_bytes(4, "little") * 2 + header[26:]
     with pytest.raises(ImageError, match="too many pixels"):
         prepare_image(huge, None, RULES)
 
 
-def test_a_image_too_long_for_jpeg_is_reported_unless_it_is_stored_as_it_is_or_shrunk():
-    long = picture(1, (70_000, 2), kind="PNG", mode="RGBA")
+def test_an_image_too_long_for_jpeg_is_refused_unless_it_is_unchanged_or_resized():
+    long = encoded_image(1, (70_000, 2), kind="PNG", mode="RGBA")
     with pytest.raises(ImageError, match="longer than JPEG's 65500 px"):
         prepare_image(long, None, RULES)
-    plain = picture(1, (70_000, 2), kind="PNG")
+    plain = encoded_image(1, (70_000, 2), kind="PNG")
     assert prepare_image(plain, None, RULES).data is plain
     assert prepare_image(long, None, ImageRules(resize_max=1000, quality=95)).width == 1000
 
@@ -160,7 +160,7 @@ def test_files_that_would_start_other_programs_are_not_opened():
         prepare_image(eps, None, RULES)
 
 
-def test_a_jpeg_with_more_images_behind_it_is_stored_as_it_is():
+def test_a_jpeg_followed_by_more_images_is_stored_unchanged():
     first, second = (Image.new("RGB", (40, 30), colour) for colour in ("red", "blue"))
     data = encoded(first, "MPO", save_all=True, append_images=[second])
     assert Image.open(io.BytesIO(data)).format == "MPO"
@@ -192,8 +192,8 @@ def test_16_bit_becomes_8_bit_by_its_upper_byte(colour_type, channels):
     assert pixel == pytest.approx([expected] * 3, abs=1)
 
 
-def test_the_colours_of_print_are_those_that_are_seen():
-    stored = prepare_image(picture(3, kind="JPEG", mode="CMYK", quality=95), None, RULES)
+def test_cmyk_colours_become_rgb():
+    stored = prepare_image(encoded_image(3, kind="JPEG", mode="CMYK", quality=95), None, RULES)
     assert decoded(stored.data).getpixel((5, 5)) == pytest.approx(colour_of(3), abs=4)
 
 
@@ -214,21 +214,21 @@ def test_grey_of_many_bits_becomes_8_bit(array, expected):
 
 
 SOUND = [
-    picture(1),
-    picture(1, mode="L"),
-    picture(1, mode="CMYK"),
-    picture(1, progressive=True),
+    encoded_image(1),
+    encoded_image(1, mode="L"),
+    encoded_image(1, mode="CMYK"),
+    encoded_image(1, progressive=True),
     rotated(6),
-    *(picture(1, kind="PNG", mode=mode) for mode in ("RGB", "L", "P", "RGBA", "LA", "1")),
+    *(encoded_image(1, kind="PNG", mode=mode) for mode in ("RGB", "L", "P", "RGBA", "LA", "1")),
     png_16_bit(2, 3, 51200),
-    *(picture(1, kind=kind) for kind in ("WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")),
-    picture(1, kind="TIFF", compression="tiff_lzw"),
+    *(encoded_image(1, kind=kind) for kind in ("WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")),
+    encoded_image(1, kind="TIFF", compression="tiff_lzw"),
 ]
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_spoilt_images_are_reported_apart_or_stored_as_something_that_decodes(data):
+def test_altered_images_are_refused_or_stored_in_a_form_that_decodes(data):
     """Bytes are changed, cut out or put in anywhere, headers most of all."""
     spoilt = bytearray(data.draw(st.sampled_from(SOUND)))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -246,7 +246,7 @@ def test_spoilt_images_are_reported_apart_or_stored_as_something_that_decodes(da
     assert image.size == (stored.width, stored.height)
 
 
-def test_a_damaged_exif_block_says_nothing():
+def test_a_damaged_exif_block_is_ignored():
     data = rotated(6)
     place = data.index(b"Exif\0\0") + 6
     broken = data[:place] + b"\xff" * 8 + data[place + 8 :]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data_prep.config import CocoSource
 from data_prep.sources import SourceError, open_source
-from tests.data_prep.conftest import picture, write_coco
+from tests.data_prep.conftest import encoded_image, write_coco
 
 
 def coco_of(folder, file="instances.json", **more):
@@ -32,7 +32,7 @@ def read(world, images, boxes, **more):
     return records, {reason: count for reason, count in source.counts.items() if count}
 
 
-def test_coco_images_come_with_their_boxes_in_the_unit_square(world):
+def test_coco_images_have_boxes_in_the_unit_square(world):
     source = open_source(coco_of(world))
     records = list(source.records())
     assert source.classes == ("cat", "dog", "car")
@@ -73,7 +73,7 @@ def test_an_invalid_box_is_left_out_and_counted_by_reason(world, bbox, reason):
     assert counts == {reason: 1}
 
 
-def test_a_box_that_sticks_out_is_clipped_and_counted(world):
+def test_a_box_beyond_the_image_is_clipped_and_counted(world):
     records, counts = read(world, [image()], [box([-10, 5, 30, 90]), box([0, 0, 40.5, 30])])
     assert records[0].boxes.xyxy_unit[0] == (0, 5 / 30, 20 / 40, 1)
     assert records[0].boxes.xyxy_unit[1] == (0, 0, 1, 1)
@@ -160,13 +160,13 @@ def test_a_json_that_is_not_coco_is_reported_in_one_line(world, text, expected):
     assert expected in str(caught.value)
 
 
-def test_a_file_that_is_no_text_is_reported_in_one_line(world):
-    (world / "instances.json").write_bytes(picture(0))
+def test_a_binary_file_is_reported_in_one_line(world):
+    (world / "instances.json").write_bytes(encoded_image(0))
     with pytest.raises(SourceError, match="not UTF-8"):
         open_source(coco_of(world))
 
 
-def test_ids_may_be_texts_or_numbers_of_any_size_and_a_text_is_no_number(world):
+def test_ids_may_be_texts_or_numbers_of_any_size_and_are_compared_with_their_type(world):
     boxes = [
         box([number, 2, 3, 4], image_id=key) for number, key in enumerate(("1", 1, "a", 2**70, 2**63, True))
     ]
@@ -198,7 +198,7 @@ def test_the_lists_may_come_in_any_order(world, order):
     assert list(open_source(coco_of(world)).records()) == expected
 
 
-def test_boxes_of_a_image_may_lie_apart_and_keep_their_order(world):
+def test_boxes_of_an_image_may_be_scattered_and_keep_their_order(world):
     images = [image(number, file_name=f"00{number}.jpg") for number in range(3)]
     boxes = [box([number, 2, 3, 4], image_id=number % 3) for number in range(9)]
     records, _ = read(world, images, boxes)
@@ -209,7 +209,7 @@ def test_boxes_of_a_image_may_lie_apart_and_keep_their_order(world):
     ]
 
 
-def test_a_compressed_file_is_read_as_it_is(world):
+def test_a_compressed_file_is_read(world):
     expected = list(open_source(coco_of(world)).records())
     (world / "small.json.gz").write_bytes(gzip.compress((world / "instances.json").read_bytes()))
     assert list(open_source(coco_of(world, "small.json.gz")).records()) == expected
@@ -231,7 +231,7 @@ def test_a_compressed_file_is_read_as_it_is(world):
         pytest.param("deep", "image file missing", id="a folder in it"),
     ],
 )
-def test_a_name_that_leads_elsewhere_is_counted(world, name, reason):
+def test_a_name_that_leaves_the_folder_is_counted(world, name, reason):
     (world / "photos" / "deep").mkdir()
     records, counts = read(world, [image(file_name=name)], [])
     assert records == []
@@ -240,20 +240,20 @@ def test_a_name_that_leads_elsewhere_is_counted(world, name, reason):
 
 def test_a_backslash_separates_folders_as_windows_writes_them(world):
     (world / "photos" / "deep").mkdir()
-    (world / "photos" / "deep" / "x.jpg").write_bytes(picture(1))
+    (world / "photos" / "deep" / "x.jpg").write_bytes(encoded_image(1))
     records, _ = read(world, [image(file_name="deep\\x.jpg")], [])
     assert [record.source_id for record in records] == ["deep/x.jpg"]
 
 
-def test_class_names_can_be_told_whatever_they_hold(world):
+def test_any_class_name_becomes_valid_utf8(world):
     write_coco(world, [image()], [], ["\ud800", "\udcff", "猫"])
     assert open_source(coco_of(world)).classes == ("\\xed\\xa0\\x80", "\\xff", "猫")
 
 
 @pytest.mark.parametrize("place", ["", "patch8", "v1/patch8", "images/v1/patch8"], ids=repr)
-def test_images_of_objects365_lie_flat_or_in_their_folders(world, place):
+def test_images_of_objects365_may_lie_in_one_folder_or_in_patch_folders(world, place):
     (world / "photos" / place).mkdir(parents=True, exist_ok=True)
-    (world / "photos" / place / "objects365_v1_00420917.jpg").write_bytes(picture(1))
+    (world / "photos" / place / "objects365_v1_00420917.jpg").write_bytes(encoded_image(1))
     names = [f"images/v1/patch8/objects365_v1_{number:08d}.jpg" for number in (420917, 420918)]
     images = [image(number, file_name=name) for number, name in enumerate(names)]
     records, counts = read(world, images, [box([1, 2, 3, 4], 0), box([1, 2, 3, 4])], format="objects365")
@@ -262,12 +262,12 @@ def test_images_of_objects365_lie_flat_or_in_their_folders(world, place):
     assert counts == {"image file missing": 1, "box of an image left out": 1}
 
 
-def test_images_of_coco_lie_where_the_file_says(world):
+def test_images_of_coco_are_found_only_at_the_stated_path(world):
     _, counts = read(world, [image(file_name="train/000.jpg")], [])
     assert counts == {"image file missing": 1}
 
 
-def test_a_file_of_too_many_categories_is_reported_in_one_line(world, monkeypatch):
+def test_a_file_with_too_many_categories_is_reported_in_one_line(world, monkeypatch):
     monkeypatch.setattr("data_prep.sources.coco_instances._MOST_CLASSES", 20)
     with pytest.raises(SourceError, match="found more than 20 different category ids"):
         read(world, [image()], [box([1, 2, 3, 4], category_id=number) for number in range(30)])
@@ -311,7 +311,7 @@ FUZZED_BOXES = st.lists(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(images=FUZZED_IMAGES, boxes=FUZZED_BOXES)
-def test_whatever_a_file_holds_each_image_and_box_is_given_out_or_counted_once(world, images, boxes):
+def test_in_any_file_each_image_and_each_box_is_yielded_or_counted_once(world, images, boxes):
     records, counts = read(world, images, boxes)
     lost_images = sum(
         count
@@ -335,7 +335,7 @@ def test_whatever_a_file_holds_each_image_and_box_is_given_out_or_counted_once(w
 @given(
     document=st.dictionaries(st.sampled_from(["images", "annotations", "categories"]), JUNK | st.lists(JUNK))
 )
-def test_whatever_the_lists_are_the_file_is_read_or_told_in_one_line(world, document):
+def test_with_any_lists_the_file_is_read_or_reported_in_one_line(world, document):
     (world / "instances.json").write_text(json.dumps(document))
     trouble = ""
     try:
@@ -372,7 +372,7 @@ def test_a_box_takes_at_most_a_hundred_bytes_while_it_is_read(world):
 
 
 @pytest.mark.parametrize(("split", "boxes"), [("train", 929), ("val", 898)])
-def test_coco128_is_read_as_the_standard_library_reads_it(real_data, split, boxes):
+def test_coco128_agrees_with_a_reading_by_the_standard_library(real_data, split, boxes):
     folder = real_data / "coco128"
     file, photos = folder / "annotations" / f"instances_{split}2017.json", folder / "images" / f"{split}2017"
     document = json.loads(file.read_text())
@@ -394,7 +394,7 @@ def test_coco128_is_read_as_the_standard_library_reads_it(real_data, split, boxe
     assert +source.counts == {}
 
 
-def test_coco_panoptic_annotations_are_reported_apart(real_data):
+def test_coco_panoptic_annotations_have_their_own_message(real_data):
     folder = real_data / "coco128"
     annotations = folder / "annotations" / "panoptic_val2017.json"
     with pytest.raises(SourceError, match="found panoptic annotations"):

@@ -11,7 +11,7 @@ from PIL import Image
 from data_prep.config import CsvSource
 from data_prep.records import ImageLabel
 from data_prep.sources import SourceError, open_source
-from tests.data_prep.conftest import picture
+from tests.data_prep.conftest import encoded_image
 from tests.data_prep.readers import (
     box_rows,
     labels_in_shards,
@@ -50,7 +50,7 @@ def boxes_of(config):
     return [record.boxes for record in read(config).records]
 
 
-def test_a_line_with_corners_is_a_box_in_pixels(table):
+def test_a_row_with_corners_is_a_box_in_pixels(table):
     source, records, counts = read(
         table(HEADER, "b.jpg,dog,4,3,20,15", "a.jpg,cat,0,0,40,30", "b.jpg,cat,0,0,4,3")
     )
@@ -85,18 +85,18 @@ def test_a_line_with_corners_is_a_box_in_pixels(table):
         ),
     ],
 )
-def test_one_box_told_in_many_ways(table, lines, changes):
+def test_a_box_may_be_written_in_many_ways(table, lines, changes):
     assert boxes_of(table(*lines, **changes)) == [make_boxes((0, (0.25, 0.5, 0.5, 1)))]
 
 
-def test_pixels_are_those_of_the_image_as_it_is_seen(table, tmp_path):
+def test_pixels_refer_to_the_upright_image(table, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
-    (tmp_path / "pictures" / "a.jpg").write_bytes(picture(0, (60, 80), exif=exif))
+    (tmp_path / "pictures" / "a.jpg").write_bytes(encoded_image(0, (60, 80), exif=exif))
     assert boxes_of(table(HEADER, "a.jpg,cat,0,0,80,30")) == [make_boxes((0, (0, 0, 1, 0.5)))]
 
 
-def test_lines_without_corners_are_image_labels(table):
+def test_rows_without_corners_are_image_labels(table):
     lines = ("a.jpg,cat,1", "a.jpg,dog,0", "b.jpg,dog,", "c.jpg,cat,TRUE")
     source, records, counts = read(table(LABELS, *lines))
     assert (source.has_boxes, counts) == (False, {})
@@ -153,7 +153,7 @@ def test_boxes_can_be_ignored(table):
         pytest.param("C:\\a.jpg,cat,,,,,,", "image without a file name inside the folder", id="a drive"),
     ],
 )
-def test_a_line_that_cannot_be_used_is_counted_by_reason(table, line, reason):
+def test_an_invalid_row_is_counted_by_reason(table, line, reason):
     _, records, counts = read(table(f"{HEADER},positive,ignored", line, "", "b.jpg,cat,0,0,40,30,,", line))
     assert [len(record.boxes) for record in records if record.source_id == "b.jpg"] == [1]
     assert not any(record.boxes or record.labels for record in records if record.source_id != "b.jpg")
@@ -161,7 +161,7 @@ def test_a_line_that_cannot_be_used_is_counted_by_reason(table, line, reason):
     assert list(counts) == [reason]
 
 
-def test_the_labels_of_a_image_that_is_left_out_are_counted(table, tmp_path):
+def test_the_labels_of_an_image_that_is_left_out_are_counted(table, tmp_path):
     (tmp_path / "pictures" / "a.jpg").write_bytes(b"no picture")
     lines = ("a.jpg,cat,0,0,9,9", "a.jpg,cat,0,0,8,8", "a.jpg,dog,,,,", "gone.jpg,dog,,,,", "b.jpg,cat,,,,")
     _, records, counts = read(table(HEADER, *lines))
@@ -193,7 +193,7 @@ def test_one_image_may_be_written_in_several_ways(table, tmp_path):
 
 
 def test_links_are_followed(table, tmp_path):
-    (tmp_path / "store.jpg").write_bytes(picture(0))
+    (tmp_path / "store.jpg").write_bytes(encoded_image(0))
     (tmp_path / "pictures" / "x.jpg").symlink_to(tmp_path / "store.jpg")
     (tmp_path / "pictures" / "y").symlink_to(tmp_path)
     _, records, counts = read(table("image,class", "x.jpg,cat", "y/store.jpg,cat", "a.jpg,cat"))
@@ -201,7 +201,7 @@ def test_links_are_followed(table, tmp_path):
     assert "image file missing" not in counts
 
 
-def test_names_that_are_no_utf_8_are_found_and_reported(table, tmp_path):
+def test_names_that_are_not_utf8_are_found_and_escaped(table, tmp_path):
     write_images(tmp_path / "pictures", [os.fsdecode(b"\xff.jpg")])
     source, records, _ = read(table(b"image,class\n\xff.jpg,\xe4\n"))
     assert (source.classes, records[0].source_id) == ((r"\xe4",), r"\xff.jpg")
@@ -213,7 +213,7 @@ def test_names_that_are_no_utf_8_are_found_and_reported(table, tmp_path):
     [
         pytest.param(b"", "line 1: expected a header", id="empty"),
         pytest.param(b"\n\nimage,class\n", "line 1: expected a header", id="blank header"),
-        pytest.param(picture(0), "line 1: expected text in UTF-8, found a null", id="an image"),
+        pytest.param(encoded_image(0), "line 1: expected text in UTF-8, found a null", id="an image"),
         pytest.param(LABELS.encode("utf-16"), "line 1: expected text in UTF-8", id="UTF-16"),
         pytest.param(
             b"file,class", "line 1: no column 'image'; the header has 'file', 'class'", id="no image"
@@ -232,7 +232,7 @@ def test_names_that_are_no_utf_8_are_found_and_reported(table, tmp_path):
         pytest.param(b"image,class\n" + b"a" * 2_000_000, "line 2: longer than", id="a line without end"),
     ],
 )
-def test_a_file_that_is_no_such_table_is_reported_in_one_line(table, text, expected):
+def test_an_invalid_table_is_reported_in_one_line(table, text, expected):
     with pytest.raises(SourceError, match=expected) as caught:
         open_source(table(text))
     assert "table.csv" in str(caught.value)
@@ -240,7 +240,7 @@ def test_a_file_that_is_no_such_table_is_reported_in_one_line(table, text, expec
     assert len(str(caught.value)) < 400
 
 
-def test_columns_that_the_file_has_not_are_reported(table):
+def test_configured_columns_that_the_file_lacks_are_reported(table):
     with pytest.raises(SourceError, match="no column 'file'"):
         open_source(table("image,class", "a.jpg,cat", columns={"positive": "file"}))
 
@@ -275,7 +275,7 @@ ROWS = st.lists(st.tuples(NAMES, CLASSES, st.none() | st.tuples(*[st.integers(0,
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ROWS)
-def test_a_table_in_any_order_gives_what_a_slow_reading_finds(table, rows):
+def test_a_table_in_any_order_agrees_with_a_slow_reading(table, rows):
     lines, boxes, labels = [HEADER], defaultdict(list), defaultdict(dict)
     for name, class_name, corner in rows:
         if corner is None:
@@ -313,7 +313,7 @@ def test_any_file_is_a_table_or_an_error(table, text):
         assert all(0 <= corner <= 1 for _, corners, _ in box_rows(record) for corner in corners)
 
 
-def test_shards_say_what_the_table_says(table, tmp_path):
+def test_shards_have_the_labels_of_the_table(table, tmp_path):
     lines = (
         "a.jpg,cat,4,3,20,15,,1",
         "a.jpg,dog,0,0,40,30,,",
@@ -332,7 +332,7 @@ def test_shards_say_what_the_table_says(table, tmp_path):
         assert said[record.source_id] == expected
 
 
-def test_python_s_own_csv_writer_is_understood(table, tmp_path):
+def test_a_table_of_pythons_csv_writer_is_read(table, tmp_path):
     names = ['with "quotes".jpg', "with, comma.jpg"]
     write_images(tmp_path / "pictures", names)
     config = table(LABELS)

@@ -12,7 +12,7 @@ import pytest
 from data_prep import MergeConfig, ShardReader, merge
 from data_prep.config import ImageNetSource
 from data_prep.sources import SourceError, open_source
-from tests.data_prep.conftest import CAR, TABBY, picture
+from tests.data_prep.conftest import CAR, TABBY, encoded_image
 from tests.data_prep.readers import make_boxes
 from wordtree.support.config_files import validated
 
@@ -74,7 +74,7 @@ def folders(world):
     deep = world / "labelled" / CAR / "a-folder"
     deep.mkdir()
     for number, name in enumerate(("b.jpg", "a.PNG")):
-        (deep / name).write_bytes(picture(20 + number, kind="PNG" if name == "a.PNG" else "JPEG"))
+        (deep / name).write_bytes(encoded_image(20 + number, kind="PNG" if name == "a.PNG" else "JPEG"))
     return world / "labelled"
 
 
@@ -102,7 +102,7 @@ def test_class_folders_are_classes_sorted_by_name(folders):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_images_labels_and_order_of_the_folders(folders, tmp_path, form):
+def test_every_layout_gives_the_images_labels_and_order_of_the_folders(folders, tmp_path, form):
     expected = read(folders)
     found = read(packed(folders, form, tmp_path / "packed"))
     assert found[0].classes == expected[0].classes
@@ -111,7 +111,7 @@ def test_every_form_gives_the_images_labels_and_order_of_the_folders(folders, tm
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_shards_merged_from_every_form_are_equal_byte_by_byte(folders, tmp_path, form):
+def test_shards_merged_from_every_layout_are_identical(folders, tmp_path, form):
     merged = {}
     for name, images in (("folders", folders), ("packed", packed(folders, form, tmp_path / "packed"))):
         sources = [{"name": "labels", "format": "imagenet", "images": images}]
@@ -130,7 +130,7 @@ def test_streaming_twice_gives_the_same_images_and_counts(folders, tmp_path):
     assert dict(+source.counts) == counts
 
 
-def test_folders_and_tars_within_a_class_are_walked_alike(tmp_path):
+def test_folders_and_tars_of_a_class_have_the_same_order(tmp_path):
     names = ["b/1.jpg", "a/2.jpg", "a/b/3.jpg", "a.jpg", "a-b/4.jpg", "z.jpg", "a/10.jpg"]
     for name in names:
         (tmp_path / "folders" / CAR / name).parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def test_folders_and_tars_within_a_class_are_walked_alike(tmp_path):
         assert images_in(found) == images_in(expected)
 
 
-def test_a_class_tar_may_hold_its_class_folder(folders, tmp_path):
+def test_a_class_tar_may_contain_its_class_folder(folders, tmp_path):
     (tmp_path / "tars").mkdir()
     tar_of(folders / CAR, tmp_path / "tars" / f"{CAR}.tar", around=f"./{CAR}/")
     _, records, _ = read(tmp_path / "tars")
@@ -162,7 +162,7 @@ def tar_in_bytes(*members: tuple[str, bytes], tmp_path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("form", ["class tar", "tar of folders"])
-def test_of_members_of_one_name_the_last_counts_as_when_unpacking(tmp_path, form):
+def test_of_members_with_one_name_the_last_counts_as_after_unpacking(tmp_path, form):
     names = [("a.jpg", b"old"), ("b.jpg", b"b"), ("./a.jpg", b"new")]
     if form == "class tar":
         images = tmp_path / "tars"
@@ -177,7 +177,7 @@ def test_of_members_of_one_name_the_last_counts_as_when_unpacking(tmp_path, form
     assert counts == {"member of a tar that a later member of the same name replaces": 1}
 
 
-def test_tars_are_read_one_level_deep_and_no_deeper(tmp_path):
+def test_tars_within_tars_are_read_one_level_deep(tmp_path):
     inner = tar_in_bytes(("x.jpg", b"x"), tmp_path=tmp_path)
     class_tar = tar_in_bytes(("y.jpg", b"y"), ("deeper.tar", inner), tmp_path=tmp_path)
     write_tar(
@@ -195,7 +195,7 @@ def test_tars_are_read_one_level_deep_and_no_deeper(tmp_path):
     assert counts == {"tar inside a class (not read)": 2, "file beside the class folders": 3}
 
 
-def test_a_tar_of_folders_is_kept_in_columns(tmp_path):
+def test_a_tar_of_folders_takes_less_than_sixty_bytes_per_image(tmp_path):
     write_tar(tmp_path / "all.tar", *((f"n{n % 50:08}/n{n % 50:08}_{n:05}.JPEG", b"") for n in range(5000)))
     tracemalloc.start()
     source = open_source(source_of(tmp_path / "all.tar"))
@@ -205,7 +205,7 @@ def test_a_tar_of_folders_is_kept_in_columns(tmp_path):
     assert kept / 5000 < 60  # bytes an image, 21 of them its name
 
 
-def test_a_damaged_class_tar_costs_only_its_rest_and_is_named(folders, tmp_path):
+def test_a_damaged_class_tar_is_read_up_to_the_damage_and_counted_by_name(folders, tmp_path):
     tars = packed(folders, "class tars", tmp_path / "tars")
     whole = (tars / f"{CAR}.tar").read_bytes()
     (tars / f"{CAR}.tar").write_bytes(whole[: len(whole) // 2])
@@ -214,7 +214,7 @@ def test_a_damaged_class_tar_costs_only_its_rest_and_is_named(folders, tmp_path)
     assert [reason for reason in counts if str(tars / f"{CAR}.tar") in reason]
 
 
-def test_names_that_are_no_utf8_become_readable(tmp_path):
+def test_names_that_are_not_utf8_are_escaped(tmp_path):
     name = os.fsdecode(b"caf\xe9")
     (tmp_path / "folders" / name).mkdir(parents=True)
     (tmp_path / "folders" / name / f"{name}.jpg").write_bytes(b"x")
@@ -225,7 +225,7 @@ def test_names_that_are_no_utf8_become_readable(tmp_path):
         assert images_in(records)[0][1] == b"x"
 
 
-def test_odd_things_with_names_of_images_are_counted(folders):
+def test_irregular_files_with_names_of_images_are_counted(folders):
     (folders / CAR / "gone.jpg").symlink_to("nowhere")
     os.mkfifo(folders / CAR / "pipe.jpg")
     (folders / CAR / "loop").symlink_to(folders / CAR)
@@ -249,11 +249,11 @@ def refusal(images: Path) -> str:
 @pytest.mark.parametrize(
     "place", ["nowhere", "instances.json", "photos"], ids=["missing", "no tar", "no class folders"]
 )
-def test_what_holds_no_classes_is_reported_in_one_line(world, place):
+def test_a_path_without_classes_is_reported_in_one_line(world, place):
     assert "expected" in refusal(world / place)
 
 
-def test_images_without_class_folders_are_reported_what_reads_them(tmp_path):
+def test_the_error_for_images_without_class_folders_names_other_formats(tmp_path):
     write_tar(
         tmp_path / "val.tar", ("ILSVRC2012_val_00000001.JPEG", b"x"), ("ILSVRC2012_val_00000002.JPEG", b"y")
     )
@@ -277,12 +277,12 @@ def test_a_compressed_tar_is_refused_whatever_its_name(folders, tmp_path):
         assert "a compressed archive" in refusal(tmp_path / "images")
 
 
-def test_a_class_that_is_there_twice_is_refused(folders, tmp_path):
+def test_a_class_that_is_both_a_folder_and_a_tar_is_refused(folders, tmp_path):
     tar_of(folders / CAR, folders / f"{CAR}.tar")
     assert f"class {CAR} is both a folder and a tar" in refusal(folders)
 
 
-def test_a_class_tar_that_is_no_tar_is_refused_by_name(folders):
+def test_a_class_tar_in_another_format_is_refused_by_name(folders):
     (folders / "n00000001.tar").write_bytes(b"404: not found" * 100)
     assert "n00000001.tar: expected a tar" in refusal(folders)
 
@@ -317,7 +317,7 @@ def boxes(folders, tmp_path):
 
 
 @pytest.mark.parametrize("form", [None, *FORMS[:3]])
-def test_images_with_boxes_carry_them_beside_their_label(folders, boxes, tmp_path, form):
+def test_annotated_images_have_boxes_besides_their_label(folders, boxes, tmp_path, form):
     images = folders if form is None else packed(folders, form, tmp_path / "packed")
     source, records, counts = read(images, boxes=boxes)
     found = {record.source_id: record for record in records}
@@ -338,7 +338,7 @@ def test_images_with_boxes_carry_them_beside_their_label(folders, boxes, tmp_pat
     }
 
 
-def test_a_label_is_exhaustive_where_everything_of_its_class_has_its_box(folders, boxes):
+def test_a_label_is_exhaustive_if_every_object_of_its_class_has_a_box(folders, boxes):
     _, records, _ = read(folders, boxes=boxes)
     exhaustive = [record.source_id for record in records if record.labels[0].is_exhaustive]
     assert exhaustive == [
@@ -346,7 +346,7 @@ def test_a_label_is_exhaustive_where_everything_of_its_class_has_its_box(folders
     ]  # of 1 a box is lost, 2 has none of its class, the others none at all
 
 
-def test_a_merge_keeps_who_was_boxed_and_whose_label_is_exhaustive(folders, boxes, tmp_path):
+def test_a_merge_keeps_annotated_images_and_exhaustive_labels(folders, boxes, tmp_path):
     tar = packed(folders, "tar of tars", tmp_path / "packed")
     source = {"name": "labels", "format": "imagenet", "images": tar, "boxes": boxes}
     merge(validated({"sources": [source]}, MergeConfig, place="test"), tmp_path / "out")
@@ -377,7 +377,7 @@ def test_broken_annotations_leave_their_images_without_boxes(folders, boxes):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_260_real_classes_are_the_same_in_every_form(real_data, tmp_path, form):
+def test_260_real_classes_are_the_same_in_every_layout(real_data, tmp_path, form):
     folders = tmp_path / "folders"
     folders.mkdir()
     for folder in sorted((real_data / "imagenet-260").iterdir()):

@@ -4,7 +4,7 @@ import pytest
 
 from data_prep.config import LvisSource
 from data_prep.sources import SourceError, open_source
-from tests.data_prep.conftest import picture
+from tests.data_prep.conftest import encoded_image
 from tests.data_prep.readers import labels_in_shards, labels_of_record, merged
 
 BOX = [4, 3, 20, 15]
@@ -18,7 +18,7 @@ def open_lvis(tmp_path):
     def open_file(images, boxes, categories=None):
         folder = tmp_path / "coco" / "train2017"
         folder.mkdir(parents=True)
-        (folder / "000000391895.jpg").write_bytes(picture(1))
+        (folder / "000000391895.jpg").write_bytes(encoded_image(1))
         categories = categories or [
             {"id": CAN, "name": "aerosol_can", "synset": "aerosol.n.02", "synonyms": ["spray_can"]},
             {"id": CRAB, "name": "crab_(animal)", "synset": "crab.n.01"},
@@ -56,26 +56,26 @@ def labels_of(source):
     return {source.classes[label.class_index]: label[1:] for label in record.labels}
 
 
-def test_classes_go_by_name_with_their_synsets_and_what_was_looked_for_differs(open_lvis):
+def test_classes_have_names_and_synsets_and_the_source_is_federated(open_lvis):
     source = open_lvis([image()], [])
     assert source.classes == ("aerosol_can", "crab_(animal)", "stop_sign")
     assert source.aliases == ("aerosol.n.02", "crab.n.01", "")
     assert source.is_federated
 
 
-def test_images_are_found_by_their_address_at_coco(open_lvis):
+def test_images_are_found_by_their_coco_url(open_lvis):
     (record,) = open_lvis([image()], [box(CRAB)]).records()
     assert record.source_id == "train2017/000000391895.jpg"
     assert record.path.is_file()
     assert record.boxes.xyxy_unit[0] == (4 / 40, 3 / 30, 24 / 40, 18 / 30)
 
 
-def test_a_file_name_serves_where_there_is_no_address(open_lvis):
+def test_images_without_a_coco_url_are_found_by_file_name(open_lvis):
     (record,) = open_lvis([image(coco_url=None, file_name="train2017/000000391895.jpg")], []).records()
     assert record.source_id == "train2017/000000391895.jpg"
 
 
-def test_each_list_says_what_it_says(open_lvis):
+def test_each_list_gives_its_kind_of_label(open_lvis):
     source = open_lvis([image([STOP], [CRAB])], [box(CAN), box(CAN), box(CRAB)])
     assert labels_of(source) == {
         "aerosol_can": (True, True),
@@ -85,17 +85,17 @@ def test_each_list_says_what_it_says(open_lvis):
     assert +source.counts == {}
 
 
-def test_a_class_is_not_boxed_exhaustively_where_one_of_its_boxes_was_left_out(open_lvis):
+def test_a_class_is_not_exhaustive_if_one_of_its_boxes_was_left_out(open_lvis):
     source = open_lvis([image()], [box(CAN), box(CAN, [99, 99, 1, 1]), box(CRAB)])
     assert labels_of(source) == {"aerosol_can": (True, False), "crab_(animal)": (True, True)}
     assert +source.counts == {"box outside its image": 1}
 
 
-def test_a_class_that_is_not_exhaustively_boxed_is_there_without_any_box(open_lvis):
+def test_a_class_that_is_not_exhaustive_is_present_even_without_a_box(open_lvis):
     assert labels_of(open_lvis([image([], [CRAB])], [])) == {"crab_(animal)": (True, False)}
 
 
-def test_what_contradicts_a_box_and_what_is_unknown_is_counted(open_lvis):
+def test_contradictions_and_unknown_categories_are_counted(open_lvis):
     source = open_lvis([image([CAN, 77, "x", None], [CRAB, CRAB])], [box(CAN), box(77)])
     assert labels_of(source) == {"aerosol_can": (True, True), "crab_(animal)": (True, False)}
     assert +source.counts == {
@@ -106,14 +106,14 @@ def test_what_contradicts_a_box_and_what_is_unknown_is_counted(open_lvis):
     }
 
 
-def test_a_class_that_is_said_to_be_there_and_not_to_be_is_left_out(open_lvis):
+def test_a_class_in_both_lists_is_left_out(open_lvis):
     source = open_lvis([image([CRAB], [CRAB])], [])
     assert labels_of(source) == {}
     assert +source.counts == {"image label that contradicts another": 2}
 
 
 @pytest.mark.parametrize("lists", [None, 3, {"1": 2}, "1"], ids=repr)
-def test_lists_of_a_wrong_type_say_nothing(open_lvis, lists):
+def test_lists_of_a_wrong_type_are_ignored(open_lvis, lists):
     source = open_lvis([image(neg_category_ids=lists, not_exhaustive_category_ids=lists)], [])
     assert labels_of(source) == {}
 
@@ -131,7 +131,7 @@ def test_lists_of_a_wrong_type_say_nothing(open_lvis, lists):
         "a://b/C:/x",
     ],
 )
-def test_an_address_that_leads_elsewhere_is_counted(open_lvis, url):
+def test_a_url_that_leaves_the_folder_is_counted(open_lvis, url):
     source = open_lvis([image([STOP], [CAN], coco_url=url)], [box(CAN)])
     assert list(source.records()) == []
     assert +source.counts == {
@@ -146,7 +146,7 @@ def test_a_file_without_categories_is_reported_in_one_line(open_lvis):
         open_lvis([image()], [], [{"synset": "aerosol.n.02"}])
 
 
-def test_shards_say_what_the_file_says_under_the_synsets(open_lvis, tmp_path):
+def test_shards_have_the_labels_of_the_file_at_the_nodes_of_the_synsets(open_lvis, tmp_path):
     bbox = [10, 15, 20, 7.5]  # quarters, which float32 holds
     source = open_lvis([image([STOP], [CRAB])], [box(CAN, bbox), box(CRAB, bbox)])
     reader = merged(tmp_path, format="lvis", annotations="lvis.json", images="coco")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from data_prep.config import OpenImagesSource
 from data_prep.records import ImageLabel
 from data_prep.sources import SourceError, open_source
-from tests.data_prep.conftest import picture
+from tests.data_prep.conftest import encoded_image
 from tests.data_prep.readers import (
     box_rows,
     labels_in_shards,
@@ -68,7 +68,7 @@ def test_boxes_are_left_right_top_bottom_and_groups_are_ignored(openimages):
     assert counts == {"group kept as an ignore region": 1}
 
 
-def test_lines_of_version_6_are_read(openimages):
+def test_rows_of_version_6_are_read(openimages):
     """The head of oidv6-train-annotations-bbox.csv as published (CC BY 4.0), clicks and all."""
     clicks = "XClick1X,XClick2X,XClick3X,XClick4X,XClick1Y,XClick2Y,XClick3Y,XClick4Y"
     lines = (
@@ -86,7 +86,7 @@ def test_lines_of_version_6_are_read(openimages):
     ]
 
 
-def test_verified_labels_are_positive_or_negative_and_what_machines_say_is_left_out(openimages):
+def test_verified_labels_are_positive_or_negative_and_machine_labels_are_left_out(openimages):
     lines = [label(), label(B, DOG, "0"), label(B, CAR, "0.8", "machine"), label(B, CAT, "1", "machine")]
     source, records, counts = read(openimages(labels=[*lines, label(B, CAT, ""), label(B, CAT, "0.5")]))
     assert (source.classes, source.has_boxes, source.is_federated) == (("Cat", "Dog"), False, True)
@@ -127,7 +127,7 @@ def test_verified_labels_are_positive_or_negative_and_what_machines_say_is_left_
         ),
     ],
 )
-def test_what_is_known_of_a_image(openimages, boxes, labels, said):
+def test_the_labels_of_an_image_follow_decision_15(openimages, boxes, labels, said):
     """Each class with whether it is there, and whether all of it has boxes (decision 15)."""
     source, records, _ = read(openimages(boxes=boxes, labels=labels))
     found = {
@@ -162,14 +162,14 @@ def test_images_lie_in_one_folder_or_in_several(openimages, tmp_path):
     }
 
 
-def test_a_image_of_which_no_line_tells_is_counted(openimages):
+def test_an_image_without_a_row_is_counted(openimages):
     _, records, counts = read(openimages(boxes=[box()]))
     assert [record.source_id for record in records] == [f"{A}.jpg"]
     assert counts == {"image without a row in any table": 1}
 
 
-def test_links_to_images_are_followed_and_ids_lead_nowhere_else(openimages, tmp_path):
-    (tmp_path / "secret.jpg").write_bytes(picture(0))
+def test_links_to_images_are_followed_and_ids_stay_in_the_folder(openimages, tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(encoded_image(0))
     (tmp_path / "images" / f"{C}.jpg").symlink_to(tmp_path / "secret.jpg")
     (tmp_path / "images" / "train_0").symlink_to(tmp_path)
     _, records, counts = read(openimages(boxes=[box(), box(B), box(C), box("secret"), box("../secret")]))
@@ -209,7 +209,7 @@ def test_a_line_that_is_no_box_is_counted_by_reason(openimages, line, reason):
         pytest.param(f'{CAT},"Cat, the animal"\n{DOG},\n', ("Cat, the animal", DOG), id="comma; no name"),
     ],
 )
-def test_classes_are_called_as_people_call_them(openimages, names, classes):
+def test_classes_have_display_names(openimages, names, classes):
     source = open_source(openimages(boxes=[box(), box(label=DOG)], names=names))
     assert source.classes == classes
     assert source.aliases == (CAT, DOG)
@@ -219,7 +219,7 @@ def test_classes_are_called_as_people_call_them(openimages, names, classes):
     ("tables", "expected"),
     [
         pytest.param({"boxes": b""}, r"boxes\.csv, line 1: expected a header", id="empty"),
-        pytest.param({"boxes": picture(0)}, r"boxes\.csv, line 1: expected text", id="an image"),
+        pytest.param({"boxes": encoded_image(0)}, r"boxes\.csv, line 1: expected text", id="an image"),
         pytest.param(
             {"boxes": LABELS.encode()}, r"boxes\.csv, line 1: no column 'XMin'", id="labels as boxes"
         ),
@@ -235,7 +235,7 @@ def test_classes_are_called_as_people_call_them(openimages, names, classes):
         ),
     ],
 )
-def test_a_file_that_is_not_of_openimages_is_reported_in_one_line(openimages, tables, expected):
+def test_a_file_in_another_format_than_openimages_is_reported_in_one_line(openimages, tables, expected):
     with pytest.raises(SourceError, match=expected) as caught:
         open_source(openimages(**tables))
     assert "\n" not in str(caught.value)
@@ -265,7 +265,7 @@ CELLS = st.sampled_from(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(*[st.lists(st.lists(CELLS, max_size=13).map(",".join), max_size=5)] * 2)
-def test_any_lines_are_boxes_and_labels_or_an_error(openimages, boxes, labels):
+def test_any_rows_are_boxes_and_labels_or_an_error(openimages, boxes, labels):
     encoded = [
         "\n".join([header, *lines]).encode("utf-8", "surrogatepass")
         for header, lines in ((BOXES, boxes), (LABELS, labels))
@@ -279,7 +279,7 @@ def test_any_lines_are_boxes_and_labels_or_an_error(openimages, boxes, labels):
         assert len({one.class_index for one in record.labels}) == len(record.labels)
 
 
-def test_shards_say_what_the_tables_say(openimages, tmp_path):
+def test_shards_have_the_labels_of_the_tables(openimages, tmp_path):
     boxes = [box(), box(label=DOG, corners=(0, 1, 0.5, 1), is_group=1)]
     labels = [label(), label(label=CAR), label(B, CAT, "0"), label(B, DOG)]
     config = openimages(

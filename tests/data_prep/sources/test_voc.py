@@ -10,7 +10,7 @@ from PIL import Image
 from data_prep.config import VocSource
 from data_prep.sources import SourceError, open_source
 from data_prep.sources.voc_xml import MAX_BYTES, AnnotationError, parse_annotation
-from tests.data_prep.conftest import CAR, TABBY, picture
+from tests.data_prep.conftest import CAR, TABBY, encoded_image
 from tests.data_prep.readers import labels_in_shards, labels_of_record, make_boxes, merged, read, write_images
 
 WHOLE = (1, 1, 40, 30)  # the pixels of an image of 40 x 30
@@ -70,7 +70,7 @@ def voc(tmp_path):
         pytest.param("ImageNet database", (0, 0, 39, 29), (0, 0, 0, 0), id="ImageNet"),
     ],
 )
-def test_a_box_reaches_from_the_first_edge_of_its_first_pixel_to_the_last_edge_of_its_last(
+def test_a_box_includes_its_first_and_its_last_pixel(
     voc, database, whole, one_pixel
 ):
     text = xml(object_xml(box=whole), object_xml(box=one_pixel), database=database)
@@ -79,7 +79,7 @@ def test_a_box_reaches_from_the_first_edge_of_its_first_pixel_to_the_last_edge_o
     )
 
 
-def test_what_is_difficult_is_ignored_and_what_is_truncated_is_kept(voc):
+def test_difficult_objects_are_ignore_regions_and_truncated_objects_are_kept(voc):
     difficult, truncated = "<difficult>1</difficult>", "<truncated>1</truncated><difficult>0</difficult>"
     text = xml(object_xml(more=difficult), object_xml(more=truncated))
     _, records, counts = read(voc({"a.xml": text}))
@@ -87,42 +87,42 @@ def test_what_is_difficult_is_ignored_and_what_is_truncated_is_kept(voc):
     assert counts == {"difficult object kept as an ignore region": 1}
 
 
-def test_parts_of_an_object_are_no_objects(voc):
+def test_parts_of_an_object_are_not_objects(voc):
     part = "<part><name>head</name><bndbox><xmin>9</xmin></bndbox></part>"
     source, records, counts = read(voc({"a.xml": xml(object_xml("person", more=part))}))
     assert (source.classes, len(records[0].boxes), counts) == (("person",), 1, {})
     assert records[0].boxes.xyxy_unit[0] == (0, 0, 1, 1)
 
 
-def test_classes_are_words_or_wnids_in_the_order_of_their_names(voc):
+def test_classes_are_words_or_wnids_sorted_by_name(voc):
     files = {"a.xml": xml(object_xml(TABBY), object_xml("dog")), "b.xml": xml(object_xml(CAR))}
     source, records, _ = read(voc(files))
     assert source.classes == ("dog", TABBY, CAR)
     assert [record.boxes.class_index for record in records] == [[1, 0], [2]]
 
 
-def test_a_image_without_objects_is_background(voc):
+def test_an_image_without_objects_is_background(voc):
     source, records, _ = read(voc({"a.xml": xml()}))
     assert (source.classes, records[0].boxes, source.has_boxes) == ((), make_boxes(), True)
 
 
 @pytest.mark.parametrize("size", [(0, 0), ("", ""), (40, 0), ("nan", "inf"), (-40, 30)])
-def test_where_the_file_states_no_size_the_images_header_does(voc, tmp_path, size):
-    (tmp_path / "pictures" / "a.jpg").write_bytes(picture(0, (80, 60)))
+def test_the_header_of_the_image_gives_the_size_if_the_file_states_none(voc, tmp_path, size):
+    (tmp_path / "pictures" / "a.jpg").write_bytes(encoded_image(0, (80, 60)))
     _, records, counts = read(voc({"a.xml": xml(object_xml(box=(1, 1, 40, 60)), size=size)}))
     assert records[0].boxes == make_boxes((0, (0, 0, 0.5, 1)))
     assert (records[0].size_px, counts) == (None, {})
 
 
-def test_a_image_of_no_stated_size_is_meant_as_it_is_seen(voc, tmp_path):
+def test_boxes_refer_to_the_upright_image_if_no_size_is_stated(voc, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
-    (tmp_path / "pictures" / "a.jpg").write_bytes(picture(0, (60, 80), exif=exif))
+    (tmp_path / "pictures" / "a.jpg").write_bytes(encoded_image(0, (60, 80), exif=exif))
     _, records, _ = read(voc({"a.xml": xml(object_xml(box=(1, 1, 80, 30)), size=(0, 0))}))
     assert records[0].boxes == make_boxes((0, (0, 0, 1, 0.5)))
 
 
-def test_a_image_that_has_no_header_either_is_left_out(voc, tmp_path):
+def test_an_image_without_any_size_is_left_out(voc, tmp_path):
     (tmp_path / "pictures" / "a.jpg").write_bytes(b"no picture")
     _, records, counts = read(voc({"a.xml": xml(object_xml(), size=(0, 0))}))
     assert (records, counts) == ([], {"image without width and height": 1, "box of an image left out": 1})
@@ -144,7 +144,7 @@ def test_a_image_that_has_no_header_either_is_left_out(voc, tmp_path):
         pytest.param("über.xml", "über.jpg", "über.jpg", id="letters beyond ASCII"),
     ],
 )
-def test_a_image_is_found_by_the_name_of_its_annotation_or_else_by_the_name_in_it(
+def test_an_image_is_found_by_the_name_of_its_annotation_or_else_by_the_name_in_it(
     voc, tmp_path, name, filename, image_name
 ):
     write_images(tmp_path / "pictures", [image_name])
@@ -155,8 +155,8 @@ def test_a_image_is_found_by_the_name_of_its_annotation_or_else_by_the_name_in_i
 
 
 @pytest.mark.parametrize("filename", ["", "gone.jpg", "../xml/x.jpg", "/etc/x.jpg", "C:\\x.jpg", "a\nb.jpg"])
-def test_a_image_that_is_not_in_the_folder_is_counted_with_its_boxes(voc, tmp_path, filename):
-    (tmp_path / "xml" / "x.jpg").write_bytes(picture(0))
+def test_an_image_outside_the_folder_is_counted_with_its_boxes(voc, tmp_path, filename):
+    (tmp_path / "xml" / "x.jpg").write_bytes(encoded_image(0))
     files = {"a.xml": xml(object_xml()), "gone.xml": xml(object_xml(), object_xml(), filename=filename)}
     _, records, counts = read(voc(files))
     assert [record.source_id for record in records] == ["a.jpg"]
@@ -165,9 +165,9 @@ def test_a_image_that_is_not_in_the_folder_is_counted_with_its_boxes(voc, tmp_pa
 
 
 def test_links_to_images_are_followed_wherever_they_lead(voc, tmp_path):
-    (tmp_path / "store.jpg").write_bytes(picture(0))
+    (tmp_path / "store.jpg").write_bytes(encoded_image(0))
     (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "z.jpg").write_bytes(picture(0))
+    (tmp_path / "store" / "z.jpg").write_bytes(encoded_image(0))
     (tmp_path / "pictures" / "x.jpg").symlink_to(tmp_path / "store.jpg")
     (tmp_path / "pictures" / "y.jpg").symlink_to("a.jpg")
     (tmp_path / "pictures" / "deep").symlink_to(tmp_path / "store")
@@ -181,7 +181,7 @@ def test_links_to_images_are_followed_wherever_they_lead(voc, tmp_path):
     [
         pytest.param("", "annotation file that is not XML", id="empty"),
         pytest.param("nothing of the kind", "annotation file that is not XML", id="text"),
-        pytest.param(picture(0), "annotation file that is not XML", id="an image"),
+        pytest.param(encoded_image(0), "annotation file that is not XML", id="an image"),
         pytest.param(xml()[:-3], "annotation file that is not XML", id="cut"),
         pytest.param(xml() + "<more/>", "annotation file that is not XML", id="two roots"),
         pytest.param(
@@ -210,13 +210,13 @@ def test_links_to_images_are_followed_wherever_they_lead(voc, tmp_path):
         pytest.param(b" " * (MAX_BYTES + 1), "annotation file larger than 4 MB", id="huge"),
     ],
 )
-def test_a_file_that_is_no_annotation_is_counted_by_reason(voc, text, reason):
+def test_a_file_that_is_not_an_annotation_is_counted_by_reason(voc, text, reason):
     _, records, counts = read(voc({"a.xml": xml(object_xml()), "b.xml": text}))
     assert [record.source_id for record in records] == ["a.jpg"]
     assert counts == {reason: 1}
 
 
-def test_pipes_and_links_to_nothing_are_counted_not_waited_for(voc, tmp_path):
+def test_pipes_and_broken_links_are_counted_and_do_not_block(voc, tmp_path):
     config = voc({"a.xml": xml()})
     os.mkfifo(tmp_path / "xml" / "b.xml")
     (tmp_path / "xml" / "c.xml").symlink_to("nowhere")
@@ -252,7 +252,7 @@ def test_other_encodings_of_xml_are_read(voc):
         pytest.param((1, 1, 50, 5), "box clipped to the image (kept)", id="clipped"),
     ],
 )
-def test_boxes_obey_the_rule_of_all_readers(voc, box, reason):
+def test_invalid_boxes_are_counted_by_reason(voc, box, reason):
     _, records, counts = read(voc({"a.xml": xml(object_xml(box=box), object_xml())}))
     assert len(records[0].boxes) == 1 + reason.endswith("(kept)")
     assert counts == {reason: 1}
@@ -265,7 +265,7 @@ def test_objects_without_name_or_box_are_counted(voc):
     assert counts == {"object without a name": 2, "box that is not four finite numbers": 1}
 
 
-def test_a_list_chooses_images_and_their_order(voc, tmp_path):
+def test_a_list_selects_images_and_their_order(voc, tmp_path):
     write_images(tmp_path / "pictures", ["n01/n01_7.jpg", "pic 1.jpg"])
     files = {name: xml(object_xml()) for name in ("a.xml", "b.xml", "n01/n01_7.xml", "pic 1.xml")}
     path = tmp_path / "list.txt"
@@ -343,7 +343,7 @@ def test_any_bytes_are_an_annotation_or_an_error(data):
 
 
 @given(st.lists(st.tuples(TEXTS, st.lists(TEXTS, min_size=4, max_size=4)), max_size=5))
-def test_any_texts_in_their_places_give_so_many_objects(objects):
+def test_any_texts_in_valid_xml_give_one_object_each(objects):
     escape = {ord(character): f"&#{ord(character)};" for character in "<>&"}
     clean = [(name.translate(escape), [corner.translate(escape) for corner in box]) for name, box in objects]
     try:
@@ -353,7 +353,7 @@ def test_any_texts_in_their_places_give_so_many_objects(objects):
     assert [one.name for one in annotation.objects] == [name.strip() for name, _ in objects]
 
 
-def test_shards_say_what_the_files_say(tmp_path):
+def test_shards_have_the_labels_of_the_files(tmp_path):
     write_images(tmp_path / "pictures", ["a.jpg", "b.jpg", "n02/c.jpg"])
     files = {
         "a": xml(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from data_prep import MergeConfig, ShardReader, load_config, merge
 from data_prep.config import YoloSource
 from data_prep.sources import SourceError, open_source
-from tests.data_prep.conftest import picture
+from tests.data_prep.conftest import encoded_image
 from tests.data_prep.readers import (
     box_rows,
     labels_in_shards,
@@ -83,7 +83,7 @@ def test_a_line_that_is_no_box_is_counted_by_reason(yolo, line, reason):
     assert counts == {reason: 3}
 
 
-def test_rounding_at_the_edge_is_not_called_clipping(yolo):
+def test_rounding_at_the_edge_does_not_count_as_clipping(yolo):
     _, records, counts = read(yolo({f"{name}.txt": "0 0.250001 .5 0.500003 1.000001" for name in "abc"}))
     assert records[0].boxes.xyxy_unit[0] == (0, 0, pytest.approx(0.5, abs=1e-5), 1)
     assert counts == {}
@@ -95,7 +95,7 @@ def test_a_polygon_becomes_its_bounding_box(yolo):
     assert counts["polygon converted to its bounding box"] == 2
 
 
-def test_keypoints_behind_a_box_are_no_polygon(yolo, tmp_path):
+def test_keypoints_after_a_box_are_not_a_polygon(yolo, tmp_path):
     (tmp_path / "data.yaml").write_text("names: {0: person}\nkpt_shape: [3, 2]\n")
     _, records, counts = read(yolo({"a.txt": "0 .5 .5 .5 .5 .1 .1 .2 .2 .3 .3"}))
     assert records[0].boxes == make_boxes((0, (0.25, 0.25, 0.75, 0.75)))
@@ -105,20 +105,20 @@ def test_keypoints_behind_a_box_are_no_polygon(yolo, tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(picture(0), id="an image"),
+        pytest.param(encoded_image(0), id="an image"),
         pytest.param("0 .5 .5 .5 .5".encode("utf-16"), id="UTF-16"),
         pytest.param("0 .5 .5 .5 .5".encode("utf-16-le"), id="UTF-16 without mark"),
         pytest.param(b"0 .5 .5 .5 .5 \xff", id="not UTF-8"),
     ],
 )
-def test_a_image_whose_text_file_is_no_text_is_left_out(yolo, content):
+def test_an_image_whose_text_file_is_not_text_is_left_out(yolo, content):
     _, records, counts = read(yolo({"a.txt": content, "b.txt": "\ufeff0 .5 .5 .5 .5"}))
     assert [record.source_id for record in records] == ["b.jpg", "c.jpg"]
     assert len(records[0].boxes) == 1
     assert counts == {"image whose text file is not UTF-8 text": 1, BACKGROUND: 1}
 
 
-def test_pipes_and_links_to_nothing_are_counted_not_waited_for(yolo, tmp_path):
+def test_pipes_and_broken_links_are_counted_and_do_not_block(yolo, tmp_path):
     config = yolo({})
     os.mkfifo(tmp_path / "labels" / "train" / "a.txt")
     (tmp_path / "labels" / "train" / "b.txt").symlink_to("nowhere")
@@ -134,7 +134,7 @@ def test_pipes_and_links_to_nothing_are_counted_not_waited_for(yolo, tmp_path):
 
 
 def test_links_to_images_are_followed_and_links_to_folders_counted(yolo, tmp_path):
-    (tmp_path / "store.jpg").write_bytes(picture(0))
+    (tmp_path / "store.jpg").write_bytes(encoded_image(0))
     (tmp_path / "images" / "train" / "d.jpg").symlink_to(tmp_path / "store.jpg")
     (tmp_path / "images" / "train" / "e.jpg").symlink_to("a.jpg")
     (tmp_path / "images" / "train" / "f").symlink_to(tmp_path)
@@ -155,7 +155,7 @@ def test_other_files_are_counted(yolo, tmp_path):
     assert counts == {"file without the suffix of an image": 1, "text file without an image": 2}
 
 
-def test_names_that_are_no_utf_8_are_found_and_reported(yolo, tmp_path):
+def test_names_that_are_not_utf8_are_found_and_escaped(yolo, tmp_path):
     name = os.fsdecode(b"\xff.jpg")
     write_images(tmp_path / "images" / "train", [name])
     (tmp_path / "labels" / "train" / os.fsdecode(b"\xff.txt")).write_text("0 .5 .5 1 1")
@@ -184,7 +184,7 @@ def test_names_that_are_no_utf_8_are_found_and_reported(yolo, tmp_path):
         ),
     ],
 )
-def test_text_files_lie_where_ultralytics_looks_for_them(yolo, tmp_path, images, texts, settings):
+def test_text_files_are_found_where_ultralytics_looks_for_them(yolo, tmp_path, images, texts, settings):
     write_images(tmp_path / images, ["x.jpg"])
     (tmp_path / texts).mkdir(parents=True, exist_ok=True)
     (tmp_path / texts / "x.txt").write_text("0 .5 .5 1 1")
@@ -193,7 +193,7 @@ def test_text_files_lie_where_ultralytics_looks_for_them(yolo, tmp_path, images,
     assert counts == {}
 
 
-def test_images_whose_text_files_are_nowhere_are_no_background(yolo, tmp_path):
+def test_images_without_a_folder_of_text_files_are_refused_not_taken_as_background(yolo, tmp_path):
     write_images(tmp_path / "other" / "images", ["x.jpg"])
     source = open_source(yolo({}, images=tmp_path / "other" / "images"))
     with pytest.raises(
@@ -211,7 +211,7 @@ def test_images_whose_text_files_are_nowhere_are_no_background(yolo, tmp_path):
         pytest.param("obj.names", "cat\r\ntraffic light\n\n", ("cat", "traffic light"), id="a text file"),
     ],
 )
-def test_names_of_classes_are_read(yolo, tmp_path, name, text, classes):
+def test_class_names_are_read_from_yaml_and_text(yolo, tmp_path, name, text, classes):
     (tmp_path / name).write_text(text)
     assert open_source(yolo({}, class_names=tmp_path / name)).classes == classes
 
@@ -244,7 +244,7 @@ def test_names_of_classes_are_read(yolo, tmp_path, name, text, classes):
         pytest.param("x.txt", "cat\0", "line 1: expected text in UTF-8, found a null character", id="binary"),
     ],
 )
-def test_names_that_cannot_be_used_are_reported_in_one_line(yolo, tmp_path, name, text, expected):
+def test_invalid_class_names_are_reported_in_one_line(yolo, tmp_path, name, text, expected):
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(SourceError, match=expected) as caught:
@@ -275,7 +275,7 @@ def test_any_text_file_gives_boxes_in_the_unit_square(yolo, text):
             assert class_index in (0, 1)
 
 
-def test_shards_say_what_the_files_say(tmp_path, yolo):
+def test_shards_have_the_labels_of_the_files(tmp_path, yolo):
     texts = {"a.txt": "0 .5 .5 .5 .5\n1 .25 .5 .5 .5", "b.txt": "1 .5 .5 .25 .25"}
     source, records, _ = read(yolo(texts))
     settings = {"images": "images/train", "class_names": "data.yaml"}
@@ -311,7 +311,7 @@ def both_ways(real_data, tmp_path_factory):
     return readers
 
 
-def test_coco128_is_the_same_as_coco_json_and_as_yolo_text(both_ways):
+def test_coco128_is_the_same_from_coco_json_and_from_yolo_text(both_ways):
     coco, yolo = both_ways
     assert len(coco) == len(yolo) == 256
     assert len(coco.box_nodes) == len(yolo.box_nodes) == 1827

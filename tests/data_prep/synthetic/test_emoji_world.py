@@ -23,7 +23,7 @@ from data_prep.synthetic.emoji_table import drawing_files, drawing_key, world_cl
 from data_prep.synthetic.world_files import WorldError
 from tests.processes import has_processes, wait_for
 from wordtree import build_tree
-from wordtree.support.config_files import load_config
+from wordtree.support.config_files import load_config, validated
 
 SMALL = EmojiWorldConfig(scenes=12, test_scenes=6, labels_per_class=1, size_px=96)
 UNCHANGED = Appearance(rotation_deg=0, flip_share=0, colour_jitter=0, stretch=0, hidden_limit=0.5)
@@ -93,7 +93,7 @@ def test_under_names_the_nearest_boxed_ancestor():
     "places",
     [
         pytest.param([(2, 3)], id="one inside"),
-        pytest.param([(-3, -2), (14, 15)], id="two cut at corners"),
+        pytest.param([(-3, -2), (14, 15)], id="two truncated at corners"),
         pytest.param([(4, 4), (7, 6), (5, 8)], id="three that overlap"),
     ],
 )
@@ -126,9 +126,9 @@ def test_a_box_fits_the_colours_in_the_finished_image(monkeypatch):
     ImageDraw.Draw(disc).ellipse((0, 0, 39, 29), fill=(255, 255, 255, 255))
     turned = UNCHANGED._replace(rotation_deg=40)
     for seed in range(20):
-        image, (thing,) = draw_scene([disc], [50.0], turned, np.random.default_rng(seed), size_px=64)
+        image, (seen,) = draw_scene([disc], [50.0], turned, np.random.default_rng(seed), size_px=64)
         rows, columns = np.nonzero(np.asarray(image)[..., 0] >= 96)
-        assert thing.xyxy_px == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert seen.xyxy_px == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
 def test_no_object_is_hidden_by_more_than_the_limit():
@@ -137,7 +137,7 @@ def test_no_object_is_hidden_by_more_than_the_limit():
         rng = np.random.default_rng(seed)
         _, objects = draw_scene([square] * 8, [30.0] * 8, UNCHANGED, rng, size_px=64)
         assert len(objects) >= 2
-        assert min(thing.visible_px for thing in objects) >= 0.5 * 30 * 30
+        assert min(seen.visible_px for seen in objects) >= 0.5 * 30 * 30
 
 
 # --- the plan
@@ -156,7 +156,7 @@ def test_unlabelled_objects_have_their_share_and_lie_under_no_boxed_class():
     assert [classes[which].name for which in unlabelled if classes[which].under] == []
 
 
-def test_classes_take_turns():
+def test_classes_occur_equally_often():
     for split, largest_difference in (("test", 1), ("labels", 0)):
         turns = Counter(
             which
@@ -168,10 +168,10 @@ def test_classes_take_turns():
 
 
 @pytest.mark.parametrize(("label_classes", "with_boxed"), [("label-only", False), ("all", True)])
-def test_label_classes_says_whether_boxed_classes_have_label_images(label_classes, with_boxed):
+def test_label_classes_decides_whether_boxed_classes_have_label_images(label_classes, with_boxed):
     settings = SMALL.model_copy(update={"label_classes": label_classes})
-    pictured = {one.classes[0] for one in plan(settings, world_classes()) if one.split == "labels"}
-    assert any(world_classes()[which].boxed for which in pictured) is with_boxed
+    with_images = {one.classes[0] for one in plan(settings, world_classes()) if one.split == "labels"}
+    assert any(world_classes()[which].boxed for which in with_images) is with_boxed
 
 
 def test_no_test_image_shares_its_random_numbers_with_a_training_image():
@@ -191,7 +191,7 @@ def test_equal_settings_give_equal_bytes_whatever_the_number_of_workers(small_wo
 
 
 @pytest.mark.slow
-def test_the_whole_default_world_is_the_same_with_one_worker_and_with_two(tmp_path):
+def test_the_default_world_is_equal_with_one_worker_and_with_two(tmp_path):
     for workers in (1, 2):
         emoji_world.emoji_world(tmp_path / str(workers), workers=workers)
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
@@ -212,8 +212,8 @@ def test_the_world_is_coco_files_and_imagenet_folders(small_world):
         message = instances(small_world, f"scenes/instances_{split}.json")
         assert len(message["images"]) == count
         for image in message["images"]:
-            with Image.open(small_world / "scenes" / split / image["file_name"]) as picture:
-                assert picture.size == (image["width"], image["height"]) == (96, 96)
+            with Image.open(small_world / "scenes" / split / image["file_name"]) as opened:
+                assert opened.size == (image["width"], image["height"]) == (96, 96)
         for one in message["annotations"]:
             x, y, width, height = one["bbox"]
             assert 0 <= x < x + width <= 96
@@ -221,7 +221,7 @@ def test_the_world_is_coco_files_and_imagenet_folders(small_world):
             assert 0 < one["area"] <= width * height
 
 
-def test_training_boxes_are_those_of_boxed_classes_and_the_oracle_knows_the_rest(small_world):
+def test_training_boxes_are_of_boxed_classes_and_the_oracle_has_the_rest(small_world):
     boxed = {one.wnid for one in world_classes() if one.boxed}
     given = instances(small_world, "scenes/instances_train.json")
     message = instances(small_world, "oracle/instances_train.json")
@@ -256,7 +256,7 @@ def test_merge_configurations_name_files_that_exist(small_world, name):
             )
 
 
-def test_twemojis_licence_is_named_beside_the_images(small_world):
+def test_the_licence_of_twemoji_is_named_beside_the_images(small_world):
     text = (small_world / "ATTRIBUTION.txt").read_text(encoding="utf-8")
     for part in ("Twemoji", "https://creativecommons.org/licenses/by/4.0/", "Changes:"):
         assert part in text
@@ -293,7 +293,7 @@ def test_an_interrupted_world_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_reported_with_the_image_that_did_not_go_in(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_with_the_name_of_the_image(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -304,7 +304,7 @@ def test_a_full_disk_is_reported_with_the_image_that_did_not_go_in(tmp_path, mon
 
 
 @pytest.mark.slow
-def test_when_the_command_is_killed_its_workers_end(tmp_path):
+def test_workers_end_when_the_command_is_killed(tmp_path):
     message = "from data_prep.cli import main; main()"
     arguments = ["emoji-world", str(tmp_path / "world"), "--scenes", "20000", "--workers", "2"]
     process = subprocess.Popen([sys.executable, "-c", message, *arguments], start_new_session=True)
@@ -333,9 +333,9 @@ def test_another_drawing_style_is_found_under_other_spellings_of_the_code_points
     ]
 
 
-def test_a_folder_without_a_classs_drawing_is_refused(tmp_path):
-    with pytest.raises(DataPrepError, match="no drawing of 124 of 124 classes"):
-        emoji_world.emoji_world(tmp_path / "world", SMALL.model_copy(update={"pictures": tmp_path}))
+def test_a_folder_without_a_drawing_of_a_class_is_refused(tmp_path):
+    with pytest.raises(DataPrepError, match="found no drawing for 124 of 124 classes"):
+        emoji_world.emoji_world(tmp_path / "world", SMALL.model_copy(update={"drawings": tmp_path}))
 
 
 @pytest.mark.parametrize("name", ["265F-FE0F", "emoji_u265f", "265f"])
@@ -343,6 +343,15 @@ def test_spellings_of_a_code_point_are_one_key(name):
     assert drawing_key(name) == "265f"
 
 
-def test_a_range_that_is_empty_is_refused():
+def test_the_former_name_of_the_folder_of_drawings_is_accepted(tmp_path, command):
+    for option in ("--drawings", "--pictures"):
+        code, _, err = command("emoji-world", tmp_path / "world", option, tmp_path)
+        assert code == 2
+        assert f"{tmp_path}: found no drawing for 124 of 124 classes" in err
+    settings = validated({"pictures": str(tmp_path)}, EmojiWorldConfig, place="settings")
+    assert settings.drawings == tmp_path
+
+
+def test_an_empty_range_is_refused():
     with pytest.raises(ValueError, match=r"scale_min is 0\.6 and scale_max is 0\.5"):
         EmojiWorldConfig(scale_min=0.6)

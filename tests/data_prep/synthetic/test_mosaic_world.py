@@ -55,7 +55,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 # --- which classes have boxes
 
 
-def test_of_each_pair_of_near_relatives_one_has_boxes_and_the_seed_says_which():
+def test_the_seed_chooses_the_boxed_one_of_each_pair_of_near_relatives():
     chosen = set()
     for seed in range(12):
         boxed = {one.wnid for one in photo_classes(sorted(COLOURS), seed) if one.boxed}
@@ -89,13 +89,13 @@ def test_in_every_subtree_boxed_and_other_classes_differ_by_one_at_most(tree_and
 # --- what the images show
 
 
-def test_photographs_take_turns_and_training_never_sees_those_of_validation(photographs):
+def test_photographs_occur_equally_often_and_training_never_shows_those_of_validation(photographs):
     photos = read_photos(photographs)
     classes = photo_classes(sorted(COLOURS), 0)
     mosaics = plan(MosaicWorldConfig(scenes=200, test_scenes=200), classes, photos)
     for split, part in (("train", photos.train), ("test", photos.val)):
         shown = Counter(
-            one.file for mosaic in mosaics if mosaic.picture.split == split for one in mosaic.photos
+            one.file for mosaic in mosaics if mosaic.planned.split == split for one in mosaic.photos
         )
         assert set(shown) == {one.file for its in part.values() for one in its}
         for has_box in (True, False):
@@ -112,13 +112,13 @@ def test_a_share_of_training_objects_is_of_label_only_classes_and_has_no_box(pho
         shown = [
             classes[index].boxed
             for mosaic in plan(wanted, classes, photos)
-            if mosaic.picture.split == "train"
-            for index in mosaic.picture.classes
+            if mosaic.planned.split == "train"
+            for index in mosaic.planned.classes
         ]
         assert 1 - sum(shown) / len(shown) == pytest.approx(share, abs=0.03)
 
 
-def test_what_lies_under_a_boxed_class_is_never_shown_without_its_box():
+def test_an_object_under_a_boxed_class_is_never_shown_without_its_box():
     one = [Photo(Path("made.jpg"), (0, 0, 1, 1))]
     classes = (
         PhotoClass("dog", "dog", True, ""),
@@ -128,7 +128,7 @@ def test_what_lies_under_a_boxed_class_is_never_shown_without_its_box():
     photos = Photos({item.wnid: one for item in classes}, {item.wnid: one for item in classes})
     for given_classes, expected in ((classes, {0, 2}), (classes[:2], {0})):
         mosaics = plan(MosaicWorldConfig(scenes=50, unlabelled_share=0.5), given_classes, photos)
-        train = [mosaic.picture.classes for mosaic in mosaics if mosaic.picture.split == "train"]
+        train = [mosaic.planned.classes for mosaic in mosaics if mosaic.planned.split == "train"]
         assert {index for image in train for index in image} == expected
 
 
@@ -160,7 +160,7 @@ def test_no_object_is_hidden_beyond_the_limit(photographs, seed, limit):
         assert one.visible_px >= (1 - limit) * area * 0.8  # mirrored, its sides may round the other way
 
 
-def test_a_photograph_that_finds_no_place_is_left_out():
+def test_a_photograph_without_a_place_is_left_out():
     owner = np.zeros((20, 20), dtype=np.int16)
     assert find_place(owner, (10, 10), {0: 400}, 0.1, np.random.default_rng(0)) is None
     assert find_place(owner, (10, 10), {0: 400}, 0.3, np.random.default_rng(0)) is not None
@@ -186,11 +186,11 @@ def test_the_world_is_coco_files_and_imagenet_folders(world, photographs):
         message = instances(world, f"scenes/instances_{split}.json")
         assert len(message["images"]) == count
         for image in message["images"]:
-            with Image.open(world / "scenes" / split / image["file_name"]) as picture:
-                assert picture.size == (image["width"], image["height"]) == (96, 96)
+            with Image.open(world / "scenes" / split / image["file_name"]) as opened:
+                assert opened.size == (image["width"], image["height"]) == (96, 96)
 
 
-def test_the_oracle_is_reported_the_boxes_of_the_label_images(world, photographs):
+def test_the_oracle_has_the_boxes_of_the_label_images(world, photographs):
     message = instances(world, "oracle/instances_labels.json")
     names = {one["id"]: one["file_name"] for one in message["images"]}
     photos = read_photos(photographs).train
@@ -201,7 +201,7 @@ def test_the_oracle_is_reported_the_boxes_of_the_label_images(world, photographs
         assert one["bbox"] == [left, top, right - left, bottom - top]
 
 
-def test_merged_half_of_the_classes_have_boxes_and_the_oracle_has_all(world, tmp_path):
+def test_half_of_the_merged_classes_have_boxes_and_all_of_the_oracle(world, tmp_path):
     reader = {}
     for name in ("merge", "merge_oracle"):
         merge(load_config(world / f"{name}.yaml", MergeConfig), tmp_path / name, workers=1)
@@ -221,7 +221,7 @@ def test_equal_seeds_give_equal_worlds_and_other_seeds_other_ones(world, photogr
     assert not [name for name in before if name.endswith(".jpg") and before[name] == after[name]]
 
 
-def test_a_finished_world_is_kept_and_one_of_other_photographs_refused(world, photographs, tmp_path):
+def test_a_finished_world_is_kept_and_a_world_of_other_photographs_refused(world, photographs, tmp_path):
     before = {file: file.stat().st_mtime_ns for file in world.rglob("*")}
     mosaic_world(photographs, world, SMALL)
     assert {file: file.stat().st_mtime_ns for file in world.rglob("*")} == before
@@ -242,7 +242,7 @@ def test_a_finished_world_is_kept_and_one_of_other_photographs_refused(world, ph
             "train/n02085620/n02085620_boxes.txt", "\na.JPEG 1 2 x 4", r"txt:2: expected .* whole pixels", id="word"
         ),
         pytest.param(
-            "train/n02085620/n02085620_boxes.txt", "a.JPEG 5 5 4 9", "from 5,5 to 4,9 has no inside", id="box"
+            "train/n02085620/n02085620_boxes.txt", "a.JPEG 5 5 4 9", "found 5,5 to 4,9", id="box"
         ),
         pytest.param("train/n02085620/n02085620_boxes.txt", "", "n02085620 has no image in train", id="no image"),
         pytest.param("val/val_annotations.txt", "a.JPEG n1 0 0 9 9", "class n1 has no boxes in train", id="class"),
@@ -251,11 +251,11 @@ def test_a_finished_world_is_kept_and_one_of_other_photographs_refused(world, ph
             "train/n02085620/n02085620_boxes.txt", "n02085620_0.JPEG 0 0 99 9", "smaller than its box", id="outside"
         ),
         pytest.param(
-            "train/n02085620/n02085620_boxes.txt", "lost.JPEG 0 0 9 9", "lost.JPEG: not an image", id="no file"
+            "train/n02085620/n02085620_boxes.txt", "lost.JPEG 0 0 9 9", "lost.JPEG: cannot be read", id="no file"
         ),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_the_photographs_is_reported(tmp_path, file, text, expected):
+def test_photographs_in_another_layout_are_refused_in_one_line(tmp_path, file, text, expected):
     folder = made_photos(tmp_path / "photographs")
     if text is None:
         (folder / file).unlink()

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data_prep import ShardReader
-from tests.data_prep.conftest import picture
+from tests.data_prep.conftest import encoded_image
 from wordtree import WordTree
 
 
@@ -56,7 +56,7 @@ def test_a_split_that_is_not_there_has_no_charts(shards, tmp_path, command):
 def test_info_tells_what_each_source_gave(tmp_path, command):
     (tmp_path / "photos").mkdir()
     for index in range(3):
-        (tmp_path / "photos" / f"{index}.jpg").write_bytes(picture(index))
+        (tmp_path / "photos" / f"{index}.jpg").write_bytes(encoded_image(index))
     (tmp_path / "labels.csv").write_text(
         "ImageID,Source,LabelName,Confidence\n0,x,/m/01yrx,1\n1,x,/m/01yrx,0\n2,x,/m/0bt9lr,0\n"
     )

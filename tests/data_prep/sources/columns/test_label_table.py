@@ -20,7 +20,7 @@ def filled(boxes):
 
 
 @given(BOXES, st.lists(NUMBERS))
-def test_a_image_has_the_boxes_that_were_added_for_it_in_the_same_order(boxes, others):
+def test_an_image_has_its_boxes_in_the_order_in_which_they_were_added(boxes, others):
     table = filled(boxes)
     table.sort()
     assert len(table) == len(boxes)
@@ -32,7 +32,7 @@ def test_a_image_has_the_boxes_that_were_added_for_it_in_the_same_order(boxes, o
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, st.booleans())))
-def test_a_image_has_the_image_labels_that_were_added_for_it_in_the_same_order(labels):
+def test_an_image_has_its_image_labels_in_the_order_in_which_they_were_added(labels):
     table = ImageLabelTable()
     for image, class_index, is_positive in labels:
         table.add(image, class_index, is_positive=is_positive)
@@ -42,7 +42,7 @@ def test_a_image_has_the_image_labels_that_were_added_for_it_in_the_same_order(l
 
 
 @given(st.lists(st.integers(-1, 5)))
-def test_boxes_can_be_asked_for_by_numbers_that_were_not_known_when_they_were_added(pictures):
+def test_sorting_renumbers_images_and_classes(pictures):
     table = filled([(row, row, (0, 0, 1, 1), False) for row in range(len(pictures))])
     table.sort(np.array(pictures, dtype=np.int32))
     for image in range(-1, 6):
@@ -63,7 +63,7 @@ def test_a_box_takes_less_than_sixty_four_bytes_sorted_or_not():
     assert peak < 64 * count
 
 
-def test_asking_for_a_image_copies_no_column():
+def test_reading_the_boxes_of_an_image_copies_no_column():
     table = filled([(image, 0, (0, 0, 1, 1), False) for image in range(100_000)])
     table.sort()
     tracemalloc.start()

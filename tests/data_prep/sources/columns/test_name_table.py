@@ -7,7 +7,7 @@ NAMES = st.lists(st.text(max_size=3) | st.sampled_from(["a", "b", "\udcff"]))
 
 
 @given(NAMES)
-def test_names_are_given_back_as_they_were_taken(names):
+def test_packed_names_are_returned_unchanged(names):
     packed = PackedNames()
     for name in names:
         packed.append(name)
@@ -15,7 +15,7 @@ def test_names_are_given_back_as_they_were_taken(names):
 
 
 @given(NAMES)
-def test_every_mention_leads_to_the_first_of_its_name(names):
+def test_every_mention_has_the_number_of_the_first_mention_of_its_name(names):
     table = NameTable()
     numbers = [table.mention(name) for name in names]
     image = table.first_mentions()
@@ -24,7 +24,7 @@ def test_every_mention_leads_to_the_first_of_its_name(names):
     assert [table[number] for number in numbers] == names
 
 
-def test_a_name_that_is_said_again_at_once_keeps_its_number():
+def test_a_name_repeated_at_once_keeps_its_number():
     table = NameTable()
     assert [table.mention(name) for name in "aabba"] == [0, 0, 1, 1, 2]
     assert table.first_mentions().tolist() == [0, 1, 0]

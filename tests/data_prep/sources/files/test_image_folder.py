@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "deep/b.jpg", "./a.jpg", "deep//b.jpg"])
-def test_a_image_is_found_with_its_size(folder, name):
+def test_an_image_is_found_with_its_size(folder, name):
     assert ImageFolder(folder).find(name) == FoundImage(folder / name, 7)
 
 
@@ -45,7 +45,7 @@ def test_a_image_is_found_with_its_size(folder, name):
         pytest.param("pipe.jpg", FILE_MISSING, id="a pipe"),
     ],
 )
-def test_names_find_regular_files_in_the_folder_only(folder, name, reason):
+def test_only_regular_files_in_the_folder_are_found(folder, name, reason):
     (folder / "circle.jpg").symlink_to("circle.jpg")
     os.mkfifo(folder / "pipe.jpg")
     assert ImageFolder(folder).find(name) == reason
@@ -66,12 +66,12 @@ def test_links_are_followed_wherever_they_lead(folder, tmp_path):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["..", ".", "a.jpg", "deep", "b.jpg", "s.jpg", "secret", ""])).map("/".join))
-def test_whatever_is_found_lies_in_the_folder(folder, name):
+def test_any_name_finds_only_files_in_the_folder(folder, name):
     found = ImageFolder(folder).find(name)
     assert isinstance(found, str) or found.path.resolve().is_relative_to(folder.resolve())
 
 
-def test_a_walk_is_in_order_and_follows_no_links(folder):
+def test_a_walk_is_sorted_and_does_not_follow_links(folder):
     (folder / "deep" / "up").symlink_to("..")
     (folder / "b.txt").write_text("")
     (folder / "a").mkdir()

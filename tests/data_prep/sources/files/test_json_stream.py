@@ -61,7 +61,7 @@ def problem(data, piece_bytes=1 << 18):
 
 
 @given(document=DOCUMENTS, indent=INDENTS, is_ascii=st.booleans(), piece_bytes=st.integers(1, 60))
-def test_any_document_in_any_pieces_is_what_the_standard_library_reads(
+def test_documents_in_any_pieces_are_decoded_as_by_the_standard_library(
     document, indent, is_ascii, piece_bytes
 ):
     data = json.dumps(document, indent=indent, ensure_ascii=is_ascii).encode("utf-8", "replace")
@@ -77,7 +77,7 @@ def test_any_document_in_any_pieces_is_what_the_standard_library_reads(
     ),
     piece_bytes=st.integers(1, 60),
 )
-def test_what_is_no_json_is_reported_with_the_line_that_the_standard_library_finds(
+def test_invalid_json_is_reported_at_the_line_that_the_standard_library_reports(
     document, indent, changes, piece_bytes
 ):
     text = json.dumps(document, indent=indent)
@@ -97,7 +97,7 @@ def test_what_is_no_json_is_reported_with_the_line_that_the_standard_library_fin
 
 
 @given(data=st.binary(max_size=60), piece_bytes=st.integers(1, 9))
-def test_any_bytes_are_read_or_told(data, piece_bytes):
+def test_any_bytes_are_decoded_or_reported_in_one_line(data, piece_bytes):
     trouble = ""
     try:
         read(data, piece_bytes)
@@ -106,7 +106,7 @@ def test_any_bytes_are_read_or_told(data, piece_bytes):
     assert "\n" not in trouble
 
 
-def test_a_byte_order_mark_is_no_part_of_the_text():
+def test_a_byte_order_mark_is_skipped():
     assert read(b"\xef\xbb\xbf" + b'{"a": [1]}', 1) == [("a", [1])]
 
 
@@ -152,19 +152,19 @@ def test_a_byte_order_mark_is_no_part_of_the_text():
         pytest.param(b'{"a": 1} {', "not JSON: Extra data at line 1, byte 9.", id="more behind"),
     ],
 )
-def test_the_message_says_what_and_where(data, expected, piece_bytes):
+def test_the_message_states_problem_and_position(data, expected, piece_bytes):
     assert problem(data, piece_bytes).startswith(expected)
 
 
 @pytest.mark.parametrize(
     "ring", ["[1, 2.5, -3e-2]", "[]", "[[1]]", '["a"]', "[true]", "{}", '[1, "]", 2]', "null"], ids=repr
 )
-def test_polygons_are_not_decoded_and_all_else_is_kept(ring):
+def test_polygons_are_not_decoded_and_everything_else_is_kept(ring):
     text = f'{{"a": [{{"segmentation" : [\n{ring}\t,[4]], "b": [1]}}, "\\"segmentation\\": [[1]]"]}}'
     assert dict(read(text.encode(), 5)) == without_polygons(json.loads(text))
 
 
-def test_an_element_of_any_length_is_refused_before_it_fills_the_memory(monkeypatch):
+def test_an_endless_element_is_refused_before_it_fills_the_memory(monkeypatch):
     monkeypatch.setattr(json_stream, "MAX_VALUE", 1000)
     data = b'{"a": [\n[' + b'"x",' * 5_000_000
     tracemalloc.start()
@@ -175,7 +175,7 @@ def test_an_element_of_any_length_is_refused_before_it_fills_the_memory(monkeypa
     assert peak < 100_000
 
 
-def test_a_list_of_any_length_and_blanks_of_any_length_take_no_memory():
+def test_long_lists_and_long_blanks_take_no_memory():
     data = b'{"a": [' + b"1, " * 60_000 + b" " * 900_000 + b"1]}"
     tracemalloc.start()
     text = JsonText(io.BytesIO(data), Path("some.json"), 1000)

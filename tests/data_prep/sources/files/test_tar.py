@@ -68,7 +68,7 @@ NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",
     st.booleans(),
 )
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
-def test_regular_files_lie_where_pythons_tarfile_finds_them(path, files, format, with_folders):
+def test_members_agree_with_pythons_tarfile(path, files, format, with_folders):
     entries = [entry(name, data) for name, data in files]
     if with_folders:
         entries += [entry(f"d{number}", b"", type=tarfile.DIRTYPE) for number in range(2)]
@@ -89,7 +89,7 @@ def test_regular_files_lie_where_pythons_tarfile_finds_them(path, files, format,
 
 
 @pytest.mark.parametrize("format", sorted(FORMATS))
-def test_a_member_is_a_range_of_bytes_of_the_file(path, format):
+def test_a_member_is_a_span_of_bytes_of_the_file(path, format):
     files = {"a.jpg": b"first", f"{'long/' * 18}b.jpg": b"x" * 1000, "empty": b""}
     data = tar_bytes(*(entry(name, content) for name, content in files.items()), format=FORMATS[format])
     found, counts = read_bytes(path, data)
@@ -97,7 +97,7 @@ def test_a_member_is_a_range_of_bytes_of_the_file(path, format):
     assert counts == {}
 
 
-def test_a_tar_within_a_tar_is_read_where_it_lies(path):
+def test_a_tar_within_a_tar_is_read_without_unpacking(path):
     inner = tar_bytes(entry("x.jpg", b"deep"))
     outer = tar_bytes(entry("before", b"1"), entry("inner.tar", inner), entry("after", b"2"))
     found, _ = read_bytes(path, outer)
@@ -109,7 +109,7 @@ def test_a_tar_within_a_tar_is_read_where_it_lies(path):
 
 
 @pytest.mark.parametrize("format", ["gnu", "pax"])
-def test_members_of_more_than_eight_gigabytes_are_skipped_over(path, format):
+def test_members_of_more_than_eight_gigabytes_are_skipped(path, format):
     big = 9 << 30
     info, _ = entry("big.bin")
     info.size = big
@@ -147,7 +147,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("fields", "reason"), OTHERS)
-def test_what_is_no_plain_file_is_left_out_and_counted(path, fields, reason):
+def test_a_member_that_is_not_a_regular_file_is_left_out_and_counted(path, fields, reason):
     odd = entry(fields.get("name", "odd.jpg"), b"", **{k: v for k, v in fields.items() if k != "name"})
     data = tar_bytes(entry("a.jpg"), odd, entry("b.jpg"), format=tarfile.PAX_FORMAT)
     found, counts = read_bytes(path, data)
@@ -155,7 +155,7 @@ def test_what_is_no_plain_file_is_left_out_and_counted(path, fields, reason):
     assert counts == {reason: 1}
 
 
-def test_names_that_are_no_utf8_are_kept_as_file_names_are(path):
+def test_names_that_are_not_utf8_become_surrogates(path):
     name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
     for format in ("gnu", "pax"):
         data = tar_bytes(entry(name), format=FORMATS[format], errors="surrogateescape", encoding="utf-8")
@@ -163,7 +163,7 @@ def test_names_that_are_no_utf8_are_kept_as_file_names_are(path):
         assert [name for name, _, _ in found] == [name]
 
 
-def test_a_size_in_a_pax_extension_is_the_members(path):
+def test_a_size_in_a_pax_extension_replaces_the_size_in_the_header(path):
     info, data = entry("a.jpg", b"123456", pax_headers={"size": "6"})
     right = tar_bytes((info, data), entry("b.jpg"), format=tarfile.PAX_FORMAT)
     wrong = bytearray(right)
@@ -193,7 +193,7 @@ def test_checksums_of_signed_bytes_are_accepted(path):
     assert counts == {}
 
 
-def test_a_global_comment_as_git_writes_it_does_no_harm(path):
+def test_a_global_comment_as_in_tars_of_git_is_ignored(path):
     data = tar_bytes(entry("a.jpg"), format=tarfile.PAX_FORMAT, pax_headers={"comment": "0123abc"})
     found, counts = read_bytes(path, data)
     assert [name for name, _, _ in found] == ["a.jpg"]
@@ -267,19 +267,19 @@ def extension(kind: bytes, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("damage", "what"), DAMAGE)
-def test_a_damaged_tar_gives_what_precedes_the_damage_and_is_counted_by_name(path, damage, what):
+def test_a_damaged_tar_is_read_up_to_the_damage_and_counted_by_name(path, damage, what):
     found, counts = read_bytes(path, damage(tar_bytes(entry("a.jpg"), entry("b.jpg"), entry("c.jpg"))))
     assert found == [("a.jpg", BLOCK, 3)]
     assert counts == damaged(what, path)
 
 
-def test_a_tar_cut_between_members_is_kept_and_counted(path):
+def test_a_tar_truncated_between_members_is_read_and_counted(path):
     found, counts = read_bytes(path, tar_bytes(entry("a.jpg"), entry("b.jpg"))[: 2 * BLOCK])
     assert len(found) == 1
     assert counts == {f"{path}: without an end mark, perhaps truncated (kept)": 1}
 
 
-def test_a_tar_behind_another_is_not_read_silently(path):
+def test_a_tar_appended_to_another_is_counted(path):
     found, counts = read_bytes(path, 2 * tar_bytes(entry("a.jpg")))
     assert len(found) == 1
     assert counts == {"bytes after the end mark of a tar (not read)": 1}
@@ -304,12 +304,12 @@ def test_a_long_chain_of_extensions_is_read_without_recursion(path):
         ),
     ],
 )
-def test_what_is_no_tar_is_reported_in_one_line(path, data, expected):
+def test_a_file_in_another_format_than_tar_is_reported_in_one_line(path, data, expected):
     with pytest.raises(SourceError, match=f"some.tar: {expected}"):
         read_bytes(path, data)
 
 
-def test_an_empty_tar_is_a_tar(path):
+def test_an_empty_tar_has_no_members(path):
     assert read_bytes(path, tar_bytes()) == ([], {})
 
 
@@ -328,7 +328,7 @@ SAMPLE = tar_bytes(
     st.booleans(),
 )
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=400)
-def test_no_bytes_crash_the_reader_or_lead_it_out_of_the_file(path, changes, end, with_right_checksums):
+def test_no_bytes_crash_the_reader_or_give_a_span_outside_the_file(path, changes, end, with_right_checksums):
     data = bytearray(SAMPLE[:end])
     for place, change in changes:
         data[place : place + len(change)] = change
