@@ -1,10 +1,10 @@
-"""How fast a COCO file is read, and in how much memory, beside `json.load` of the same file.
+"""Time and memory to read a COCO file, compared with `json.load` of the same file.
 
     python benchmarks/coco_reading.py [--megabytes 100] [--rounds 5]
 
-Makes a file like COCO's (7 boxes an image, 30 corners a polygon) and one without polygons. Each is read by turns in
-processes of their own. Prints the median of processor seconds, and the peak memory above that of the imports. To hold:
-not slower than 1.5 times `json.load`.
+Generates a file like COCO's (7 boxes per image, 30 corners per polygon) and one without polygons. Each is read in turn
+in a new process. Prints the median CPU time, and the peak memory above the imports'. Requirement: at most 1.5 times
+`json.load`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
         for corners in (30, 0):
             file = Path(folder) / f"{corners}.json"
             boxes = write_file(file, corners, arguments.megabytes * 1_000_000)
-            print(f"{arguments.megabytes} MB, {boxes} boxes, {corners} corners a polygon")
+            print(f"{arguments.megabytes} MB, {boxes} boxes, {corners} corners per polygon")
             measured: dict[str, list[tuple[float, float]]] = {reader: [] for reader in READERS}
             for _ in range(arguments.rounds):
                 for reader in READERS:
@@ -43,12 +43,12 @@ def main() -> None:
             for reader, figures in measured.items():
                 seconds, peak_mb = (median(column) for column in zip(*figures, strict=True))
                 print(
-                    f"  {reader:10} {seconds:6.2f} s   {peak_mb:6.0f} MB   {peak_mb * 1e6 / boxes:6.0f} bytes a box"
+                    f"  {reader:10} {seconds:6.2f} s   {peak_mb:6.0f} MB   {peak_mb * 1e6 / boxes:6.0f} bytes per box"
                 )
 
 
 def read(reader: str, file: str) -> tuple[float, float]:
-    """Processor seconds and MB above the imports that one reading takes."""
+    """CPU seconds of one reading, and its peak memory above the imports in MB."""
     before, start = peak_memory_mb(), time.process_time()
     if reader == "ours":
         source = CocoSource(name="coco", format="coco", annotations=Path(file), images=Path(file).parent)
@@ -60,7 +60,7 @@ def read(reader: str, file: str) -> tuple[float, float]:
 
 
 def in_own_process(reader: str, file: Path) -> tuple[float, float]:
-    """What `read` measures in a fresh process."""
+    """Result of `read` in a new process."""
     command = [sys.executable, __file__, "--read", reader, str(file)]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds, peak_mb = json.loads(found.stdout)
@@ -68,23 +68,23 @@ def in_own_process(reader: str, file: Path) -> tuple[float, float]:
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has held so far."""
+    """Peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
 def write_file(file: Path, corners: int, size_bytes: int) -> int:
-    """Write an instances file of about that size; returns how many boxes it has."""
+    """Write an instances file of about this size; returns its number of boxes."""
     rng = random.Random(0)
     boxes, images = 0, 0
     with file.open("w") as out:
-        out.write('{"info": {"description": "made up"}, "annotations": [')
+        out.write('{"info": {"description": "generated"}, "annotations": [')
         while out.tell() + 72 * images < size_bytes:
             for _ in range(7):
                 out.write(f"{', ' if boxes else ''}{json.dumps(annotation(rng, boxes, images, corners))}")
                 boxes += 1
             images += 1
         out.write('], "images": [')
-        for image in range(images):  # one at a time: a child's peak memory counts from what its parent holds
+        for image in range(images):  # one at a time, because a child's peak memory starts from its parent's
             size = '"height": 480, "width": 640'
             out.write(f'{", " if image else ""}{{"id": {image}, "file_name": "{image:012d}.jpg", {size}}}')
         out.write(f'], "categories": {json.dumps(categories())}}}')
@@ -92,7 +92,7 @@ def write_file(file: Path, corners: int, size_bytes: int) -> int:
 
 
 def annotation(rng: random.Random, number: int, image: int, corners: int) -> dict[str, object]:
-    """An entry with COCO's keys."""
+    """An annotation with COCO's keys."""
     width, height = round(rng.uniform(1, 300), 2), round(rng.uniform(1, 200), 2)
     polygon = [round(rng.uniform(0, 480), 2) for _ in range(2 * corners)]
     segmentation = {"segmentation": [polygon]} if corners else {}
@@ -102,8 +102,8 @@ def annotation(rng: random.Random, number: int, image: int, corners: int) -> dic
 
 
 def categories() -> list[dict[str, object]]:
-    """Ninety made-up ones."""
-    return [{"supercategory": "thing", "id": number, "name": f"class {number}"} for number in range(1, 91)]
+    """Ninety generated categories."""
+    return [{"supercategory": "object", "id": number, "name": f"class {number}"} for number in range(1, 91)]
 
 
 def parsed_arguments() -> argparse.Namespace:

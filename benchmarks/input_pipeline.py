@@ -1,16 +1,16 @@
-"""The training input, end to end at 416 px: images a second, beside its unavoidable parts, round about in one run.
+"""Images per second of the training input, and of its unavoidable stages; measured in turn in one run.
 
     python benchmarks/input_pipeline.py SHARDS [--size 416] [--batch 16] [--batches 12] [--rounds 5]
 
-SHARDS is any folder that `data-prep merge` wrote. On the same images, in turn: read (its bytes), read + decode,
-read + decode + resize (8 bits a channel, smoothed), and whole batches of `TrainingData` (augmented, colours shifted,
-collated, channels last) with one and two threads; so what else the machine does hits all alike. Prints the median
-images a second of the rounds, each as a multiple of one thread's read + decode + resize, and likewise the processor
-time of an image, which hardly depends on what else the machine does.
+SHARDS is any folder that `data-prep merge` wrote. Measured on the same images: read (the bytes), read + decode,
+read + decode + resize (8 bits per channel, smoothed), and whole batches of `DetectorData` (augmented, colours shifted,
+collated, channels last) with one and two threads. The stages take turns, so other processes affect all of them alike.
+Prints the median images per second, also as a multiple of one thread's read + decode + resize, and CPU time per image,
+which hardly depends on other processes.
 
-Seen on two cores that ten other processes shared, the photographs of configs/merge/coco128_imagenet.yaml at 416 px:
-read + decode 1.6 ms of processor time an image, with resize 2.2, in a batch 4.6: 220 images a second for each thread
-that has a core to itself. By the clock a thread reached .46 of the bound.
+Measured on two cores that ten other processes shared, on the photographs of configs/merge/coco128_imagenet.yaml at
+416 px: read + decode 1.6 ms of CPU time per image, with resize 2.2, in a batch 4.6. That is 220 images per second for
+each thread with a core of its own. By wall time a thread reached .46 of read + decode + resize.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from torch.nn.functional import interpolate
 
 from data_prep import ShardReader
 from yolo9000.config import Config, DataConfig, ModelConfig, ScheduleConfig
-from yolo9000.data.detector_data import TrainingData
+from yolo9000.data.detector_data import DetectorData
 from yolo9000.data.image import Letterbox, decode_image
 from yolo9000.data.sampler import Sampler
 
-Way = Callable[[], None]
+Stage = Callable[[], None]
 
 
 def main() -> None:
@@ -40,32 +40,32 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--batches", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
-    torch.set_num_threads(1)  # threads are counted by the loader
-    reader = ShardReader(given.shards)
-    configs = {threads: config(given.shards, given.size, given.batch, threads) for threads in (1, 2)}
-    ways = dict(ways_of(reader, configs, given.batches))
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    busy: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(given.rounds):
-        for name, way in ways.items():
+    args = parser.parse_args()
+    torch.set_num_threads(1)  # the loader has its own threads
+    reader = ShardReader(args.shards)
+    configs = {threads: config(args.shards, args.size, args.batch, threads) for threads in (1, 2)}
+    stages = dict(stages_of(reader, configs, args.batches))
+    seconds: dict[str, list[float]] = {name: [] for name in stages}
+    busy: dict[str, list[float]] = {name: [] for name in stages}
+    for _ in range(args.rounds):
+        for name, stage in stages.items():
             start, processor = perf_counter(), process_time()
-            way()
+            stage()
             seconds[name].append(perf_counter() - start)
             busy[name].append(process_time() - processor)
-    images = given.batch * given.batches
-    print(f"{given.shards}: {len(reader)} images; {given.rounds} rounds of {images} at {given.size} px")
+    images = args.batch * args.batches
+    print(f"{args.shards}: {len(reader)} images; {args.rounds} rounds of {images} at {args.size} px")
     unit, unit_busy = (median(of["read + decode + resize"]) for of in (seconds, busy))
     for name, found in seconds.items():
         wall, processor = median(found), median(busy[name])
         print(
             f"{name:32} {images / wall:8.0f} images/s {unit / wall:8.2f}   "
-            f"{1000 * processor / images:6.2f} ms of processor time {unit_busy / processor:8.2f}"
+            f"{1000 * processor / images:6.2f} ms of CPU time {unit_busy / processor:8.2f}"
         )
 
 
 def config(shards: Path, size_px: int, batch_size: int, threads: int) -> Config:
-    """A run that only ever reads; the augmentation is the default one."""
+    """A configuration with default augmentation."""
     return Config(
         model=ModelConfig(input_size_px=size_px),
         data=DataConfig(shards=shards, batch_size=batch_size, loader_threads=threads),
@@ -73,8 +73,8 @@ def config(shards: Path, size_px: int, batch_size: int, threads: int) -> Config:
     )
 
 
-def ways_of(reader: ShardReader, configs: dict[int, Config], batches: int) -> Iterator[tuple[str, Way]]:
-    """What is timed, on the images of the first batches of training."""
+def stages_of(reader: ShardReader, configs: dict[int, Config], batches: int) -> Iterator[tuple[str, Stage]]:
+    """The timed stages, on the images of the first batches of training."""
     cfg = configs[1]
     sampler = Sampler(reader, cfg)
     chosen = [int(image) for step in range(1, batches + 1) for image in sampler.batch(step)[0]]
@@ -105,9 +105,9 @@ def ways_of(reader: ShardReader, configs: dict[int, Config], batches: int) -> It
     yield "read + decode", decode
     yield "read + decode + resize", resize
     for threads, made in configs.items():
-        data = TrainingData(reader, made)
+        data = DetectorData(reader, made)
 
-        def train(data: TrainingData = data) -> None:
+        def train(data: DetectorData = data) -> None:
             for _ in data.batches(1, batches):
                 pass
 

@@ -1,16 +1,16 @@
-"""How fast a merge is, against the sum of what no merge can avoid: read, hash, decode and write every image.
+"""Speed of a merge, compared with the work that no merge can avoid: read, hash, decode and write every image.
 
-    python benchmarks/merge_speed.py [--pictures 4000] [--workers 2] [--repeats 5]
-    python benchmarks/merge_speed.py --data FOLDER --times 6     (a folder for each class, each image so many times)
+    python benchmarks/merge_speed.py [--images 4000] [--workers 2] [--repeats 5]
+    python benchmarks/merge_speed.py --data FOLDER --times 6     (a folder per class; each image 6 times)
 
-The bound is a bare loop in as many processes, each over its share: bytes of the file, SHA-256, Pillow's decoding, one
-file of all bytes made durable. Bound and merge take turns. Prints medians, the share of the bound that the merge
-reaches, and the most memory that its processes held at once. The images come from the page cache. To hold: 80 % with
-two workers.
+The bound is a plain loop in the same number of processes, each over its share of the images: read the file, SHA-256,
+decode with Pillow, write all bytes to one file and sync it. Bound and merge take turns. Prints medians, the speed of
+the merge in percent of the bound, and the peak memory of all processes together. The images come from the page cache.
+Requirement: 80 % with two workers.
 
-Seen on two quiet cores of an EPYC (Zen 5): 1275 pictures/s, 82 % of the bound by the clock and 84 % by processors,
-343 MB; 260 photographs of ImageNet six times over 958/s, 79 % and 81 %: workers begin in .2 s of the 1.6 s that so
-small a set takes; twenty times over, beside other work, 89 % by processors.
+Measured on two idle cores of an EPYC (Zen 5): 1275 images/s, 82 % of the bound by wall time and 84 % by CPU time,
+343 MB. 260 ImageNet photographs 6 times: 958 images/s, 79 % and 81 %; starting the workers takes .2 s of the 1.6 s.
+20 times, on a busy machine: 89 % by CPU time.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-if TYPE_CHECKING:  # workers import this file; those of the command import less than a plan needs
+if TYPE_CHECKING:  # workers import this file, and should not import more than a merge's workers do
     from data_prep.planning.plan import Plan
 
 PARTS = ("read", "hash", "decode", "write")
@@ -44,9 +44,9 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
         if arguments.data:
-            data = copied(arguments.data, folder / "pictures", arguments.times)
+            data = copy_images(arguments.data, folder / "images", arguments.times)
         else:
-            data = made(folder / "pictures", arguments.pictures)
+            data = generated(folder / "images", arguments.images)
         measure(merge_plan(data, arguments), folder, arguments)
     finally:
         shutil.rmtree(folder)
@@ -60,67 +60,67 @@ def measure(plan: "Plan", folder: Path, arguments: argparse.Namespace) -> None:
     )
     bounds, merges, peaks, parts = [], [], [], []
     for _ in range(arguments.repeats):
-        spent, shares = bound(paths, folder, arguments.workers)
+        spent, shares = timed_bound(paths, folder, arguments.workers)
         bounds.append(spent)
         parts.append(shares)
         with peak_memory() as peak:
-            merges.append(merged(plan, folder / "shards", arguments.workers))
+            merges.append(timed_merge(plan, folder / "shards", arguments.workers))
         peaks.append(peak[0])
     for name, row in (("bound", bounds), ("merge", merges)):
         wall, busy = median(one.wall for one in row), median(one.processor for one in row)
-        rates = f"{len(paths) / wall:7.1f} pictures/s {megabytes / wall:6.1f} MB/s"
-        print(f"{name}  {rates}  {busy:6.2f} s of processors")
+        rates = f"{len(paths) / wall:7.1f} images/s {megabytes / wall:6.1f} MB/s"
+        print(f"{name}  {rates}  {busy:6.2f} s CPU")
     print("bound: " + ", ".join(f"{part} {median(row[part] for row in parts):.0%}" for part in PARTS))
     share = median(one.wall for one in bounds) / median(one.wall for one in merges)
     busy = median(one.processor for one in bounds) / median(one.processor for one in merges)
-    print(f"merge reaches {share:.0%} of the bound by the clock, {busy:.0%} by the seconds of processors")
+    print(f"the merge reaches {share:.0%} of the bound by wall time, {busy:.0%} by CPU time")
     print(
-        f"memory  {max(peaks) / 1e6:7.0f} MB at most in all processes; a shard is {plan.config.shard_mb:g} MB"
+        f"memory  {max(peaks) / 1e6:7.0f} MB peak in all processes; a shard has {plan.config.shard_mb:g} MB"
     )
 
 
 @dataclass(frozen=True)
-class Spent:
-    """Seconds on the wall's clock, and those that processors were at work: less disturbed by others."""
+class Duration:
+    """Seconds of wall time, and of CPU time, which other processes disturb less."""
 
     wall: float
     processor: float
 
 
-def merged(plan: "Plan", out: Path, workers: int) -> Spent:
+def timed_merge(plan: "Plan", out: Path, workers: int) -> Duration:
     from data_prep.merging.merge import carry_out
 
     started, before = time.perf_counter(), processor_seconds()
     carry_out(plan, out, workers=workers)
-    spent = Spent(time.perf_counter() - started, processor_seconds() - before)
+    spent = Duration(time.perf_counter() - started, processor_seconds() - before)
     shutil.rmtree(out)
     return spent
 
 
 def processor_seconds() -> float:
-    """Of this process and of its children that have ended."""
+    """CPU seconds of this process and of its finished children."""
     return sum(os.times()[:4])
 
 
-def bound(paths: list[str], folder: Path, workers: int) -> tuple[Spent, dict[str, float]]:
-    """What the slowest process took by the clock and all by processors; and which share of it each part took."""
+def timed_bound(paths: list[str], folder: Path, workers: int) -> tuple[Duration, dict[str, float]]:
+    """Wall time of the slowest process and CPU time of all; and the share of each part in the slowest process."""
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         list(pool.map(warm, range(workers * 4)))
         jobs = [(paths[number::workers], str(folder / f"bare{number}")) for number in range(workers)]
-        rows = list(pool.map(bare, *zip(*jobs, strict=True)))
+        rows = list(pool.map(bare_loop, *zip(*jobs, strict=True)))
     slowest = max((parts for parts, _ in rows), key=lambda parts: sum(parts.values()))
     total = sum(slowest.values())
-    return Spent(total, sum(busy for _, busy in rows)), {part: slowest[part] / total for part in PARTS}
+    return Duration(total, sum(busy for _, busy in rows)), {part: slowest[part] / total for part in PARTS}
 
 
 def warm(_: int) -> None:
-    """Have a process import what it needs before the clock runs."""
+    """Let a worker process finish its imports before time is measured."""
     Image.init()
     time.sleep(0.1)
 
 
-def bare(paths: list[str], out: str) -> tuple[dict[str, float], float]:
-    """Seconds of each part, and those of the processor."""
+def bare_loop(paths: list[str], out: str) -> tuple[dict[str, float], float]:
+    """Wall seconds of each part, and CPU seconds in total."""
     spent, kept, before = dict.fromkeys(PARTS, 0.0), [], time.process_time()
     for path in paths:
         times = [time.perf_counter()]
@@ -145,12 +145,12 @@ def bare(paths: list[str], out: str) -> tuple[dict[str, float], float]:
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """The most bytes that this process and its children held at once; what they share counts for each."""
+    """Peak resident bytes of this process and its children together; shared memory counts once per process."""
     peak, done = [0], Event()
 
     def watch() -> None:
         while not done.wait(0.1):
-            peak[0] = max(peak[0], sum(map(held, [os.getpid(), *children()])))
+            peak[0] = max(peak[0], sum(map(resident_bytes, [os.getpid(), *children()])))
 
     thread = Thread(target=watch)
     thread.start()
@@ -166,10 +166,10 @@ def children() -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def held(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except OSError:  # it has just ended
+    except OSError:  # the process has just ended
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -181,8 +181,8 @@ def merge_plan(data: Path, arguments: argparse.Namespace) -> "Plan":
     return make_plan(MergeConfig.model_validate({"sources": [source], "shard_mb": arguments.shard_mb}))
 
 
-def copied(data: Path, folder: Path, times: int) -> Path:
-    """Each image of a folder of class folders so many times, made different by bytes behind its end."""
+def copy_images(data: Path, folder: Path, times: int) -> Path:
+    """Copy each image of a folder of class folders several times, with different bytes after its end."""
     for path in sorted(data.glob("*/*")):
         (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
         for number in range(times):
@@ -192,8 +192,8 @@ def copied(data: Path, folder: Path, times: int) -> Path:
     return folder
 
 
-def made(folder: Path, number: int) -> Path:
-    """JPEG files of 500 × 375 px with the spectrum of photographs, all different, about 90 kB each."""
+def generated(folder: Path, number: int) -> Path:
+    """Write different JPEG files of 500 × 375 px with the spectrum of photographs, about 90 kB each."""
     generator = np.random.default_rng(0)
     scenes = [scene(generator) for _ in range(20)]
     for wnid in ("n02084071", "n02121808"):
@@ -207,7 +207,7 @@ def made(folder: Path, number: int) -> Path:
 
 
 def scene(generator: np.random.Generator) -> np.ndarray:
-    """(600, 800, 3) noise whose amplitude falls with frequency, as that of photographs does."""
+    """Noise whose amplitude falls with frequency, as in photographs; shape (600, 800, 3)."""
     height, width = 600, 800
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = 1
@@ -224,16 +224,18 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=4000, help="generated images")
-    parser.add_argument("--data", type=Path, help="a folder of class folders, instead of generated images")
-    parser.add_argument("--times", type=int, default=1, help="how many times to merge the same images")
+    parser.add_argument(
+        "--images", "--pictures", dest="images", type=int, default=4000, help="generated images"
+    )
+    parser.add_argument("--data", type=Path, help="folder of class folders, instead of generated images")
+    parser.add_argument("--times", type=int, default=1, help="copies of each image of --data")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
-        "--shard-mb", type=float, default=16, help="small, that both workers have work to the end"
+        "--shard-mb", type=float, default=16, help="small, so that both workers are busy to the end"
     )
     parser.add_argument(
-        "--folder", type=Path, help="where to write; else the system's folder for temporary files"
+        "--folder", type=Path, help="folder to write to; default: the system's temporary folder"
     )
     return parser.parse_args()
 

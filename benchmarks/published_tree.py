@@ -1,11 +1,11 @@
-"""How much of the published 9418-node tree does the builder rebuild, and why not the rest?
+"""How many nodes of the published 9418-node tree does the builder place alike, and why not the others?
 
     python benchmarks/published_tree.py FOLDER
 
 FOLDER holds `9k.tree` and `9k.names` (github.com/pjreddie/darknet, data/); timm brings the lists of ImageNet's ids.
-The labels are the ids of ImageNet-22k that occur in the published tree; which of them its makers really used is not
-known. Prints how many nodes have the parent that they have there, by each set of rules; then each node that has
-another, with its cause. A cause is only named where it is shown to be one: without it, the node hangs as published.
+The labels are the ids of ImageNet-22k in the published tree; it is not known which of them its authors used. Prints how
+many nodes have their published parent, for each set of rules; then each node with another parent, with the cause. A
+cause is named only if it is shown to be one: without it, the node has its published parent.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from wordtree.wordnet.graph import HypernymPaths, WordNet
 
 Edges = dict[str, str | None]  # id -> the parent's id, None for roots
 
-ABSTRACT = "its makers let abstract paths compete too, and hung signals and bubbles elsewhere afterwards"
-LABELS = "its makers did not use these labels, which have few images of their own"
-UNKNOWN = "not found"
+ABSTRACT = "its authors let abstract paths compete too, and moved signals and bubbles afterwards"
+LABELS = "its authors did not use these labels, which have few images of their own"
+UNKNOWN = "unknown cause"
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def print_differences(labels: list[str], used: list[str], published: Edges, wordnet: WordNet) -> None:
-    """Each node that hangs elsewhere, and why."""
+    """Print each node with another parent, and the cause."""
     built = edges(build_with_report(labels, profile="darknet")[0])
     thinned = edges(build_with_report(used, profile="darknet")[0])
     abstract = grown_from_entity(labels, wordnet)
@@ -71,23 +71,23 @@ def print_differences(labels: list[str], used: list[str], published: Edges, word
         if abstract.get(wnid, "") == parent:
             cause = ABSTRACT
         elif thinned.get(wnid, "") == parent:
-            above = ids_above(wnid, wordnet) & (set(labels) - set(used))
-            cause = f"{LABELS}: {', '.join(shown(one, wordnet) for one in sorted(above))}"
+            above = ids_of_ancestors(wnid, wordnet) & (set(labels) - set(used))
+            cause = f"{LABELS}: {', '.join(label_of(one, wordnet) for one in sorted(above))}"
         else:
             cause = UNKNOWN
-        ours = shown(built[wnid], wordnet) if wnid in built else "absent"
-        print(f"  {shown(wnid, wordnet):18} there {shown(parent, wordnet):18} here {ours}")
+        ours = label_of(built[wnid], wordnet) if wnid in built else "absent"
+        print(f"  {label_of(wnid, wordnet):18} published {label_of(parent, wordnet):18} built {ours}")
         print(f"    {cause}")
 
 
 def used_labels(labels: list[str], published: Edges) -> list[str]:
-    """The labels that are leaves of the published tree or in timm's list of the 12k classes with many images."""
+    """Labels that are leaves of the published tree or in timm's list of the 12k classes with many images."""
     parents, many_images = set(published.values()), set(imagenet("imagenet12k_synsets.txt"))
     return [wnid for wnid in labels if wnid not in parents or wnid in many_images]
 
 
 def with_rule_b(labels: list[str], wordnet: WordNet) -> Edges:
-    """Profile `paper`, and then rule B."""
+    """The tree of profile `paper` after rule B."""
     paths = HypernymPaths(wordnet, wordnet.synset("n00001930"))
     labelled = {wordnet.synset(wnid) for wnid in labels}
     parents = grow_by_least_path({synset: paths.of(synset) for synset in sorted(labelled)}).parents
@@ -97,7 +97,7 @@ def with_rule_b(labels: list[str], wordnet: WordNet) -> Edges:
 
 
 def grown_from_entity(labels: list[str], wordnet: WordNet) -> Edges:
-    """Of each node before anything is removed: the parent that it gets where abstract paths compete."""
+    """The tree with abstract paths, before nodes are removed."""
     paths = HypernymPaths(wordnet, wordnet.synset("n00001740"))
     paths_of = {synset: paths.of(synset) for synset in map(wordnet.synset, labels)}
     growth = grow_in_rounds(paths_of, at_once=lambda synset: len(paths_of[synset]) == 1, name=wordnet.name)
@@ -120,8 +120,8 @@ def agreement(built: Edges, published: Edges) -> int:
     return sum(wnid in built and built[wnid] == parent for wnid, parent in published.items())
 
 
-def ids_above(wnid: str, wordnet: WordNet) -> set[str]:
-    """The ids of everything that the synset is a kind of."""
+def ids_of_ancestors(wnid: str, wordnet: WordNet) -> set[str]:
+    """Ids of all hypernyms of the synset, direct and indirect."""
     found: set[str] = set()
     waiting = [wordnet.synset(wnid)]
     while waiting:
@@ -132,15 +132,15 @@ def ids_above(wnid: str, wordnet: WordNet) -> set[str]:
     return found
 
 
-def shown(wnid: str | None, wordnet: WordNet) -> str:
+def label_of(wnid: str | None, wordnet: WordNet) -> str:
     return "a root" if wnid is None else wordnet.name(wordnet.synset(wnid))
 
 
 def imagenet(file: str) -> list[str]:
-    """One of timm's lists of ids."""
+    """Ids of one of timm's lists."""
     spec = find_spec("timm")
     if spec is None or spec.origin is None:
-        raise SystemExit("timm, with ImageNet's lists of ids, is not installed: pip install timm")
+        raise SystemExit("timm, which has ImageNet's lists of ids, is not installed: pip install timm")
     return (Path(spec.origin).parent / "data" / "_info" / file).read_text().split()
 
 
@@ -151,7 +151,9 @@ def argument() -> Path:
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder
     if not (folder / "9k.tree").is_file():
-        raise SystemExit(f"{folder}: has no 9k.tree; get it from github.com/pjreddie/darknet, data/.")
+        raise SystemExit(
+            f"{folder}: expected 9k.tree in this folder; get it from github.com/pjreddie/darknet, data/."
+        )
     return folder
 
 

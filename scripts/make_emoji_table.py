@@ -1,23 +1,23 @@
-"""Choose the classes of the generated world: which have boxes, which have image labels only, which stay out.
+"""Choose the classes of the generated world: with boxes, with image labels only, or unused.
 
     python scripts/make_emoji_table.py EMOJI_SYNSETS.csv data_prep/assets/emoji_classes.csv
 
-EMOJI_SYNSETS.csv says by eye what each emoji shows (columns emoji, codepoint, wnid, synset, physical, view,
-confidence). The rule, in this order:
+EMOJI_SYNSETS.csv describes each emoji, judged by eye (columns emoji, codepoint, wnid, synset, physical, view,
+confidence). The rules, in this order:
 
-1. Only drawings that surely show one whole thing or one face (physical = yes, confidence = high, view =
+1. Only drawings that certainly show one whole object or one face (physical = yes, confidence = high, view =
    whole or face).
-2. `SET_ASIDE` names drawings that nobody could tell apart, or see, at 30 pixels; each with its reason.
-3. A class that lies above others in the tree (*hat* above *top hat*) stays out, unless COCO has it: then it
-   is the boxed half of a pair, as in the paper (*car* with boxes, *ambulance* with image labels).
-4. Classes are taken in pairs, nearest in the tree first; among equally near ones those that meet deepest in
-   the tree; among these the pair whose images differ most. A pair stays out when one of its images
-   looks like one taken before, or when the node where its paths meet has given `PAIRS_PER_PARENT`.
-5. In each pair the ancestor is boxed; else the class that COCO has; else the one that the tree holds
-   higher; else the first by wnid. The other one has image labels only.
+2. `EXCLUDED` lists drawings that are indistinguishable or invisible at 30 pixels, with reasons.
+3. A class above other classes in the tree (*hat* above *top hat*) is unused, unless COCO has it: then it is
+   the boxed half of a pair, as in the paper (*car* with boxes, *ambulance* with image labels).
+4. Classes are taken in pairs, nearest in the tree first; among equally near pairs those with the deepest
+   common ancestor; among these the pair whose drawings differ most. A pair is skipped if one of its drawings
+   looks like an earlier one, or if `PAIRS_PER_PARENT` pairs with the same common ancestor are taken.
+5. In each pair the ancestor is boxed; otherwise the class that COCO has; otherwise the class of lower depth;
+   otherwise the first by wnid. The other class has image labels only.
 
-So every class with image labels only has a boxed relative near by. Classes not taken keep the role
-`unused`; the column `under` names the nearest boxed ancestor of a class that has one.
+So every label-only class has a boxed relative nearby. Classes that are not taken have the role `unused`; the
+column `under` names the nearest boxed ancestor of a class, if it has one.
 """
 
 import csv
@@ -35,10 +35,10 @@ from wordtree import WordTree, build_tree, coco_classes
 
 PAIRS = 62
 PAIRS_PER_PARENT = 3
-ALIKE = 0.17  # thumbnails that differ by less (root mean square, channels 0..1) count as the same
+ALIKE = 0.17  # thumbnails with a smaller difference (root mean square, channels 0..1) count as equal
 THUMBNAIL_PX = 24
 
-SET_ASIDE = {
+EXCLUDED = {
     "1faa1": "thin line: needle",
     "1f578": "thin lines: spider web",
     "1f5d1": "see-through: wastebasket",
@@ -106,8 +106,8 @@ class Pair(NamedTuple):
 
 def main(source: Path, out: Path) -> None:
     with source.open(encoding="utf-8", newline="") as lines:
-        sure = [row for row in csv.DictReader(lines) if is_sure(row)]
-    drawings = [row for row in sure if drawing_key(row["codepoint"]) not in SET_ASIDE]
+        certain = [row for row in csv.DictReader(lines) if is_certain(row)]
+    drawings = [row for row in certain if drawing_key(row["codepoint"]) not in EXCLUDED]
     tree = build_tree(sorted({row["wnid"] for row in drawings}))
     roles: dict[str, str] = {}
     for pair in chosen_pairs(tree, thumbnails(drawings)):
@@ -117,7 +117,7 @@ def main(source: Path, out: Path) -> None:
     with out.open("w", encoding="utf-8", newline="") as target:
         writer = csv.DictWriter(target, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for row in sorted(sure, key=lambda row: (row["wnid"], row["codepoint"])):
+        for row in sorted(certain, key=lambda row: (row["wnid"], row["codepoint"])):
             role = roles.get(row["wnid"], "unused") if row["codepoint"] in kept else "unused"
             name = row["synset"].rsplit(".", 2)[0].replace("_", " ")
             writer.writerow(
@@ -131,15 +131,15 @@ def main(source: Path, out: Path) -> None:
                     "under": under.get(row["wnid"], "") if role != "unused" else "",
                 }
             )
-    print(f"{len(roles)} of {len({row['wnid'] for row in sure})} classes: {dict(Counter(roles.values()))}")
+    print(f"{len(roles)} of {len({row['wnid'] for row in certain})} classes: {dict(Counter(roles.values()))}")
 
 
-def is_sure(row: dict[str, str]) -> bool:
+def is_certain(row: dict[str, str]) -> bool:
     return row["physical"] == "yes" and row["confidence"] == "high" and row["view"] in {"whole", "face"}
 
 
 def thumbnails(drawings: list[dict[str, str]]) -> dict[str, list[np.ndarray]]:
-    """Class → its drawings and their mirror images, (24, 24, 4): colour on grey, and coverage."""
+    """Drawings of each class and their mirror images, shape (24, 24, 4): colour on grey, and coverage."""
     by_class: dict[str, list[np.ndarray]] = defaultdict(list)
     for row in drawings:
         with Image.open(twemoji_folder() / row["twemoji_pypi"]) as file:
@@ -152,11 +152,11 @@ def thumbnails(drawings: list[dict[str, str]]) -> dict[str, list[np.ndarray]]:
     return dict(by_class)
 
 
-def chosen_pairs(tree: WordTree, pictures: dict[str, list[np.ndarray]]) -> list[Pair]:
+def chosen_pairs(tree: WordTree, drawings_of: dict[str, list[np.ndarray]]) -> list[Pair]:
     coco = set(coco_classes().values())
-    general = {wnid for wnid in pictures if len(tree.descendants(tree.node(wnid)))}
-    usable = sorted(wnid for wnid in pictures if wnid not in general or wnid in coco)
-    candidates = [related(tree, a, b, pictures, coco) for a, b in itertools.combinations(usable, 2)]
+    general = {wnid for wnid in drawings_of if len(tree.descendants(tree.node(wnid)))}
+    usable = sorted(wnid for wnid in drawings_of if wnid not in general or wnid in coco)
+    candidates = [related(tree, a, b, drawings_of, coco) for a, b in itertools.combinations(usable, 2)]
     candidates = [
         pair
         for pair in candidates
@@ -168,19 +168,19 @@ def chosen_pairs(tree: WordTree, pictures: dict[str, list[np.ndarray]]) -> list[
     for pair in candidates:
         used = [wnid for other in taken for wnid in other[:2]]
         alike = any(
-            difference(pictures[wnid], pictures[other]) < ALIKE for wnid in pair[:2] for other in used
+            difference(drawings_of[wnid], drawings_of[other]) < ALIKE for wnid in pair[:2] for other in used
         )
         if pair.difference < ALIKE or alike or pairs_of[pair.meeting] == PAIRS_PER_PARENT:
-            continue  # a class used before is alike to itself
+            continue  # this also skips classes that are already used
         taken.append(pair)
         pairs_of[pair.meeting] += 1
         if len(taken) == PAIRS:
             return taken
-    raise SystemExit(f"Only {len(taken)} pairs are left; {PAIRS} are wanted. Loosen ALIKE or SET_ASIDE.")
+    raise SystemExit(f"Expected {PAIRS} pairs, found {len(taken)}. Lower ALIKE or shorten EXCLUDED.")
 
 
 def boxed_ancestors(roles: dict[str, str]) -> dict[str, str]:
-    """Class → its nearest boxed ancestor in the tree of the chosen classes, where it has one."""
+    """Nearest boxed ancestor of each class that has one, in the tree of the chosen classes."""
     tree = build_tree(sorted(roles))
     above = {wnid: [tree.ids[node] for node in tree.ancestors(tree.node(wnid))] for wnid in roles}
     return {
@@ -190,7 +190,7 @@ def boxed_ancestors(roles: dict[str, str]) -> dict[str, str]:
     }
 
 
-def related(tree: WordTree, a: str, b: str, pictures: dict[str, list[np.ndarray]], coco: set[str]) -> Pair:
+def related(tree: WordTree, a: str, b: str, drawings_of: dict[str, list[np.ndarray]], coco: set[str]) -> Pair:
     first, second = tree.node(a), tree.node(b)
     common = tree.lowest_common_ancestor(first, second)
     meeting, meeting_depth = (-1, -1) if common is None else (common, int(tree.depth[common]))
@@ -201,7 +201,9 @@ def related(tree: WordTree, a: str, b: str, pictures: dict[str, list[np.ndarray]
         return (node != meeting, wnid not in coco, int(tree.depth[node]), wnid)
 
     boxed, label_only = sorted((a, b), key=comes_first)
-    return Pair(boxed, label_only, distance, difference(pictures[a], pictures[b]), meeting, meeting_depth)
+    return Pair(
+        boxed, label_only, distance, difference(drawings_of[a], drawings_of[b]), meeting, meeting_depth
+    )
 
 
 def difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:

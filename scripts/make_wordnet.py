@@ -1,9 +1,9 @@
-"""Makes the package's WordNet data from an installed WordNet 3.0 (Debian: apt-get install wordnet-base).
+"""Write the package's WordNet data from an installed WordNet 3.0 (Debian: apt-get install wordnet-base).
 
     python scripts/make_wordnet.py [FOLDER]          # default /usr/share/wordnet; about 15 seconds
 
-Writes wordtree/assets/wordnet-3.0-nouns.npz (docs/wordnet_data.md) and WordNet's notice, taken from the head of
-the database, to wordtree/assets/ and LICENSES/.
+Writes wordtree/assets/wordnet-3.0-nouns.npz (docs/wordnet_data.md), and WordNet's notice from the head of the database
+to wordtree/assets/ and LICENSES/.
 """
 
 import io
