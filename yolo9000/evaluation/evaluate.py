@@ -27,7 +27,7 @@ from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
 
-Batch = TypeVar("Batch")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 SizePx = int | tuple[int, int]  # side of a square network input, or its (width, height)
 
@@ -131,7 +131,7 @@ def _predict_images(
 
 
 def _for_each_batch(
-    batches: Iterable[Batch], evaluate: Callable[[Batch], Result], *, total: int
+    batches: Iterable[Item], evaluate: Callable[[Item], Result], *, total: int
 ) -> list[Result]:
     """The results of the batches of all processes, in order; batches: those of this process, `total` of them."""
     return all_gather([evaluate(batch) for batch in track_progress(batches, "evaluating", total=total)])

@@ -22,7 +22,7 @@ from yolo9000.inference.scored_boxes import GroundTruth
 from yolo9000.models.boxes import iou_xyxy
 
 Colour = tuple[int, int, int]
-Rectangle = tuple[float, float, float, float]
+RectanglePx = tuple[float, float, float, float]
 
 PALETTE: tuple[Colour, ...] = (  # far apart in hue or lightness, none as dark as the outline
     (244, 84, 74),
@@ -165,21 +165,21 @@ def draw_marks(
     rectangles = [_clipped(mark.xyxy_px * scale, canvas.size) for mark in marks]
     for mark, rectangle in reversed(list(zip(marks, rectangles, strict=True))):  # the best one on top
         _draw_box(draw, rectangle, mark, line_px)
-    taken: list[Rectangle] = []
+    taken: list[RectanglePx] = []
     for mark, rectangle in zip(marks, rectangles, strict=True):
         if mark.text:
             taken.append(_draw_label(draw, rectangle, mark, font, taken))
     return canvas
 
 
-def _clipped(xyxy_px: FloatArray, size: tuple[int, int]) -> Rectangle:
+def _clipped(xyxy_px: FloatArray, size: tuple[int, int]) -> RectanglePx:
     """The box clipped to the image, at least one pixel wide and high."""
     left, top = (min(max(float(value), 0), side - 2) for value, side in zip(xyxy_px[:2], size, strict=True))
     right, bottom = (min(float(value), side - 1) for value, side in zip(xyxy_px[2:], size, strict=True))
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, rectangle: Rectangle, mark: Mark, line_px: int) -> None:
+def _draw_box(draw: ImageDraw.ImageDraw, rectangle: RectanglePx, mark: Mark, line_px: int) -> None:
     left, top, right, bottom = rectangle
     if mark.dashed:
         for start, end in _dashes(rectangle, step=4 * line_px):
@@ -191,7 +191,7 @@ def _draw_box(draw: ImageDraw.ImageDraw, rectangle: Rectangle, mark: Mark, line_
     draw.rectangle(rectangle, outline=mark.colour, width=line_px)
 
 
-def _dashes(rectangle: Rectangle, step: int) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+def _dashes(rectangle: RectanglePx, step: int) -> list[tuple[tuple[float, float], tuple[float, float]]]:
     """Start and end of each dash around the rectangle. Dashes and gaps are `step` long."""
     left, top, right, bottom = rectangle
     dashes = []
@@ -206,11 +206,11 @@ def _dashes(rectangle: Rectangle, step: int) -> list[tuple[tuple[float, float], 
 
 def _draw_label(
     draw: ImageDraw.ImageDraw,
-    rectangle: Rectangle,
+    rectangle: RectanglePx,
     mark: Mark,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    taken: Sequence[Rectangle],
-) -> Rectangle:
+    taken: Sequence[RectanglePx],
+) -> RectanglePx:
     """Write the text on a patch of the mark's colour, clear of the patches in `taken` if possible; the new patch."""
     pad = 3
     text_left, text_top, text_right, text_bottom = draw.textbbox((0, 0), mark.text, font=font)
@@ -227,8 +227,8 @@ def _draw_label(
 
 
 def _free_rectangle(
-    rectangle: Rectangle, width: float, height: float, size: tuple[int, int], taken: Sequence[Rectangle]
-) -> Rectangle:
+    rectangle: RectanglePx, width: float, height: float, size: tuple[int, int], taken: Sequence[RectanglePx]
+) -> RectanglePx:
     """The first free rectangle above the box, inside its top, below it, inside its bottom; else the first of all."""
     left, top, right, bottom = rectangle
     corners = [(x, y) for x in (left, right - width) for y in (top - height, top, bottom, bottom - height)]
@@ -240,7 +240,7 @@ def _free_rectangle(
     return next(free, rectangles[0])
 
 
-def _overlap(a: Rectangle, b: Rectangle) -> bool:
+def _overlap(a: RectanglePx, b: RectanglePx) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
