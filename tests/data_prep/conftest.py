@@ -1,4 +1,4 @@
-"""Made images whose colour encodes their index, and a small world of them to merge."""
+"""Generated images whose colour encodes their index, and a small world of them to merge."""
 
 import io
 import json
@@ -21,7 +21,7 @@ CAT, DOG, CAR, TABBY = "n02121808", "n02084071", "n02958343", "n02123045"
 
 
 def colour_of(index: int) -> tuple[int, int, int]:
-    """Far apart for neighbours, so that JPEG cannot blur one into another."""
+    """The colour of an image; colours of neighbours differ so much that JPEG cannot confuse them."""
     return (index * 40 % 250, index * 90 % 250, index * 160 % 250)
 
 
@@ -36,7 +36,7 @@ def encoded_image(
 def write_coco(
     folder: Path, images: Sequence[dict[str, Any]], boxes: Sequence[dict[str, Any]], names: Sequence[str]
 ) -> None:
-    """An instances file; category ids are 10, 20, …"""
+    """Write an instances file; category ids are 10, 20, …"""
     categories = [{"id": 10 * (number + 1), "name": name} for number, name in enumerate(names)]
     document = {"images": list(images), "annotations": list(boxes), "categories": categories}
     (folder / "instances.json").write_text(json.dumps(document), encoding="utf-8")
@@ -44,7 +44,7 @@ def write_coco(
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    """A world of its own for one test."""
+    """A new world for each test."""
     return make_world(tmp_path / "world")
 
 
@@ -58,13 +58,13 @@ def _merged_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shards(_merged_once: Path, tmp_path: Path) -> Path:
-    """A copy of the merged world, in more than three shards, that a test may spoil."""
+    """A copy of the merged world, in more than three shards, that a test may damage."""
     assert len(list(_merged_once.glob("shard-*.h5"))) > 3
     return shutil.copytree(_merged_once, tmp_path / "shards")
 
 
 def make_world(folder: Path) -> Path:
-    """Six COCO images with four boxes in all, two wnid folders of three images each, and merge.yaml."""
+    """Write six COCO images with four boxes in total, two wnid folders of three images each, and merge.yaml."""
     (folder / "photos").mkdir(parents=True)
     images, boxes = [], []
     for index in range(6):
@@ -78,10 +78,10 @@ def make_world(folder: Path) -> Path:
             )
     boxes[0]["iscrowd"] = 1
     write_coco(folder, images, boxes, ["cat", "dog", "car"])
-    for place, wnid in enumerate((TABBY, CAR)):
+    for class_index, wnid in enumerate((TABBY, CAR)):
         (folder / "labelled" / wnid).mkdir(parents=True)
         for number in range(3):
-            index = 6 + 3 * place + number
+            index = 6 + 3 * class_index + number
             (folder / "labelled" / wnid / f"{number}.jpg").write_bytes(encoded_image(index, (30, 30)))
     sources = [
         {"name": "coco", "format": "coco", "annotations": "instances.json", "images": "photos"},
@@ -93,7 +93,7 @@ def make_world(folder: Path) -> Path:
 
 @pytest.fixture
 def config_of() -> Callable[..., MergeConfig]:
-    """The configuration of a world, with overrides."""
+    """A function that loads the configuration of a world, with overrides."""
 
     def load(world: Path, *overrides: str) -> MergeConfig:
         return load_config(world / "merge.yaml", MergeConfig, overrides)
@@ -101,14 +101,14 @@ def config_of() -> Callable[..., MergeConfig]:
     return load
 
 
-Answer = tuple[int, str, str]  # exit code, stdout and stderr of a command
+Outcome = tuple[int, str, str]  # exit code, stdout and stderr of a command
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """Runs `data-prep` with arguments in this process."""
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """A function that runs `data-prep` with arguments in this process."""
 
-    def run(*arguments: object) -> Answer:
+    def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["data-prep", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
             cli.main()
@@ -121,7 +121,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real images, or a skip that says so."""
+    """The folder of real images; skips the test if there is none."""
     folder = os.environ.get("YOLO9000_TEST_DATA")
     if not folder:
         pytest.skip("YOLO9000_TEST_DATA names no folder of real images")

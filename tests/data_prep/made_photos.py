@@ -1,11 +1,11 @@
-"""A folder in Tiny ImageNet's layout whose images show a rectangle of their class's colour on grey."""
+"""A folder in the layout of Tiny ImageNet; each image shows a rectangle in the colour of its class on grey."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-COLOURS = {  # three pairs of near relatives
+COLOURS = {  # three pairs of closely related classes
     "n02085620": (255, 0, 0),  # Chihuahua
     "n02094433": (0, 255, 0),  # Yorkshire terrier
     "n02123045": (0, 0, 255),  # tabby
@@ -37,7 +37,7 @@ def made_photos(folder: Path, *, train: int = 3, val: int = 2) -> Path:
 
 
 def draw(file: Path, wnid: str, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Write an image; the first and last pixels of its rectangle."""
+    """Write an image; returns the first and last pixels of its rectangle."""
     width, height = WH_PX
     left, top = int(rng.integers(0, 12)), int(rng.integers(0, 10))
     right, bottom = int(rng.integers(left + 12, width)), int(rng.integers(top + 12, height))

@@ -1,4 +1,4 @@
-"""The shipped configuration on real images; skipped where YOLO9000_TEST_DATA names no folder of them."""
+"""The shipped configuration on real images; skipped unless YOLO9000_TEST_DATA names their folder."""
 
 import io
 from pathlib import Path
@@ -25,7 +25,7 @@ def reader(real_data, tmp_path_factory):
     return ShardReader(out)
 
 
-def test_every_image_of_coco128_and_of_260_imagenet_folders_is_merged(reader):
+def test_all_images_of_coco128_and_of_260_imagenet_folders_are_merged(reader):
     assert len(reader) == 128 + 128 + 260
     assert [len(reader.split(name)) for name in reader.splits] == [388, 128]
     assert (len(reader.box_nodes), len(reader.label_nodes)) == (1827, 260)
@@ -33,7 +33,7 @@ def test_every_image_of_coco128_and_of_260_imagenet_folders_is_merged(reader):
     assert {row.reason for row in reader.classes} == {"curated", "wnid"}
 
 
-def test_stored_images_are_the_files_and_decode_to_their_size(reader, real_data):
+def test_stored_images_equal_their_files_and_decode_to_their_size(reader, real_data):
     for image in range(0, len(reader), 40):
         data = reader.encoded(image).tobytes()
         folder = real_data / FOLDERS[reader.image_source[image]]
@@ -41,8 +41,8 @@ def test_stored_images_are_the_files_and_decode_to_their_size(reader, real_data)
         assert Image.open(io.BytesIO(data)).size == (reader.image_width[image], reader.image_height[image])
 
 
-def test_labels_of_imagenet_lie_at_or_under_boxed_classes_of_coco(reader):
-    """As the folders were chosen; a tree keeps one of several hypernym paths, so a few are found elsewhere."""
+def test_labels_of_imagenet_are_at_or_under_boxed_classes_of_coco(reader):
+    """The folders were chosen so. A tree keeps one of several hypernym paths, so a few labels are elsewhere."""
     boxed = reader.sources[0].exhaustive
     under = np.zeros(len(reader.label_nodes), dtype=bool)
     for node in boxed:
@@ -50,6 +50,6 @@ def test_labels_of_imagenet_lie_at_or_under_boxed_classes_of_coco(reader):
     assert under.mean() > 0.95
 
 
-def test_five_anchors_fit_as_the_configuration_says(reader):
+def test_five_anchors_fit_as_well_as_the_configuration_states(reader):
     found = kmeans_anchors(box_sizes_px(reader, "train", 416) / 32, 5)
     assert found.average_iou == pytest.approx(0.543, abs=0.002)

@@ -22,7 +22,7 @@ names = st.sampled_from(["a.jpg", "b", "ä ß.png", "\udcff.jpg", "folder/c.jpg"
 records = st.builds(
     ImageRecord,
     source_id=st.sampled_from(["a.jpg", "x/a.jpg", "ä", "", "folder/b"]),
-    path=names.map(lambda name: Path("/pictures") / name),
+    path=names.map(lambda name: Path("/images") / name),
     size_bytes=st.integers(0, 2**40),
     size_px=st.none() | st.tuples(st.integers(1, 10**5), st.integers(1, 10**5)),
     boxes=st.none() | st.lists(boxes, max_size=3).map(lambda rows: make_boxes(*rows)),
@@ -89,19 +89,19 @@ def test_paths_become_absolute_so_that_any_process_finds_them(monkeypatch, tmp_p
     assert [record.path for record in catalogue] == [tmp_path / "a.jpg", tmp_path / "in" / "b.jpg"]
 
 
-def bytes_held(pictures, record):
+def bytes_held(images, record):
     """Bytes that a catalogue of so many images holds when it has grown."""
     own = tracemalloc.Filter(True, str(Path(catalogue_module.__file__)))
     tracemalloc.start()
     try:
         builder = CatalogueBuilder()
-        for number in range(pictures):
+        for number in range(images):
             builder.add(0, record(number), 0)
         catalogue = builder.finish()
         traces = tracemalloc.take_snapshot().filter_traces([own]).traces
     finally:
         tracemalloc.stop()
-    assert len(catalogue) == pictures
+    assert len(catalogue) == images
     return sum(trace.size for trace in traces)
 
 

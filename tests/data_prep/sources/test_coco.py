@@ -347,15 +347,15 @@ def test_with_any_lists_the_file_is_read_or_reported_in_one_line(world, document
 
 
 def test_a_box_takes_at_most_a_hundred_bytes_while_it_is_read(world):
-    """In a file of images with seven boxes each, in no order: what both sizes need alike does not count."""
+    """In a file of images with seven boxes each, in no order: the constant part cancels out."""
     annotation = (
         '{"segmentation": [[1.5, 2.25, 3.5, 4.75, 5.5, 6.25]], "bbox": [1.5, 2.5, 3.5, 4.5], '
         '"category_id": 10, "id": %d, "image_id": %d}'
     )
 
-    def peak(pictures):
-        boxes = ", ".join(annotation % (row, row * 37 % pictures) for row in range(7 * pictures))
-        images = ", ".join(json.dumps(image(number)) for number in range(pictures))
+    def peak(image_count):
+        boxes = ", ".join(annotation % (row, row * 37 % image_count) for row in range(7 * image_count))
+        images = ", ".join(json.dumps(image(number)) for number in range(image_count))
         text = (
             f'{{"annotations": [{boxes}], "images": [{images}], "categories": [{{"id": 10, "name": "a"}}]}}'
         )
@@ -364,7 +364,7 @@ def test_a_box_takes_at_most_a_hundred_bytes_while_it_is_read(world):
         source = open_source(coco_of(world))
         peak_bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert sum(len(record.boxes) for record in source.records()) == 7 * pictures
+        assert sum(len(record.boxes) for record in source.records()) == 7 * image_count
         return peak_bytes
 
     peak(10)  # imports

@@ -30,7 +30,7 @@ LABELS = "image,class,positive"
 @pytest.fixture
 def table(tmp_path):
     """Images a.jpg, b.jpg, c.jpg of 40 x 30 px; a function that writes a table of them."""
-    write_images(tmp_path / "pictures", ["a.jpg", "b.jpg", "c.jpg"])
+    write_images(tmp_path / "images", ["a.jpg", "b.jpg", "c.jpg"])
 
     def write(*lines, **settings):
         text = lines[0] if isinstance(lines[0], bytes) else "\n".join(lines).encode()
@@ -38,7 +38,7 @@ def table(tmp_path):
         return CsvSource(
             name="table",
             format="csv",
-            images=tmp_path / "pictures",
+            images=tmp_path / "images",
             annotations=tmp_path / "table.csv",
             **settings,
         )
@@ -92,7 +92,7 @@ def test_a_box_may_be_written_in_many_ways(table, lines, changes):
 def test_pixels_refer_to_the_upright_image(table, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
-    (tmp_path / "pictures" / "a.jpg").write_bytes(encoded_image(0, (60, 80), exif=exif))
+    (tmp_path / "images" / "a.jpg").write_bytes(encoded_image(0, (60, 80), exif=exif))
     assert boxes_of(table(HEADER, "a.jpg,cat,0,0,80,30")) == [make_boxes((0, (0, 0, 1, 0.5)))]
 
 
@@ -162,7 +162,7 @@ def test_an_invalid_row_is_counted_by_reason(table, line, reason):
 
 
 def test_the_labels_of_an_image_that_is_left_out_are_counted(table, tmp_path):
-    (tmp_path / "pictures" / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "images" / "a.jpg").write_bytes(b"no picture")
     lines = ("a.jpg,cat,0,0,9,9", "a.jpg,cat,0,0,8,8", "a.jpg,dog,,,,", "gone.jpg,dog,,,,", "b.jpg,cat,,,,")
     _, records, counts = read(table(HEADER, *lines))
     assert [record.source_id for record in records] == ["b.jpg"]
@@ -186,7 +186,7 @@ def test_contradictions_are_left_out_and_counted(table):
 
 
 def test_one_image_may_be_written_in_several_ways(table, tmp_path):
-    write_images(tmp_path / "pictures", ["deep/x.jpg"])
+    write_images(tmp_path / "images", ["deep/x.jpg"])
     names = ("deep/x.jpg", "a.jpg", "./deep/x.jpg", "deep\\x.jpg", "deep//x.jpg")
     _, records, _ = read(table("image,class", *(f"{name},{number}" for number, name in enumerate(names))))
     assert [(record.source_id, len(record.labels)) for record in records] == [("deep/x.jpg", 4), ("a.jpg", 1)]
@@ -194,15 +194,15 @@ def test_one_image_may_be_written_in_several_ways(table, tmp_path):
 
 def test_links_are_followed(table, tmp_path):
     (tmp_path / "store.jpg").write_bytes(encoded_image(0))
-    (tmp_path / "pictures" / "x.jpg").symlink_to(tmp_path / "store.jpg")
-    (tmp_path / "pictures" / "y").symlink_to(tmp_path)
+    (tmp_path / "images" / "x.jpg").symlink_to(tmp_path / "store.jpg")
+    (tmp_path / "images" / "y").symlink_to(tmp_path)
     _, records, counts = read(table("image,class", "x.jpg,cat", "y/store.jpg,cat", "a.jpg,cat"))
     assert [record.source_id for record in records] == ["x.jpg", "y/store.jpg", "a.jpg"]
     assert "image file missing" not in counts
 
 
 def test_names_that_are_not_utf8_are_found_and_escaped(table, tmp_path):
-    write_images(tmp_path / "pictures", [os.fsdecode(b"\xff.jpg")])
+    write_images(tmp_path / "images", [os.fsdecode(b"\xff.jpg")])
     source, records, _ = read(table(b"image,class\n\xff.jpg,\xe4\n"))
     assert (source.classes, records[0].source_id) == ((r"\xe4",), r"\xff.jpg")
     assert records[0].path.is_file()
@@ -253,10 +253,10 @@ def test_a_missing_file_is_reported(table, tmp_path):
 
 @pytest.mark.parametrize("order", ["by image", "shuffled"])
 def test_a_box_takes_less_than_a_hundred_bytes(table, order):
-    """In a table of images with five boxes each, in any order: what both sizes need alike does not count."""
+    """In a table of images with five boxes each, in any order: the constant part cancels out."""
 
-    def peak(pictures):
-        rows = [(number, box) for number in range(pictures) for box in range(5)]
+    def peak(images):
+        rows = [(number, box) for number in range(images) for box in range(5)]
         rows.sort(key=lambda row: hash(row) if order == "shuffled" else row)
         config = table(HEADER, *(f"{number:06d}.jpg,cat,{box},0,9,9" for number, box in rows))
         tracemalloc.start()
@@ -322,19 +322,19 @@ def test_shards_have_the_labels_of_the_table(table, tmp_path):
         "c.jpg,,,,,,,",
     )
     source, records, _ = read(table(f"{HEADER},positive,ignored", *lines))
-    said = labels_in_shards(merged(tmp_path, format="csv", images="pictures", annotations="table.csv"))
-    assert list(said) == ["a.jpg", "b.jpg", "c.jpg"]
+    stored = labels_in_shards(merged(tmp_path, format="csv", images="images", annotations="table.csv"))
+    assert list(stored) == ["a.jpg", "b.jpg", "c.jpg"]
     for record in records:
         expected = labels_of_record(record, source.classes)
         expected["boxes"] = [
             (name, pytest.approx(xyxy, abs=1e-7), ignored) for name, xyxy, ignored in expected["boxes"]
         ]
-        assert said[record.source_id] == expected
+        assert stored[record.source_id] == expected
 
 
 def test_a_table_of_pythons_csv_writer_is_read(table, tmp_path):
     names = ['with "quotes".jpg', "with, comma.jpg"]
-    write_images(tmp_path / "pictures", names)
+    write_images(tmp_path / "images", names)
     config = table(LABELS)
     with config.annotations.open("w", newline="") as file:
         csv.writer(file).writerows([("image", "class"), *((name, "a; b") for name in names)])

@@ -1,4 +1,4 @@
-"""ImageNet in each of its forms: class folders, class tars, a tar of either; and the boxes of CLS-LOC."""
+"""ImageNet in each layout: class folders, class tars, a tar of either; and the boxes of CLS-LOC."""
 
 import io
 import os
@@ -16,11 +16,11 @@ from tests.data_prep.conftest import CAR, TABBY, encoded_image
 from tests.data_prep.readers import make_boxes
 from wordtree.support.config_files import validated
 
-FORMS = ["class tars", "tar of tars", "tar of folders", "tar with a folder around", "some of each"]
+LAYOUTS = ["class tars", "tar of tars", "tar of folders", "tar with a folder around", "some of each"]
 
 
 def tar_of(folder: Path, out: Path, around: str = "") -> None:
-    """Without sorting, as a file system may give them: in reverse."""
+    """Write a tar with the files in reverse order, as a file system may list them."""
     with tarfile.open(out, "w", format=tarfile.GNU_FORMAT) as tar:
         files = [
             Path(place) / name for place, _, names in os.walk(folder, followlinks=True) for name in names
@@ -29,21 +29,21 @@ def tar_of(folder: Path, out: Path, around: str = "") -> None:
             tar.add(path, f"{around}{path.relative_to(folder).as_posix()}")
 
 
-def packed(folders: Path, form: str, out: Path) -> Path:
-    """Class folders as `images` of another form."""
-    if form == "tar of folders":
+def packed(folders: Path, layout: str, out: Path) -> Path:
+    """Convert class folders to another layout."""
+    if layout == "tar of folders":
         tar_of(folders, out)
-    elif form == "tar with a folder around":
+    elif layout == "tar with a folder around":
         tar_of(folders, out, "./ILSVRC/train/")
     else:
-        classes = out if form != "tar of tars" else out.with_name(f"{out.name} unpacked")
+        classes = out if layout != "tar of tars" else out.with_name(f"{out.name} unpacked")
         classes.mkdir()
         for number, folder in enumerate(sorted(folders.iterdir())):
-            if form == "some of each" and number % 2:
+            if layout == "some of each" and number % 2:
                 shutil.copytree(folder, classes / folder.name)
             else:
                 tar_of(folder, classes / f"{folder.name}.tar")
-        if form == "tar of tars":
+        if layout == "tar of tars":
             tar_of(classes, out)
     return out
 
@@ -59,7 +59,7 @@ def read(images: Path, **more):
 
 
 def images_in(records):
-    """(source id, bytes, labels) of each."""
+    """Source id, bytes and labels of each record."""
     rows = []
     for record in records:
         start = record.offset or 0
@@ -70,7 +70,7 @@ def images_in(records):
 
 @pytest.fixture
 def folders(world):
-    """Two classes of three images, one of them with a folder inside and a name that sorts before it."""
+    """Two classes of three images; one class also has a folder with two images."""
     deep = world / "labelled" / CAR / "a-folder"
     deep.mkdir()
     for number, name in enumerate(("b.jpg", "a.PNG")):
@@ -101,19 +101,19 @@ def test_class_folders_are_classes_sorted_by_name(folders):
     }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_layout_gives_the_images_labels_and_order_of_the_folders(folders, tmp_path, form):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_gives_the_images_labels_and_order_of_the_folders(folders, tmp_path, layout):
     expected = read(folders)
-    found = read(packed(folders, form, tmp_path / "packed"))
+    found = read(packed(folders, layout, tmp_path / "packed"))
     assert found[0].classes == expected[0].classes
     assert images_in(found[1]) == images_in(expected[1])
     assert found[2] == expected[2] == {}
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_shards_merged_from_every_layout_are_identical(folders, tmp_path, form):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_shards_merged_from_every_layout_are_identical(folders, tmp_path, layout):
     merged = {}
-    for name, images in (("folders", folders), ("packed", packed(folders, form, tmp_path / "packed"))):
+    for name, images in (("folders", folders), ("packed", packed(folders, layout, tmp_path / "packed"))):
         sources = [{"name": "labels", "format": "imagenet", "images": images}]
         config = validated({"sources": sources, "shard_mb": 0.002}, MergeConfig, place="test")
         index = merge(config, tmp_path / f"out {name}")
@@ -136,8 +136,8 @@ def test_folders_and_tars_of_a_class_have_the_same_order(tmp_path):
         (tmp_path / "folders" / CAR / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "folders" / CAR / name).write_bytes(name.encode())
     _, expected, _ = read(tmp_path / "folders")
-    for form in FORMS[:2]:
-        _, found, _ = read(packed(tmp_path / "folders", form, tmp_path / form))
+    for layout in LAYOUTS[:2]:
+        _, found, _ = read(packed(tmp_path / "folders", layout, tmp_path / layout))
         assert images_in(found) == images_in(expected)
 
 
@@ -161,10 +161,10 @@ def tar_in_bytes(*members: tuple[str, bytes], tmp_path: Path) -> bytes:
     return (tmp_path / "inner").read_bytes()
 
 
-@pytest.mark.parametrize("form", ["class tar", "tar of folders"])
-def test_of_members_with_one_name_the_last_counts_as_after_unpacking(tmp_path, form):
+@pytest.mark.parametrize("layout", ["class tar", "tar of folders"])
+def test_of_members_with_one_name_the_last_counts_as_after_unpacking(tmp_path, layout):
     names = [("a.jpg", b"old"), ("b.jpg", b"b"), ("./a.jpg", b"new")]
-    if form == "class tar":
+    if layout == "class tar":
         images = tmp_path / "tars"
         images.mkdir()
         write_tar(images / f"{CAR}.tar", *names)
@@ -301,7 +301,7 @@ def annotation(
 
 @pytest.fixture
 def boxes(folders, tmp_path):
-    """Boxes for the cars 0 to 3; of 1 one is no box, of 2 none is a car's, 3 is not there."""
+    """Boxes for the cars 0 to 3; car 1 has an invalid box, car 2 has no box of a car, car 3 has no image."""
     (tmp_path / "boxes" / CAR).mkdir(parents=True)
     whole = (0, 0, 29, 29)
     texts = [
@@ -316,9 +316,9 @@ def boxes(folders, tmp_path):
     return tmp_path / "boxes"
 
 
-@pytest.mark.parametrize("form", [None, *FORMS[:3]])
-def test_annotated_images_have_boxes_besides_their_label(folders, boxes, tmp_path, form):
-    images = folders if form is None else packed(folders, form, tmp_path / "packed")
+@pytest.mark.parametrize("layout", [None, *LAYOUTS[:3]])
+def test_annotated_images_have_boxes_besides_their_label(folders, boxes, tmp_path, layout):
+    images = folders if layout is None else packed(folders, layout, tmp_path / "packed")
     source, records, counts = read(images, boxes=boxes)
     found = {record.source_id: record for record in records}
     assert (source.has_boxes, source.is_federated) == (True, True)
@@ -343,7 +343,7 @@ def test_a_label_is_exhaustive_if_every_object_of_its_class_has_a_box(folders, b
     exhaustive = [record.source_id for record in records if record.labels[0].is_exhaustive]
     assert exhaustive == [
         f"{CAR}/0.jpg"
-    ]  # of 1 a box is lost, 2 has none of its class, the others none at all
+    ]  # car 1 lost a box, car 2 has no box of its class, the others have no box
 
 
 def test_a_merge_keeps_annotated_images_and_exhaustive_labels(folders, boxes, tmp_path):
@@ -376,15 +376,15 @@ def test_broken_annotations_leave_their_images_without_boxes(folders, boxes):
     assert counts["annotation file that is not XML"] == 1
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_260_real_classes_are_the_same_in_every_layout(real_data, tmp_path, form):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_260_real_classes_are_the_same_in_every_layout(real_data, tmp_path, layout):
     folders = tmp_path / "folders"
     folders.mkdir()
     for folder in sorted((real_data / "imagenet-260").iterdir()):
         if folder.is_dir():
             (folders / folder.name).symlink_to(folder)
     expected = read(folders)
-    found = read(packed(folders, form, tmp_path / "packed"))
+    found = read(packed(folders, layout, tmp_path / "packed"))
     assert len(found[0].classes) == len(found[1]) == 260
     assert found[0].classes == expected[0].classes
     assert images_in(found[1]) == images_in(expected[1])

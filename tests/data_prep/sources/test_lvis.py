@@ -13,7 +13,7 @@ CAN, CRAB, STOP = 1, 22, 333
 
 @pytest.fixture
 def open_lvis(tmp_path):
-    """The source of a file with these images and boxes, whose images lie in `train2017`."""
+    """A function that writes a file with images and boxes, and an image in `train2017`, and opens the source."""
 
     def open_file(images, boxes, categories=None):
         folder = tmp_path / "coco" / "train2017"
@@ -51,7 +51,7 @@ def box(category_id, bbox=BOX):
 
 
 def labels_of(source):
-    """For each class of the one image: whether it shows it, and whether all of it has boxes."""
+    """For each class of the only image: whether it is present, and whether it is exhaustively annotated."""
     (record,) = source.records()
     return {source.classes[label.class_index]: label[1:] for label in record.labels}
 

@@ -36,7 +36,7 @@ def label(image=A, label=CAT, confidence="1", source="verification"):
 
 @pytest.fixture
 def openimages(tmp_path):
-    """Images A and B; a function that writes the tables and configures a source."""
+    """Images A and B, and a function that writes tables and returns the configuration of the source."""
     write_images(tmp_path / "images", [f"{A}.jpg", f"{B}.jpg"])
 
     def write(*, boxes=None, labels=None, names=NAMES):
@@ -96,11 +96,11 @@ def test_verified_labels_are_positive_or_negative_and_machine_labels_are_left_ou
 
 
 @pytest.mark.parametrize(
-    ("boxes", "labels", "said"),
+    ("boxes", "labels", "expected"),
     [
-        pytest.param([box()], [], {"Cat": (True, True)}, id="a box: boxed completely"),
+        pytest.param([box()], [], {"Cat": (True, True)}, id="a box: exhaustive"),
         pytest.param([box()], [label()], {"Cat": (True, True)}, id="a box and a label"),
-        pytest.param([box(is_group=1)], [label()], {"Cat": (True, True)}, id="a group: all else is boxed"),
+        pytest.param([box(is_group=1)], [label()], {"Cat": (True, True)}, id="a group: exhaustive"),
         pytest.param(
             [box()], [label(label=DOG)], {"Dog": (True, False), "Cat": (True, True)}, id="not boxed"
         ),
@@ -110,7 +110,7 @@ def test_verified_labels_are_positive_or_negative_and_machine_labels_are_left_ou
             {"Dog": (False, False), "Cat": (True, True)},
             id="absent",
         ),
-        pytest.param([], [label()], {"Cat": (True, False)}, id="nobody boxed the image"),
+        pytest.param([], [label()], {"Cat": (True, False)}, id="no boxes in the image"),
         pytest.param(
             [box(), box(corners=(2, 3, 2, 3))],
             [label()],
@@ -127,13 +127,14 @@ def test_verified_labels_are_positive_or_negative_and_machine_labels_are_left_ou
         ),
     ],
 )
-def test_the_labels_of_an_image_follow_decision_15(openimages, boxes, labels, said):
-    """Each class with whether it is there, and whether all of it has boxes (decision 15)."""
+def test_the_labels_of_an_image_follow_decision_15(openimages, boxes, labels, expected):
+    """expected: for each class whether it is present, and whether it is exhaustively annotated."""
     source, records, _ = read(openimages(boxes=boxes, labels=labels))
     found = {
-        source.classes[one.class_index]: (one.is_positive, one.is_exhaustive) for one in records[0].labels
+        source.classes[label.class_index]: (label.is_positive, label.is_exhaustive)
+        for label in records[0].labels
     }
-    assert found == said
+    assert found == expected
     assert (records[0].boxes is not None) == bool(boxes)
 
 
@@ -242,12 +243,10 @@ def test_a_file_in_another_format_than_openimages_is_reported_in_one_line(openim
 
 
 def test_a_box_takes_less_than_a_hundred_bytes(openimages):
-    """In a table of images with five boxes each: what both sizes need alike does not count."""
+    """In a table of images with five boxes each: the constant part cancels out."""
 
-    def peak(pictures):
-        config = openimages(
-            boxes=[box(f"{number:016x}", DOG) for number in range(pictures) for _ in range(5)]
-        )
+    def peak(images):
+        config = openimages(boxes=[box(f"{number:016x}", DOG) for number in range(images) for _ in range(5)])
         tracemalloc.start()
         open_source(config)
         peak_bytes = tracemalloc.get_traced_memory()[1]
@@ -276,7 +275,7 @@ def test_any_rows_are_boxes_and_labels_or_an_error(openimages, boxes, labels):
         return
     for record in records:
         assert all(0 <= corner <= 1 for _, corners, _ in box_rows(record) for corner in corners)
-        assert len({one.class_index for one in record.labels}) == len(record.labels)
+        assert len({label.class_index for label in record.labels}) == len(record.labels)
 
 
 def test_shards_have_the_labels_of_the_tables(openimages, tmp_path):

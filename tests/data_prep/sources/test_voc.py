@@ -41,7 +41,7 @@ def xml(*objects, filename="", size=(40, 30), database="The VOC2007 Database"):
 @pytest.fixture
 def voc(tmp_path):
     """A folder of images a.jpg, b.jpg, …, and a function that writes their annotations and reads them."""
-    write_images(tmp_path / "pictures", [f"{name}.jpg" for name in "abc"])
+    write_images(tmp_path / "images", [f"{name}.jpg" for name in "abc"])
     (tmp_path / "xml").mkdir()
 
     def write(files, **settings):
@@ -52,7 +52,7 @@ def voc(tmp_path):
         return VocSource(
             name="voc",
             format="voc",
-            images=tmp_path / "pictures",
+            images=tmp_path / "images",
             annotations=tmp_path / "xml",
             **settings,
         )
@@ -70,9 +70,7 @@ def voc(tmp_path):
         pytest.param("ImageNet database", (0, 0, 39, 29), (0, 0, 0, 0), id="ImageNet"),
     ],
 )
-def test_a_box_includes_its_first_and_its_last_pixel(
-    voc, database, whole, one_pixel
-):
+def test_a_box_includes_its_first_and_its_last_pixel(voc, database, whole, one_pixel):
     text = xml(object_xml(box=whole), object_xml(box=one_pixel), database=database)
     assert read(voc({"a.xml": text})).records[0].boxes == make_boxes(
         (0, (0, 0, 1, 1)), (0, (0, 0, 1 / 40, 1 / 30))
@@ -108,7 +106,7 @@ def test_an_image_without_objects_is_background(voc):
 
 @pytest.mark.parametrize("size", [(0, 0), ("", ""), (40, 0), ("nan", "inf"), (-40, 30)])
 def test_the_header_of_the_image_gives_the_size_if_the_file_states_none(voc, tmp_path, size):
-    (tmp_path / "pictures" / "a.jpg").write_bytes(encoded_image(0, (80, 60)))
+    (tmp_path / "images" / "a.jpg").write_bytes(encoded_image(0, (80, 60)))
     _, records, counts = read(voc({"a.xml": xml(object_xml(box=(1, 1, 40, 60)), size=size)}))
     assert records[0].boxes == make_boxes((0, (0, 0, 0.5, 1)))
     assert (records[0].size_px, counts) == (None, {})
@@ -117,13 +115,13 @@ def test_the_header_of_the_image_gives_the_size_if_the_file_states_none(voc, tmp
 def test_boxes_refer_to_the_upright_image_if_no_size_is_stated(voc, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
-    (tmp_path / "pictures" / "a.jpg").write_bytes(encoded_image(0, (60, 80), exif=exif))
+    (tmp_path / "images" / "a.jpg").write_bytes(encoded_image(0, (60, 80), exif=exif))
     _, records, _ = read(voc({"a.xml": xml(object_xml(box=(1, 1, 80, 30)), size=(0, 0))}))
     assert records[0].boxes == make_boxes((0, (0, 0, 1, 0.5)))
 
 
 def test_an_image_without_any_size_is_left_out(voc, tmp_path):
-    (tmp_path / "pictures" / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "images" / "a.jpg").write_bytes(b"no picture")
     _, records, counts = read(voc({"a.xml": xml(object_xml(), size=(0, 0))}))
     assert (records, counts) == ([], {"image without width and height": 1, "box of an image left out": 1})
 
@@ -147,10 +145,10 @@ def test_an_image_without_any_size_is_left_out(voc, tmp_path):
 def test_an_image_is_found_by_the_name_of_its_annotation_or_else_by_the_name_in_it(
     voc, tmp_path, name, filename, image_name
 ):
-    write_images(tmp_path / "pictures", [image_name])
+    write_images(tmp_path / "images", [image_name])
     _, records, counts = read(voc({name: xml(object_xml(), filename=filename)}))
     assert [record.source_id for record in records] == [image_name]
-    assert records[0].size_bytes == (tmp_path / "pictures" / image_name).stat().st_size
+    assert records[0].size_bytes == (tmp_path / "images" / image_name).stat().st_size
     assert counts == {}
 
 
@@ -168,9 +166,9 @@ def test_links_to_images_are_followed_wherever_they_lead(voc, tmp_path):
     (tmp_path / "store.jpg").write_bytes(encoded_image(0))
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "z.jpg").write_bytes(encoded_image(0))
-    (tmp_path / "pictures" / "x.jpg").symlink_to(tmp_path / "store.jpg")
-    (tmp_path / "pictures" / "y.jpg").symlink_to("a.jpg")
-    (tmp_path / "pictures" / "deep").symlink_to(tmp_path / "store")
+    (tmp_path / "images" / "x.jpg").symlink_to(tmp_path / "store.jpg")
+    (tmp_path / "images" / "y.jpg").symlink_to("a.jpg")
+    (tmp_path / "images" / "deep").symlink_to(tmp_path / "store")
     _, records, counts = read(voc({"x.xml": xml(), "y.xml": xml(), "deep/z.xml": xml()}))
     assert sorted(record.source_id for record in records) == ["deep/z.jpg", "x.jpg", "y.jpg"]
     assert counts == {}
@@ -266,7 +264,7 @@ def test_objects_without_name_or_box_are_counted(voc):
 
 
 def test_a_list_selects_images_and_their_order(voc, tmp_path):
-    write_images(tmp_path / "pictures", ["n01/n01_7.jpg", "pic 1.jpg"])
+    write_images(tmp_path / "images", ["n01/n01_7.jpg", "pic 1.jpg"])
     files = {name: xml(object_xml()) for name in ("a.xml", "b.xml", "n01/n01_7.xml", "pic 1.xml")}
     path = tmp_path / "list.txt"
     path.write_text("n01/n01_7 12\n\na -1\r\npic 1\n../b\na  1\ngone\n/b\n", encoding="utf-8-sig")
@@ -305,7 +303,7 @@ def test_a_missing_folder_is_reported_in_one_line(voc, tmp_path, folder):
 
 
 def test_a_thousand_files_take_less_than_a_hundred_bytes_a_box(voc):
-    """All that is allocated while they are read: no object for any box or image remains."""
+    """The peak while the files are read: no object for a box or an image remains."""
     text = xml(*[object_xml("cat"), object_xml("dog"), object_xml("cow")] * 7)
     config = voc({f"{number // 100:03d}/{number:06d}.xml": text for number in range(1000)})
     tracemalloc.start()
@@ -313,9 +311,7 @@ def test_a_thousand_files_take_less_than_a_hundred_bytes_a_box(voc):
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert source.classes == ("cat", "cow", "dog")
-    assert (
-        peak_bytes < 100 * (1000 * 21) + 2_000_000
-    )  # the latter for what Python itself needs, whatever the set
+    assert peak_bytes < 100 * (1000 * 21) + 2_000_000  # 2 MB for Python itself
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -354,7 +350,7 @@ def test_any_texts_in_valid_xml_give_one_object_each(objects):
 
 
 def test_shards_have_the_labels_of_the_files(tmp_path):
-    write_images(tmp_path / "pictures", ["a.jpg", "b.jpg", "n02/c.jpg"])
+    write_images(tmp_path / "images", ["a.jpg", "b.jpg", "n02/c.jpg"])
     files = {
         "a": xml(
             object_xml("cat", (1, 1, 20, 15)), object_xml("dog", (11, 7, 40, 30), "<difficult>1</difficult>")
@@ -365,13 +361,13 @@ def test_shards_have_the_labels_of_the_files(tmp_path):
     for name, text in files.items():
         (tmp_path / "xml" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "xml" / f"{name}.xml").write_text(text)
-    said = labels_in_shards(merged(tmp_path, format="voc", images="pictures", annotations="xml"))
-    config = VocSource(name="voc", format="voc", images=tmp_path / "pictures", annotations=tmp_path / "xml")
+    stored = labels_in_shards(merged(tmp_path, format="voc", images="images", annotations="xml"))
+    config = VocSource(name="voc", format="voc", images=tmp_path / "images", annotations=tmp_path / "xml")
     source, records, _ = read(config)
-    assert list(said) == ["a.jpg", "b.jpg", "n02/c.jpg"]
+    assert list(stored) == ["a.jpg", "b.jpg", "n02/c.jpg"]
     for record in records:
         expected = labels_of_record(record, source.classes)
         expected["boxes"] = [
             (name, pytest.approx(xyxy, abs=1e-7), ignored) for name, xyxy, ignored in expected["boxes"]
         ]
-        assert said[record.source_id] == expected
+        assert stored[record.source_id] == expected

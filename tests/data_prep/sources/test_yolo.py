@@ -175,12 +175,12 @@ def test_names_that_are_not_utf8_are_found_and_escaped(yolo, tmp_path):
         pytest.param(
             "images/x/images/y", "images/x/labels/y", {"images": "images/x/images"}, id="the last of two"
         ),
-        pytest.param("set/pictures", "set/pictures", {"images": "set/pictures"}, id="beside the images"),
+        pytest.param("set/photos", "set/photos", {"images": "set/photos"}, id="beside the images"),
         pytest.param(
             "images/val/deep",
             "texts/deep",
             {"images": "images/val", "labels": "texts"},
-            id="said by the user",
+            id="configured folder",
         ),
     ],
 )
@@ -279,8 +279,8 @@ def test_shards_have_the_labels_of_the_files(tmp_path, yolo):
     texts = {"a.txt": "0 .5 .5 .5 .5\n1 .25 .5 .5 .5", "b.txt": "1 .5 .5 .25 .25"}
     source, records, _ = read(yolo(texts))
     settings = {"images": "images/train", "class_names": "data.yaml"}
-    said = labels_in_shards(merged(tmp_path, format="yolo", **settings))
-    assert said == {record.source_id: labels_of_record(record, source.classes) for record in records}
+    stored = labels_in_shards(merged(tmp_path, format="yolo", **settings))
+    assert stored == {record.source_id: labels_of_record(record, source.classes) for record in records}
 
 
 @pytest.fixture(scope="module")

@@ -42,11 +42,11 @@ def test_an_image_has_its_image_labels_in_the_order_in_which_they_were_added(lab
 
 
 @given(st.lists(st.integers(-1, 5)))
-def test_sorting_renumbers_images_and_classes(pictures):
-    table = filled([(row, row, (0, 0, 1, 1), False) for row in range(len(pictures))])
-    table.sort(np.array(pictures, dtype=np.int32))
+def test_sorting_renumbers_images_and_classes(images):
+    table = filled([(row, row, (0, 0, 1, 1), False) for row in range(len(images))])
+    table.sort(np.array(images, dtype=np.int32), np.arange(len(images), dtype=np.int32) + 7)
     for image in range(-1, 6):
-        expected = [row for row, number in enumerate(pictures) if number == image]
+        expected = [row + 7 for row, number in enumerate(images) if number == image]
         assert table.boxes(image).class_index == expected
 
 

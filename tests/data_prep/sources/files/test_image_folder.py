@@ -13,11 +13,11 @@ from data_prep.sources.files.text_lines import text_lines
 
 @pytest.fixture
 def folder(tmp_path):
-    """pictures/a.jpg, pictures/deep/b.jpg, and secret/s.jpg beside them."""
-    for name in ("pictures/a.jpg", "pictures/deep/b.jpg", "secret/s.jpg"):
+    """images/a.jpg, images/deep/b.jpg, and secret/s.jpg beside them."""
+    for name in ("images/a.jpg", "images/deep/b.jpg", "secret/s.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"seven b")
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "deep/b.jpg", "./a.jpg", "deep//b.jpg"])

@@ -1,4 +1,4 @@
-"""Tars as they come, as they should not come, and as no program writes them."""
+"""Valid tars, damaged tars, and arbitrary bytes."""
 
 import gzip
 import io
@@ -49,9 +49,9 @@ def with_checksum(header: bytes, *, signed: bool = False) -> bytes:
     return blank[:148] + b"%06o\0 " % total + blank[156:]
 
 
-def changed(header: bytes, place: int, field: bytes) -> bytes:
-    """The header with a field overwritten and its checksum made right."""
-    return with_checksum(header[:place] + field + header[place + len(field) :])
+def changed(header: bytes, offset: int, field: bytes) -> bytes:
+    """The header with a field overwritten and the checksum corrected."""
+    return with_checksum(header[:offset] + field + header[offset + len(field) :])
 
 
 @pytest.fixture
@@ -266,11 +266,11 @@ def extension(kind: bytes, data: bytes) -> bytes:
     return info.tobuf(tarfile.USTAR_FORMAT) + data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
 
 
-@pytest.mark.parametrize(("damage", "what"), DAMAGE)
-def test_a_damaged_tar_is_read_up_to_the_damage_and_counted_by_name(path, damage, what):
+@pytest.mark.parametrize(("damage", "found_text"), DAMAGE)
+def test_a_damaged_tar_is_read_up_to_the_damage_and_counted_by_name(path, damage, found_text):
     found, counts = read_bytes(path, damage(tar_bytes(entry("a.jpg"), entry("b.jpg"), entry("c.jpg"))))
     assert found == [("a.jpg", BLOCK, 3)]
-    assert counts == damaged(what, path)
+    assert counts == damaged(found_text, path)
 
 
 def test_a_tar_truncated_between_members_is_read_and_counted(path):
@@ -330,8 +330,8 @@ SAMPLE = tar_bytes(
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=400)
 def test_no_bytes_crash_the_reader_or_give_a_span_outside_the_file(path, changes, end, with_right_checksums):
     data = bytearray(SAMPLE[:end])
-    for place, change in changes:
-        data[place : place + len(change)] = change
+    for offset, change in changes:
+        data[offset : offset + len(change)] = change
     if with_right_checksums:
         for start in range(0, len(data) - BLOCK + 1, BLOCK):
             if any(data[start : start + BLOCK]):
