@@ -56,5 +56,6 @@ def answers(shards: Path) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.fl
     model = build_model(with_anchors(cfg, reader).model, reader.tree).eval()
     asked = EvaluateConfig(batch_size=1, limit=3, min_objectness=0)
     return [
-        (found.node, found.score) for found in predict_boxes(model, EvaluationSet.of(reader, asked), 64, asked)
+        (found.node, found.score)
+        for found in predict_boxes(model, EvaluationSet.of(reader, asked), 64, asked)
     ]

@@ -340,7 +340,7 @@ def test_an_existing_run_is_refused_in_one_line(
     refused: Callable[..., str], config: Path, finished: Path
 ) -> None:
     args = ("train", config, "--runs", finished.parent, "--set", f"name={finished.name}")
-    assert "holds a run already. Go on with --resume" in refused(*args)
+    assert "holds a run already. Continue it with --resume" in refused(*args)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "info"])

@@ -1,4 +1,4 @@
-"""`--check`: everything that a training run needs is tried with one batch, and nothing is written."""
+"""`--check`: one training step that tries everything a run needs and writes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from yolo9000.training.task import Data, Score, Task
 def check_run(
     task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path, *, resume: bool = False
 ) -> dict[str, str]:
-    """Facts about the run by name, such as its steps and its first loss, after one step with the largest batch.
+    """Facts about the run by name, such as its data and its first loss, after one step at the largest input size.
 
     Raises every error that the run itself would raise before its second step.
     """
@@ -50,7 +50,7 @@ def check_run(
 
 
 def _at_largest_size(cfg: Settings) -> Settings:
-    """The configuration with every batch at the largest of its sizes, which takes the most memory."""
+    """The configuration with all batches at the largest input size, which needs the most memory."""
     return with_settings(cfg, "schedule", sizes_px=(max(_sizes_px(cfg)),))
 
 
@@ -62,12 +62,12 @@ def _network_facts(run: Run[Any, Any]) -> dict[str, str]:
     label_counts, parameters = run.reader.label_counts, sum(p.numel() for p in run.model.parameters())
     boxed = label_counts.boxes_rolled_up > 0
     label_only = ~boxed & (label_counts.image_labels_rolled_up > 0)
-    start = f"from its step {run.step}" if run.step else "from the start"
+    start = f"resumed after step {run.step}" if run.step else "new"
     return {
         "run": f"{run.cfg.name}, {start}, on {run.device.type}",
         "network": f"{run.cfg.model.network}, {parameters:,} parameters",
         "nodes": f"{boxed.sum()} with boxes, {label_only.sum()} with image labels only, "
-        f"{len(boxed) - boxed.sum() - label_only.sum()} with neither",
+        f"{len(boxed) - boxed.sum() - label_only.sum()} without labels",
     }
 
 

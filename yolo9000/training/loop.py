@@ -77,7 +77,10 @@ class Guard:
         self._last: tuple[int, Mapping[str, Tensor]] | None = None
 
     def check_loss(self, terms: Mapping[str, Tensor], step: int) -> None:
-        """Check the loss of the step before, and keep this one for the next call; terms: `total` and its parts."""
+        """Check the loss of the previous step, and keep that of this step for the next call.
+
+        terms: `total` and its parts.
+        """
         self._check_last_loss()
         self._last = step, terms
 

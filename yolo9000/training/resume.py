@@ -1,4 +1,4 @@
-"""The run before its first step, or resumed from its last.pt."""
+"""Starting a run, and resuming one from its last.pt."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def _started(
     task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path
 ) -> Run[Settings, Network]:
     if (folder / "last.pt").exists():
-        raise TrainingError(f"{folder} holds a run already. Go on with --resume, or choose another name.")
+        raise TrainingError(
+            f"{folder} holds a run already. Continue it with --resume, or choose another name."
+        )
     reader = ShardReader(cfg.data.shards)
     initial = InitialWeights.read(cfg.model.start_from) if cfg.model.start_from else None
     if initial:
@@ -75,11 +77,11 @@ def _resumed(
     refuse_other_tree(saved, path, reader)
     cfg = with_absolute_paths(task.complete(cfg, reader, saved))
     if saved.training is None:
-        raise TrainingError(f"{path} holds weights only, nothing to go on from.")
+        raise TrainingError(f"{path} holds weights only, without the optimizer state that resuming needs.")
     if saved.step > cfg.schedule.max_steps:
         raise TrainingError(
             f"{path} is at step {saved.step} already, more than schedule.max_steps, {cfg.schedule.max_steps}. "
-            "Set that higher to go on."
+            "Raise schedule.max_steps to continue."
         )
     try:
         run: Run[Settings, Network] = _restored(saved, saved.training, cfg, reader)
@@ -98,10 +100,10 @@ def _load_last(path: Path, load: Callable[[Path], Checkpoint[Settings]]) -> Chec
         return load(path)
     except DamagedCheckpoint as reason:
         best = path.with_name("best.pt")
-        from_best = f"begin another from its best.pt (--set name=NEW --set model.start_from={best})"
+        from_best = f"start another run from its best.pt (--set name=NEW --set model.start_from={best})"
         advice = f"{from_best}, or " if best.exists() else ""
         raise TrainingError(
-            f"{reason} The run cannot go on: {advice}remove {path} and start again."
+            f"{reason} The run cannot be resumed: {advice}remove {path} and start again."
         ) from None
 
 
@@ -113,8 +115,8 @@ def _restored(
     run: Run[Settings, Network] = Run.of(cfg, reader, cast(Any, live).build_model())
     refuse_odd_sizes(cfg, run.model.backbone.stride)
     _load_moments(run.optimizer, training["optimizer"]["state"])
-    rate, schedule = cfg.optimizer.learning_rate, cfg.schedule
-    set_learning_rate(run.optimizer, learning_rate_at(saved.step, rate, schedule))
+    # As in last.pt, which may be saved again before the next step.
+    set_learning_rate(run.optimizer, learning_rate_at(saved.step, cfg.optimizer.learning_rate, cfg.schedule))
     if run.average and "average" in training:  # else it begins now, with the loaded weights
         run.average.load_state_dict(training["average"])
     if "pseudo_boxes" in training:
@@ -136,7 +138,7 @@ def _load_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mappin
 
 
 def _refuse_changed_settings(folder: Path, names: tuple[str, ...], cfg: BaseModel, saved: BaseModel) -> None:
-    """TrainingError where one of the named settings is not as in the saved run; None leaves it open."""
+    """TrainingError where one of the named settings differs from the saved run; None means: as in the saved run."""
     asked, used = flat_settings(cfg), flat_settings(saved)
     for name in names:
         if asked[name] not in (None, used[name]):
@@ -154,7 +156,7 @@ def _report_changes(saved: Checkpoint[Any], cfg: BaseModel) -> None:
     ]
     if not changed or not is_first():
         return
-    line = f"Going on after step {saved.step}, with {', '.join(changed)}."
+    line = f"Resuming after step {saved.step}, with {', '.join(changed)}."
     if "schedule." in " ".join(changed):
         line += " The learning rate is that of the new schedule."
     print(line, file=sys.stderr)

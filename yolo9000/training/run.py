@@ -32,7 +32,7 @@ def with_settings(cfg: Settings, section: str, **changes: object) -> Settings:
 
 @dataclass
 class Run(Generic[Settings, Network]):
-    """Everything that a step changes, and what a checkpoint of it needs."""
+    """The state of a training run: everything that a step changes and a checkpoint holds."""
 
     cfg: Settings
     reader: ShardReader
@@ -41,11 +41,11 @@ class Run(Generic[Settings, Network]):
     average: WeightAverage | None
     step: int = 0
     best: float = math.nan
-    saved_best: float = math.nan  # as it is in last.pt
-    # Images that the weights had seen when the run began; less, down to below 0, where its batches have grown.
+    saved_best: float = math.nan  # the best score in last.pt
+    # Images that the weights had seen before step 1, so that `images_seen` stays right when the batch size changes.
     seen_before: int = 0
-    darknet: DarknetOrigin | None = None  # of the detector that it began with
-    pseudo_boxes: PseudoBoxes = field(default_factory=PseudoBoxes.none)  # drawn so far
+    darknet: DarknetOrigin | None = None  # of the weights that the run started from
+    pseudo_boxes: PseudoBoxes = field(default_factory=PseudoBoxes.none)
 
     @classmethod
     def of(cls, cfg: Settings, reader: ShardReader, model: Network) -> Run[Settings, Network]:
@@ -83,11 +83,11 @@ class Run(Generic[Settings, Network]):
         return self.is_last or self.step % self.cfg.log.every == 0
 
     def autocast(self) -> torch.autocast:
-        """Where the network computes; the losses stay outside."""
+        """Autocast for the forward pass of the network; losses are computed outside it."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._computes_in_bfloat16())
 
     def update(self) -> None:
-        """One step of the optimizer, and of the average, down the gradient that the model's parameters have."""
+        """Update the weights by the gradients of the parameters, and then the average of the weights."""
         if self.cfg.optimizer.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optimizer.clip_norm)
         self.optimizer.step()
@@ -96,7 +96,7 @@ class Run(Generic[Settings, Network]):
 
     @contextmanager
     def averaged_weights(self) -> Iterator[Network]:
-        """The model in evaluation mode with its averaged weights, for the time of a `with` block."""
+        """The model in evaluation mode with its averaged weights, within the `with` block."""
         if self.average:
             self.average.swap()
         self.model.eval()
@@ -108,12 +108,12 @@ class Run(Generic[Settings, Network]):
                 self.average.swap()
 
     def averaged_copy(self) -> Network:
-        """The model with its averaged weights in evaluation mode, which training leaves as it is now."""
+        """A copy of the model in evaluation mode with its averaged weights."""
         with self.averaged_weights() as model:
             return deepcopy(model)
 
     def checkpoint(self) -> Checkpoint[Settings]:
-        """The run as last.pt holds it, with everything that resuming needs."""
+        """The content of last.pt: everything that resuming needs."""
         live = {name: value.cpu() for name, value in self.model.state_dict().items()}
         training = {"weights": live, "optimizer": self.optimizer.state_dict()}
         if self.average:
@@ -123,7 +123,7 @@ class Run(Generic[Settings, Network]):
         return replace(self.weights_checkpoint(), training=training)
 
     def weights_checkpoint(self) -> Checkpoint[Settings]:
-        """The run as best.pt holds it, with the weights that evaluation uses."""
+        """The content of best.pt: the weights that evaluation uses, without the state of training."""
         with self.averaged_weights() as model:
             weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         return Checkpoint(
@@ -149,11 +149,8 @@ class Run(Generic[Settings, Network]):
             self.save(folder)
 
     def keep_if_best(self, folder: Path, score: float | None, scored: Checkpoint[Settings]) -> None:
-        """Write best.pt unless an earlier score was better; of equal scores the latest is best.
-
-        score: None where there is nothing to choose by.
-        """
-        if score is None or not score < self.best:  # self.best is NaN before the first
+        """Write best.pt unless an earlier score was higher; score: None if no class could be scored."""
+        if score is None or not score < self.best:  # self.best is NaN at first
             self.best = self.best if score is None else score
             save_checkpoint(folder / "best.pt", replace(scored, score=self.best))
 

@@ -152,7 +152,7 @@ def test_a_check_of_a_resumed_run_reports_no_changed_settings(
     train(cfg, tmp_path)
     capsys.readouterr()
     check_run(DetectorTask(), cfg, tmp_path, resume=True)
-    assert "Going on" not in capsys.readouterr().err
+    assert "Resuming" not in capsys.readouterr().err
 
 
 # --- --overfit and --limit
@@ -230,7 +230,7 @@ def test_a_run_resumed_with_more_steps_follows_the_new_schedule_and_says_so(
     train(longer, tmp_path / "run", resume=True)
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
-        "Going on after step 3, with optimizer.weight_decay 0.0005 → 0.25, schedule.max_steps 3 → 6. "
+        "Resuming after step 3, with optimizer.weight_decay 0.0005 → 0.25, schedule.max_steps 3 → 6. "
         "The learning rate is that of the new schedule."
     )
     train(made_config(shards, schedule__max_steps=6), tmp_path / "straight")
@@ -242,4 +242,4 @@ def test_a_run_resumed_with_more_steps_follows_the_new_schedule_and_says_so(
     assert len(rates[0]) == 3
     capsys.readouterr()
     train(longer, tmp_path / "run", resume=True)
-    assert "Going on" not in capsys.readouterr().err
+    assert "Resuming" not in capsys.readouterr().err

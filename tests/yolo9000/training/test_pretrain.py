@@ -270,7 +270,7 @@ def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_new_run_in_the_folder_of_another_is_refused(shards: Path, finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"holds a run already\. Go on with --resume"):
+    with pytest.raises(TrainingError, match=r"holds a run already\. Continue it with --resume"):
         pretrain(made_classifier_config(shards, tmp_path), finished)
     with pytest.raises(TrainingError, match="nothing to resume"):
         pretrain(made_classifier_config(shards, tmp_path), tmp_path / "none", resume=True)

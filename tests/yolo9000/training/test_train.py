@@ -379,7 +379,7 @@ def test_fewer_steps_than_the_run_has_done_are_refused_and_nothing_changes(
     train(made_config(shards, schedule__max_steps=3), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     with pytest.raises(
-        TrainingError, match=r"is at step 3 already, more than schedule\.max_steps, 2\. Set that higher"
+        TrainingError, match=r"is at step 3 already, more than schedule\.max_steps, 2\. Raise schedule"
     ):
         train(made_config(shards, schedule__max_steps=2), tmp_path, resume=True)
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
@@ -486,7 +486,7 @@ def test_a_new_run_in_the_folder_of_another_is_refused_and_changes_no_file(
     train(made_config(shards), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(
-        TrainingError, match=r"holds a run already\. Go on with --resume, or choose another name"
+        TrainingError, match=r"holds a run already\. Continue it with --resume, or choose another name"
     ):
         train(made_config(shards, seed=1), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -495,7 +495,7 @@ def test_a_new_run_in_the_folder_of_another_is_refused_and_changes_no_file(
 def test_weights_alone_cannot_be_resumed(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards), tmp_path)
     (tmp_path / "best.pt").replace(tmp_path / "last.pt")
-    with pytest.raises(TrainingError, match="holds weights only, nothing to go on from"):
+    with pytest.raises(TrainingError, match="holds weights only, without the optimizer state"):
         train(made_config(shards), tmp_path, resume=True)
 
 
@@ -503,9 +503,9 @@ def test_a_damaged_checkpoint_is_reported_with_advice(shards: Path, tmp_path: Pa
     train(made_config(shards), tmp_path)
     whole = (tmp_path / "last.pt").read_bytes()
     (tmp_path / "last.pt").write_bytes(whole[:5000] + b"?" + whole[5001:])
-    changed = r"last\.pt: .* changed since it was written\. The run cannot go on: "
+    changed = r"last\.pt: .* changed since it was written\. The run cannot be resumed: "
     with pytest.raises(
-        TrainingError, match=changed + r"begin another from its best\.pt \(--set .*/best\.pt\), or"
+        TrainingError, match=changed + r"start another run from its best\.pt \(--set .*/best\.pt\), or"
     ):
         train(made_config(shards), tmp_path, resume=True)
     (tmp_path / "best.pt").unlink()
