@@ -114,18 +114,17 @@ def detect(
 ) -> list[Detections]:
     """Detections of each image: at most one for each location, as deep in the tree as `min_absolute` allows.
 
-    names: what `Detections.image` says of each image of the batch.
+    names: B of them, for `Detections.image`.
     query: the score becomes objectness × P(query); the class of a detection does not depend on the query.
     """
     images = enumerate(zip(names, batch.letterboxes, strict=True))
-    return [
-        _detect_in_image(batch, image, letterbox, name, cfg, query) for image, (name, letterbox) in images
-    ]
+    return [_detect_in_image(batch, image, name, cfg, query) for image, (name, _) in images]
 
 
 def _detect_in_image(
-    batch: BatchOutput, image: int, letterbox: Letterbox, name: str, cfg: PredictConfig, query: NodeSet | None
+    batch: BatchOutput, image: int, name: str, cfg: PredictConfig, query: NodeSet | None
 ) -> Detections:
+    letterbox = batch.letterboxes[image]
     top = top_locations(batch, image, min_objectness=cfg.min_score, max_locations=cfg.max_locations)
     descent = batch.tree_tensors.descend(
         lambda active, members: member_logits(batch.grid, top.location[active], members),

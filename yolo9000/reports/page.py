@@ -36,7 +36,7 @@ class InvalidReport(Yolo9000Error):
 
 @dataclass(frozen=True)
 class RunDetails:
-    """What a report says about a run, apart from its score.
+    """Text and files of a run for its report, apart from the score.
 
     title         the heading
     summary       what was done, in one paragraph

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import yolo9000.inference.detections as detections_module
+from wordtree.tree import query
 from wordtree.tree.query import QueryError
 from wordtree.tree.tree import WordTree
 from yolo9000.inference.detections import Detections, InvalidDetections
@@ -68,6 +70,21 @@ def test_detections_may_be_empty(toy_tree: WordTree) -> None:
 )
 def test_an_expression_selects_detections(toy_tree: WordTree, expression: str, kept: list[str]) -> None:
     assert Detections(**columns(toy_tree)).select(expression).names == kept
+
+
+def test_an_expression_is_parsed_once_for_all_images(
+    toy_tree: WordTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+
+    def parse(text: str, *args: Any, **kwargs: Any) -> Any:
+        parsed.append(text)
+        return query.parse(text, *args, **kwargs)
+
+    monkeypatch.setattr(detections_module, "parse", parse)
+    for image in ("a.jpg", "b.jpg"):
+        assert len(Detections(**columns(toy_tree, image=image)).select("animal | boat & score > 0.07")) == 2
+    assert parsed == ["animal | boat & score > 0.07"]
 
 
 def test_an_unknown_field_is_reported_with_its_column(toy_tree: WordTree) -> None:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import yolo9000.inference.postprocess as postprocess
 from tests.yolo9000.made import grid_output, random_tree
 from wordtree import WordTree
 from wordtree.tree.query import parse
@@ -26,7 +27,7 @@ from yolo9000.inference.postprocess import (
     score_nodes,
     top_locations,
 )
-from yolo9000.models.grid import GridOutput
+from yolo9000.models.grid import GridOutput, decode_boxes
 from yolo9000.models.tree_tensors import TreeTensors
 
 ANCHORS = [[0.8, 1.1], [2.5, 1.7]]
@@ -232,6 +233,19 @@ def test_no_location_above_the_threshold_gives_empty_detections() -> None:
     found = detect(batch_of(output, tree), ["a", "b"], PredictConfig())
     assert [len(d) for d in found] == [0, 0]
     assert found[0].xyxy_px.shape == (0, 4)
+
+
+def test_the_boxes_of_a_batch_are_decoded_once(toy_tree: WordTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[GridOutput] = []
+
+    def counted(output: GridOutput) -> torch.Tensor:
+        decoded.append(output)
+        return decode_boxes(output)
+
+    monkeypatch.setattr(postprocess, "decode_boxes", counted)
+    output = random_output(toy_tree, images=3)
+    assert len(detect(batch_of(output, toy_tree), ["a", "b", "c"], PredictConfig())) == 3
+    assert len(decoded) == 1
 
 
 def test_a_flat_tree_gives_the_most_probable_class() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import yolo9000.inference.predict as predict
 from tests.yolo9000.made import made_config
 from wordtree.errors import ConfigError
 from yolo9000 import Predictor, read_image
@@ -198,6 +199,20 @@ def test_the_output_folder_has_every_image_and_the_detections_as_json(
     assert set(some) == {"xyxy_px", "id", "name", "path", "conditional", "objectness", "absolute", "score"}
     assert some["path"][-1] == some["name"]
     assert read_image(out / "a.png").shape[1] >= 480  # small images are enlarged before names are written
+
+
+def test_an_image_is_decoded_once_also_if_it_is_drawn(
+    photos: Path, tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+
+    def counted(path: Path) -> torch.Tensor:
+        decoded.append(path.name)
+        return read_image(path)
+
+    monkeypatch.setattr(predict, "read_image", counted)
+    predict_to_folder(predictor, [photos], tmp_path / "out")
+    assert decoded == ["a.jpeg", "b.bmp", "c.webp", "d.PNG", "e.jpg"]
 
 
 def test_images_of_one_name_do_not_overwrite_each_other(
