@@ -1,6 +1,6 @@
 """Dimension clusters (section 2 of the paper): k-means over box sizes with the distance 1 − IoU."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,10 +63,10 @@ def sweep_anchors(
     return {k: _clusters(boxes, sizes, k, seed) for k in possible}
 
 
-def elbow(found: dict[int, AnchorClusters]) -> int:
+def elbow(sweep: Mapping[int, AnchorClusters]) -> int:
     """The number of anchors whose IoU is farthest above the line from the first to the last number."""
-    counts = np.array(list(found), dtype=np.float64)
-    ious = np.array([clusters.average_iou for clusters in found.values()])
+    counts = np.array(list(sweep), dtype=np.float64)
+    ious = np.array([clusters.average_iou for clusters in sweep.values()])
     along = (counts - counts[0]) / max(counts[-1] - counts[0], 1)
     above = ious - ious[0] - along * (ious[-1] - ious[0])
     return int(counts[np.argmax(above.round(9))])

@@ -73,7 +73,9 @@ def plan(
     duplicates = None
     if hash_:
         with ProgressBar("images", len(made.images)) as bar:
-            duplicates = find_planned_duplicates(made.images, made.origins, threads=workers, progress=bar.advance)
+            duplicates = find_planned_duplicates(
+                made.images, made.origins, threads=workers, progress=bar.advance
+            )
     if as_json:
         _print_json(plan_json(made, duplicates))
     else:
@@ -183,8 +185,7 @@ def relabel(
     from data_prep.tables.relabel_tables import print_relabelled, print_review, relabel_json
 
     index = read_index(shards)
-    given = {"tree": tree, "label_map": label_map, "unmapped": unmapped}
-    settings = {name: value for name, value in given.items() if value is not None}
+    settings = _given(tree=tree, label_map=label_map, unmapped=unmapped)
     all_overrides = [
         *(overrides or ()),
         *map(exhaustive_override, exhaustive or ()),
@@ -258,33 +259,24 @@ def anchors(
     as_json: AsJson = False,
 ) -> None:
     """Cluster the sizes of the boxes into anchors, in grid cells."""
-    from data_prep.anchors import box_sizes_px, elbow, kmeans_anchors, rounded, sweep_anchors
+    from data_prep.anchors import box_sizes_px, elbow, kmeans_anchors, sweep_anchors
     from data_prep.dataset.reader import ShardReader
+    from data_prep.tables.anchor_tables import AnchorResult, anchors_json, print_anchors
     from data_prep.tables.charts import sweep_svg
     from wordtree.support.files import write_atomically
 
     boxes_cell = box_sizes_px(ShardReader(shards), split, size) / stride
     swept = sweep_anchors(boxes_cell, seed=seed) if sweep or chart else {}
     count = k or (elbow(swept) if swept else 5)
-    found = swept.get(count) or kmeans_anchors(boxes_cell, count, seed)
+    chosen = swept.get(count) or kmeans_anchors(boxes_cell, count, seed)
     if chart is not None:
-        write_atomically(
-            chart, sweep_svg({number: one.average_iou for number, one in swept.items()}, elbow(swept))
-        )
+        ious = {number: one.average_iou for number, one in swept.items()}
+        write_atomically(chart, sweep_svg(ious, elbow(swept)))
+    result = AnchorResult(chosen, swept, len(boxes_cell), size, stride, split)
     if as_json:
-        row = {"anchors_cell": rounded(found), "average_iou": found.average_iou, "boxes": len(boxes_cell)}
-        ious = {str(number): one.average_iou for number, one in swept.items()}
-        more = {"sweep": ious, "elbow": elbow(swept)} if swept else {}
-        _print_json({**row, "size": size, "stride": stride, "split": split, **more})
-        return
-    for number, one in swept.items():
-        note = "  <- elbow" if number == elbow(swept) else ""
-        typer.echo(f"{number:3} anchors: average IoU {100 * one.average_iou:.1f} %{note}")
-    typer.echo(
-        f"{count} anchors, width and height in cells of {stride} px at {size} px, from {len(boxes_cell)} boxes:"
-    )
-    typer.echo(f"anchors: {rounded(found)}")
-    typer.echo(f"average IoU {100 * found.average_iou:.1f} %")
+        _print_json(anchors_json(result))
+    else:
+        print_anchors(result)
 
 
 @app.command()
@@ -313,17 +305,16 @@ def emoji_world(
     from data_prep.synthetic.emoji_world import emoji_world as write_world
     from wordtree.support.config_files import validated
 
-    given = {
-        "seed": seed,
-        "scenes": scenes,
-        "test_scenes": test_scenes,
-        "labels_per_class": labels_per_class,
-        "size_px": size,
-        "unlabelled_share": unlabelled_share,
-        "drawings": drawings,
-    }
-    chosen = {name: value for name, value in given.items() if value is not None}
-    write_world(out, validated(chosen, EmojiWorldConfig, place="emoji-world"), workers=workers)
+    settings = _given(
+        seed=seed,
+        scenes=scenes,
+        test_scenes=test_scenes,
+        labels_per_class=labels_per_class,
+        size_px=size,
+        unlabelled_share=unlabelled_share,
+        drawings=drawings,
+    )
+    write_world(out, validated(settings, EmojiWorldConfig, place="emoji-world"), workers=workers)
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
 
 
@@ -353,16 +344,15 @@ def mosaic_world(
     from data_prep.synthetic.mosaic_world import mosaic_world as write_world
     from wordtree.support.config_files import validated
 
-    given = {
-        "seed": seed,
-        "scenes": scenes,
-        "test_scenes": test_scenes,
-        "labels_per_class": labels_per_class,
-        "size_px": size,
-        "unlabelled_share": unlabelled_share,
-    }
-    chosen = {name: value for name, value in given.items() if value is not None}
-    write_world(photographs, out, validated(chosen, MosaicWorldConfig, place="mosaic-world"))
+    settings = _given(
+        seed=seed,
+        scenes=scenes,
+        test_scenes=test_scenes,
+        labels_per_class=labels_per_class,
+        size_px=size,
+        unlabelled_share=unlabelled_share,
+    )
+    write_world(photographs, out, validated(settings, MosaicWorldConfig, place="mosaic-world"))
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
 
 
@@ -376,6 +366,11 @@ def _write_charts(shards: str, split: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for histogram in histograms:
         write_atomically(folder / histogram.file, histogram_svg(histogram))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given, by the names of their settings."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _print_json(value: Any) -> None:

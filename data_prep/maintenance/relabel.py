@@ -23,7 +23,7 @@ from data_prep.classes.label_map import (
 )
 from data_prep.classes.tree_and_nodes import build_tree, class_table, load_tree, match_classes, source_infos
 from data_prep.config import BuiltTree, MergeConfig
-from data_prep.dataset.index import TRAIN_SPLIT, Index, SourceClass
+from data_prep.dataset.index import TRAIN_SPLIT, Index
 from data_prep.dataset.index_file import replace_index, write_index
 from data_prep.maintenance.relabel_settings import Change
 from data_prep.merging.merge import write_label_map_copy
@@ -70,7 +70,10 @@ def relabel(folder: Path, index: Index, change: Change, *, keep_tree: bool = Fal
     if change.matches_again:
         given = _given_tree(index, change, keep_tree=keep_tree)
         matches = _matches(folder, index, config, opened, given)
-        tree = given or _built_tree(config, matches)
+        if given is None:
+            assert isinstance(config.tree, BuiltTree)
+            given = build_tree(config.tree, matches)
+        tree = given
         classes = class_table(opened, matches, tree)
     has_node = np.array([row.node >= 0 for row in classes], dtype=np.bool_)
     image_split, names = _splits(folder, index, config, has_node)
@@ -126,11 +129,6 @@ def _given_tree(index: Index, change: Change, *, keep_tree: bool) -> WordTree | 
     return load_tree(setting) if isinstance(setting, Path) else None
 
 
-def _built_tree(config: MergeConfig, matches: Sequence[ClassMatch]) -> WordTree:
-    assert isinstance(config.tree, BuiltTree)
-    return build_tree(config.tree, matches)
-
-
 def _matches(
     folder: Path,
     index: Index,
@@ -142,16 +140,12 @@ def _matches(
     matches: Sequence[ClassMatch] = match_classes(config, opened, given_tree)
     if config.label_map is None:
         by_hand = {
-            (index.sources[row.source].name, row.name): _id_by_hand(index, row)
+            (index.sources[row.source].name, row.name): DROP if row.node < 0 else index.tree.ids[row.node]
             for row in index.classes
             if row.reason in _BY_HAND
         }
         matches = apply_label_map(matches, by_hand, ClassMatcher(given_tree), folder / INDEX_NAME)
     return select_classes(matches, Catalogue((), index.columns), config)
-
-
-def _id_by_hand(index: Index, row: SourceClass) -> str:
-    return DROP if row.node < 0 else index.tree.ids[row.node]
 
 
 def _splits(

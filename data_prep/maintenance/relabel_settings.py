@@ -35,11 +35,14 @@ def change_of(index: Index, overrides: Sequence[str] = (), **settings: Any) -> C
 
     Raises ConfigError where a change would change the shards; only a merge can do that.
     """
-    before = _settings_of(index)
+    stored = validated(index.provenance["config"], MergeConfig, place="the settings stored in the index")
+    before = stored.model_dump(mode="json")  # settings that were added since have their defaults
     values = overridden(before | {"label_map": None}, overrides, model=MergeConfig) | settings
     config = validated(values, MergeConfig, place="relabel")
-    if place := _first_difference(_fixed(before), _fixed(config.model_dump(mode="json"))):
-        raise ConfigError(f"{place} decides the content of the shards; only a new merge can change it.")
+    fixed, asked = _fixed(before), _fixed(config.model_dump(mode="json"))
+    for name in fixed | asked:
+        if fixed.get(name) != asked.get(name):
+            raise ConfigError(f"{name} decides the content of the shards; only a new merge can change it.")
     given = {_setting_of(override.partition("=")[0].strip().split(".")) for override in overrides}
     return Change(config, frozenset(given | settings.keys()))
 
@@ -72,12 +75,6 @@ def _setting_of(key: Sequence[str]) -> str:
     return key[2] if key[0] == "sources" and len(key) > 2 else key[0]
 
 
-def _settings_of(index: Index) -> dict[str, Any]:
-    """The settings that the index stores; settings that were added since have their defaults."""
-    stored = validated(index.provenance["config"], MergeConfig, place="the settings stored in the index")
-    return stored.model_dump(mode="json")
-
-
 def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide the content of the shards."""
     sources = settings["sources"]
@@ -88,8 +85,3 @@ def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
         name = f"sources.{source.get('name', number)}"
         fixed |= {f"{name}.{key}": value for key, value in source.items() if key not in _OF_SOURCES}
     return fixed
-
-
-def _first_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
-    names = [*before, *(name for name in after if name not in before)]
-    return next((name for name in names if before.get(name) != after.get(name)), None)

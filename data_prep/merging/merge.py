@@ -1,7 +1,7 @@
 """The execution of a plan: shards, written by any executor, then the index. A killed merge can be resumed."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +73,8 @@ def carry_out(
 
 def _carry_out(plan: Plan, out: Path, workers: Workers) -> Index:
     done = done_before(out, plan.hashes)
-    _remove_parts(out)
+    for part in out.glob("*.part"):
+        part.unlink(missing_ok=True)
     try:
         _write_missing(plan, out, done, workers)
         if not any(result.images for result in done.values()):
@@ -135,7 +136,10 @@ def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
         plan.classes,
         tuple(shards),
         columns,
-        tuple(map(_sum, plan.counts, resolved.counts)),
+        tuple(
+            dict(sorted((Counter(planned) + stored).items()))
+            for planned, stored in zip(plan.counts, resolved.counts, strict=True)
+        ),
         provenance={
             **plan.hashes,
             "config": plan.config.model_dump(mode="json"),
@@ -156,10 +160,6 @@ def write_label_map_copy(folder: Path, config: MergeConfig, matches: Sequence[Cl
         write_label_map(path, matches)
 
 
-def _sum(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
-    return dict(sorted((Counter(counts) + Counter(more)).items()))
-
-
 @contextmanager
 def _failures_reported(out: Path) -> Iterator[None]:
     """Report failures of the system in one line, such as a full disk or a folder that cannot be written."""
@@ -170,11 +170,6 @@ def _failures_reported(out: Path) -> Iterator[None]:
         raise MergeError(
             f"{place}: {system_message(reason)}. Finished shards stay; run the command again to resume."
         ) from None
-
-
-def _remove_parts(out: Path) -> None:
-    for part in out.glob("*.part"):
-        part.unlink(missing_ok=True)
 
 
 def _clear(plan: Plan, out: Path) -> None:

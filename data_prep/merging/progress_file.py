@@ -68,9 +68,10 @@ def done_before(folder: Path, hashes: Mapping[str, Any]) -> dict[str, ShardResul
     if found.get("plan_sha256") != hashes["plan_sha256"]:
         differences = "; ".join(_differences(found, hashes)) or "its images, labels or packing differ"
         raise MergeError(
-            f"{folder} holds another merge: {differences}. Give another folder, or delete it to start anew."
+            f"{folder} holds another merge: {differences}. Give another folder, or delete it to start again."
         )
-    return {result.name: result for result in results if _is_there(folder, result)}
+    sizes = {path.name: path.stat().st_size for path in folder.glob("shard-*.h5")}
+    return {result.name: result for result in results if sizes.get(result.name) == result.size_bytes}
 
 
 def _readable_index(folder: Path) -> Index | None:
@@ -93,17 +94,12 @@ def _differences(found: Mapping[str, Any], hashes: Mapping[str, Any]) -> Iterato
             yield f"its sources are {', '.join(old)}, this plan's are {', '.join(new)}"
         for name in new:
             if name in old and old[name] != new[name]:
-                yield f"the images or labels of source {name!r} have changed since, or what is taken of them"
+                yield f"the images, the labels or the selection of source {name!r} have changed"
     old, new = found.get("packing"), hashes["packing"]
     if isinstance(old, dict):
         for key, value in new.items():
             if old.get(key) != value:
                 yield f"its {key} is {old.get(key)}, this plan's is {value}"
-
-
-def _is_there(folder: Path, result: ShardResult) -> bool:
-    path = folder / result.name
-    return path.is_file() and path.stat().st_size == result.size_bytes
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], list[ShardResult]]:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from data_prep.dataset.index import Index, label_counts_of
+from data_prep.dataset.label_counts import LabelCounts
 from data_prep.shards.format import BOXED, EXHAUSTIVE, POSITIVE
 from data_prep.shards.offsets import owner_of_rows
 from wordtree.support.arrays import IntegerArray
@@ -52,19 +53,29 @@ def print_info(index: Index, under: int | None = None, depth: int | None = None)
 
     under: only nodes at or under this one; depth: levels of the tree below it, None for as many as fit.
     """
-    console = new_console()
+    console, label_counts = new_console(), label_counts_of(index)
     print_sources(console, index)
     _print_left_out(console, index)
-    label_counts = label_counts_of(index)
+    _print_label_counts(console, label_counts, under, depth)
+    by_supervision = Counter(label_counts.supervision(node) for node in range(len(index.tree)))
+    print_line(
+        console,
+        f"{len(index.tree)} nodes: {by_supervision['boxes']} with boxes, "
+        f"{by_supervision['image labels']} with image labels, {by_supervision['none']} with neither.",
+    )
+
+
+def _print_label_counts(
+    console: Console, label_counts: LabelCounts, under: int | None, depth: int | None
+) -> None:
+    tree = label_counts.tree
     title = "Labels of the training split: at the node itself / there or below"
     table = Table("node", "id", "boxes", "image labels", "supervision", "nearest boxed ancestor", title=title)
-    names = dict(zip(index.tree.ids, index.tree.names, strict=True))
-    nodes = [
-        node for node in label_counts.nodes_with_labels() if under is None or index.tree.is_under(node, under)
-    ]
-    top = 0 if under is None else int(index.tree.depth[under])
-    levels = _levels_that_fit(index.tree.depth[nodes] - top) if depth is None else depth
-    shown = [node for node in nodes if index.tree.depth[node] - top <= levels]
+    names = dict(zip(tree.ids, tree.names, strict=True))
+    nodes = [node for node in label_counts.nodes_with_labels() if under is None or tree.is_under(node, under)]
+    top = 0 if under is None else int(tree.depth[under])
+    levels = _levels_that_fit(tree.depth[nodes] - top) if depth is None else depth
+    shown = [node for node in nodes if tree.depth[node] - top <= levels]
     for row in map(label_counts.row, shown):
         above = row["nearest_boxed_ancestor"]
         table.add_row(
@@ -82,12 +93,6 @@ def print_info(index: Index, under: int | None = None, depth: int | None = None)
             console,
             f"{deeper} nodes with labels are deeper: see --depth, --under LABEL, --csv FILE or --charts DIR.",
         )
-    by_supervision = Counter(label_counts.supervision(node) for node in range(len(index.tree)))
-    print_line(
-        console,
-        f"{len(index.tree)} nodes: {by_supervision['boxes']} with boxes, "
-        f"{by_supervision['image labels']} with image labels, {by_supervision['none']} with neither.",
-    )
 
 
 def _levels_that_fit(depths: IntegerArray) -> int:

@@ -162,15 +162,19 @@ def test_an_unreadable_image_stops_a_merge_that_does_not_skip(world, tmp_path, c
     ("change", "expected"),
     [
         pytest.param("quality=90", "its quality is 95, this plan's is 90", id="packing"),
-        pytest.param("a label", "the images or labels of source 'labels' have changed since", id="a label"),
-        pytest.param("an image", "the images or labels of source 'coco' have changed since", id="an image"),
+        pytest.param(
+            "a label", "the images, the labels or the selection of source 'labels' have changed", id="a label"
+        ),
+        pytest.param(
+            "an image", "the images, the labels or the selection of source 'coco' have changed", id="an image"
+        ),
         pytest.param(
             "sources.labels.name=other",
             "its sources are coco, labels, this plan's are coco, other",
             id="name",
         ),
         pytest.param(
-            "sources.coco.max_images=2", "of source 'coco' have changed since, or what is taken", id="a try"
+            "sources.coco.max_images=2", "or the selection of source 'coco' have changed", id="a try"
         ),
     ],
 )
