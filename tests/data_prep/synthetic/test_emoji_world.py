@@ -209,12 +209,12 @@ def test_the_world_is_coco_files_and_imagenet_folders(small_world):
     label_only = {one.wnid for one in world_classes() if not one.boxed}
     assert {folder.name for folder in (small_world / "labels").iterdir()} == label_only
     for split, count in (("train", 12), ("test", 6)):
-        message = instances(small_world, f"scenes/instances_{split}.json")
-        assert len(message["images"]) == count
-        for image in message["images"]:
+        table = instances(small_world, f"scenes/instances_{split}.json")
+        assert len(table["images"]) == count
+        for image in table["images"]:
             with Image.open(small_world / "scenes" / split / image["file_name"]) as opened:
                 assert opened.size == (image["width"], image["height"]) == (96, 96)
-        for one in message["annotations"]:
+        for one in table["annotations"]:
             x, y, width, height = one["bbox"]
             assert 0 <= x < x + width <= 96
             assert 0 <= y < y + height <= 96
@@ -224,19 +224,19 @@ def test_the_world_is_coco_files_and_imagenet_folders(small_world):
 def test_training_boxes_are_of_boxed_classes_and_the_oracle_has_the_rest(small_world):
     boxed = {one.wnid for one in world_classes() if one.boxed}
     given = instances(small_world, "scenes/instances_train.json")
-    message = instances(small_world, "oracle/instances_train.json")
+    table = instances(small_world, "oracle/instances_train.json")
     assert {one["name"] for one in given["categories"]} == boxed
-    wnid_of = {one["id"]: one["name"] for one in message["categories"]}
+    wnid_of = {one["id"]: one["name"] for one in table["categories"]}
     boxes = [
         [
             (one["image_id"], *one["bbox"])
             for one in source["annotations"]
             if wnid_of[one["category_id"]] in boxed
         ]
-        for source in (given, message)
+        for source in (given, table)
     ]
     assert boxes[0] == boxes[1]
-    assert len(message["annotations"]) > len(given["annotations"])
+    assert len(table["annotations"]) > len(given["annotations"])
 
 
 @pytest.mark.parametrize("name", ["merge.yaml", "merge_oracle.yaml"])
@@ -305,9 +305,9 @@ def test_a_full_disk_is_reported_with_the_name_of_the_image(tmp_path, monkeypatc
 
 @pytest.mark.slow
 def test_workers_end_when_the_command_is_killed(tmp_path):
-    message = "from data_prep.cli import main; main()"
+    code = "from data_prep.cli import main; main()"
     arguments = ["emoji-world", str(tmp_path / "world"), "--scenes", "20000", "--workers", "2"]
-    process = subprocess.Popen([sys.executable, "-c", message, *arguments], start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], start_new_session=True)
     try:
         wait_for(lambda: any(tmp_path.rglob("*.jpg")), seconds=60)  # its workers draw
         process.kill()

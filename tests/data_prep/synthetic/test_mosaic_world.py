@@ -183,20 +183,20 @@ def test_the_world_is_coco_files_and_imagenet_folders(world, photographs):
     for wnid in label_only:
         assert contents(world / "labels" / wnid) == contents(photographs / "train" / wnid / "images")
     for split, count in (("train", 10), ("test", 5)):
-        message = instances(world, f"scenes/instances_{split}.json")
-        assert len(message["images"]) == count
-        for image in message["images"]:
+        table = instances(world, f"scenes/instances_{split}.json")
+        assert len(table["images"]) == count
+        for image in table["images"]:
             with Image.open(world / "scenes" / split / image["file_name"]) as opened:
                 assert opened.size == (image["width"], image["height"]) == (96, 96)
 
 
 def test_the_oracle_has_the_boxes_of_the_label_images(world, photographs):
-    message = instances(world, "oracle/instances_labels.json")
-    names = {one["id"]: one["file_name"] for one in message["images"]}
+    table = instances(world, "oracle/instances_labels.json")
+    names = {one["id"]: one["file_name"] for one in table["images"]}
     photos = read_photos(photographs).train
     expected = {f"{wnid}/{one.file.name}": one.xyxy_px for wnid, its in photos.items() for one in its}
-    assert len(message["annotations"]) == 9
-    for one in message["annotations"]:
+    assert len(table["annotations"]) == 9
+    for one in table["annotations"]:
         left, top, right, bottom = expected[names[one["image_id"]]]
         assert one["bbox"] == [left, top, right - left, bottom - top]
 

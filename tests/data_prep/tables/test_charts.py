@@ -152,15 +152,17 @@ def test_bars_are_as_high_as_their_counts_and_stay_inside(counts):
     series = ("boxes", "image labels", "none")[: len(counts)]
     found = bars(histogram_svg(made(counts, series)))
     assert len(found) == sum(count > 0 for row in counts for count in row)
-    message = [int(bar.find(f"{SVG}title").text.split(": ")[1].split()[0].replace(",", "")) for bar in found]
+    counts_shown = [
+        int(bar.find(f"{SVG}title").text.split(": ")[1].split()[0].replace(",", "")) for bar in found
+    ]
     heights = [float(bar.get("height")) for bar in found]
     for bar in found:
         left, top = float(bar.get("x")), float(bar.get("y"))
         assert 60 <= left <= left + float(bar.get("width")) <= 740
         assert 100 <= top <= top + float(bar.get("height")) <= 349
-    if message and max(message) > 0:
-        scale = max(heights) / max(message)
-        assert heights == pytest.approx([max(count * scale, 1) for count in message], abs=1.1)
+    if counts_shown and max(counts_shown) > 0:
+        scale = max(heights) / max(counts_shown)
+        assert heights == pytest.approx([max(count * scale, 1) for count in counts_shown], abs=1.1)
 
 
 def test_names_of_bins_do_not_overlap():
