@@ -500,7 +500,9 @@ def test_a_converted_detector_is_fine_tuned_on_another_tree(fine_tuned: Path, sh
     assert found.tree.fingerprint == ShardReader(shards).tree.fingerprint
     assert found.images_seen == start.images_seen + 2 * found.config.data.batch_size
     assert found.darknet == start.darknet
-    card = evaluate_detector(found.build_model(), ShardReader(shards), found.label_counts, 64, found.config.evaluate)
+    card = evaluate_detector(
+        found.build_model(), ShardReader(shards), found.label_counts, 64, found.config.evaluate
+    )
     assert card.images == 4
 
 
