@@ -61,7 +61,7 @@ def _shards_of(file: h5py.File, sources: int) -> tuple[tuple[ShardResult, ...], 
         _numbers(file, "count_number"),
         strict=True,
     ):
-        counts[number].setdefault(source, {})[reason] = count
+        counts[number].setdefault(source, {})[_current(reason)] = count
     left_out: dict[int, list[tuple[int, str, str]]] = {number: [] for number in range(len(names))}
     for number, source, source_id, reason in zip(
         _numbers(file, "left_out_shard"),
@@ -70,7 +70,7 @@ def _shards_of(file: h5py.File, sources: int) -> tuple[tuple[ShardResult, ...], 
         _texts(file, "left_out_reason"),
         strict=True,
     ):
-        left_out[number].append((source, source_id, reason))
+        left_out[number].append((source, source_id, _current(reason)))
     planned = counts.pop(_OF_PLAN)
     columns = (
         names,
@@ -85,6 +85,11 @@ def _shards_of(file: h5py.File, sources: int) -> tuple[tuple[ShardResult, ...], 
     )
     shards = tuple(ShardResult(*row) for row in zip(*columns, strict=True))
     return shards, tuple(planned.get(source, {}) for source in range(sources))
+
+
+def _current(reason: str) -> str:
+    """The reason in today's words, as `relabel` and `repair` look up some reasons; version 2 wrote "picture"."""
+    return reason.replace("a picture", "an image").replace("picture", "image")
 
 
 def _numbers(file: h5py.File, name: str) -> list[Any]:

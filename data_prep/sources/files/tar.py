@@ -121,7 +121,8 @@ def _members(blocks: _Blocks, counts: Counter[str]) -> Iterator[Member]:
         header = parse_header(blocks.read(position))
         position += BLOCK
         if header is None:
-            counts["bytes after the end mark of a tar (not read)"] += _has_bytes(blocks, position)
+            # Other bytes than the usual zeros: another tar was appended to this one.
+            counts["bytes after the end mark of a tar (not read)"] += any(blocks.read(position, _RECORD))
             return
         size = _size_of_data(header, extension)
         if position + size > end:
@@ -150,11 +151,6 @@ def _extension_data(blocks: _Blocks, position: int, size: int) -> bytes:
     if size > _MAX_EXTENSION:
         raise TarDamage(f"{size} bytes of names and sizes for one member")
     return blocks.read(position, size)
-
-
-def _has_bytes(blocks: _Blocks, position: int) -> bool:
-    """Whether data follows the zeros of the end mark, as when tars are concatenated."""
-    return any(blocks.read(position, _RECORD))
 
 
 def _reason_to_leave_out(kind: bytes, name: bytes, extension: Extension) -> str | None:

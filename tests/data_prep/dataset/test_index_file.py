@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep import DataPrepError, ShardReader
+from data_prep.dataset.index import DAMAGED_IMAGE
 from data_prep.dataset.index_file import read_index, write_checksum, write_index
+from data_prep.planning.selection import UNLABELLED_IMAGE
 from data_prep.shards.format import ShardError
 from tests.data_prep.dataset.former_index import write_index_v2
 
@@ -189,6 +191,18 @@ def test_an_index_of_version_2_is_read(shards, tmp_path):
     index = replace(index, shards=(lost, *index.shards[1:]), plan_counts=({"b": 3}, {}))
     write_index_v2(tmp_path, index)
     assert_equal(read_index(tmp_path), index)
+
+
+def test_reasons_in_an_index_of_version_2_get_their_present_names(shards, tmp_path):
+    index = read_index(shards)
+    reasons = {"picture left out, as its classes have no node": 3, "class without a picture": 1}
+    left_out = ((0, "a.jpg", "picture damaged in its shard"),)
+    former = replace(index.shards[0], counts={0: {"picture damaged in its shard": 1}}, left_out=left_out)
+    write_index_v2(tmp_path, replace(index, shards=(former, *index.shards[1:]), plan_counts=(reasons, {})))
+    found = read_index(tmp_path)
+    assert found.plan_counts[0] == {UNLABELLED_IMAGE: 3, "class without an image": 1}
+    assert found.shards[0].counts == {0: {DAMAGED_IMAGE: 1}}
+    assert found.shards[0].left_out == ((0, "a.jpg", DAMAGED_IMAGE),)
 
 
 def test_an_index_of_version_2_is_replaced_by_the_present_version(shards, command):
