@@ -1,25 +1,25 @@
-"""The base of every error that this package raises on purpose."""
+"""The base of all errors that this package raises on purpose."""
 
 from __future__ import annotations
 
 
 class Yolo9000Error(Exception):
-    """Base of every mistake of a user or a file that this package reports, in one line for people.
+    """A mistake of a user or in a file, reported in one line.
 
-    Its family lives beside the code that raises it:
+    Subclasses are defined next to the code that raises them:
 
         Yolo9000Error
-        ├── UnreadableImage      yolo9000.data.image: a file that is missing or holds no image
-        ├── NoImages             yolo9000.inference.predict: a path without images
-        ├── ProcessError         yolo9000.distributed: processes of torchrun that cannot start together or go on
-        ├── TooManyDamaged       yolo9000.data.damage: more unreadable images than a run may leave out
-        ├── DataMismatch         yolo9000.data.sampler: shards that lack what the configuration asks of them
-        ├── DarknetError         yolo9000.darknet.options: a Darknet file that is malformed or asks for too much
-        ├── CheckpointError      yolo9000.checkpoints.checkpoint: a file that is no checkpoint, or one of another tree
+        ├── UnreadableImage      yolo9000.data.image: a file is missing or is not an image
+        ├── NoImages             yolo9000.inference.predict: a path has no images
+        ├── ProcessError         yolo9000.distributed: processes of torchrun cannot start or continue together
+        ├── TooManyDamaged       yolo9000.data.damage: more images are unreadable than a run may skip
+        ├── DataMismatch         yolo9000.data.sampler: shards lack data that the configuration needs
+        ├── DarknetError         yolo9000.darknet.options: a Darknet file is malformed or not supported
+        ├── CheckpointError      yolo9000.checkpoints.checkpoint: a file is no checkpoint, or has another tree
         │   └── DamagedCheckpoint    …, or changed since it was written
-        ├── TrainingError        yolo9000.training.run_folder: a run that cannot start or go on
-        ├── DemoMismatch         yolo9000.demo: a demo folder that was made with other settings
-        ├── InvalidDetections    yolo9000.inference.detections: columns that do not fit together
-        ├── InvalidScores        yolo9000.inference.scored_boxes: ground truth or answers that cannot be scored
-        └── InvalidReport        yolo9000.reports.page: content that a page cannot be made of
+        ├── TrainingError        yolo9000.training.run_folder: a run cannot start or continue
+        ├── DemoMismatch         yolo9000.demo: a demo folder was made with other settings
+        ├── InvalidDetections    yolo9000.inference.detections: columns of detections do not fit together
+        ├── InvalidScores        yolo9000.inference.scored_boxes: ground truth or detections cannot be scored
+        └── InvalidReport        yolo9000.reports.page: content does not fit into a report
     """

@@ -1,4 +1,4 @@
-"""What several tests of the detector share."""
+"""Fixtures that several tests of the detector share."""
 
 from pathlib import Path
 
@@ -21,5 +21,5 @@ def toy_tree() -> WordTree:
 
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Coloured squares, merged: see `made_shards`."""
+    """A small merged data set of coloured squares; see `made_shards`."""
     return made_shards(tmp_path_factory.mktemp("made"))
