@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 
 def wait_for(happened: Callable[[], bool], *, seconds: float) -> None:
+    """Wait until `happened()` is true; fail after that many seconds."""
     ends = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < ends
@@ -15,6 +16,7 @@ def wait_for(happened: Callable[[], bool], *, seconds: float) -> None:
 
 
 def has_processes(group: int) -> bool:
+    """Whether a process of this process group is alive."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

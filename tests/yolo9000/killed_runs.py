@@ -1,6 +1,7 @@
-"""Runs killed again and again: `python -m tests.yolo9000.killed_runs train|pretrain SHARDS OUT PRECISION KILLS`.
+"""Kill and resume runs repeatedly: `python -m tests.yolo9000.killed_runs train|pretrain SHARDS OUT PRECISION KILLS`.
 
-A process of its own, which forks the runs: torch is imported once, and a process whose autograd has worked cannot fork.
+This process forks the runs, so that torch is imported once. It is not the test's own process, because a process that
+has used autograd cannot fork.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ FORK = get_context("fork")
 FILES = {"best.pt", "last.pt", "config.yaml", "metrics.csv", "report.html"}
 
 
-def run(kind: str, shards: Path, folder: Path, precision: str) -> None:
-    """The run in a folder from where it is to its end; writing a file takes a while, so that kills may fall into it."""
+def run(command: str, shards: Path, folder: Path, precision: str) -> None:
+    """Start or resume the run and finish it; files are written slowly, so that some kills interrupt the writing."""
     torch.set_num_threads(1)
     sync = os.fsync
 
@@ -41,7 +42,7 @@ def run(kind: str, shards: Path, folder: Path, precision: str) -> None:
 
     os.fsync = slow
     resume = (folder / "last.pt").exists()
-    if kind == "train":
+    if command == "train":
         train(made_config(shards, precision=precision, **CHANGES), folder, resume=resume)
     else:
         folder.parent.mkdir(exist_ok=True)
@@ -52,7 +53,7 @@ def run(kind: str, shards: Path, folder: Path, precision: str) -> None:
 def killed_until_finished(
     arguments: tuple[Any, ...], folder: Path, chance: random.Random, seconds: float
 ) -> list[str]:
-    """What each kill fell into."""
+    """Kill and resume until the run finishes; for each kill, whether it interrupted `writing` or was `elsewhere`."""
     kills: list[str] = []
     while True:
         process = FORK.Process(target=run, args=arguments)
@@ -72,22 +73,22 @@ def killed_until_finished(
             return kills
 
 
-def main(kind: str, shards: Path, out: Path, precision: str, wanted: int) -> None:
-    """Kill runs until `wanted` kills fell into writing, and as many elsewhere; all must end like a quiet one."""
-    whole = out / "quiet" / "run"
+def main(command: str, shards: Path, out: Path, precision: str, wanted: int) -> None:
+    """Kill runs until `wanted` kills interrupted writing, and as many did not; all must end like an undisturbed run."""
+    expected = out / "undisturbed" / "run"
     began = time.monotonic()
-    quiet = FORK.Process(target=run, args=(kind, shards, whole, precision))
-    quiet.start()
-    quiet.join()
-    assert quiet.exitcode == 0
+    undisturbed = FORK.Process(target=run, args=(command, shards, expected, precision))
+    undisturbed.start()
+    undisturbed.join()
+    assert undisturbed.exitcode == 0
     seconds, chance, kills = time.monotonic() - began, random.Random(0), list[str]()
     for number in count():
         folder = out / str(number) / "run"
-        kills += killed_until_finished((kind, shards, folder, precision), folder, chance, seconds)
+        kills += killed_until_finished((command, shards, folder, precision), folder, chance, seconds)
         assert {path.name for path in folder.iterdir()} == FILES
         for name in ("last.pt", "best.pt"):
-            assert_equal_checkpoints(folder / name, whole / name)
-        assert metrics_of(folder) == metrics_of(whole)
+            assert_equal_checkpoints(folder / name, expected / name)
+        assert metrics_of(folder) == metrics_of(expected)
         if min(kills.count("writing"), kills.count("elsewhere")) >= wanted:
             break
         assert number < 50, f"too few kills in {number} runs: {kills}"

@@ -1,4 +1,4 @@
-"""Short runs that one process and two must make alike."""
+"""Short runs that must have the same result in one process and in two."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.models.detector import build_model
 from yolo9000.training.train import with_anchors
 
-# SGD, for AdamW makes steps of equal length out of gradients that are nothing but rounding.
+# SGD: AdamW would turn gradients that are only rounding errors into steps of full length.
 OPTIMIZER = {"name": "sgd", "learning_rate": 0.01, "ema": 0.9, "clip_norm": 2.0}
 
 
 def detector_config(shards: Path, **changes: object) -> Config:
-    """Four steps of a narrow network whose batch norm does not see which images are computed together."""
+    """Four steps of a narrow network with frozen batch norm, which does not depend on the other images of a batch."""
     fixed = {"model__width": 0.25, "precision": "float32", "optimizer": OPTIMIZER, "evaluate__batch_size": 1}
     asked = {"loss__assign": "max_score", "loss__label_objectness": "paper", "loss__warm_up_images": 16}
     drawn = {"pseudo_boxes": {"at_steps": [2], "min_agreement": 0.1}}
@@ -29,7 +29,7 @@ def detector_config(shards: Path, **changes: object) -> Config:
 
 
 def two_slots(shards: Path, **changes: object) -> Config:
-    """Of two images, so that of two processes one has boxes only in every step and the other image labels only."""
+    """Batches of two images: of two processes, one has only boxes in every step and the other only image labels."""
     augment = {"augment__paste": 0, "augment__mosaic": 0, "augment__zoom_out": 0}
     return detector_config(shards, data__batch_size=2, pseudo_boxes={}, **augment, **changes)
 
@@ -49,8 +49,8 @@ def classifier_config(shards: Path, **changes: object) -> PretrainConfig:
     )
 
 
-def answers(shards: Path) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
-    """Nodes and scores that a random network answers for three images, looked at one by one."""
+def predictions(shards: Path) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+    """Nodes and scores that a random network predicts for three images, one at a time."""
     reader, cfg = ShardReader(shards), made_config(shards)
     torch.manual_seed(0)
     model = build_model(with_anchors(cfg, reader).model, reader.tree).eval()

@@ -18,8 +18,7 @@ import pytest
 import torch
 
 from tests.yolo9000.made import MADE_YAML, made_config
-from tests.yolo9000.training.runs import interrupt_after
-from tests.yolo9000.training.test_train import random_tree_with_made_classes
+from tests.yolo9000.training.runs import interrupt_after, random_tree_with_made_classes
 from yolo9000.checkpoints.checkpoint import load_detector, save_checkpoint
 from yolo9000.cli import app, main
 from yolo9000.config import read_config

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from data_prep import ShardReader
 from tests.yolo9000.made import made_config
-from tests.yolo9000.made_runs import answers, classifier_config, detector_config, two_slots
+from tests.yolo9000.made_runs import classifier_config, detector_config, predictions, two_slots
 from tests.yolo9000.training.runs import interrupt_after
 from yolo9000.checkpoints.checkpoint import load_checkpoint
 from yolo9000.cli import main
@@ -272,10 +272,10 @@ def test_two_processes_train_a_classifier_as_one(shards: Path, tmp_path: Path, o
 
 
 def test_two_processes_predict_the_same_as_one_in_the_same_order(shards: Path, of_two: Path) -> None:
-    expected = answers(shards)
+    expected = predictions(shards)
     assert len(expected) == 3
     for process in range(2):
-        found = pickle.loads((of_two / f"answers{process}").read_bytes())
+        found = pickle.loads((of_two / f"predictions{process}").read_bytes())
         assert len(found) == 3
         for (node, score), (right_node, right_score) in zip(found, expected, strict=True):
             assert node.tolist() == right_node.tolist()

@@ -18,7 +18,7 @@ from torch import nn
 
 import yolo9000.distributed as distributed
 import yolo9000.training.loop as loop
-from tests.yolo9000.made_runs import answers, classifier_config, detector_config, two_slots
+from tests.yolo9000.made_runs import classifier_config, detector_config, predictions, two_slots
 from yolo9000.cli import main
 from yolo9000.distributed import (
     all_gather,
@@ -50,8 +50,7 @@ def together(shards: Path, folder: Path) -> None:
     train(broadcast(lambda: two_slots(shards)), folder / "two slots")
     train(broadcast(lambda: detector_config(shards, data__accumulate=2)), folder / "detector")
     pretrain(classifier_config(shards), folder / "classifier")
-    found = answers(shards)
-    (folder / f"answers{rank()}").write_bytes(pickle.dumps(found))
+    (folder / f"predictions{rank()}").write_bytes(pickle.dumps(predictions(shards)))
 
 
 def tensors_and_objects_are_exchanged() -> None:

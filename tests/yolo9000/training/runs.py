@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import yolo9000.training.loop as loop
+from tests.yolo9000.made import COLOURS, random_tree
+from wordtree import WordTree
 from yolo9000.checkpoints.checkpoint import load_checkpoint
 from yolo9000.config import PretrainConfig, read_pretrain_config
 
@@ -23,6 +25,15 @@ schedule: {max_steps: 4, burn_in_steps: 2, policy: cosine}
 evaluate: {split: train}
 log: {every: 1, checkpoint_every: 2, tensorboard: false}
 """
+
+
+def random_tree_with_made_classes(nodes: int) -> WordTree:
+    """A random tree, four of whose nodes have the ids of the made classes."""
+    tree = random_tree(nodes)
+    ids = list(tree.ids)
+    for node, wnid in zip((nodes // 9, nodes // 3, nodes // 2, nodes - 1), COLOURS, strict=True):
+        ids[node] = wnid
+    return WordTree(ids, tree.parent.tolist())
 
 
 def made_classifier_config(shards: Path, folder: Path, **changes: object) -> PretrainConfig:
