@@ -137,7 +137,7 @@ def _tree_of(files: DarknetFiles, plan: NetworkPlan, output_layer: Region | Soft
     refuse_tree_of_other_size(plan, tree, str(path))
     if output_layer.tree is None and len(tree.group_start) > 1:
         raise DarknetError(
-            f"{path}: {plan.place} names no tree (line {output_layer.line}), so its classes form one level. "
+            f"{path}: {plan.source} names no tree (line {output_layer.line}), so its classes form one level. "
             "Give a tree without levels, or none."
         )
     return WordTree(tree.ids, tree.parent, names, tree.relations) if names else tree

@@ -1,4 +1,4 @@
-"""The settings of a `.cfg` under our names: how the network rules, and what it was trained with."""
+"""Settings of a `.cfg` as a configuration, for prediction and training."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def config_of(plan: NetworkPlan, *, batch_norm: BatchNorm, rules: Rules) -> Conf
     if rules == "darknet":
         settings["predict"] = {"min_score": 0.5, "level": "darknet", "nms": "by_node", "geometry": "darknet"}
         settings["evaluate"] = {"geometry": "darknet"}
-    return validated(settings, Config, place=plan.place, error=DarknetError)
+    return validated(settings, Config, place=plan.source, error=DarknetError)
 
 
 def classifier_config_of(plan: NetworkPlan, *, batch_norm: BatchNorm) -> PretrainConfig:
@@ -74,13 +74,13 @@ def classifier_config_of(plan: NetworkPlan, *, batch_norm: BatchNorm) -> Pretrai
         },
         "schedule": _schedule(net),
     }
-    return validated(settings, PretrainConfig, place=plan.place, error=DarknetError)
+    return validated(settings, PretrainConfig, place=plan.source, error=DarknetError)
 
 
 def _common(plan: NetworkPlan) -> dict[str, Any]:
     net = plan.net
     return {
-        "name": re.sub(r"[^\w.-]|^[.-]", "_", Path(plan.place).stem) or "darknet",
+        "name": re.sub(r"[^\w.-]|^[.-]", "_", Path(plan.source).stem) or "darknet",
         "data": {"shards": NO_SHARDS, "batch_size": net.integer("batch", 1, low=1, high=1 << 20)},
         "optimizer": {
             "learning_rate": net.number("learning_rate", 0.001),

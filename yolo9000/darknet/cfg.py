@@ -68,16 +68,16 @@ def read_cfg(path: Path) -> NetworkPlan:
     return plan_cfg(read_text(path), str(path))
 
 
-def plan_cfg(text: str, place: str, *, input_wh_px: tuple[int, int] | None = None) -> NetworkPlan:
+def plan_cfg(text: str, source: str, *, input_wh_px: tuple[int, int] | None = None) -> NetworkPlan:
     """The plan of a `.cfg` text; input_wh_px replaces its input width and height."""
-    sections, notes = parse_sections(text, place)
+    sections, notes = parse_sections(text, source)
     if not sections or _layer_type(sections[0]) != "net":
-        raise DarknetError(f"{place}: expected a Darknet cfg with [net] as its first section.")
+        raise DarknetError(f"{source}: expected a Darknet cfg with [net] as its first section.")
     net, *rest = sections
     if not rest:
-        raise DarknetError(f"{place}: expected layers after [net], found none.")
+        raise DarknetError(f"{source}: expected layers after [net], found none.")
     if len(rest) > MAX_LAYERS:
-        raise DarknetError(f"{place}: expected at most {MAX_LAYERS} layers, found {len(rest)}.")
+        raise DarknetError(f"{source}: expected at most {MAX_LAYERS} layers, found {len(rest)}.")
     shape = _input(net, input_wh_px)
     layers: list[LayerPlan] = []
     weights = 0
@@ -95,7 +95,7 @@ def plan_cfg(text: str, place: str, *, input_wh_px: tuple[int, int] | None = Non
         notes += unknown_keys(
             section, f"{_TRAINING_KEYS.get(_layer_type(section), '')} {_LAYER_KEYS}".split()
         )
-    return NetworkPlan(place, text, shape, net, tuple(layers), tuple(notes))
+    return NetworkPlan(source, text, shape, net, tuple(layers), tuple(notes))
 
 
 def _layer_type(section: Section) -> str:

@@ -50,11 +50,11 @@ def find_named(text: str, key: str, by: Path) -> Path:
     it, or both lie in one folder, so these locations are tried too. DarknetError if none of them has the file.
     """
     named = Path(text.encode("latin-1").decode("utf-8", "surrogateescape"))
-    places = [named, by.parent / named, by.parent.parent / named, by.parent / named.name]
-    for place in places:
+    candidates = [named, by.parent / named, by.parent.parent / named, by.parent / named.name]
+    for path in candidates:
         try:
-            if place.is_file():
-                return place
+            if path.is_file():
+                return path
         except (OSError, ValueError):  # not a possible file name
             break
     raise DarknetError(

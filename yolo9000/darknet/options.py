@@ -40,7 +40,7 @@ class Section:
 
     name: str
     line: int
-    place: str  # the file as error messages name it
+    source: str  # the file as error messages name it
     options: dict[str, Option] = field(default_factory=dict)
     read_keys: set[str] = field(default_factory=set)
 
@@ -48,7 +48,7 @@ class Section:
         """An error at the line of the option, or at the section's line where the key is absent."""
         option = self.options.get(key) if key is not None else None
         line = option.line if option else self.line
-        return DarknetError(f"{self.place}: line {line}: [{self.name}] {text}")
+        return DarknetError(f"{self.source}: line {line}: [{self.name}] {text}")
 
     def text(self, key: str) -> str | None:
         """The unparsed value; None where the key is absent."""
@@ -112,28 +112,28 @@ def read_text(path: Path) -> str:
     return content.decode("latin-1")
 
 
-def parse_sections(text: str, place: str) -> tuple[list[Section], list[str]]:
+def parse_sections(text: str, source: str) -> tuple[list[Section], list[str]]:
     """The sections of a `.cfg`, and one note for each line that Darknet ignores."""
     sections: list[Section] = []
     notes: list[str] = []
-    for number, line in _lines(text, place):
+    for number, line in _lines(text, source):
         if line.startswith("["):
             if not line.endswith("]"):
-                raise DarknetError(f"{place}: line {number}: expected ']' at the end of {quoted(line)}.")
-            sections.append(Section(line[1:-1], number, place))
+                raise DarknetError(f"{source}: line {number}: expected ']' at the end of {quoted(line)}.")
+            sections.append(Section(line[1:-1], number, source))
         elif not sections:
             raise DarknetError(
-                f"{place}: line {number}: expected a section such as [net] first, found {quoted(line)}."
+                f"{source}: line {number}: expected a section such as [net] first, found {quoted(line)}."
             )
         else:
             _add(sections[-1], number, line, notes)
     return sections, notes
 
 
-def parse_options(text: str, place: str, name: str) -> tuple[Section, list[str]]:
+def parse_options(text: str, source: str, name: str) -> tuple[Section, list[str]]:
     """The options of a file without sections, such as a `.data`, and one note for each line that is ignored."""
-    section, notes = Section(name, 1, place), list[str]()
-    for number, line in _lines(text, place):
+    section, notes = Section(name, 1, source), list[str]()
+    for number, line in _lines(text, source):
         _add(section, number, line, notes)
     return section, notes
 
@@ -145,10 +145,10 @@ def unknown_keys(section: Section, known: Sequence[str]) -> Iterator[str]:
             yield f"line {option.line}: unknown key {quoted(option.key)} in [{section.name}] has no effect"
 
 
-def _lines(text: str, place: str) -> Iterator[tuple[int, str]]:
+def _lines(text: str, source: str) -> Iterator[tuple[int, str]]:
     for number, raw in enumerate(text.split("\n"), start=1):
         if "\0" in raw:
-            raise DarknetError(f"{place}: line {number}: expected a Darknet text file, found a NUL byte.")
+            raise DarknetError(f"{source}: line {number}: expected a Darknet text file, found a NUL byte.")
         line = raw.translate(_DELETED)
         if line and line[0] not in "#;":
             yield number, line
@@ -157,7 +157,7 @@ def _lines(text: str, place: str) -> Iterator[tuple[int, str]]:
 def _add(section: Section, number: int, line: str, notes: list[str]) -> None:
     key, equals, value = line.partition("=")
     if not equals or not key:
-        raise DarknetError(f"{section.place}: line {number}: expected key=value, found {quoted(line)}.")
+        raise DarknetError(f"{section.source}: line {number}: expected key=value, found {quoted(line)}.")
     if not value:
         notes.append(f"line {number}: {quoted(key)} has no value and is ignored")
     elif key in section.options:

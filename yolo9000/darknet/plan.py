@@ -148,12 +148,12 @@ LayerPlan = Convolution | MaxPool | AvgPool | Route | Reorg | SpaceToDepth | Dro
 class NetworkPlan:
     """A whole network at one input size.
 
-    place   the file as error messages name it
+    source   the file as error messages name it
     text    the content of the file, one character per byte
     notes   one line for each key that has no effect
     """
 
-    place: str
+    source: str
     text: str
     input: Shape
     net: Section
@@ -191,16 +191,16 @@ class DetectorPlan:
                 _refuse_other_images(plan)
                 if region.stride.denominator != 1:
                     raise DarknetError(
-                        f"{plan.place}: line {region.line}: expected grid cells of whole pixels, found a grid finer "
+                        f"{plan.source}: line {region.line}: expected grid cells of whole pixels, found a grid finer "
                         "than the input."
                     )
                 return cls(plan.layers[: head.index], head, region)
             case [*_, Region() as region]:
                 raise DarknetError(
-                    f"{plan.place}: line {region.line}: expected layers and {_PLAIN} before [region]."
+                    f"{plan.source}: line {region.line}: expected layers and {_PLAIN} before [region]."
                 )
         raise DarknetError(
-            f"{plan.place}: line {plan.layers[-1].line}: expected [region] (a detector) or [softmax] (a classifier) "
+            f"{plan.source}: line {plan.layers[-1].line}: expected [region] (a detector) or [softmax] (a classifier) "
             "as the last layer."
         )
 
@@ -223,7 +223,7 @@ class ClassifierPlan:
                 _refuse_other_images(plan)
                 return cls(plan.layers[: head.index], head, softmax)
         raise DarknetError(
-            f"{plan.place}: line {plan.layers[-1].line}: expected a classifier to end with {_PLAIN}, [avgpool] and a "
+            f"{plan.source}: line {plan.layers[-1].line}: expected a classifier to end with {_PLAIN}, [avgpool] and a "
             "[softmax] of one group and temperature 1."
         )
 
@@ -251,5 +251,5 @@ def _is_plain(layer: Convolution) -> bool:
 def _refuse_other_images(plan: NetworkPlan) -> None:
     if plan.input.channels != 3:
         raise DarknetError(
-            f"{plan.place}: expected a network with 3 input channels, found channels={plan.input.channels}."
+            f"{plan.source}: expected a network with 3 input channels, found channels={plan.input.channels}."
         )

@@ -79,17 +79,17 @@ def read_weights(path: Path, plan: NetworkPlan, *, layers: int | None = None) ->
     layers: number of layers to read, from the first; the file may be longer (darknet19_448.conv.23 has 23). None: all.
     DarknetError, with layer and byte counts, if the file is shorter or longer than the network.
     """
-    return read_layers(path, plan.layers[:layers], plan.place, whole=layers is None)
+    return read_layers(path, plan.layers[:layers], plan.source, whole=layers is None)
 
 
-def read_layers(path: Path, layers: Sequence[LayerPlan], place: str, *, whole: bool) -> Weights:
+def read_layers(path: Path, layers: Sequence[LayerPlan], source: str, *, whole: bool) -> Weights:
     """Weights of the given layers.
 
-    place: the network as error messages name it. whole: whether the file must end with these layers.
+    source: the network as error messages name it. whole: whether the file must end with these layers.
     """
     header = read_header(path)
     asked = [layer for layer in layers if isinstance(layer, Convolution)]
-    _check_length(path, asked, place, header, whole=whole)
+    _check_length(path, asked, source, header, whole=whole)
     count = sum(layer.weight_count for layer in asked)
     if not count:
         return Weights(header, {})
@@ -110,23 +110,23 @@ def write_weights(path: Path, plan: NetworkPlan, weights: Weights) -> None:
 
 
 def _check_length(
-    path: Path, asked: Sequence[Convolution], place: str, header: Header, *, whole: bool
+    path: Path, asked: Sequence[Convolution], source: str, header: Header, *, whole: bool
 ) -> None:
     found, at = path.stat().st_size, header.size
     for layer in asked:
         end = at + 4 * layer.weight_count
         if found < end:
-            raise DarknetError(_too_short(path, place, layer, at, end, found))
+            raise DarknetError(_too_short(path, source, layer, at, end, found))
         at = end
     if found > at and whole:
         last = f"the end of layer {asked[-1].index}" if asked else "no convolution"
         raise DarknetError(
-            f"{path}: expected {at} bytes for {place} ({last}), found {found}. The file belongs to another network."
+            f"{path}: expected {at} bytes for {source} ({last}), found {found}. The file belongs to another network."
         )
 
 
-def _too_short(path: Path, place: str, layer: Convolution, at: int, end: int, found: int) -> str:
-    name = f"layer {layer.index} ([convolutional], {place} line {layer.line})"
+def _too_short(path: Path, source: str, layer: Convolution, at: int, end: int, found: int) -> str:
+    name = f"layer {layer.index} ([convolutional], {source} line {layer.line})"
     if found > at:
         return (
             f"{path}: the file ends inside {name}: expected bytes {at} to {end}, found {found} bytes. "

@@ -137,7 +137,7 @@ def refuse_tree_of_other_size(plan: NetworkPlan, tree: WordTree, location: str) 
             classes = layer.classes if isinstance(layer, Region) else layer.out.channels
             if (layer.tree is not None or isinstance(layer, Region)) and classes != len(tree):
                 raise DarknetError(
-                    f"{plan.place}: line {layer.line}: expected a tree of {classes} nodes, one for each class; "
+                    f"{plan.source}: line {layer.line}: expected a tree of {classes} nodes, one for each class; "
                     f"{location} has {len(tree)}."
                 )
 

@@ -30,7 +30,7 @@ def runs() -> list[object]:
         best = max(
             fit, key=lambda plan, data=data: DetectorPlan.of(plan).output_layer.classes == data.classes
         )
-        found.append(pytest.param(path, Path(best.place), id=path.stem))
+        found.append(pytest.param(path, Path(best.source), id=path.stem))
     return found
 
 
