@@ -44,7 +44,8 @@ def _check_row_numbers(index: Index) -> None:
         column = index.columns[name]
         if column.size and not least <= column.min() <= column.max() < len(table):
             raise ValueError(f"{name} points outside its table")
-    if index.class_node.size and not -1 <= index.class_node.min() <= index.class_node.max() < len(index.tree):
+    nodes = index.class_node
+    if nodes.size and not -1 <= nodes.min() <= nodes.max() < len(index.tree):
         raise ValueError("the node of a class is outside the tree")
 
 
