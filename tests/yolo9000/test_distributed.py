@@ -305,7 +305,7 @@ def test_an_error_that_stops_one_process_is_reported_once_and_ends_all(shards: P
     done = torchrun(SCRIPT, "raise", tmp_path / "config.yaml", tmp_path)
     assert done.returncode != 0
     assert [line for line in done.stderr.splitlines() if line.startswith("yolo9000:")] == [
-        "yolo9000: The second process cannot go on."
+        "yolo9000: The second process cannot continue."
     ]
     assert "RuntimeError" not in done.stderr
 

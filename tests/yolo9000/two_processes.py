@@ -105,7 +105,7 @@ def with_a_failure(kind: str, config: str, runs: str) -> None:
         if step == 2 and not is_first():
             if kind == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-            raise TrainingError("The second process cannot go on.")
+            raise TrainingError("The second process cannot continue.")
         return usual(step, *rest)
 
     loop.learning_rate_at = fails

@@ -15,13 +15,12 @@ from torch import Tensor
 
 from data_prep import ShardReader
 from wordtree.support.arrays import Float32Array, Int64Array
-from yolo9000 import distributed
 from yolo9000.data.batch import ImageLabelColumns
 from yolo9000.data.detector_data import DetectorData
 from yolo9000.data.image import Letterbox, decode_image, letterbox
 from yolo9000.data.prefetch import prefetch
 from yolo9000.data.pseudo_boxes import PseudoBoxes
-from yolo9000.distributed import track_progress
+from yolo9000.distributed import all_gather, own_share, track_progress
 from yolo9000.losses.label_assignment import location_of_max_score, log_absolute_at
 from yolo9000.models.boxes import aligned_iou
 from yolo9000.models.detector import Detector
@@ -34,17 +33,16 @@ BATCH_SIZE = 128  # images
 class LabelledImages:
     """P images in one or more input sizes, with their L image labels."""
 
-    canvases: list[
-        tuple[Tensor, list[Letterbox]]
-    ]  # for each size: the images, (P, 3, S, S), and their letterboxes
+    # For each size: the images, (P, 3, S, S), and their letterboxes.
+    canvases: list[tuple[Tensor, list[Letterbox]]]
     image: Tensor  # (L,) in 0..P
     node: Tensor  # (L,)
     row: Int64Array  # (L,) rows of the index's image labels
 
     def labels(self, device: torch.device) -> ImageLabelColumns:
-        """The labels as columns of a batch; their region is the whole image."""
-        whole = torch.tensor([0.0, 0, 1, 1]).expand(len(self.node), 4)
-        return ImageLabelColumns(self.image, self.node, whole).to(device)
+        """The labels as columns of a batch; the region of each is its image."""
+        region_xyxy_unit = torch.tensor([0.0, 0, 1, 1]).expand(len(self.node), 4)
+        return ImageLabelColumns(self.image, self.node, region_xyxy_unit).to(device)
 
 
 @torch.inference_mode()
@@ -57,7 +55,7 @@ def draw_pseudo_boxes(model: Detector, data: DetectorData) -> PseudoBoxes:
     sizes_px = cfg.pseudo_boxes.sizes_px or (cfg.model.side_px,)
     images = data.sampler.all_images()
     images = images[count_labels(reader, images) > 0]
-    starts = distributed.own_share(range(0, len(images), BATCH_SIZE))
+    starts = own_share(range(0, len(images), BATCH_SIZE))
     batches = prefetch(
         lambda start: read_labelled(data, images[start : start + BATCH_SIZE], sizes_px),
         starts,
@@ -73,7 +71,7 @@ def draw_pseudo_boxes(model: Detector, data: DetectorData) -> PseudoBoxes:
         best, agreement = most_agreed(xyxy_unit, score)
         kept = (agreement >= cfg.pseudo_boxes.min_agreement).cpu().numpy()
         found.append((batch.row[kept], best.float().cpu().numpy()[kept]))
-    found = distributed.all_gather(found)
+    found = all_gather(found)
     if not found:
         return PseudoBoxes.none()
     rows, boxes = zip(*found, strict=True)

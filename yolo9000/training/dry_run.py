@@ -33,7 +33,7 @@ def check_run(
     run = start_or_resume(task, cfg, folder, resume=resume)
     refuse_missing_attribution(run.cfg)
     board_for(folder, wanted=run.cfg.log.tensorboard, first_step=1)
-    scored = len(task.scored_images(run.cfg, run.reader))
+    images = len(task.evaluation_images(run.cfg, run.reader))
     data = task.training_data(replace(run, cfg=_at_largest_size(run.cfg)))
     parts = next(iter(data.parts(run.step + 1, run.step + 1)))
     terms = summed_gradients(run.model, parts, task.loss_terms(run))
@@ -44,7 +44,7 @@ def check_run(
     return {
         **_network_facts(run),
         **_data_facts(run.cfg, data.sampler),
-        "scored on": f"{scored} images with {task.scored_labels} of split '{run.cfg.evaluate.split}'",
+        "evaluated on": f"{images} images with {task.evaluation_labels} of split '{run.cfg.evaluate.split}'",
         **_step_facts(run, terms),
     }
 

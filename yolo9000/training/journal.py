@@ -63,7 +63,7 @@ class Journal:
             )
 
     def step(self, learning_rate: float, terms: Mapping[str, Tensor], *, input_px: int) -> None:
-        """Record a step; its numbers only where `log.every` says so, because reading the loss waits for the device.
+        """Record a step; its numbers only every `log.every` steps, because reading the loss waits for the device.
 
         terms: of the loss, with `total`.
         """

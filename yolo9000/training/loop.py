@@ -35,8 +35,8 @@ def run_training(
     """
     run = start_or_resume(task, cfg, folder, resume=resume)
     data, loss_terms, guard = task.training_data(run), task.loss_terms(run), Guard()
-    # Without these an evaluation would stop the run, hours from now.
-    task.scored_images(run.cfg, run.reader)
+    # Errors of the first evaluation, reported now instead of after hours.
+    task.evaluation_images(run.cfg, run.reader)
     refuse_missing_attribution(run.cfg)
     with (
         locked_run(folder),

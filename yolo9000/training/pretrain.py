@@ -1,4 +1,4 @@
-"""Training of a classifier on image labels, from which a detector may start: what it adds to the loop."""
+"""`yolo9000 pretrain`: the task of training a classifier, from which a detector may start."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class ClassifierTask:
         "optimizer.name",
     )
     best_by: ClassVar[str] = "accuracy_top1"
-    scored_labels: ClassVar[str] = "image labels"
+    evaluation_labels: ClassVar[str] = "image labels"
 
     def load(self, path: Path) -> Checkpoint[PretrainConfig]:
         return load_classifier(path)
 
-    def complete(
+    def complete_settings(
         self, cfg: PretrainConfig, reader: ShardReader, saved: Checkpoint[PretrainConfig] | None
     ) -> PretrainConfig:
         if saved:
@@ -81,7 +81,7 @@ class ClassifierTask:
     def after_step(self, run: ClassifierRun, data: ClassifierData, journal: Journal) -> None:
         """Nothing to do."""
 
-    def scored_images(self, cfg: PretrainConfig, reader: ShardReader) -> Int64Array:
+    def evaluation_images(self, cfg: PretrainConfig, reader: ShardReader) -> Int64Array:
         images = labelled_images(reader, cfg.evaluate.split)
         return first_of_each_source(reader, images, cfg.evaluate.limit)
 

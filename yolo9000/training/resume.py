@@ -51,7 +51,7 @@ def _started(
     initial = InitialWeights.read(cfg.model.start_from) if cfg.model.start_from else None
     if initial:
         cfg = cast(Settings, cfg.model_copy(update={"model": initial.network_settings(cfg.model)}))
-    cfg = with_absolute_paths(task.complete(cfg, reader, None))
+    cfg = with_absolute_paths(task.complete_settings(cfg, reader, None))
     torch.manual_seed(cfg.seed)
     model = task.build_model(cfg, reader)
     refuse_odd_sizes(cfg, model.backbone.stride)
@@ -75,7 +75,7 @@ def _resumed(
     _refuse_changed_settings(folder, task.fixed_settings, cfg, saved.config)
     reader = ShardReader(cfg.data.shards)
     refuse_other_tree(saved, path, reader)
-    cfg = with_absolute_paths(task.complete(cfg, reader, saved))
+    cfg = with_absolute_paths(task.complete_settings(cfg, reader, saved))
     if saved.training is None:
         raise TrainingError(f"{path} holds weights only, without the optimizer state that resuming needs.")
     if saved.step > cfg.schedule.max_steps:

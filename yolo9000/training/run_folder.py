@@ -88,7 +88,7 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
             found = ", ".join(map(repr, (lines.fieldnames or ["nothing"])[:3]))
             raise TrainingError(
                 f"{path}: expected a first line of column names with step, separated by commas, found {found}. Restore "
-                "the file, or remove it: its curves are lost then, and the run goes on."
+                "the file, or remove it: training then continues without its earlier curves."
             )
         # DictReader puts surplus fields under the key None, and None in the place of missing ones.
         complete = [line for line in lines if None not in line and None not in line.values()]

@@ -1,4 +1,4 @@
-"""report.html of a run, written anew at each evaluation: scores, curves, settings and images."""
+"""report.html of a run, rewritten at each evaluation: scores, curves, settings and images."""
 
 from __future__ import annotations
 

@@ -21,24 +21,23 @@ Score = TypeVar("Score")
 
 
 class Task(Protocol[Settings, Network, Data, Score]):
-    """The parts of a training run that depend on the network; everything else is in loop.py and resume.py.
+    """The parts of a training run that depend on the network; the rest is in loop.py and resume.py."""
 
-    fixed_settings: dotted names of the settings that a resumed run may not change, because weights and optimizer state
-    mean nothing without them. best_by: column of metrics.csv that selects best.pt. scored_labels: labels that an image
-    needs to be scored, in words.
-    """
-
-    fixed_settings: ClassVar[tuple[str, ...]]
-    best_by: ClassVar[str]
-    scored_labels: ClassVar[str]
+    fixed_settings: ClassVar[
+        tuple[str, ...]
+    ]  # dotted names of the settings that a resumed run may not change
+    best_by: ClassVar[str]  # the column of metrics.csv that selects best.pt
+    evaluation_labels: ClassVar[str]  # the labels that an image needs to be evaluated, in words
 
     # The network of a new or a resumed run
 
     def load(self, path: Path) -> Checkpoint[Settings]:
-        """A checkpoint of this kind of network; CheckpointError for any other file."""
+        """The checkpoint at `path`; CheckpointError if it is not of this task."""
 
-    def complete(self, cfg: Settings, reader: ShardReader, saved: Checkpoint[Settings] | None) -> Settings:
-        """The configuration with the settings that shards or the saved run decide; saved: None for a new run.
+    def complete_settings(
+        self, cfg: Settings, reader: ShardReader, saved: Checkpoint[Settings] | None
+    ) -> Settings:
+        """The configuration with the settings that follow from the shards or the saved run; saved: None for a new run.
 
         Raises DataMismatch, and TrainingError where the shards do not fit the saved run.
         """
@@ -52,18 +51,18 @@ class Task(Protocol[Settings, Network, Data, Score]):
         """The batches of the run, in micro-batches (`parts`)."""
 
     def loss_terms(self, run: Run[Settings, Network]) -> Callable[[Any], dict[str, Tensor]]:
-        """A function from a micro-batch to its named loss terms; their sum is `total`."""
+        """A function from a micro-batch to its named loss terms, with their sum as `total`."""
 
     def after_step(self, run: Run[Settings, Network], data: Data, journal: Journal) -> None:
         """Work between two steps, before the checkpoint is saved."""
 
     # An evaluation
 
-    def scored_images(self, cfg: Settings, reader: ShardReader) -> Int64Array:
-        """The images that an evaluation scores; DataMismatch if there are none."""
+    def evaluation_images(self, cfg: Settings, reader: ShardReader) -> Int64Array:
+        """The images that an evaluation uses; DataMismatch if there are none."""
 
     def evaluate(self, run: Run[Settings, Network], model: Network) -> Score:
-        """The score of `model`, which is a copy of the run's model in evaluation mode or that model itself."""
+        """The score of the model, which is in evaluation mode: the run's own or a copy of it."""
 
     def metrics(self, score: Score) -> dict[str, float]:
         """The columns of metrics.csv that an evaluation fills, without those that have no value."""

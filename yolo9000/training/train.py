@@ -1,4 +1,4 @@
-"""Joint training of a detector on boxes and image labels: what it adds to the loop."""
+"""`yolo9000 train`: the task of joint training on boxes and image labels."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class DetectorTask:
     )
     # Label-only classes do not count: their boxes may not influence training.
     best_by: ClassVar[str] = "ap50_boxed"
-    scored_labels: ClassVar[str] = "boxes"
+    evaluation_labels: ClassVar[str] = "boxes"
 
     def load(self, path: Path) -> Checkpoint[Config]:
         return load_detector(path)
 
-    def complete(self, cfg: Config, reader: ShardReader, saved: Checkpoint[Config] | None) -> Config:
+    def complete_settings(self, cfg: Config, reader: ShardReader, saved: Checkpoint[Config] | None) -> Config:
         if saved:
             return with_settings(cfg, "model", anchors=saved.config.model.anchors)
         return with_anchors(cfg, reader)
@@ -90,12 +90,12 @@ class DetectorTask:
         return terms_of
 
     def after_step(self, run: DetectorRun, data: DetectorData, journal: Journal) -> None:
-        """Draw pseudo-boxes where the schedule says so (decision 27)."""
+        """Draw pseudo-boxes after the steps of `pseudo_boxes.at_steps` (decision 27)."""
         if run.step in run.cfg.pseudo_boxes.at_steps:
             with journal.paused(), run.averaged_weights() as model, run.autocast():
                 run.pseudo_boxes = data.pseudo_boxes = draw_pseudo_boxes(model, data)
 
-    def scored_images(self, cfg: Config, reader: ShardReader) -> Int64Array:
+    def evaluation_images(self, cfg: Config, reader: ShardReader) -> Int64Array:
         return EvaluationSet.of(reader, cfg.evaluate).images
 
     def evaluate(self, run: DetectorRun, model: Detector) -> Scorecard:

@@ -1,4 +1,4 @@
-"""Validation beside training: a copy of the averaged weights is scored in a thread (decision 29)."""
+"""Validation beside training: a thread evaluates a copy of the averaged weights (decision 29)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from yolo9000.training.task import Score, Task
 
 
 class Validation(Generic[Network, Score]):
-    """Evaluations of a run's weights, at most one at a time; a context manager that ends them after an error.
+    """Evaluations of a run's weights, one at a time; a context manager that abandons them after an error.
 
-    The results are written down under the step of the scored weights, and best.pt gets these weights. Training is not
-    affected: an evaluation shares neither tensors nor random state with it. A checkpoint holds the best score, so it
-    waits for the evaluation under way (`collect`). A killed run therefore loses at most the evaluation of the step of
-    its last.pt, which is repeated when the run is resumed.
+    The score is recorded under the step of the evaluated weights, and best.pt gets these weights. Evaluations do not
+    affect training: they share neither tensors nor random state with it. A checkpoint holds the best score, so it waits
+    for the running evaluation (`collect`). A killed run therefore loses at most the evaluation of its last.pt, which is
+    repeated when the run is resumed.
     """
 
     score: Score | None = None  # of the last evaluation that was collected
@@ -42,7 +42,7 @@ class Validation(Generic[Network, Score]):
         self._thread.shutdown(cancel_futures=True)
 
     def start(self) -> None:
-        """Score the present weights in the thread; after the last step, and of several processes, before returning."""
+        """Evaluate the present weights: in the thread, or at once after the last step and with several processes."""
         self.collect()
         weights = self._run.weights_checkpoint()
         if self._run.is_last or world_size() > 1:
@@ -56,11 +56,11 @@ class Validation(Generic[Network, Score]):
 
     @property
     def is_done(self) -> bool:
-        """Whether `collect` has a result to keep and need not wait for it."""
+        """True if `collect` has a score to keep without waiting."""
         return self._pending is not None and self._pending[0].done()
 
     def collect(self) -> None:
-        """Wait for the evaluation under way, if any, and keep its result; raises what the evaluation raised."""
+        """Wait for the running evaluation, if any, and keep its score; raises the errors of the evaluation."""
         if self._pending:
             future, weights = self._pending
             self._pending = None
@@ -74,6 +74,6 @@ class Validation(Generic[Network, Score]):
         write_run_report(self._task, self._run, self._folder, score, weights.step)
 
     def _end_if_abandoned(self, *_: object) -> None:
-        """Called before each batch: after an error or Ctrl-C the rest of the evaluation is of no use."""
+        """End the evaluation before its next batch after an error or Ctrl-C."""
         if self._is_abandoned.is_set():
             raise CancelledError

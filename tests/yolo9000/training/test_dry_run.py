@@ -77,7 +77,7 @@ def test_a_check_reports_the_run_and_writes_nothing(run: Run, shards: Path, tmp_
     assert (
         message["nodes"].strip().startswith("4 with boxes, ") or " with image labels only" in message["nodes"]
     )
-    assert message["scored on"].strip() == "4 images with boxes of split 'test'"
+    assert message["evaluated on"].strip() == "4 images with boxes of split 'test'"
     assert message["steps"].strip() == "4 of 8 images, in 32, 64 px"
     assert message["first loss"].strip().startswith("total ")
     assert message["memory"].strip().endswith("with one batch of 64 px")
@@ -184,7 +184,7 @@ def test_overfitting_a_classifier_scores_the_images_that_it_learns(shards: Path,
 
 
 def test_overfitting_draws_nothing_at_random(shards: Path, tmp_path: Path) -> None:
-    """Of one image, all pixels and targets are the same in every slot and step."""
+    """With one image, all pixels and targets are equal in every slot and step."""
     cfg = made_config(shards)
     cfg = read_config(
         file_of(cfg, shards, tmp_path),

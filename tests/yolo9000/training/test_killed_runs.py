@@ -13,15 +13,15 @@ import pytest
     not hasattr(os, "fork"), reason="runs are forked, since importing torch takes longer than they do"
 )
 @pytest.mark.parametrize(
-    ("kind", "precision", "kills"),
+    ("command", "precision", "kills"),
     [("train", "float32", 8), ("train", "bfloat16", 2), ("pretrain", "float32", 2)],
 )
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_like_an_undisturbed_one(
-    shards: Path, tmp_path: Path, kind: str, precision: str, kills: int
+    shards: Path, tmp_path: Path, command: str, precision: str, kills: int
 ) -> None:
-    command = [sys.executable, "-m", "tests.yolo9000.killed_runs", kind, str(shards), str(tmp_path)]
+    program = [sys.executable, "-m", "tests.yolo9000.killed_runs", command, str(shards), str(tmp_path)]
     done = subprocess.run(
-        [*command, precision, str(kills)],
+        [*program, precision, str(kills)],
         cwd=Path(__file__).parents[3],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         text=True,

@@ -258,7 +258,7 @@ def test_a_split_without_boxes_is_reported_before_training(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_eight_made_up_images_are_learnt_by_heart(tmp_path: Path) -> None:
+def test_eight_made_up_images_are_memorised(tmp_path: Path) -> None:
     made_shards(tmp_path, scenes=4, label_images=2)
     reader = ShardReader(tmp_path / "shards")
     assert len(reader.split("train")) == 8
