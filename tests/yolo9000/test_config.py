@@ -139,7 +139,10 @@ def test_all_problems_are_reported_at_once_with_suggestions(smallest: Path) -> N
         ("name=a/b", "name"),
         ("name=", "name"),
         ("data.ratio={coco: 0}", "data.ratio"),
-        ("data.repeat_factor_power=2", "data.repeat_factor_power: expected less than or equal to 1, found 2"),
+        (
+            "data.repeat_factor_power=2",
+            "data.repeat_factor_power: expected a number less than or equal to 1, found 2",
+        ),
         ("data=5", "data"),
         ("evaluate.split=3", "evaluate.split"),
     ],

@@ -37,7 +37,7 @@ from yolo9000.distributed import (
     world_size,
 )
 from yolo9000.models import batch_norm
-from yolo9000.models.batch_norm import moving_statistics, set_training, synchronised
+from yolo9000.models.batch_norm import running_statistics, set_training, synchronised
 from yolo9000.models.detector import build_model
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.run_folder import prepare_folder, read_metrics
@@ -105,7 +105,7 @@ def test_more_parts_than_images_are_refused() -> None:
 def test_a_slot_has_the_same_image_whatever_part_it_is_in(shards: Path) -> None:
     whole = DetectorData(ShardReader(shards), made_config(shards, augment__hue=0.1)).batch(2)
     split = DetectorData(ShardReader(shards), made_config(shards, augment__hue=0.1, data__accumulate=3))
-    _, parts = split.parts(1, 2)
+    _, parts = split.micro_batches(1, 2)
     assert [len(part.images) for part in parts] == [3, 3, 2]
     for number, part in enumerate(parts):
         torch.testing.assert_close(part.images, whole.images[number::3])
@@ -167,10 +167,10 @@ def test_frozen_batch_norm_normalises_by_its_running_statistics_in_training(shar
     expected = model.eval()(images).box_logits
     set_training(model, "frozen")
     assert model.training
-    assert moving_statistics(model) == []
+    assert running_statistics(model) == []
     assert torch.equal(model(images).box_logits, expected)
     set_training(model, "per_process")
-    assert len(moving_statistics(model)) == 12
+    assert len(running_statistics(model)) == 12
     assert not torch.equal(model(images).box_logits, expected)
 
 

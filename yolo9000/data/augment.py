@@ -1,7 +1,6 @@
-"""Geometric augmentation of an image and its labels: resizing, tiles, crops, flips (darknet semantics, section 7).
+"""Geometric augmentation of an image and its labels: resizing, tiles, crops, flips.
 
-`compose` draws samples into rectangles of a canvas; every other geometric choice is a choice of rectangles. Randomness
-enters as a generator.
+`compose` draws images into rectangles of a canvas. The other functions choose these rectangles, crop or flip.
 """
 
 from __future__ import annotations
@@ -20,16 +19,19 @@ from yolo9000.data.sample import Rectangle, Sample
 
 GREY = 127  # darknet: canvas of .5
 ROUNDING_PX = 1e-3  # tolerance for the rounding of boxes in the unit square
-MAX_HIDDEN = 0.6  # a box of which a larger share is hidden becomes an ignored region
+MAX_HIDDEN_SHARE = 0.6  # a box of which more is hidden becomes an ignored region
 
 
 def fit_with_jitter(sample: Sample, area: Rectangle, *, jitter: float, rng: Generator) -> Rectangle:
-    """A rectangle for the image that touches two opposite borders of `area`, its aspect changed by up to `jitter`."""
+    """A random rectangle in `area` for the image, as wide or as high as `area`.
+
+    jitter: largest change of the image's width and height before the fit, as a share.
+    """
     height, width = sample.image.shape[1:]
     aspect = width * (1 + rng.uniform(-jitter, jitter)) / (height * (1 + rng.uniform(-jitter, jitter)))
-    aspect *= area.height_px / area.width_px
-    fit_width = area.width_px if aspect >= 1 else max(1, int(area.width_px * aspect))
-    fit_height = area.height_px if aspect < 1 else max(1, int(area.height_px / aspect))
+    relative_aspect = aspect * (area.height_px / area.width_px)  # at least 1: the image fills the width
+    fit_width = area.width_px if relative_aspect >= 1 else max(1, int(area.width_px * relative_aspect))
+    fit_height = area.height_px if relative_aspect < 1 else max(1, int(area.height_px / relative_aspect))
     left = area.left_px + int(rng.uniform(0, area.width_px - fit_width + 1))
     top = area.top_px + int(rng.uniform(0, area.height_px - fit_height + 1))
     return Rectangle(left, top, fit_width, fit_height)
@@ -38,9 +40,10 @@ def fit_with_jitter(sample: Sample, area: Rectangle, *, jitter: float, rng: Gene
 def random_rectangle(
     area: Rectangle, side: tuple[float, float], *, overhang: float = 0.0, rng: Generator
 ) -> Rectangle:
-    """A rectangle anywhere in `area`, or over its edge by up to the share `overhang` of the rectangle's side.
+    """A random rectangle in `area`.
 
-    side: smallest and largest side of the rectangle, as shares of the area's.
+    side: smallest and largest side of the rectangle, as shares of the area's side.
+    overhang: share of the rectangle's side by which it may reach over the edge of `area`.
     """
     share = rng.uniform(*side)
     width, height = max(1, int(area.width_px * share)), max(1, int(area.height_px * share))
@@ -50,7 +53,7 @@ def random_rectangle(
 
 
 def _random_start(length: int, limit: int, overhang: float, rng: Generator) -> int:
-    """Start of an interval of this length in 0 … limit, or over either end by up to the share `overhang` of it."""
+    """Random start of an interval that lies in 0 … limit, or reaches over an end by up to `overhang` of its length."""
     over = int(length * overhang)
     return int(rng.uniform(0, limit - length + 2 * over + 1)) - over
 
@@ -66,15 +69,18 @@ def mosaic_tiles(area: Rectangle, *, rng: Generator) -> list[Rectangle]:
     ]
 
 
-def compose(parts: Sequence[tuple[Sample, Rectangle]], canvas_px: int, *, min_box_side_unit: float) -> Sample:
-    """The parts drawn on a square canvas in order, with their labels, less hidden boxes and slivers.
+def compose(
+    placed: Sequence[tuple[Sample, Rectangle]], canvas_px: int, *, min_box_side_unit: float
+) -> Sample:
+    """Images drawn on a square canvas, each into its rectangle, with their labels.
 
-    A box that is mostly hidden becomes an ignored region, and so does a part without box annotations. The composed
-    image is exhaustively annotated for the nodes for which all its parts with box annotations are.
+    A later image hides the earlier ones. A mostly hidden box becomes an ignored region, and so does an image without
+    box annotations; a box with a side below `min_box_side_unit` is dropped. The result is exhaustively annotated for a
+    node if all its images with box annotations are.
     """
     canvas = torch.full((3, canvas_px, canvas_px), GREY, dtype=torch.uint8)
     whole = Sample.unlabelled(canvas)
-    for sample, rectangle in parts:
+    for sample, rectangle in placed:
         _draw(canvas, sample.image, rectangle)
         visible = _without_hidden(whole, rectangle.xyxy_unit(canvas_px))
         whole = _with_labels_of(visible, _on_canvas(sample, rectangle.xyxy_unit(canvas_px)))
@@ -84,10 +90,10 @@ def compose(parts: Sequence[tuple[Sample, Rectangle]], canvas_px: int, *, min_bo
 
 
 def crop_around_box(sample: Sample, row: int, box_share: tuple[float, float], *, rng: Generator) -> Sample:
-    """A square crop of an image around box number `row`; see `window_around`.
+    """A square crop of an image around box number `row`; box_share: as in `window_around`.
 
-    Other boxes that are mostly outside become ignored regions. Image labels are dropped, because the crop may not show
-    their objects; negative labels stay.
+    Other boxes that are mostly outside the crop become ignored regions. Image labels are dropped, because the crop may
+    not show their objects; negative labels stay.
     """
     height, width = sample.image.shape[1:]
     crop = window_around(sample.boxes_xyxy_unit[row], width, height, box_share, rng=rng)
@@ -101,13 +107,13 @@ def crop_around_box(sample: Sample, row: int, box_share: tuple[float, float], *,
         moved: Float32Array = np.clip((xyxy_unit - np.tile(window[:2], 2)) * scale, 0, 1)
         return moved
 
-    visible = _covered_share(sample.boxes_xyxy_unit, window)
-    kept, seen = visible >= 1 - MAX_HIDDEN, visible > 0
-    ignored = move(np.concatenate([sample.ignored_xyxy_unit, sample.boxes_xyxy_unit[seen & ~kept]]))
+    visible_share = _covered_share(sample.boxes_xyxy_unit, window)
+    is_kept, is_visible = visible_share >= 1 - MAX_HIDDEN_SHARE, visible_share > 0
+    ignored = move(np.concatenate([sample.ignored_xyxy_unit, sample.boxes_xyxy_unit[is_visible & ~is_kept]]))
     return replace(
         Sample.unlabelled(sample.image[:, crop.top_px : bottom, crop.left_px : right]),
-        boxes_xyxy_unit=move(sample.boxes_xyxy_unit[kept]),
-        box_nodes=sample.box_nodes[kept],
+        boxes_xyxy_unit=move(sample.boxes_xyxy_unit[is_kept]),
+        box_nodes=sample.box_nodes[is_kept],
         negative_nodes=sample.negative_nodes,
         negative_regions_xyxy_unit=sample.negative_regions_xyxy_unit,
         ignored_xyxy_unit=ignored[(ignored[:, 2:] > ignored[:, :2]).all(1)],
@@ -197,16 +203,16 @@ def _on_canvas(sample: Sample, xyxy_unit: Float32Array) -> Sample:
         moved: Float32Array = np.clip(xyxy_unit * scale + shift, 0, 1)
         return moved
 
-    visible = _covered_share(sample.boxes_xyxy_unit, visible_part)
-    kept, seen = visible >= 1 - MAX_HIDDEN, visible > 1e-6
+    visible_share = _covered_share(sample.boxes_xyxy_unit, visible_part)
+    is_kept, is_visible = visible_share >= 1 - MAX_HIDDEN_SHARE, visible_share > 1e-6
     return replace(
         sample,
-        boxes_xyxy_unit=move(sample.boxes_xyxy_unit[kept]),
-        box_nodes=sample.box_nodes[kept],
+        boxes_xyxy_unit=move(sample.boxes_xyxy_unit[is_kept]),
+        box_nodes=sample.box_nodes[is_kept],
         label_regions_xyxy_unit=move(sample.label_regions_xyxy_unit),
         negative_regions_xyxy_unit=move(sample.negative_regions_xyxy_unit),
         ignored_xyxy_unit=move(
-            np.concatenate([sample.ignored_xyxy_unit, sample.boxes_xyxy_unit[seen & ~kept]])
+            np.concatenate([sample.ignored_xyxy_unit, sample.boxes_xyxy_unit[is_visible & ~is_kept]])
         ),
     )
 
@@ -217,17 +223,17 @@ def _without_hidden(sample: Sample, cover_xyxy_unit: Float32Array) -> Sample:
     A box that is mostly hidden becomes an ignored region. A negative label is dropped where its region is partly
     hidden, because the image on top may show such an object.
     """
-    hidden = _covered_share(sample.boxes_xyxy_unit, cover_xyxy_unit)
-    keep = hidden <= MAX_HIDDEN
-    holds = _covered_share(sample.negative_regions_xyxy_unit, cover_xyxy_unit) < 1e-6
+    hidden_share = _covered_share(sample.boxes_xyxy_unit, cover_xyxy_unit)
+    is_kept = hidden_share <= MAX_HIDDEN_SHARE
+    is_uncovered = _covered_share(sample.negative_regions_xyxy_unit, cover_xyxy_unit) < 1e-6
     return replace(
         sample,
-        boxes_xyxy_unit=sample.boxes_xyxy_unit[keep],
-        box_nodes=sample.box_nodes[keep],
-        negative_nodes=sample.negative_nodes[holds],
-        negative_regions_xyxy_unit=sample.negative_regions_xyxy_unit[holds],
+        boxes_xyxy_unit=sample.boxes_xyxy_unit[is_kept],
+        box_nodes=sample.box_nodes[is_kept],
+        negative_nodes=sample.negative_nodes[is_uncovered],
+        negative_regions_xyxy_unit=sample.negative_regions_xyxy_unit[is_uncovered],
         ignored_xyxy_unit=np.concatenate(
-            [sample.ignored_xyxy_unit, sample.boxes_xyxy_unit[~keep & (hidden < 1 - 1e-6)]]
+            [sample.ignored_xyxy_unit, sample.boxes_xyxy_unit[~is_kept & (hidden_share < 1 - 1e-6)]]
         ),
     )
 
@@ -240,7 +246,7 @@ def _covered_share(xyxy: Float32Array, cover: Float32Array) -> Float32Array:
 
 
 def _with_labels_of(a: Sample, b: Sample) -> Sample:
-    """The image of `a` with the labels of both."""
+    """The image of `a` with the labels of `a` and `b`."""
     if a.exhaustive is None or b.exhaustive is None:
         exhaustive = b.exhaustive if a.exhaustive is None else a.exhaustive
     else:

@@ -34,7 +34,7 @@ class BoxColumns(_Columns):
 class ImageLabelColumns(_Columns):
     """The image labels of a batch, L rows. A label says that its region shows an object of its node.
 
-    As negative labels: the region shows no object of the node.
+    As a negative label it says that its region shows no object of its node.
     """
 
     image: Tensor  # (L,) int64
@@ -80,6 +80,8 @@ class Targets:
 
 @dataclass(frozen=True)
 class Batch:
+    """B images and their labels."""
+
     images: Tensor  # (B, 3, H, W) float32, RGB in 0..1
     targets: Targets
 

@@ -23,7 +23,7 @@ from yolo9000.data.colour import draw_colour_shifts, shift_colours
 from yolo9000.data.crop import centre_crop, random_crop
 from yolo9000.data.damage import DamagedImages
 from yolo9000.data.image import decode_image
-from yolo9000.data.prefetch import prefetch, prefetch_parts
+from yolo9000.data.prefetch import prefetch, prefetch_micro_batches
 from yolo9000.data.sampler import (
     DataMismatch,
     Sampler,
@@ -129,26 +129,27 @@ class ClassifierData:
         """The batches of steps first … last, in order."""
         return prefetch(self.batch, range(first, last + 1), threads=self.cfg.data.loader_threads)
 
-    def parts(self, first: int, last: int) -> Iterator[list[ClassifierBatch]]:
-        """The parts of each of steps first … last that this process computes, in order."""
-        return prefetch_parts(self.batch, first, last, self.cfg.data)
+    def micro_batches(self, first: int, last: int) -> Iterator[list[ClassifierBatch]]:
+        """The micro-batches of this process, as one list for each of steps first … last."""
+        return prefetch_micro_batches(self.batch, first, last, self.cfg.data)
 
     def batch(self, step: int, slots: range | None = None) -> ClassifierBatch:
         """The batch of a step, or the given slots of it."""
         cfg = self.cfg
         size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.side_px, seed=cfg.seed)
-        drawn, sources, rngs = self.sampler.part(step, slots)
+        drawn, sources, rngs = self.sampler.images_in_slots(step, slots)
         examples = [
             self._example(image, source, rng)
             for image, source, rng in zip(drawn.tolist(), sources.tolist(), rngs, strict=True)
         ]
         crops = [
-            random_crop(one.pixels, size, cfg.augment, rng) for one, rng in zip(examples, rngs, strict=True)
+            random_crop(example.pixels, size, cfg.augment, rng)
+            for example, rng in zip(examples, rngs, strict=True)
         ]
         images = shift_colours(crops, draw_colour_shifts(cfg.augment, rngs))
-        count = [len(one.nodes) for one in examples]
+        count = [len(example.nodes) for example in examples]
         position = np.repeat(np.arange(len(examples)), count)
-        return _collated(images, position, np.concatenate([one.nodes for one in examples]))
+        return _collate(images, position, np.concatenate([example.nodes for example in examples]))
 
     def _example(self, image: int, source: int, rng: Generator) -> Example:
         """The example of an image, or of a random one of its source if the image is damaged."""
@@ -181,13 +182,13 @@ class ClassifierTestData:
     def _batch(self, start: int) -> ClassifierBatch:
         images = self.images[start : start + self.cfg.batch_size]
         crops = [centre_crop(_pixels(self.reader, image), self.size_px) for image in images.tolist()]
-        return _collated(torch.stack(crops).float().div_(255), *labels_of_images(self.reader, images))
+        return _collate(torch.stack(crops).float().div_(255), *labels_of_images(self.reader, images))
 
 
 def _pixels(reader: ShardReader, image: int) -> Tensor:
     return decode_image(reader.encoded(image), name=reader.source_id(image))
 
 
-def _collated(images: Tensor, image: Int64Array, node: Int64Array) -> ClassifierBatch:
+def _collate(images: Tensor, image: Int64Array, node: Int64Array) -> ClassifierBatch:
     columns = (torch.from_numpy(column) for column in (image, node))
     return ClassifierBatch(images.contiguous(memory_format=torch.channels_last), *columns)

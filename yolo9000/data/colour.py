@@ -14,11 +14,11 @@ from yolo9000.config import AugmentConfig, CropConfig
 
 @dataclass(frozen=True)
 class ColourShift:
-    """Changes of hue, saturation and value for each of B images; tensors (B,)."""
+    """Changes of hue, saturation and exposure for each of B images; tensors (B,)."""
 
-    hue: Tensor  # added, in circles
+    hue: Tensor  # added, in turns of the colour circle
     saturation: Tensor  # factor
-    exposure: Tensor  # factor
+    exposure: Tensor  # factor for the value of HSV
 
 
 def draw_colour_shifts(cfg: AugmentConfig | CropConfig, rngs: Sequence[Generator]) -> ColourShift:

@@ -8,10 +8,11 @@ from threading import Lock
 from typing import TypeVar
 
 from data_prep import DataPrepError, ShardReader
+from wordtree.support.printing import counted
 from yolo9000.data.image import UnreadableImage
 from yolo9000.errors import Yolo9000Error
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 TRIES = 100  # images tried for one slot of a batch before the whole source counts as damaged
 READ_ERRORS = (DataPrepError, UnreadableImage, OSError)
 
@@ -23,7 +24,7 @@ class TooManyDamaged(Yolo9000Error):
 class DamagedImages:
     """The damaged images that a process has found in a run, for all its threads.
 
-    max_count: number of damaged images at which the run still goes on.
+    max_count: number of damaged images that a run may leave out.
     """
 
     def __init__(self, reader: ShardReader, *, max_count: int) -> None:
@@ -32,22 +33,22 @@ class DamagedImages:
         self._lock = Lock()
 
     def first_readable(
-        self, image: int, read: Callable[[int], Made], another: Callable[[], int]
-    ) -> tuple[int, Made]:
-        """The image, or the first readable replacement that `another` draws, and the result of `read` for it.
+        self, image: int, read: Callable[[int], Result], draw_another: Callable[[], int]
+    ) -> tuple[int, Result]:
+        """The first readable image and the result of `read` for it: `image`, else one that `draw_another` returns.
 
-        A resumed run makes the same replacements, which depend on the images alone. Raises TooManyDamaged.
+        Replacements depend on the images alone, so a resumed run makes the same ones. Raises TooManyDamaged.
         """
         for _ in range(TRIES):
-            made = self.read_or_none(image, read)
-            if made is not None:
-                return image, made
-            image = another()
+            result = self.read_or_none(image, read)
+            if result is not None:
+                return image, result
+            image = draw_another()
         raise TooManyDamaged(
             f"{self._reader.folder}: none of {TRIES} images drawn for one slot of a batch can be read. {self._advice}"
         )
 
-    def read_or_none(self, image: int, read: Callable[[int], Made]) -> Made | None:
+    def read_or_none(self, image: int, read: Callable[[int], Result]) -> Result | None:
         """The result of `read`; None, with a warning on stderr, if the image is damaged. Raises TooManyDamaged."""
         try:
             return read(image)
@@ -58,8 +59,7 @@ class DamagedImages:
     def report_total(self) -> None:
         """Print the number of damaged images on stderr, if there are any."""
         if self._found:
-            images = f"{len(self._found)} damaged image{'s'[: len(self._found) > 1]}"
-            print(f"Left out {images}. {self._advice}", file=sys.stderr)
+            print(f"Left out {counted(len(self._found), 'damaged image')}. {self._advice}", file=sys.stderr)
 
     @property
     def _advice(self) -> str:

@@ -28,7 +28,7 @@ from yolo9000.data.augment import (
 from yolo9000.data.batch import Batch, BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
 from yolo9000.data.colour import draw_colour_shifts, shift_colours
 from yolo9000.data.damage import DamagedImages
-from yolo9000.data.prefetch import prefetch, prefetch_parts, split_after
+from yolo9000.data.prefetch import prefetch, prefetch_micro_batches, split_after
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 from yolo9000.data.sample import Rectangle, Sample, read_sample
 from yolo9000.data.sampler import DataMismatch, Sampler, input_size_at
@@ -39,8 +39,8 @@ CROP_BOX_SHARE = (0.4, 0.9)  # longer side of a box, as a share of the side of a
 class DetectorData:
     """Batches by step, prefetched by a few threads; decoding and resizing release the interpreter's lock.
 
-    Images of *tile sources* usually show one object and may be shrunk, set in mosaics or pasted (decision 5). Images of
-    all other sources are *scenes*.
+    Images of *tile sources* usually show one object. They may be shrunk, put into a mosaic or pasted (decision 5). Images
+    of all other sources are *scenes*.
     """
 
     def __init__(self, reader: ShardReader, cfg: Config, pseudo_boxes: PseudoBoxes | None = None) -> None:
@@ -56,19 +56,19 @@ class DetectorData:
         """The batches of steps first … last, in order."""
         return prefetch(self.batch, range(first, last + 1), threads=self.cfg.data.loader_threads)
 
-    def parts(self, first: int, last: int) -> Iterator[list[Batch]]:
-        """The parts of each of steps first … last that this process computes, in order.
+    def micro_batches(self, first: int, last: int) -> Iterator[list[Batch]]:
+        """The micro-batches of this process, as one list for each of steps first … last.
 
         No batch is prefetched across a step after which pseudo-boxes are drawn.
         """
         for steps in split_after(first, last, self.cfg.pseudo_boxes.at_steps):
-            yield from prefetch_parts(self.batch, steps[0], steps[-1], self.cfg.data)
+            yield from prefetch_micro_batches(self.batch, steps[0], steps[-1], self.cfg.data)
 
     def batch(self, step: int, slots: range | None = None) -> Batch:
         """The batch of a step, or the given slots of it."""
         cfg = self.cfg
         size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.side_px, seed=cfg.seed)
-        images, sources, rngs = self.sampler.part(step, slots)
+        images, sources, rngs = self.sampler.images_in_slots(step, slots)
         samples = [
             self._augmented(int(image), int(source), size, rng)
             for image, source, rng in zip(images, sources, rngs, strict=True)
@@ -79,11 +79,11 @@ class DetectorData:
     def _augmented(self, image: int, source: int, size_px: int, rng: Generator) -> Sample:
         cfg = self.cfg.augment
         canvas = Rectangle(0, 0, size_px, size_px)
-        parts = self._parts(self._sample(image, source, rng), source, canvas, rng)
-        sample = compose(parts, size_px, min_box_side_unit=cfg.min_box_side)
+        placed = self._placed_samples(self._sample(image, source, rng), source, canvas, rng)
+        sample = compose(placed, size_px, min_box_side_unit=cfg.min_box_side)
         return flip_horizontally(sample) if cfg.flip and rng.random() < 0.5 else sample
 
-    def _parts(
+    def _placed_samples(
         self, sample: Sample, source: int, canvas: Rectangle, rng: Generator
     ) -> list[tuple[Sample, Rectangle]]:
         """The images to draw on the canvas, and where (decision 5).
@@ -92,11 +92,11 @@ class DetectorData:
         """
         cfg, choice = self.cfg.augment, rng.random()
         if source not in self.tile_sources:
-            parts = [_fit(sample, canvas, cfg, rng)]
+            placed = [_fit(sample, canvas, cfg, rng)]
             if self.tile_sources and choice < cfg.paste:
                 tile_source = int(rng.choice(self.tile_sources))
-                parts.append(self._shrunk(self._tile(tile_source, cfg.scene_crops, rng), canvas, rng))
-            return parts
+                placed.append(self._shrunk(self._tile(tile_source, cfg.scene_crops, rng), canvas, rng))
+            return placed
         if choice < cfg.mosaic:
             others = [self._tile(source, cfg.mosaic_crops, rng) for _ in range(3)]
             areas = mosaic_tiles(canvas, rng=rng)
@@ -107,21 +107,21 @@ class DetectorData:
         return [_fit(sample, canvas, cfg, rng)]
 
     def _scene_below(self, canvas: Rectangle, rng: Generator) -> list[tuple[Sample, Rectangle]]:
-        """A scene to draw a shrunk tile on, perhaps with a crop of another scene on it, or nothing."""
+        """What lies below a shrunk tile: a scene, perhaps with a crop of another scene on it, or nothing."""
         cfg = self.cfg.augment
         if not (cfg.zoom_out_onto and self.scene_sources) or rng.random() >= cfg.zoom_out_onto:
             return []
-        parts = [_fit(self._random_scene(rng), canvas, cfg, rng)]
+        placed = [_fit(self._random_scene(rng), canvas, cfg, rng)]
         if cfg.scene_crops and rng.random() < cfg.scene_crops:
-            parts.append(self._shrunk(self._scene_crop(rng), canvas, rng))
-        return parts
+            placed.append(self._shrunk(self._scene_crop(rng), canvas, rng))
+        return placed
 
     def _shrunk(self, tile: Sample, canvas: Rectangle, rng: Generator) -> tuple[Sample, Rectangle]:
-        """A tile with a random small area of the canvas."""
+        """A tile, and a small random rectangle of the canvas to draw it into."""
         cfg = self.cfg.augment
-        place = random_rectangle(canvas, cfg.zoom_out_side, overhang=cfg.tile_overhang, rng=rng)
-        tile, area = _fit(tile, place, cfg, rng)
-        return tile, replace(area, soft_edge=rng.uniform(0, cfg.soft_edges) if cfg.soft_edges else 0.0)
+        area = random_rectangle(canvas, cfg.zoom_out_side, overhang=cfg.tile_overhang, rng=rng)
+        tile, rectangle = _fit(tile, area, cfg, rng)
+        return tile, replace(rectangle, soft_edge=rng.uniform(0, cfg.soft_edges) if cfg.soft_edges else 0.0)
 
     def _tile(self, source: int, crop_share: float, rng: Generator) -> Sample:
         """Another image of the tile source or, for the share `crop_share`, a crop of a scene.
@@ -147,7 +147,10 @@ class DetectorData:
         return self._sample(self.sampler.draw(source, rng), source, rng)
 
     def _sample(self, image: int, source: int, rng: Generator) -> Sample:
-        """The image, or a random one of its source if it is damaged; exhaustive as its source or the image itself."""
+        """The image, or a random one of its source if it is damaged.
+
+        An image is exhaustively annotated for the nodes for which its source is, and for those that it lists itself.
+        """
         image, sample = self.damaged.first_readable(
             image,
             lambda image: read_sample(self.reader, image, self.pseudo_boxes),
@@ -160,7 +163,7 @@ class DetectorData:
 
 
 def _tile_sources(reader: ShardReader, cfg: AugmentConfig) -> tuple[str, ...]:
-    """Names of the tile sources: `augment.tile_sources`, or by default the sources without boxes.
+    """Names of the tile sources: `augment.tile_sources`; None stands for the sources without boxes.
 
     Raises DataMismatch if the shards have no source of such a name.
     """
@@ -188,31 +191,32 @@ def collate(samples: list[Sample], source: IntegerArray, *, nodes: int) -> Targe
     for row, sample in zip(exhaustive, samples, strict=True):
         row |= False if sample.exhaustive is None else sample.exhaustive
 
-    def of(counts: list[int]) -> torch.Tensor:
+    def image_column(counts: list[int]) -> torch.Tensor:
         return torch.from_numpy(np.repeat(np.arange(len(samples)), counts))
 
-    def joined(columns: Sequence[npt.NDArray[np.generic]]) -> torch.Tensor:
+    def concatenated(columns: Sequence[npt.NDArray[np.generic]]) -> torch.Tensor:
         return torch.from_numpy(np.concatenate(columns))
 
     return Targets(
         BoxColumns(
-            of([len(s.box_nodes) for s in samples]),
-            joined([s.boxes_xyxy_unit for s in samples]),
-            joined([s.box_nodes for s in samples]),
+            image_column([len(s.box_nodes) for s in samples]),
+            concatenated([s.boxes_xyxy_unit for s in samples]),
+            concatenated([s.box_nodes for s in samples]),
         ),
         ImageLabelColumns(
-            of([len(s.label_nodes) for s in samples]),
-            joined([s.label_nodes for s in samples]),
-            joined([s.label_regions_xyxy_unit for s in samples]),
+            image_column([len(s.label_nodes) for s in samples]),
+            concatenated([s.label_nodes for s in samples]),
+            concatenated([s.label_regions_xyxy_unit for s in samples]),
         ),
         IgnoreColumns(
-            of([len(s.ignored_xyxy_unit) for s in samples]), joined([s.ignored_xyxy_unit for s in samples])
+            image_column([len(s.ignored_xyxy_unit) for s in samples]),
+            concatenated([s.ignored_xyxy_unit for s in samples]),
         ),
         torch.from_numpy(np.asarray(source, np.int64)),
         torch.from_numpy(exhaustive),
         ImageLabelColumns(
-            of([len(s.negative_nodes) for s in samples]),
-            joined([s.negative_nodes for s in samples]),
-            joined([s.negative_regions_xyxy_unit for s in samples]),
+            image_column([len(s.negative_nodes) for s in samples]),
+            concatenated([s.negative_nodes for s in samples]),
+            concatenated([s.negative_regions_xyxy_unit for s in samples]),
         ),
     )

@@ -118,21 +118,24 @@ def letterbox(
     geometry: `darknet` resizes without antialiasing and aligns the corners (decision 13).
     """
     network_size_px = (size_px, size_px) if isinstance(size_px, int) else size_px
-    box = Letterbox.fit(image_size_px=(image.shape[2], image.shape[1]), network_size_px=network_size_px)
+    fitted = Letterbox.fit(image_size_px=(image.shape[2], image.shape[1]), network_size_px=network_size_px)
     canvas = torch.full(
-        (3, box.network_height_px, box.network_width_px), _GREY, dtype=torch.float32, device=image.device
+        (3, fitted.network_height_px, fitted.network_width_px),
+        _GREY,
+        dtype=torch.float32,
+        device=image.device,
     )
-    rows = slice(box.top_px, box.top_px + box.resized_height_px)
-    columns = slice(box.left_px, box.left_px + box.resized_width_px)
+    rows = slice(fitted.top_px, fitted.top_px + fitted.resized_height_px)
+    columns = slice(fitted.left_px, fitted.left_px + fitted.resized_width_px)
     pixels = image / 255 if image.dtype == torch.uint8 else image.float()
-    size = (box.resized_height_px, box.resized_width_px)
+    size = (fitted.resized_height_px, fitted.resized_width_px)
     if geometry == "darknet":
         canvas[:, rows, columns] = resized_by_darknet(pixels, size)
     elif size == tuple(pixels.shape[1:]):
         canvas[:, rows, columns] = pixels
     else:
         canvas[:, rows, columns] = interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
-    return canvas, box
+    return canvas, fitted
 
 
 def resized_by_darknet(pixels: Tensor, size: tuple[int, int]) -> Tensor:
@@ -142,21 +145,24 @@ def resized_by_darknet(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     contribution is usually 0; where rounding makes it almost 1, the last row is almost black.
     """
     height, width = size
-    column, right = _steps_of_darknet(pixels.shape[2], width, pixels.device)
-    column[-1], right[-1] = pixels.shape[2] - 1, 0
-    row, down = _steps_of_darknet(pixels.shape[1], height, pixels.device)
-    weight_below = torch.cat([down[:-1], down.new_zeros(1)])[:, None]
-    wide = (1 - right) * pixels[:, :, column] + right * pixels[
-        :, :, (column + 1).clamp_max(pixels.shape[2] - 1)
-    ]
-    return (1 - down)[:, None] * wide[:, row] + weight_below * wide[
-        :, (row + 1).clamp_max(pixels.shape[1] - 1)
-    ]
+    column, weight_right = _interpolation_by_darknet(pixels.shape[2], width, pixels.device)
+    column[-1], weight_right[-1] = pixels.shape[2] - 1, 0
+    row, weight_below = _interpolation_by_darknet(pixels.shape[1], height, pixels.device)
+    weight_of_row = (1 - weight_below)[:, None]
+    weight_below = torch.cat([weight_below[:-1], weight_below.new_zeros(1)])[:, None]
+    next_column, next_row = (
+        (column + 1).clamp_max(pixels.shape[2] - 1),
+        (row + 1).clamp_max(pixels.shape[1] - 1),
+    )
+    wide = (1 - weight_right) * pixels[:, :, column] + weight_right * pixels[:, :, next_column]
+    return weight_of_row * wide[:, row] + weight_below * wide[:, next_row]
 
 
-def _steps_of_darknet(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Interpolation of a side of `old` pixels at `new` points: the pixel before each point, and the weight of the next
-    pixel, both (new,)."""
+def _interpolation_by_darknet(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The old pixel before each new one, and the weight of the old pixel after it, both (new,).
+
+    old, new: length in pixels of a side before and after resizing.
+    """
     scale = float(np.float32(old - 1) / np.float32(max(new - 1, 1)))
     at = torch.arange(new, dtype=torch.float32, device=device) * scale
     before = at.long().clamp_max(old - 1)

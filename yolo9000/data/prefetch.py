@@ -1,4 +1,4 @@
-"""Prefetching in threads, and the parts of each step's batch that a process computes."""
+"""Prefetching in threads, and the micro-batches of a process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import TypeVar
 
+from wordtree.support.printing import counted
 from yolo9000 import distributed
 from yolo9000.config import DataConfig
 from yolo9000.data.sampler import DataMismatch
@@ -18,47 +19,47 @@ Made = TypeVar("Made")
 
 def prefetch(make: Callable[[Item], Made], items: Iterable[Item], *, threads: int) -> Iterator[Made]:
     """make(item) for each item, in order; a few are computed ahead of time in threads."""
-    waiting: deque[Future[Made]] = deque()
+    pending: deque[Future[Made]] = deque()
     pool = ThreadPoolExecutor(threads, "batches")
     try:
         for item in items:
-            waiting.append(pool.submit(make, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(make, item))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def slots_of_process(process: int, *, processes: int, slots: int, accumulate: int) -> list[range]:
-    """The slots of each part of a step's batch that a process computes; all processes together compute every slot once.
+    """The slots of each micro-batch of a process; all processes together compute every slot of a batch once.
 
-    A part of n has every n-th slot, so that all parts have about the same mixture of sources. Raises DataMismatch if a
-    part would be empty.
+    Micro-batch k of n has every n-th slot from k on, so that all have about the same mixture of sources. Raises
+    DataMismatch if a micro-batch would be empty.
     """
-    parts = processes * accumulate
-    if parts > slots:
+    count = processes * accumulate
+    if count > slots:
         raise DataMismatch(
-            f"data.batch_size {slots} cannot be split into {parts} parts, {accumulate} (data.accumulate) in each of "
-            f"{processes} process{'es'[: 2 * (processes > 1)]}. Increase data.batch_size, or lower the others."
+            f"data.batch_size {slots} cannot be split into {count} parts, {accumulate} (data.accumulate) in each of "
+            f"{counted(processes, 'process', 'processes')}. Increase data.batch_size, or lower the others."
         )
-    return [range(part, slots, parts) for part in range(process, parts, processes)]
+    return [range(first, slots, count) for first in range(process, count, processes)]
 
 
-def prefetch_parts(
+def prefetch_micro_batches(
     make: Callable[[int, range], Made], first: int, last: int, cfg: DataConfig
 ) -> Iterator[list[Made]]:
-    """make(step, slots) for each part that this process computes, as one list for each of steps first … last."""
-    parts = slots_of_process(
+    """make(step, slots) for each micro-batch of this process, as one list for each of steps first … last."""
+    micro_batches = slots_of_process(
         distributed.rank(),
         processes=distributed.world_size(),
         slots=cfg.batch_size,
         accumulate=cfg.accumulate,
     )
-    all_parts = ((step, slots) for step in range(first, last + 1) for slots in parts)
-    made = prefetch(lambda part: make(*part), all_parts, threads=cfg.loader_threads)
-    return ([next(made) for _ in parts] for _ in range(first, last + 1))
+    arguments_of_all = ((step, slots) for step in range(first, last + 1) for slots in micro_batches)
+    made = prefetch(lambda arguments: make(*arguments), arguments_of_all, threads=cfg.loader_threads)
+    return ([next(made) for _ in micro_batches] for _ in range(first, last + 1))
 
 
 def split_after(first: int, last: int, stops: Iterable[int]) -> Iterator[range]:

@@ -31,14 +31,13 @@ class PseudoBoxes:
 
     def transferred_to(self, reader: ShardReader) -> PseudoBoxes:
         """The boxes for the labels that another index still has, for instance after a repair or relabelling."""
-        rows = np.arange(len(reader.label_nodes))
         if not len(self.label):
             return self
-        keys = label_keys(reader, rows)
-        rows = rows[np.isin(keys, self.key)]
+        all_keys = label_keys(reader, np.arange(len(reader.label_nodes)))
+        label = np.flatnonzero(np.isin(all_keys, self.key))
         order = np.argsort(self.key)
-        kept = order[np.searchsorted(self.key, keys[rows], sorter=order)]
-        return PseudoBoxes(rows, keys[rows], self.xyxy_unit[kept])
+        kept = order[np.searchsorted(self.key, all_keys[label], sorter=order)]
+        return PseudoBoxes(label, all_keys[label], self.xyxy_unit[kept])
 
     def in_rows(self, labels: slice) -> tuple[Int64Array, Float32Array]:
         """The boxes of the image labels in a range of rows: positions within the range, and boxes (…, 4)."""

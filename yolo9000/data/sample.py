@@ -32,7 +32,7 @@ class Sample:
 
     @classmethod
     def unlabelled(cls, image: Tensor) -> Sample:
-        """An image without any label, for the labels to be added."""
+        """An image without labels."""
         boxes, nodes = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
         return cls(image, boxes, nodes, nodes, boxes, nodes, boxes, boxes, None)
 
@@ -45,7 +45,7 @@ class Rectangle:
     top_px: int
     width_px: int
     height_px: int
-    soft_edge: float = 0.0  # share of each side over which the edge fades into the image below, at most .5
+    soft_edge: float = 0.0  # share of each side over which the edge fades into the image below it, at most .5
 
     def xyxy_unit(self, canvas_px: int) -> Float32Array:
         """The corners in the unit square of a square canvas, (4,)."""
@@ -54,9 +54,10 @@ class Rectangle:
 
 
 def read_sample(reader: ShardReader, image: int, pseudo: PseudoBoxes | None = None) -> Sample:
-    """One image of the shards with its labels. An image without box annotations is ignored as a whole.
+    """One image of the shards with its labels. An image without box annotations is one ignored region.
 
-    An image label is left out if a box says the same or more; a box of `pseudo` replaces its label.
+    An image label is left out if the image has a box of the label's node or of a descendant. A box of `pseudo` replaces
+    its image label.
     """
     boxes = slice(*reader.box_offsets[image : image + 2])
     labels = slice(*reader.label_offsets[image : image + 2])

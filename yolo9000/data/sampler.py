@@ -19,7 +19,7 @@ GOLDEN_RATIO = (5**0.5 - 1) / 2  # the fractional parts of its multiples are spr
 
 
 class DataMismatch(Yolo9000Error):
-    """The shards lack a split, a source or images that the configuration names."""
+    """The shards lack data that the configuration needs, or cannot be split into batches as it says."""
 
 
 def images_of_split(reader: ShardReader, name: str) -> Int64Array:
@@ -51,7 +51,7 @@ def all_boxes(reader: ShardReader) -> tuple[Int64Array, Int64Array]:
 
 
 def input_size_at(step: int, cfg: ScheduleConfig, *, fixed_px: int, seed: int) -> int:
-    """Side of the square network input at a step; with `sizes_px` a random one for every `size_every` steps."""
+    """Side of the square network input at a step: `fixed_px`, or a random one of `cfg.sizes_px` for a period of steps."""
     if not cfg.sizes_px:
         return fixed_px
     period = (step - 1) // cfg.size_every
@@ -99,8 +99,10 @@ class Sampler:
         ]
         return np.array(images, np.int64), np.repeat(np.arange(len(self.names)), after - before)
 
-    def part(self, step: int, slots: range | None) -> tuple[Int64Array, Int64Array, list[Generator]]:
-        """Images and sources of some slots of a step, each with a generator for its augmentation; None: all slots."""
+    def images_in_slots(
+        self, step: int, slots: range | None
+    ) -> tuple[Int64Array, Int64Array, list[Generator]]:
+        """Image, source and generator for the augmentation of each of some slots of a step; None: of all slots."""
         images, sources = self.batch(step)
         chosen = range(len(images)) if slots is None else slots
         rngs = [default_rng((self.seed, step, slot)) for slot in chosen]
@@ -113,7 +115,8 @@ class Sampler:
 
     def epochs(self, step: int) -> dict[str, float]:
         """Completed epochs of each source after a step."""
-        return {n: d / len(i) for n, d, i in zip(self.names, self._drawn(step), self.images, strict=True)}
+        sources = zip(self.names, self._drawn(step), self.images, strict=True)
+        return {name: drawn / len(images) for name, drawn, images in sources}
 
     def all_images(self) -> Int64Array:
         """The images of all sources, ascending."""
@@ -122,16 +125,16 @@ class Sampler:
     def _drawn(self, step: int) -> Int64Array:
         """Number of images drawn of each source in the first `step` steps.
 
-        In ascending order of shares, each source takes its part, rounded down, of what the sources before it leave; the
-        last takes the rest. So no number falls from one step to the next.
+        The source of the smallest share comes first. Each takes its share of the images and shares that are left,
+        rounded down; the last source takes the rest. So no number falls from one step to the next.
         """
-        left, shares = step * self.batch_size, 1.0
+        images_left, shares_left = step * self.batch_size, 1.0
         drawn = np.zeros(len(self.shares), np.int64)
         *smaller, largest = self.by_share
         for source in smaller:
-            drawn[source] = int(left * self.shares[source] / shares + 1e-9)
-            left, shares = left - drawn[source], shares - self.shares[source]
-        drawn[largest] = left
+            drawn[source] = int(images_left * self.shares[source] / shares_left + 1e-9)
+            images_left, shares_left = images_left - drawn[source], shares_left - self.shares[source]
+        drawn[largest] = images_left
         return drawn
 
     def _at(self, source: int, position: int) -> int:
@@ -175,7 +178,7 @@ class RepeatFactors:
 
     @classmethod
     def of(cls, factors: Float64Array, *, offset: float) -> RepeatFactors:
-        """factors: (n,) draws of each image in an epoch, 1 on average."""
+        """The sampling of n images; factors: (n,) draws of each image in an epoch, 1 on average."""
         return cls(np.cumsum(factors), offset)
 
     def epoch(self, number: int) -> Int64Array:
@@ -201,8 +204,8 @@ def repeat_factors(
     """Draws of each image in an epoch, (images,), 1 on average.
 
     Proportional to (1 / number of images with the node)^power for the rarest node among the image's labels. So if each
-    image has one label, a node of c images gets draws in proportion to c^(1 − power). An image without a label is drawn
-    as seldom as any.
+    image has one label, a node of c images gets draws in proportion to c^(1 − power). An image without a label gets
+    the smallest factor.
 
     image, node: (L,) the labels as columns, in any order; a label may occur twice.
     """

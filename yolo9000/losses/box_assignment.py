@@ -1,4 +1,4 @@
-"""Assignment of ground-truth boxes to grid locations (paper, section 2; darknet region_layer.c, C)."""
+"""Assignment of ground-truth boxes to grid locations (paper, section 2; darknet region_layer.c)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class MatchedBoxes:
     Of several boxes at one location the last keeps it (darknet).
     """
 
-    location_of_box: Locations  # (M,) of every box
-    index: Tensor  # (M',) rows of the boxes that keep their location
-    location: Locations  # (M',) of these boxes, as all that follows
+    location_of_box: Locations  # (M,)
+    index: Tensor  # (M',) rows of the boxes that keep their location; the fields below are of these boxes
+    location: Locations  # (M',)
     offset: Tensor  # (M', 2) target for the sigmoid of the offset logits
     log_size: Tensor  # (M', 2) target for the size logits
     area_unit: Tensor  # (M',)
@@ -31,9 +31,9 @@ class MatchedBoxes:
 def match_boxes(
     output: GridOutput, boxes: BoxColumns, *, match: Literal["anchor", "prediction"] = "anchor"
 ) -> MatchedBoxes:
-    """Assign each box to the cell of its centre, and there to the anchor whose shape has the highest IoU with its own.
+    """Assign each box to the cell of its centre, and to the anchor that has the highest IoU with the box's shape.
 
-    match: `prediction` compares the shape with the boxes predicted in that cell instead of the anchors.
+    match: `prediction` compares the shape with the predicted boxes of that cell instead of the anchors.
     """
     rows, columns = output.box_logits.shape[2:4]
     box_cell = xyxy_to_cxcywh(boxes.xyxy_unit) * output.grid_wh.repeat(2)  # (M, 4)
@@ -71,7 +71,7 @@ def _iou_with_predicted_shapes(
 
 
 def last_occurrences(keys: Tensor) -> Tensor:
-    """Rows, ascending, whose key does not occur in a later row; keys: (Q,) int64."""
+    """The last row of each distinct key, ascending; keys: (Q,) int64."""
     _, group = keys.unique(return_inverse=True)
     row = torch.arange(len(keys), device=keys.device)
     last = torch.full_like(keys, -1).scatter_reduce(0, group, row, "amax")

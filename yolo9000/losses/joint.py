@@ -162,19 +162,25 @@ class JointLoss(nn.Module):
         return Assignment(predicted_xyxy_unit, matched, labels, negative_labels, background)
 
     def _background(
-        self, output: GridOutput, targets: Targets, of_boxes: Locations, of_labels: Locations, iou: Tensor
+        self,
+        output: GridOutput,
+        targets: Targets,
+        box_locations: Locations,
+        label_locations: Locations,
+        iou: Tensor,
     ) -> Background:
-        unmatched = ~of_boxes.mask(output) & ~ignored_cells(output, targets.ignore)[:, None]
-        candidates = unmatched & (iou <= self.cfg.ignore_iou) & ~of_labels.mask(output)
+        """The background of a batch; iou: (B, A, H, W) highest IoU of each predicted box with a box of its image."""
+        unmatched = ~box_locations.mask(output) & ~ignored_cells(output, targets.ignore)[:, None]
+        candidates = unmatched & (iou <= self.cfg.ignore_iou) & ~label_locations.mask(output)
         possibly_unannotated = self._possibly_unannotated(output, candidates, targets.exhaustive)
         return Background(unmatched, candidates & ~possibly_unannotated, possibly_unannotated, iou)
 
     def _possibly_unannotated(
         self, output: GridOutput, candidates: Tensor, exhaustive: Tensor | None
     ) -> Tensor:
-        """Candidates that see an object of a node for which their image is not exhaustively annotated, as a mask.
+        """Mask of the candidates that show an object of a node for which their image is not exhaustively annotated.
 
-        Such an object may be there without a box (decision 21).
+        Such an object may lack a box (decision 21).
         """
         mask = torch.zeros_like(candidates).flatten(1)
         if self.cfg.unannotated_objectness is not None and exhaustive is not None:
@@ -194,7 +200,7 @@ class JointLoss(nn.Module):
         return mask.view_as(candidates)
 
     def _objectness(self, output: GridOutput, assigned: Assignment, boxes: BoxColumns) -> Tensor:
-        """Errors of the objectness at locations that a box is assigned to, against the IoU of prediction and box."""
+        """Sum of the objectness errors at locations that a box is assigned to. The target is the box's IoU, or 1."""
         location, index = assigned.boxes.location, assigned.boxes.index
         if self.cfg.objectness_target == "one":
             target = torch.ones_like(assigned.boxes.area_unit)
@@ -202,17 +208,19 @@ class JointLoss(nn.Module):
             target = aligned_iou(location.gather(assigned.predicted_xyxy_unit), boxes.xyxy_unit[index])
         return self._objectness_errors(location.gather(output.objectness_logits), target).sum()
 
-    def _no_object(self, output: GridOutput, where: Tensor) -> Tensor:
+    def _no_object(self, output: GridOutput, mask: Tensor) -> Tensor:
+        """Sum of the objectness errors at the locations of a mask, against the target 0."""
         logits = output.objectness_logits
-        return (self._objectness_errors(logits, torch.zeros_like(logits)) * where).sum()
+        return (self._objectness_errors(logits, torch.zeros_like(logits)) * mask).sum()
 
     def _objectness_errors(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Error of each objectness logit, by the rule `loss.objectness_loss`."""
         if self.cfg.objectness_loss == "cross_entropy":
             return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         return (logits.sigmoid() - target).square() / 2
 
     def _exclusion(self, output: GridOutput, targets: Targets, background: Background) -> Tensor:
-        """decision 28: an object far from all boxes is of no exhaustively annotated class."""
+        """Sum of `exclusion_errors` of objects far from all boxes (decision 28)."""
         cfg, exhaustive = self.cfg, targets.exhaustive
         if not cfg.exclusion_weight or cfg.unannotated_objectness is None or exhaustive is None:
             return _zero(output)
@@ -229,9 +237,9 @@ class JointLoss(nn.Module):
         return exclusion_errors(output, self.tree_tensors, objects, exhaustive).sum()
 
     def _box_class(self, output: GridOutput, paths: PathLogits, source: Tensor) -> Tensor:
-        """Cross-entropy in every sibling group on the path of each box's node.
+        """Sum of the cross-entropies in every sibling group on the path of each box's node.
 
-        Siblings that have no boxes in the box's source may count less (decision 31). Of several boxes at one location
+        A sibling counts less if the box's source does not annotate it (decision 31). Of several boxes at one location
         the last decides in the groups that their paths share (darknet overwrites deltas group by group).
         source: (B,) of each image.
         """
@@ -260,14 +268,14 @@ class JointLoss(nn.Module):
         return weight.masked_fill(unannotated, self.cfg.unannotated_siblings)
 
     def _label_class(self, output: GridOutput, paths: PathLogits, labels: LabelAssignment) -> Tensor:
-        """Cross-entropy of each image label at its locations, by the label's share."""
+        """Sum of the cross-entropies of each image label at its locations, weighted by their shares of the label."""
         if self.tree_tensors.siblings == "sigmoid":
             weight = labels.weight.to(paths.logits.dtype)[paths.members.path]
             return self._sigmoid_errors(output, paths, weight)
         return -(labels.weight * log_absolute(self.tree_tensors, paths)).sum()
 
     def _sigmoid_errors(self, output: GridOutput, paths: PathLogits, weight: Tensor) -> Tensor:
-        """Binary cross-entropy of every node in the groups on the paths (decision 10); weight: (Q,) of each member.
+        """Sum of the binary cross-entropies of all nodes in the groups on the paths (decision 10); weight: (Q,).
 
         Several labels at one location become one target, in which the nodes on all their paths are 1.
         """
@@ -284,43 +292,43 @@ class JointLoss(nn.Module):
     def _label_objectness(
         self, output: GridOutput, assigned: Assignment, labels: ImageLabelColumns
     ) -> Tensor:
-        """decision 4: the effect of image labels on objectness."""
+        """The objectness loss of image labels, weighted (decision 4)."""
         if self.cfg.label_objectness == "paper":
             return self.cfg.object_weight * self._errors_below_assumed_iou(output, assigned.labels)
         if self.cfg.label_objectness == "darknet":
-            others = _other_locations(output, labels, assigned.labels.location, assigned.boxes.location)
-            return self.cfg.no_object_weight * self._no_object(output, others)
+            unassigned = _unassigned(output, labels, assigned.labels.location, assigned.boxes.location)
+            return self.cfg.no_object_weight * self._no_object(output, unassigned)
         return _zero(output)
 
     def _errors_below_assumed_iou(self, output: GridOutput, assigned: LabelAssignment) -> Tensor:
-        """Errors of the assigned locations whose objectness is below the IoU that they are assumed to have."""
+        """Sum of the objectness errors of the assigned locations with an objectness below `loss.assumed_iou`."""
         logits = assigned.location.gather(output.objectness_logits)
         error = self._objectness_errors(logits, torch.full_like(logits, self.cfg.assumed_iou))
         return (assigned.weight * error * (logits.sigmoid() < self.cfg.assumed_iou)).sum()
 
 
 def _coordinate_errors(output: GridOutput, matched: MatchedBoxes) -> Tensor:
-    """Squared errors of offset and log size, (M',); darknet: small boxes count up to twice."""
+    """Squared errors of offset and log size, (M',). Small boxes count up to twice (darknet)."""
     offset = matched.location.gather(output.offset_logits).sigmoid() - matched.offset
     log_size = matched.location.gather(output.size_logits) - matched.log_size
     return (2 - matched.area_unit) * (offset.square() + log_size.square()).sum(1) / 2
 
 
 def _anchor_errors(output: GridOutput, background: Background) -> Tensor:
-    """Distance of the unmatched predicted boxes from their anchors at the centre of their cells."""
+    """Sum of the squared distances of unmatched predicted boxes from their anchors at the centre of their cells."""
     offset = (output.offset_logits.sigmoid() - 0.5).square().sum(-1)
     size = output.size_logits.square().sum(-1)
     return ((offset + size) * background.unmatched).sum() / 2
 
 
-def _other_locations(output: GridOutput, labels: ImageLabelColumns, *assigned: Locations) -> Tensor:
+def _unassigned(output: GridOutput, labels: ImageLabelColumns, *assigned: Locations) -> Tensor:
     """Locations in the labels' regions that neither a label nor a box is assigned to, (B, A, H, W) bool."""
     count = torch.zeros_like(output.objectness_logits, dtype=torch.int64).flatten(1)
     count = count.index_add(0, labels.image, locations_in_regions(output, labels).long())
-    others = (count > 0).view_as(output.objectness_logits)
+    unassigned = (count > 0).view_as(output.objectness_logits)
     for location in assigned:
-        others &= ~location.mask(output)
-    return others
+        unassigned &= ~location.mask(output)
+    return unassigned
 
 
 def _zero(output: GridOutput) -> Tensor:

@@ -2,7 +2,7 @@
 
 max_score       the location of highest objectness × P(node): the paper
 max_objectness  the location of highest objectness
-max_size        the largest predicted box among the most objective locations (Detic, arXiv 2201.02605)
+max_size        the largest predicted box among the locations of highest objectness (Detic, arXiv 2201.02605)
 top_k           the k locations of highest objectness share the label
 
 Each rule considers only the label's region, and there only locations that no box is assigned to.
@@ -26,7 +26,7 @@ from yolo9000.models.tree_tensors import PathMembers, TreeTensors, log_complemen
 Assign: TypeAlias = Literal["max_score", "max_objectness", "max_size", "top_k"]
 
 PROPOSALS = 32  # of max_size: predicted boxes of each label's region that are compared by size
-PROPOSAL_NMS_IOU = 0.5  # of max_size: proposals that overlap a more objective one by more are dropped
+PROPOSAL_NMS_IOU = 0.5  # of max_size: a proposal that overlaps one of higher objectness by more is dropped
 
 
 @dataclass(frozen=True)
@@ -113,35 +113,43 @@ def location_of_max_objectness(
     output: GridOutput, labels: ImageLabelColumns, allowed: Tensor | None = None
 ) -> Locations:
     """The location of highest objectness for each of L labels; allowed: (L, AHW) bool, None: the label's region."""
-    return _best_location(output, labels, _objectness_rows(output, labels), allowed)
+    return _best_location(output, labels, _objectness_of_images(output, labels), allowed)
 
 
 @torch.no_grad()
 def location_of_max_score(
     output: GridOutput, labels: ImageLabelColumns, tree_tensors: TreeTensors, allowed: Tensor | None = None
 ) -> Locations:
-    """The location of highest objectness × P(node) for each of L labels; allowed: as above."""
+    """The location of highest objectness × P(node) for each of L labels.
+
+    allowed: as in `location_of_max_objectness`.
+    """
     members = tree_tensors.path_members(labels.node)
     logits = output.image_logits(labels.image[members.path], members.node)  # (Q, AHW)
     log_absolute = tree_tensors.log_absolute(members, logits, len(labels.node))  # (L, AHW)
-    return _best_location(output, labels, _objectness_rows(output, labels).log() + log_absolute, allowed)
+    return _best_location(output, labels, _objectness_of_images(output, labels).log() + log_absolute, allowed)
 
 
 @torch.no_grad()
 def location_of_max_size(
     output: GridOutput, labels: ImageLabelColumns, allowed: Tensor | None = None
 ) -> Locations:
-    """The location of the largest proposal for each of L labels; allowed: as above.
+    """The location of the largest proposal for each of L labels.
 
-    Proposals are the `PROPOSALS` most objective predicted boxes, clipped to the label's region, after NMS.
+    Proposals are the `PROPOSALS` predicted boxes of highest objectness, clipped to the label's region, after NMS.
+    allowed: as in `location_of_max_objectness`.
     """
-    objectness = _objectness_rows(output, labels).masked_fill(~_or_in_regions(output, labels, allowed), -1)
+    objectness = _objectness_of_images(output, labels).masked_fill(
+        ~_allowed_or_in_regions(output, labels, allowed), -1
+    )
     best, index = objectness.topk(min(PROPOSALS, objectness.shape[1]), dim=1)  # (L, K)
     predicted = decode_boxes(output).flatten(1, 3)[labels.image[:, None], index]  # (L, K, 4)
     low, high = labels.region_xyxy_unit[:, None].to(predicted.dtype).split(2, dim=2)  # (L, 1, 2)
     boxes = predicted.maximum(low.repeat(1, 1, 2)).minimum(high.repeat(1, 1, 2))
     size = area_xyxy(boxes).masked_fill(~_kept_by_nms(boxes, best) | (best < 0), -1)
-    largest = index.gather(1, size.argmax(dim=1, keepdim=True))[:, 0]  # of equals the most objective
+    largest = index.gather(1, size.argmax(dim=1, keepdim=True))[
+        :, 0
+    ]  # of equals the one of highest objectness
     return Locations.from_flat_index(output, labels.image * objectness.shape[1] + largest)
 
 
@@ -150,7 +158,9 @@ def assign_top_k(
     output: GridOutput, labels: ImageLabelColumns, k: int, allowed: Tensor | None = None
 ) -> LabelAssignment:
     """Assign each label in equal shares to its k locations of highest objectness, or to all if there are fewer."""
-    objectness = _objectness_rows(output, labels).masked_fill(~_or_in_regions(output, labels, allowed), -1)
+    objectness = _objectness_of_images(output, labels).masked_fill(
+        ~_allowed_or_in_regions(output, labels, allowed), -1
+    )
     best, index = objectness.topk(min(k, objectness.shape[1]), dim=1)  # (L, k)
     label, rank = (best >= 0).nonzero(as_tuple=True)
     flat = labels.image[label] * objectness.shape[1] + index[label, rank]
@@ -161,16 +171,17 @@ def assign_top_k(
 def negative_errors(output: GridOutput, tree_tensors: TreeTensors, paths: PathLogits) -> Tensor:
     """objectness × −log(1 − P(node)) of each negative label at its location, (P,).
 
-    Descendants of the node become less likely too, for P(node) is the sum over its leaves. Objectness is a weight
-    without a gradient: another object may well be there. On the path the uncertain levels change and the certain ones
-    hardly do (their gradient is near 0), so that a certain animal that is no dog stays an animal.
+    Descendants of the node become less likely too, because P(node) is the sum over its leaves. Objectness is a weight
+    without a gradient, because the location may show another object. On the path mainly the uncertain levels change;
+    the gradient of a level with a probability near 1 is near 0. So an object that is surely an animal, but not a dog,
+    stays an animal.
     """
     objectness = paths.location.gather(output.objectness).detach()
     return objectness * -log_complement(log_absolute(tree_tensors, paths))
 
 
 def locations_in_regions(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
-    """Whether each location of the label's image lies in the label's region, (L, AHW) bool; at least one does."""
+    """Whether each location of a label's image lies in the label's region, (L, AHW) bool; at least one does."""
     anchors, rows, columns = output.box_logits.shape[1:4]
     region = labels.region_xyxy_unit
     inside = cells_in_regions(output, region).flatten(1)  # (L, HW)
@@ -199,17 +210,18 @@ def _kept_by_nms(xyxy_unit: Tensor, objectness: Tensor) -> Tensor:
     return kept.view(-1).index_fill(0, rows, True).view_as(objectness)
 
 
-def _objectness_rows(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
+def _objectness_of_images(output: GridOutput, labels: ImageLabelColumns) -> Tensor:
+    """Objectness at every location of each label's image, (L, AHW)."""
     return output.objectness.flatten(1)[labels.image]
 
 
-def _or_in_regions(output: GridOutput, labels: ImageLabelColumns, allowed: Tensor | None) -> Tensor:
+def _allowed_or_in_regions(output: GridOutput, labels: ImageLabelColumns, allowed: Tensor | None) -> Tensor:
     return locations_in_regions(output, labels) if allowed is None else allowed
 
 
 def _best_location(
     output: GridOutput, labels: ImageLabelColumns, score: Tensor, allowed: Tensor | None
 ) -> Locations:
-    allowed = _or_in_regions(output, labels, allowed)
+    allowed = _allowed_or_in_regions(output, labels, allowed)
     best = score.masked_fill(~allowed, -torch.inf).argmax(dim=1)  # first of equals
     return Locations.from_flat_index(output, labels.image * score.shape[1] + best)

@@ -19,7 +19,7 @@ def non_exclusive_pairs(setting: Literal["lint"] | Path, tree: WordTree) -> Int6
 
     setting: `lint` for the pairs that `wordtree lint` reports, where one sibling is a hyponym of the other in WordNet
     or by a further relation of the tree; or a file with two ids per line, in which # begins a comment.
-    Raises ConfigError; TreeFileError for lines that are no text.
+    Raises ConfigError; TreeFileError for lines that are not text.
     """
     pairs = list(_pairs_of_lint(tree) if setting == "lint" else _pairs_of_file(Path(setting), tree))
     return np.array(pairs, np.int64).reshape(-1, 2)

@@ -27,10 +27,13 @@ class ObjectLocations:
 
 
 def object_locations(
-    output: GridOutput, where: Tensor, *, min_objectness: float, max_locations: int
+    output: GridOutput, mask: Tensor, *, min_objectness: float, max_locations: int
 ) -> ObjectLocations:
-    """Locations of `where` (B, A, H, W) bool above `min_objectness`, the best `max_locations` of each image."""
-    candidates = (output.objectness * where).flatten(1)  # (B, AHW)
+    """Locations with an objectness above `min_objectness`, at most the best `max_locations` of each image.
+
+    mask: (B, A, H, W) bool, the locations to choose from.
+    """
+    candidates = (output.objectness * mask).flatten(1)  # (B, AHW)
     best, index = candidates.topk(min(max_locations, candidates.shape[1]), dim=1)
     image, rank = (best > min_objectness).nonzero(as_tuple=True)
     flat = index[image, rank]
@@ -70,11 +73,10 @@ def topmost(parent: Tensor, nodes: Tensor) -> Tensor:
 def unannotated_siblings(
     members: PathMembers, node: Tensor, source: Tensor, *, exhaustive: Tensor, exhaustive_or_above: Tensor
 ) -> Tensor:
-    """Members of the softmaxes of P boxes that can have no box in the box's source, (Q,) bool.
+    """Whether each member of P boxes' softmaxes is a class that the box's source does not annotate, (Q,) bool.
 
-    In a source that is not exhaustively annotated for a node, objects of that node have no boxes. A box then only
-    distinguishes its class from the annotated siblings. No member counts as unannotated if the box's own node is not
-    exhaustively annotated either.
+    Objects of such a class have no boxes in that source, so a box only distinguishes its class from the annotated
+    siblings. No member counts as unannotated if the source is not exhaustively annotated for the box's own node either.
     node, source: (P,) of each box.
     exhaustive: (S, N) bool for each source; exhaustive_or_above: (S, N), `with_ancestors` of `exhaustive`.
     """

@@ -41,7 +41,7 @@ def synchronised(model: Network) -> Network:
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return]
 
 
-def moving_statistics(model: nn.Module) -> list[Tensor]:
+def running_statistics(model: nn.Module) -> list[Tensor]:
     """The running means and variances that each process updates from its own images."""
     own = [norm for norm in _batch_norms(model) if norm.training and not isinstance(norm, nn.SyncBatchNorm)]
     return [value for norm in own for value in (norm.running_mean, norm.running_var) if value is not None]

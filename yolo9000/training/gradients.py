@@ -13,24 +13,26 @@ import torch
 from torch import Tensor, nn
 
 from yolo9000.distributed import any_process, sum_over_processes, world_size
-from yolo9000.models.batch_norm import moving_statistics
+from yolo9000.models.batch_norm import running_statistics
 from yolo9000.models.head import ClassHead
 
-Part = TypeVar("Part")
+MicroBatch = TypeVar("MicroBatch")
 
 
 def summed_gradients(
-    model: nn.Module, parts: Iterable[Part], terms_of: Callable[[Part], Mapping[str, Tensor]]
+    model: nn.Module,
+    micro_batches: Iterable[MicroBatch],
+    terms_of: Callable[[MicroBatch], Mapping[str, Tensor]],
 ) -> dict[str, Tensor]:
     """The detached loss terms of a step, after the gradient of their `total` is in every parameter of the model.
 
-    parts: the micro-batches of this process; terms_of: the named loss terms of one, with `total`. Afterwards all
-    processes have the same gradients, terms and running statistics of batch norm.
+    micro_batches: of this process; terms_of: returns the named loss terms of a micro-batch and their sum, `total`.
+    Afterwards all processes have the same gradients, terms and running statistics of batch norm.
     """
     model.zero_grad(set_to_none=True)
     sums: dict[str, Tensor] = {}
-    for part in parts:
-        terms = terms_of(part)
+    for micro_batch in micro_batches:
+        terms = terms_of(micro_batch)
         terms["total"].backward()
         for name, term in terms.items():
             sums[name] = sums[name] + term.detach() if name in sums else term.detach()
@@ -50,7 +52,7 @@ def _sum_over_processes(model: nn.Module, terms: dict[str, Tensor]) -> None:
     dense = [p.grad for p in model.parameters() if p.grad is not None and id(p) not in in_heads]
     by_rows = [pair for head in heads for pair in _gradients_with_rows(head)]
     rows_only = [gradient.index_select(1, rows) for gradient, rows in by_rows]
-    statistics = moving_statistics(model)
+    statistics = running_statistics(model)
     sum_over_processes([*dense, *rows_only, *statistics, *terms.values()])
     for (gradient, rows), summed in zip(by_rows, rows_only, strict=True):
         gradient.index_copy_(1, rows, summed)

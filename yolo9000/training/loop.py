@@ -46,15 +46,15 @@ def run_training(
         prepare_folder(folder, run.cfg, step=run.step)
         if run.evaluates:  # the evaluation may have been lost when the run was killed
             validation.start()
-        for parts in data.parts(run.step + 1, run.cfg.schedule.max_steps):
+        for micro_batches in data.micro_batches(run.step + 1, run.cfg.schedule.max_steps):
             run.step += 1
             rate = learning_rate_at(run.step, run.cfg.optimizer.learning_rate, run.cfg.schedule)
             set_learning_rate(run.optimizer, rate)
-            terms = summed_gradients(run.model, parts, loss_terms)
+            terms = summed_gradients(run.model, micro_batches, loss_terms)
             guard.check_loss(terms, run.step)
             run.update()
 
-            journal.step(rate, terms, input_px=parts[0].images.shape[-1])
+            journal.step(rate, terms, input_px=micro_batches[0].images.shape[-1])
             if run.saves:
                 guard.check_weights(run)
             if run.saves or validation.is_done:

@@ -69,12 +69,12 @@ class ClassifierTask:
         return ClassifierData(run.reader, run.cfg)
 
     def loss_terms(self, run: ClassifierRun) -> Callable[[ClassifierBatch], dict[str, Tensor]]:
-        def terms_of(part: ClassifierBatch) -> dict[str, Tensor]:
-            part = part.to(run.device)
+        def terms_of(micro_batch: ClassifierBatch) -> dict[str, Tensor]:
+            micro_batch = micro_batch.to(run.device)
             with run.autocast():
-                logits = run.model(part.images)
-            log_probability = run.model.softmax.log_probability(logits, part.image, part.node)
-            return {"total": label_loss(log_probability, part.image, images=run.cfg.data.batch_size)}
+                logits = run.model(micro_batch.images)
+            log_probability = run.model.softmax.log_probability(logits, micro_batch.image, micro_batch.node)
+            return {"total": label_loss(log_probability, micro_batch.image, images=run.cfg.data.batch_size)}
 
         return terms_of
 

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from wordtree.support.file_lock import locked
-from wordtree.support.files import naming, write_atomically
+from wordtree.support.files import path_in_errors, write_atomically
 from yolo9000.distributed import is_first, on_first_process
 from yolo9000.errors import Yolo9000Error
 
@@ -66,7 +66,7 @@ def _append(path: Path, row: Mapping[str, str], columns: list[str]) -> None:
     """Append a line, or nothing if the disk is full."""
     size = path.stat().st_size
     try:
-        with naming(path), path.open("a", newline="") as file:
+        with path_in_errors(path), path.open("a", newline="") as file:
             csv.DictWriter(file, columns).writerow(row)
     except OSError:
         os.truncate(path, size)

@@ -48,7 +48,7 @@ class Task(Protocol[Settings, Network, Data, Score]):
     # A step
 
     def training_data(self, run: Run[Settings, Network]) -> Data:
-        """The batches of the run, in micro-batches (`parts`)."""
+        """The batches of the run, as micro-batches of each step."""
 
     def loss_terms(self, run: Run[Settings, Network]) -> Callable[[Any], dict[str, Tensor]]:
         """A function from a micro-batch to its named loss terms, with their sum as `total`."""

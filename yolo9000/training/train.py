@@ -78,12 +78,15 @@ class DetectorTask:
     def loss_terms(self, run: DetectorRun) -> Callable[[Batch], dict[str, Tensor]]:
         criterion = build_criterion(run.cfg, run.reader).to(run.device)
 
-        def terms_of(part: Batch) -> dict[str, Tensor]:
-            part = part.to(run.device)
+        def terms_of(micro_batch: Batch) -> dict[str, Tensor]:
+            micro_batch = micro_batch.to(run.device)
             with run.autocast():
-                output = run.model(part.images)
+                output = run.model(micro_batch.images)
             terms: LossTerms = criterion(
-                output, part.targets, images_seen=run.images_seen, batch_size=run.cfg.data.batch_size
+                output,
+                micro_batch.targets,
+                images_seen=run.images_seen,
+                batch_size=run.cfg.data.batch_size,
             )
             return terms.by_name()
 

@@ -117,11 +117,11 @@ def test_a_mostly_hidden_box_becomes_an_ignored_region() -> None:
 def test_a_soft_edge_fades_from_the_image_below_to_the_image_on_top() -> None:
     def row(soft: float) -> list[int]:
         below = Rectangle(0, 0, 64, 64)
-        parts = [
+        placed = [
             (sample_of(0), below),
             (sample_of(200, width=20, height=20), Rectangle(10, 40, 20, 20, soft)),
         ]
-        whole = compose(parts, 64, min_box_side_unit=0.001)
+        whole = compose(placed, 64, min_box_side_unit=0.001)
         return whole.image[0, 50, 9:31].tolist()  # in the middle of its height, below its bright square
 
     assert row(0) == [0, *[200] * 20, 0]
@@ -129,10 +129,10 @@ def test_a_soft_edge_fades_from_the_image_below_to_the_image_on_top() -> None:
 
 
 def test_a_soft_edge_changes_no_labels() -> None:
-    parts = [(sample_of(), Rectangle(0, 0, 64, 64)), (sample_of(10), Rectangle(3, 5, 40, 30))]
-    hard = compose(parts, 64, min_box_side_unit=0.001)
+    placed = [(sample_of(), Rectangle(0, 0, 64, 64)), (sample_of(10), Rectangle(3, 5, 40, 30))]
+    hard = compose(placed, 64, min_box_side_unit=0.001)
     soft = compose(
-        [parts[0], (parts[1][0], replace(parts[1][1], soft_edge=0.3))], 64, min_box_side_unit=0.001
+        [placed[0], (placed[1][0], replace(placed[1][1], soft_edge=0.3))], 64, min_box_side_unit=0.001
     )
     assert not torch.equal(hard.image, soft.image)
     for name in (
@@ -168,11 +168,11 @@ def test_a_negative_label_is_dropped_where_another_image_is_pasted() -> None:
 
 def test_a_composed_image_is_exhaustively_annotated_for_the_nodes_of_all_its_boxed_parts() -> None:
     def whole_of(*exhaustive: list[int] | None) -> list[int] | None:
-        parts = [
+        placed = [
             replace(sample_of(), exhaustive=None if v is None else np.isin(range(7), v)) for v in exhaustive
         ]
         tiles = mosaic_tiles(Rectangle(0, 0, 64, 64), rng=np.random.default_rng(0))
-        found = compose(list(zip(parts, tiles, strict=False)), 64, min_box_side_unit=0.001).exhaustive
+        found = compose(list(zip(placed, tiles, strict=False)), 64, min_box_side_unit=0.001).exhaustive
         return None if found is None else found.nonzero()[0].tolist()
 
     assert whole_of([2, 5]) == [2, 5]

@@ -68,7 +68,7 @@ def test_boxes_of_a_step_are_in_the_batches_after_it_and_in_no_earlier_one(shard
     data = DetectorData(reader, cfg)
     row = np.arange(len(reader.label_nodes))
     boxes = np.tile(np.array([[0.2, 0.2, 0.8, 0.8]], np.float32), (len(row), 1))
-    for step, (batch,) in enumerate(data.parts(1, 4), start=1):
+    for step, (batch,) in enumerate(data.micro_batches(1, 4), start=1):
         targets = batch.targets
         assert (len(targets.boxes.image) > 0, len(targets.image_labels.image) > 0) == (step > 2, step <= 2)
         if step == 2:
