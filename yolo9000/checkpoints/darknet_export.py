@@ -187,7 +187,7 @@ def _reorder_passed_channels(layer_weights: dict[int, LayerWeights], plan: Netwo
         if isinstance(layer, SpaceToDepth):
             join = next(after for after in plan.convolutions if after.index > layer.index)
             weights = layer_weights[join.index]["weights"]
-            ours = np.arange(layer.out.channels).reshape(-1, layer.step**2)  # channel, position
+            ours = np.arange(layer.out.channels).reshape(-1, layer.stride**2)  # channel, position
             passed = weights[:, ours.T.reshape(-1)]
             rest = weights[:, layer.out.channels :]
             layer_weights[join.index]["weights"] = np.concatenate([passed, rest], axis=1)

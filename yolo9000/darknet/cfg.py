@@ -121,7 +121,7 @@ def _layer(section: Section, before: Sequence[LayerPlan], network_input: Shape) 
     last = before[-1] if before else Layer(-1, 0, network_input, Fraction(1))
     if isinstance(last, Softmax | Region | Cost) and layer_type != "cost":
         raise section.error(None, "only [cost] may follow the output layer.")
-    given = Layer(len(before), section.line, last.out, last.stride)
+    given = Layer(len(before), section.line, last.out, last.total_stride)
     return _READERS[layer_type](section, given, before)
 
 
@@ -132,17 +132,17 @@ def _refuse_unsupported_keys(section: Section, layer_type: str) -> None:
             raise section.error(key, f"{key}={value} is not supported.")
 
 
-def _moved(section: Section, given: Layer, channels: int, *, size: int, step: int, padding: int) -> Layer:
+def _moved(section: Section, given: Layer, channels: int, *, size: int, stride: int, padding: int) -> Layer:
     """A layer with the output shape of a sliding window; padding: sum of both sides."""
     height, width = (side + padding - size for side in given.out[1:])
     if height < 0 or width < 0:
         raise section.error("size", f"size={size} is larger than its padded input of {given.out}.")
-    out = Shape(channels, height // step + 1, width // step + 1)
-    return replace(given, out=out, stride=given.stride * step)
+    out = Shape(channels, height // stride + 1, width // stride + 1)
+    return replace(given, out=out, total_stride=given.total_stride * stride)
 
 
 def _convolution(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Convolution:
-    size, step = (section.integer(key, 1, low=1, high=MAX_KERNEL) for key in ("size", "stride"))
+    size, stride = (section.integer(key, 1, low=1, high=MAX_KERNEL) for key in ("size", "stride"))
     padding = section.integer("padding", 0, low=0, high=MAX_KERNEL)
     if section.flag("pad"):
         padding = size // 2
@@ -162,10 +162,10 @@ def _convolution(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Conv
     if flipped and groups > 1:
         raise section.error("flipped", "flipped together with groups is not supported.")
     return Convolution(
-        **vars(_moved(section, given, filters, size=size, step=step, padding=2 * padding)),
+        **vars(_moved(section, given, filters, size=size, stride=stride, padding=2 * padding)),
         channels=channels,
         size=size,
-        step=step,
+        stride=stride,
         padding=padding,
         groups=groups,
         batch_normalize=section.flag("batch_normalize"),
@@ -175,22 +175,22 @@ def _convolution(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Conv
 
 
 def _maxpool(section: Section, given: Layer, _: Sequence[LayerPlan]) -> MaxPool:
-    step = section.integer("stride", 1, low=1, high=MAX_KERNEL)
-    size = section.integer("size", step, low=1, high=MAX_KERNEL)
+    stride = section.integer("stride", 1, low=1, high=MAX_KERNEL)
+    size = section.integer("size", stride, low=1, high=MAX_KERNEL)
     padding = section.integer("padding", size - 1, low=0, high=MAX_KERNEL)
-    moved = _moved(section, given, given.out.channels, size=size, step=step, padding=padding)
-    last_begins = [(count - 1) * step - padding // 2 for count in moved.out[1:]]
+    moved = _moved(section, given, given.out.channels, size=size, stride=stride, padding=padding)
+    last_begins = [(count - 1) * stride - padding // 2 for count in moved.out[1:]]
     if padding // 2 >= size or any(at >= side for at, side in zip(last_begins, given.out[1:], strict=True)):
         raise section.error(
             "padding",
             f"padding={padding} puts windows of size {size} wholly outside its input of {given.out}.",
         )
-    return MaxPool(**vars(moved), size=size, step=step, padding=padding)
+    return MaxPool(**vars(moved), size=size, stride=stride, padding=padding)
 
 
 def _avgpool(_section: Section, given: Layer, _: Sequence[LayerPlan]) -> AvgPool:
-    stride = given.stride * max(given.out.height, given.out.width)
-    return AvgPool(**vars(replace(given, out=Shape(given.out.channels, 1, 1), stride=stride)))
+    total_stride = given.total_stride * max(given.out.height, given.out.width)
+    return AvgPool(**vars(replace(given, out=Shape(given.out.channels, 1, 1), total_stride=total_stride)))
 
 
 def _route(section: Section, given: Layer, before: Sequence[LayerPlan]) -> Route:
@@ -211,28 +211,36 @@ def _route(section: Section, given: Layer, before: Sequence[LayerPlan]) -> Route
                 f"{before[source].out} of layer {source}.",
             )
     out = first.out._replace(channels=sum(before[source].out.channels for source in sources))
-    return Route(**vars(replace(given, out=out, stride=first.stride)), sources=sources)
+    return Route(**vars(replace(given, out=out, total_stride=first.total_stride)), sources=sources)
 
 
 def _reorg(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Reorg:
-    step, reverse = section.integer("stride", 1, low=1, high=MAX_KERNEL), section.flag("reverse")
+    stride, reverse = section.integer("stride", 1, low=1, high=MAX_KERNEL), section.flag("reverse")
     channels, height, width = given.out
-    if channels % step**2 or (not reverse and (height % step or width % step)):
-        raise section.error("stride", f"stride={step} does not divide its input of {given.out}.")
+    if channels % stride**2 or (not reverse and (height % stride or width % stride)):
+        raise section.error("stride", f"stride={stride} does not divide its input of {given.out}.")
     if reverse:
-        out, stride = Shape(channels // step**2, height * step, width * step), given.stride / step
+        out, total_stride = (
+            Shape(channels // stride**2, height * stride, width * stride),
+            given.total_stride / stride,
+        )
     else:
-        out, stride = Shape(channels * step**2, height // step, width // step), given.stride * step
-    return Reorg(**vars(replace(given, out=out, stride=stride)), step=step, reverse=reverse)
+        out, total_stride = (
+            Shape(channels * stride**2, height // stride, width // stride),
+            given.total_stride * stride,
+        )
+    return Reorg(**vars(replace(given, out=out, total_stride=total_stride)), stride=stride, reverse=reverse)
 
 
 def _space_to_depth(section: Section, given: Layer, _: Sequence[LayerPlan]) -> SpaceToDepth:
-    step = section.integer("stride", 1, low=1, high=MAX_KERNEL)
+    stride = section.integer("stride", 1, low=1, high=MAX_KERNEL)
     channels, height, width = given.out
-    if height % step or width % step:
-        raise section.error("stride", f"stride={step} does not divide its input of {given.out}.")
-    out = Shape(channels * step**2, height // step, width // step)
-    return SpaceToDepth(**vars(replace(given, out=out, stride=given.stride * step)), step=step)
+    if height % stride or width % stride:
+        raise section.error("stride", f"stride={stride} does not divide its input of {given.out}.")
+    out = Shape(channels * stride**2, height // stride, width // stride)
+    return SpaceToDepth(
+        **vars(replace(given, out=out, total_stride=given.total_stride * stride)), stride=stride
+    )
 
 
 def _dropout(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Dropout:

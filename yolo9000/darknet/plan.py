@@ -28,14 +28,16 @@ class Shape(NamedTuple):
 class Layer:
     """Fields that all layers share.
 
-    index   position in the network, from 0      line    line of the cfg where its section begins
-    out     shape of its output                  stride  pixels of the network's input per output cell
+    index         position in the network, from 0
+    line          line of the cfg where its section begins
+    out           shape of its output
+    total_stride  pixels of the network's input per output cell
     """
 
     index: int
     line: int
     out: Shape
-    stride: Fraction
+    total_stride: Fraction
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Convolution(Layer):
 
     channels: int
     size: int
-    step: int
+    stride: int
     padding: int
     groups: int
     batch_normalize: bool
@@ -67,7 +69,7 @@ class MaxPool(Layer):
     """`padding` is the sum of both sides; the first window starts padding // 2 before the edge."""
 
     size: int
-    step: int
+    stride: int
     padding: int
 
 
@@ -87,7 +89,7 @@ class Route(Layer):
 class Reorg(Layer):
     """Darknet's re-ordering of memory, which is not a space-to-depth; `reverse` enlarges the map."""
 
-    step: int
+    stride: int
     reverse: bool
 
 
@@ -95,7 +97,7 @@ class Reorg(Layer):
 class SpaceToDepth(Layer):
     """AlexeyAB's [reorg3d]: the channels become (row in the block, column in the block, channel)."""
 
-    step: int
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ LayerPlan = Convolution | MaxPool | AvgPool | Route | Reorg | SpaceToDepth | Dro
 class NetworkPlan:
     """A whole network at one input size.
 
-    source   the file as error messages name it
+    source  the file as error messages name it
     text    the content of the file, one character per byte
     notes   one line for each key that has no effect
     """
@@ -189,7 +191,7 @@ class DetectorPlan:
         match _without_costs(plan):
             case [_, *_, Convolution() as head, Region() as region] if _is_plain(head):
                 _refuse_other_images(plan)
-                if region.stride.denominator != 1:
+                if region.total_stride.denominator != 1:
                     raise DarknetError(
                         f"{plan.source}: line {region.line}: expected grid cells of whole pixels, found a grid finer "
                         "than the input."
@@ -242,7 +244,7 @@ def _without_costs(plan: NetworkPlan) -> list[LayerPlan]:
 
 def _is_plain(layer: Convolution) -> bool:
     return (
-        (layer.size, layer.step, layer.padding, layer.groups) == (1, 1, 0, 1)
+        (layer.size, layer.stride, layer.padding, layer.groups) == (1, 1, 0, 1)
         and layer.activation == "linear"
         and not layer.batch_normalize
     )

@@ -39,8 +39,8 @@ CROP_BOX_SHARE = (0.4, 0.9)  # longer side of a box, as a share of the side of a
 class DetectorData:
     """Batches by step, prefetched by a few threads; decoding and resizing release the interpreter's lock.
 
-    Images of *tile sources* usually show one object. They may be shrunk, put into a mosaic or pasted (decision 5). Images
-    of all other sources are *scenes*.
+    Images of *tile sources* usually show one object. They may be shrunk, put into a mosaic or pasted (decision 5).
+    Images of all other sources are *scenes*.
     """
 
     def __init__(self, reader: ShardReader, cfg: Config, pseudo_boxes: PseudoBoxes | None = None) -> None:

@@ -50,7 +50,7 @@ def layer_module(layer: LayerPlan, *, batch_norm: BatchNormRule, tree: WordTree 
     if isinstance(layer, Reorg):
         return ReorgLayer(layer)
     if isinstance(layer, SpaceToDepth):
-        return SpaceToDepthLayer(layer.step)
+        return SpaceToDepthLayer(layer.stride)
     if isinstance(layer, Dropout):
         return nn.Dropout(layer.probability)
     if isinstance(layer, Softmax):
@@ -69,7 +69,7 @@ class ConvolutionLayer(nn.Module):
             layer.channels,
             layer.filters,
             layer.size,
-            layer.step,
+            layer.stride,
             layer.padding,
             groups=layer.groups,
             bias=not layer.batch_normalize,
@@ -163,18 +163,18 @@ class MaxPoolLayer(nn.Module):
 
     def __init__(self, layer: MaxPool) -> None:
         super().__init__()
-        self.size, self.step, self.padding = layer.size, layer.step, layer.padding
+        self.size, self.stride, self.padding = layer.size, layer.stride, layer.padding
 
     def forward(self, images: Tensor) -> Tensor:
         before = self.padding // 2
         after = [self._padding_after(side) for side in images.shape[2:]]
         if before or any(after):
             images = F.pad(images, (before, after[1], before, after[0]), value=-torch.inf)
-        return F.max_pool2d(images, self.size, self.step)
+        return F.max_pool2d(images, self.size, self.stride)
 
     def _padding_after(self, side: int) -> int:
         """Number of pixels by which the last window exceeds the image."""
-        last = (side + self.padding - self.size) // self.step * self.step
+        last = (side + self.padding - self.size) // self.stride * self.stride
         return max(0, last + self.size - self.padding // 2 - side)
 
 
@@ -190,10 +190,10 @@ class ReorgLayer(nn.Module):
 
     def __init__(self, layer: Reorg) -> None:
         super().__init__()
-        self.step, self.reverse = layer.step, layer.reverse
+        self.stride, self.reverse = layer.stride, layer.reverse
 
     def forward(self, images: Tensor) -> Tensor:
-        s = self.step
+        s = self.stride
         b, c, h, w = images.shape
         if self.reverse:
             split = images.reshape(b, s, s, c // s**2, h, w).permute(0, 3, 4, 1, 5, 2)
@@ -203,14 +203,14 @@ class ReorgLayer(nn.Module):
 
 
 class SpaceToDepthLayer(nn.Module):
-    """Each block of step × step cells becomes one cell, with channels in the order (row, column, channel)."""
+    """Each block of stride × stride cells becomes one cell, with channels in the order (row, column, channel)."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, stride: int) -> None:
         super().__init__()
-        self.step = step
+        self.stride = stride
 
     def forward(self, images: Tensor) -> Tensor:
-        s = self.step
+        s = self.stride
         b, c, h, w = images.shape
         blocks = images.reshape(b, c, h // s, s, w // s, s).permute(0, 3, 5, 1, 2, 4)
         return blocks.reshape(b, c * s**2, h // s, w // s)

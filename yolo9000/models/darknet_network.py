@@ -47,7 +47,7 @@ class DarknetNetwork(nn.Module):
     @property
     def stride(self) -> int:
         """Input pixels per output cell."""
-        return int(self.plans[-1].stride)
+        return int(self.plans[-1].total_stride)
 
     def forward(self, images: Tensor) -> Tensor:
         kept: dict[int, Tensor] = {}

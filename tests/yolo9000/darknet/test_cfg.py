@@ -74,14 +74,14 @@ def test_blanks_comments_and_empty_lines_are_ignored() -> None:
 def test_a_number_is_read_from_the_prefix_of_its_value() -> None:
     (layer,) = planned("[convolutional]\nfilters=12abc\nsize=3#three\nstride=2.9\npad=1 ; yes\n").layers
     assert isinstance(layer, Convolution)
-    assert (layer.filters, layer.size, layer.step, layer.padding) == (12, 3, 2, 1)
+    assert (layer.filters, layer.size, layer.stride, layer.padding) == (12, 3, 2, 1)
 
 
 def test_the_first_of_repeated_keys_counts_and_the_others_are_noted() -> None:
     plan = planned("[maxpool]\nsize=2\nsize=3\nstride=\n")
     (layer,) = plan.layers
     assert isinstance(layer, MaxPool)
-    assert (layer.size, layer.step) == (2, 1)
+    assert (layer.size, layer.stride) == (2, 1)
     assert plan.notes == (
         "line 7: 'size' is repeated; line 6 counts",
         "line 8: 'stride' has no value and is ignored",
@@ -114,10 +114,10 @@ def test_absent_options_have_darknets_defaults() -> None:
     )
     conv, pool, dropout, _, region = plan.layers
     assert isinstance(conv, Convolution)
-    assert (conv.filters, conv.size, conv.step, conv.padding, conv.groups) == (1, 1, 1, 0, 1)
+    assert (conv.filters, conv.size, conv.stride, conv.padding, conv.groups) == (1, 1, 1, 0, 1)
     assert (conv.batch_normalize, conv.activation, conv.flipped) == (False, "logistic", False)
     assert isinstance(pool, MaxPool)
-    assert (pool.size, pool.step, pool.padding) == (2, 2, 1)
+    assert (pool.size, pool.stride, pool.padding) == (2, 2, 1)
     assert isinstance(dropout, Dropout)
     assert dropout.probability == 0.5
     assert isinstance(region, Region)
@@ -170,7 +170,7 @@ def test_the_stride_of_a_layer_counts_input_pixels() -> None:
         "[reorg]\nstride=2\n",
         "[route]\nlayers=-1,2\n",
     )
-    assert [layer.stride for layer in plan.layers] == [1, 2, 4, 2, 4, 4]
+    assert [layer.total_stride for layer in plan.layers] == [1, 2, 4, 2, 4, 4]
 
 
 def test_a_detector_is_split_into_backbone_head_and_region_layer() -> None:
@@ -236,7 +236,7 @@ def test_the_published_networks_have_as_many_weights_as_their_files(name: str) -
     assert len(plan.layers) == layers
     assert 16 + 4 * sum(layer.weight_count for layer in plan.convolutions) == size
     parts = DetectorPlan.of(plan)
-    assert (parts.output_layer.out.width, parts.output_layer.out.height, parts.output_layer.stride) == (
+    assert (parts.output_layer.out.width, parts.output_layer.out.height, parts.output_layer.total_stride) == (
         grid,
         grid,
         32,
