@@ -48,7 +48,7 @@ def build(
         Path | None, typer.Option(help="Custom classes to add: a CSV file child,parent[,name].")
     ] = None,
     explain: Annotated[
-        list[str] | None, typer.Option(help="Explain the place of this label in the tree; may be repeated.")
+        list[str] | None, typer.Option(help="Explain why this label has its parent; may be repeated.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -115,12 +115,12 @@ def resolve(
     """Resolve the classes of a data set to WordNet: a table for review, with ambiguous and unknown classes marked."""
     from collections import Counter
 
-    from wordtree.hierarchies.dataset_classes import meanings, meanings_to_csv, read_classes
+    from wordtree.hierarchies.dataset_classes import read_dataset_classes, resolutions_csv, resolve_classes
     from wordtree.support.files import write_atomically
     from wordtree.wordnet.graph import WordNet
 
-    lines = meanings(read_classes(class_file), WordNet.shipped())
-    table = meanings_to_csv(lines)
+    lines = resolve_classes(read_dataset_classes(class_file), WordNet.shipped())
+    table = resolutions_csv(lines)
     if out:
         write_atomically(out, table)
     if as_json:
@@ -144,7 +144,9 @@ def convert(
     ],
     tree_file: Annotated[
         Path | None,
-        typer.Option("--tree", help="IN and OUT are classes of this tree: *.names, *.labels, *.map."),
+        typer.Option(
+            "--tree", help="IN and OUT are files of classes of this tree: *.names, *.labels or *.map."
+        ),
     ] = None,
     names: Annotated[
         Path | None, typer.Option(help="CSV file id,name, for a hierarchy that has only ids.")
@@ -174,7 +176,15 @@ def convert(
 
 
 @app.command()
-def info(tree_file: TreeFile, as_json: AsJson = False) -> None:
+def info(
+    tree_file: Annotated[
+        Path,
+        typer.Argument(
+            help="A hierarchy: *.tree, *.json (ours or OpenImages'), *.csv, *.txt.", metavar="TREE"
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
     """Print the size, shape and fingerprint of a tree, from any file that `convert` reads."""
     from wordtree.hierarchies.convert import read_hierarchy
 
@@ -268,27 +278,31 @@ def path(
     other: Annotated[str | None, typer.Argument(help="Another node.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the way from the root to a node, or from one node to another, and where their paths meet."""
+    """Print the path from the root to a node, or between two nodes with their lowest common ancestor."""
     from wordtree.tree.lookup import node_of
     from wordtree.tree.tree import WordTree
 
     tree = WordTree.load(tree_file)
     start = node_of(label, tree)
     goal = None if other is None else node_of(other, tree)
-    meeting = None if goal is None else tree.lowest_common_ancestor(start, goal)
-    way = tree.path(start) if goal is None else terminal.way(tree, start, goal, meeting)
+    common = None if goal is None else tree.lowest_common_ancestor(start, goal)
+    nodes = tree.path(start) if goal is None else terminal.path_between(tree, start, goal, common)
     if as_json:
-        met = None if meeting is None else terminal.node_facts(tree, meeting)
-        distance = None if meeting is None else len(way) - 1
         terminal.print_json(
-            {"way": [terminal.node_facts(tree, node) for node in way], "meet_at": met, "distance": distance}
+            {
+                "way": [terminal.node_facts(tree, node) for node in nodes],
+                "meet_at": None if common is None else terminal.node_facts(tree, common),
+                "distance": None if common is None else len(nodes) - 1,
+            }
         )
-    elif not way:
+    elif not nodes:
         print(f"{label} and {other} have no common root.")
     else:
-        terminal.print_nodes(tree, way)
-        if meeting is not None:
-            print(f"They meet at {tree.names[meeting]}, {len(way) - 1} edges apart.")
+        terminal.print_nodes(tree, nodes)
+        if common is not None:
+            print(
+                f"Their lowest common ancestor is {tree.names[common]}; the path has {len(nodes) - 1} edges."
+            )
 
 
 @app.command()
@@ -298,11 +312,11 @@ def lint(
         bool, typer.Option("--all", help="List every finding, not only five of each kind.")
     ] = False,
     wide_group: Annotated[
-        int, typer.Option(min=1, help="Report groups of more nodes than this as wide.")
+        int, typer.Option(min=1, help="Report sibling groups with more nodes than this.")
     ] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """List questionable places of a tree: groups of one, siblings that overlap, shared names and more."""
+    """List doubtful nodes of a tree: only children, siblings that overlap, shared names and more."""
     from wordtree.tree.lint import lint as find_problems
     from wordtree.tree.tree import WordTree
 

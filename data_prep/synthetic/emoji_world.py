@@ -35,7 +35,7 @@ from data_prep.synthetic.world_files import (
     write_tables,
     write_world,
 )
-from wordtree.support.files import naming
+from wordtree.support.files import path_in_errors
 from wordtree.support.progress import ProgressBar
 
 __all__ = ["EmojiWorldConfig", "WorldError", "emoji_world"]
@@ -200,7 +200,7 @@ def draw_image(
     image, objects = draw_scene(
         chosen, (scales * settings.size_px).tolist(), appearance(settings), rng, size_px=settings.size_px
     )
-    with naming(folder / planned.file):
+    with path_in_errors(folder / planned.file):
         image.save(folder / planned.file, quality=settings.jpeg_quality)
     return DrawnImage(planned, image.size, tuple(objects))
 

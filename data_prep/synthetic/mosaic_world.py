@@ -23,7 +23,7 @@ from data_prep.synthetic.world_files import DrawnImage, WorldTexts, write_tables
 from wordtree import WordTree, build_tree
 from wordtree.support.arrays import BoolArray
 from wordtree.support.config_files import StrictModel
-from wordtree.support.files import naming
+from wordtree.support.files import path_in_errors
 from wordtree.support.progress import track
 
 WORLD_VERSION = 1  # of this file; it grows when equal settings make other images
@@ -253,13 +253,13 @@ def draw(folder: Path, mosaic: Mosaic, settings: MosaicWorldConfig) -> DrawnImag
     if planned.split == "labels":
         (one,) = mosaic.photos
         wh_px = load_photo(one).size
-        with naming(folder / planned.file):
+        with path_in_errors(folder / planned.file):
             (folder / planned.file).write_bytes(one.file.read_bytes())
         left, top, right, bottom = one.xyxy_px
         return DrawnImage(planned, wh_px, (SeenObject(0, one.xyxy_px, (right - left) * (bottom - top)),))
     rng = rng_of(settings.seed, SPLIT_KEYS[planned.split], planned.number)
     image, objects = draw_mosaic(mosaic.photos, settings, rng)
-    with naming(folder / planned.file):
+    with path_in_errors(folder / planned.file):
         image.save(folder / planned.file, quality=settings.jpeg_quality)
     return DrawnImage(planned, image.size, tuple(objects))
 

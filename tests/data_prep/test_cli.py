@@ -74,7 +74,7 @@ def test_plan_writes_the_label_map_for_review_and_never_over_an_edited_one(world
         pytest.param(["anchors", "{world}"], "found no index in it", id="no index"),
         pytest.param(["frobnicate"], "No such command", id="no such command"),
         pytest.param(
-            ["emoji-world", "out", "--size", "3"], "size_px: expected greater than", id="tiny images"
+            ["emoji-world", "out", "--size", "3"], "size_px: expected a number greater than", id="tiny images"
         ),
     ],
 )

@@ -163,8 +163,8 @@ def test_path_prints_the_way_between_two_nodes(run, tree_file: Path) -> None:  #
         "terrier  id6  < dog < animal",
     ]
     lines = run("path", tree_file, "terrier", "cat")[1].splitlines()
-    assert [line.split()[0] for line in lines] == ["terrier", "dog", "animal", "cat", "They"]
-    assert lines[-1] == "They meet at animal, 3 edges apart."
+    assert [line.split()[0] for line in lines] == ["terrier", "dog", "animal", "cat", "Their"]
+    assert lines[-1] == "Their lowest common ancestor is animal; the path has 3 edges."
     assert json.loads(run("path", tree_file, "dog", "dog", "--json")[1])["distance"] == 0
     assert run("path", tree_file, "dog", "hunter")[1] == "dog and hunter have no common root.\n"
     apart = json.loads(run("path", tree_file, "dog", "hunter", "--json")[1])

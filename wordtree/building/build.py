@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wordtree.building.explain import Account, Explanation
+from wordtree.building.explain import BuildRecord, Explanation
 from wordtree.building.graft import CustomClasses, number_custom_classes, read_custom_classes
 from wordtree.building.grow import (
     Growth,
@@ -89,11 +89,11 @@ class BuildReport:
     by_hand: tuple[str, ...]
     grafted: tuple[str, ...]
     lost_relations: int
-    account: Account = field(repr=False, compare=False)
+    record: BuildRecord = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report for JSON, without the account."""
-        plain = {name: value for name, value in vars(self).items() if name != "account"}
+        """The report for JSON, without the record."""
+        plain = {name: value for name, value in vars(self).items() if name != "record"}
         return {**plain, "guesses": [asdict(guess) for guess in self.guesses]}
 
     def summary(self) -> str:
@@ -109,12 +109,12 @@ class BuildReport:
 
     def explain(self, label: str) -> Explanation:
         """The explanation of a label, or of a node on the path of one; BuildError for other labels."""
-        synset = self.account.meant_by(self.label_wnids.get(label.strip(), label.strip()))
+        synset = self.record.meant_by(self.label_wnids.get(label.strip(), label.strip()))
         if synset is None:
             raise BuildError(
                 f"'{label}' is not part of this tree: it is neither a label nor on the path of one."
             )
-        return self.account.explain(synset)
+        return self.record.explain(synset)
 
 
 def build_tree(
@@ -151,32 +151,32 @@ def build_with_report(
     rule_c = MANUAL_PARENTS if profile == "darknet" else {}
     manual = {synset_of(child, graph): [synset_of(parent, graph)] for child, parent in rule_c.items()}
     paths = HypernymPaths(graph, synset_of(root, graph), manual)
-    wanted = _wanted(labels, graft, paths, graph)
-    growth = _grow(profile, wanted, paths, graph)
+    inputs = _read_input(labels, graft, paths, graph)
+    growth = _grow(profile, inputs, paths, graph)
     parents = dict(growth.parents)
-    removed = remove_only_parents(parents, labelled=wanted.synsets)
+    removed = remove_only_parents(parents, labelled=inputs.synsets)
     moved = {}
     if profile == "darknet":
-        moved = flatten_only_leaves(parents, labelled=wanted.synsets, fixed=wanted.with_custom_classes)
-    parents.update({number: above[0] for number, above in wanted.custom.parents.items()})
-    tree, lost = _as_tree(parents, wanted.custom, graph)
-    account = Account(
+        moved = flatten_only_leaves(parents, labelled=inputs.synsets, fixed=inputs.with_custom_classes)
+    parents.update({number: above[0] for number, above in inputs.custom.parents.items()})
+    tree, lost = _as_tree(parents, inputs.custom, graph)
+    record = BuildRecord(
         growth=growth,
         parents=parents,
         removed=removed,
         moved=moved,
         manual=manual,
         lost=lost,
-        labelled=frozenset(wanted.synsets),
-        outside=frozenset(synset for synset in wanted.synsets if not paths.of(synset)),
-        custom=wanted.custom,
+        labelled=frozenset(inputs.synsets),
+        outside=frozenset(synset for synset in inputs.synsets if not paths.of(synset)),
+        custom=inputs.custom,
         wordnet=graph,
     )
-    return tree, _report(tree, wanted, account, profile=profile, root=graph.name(paths.root))
+    return tree, _report(tree, inputs, record, profile=profile, root=graph.name(paths.root))
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Input:
     """The input of a build: labels, custom classes, and the parents of these in WordNet, which become labels too.
 
     resolutions          of the labels, then of the parents
@@ -196,7 +196,9 @@ class _Wanted:
         return set(self.synset_of.values())
 
 
-def _wanted(labels: Iterable[str], graft: Path | str | None, paths: HypernymPaths, graph: WordNet) -> _Wanted:
+def _read_input(
+    labels: Iterable[str], graft: Path | str | None, paths: HypernymPaths, graph: WordNet
+) -> _Input:
     given = _resolve_all(labels, graph)
     custom, parents = (Hierarchy(), ()) if graft is None else read_custom_classes(Path(graft), graph)
     resolutions = {item.label: item for item in (*given, *parents)}
@@ -207,7 +209,7 @@ def _wanted(labels: Iterable[str], graft: Path | str | None, paths: HypernymPath
     if paths.root in synset_of.values():
         name = graph.name(paths.root)
         raise BuildError(f"'{name}' is the root, which is not a node of the tree; choose another root.")
-    return _Wanted(
+    return _Input(
         resolutions=resolutions,
         synset_of=synset_of,
         labels=tuple(item.label for item in given),
@@ -216,28 +218,28 @@ def _wanted(labels: Iterable[str], graft: Path | str | None, paths: HypernymPath
     )
 
 
-def _report(tree: WordTree, wanted: _Wanted, account: Account, *, profile: str, root: str) -> BuildReport:
-    graph = account.wordnet
-    ambiguous = [item for item in wanted.resolutions.values() if item.reason == "ambiguous"]
+def _report(tree: WordTree, inputs: _Input, record: BuildRecord, *, profile: str, root: str) -> BuildReport:
+    graph = record.wordnet
+    ambiguous = [item for item in inputs.resolutions.values() if item.reason == "ambiguous"]
     return BuildReport(
         profile=profile,
         root=root,
         nodes=len(tree),
-        label_wnids={label: graph.wnid(synset) for label, synset in wanted.synset_of.items()},
-        guesses=tuple(_guess(item, wanted.synset_of[item.label], graph) for item in ambiguous),
-        outside=tuple(graph.wnid(synset) for synset in sorted(account.outside)),
-        repeated=_repeated({label: wanted.synset_of[label] for label in wanted.labels}),
-        collapsed=tuple(graph.wnid(synset) for synset in account.removed),
-        flattened=tuple(graph.wnid(synset) for synset in sorted(account.moved)),
-        by_hand=tuple(graph.wnid(synset) for synset in account.manual if synset in account.parents),
-        grafted=tuple(account.custom.ids.values()),
+        label_wnids={label: graph.wnid(synset) for label, synset in inputs.synset_of.items()},
+        guesses=tuple(_guess(item, inputs.synset_of[item.label], graph) for item in ambiguous),
+        outside=tuple(graph.wnid(synset) for synset in sorted(record.outside)),
+        repeated=_repeated({label: inputs.synset_of[label] for label in inputs.labels}),
+        collapsed=tuple(graph.wnid(synset) for synset in record.removed),
+        flattened=tuple(graph.wnid(synset) for synset in sorted(record.moved)),
+        by_hand=tuple(graph.wnid(synset) for synset in record.manual if synset in record.parents),
+        grafted=tuple(record.custom.ids.values()),
         lost_relations=len(tree.relations),
-        account=account,
+        record=record,
     )
 
 
-def _grow(profile: str, wanted: _Wanted, paths: HypernymPaths, graph: WordNet) -> Growth:
-    paths_of = {synset: paths.of(synset) for synset in sorted(wanted.synsets)}
+def _grow(profile: str, inputs: _Input, paths: HypernymPaths, graph: WordNet) -> Growth:
+    paths_of = {synset: paths.of(synset) for synset in sorted(inputs.synsets)}
     if profile == "paper":
         return grow_by_least_path(paths_of)
     # In the published tree, a label enters at once only if it has a single path, abstract ones included.

@@ -1,4 +1,4 @@
-"""Explanations of the place of a node: the paths considered, the path taken, and the fate of its nodes."""
+"""Explanations of why a node has its parent: the paths considered, the path taken, and the fate of its nodes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ MAX_PATHS_SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Considered:
+class ConsideredPath:
     """A path from below the root down to the label, with the number of nodes it would have added."""
 
     path: tuple[str, ...]
@@ -41,7 +41,7 @@ class Explanation:
     wnid: str
     synset: str
     entered: str
-    considered: tuple[Considered, ...]
+    considered: tuple[ConsideredPath, ...]
     above: tuple[Step, ...]
     parent: str | None
     moved: str
@@ -68,7 +68,7 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class Account:
+class BuildRecord:
     """The record of a build, from which each node is explained.
 
     growth   the tree before rules A and B          parents  the parent of each node in the final tree
@@ -141,12 +141,12 @@ class Account:
             return "has no path to the root."
         return "has a single path to the root, so it entered first."
 
-    def _considered(self, synset: Synset) -> Iterator[Considered]:
+    def _considered(self, synset: Synset) -> Iterator[ConsideredPath]:
         choice = self.growth.choices.get(synset)
         if choice is not None:
             for path, cost in zip(choice.paths, choice.costs, strict=True):
                 names = tuple(self.wordnet.lemmas(step)[0] for step in path)
-                yield Considered(names, cost, path == choice.taken)
+                yield ConsideredPath(names, cost, path == choice.taken)
 
     def _above(self, synset: Synset) -> Iterator[Step]:
         """The nodes above a node, up to the first that was kept."""

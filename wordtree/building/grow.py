@@ -43,7 +43,7 @@ class Growth:
 
     def add(self, path: HypernymPath) -> HypernymPath:
         """Add the new nodes of a path to the tree; returns them."""
-        known = len(path) - self.new_below(path)
+        known = len(path) - self.nodes_to_add(path)
         for index in range(known, len(path)):
             self.parents[path[index]] = path[index - 1] if index else None
             self.brought_by[path[index]] = path[-1]
@@ -54,13 +54,13 @@ class Growth:
         self.choices[path[-1]] = Choice(tuple(paths), tuple(costs), path)
         return self.add(path)
 
-    def new_below(self, path: HypernymPath) -> int:
-        """The number of nodes that the path would add, below its deepest node in the tree."""
+    def nodes_to_add(self, path: HypernymPath) -> int:
+        """The number of nodes that the path would add: those below its deepest node in the tree."""
         return next(
             (below for below, synset in enumerate(reversed(path)) if synset in self.parents), len(path)
         )
 
-    def new_on(self, path: HypernymPath) -> int:
+    def absent_nodes(self, path: HypernymPath) -> int:
         """The number of nodes of the path that are not in the tree, also above the node where it joins the tree."""
         return sum(synset not in self.parents for synset in path)
 
@@ -73,19 +73,18 @@ def grow_by_least_path(paths_of: PathsOf) -> Growth:
     for path in candidates:
         for synset in path:
             through[synset].append(path)
-    queue = [(growth.new_below(path), path[-1], path) for path in candidates]
+    queue = [(growth.nodes_to_add(path), path[-1], path) for path in candidates]
     heapq.heapify(queue)
     while queue:
         cost, label, path = heapq.heappop(queue)
-        if label in growth.parents or cost != growth.new_below(
-            path
-        ):  # already in the tree, or queued again at a lower cost
+        # The label may be in the tree already, or queued again at a lower cost.
+        if label in growth.parents or cost != growth.nodes_to_add(path):
             continue
         paths = paths_of[label]
-        for added in growth.choose(path, paths, [growth.new_below(other) for other in paths]):
+        for added in growth.choose(path, paths, [growth.nodes_to_add(other) for other in paths]):
             for other in through[added]:
                 if other[-1] not in growth.parents:
-                    heapq.heappush(queue, (growth.new_below(other), other[-1], other))
+                    heapq.heappush(queue, (growth.nodes_to_add(other), other[-1], other))
     return growth
 
 
@@ -111,7 +110,7 @@ def grow_in_rounds(
         for label in waiting:
             if label in growth.parents:
                 continue
-            costs = [growth.new_on(path) for path in named[label]]
+            costs = [growth.absent_nodes(path) for path in named[label]]
             if min(costs) <= limit:
                 growth.choose(named[label][costs.index(min(costs))], named[label], costs)
             else:

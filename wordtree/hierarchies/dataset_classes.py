@@ -27,7 +27,7 @@ class NamedClass:
 
 
 @dataclass(frozen=True)
-class ClassMeaning:
+class ClassResolution:
     """A line of the report: a class and its synset, or the reason why there is none, with candidates."""
 
     id: str
@@ -38,7 +38,7 @@ class ClassMeaning:
     note: str
 
 
-def read_classes(path: Path) -> list[NamedClass]:
+def read_dataset_classes(path: Path) -> list[NamedClass]:
     """The classes in a file of LVIS, COCO or OpenImages, or in a list of labels; LabelError if there are none."""
     if path.suffix == ".json":
         return _categories(path)
@@ -47,8 +47,8 @@ def read_classes(path: Path) -> list[NamedClass]:
     return [NamedClass(label, label, (label,)) for label in read_labels(path)]
 
 
-def meanings(classes: Sequence[NamedClass], wordnet: WordNet) -> list[ClassMeaning]:
-    """The meaning of each class, in order: that of its first word with exactly one meaning.
+def resolve_classes(classes: Sequence[NamedClass], wordnet: WordNet) -> list[ClassResolution]:
+    """The resolution of each class, in order: the synset of its first word that has exactly one sense.
 
     Exactly the classes of COCO, or of VOC, get the synsets of our hand-made tables.
     """
@@ -57,38 +57,39 @@ def meanings(classes: Sequence[NamedClass], wordnet: WordNet) -> list[ClassMeani
         if names == wnids.keys():
             pairs = ((named, wnids[named.name]) for named in classes)
             return [
-                ClassMeaning(named.id, named.name, wnid, wordnet.name(wordnet.synset(wnid)), reason, "")
+                ClassResolution(named.id, named.name, wnid, wordnet.name(wordnet.synset(wnid)), reason, "")
                 for named, wnid in pairs
             ]
-    return [_meaning(named, wordnet) for named in classes]
+    return [_resolve_class(named, wordnet) for named in classes]
 
 
-def meanings_to_csv(lines: Sequence[ClassMeaning]) -> str:
+def resolutions_csv(lines: Sequence[ClassResolution]) -> str:
     """The report as a CSV table for review; an open class has no wnid, which can be filled in by hand."""
     text = StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(ClassMeaning)], lineterminator="\n")
+    writer = csv.DictWriter(text, [field.name for field in fields(ClassResolution)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(line) for line in lines)
     return text.getvalue()
 
 
-def _meaning(named: NamedClass, wordnet: WordNet) -> ClassMeaning:
+def _resolve_class(named: NamedClass, wordnet: WordNet) -> ClassResolution:
     resolutions = [resolve(word, wordnet) for word in named.words]
     resolved = next((item for item in resolutions if item.synset is not None), None)
     if resolved is None:
         best = next((item for item in resolutions if item.senses), resolutions[-1])
-        return ClassMeaning(named.id, named.name, "", "", best.reason, _open_note(best, wordnet))
+        return ClassResolution(named.id, named.name, "", "", best.reason, _open_note(best, wordnet))
     assert resolved.synset is not None
     wnid, synset = wordnet.wnid(resolved.synset), wordnet.name(resolved.synset)
     note = "" if resolved is resolutions[0] else f"as '{resolved.label}'"
-    return ClassMeaning(named.id, named.name, wnid, synset, resolved.reason, note)
+    return ClassResolution(named.id, named.name, wnid, synset, resolved.reason, note)
 
 
 def _open_note(resolution: Resolution, wordnet: WordNet) -> str:
     """The candidates for an open class."""
     if resolution.senses:
         senses = ", ".join(map(wordnet.name, resolution.senses))
-        return " ".join([senses, *class_notes(resolution, wordnet)])
+        notes = class_notes(resolution, wordnet)
+        return f"{senses}. {' '.join(notes)}" if notes else senses
     return f"perhaps {' or '.join(resolution.suggestions)}" if resolution.suggestions else ""
 
 

@@ -78,11 +78,11 @@ class Hierarchy:
         name = name.strip() or ("" if child.strip() == node else child.strip())
         if not name.isprintable():
             raise HierarchyError(
-                f"{self.at(line)}{name[:60]!r} cannot name '{node}': a name is one line of text."
+                f"{self.location(line)}{name[:60]!r} cannot name '{node}': a name is one line of text."
             )
         if name and self.names.setdefault(node, name) != name:
             raise HierarchyError(
-                f"{self.at(line)}'{node}' is named '{name}', but was named '{self.names[node]}' before."
+                f"{self.location(line)}'{node}' is named '{name}', but was named '{self.names[node]}' before."
             )
         if parent is not None:
             upper = self._id(parent, line)
@@ -123,17 +123,17 @@ class Hierarchy:
             line = self.lines.get((loop[0], loop[1 % len(loop)]), 0)
             chain = " < ".join([*loop[:4], *(["…"] if len(loop) > 4 else []), loop[0]])
             raise HierarchyError(
-                f"{self.at(line)}'{loop[0]}' would be above itself: {chain}; remove one of these edges."
+                f"{self.location(line)}'{loop[0]}' would be above itself: {chain}; remove one of these edges."
             ) from None
 
-    def at(self, line: int) -> str:
+    def location(self, line: int) -> str:
         """The beginning of a message about a line; empty where there is no file."""
         return f"{self.source}: line {line}: " if line else f"{self.source}: " if self.source else ""
 
     def _id(self, text: str, line: int) -> str:
         id_ = as_id(text)
         if not id_ or not id_.isprintable():
-            raise HierarchyError(f"{self.at(line)}{text[:60]!r} cannot be an id: an id is text.")
+            raise HierarchyError(f"{self.location(line)}{text[:60]!r} cannot be an id: an id is text.")
         return id_
 
 

@@ -163,7 +163,7 @@ def _check_parents_have_rows(hierarchy: Hierarchy) -> None:
     for (child, parent), line in hierarchy.lines.items():
         if parent not in hierarchy.parents:
             raise TreeFileError(
-                f"{hierarchy.at(line)}the parent '{parent}' of '{child}' has no row of its own; "
+                f"{hierarchy.location(line)}the parent '{parent}' of '{child}' has no row of its own; "
                 f"add one, for a root '{parent},'."
             )
 

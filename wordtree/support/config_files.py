@@ -317,6 +317,8 @@ def _problem(details: ErrorDetails, values: Any, model: type[BaseModel]) -> str:
         return f"{place}.format is missing"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     message = _PLAIN_WORDS.get(details["type"], message)
+    if details["type"].startswith(("greater_than", "less_than")):
+        message = f"a number {message}"
     if details["type"] in ("model_type", "model_attributes_type"):
         message = "`key: value` lines"
     if details["type"] == "value_error":

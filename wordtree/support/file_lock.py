@@ -34,9 +34,7 @@ def locked(folder: Path, *, name: str, error: type[Exception]) -> Iterator[None]
         path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
-        path.unlink(
-            missing_ok=True
-        )  # before the release: a waiting process must not lock a file that goes away
+        path.unlink(missing_ok=True)  # first: a waiting process must not lock a file that is then deleted
         lock.release()
 
 

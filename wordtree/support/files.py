@@ -23,7 +23,7 @@ def write_atomically(path: Path | str, data: bytes | str) -> None:
         raise FileNotFoundError(errno.ENOENT, "The folder to write into does not exist", str(path.parent))
     part = target.with_name(f"{target.name}.part")
     try:
-        with naming(path):
+        with path_in_errors(path):
             with part.open("wb") as file:
                 file.write(payload)
                 file.flush()
@@ -35,7 +35,7 @@ def write_atomically(path: Path | str, data: bytes | str) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def path_in_errors(path: Path) -> Iterator[None]:
     """Add the path to an OSError that names no file, such as the error of a full disk."""
     try:
         yield

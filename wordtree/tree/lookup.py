@@ -21,7 +21,7 @@ def node_of(label: str, tree: WordTree) -> int:
     """
     nodes = nodes_of(label, tree)
     if len(nodes) > 1:
-        raise UnknownNode(f"{ambiguity(label, nodes, tree)}; give an id.")
+        raise UnknownNode(f"{ambiguity_message(label, nodes, tree)}; give an id.")
     return nodes[0]
 
 
@@ -42,7 +42,7 @@ def nodes_of(label: str, tree: WordTree) -> list[int]:
     return nodes
 
 
-def ambiguity(label: str, nodes: list[int], tree: WordTree) -> str:
+def ambiguity_message(label: str, nodes: list[int], tree: WordTree) -> str:
     """The message about a label that means several nodes, without a full stop."""
     choices = ", ".join(f"{tree.ids[node]} ({_above(node, tree)})" for node in nodes[:5])
     return f"'{label}' means {len(nodes)} nodes of the tree: {choices}{', …' if len(nodes) > 5 else ''}"

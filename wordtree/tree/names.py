@@ -25,7 +25,7 @@ class NameIndex:
         self._end = np.cumsum(lengths + 1) - 1  # the position of each line feed
         self._nodes_total = len(names)
 
-    def called(self, name: str) -> list[int]:
+    def named(self, name: str) -> list[int]:
         """The nodes with this name, ascending."""
         return list(self._nodes.get(name.casefold(), ()))
 

@@ -26,7 +26,7 @@ def conditional_probabilities(
     logits: npt.ArrayLike, tree: WordTree, *, temperature: float = 1.0
 ) -> FloatArray:
     """P(node | parent), (…, N): the softmax of `logits` / `temperature` within each sibling group."""
-    scaled = _one_for_each_node(logits, tree, "logits") / temperature
+    scaled = _checked(logits, tree, "logits") / temperature
     highest = np.maximum.reduceat(scaled, tree.group_start, axis=-1)  # (…, G)
     shifted = np.exp(scaled - highest[..., tree.group])
     total = np.add.reduceat(shifted, tree.group_start, axis=-1)  # (…, G)
@@ -36,7 +36,7 @@ def conditional_probabilities(
 
 def absolute_probabilities(conditional: npt.ArrayLike, tree: WordTree) -> FloatArray:
     """P(node), (…, N): the product of the conditional probabilities from the root down to the node."""
-    absolute = _one_for_each_node(conditional, tree, "conditional probabilities").copy()
+    absolute = _checked(conditional, tree, "conditional probabilities").copy()
     for level in range(1, int(tree.depth.max()) + 1):
         nodes = np.flatnonzero(tree.depth == level)
         absolute[..., nodes] *= absolute[..., tree.parent[nodes]]
@@ -45,14 +45,14 @@ def absolute_probabilities(conditional: npt.ArrayLike, tree: WordTree) -> FloatA
 
 def deepest_confident_node(absolute: npt.ArrayLike, tree: WordTree, *, threshold: float) -> Int64Array:
     """The node predicted by the paper's rule, shape (…): down the best path while P(node) exceeds `threshold`."""
-    probability = _one_for_each_node(absolute, tree, "absolute probabilities")
+    probability = _checked(absolute, tree, "absolute probabilities")
     rows = probability.reshape(-1, len(tree))
     return _descend(probability, tree, lambda row, node: rows[row, node] > threshold)
 
 
 def most_confident_leaf(absolute: npt.ArrayLike, tree: WordTree) -> Int64Array:
     """The leaf at the end of the best path, shape (…): the most probable child at every split, without threshold."""
-    probability = _one_for_each_node(absolute, tree, "absolute probabilities")
+    probability = _checked(absolute, tree, "absolute probabilities")
     return _descend(probability, tree, lambda row, node: np.ones(len(row), np.bool_))
 
 
@@ -67,7 +67,7 @@ def node_at_cut(absolute: npt.ArrayLike, tree: WordTree, *, cut: npt.ArrayLike) 
             f"Expected nodes 0 to {len(tree) - 1} as the cut, found other values ({nodes.dtype})."
         )
     stops = only(tree, nodes)
-    probability = _one_for_each_node(absolute, tree, "absolute probabilities")
+    probability = _checked(absolute, tree, "absolute probabilities")
     return _descend(probability, tree, lambda row, node: ~stops[tree.parent[node]])
 
 
@@ -77,7 +77,7 @@ def darknet_node(absolute: npt.ArrayLike, tree: WordTree, *, threshold: float) -
     Darknet's `hierarchy_top_prediction` multiplies probabilities along the path as if they were conditional, but its
     detector passes absolute ones. Converted models need this rule to give Darknet's results.
     """
-    probability = _one_for_each_node(absolute, tree, "absolute probabilities")
+    probability = _checked(absolute, tree, "absolute probabilities")
     rows = probability.reshape(-1, len(tree))
     product = np.ones(len(rows), rows.dtype)
 
@@ -123,7 +123,7 @@ def _best_members(rows: FloatArray, active: Int64Array, group: Int64Array, tree:
     return best
 
 
-def _one_for_each_node(values: npt.ArrayLike, tree: WordTree, what: str) -> FloatArray:
+def _checked(values: npt.ArrayLike, tree: WordTree, what: str) -> FloatArray:
     array = np.asarray(values)
     if not np.issubdtype(array.dtype, np.floating):
         array = array.astype(np.float64)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from wordtree.errors import UnknownNode, WordTreeError
 from wordtree.support.arrays import BoolArray, Int64Array, IntegerArray
 from wordtree.support.suggest import did_you_mean, near
-from wordtree.tree.lookup import ambiguity, nodes_of
+from wordtree.tree.lookup import ambiguity_message, nodes_of
 from wordtree.tree.names import WILDCARDS
 from wordtree.tree.node_sets import (
     above,
@@ -235,7 +235,7 @@ class _Parser:
         except UnknownNode as error:
             self._refuse(token, str(error))
         if len(nodes) > 1:
-            message = ambiguity(name, nodes, self._tree)
+            message = ambiguity_message(name, nodes, self._tree)
             self._notes[f"{message}; all of them are selected. Give an id to select one."] = None
         return np.array(nodes)
 

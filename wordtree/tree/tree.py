@@ -20,8 +20,8 @@ from wordtree.tree.names import NameIndex
 from wordtree.tree.query import parse
 from wordtree.tree.tree_files import (
     TreeColumns,
+    file_in_errors,
     json_text,
-    naming_file,
     parse_json,
     read_tree,
     tree_text,
@@ -186,7 +186,7 @@ class WordTree:
 
     def named(self, name: str) -> list[int]:
         """The nodes with this display name, without regard to case, ascending."""
-        return self._names.called(name)
+        return self._names.named(name)
 
     def matching(self, pattern: str) -> Int64Array:
         """The nodes whose name or id matches a pattern, ascending: `*` is any text, `?` any character."""
@@ -214,7 +214,7 @@ class WordTree:
 
         Raises TreeFileError, which names file and line, for anything malformed.
         """
-        with naming_file(Path(path)):
+        with file_in_errors(Path(path)):
             return cls._of_columns(read_tree(Path(path)))
 
     def save(self, path: Path | str) -> list[Path]:

@@ -44,7 +44,7 @@ def read_tree(path: Path) -> TreeColumns:
         return _read_darknet(path)
     if path.suffix == ".json":
         content = load_json(path)
-        with naming_file(path):
+        with file_in_errors(path):
             return _columns_of(content)
     raise TreeFileError(f"{path}: expected a tree file named *.tree or *.json.")
 
@@ -55,7 +55,7 @@ def parse_json(text: str) -> TreeColumns:
 
 
 @contextmanager
-def naming_file(path: Path) -> Iterator[None]:
+def file_in_errors(path: Path) -> Iterator[None]:
     """Turn a TreeError about the columns of a file into a TreeFileError, which names the file and its line."""
     try:
         yield
@@ -79,7 +79,7 @@ def load_json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         line = payload.count(b"\n", 0, error.start) + 1
         raise TreeFileError(f"{path}: line {line}: not UTF-8.") from None
-    with naming_file(path):
+    with file_in_errors(path):
         return _parsed(text)
 
 

@@ -57,7 +57,7 @@ def tree_page(tree: WordTree, content: PageContent) -> str:
         "parents": tree.parent.tolist(),
         "relations": tree.relations.tolist(),
         "glosses": [content.glosses.get(id_) for id_ in tree.ids] if content.glosses else None,
-        "figures": {name: _one_for_each_node(name, column, tree) for name, column in content.figures.items()},
+        "figures": {name: _checked(name, column, tree) for name, column in content.figures.items()},
         "start": -1 if content.start is None else content.start,
         "level": int(tree.group_size[0] == 1) if content.level is None else content.level,
     }
@@ -104,7 +104,7 @@ def _number(text: str | None, place: str) -> float | None:
     return int(value) if value.is_integer() else value
 
 
-def _one_for_each_node(
+def _checked(
     name: str, column: Sequence[float | None] | npt.NDArray[np.number], tree: WordTree
 ) -> list[float | None]:
     values: list[float | None] = column.tolist() if isinstance(column, np.ndarray) else list(column)

@@ -43,10 +43,6 @@ def build_notes(report: "BuildReport", tree: "WordTree") -> Iterable[str]:
         yield f"Labels outside {report.root}, which are roots: {names}."
 
 
-def size_text(tree: "WordTree") -> str:
-    return f"{len(tree)} nodes ({len(tree.leaves)} leaves) in {len(tree.group_start)} groups"
-
-
 def print_tree(tree: "WordTree", node: int | None, depth: int | None) -> None:
     from rich.console import Console
 
@@ -91,11 +87,11 @@ def node_facts(tree: "WordTree", node: int) -> dict[str, Any]:
     return {**row, "parent": int(tree.parent[node]), "depth": int(tree.depth[node]), "below": below}
 
 
-def way(tree: "WordTree", start: int, goal: int, meeting: int | None) -> list[int]:
-    """The nodes on the way from `start` to `goal`, inclusive; empty where they have no common root."""
-    if meeting is None:
+def path_between(tree: "WordTree", start: int, goal: int, common: int | None) -> list[int]:
+    """The nodes on the path from `start` to `goal`, inclusive; empty where they have no common root."""
+    if common is None:
         return []
-    level = int(tree.depth[meeting])
+    level = int(tree.depth[common])
     return [*reversed(tree.path(start)[level:]), *tree.path(goal)[level + 1 :]]
 
 

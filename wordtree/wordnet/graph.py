@@ -108,7 +108,7 @@ class WordNet:
         return self._hypernym[self._hypernym_start[synset] : self._hypernym_start[synset + 1]]
 
     def instance_hypernyms(self, synset: Synset) -> list[Synset]:
-        """What the synset is an instance of: *Danube* of *river*."""
+        """The synsets that this one is an instance of: *Danube* is an instance of *river*."""
         edges = slice(self._hypernym_start[synset], self._hypernym_start[synset + 1])
         return [
             above

@@ -109,16 +109,20 @@ def _columns(synsets: list[Any], reader: Any) -> NounColumns:
     index = {synset.offset(): number for number, synset in enumerate(synsets)}
     senses = reader._lemma_pos_offset_map  # public methods add inflected forms of other words
     lemmas = [(lemma, synset.offset()) for synset in synsets for lemma in synset.lemma_names()]
-    kinds = [[(above.offset(), False) for above in synset.hypernyms()] for synset in synsets]
-    instances = [[(above.offset(), True) for above in synset.instance_hypernyms()] for synset in synsets]
-    edges = [sorted(pair) for pair in map(list.__add__, kinds, instances)]
+    edges = []
+    for synset in synsets:
+        kinds = [(above.offset(), False) for above in synset.hypernyms()]
+        instances = [(above.offset(), True) for above in synset.instance_hypernyms()]
+        edges.append(sorted(kinds + instances))
     flat = [edge for of_synset in edges for edge in of_synset]
     text = "".join(f"{lemma}\n" for lemma, _ in lemmas).encode()
     return NounColumns(
         offset=np.array(list(index), dtype=np.int32),
         lemma_count=np.array([len(synset.lemma_names()) for synset in synsets], dtype=np.uint8),
         lemma_text=np.frombuffer(text, dtype=np.uint8),
-        sense=np.array([senses[lemma.lower()]["n"].index(at) + 1 for lemma, at in lemmas], dtype=np.uint8),
+        sense=np.array(
+            [senses[lemma.lower()]["n"].index(offset) + 1 for lemma, offset in lemmas], dtype=np.uint8
+        ),
         hypernym_count=np.array([len(of_synset) for of_synset in edges], dtype=np.uint8),
         hypernym=np.array([index[offset] for offset, _ in flat], dtype=np.int32),
         is_instance=np.array([instance for _, instance in flat], dtype=np.bool_),

@@ -94,7 +94,9 @@ def test_a_file_may_list_class_names_and_ids_of_nodes(folders, config_of):
             "names.txt: expected a list of names, cannot read",
             id="no file",
         ),
-        pytest.param("classes={top: 0}", "classes.top: expected greater than 0, found 0", id="top of none"),
+        pytest.param(
+            "classes={top: 0}", "classes.top: expected a number greater than 0, found 0", id="top of none"
+        ),
         pytest.param(
             "classes={keep: [zebra], tpo: 1}", "unknown key 'classes.tpo' .*'top'", id="misspelt key"
         ),

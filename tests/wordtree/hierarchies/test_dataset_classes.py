@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from wordtree.hierarchies.dataset_classes import ClassMeaning, meanings, meanings_to_csv, read_classes
+from wordtree.hierarchies.dataset_classes import (
+    ClassResolution,
+    read_dataset_classes,
+    resolutions_csv,
+    resolve_classes,
+)
 from wordtree.wordnet.graph import WordNet
 from wordtree.wordnet.resolve import LabelError, coco_classes, voc_classes
 
@@ -24,7 +29,10 @@ OPEN_IMAGES = "/m/0k4j,Car\n/m/09b5t,Chicken\n/m/020jm,Computer mouse\n/m/014j1m
 
 
 def resolved(path: Path, wordnet: WordNet) -> list[tuple[str, str, str, str]]:
-    return [(line.id, line.wnid, line.reason, line.note) for line in meanings(read_classes(path), wordnet)]
+    return [
+        (line.id, line.wnid, line.reason, line.note)
+        for line in resolve_classes(read_dataset_classes(path), wordnet)
+    ]
 
 
 def test_lvis_classes_resolve_by_synset_then_by_words(tmp_path: Path, wordnet: WordNet) -> None:
@@ -65,8 +73,8 @@ def test_a_label_file_is_a_list_of_classes(tmp_path: Path, wordnet: WordNet) -> 
 
 
 def test_the_report_is_a_table_with_every_class(wordnet: WordNet) -> None:
-    line = ClassMeaning("1", "dog, the", "", "", "ambiguous", 'a "note"')
-    rows = list(csv.DictReader(StringIO(meanings_to_csv([line]))))
+    line = ClassResolution("1", "dog, the", "", "", "ambiguous", 'a "note"')
+    rows = list(csv.DictReader(StringIO(resolutions_csv([line]))))
     assert rows == [
         {"id": "1", "name": "dog, the", "wnid": "", "synset": "", "reason": "ambiguous", "note": 'a "note"'}
     ]
@@ -100,7 +108,7 @@ def test_the_report_is_a_table_with_every_class(wordnet: WordNet) -> None:
 def test_files_without_classes_are_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(LabelError, match=r"a\.") as caught:
-        read_classes(tmp_path / name)
+        read_dataset_classes(tmp_path / name)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -109,15 +117,15 @@ def test_all_classes_of_coco_or_voc_resolve_by_their_tables(tmp_path: Path, word
     for reason, wnids in (("COCO class", coco_classes()), ("VOC class", voc_classes())):
         path = tmp_path / "classes.txt"
         path.write_text("\n".join(reversed(wnids)))
-        lines = meanings(read_classes(path), wordnet)
+        lines = resolve_classes(read_dataset_classes(path), wordnet)
         assert {line.name: line.wnid for line in lines} == wnids
         assert {line.reason for line in lines} == {reason}
         path.write_text("\n".join(list(wnids)[:-1]))  # one fewer: some other data set
-        reasons = {line.reason for line in meanings(read_classes(path), wordnet)}
+        reasons = {line.reason for line in resolve_classes(read_dataset_classes(path), wordnet)}
         assert {"exact", "ambiguous"} <= reasons
 
 
 def test_every_class_of_cocos_own_file_resolves(wordnet: WordNet, published: Path) -> None:
     path = published.parent / "coco128" / "annotations" / "instances_val2017.json"
-    lines = meanings(read_classes(path), wordnet)
+    lines = resolve_classes(read_dataset_classes(path), wordnet)
     assert {line.name: line.wnid for line in lines} == coco_classes()
