@@ -88,10 +88,10 @@ class Duration:
 
 
 def timed_merge(plan: "Plan", out: Path, workers: int) -> Duration:
-    from data_prep.merging.merge import carry_out
+    from data_prep.merging.merge import execute_plan
 
     started, before = time.perf_counter(), processor_seconds()
-    carry_out(plan, out, workers=workers)
+    execute_plan(plan, out, workers=workers)
     spent = Duration(time.perf_counter() - started, processor_seconds() - before)
     shutil.rmtree(out)
     return spent

@@ -19,7 +19,7 @@ RESTARTS = 8
 MAX_ROUNDS = 300
 MAX_SIZES = 8_000  # different sizes in a clustering; if there are more, similar sizes are averaged
 SWEPT = range(1, 16)
-_AT_ONCE = 1 << 16  # boxes whose IoU is in memory
+_BOXES_AT_ONCE = 1 << 16  # whose IoU with the anchors is in memory
 
 
 class AnchorError(DataPrepError):
@@ -83,9 +83,10 @@ def iou_of_sizes(boxes_wh: Float64Array, anchors_wh: Float64Array) -> Float64Arr
 
 def average_iou(boxes_wh: Float64Array, anchors_wh: Float64Array) -> float:
     """Mean IoU of a box with its best anchor; computed in parts, to save memory."""
-    starts = range(0, len(boxes_wh), _AT_ONCE)
+    starts = range(0, len(boxes_wh), _BOXES_AT_ONCE)
     best = (
-        iou_of_sizes(boxes_wh[start : start + _AT_ONCE], anchors_wh).max(axis=1).sum() for start in starts
+        iou_of_sizes(boxes_wh[start : start + _BOXES_AT_ONCE], anchors_wh).max(axis=1).sum()
+        for start in starts
     )
     return float(sum(best) / len(boxes_wh))
 
@@ -141,15 +142,17 @@ def _checked(boxes_wh: npt.ArrayLike) -> Float64Array:
 
 def _clusters(boxes: Float64Array, sizes: _Sizes, k: int, seed: int) -> AnchorClusters:
     if k < 1 or len(sizes) < k:
-        raise AnchorError(f"Cannot cluster {len(sizes)} different box sizes into {k} anchors.")
+        raise AnchorError(
+            f"Cannot cluster {len(sizes)} different box sizes into {k} anchors; ask for at most one for each size."
+        )
     generator = np.random.default_rng(seed)
-    runs = [_one_run(sizes, _spread_seeds(sizes, k, generator)) for _ in range(RESTARTS)]
+    runs = [_kmeans_run(sizes, _kmeans_plus_plus(sizes, k, generator)) for _ in range(RESTARTS)]
     anchors = max(runs, key=lambda run: run.average_iou).anchors
     by_area = anchors[np.argsort(anchors.prod(axis=1), kind="stable")]
     return AnchorClusters(by_area, average_iou(boxes, by_area))
 
 
-def _spread_seeds(sizes: _Sizes, k: int, generator: np.random.Generator) -> Float64Array:
+def _kmeans_plus_plus(sizes: _Sizes, k: int, generator: np.random.Generator) -> Float64Array:
     """Start sizes by k-means++: each next one is drawn in proportion to its squared distance from the others."""
     chosen = [int(generator.choice(len(sizes), p=sizes.weight / sizes.weight.sum()))]
     distance = 1 - iou_of_sizes(sizes.wh, sizes.wh[chosen])[:, 0]
@@ -160,7 +163,7 @@ def _spread_seeds(sizes: _Sizes, k: int, generator: np.random.Generator) -> Floa
     return sizes.wh[chosen]
 
 
-def _one_run(sizes: _Sizes, anchors: Float64Array) -> AnchorClusters:
+def _kmeans_run(sizes: _Sizes, anchors: Float64Array) -> AnchorClusters:
     best = AnchorClusters(anchors, 0.0)
     cluster = np.full(len(sizes), -1)
     for _ in range(MAX_ROUNDS):

@@ -25,7 +25,7 @@ ShardsAnywhere = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: sources.coco.images=DIR, seed=1, …"),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: sources.coco.split=val, seed=1, …"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
@@ -40,9 +40,9 @@ def plan(
     merge_yaml: MergeFile,
     overrides: Overrides = None,
     hash_: Annotated[
-        bool, typer.Option("--hash", help="Also read the images, and find images of equal bytes.")
+        bool, typer.Option("--hash", help="Also read the images, to find images with equal bytes.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that read, with --hash.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read images, with --hash.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Show what a merge would do, without reading images; write the label map if it does not exist."""
@@ -60,7 +60,7 @@ def plan(
     writes_map = label_map is not None and not label_map.exists()
     try:
         with ProgressBar("images found") as bar:
-            made = make_plan(config, bar.advance)
+            merge_plan = make_plan(config, bar.advance)
     except NothingToBuild as nothing:
         if label_map is None or not writes_map:
             raise
@@ -69,17 +69,17 @@ def plan(
             f"{nothing} Label map written to {label_map}: enter the nodes of the classes there."
         ) from None
     if label_map is not None and writes_map:
-        write_label_map(label_map, made.matches)
+        write_label_map(label_map, merge_plan.matches)
     duplicates = None
     if hash_:
-        with ProgressBar("images", len(made.images)) as bar:
+        with ProgressBar("images", len(merge_plan.images)) as bar:
             duplicates = find_planned_duplicates(
-                made.images, made.origins, threads=workers, progress=bar.advance
+                merge_plan.images, merge_plan.origins, threads=workers, progress=bar.advance
             )
     if as_json:
-        _print_json(plan_json(made, duplicates))
+        _print_json(plan_json(merge_plan, duplicates))
     else:
-        print_plan(made, label_map if writes_map else None, duplicates)
+        print_plan(merge_plan, label_map if writes_map else None, duplicates)
 
 
 @app.command()
@@ -92,7 +92,7 @@ def merge(
 ) -> None:
     """Merge data sets into a folder of shards; run the command again to resume an interrupted merge."""
     from data_prep.config import MergeConfig
-    from data_prep.merging.merge import carry_out
+    from data_prep.merging.merge import execute_plan
     from data_prep.planning.plan import make_plan
     from data_prep.tables.dataset_tables import index_json, print_merge
     from wordtree.support.config_files import load_config
@@ -100,9 +100,9 @@ def merge(
 
     config = load_config(merge_yaml, MergeConfig, overrides or ())
     with ProgressBar("images found") as bar:
-        made = make_plan(config, bar.advance)
-    with ProgressBar("images", len(made.images)) as bar:
-        index = carry_out(made, out, workers=workers, progress=bar.advance)
+        merge_plan = make_plan(config, bar.advance)
+    with ProgressBar("images", len(merge_plan.images)) as bar:
+        index = execute_plan(merge_plan, out, workers=workers, progress=bar.advance)
     if as_json:
         _print_json(index_json(index))
     else:
@@ -115,10 +115,10 @@ def check(
     repair: Annotated[
         bool, typer.Option("--repair", help="Write a new index without the damaged images.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that read.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read shards.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Read every byte of the shards, and report changes since the merge and the damaged images."""
+    """Read every byte of the shards, and report every change since the merge and every damaged image."""
     from data_prep.dataset.index_file import read_index
     from data_prep.maintenance.check import check_shards
     from data_prep.maintenance.repair import repair as write_repaired
@@ -148,7 +148,9 @@ def relabel(
     label_map: Annotated[
         Path | None,
         typer.Option(
-            "--map", metavar="MAP.yaml", help="Read if it exists; otherwise written for review, and no more."
+            "--map",
+            metavar="MAP.yaml",
+            help="The label map: read if it exists; otherwise only written, for review.",
         ),
     ] = None,
     unmapped: Annotated[
@@ -164,7 +166,8 @@ def relabel(
         ),
     ] = None,
     split: Annotated[
-        list[str] | None, typer.Option(metavar="SOURCE=SPLIT", help="Or shares: coco=train:0.9,val:0.1")
+        list[str] | None,
+        typer.Option(metavar="SOURCE=SPLIT", help="The split of a source, or shares: coco=train:0.9,val:0.1"),
     ] = None,
     overrides: Overrides = None,
     keep_tree: Annotated[
@@ -179,7 +182,7 @@ def relabel(
     """Write a new index with another tree, label map, split or exhaustive annotation; reads no image."""
     from data_prep.classes.label_map import write_label_map
     from data_prep.dataset.index_file import read_index
-    from data_prep.maintenance.relabel import relabel as relabelled
+    from data_prep.maintenance.relabel import relabel as relabel_index
     from data_prep.maintenance.relabel import write_relabelled
     from data_prep.maintenance.relabel_settings import change_of, exhaustive_override, split_override
     from data_prep.tables.relabel_tables import print_relabelled, print_review, relabel_json
@@ -191,18 +194,20 @@ def relabel(
         *map(exhaustive_override, exhaustive or ()),
         *map(split_override, split or ()),
     ]
-    made = relabelled(shards, index, change_of(index, all_overrides, **settings), keep_tree=keep_tree)
+    relabelled = relabel_index(
+        shards, index, change_of(index, all_overrides, **settings), keep_tree=keep_tree
+    )
     is_review = label_map is not None and not label_map.exists()
     if label_map is not None and is_review:
-        write_label_map(label_map, made.matches)
+        write_label_map(label_map, relabelled.matches)
     else:
-        write_relabelled(shards, made, out)
+        write_relabelled(shards, relabelled, out)
     if as_json:
-        _print_json(relabel_json(index, made, written=not is_review))
+        _print_json(relabel_json(index, relabelled, written=not is_review))
     elif label_map is not None and is_review:
-        print_review(made, label_map)
+        print_review(relabelled, label_map)
     else:
-        print_relabelled(index, made, out or shards, replaces=out is None)
+        print_relabelled(index, relabelled, out or shards, replaces=out is None)
 
 
 @app.command()
@@ -248,10 +253,10 @@ def anchors(
     ] = None,
     size: Annotated[int, typer.Option(min=1, help="Side of the network's input, px.")] = 416,
     stride: Annotated[int, typer.Option(min=1, help="Side of a grid cell, px.")] = 32,
-    split: Annotated[str, typer.Option(help="The split whose boxes count.")] = "train",
+    split: Annotated[str, typer.Option(help="The split whose boxes are clustered.")] = "train",
     seed: Annotated[int, typer.Option(help="Seed of the restarts of k-means.")] = 0,
     sweep: Annotated[
-        bool, typer.Option("--sweep", help="Try 1 to 15; without -k, choose the elbow.")
+        bool, typer.Option("--sweep", help="Try 1 to 15 anchors; without -k, choose the elbow.")
     ] = False,
     chart: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="Draw the result of a sweep, with the elbow.")
@@ -281,7 +286,7 @@ def anchors(
 
 @app.command()
 def emoji_world(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write into: new or empty.")],
     seed: Annotated[int | None, typer.Option(help="Another seed draws other images.")] = None,
     scenes: Annotated[int | None, typer.Option(help="Training images with boxes.")] = None,
     test_scenes: Annotated[
@@ -323,7 +328,7 @@ def mosaic_world(
     photographs: Annotated[
         Path, typer.Argument(metavar="PHOTOGRAPHS", help="A folder in Tiny ImageNet's layout.")
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write into: new or empty.")],
     seed: Annotated[
         int | None, typer.Option(help="Another seed chooses other boxed classes and draws other scenes.")
     ] = None,

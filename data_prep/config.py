@@ -180,9 +180,7 @@ class MergeConfig(StrictModel):
     ratio: dict[str, Annotated[float, Field(gt=0)]] | None = None  # shares of the sources in an epoch
     duplicates: Literal["stop", "keep", "drop"] = "stop"  # equal images in different splits or sources
     unreadable: Literal["skip", "stop"] = "skip"  # images that cannot be decoded
-    shard_mb: Annotated[float, Field(gt=0)] = (
-        256  # larger shards need fewer files, smaller shards less memory
-    )
+    shard_mb: Annotated[float, Field(gt=0)] = 256  # larger: fewer files; smaller: less memory
     resize_max: Annotated[int, Field(ge=16)] | None = None  # px; longer sides are shrunk to it
     quality: Annotated[int, Field(ge=1, le=100)] = 95  # of images that are encoded as JPEG
     seed: int = 0  # of `max_images` and of splits by shares

@@ -9,6 +9,7 @@ class DataPrepError(Exception):
     ├── LabelMapError   classes without a node, or an invalid label map
     ├── MergeError      a merge that cannot start or continue
     ├── WorldError      a synthetic data set that cannot be generated
+    ├── MissingDrawings emoji drawings that are not installed, or that a folder lacks
     ├── AnchorError     boxes without usable sizes for anchors
     ├── ImageError      an image that cannot be used: counted and skipped, not reported
     └── ShardError      shards or an index that are missing, damaged or in another format

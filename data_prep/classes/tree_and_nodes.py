@@ -130,8 +130,8 @@ def _exhaustive_node(name: str, own: dict[str, int], tree: WordTree, source: str
     if name not in tree:
         suggestion = did_you_mean_inside(near(name, [*own, *tree.ids], limit=1))
         raise MergeError(
-            f"source {source!r}, exhaustive: {name!r} is neither a class of the source nor an id of the tree"
-            f"{suggestion}."
+            f"source {source!r}, exhaustive: {name!r} is neither a class of the source that has a node "
+            f"nor an id of the tree{suggestion}."
         )
     return tree.node(name)
 

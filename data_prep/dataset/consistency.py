@@ -12,7 +12,7 @@ def check_consistent(index: Index) -> None:
     """Raise ValueError where lengths, types or row numbers of the columns do not fit each other."""
     _check_shapes(index)
     _check_row_numbers(index)
-    _check_places(index)
+    _check_positions(index)
 
 
 def _check_shapes(index: Index) -> None:
@@ -49,7 +49,7 @@ def _check_row_numbers(index: Index) -> None:
         raise ValueError("the node of a class is outside the tree")
 
 
-def _check_places(index: Index) -> None:
+def _check_positions(index: Index) -> None:
     """Raise ValueError where images lie outside their shards, or not in their order."""
     columns, shard = index.columns, index.columns["image_shard"]
     place, start, size = (columns[name] for name in ("image_place", "picture_start", "picture_size"))

@@ -4,7 +4,7 @@
 tree, label map, split or choice of exhaustively annotated nodes is another index over the same shards.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from data_prep.shards.format import (
     SHARD_FORMAT,
     SHARD_VERSION,
     Arrays,
-    open_marked,
+    open_hdf5,
 )
 from data_prep.shards.offsets import offsets_of, rows_of
 from data_prep.shards.writer import ShardResult
@@ -123,19 +123,22 @@ def read_columns(file: h5py.File) -> dict[str, np.ndarray[Any, Any]]:
 
 def join_columns(folder: Path, shards: Sequence[ShardResult]) -> dict[str, np.ndarray[Any, Any]]:
     """INDEX_COLUMNS but image_split of all images of the shards, in their order; reads no image."""
-    names = (*LABEL_COLUMNS, *OFFSET_COLUMNS, "picture_crc32", "picture_start", "picture_size")
-    pieces: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in names}
+    stored = (*LABEL_COLUMNS, *OFFSET_COLUMNS, "picture_crc32")
+    pieces: defaultdict[str, list[np.ndarray[Any, Any]]] = defaultdict(list)
     for shard in shards:
         path = folder / shard.name
-        with open_marked(path, path, SHARD_FORMAT, SHARD_VERSION) as file:
+        with open_hdf5(path, path, SHARD_FORMAT, SHARD_VERSION) as file:
             offsets = file["picture_offsets"][:]
-            for name in names[:-2]:
+            for name in stored:
                 pieces[name].append(file[name][:])
         pieces["picture_start"].append(shard.bytes_start + offsets[:-1])
         pieces["picture_size"].append(np.diff(offsets))
-    joined = {name: np.concatenate(pieces[name]) for name in names if name not in OFFSET_COLUMNS}
-    for name in OFFSET_COLUMNS:
-        joined[name] = offsets_of(np.concatenate([np.diff(offsets) for offsets in pieces[name]]))
+    joined = {
+        name: offsets_of(np.concatenate(list(map(np.diff, columns))))
+        if name in OFFSET_COLUMNS
+        else np.concatenate(columns)
+        for name, columns in pieces.items()
+    }
     joined["image_shard"] = np.repeat(np.arange(len(shards)), [shard.images for shard in shards])
     joined["image_place"] = np.concatenate([np.arange(shard.images) for shard in shards])
     for name in set(INDEX_ONLY_COLUMNS) & set(joined):
@@ -161,7 +164,7 @@ def images_of_shard(index: Index, number: int) -> Int64Array:
 
 
 def whole_shards(index: Index) -> list[ShardResult]:
-    """Shards of which no repair has left an image out of the index."""
+    """The shards without losses: no repair has left one of their images out of the index."""
     return [
         shard
         for shard in index.shards
@@ -174,12 +177,12 @@ def label_counts_of(index: Index) -> LabelCounts:
     columns, class_node, nodes = index.columns, index.class_node, len(index.tree)
     train = index.split_names.index(TRAIN_SPLIT) if TRAIN_SPLIT in index.split_names else NO_SUCH_SPLIT
     image_is_train = columns["image_split"] == train
-    box_counts = np.repeat(image_is_train, np.diff(columns["box_offsets"]))
-    box_counts &= (columns["box_flags"] & IGNORED) == 0
-    label_counts = np.repeat(image_is_train, np.diff(columns["label_offsets"]))
-    label_counts &= (columns["label_flags"] & POSITIVE) != 0
-    boxes = class_node[columns["box_class"][box_counts]]
-    image_labels = class_node[columns["label_class"][label_counts]]
+    is_counted_box = np.repeat(image_is_train, np.diff(columns["box_offsets"]))
+    is_counted_box &= (columns["box_flags"] & IGNORED) == 0
+    is_counted_label = np.repeat(image_is_train, np.diff(columns["label_offsets"]))
+    is_counted_label &= (columns["label_flags"] & POSITIVE) != 0
+    boxes = class_node[columns["box_class"][is_counted_box]]
+    image_labels = class_node[columns["label_class"][is_counted_label]]
     return LabelCounts(
         index.tree,
         np.bincount(boxes[boxes >= 0], minlength=nodes),

@@ -28,8 +28,8 @@ from data_prep.shards.format import (
     INDEX_VERSION,
     LOCK_NAME,
     ShardError,
-    mark,
-    open_marked,
+    open_hdf5,
+    write_format,
 )
 from data_prep.shards.hdf5_files import new_hdf5
 from data_prep.shards.writer import ShardResult
@@ -49,7 +49,7 @@ def write_index(folder: Path, index: Index) -> None:
     part = folder / f"{INDEX_NAME}.part"
     try:
         with new_hdf5(part, userblock_size=CHECKSUM_BYTES) as file:
-            mark(file, INDEX_FORMAT, INDEX_VERSION)
+            write_format(file, INDEX_FORMAT, INDEX_VERSION)
             for name in INDEX_COLUMNS:
                 file.create_dataset(name, data=index.columns[name], track_times=False)
             text = json.dumps(_metadata(index))
@@ -89,8 +89,10 @@ def read_index(folder: Path | str) -> Index:
     """The index of a folder of shards; raises ShardError where it is missing, damaged or foreign."""
     stored, place = open_folder(folder), f"{folder}/{INDEX_NAME}"
     if not stored.has(INDEX_NAME):
-        found = "no index in it; an unfinished merge has none yet" if stored.exists() else "no such folder"
-        raise ShardError(f"{folder}: expected a folder of shards with {INDEX_NAME}, found {found}.")
+        found = "no such folder."
+        if stored.exists():
+            found = "no index in it. `data-prep merge` writes the index when all shards are finished."
+        raise ShardError(f"{folder}: expected a folder of shards with {INDEX_NAME}, found {found}")
     with stored.open(INDEX_NAME) as stream:
         is_intact = checksum_fits(stream)
         if is_intact is False:
@@ -98,7 +100,7 @@ def read_index(folder: Path | str) -> Index:
                 f"{place}: the index is damaged: its bytes do not fit their checksum. Merge again; that writes "
                 "a new index and keeps the shards."
             )
-        with open_marked(stream, place, INDEX_FORMAT, index_v2.VERSION, INDEX_VERSION) as file:
+        with open_hdf5(stream, place, INDEX_FORMAT, index_v2.VERSION, INDEX_VERSION) as file:
             try:
                 if is_intact is None:
                     raise ValueError("its checksum is missing")

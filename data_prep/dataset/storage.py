@@ -73,7 +73,7 @@ class RemoteFolder:
 
         self._address = address.rstrip("/")
         try:
-            # A file system that came through a fork may hang, so that each process makes its own.
+            # An fsspec file system that was made before a fork may hang, so each process makes its own.
             self._system, root = fsspec.core.url_to_fs(self._address, skip_instance_cache=True)
         except (ValueError, ImportError, OSError) as reason:
             raise ShardError(f"{address}: cannot be read from ({one_line(reason)}).") from None
@@ -86,7 +86,7 @@ class RemoteFolder:
         return bool(self._system.exists(f"{self._root}/{name}"))
 
     def open(self, name: str) -> BinaryIO:
-        """As of LocalFolder; the file is fetched at once."""
+        """A file to be read as a whole, fetched at once; raises ShardError where it cannot be read."""
         try:
             return io.BytesIO(self._system.cat_file(f"{self._root}/{name}"))
         except OSError as reason:
@@ -107,7 +107,7 @@ class RemoteFile:
             raise _unreadable(address, reason) from None
 
     def read(self, start: int, size: int) -> UInt8Array:
-        """As of LocalFile."""
+        """The bytes from `start` on, fewer than `size` where the file ends; a fresh array."""
         try:
             data = self._system.cat_file(self._path, start, start + size)
         except OSError as reason:
@@ -115,7 +115,7 @@ class RemoteFile:
         return np.frombuffer(bytearray(data), np.uint8)
 
     def stream(self) -> BinaryIO:
-        """The file as a stream that can seek; what is read is fetched."""
+        """The file as a stream that can seek and fetches only the parts that are read."""
         try:
             stream: BinaryIO = self._system.open(self._path, "rb")
         except OSError as reason:

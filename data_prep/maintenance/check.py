@@ -26,7 +26,7 @@ from data_prep.shards.format import (
     Arrays,
     ShardError,
     hash_file,
-    open_marked,
+    open_hdf5,
 )
 from data_prep.shards.offsets import owner_of_rows
 from data_prep.shards.source_ids import read_source_ids
@@ -61,8 +61,9 @@ class Damage:
 class CheckReport:
     """The result of a check.
 
-    shards, size_bytes: number and size of the files that were read. lost: shards that a repair has given up.
-    strangers: files named like shards that do not belong to this data set.
+    shards, size_bytes: number and size of the files that were read.
+    lost_shards: shards that a repair has left out of the index.
+    other_files: files with the name of a shard that do not belong to this data set.
     """
 
     folder: Path
@@ -70,8 +71,8 @@ class CheckReport:
     shards: int
     size_bytes: int
     damages: tuple[Damage, ...]
-    lost: tuple[str, ...]
-    strangers: tuple[str, ...]
+    lost_shards: tuple[str, ...]
+    other_files: tuple[str, ...]
 
     @property
     def damaged_images(self) -> Int64Array:
@@ -109,21 +110,21 @@ def _damage_of(folder: Path, index: Index, number: int) -> Damage | None:
     shard, images = index.shards[number], images_of_shard(index, number)
     path = folder / shard.name
 
-    def lost(trouble: str) -> Damage:
+    def whole_shard(trouble: str) -> Damage:
         return Damage("shard", number, shard.name, trouble, images)
 
     if not path.is_file():
-        return lost("is missing")
+        return whole_shard("is missing")
     try:
         with path.open("rb") as file:
             sha256, frame_sha256 = hash_file(file, shard.bytes_start, shard.bytes_end)
             if sha256 == shard.sha256:
                 return _contradiction(folder, index, number)
             if frame_sha256 != shard.frame_sha256 or os.fstat(file.fileno()).st_size != shard.size_bytes:
-                return lost(_trouble_with_frame(path, shard))
+                return whole_shard(_trouble_with_frame(path, shard))
             damaged = images[[not _fits(file, index, int(image)) for image in images]]
     except OSError as reason:
-        return lost(f"cannot be read ({reason.strerror})")
+        return whole_shard(f"cannot be read ({reason.strerror})")
     trouble = "1 damaged image" if len(damaged) == 1 else f"{len(damaged)} damaged images"
     if not len(damaged):
         trouble = "images that the index leaves out have changed"
@@ -144,7 +145,7 @@ def _trouble_with_frame(path: Path, shard: ShardResult) -> str:
     else:
         trouble = "names, labels or structure are damaged"
     try:
-        open_marked(path, path.name, SHARD_FORMAT, SHARD_VERSION).close()
+        open_hdf5(path, path.name, SHARD_FORMAT, SHARD_VERSION).close()
     except ShardError as reason:
         return f"{trouble}; {str(reason).removeprefix(f'{path.name}: ').rstrip('.')}"
     return trouble

@@ -92,20 +92,20 @@ def relabel(folder: Path, index: Index, change: Change, *, keep_tree: bool = Fal
     return Relabelled(changed, config, matches)
 
 
-def write_relabelled(folder: Path, made: Relabelled, out: Path | None = None) -> None:
+def write_relabelled(folder: Path, relabelled: Relabelled, out: Path | None = None) -> None:
     """Replace the index and keep the old one beside it; or write the new index into the folder `out`.
 
     out: gets hard links to the shards (symbolic links on another disk), which take no further space.
     """
-    made.require_resolved()
+    relabelled.require_resolved()
     if out is not None:
-        _link_shards(folder, out, made.index)
-    if made.matches:
-        write_label_map_copy(out or folder, made.config, made.matches)
+        _link_shards(folder, out, relabelled.index)
+    if relabelled.matches:
+        write_label_map_copy(out or folder, relabelled.config, relabelled.matches)
     if out is None:
-        replace_index(folder, made.index)
+        replace_index(folder, relabelled.index)
     else:
-        write_index(out, made.index)
+        write_index(out, relabelled.index)
 
 
 def _opened(index: Index, number: int) -> OpenSource:
@@ -189,7 +189,9 @@ def _counts_of_images(index: Index, has_node: BoolArray) -> list[Counter[str]]:
 
 def _link_shards(folder: Path, out: Path, index: Index) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ShardError(f"{out}: expected a new or empty folder, found files or something else.")
+        raise ShardError(
+            f"{out}: expected a new or empty folder, found another file or folder. Give another folder."
+        )
     out.mkdir(parents=True, exist_ok=True)
     for shard in index.shards:
         if shard.is_lost:

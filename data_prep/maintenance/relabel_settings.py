@@ -10,11 +10,9 @@ from data_prep.dataset.index import Index
 from wordtree.errors import ConfigError
 from wordtree.support.config_files import overridden, validated
 
-_OF_CLASSES = frozenset(
-    {"tree", "label_map", "unmapped", "classes"}
-)  # settings that decide the nodes of classes
-_OF_MERGE = _OF_CLASSES | {"ratio", "seed"}  # settings that may change
-_OF_SOURCES = frozenset({"split", "repeat", "exhaustive", "classes"})  # settings of a source that may change
+_OF_CLASSES = frozenset({"tree", "label_map", "unmapped", "classes"})  # these decide the nodes of classes
+_OF_MERGE = _OF_CLASSES | {"ratio", "seed"}  # these may change
+_OF_SOURCES = frozenset({"split", "repeat", "exhaustive", "classes"})  # of a source: these may change
 
 
 @dataclass(frozen=True)

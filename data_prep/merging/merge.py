@@ -15,8 +15,8 @@ from data_prep.config import MergeConfig
 from data_prep.dataset.index import Index, join_columns, take_images
 from data_prep.dataset.index_file import write_index
 from data_prep.errors import MergeError
-from data_prep.merging.progress_file import PROGRESS_NAME, ProgressFile, done_before, write_finished
-from data_prep.merging.stored_duplicates import LIST_NAME, StoredImages, resolve_duplicates
+from data_prep.merging.progress_file import PROGRESS_NAME, ProgressFile, finished_shards, write_finished
+from data_prep.merging.stored_duplicates import DUPLICATES_NAME, StoredImages, resolve_duplicates
 from data_prep.merging.workers import Progress, Workers
 from data_prep.planning.duplicates import Origins
 from data_prep.planning.plan import Plan, make_plan
@@ -44,10 +44,10 @@ def merge(
     progress: called with the number of images done before, and then with the number of each further part.
     An unfinished merge of the same plan is resumed. Raises a DataPrepError.
     """
-    return carry_out(make_plan(config), Path(out), workers=workers, executor=executor, progress=progress)
+    return execute_plan(make_plan(config), Path(out), workers=workers, executor=executor, progress=progress)
 
 
-def carry_out(
+def execute_plan(
     plan: Plan,
     out: Path,
     *,
@@ -65,14 +65,14 @@ def carry_out(
         out.mkdir(parents=True, exist_ok=True)
         try:
             with locked(out, name=LOCK_NAME, error=MergeError):
-                return _carry_out(plan, out, Workers(workers, executor, progress or (lambda _: None)))
+                return _execute(plan, out, Workers(workers, executor, progress or (lambda _: None)))
         finally:
             if is_new and not any(out.iterdir()):
                 out.rmdir()
 
 
-def _carry_out(plan: Plan, out: Path, workers: Workers) -> Index:
-    done = done_before(out, plan.hashes)
+def _execute(plan: Plan, out: Path, workers: Workers) -> Index:
+    done = finished_shards(out, plan.hashes)
     for part in out.glob("*.part"):
         part.unlink(missing_ok=True)
     try:
@@ -82,7 +82,7 @@ def _carry_out(plan: Plan, out: Path, workers: Workers) -> Index:
             raise MergeError(f"None of the {len(plan.images)} images can be used, so nothing is written.")
     finally:
         if not done:  # nothing to resume
-            _clear(plan, out)
+            _remove_files(plan, out)
     index = _index(plan, out, [done[shard_name(number)] for number in range(len(plan.shard_ends))])
     write_label_map_copy(out, plan.config, plan.matches)
     write_finished(out, plan.hashes, index.shards)
@@ -95,17 +95,17 @@ def _write_missing(plan: Plan, out: Path, done: dict[str, ShardResult], workers:
     """Write the shards that `done` lacks, and add them to `done`."""
     sizes = np.diff([0, *plan.shard_ends]).tolist()
     missing = [number for number in range(len(sizes)) if shard_name(number) not in done]
-    workers.report(len(plan.images) - sum(sizes[number] for number in missing))
+    workers.progress(len(plan.images) - sum(sizes[number] for number in missing))
     for result in done.values():
         _require_readable(plan, result)
     with ProgressFile(out, plan.hashes, done) as progress_file:
 
-        def finished(result: ShardResult) -> None:
+        def on_shard(result: ShardResult) -> None:
             progress_file.add(result)
             done[result.name] = result
             _require_readable(plan, result)
 
-        workers.write((plan.job(number, out) for number in missing), len(missing), finished)
+        workers.write((plan.job(number, out) for number in missing), len(missing), on_shard)
 
 
 def _require_readable(plan: Plan, result: ShardResult) -> None:
@@ -172,8 +172,8 @@ def _failures_reported(out: Path) -> Iterator[None]:
         ) from None
 
 
-def _clear(plan: Plan, out: Path) -> None:
+def _remove_files(plan: Plan, out: Path) -> None:
     """Remove the files that this merge made."""
     shards = map(shard_name, range(len(plan.shard_ends)))
-    for name in (PROGRESS_NAME, LIST_NAME, *shards):
+    for name in (PROGRESS_NAME, DUPLICATES_NAME, *shards):
         (out / name).unlink(missing_ok=True)

@@ -6,7 +6,7 @@ damaged index without reading an image.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,8 +25,7 @@ class ProgressFile:
     """The list of finished shards; a shard counts as finished once its line is durable."""
 
     def __init__(self, folder: Path, hashes: Mapping[str, Any], done: Mapping[str, ShardResult]) -> None:
-        lines = [json.dumps(hashes), *map(_line, done.values())]
-        write_atomically(folder / PROGRESS_NAME, "".join(f"{line}\n" for line in lines))
+        _write_list(folder / PROGRESS_NAME, hashes, done.values())
         self._file = (folder / PROGRESS_NAME).open("a", encoding="utf-8")
 
     def __enter__(self) -> Self:
@@ -36,18 +35,17 @@ class ProgressFile:
         self._file.close()
 
     def add(self, result: ShardResult) -> None:
-        self._file.write(f"{_line(result)}\n")
+        self._file.write(_line(result))
         self._file.flush()
         os.fsync(self._file.fileno())
 
 
 def write_finished(folder: Path, hashes: Mapping[str, Any], shards: Sequence[ShardResult]) -> None:
     """Write the list of all shards of a finished merge."""
-    lines = [json.dumps(hashes), *map(_line, shards)]
-    write_atomically(folder / FINISHED_NAME, "".join(f"{line}\n" for line in lines))
+    _write_list(folder / FINISHED_NAME, hashes, shards)
 
 
-def done_before(folder: Path, hashes: Mapping[str, Any]) -> dict[str, ShardResult]:
+def finished_shards(folder: Path, hashes: Mapping[str, Any]) -> dict[str, ShardResult]:
     """The finished shards of this plan in a folder; raises MergeError where the folder holds another merge.
 
     hashes: `Plan.hashes`, which identify the plan.
@@ -120,5 +118,9 @@ def _read(path: Path) -> tuple[Mapping[str, Any], list[ShardResult]]:
     return head, results
 
 
+def _write_list(path: Path, hashes: Mapping[str, Any], shards: Iterable[ShardResult]) -> None:
+    write_atomically(path, "".join([f"{json.dumps(hashes)}\n", *map(_line, shards)]))
+
+
 def _line(result: ShardResult) -> str:
-    return json.dumps(vars(result))
+    return f"{json.dumps(vars(result))}\n"

@@ -28,8 +28,8 @@ from data_prep.shards.source_ids import read_source_ids
 from wordtree.support.arrays import Int64Array
 from wordtree.support.files import write_atomically
 
-LIST_NAME = "duplicates.csv"
-LIST_HEADER = ("group", "kind", "split", "source", "source_id", "in_index")
+DUPLICATES_NAME = "duplicates.csv"
+DUPLICATES_HEADER = ("group", "kind", "split", "source", "source_id", "in_index")
 KEPT, LEFT_OUT = "image equal to another one (kept)", "image equal to another one (left out of the index)"
 _SHOWN_GROUPS = 3  # in a message; the list has all
 
@@ -57,12 +57,12 @@ def resolve_duplicates(stored: StoredImages, folder: Path, rule: Literal["stop",
 
     Raises MergeError where the rule is "stop" and equal images are in several splits or sources.
     """
-    groups = find_stored(stored)
+    groups = find_stored_duplicates(stored)
     surplus = np.array(
         sorted(image for group in groups for image in group.images if image != group.kept), dtype=np.int64
     )
     left_out = surplus if rule == "drop" else surplus[:0]
-    _write_list(folder / LIST_NAME, groups, stored, set(left_out.tolist()))
+    _write_list(folder / DUPLICATES_NAME, groups, stored, set(left_out.tolist()))
     between = [group for group in groups if group.kind != KINDS[2]]
     if between and rule == "stop":
         raise MergeError(_stop_text(between, stored, folder))
@@ -72,7 +72,7 @@ def resolve_duplicates(stored: StoredImages, folder: Path, rule: Literal["stop",
     return Resolved(np.setdiff1d(np.arange(len(stored.origins.source)), left_out), tuple(counts))
 
 
-def find_stored(stored: StoredImages) -> tuple[EqualImages, ...]:
+def find_stored_duplicates(stored: StoredImages) -> tuple[EqualImages, ...]:
     """Groups of equal images; only images whose size and checksum occur twice are read."""
     candidates = may_be_equal(stored.columns["picture_crc32"], stored.columns["picture_size"])
     digests = [digest_of(data) for data in _images(stored, candidates)]
@@ -102,7 +102,7 @@ def _write_list(path: Path, groups: Sequence[EqualImages], stored: StoredImages,
         return
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(LIST_HEADER)
+    rows.writerow(DUPLICATES_HEADER)
     names = _names(stored, [image for group in groups for image in group.images])
     for number, group in enumerate(groups, start=1):
         for image in group.images:
@@ -121,8 +121,9 @@ def _stop_text(groups: Sequence[EqualImages], stored: StoredImages, folder: Path
     leaks = sum(group.kind == KINDS[0] for group in groups)
     return (
         f"Found equal images in several splits ({leaks}) or several sources ({len(groups) - leaks}): "
-        f"{'; '.join(texts)}{more}. {folder / LIST_NAME} lists all. The finished shards stay: set `duplicates: drop` "
-        "(keeps one of each, in a test split if there is one) or `duplicates: keep`, and run the command again."
+        f"{'; '.join(texts)}{more}. {folder / DUPLICATES_NAME} lists all. The finished shards stay: set "
+        "`duplicates: drop` (keeps one of each, in a test split if there is one) or `duplicates: keep`, and run the "
+        "command again."
     )
 
 

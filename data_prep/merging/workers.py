@@ -23,35 +23,35 @@ from data_prep.shards.writer import ShardJob, ShardResult, write_shard
 
 IN_FLIGHT = 256  # jobs that an executor holds at once; each contains the columns of its images
 
-Finished = Callable[[ShardResult], None]
+OnShard = Callable[[ShardResult], None]
 Progress = Callable[[int], None]  # called with the number of images just done
 
 
 @dataclass(frozen=True)
 class Workers:
-    """The means to write shards: processes of this machine, or an executor; report: called with images just done."""
+    """The means to write shards: processes of this machine, or an executor."""
 
     processes: int
     executor: Executor | None
-    report: Progress
+    progress: Progress
 
-    def write(self, jobs: Iterator[ShardJob], number: int, finished: Finished) -> None:
-        """Write the shards of `number` jobs, in any order; `finished` is called in this process with each result.
+    def write(self, jobs: Iterator[ShardJob], number: int, on_shard: OnShard) -> None:
+        """Write the shards of `number` jobs, in any order; `on_shard` is called in this process with each result.
 
-        After a failure or Ctrl-C, shards under way are still finished and passed to `finished`; no other is begun.
+        After a failure or Ctrl-C, shards under way are still finished and passed to `on_shard`; no other is begun.
         """
         if self.executor is not None:
-            self._write_by(self.executor, jobs, finished)
+            self._write_by(self.executor, jobs, on_shard)
         elif self.processes == 1 or number == 1:
             for job in jobs:
-                finished(write_shard(job, on_image=lambda: self.report(1)))
+                on_shard(write_shard(job, on_image=lambda: self.progress(1)))
         elif number:
             # Spawned, not forked: the parent's progress bar is a thread, and threads do not survive a fork.
             processes = min(self.processes, number)
             with ProcessPoolExecutor(processes, get_context("spawn"), _begin_worker) as pool:
-                self._write_by(pool, jobs, finished)
+                self._write_by(pool, jobs, on_shard)
 
-    def _write_by(self, executor: Executor, jobs: Iterator[ShardJob], finished: Finished) -> None:
+    def _write_by(self, executor: Executor, jobs: Iterator[ShardJob], on_shard: OnShard) -> None:
         waiting: dict[Future[ShardResult], int] = {}
 
         def submit(how_many: int) -> None:
@@ -64,8 +64,8 @@ class Workers:
             while waiting:
                 done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
-                    finished(future.result())
-                    self.report(waiting.pop(future))
+                    on_shard(future.result())
+                    self.progress(waiting.pop(future))
                 submit(len(done))
         except (BrokenExecutor, CancelledError):
             raise MergeError(
@@ -73,15 +73,15 @@ class Workers:
                 "fewer workers or a smaller shard_mb need less memory."
             ) from None
         finally:
-            _finish(waiting, finished)
+            _finish(waiting, on_shard)
 
 
-def _finish(waiting: dict[Future[ShardResult], int], finished: Finished) -> None:
+def _finish(waiting: dict[Future[ShardResult], int], on_shard: OnShard) -> None:
     """Cancel the shards that are not begun, and pass on those under way."""
     under_way = [future for future in waiting if not future.cancel()]
     for future in under_way:
         with suppress(DataPrepError, BrokenExecutor, CancelledError):
-            finished(future.result())
+            on_shard(future.result())
 
 
 @contextmanager

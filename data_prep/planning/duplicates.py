@@ -70,7 +70,7 @@ def equal_images(images: Int64Array, digests: Digests, origins: Origins) -> tupl
     order = np.lexsort((images, digests[:, 1], digests[:, 0]))
     starts = np.flatnonzero((np.diff(digests[order], axis=0) != 0).any(axis=1)) + 1
     groups = (group.tolist() for group in np.split(images[order], starts) if len(group) > 1)
-    return tuple(_described(group, origins) for group in sorted(groups))
+    return tuple(_equal_group(group, origins) for group in sorted(groups))
 
 
 def find_planned_duplicates(
@@ -101,7 +101,7 @@ def find_planned_duplicates(
     return PlannedDuplicates(groups, int((~is_read).sum()))
 
 
-def _described(group: list[int], origins: Origins) -> EqualImages:
+def _equal_group(group: list[int], origins: Origins) -> EqualImages:
     splits, sources = origins.split[group].tolist(), origins.source[group].tolist()
     kind = KINDS[0] if len(set(splits)) > 1 else KINDS[1] if len(set(sources)) > 1 else KINDS[2]
     not_in_training = [

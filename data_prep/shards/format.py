@@ -99,19 +99,19 @@ def hash_file(file: BinaryIO, bytes_start: int, bytes_end: int) -> tuple[str, st
     return whole.hexdigest(), frame.hexdigest()
 
 
-def mark(file: h5py.File, kind: str, version: int) -> None:
-    """Write format and version of a file; readers refuse unknown ones."""
+def write_format(file: h5py.File, kind: str, version: int) -> None:
+    """Write the format and version of a file as attributes; readers refuse unknown ones."""
     file.attrs["format"] = np.bytes_(kind)
     file.attrs["version"] = np.int32(version)
 
 
-def check_mark(file: h5py.File, place: object, kind: str, *versions: int) -> None:
+def require_format(file: h5py.File, place: object, kind: str, *versions: int) -> None:
     """Raise ShardError unless the file has the format `kind` and one of the versions; `place` names the file."""
     found = file.attrs.get("format")
     name = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
     if name != kind:
         raise ShardError(
-            f"{place}: expected a {kind}, found {'no format mark' if found is None else repr(name)}."
+            f"{place}: expected a {kind}, found {'no format attribute' if found is None else repr(name)}."
         )
     found_version = file.attrs.get("version")
     if found_version not in versions:
@@ -122,7 +122,7 @@ def check_mark(file: h5py.File, place: object, kind: str, *versions: int) -> Non
         )
 
 
-def open_marked(source: Path | BinaryIO, place: object, kind: str, *versions: int) -> h5py.File:
+def open_hdf5(source: Path | BinaryIO, place: object, kind: str, *versions: int) -> h5py.File:
     """The file or stream, opened for reading; raises ShardError if it is damaged or has another format or version."""
     damaged = ShardError(f"{place}: expected an HDF5 file, found a damaged file or another format.")
     try:
@@ -132,7 +132,7 @@ def open_marked(source: Path | BinaryIO, place: object, kind: str, *versions: in
     except HDF5_ERRORS:
         raise damaged from None
     try:
-        check_mark(file, place, kind, *versions)
+        require_format(file, place, kind, *versions)
     except BaseException as reason:
         file.close()
         raise damaged if isinstance(reason, HDF5_ERRORS) else reason from None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from data_prep.shards.format import HDF5_ERRORS, SHARD_FORMAT, SHARD_VERSION, ShardError, open_marked
+from data_prep.shards.format import HDF5_ERRORS, SHARD_FORMAT, SHARD_VERSION, ShardError, open_hdf5
 from wordtree.support.arrays import Int64Array
 
 
@@ -32,7 +32,7 @@ class SourceIds:
 
 def read_source_ids(shard: Path | BinaryIO, place: object) -> SourceIds:
     """The names of the images of a shard; raises ShardError, naming `place`, if it is damaged or in another format."""
-    with open_marked(shard, place, SHARD_FORMAT, SHARD_VERSION) as file:
+    with open_hdf5(shard, place, SHARD_FORMAT, SHARD_VERSION) as file:
         try:
             return SourceIds(file["source_id_bytes"][:].tobytes(), file["source_id_offsets"][:])
         except HDF5_ERRORS:

@@ -20,7 +20,7 @@ from data_prep.shards.format import (
     SHARD_VERSION,
     ShardError,
     hash_file,
-    mark,
+    write_format,
 )
 from data_prep.shards.hdf5_files import new_hdf5
 from data_prep.shards.image_files import read_image_file
@@ -148,7 +148,7 @@ def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], encoded: list[by
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with new_hdf5(part) as file:
-            mark(file, SHARD_FORMAT, SHARD_VERSION)
+            write_format(file, SHARD_FORMAT, SHARD_VERSION)
             for name, array in arrays.items():
                 file.create_dataset(name, data=array, track_times=False)
             first = _reserve(file, sum(map(len, encoded)))

@@ -23,7 +23,7 @@ from data_prep.sources.contents import (
 )
 from data_prep.sources.files.tar import refuse_compressed, whole_tar
 from data_prep.sources.imagenet_boxes import NOT_ANNOTATED, ClassBoxes
-from data_prep.sources.imagenet_images import BESIDE, ClassSource, entries_of, images_of_folder
+from data_prep.sources.imagenet_images import FILE_BESIDE_CLASSES, ImageClass, entries_of, images_of_folder
 from data_prep.sources.imagenet_tars import class_of_tar, classes_in_tar
 
 _NO_CLASS_FOR_BOXES = "folder of boxes without a class of images"
@@ -50,13 +50,15 @@ def open_source(config: ImageNetSource) -> OpenSource:
 
 @dataclass(frozen=True)
 class _Contents:
-    classes: list[ClassSource]
+    classes: list[ImageClass]
     counted_before: Counter[str]
     boxes: Path | None
 
     def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
         counts.update(self.counted_before)
-        number_of = {readable_name(one.name): number for number, one in enumerate(self.classes)}
+        number_of = {
+            readable_name(image_class.name): number for number, image_class in enumerate(self.classes)
+        }
         for class_index, image_class in enumerate(self.classes):
             boxes = None
             if self.boxes is not None:
@@ -78,27 +80,27 @@ class _Contents:
             counts["annotation file without an image"] += len(boxes.unused) if boxes else 0
 
 
-def _classes_in_folder(folder: Path, counts: Counter[str]) -> list[ClassSource]:
+def _classes_in_folder(folder: Path, counts: Counter[str]) -> list[ImageClass]:
     """A class for each folder and each tar; counts the files beside them."""
     classes = []
     for entry in entries_of(folder):
         path = Path(entry.path)
         if entry.is_dir() and not entry.name.startswith("."):
-            classes.append(ClassSource(entry.name, partial(images_of_folder, path)))
+            classes.append(ImageClass(entry.name, partial(images_of_folder, path)))
         elif entry.is_file() and path.suffix == ".tar":
             classes.append(class_of_tar(path.stem, whole_tar(path)))
         else:
             refuse_compressed(entry.path)
-            counts[BESIDE] += 1
+            counts[FILE_BESIDE_CLASSES] += 1
     return classes
 
 
-def _folders_without_class(folder: Path, classes: list[ClassSource]) -> int:
+def _folders_without_class(folder: Path, classes: list[ImageClass]) -> int:
     names = {image_class.name for image_class in classes}
     return sum(entry.is_dir() and entry.name not in names for entry in entries_of(folder))
 
 
-def _check(classes: list[ClassSource], counts: Counter[str], config: ImageNetSource) -> None:
+def _check(classes: list[ImageClass], counts: Counter[str], config: ImageNetSource) -> None:
     if not classes:
         found = counts_in_words(counts) or "nothing"
         raise SourceError(

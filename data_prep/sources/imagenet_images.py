@@ -11,7 +11,7 @@ from typing import NamedTuple
 from data_prep.sources.contents import FILE_MISSING, IMAGE_SUFFIXES, cannot_list
 from data_prep.sources.files.image_folder import walk
 
-BESIDE = "file beside the class folders"
+FILE_BESIDE_CLASSES = "file beside the class folders"
 TAR_INSIDE = "tar inside a class (not read)"
 _SUFFIXES = tuple(sorted(IMAGE_SUFFIXES))
 
@@ -26,7 +26,7 @@ class ClassImage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ClassSource:
+class ImageClass:
     """A class and the function that streams its images in order and counts the files left out."""
 
     name: str

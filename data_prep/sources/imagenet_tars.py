@@ -9,10 +9,10 @@ from pathlib import Path
 
 from data_prep.sources.files.tar import Member, TarSpan, members, refuse_compressed, whole_tar
 from data_prep.sources.imagenet_images import (
-    BESIDE,
+    FILE_BESIDE_CLASSES,
     TAR_INSIDE,
     ClassImage,
-    ClassSource,
+    ImageClass,
     in_order,
     is_image,
 )
@@ -20,7 +20,7 @@ from data_prep.sources.imagenet_images import (
 _REPLACED = "member of a tar that a later member of the same name replaces"
 
 
-def class_of_tar(name: str, tar: TarSpan) -> ClassSource:
+def class_of_tar(name: str, tar: TarSpan) -> ImageClass:
     """The class whose images are the members of a tar."""
 
     def images(counts: Counter[str]) -> list[ClassImage]:
@@ -28,10 +28,10 @@ def class_of_tar(name: str, tar: TarSpan) -> ClassSource:
         inside = (member._replace(name=member.name.removeprefix(f"{name}/")) for member in found)
         return _latest_in_order(inside, tar.path, counts)
 
-    return ClassSource(name, images)
+    return ImageClass(name, images)
 
 
-def classes_in_tar(path: Path, counts: Counter[str]) -> list[ClassSource]:
+def classes_in_tar(path: Path, counts: Counter[str]) -> list[ImageClass]:
     """The classes in a tar of class folders or class tars, unsorted; counts the members left out.
 
     Folders around all classes, as in `tar -cf train.tar train/`, are ignored.
@@ -91,7 +91,7 @@ class _Listing:
             folder = name.rpartition("/")[0]
             self.folders.setdefault(folder, _FolderInTar()).add(member)
 
-    def classes(self, counts: Counter[str]) -> list[ClassSource]:
+    def classes(self, counts: Counter[str]) -> list[ImageClass]:
         """The classes, unsorted; counts the members outside all classes."""
         depth = _depth_of_classes([*self.folders, *self.tars])
         parts_of: dict[str, list[tuple[str, _FolderInTar]]] = {}
@@ -100,24 +100,24 @@ class _Listing:
             if name and not name.startswith("."):
                 parts_of.setdefault(name, []).append(("".join(f"{part}/" for part in below), folder))
             else:
-                counts[BESIDE] += len(folder.offsets)
+                counts[FILE_BESIDE_CLASSES] += len(folder.offsets)
         classes = [self._class_of_folders(name, parts) for name, parts in parts_of.items()]
         for stem, tar in self.tars.items():
             name, *below = stem.split("/")[depth:]
             if below:
                 counts[TAR_INSIDE] += 1
             elif name.startswith(".") or not name:
-                counts[BESIDE] += 1
+                counts[FILE_BESIDE_CLASSES] += 1
             else:
                 classes.append(class_of_tar(name, tar))
         return classes
 
-    def _class_of_folders(self, name: str, parts: list[tuple[str, _FolderInTar]]) -> ClassSource:
+    def _class_of_folders(self, name: str, parts: list[tuple[str, _FolderInTar]]) -> ImageClass:
         def images(counts: Counter[str]) -> list[ClassImage]:
             found = (member for prefix, folder in parts for member in folder.members(prefix))
             return _latest_in_order(found, self.tar.path, counts)
 
-        return ClassSource(name, images)
+        return ImageClass(name, images)
 
 
 def _depth_of_classes(names: list[str]) -> int:

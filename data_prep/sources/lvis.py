@@ -52,11 +52,10 @@ class _Contents:
         counts["image label of a category that the file does not list"] += len(labels) - len(listed)
         stated = instances.boxes.boxes(image).without(UNLISTED)
         by_class = exhaustive_labels(listed, stated, boxes, counts)
-        for label in listed:
-            if (
-                label.is_positive and label.class_index in by_class
-            ):  # not if another label says that it is absent
-                by_class[label.class_index] = ImageLabel(label.class_index)  # not exhaustively annotated
+        for label in listed:  # a positive label: not exhaustively annotated
+            # A class that another label states as absent is not in `by_class`.
+            if label.is_positive and label.class_index in by_class:
+                by_class[label.class_index] = ImageLabel(label.class_index)
         return tuple(sorted(by_class.values()))
 
 

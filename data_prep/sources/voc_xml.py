@@ -102,11 +102,7 @@ class _Texts:
         parser.CharacterDataHandler = self._add
         try:
             parser.Parse(data, True)
-        except (
-            expat.ExpatError,
-            ValueError,
-            LookupError,
-        ):  # ValueError, LookupError: encodings that Python lacks
+        except (expat.ExpatError, ValueError, LookupError):  # the last two: encodings that Python lacks
             raise self._error("annotation file that is not XML") from None
         return self._texts, self._objects
 

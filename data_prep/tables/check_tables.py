@@ -18,8 +18,8 @@ def check_json(report: CheckReport, *, repaired: bool) -> dict[str, Any]:
         "images": len(report.index),
         "bytes": report.size_bytes,
         "damages": [_damage_json(report, damage) for damage in report.damages],
-        "lost_shards": list(report.lost),
-        "other_files": list(report.strangers),
+        "lost_shards": list(report.lost_shards),
+        "other_files": list(report.other_files),
         "repaired": repaired,
     }
 
@@ -30,9 +30,9 @@ def print_check(report: CheckReport, *, repaired: bool) -> None:
     for damage in report.damages:
         print_line(console, f"{damage.file}: {damage.trouble}{_extent(damage)}")
         _print_names(console, report, damage)
-    for name in report.lost:
-        print_line(console, f"{name}: given up by a repair")
-    for name in report.strangers:
+    for name in report.lost_shards:
+        print_line(console, f"{name}: left out of the index by a repair")
+    for name in report.other_files:
         print_line(console, f"{name}: does not belong to this data set")
     read = f"{counted(report.shards, 'shard')}, {len(report.index)} images, {report.size_bytes / 1e6:.1f} MB"
     if not report.damages:
@@ -42,7 +42,7 @@ def print_check(report: CheckReport, *, repaired: bool) -> None:
         print_line(
             console,
             f"{report.folder}: {counted(lost, 'image')} left out of a new index; the old index is {BACKUP_NAME}. "
-            "Merge again with the same MERGE.yaml to restore them.",
+            "To restore the shards, merge again with the same MERGE.yaml.",
         )
 
 

@@ -202,7 +202,7 @@ def _print_epoch(console: Console, plan: Plan, rows: list[Row]) -> None:
     if sum(count > 0 for count in shown.values()) > 1:
         names = " : ".join(name for name, count in shown.items() if count)
         ratio = " : ".join(f"{count / least:.3g}" for count in shown.values() if count)
-        print_line(console, f"An epoch shows {round(sum(shown.values()))} images, {names} as {ratio}.")
+        print_line(console, f"An epoch shows {round(sum(shown.values()))} images, {names} = {ratio}.")
     if not least:
         print_line(console, f"No image is in split {TRAIN_SPLIT!r}, which training reads.")
 

@@ -14,12 +14,12 @@ from data_prep.tables.dataset_tables import index_json, print_sources
 from wordtree.support.printing import new_console, print_line
 
 
-def relabel_json(before: Index, made: Relabelled, *, written: bool) -> dict[str, Any]:
+def relabel_json(before: Index, relabelled: Relabelled, *, written: bool) -> dict[str, Any]:
     """The new index as `info --json` shows it, and the sizes of the former index."""
     return {
         "written": written,
         "before": {"nodes": len(before.tree), "tree_fingerprint": before.tree.fingerprint, **_labels(before)},
-        **index_json(made.index),
+        **index_json(relabelled.index),
         "label_map": [
             {
                 "source": one.source,
@@ -29,26 +29,26 @@ def relabel_json(before: Index, made: Relabelled, *, written: bool) -> dict[str,
                 "note": one.note,
                 "candidates": [candidate._asdict() for candidate in one.candidates],
             }
-            for one in made.matches
+            for one in relabelled.matches
         ],
     }
 
 
-def print_review(made: Relabelled, label_map: Path) -> None:
+def print_review(relabelled: Relabelled, label_map: Path) -> None:
     """Print how the classes were matched; nothing has been changed."""
     console = new_console()
-    _print_matches(console, made)
+    _print_matches(console, relabelled)
     print_line(
         console,
         f"Label map written to {label_map}: review it, edit it, and run this command again to apply it.",
     )
 
 
-def print_relabelled(before: Index, made: Relabelled, folder: Path, *, replaces: bool) -> None:
+def print_relabelled(before: Index, relabelled: Relabelled, folder: Path, *, replaces: bool) -> None:
     """Print the content of the new index beside that of the old one."""
-    console, index = new_console(), made.index
+    console, index = new_console(), relabelled.index
     print_sources(console, index)
-    _print_matches(console, made)
+    _print_matches(console, relabelled)
     now, then = _labels(index), _labels(before)
     rows = [("nodes", len(index.tree), len(before.tree)), *((name, now[name], then[name]) for name in now)]
     print_line(
@@ -66,11 +66,11 @@ def _labels(index: Index) -> dict[str, int]:
     return {"boxes": int(label_counts.boxes.sum()), "image_labels": int(label_counts.image_labels.sum())}
 
 
-def _print_matches(console: Console, made: Relabelled) -> None:
-    if not made.matches:
+def _print_matches(console: Console, relabelled: Relabelled) -> None:
+    if not relabelled.matches:
         return
-    reasons = Counter("left out" if one.left_out else one.reason for one in made.matches)
+    reasons = Counter("left out" if one.left_out else one.reason for one in relabelled.matches)
     found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-    print_line(console, f"{len(made.matches)} classes: {found}")
-    for text in unresolved_lines(made.matches)[:SHOWN]:
+    print_line(console, f"{len(relabelled.matches)} classes: {found}")
+    for text in unresolved_lines(relabelled.matches)[:SHOWN]:
         print_line(console, f"without a node: {text}")

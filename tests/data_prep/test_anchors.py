@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from data_prep import DataPrepError, ShardReader, kmeans_anchors, merge
 from data_prep.anchors import (
     AnchorClusters,
-    _one_run,
+    _kmeans_run,
     _Sizes,
-    _spread_seeds,
+    _kmeans_plus_plus,
     average_iou,
     box_sizes_px,
     elbow,
@@ -84,8 +84,8 @@ def test_every_run_agrees_with_the_slow_version_from_the_same_start(boxes, k, se
     # Tenths keep IoUs of different boxes apart, so that both versions see the same nearest anchor.
     boxes = [(width + 0.1 * height, height + 0.07 * width) for width, height in boxes]
     sizes = _Sizes.of(np.array(boxes))
-    seeds = _spread_seeds(sizes, k, np.random.default_rng(seed))
-    run = _one_run(sizes, seeds)
+    seeds = _kmeans_plus_plus(sizes, k, np.random.default_rng(seed))
+    run = _kmeans_run(sizes, seeds)
     slow, average = slow_kmeans(boxes, [tuple(size) for size in seeds.tolist()])
     assert run.average_iou == pytest.approx(average)
     assert run.anchors == pytest.approx(np.array(slow))
@@ -119,7 +119,7 @@ def test_the_average_iou_is_over_all_boxes(boxes):
 
 def test_boxes_are_averaged_a_part_at_a_time(boxes, monkeypatch):
     whole = average_iou(boxes, boxes[:3])
-    monkeypatch.setattr("data_prep.anchors._AT_ONCE", 7)
+    monkeypatch.setattr("data_prep.anchors._BOXES_AT_ONCE", 7)
     assert average_iou(boxes, boxes[:3]) == pytest.approx(whole)
 
 

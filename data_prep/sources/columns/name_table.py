@@ -7,9 +7,8 @@ import numpy as np
 
 from wordtree.support.arrays import Int32Array
 
-_DIGEST_BYTES = (
-    16  # equal digests count as equal names: among 10^15 names two share one with probability 10^-9
-)
+# Equal digests count as equal names: among 10^15 names two share one with probability 10^-9.
+_DIGEST_BYTES = 16
 
 
 class PackedNames:

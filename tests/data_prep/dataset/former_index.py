@@ -8,7 +8,7 @@ import numpy as np
 
 from data_prep.dataset.index import Index, label_counts_of
 from data_prep.dataset.index_file import CHECKSUM_BYTES, write_checksum
-from data_prep.shards.format import INDEX_FORMAT, mark
+from data_prep.shards.format import INDEX_FORMAT, write_format
 
 TEXT = h5py.string_dtype("utf-8")
 
@@ -17,7 +17,7 @@ def write_index_v2(folder: Path, index: Index) -> None:
     path = folder / "index.h5"
     path.unlink(missing_ok=True)
     with h5py.File(path, "w", userblock_size=CHECKSUM_BYTES) as file:
-        mark(file, INDEX_FORMAT, 2)
+        write_format(file, INDEX_FORMAT, 2)
         for name, values in (index.columns | numbers(index) | texts(index)).items():
             file[name] = values
     write_checksum(path)

@@ -65,7 +65,7 @@ def change_keeping_size(path, action):
 @pytest.mark.parametrize(
     ("action", "expected"),
     [
-        pytest.param(lambda file: file.attrs.pop("format"), "found no format mark", id="no mark"),
+        pytest.param(lambda file: file.attrs.pop("format"), "found no format attribute", id="no format"),
         pytest.param(
             lambda file: file.attrs.modify("format", np.bytes_("other")), "found 'other'", id="foreign"
         ),

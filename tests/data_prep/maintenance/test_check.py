@@ -44,7 +44,7 @@ def place_of(folder, image):
 def test_unchanged_shards_have_no_damage(shards):
     done = []
     report = checked(shards, workers=3, progress=done.append)
-    assert (report.damages, report.strangers, report.lost) == ((), (), ())
+    assert (report.damages, report.other_files, report.lost_shards) == ((), (), ())
     assert (report.shards, sum(done)) == (6, 12)
     assert report.size_bytes == sum(path.stat().st_size for path in shards.glob("shard-*.h5"))
 
@@ -129,7 +129,7 @@ def test_swapped_shards_are_found(shards):
 def test_a_shard_that_the_index_does_not_list_is_reported_but_is_no_damage(shards):
     shutil.copy(shards / "shard-00000.h5", shards / "shard-00099.h5")
     report = checked(shards)
-    assert (report.damages, report.strangers) == ((), ("shard-00099.h5",))
+    assert (report.damages, report.other_files) == ((), ("shard-00099.h5",))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_after_a_repair_a_check_finds_new_damage_only(shards):
     (shards / "shard-00001.h5").write_bytes(b"")
     repair(checked(shards))
     report = checked(shards)
-    assert (report.damages, report.lost) == ((), ("shard-00001.h5",))
+    assert (report.damages, report.lost_shards) == ((), ("shard-00001.h5",))
     flip(path, start + 11)
     assert "images that the index leaves out have changed" in only_damage(shards).trouble
     repair(checked(shards))
@@ -282,7 +282,7 @@ def test_an_empty_shard_that_is_lost_is_given_up_too(world, tmp_path, config_of)
     assert only_damage(out).images.tolist() == []
     repair(checked(out))
     report = checked(out)
-    assert (report.damages, report.lost, len(report.index)) == ((), ("shard-00000.h5",), 6)
+    assert (report.damages, report.lost_shards, len(report.index)) == ((), ("shard-00000.h5",), 6)
 
 
 def test_a_repair_that_fails_leaves_the_old_index(shards, monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from data_prep import ShardReader, make_plan
-from data_prep.merging.merge import carry_out
+from data_prep.merging.merge import execute_plan
 from data_prep.merging.progress_file import PROGRESS_NAME
 
 SETTINGS = ("shard_mb=0.4", "duplicates=drop", "sources.labels.split={train: 0.5, val: 0.5}")
@@ -53,13 +53,13 @@ def test_a_merge_killed_at_random_points_ends_like_an_undisturbed_one(
 ):
     plan = make_plan(config_of(larger_world, *SETTINGS))
     started = time.monotonic()
-    carry_out(plan, tmp_path / "whole")
+    execute_plan(plan, tmp_path / "whole")
     seconds = time.monotonic() - started
     generator, kills = random.Random(seed), 0
     for number in range(10):
         out = tmp_path / f"out{number}"
         while True:
-            process = PLAIN.Process(target=carry_out, args=(plan, out))
+            process = PLAIN.Process(target=execute_plan, args=(plan, out))
             process.start()
             process.join(generator.uniform(0, 0.7 * seconds))
             if process.is_alive():
@@ -92,7 +92,7 @@ def test_a_merge_whose_processes_are_killed_at_random_ends_like_an_undisturbed_o
 
     Merges are started until parent and workers were killed five times each; some kills come too late.
     """
-    carry_out(make_plan(config_of(larger_world, *SETTINGS)), tmp_path / "whole")
+    execute_plan(make_plan(config_of(larger_world, *SETTINGS)), tmp_path / "whole")
     generator, kills, workers_seen = random.Random(0), {"parent": 0, "worker": 0}, set()
     for number in range(30):
         if min(kills.values()) >= 5:

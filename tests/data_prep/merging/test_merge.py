@@ -11,7 +11,7 @@ from PIL import Image
 
 import data_prep.merging.workers as workers_module
 from data_prep import DataPrepError, ShardReader, make_plan, merge
-from data_prep.merging.merge import carry_out
+from data_prep.merging.merge import execute_plan
 from data_prep.merging.progress_file import PROGRESS_NAME
 from data_prep.records import ImageLabel, ImageRecord
 from data_prep.shards.writer import write_shard
@@ -97,7 +97,7 @@ class Killed(BaseException):
 
 
 def killed_after(shards, plan, out, monkeypatch):
-    """Carry out a plan; raise Killed once the given number of shards is finished."""
+    """Execute a plan; raise Killed once the given number of shards is finished."""
     finished = []
 
     def write_or_die(job, on_image=None):
@@ -109,7 +109,7 @@ def killed_after(shards, plan, out, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(workers_module, "write_shard", write_or_die)
         with pytest.raises(Killed):
-            carry_out(plan, out)
+            execute_plan(plan, out)
 
 
 @pytest.mark.parametrize("shards", [1, 5, 11])
@@ -117,12 +117,12 @@ def test_a_killed_merge_is_resumed_and_ends_like_an_uninterrupted_one(
     world, tmp_path, config_of, monkeypatch, shards
 ):
     plan = make_plan(config_of(world, MANY_SHARDS))
-    carry_out(plan, tmp_path / "whole")
+    execute_plan(plan, tmp_path / "whole")
     killed_after(shards, plan, tmp_path / "out", monkeypatch)
     assert not (tmp_path / "out" / "index.h5").exists()
     (tmp_path / "out" / f"shard-{shards:05d}.h5.part").write_bytes(b"cut")
     kept = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in contents(tmp_path / "out")}
-    carry_out(plan, tmp_path / "out")
+    execute_plan(plan, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     for number in range(shards):
         name = f"shard-{number:05d}.h5"
@@ -133,11 +133,11 @@ def test_an_incomplete_line_of_the_progress_file_costs_one_shard_only(
     world, tmp_path, config_of, monkeypatch
 ):
     plan = make_plan(config_of(world, MANY_SHARDS))
-    carry_out(plan, tmp_path / "whole")
+    execute_plan(plan, tmp_path / "whole")
     killed_after(4, plan, tmp_path / "out", monkeypatch)
     journal = tmp_path / "out" / PROGRESS_NAME
     journal.write_text(journal.read_text()[:-30])
-    carry_out(plan, tmp_path / "out")
+    execute_plan(plan, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
@@ -216,7 +216,7 @@ def test_counts_survive_an_interruption(world, tmp_path, config_of, monkeypatch)
     (world / "photos" / "000.jpg").write_bytes(b"no picture, but long enough to fill a shard" * 30)
     plan = make_plan(config_of(world, MANY_SHARDS))
     killed_after(3, plan, tmp_path / "out", monkeypatch)
-    carry_out(plan, tmp_path / "out")
+    execute_plan(plan, tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
     assert reader.counts[0]["image that cannot be decoded"] == 1
     assert reader.left_out == (("coco", "000.jpg", "image that cannot be decoded"),)
@@ -399,7 +399,7 @@ def archived(world, tmp_path, config_of, monkeypatch):
 
 def test_images_are_read_where_they_lie_in_an_archive(archived, tmp_path):
     plan, _ = archived
-    carry_out(plan, tmp_path / "out")
+    execute_plan(plan, tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
     assert [reader.encoded(image).tobytes() for image in range(4)] == [
         encoded_image(index) for index in range(4)
@@ -410,7 +410,7 @@ def test_images_are_read_where_they_lie_in_an_archive(archived, tmp_path):
 
 
 def test_images_that_nobody_looked_at_and_exhaustive_labels_are_marked(archived, tmp_path):
-    carry_out(archived[0], tmp_path / "out")
+    execute_plan(archived[0], tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
     assert reader.image_boxed.tolist() == [True] * 4 + [False]
     assert reader.label_positive.tolist() == [True, False, True]
@@ -421,12 +421,12 @@ def test_an_archive_that_changed_after_planning_stops_the_merge(archived, tmp_pa
     plan, archive = archived
     archive.write_bytes(archive.read_bytes() + b"more")
     with pytest.raises(DataPrepError, match=r"pictures\.tar: has changed since the merge was planned"):
-        carry_out(plan, tmp_path / "out")
+        execute_plan(plan, tmp_path / "out")
     archive.unlink()
     with pytest.raises(
         DataPrepError, match=r"pictures\.tar: existed when the merge was planned and is missing"
     ):
-        carry_out(plan, tmp_path / "out")
+        execute_plan(plan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -434,14 +434,14 @@ def test_a_folder_that_vanished_after_planning_stops_the_merge(world, tmp_path, 
     plan = make_plan(config_of(world))
     (world / "labelled").rename(world / "elsewhere")
     with pytest.raises(DataPrepError, match=r"existed when the merge was planned and is missing now"):
-        carry_out(plan, tmp_path / "out")
+        execute_plan(plan, tmp_path / "out")
 
 
 def test_images_that_vanished_or_changed_after_planning_are_counted(world, tmp_path, config_of):
     plan = make_plan(config_of(world))
     (world / "photos" / "001.jpg").unlink()
     (world / "photos" / "003.jpg").write_bytes(encoded_image(3, (80, 60)))
-    carry_out(plan, tmp_path / "out")
+    execute_plan(plan, tmp_path / "out")
     assert ShardReader(tmp_path / "out").left_out == (
         ("coco", "001.jpg", "image file that cannot be read (No such file or directory)"),
         ("coco", "003.jpg", "image file that changed after planning"),

@@ -10,7 +10,7 @@ import pytest
 
 from data_prep import DataPrepError, ShardReader, make_plan, merge
 from data_prep.errors import MergeError
-from data_prep.merging.merge import carry_out
+from data_prep.merging.merge import execute_plan
 from data_prep.shards.format import LOCK_NAME
 from data_prep.shards.hdf5_files import new_hdf5
 from data_prep.shards.source_ids import read_source_ids
@@ -211,7 +211,7 @@ def test_a_tar_truncated_after_planning_stops_the_merge_and_the_next_one_counts_
     plan = make_plan(config_of(tmp_path))
     os.truncate(archive, 3000)
     with pytest.raises(DataPrepError, match="has changed since the merge was planned"):
-        carry_out(plan, tmp_path / "out")
+        execute_plan(plan, tmp_path / "out")
     index = merge(config_of(tmp_path), tmp_path / "out")
     assert 0 < len(index) < 4
     assert any("damaged" in reason for reason in index.counts[0])

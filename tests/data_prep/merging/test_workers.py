@@ -9,7 +9,7 @@ import pytest
 
 import data_prep.merging.workers as workers_module
 from data_prep import DataPrepError, MergeConfig, load_config, make_plan, merge
-from data_prep.merging.merge import carry_out
+from data_prep.merging.merge import execute_plan
 from data_prep.merging.progress_file import PROGRESS_NAME
 from data_prep.shards.writer import ShardError, write_shard
 
@@ -84,11 +84,11 @@ def test_shards_under_way_are_kept_when_another_cannot_be_written(world, tmp_pat
 
 def test_progress_reports_images_done_before_and_then_every_image_once(world, tmp_path, config_of):
     plan, counts = make_plan(config_of(world, MANY_SHARDS)), []
-    carry_out(plan, tmp_path / "out", progress=counts.append)
+    execute_plan(plan, tmp_path / "out", progress=counts.append)
     assert counts == [0] + [1] * 12
     (tmp_path / "out" / "shard-00003.h5").unlink()
     counts.clear()
-    carry_out(plan, tmp_path / "out", progress=counts.append)
+    execute_plan(plan, tmp_path / "out", progress=counts.append)
     assert counts == [11, 1]
 
 

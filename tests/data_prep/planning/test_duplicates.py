@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import data_prep.merging.workers as workers_module
 from data_prep import DataPrepError, ShardReader, make_plan, merge
-from data_prep.merging.stored_duplicates import LIST_HEADER, LIST_NAME
+from data_prep.merging.stored_duplicates import DUPLICATES_HEADER, DUPLICATES_NAME
 from data_prep.planning.duplicates import KINDS, Origins, equal_images, find_planned_duplicates, may_be_equal
 from tests.data_prep.conftest import CAR, TABBY
 
@@ -81,8 +81,8 @@ def test_a_merge_stops_before_its_index_and_names_equal_images(repeated, tmp_pat
     ):
         merge(config_of(repeated, f"sources.labels.split={splits}"), out)
     assert not (out / "index.h5").exists()
-    rows = list(csv.reader((out / LIST_NAME).read_text().splitlines()))
-    assert rows[0] == list(LIST_HEADER)
+    rows = list(csv.reader((out / DUPLICATES_NAME).read_text().splitlines()))
+    assert rows[0] == list(DUPLICATES_HEADER)
     assert rows[1][2:] == ["train", "coco", "002.jpg", "yes"]
     assert [row[4] for row in rows[3:]] == [f"{CAR}/0.jpg", f"{CAR}/2.jpg"]
 
@@ -145,9 +145,9 @@ def test_repeats_within_a_source_do_not_stop_a_merge(repeated, tmp_path, config_
 def test_the_list_of_an_earlier_merge_is_removed_if_no_images_are_equal(world, tmp_path, config_of):
     out = tmp_path / "out"
     merge(config_of(world), out)
-    (out / LIST_NAME).write_text("old")
+    (out / DUPLICATES_NAME).write_text("old")
     merge(config_of(world), out)
-    assert not (out / LIST_NAME).exists()
+    assert not (out / DUPLICATES_NAME).exists()
 
 
 def test_the_plan_command_reports_duplicates(repeated, command):

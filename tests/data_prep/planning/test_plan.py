@@ -147,7 +147,7 @@ def test_a_plan_prints_conflicts_ratio_and_estimate(world, command):
     assert code == 0
     assert "left out by the selection of classes, named in sources.labels.classes.drop: 1" in text
     assert "labels: image left out, as its classes have no node: 3" in text
-    assert "An epoch shows 30 images, coco : labels as 1 : 4." in text
+    assert "An epoch shows 30 images, coco : labels = 1 : 4." in text
     assert "Estimate: about 0.0 MB, 1 s with one worker (images unchanged; " in text
     (world / "labelled" / CAR).rename(world / "labelled" / "zebra.n.01")
     _, text, _ = command("plan", world / "merge.yaml", "--set", "sources.coco.classes.drop=[car]")
