@@ -78,10 +78,10 @@ from yolo9000.config import Config, PretrainConfig
 from yolo9000.demo import (
     STEPS_PER_MINUTE,
     classifier_config,
-    classifier_of,
-    demo_config,
-    detector_of,
+    detector_config,
     make_classifier,
+    scaled_classifier_config,
+    scaled_detector_config,
 )
 from yolo9000.errors import Yolo9000Error
 from yolo9000.reports.detector_report import Baseline
@@ -162,8 +162,8 @@ class Plan:
         start = f"model.start_from={self.classifier_path(seed)}"
         overrides = (f"data.loader_threads={self.threads}", start, *self.settings, *row.overrides)
         if self.data is None:
-            return demo_config(shards, steps=self.steps, seed=seed, overrides=overrides)
-        return detector_of(PHOTOGRAPHS, shards, steps=self.steps, seed=seed, overrides=overrides)
+            return detector_config(shards, steps=self.steps, seed=seed, overrides=overrides)
+        return scaled_detector_config(PHOTOGRAPHS, shards, steps=self.steps, seed=seed, overrides=overrides)
 
     def classifier_config(self, seed: int) -> PretrainConfig:
         shards = self.seed_folder(seed) / JOINT_MERGE
@@ -172,7 +172,7 @@ class Plan:
             return classifier_config(shards, steps=self.steps, seed=seed, overrides=overrides)
         overrides = (*NO_TEST_IMAGES, *overrides)
         path, detector = PHOTOGRAPH_CLASSIFIER, PHOTOGRAPHS
-        return classifier_of(
+        return scaled_classifier_config(
             path, shards, detector=detector, steps=self.steps, seed=seed, overrides=overrides
         )
 

@@ -46,7 +46,7 @@ from yolo9000.config import Config, DataConfig, LossConfig, ModelConfig, Optimiz
 from yolo9000.data.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
 from yolo9000.data.detector_data import DetectorData
 from yolo9000.losses.joint import JointLoss, LossTerms
-from yolo9000.models.detector import Detector, build_model
+from yolo9000.models.detector import Detector, build_detector
 from yolo9000.models.grid import GridOutput
 from yolo9000.models.tree_tensors import TreeTensors
 from yolo9000.training.optim import build_optimizer
@@ -127,7 +127,7 @@ def generated_tree(nodes: int) -> WordTree:
 def measure(tree: WordTree, precision: str, args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     cfg = ModelConfig(anchors=ANCHORS, width=args.width, input_size_px=args.size)
-    model = build_model(cfg, tree).train()
+    model = build_detector(cfg, tree).train()
     optimizer = build_optimizer(model, OptimizerConfig(learning_rate=1e-6))
     images = torch.rand(args.batch, 3, args.size, args.size).contiguous(memory_format=torch.channels_last)
     cases = list(cases_of(model.tree_tensors, args.batch))

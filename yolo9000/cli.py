@@ -49,20 +49,20 @@ Overfit = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Memorise the first N images of each source and score on them, in RUNS/NAME-overfit",
+        help="Memorise the first N images of each source and evaluate on them, in RUNS/NAME-overfit",
     ),
 ]
 Images = Annotated[list[Path], typer.Argument(help="Images, or folders of images")]
-DrawnTo = Annotated[
+OutFolder = Annotated[
     Path | None, typer.Option("-o", "--out", help="Folder for annotated images and detections.json")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON")]
-MAX_NOTES = 10  # printed about one file or query
+MAX_NOTES = 10  # printed for one file or query
 Parameters = ParamSpec("Parameters")
 
 
 def by_all_processes(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """The command as one group of `torchrun`'s processes; an error in it is printed once."""
+    """The command, run by the processes of `torchrun` as one group; an error is printed once."""
 
     @wraps(command)
     def joined(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
@@ -111,12 +111,12 @@ def pretrain(
     overfit: Overfit = None,
 ) -> None:
     """Train a classifier on image labels, from which detectors can start. Writes best.pt, last.pt, metrics.csv."""
-    from yolo9000.config import overfitting, read_pretrain_config
+    from yolo9000.config import overfit_overrides, read_pretrain_config
 
     settings = _with_limit(overrides, limit)
     cfg = read_pretrain_config(config, settings)
     if overfit is not None:
-        cfg = read_pretrain_config(config, [*settings, *overfitting(cfg, overfit)])
+        cfg = read_pretrain_config(config, [*settings, *overfit_overrides(cfg, overfit)])
     if check:
         from yolo9000.training.dry_run import check_run
         from yolo9000.training.pretrain import ClassifierTask
@@ -152,12 +152,12 @@ def train(
     overfit: Overfit = None,
 ) -> None:
     """Train a detector on boxes and image labels. Writes best.pt, last.pt, metrics.csv, report.html."""
-    from yolo9000.config import overfitting, read_config
+    from yolo9000.config import overfit_overrides, read_config
 
     settings = _with_limit(overrides, limit)
     cfg = read_config(config, settings)
     if overfit is not None:
-        cfg = read_config(config, [*settings, *overfitting(cfg, overfit)])
+        cfg = read_config(config, [*settings, *overfit_overrides(cfg, overfit)])
     folder = runs / cfg.name
     if check:
         from yolo9000.training.dry_run import check_run
@@ -184,7 +184,7 @@ def evaluate(
     model: ModelFile,
     shards: Shards,
     split: Annotated[
-        str | None, typer.Option(help="Split to score on [default: the configuration's]")
+        str | None, typer.Option(help="Split to evaluate on [default: the configuration's]")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first images of each source")] = None,
     size: Annotated[
@@ -192,9 +192,9 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a detector: AP50 and COCO AP, for classes with boxes and classes with image labels only.
+    """Evaluate a detector: AP50 and COCO AP, for classes with boxes and classes with image labels only.
 
-    A classifier of `yolo9000 pretrain` gets top-1 and top-5 accuracy, and the tree distance of its predictions.
+    A classifier of `yolo9000 pretrain` gets top-1 and top-5 accuracy, and accuracy along the path to the label.
     """
     from data_prep import ShardReader
     from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
@@ -221,7 +221,7 @@ def evaluate(
 def predict(
     model: ModelFile,
     images: Images,
-    out: DrawnTo = None,
+    out: OutFolder = None,
     min_score: Annotated[
         float | None, typer.Option(min=0, max=1, help="Smallest objectness × absolute probability")
     ] = None,
@@ -243,7 +243,7 @@ def query(
     model: ModelFile,
     expression: Annotated[str, typer.Argument(help="Nodes to find: 'fruit & !apple' (docs/queries.md)")],
     images: Images,
-    out: DrawnTo = None,
+    out: OutFolder = None,
     min_score: Annotated[
         float | None, typer.Option(min=0, max=1, help="Smallest objectness × P(any of the nodes)")
     ] = None,
@@ -289,12 +289,12 @@ def info(model: ModelFile, as_json: AsJson = False) -> None:
         _print_facts(facts)
 
 
-class BatchNormRule(StrEnum):
+class BatchNormChoice(StrEnum):
     standard = "standard"
     darknet_cpu = "darknet_cpu"
 
 
-class Rules(StrEnum):
+class RulesChoice(StrEnum):
     ours = "ours"
     darknet = "darknet"
 
@@ -313,14 +313,14 @@ def convert(
         typer.Option(min=1, help="Read only the first layers of the weights: 23 of darknet19_448.conv.23"),
     ] = None,
     batch_norm: Annotated[
-        BatchNormRule, typer.Option(help="darknet_cpu: for exact comparison with Darknet on a CPU")
-    ] = BatchNormRule.standard,
+        BatchNormChoice, typer.Option(help="darknet_cpu: for exact comparison with Darknet on a CPU")
+    ] = BatchNormChoice.standard,
     rules: Annotated[
-        Rules,
+        RulesChoice,
         typer.Option(
             "--rules", "--answers", help="darknet: predict with its thresholds, scores and suppression"
         ),
-    ] = Rules.ours,
+    ] = RulesChoice.ours,
 ) -> None:
     """Convert Darknet's files to a checkpoint, or a checkpoint to Darknet's files (docs/darknet.md)."""
     if out.suffix == ".pt":

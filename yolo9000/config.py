@@ -17,10 +17,12 @@ from wordtree.support.config_files import ConfigLocation, ConfigPath, StrictMode
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # Which boxes suppress each other: all boxes of an image, or those of the same node (decision 8).
-Overlap = Literal["by_objectness", "by_node"]
+NmsRule = Literal["by_objectness", "by_node"]
 # How images are resized, and how boxes are mapped back and compared (decision 13).
 Geometry = Literal["exact", "darknet"]
 RUN_NAME = r"^\w[\w.-]*$"  # the run's folder is runs/NAME
+# The epsilon of batch norm: 1e-5 under the root (PyTorch, Darknet on GPUs), or as in Darknet on CPUs (decision 19).
+BatchNormRule = Literal["standard", "darknet_cpu"]
 # auto: bfloat16 if the device supports it, otherwise float32.
 Precision = Literal["float32", "bfloat16", "auto"]
 # Statistics that batch norm uses in training (models/batch_norm.py): of the images of this process, of all processes
@@ -46,8 +48,8 @@ class NetworkConfig(StrictModel):
     architecture: str
     # Text of the .cfg of architecture darknet, one character per byte (written by `yolo9000 convert`).
     darknet_cfg: str | None = None
-    # Position of the epsilon of batch norm, for architecture darknet only (decision 19).
-    batch_norm: Literal["standard", "darknet_cpu"] = "standard"
+    # For architecture darknet only.
+    batch_norm: BatchNormRule = "standard"
     # Checkpoint, or Darknet backbone file, with the initial weights; None: random weights.
     start_from: ConfigPath | None = None
     # Factor for the number of filters of every layer. 1: the paper's networks; .25 suits training on a CPU.
@@ -160,7 +162,7 @@ class DataConfig(StrictModel):
 class AugmentConfig(StrictModel):
     """Augmentation of a detector's images. Defaults are Darknet's; tiles are off (decision 5).
 
-    A *tile* is a label image that is shrunk onto a canvas, set into a mosaic or pasted into another image.
+    A *tile* is a label image that is shrunk onto a canvas, put into a mosaic or pasted into another image.
     """
 
     old_names: ClassVar[Mapping[str, str]] = {"mosaic_cuts": "mosaic_crops", "scene_cuts": "scene_crops"}
@@ -185,7 +187,7 @@ class AugmentConfig(StrictModel):
     tile_overhang: float = Field(0.0, ge=0, le=0.5)
     # Share of the shrunk images that are placed on an image of the other sources, with its boxes, instead of on grey.
     zoom_out_onto: Share = 0.0
-    # Share of the tile sources' images that are set into a 2×2 mosaic.
+    # Share of the tile sources' images that are put into a 2×2 mosaic.
     mosaic: Share = 0.0
     # Share of a mosaic's other three tiles that are crops of the other sources' images, around one of their boxes.
     mosaic_crops: Share = 0.0
@@ -195,7 +197,7 @@ class AugmentConfig(StrictModel):
     scene_crops: Share = 0.0
     # Largest width of the soft edge of a tile on another image, as a share of the tile's side.
     soft_edges: float = Field(0.0, ge=0, le=0.5)
-    # Boxes with a smaller side after the crop are dropped, as a share of the image. Darknet: .001.
+    # Smallest side of a box after the crop, as a share of the image; smaller boxes are dropped. Darknet: .001.
     min_box_side: Share = 0.001
 
     @model_validator(mode="after")
@@ -248,8 +250,8 @@ class LossConfig(StrictModel):
 
     # Weight of the class loss of image labels.
     label_weight: float = Field(1.0, ge=0)
-    # Locations to which an image label is assigned (losses/label_assignment.py). Paper: max_score; ours is better
-    # (decision 33).
+    # Locations to which an image label is assigned (losses/label_assignment.py). Paper: max_score; top_k is
+    # better (decision 33).
     assign: Literal["max_score", "max_objectness", "max_size", "top_k"] = "top_k"
     # Number of locations that share a label, for assign top_k.
     top_k: PositiveInt = 4
@@ -257,7 +259,7 @@ class LossConfig(StrictModel):
     label_objectness: Literal["paper", "darknet", "ignore"] = "paper"
     # Assumed IoU of the chosen box with the object, for label_objectness paper. Paper, section 4: .3.
     assumed_iou: Share = 0.3
-    # Weight of the loss of negative image labels (decision 20). 1, as for a label: it fades as scores fall.
+    # Weight of the loss of negative image labels (decision 20). The loss vanishes as the scores of the node fall.
     negative_weight: float = Field(1.0, ge=0)
 
     # --- objects of classes that a source does not annotate
@@ -286,9 +288,9 @@ class PseudoBoxConfig(StrictModel):
 
     # Steps after which all pseudo-boxes are drawn anew; empty: never.
     at_steps: tuple[PositiveInt, ...] = ()
-    # Input sizes at which each label image is looked at, also mirrored; empty: the model's own input size.
+    # Input sizes of the views of each label image, each also mirrored; empty: the model's own input size.
     sizes_px: tuple[PositiveInt, ...] = ()
-    # Smallest mean IoU of these views' predictions for which a label gets a box.
+    # Smallest mean IoU between the predictions of all views for which a label gets a box.
     min_agreement: Share = 0.6
 
 
@@ -344,7 +346,7 @@ class EvaluateConfig(StrictModel):
 
     old_names: ClassVar[Mapping[str, str]] = {"max_places": "max_locations"}
 
-    # Split to score on.
+    # Split to evaluate on.
     split: str = "test"
     # Steps between evaluations; None: only after the last step.
     every: PositiveInt | None = None
@@ -357,7 +359,7 @@ class EvaluateConfig(StrictModel):
     max_locations: PositiveInt = 300
     # Smallest IoU at which a box of higher score suppresses another. Darknet: .45.
     nms_iou: Share = 0.45
-    nms: Overlap = "by_node"
+    nms: NmsRule = "by_node"
     geometry: Geometry = "exact"
     # Largest number of detections per image. COCO: 100.
     max_detections: PositiveInt = 100
@@ -378,7 +380,7 @@ class PredictConfig(StrictModel):
     max_locations: PositiveInt = 300
     # Smallest IoU at which a box of higher score suppresses another. Darknet: .45.
     nms_iou: Share = 0.45
-    nms: Overlap = "by_objectness"
+    nms: NmsRule = "by_objectness"
     geometry: Geometry = "exact"
     # Largest number of detections per image.
     max_detections: PositiveInt = 100
@@ -416,8 +418,8 @@ class Config(StrictModel):
 
     @model_validator(mode="after")
     def _sizes_fit_the_grid(self) -> Config:
-        _refuse_odd_sizes("schedule.sizes_px", self.schedule.sizes_px, self.model)
-        _refuse_odd_sizes("pseudo_boxes.sizes_px", self.pseudo_boxes.sizes_px, self.model)
+        _refuse_sizes_off_grid("schedule.sizes_px", self.schedule.sizes_px, self.model)
+        _refuse_sizes_off_grid("pseudo_boxes.sizes_px", self.pseudo_boxes.sizes_px, self.model)
         return self
 
 
@@ -456,7 +458,7 @@ class CropConfig(StrictModel):
     exposure: float = Field(1.33, ge=1)
 
     @model_validator(mode="after")
-    def _from_short_to_long(self) -> CropConfig:
+    def _shorter_side_is_a_range(self) -> CropConfig:
         if self.shorter_side[0] > self.shorter_side[1]:
             raise ValueError(f"shorter_side must be [least, most], found {list(self.shorter_side)}")
         return self
@@ -470,7 +472,7 @@ class ClassifierOptimizerConfig(OptimizerConfig):
 class ClassifierEvaluateConfig(StrictModel):
     """Evaluation of a classifier."""
 
-    # Split to score on.
+    # Split to evaluate on.
     split: str = "test"
     # Steps between evaluations; None: only after the last step.
     every: PositiveInt | None = None
@@ -500,14 +502,14 @@ class PretrainConfig(StrictModel):
 
     @model_validator(mode="after")
     def _sizes_fit_the_grid(self) -> PretrainConfig:
-        _refuse_odd_sizes("schedule.sizes_px", self.schedule.sizes_px, self.model)
+        _refuse_sizes_off_grid("schedule.sizes_px", self.schedule.sizes_px, self.model)
         return self
 
 
-def _refuse_odd_sizes(name: str, sizes_px: Sequence[int], model: NetworkConfig) -> None:
-    odd = [size for size in sizes_px if size % model.stride]
-    if odd and model.has_known_stride:
-        raise ValueError(f"{name} must be multiples of {model.stride}, found {odd}")
+def _refuse_sizes_off_grid(name: str, sizes_px: Sequence[int], model: NetworkConfig) -> None:
+    off_grid = [size for size in sizes_px if size % model.stride]
+    if off_grid and model.has_known_stride:
+        raise ValueError(f"{name} must be multiples of {model.stride}, found {off_grid}")
 
 
 def read_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
@@ -520,8 +522,8 @@ def read_pretrain_config(path: Path | str, overrides: Sequence[str] = ()) -> Pre
     return load_config(path, PretrainConfig, overrides)
 
 
-def overfitting(cfg: Config | PretrainConfig, images: int) -> list[str]:
-    """Overrides to memorise the first images of each source: scored on the same images, without augmentation."""
+def overfit_overrides(cfg: Config | PretrainConfig, images: int) -> list[str]:
+    """Overrides to memorise the first images of each source: no augmentation, and evaluation on the same images."""
     colours = {"flip": "false", "hue": 0, "saturation": 1, "exposure": 1}
     shapes = (
         {"jitter": 0, "zoom_out": 0, "mosaic": 0, "paste": 0}

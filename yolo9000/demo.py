@@ -6,7 +6,7 @@ import json
 import time
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,15 +16,16 @@ from data_prep import EmojiWorldConfig, MergeConfig, load_config, merge
 from data_prep.synthetic.emoji_table import twemoji_folder
 from data_prep.synthetic.emoji_world import emoji_world
 from wordtree.support.files import write_atomically
+from yolo9000.checkpoints.checkpoint import Settings
 from yolo9000.config import Config, PretrainConfig, read_config, read_pretrain_config
 from yolo9000.errors import Yolo9000Error
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.reports.detector_report import Baseline
 from yolo9000.training.pretrain import pretrain
+from yolo9000.training.run import with_settings
 from yolo9000.training.run_report import ReportText
 from yolo9000.training.train import train
 
-Settings = TypeVar("Settings", Config, PretrainConfig)
 STEPS_PER_MINUTE = 170  # detector steps on README's 2 CPU cores, with the classifier's training included
 QUICK_STEPS = 30
 QUICK_WORLD = {"scenes": 60, "test_scenes": 20, "labels_per_class": 2}
@@ -50,11 +51,11 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     console, started = Console(), time.monotonic()
     steps = QUICK_STEPS if quick else max(1, round(minutes * STEPS_PER_MINUTE))
     twemoji_folder()
-    _refuse_other_settings(folder, {"steps": steps, "quick": quick, "seed": seed})
+    _record_settings(folder, {"steps": steps, "quick": quick, "seed": seed})
     length = "half a minute" if quick else f"{minutes + 2:.0f} minutes"
     console.print(
         f"[bold]YOLO9000 demo[/]: generates emoji scenes in which half of the classes have boxes and the other half "
-        f"only image labels, trains a classifier on both, and from it a detector on both ({steps} steps). "
+        f"only image labels, trains a classifier, and from it a detector ({steps} steps). "
         f"It takes about {length} on 2 CPU cores. All files are in {escape(str(folder))}/. "
         "Ctrl-C stops the demo; the same command continues it."
     )
@@ -62,7 +63,7 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     notice = folder / "world" / "ATTRIBUTION.txt"
     classifier = with_attribution(classifier_config(shards, steps=steps, seed=seed), notice)
     start = f"model.start_from={make_classifier(classifier, folder / 'classifier')}"
-    cfg = with_attribution(demo_config(shards, steps=steps, seed=seed, overrides=(start,)), notice)
+    cfg = with_attribution(detector_config(shards, steps=steps, seed=seed, overrides=(start,)), notice)
     text = ReportText(
         title="YOLO9000 demo: boxes for half of the classes",
         summary=f"{SUMMARY} The baselines are means of recorded runs: {_recorded()['command']}.",
@@ -95,22 +96,24 @@ def make_classifier(cfg: PretrainConfig, folder: Path) -> Path:
 def classifier_config(
     shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...] = ()
 ) -> PretrainConfig:
-    """The demo's classifier, for a detector of `steps` steps."""
+    """The configuration of the demo's classifier, for a detector of `steps` steps."""
     with as_file(files("yolo9000") / "assets" / "demo_classifier.yaml") as path:
         detector = path.with_name("demo.yaml")
-        return classifier_of(path, shards, detector=detector, steps=steps, seed=seed, overrides=overrides)
+        return scaled_classifier_config(
+            path, shards, detector=detector, steps=steps, seed=seed, overrides=overrides
+        )
 
 
-def demo_config(shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...] = ()) -> Config:
-    """The demo's detector."""
+def detector_config(shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...] = ()) -> Config:
+    """The configuration of the demo's detector."""
     with as_file(files("yolo9000") / "assets" / "demo.yaml") as path:
-        return detector_of(path, shards, steps=steps, seed=seed, overrides=overrides)
+        return scaled_detector_config(path, shards, steps=steps, seed=seed, overrides=overrides)
 
 
-def classifier_of(
+def scaled_classifier_config(
     path: Path, shards: Path, *, detector: Path, steps: int, seed: int, overrides: tuple[str, ...] = ()
 ) -> PretrainConfig:
-    """A classifier's configuration file, scaled to a detector of `steps` steps.
+    """The configuration in a classifier's file, scaled to a detector of `steps` steps.
 
     detector: the detector's configuration file. The classifier's steps change by the same factor as the detector's.
     """
@@ -120,10 +123,10 @@ def classifier_of(
     return read_pretrain_config(path, (*common, f"schedule.max_steps={max_steps}", *overrides))
 
 
-def detector_of(
+def scaled_detector_config(
     path: Path, shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...] = ()
 ) -> Config:
-    """A detector's configuration file with `steps` steps; the steps of its pseudo-boxes scale with them."""
+    """The configuration in a detector's file, scaled to `steps` steps, with the steps of its pseudo-boxes."""
     common = (f"data.shards={shards.absolute()}", f"seed={seed}")
     unscaled = read_config(path, common)
     scale = steps / unscaled.schedule.max_steps
@@ -133,8 +136,8 @@ def detector_of(
 
 
 def with_attribution(cfg: Settings, path: Path) -> Settings:
-    """The configuration with the text file that credits the drawings in report.html."""
-    return cfg.model_copy(update={"data": cfg.data.model_copy(update={"attribution": path})})
+    """The configuration with the text file at `path` as the attribution of its images."""
+    return with_settings(cfg, "data", attribution=path)
 
 
 def recorded_baselines() -> list[Baseline]:
@@ -150,8 +153,8 @@ def _recorded() -> dict[str, Any]:
     return recorded
 
 
-def _refuse_other_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of a new demo; DemoMismatch if the folder's demo has other settings."""
+def _record_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a new demo; DemoMismatch if the folder holds a demo with other settings."""
     path = folder / "demo.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

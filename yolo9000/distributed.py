@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 Parameters = ParamSpec("Parameters")
 
 BUCKET_ELEMENTS = 8 * 2**20  # size of the flat tensors that are summed: few calls, little memory
-TIMEOUT = timedelta(hours=1)  # the others wait while one process scores a large set or writes a large file
+TIMEOUT = timedelta(hours=1)  # other processes wait while one scores a large set or writes a large file
 
 
 class ProcessError(Yolo9000Error):
@@ -45,7 +45,7 @@ def world_size() -> int:
 
 def is_first() -> bool:
     """Whether this process writes and prints for all; also valid before and after `joined_processes`."""
-    return _started() == 1 or os.environ.get("RANK", "0") == "0"
+    return _process_count() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 def default_device() -> torch.device:
@@ -68,10 +68,10 @@ def on_first_process(write: Callable[Parameters, None]) -> Callable[Parameters, 
 def joined_processes() -> Iterator[None]:
     """Join the processes of `torchrun` in one group during a `with` block or a decorated function.
 
-    Each process uses the GPU of its local rank. An error is raised in the first process that it stops; the processes
-    that stop because of it exit without a message. Raises ProcessError.
+    Each process uses the GPU of its local rank. The process that fails first raises its error; the others then exit
+    without a message. Raises ProcessError.
     """
-    if _started() == 1 or dist.is_initialized():
+    if _process_count() == 1 or dist.is_initialized():
         yield
         return
     store = _join()
@@ -80,7 +80,7 @@ def joined_processes() -> Iterator[None]:
         with _communicating():
             dist.barrier()  # gloo aborts if one process ends the group while another still joins or communicates
     except Exception:
-        if _is_consequence(store):
+        if _another_failed_first(store):
             raise SystemExit(2) from None
         raise
     dist.destroy_process_group()
@@ -89,7 +89,7 @@ def joined_processes() -> Iterator[None]:
 def sum_over_processes(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its sum over the processes.
 
-    All have one type and device, and the same shapes in every process.
+    All tensors have one type and device, and the same shapes in every process.
     """
     if world_size() == 1:
         return
@@ -116,7 +116,7 @@ def buckets_of(tensors: Sequence[Tensor], *, elements: int) -> Iterator[list[Ten
 
 
 def any_process(mask: Tensor) -> Tensor:
-    """Mask of the positions that are true in at least one process; mask: bool."""
+    """Whether each entry of the mask is true in at least one process; mask: bool."""
     if world_size() == 1:
         return mask
     flags = mask.to(torch.uint8)
@@ -126,12 +126,12 @@ def any_process(mask: Tensor) -> Tensor:
 
 
 def own_share(items: Sequence[Item]) -> Sequence[Item]:
-    """Items for this process: every world_size()-th."""
+    """The items of this process: every world_size()-th."""
     return items[rank() :: world_size()]
 
 
 def all_gather(results: list[Item]) -> list[Item]:
-    """Results of all processes for their `own_share`, in the order of all items, in every process."""
+    """The results of all processes for their `own_share`, in the order of all items; the same in every process."""
     if world_size() == 1:
         return results
     shares: list[list[Item]] = [[] for _ in range(world_size())]
@@ -142,7 +142,7 @@ def all_gather(results: list[Item]) -> list[Item]:
 
 
 def broadcast(make: Callable[[], Item]) -> Item:
-    """Result of `make`, which only the first process calls, in every process."""
+    """The result of `make`, which only the first process calls; the same in every process."""
     if world_size() == 1:
         return make()
     made = [make() if rank() == 0 else None]
@@ -151,13 +151,13 @@ def broadcast(make: Callable[[], Item]) -> Item:
     return made[0]  # type: ignore[return-value]
 
 
-def _started() -> int:
+def _process_count() -> int:
     """Number of processes that torchrun started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _join() -> Store:
-    """Start the group; returns the store that its processes share."""
+    """Start the group of processes; returns the store that they share."""
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
@@ -177,8 +177,8 @@ def _join() -> Store:
     return store
 
 
-def _is_consequence(store: Store) -> bool:
-    """Whether another process failed before this one, and so reports the cause."""
+def _another_failed_first(store: Store) -> bool:
+    """Whether another process failed before this one and reports the cause."""
     try:
         return bool(store.add("failures", 1) > 1)
     except RuntimeError:  # the process that held the store is gone
@@ -198,6 +198,6 @@ def _communicating() -> Iterator[None]:
 
 
 def track_progress(items: Iterable[Item], description: str, *, total: int) -> Iterable[Item]:
-    """The items, with one progress bar for all processes; none in threads, which work beside another bar."""
+    """The items, with one progress bar for all processes; without a bar in a thread, which works beside another bar."""
     enabled = is_first() and current_thread() is main_thread()
     return track(items, description, total=total, enabled=enabled)

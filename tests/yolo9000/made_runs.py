@@ -13,7 +13,7 @@ from tests.yolo9000.made import made_config
 from yolo9000.config import Config, EvaluateConfig, PretrainConfig
 from yolo9000.evaluation.evaluate import predict_boxes
 from yolo9000.evaluation.evaluation_set import EvaluationSet
-from yolo9000.models.detector import build_model
+from yolo9000.models.detector import build_detector
 from yolo9000.training.train import with_anchors
 
 # SGD: AdamW would turn gradients that are only rounding errors into steps of full length.
@@ -53,7 +53,7 @@ def predictions(shards: Path) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[n
     """Nodes and scores that a random network predicts for three images, one at a time."""
     reader, cfg = ShardReader(shards), made_config(shards)
     torch.manual_seed(0)
-    model = build_model(with_anchors(cfg, reader).model, reader.tree).eval()
+    model = build_detector(with_anchors(cfg, reader).model, reader.tree).eval()
     asked = EvaluateConfig(batch_size=1, limit=3, min_objectness=0)
     return [
         (found.node, found.score)

@@ -15,7 +15,7 @@ import yolo9000.demo as demo
 from tests.yolo9000.training.runs import interrupt_after
 from yolo9000.checkpoints.checkpoint import load_classifier, load_detector
 from yolo9000.cli import main
-from yolo9000.demo import DemoMismatch, classifier_config, demo_config, recorded_baselines, run_demo
+from yolo9000.demo import DemoMismatch, classifier_config, detector_config, recorded_baselines, run_demo
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.training.run_folder import read_metrics
 
@@ -30,7 +30,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A world and trainings that are smaller than those of --quick."""
     monkeypatch.setattr(demo, "QUICK_WORLD", {"scenes": 12, "test_scenes": 4, "labels_per_class": 1})
     monkeypatch.setattr(demo, "QUICK_STEPS", 3)
-    monkeypatch.setattr(demo, "demo_config", small_config)
+    monkeypatch.setattr(demo, "detector_config", small_config)
     monkeypatch.setattr(demo, "classifier_config", small_classifier_config)
 
 
@@ -44,7 +44,7 @@ SMALL = (
 
 
 def small_config(shards: Path, *, steps: int, seed: int, overrides: tuple[str, ...]) -> demo.Config:
-    return demo_config(shards, steps=steps, seed=seed, overrides=(*SMALL, *overrides))
+    return detector_config(shards, steps=steps, seed=seed, overrides=(*SMALL, *overrides))
 
 
 def small_classifier_config(shards: Path, *, steps: int, seed: int) -> demo.PretrainConfig:
@@ -140,7 +140,7 @@ def test_an_unreadable_settings_file_is_refused(tmp_path: Path, content: str) ->
 
 
 def test_the_shipped_configuration_takes_shards_steps_and_seed(tmp_path: Path) -> None:
-    cfg = demo_config(tmp_path / "shards", steps=12, seed=5)
+    cfg = detector_config(tmp_path / "shards", steps=12, seed=5)
     assert (cfg.data.shards, cfg.schedule.max_steps, cfg.seed) == (tmp_path / "shards", 12, 5)
     assert cfg.name == "demo"
 

@@ -38,7 +38,7 @@ from yolo9000.distributed import (
 )
 from yolo9000.models import batch_norm
 from yolo9000.models.batch_norm import running_statistics, set_training, synchronised
-from yolo9000.models.detector import build_model
+from yolo9000.models.detector import build_detector
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.run_folder import prepare_folder, read_metrics
 from yolo9000.training.train import train, with_anchors
@@ -162,7 +162,7 @@ def test_frozen_statistics_stay_and_per_process_statistics_change(shards: Path, 
 def test_frozen_batch_norm_normalises_by_its_running_statistics_in_training(shards: Path) -> None:
     cfg = made_config(shards)
     reader = ShardReader(shards)
-    model = build_model(with_anchors(cfg, reader).model, reader.tree)
+    model = build_detector(with_anchors(cfg, reader).model, reader.tree)
     images = torch.rand(3, 3, 64, 64)
     expected = model.eval()(images).box_logits
     set_training(model, "frozen")

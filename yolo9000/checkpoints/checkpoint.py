@@ -23,12 +23,12 @@ from data_prep import DataPrepError, LabelCounts, ShardReader
 from wordtree import WordTree, WordTreeError
 from wordtree.support.config_files import validated
 from wordtree.support.files import write_atomically
-from yolo9000.checkpoints.sealed_zip import sealed, trouble_of
+from yolo9000.checkpoints.sealed_zip import problem_of, sealed
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.distributed import on_first_process
 from yolo9000.errors import Yolo9000Error
 from yolo9000.models.classifier import Classifier, build_classifier
-from yolo9000.models.detector import Detector, build_model
+from yolo9000.models.detector import Detector, build_detector
 
 FORMATS: dict[str, type[Any]] = {"yolo9000 checkpoint": Config, "yolo9000 classifier": PretrainConfig}
 DESCRIPTIONS: dict[type[Any], str] = {
@@ -37,7 +37,7 @@ DESCRIPTIONS: dict[type[Any], str] = {
 }
 VERSION = 2
 READABLE_VERSIONS = (1, VERSION)  # version 1 named the backbone's weights `trunk.…`
-PARTS: dict[str, tuple[type, ...]] = {
+REQUIRED_ENTRIES: dict[str, tuple[type, ...]] = {
     "config": (str,),
     "tree": (str,),
     "boxes": (Tensor,),
@@ -47,7 +47,7 @@ PARTS: dict[str, tuple[type, ...]] = {
     "weights": (dict,),
     "training": (dict, type(None)),
 }
-OPTIONAL_PARTS: dict[str, tuple[type, ...]] = {"seen_before": (int,), "darknet": (dict, type(None))}
+OPTIONAL_ENTRIES: dict[str, tuple[type, ...]] = {"seen_before": (int,), "darknet": (dict, type(None))}
 Settings = TypeVar("Settings", bound=Config | PretrainConfig)
 
 
@@ -77,7 +77,7 @@ class Checkpoint(Generic[Settings]):
     step: int
     weights: dict[str, Any]  # for evaluation: the moving average where the run keeps one
     training: dict[str, Any] | None  # live weights, optimizer state and average, to resume; None in best.pt
-    score: float  # AP50 or top-1 in percent of the evaluation that selected it; NaN before the first
+    score: float  # AP50 or top-1 in percent of the evaluation that selected the weights; NaN before the first
     seen_before: int = 0  # images that the weights had seen before step 1
     darknet: DarknetOrigin | None = None
 
@@ -90,7 +90,7 @@ class Checkpoint(Generic[Settings]):
     @overload
     def build_model(self: Checkpoint[PretrainConfig]) -> Classifier: ...
     def build_model(self) -> Detector | Classifier:
-        """The network in evaluation mode. It shares the memory of `weights`."""
+        """The network in evaluation mode; its tensors share the memory of `weights`."""
         self._refuse_unfit_weights()
         with _ParametersWithoutMemory():
             model = self._new_model()
@@ -127,14 +127,14 @@ class Checkpoint(Generic[Settings]):
             )
 
     def _meta_model(self) -> Detector | Classifier:
-        """The network without memory: a file may describe one that is larger than the memory."""
+        """The network on the meta device, because a file may describe a network that does not fit into memory."""
         with torch.device("meta"), _ParametersWithoutMemory():
             return self._new_model()
 
     def _new_model(self) -> Detector | Classifier:
         if isinstance(self.config, Config):
-            return build_model(self.config.model, self.tree)
-        return build_classifier(self.config.model, self.tree, _classes(self.weights, self.tree))
+            return build_detector(self.config.model, self.tree)
+        return build_classifier(self.config.model, self.tree, _class_nodes(self.weights, self.tree))
 
 
 DetectorCheckpoint: TypeAlias = Checkpoint[Config]
@@ -142,10 +142,10 @@ ClassifierCheckpoint: TypeAlias = Checkpoint[PretrainConfig]
 
 
 class _ParametersWithoutMemory(TorchFunctionMode):
-    """Modules built in this mode have parameters on the meta device, without random values, and real buffers.
+    """A mode in which new modules have parameters on the meta device, without random values, and real buffers.
 
     Modules allocate parameters by `torch.empty` and buffers by other functions. So buffers that are not in the state
-    dict have their values. Random functions are skipped because on the meta device they import torch._dynamo (1.5 s).
+    dict keep their values. Random functions are skipped because on the meta device they import torch._dynamo (1.5 s).
     """
 
     _RANDOM: ClassVar = {
@@ -205,15 +205,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint[Any]) -> None:
 
 def load_detector(path: Path | str) -> DetectorCheckpoint:
     """Read a detector onto the CPU. Raises CheckpointError."""
-    return _of_type(path, Config, advice="A detector can start from it with model.start_from.")
+    return _load_of_type(path, Config, advice="A detector can start from it with model.start_from.")
 
 
 def load_classifier(path: Path | str) -> ClassifierCheckpoint:
     """Read a classifier onto the CPU. Raises CheckpointError."""
-    return _of_type(path, PretrainConfig, advice="Give a checkpoint of `yolo9000 pretrain`.")
+    return _load_of_type(path, PretrainConfig, advice="Give a checkpoint of `yolo9000 pretrain`.")
 
 
-def _of_type(path: Path | str, config_type: type[Settings], *, advice: str) -> Checkpoint[Settings]:
+def _load_of_type(path: Path | str, config_type: type[Settings], *, advice: str) -> Checkpoint[Settings]:
     found = load_checkpoint(path)
     if not isinstance(found.config, config_type):
         expected, actual = DESCRIPTIONS[config_type], DESCRIPTIONS[type(found.config)]
@@ -235,7 +235,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint[Any]:
         )
     if content["version"] == 1:
         content = _with_new_names(content)
-    _refuse_missing_parts(path, content)
+    _refuse_missing_entries(path, content)
     try:
         return _checkpoint_of(content, config_type)
     except (ValueError, DataPrepError, WordTreeError, CheckpointError) as reason:
@@ -247,14 +247,14 @@ def _read(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: no such checkpoint. `yolo9000 train` writes runs/NAME/best.pt and last.pt."
         )
-    trouble = trouble_of(path)
+    problem = problem_of(path)
     try:
-        if trouble is None:  # otherwise torch would warn about pickles and other archives
+        if problem is None:  # otherwise torch would warn about pickles and other archives
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
-        trouble = "torch cannot read it as tensors and plain values"  # torch has many messages for this
+        problem = "torch cannot read it as tensors and plain values"  # torch has many messages for this
     raise DamagedCheckpoint(
-        f"{path}: expected a checkpoint of `yolo9000 train`; this file is damaged or something else: {trouble}."
+        f"{path}: expected a checkpoint of `yolo9000 train`; this file is damaged or something else: {problem}."
     )
 
 
@@ -270,11 +270,13 @@ def _with_new_names(content: Any) -> Any:
     }
 
 
-def _refuse_missing_parts(path: Path, content: dict[str, Any]) -> None:
-    wrong = [name for name, types in PARTS.items() if not isinstance(content.get(name, ...), types)]
+def _refuse_missing_entries(path: Path, content: dict[str, Any]) -> None:
+    wrong = [
+        name for name, types in REQUIRED_ENTRIES.items() if not isinstance(content.get(name, ...), types)
+    ]
     wrong += [
         name
-        for name, types in OPTIONAL_PARTS.items()
+        for name, types in OPTIONAL_ENTRIES.items()
         if name in content and not isinstance(content[name], types)
     ]
     if wrong:
@@ -290,7 +292,7 @@ def _checkpoint_of(content: dict[str, Any], config_type: type[Any]) -> Checkpoin
     settings = json.loads(content["config"])
     config = validated(settings, config_type, place="its configuration", error=CheckpointError)
     if config_type is PretrainConfig:
-        _classes(content["weights"], tree)
+        _class_nodes(content["weights"], tree)
     return Checkpoint(
         config=config,
         tree=tree,
@@ -311,8 +313,8 @@ def _darknet_origin(content: dict[str, Any] | None) -> DarknetOrigin | None:
     raise CheckpointError("its Darknet origin is not a version and a tree fingerprint")
 
 
-def _classes(weights: dict[str, Any], tree: WordTree) -> Tensor:
-    """Nodes of a classifier's classes, shape (K,); they are a buffer among its weights."""
+def _class_nodes(weights: dict[str, Any], tree: WordTree) -> Tensor:
+    """The nodes of a classifier's classes, shape (K,), which are a buffer among its weights."""
     classes = weights.get("softmax.classes")
     if isinstance(classes, Tensor) and classes.dtype == torch.int64 and classes.ndim == 1:
         inside = bool(((classes >= 0) & (classes < len(tree))).all())

@@ -33,22 +33,22 @@ COMMENT = "# Written by yolo9000. Training options have Darknet's defaults.\n"
 def write_darknet(checkpoint: Checkpoint[Any], path: Path) -> list[Path]:
     """Write the `.weights` and, beside it, the `.cfg`; returns all files written.
 
-    A converted network without further training gives back its original files, byte for byte. If its classes changed,
-    and for networks of this project, the cfg is new and tree and names are written too.
+    A converted network without further training is written as its original files, byte for byte. If its classes
+    changed, or if it is a network of this project, the cfg is new, and tree and names are written too.
     Raises DarknetError if Darknet cannot express the network, or if a file with other content would be overwritten.
     """
     model: Detector | Classifier = checkpoint.build_model()
-    texts = _texts(checkpoint, model, path)
-    for file, content in texts.items():
+    contents = _file_contents(checkpoint, model, path)
+    for file, content in contents.items():
         if file.exists() and file.read_bytes() != content:
             raise DarknetError(
                 f"{file}: the file exists with other content. Choose another name for {path.name}."
             )
-    plan = plan_cfg(texts[path.with_suffix(".cfg")].decode("latin-1"), str(path.with_suffix(".cfg")))
+    plan = plan_cfg(contents[path.with_suffix(".cfg")].decode("latin-1"), str(path.with_suffix(".cfg")))
     write_weights(path, plan, Weights(_header(checkpoint), _layer_weights(model, plan)))
-    for file, content in texts.items():
+    for file, content in contents.items():
         write_atomically(file, content)
-    return [path, *texts]
+    return [path, *contents]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class _Classes:
         return cls(tree.names, tree if len(tree.group_start) > 1 else None)
 
     def files(self, path: Path) -> dict[Path, bytes]:
-        """Content of the names and tree files; path: of the tree."""
+        """Content of the names and tree files by path; path: of the tree file."""
         texts = {path.with_suffix(".names"): lines_text(self.names)}
         if self.tree:
             texts |= {
@@ -75,8 +75,10 @@ class _Classes:
         return {file: text.encode() for file, text in texts.items()}
 
 
-def _texts(checkpoint: Checkpoint[Any], model: Detector | Classifier, path: Path) -> dict[Path, bytes]:
-    """Content of the cfg, and of new files that it names."""
+def _file_contents(
+    checkpoint: Checkpoint[Any], model: Detector | Classifier, path: Path
+) -> dict[Path, bytes]:
+    """Content of the cfg by path, and of new files that the cfg names."""
     cfg, cfg_path, tree_path = checkpoint.config.model, path.with_suffix(".cfg"), path.with_suffix(".tree")
     classes = _Classes.of(model, checkpoint.tree)
     if classes.tree and isinstance(cfg, ModelConfig) and cfg.siblings == "sigmoid":

@@ -16,8 +16,8 @@ from wordtree import WordTree
 from wordtree.hierarchies.darknet_classes import read_classes, read_map
 from wordtree.hierarchies.hierarchy import as_id
 from yolo9000.checkpoints.checkpoint import Checkpoint, DarknetOrigin
-from yolo9000.checkpoints.darknet_settings import BatchNorm, Rules, classifier_config_of, config_of
-from yolo9000.config import Config, PretrainConfig
+from yolo9000.checkpoints.darknet_settings import Rules, classifier_config_of, detector_config_of
+from yolo9000.config import BatchNormRule, Config, PretrainConfig
 from yolo9000.darknet.cfg import read_cfg
 from yolo9000.darknet.data_file import DataFile, find_named, read_data
 from yolo9000.darknet.options import DarknetError
@@ -25,7 +25,7 @@ from yolo9000.darknet.plan import NetworkPlan, Region, Softmax, output_layer_of
 from yolo9000.darknet.weights import Header, Weights, read_weights
 from yolo9000.models.classifier import Classifier, build_classifier
 from yolo9000.models.darknet_network import DarknetNetwork, refuse_tree_of_other_size
-from yolo9000.models.detector import Detector, build_model
+from yolo9000.models.detector import Detector, build_detector
 
 _FILE_TYPES = {
     ".cfg": "cfg", ".tree": "tree", ".json": "tree", ".names": "names", ".labels": "labels", ".map": "map",
@@ -63,7 +63,7 @@ def read_darknet(
     files: DarknetFiles,
     *,
     layers: int | None = None,
-    batch_norm: BatchNorm = "standard",
+    batch_norm: BatchNormRule = "standard",
     rules: Rules = "ours",
 ) -> tuple[Checkpoint[Any], list[str]]:
     """The detector or classifier of these files, and notes on options that were ignored.
@@ -78,7 +78,7 @@ def read_darknet(
     if plan.is_classifier:
         config: Config | PretrainConfig = classifier_config_of(plan, batch_norm=batch_norm)
     else:
-        config = config_of(plan, batch_norm=batch_norm, rules=rules)
+        config = detector_config_of(plan, batch_norm=batch_norm, rules=rules)
     weights = Weights(Header(), {})
     if files.weights:
         weights = read_weights(files.weights, plan, layers=layers)
@@ -101,7 +101,7 @@ def read_darknet(
 def _model_with(
     config: Config | PretrainConfig, tree: WordTree, plan: NetworkPlan, weights: Weights
 ) -> Detector | Classifier:
-    """The model of a plan with these weights; the other weights are random with a fixed seed."""
+    """The model of a plan with these weights; all other weights are random with a fixed seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if isinstance(config, PretrainConfig):
@@ -110,7 +110,7 @@ def _model_with(
                 config.model, tree, torch.from_numpy(nodes.copy())
             )
         else:
-            model = build_model(config.model, tree)
+            model = build_detector(config.model, tree)
     assert isinstance(model.backbone, DarknetNetwork)
     model.backbone.load_weights(weights.layers)
     head = weights.layers.get(plan.convolutions[-1].index)
@@ -124,14 +124,14 @@ def _model_with(
 
 
 def _tree_of(files: DarknetFiles, plan: NetworkPlan, output_layer: Region | Softmax) -> WordTree:
-    """The tree of the network's classes, with names; every class is a root if there is no tree."""
+    """The tree of the network's classes, with names; without a tree file every class is a root."""
     data = read_data(files.data) if files.data else None
     path = files.tree or _named(output_layer.tree, "tree", files.cfg, data)
     names_path = files.names or (data.find("names") if data else None)
-    names = _classes(names_path, output_layer) if names_path else None
+    names = _read_class_lines(names_path, output_layer) if names_path else None
     if path is None:
         labels_path = files.labels or (data.find("labels") if data else None)
-        labels = _classes(labels_path, output_layer) if labels_path else None
+        labels = _read_class_lines(labels_path, output_layer) if labels_path else None
         return _flat_tree(output_layer.classes, names, labels)
     tree = WordTree.load(path)
     refuse_tree_of_other_size(plan, tree, str(path))
@@ -144,7 +144,7 @@ def _tree_of(files: DarknetFiles, plan: NetworkPlan, output_layer: Region | Soft
 
 
 def _named(text: str | None, key: str, cfg: Path, data: DataFile | None) -> Path | None:
-    """The file that the cfg names, otherwise that of the `.data`; None if the cfg names none."""
+    """The file that the cfg names or, if that is missing, that the `.data` names; None if the cfg names none."""
     if text is None:
         return None
     try:
@@ -155,7 +155,8 @@ def _named(text: str | None, key: str, cfg: Path, data: DataFile | None) -> Path
         raise
 
 
-def _classes(path: Path, output_layer: Region | Softmax) -> list[str]:
+def _read_class_lines(path: Path, output_layer: Region | Softmax) -> list[str]:
+    """The lines of a names or labels file; DarknetError unless there is one for each class."""
     found = read_classes(path)
     if len(found) != output_layer.classes:
         raise DarknetError(
@@ -201,8 +202,8 @@ def _label_counts_of(
         return LabelCounts(tree, boxes, image_labels), notes
     try:
         path = files.map or _named(output_layer.map, "map", files.cfg, None)
-    except DarknetError as absent:
-        path, notes = None, [f"{absent} Otherwise it is unknown which nodes had boxes in training."]
+    except DarknetError as error:
+        path, notes = None, [f"{error} Otherwise it is unknown which nodes had boxes in training."]
     if path is not None:
         boxes[read_map(path, tree)] = 1
         image_labels[tree.leaves] = 1

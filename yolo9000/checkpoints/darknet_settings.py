@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wordtree.support.config_files import validated
-from yolo9000.config import Config, PretrainConfig
+from yolo9000.config import BatchNormRule, Config, PretrainConfig
 from yolo9000.darknet.options import DarknetError, Section
 from yolo9000.darknet.plan import ClassifierPlan, DetectorPlan, NetworkPlan
 
-NO_SHARDS = "what Darknet was trained on"  # not a folder; a run that starts from the checkpoint sets its own
-BatchNorm = Literal["standard", "darknet_cpu"]
+NO_SHARDS = (
+    "what Darknet was trained on"  # not a folder; a run that starts from the checkpoint names its own shards
+)
 Rules = Literal["ours", "darknet"]
 
 _POLICIES = ("constant", "steps", "step", "exp", "poly", "sigmoid")
@@ -20,7 +21,7 @@ _SIZES_PX = tuple(range(320, 609, 32))  # detector.c: random=1
 _ANY = {"low": -(2**31), "high": 2**31 - 1}
 
 
-def config_of(plan: NetworkPlan, *, batch_norm: BatchNorm, rules: Rules) -> Config:
+def detector_config_of(plan: NetworkPlan, *, batch_norm: BatchNormRule, rules: Rules) -> Config:
     """The configuration of a converted detector.
 
     rules: `darknet` selects its thresholds and its rules for level, score, overlap and geometry (decisions 8, 11, 13).
@@ -57,7 +58,7 @@ def config_of(plan: NetworkPlan, *, batch_norm: BatchNorm, rules: Rules) -> Conf
     return validated(settings, Config, place=plan.source, error=DarknetError)
 
 
-def classifier_config_of(plan: NetworkPlan, *, batch_norm: BatchNorm) -> PretrainConfig:
+def classifier_config_of(plan: NetworkPlan, *, batch_norm: BatchNormRule) -> PretrainConfig:
     """The configuration of a converted classifier. Raises DarknetError."""
     net, softmax, width = plan.net, ClassifierPlan.of(plan).output_layer, plan.input.width
     crops = [
@@ -90,7 +91,7 @@ def _common(plan: NetworkPlan) -> dict[str, Any]:
     }
 
 
-def _network(plan: NetworkPlan, batch_norm: BatchNorm) -> dict[str, Any]:
+def _network(plan: NetworkPlan, batch_norm: BatchNormRule) -> dict[str, Any]:
     width, height = plan.input.width, plan.input.height
     return {
         "architecture": "darknet",
@@ -129,6 +130,6 @@ def _schedule(net: Section) -> dict[str, Any]:
 
 
 def _factor(net: Section, key: str) -> float:
-    """A factor of at least 1: Darknet's .75 and 1.33 both mean a factor between .75 and 1.33."""
+    """The larger of a factor and its inverse: Darknet's .75 and 1.33 both mean a factor between .75 and 1.33."""
     value = net.number(key, 1)
     return 1 / value if 0 < value < 1 else value

@@ -28,7 +28,7 @@ _TENSORS = (  # module of a DarknetNetwork layer, module of a ConvUnit, tensors 
 
 def unit_section(unit: ConvUnit) -> str:
     """The [convolutional] section of a unit."""
-    convolution, _ = _parts(unit)
+    convolution, _ = _modules(unit)
     return section(
         "convolutional",
         batch_normalize=1,
@@ -51,7 +51,7 @@ def backbone_sections(backbone: Backbone) -> list[str]:
 
 def unit_tensors(unit: ConvUnit) -> dict[str, Tensor]:
     """Tensors of a unit, by the names of `LayerWeights`."""
-    convolution, norm = _parts(unit)
+    convolution, norm = _modules(unit)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     return {
@@ -79,7 +79,7 @@ def load_backbone(backbone: Backbone | DarknetNetwork, path: Path) -> None:
 
 
 def _refuse_other_files(path: Path, weights: Mapping[int, LayerWeights]) -> None:
-    """DarknetError if a value is not finite or huge, as in any other file that is long enough."""
+    """DarknetError if a value is not finite or is huge, which shows that the file is not a weights file."""
     for layer, arrays in weights.items():
         if not all((np.abs(array) < MAX_WEIGHT).all() for array in arrays.values()):  # false for NaN too
             raise DarknetError(
@@ -88,7 +88,7 @@ def _refuse_other_files(path: Path, weights: Mapping[int, LayerWeights]) -> None
             )
 
 
-def names_in(backbone: Backbone, layers: Sequence[LayerPlan]) -> dict[str, str]:
+def tensor_names_in(backbone: Backbone, layers: Sequence[LayerPlan]) -> dict[str, str]:
     """Names of a `DarknetNetwork`'s tensors, mapped to their names in a backbone with the same first layers.
 
     Empty if the backbone's layers are not the first of `layers`.
@@ -107,7 +107,7 @@ def names_in(backbone: Backbone, layers: Sequence[LayerPlan]) -> dict[str, str]:
 
 
 def backbone_layers(backbone: Backbone) -> tuple[LayerPlan, ...]:
-    """Planned layers of a backbone, for an arbitrary input size."""
+    """The planned layers of a backbone, at an arbitrary input size."""
     text = "\n".join([section("net", width=512, height=512, channels=3), *backbone_sections(backbone)])
     return plan_cfg(text, "the backbone").layers
 
@@ -117,11 +117,11 @@ def _without_size(layer: LayerPlan) -> LayerPlan:
 
 
 def unit_weights(unit: ConvUnit) -> LayerWeights:
-    """Arrays of a unit, as a `.weights` file stores them."""
+    """The arrays of a unit, as a `.weights` file stores them."""
     return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in unit_tensors(unit).items()}
 
 
-def _parts(unit: ConvUnit) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+def _modules(unit: ConvUnit) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
     convolution, norm = unit[0], unit[1]
     assert isinstance(convolution, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)

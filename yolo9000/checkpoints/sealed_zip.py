@@ -26,7 +26,7 @@ def sealed(archive: io.BytesIO) -> bytes:
     return archive.getvalue()
 
 
-def trouble_of(path: Path) -> str | None:
+def problem_of(path: Path) -> str | None:
     """Reason in a few words why a file is not a valid sealed zip; None if it is valid.
 
     A zip without a comment, as torch.save writes it, is valid unless it would unpack to more than its size.
@@ -43,7 +43,7 @@ def trouble_of(path: Path) -> str | None:
         or sum(m.file_size for m in members) > size
     ):
         return "an archive with compressed or overlapping members"
-    if _is_sealed(path, size) or (not comment and _end_of(path, 2) == bytes(2)):  # the length of its comment
+    if _is_sealed(path, size) or (not comment and _end_of(path, 2) == bytes(2)):  # length 0 of the comment
         return None
     return "its bytes changed since it was written"
 

@@ -17,7 +17,7 @@ import torch
 from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 from yolo9000.checkpoints.checkpoint import Checkpoint, CheckpointError, DarknetOrigin, load_checkpoint
-from yolo9000.checkpoints.darknet_units import backbone_layers, load_backbone, names_in
+from yolo9000.checkpoints.darknet_units import backbone_layers, load_backbone, tensor_names_in
 from yolo9000.config import NetworkConfig
 from yolo9000.darknet.cfg import plan_cfg
 from yolo9000.models.backbone import Backbone
@@ -54,9 +54,9 @@ class InitialWeights:
     def load_into(self, model: Detector | Classifier, tree: WordTree) -> tuple[str, ...]:
         """Copy the weights into a model; returns the parts that were loaded, always with `backbone`.
 
-        The backbone must have the same shapes. The neck is loaded if it has the same shapes. The head is loaded if its
-        outputs can mean the same: a classifier's for the same classes, a detector's for any tree, node by node
-        (`class_rows`). All other weights keep their random values. Raises CheckpointError, DarknetError.
+        The backbone must have the same shapes. The neck is loaded if it has the same shapes. A classifier's
+        head is loaded if its classes are the same, a detector's for any tree, node by node (`class_rows`). All other
+        weights keep their random values. Raises CheckpointError, DarknetError.
         """
         if self.checkpoint is None:
             load_backbone(model.backbone, self.path)
@@ -99,7 +99,7 @@ class InitialWeights:
 
 
 def with_network_of(cfg: Network, source: Network) -> Network:
-    """The settings `cfg`, with unset network settings taken from `source` unless the architectures differ."""
+    """The settings `cfg`, in which unset network settings come from `source` unless the architectures differ."""
     given = cfg.model_fields_set
     if "architecture" in given and cfg.architecture != source.architecture:
         return cfg
@@ -110,7 +110,7 @@ def with_network_of(cfg: Network, source: Network) -> Network:
 def class_rows(old: WordTree, new: WordTree) -> Int64Array:
     """Node of `old` from which each node of `new` takes its weights, shape (N,); -1 for none.
 
-    It is the node of the same id, otherwise that of the nearest ancestor that has one.
+    A node takes the weights of the node with the same id, else those of its nearest ancestor that has such a node.
     """
     rows = np.full(len(new), -1, np.int64)
     for node, (id_, parent) in enumerate(zip(new.ids, new.parent.tolist(), strict=True)):
@@ -132,7 +132,7 @@ def _renamed_for(model: Detector | Classifier, checkpoint: Checkpoint[Any]) -> d
         return checkpoint.weights
     plan = plan_cfg(text, "its cfg")
     layers = plan.layers[: plan.convolutions[-1].index]
-    names = names_in(model.backbone, layers)
+    names = tensor_names_in(model.backbone, layers)
     weights = {f"backbone.{ours}": checkpoint.weights[f"backbone.{theirs}"] for theirs, ours in names.items()}
     if names and len(layers) == len(backbone_layers(model.backbone)):
         weights |= {name: value for name, value in checkpoint.weights.items() if name.startswith("head.")}

@@ -132,8 +132,10 @@ def _refuse_unsupported_keys(section: Section, layer_type: str) -> None:
             raise section.error(key, f"{key}={value} is not supported.")
 
 
-def _moved(section: Section, given: Layer, channels: int, *, size: int, stride: int, padding: int) -> Layer:
-    """A layer with the output shape of a sliding window; padding: sum of both sides."""
+def _windowed(
+    section: Section, given: Layer, channels: int, *, size: int, stride: int, padding: int
+) -> Layer:
+    """The fields of a layer whose output is that of a sliding window; padding: sum of both sides."""
     height, width = (side + padding - size for side in given.out[1:])
     if height < 0 or width < 0:
         raise section.error("size", f"size={size} is larger than its padded input of {given.out}.")
@@ -162,7 +164,7 @@ def _convolution(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Conv
     if flipped and groups > 1:
         raise section.error("flipped", "flipped together with groups is not supported.")
     return Convolution(
-        **vars(_moved(section, given, filters, size=size, stride=stride, padding=2 * padding)),
+        **vars(_windowed(section, given, filters, size=size, stride=stride, padding=2 * padding)),
         channels=channels,
         size=size,
         stride=stride,
@@ -178,14 +180,14 @@ def _maxpool(section: Section, given: Layer, _: Sequence[LayerPlan]) -> MaxPool:
     stride = section.integer("stride", 1, low=1, high=MAX_KERNEL)
     size = section.integer("size", stride, low=1, high=MAX_KERNEL)
     padding = section.integer("padding", size - 1, low=0, high=MAX_KERNEL)
-    moved = _moved(section, given, given.out.channels, size=size, stride=stride, padding=padding)
-    last_begins = [(count - 1) * stride - padding // 2 for count in moved.out[1:]]
+    windowed = _windowed(section, given, given.out.channels, size=size, stride=stride, padding=padding)
+    last_begins = [(count - 1) * stride - padding // 2 for count in windowed.out[1:]]
     if padding // 2 >= size or any(at >= side for at, side in zip(last_begins, given.out[1:], strict=True)):
         raise section.error(
             "padding",
             f"padding={padding} puts windows of size {size} wholly outside its input of {given.out}.",
         )
-    return MaxPool(**vars(moved), size=size, stride=stride, padding=padding)
+    return MaxPool(**vars(windowed), size=size, stride=stride, padding=padding)
 
 
 def _avgpool(_section: Section, given: Layer, _: Sequence[LayerPlan]) -> AvgPool:
@@ -194,14 +196,14 @@ def _avgpool(_section: Section, given: Layer, _: Sequence[LayerPlan]) -> AvgPool
 
 
 def _route(section: Section, given: Layer, before: Sequence[LayerPlan]) -> Route:
-    asked = section.integers("layers", low=-MAX_LAYERS, high=MAX_LAYERS)
-    if not 1 <= len(asked) <= MAX_ROUTE:
-        raise section.error("layers", f"expected 1 to {MAX_ROUTE} layers to join, found {len(asked)}.")
-    sources = tuple(number + given.index if number < 0 else number for number in asked)
-    for number, source in zip(asked, sources, strict=True):
+    numbers = section.integers("layers", low=-MAX_LAYERS, high=MAX_LAYERS)
+    if not 1 <= len(numbers) <= MAX_ROUTE:
+        raise section.error("layers", f"expected 1 to {MAX_ROUTE} layers to join, found {len(numbers)}.")
+    sources = tuple(number + given.index if number < 0 else number for number in numbers)
+    for number, source in zip(numbers, sources, strict=True):
         if not 0 <= source < given.index:
-            known = f"are layers 0 to {given.index - 1}" if given.index else "is no layer"
-            raise section.error("layers", f"layer {number} does not exist; before it there {known}.")
+            existing = f"are layers 0 to {given.index - 1}" if given.index else "is no layer"
+            raise section.error("layers", f"layer {number} does not exist; before it there {existing}.")
     first = before[sources[0]]
     for source in sources:
         if before[source].out[1:] != first.out[1:]:
@@ -220,15 +222,11 @@ def _reorg(section: Section, given: Layer, _: Sequence[LayerPlan]) -> Reorg:
     if channels % stride**2 or (not reverse and (height % stride or width % stride)):
         raise section.error("stride", f"stride={stride} does not divide its input of {given.out}.")
     if reverse:
-        out, total_stride = (
-            Shape(channels // stride**2, height * stride, width * stride),
-            given.total_stride / stride,
-        )
+        out = Shape(channels // stride**2, height * stride, width * stride)
+        total_stride = given.total_stride / stride
     else:
-        out, total_stride = (
-            Shape(channels * stride**2, height // stride, width // stride),
-            given.total_stride * stride,
-        )
+        out = Shape(channels * stride**2, height // stride, width // stride)
+        total_stride = given.total_stride * stride
     return Reorg(**vars(replace(given, out=out, total_stride=total_stride)), stride=stride, reverse=reverse)
 
 
@@ -312,6 +310,8 @@ def _anchors(section: Section, num: int) -> tuple[tuple[float, float], ...]:
     return tuple(zip(sizes[::2], sizes[1::2], strict=True))
 
 
+# Each reader takes the section, the fields of the layer with the shape and stride of its input as those of its output,
+# and all layers before it.
 _READERS: dict[str, Callable[[Section, Layer, Sequence[LayerPlan]], LayerPlan]] = {
     "convolutional": _convolution,
     "maxpool": _maxpool,

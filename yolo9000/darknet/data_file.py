@@ -43,14 +43,19 @@ def read_data(path: Path) -> DataFile:
     )
 
 
-def find_named(text: str, key: str, by: Path) -> Path:
-    """The path of a file that the Darknet file `by` names.
+def find_named(text: str, key: str, referrer: Path) -> Path:
+    """The path of a file that the Darknet file `referrer` names.
 
-    Darknet resolves names from the working directory. Usually `by` lies in `cfg/` and the named file in `data/` beside
-    it, or both lie in one folder, so these locations are tried too. DarknetError if none of them has the file.
+    Darknet resolves names from the working directory. Usually `referrer` lies in `cfg/` and the named file in `data/`
+    beside it, or both lie in one folder, so these locations are tried too. DarknetError if none of them has the file.
     """
     named = Path(text.encode("latin-1").decode("utf-8", "surrogateescape"))
-    candidates = [named, by.parent / named, by.parent.parent / named, by.parent / named.name]
+    candidates = [
+        named,
+        referrer.parent / named,
+        referrer.parent.parent / named,
+        referrer.parent / named.name,
+    ]
     for path in candidates:
         try:
             if path.is_file():
@@ -58,6 +63,6 @@ def find_named(text: str, key: str, by: Path) -> Path:
         except (OSError, ValueError):  # not a possible file name
             break
     raise DarknetError(
-        f"{by}: {key}={quoted(str(named))} is neither in the working directory nor near this file. "
-        "Give that file on the command line."
+        f"{referrer}: {key}={quoted(str(named))} is neither in the working directory nor near this file. "
+        "Give the named file on the command line."
     )

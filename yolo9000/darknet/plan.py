@@ -231,7 +231,7 @@ class ClassifierPlan:
 
 
 def output_layer_of(plan: NetworkPlan) -> Region | Softmax:
-    """The layer whose outputs are class scores."""
+    """The layer that computes the class scores."""
     return (ClassifierPlan if plan.is_classifier else DetectorPlan).of(plan).output_layer
 
 

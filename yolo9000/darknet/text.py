@@ -19,7 +19,9 @@ def with_option(text: str, layer: int, key: str, value: str | int | None) -> str
         if option is None:
             return text
         lines[option.line - 1] = f"#{lines[option.line - 1]}"
-        return with_option("\n".join(lines), layer, key, None)  # a repeated key would count now
+        return with_option(
+            "\n".join(lines), layer, key, None
+        )  # Darknet would now read a later line with this key
     if option is None:
         lines.insert(found.line, f"{key}={value}{end}")
     else:

@@ -77,7 +77,7 @@ def read_weights(path: Path, plan: NetworkPlan, *, layers: int | None = None) ->
     """Weights of a network, as views of the file.
 
     layers: number of layers to read, from the first; the file may be longer (darknet19_448.conv.23 has 23). None: all.
-    DarknetError, with layer and byte counts, if the file is shorter or longer than the network.
+    Raises DarknetError, with layer and byte counts, if the file is shorter or longer than the network.
     """
     return read_layers(path, plan.layers[:layers], plan.source, whole=layers is None)
 
@@ -88,15 +88,15 @@ def read_layers(path: Path, layers: Sequence[LayerPlan], source: str, *, whole: 
     source: the network as error messages name it. whole: whether the file must end with these layers.
     """
     header = read_header(path)
-    asked = [layer for layer in layers if isinstance(layer, Convolution)]
-    _check_length(path, asked, source, header, whole=whole)
-    count = sum(layer.weight_count for layer in asked)
+    convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
+    _check_length(path, convolutions, source, header, whole=whole)
+    count = sum(layer.weight_count for layer in convolutions)
     if not count:
         return Weights(header, {})
     body = np.memmap(path, dtype="<f4", mode="r", offset=header.size, shape=(count,))
     found, at = {}, 0
-    for layer in asked:
-        found[layer.index] = _parts(layer, body[at : at + layer.weight_count])
+    for layer in convolutions:
+        found[layer.index] = _arrays(layer, body[at : at + layer.weight_count])
         at += layer.weight_count
     return Weights(header, found)
 
@@ -110,16 +110,16 @@ def write_weights(path: Path, plan: NetworkPlan, weights: Weights) -> None:
 
 
 def _check_length(
-    path: Path, asked: Sequence[Convolution], source: str, header: Header, *, whole: bool
+    path: Path, convolutions: Sequence[Convolution], source: str, header: Header, *, whole: bool
 ) -> None:
     found, at = path.stat().st_size, header.size
-    for layer in asked:
+    for layer in convolutions:
         end = at + 4 * layer.weight_count
         if found < end:
             raise DarknetError(_too_short(path, source, layer, at, end, found))
         at = end
     if found > at and whole:
-        last = f"the end of layer {asked[-1].index}" if asked else "no convolution"
+        last = f"the end of layer {convolutions[-1].index}" if convolutions else "no convolution"
         raise DarknetError(
             f"{path}: expected {at} bytes for {source} ({last}), found {found}. The file belongs to another network."
         )
@@ -138,24 +138,26 @@ def _too_short(path: Path, source: str, layer: Convolution, at: int, end: int, f
     )
 
 
-def _part_names(layer: Convolution) -> Iterator[str]:
+def _array_names(layer: Convolution) -> Iterator[str]:
     yield "biases"
     if layer.batch_normalize:
         yield from ("scales", "means", "variances")
 
 
-def _parts(layer: Convolution, values: Float32Array) -> LayerWeights:
+def _arrays(layer: Convolution, values: Float32Array) -> LayerWeights:
     """Split the values of one layer into its arrays."""
-    parts = {name: values[k * layer.filters :][: layer.filters] for k, name in enumerate(_part_names(layer))}
+    arrays = {
+        name: values[k * layer.filters :][: layer.filters] for k, name in enumerate(_array_names(layer))
+    }
     shape = (layer.filters, layer.channels // layer.groups, layer.size, layer.size)
-    weights = values[len(parts) * layer.filters :]
+    weights = values[len(arrays) * layer.filters :]
     if layer.flipped:
         weights = weights.reshape(-1, layer.filters).T
-    return {**parts, "weights": weights.reshape(shape)}
+    return {**arrays, "weights": weights.reshape(shape)}
 
 
-def _file_order(layer: Convolution, parts: LayerWeights) -> list[memoryview]:
+def _file_order(layer: Convolution, arrays: LayerWeights) -> list[memoryview]:
     """The arrays of one layer in the order and layout of the file."""
-    weights = parts["weights"].reshape(layer.filters, -1)
-    ordered = [*(parts[name] for name in _part_names(layer)), weights.T if layer.flipped else weights]
-    return [np.ascontiguousarray(part, dtype="<f4").data for part in ordered]
+    weights = arrays["weights"].reshape(layer.filters, -1)
+    ordered = [*(arrays[name] for name in _array_names(layer)), weights.T if layer.flipped else weights]
+    return [np.ascontiguousarray(array, dtype="<f4").data for array in ordered]

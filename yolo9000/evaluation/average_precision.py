@@ -27,7 +27,7 @@ def average_precision(
     """The average precision of each node that has a box in the ground truth, apart from ignored boxes.
 
     truths, detections: one entry for each image, in the same order. Detections of other nodes do not count. Of the
-    detections of one node in one image, the `max_detections` best count.
+    detections of a node in an image only the best `max_detections` count.
     """
     check_same_images(len(truths), len(detections))
     nodes = nodes_with_boxes(truths)
@@ -55,15 +55,15 @@ def _coco_precision(
     if not nodes or not results:
         return np.zeros((10, 101, len(nodes)))
     with redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        labelled = COCO()
-        labelled.dataset = {
+        coco_truth = COCO()
+        coco_truth.dataset = {
             "info": {},
             "images": [{"id": image} for image in range(len(truths))],
             "categories": [{"id": node} for node in nodes],
             "annotations": _coco_annotations(truths),
         }
-        labelled.createIndex()
-        evaluation = COCOeval(labelled, labelled.loadRes(results), "bbox")
+        coco_truth.createIndex()
+        evaluation = COCOeval(coco_truth, coco_truth.loadRes(results), "bbox")
         evaluation.params.catIds = nodes
         evaluation.params.maxDets = [max_detections]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]

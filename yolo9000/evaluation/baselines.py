@@ -1,4 +1,4 @@
-"""Baselines that know the true image labels but have no skill in localisation; joint training has to beat them."""
+"""Baselines that know the true image labels but do not localise; joint training has to beat them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 def label_on_whole_image(
     truths: Sequence[GroundTruth], sizes_px: Sequence[tuple[int, int]], nodes: Collection[int]
 ) -> list[ScoredBoxes]:
-    """For each image a box of the whole image, with score 1, for each of `nodes` that is labelled in the image.
+    """For each image, one box of the whole image with score 1 for each of `nodes` that is labelled in the image.
 
     sizes_px: (width, height) of each image.
     """
@@ -28,7 +28,7 @@ def label_on_best_box(
     best_box: Mapping[int, tuple[FloatArray, float]],
     nodes: Collection[int],
 ) -> list[ScoredBoxes]:
-    """For each image its box of highest objectness, for each of `nodes` that is labelled in the image.
+    """For each image, its box of highest objectness once for each of `nodes` that is labelled in the image.
 
     best_box: for the position of an image its box of highest objectness (xyxy in image pixels) and that objectness,
     which becomes the score. An image without an entry gets no boxes.

@@ -16,13 +16,13 @@ from yolo9000.evaluation.outcomes import ObjectOutcomes
 from yolo9000.evaluation.supervision import PARTS, Part
 
 SIZE_GROUPS = 4  # with equally many objects in each
-TRUNCATED_WITHIN = 0.01  # of the image's side: a box that comes this near to the edge counts as truncated
-OCCLUDED_FROM = 0.2  # of a box: the least part that another box must cover
+TRUNCATED_WITHIN = 0.01  # share of the image's side: a box this near to the edge counts as truncated
+OCCLUDED_FROM = 0.2  # share of a box that another box must at least cover
 
 
 @dataclass(frozen=True)
 class BreakdownRow:
-    """Numbers of objects that meet one condition and whose classes belong to one part: all, detected, correct."""
+    """Numbers of all, detected and correctly classified objects of one part of the classes under one condition."""
 
     condition: str
     part: Part

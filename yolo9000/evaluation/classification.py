@@ -53,7 +53,7 @@ class ThresholdScore:
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """Accuracy of one class, over the images with its label that some candidate is correct for; 0..100.
+    """Accuracy of one class, over the images with its label for which a candidate is correct; 0..100.
 
     confused_with   most frequent top-1 prediction among the wrong ones; None if none is wrong
     count           number of these predictions
@@ -73,7 +73,7 @@ class ClassificationScore:
     """One evaluation of a classifier, as percentages 0..100.
 
     images      number of evaluated images
-    unknown     number of images that no candidate is correct for
+    unknown     number of images for which no candidate is correct
     top1, top5  accuracy over the other images; None if there are none
     path        part of the label's path, from the root down, that the top-1 prediction shares; mean over all images
     """
@@ -100,11 +100,13 @@ class ClassificationScore:
         table.add_column("percent", justify="right")
         for name, value in (("top-1", self.top1), ("top-5", self.top5), ("label's path", self.path)):
             table.add_row(name, "–" if value is None else f"{value:.1f}")
-        for row in self.depths:
-            table.add_row(f"down to depth {row.depth} ({row.images} images)", f"{row.correct:.1f}")
-        for one in self.thresholds:
-            name = f"deepest node above {one.threshold:g} (covers {one.path:.0f} % of the path)"
-            table.add_row(name, f"{one.correct:.1f}")
+        for depth_score in self.depths:
+            name = f"down to depth {depth_score.depth} ({depth_score.images} images)"
+            table.add_row(name, f"{depth_score.correct:.1f}")
+        for threshold_score in self.thresholds:
+            covered = f"covers {threshold_score.path:.0f} % of the path"
+            name = f"deepest node above {threshold_score.threshold:g} ({covered})"
+            table.add_row(name, f"{threshold_score.correct:.1f}")
         return table
 
 
@@ -114,10 +116,10 @@ class ImageOutcomes:
 
     rank                    (B,) rank of the best correct candidate, from 0; −1 where no candidate is correct
     predicted               (B,) top-1 candidate
-    label                   (B,) of the image's labels the one whose path has most nodes in common with `predicted`
+    label                   (B,) label of the image whose path has most nodes in common with the path of `predicted`
     label_depth             (B,) depth of this label
     common                  (B,) number of nodes that the paths of `label` and `predicted` have in common
-    threshold_common        (B, T) the same for the prediction at each threshold; 0 where the prediction is wrong
+    threshold_common        (B, T) `common` for the prediction at each threshold; 0 where the prediction is wrong
     threshold_label_depth   (B, T) depth of the label that this prediction is compared with
     """
 
@@ -203,8 +205,10 @@ def _threshold_outcome(predicted: Int64Array, labels: _Labels) -> tuple[Int64Arr
 
     A prediction is correct if it is equal to, above or below one of the image's labels.
     """
-    tree, own = labels.tree, predicted[labels.image]
-    correct = labels.any_by_image(tree.is_under(own, labels.node) | tree.is_under(labels.node, own))
+    tree, predicted_of_label = labels.tree, predicted[labels.image]
+    correct = labels.any_by_image(
+        tree.is_under(predicted_of_label, labels.node) | tree.is_under(labels.node, predicted_of_label)
+    )
     common, label = labels.nearest(predicted)
     return np.where(correct, common, 0), tree.depth[label].astype(np.int64)
 

@@ -35,9 +35,9 @@ SizePx = int | tuple[int, int]  # side of a square network input, or its (width,
 def evaluate(
     model: Detector | Classifier, reader: ShardReader, label_counts: LabelCounts, cfg: Config | PretrainConfig
 ) -> Scorecard | ClassificationScore:
-    """The score of a detector or a classifier on a split of shards; label_counts: of the training of this model.
+    """The score of a detector or a classifier on a split of shards.
 
-    Raises DataMismatch.
+    label_counts: of the training of this model. Raises DataMismatch.
     """
     if isinstance(model, Classifier):
         assert isinstance(cfg, PretrainConfig)
@@ -97,11 +97,7 @@ def predict_boxes(
 ) -> list[ScoredBoxes]:
     """Boxes of each image, scored for every node of the ground truth."""
     nodes = images.nodes().to(model.tree_tensors.parent.device)
-
-    def predict(output: BatchOutput) -> list[ScoredBoxes]:
-        return score_nodes(output, nodes, cfg)
-
-    return _predict_images(model, images, size_px, cfg, predict)
+    return _predict_images(model, images, size_px, cfg, lambda output: score_nodes(output, nodes, cfg))
 
 
 def highest_objectness_boxes(
@@ -122,10 +118,10 @@ def _predict_images(
     cfg: EvaluateConfig,
     predict: Callable[[BatchOutput], list[Result]],
 ) -> list[Result]:
-    """The results of `predict` for all images, one for each."""
+    """The results of `predict` for all images, in order."""
     starts = own_share(range(0, len(images.images), cfg.batch_size))
     batches = _for_each_batch(
-        starts, lambda start: predict(_output(model, images, start, size_px, cfg)), total=len(starts)
+        starts, lambda start: predict(_batch_output(model, images, start, size_px, cfg)), total=len(starts)
     )
     return [result for batch in batches for result in batch]
 
@@ -133,12 +129,15 @@ def _predict_images(
 def _for_each_batch(
     batches: Iterable[Item], evaluate: Callable[[Item], Result], *, total: int
 ) -> list[Result]:
-    """The results of the batches of all processes, in order; batches: those of this process, `total` of them."""
+    """The results of `evaluate` for the batches of all processes, in order.
+
+    batches: of this process; total: their number.
+    """
     return all_gather([evaluate(batch) for batch in track_progress(batches, "evaluating", total=total)])
 
 
 @torch.inference_mode()
-def _output(
+def _batch_output(
     model: Detector, images: EvaluationSet, start: int, size_px: SizePx, cfg: EvaluateConfig
 ) -> BatchOutput:
     """The network's output for the batch that begins with image number `start`."""
@@ -149,4 +148,4 @@ def _output(
     device = model.tree_tensors.parent.device
     canvases = torch.stack([canvas for canvas, _ in fitted]).to(device)
     grid = model(canvases.contiguous(memory_format=torch.channels_last))
-    return BatchOutput(grid, model.tree_tensors, [box for _, box in fitted])
+    return BatchOutput(grid, model.tree_tensors, [position for _, position in fitted])

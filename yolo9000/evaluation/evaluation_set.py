@@ -31,7 +31,7 @@ class EvaluationSet:
 
     @classmethod
     def of(cls, reader: ShardReader, cfg: EvaluateConfig) -> EvaluationSet:
-        """Raises DataMismatch if no image of the split comes from a source with boxes."""
+        """The set of a split; DataMismatch if no image of the split comes from a source with boxes."""
         images = images_of_split(reader, cfg.split)
         images = first_of_each_source(reader, images[reader.image_boxed[images]], cfg.limit)
         if not len(images):
@@ -72,7 +72,7 @@ def ground_truth(reader: ShardReader, image: int) -> GroundTruth:
 def ignored_for_ancestors(truths: list[GroundTruth], tree: WordTree) -> list[GroundTruth]:
     """The ground truth with each box added as an ignored box of every evaluated class above its own.
 
-    A box labelled *ambulance* also shows a car. A detection of *car* on it is not wrong, but the box is not part of the
+    A box labelled *ambulance* also shows a car. A detection of *car* there is not wrong, but the box is not part of the
     recall of *car* either.
     """
     evaluated = {int(node) for truth in truths for node in truth.node[~truth.ignored]}

@@ -80,13 +80,13 @@ def object_outcomes(
     check_same_images(len(truths), len(detections))
     parts = [NO_OUTCOMES]
     for image, (truth, detected) in enumerate(zip(truths, detections, strict=True)):
-        counts = ~truth.ignored
-        match = _matches(truth, detected, tree, min_iou)[counts]
+        is_object = ~truth.ignored
+        match = _matches(truth, detected, tree, min_iou)[is_object]
         parts.append(
             ObjectOutcomes(
                 image=np.full(len(match), image, np.int64),
-                node=truth.node[counts],
-                xyxy_px=truth.xyxy_px[counts],
+                node=truth.node[is_object],
+                xyxy_px=truth.xyxy_px[is_object],
                 predicted=_take(detected.node, match, NOT_DETECTED),
                 detection_xyxy_px=_take(detected.xyxy_px, match, np.nan),
                 score=_take(detected.score, match, np.nan),
@@ -153,10 +153,10 @@ def counts_by_class(objects: ObjectOutcomes) -> dict[int, ClassCounts]:
 
 @dataclass(frozen=True)
 class Confusion:
-    """The number of objects of one class that were classified as another class, and the relation of the two classes.
+    """The number of objects of one class that are classified as another class, and the relation of both classes.
 
     common_ancestor   name of the deepest node that is equal to or above both; None if they have no root in common
-    distance          edges between the two in the tree; None if they have no root in common
+    distance          edges between both in the tree; None if they have no root in common
     """
 
     id: str

@@ -45,8 +45,8 @@ def nearest_boxed(node: int, label_counts: LabelCounts) -> int:
 def map_to_boxed(truth: GroundTruth, label_counts: LabelCounts) -> GroundTruth:
     """The ground truth with each box relabelled as its `nearest_boxed` node.
 
-    Scored against the mapped ground truth, a detector is correct if it calls a beagle, of which training had no box, a
-    dog. Classes that had boxes keep their label.
+    If training had boxes of dogs but none of beagles, a beagle becomes a dog here, so detecting it as a dog is correct.
+    Classes that had boxes keep their label.
     """
     mapped = [nearest_boxed(int(node), label_counts) for node in truth.node]
     return replace(truth, node=np.array(mapped, np.int64))

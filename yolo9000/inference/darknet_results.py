@@ -31,8 +31,10 @@ from yolo9000.inference.postprocess import BatchOutput, detect, score_nodes_in_i
 # detector.c: every detection above this score counts, and NMS is by class.
 _MIN_SCORE, _MIN_ABSOLUTE = 0.005, 0.5
 _SHARED = {"nms": "by_node", "nms_iou": 0.45, "max_locations": 10**6, "max_detections": 10**6}
-_COCO_SKIPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-_COCO_CATEGORIES = [number for number in range(1, 91) if number not in _COCO_SKIPS]  # of its 80 classes
+_COCO_UNUSED_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+_COCO_CATEGORIES = [
+    number for number in range(1, 91) if number not in _COCO_UNUSED_IDS
+]  # ids of COCO's 80 classes
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class ImageResults:
 
 
 def write_results(checkpoint: DetectorCheckpoint, data: DataFile, folder: Path) -> list[Path]:
-    """Detect objects in the images of the list `valid` and write the files of `eval` into `folder`; their paths.
+    """Write the files of `eval` for the images of the list `valid` into `folder`; returns their paths.
 
     With a `map` every location is scored for each node of the map, and with a flat tree for each class. With any other
     tree every location gives one detection. The model's own level and geometry apply (decisions 11, 13).
@@ -77,7 +79,7 @@ def write_results(checkpoint: DetectorCheckpoint, data: DataFile, folder: Path) 
 def results_of(
     checkpoint: DetectorCheckpoint, images: Sequence[Path], nodes: Sequence[int] | None
 ) -> Iterator[ImageResults]:
-    """Results of each image.
+    """The results of each image.
 
     nodes: every location is scored for each of these nodes; None: every location gives one detection.
     """
@@ -85,15 +87,17 @@ def results_of(
     geometry = cfg.predict.geometry if nodes is None else cfg.evaluate.geometry
     for path in track_progress(images, "images", total=len(images)):
         pixels = decode_image(np.fromfile(path, np.uint8), name=str(path))
-        canvas, box = letterbox(pixels, cfg.model.input_size_px, geometry=geometry)
+        canvas, fitted = letterbox(pixels, cfg.model.input_size_px, geometry=geometry)
         with torch.inference_mode():
             output = model(canvas[None].contiguous(memory_format=torch.channels_last))
-            batch = BatchOutput(output, model.tree_tensors, [box])
-            yield _one_each(batch, path, cfg) if nodes is None else _scores_of(batch, path, nodes, cfg)
+            batch = BatchOutput(output, model.tree_tensors, [fitted])
+            yield (
+                _one_per_location(batch, path, cfg) if nodes is None else _scores_of(batch, path, nodes, cfg)
+            )
 
 
-def _one_each(batch: BatchOutput, path: Path, cfg: Config) -> ImageResults:
-    """One detection for each location."""
+def _one_per_location(batch: BatchOutput, path: Path, cfg: Config) -> ImageResults:
+    """One detection for each location, as deep in the tree as `min_absolute` allows."""
     settings = cfg.predict.model_copy(
         update={**_SHARED, "min_score": _MIN_SCORE, "min_absolute": _MIN_ABSOLUTE}
     )
@@ -102,13 +106,13 @@ def _one_each(batch: BatchOutput, path: Path, cfg: Config) -> ImageResults:
 
 
 def _scores_of(batch: BatchOutput, path: Path, nodes: Sequence[int], cfg: Config) -> ImageResults:
-    """Scores of all given nodes at each location."""
+    """A detection for each location and given node."""
     settings = cfg.evaluate.model_copy(update={**_SHARED, "min_objectness": _MIN_SCORE})
     found = score_nodes_in_image(batch, 0, torch.tensor(nodes), settings)
     index_of = {node: index for index, node in enumerate(nodes)}
     class_index = np.array([index_of[node] for node in found.node.tolist()], np.int64)
-    (box,) = batch.letterboxes
-    size_px = (box.image_width_px, box.image_height_px)
+    (fitted,) = batch.letterboxes
+    size_px = (fitted.image_width_px, fitted.image_height_px)
     return ImageResults(path, size_px, class_index, found.score.numpy(), found.xyxy_px.numpy())
 
 
@@ -133,7 +137,7 @@ def _scored_nodes(data: DataFile, tree: WordTree) -> list[int] | None:
 
 
 def _names(data: DataFile, tree: WordTree, nodes: Sequence[int] | None) -> list[str]:
-    """The name of each class. Raises DarknetError for names that cannot be file names."""
+    """The name of each class; DarknetError for names that cannot be file names."""
     classes = range(len(tree)) if nodes is None else nodes
     path = data.find("names")
     names = read_classes(path) if path else [tree.names[node] for node in classes]

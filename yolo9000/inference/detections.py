@@ -15,12 +15,12 @@ from wordtree.tree.query import Query, parse
 from wordtree.tree.tree import WordTree
 from yolo9000.errors import Yolo9000Error
 
-FIELDS = ("score", "absolute", "objectness", "area")  # what a query may compare beside `depth` and `below`
+FIELDS = ("score", "absolute", "objectness", "area")  # what a query may compare, besides `depth` and `below`
 _ROUNDING = 1e-4  # float32 softmax and products may leave 0..1 by less than this
 
 
 class InvalidDetections(Yolo9000Error):
-    """Columns of a Detections that do not fit together, or values that no detector gives."""
+    """Columns of `Detections` do not fit together, or hold values that no detector gives."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,10 +54,10 @@ def draw_detections(
     min_side_px: an image whose longer side is shorter is first enlarged to this length, so that labels are legible.
     """
     colour_of = branch_colours(detections.tree)
-    notes, missed = ([""] * len(detections), []) if truth is None else _compare(detections, truth)
+    notes, missed = ([""] * len(detections), []) if truth is None else _notes_and_missed(detections, truth)
     columns = (detections.xyxy_px, detections.node, detections.names, detections.score, notes)
     marks = [
-        Mark(box, f"{name} {without_zero(score)}{note}", colour_of(int(node)), dashed=False)
+        Mark(box, f"{name} {without_leading_zero(score)}{note}", colour_of(int(node)), dashed=False)
         for box, node, name, score, note in zip(*columns, strict=True)
     ]
     return draw_marks(image, marks + missed, min_side_px)
@@ -123,7 +123,7 @@ class Mark:
     dashed: bool
 
 
-def _compare(detections: Detections, truth: GroundTruth) -> tuple[list[str], list[Mark]]:
+def _notes_and_missed(detections: Detections, truth: GroundTruth) -> tuple[list[str], list[Mark]]:
     """A note on the error of each detection, empty if there is none, and a mark for each missed object."""
     detected_px = torch.from_numpy(detections.xyxy_px.astype(np.float64))
     is_match = iou_xyxy(detected_px, torch.from_numpy(truth.xyxy_px)).numpy() >= 0.5  # (K, M)
@@ -139,7 +139,7 @@ def _compare(detections: Detections, truth: GroundTruth) -> tuple[list[str], lis
 
 
 def _note(tree: WordTree, detected: int, labelled: Int64Array) -> str:
-    """Empty if the detected node lies on the path of a labelled node or below that node; else the correct class."""
+    """Empty if the detected node is a labelled node, above it or below it; else the correct class, or background."""
     if any(
         tree.is_under([node], detected)[0] or tree.is_under([detected], int(node))[0] for node in labelled
     ):
@@ -163,7 +163,7 @@ def draw_marks(
     font = ImageFont.load_default(size=max(13, round(max(canvas.size) / 32)))
     line_px = line_px or max(2, round(max(canvas.size) / 160))
     rectangles = [_clipped(mark.xyxy_px * scale, canvas.size) for mark in marks]
-    for mark, rectangle in reversed(list(zip(marks, rectangles, strict=True))):  # the best one on top
+    for mark, rectangle in reversed(list(zip(marks, rectangles, strict=True))):  # the first mark on top
         _draw_box(draw, rectangle, mark, line_px)
     taken: list[RectanglePx] = []
     for mark, rectangle in zip(marks, rectangles, strict=True):
@@ -220,7 +220,7 @@ def _draw_label(
     draw.text(
         (patch[0] + pad - text_left, patch[1] + pad - text_top),
         mark.text,
-        fill=_ink_on(mark.colour),
+        fill=_text_colour_on(mark.colour),
         font=font,
     )
     return patch
@@ -236,7 +236,7 @@ def _free_rectangle(
     for x, y in corners:
         x, y = max(0.0, min(x, size[0] - width - 1)), max(0.0, min(y, size[1] - height - 1))
         rectangles.append((x, y, x + width, y + height))
-    free = (one for one in rectangles if not any(_overlap(one, other) for other in taken))
+    free = (candidate for candidate in rectangles if not any(_overlap(candidate, other) for other in taken))
     return next(free, rectangles[0])
 
 
@@ -244,12 +244,12 @@ def _overlap(a: RectanglePx, b: RectanglePx) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _ink_on(colour: Colour) -> Colour:
-    """Black or white, whichever reads better on the colour."""
+def _text_colour_on(colour: Colour) -> Colour:
+    """Black or white, whichever is more legible on the colour."""
     red, green, blue = colour
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else (255, 255, 255)
 
 
-def without_zero(score: float) -> str:
+def without_leading_zero(score: float) -> str:
     """The score with two decimals and no zero before the point, such as .81."""
     return f"{score:.2f}".removeprefix("0")

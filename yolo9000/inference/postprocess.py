@@ -83,8 +83,8 @@ def top_locations(
 class NodeSet:
     """A set of nodes whose probability is a signed sum of absolute probabilities.
 
-    nodes   (E,) members whose parents are no members, and non-members whose parents are members
-    sign    (E,) 1 for the members, -1 for the non-members
+    nodes   (E,) members with a parent outside the set, and nodes outside the set with a parent in it
+    sign    (E,) 1 for the members, -1 for the other nodes
     """
 
     nodes: Tensor
@@ -223,11 +223,11 @@ def highest_objectness_box(batch: BatchOutput, image: int) -> tuple[np.ndarray, 
 
 
 def nms_by_node(xyxy_px: Tensor, score: Tensor, node: Tensor, max_iou: float) -> Tensor:
-    """Rows that overlap no better row of the same node by more than `max_iou`, best first."""
+    """Rows, best first, whose IoU with each better row of the same node is at most `max_iou`."""
     if not len(xyxy_px):
         return node
     # torchvision separates the nodes by an offset of node × the largest coordinate. float32 has too few digits for
-    # these offsets, and boxes with negative coordinates would reach into the range of the node before.
+    # these offsets, and boxes with negative coordinates would reach into the range of the previous node.
     shifted = (xyxy_px - xyxy_px.amin()).double()
     return batched_nms(shifted, score.double(), node, max_iou)  # type: ignore[no-any-return]
 
@@ -244,4 +244,5 @@ def boxes_to_image(xyxy_unit: Tensor, letterbox: Letterbox, geometry: Geometry =
 
 
 def clip_to_image(xyxy_px: Tensor, letterbox: Letterbox) -> Tensor:
+    """Boxes clipped to the image of the letterbox, in image pixels, shape (K, 4)."""
     return clip_xyxy(xyxy_px, width=letterbox.image_width_px, height=letterbox.image_height_px)

@@ -29,7 +29,7 @@ MIN_DRAWN_PX = 480  # smaller images are enlarged before names are written on th
 
 
 class NoImages(Yolo9000Error):
-    """A path that is no image and no folder with images."""
+    """A path is neither an image nor a folder with images."""
 
 
 class Predictor:
@@ -95,7 +95,7 @@ class Predictor:
         fitted = [letterbox(image, size_px, geometry=geometry) for image in images]
         batch = torch.stack([canvas for canvas, _ in fitted]).to(self.device)
         output = self.model(batch.contiguous(memory_format=torch.channels_last))
-        letterboxes = [box for _, box in fitted]
+        letterboxes = [position for _, position in fitted]
         return detect(BatchOutput(output, self.model.tree_tensors, letterboxes), names, self.settings, query)
 
     def without_supervision(self, query: str) -> list[str]:

@@ -11,7 +11,7 @@ from yolo9000.errors import Yolo9000Error
 
 
 class InvalidScores(Yolo9000Error):
-    """Ground truth or detections that cannot be scored, because columns or numbers of images do not match."""
+    """Ground truth or detections cannot be scored, because columns or numbers of images do not match."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class GroundTruth:
 
     xyxy_px     (M, 4) float64, image pixels
     node        (M,) int64
-    ignored     (M,) bool, crowds and groups: a detection of an ignored box is neither right nor wrong
+    ignored     (M,) bool, crowds and groups: a detection of an ignored box counts neither as correct nor as wrong
     """
 
     xyxy_px: Float64Array

@@ -33,7 +33,7 @@ class ConvUnit(nn.Sequential):
 
 
 class Backbone(nn.Module):
-    """A chain of ConvUnits and 2×2 max pools, in stages that begin with the pools."""
+    """A chain of ConvUnits and 2×2 max pools; each pool begins a new stage."""
 
     def __init__(self, layout: Sequence[tuple[int, ...] | str], *, width: float) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Backbone(nn.Module):
         return self.both_scales(images)[0]
 
     def both_scales(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features at the backbone's stride, (B, C, H, W), and at twice the resolution, (B, C', 2H, 2W)."""
+        """Features at the backbone's stride, (B, C, H, W), and at half that stride, (B, C', 2H, 2W)."""
         features = fine = images
         for stage in self.stages:
             fine, features = features, stage(features)

@@ -1,9 +1,8 @@
 """The statistics that batch norm uses in training (`batch_statistics`).
 
-per_process   mean and variance of the part of the batch that a process computes at a time; the running statistics
-              are averaged over all processes
+per_process   mean and variance of one micro-batch; the running statistics are averaged over all processes
 frozen        the running statistics, which do not change
-synchronised  mean and variance of the parts that all processes compute at a time
+synchronised  mean and variance of the micro-batches that all processes compute at the same time
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def set_training(model: nn.Module, statistics: BatchStatistics) -> None:
-    """Set training mode, in which frozen batch norm stays in evaluation mode."""
+    """Set training mode; frozen batch norm stays in evaluation mode."""
     model.train()
     for norm in _batch_norms(model) if statistics == "frozen" else ():
         norm.eval()
 
 
 def synchronised(model: Network) -> Network:
-    """The model with batch norm over all processes; ProcessError where PyTorch does not support it."""
+    """The model with synchronised batch norm; ProcessError where PyTorch does not support it."""
     if world_size() == 1:
         return model
-    kinds = {type(norm) for norm in _batch_norms(model)}
+    types = {type(norm) for norm in _batch_norms(model)}
     devices = {parameter.device.type for parameter in model.parameters()}
-    if devices != {"cuda"} or not kinds <= {nn.BatchNorm2d}:
+    if devices != {"cuda"} or not types <= {nn.BatchNorm2d}:
         raise ProcessError(
             "batch_statistics: synchronised needs GPUs and the standard batch norm, found "
-            f"{' and '.join(sorted(devices))} and {', '.join(sorted(kind.__name__ for kind in kinds))}. "
+            f"{' and '.join(sorted(devices))} and {', '.join(sorted(type_.__name__ for type_ in types))}. "
             "Set it to per_process or frozen."
         )
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return]

@@ -56,7 +56,7 @@ def aligned_iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
 def shape_iou(a_wh: Tensor, b_wh: Tensor) -> Tensor:
     """Intersection over union of every pair of shapes on one centre, 0..1; shapes (n, 2) and (m, 2) to (n, m).
 
-    It selects the anchor of a box (paper, section 2, dimension clusters).
+    This IoU selects the anchor of a box (paper, section 2, dimension clusters).
     """
     a, b = _at_least_float32(a_wh).clamp_min(0)[:, None], _at_least_float32(b_wh).clamp_min(0)[None, :]
     intersection = torch.minimum(a, b).prod(dim=-1)  # (n, m)

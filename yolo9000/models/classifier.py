@@ -34,8 +34,9 @@ class TreeSoftmax(nn.Module):
         self.outputs = len(tree)
 
     def log_probability(self, logits: Tensor, image: Tensor, node: Tensor) -> Tensor:
-        """log P(node) of each label, (L,); image, node: (L,) of each label; logits: (B, N).
+        """log P(node) of each label, (L,).
 
+        logits: (B, N); image, node: (L,) the image and the node of each label.
         Only the sibling groups on the path of a label get a gradient.
         """
         members = self.tree_tensors.path_members(node)
@@ -69,7 +70,10 @@ class FlatSoftmax(nn.Module):
         self.register_buffer("leave", torch.tensor(tree.leave, dtype=torch.int64), persistent=False)
 
     def log_probability(self, logits: Tensor, image: Tensor, node: Tensor) -> Tensor:
-        """log P(class) of each label, (L,); image, node: (L,) of each label, whose nodes are all classes."""
+        """log P(class) of each label, (L,).
+
+        logits: (B, K); image, node: (L,) the image and the node of each label, which is one of the classes.
+        """
         return logits.log_softmax(dim=1)[image, self.column[node]]
 
     def absolute(self, logits: Tensor) -> Tensor:
@@ -92,7 +96,7 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        # Darknet averages after the linear layer, with the same result.
+        # Darknet averages after the linear layer; the result is the same.
         features = self.backbone(images).float().mean(dim=(2, 3))  # (B, C)
         with torch.autocast(features.device.type, enabled=False):  # as in the detector's head
             return F.linear(features, self.head.weight, self.head.bias)

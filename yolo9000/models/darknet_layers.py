@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wordtree import WordTree
+from yolo9000.config import BatchNormRule
 from yolo9000.darknet.plan import (
     AvgPool,
     Convolution,
@@ -24,9 +25,6 @@ from yolo9000.darknet.plan import (
 )
 from yolo9000.models.tree_tensors import segment_log_softmax
 
-BatchNormRule = Literal["standard", "darknet_cpu"]
-"""The epsilon of batch norm: 1e-5 under the root (PyTorch, Darknet on GPUs), or as in Darknet on CPUs (decision 19)."""
-
 _ACTIVATIONS: dict[str, Any] = {
     "linear": nn.Identity,
     "leaky": lambda: nn.LeakyReLU(0.1, inplace=True),
@@ -40,13 +38,13 @@ _ACTIVATIONS: dict[str, Any] = {
 
 
 def layer_module(layer: LayerPlan, *, batch_norm: BatchNormRule, tree: WordTree | None) -> nn.Module:
-    """The module of a layer. The module of a route takes a list of tensors, every other one tensor (B, C, H, W)."""
+    """The module of a layer. A route takes a list of tensors, every other layer one tensor (B, C, H, W)."""
     if isinstance(layer, Convolution):
         return ConvolutionLayer(layer, batch_norm)
     if isinstance(layer, MaxPool):
         return MaxPoolLayer(layer)
     if isinstance(layer, Route):
-        return JoinLayer()
+        return RouteLayer()
     if isinstance(layer, Reorg):
         return ReorgLayer(layer)
     if isinstance(layer, SpaceToDepth):
@@ -57,7 +55,7 @@ def layer_module(layer: LayerPlan, *, batch_norm: BatchNormRule, tree: WordTree 
         return SoftmaxLayer(layer, tree)
     if isinstance(layer, Region):
         return RegionLayer(layer, tree)
-    return nn.AdaptiveAvgPool2d(1) if isinstance(layer, AvgPool) else nn.Identity()  # a cost computes nothing
+    return nn.AdaptiveAvgPool2d(1) if isinstance(layer, AvgPool) else nn.Identity()  # [cost] computes nothing
 
 
 class ConvolutionLayer(nn.Module):
@@ -83,17 +81,17 @@ class ConvolutionLayer(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.activation(self.norm(self.convolution(images)))  # type: ignore[no-any-return]
 
-    def parts(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         """The tensors of the layer under the names of `weights.LayerWeights`."""
-        parts = {"weights": self.convolution.weight}
+        tensors = {"weights": self.convolution.weight}
         if self.convolution.bias is not None:
-            parts["biases"] = self.convolution.bias
+            tensors["biases"] = self.convolution.bias
         if isinstance(norm := self.norm, nn.BatchNorm2d):
             assert norm.running_mean is not None
             assert norm.running_var is not None
-            parts |= {"biases": norm.bias, "scales": norm.weight}
-            parts |= {"means": norm.running_mean, "variances": norm.running_var}
-        return parts
+            tensors |= {"biases": norm.bias, "scales": norm.weight}
+            tensors |= {"means": norm.running_mean, "variances": norm.running_var}
+        return tensors
 
 
 class DarknetCpuBatchNorm(nn.BatchNorm2d):
@@ -178,7 +176,7 @@ class MaxPoolLayer(nn.Module):
         return max(0, last + self.size - self.padding // 2 - side)
 
 
-class JoinLayer(nn.Module):
+class RouteLayer(nn.Module):
     """Concatenation along the channels: Darknet's [route]."""
 
     def forward(self, sources: Sequence[Tensor]) -> Tensor:
@@ -186,7 +184,7 @@ class JoinLayer(nn.Module):
 
 
 class ReorgLayer(nn.Module):
-    """Darknet's [reorg], which is no space-to-depth: it reads the memory in another order (decision 18)."""
+    """Darknet's [reorg], which is not a space-to-depth: it reads the memory in another order (decision 18)."""
 
     def __init__(self, layer: Reorg) -> None:
         super().__init__()
@@ -222,14 +220,14 @@ class SoftmaxLayer(nn.Module):
     def __init__(self, layer: Softmax, tree: WordTree | None) -> None:
         super().__init__()
         self.groups, self.temperature = layer.groups, layer.temperature
-        self.over = _GroupedSoftmax(tree) if layer.tree and tree else None
+        self.sibling_softmax = _SiblingSoftmax(tree) if layer.tree and tree else None
 
     def forward(self, logits: Tensor) -> Tensor:
         flat = logits.flatten(1) / self.temperature
-        if self.over is None:
+        if self.sibling_softmax is None:
             probabilities: Tensor = flat.unflatten(1, (self.groups, -1)).softmax(-1)
         else:
-            probabilities = self.over(flat)
+            probabilities = self.sibling_softmax(flat)
         return probabilities.view_as(logits)
 
 
@@ -239,19 +237,19 @@ class RegionLayer(nn.Module):
     def __init__(self, layer: Region, tree: WordTree | None) -> None:
         super().__init__()
         self.anchors, self.softmax = len(layer.anchors), layer.softmax
-        self.over = _GroupedSoftmax(tree) if layer.tree and tree else None
+        self.sibling_softmax = _SiblingSoftmax(tree) if layer.tree and tree else None
 
     def forward(self, raw: Tensor) -> Tensor:
         entries = raw.unflatten(1, (self.anchors, -1))  # (B, A, 5 + C, H, W)
         offset, size, objectness, logits = entries.split([2, 2, 1, entries.shape[2] - 5], dim=2)
-        if self.over:
-            classes = self.over(logits.movedim(2, -1)).movedim(-1, 2)
+        if self.sibling_softmax:
+            classes = self.sibling_softmax(logits.movedim(2, -1)).movedim(-1, 2)
         else:
             classes = logits.softmax(2) if self.softmax else logits.sigmoid()
         return torch.cat([offset.sigmoid(), size, objectness.sigmoid(), classes], dim=2).flatten(1, 2)
 
 
-class _GroupedSoftmax(nn.Module):
+class _SiblingSoftmax(nn.Module):
     """Softmax over each sibling group along the last dimension."""
 
     group: Tensor

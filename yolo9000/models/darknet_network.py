@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from wordtree import WordTree
 from wordtree.errors import ConfigError
-from yolo9000.config import NetworkConfig
+from yolo9000.config import BatchNormRule, NetworkConfig
 from yolo9000.darknet.cfg import plan_cfg, read_cfg
 from yolo9000.darknet.data_file import find_named
 from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.plan import LayerPlan, NetworkPlan, Region, Route, Softmax
 from yolo9000.darknet.weights import LayerWeights, read_weights
-from yolo9000.models.darknet_layers import BatchNormRule, ConvolutionLayer, layer_module
+from yolo9000.models.darknet_layers import ConvolutionLayer, layer_module
 
 
 class DarknetNetwork(nn.Module):
@@ -75,20 +75,20 @@ class DarknetNetwork(nn.Module):
     @torch.no_grad()
     def load_weights(self, weights: Mapping[int, LayerWeights]) -> None:
         """Load the weights of a `.weights` file by layer index; other layers keep theirs."""
-        for index, parts in self._convolutions():
-            for name, tensor in parts.items() if index in weights else ():
+        for index, tensors in self._convolutions():
+            for name, tensor in tensors.items() if index in weights else ():
                 tensor.copy_(torch.from_numpy(weights[index][name].astype("float32")))
 
     def layer_weights(self) -> dict[int, LayerWeights]:
         """The weights by layer index, as for a `.weights` file."""
         return {
-            index: {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in parts.items()}
-            for index, parts in self._convolutions()
+            index: {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+            for index, tensors in self._convolutions()
         }
 
     def _convolutions(self) -> list[tuple[int, dict[str, Tensor]]]:
         layers = enumerate(self.layers)
-        return [(index, layer.parts()) for index, layer in layers if isinstance(layer, ConvolutionLayer)]
+        return [(index, layer.tensors()) for index, layer in layers if isinstance(layer, ConvolutionLayer)]
 
 
 def plan_of(cfg: NetworkConfig) -> NetworkPlan:

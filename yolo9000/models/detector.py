@@ -73,7 +73,7 @@ class Detector(nn.Module):
         return self.head(self.neck(*self.backbone.both_scales(images)))  # type: ignore[no-any-return]
 
 
-def build_model(cfg: ModelConfig, tree: WordTree) -> Detector:
+def build_detector(cfg: ModelConfig, tree: WordTree) -> Detector:
     """The detector of `cfg` with random weights, for the nodes of `tree`.
 
     Raises DarknetError if a Darknet cfg is no detector or is not possible at this input size.

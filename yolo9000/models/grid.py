@@ -100,7 +100,7 @@ class GridOutput:
         return self.box_logits.new_tensor([columns, rows])
 
     def class_logits(self, location: Locations, nodes: Tensor) -> Tensor:
-        """Logits of the same `nodes` (U,) at each location, (P, U).
+        """Logits of all `nodes` (U,) at each location, (P, U).
 
         Weights of other nodes are neither read nor given a gradient.
         """
@@ -125,7 +125,7 @@ class GridOutput:
 
 
 def member_logits(output: GridOutput, location: Locations, members: PathMembers) -> Tensor:
-    """Logits of path members (Q,), where path number k belongs to location number k."""
+    """Logits of path members, (Q,); path k belongs to location k."""
     return output.pair_logits(location, members.path, members.node)
 
 

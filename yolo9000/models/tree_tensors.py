@@ -89,7 +89,7 @@ class TreeTensors(nn.Module):
         return len(self.tree)
 
     def is_under(self, nodes: Tensor, above: Tensor) -> Tensor:
-        """Whether each node equals its node of `above` or lies under it; shapes broadcast."""
+        """Whether each node equals the corresponding node of `above` or lies under it; shapes broadcast."""
         return (self.enter[nodes] >= self.enter[above]) & (self.enter[nodes] < self.leave[above])
 
     def path_members(self, nodes: Tensor) -> PathMembers:
@@ -114,7 +114,7 @@ class TreeTensors(nn.Module):
         return zeros.index_add(0, members.path[rows], log_conditional)
 
     def log_absolute_of_nodes(self, logits_of: Callable[[Tensor], Tensor], nodes: Tensor) -> Tensor:
-        """log P(node) of the same `nodes` (E,) at each of P locations, (P, E).
+        """log P(node) of all `nodes` (E,) at each of P locations, (P, E).
 
         logits_of: returns the logits of nodes (U,) at every location, (P, U).
         """
@@ -155,8 +155,9 @@ class TreeTensors(nn.Module):
             node = members.node[best_row]
             reached = absolute[active] * best
             product[active] = (product[active] * reached).to(product.dtype)
-            go = ((product[active] if by == "product" else reached) > threshold) | (deepest[active] < 0)
-            active, node, best, reached = active[go], node[go], best[go], reached[go]
+            goes_on = ((product[active] if by == "product" else reached) > threshold) | (deepest[active] < 0)
+            active, node = active[goes_on], node[goes_on]
+            best, reached = best[goes_on], reached[goes_on]
             deepest[active], absolute[active] = node, reached.to(absolute.dtype)
             steps.append((active, best))
             has_children = self.child_group[node] >= 0
@@ -188,11 +189,16 @@ class TreeTensors(nn.Module):
 
 
 MemberLogits = Callable[[Tensor, PathMembers], Tensor]
-"""(S locations as indices, their members) -> logits of the members (Q,); path number k is that of location number k."""
+"""A function from indices of locations (S,) and members of S groups to the logits of the members, (Q,).
+
+The group of path k belongs to location k of the indices.
+"""
 
 
 @dataclass(frozen=True)
 class Descent:
+    """The result of `TreeTensors.descend` at P locations."""
+
     node: Tensor  # (P,) the deepest node reached
     absolute: Tensor  # (P,) P(node)
     conditional: tuple[Tensor, ...]  # for each location P(node | parent) from the root to `node`
@@ -234,14 +240,14 @@ def _segment_amax(values: Tensor, segment: Tensor, segments: int, dim: int = -1)
 
 
 def _expand(lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Position within its run, and run, of each element when runs of these lengths follow one another."""
+    """The elements of consecutive runs of these lengths: position of each within its run, and index of its run."""
     run = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
     start = lengths.cumsum(0) - lengths
     return torch.arange(len(run), device=lengths.device) - start[run], run
 
 
 def _conditional_paths(steps: list[tuple[Tensor, Tensor]], count: int) -> tuple[Tensor, ...]:
-    """Values of the steps, each (locations, values), regrouped by location."""
+    """The values of each location, in the order of the steps; steps: (locations, values) of each."""
     if not count:
         return ()
     location = torch.cat([locations for locations, _ in steps])

@@ -11,8 +11,8 @@ from yolo9000.evaluation.outcomes import Confusion
 from yolo9000.evaluation.scorecard import ClassScore, Scorecard
 from yolo9000.evaluation.supervision import PART_OF, Part
 
-LISTED = 6  # classes in each list of best and worst
-CONFUSIONS = 10  # in each list
+LISTED_CLASSES = 6  # classes in each list of best and worst
+LISTED_CONFUSIONS = 10  # in each list
 LISTED_SUPERVISION: dict[Supervision, str] = {
     "boxes": "with boxes",
     "image labels": "with image labels only",
@@ -47,7 +47,7 @@ def confusion_groups(card: Scorecard) -> list[ConfusionGroup]:
         as_boxed = sum(row.count for row in rows if supervision_of.get(row.predicted_id) == "boxes")
         if rows:
             total = sum(row.count for row in rows)
-            groups.append(ConfusionGroup(PART_OF[supervision], rows[:CONFUSIONS], as_boxed, total))
+            groups.append(ConfusionGroup(PART_OF[supervision], rows[:LISTED_CONFUSIONS], as_boxed, total))
     return groups
 
 
@@ -64,7 +64,7 @@ def best_and_worst(
 ) -> tuple[list[ClassScore], list[ClassScore]]:
     """The classes with the highest and with the lowest AP50, equally many; no class is in both lists."""
     ranked = sorted((row for row in classes if row.supervision == supervision), key=lambda row: -row.ap50)
-    count = min(LISTED, len(ranked) // 2)
+    count = min(LISTED_CLASSES, len(ranked) // 2)
     return ranked[:count], ranked[len(ranked) - count :][::-1]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from yolo9000.evaluation.classification import ClassificationScore
 from yolo9000.reports.page import RunDetails, render_page
 
-LISTED = 10  # classes in each list of best and worst
+LISTED_CLASSES = 10  # classes in each list of best and worst
 
 
 def render_classifier_report(run: RunDetails, score: ClassificationScore) -> str:
     """The report as HTML. Raises InvalidReport."""
     ranked = sorted(score.classes, key=lambda row: (-row.top1, -row.top5, -row.images, row.name))
-    listed = min(LISTED, len(ranked) // 2)
+    listed = min(LISTED_CLASSES, len(ranked) // 2)
     return render_page(
         "classifier_report.html",
         run,

@@ -13,12 +13,12 @@ from wordtree.support.arrays import Float64Array, Int64Array
 from yolo9000.data.image import decode_image
 from yolo9000.evaluation.outcomes import ObjectOutcomes
 from yolo9000.evaluation.scorecard import Scorecard
-from yolo9000.inference.draw import MISSED, Mark, branch_colours, draw_marks, to_pillow, without_zero
+from yolo9000.inference.draw import MISSED, Mark, branch_colours, draw_marks, to_pillow, without_leading_zero
 from yolo9000.reports.class_lists import LISTED_SUPERVISION, best_and_worst
 from yolo9000.reports.page import ReportImage
 
-SHOWN = 3  # objects of each class
-MARGIN = 0.35  # around an object and its detection, as a part of the longer side of both
+IMAGES_PER_CLASS = 3
+MARGIN = 0.35  # around an object and its detection, as a share of the longer side of both
 SIDE_PX = 280
 LINE_PX = 4  # the page shows the images at about half their size
 
@@ -34,16 +34,16 @@ def class_images(
     for supervision in LISTED_SUPERVISION:
         best, worst = best_and_worst(card.classes, supervision)
         for classes, choose in ((best, successes), (worst, failures)):
-            for one in classes:
-                rows = choose(card.outcomes, reader.tree.node(one.id))[:SHOWN]
-                examples[one.id] = [object_image(card.outcomes, int(row), reader, images) for row in rows]
+            for row in classes:
+                rows = choose(card.outcomes, reader.tree.node(row.id))[:IMAGES_PER_CLASS]
+                examples[row.id] = [object_image(card.outcomes, int(index), reader, images) for index in rows]
     return examples
 
 
 def successes(objects: ObjectOutcomes, node: int) -> Int64Array:
     """Rows of the correctly classified objects of a class, by descending score, spread over different images.
 
-    Without any, the rows of `failures`.
+    If there are none, the rows of `failures`.
     """
     rows = _correct(objects, node)
     return rows if len(rows) else _incorrect(objects, node)
@@ -52,8 +52,8 @@ def successes(objects: ObjectOutcomes, node: int) -> Int64Array:
 def failures(objects: ObjectOutcomes, node: int) -> Int64Array:
     """Rows of the objects of a class that are wrongly classified and not detected, alternating.
 
-    The wrongly classified objects come by descending score, those not detected by descending area. Without any, the
-    correctly classified objects by ascending score: the class then has a low AP because of false positives.
+    The wrongly classified objects come by descending score, those not detected by descending area. If there are
+    none, the correctly classified objects by ascending score: the class then has a low AP because of false positives.
     """
     rows = _incorrect(objects, node)
     return rows if len(rows) else _correct(objects, node)[::-1]
@@ -82,7 +82,7 @@ def object_image(
 
 
 def window(boxes_px: Float64Array, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A square around the boxes with a margin, moved into the image, and clipped to an image that is narrower."""
+    """A square around the boxes with a margin, moved into the image; clipped if the image is narrower."""
     left, top = boxes_px[:, :2].min(axis=0)
     right, bottom = boxes_px[:, 2:].max(axis=0)
     side = (1 + 2 * MARGIN) * max(right - left, bottom - top, 8)
@@ -106,7 +106,7 @@ def _boxes(objects: ObjectOutcomes, row: int) -> Float64Array:
 def _caption(objects: ObjectOutcomes, row: int, tree: WordTree) -> str:
     if not objects.is_detected[row]:
         return "not detected"
-    score = without_zero(objects.score[row])
+    score = without_leading_zero(objects.score[row])
     predicted = tree.names[objects.predicted[row]]
     return f"correct, {score}" if objects.is_correct[row] else f"classified as {predicted}, {score}"
 

@@ -23,15 +23,11 @@ from data_prep.tables.charts import Series, line_chart
 from yolo9000.errors import Yolo9000Error
 from yolo9000.evaluation.scorecard import percentage
 
-NO_CURVES = (
-    "images_per_second",
-    "input_px",
-    "memory_mib",
-)  # columns of metrics.csv that are facts, not curves
+NO_CURVES = ("images_per_second", "input_px", "memory_mib")  # columns of metrics.csv that are not drawn
 
 
 class InvalidReport(Yolo9000Error):
-    """A metrics file whose cells are no numbers, so that curves cannot be drawn."""
+    """The cells of a metrics file are not numbers, so curves cannot be drawn."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ def _bar_length(percent: float) -> str:
 def read_series(metrics_csv: str) -> list[Series]:
     """The curve of each column of a metrics file over its column `step`, without empty cells.
 
-    Raises InvalidReport, with line and column, for a cell that is no number.
+    Raises InvalidReport, with line and column, for a cell that is not a number.
     """
     lines = csv.DictReader(io.StringIO(metrics_csv))
     points: dict[str, tuple[list[float], list[float]]] = {}
@@ -120,7 +116,7 @@ def _number(cell: str | None, column: str, line: int) -> float:
 
 
 def _curves(metrics_csv: str) -> list[Markup]:
-    """Charts of the losses, the scores and the learning rate; those without points are left out."""
+    """Charts of the losses, the scores and the learning rate, without empty charts."""
     series = [curve for curve in read_series(metrics_csv) if curve.name not in NO_CURVES]
     scores = [curve for curve in series if curve.name.startswith(("ap50", "ap_", "recall50", "accuracy"))]
     rates = [curve for curve in series if curve.name.startswith("learning_rate")]

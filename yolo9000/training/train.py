@@ -25,7 +25,7 @@ from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.losses.non_exclusive import non_exclusive_pairs
-from yolo9000.models.detector import Detector, build_model
+from yolo9000.models.detector import Detector, build_detector
 from yolo9000.models.tree_tensors import TreeTensors
 from yolo9000.training.draw_pseudo_boxes import draw_pseudo_boxes
 from yolo9000.training.journal import Journal
@@ -70,7 +70,7 @@ class DetectorTask:
         return with_anchors(cfg, reader)
 
     def build_model(self, cfg: Config, reader: ShardReader) -> Detector:
-        return build_model(cfg.model, reader.tree)
+        return build_detector(cfg.model, reader.tree)
 
     def training_data(self, run: DetectorRun) -> DetectorData:
         return DetectorData(run.reader, run.cfg, run.pseudo_boxes)

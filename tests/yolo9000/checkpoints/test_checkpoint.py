@@ -31,7 +31,7 @@ from yolo9000.checkpoints.checkpoint import (
 )
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.models.classifier import build_classifier
-from yolo9000.models.detector import build_model
+from yolo9000.models.detector import build_detector
 from yolo9000.training.train import train
 
 
@@ -333,7 +333,7 @@ def test_a_built_model_equals_a_new_model_with_the_same_weights(kind: str) -> No
     torch.manual_seed(0)
     if kind == "detector":
         config = Config.model_validate({"model": {**settings, "anchors": [[1, 2], [3, 1]]}, **shared})
-        made: torch.nn.Module = build_model(config.model, tree)
+        made: torch.nn.Module = build_detector(config.model, tree)
     else:
         softmax = kind.removesuffix(" classifier")
         config = PretrainConfig.model_validate({"model": {**settings, "softmax": softmax}, **shared})

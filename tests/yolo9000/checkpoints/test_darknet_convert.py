@@ -42,7 +42,7 @@ from yolo9000.errors import Yolo9000Error
 from yolo9000.evaluation.evaluate import evaluate_detector
 from yolo9000.models.classifier import Classifier, build_classifier
 from yolo9000.models.darknet_network import read_network
-from yolo9000.models.detector import Detector, build_model
+from yolo9000.models.detector import Detector, build_detector
 from yolo9000.models.grid import Locations
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.train import train
@@ -154,7 +154,7 @@ def test_a_given_tree_takes_precedence_over_the_one_that_the_cfg_names(files: Pa
     assert converted(files / "cfg" / "net.cfg", files / "own.tree").tree.ids == own.ids
     (files / "data" / "kinds.tree").unlink()
     with pytest.raises(
-        DarknetError, match=r"net.cfg: tree=.* is neither .* Give that file on the command line"
+        DarknetError, match=r"net.cfg: tree=.* is neither .* Give the named file on the command line"
     ):
         converted(files / "cfg" / "net.cfg", files / "net.weights")
     (files / "my.data").write_text("tree = own.tree\n")
@@ -369,7 +369,7 @@ def made_checkpoint(architecture: str, tree: WordTree) -> DetectorCheckpoint:
     }
     config = Config.model_validate(settings)
     torch.manual_seed(0)
-    network = build_model(config.model, tree).train()
+    network = build_detector(config.model, tree).train()
     with torch.no_grad():
         for _ in range(3):
             network(torch.rand(4, 3, 64, 64))

@@ -24,7 +24,7 @@ from yolo9000.checkpoints.start_from import InitialWeights, class_rows
 from yolo9000.config import Config, ModelConfig
 from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.weights import Header
-from yolo9000.models.detector import Detector, build_model
+from yolo9000.models.detector import Detector, build_detector
 
 OLD = WordTree(["animal", "vehicle", "dog", "cat", "car", "boat"], [-1, -1, 0, 0, 1, 1])
 # Without cat; with terrier, kayak, sea kayak, plant and rose; dog moved under pet.
@@ -46,7 +46,7 @@ def checkpoint_of(architecture: str = "tiny", tree: WordTree = OLD, **settings: 
         {"model": model, "data": {"shards": "none"}, "schedule": {"max_steps": 10}}
     )
     torch.manual_seed(1)
-    network = build_model(config.model, tree)
+    network = build_detector(config.model, tree)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter)
     label_counts = LabelCounts(tree, [0] * len(tree), [0] * len(tree))
@@ -57,7 +57,7 @@ def checkpoint_of(architecture: str = "tiny", tree: WordTree = OLD, **settings: 
 
 def model_for(tree: WordTree, cfg: ModelConfig) -> Detector:
     torch.manual_seed(2)
-    return build_model(cfg, tree)
+    return build_detector(cfg, tree)
 
 
 @pytest.fixture

@@ -468,7 +468,7 @@ def test_named_files_are_searched_in_the_usual_folders(
     assert find_named("data/my.tree", "tree", cfg) == beside
     assert find_named(str(beside), "tree", Path("net.cfg")) == beside
     for name in ("data/other.tree", "a" * 5000, "data"):
-        with pytest.raises(DarknetError, match="Give that file on the command line"):
+        with pytest.raises(DarknetError, match="Give the named file on the command line"):
             find_named(name, "tree", cfg)
 
 

@@ -18,7 +18,7 @@ from yolo9000.data.sampler import DataMismatch
 from yolo9000.evaluation.evaluate import evaluate_detector, highest_objectness_boxes, predict_boxes
 from yolo9000.evaluation.evaluation_set import EvaluationSet, ground_truth
 from yolo9000.inference.scored_boxes import ScoredBoxes
-from yolo9000.models.detector import Detector, build_model
+from yolo9000.models.detector import Detector, build_detector
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def model(shards: Path, reader: ShardReader) -> Detector:
     """A network of random weights."""
     torch.manual_seed(0)
     cfg = made_config(shards, model__anchors=[[1.0, 1.0], [2.0, 2.0]])
-    return build_model(cfg.model, reader.tree).eval()
+    return build_detector(cfg.model, reader.tree).eval()
 
 
 def test_ground_truth_is_in_image_pixels(reader: ShardReader) -> None:
@@ -157,7 +157,7 @@ def bare_reader(tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
 
 def test_a_split_without_objects_has_a_scorecard_without_classes(bare_reader: ShardReader) -> None:
     cfg = made_config(bare_reader.folder, model__anchors=[[1.0, 1.0]])
-    model = build_model(cfg.model, bare_reader.tree).eval()
+    model = build_detector(cfg.model, bare_reader.tree).eval()
     card = evaluate_detector(model, bare_reader, bare_reader.label_counts, 64, EvaluateConfig())
     assert card.images == 4
     assert card.classes == ()

@@ -26,7 +26,7 @@ from yolo9000.inference.darknet_results import (
     voc_lines,
     write_results,
 )
-from yolo9000.models.detector import build_model
+from yolo9000.models.detector import build_detector
 
 FLAT = WordTree(["dog", "cat", "car"], [-1, -1, -1])
 
@@ -47,7 +47,7 @@ def checkpoint_of(tree: WordTree) -> DetectorCheckpoint:
     )
     torch.manual_seed(1)
     nothing = np.zeros(len(tree), np.int64)
-    weights = build_model(config.model, tree).state_dict()
+    weights = build_detector(config.model, tree).state_dict()
     return DetectorCheckpoint(config, tree, LabelCounts(tree, nothing, nothing), 0, weights, None, math.nan)
 
 

@@ -10,7 +10,7 @@ from tests.yolo9000.made import random_tree
 from wordtree import WordTree
 from yolo9000.config import ModelConfig
 from yolo9000.models.backbone import scaled_filters
-from yolo9000.models.detector import Detector, PassthroughNeck, build_model
+from yolo9000.models.detector import Detector, PassthroughNeck, build_detector
 
 ARCHITECTURES = ("yolov2", "yolov2_paper", "yolo9000", "tiny")
 
@@ -22,7 +22,7 @@ def built(
     cfg = ModelConfig.model_validate(
         {"architecture": architecture, "width": width, "anchors": [[1.0 + k, 2.0] for k in range(anchors)]}
     )
-    model = build_model(cfg, tree or random_tree(30))
+    model = build_detector(cfg, tree or random_tree(30))
     assert model.stride == cfg.stride
     return model.eval()
 
@@ -43,7 +43,7 @@ def test_the_grid_has_a_cell_for_each_stride(architecture: str, height: int, wid
 def test_yolov2_of_coco_is_as_large_as_its_published_weights() -> None:
     """yolov2.weights is 203,934,260 bytes: a header of 16 and float32 numbers, batch-norm statistics included."""
     with torch.device("meta"):
-        model = build_model(
+        model = build_detector(
             ModelConfig(anchors=((1.0, 1.0),) * 5), WordTree([f"class{k}" for k in range(80)], [-1] * 80)
         )
     numbers = sum(parameter.numel() for parameter in model.parameters())

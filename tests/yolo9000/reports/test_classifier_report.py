@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.yolo9000.reports.test_detector_report import outline, section
 from yolo9000.evaluation.classification import ClassAccuracy, ClassificationScore, DepthScore, ThresholdScore
-from yolo9000.reports.classifier_report import LISTED, render_classifier_report
+from yolo9000.reports.classifier_report import LISTED_CLASSES, render_classifier_report
 from yolo9000.reports.page import RunDetails
 
 
@@ -72,7 +72,7 @@ def test_of_many_classes_some_are_listed_and_without_classes_there_is_no_empty_s
         render_classifier_report(RUN, replace(score(), classes=tuple(many))),
         "Best and worst classes",
     )
-    assert text.split("All 60 classes")[0].count("breed ") == 2 * LISTED
+    assert text.split("All 60 classes")[0].count("breed ") == 2 * LISTED_CLASSES
     page = render_classifier_report(RUN, replace(score(), top1=None, top5=None, classes=()))
     assert "Best and worst" not in page
     assert "All 0" not in page

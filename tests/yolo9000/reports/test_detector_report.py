@@ -14,7 +14,7 @@ from PIL import Image
 from yolo9000.evaluation.breakdown import BreakdownRow
 from yolo9000.evaluation.outcomes import Confusion
 from yolo9000.evaluation.scorecard import ClassScore, PartScore, Scorecard
-from yolo9000.reports.class_lists import LISTED, best_and_worst
+from yolo9000.reports.class_lists import LISTED_CLASSES, best_and_worst
 from yolo9000.reports.detector_report import Baseline, DetectorReport, render_detector_report
 from yolo9000.reports.page import InvalidReport, ReportImage, RunDetails, read_series
 
@@ -215,13 +215,13 @@ def test_each_listed_class_has_the_outcomes_of_its_objects() -> None:
     assert text.index("Best with boxes") < text.index("class 5") < text.index("Worst with boxes")
 
 
-@pytest.mark.parametrize("classes", [0, 1, 2, 3, 2 * LISTED, 50])
+@pytest.mark.parametrize("classes", [0, 1, 2, 3, 2 * LISTED_CLASSES, 50])
 def test_no_class_is_both_best_and_worst(classes: int) -> None:
     made = scorecard().classes[0]
     rows = [replace(made, id=f"n{number}", ap50=float(number)) for number in range(classes)]
     rows.append(replace(made, id="other", supervision="none"))
     best, worst = best_and_worst(rows, made.supervision)
-    assert len(best) == len(worst) == min(LISTED, classes // 2)
+    assert len(best) == len(worst) == min(LISTED_CLASSES, classes // 2)
     assert {row.id for row in best}.isdisjoint({row.id for row in worst})
     assert [row.ap50 for row in best] == [float(classes - 1 - rank) for rank in range(len(best))]
     assert [row.ap50 for row in worst] == [float(rank) for rank in range(len(worst))]

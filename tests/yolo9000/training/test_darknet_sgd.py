@@ -112,7 +112,9 @@ def backbone_parts(
     network: DarknetNetwork, value: Callable[[Tensor], Tensor]
 ) -> dict[int, dict[str, Tensor]]:
     layers = {k: layer for k, layer in enumerate(network.layers) if isinstance(layer, ConvolutionLayer)}
-    return {k: {name: value(tensor) for name, tensor in layer.parts().items()} for k, layer in layers.items()}
+    return {
+        k: {name: value(tensor) for name, tensor in layer.tensors().items()} for k, layer in layers.items()
+    }
 
 
 def one_step(

@@ -14,7 +14,7 @@ from tests.yolo9000.made import made_config, metrics_of
 from tests.yolo9000.training.runs import flat, made_classifier_config
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.cli import main
-from yolo9000.config import Config, PretrainConfig, overfitting, read_config, read_pretrain_config
+from yolo9000.config import Config, PretrainConfig, overfit_overrides, read_config, read_pretrain_config
 from yolo9000.data.classifier_data import ClassifierData, ClassifierTestData
 from yolo9000.data.sampler import Sampler
 from yolo9000.evaluation.evaluation_set import EvaluationSet
@@ -160,7 +160,7 @@ def test_a_check_of_a_resumed_run_reports_no_changed_settings(
 
 def test_overfitting_scores_the_images_that_it_learns(shards: Path, tmp_path: Path) -> None:
     cfg = made_config(shards)
-    settings = [f"data.shards={shards}", *overfitting(cfg, 3)]
+    settings = [f"data.shards={shards}", *overfit_overrides(cfg, 3)]
     cfg = read_config(file_of(cfg, shards, tmp_path), settings)
     reader = ShardReader(shards)
     learnt = {int(image) for images in Sampler(reader, cfg).images for image in images}
@@ -174,7 +174,7 @@ def test_overfitting_scores_the_images_that_it_learns(shards: Path, tmp_path: Pa
 def test_overfitting_a_classifier_scores_the_images_that_it_learns(shards: Path, tmp_path: Path) -> None:
     plain = made_classifier_config(shards, tmp_path)
     cfg = read_pretrain_config(
-        file_of(plain, shards, tmp_path), [f"data.shards={shards}", *overfitting(plain, 3)]
+        file_of(plain, shards, tmp_path), [f"data.shards={shards}", *overfit_overrides(plain, 3)]
     )
     reader = ShardReader(shards)
     learnt = ClassifierData(reader, cfg).sampler.images
@@ -188,7 +188,7 @@ def test_overfitting_draws_nothing_at_random(shards: Path, tmp_path: Path) -> No
     cfg = made_config(shards)
     cfg = read_config(
         file_of(cfg, shards, tmp_path),
-        [f"data.shards={shards}", "data.ratio={labels: 1}", *overfitting(cfg, 1)],
+        [f"data.shards={shards}", "data.ratio={labels: 1}", *overfit_overrides(cfg, 1)],
     )
     from yolo9000.data.detector_data import DetectorData
 

@@ -7,13 +7,13 @@ from torch import nn
 
 from tests.yolo9000.made import random_tree
 from yolo9000.config import ModelConfig, OptimizerConfig
-from yolo9000.models.detector import build_model
+from yolo9000.models.detector import build_detector
 from yolo9000.training.optim import WeightAverage, build_optimizer, set_learning_rate
 
 
 def test_biases_and_batch_norm_have_no_weight_decay() -> None:
     cfg = ModelConfig(architecture="tiny", width=0.25, input_size_px=32, anchors=((1, 1),))
-    model = build_model(cfg, random_tree(9))
+    model = build_detector(cfg, random_tree(9))
     decayed, free = build_optimizer(model, OptimizerConfig(weight_decay=0.1)).param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert {names[id(p)] for p in free["params"]} == {

@@ -465,12 +465,12 @@ def test_a_backbone_of_another_shape_is_reported(shards: Path, finished: Path, t
 @pytest.mark.parametrize("architecture", ["yolov2", "yolov2_paper", "yolo9000"])
 def test_every_detector_on_darknet19_has_the_backbone_of_the_classifier(architecture: str) -> None:
     from yolo9000.config import ClassifierConfig, ModelConfig
-    from yolo9000.models.detector import build_model
+    from yolo9000.models.detector import build_detector
 
     tree = random_tree(10)
     classifier = build_classifier(ClassifierConfig(width=0.25), tree, torch.arange(10))
     settings = {"architecture": architecture, "width": 0.25, "anchors": [[1, 1]]}
-    detector = build_model(ModelConfig.model_validate(settings), tree)
+    detector = build_detector(ModelConfig.model_validate(settings), tree)
     mine, theirs = backbone_of(classifier.state_dict()), backbone_of(detector.state_dict())
     assert isinstance(classifier.backbone, Backbone)
     assert [(name, value.shape) for name, value in mine.items()] == [

@@ -19,7 +19,7 @@ from yolo9000.config import OptimizerConfig, read_config
 from yolo9000.data.detector_data import DetectorData
 from yolo9000.data.sampler import DataMismatch
 from yolo9000.losses.joint import JointLoss
-from yolo9000.models.detector import build_model
+from yolo9000.models.detector import build_detector
 from yolo9000.training.optim import build_optimizer
 from yolo9000.training.run_folder import read_metrics
 from yolo9000.training.train import train, with_anchors
@@ -43,7 +43,7 @@ def test_two_joint_steps_train_only_the_path_members_of_the_labels_in_a_tree_as_
     reader = ShardReader(large_shards)
     hierarchy_nodes = len(reader.tree)
     assert hierarchy_nodes == 9418
-    model = build_model(with_anchors(cfg, reader).model, reader.tree).train()
+    model = build_detector(with_anchors(cfg, reader).model, reader.tree).train()
     criterion = JointLoss(cfg.loss, model.tree_tensors)
     optimizer = build_optimizer(model, OptimizerConfig(learning_rate=0.001, weight_decay=0))
     before = model.head.classes.weight.detach().clone()
@@ -90,7 +90,7 @@ def test_learning_rate_zero_changes_no_weight(
     train(made_config(shards, schedule__max_steps=2), tmp_path / "run")
     cfg = load_detector(tmp_path / "run" / "last.pt").config
     torch.manual_seed(cfg.seed)
-    fresh = build_model(cfg.model, ShardReader(shards).tree).state_dict()
+    fresh = build_detector(cfg.model, ShardReader(shards).tree).state_dict()
     found = load_detector(tmp_path / "run" / "last.pt").training
     assert found is not None
     statistics = ("running_mean", "running_var", "num_batches_tracked")
