@@ -27,7 +27,7 @@ READERS = ("ours", "json.load")
 
 
 def main() -> None:
-    arguments = parsed_arguments()
+    arguments = parse_arguments()
     if arguments.read:
         print(json.dumps(read(*arguments.read)))
         return
@@ -106,7 +106,7 @@ def categories() -> list[dict[str, object]]:
     return [{"supercategory": "object", "id": number, "name": f"class {number}"} for number in range(1, 91)]
 
 
-def parsed_arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)

@@ -46,21 +46,21 @@ def main() -> None:
     configs = {threads: config(args.shards, args.size, args.batch, threads) for threads in (1, 2)}
     stages = dict(stages_of(reader, configs, args.batches))
     seconds: dict[str, list[float]] = {name: [] for name in stages}
-    busy: dict[str, list[float]] = {name: [] for name in stages}
+    cpu_seconds: dict[str, list[float]] = {name: [] for name in stages}
     for _ in range(args.rounds):
         for name, stage in stages.items():
-            start, processor = perf_counter(), process_time()
+            start, cpu_start = perf_counter(), process_time()
             stage()
             seconds[name].append(perf_counter() - start)
-            busy[name].append(process_time() - processor)
+            cpu_seconds[name].append(process_time() - cpu_start)
     images = args.batch * args.batches
     print(f"{args.shards}: {len(reader)} images; {args.rounds} rounds of {images} at {args.size} px")
-    unit, unit_busy = (median(of["read + decode + resize"]) for of in (seconds, busy))
+    unit, unit_cpu = (median(times["read + decode + resize"]) for times in (seconds, cpu_seconds))
     for name, found in seconds.items():
-        wall, processor = median(found), median(busy[name])
+        wall, cpu = median(found), median(cpu_seconds[name])
         print(
             f"{name:32} {images / wall:8.0f} images/s {unit / wall:8.2f}   "
-            f"{1000 * processor / images:6.2f} ms of CPU time {unit_busy / processor:8.2f}"
+            f"{1000 * cpu / images:6.2f} ms of CPU time {unit_cpu / cpu:8.2f}"
         )
 
 

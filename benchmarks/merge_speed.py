@@ -40,7 +40,7 @@ PARTS = ("read", "hash", "decode", "write")
 
 
 def main() -> None:
-    arguments = parse()
+    arguments = parse_arguments()
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
         if arguments.data:
@@ -67,13 +67,13 @@ def measure(plan: "Plan", folder: Path, arguments: argparse.Namespace) -> None:
             merges.append(timed_merge(plan, folder / "shards", arguments.workers))
         peaks.append(peak[0])
     for name, row in (("bound", bounds), ("merge", merges)):
-        wall, busy = median(one.wall for one in row), median(one.processor for one in row)
+        wall, cpu = median(one.wall for one in row), median(one.cpu for one in row)
         rates = f"{len(paths) / wall:7.1f} images/s {megabytes / wall:6.1f} MB/s"
-        print(f"{name}  {rates}  {busy:6.2f} s CPU")
+        print(f"{name}  {rates}  {cpu:6.2f} s CPU")
     print("bound: " + ", ".join(f"{part} {median(row[part] for row in parts):.0%}" for part in PARTS))
     share = median(one.wall for one in bounds) / median(one.wall for one in merges)
-    busy = median(one.processor for one in bounds) / median(one.processor for one in merges)
-    print(f"the merge reaches {share:.0%} of the bound by wall time, {busy:.0%} by CPU time")
+    cpu = median(one.cpu for one in bounds) / median(one.cpu for one in merges)
+    print(f"the merge reaches {share:.0%} of the bound by wall time, {cpu:.0%} by CPU time")
     print(
         f"memory  {max(peaks) / 1e6:7.0f} MB peak in all processes; a shard has {plan.config.shard_mb:g} MB"
     )
@@ -84,20 +84,20 @@ class Duration:
     """Seconds of wall time, and of CPU time, which other processes disturb less."""
 
     wall: float
-    processor: float
+    cpu: float
 
 
 def timed_merge(plan: "Plan", out: Path, workers: int) -> Duration:
     from data_prep.merging.merge import execute_plan
 
-    started, before = time.perf_counter(), processor_seconds()
+    started, before = time.perf_counter(), cpu_seconds()
     execute_plan(plan, out, workers=workers)
-    spent = Duration(time.perf_counter() - started, processor_seconds() - before)
+    spent = Duration(time.perf_counter() - started, cpu_seconds() - before)
     shutil.rmtree(out)
     return spent
 
 
-def processor_seconds() -> float:
+def cpu_seconds() -> float:
     """CPU seconds of this process and of its finished children."""
     return sum(os.times()[:4])
 
@@ -110,7 +110,7 @@ def timed_bound(paths: list[str], folder: Path, workers: int) -> tuple[Duration,
         rows = list(pool.map(bare_loop, *zip(*jobs, strict=True)))
     slowest = max((parts for parts, _ in rows), key=lambda parts: sum(parts.values()))
     total = sum(slowest.values())
-    return Duration(total, sum(busy for _, busy in rows)), {part: slowest[part] / total for part in PARTS}
+    return Duration(total, sum(cpu for _, cpu in rows)), {part: slowest[part] / total for part in PARTS}
 
 
 def warm(_: int) -> None:
@@ -220,7 +220,7 @@ def scene(generator: np.random.Generator) -> np.ndarray:
     return (255 * mixed).astype(np.uint8)
 
 
-def parse() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

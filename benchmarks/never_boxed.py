@@ -187,7 +187,7 @@ class Plan:
 
 
 def main() -> None:
-    arguments = parse()
+    arguments = parse_arguments()
     try:
         rows, plan = rows_of(arguments), plan_of(arguments)
         if not arguments.finished:
@@ -250,9 +250,9 @@ def run_row(row: Row, seed: int, plan: Plan) -> None:
         results = score_row(row.name, folder / "best.pt", plan.seed_folder(seed) / JOINT_MERGE)
         for name in reversed(results):  # the row itself last, because its result marks all as finished
             results[name]["minutes"] = round((time.monotonic() - started) / 60, 2)
-            place = plan.run_folder(name, seed)
-            place.mkdir(exist_ok=True)
-            write_atomically(place / "result.json", json.dumps(results[name], indent=1))
+            row_folder = plan.run_folder(name, seed)
+            row_folder.mkdir(exist_ok=True)
+            write_atomically(row_folder / "result.json", json.dumps(results[name], indent=1))
             print(f"seed {seed}, {name}: {summary(Scores(**results[name]['scores']))}", flush=True)
         (folder / "last.pt").unlink()  # best.pt suffices
 
@@ -405,7 +405,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     )
 
 
-def parse() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""How many nodes of the published 9418-node tree does the builder place alike, and why not the others?
+"""How many nodes of the published 9418-node tree get their published parent, and why not the others?
 
     python benchmarks/published_tree.py FOLDER
 
@@ -34,7 +34,7 @@ UNKNOWN = "unknown cause"
 
 
 def main() -> None:
-    folder = argument()
+    folder = parse_folder()
     published = edges(WordTree.load(folder / "9k.tree"))
     wordnet = WordNet.shipped()
     labels = sorted(set(published) & set(imagenet("imagenet22k_ms_synsets.txt")))
@@ -62,7 +62,7 @@ def main() -> None:
 def print_differences(labels: list[str], used: list[str], published: Edges, wordnet: WordNet) -> None:
     """Print each node with another parent, and the cause."""
     built = edges(build_with_report(labels, profile="darknet")[0])
-    thinned = edges(build_with_report(used, profile="darknet")[0])
+    built_from_used = edges(build_with_report(used, profile="darknet")[0])
     abstract = grown_from_entity(labels, wordnet)
     print("\nNodes with another parent")
     for wnid, parent in published.items():
@@ -70,7 +70,7 @@ def print_differences(labels: list[str], used: list[str], published: Edges, word
             continue
         if abstract.get(wnid, "") == parent:
             cause = ABSTRACT
-        elif thinned.get(wnid, "") == parent:
+        elif built_from_used.get(wnid, "") == parent:
             above = ids_of_ancestors(wnid, wordnet) & (set(labels) - set(used))
             cause = f"{LABELS}: {', '.join(label_of(one, wordnet) for one in sorted(above))}"
         else:
@@ -144,7 +144,7 @@ def imagenet(file: str) -> list[str]:
     return (Path(spec.origin).parent / "data" / "_info" / file).read_text().split()
 
 
-def argument() -> Path:
+def parse_folder() -> Path:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

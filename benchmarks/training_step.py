@@ -88,14 +88,14 @@ class Stopwatch:
 
 
 def main() -> None:
-    args = arguments()
+    args = parse_arguments()
     torch.set_num_threads(args.threads)
     for tree in [WordTree.load(args.tree)] if args.tree else [generated_tree(nodes) for nodes in args.nodes]:
         for precision in args.precision:
             measure(tree, precision, args)
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -29,21 +29,18 @@ class EmojiWorldConfig(StrictModel):
     unlabelled_share: Share = 0.2  # share of a training scene's objects without a box, of label-only classes
     objects_min: Annotated[int, Field(ge=1)] = 1  # per scene
     objects_max: Annotated[int, Field(ge=1, le=50)] = 5
-    scale_min: Annotated[float, Field(gt=0, le=1)] = (
-        0.18  # longer side of an object, as a share of the image's side
-    )
+    # Longer side of an object, as a share of the image's side.
+    scale_min: Annotated[float, Field(gt=0, le=1)] = 0.18
     scale_max: Annotated[float, Field(gt=0, le=1)] = 0.5
     label_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.3  # as scale_min, in a label image
     label_scale_max: Annotated[float, Field(gt=0, le=1)] = 0.9
     rotation_deg: Annotated[float, Field(ge=0, le=180)] = 15.0  # at most, in both directions
     flip_share: Share = 0.5
     stretch: Share = 0.15  # largest change of the aspect ratio
-    colour_jitter: Annotated[float, Field(ge=0, lt=1)] = (
-        0.2  # of brightness and saturation; of tint a third of it
-    )
-    hidden_limit: Annotated[float, Field(ge=0, lt=1)] = (
-        0.35  # share of an object's area that others may hide or that may lie outside
-    )
+    # Largest change of brightness and saturation; tint changes by up to a third of it.
+    colour_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    # Share of an object's area that others may hide or that may lie outside.
+    hidden_limit: Annotated[float, Field(ge=0, lt=1)] = 0.35
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90
     drawings: Path | None = None  # a folder of PNG files named by code point; None: Twemoji
 
@@ -84,39 +81,39 @@ def plan(settings: EmojiWorldConfig, classes: Sequence[EmojiClass]) -> list[Plan
 
 def plan_train(settings: EmojiWorldConfig, boxed: list[int], unlabelled: list[int]) -> Iterator[PlannedImage]:
     rng = default_rng(SeedSequence(settings.seed, spawn_key=(SPLIT_KEYS["train"],)))
-    decks = {True: shuffled_turns(boxed, rng), False: shuffled_turns(unlabelled, rng)}
+    streams = {True: shuffled_rounds(boxed, rng), False: shuffled_rounds(unlabelled, rng)}
     for index in range(settings.scenes):
         given = rng.random(object_count(settings, rng)) >= settings.unlabelled_share
-        turns = tuple(next(decks[has_box]) for has_box in given.tolist())
-        yield PlannedImage("train", index, f"scenes/train/{index:06}.jpg", turns)
+        image_classes = tuple(next(streams[has_box]) for has_box in given.tolist())
+        yield PlannedImage("train", index, f"scenes/train/{index:06}.jpg", image_classes)
 
 
 def plan_test(settings: EmojiWorldConfig, every: list[int]) -> Iterator[PlannedImage]:
     rng = default_rng(SeedSequence(settings.seed, spawn_key=(SPLIT_KEYS["test"],)))
-    deck = shuffled_turns(every, rng)
+    stream = shuffled_rounds(every, rng)
     for index in range(settings.test_scenes):
-        turns = tuple(next(deck) for _ in range(object_count(settings, rng)))
-        yield PlannedImage("test", index, f"scenes/test/{index:06}.jpg", turns)
+        image_classes = tuple(next(stream) for _ in range(object_count(settings, rng)))
+        yield PlannedImage("test", index, f"scenes/test/{index:06}.jpg", image_classes)
 
 
 def plan_labels(
     settings: EmojiWorldConfig, with_images: list[int], classes: Sequence[EmojiClass]
 ) -> Iterator[PlannedImage]:
-    for place, which in enumerate(with_images):
-        wnid = classes[which].wnid
+    for position, class_index in enumerate(with_images):
+        wnid = classes[class_index].wnid
         for number in range(settings.labels_per_class):
-            index = place * settings.labels_per_class + number
-            yield PlannedImage("labels", index, f"labels/{wnid}/{wnid}_{number:04}.jpg", (which,))
+            index = position * settings.labels_per_class + number
+            yield PlannedImage("labels", index, f"labels/{wnid}/{wnid}_{number:04}.jpg", (class_index,))
 
 
 def object_count(settings: EmojiWorldConfig, rng: Generator) -> int:
     return int(rng.integers(settings.objects_min, settings.objects_max + 1))
 
 
-def shuffled_turns(items: Sequence[int], rng: Generator) -> Iterator[int]:
+def shuffled_rounds(items: Sequence[int], rng: Generator) -> Iterator[int]:
     """The items in random order, then in another random order, and so on: each round contains all items."""
     while True:
-        yield from (items[place] for place in rng.permutation(len(items)))
+        yield from (items[index] for index in rng.permutation(len(items)))
 
 
 def image_rng(settings: EmojiWorldConfig, split: Split, index: int) -> Generator:

@@ -21,7 +21,7 @@ Owners = Int16Array  # (H, W): number of the object that a pixel shows, -1 for n
 
 
 class Appearance(NamedTuple):
-    """Limits of the changes of a drawing: fields of EmojiWorldConfig."""
+    """Limits for the random changes to a drawing; fields of EmojiWorldConfig."""
 
     rotation_deg: float
     flip_share: float
@@ -30,10 +30,10 @@ class Appearance(NamedTuple):
     hidden_limit: float
 
 
-class SeenObject(NamedTuple):
+class VisibleObject(NamedTuple):
     """An object as visible in a finished image: its box in pixels, and the number of visible pixels."""
 
-    which: int  # number of its drawing in the call
+    number: int  # number of its drawing in the call
     xyxy_px: tuple[int, int, int, int]
     visible_px: int
 
@@ -45,25 +45,25 @@ def draw_scene(
     rng: Generator,
     *,
     size_px: int,
-) -> tuple[Image.Image, list[SeenObject]]:
+) -> tuple[Image.Image, list[VisibleObject]]:
     """An image with the drawings on a generated background, and its visible objects.
 
     Each drawing is placed where at most `hidden_limit` of its area and of the area of each earlier drawing is hidden.
-    A drawing without such a place after a few tries is left out. Boxes are tight around the visible pixels.
+    A drawing without such a corner after a few tries is left out. Boxes are tight around the visible pixels.
     """
     canvas = draw_background(rng, size_px)
     owner = np.full((size_px, size_px), -1, dtype=np.int16)
     areas: dict[int, int] = {}
-    for which, (drawing, object_px) in enumerate(zip(drawings, sizes_px, strict=True)):
+    for number, (drawing, object_px) in enumerate(zip(drawings, sizes_px, strict=True)):
         sprite = vary(drawing, object_px, appearance, rng)
         mask = np.asarray(sprite.getchannel("A")) >= VISIBLE_ALPHA
-        place = find_place(owner, mask, areas, appearance.hidden_limit, rng)
-        if place is None:
+        corner = find_position(owner, mask, areas, appearance.hidden_limit, rng)
+        if corner is None:
             continue
-        canvas.paste(sprite, place, sprite)
-        mark(owner, mask, place, which)
-        areas[which] = int(mask.sum())
-    return canvas, [seen(owner, which) for which in areas]
+        canvas.paste(sprite, corner, sprite)
+        mark_pixels(owner, mask, corner, number)
+        areas[number] = int(mask.sum())
+    return canvas, [visible_object(owner, number) for number in areas]
 
 
 def vary(drawing: Image.Image, object_px: float, appearance: Appearance, rng: Generator) -> Image.Image:
@@ -92,21 +92,21 @@ def recolour(sprite: Image.Image, jitter: float, rng: Generator) -> Image.Image:
     return recoloured
 
 
-def find_place(
+def find_position(
     owner: Owners, mask: BoolArray, areas: dict[int, int], hidden_limit: float, rng: Generator
 ) -> tuple[int, int] | None:
     """A top left corner (x, y) where the object and all earlier ones stay visible; None after a few tries."""
     height, width = mask.shape
     size_px = len(owner)
-    left = {which: int((owner == which).sum()) for which in areas}
+    left = {number: int((owner == number).sum()) for number in areas}
     for _ in range(PLACING_TRIES):
         x, y = (int(rng.integers(*corner_range(length, size_px, hidden_limit))) for length in (width, height))
-        visible = mask[inside(y, height, size_px), inside(x, width, size_px)]
+        visible = mask[visible_range(y, height, size_px), visible_range(x, width, size_px)]
         if visible.sum() < (1 - hidden_limit) * mask.sum():
             continue
         covered = owner[max(y, 0) : y + height, max(x, 0) : x + width][visible]
-        hidden = {which: int((covered == which).sum()) for which in areas}
-        if all(left[which] - hidden[which] >= (1 - hidden_limit) * areas[which] for which in areas):
+        hidden = {number: int((covered == number).sum()) for number in areas}
+        if all(left[number] - hidden[number] >= (1 - hidden_limit) * areas[number] for number in areas):
             return x, y
     return None
 
@@ -117,23 +117,23 @@ def corner_range(length: int, size_px: int, hidden_limit: float) -> tuple[int, i
     return min(-over, size_px - length), max(size_px - length + over, 0) + 1
 
 
-def inside(start: int, length: int, size_px: int) -> slice:
+def visible_range(start: int, length: int, size_px: int) -> slice:
     """The part of an object's side, `length` long and placed at `start`, that lies inside the image."""
     return slice(max(-start, 0), min(length, size_px - start))
 
 
-def mark(owner: Owners, mask: BoolArray, place: tuple[int, int], which: int) -> None:
-    """Write `which` into `owner` for each pixel that the object covers with its corner at `place`."""
-    (height, width), (x, y), size_px = mask.shape, place, len(owner)
-    visible = mask[inside(y, height, size_px), inside(x, width, size_px)]
-    owner[max(y, 0) : y + height, max(x, 0) : x + width][visible] = which
+def mark_pixels(owner: Owners, mask: BoolArray, corner: tuple[int, int], number: int) -> None:
+    """Write `number` into `owner` for each pixel that the object covers with its corner at `corner`."""
+    (height, width), (x, y), size_px = mask.shape, corner, len(owner)
+    visible = mask[visible_range(y, height, size_px), visible_range(x, width, size_px)]
+    owner[max(y, 0) : y + height, max(x, 0) : x + width][visible] = number
 
 
-def seen(owner: Owners, which: int) -> SeenObject:
-    visible = owner == which
+def visible_object(owner: Owners, number: int) -> VisibleObject:
+    visible = owner == number
     columns, rows = np.flatnonzero(visible.any(axis=0)), np.flatnonzero(visible.any(axis=1))
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    return SeenObject(which, box, int(visible.sum()))
+    return VisibleObject(number, box, int(visible.sum()))
 
 
 def draw_background(rng: Generator, size_px: int) -> Image.Image:
@@ -154,7 +154,7 @@ def draw_background(rng: Generator, size_px: int) -> Image.Image:
 
 def gradient(rng: Generator, size_px: int) -> Image.Image:
     start, end = palette(rng, 2).astype(np.float32)
-    position = along(rng, size_px)
+    position = random_ramp(rng, size_px)
     share = (position - position.min()) / (np.ptp(position) + 1e-6)
     return Image.fromarray((start + share[..., None] * (end - start)).astype(np.uint8))
 
@@ -170,14 +170,14 @@ def noise(rng: Generator, size_px: int) -> Image.Image:
 
 def stripes(rng: Generator, size_px: int) -> Image.Image:
     colours = palette(rng, int(rng.integers(2, 5)))
-    band = (along(rng, size_px) / rng.uniform(0.03, 0.25)).astype(np.int64)
+    band = (random_ramp(rng, size_px) / rng.uniform(0.03, 0.25)).astype(np.int64)
     return Image.fromarray(colours[band % len(colours)])
 
 
 def checks(rng: Generator, size_px: int) -> Image.Image:
     colours = palette(rng, int(rng.integers(2, 4)))
     width = rng.uniform(0.05, 0.3)
-    bands = [(along(rng, size_px) / width).astype(np.int64) for _ in range(2)]
+    bands = [(random_ramp(rng, size_px) / width).astype(np.int64) for _ in range(2)]
     return Image.fromarray(colours[(bands[0] + bands[1]) % len(colours)])
 
 
@@ -216,7 +216,7 @@ def scatter_shapes(image: Image.Image, rng: Generator, *, count: int) -> None:
                 pen.ellipse(box, outline=fill, width=int(rng.integers(2, 6)))
 
 
-def along(rng: Generator, size_px: int) -> Float32Array:
+def random_ramp(rng: Generator, size_px: int) -> Float32Array:
     """Position of each pixel along a random direction, in image widths from 0 up, shape (H, W)."""
     angle = rng.uniform(0, 2 * math.pi)
     axis = np.arange(size_px) / size_px

@@ -76,8 +76,8 @@ def emoji_world(out: Path, settings: EmojiWorldConfig | None = None, *, workers:
 
     def write(folder: Path) -> None:
         images = plan(settings, classes)
-        for place in {(folder / image.file).parent for image in images}:
-            place.mkdir(parents=True)
+        for subfolder in {(folder / image.file).parent for image in images}:
+            subfolder.mkdir(parents=True)
         drawn = draw_all(folder, images, files, settings, workers or os.cpu_count() or 1)
         write_tables(folder, drawn, classes, texts, seed=settings.seed)
 
@@ -89,7 +89,7 @@ def describe(
 ) -> dict[str, Any]:
     """The content of world.json; equal descriptions mean equal worlds."""
     drawings = hashlib.sha256()
-    for file in (file for its_files in files for file in its_files):
+    for file in (file for class_files in files for file in class_files):
         drawings.update(hashlib.sha256(file.read_bytes()).digest())
     return {
         "version": WORLD_VERSION,
@@ -168,7 +168,7 @@ def draw_images(
 @lru_cache(maxsize=1)
 def load_drawings(files: tuple[tuple[Path, ...], ...]) -> tuple[tuple[Image.Image, ...], ...]:
     """The drawings of each class, cropped to their opaque pixels."""
-    return tuple(tuple(load_drawing(file) for file in its_files) for its_files in files)
+    return tuple(tuple(load_drawing(file) for file in class_files) for class_files in files)
 
 
 def load_drawing(file: Path) -> Image.Image:
@@ -190,7 +190,9 @@ def draw_image(
     settings: EmojiWorldConfig,
 ) -> DrawnImage:
     rng = image_rng(settings, planned.split, planned.number)
-    chosen = [sprites[which][rng.integers(len(sprites[which]))] for which in planned.classes]
+    chosen = [
+        sprites[class_index][rng.integers(len(sprites[class_index]))] for class_index in planned.classes
+    ]
     low, high = (
         (settings.label_scale_min, settings.label_scale_max)
         if planned.split == "labels"

@@ -16,8 +16,15 @@ from numpy.random import Generator, SeedSequence, default_rng
 from PIL import Image, ImageFilter
 from pydantic import Field, model_validator
 
-from data_prep.synthetic.emoji_plan import SPLIT_KEYS, PlannedImage, Share, Split, shuffled_turns
-from data_prep.synthetic.emoji_scene import Owners, SeenObject, gradient, mark, noise, seen
+from data_prep.synthetic.emoji_plan import SPLIT_KEYS, PlannedImage, Share, Split, shuffled_rounds
+from data_prep.synthetic.emoji_scene import (
+    Owners,
+    VisibleObject,
+    gradient,
+    mark_pixels,
+    noise,
+    visible_object,
+)
 from data_prep.synthetic.photo_boxes import BoxPx, Photo, Photos, load_photo, read_photos
 from data_prep.synthetic.world_files import DrawnImage, WorldTexts, write_tables, write_world
 from wordtree import WordTree, build_tree
@@ -50,17 +57,12 @@ class MosaicWorldConfig(StrictModel):
     unlabelled_share: Share = 0.2  # share of a training scene's objects without a box, of label-only classes
     objects_min: Annotated[int, Field(ge=1)] = 2  # per scene
     objects_max: Annotated[int, Field(ge=1, le=50)] = 4
-    scale_min: Annotated[float, Field(gt=0, le=1)] = (
-        0.35  # longer side of a pasted image, as a share of the scene's side
-    )
+    # Longer side of a pasted image, as a share of the scene's side.
+    scale_min: Annotated[float, Field(gt=0, le=1)] = 0.35
     scale_max: Annotated[float, Field(gt=0, le=1)] = 0.6
     flip_share: Share = 0.5
-    edge: Annotated[float, Field(ge=0, lt=0.5)] = (
-        0.08  # share of a pasted image that fades into the background
-    )
-    hidden_limit: Annotated[float, Field(ge=0, lt=1)] = (
-        0.3  # share of an object's box that later images may hide
-    )
+    edge: Annotated[float, Field(ge=0, lt=0.5)] = 0.08  # share of a pasted image that fades out
+    hidden_limit: Annotated[float, Field(ge=0, lt=1)] = 0.3  # share of a box that later images may hide
     blurred_share: Share = 0.6  # backgrounds that are a blurred photograph; others are a gradient or noise
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90
 
@@ -104,8 +106,8 @@ def mosaic_world(photographs: Path, out: Path, settings: MosaicWorldConfig | Non
 
     def write(folder: Path) -> None:
         mosaics = plan(settings, classes, photos)
-        for place in {(folder / mosaic.planned.file).parent for mosaic in mosaics}:
-            place.mkdir(parents=True)
+        for subfolder in {(folder / mosaic.planned.file).parent for mosaic in mosaics}:
+            subfolder.mkdir(parents=True)
         drawn = [draw(folder, mosaic, settings) for mosaic in track(mosaics, "mosaic world")]
         write_tables(folder, drawn, classes, texts, seed=settings.seed)
 
@@ -116,8 +118,8 @@ def describe(settings: MosaicWorldConfig, classes: Sequence[PhotoClass], photos:
     """The content of world.json; equal descriptions mean equal worlds."""
     names = hashlib.sha256()
     for part in photos:
-        for wnid, its_photos in sorted(part.items()):
-            names.update(repr((wnid, [(one.file.name, one.xyxy_px) for one in its_photos])).encode())
+        for wnid, class_photos in sorted(part.items()):
+            names.update(repr((wnid, [(one.file.name, one.xyxy_px) for one in class_photos])).encode())
     return {
         "version": WORLD_VERSION,
         "settings": settings.model_dump(mode="json"),
@@ -155,7 +157,7 @@ def boxed_half(tree: WordTree, nodes: Sequence[int], rng: Generator) -> set[int]
         unpaired[node].append(node)
     boxed: set[int] = set()
     for node in sorted(unpaired, key=lambda node: int(tree.depth[node]) if node >= 0 else -1, reverse=True):
-        alone = [unpaired[node][place] for place in rng.permutation(len(unpaired[node]))]
+        alone = [unpaired[node][index] for index in rng.permutation(len(unpaired[node]))]
         while len(alone) > 1:
             boxed.add(alone.pop())
             alone.pop()
@@ -178,39 +180,41 @@ def plan(settings: MosaicWorldConfig, classes: Sequence[PhotoClass], photos: Pho
     boxed = [index for index, one in enumerate(classes) if one.boxed]
     label_only = [index for index, one in enumerate(classes) if not one.boxed]
     unlabelled = [index for index in label_only if not classes[index].under]
-    by_class = {part: [its[one.wnid] for one in classes] for part, its in photos._asdict().items()}
+    by_class = {part: [of_wnid[one.wnid] for one in classes] for part, of_wnid in photos._asdict().items()}
 
     rng = rng_of(settings.seed, SPLIT_KEYS["train"])
-    withheld = turns(unlabelled, by_class["train"], rng) if unlabelled else None
-    objects = mixed(turns(boxed, by_class["train"], rng), withheld, settings.unlabelled_share, rng)
+    withheld = object_stream(unlabelled, by_class["train"], rng) if unlabelled else None
+    objects = mix(object_stream(boxed, by_class["train"], rng), withheld, settings.unlabelled_share, rng)
     train = plan_scenes("train", settings.scenes, objects, settings, rng)
 
     rng = rng_of(settings.seed, SPLIT_KEYS["test"])
     test = plan_scenes(
-        "test", settings.test_scenes, turns(boxed + label_only, by_class["val"], rng), settings, rng
+        "test", settings.test_scenes, object_stream(boxed + label_only, by_class["val"], rng), settings, rng
     )
     return [*train, *test, *plan_labels(settings, label_only, classes, photos)]
 
 
-Turns = Iterator[tuple[int, Photo]]
+ObjectStream = Iterator[tuple[int, Photo]]
 """Objects in the order in which scenes use them: number of the class, and photograph."""
 
 
-def turns(which: list[int], photos: Sequence[Sequence[Photo]], rng: Generator) -> Turns:
+def object_stream(
+    class_indices: list[int], photos: Sequence[Sequence[Photo]], rng: Generator
+) -> ObjectStream:
     """Objects of the given classes; each class, and each photograph of a class, occurs equally often."""
-    decks = {index: shuffled_turns(range(len(photos[index])), rng) for index in which}
-    for index in shuffled_turns(which, rng):
-        yield index, photos[index][next(decks[index])]
+    streams = {index: shuffled_rounds(range(len(photos[index])), rng) for index in class_indices}
+    for index in shuffled_rounds(class_indices, rng):
+        yield index, photos[index][next(streams[index])]
 
 
-def mixed(given: Turns, withheld: Turns | None, share: float, rng: Generator) -> Turns:
+def mix(given: ObjectStream, withheld: ObjectStream | None, share: float, rng: Generator) -> ObjectStream:
     """`given`, with a random share of `withheld`."""
     while True:
         yield next(given if withheld is None or rng.random() >= share else withheld)
 
 
 def plan_scenes(
-    split: Split, scenes: int, objects: Turns, settings: MosaicWorldConfig, rng: Generator
+    split: Split, scenes: int, objects: ObjectStream, settings: MosaicWorldConfig, rng: Generator
 ) -> list[Mosaic]:
     mosaics = []
     for number in range(scenes):
@@ -256,7 +260,7 @@ def draw(folder: Path, mosaic: Mosaic, settings: MosaicWorldConfig) -> DrawnImag
         with path_in_errors(folder / planned.file):
             (folder / planned.file).write_bytes(one.file.read_bytes())
         left, top, right, bottom = one.xyxy_px
-        return DrawnImage(planned, wh_px, (SeenObject(0, one.xyxy_px, (right - left) * (bottom - top)),))
+        return DrawnImage(planned, wh_px, (VisibleObject(0, one.xyxy_px, (right - left) * (bottom - top)),))
     rng = rng_of(settings.seed, SPLIT_KEYS[planned.split], planned.number)
     image, objects = draw_mosaic(mosaic.photos, settings, rng)
     with path_in_errors(folder / planned.file):
@@ -266,10 +270,10 @@ def draw(folder: Path, mosaic: Mosaic, settings: MosaicWorldConfig) -> DrawnImag
 
 def draw_mosaic(
     photos: Sequence[Photo], settings: MosaicWorldConfig, rng: Generator
-) -> tuple[Image.Image, list[SeenObject]]:
+) -> tuple[Image.Image, list[VisibleObject]]:
     """A scene with the photographs on a new background, and its visible objects.
 
-    Each photograph lies inside the scene. A photograph without a place where all objects stay visible enough is left
+    Each photograph lies inside the scene. A photograph for which no corner leaves all objects visible enough is left
     out. The box of an object is the box in the photograph, scaled, moved and clipped to its visible part.
     """
     size_px = settings.size_px
@@ -277,16 +281,16 @@ def draw_mosaic(
     canvas = draw_background(images[0], settings, rng)
     owner = np.full((size_px, size_px), -1, dtype=np.int16)
     areas: dict[int, int] = {}
-    for which, (image, one) in enumerate(zip(images, photos, strict=True)):
-        tile, box = varied(image, one.xyxy_px, settings, rng)
-        place = find_place(owner, tile.size, areas, settings.hidden_limit, rng)
-        if place is None:
+    for number, (image, one) in enumerate(zip(images, photos, strict=True)):
+        tile, box = vary(image, one.xyxy_px, settings, rng)
+        corner = find_position(owner, tile.size, areas, settings.hidden_limit, rng)
+        if corner is None:
             continue
-        canvas.paste(tile, place, fading_edge(tile.size, settings.edge))
-        mark(owner, np.ones(tile.size[::-1], dtype=bool), place, -1)
-        mark(owner, inside(box, tile.size), place, which)
-        areas[which] = int((owner == which).sum())
-    return canvas, [seen(owner, which) for which in areas]
+        canvas.paste(tile, corner, fading_edge(tile.size, settings.edge))
+        mark_pixels(owner, np.ones(tile.size[::-1], dtype=bool), corner, -1)
+        mark_pixels(owner, box_mask(box, tile.size), corner, number)
+        areas[number] = int((owner == number).sum())
+    return canvas, [visible_object(owner, number) for number in areas]
 
 
 def draw_background(photo: Image.Image, settings: MosaicWorldConfig, rng: Generator) -> Image.Image:
@@ -297,7 +301,7 @@ def draw_background(photo: Image.Image, settings: MosaicWorldConfig, rng: Genera
     return gradient(rng, size_px) if rng.random() < 0.5 else noise(rng, size_px)
 
 
-def varied(
+def vary(
     image: Image.Image, xyxy_px: BoxPx, settings: MosaicWorldConfig, rng: Generator
 ) -> tuple[Image.Image, BoxPx]:
     """The image at a random scale, perhaps mirrored, and the box of its object, at least one pixel large."""
@@ -314,7 +318,7 @@ def varied(
     return image.resize((width, height), Image.Resampling.BICUBIC), box
 
 
-def find_place(
+def find_position(
     owner: Owners, wh_px: tuple[int, int], areas: dict[int, int], hidden_limit: float, rng: Generator
 ) -> tuple[int, int] | None:
     """A top left corner (x, y) where enough of all earlier objects stays visible; None after a few tries."""
@@ -323,14 +327,14 @@ def find_place(
         x, y = (int(rng.integers(size_px - length + 1)) for length in wh_px)
         covered = owner[y : y + height, x : x + width]
         if all(
-            (owner == which).sum() - (covered == which).sum() >= (1 - hidden_limit) * area
-            for which, area in areas.items()
+            (owner == number).sum() - (covered == number).sum() >= (1 - hidden_limit) * area
+            for number, area in areas.items()
         ):
             return x, y
     return None
 
 
-def inside(xyxy_px: BoxPx, wh_px: tuple[int, int]) -> BoolArray:
+def box_mask(xyxy_px: BoxPx, wh_px: tuple[int, int]) -> BoolArray:
     left, top, right, bottom = xyxy_px
     mask = np.zeros(wh_px[::-1], dtype=bool)
     mask[top:bottom, left:right] = True

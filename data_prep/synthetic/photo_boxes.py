@@ -39,7 +39,7 @@ def read_photos(folder: Path) -> Photos:
         raise WorldError(
             f"{folder}: expected the layout of Tiny ImageNet, train/WNID/WNID_boxes.txt and "
             f"val/val_annotations.txt, found {len(train)} classes in train and "
-            f"{'the' if annotations.is_file() else 'no'} file for val."
+            f"{'a' if annotations.is_file() else 'no'} file val/val_annotations.txt."
         )
     for place, (name, wnid, *box) in lines_of(annotations, columns=6):
         if wnid not in val:

@@ -268,12 +268,12 @@ def _dot(x: float, y: float, *, radius: float) -> str:
 def _bars(histogram: Histogram, y: Axis) -> list[str]:
     slot, parts = _slot(histogram), []
     width = min(slot * 0.8, 64)
-    for place, name in enumerate(histogram.bins):
+    for bin_number, name in enumerate(histogram.bins):
         below = 0
-        for number, count in enumerate(histogram.counts[:, place].tolist()):
+        for number, count in enumerate(histogram.counts[:, bin_number].tolist()):
             if count:
                 top, bottom = y.position(below + count), y.position(below)
-                x = FILE_FRAME.left + slot * (place + 0.5) - width / 2
+                x = FILE_FRAME.left + slot * (bin_number + 0.5) - width / 2
                 message = escape(f"{name}: {count:,} {histogram.series[number]}")
                 parts.append(
                     f'<g class="s{number}"><rect class="bar" x="{x:.1f}" y="{min(top, bottom - 1):.1f}" '
@@ -289,8 +289,8 @@ def _bin_labels(histogram: Histogram) -> dict[float, str]:
     slot = _slot(histogram)
     every = math.ceil((max(map(len, histogram.bins)) * CHARACTER + 8) / slot)
     return {
-        FILE_FRAME.left + slot * (place + 0.5): name
-        for place, name in list(enumerate(histogram.bins))[::every]
+        FILE_FRAME.left + slot * (bin_number + 0.5): name
+        for bin_number, name in list(enumerate(histogram.bins))[::every]
     }
 
 

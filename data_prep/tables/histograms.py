@@ -106,7 +106,7 @@ def _box_sizes(boxes: _Boxes) -> Histogram:
     edges = 2.0 ** np.arange(-7, 0.01, 0.5)
     percent = [f"{100 * edge:.{1 if edge < 0.1 else 0}f}" for edge in edges]
     bins = [f"<{percent[0]}", *(f"{a}–{b}" for a, b in pairwise(percent))]
-    place = np.searchsorted(edges[:-1], side, side="right")
+    bin_of = np.searchsorted(edges[:-1], side, side="right")
     small = 100 * float((side < 32 / 640).mean()) if len(side) else 0.0
     return Histogram(
         "box_sizes.svg",
@@ -116,7 +116,7 @@ def _box_sizes(boxes: _Boxes) -> Histogram:
         "boxes",
         bins,
         ("boxes",),
-        np.bincount(place, minlength=len(bins))[None],
+        np.bincount(bin_of, minlength=len(bins))[None],
     )
 
 
@@ -177,10 +177,10 @@ def _image_sizes(reader: ShardReader, images: Int64Array) -> Histogram:
     power = np.log2(np.maximum(longer, 1)) * 2
     low, high = (int(power.min()), int(power.max())) if len(power) else (0, 0)
     edges = [round(2 ** (n / 2)) for n in range(low, high + 2)]
-    place = power.astype(np.int64) - low
+    bin_of = power.astype(np.int64) - low
     is_boxed = reader.image_boxed[images]
     counts = np.stack(
-        [np.bincount(place[chosen], minlength=high - low + 1) for chosen in (is_boxed, ~is_boxed)]
+        [np.bincount(bin_of[chosen], minlength=high - low + 1) for chosen in (is_boxed, ~is_boxed)]
     )
     return Histogram(
         "image_sizes.svg",

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from data_prep import DataPrepError, ShardReader, kmeans_anchors, merge
 from data_prep.anchors import (
     AnchorClusters,
+    _kmeans_plus_plus,
     _kmeans_run,
     _Sizes,
-    _kmeans_plus_plus,
     average_iou,
     box_sizes_px,
     elbow,

@@ -154,7 +154,7 @@ def test_invalid_arguments_are_refused(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["never_boxed.py", *arguments])
     with pytest.raises(SystemExit) as caught:
-        benchmark.parse()
+        benchmark.parse_arguments()
     assert caught.value.code == 2
     assert expected in capsys.readouterr().err
 
@@ -163,7 +163,7 @@ def test_a_seed_that_is_named_twice_counts_once(
     benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["never_boxed.py", "--seeds", "3", "1", "3"])
-    assert benchmark.parse().seeds == [3, 1]
+    assert benchmark.parse_arguments().seeds == [3, 1]
 
 
 def test_a_row_made_with_other_settings_is_refused_but_settings_that_it_did_not_know_are_not(
@@ -232,7 +232,7 @@ def test_baselines_are_recorded_from_complete_tables_with_the_demos_settings_onl
     def recorded(*more: str, finished: tuple[int, ...] = (0, 1)) -> str:
         monkeypatch.setattr(sys, "argv", ["x", "--seeds", "0", "1", "--steps", "7", *more])
         results = dict.fromkeys(benchmark.BASELINES, dict.fromkeys(finished, scores))
-        benchmark.record(results, benchmark.parse())
+        benchmark.record(results, benchmark.parse_arguments())
         return str(json.loads((tmp_path / "assets" / "demo_baselines.json").read_text())["command"])
 
     assert recorded() == "python benchmarks/never_boxed.py --seeds 0 1 --steps 7 --record"

@@ -18,7 +18,7 @@ from data_prep import DataPrepError
 from data_prep.config import MergeConfig
 from data_prep.synthetic import emoji_world
 from data_prep.synthetic.emoji_plan import EmojiWorldConfig, image_rng, plan
-from data_prep.synthetic.emoji_scene import Appearance, draw_scene, mark, seen
+from data_prep.synthetic.emoji_scene import Appearance, draw_scene, mark_pixels, visible_object
 from data_prep.synthetic.emoji_table import drawing_files, drawing_key, world_classes
 from data_prep.synthetic.world_files import WorldError
 from tests.processes import has_processes, wait_for
@@ -103,7 +103,7 @@ def test_boxes_are_tight_around_the_visible_pixels(places):
     masks = [rng.random((8, 9)) < 0.4 for _ in places]
     owner = np.full((size, size), -1, dtype=np.int16)
     for which, (mask, place) in enumerate(zip(masks, places, strict=True)):
-        mark(owner, mask, place, which)
+        mark_pixels(owner, mask, place, which)
 
     def top_object(x: int, y: int) -> int | None:  # the slow and obvious way
         for which in reversed(range(len(places))):
@@ -115,7 +115,11 @@ def test_boxes_are_tight_around_the_visible_pixels(places):
     for which in range(len(places)):
         pixels = [(x, y) for x, y in itertools.product(range(size), repeat=2) if top_object(x, y) == which]
         xs, ys = zip(*pixels, strict=True)
-        assert seen(owner, which) == (which, (min(xs), min(ys), max(xs) + 1, max(ys) + 1), len(pixels))
+        assert visible_object(owner, which) == (
+            which,
+            (min(xs), min(ys), max(xs) + 1, max(ys) + 1),
+            len(pixels),
+        )
 
 
 def test_a_box_fits_the_colours_in_the_finished_image(monkeypatch):

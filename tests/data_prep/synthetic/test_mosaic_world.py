@@ -18,7 +18,7 @@ from data_prep.synthetic.mosaic_world import (
     boxed_half,
     draw_mosaic,
     fading_edge,
-    find_place,
+    find_position,
     mosaic_world,
     photo_classes,
     plan,
@@ -141,7 +141,7 @@ def test_boxes_fit_the_objects_in_the_finished_scene(photographs, monkeypatch):
         image, objects = draw_mosaic(photos, apart, np.random.default_rng(seed))
         assert len(objects) >= 3
         for one in objects:
-            colour = list(COLOURS.values())[one.which]
+            colour = list(COLOURS.values())[one.number]
             rows, columns = np.nonzero(np.abs(np.asarray(image).astype(int) - colour).max(axis=2) < 60)
             found = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
             assert np.abs(np.subtract(found, one.xyxy_px)).max() <= 1
@@ -154,7 +154,7 @@ def test_no_object_is_hidden_beyond_the_limit(photographs, seed, limit):
     crowded = MosaicWorldConfig(size_px=64, scale_min=0.5, scale_max=0.5, edge=0, hidden_limit=limit)
     _, objects = draw_mosaic(photos, crowded, rng_of(seed))
     for one in objects:
-        left, top, right, bottom = photos[one.which].xyxy_px
+        left, top, right, bottom = photos[one.number].xyxy_px
         scale = 32 / WH_PX[0]
         area = (round(right * scale) - round(left * scale)) * (round(bottom * scale) - round(top * scale))
         assert one.visible_px >= (1 - limit) * area * 0.8  # mirrored, its sides may round the other way
@@ -162,8 +162,8 @@ def test_no_object_is_hidden_beyond_the_limit(photographs, seed, limit):
 
 def test_a_photograph_without_a_place_is_left_out():
     owner = np.zeros((20, 20), dtype=np.int16)
-    assert find_place(owner, (10, 10), {0: 400}, 0.1, np.random.default_rng(0)) is None
-    assert find_place(owner, (10, 10), {0: 400}, 0.3, np.random.default_rng(0)) is not None
+    assert find_position(owner, (10, 10), {0: 400}, 0.1, np.random.default_rng(0)) is None
+    assert find_position(owner, (10, 10), {0: 400}, 0.3, np.random.default_rng(0)) is not None
 
 
 def test_the_edge_of_a_pasted_image_fades():
