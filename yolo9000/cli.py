@@ -200,7 +200,7 @@ def evaluate(
     from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
     from yolo9000.distributed import default_device
     from yolo9000.evaluation.evaluate import evaluate as score
-    from yolo9000.training.resume import refuse_odd_sizes
+    from yolo9000.training.resume import refuse_sizes_off_grid
     from yolo9000.training.run import with_settings
 
     checkpoint, reader = load_checkpoint(model), ShardReader(shards)
@@ -209,7 +209,7 @@ def evaluate(
     cfg = with_settings(checkpoint.config, "evaluate", **_given(split=split, limit=limit))
     if size is not None:
         cfg = with_settings(cfg, "model", input_size_px=size)
-        refuse_odd_sizes(cfg, network.backbone.stride)
+        refuse_sizes_off_grid(cfg, network.backbone.stride)
     scorecard = score(network, reader, checkpoint.label_counts, cfg)
     if as_json:
         _print_once(json.dumps(scorecard.to_dict(), indent=1))

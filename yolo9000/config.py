@@ -146,7 +146,7 @@ class DataConfig(StrictModel):
     accumulate: PositiveInt = 1
     # Relative number of images from each source, for example {coco: 1, imagenet: 4}; None: the ratio of the merge.
     ratio: dict[str, PositiveFloat] | None = None
-    # Repeat-factor sampling within a source: 0 shows each image once per pass, 1 shows rare nodes as often as common
+    # Repeat-factor sampling within a source: 0 shows each image once per epoch, 1 shows rare nodes as often as common
     # ones (decision 23).
     repeat_factor_power: Share = 0.0
     # Use only the first images of each source, for trial runs and overfitting tests.

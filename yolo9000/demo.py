@@ -69,7 +69,7 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
         summary=f"{SUMMARY} The baselines are means of recorded runs: {_recorded()['command']}.",
         baselines=recorded_baselines(),
     )
-    scorecard = train(cfg, folder, resume=(folder / "last.pt").exists(), words=text)
+    scorecard = train(cfg, folder, resume=(folder / "last.pt").exists(), report_text=text)
     this_run = Baseline("this run", scorecard.boxed.ap50, scorecard.label_only.ap50)
     _print_scores(console, scorecard, [this_run, *text.baselines])
     print(f"Detector: {folder / 'best.pt'}\nReport with images: {folder / 'report.html'}")

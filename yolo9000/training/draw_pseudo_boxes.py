@@ -66,7 +66,9 @@ def draw_pseudo_boxes(model: Detector, data: DetectorData) -> PseudoBoxes:
         if not len(batch.row):
             found.append((batch.row, np.zeros((0, 4), np.float32)))
             continue
-        views = [view(model, batch, k, mirror) for k in range(len(sizes_px)) for mirror in (False, True)]
+        views = [
+            predict_view(model, batch, k, mirror) for k in range(len(sizes_px)) for mirror in (False, True)
+        ]
         xyxy_unit, score = (torch.stack(part, dim=1) for part in zip(*views, strict=True))
         best, agreement = most_agreed(xyxy_unit, score)
         kept = (agreement >= cfg.pseudo_boxes.min_agreement).cpu().numpy()
@@ -92,12 +94,12 @@ def read_labelled(data: DetectorData, images: Int64Array, sizes_px: Sequence[int
 
     found = [(int(image), data.damaged.read_or_none(int(image), decoded)) for image in images]
     readable = [(image, pixels) for image, pixels in found if pixels is not None]
-    rows = [np.arange(*reader.label_offsets[image : image + 2], dtype=np.int64) for image, _ in readable]
-    rows = [row[reader.label_positive[row]] for row in rows]
-    row = np.concatenate([*rows, np.zeros(0, np.int64)])
+    all_rows = [np.arange(*reader.label_offsets[image : image + 2], dtype=np.int64) for image, _ in readable]
+    positive_rows = [rows[reader.label_positive[rows]] for rows in all_rows]  # of each image
+    row = np.concatenate([*positive_rows, np.zeros(0, np.int64)])
     return LabelledImages(
         [on_canvases([pixels for _, pixels in readable], size) for size in sizes_px] if readable else [],
-        torch.from_numpy(np.repeat(np.arange(len(readable)), [len(row) for row in rows])),
+        torch.from_numpy(np.repeat(np.arange(len(readable)), [len(rows) for rows in positive_rows])),
         torch.from_numpy(reader.label_nodes[row].astype(np.int64)),
         row,
     )
@@ -105,17 +107,20 @@ def read_labelled(data: DetectorData, images: Int64Array, sizes_px: Sequence[int
 
 def on_canvases(pixels: Sequence[Tensor], size_px: int) -> tuple[Tensor, list[Letterbox]]:
     """The images (P, 3, S, S) fitted into squares, and their letterboxes; pixels: uint8 (3, H, W) each."""
-    canvases, letterboxes = zip(*(letterbox(one, size_px) for one in pixels), strict=True)
+    canvases, letterboxes = zip(*(letterbox(image, size_px) for image in pixels), strict=True)
     return torch.stack(canvases), list(letterboxes)
 
 
-def view(model: Detector, images: LabelledImages, size: int, mirror: bool) -> tuple[Tensor, Tensor]:
+def predict_view(
+    model: Detector, images: LabelledImages, size_index: int, mirror: bool
+) -> tuple[Tensor, Tensor]:
     """The box of each label as xyxy in the unit square of its image, (L, 4), and its score, (L,).
 
-    The box is that of the location with the highest score, objectness × P(node). size: position in `canvases`.
+    The box is that of the location with the highest score, objectness × P(node).
+    size_index: the input size, as a position in `images.canvases`.
     """
     device = model.tree_tensors.parent.device
-    canvases, letterboxes = images.canvases[size]
+    canvases, letterboxes = images.canvases[size_index]
     pixels = (canvases.flip(3) if mirror else canvases).to(device)
     output = model(pixels.contiguous(memory_format=torch.channels_last))
     labels = images.labels(device)
@@ -130,9 +135,9 @@ def view(model: Detector, images: LabelledImages, size: int, mirror: bool) -> tu
 
 
 def most_agreed(xyxy: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
-    """The box of each label that overlaps the boxes of all views most, (L, 4), and its agreement, (L,) in 0..1.
+    """Of the boxes of all views the one with the highest agreement, for each label, (L, 4), and the agreement, (L,).
 
-    The agreement is the mean IoU with the boxes of all V views, weighted by their scores.
+    The agreement of a box, 0..1, is its mean IoU with the boxes of all V views, weighted by their scores.
     xyxy: (L, V, 4); score: (L, V).
     """
     overlap = aligned_iou(xyxy[:, :, None], xyxy[:, None])  # (L, V, V)

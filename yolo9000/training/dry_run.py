@@ -73,11 +73,11 @@ def _network_facts(run: Run[Any, Any]) -> dict[str, str]:
 
 def _data_facts(cfg: Config | PretrainConfig, sampler: Sampler) -> dict[str, str]:
     steps = cfg.schedule.max_steps
-    passes = sampler.epochs(steps)
+    epochs = sampler.epochs(steps)
     sources = zip(sampler.names, sampler.images, sampler.shares, strict=True)
     return {
         **{
-            f"source {name}": f"{len(images):,} images, {share:.0%} of each batch, seen {passes[name]:.3g} times"
+            f"source {name}": f"{len(images):,} images, {share:.0%} of each batch, seen {epochs[name]:.3g} times"
             for name, images, share in sources
         },
         "steps": f"{steps:,} of {cfg.data.batch_size} images, in {', '.join(map(str, _sizes_px(cfg)))} px",

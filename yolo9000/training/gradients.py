@@ -1,7 +1,7 @@
 """The gradient of a batch that is computed in micro-batches, one after the other and in several processes.
 
 Each loss is divided by the images of the whole batch, so gradients and loss terms are summed. Processes exchange only
-the rows of the class head that one of them used; the others have no gradient (decision 25).
+the rows of the class head that at least one of them used; other rows have no gradient (decision 25).
 """
 
 from __future__ import annotations

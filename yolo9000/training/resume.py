@@ -54,7 +54,7 @@ def _started(
     cfg = with_absolute_paths(task.complete_settings(cfg, reader, None))
     torch.manual_seed(cfg.seed)
     model = task.build_model(cfg, reader)
-    refuse_odd_sizes(cfg, model.backbone.stride)
+    refuse_sizes_off_grid(cfg, model.backbone.stride)
     loaded = initial.load_into(model, reader.tree) if initial else ()
     run = Run.of(cfg, reader, model)
     if initial:
@@ -86,7 +86,7 @@ def _resumed(
     try:
         run: Run[Settings, Network] = _restored(saved, saved.training, cfg, reader)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, CheckpointError) as reason:
-        message = " ".join(str(reason).split())[:200]  # the file was written by hand
+        message = " ".join(str(reason).split())[:200]  # only a file written by hand comes here
         raise CheckpointError(f"{path}: its state of training does not fit this run ({message}).") from None
     _report_changes(saved, cfg)
     return run
@@ -113,7 +113,7 @@ def _restored(
     """The run with the weights, optimizer state, average, pseudo-boxes, step and best score of the checkpoint."""
     live: Checkpoint[Any] = replace(saved, config=cfg, tree=reader.tree, weights=training["weights"])
     run: Run[Settings, Network] = Run.of(cfg, reader, cast(Any, live).build_model())
-    refuse_odd_sizes(cfg, run.model.backbone.stride)
+    refuse_sizes_off_grid(cfg, run.model.backbone.stride)
     _load_moments(run.optimizer, training["optimizer"]["state"])
     # As in last.pt, which may be saved again before the next step.
     set_learning_rate(run.optimizer, learning_rate_at(saved.step, cfg.optimizer.learning_rate, cfg.schedule))
@@ -128,7 +128,7 @@ def _restored(
 
 
 def _load_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapping[str, Any]]) -> None:
-    """Load the moments only: settings of the groups, such as the weight decay, may have changed."""
+    """Load the optimizer's moments only; its settings, such as the weight decay, may have changed."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, parameter in enumerate(parameters):
         for name, value in moments.get(number, {}).items():
@@ -139,12 +139,12 @@ def _load_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mappin
 
 def _refuse_changed_settings(folder: Path, names: tuple[str, ...], cfg: BaseModel, saved: BaseModel) -> None:
     """TrainingError where one of the named settings differs from the saved run; None means: as in the saved run."""
-    asked, used = flat_settings(cfg), flat_settings(saved)
+    requested, used = flat_settings(cfg), flat_settings(saved)
     for name in names:
-        if asked[name] not in (None, used[name]):
+        if requested[name] not in (None, used[name]):
             raise TrainingError(
-                f"{folder}: {name} is {asked[name]}, but the run was made with {used[name]}. Set it back, or choose "
-                "another name."
+                f"{folder}: {name} is {requested[name]}, but the run was made with {used[name]}. Set it back, or "
+                "choose another name."
             )
 
 
@@ -185,10 +185,11 @@ def with_absolute_paths(cfg: Settings) -> Settings:
     return cfg
 
 
-def refuse_odd_sizes(cfg: Config | PretrainConfig, stride: int) -> None:
+def refuse_sizes_off_grid(cfg: Config | PretrainConfig, stride: int) -> None:
     """TrainingError where a side of the input, which must be square, is not a multiple of the stride."""
-    odd = [size for size in (cfg.model.side_px, *cfg.schedule.sizes_px) if size % stride]
-    if odd:
+    off_grid = [size for size in (cfg.model.side_px, *cfg.schedule.sizes_px) if size % stride]
+    if off_grid:
         raise TrainingError(
-            f"model.input_size_px and schedule.sizes_px must be multiples of {stride} for this network, found {odd}."
+            f"model.input_size_px and schedule.sizes_px must be multiples of {stride} for this network, found "
+            f"{off_grid}."
         )

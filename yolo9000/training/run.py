@@ -71,15 +71,18 @@ class Run(Generic[Settings, Network]):
 
     @property
     def evaluates(self) -> bool:
+        """Whether the weights after this step are evaluated."""
         every = self.cfg.evaluate.every
         return self.is_last or (every is not None and self.step > 0 and self.step % every == 0)
 
     @property
     def saves(self) -> bool:
+        """Whether last.pt is written after this step."""
         return self.evaluates or self.step % self.cfg.log.checkpoint_every == 0
 
     @property
     def logs(self) -> bool:
+        """Whether the numbers of this step are recorded."""
         return self.is_last or self.step % self.cfg.log.every == 0
 
     def autocast(self) -> torch.autocast:
@@ -87,7 +90,7 @@ class Run(Generic[Settings, Network]):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._computes_in_bfloat16())
 
     def update(self) -> None:
-        """Update the weights by the gradients of the parameters, and then the average of the weights."""
+        """Update the weights by their gradients, and then the average of the weights."""
         if self.cfg.optimizer.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optimizer.clip_norm)
         self.optimizer.step()

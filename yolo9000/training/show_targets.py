@@ -125,12 +125,12 @@ def _box_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitMark]:
     boxes, matched, tree = assigned.targets.boxes, assigned.assignment.boxes, assigned.tree_tensors.tree
     kept, colour_of = set(matched.index.tolist()), branch_colours(tree)
     for row in (boxes.image == image).nonzero()[:, 0].tolist():
-        node, at = int(boxes.node[row]), matched.location_of_box[torch.tensor([row])]
+        node, location = int(boxes.node[row]), matched.location_of_box[torch.tensor([row])]
         taken = "" if row in kept else ", location taken by a later box"
         colour = colour_of(node)
-        yield boxes.xyxy_unit[row], f"{tree.names[node]}: anchor {int(at.anchor)}{taken}", colour, False
-        yield _cell(assigned.output, at), "", colour, False
-        yield _anchor(assigned.output, at), "", colour, True
+        yield boxes.xyxy_unit[row], f"{tree.names[node]}: anchor {int(location.anchor)}{taken}", colour, False
+        yield _cell(assigned.output, location), "", colour, False
+        yield _anchor(assigned.output, location), "", colour, True
 
 
 def _label_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitMark]:
@@ -141,12 +141,12 @@ def _label_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitMark]:
     )
     colour_of = branch_colours(tree)
     for row in (labels.image[chosen.label] == image).nonzero()[:, 0].tolist():
-        label, at = int(chosen.label[row]), chosen.location[torch.tensor([row])]
+        label, location = int(chosen.label[row]), chosen.location[torch.tensor([row])]
         node = int(labels.node[label])
-        objectness = float(at.gather(assigned.output.objectness))
-        text = f"label {tree.names[node]}: anchor {int(at.anchor)}, objectness {objectness:.2f}"
-        yield at.gather(assigned.assignment.predicted_xyxy_unit)[0], text, colour_of(node), False
-        yield _cell(assigned.output, at), "", colour_of(node), False
+        objectness = float(location.gather(assigned.output.objectness))
+        text = f"label {tree.names[node]}: anchor {int(location.anchor)}, objectness {objectness:.2f}"
+        yield location.gather(assigned.assignment.predicted_xyxy_unit)[0], text, colour_of(node), False
+        yield _cell(assigned.output, location), "", colour_of(node), False
         yield labels.region_xyxy_unit[label], "", colour_of(node), True
 
 
@@ -154,8 +154,8 @@ def _negative_label_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitM
     labels, names = assigned.targets.negative_labels, assigned.tree_tensors.tree.names
     for row in (labels.image == image).nonzero()[:, 0].tolist():
         text = f"no {names[int(labels.node[row])]}: P {float(assigned.negative_probability[row]):.2f}"
-        at = assigned.assignment.negative_labels[torch.tensor([row])]
-        yield _cell(assigned.output, at), text, MISSED, False
+        location = assigned.assignment.negative_labels[torch.tensor([row])]
+        yield _cell(assigned.output, location), text, MISSED, False
 
 
 def _unannotated_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitMark]:
@@ -166,16 +166,16 @@ def _unannotated_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitMark
         yield (corner.repeat(2) + spot_cell) / grid_wh.repeat(2), "", ABOVE_BRANCHES, False
 
 
-def _cell(output: GridOutput, at: Locations) -> Tensor:
+def _cell(output: GridOutput, location: Locations) -> Tensor:
     """The cell of one location as xyxy in the unit square."""
-    corner = torch.cat([at.column, at.row]).to(output.grid_wh)
+    corner = torch.cat([location.column, location.row]).to(output.grid_wh)
     return torch.cat([corner, corner + 1]) / output.grid_wh.repeat(2)
 
 
-def _anchor(output: GridOutput, at: Locations) -> Tensor:
+def _anchor(output: GridOutput, location: Locations) -> Tensor:
     """The anchor of one location, in the middle of its cell, as xyxy in the unit square."""
-    centre = torch.cat([at.column, at.row]).to(output.grid_wh) + 0.5
-    anchor_cell = torch.cat([centre, output.anchors_cell[at.anchor[0]]])
+    centre = torch.cat([location.column, location.row]).to(output.grid_wh) + 0.5
+    anchor_cell = torch.cat([centre, output.anchors_cell[location.anchor[0]]])
     return cxcywh_to_xyxy(anchor_cell) / output.grid_wh.repeat(2)
 
 
@@ -223,7 +223,7 @@ def summary(assigned: AssignedBatch, image: int, *, source: str) -> str:
 
 
 def legend(assigned: AssignedBatch, image: int) -> Iterator[tuple[Image.Image, str]]:
-    """The kinds of marks on an image, each with its meaning."""
+    """A swatch for each type of mark on an image, with its meaning."""
     targets, colour = assigned.targets, PALETTE[1]
     whole, cell, spot = (0.06, 0.1, 0.94, 0.9), (0.35, 0.3, 0.65, 0.7), (0.42, 0.4, 0.58, 0.6)
     boxes, labels, negative_labels, ignored = (
@@ -260,19 +260,19 @@ def _swatch(xyxy_unit: tuple[float, ...], colour: Colour, *, dashed: bool = Fals
 
 
 def with_caption(
-    image: Image.Image, paragraphs: list[str], signs: list[tuple[Image.Image, str]]
+    image: Image.Image, paragraphs: list[str], legend_rows: list[tuple[Image.Image, str]]
 ) -> Image.Image:
     """The image on a sheet with paragraphs of text and a legend below it."""
     line_px, font = FONT_PX + 4, ImageFont.load_default(size=FONT_PX)
     lines = [line for text in paragraphs for line in textwrap.wrap(text, max(20, image.width // 8))]
     row_px = SWATCH_PX[1] + 4
-    height = image.height + len(lines) * line_px + len(signs) * row_px + 24
+    height = image.height + len(lines) * line_px + len(legend_rows) * row_px + 24
     sheet = Image.new("RGB", (image.width, height), SHEET)
     sheet.paste(image, (0, 0))
     draw, top = ImageDraw.Draw(sheet), image.height + 8
     draw.multiline_text((8, top), "\n".join(lines), fill=MISSED, font=font)
     top += len(lines) * line_px + 8
-    for row, (swatch, text) in enumerate(signs):
+    for row, (swatch, text) in enumerate(legend_rows):
         sheet.paste(swatch, (8, top + row * row_px))
         middle = (SWATCH_PX[0] + 20, top + row * row_px + SWATCH_PX[1] // 2)
         draw.text(middle, text, fill=MISSED, font=font, anchor="lm")

@@ -37,21 +37,23 @@ DetectorRun: TypeAlias = Run[Config, Detector]
 
 
 @joined_processes()
-def train(cfg: Config, folder: Path, *, resume: bool = False, words: ReportText = DEFAULT_TEXT) -> Scorecard:
+def train(
+    cfg: Config, folder: Path, *, resume: bool = False, report_text: ReportText = DEFAULT_TEXT
+) -> Scorecard:
     """Train a detector to `cfg.schedule.max_steps` in a run folder; the scorecard of the last evaluation.
 
     The folder gets last.pt (to resume from), best.pt (by AP50 of boxed classes), config.yaml, metrics.csv and, at each
-    evaluation, report.html with the given words.
+    evaluation, report.html with `report_text`.
     Raises TrainingError, DataMismatch, CheckpointError.
     """
-    return run_training(DetectorTask(words), cfg, folder, resume=resume)
+    return run_training(DetectorTask(report_text), cfg, folder, resume=resume)
 
 
 @dataclass(frozen=True)
 class DetectorTask:
     """The `Task` of a detector that learns from boxes and image labels and is scored by AP50."""
 
-    words: ReportText = DEFAULT_TEXT
+    report_text: ReportText = DEFAULT_TEXT
 
     fixed_settings: ClassVar[tuple[str, ...]] = (
         *("model.architecture", "model.width", "model.siblings", "model.anchor_count", "model.anchors"),
@@ -110,7 +112,7 @@ class DetectorTask:
         return {f"ap50_{name}": part.ap50 for name, part in parts.items() if part.ap50 is not None}
 
     def report(self, run: DetectorRun, folder: Path, score: Scorecard, step: int) -> str:
-        return detector_report(run, folder, self.words, score, step)
+        return detector_report(run, folder, self.report_text, score, step)
 
 
 def with_anchors(cfg: Config, reader: ShardReader) -> Config:
@@ -131,8 +133,8 @@ def with_anchors(cfg: Config, reader: ShardReader) -> Config:
 
 
 def build_criterion(cfg: Config, reader: ShardReader) -> JointLoss:
-    """The loss of the configuration, for the shards' tree and what their sources annotate exhaustively."""
-    asked = cfg.loss.non_exclusive
-    pairs = None if asked is None else non_exclusive_pairs(asked, reader.tree)
+    """The loss of the configuration, for the tree and the exhaustively annotated nodes of the shards."""
+    setting = cfg.loss.non_exclusive
+    pairs = None if setting is None else non_exclusive_pairs(setting, reader.tree)
     tree_tensors = TreeTensors(reader.tree, siblings=cfg.model.siblings, non_exclusive=pairs)
     return JointLoss(cfg.loss, tree_tensors, exhaustive=torch.from_numpy(reader.exhaustive_by_source))

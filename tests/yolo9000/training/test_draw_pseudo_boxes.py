@@ -28,7 +28,7 @@ from yolo9000.training.draw_pseudo_boxes import (
     draw_pseudo_boxes,
     most_agreed,
     on_canvases,
-    view,
+    predict_view,
 )
 from yolo9000.training.train import train
 
@@ -70,7 +70,7 @@ def test_the_box_of_a_view_is_in_coordinates_of_the_image(
 ) -> None:
     pixels = square_image(*size, bright=bright)
     images = LabelledImages([on_canvases([pixels], 64)], torch.tensor([0]), torch.tensor([3]), np.array([0]))
-    box, score = view(BrightestCell(toy_tree), images, 0, mirror)  # type: ignore[arg-type]
+    box, score = predict_view(BrightestCell(toy_tree), images, 0, mirror)  # type: ignore[arg-type]
     expected = torch.tensor(bright) / torch.tensor([*size, *size])
     torch.testing.assert_close(box, expected[None], atol=1e-5, rtol=0)
     objectness, of_node = (
@@ -88,7 +88,7 @@ def test_each_label_gets_a_box_of_its_own_image(toy_tree: WordTree) -> None:
     ]
     canvases = [on_canvases(pixels, 64)]
     images = LabelledImages(canvases, torch.tensor([2, 0, 2]), torch.tensor([3, 4, 6]), np.arange(3))
-    boxes, _ = view(BrightestCell(toy_tree), images, 0, False)  # type: ignore[arg-type]
+    boxes, _ = predict_view(BrightestCell(toy_tree), images, 0, False)  # type: ignore[arg-type]
     assert (boxes[:, 0] * 64).round().tolist() == [56, 0, 56]
 
 

@@ -25,7 +25,7 @@ def test_the_page_holds_scores_scenes_curves_and_settings(shards: Path, tmp_path
     (tmp_path / "credits.txt").write_text("Squares by us.")
     words = ReportText("Run <made>", "Squares & noise.", [Baseline("the oracle", 90.0, 80.0)])
     cfg = made_config(shards, data__attribution=str(tmp_path / "credits.txt"))
-    train(cfg, tmp_path / "run", words=words)
+    train(cfg, tmp_path / "run", report_text=words)
     page = page_of(tmp_path / "run")
     for text in (
         "Run &lt;made&gt;", "Squares &amp; noise.", "the oracle", "Squares by us.", "max_steps: 4", "4 of 4",

@@ -147,14 +147,14 @@ def test_a_multi_scale_run_uses_all_its_sizes(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    parts = DetectorData.parts
+    micro_batches = DetectorData.micro_batches
 
     def recorded(self: DetectorData, first: int, last: int) -> Any:
-        for step in parts(self, first, last):
-            seen.extend(part.images.shape[-1] for part in step)
+        for step in micro_batches(self, first, last):
+            seen.extend(micro_batch.images.shape[-1] for micro_batch in step)
             yield step
 
-    monkeypatch.setattr(DetectorData, "parts", recorded)
+    monkeypatch.setattr(DetectorData, "micro_batches", recorded)
     cfg = made_config(shards, schedule__max_steps=8, schedule__sizes_px=[32, 64, 96], schedule__size_every=1)
     train(cfg, tmp_path / "run")
     assert len(seen) == 8
