@@ -104,8 +104,8 @@ def stages_of(reader: ShardReader, configs: dict[int, Config], batches: int) -> 
     yield "read", read
     yield "read + decode", decode
     yield "read + decode + resize", resize
-    for threads, made in configs.items():
-        data = DetectorData(reader, made)
+    for threads, cfg in configs.items():
+        data = DetectorData(reader, cfg)
 
         def train(data: DetectorData = data) -> None:
             for _ in data.batches(1, batches):

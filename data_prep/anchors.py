@@ -50,7 +50,7 @@ def kmeans_anchors(boxes_wh: npt.ArrayLike, k: int, seed: int = 0) -> AnchorClus
     A round may still lower the average IoU, so the best round counts.
     """
     boxes = _checked(boxes_wh)
-    return _clusters(boxes, _Sizes.of(boxes), k, seed)
+    return _cluster_sizes(boxes, _Sizes.of(boxes), k, seed)
 
 
 def sweep_anchors(
@@ -60,7 +60,7 @@ def sweep_anchors(
     boxes = _checked(boxes_wh)
     sizes = _Sizes.of(boxes)
     possible = [k for k in counts if k <= len(sizes)] or counts[:1]
-    return {k: _clusters(boxes, sizes, k, seed) for k in possible}
+    return {k: _cluster_sizes(boxes, sizes, k, seed) for k in possible}
 
 
 def elbow(sweep: Mapping[int, AnchorClusters]) -> int:
@@ -140,7 +140,7 @@ def _checked(boxes_wh: npt.ArrayLike) -> Float64Array:
     return boxes
 
 
-def _clusters(boxes: Float64Array, sizes: _Sizes, k: int, seed: int) -> AnchorClusters:
+def _cluster_sizes(boxes: Float64Array, sizes: _Sizes, k: int, seed: int) -> AnchorClusters:
     if k < 1 or len(sizes) < k:
         raise AnchorError(
             f"Cannot cluster {len(sizes)} different box sizes into {k} anchors; ask for at most one for each size."

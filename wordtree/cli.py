@@ -216,7 +216,7 @@ def show(
     """Show a tree, or the part below a label, as text, as an HTML page or as a Graphviz graph."""
     from wordtree.tree.lookup import node_of
     from wordtree.tree.tree import WordTree
-    from wordtree.views.draw import tree_dot
+    from wordtree.views.draw import shown_nodes, tree_dot
 
     if html is None and (wordnet or figures):
         raise typer.BadParameter("--wordnet and --figures need --html")
@@ -236,7 +236,8 @@ def show(
     if texts:
         terminal.write_texts(texts, as_json=as_json)
     elif as_json:
-        terminal.print_json(list(terminal.facts_of_nodes(tree, node, depth)))
+        shown = shown_nodes(tree, node, depth=depth)
+        terminal.print_json([terminal.node_facts(tree, one) for one in shown])
     else:
         terminal.print_tree(tree, node, depth)
 

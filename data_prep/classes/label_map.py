@@ -23,6 +23,7 @@ from wordtree import WordTree
 from wordtree.support.config_files import read_yaml
 from wordtree.support.files import write_atomically
 from wordtree.support.suggest import Spellings, did_you_mean, did_you_mean_inside, near
+from wordtree.tree.lookup import parent_text
 from wordtree.wordnet.graph import WordNet
 from wordtree.wordnet.resolve import Resolution, coco_classes, resolve, unresolved_message, voc_classes
 
@@ -177,9 +178,7 @@ class ClassMatcher:
 
     def _candidate(self, node: int) -> Candidate:
         assert self._tree is not None
-        parent = int(self._tree.parent[node])
-        above = "a root" if parent < 0 else f"under {self._tree.names[parent]}"
-        return Candidate(self._tree.ids[node], f"{self._tree.names[node]} ({above})")
+        return Candidate(self._tree.ids[node], f"{self._tree.names[node]} ({parent_text(node, self._tree)})")
 
     def _reason(self, resolution: Resolution, wnid: str) -> str:
         if resolution.reason in ("COCO class", "VOC class"):

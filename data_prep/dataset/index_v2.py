@@ -11,7 +11,7 @@ from data_prep.shards.writer import ShardResult
 from wordtree import WordTree
 
 VERSION = 2
-_OF_PLAN = -1  # in place of a shard's number: counted while planning
+_OF_PLAN = -1  # the shard number of counts that were made during planning
 
 
 def index_of(file: h5py.File) -> Index:

@@ -3,7 +3,7 @@
 import os
 import zlib
 from collections import OrderedDict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -97,7 +97,7 @@ class ShardReader:
         return f"<ShardReader of {len(self)} images, {len(self.tree)} nodes, {self.folder}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.folder, self._verify)
+        return partial(ShardReader, verify=self._verify), (self.folder,)
 
     @cached_property
     def exhaustive_by_source(self) -> BoolArray:
@@ -199,7 +199,3 @@ def _with_nodes(columns: Arrays, kind: str, nodes: Int32Array) -> dict[str, npt.
         name: offsets_without(column, kept) if name == offsets else column[kept]
         for name, column in parts.items()
     }
-
-
-def _reopened(folder: Path | str, verify: bool) -> ShardReader:
-    return ShardReader(folder, verify=verify)

@@ -1,6 +1,7 @@
 """Equal images in finished shards: a merge stops, keeps them, or leaves the surplus ones out of its index.
 
-The shards have the checksum and size of each image, so that a resumed merge finds equal images without reading all.
+The shards have the checksum and size of each image, so a resumed merge finds equal images without reading all of
+them.
 """
 
 import csv

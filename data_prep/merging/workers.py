@@ -35,20 +35,20 @@ class Workers:
     executor: Executor | None
     progress: Progress
 
-    def write(self, jobs: Iterator[ShardJob], number: int, on_shard: OnShard) -> None:
-        """Write the shards of `number` jobs, in any order; `on_shard` is called in this process with each result.
+    def write(self, jobs: Iterator[ShardJob], job_count: int, on_shard: OnShard) -> None:
+        """Write the shards of `job_count` jobs, in any order; `on_shard` is called in this process with each result.
 
         After a failure or Ctrl-C, shards under way are still finished and passed to `on_shard`; no other is begun.
         """
         if self.executor is not None:
             self._write_by(self.executor, jobs, on_shard)
-        elif self.processes == 1 or number == 1:
+        elif self.processes == 1 or job_count == 1:
             for job in jobs:
                 on_shard(write_shard(job, on_image=lambda: self.progress(1)))
-        elif number:
+        elif job_count:
             # Spawned, not forked: the parent's progress bar is a thread, and threads do not survive a fork.
-            processes = min(self.processes, number)
-            with ProcessPoolExecutor(processes, get_context("spawn"), _begin_worker) as pool:
+            processes = min(self.processes, job_count)
+            with ProcessPoolExecutor(processes, get_context("spawn"), begin_worker) as pool:
                 self._write_by(pool, jobs, on_shard)
 
     def _write_by(self, executor: Executor, jobs: Iterator[ShardJob], on_shard: OnShard) -> None:
@@ -94,8 +94,9 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+def begin_worker() -> None:
+    """Prepare a worker process: its parent handles Ctrl-C, and the worker ends with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 
 

@@ -80,6 +80,7 @@ def plan(settings: EmojiWorldConfig, classes: Sequence[EmojiClass]) -> list[Plan
 
 
 def plan_train(settings: EmojiWorldConfig, boxed: list[int], unlabelled: list[int]) -> Iterator[PlannedImage]:
+    """The training scenes; a random share of their objects is of the unlabelled classes."""
     rng = default_rng(SeedSequence(settings.seed, spawn_key=(SPLIT_KEYS["train"],)))
     streams = {True: shuffled_rounds(boxed, rng), False: shuffled_rounds(unlabelled, rng)}
     for index in range(settings.scenes):
@@ -89,6 +90,7 @@ def plan_train(settings: EmojiWorldConfig, boxed: list[int], unlabelled: list[in
 
 
 def plan_test(settings: EmojiWorldConfig, every: list[int]) -> Iterator[PlannedImage]:
+    """The test scenes, with objects of all classes."""
     rng = default_rng(SeedSequence(settings.seed, spawn_key=(SPLIT_KEYS["test"],)))
     stream = shuffled_rounds(every, rng)
     for index in range(settings.test_scenes):
@@ -99,6 +101,7 @@ def plan_test(settings: EmojiWorldConfig, every: list[int]) -> Iterator[PlannedI
 def plan_labels(
     settings: EmojiWorldConfig, with_images: list[int], classes: Sequence[EmojiClass]
 ) -> Iterator[PlannedImage]:
+    """The label images, each with one object."""
     for position, class_index in enumerate(with_images):
         wnid = classes[class_index].wnid
         for number in range(settings.labels_per_class):

@@ -130,6 +130,7 @@ def mark_pixels(owner: Owners, mask: BoolArray, corner: tuple[int, int], number:
 
 
 def visible_object(owner: Owners, number: int) -> VisibleObject:
+    """The object with its tight box around the pixels that show it."""
     visible = owner == number
     columns, rows = np.flatnonzero(visible.any(axis=0)), np.flatnonzero(visible.any(axis=1))
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)

@@ -13,7 +13,6 @@ It is written as COCO JSON and ImageNet folders, so that all further steps are t
 import hashlib
 import math
 import os
-import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import lru_cache
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_prep.merging.workers import end_with_parent
+from data_prep.merging.workers import begin_worker
 from data_prep.synthetic.emoji_plan import EmojiWorldConfig, PlannedImage, image_rng, plan
 from data_prep.synthetic.emoji_scene import Appearance, draw_scene
 from data_prep.synthetic.emoji_table import EmojiClass, drawing_files, world_classes
@@ -137,7 +136,7 @@ def finished_tasks(
         for number, task in enumerate(tasks):
             yield number, draw_images(folder, task, files, settings)
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=leave_interrupts_to_parent)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=begin_worker)
     try:
         waiting: dict[Future[list[DrawnImage]], int] = {
             pool.submit(draw_images, folder, task, files, settings): number
@@ -148,11 +147,6 @@ def finished_tasks(
                 yield waiting.pop(future), future.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
 
 
 def draw_images(
@@ -172,6 +166,7 @@ def load_drawings(files: tuple[tuple[Path, ...], ...]) -> tuple[tuple[Image.Imag
 
 
 def load_drawing(file: Path) -> Image.Image:
+    """The drawing, cropped to its opaque pixels; raises WorldError if it cannot be read or is empty."""
     try:
         with Image.open(file) as image:
             drawing = image.convert("RGBA")
@@ -189,6 +184,7 @@ def draw_image(
     sprites: tuple[tuple[Image.Image, ...], ...],
     settings: EmojiWorldConfig,
 ) -> DrawnImage:
+    """Draw and write one image; returns it with its visible objects."""
     rng = image_rng(settings, planned.split, planned.number)
     chosen = [
         sprites[class_index][rng.integers(len(sprites[class_index]))] for class_index in planned.classes

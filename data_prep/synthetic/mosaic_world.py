@@ -216,6 +216,7 @@ def mix(given: ObjectStream, withheld: ObjectStream | None, share: float, rng: G
 def plan_scenes(
     split: Split, scenes: int, objects: ObjectStream, settings: MosaicWorldConfig, rng: Generator
 ) -> list[Mosaic]:
+    """The scenes of a split, each with the next few objects of the stream."""
     mosaics = []
     for number in range(scenes):
         count = rng.integers(settings.objects_min, settings.objects_max + 1)
@@ -229,6 +230,7 @@ def plan_scenes(
 def plan_labels(
     settings: MosaicWorldConfig, label_only: list[int], classes: Sequence[PhotoClass], photos: Photos
 ) -> list[Mosaic]:
+    """The label images: training photographs of the label-only classes, unchanged."""
     chosen = [
         (index, one)
         for index in label_only
@@ -335,6 +337,7 @@ def find_position(
 
 
 def box_mask(xyxy_px: BoxPx, wh_px: tuple[int, int]) -> BoolArray:
+    """True for each pixel inside the box, shape (H, W)."""
     left, top, right, bottom = xyxy_px
     mask = np.zeros(wh_px[::-1], dtype=bool)
     mask[top:bottom, left:right] = True

@@ -31,8 +31,13 @@ class Photos(NamedTuple):
 
 def read_photos(folder: Path) -> Photos:
     """All images with a box; raises WorldError where the folder has another layout."""
-    tables = {path.parent.name: path for path in sorted(folder.glob("train/*/*_boxes.txt"))}
-    train = {wnid: list(photos_of_class(path)) for wnid, path in tables.items()}
+    train = {
+        table.parent.name: [
+            photo(table.parent / "images" / name, box, place)
+            for place, (name, *box) in lines_of(table, columns=5)
+        ]
+        for table in sorted(folder.glob("train/*/*_boxes.txt"))
+    }
     val: dict[str, list[Photo]] = {wnid: [] for wnid in train}
     annotations = folder / "val" / "val_annotations.txt"
     if not train or not annotations.is_file():
@@ -53,11 +58,6 @@ def read_photos(folder: Path) -> Photos:
     return Photos(train, val)
 
 
-def photos_of_class(table: Path) -> Iterator[Photo]:
-    for place, (name, *box) in lines_of(table, columns=5):
-        yield photo(table.parent / "images" / name, box, place)
-
-
 def lines_of(table: Path, *, columns: int) -> Iterator[tuple[str, list[str]]]:
     """The cells of each line that is not empty, with FILE:LINE for messages."""
     for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
@@ -70,6 +70,7 @@ def lines_of(table: Path, *, columns: int) -> Iterator[tuple[str, list[str]]]:
 
 
 def photo(file: Path, box: list[str], place: str) -> Photo:
+    """The photograph with the box in the last four cells of a line; place: FILE:LINE, for messages."""
     try:
         left, top, right, bottom = map(int, box)
     except ValueError:

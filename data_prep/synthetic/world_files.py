@@ -82,6 +82,7 @@ def is_finished(out: Path, description: dict[str, Any]) -> bool:
 
 
 def first_change(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """The first setting that differs between two descriptions, for messages."""
     before, after = found.get("settings") or {}, wanted["settings"]
     for name in after:
         if before.get(name) != after[name]:
@@ -144,6 +145,7 @@ def coco_instances(
 
 
 def annotation(number: int, image_id: int, category: int, visible: VisibleObject) -> dict[str, Any]:
+    """The COCO annotation of an object."""
     left, top, right, bottom = visible.xyxy_px
     return {
         "id": number,

@@ -163,7 +163,7 @@ def _print_classes(console: Console, plan: Plan, written_map: Path | None) -> No
     for conflict in conflicts_of(plan):
         by_kind.setdefault(conflict.kind, []).append(conflict.text)
     for kind, texts in by_kind.items():
-        _print_some(console, f"to review: {kind}", texts)
+        _print_first(console, f"to review: {kind}", texts)
     print_line(console, _map_text(plan, written_map))
 
 
@@ -211,14 +211,14 @@ def _print_duplicates(console: Console, plan: Plan, duplicates: PlannedDuplicate
     for kind in KINDS:
         groups = [group for group in duplicates.groups if group.kind == kind]
         title = "equal images " + ("in several splits (a leak)" if kind == KINDS[0] else kind)
-        _print_some(console, title, [_equal_text(plan, group) for group in groups])
+        _print_first(console, title, [_equal_text(plan, group) for group in groups])
     if duplicates.unreadable:
         print_line(console, f"{counted(duplicates.unreadable, 'image')} could not be read and compared.")
     if not duplicates.groups:
         print_line(console, "No two images are equal.")
 
 
-def _print_some(console: Console, title: str, texts: list[str]) -> None:
+def _print_first(console: Console, title: str, texts: list[str]) -> None:
     for text in texts[:SHOWN]:
         print_line(console, f"{title}: {text}")
     if len(texts) > SHOWN:

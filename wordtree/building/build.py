@@ -104,7 +104,7 @@ class BuildReport:
         roots = f"; {len(self.outside)} of them are roots outside {self.root}" if self.outside else ""
         return (
             f"{labels} labels + {above + len(self.collapsed)} nodes above them "
-            f"- {len(self.collapsed)} of these that rule A removed{custom} = {self.nodes} nodes{roots}"
+            f"- {len(self.collapsed)} removed by rule A{custom} = {self.nodes} nodes{roots}"
         )
 
     def explain(self, label: str) -> Explanation:

@@ -67,7 +67,7 @@ class Growth:
 
 def grow_by_least_path(paths_of: PathsOf) -> Growth:
     """The tree of profile `paper`: of all remaining paths, the one that adds fewest nodes enters next; ties by id."""
-    growth = _started(paths_of, at_once=lambda label: len(paths_of[label]) == 1)
+    growth = _start_growth(paths_of, at_once=lambda label: len(paths_of[label]) == 1)
     candidates = [path for paths in paths_of.values() if len(paths) > 1 for path in paths]
     through: defaultdict[Synset, list[HypernymPath]] = defaultdict(list)
     for path in candidates:
@@ -98,7 +98,7 @@ def grow_in_rounds(
     by the names of the synsets, the order in which Python sorts NLTK's synsets.
     at_once: true for labels that enter before the first round.
     """
-    growth = _started(paths_of, at_once=at_once)
+    growth = _start_growth(paths_of, at_once=at_once)
     named = {
         label: sorted(paths, key=lambda path: [name(synset) for synset in path])
         for label, paths in paths_of.items()
@@ -120,7 +120,7 @@ def grow_in_rounds(
     return growth
 
 
-def _started(paths_of: PathsOf, *, at_once: Callable[[Synset], bool]) -> Growth:
+def _start_growth(paths_of: PathsOf, *, at_once: Callable[[Synset], bool]) -> Growth:
     """A tree of the labels without a path, as roots, and of the labels that enter at once."""
     growth = Growth()
     for label, paths in paths_of.items():

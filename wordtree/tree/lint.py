@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
+from wordtree.tree.lookup import parent_text
 from wordtree.tree.tree import WordTree
 from wordtree.wordnet.columns import Synset
 from wordtree.wordnet.graph import WordNet
@@ -57,7 +58,7 @@ def lint(tree: WordTree, *, wide_group: int = WIDE_GROUP, wordnet: WordNet | Non
 
 
 class _Hypernyms:
-    """The hypernyms in WordNet among the nodes of the tree, whatever their places in the tree."""
+    """The hypernyms in WordNet among the nodes of the tree, wherever they are in the tree."""
 
     def __init__(self, tree: WordTree, wordnet: WordNet) -> None:
         self._wordnet = wordnet
@@ -151,13 +152,8 @@ def _shared_names(tree: WordTree) -> Iterator[Finding]:
         nodes_of[name].append(node)
     for name, nodes in nodes_of.items():
         if len(nodes) > 1:
-            where = ", ".join(f"{tree.ids[node]} (under {_parent_name(tree, node)})" for node in nodes)
+            where = ", ".join(f"{tree.ids[node]} ({parent_text(node, tree)})" for node in nodes)
             yield Finding("shared name", tuple(nodes), f"{name}: {where}")
-
-
-def _parent_name(tree: WordTree, node: int) -> str:
-    parent = int(tree.parent[node])
-    return "no node" if parent < 0 else tree.names[parent]
 
 
 def _described(tree: WordTree, node: int) -> str:

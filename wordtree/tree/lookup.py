@@ -44,7 +44,7 @@ def nodes_of(label: str, tree: WordTree) -> list[int]:
 
 def ambiguity_message(label: str, nodes: list[int], tree: WordTree) -> str:
     """The message about a label that means several nodes, without a full stop."""
-    choices = ", ".join(f"{tree.ids[node]} ({_above(node, tree)})" for node in nodes[:5])
+    choices = ", ".join(f"{tree.ids[node]} ({parent_text(node, tree)})" for node in nodes[:5])
     return f"'{label}' means {len(nodes)} nodes of the tree: {choices}{', …' if len(nodes) > 5 else ''}"
 
 
@@ -62,6 +62,7 @@ def _nearest_ancestor(senses: tuple[Synset, ...], tree: WordTree, wordnet: WordN
     return ""
 
 
-def _above(node: int, tree: WordTree) -> str:
+def parent_text(node: int, tree: WordTree) -> str:
+    """`under NAME`, or `a root`: tells nodes of the same name apart in messages."""
     parent = tree.parent[node]
     return "a root" if parent < 0 else f"under {tree.names[parent]}"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def find_in_wordnet(word: str, folder: Path | None, *, as_json: bool) -> None:
+    """Print the senses of a word, from an installed WordNet if a folder is given; LabelError if there is none."""
     from wordtree.wordnet.graph import WordNet
     from wordtree.wordnet.resolve import LabelError, class_notes, resolve, unresolved_message
 
@@ -44,6 +45,7 @@ def build_notes(report: "BuildReport", tree: "WordTree") -> Iterable[str]:
 
 
 def print_tree(tree: "WordTree", node: int | None, depth: int | None) -> None:
+    """Print a line for each node at or below `node` (None: the whole tree), at most `depth` levels below it."""
     from rich.console import Console
 
     from wordtree.views.draw import ASCII_GUIDES, UNICODE_GUIDES, tree_lines
@@ -52,12 +54,6 @@ def print_tree(tree: "WordTree", node: int | None, depth: int | None) -> None:
     guides = ASCII_GUIDES if console.options.ascii_only else UNICODE_GUIDES
     for line in tree_lines(tree, node, depth=depth, guides=guides):
         console.print(line)
-
-
-def facts_of_nodes(tree: "WordTree", node: int | None, depth: int | None) -> Iterable[dict[str, Any]]:
-    from wordtree.views.draw import shown_nodes
-
-    return (node_facts(tree, shown) for shown in shown_nodes(tree, node, depth=depth))
 
 
 def glosses(tree: "WordTree", folder: Path | None) -> dict[str, str]:
@@ -71,6 +67,7 @@ def glosses(tree: "WordTree", folder: Path | None) -> dict[str, str]:
 
 
 def write_texts(texts: dict[Path, str], *, as_json: bool) -> None:
+    """Write each text to its file, and print the names of the files."""
     from wordtree.support.files import write_atomically
 
     for path, text in texts.items():
@@ -82,6 +79,7 @@ def write_texts(texts: dict[Path, str], *, as_json: bool) -> None:
 
 
 def node_facts(tree: "WordTree", node: int) -> dict[str, Any]:
+    """A node as plain values: number, id, name, parent, depth, number of nodes below it."""
     below = int(tree.leave[node] - tree.enter[node]) - 1
     row = {"node": node, "id": tree.ids[node], "name": tree.names[node]}
     return {**row, "parent": int(tree.parent[node]), "depth": int(tree.depth[node]), "below": below}
@@ -119,9 +117,10 @@ def print_findings(findings: "list[Finding]", *, limit: int) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for kind, reason in KINDS.items():
         of_kind = [finding for finding in findings if finding.kind == kind]
-        surplus = sum(len(finding.nodes) - 1 for finding in of_kind) if kind == "shared name" else 0
         if of_kind:
-            number = f"{kind}: {len(of_kind)}" + (f", {surplus} surplus" if surplus else "")
+            number = f"{kind}: {len(of_kind)}"
+            if kind == "shared name":
+                number += f" names of {sum(len(finding.nodes) for finding in of_kind)} nodes"
             console.print(Text.assemble((number, "bold"), f"  ({reason})"))
         for finding in of_kind[:limit]:
             console.print(Text(f"    {finding.text}"))
@@ -132,6 +131,7 @@ def print_findings(findings: "list[Finding]", *, limit: int) -> None:
 
 
 def tree_facts(tree: "WordTree") -> dict[str, Any]:
+    """The size, shape and fingerprint of a tree as plain values."""
     from wordtree.wordnet.graph import WordNet
 
     wordnet = WordNet.shipped()
@@ -152,6 +152,7 @@ def tree_facts(tree: "WordTree") -> dict[str, Any]:
 
 
 def sense_facts(synset: "Synset", wordnet: "WordNet") -> dict[str, Any]:
+    """A synset as plain values: wnid, name, words, its gloss if known, and its paths below *entity*."""
     from wordtree.wordnet.graph import HypernymPaths
 
     entity = wordnet.senses("entity")[0]
@@ -166,6 +167,7 @@ def sense_facts(synset: "Synset", wordnet: "WordNet") -> dict[str, Any]:
 
 
 def print_sense(sense: dict[str, Any]) -> None:
+    """Print the values of `sense_facts`: a line for the synset, one for its gloss, one for each path."""
     from rich.console import Console
     from rich.text import Text
 

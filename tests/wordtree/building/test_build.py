@@ -145,7 +145,7 @@ def test_impossible_builds_are_refused(
 def test_the_summary_of_the_1369_nodes_adds_up(imagenet_wnids: dict[str, list[str]]) -> None:
     _, report = build_with_report(imagenet_wnids["1k"])
     assert report.summary() == (
-        "1000 labels + 772 nodes above them - 403 of these that rule A removed = 1369 nodes; "
+        "1000 labels + 772 nodes above them - 403 removed by rule A = 1369 nodes; "
         "3 of them are roots outside physical_entity.n.01"
     )
 

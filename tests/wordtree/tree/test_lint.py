@@ -73,7 +73,7 @@ def test_findings_are_sorted_by_kind_and_name_their_nodes(toy_tree: WordTree) ->
     )
     tree = WordTree(["a", "b", "c"], [-1, -1, 0], ["x", "x", "y"])
     assert [finding.kind for finding in lint(tree)] == ["orphan", "group of one", "shared name"]
-    assert lint(tree)[-1].text == "x: a (under no node), b (under no node)"
+    assert lint(tree)[-1].text == "x: a (a root), b (a root)"
     assert all(finding.kind in KINDS for finding in lint(tree))
 
 
