@@ -224,9 +224,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--images", "--pictures", dest="images", type=int, default=4000, help="generated images"
-    )
+    parser.add_argument("--images", type=int, default=4000, help="generated images")
     parser.add_argument("--data", type=Path, help="folder of class folders, instead of generated images")
     parser.add_argument("--times", type=int, default=1, help="copies of each image of --data")
     parser.add_argument("--workers", type=int, default=2)

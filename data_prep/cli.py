@@ -159,11 +159,11 @@ def relabel(
     exhaustive: Annotated[
         list[str] | None,
         typer.Option(
-            "--exhaustive",
-            "--vouches",
-            metavar="SOURCE=A,B",
-            help="Classes for which a source is exhaustively annotated; may be empty.",
+            metavar="SOURCE=A,B", help="Classes for which a source is exhaustively annotated; may be empty."
         ),
+    ] = None,
+    vouches: Annotated[  # the former name of --exhaustive
+        list[str] | None, typer.Option(metavar="SOURCE=A,B", hidden=True)
     ] = None,
     split: Annotated[
         list[str] | None,
@@ -191,7 +191,7 @@ def relabel(
     settings = _given(tree=tree, label_map=label_map, unmapped=unmapped)
     all_overrides = [
         *(overrides or ()),
-        *map(exhaustive_override, exhaustive or ()),
+        *map(exhaustive_override, [*(exhaustive or ()), *(vouches or ())]),
         *map(split_override, split or ()),
     ]
     relabelled = relabel_index(
@@ -299,10 +299,9 @@ def emoji_world(
     ] = None,
     drawings: Annotated[
         Path | None,
-        typer.Option(
-            "--drawings", "--pictures", help="Folder of PNG files named by code point; default Twemoji."
-        ),
+        typer.Option(help="Folder of PNG files named by code point; by default Twemoji's."),
     ] = None,
+    pictures: Annotated[Path | None, typer.Option(hidden=True)] = None,  # the former name of --drawings
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
 ) -> None:
     """Draw a data set of emoji scenes and label images, ready to merge; a detector learns it in minutes."""
@@ -317,7 +316,7 @@ def emoji_world(
         labels_per_class=labels_per_class,
         size_px=size,
         unlabelled_share=unlabelled_share,
-        drawings=drawings,
+        drawings=drawings or pictures,
     )
     write_world(out, validated(settings, EmojiWorldConfig, place="emoji-world"), workers=workers)
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
