@@ -134,6 +134,8 @@ class ModelConfig(NetworkConfig):
 
 
 class DataConfig(StrictModel):
+    """Training data: shards, batches and the mixture of sources."""
+
     old_names: ClassVar[Mapping[str, str]] = {"balance": "repeat_factor_power"}
 
     # Folder that `data-prep merge` wrote, relative to the configuration file, or an address that fsspec reads: s3://…
@@ -295,6 +297,8 @@ class PseudoBoxConfig(StrictModel):
 
 
 class OptimizerConfig(StrictModel):
+    """Optimizer and moving average of the weights."""
+
     name: Literal["sgd", "adamw"] = "sgd"
     # Peak learning rate. Darknet: .001.
     learning_rate: PositiveFloat = 0.001
@@ -309,6 +313,8 @@ class OptimizerConfig(StrictModel):
 
 
 class ScheduleConfig(StrictModel):
+    """Length, learning rate and input sizes of a training run."""
+
     # Length of the training.
     max_steps: PositiveInt
     # Steps of burn-in, in which the rate is multiplied by (step / burn_in_steps)^burn_in_power. Darknet: 1000, 4.
@@ -388,6 +394,8 @@ class PredictConfig(StrictModel):
 
 
 class LogConfig(StrictModel):
+    """Records and checkpoints of a training run."""
+
     # Steps between lines of metrics.csv.
     every: PositiveInt = 20
     # Steps between writes of last.pt.
@@ -465,6 +473,8 @@ class CropConfig(StrictModel):
 
 
 class ClassifierOptimizerConfig(OptimizerConfig):
+    """Optimizer of a classifier."""
+
     # Paper, section 3: .1.
     learning_rate: PositiveFloat = 0.1
 

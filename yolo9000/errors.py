@@ -15,7 +15,7 @@ class Yolo9000Error(Exception):
         ├── TooManyDamaged       yolo9000.data.damage: more images are unreadable than a run may skip
         ├── DataMismatch         yolo9000.data.sampler: shards lack data that the configuration needs
         ├── DarknetError         yolo9000.darknet.options: a Darknet file is malformed or not supported
-        ├── CheckpointError      yolo9000.checkpoints.checkpoint: a file is no checkpoint, or has another tree
+        ├── CheckpointError      yolo9000.checkpoints.checkpoint: a file is not a checkpoint, or has another tree
         │   └── DamagedCheckpoint    …, or changed since it was written
         ├── TrainingError        yolo9000.training.run_folder: a run cannot start or continue
         ├── DemoMismatch         yolo9000.demo: a demo folder was made with other settings

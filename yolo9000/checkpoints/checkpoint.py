@@ -56,7 +56,7 @@ class CheckpointError(Yolo9000Error):
 
 
 class DamagedCheckpoint(CheckpointError):
-    """A file cannot be read as a checkpoint: it changed since it was written, or is a different kind of file."""
+    """A file cannot be read as a checkpoint: it changed since it was written, or is another type of file."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def refuse_other_tree(checkpoint: Checkpoint[Any], path: Path, reader: ShardRead
 def save_checkpoint(path: Path, checkpoint: Checkpoint[Any]) -> None:
     """Write the file atomically."""
     content = {
-        "format": next(name for name, kind in FORMATS.items() if isinstance(checkpoint.config, kind)),
+        "format": next(name for name, config in FORMATS.items() if isinstance(checkpoint.config, config)),
         "version": VERSION,
         "config": checkpoint.config.model_dump_json(),
         "tree": checkpoint.tree.to_json(),

@@ -45,7 +45,9 @@ def write_darknet(checkpoint: Checkpoint[Any], path: Path) -> list[Path]:
                 f"{file}: the file exists with other content. Choose another name for {path.name}."
             )
     plan = plan_cfg(contents[path.with_suffix(".cfg")].decode("latin-1"), str(path.with_suffix(".cfg")))
-    write_weights(path, plan, Weights(_header(checkpoint), _layer_weights(model, plan)))
+    major, minor, revision = checkpoint.darknet.version if checkpoint.darknet else (0, 2, 0)
+    header = Header(major, minor, revision, checkpoint.images_seen)
+    write_weights(path, plan, Weights(header, _layer_weights(model, plan)))
     for file, content in contents.items():
         write_atomically(file, content)
     return [path, *contents]
@@ -160,11 +162,6 @@ def _with_output_layer(cfg: NetworkConfig, classes: int, tree: str | None) -> st
 
 def _anchors_text(anchors: tuple[tuple[float, float], ...]) -> str:
     return ", ".join(f"{side!r}" for anchor in anchors for side in anchor)
-
-
-def _header(checkpoint: Checkpoint[Any]) -> Header:
-    major, minor, revision = checkpoint.darknet.version if checkpoint.darknet else (0, 2, 0)
-    return Header(major, minor, revision, checkpoint.images_seen)
 
 
 def _layer_weights(model: Detector | Classifier, plan: NetworkPlan) -> dict[int, LayerWeights]:

@@ -132,7 +132,8 @@ def _tree_of(files: DarknetFiles, plan: NetworkPlan, output_layer: Region | Soft
     if path is None:
         labels_path = files.labels or (data.find("labels") if data else None)
         labels = _read_class_lines(labels_path, output_layer) if labels_path else None
-        return _flat_tree(output_layer.classes, names, labels)
+        ids = labels or list(_unique_ids(names or [f"class{k}" for k in range(output_layer.classes)]))
+        return WordTree(ids, [-1] * output_layer.classes, names)
     tree = WordTree.load(path)
     refuse_tree_of_other_size(plan, tree, str(path))
     if output_layer.tree is None and len(tree.group_start) > 1:
@@ -165,13 +166,7 @@ def _read_class_lines(path: Path, output_layer: Region | Softmax) -> list[str]:
     return found
 
 
-def _flat_tree(classes: int, names: list[str] | None, labels: list[str] | None) -> WordTree:
-    if labels:
-        return WordTree(labels, [-1] * classes, names)
-    return WordTree(list(_unique(names or [f"class{k}" for k in range(classes)])), [-1] * classes, names)
-
-
-def _unique(names: list[str]) -> Iterator[str]:
+def _unique_ids(names: list[str]) -> Iterator[str]:
     """Ids made from names; repeated ones get a number."""
     taken: set[str] = set()
     times: dict[str, int] = {}

@@ -102,6 +102,8 @@ class SpaceToDepth(Layer):
 
 @dataclass(frozen=True)
 class Dropout(Layer):
+    """Dropout in training; `probability` is the share of outputs that are set to 0."""
+
     probability: float
 
 
@@ -189,8 +191,8 @@ class DetectorPlan:
     def of(cls, plan: NetworkPlan) -> DetectorPlan:
         """The parts of a plan; DarknetError unless it takes RGB and ends in a 1×1 convolution and [region]."""
         match _without_costs(plan):
-            case [_, *_, Convolution() as head, Region() as region] if _is_plain(head):
-                _refuse_other_images(plan)
+            case [_, *_, Convolution() as head, Region() as region] if _is_head(head):
+                _refuse_other_channels(plan)
                 if region.total_stride.denominator != 1:
                     raise DarknetError(
                         f"{plan.source}: line {region.line}: expected grid cells of whole pixels, found a grid finer "
@@ -199,7 +201,7 @@ class DetectorPlan:
                 return cls(plan.layers[: head.index], head, region)
             case [*_, Region() as region]:
                 raise DarknetError(
-                    f"{plan.source}: line {region.line}: expected layers and {_PLAIN} before [region]."
+                    f"{plan.source}: line {region.line}: expected layers and {_HEAD} before [region]."
                 )
         raise DarknetError(
             f"{plan.source}: line {plan.layers[-1].line}: expected [region] (a detector) or [softmax] (a classifier) "
@@ -220,12 +222,12 @@ class ClassifierPlan:
         """The parts of a plan; DarknetError unless it takes RGB and ends as Darknet-19 does."""
         match _without_costs(plan):
             case [_, *_, Convolution() as head, AvgPool(), Softmax(groups=1, temperature=1) as softmax] if (
-                _is_plain(head)
+                _is_head(head)
             ):
-                _refuse_other_images(plan)
+                _refuse_other_channels(plan)
                 return cls(plan.layers[: head.index], head, softmax)
         raise DarknetError(
-            f"{plan.source}: line {plan.layers[-1].line}: expected a classifier to end with {_PLAIN}, [avgpool] and a "
+            f"{plan.source}: line {plan.layers[-1].line}: expected a classifier to end with {_HEAD}, [avgpool] and a "
             "[softmax] of one group and temperature 1."
         )
 
@@ -235,14 +237,14 @@ def output_layer_of(plan: NetworkPlan) -> Region | Softmax:
     return (ClassifierPlan if plan.is_classifier else DetectorPlan).of(plan).output_layer
 
 
-_PLAIN = "a [convolutional] of size=1, stride=1, activation=linear, without batch_normalize and groups"
+_HEAD = "a [convolutional] of size=1, stride=1, activation=linear, without batch_normalize and groups"
 
 
 def _without_costs(plan: NetworkPlan) -> list[LayerPlan]:
     return [layer for layer in plan.layers if not isinstance(layer, Cost)]
 
 
-def _is_plain(layer: Convolution) -> bool:
+def _is_head(layer: Convolution) -> bool:
     return (
         (layer.size, layer.stride, layer.padding, layer.groups) == (1, 1, 0, 1)
         and layer.activation == "linear"
@@ -250,7 +252,7 @@ def _is_plain(layer: Convolution) -> bool:
     )
 
 
-def _refuse_other_images(plan: NetworkPlan) -> None:
+def _refuse_other_channels(plan: NetworkPlan) -> None:
     if plan.input.channels != 3:
         raise DarknetError(
             f"{plan.source}: expected a network with 3 input channels, found channels={plan.input.channels}."

@@ -150,10 +150,8 @@ def resized_by_darknet(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     row, weight_below = _interpolation_by_darknet(pixels.shape[1], height, pixels.device)
     weight_of_row = (1 - weight_below)[:, None]
     weight_below = torch.cat([weight_below[:-1], weight_below.new_zeros(1)])[:, None]
-    next_column, next_row = (
-        (column + 1).clamp_max(pixels.shape[2] - 1),
-        (row + 1).clamp_max(pixels.shape[1] - 1),
-    )
+    next_column = (column + 1).clamp_max(pixels.shape[2] - 1)
+    next_row = (row + 1).clamp_max(pixels.shape[1] - 1)
     wide = (1 - weight_right) * pixels[:, :, column] + weight_right * pixels[:, :, next_column]
     return weight_of_row * wide[:, row] + weight_below * wide[:, next_row]
 

@@ -154,13 +154,13 @@ class Sampler:
         columns = [all_image_labels(reader), *([all_boxes(reader)] if with_boxes else [])]
         image, node = (np.concatenate(parts) for parts in zip(*columns, strict=True))
         repeats = []
-        for number, images in enumerate(self.images):
+        for source, images in enumerate(self.images):
             of_source = np.isin(image, images)
             position = np.searchsorted(images, image[of_source])
             factors = repeat_factors(
                 reader.tree, position, node[of_source], len(images), power=cfg.data.repeat_factor_power
             )
-            repeats.append(RepeatFactors.of(factors, offset=default_rng((self.seed, number)).random()))
+            repeats.append(RepeatFactors.of(factors, offset=default_rng((self.seed, source)).random()))
         return tuple(repeats)
 
 

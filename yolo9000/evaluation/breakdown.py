@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from wordtree.support.arrays import BoolArray, Float64Array, Int64Array
+from wordtree.support.arrays import BoolArray, Float64Array
 from yolo9000.evaluation.outcomes import ObjectOutcomes
 from yolo9000.evaluation.supervision import PARTS, Part
 
@@ -78,7 +78,8 @@ def _size_groups(xyxy_px: Float64Array, image_wh_px: Float64Array) -> Iterator[t
 def _covered_part(objects: ObjectOutcomes) -> Float64Array:
     """The largest part of each object's box that is covered by one other box of its image, 0..1, (O,)."""
     covered = np.zeros(len(objects))
-    for start, stop in _runs(objects.image):
+    ends = np.flatnonzero(np.diff(objects.image)) + 1  # the objects of an image follow one another
+    for start, stop in pairwise([0, *ends.tolist(), len(objects)]):
         boxes = objects.xyxy_px[start:stop]
         low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
         high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
@@ -87,9 +88,3 @@ def _covered_part(objects: ObjectOutcomes) -> Float64Array:
         area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         covered[start:stop] = overlap.max(axis=1) / area.clip(min=1e-9)
     return covered
-
-
-def _runs(values: Int64Array) -> Iterator[tuple[int, int]]:
-    """Start and end of each run of equal values."""
-    bounds = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
-    yield from pairwise(bounds)

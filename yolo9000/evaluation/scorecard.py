@@ -34,7 +34,7 @@ PART_NAMES: dict[Part, str] = {
     "all": "all classes",
     "boxed": "with boxes",
     "label_only": "image labels only",
-    "none": "none",
+    "none": "no labels",
 }
 
 

@@ -239,7 +239,7 @@ class JointLoss(nn.Module):
     def _box_class(self, output: GridOutput, paths: PathLogits, source: Tensor) -> Tensor:
         """Sum of the cross-entropies in every sibling group on the path of each box's node.
 
-        A sibling counts less if the box's source does not annotate it (decision 31). Of several boxes at one location
+        A sibling that the box's source does not annotate may count less (decision 31). Of several boxes at one location
         the last decides in the groups that their paths share (darknet overwrites deltas group by group).
         source: (B,) of each image.
         """

@@ -139,17 +139,15 @@ def location_of_max_size(
     Proposals are the `PROPOSALS` predicted boxes of highest objectness, clipped to the label's region, after NMS.
     allowed: as in `location_of_max_objectness`.
     """
-    objectness = _objectness_of_images(output, labels).masked_fill(
-        ~_allowed_or_in_regions(output, labels, allowed), -1
-    )
+    allowed = _allowed_or_in_regions(output, labels, allowed)
+    objectness = _objectness_of_images(output, labels).masked_fill(~allowed, -1)
     best, index = objectness.topk(min(PROPOSALS, objectness.shape[1]), dim=1)  # (L, K)
     predicted = decode_boxes(output).flatten(1, 3)[labels.image[:, None], index]  # (L, K, 4)
     low, high = labels.region_xyxy_unit[:, None].to(predicted.dtype).split(2, dim=2)  # (L, 1, 2)
     boxes = predicted.maximum(low.repeat(1, 1, 2)).minimum(high.repeat(1, 1, 2))
     size = area_xyxy(boxes).masked_fill(~_kept_by_nms(boxes, best) | (best < 0), -1)
-    largest = index.gather(1, size.argmax(dim=1, keepdim=True))[
-        :, 0
-    ]  # of equals the one of highest objectness
+    # Proposals are sorted, so of equal sizes the one of highest objectness is chosen.
+    largest = index.gather(1, size.argmax(dim=1, keepdim=True))[:, 0]
     return Locations.from_flat_index(output, labels.image * objectness.shape[1] + largest)
 
 
@@ -158,9 +156,8 @@ def assign_top_k(
     output: GridOutput, labels: ImageLabelColumns, k: int, allowed: Tensor | None = None
 ) -> LabelAssignment:
     """Assign each label in equal shares to its k locations of highest objectness, or to all if there are fewer."""
-    objectness = _objectness_of_images(output, labels).masked_fill(
-        ~_allowed_or_in_regions(output, labels, allowed), -1
-    )
+    allowed = _allowed_or_in_regions(output, labels, allowed)
+    objectness = _objectness_of_images(output, labels).masked_fill(~allowed, -1)
     best, index = objectness.topk(min(k, objectness.shape[1]), dim=1)  # (L, k)
     label, rank = (best >= 0).nonzero(as_tuple=True)
     flat = labels.image[label] * objectness.shape[1] + index[label, rank]

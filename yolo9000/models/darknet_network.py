@@ -37,7 +37,10 @@ class DarknetNetwork(nn.Module):
         self.layers = nn.ModuleList(
             layer_module(layer, batch_norm=batch_norm, tree=tree) for layer in self.plans
         )
-        self._last_use = _last_uses(self.plans)
+        # The last route that uses each layer, by the index of the layer.
+        self._last_use = {
+            source: plan.index for plan in self.plans if isinstance(plan, Route) for source in plan.sources
+        }
 
     @property
     def channels(self) -> int:
@@ -140,8 +143,3 @@ def refuse_tree_of_other_size(plan: NetworkPlan, tree: WordTree, location: str) 
                     f"{plan.source}: line {layer.line}: expected a tree of {classes} nodes, one for each class; "
                     f"{location} has {len(tree)}."
                 )
-
-
-def _last_uses(plans: Sequence[LayerPlan]) -> dict[int, int]:
-    """The last route that uses each layer, by the index of the layer."""
-    return {source: plan.index for plan in plans if isinstance(plan, Route) for source in plan.sources}

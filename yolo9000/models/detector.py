@@ -76,7 +76,7 @@ class Detector(nn.Module):
 def build_detector(cfg: ModelConfig, tree: WordTree) -> Detector:
     """The detector of `cfg` with random weights, for the nodes of `tree`.
 
-    Raises DarknetError if a Darknet cfg is no detector or is not possible at this input size.
+    Raises DarknetError if a Darknet cfg is not a detector or does not work at this input size.
     """
     assert cfg.anchors is not None, "anchors are computed before the model is built (train.py)"
     backbone, neck = _backbone_and_neck(cfg)

@@ -34,7 +34,9 @@ def check_run(
     refuse_missing_attribution(run.cfg)
     board_for(folder, wanted=run.cfg.log.tensorboard, first_step=1)
     images = len(task.evaluation_images(run.cfg, run.reader))
-    data = task.training_data(replace(run, cfg=_at_largest_size(run.cfg)))
+    # The largest input size needs the most memory.
+    largest_cfg = with_settings(run.cfg, "schedule", sizes_px=(max(_sizes_px(run.cfg)),))
+    data = task.training_data(replace(run, cfg=largest_cfg))
     micro_batches = next(iter(data.micro_batches(run.step + 1, run.step + 1)))
     terms = summed_gradients(run.model, micro_batches, task.loss_terms(run))
     guard = Guard()
@@ -49,12 +51,8 @@ def check_run(
     }
 
 
-def _at_largest_size(cfg: Settings) -> Settings:
-    """The configuration with all batches at the largest input size, which needs the most memory."""
-    return with_settings(cfg, "schedule", sizes_px=(max(_sizes_px(cfg)),))
-
-
 def _sizes_px(cfg: Config | PretrainConfig) -> tuple[int, ...]:
+    """The input sizes of training."""
     return cfg.schedule.sizes_px or (cfg.model.side_px,)
 
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from yolo9000.config import OptimizerConfig, ScheduleConfig
 
@@ -63,7 +63,7 @@ class WeightAverage:
     def __init__(self, model: nn.Module, *, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self._live = _floating_state(model)
+        self._live = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
         self._average = {name: value.clone() for name, value in self._live.items()}
 
     @torch.no_grad()
@@ -88,7 +88,3 @@ class WeightAverage:
         self.updates = state["updates"]
         for name, value in self._average.items():
             value.copy_(state["average"][name])
-
-
-def _floating_state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
