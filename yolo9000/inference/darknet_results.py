@@ -32,9 +32,7 @@ from yolo9000.inference.postprocess import BatchOutput, detect, score_nodes_in_i
 _MIN_SCORE, _MIN_ABSOLUTE = 0.005, 0.5
 _SHARED = {"nms": "by_node", "nms_iou": 0.45, "max_locations": 10**6, "max_detections": 10**6}
 _COCO_UNUSED_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-_COCO_CATEGORIES = [
-    number for number in range(1, 91) if number not in _COCO_UNUSED_IDS
-]  # ids of COCO's 80 classes
+_COCO_CATEGORIES = sorted({*range(1, 91)} - _COCO_UNUSED_IDS)  # ids of COCO's 80 classes
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,10 @@ def results_of(
         with torch.inference_mode():
             output = model(canvas[None].contiguous(memory_format=torch.channels_last))
             batch = BatchOutput(output, model.tree_tensors, [fitted])
-            yield (
-                _one_per_location(batch, path, cfg) if nodes is None else _scores_of(batch, path, nodes, cfg)
-            )
+            if nodes is None:
+                yield _one_per_location(batch, path, cfg)
+            else:
+                yield _scores_of(batch, path, nodes, cfg)
 
 
 def _one_per_location(batch: BatchOutput, path: Path, cfg: Config) -> ImageResults:
