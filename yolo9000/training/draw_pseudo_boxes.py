@@ -149,8 +149,13 @@ def most_agreed(xyxy: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
 def _to_images(xyxy_unit: Tensor, letterboxes: Sequence[Letterbox]) -> Tensor:
     """Boxes of the canvas as boxes in the unit square of their images, clipped to it."""
     canvas = xyxy_unit.new_tensor(
-        [[box.left_px, box.top_px, box.resized_width_px, box.resized_height_px] for box in letterboxes]
+        [
+            [fitted.left_px, fitted.top_px, fitted.resized_width_px, fitted.resized_height_px]
+            for fitted in letterboxes
+        ]
     )
-    size = xyxy_unit.new_tensor([[box.network_width_px, box.network_height_px] for box in letterboxes])
+    size = xyxy_unit.new_tensor(
+        [[fitted.network_width_px, fitted.network_height_px] for fitted in letterboxes]
+    )
     xyxy_px = xyxy_unit * size.repeat(1, 2) - canvas[:, :2].repeat(1, 2)  # from the image's corner
     return (xyxy_px / canvas[:, 2:].repeat(1, 2)).clamp(0, 1)
