@@ -67,12 +67,12 @@ def measure(plan: "Plan", folder: Path, arguments: argparse.Namespace) -> None:
             merges.append(timed_merge(plan, folder / "shards", arguments.workers))
         peaks.append(peak[0])
     for name, row in (("bound", bounds), ("merge", merges)):
-        wall, cpu = median(one.wall for one in row), median(one.cpu for one in row)
+        wall, cpu = median(duration.wall for duration in row), median(duration.cpu for duration in row)
         rates = f"{len(paths) / wall:7.1f} images/s {megabytes / wall:6.1f} MB/s"
         print(f"{name}  {rates}  {cpu:6.2f} s CPU")
     print("bound: " + ", ".join(f"{part} {median(row[part] for row in parts):.0%}" for part in PARTS))
-    share = median(one.wall for one in bounds) / median(one.wall for one in merges)
-    cpu = median(one.cpu for one in bounds) / median(one.cpu for one in merges)
+    share = median(duration.wall for duration in bounds) / median(duration.wall for duration in merges)
+    cpu = median(duration.cpu for duration in bounds) / median(duration.cpu for duration in merges)
     print(f"the merge reaches {share:.0%} of the bound by wall time, {cpu:.0%} by CPU time")
     print(
         f"memory  {max(peaks) / 1e6:7.0f} MB peak in all processes; a shard has {plan.config.shard_mb:g} MB"

@@ -52,14 +52,16 @@ def score_row(name: str, path: Path, shards: Path) -> dict[str, dict[str, Any]]:
     model, size_px = checkpoint.build_model(), checkpoint.config.model.input_size_px
     images = EvaluationSet.of(reader, cfg)
     mapped = images.mapped_to_boxed(counts)
-    detections = [predict_boxes(model, one, size_px, cfg) for one in (images, mapped)]
+    detections = [predict_boxes(model, image_set, size_px, cfg) for image_set in (images, mapped)]
     results = {name: _result(images, mapped, detections, cfg)}
     if name == BOXES_ONLY:
         boxes = highest_objectness_boxes(model, images, size_px, cfg)
         label_only = {n for n in images.nodes().tolist() if counts.supervision(n) == "image labels"}
         named = [(images, label_only), (mapped, {nearest_boxed(node, counts) for node in label_only})]
-        on_image = [label_on_whole_image(one.truths, one.sizes_px, nodes) for one, nodes in named]
-        on_best_box = [label_on_best_box(one.truths, boxes, nodes) for one, nodes in named]
+        on_image = [
+            label_on_whole_image(image_set.truths, image_set.sizes_px, nodes) for image_set, nodes in named
+        ]
+        on_best_box = [label_on_best_box(image_set.truths, boxes, nodes) for image_set, nodes in named]
         for baseline, labels in ((ON_IMAGE, on_image), (ON_BEST_BOX, on_best_box)):
             result = _result(images, mapped, labels, cfg)
             scores = replace(Scores(**result["scores"]), boxed=None, boxed_recall=None, boxed_accuracy=None)
@@ -83,7 +85,11 @@ def _result(
         max_detections=cfg.max_detections,
     )
     precision = average_precision(mapped.truths, detections[1], max_detections=cfg.max_detections)
-    label_only = [counts.tree.node(one.id) for one in card.classes if one.supervision == "image labels"]
+    label_only = [
+        counts.tree.node(class_score.id)
+        for class_score in card.classes
+        if class_score.supervision == "image labels"
+    ]
     scores = Scores(
         boxed=card.boxed.ap50,
         never_boxed=card.label_only.ap50,
@@ -93,7 +99,7 @@ def _result(
         boxed_accuracy=card.boxed.accuracy,
         never_boxed_accuracy=card.label_only.accuracy,
     )
-    return {"scores": asdict(scores), "classes": [asdict(one) for one in card.classes]}
+    return {"scores": asdict(scores), "classes": [asdict(class_score) for class_score in card.classes]}
 
 
 def table_of(results: Results) -> list[list[str]]:

@@ -62,13 +62,13 @@ def build(
     files = [str(path) for path in write_hierarchy(tree, out)] if out else []
     if as_json:
         content: dict[str, Any] = {"files": files} if out else {"tree": json.loads(tree.to_json())}
-        content |= {"explanations": [asdict(one) for one in explanations]} if explain else {}
+        content |= {"explanations": [asdict(explanation) for explanation in explanations]} if explain else {}
         terminal.print_json({"report": report.to_dict(), **content})
         return
     for note in terminal.build_notes(report, tree):
         print(note, file=sys.stderr)
-    for one in explanations:
-        print(one)
+    for explanation in explanations:
+        print(explanation)
     if out:
         print(f"{', '.join(files)}: {report.summary()}")
     elif not explain:
@@ -237,7 +237,7 @@ def show(
         terminal.write_texts(texts, as_json=as_json)
     elif as_json:
         shown = shown_nodes(tree, node, depth=depth)
-        terminal.print_json([terminal.node_facts(tree, one) for one in shown])
+        terminal.print_json([terminal.node_facts(tree, shown_node) for shown_node in shown])
     else:
         terminal.print_tree(tree, node, depth)
 

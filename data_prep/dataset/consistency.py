@@ -54,7 +54,7 @@ def _check_positions(index: Index) -> None:
     columns, shard = index.columns, index.columns["image_shard"]
     place, start, size = (columns[name] for name in ("image_place", "picture_start", "picture_size"))
     images, first, end = (
-        np.array([getattr(one, name) for one in index.shards], dtype=np.int64)[shard]
+        np.array([getattr(result, name) for result in index.shards], dtype=np.int64)[shard]
         for name in ("images", "bytes_start", "bytes_end")
     )
     if (place < 0).any() or (place >= images).any():

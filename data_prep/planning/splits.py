@@ -25,7 +25,7 @@ def draw_splits(source_ids: Iterable[bytes], shares: Mapping[str, float], seed: 
     """The split of each image, as its number among `shares`, which sum to 1; (n,)."""
     key, ends = blake2b(str(seed).encode()).digest(), np.cumsum(list(shares.values()))
     hashes = (blake2b(source_id, digest_size=8, key=key).digest() for source_id in source_ids)
-    numbers = np.fromiter((int.from_bytes(one, "little") for one in hashes), dtype=np.uint64)
+    numbers = np.fromiter((int.from_bytes(digest, "little") for digest in hashes), dtype=np.uint64)
     return np.minimum(np.searchsorted(ends, numbers / 2.0**64, side="right"), len(ends) - 1).astype(np.int32)
 
 

@@ -107,9 +107,9 @@ def _check(classes: list[ImageClass], counts: Counter[str], config: ImageNetSour
             f"source {config.name!r}: expected a folder or a tar for each class (n02084071/… or n02084071.tar) in "
             f"{config.images}, found {found}. If a list states the classes of the images, use format csv or voc."
         )
-    for one, other in pairwise(classes):
-        if one.name == other.name:
+    for image_class, following in pairwise(classes):
+        if image_class.name == following.name:
             raise SourceError(
-                f"source {config.name!r}: class {readable_name(one.name)} is both a folder and a tar in "
+                f"source {config.name!r}: class {readable_name(image_class.name)} is both a folder and a tar in "
                 f"{config.images}; remove one of them."
             )

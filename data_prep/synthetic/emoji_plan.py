@@ -70,8 +70,8 @@ def plan(settings: EmojiWorldConfig, classes: Sequence[EmojiClass]) -> list[Plan
     Objects without a box in training scenes are of label-only classes that are under no boxed class. So the scenes are
     exhaustively annotated for the boxed classes and the classes under them.
     """
-    boxed = [index for index, one in enumerate(classes) if one.boxed]
-    label_only = [index for index, one in enumerate(classes) if not one.boxed]
+    boxed = [index for index, emoji_class in enumerate(classes) if emoji_class.boxed]
+    label_only = [index for index, emoji_class in enumerate(classes) if not emoji_class.boxed]
     unlabelled = [index for index in label_only if not classes[index].under]
     train = plan_train(settings, boxed, unlabelled)
     test = plan_test(settings, boxed + label_only)

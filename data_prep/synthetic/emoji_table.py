@@ -60,8 +60,12 @@ def drawing_files(
     """
     folder = twemoji_folder() if folder is None else folder
     by_key = {drawing_key(file.stem): file for file in sorted(folder.glob("*.png"), key=str)}
-    found = tuple(tuple(by_key[key] for key in one.codepoints if key in by_key) for one in classes)
-    lacking = [one for one, class_files in zip(classes, found, strict=True) if not class_files]
+    found = tuple(
+        tuple(by_key[key] for key in emoji_class.codepoints if key in by_key) for emoji_class in classes
+    )
+    lacking = [
+        emoji_class for emoji_class, class_files in zip(classes, found, strict=True) if not class_files
+    ]
     if lacking:
         first = lacking[0]
         raise MissingDrawings(

@@ -96,13 +96,13 @@ def describe(
         "drawings_sha256": drawings.hexdigest(),
         "classes": [
             {
-                "wnid": one.wnid,
-                "name": one.name,
-                "emoji": list(one.emoji),
-                "boxed": one.boxed,
-                "under": one.under,
+                "wnid": emoji_class.wnid,
+                "name": emoji_class.name,
+                "emoji": list(emoji_class.emoji),
+                "boxed": emoji_class.boxed,
+                "under": emoji_class.under,
             }
-            for one in classes
+            for emoji_class in classes
         ],
     }
 

@@ -119,12 +119,12 @@ def describe(settings: MosaicWorldConfig, classes: Sequence[PhotoClass], photos:
     names = hashlib.sha256()
     for part in photos:
         for wnid, class_photos in sorted(part.items()):
-            names.update(repr((wnid, [(one.file.name, one.xyxy_px) for one in class_photos])).encode())
+            names.update(repr((wnid, [(photo.file.name, photo.xyxy_px) for photo in class_photos])).encode())
     return {
         "version": WORLD_VERSION,
         "settings": settings.model_dump(mode="json"),
         "photographs_sha256": names.hexdigest(),
-        "classes": [one._asdict() for one in classes],
+        "classes": [photo_class._asdict() for photo_class in classes],
     }
 
 
@@ -177,10 +177,13 @@ def plan(settings: MosaicWorldConfig, classes: Sequence[PhotoClass], photos: Pho
     Objects without a box in training scenes are of label-only classes that are under no boxed class. So the scenes are
     exhaustively annotated for the boxed classes and the classes under them.
     """
-    boxed = [index for index, one in enumerate(classes) if one.boxed]
-    label_only = [index for index, one in enumerate(classes) if not one.boxed]
+    boxed = [index for index, photo_class in enumerate(classes) if photo_class.boxed]
+    label_only = [index for index, photo_class in enumerate(classes) if not photo_class.boxed]
     unlabelled = [index for index in label_only if not classes[index].under]
-    by_class = {part: [of_wnid[one.wnid] for one in classes] for part, of_wnid in photos._asdict().items()}
+    by_class = {
+        part: [of_wnid[photo_class.wnid] for photo_class in classes]
+        for part, of_wnid in photos._asdict().items()
+    }
 
     rng = rng_of(settings.seed, SPLIT_KEYS["train"])
     withheld = object_stream(unlabelled, by_class["train"], rng) if unlabelled else None
@@ -232,16 +235,16 @@ def plan_labels(
 ) -> list[Mosaic]:
     """The label images: training photographs of the label-only classes, unchanged."""
     chosen = [
-        (index, one)
+        (index, photo)
         for index in label_only
-        for one in photos.train[classes[index].wnid][: settings.labels_per_class]
+        for photo in photos.train[classes[index].wnid][: settings.labels_per_class]
     ]
     return [
         Mosaic(
-            PlannedImage("labels", number, f"labels/{classes[index].wnid}/{one.file.name}", (index,)),
-            (one,),
+            PlannedImage("labels", number, f"labels/{classes[index].wnid}/{photo.file.name}", (index,)),
+            (photo,),
         )
-        for number, (index, one) in enumerate(chosen)
+        for number, (index, photo) in enumerate(chosen)
     ]
 
 
@@ -257,12 +260,12 @@ def draw(folder: Path, mosaic: Mosaic, settings: MosaicWorldConfig) -> DrawnImag
     """Write the image; returns it with its visible objects."""
     planned = mosaic.planned
     if planned.split == "labels":
-        (one,) = mosaic.photos
-        wh_px = load_photo(one).size
+        (photo,) = mosaic.photos
+        wh_px = load_photo(photo).size
         with path_in_errors(folder / planned.file):
-            (folder / planned.file).write_bytes(one.file.read_bytes())
-        left, top, right, bottom = one.xyxy_px
-        return DrawnImage(planned, wh_px, (VisibleObject(0, one.xyxy_px, (right - left) * (bottom - top)),))
+            (folder / planned.file).write_bytes(photo.file.read_bytes())
+        left, top, right, bottom = photo.xyxy_px
+        return DrawnImage(planned, wh_px, (VisibleObject(0, photo.xyxy_px, (right - left) * (bottom - top)),))
     rng = rng_of(settings.seed, SPLIT_KEYS[planned.split], planned.number)
     image, objects = draw_mosaic(mosaic.photos, settings, rng)
     with path_in_errors(folder / planned.file):
@@ -279,12 +282,12 @@ def draw_mosaic(
     out. The box of an object is the box in the photograph, scaled, moved and clipped to its visible part.
     """
     size_px = settings.size_px
-    images = [load_photo(one) for one in photos]
+    images = [load_photo(photo) for photo in photos]
     canvas = draw_background(images[0], settings, rng)
     owner = np.full((size_px, size_px), -1, dtype=np.int16)
     areas: dict[int, int] = {}
-    for number, (image, one) in enumerate(zip(images, photos, strict=True)):
-        tile, box = vary(image, one.xyxy_px, settings, rng)
+    for number, (image, photo) in enumerate(zip(images, photos, strict=True)):
+        tile, box = vary(image, photo.xyxy_px, settings, rng)
         corner = find_position(owner, tile.size, areas, settings.hidden_limit, rng)
         if corner is None:
             continue

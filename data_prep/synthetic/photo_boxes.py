@@ -33,7 +33,7 @@ def read_photos(folder: Path) -> Photos:
     """All images with a box; raises WorldError where the folder has another layout."""
     train = {
         table.parent.name: [
-            photo(table.parent / "images" / name, box, place)
+            parse_photo(table.parent / "images" / name, box, place)
             for place, (name, *box) in lines_of(table, columns=5)
         ]
         for table in sorted(folder.glob("train/*/*_boxes.txt"))
@@ -51,7 +51,7 @@ def read_photos(folder: Path) -> Photos:
             raise WorldError(
                 f"{place}: class {wnid} has no boxes in train. Remove the line, or add the class."
             )
-        val[wnid].append(photo(annotations.parent / "images" / name, box, place))
+        val[wnid].append(parse_photo(annotations.parent / "images" / name, box, place))
     lacking = [wnid for part in (train, val) for wnid, photos in part.items() if not photos]
     if lacking:
         raise WorldError(f"{folder}: class {lacking[0]} has no image in train, or none in val.")
@@ -69,7 +69,7 @@ def lines_of(table: Path, *, columns: int) -> Iterator[tuple[str, list[str]]]:
         yield f"{table}:{number}", cells
 
 
-def photo(file: Path, box: list[str], place: str) -> Photo:
+def parse_photo(file: Path, box: list[str], place: str) -> Photo:
     """The photograph with the box in the last four cells of a line; place: FILE:LINE, for messages."""
     try:
         left, top, right, bottom = map(int, box)
@@ -80,15 +80,15 @@ def photo(file: Path, box: list[str], place: str) -> Photo:
     return Photo(file, (left, top, right + 1, bottom + 1))
 
 
-def load_photo(one: Photo) -> Image.Image:
+def load_photo(photo: Photo) -> Image.Image:
     """The image in RGB; raises WorldError where it cannot be read or is smaller than its box."""
     try:
-        with Image.open(one.file) as image:
+        with Image.open(photo.file) as image:
             colour = image.convert("RGB")
     except OSError as reason:
-        raise WorldError(f"{one.file}: cannot be read as an image ({reason}).") from None
-    if one.xyxy_px[2] > colour.width or one.xyxy_px[3] > colour.height:
+        raise WorldError(f"{photo.file}: cannot be read as an image ({reason}).") from None
+    if photo.xyxy_px[2] > colour.width or photo.xyxy_px[3] > colour.height:
         raise WorldError(
-            f"{one.file}: {colour.width}×{colour.height} px, smaller than its box {one.xyxy_px}."
+            f"{photo.file}: {colour.width}×{colour.height} px, smaller than its box {photo.xyxy_px}."
         )
     return colour

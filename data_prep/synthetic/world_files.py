@@ -100,9 +100,9 @@ def write_tables(
 ) -> None:
     """Write all files but the images."""
     train, test, labels = (
-        [one for one in drawn if one.planned.split == split] for split in ("train", "test", "labels")
+        [image for image in drawn if image.planned.split == split] for split in ("train", "test", "labels")
     )
-    boxed = [index for index, one in enumerate(classes) if one.boxed]
+    boxed = [index for index, world_class in enumerate(classes) if world_class.boxed]
     every = list(range(len(classes)))
     (folder / "oracle").mkdir()
     for name, images, categories in (
@@ -114,7 +114,9 @@ def write_tables(
         write_json(folder / name, coco_instances(images, categories, classes, maker=texts.maker))
     for name, merge in merge_settings(seed=seed, has_labels=bool(labels)).items():
         (folder / name).write_text(yaml.safe_dump(merge, sort_keys=False), encoding="utf-8")
-    (folder / "labels.txt").write_text("".join(f"{one.wnid}\n" for one in classes), encoding="utf-8")
+    (folder / "labels.txt").write_text(
+        "".join(f"{world_class.wnid}\n" for world_class in classes), encoding="utf-8"
+    )
     (folder / "ATTRIBUTION.txt").write_text(texts.attribution, encoding="utf-8")
     write_json(folder / "world.json", texts.description, indent=1)
 

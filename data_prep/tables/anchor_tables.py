@@ -33,16 +33,16 @@ def anchors_json(result: AnchorResult) -> dict[str, Any]:
         "split": result.split,
     }
     if result.sweep:
-        values["sweep"] = {str(count): one.average_iou for count, one in result.sweep.items()}
+        values["sweep"] = {str(count): clusters.average_iou for count, clusters in result.sweep.items()}
         values["elbow"] = elbow(result.sweep)
     return values
 
 
 def print_anchors(result: AnchorResult) -> None:
     """Print the sweep, and the anchors as a line of a configuration."""
-    for count, one in result.sweep.items():
+    for count, clusters in result.sweep.items():
         note = "  <- elbow" if count == elbow(result.sweep) else ""
-        print(f"{count:3} anchors: average IoU {100 * one.average_iou:.1f} %{note}")
+        print(f"{count:3} anchors: average IoU {100 * clusters.average_iou:.1f} %{note}")
     anchors = rounded(result.chosen)
     print(
         f"{len(anchors)} anchors, width and height in cells of {result.stride} px at {result.size} px, "

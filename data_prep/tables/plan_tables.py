@@ -50,8 +50,12 @@ def plan_json(plan: Plan, duplicates: PlannedDuplicates | None = None) -> dict[s
             for match in plan.matches
         ],
         "conflicts": [
-            {"kind": one.kind, "classes": [_class_row(plan, row) for row in one.classes], "text": one.text}
-            for one in conflicts_of(plan)
+            {
+                "kind": conflict.kind,
+                "classes": [_class_row(plan, row) for row in conflict.classes],
+                "text": conflict.text,
+            }
+            for conflict in conflicts_of(plan)
         ],
     }
     if duplicates is not None:
@@ -175,7 +179,9 @@ def _map_text(plan: Plan, written_map: Path | None) -> str:
     if written_map is not None:
         return f"Label map written to {path}: review it, edit it, then merge."
     known = read_label_map(path)
-    lacking = [f"{one.source} {one.name!r}" for one in plan.matches if (one.source, one.name) not in known]
+    lacking = [
+        f"{match.source} {match.name!r}" for match in plan.matches if (match.source, match.name) not in known
+    ]
     if not lacking:
         return f"Label map read from {path}."
     more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
@@ -239,5 +245,9 @@ def _image_row(plan: Plan, image: int) -> Mapping[str, str]:
 
 
 def _class_row(plan: Plan, row: int) -> Mapping[str, str]:
-    one = plan.classes[row]
-    return {"source": plan.sources[one.source].name, "class": one.name, "id": plan.tree.ids[one.node]}
+    source_class = plan.classes[row]
+    return {
+        "source": plan.sources[source_class.source].name,
+        "class": source_class.name,
+        "id": plan.tree.ids[source_class.node],
+    }

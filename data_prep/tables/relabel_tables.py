@@ -22,14 +22,14 @@ def relabel_json(before: Index, relabelled: Relabelled, *, written: bool) -> dic
         **index_json(relabelled.index),
         "label_map": [
             {
-                "source": one.source,
-                "class": one.name,
-                "id": one.id,
-                "reason": one.reason,
-                "note": one.note,
-                "candidates": [candidate._asdict() for candidate in one.candidates],
+                "source": match.source,
+                "class": match.name,
+                "id": match.id,
+                "reason": match.reason,
+                "note": match.note,
+                "candidates": [candidate._asdict() for candidate in match.candidates],
             }
-            for one in relabelled.matches
+            for match in relabelled.matches
         ],
     }
 
@@ -69,7 +69,7 @@ def _labels(index: Index) -> dict[str, int]:
 def _print_matches(console: Console, relabelled: Relabelled) -> None:
     if not relabelled.matches:
         return
-    reasons = Counter("left out" if one.left_out else one.reason for one in relabelled.matches)
+    reasons = Counter("left out" if match.left_out else match.reason for match in relabelled.matches)
     found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
     print_line(console, f"{len(relabelled.matches)} classes: {found}")
     for text in unresolved_lines(relabelled.matches)[:SHOWN]:

@@ -52,10 +52,10 @@ class Explanation:
 
     def _lines(self) -> Iterator[str]:
         yield f"{self.synset} ({self.wnid}) {self.entered}"
-        shown = sorted(self.considered, key=lambda one: (not one.taken, one.cost))
-        for one in shown[:MAX_PATHS_SHOWN]:
-            nodes = "1 node" if one.cost == 1 else f"{one.cost} nodes"
-            yield f"  {'taken' if one.taken else '     '}  {nodes:>8}  {' > '.join(one.path)}"
+        shown = sorted(self.considered, key=lambda considered: (not considered.taken, considered.cost))
+        for considered in shown[:MAX_PATHS_SHOWN]:
+            nodes = "1 node" if considered.cost == 1 else f"{considered.cost} nodes"
+            yield f"  {'taken' if considered.taken else '     '}  {nodes:>8}  {' > '.join(considered.path)}"
         if len(shown) > MAX_PATHS_SHOWN:
             yield f"  and {len(shown) - MAX_PATHS_SHOWN} more paths"
         for step in self.above:
