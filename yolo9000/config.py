@@ -6,11 +6,20 @@ loop read them. The sources are the YOLO9000 paper, Darknet's cfg files, and doc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from wordtree.errors import ConfigError
 from wordtree.support.config_files import ConfigLocation, ConfigPath, StrictModel, load_config
@@ -20,6 +29,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 NmsRule = Literal["by_objectness", "by_node"]
 # How images are resized, and how boxes are mapped back and compared (decision 13).
 Geometry = Literal["exact", "darknet"]
+PACKAGED_BACKBONE = "timm/tf_efficientnet_lite0"
 RUN_NAME = r"^\w[\w.-]*$"  # the run's folder is runs/NAME
 # The epsilon of batch norm: 1e-5 under the root (PyTorch, Darknet on GPUs), or as in Darknet on CPUs (decision 19).
 BatchNormRule = Literal["standard", "darknet_cpu"]
@@ -42,6 +52,12 @@ def _side_or_sides(value: object) -> int | tuple[int, int]:
 InputSize = Annotated[int | tuple[int, int], BeforeValidator(_side_or_sides)]
 
 
+def _known_backbone(name: str | None) -> str | None:
+    if name is None or re.fullmatch(r"darknet19|tiny|timm/[\w.]+", name):
+        return name
+    raise ValueError(f"expected darknet19, tiny or timm/NAME, found {name!r}")
+
+
 class NetworkConfig(StrictModel):
     """Network settings that detectors and classifiers share."""
 
@@ -52,7 +68,17 @@ class NetworkConfig(StrictModel):
     batch_norm: BatchNormRule = "standard"
     # Checkpoint, or Darknet backbone file, with the initial weights; None: random weights.
     start_from: ConfigPath | None = None
-    # Factor for the number of filters of every layer. 1: the paper's networks; .25 suits training on a CPU.
+    # Network below the neck: darknet19, tiny, or timm/NAME for a network of timm; None: as the architecture says.
+    backbone: Annotated[str | None, AfterValidator(_known_backbone)] = None
+    # Initial weights of the backbone: random; packaged (ImageNet weights of timm/tf_efficientnet_lite0, from the extra
+    # `photos`); pretrained (timm downloads them); or a .pth or .safetensors file. Unused with start_from.
+    backbone_weights: Annotated[
+        Literal["random", "packaged", "pretrained"] | ConfigPath, Field(union_mode="left_to_right")
+    ] = "random"
+    # Number of stages of the backbone, from the image on, whose weights and batch norm statistics do not change.
+    freeze: Literal["all"] | NonNegativeInt = 0
+    # Factor for the number of filters of every layer; a timm network itself keeps its own. 1: the paper's networks;
+    # .25 suits training on a CPU.
     width: PositiveFloat = 1.0
     # Input size for evaluation and prediction, px: a side or [width, height]. Training may vary it: schedule.sizes_px.
     input_size_px: InputSize = 416
@@ -60,7 +86,17 @@ class NetworkConfig(StrictModel):
     @property
     def stride(self) -> int:
         """Grid cell size in px of a named architecture; a Darknet network's depends on its cfg."""
-        return 16 if self.architecture == "tiny" else 32
+        return 16 if self.architecture == "tiny" else self.input_multiple_px
+
+    @property
+    def backbone_name(self) -> str:
+        """The setting `backbone`, or the backbone of the architecture."""
+        return self.backbone or ("tiny" if self.architecture == "tiny" else "darknet19")
+
+    @property
+    def input_multiple_px(self) -> int:
+        """Sides of the input are multiples of this: the stride of the backbone's coarsest features."""
+        return 16 if self.backbone_name == "tiny" else 32
 
     @property
     def has_known_stride(self) -> bool:
@@ -90,15 +126,16 @@ class NetworkConfig(StrictModel):
         """Short description of the network for people."""
         scale = "" if self.architecture == "darknet" else f", width {self.width:g}"
         width, height = self.wh_px
-        return (
-            f"{self.architecture}{scale}, input {f'{width}' if width == height else f'{width}×{height}'} px"
-        )
+        below = f" on {self.backbone}" if self.backbone else ""
+        size = f"{width}" if width == height else f"{width}×{height}"
+        return f"{self.architecture}{below}{scale}, input {size} px"
 
     @model_validator(mode="after")
     def _size_fits_the_grid(self) -> Self:
-        if self.has_known_stride and any(side % self.stride for side in self.wh_px):
+        if self.has_known_stride and any(side % self.input_multiple_px for side in self.wh_px):
             raise ValueError(
-                f"input_size_px must be a multiple of {self.stride} for {self.architecture}, found {self.input_size_px}"
+                f"input_size_px must be a multiple of {self.input_multiple_px} for "
+                f"{self.backbone or self.architecture}, found {self.input_size_px}"
             )
         return self
 
@@ -109,10 +146,25 @@ class NetworkConfig(StrictModel):
                 raise ValueError(
                     "architecture darknet needs darknet_cfg; convert a .cfg with `yolo9000 convert` and set start_from"
                 )
+            if self.backbone or self.backbone_weights != "random" or self.freeze:
+                raise ValueError(
+                    "architecture darknet takes its backbone from its cfg; backbone must be null"
+                )
             if self.width != 1:
                 raise ValueError("architecture darknet takes its filters from its cfg; width must be 1")
         elif self.darknet_cfg is not None or self.batch_norm != "standard":
             raise ValueError("darknet_cfg and batch_norm are for architecture darknet only")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_fit_the_backbone(self) -> Self:
+        name = self.backbone_name
+        if self.backbone_weights == "packaged" and name != PACKAGED_BACKBONE:
+            raise ValueError(
+                f"backbone_weights: packaged are those of {PACKAGED_BACKBONE}, but the backbone is {name}"
+            )
+        if self.backbone_weights == "pretrained" and not name.startswith("timm/"):
+            raise ValueError(f"backbone_weights: pretrained are for timm/NAME, but the backbone is {name}")
         return self
 
 
@@ -125,12 +177,35 @@ class ModelConfig(NetworkConfig):
 
     # Named networks: models/detector.py. darknet: the network of a converted .cfg.
     architecture: Literal["yolov2", "yolov2_paper", "yolo9000", "tiny", "darknet"] = "yolov2"
+    # Grid cell size, px: 32 or 16, the coarse or the fine features of the backbone; None: as the architecture says
+    # (16 for tiny, otherwise the coarse ones).
+    grid_stride: Literal[16, 32] | None = None
     # Width and height of each anchor in grid cells; None: k-means over the training boxes (paper, section 2).
     anchors: Annotated[tuple[tuple[PositiveFloat, PositiveFloat], ...], Field(min_length=1)] | None = None
     # Number of anchors for k-means. Paper: 5; 3 for YOLO9000.
     anchor_count: PositiveInt = 5
     # Softmax over each sibling group (paper), or a sigmoid for each node (decision 10).
     siblings: Literal["softmax", "sigmoid"] = "softmax"
+
+    @property
+    def stride(self) -> int:
+        """Grid cell size in px of a named architecture; a Darknet network's depends on its cfg."""
+        return self.grid_stride or super().stride
+
+    @property
+    def has_fine_grid(self) -> bool:
+        """Whether the grid is that of the backbone's finer features."""
+        return self.architecture != "darknet" and self.stride < self.input_multiple_px
+
+    @model_validator(mode="after")
+    def _grid_fits_the_backbone(self) -> Self:
+        if self.architecture == "darknet" and self.grid_stride:
+            raise ValueError("architecture darknet takes its grid from its cfg; grid_stride must be null")
+        if self.stride > self.input_multiple_px:
+            raise ValueError(
+                f"grid_stride: expected 16 for backbone {self.backbone_name}, found {self.stride}"
+            )
+        return self
 
 
 class DataConfig(StrictModel):
@@ -302,6 +377,8 @@ class OptimizerConfig(StrictModel):
     name: Literal["sgd", "adamw"] = "sgd"
     # Peak learning rate. Darknet: .001.
     learning_rate: PositiveFloat = 0.001
+    # Learning rate of the backbone, as a factor of the rate of the other layers.
+    backbone_lr_scale: PositiveFloat = 1.0
     # Momentum of SGD. Darknet: .9. AdamW does not use it.
     momentum: float = Field(0.9, ge=0, lt=1)
     # Weight decay, of weights only, not of biases and batch norm. Darknet: .0005.
@@ -517,9 +594,9 @@ class PretrainConfig(StrictModel):
 
 
 def _refuse_sizes_off_grid(name: str, sizes_px: Sequence[int], model: NetworkConfig) -> None:
-    off_grid = [size for size in sizes_px if size % model.stride]
+    off_grid = [size for size in sizes_px if size % model.input_multiple_px]
     if off_grid and model.has_known_stride:
-        raise ValueError(f"{name} must be multiples of {model.stride}, found {off_grid}")
+        raise ValueError(f"{name} must be multiples of {model.input_multiple_px}, found {off_grid}")
 
 
 def read_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:

@@ -22,10 +22,10 @@ from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.plan import NetworkPlan, Region, SpaceToDepth, output_layer_of
 from yolo9000.darknet.text import section, with_option
 from yolo9000.darknet.weights import Header, LayerWeights, Weights, write_weights
-from yolo9000.models.backbone import Backbone, ConvUnit
+from yolo9000.models.backbone import ConvBackbone, ConvUnit
 from yolo9000.models.classifier import Classifier, FlatSoftmax
 from yolo9000.models.darknet_network import DarknetNetwork
-from yolo9000.models.detector import Detector, PassthroughNeck
+from yolo9000.models.detector import Detector, PassthroughNeck, UpsamplingNeck
 
 COMMENT = "# Written by yolo9000. Training options have Darknet's defaults.\n"
 
@@ -108,14 +108,26 @@ def _fits_original_cfg(checkpoint: Checkpoint[Any], classes: _Classes) -> bool:
     return same_tree and same_anchors and output_layer.classes == len(classes.names)
 
 
+def _has_fine_grid(cfg: NetworkConfig) -> bool:
+    return isinstance(cfg, ModelConfig) and cfg.has_fine_grid
+
+
 def _network_text(cfg: NetworkConfig, model: Detector | Classifier, classes: int, tree: str | None) -> str:
     """The cfg of a named architecture. yolov2 and yolov2_paper need [reorg3d], which only AlexeyAB's Darknet has."""
-    assert isinstance(model.backbone, Backbone)
+    neck = model.neck if isinstance(model, Detector) else None
+    if (
+        not isinstance(model.backbone, ConvBackbone)
+        or isinstance(neck, UpsamplingNeck)
+        or _has_fine_grid(cfg)
+    ):
+        raise DarknetError(
+            f"Darknet has no layers for {cfg.network}; only its own backbones on their coarse grid."
+        )
     width, height = cfg.wh_px
     sections = [section("net", width=width, height=height, channels=3), *backbone_sections(model.backbone)]
-    if isinstance(model, Detector) and model.neck is not None:
+    if neck is not None:
         pools = [k for k, text in enumerate(sections) if text.startswith("[maxpool]")]
-        sections += _neck_sections(model.neck, fine=pools[-1] - 2)  # [net] is not a layer
+        sections += _neck_sections(neck, fine=pools[-1] - 2)  # [net] is not a layer
     named: dict[str, str | float] = {"tree": tree} if tree else {}
     if isinstance(cfg, ModelConfig):
         assert cfg.anchors is not None

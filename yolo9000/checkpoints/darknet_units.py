@@ -15,8 +15,9 @@ from yolo9000.darknet.options import DarknetError
 from yolo9000.darknet.plan import Convolution, LayerPlan, Shape
 from yolo9000.darknet.text import section
 from yolo9000.darknet.weights import LayerWeights, read_layers
-from yolo9000.models.backbone import Backbone, ConvUnit
+from yolo9000.models.backbone import Backbone, ConvBackbone, ConvUnit
 from yolo9000.models.darknet_network import DarknetNetwork
+from yolo9000.models.timm_backbone import TimmBackbone
 
 MAX_WEIGHT = 1e6  # no weight of a trained network is this large
 
@@ -40,7 +41,7 @@ def unit_section(unit: ConvUnit) -> str:
     )
 
 
-def backbone_sections(backbone: Backbone) -> list[str]:
+def backbone_sections(backbone: ConvBackbone) -> list[str]:
     """One section for each unit and pool; Darknet-19 has 23."""
     modules = [module for stage in backbone.stages for module in stage.children()]
     return [
@@ -66,6 +67,10 @@ def unit_tensors(unit: ConvUnit) -> dict[str, Tensor]:
 @torch.no_grad()
 def load_backbone(backbone: Backbone | DarknetNetwork, path: Path) -> None:
     """Load the first layers of a `.weights` file, which may hold more, into a backbone. Raises DarknetError."""
+    if isinstance(backbone, TimmBackbone):
+        raise DarknetError(
+            f"{path}: a Darknet file cannot start a timm backbone; use model.backbone darknet19."
+        )
     layers = backbone.plans if isinstance(backbone, DarknetNetwork) else backbone_layers(backbone)
     weights = read_layers(path, layers, "the backbone", whole=False).layers
     _refuse_other_files(path, weights)
@@ -88,7 +93,7 @@ def _refuse_other_files(path: Path, weights: Mapping[int, LayerWeights]) -> None
             )
 
 
-def tensor_names_in(backbone: Backbone, layers: Sequence[LayerPlan]) -> dict[str, str]:
+def tensor_names_in(backbone: ConvBackbone, layers: Sequence[LayerPlan]) -> dict[str, str]:
     """Names of a `DarknetNetwork`'s tensors, mapped to their names in a backbone with the same first layers.
 
     Empty if the backbone's layers are not the first of `layers`.
@@ -106,7 +111,7 @@ def tensor_names_in(backbone: Backbone, layers: Sequence[LayerPlan]) -> dict[str
     }
 
 
-def backbone_layers(backbone: Backbone) -> tuple[LayerPlan, ...]:
+def backbone_layers(backbone: ConvBackbone) -> tuple[LayerPlan, ...]:
     """The planned layers of a backbone, at an arbitrary input size."""
     text = "\n".join([section("net", width=512, height=512, channels=3), *backbone_sections(backbone)])
     return plan_cfg(text, "the backbone").layers

@@ -20,12 +20,13 @@ from yolo9000.checkpoints.checkpoint import Checkpoint, CheckpointError, Darknet
 from yolo9000.checkpoints.darknet_units import backbone_layers, load_backbone, tensor_names_in
 from yolo9000.config import NetworkConfig
 from yolo9000.darknet.cfg import plan_cfg
-from yolo9000.models.backbone import Backbone
+from yolo9000.models.backbone import ConvBackbone
 from yolo9000.models.classifier import Classifier, FlatSoftmax
 from yolo9000.models.detector import Detector
 
 NETWORK_SETTINGS = (
-    "architecture", "darknet_cfg", "batch_norm", "width", "input_size_px", "anchors", "anchor_count", "siblings",
+    "architecture", "backbone", "grid_stride", "darknet_cfg", "batch_norm", "width", "input_size_px", "anchors",
+    "anchor_count", "siblings",
 )  # fmt: skip
 Network = TypeVar("Network", bound=NetworkConfig)
 
@@ -128,7 +129,7 @@ def _renamed_for(model: Detector | Classifier, checkpoint: Checkpoint[Any]) -> d
     first layers; its head is kept only if its backbone has no further layers.
     """
     text = getattr(checkpoint.config.model, "darknet_cfg", None)
-    if text is None or not isinstance(model.backbone, Backbone):
+    if text is None or not isinstance(model.backbone, ConvBackbone):
         return checkpoint.weights
     plan = plan_cfg(text, "its cfg")
     layers = plan.layers[: plan.convolutions[-1].index]

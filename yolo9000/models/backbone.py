@@ -7,8 +7,12 @@ the passthrough layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
+
+from yolo9000.config import NetworkConfig
+from yolo9000.models.timm_backbone import BackboneError, TimmBackbone
 
 # Output channels, kernel size and, unless 1, stride of each convolution; "M" is a 2×2 max pool.
 DARKNET19 = (
@@ -32,7 +36,7 @@ class ConvUnit(nn.Sequential):
         )
 
 
-class Backbone(nn.Module):
+class ConvBackbone(nn.Module):
     """A chain of ConvUnits and 2×2 max pools; each pool begins a new stage."""
 
     def __init__(self, layout: Sequence[tuple[int, ...] | str], *, width: float) -> None:
@@ -53,6 +57,11 @@ class Backbone(nn.Module):
         self.channels = channels
 
     @property
+    def freezable_stages(self) -> list[list[nn.Module]]:
+        """The modules of each stage, from the image on."""
+        return [[stage] for stage in self.stages]
+
+    @property
     def fine_channels(self) -> int:
         """Channels of the second output of `both_scales`."""
         return int(self.stages[-2][-1][0].out_channels)  # type: ignore[index]
@@ -71,3 +80,34 @@ class Backbone(nn.Module):
 def scaled_filters(filters: int, width: float) -> int:
     """Number of filters for a width multiplier: a multiple of 8, at least 8."""
     return max(8, round(filters * width / 8) * 8)
+
+
+Backbone: TypeAlias = ConvBackbone | TimmBackbone
+
+
+def build_backbone(cfg: NetworkConfig) -> Backbone:
+    """The backbone of the configuration, with random weights. Raises BackboneError."""
+    name = cfg.backbone_name
+    if name.startswith("timm/"):
+        return TimmBackbone(name.removeprefix("timm/"))
+    return ConvBackbone(TINY if name == "tiny" else DARKNET19, width=cfg.width)
+
+
+def freeze(model: nn.Module, stages: int | Literal["all"]) -> None:
+    """Freeze the first stages of the model's backbone: no gradient, and batch norm by its running statistics.
+
+    stages: 0 freezes nothing. Raises BackboneError if the backbone has fewer stages.
+    """
+    if not stages:
+        return
+    backbone = model.backbone
+    if not isinstance(backbone, Backbone):
+        raise BackboneError("model.freeze: a converted Darknet network has no stages to freeze; set it to 0.")
+    parts = backbone.freezable_stages
+    count = len(parts) if stages == "all" else stages
+    if count > len(parts):
+        raise BackboneError(
+            f"model.freeze: expected at most {len(parts)} stages for this backbone, found {count}."
+        )
+    for module in (module for part in parts[:count] for module in part):
+        module.requires_grad_(False)

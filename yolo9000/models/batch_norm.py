@@ -19,10 +19,11 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def set_training(model: nn.Module, statistics: BatchStatistics) -> None:
-    """Set training mode; frozen batch norm stays in evaluation mode."""
+    """Set training mode; batch norm that is frozen, or belongs to frozen layers, stays in evaluation mode."""
     model.train()
-    for norm in _batch_norms(model) if statistics == "frozen" else ():
-        norm.eval()
+    for norm in _batch_norms(model):
+        if statistics == "frozen" or not norm.weight.requires_grad:
+            norm.eval()
 
 
 def synchronised(model: Network) -> Network:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from wordtree import WordTree
 from yolo9000.config import ClassifierConfig
 from yolo9000.darknet.plan import ClassifierPlan
-from yolo9000.models.backbone import DARKNET19, TINY, Backbone
+from yolo9000.models.backbone import Backbone, build_backbone
 from yolo9000.models.darknet_network import DarknetNetwork, plan_of
 from yolo9000.models.tree_tensors import TreeTensors
 
@@ -108,7 +108,7 @@ def build_classifier(cfg: ClassifierConfig, tree: WordTree, classes: Tensor) -> 
         layers = ClassifierPlan.of(plan_of(cfg)).backbone
         backbone: Backbone | DarknetNetwork = DarknetNetwork(layers, batch_norm=cfg.batch_norm)
     else:
-        backbone = Backbone(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
+        backbone = build_backbone(cfg)
     softmax = TreeSoftmax(tree, classes) if cfg.softmax == "tree" else FlatSoftmax(tree, classes)
     return Classifier(backbone, softmax).to(memory_format=torch.channels_last)
 

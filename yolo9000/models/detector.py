@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from wordtree import WordTree
 from yolo9000.config import ModelConfig
 from yolo9000.darknet.plan import DetectorPlan
-from yolo9000.models.backbone import DARKNET19, TINY, Backbone, ConvUnit, scaled_filters
+from yolo9000.models.backbone import Backbone, ConvUnit, build_backbone, scaled_filters
 from yolo9000.models.darknet_network import DarknetNetwork, plan_of
 from yolo9000.models.grid import GridOutput
 from yolo9000.models.head import SplitHead
@@ -41,17 +41,41 @@ class PassthroughNeck(nn.Module):
         return self.join(torch.cat([passed, self.deep(features)], dim=1))  # type: ignore[no-any-return]
 
 
+class UpsamplingNeck(nn.Module):
+    """The neck for a grid of the finer features: 3×3 convolutions at the coarse stride, upsampled and concatenated.
+
+    squeeze: output channels of a 1×1 convolution of the finer features; None: no such convolution.
+    """
+
+    def __init__(self, channels: int, fine_channels: int, *, filters: int, squeeze: int | None) -> None:
+        super().__init__()
+        self.deep = nn.Sequential(ConvUnit(channels, filters, 3), ConvUnit(filters, filters, 3))
+        self.squeeze = ConvUnit(fine_channels, squeeze, 1) if squeeze else nn.Identity()
+        self.join = ConvUnit(filters + (squeeze or fine_channels), filters, 3)
+        self.channels = filters
+
+    def forward(self, features: Tensor, fine: Tensor) -> Tensor:
+        deep = F.interpolate(self.deep(features), scale_factor=2.0, mode="nearest")
+        return self.join(torch.cat([self.squeeze(fine), deep], dim=1))  # type: ignore[no-any-return]
+
+
 class Detector(nn.Module):
-    """Images (B, 3, H, W), RGB in 0..1, height and width multiples of `stride`, to `GridOutput`."""
+    """Images (B, 3, H, W), RGB in 0..1, to `GridOutput`; height and width are multiples of the backbone's stride.
+
+    has_fine_grid: whether the grid is that of the backbone's finer features.
+    """
 
     def __init__(
         self,
         backbone: Backbone | DarknetNetwork,
-        neck: PassthroughNeck | None,
+        neck: PassthroughNeck | UpsamplingNeck | None,
         head: SplitHead,
         tree_tensors: TreeTensors,
+        *,
+        has_fine_grid: bool = False,
     ) -> None:
         super().__init__()
+        self.has_fine_grid = has_fine_grid
         self.backbone = backbone
         self.neck = neck
         self.head = head
@@ -63,14 +87,16 @@ class Detector(nn.Module):
 
     @property
     def stride(self) -> int:
+        """Grid cell size in px."""
         stride: int = self.backbone.stride
-        return stride
+        return stride // 2 if self.has_fine_grid else stride
 
     def forward(self, images: Tensor) -> GridOutput:
-        if self.neck is None:
+        if self.neck is None and not self.has_fine_grid:
             return self.head(self.backbone(images))  # type: ignore[no-any-return]
-        assert isinstance(self.backbone, Backbone)
-        return self.head(self.neck(*self.backbone.both_scales(images)))  # type: ignore[no-any-return]
+        assert not isinstance(self.backbone, DarknetNetwork)
+        features, fine = self.backbone.both_scales(images)
+        return self.head(fine if self.neck is None else self.neck(features, fine))  # type: ignore[no-any-return]
 
 
 def build_detector(cfg: ModelConfig, tree: WordTree) -> Detector:
@@ -80,21 +106,28 @@ def build_detector(cfg: ModelConfig, tree: WordTree) -> Detector:
     """
     assert cfg.anchors is not None, "anchors are computed before the model is built (train.py)"
     backbone, neck = _backbone_and_neck(cfg)
-    channels = neck.channels if neck else backbone.channels
+    if neck:
+        channels = neck.channels
+    elif cfg.has_fine_grid and not isinstance(backbone, DarknetNetwork):
+        channels = backbone.fine_channels
+    else:
+        channels = backbone.channels
     head = SplitHead(channels, anchors_cell=torch.tensor(cfg.anchors), nodes=len(tree))
-    return Detector(backbone, neck, head, TreeTensors(tree, siblings=cfg.siblings)).to(
-        memory_format=torch.channels_last
-    )
+    tree_tensors = TreeTensors(tree, siblings=cfg.siblings)
+    detector = Detector(backbone, neck, head, tree_tensors, has_fine_grid=cfg.has_fine_grid)
+    return detector.to(memory_format=torch.channels_last)
 
 
-def _backbone_and_neck(cfg: ModelConfig) -> tuple[Backbone | DarknetNetwork, PassthroughNeck | None]:
+def _backbone_and_neck(
+    cfg: ModelConfig,
+) -> tuple[Backbone | DarknetNetwork, PassthroughNeck | UpsamplingNeck | None]:
     if cfg.architecture == "darknet":
         return DarknetNetwork(DetectorPlan.of(plan_of(cfg)).backbone, batch_norm=cfg.batch_norm), None
-    backbone = Backbone(TINY if cfg.architecture == "tiny" else DARKNET19, width=cfg.width)
+    backbone = build_backbone(cfg)
     neck = None
     if cfg.architecture in ("yolov2", "yolov2_paper"):
         squeeze = scaled_filters(64, cfg.width) if cfg.architecture == "yolov2" else None
-        neck = PassthroughNeck(
+        neck = (UpsamplingNeck if cfg.has_fine_grid else PassthroughNeck)(
             backbone.channels,
             backbone.fine_channels,
             filters=scaled_filters(1024, cfg.width),

@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from yolo9000.config import OptimizerConfig, ScheduleConfig
 
 
 def build_optimizer(model: nn.Module, cfg: OptimizerConfig) -> torch.optim.Optimizer:
-    """SGD with momentum (the paper's) or AdamW; no weight decay on biases and batch norm (darknet)."""
-    weights = [p for name, p in model.named_parameters() if p.ndim > 1 and not name.endswith("bias")]
-    others = [p for name, p in model.named_parameters() if p.ndim <= 1 or name.endswith("bias")]
-    groups = [{"params": weights, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    """SGD with momentum (the paper's) or AdamW for all weights that are not frozen.
+
+    Biases and batch norm have no weight decay (darknet).
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    backbone = {name: p for name, p in trained.items() if name.startswith("backbone.")}
+    if cfg.backbone_lr_scale == 1:
+        groups = _decay_groups(trained, cfg, scale=1.0)
+    else:
+        rest = {name: p for name, p in trained.items() if name not in backbone}
+        groups = [
+            *_decay_groups(rest, cfg, scale=1.0),
+            *_decay_groups(backbone, cfg, scale=cfg.backbone_lr_scale),
+        ]
     if cfg.name == "adamw":
         return torch.optim.AdamW(groups, lr=cfg.learning_rate, fused=True)
     return torch.optim.SGD(groups, lr=cfg.learning_rate, momentum=cfg.momentum, fused=True)
 
 
+def _decay_groups(
+    named: Mapping[str, nn.Parameter], cfg: OptimizerConfig, *, scale: float
+) -> list[dict[str, Any]]:
+    """Two groups of parameters: with and without weight decay; `lr_scale` is read by `set_learning_rate`."""
+    weights = [p for name, p in named.items() if p.ndim > 1 and not name.endswith("bias")]
+    others = [p for name, p in named.items() if p.ndim <= 1 or name.endswith("bias")]
+    return [
+        {"params": weights, "weight_decay": cfg.weight_decay, "lr_scale": scale},
+        {"params": others, "weight_decay": 0.0, "lr_scale": scale},
+    ]
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of all groups, scaled by their own factors."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["lr_scale"]
 
 
 def learning_rate_at(step: int, base: float, cfg: ScheduleConfig) -> float:
@@ -63,7 +87,7 @@ class WeightAverage:
     def __init__(self, model: nn.Module, *, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self._live = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+        self._live = _trained_state(model)
         self._average = {name: value.clone() for name, value in self._live.items()}
 
     @torch.no_grad()
@@ -88,3 +112,18 @@ class WeightAverage:
         self.updates = state["updates"]
         for name, value in self._average.items():
             value.copy_(state["average"][name])
+
+
+def _trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """The floating-point part of the state dict, without frozen modules."""
+    frozen = {
+        f"{prefix}.{name}"
+        for prefix, module in model.named_modules()
+        if (own := list(module.parameters(recurse=False))) and not any(p.requires_grad for p in own)
+        for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    }
+    return {
+        name: value
+        for name, value in model.state_dict().items()
+        if value.is_floating_point() and name not in frozen
+    }

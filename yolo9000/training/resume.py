@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from data_prep import ShardReader
+from yolo9000.checkpoints.backbone_weights import load_backbone_weights
 from yolo9000.checkpoints.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -56,11 +57,13 @@ def _started(
     model = task.build_model(cfg, reader)
     refuse_sizes_off_grid(cfg, model.backbone.stride)
     loaded = initial.load_into(model, reader.tree) if initial else ()
+    backbone_summary = None if initial else load_backbone_weights(model.backbone, cfg.model)
     run = Run.of(cfg, reader, model)
     if initial:
         run.seen_before, run.darknet = initial.inherited(loaded)
-        if is_first():
-            print(initial.summary(loaded, reader.tree), file=sys.stderr)
+    summary = initial.summary(loaded, reader.tree) if initial else backbone_summary
+    if summary and is_first():
+        print(summary, file=sys.stderr)
     return run
 
 
@@ -179,7 +182,12 @@ def with_absolute_paths(cfg: Settings) -> Settings:
 
     data, model = cfg.data, cfg.model
     cfg = with_settings(cfg, "data", shards=absolute(data.shards), attribution=absolute(data.attribution))
-    cfg = with_settings(cfg, "model", start_from=absolute(model.start_from))
+    cfg = with_settings(
+        cfg,
+        "model",
+        start_from=absolute(model.start_from),
+        backbone_weights=absolute(model.backbone_weights),
+    )
     if isinstance(cfg, Config):
         cfg = with_settings(cfg, "loss", non_exclusive=absolute(cfg.loss.non_exclusive))
     return cfg

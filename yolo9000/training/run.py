@@ -16,6 +16,7 @@ from data_prep import ShardReader
 from yolo9000.checkpoints.checkpoint import Checkpoint, DarknetOrigin, Settings, save_checkpoint
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 from yolo9000.distributed import default_device
+from yolo9000.models.backbone import freeze
 from yolo9000.models.batch_norm import set_training, synchronised
 from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
@@ -53,6 +54,7 @@ class Run(Generic[Settings, Network]):
         model.to(default_device())
         if cfg.batch_statistics == "synchronised":
             model = synchronised(model)
+        freeze(model, cfg.model.freeze)
         set_training(model, cfg.batch_statistics)
         average = WeightAverage(model, decay=cfg.optimizer.ema) if cfg.optimizer.ema else None
         return cls(cfg, reader, model, build_optimizer(model, cfg.optimizer), average)

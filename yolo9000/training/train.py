@@ -56,8 +56,14 @@ class DetectorTask:
     report_text: ReportText = DEFAULT_TEXT
 
     fixed_settings: ClassVar[tuple[str, ...]] = (
-        *("model.architecture", "model.width", "model.siblings", "model.anchor_count", "model.anchors"),
-        "optimizer.name",
+        *("model.architecture", "model.backbone", "model.grid_stride", "model.freeze", "model.width"),
+        *(
+            "model.siblings",
+            "model.anchor_count",
+            "model.anchors",
+            "optimizer.name",
+            "optimizer.backbone_lr_scale",
+        ),
     )
     # Label-only classes do not count: their boxes may not influence training.
     best_by: ClassVar[str] = "ap50_boxed"

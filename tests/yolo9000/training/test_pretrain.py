@@ -38,7 +38,7 @@ from yolo9000.checkpoints.start_from import InitialWeights
 from yolo9000.cli import main
 from yolo9000.config import PretrainConfig, read_pretrain_config
 from yolo9000.data.sampler import DataMismatch
-from yolo9000.models.backbone import Backbone
+from yolo9000.models.backbone import ConvBackbone
 from yolo9000.models.classifier import build_classifier
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.run_folder import TrainingError, read_metrics
@@ -472,7 +472,7 @@ def test_every_detector_on_darknet19_has_the_backbone_of_the_classifier(architec
     settings = {"architecture": architecture, "width": 0.25, "anchors": [[1, 1]]}
     detector = build_detector(ModelConfig.model_validate(settings), tree)
     mine, theirs = backbone_of(classifier.state_dict()), backbone_of(detector.state_dict())
-    assert isinstance(classifier.backbone, Backbone)
+    assert isinstance(classifier.backbone, ConvBackbone)
     assert [(name, value.shape) for name, value in mine.items()] == [
         (name, value.shape) for name, value in theirs.items()
     ]
