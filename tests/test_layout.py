@@ -218,6 +218,30 @@ def test_every_name_in_all_is_importable_even_after_every_submodule_was(package)
     assert run_python(code) == "[]"
 
 
+def test_each_folder_exports_the_names_that_other_folders_import_from_it():
+    files = {module_name(file): file for package in PACKAGES for file in sources(package)}
+    folders = {name for name, file in files.items() if file.stem == "__init__"} - {
+        *PACKAGES,
+        "data_prep.sources",
+    }
+    assert len(folders) >= 25
+    for folder in folders:
+        modules = {name for name in files if name.rpartition(".")[0] == folder}
+        elsewhere = {
+            name.name
+            for importer, file in files.items()
+            if importer not in modules | {folder}
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and node.module in modules
+            for name in node.names
+        }
+        public = {name for name in elsewhere if not name.isupper() and f"{folder}.{name}" not in modules}
+        exported = getattr(import_module(folder), "__all__", [])
+        assert sorted(public - set(exported)) == [], folder
+        for name in exported:
+            getattr(import_module(folder), name)
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_errors_derive_from_the_base_of_their_package(package):
     base = getattr(import_module(package), BASE_ERRORS[package])

@@ -1,1 +1,20 @@
 """Shared by the three programs: exit codes, files, configuration, locks, progress, suggestions, printing."""
+
+from wordtree.support.exports import folder_exports
+
+__getattr__, __dir__, __all__ = folder_exports(
+    __name__,
+    arrays=(
+        "BoolArray Float32Array Float64Array FloatArray Int16Array Int32Array Int64Array IntegerArray "
+        "UInt64Array UInt8Array"
+    ),
+    commands="run_app",
+    config_files="ConfigLocation ConfigPath StrictModel load_config overridden read_yaml validated",
+    exports="lazy_exports",
+    file_lock="locked",
+    files="path_in_errors system_message write_atomically",
+    lines="full_lines numbered_lines one_line quoted",
+    printing="Row counted new_console print_counts print_line splits_text",
+    progress="ProgressBar track",
+    suggest="Spellings did_you_mean did_you_mean_inside near",
+)

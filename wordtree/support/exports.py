@@ -1,4 +1,4 @@
-"""Public names of a package that load their module on first use, so that importing the package costs nothing."""
+"""Public names of packages and folders, which load their module on first use: importing a package costs nothing."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,3 +26,10 @@ def lazy_exports(
         return sorted({*vars(sys.modules[package]), *home})
 
     return load, names, sorted(home)
+
+
+def folder_exports(
+    folder: str, **names_of: str
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a folder; names_of: its modules, to names separated by blanks."""
+    return lazy_exports(folder, {f"{folder}.{module}": names.split() for module, names in names_of.items()})

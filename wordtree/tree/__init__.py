@@ -1,1 +1,14 @@
 """The immutable tree: names, lookup, queries, probabilities, files, lint."""
+
+from wordtree.support.exports import folder_exports
+
+__getattr__, __dir__, __all__ = folder_exports(
+    __name__,
+    lint="Finding",
+    lookup="node_of nodes_of parent_text",
+    node_sets="at_or_under",
+    probability="ProbabilityError deepest_confident_node",
+    query="Query QueryError parse",
+    tree="WordTree",
+    tree_files="load_json notice_beside tree_text wordnet_notice",
+)

@@ -1,1 +1,13 @@
 """From shards and image files to `Batch`."""
+
+from wordtree.support.exports import folder_exports
+
+__getattr__, __dir__, __all__ = folder_exports(
+    __name__,
+    batch="Batch BoxColumns IgnoreColumns ImageLabelColumns Targets",
+    classifier_data="ClassifierBatch ClassifierData ClassifierTestData labelled_images training_nodes",
+    detector_data="DetectorData",
+    image="Letterbox UnreadableImage decode_image letterbox read_image",
+    pseudo_boxes="PseudoBoxes",
+    sampler="DataMismatch Sampler first_of_each_source images_of_split",
+)

@@ -1,1 +1,15 @@
 """From predictions and ground truth to the `Scorecard` of a detector or the `ClassificationScore` of a classifier."""
+
+from wordtree.support.exports import folder_exports
+
+__getattr__, __dir__, __all__ = folder_exports(
+    __name__,
+    baselines="label_on_best_box label_on_whole_image",
+    breakdown="BreakdownRow",
+    classification="ClassificationScore",
+    evaluate="evaluate_classifier evaluate_detector highest_objectness_boxes predict_boxes",
+    evaluation_set="EvaluationSet ground_truth",
+    outcomes="Confusion ObjectOutcomes",
+    scorecard="ClassScore Scorecard percentage score",
+    supervision="Part nearest_boxed",
+)

@@ -1,1 +1,13 @@
 """From the network's raw `GridOutput` to `Detections`."""
+
+from wordtree.support.exports import folder_exports
+
+__getattr__, __dir__, __all__ = folder_exports(
+    __name__,
+    darknet_results="write_results",
+    detections="Detections",
+    draw="Colour Mark branch_colours draw_detections draw_marks save_png to_pillow without_leading_zero",
+    postprocess="BatchOutput highest_objectness_box score_nodes",
+    predict="Predictor predict_to_folder",
+    scored_boxes="GroundTruth ScoredBoxes check_same_images",
+)

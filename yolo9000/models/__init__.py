@@ -1,1 +1,17 @@
 """Networks: backbones, heads, the detector (images to `GridOutput`) and the classifier."""
+
+from wordtree.support.exports import folder_exports
+
+__getattr__, __dir__, __all__ = folder_exports(
+    __name__,
+    backbone="Backbone ConvBackbone ConvUnit freeze",
+    batch_norm="running_statistics set_training synchronised",
+    boxes="aligned_iou area_xyxy clip_xyxy cxcywh_to_xyxy iou_xyxy shape_iou xyxy_to_cxcywh",
+    classifier="Classifier FlatSoftmax build_classifier label_loss",
+    darknet_network="DarknetNetwork refuse_tree_of_other_size",
+    detector="Detector PassthroughNeck UpsamplingNeck build_detector",
+    grid="GridOutput Locations cells_in_regions decode_boxes member_logits",
+    head="ClassHead",
+    timm_backbone="TimmBackbone pretrained_timm_weights",
+    tree_tensors="Descent PathMembers TreeTensors log_complement",
+)

@@ -1,1 +1,11 @@
 """HTML reports about runs, from scorecards and training curves."""
+
+from wordtree.support.exports import folder_exports
+
+__getattr__, __dir__, __all__ = folder_exports(
+    __name__,
+    classifier_report="render_classifier_report",
+    detector_report="Baseline DetectorReport render_detector_report",
+    object_images="class_images",
+    page="InvalidReport ReportImage RunDetails read_series",
+)
