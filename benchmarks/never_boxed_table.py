@@ -15,7 +15,7 @@ from yolo9000.evaluation.average_precision import average_precision
 from yolo9000.evaluation.baselines import label_on_best_box, label_on_whole_image
 from yolo9000.evaluation.evaluate import highest_objectness_boxes, predict_boxes
 from yolo9000.evaluation.evaluation_set import EvaluationSet
-from yolo9000.evaluation.scorecard import score
+from yolo9000.evaluation.scorecard import scorecard_of
 from yolo9000.evaluation.supervision import nearest_boxed
 from yolo9000.inference.scored_boxes import ScoredBoxes
 
@@ -77,7 +77,7 @@ def _result(
     mapped: the same images, labels mapped to the nearest boxed ancestors. detections: on both, in this order.
     """
     counts = images.reader.label_counts
-    card = score(
+    card = scorecard_of(
         images.truths,
         detections[0],
         tree=counts.tree,

@@ -68,7 +68,7 @@ class NetworkConfig(StrictModel):
     batch_norm: BatchNormRule = "standard"
     # Checkpoint, or Darknet backbone file, with the initial weights; None: random weights.
     start_from: ConfigPath | None = None
-    # Network below the neck: darknet19, tiny, or timm/NAME for a network of timm; None: as the architecture says.
+    # Backbone: darknet19, tiny, or timm/NAME for a network of timm; None: as the architecture says.
     backbone: Annotated[str | None, AfterValidator(_known_backbone)] = None
     # Initial weights of the backbone: random; packaged (ImageNet weights of timm/tf_efficientnet_lite0, from the extra
     # `photos`); pretrained (timm downloads them); or a .pth or .safetensors file. Unused with start_from.
@@ -77,8 +77,8 @@ class NetworkConfig(StrictModel):
     ] = "random"
     # Number of stages of the backbone, from the image on, whose weights and batch norm statistics do not change.
     freeze: Literal["all"] | NonNegativeInt = 0
-    # Factor for the number of filters of every layer; a timm network itself keeps its own. 1: the paper's networks;
-    # .25 suits training on a CPU.
+    # Factor for the number of filters of every layer, except those of a timm backbone. 1: the paper's networks; .25
+    # suits training on a CPU.
     width: PositiveFloat = 1.0
     # Input size for evaluation and prediction, px: a side or [width, height]. Training may vary it: schedule.sizes_px.
     input_size_px: InputSize = 416
@@ -126,9 +126,9 @@ class NetworkConfig(StrictModel):
         """Short description of the network for people."""
         scale = "" if self.architecture == "darknet" else f", width {self.width:g}"
         width, height = self.wh_px
-        below = f" on {self.backbone}" if self.backbone else ""
+        backbone = f" on {self.backbone}" if self.backbone else ""
         size = f"{width}" if width == height else f"{width}×{height}"
-        return f"{self.architecture}{below}{scale}, input {size} px"
+        return f"{self.architecture}{backbone}{scale}, input {size} px"
 
     @model_validator(mode="after")
     def _size_fits_the_grid(self) -> Self:
@@ -161,10 +161,10 @@ class NetworkConfig(StrictModel):
         name = self.backbone_name
         if self.backbone_weights == "packaged" and name != PACKAGED_BACKBONE:
             raise ValueError(
-                f"backbone_weights: packaged are those of {PACKAGED_BACKBONE}, but the backbone is {name}"
+                f"backbone_weights packaged fits {PACKAGED_BACKBONE} only, but the backbone is {name}"
             )
         if self.backbone_weights == "pretrained" and not name.startswith("timm/"):
-            raise ValueError(f"backbone_weights: pretrained are for timm/NAME, but the backbone is {name}")
+            raise ValueError(f"backbone_weights pretrained fits timm/NAME only, but the backbone is {name}")
         return self
 
 
@@ -372,7 +372,7 @@ class PseudoBoxConfig(StrictModel):
 
 
 class OptimizerConfig(StrictModel):
-    """Optimizer and moving average of the weights."""
+    """Optimizer, and exponential moving average (EMA) of the weights."""
 
     name: Literal["sgd", "adamw"] = "sgd"
     # Peak learning rate. Darknet: .001.
@@ -385,7 +385,7 @@ class OptimizerConfig(StrictModel):
     weight_decay: float = Field(0.0005, ge=0)
     # Largest norm of the gradient; None: no clipping.
     clip_norm: PositiveFloat | None = None
-    # Decay per step of the moving average of the weights, which is evaluated and saved; 0: no average.
+    # Decay per step of the EMA of the weights, which is evaluated and saved; 0: no EMA.
     ema: float = Field(0.0, ge=0, lt=1)
 
 

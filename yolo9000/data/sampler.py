@@ -102,7 +102,7 @@ class Sampler:
     def images_in_slots(
         self, step: int, slots: range | None
     ) -> tuple[Int64Array, Int64Array, list[Generator]]:
-        """Image, source and generator for the augmentation of each of some slots of a step; None: of all slots."""
+        """Image, source and random generator of each of the given slots of a step; slots: None for all slots."""
         images, sources = self.batch(step)
         chosen = range(len(images)) if slots is None else slots
         rngs = [default_rng((self.seed, step, slot)) for slot in chosen]

@@ -10,6 +10,6 @@ __getattr__, __dir__, __all__ = folder_exports(
     evaluate="evaluate_classifier evaluate_detector highest_objectness_boxes predict_boxes",
     evaluation_set="EvaluationSet ground_truth",
     outcomes="Confusion ObjectOutcomes",
-    scorecard="ClassScore Scorecard percentage score",
-    supervision="Part nearest_boxed",
+    scorecard="ClassScore Scorecard percentage scorecard_of",
+    supervision="ClassGroup nearest_boxed",
 )

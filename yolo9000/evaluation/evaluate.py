@@ -21,7 +21,7 @@ from yolo9000.evaluation.classification import (
     lowest_classes,
 )
 from yolo9000.evaluation.evaluation_set import EvaluationSet
-from yolo9000.evaluation.scorecard import Scorecard, score
+from yolo9000.evaluation.scorecard import Scorecard, scorecard_of
 from yolo9000.inference.postprocess import BatchOutput, highest_objectness_box, score_nodes
 from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.models.classifier import Classifier
@@ -56,7 +56,7 @@ def evaluate_detector(
     images = EvaluationSet.of(reader, cfg)
     detections = predict_boxes(model, images, size_px, cfg)
     return broadcast(
-        lambda: score(
+        lambda: scorecard_of(
             images.truths,
             detections,
             tree=model.tree,

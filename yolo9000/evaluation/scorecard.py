@@ -18,19 +18,19 @@ from yolo9000.evaluation.outcomes import (
     counts_by_class,
     object_outcomes,
 )
-from yolo9000.evaluation.supervision import PART_OF, PARTS, Part, mean_by_part
+from yolo9000.evaluation.supervision import CLASS_GROUPS, GROUP_OF, ClassGroup, mean_by_group
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-METRICS = {  # field of ClassScore and PartScore: heading in tables
+METRICS = {  # field of ClassScore and GroupScore: heading in tables
     "ap50": "AP50",
     "ap": "AP",
     "recall50": "recall",
     "accuracy": "accuracy",
 }
-PART_NAMES: dict[Part, str] = {
+GROUP_NAMES: dict[ClassGroup, str] = {
     "all": "all classes",
     "boxed": "with boxes",
     "label_only": "image labels only",
@@ -64,8 +64,8 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
-class PartScore:
-    """Sums and means over the classes of one part, means as percentages 0..100; None where no class has a value."""
+class GroupScore:
+    """Sums and means over the classes of one group, means as percentages 0..100; None where no class has a value."""
 
     classes: int
     boxes: int
@@ -79,7 +79,7 @@ class PartScore:
 
 @dataclass(frozen=True)
 class Scorecard:
-    """One evaluation of a detector: scores of all classes, of each part of the classes, and of each class.
+    """One evaluation of a detector: scores of all classes, of each group of classes, and of each class.
 
     boxed, label_only, none   classes that had boxes, image labels only, or no label in training
     confusions   wrongly classified objects by pair of classes, the most frequent first
@@ -88,43 +88,47 @@ class Scorecard:
     """
 
     images: int
-    all: PartScore
-    boxed: PartScore
-    label_only: PartScore
-    none: PartScore
+    all: GroupScore
+    boxed: GroupScore
+    label_only: GroupScore
+    none: GroupScore
     classes: tuple[ClassScore, ...]
     confusions: tuple[Confusion, ...] = ()
     breakdown: tuple[BreakdownRow, ...] = ()
     outcomes: ObjectOutcomes = field(default=NO_OUTCOMES, compare=False, repr=False)
 
-    def part(self, part: Part) -> PartScore:
-        """The score of one part of the classes."""
-        score: PartScore = getattr(self, part)
+    def group(self, group: ClassGroup) -> GroupScore:
+        """The score of one group of classes."""
+        score: GroupScore = getattr(self, group)
         return score
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         plain = asdict(replace(self, outcomes=NO_OUTCOMES))
         del plain["outcomes"]
+        plain["breakdown"] = [
+            {"part" if name == "group" else name: value for name, value in row.items()}  # its former name
+            for row in plain["breakdown"]
+        ]
         return plain
 
     def table(self, title: str | None = None) -> Table:
-        """A table for the terminal, with a row for each part that has classes."""
+        """A table for the terminal, with a row for each group that has classes."""
         from rich.table import Table
 
         table = Table(title=title or f"{self.images} images, percentages")
         table.add_column("classes")
         for heading in ("number", "boxes", *METRICS.values()):
             table.add_column(heading, justify="right")
-        for part in PARTS:
-            score = self.part(part)
+        for group in CLASS_GROUPS:
+            score = self.group(group)
             if score.classes:
                 values = [percentage(getattr(score, metric)) for metric in METRICS]
-                table.add_row(PART_NAMES[part], str(score.classes), str(score.boxes), *values)
+                table.add_row(GROUP_NAMES[group], str(score.classes), str(score.boxes), *values)
         return table
 
 
-def score(
+def scorecard_of(
     truths: Sequence[GroundTruth],
     detections: Sequence[ScoredBoxes],
     *,
@@ -156,14 +160,14 @@ def score(
         )
         for node in precision
     }
-    rows = () if sizes_px is None else breakdown(objects, sizes_px, lambda node: PART_OF[supervision(node)])
+    rows = () if sizes_px is None else breakdown(objects, sizes_px, lambda node: GROUP_OF[supervision(node)])
     return Scorecard(
         images=len(truths),
         classes=tuple(classes.values()),
         confusions=confusions(objects, tree),
         breakdown=rows,
         outcomes=objects,
-        **_part_scores(classes, supervision),
+        **_group_scores(classes, supervision),
     )
 
 
@@ -172,21 +176,21 @@ def percentage(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def _part_scores(
+def _group_scores(
     classes: dict[int, ClassScore], supervision: Callable[[int], Supervision]
-) -> dict[str, PartScore]:
+) -> dict[str, GroupScore]:
     means = {
-        metric: mean_by_part({node: getattr(row, metric) for node, row in classes.items()}, supervision)
+        metric: mean_by_group({node: getattr(row, metric) for node, row in classes.items()}, supervision)
         for metric in METRICS
     }
-    parts = {}
-    for part in PARTS:
-        rows = [row for row in classes.values() if part in ("all", PART_OF[row.supervision])]
-        parts[str(part)] = PartScore(
+    scores = {}
+    for group in CLASS_GROUPS:
+        rows = [row for row in classes.values() if group in ("all", GROUP_OF[row.supervision])]
+        scores[str(group)] = GroupScore(
             classes=len(rows),
             boxes=sum(row.boxes for row in rows),
             detected=sum(row.detected for row in rows),
             correct=sum(row.correct for row in rows),
-            **{metric: means[metric][part] for metric in METRICS},
+            **{metric: means[metric][group] for metric in METRICS},
         )
-    return parts
+    return scores

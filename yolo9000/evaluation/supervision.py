@@ -11,27 +11,27 @@ import numpy as np
 from data_prep.dataset.label_counts import LabelCounts, Supervision
 from yolo9000.inference.scored_boxes import GroundTruth
 
-Part = Literal["all", "boxed", "label_only", "none"]
-"""A part of the classes: all of them, or those that had boxes, image labels only, or no label in training."""
+ClassGroup = Literal["all", "boxed", "label_only", "none"]
+"""A group of classes: all of them, or those that had boxes, image labels only, or no label in training."""
 
-PARTS: tuple[Part, ...] = ("all", "boxed", "label_only", "none")
-PART_OF: dict[Supervision, Part] = {"boxes": "boxed", "image labels": "label_only", "none": "none"}
+CLASS_GROUPS: tuple[ClassGroup, ...] = ("all", "boxed", "label_only", "none")
+GROUP_OF: dict[Supervision, ClassGroup] = {"boxes": "boxed", "image labels": "label_only", "none": "none"}
 
 
-def mean_by_part(
+def mean_by_group(
     values: Mapping[int, float | None], supervision: Callable[[int], Supervision]
-) -> dict[Part, float | None]:
-    """The mean over the classes of each part; None where no class of the part has a value.
+) -> dict[ClassGroup, float | None]:
+    """The mean over the classes of each group; None where no class of the group has a value.
 
     values: a metric of each class (node) in the test set; None where the metric is undefined.
     supervision: a function from a node to its supervision in training.
     """
-    groups: dict[Part, list[float]] = {part: [] for part in PARTS}
+    values_of: dict[ClassGroup, list[float]] = {group: [] for group in CLASS_GROUPS}
     for node, value in values.items():
         if value is not None:
-            groups["all"].append(value)
-            groups[PART_OF[supervision(node)]].append(value)
-    return {part: sum(group) / len(group) if group else None for part, group in groups.items()}
+            values_of["all"].append(value)
+            values_of[GROUP_OF[supervision(node)]].append(value)
+    return {group: sum(own) / len(own) if own else None for group, own in values_of.items()}
 
 
 def nearest_boxed(node: int, label_counts: LabelCounts) -> int:

@@ -1,4 +1,4 @@
-"""`Detections`: what a detector found in one image, as NumPy arrays."""
+"""`Detections`: the objects that a detector found in one image, as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wordtree.tree.query import Query, parse
 from wordtree.tree.tree import WordTree
 from yolo9000.errors import Yolo9000Error
 
-FIELDS = ("score", "absolute", "objectness", "area")  # what a query may compare, besides `depth` and `below`
+FIELDS = ("score", "absolute", "objectness", "area")  # that a query may compare, besides `depth` and `below`
 _ROUNDING = 1e-4  # float32 softmax and products may leave 0..1 by less than this
 
 

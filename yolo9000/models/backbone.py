@@ -1,7 +1,7 @@
 """Backbones: Darknet-19 (paper, section 3, table 6) and a shallow one for CPUs.
 
-A backbone maps images (B, 3, H, W) to features of one stride. Darknet-19 also returns its features of stride 16, for
-the passthrough layer.
+A backbone maps images (B, 3, H, W) to features of one stride. `both_scales` also returns the features of half that
+stride, for the passthrough layer and for a fine grid.
 """
 
 from __future__ import annotations
@@ -93,21 +93,21 @@ def build_backbone(cfg: NetworkConfig) -> Backbone:
     return ConvBackbone(TINY if name == "tiny" else DARKNET19, width=cfg.width)
 
 
-def freeze(model: nn.Module, stages: int | Literal["all"]) -> None:
+def freeze(model: nn.Module, count: int | Literal["all"]) -> None:
     """Freeze the first stages of the model's backbone: no gradient, and batch norm by its running statistics.
 
-    stages: 0 freezes nothing. Raises BackboneError if the backbone has fewer stages.
+    count: number of stages; 0 freezes nothing. Raises BackboneError if the backbone has fewer stages.
     """
-    if not stages:
+    if not count:
         return
     backbone = model.backbone
     if not isinstance(backbone, Backbone):
         raise BackboneError("model.freeze: a converted Darknet network has no stages to freeze; set it to 0.")
-    parts = backbone.freezable_stages
-    count = len(parts) if stages == "all" else stages
-    if count > len(parts):
+    stages = backbone.freezable_stages
+    count = len(stages) if count == "all" else count
+    if count > len(stages):
         raise BackboneError(
-            f"model.freeze: expected at most {len(parts)} stages for this backbone, found {count}."
+            f"model.freeze: expected at most {len(stages)} stages for this backbone, found {count}."
         )
-    for module in (module for part in parts[:count] for module in part):
+    for module in (module for stage in stages[:count] for module in stage):
         module.requires_grad_(False)

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from yolo9000.config import BatchStatistics
 from yolo9000.distributed import ProcessError, world_size
 
-Network = TypeVar("Network", bound=nn.Module)
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def set_training(model: nn.Module, statistics: BatchStatistics) -> None:
@@ -26,7 +26,7 @@ def set_training(model: nn.Module, statistics: BatchStatistics) -> None:
             norm.eval()
 
 
-def synchronised(model: Network) -> Network:
+def synchronised(model: Model) -> Model:
     """The model with synchronised batch norm; ProcessError where PyTorch does not support it."""
     if world_size() == 1:
         return model

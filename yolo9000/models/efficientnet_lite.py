@@ -1,6 +1,7 @@
-"""EfficientNet-Lite0, whose ImageNet weights ship in a package, so that the default network needs no download.
+"""EfficientNet-Lite0, whose ImageNet weights ship in a package, so that training can start from them offline.
 
-Module names are those of timm's `tf_efficientnet_lite0`: weights go both ways, and a checkpoint needs no timm.
+Module names are those of timm's `tf_efficientnet_lite0`: each loads the weights of the other, and a checkpoint needs no
+timm.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ STAGES = (
     (3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3),
     (5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1),
 )  # fmt: skip
-FINE_STAGE, FINE_CHANNELS, CHANNELS = 4, 112, 320  # the last stage of stride 16; the last one has stride 32
+FINE_STAGE, FINE_CHANNELS = 4, 112  # the last stage of stride 16
+CHANNELS = 320  # of the last stage, of stride 32
 NORM_EPSILON = 1e-3  # TensorFlow's
 
 
@@ -52,7 +54,7 @@ class _Separable(nn.Module):
 
 
 class _InvertedResidual(nn.Module):
-    """Expansion, depthwise convolution, projection, and a shortcut where the shape stays."""
+    """Expansion, depthwise convolution, projection, and a shortcut where the shape is unchanged."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -99,9 +101,9 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         features = F.relu6(self.bn1(self.conv_stem(images)))
-        taken = []
+        outputs = []
         for number, stage in enumerate(self.blocks):
             features = stage(features)
             if number in (FINE_STAGE, len(STAGES) - 1):
-                taken.append(features)
-        return taken
+                outputs.append(features)
+        return outputs

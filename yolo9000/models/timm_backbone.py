@@ -1,4 +1,4 @@
-"""Backbones with ImageNet weights: any timm network with features of stride 16 and 32, normalisation included."""
+"""Backbones with ImageNet weights: any timm network with features of stride 16 and 32; each normalises its images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from wordtree.support.suggest import did_you_mean, near
 from yolo9000.errors import Yolo9000Error
 from yolo9000.models.efficientnet_lite import CHANNELS, FINE_CHANNELS, EfficientNetLite0
 
-OWN = "tf_efficientnet_lite0"  # built here, so that its checkpoints predict without timm
-LEAST_TIMM = (1, 0)
-INSTALL = "pip install 'yolo9000[photos]'"
+BUILT_IN = "tf_efficientnet_lite0"  # its checkpoints predict without timm
+MIN_TIMM = (1, 0)
+INSTALL_PHOTOS = "pip install 'yolo9000[photos]'"
 STAGE_CONTAINERS = ("blocks", "stages", "layers")  # whose entries are stages, in timm's networks
 STAGE = re.compile(r"(blocks|stages?|layers?|s)_?\d+")  # a child that is a stage itself
 PROBE_HW_PX = (96, 160)  # sides for which every network that takes images of any size must give features
@@ -27,7 +27,8 @@ class BackboneError(Yolo9000Error):
 class TimmBackbone(nn.Module):
     """A timm network as a backbone: images (B, 3, H, W) in 0..1 to features of stride 16 and 32.
 
-    mean, std: (3, 1, 1), the normalisation of its weights; they belong to the state dict. Raises BackboneError.
+    mean, std: (3, 1, 1), the normalisation of images that its weights need; both belong to the state dict. Raises
+    BackboneError.
     """
 
     mean: Tensor
@@ -38,7 +39,7 @@ class TimmBackbone(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        if name == OWN:
+        if name == BUILT_IN:
             self.network: nn.Module = EfficientNetLite0()
             self.fine_channels, self.channels = FINE_CHANNELS, CHANNELS
             mean = std = (0.5, 0.5, 0.5)
@@ -77,7 +78,7 @@ def pretrained_timm_weights(name: str) -> dict[str, Tensor]:
 
     Raises BackboneError.
     """
-    timm = _timm(name)
+    timm = _import_timm(name)
     indices = _feature_indices(timm, name)
     try:
         network = timm.create_model(name, features_only=True, out_indices=indices, pretrained=True)
@@ -92,7 +93,7 @@ def pretrained_timm_weights(name: str) -> dict[str, Tensor]:
 
 def _timm_network(name: str) -> tuple[nn.Module, tuple[int, int], tuple[Any, Any]]:
     """The network with random weights; channels of its features of stride 16 and 32; mean and standard deviation."""
-    timm = _timm(name)
+    timm = _import_timm(name)
     indices = _feature_indices(timm, name)
     network = timm.create_model(name, features_only=True, out_indices=indices)
     fine, coarse = network.feature_info.channels()
@@ -101,17 +102,17 @@ def _timm_network(name: str) -> tuple[nn.Module, tuple[int, int], tuple[Any, Any
     return network, (int(fine), int(coarse)), (mean, std)
 
 
-def _timm(name: str) -> Any:
+def _import_timm(name: str) -> Any:
     """The module timm; BackboneError if it is missing, too old, or knows no network of that name."""
     try:
         import timm
     except ImportError:
-        raise BackboneError(f"model.backbone: timm/{name} needs timm: {INSTALL}.") from None
+        raise BackboneError(f"model.backbone: timm/{name} needs timm: {INSTALL_PHOTOS}.") from None
     found = tuple(int(part) for part in timm.__version__.split(".")[:2] if part.isdecimal())
-    if found < LEAST_TIMM:
-        needed = ".".join(map(str, LEAST_TIMM))
+    if found < MIN_TIMM:
+        needed = ".".join(map(str, MIN_TIMM))
         raise BackboneError(
-            f"model.backbone: expected timm {needed} or newer, found {timm.__version__}: {INSTALL}."
+            f"model.backbone: expected timm {needed} or newer, found {timm.__version__}: {INSTALL_PHOTOS}."
         )
     if not timm.is_model(name):
         offer = did_you_mean([f"timm/{other}" for other in near(name, timm.list_models(), limit=3)])
@@ -132,7 +133,9 @@ def _feature_indices(timm: Any, name: str) -> tuple[int, int]:
         raise BackboneError(
             f"model.backbone: timm/{name} gives no features for images of any size ({message}); choose another."
         ) from None
-    last = {stride: k for stride in (16, 32) for k, shape in enumerate(shapes) if shape == _grid(stride)}
+    last = {
+        stride: k for stride in (16, 32) for k, shape in enumerate(shapes) if shape == _probe_grid(stride)
+    }
     if missing := [str(stride) for stride in (16, 32) if stride not in last]:
         raise BackboneError(
             f"model.backbone: expected features of stride 16 and 32, timm/{name} has none of stride "
@@ -141,5 +144,6 @@ def _feature_indices(timm: Any, name: str) -> tuple[int, int]:
     return last[16], last[32]
 
 
-def _grid(stride: int) -> tuple[int, ...]:
+def _probe_grid(stride: int) -> tuple[int, ...]:
+    """Rows and columns of the features of the probe image."""
     return tuple(side // stride for side in PROBE_HW_PX)

@@ -9,7 +9,7 @@ from data_prep.dataset.label_counts import Supervision
 from yolo9000.evaluation.breakdown import BreakdownRow
 from yolo9000.evaluation.outcomes import Confusion
 from yolo9000.evaluation.scorecard import ClassScore, Scorecard
-from yolo9000.evaluation.supervision import PART_OF, Part
+from yolo9000.evaluation.supervision import GROUP_OF, ClassGroup
 
 LISTED_CLASSES = 6  # classes in each list of best and worst
 LISTED_CONFUSIONS = 10  # in each list
@@ -25,21 +25,21 @@ COLOUR_OF: dict[Supervision, str] = {  # CSS classes
 
 
 @dataclass(frozen=True)
-class ConfusionGroup:
-    """The most frequent confusions of the classes of one part.
+class GroupConfusions:
+    """The most frequent confusions of one group of classes.
 
     as_boxed   number of wrongly classified objects whose predicted class had boxes
     total      number of wrongly classified objects
     """
 
-    part: Part
+    group: ClassGroup
     rows: Sequence[Confusion]
     as_boxed: int
     total: int
 
 
-def confusion_groups(card: Scorecard) -> list[ConfusionGroup]:
-    """The confusions of each part that has any."""
+def confusions_by_group(card: Scorecard) -> list[GroupConfusions]:
+    """The confusions of each group of classes that has any."""
     supervision_of = {row.id: row.supervision for row in card.classes}
     groups = []
     for supervision in COLOUR_OF:
@@ -47,15 +47,15 @@ def confusion_groups(card: Scorecard) -> list[ConfusionGroup]:
         as_boxed = sum(row.count for row in rows if supervision_of.get(row.predicted_id) == "boxes")
         if rows:
             total = sum(row.count for row in rows)
-            groups.append(ConfusionGroup(PART_OF[supervision], rows[:LISTED_CONFUSIONS], as_boxed, total))
+            groups.append(GroupConfusions(GROUP_OF[supervision], rows[:LISTED_CONFUSIONS], as_boxed, total))
     return groups
 
 
-def breakdown_table(card: Scorecard) -> dict[str, dict[Part, BreakdownRow]]:
-    """The rows of the breakdown by condition and part."""
-    table: dict[str, dict[Part, BreakdownRow]] = {}
+def breakdown_table(card: Scorecard) -> dict[str, dict[ClassGroup, BreakdownRow]]:
+    """The rows of the breakdown by condition and group of classes."""
+    table: dict[str, dict[ClassGroup, BreakdownRow]] = {}
     for row in card.breakdown:
-        table.setdefault(row.condition, {})[row.part] = row
+        table.setdefault(row.condition, {})[row.group] = row
     return table
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from yolo9000.evaluation.scorecard import METRICS, PART_NAMES, ClassScore, Scorecard
-from yolo9000.evaluation.supervision import PARTS, Part
+from yolo9000.evaluation.scorecard import GROUP_NAMES, METRICS, ClassScore, Scorecard
+from yolo9000.evaluation.supervision import CLASS_GROUPS, ClassGroup
 from yolo9000.reports.class_lists import (
     COLOUR_OF,
     LISTED_SUPERVISION,
     best_and_worst,
     breakdown_table,
-    confusion_groups,
+    confusions_by_group,
     outcome_counts,
 )
 from yolo9000.reports.page import ReportImage, RunDetails, render_page
 
-PART_TEXTS: dict[Part, str] = {
+GROUP_TEXTS: dict[ClassGroup, str] = {
     "boxed": "classes that had boxes in training",
     "label_only": "classes that had image labels only: training never saw a box of them",
     "none": "classes that had no label in training",
@@ -65,16 +65,18 @@ def render_detector_report(report: DetectorReport) -> str:
         report.run,
         card=card,
         metrics=METRICS,
-        parts=[part for part in PARTS if card.part(part).classes],
-        part_names=PART_NAMES,
-        part_texts=PART_TEXTS,
+        groups=[group for group in CLASS_GROUPS if card.group(group).classes],
+        group_names=GROUP_NAMES,
+        group_texts=GROUP_TEXTS,
         colour_of=COLOUR_OF,
         baselines=(own, *report.baselines) if report.baselines else (),
         test_images=report.test_images,
         outcome_counts=outcome_counts,
         breakdown=breakdown_table(card),
-        breakdown_parts=[part for part in PARTS if any(row.part == part for row in card.breakdown)],
-        confusions=confusion_groups(card),
+        breakdown_groups=[
+            group for group in CLASS_GROUPS if any(row.group == group for row in card.breakdown)
+        ],
+        confusions=confusions_by_group(card),
         best_and_worst=lists,
         class_images=report.class_images,
         ranked=sorted(card.classes, key=lambda row: (-row.ap50, row.name)),

@@ -1,7 +1,8 @@
 """Pseudo-boxes: training draws boxes around the objects that its image labels name (decision 27).
 
-A detector that has learnt to find objects locates the object of an image label better than it could at the start. It
-sees each labelled image in several sizes, and mirrored; a box that these views agree on becomes the label's box.
+A detector that has learnt to find objects locates the object of an image label better than it could at the start. The
+detector sees each labelled image in several sizes, and mirrored; a box that these views agree on becomes the box of the
+label.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def draw_pseudo_boxes(model: Detector, data: DetectorData) -> PseudoBoxes:
             predict_view(model, batch, k, mirror) for k in range(len(sizes_px)) for mirror in (False, True)
         ]
         xyxy_unit, score = (torch.stack(part, dim=1) for part in zip(*views, strict=True))
-        best, agreement = most_agreed(xyxy_unit, score)
+        best, agreement = box_of_highest_agreement(xyxy_unit, score)
         kept = (agreement >= cfg.pseudo_boxes.min_agreement).cpu().numpy()
         found.append((batch.row[kept], best.float().cpu().numpy()[kept]))
     found = all_gather(found)
@@ -134,8 +135,8 @@ def predict_view(
     return _to_images(xyxy_unit, [letterboxes[i] for i in images.image.tolist()]), score
 
 
-def most_agreed(xyxy: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the boxes of all views the one with the highest agreement, for each label, (L, 4), and the agreement, (L,).
+def box_of_highest_agreement(xyxy: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+    """The box with the highest agreement among the boxes of all views, for each label, (L, 4), and the agreement, (L,).
 
     The agreement of a box, 0..1, is its mean IoU with the boxes of all V views, weighted by their scores.
     xyxy: (L, V, 4); score: (L, V).

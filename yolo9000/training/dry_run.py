@@ -14,7 +14,7 @@ from yolo9000.config import Config, PretrainConfig
 from yolo9000.data.sampler import Sampler
 from yolo9000.distributed import joined_processes
 from yolo9000.training.gradients import summed_gradients
-from yolo9000.training.journal import board_for, peak_memory_mib
+from yolo9000.training.journal import peak_memory_mib, tensorboard_log_for
 from yolo9000.training.loop import Guard
 from yolo9000.training.resume import start_or_resume
 from yolo9000.training.run import Network, Run, with_settings
@@ -32,7 +32,7 @@ def check_run(
     """
     run = start_or_resume(task, cfg, folder, resume=resume)
     refuse_missing_attribution(run.cfg)
-    board_for(folder, wanted=run.cfg.log.tensorboard, first_step=1)
+    tensorboard_log_for(folder, wanted=run.cfg.log.tensorboard, first_step=1)
     images = len(task.evaluation_images(run.cfg, run.reader))
     # The largest input size needs the most memory.
     largest_cfg = with_settings(run.cfg, "schedule", sizes_px=(max(_sizes_px(run.cfg)),))

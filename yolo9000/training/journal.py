@@ -42,7 +42,7 @@ class Journal:
         self._run, self._folder, self._clock = run, folder, clock
         self._measured_from = run.step, clock()
         wanted = run.cfg.log.tensorboard if is_first() else False
-        self._board = board_for(folder, wanted=wanted, first_step=run.step + 1)
+        self._tensorboard = tensorboard_log_for(folder, wanted=wanted, first_step=run.step + 1)
         steps = run.cfg.schedule.max_steps
         self._bar = ProgressBar(run.cfg.name, steps, done=run.step, enabled=is_first(), clock=clock)
 
@@ -52,8 +52,8 @@ class Journal:
 
     def __exit__(self, stopped_by: type[BaseException] | None, *_: object) -> None:
         self._bar.__exit__()
-        if self._board:
-            self._board.close()
+        if self._tensorboard:
+            self._tensorboard.close()
         if stopped_by is KeyboardInterrupt and is_first():
             every = self._run.cfg.log.checkpoint_every
             print(
@@ -67,7 +67,7 @@ class Journal:
 
         terms: of the loss, with `total`.
         """
-        if self._run.logs:
+        if self._run.should_log:
             losses = {name: float(value) for name, value in terms.items()}
             measured = {
                 "images_per_second": self._images_per_second(),
@@ -75,17 +75,19 @@ class Journal:
                 "memory_mib": peak_memory_mib(self._run.device),
             }
             write_line(self._folder, self._run.step, {"learning_rate": learning_rate, **losses, **measured})
-            if self._board:
-                self._board.add("loss", losses, step=self._run.step)
-                self._board.add("run", {"learning_rate": learning_rate, **measured}, step=self._run.step)
+            if self._tensorboard:
+                self._tensorboard.add("loss", losses, step=self._run.step)
+                self._tensorboard.add(
+                    "run", {"learning_rate": learning_rate, **measured}, step=self._run.step
+                )
             self._bar.notes = step_notes(learning_rate, losses, measured)
         self._bar.advance()
 
     def evaluation(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Record the metrics of a step's weights; those of the last step are not printed, for its scorecard is."""
         write_line(self._folder, step, metrics)
-        if self._board:
-            self._board.add("score", metrics, step=step)
+        if self._tensorboard:
+            self._tensorboard.add("score", metrics, step=step)
         steps = self._run.cfg.schedule.max_steps
         if step < steps and is_first():
             values = ", ".join(f"{_readable(name)} {value:.1f}" for name, value in metrics.items())
@@ -145,7 +147,7 @@ def _three_digits(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}" if abs(value) >= 0.001 else f"{value:.1e}"
 
 
-class Board:
+class TensorBoardLog:
     """TensorBoard's event files in `folder`/tensorboard, created with the first number.
 
     first_step: TensorBoard drops the points of earlier files from this step on, which an interrupted run repeats.
@@ -169,7 +171,7 @@ class Board:
             self._writer.close()
 
 
-def board_for(folder: Path, *, wanted: bool | None, first_step: int) -> Board | None:
+def tensorboard_log_for(folder: Path, *, wanted: bool | None, first_step: int) -> TensorBoardLog | None:
     """The event files of a run; None where they are not wanted or TensorBoard is not installed.
 
     wanted: `log.tensorboard`; None means where TensorBoard is installed, and True raises TrainingError where it is not.
@@ -185,4 +187,4 @@ def board_for(folder: Path, *, wanted: bool | None, first_step: int) -> Board | 
                 "or set log.tensorboard to null."
             ) from None
         return None
-    return Board(folder, first_step=first_step)
+    return TensorBoardLog(folder, first_step=first_step)

@@ -44,7 +44,7 @@ def run_training(
         Validation(task, run, folder, journal) as validation,
     ):
         prepare_folder(folder, run.cfg, step=run.step)
-        if run.evaluates:  # the evaluation may have been lost when the run was killed
+        if run.should_evaluate:  # the evaluation may have been lost when the run was killed
             validation.start()
         for micro_batches in data.micro_batches(run.step + 1, run.cfg.schedule.max_steps):
             run.step += 1
@@ -55,14 +55,14 @@ def run_training(
             run.update()
 
             journal.step(rate, terms, input_px=micro_batches[0].images.shape[-1])
-            if run.saves:
+            if run.should_save:
                 guard.check_weights(run)
-            if run.saves or validation.is_done:
+            if run.should_save or validation.is_done:
                 validation.collect()
             task.after_step(run, data, journal)
-            if run.saves:
+            if run.should_save:
                 run.save(folder)
-            if run.evaluates:  # after saving: an evaluation that fails loses no training
+            if run.should_evaluate:  # after saving: an evaluation that fails loses no training
                 validation.start()
         run.save_new_score(folder)
     data.damaged.report_total()

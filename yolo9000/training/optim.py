@@ -1,4 +1,4 @@
-"""The optimizer, its learning rate, and the average of the weights that evaluation uses."""
+"""The optimizer, its learning rate, and the exponential moving average (EMA) of the weights, which evaluation uses."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def _falling_logistic(x: float) -> float:
     return 1 / (1 + math.exp(x)) if x < 0 else math.exp(-x) / (1 + math.exp(-x))
 
 
-class WeightAverage:
-    """An exponential moving average of a model's floating-point state, under the names of its state dict.
+class ModelEma:
+    """The exponential moving average (EMA) of a model's floating-point state, under the names of its state dict.
 
     The first steps have a smaller decay, min(decay, (1 + n) / (10 + n)), so that the random start is forgotten.
     """
@@ -88,29 +88,29 @@ class WeightAverage:
         self.decay = decay
         self.updates = 0
         self._live = _trained_state(model)
-        self._average = {name: value.clone() for name, value in self._live.items()}
+        self._ema = {name: value.clone() for name, value in self._live.items()}
 
     @torch.no_grad()
     def update(self) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self._average.values()), list(self._live.values()), 1 - decay)
+        torch._foreach_lerp_(list(self._ema.values()), list(self._live.values()), 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange the model's weights and their average; a second call exchanges them back."""
+        """Exchange the model's weights and their EMA; a second call exchanges them back."""
         for name, live in self._live.items():
             kept = live.clone()
-            live.copy_(self._average[name])
-            self._average[name].copy_(kept)
+            live.copy_(self._ema[name])
+            self._ema[name].copy_(kept)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"updates": self.updates, "average": self._average}
+        return {"updates": self.updates, "average": self._ema}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.updates = state["updates"]
-        for name, value in self._average.items():
+        for name, value in self._ema.items():
             value.copy_(state["average"][name])
 
 

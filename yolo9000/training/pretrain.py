@@ -46,9 +46,9 @@ class ClassifierTask:
     """The `Task` of a classifier that learns from image labels and is scored by top-1."""
 
     fixed_settings: ClassVar[tuple[str, ...]] = (
-        *("model.architecture", "model.backbone", "model.freeze", "model.width", "model.softmax"),
-        *("optimizer.name", "optimizer.backbone_lr_scale"),
-    )
+        "model.architecture", "model.backbone", "model.freeze", "model.width", "model.softmax", "optimizer.name",
+        "optimizer.backbone_lr_scale",
+    )  # fmt: skip
     best_by: ClassVar[str] = "accuracy_top1"
     evaluation_labels: ClassVar[str] = "image labels"
 

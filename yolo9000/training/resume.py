@@ -113,15 +113,15 @@ def _load_last(path: Path, load: Callable[[Path], Checkpoint[Settings]]) -> Chec
 def _restored(
     saved: Checkpoint[Settings], training: dict[str, Any], cfg: Settings, reader: ShardReader
 ) -> Run[Settings, Network]:
-    """The run with the weights, optimizer state, average, pseudo-boxes, step and best score of the checkpoint."""
+    """The run with the weights, optimizer state, EMA, pseudo-boxes, step and best score of the checkpoint."""
     live: Checkpoint[Any] = replace(saved, config=cfg, tree=reader.tree, weights=training["weights"])
     run: Run[Settings, Network] = Run.of(cfg, reader, cast(Any, live).build_model())
     refuse_sizes_off_grid(cfg, run.model.backbone.stride)
     _load_moments(run.optimizer, training["optimizer"]["state"])
     # As in last.pt, which may be saved again before the next step.
     set_learning_rate(run.optimizer, learning_rate_at(saved.step, cfg.optimizer.learning_rate, cfg.schedule))
-    if run.average and "average" in training:  # else it begins now, with the loaded weights
-        run.average.load_state_dict(training["average"])
+    if run.ema and "average" in training:  # else the EMA begins now, with the loaded weights
+        run.ema.load_state_dict(training["average"])
     if "pseudo_boxes" in training:
         run.pseudo_boxes = PseudoBoxes.from_state_dict(training["pseudo_boxes"]).transferred_to(reader)
     run.step, run.darknet = saved.step, saved.darknet

@@ -20,7 +20,7 @@ from yolo9000.models.backbone import freeze
 from yolo9000.models.batch_norm import set_training, synchronised
 from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
-from yolo9000.training.optim import WeightAverage, build_optimizer
+from yolo9000.training.optim import ModelEma, build_optimizer
 
 Network = TypeVar("Network", bound=Detector | Classifier)
 
@@ -39,7 +39,7 @@ class Run(Generic[Settings, Network]):
     reader: ShardReader
     model: Network
     optimizer: torch.optim.Optimizer
-    average: WeightAverage | None
+    ema: ModelEma | None
     step: int = 0
     best: float = math.nan
     saved_best: float = math.nan  # the best score in last.pt
@@ -56,8 +56,8 @@ class Run(Generic[Settings, Network]):
             model = synchronised(model)
         freeze(model, cfg.model.freeze)
         set_training(model, cfg.batch_statistics)
-        average = WeightAverage(model, decay=cfg.optimizer.ema) if cfg.optimizer.ema else None
-        return cls(cfg, reader, model, build_optimizer(model, cfg.optimizer), average)
+        ema = ModelEma(model, decay=cfg.optimizer.ema) if cfg.optimizer.ema else None
+        return cls(cfg, reader, model, build_optimizer(model, cfg.optimizer), ema)
 
     @property
     def device(self) -> torch.device:
@@ -72,18 +72,18 @@ class Run(Generic[Settings, Network]):
         return self.step >= self.cfg.schedule.max_steps
 
     @property
-    def evaluates(self) -> bool:
+    def should_evaluate(self) -> bool:
         """Whether the weights after this step are evaluated."""
         every = self.cfg.evaluate.every
         return self.is_last or (every is not None and self.step > 0 and self.step % every == 0)
 
     @property
-    def saves(self) -> bool:
+    def should_save(self) -> bool:
         """Whether last.pt is written after this step."""
-        return self.evaluates or self.step % self.cfg.log.checkpoint_every == 0
+        return self.should_evaluate or self.step % self.cfg.log.checkpoint_every == 0
 
     @property
-    def logs(self) -> bool:
+    def should_log(self) -> bool:
         """Whether the numbers of this step are recorded."""
         return self.is_last or self.step % self.cfg.log.every == 0
 
@@ -92,44 +92,44 @@ class Run(Generic[Settings, Network]):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._computes_in_bfloat16())
 
     def update(self) -> None:
-        """Update the weights by their gradients, and then the average of the weights."""
+        """Update the weights by their gradients, and then the EMA of the weights."""
         if self.cfg.optimizer.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optimizer.clip_norm)
         self.optimizer.step()
-        if self.average:
-            self.average.update()
+        if self.ema:
+            self.ema.update()
 
     @contextmanager
-    def averaged_weights(self) -> Iterator[Network]:
-        """The model in evaluation mode with its averaged weights, within the `with` block."""
-        if self.average:
-            self.average.swap()
+    def ema_weights(self) -> Iterator[Network]:
+        """The model in evaluation mode with the EMA of its weights, if it has one, within the `with` block."""
+        if self.ema:
+            self.ema.swap()
         self.model.eval()
         try:
             yield self.model
         finally:
             set_training(self.model, self.cfg.batch_statistics)
-            if self.average:
-                self.average.swap()
+            if self.ema:
+                self.ema.swap()
 
-    def averaged_copy(self) -> Network:
-        """A copy of the model in evaluation mode with its averaged weights."""
-        with self.averaged_weights() as model:
+    def ema_copy(self) -> Network:
+        """A copy of the model in evaluation mode with the EMA of its weights, if it has one."""
+        with self.ema_weights() as model:
             return deepcopy(model)
 
     def checkpoint(self) -> Checkpoint[Settings]:
         """The content of last.pt: everything that resuming needs."""
         live = {name: value.cpu() for name, value in self.model.state_dict().items()}
         training = {"weights": live, "optimizer": self.optimizer.state_dict()}
-        if self.average:
-            training["average"] = self.average.state_dict()
+        if self.ema:
+            training["average"] = self.ema.state_dict()
         if len(self.pseudo_boxes.label):
             training["pseudo_boxes"] = self.pseudo_boxes.state_dict()
         return replace(self.weights_checkpoint(), training=training)
 
     def weights_checkpoint(self) -> Checkpoint[Settings]:
         """The content of best.pt: the weights that evaluation uses, without the state of training."""
-        with self.averaged_weights() as model:
+        with self.ema_weights() as model:
             weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         return Checkpoint(
             config=self.cfg,

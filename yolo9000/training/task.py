@@ -23,9 +23,8 @@ Score = TypeVar("Score")
 class Task(Protocol[Settings, Network, Data, Score]):
     """The parts of a training run that depend on the network; the rest is in loop.py and resume.py."""
 
-    fixed_settings: ClassVar[
-        tuple[str, ...]
-    ]  # dotted names of the settings that a resumed run may not change
+    # Dotted names of the settings that a resumed run may not change.
+    fixed_settings: ClassVar[tuple[str, ...]]
     best_by: ClassVar[str]  # the column of metrics.csv that selects best.pt
     evaluation_labels: ClassVar[str]  # the labels that an image needs to be evaluated, in words
 

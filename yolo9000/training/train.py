@@ -56,15 +56,9 @@ class DetectorTask:
     report_text: ReportText = DEFAULT_TEXT
 
     fixed_settings: ClassVar[tuple[str, ...]] = (
-        *("model.architecture", "model.backbone", "model.grid_stride", "model.freeze", "model.width"),
-        *(
-            "model.siblings",
-            "model.anchor_count",
-            "model.anchors",
-            "optimizer.name",
-            "optimizer.backbone_lr_scale",
-        ),
-    )
+        "model.architecture", "model.backbone", "model.grid_stride", "model.freeze", "model.width", "model.siblings",
+        "model.anchor_count", "model.anchors", "optimizer.name", "optimizer.backbone_lr_scale",
+    )  # fmt: skip
     # Label-only classes do not count: their boxes may not influence training.
     best_by: ClassVar[str] = "ap50_boxed"
     evaluation_labels: ClassVar[str] = "boxes"
@@ -103,7 +97,7 @@ class DetectorTask:
     def after_step(self, run: DetectorRun, data: DetectorData, journal: Journal) -> None:
         """Draw pseudo-boxes after the steps of `pseudo_boxes.at_steps` (decision 27)."""
         if run.step in run.cfg.pseudo_boxes.at_steps:
-            with journal.paused(), run.averaged_weights() as model, run.autocast():
+            with journal.paused(), run.ema_weights() as model, run.autocast():
                 run.pseudo_boxes = data.pseudo_boxes = draw_pseudo_boxes(model, data)
 
     def evaluation_images(self, cfg: Config, reader: ShardReader) -> Int64Array:

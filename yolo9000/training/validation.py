@@ -1,4 +1,4 @@
-"""Validation beside training: a thread evaluates a copy of the averaged weights (decision 29)."""
+"""Validation beside training: a thread evaluates a copy of the model with its EMA weights (decision 29)."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Validation(Generic[Network, Score]):
         self.collect()
         weights = self._run.weights_checkpoint()
         if self._run.is_last or world_size() > 1:
-            with self._journal.paused(), self._run.averaged_weights() as model:
+            with self._journal.paused(), self._run.ema_weights() as model:
                 score = self._task.evaluate(self._run, model)
             self._keep(score, weights)
         else:
-            model = self._run.averaged_copy()
+            model = self._run.ema_copy()
             model.register_forward_pre_hook(self._end_if_abandoned)
             self._pending = self._thread.submit(self._task.evaluate, self._run, model), weights
 

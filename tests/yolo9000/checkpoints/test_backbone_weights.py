@@ -78,6 +78,36 @@ def test_a_file_is_read_by_name_or_by_order(form: str, tmp_path: Path) -> None:
         assert torch.equal(value, source[name]), name
 
 
+def test_a_safetensors_file_of_a_whole_classifier_is_read_although_timm_spells_the_stages_otherwise(
+    tmp_path: Path,
+) -> None:
+    timm = pytest.importorskip("timm")
+    source = timm.create_model("convnext_atto").state_dict()
+    path = tmp_path / "model.safetensors"
+    pytest.importorskip("safetensors.torch").save_file(source, path)
+    cfg = settings(str(path), "timm/convnext_atto")
+    backbone = built(cfg)
+    load_backbone_weights(backbone, cfg)
+    found = backbone.network.state_dict()["stages_2.blocks.0.mlp.fc1.weight"]
+    assert torch.equal(found, source["stages.2.blocks.0.mlp.fc1.weight"])
+
+
+def test_the_weights_of_a_deeper_network_are_refused(tmp_path: Path) -> None:
+    source = build_backbone(settings("random")).network.state_dict()
+    source["blocks.1.2.conv_pw.weight"] = torch.zeros(2)
+    cfg = settings(str(written(tmp_path / "w.pth", source)))
+    with pytest.raises(CheckpointError, match=r"found blocks\.1\.2\.conv_pw\.weight, which this network does not"):
+        load_backbone_weights(built(cfg), cfg)
+
+
+def test_a_safetensors_file_with_other_names_is_refused_by_them(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    pytest.importorskip("safetensors.torch").save_file({"fc.weight": torch.zeros(2)}, path)
+    cfg = settings(str(path))
+    with pytest.raises(CheckpointError, match=r"expected a tensor conv_stem\.weight, found fc\.weight"):
+        load_backbone_weights(built(cfg), cfg)
+
+
 @pytest.mark.parametrize("backbone", ["darknet19", "tiny"])
 def test_our_own_backbones_take_files_too(backbone: str, tmp_path: Path) -> None:
     torch.manual_seed(1)

@@ -9,7 +9,7 @@ from tests.yolo9000.evaluation.made_boxes import LEFT, RIGHT, supervision, truth
 from wordtree.tree.tree import WordTree
 from yolo9000.evaluation.average_precision import average_precision
 from yolo9000.evaluation.baselines import label_on_best_box, label_on_whole_image
-from yolo9000.evaluation.scorecard import score
+from yolo9000.evaluation.scorecard import scorecard_of
 
 
 def test_a_label_on_the_whole_image_is_correct_only_where_an_object_fills_the_image(
@@ -19,7 +19,7 @@ def test_a_label_on_the_whole_image_is_correct_only_where_an_object_fills_the_im
     detections = label_on_whole_image(images, [(50, 50)] * 3, nodes={3})
     assert [rows.node.tolist() for rows in detections] == [[3], [3], []]
     assert detections[0].xyxy_px.tolist() == [[0, 0, 50, 50]]
-    card = score(images, detections, tree=toy_tree, supervision=supervision)
+    card = scorecard_of(images, detections, tree=toy_tree, supervision=supervision)
     assert card.boxed.ap50 == 0
     # Two detections of one score, in the order of the images: correct, wrong; two objects.
     assert card.label_only.ap50 == pytest.approx(100 * 51 / 101)

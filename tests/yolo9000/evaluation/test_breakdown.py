@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.yolo9000.evaluation.made_boxes import detected, supervision, truth
 from tests.yolo9000.made import random_tree
 from wordtree.tree.tree import WordTree
-from yolo9000.evaluation.scorecard import score
+from yolo9000.evaluation.scorecard import scorecard_of
 
 
 def test_objects_are_counted_by_size_truncation_and_occlusion(toy_tree: WordTree) -> None:
@@ -22,8 +22,8 @@ def test_objects_are_counted_by_size_truncation_and_occlusion(toy_tree: WordTree
         detected((edge, 2, 0.9), (over, 2, 0.8)),
         detected(*((box, 5, 0.9) for box, _ in boats[2:])),
     ]
-    card = score(images, detections, tree=toy_tree, supervision=supervision, sizes_px=[(100, 50)] * 2)
-    counts = {(one.condition, one.part): (one.objects, one.detected, one.correct) for one in card.breakdown}
+    card = scorecard_of(images, detections, tree=toy_tree, supervision=supervision, sizes_px=[(100, 50)] * 2)
+    counts = {(one.condition, one.group): (one.objects, one.detected, one.correct) for one in card.breakdown}
     assert counts == {
         ("size: 5–8 % of the image side", "none"): (2, 0, 0),
         ("size: 8–14 % of the image side", "none"): (1, 1, 1),
@@ -35,8 +35,8 @@ def test_objects_are_counted_by_size_truncation_and_occlusion(toy_tree: WordTree
         ("occluded: another box covers 20 % or more", "label_only"): (1, 1, 0),
         ("neither truncated nor occluded", "none"): (4, 2, 2),
     }  # fmt: skip
-    assert score(images, detections, tree=toy_tree, supervision=supervision).breakdown == ()
-    empty = score([truth()], [detected()], tree=toy_tree, supervision=supervision, sizes_px=[(9, 9)])
+    assert scorecard_of(images, detections, tree=toy_tree, supervision=supervision).breakdown == ()
+    empty = scorecard_of([truth()], [detected()], tree=toy_tree, supervision=supervision, sizes_px=[(9, 9)])
     assert empty.breakdown == ()
 
 
@@ -52,7 +52,7 @@ def test_the_size_groups_contain_each_object_once_and_occlusion_agrees_with_a_sl
     detections = [
         detected(*((b.tolist(), int(rng.integers(12)), 0.5) for b in these[::2])) for these in corners
     ]
-    card = score(
+    card = scorecard_of(
         images,
         detections,
         tree=tree,

@@ -7,18 +7,18 @@ import pytest
 from data_prep import LabelCounts
 from tests.yolo9000.evaluation.made_boxes import LEFT, MIDDLE, RIGHT, supervision, truth
 from wordtree.tree.tree import WordTree
-from yolo9000.evaluation.supervision import map_to_boxed, mean_by_part, nearest_boxed
+from yolo9000.evaluation.supervision import map_to_boxed, mean_by_group, nearest_boxed
 
 
 def test_means_by_part_leave_out_undefined_values() -> None:
-    assert mean_by_part({2: 10.0, 4: 30.0, 3: 50.0}, supervision) == {
+    assert mean_by_group({2: 10.0, 4: 30.0, 3: 50.0}, supervision) == {
         "all": 30,
         "boxed": 20,
         "label_only": 50,
         "none": None,
     }
-    assert mean_by_part({2: 10.0, 4: None}, supervision)["boxed"] == 10
-    assert set(mean_by_part({}, supervision).values()) == {None}
+    assert mean_by_group({2: 10.0, 4: None}, supervision)["boxed"] == 10
+    assert set(mean_by_group({}, supervision).values()) == {None}
 
 
 # Boxes and image labels of the nodes of the toy tree (animal: dog: terrier, cat · vehicle: car, boat).

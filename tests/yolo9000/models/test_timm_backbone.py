@@ -172,8 +172,8 @@ def test_an_old_timm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             r"expected darknet19, tiny or timm/NAME, found 'resnet18'",
             id="no prefix",
         ),
-        pytest.param({"backbone_weights": "packaged"}, "packaged are those of timm/tf_effi", id="packaged"),
-        pytest.param({"backbone_weights": "pretrained"}, "pretrained are for timm/NAME", id="pretrained"),
+        pytest.param({"backbone_weights": "packaged"}, "packaged fits timm/tf_effi", id="packaged"),
+        pytest.param({"backbone_weights": "pretrained"}, "pretrained fits timm/NAME only", id="pretrained"),
         pytest.param({"backbone": "tiny", "grid_stride": 32}, "expected 16 for backbone tiny", id="coarse"),
         pytest.param(
             {"backbone": LITE, "input_size_px": 400}, "must be a multiple of 32 for timm/tf_", id="size"

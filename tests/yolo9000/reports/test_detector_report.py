@@ -13,12 +13,14 @@ from PIL import Image
 
 from yolo9000.evaluation.breakdown import BreakdownRow
 from yolo9000.evaluation.outcomes import Confusion
-from yolo9000.evaluation.scorecard import ClassScore, PartScore, Scorecard
+from yolo9000.evaluation.scorecard import ClassScore, GroupScore, Scorecard
 from yolo9000.reports.class_lists import LISTED_CLASSES, best_and_worst
 from yolo9000.reports.detector_report import Baseline, DetectorReport, render_detector_report
 from yolo9000.reports.page import InvalidReport, ReportImage, RunDetails, read_series
 
-EMPTY = PartScore(classes=0, boxes=0, detected=0, correct=0, ap50=None, ap=None, recall50=None, accuracy=None)
+EMPTY = GroupScore(
+    classes=0, boxes=0, detected=0, correct=0, ap50=None, ap=None, recall50=None, accuracy=None
+)
 
 
 def scorecard() -> Scorecard:
@@ -38,13 +40,13 @@ def scorecard() -> Scorecard:
         )
         for number in range(1, 7)
     )
-    boxed = PartScore(
+    boxed = GroupScore(
         classes=3, boxes=18, detected=9, correct=4, ap50=30.0, ap=15.0, recall50=50.0, accuracy=80.0
     )
-    labels = PartScore(
+    labels = GroupScore(
         classes=3, boxes=24, detected=12, correct=9, ap50=40.0, ap=20.0, recall50=50.0, accuracy=80.0
     )
-    both = PartScore(
+    both = GroupScore(
         classes=6, boxes=42, detected=21, correct=13, ap50=35.0, ap=17.5, recall50=50.0, accuracy=80.0
     )
     return Scorecard(

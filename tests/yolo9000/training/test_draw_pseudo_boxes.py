@@ -24,9 +24,9 @@ from yolo9000.models.grid import GridOutput
 from yolo9000.models.tree_tensors import TreeTensors
 from yolo9000.training.draw_pseudo_boxes import (
     LabelledImages,
+    box_of_highest_agreement,
     count_labels,
     draw_pseudo_boxes,
-    most_agreed,
     on_canvases,
     predict_view,
 )
@@ -94,12 +94,12 @@ def test_each_label_gets_a_box_of_its_own_image(toy_tree: WordTree) -> None:
 
 def test_the_box_that_most_views_agree_on_is_chosen() -> None:
     boxes = torch.tensor([[[0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.52], [0.6, 0.6, 0.9, 0.9]]])
-    best, agreement = most_agreed(boxes, torch.ones(1, 3))
+    best, agreement = box_of_highest_agreement(boxes, torch.ones(1, 3))
     assert best[0].tolist() in boxes[0, :2].tolist()
     iou = float(aligned_iou(boxes[0, 0], boxes[0, 1]))
     assert float(agreement) == pytest.approx((1 + iou) / 3)
     sure = torch.tensor([[0.01, 0.01, 0.9]])  # the outlier has by far the highest score
-    assert most_agreed(boxes, sure)[0][0].tolist() == boxes[0, 2].tolist()
+    assert box_of_highest_agreement(boxes, sure)[0][0].tolist() == boxes[0, 2].tolist()
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 10**6))
@@ -107,11 +107,11 @@ def test_agreement_is_in_0_to_1_and_1_for_equal_boxes(views: int, labels: int, s
     generator = torch.Generator().manual_seed(seed)
     corners = torch.rand(labels, views, 2, 2, generator=generator).sort(dim=2).values
     boxes, score = corners.flatten(2), torch.rand(labels, views, generator=generator) + 1e-3
-    best, agreement = most_agreed(boxes, score)
+    best, agreement = box_of_highest_agreement(boxes, score)
     assert bool(((agreement >= 0) & (agreement <= 1 + 1e-5)).all())
     assert all(best[k].tolist() in boxes[k].tolist() for k in range(labels))
     same = boxes[:, :1].expand_as(boxes) + torch.tensor([0, 0, 0.01, 0.01])
-    torch.testing.assert_close(most_agreed(same, score)[1], torch.ones(labels))
+    torch.testing.assert_close(box_of_highest_agreement(same, score)[1], torch.ones(labels))
 
 
 def test_only_labels_that_the_views_agree_on_get_a_box(shards: Path) -> None:

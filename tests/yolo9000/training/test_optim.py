@@ -1,4 +1,4 @@
-"""The parameter groups of the optimizer, and the average of the weights."""
+"""The parameter groups of the optimizer, and the EMA of the weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 from tests.yolo9000.made import random_tree
 from yolo9000.config import ModelConfig, OptimizerConfig
 from yolo9000.models.detector import build_detector
-from yolo9000.training.optim import WeightAverage, build_optimizer, set_learning_rate
+from yolo9000.training.optim import ModelEma, build_optimizer, set_learning_rate
 
 
 def test_biases_and_batch_norm_have_no_weight_decay() -> None:
@@ -51,32 +51,32 @@ def test_sgd_over_subdivisions_equals_darknets_update_of_its_accumulators() -> N
         torch.testing.assert_close(dict(model.named_parameters()), twin)
 
 
-def test_the_average_follows_the_weights_and_two_swaps_change_nothing() -> None:
+def test_the_ema_follows_the_weights_and_two_swaps_change_nothing() -> None:
     model = nn.Linear(1, 1)
-    average = WeightAverage(model, decay=0.5)
+    ema = ModelEma(model, decay=0.5)
     nn.init.constant_(model.weight, 0.0)
-    first = average._average["weight"].clone()
+    first = ema._ema["weight"].clone()
     expected = first
     for step in range(1, 6):
         nn.init.constant_(model.weight, float(step))
-        average.update()
+        ema.update()
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
-    average.swap()
+    ema.swap()
     torch.testing.assert_close(model.weight.detach(), expected)
-    average.swap()
+    ema.swap()
     assert model.weight.item() == 5
 
 
-def test_an_average_survives_its_state_dict() -> None:
+def test_an_ema_survives_its_state_dict() -> None:
     model = nn.Linear(2, 2)
-    average = WeightAverage(model, decay=0.9)
+    ema = ModelEma(model, decay=0.9)
     nn.init.ones_(model.weight)
-    average.update()
-    other = WeightAverage(nn.Linear(2, 2), decay=0.9)
-    other.load_state_dict(average.state_dict())
+    ema.update()
+    other = ModelEma(nn.Linear(2, 2), decay=0.9)
+    other.load_state_dict(ema.state_dict())
     assert other.updates == 1
-    torch.testing.assert_close(other._average, average._average)
+    torch.testing.assert_close(other._ema, ema._ema)
 
 
 def test_the_learning_rate_reaches_every_group() -> None:

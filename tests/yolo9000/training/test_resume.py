@@ -101,7 +101,7 @@ def test_an_average_that_begins_at_a_resume_begins_with_the_weights_of_the_run(
     cfg = made_config(shards, schedule__max_steps=4, optimizer__ema=0.9)
     run = start_or_resume(DetectorTask(), cfg, tmp_path, resume=True)
     trained = {name: value.clone() for name, value in run.model.state_dict().items()}
-    with run.averaged_weights() as model:
+    with run.ema_weights() as model:
         for name, value in model.state_dict().items():
             assert torch.equal(value, trained[name]), name
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.yolo9000.made import made_config
 from tests.yolo9000.training.runs import interrupt_after
-from yolo9000.training.journal import Board, board_for
+from yolo9000.training.journal import TensorBoardLog, tensorboard_log_for
 from yolo9000.training.run_folder import TrainingError, read_metrics
 from yolo9000.training.train import train
 
@@ -69,7 +69,7 @@ def test_a_resumed_run_has_every_step_once(
 
 @needs_tensorboard
 def test_numbers_are_on_disk_at_once(tmp_path: Path) -> None:
-    board = Board(tmp_path, first_step=1)
+    board = TensorBoardLog(tmp_path, first_step=1)
     board.add("loss", {"total": 0.5, "rest": math.nan}, step=1)  # no close: the process may be killed
     assert points(tmp_path)["loss/total"] == [(1, 0.5)]
     board.close()
@@ -77,7 +77,7 @@ def test_numbers_are_on_disk_at_once(tmp_path: Path) -> None:
 
 @needs_tensorboard
 def test_a_board_without_numbers_writes_no_file(tmp_path: Path) -> None:
-    Board(tmp_path, first_step=1).close()
+    TensorBoardLog(tmp_path, first_step=1).close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -87,14 +87,14 @@ def test_a_run_needs_tensorboard_only_where_it_is_required(
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # as where it is not installed
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
-    assert board_for(tmp_path, wanted=None, first_step=1) is None
+    assert tensorboard_log_for(tmp_path, wanted=None, first_step=1) is None
     with pytest.raises(
         TrainingError, match=r"^log\.tensorboard is true, but TensorBoard is not installed: pip"
     ):
-        board_for(tmp_path, wanted=True, first_step=1)
+        tensorboard_log_for(tmp_path, wanted=True, first_step=1)
 
 
 @needs_tensorboard
 def test_no_board_is_made_where_none_is_wanted(tmp_path: Path) -> None:
-    assert board_for(tmp_path, wanted=None, first_step=1) is not None
-    assert board_for(tmp_path, wanted=False, first_step=1) is None
+    assert tensorboard_log_for(tmp_path, wanted=None, first_step=1) is not None
+    assert tensorboard_log_for(tmp_path, wanted=False, first_step=1) is None

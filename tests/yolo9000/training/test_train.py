@@ -210,7 +210,7 @@ def test_best_is_selected_by_boxed_classes_alone(
     assert load_detector(tmp_path / "run" / "last.pt").step == 3
 
 
-def test_best_holds_the_averaged_weights(shards: Path, tmp_path: Path) -> None:
+def test_best_holds_the_ema_weights(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards, optimizer__ema=0.9), tmp_path / "run")
     last = load_detector(tmp_path / "run" / "last.pt")
     assert last.training is not None
