@@ -275,7 +275,7 @@ def anchors(
     count = k or (elbow(swept) if swept else 5)
     chosen = swept.get(count) or kmeans_anchors(boxes_cell, count, seed)
     if chart is not None:
-        ious = {number: one.average_iou for number, one in swept.items()}
+        ious = {number: clusters.average_iou for number, clusters in swept.items()}
         write_atomically(chart, sweep_svg(ious, elbow(swept)))
     result = AnchorResult(chosen, swept, len(boxes_cell), size, stride, split)
     if as_json:
@@ -305,7 +305,7 @@ def emoji_world(
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
 ) -> None:
     """Draw a data set of emoji scenes and label images, ready to merge; a detector learns it in minutes."""
-    from data_prep.synthetic.emoji_world import EmojiWorldConfig
+    from data_prep.synthetic.emoji_plan import EmojiWorldConfig
     from data_prep.synthetic.emoji_world import emoji_world as write_world
     from wordtree.support.config_files import validated
 

@@ -45,9 +45,9 @@ def images_per_group(groups: Sequence[Sequence[int]], images: Catalogue) -> Int6
     group_of = np.full(max(classes, _classes_in(images)), -1, dtype=np.int64)
     for number, group in enumerate(groups):
         group_of[list(group)] = number
-    shown = (images["label_flags"] & POSITIVE) != 0
-    image = np.concatenate([images.image_of("box"), images.image_of("label")[shown]])
-    group = group_of[np.concatenate([images["box_class"], images["label_class"][shown]])]
+    positive = (images["label_flags"] & POSITIVE) != 0
+    image = np.concatenate([images.image_of("box"), images.image_of("label")[positive]])
+    group = group_of[np.concatenate([images["box_class"], images["label_class"][positive]])]
     pairs = np.unique((image * len(groups) + group)[group >= 0])
     return np.bincount(pairs % max(len(groups), 1), minlength=len(groups))
 

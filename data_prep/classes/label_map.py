@@ -28,7 +28,7 @@ from wordtree.wordnet.graph import WordNet
 from wordtree.wordnet.resolve import Resolution, coco_classes, resolve, unresolved_message, voc_classes
 
 DROP = "drop"  # written instead of an id to leave a class out
-SHOWN = 8  # classes without a node that a message lists
+SHOWN_CLASSES = 8  # classes without a node that a message lists
 _SHOWN_CANDIDATES = 2  # for each of these classes
 _HEADER = """\
 # The node of each class of each source, the reason for the match, and the name of the node. Reasons:
@@ -220,7 +220,9 @@ def _edited(match: ClassMatch, node: str | None, matcher: ClassMatcher, path: Pa
     if edited.id is None:
         found = f"node {node!r}: {edited.note}"
         if edited.reason == "ambiguous":
-            found = f"node {node!r} has {edited.note}: {'; '.join(map(str, edited.candidates[:SHOWN]))}"
+            found = (
+                f"node {node!r} has {edited.note}: {'; '.join(map(str, edited.candidates[:SHOWN_CLASSES]))}"
+            )
         raise LabelMapError(
             f"{path}: {match.source}: {match.name}: {found}{'' if found.endswith('?') else '.'}"
         )
@@ -277,9 +279,10 @@ def unresolved_text(matches: Sequence[ClassMatch]) -> str:
     """The first eight classes without a node in one line, each with its reason and note, and the number of others."""
     unresolved = [match for match in matches if not match.is_resolved]
     shown = [
-        f"{match.source}: {match.name!r} is {match.reason} ({match.note})" for match in unresolved[:SHOWN]
+        f"{match.source}: {match.name!r} is {match.reason} ({match.note})"
+        for match in unresolved[:SHOWN_CLASSES]
     ]
-    more = f"; and {len(unresolved) - SHOWN} more" if len(unresolved) > SHOWN else ""
+    more = f"; and {len(unresolved) - SHOWN_CLASSES} more" if len(unresolved) > SHOWN_CLASSES else ""
     return "; ".join(shown) + more
 
 

@@ -1,4 +1,4 @@
-"""Everything that an index says of the shards beside it: tree, sources, classes, splits, counts, columns of labels.
+"""The content of an index: tree, sources, classes, splits, counts and label columns of the shards beside it.
 
 `data_prep.dataset.index_file` writes it as index.h5, after the shards: a folder with an index is complete. Another
 tree, label map, split or choice of exhaustively annotated nodes is another index over the same shards.
@@ -19,8 +19,8 @@ from data_prep.shards.format import (
     INDEX_ONLY_COLUMNS,
     LABEL_COLUMNS,
     OFFSET_COLUMNS,
-    PARTS,
     POSITIVE,
+    RAGGED_COLUMNS,
     SHARD_FORMAT,
     SHARD_VERSION,
     Arrays,
@@ -151,7 +151,7 @@ def take_images(columns: Arrays, images: Int64Array) -> dict[str, np.ndarray[Any
     taken = {
         name: column[images] for name, column in columns.items() if name.startswith(("image_", "picture_"))
     }
-    for kind, names in PARTS.items():
+    for kind, names in RAGGED_COLUMNS.items():
         taken[f"{kind}_offsets"], rows = rows_of(columns[f"{kind}_offsets"], images)
         taken |= {name: columns[name][rows] for name in names}
     return taken

@@ -11,7 +11,7 @@ from data_prep.shards.writer import ShardResult
 from wordtree import WordTree
 
 VERSION = 2
-_OF_PLAN = -1  # the shard number of counts that were made during planning
+_PLANNING = -1  # in place of a shard number: counts of planning
 
 
 def index_of(file: h5py.File) -> Index:
@@ -53,7 +53,7 @@ def _sources_of(file: h5py.File) -> tuple[SourceInfo, ...]:
 def _shards_of(file: h5py.File, sources: int) -> tuple[tuple[ShardResult, ...], tuple[dict[str, int], ...]]:
     """The shards, and the counts of planning by source."""
     names = _texts(file, "shard_name")
-    counts: dict[int, dict[int, dict[str, int]]] = {number: {} for number in (*range(len(names)), _OF_PLAN)}
+    counts: dict[int, dict[int, dict[str, int]]] = {number: {} for number in (*range(len(names)), _PLANNING)}
     for number, source, reason, count in zip(
         _numbers(file, "count_shard"),
         _numbers(file, "count_source"),
@@ -71,7 +71,7 @@ def _shards_of(file: h5py.File, sources: int) -> tuple[tuple[ShardResult, ...], 
         strict=True,
     ):
         left_out[number].append((source, source_id, _current(reason)))
-    planned = counts.pop(_OF_PLAN)
+    planned = counts.pop(_PLANNING)
     columns = (
         names,
         _numbers(file, "shard_images"),

@@ -19,8 +19,8 @@ from data_prep.shards.format import (
     BOXED,
     EXHAUSTIVE,
     IGNORED,
-    PARTS,
     POSITIVE,
+    RAGGED_COLUMNS,
     Arrays,
     ShardError,
 )
@@ -191,7 +191,7 @@ class _OpenShard:
 def _with_nodes(columns: Arrays, kind: str, nodes: Int32Array) -> dict[str, npt.NDArray[Any]]:
     """Columns of the boxes or image labels whose class has a node; not copied where all have one."""
     offsets = f"{kind}_offsets"
-    parts = {name: columns[name] for name in (offsets, *PARTS[kind])}
+    parts = {name: columns[name] for name in (offsets, *RAGGED_COLUMNS[kind])}
     kept = nodes[columns[f"{kind}_class"]] >= 0
     if kept.all():
         return parts

@@ -20,7 +20,7 @@ from data_prep.shards.format import (
     HDF5_ERRORS,
     INDEX_NAME,
     OFFSET_COLUMNS,
-    PARTS,
+    RAGGED_COLUMNS,
     SHARD_FORMAT,
     SHARD_VERSION,
     Arrays,
@@ -180,7 +180,7 @@ def _differs(a: Arrays, b: Arrays) -> BoolArray:
     for name in sorted(a.keys() & b.keys() - {"image_shard", *OFFSET_COLUMNS}):
         if name.startswith(("image_", "picture_")):
             differs |= a[name] != b[name]
-    for kind, names in PARTS.items():
+    for kind, names in RAGGED_COLUMNS.items():
         offsets = a[f"{kind}_offsets"]
         if np.array_equal(offsets, b[f"{kind}_offsets"]):
             for name in names:

@@ -10,9 +10,11 @@ from data_prep.dataset.index import Index
 from wordtree.errors import ConfigError
 from wordtree.support.config_files import overridden, validated
 
-_OF_CLASSES = frozenset({"tree", "label_map", "unmapped", "classes"})  # these decide the nodes of classes
-_OF_MERGE = _OF_CLASSES | {"ratio", "seed"}  # these may change
-_OF_SOURCES = frozenset({"split", "repeat", "exhaustive", "classes"})  # of a source: these may change
+_CLASS_SETTINGS = frozenset(
+    {"tree", "label_map", "unmapped", "classes"}
+)  # which decide the nodes of the classes
+_CHANGEABLE = _CLASS_SETTINGS | {"ratio", "seed"}
+_CHANGEABLE_OF_SOURCES = frozenset({"split", "repeat", "exhaustive", "classes"})
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Change:
     @property
     def matches_again(self) -> bool:
         """Whether the classes are matched with nodes again."""
-        return bool(self.given & _OF_CLASSES)
+        return bool(self.given & _CLASS_SETTINGS)
 
 
 def change_of(index: Index, overrides: Sequence[str] = (), **settings: Any) -> Change:
@@ -76,10 +78,12 @@ def _setting_of(key: Sequence[str]) -> str:
 def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide the content of the shards."""
     sources = settings["sources"]
-    fixed = {name: value for name, value in settings.items() if name not in _OF_MERGE | {"sources"}}
+    fixed = {name: value for name, value in settings.items() if name not in _CHANGEABLE | {"sources"}}
     if any(source["max_images"] for source in sources):
         fixed["seed"] = settings["seed"]  # the seed chose the images
     for number, source in enumerate(sources):
         name = f"sources.{source.get('name', number)}"
-        fixed |= {f"{name}.{key}": value for key, value in source.items() if key not in _OF_SOURCES}
+        fixed |= {
+            f"{name}.{key}": value for key, value in source.items() if key not in _CHANGEABLE_OF_SOURCES
+        }
     return fixed

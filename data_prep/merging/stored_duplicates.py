@@ -17,7 +17,8 @@ import numpy as np
 
 from data_prep.errors import MergeError
 from data_prep.planning.duplicates import (
-    KINDS,
+    IN_SEVERAL_SPLITS,
+    WITHIN_ONE_SOURCE,
     EqualImages,
     Origins,
     digest_of,
@@ -46,14 +47,16 @@ class StoredImages:
 
 
 @dataclass(frozen=True)
-class Resolved:
+class KeptImages:
     """The images that the index lists, and per source how many images equal another one."""
 
     images: Int64Array
     counts: tuple[Counter[str], ...]
 
 
-def resolve_duplicates(stored: StoredImages, folder: Path, rule: Literal["stop", "keep", "drop"]) -> Resolved:
+def resolve_duplicates(
+    stored: StoredImages, folder: Path, rule: Literal["stop", "keep", "drop"]
+) -> KeptImages:
     """Find equal images, write their list into the folder, and apply the rule.
 
     Raises MergeError where the rule is "stop" and equal images are in several splits or sources.
@@ -64,13 +67,13 @@ def resolve_duplicates(stored: StoredImages, folder: Path, rule: Literal["stop",
     )
     left_out = surplus if rule == "drop" else surplus[:0]
     _write_list(folder / DUPLICATES_NAME, groups, stored, set(left_out.tolist()))
-    between = [group for group in groups if group.kind != KINDS[2]]
+    between = [group for group in groups if group.kind != WITHIN_ONE_SOURCE]
     if between and rule == "stop":
         raise MergeError(_stop_text(between, stored, folder))
     counts = [Counter[str]() for _ in stored.sources]
     for source in stored.origins.source[surplus].tolist():
         counts[source][LEFT_OUT if rule == "drop" else KEPT] += 1
-    return Resolved(np.setdiff1d(np.arange(len(stored.origins.source)), left_out), tuple(counts))
+    return KeptImages(np.setdiff1d(np.arange(len(stored.origins.source)), left_out), tuple(counts))
 
 
 def find_stored_duplicates(stored: StoredImages) -> tuple[EqualImages, ...]:
@@ -119,7 +122,7 @@ def _stop_text(groups: Sequence[EqualImages], stored: StoredImages, folder: Path
         rows = (names[image] for image in group.images)
         texts.append(" = ".join(f"{source} {source_id} ({split})" for split, source, source_id in rows))
     more = f"; and {len(groups) - _SHOWN_GROUPS} more" if len(groups) > _SHOWN_GROUPS else ""
-    leaks = sum(group.kind == KINDS[0] for group in groups)
+    leaks = sum(group.kind == IN_SEVERAL_SPLITS for group in groups)
     return (
         f"Found equal images in several splits ({leaks}) or several sources ({len(groups) - leaks}): "
         f"{'; '.join(texts)}{more}. {folder / DUPLICATES_NAME} lists all. The finished shards stay: set "

@@ -21,7 +21,10 @@ Digests = UInt64Array  # (n, 2): 128 bits for each image
 Progress = Callable[[int], None]
 
 DuplicateKind = Literal["in several splits", "in several sources", "within one source"]
-KINDS: tuple[DuplicateKind, ...] = ("in several splits", "in several sources", "within one source")
+IN_SEVERAL_SPLITS: DuplicateKind = "in several splits"
+IN_SEVERAL_SOURCES: DuplicateKind = "in several sources"
+WITHIN_ONE_SOURCE: DuplicateKind = "within one source"
+KINDS = (IN_SEVERAL_SPLITS, IN_SEVERAL_SOURCES, WITHIN_ONE_SOURCE)
 _CHUNK = 256  # images that a thread hashes between two reports of progress
 
 
@@ -103,7 +106,13 @@ def find_planned_duplicates(
 
 def _equal_group(group: list[int], origins: Origins) -> EqualImages:
     splits, sources = origins.split[group].tolist(), origins.source[group].tolist()
-    kind = KINDS[0] if len(set(splits)) > 1 else KINDS[1] if len(set(sources)) > 1 else KINDS[2]
+    kind = (
+        IN_SEVERAL_SPLITS
+        if len(set(splits)) > 1
+        else IN_SEVERAL_SOURCES
+        if len(set(sources)) > 1
+        else WITHIN_ONE_SOURCE
+    )
     not_in_training = [
         image for image, split in zip(group, splits, strict=True) if origins.split_names[split] != TRAIN_SPLIT
     ]

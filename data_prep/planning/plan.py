@@ -26,11 +26,9 @@ from data_prep.shards.format import SHARD_VERSION, shard_name
 from data_prep.shards.images import ImageRules
 from data_prep.shards.writer import ShardJob
 from data_prep.sources import OpenSource, SourceError, open_source
-from data_prep.sources.contents import DAMAGED_ARCHIVE, counts_in_words
+from data_prep.sources.source import DAMAGED_ARCHIVE, counts_in_words
 from wordtree import WordTree
 from wordtree.support.arrays import Int32Array, Int64Array
-
-__all__ = ["MergeError", "Plan", "make_plan"]
 
 Progress = Callable[[int], None]
 _REPORT_EVERY = 1000  # images
@@ -75,15 +73,15 @@ class Plan:
     @cached_property
     def source_digests(self) -> tuple[str, ...]:
         """The sha256 (hex) of the images and labels to store, for each source."""
-        first_class, first_image = self._first_rows([row.source for row in self.classes]), self.source_ends
+        first_class, first_image = self._first_rows([row.source for row in self.classes]), self.source_offsets
         return tuple(
             self.images.slice(first_image[number], first_image[number + 1]).digest(first_class[number])
             for number in range(len(self.sources))
         )
 
     @cached_property
-    def source_ends(self) -> tuple[int, ...]:
-        """Source s has the images from source_ends[s] to source_ends[s + 1]."""
+    def source_offsets(self) -> tuple[int, ...]:
+        """Source s has the images from source_offsets[s] to source_offsets[s + 1]."""
         return self._first_rows(self.images["image_source"])
 
     def _first_rows(self, source_of_row: npt.ArrayLike) -> tuple[int, ...]:

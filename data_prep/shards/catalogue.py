@@ -32,7 +32,7 @@ _IMAGE_COLUMNS = {
     "stated_height": "int32",
     "image_flags": "uint8",  # BOXED
 }
-_PART_COLUMNS = {  # kind of part: its columns; the rows of image i begin at row i of `KIND_offsets`
+_RAGGED_COLUMNS = {  # kind of row: its columns; the rows of image i begin at `KIND_offsets[i]`
     "name": {"name_bytes": "uint8"},  # of the file; empty if the source id ends with it, or in an archive
     "source_id": {"source_id_bytes": "uint8"},
     "box": {"boxes_xyxy_unit": "float32", "box_class": "int32", "box_flags": "uint8"},
@@ -40,11 +40,11 @@ _PART_COLUMNS = {  # kind of part: its columns; the rows of image i begin at row
 }
 # The location of an image does not change the stored bytes, so the digest leaves it out.
 _DIGESTED_COLUMNS = ("size_bytes", "stated_width", "stated_height", "image_flags")
-_DIGESTED_PARTS = ("source_id", "box", "label")
+_DIGESTED_KINDS = ("source_id", "box", "label")
 _DTYPES = {
     **_IMAGE_COLUMNS,
-    **{f"{kind}_offsets": "int64" for kind in _PART_COLUMNS},
-    **{name: dtype for columns in _PART_COLUMNS.values() for name, dtype in columns.items()},
+    **{f"{kind}_offsets": "int64" for kind in _RAGGED_COLUMNS},
+    **{name: dtype for columns in _RAGGED_COLUMNS.values() for name, dtype in columns.items()},
 }
 _TYPECODES = {"int32": "i", "int64": "q", "uint8": "B", "float32": "f"}
 _IMAGES_AT_ONCE = 1 << 16  # the rows of all names at once would be eight times as large as the names
@@ -71,11 +71,11 @@ class Catalogue:
         return self.columns[column]
 
     def count(self, kind: str) -> Int64Array:
-        """The number of parts of a kind (box, label) in each image, (n,)."""
+        """The number of rows of a kind (box, label) in each image, (n,)."""
         return np.diff(self[f"{kind}_offsets"])
 
     def image_of(self, kind: str) -> Int64Array:
-        """The image of each part of a kind: (M,) for boxes, (L,) for labels."""
+        """The image of each row of a kind: (M,) for boxes, (L,) for labels."""
         return owner_of_rows(self[f"{kind}_offsets"])
 
     @property
@@ -127,7 +127,7 @@ class Catalogue:
         """The images from `first` up to `end`, as views of the columns."""
         columns = {name: self[name][first:end] for name in _IMAGE_COLUMNS}
         containers, columns["container"] = np.unique(columns["container"], return_inverse=True)
-        for kind, names in _PART_COLUMNS.items():
+        for kind, names in _RAGGED_COLUMNS.items():
             offsets = self[f"{kind}_offsets"][first : end + 1]
             columns[f"{kind}_offsets"] = offsets - offsets[0]
             columns |= {name: self[name][offsets[0] : offsets[-1]] for name in names}
@@ -136,7 +136,7 @@ class Catalogue:
     def take(self, images: Int64Array) -> "Catalogue":
         """A copy of the chosen images, in the given order."""
         columns = {name: self[name][images] for name in _IMAGE_COLUMNS}
-        for kind, names in _PART_COLUMNS.items():
+        for kind, names in _RAGGED_COLUMNS.items():
             offsets = offsets_of(self.count(kind)[images])
             taken = {name: np.empty((offsets[-1], *self[name].shape[1:]), self[name].dtype) for name in names}
             for first in range(0, len(images), _IMAGES_AT_ONCE):
@@ -156,9 +156,9 @@ class Catalogue:
         digest = sha256(str(len(self)).encode())
         for name in _DIGESTED_COLUMNS:
             digest.update(np.ascontiguousarray(self[name]).data)
-        for kind in _DIGESTED_PARTS:
+        for kind in _DIGESTED_KINDS:
             digest.update(self.count(kind).data)
-            for name in _PART_COLUMNS[kind]:
+            for name in _RAGGED_COLUMNS[kind]:
                 column = self[name] - first_class if name.endswith("_class") else self[name]
                 digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
@@ -177,7 +177,7 @@ class CatalogueBuilder:
         self._columns: dict[str, array[Any]] = {
             name: array(_TYPECODES[dtype]) for name, dtype in _DTYPES.items()
         }
-        for kind in _PART_COLUMNS:
+        for kind in _RAGGED_COLUMNS:
             self._columns[f"{kind}_offsets"].append(0)
         self._containers: list[Container] = []
         self._container_rows: dict[tuple[str, bool], int] = {}
@@ -210,7 +210,7 @@ class CatalogueBuilder:
             columns["label_class"].append(first_class + label.class_index)
             flags = (POSITIVE if label.is_positive else 0) | (EXHAUSTIVE if label.is_exhaustive else 0)
             columns["label_flags"].append(flags)
-        for kind, names in _PART_COLUMNS.items():
+        for kind, names in _RAGGED_COLUMNS.items():
             rows = len(columns["box_class"] if kind == "box" else columns[next(iter(names))])
             columns[f"{kind}_offsets"].append(rows)
 

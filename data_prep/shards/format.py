@@ -56,7 +56,7 @@ LABEL_COLUMNS = (
     "label_flags",
 )
 OFFSET_COLUMNS = ("box_offsets", "label_offsets")
-PARTS = {  # kind of part of an image: its columns; the rows of image i begin at row i of KIND_offsets
+RAGGED_COLUMNS = {  # kind of row: its columns; the rows of image i begin at KIND_offsets[i]
     "box": ("boxes_xyxy_unit", "box_class", "box_flags"),
     "label": ("label_class", "label_flags"),
 }

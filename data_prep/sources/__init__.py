@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from data_prep.config import Source
-from data_prep.sources.contents import OpenSource, SourceError
+from data_prep.sources.source import OpenSource, SourceError
 
 _MODULE_OF_FORMAT = {"objects365": "coco"}  # formats without a module of their name
 

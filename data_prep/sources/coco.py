@@ -10,16 +10,8 @@ from data_prep.records import Boxes, ImageRecord
 from data_prep.sources.coco_instances import Instances, read_instances
 from data_prep.sources.columns.image_columns import UNLISTED
 from data_prep.sources.columns.label_table import unit_boxes
-from data_prep.sources.contents import (
-    FILE_MISSING,
-    NO_NAME_INSIDE,
-    NO_SIZE,
-    OpenSource,
-    count_lost_image,
-    file_size,
-    readable_name,
-    require_folder,
-)
+from data_prep.sources.paths import file_size, readable_name, require_folder
+from data_prep.sources.source import FILE_MISSING, NO_NAME_INSIDE, NO_SIZE, OpenSource, count_lost_image
 
 
 def open_source(config: CocoSource) -> OpenSource:

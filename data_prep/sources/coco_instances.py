@@ -14,8 +14,10 @@ import numpy as np
 from data_prep.records import Corners
 from data_prep.sources.columns.image_columns import UNLISTED, ImageColumns
 from data_prep.sources.columns.label_table import BoxTable, ImageLabelTable
-from data_prep.sources.contents import SourceError, are_finite, readable_name
 from data_prep.sources.files.json_stream import JsonText, open_json
+from data_prep.sources.paths import readable_name
+from data_prep.sources.source import SourceError
+from data_prep.sources.unit_box import are_finite
 from wordtree.support.arrays import Int32Array
 
 _BOX_OF_UNLISTED_IMAGE = "box of an image that the file does not list"

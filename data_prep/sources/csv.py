@@ -13,20 +13,12 @@ from data_prep.records import Boxes, Corners, ImageRecord
 from data_prep.shards.images import upright_size_px
 from data_prep.sources.columns.label_table import BoxTable, ImageLabelTable, consistent_labels, unit_boxes
 from data_prep.sources.columns.name_table import ClassNames, NameTable
-from data_prep.sources.contents import (
-    NO_SIZE,
-    UNIT_ROUNDING,
-    OpenSource,
-    SourceError,
-    count_lost_image,
-    counts_in_words,
-    readable_name,
-    require_folder,
-    tidy_path,
-)
 from data_prep.sources.files.csv_table import CsvTable, open_table
 from data_prep.sources.files.image_folder import FoundImage, ImageFolder
 from data_prep.sources.files.text_lines import number
+from data_prep.sources.paths import readable_name, require_folder, tidy_path
+from data_prep.sources.source import NO_SIZE, OpenSource, SourceError, count_lost_image, counts_in_words
+from data_prep.sources.unit_box import UNIT_ROUNDING
 from wordtree.support.arrays import BoolArray, Int32Array
 
 _CORNERS: Final = ("xmin", "ymin", "xmax", "ymax")

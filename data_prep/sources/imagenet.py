@@ -14,17 +14,12 @@ from pathlib import Path
 
 from data_prep.config import ImageNetSource
 from data_prep.records import ImageLabel, ImageRecord
-from data_prep.sources.contents import (
-    OpenSource,
-    SourceError,
-    counts_in_words,
-    readable_name,
-    require_folder,
-)
 from data_prep.sources.files.tar import refuse_compressed, whole_tar
 from data_prep.sources.imagenet_boxes import NOT_ANNOTATED, ClassBoxes
 from data_prep.sources.imagenet_images import FILE_BESIDE_CLASSES, ImageClass, entries_of, images_of_folder
 from data_prep.sources.imagenet_tars import class_of_tar, classes_in_tar
+from data_prep.sources.paths import readable_name, require_folder
+from data_prep.sources.source import OpenSource, SourceError, counts_in_words
 
 _NO_CLASS_FOR_BOXES = "folder of boxes without a class of images"
 

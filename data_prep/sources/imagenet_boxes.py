@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from data_prep.records import Boxes
 from data_prep.sources.columns.label_table import StatedBoxes, unit_boxes
-from data_prep.sources.contents import NO_SIZE
 from data_prep.sources.imagenet_images import entries_of
+from data_prep.sources.source import NO_SIZE
 from data_prep.sources.voc_xml import AnnotationError, XmlObject, read_annotation
 
 

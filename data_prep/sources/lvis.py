@@ -15,7 +15,8 @@ from data_prep.sources.coco import InstanceImages, path_tails
 from data_prep.sources.coco_instances import read_instances
 from data_prep.sources.columns.image_columns import UNLISTED
 from data_prep.sources.columns.label_table import exhaustive_labels
-from data_prep.sources.contents import OpenSource, readable_name, require_folder
+from data_prep.sources.paths import readable_name, require_folder
+from data_prep.sources.source import OpenSource
 
 
 def open_source(config: LvisSource) -> OpenSource:

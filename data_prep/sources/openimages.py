@@ -24,19 +24,12 @@ from data_prep.sources.columns.label_table import (
     unit_boxes,
 )
 from data_prep.sources.columns.name_table import ClassNames, NameTable
-from data_prep.sources.contents import (
-    FILE_MISSING,
-    UNIT_ROUNDING,
-    OpenSource,
-    SourceError,
-    count_lost_image,
-    counts_in_words,
-    readable_name,
-    require_folder,
-)
 from data_prep.sources.files.csv_table import csv_rows, open_table
 from data_prep.sources.files.image_folder import FoundImage, ImageFolder, walk
 from data_prep.sources.files.text_lines import number, text_lines
+from data_prep.sources.paths import readable_name, require_folder
+from data_prep.sources.source import FILE_MISSING, OpenSource, SourceError, count_lost_image, counts_in_words
+from data_prep.sources.unit_box import UNIT_ROUNDING
 from wordtree.support.arrays import Int32Array
 
 _JPG: Final = ".jpg"

@@ -12,22 +12,18 @@ from data_prep.records import ImageRecord
 from data_prep.shards.images import upright_size_px
 from data_prep.sources.columns.label_table import BoxTable, unit_boxes
 from data_prep.sources.columns.name_table import ClassNames, NameTable, PackedNames
-from data_prep.sources.contents import (
+from data_prep.sources.files.image_folder import FoundImage, ImageFolder, walk
+from data_prep.sources.files.text_lines import text_lines
+from data_prep.sources.paths import IMAGE_SUFFIXES, file_size, readable_name, require_folder, stays_inside
+from data_prep.sources.source import (
     FILE_MISSING,
-    IMAGE_SUFFIXES,
     NO_NAME_INSIDE,
     NO_SIZE,
     OpenSource,
     SourceError,
     count_lost_image,
     counts_in_words,
-    file_size,
-    readable_name,
-    require_folder,
-    stays_inside,
 )
-from data_prep.sources.files.image_folder import FoundImage, ImageFolder, walk
-from data_prep.sources.files.text_lines import text_lines
 from data_prep.sources.voc_xml import AnnotationError, read_annotation
 
 _XML: Final = ".xml"

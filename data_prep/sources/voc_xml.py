@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 from xml.parsers import expat
 
 from data_prep.records import Corners
-from data_prep.sources.contents import SourceError
 from data_prep.sources.files.text_lines import number
+from data_prep.sources.source import SourceError
 
 MAX_BYTES: Final = 4 << 20  # of a file: some ten thousand objects
 _MAX_DEPTH: Final = 16  # VOC nests 5 elements

@@ -6,6 +6,5 @@ __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     emoji_plan="EmojiWorldConfig",
     emoji_table="twemoji_folder",
-    emoji_world="EmojiWorldConfig",
     mosaic_world="MosaicWorldConfig",
 )

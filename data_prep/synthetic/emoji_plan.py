@@ -89,10 +89,10 @@ def plan_train(settings: EmojiWorldConfig, boxed: list[int], unlabelled: list[in
         yield PlannedImage("train", index, f"scenes/train/{index:06}.jpg", image_classes)
 
 
-def plan_test(settings: EmojiWorldConfig, every: list[int]) -> Iterator[PlannedImage]:
+def plan_test(settings: EmojiWorldConfig, all_classes: list[int]) -> Iterator[PlannedImage]:
     """The test scenes, with objects of all classes."""
     rng = default_rng(SeedSequence(settings.seed, spawn_key=(SPLIT_KEYS["test"],)))
-    stream = shuffled_rounds(every, rng)
+    stream = shuffled_rounds(all_classes, rng)
     for index in range(settings.test_scenes):
         image_classes = tuple(next(stream) for _ in range(object_count(settings, rng)))
         yield PlannedImage("test", index, f"scenes/test/{index:06}.jpg", image_classes)

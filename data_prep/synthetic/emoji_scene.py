@@ -33,7 +33,7 @@ class Appearance(NamedTuple):
 class VisibleObject(NamedTuple):
     """An object as visible in a finished image: its box in pixels, and the number of visible pixels."""
 
-    number: int  # number of its drawing in the call
+    number: int  # of its drawing among the drawings of the scene
     xyxy_px: tuple[int, int, int, int]
     visible_px: int
 
@@ -49,7 +49,7 @@ def draw_scene(
     """An image with the drawings on a generated background, and its visible objects.
 
     Each drawing is placed where at most `hidden_limit` of its area and of the area of each earlier drawing is hidden.
-    A drawing without such a corner after a few tries is left out. Boxes are tight around the visible pixels.
+    A drawing is left out if a few tries find no such position. Boxes are tight around the visible pixels.
     """
     canvas = draw_background(rng, size_px)
     owner = np.full((size_px, size_px), -1, dtype=np.int16)

@@ -37,8 +37,6 @@ from data_prep.synthetic.world_files import (
 from wordtree.support.files import path_in_errors
 from wordtree.support.progress import ProgressBar
 
-__all__ = ["EmojiWorldConfig", "WorldError", "emoji_world"]
-
 WORLD_VERSION = 1  # of the drawing code; it grows when equal settings draw other images
 IMAGES_PER_TASK = 50
 

@@ -103,13 +103,13 @@ def write_tables(
         [image for image in drawn if image.planned.split == split] for split in ("train", "test", "labels")
     )
     boxed = [index for index, world_class in enumerate(classes) if world_class.boxed]
-    every = list(range(len(classes)))
+    all_classes = list(range(len(classes)))
     (folder / "oracle").mkdir()
     for name, images, categories in (
         ("scenes/instances_train.json", train, boxed),
-        ("scenes/instances_test.json", test, every),
-        ("oracle/instances_train.json", train, every),
-        ("oracle/instances_labels.json", labels, every),
+        ("scenes/instances_test.json", test, all_classes),
+        ("oracle/instances_train.json", train, all_classes),
+        ("oracle/instances_labels.json", labels, all_classes),
     ):
         write_json(folder / name, coco_instances(images, categories, classes, maker=texts.maker))
     for name, merge in merge_settings(seed=seed, has_labels=bool(labels)).items():

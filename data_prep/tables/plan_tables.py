@@ -14,7 +14,7 @@ from data_prep.classes.conflicts import Conflict, find_conflicts, separate_roots
 from data_prep.classes.label_map import read_label_map, unresolved_lines
 from data_prep.config import BuiltTree
 from data_prep.dataset.index import TRAIN_SPLIT
-from data_prep.planning.duplicates import KINDS, EqualImages, PlannedDuplicates
+from data_prep.planning.duplicates import IN_SEVERAL_SPLITS, KINDS, EqualImages, PlannedDuplicates
 from data_prep.planning.estimate import estimate
 from data_prep.planning.plan import Plan
 from wordtree.support.printing import Row, counted, new_console, print_counts, print_line, splits_text
@@ -216,7 +216,7 @@ def _print_epoch(console: Console, plan: Plan, rows: list[Row]) -> None:
 def _print_duplicates(console: Console, plan: Plan, duplicates: PlannedDuplicates) -> None:
     for kind in KINDS:
         groups = [group for group in duplicates.groups if group.kind == kind]
-        title = "equal images " + ("in several splits (a leak)" if kind == KINDS[0] else kind)
+        title = "equal images " + ("in several splits (a leak)" if kind == IN_SEVERAL_SPLITS else kind)
         _print_first(console, title, [_equal_text(plan, group) for group in groups])
     if duplicates.unreadable:
         print_line(console, f"{counted(duplicates.unreadable, 'image')} could not be read and compared.")

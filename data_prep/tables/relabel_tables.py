@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from data_prep.classes.label_map import SHOWN, unresolved_lines
+from data_prep.classes.label_map import SHOWN_CLASSES, unresolved_lines
 from data_prep.dataset.index import Index, label_counts_of
 from data_prep.dataset.index_file import BACKUP_NAME
 from data_prep.maintenance.relabel import Relabelled
@@ -72,5 +72,5 @@ def _print_matches(console: Console, relabelled: Relabelled) -> None:
     reasons = Counter("left out" if match.left_out else match.reason for match in relabelled.matches)
     found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
     print_line(console, f"{len(relabelled.matches)} classes: {found}")
-    for text in unresolved_lines(relabelled.matches)[:SHOWN]:
+    for text in unresolved_lines(relabelled.matches)[:SHOWN_CLASSES]:
         print_line(console, f"without a node: {text}")

@@ -5,7 +5,8 @@ from array import array
 import numpy as np
 
 from data_prep.sources.columns.name_table import PackedNames
-from data_prep.sources.contents import is_finite, stays_inside, tidy_path
+from data_prep.sources.paths import stays_inside, tidy_path
+from data_prep.sources.unit_box import is_finite
 from wordtree.support.arrays import BoolArray, Int32Array, Int64Array
 
 UNLISTED = -1  # the number of an image or a class that the file does not list

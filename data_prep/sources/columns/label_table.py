@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.records import Boxes, Corners, ImageLabel
-from data_prep.sources.contents import unit_box
+from data_prep.sources.unit_box import unit_box
 from wordtree.support.arrays import IntegerArray
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from data_prep.sources.contents import SourceError
 from data_prep.sources.files.text_lines import text_lines
+from data_prep.sources.source import SourceError
 from wordtree.support.suggest import did_you_mean_inside, near
 
 _SEPARATORS: Final = ",;\t"

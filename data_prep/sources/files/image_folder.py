@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.sources.contents import FILE_MISSING, NO_NAME_INSIDE, cannot_list, stays_inside
+from data_prep.sources.paths import cannot_list, stays_inside
+from data_prep.sources.source import FILE_MISSING, NO_NAME_INSIDE
 
 
 class FoundImage(NamedTuple):

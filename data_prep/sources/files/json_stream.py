@@ -16,7 +16,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, NoReturn
 
-from data_prep.sources.contents import SourceError
+from data_prep.sources.source import SourceError
 
 MAX_VALUE = 1 << 22  # characters of one element; the largest masks in public data sets take a few 100,000
 _DECODE = json.JSONDecoder().raw_decode

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from data_prep.sources.contents import DAMAGED_ARCHIVE, SourceError
 from data_prep.sources.files.tar_headers import (
     BLOCK,
     DEVICES,
@@ -26,6 +25,7 @@ from data_prep.sources.files.tar_headers import (
     TarDamage,
     parse_header,
 )
+from data_prep.sources.source import DAMAGED_ARCHIVE, SourceError
 
 _MAX_NAME = 4096  # bytes: no file system has longer paths
 _MAX_EXTENSION = 1 << 20  # bytes

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 from zlib import adler32
 
-from data_prep.sources.contents import SourceError
+from data_prep.sources.source import SourceError
 
 BLOCK = 512  # bytes: headers and files begin at multiples of it
 FOLDER, LINKS, DEVICES, SPARSE = b"5", (b"1", b"2"), (b"3", b"4", b"6"), b"S"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from data_prep.sources.contents import SourceError
+from data_prep.sources.source import SourceError
 
 _MAX_LINE: Final = 1 << 20  # characters: a file without line breaks must not fill the memory
 

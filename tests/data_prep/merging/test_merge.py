@@ -265,7 +265,7 @@ def test_crowds_and_other_splits_are_not_in_the_label_counts(world, tmp_path, co
 def test_max_images_takes_a_seeded_sample_and_counts_the_rest(world, config_of):
     def chosen(seed):
         plan = make_plan(config_of(world, "sources.coco.max_images=3", f"seed={seed}"))
-        return [record.source_id for record in plan.images][: plan.source_ends[1]], plan.counts[0]
+        return [record.source_id for record in plan.images][: plan.source_offsets[1]], plan.counts[0]
 
     names, counts = chosen(0)
     assert (names, counts) == chosen(0)

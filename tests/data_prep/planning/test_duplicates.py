@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 import data_prep.merging.workers as workers_module
 from data_prep import DataPrepError, ShardReader, make_plan, merge
 from data_prep.merging.stored_duplicates import DUPLICATES_HEADER, DUPLICATES_NAME
-from data_prep.planning.duplicates import KINDS, Origins, equal_images, find_planned_duplicates, may_be_equal
+from data_prep.planning.duplicates import (
+    IN_SEVERAL_SOURCES,
+    IN_SEVERAL_SPLITS,
+    WITHIN_ONE_SOURCE,
+    Origins,
+    equal_images,
+    find_planned_duplicates,
+    may_be_equal,
+)
 from tests.data_prep.conftest import CAR, TABBY
 
 SPLITS = ("train", "val")
@@ -36,7 +44,13 @@ def test_groups_of_equal_images_agree_with_a_slow_search(images):
         group = [number for number, row in enumerate(images) if row[0] == content]
         if len(group) > 1:
             splits, sources = {split[one] for one in group}, {source[one] for one in group}
-            kind = KINDS[0] if len(splits) > 1 else KINDS[1] if len(sources) > 1 else KINDS[2]
+            kind = (
+                IN_SEVERAL_SPLITS
+                if len(splits) > 1
+                else IN_SEVERAL_SOURCES
+                if len(sources) > 1
+                else WITHIN_ONE_SOURCE
+            )
             tests = [one for one in group if SPLITS[split[one]] != "train"]
             expected.append((tuple(group), kind, (tests or group)[0]))
     assert [(group.images, group.kind, group.kept) for group in found] == expected
@@ -53,10 +67,16 @@ def repeated(world):
 def test_a_plan_that_hashes_finds_leaks_copies_and_repeats(repeated, config_of):
     plan = make_plan(config_of(repeated))
     found = find_planned_duplicates(plan.images, plan.origins)
-    assert [(group.kind, group.images) for group in found.groups] == [(KINDS[1], (2, 7)), (KINDS[2], (9, 11))]
+    assert [(group.kind, group.images) for group in found.groups] == [
+        (IN_SEVERAL_SOURCES, (2, 7)),
+        (WITHIN_ONE_SOURCE, (9, 11)),
+    ]
     leaking = make_plan(config_of(repeated, "sources.labels.split=val"))
     found = find_planned_duplicates(leaking.images, leaking.origins, threads=2)
-    assert [(group.kind, group.kept) for group in found.groups] == [(KINDS[0], 7), (KINDS[2], 9)]
+    assert [(group.kind, group.kept) for group in found.groups] == [
+        (IN_SEVERAL_SPLITS, 7),
+        (WITHIN_ONE_SOURCE, 9),
+    ]
 
 
 def test_a_plan_reads_only_images_of_equal_size_and_counts_unreadable_ones(repeated, config_of):

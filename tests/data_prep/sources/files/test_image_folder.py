@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep.sources import SourceError
-from data_prep.sources.contents import FILE_MISSING, NO_NAME_INSIDE
 from data_prep.sources.files.image_folder import FoundImage, ImageFolder, walk
 from data_prep.sources.files.text_lines import text_lines
+from data_prep.sources.source import FILE_MISSING, NO_NAME_INSIDE
 
 
 @pytest.fixture
