@@ -33,7 +33,10 @@ def main() -> None:
 @app.command()
 def build(
     labels: Annotated[
-        list[str], typer.Argument(help="Words, synset names (dog.n.01) or wnids, or files of them.")
+        list[str],
+        typer.Argument(
+            help="Classes: words, synset names (dog.n.01), WordNet ids (n02084071), or files of them."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Output file: *.tree, *.json, *.csv or *.txt.")
@@ -52,7 +55,7 @@ def build(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build the tree of some labels; without -o and --explain, print it."""
+    """Build a tree of classes from WordNet; without -o and --explain, print it."""
     from wordtree.building.build import build_with_report
     from wordtree.hierarchies.convert import write_hierarchy
     from wordtree.hierarchies.labels import gather_labels
@@ -140,12 +143,12 @@ def convert(
         Path, typer.Argument(help="*.tree, *.json (ours or OpenImages'), *.csv, *.txt.", metavar="IN")
     ],
     out: Annotated[
-        Path, typer.Argument(help="*.tree, *.json, *.csv, *.txt, *.names or *.labels.", metavar="OUT")
+        Path, typer.Argument(help="*.tree, *.json, *.csv, *.txt, *.names, *.labels or *.map.", metavar="OUT")
     ],
     tree_file: Annotated[
         Path | None,
         typer.Option(
-            "--tree", help="IN and OUT are files of classes of this tree: *.names, *.labels or *.map."
+            "--tree", help="IN and OUT are lists of classes of this tree: *.names, *.labels or *.map."
         ),
     ] = None,
     names: Annotated[
@@ -153,7 +156,7 @@ def convert(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Convert a hierarchy, or with --tree a list of classes, to the format that OUT's suffix names."""
+    """Convert a hierarchy, or with --tree a list of classes, to the format given by OUT's suffix."""
     from wordtree.hierarchies.convert import convert_classes, read_hierarchy, write_hierarchy
 
     if tree_file is not None:
@@ -162,16 +165,16 @@ def convert(
     else:
         tree = read_hierarchy(source, names)
         files = write_hierarchy(tree, out)
-        facts = {"nodes": len(tree), "relations": len(tree.relations)}
+        facts = {"nodes": len(tree), "additional_relations": len(tree.relations)}
         if len(tree.relations) and out.suffix not in (".json", ".csv"):
             print(
-                f"{out}: without the tree's relations ({len(tree.relations)}); .json and .csv keep them.",
+                f"{out}: without the tree's additional relations ({len(tree.relations)}); .json and .csv keep them.",
                 file=sys.stderr,
             )
     if as_json:
         terminal.print_json({"files": [str(file) for file in files], **facts})
     else:
-        numbers = ", ".join(f"{number} {what}" for what, number in facts.items())
+        numbers = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in facts.items())
         print(f"{', '.join(map(str, files))}: {numbers}")
 
 
@@ -193,16 +196,18 @@ def info(
         terminal.print_json(facts)
         return
     for key, value in facts.items():
-        print(f"{key.replace('_', ' '):<16} {value}")
+        print(f"{key.replace('_', ' '):<20} {value}")
 
 
 @app.command()
 def show(
     tree_file: TreeFile,
-    label: Annotated[str | None, typer.Argument(help="Show only this node and its descendants.")] = None,
+    label: Annotated[
+        str | None, typer.Argument(metavar="NODE", help="Show only this node and everything below it.")
+    ] = None,
     depth: Annotated[int | None, typer.Option(min=0, help="Show at most this many levels below.")] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write the whole tree as an HTML page, opened at the label.")
+        Path | None, typer.Option(help="Write the whole tree as an HTML page, opened at the node.")
     ] = None,
     dot: Annotated[Path | None, typer.Option(help="Write the part shown as a Graphviz graph.")] = None,
     wordnet: Annotated[
@@ -213,7 +218,7 @@ def show(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a tree, or the part below a label, as text, as an HTML page or as a Graphviz graph."""
+    """Show a tree, or the part below a node, as text, as an HTML page or as a Graphviz graph."""
     from wordtree.tree.lookup import node_of
     from wordtree.tree.tree import WordTree
     from wordtree.views.draw import shown_nodes, tree_dot
@@ -248,8 +253,8 @@ def query(
     expression: Annotated[
         str,
         typer.Argument(
-            help="Names (each with its descendants) joined by & | ! ( ); leaf, depth <= 8, below > 9, *terrier; "
-            "only, below, children, siblings, above, graph, graph_above (NAME)."
+            help="Names, each with everything below it, combined by & | ! ( ). Also leaf, depth <= 8, below > 9, "
+            "*terrier, only(NAME), below(NAME), children, siblings, above, graph, graph_above: docs/queries.md."
         ),
     ],
     count: Annotated[bool, typer.Option("--count", help="Print only the number of nodes.")] = False,
@@ -275,8 +280,10 @@ def query(
 @app.command()
 def path(
     tree_file: TreeFile,
-    label: Annotated[str, typer.Argument(help="A node: id, name or any word of WordNet for it.")],
-    other: Annotated[str | None, typer.Argument(help="Another node.")] = None,
+    label: Annotated[
+        str, typer.Argument(metavar="NODE", help="A node: id, name or any word of WordNet for it.")
+    ],
+    other: Annotated[str | None, typer.Argument(metavar="OTHER", help="Another node.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the path from the root to a node, or between two nodes with their lowest common ancestor."""
@@ -291,8 +298,8 @@ def path(
     if as_json:
         terminal.print_json(
             {
-                "way": [terminal.node_facts(tree, node) for node in nodes],
-                "meet_at": None if common is None else terminal.node_facts(tree, common),
+                "path": [terminal.node_facts(tree, node) for node in nodes],
+                "lowest_common_ancestor": None if common is None else terminal.node_facts(tree, common),
                 "distance": None if common is None else len(nodes) - 1,
             }
         )

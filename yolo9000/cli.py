@@ -30,33 +30,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint: runs/NAME/best.pt")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint: runs/NAME/best.pt.")]
 Shards = Annotated[str, typer.Argument(help="Folder that `data-prep merge` wrote, or an address: s3://…")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting of the file")
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting of the file.")
 ]
-TrainingFile = Annotated[Path, typer.Argument(help="Configuration like those in configs/")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue from the run's last.pt")]
-Runs = Annotated[Path, typer.Option(help="The run's folder is RUNS/NAME")]
+TrainingFile = Annotated[Path, typer.Argument(help="Configuration like those in configs/.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from the run's last.pt.")]
+Runs = Annotated[Path, typer.Option(help="The run's folder is RUNS/NAME.")]
 Check = Annotated[
-    bool, typer.Option("--check", help="Only try one batch and describe the run; write nothing")
+    bool, typer.Option("--check", help="Only try one batch and describe the run; write nothing.")
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Use only the first N images of each source")
+    int | None, typer.Option(min=1, metavar="N", help="Use only the first N images of each source.")
 ]
 Overfit = Annotated[
     int | None,
     typer.Option(
         min=1,
         metavar="N",
-        help="Memorise the first N images of each source and evaluate on them, in RUNS/NAME-overfit",
+        help="Memorise the first N images of each source and evaluate on them, in RUNS/NAME-overfit.",
     ),
 ]
-Images = Annotated[list[Path], typer.Argument(help="Images, or folders of images")]
+Images = Annotated[list[Path], typer.Argument(help="Images, or folders of images.")]
 OutFolder = Annotated[
-    Path | None, typer.Option("-o", "--out", help="Folder for annotated images and detections.json")
+    Path | None, typer.Option("-o", "--out", help="Folder for annotated images and detections.json.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 MAX_NOTES = 10  # printed for one file or query
 Parameters = ParamSpec("Parameters")
 
@@ -82,18 +82,18 @@ def by_all_processes(command: Callable[Parameters, None]) -> Callable[Parameters
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--run", help="Folder for all files of the demo")] = Path(
+    folder: Annotated[Path, typer.Option("--run", help="Folder for all files of the demo.")] = Path(
         "runs/demo"
     ),
     minutes: Annotated[
-        float, typer.Option(min=1, help="Training length, in minutes on 2 CPU cores like README's")
+        float, typer.Option(min=1, help="Training time in minutes, on 2 CPU cores like those of README.")
     ] = 5.5,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Half a minute: shows that everything works, learns little")
+        bool, typer.Option("--quick", help="Half a minute: shows that the installation works, learns little.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the generated world and of both trainings")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the generated world and of both trainings.")] = 0,
 ) -> None:
-    """Generate an emoji world, merge it, train a classifier and a detector on it, and write a report."""
+    """Generate emoji scenes, merge them, train a classifier and a detector on them, and write a report."""
     from yolo9000.demo import run_demo
 
     run_demo(folder, minutes=minutes, quick=quick, seed=seed)
@@ -144,7 +144,9 @@ def train(
     show_targets: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Only draw the targets of the next N images, in RUNS/NAME/targets"
+            min=1,
+            metavar="N",
+            help="Only draw N training images with the anchor assigned to each label, in RUNS/NAME/targets.",
         ),
     ] = None,
     check: Check = False,
@@ -184,11 +186,15 @@ def evaluate(
     model: ModelFile,
     shards: Shards,
     split: Annotated[
-        str | None, typer.Option(help="Split to evaluate on [default: the configuration's]")
+        str | None,
+        typer.Option(help="Split to evaluate on; by default the one in the checkpoint's configuration."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first images of each source")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Use only the first N images of each source.")
+    ] = None,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Side of the input, px [default: the configuration's]")
+        int | None,
+        typer.Option(min=1, help="Side of the input, px; by default that of the checkpoint's configuration."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -223,11 +229,11 @@ def predict(
     images: Images,
     out: OutFolder = None,
     min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Smallest objectness × absolute probability")
+        float | None, typer.Option(min=0, max=1, help="Smallest score: objectness × absolute probability.")
     ] = None,
     min_absolute: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Absolute probability that a more precise class must exceed"),
+        typer.Option(min=0, max=1, help="Absolute probability that a more specific class must exceed."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -241,11 +247,11 @@ def predict(
 @app.command()
 def query(
     model: ModelFile,
-    expression: Annotated[str, typer.Argument(help="Nodes to find: 'fruit & !apple' (docs/queries.md)")],
+    expression: Annotated[str, typer.Argument(help="Nodes to detect: 'fruit & !apple' (docs/queries.md).")],
     images: Images,
     out: OutFolder = None,
     min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Smallest objectness × P(any of the nodes)")
+        float | None, typer.Option(min=0, max=1, help="Smallest score: objectness × P(any of the nodes).")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -264,9 +270,9 @@ def results(
     model: ModelFile,
     data: Annotated[
         Path,
-        typer.Argument(metavar="DATA", help="Darknet's .data: valid, eval, and optionally map and names"),
+        typer.Argument(metavar="DATA", help="Darknet's .data: valid, eval, and optionally map and names."),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files")] = Path("results"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files.")] = Path("results"),
 ) -> None:
     """Write result files for the servers of VOC, COCO or ILSVRC, as `darknet detector valid` does."""
     from yolo9000.checkpoints.checkpoint import load_detector
@@ -286,7 +292,7 @@ def info(model: ModelFile, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(facts, indent=1))
     else:
-        _print_facts(facts)
+        _print_facts({key.replace("_", " "): value for key, value in facts.items()})
 
 
 class BatchNormChoice(StrEnum):
@@ -304,21 +310,21 @@ def convert(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="NET.cfg [NET.weights] [.tree] [.names] [.labels] [.map] [.data], or a checkpoint"
+            help="NET.cfg [NET.weights] [.tree] [.names] [.labels] [.map] [.data], or a checkpoint."
         ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="NAME.pt; for a checkpoint NAME.weights")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="NAME.pt; for a checkpoint NAME.weights.")],
     layers: Annotated[
         int | None,
-        typer.Option(min=1, help="Read only the first layers of the weights: 23 of darknet19_448.conv.23"),
+        typer.Option(min=1, help="Read only the first layers of the weights: 23 of darknet19_448.conv.23."),
     ] = None,
     batch_norm: Annotated[
-        BatchNormChoice, typer.Option(help="darknet_cpu: for exact comparison with Darknet on a CPU")
+        BatchNormChoice, typer.Option(help="darknet_cpu: for exact comparison with Darknet on a CPU.")
     ] = BatchNormChoice.standard,
     rules: Annotated[
         RulesChoice,
         typer.Option(
-            "--rules", "--answers", help="darknet: predict with its thresholds, scores and suppression"
+            "--rules", "--answers", help="darknet: predict with Darknet's thresholds, scores and suppression."
         ),
     ] = RulesChoice.ours,
 ) -> None:
@@ -358,7 +364,8 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
-    _print_once(*(f"{name:>20}  {value}" for name, value in facts.items()))
+    width = max(map(len, facts))
+    _print_once(*(f"{name:>{width}}  {value}" for name, value in facts.items()))
 
 
 def _print_table(score: Any) -> None:

@@ -61,7 +61,7 @@ def print_info(index: Index, under: int | None = None, depth: int | None = None)
     print_line(
         console,
         f"{len(index.tree)} nodes: {by_supervision['boxes']} with boxes, "
-        f"{by_supervision['image labels']} with image labels, {by_supervision['none']} with neither.",
+        f"{by_supervision['image labels']} with image labels only, {by_supervision['none']} with neither.",
     )
 
 
@@ -69,7 +69,7 @@ def _print_label_counts(
     console: Console, label_counts: LabelCounts, under: int | None, depth: int | None
 ) -> None:
     tree = label_counts.tree
-    title = "Labels of the training split: at the node itself / there or below"
+    title = "Labels of the training split: at the node itself / at the node and below"
     table = Table("node", "id", "boxes", "image labels", "supervision", "nearest boxed ancestor", title=title)
     names = dict(zip(tree.ids, tree.names, strict=True))
     nodes = [node for node in label_counts.nodes_with_labels() if under is None or tree.is_under(node, under)]
@@ -91,7 +91,7 @@ def _print_label_counts(
         deeper = len(nodes) - len(shown)
         print_line(
             console,
-            f"{deeper} nodes with labels are deeper: see --depth, --under LABEL, --csv FILE or --charts DIR.",
+            f"{deeper} nodes with labels are deeper: see --depth, --under NODE, --csv FILE or --charts DIR.",
         )
 
 

@@ -100,8 +100,8 @@ def test_resolve_reports_every_class_of_a_data_set(run, tmp_path: Path) -> None:
 def test_info_prints_size_and_fingerprint(run, tree_file: Path, toy_tree: WordTree) -> None:  # type: ignore[no-untyped-def]
     facts = json.loads(run("info", tree_file, "--json")[1])
     assert facts["fingerprint"] == toy_tree.fingerprint
-    assert (facts["nodes"], facts["roots"], facts["leaves"], facts["groups"]) == (7, 2, 4, 4)
-    assert "largest group    2" in run("info", tree_file)[1].splitlines()
+    assert (facts["nodes"], facts["roots"], facts["leaves"], facts["sibling_groups"]) == (7, 2, 4, 4)
+    assert "largest group size   2" in run("info", tree_file)[1].splitlines()
 
 
 def test_show_prints_a_part_of_the_tree(run, tree_file: Path) -> None:  # type: ignore[no-untyped-def]
@@ -168,7 +168,7 @@ def test_path_prints_the_way_between_two_nodes(run, tree_file: Path) -> None:  #
     assert json.loads(run("path", tree_file, "dog", "dog", "--json")[1])["distance"] == 0
     assert run("path", tree_file, "dog", "hunter")[1] == "dog and hunter have no common root.\n"
     apart = json.loads(run("path", tree_file, "dog", "hunter", "--json")[1])
-    assert apart == {"way": [], "meet_at": None, "distance": None}
+    assert apart == {"path": [], "lowest_common_ancestor": None, "distance": None}
 
 
 def test_lint_lists_findings(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -267,7 +267,7 @@ def test_build_explains_its_choices(run) -> None:  # type: ignore[no-untyped-def
     code, out, err = run("build", *labels, "--explain", "dog", "--explain", "wolf")
     assert (code, err) == (0, "")
     assert out.startswith(
-        "dog.n.01 (n02084071) entered by one of 2 paths, which cost 1:\n  taken    1 node  object > "
+        "dog.n.01 (n02084071) joined the tree by one of 2 paths, at a cost of 1:\n  taken    1 node  object > "
     )
     assert "wolf.n.01 (n02114100) has a single path to the root" in out
     code, out, err = run("build", *labels, "--explain", "dog", "--json")
@@ -291,13 +291,13 @@ def test_build_adds_custom_classes(run, tmp_path: Path) -> None:  # type: ignore
 def test_convert_chooses_formats_by_suffix(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     for name in ("a.csv", "b.json", "c.csv"):
         code, out, err = run("convert", tree_file, tmp_path / name)
-        assert (code, out, err) == (0, f"{tmp_path / name}: 7 nodes, 1 relations\n", "")
+        assert (code, out, err) == (0, f"{tmp_path / name}: 7 nodes, 1 additional relations\n", "")
         tree_file = tmp_path / name
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "c.csv").read_text()
     code, out, err = run("convert", tree_file, tmp_path / "d.txt", "--json")
-    assert json.loads(out) == {"files": [str(tmp_path / "d.txt")], "nodes": 7, "relations": 1}
-    assert "without the tree's relations (1); .json and .csv keep them" in err
-    assert "nodes            7" in run("info", tmp_path / "d.txt")[1]
+    assert json.loads(out) == {"files": [str(tmp_path / "d.txt")], "nodes": 7, "additional_relations": 1}
+    assert "without the tree's additional relations (1); .json and .csv keep them" in err
+    assert "nodes                7" in run("info", tmp_path / "d.txt")[1]
 
 
 def test_convert_writes_maps_of_classes(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

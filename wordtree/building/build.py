@@ -97,14 +97,14 @@ class BuildReport:
         return {**plain, "guesses": [asdict(guess) for guess in self.guesses]}
 
     def summary(self) -> str:
-        """The count of the nodes: labels, nodes above them, nodes that rule A removed."""
+        """The count of the nodes: labels, nodes above them, nodes that rule A removed, custom classes."""
         labels = len(set(self.label_wnids.values()))
         above = self.nodes - labels - len(self.grafted)
         custom = f" + {len(self.grafted)} custom classes" if self.grafted else ""
         roots = f"; {len(self.outside)} of them are roots outside {self.root}" if self.outside else ""
         return (
             f"{labels} labels + {above + len(self.collapsed)} nodes above them "
-            f"- {len(self.collapsed)} removed by rule A{custom} = {self.nodes} nodes{roots}"
+            f"- {len(self.collapsed)} with a single child (rule A){custom} = {self.nodes} nodes{roots}"
         )
 
     def explain(self, label: str) -> Explanation:

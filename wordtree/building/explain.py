@@ -64,7 +64,7 @@ class Explanation:
             yield f"  {self.moved}"
         yield f"  so {'it is a root' if self.parent is None else f'its parent is {self.parent}'}"
         if self.lost:
-            yield f"  also a kind of: {', '.join(self.lost)} (kept as relations)"
+            yield f"  also a kind of: {', '.join(self.lost)} (kept as additional relations)"
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class BuildRecord:
         if synset in self.growth.choices:
             choice = self.growth.choices[synset]
             cost = choice.costs[choice.paths.index(choice.taken)]
-            return f"entered by one of {len(choice.paths)} paths, which cost {cost}:"
+            return f"joined the tree by one of {len(choice.paths)} paths, at a cost of {cost}:"
         if synset not in self.labelled:
             path_of = self._described(self.growth.brought_by[synset])
             fate = (
@@ -136,10 +136,10 @@ class BuildRecord:
             return f"is not a label; it is on the path of {path_of}{fate}."
         if self.growth.brought_by[synset] != synset:
             path_of = self._described(self.growth.brought_by[synset])
-            return f"was on the path of {path_of}, a label that entered before it."
+            return f"was on the path of {path_of}, a label that joined the tree before it."
         if synset in self.outside:
             return "has no path to the root."
-        return "has a single path to the root, so it entered first."
+        return "has a single path to the root, so it joined the tree first."
 
     def _considered(self, synset: Synset) -> Iterator[ConsideredPath]:
         choice = self.growth.choices.get(synset)

@@ -145,7 +145,7 @@ def test_impossible_builds_are_refused(
 def test_the_summary_of_the_1369_nodes_adds_up(imagenet_wnids: dict[str, list[str]]) -> None:
     _, report = build_with_report(imagenet_wnids["1k"])
     assert report.summary() == (
-        "1000 labels + 772 nodes above them - 403 removed by rule A = 1369 nodes; "
+        "1000 labels + 772 nodes above them - 403 with a single child (rule A) = 1369 nodes; "
         "3 of them are roots outside physical_entity.n.01"
     )
 
@@ -222,7 +222,7 @@ def test_a_choice_is_explained_with_the_paths_considered_and_their_cost(profile:
     assert costs == {"canine": (1, True), "domestic animal": (2, False)}
     assert story.parent == "canine.n.02 (n02083346)"
     assert "taken    1 node  " in str(story)
-    assert "entered by one of 2 paths, which cost 1" in str(story)
+    assert "joined the tree by one of 2 paths, at a cost of 1" in str(story)
 
 
 def test_removed_nodes_are_explained() -> None:
