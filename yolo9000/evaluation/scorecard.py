@@ -117,8 +117,8 @@ class Scorecard:
         from rich.table import Table
 
         table = Table(title=title or f"{self.images} images, percentages")
-        table.add_column("classes")
-        for heading in ("number", "boxes", *METRICS.values()):
+        table.add_column("group")
+        for heading in ("classes", "boxes", *METRICS.values()):
             table.add_column(heading, justify="right")
         for group in CLASS_GROUPS:
             score = self.group(group)

@@ -65,7 +65,7 @@ def _network_facts(run: Run[Any, Any]) -> dict[str, str]:
         "run": f"{run.cfg.name}, {start}, on {run.device.type}",
         "network": f"{run.cfg.model.network}, {parameters:,} parameters",
         "nodes": f"{boxed.sum()} with boxes, {label_only.sum()} with image labels only, "
-        f"{len(boxed) - boxed.sum() - label_only.sum()} without labels",
+        f"{len(boxed) - boxed.sum() - label_only.sum()} with neither",
     }
 
 
@@ -78,7 +78,7 @@ def _data_facts(cfg: Config | PretrainConfig, sampler: Sampler) -> dict[str, str
             f"source {name}": f"{len(images):,} images, {share:.0%} of each batch, seen {epochs[name]:.3g} times"
             for name, images, share in sources
         },
-        "steps": f"{steps:,} of {cfg.data.batch_size} images, in {', '.join(map(str, _sizes_px(cfg)))} px",
+        "steps": f"{steps:,} with {cfg.data.batch_size} images each, at {', '.join(map(str, _sizes_px(cfg)))} px",
     }
 
 

@@ -78,7 +78,7 @@ def test_a_check_reports_the_run_and_writes_nothing(run: Run, shards: Path, tmp_
         message["nodes"].strip().startswith("4 with boxes, ") or " with image labels only" in message["nodes"]
     )
     assert message["evaluated on"].strip() == "4 images with boxes of split 'test'"
-    assert message["steps"].strip() == "4 of 8 images, in 32, 64 px"
+    assert message["steps"].strip() == "4 with 8 images each, at 32, 64 px"
     assert message["first loss"].strip().startswith("total ")
     assert message["memory"].strip().endswith("with one batch of 64 px")
     assert not (tmp_path / "runs").exists()
