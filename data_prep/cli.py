@@ -27,7 +27,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: sources.coco.split=val, seed=1, …"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 
 def main() -> None:
@@ -150,7 +150,7 @@ def relabel(
         typer.Option(
             "--map",
             metavar="MAP.yaml",
-            help="The label map: read if it exists; otherwise only written, for review.",
+            help="The label map: used if the file exists; otherwise only written, for review.",
         ),
     ] = None,
     unmapped: Annotated[
@@ -214,7 +214,7 @@ def relabel(
 def info(
     shards: ShardsAnywhere,
     under: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="Only this node and the nodes below it.")
+        str | None, typer.Option(metavar="NODE", help="Only this node and the nodes below it.")
     ] = None,
     depth: Annotated[
         int | None, typer.Option(min=0, help="Levels of the tree; by default as many as fit.")
@@ -225,7 +225,7 @@ def info(
     split: Annotated[str, typer.Option(help="The split for the charts.")] = "train",
     as_json: AsJson = False,
 ) -> None:
-    """Show the label counts and the supervision of each node."""
+    """Show the label counts and the supervision (boxes, image labels or none) of each node."""
     from data_prep.dataset.index import label_counts_of
     from data_prep.dataset.index_file import read_index
     from data_prep.tables.dataset_tables import index_json, print_info
