@@ -72,7 +72,7 @@ from data_prep.merging.workers import end_with_parent
 from data_prep.synthetic.emoji_world import emoji_world
 from data_prep.synthetic.mosaic_world import MosaicWorldConfig, mosaic_world
 from wordtree import WordTreeError
-from wordtree.support.config_files import overridden, validated
+from wordtree.support.config_files import apply_overrides, validate
 from wordtree.support.files import write_atomically
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.demo import (
@@ -260,13 +260,13 @@ def run_row(row: Row, seed: int, plan: Plan) -> None:
 def make_world(plan: Plan, seed: int) -> None:
     """Generate the world of a seed and merge it twice; finished parts are kept."""
     folder = plan.seed_folder(seed)
-    settings = overridden({"seed": seed}, plan.world)
+    settings = apply_overrides({"seed": seed}, plan.world)
     with locked(folder):
         world = folder / "world"
         if plan.data is None:
-            emoji_world(world, validated(settings, EmojiWorldConfig, place="--world"), workers=plan.threads)
+            emoji_world(world, validate(settings, EmojiWorldConfig, place="--world"), workers=plan.threads)
         else:
-            mosaic_world(plan.data, world, validated(settings, MosaicWorldConfig, place="--world"))
+            mosaic_world(plan.data, world, validate(settings, MosaicWorldConfig, place="--world"))
         for name in (JOINT_MERGE, ORACLE_MERGE):
             merge(load_config(world / f"{name}.yaml", MergeConfig), folder / name, workers=plan.threads)
 

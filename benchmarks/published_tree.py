@@ -17,10 +17,10 @@ from pathlib import Path
 
 from wordtree.building.build import build_with_report
 from wordtree.building.grow import (
-    flatten_only_leaves,
+    collapse_unary_nodes,
+    flatten_lone_leaves,
     grow_by_least_path,
     grow_in_rounds,
-    remove_only_parents,
 )
 from wordtree.tree.tree import WordTree
 from wordtree.wordnet.columns import Synset
@@ -91,8 +91,8 @@ def with_rule_b(labels: list[str], wordnet: WordNet) -> Edges:
     paths = HypernymPaths(wordnet, wordnet.synset("n00001930"))
     labelled = {wordnet.synset(wnid) for wnid in labels}
     parents = grow_by_least_path({synset: paths.of(synset) for synset in sorted(labelled)}).parents
-    remove_only_parents(parents, labelled=labelled)
-    flatten_only_leaves(parents, labelled=labelled, fixed=set())
+    collapse_unary_nodes(parents, labelled=labelled)
+    flatten_lone_leaves(parents, labelled=labelled, fixed=set())
     return by_wnid(parents, wordnet)
 
 
@@ -100,7 +100,9 @@ def grown_from_entity(labels: list[str], wordnet: WordNet) -> Edges:
     """The tree with abstract paths, before nodes are removed."""
     paths = HypernymPaths(wordnet, wordnet.synset("n00001740"))
     paths_of = {synset: paths.of(synset) for synset in map(wordnet.synset, labels)}
-    growth = grow_in_rounds(paths_of, at_once=lambda synset: len(paths_of[synset]) == 1, name=wordnet.name)
+    growth = grow_in_rounds(
+        paths_of, enters_first=lambda synset: len(paths_of[synset]) == 1, name=wordnet.name
+    )
     return by_wnid(growth.parents, wordnet)
 
 

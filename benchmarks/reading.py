@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep import MergeConfig, ShardReader, merge
-from wordtree.support.config_files import validated
+from wordtree.support.config_files import validate
 
 READ = 300  # images in a round
 CHUNK_BYTES = 64 * 1024
@@ -78,7 +78,7 @@ def make_images(folder: Path, count: int) -> list[Path]:
 def open_layouts(folder: Path, paths: Sequence[Path]) -> Layouts:
     """Store the images in every layout."""
     source = {"name": "noise", "format": "imagenet", "images": folder / "loose"}
-    merge(validated({"sources": [source], "shard_mb": 64}, MergeConfig, place="reading"), folder / "shards")
+    merge(validate({"sources": [source], "shard_mb": 64}, MergeConfig, place="reading"), folder / "shards")
     images = [np.frombuffer(path.read_bytes(), np.uint8) for path in paths]
     offsets = np.cumsum([0, *map(len, images)])
     with h5py.File(folder / "others.h5", "w") as file:

@@ -307,7 +307,7 @@ def emoji_world(
     """Draw a data set of emoji scenes and label images, ready to merge; a detector learns it in minutes."""
     from data_prep.synthetic.emoji_plan import EmojiWorldConfig
     from data_prep.synthetic.emoji_world import emoji_world as write_world
-    from wordtree.support.config_files import validated
+    from wordtree.support.config_files import validate
 
     settings = _given(
         seed=seed,
@@ -318,7 +318,7 @@ def emoji_world(
         unlabelled_share=unlabelled_share,
         drawings=drawings or pictures,
     )
-    write_world(out, validated(settings, EmojiWorldConfig, place="emoji-world"), workers=workers)
+    write_world(out, validate(settings, EmojiWorldConfig, place="emoji-world"), workers=workers)
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
 
 
@@ -346,7 +346,7 @@ def mosaic_world(
     """Paste photographs of single objects into scenes: half of the classes get boxes, the others image labels."""
     from data_prep.synthetic.mosaic_world import MosaicWorldConfig
     from data_prep.synthetic.mosaic_world import mosaic_world as write_world
-    from wordtree.support.config_files import validated
+    from wordtree.support.config_files import validate
 
     settings = _given(
         seed=seed,
@@ -356,7 +356,7 @@ def mosaic_world(
         size_px=size,
         unlabelled_share=unlabelled_share,
     )
-    write_world(photographs, out, validated(settings, MosaicWorldConfig, place="mosaic-world"))
+    write_world(photographs, out, validate(settings, MosaicWorldConfig, place="mosaic-world"))
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
 
 

@@ -234,7 +234,7 @@ def read_label_map(path: Path, *, drop_left_out: bool = True) -> dict[tuple[str,
 
     drop_left_out: drop the classes marked `left_out`; otherwise the caller selects classes again.
     """
-    content = read_yaml(path, LabelMapError, what="label map")
+    content = read_yaml(path, LabelMapError, content="label map")
     if not all(isinstance(classes, dict) for classes in content.values()):
         raise LabelMapError(f"{path}: expected `source:` lines with `class: {{node: ID}}` lines under each.")
     return {

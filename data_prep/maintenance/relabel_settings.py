@@ -8,7 +8,7 @@ from typing import Any
 from data_prep.config import MergeConfig
 from data_prep.dataset.index import Index
 from wordtree.errors import ConfigError
-from wordtree.support.config_files import overridden, validated
+from wordtree.support.config_files import apply_overrides, validate
 
 _CLASS_SETTINGS = frozenset(
     {"tree", "label_map", "unmapped", "classes"}
@@ -35,10 +35,10 @@ def change_of(index: Index, overrides: Sequence[str] = (), **settings: Any) -> C
 
     Raises ConfigError where a change would change the shards; only a merge can do that.
     """
-    stored = validated(index.provenance["config"], MergeConfig, place="the settings stored in the index")
+    stored = validate(index.provenance["config"], MergeConfig, place="the settings stored in the index")
     before = stored.model_dump(mode="json")  # settings that were added since have their defaults
-    values = overridden(before | {"label_map": None}, overrides, model=MergeConfig) | settings
-    config = validated(values, MergeConfig, place="relabel")
+    values = apply_overrides(before | {"label_map": None}, overrides, model=MergeConfig) | settings
+    config = validate(values, MergeConfig, place="relabel")
     fixed, asked = _fixed(before), _fixed(config.model_dump(mode="json"))
     for name in fixed | asked:
         if fixed.get(name) != asked.get(name):

@@ -56,7 +56,7 @@ class _Boxes:
         return (self.xyxy_unit[:, 2:] - self.xyxy_unit[:, :2]) * self.image_wh_px
 
 
-def _of_labels(counts: Int64Array, what: str) -> Histogram:
+def _of_labels(counts: Int64Array, noun: str) -> Histogram:
     """Numbers of nodes with 1, 2 to 3, 4 to 7, … labels."""
     own = counts[counts > 0]
     power = np.log2(np.maximum(own, 1)).astype(np.int64)
@@ -68,14 +68,14 @@ def _of_labels(counts: Int64Array, what: str) -> Histogram:
     few = int((own < 10).sum())
     median = int(np.median(own)) if len(own) else 0
     return Histogram(
-        f"{what.replace(' ', '_')}_per_class.svg",
-        f"{what.capitalize()} per class",
-        f"{int(own.sum()):,} {what} of {len(own):,} classes; half of them have at least {median:,}, "
+        f"{noun.replace(' ', '_')}_per_class.svg",
+        f"{noun.capitalize()} per class",
+        f"{int(own.sum()):,} {noun} of {len(own):,} classes; half of them have at least {median:,}, "
         f"{few:,} have fewer than 10",
-        what,
+        noun,
         "classes",
         bins,
-        (what,),
+        (noun,),
         np.bincount(power - lowest, minlength=len(bins))[None],
     )
 
@@ -161,14 +161,14 @@ def _classes_in_images(boxes: _Boxes, boxed: Int64Array) -> Histogram:
     )
 
 
-def _of_counts(file: str, title: str, fact: str, what: str, counts: Int64Array) -> Histogram:
+def _of_counts(file: str, title: str, fact: str, noun: str, counts: Int64Array) -> Histogram:
     """A bin for each number from 0 on; the last bin is for all from MAX_BINS on."""
     most = min(int(counts.max(initial=0)), MAX_BINS)
     bins = [str(number) for number in range(most + 1)]
     if counts.max(initial=0) > MAX_BINS:
         bins[-1] = f"≥ {MAX_BINS}"
     inside = np.bincount(np.minimum(counts, MAX_BINS), minlength=most + 1)[None]
-    return Histogram(file, title, fact, what, "images", bins, ("images",), inside)
+    return Histogram(file, title, fact, noun, "images", bins, ("images",), inside)
 
 
 def _image_sizes(reader: ShardReader, images: Int64Array) -> Histogram:

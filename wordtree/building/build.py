@@ -1,9 +1,9 @@
 """A `WordTree` from labels and WordNet by the paper's algorithm (section 4), with a record of every choice.
 
-Profile `paper`, the default, follows the paper and adds rule A (`grow.remove_only_parents`). The paper does not mention
-rule A, but without it ILSVRC's 1000 labels do not give its 1369 nodes. Profile `darknet` adds the rules that the
-published 9418-node tree reveals: `grow.grow_in_rounds`, rule B (`grow.flatten_only_leaves`), and rule C, three edges
-set by hand that place signs, traffic lights and bubbles among the physical objects.
+Profile `paper`, the default, follows the paper and adds rule A (`grow.collapse_unary_nodes`). The paper does not
+mention rule A, but without it ILSVRC's 1000 labels do not give its 1369 nodes. Profile `darknet` adds the rules that
+the published 9418-node tree reveals: `grow.grow_in_rounds`, rule B (`grow.flatten_lone_leaves`), and rule C, three
+edges set by hand that place signs, traffic lights and bubbles among the physical objects.
 """
 
 import warnings
@@ -18,10 +18,10 @@ from wordtree.building.graft import CustomClasses, number_custom_classes, read_c
 from wordtree.building.grow import (
     Growth,
     Parents,
-    flatten_only_leaves,
+    collapse_unary_nodes,
+    flatten_lone_leaves,
     grow_by_least_path,
     grow_in_rounds,
-    remove_only_parents,
     top_down,
 )
 from wordtree.errors import WordTreeError
@@ -154,10 +154,10 @@ def build_with_report(
     inputs = _read_input(labels, graft, paths, graph)
     growth = _grow(profile, inputs, paths, graph)
     parents = dict(growth.parents)
-    removed = remove_only_parents(parents, labelled=inputs.synsets)
+    removed = collapse_unary_nodes(parents, labelled=inputs.synsets)
     moved = {}
     if profile == "darknet":
-        moved = flatten_only_leaves(parents, labelled=inputs.synsets, fixed=inputs.with_custom_classes)
+        moved = flatten_lone_leaves(parents, labelled=inputs.synsets, fixed=inputs.with_custom_classes)
     parents.update({number: above[0] for number, above in inputs.custom.parents.items()})
     tree, lost = _as_tree(parents, inputs.custom, graph)
     record = BuildRecord(
@@ -244,7 +244,9 @@ def _grow(profile: str, inputs: _Input, paths: HypernymPaths, graph: WordNet) ->
         return grow_by_least_path(paths_of)
     # In the published tree, a label enters at once only if it has a single path, abstract ones included.
     everywhere = HypernymPaths(graph, synset_of("entity.n.01", graph), paths.overrides)
-    return grow_in_rounds(paths_of, at_once=lambda synset: len(everywhere.of(synset)) == 1, name=graph.name)
+    return grow_in_rounds(
+        paths_of, enters_first=lambda synset: len(everywhere.of(synset)) == 1, name=graph.name
+    )
 
 
 def _resolve_all(labels: Iterable[str], wordnet: WordNet) -> list[Resolution]:
@@ -296,8 +298,8 @@ def _nearest_above(
     """The nodes of the tree that upward hypernym paths from a synset reach first."""
     nearest, seen, waiting = set(), {synset}, [synset]
     while waiting:
-        at = waiting.pop()
-        for upper in custom.parents[at] if at in custom.parents else wordnet.hypernyms(at):
+        current = waiting.pop()
+        for upper in custom.parents[current] if current in custom.parents else wordnet.hypernyms(current):
             if upper in node:
                 nearest.add(upper)
             elif upper not in seen:

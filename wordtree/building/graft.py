@@ -31,16 +31,18 @@ def read_custom_classes(path: Path, wordnet: WordNet) -> tuple[Hierarchy, tuple[
     custom.check_no_loops()
     meaning_of: dict[str, Resolution] = {}
     for child, parents in custom.parents.items():
-        at = custom.location(custom.lines[child, parents[0]])
+        location = custom.location(custom.lines[child, parents[0]])
         if child in wordnet or wordnet.named(child) is not None:
-            raise LabelError(f"{at}'{child}' is a node of WordNet; give your class another id.")
+            raise LabelError(f"{location}'{child}' is a node of WordNet; give your class another id.")
         for parent in parents:
             if parent not in custom.parents and parent not in meaning_of:
                 meaning_of[parent] = resolve(parent, wordnet)
                 if not meaning_of[parent].senses:
-                    at = custom.location(custom.lines[child, parent])
+                    location = custom.location(custom.lines[child, parent])
                     problem = unresolved_message(meaning_of[parent], wordnet)
-                    raise LabelError(f"{at}the parent '{parent}' is not an id of this file, and {problem}")
+                    raise LabelError(
+                        f"{location}the parent '{parent}' is not an id of this file, and {problem}"
+                    )
     return custom, tuple(meaning_of.values())
 
 

@@ -67,7 +67,7 @@ class Growth:
 
 def grow_by_least_path(paths_of: PathsOf) -> Growth:
     """The tree of profile `paper`: of all remaining paths, the one that adds fewest nodes enters next; ties by id."""
-    growth = _start_growth(paths_of, at_once=lambda label: len(paths_of[label]) == 1)
+    growth = _start_growth(paths_of, enters_first=lambda label: len(paths_of[label]) == 1)
     candidates = [path for paths in paths_of.values() if len(paths) > 1 for path in paths]
     through: defaultdict[Synset, list[HypernymPath]] = defaultdict(list)
     for path in candidates:
@@ -89,16 +89,16 @@ def grow_by_least_path(paths_of: PathsOf) -> Growth:
 
 
 def grow_in_rounds(
-    paths_of: PathsOf, *, at_once: Callable[[Synset], bool], name: Callable[[Synset], str]
+    paths_of: PathsOf, *, enters_first: Callable[[Synset], bool], name: Callable[[Synset], str]
 ) -> Growth:
     """The tree of profile `darknet`: rounds over the labels in the order of their ids.
 
     A label enters when its cheapest path costs at most k nodes, k = 1 at first; after a round in which no label
     entered, k grows by one. The cost of a path is the number of its nodes that are not in the tree. Ties are broken
     by the names of the synsets, the order in which Python sorts NLTK's synsets.
-    at_once: true for labels that enter before the first round.
+    enters_first: whether a label enters before the first round.
     """
-    growth = _start_growth(paths_of, at_once=at_once)
+    growth = _start_growth(paths_of, enters_first=enters_first)
     named = {
         label: sorted(paths, key=lambda path: [name(synset) for synset in path])
         for label, paths in paths_of.items()
@@ -120,19 +120,19 @@ def grow_in_rounds(
     return growth
 
 
-def _start_growth(paths_of: PathsOf, *, at_once: Callable[[Synset], bool]) -> Growth:
+def _start_growth(paths_of: PathsOf, *, enters_first: Callable[[Synset], bool]) -> Growth:
     """A tree of the labels without a path, as roots, and of the labels that enter at once."""
     growth = Growth()
     for label, paths in paths_of.items():
         if not paths:
             growth.parents[label] = None
             growth.brought_by[label] = label
-        elif at_once(label):
+        elif enters_first(label):
             growth.add(paths[0])
     return growth
 
 
-def remove_only_parents(parents: Parents, *, labelled: set[Synset]) -> dict[Synset, Synset]:
+def collapse_unary_nodes(parents: Parents, *, labelled: set[Synset]) -> dict[Synset, Synset]:
     """Apply rule A in place: remove each node that is not a label and has a single child, which moves up.
 
     Returns the removed nodes, each with its only child.
@@ -153,7 +153,7 @@ def remove_only_parents(parents: Parents, *, labelled: set[Synset]) -> dict[Syns
     return removed
 
 
-def flatten_only_leaves(
+def flatten_lone_leaves(
     parents: Parents, *, labelled: set[Synset], fixed: set[Synset]
 ) -> dict[Synset, Synset]:
     """Apply rule B in place, from the leaves upwards: the only child of a label, if a leaf, becomes its sibling.

@@ -168,8 +168,10 @@ def _check_parents_have_rows(hierarchy: Hierarchy) -> None:
             )
 
 
-def _label_name(entry: Any, path: Path, what: str) -> str:
+def _label_name(entry: Any, path: Path, entry_name: str) -> str:
     if not isinstance(entry, dict) or not isinstance(entry.get("LabelName"), str):
-        raise TreeFileError(f"{path}: expected OpenImages' class hierarchy, but {what} has no LabelName.")
+        raise TreeFileError(
+            f"{path}: expected OpenImages' class hierarchy, but {entry_name} has no LabelName."
+        )
     name: str = entry["LabelName"]
     return as_id(name)

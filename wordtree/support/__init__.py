@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = folder_exports(
         "UInt64Array UInt8Array"
     ),
     commands="run_app",
-    config_files="ConfigLocation ConfigPath StrictModel load_config overridden read_yaml validated",
+    config_files="ConfigLocation ConfigPath StrictModel apply_overrides load_config read_yaml validate",
     exports="lazy_exports",
     file_lock="locked",
     files="path_in_errors system_message write_atomically",

@@ -72,15 +72,15 @@ def load_config(
     path = Path(path)
     renames = _Renames()
     try:
-        values = renames.applied(read_yaml(path, error), [model])
+        values = renames.apply(read_yaml(path, error), [model])
     except _TwoNames as reason:
         raise error(f"{path}: {reason}") from None
     values = _with_overrides(values, overrides, model, renames, error)
     renames.warn(str(path))
-    return validated(values, model, place=str(path), folder=path.parent, error=error)
+    return validate(values, model, place=str(path), folder=path.parent, error=error)
 
 
-def overridden(
+def apply_overrides(
     values: Mapping[str, Any],
     overrides: Sequence[str],
     error: type[Exception] = ConfigError,
@@ -97,7 +97,7 @@ def overridden(
     return changed
 
 
-def validated(
+def validate(
     values: Mapping[str, Any],
     model: type[ConfigModel],
     *,
@@ -110,7 +110,7 @@ def validated(
     place: the source of the settings, for errors. folder: where relative paths start.
     """
     try:
-        values = _Renames().applied(values, [model])
+        values = _Renames().apply(values, [model])
         return model.model_validate(values, context={"folder": folder})
     except _TwoNames as reason:
         raise error(f"{place}: {reason}") from None
@@ -124,16 +124,16 @@ def validated(
 
 
 def read_yaml(
-    path: Path, error: type[Exception] = ConfigError, *, what: str = "configuration"
+    path: Path, error: type[Exception] = ConfigError, *, content: str = "configuration"
 ) -> dict[str, Any]:
     """The values of a YAML file by key; `error` if it is not YAML, or if a key occurs twice.
 
-    what: the kind of file, for errors.
+    content: of the file, for errors.
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as reason:
-        raise error(f"{path}: cannot read this {what} ({system_message(reason)}).") from None
+        raise error(f"{path}: cannot read this {content} ({system_message(reason)}).") from None
     except UnicodeDecodeError:
         raise error(f"{path}: not YAML: the file is not UTF-8 text.") from None
     except yaml.MarkedYAMLError as reason:
@@ -179,10 +179,10 @@ class _Renames:
     def __init__(self) -> None:
         self._replaced: dict[str, str] = {}
 
-    def applied(self, values: Any, models: Sequence[type[BaseModel]]) -> Any:
+    def apply(self, values: Any, models: Sequence[type[BaseModel]]) -> Any:
         """The values of these models under their present names; _TwoNames if a setting has both names."""
         if isinstance(values, list | tuple):
-            return [self.applied(entry, models) for entry in values]
+            return [self.apply(entry, models) for entry in values]
         if not isinstance(values, Mapping):
             return values
         changed: dict[Any, Any] = {}
@@ -190,7 +190,7 @@ class _Renames:
             name = self.name(key, models)
             if name != key and name in values:
                 raise _TwoNames(f"{key} is the former name of {name}, which is set too; remove {key}.")
-            changed[name] = self._value(name, self.applied(value, _models_of(name, models)), models)
+            changed[name] = self._value(name, self.apply(value, _models_of(name, models)), models)
         return changed
 
     def name(self, key: Any, models: Sequence[type[BaseModel]]) -> Any:
@@ -238,7 +238,7 @@ def _with_overrides(
     for override in overrides:
         _apply_override(changed, override, models, renames, error)
     try:
-        return dict(renames.applied(changed, models))
+        return dict(renames.apply(changed, models))
     except _TwoNames as reason:
         raise error(f"--set: {reason}") from None
 
@@ -254,7 +254,7 @@ def _apply_override(
     if not equals or not key.strip():
         raise error(f"--set {override}: expected KEY=VALUE, for example `--set seed=1`.")
     try:
-        value = _marked(yaml.safe_load(text))
+        value = _mark_texts(yaml.safe_load(text))
     except yaml.YAMLError as reason:
         raise error(f"--set {override}: the value is not YAML: {one_line(reason)}.") from None
     *parents, last = key.strip().split(".")
@@ -288,14 +288,14 @@ def _list_entry(entries: Any, part: str, override: str, error: type[Exception]) 
     raise error(f"--set {override}: no entry {part!r}{suggestion}; there are {known}{named}.")
 
 
-def _marked(value: Any) -> Any:
+def _mark_texts(value: Any) -> Any:
     """The value with each text as an _OverrideText."""
     if isinstance(value, str):
         return _OverrideText(value)
     if isinstance(value, list):
-        return [_marked(entry) for entry in value]
+        return [_mark_texts(entry) for entry in value]
     if isinstance(value, dict):
-        return {key: _marked(entry) for key, entry in value.items()}
+        return {key: _mark_texts(entry) for key, entry in value.items()}
     return value
 
 

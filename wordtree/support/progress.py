@@ -108,7 +108,7 @@ _COLUMNS = (
 def track(
     items: Iterable[Item], description: str, *, total: int | None = None, enabled: bool = True
 ) -> Iterator[Item]:
-    """The items, with a progress bar while they are taken; total: by default `len(items)` where they have one."""
+    """The items; a progress bar counts the items taken. total: by default `len(items)`, where `items` has a length."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     with ProgressBar(description, total, enabled=enabled) as bar:

@@ -26,14 +26,14 @@ def only(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
 
 def at_or_under(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
     """The nodes and all their descendants."""
-    at = _nodes(nodes)
-    return _in_intervals(tree, tree.enter[at], tree.leave[at])
+    given = _nodes(nodes)
+    return _in_intervals(tree, tree.enter[given], tree.leave[given])
 
 
 def below(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
     """All descendants of the nodes; a node itself only where it is a descendant of another."""
-    at = _nodes(nodes)
-    return _in_intervals(tree, tree.enter[at] + 1, tree.leave[at])
+    given = _nodes(nodes)
+    return _in_intervals(tree, tree.enter[given] + 1, tree.leave[given])
 
 
 def children(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:

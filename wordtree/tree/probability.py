@@ -123,16 +123,16 @@ def _best_members(rows: FloatArray, active: Int64Array, group: Int64Array, tree:
     return best
 
 
-def _checked(values: npt.ArrayLike, tree: WordTree, what: str) -> FloatArray:
+def _checked(values: npt.ArrayLike, tree: WordTree, quantity: str) -> FloatArray:
     array = np.asarray(values)
     if not np.issubdtype(array.dtype, np.floating):
         array = array.astype(np.float64)
     if array.ndim == 0 or array.shape[-1] != len(tree):
         raise ProbabilityError(
-            f"Expected {what} of shape (…, {len(tree)}), one for each node, found {array.shape}."
+            f"Expected {quantity} of shape (…, {len(tree)}), one for each node, found {array.shape}."
         )
     if np.isnan(array).any():
         raise ProbabilityError(
-            f"Expected {what}, found NaN at node {int(np.argwhere(np.isnan(array))[0, -1])}."
+            f"Expected {quantity}, found NaN at node {int(np.argwhere(np.isnan(array))[0, -1])}."
         )
     return array

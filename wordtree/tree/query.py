@@ -130,7 +130,7 @@ class _Token:
 
 
 class _Parser:
-    """Recursive descent: `|` binds looser than `&`, and that looser than `!`."""
+    """Recursive descent: `|` binds less tightly than `&`, and `&` less tightly than `!`."""
 
     def __init__(self, text: str, tree: WordTree, fields: Collection[str]) -> None:
         self._text = text
@@ -143,24 +143,24 @@ class _Parser:
         self._nesting = 0
 
     def query(self) -> Query:
-        rule = self._either()
+        rule = self._disjunction()
         if self._next.kind != "end":
             self._refuse(self._next, f"Expected '&', '|' or the end, found {self._next}.")
         return Query(self._text, self._tree, frozenset(self._compared), tuple(self._notes), rule)
 
-    def _either(self) -> Rule:
-        rules = [self._both()]
+    def _disjunction(self) -> Rule:
+        rules = [self._conjunction()]
         while self._take("|"):
-            rules.append(self._both())
+            rules.append(self._conjunction())
         return _joined(operator.or_, rules)
 
-    def _both(self) -> Rule:
-        rules = [self._single()]
+    def _conjunction(self) -> Rule:
+        rules = [self._negation()]
         while self._take("&"):
-            rules.append(self._single())
+            rules.append(self._negation())
         return _joined(operator.and_, rules)
 
-    def _single(self) -> Rule:
+    def _negation(self) -> Rule:
         negated = False
         while self._take("!"):
             negated = not negated
@@ -172,7 +172,7 @@ class _Parser:
         self._nesting += 1
         if self._nesting > MAX_NESTING:
             self._refuse(opening, f"More than {MAX_NESTING} parentheses within each other.")
-        rule = self._either()
+        rule = self._disjunction()
         self._nesting -= 1
         if not self._take(")"):
             self._refuse(

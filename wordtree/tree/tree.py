@@ -181,8 +181,8 @@ class WordTree:
 
     def distance(self, a: int, b: int) -> int | None:
         """The number of edges between two nodes; None where they have no common root."""
-        meeting = self.lowest_common_ancestor(a, b)
-        return None if meeting is None else int(self.depth[a] + self.depth[b] - 2 * self.depth[meeting])
+        common = self.lowest_common_ancestor(a, b)
+        return None if common is None else int(self.depth[a] + self.depth[b] - 2 * self.depth[common])
 
     def named(self, name: str) -> list[int]:
         """The nodes with this display name, without regard to case, ascending."""

@@ -41,7 +41,7 @@ def shown_nodes(tree: WordTree, node: int | None = None, *, depth: int | None = 
     """The nodes at or below `node` (None: the whole tree), at most `depth` levels below it, ascending."""
     nodes = range(len(tree)) if node is None else [node, *tree.descendants(node).tolist()]
     top = 0 if node is None else tree.depth[node]
-    return [at for at in nodes if depth is None or tree.depth[at] - top <= depth]
+    return [shown for shown in nodes if depth is None or tree.depth[shown] - top <= depth]
 
 
 def tree_dot(tree: WordTree, node: int | None = None, *, depth: int | None = None) -> str:
@@ -51,9 +51,14 @@ def tree_dot(tree: WordTree, node: int | None = None, *, depth: int | None = Non
     """
     shown = set(shown_nodes(tree, node, depth=depth))
     labels = (
-        f'  n{at} [label="{_escaped(tree.names[at])}\\n{_escaped(tree.ids[at])}"]' for at in sorted(shown)
+        f'  n{shown_node} [label="{_escaped(tree.names[shown_node])}\\n{_escaped(tree.ids[shown_node])}"]'
+        for shown_node in sorted(shown)
     )
-    edges = (f"  n{tree.parent[at]} -> n{at}" for at in sorted(shown) if int(tree.parent[at]) in shown)
+    edges = (
+        f"  n{tree.parent[shown_node]} -> n{shown_node}"
+        for shown_node in sorted(shown)
+        if int(tree.parent[shown_node]) in shown
+    )
     relations = (
         f"  n{parent} -> n{child} [style=dashed, constraint=false]"
         for child, parent in tree.relations.tolist()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def find_in_wordnet(word: str, folder: Path | None, *, as_json: bool) -> None:
-    """Print the senses of a word, from an installed WordNet if a folder is given; LabelError if there is none."""
+    """Print the senses of a word, in an installed WordNet if a folder is given; LabelError for an unknown word."""
     from wordtree.wordnet.graph import WordNet
     from wordtree.wordnet.resolve import LabelError, class_notes, resolve, unresolved_message
 

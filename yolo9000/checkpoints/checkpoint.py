@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from data_prep import DataPrepError, LabelCounts, ShardReader
 from wordtree import WordTree, WordTreeError
-from wordtree.support.config_files import validated
+from wordtree.support.config_files import validate
 from wordtree.support.files import write_atomically
 from yolo9000.checkpoints.sealed_zip import problem_of, sealed
 from yolo9000.config import Config, PretrainConfig
@@ -290,7 +290,7 @@ def _checkpoint_of(content: dict[str, Any], config_type: type[Any]) -> Checkpoin
     if not len(content["boxes"]) == len(content["image_labels"]) == len(tree):
         raise ValueError(f"its label counts are not for the {len(tree)} nodes of its tree")
     settings = json.loads(content["config"])
-    config = validated(settings, config_type, place="its configuration", error=CheckpointError)
+    config = validate(settings, config_type, place="its configuration", error=CheckpointError)
     if config_type is PretrainConfig:
         _class_nodes(content["weights"], tree)
     return Checkpoint(

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from wordtree.support.config_files import validated
+from wordtree.support.config_files import validate
 from yolo9000.config import BatchNormRule, Config, PretrainConfig
 from yolo9000.darknet.options import DarknetError, Section
 from yolo9000.darknet.plan import ClassifierPlan, DetectorPlan, NetworkPlan
@@ -54,7 +54,7 @@ def detector_config_of(plan: NetworkPlan, *, batch_norm: BatchNormRule, rules: R
     if rules == "darknet":
         settings["predict"] = {"min_score": 0.5, "level": "darknet", "nms": "by_node", "geometry": "darknet"}
         settings["evaluate"] = {"geometry": "darknet"}
-    return validated(settings, Config, place=plan.source, error=DarknetError)
+    return validate(settings, Config, place=plan.source, error=DarknetError)
 
 
 def classifier_config_of(plan: NetworkPlan, *, batch_norm: BatchNormRule) -> PretrainConfig:
@@ -74,7 +74,7 @@ def classifier_config_of(plan: NetworkPlan, *, batch_norm: BatchNormRule) -> Pre
         },
         "schedule": _schedule(net),
     }
-    return validated(settings, PretrainConfig, place=plan.source, error=DarknetError)
+    return validate(settings, PretrainConfig, place=plan.source, error=DarknetError)
 
 
 def _common(plan: NetworkPlan) -> dict[str, Any]:

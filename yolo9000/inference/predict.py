@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wordtree.support.config_files import validated
+from wordtree.support.config_files import validate
 from wordtree.support.files import write_atomically
 from wordtree.tree.query import parse
 from yolo9000.checkpoints.checkpoint import load_detector
@@ -46,7 +46,7 @@ class Predictor:
         loaded = load_detector(checkpoint)
         self.tree, self.config, self.label_counts = loaded.tree, loaded.config, loaded.label_counts
         settings = {**loaded.config.predict.model_dump(), **(changes or {})}
-        self.settings = validated(settings, PredictConfig, place="changes")
+        self.settings = validate(settings, PredictConfig, place="changes")
         self.device = default_device() if device is None else torch.device(device)
         self.model = loaded.build_model().to(self.device)
 

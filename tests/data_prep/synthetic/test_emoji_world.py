@@ -23,7 +23,7 @@ from data_prep.synthetic.emoji_table import drawing_files, drawing_key, world_cl
 from data_prep.synthetic.world_files import WorldError
 from tests.processes import has_processes, wait_for
 from wordtree import build_tree
-from wordtree.support.config_files import load_config, validated
+from wordtree.support.config_files import load_config, validate
 
 SMALL = EmojiWorldConfig(scenes=12, test_scenes=6, labels_per_class=1, size_px=96)
 UNCHANGED = Appearance(rotation_deg=0, flip_share=0, colour_jitter=0, stretch=0, hidden_limit=0.5)
@@ -352,7 +352,7 @@ def test_the_former_name_of_the_folder_of_drawings_is_accepted(tmp_path, command
         code, _, err = command("emoji-world", tmp_path / "world", option, tmp_path)
         assert code == 2
         assert f"{tmp_path}: found no drawing for 124 of 124 classes" in err
-    settings = validated({"pictures": str(tmp_path)}, EmojiWorldConfig, place="settings")
+    settings = validate({"pictures": str(tmp_path)}, EmojiWorldConfig, place="settings")
     assert settings.drawings == tmp_path
 
 

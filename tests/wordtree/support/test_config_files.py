@@ -13,9 +13,9 @@ from wordtree.support.config_files import (
     ConfigLocation,
     ConfigPath,
     StrictModel,
+    apply_overrides,
     load_config,
-    overridden,
-    validated,
+    validate,
 )
 
 
@@ -115,7 +115,7 @@ def test_an_override_creates_the_sections_that_the_file_lacks(tmp_path: Path) ->
 
 def test_overrides_leave_the_given_settings_as_they_are() -> None:
     given = {"mosaic": {"crops": 4}}
-    assert overridden(given, ["mosaic.crops=9"]) == {"mosaic": {"crops": 9}}
+    assert apply_overrides(given, ["mosaic.crops=9"]) == {"mosaic": {"crops": 9}}
     assert given == {"mosaic": {"crops": 4}}
 
 
@@ -274,11 +274,11 @@ def test_a_key_of_another_section_is_not_taken_for_a_former_name(tmp_path: Path)
 @pytest.mark.filterwarnings("error")
 def test_stored_settings_with_former_names_are_read_without_a_warning() -> None:
     stored: dict[str, Any] = {"balance": 0.5, "scenes": {"cuts": 9}, "backbone": "small"}
-    assert validated(stored, Settings, place="a checkpoint") == Settings(power=0.5, mosaic=Mosaic(crops=9))
+    assert validate(stored, Settings, place="a checkpoint") == Settings(power=0.5, mosaic=Mosaic(crops=9))
     with pytest.raises(ConfigError, match=r"a checkpoint: mosaic\.crops: expected a whole number, found 'x'"):
-        validated({"scenes": {"cuts": "x"}}, Settings, place="a checkpoint")
+        validate({"scenes": {"cuts": "x"}}, Settings, place="a checkpoint")
 
 
 def test_overrides_of_stored_settings_warn_of_former_names() -> None:
     with pytest.warns(FutureWarning, match="^--set: settings with former names: balance is now power"):
-        assert overridden({"power": 1.0}, ["balance=0.5"], model=Settings) == {"power": 0.5}
+        assert apply_overrides({"power": 1.0}, ["balance=0.5"], model=Settings) == {"power": 0.5}
