@@ -75,6 +75,8 @@ def load_config(
         values = renames.apply(read_yaml(path, error), [model])
     except _TwoNames as reason:
         raise error(f"{path}: {reason}") from None
+    except RecursionError:
+        raise error(f"{path}: nested too deeply, or an anchor (&) that contains itself.") from None
     values = _with_overrides(values, overrides, model, renames, error)
     renames.warn(str(path))
     return validate(values, model, place=str(path), folder=path.parent, error=error)
@@ -257,6 +259,8 @@ def _apply_override(
         value = _mark_texts(yaml.safe_load(text))
     except yaml.YAMLError as reason:
         raise error(f"--set {override}: the value is not YAML: {one_line(reason)}.") from None
+    except RecursionError:
+        raise error(f"--set {key}: the value is nested too deeply, or contains itself.") from None
     *parents, last = key.strip().split(".")
     target: Any = values
     for part in parents:

@@ -67,7 +67,8 @@ class InitialWeights:
         if "backbone" not in loaded:
             raise CheckpointError(
                 f"{self.path}: its backbone ({self.checkpoint.config.model.network}) is not the backbone of this run. "
-                "Set model.architecture and model.width to the same values, or start from another checkpoint."
+                "Set model.architecture, model.backbone and model.width to the same values, or start from another "
+                "checkpoint."
             )
         parts = tuple(f"{part}." for part in loaded)
         model.load_state_dict({**state, **{k: value for k, value in weights.items() if k.startswith(parts)}})

@@ -142,6 +142,7 @@ def test_all_problems_are_reported_at_once_with_a_suggestion_for_a_misspelt_key(
         pytest.param("power: 1\npower: 2", "line 2: not YAML: the key 'power' occurs twice", id="a key twice"),
         pytest.param("power: 2001-99-99", "not YAML: month must be in 1..12", id="an impossible date"),
         pytest.param("[" * 100_000, "not YAML: nested too deeply", id="deep nesting"),
+        pytest.param("sources: &a {power: *a}", "nested too deeply, or an anchor", id="an anchor in itself"),
         pytest.param("sources: [{name: a}]", "sources.0.format is missing", id="no format"),
         pytest.param("sources: [{format: csv}]", "sources.0.format: expected 'folder', 'table'", id="no such format"),
         pytest.param("sources: [{format: folder, name: a}]", "sources.0.images is missing", id="no images"),
@@ -161,6 +162,9 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
+        pytest.param(
+            "power=" + "[" * 10_000, "--set power: the value is nested too deeply", id="deep nesting"
+        ),
         pytest.param("power", "expected KEY=VALUE", id="no value"),
         pytest.param("=1", "expected KEY=VALUE", id="no key"),
         pytest.param("power=[", "the value is not YAML", id="not YAML"),

@@ -96,7 +96,9 @@ def test_the_weights_of_a_deeper_network_are_refused(tmp_path: Path) -> None:
     source = build_backbone(settings("random")).network.state_dict()
     source["blocks.1.2.conv_pw.weight"] = torch.zeros(2)
     cfg = settings(str(written(tmp_path / "w.pth", source)))
-    with pytest.raises(CheckpointError, match=r"found blocks\.1\.2\.conv_pw\.weight, which this network does not"):
+    with pytest.raises(
+        CheckpointError, match=r"found blocks\.1\.2\.conv_pw\.weight, which this network does not"
+    ):
         load_backbone_weights(built(cfg), cfg)
 
 
