@@ -344,8 +344,8 @@ class LossConfig(StrictModel):
     # A location above this objectness is not background if it shows a class that its source does not annotate
     # exhaustively; None: it is background.
     unannotated_objectness: Share | None = 0.3
-    # Weight of the loss that teaches locations far from all boxes that they show none of the exhaustively annotated
-    # classes (decision 28). Needs unannotated_objectness.
+    # Weight of the loss that lowers the probability of the exhaustively annotated classes at locations far from all
+    # boxes whose objectness is above unannotated_objectness (decision 28).
     exclusion_weight: float = Field(0.0, ge=0)
     # Weight, in the softmax of a box, of siblings that its source does not annotate exhaustively (decision 31).
     unannotated_siblings: Share = 1.0
@@ -477,14 +477,14 @@ class LogConfig(StrictModel):
     every: PositiveInt = 20
     # Steps between writes of last.pt.
     checkpoint_every: PositiveInt = 500
-    # Write curves to RUNS/NAME/tensorboard; None: if TensorBoard is installed.
+    # Write curves to runs/NAME/tensorboard; None: if TensorBoard is installed.
     tensorboard: bool | None = None
 
 
 class Config(StrictModel):
     """One training run of a detector."""
 
-    # The run's folder is RUNS/NAME.
+    # The run's folder is runs/NAME; `--runs` replaces `runs`.
     name: str = Field("train", pattern=RUN_NAME)
     # Seed of the initial weights, the order of images and their augmentation.
     seed: int = Field(0, ge=0)
@@ -573,7 +573,7 @@ class ClassifierEvaluateConfig(StrictModel):
 class PretrainConfig(StrictModel):
     """One training run of a classifier, from which a detector may start (paper, sections 2 to 4)."""
 
-    # The run's folder is RUNS/NAME.
+    # The run's folder is runs/NAME; `--runs` replaces `runs`.
     name: str = Field("pretrain", pattern=RUN_NAME)
     # Seed of the initial weights, the order of images and their augmentation.
     seed: int = Field(0, ge=0)

@@ -39,9 +39,9 @@ def merge(
 ) -> Index:
     """Merge the sources of a configuration into a folder of shards; returns the index written there.
 
-    workers: processes on this machine; executor: any other, whose workers must see the same files under the same
-        paths.
-    progress: called with the number of images done before, and then with the number of each further part.
+    workers: processes on this machine.
+    executor: used instead of these processes; its workers must see the same files under the same paths.
+    progress: called with the number of images that are already stored, then with the number stored since the last call.
     An unfinished merge of the same plan is resumed. Raises a DataPrepError.
     """
     return execute_plan(make_plan(config), Path(out), workers=workers, executor=executor, progress=progress)

@@ -69,7 +69,7 @@ class BuildReport:
 
     label_wnids   the node of each label as it was given
     guesses       words with several senses, for review
-    outside       labels without a path to the root, which are roots
+    outside       labels without a path to the root, which become roots too
     repeated      labels with the same meaning as an earlier one
     collapsed     nodes that rule A removed
     flattened     nodes that rule B made siblings of the label above them
@@ -177,10 +177,10 @@ def build_with_report(
 
 @dataclass(frozen=True)
 class _Input:
-    """The input of a build: labels, custom classes, and the parents of these in WordNet, which become labels too.
+    """The input of a build: labels, custom classes, and the WordNet parents of custom classes, which become labels too.
 
-    resolutions          of the labels, then of the parents
-    synset_of            the synset taken for each of them
+    resolutions          of the labels, then of these parents
+    synset_of            the synset taken for each label and each of these parents
     labels               as they were given, without repetition
     with_custom_classes  synsets that are parents of custom classes
     """
@@ -202,7 +202,7 @@ def _read_input(
     given = _resolve_all(labels, graph)
     custom, parents = (Hierarchy(), ()) if graft is None else read_custom_classes(Path(graft), graph)
     resolutions = {item.label: item for item in (*given, *parents)}
-    synset_of = {  # of an ambiguous word the most frequent sense below the root, or else of all
+    synset_of = {  # the most frequent sense below the root; if no sense is below it, the most frequent of all
         label: next((sense for sense in item.senses if paths.of(sense)), item.senses[0])
         for label, item in resolutions.items()
     }
@@ -242,7 +242,8 @@ def _grow(profile: str, inputs: _Input, paths: HypernymPaths, graph: WordNet) ->
     paths_of = {synset: paths.of(synset) for synset in sorted(inputs.synsets)}
     if profile == "paper":
         return grow_by_least_path(paths_of)
-    # In the published tree, a label enters at once only if it has a single path, abstract ones included.
+    # In the published tree, a label enters before the first round only if it has a single path to WordNet's root,
+    # entity.n.01; paths outside our root count too.
     everywhere = HypernymPaths(graph, synset_of("entity.n.01", graph), paths.overrides)
     return grow_in_rounds(
         paths_of, enters_first=lambda synset: len(everywhere.of(synset)) == 1, name=graph.name

@@ -1,6 +1,7 @@
 """Training batches of a detector: the images of each step, augmented, and their labels as target columns.
 
-Every random choice is a function of (seed, step, slot), so a resumed run sees the batches of an uninterrupted one.
+Every random choice is a function of (seed, step, slot), where the slot is the position of an image in the batch. So a
+resumed run sees the batches of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CROP_BOX_SHARE = (0.4, 0.9)  # longer side of a box, as a share of the side of a
 
 
 class DetectorData:
-    """Batches by step, prefetched by a few threads; decoding and resizing release the interpreter's lock.
+    """Batches by step, prefetched by a few threads; decoding and resizing release Python's GIL.
 
     Images of *tile sources* usually show one object. They may be shrunk, put into a mosaic or pasted (decision 5).
     Images of all other sources are *scenes*.

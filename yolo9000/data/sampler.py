@@ -1,4 +1,7 @@
-"""The images of each training step, as a function of (seed, step, slot), so that a resumed run sees the same images."""
+"""The images of each training step, as a function of (seed, step, slot), so that a resumed run sees the same images.
+
+A slot is a position in the batch.
+"""
 
 from __future__ import annotations
 

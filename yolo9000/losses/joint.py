@@ -75,7 +75,7 @@ class Background:
 
     unmatched: Tensor
     negative: Tensor  # of `unmatched`: trained towards objectness 0
-    possibly_unannotated: Tensor  # of `unmatched`: may see an object without a box; objectness is left alone
+    possibly_unannotated: Tensor  # of `unmatched`: may show an object without a box; not trained
     best_iou: Tensor  # (B, A, H, W) float: highest IoU of each predicted box with a box of its image
 
 
@@ -86,7 +86,7 @@ class Assignment:
     predicted_xyxy_unit: Tensor  # (B, A, H, W, 4) the decoded boxes, detached
     boxes: MatchedBoxes
     labels: LabelAssignment
-    negative_labels: Locations  # (L',) where each negative label lowers P(node)
+    negative_labels: Locations  # (L',) where each of L' negative labels lowers P(node)
     background: Background
 
 
@@ -254,7 +254,7 @@ class JointLoss(nn.Module):
         return -log_conditional[last_occurrences(key)].sum()
 
     def _sibling_weights(self, paths: PathLogits, source: Tensor) -> Tensor:
-        """Weight of each member in the softmax or sigmoid of its box, (Q,); source: (B,) of each image."""
+        """Weight of each of Q members in the softmax or sigmoid of its box, (Q,); source: (B,) of each image."""
         weight = torch.ones_like(paths.logits)
         if self.cfg.unannotated_siblings == 1 or self.exhaustive is None or self.exhaustive_or_above is None:
             return weight

@@ -94,7 +94,7 @@ def build_backbone(cfg: NetworkConfig) -> Backbone:
 
 
 def freeze(model: nn.Module, count: int | Literal["all"]) -> None:
-    """Freeze the first stages of the model's backbone: no gradient, and batch norm by its running statistics.
+    """Freeze the first stages of the model's backbone: no gradient, and batch norm uses its running statistics.
 
     count: number of stages; 0 freezes nothing. Raises BackboneError if the backbone has fewer stages.
     """

@@ -1,4 +1,4 @@
-"""The detector: a backbone, an optional neck, and the split head on a tree.
+"""The detector: a backbone, an optional neck, and the head for the nodes of a tree.
 
 yolov2        Darknet-19, three 3×3×1024 convolutions, passthrough reduced to 64 channels (darknet yolov2.cfg)
 yolov2_paper  yolov2 with a passthrough of all 512 channels (paper, section 2)

@@ -17,7 +17,7 @@ MIN_TIMM = (1, 0)
 INSTALL_PHOTOS = "pip install 'yolo9000[photos]'"
 STAGE_CONTAINERS = ("blocks", "stages", "layers")  # whose entries are stages, in timm's networks
 STAGE = re.compile(r"(blocks|stages?|layers?|s)_?\d+")  # a child that is a stage itself
-PROBE_HW_PX = (96, 160)  # sides for which every network that takes images of any size must give features
+PROBE_HW_PX = (96, 160)  # size of a probe image; a network for images of one size only fails on it
 
 
 class BackboneError(Yolo9000Error):

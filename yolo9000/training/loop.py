@@ -35,7 +35,7 @@ def run_training(
     """
     run = start_or_resume(task, cfg, folder, resume=resume)
     data, loss_terms, guard = task.training_data(run), task.loss_terms(run), Guard()
-    # Errors of the first evaluation, reported now instead of after hours.
+    # Raise now, instead of after hours, if there are no images to evaluate on.
     task.evaluation_images(run.cfg, run.reader)
     refuse_missing_attribution(run.cfg)
     with (
@@ -85,7 +85,7 @@ class Guard:
         self._last = step, terms
 
     def check_weights(self, run: Run[Settings, Network]) -> None:
-        """Check the last loss and the weights; a finite loss may have a gradient that is not."""
+        """Check the last loss and the weights; even a finite loss can have a gradient that is not finite."""
         self._check_last_loss()
         state = run.model.state_dict()
         broken = [name for name, value in state.items() if not value.isfinite().all()]
