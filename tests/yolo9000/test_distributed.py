@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,16 @@ def test_two_processes_train_a_classifier_as_one(shards: Path, tmp_path: Path, o
     assert_same_run(of_two / "classifier", tmp_path, steps=3)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread for each process, as torchrun sets it: more threads round some last digits otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_two_processes_predict_the_same_as_one_in_the_same_order(shards: Path, of_two: Path) -> None:
     expected = predictions(shards)
     assert len(expected) == 3

@@ -175,7 +175,7 @@ def evaluations(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float | None
         boxed, label_only = next(left)
         parts = {"boxed": boxed, "label_only": label_only}
         changed = {
-            name: card.part(name).__class__(**{**vars(card.part(name)), "ap50": ap})
+            name: card.group(name).__class__(**{**vars(card.group(name)), "ap50": ap})
             for name, ap in parts.items()
         }
         return card.__class__(**{**vars(card), **changed})
