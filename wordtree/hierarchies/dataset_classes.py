@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wordtree.hierarchies.labels import read_labels
+from wordtree.support.lines import one_line
 from wordtree.wordnet.graph import WordNet
 from wordtree.wordnet.resolve import LabelError, Resolution, class_notes, coco_classes, resolve, voc_classes
 
@@ -98,7 +99,7 @@ def _categories(path: Path) -> list[NamedClass]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise LabelError(f"{path}: not JSON ({' '.join(str(error).split())}).") from None
+        raise LabelError(f"{path}: not JSON ({one_line(error)}).") from None
     rows = content.get("categories") if isinstance(content, dict) else content
     if not isinstance(rows, list) or not rows:
         raise LabelError(f'{path}: expected annotations of COCO or LVIS, found no list "categories".')

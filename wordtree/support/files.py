@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wordtree.support.lines import one_line
+
 
 def write_atomically(path: Path | str, data: bytes | str) -> None:
     """Write `data` (text as UTF-8) to `path`, so that readers see the old file or the complete new one.
@@ -58,4 +60,4 @@ def _sync_folder(folder: Path) -> None:
 
 def system_message(reason: OSError) -> str:
     """The reason of the operating system: `No space left on device`."""
-    return os.strerror(reason.errno) if reason.errno else " ".join(str(reason).split())
+    return os.strerror(reason.errno) if reason.errno else one_line(reason)

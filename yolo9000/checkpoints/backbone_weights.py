@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wordtree.support.lines import one_line
 from yolo9000.checkpoints.checkpoint import CheckpointError
 from yolo9000.config import NetworkConfig
 from yolo9000.models.timm_backbone import INSTALL_PHOTOS, TimmBackbone, pretrained_timm_weights
@@ -88,9 +89,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         weights: dict[str, Tensor] = load_file(path)
     except SafetensorError as reason:
-        raise CheckpointError(
-            f"{path}: the file is damaged ({' '.join(str(reason).split())[:100]})."
-        ) from None
+        raise CheckpointError(f"{path}: the file is damaged ({one_line(reason)[:100]}).") from None
     return weights
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wordtree.support.lines import one_line
 from wordtree.support.suggest import did_you_mean, near
 from yolo9000.errors import Yolo9000Error
 from yolo9000.models.efficientnet_lite import CHANNELS, FINE_CHANNELS, EfficientNetLite0
@@ -85,7 +86,7 @@ def pretrained_timm_weights(name: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError, ValueError) as reason:
         raise BackboneError(
             f"model.backbone_weights: pretrained: timm could not get the weights of {name} "
-            f"({' '.join(str(reason).split())[:150]}). Download them elsewhere and name the file instead."
+            f"({one_line(reason)[:150]}). Download them elsewhere and name the file instead."
         ) from None
     weights: dict[str, Tensor] = network.state_dict()
     return weights
@@ -129,7 +130,7 @@ def _feature_indices(timm: Any, name: str) -> tuple[int, int]:
                 tuple(features.shape[2:]) for features in network.eval()(torch.empty(1, 3, *PROBE_HW_PX))
             ]
     except (RuntimeError, AttributeError, TypeError, AssertionError, NotImplementedError) as reason:
-        message = " ".join(str(reason).split())[:100]
+        message = one_line(reason)[:100]
         raise BackboneError(
             f"model.backbone: timm/{name} gives no features for images of any size ({message}); choose another."
         ) from None

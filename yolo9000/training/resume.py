@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from data_prep import ShardReader
+from wordtree.support.lines import one_line
 from yolo9000.checkpoints.backbone_weights import load_backbone_weights
 from yolo9000.checkpoints.checkpoint import (
     Checkpoint,
@@ -56,12 +57,15 @@ def _started(
     torch.manual_seed(cfg.seed)
     model = task.build_model(cfg, reader)
     refuse_sizes_off_grid(cfg, model.backbone.stride)
-    loaded = initial.load_into(model, reader.tree) if initial else ()
-    backbone_summary = None if initial else load_backbone_weights(model.backbone, cfg.model)
+    loaded: tuple[str, ...] = ()
+    if initial:
+        loaded = initial.load_into(model, reader.tree)
+        summary: str | None = initial.summary(loaded, reader.tree)
+    else:
+        summary = load_backbone_weights(model.backbone, cfg.model)
     run = Run.of(cfg, reader, model)
     if initial:
         run.seen_before, run.darknet = initial.inherited(loaded)
-    summary = initial.summary(loaded, reader.tree) if initial else backbone_summary
     if summary and is_first():
         print(summary, file=sys.stderr)
     return run
@@ -89,7 +93,7 @@ def _resumed(
     try:
         run: Run[Settings, Network] = _restored(saved, saved.training, cfg, reader)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, CheckpointError) as reason:
-        message = " ".join(str(reason).split())[:200]  # only a file written by hand comes here
+        message = one_line(reason)[:200]  # only a file written by hand comes here
         raise CheckpointError(f"{path}: its state of training does not fit this run ({message}).") from None
     _report_changes(saved, cfg)
     return run
