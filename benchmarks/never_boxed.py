@@ -2,24 +2,27 @@
 
     python benchmarks/never_boxed.py --seeds 0 1 2 --minutes 5 --folder runs/never_boxed [--rules all] [--record]
     python benchmarks/never_boxed.py --data tiny-imagenet-200 --folder runs/photographs --jobs 2
+    python benchmarks/never_boxed.py --merge MERGE.yaml --boxed apple,banana --steps 400 --folder runs/fruits
 
-Each seed has its own world: emoji scenes or, with `--data`, mosaics of photographs from a folder in Tiny ImageNet's
-layout. Half of its classes have boxes, the other half only image labels. Each row of the table is a detector, and all
-are trained for the same number of steps:
+Half of the classes have boxes, the other half only image labels. Each seed has its own world: emoji scenes or, with
+`--data`, mosaics of photographs from a folder in Tiny ImageNet's layout. With `--merge`, the images are your own:
+`--boxed` names the classes that keep their boxes, and `--withhold half` draws half of the classes for each seed
+(benchmarks/withheld_boxes.py). Each row of the table is a detector, and all are trained for the same number of steps:
 
-    joint training                boxes and image labels, with the settings of `yolo9000 demo`; with --data those of
-                                  configs/train/mosaic_world.yaml
+    joint training                boxes and image labels, with the settings of the demo of emoji; with --data those of
+                                  configs/train/mosaic_world.yaml, with --merge those of --config
     max_score, paper  …           joint training with another loss.assign and loss.label_objectness
     boxes only                    no image labels
     label on image, on best box   baselines: the true image labels of the test image, on the whole image or on the box
                                   of highest objectness of `boxes only`; scored together with that row
     oracle                        the same images, with all boxes
+    random weights                joint training with architecture `tiny` and no pretrained weights
     --row "NAME: key=value, …"    your own idea: joint training with these settings; with merge=merge_oracle it trains
                                   on all boxes
 
-All rows but `boxes only` start from a classifier of image labels and box crops, one for each seed
-(yolo9000/assets/demo_classifier.yaml; for photographs configs/pretrain/mosaic_world.yaml). A row with
-model.start_from=null does not.
+All rows but `boxes only` and `random weights` start from a classifier of image labels and box crops, one for each seed
+(yolo9000/assets/demo_classifier.yaml; for mosaics configs/pretrain/mosaic_world.yaml). A row with
+model.start_from=null does not. With --merge there is no such classifier; all rows start as their configuration says.
 
 The columns are mean ± standard deviation over the seeds, in percent:
 
@@ -28,21 +31,21 @@ The columns are mean ± standard deviation over the seeds, in percent:
     recall    at IoU 0.5, whatever the detected class
     accuracy  correctly classified share of the detected objects
 
-Finished rows are kept in --folder: an interrupted table continues, and rows and seeds can be added.
+--json writes all scores, also those of each class, and how many objects were detected and correctly classified by size,
+truncation and occlusion; --breakdown prints these numbers. Finished rows are kept in --folder: an interrupted table
+continues, and rows and seeds can be added.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatch
 from importlib.resources import files
 from itertools import product
 from multiprocessing import get_context
@@ -52,13 +55,26 @@ from typing import Any
 
 import torch
 from filelock import FileLock
+from never_boxed_rows import (
+    CLASSIFIER,
+    JOINT,
+    JOINT_MERGE,
+    ORACLE_MERGE,
+    RANDOM_WEIGHTS,
+    SCENES,
+    BenchmarkError,
+    Row,
+    rows_of,
+)
 from never_boxed_table import (
     BOXES_ONLY,
     ON_BEST_BOX,
     ON_IMAGE,
     ORACLE,
     Results,
+    RowResults,
     Scores,
+    breakdown_table,
     markdown,
     mean_never_boxed,
     mean_of_known,
@@ -66,6 +82,7 @@ from never_boxed_table import (
     summary,
     table_of,
 )
+from withheld_boxes import BOXES, Withheld, merged, withhold
 
 from data_prep import DataPrepError, EmojiWorldConfig, MergeConfig, load_config, merge
 from data_prep.merging.workers import end_with_parent
@@ -74,7 +91,7 @@ from data_prep.synthetic.mosaic_world import MosaicWorldConfig, mosaic_world
 from wordtree import WordTreeError
 from wordtree.support.config_files import apply_overrides, validate
 from wordtree.support.files import write_atomically
-from yolo9000.config import Config, PretrainConfig
+from yolo9000.config import Config, PretrainConfig, read_config
 from yolo9000.demo import (
     STEPS_PER_MINUTE,
     classifier_config,
@@ -91,48 +108,12 @@ from yolo9000.training.train import train
 PHOTOGRAPH_STEPS_PER_MINUTE = 500  # detector steps on 2 CPU cores, with the classifier's training included
 CONFIGS = Path(__file__).parents[1] / "configs"
 PHOTOGRAPHS, PHOTOGRAPH_CLASSIFIER = (CONFIGS / part / "mosaic_world.yaml" for part in ("train", "pretrain"))
+OWN_DATA = CONFIGS / "train" / "own_data.yaml"
 
-JOINT = "joint training"
-JOINT_MERGE, ORACLE_MERGE = "merge", "merge_oracle"
-CLASSIFIER = "classifier"
 SETTINGS = "settings.json"
 WITHOUT_EFFECT = ("data.shards", "data.loader_threads", "log.")  # settings that do not change the scores
 NO_TEST_IMAGES = ("evaluate.split=train", "evaluate.limit=300")  # the classifier of photographs trains on all
 
-
-@dataclass(frozen=True)
-class Row:
-    """A detector of the table: its merge of the world, and its differences from joint training."""
-
-    name: str
-    merge: str = JOINT_MERGE
-    overrides: tuple[str, ...] = ()
-
-    @property
-    def folder(self) -> str:
-        return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
-
-
-NO_PSEUDO_BOXES = (
-    "pseudo_boxes.at_steps=[]"  # rules are compared without them; other rows have no labels for them
-)
-RULES = (
-    Row(JOINT),
-    *(
-        Row(
-            f"{assign}, {objectness}",
-            overrides=(
-                *(f"loss.assign={assign}", f"loss.label_objectness={objectness}"),
-                *("loss.assumed_iou=0.3", NO_PSEUDO_BOXES),  # paper, section 4
-            ),
-        )
-        for assign, objectness in product(
-            ("max_score", "max_objectness", "max_size", "top_k"), ("paper", "darknet", "ignore")
-        )
-    ),
-    Row(BOXES_ONLY, overrides=("data.ratio={scenes: 1}", NO_PSEUDO_BOXES, "model.start_from=null")),
-    Row(ORACLE, ORACLE_MERGE, ("augment.tile_sources=[labels]", NO_PSEUDO_BOXES)),
-)
 BASELINES = {  # rows that the demo shows besides its own, and their names there
     ORACLE: "oracle: the same images, all boxes",
     BOXES_ONLY: "boxes only, no image labels",
@@ -141,29 +122,30 @@ BASELINES = {  # rows that the demo shows besides its own, and their names there
 }
 
 
-class BenchmarkError(Yolo9000Error):
-    """Arguments name no row, or results were made with other settings."""
-
-
 @dataclass(frozen=True)
 class Plan:
     """Settings that all rows share."""
 
     folder: Path
-    data: Path | None  # photographs; None: emoji
+    data: Path | None  # photographs for mosaics; None: emoji
     steps: int
     threads: int
     world: tuple[str, ...]  # settings of the world
     settings: tuple[str, ...]  # settings of every row, before the row's own
     classifier: tuple[str, ...]  # settings of the classifier
+    withheld: Withheld | None = None  # a merge instead of a world
+    config_path: Path = OWN_DATA  # of the rows of a merge
 
     def config(self, row: Row, seed: int) -> Config:
         shards = self.seed_folder(seed) / row.merge
-        start = f"model.start_from={self.classifier_path(seed)}"
-        overrides = (f"data.loader_threads={self.threads}", start, *self.settings, *row.overrides)
-        if self.data is None:
+        start = () if self.withheld else (f"model.start_from={self.classifier_path(seed)}",)
+        scenes = BOXES if self.withheld else "scenes"
+        own = [override.replace(SCENES, scenes) for override in row.overrides]
+        overrides = (f"data.loader_threads={self.threads}", *start, *self.settings, *own)
+        if self.data is None and self.withheld is None:
             return detector_config(shards, steps=self.steps, seed=seed, overrides=overrides)
-        return scaled_detector_config(PHOTOGRAPHS, shards, steps=self.steps, seed=seed, overrides=overrides)
+        path = self.config_path if self.withheld else PHOTOGRAPHS
+        return scaled_detector_config(path, shards, steps=self.steps, seed=seed, overrides=overrides)
 
     def classifier_config(self, seed: int) -> PretrainConfig:
         shards = self.seed_folder(seed) / JOINT_MERGE
@@ -175,6 +157,18 @@ class Plan:
         return scaled_classifier_config(
             path, shards, detector=detector, steps=self.steps, seed=seed, overrides=overrides
         )
+
+    @property
+    def title(self) -> str:
+        """The images, for the heading of the table."""
+        if self.withheld:
+            kept = (
+                f"boxes of {', '.join(self.withheld.boxed)}"
+                if self.withheld.boxed
+                else "boxes of half of the classes"
+            )
+            return f"{self.withheld.merge}, {kept}"
+        return "mosaics of photographs" if self.data else "emoji scenes"
 
     def classifier_path(self, seed: int) -> Path:
         return self.run_folder(CLASSIFIER, seed).absolute() / "best.pt"
@@ -192,10 +186,15 @@ def main() -> None:
         rows, plan = rows_of(arguments), plan_of(arguments)
         if not arguments.finished:
             run_all(rows, plan, arguments)
-        results = finished(rows, plan, arguments.seeds)
-        world = "mosaics of photographs" if plan.data else "emoji scenes"
-        print(f"\n{world}, {plan.steps} steps; percentages, mean ± standard deviation over the seeds\n")
+        loaded = finished(rows, plan, arguments.seeds)
+        results = scores_of(loaded)
+        print(f"\n{plan.title}, {plan.steps} steps; percentages, mean ± standard deviation over the seeds\n")
         print(markdown(table_of(results)))
+        if arguments.breakdown:
+            print("\nShare of the label-only objects, in percent: detected / also correctly classified\n")
+            print(markdown(breakdown_table(loaded)))
+        if arguments.json:
+            write_atomically(arguments.json, json.dumps(report(loaded, plan), indent=1))
         if arguments.record:
             record(results, arguments)
     except (Yolo9000Error, DataPrepError, WordTreeError) as error:
@@ -263,7 +262,12 @@ def make_world(plan: Plan, seed: int) -> None:
     settings = apply_overrides({"seed": seed}, plan.world)
     with locked(folder):
         world = folder / "world"
-        if plan.data is None:
+        if plan.withheld:
+            with locked(plan.folder):
+                reader = merged(plan.withheld, plan.folder, plan.threads)
+            test_split = plan.config(Row(JOINT), seed).evaluate.split
+            withhold(plan.withheld, reader, world, seed=seed, test_split=test_split)
+        elif plan.data is None:
             emoji_world(world, validate(settings, EmojiWorldConfig, place="--world"), workers=plan.threads)
         else:
             mosaic_world(plan.data, world, validate(settings, MosaicWorldConfig, place="--world"))
@@ -303,6 +307,8 @@ def settings_of(row: Row, seed: int, plan: Plan) -> dict[str, Any]:
     """Settings that determine the result of a row, by dotted name."""
     cfg = plan.config(row, seed)
     settings = {"world": sorted(plan.world), "merge": row.merge, **_effective(cfg)}
+    if plan.withheld:
+        settings["boxed"] = sorted(plan.withheld.boxed)
     if cfg.model.start_from == plan.classifier_path(seed):
         settings |= classifier_settings(seed, plan)
         settings["model.start_from"] = CLASSIFIER  # independent of the folder
@@ -322,26 +328,50 @@ def _effective(cfg: Config | PretrainConfig) -> dict[str, Any]:
 # --- results
 
 
-def finished(rows: Sequence[Row], plan: Plan, seeds: Sequence[int]) -> Results:
-    """Scores on disk; rows without a finished seed are omitted."""
+def finished(rows: Sequence[Row], plan: Plan, seeds: Sequence[int]) -> RowResults:
+    """Results on disk, by row and seed; rows without a finished seed are omitted."""
     names = [
         name
         for row in rows
         for name in (row.name, *((ON_IMAGE, ON_BEST_BOX) if row.name == BOXES_ONLY else ()))
     ]
-    results: Results = {}
+    results: RowResults = {}
     for name, seed in product(names, seeds):
         path = plan.run_folder(name, seed) / "result.json"
         if path.exists():
-            scores = json.loads(path.read_text("utf-8"))["scores"]
-            results.setdefault(name, {})[seed] = Scores(**scores)
+            results.setdefault(name, {})[seed] = json.loads(path.read_text("utf-8"))
     return results
+
+
+def scores_of(results: RowResults) -> Results:
+    """The scores of all results."""
+    return {
+        name: {seed: Scores(**result["scores"]) for seed, result in seeds.items()}
+        for name, seeds in results.items()
+    }
+
+
+def report(results: RowResults, plan: Plan) -> dict[str, Any]:
+    """All results as plain values."""
+    rows = [
+        {"row": name, "seed": seed, **result}
+        for name, seeds in results.items()
+        for seed, result in seeds.items()
+    ]
+    return {"images": plan.title, "steps": plan.steps, "settings": plan.settings, "rows": rows}
 
 
 def record(results: Results, arguments: argparse.Namespace) -> None:
     """Write the demo's baselines."""
     missing = [name for name in BASELINES if set(results.get(name, {})) != set(arguments.seeds)]
-    if missing or arguments.data or arguments.set or arguments.world or arguments.classifier:
+    if (
+        missing
+        or arguments.data
+        or arguments.merge
+        or arguments.set
+        or arguments.world
+        or arguments.classifier
+    ):
         raise BenchmarkError(
             "--record needs the emoji world, no other settings, and these rows for all seeds: "
             f"{', '.join(BASELINES)}."
@@ -362,46 +392,21 @@ def record(results: Results, arguments: argparse.Namespace) -> None:
 # --- arguments
 
 
-def rows_of(arguments: argparse.Namespace) -> list[Row]:
-    """The rows that --rules selects, then those of --row; BenchmarkError for a pattern without a row."""
-    selected: list[Row] = []
-    for pattern in arguments.rules:
-        matching = [row for row in RULES if pattern == "all" or fnmatch(row.name, pattern)]
-        if not matching:
-            names = "; ".join(row.name for row in RULES)
-            raise BenchmarkError(f"--rules {pattern!r} matches no row. The rows are: {names}; or `all`.")
-        selected += matching
-    own = [row_of(text) for text in arguments.row]
-    folders = [row.folder for row in (*RULES, *map(Row, (ON_IMAGE, ON_BEST_BOX, CLASSIFIER)), *own)]
-    for row in own:
-        if not row.folder or folders.count(row.folder) > 1:
-            raise BenchmarkError(
-                f"--row {row.name!r}: this name is taken or empty. Give the row another name."
-            )
-    return [*(row for row in RULES if row in selected), *own]
-
-
-def row_of(text: str) -> Row:
-    """The row of `NAME: a.b=c, d.e=f`; a value may contain commas."""
-    name, _, settings = text.partition(":")
-    parts = [part.strip() for part in re.split(r",(?=\s*[\w.]+=)", settings) if part.strip()]
-    merges = [part.removeprefix("merge=") for part in parts if part.startswith("merge=")]
-    overrides = tuple(part for part in parts if not part.startswith("merge="))
-    if any("=" not in part for part in overrides) or not {*merges} <= {JOINT_MERGE, ORACLE_MERGE}:
-        raise BenchmarkError(f"--row {text!r}: expected NAME: key=value, key=value …, or merge=merge_oracle.")
-    return Row(name.strip(), *merges[-1:] or (JOINT_MERGE,), overrides)
-
-
 def plan_of(arguments: argparse.Namespace) -> Plan:
     per_minute = PHOTOGRAPH_STEPS_PER_MINUTE if arguments.data else STEPS_PER_MINUTE
+    steps = arguments.steps or max(1, round(arguments.minutes * per_minute))
+    if arguments.merge and not arguments.steps:
+        steps = read_config(arguments.config).schedule.max_steps
     return Plan(
         folder=arguments.folder,
         data=arguments.data,
-        steps=arguments.steps or max(1, round(arguments.minutes * per_minute)),
+        steps=steps,
         threads=arguments.threads or max(1, (cpu_count() or 1) // arguments.jobs),
         world=tuple(arguments.world),
         settings=tuple(arguments.set),
         classifier=tuple(arguments.classifier),
+        withheld=Withheld(arguments.merge, arguments.boxed or ()) if arguments.merge else None,
+        config_path=arguments.config,
     )
 
 
@@ -416,22 +421,56 @@ def parse_arguments() -> argparse.Namespace:
     length.add_argument("--minutes", type=float, default=5, help="training length, as for `yolo9000 demo`")
     length.add_argument("--steps", type=positive, help="training length in steps of the detector")
     add("--folder", type=Path, default=Path("runs/never_boxed"), help="worlds, runs and results")
-    add("--data", type=Path, help="photographs in Tiny ImageNet's layout, instead of emoji")
-    rules = [ORACLE, BOXES_ONLY, JOINT]
-    add("--rules", nargs="+", default=rules, help="rows by name (* matches anything), or all")
+    images = parser.add_mutually_exclusive_group()
+    images.add_argument("--data", type=Path, help="photographs in Tiny ImageNet's layout, instead of emoji")
+    images.add_argument("--merge", type=Path, help="a MERGE.yaml with boxes of all classes, instead of emoji")
+    boxed = parser.add_mutually_exclusive_group()
+    boxed.add_argument(
+        "--boxed", type=names, help="with --merge: the classes that keep their boxes, as A,B,C"
+    )
+    boxed.add_argument("--withhold", choices=["half"], help="with --merge: half of the classes, by the seed")
+    add("--config", type=Path, default=OWN_DATA, help="with --merge: the configuration of all rows")
+    add(
+        "--rules",
+        nargs="+",
+        help="rows by name (* matches anything), or all; default: all but rules for image labels",
+    )
     add("--row", action="append", default=[], metavar="'NAME: key=value, …'", help="one more row")
     add("--set", **settings, help="a setting of every row")
     add("--classifier", **settings, help="a setting of the classifier that rows start from")
     add("--world", **settings, help="a setting of the world")
     add("--jobs", type=positive, default=1, help="rows at the same time, each in its own process")
     add("--threads", type=positive, help="threads of each job; default: all cores, divided by the jobs")
+    add(
+        "--breakdown",
+        action="store_true",
+        help="also print recall and accuracy by size, truncation, occlusion",
+    )
+    add("--json", type=Path, help="write all scores to this file")
     add("--finished", action="store_true", help="train nothing; print the table of finished rows")
     add("--record", action="store_true", help="write the demo's baselines")
     arguments = parser.parse_args()
     arguments.seeds = list(dict.fromkeys(arguments.seeds))
+    arguments.rules = arguments.rules or [
+        JOINT,
+        BOXES_ONLY,
+        ORACLE,
+        *([RANDOM_WEIGHTS] if arguments.merge else []),
+    ]
     if arguments.folder.exists() and not arguments.folder.is_dir():
         parser.error(f"--folder {arguments.folder} is a file")
+    if arguments.merge is None and (arguments.boxed or arguments.withhold):
+        parser.error("--boxed and --withhold need --merge")
+    if arguments.merge and not (arguments.boxed or arguments.withhold):
+        parser.error("--merge needs --boxed A,B,C or --withhold half")
+    if arguments.merge and (arguments.world or arguments.classifier):
+        parser.error("--world and --classifier do not apply to --merge")
     return arguments
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def positive(text: str) -> int:

@@ -39,6 +39,8 @@ class Scores:
 
 Results = dict[str, dict[int, Scores]]
 """Scores by row and seed."""
+RowResults = dict[str, dict[int, dict[str, Any]]]
+"""Results as plain values, by row and seed: scores, classes, breakdown."""
 
 
 def score_row(name: str, path: Path, shards: Path) -> dict[str, dict[str, Any]]:
@@ -82,6 +84,7 @@ def _result(
         detections[0],
         tree=counts.tree,
         supervision=counts.supervision,
+        sizes_px=images.sizes_px,
         max_detections=cfg.max_detections,
     )
     precision = average_precision(mapped.truths, detections[1], max_detections=cfg.max_detections)
@@ -99,7 +102,8 @@ def _result(
         boxed_accuracy=card.boxed.accuracy,
         never_boxed_accuracy=card.label_only.accuracy,
     )
-    return {"scores": asdict(scores), "classes": [asdict(class_score) for class_score in card.classes]}
+    plain = card.to_dict()
+    return {"scores": asdict(scores), "classes": plain["classes"], "breakdown": plain["breakdown"]}
 
 
 def table_of(results: Results) -> list[list[str]]:
@@ -109,6 +113,25 @@ def table_of(results: Results) -> list[list[str]]:
         cells = [_mean_and_deviation(getattr(one, f.name) for one in scores.values()) for f in fields(Scores)]
         share = _share_of_oracle(scores, results.get(ORACLE, {}))
         table.append([name, *cells[:2], share, *cells[2:], str(len(scores))])
+    return table
+
+
+def breakdown_table(results: RowResults) -> list[list[str]]:
+    """Headings, then a row for each row of the benchmark: detected / correct label-only objects by condition.
+
+    Objects of several seeds are added up; a size range that only some seeds have stands alone.
+    """
+    counts: dict[str, dict[str, list[int]]] = {}
+    for name, seeds in results.items():
+        for row in (row for result in seeds.values() for row in result.get("breakdown", ())):
+            if row["part"] == "label_only":
+                numbers = counts.setdefault(row["condition"], {}).setdefault(name, [0, 0, 0])
+                for place, key in enumerate(("objects", "detected", "correct")):
+                    numbers[place] += row[key]
+    table = [["", *counts]]
+    for name in results:
+        cells = [by_row.get(name) for by_row in counts.values()]
+        table.append([name, *("–" if n is None else f"{n[1] / n[0]:.0%} / {n[2] / n[0]:.0%}" for n in cells)])
     return table
 
 

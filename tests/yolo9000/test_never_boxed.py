@@ -49,11 +49,11 @@ def chosen(benchmark: ModuleType, rules: list[str], rows: list[str]) -> list[str
 # --- rows
 
 
-def test_all_means_every_rule_boxes_only_and_the_oracle(benchmark: ModuleType) -> None:
+def test_all_means_every_rule_boxes_only_the_oracle_and_random_weights(benchmark: ModuleType) -> None:
     names = chosen(benchmark, ["all"], [])
     assert names[0] == "joint training"
-    assert names[-2:] == ["boxes only", "oracle"]
-    pairs = {tuple(name.split(", ")) for name in names[1:-2]}
+    assert names[-3:] == ["boxes only", "oracle", "random weights"]
+    pairs = {tuple(name.split(", ")) for name in names[1:-3]}
     assert len(pairs) == 12
     assert {assign for assign, _ in pairs} == {"max_score", "max_objectness", "max_size", "top_k"}
     assert {objectness for _, objectness in pairs} == {"paper", "darknet", "ignore"}
@@ -83,24 +83,30 @@ def test_rows_are_selected_by_patterns_and_own_rows_come_last(benchmark: ModuleT
 def test_an_own_row_has_a_name_settings_and_perhaps_a_merge(
     benchmark: ModuleType, text: str, merge: str, overrides: tuple[str, ...]
 ) -> None:
-    row = benchmark.row_of(text)
+    row = sys.modules[benchmark.Row.__module__].row_of(text)
     assert (row.name, row.merge, row.overrides) == (text.split(":")[0], merge, overrides)
 
 
-def test_every_row_is_a_valid_configuration_for_emoji_and_for_photographs(
-    benchmark: ModuleType, tmp_path: Path
+@pytest.mark.parametrize("images", ["emoji", "mosaics", "merge"])
+def test_every_row_is_a_valid_configuration_for_all_images(
+    benchmark: ModuleType, tmp_path: Path, images: str
 ) -> None:
-    for data in (None, tmp_path):
-        common = ("optimizer.ema=0.5", "pseudo_boxes.at_steps=[3]")
-        plan = benchmark.Plan(tmp_path, data, steps=7, threads=1, world=(), settings=common, classifier=())
-        cfgs = {row.name: plan.config(row, 3) for row in benchmark.RULES}
-        for name, cfg in cfgs.items():
-            assert (cfg.seed, cfg.schedule.max_steps, cfg.optimizer.ema) == (3, 7, 0.5)
-            assert cfg.pseudo_boxes.at_steps == ((3,) if name == "joint training" else ())
-            assert cfg.data.shards == tmp_path / "seed3" / ("merge_oracle" if name == "oracle" else "merge")
-        assert cfgs["top_k, darknet"].loss.assign == "top_k"
-        assert cfgs["max_score, paper"].loss.assumed_iou == 0.3
-        assert cfgs["boxes only"].data.ratio == {"scenes": 1}
+    data = tmp_path if images == "mosaics" else None
+    withheld = benchmark.Withheld(tmp_path / "merge.yaml", ("apple",)) if images == "merge" else None
+    common = ("optimizer.ema=0.5", "pseudo_boxes.at_steps=[3]")
+    plan = benchmark.Plan(
+        tmp_path, data, steps=7, threads=1, world=(), settings=common, classifier=(), withheld=withheld
+    )
+    cfgs = {row.name: plan.config(row, 3) for row in benchmark.rows_of(Namespace(rules=["all"], row=[]))}
+    for name, cfg in cfgs.items():
+        assert (cfg.seed, cfg.schedule.max_steps, cfg.optimizer.ema) == (3, 7, 0.5)
+        assert cfg.pseudo_boxes.at_steps == ((3,) if name in ("joint training", "random weights") else ())
+        assert cfg.data.shards == tmp_path / "seed3" / ("merge_oracle" if name == "oracle" else "merge")
+    assert cfgs["top_k, darknet"].loss.assign == "top_k"
+    assert cfgs["max_score, paper"].loss.assumed_iou == 0.3
+    assert cfgs["boxes only"].data.ratio == {"boxes" if withheld else "scenes": 1}
+    assert cfgs["random weights"].model.network.startswith("tiny, width 1")
+    assert cfgs["random weights"].model.backbone_weights == "random"
 
 
 # --- resuming and refusals
@@ -143,6 +149,17 @@ def test_an_error_is_one_line_with_exit_code_2(
         pytest.param(["--jobs", "0"], "expected 1 or more, found 0", id="no jobs"),
         pytest.param(["--steps", "4", "--minutes", "3"], "not allowed with", id="two lengths"),
         pytest.param(["--folder", __file__], "is a file", id="a file for a folder"),
+        pytest.param(
+            ["--boxed", "apple"], "--boxed and --withhold need --merge", id="boxed classes without a merge"
+        ),
+        pytest.param(
+            ["--merge", "m.yaml"], "--merge needs --boxed A,B,C or --withhold", id="a merge without a split"
+        ),
+        pytest.param(
+            ["--merge", "m.yaml", "--withhold", "half", "--world", "a=1"],
+            "do not apply to --merge",
+            id="a world",
+        ),
     ],
 )
 def test_invalid_arguments_are_refused(
@@ -307,7 +324,8 @@ def test_the_table_has_mean_and_standard_deviation_of_finished_rows(
         if name == "label on image":
             scores |= {"boxed": None}
         (folder / "result.json").write_text(json.dumps({"scores": scores}))
-    table = benchmark.table_of(benchmark.finished(benchmark.RULES, plan, [0, 1, 2]))
+    rows = benchmark.rows_of(Namespace(rules=["all"], row=[]))
+    table = benchmark.table_of(benchmark.scores_of(benchmark.finished(rows, plan, [0, 1, 2])))
     assert [row[0] for row in table] == ["", "label on image", "oracle"]
     assert table[1][1:3] == ["–", "5.0 ± 0.0"]
     assert table[2][1:4] == ["50.0 ± 10.0", "50.0 ± 10.0", "100%"]
