@@ -16,6 +16,8 @@ from yolo9000.data.sampler import DataMismatch, first_of_each_source, images_of_
 from yolo9000.evaluation.supervision import map_to_boxed
 from yolo9000.inference.scored_boxes import GroundTruth
 
+FORMATS_WITH_DIFFICULT_OBJECTS = ("voc", "imagenet")
+
 
 @dataclass(frozen=True)
 class EvaluationSet:
@@ -64,16 +66,27 @@ def ground_truth(reader: ShardReader, image: int) -> GroundTruth:
     """The labelled boxes of an image."""
     rows = slice(*reader.box_offsets[image : image + 2])
     size = np.array([reader.image_width[image], reader.image_height[image]] * 2, np.float64)
+    ignored = reader.box_ignored[rows]
     return GroundTruth(
-        reader.boxes_xyxy_unit[rows] * size, reader.box_nodes[rows].astype(np.int64), reader.box_ignored[rows]
+        reader.boxes_xyxy_unit[rows] * size,
+        reader.box_nodes[rows].astype(np.int64),
+        ignored,
+        crowd=ignored & has_crowds(reader, int(reader.image_source[image])),
     )
+
+
+def has_crowds(reader: ShardReader, source: int) -> bool:
+    """Whether the ignored boxes of a source are crowds and groups; in VOC's XML they are single difficult objects."""
+    settings = reader.provenance.get("config", {}).get("sources", [])
+    formats = {row["name"]: row["format"] for row in settings}
+    return formats.get(reader.sources[source].name) not in FORMATS_WITH_DIFFICULT_OBJECTS
 
 
 def ignored_for_ancestors(truths: list[GroundTruth], tree: WordTree) -> list[GroundTruth]:
     """The ground truth with each box added as an ignored box of every evaluated class above its own.
 
-    A box labelled *ambulance* also shows a car. A detection of *car* there is not wrong, but the box is not part of the
-    recall of *car* either.
+    A box labelled *ambulance* also shows a car. A detection of *car* with the box of the ambulance is not wrong, but
+    the box is not part of the recall of *car* either. A detection of *car* somewhere inside it is wrong.
     """
     evaluated = {int(node) for truth in truths for node in truth.node[~truth.ignored]}
     return [_with_ancestors(truth, tree, evaluated) for truth in truths]
@@ -91,4 +104,5 @@ def _with_ancestors(truth: GroundTruth, tree: WordTree, evaluated: set[int]) -> 
         np.concatenate([truth.xyxy_px, truth.xyxy_px[rows]]),
         np.concatenate([truth.node, nodes]),
         np.concatenate([truth.ignored, np.ones(len(rows), bool)]),
+        crowd=np.concatenate([truth.crowd, truth.crowd[rows]]),
     )

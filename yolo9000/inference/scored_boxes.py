@@ -20,15 +20,20 @@ class GroundTruth:
 
     xyxy_px     (M, 4) float64, image pixels
     node        (M,) int64
-    ignored     (M,) bool, crowds and groups: a detection of an ignored box counts neither as correct nor as wrong
+    ignored     (M,) bool, a detection of an ignored box counts neither as correct nor as wrong
+    crowd       (M,) bool, ignored boxes around several objects, which a detection is of if it lies inside; a detection
+                is of any other box if their IoU is high enough. None: all ignored boxes
     """
 
     xyxy_px: Float64Array
     node: Int64Array
     ignored: BoolArray
+    crowd: BoolArray = None  # type: ignore[assignment]  # never None once made
 
     def __post_init__(self) -> None:
-        _set_columns(self, xyxy_px=np.float64, node=np.int64, ignored=np.bool_)
+        if self.crowd is None:
+            object.__setattr__(self, "crowd", self.ignored)
+        _set_columns(self, xyxy_px=np.float64, node=np.int64, ignored=np.bool_, crowd=np.bool_)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,6 +60,35 @@ def worlds(draw: st.DrawFn) -> tuple[list[GroundTruth], list[ScoredBoxes]]:
     return truths, detections
 
 
+def crowded_world(
+    seed: int, *, images: int, nodes: int, boxes: int = 8, copies: int = 3
+) -> tuple[list[GroundTruth], list[ScoredBoxes]]:
+    """Images with boxes of `nodes` classes, one in ten a crowd, and detections near them and elsewhere.
+
+    Scores have one decimal, so many are equal. One detection in five has another class than its box.
+    """
+    rng = np.random.default_rng(seed)
+    truths, detections = [], []
+    for _ in range(images):
+        count = int(rng.integers(0, boxes + 1))
+        corner = rng.uniform(0, 200, (count, 2))
+        labelled = np.concatenate([corner, corner + rng.uniform(8, 90, (count, 2))], axis=1)
+        node = rng.integers(0, nodes, count)
+        truths.append(GroundTruth(labelled, node, rng.random(count) < 0.1))
+        near = np.repeat(labelled, copies, axis=0)
+        near = near + rng.normal(0, 0.1, near.shape) * np.tile(near[:, 2:] - near[:, :2], 2)
+        found = np.concatenate([near, np.concatenate([corner, corner + 30], axis=1)])
+        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
+        own = np.concatenate([np.repeat(node, copies), rng.integers(0, nodes, count)])
+        other = rng.integers(0, nodes, len(own))
+        detections.append(
+            ScoredBoxes(
+                found, np.where(rng.random(len(own)) < 0.2, other, own), rng.random(len(own)).round(1)
+            )
+        )
+    return truths, detections
+
+
 def supervision(node: int) -> Supervision:
     """Nodes 2 and 4 have boxes, 3 image labels, the others nothing."""
     known: dict[int, Supervision] = {2: "boxes", 4: "boxes", 3: "image labels"}

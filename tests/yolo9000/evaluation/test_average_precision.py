@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,9 +55,25 @@ def test_a_detection_of_an_ignored_box_is_neither_right_nor_wrong() -> None:
     assert average_precision([truth((LEFT, 2), ignored=[0])], [detected((LEFT, 2, 0.8))]) == {}
 
 
-def test_the_evaluator_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    average_precision([truth((LEFT, 2))], [detected((LEFT, 2, 0.8))])
-    assert capfd.readouterr() == ("", "")
+def test_detections_inside_an_ignored_box_are_wrong_unless_the_box_is_a_crowd() -> None:
+    large, spots = [0, 0, 200, 200], [([x, 0, x + 10, 10], 2, 0.9) for x in range(0, 100, 10)]
+    images = [truth((large, 2), ignored=[0]), truth((RIGHT, 2))]
+    single = [replace(images[0], crowd=[False]), images[1]]
+    inside = [detected(*spots), detected((RIGHT, 2, 0.5))]
+    assert average_precision(images, inside)[2].ap50 == pytest.approx(100)
+    assert average_precision(single, inside)[2].ap50 == pytest.approx(100 / 11)
+    whole = [detected((large, 2, 0.9), (large, 2, 0.8)), detected((RIGHT, 2, 0.5))]
+    assert average_precision(single, whole)[2].ap50 == pytest.approx(100)
+
+
+def test_an_ignored_box_is_matched_only_where_no_other_box_is_free() -> None:
+    near = [1, 0, 11, 10]
+    images = [truth((LEFT, 2), (near, 2), ignored=[1])]
+    for crowd in ([False, False], [False, True]):
+        found = average_precision(
+            [replace(images[0], crowd=crowd)], [detected((near, 2, 0.9), (LEFT, 2, 0.8))]
+        )
+        assert found[2].ap50 == pytest.approx(100)
 
 
 def test_only_the_best_detections_of_a_class_in_an_image_count() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import torch
 
 import yolo9000.evaluation.evaluate as evaluation
 from data_prep import LabelCounts, MergeConfig, ShardReader, merge
+from tests.yolo9000.evaluation.made_boxes import LEFT, detected, truth
 from tests.yolo9000.made import BOXED, COLOURS, LABEL_ONLY, made_config, made_shards
+from wordtree import WordTree
 from yolo9000.config import EvaluateConfig
 from yolo9000.data.sampler import DataMismatch
+from yolo9000.evaluation.average_precision import average_precision
 from yolo9000.evaluation.evaluate import evaluate_detector, highest_objectness_boxes, predict_boxes
-from yolo9000.evaluation.evaluation_set import EvaluationSet, ground_truth
+from yolo9000.evaluation.evaluation_set import EvaluationSet, ground_truth, ignored_for_ancestors
 from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.models.detector import Detector, build_detector
 
@@ -48,10 +52,10 @@ def test_perfect_detections_score_100_in_every_part(
 ) -> None:
     def perfect(_: Detector, images: EvaluationSet, *__: Any) -> list[ScoredBoxes]:
         detections = []
-        for truth in images.truths:
-            counts = ~truth.ignored
+        for labelled in images.truths:
+            counts = ~labelled.ignored
             ones = np.ones(int(counts.sum()))
-            detections.append(ScoredBoxes(truth.xyxy_px[counts], truth.node[counts], ones))
+            detections.append(ScoredBoxes(labelled.xyxy_px[counts], labelled.node[counts], ones))
         return detections
 
     monkeypatch.setattr(evaluation, "predict_boxes", perfect)
@@ -82,6 +86,40 @@ def test_a_class_without_boxes_is_mapped_to_its_common_ancestor_with_a_boxed_cla
         [shared[1]],
         [],
     ]
+
+
+def test_wrong_detections_of_a_class_inside_a_box_of_a_class_below_it_count(toy_tree: WordTree) -> None:
+    animal, dog = 0, 2
+    truths = [truth(([0, 0, 200, 200], dog)), truth((LEFT, animal))]
+    spots = detected(*(([x, y, x + 10, y + 10], animal, 0.9) for x in range(0, 100, 10) for y in (0, 10)))
+    whole = detected(([0, 0, 200, 200], animal, 0.9))
+    right = detected((LEFT, animal, 0.5))
+    prepared = ignored_for_ancestors(truths, toy_tree)
+    assert average_precision(prepared, [spots, right])[animal].ap50 == pytest.approx(100 / 21)
+    assert average_precision(prepared, [whole, right])[animal].ap50 == pytest.approx(100)
+
+
+def test_a_crowd_of_a_class_is_a_crowd_of_the_classes_above(toy_tree: WordTree) -> None:
+    animal, dog = 0, 2
+    truths = [truth(([0, 0, 200, 200], dog), ignored=[0]), truth((LEFT, animal))]
+    (crowded, _) = ignored_for_ancestors(truths, toy_tree)
+    assert crowded.node.tolist() == [dog, animal]
+    assert crowded.crowd.tolist() == [True, True]
+
+
+@pytest.mark.parametrize(("source_format", "is_crowd"), [("coco", True), ("voc", False), ("imagenet", False)])
+def test_ignored_boxes_are_crowds_except_in_voc_xml_where_they_are_difficult_objects(
+    reader: ShardReader, source_format: str, is_crowd: bool
+) -> None:
+    changed = copy(reader)
+    rows = [{"name": source.name, "format": source_format} for source in reader.sources]
+    changed.provenance = {"config": {"sources": rows}}
+    changed.box_ignored = np.ones_like(reader.box_ignored)
+    truths = EvaluationSet.of(changed, EvaluateConfig()).truths
+    assert len(truths) == 4
+    for found in truths:
+        assert found.ignored.all()
+        assert found.crowd.tolist() == [is_crowd] * len(found.node)
 
 
 def test_the_batch_size_changes_no_detection(reader: ShardReader, model: Detector) -> None:
