@@ -45,7 +45,7 @@ def plan(
     workers: Annotated[int, typer.Option(min=1, help="Threads that read images, with --hash.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a merge would do, without reading images; write the label map if it does not exist."""
+    """Show what a merge would do, without reading images; write the label map of MERGE.yaml if missing."""
     from data_prep.classes.label_map import LabelMapError, write_label_map
     from data_prep.classes.tree_and_nodes import NothingToBuild
     from data_prep.config import MergeConfig
@@ -294,8 +294,13 @@ def emoji_world(
     ] = None,
     labels_per_class: Annotated[int | None, typer.Option(help="Label images of each class.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square images, px.")] = None,
-    unlabelled_share: Annotated[
-        float | None, typer.Option(help="Share of a training scene's objects without a box, 0 to 1.")
+    unannotated_share: Annotated[
+        float | None,
+        typer.Option(
+            "--unannotated-share",
+            "--unlabelled-share",
+            help="Share of a training scene's objects without a box, 0 to 1.",
+        ),
     ] = None,
     drawings: Annotated[
         Path | None,
@@ -315,7 +320,7 @@ def emoji_world(
         test_scenes=test_scenes,
         labels_per_class=labels_per_class,
         size_px=size,
-        unlabelled_share=unlabelled_share,
+        unannotated_share=unannotated_share,
         drawings=drawings or pictures,
     )
     write_world(out, validate(settings, EmojiWorldConfig, place="emoji-world"), workers=workers)
@@ -339,8 +344,13 @@ def mosaic_world(
         int | None, typer.Option(help="Label images of each class; all by default.")
     ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square scenes, px.")] = None,
-    unlabelled_share: Annotated[
-        float | None, typer.Option(help="Share of a training scene's objects without a box, 0 to 1.")
+    unannotated_share: Annotated[
+        float | None,
+        typer.Option(
+            "--unannotated-share",
+            "--unlabelled-share",
+            help="Share of a training scene's objects without a box, 0 to 1.",
+        ),
     ] = None,
 ) -> None:
     """Paste photographs of single objects into scenes: half of the classes get boxes, the others image labels."""
@@ -354,7 +364,7 @@ def mosaic_world(
         test_scenes=test_scenes,
         labels_per_class=labels_per_class,
         size_px=size,
-        unlabelled_share=unlabelled_share,
+        unannotated_share=unannotated_share,
     )
     write_world(photographs, out, validate(settings, MosaicWorldConfig, place="mosaic-world"))
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")

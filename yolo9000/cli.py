@@ -86,7 +86,8 @@ def demo(
         "runs/demo"
     ),
     minutes: Annotated[
-        float, typer.Option(min=1, help="Training time in minutes, on 2 CPU cores like those of README.")
+        float,
+        typer.Option(min=1, help="Training time in minutes on 2 CPU cores like those of docs/results.md."),
     ] = 5.5,
     quick: Annotated[
         bool, typer.Option("--quick", help="Half a minute: shows that the installation works, learns little.")
@@ -316,7 +317,7 @@ def convert(
     out: Annotated[Path, typer.Option("-o", "--out", help="NAME.pt; for a checkpoint NAME.weights.")],
     layers: Annotated[
         int | None,
-        typer.Option(min=1, help="Read only the first layers of the weights: 23 of darknet19_448.conv.23."),
+        typer.Option(min=1, help="Read only the first layers of the weights: 23 for darknet19_448.conv.23."),
     ] = None,
     batch_norm: Annotated[
         BatchNormChoice, typer.Option(help="darknet_cpu: for exact comparison with Darknet on a CPU.")

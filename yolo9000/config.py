@@ -1,7 +1,8 @@
 """All settings of training, evaluation and prediction: meaning, unit, default and its source. Imports no torch.
 
-Settings come from YAML files and `--set a.b=c`; unknown keys are errors. Only `build_*` functions and the training
-loop read them. The sources are the YOLO9000 paper, Darknet's cfg files, and docs/decisions.md.
+Settings come from YAML files and `--set a.b=c`; unknown keys are errors. Networks get plain values from `build_*`;
+loss, evaluation and prediction read their own section. The sources are the YOLO9000 paper, Darknet's cfg files, and
+docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -239,7 +240,8 @@ class DataConfig(StrictModel):
 class AugmentConfig(StrictModel):
     """Augmentation of a detector's images. Defaults are Darknet's; tiles are off (decision 5).
 
-    A *tile* is a label image that is shrunk onto a canvas, put into a mosaic or pasted into another image.
+    A *tile* is a label image, or a crop of another image, that is shrunk onto a canvas, put into a mosaic or pasted
+    into another image.
     """
 
     old_names: ClassVar[Mapping[str, str]] = {"mosaic_cuts": "mosaic_crops", "scene_cuts": "scene_crops"}
@@ -295,14 +297,18 @@ class LossConfig(StrictModel):
 
     old_names: ClassVar[Mapping[str, str]] = {
         "vouching": "unannotated_objectness",
-        "unvouched_siblings": "unannotated_siblings",
+        "unvouched_siblings": "unannotated_sibling_weight",
+        "unannotated_siblings": "unannotated_sibling_weight",
+        "warm_up_images": "anchor_warm_up_images",
     }
 
     # --- boxes and background
 
-    # Weight of the objectness loss at locations responsible for a box. Darknet: object_scale=5.
+    # Weight of the objectness loss at locations responsible for a box, and for an image label with label_objectness
+    # paper. Darknet: object_scale=5.
     object_weight: float = Field(5.0, ge=0)
-    # Weight of the objectness loss at background locations. Darknet: noobject_scale=1.
+    # Weight of the objectness loss at background locations, and beside an image label with label_objectness darknet.
+    # Darknet: noobject_scale=1.
     no_object_weight: float = Field(1.0, ge=0)
     # Weight of the class loss of boxes. Darknet: class_scale=1.
     class_weight: float = Field(1.0, ge=0)
@@ -317,8 +323,8 @@ class LossConfig(StrictModel):
     objectness_target: Literal["iou", "one"] = "iou"
     # Squared error (paper, Darknet) or binary cross-entropy.
     objectness_loss: Literal["squared", "cross_entropy"] = "squared"
-    # Number of images during which all locations are also pulled towards their anchors. Darknet: 12800.
-    warm_up_images: int = Field(12800, ge=0)
+    # Number of images during which all locations without a box are also pulled towards their anchors. Darknet: 12800.
+    anchor_warm_up_images: int = Field(12800, ge=0)
     # Pairs of siblings that may both apply, and are left out of each other's softmax in training (decision 22): those
     # that `wordtree lint` finds, or a file with two ids per line; None: no pairs.
     non_exclusive: Annotated[Literal["lint"] | ConfigPath | None, Field(union_mode="left_to_right")] = None
@@ -348,7 +354,7 @@ class LossConfig(StrictModel):
     # boxes whose objectness is above unannotated_objectness (decision 28).
     exclusion_weight: float = Field(0.0, ge=0)
     # Weight, in the softmax of a box, of siblings that its source does not annotate exhaustively (decision 31).
-    unannotated_siblings: Share = 1.0
+    unannotated_sibling_weight: Share = 1.0
 
     @model_validator(mode="after")
     def _exclusion_has_its_threshold(self) -> LossConfig:
@@ -394,7 +400,8 @@ class ScheduleConfig(StrictModel):
 
     # Length of the training.
     max_steps: PositiveInt
-    # Steps of burn-in, in which the rate is multiplied by (step / burn_in_steps)^burn_in_power. Darknet: 1000, 4.
+    # Steps of burn-in (learning-rate warm-up), in which the rate is multiplied by
+    # (step / burn_in_steps)^burn_in_power. Darknet: 1000, 4.
     burn_in_steps: int = Field(1000, ge=0)
     burn_in_power: PositiveFloat = 4.0
     # Rule for the learning rate at step t; the names are Darknet's, except cosine.

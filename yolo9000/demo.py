@@ -16,7 +16,7 @@ from data_prep import EmojiWorldConfig, MergeConfig, load_config, merge
 from data_prep.synthetic.emoji_table import twemoji_folder
 from data_prep.synthetic.emoji_world import emoji_world
 from wordtree.support.files import write_atomically
-from yolo9000.checkpoints.checkpoint import Settings
+from yolo9000.checkpoints.checkpoint import SettingsT
 from yolo9000.config import Config, PretrainConfig, read_config, read_pretrain_config
 from yolo9000.errors import Yolo9000Error
 from yolo9000.evaluation.scorecard import Scorecard
@@ -135,7 +135,7 @@ def scaled_detector_config(
     return read_config(path, (*common, *scaled, *overrides))
 
 
-def with_attribution(cfg: Settings, path: Path) -> Settings:
+def with_attribution(cfg: SettingsT, path: Path) -> SettingsT:
     """The configuration with the text file at `path` as the attribution of its images."""
     return with_settings(cfg, "data", attribution=path)
 

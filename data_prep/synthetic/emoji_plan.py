@@ -18,7 +18,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class EmojiWorldConfig(StrictModel):
     """Settings of the emoji world."""
 
-    old_names: ClassVar[Mapping[str, str]] = {"pictures": "drawings"}
+    old_names: ClassVar[Mapping[str, str]] = {
+        "pictures": "drawings",
+        "unlabelled_share": "unannotated_share",
+    }
 
     seed: Annotated[int, Field(ge=0)] = 0
     size_px: Annotated[int, Field(ge=32, le=2048)] = 160  # of the square images
@@ -26,7 +29,7 @@ class EmojiWorldConfig(StrictModel):
     test_scenes: Annotated[int, Field(ge=1)] = 300
     labels_per_class: Annotated[int, Field(ge=0)] = 72  # label images; 62 classes have 4464
     label_classes: Literal["label-only", "all"] = "label-only"  # "all": boxed classes have label images too
-    unlabelled_share: Share = 0.2  # share of a training scene's objects without a box, of label-only classes
+    unannotated_share: Share = 0.2  # share of a training scene's objects without a box, of label-only classes
     objects_min: Annotated[int, Field(ge=1)] = 1  # per scene
     objects_max: Annotated[int, Field(ge=1, le=50)] = 5
     # Longer side of an object, as a share of the image's side.
@@ -84,7 +87,7 @@ def plan_train(settings: EmojiWorldConfig, boxed: list[int], unlabelled: list[in
     rng = default_rng(SeedSequence(settings.seed, spawn_key=(SPLIT_KEYS["train"],)))
     streams = {True: shuffled_rounds(boxed, rng), False: shuffled_rounds(unlabelled, rng)}
     for index in range(settings.scenes):
-        given = rng.random(object_count(settings, rng)) >= settings.unlabelled_share
+        given = rng.random(object_count(settings, rng)) >= settings.unannotated_share
         image_classes = tuple(next(streams[has_box]) for has_box in given.tolist())
         yield PlannedImage("train", index, f"scenes/train/{index:06}.jpg", image_classes)
 

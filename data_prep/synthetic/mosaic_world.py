@@ -54,7 +54,7 @@ class MosaicWorldConfig(StrictModel):
     scenes: Annotated[int, Field(ge=1)] = 1500  # training images with boxes
     test_scenes: Annotated[int, Field(ge=1)] = 400
     labels_per_class: Annotated[int, Field(ge=0)] | None = None  # label images; None: all
-    unlabelled_share: Share = 0.2  # share of a training scene's objects without a box, of label-only classes
+    unannotated_share: Share = 0.2  # share of a training scene's objects without a box, of label-only classes
     objects_min: Annotated[int, Field(ge=1)] = 2  # per scene
     objects_max: Annotated[int, Field(ge=1, le=50)] = 4
     # Longer side of a pasted image, as a share of the scene's side.
@@ -187,7 +187,7 @@ def plan(settings: MosaicWorldConfig, classes: Sequence[PhotoClass], photos: Pho
 
     rng = rng_of(settings.seed, SPLIT_KEYS["train"])
     withheld = object_stream(unlabelled, by_class["train"], rng) if unlabelled else None
-    objects = mix(object_stream(boxed, by_class["train"], rng), withheld, settings.unlabelled_share, rng)
+    objects = mix(object_stream(boxed, by_class["train"], rng), withheld, settings.unannotated_share, rng)
     train = plan_scenes("train", settings.scenes, objects, settings, rng)
 
     rng = rng_of(settings.seed, SPLIT_KEYS["test"])

@@ -23,7 +23,11 @@ OPTIMIZER = {"name": "sgd", "learning_rate": 0.01, "ema": 0.9, "clip_norm": 2.0}
 def detector_config(shards: Path, **changes: object) -> Config:
     """Four steps of a narrow network with frozen batch norm, which does not depend on the other images of a batch."""
     fixed = {"model__width": 0.25, "precision": "float32", "optimizer": OPTIMIZER, "evaluate__batch_size": 1}
-    asked = {"loss__assign": "max_score", "loss__label_objectness": "paper", "loss__warm_up_images": 16}
+    asked = {
+        "loss__assign": "max_score",
+        "loss__label_objectness": "paper",
+        "loss__anchor_warm_up_images": 16,
+    }
     drawn = {"pseudo_boxes": {"at_steps": [2], "min_agreement": 0.1}}
     return made_config(shards, **{**fixed, **asked, **drawn, "batch_statistics": "frozen", **changes})
 

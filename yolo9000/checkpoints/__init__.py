@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     backbone_weights="load_backbone_weights",
     checkpoint=(
-        "Checkpoint CheckpointError DamagedCheckpoint DarknetOrigin DetectorCheckpoint Settings "
+        "Checkpoint CheckpointError DamagedCheckpoint DarknetOrigin DetectorCheckpoint SettingsT "
         "load_checkpoint load_classifier load_detector refuse_other_tree save_checkpoint"
     ),
     darknet_export="write_darknet",

@@ -48,7 +48,7 @@ REQUIRED_ENTRIES: dict[str, tuple[type, ...]] = {
     "training": (dict, type(None)),
 }
 OPTIONAL_ENTRIES: dict[str, tuple[type, ...]] = {"seen_before": (int,), "darknet": (dict, type(None))}
-Settings = TypeVar("Settings", bound=Config | PretrainConfig)
+SettingsT = TypeVar("SettingsT", bound=Config | PretrainConfig)
 
 
 class CheckpointError(Yolo9000Error):
@@ -68,10 +68,10 @@ class DarknetOrigin:
 
 
 @dataclass(frozen=True)
-class Checkpoint(Generic[Settings]):
+class Checkpoint(Generic[SettingsT]):
     """A detector (`DetectorCheckpoint`) or a classifier (`ClassifierCheckpoint`), depending on its configuration."""
 
-    config: Settings
+    config: SettingsT
     tree: WordTree
     label_counts: LabelCounts  # of the training split
     step: int
@@ -213,7 +213,7 @@ def load_classifier(path: Path | str) -> ClassifierCheckpoint:
     return _load_of_type(path, PretrainConfig, advice="Give a checkpoint of `yolo9000 pretrain`.")
 
 
-def _load_of_type(path: Path | str, config_type: type[Settings], *, advice: str) -> Checkpoint[Settings]:
+def _load_of_type(path: Path | str, config_type: type[SettingsT], *, advice: str) -> Checkpoint[SettingsT]:
     found = load_checkpoint(path)
     if not isinstance(found.config, config_type):
         expected, actual = DESCRIPTIONS[config_type], DESCRIPTIONS[type(found.config)]

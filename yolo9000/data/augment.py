@@ -19,7 +19,7 @@ from yolo9000.data.sample import Rectangle, Sample
 
 GREY = 127  # darknet: canvas of .5
 ROUNDING_PX = 1e-3  # tolerance for the rounding of boxes in the unit square
-MAX_HIDDEN_SHARE = 0.6  # a box of which more is hidden becomes an ignored region
+MAX_HIDDEN_SHARE = 0.6  # a box of which more is hidden becomes an ignore region
 
 
 def fit_with_jitter(sample: Sample, area: Rectangle, *, jitter: float, rng: Generator) -> Rectangle:
@@ -74,7 +74,7 @@ def compose(
 ) -> Sample:
     """Images drawn on a square canvas, each into its rectangle, with their labels.
 
-    A later image hides the earlier ones. A mostly hidden box becomes an ignored region, and so does an image without
+    A later image hides the earlier ones. A mostly hidden box becomes an ignore region, and so does an image without
     box annotations; a box with a side below `min_box_side_unit` is dropped. The result is exhaustively annotated for a
     node if all its images with box annotations are.
     """
@@ -92,7 +92,7 @@ def compose(
 def crop_around_box(sample: Sample, row: int, box_share: tuple[float, float], *, rng: Generator) -> Sample:
     """A square crop of an image around box number `row`; box_share: as in `window_around`.
 
-    Other boxes that are mostly outside the crop become ignored regions. Image labels are dropped, because the crop may
+    Other boxes that are mostly outside the crop become ignore regions. Image labels are dropped, because the crop may
     not show their objects; negative labels stay.
     """
     height, width = sample.image.shape[1:]
@@ -220,7 +220,7 @@ def _on_canvas(sample: Sample, xyxy_unit: Float32Array) -> Sample:
 def _without_hidden(sample: Sample, cover_xyxy_unit: Float32Array) -> Sample:
     """The labels that still hold when a rectangle is drawn over the image.
 
-    A box that is mostly hidden becomes an ignored region. A negative label is dropped where its region is partly
+    A box that is mostly hidden becomes an ignore region. A negative label is dropped where its region is partly
     hidden, because the image on top may show such an object.
     """
     hidden_share = _covered_share(sample.boxes_xyxy_unit, cover_xyxy_unit)

@@ -48,7 +48,7 @@ class ImageLabelColumns(_Columns):
 
 @dataclass(frozen=True)
 class IgnoreColumns(_Columns):
-    """Ignored regions, R rows, in which no location is background: crowds, and images or tiles without boxes."""
+    """Ignore regions, R rows, in which no location is background: crowds, and images or tiles without boxes."""
 
     image: Tensor  # (R,) int64
     xyxy_unit: Tensor  # (R, 4)

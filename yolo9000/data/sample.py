@@ -54,7 +54,7 @@ class Rectangle:
 
 
 def read_sample(reader: ShardReader, image: int, pseudo: PseudoBoxes | None = None) -> Sample:
-    """One image of the shards with its labels. An image without box annotations is one ignored region.
+    """One image of the shards with its labels. An image without box annotations is one ignore region.
 
     An image label is left out if the image has a box of the label's node or of a descendant. A box of `pseudo` replaces
     its image label.

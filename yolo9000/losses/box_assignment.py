@@ -92,7 +92,7 @@ def best_iou(predicted_xyxy_unit: Tensor, boxes: BoxColumns) -> Tensor:
 
 
 def ignored_cells(output: GridOutput, ignore: IgnoreColumns) -> Tensor:
-    """Cells whose centre lies in an ignored region of their image, (B, H, W) bool."""
+    """Cells whose centre lies in an ignore region of their image, (B, H, W) bool."""
     images, _, rows, columns, _ = output.box_logits.shape
     inside = cells_in_regions(output, ignore.xyxy_unit)  # (R, H, W)
     count = torch.zeros(images, rows, columns, dtype=torch.int64, device=inside.device)

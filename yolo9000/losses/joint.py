@@ -70,12 +70,12 @@ class LossTerms:
 
 
 @dataclass(frozen=True)
-class Background:
-    """Grid locations that no box is assigned to, outside ignored regions; masks are (B, A, H, W) bool."""
+class UnmatchedLocations:
+    """Grid locations that no box is assigned to, outside ignore regions; masks are (B, A, H, W) bool."""
 
-    unmatched: Tensor
-    negative: Tensor  # of `unmatched`: trained towards objectness 0
-    possibly_unannotated: Tensor  # of `unmatched`: may show an object without a box; not trained
+    mask: Tensor
+    background: Tensor  # of `mask`: trained towards objectness 0
+    possibly_unannotated: Tensor  # of `mask`: may show an object without a box; not trained
     best_iou: Tensor  # (B, A, H, W) float: highest IoU of each predicted box with a box of its image
 
 
@@ -87,7 +87,7 @@ class Assignment:
     boxes: MatchedBoxes
     labels: LabelAssignment
     negative_labels: Locations  # (L',) where each of L' negative labels lowers P(node)
-    background: Background
+    unmatched: UnmatchedLocations
 
 
 class JointLoss(nn.Module):
@@ -118,7 +118,7 @@ class JointLoss(nn.Module):
         batch_size: images in the whole batch; None: those in `output`.
         """
         cfg, assigned = self.cfg, self.assign(output, targets)
-        matched, background = assigned.boxes, assigned.background
+        matched, unmatched = assigned.boxes, assigned.unmatched
         box_paths, label_paths, negative_paths = path_logits(
             output,
             self.tree_tensors,
@@ -126,14 +126,14 @@ class JointLoss(nn.Module):
             (assigned.labels.location, targets.image_labels.node[assigned.labels.label]),
             (assigned.negative_labels, targets.negative_labels.node),
         )
-        is_warm_up = images_seen < cfg.warm_up_images
-        warm_up = _anchor_errors(output, background) if is_warm_up else _zero(output)
+        is_warm_up = images_seen < cfg.anchor_warm_up_images
+        warm_up = _anchor_errors(output, unmatched) if is_warm_up else _zero(output)
         negative = negative_errors(output, self.tree_tensors, negative_paths)
         terms = {
             "coordinates": cfg.coordinate_weight * _coordinate_errors(output, matched).sum(),
             "objectness": cfg.object_weight * self._objectness(output, assigned, targets.boxes),
-            "no_object": cfg.no_object_weight * self._no_object(output, background.negative),
-            "exclusion": cfg.exclusion_weight * self._exclusion(output, targets, background),
+            "no_object": cfg.no_object_weight * self._no_object(output, unmatched.background),
+            "exclusion": cfg.exclusion_weight * self._exclusion(output, targets, unmatched),
             "anchor_warm_up": WARM_UP_WEIGHT * warm_up,
             "box_class": cfg.class_weight * self._box_class(output, box_paths, targets.source),
             "label_class": cfg.label_weight * self._label_class(output, label_paths, assigned.labels),
@@ -158,22 +158,25 @@ class JointLoss(nn.Module):
         )
         negative_labels = location_of_max_score(output, targets.negative_labels, self.tree_tensors)
         iou = best_iou(predicted_xyxy_unit, targets.boxes)
-        background = self._background(output, targets, matched.location, labels.location, iou)
-        return Assignment(predicted_xyxy_unit, matched, labels, negative_labels, background)
+        unmatched = self._unmatched(output, targets, matched.location, labels.location, iou)
+        return Assignment(predicted_xyxy_unit, matched, labels, negative_labels, unmatched)
 
-    def _background(
+    def _unmatched(
         self,
         output: GridOutput,
         targets: Targets,
         box_locations: Locations,
         label_locations: Locations,
         iou: Tensor,
-    ) -> Background:
-        """The background of a batch; iou: (B, A, H, W) highest IoU of each predicted box with a box of its image."""
-        unmatched = ~box_locations.mask(output) & ~ignored_cells(output, targets.ignore)[:, None]
-        candidates = unmatched & (iou <= self.cfg.ignore_iou) & ~label_locations.mask(output)
+    ) -> UnmatchedLocations:
+        """The locations without a box, and which of them are background.
+
+        iou: (B, A, H, W) highest IoU of each predicted box with a box of its image.
+        """
+        every = ~box_locations.mask(output) & ~ignored_cells(output, targets.ignore)[:, None]
+        candidates = every & (iou <= self.cfg.ignore_iou) & ~label_locations.mask(output)
         possibly_unannotated = self._possibly_unannotated(output, candidates, targets.exhaustive)
-        return Background(unmatched, candidates & ~possibly_unannotated, possibly_unannotated, iou)
+        return UnmatchedLocations(every, candidates & ~possibly_unannotated, possibly_unannotated, iou)
 
     def _possibly_unannotated(
         self, output: GridOutput, candidates: Tensor, exhaustive: Tensor | None
@@ -219,12 +222,12 @@ class JointLoss(nn.Module):
             return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         return (logits.sigmoid() - target).square() / 2
 
-    def _exclusion(self, output: GridOutput, targets: Targets, background: Background) -> Tensor:
+    def _exclusion(self, output: GridOutput, targets: Targets, unmatched: UnmatchedLocations) -> Tensor:
         """Sum of `exclusion_errors` of objects far from all boxes (decision 28)."""
         cfg, exhaustive = self.cfg, targets.exhaustive
         if not cfg.exclusion_weight or cfg.unannotated_objectness is None or exhaustive is None:
             return _zero(output)
-        far = background.unmatched & (background.best_iou <= FAR_IOU)
+        far = unmatched.mask & (unmatched.best_iou <= FAR_IOU)
         far &= exhaustive.any(dim=1)[:, None, None, None]
         objects = object_locations(
             output,
@@ -256,7 +259,11 @@ class JointLoss(nn.Module):
     def _sibling_weights(self, paths: PathLogits, source: Tensor) -> Tensor:
         """Weight of each of Q members in the softmax or sigmoid of its box, (Q,); source: (B,) of each image."""
         weight = torch.ones_like(paths.logits)
-        if self.cfg.unannotated_siblings == 1 or self.exhaustive is None or self.exhaustive_or_above is None:
+        if (
+            self.cfg.unannotated_sibling_weight == 1
+            or self.exhaustive is None
+            or self.exhaustive_or_above is None
+        ):
             return weight
         unannotated = unannotated_siblings(
             paths.members,
@@ -265,7 +272,7 @@ class JointLoss(nn.Module):
             exhaustive=self.exhaustive,
             exhaustive_or_above=self.exhaustive_or_above,
         )
-        return weight.masked_fill(unannotated, self.cfg.unannotated_siblings)
+        return weight.masked_fill(unannotated, self.cfg.unannotated_sibling_weight)
 
     def _label_class(self, output: GridOutput, paths: PathLogits, labels: LabelAssignment) -> Tensor:
         """Sum of the cross-entropies of each image label at its locations, weighted by their shares of the label."""
@@ -314,11 +321,11 @@ def _coordinate_errors(output: GridOutput, matched: MatchedBoxes) -> Tensor:
     return (2 - matched.area_unit) * (offset.square() + log_size.square()).sum(1) / 2
 
 
-def _anchor_errors(output: GridOutput, background: Background) -> Tensor:
+def _anchor_errors(output: GridOutput, unmatched: UnmatchedLocations) -> Tensor:
     """Sum of the squared distances of unmatched predicted boxes from their anchors at the centre of their cells."""
     offset = (output.offset_logits.sigmoid() - 0.5).square().sum(-1)
     size = output.size_logits.square().sum(-1)
-    return ((offset + size) * background.unmatched).sum() / 2
+    return ((offset + size) * unmatched.mask).sum() / 2
 
 
 def _unassigned(output: GridOutput, labels: ImageLabelColumns, *assigned: Locations) -> Tensor:

@@ -56,10 +56,10 @@ def exclusion_errors(
     )
     log_absolute = log_absolute.masked_fill(~tops[objects.image][:, nodes], -torch.inf)
     if tree_tensors.siblings == "sigmoid":  # independent events
-        errors = log_complement(log_absolute).sum(dim=1)
+        log_none = log_complement(log_absolute).sum(dim=1)
     else:  # exclusive events, whose probabilities add up
-        errors = log_complement(log_absolute.logsumexp(dim=1))
-    return objects.location.gather(output.objectness).detach() * -errors
+        log_none = log_complement(log_absolute.logsumexp(dim=1))
+    return objects.location.gather(output.objectness).detach() * -log_none
 
 
 def topmost(parent: Tensor, nodes: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def plan_of(cfg: NetworkConfig) -> NetworkPlan:
 
 
 def read_network(
-    cfg: Path | str,
+    cfg_path: Path | str,
     weights: Path | str | None = None,
     *,
     tree: WordTree | None = None,
@@ -116,8 +116,10 @@ def read_network(
 
     tree: replaces the tree file that the cfg names. Raises DarknetError and TreeFileError.
     """
-    plan = read_cfg(Path(cfg))
-    network = DarknetNetwork(plan.layers, batch_norm=batch_norm, tree=tree or named_tree(plan, Path(cfg)))
+    plan = read_cfg(Path(cfg_path))
+    network = DarknetNetwork(
+        plan.layers, batch_norm=batch_norm, tree=tree or named_tree(plan, Path(cfg_path))
+    )
     if weights is not None:
         network.load_weights(read_weights(Path(weights), plan).layers)
     return network.eval()

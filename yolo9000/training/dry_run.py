@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from yolo9000.checkpoints.checkpoint import Settings
+from yolo9000.checkpoints.checkpoint import SettingsT
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.data.sampler import Sampler
 from yolo9000.distributed import joined_processes
@@ -17,14 +17,14 @@ from yolo9000.training.gradients import summed_gradients
 from yolo9000.training.journal import peak_memory_mib, tensorboard_log_for
 from yolo9000.training.loop import Guard
 from yolo9000.training.resume import start_or_resume
-from yolo9000.training.run import Network, Run, with_settings
+from yolo9000.training.run import NetworkT, Run, with_settings
 from yolo9000.training.run_report import refuse_missing_attribution
-from yolo9000.training.task import Data, Score, Task
+from yolo9000.training.task import DataT, ScoreT, Task
 
 
 @joined_processes()
 def check_run(
-    task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path, *, resume: bool = False
+    task: Task[SettingsT, NetworkT, DataT, ScoreT], cfg: SettingsT, folder: Path, *, resume: bool = False
 ) -> dict[str, str]:
     """Facts about the run by name, such as its data and its first loss, after one step at the largest input size.
 

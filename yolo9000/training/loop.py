@@ -8,15 +8,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from yolo9000.checkpoints.checkpoint import Settings
+from yolo9000.checkpoints.checkpoint import SettingsT
 from yolo9000.training.gradients import summed_gradients
 from yolo9000.training.journal import Journal
 from yolo9000.training.optim import learning_rate_at, set_learning_rate
 from yolo9000.training.resume import start_or_resume
-from yolo9000.training.run import Network, Run
+from yolo9000.training.run import NetworkT, Run
 from yolo9000.training.run_folder import TrainingError, locked_run, prepare_folder
 from yolo9000.training.run_report import refuse_missing_attribution
-from yolo9000.training.task import Data, Score, Task
+from yolo9000.training.task import DataT, ScoreT, Task
 from yolo9000.training.validation import Validation
 
 ADVICE = (
@@ -26,8 +26,8 @@ ADVICE = (
 
 
 def run_training(
-    task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path, *, resume: bool
-) -> Score:
+    task: Task[SettingsT, NetworkT, DataT, ScoreT], cfg: SettingsT, folder: Path, *, resume: bool
+) -> ScoreT:
     """Train to `cfg.schedule.max_steps` in a run folder; the score of the last evaluation.
 
     The folder gets last.pt (to resume from), best.pt, config.yaml, metrics.csv and, at each evaluation, report.html.
@@ -84,7 +84,7 @@ class Guard:
         self._check_last_loss()
         self._last = step, terms
 
-    def check_weights(self, run: Run[Settings, Network]) -> None:
+    def check_weights(self, run: Run[SettingsT, NetworkT]) -> None:
         """Check the last loss and the weights; even a finite loss can have a gradient that is not finite."""
         self._check_last_loss()
         state = run.model.state_dict()

@@ -19,7 +19,7 @@ from yolo9000.checkpoints.checkpoint import (
     Checkpoint,
     CheckpointError,
     DamagedCheckpoint,
-    Settings,
+    SettingsT,
     refuse_other_tree,
 )
 from yolo9000.checkpoints.start_from import InitialWeights, with_network_of
@@ -27,14 +27,14 @@ from yolo9000.config import Config, PretrainConfig
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 from yolo9000.distributed import is_first
 from yolo9000.training.optim import learning_rate_at, set_learning_rate
-from yolo9000.training.run import Network, Run, with_settings
+from yolo9000.training.run import NetworkT, Run, with_settings
 from yolo9000.training.run_folder import TrainingError
-from yolo9000.training.task import Data, Score, Task
+from yolo9000.training.task import DataT, ScoreT, Task
 
 
 def start_or_resume(
-    task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path, *, resume: bool
-) -> Run[Settings, Network]:
+    task: Task[SettingsT, NetworkT, DataT, ScoreT], cfg: SettingsT, folder: Path, *, resume: bool
+) -> Run[SettingsT, NetworkT]:
     """A new run, or with `resume` the run in `folder` after the step of its last.pt.
 
     Raises TrainingError, DataMismatch, CheckpointError.
@@ -43,8 +43,8 @@ def start_or_resume(
 
 
 def _started(
-    task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path
-) -> Run[Settings, Network]:
+    task: Task[SettingsT, NetworkT, DataT, ScoreT], cfg: SettingsT, folder: Path
+) -> Run[SettingsT, NetworkT]:
     if (folder / "last.pt").exists():
         raise TrainingError(
             f"{folder} holds a run already. Continue it with --resume, or choose another name."
@@ -52,7 +52,7 @@ def _started(
     reader = ShardReader(cfg.data.shards)
     initial = InitialWeights.read(cfg.model.start_from) if cfg.model.start_from else None
     if initial:
-        cfg = cast(Settings, cfg.model_copy(update={"model": initial.network_settings(cfg.model)}))
+        cfg = cast(SettingsT, cfg.model_copy(update={"model": initial.network_settings(cfg.model)}))
     cfg = with_absolute_paths(task.complete_settings(cfg, reader, None))
     torch.manual_seed(cfg.seed)
     model = task.build_model(cfg, reader)
@@ -72,13 +72,13 @@ def _started(
 
 
 def _resumed(
-    task: Task[Settings, Network, Data, Score], cfg: Settings, folder: Path
-) -> Run[Settings, Network]:
+    task: Task[SettingsT, NetworkT, DataT, ScoreT], cfg: SettingsT, folder: Path
+) -> Run[SettingsT, NetworkT]:
     path = folder / "last.pt"
     saved = _load_last(path, task.load)
     if cfg.model.start_from:
         model = with_network_of(cfg.model, saved.config.model)
-        cfg = cast(Settings, cfg.model_copy(update={"model": model}))
+        cfg = cast(SettingsT, cfg.model_copy(update={"model": model}))
     _refuse_changed_settings(folder, task.fixed_settings, cfg, saved.config)
     reader = ShardReader(cfg.data.shards)
     refuse_other_tree(saved, path, reader)
@@ -91,7 +91,7 @@ def _resumed(
             "Raise schedule.max_steps to continue."
         )
     try:
-        run: Run[Settings, Network] = _restored(saved, saved.training, cfg, reader)
+        run: Run[SettingsT, NetworkT] = _restored(saved, saved.training, cfg, reader)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, CheckpointError) as reason:
         message = one_line(reason)[:200]  # only a file written by hand comes here
         raise CheckpointError(f"{path}: its state of training does not fit this run ({message}).") from None
@@ -99,7 +99,7 @@ def _resumed(
     return run
 
 
-def _load_last(path: Path, load: Callable[[Path], Checkpoint[Settings]]) -> Checkpoint[Settings]:
+def _load_last(path: Path, load: Callable[[Path], Checkpoint[SettingsT]]) -> Checkpoint[SettingsT]:
     """The run's last.pt; TrainingError if it is missing or damaged."""
     if not path.exists():
         raise TrainingError(f"{path.parent}: nothing to resume, there is no last.pt. Start without --resume.")
@@ -115,11 +115,11 @@ def _load_last(path: Path, load: Callable[[Path], Checkpoint[Settings]]) -> Chec
 
 
 def _restored(
-    saved: Checkpoint[Settings], training: dict[str, Any], cfg: Settings, reader: ShardReader
-) -> Run[Settings, Network]:
+    saved: Checkpoint[SettingsT], training: dict[str, Any], cfg: SettingsT, reader: ShardReader
+) -> Run[SettingsT, NetworkT]:
     """The run with the weights, optimizer state, EMA, pseudo-boxes, step and best score of the checkpoint."""
     live: Checkpoint[Any] = replace(saved, config=cfg, tree=reader.tree, weights=training["weights"])
-    run: Run[Settings, Network] = Run.of(cfg, reader, cast(Any, live).build_model())
+    run: Run[SettingsT, NetworkT] = Run.of(cfg, reader, cast(Any, live).build_model())
     refuse_sizes_off_grid(cfg, run.model.backbone.stride)
     _load_moments(run.optimizer, training["optimizer"]["state"])
     # As in last.pt, which may be saved again before the next step.
@@ -178,7 +178,7 @@ def flat_settings(cfg: BaseModel) -> dict[str, Any]:
     }
 
 
-def with_absolute_paths(cfg: Settings) -> Settings:
+def with_absolute_paths(cfg: SettingsT) -> SettingsT:
     """The configuration with absolute paths, for a config.yaml in another folder."""
 
     def absolute(path: Any) -> Any:

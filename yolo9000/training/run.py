@@ -13,7 +13,7 @@ from typing import Generic, TypeVar, cast
 import torch
 
 from data_prep import ShardReader
-from yolo9000.checkpoints.checkpoint import Checkpoint, DarknetOrigin, Settings, save_checkpoint
+from yolo9000.checkpoints.checkpoint import Checkpoint, DarknetOrigin, SettingsT, save_checkpoint
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 from yolo9000.distributed import default_device
 from yolo9000.models.backbone import freeze
@@ -22,22 +22,22 @@ from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
 from yolo9000.training.optim import ModelEma, build_optimizer
 
-Network = TypeVar("Network", bound=Detector | Classifier)
+NetworkT = TypeVar("NetworkT", bound=Detector | Classifier)
 
 
-def with_settings(cfg: Settings, section: str, **changes: object) -> Settings:
+def with_settings(cfg: SettingsT, section: str, **changes: object) -> SettingsT:
     """A copy of the configuration with other settings in one section, such as `model`."""
     changed = getattr(cfg, section).model_copy(update=changes)
-    return cast(Settings, cfg.model_copy(update={section: changed}))
+    return cast(SettingsT, cfg.model_copy(update={section: changed}))
 
 
 @dataclass
-class Run(Generic[Settings, Network]):
+class Run(Generic[SettingsT, NetworkT]):
     """The state of a training run: everything that a step changes and a checkpoint holds."""
 
-    cfg: Settings
+    cfg: SettingsT
     reader: ShardReader
-    model: Network
+    model: NetworkT
     optimizer: torch.optim.Optimizer
     ema: ModelEma | None
     step: int = 0
@@ -49,7 +49,7 @@ class Run(Generic[Settings, Network]):
     pseudo_boxes: PseudoBoxes = field(default_factory=PseudoBoxes.none)
 
     @classmethod
-    def of(cls, cfg: Settings, reader: ShardReader, model: Network) -> Run[Settings, Network]:
+    def of(cls, cfg: SettingsT, reader: ShardReader, model: NetworkT) -> Run[SettingsT, NetworkT]:
         """A run before its first step, on the GPU where there is one."""
         model.to(default_device())
         if cfg.batch_statistics == "synchronised":
@@ -100,7 +100,7 @@ class Run(Generic[Settings, Network]):
             self.ema.update()
 
     @contextmanager
-    def ema_weights(self) -> Iterator[Network]:
+    def ema_weights(self) -> Iterator[NetworkT]:
         """The model in evaluation mode with the EMA of its weights, if it has one, within the `with` block."""
         if self.ema:
             self.ema.swap()
@@ -112,12 +112,12 @@ class Run(Generic[Settings, Network]):
             if self.ema:
                 self.ema.swap()
 
-    def ema_copy(self) -> Network:
+    def ema_copy(self) -> NetworkT:
         """A copy of the model in evaluation mode with the EMA of its weights, if it has one."""
         with self.ema_weights() as model:
             return deepcopy(model)
 
-    def checkpoint(self) -> Checkpoint[Settings]:
+    def checkpoint(self) -> Checkpoint[SettingsT]:
         """The content of last.pt: everything that resuming needs."""
         live = {name: value.cpu() for name, value in self.model.state_dict().items()}
         training = {"weights": live, "optimizer": self.optimizer.state_dict()}
@@ -127,7 +127,7 @@ class Run(Generic[Settings, Network]):
             training["pseudo_boxes"] = self.pseudo_boxes.state_dict()
         return replace(self.weights_checkpoint(), training=training)
 
-    def weights_checkpoint(self) -> Checkpoint[Settings]:
+    def weights_checkpoint(self) -> Checkpoint[SettingsT]:
         """The content of best.pt: the weights that evaluation uses, without the state of training."""
         with self.ema_weights() as model:
             weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
@@ -153,7 +153,7 @@ class Run(Generic[Settings, Network]):
         if self.best != self.saved_best and not math.isnan(self.best):
             self.save(folder)
 
-    def keep_if_best(self, folder: Path, score: float | None, scored: Checkpoint[Settings]) -> None:
+    def keep_if_best(self, folder: Path, score: float | None, scored: Checkpoint[SettingsT]) -> None:
         """Write best.pt unless an earlier score was higher; score: None if no class could be scored."""
         if score is None or not score < self.best:  # self.best is NaN at first
             self.best = self.best if score is None else score

@@ -25,9 +25,9 @@ from yolo9000.reports.classifier_report import render_classifier_report
 from yolo9000.reports.detector_report import Baseline, DetectorReport, render_detector_report
 from yolo9000.reports.object_images import class_images
 from yolo9000.reports.page import NO_CURVES, InvalidReport, ReportImage, RunDetails, read_series
-from yolo9000.training.run import Network, Run
+from yolo9000.training.run import NetworkT, Run
 from yolo9000.training.run_folder import TrainingError
-from yolo9000.training.task import Score, Task
+from yolo9000.training.task import ScoreT, Task
 
 TEST_IMAGES = 12
 
@@ -55,7 +55,7 @@ def refuse_missing_attribution(cfg: Config | PretrainConfig) -> None:
 
 @on_first_process
 def write_run_report(
-    task: Task[Any, Network, Any, Score], run: Run[Any, Network], folder: Path, score: Score, step: int
+    task: Task[Any, NetworkT, Any, ScoreT], run: Run[Any, NetworkT], folder: Path, score: ScoreT, step: int
 ) -> None:
     """Write report.html after the weights of `step` were scored.
 

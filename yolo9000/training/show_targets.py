@@ -160,7 +160,7 @@ def _negative_label_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitM
 
 def _unannotated_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitMark]:
     grid_wh = assigned.output.grid_wh
-    rows_columns = assigned.assignment.background.possibly_unannotated[image].any(dim=0).nonzero()
+    rows_columns = assigned.assignment.unmatched.possibly_unannotated[image].any(dim=0).nonzero()
     spot_cell = torch.tensor([0.5 - SPOT_CELL] * 2 + [0.5 + SPOT_CELL] * 2).to(grid_wh)
     for corner in rows_columns.flip(1).to(grid_wh):
         yield (corner.repeat(2) + spot_cell) / grid_wh.repeat(2), "", ABOVE_BRANCHES, False
@@ -193,21 +193,21 @@ def _hatched(pixels: Image.Image, regions_unit: Tensor) -> Image.Image:
 
 def summary(assigned: AssignedBatch, image: int, *, source: str) -> str:
     """The labels of an image and its share of background, in words."""
-    targets, background = assigned.targets, assigned.assignment.background
+    targets, unmatched = assigned.targets, assigned.assignment.unmatched
     counts = {
         ("box", "boxes"): targets.boxes.image,
         ("image label", "image labels"): targets.image_labels.image,
         ("negative label", "negative labels"): targets.negative_labels.image,
-        ("ignored region", "ignored regions"): targets.ignore.image,
+        ("ignore region", "ignore regions"): targets.ignore.image,
     }
     labels = [
         f"{count} {names[count > 1]}"
         for names, images in counts.items()
         if (count := int((images == image).sum()))
     ]
-    negative, unannotated = background.negative[image], int(background.possibly_unannotated[image].sum())
+    background, unannotated = unmatched.background[image], int(unmatched.possibly_unannotated[image].sum())
     text = f"From {source}: {', '.join(labels) or 'no labels'}. "
-    text += f"{int(negative.sum())} of {negative.numel()} grid locations are background"
+    text += f"{int(background.sum())} of {background.numel()} grid locations are background"
     text += (
         f"; {unannotated} may see an object without a box, and their objectness is left alone."
         if unannotated
@@ -249,8 +249,8 @@ def legend(assigned: AssignedBatch, image: int) -> Iterator[tuple[Image.Image, s
     if ignored:
         everywhere = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
         hatched = _hatched(Image.new("RGB", SWATCH_PX, ABOVE_BRANCHES), everywhere)
-        yield hatched, "ignored region: no location in it is background"
-    if assigned.assignment.background.possibly_unannotated[image].any():
+        yield hatched, "ignore region: no location in it is background"
+    if assigned.assignment.unmatched.possibly_unannotated[image].any():
         yield _swatch(spot, ABOVE_BRANCHES), "cell that may see an object without a box: not background"
 
 

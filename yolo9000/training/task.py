@@ -10,17 +10,17 @@ from torch import Tensor
 
 from data_prep import ShardReader
 from wordtree.support.arrays import Int64Array
-from yolo9000.checkpoints.checkpoint import Checkpoint, Settings
+from yolo9000.checkpoints.checkpoint import Checkpoint, SettingsT
 from yolo9000.data.classifier_data import ClassifierData
 from yolo9000.data.detector_data import DetectorData
 from yolo9000.training.journal import Journal
-from yolo9000.training.run import Network, Run
+from yolo9000.training.run import NetworkT, Run
 
-Data = TypeVar("Data", DetectorData, ClassifierData)
-Score = TypeVar("Score")
+DataT = TypeVar("DataT", DetectorData, ClassifierData)
+ScoreT = TypeVar("ScoreT")
 
 
-class Task(Protocol[Settings, Network, Data, Score]):
+class Task(Protocol[SettingsT, NetworkT, DataT, ScoreT]):
     """The parts of a training run that depend on the network; the rest is in loop.py and resume.py."""
 
     # Dotted names of the settings that a resumed run may not change.
@@ -30,41 +30,41 @@ class Task(Protocol[Settings, Network, Data, Score]):
 
     # The network of a new or a resumed run
 
-    def load(self, path: Path) -> Checkpoint[Settings]:
+    def load(self, path: Path) -> Checkpoint[SettingsT]:
         """The checkpoint at `path`; CheckpointError if it is not of this task."""
 
     def complete_settings(
-        self, cfg: Settings, reader: ShardReader, saved: Checkpoint[Settings] | None
-    ) -> Settings:
+        self, cfg: SettingsT, reader: ShardReader, saved: Checkpoint[SettingsT] | None
+    ) -> SettingsT:
         """The configuration with the settings that follow from the shards or the saved run; saved: None for a new run.
 
         Raises DataMismatch, and TrainingError where the shards do not fit the saved run.
         """
 
-    def build_model(self, cfg: Settings, reader: ShardReader) -> Network:
+    def build_model(self, cfg: SettingsT, reader: ShardReader) -> NetworkT:
         """The network with random weights."""
 
     # A step
 
-    def training_data(self, run: Run[Settings, Network]) -> Data:
+    def training_data(self, run: Run[SettingsT, NetworkT]) -> DataT:
         """The batches of the run, as micro-batches of each step."""
 
-    def loss_terms(self, run: Run[Settings, Network]) -> Callable[[Any], dict[str, Tensor]]:
+    def loss_terms(self, run: Run[SettingsT, NetworkT]) -> Callable[[Any], dict[str, Tensor]]:
         """A function from a micro-batch to its named loss terms, with their sum as `total`."""
 
-    def after_step(self, run: Run[Settings, Network], data: Data, journal: Journal) -> None:
+    def after_step(self, run: Run[SettingsT, NetworkT], data: DataT, journal: Journal) -> None:
         """Work between two steps, before the checkpoint is saved."""
 
     # An evaluation
 
-    def evaluation_images(self, cfg: Settings, reader: ShardReader) -> Int64Array:
+    def evaluation_images(self, cfg: SettingsT, reader: ShardReader) -> Int64Array:
         """The images that an evaluation uses; DataMismatch if there are none."""
 
-    def evaluate(self, run: Run[Settings, Network], model: Network) -> Score:
+    def evaluate(self, run: Run[SettingsT, NetworkT], model: NetworkT) -> ScoreT:
         """The score of the model, which is in evaluation mode: the run's own or a copy of it."""
 
-    def metrics(self, score: Score) -> dict[str, float]:
+    def metrics(self, score: ScoreT) -> dict[str, float]:
         """The columns of metrics.csv that an evaluation fills, without those that have no value."""
 
-    def report(self, run: Run[Settings, Network], folder: Path, score: Score, step: int) -> str:
+    def report(self, run: Run[SettingsT, NetworkT], folder: Path, score: ScoreT, step: int) -> str:
         """The page about the run as HTML; step: of the scored weights. Raises InvalidReport, OSError."""

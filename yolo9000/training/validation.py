@@ -10,12 +10,12 @@ from typing import Any, Generic, Self
 from yolo9000.checkpoints.checkpoint import Checkpoint
 from yolo9000.distributed import world_size
 from yolo9000.training.journal import Journal
-from yolo9000.training.run import Network, Run
+from yolo9000.training.run import NetworkT, Run
 from yolo9000.training.run_report import write_run_report
-from yolo9000.training.task import Score, Task
+from yolo9000.training.task import ScoreT, Task
 
 
-class Validation(Generic[Network, Score]):
+class Validation(Generic[NetworkT, ScoreT]):
     """Evaluations of a run's weights, one at a time; a context manager that abandons them after an error.
 
     The score is recorded under the step of the evaluated weights, and best.pt gets these weights. Evaluations do not
@@ -24,15 +24,15 @@ class Validation(Generic[Network, Score]):
     repeated when the run is resumed.
     """
 
-    score: Score | None = None  # of the last evaluation that was collected
+    score: ScoreT | None = None  # of the last evaluation that was collected
 
     def __init__(
-        self, task: Task[Any, Network, Any, Score], run: Run[Any, Network], folder: Path, journal: Journal
+        self, task: Task[Any, NetworkT, Any, ScoreT], run: Run[Any, NetworkT], folder: Path, journal: Journal
     ) -> None:
         self._task, self._run, self._folder, self._journal = task, run, folder, journal
         self._thread = ThreadPoolExecutor(1, "validation")
         self._is_abandoned = Event()
-        self._pending: tuple[Future[Score], Checkpoint[Any]] | None = None
+        self._pending: tuple[Future[ScoreT], Checkpoint[Any]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +66,7 @@ class Validation(Generic[Network, Score]):
             self._pending = None
             self._keep(future.result(), weights)
 
-    def _keep(self, score: Score, weights: Checkpoint[Any]) -> None:
+    def _keep(self, score: ScoreT, weights: Checkpoint[Any]) -> None:
         self.score = score
         metrics = self._task.metrics(score)
         self._run.keep_if_best(self._folder, metrics.get(self._task.best_by), weights)

@@ -108,7 +108,7 @@ def test_a_share_of_training_objects_is_of_label_only_classes_and_has_no_box(pho
     photos = read_photos(photographs)
     classes = photo_classes(sorted(COLOURS), 0)
     for share in (0.0, 0.2):
-        wanted = MosaicWorldConfig(scenes=600, test_scenes=1, unlabelled_share=share)
+        wanted = MosaicWorldConfig(scenes=600, test_scenes=1, unannotated_share=share)
         shown = [
             classes[index].boxed
             for mosaic in plan(wanted, classes, photos)
@@ -127,7 +127,7 @@ def test_an_object_under_a_boxed_class_is_never_shown_without_its_box():
     )
     photos = Photos({item.wnid: one for item in classes}, {item.wnid: one for item in classes})
     for given_classes, expected in ((classes, {0, 2}), (classes[:2], {0})):
-        mosaics = plan(MosaicWorldConfig(scenes=50, unlabelled_share=0.5), given_classes, photos)
+        mosaics = plan(MosaicWorldConfig(scenes=50, unannotated_share=0.5), given_classes, photos)
         train = [mosaic.planned.classes for mosaic in mosaics if mosaic.planned.split == "train"]
         assert {index for image in train for index in image} == expected
 

@@ -31,7 +31,7 @@ def loss_config(params: dict[str, Any]) -> LossConfig:
         match="anchor" if params["bias_match"] else "prediction",
         objectness_target="iou" if params["rescore"] else "one",
         objectness_loss="squared",
-        warm_up_images=WARM_UP_IMAGES,
+        anchor_warm_up_images=WARM_UP_IMAGES,
         assign="max_score",
         label_objectness="darknet",
     )

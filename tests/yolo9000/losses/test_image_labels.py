@@ -66,7 +66,7 @@ def gradients_of(
     boxes.requires_grad_()
     classes.requires_grad_()
     cfg = LossConfig.model_validate(
-        {"warm_up_images": 0, "assign": "max_score", **changes}
+        {"anchor_warm_up_images": 0, "assign": "max_score", **changes}
     )  # the paper's rule
     pairs = None if non_exclusive is None else np.array([non_exclusive])
     known = (

@@ -19,7 +19,7 @@ from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.models.tree_tensors import TreeTensors
 
 DOG, CAR, BOAT, TERRIER = 2, 4, 5, 6
-PAPER = LossConfig(warm_up_images=0, assign="max_score")  # the paper's rule
+PAPER = LossConfig(anchor_warm_up_images=0, assign="max_score")  # the paper's rule
 
 
 def targets(
@@ -219,8 +219,8 @@ def test_an_object_without_a_box_is_background_only_in_images_exhaustively_annot
 
 
 def test_the_pull_to_the_anchors_ends_after_the_warm_up(toy_tree: WordTree) -> None:
-    first = Case(toy_tree, replace_cfg(warm_up_images=2), targets())
-    later = Case(toy_tree, replace_cfg(warm_up_images=1), targets())
+    first = Case(toy_tree, replace_cfg(anchor_warm_up_images=2), targets())
+    later = Case(toy_tree, replace_cfg(anchor_warm_up_images=1), targets())
     assert first.terms.anchor_warm_up > 0
     assert later.terms.anchor_warm_up == 0
 

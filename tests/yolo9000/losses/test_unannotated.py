@@ -22,7 +22,7 @@ from yolo9000.models.grid import GridOutput
 from yolo9000.models.tree_tensors import TreeTensors
 
 ANIMAL, VEHICLE, DOG, CAR, BOAT = 0, 1, 2, 4, 5
-EXCLUDING = LossConfig(warm_up_images=0, unannotated_objectness=0.3, exclusion_weight=2.0)
+EXCLUDING = LossConfig(anchor_warm_up_images=0, unannotated_objectness=0.3, exclusion_weight=2.0)
 
 
 def output_with_objects(tree: WordTree, *, at: list[tuple[int, int, int]]) -> GridOutput:
@@ -186,7 +186,7 @@ def test_an_almost_certain_mistake_still_has_a_gradient(toy_tree: WordTree, logi
     [
         pytest.param(targets(boxes=[(0, CAR, [0.5, 0.25, 0.75, 0.5])]), id="a box is assigned to it"),
         pytest.param(targets(boxes=[(0, CAR, [0.6, 0.3, 0.99, 0.6])]), id="it overlaps one"),
-        pytest.param(targets(ignore=[(0, [0.4, 0.2, 0.9, 0.6])]), id="ignored region"),
+        pytest.param(targets(ignore=[(0, [0.4, 0.2, 0.9, 0.6])]), id="ignore region"),
     ],
 )
 def test_a_location_near_a_box_or_ignored_region_is_not_excluded(toy_tree: WordTree, what: Targets) -> None:
@@ -232,7 +232,9 @@ def box_class(
     siblings: Literal["softmax", "sigmoid"] = "softmax",
 ) -> Tensor:
     """The class term of one box, at row 1 and column 2 of the first image."""
-    cfg = LossConfig(warm_up_images=0, unannotated_objectness=None, unannotated_siblings=sibling_weight)
+    cfg = LossConfig(
+        anchor_warm_up_images=0, unannotated_objectness=None, unannotated_sibling_weight=sibling_weight
+    )
     what = targets(boxes=[(0, node, [0.5, 0.25, 0.75, 0.5])])
     tree_tensors = TreeTensors(tree, siblings=siblings)
     return JointLoss(cfg, tree_tensors, exhaustive=exhaustive)(output, what, images_seen=1).box_class

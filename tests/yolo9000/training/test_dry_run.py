@@ -135,7 +135,7 @@ def test_a_check_finds_that_tensorboard_is_required_and_not_installed(
 def test_a_check_of_a_resumed_run_has_the_loss_of_its_next_step_with_its_pseudo_boxes(
     shards: Path, tmp_path: Path
 ) -> None:
-    drawn = {"pseudo_boxes": {"at_steps": [2], "min_agreement": 0}, "loss__warm_up_images": 1000}
+    drawn = {"pseudo_boxes": {"at_steps": [2], "min_agreement": 0}, "loss__anchor_warm_up_images": 1000}
     cfg = made_config(shards, precision="float32", **drawn)
     train(cfg.model_copy(update={"schedule": cfg.schedule.model_copy(update={"max_steps": 2})}), tmp_path)
     message = check_run(DetectorTask(), cfg, tmp_path, resume=True)["first loss"]

@@ -116,7 +116,7 @@ def test_the_caption_counts_labels_and_background(assigned: AssignedBatch) -> No
         "From lvis: 3 boxes. 29 of 32 grid locations are background; 1 may see an object without a box, and their "
         "objectness is left alone. Exhaustively annotated: dog."
     )
-    assert second.startswith("From lvis: 1 image label, 1 negative label, 1 ignored region. ")
+    assert second.startswith("From lvis: 1 image label, 1 negative label, 1 ignore region. ")
     assert " of 32 grid locations are background" in second
     assert "Exhaustively" not in second
     no_boxes = replace(assigned.targets, boxes=BoxColumns(ints(), torch.zeros(0, 4), ints()))
@@ -137,7 +137,7 @@ def test_the_legend_explains_the_marks_on_the_image_and_no_others(assigned: Assi
         "region that the image label applies to",
         "cell of the assigned location",
         "'no …'",
-        "ignored region",
+        "ignore region",
     ]
 
 
@@ -148,7 +148,7 @@ def test_ignored_regions_are_hatched_and_the_rest_of_the_image_is_unchanged(assi
     labels = replace(
         assigned.assignment.labels, label=ints(), location=assigned.assignment.negative_labels[ints()]
     )
-    assigned.assignment.background.possibly_unannotated.zero_()
+    assigned.assignment.unmatched.possibly_unannotated.zero_()
     bare = replace(assigned, targets=ignored_only, assignment=replace(assigned.assignment, labels=labels))
     drawn = np.asarray(draw_targets(torch.full((3, 64, 64), 0.8), bare, 1))
     side = drawn.shape[1]
