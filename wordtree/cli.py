@@ -20,9 +20,14 @@ app = typer.Typer(
 )
 
 TreeFile = Annotated[
-    Path, typer.Argument(help="A .tree (its .names beside it) or .json file.", metavar="TREE")
+    Path,
+    typer.Argument(help="A hierarchy: *.tree (with its *.names), *.json, *.csv or *.txt.", metavar="TREE"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Also replace inputs, and files that were not written by a command."),
+]
 
 
 def main() -> None:
@@ -53,6 +58,7 @@ def build(
     explain: Annotated[
         list[str] | None, typer.Option(help="Explain why this label has its parent; may be repeated.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Build a tree of classes from WordNet; without -o and --explain, print it."""
@@ -62,7 +68,9 @@ def build(
 
     tree, report = build_with_report(gather_labels(labels), profile=profile, root=root, graft=graft)
     explanations = [report.explain(label) for label in explain or ()]
-    files = [str(path) for path in write_hierarchy(tree, out)] if out else []
+    inputs = [*map(Path, labels), *([graft] if graft else [])]
+    written = write_hierarchy(tree, out, inputs=inputs, overwrite=overwrite) if out else []
+    files = [str(path) for path in written]
     if as_json:
         content: dict[str, Any] = {"files": files} if out else {"tree": json.loads(tree.to_json())}
         content |= {"explanations": [asdict(explanation) for explanation in explanations]} if explain else {}
@@ -93,10 +101,10 @@ def find(
     if tree_file is None:
         terminal.find_in_wordnet(word, wordnet, as_json=as_json)
         return
+    from wordtree.hierarchies.convert import read_hierarchy
     from wordtree.tree.lookup import nodes_of
-    from wordtree.tree.tree import WordTree
 
-    tree = WordTree.load(tree_file)
+    tree = read_hierarchy(tree_file)
     nodes = nodes_of(word, tree)
     if as_json:
         terminal.print_json([terminal.node_facts(tree, node) for node in nodes])
@@ -113,19 +121,20 @@ def resolve(
         ),
     ],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the table to this CSV file.")] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Resolve the classes of a data set to WordNet: a table for review, with ambiguous and unknown classes marked."""
     from collections import Counter
 
     from wordtree.hierarchies.dataset_classes import read_dataset_classes, resolutions_csv, resolve_classes
-    from wordtree.support.files import write_atomically
+    from wordtree.support.outputs import write_outputs
     from wordtree.wordnet.graph import WordNet
 
     lines = resolve_classes(read_dataset_classes(class_file), WordNet.shipped())
     table = resolutions_csv(lines)
     if out:
-        write_atomically(out, table)
+        write_outputs({out: table}, inputs=[class_file], overwrite=overwrite)
     if as_json:
         terminal.print_json([asdict(line) for line in lines])
         return
@@ -154,17 +163,19 @@ def convert(
     names: Annotated[
         Path | None, typer.Option(help="CSV file id,name, for a hierarchy that has only ids.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Convert a hierarchy, or with --tree a list of classes, to the format given by OUT's suffix."""
-    from wordtree.hierarchies.convert import convert_classes, read_hierarchy, write_hierarchy
+    from wordtree.hierarchies.convert import convert_classes, files_read, read_hierarchy, write_hierarchy
 
     if tree_file is not None:
-        count = convert_classes(source, out, read_hierarchy(tree_file, names))
+        tree, inputs = read_hierarchy(tree_file, names), files_read(tree_file, names)
+        count = convert_classes(source, out, tree, inputs=inputs, overwrite=overwrite)
         files, facts = [out], {"classes": count}
     else:
         tree = read_hierarchy(source, names)
-        files = write_hierarchy(tree, out)
+        files = write_hierarchy(tree, out, inputs=files_read(source, names), overwrite=overwrite)
         facts = {"nodes": len(tree), "additional_relations": len(tree.relations)}
         if len(tree.relations) and out.suffix not in (".json", ".csv"):
             print(
@@ -180,15 +191,10 @@ def convert(
 
 @app.command()
 def info(
-    tree_file: Annotated[
-        Path,
-        typer.Argument(
-            help="A hierarchy: *.tree, *.json (ours or OpenImages'), *.csv, *.txt.", metavar="TREE"
-        ),
-    ],
+    tree_file: TreeFile,
     as_json: AsJson = False,
 ) -> None:
-    """Print the size, shape and fingerprint of a tree, from any file that `convert` reads."""
+    """Print the size, shape and fingerprint of a tree."""
     from wordtree.hierarchies.convert import read_hierarchy
 
     facts = terminal.tree_facts(read_hierarchy(tree_file))
@@ -216,16 +222,20 @@ def show(
     figures: Annotated[
         Path | None, typer.Option(help="CSV for the page: id, and columns of numbers such as boxes.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Show a tree, or the part below a node, as text, as an HTML page or as a Graphviz graph."""
+    from wordtree.hierarchies.convert import files_read, read_hierarchy
+    from wordtree.support.outputs import write_outputs
     from wordtree.tree.lookup import node_of
-    from wordtree.tree.tree import WordTree
     from wordtree.views.draw import shown_nodes, tree_dot
 
     if html is None and (wordnet or figures):
         raise typer.BadParameter("--wordnet and --figures need --html")
-    tree = WordTree.load(tree_file)
+    if html is not None and html == dot:
+        raise typer.BadParameter("--html and --dot need different files")
+    tree = read_hierarchy(tree_file)
     node = None if label is None else node_of(label, tree)
     texts: dict[Path, str] = {}
     if html is not None:
@@ -239,7 +249,9 @@ def show(
     if dot is not None:
         texts[dot] = tree_dot(tree, node, depth=depth)
     if texts:
-        terminal.write_texts(texts, as_json=as_json)
+        inputs = [*files_read(tree_file), *([figures] if figures else [])]
+        write_outputs(texts, inputs=inputs, overwrite=overwrite)
+        terminal.print_files(texts, as_json=as_json)
     elif as_json:
         shown = shown_nodes(tree, node, depth=depth)
         terminal.print_json([terminal.node_facts(tree, shown_node) for shown_node in shown])
@@ -261,10 +273,10 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """List the nodes that an expression selects."""
+    from wordtree.hierarchies.convert import read_hierarchy
     from wordtree.tree.query import parse
-    from wordtree.tree.tree import WordTree
 
-    tree = WordTree.load(tree_file)
+    tree = read_hierarchy(tree_file)
     selection = parse(expression, tree)
     nodes = selection.nodes().tolist()
     for note in selection.notes:
@@ -287,10 +299,10 @@ def path(
     as_json: AsJson = False,
 ) -> None:
     """Print the path from the root to a node, or between two nodes with their lowest common ancestor."""
+    from wordtree.hierarchies.convert import read_hierarchy
     from wordtree.tree.lookup import node_of
-    from wordtree.tree.tree import WordTree
 
-    tree = WordTree.load(tree_file)
+    tree = read_hierarchy(tree_file)
     start = node_of(label, tree)
     goal = None if other is None else node_of(other, tree)
     common = None if goal is None else tree.lowest_common_ancestor(start, goal)
@@ -325,10 +337,10 @@ def lint(
     as_json: AsJson = False,
 ) -> None:
     """List doubtful nodes of a tree: only children, siblings that overlap, shared names and more."""
+    from wordtree.hierarchies.convert import read_hierarchy
     from wordtree.tree.lint import lint as find_problems
-    from wordtree.tree.tree import WordTree
 
-    tree = WordTree.load(tree_file)
+    tree = read_hierarchy(tree_file)
     findings = find_problems(tree, wide_group=wide_group)
     if as_json:
         rows = (

@@ -313,3 +313,51 @@ def test_the_package_runs_as_a_module() -> None:
     )
     assert done.returncode == 0
     assert done.stdout.startswith("giraffe.n.01  n02439033")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["build", "my.names", "-o", "my.tree"], id="build: the names of its tree"),
+        pytest.param(["build", "cat", "--graft", "own.csv", "-o", "own.csv"], id="build: the graft"),
+        pytest.param(["build", "cat", "-o", "note.json"], id="build: a foreign file"),
+        pytest.param(["convert", "own.csv", "own.csv"], id="convert: its input"),
+        pytest.param(["convert", "x.tree", "my.tree"], id="convert: names beside a new tree"),
+        pytest.param(["convert", "x.tree", "x.labels"], id="convert: a foreign list"),
+        pytest.param(["convert", "my.names", "x.names", "--tree", "x.tree"], id="convert: the names of --tree"),
+        pytest.param(["resolve", "my.names", "-o", "my.names"], id="resolve: its input"),
+        pytest.param(["show", "x.tree", "--html", "x.tree"], id="show: its input"),
+        pytest.param(["show", "x.tree", "--html", "x.html", "--figures", "own.csv", "--dot", "own.csv"], id="figures"),
+        pytest.param(["show", "x.tree", "--dot", "note.json"], id="show: a foreign file"),
+    ],
+)  # fmt: skip
+def test_no_command_replaces_inputs_or_files_of_the_user(  # type: ignore[no-untyped-def]
+    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str]
+) -> None:
+    texts = {
+        "my.names": "cat\nzebra\n",
+        "own.csv": "id,parent\na,dog.n.01\n" if "--graft" in arguments else "id,boxes\nthing,1\n",
+        "note.json": "{}",
+        "x.tree": "thing -1\ncat 0\nzebra 0\n",
+        "x.names": "thing\nCat\nZebra\n",
+        "x.labels": "cat\n",
+    }
+    if arguments[0] == "convert":
+        texts["own.csv"] = "parent,child\nthing,cat\n"
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert "or add --overwrite" in err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == texts
+    assert run(*arguments, "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["info", "show", "lint", "path", "query"])
+def test_every_command_reads_every_format_of_a_hierarchy(run, tmp_path: Path, command: str) -> None:  # type: ignore[no-untyped-def]
+    tree = tmp_path / "pets.csv"
+    tree.write_text("child,parent\npet,\ndog,pet\ncat,pet\n")
+    code, out, err = run(command, tree, *(["dog"] if command in ("path", "query") else []))
+    assert (code, err) == (0, "")
+    assert out

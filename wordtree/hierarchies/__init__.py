@@ -4,7 +4,7 @@ from wordtree.support.exports import folder_exports
 
 __getattr__, __dir__, __all__ = folder_exports(
     __name__,
-    convert="convert_classes read_hierarchy write_hierarchy",
+    convert="convert_classes files_read read_hierarchy write_hierarchy",
     darknet_classes="lines_text read_classes read_map",
     dataset_classes="read_dataset_classes resolutions_csv resolve_classes",
     hierarchy="Hierarchy HierarchyError as_id",

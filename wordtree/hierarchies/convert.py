@@ -1,5 +1,6 @@
 """Conversion of hierarchies and Darknet's class files; the suffix of a file name gives its format."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from wordtree.errors import TreeFileError
@@ -14,7 +15,7 @@ from wordtree.hierarchies.hierarchy_files import (
     read_names,
     read_openimages,
 )
-from wordtree.support.files import write_atomically
+from wordtree.support.outputs import write_outputs
 from wordtree.tree.tree import WordTree
 from wordtree.tree.tree_files import load_json, notice_beside
 
@@ -45,28 +46,48 @@ def read_hierarchy(path: Path, names: Path | None = None) -> WordTree:
     return hierarchy.to_tree()
 
 
-def write_hierarchy(tree: WordTree, path: Path) -> list[Path]:
-    """Write the tree in the format of the suffix; returns the files written. Only `.json` and `.csv` hold relations."""
+def files_read(path: Path, names: Path | None = None) -> list[Path]:
+    """The files that `read_hierarchy` may read."""
+    beside = [path.with_suffix(".names")] if path.suffix == ".tree" else []
+    return [path, *beside, *([] if names is None else [names])]
+
+
+def write_hierarchy(
+    tree: WordTree, path: Path, *, inputs: Iterable[Path] = (), overwrite: bool = True
+) -> list[Path]:
+    """Write the tree in the format of the suffix; returns the files written. Only `.json` and `.csv` hold relations.
+
+    inputs, overwrite: as for `write_outputs`.
+    """
+    texts = hierarchy_texts(tree, path)
+    write_outputs(texts, inputs=inputs, overwrite=overwrite)
+    return list(texts)
+
+
+def hierarchy_texts(tree: WordTree, path: Path) -> dict[Path, str]:
+    """The texts of the files, by path, that hold the tree in the format of the suffix."""
     if path.suffix in (".tree", ".json"):
-        return tree.save(path)
-    texts = {
+        return tree.file_texts(path)
+    text_of = {
         ".csv": lambda: csv_text(tree),
         ".txt": lambda: indented_text(tree),
         ".labels": lambda: lines_text(tree.ids),
         ".names": lambda: lines_text(tree.names),
     }
-    if path.suffix not in texts:
+    if path.suffix not in text_of:
         raise TreeFileError(
-            f"{path}: expected a name that ends in {', '.join(dict.fromkeys((*TREE_SUFFIXES, *texts)))}."
+            f"{path}: expected a name that ends in {', '.join(dict.fromkeys((*TREE_SUFFIXES, *text_of)))}."
         )
-    files = {path: texts[path.suffix](), **notice_beside(path, tree.ids)}
-    for file, text in files.items():
-        write_atomically(file, text)
-    return list(files)
+    return {path: text_of[path.suffix](), **notice_beside(path, tree.ids)}
 
 
-def convert_classes(source: Path, out: Path, tree: WordTree) -> int:
-    """Convert `.names` or `.labels` to the `.map` of their nodes, or back; returns the number of classes."""
+def convert_classes(
+    source: Path, out: Path, tree: WordTree, *, inputs: Iterable[Path] = (), overwrite: bool = True
+) -> int:
+    """Convert `.names` or `.labels` to the `.map` of their nodes, or back; returns the number of classes.
+
+    inputs, overwrite: as for `write_outputs`; `source` is an input.
+    """
     nodes = read_map(source, tree) if source.suffix == ".map" else nodes_of_classes(source, tree)
     if out.suffix == ".map":
         text = lines_text(nodes)
@@ -74,5 +95,5 @@ def convert_classes(source: Path, out: Path, tree: WordTree) -> int:
         text = lines_text([(tree.ids if out.suffix == ".labels" else tree.names)[node] for node in nodes])
     else:
         raise TreeFileError(f"{out}: expected a name that ends in {', '.join(CLASS_SUFFIXES)}.")
-    write_atomically(out, text)
+    write_outputs({out: text}, inputs=[source, *inputs], overwrite=overwrite)
     return len(nodes)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from wordtree.support.files import exists
 from wordtree.support.lines import numbered_lines
 from wordtree.wordnet.resolve import LabelError
 
@@ -27,7 +28,7 @@ def gather_labels(arguments: list[str]) -> list[str]:
     labels: list[str] = []
     for argument in arguments:
         path = Path(argument)
-        if path.is_file():
+        if exists(path) and path.is_file():
             labels.extend(read_labels(path))
         elif path.suffix in (".txt", ".csv", ".labels", ".list") or len(path.parts) > 1:
             raise LabelError(f"{argument}: there is no such label file.")

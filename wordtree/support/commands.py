@@ -1,8 +1,10 @@
 """The main function of the three commands: exit codes, and errors and warnings as one line."""
 
+import os
 import sys
 import warnings
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,24 @@ _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 def run_app(app: typer.Typer, *base_errors: type[Exception]) -> None:
     """Run the command line and exit the process: the `main()` of every console command.
 
-    Exit code 0; 2 with one line on stderr for a usage error, one of `base_errors` or an OSError that names a
-    file; 130 after Ctrl-C. Any other exception is a bug and passes through with its traceback.
+    Exit code 0; 2 with one line on stderr for a usage error, one of `base_errors`, an OSError that names a file, or
+    too little memory; 130 after Ctrl-C; 1 when the reader of a pipe, such as `head`, has gone. Any other exception
+    is a bug and passes through with its traceback.
     """
     program = _program_name(app)
     warnings.showwarning = partial(_show_warning, program)
+    if isinstance(
+        sys.stdout, TextIOWrapper
+    ):  # escape what the terminal's encoding lacks, and bytes of file names
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         outcome = app(prog_name=program, standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # for the flush at the end of the process
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except typer.Abort as abort:
@@ -35,6 +48,11 @@ def run_app(app: typer.Typer, *base_errors: type[Exception]) -> None:
         _fail(program, _usage_line(program, error))
     except base_errors as error:
         _fail(program, str(error))
+    except MemoryError:
+        _fail(
+            program,
+            "There is not enough memory for this; see the limits of memory, and the size of the input.",
+        )
     except OSError as error:
         if error.filename is None:
             raise

@@ -1,9 +1,10 @@
-"""Atomic writing of files."""
+"""Atomic writing of files, which are marked as written by us."""
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wordtree.support.lines import one_line
@@ -12,8 +13,8 @@ from wordtree.support.lines import one_line
 def write_atomically(path: Path | str, data: bytes | str) -> None:
     """Write `data` (text as UTF-8) to `path`, so that readers see the old file or the complete new one.
 
-    Writes `NAME.part` beside it first, and removes that file after a failure. Follows a link; writes directly to a
-    pipe or a device. Raises OSError, which names the path.
+    Writes a new file `NAME.….part` beside it first, and removes that file after a failure. Follows a link; writes
+    directly to a pipe or a device. Raises OSError, which names the path.
     """
     path = Path(path)
     payload = data.encode() if isinstance(data, str) else data
@@ -23,17 +24,49 @@ def write_atomically(path: Path | str, data: bytes | str) -> None:
     target = path.resolve()
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "The folder to write into does not exist", str(path.parent))
-    part = target.with_name(f"{target.name}.part")
+    part = target.with_name(f"{target.name[:60]}.{secrets.token_hex(4)}.part")  # never a file of the user
     try:
         with path_in_errors(path):
-            with part.open("wb") as file:
+            with part.open("xb") as file:
                 file.write(payload)
                 file.flush()
                 os.fsync(file.fileno())
+            mark_as_written(part)
             part.replace(target)
             _sync_folder(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def exists(path: Path) -> bool:
+    """True if there is something at the path; False for names that no file can have, such as very long ones."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+_MARK = "user.wordtree.written"  # an extended attribute, which moves with the file
+
+
+def mark_as_written(path: Path) -> None:
+    """Mark a file as the output of one of our commands, in its present state; no effect where a system cannot do it."""
+    if hasattr(os, "setxattr"):
+        with suppress(OSError):  # not every file system has extended attributes
+            os.setxattr(path, _MARK, _state(path))
+
+
+def is_own_output(path: Path) -> bool:
+    """True if one of our commands wrote this file and nobody has changed it since; False where this is unknown."""
+    try:
+        return hasattr(os, "getxattr") and os.getxattr(path, _MARK) == _state(path)
+    except OSError:
+        return False
+
+
+def _state(path: Path) -> bytes:
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}".encode()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from wordtree.errors import TreeError, TreeNamesError, UnknownNode
 from wordtree.support.arrays import BoolArray, Int32Array, Int64Array, IntegerArray
+from wordtree.support.outputs import write_outputs
 from wordtree.support.suggest import did_you_mean, near
 from wordtree.tree.names import NameIndex
 from wordtree.tree.query import parse
@@ -24,8 +25,8 @@ from wordtree.tree.tree_files import (
     json_text,
     parse_json,
     read_tree,
+    tree_file_texts,
     tree_text,
-    write_tree,
 )
 
 
@@ -220,9 +221,16 @@ class WordTree:
     def save(self, path: Path | str) -> list[Path]:
         """Write a `.json` file (everything), or a Darknet `.tree` and the `.names` beside it (no relations).
 
-        Returns the files written; the last is WordNet's notice where a `.tree` made from WordNet needs it.
+        Replaces existing files. Returns the files written; the last is WordNet's notice where a `.tree` made from
+        WordNet needs it.
         """
-        return write_tree(self._columns(), Path(path))
+        texts = self.file_texts(path)
+        write_outputs(texts, overwrite=True)
+        return list(texts)
+
+    def file_texts(self, path: Path | str) -> dict[Path, str]:
+        """The texts of the files that `save` would write, by path."""
+        return tree_file_texts(self._columns(), Path(path))
 
     def _columns(self) -> TreeColumns:
         return TreeColumns(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wordtree.errors import TreeError, TreeFileError, TreeNamesError
-from wordtree.support.files import write_atomically
 from wordtree.support.lines import MAX_NODES, full_lines, quoted
 
 MAX_JSON_BYTES = 128 * MAX_NODES
@@ -139,19 +138,15 @@ def _check_head(content: Any) -> None:
 # --- writing
 
 
-def write_tree(columns: TreeColumns, path: Path) -> list[Path]:
-    """Write the columns in the format that the suffix names; returns the files written."""
+def tree_file_texts(columns: TreeColumns, path: Path) -> dict[Path, str]:
+    """The texts of the files, by path, that hold the columns in the format that the suffix names."""
     if path.suffix == ".json":
-        write_atomically(path, json_text(columns))
-        return [path]
+        return {path: json_text(columns)}
     if path.suffix != ".tree":
         raise TreeFileError(f"{path}: expected a name that ends in .tree or .json.")
-    texts = {path.with_suffix(".names"): "".join(f"{name}\n" for name in columns.names or columns.ids)}
-    texts[path] = tree_text(columns.ids, columns.parents)
-    texts |= notice_beside(path, columns.ids)
-    for file, text in texts.items():
-        write_atomically(file, text)
-    return list(texts)
+    names = "".join(f"{name}\n" for name in columns.names or columns.ids)
+    texts = {path.with_suffix(".names"): names, path: tree_text(columns.ids, columns.parents)}
+    return texts | notice_beside(path, columns.ids)
 
 
 def json_text(columns: TreeColumns) -> str:

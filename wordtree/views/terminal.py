@@ -66,16 +66,13 @@ def glosses(tree: "WordTree", folder: Path | None) -> dict[str, str]:
     return {id_: graph.gloss(graph.synset(id_)) or "" for id_ in tree.ids if id_ in graph}
 
 
-def write_texts(texts: dict[Path, str], *, as_json: bool) -> None:
-    """Write each text to its file, and print the names of the files."""
-    from wordtree.support.files import write_atomically
-
-    for path, text in texts.items():
-        write_atomically(path, text)
+def print_files(files: Iterable[Path], *, as_json: bool) -> None:
+    """Print the names of the files that were written."""
+    names = [str(file) for file in files]
     if as_json:
-        print_json({"files": [str(path) for path in texts]})
+        print_json({"files": names})
     else:
-        print(", ".join(str(path) for path in texts))
+        print(", ".join(names))
 
 
 def node_facts(tree: "WordTree", node: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Exit codes and error lines of the three commands."""
 
+import subprocess
 import sys
 
 import pytest
@@ -16,6 +17,7 @@ FAILURES = {
     "ours": ToyError("first line,\n  second line \x1b[31m"),
     "file": FileNotFoundError(2, "No such file or directory", "a.txt"),
     "no-file": OSError(5, "Input/output error"),
+    "memory": MemoryError(),
     "bug": RuntimeError("a bug"),
     "end-of-file": EOFError("a truncated stream"),
     "ctrl-c": KeyboardInterrupt(),
@@ -65,6 +67,7 @@ def test_help_exits_with_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         pytest.param(
             ["act", "1", "--failure", "file"], "toy: No such file or directory: a.txt\n", id="a file's error"
         ),
+        pytest.param(["act", "1", "--failure", "memory"], "toy: There is not enough memory", id="memory"),
     ],
 )
 def test_errors_are_one_line_on_stderr_and_exit_code_two(
@@ -86,3 +89,32 @@ def test_other_exceptions_pass_through(failure: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "argv", ["toy", "act", "1", "--failure", failure])
     with pytest.raises(type(FAILURES[failure])):
         run_app(app, ToyError)
+
+
+PRINTING = """
+import typer
+from wordtree.support.commands import run_app
+app = typer.Typer()
+@app.command()
+def act(times: int):
+    for _ in range(times):
+        print("dog\\udcff \\u4f60")
+run_app(app)
+"""
+
+
+def test_a_reader_that_leaves_ends_the_command_without_a_traceback() -> None:
+    command = [sys.executable, "-c", PRINTING, "100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_text_that_the_terminal_cannot_show_is_escaped() -> None:
+    command = [sys.executable, "-c", PRINTING, "1"]
+    done = subprocess.run(command, capture_output=True, env={"PYTHONIOENCODING": "latin-1"}, check=True)
+    assert done.stdout == b"dog\\udcff \\u4f60\n"

@@ -1,0 +1,52 @@
+"""Protection of the user's files: an output replaces neither an input nor a file that our commands did not write."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from wordtree.errors import WordTreeError
+from wordtree.support.files import exists, is_own_output, write_atomically
+
+
+class OutputError(WordTreeError):
+    """An output would replace an input, or a file that none of our commands wrote."""
+
+
+def check_outputs(outputs: Iterable[Path], *, inputs: Iterable[Path] = (), overwrite: bool = False) -> None:
+    """Raise OutputError unless each output is a new file, or one that our commands wrote and nobody changed since.
+
+    inputs: the files that the command reads; those that do not exist are ignored.
+    overwrite: accept every output.
+    """
+    if overwrite:
+        return
+    read = [path for path in inputs if exists(path)]
+    for output in outputs:
+        if not output.is_file():  # new, or a pipe or device
+            continue
+        if any(output.samefile(path) for path in read):
+            raise OutputError(
+                f"{output}: the output would replace an input; choose another name, or add --overwrite."
+            )
+        if not is_own_output(output):
+            raise OutputError(
+                f"{output}: exists, and is no unchanged output of an earlier command; "
+                "choose another name, or add --overwrite."
+            )
+
+
+def write_outputs(
+    contents: Mapping[Path, bytes | str], *, inputs: Iterable[Path] = (), overwrite: bool = False
+) -> None:
+    """Write each content to its file, after `check_outputs` for those whose content would change.
+
+    Raises OutputError, before anything is written, and OSError.
+    """
+    changed = {path: content for path, content in contents.items() if not _has_content(path, content)}
+    check_outputs(changed, inputs=inputs, overwrite=overwrite)
+    for path, content in changed.items():
+        write_atomically(path, content)
+
+
+def _has_content(path: Path, content: bytes | str) -> bool:
+    payload = content.encode() if isinstance(content, str) else content
+    return path.is_file() and path.stat().st_size == len(payload) and path.read_bytes() == payload
