@@ -18,7 +18,7 @@ def non_exclusive_pairs(setting: Literal["lint"] | Path, tree: WordTree) -> Int6
     """The pairs of siblings of the setting `loss.non_exclusive`, (E, 2) nodes.
 
     setting: `lint` for the pairs that `wordtree lint` reports, where one sibling is a hyponym of the other in WordNet
-    or by a further relation of the tree; or a file with two ids per line, in which # begins a comment.
+    or by an additional relation of the tree; or a file with two ids per line, in which # begins a comment.
     Raises ConfigError; TreeFileError for lines that are not text.
     """
     pairs = list(_pairs_of_lint(tree) if setting == "lint" else _pairs_of_file(Path(setting), tree))
