@@ -230,11 +230,16 @@ def predict(
     images: Images,
     out: OutFolder = None,
     min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Smallest score: objectness × absolute probability.")
+        float | None, typer.Option(min=0, max=1, help="Smallest objectness × P(most general class).")
     ] = None,
     min_absolute: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Absolute probability that a more specific class must exceed."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Absolute probability that a more specific class must exceed. Higher: more general classes, "
+            "which are more probable and so have higher scores.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -460,11 +460,14 @@ class PredictConfig(StrictModel):
 
     old_names: ClassVar[Mapping[str, str]] = {"max_places": "max_locations"}
 
-    # Smallest score, objectness × absolute probability. Objectness estimates an IoU, so it is seldom near 1.
+    # Smallest objectness × P(root of the predicted class); in a flat list of classes this is the score (decision 34).
+    # Objectness estimates an IoU, so it is seldom near 1.
     min_score: Share = 0.2
-    # The descent in the tree goes on while the absolute probability exceeds this (paper, section 4).
+    # The descent in the tree goes on while the absolute probability exceeds this (paper, section 4). The higher it is,
+    # the more general the classes. A more general class is more probable, so scores rise too.
     min_absolute: Share = 0.5
-    # darknet: the descent stops earlier, and the score is objectness alone (decision 11).
+    # darknet: the descent stops earlier, and the score is objectness alone (decision 11). Without a tree, each class
+    # of a location with objectness × P(class) above `min_score` is a detection.
     level: Literal["threshold", "darknet"] = "threshold"
     # Number of locations of highest objectness per image that are considered.
     max_locations: PositiveInt = 300

@@ -19,7 +19,7 @@ from yolo9000.inference.detections import Detections
 from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.models.boxes import clip_xyxy
 from yolo9000.models.grid import GridOutput, Locations, decode_boxes, member_logits
-from yolo9000.models.tree_tensors import Descent, TreeTensors
+from yolo9000.models.tree_tensors import TreeTensors
 
 
 @dataclass(frozen=True)
@@ -124,44 +124,86 @@ def detect(
 def _detect_in_image(
     batch: BatchOutput, image: int, name: str, cfg: PredictConfig, query: NodeSet | None
 ) -> Detections:
-    letterbox = batch.letterboxes[image]
+    letterbox, tree = batch.letterboxes[image], batch.tree_tensors.tree
     top = top_locations(batch, image, min_objectness=cfg.min_score, max_locations=cfg.max_locations)
+    if cfg.level == "darknet" and query is None and not tree.depth.any():
+        found = _every_class(batch, top, cfg)
+    else:
+        found = _one_for_each_location(batch, top, cfg, query)
+    location_px = boxes_to_image(top.xyxy_unit, letterbox, cfg.geometry)
+    xyxy_px = location_px[found.row]
+    if query is not None:
+        kept = nms(xyxy_px.double(), found.score.double(), cfg.nms_iou)  # a query is one class
+    elif cfg.nms == "by_objectness":
+        locations = nms(location_px.double(), top.objectness.double(), cfg.nms_iou)  # decision 8
+        kept = torch.isin(found.row, locations).nonzero()[:, 0]
+    else:
+        kept = nms_by_node(xyxy_px, found.score, found.node, cfg.nms_iou)
+    kept = kept[found.compared[kept] > cfg.min_score]
+    kept = kept[found.score[kept].argsort(descending=True, stable=True)][: cfg.max_detections]
+    return Detections(
+        tree=tree,
+        image=name,
+        image_size_px=(letterbox.image_width_px, letterbox.image_height_px),
+        xyxy_px=clip_to_image(xyxy_px[kept], letterbox).cpu().numpy(),
+        node=found.node[kept].cpu().numpy(),
+        objectness=top.objectness[found.row[kept]].cpu().numpy(),
+        absolute=found.absolute[kept].cpu().numpy(),
+        score=found.score[kept].cpu().numpy(),
+        conditional=tuple(found.conditional[k].cpu().numpy() for k in kept.tolist()),
+    )
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """K detections of one image before NMS.
+
+    row       (K,) row of the top locations
+    compared  (K,) the quantity that must exceed `min_score`
+    """
+
+    row: Tensor
+    node: Tensor  # (K,)
+    absolute: Tensor  # (K,)
+    score: Tensor  # (K,)
+    compared: Tensor
+    conditional: Sequence[Tensor]
+
+
+def _one_for_each_location(
+    batch: BatchOutput, top: TopLocations, cfg: PredictConfig, query: NodeSet | None
+) -> _Candidates:
+    """The node at the end of the descent at each location.
+
+    Without a query, `min_score` is compared with objectness × P(root) (decision 34): the score itself grows when a
+    higher `min_absolute` makes the class more general.
+    """
     descent = batch.tree_tensors.descend(
         lambda active, members: member_logits(batch.grid, top.location[active], members),
         len(top),
         threshold=cfg.min_absolute,
         by="product" if cfg.level == "darknet" else "absolute",
     )
-    xyxy_px = boxes_to_image(top.xyxy_unit, letterbox, cfg.geometry)
-    score = _score(batch, top, descent, cfg, query)
     if query is not None:
-        kept = nms(xyxy_px.double(), score.double(), cfg.nms_iou)  # a query is one class
-    elif cfg.nms == "by_objectness":
-        kept = nms(xyxy_px.double(), top.objectness.double(), cfg.nms_iou)  # decision 8
+        score = compared = top.objectness * query.probability(batch, top.location)
+    elif cfg.level == "darknet":
+        score = compared = top.objectness
     else:
-        kept = nms_by_node(xyxy_px, score, descent.node, cfg.nms_iou)
-    kept = kept[score[kept] > cfg.min_score]
-    kept = kept[score[kept].argsort(descending=True, stable=True)][: cfg.max_detections]
-    return Detections(
-        tree=batch.tree_tensors.tree,
-        image=name,
-        image_size_px=(letterbox.image_width_px, letterbox.image_height_px),
-        xyxy_px=clip_to_image(xyxy_px[kept], letterbox).cpu().numpy(),
-        node=descent.node[kept].cpu().numpy(),
-        objectness=top.objectness[kept].cpu().numpy(),
-        absolute=descent.absolute[kept].cpu().numpy(),
-        score=score[kept].cpu().numpy(),
-        conditional=tuple(descent.conditional[k].cpu().numpy() for k in kept.tolist()),
-    )
+        score = top.objectness * descent.absolute
+        of_root = torch.cat([score[:0], *(path[:1] for path in descent.conditional)])
+        compared = top.objectness * of_root
+    rows = torch.arange(len(top), device=score.device)
+    return _Candidates(rows, descent.node, descent.absolute, score, compared, descent.conditional)
 
 
-def _score(
-    batch: BatchOutput, top: TopLocations, descent: Descent, cfg: PredictConfig, query: NodeSet | None
-) -> Tensor:
-    """The score of each of K locations, shape (K,)."""
-    if query is not None:
-        return top.objectness * query.probability(batch, top.location)
-    return top.objectness if cfg.level == "darknet" else top.objectness * descent.absolute
+def _every_class(batch: BatchOutput, top: TopLocations, cfg: PredictConfig) -> _Candidates:
+    """Each class of a flat tree at each location with a score above `min_score`, as Darknet has it without a tree."""
+    nodes = torch.arange(len(batch.tree_tensors), device=top.objectness.device)
+    absolute = batch.absolute(top.location, nodes)
+    score = top.objectness[:, None] * absolute
+    row, node = torch.nonzero(score > cfg.min_score, as_tuple=True)
+    absolute, score = absolute[row, node], score[row, node]
+    return _Candidates(row, node, absolute, score, score, absolute.split(1))
 
 
 # --- all given nodes at each location

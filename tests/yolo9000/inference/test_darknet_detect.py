@@ -42,12 +42,12 @@ def their_boxes_px(golden: dict[str, np.ndarray], params: dict[str, Any]) -> np.
 
 
 def our_rows(case: GoldenCase, raw: torch.Tensor, *, nms: Overlap, nms_iou: float) -> list[Row]:
-    """Our detections: one for each location; with a map or a flat tree, a score for every node at each location."""
+    """Our detections; with a map, a score for every mapped node at each location."""
     params, box = case.params, letterbox_of(case.params)
     batch = BatchOutput(case.grid_output(raw), case.tree_tensors(), [box])
     shared = {"nms": nms, "nms_iou": nms_iou, "geometry": "darknet"}
     shared |= {"max_locations": EVERYTHING, "max_detections": EVERYTHING}
-    if params["tree"] and not params["map"]:
+    if not params["map"]:
         cfg = {
             "level": "darknet",
             "min_score": params["thresh"],
@@ -56,7 +56,7 @@ def our_rows(case: GoldenCase, raw: torch.Tensor, *, nms: Overlap, nms_iou: floa
         }
         (found,) = detect(batch, ["image"], PredictConfig.model_validate(cfg))
         return list(zip(found.node.tolist(), found.score.tolist(), found.xyxy_px, strict=True))
-    nodes = torch.tensor(params["map"] or range(params["classes"]))
+    nodes = torch.tensor(params["map"])
     class_of_node = {int(node): index for index, node in enumerate(nodes)}
     cfg = {"min_objectness": params["thresh"], **shared}
     scores = score_nodes_in_image(batch, 0, nodes, EvaluateConfig.model_validate(cfg))

@@ -140,9 +140,15 @@ def detect_reference(
         if objectness > cfg.min_score:
             node = descent_reference(tree, logits, cfg.min_absolute)
             score = objectness * absolute_reference(tree, logits, node)
-            found.append((objectness, (score, node), box_reference(output, location, letterbox)))
+            of_root = absolute_reference(tree, logits, tree.path(node)[0])
+            box = box_reference(output, location, letterbox)
+            found.append((objectness, (score, node, of_root), box))
     kept = nms_reference(found, cfg.nms_iou, len(found), by_node=False)
-    rows = [(score, node, box) for _, (score, node), box in kept if score > cfg.min_score]
+    rows = [
+        (score, node, box)
+        for objectness, (score, node, of_root), box in kept
+        if objectness * of_root > cfg.min_score
+    ]
     return sorted(rows, key=lambda row: -row[0])[: cfg.max_detections]
 
 
@@ -224,6 +230,44 @@ def test_absolute_is_the_product_of_the_path_and_score_its_product_with_objectne
             assert detections.absolute[row] > cfg.min_absolute or tree.parent[node] < 0
             seen += 1
     assert seen > 10
+
+
+def test_surer_classes_are_more_general_and_not_more_numerous() -> None:
+    tree = random_tree(40)
+    batch = batch_of(random_output(tree), tree)
+    found = [
+        detect(batch, ["a", "b"], PredictConfig(min_score=0.3, min_absolute=min_absolute))
+        for min_absolute in (0.0, 0.1, 0.5, 0.9)
+    ]
+    counts = [[len(image) for image in images] for images in found]
+    assert counts == [counts[0]] * 4
+    assert min(counts[0]) > 2
+    depths = [sum(int(tree.depth[image.node].sum()) for image in images) for images in found]
+    assert depths == sorted(depths, reverse=True)
+    assert depths[0] > depths[-1]
+
+
+@pytest.mark.parametrize(
+    ("min_score", "expected"),
+    [
+        pytest.param(0.5, [], id="no class exceeds the threshold"),
+        pytest.param(0.36, [(0, 0.396)], id="one class"),
+        pytest.param(0.3, [(0, 0.396), (1, 0.3465)], id="two classes of one box"),
+    ],
+)
+@pytest.mark.parametrize("nms", ["by_node", "by_objectness"])
+def test_darknet_without_a_tree_has_a_detection_for_each_class_above_the_threshold(
+    min_score: float, expected: list[tuple[int, float]], nms: str
+) -> None:
+    tree = WordTree(["a", "b", "c"], [-1, -1, -1])
+    class_logits = torch.tensor([0.40, 0.35, 0.25], dtype=torch.float64).log().expand(1, 1, 1, 1, 3)
+    box_logits = torch.tensor([0, 0, 0, 0, math.log(0.99 / 0.01)]).expand(1, 1, 1, 1, 5)
+    output = grid_output(anchors=[[1.0, 1.0]], box_logits=box_logits, class_logits=class_logits)
+    cfg = PredictConfig.model_validate({"level": "darknet", "min_score": min_score, "nms": nms})
+    (found,) = detect(batch_of(output, tree), ["p"], cfg)
+    assert found.node.tolist() == [node for node, _ in expected]
+    assert found.score.tolist() == pytest.approx([score for _, score in expected], rel=1e-6)
+    assert found.absolute.tolist() == pytest.approx([score / 0.99 for _, score in expected], rel=1e-6)
 
 
 def test_no_location_above_the_threshold_gives_empty_detections() -> None:
