@@ -13,8 +13,8 @@ import numpy as np
 
 from data_prep.dataset.index import TRAIN_SPLIT
 from data_prep.shards.catalogue import Catalogue
+from data_prep.shards.decoding import ImageError
 from data_prep.shards.image_files import read_image_file
-from data_prep.shards.images import ImageError
 from wordtree.support.arrays import Int32Array, Int64Array, IntegerArray, UInt64Array
 
 Digests = UInt64Array  # (n, 2): 128 bits for each image

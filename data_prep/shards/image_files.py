@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.errors import MergeError
-from data_prep.shards.images import ImageError
+from data_prep.shards.decoding import MAX_FILE_BYTES, ImageError
 from wordtree.support.files import system_message
 
 
@@ -54,8 +54,22 @@ def read_image_file(file: ImageFile) -> bytes:
         raise ImageError(f"image file that cannot be read ({system_message(reason)})") from None
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of an image file. Raises ImageError if it is too large, OSError if it cannot be read."""
+    with path.open("rb") as file:
+        _check_size(os.fstat(file.fileno()).st_size)
+        return file.read(MAX_FILE_BYTES)
+
+
+def _check_size(size_bytes: int) -> None:
+    if size_bytes > MAX_FILE_BYTES:
+        raise ImageError(
+            "image file that is too large", f"its {size_bytes} bytes are more than {MAX_FILE_BYTES}"
+        )
+
+
 def _whole_file(file: ImageFile) -> bytes:
-    data = file.path.read_bytes()
+    data = read_bytes(file.path)
     if len(data) != file.size_bytes:
         raise ImageError("image file that changed after planning")
     return data
@@ -63,6 +77,7 @@ def _whole_file(file: ImageFile) -> bytes:
 
 def _span(file: ImageFile, offset: int) -> bytes:
     """A span of an archive. If the archive has changed, the offset may point at another image."""
+    _check_size(file.size_bytes)
     with file.path.open("rb", buffering=0) as archive:
         found = os.fstat(archive.fileno())
         if (found.st_size, found.st_mtime_ns) != file.container[1:]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from data_prep.records import BOX_OF_LOST_IMAGE, LABEL_OF_LOST_IMAGE
 from data_prep.shards.catalogue import Catalogue
+from data_prep.shards.decoding import ImageError
 from data_prep.shards.format import (
     SHARD_DATASETS,
     SHARD_FORMAT,
@@ -24,7 +25,7 @@ from data_prep.shards.format import (
 )
 from data_prep.shards.hdf5_files import new_hdf5
 from data_prep.shards.image_files import read_image_file
-from data_prep.shards.images import ImageError, ImageRules, PreparedImage, prepare_image
+from data_prep.shards.images import ImageRules, PreparedImage, prepare_image
 from wordtree.support.files import system_message
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
+from data_prep.shards.decoding import IMAGE_SUFFIXES
 from data_prep.sources.files.image_folder import walk
-from data_prep.sources.paths import IMAGE_SUFFIXES, cannot_list
+from data_prep.sources.paths import cannot_list
 from data_prep.sources.source import FILE_MISSING
 
 FILE_BESIDE_CLASSES = "file beside the class folders"

@@ -6,8 +6,6 @@ from stat import S_ISREG
 
 from data_prep.sources.source import SourceError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-
 
 def stays_inside(name: str) -> bool:
     """Whether a path is relative and stays in its folder, on any operating system."""

@@ -9,12 +9,13 @@ from typing import Final
 
 from data_prep.config import VocSource
 from data_prep.records import ImageRecord
+from data_prep.shards.decoding import IMAGE_SUFFIXES
 from data_prep.shards.images import upright_size_px
 from data_prep.sources.columns.label_table import BoxTable, unit_boxes
 from data_prep.sources.columns.name_table import ClassNames, NameTable, PackedNames
 from data_prep.sources.files.image_folder import FoundImage, ImageFolder, walk
 from data_prep.sources.files.text_lines import text_lines
-from data_prep.sources.paths import IMAGE_SUFFIXES, file_size, readable_name, require_folder, stays_inside
+from data_prep.sources.paths import file_size, readable_name, require_folder, stays_inside
 from data_prep.sources.source import (
     FILE_MISSING,
     NO_NAME_INSIDE,

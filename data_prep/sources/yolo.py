@@ -19,10 +19,11 @@ from typing import Any, Final, NamedTuple
 
 from data_prep.config import YoloSource
 from data_prep.records import Boxes, Corners, ImageRecord
+from data_prep.shards.decoding import IMAGE_SUFFIXES
 from data_prep.sources.columns.label_table import StatedBoxes, unit_boxes
 from data_prep.sources.files.image_folder import ImageFolder, walk
 from data_prep.sources.files.text_lines import number, text_lines
-from data_prep.sources.paths import IMAGE_SUFFIXES, cannot_list, readable_name, require_folder
+from data_prep.sources.paths import cannot_list, readable_name, require_folder
 from data_prep.sources.source import OpenSource, SourceError
 from data_prep.sources.unit_box import UNIT_ROUNDING
 from wordtree.support.config_files import read_yaml

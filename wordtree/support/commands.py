@@ -25,6 +25,9 @@ def run_app(app: typer.Typer, *base_errors: type[Exception]) -> None:
     is a bug and passes through with its traceback.
     """
     program = _program_name(app)
+    warnings.filterwarnings(
+        "ignore", module=r"PIL\."
+    )  # remarks about irregular images that it reads nevertheless
     warnings.showwarning = partial(_show_warning, program)
     if isinstance(
         sys.stdout, TextIOWrapper

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from wordtree.support.arrays import Float32Array
+from yolo9000.data.image import resized
 from yolo9000.data.sample import Rectangle, Sample
 
 GREY = 127  # darknet: canvas of .5
@@ -168,8 +168,7 @@ def flip_horizontally(sample: Sample) -> Sample:
 def _draw(canvas: Tensor, image: Tensor, rectangle: Rectangle) -> None:
     """Resize the image to the rectangle and draw it on the canvas, in place."""
     size = (rectangle.height_px, rectangle.width_px)
-    if tuple(image.shape[1:]) != size:
-        image = interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
+    image = resized(image, *size)
     image_rows, rows = _overlap(rectangle.top_px, rectangle.height_px, canvas.shape[1])
     image_columns, columns = _overlap(rectangle.left_px, rectangle.width_px, canvas.shape[2])
     image = image[:, image_rows, image_columns]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from yolo9000.config import CropConfig
 from yolo9000.data.colour import factor_or_inverse
+from yolo9000.data.image import resized
 
 
 def random_crop(image: Tensor, size_px: int, cfg: CropConfig, rng: Generator) -> Tensor:
@@ -58,10 +59,3 @@ def rotated_crop(
         torch.tensor([rows], dtype=torch.float32), [1, 3, size_px, size_px], align_corners=False
     )
     return F.grid_sample(image[None].float(), grid, padding_mode="zeros", align_corners=False)[0]
-
-
-def resized(image: Tensor, height: int, width: int) -> Tensor:
-    """The image at a size, bilinear with antialiasing."""
-    if tuple(image.shape[1:]) == (height, width):
-        return image
-    return F.interpolate(image[None], size=(height, width), mode="bilinear", antialias=True)[0]

@@ -24,7 +24,7 @@ from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
 from yolo9000.config import Config
 from yolo9000.darknet.data_file import DataFile, find_named
 from yolo9000.darknet.options import DarknetError
-from yolo9000.data.image import decode_image, letterbox
+from yolo9000.data.image import letterbox, read_stored_image
 from yolo9000.distributed import track_progress
 from yolo9000.inference.postprocess import BatchOutput, detect, score_nodes_in_image
 
@@ -84,7 +84,7 @@ def results_of(
     model, cfg = checkpoint.build_model(), checkpoint.config
     geometry = cfg.predict.geometry if nodes is None else cfg.evaluate.geometry
     for path in track_progress(images, "images", total=len(images)):
-        pixels = decode_image(np.fromfile(path, np.uint8), name=str(path))
+        pixels = read_stored_image(path)
         canvas, fitted = letterbox(pixels, cfg.model.input_size_px, geometry=geometry)
         with torch.inference_mode():
             output = model(canvas[None].contiguous(memory_format=torch.channels_last))

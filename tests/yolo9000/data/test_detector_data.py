@@ -13,12 +13,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torchvision.io import encode_png
 
 from data_prep import MergeConfig, ShardReader, merge
 from data_prep.dataset.index_file import read_index
 from data_prep.maintenance.check import check_shards
 from data_prep.maintenance.repair import repair
+from tests.data_prep.conftest import encoded_image
 from tests.yolo9000.made import COLOURS, coco_source, made_config, made_scenes, made_square
 from wordtree import WordTree
 from wordtree.tree.node_sets import at_or_under
@@ -314,7 +314,7 @@ class OneImage:
         self.image_boxed = np.array([self.boxed])
 
     def encoded(self, image: int) -> np.ndarray:
-        return encode_png(torch.zeros(3, 4, 6, dtype=torch.uint8)).numpy()
+        return np.frombuffer(encoded_image(0, (6, 4), kind="PNG"), np.uint8)
 
     def source_id(self, image: int) -> str:
         return "made"
