@@ -5,7 +5,7 @@ from wordtree.support.exports import folder_exports
 __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     catalogue="Catalogue CatalogueBuilder",
-    decoding="IMAGE_SUFFIXES ImageError rgb_pixels upright_rgb_pixels",
+    decoding="IMAGE_SUFFIXES ImageError rgb_of rgb_pixels upright_rgb_pixels",
     format="Arrays ShardError hash_file open_hdf5 shard_name write_format",
     hdf5_files="new_hdf5",
     image_files="read_bytes read_image_file",

@@ -100,7 +100,12 @@ def rgb_pixels(data: bytes) -> UInt8Array:
 
 def upright_rgb_pixels(data: bytes) -> UInt8Array:
     """RGB pixels rotated by EXIF, as viewers show the image, shape (H, W, 3). Raises ImageError."""
-    return _rgb(upright(decode(data).image))
+    return rgb_of(decode(data).image)
+
+
+def rgb_of(image: Image.Image) -> UInt8Array:
+    """RGB pixels of an opened image, rotated by EXIF, shape (H, W, 3). Raises ImageError."""
+    return _rgb(upright(image))
 
 
 def decode(data: bytes) -> DecodedImage:
@@ -136,6 +141,7 @@ def _jpeg_lacking_only_its_end(data: bytes) -> DecodedImage | None:
 def as_grey_or_rgb(image: Image.Image) -> Image.Image:
     """The image in 8-bit grey or RGB; transparent pixels become white. Raises ImageError."""
     try:
+        image.load()
         return _as_grey_or_rgb(image)
     except Exception as reason:
         raise _undecodable(reason) from None

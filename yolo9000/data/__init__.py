@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = folder_exports(
     batch="Batch BoxColumns IgnoreColumns ImageLabelColumns Targets",
     classifier_data="ClassifierBatch ClassifierData ClassifierTestData labelled_images training_nodes",
     detector_data="DetectorData",
-    image="Letterbox UnreadableImage decode_image letterbox read_image read_stored_image",
+    given_image="GivenImage pixels_of",
+    image="Letterbox UnreadableImage decode_image decode_upright letterbox read_image read_stored_image",
     pseudo_boxes="PseudoBoxes",
     sampler="DataMismatch Sampler first_of_each_source images_of_split",
 )

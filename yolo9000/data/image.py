@@ -42,7 +42,13 @@ def read_image(path: Path | str) -> Tensor:
     The formats, the limits of size and the pixels are those of `data-prep merge`. Raises UnreadableImage.
     """
     with _errors_naming(path):
-        return _as_tensor(upright_rgb_pixels(read_bytes(Path(path))))
+        return decode_upright(read_bytes(Path(path)), name=str(path))
+
+
+def decode_upright(content: bytes, *, name: str) -> Tensor:
+    """RGB pixels of an encoded image as by `read_image`. Raises UnreadableImage, whose message begins with `name`."""
+    with _errors_naming(name):
+        return _as_tensor(upright_rgb_pixels(content))
 
 
 def read_stored_image(path: Path | str) -> Tensor:
