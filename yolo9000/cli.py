@@ -42,14 +42,14 @@ Check = Annotated[
     bool, typer.Option("--check", help="Only try one batch and describe the run; write nothing.")
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Use only the first N images of each source.")
+    int | None, typer.Option(min=1, metavar="N", help="Use only N evenly spaced images of each source.")
 ]
 Overfit = Annotated[
     int | None,
     typer.Option(
         min=1,
         metavar="N",
-        help="Memorise the first N images of each source and evaluate on them, in RUNS/NAME-overfit.",
+        help="Memorise N evenly spaced images of each source and evaluate on them, in RUNS/NAME-overfit.",
     ),
 ]
 Images = Annotated[list[Path], typer.Argument(help="Images, or folders of images.")]
@@ -191,7 +191,7 @@ def evaluate(
         typer.Option(help="Split to evaluate on; by default the one in the checkpoint's configuration."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Use only the first N images of each source.")
+        int | None, typer.Option(min=1, metavar="N", help="Use only N evenly spaced images of each source.")
     ] = None,
     size: Annotated[
         int | None,

@@ -227,7 +227,7 @@ class DataConfig(StrictModel):
     # Repeat-factor sampling within a source: 0 shows each image once per epoch, 1 shows rare nodes as often as common
     # ones (decision 23).
     repeat_factor_power: Share = 0.0
-    # Use only the first images of each source, for trial runs and overfitting tests.
+    # Use only so many images of each source, evenly spaced, for trial runs and overfitting tests.
     limit: PositiveInt | None = None
     # Unreadable images that are replaced by others before the run stops (decision 30).
     max_damaged: int = Field(10, ge=0)
@@ -440,7 +440,7 @@ class EvaluateConfig(StrictModel):
     split: str = "test"
     # Steps between evaluations; None: only after the last step.
     every: PositiveInt | None = None
-    # Use only the first images of each source.
+    # Use only so many images of each source, evenly spaced.
     limit: PositiveInt | None = None
     batch_size: PositiveInt = 16
     # Smallest objectness of a scored detection. Darknet's `detector valid`: .005.
@@ -573,7 +573,7 @@ class ClassifierEvaluateConfig(StrictModel):
     split: str = "test"
     # Steps between evaluations; None: only after the last step.
     every: PositiveInt | None = None
-    # Use only the first images of each source.
+    # Use only so many images of each source, evenly spaced.
     limit: PositiveInt | None = None
     batch_size: PositiveInt = 32
     # Threads that decode images.
@@ -620,7 +620,7 @@ def read_pretrain_config(path: Path | str, overrides: Sequence[str] = ()) -> Pre
 
 
 def overfit_overrides(cfg: Config | PretrainConfig, images: int) -> list[str]:
-    """Overrides to memorise the first images of each source: no augmentation, and evaluation on the same images."""
+    """Overrides to memorise some images of each source: no augmentation, and evaluation on the same images."""
     colours = {"flip": "false", "hue": 0, "saturation": 1, "exposure": 1}
     shapes = (
         {"jitter": 0, "zoom_out": 0, "mosaic": 0, "paste": 0}

@@ -10,5 +10,5 @@ __getattr__, __dir__, __all__ = folder_exports(
     given_image="GivenImage pixels_of",
     image="Letterbox UnreadableImage decode_image decode_upright letterbox read_image read_stored_image",
     pseudo_boxes="PseudoBoxes",
-    sampler="DataMismatch Sampler first_of_each_source images_of_split",
+    sampler="DataMismatch Sampler images_of_split some_of_each_source",
 )

@@ -29,9 +29,9 @@ from yolo9000.data.sampler import (
     Sampler,
     all_boxes,
     all_image_labels,
-    first_of_each_source,
     images_of_split,
     input_size_at,
+    some_of_each_source,
 )
 from yolo9000.distributed import own_share
 
@@ -166,7 +166,7 @@ class ClassifierTestData:
 
     def __init__(self, reader: ShardReader, cfg: ClassifierEvaluateConfig, *, size_px: int) -> None:
         self.reader, self.cfg, self.size_px = reader, cfg, size_px
-        self.images = first_of_each_source(reader, labelled_images(reader, cfg.split), cfg.limit)
+        self.images = some_of_each_source(reader, labelled_images(reader, cfg.split), cfg.limit)
 
     def __len__(self) -> int:
         """Number of batches of this process."""

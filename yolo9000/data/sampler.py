@@ -35,10 +35,19 @@ def images_of_split(reader: ShardReader, name: str) -> Int64Array:
     return reader.split(name)
 
 
-def first_of_each_source(reader: ShardReader, images: Int64Array, limit: int | None) -> Int64Array:
-    """The first `limit` images of each source among `images`, ascending; None: all."""
+def some_of_each_source(reader: ShardReader, images: Int64Array, limit: int | None) -> Int64Array:
+    """At most `limit` images of each source among `images`, evenly spaced, ascending; None: all."""
     source = reader.image_source[images]
-    return np.sort(np.concatenate([images[source == k][:limit] for k in range(len(reader.sources))]))
+    return np.sort(
+        np.concatenate([evenly_spaced(images[source == k], limit) for k in range(len(reader.sources))])
+    )
+
+
+def evenly_spaced(images: Int64Array, limit: int | None) -> Int64Array:
+    """At most `limit` of the images, from first to last, because the first ones often show one class; None: all."""
+    if limit is None or limit >= len(images):
+        return images
+    return images[np.arange(limit) * len(images) // limit]
 
 
 def all_image_labels(reader: ShardReader) -> tuple[Int64Array, Int64Array]:
@@ -75,7 +84,9 @@ class Sampler:
         if images is None:
             images = images_of_split(reader, cfg.data.train_split)
         source = reader.image_source[images]
-        by_source = {s.name: images[source == k][: cfg.data.limit] for k, s in enumerate(reader.sources)}
+        by_source = {
+            s.name: evenly_spaced(images[source == k], cfg.data.limit) for k, s in enumerate(reader.sources)
+        }
         by_source = {name: rows for name, rows in by_source.items() if len(rows)}
         repeat = {s.name: s.repeat for s in reader.sources}  # set by the merge
         ratio = cfg.data.ratio or {name: repeat[name] * len(rows) for name, rows in by_source.items()}

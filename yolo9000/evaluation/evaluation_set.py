@@ -12,7 +12,7 @@ from data_prep import LabelCounts, ShardReader
 from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 from yolo9000.config import EvaluateConfig
-from yolo9000.data.sampler import DataMismatch, first_of_each_source, images_of_split
+from yolo9000.data.sampler import DataMismatch, images_of_split, some_of_each_source
 from yolo9000.evaluation.supervision import map_to_boxed
 from yolo9000.inference.scored_boxes import GroundTruth
 
@@ -35,7 +35,7 @@ class EvaluationSet:
     def of(cls, reader: ShardReader, cfg: EvaluateConfig) -> EvaluationSet:
         """The set of a split; DataMismatch if no image of the split comes from a source with boxes."""
         images = images_of_split(reader, cfg.split)
-        images = first_of_each_source(reader, images[reader.image_boxed[images]], cfg.limit)
+        images = some_of_each_source(reader, images[reader.image_boxed[images]], cfg.limit)
         if not len(images):
             raise DataMismatch(
                 f"{reader.folder}: split '{cfg.split}' has no images with boxes to evaluate on. "

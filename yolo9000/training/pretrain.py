@@ -16,7 +16,7 @@ from wordtree.support.arrays import Int64Array
 from yolo9000.checkpoints.checkpoint import Checkpoint, load_classifier
 from yolo9000.config import PretrainConfig
 from yolo9000.data.classifier_data import ClassifierBatch, ClassifierData, labelled_images, training_nodes
-from yolo9000.data.sampler import first_of_each_source
+from yolo9000.data.sampler import some_of_each_source
 from yolo9000.distributed import joined_processes
 from yolo9000.evaluation.classification import ClassificationScore
 from yolo9000.evaluation.evaluate import evaluate_classifier
@@ -83,7 +83,7 @@ class ClassifierTask:
 
     def evaluation_images(self, cfg: PretrainConfig, reader: ShardReader) -> Int64Array:
         images = labelled_images(reader, cfg.evaluate.split)
-        return first_of_each_source(reader, images, cfg.evaluate.limit)
+        return some_of_each_source(reader, images, cfg.evaluate.limit)
 
     def evaluate(self, run: ClassifierRun, model: Classifier) -> ClassificationScore:
         return evaluate_classifier(model, run.reader, run.cfg.model.side_px, run.cfg.evaluate)

@@ -27,7 +27,7 @@ from yolo9000.data.damage import TooManyDamaged
 from yolo9000.data.detector_data import DetectorData, collate
 from yolo9000.data.prefetch import prefetch
 from yolo9000.data.sample import Sample, read_sample
-from yolo9000.data.sampler import DataMismatch, Sampler, by_ascending_share, images_of_split
+from yolo9000.data.sampler import DataMismatch, Sampler, by_ascending_share, evenly_spaced, images_of_split
 from yolo9000.training.resume import with_absolute_paths
 
 
@@ -240,9 +240,25 @@ def test_an_image_without_box_annotations_is_ignored_as_a_whole(shards: Path) ->
     assert len(read_sample(reader, 0).ignored_xyxy_unit) == 0
 
 
-def test_a_limit_takes_the_first_images_of_each_source(shards: Path) -> None:
-    sampler = Sampler(ShardReader(shards), made_config(shards, data__limit=2))
-    assert [len(images) for images in sampler.images] == [2, 2]
+def test_a_limit_takes_evenly_spaced_images_of_each_source(shards: Path) -> None:
+    reader = ShardReader(shards)
+    every = Sampler(reader, made_config(shards)).images
+    sampler = Sampler(reader, made_config(shards, data__limit=2))
+    assert [images.tolist() for images in sampler.images] == [
+        [int(images[0]), int(images[len(images) // 2])] for images in every
+    ]
+
+
+@pytest.mark.parametrize("images", [1, 7, 100, 101])
+@pytest.mark.parametrize("limit", [1, 2, 7, 99, 100, None])
+def test_evenly_spaced_images_differ_and_their_distances_by_at_most_one(
+    images: int, limit: int | None
+) -> None:
+    taken = evenly_spaced(np.arange(images), limit)
+    assert len(taken) == min(images, limit or images)
+    distances = np.diff([*taken, images])
+    assert distances.min() >= 1
+    assert distances.max() - distances.min() <= 1
 
 
 def test_batches_after_a_repair_leave_out_the_damaged_image(shards: Path, tmp_path: Path) -> None:
