@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from yolo9000.checkpoints.checkpoint import SettingsT
+from yolo9000.training.allocator import keep_freed_memory
 from yolo9000.training.gradients import summed_gradients
 from yolo9000.training.journal import Journal
 from yolo9000.training.optim import learning_rate_at, set_learning_rate
@@ -33,6 +34,8 @@ def run_training(
     The folder gets last.pt (to resume from), best.pt, config.yaml, metrics.csv and, at each evaluation, report.html.
     Raises TrainingError, DataMismatch, CheckpointError.
     """
+    if cfg.keep_freed_memory:
+        keep_freed_memory()
     run = start_or_resume(task, cfg, folder, resume=resume)
     data, loss_terms, guard = task.training_data(run), task.loss_terms(run), Guard()
     # Raise now, instead of after hours, if there are no images to evaluate on.
