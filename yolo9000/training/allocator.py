@@ -24,4 +24,5 @@ def keep_freed_memory() -> bool:
     if not hasattr(libc, "gnu_get_libc_version"):
         return False
     options = {M_MMAP_THRESHOLD: LARGEST_BYTES, M_TRIM_THRESHOLD: LARGEST_BYTES, M_TOP_PAD: 64 * 2**20}
-    return all([libc.mallopt(option, value) for option, value in options.items()])
+    accepted = [libc.mallopt(option, value) for option, value in options.items()]
+    return all(accepted)
