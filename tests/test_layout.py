@@ -45,8 +45,9 @@ FOLDERS = {
             "losses",
             "checkpoints",
             "inference",
+            "predictions",
         ),
-        *("evaluation", "reports", "training", "demo", "cli", "__main__"),
+        *("evaluation", "reports", "training", "demo", "predict_commands", "cli", "__main__"),
     ),
 }
 

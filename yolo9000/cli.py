@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import StrEnum
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
@@ -17,10 +17,7 @@ from data_prep import DataPrepError
 from wordtree import WordTreeError
 from wordtree.support.commands import run_app
 from yolo9000.errors import Yolo9000Error
-
-if TYPE_CHECKING:
-    from yolo9000.inference.detections import Detections
-    from yolo9000.inference.predict import Predictor
+from yolo9000.predict_commands import predict, query
 
 app = typer.Typer(
     name="yolo9000",
@@ -51,10 +48,6 @@ Overfit = Annotated[
         metavar="N",
         help="Memorise N evenly spaced images of each source and evaluate on them, in RUNS/NAME-overfit.",
     ),
-]
-Images = Annotated[list[Path], typer.Argument(help="Images, or folders of images.")]
-OutFolder = Annotated[
-    Path | None, typer.Option("-o", "--out", help="Folder for annotated images and detections.json.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 MAX_NOTES = 10  # printed for one file or query
@@ -224,51 +217,8 @@ def evaluate(
         _print_table(scorecard)
 
 
-@app.command()
-def predict(
-    model: ModelFile,
-    images: Images,
-    out: OutFolder = None,
-    min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Smallest objectness × P(most general class).")
-    ] = None,
-    min_absolute: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Absolute probability that a more specific class must exceed. Higher: more general classes, "
-            "which are more probable and so have higher scores.",
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Detect objects in images; each class is as deep in the tree as its probability allows."""
-    from yolo9000.inference.predict import Predictor
-
-    predictor = Predictor(model, changes=_given(min_score=min_score, min_absolute=min_absolute))
-    _predict(predictor, images, out, as_json=as_json)
-
-
-@app.command()
-def query(
-    model: ModelFile,
-    expression: Annotated[str, typer.Argument(help="Nodes to detect: 'fruit & !apple' (docs/queries.md).")],
-    images: Images,
-    out: OutFolder = None,
-    min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Smallest score: objectness × P(any of the nodes).")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Detect objects of the queried nodes; the score of a box is objectness × P(any of these nodes)."""
-    from yolo9000.inference.predict import Predictor
-
-    predictor = Predictor(model, changes=_given(min_score=min_score))
-    if unknown := predictor.without_supervision(expression):
-        some = ", ".join(unknown[:MAX_NOTES]) + (" …" if len(unknown) > MAX_NOTES else "")
-        print(f"Training had neither boxes nor image labels of: {some}.", file=sys.stderr)
-    _predict(predictor, images, out, as_json=as_json, query=expression)
+app.command()(predict)
+app.command()(query)
 
 
 @app.command()
@@ -389,31 +339,6 @@ def _print_once(*lines: object) -> None:
 
     for line in lines if is_first() else ():
         print(line)
-
-
-def _predict(
-    predictor: Predictor, images: list[Path], out: Path | None, *, as_json: bool, query: str | None = None
-) -> None:
-    """Print detections and draw them into `out`; exit code 2 after a line for each unreadable image."""
-    from yolo9000.inference.predict import predict_to_folder
-
-    unreadable: list[Exception] = []
-    predict_all = partial(predict_to_folder, predictor, out=out) if out else predictor
-    _print_detections(predict_all(images, query=query, on_unreadable=unreadable.append), as_json=as_json)
-    for error in unreadable:
-        print(f"yolo9000: {error} The image is skipped.", file=sys.stderr)
-    if unreadable:
-        raise typer.Exit(2)
-
-
-def _print_detections(images: Iterable[Detections], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps([detections.to_dict() for detections in images], indent=1))
-        return
-    for detections in images:
-        scores = zip(detections.names, detections.score, strict=True)
-        text = ", ".join(f"{name} {score:.2f}" for name, score in scores)
-        print(f"{detections.image}: {text or 'no detections'}")
 
 
 def main() -> None:

@@ -478,6 +478,9 @@ class PredictConfig(StrictModel):
     # Largest number of detections per image.
     max_detections: PositiveInt = 100
     batch_size: PositiveInt = 8
+    # Side of the input, or [width, height], in pixels; None: that of the model.
+    input_size_px: InputSize | None = None
+    precision: Precision = "float32"
 
 
 class LogConfig(StrictModel):

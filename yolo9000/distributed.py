@@ -20,6 +20,7 @@ from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 from wordtree.support.progress import track
+from yolo9000.config import Precision
 from yolo9000.errors import Yolo9000Error
 
 Item = TypeVar("Item")
@@ -51,6 +52,15 @@ def is_first() -> bool:
 def default_device() -> torch.device:
     """The GPU of this process if it has one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def computes_in_bfloat16(precision: Precision, device: torch.device) -> bool:
+    """Whether a network computes in bfloat16; `auto`: where the device supports it."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def on_first_process(write: Callable[Parameters, None]) -> Callable[Parameters, None]:

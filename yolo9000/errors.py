@@ -10,7 +10,7 @@ class Yolo9000Error(Exception):
 
         Yolo9000Error
         ├── UnreadableImage      yolo9000.data.image: a file is missing or is not an image
-        ├── NoImages             yolo9000.inference.predict: a path has no images
+        ├── NoImages             yolo9000.inference.sources: a path has no images
         ├── ProcessError         yolo9000.distributed: processes of torchrun cannot start or continue together
         ├── BackboneError        yolo9000.models.timm_backbone: a backbone cannot be built or frozen
         ├── TooManyDamaged       yolo9000.data.damage: more images are unreadable than a run may skip
@@ -21,6 +21,7 @@ class Yolo9000Error(Exception):
         ├── TrainingError        yolo9000.training.run_folder: a run cannot start or continue
         ├── DemoMismatch         yolo9000.demo: a demo folder was made with other settings
         ├── InvalidDetections    yolo9000.inference.detections: columns of detections do not fit together
+        ├── ResultsError         yolo9000.predictions.result_log: results cannot be written or read
         ├── InvalidScores        yolo9000.inference.scored_boxes: ground truth or detections cannot be scored
         └── InvalidReport        yolo9000.reports.page: content does not fit into a report
     """

@@ -141,7 +141,7 @@ def test_evaluate_predict_and_info_read_a_trained_checkpoint(
     code, out, err = run("predict", folder / "best.pt", image, "--min-score", "0.01", "-o", tmp_path / "out")
     assert (code, err) == (0, "")
     assert out.startswith(f"{image}: ")
-    assert (tmp_path / "out" / "0.png").exists()
+    assert (tmp_path / "out" / "0.jpg").exists()
     assert (tmp_path / "out" / "detections.json").exists()
 
     code, out, err = run("info", folder / "best.pt")
@@ -390,7 +390,7 @@ def test_unreadable_images_are_refused_in_one_line(
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff no image")
     assert "bad.jpg" in refused("predict", best, tmp_path / "bad.jpg")
     (tmp_path / "empty.png").write_bytes(b"")
-    assert "found an empty file" in refused("predict", best, tmp_path / "empty.png")
+    assert "the file is empty" in refused("predict", best, tmp_path / "empty.png")
 
 
 def test_unreadable_images_among_others_are_skipped_and_reported(
@@ -399,16 +399,21 @@ def test_unreadable_images_among_others_are_skipped_and_reported(
     (tmp_path / "a bad.jpg").write_bytes(b"\xff\xd8\xff no image")
     (tmp_path / "c empty.png").write_bytes(b"")
     shutil.copy(image, tmp_path / "b.png")
+
+    def out_of(command: list[str]) -> Path:
+        return tmp_path / command[0]
+
     for command in (["predict"], ["query"]):
         asked = [*command, finished / "best.pt", *(["n02084071"] if command == ["query"] else [])]
-        code, out, err = run(*asked, tmp_path, "-o", tmp_path / "out", "--json")
+        code, out, err = run(*asked, tmp_path, "-o", out_of(command), "--json")
         assert code == 2
-        assert [Path(one["image"]).name for one in json.loads(out)] == ["b.png"]
+        found = {Path(one["image"]).name: "failure" in one for one in json.loads(out)}
+        assert found == {"a bad.jpg": True, "b.png": False, "c empty.png": True}
         first, second = err.splitlines()[-2:]
         assert "a bad.jpg" in first
         assert "c empty.png" in second
         assert second.endswith("The image is skipped.")
-        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "detections.json"]
+        assert [path.name for path in out_of(command).glob("*.jpg")] == ["b.jpg"]
 
 
 def test_an_output_folder_that_is_a_file_is_refused_in_one_line(

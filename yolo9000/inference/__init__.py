@@ -5,9 +5,11 @@ from wordtree.support.exports import folder_exports
 __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     darknet_results="write_results",
-    detections="Detections",
+    detections="Detections coco_categories",
     draw="Colour Mark branch_colours draw_detections draw_marks save_png to_pillow without_leading_zero",
     postprocess="BatchOutput highest_objectness_box score_nodes",
-    predict="Predictor predict_to_folder",
+    predict="Predicted Predictor",
     scored_boxes="GroundTruth ScoredBoxes check_same_images",
+    sources="FoundImages ImageItem ImageLike NoImages find_images",
+    vocabulary="Vocabulary VocabularyChoice",
 )

@@ -42,6 +42,7 @@ ABOVE_BRANCHES: Colour = (190, 190, 190)
 MISSED: Colour = (255, 255, 255)
 OUTLINE: Colour = (16, 18, 22)
 SHEET: Colour = (24, 26, 31)
+MIN_DRAWN_PX = 480  # smaller images are enlarged before names are written on them
 
 
 def draw_detections(

@@ -15,11 +15,12 @@ from torchvision.ops import batched_nms, nms
 from wordtree import WordTree
 from yolo9000.config import EvaluateConfig, Geometry, PredictConfig
 from yolo9000.data.image import Letterbox
-from yolo9000.inference.detections import Detections
+from yolo9000.inference.detections import Detections, StopReason
 from yolo9000.inference.scored_boxes import ScoredBoxes
+from yolo9000.inference.vocabulary import Vocabulary
 from yolo9000.models.boxes import clip_xyxy
 from yolo9000.models.grid import GridOutput, Locations, decode_boxes, member_logits
-from yolo9000.models.tree_tensors import TreeTensors
+from yolo9000.models.tree_tensors import Descent, TreeTensors
 
 
 @dataclass(frozen=True)
@@ -110,26 +111,40 @@ class NodeSet:
 
 @torch.no_grad()
 def detect(
-    batch: BatchOutput, names: Sequence[str], cfg: PredictConfig, query: NodeSet | None = None
+    batch: BatchOutput,
+    names: Sequence[str],
+    cfg: PredictConfig,
+    query: NodeSet | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> list[Detections]:
     """Detections of each image: at most one for each location, as deep in the tree as `min_absolute` allows.
 
     names: B of them, for `Detections.image`.
     query: the score becomes objectness × P(query); the class of a detection does not depend on the query.
+    vocabulary: the classes that may be predicted; None: all.
     """
+    rules = _Rules(cfg, query, vocabulary)
     images = enumerate(zip(names, batch.letterboxes, strict=True))
-    return [_detect_in_image(batch, image, name, cfg, query) for image, (name, _) in images]
+    return [_detect_in_image(batch, image, name, rules) for image, (name, _) in images]
 
 
-def _detect_in_image(
-    batch: BatchOutput, image: int, name: str, cfg: PredictConfig, query: NodeSet | None
-) -> Detections:
+@dataclass(frozen=True)
+class _Rules:
+    """The settings, the query and the vocabulary of one prediction."""
+
+    cfg: PredictConfig
+    query: NodeSet | None
+    vocabulary: Vocabulary | None
+
+
+def _detect_in_image(batch: BatchOutput, image: int, name: str, rules: _Rules) -> Detections:
+    cfg, query = rules.cfg, rules.query
     letterbox, tree = batch.letterboxes[image], batch.tree_tensors.tree
     top = top_locations(batch, image, min_objectness=cfg.min_score, max_locations=cfg.max_locations)
     if cfg.level == "darknet" and query is None and not tree.depth.any():
-        found = _every_class(batch, top, cfg)
+        found = _every_class(batch, top, rules)
     else:
-        found = _one_for_each_location(batch, top, cfg, query)
+        found = _one_for_each_location(batch, top, rules)
     location_px = boxes_to_image(top.xyxy_unit, letterbox, cfg.geometry)
     xyxy_px = location_px[found.row]
     if query is not None:
@@ -141,6 +156,7 @@ def _detect_in_image(
         kept = nms_by_node(xyxy_px, found.score, found.node, cfg.nms_iou)
     kept = kept[found.compared[kept] > cfg.min_score]
     kept = kept[found.score[kept].argsort(descending=True, stable=True)][: cfg.max_detections]
+    below = _best_paths_below(batch, top.location[found.row[kept]], found.node[kept])
     return Detections(
         tree=tree,
         image=name,
@@ -151,7 +167,35 @@ def _detect_in_image(
         absolute=found.absolute[kept].cpu().numpy(),
         score=found.score[kept].cpu().numpy(),
         conditional=tuple(found.conditional[k].cpu().numpy() for k in kept.tolist()),
+        best_leaf=below.node.cpu().numpy(),
+        conditional_below=tuple(path.cpu().numpy() for path in below.conditional),
+        stopped=_reasons(found.absolute[kept].tolist(), below, rules),
     )
+
+
+def _best_paths_below(batch: BatchOutput, locations: Locations, nodes: Tensor) -> Descent:
+    """The most probable leaf below each of K nodes at its location."""
+    return batch.tree_tensors.descend(
+        lambda active, members: member_logits(batch.grid, locations[active], members),
+        len(nodes),
+        threshold=-1,
+        start=nodes,
+    )
+
+
+def _reasons(absolute: Sequence[float], below: Descent, rules: _Rules) -> tuple[StopReason, ...]:
+    """The reason why each descent stopped at its node, below which the best path is given."""
+    reasons: list[StopReason] = []
+    for reached, path in zip(absolute, below.conditional, strict=True):
+        if not len(path):
+            reasons.append("leaf")
+        elif reached <= rules.cfg.min_absolute:
+            reasons.append("root")
+        elif rules.vocabulary is not None and reached * float(path[0]) > rules.cfg.min_absolute:
+            reasons.append("class list")
+        else:
+            reasons.append("threshold")
+    return tuple(reasons)
 
 
 @dataclass(frozen=True)
@@ -170,40 +214,61 @@ class _Candidates:
     conditional: Sequence[Tensor]
 
 
-def _one_for_each_location(
-    batch: BatchOutput, top: TopLocations, cfg: PredictConfig, query: NodeSet | None
-) -> _Candidates:
+def _one_for_each_location(batch: BatchOutput, top: TopLocations, rules: _Rules) -> _Candidates:
     """The node at the end of the descent at each location.
 
     Without a query, `min_score` is compared with objectness × P(root) (decision 34): the score itself grows when a
-    higher `min_absolute` makes the class more general.
+    higher `min_absolute` makes the class more general. With a vocabulary, its topmost class stands for the root.
     """
+    cfg = rules.cfg
+    descent, of_top = (
+        _descend(batch, top, cfg)
+        if rules.vocabulary is None
+        else _descend_in(rules.vocabulary, batch, top, cfg.min_absolute)
+    )
+    if rules.query is not None:
+        score = compared = top.objectness * rules.query.probability(batch, top.location)
+    elif cfg.level == "darknet":
+        score = compared = top.objectness
+    else:
+        score, compared = top.objectness * descent.absolute, top.objectness * of_top
+    rows = torch.arange(len(top), device=score.device)
+    return _Candidates(rows, descent.node, descent.absolute, score, compared, descent.conditional)
+
+
+def _descend(batch: BatchOutput, top: TopLocations, cfg: PredictConfig) -> tuple[Descent, Tensor]:
+    """The descent in the tree, and P(root) of each root that it began at, (K,)."""
     descent = batch.tree_tensors.descend(
         lambda active, members: member_logits(batch.grid, top.location[active], members),
         len(top),
         threshold=cfg.min_absolute,
         by="product" if cfg.level == "darknet" else "absolute",
     )
-    if query is not None:
-        score = compared = top.objectness * query.probability(batch, top.location)
-    elif cfg.level == "darknet":
-        score = compared = top.objectness
-    else:
-        score = top.objectness * descent.absolute
-        of_root = torch.cat([score[:0], *(path[:1] for path in descent.conditional)])
-        compared = top.objectness * of_root
-    rows = torch.arange(len(top), device=score.device)
-    return _Candidates(rows, descent.node, descent.absolute, score, compared, descent.conditional)
+    return descent, torch.cat([descent.absolute[:0], *(path[:1] for path in descent.conditional)])
 
 
-def _every_class(batch: BatchOutput, top: TopLocations, cfg: PredictConfig) -> _Candidates:
+def _descend_in(
+    vocabulary: Vocabulary, batch: BatchOutput, top: TopLocations, threshold: float
+) -> tuple[Descent, Tensor]:
+    """The descent in the tree of the vocabulary's nodes, and P of each topmost node that it began at, (K,)."""
+    nodes = torch.from_numpy(vocabulary.nodes).to(top.objectness.device)
+    node, reached, of_top = vocabulary.descend(batch.absolute(top.location, nodes), threshold=threshold)
+    members = batch.tree_tensors.path_members(node)
+    logits = member_logits(batch.grid, top.location, members)
+    conditional = batch.tree_tensors.log_conditional(members, logits).exp()[members.on_path]
+    lengths = torch.bincount(members.path[members.on_path], minlength=len(node)).tolist()
+    return Descent(node, reached, conditional.split(lengths)), of_top
+
+
+def _every_class(batch: BatchOutput, top: TopLocations, rules: _Rules) -> _Candidates:
     """Each class of a flat tree at each location with a score above `min_score`, as Darknet has it without a tree."""
-    nodes = torch.arange(len(batch.tree_tensors), device=top.objectness.device)
+    allowed = np.arange(len(batch.tree_tensors)) if rules.vocabulary is None else rules.vocabulary.nodes
+    nodes = torch.from_numpy(allowed).to(top.objectness.device)
     absolute = batch.absolute(top.location, nodes)
     score = top.objectness[:, None] * absolute
-    row, node = torch.nonzero(score > cfg.min_score, as_tuple=True)
-    absolute, score = absolute[row, node], score[row, node]
-    return _Candidates(row, node, absolute, score, score, absolute.split(1))
+    row, column = torch.nonzero(score > rules.cfg.min_score, as_tuple=True)
+    absolute, score = absolute[row, column], score[row, column]
+    return _Candidates(row, nodes[column], absolute, score, score, absolute.split(1))
 
 
 # --- all given nodes at each location

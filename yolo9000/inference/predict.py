@@ -1,10 +1,12 @@
-"""`Predictor`: images in, `Detections` out."""
+"""`Predictor`: images in, `Detections` out, as a stream that decodes ahead of the network."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import count
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,24 +14,43 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wordtree.errors import ConfigError
 from wordtree.support.config_files import validate
-from wordtree.support.files import write_atomically
+from wordtree.support.lines import one_line
 from wordtree.tree.query import parse
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.config import PredictConfig
-from yolo9000.data.image import UnreadableImage, letterbox, read_image
-from yolo9000.distributed import default_device
-from yolo9000.errors import Yolo9000Error
+from yolo9000.data.image import Letterbox, UnreadableImage, letterbox
+from yolo9000.distributed import computes_in_bfloat16, default_device
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.postprocess import BatchOutput, NodeSet, detect
+from yolo9000.inference.sources import ImageItem, ImageLike, image_items
+from yolo9000.inference.vocabulary import Vocabulary, VocabularyChoice
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 OnUnreadable: TypeAlias = Callable[[Exception], None]
-MIN_DRAWN_PX = 480  # smaller images are enlarged before names are written on them
+DECODE_THREADS = min(8, max(2, os.cpu_count() or 2))
 
 
-class NoImages(Yolo9000Error):
-    """A path is neither an image nor a folder with images."""
+@dataclass(frozen=True)
+class Predicted:
+    """The result for one image: detections, or the reason why there are none.
+
+    pixels: uint8, shape (3, H, W), where the caller wanted them.
+    """
+
+    item: ImageItem
+    detections: Detections | None = None
+    failure: str = ""
+    pixels: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A decoded image on the network's canvas, float32, shape (3, height, width)."""
+
+    canvas: Tensor
+    position: Letterbox
+    pixels: Tensor | None
 
 
 class Predictor:
@@ -37,66 +58,83 @@ class Predictor:
 
     changes: fields of `PredictConfig` that differ from the checkpoint's configuration, such as {"min_score": 0.1}.
     device: where the network runs; None: on the GPU if there is one, else on the CPU.
+    classes: the classes that may be predicted: an expression, `depth:3`, `coco`, or a file (docs/predicting.md).
     Raises CheckpointError, ConfigError; while predicting NoImages, UnreadableImage.
     """
 
     def __init__(
-        self, checkpoint: Path | str, *, changes: Mapping[str, Any] | None = None, device: str | None = None
+        self,
+        checkpoint: Path | str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        device: str | None = None,
+        classes: str | VocabularyChoice | None = None,
     ) -> None:
+        self.checkpoint = Path(checkpoint)
         loaded = load_detector(checkpoint)
         self.tree, self.config, self.label_counts = loaded.tree, loaded.config, loaded.label_counts
         settings = {**loaded.config.predict.model_dump(), **(changes or {})}
         self.settings = validate(settings, PredictConfig, place="changes")
-        self.device = default_device() if device is None else torch.device(device)
+        self.device = _device(device)
         self.model = loaded.build_model().to(self.device)
+        self.size_px = self.settings.input_size_px or self.config.model.input_size_px
+        self._check_size()
+        choice = VocabularyChoice(classes) if isinstance(classes, str) else classes
+        self.vocabulary: Vocabulary | None = None if choice is None else choice.of(self.tree)
+        self._bfloat16 = computes_in_bfloat16(self.settings.precision, self.device)
 
     def __call__(
         self,
-        images: Path | str | Iterable[Path | str],
+        images: ImageLike | Iterable[ImageLike],
         *,
         query: str | None = None,
         on_unreadable: OnUnreadable | None = None,
     ) -> Iterator[Detections]:
-        """Detections of each image, in order. A folder stands for the images in it.
+        """Detections of each image, in order, one after the other: an endless iterable is fine.
 
+        images: paths, folders, patterns, addresses or videos (`find_images`), PIL images, arrays of shape (H, W, 3)
+        and tensors of shape (3, H, W), integers in 0..255 or floating-point numbers in 0..1.
         query: an expression for nodes, such as "fruit & !apple" (docs/queries.md). The score of a detection is then
         objectness × P(one of these nodes), even where its own class is another node. Raises QueryError.
         on_unreadable: called with the error of an image that cannot be read, which is then left out; None: raise the
         error.
         """
-        for _, detections in self.with_pixels(images, query=query, on_unreadable=on_unreadable):
-            yield detections
+        for result in self.stream(image_items(images), query=query):
+            if result.detections is not None:
+                yield result.detections
+            elif on_unreadable is None:
+                raise UnreadableImage(result.failure)
+            else:
+                on_unreadable(UnreadableImage(result.failure))
 
-    def with_pixels(
+    def stream(
         self,
-        images: Path | str | Iterable[Path | str],
+        items: Iterable[ImageItem],
         *,
         query: str | None = None,
-        on_unreadable: OnUnreadable | None = None,
-    ) -> Iterator[tuple[Tensor, Detections]]:
-        """The pixels of each image, uint8, shape (3, H, W), and its detections; arguments as in `__call__`."""
+        keep_pixels: bool = False,
+        fill_batches: bool = False,
+    ) -> Generator[Predicted, None, None]:
+        """The result of each image, in order. Threads decode the next images while the network runs.
+
+        fill_batches: give the network full batches only, the last one filled up with grey. An image then has the same
+        result to the last digit whatever other images there are; sums in another order differ in the seventh digit.
+        """
         node_set = None if query is None else NodeSet.of(self.tree, parse(query, self.tree).nodes())
-        paths = find_images([images] if isinstance(images, Path | str) else images)
-        for start in range(0, len(paths), self.settings.batch_size):
-            batch = paths[start : start + self.settings.batch_size]
-            readable = [
-                (str(path), pixels) for path in batch if (pixels := _read(path, on_unreadable)) is not None
-            ]
-            if readable:
-                names, decoded = zip(*readable, strict=True)
-                yield from zip(decoded, self.detect(decoded, names, node_set), strict=True)
+        batch: list[tuple[ImageItem, _Fitted | str]] = []
+        for entry in self._decoded(items, keep_pixels=keep_pixels):
+            batch.append(entry)
+            if len(batch) == self.settings.batch_size:
+                yield from self._predicted(batch, node_set, fill=fill_batches)
+                batch = []
+        yield from self._predicted(batch, node_set, fill=fill_batches)
 
     @torch.inference_mode()
     def detect(
         self, images: Sequence[Tensor], names: Sequence[str], query: NodeSet | None = None
     ) -> list[Detections]:
         """Detections of a batch of decoded images, each uint8, shape (3, H, W) with any H and W."""
-        size_px, geometry = self.config.model.input_size_px, self.settings.geometry
-        fitted = [letterbox(image, size_px, geometry=geometry) for image in images]
-        batch = torch.stack([canvas for canvas, _ in fitted]).to(self.device)
-        output = self.model(batch.contiguous(memory_format=torch.channels_last))
-        letterboxes = [position for _, position in fitted]
-        return detect(BatchOutput(output, self.model.tree_tensors, letterboxes), names, self.settings, query)
+        return self._detect([self._fit(image, keep_pixels=False) for image in images], names, query)
 
     def without_supervision(self, query: str) -> list[str]:
         """Names of the topmost queried nodes for which training had neither boxes nor image labels."""
@@ -106,69 +144,91 @@ class Predictor:
             self.tree.names[node] for node in topmost if self.label_counts.supervision(int(node)) == "none"
         ]
 
+    def _decoded(
+        self, items: Iterable[ImageItem], *, keep_pixels: bool
+    ) -> Iterator[tuple[ImageItem, _Fitted | str]]:
+        """Each image on its canvas, or the reason why it cannot be read; two batches are decoded ahead."""
+        ahead = 2 * self.settings.batch_size + DECODE_THREADS
+        waiting: deque[tuple[ImageItem, Future[_Fitted | str]]] = deque()
+        pool = ThreadPoolExecutor(DECODE_THREADS, "decode")
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(self._read, item, keep_pixels=keep_pixels)))
+                if len(waiting) > ahead:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
-def _read(path: Path, on_unreadable: OnUnreadable | None) -> Tensor | None:
+    def _read(self, item: ImageItem, *, keep_pixels: bool) -> _Fitted | str:
+        try:
+            return self._fit(item.read(), keep_pixels=keep_pixels)
+        except UnreadableImage as error:
+            return one_line(error)
+        except OSError as error:
+            return f"{item.name}: cannot be read: {error.strerror or one_line(error)}."
+        except MemoryError:
+            return f"{item.name}: does not fit into memory."
+
+    def _fit(self, image: Tensor, *, keep_pixels: bool) -> _Fitted:
+        canvas, position = letterbox(image, self.size_px, geometry=self.settings.geometry)
+        return _Fitted(canvas, position, image if keep_pixels else None)
+
+    def _predicted(
+        self, batch: Sequence[tuple[ImageItem, _Fitted | str]], query: NodeSet | None, *, fill: bool
+    ) -> Iterator[Predicted]:
+        fitted = [image for _, image in batch if isinstance(image, _Fitted)]
+        names = [item.name for item, image in batch if isinstance(image, _Fitted)]
+        if fitted and fill:
+            missing = self.settings.batch_size - len(fitted)
+            grey = _Fitted(torch.full_like(fitted[0].canvas, 0.5), fitted[0].position, None)
+            fitted, names = [*fitted, *[grey] * missing], [*names, *[""] * missing]
+        found = iter(self._detect(fitted, names, query) if fitted else ())
+        for item, image in batch:
+            if isinstance(image, str):
+                yield Predicted(item, failure=image)
+            else:
+                detections = replace(next(found), frame=item.frame, time_s=item.time_s)
+                yield Predicted(item, detections, pixels=image.pixels)
+
+    @torch.inference_mode()
+    def _detect(
+        self, images: Sequence[_Fitted], names: Sequence[str], query: NodeSet | None
+    ) -> list[Detections]:
+        canvases = torch.stack([image.canvas for image in images]).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+            raw = self.model(canvases.contiguous(memory_format=torch.channels_last))
+        output = replace(raw, box_logits=raw.box_logits.float(), features=raw.features.float())
+        batch = BatchOutput(output, self.model.tree_tensors, [image.position for image in images])
+        return detect(batch, names, self.settings, query, self.vocabulary)
+
+    def _check_size(self) -> None:
+        """ConfigError where a side of the input is not a whole number of grid cells."""
+        stride = self.model.backbone.stride
+        sides = (self.size_px, self.size_px) if isinstance(self.size_px, int) else self.size_px
+        if any(side % stride for side in sides):
+            raise ConfigError(
+                f"predict.input_size_px: expected multiples of {stride} for this network, found {self.size_px}."
+            )
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of this name, such as cuda:1; None: the default one. Raises ConfigError."""
+    if name is None:
+        return default_device()
     try:
-        return read_image(path)
-    except (UnreadableImage, OSError) as error:
-        if on_unreadable is None:
-            raise
-        on_unreadable(error)
-        return None
-
-
-def predict_to_folder(
-    predictor: Predictor,
-    images: Iterable[Path],
-    out: Path,
-    *,
-    query: str | None = None,
-    on_unreadable: OnUnreadable | None = None,
-) -> list[Detections]:
-    """Predict, and write each image with its detections to `out`/NAME.png and all detections to `out`/detections.json.
-
-    An input image is never overwritten. Of several images with one name, the later ones become NAME-2.png, …
-    """
-    from yolo9000.inference.draw import draw_detections, save_png, to_pillow
-
-    paths = find_images(images)
-    out.mkdir(parents=True, exist_ok=True)
-    targets = {str(path): target for path, target in zip(paths, _targets(paths, out), strict=True)}
-    found = []
-    for pixels, detections in predictor.with_pixels(paths, query=query, on_unreadable=on_unreadable):
-        drawn = draw_detections(to_pillow(pixels), detections, min_side_px=MIN_DRAWN_PX)
-        save_png(drawn, targets[detections.image])
-        found.append(detections)
-    content = json.dumps([detections.to_dict() for detections in found], indent=1)
-    write_atomically(out / "detections.json", content)
-    return found
-
-
-def _targets(paths: Sequence[Path], out: Path) -> list[Path]:
-    """A file in `out` for each image, all different, none of them an input image."""
-    taken, targets = {path.resolve() for path in paths}, []
-    for path in paths:
-        names = (f"{path.stem}{f'-{number}' if number > 1 else ''}.png" for number in count(1))
-        target = next(out / name for name in names if (out / name).resolve() not in taken)
-        taken.add(target.resolve())
-        targets.append(target)
-    return targets
-
-
-def find_images(paths: Iterable[Path | str]) -> list[Path]:
-    """The given files, and in place of a folder the images directly in it, sorted by name. Raises NoImages."""
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not inside:
-                raise NoImages(
-                    f"{path}: expected images in this folder, found none with a suffix among "
-                    f"{', '.join(sorted(SUFFIXES))}."
-                )
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise NoImages(f"{path}: no such image or folder.")
-    return found
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+    ) as reason:  # AssertionError: torch without CUDA
+        raise ConfigError(
+            f"device: expected cpu, cuda or cuda:N with that GPU present, found '{name}' "
+            f"({one_line(reason).split('. ')[0][:120]})."
+        ) from None
+    return device

@@ -134,6 +134,7 @@ class TreeTensors(nn.Module):
         *,
         threshold: float,
         by: Literal["absolute", "product"] = "absolute",
+        start: Tensor | None = None,
     ) -> Descent:
         """Greedy descent at `count` locations: from the best root downwards while P(node) exceeds `threshold`.
 
@@ -141,12 +142,16 @@ class TreeTensors(nn.Module):
         siblings the first is taken.
         by: `product` stops earlier, where the product of the absolute probabilities on the path no longer exceeds the
         threshold (darknet, decision 11).
+        start: (count,) nodes below which the descents begin, with probabilities given these nodes; None: the roots.
         """
         device = self.parent.device
-        deepest = torch.full((count,), -1, device=device)
+        deepest = torch.full((count,), -1, device=device) if start is None else start.clone()
         absolute, product = torch.ones(count, device=device), torch.ones(count, device=device)
         active = torch.arange(count, device=device)
         group = torch.zeros(count, dtype=torch.int64, device=device)
+        if start is not None:
+            active = active[self.child_group[start] >= 0]
+            group = self.child_group[start[active]]
         steps: list[tuple[Tensor, Tensor]] = []
         while len(active):
             members = self._group_members(group, torch.arange(len(active), device=device), None)
@@ -200,8 +205,10 @@ class Descent:
     """The result of `TreeTensors.descend` at P locations."""
 
     node: Tensor  # (P,) the deepest node reached
-    absolute: Tensor  # (P,) P(node)
-    conditional: tuple[Tensor, ...]  # for each location P(node | parent) from the root to `node`
+    absolute: Tensor  # (P,) P(node), or P(node | start)
+    conditional: tuple[
+        Tensor, ...
+    ]  # for each location P(node | parent) from the root, or from below `start`, to `node`
 
 
 def log_complement(log_probability: Tensor) -> Tensor:
@@ -248,8 +255,8 @@ def _expand(lengths: Tensor) -> tuple[Tensor, Tensor]:
 
 def _conditional_paths(steps: list[tuple[Tensor, Tensor]], count: int) -> tuple[Tensor, ...]:
     """The values of each location, in the order of the steps; steps: (locations, values) of each."""
-    if not count:
-        return ()
+    if not steps:
+        return tuple(torch.zeros(count, 0))
     location = torch.cat([locations for locations, _ in steps])
     order = location.argsort(stable=True)
     lengths = torch.bincount(location, minlength=count).tolist()

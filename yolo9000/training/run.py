@@ -15,7 +15,7 @@ import torch
 from data_prep import ShardReader
 from yolo9000.checkpoints.checkpoint import Checkpoint, DarknetOrigin, SettingsT, save_checkpoint
 from yolo9000.data.pseudo_boxes import PseudoBoxes
-from yolo9000.distributed import default_device
+from yolo9000.distributed import computes_in_bfloat16, default_device
 from yolo9000.models.backbone import freeze
 from yolo9000.models.batch_norm import set_training, synchronised
 from yolo9000.models.classifier import Classifier
@@ -89,7 +89,8 @@ class Run(Generic[SettingsT, NetworkT]):
 
     def autocast(self) -> torch.autocast:
         """Autocast for the forward pass of the network; losses are computed outside it."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._computes_in_bfloat16())
+        enabled = computes_in_bfloat16(self.cfg.precision, self.device)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def update(self) -> None:
         """Update the weights by their gradients, and then the EMA of the weights."""
@@ -158,10 +159,3 @@ class Run(Generic[SettingsT, NetworkT]):
         if score is None or not score < self.best:  # self.best is NaN at first
             self.best = self.best if score is None else score
             save_checkpoint(folder / "best.pt", replace(scored, score=self.best))
-
-    def _computes_in_bfloat16(self) -> bool:
-        if self.cfg.precision != "auto":
-            return self.cfg.precision == "bfloat16"
-        if self.device.type == "cuda":
-            return bool(torch.cuda.is_bf16_supported())
-        return bool(torch.cpu._is_avx512_bf16_supported())

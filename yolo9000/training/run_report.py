@@ -17,8 +17,8 @@ from yolo9000.distributed import on_first_process
 from yolo9000.evaluation.classification import ClassificationScore
 from yolo9000.evaluation.evaluation_set import EvaluationSet, ground_truth
 from yolo9000.evaluation.scorecard import Scorecard
-from yolo9000.inference.draw import draw_detections, to_pillow
-from yolo9000.inference.predict import MIN_DRAWN_PX, Predictor
+from yolo9000.inference.draw import MIN_DRAWN_PX, draw_detections, to_pillow
+from yolo9000.inference.predict import Predictor
 from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
 from yolo9000.reports.classifier_report import render_classifier_report

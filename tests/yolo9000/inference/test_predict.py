@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,65 +11,14 @@ import torch
 from PIL import Image
 
 import yolo9000.inference.predict as predict
-from tests.yolo9000.made import made_config
 from wordtree.errors import ConfigError
-from yolo9000 import Predictor, read_image
+from yolo9000 import Predictor
 from yolo9000.data.image import UnreadableImage
-from yolo9000.inference.predict import NoImages, find_images, predict_to_folder
-from yolo9000.training.train import train
 
 
 @pytest.fixture(scope="module")
-def best(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """best.pt of a short training."""
-    folder = tmp_path_factory.mktemp("run")
-    train(made_config(shards), folder)
-    return folder / "best.pt"
-
-
-@pytest.fixture(scope="module")
-def predictor(best: Path) -> Predictor:
-    return Predictor(best, changes={"min_score": 0.01, "batch_size": 2})
-
-
-@pytest.fixture
-def scene(shards: Path) -> Image.Image:
-    """A test scene: a square on noise, 64 × 64."""
-    with Image.open(shards.parent / "test" / "images" / "0.png") as opened:
-        return opened.convert("RGB")
-
-
-@pytest.fixture
-def photos(scene: Image.Image, tmp_path: Path) -> Path:
-    """A folder with five images of several formats, a text and a folder."""
-    folder = tmp_path / "photos"
-    (folder / "more.png").mkdir(parents=True)
-    (folder / "notes.txt").write_text("no image")
-    for name in ("e.jpg", "d.PNG", "c.webp", "b.bmp", "a.jpeg"):
-        scene.save(folder / name)
-    return folder
-
-
-# --- which images
-
-
-def test_a_folder_stands_for_the_images_directly_in_it_sorted_by_name(photos: Path) -> None:
-    names = [path.name for path in find_images([photos])]
-    assert names == ["a.jpeg", "b.bmp", "c.webp", "d.PNG", "e.jpg"]
-
-
-def test_files_and_folders_come_in_the_given_order(photos: Path) -> None:
-    paths = find_images([photos / "e.jpg", photos, str(photos / "a.jpeg")])
-    assert [path.name for path in paths] == ["e.jpg", "a.jpeg", "b.bmp", "c.webp", "d.PNG", "e.jpg", "a.jpeg"]
-
-
-def test_an_empty_folder_and_a_missing_path_are_reported(tmp_path: Path, predictor: Predictor) -> None:
-    with pytest.raises(
-        NoImages, match=r"expected images in this folder, found none with a suffix among \.bmp, \.gif, \.jpeg"
-    ):
-        list(predictor(tmp_path))
-    with pytest.raises(NoImages, match=r"none\.jpg: no such image or folder\.$"):
-        list(predictor(tmp_path / "none.jpg"))
+def predictor(made_detector: Path) -> Predictor:
+    return Predictor(made_detector, changes={"min_score": 0.01, "batch_size": 2})
 
 
 def test_the_error_for_an_unreadable_image_names_the_file(tmp_path: Path, predictor: Predictor) -> None:
@@ -143,8 +92,8 @@ def test_exif_orientation_is_applied(scene: Image.Image, tmp_path: Path, predict
     assert turned.to_dict()["detections"] == expected.to_dict()["detections"]
 
 
-def test_boxes_are_in_pixels_of_images_of_any_shape(best: Path) -> None:
-    predictor = Predictor(best, changes={"min_score": 0})
+def test_boxes_are_in_pixels_of_images_of_any_shape(made_detector: Path) -> None:
+    predictor = Predictor(made_detector, changes={"min_score": 0})
     images = [
         torch.randint(0, 255, (3, height, width)).byte() for width, height in ((200, 20), (7, 90), (64, 64))
     ]
@@ -159,9 +108,9 @@ def test_boxes_are_in_pixels_of_images_of_any_shape(best: Path) -> None:
 # --- settings
 
 
-def test_changed_settings_differ_from_those_of_the_checkpoint(best: Path) -> None:
-    assert Predictor(best).settings == Predictor(best).config.predict
-    changed = Predictor(best, changes={"min_absolute": 0.9})
+def test_changed_settings_differ_from_those_of_the_checkpoint(made_detector: Path) -> None:
+    assert Predictor(made_detector).settings == Predictor(made_detector).config.predict
+    changed = Predictor(made_detector, changes={"min_absolute": 0.9})
     assert changed.settings == changed.config.predict.model_copy(update={"min_absolute": 0.9})
 
 
@@ -174,77 +123,111 @@ def test_changed_settings_differ_from_those_of_the_checkpoint(best: Path) -> Non
     ],
 )
 def test_invalid_settings_are_reported_in_one_line(
-    best: Path, changes: dict[str, object], message: str
+    made_detector: Path, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        Predictor(best, changes=changes)
+        Predictor(made_detector, changes=changes)
     assert len(str(caught.value).splitlines()) == 1
 
 
-# --- the output folder
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [(40, "multiples of 16 for this network, found 40"), ("wide", "expected a side in pixels")],
+)
+def test_an_impossible_input_size_is_reported(made_detector: Path, size: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Predictor(made_detector, changes={"input_size_px": size})
 
 
-def test_the_output_folder_has_every_image_and_the_detections_as_json(
-    photos: Path, tmp_path: Path, predictor: Predictor
+def test_the_input_size_can_be_changed(made_detector: Path, scene: Image.Image) -> None:
+    usual, larger = (
+        next(Predictor(made_detector, changes={"min_score": 0, **size})(scene))
+        for size in ({}, {"input_size_px": [128, 96]})
+    )
+    assert usual.image_size_px == larger.image_size_px == (64, 64)
+    assert usual.xyxy_px.tolist() != larger.xyxy_px.tolist()
+
+
+def test_bfloat16_gives_nearly_the_same_detections(made_detector: Path, scene: Image.Image) -> None:
+    exact, rounded = (
+        next(Predictor(made_detector, changes={"min_score": 0, "precision": precision})(scene))
+        for precision in ("float32", "bfloat16")
+    )
+    assert not np.array_equal(exact.score, rounded.score)
+    assert rounded.score[0] == pytest.approx(exact.score[0], abs=0.02)
+
+
+def test_an_unknown_device_is_reported_in_one_line(made_detector: Path) -> None:
+    for name in ("tpu9", "cuda:77", "abacus"):
+        with pytest.raises(ConfigError, match=rf"^device: expected cpu, cuda or cuda:N .* found '{name}'"):
+            Predictor(made_detector, device=name)
+
+
+# --- images in memory
+
+
+def test_arrays_tensors_and_pil_images_give_the_same_detections(
+    scene: Image.Image, predictor: Predictor
 ) -> None:
-    out = tmp_path / "new" / "out"
-    found = predict_to_folder(predictor, [photos], out)
-    expected = ["a.png", "b.png", "c.png", "d.png", "detections.json", "e.png"]
-    assert sorted(path.name for path in out.iterdir()) == expected
-    rows = json.loads((out / "detections.json").read_text("utf-8"))
-    assert rows == [detections.to_dict() for detections in found]
-    assert {"image", "width_px", "height_px", "detections"} == set(rows[0])
-    assert rows[0]["width_px"] == 64
-    some = next(row for row in rows if row["detections"])["detections"][0]
-    assert set(some) == {"xyxy_px", "id", "name", "path", "conditional", "objectness", "absolute", "score"}
-    assert some["path"][-1] == some["name"]
-    assert read_image(out / "a.png").shape[1] >= 480  # small images are enlarged before names are written
+    array = np.asarray(scene)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    images = [scene, array, tensor, array / 255, tensor.float() / 255, array.astype(np.int64)]
+    found = list(predictor(images))
+    assert [one.image for one in found] == [f"image {number}" for number in range(6)]
+    for one in found[1:]:
+        assert one.node.tolist() == found[0].node.tolist()
+        np.testing.assert_allclose(one.xyxy_px, found[0].xyxy_px, atol=1e-3)
+    assert len(found[0])
 
 
-def test_an_image_is_decoded_once_also_if_it_is_drawn(
-    photos: Path, tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+def test_an_endless_iterable_is_read_as_far_as_needed(scene: Image.Image, predictor: Predictor) -> None:
+    taken = 0
+
+    def camera() -> Iterator[Image.Image]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield scene
+
+    stream = predictor(camera())
+    assert [next(stream).image for _ in range(5)] == [f"image {number}" for number in range(5)]
+    assert taken < 5 + 4 * predictor.settings.batch_size + 2 * predict.DECODE_THREADS
+
+
+def test_an_image_in_memory_that_cannot_be_used_is_named(predictor: Predictor, scene: Image.Image) -> None:
+    with pytest.raises(UnreadableImage, match=r"^image 1: expected floating-point pixels in 0\.\.1"):
+        list(predictor([scene, np.full((8, 8, 3), 2.0)]))
+
+
+# --- what is reported below the detected class
+
+
+def test_each_detection_has_its_best_leaf_and_the_reason_of_its_class(
+    made_detector: Path, scene: Image.Image
 ) -> None:
-    decoded: list[str] = []
-
-    def counted(path: Path) -> torch.Tensor:
-        decoded.append(path.name)
-        return read_image(path)
-
-    monkeypatch.setattr(predict, "read_image", counted)
-    predict_to_folder(predictor, [photos], tmp_path / "out")
-    assert decoded == ["a.jpeg", "b.bmp", "c.webp", "d.PNG", "e.jpg"]
-
-
-def test_images_of_one_name_do_not_overwrite_each_other(
-    scene: Image.Image, tmp_path: Path, predictor: Predictor
-) -> None:
-    for name in ("a/x.png", "a/x.jpg", "b/x.png", "a/x-2.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        scene.save(tmp_path / name)
-    predict_to_folder(predictor, [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
-    assert len(list((tmp_path / "out").glob("*.png"))) == 4
-
-
-def test_an_image_that_is_given_twice_has_two_results(
-    photos: Path, predictor: Predictor, tmp_path: Path
-) -> None:
-    twice = [photos / "a.jpeg"] * 2
-    assert len(list(predictor(twice))) == 2
-    assert len(predict_to_folder(predictor, twice, tmp_path / "out")) == 2
-
-
-def test_an_input_image_is_never_overwritten(photos: Path, predictor: Predictor) -> None:
-    (photos / "d.PNG").rename(photos / "d.png")
-    before = {path.name: path.read_bytes() for path in photos.iterdir() if path.is_file()}
-    predict_to_folder(predictor, [photos], photos)
-    for name, content in before.items():
-        assert (photos / name).read_bytes() == content
-    assert (photos / "d-2.png").exists()
-
-
-def test_predicting_twice_writes_the_same_files(photos: Path, tmp_path: Path, predictor: Predictor) -> None:
-    def content() -> dict[str, bytes]:
-        predict_to_folder(predictor, [photos], tmp_path / "out")
-        return {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-
-    assert content() == content()
+    predictor = Predictor(made_detector, changes={"min_score": 0, "min_absolute": 0.9, "max_detections": 20})
+    (found,) = predictor([scene])
+    tree = predictor.tree
+    assert found.best_leaf is not None
+    assert found.conditional_below is not None
+    assert found.stopped is not None
+    assert tree.is_leaf[found.best_leaf].all()
+    assert tree.is_under(found.best_leaf, found.node).all()
+    deeper = next(
+        Predictor(made_detector, changes={"min_score": 0, "min_absolute": 0, "max_detections": 20})([scene])
+    )
+    leaf_of = {
+        tuple(box): leaf for box, leaf in zip(deeper.xyxy_px.tolist(), deeper.node.tolist(), strict=True)
+    }
+    shared = [row for row, box in enumerate(found.xyxy_px.tolist()) if tuple(box) in leaf_of]
+    assert shared
+    for row in shared:
+        assert found.best_leaf[row] == leaf_of[tuple(found.xyxy_px[row].tolist())]
+    for row, reason in enumerate(found.stopped):
+        if reason == "leaf":
+            assert tree.is_leaf[found.node[row]]
+        elif reason == "root":
+            assert found.absolute[row] <= 0.9
+        else:
+            assert reason == "threshold"
+            assert found.absolute[row] * found.conditional_below[row][0] <= 0.9

@@ -1,0 +1,68 @@
+"""The frames of a video, decoded by PyAV (`pip install 'yolo9000[video]'`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wordtree.support.lines import one_line
+from yolo9000.data.image import UnreadableImage
+
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """A frame of a video: its number from 0 among all frames, and its time from the start in seconds."""
+
+    number: int
+    time_s: float
+    decoded: Any  # av.VideoFrame
+
+    def pixels(self) -> Tensor:
+        """RGB pixels, uint8, shape (3, H, W), rotated as the video asks."""
+        turns = round((self.decoded.rotation or 0) / 90) % 4
+        pixels = torch.from_numpy(self.decoded.to_ndarray(format="rgb24")).permute(2, 0, 1)
+        return torch.rot90(pixels, turns, dims=(1, 2)).contiguous()
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """The frames of a video file, at least `every_s` seconds apart; 0: all frames.
+
+    Iterating raises UnreadableImage where PyAV is not installed, the file is not a video, or decoding fails.
+    """
+
+    path: str
+    every_s: float = 0.0
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        try:
+            import av
+        except ImportError:
+            raise UnreadableImage(
+                f"{self.path}: videos need PyAV; install it with: pip install 'yolo9000[video]'."
+            ) from None
+        try:
+            with av.open(self.path) as container:
+                yield from self._taken(container)
+        except (av.FFmpegError, ValueError, IndexError) as reason:
+            raise UnreadableImage(f"{self.path}: cannot be read as a video: {one_line(reason)}.") from None
+
+    def _taken(self, container: Any) -> Iterator[VideoFrame]:
+        stream = container.streams.video[0]  # IndexError: a file with sound only
+        stream.thread_type = "AUTO"
+        next_s = 0.0
+        for number, frame in enumerate(container.decode(stream)):
+            time_s = (
+                float(frame.time) if frame.time is not None else number / float(stream.average_rate or 25)
+            )
+            if time_s >= next_s - 1e-6:
+                next_s += self.every_s * (1 + (time_s - next_s) // self.every_s) if self.every_s else 0.0
+                yield VideoFrame(number, round(time_s, 3), frame)

@@ -1,0 +1,299 @@
+"""`yolo9000 predict` and `yolo9000 query`: their options, and what they print."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from yolo9000.errors import Yolo9000Error
+
+if TYPE_CHECKING:
+    from yolo9000.inference.predict import Predictor
+    from yolo9000.inference.sources import FoundImages
+    from yolo9000.predictions.run import Summary
+
+MAX_NOTES = 10  # printed for one query
+
+
+class FormatChoice(StrEnum):
+    jsonl = "jsonl"
+    json = "json"
+    coco = "coco"
+    csv = "csv"
+    yolo = "yolo"
+    megadetector = "megadetector"
+
+
+class PrecisionChoice(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    auto = "auto"
+
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint: runs/NAME/best.pt.")]
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGES", help="Images, folders, patterns, lists of paths (.txt), addresses, videos."
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", help="Folder for detections.jsonl, the format, and annotated images."),
+]
+Format = Annotated[
+    FormatChoice | None,
+    typer.Option(
+        "--format", help="Format of the results: in the folder of -o (json by default), else on stdout."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+MinScore = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Smallest objectness × P(most general class).")
+]
+QueryMinScore = Annotated[
+    float | None, typer.Option("--min-score", min=0, max=1, help="Smallest objectness × P(any of the nodes).")
+]
+MinAbsolute = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Absolute probability that a more specific class must exceed. Higher: more general classes, "
+        "which are more probable and so have higher scores.",
+    ),
+]
+NmsIou = Annotated[
+    float | None,
+    typer.Option("--nms-iou", min=0, max=1, help="IoU above which a better box suppresses another."),
+]
+MaxDetections = Annotated[int | None, typer.Option(min=1, help="Largest number of detections in an image.")]
+Size = Annotated[
+    int | None, typer.Option(min=1, metavar="PX", help="Side of the input; by default the model's.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default the GPU if there is one.")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Images that the network takes at once.")]
+Precision = Annotated[
+    PrecisionChoice | None, typer.Option(help="auto: bfloat16 where the device supports it.")
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHOICE",
+        help="Only predict these classes: a file with one on each line, coco, voc, depth:3, or an expression.",
+    ),
+]
+Regions = Annotated[Path | None, typer.Option(help="YAML file with the classes that occur in regions.")]
+Region = Annotated[str | None, typer.Option(metavar="CODE", help="Only predict classes of this region.")]
+Recursive = Annotated[bool, typer.Option("--recursive", help="Also take images in folders of the folders.")]
+Every = Annotated[
+    float | None, typer.Option(min=0, metavar="SECONDS", help="Time between the frames taken of a video.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder of -o.")]
+Part = Annotated[
+    str | None, typer.Option(metavar="K/N", help="Only share K of N equal shares of the images.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results of another run.")]
+NoImages = Annotated[bool, typer.Option("--no-images", help="Write no annotated images.")]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options of both commands, under the names of their parameters."""
+
+    out: Path | None
+    format: FormatChoice | None
+    as_json: bool
+    min_score: float | None
+    nms_iou: float | None
+    max_detections: int | None
+    size: int | None
+    device: str | None
+    batch: int | None
+    precision: PrecisionChoice | None
+    classes: str | None
+    regions: Path | None
+    region: str | None
+    recursive: bool
+    every: float | None
+    resume: bool
+    part: str | None
+    overwrite: bool
+    no_images: bool
+    min_absolute: float | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The fields of PredictConfig that were given."""
+        given = {
+            "min_score": self.min_score,
+            "min_absolute": self.min_absolute,
+            "nms_iou": self.nms_iou,
+            "max_detections": self.max_detections,
+            "input_size_px": self.size,
+            "batch_size": self.batch,
+            "precision": self.precision,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def predict(
+    model: Model,
+    images: Images,
+    out: Out = None,
+    format: Format = None,
+    min_score: MinScore = None,
+    min_absolute: MinAbsolute = None,
+    nms_iou: NmsIou = None,
+    max_detections: MaxDetections = None,
+    size: Size = None,
+    device: Device = None,
+    batch: Batch = None,
+    precision: Precision = None,
+    classes: Classes = None,
+    regions: Regions = None,
+    region: Region = None,
+    recursive: Recursive = False,
+    every: Every = None,
+    resume: Resume = False,
+    part: Part = None,
+    overwrite: Overwrite = False,
+    no_images: NoImages = False,
+    as_json: AsJson = False,
+) -> None:
+    """Detect objects in images; each class is as deep in the tree as its probability allows (docs/predicting.md)."""
+    given = dict(locals())
+    _run(given.pop("model"), given.pop("images"), _Options(**given))
+
+
+def query(
+    model: Model,
+    expression: Annotated[str, typer.Argument(help="Nodes to detect: 'fruit & !apple' (docs/queries.md).")],
+    images: Images,
+    out: Out = None,
+    format: Format = None,
+    min_score: QueryMinScore = None,
+    nms_iou: NmsIou = None,
+    max_detections: MaxDetections = None,
+    size: Size = None,
+    device: Device = None,
+    batch: Batch = None,
+    precision: Precision = None,
+    classes: Classes = None,
+    regions: Regions = None,
+    region: Region = None,
+    recursive: Recursive = False,
+    every: Every = None,
+    resume: Resume = False,
+    part: Part = None,
+    overwrite: Overwrite = False,
+    no_images: NoImages = False,
+    as_json: AsJson = False,
+) -> None:
+    """Detect objects of the queried nodes; the score of a box is objectness × P(any of these nodes)."""
+    given = dict(locals())
+    expression = given.pop("expression")
+    _run(given.pop("model"), given.pop("images"), _Options(**given), expression)
+
+
+def _run(model: Path, images: list[str], options: _Options, expression: str | None = None) -> None:
+    """Predict, and print one line for each image that failed and for what was skipped."""
+    share = _part_of(options.part)
+    _check(options)
+    from yolo9000.inference.predict import Predictor
+    from yolo9000.inference.sources import find_images
+    from yolo9000.inference.vocabulary import VocabularyChoice
+
+    found = find_images(images, recursive=options.recursive, every=options.every)
+    found.part = share
+    choice = VocabularyChoice(options.classes, options.regions, options.region)
+    predictor = Predictor(
+        model,
+        changes=options.changes(),
+        device=options.device,
+        classes=None if choice == VocabularyChoice() else choice,
+    )
+    if expression is not None:
+        _warn_of_nodes_without_supervision(predictor, expression)
+    _report_skipped(found)
+    _finish(_predict(predictor, found, options, expression), found, options)
+
+
+def _predict(predictor: Predictor, found: FoundImages, options: _Options, query: str | None) -> Summary:
+    from yolo9000.predictions.printing import PrintedResults
+    from yolo9000.predictions.run import OutputChoice, predict_images
+
+    output = OutputChoice(
+        out=options.out,
+        format=options.format or "json",
+        draw=not options.no_images,
+        resume=options.resume,
+        overwrite=options.overwrite,
+    )
+    how = "json" if options.as_json else "text"
+    if options.out is None and options.format is not None:
+        how = options.format
+    printed = PrintedResults(how, predictor.tree, is_copy=options.out is not None)
+    try:
+        return predict_images(predictor, found, output, query=query, printed=printed)
+    except OSError as reason:
+        if options.out is None or reason.filename is None or isinstance(reason, BrokenPipeError):
+            raise
+        raise Yolo9000Error(
+            f"{reason.filename}: {reason.strerror}. The results so far are in {options.out}; continue the run with "
+            "--resume."
+        ) from None
+
+
+def _check(options: _Options) -> None:
+    """Refuse options that need others."""
+    if options.out is None and (options.resume or options.overwrite):
+        raise typer.BadParameter("--resume and --overwrite need the folder of a run: -o FOLDER")
+    if options.out is None and options.format in ("coco", "yolo", "megadetector"):
+        raise typer.BadParameter(f"--format {options.format} needs a folder for its files: -o FOLDER")
+
+
+def _part_of(text: str | None) -> tuple[int, int]:
+    if text is None:
+        return 1, 1
+    numbers = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if numbers is None or not 1 <= int(numbers[1]) <= int(numbers[2]):
+        raise typer.BadParameter(f"--part: expected K/N with K from 1 to N, such as 2/8, found '{text}'")
+    return int(numbers[1]), int(numbers[2])
+
+
+def _warn_of_nodes_without_supervision(predictor: Predictor, expression: str) -> None:
+    if unknown := predictor.without_supervision(expression):
+        some = ", ".join(unknown[:MAX_NOTES]) + (" …" if len(unknown) > MAX_NOTES else "")
+        print(f"Training had neither boxes nor image labels of: {some}.", file=sys.stderr)
+
+
+def _report_skipped(found: FoundImages) -> None:
+    if found.skipped:
+        some = ", ".join(f"{suffix} ({number})" for suffix, number in found.skipped.most_common(5))
+        more = ", …" if len(found.skipped) > 5 else ""
+        files = "1 file is" if found.skipped.total() == 1 else f"{found.skipped.total()} files are"
+        print(
+            f"yolo9000: {files} skipped, as the suffix is not that of an image: {some}{more}", file=sys.stderr
+        )
+
+
+def _finish(summary: Summary, found: FoundImages, options: _Options) -> None:
+    """Print the failures and the reason of an early end; exit with 2 or 128 + the signal in these cases."""
+    for failure in summary.failures:
+        print(f"yolo9000: {failure} The image is skipped.", file=sys.stderr)
+    if summary.failed > len(summary.failures):
+        more = summary.failed - len(summary.failures)
+        print(f"yolo9000: … and {more} more images that are skipped.", file=sys.stderr)
+    if summary.signal_number is not None:
+        total = "" if found.total is None else f" of {found.total}"
+        stored = f"; the results are in {options.out}, continue with --resume" if options.out else ""
+        print(f"yolo9000: stopped after {summary.done}{total} images{stored}.", file=sys.stderr)
+        raise typer.Exit(128 + summary.signal_number)
+    if summary.failed:
+        raise typer.Exit(2)

@@ -1,0 +1,10 @@
+"""From many images to files of results: a run that can be stopped and resumed, its formats, store and report."""
+
+from wordtree.support.exports import folder_exports
+
+__getattr__, __dir__, __all__ = folder_exports(
+    __name__,
+    result_log="ResultLog ResultsError result_records",
+    printing="PrintedResults",
+    run="OutputChoice Summary predict_images",
+)

@@ -1,0 +1,68 @@
+"""The annotated images of a run: their file names, and drawing them."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+from itertools import count
+from pathlib import Path, PurePath
+
+from torch import Tensor
+
+from wordtree.support.files import write_atomically
+from yolo9000.inference.detections import Detections
+from yolo9000.inference.draw import MIN_DRAWN_PX, draw_detections, to_pillow
+from yolo9000.inference.sources import FoundImages, ImageItem
+
+JPEG_QUALITY = 90
+_MAX_NAME_BYTES = 200  # of 255, so that `-2.jpg.part` fits
+
+
+class AnnotatedFiles:
+    """A file in the output folder for each image, all different: NAME.jpg, NAME-2.jpg, …
+
+    Neither an input image nor a file in `kept`, paths relative to the folder, is ever chosen. The names depend on
+    the order of the images only, so that a resumed run chooses the same ones.
+    """
+
+    def __init__(self, out: Path, found: FoundImages, kept: Iterable[str]) -> None:
+        self._out = out
+        self._taken = {os.path.realpath(out / name) for name in kept} | _inputs_inside(out, found)
+
+    def path_of(self, item: ImageItem) -> Path:
+        """The file for the next image."""
+        frame = "" if item.frame is None else f"-{item.frame:06d}"
+        relative = PurePath(item.relative)
+        if relative.is_absolute() or ".." in relative.parts:
+            relative = PurePath(relative.name)
+        stem = os.fsdecode(os.fsencode(relative.stem)[:_MAX_NAME_BYTES])
+        for number in count(1):
+            path = self._out / relative.with_name(f"{stem}{frame}{f'-{number}' if number > 1 else ''}.jpg")
+            if (real := os.path.realpath(path)) not in self._taken:
+                self._taken.add(real)
+                return path
+        raise AssertionError
+
+
+def write_annotated(path: Path, pixels: Tensor, detections: Detections) -> None:
+    """Write the image with its detections as JPEG, atomically."""
+    drawn = draw_detections(to_pillow(pixels), detections, min_side_px=MIN_DRAWN_PX)
+    buffer = io.BytesIO()
+    drawn.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())
+
+
+def existing_images(out: Path) -> list[str]:
+    """The files in a folder, and below, that an annotated image could overwrite: paths relative to the folder."""
+    return sorted(str(path.relative_to(out)) for path in out.rglob("*.jpg")) if out.is_dir() else []
+
+
+def _inputs_inside(out: Path, found: FoundImages) -> set[str]:
+    """The real paths of the input images, if any of them lies in the output folder or below."""
+    folders = {os.path.dirname(name) for name, _ in found.entries}  # noqa: PTH120 - 100,000 names
+    root = os.path.realpath(out)
+    if not any(os.path.commonpath([root, os.path.realpath(folder)]) == root for folder in folders):
+        return set()
+    return {os.path.realpath(name) for name, _ in found.entries}

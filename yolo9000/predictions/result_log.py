@@ -1,0 +1,123 @@
+"""detections.jsonl: one line of JSON for each image, appended while the run goes on.
+
+Whatever ends the run, every complete line is kept; a torn last line is removed when the run is resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+from wordtree.support.files import path_in_errors
+from yolo9000.errors import Yolo9000Error
+
+Record: TypeAlias = dict[str, Any]
+Key: TypeAlias = tuple[str, int | None]
+
+
+class ResultsError(Yolo9000Error):
+    """Results cannot be written or read: another run's files are there, or a file is damaged."""
+
+
+def key_of(record: Record) -> Key:
+    """The identity of the image of a record: its name, and the frame of a video."""
+    return record["image"], record.get("frame")
+
+
+class ResultLog:
+    """The lines of a run, to which records are appended; a context manager.
+
+    The file is created if it is missing. Raises ResultsError for a damaged file, OSError, which names the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._end = 0
+        self._done: Counter[Key] = Counter()
+        with path_in_errors(path):
+            self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
+        try:
+            self._keep_complete_lines()
+        except BaseException:
+            self._file.close()
+            raise
+        self.images = self._done.total()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with path_in_errors(self.path):
+            os.fsync(self._file.fileno())
+        self._file.close()
+
+    def take(self, key: Key) -> bool:
+        """Whether the log holds a record of this image that was not taken before: one for each time it is given."""
+        if not self._done[key]:
+            return False
+        self._done[key] -= 1
+        return True
+
+    def add(self, record: Record) -> None:
+        """Append a record as a whole line, or nothing if the disk is full (OSError)."""
+        line = json.dumps(record).encode() + b"\n"
+        try:
+            with path_in_errors(self.path):
+                written = self._file.write(line) or 0
+                while written < len(line):
+                    written += self._file.write(line[written:]) or 0
+        except OSError:
+            self._file.truncate(self._end)
+            self._file.seek(self._end)
+            raise
+        self._end += len(line)
+        self.images += 1
+
+    def flush(self) -> None:
+        """Do nothing: lines are not buffered."""
+
+    def _keep_complete_lines(self) -> None:
+        """Count the images of complete lines and cut off a torn last line."""
+        with self.path.open("rb") as file:
+            for line in file:
+                record = _parsed(line)
+                if record is None:
+                    if file.readline():
+                        number = 1 + self._lines_before(self._end)
+                        raise ResultsError(f"{self.path}: line {number} is damaged; expected a JSON object.")
+                    break
+                self._done[key_of(record)] += 1
+                self._end += len(line)
+        self._file.truncate(self._end)
+        self._file.seek(self._end)
+
+    def _lines_before(self, offset: int) -> int:
+        with self.path.open("rb") as file:
+            return file.read(offset).count(b"\n")
+
+
+def result_records(path: Path) -> Iterator[Record]:
+    """The records of a file of JSON lines, without a torn last line. Raises ResultsError."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            record = _parsed(line)
+            if record is None:
+                if file.readline():
+                    raise ResultsError(f"{path}: line {number} is damaged; expected a JSON object.")
+                return
+            yield record
+
+
+def _parsed(line: bytes) -> Record | None:
+    """The record of a complete line; None if it is torn or damaged."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("image"), str) else None
