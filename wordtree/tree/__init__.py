@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     lint="Finding",
     lookup="node_of nodes_of parent_text",
-    node_sets="at_or_under",
+    node_sets="above at_or_under",
     probability="ProbabilityError deepest_confident_node",
     query="Query QueryError parse",
     tree="WordTree",
