@@ -9,5 +9,5 @@ __getattr__, __dir__, __all__ = folder_exports(
     dataset_classes="read_dataset_classes resolutions_csv resolve_classes",
     hierarchy="Hierarchy HierarchyError as_id",
     hierarchy_files="read_csv",
-    labels="gather_labels",
+    labels="gather_labels read_labels",
 )
