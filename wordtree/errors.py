@@ -11,6 +11,7 @@ class WordTreeError(Exception):
     │   └── TreeFileError    a file is malformed; the message begins with its name and line
     ├── UnknownNode          the tree has no node with an id; suggests similar ones
     ├── ConfigError          a configuration file or override, of any of the three programs
+    ├── YamlProblem          a text is not YAML (support/yaml_values.py)
     ├── OutputError          an output would replace a file of the user (support/outputs.py)
     ├── BuildError           no labels, no such profile, a label that is the root (building/build.py)
     ├── LabelError           WordNet does not know a label, or knows several senses (wordnet/resolve.py)

@@ -13,9 +13,10 @@ __getattr__, __dir__, __all__ = folder_exports(
     exports="lazy_exports",
     file_lock="locked",
     files="exists is_own_output mark_as_written path_in_errors system_message write_atomically",
-    lines="full_lines numbered_lines one_line printable quoted",
+    lines="full_lines numbered_lines one_line printable quoted shortened",
     outputs="OutputError check_outputs write_outputs",
     printing="Row counted new_console print_counts print_line splits_text",
     progress="ProgressBar track",
     suggest="Spellings did_you_mean did_you_mean_inside near",
+    yaml_values="YamlProblem parse_yaml",
 )

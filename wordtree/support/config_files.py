@@ -11,17 +11,21 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
 from wordtree.errors import ConfigError, WordTreeError
 from wordtree.support.files import system_message
-from wordtree.support.lines import one_line
+from wordtree.support.lines import quoted, shortened
 from wordtree.support.suggest import did_you_mean_inside, near
+from wordtree.support.yaml_values import YamlProblem, parse_yaml
+
+MAX_FILE_BYTES = 16 << 20
+MAX_PROBLEMS = 20  # in one message
 
 
 class StrictModel(BaseModel):
@@ -48,7 +52,14 @@ def _resolve_path(value: Any, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected a path, found {_shortened(value)}")
     folder = (info.context or {}).get("folder")
-    path = Path(value).expanduser()
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError:
+        user = value.partition("/")[0].removeprefix("~")
+        missing = f"there is no user {user!r}" if user else "the home directory is unknown"
+        raise ValueError(f"{missing} ({shortened(value)})") from None
+    if "\0" in value:
+        raise ValueError(f"expected a path, found {_shortened(value)}")
     return path if folder is None or isinstance(value, _OverrideText) else folder / path
 
 
@@ -75,8 +86,6 @@ def load_config(
         values = renames.apply(read_yaml(path, error), [model])
     except _TwoNames as reason:
         raise error(f"{path}: {reason}") from None
-    except RecursionError:
-        raise error(f"{path}: nested too deeply, or an anchor (&) that contains itself.") from None
     values = _with_overrides(values, overrides, model, renames, error)
     renames.warn(str(path))
     return validate(values, model, place=str(path), folder=path.parent, error=error)
@@ -117,9 +126,11 @@ def validate(
     except _TwoNames as reason:
         raise error(f"{place}: {reason}") from None
     except ValidationError as problems:
-        texts = [_problem(details, values, model) for details in problems.errors()]
-        count = f"{len(texts)} problems: " if len(texts) > 1 else ""
-        raise error(f"{place}: {count}{'; '.join(texts)}.") from None
+        details = problems.errors(include_url=False)
+        texts = [_problem(each, values, model) for each in details[:MAX_PROBLEMS]]
+        count = f"{len(details)} problems: " if len(details) > 1 else ""
+        more = "; …" if len(details) > MAX_PROBLEMS else "."
+        raise error(f"{place}: {count}{'; '.join(texts)}{more}") from None
 
 
 # --- YAML
@@ -133,39 +144,25 @@ def read_yaml(
     content: of the file, for errors.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        with path.open("rb") as file:
+            payload = file.read(MAX_FILE_BYTES + 1)
+        if len(payload) > MAX_FILE_BYTES:
+            raise error(
+                f"{path}: expected a {content}, found a file of more than {MAX_FILE_BYTES >> 20} MiB."
+            )
+        values = parse_yaml(payload.decode())
     except OSError as reason:
         raise error(f"{path}: cannot read this {content} ({system_message(reason)}).") from None
     except UnicodeDecodeError:
         raise error(f"{path}: not YAML: the file is not UTF-8 text.") from None
-    except yaml.MarkedYAMLError as reason:
-        line = f", line {reason.problem_mark.line + 1}" if reason.problem_mark else ""
-        raise error(f"{path}{line}: not YAML: {reason.problem}.") from None
-    except yaml.YAMLError as reason:
-        raise error(f"{path}: not YAML: {one_line(reason)}.") from None
-    except ValueError as reason:  # an impossible date or number
-        raise error(f"{path}: not YAML: {one_line(reason)}.") from None
-    except RecursionError:
-        raise error(f"{path}: not YAML: nested too deeply.") from None
+    except YamlProblem as reason:
+        line = f", line {reason.line}" if reason.line else ""
+        raise error(f"{path}{line}: not YAML: {reason}.") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise error(f"{path}: expected `key: value` lines, found a {type(values).__name__}.")
     return values
-
-
-class _Loader(yaml.SafeLoader):  # not libyaml's, which is faster, but crashes on deep nesting
-    """Plain values only; a key that occurs twice is an error, as in the YAML standard."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if (key.tag, key.value) in seen:
-                    message = f"the key {key.value!r} occurs twice"
-                    raise yaml.constructor.ConstructorError(None, None, message, key.start_mark)
-                seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
 
 
 # --- former names
@@ -254,13 +251,11 @@ def _apply_override(
 ) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise error(f"--set {override}: expected KEY=VALUE, for example `--set seed=1`.")
+        raise error(f"--set {shortened(override)}: expected KEY=VALUE, for example `--set seed=1`.")
     try:
-        value = _mark_texts(yaml.safe_load(text))
-    except yaml.YAMLError as reason:
-        raise error(f"--set {override}: the value is not YAML: {one_line(reason)}.") from None
-    except RecursionError:
-        raise error(f"--set {key}: the value is nested too deeply, or contains itself.") from None
+        value = _mark_texts(parse_yaml(text))
+    except YamlProblem as reason:
+        raise error(f"--set {shortened(key)}: the value is not YAML: {reason}.") from None
     *parents, last = key.strip().split(".")
     target: Any = values
     for part in parents:
@@ -281,15 +276,21 @@ def _apply_override(
 def _list_entry(entries: Any, part: str, override: str, error: type[Exception]) -> int:
     """The index of the entry that an override selects, by number or by name."""
     if not isinstance(entries, list):
-        raise error(f"--set {override}: {part!r} cannot be set, because its parent is a plain value.")
+        raise error(
+            f"--set {shortened(override)}: {quoted(part)} cannot be set, because its parent is a plain value."
+        )
     names = [str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry]
     for number, entry in enumerate(entries):
         if part == str(number) or (isinstance(entry, dict) and str(entry.get("name")) == part):
             return number
     known = f"0 to {len(entries) - 1}" if entries else "none"
-    named = f" or by name: {', '.join(names)}" if names else ""
+    named = (
+        f" or by name: {', '.join(map(shortened, names[:20]))}{', …' * (len(names) > 20)}" if names else ""
+    )
     suggestion = did_you_mean_inside(near(part, names, limit=1))
-    raise error(f"--set {override}: no entry {part!r}{suggestion}; there are {known}{named}.")
+    raise error(
+        f"--set {shortened(override)}: no entry {quoted(part)}{suggestion}; there are {known}{named}."
+    )
 
 
 def _mark_texts(value: Any) -> Any:
@@ -311,7 +312,7 @@ def _problem(details: ErrorDetails, values: Any, model: type[BaseModel]) -> str:
     if details["type"] == "extra_forbidden":
         key = str(details["loc"][-1])
         known = (name for name in _field_names(model) if name != key)  # a valid key of another part
-        return f"unknown key {place!r}{did_you_mean_inside(near(key, known, limit=1))}"
+        return f"unknown key {quoted(place)}{did_you_mean_inside(near(key, known, limit=1))}"
     if details["type"] == "missing":
         return f"{place} is missing"
     if details["type"] == "union_tag_invalid" and details.get("ctx"):
@@ -340,8 +341,13 @@ _PLAIN_WORDS = {  # pydantic's kind of problem -> the expected value
 
 
 def _shortened(value: Any) -> str:
-    text = repr(str(value) if isinstance(value, str) else value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    """The value in at most 60 characters, without writing out all of it first: aliases may stand for gigabytes."""
+    return shortened(repr(str(value)[:60]) if isinstance(value, str) else _BRIEF.repr(value))
+
+
+_BRIEF = Repr()
+_BRIEF.maxlist = _BRIEF.maxdict = 20
+_BRIEF.maxstring = _BRIEF.maxlong = _BRIEF.maxother = 60
 
 
 def _written_key(location: Sequence[int | str], values: Any) -> str:

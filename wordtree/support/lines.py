@@ -41,9 +41,14 @@ def full_lines(path: Path) -> Iterator[tuple[int, str]]:
         yield number, line
 
 
+def shortened(text: str, limit: int = 60) -> str:
+    """The text, cut to `limit` characters, for messages."""
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
 def quoted(text: str) -> str:
-    """The text in quotes, shortened to about 60 characters."""
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+    """The text in quotes, cut to about 60 characters."""
+    return repr(shortened(text))
 
 
 def one_line(text: object) -> str:

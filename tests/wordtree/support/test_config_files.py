@@ -55,6 +55,10 @@ SOURCES = (
 )
 
 
+# Thirty lists, each with the one before it twice.
+BILLIONS = "&x0 [l], " + ", ".join(f"&x{n} [*x{n - 1}, *x{n - 1}]" for n in range(1, 30))
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "settings.yaml"
     path.write_text(text, encoding="utf-8")
@@ -140,7 +144,21 @@ def test_all_problems_are_reported_at_once_with_a_suggestion_for_a_misspelt_key(
         pytest.param("a: [", "line 1: not YAML", id="not YAML"),
         pytest.param("- a", "expected `key: value` lines, found a list", id="a list"),
         pytest.param("power: 1\npower: 2", "line 2: not YAML: the key 'power' occurs twice", id="a key twice"),
-        pytest.param("power: 2001-99-99", "not YAML: month must be in 1..12", id="an impossible date"),
+        pytest.param("power: 2001-99-99", "expected a number, found '2001-99-99'", id="an impossible date"),
+        pytest.param(f"power: {'9' * 5000}", "not YAML: a whole number of more than 64 bits", id="a huge number"),
+        pytest.param(f"power: 0x{'f' * 5000}", "not YAML: a whole number of more", id="a huge hexadecimal number"),
+        pytest.param(f"power: {'1:' * 900}1.5", "not YAML: a number of more than 200", id="a huge number to base 60"),
+        pytest.param('power: !!int ""', "line 1: not YAML: the tag '!!int' does not fit", id="no number"),
+        pytest.param("power: !!map [a]", "line 1: not YAML: the tag '!!map' does not fit", id="a list as a mapping"),
+        pytest.param('weights: "a\\0b"', "not YAML: a text with NUL", id="NUL"),
+        pytest.param('weights: "\\ud800"', "not YAML: a text with NUL or with half", id="half a surrogate pair"),
+        pytest.param("weights: ~nobody-here/a.pt", "there is no user 'nobody-here' (~nobody-here/a.pt)", id="~"),
+        pytest.param(f"power: [{BILLIONS}]", "not YAML: aliases (*) that stand for more than", id="aliases"),
+        pytest.param(f"<<: [{BILLIONS}]", "not YAML: aliases (*) that stand for more", id="merged aliases"),
+        pytest.param("power: &a [*a]", "not YAML: nested too deeply, or an anchor (&)", id="a list in itself"),
+        pytest.param(f"power: [&a {'[' * 30}{']' * 30}, {'[' * 30}*a{']' * 30}]", "nested too deeply", id="deep alias"),
+        pytest.param(f"{'k' * 999}: 1", "unknown key 'kkkkkkkkkkkkkkkkkk", id="a long key"),
+        pytest.param("sources: [" + "3, " * 500 + "3]", "501 problems: sources.0: ", id="many problems"),
         pytest.param("[" * 100_000, "not YAML: nested too deeply", id="deep nesting"),
         pytest.param("sources: &a {power: *a}", "nested too deeply, or an anchor", id="an anchor in itself"),
         pytest.param("sources: [{name: a}]", "sources.0.format is missing", id="no format"),
@@ -149,7 +167,29 @@ def test_all_problems_are_reported_at_once_with_a_suggestion_for_a_misspelt_key(
     ],
 )  # fmt: skip
 def test_a_malformed_file_is_refused_in_one_line(tmp_path: Path, text: str, expected: str) -> None:
-    assert expected in problem(tmp_path, text)
+    message = problem(tmp_path, text)
+    assert expected in message
+    assert len(message) < 5000
+
+
+def test_a_long_text_behind_aliases_is_cut_before_it_is_written_out(tmp_path: Path) -> None:
+    text = f"power: [&a {'x' * 1_000_000}{', *a' * 100_000}]"  # 100 GB
+    message = problem(tmp_path, text)
+    assert "power: expected a valid number, found ['xxx" in message
+    assert len(message) < 500
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ConfigError, match=r"found a file of more than 16 MiB"):
+        load_config(path, Settings)
+
+
+def test_aliases_and_dates_keep_their_meaning(tmp_path: Path) -> None:
+    text = "sources: [&a {format: folder, name: 2001-01-01, images: p}, {<<: *a, name: b}]\n"
+    assert [source.name for source in load(tmp_path, text).sources] == ["2001-01-01", "b"]
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
@@ -163,8 +203,19 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     ("override", "expected"),
     [
         pytest.param(
-            "power=" + "[" * 10_000, "--set power: the value is nested too deeply", id="deep nesting"
+            "power=" + "[" * 10_000,
+            "--set power: the value is not YAML: nested too deeply",
+            id="deep nesting",
         ),
+        pytest.param(
+            "power=2001-99-99", "power: expected a number, found '2001-99-99'", id="an impossible date"
+        ),
+        pytest.param("power=" + "9" * 5000, "--set power: the value is not YAML: a whole number", id="huge"),
+        pytest.param(
+            "power=&a [*a]", "--set power: the value is not YAML: nested too deeply", id="in itself"
+        ),
+        pytest.param("x" * 9999, "expected KEY=VALUE", id="long"),
+        pytest.param("weights=~nobody-here/a", "weights: there is no user 'nobody-here'", id="~"),
         pytest.param("power", "expected KEY=VALUE", id="no value"),
         pytest.param("=1", "expected KEY=VALUE", id="no key"),
         pytest.param("power=[", "the value is not YAML", id="not YAML"),
@@ -177,7 +228,9 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line(tmp_path: Path, override: str, expected: str) -> None:
-    assert expected in problem(tmp_path, SOURCES, override)
+    message = problem(tmp_path, SOURCES, override)
+    assert expected in message
+    assert len(message) < 500
 
 
 def test_a_missing_file_raises_the_error_that_the_caller_wants(tmp_path: Path) -> None:
