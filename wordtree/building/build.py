@@ -26,6 +26,7 @@ from wordtree.building.grow import (
 )
 from wordtree.errors import WordTreeError
 from wordtree.hierarchies.hierarchy import Hierarchy
+from wordtree.support.lines import quoted
 from wordtree.tree.tree import WordTree
 from wordtree.wordnet.columns import Synset
 from wordtree.wordnet.graph import HypernymPaths, WordNet
@@ -112,7 +113,7 @@ class BuildReport:
         synset = self.record.meant_by(self.label_wnids.get(label.strip(), label.strip()))
         if synset is None:
             raise BuildError(
-                f"'{label}' is not part of this tree: it is neither a label nor on the path of one."
+                f"{quoted(label)} is not part of this tree: it is neither a label nor on the path of one."
             )
         return self.record.explain(synset)
 
@@ -146,7 +147,7 @@ def build_with_report(
 ) -> tuple[WordTree, BuildReport]:
     """The tree of the labels, independent of their order, and a report of the choices."""
     if profile not in PROFILES:
-        raise BuildError(f"There is no profile '{profile}'; known: {', '.join(PROFILES)}.")
+        raise BuildError(f"There is no profile {quoted(profile)}; known: {', '.join(PROFILES)}.")
     graph = WordNet.shipped() if wordnet is None else wordnet
     rule_c = MANUAL_PARENTS if profile == "darknet" else {}
     manual = {synset_of(child, graph): [synset_of(parent, graph)] for child, parent in rule_c.items()}
@@ -252,7 +253,7 @@ def _grow(profile: str, inputs: _Input, paths: HypernymPaths, graph: WordNet) ->
 
 def _resolve_all(labels: Iterable[str], wordnet: WordNet) -> list[Resolution]:
     """The resolution of each distinct label; LabelError if WordNet does not know some of them."""
-    resolutions = [resolve(label, wordnet) for label in dict.fromkeys(label.strip() for label in labels)]
+    resolutions = [resolve(label, wordnet) for label in dict.fromkeys(_stripped(labels))]
     if not resolutions:
         raise BuildError("There are no labels to build a tree from.")
     unknown = [item for item in resolutions if item.reason == "unknown"]
@@ -260,6 +261,19 @@ def _resolve_all(labels: Iterable[str], wordnet: WordNet) -> list[Resolution]:
         more = f" And {len(unknown) - 3} more." if len(unknown) > 3 else ""
         raise LabelError(" ".join(unresolved_message(item, wordnet) for item in unknown[:3]) + more)
     return resolutions
+
+
+def _stripped(labels: Iterable[str]) -> list[str]:
+    """The labels without blanks around them; TypeError unless they are a collection of texts."""
+    if isinstance(labels, str | bytes) or not isinstance(labels, Iterable):
+        raise TypeError(
+            f"labels: expected a list of texts, found the {type(labels).__name__} {quoted(str(labels))}"
+        )
+    given = list(labels)
+    for label in given:
+        if not isinstance(label, str):
+            raise TypeError(f"labels: expected texts, found the {type(label).__name__} {quoted(str(label))}")
+    return [label.strip() for label in given]
 
 
 def _guess(resolution: Resolution, taken: Synset, wordnet: WordNet) -> Guess:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wordtree.hierarchies.hierarchy import Hierarchy
 from wordtree.hierarchies.hierarchy_files import read_csv
+from wordtree.support.lines import quoted
 from wordtree.wordnet.columns import Synset
 from wordtree.wordnet.graph import WordNet
 from wordtree.wordnet.resolve import LabelError, Resolution, resolve, unresolved_message
@@ -33,7 +34,7 @@ def read_custom_classes(path: Path, wordnet: WordNet) -> tuple[Hierarchy, tuple[
     for child, parents in custom.parents.items():
         location = custom.location(custom.lines[child, parents[0]])
         if child in wordnet or wordnet.named(child) is not None:
-            raise LabelError(f"{location}'{child}' is a node of WordNet; give your class another id.")
+            raise LabelError(f"{location}{quoted(child)} is a node of WordNet; give your class another id.")
         for parent in parents:
             if parent not in custom.parents and parent not in meaning_of:
                 meaning_of[parent] = resolve(parent, wordnet)
@@ -41,7 +42,7 @@ def read_custom_classes(path: Path, wordnet: WordNet) -> tuple[Hierarchy, tuple[
                     location = custom.location(custom.lines[child, parent])
                     problem = unresolved_message(meaning_of[parent], wordnet)
                     raise LabelError(
-                        f"{location}the parent '{parent}' is not an id of this file, and {problem}"
+                        f"{location}the parent {quoted(parent)} is not an id of this file, and {problem}"
                     )
     return custom, tuple(meaning_of.values())
 

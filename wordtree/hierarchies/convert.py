@@ -9,22 +9,21 @@ from wordtree.hierarchies.hierarchy import Hierarchy
 from wordtree.hierarchies.hierarchy_files import (
     csv_text,
     indented_text,
-    is_openimages,
     read_csv,
     read_indented,
     read_names,
-    read_openimages,
 )
+from wordtree.hierarchies.json_hierarchies import read_json_hierarchy
 from wordtree.support.outputs import write_outputs
 from wordtree.tree.tree import WordTree
-from wordtree.tree.tree_files import load_json, notice_beside
+from wordtree.tree.tree_files import is_own_json, load_json, notice_beside
 
 TREE_SUFFIXES = (".tree", ".json", ".csv", ".txt")
 CLASS_SUFFIXES = (".names", ".labels", ".map")
 
 
 def read_hierarchy(path: Path, names: Path | None = None) -> WordTree:
-    """The tree in a `.tree`, `.csv` or indented `.txt` file, in our `.json` or in OpenImages'.
+    """The tree in a `.tree`, `.csv` or indented `.txt` file, or in a `.json` file of ours or of `json_hierarchies`.
 
     names: a file of rows `id,name` for a hierarchy that has only ids. Raises TreeError with file and line.
     """
@@ -32,8 +31,8 @@ def read_hierarchy(path: Path, names: Path | None = None) -> WordTree:
         hierarchy = read_csv(path)
     elif path.suffix == ".txt":
         hierarchy = read_indented(path)
-    elif path.suffix == ".json" and is_openimages(content := load_json(path)):
-        hierarchy = read_openimages(content, path)
+    elif path.suffix == ".json" and not is_own_json(content := load_json(path)):
+        hierarchy = read_json_hierarchy(content, path)
     elif path.suffix in TREE_SUFFIXES:
         tree = WordTree.load(path)
         if names is None:

@@ -50,7 +50,8 @@ def nodes_of_classes(path: Path, tree: WordTree) -> list[int]:
             raise TreeFileError(f"{path}: line {number}: {error}") from None
         if line_of.setdefault(node, number) != number:
             raise TreeFileError(
-                f"{path}: line {number}: '{line.strip()}' is node {node}, which line {line_of[node]} gave already."
+                f"{path}: line {number}: {quoted(line.strip())} is node {node}, "
+                f"which line {line_of[node]} gave already."
             )
     if not line_of:
         raise TreeFileError(f"{path}: expected one class on each line, found none.")

@@ -5,15 +5,18 @@ the parent named first is taken. The other parents become relations, for queries
 """
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from wordtree.errors import TreeError
-from wordtree.tree.tree import WordTree
+from wordtree.support.lines import MAX_NODES, plain_blanks, quoted, shortened
+from wordtree.tree.tree import MAX_ID_LETTERS, WordTree
 
 
 class HierarchyError(TreeError):
@@ -26,26 +29,37 @@ class Hierarchy:
 
     parents  the parents of each node in the order in which they were named; empty for roots
     names    display names that differ from the id
+    roots    nodes that are roots of the tree although they may have parents, which become relations
     lines    the line of the file `source` that named an edge (child, parent), for messages
     """
 
     source: str = ""
     parents: dict[str, list[str]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    roots: set[str] = field(default_factory=set)
     lines: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, children: Mapping[str, Any]) -> "Hierarchy":
-        """The hierarchy of nested dicts: each key is a node, its value the dict (or list) of its children, or None."""
+        """The hierarchy of nested dicts: each key is a node, its value the dict (or list) of its children, or None.
+
+        Raises TypeError for other values, such as the name of a single child.
+        """
         hierarchy = cls()
         waiting: deque[tuple[Any, str | None, int]] = deque([(children, None, 0)])
         while waiting:
             below, parent, level = waiting.popleft()
             if level > len(hierarchy.parents):
                 raise HierarchyError(f"The dict of '{parent}' contains itself.")
+            if not isinstance(below, Mapping | Collection | None) or isinstance(below, str | bytes):
+                raise TypeError(
+                    f"the children of {parent!r}: expected a dict or a list of names, found {_brief(below)}"
+                )
             for name in below or ():
                 if not isinstance(name, str):
-                    raise HierarchyError(f"Below '{parent}': expected the name of a node, found {name!r}.")
+                    raise HierarchyError(
+                        f"Below '{parent}': expected the name of a node, found {_brief(name)}."
+                    )
                 node = hierarchy.add(name, parent)
                 if isinstance(below, Mapping):
                     waiting.append((below[name], node, level + 1))
@@ -54,6 +68,8 @@ class Hierarchy:
     @classmethod
     def from_networkx(cls, graph: Any) -> "Hierarchy":
         """The hierarchy of a networkx.DiGraph with edges from parent to child; `name` of a node is its display name."""
+        if not hasattr(graph, "predecessors"):
+            raise TypeError(f"expected a networkx.DiGraph, found {_brief(graph)}")
         hierarchy = cls()
         for node, attributes in graph.nodes(data=True):
             hierarchy.add(str(node), None, name=str(attributes.get("name", "")))
@@ -66,7 +82,10 @@ class Hierarchy:
         """The hierarchy of a tree, with its relations as further parents."""
         hierarchy = cls()
         for id_, name, parent in zip(tree.ids, tree.names, tree.parent.tolist(), strict=True):
-            hierarchy.add(id_, tree.ids[parent] if parent >= 0 else None, name=name)
+            if parent < 0:
+                hierarchy.add_root(id_, name=name)
+            else:
+                hierarchy.add(id_, tree.ids[parent], name=name)
         for child, parent in tree.relations.tolist():
             hierarchy.add(tree.ids[child], tree.ids[parent])
         return hierarchy
@@ -75,24 +94,33 @@ class Hierarchy:
         """Add an edge from `parent` (None: a root) to `child`; returns the child's id. Repeating it has no effect."""
         node = self._id(child, line)
         parents = self.parents.setdefault(node, [])
-        name = name.strip() or ("" if child.strip() == node else child.strip())
+        if len(self.parents) > MAX_NODES:
+            raise HierarchyError(f"{self.location(line)}a tree has at most {MAX_NODES} nodes.")
+        name = plain_blanks(name) or ("" if child.strip() == node else plain_blanks(child))
         if not name.isprintable():
             raise HierarchyError(
-                f"{self.location(line)}{name[:60]!r} cannot name '{node}': a name is one line of text."
+                f"{self.location(line)}{quoted(name)} cannot name {quoted(node)}: a name is one line of text."
             )
         if name and self.names.setdefault(node, name) != name:
             raise HierarchyError(
-                f"{self.location(line)}'{node}' is named '{name}', but was named '{self.names[node]}' before."
+                f"{self.location(line)}{quoted(node)} is named {quoted(name)}, "
+                f"but was named {quoted(self.names[node])} before."
             )
         if parent is not None:
             upper = self._id(parent, line)
-            self.lines.setdefault((node, upper), line)
-            if upper not in parents:
+            if (node, upper) not in self.lines:
+                self.lines[node, upper] = line
                 parents.append(upper)
         return node
 
+    def add_root(self, node: str, *, name: str = "", line: int = 0) -> None:
+        """Add a root of the tree, unless the node has a parent already; parents that are named later are relations."""
+        root = self.add(node, None, name=name, line=line)
+        if not self.parents[root]:
+            self.roots.add(root)
+
     def to_tree(self) -> WordTree:
-        """The tree: each node below the parent named first, the other parents as relations.
+        """The tree: roots, and each other node below the parent named first; all other parents are relations.
 
         Keeps the order of the nodes where it is valid for a tree; otherwise orders them level by level. Raises
         HierarchyError for a loop.
@@ -101,15 +129,25 @@ class Hierarchy:
             if upper not in self.parents:
                 self.add(upper, None)
         self.check_no_loops()
-        first_parent = {node: parents[0] if parents else None for node, parents in self.parents.items()}
+        first_parent = {
+            node: parents[0] if parents and node not in self.roots else None
+            for node, parents in self.parents.items()
+        }
         order = list(first_parent) if _is_tree_order(first_parent) else _level_order(first_parent)
         number = {node: index for index, node in enumerate(order)}
         parents = [-1 if (parent := first_parent[node]) is None else number[parent] for node in order]
         names = [self.names.get(node, node) for node in order]
         bare = WordTree(order, parents, names)
-        others = [(number[node], number[upper]) for node in order for upper in self.parents[node][1:]]
-        relations = [(child, upper) for child, upper in others if not bare.is_under(child, upper)]
-        return WordTree(order, parents, names, relations) if relations else bare
+        others = [
+            (number[node], number[upper])
+            for node in order
+            for upper in self.parents[node]
+            if upper != first_parent[node]
+        ]
+        if not others:
+            return bare
+        child, upper = np.array(others).T
+        return WordTree(order, parents, names, np.array(others)[~bare.is_under(child, upper)])
 
     def check_no_loops(self) -> None:
         """HierarchyError, which shows one loop and the line of its first edge, if a node is above itself."""
@@ -121,9 +159,11 @@ class Hierarchy:
             start = loop.index(next(node for node in self.parents if node in members))
             loop = loop[start:] + loop[:start]
             line = self.lines.get((loop[0], loop[1 % len(loop)]), 0)
-            chain = " < ".join([*loop[:4], *(["…"] if len(loop) > 4 else []), loop[0]])
+            chain = " < ".join(
+                [*map(shortened, loop[:4]), *(["…"] if len(loop) > 4 else []), shortened(loop[0])]
+            )
             raise HierarchyError(
-                f"{self.location(line)}'{loop[0]}' would be above itself: {chain}; remove one of these edges."
+                f"{self.location(line)}{quoted(loop[0])} would be above itself: {chain}; remove one of these edges."
             ) from None
 
     def location(self, line: int) -> str:
@@ -131,9 +171,14 @@ class Hierarchy:
         return f"{self.source}: line {line}: " if line else f"{self.source}: " if self.source else ""
 
     def _id(self, text: str, line: int) -> str:
+        if not isinstance(text, str):
+            raise TypeError(f"{self.location(line)}expected the name of a node, found {_brief(text)}")
         id_ = as_id(text)
-        if not id_ or not id_.isprintable():
-            raise HierarchyError(f"{self.location(line)}{text[:60]!r} cannot be an id: an id is text.")
+        if not id_ or not id_.isprintable() or len(id_) > MAX_ID_LETTERS:
+            raise HierarchyError(
+                f"{self.location(line)}{quoted(text)} cannot be an id: "
+                f"an id is text of at most {MAX_ID_LETTERS} letters."
+            )
         return id_
 
 
@@ -163,6 +208,10 @@ def to_dict(tree: WordTree) -> dict[str, Any]:
 def as_id(text: str) -> str:
     """The text as an id: `_` instead of blanks."""
     return "_".join(text.split())
+
+
+def _brief(value: Any) -> str:
+    return f"the {type(value).__name__} {shortened(repr(value))}"
 
 
 def _is_tree_order(parent: Mapping[str, str | None]) -> bool:

@@ -1,50 +1,123 @@
-"""Hierarchies in other file formats: child-parent CSV, indented text, OpenImages' JSON.
+"""Hierarchies in other text formats: child-parent CSV, tables of ranks, indented text.
 
 Reading takes bounded time and memory. A malformed file is a TreeFileError or a HierarchyError with file and line.
 """
 
 import csv
-from collections import deque
+import re
+import warnings
+from collections.abc import Collection, Iterable, Sequence
 from io import StringIO
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from wordtree.errors import TreeError, TreeFileError
+from wordtree.hierarchies.csv_columns import (
+    Header,
+    checked_fields,
+    fields_of,
+    possible_headers,
+    table_lines,
+)
 from wordtree.hierarchies.hierarchy import Hierarchy, as_id
-from wordtree.support.lines import MAX_LINE_BYTES, numbered_lines, quoted
+from wordtree.hierarchies.ranks import Taxonomy, rank_of
+from wordtree.support.lines import MAX_LINE_BYTES, is_comment, numbered_lines, plain_blanks, quoted
 from wordtree.tree.tree import WordTree
 
 HEADER = ["child", "parent", "name"]
 INDENT = "  "
+_CHILD = ("child", "id", "node", "class", "name")
+_PARENT = ("parent", "parent_id")
+_NAME = ("name", "display_name", "common_name")
+_ID = ("id", "labelname", "label_name", "child", "wnid")
+_DISPLAY_NAME = ("name", "displayname", "display_name")
 
 
 def read_csv(path: Path, *, roots: bool = True) -> Hierarchy:
-    """The hierarchy in rows `child,parent[,name]`; a header and lines that begin with `#` are skipped.
+    """The hierarchy in rows `child,parent[,name]`, or in a table with a column for each rank (kingdom to species).
 
-    A row without a parent is a root. Where there is such a row, every parent must have a row of its own. A second row
-    for a child gives it a second parent.
-    roots: False forbids rows without a parent, and does not check that parents have rows.
+    A header may give another order, more columns (with a warning), and `;` or tabs between the fields. Lines that begin
+    with `# ` are skipped. A row without a parent is a root. Where there is such a row, every parent must have a row of
+    its own. A second row for a child gives it a second parent.
+    roots: False forbids rows without a parent and ranks, and does not check that parents have rows.
     """
-    hierarchy = Hierarchy(source=str(path))
-    has_roots = False
-    for number, line in numbered_lines(path):
-        if not line.strip() or line.startswith("#"):
-            continue
-        fields = _fields(line, path, number)
-        if not hierarchy.parents and fields in (HEADER, HEADER[:2]):
-            continue
-        child, parent, name = (*fields, "")[:3]
+    lines = table_lines(path)
+    first = next(lines, (1, ""))
+    for header in possible_headers(first[1]):
+        if header.place(_CHILD) is not None and header.place(_PARENT) is not None:
+            return _read_edges(lines, header, path, roots=roots)
+        if roots and sum(rank_of(name) is not None for name in header.names) >= 2:
+            return _read_ranks(lines, header, path)
+    return _read_edges(chain([first], lines) if first[1] else (), Header(), path, roots=roots)
+
+
+def _read_edges(lines: Iterable[tuple[int, str]], header: Header, path: Path, *, roots: bool) -> Hierarchy:
+    """The hierarchy in rows with a child and its parent; a file without a header has the columns of HEADER."""
+    columns = header if header.names else Header(tuple(HEADER))
+    child_place, parent_place, name_place = (columns.place(names) for names in (_CHILD, _PARENT, _NAME))
+    assert child_place is not None
+    assert parent_place is not None
+    hierarchy, has_roots = Hierarchy(source=str(path)), False
+    for number, line in lines:
+        fields = _edge_fields(line, header, path, number)
+        child, parent = fields[child_place], fields[parent_place]
+        if not child:
+            raise _not_an_edge(line, path, number)
         if not parent and not roots:
-            raise TreeFileError(f"{path}: line {number}: '{child}' has no parent; add the node above it.")
+            raise TreeFileError(
+                f"{path}: line {number}: {quoted(child)} has no parent; add the node above it."
+            )
         has_roots |= not parent
-        if parent and (as_id(child), as_id(parent)) in hierarchy.lines:
-            first = hierarchy.lines[as_id(child), as_id(parent)]
-            raise TreeFileError(f"{path}: line {number}: repeats line {first}.")
-        hierarchy.add(child, parent or None, name=name, line=number)
+        if parent and (earlier := hierarchy.lines.get((as_id(child), as_id(parent)))):
+            raise TreeFileError(f"{path}: line {number}: repeats line {earlier}.")
+        name = "" if name_place in (None, child_place) else fields[name_place]
+        if parent:
+            hierarchy.add(child, parent, name=name, line=number)
+        else:
+            hierarchy.add_root(child, name=name, line=number)
     _check_not_empty(hierarchy, path)
     if has_roots:
         _check_parents_have_rows(hierarchy)
+    _warn_of_unread(columns, {child_place, parent_place, name_place}, path)
     return hierarchy
+
+
+def _edge_fields(line: str, header: Header, path: Path, number: int) -> list[str]:
+    """A field for each column; a row without a header has two or three fields."""
+    if header.names:
+        return checked_fields(line, header, path, number)
+    fields = fields_of(line, ",", path, number)
+    if not 2 <= len(fields) <= len(HEADER):
+        raise _not_an_edge(line, path, number)
+    return [*fields, ""]
+
+
+def _not_an_edge(line: str, path: Path, number: int) -> TreeFileError:
+    return TreeFileError(
+        f"{path}: line {number}: expected 'child,parent' or 'child,parent,name', found {quoted(line)}."
+    )
+
+
+def _read_ranks(lines: Iterable[tuple[int, str]], header: Header, path: Path) -> Hierarchy:
+    """The hierarchy in rows of a taxonomy; a further column gives the name of the row's lowest taxon."""
+    hierarchy = Hierarchy(source=str(path))
+    taxonomy = Taxonomy(hierarchy)
+    ranks = {place: rank for place, name in enumerate(header.names) if (rank := rank_of(name))}
+    name_place = header.place(_NAME)
+    for number, line in lines:
+        fields = checked_fields(line, header, path, number)
+        name = "" if name_place is None else fields[name_place]
+        taxonomy.add({rank: fields[place] for place, rank in ranks.items()}, name=name, line=number)
+    _check_not_empty(hierarchy, path)
+    _warn_of_unread(header, {*ranks, name_place}, path)
+    return hierarchy
+
+
+def _warn_of_unread(header: Header, read: Collection[int | None], path: Path) -> None:
+    unread = [name for place, name in enumerate(header.names) if place not in read]
+    if unread:
+        listed = ", ".join(map(quoted, unread[:10])) + (", …" if len(unread) > 10 else "")
+        warnings.warn(f"{path}: columns that were not read: {listed}.", stacklevel=4)
 
 
 def csv_text(tree: WordTree) -> str:
@@ -61,14 +134,23 @@ def csv_text(tree: WordTree) -> str:
 def read_indented(path: Path) -> Hierarchy:
     """The hierarchy in lines `name` or `name TAB id`, where children are indented more than their parent.
 
-    Without an id, the name with `_` for blanks is the id. A node that occurs twice has two parents.
+    Without an id, the name with `_` for blanks is the id. A node that occurs twice has two parents. Lines that begin
+    with `# ` are skipped; a name that begins so has a backslash before it. Other columns are a TreeFileError.
     """
+    lines = [
+        (number, line)
+        for number, line in numbered_lines(path)
+        if line.strip() and not is_comment(line.strip())
+    ]
+    if columns := _columns_in([line.strip() for _, line in lines]):
+        raise TreeFileError(
+            f"{path}: expected a name, or a name, a tab and an id, in each line; found {columns}."
+        )
     hierarchy = Hierarchy(source=str(path))
     open_nodes: list[tuple[str, str]] = []  # indentation and id of each possible parent of the next line
-    for number, line in numbered_lines(path):
+    for number, line in lines:
         name, _, id_ = line.strip().partition("\t")
-        if not name or name.startswith("#"):
-            continue
+        name = name.removeprefix("\\") if name.startswith(_ESCAPED) else name
         indent = line[: len(line) - len(line.lstrip())]
         sibling = None
         while open_nodes and not (indent.startswith(open_nodes[-1][0]) and indent != open_nodes[-1][0]):
@@ -84,8 +166,33 @@ def read_indented(path: Path) -> Hierarchy:
     return hierarchy
 
 
+_ESCAPED = ("\\#", "\\\\")
+_COLUMNS = (  # of files that are no indented text, where all lines match
+    (r"[a-z]?[0-9]+\s+[a-z]?[0-9]+", "pairs of ids; write rows 'child,parent' to a .csv file"),
+    (r"[a-z]?[0-9]+\t.+|n[0-9]{8}\s.+", "an id before each name; write the id after it, or a .csv file"),
+    (r"[^;]*;.*", "fields with ';' between them; name the file .csv and give it a header"),
+    (r"[^|]*\|.*", "fields with '|' between them; write a .csv file"),
+    (r"[^,]*,\S.*", "fields with ',' between them; name the file .csv"),
+)
+
+
+def _columns_in(lines: Sequence[str]) -> str:
+    """The kind of columns in lines, as text for messages; empty where they may be indented text."""
+    if any(line.count("\t") > 1 for line in lines):
+        return "several tabs; write a .csv file"
+    if lines and lines[0].endswith(" -1") and all(re.fullmatch(r"\S+ -?[0-9]+", line) for line in lines):
+        return "the lines of a Darknet tree; name the file .tree"
+    return next(
+        (kind for pattern, kind in _COLUMNS if lines and all(re.fullmatch(pattern, line) for line in lines)),
+        "",
+    )
+
+
 def indented_text(tree: WordTree) -> str:
-    """The text of a file for `read_indented`, without the tree's relations; TreeError for a very deep tree."""
+    """The text of a file for `read_indented`, without the tree's relations.
+
+    Raises TreeError for a very deep tree, and for names that could not be told from columns of another format.
+    """
     if len(INDENT) * int(tree.depth.max()) > MAX_LINE_BYTES // 2:
         raise TreeError(
             f"The tree is {tree.depth.max()} levels deep, too deep for indented text; write .csv or .json."
@@ -93,65 +200,46 @@ def indented_text(tree: WordTree) -> str:
     lines = []
     for node in sorted(range(len(tree)), key=tree.enter.__getitem__):
         id_, name = tree.ids[node], tree.names[node]
+        escape = "\\" if is_comment(name) or name.startswith(_ESCAPED) else ""
         shown_id = "" if as_id(name) == id_ else f"\t{id_}"
-        lines.append(f"{INDENT * int(tree.depth[node])}{name}{shown_id}\n")
-    return "".join(lines)
-
-
-def is_openimages(content: Any) -> bool:
-    """True for the content of OpenImages' class hierarchy, such as bbox_labels_600_hierarchy.json."""
-    return isinstance(content, dict) and "LabelName" in content
-
-
-def read_openimages(content: dict[str, Any], path: Path) -> Hierarchy:
-    """The hierarchy of OpenImages: `Subcategory` gives the children of a node.
-
-    A `Part` is not a kind of its whole. A node that occurs only as a part becomes a child of the top node.
-    """
-    hierarchy, parts = Hierarchy(source=str(path)), Hierarchy(source=str(path))
-    top = _label_name(content, path, "the first node")
-    waiting: deque[tuple[dict[str, Any], str | None, Hierarchy]] = deque([(content, None, hierarchy)])
-    while waiting:
-        entry, parent, into = waiting.popleft()
-        node = into.add(entry["LabelName"], parent)
-        for key, target in (("Subcategory", hierarchy), ("Part", parts)):
-            below = entry.get(key, [])
-            if not isinstance(below, list):
-                raise TreeFileError(
-                    f"{path}: the {key} of '{node}': expected a list, found {quoted(str(below))}."
-                )
-            for child in below:
-                _label_name(child, path, f"an entry in the {key} of '{node}'")
-                waiting.append((child, node if target is hierarchy else top, target))
-    for part in parts.parents:
-        if part not in hierarchy.parents:
-            hierarchy.add(part, top)
-    return hierarchy
+        lines.append(f"{INDENT * int(tree.depth[node])}{escape}{name}{shown_id}")
+    if columns := _columns_in([line.strip() for line in lines]):
+        raise TreeError(
+            f"Read as indented text, the names of the tree would be {columns.partition(';')[0]}; write .csv or .json."
+        )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def read_names(path: Path, hierarchy: Hierarchy) -> None:
-    """Name the nodes by rows `id,name`, such as those of OpenImages' class-descriptions-boxable.csv."""
-    for number, line in numbered_lines(path):
-        if line.strip():
-            id_, name, *_ = _fields(line, path, number)
-            if as_id(id_) in hierarchy.parents and name:
-                if not name.isprintable():
-                    raise TreeFileError(
-                        f"{path}: line {number}: expected a name of one line, found {quoted(name)}."
-                    )
-                hierarchy.names[as_id(id_)] = name
+    """Name the nodes by rows `id,name`, such as those of OpenImages' class-descriptions-boxable.csv.
+
+    A header may give another order. Ids that the hierarchy lacks are passed over; TreeFileError if it lacks all.
+    """
+    header, found = Header(), False
+    for number, line in table_lines(path):
+        if number == 1 and (named := _names_header(line)):
+            header = named
+            continue
+        fields = fields_of(line, header.separator, path, number)
+        id_place, name_place = header.place(_ID) or 0, header.place(_DISPLAY_NAME) or int(not header.names)
+        if len(fields) <= max(id_place, name_place):
+            raise TreeFileError(f"{path}: line {number}: expected 'id,name', found {quoted(line)}.")
+        id_, name = as_id(fields[id_place]), plain_blanks(fields[name_place])
+        if id_ in hierarchy.parents and name:
+            if not name.isprintable():
+                raise TreeFileError(
+                    f"{path}: line {number}: expected a name of one line, found {quoted(name)}."
+                )
+            hierarchy.names[id_] = name
+            found = True
+    if not found:
+        raise TreeFileError(f"{path}: expected rows 'id,name' for the nodes, found none of their ids.")
 
 
-def _fields(line: str, path: Path, number: int) -> list[str]:
-    try:
-        (fields,) = csv.reader([line], strict=True)
-    except (csv.Error, ValueError) as error:
-        raise TreeFileError(f"{path}: line {number}: not CSV ({error}).") from None
-    if not 2 <= len(fields) <= 3 or not fields[0].strip():
-        raise TreeFileError(
-            f"{path}: line {number}: expected 'child,parent' or 'child,parent,name', found {quoted(line)}."
-        )
-    return [text.strip() for text in fields]
+def _names_header(line: str) -> Header | None:
+    """The header of a table of names; None for a row."""
+    known = (header for header in possible_headers(line) if header.place(_ID) is not None)
+    return next((header for header in known if header.place(_DISPLAY_NAME) is not None), None)
 
 
 def _check_not_empty(hierarchy: Hierarchy, path: Path) -> None:
@@ -166,12 +254,3 @@ def _check_parents_have_rows(hierarchy: Hierarchy) -> None:
                 f"{hierarchy.location(line)}the parent '{parent}' of '{child}' has no row of its own; "
                 f"add one, for a root '{parent},'."
             )
-
-
-def _label_name(entry: Any, path: Path, entry_name: str) -> str:
-    if not isinstance(entry, dict) or not isinstance(entry.get("LabelName"), str):
-        raise TreeFileError(
-            f"{path}: expected OpenImages' class hierarchy, but {entry_name} has no LabelName."
-        )
-    name: str = entry["LabelName"]
-    return as_id(name)

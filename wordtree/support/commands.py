@@ -16,6 +16,8 @@ from wordtree.support.lines import printable
 # BadParameter is a UsageError, which is a ClickException.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
+MAX_MESSAGE = 4000  # letters
+
 
 def run_app(app: typer.Typer, *base_errors: type[Exception]) -> None:
     """Run the command line and exit the process: the `main()` of every console command.
@@ -90,4 +92,7 @@ def _fail(program: str, message: str) -> None:
 
 
 def _print_line(text: str) -> None:
-    print(printable(" ".join(part.strip() for part in text.splitlines())), file=sys.stderr)
+    line = printable(" ".join(part.strip() for part in text.splitlines()))
+    if len(line) > MAX_MESSAGE:  # a last resort: messages cut the names that they quote
+        line = f"{line[: MAX_MESSAGE - 500]} … {line[-450:]}"
+    print(line, file=sys.stderr)

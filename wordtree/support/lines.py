@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from unicodedata import category
 
 from wordtree.errors import TreeFileError
 
-MAX_NODES = 1_000_000  # twelve times WordNet; a longer file is not a label hierarchy
-MAX_LINE_BYTES = 4096
+MAX_NODES = 1_000_000  # twelve times WordNet; more are not a label hierarchy
+MAX_LINES = 4 * MAX_NODES  # a node may have several parents, each in a line of its own
+MAX_LINE_BYTES = 1 << 16
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -15,12 +17,12 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises TreeFileError for a line that is not UTF-8 or too long, and for too many lines.
     """
     with path.open("rb") as file:
-        for number in range(1, MAX_NODES + 2):
+        for number in range(1, MAX_LINES + 2):
             line = file.readline(MAX_LINE_BYTES + 1)
             if not line:
                 return
-            if number > MAX_NODES:
-                raise TreeFileError(f"{path}: line {number}: a tree has at most {MAX_NODES} nodes.")
+            if number > MAX_LINES:
+                raise TreeFileError(f"{path}: line {number}: expected at most {MAX_LINES} lines.")
             if len(line) > MAX_LINE_BYTES:
                 raise TreeFileError(f"{path}: line {number}: longer than {MAX_LINE_BYTES} bytes.")
             try:
@@ -38,7 +40,19 @@ def full_lines(path: Path) -> Iterator[tuple[int, str]]:
             continue
         if blank_from:
             raise TreeFileError(f"{path}: line {blank_from}: empty, expected one node on each line.")
+        if number > MAX_NODES:
+            raise TreeFileError(f"{path}: line {number}: a tree has at most {MAX_NODES} nodes.")
         yield number, line
+
+
+def is_comment(line: str) -> bool:
+    """True for `#` alone or before a blank; `#1 fan` is a name."""
+    return line.startswith("#") and (len(line) == 1 or line[1].isspace())
+
+
+def plain_blanks(text: str) -> str:
+    """The text with an ordinary blank for each other one, such as the no-break space of web pages; none outside."""
+    return "".join(" " if category(char) == "Zs" else char for char in text).strip(" ")
 
 
 def shortened(text: str, limit: int = 60) -> str:

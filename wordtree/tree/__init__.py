@@ -10,5 +10,5 @@ __getattr__, __dir__, __all__ = folder_exports(
     probability="ProbabilityError deepest_confident_node",
     query="Query QueryError parse",
     tree="WordTree",
-    tree_files="load_json notice_beside tree_text wordnet_notice",
+    tree_files="is_own_json load_json notice_beside tree_text wordnet_notice",
 )

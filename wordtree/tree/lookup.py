@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wordtree.errors import UnknownNode
+from wordtree.support.lines import quoted
 from wordtree.support.suggest import did_you_mean, near
 from wordtree.wordnet.columns import Synset
 from wordtree.wordnet.graph import WordNet
@@ -38,14 +39,14 @@ def nodes_of(label: str, tree: WordTree) -> list[int]:
         suggestion = _nearest_ancestor(senses, tree, graph) or did_you_mean(
             near(label, [*tree.names, *tree.ids])
         )
-        raise UnknownNode(f"The tree has no node '{label}'.{suggestion}")
+        raise UnknownNode(f"The tree has no node {quoted(label)}.{suggestion}")
     return nodes
 
 
 def ambiguity_message(label: str, nodes: list[int], tree: WordTree) -> str:
     """The message about a label that means several nodes, without a full stop."""
     choices = ", ".join(f"{tree.ids[node]} ({parent_text(node, tree)})" for node in nodes[:5])
-    return f"'{label}' means {len(nodes)} nodes of the tree: {choices}{', …' if len(nodes) > 5 else ''}"
+    return f"{quoted(label)} means {len(nodes)} nodes of the tree: {choices}{', …' if len(nodes) > 5 else ''}"
 
 
 def _nearest_ancestor(senses: tuple[Synset, ...], tree: WordTree, wordnet: WordNet) -> str:

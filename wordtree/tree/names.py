@@ -44,8 +44,7 @@ class NameIndex:
 
     def _match(self, lines: Int64Array, pattern: str) -> BoolArray:
         """True for each line that matches the whole pattern."""
-        wildcards = {"*": r"[^\n]*", "?": r"[^\n]"}
-        expression = re.compile("".join(wildcards.get(char, re.escape(char)) for char in pattern))
+        expression = re.compile(_expression(pattern))
         starts = np.where(lines == 0, 0, self._end[lines - 1] + 1).tolist()
         spans = zip(starts, self._end[lines].tolist(), strict=True)
         return np.array([expression.fullmatch(self._text, *span) is not None for span in spans], np.bool_)
@@ -56,3 +55,15 @@ class NameIndex:
         starts = [match.start() for match in re.finditer(re.escape(part), self._text)]
         lines: Int64Array = np.unique(np.searchsorted(self._end, starts))
         return lines
+
+
+def _expression(pattern: str) -> str:
+    """The regular expression of a pattern, which takes linear time for any number of stars.
+
+    The part between two stars is sought once, at its first place (an atomic group): a later place cannot be better.
+    """
+    first, *others = (re.escape(part).replace(r"\?", r"[^\n]") for part in pattern.split("*"))
+    if not others:
+        return first
+    *middle, last = others
+    return "".join([first, *(rf"(?>[^\n]*?{part})" for part in middle if part), r"[^\n]*", last])

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from wordtree.errors import UnknownNode, WordTreeError
 from wordtree.support.arrays import BoolArray, Int64Array, IntegerArray
+from wordtree.support.lines import quoted, shortened
 from wordtree.support.suggest import did_you_mean, near
 from wordtree.tree.lookup import ambiguity_message, nodes_of
 from wordtree.tree.names import WILDCARDS
@@ -116,6 +117,10 @@ def parse(text: str, tree: WordTree, *, fields: Collection[str] = ()) -> Query:
 
     fields: the fields that the caller's rows have beside their node, such as "score".
     """
+    if not isinstance(text, str):
+        raise TypeError(
+            f"expected an expression, a text, found the {type(text).__name__} {quoted(str(text))}"
+        )
     return _Parser(text, tree, fields).query()
 
 
@@ -126,7 +131,7 @@ class _Token:
     start: int
 
     def __str__(self) -> str:
-        return "the end" if self.kind == "end" else f"'{self.text}'"
+        return "the end" if self.kind == "end" else f"'{shortened(self.text)}'"
 
 
 class _Parser:
@@ -197,9 +202,9 @@ class _Parser:
         if field.text not in NODE_FIELDS and field.text not in self._fields:
             known = [*NODE_FIELDS, *self._fields]
             suggestion = did_you_mean(near(field.text, known)) or f" Known here: {', '.join(known)}."
-            self._refuse(field, f"There is no field '{field.text}' to compare.{suggestion}")
+            self._refuse(field, f"There is no field {quoted(field.text)} to compare.{suggestion}")
         if not _NUMBER.fullmatch(number.text) or number.kind != "name":
-            self._refuse(number, f"Expected a number to compare '{field.text}' with, found {number}.")
+            self._refuse(number, f"Expected a number to compare {quoted(field.text)} with, found {number}.")
         value, name = float(number.text), field.text
         if name in self._fields:
             self._compared.add(name)
@@ -210,7 +215,8 @@ class _Parser:
         if name.text not in FUNCTIONS:
             suggestion = did_you_mean(near(name.text, FUNCTIONS)) or f" Known: {', '.join(FUNCTIONS)}."
             self._refuse(
-                name, f"There is no function '{name.text}'; quote a name that has parentheses.{suggestion}"
+                name,
+                f"There is no function {quoted(name.text)}; quote a name that has parentheses.{suggestion}",
             )
         opening, argument = self._advance(), self._advance()
         if argument.kind not in ("name", "quoted"):
@@ -242,7 +248,7 @@ class _Parser:
     def _matching(self, token: _Token, pattern: str) -> Int64Array:
         nodes = self._tree.matching(pattern)
         if not nodes.size:
-            self._refuse(token, f"The tree has no name or id that matches '{pattern}'.")
+            self._refuse(token, f"The tree has no name or id that matches {quoted(pattern)}.")
         return nodes
 
     @property

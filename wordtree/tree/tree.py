@@ -4,7 +4,7 @@ A node is an index. Parents precede their children and siblings are adjacent, so
 the softmax) is a slice. A second numbering, in pre-order, reduces *is under* to two comparisons.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from wordtree.errors import TreeError, TreeNamesError, UnknownNode
 from wordtree.support.arrays import BoolArray, Int32Array, Int64Array, IntegerArray
+from wordtree.support.lines import quoted
 from wordtree.support.outputs import write_outputs
 from wordtree.support.suggest import did_you_mean, near
 from wordtree.tree.names import NameIndex
@@ -28,6 +29,9 @@ from wordtree.tree.tree_files import (
     tree_file_texts,
     tree_text,
 )
+
+MAX_ID_LETTERS = 1000
+MAX_NAME_LETTERS = 4000
 
 
 class WordTree:
@@ -262,35 +266,59 @@ class WordTree:
         return node
 
     def _unknown_node_message(self, id_: str) -> str:
+        if not isinstance(id_, str):
+            raise TypeError(
+                f"expected the id of a node, a text, found the {type(id_).__name__} {quoted(str(id_))}"
+            )
         namesakes = [self.ids[node] for node in self.named(id_)[:3]]
         if namesakes:
-            return f"'{id_}' is a name, not an id, in this tree.{did_you_mean(namesakes)}"
-        return f"The tree has no node '{id_}'.{did_you_mean(near(id_, self.ids))}"
+            return f"{quoted(id_)} is a name, not an id, in this tree.{did_you_mean(namesakes)}"
+        return f"The tree has no node {quoted(id_)}.{did_you_mean(near(id_, self.ids))}"
 
 
 def _checked_ids(ids: Sequence[str]) -> tuple[str, ...]:
-    ids = tuple(ids)
+    ids = _texts(ids, "ids")
     if not ids:
         raise TreeError("A tree needs at least one node; this one is empty.")
     first_node: dict[str, int] = {}
     for node, id_ in enumerate(ids):
-        if not isinstance(id_, str) or not id_ or " " in id_ or not id_.isprintable():
-            raise TreeError(f"{id_!r} cannot be an id: an id is text without blanks.", node)
+        if not id_ or " " in id_ or not id_.isprintable() or len(id_) > MAX_ID_LETTERS:
+            raise TreeError(
+                f"{quoted(id_)} cannot be an id: an id is text without blanks, of at most {MAX_ID_LETTERS} letters.",
+                node,
+            )
         if first_node.setdefault(id_, node) != node:
-            raise TreeError(f"The id '{id_}' occurs twice, first as node {first_node[id_]}.", node)
+            raise TreeError(f"The id {quoted(id_)} occurs twice, first as node {first_node[id_]}.", node)
     return ids
 
 
 def _checked_names(names: Sequence[str] | None, ids: tuple[str, ...]) -> tuple[str, ...]:
     if names is None:
         return ids
-    names = tuple(names)
+    names = _texts(names, "names")
     if len(names) != len(ids):
         raise TreeNamesError(f"There are {len(ids)} nodes but {len(names)} names.")
     for node, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip() or not name.isprintable():
-            raise TreeNamesError(f"{name!r} cannot name '{ids[node]}': a name is one line of text.", node)
+        if not name.strip() or not name.isprintable() or len(name) > MAX_NAME_LETTERS:
+            raise TreeNamesError(
+                f"{quoted(name)} cannot name {quoted(ids[node])}: "
+                f"a name is one line of text, of at most {MAX_NAME_LETTERS} letters.",
+                node,
+            )
     return names
+
+
+def _texts(values: Any, what: str) -> tuple[str, ...]:
+    """The values as a tuple; TypeError unless they are a sequence of texts."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TypeError(
+            f"{what}: expected a list of texts, found the {type(values).__name__} {quoted(str(values))}"
+        )
+    texts = tuple(values)
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"{what}: expected texts, found the {type(text).__name__} {quoted(str(text))}")
+    return texts
 
 
 def _checked_parents(parents: Any, ids: tuple[str, ...]) -> IntegerArray:
@@ -303,7 +331,7 @@ def _checked_parents(parents: Any, ids: tuple[str, ...]) -> IntegerArray:
     if wrong.size:
         node = int(wrong[0])
         raise TreeError(
-            f"Node {node} ('{ids[node]}') names node {parent[node]} as its parent; "
+            f"Node {node} ({quoted(ids[node])}) names node {parent[node]} as its parent; "
             "a parent must be an earlier node, or -1 for a root.",
             node,
         )
@@ -318,9 +346,10 @@ def _checked_group_starts(parent: IntegerArray, ids: tuple[str, ...]) -> Int64Ar
         again = int(np.setdiff1d(np.arange(len(start)), first_run)[0])
         node = int(start[again])
         above = int(parent[node])
-        family = "the roots" if above < 0 else f"the children of node {above} ('{ids[above]}')"
+        family = "the roots" if above < 0 else f"the children of node {above} ({quoted(ids[above])})"
         raise TreeError(
-            f"Node {node} ('{ids[node]}') is one of {family}, but is not next to them; siblings must be adjacent.",
+            f"Node {node} ({quoted(ids[node])}) is one of {family}, but is not next to them; "
+            "siblings must be adjacent.",
             node,
         )
     return start

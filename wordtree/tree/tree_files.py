@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wordtree.errors import TreeError, TreeFileError, TreeNamesError
-from wordtree.support.lines import MAX_NODES, full_lines, quoted
+from wordtree.support.lines import MAX_NODES, full_lines, plain_blanks, quoted
 
 MAX_JSON_BYTES = 128 * MAX_NODES
 JSON_VERSION = 1
@@ -95,7 +95,7 @@ def _read_darknet(path: Path) -> TreeColumns:
         ids.append(fields[0])
         parents.append(int(fields[1]))
     names_path = path.with_suffix(".names")
-    names = [name for _, name in full_lines(names_path)] if names_path.exists() else None
+    names = [plain_blanks(name) for _, name in full_lines(names_path)] if names_path.exists() else None
     return TreeColumns(ids, parents, names)
 
 
@@ -115,6 +115,8 @@ _HEAD = {"format": str, "version": int, "fingerprint": str, "notice": str, "node
 def _columns_of(content: Any) -> TreeColumns:
     _check_head(content)
     rows = content["nodes"]
+    if len(rows) > MAX_NODES:
+        raise TreeError(f"a tree has at most {MAX_NODES} nodes; found {len(rows)}.")
     for node, row in enumerate(rows):
         if not isinstance(row, dict) or {key: type(value) for key, value in row.items()} != _ROW:
             raise TreeError(f"node {node}: expected an id, a parent (a whole number) and a name.", node)
@@ -122,8 +124,13 @@ def _columns_of(content: Any) -> TreeColumns:
     return TreeColumns(ids, parents, names, content["relations"], content["fingerprint"])
 
 
+def is_own_json(content: Any) -> bool:
+    """True for the content of a `.json` file of ours, whichever version."""
+    return isinstance(content, dict) and content.get("format") == "wordtree"
+
+
 def _check_head(content: Any) -> None:
-    if not isinstance(content, dict) or content.get("format") != "wordtree":
+    if not is_own_json(content):
         raise TreeError('not a tree: expected an object with "format": "wordtree".')
     if content.get("version") != JSON_VERSION:
         found = content.get("version")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from wordtree.errors import WordTreeError
+from wordtree.support.lines import quoted
 from wordtree.tree.tree import WordTree
 from wordtree.tree.tree_files import wordnet_notice
 
@@ -84,7 +85,7 @@ def read_figures(path: Path, tree: WordTree) -> dict[str, list[float | None]]:
     columns: dict[str, list[float | None]] = {name: [None] * len(tree) for name in names}
     for line, row in enumerate(rows, start=2):
         if row["id"] not in tree:
-            raise FiguresError(f"{path}: line {line}: the tree has no node '{row['id']}'.")
+            raise FiguresError(f"{path}: line {line}: the tree has no node {quoted(row['id'])}.")
         if None in row:
             raise FiguresError(f"{path}: line {line}: has more fields than the {len(named)} in the header.")
         for name in names:
@@ -109,7 +110,9 @@ def _checked(
 ) -> list[float | None]:
     values: list[float | None] = column.tolist() if isinstance(column, np.ndarray) else list(column)
     if len(values) != len(tree):
-        raise FiguresError(f"'{name}': expected {len(tree)} figures, one for each node, found {len(values)}.")
+        raise FiguresError(
+            f"{quoted(name)}: expected {len(tree)} figures, one for each node, found {len(values)}."
+        )
     if any(value is not None and not math.isfinite(value) for value in values):
-        raise FiguresError(f"'{name}': expected finite figures; use None where a figure is unknown.")
+        raise FiguresError(f"{quoted(name)}: expected finite figures; use None where a figure is unknown.")
     return values

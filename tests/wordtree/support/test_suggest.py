@@ -1,4 +1,7 @@
+import time
+import tracemalloc
 from difflib import get_close_matches
+from itertools import islice, permutations
 
 import pytest
 from hypothesis import given
@@ -10,6 +13,8 @@ from wordtree.wordnet.graph import WordNet
 
 def near_slowly(word: str, known: list[str], limit: int = 3) -> list[str]:
     """The similar words, by difflib over every word of similar length."""
+    if not word:
+        return []
     words = set(known)
     similar = sorted(other for other in words if abs(len(other) - len(word)) <= 2)
     alike = get_close_matches(word, similar, n=limit, cutoff=0.75)
@@ -35,3 +40,17 @@ def test_the_most_similar_word_comes_first():
     assert near("zebrra", ["cobra", "zebras", "zebra"]) == ["zebra", "zebras"]
     assert near("wingnut", ["nut", "wing_nut", "wing nut"]) == ["wing nut", "wing_nut"]
     assert near("word", []) == []
+
+
+def test_the_search_takes_little_time_and_memory_for_any_word_and_any_list():
+    """Before, a word of 64,000 letters took 4 GB, and a list of anagrams minutes."""
+    long = "dog" * 30_000
+    anagrams = ["".join(letters) for letters in islice(permutations("abcdefgh" * 12), 5000)]
+    tracemalloc.start()
+    started = time.process_time()
+    assert near(long, [f"{long}s", "dog"]) == Spellings([f"{long}s", "dog"]).near(long) == []
+    assert len(near("abcdefgh" * 12, anagrams)) == 3
+    assert near("dgo", ["dog", long]) == ["dog"]
+    assert time.process_time() - started < 10
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()

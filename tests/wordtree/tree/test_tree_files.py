@@ -75,7 +75,7 @@ def test_tree_files_of_other_editors_are_read(content: bytes, tmp_path: Path) ->
         pytest.param(b"a -1\nb 0\nc 0\nd 1\ne 0\n", "line 5: Node 4", id="split siblings"),
         pytest.param(b"a -1\nb\xff 0\n", "line 2: not UTF-8", id="not UTF-8"),
         pytest.param("a -1\n".encode("utf-16"), "line 1: not UTF-8", id="UTF-16"),
-        pytest.param(b"a -1\n" + b"b" * 5000, "line 2: longer than 4096 bytes", id="endless line"),
+        pytest.param(b"a -1\n" + b"b" * 70_000, "line 2: longer than 65536 bytes", id="endless line"),
         pytest.param(b"a -1\nb\x00 0\n", "line 2: 'b\\x00' cannot be an id", id="zero byte"),
     ],
 )

@@ -1,6 +1,8 @@
 """Laws of every tree; fast code is compared with an obvious slow version."""
 
 import tempfile
+import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,32 @@ def test_reading_what_was_written_returns_it(tree: WordTree) -> None:
         darknet = WordTree.load(Path(folder, "own.tree"))
     assert darknet.fingerprint == tree.fingerprint
     assert darknet.names == tree.names
+
+
+patterns = st.text(alphabet="ab*?.[\\", max_size=9)
+
+
+@given(patterns, st.lists(st.text(alphabet="abA.[\\ ", min_size=1, max_size=9), min_size=1, max_size=9))
+def test_patterns_match_as_fnmatch_does(pattern: str, names: list[str]) -> None:
+    names = [name if name.strip() else "a" for name in names]
+    tree = WordTree([f"id{node}" for node in range(len(names))], [-1] * len(names), names)
+    plain = pattern.casefold().replace("[", "[[]")
+    expected = [
+        node
+        for node, name in enumerate(names)
+        if fnmatchcase(name.casefold(), plain) or fnmatchcase(f"id{node}", plain)
+    ]
+    assert tree.matching(pattern).tolist() == expected
+
+
+def test_patterns_with_many_stars_take_linear_time() -> None:
+    """A backtracking search needs years for the first."""
+    tree = WordTree(["r", "a"], [-1, 0], ["root", "a" * 3900 + "b" + "a" * 90])
+    started = time.process_time()
+    for pattern in ("*a" * 900 + "*b", "*?" * 2000 + "b*c", "*a?" * 500 + "?*b?*b", "a*" * 3000 + "bb"):
+        assert tree.matching(pattern).tolist() == []
+    assert tree.matching("*a" * 900 + "*").tolist() == tree.matching("*b*" + "a*" * 90).tolist() == [1]
+    assert time.process_time() - started < 5
 
 
 @given(st.lists(st.integers(-2, 8), max_size=8))
