@@ -190,11 +190,20 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Side of the input, px; by default that of the checkpoint's configuration."),
     ] = None,
+    per_class: Annotated[
+        bool,
+        typer.Option("--per-class", help="Also print a row for each class, and confusions by tree distance."),
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a page with tables, curves and images.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a detector: AP50 and COCO AP, for classes with boxes and classes with image labels only.
 
-    A classifier of `yolo9000 pretrain` gets top-1 and top-5 accuracy, and accuracy along the path to the label.
+    Also precision, recall and F1 of the detections of `predict`, and how often right and how specific their classes
+    are (docs/calibration.md). A classifier of `yolo9000 pretrain` gets top-1 and top-5 accuracy, and accuracy along the
+    path to the label.
     """
     from data_prep import ShardReader
     from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
@@ -211,10 +220,14 @@ def evaluate(
         cfg = with_settings(cfg, "model", input_size_px=size)
         refuse_sizes_off_grid(cfg, network.backbone.stride)
     scorecard = score(network, reader, checkpoint.label_counts, cfg)
+    if html is not None:
+        from yolo9000.reports.evaluation_page import write_evaluation_page
+
+        write_evaluation_page(html, scorecard, checkpoint, reader, cfg.evaluate)
     if as_json:
         _print_once(json.dumps(scorecard.to_dict(), indent=1))
     else:
-        _print_table(scorecard)
+        _print_table(scorecard, per_class=per_class)
 
 
 app.command()(predict)
@@ -324,13 +337,14 @@ def _print_facts(facts: dict[str, Any]) -> None:
     _print_once(*(f"{name:>{width}}  {value}" for name, value in facts.items()))
 
 
-def _print_table(score: Any) -> None:
+def _print_table(score: Any, *, per_class: bool = False) -> None:
     from rich import print as print_table
 
     from yolo9000.distributed import is_first
+    from yolo9000.evaluation.score_tables import score_tables
 
-    if is_first():
-        print_table(score.table())
+    for table in score_tables(score, per_class=per_class) if is_first() else ():
+        print_table(table)
 
 
 def _print_once(*lines: object) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
 
 from data_prep import LabelCounts, ShardReader
 from wordtree.support.arrays import FloatArray
-from yolo9000.config import ClassifierEvaluateConfig, Config, EvaluateConfig, PretrainConfig
+from yolo9000.config import ClassifierEvaluateConfig, Config, EvaluateConfig, PredictConfig, PretrainConfig
 from yolo9000.data.classifier_data import ClassifierTestData
 from yolo9000.data.image import decode_image, letterbox
 from yolo9000.distributed import all_gather, broadcast, own_share, track_progress
@@ -21,7 +22,10 @@ from yolo9000.evaluation.classification import (
     lowest_classes,
 )
 from yolo9000.evaluation.evaluation_set import EvaluationSet
+from yolo9000.evaluation.predicted_paths import PredictedPaths, judged, predicted_paths
+from yolo9000.evaluation.prediction_score import prediction_score
 from yolo9000.evaluation.scorecard import Scorecard, scorecard_of
+from yolo9000.evaluation.supervision import GROUP_OF
 from yolo9000.inference.postprocess import BatchOutput, highest_objectness_box, score_nodes
 from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.models.classifier import Classifier
@@ -29,6 +33,7 @@ from yolo9000.models.detector import Detector
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+DEFAULT_PREDICT = PredictConfig()
 SizePx = int | tuple[int, int]  # side of a square network input, or its (width, height)
 
 
@@ -43,28 +48,44 @@ def evaluate(
         assert isinstance(cfg, PretrainConfig)
         return evaluate_classifier(model, reader, cfg.model.side_px, cfg.evaluate)
     assert isinstance(cfg, Config)
-    return evaluate_detector(model, reader, label_counts, cfg.model.input_size_px, cfg.evaluate)
+    size_px = cfg.model.input_size_px
+    return evaluate_detector(model, reader, label_counts, size_px, cfg.evaluate, predict=cfg.predict)
 
 
 def evaluate_detector(
-    model: Detector, reader: ShardReader, label_counts: LabelCounts, size_px: SizePx, cfg: EvaluateConfig
+    model: Detector,
+    reader: ShardReader,
+    label_counts: LabelCounts,
+    size_px: SizePx,
+    cfg: EvaluateConfig,
+    *,
+    predict: PredictConfig = DEFAULT_PREDICT,
 ) -> Scorecard:
     """The scorecard of a detector on a split of shards.
 
-    label_counts: of the training of this model. Raises DataMismatch.
+    label_counts: of the training of this model. predict: the settings of the predictions that are judged.
+    Raises DataMismatch.
     """
     images = EvaluationSet.of(reader, cfg)
-    detections = predict_boxes(model, images, size_px, cfg)
-    return broadcast(
-        lambda: scorecard_of(
+    detections, paths = predict_boxes_and_paths(model, images, size_px, cfg, predict)
+
+    def score() -> Scorecard:
+        card = scorecard_of(
             images.truths,
             detections,
             tree=model.tree,
             supervision=label_counts.supervision,
             sizes_px=images.sizes_px,
             max_detections=cfg.max_detections,
+            min_score=cfg.min_objectness,
         )
-    )
+        judged_paths = judged(images.annotated, paths, model.tree)
+        of_predictions = prediction_score(
+            judged_paths, predict, lambda node: GROUP_OF[label_counts.supervision(node)]
+        )
+        return replace(card, predictions=of_predictions)
+
+    return broadcast(score)
 
 
 @torch.inference_mode()
@@ -98,6 +119,33 @@ def predict_boxes(
     """Boxes of each image, scored for every node of the ground truth."""
     nodes = images.nodes().to(model.tree_tensors.parent.device)
     return _predict_images(model, images, size_px, cfg, lambda output: score_nodes(output, nodes, cfg))
+
+
+def predict_boxes_and_paths(
+    model: Detector, images: EvaluationSet, size_px: SizePx, cfg: EvaluateConfig, predict: PredictConfig
+) -> tuple[list[ScoredBoxes], list[PredictedPaths]]:
+    """For each image its boxes, scored for every node of the ground truth, and its detections as `predict` has them."""
+    nodes = images.nodes().to(model.tree_tensors.parent.device)
+
+    def both(output: BatchOutput) -> list[tuple[ScoredBoxes, PredictedPaths]]:
+        paths = predicted_paths(output, predict, min_score=cfg.min_objectness)
+        return list(zip(score_nodes(output, nodes, cfg), paths, strict=True))
+
+    of_images = _predict_images(model, images, size_px, cfg, both)
+    return [boxes for boxes, _ in of_images], [paths for _, paths in of_images]
+
+
+def predict_paths(
+    model: Detector, images: EvaluationSet, size_px: SizePx, cfg: EvaluateConfig, predict: PredictConfig
+) -> list[PredictedPaths]:
+    """The detections of each image as `predict` has them, with their paths to the leaves."""
+    return _predict_images(
+        model,
+        images,
+        size_px,
+        cfg,
+        lambda output: predicted_paths(output, predict, min_score=cfg.min_objectness),
+    )
 
 
 def highest_objectness_boxes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -23,13 +24,13 @@ FORMATS_WITH_DIFFICULT_OBJECTS = ("voc", "imagenet")
 class EvaluationSet:
     """The images of a split whose sources have boxes, and their ground truth.
 
-    images  (I,) rows of the reader
-    truths  ground truth of each image, with `ignored_for_ancestors` applied
+    images     (I,) rows of the reader
+    annotated  labelled boxes of each image
     """
 
     reader: ShardReader
     images: Int64Array
-    truths: list[GroundTruth]
+    annotated: list[GroundTruth]
 
     @classmethod
     def of(cls, reader: ShardReader, cfg: EvaluateConfig) -> EvaluationSet:
@@ -41,13 +42,16 @@ class EvaluationSet:
                 f"{reader.folder}: split '{cfg.split}' has no images with boxes to evaluate on. "
                 "Merge a source with boxes into it, or name another split."
             )
-        truths = [ground_truth(reader, int(image)) for image in images]
-        return cls(reader, images, ignored_for_ancestors(truths, reader.tree))
+        return cls(reader, images, [ground_truth(reader, int(image)) for image in images])
+
+    @cached_property
+    def truths(self) -> list[GroundTruth]:
+        """Ground truth of each image for metrics by class: `annotated` with `ignored_for_ancestors` applied."""
+        return ignored_for_ancestors(self.annotated, self.reader.tree)
 
     def mapped_to_boxed(self, label_counts: LabelCounts) -> EvaluationSet:
         """The same images, each box relabelled as the nearest node with boxes (`map_to_boxed`)."""
-        truths = [map_to_boxed(ground_truth(self.reader, int(image)), label_counts) for image in self.images]
-        return replace(self, truths=ignored_for_ancestors(truths, self.reader.tree))
+        return replace(self, annotated=[map_to_boxed(truth, label_counts) for truth in self.annotated])
 
     @property
     def sizes_px(self) -> list[tuple[int, int]]:

@@ -189,3 +189,23 @@ def _confusion(node: int, predicted: int, count: int, tree: WordTree) -> Confusi
         common_ancestor=None if common is None else tree.names[common],
         distance=tree.distance(node, predicted),
     )
+
+
+@dataclass(frozen=True)
+class DistanceCount:
+    """The number of wrongly classified objects with one tree distance between class and predicted class.
+
+    distance   edges between both; None for classes without a common root
+    """
+
+    distance: int | None
+    count: int
+
+
+def count_by_distance(pairs: Sequence[Confusion]) -> tuple[DistanceCount, ...]:
+    """The counts by ascending distance, classes without a common root last."""
+    counts: Counter[int | None] = Counter()
+    for pair in pairs:
+        counts[pair.distance] += pair.count
+    order = sorted(counts, key=lambda distance: (distance is None, distance or 0))
+    return tuple(DistanceCount(distance, counts[distance]) for distance in order)

@@ -13,11 +13,14 @@ from yolo9000.evaluation.breakdown import BreakdownRow, breakdown
 from yolo9000.evaluation.outcomes import (
     NO_OUTCOMES,
     Confusion,
+    DistanceCount,
     ObjectOutcomes,
     confusions,
+    count_by_distance,
     counts_by_class,
     object_outcomes,
 )
+from yolo9000.evaluation.prediction_score import PredictionScore
 from yolo9000.evaluation.supervision import CLASS_GROUPS, GROUP_OF, ClassGroup, mean_by_group
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 
@@ -84,6 +87,9 @@ class Scorecard:
     boxed, label_only, none   classes that had boxes, image labels only, or no label in training
     confusions   wrongly classified objects by pair of classes, the most frequent first
     breakdown    detected and correctly classified objects by size, truncation and occlusion
+    confusions_by_distance   wrongly classified objects by the tree distance of the two classes, ascending
+    min_score    the score that a detection must exceed to count in any of these
+    predictions  the metrics of the predictions of `yolo9000 predict`; None where they were not judged
     outcomes     the outcome of each object, to show examples; not part of `to_dict`
     """
 
@@ -94,7 +100,10 @@ class Scorecard:
     none: GroupScore
     classes: tuple[ClassScore, ...]
     confusions: tuple[Confusion, ...] = ()
+    confusions_by_distance: tuple[DistanceCount, ...] = ()
     breakdown: tuple[BreakdownRow, ...] = ()
+    min_score: float = 0
+    predictions: PredictionScore | None = None
     outcomes: ObjectOutcomes = field(default=NO_OUTCOMES, compare=False, repr=False)
 
     def group(self, group: ClassGroup) -> GroupScore:
@@ -125,6 +134,10 @@ class Scorecard:
             if score.classes:
                 values = [percentage(getattr(score, metric)) for metric in METRICS]
                 table.add_row(GROUP_NAMES[group], str(score.classes), str(score.boxes), *values)
+        table.caption = (
+            f"Recall: objects with a detection of any class and a score above {self.min_score:g}; accuracy: share of "
+            "these that are correctly classified."
+        )
         return table
 
 
@@ -136,9 +149,11 @@ def scorecard_of(
     supervision: Callable[[int], Supervision],
     sizes_px: Sequence[tuple[int, int]] | None = None,
     max_detections: int = 100,
+    min_score: float = 0,
 ) -> Scorecard:
     """The scorecard of a detector. Both sequences have one entry for each image, in the same order.
 
+    min_score: what the scores of `detections` exceed.
     supervision: a function from a node to its supervision in training (`LabelCounts.supervision`).
     sizes_px: (width, height) of each image; None: no breakdown.
     """
@@ -160,11 +175,14 @@ def scorecard_of(
         )
         for node in precision
     }
+    pairs = confusions(objects, tree)
     rows = () if sizes_px is None else breakdown(objects, sizes_px, lambda node: GROUP_OF[supervision(node)])
     return Scorecard(
         images=len(truths),
         classes=tuple(classes.values()),
-        confusions=confusions(objects, tree),
+        confusions=pairs,
+        confusions_by_distance=count_by_distance(pairs),
+        min_score=min_score,
         breakdown=rows,
         outcomes=objects,
         **_group_scores(classes, supervision),
@@ -178,7 +196,7 @@ def percentage(value: float | None) -> str:
 
 def _group_scores(
     classes: dict[int, ClassScore], supervision: Callable[[int], Supervision]
-) -> dict[str, GroupScore]:
+) -> dict[str, Any]:
     means = {
         metric: mean_by_group({node: getattr(row, metric) for node, row in classes.items()}, supervision)
         for metric in METRICS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from yolo9000.evaluation.score_tables import named_points
 from yolo9000.evaluation.scorecard import GROUP_NAMES, METRICS, ClassScore, Scorecard
 from yolo9000.evaluation.supervision import CLASS_GROUPS, ClassGroup
 from yolo9000.reports.class_lists import (
@@ -16,6 +17,7 @@ from yolo9000.reports.class_lists import (
     outcome_counts,
 )
 from yolo9000.reports.page import ReportImage, RunDetails, render_page
+from yolo9000.reports.prediction_charts import prediction_charts
 
 GROUP_TEXTS: dict[ClassGroup, str] = {
     "boxed": "classes that had boxes in training",
@@ -70,6 +72,8 @@ def render_detector_report(report: DetectorReport) -> str:
         group_texts=GROUP_TEXTS,
         colour_of=COLOUR_OF,
         baselines=(own, *report.baselines) if report.baselines else (),
+        prediction_points=named_points(card.predictions) if card.predictions else {},
+        prediction_charts=prediction_charts(card.predictions) if card.predictions else (),
         test_images=report.test_images,
         outcome_counts=outcome_counts,
         breakdown=breakdown_table(card),

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data_prep import ShardReader
+from wordtree.support.arrays import Int64Array
 from wordtree.support.files import write_atomically
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.data.image import decode_image
-from yolo9000.data.sampler import images_of_split
 from yolo9000.distributed import on_first_process
 from yolo9000.evaluation.classification import ClassificationScore
 from yolo9000.evaluation.evaluation_set import EvaluationSet, ground_truth
@@ -80,7 +82,7 @@ def detector_report(
         _run_details(run, folder, step, text),
         scorecard=scorecard,
         baselines=text.baselines,
-        test_images=draw_test_images(Predictor(folder / "best.pt"), reader) if is_over else (),
+        test_images=draw_test_images(Predictor(folder / "best.pt"), reader, images) if is_over else (),
         class_images=class_images(scorecard, reader, images),
         training_labels={
             tree.ids[node]: (int(boxes[node]), int(image_labels[node])) for node in range(len(tree))
@@ -96,10 +98,13 @@ def classifier_report(
     return render_classifier_report(_run_details(run, folder, step), score)
 
 
-def draw_test_images(predictor: Predictor, reader: ShardReader) -> list[ReportImage]:
-    """Images from all over the evaluated split, with their detections and missed objects."""
-    images = images_of_split(reader, predictor.config.evaluate.split)
-    chosen = images[:: max(1, len(images) // TEST_IMAGES)][:TEST_IMAGES]
+def draw_test_images(predictor: Predictor, reader: ShardReader, images: Int64Array) -> list[ReportImage]:
+    """Evenly spaced ones of the evaluated images, with their detections and missed objects.
+
+    images: rows of the reader.
+    """
+    places = np.linspace(0, len(images) - 1, min(TEST_IMAGES, len(images))).round().astype(int)
+    chosen = images[places]
     drawn = []
     for image in chosen.tolist():
         name = reader.source_id(image)

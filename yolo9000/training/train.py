@@ -105,7 +105,8 @@ class DetectorTask:
 
     def evaluate(self, run: DetectorRun, model: Detector) -> Scorecard:
         cfg, reader = run.cfg, run.reader
-        return evaluate_detector(model, reader, reader.label_counts, cfg.model.input_size_px, cfg.evaluate)
+        size_px, counts = cfg.model.input_size_px, reader.label_counts
+        return evaluate_detector(model, reader, counts, size_px, cfg.evaluate, predict=cfg.predict)
 
     def metrics(self, score: Scorecard) -> dict[str, float]:
         parts = {"boxed": score.boxed, "label_only": score.label_only}

@@ -21,6 +21,7 @@ from yolo9000.data.sampler import DataMismatch
 from yolo9000.evaluation.average_precision import average_precision
 from yolo9000.evaluation.evaluate import evaluate_detector, highest_objectness_boxes, predict_boxes
 from yolo9000.evaluation.evaluation_set import EvaluationSet, ground_truth, ignored_for_ancestors
+from yolo9000.evaluation.predicted_paths import PredictedPaths
 from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.models.detector import Detector, build_detector
 
@@ -50,19 +51,31 @@ def test_ground_truth_is_in_image_pixels(reader: ShardReader) -> None:
 def test_perfect_detections_score_100_in_every_part(
     reader: ShardReader, model: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def perfect(_: Detector, images: EvaluationSet, *__: Any) -> list[ScoredBoxes]:
-        detections = []
+    def perfect(
+        _: Detector, images: EvaluationSet, *__: Any
+    ) -> tuple[list[ScoredBoxes], list[PredictedPaths]]:
+        detections, paths = [], []
         for labelled in images.truths:
             counts = ~labelled.ignored
             ones = np.ones(int(counts.sum()))
             detections.append(ScoredBoxes(labelled.xyxy_px[counts], labelled.node[counts], ones))
-        return detections
+            boxes, leaves = images.annotated[len(paths)].xyxy_px, images.annotated[len(paths)].node
+            certain = np.ones((len(leaves), int(reader.tree.depth.max()) + 1))
+            paths.append(PredictedPaths(boxes, np.ones(len(leaves)), certain, leaves))
+        return detections, paths
 
-    monkeypatch.setattr(evaluation, "predict_boxes", perfect)
+    monkeypatch.setattr(evaluation, "predict_boxes_and_paths", perfect)
     card = evaluate_detector(model, reader, reader.label_counts, 64, EvaluateConfig())
     assert (card.boxed.ap50, card.boxed.ap) == pytest.approx((100, 100))
     assert (card.label_only.ap50, card.label_only.ap) == pytest.approx((100, 100))
     assert card.none.classes == 0
+    assert card.predictions is not None
+    found = [
+        (level.group, level.objects, level.accuracy, level.exact, level.f1)
+        for level in card.predictions.levels
+    ]
+    assert found == [("all", 4, 100, 100, 100), ("boxed", 2, 100, 100, 100), ("label_only", 2, 100, 100, 100)]
+    assert (card.predictions.at.f1, card.predictions.haurc) == (100, 0)
     parts = {row.id: row.supervision for row in card.classes}
     assert parts == dict.fromkeys(BOXED, "boxes") | dict.fromkeys(LABEL_ONLY, "image labels")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yolo9000.training.validation as validation
 from data_prep import ShardReader
 from tests.yolo9000.made import COLOURS, made_config, made_shards
 from yolo9000 import Predictor
+from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.reports.detector_report import Baseline
 from yolo9000.training.run_folder import TrainingError
 from yolo9000.training.run_report import TEST_IMAGES, ReportText, draw_test_images
@@ -89,10 +91,24 @@ def test_a_missing_file_of_licences_is_reported_before_training(shards: Path, tm
 def test_test_images_come_from_all_over_the_split(tmp_path: Path) -> None:
     shards = made_shards(tmp_path / "data", scenes=4, label_images=1, test_scenes=30)
     train(made_config(shards, schedule__max_steps=1), tmp_path / "run")
-    found = draw_test_images(Predictor(tmp_path / "run" / "best.pt"), ShardReader(shards))
+    reader = ShardReader(shards)
+    found = draw_test_images(Predictor(tmp_path / "run" / "best.pt"), reader, reader.split("test"))
     assert len(found) == TEST_IMAGES
     assert len({image.caption for image in found}) == TEST_IMAGES
     assert all(image.alt.startswith(f"{image.caption}, detected: ") for image in found)
+
+
+def test_the_page_shows_scored_images_only(tmp_path: Path) -> None:
+    shards = made_shards(tmp_path / "data", scenes=8, label_images=6, test_scenes=2)
+    cfg = made_config(shards, schedule__max_steps=1, evaluate__split="train", evaluate__limit=3)
+    card = train(cfg, tmp_path / "run")
+    page = page_of(tmp_path / "run")
+    shown = re.findall(r'alt="([^",]*), detected: ', page)
+    reader = ShardReader(shards)
+    scored = {reader.source_id(int(image)) for image in EvaluationSet.of(reader, cfg.evaluate).images}
+    assert card.images == len(scored) == 3
+    assert set(shown) == scored
+    assert len(shown) == 3
 
 
 def test_the_page_shows_images_although_the_shards_moved_before_the_resume(tmp_path: Path) -> None:
