@@ -7,9 +7,12 @@ __getattr__, __dir__, __all__ = folder_exports(
     baselines="label_on_best_box label_on_whole_image",
     breakdown="BreakdownRow",
     classification="ClassificationScore",
-    evaluate="evaluate_classifier evaluate_detector highest_objectness_boxes predict_boxes",
+    evaluate="evaluate_classifier evaluate_detector highest_objectness_boxes predict_boxes predict_paths",
     evaluation_set="EvaluationSet ground_truth",
     outcomes="Confusion ObjectOutcomes",
+    predicted_paths="JudgedPaths PredictedPaths judged",
+    prediction_score="PredictionScore prediction_score",
+    score_tables="named_points score_tables",
     scorecard="ClassScore Scorecard percentage scorecard_of",
     supervision="ClassGroup nearest_boxed",
 )
