@@ -7,5 +7,6 @@ __getattr__, __dir__, __all__ = folder_exports(
     classifier_report="render_classifier_report",
     detector_report="Baseline DetectorReport render_detector_report",
     object_images="class_images",
+    evaluation_page="write_evaluation_page",
     page="InvalidReport ReportImage RunDetails read_series",
 )
