@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,10 @@ class TruthTable:
 
     def __len__(self) -> int:
         return len(self.node)
+
+    def rows(self, chosen: BoolArray) -> TruthTable:
+        """The chosen boxes."""
+        return TruthTable(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     @classmethod
     def of(cls, truths: Sequence[GroundTruth]) -> TruthTable:
@@ -90,6 +94,18 @@ class DetectionTable:
         """At most `count` detections of each node in each image, those of highest score."""
         key = group_key(self.image, self.node, int(self.node.max(initial=0)) + 1)
         return self[rank_in_run(key) < count]
+
+    def best_of_each_image(self, count: int) -> DetectionTable:
+        """At most `count` detections in each image, those of highest score."""
+        return self._best_of_each(self.image, count)
+
+    def best_of_each_node(self, count: int) -> DetectionTable:
+        """At most `count` detections of each node in all images, those of highest score."""
+        return self._best_of_each(self.node, count)
+
+    def _best_of_each(self, key: Int64Array, count: int) -> DetectionTable:
+        order = np.lexsort((-self.score, key))
+        return self[np.sort(order[rank_in_run(key[order]) < count])]
 
 
 def tables_of(
