@@ -174,6 +174,14 @@ def train(
     _print_once(f"Detector: {folder / 'best.pt'}   report: {folder / 'report.html'}")
 
 
+class ProtocolChoice(StrEnum):
+    coco = "coco"
+    lvis = "lvis"
+    lvis_fixed = "lvis_fixed"
+    openimages = "openimages"
+    ilsvrc = "ilsvrc"
+
+
 @app.command()
 @by_all_processes
 def evaluate(
@@ -189,6 +197,10 @@ def evaluate(
     size: Annotated[
         int | None,
         typer.Option(min=1, help="Side of the input, px; by default that of the checkpoint's configuration."),
+    ] = None,
+    protocol: Annotated[
+        ProtocolChoice | None,
+        typer.Option(help="Rules of AP; by default those of the checkpoint's configuration: coco."),
     ] = None,
     per_class: Annotated[
         bool,
@@ -215,7 +227,11 @@ def evaluate(
     checkpoint, reader = load_checkpoint(model), ShardReader(shards)
     refuse_other_tree(checkpoint, model, reader)
     network: Any = checkpoint.build_model().to(default_device())
-    cfg = with_settings(checkpoint.config, "evaluate", **_given(split=split, limit=limit))
+    cfg = with_settings(
+        checkpoint.config,
+        "evaluate",
+        **_given(split=split, limit=limit, protocol=protocol and protocol.value),
+    )
     if size is not None:
         cfg = with_settings(cfg, "model", input_size_px=size)
         refuse_sizes_off_grid(cfg, network.backbone.stride)

@@ -30,6 +30,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 NmsRule = Literal["by_objectness", "by_node"]
 # How images are resized, and how boxes are mapped back and compared (decision 13).
 Geometry = Literal["exact", "darknet"]
+# Whose rules of average precision apply.
+Protocol = Literal["coco", "lvis", "lvis_fixed", "openimages", "ilsvrc"]
 PACKAGED_BACKBONE = "timm/tf_efficientnet_lite0"
 RUN_NAME = r"^\w[\w.-]*$"  # the run's folder is runs/NAME
 # The epsilon of batch norm: 1e-5 under the root (PyTorch, Darknet on GPUs), or as in Darknet on CPUs (decision 19).
@@ -451,8 +453,12 @@ class EvaluateConfig(StrictModel):
     nms_iou: Share = 0.45
     nms: NmsRule = "by_node"
     geometry: Geometry = "exact"
-    # Largest number of detections per image. COCO: 100.
+    # Largest number of detections per image. COCO: 100, LVIS: 300.
     max_detections: PositiveInt = 100
+    # Rules of AP. lvis: only classes that annotators looked for in an image count; lvis_fixed: with at most 10,000
+    # detections of each class instead of 300 per image; openimages: AP50 with group-of boxes, each box also of the
+    # classes above; ilsvrc: a lower IoU for small boxes.
+    protocol: Protocol = "coco"
 
 
 class PredictConfig(StrictModel):

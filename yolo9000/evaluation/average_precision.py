@@ -21,10 +21,13 @@ RECALLS: Float64Array = np.linspace(0, 1, 101)  # at which COCO reads the precis
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """Average precision of one class, 0..100: `ap50` at IoU 0.5, `ap` the mean over IoU 0.5, 0.55 … 0.95."""
+    """Average precision of one class, 0..100: `ap50` at IoU 0.5, `ap` the mean over IoU 0.5, 0.55 … 0.95.
+
+    ap: None where a protocol does not define it.
+    """
 
     ap50: float
-    ap: float
+    ap: float | None
 
 
 def average_precision(

@@ -22,6 +22,7 @@ from yolo9000.evaluation.classification import (
     lowest_classes,
 )
 from yolo9000.evaluation.evaluation_set import EvaluationSet
+from yolo9000.evaluation.other_protocols import precision_by_protocol
 from yolo9000.evaluation.predicted_paths import PredictedPaths, judged, predicted_paths
 from yolo9000.evaluation.prediction_score import prediction_score
 from yolo9000.evaluation.scorecard import Scorecard, scorecard_of
@@ -71,13 +72,13 @@ def evaluate_detector(
 
     def score() -> Scorecard:
         card = scorecard_of(
-            images.truths,
+            images.annotated if images.protocol == "openimages" else images.truths,
             detections,
             tree=model.tree,
             supervision=label_counts.supervision,
             sizes_px=images.sizes_px,
-            max_detections=cfg.max_detections,
             min_score=cfg.min_objectness,
+            precision=precision_by_protocol(images, detections, max_detections=cfg.max_detections),
         )
         judged_paths = judged(images.annotated, paths, model.tree)
         of_predictions = prediction_score(

@@ -12,9 +12,10 @@ from torch import Tensor
 from data_prep import LabelCounts, ShardReader
 from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
-from yolo9000.config import EvaluateConfig
+from yolo9000.config import EvaluateConfig, Protocol
 from yolo9000.data.sampler import DataMismatch, images_of_split, some_of_each_source
 from yolo9000.evaluation.supervision import map_to_boxed
+from yolo9000.evaluation.verified_labels import VerifiedLabels, expand_boxes, expand_labels
 from yolo9000.inference.scored_boxes import GroundTruth
 
 FORMATS_WITH_DIFFICULT_OBJECTS = ("voc", "imagenet")
@@ -26,11 +27,13 @@ class EvaluationSet:
 
     images     (I,) rows of the reader
     annotated  labelled boxes of each image
+    protocol   of average precision: OpenImages' takes a box as one of every class above its own, too
     """
 
     reader: ShardReader
     images: Int64Array
     annotated: list[GroundTruth]
+    protocol: Protocol = "coco"
 
     @classmethod
     def of(cls, reader: ShardReader, cfg: EvaluateConfig) -> EvaluationSet:
@@ -42,12 +45,40 @@ class EvaluationSet:
                 f"{reader.folder}: split '{cfg.split}' has no images with boxes to evaluate on. "
                 "Merge a source with boxes into it, or name another split."
             )
-        return cls(reader, images, [ground_truth(reader, int(image)) for image in images])
+        return cls(reader, images, [ground_truth(reader, int(image)) for image in images], cfg.protocol)
 
     @cached_property
     def truths(self) -> list[GroundTruth]:
-        """Ground truth of each image for metrics by class: `annotated` with `ignored_for_ancestors` applied."""
+        """Ground truth of each image for metrics by class: `annotated` with `ignored_for_ancestors` applied.
+
+        OpenImages: each box of a class also stands for every class of the sources above it.
+        """
+        if self.protocol == "openimages":
+            return [expand_boxes(truth, self.ancestors) for truth in self.annotated]
         return ignored_for_ancestors(self.annotated, self.reader.tree)
+
+    @cached_property
+    def class_nodes(self) -> frozenset[int]:
+        """The nodes of all classes of the sources."""
+        return frozenset(row.node for row in self.reader.classes if row.node >= 0)
+
+    def ancestors(self, node: int) -> list[int]:
+        """The classes of the sources above a node."""
+        return [above for above in self.reader.tree.ancestors(node) if above in self.class_nodes]
+
+    def descendants(self, node: int) -> list[int]:
+        """The classes of the sources below a node."""
+        classes = np.array(sorted(self.class_nodes - {node}), np.int64)
+        below: list[int] = classes[self.reader.tree.is_under(classes, node)].tolist()
+        return below
+
+    def verified_labels(self) -> list[VerifiedLabels]:
+        """The labels of each image; for OpenImages' protocol expanded to classes above or below."""
+        nodes = self.nodes().numpy()
+        labels = [VerifiedLabels.of_image(self.reader, int(image), nodes) for image in self.images]
+        if self.protocol != "openimages":
+            return labels
+        return [expand_labels(label, self.ancestors, self.descendants) for label in labels]
 
     def mapped_to_boxed(self, label_counts: LabelCounts) -> EvaluationSet:
         """The same images, each box relabelled as the nearest node with boxes (`map_to_boxed`)."""

@@ -16,10 +16,12 @@ from yolo9000.evaluation.average_precision import (
     AveragePrecision,
     Ranking,
     area_under_curve,
+    average_precision,
     mean_precision_at_101_recalls,
     precision_at_correct,
 )
 from yolo9000.evaluation.box_tables import DetectionTable, TruthTable, tables_of
+from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.matching import Pairs, match, overlapping_pairs
 from yolo9000.evaluation.verified_labels import VerifiedLabels, is_of_unfinished_class, keep_verified
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
@@ -108,6 +110,23 @@ def ilsvrc_average_precision(
     is_ignored = (box >= 0) & labelled.ignored[box] if len(labelled) else np.zeros(len(box), bool)
     curve = precision_at_correct(Ranking.of(detected, nodes), (box >= 0) & ~is_ignored, counted=~is_ignored)
     return _percentages(nodes, area_under_curve(curve, objects))
+
+
+def precision_by_protocol(
+    images: EvaluationSet, detections: Sequence[ScoredBoxes], *, max_detections: int
+) -> dict[int, AveragePrecision]:
+    """The average precision of each class by the protocol of the images."""
+    match images.protocol:
+        case "coco":
+            return average_precision(images.truths, detections, max_detections=max_detections)
+        case "lvis" | "lvis_fixed":
+            fixed = images.protocol == "lvis_fixed"
+            return lvis_average_precision(images.truths, detections, images.verified_labels(), fixed=fixed)
+        case "openimages":
+            ap50 = openimages_average_precision(images.truths, detections, images.verified_labels())
+        case "ilsvrc":
+            ap50 = ilsvrc_average_precision(images.truths, detections)
+    return {node: AveragePrecision(ap50=value, ap=None) for node, value in ap50.items()}
 
 
 def _counted(labelled: TruthTable) -> tuple[Int64Array, Int64Array]:

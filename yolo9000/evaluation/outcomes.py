@@ -127,9 +127,9 @@ class ClassCounts:
     correct: int
 
     @property
-    def recall(self) -> float:
-        """Percentage of the objects that are detected, 0..100."""
-        return 100 * self.detected / self.objects
+    def recall(self) -> float | None:
+        """Percentage of the objects that are detected, 0..100; None if there are none."""
+        return 100 * self.detected / self.objects if self.objects else None
 
     @property
     def accuracy(self) -> float | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from data_prep.dataset.label_counts import Supervision
 from wordtree.tree.tree import WordTree
-from yolo9000.evaluation.average_precision import average_precision
+from yolo9000.evaluation.average_precision import AveragePrecision, average_precision
 from yolo9000.evaluation.breakdown import BreakdownRow, breakdown
 from yolo9000.evaluation.outcomes import (
     NO_OUTCOMES,
+    ClassCounts,
     Confusion,
     DistanceCount,
     ObjectOutcomes,
@@ -49,8 +50,8 @@ class ClassScore:
     detected    number of boxes with a matching detection of any class (IoU of at least 0.5)
     correct     number of detected boxes that are correctly classified
     ap50        average precision at IoU 0.5
-    ap          COCO's average precision, the mean over IoU 0.5, 0.55 … 0.95
-    recall50    detected / boxes
+    ap          COCO's average precision, the mean over IoU 0.5, 0.55 … 0.95; None where a protocol has only AP50
+    recall50    detected / boxes; None for a class that has only boxes of classes below it (OpenImages' protocol)
     accuracy    correct / detected; None if no box is detected
     """
 
@@ -61,8 +62,8 @@ class ClassScore:
     detected: int
     correct: int
     ap50: float
-    ap: float
-    recall50: float
+    ap: float | None
+    recall50: float | None
     accuracy: float | None
 
 
@@ -150,16 +151,20 @@ def scorecard_of(
     sizes_px: Sequence[tuple[int, int]] | None = None,
     max_detections: int = 100,
     min_score: float = 0,
+    precision: Mapping[int, AveragePrecision] | None = None,
 ) -> Scorecard:
     """The scorecard of a detector. Both sequences have one entry for each image, in the same order.
+
+    precision: the average precision of each class by another protocol than COCO's.
 
     min_score: what the scores of `detections` exceed.
     supervision: a function from a node to its supervision in training (`LabelCounts.supervision`).
     sizes_px: (width, height) of each image; None: no breakdown.
     """
-    precision = average_precision(truths, detections, max_detections=max_detections)
+    if precision is None:
+        precision = average_precision(truths, detections, max_detections=max_detections)
     objects = object_outcomes(truths, detections, tree=tree)
-    counts = counts_by_class(objects)
+    counts = dict.fromkeys(precision, ClassCounts(0, 0, 0)) | counts_by_class(objects)
     classes = {
         node: ClassScore(
             id=tree.ids[node],

@@ -27,12 +27,18 @@ class VerifiedLabels:
     is_exhaustive: BoolArray
 
     @classmethod
-    def of_image(cls, reader: ShardReader, image: int) -> VerifiedLabels:
-        """The image labels of an image of the reader."""
+    def of_image(cls, reader: ShardReader, image: int, nodes: Int64Array) -> VerifiedLabels:
+        """The image labels of an image of the reader, and those of `nodes` for which its source is exhaustive."""
         rows = slice(*reader.label_offsets[image : image + 2])
-        positive = reader.label_positive[rows]
+        node, positive = reader.label_nodes[rows].astype(np.int64), reader.label_positive[rows]
+        exhaustive = reader.exhaustive_by_source[reader.image_source[image]][nodes]
+        searched = np.setdiff1d(nodes[exhaustive & reader.image_boxed[image]], node)
+        boxes = reader.box_nodes[slice(*reader.box_offsets[image : image + 2])]
+        is_present = reader.tree.is_under(boxes[:, None], searched[None]).any(axis=0)
         return cls(
-            reader.label_nodes[rows].astype(np.int64), positive, ~positive | reader.label_exhaustive[rows]
+            np.concatenate([node, searched]),
+            np.concatenate([positive, is_present]),
+            np.concatenate([~positive | reader.label_exhaustive[rows], np.ones(len(searched), bool)]),
         )
 
 

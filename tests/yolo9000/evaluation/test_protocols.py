@@ -5,18 +5,23 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from data_prep import ShardReader
 from tests.yolo9000.evaluation.made_boxes import LEFT, MIDDLE, RIGHT, crowded_world, detected, truth
 from tests.yolo9000.evaluation.test_coco_twin import annotations, results
 from wordtree import WordTree
+from yolo9000.config import EvaluateConfig, Protocol
+from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.other_protocols import (
     ilsvrc_average_precision,
     lvis_average_precision,
     openimages_average_precision,
+    precision_by_protocol,
 )
 from yolo9000.evaluation.verified_labels import VerifiedLabels, expand_boxes, expand_labels
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
@@ -233,6 +238,31 @@ def test_expansion_agrees_with_tensorflow_object_detection(monkeypatch: pytest.M
 
 def below(tree: WordTree) -> Any:
     return lambda node: np.flatnonzero(tree.is_under(np.arange(len(tree)), node)).tolist()
+
+
+# --- the images of shards
+
+
+@pytest.mark.parametrize("protocol", ["coco", "lvis", "lvis_fixed", "openimages", "ilsvrc"])
+def test_perfect_detections_score_100_by_every_protocol(shards: Path, protocol: Protocol) -> None:
+    images = EvaluationSet.of(ShardReader(shards), EvaluateConfig(protocol=protocol))
+    perfect = [ScoredBoxes(t.xyxy_px, t.node, np.ones(len(t.node))) for t in images.truths]
+    found = precision_by_protocol(images, perfect, max_detections=100)
+    assert len(found) == 4
+    assert [row.ap50 for row in found.values()] == pytest.approx([100] * 4)
+    assert {row.ap is None for row in found.values()} == {protocol in ("openimages", "ilsvrc")}
+    wrong = [detected((LEFT, int(node), 2.0)) for node in np.roll([t.node[0] for t in images.truths], 1)]
+    worse = [
+        ScoredBoxes(
+            np.concatenate([a.xyxy_px, b.xyxy_px]),
+            np.concatenate([a.node, b.node]),
+            np.concatenate([a.score, b.score]),
+        )
+        for a, b in zip(perfect, wrong, strict=True)
+    ]
+    # COCO's annotators boxed every object of these classes, so a wrong detection counts by every protocol.
+    found = precision_by_protocol(images, worse, max_detections=100)
+    assert [row.ap50 for row in found.values()] == pytest.approx([50] * 4)
 
 
 # --- ILSVRC DET
