@@ -189,6 +189,15 @@ class ModelConfig(NetworkConfig):
     anchor_count: PositiveInt = 5
     # Softmax over each sibling group (paper), or a sigmoid for each node (decision 10).
     siblings: Literal["softmax", "sigmoid"] = "softmax"
+    # Classifier with one softmax from which the class rows of the head start (decision 34): packaged (ImageNet's 1000
+    # classes, from the extra `photos`), a .pth or .safetensors file of `backbone` with its last layer, or a .pt file of
+    # `yolo9000 pretrain` with softmax flat; None: random rows.
+    classes_from: Annotated[Literal["packaged"] | ConfigPath | None, Field(union_mode="left_to_right")] = None
+    # Classes of the .pth or .safetensors file in the order of its outputs: imagenet-1k, or a text file with a wnid, the
+    # id of a node or a name in each line.
+    class_list: Annotated[Literal["imagenet-1k"] | ConfigPath | None, Field(union_mode="left_to_right")] = (
+        None
+    )
 
     @property
     def stride(self) -> int:
@@ -208,6 +217,25 @@ class ModelConfig(NetworkConfig):
             raise ValueError(
                 f"grid_stride: expected 16 for backbone {self.backbone_name}, found {self.stride}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _classifier_has_features_and_classes(self) -> Self:
+        source = self.classes_from
+        needs_list = isinstance(source, Path) and source.suffix != ".pt"
+        if source and self.architecture == "darknet":
+            raise ValueError("architecture darknet has a class head of its own; classes_from must be null")
+        if source and self.backbone_weights == "random" and self.start_from is None:
+            raise ValueError(
+                "classes_from needs the features of a trained backbone; set backbone_weights or start_from"
+            )
+        if needs_list and not self.class_list:
+            raise ValueError(
+                f"classes_from {source} has no class list; set class_list to imagenet-1k, or to a text file with one "
+                "class per line, in the order of the classifier's outputs"
+            )
+        if self.class_list and not needs_list:
+            raise ValueError("class_list is for a .pth or .safetensors file in classes_from only")
         return self
 
 

@@ -5,7 +5,7 @@ from wordtree.support.exports import folder_exports
 __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     lint="Finding",
-    lookup="node_of nodes_of parent_text",
+    lookup="nearest_node node_of nodes_of parent_text",
     node_sets="above at_or_under",
     probability="ProbabilityError deepest_confident_node",
     query="Query QueryError parse",

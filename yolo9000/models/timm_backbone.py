@@ -92,23 +92,43 @@ def pretrained_timm_weights(name: str) -> dict[str, Tensor]:
     return weights
 
 
+def timm_classifier(name: str, classes: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """A timm network with its classifier of `classes` outputs, random weights, and its images' mean and std, (3, 1, 1).
+
+    Raises BackboneError.
+    """
+    timm = _import_timm(name, setting="model.classes_from")
+    mean, std = (torch.tensor(values)[:, None, None] for values in _normalisation(timm, name))
+    return timm.create_model(name, num_classes=classes), mean, std
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """The wnids of ImageNet's 1000 classes in the usual order, from timm. Raises BackboneError."""
+    timm = _import_timm(BUILT_IN, setting="model.classes_from")
+    return tuple(timm.data.ImageNetInfo("imagenet-1k").label_names())
+
+
 def _timm_network(name: str) -> tuple[nn.Module, tuple[int, int], tuple[Any, Any]]:
     """The network with random weights; channels of its features of stride 16 and 32; mean and standard deviation."""
     timm = _import_timm(name)
     indices = _feature_indices(timm, name)
     network = timm.create_model(name, features_only=True, out_indices=indices)
     fine, coarse = network.feature_info.channels()
+    return network, (int(fine), int(coarse)), _normalisation(timm, name)
+
+
+def _normalisation(timm: Any, name: str) -> tuple[Any, Any]:
+    """Mean and standard deviation of the images that the network was trained on."""
     settings = timm.get_pretrained_cfg(name)
-    mean, std = (settings.mean, settings.std) if settings else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    return network, (int(fine), int(coarse)), (mean, std)
+    return (settings.mean, settings.std) if settings else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def _import_timm(name: str) -> Any:
+def _import_timm(name: str, *, setting: str = "model.backbone") -> Any:
     """The module timm; BackboneError if it is missing, too old, or knows no network of that name."""
     try:
         import timm
     except ImportError:
-        raise BackboneError(f"model.backbone: timm/{name} needs timm: {INSTALL_PHOTOS}.") from None
+        raise BackboneError(f"{setting}: timm/{name} needs timm: {INSTALL_PHOTOS}.") from None
     found = tuple(int(part) for part in timm.__version__.split(".")[:2] if part.isdecimal())
     if found < MIN_TIMM:
         needed = ".".join(map(str, MIN_TIMM))

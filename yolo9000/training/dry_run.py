@@ -61,11 +61,13 @@ def _network_facts(run: Run[Any, Any]) -> dict[str, str]:
     boxed = label_counts.boxes_rolled_up > 0
     label_only = ~boxed & (label_counts.image_labels_rolled_up > 0)
     start = f"resumed after step {run.step}" if run.step else "new"
+    class_rows = {"class rows": run.class_teacher.coverage} if run.class_teacher else {}
     return {
         "run": f"{run.cfg.name}, {start}, on {run.device.type}",
         "network": f"{run.cfg.model.network}, {parameters:,} parameters",
         "nodes": f"{boxed.sum()} with boxes, {label_only.sum()} with image labels only, "
         f"{len(boxed) - boxed.sum() - label_only.sum()} with neither",
+        **class_rows,
     }
 
 

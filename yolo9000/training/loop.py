@@ -47,6 +47,7 @@ def run_training(
         Validation(task, run, folder, journal) as validation,
     ):
         prepare_folder(folder, run.cfg, step=run.step)
+        task.before_first_step(run, folder, journal)
         if run.should_evaluate:  # the evaluation may have been lost when the run was killed
             validation.start()
         for micro_batches in data.micro_batches(run.step + 1, run.cfg.schedule.max_steps):

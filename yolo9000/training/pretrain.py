@@ -65,6 +65,12 @@ class ClassifierTask:
     def build_model(self, cfg: PretrainConfig, reader: ShardReader) -> Classifier:
         return build_classifier(cfg.model, reader.tree, torch.from_numpy(training_nodes(reader, cfg)))
 
+    def class_teacher(self, cfg: PretrainConfig, reader: ShardReader) -> None:
+        """A classifier has no `model.classes_from`."""
+
+    def before_first_step(self, run: ClassifierRun, folder: Path, journal: Journal) -> None:
+        """Nothing to do."""
+
     def training_data(self, run: ClassifierRun) -> ClassifierData:
         return ClassifierData(run.reader, run.cfg)
 

@@ -57,13 +57,19 @@ def _started(
     torch.manual_seed(cfg.seed)
     model = task.build_model(cfg, reader)
     refuse_sizes_off_grid(cfg, model.backbone.stride)
+    teacher = task.class_teacher(cfg, reader)
     loaded: tuple[str, ...] = ()
     if initial:
         loaded = initial.load_into(model, reader.tree)
         summary: str | None = initial.summary(loaded, reader.tree)
     else:
         summary = load_backbone_weights(model.backbone, cfg.model)
+    if teacher and "head" in loaded:
+        raise TrainingError(
+            f"{cfg.model.start_from} has class rows already; set model.classes_from or model.start_from to null."
+        )
     run = Run.of(cfg, reader, model)
+    run.class_teacher = teacher
     if initial:
         run.seen_before, run.darknet = initial.inherited(loaded)
     if summary and is_first():
@@ -193,6 +199,8 @@ def with_absolute_paths(cfg: SettingsT) -> SettingsT:
         backbone_weights=absolute(model.backbone_weights),
     )
     if isinstance(cfg, Config):
+        classes = {name: absolute(getattr(cfg.model, name)) for name in ("classes_from", "class_list")}
+        cfg = with_settings(cfg, "model", **classes)
         cfg = with_settings(cfg, "loss", non_exclusive=absolute(cfg.loss.non_exclusive))
     return cfg
 

@@ -14,6 +14,7 @@ import torch
 
 from data_prep import ShardReader
 from yolo9000.checkpoints.checkpoint import Checkpoint, DarknetOrigin, SettingsT, save_checkpoint
+from yolo9000.checkpoints.flat_classifier import ClassTeacher
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 from yolo9000.distributed import computes_in_bfloat16, default_device
 from yolo9000.models.backbone import freeze
@@ -47,6 +48,7 @@ class Run(Generic[SettingsT, NetworkT]):
     seen_before: int = 0
     darknet: DarknetOrigin | None = None  # of the weights that the run started from
     pseudo_boxes: PseudoBoxes = field(default_factory=PseudoBoxes.none)
+    class_teacher: ClassTeacher | None = None  # of a run whose class rows are still to be fitted
 
     @classmethod
     def of(cls, cfg: SettingsT, reader: ShardReader, model: NetworkT) -> Run[SettingsT, NetworkT]:
@@ -91,6 +93,11 @@ class Run(Generic[SettingsT, NetworkT]):
         """Autocast for the forward pass of the network; losses are computed outside it."""
         enabled = computes_in_bfloat16(self.cfg.precision, self.device)
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def restart_ema(self) -> None:
+        """Begin the EMA with the present weights."""
+        if self.ema:
+            self.ema = ModelEma(self.model, decay=self.cfg.optimizer.ema)
 
     def update(self) -> None:
         """Update the weights by their gradients, and then the EMA of the weights."""

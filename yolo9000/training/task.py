@@ -11,6 +11,7 @@ from torch import Tensor
 from data_prep import ShardReader
 from wordtree.support.arrays import Int64Array
 from yolo9000.checkpoints.checkpoint import Checkpoint, SettingsT
+from yolo9000.checkpoints.flat_classifier import ClassTeacher
 from yolo9000.data.classifier_data import ClassifierData
 from yolo9000.data.detector_data import DetectorData
 from yolo9000.training.journal import Journal
@@ -44,7 +45,16 @@ class Task(Protocol[SettingsT, NetworkT, DataT, ScoreT]):
     def build_model(self, cfg: SettingsT, reader: ShardReader) -> NetworkT:
         """The network with random weights."""
 
+    def class_teacher(self, cfg: SettingsT, reader: ShardReader) -> ClassTeacher | None:
+        """The classifier to which the class rows of a new run are fitted; None if there is none.
+
+        Raises CheckpointError, BackboneError, TrainingError.
+        """
+
     # A step
+
+    def before_first_step(self, run: Run[SettingsT, NetworkT], folder: Path, journal: Journal) -> None:
+        """Work before step 1 of a new run."""
 
     def training_data(self, run: Run[SettingsT, NetworkT]) -> DataT:
         """The batches of the run, as micro-batches of each step."""

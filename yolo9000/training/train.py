@@ -15,6 +15,7 @@ from data_prep import ShardReader, kmeans_anchors
 from data_prep.anchors import box_sizes_px
 from wordtree.support.arrays import Int64Array
 from yolo9000.checkpoints.checkpoint import Checkpoint, load_detector
+from yolo9000.checkpoints.flat_classifier import ClassTeacher, read_class_teacher
 from yolo9000.config import Config
 from yolo9000.data.batch import Batch
 from yolo9000.data.detector_data import DetectorData
@@ -27,6 +28,7 @@ from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.losses.non_exclusive import non_exclusive_pairs
 from yolo9000.models.detector import Detector, build_detector
 from yolo9000.models.tree_tensors import TreeTensors
+from yolo9000.training.class_start import start_classes
 from yolo9000.training.draw_pseudo_boxes import draw_pseudo_boxes
 from yolo9000.training.journal import Journal
 from yolo9000.training.loop import run_training
@@ -73,6 +75,18 @@ class DetectorTask:
 
     def build_model(self, cfg: Config, reader: ShardReader) -> Detector:
         return build_detector(cfg.model, reader.tree)
+
+    def class_teacher(self, cfg: Config, reader: ShardReader) -> ClassTeacher | None:
+        return read_class_teacher(cfg.model, reader.tree)
+
+    def before_first_step(self, run: DetectorRun, folder: Path, journal: Journal) -> None:
+        """Fit the class rows to `model.classes_from`, and save them, so that a resumed run has them."""
+        if run.class_teacher:
+            with journal.paused():
+                start_classes(run, run.class_teacher, folder)
+            run.class_teacher = None
+            run.restart_ema()
+            run.save(folder)
 
     def training_data(self, run: DetectorRun) -> DetectorData:
         return DetectorData(run.reader, run.cfg, run.pseudo_boxes)

@@ -7,7 +7,7 @@ import pytest
 
 from wordtree.errors import UnknownNode
 from wordtree.support.suggest import near
-from wordtree.tree.lookup import node_of, nodes_of
+from wordtree.tree.lookup import nearest_node, node_of, nodes_of
 from wordtree.tree.tree import WordTree
 from wordtree.wordnet import resolve as resolve_module
 from wordtree.wordnet.graph import WordNet
@@ -177,3 +177,31 @@ def test_the_message_about_a_missing_word_names_the_nearest_node_above_it(cranes
 def test_all_nodes_that_a_word_may_mean(cranes: WordTree) -> None:
     assert nodes_of("crane", cranes) == [1, 2]
     assert nodes_of("automobile", cranes) == [3]
+
+
+@pytest.mark.parametrize(
+    ("label", "node"),
+    [
+        pytest.param("n07739125", "n07739125", id="a node"),
+        pytest.param("pome", "n07739125", id="the name of a node"),
+        pytest.param("n07742313", "n07739125", id="two levels below a node: Granny Smith"),
+        pytest.param("granny_smith.n.01", "n07739125", id="a synset name"),
+        pytest.param("Granny Smith", "n07739125", id="a word of one sense"),
+        pytest.param("n07753275", "n07705931", id="pineapple, below a node that has children"),
+        pytest.param("n02084071", None, id="outside the tree"),
+        pytest.param("orange", None, id="a word of several senses"),
+        pytest.param("n99999999", None, id="an unknown wnid"),
+    ],
+)
+def test_a_class_stands_for_its_node_or_the_nearest_one_above_it(label: str, node: str | None) -> None:
+    tree = WordTree(["n07705931", "n07739125", "n07749582"], [-1, 0, 0], ["edible fruit", "pome", "lemon"])
+    assert nearest_node(label, tree) == (None if node is None else tree.node(node))
+
+
+def test_of_two_nodes_at_the_same_distance_the_deeper_one_is_taken(wordnet: WordNet) -> None:
+    dog = [wordnet.wnid(synset) for synset in wordnet.hypernyms(wordnet.synset("n02084071"))]
+    assert dog == ["n01317541", "n02083346"]  # domestic animal, canine
+    tree = WordTree(["n00015388", "n02075296", "n01317541"], [-1, 0, 0])
+    assert nearest_node("n02084071", tree) == tree.node("n01317541")
+    deep = WordTree(["n00015388", "n01317541", "n02075296", "n02083346"], [-1, 0, 0, 2])
+    assert nearest_node("n02084071", deep) == deep.node("n02083346")
