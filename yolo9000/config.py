@@ -189,7 +189,7 @@ class ModelConfig(NetworkConfig):
     anchor_count: PositiveInt = 5
     # Softmax over each sibling group (paper), or a sigmoid for each node (decision 10).
     siblings: Literal["softmax", "sigmoid"] = "softmax"
-    # Classifier with one softmax from which the class rows of the head start (decision 34): packaged (ImageNet's 1000
+    # Classifier with one softmax from which the class rows of the head start (decision 35): packaged (ImageNet's 1000
     # classes, from the extra `photos`), a .pth or .safetensors file of `backbone` with its last layer, or a .pt file of
     # `yolo9000 pretrain` with softmax flat; None: random rows.
     classes_from: Annotated[Literal["packaged"] | ConfigPath | None, Field(union_mode="left_to_right")] = None
@@ -494,7 +494,7 @@ class PredictConfig(StrictModel):
 
     old_names: ClassVar[Mapping[str, str]] = {"max_places": "max_locations"}
 
-    # Smallest objectness × P(root of the predicted class); in a flat list of classes this is the score (decision 34).
+    # Smallest objectness × P(root of the predicted class); in a flat list of classes this is the score (decision 35).
     # Objectness estimates an IoU, so it is seldom near 1.
     min_score: Share = 0.2
     # The descent in the tree goes on while the absolute probability exceeds this (paper, section 4). The higher it is,

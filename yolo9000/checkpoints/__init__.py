@@ -11,5 +11,6 @@ __getattr__, __dir__, __all__ = folder_exports(
     ),
     darknet_export="write_darknet",
     darknet_import="DarknetFiles read_darknet",
+    flat_classifier="ClassTeacher read_class_teacher",
     start_from="InitialWeights with_network_of",
 )

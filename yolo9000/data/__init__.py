@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     detector_data="DetectorData",
     given_image="GivenImage pixels_of",
     image="Letterbox UnreadableImage decode_image decode_upright letterbox read_image read_stored_image",
+    object_crops="CropBatch LabelledObjects batch_count labelled_objects object_crops",
     pseudo_boxes="PseudoBoxes",
     sampler="DataMismatch Sampler images_of_split some_of_each_source",
 )

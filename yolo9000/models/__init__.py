@@ -12,6 +12,6 @@ __getattr__, __dir__, __all__ = folder_exports(
     detector="Detector PassthroughNeck UpsamplingNeck build_detector",
     grid="GridOutput Locations cells_in_regions decode_boxes member_logits",
     head="ClassHead",
-    timm_backbone="TimmBackbone pretrained_timm_weights",
-    tree_tensors="Descent PathMembers TreeTensors log_complement",
+    timm_backbone="TimmBackbone imagenet_classes pretrained_timm_weights timm_classifier",
+    tree_tensors="Descent PathMembers TreeTensors log_complement segment_log_softmax",
 )

@@ -1,7 +1,7 @@
 """The class rows of a detector's head, fitted to a flat classifier before the first step (`model.classes_from`).
 
 The neck is fitted with them, because the rows read its features. The backbone stays as it is, so its features of all
-crops are computed once (decision 34).
+crops are computed once (decision 35).
 """
 
 from __future__ import annotations
