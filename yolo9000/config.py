@@ -494,7 +494,7 @@ class PredictConfig(StrictModel):
 
     old_names: ClassVar[Mapping[str, str]] = {"max_places": "max_locations"}
 
-    # Smallest objectness × P(root of the predicted class); in a flat list of classes this is the score (decision 35).
+    # Smallest objectness × P(root of the predicted class); in a flat list of classes this is the score (decision 34).
     # Objectness estimates an IoU, so it is seldom near 1.
     min_score: Share = 0.2
     # The descent in the tree goes on while the absolute probability exceeds this (paper, section 4). The higher it is,

@@ -18,9 +18,8 @@ from data_prep import ShardReader
 from wordtree.support.arrays import BoolArray, Float32Array, Int64Array
 from yolo9000.config import Config
 from yolo9000.data.augment import window_around
-from yolo9000.data.crop import resized
 from yolo9000.data.damage import DamagedImages
-from yolo9000.data.image import decode_image
+from yolo9000.data.image import decode_image, resized
 from yolo9000.data.prefetch import prefetch
 from yolo9000.data.sample import WHOLE_UNIT, Rectangle
 from yolo9000.data.sampler import DataMismatch, Sampler, all_image_labels
