@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +18,9 @@ from yolo9000.errors import Yolo9000Error
 if TYPE_CHECKING:
     from yolo9000.inference.predict import Predictor
     from yolo9000.inference.sources import FoundImages
+    from yolo9000.predictions.query_output import QueryOutput
     from yolo9000.predictions.run import Summary
+    from yolo9000.predictions.store import StoreWriter
 
 MAX_NOTES = 10  # printed for one query
 
@@ -41,6 +45,12 @@ Images = Annotated[
     list[str],
     typer.Argument(
         metavar="IMAGES", help="Images, folders, patterns, lists of paths (.txt), addresses, videos."
+    ),
+]
+QueriedImages = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[IMAGES]", help="Images, folders, patterns, lists, addresses, videos; with a MODEL."
     ),
 ]
 Out = Annotated[
@@ -100,6 +110,20 @@ Part = Annotated[
     str | None, typer.Option(metavar="K/N", help="Only share K of N equal shares of the images.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results of another run.")]
+Store = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Also store the results in an SQLite file, for `yolo9000 query`."),
+]
+Counts = Annotated[
+    bool, typer.Option("--counts", help="Print the number of detections of each class, by level.")
+]
+Files = Annotated[
+    bool, typer.Option("--files", help="Print the names of images with detections, the best first.")
+]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the best images with their boxes on one page (.jpg, .png)."),
+]
 NoImages = Annotated[bool, typer.Option("--no-images", help="Write no annotated images.")]
 
 
@@ -126,7 +150,16 @@ class _Options:
     part: str | None
     overwrite: bool
     no_images: bool
+    store: Path | None
     min_absolute: float | None = None
+    counts: bool = False
+    files: bool = False
+    sheet: Path | None = None
+
+    @property
+    def is_summarised(self) -> bool:
+        """Whether counts, files or a sheet are wanted instead of a line for each image."""
+        return self.counts or self.files or self.sheet is not None
 
     def changes(self) -> dict[str, Any]:
         """The fields of PredictConfig that were given."""
@@ -164,6 +197,7 @@ def predict(
     part: Part = None,
     overwrite: Overwrite = False,
     no_images: NoImages = False,
+    store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Detect objects in images; each class is as deep in the tree as its probability allows (docs/predicting.md)."""
@@ -172,9 +206,12 @@ def predict(
 
 
 def query(
-    model: Model,
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL|STORE", help="Checkpoint, or an SQLite file of `predict --store`."),
+    ],
     expression: Annotated[str, typer.Argument(help="Nodes to detect: 'fruit & !apple' (docs/queries.md).")],
-    images: Images,
+    images: QueriedImages = None,
     out: Out = None,
     format: Format = None,
     min_score: QueryMinScore = None,
@@ -193,12 +230,57 @@ def query(
     part: Part = None,
     overwrite: Overwrite = False,
     no_images: NoImages = False,
+    store: Store = None,
+    counts: Counts = False,
+    files: Files = False,
+    sheet: Sheet = None,
     as_json: AsJson = False,
 ) -> None:
-    """Detect objects of the queried nodes; the score of a box is objectness × P(any of these nodes)."""
+    """Detect objects of the queried nodes in images, or find stored detections (docs/queries.md).
+
+    With a MODEL, the score of a box is objectness × P(any of the nodes). A STORE needs neither images nor the model.
+    """
     given = dict(locals())
-    expression = given.pop("expression")
-    _run(given.pop("model"), given.pop("images"), _Options(**given), expression)
+    expression, model, images = given.pop("expression"), given.pop("model"), given.pop("images")
+    options = _Options(**given)
+    from yolo9000.predictions.store import is_store
+
+    if is_store(model):
+        _query_store(model, expression, images, options)
+    elif images:
+        _run(model, images, options, expression)
+    else:
+        raise typer.BadParameter(
+            f"{model}: no file of stored results, so images are needed: MODEL EXPRESSION IMAGES"
+        )
+
+
+def _query_store(path: Path, expression: str, images: list[str] | None, options: _Options) -> None:
+    """Print what the stored results have on the expression. Loads neither the model nor torch."""
+    from yolo9000.predictions.query_output import print_query, write_matches
+    from yolo9000.predictions.store import ResultStore
+
+    if images:
+        raise typer.BadParameter(f"{path}: holds stored results, which a query searches without images")
+    with ResultStore.open(path) as store:
+        query = store.query(expression)
+        for note in query.notes[:MAX_NOTES]:
+            print(f"yolo9000: {note}", file=sys.stderr)
+        if options.out is not None:
+            write_matches(query, options.out, options.format or "json", overwrite=options.overwrite)
+        print_query(query, _shown(options))
+
+
+def _shown(options: _Options) -> QueryOutput:
+    from yolo9000.predictions.query_output import QueryOutput
+
+    return QueryOutput(
+        counts=options.counts,
+        files=options.files,
+        sheet=options.sheet,
+        as_json=options.as_json,
+        overwrite=options.overwrite,
+    )
 
 
 def _run(model: Path, images: list[str], options: _Options, expression: str | None = None) -> None:
@@ -226,7 +308,9 @@ def _run(model: Path, images: list[str], options: _Options, expression: str | No
 
 def _predict(predictor: Predictor, found: FoundImages, options: _Options, query: str | None) -> Summary:
     from yolo9000.predictions.printing import PrintedResults
+    from yolo9000.predictions.query_output import print_query
     from yolo9000.predictions.run import OutputChoice, predict_images
+    from yolo9000.predictions.store import ResultStore
 
     output = OutputChoice(
         out=options.out,
@@ -238,9 +322,19 @@ def _predict(predictor: Predictor, found: FoundImages, options: _Options, query:
     how = "json" if options.as_json else "text"
     if options.out is None and options.format is not None:
         how = options.format
-    printed = PrintedResults(how, predictor.tree, is_copy=options.out is not None)
+    is_copy = options.out is not None or options.store is not None
+    printed = None if options.is_summarised else PrintedResults(how, predictor.tree, is_copy=is_copy)
     try:
-        return predict_images(predictor, found, output, query=query, printed=printed)
+        with ExitStack() as stack:
+            path = options.store
+            if path is None and options.is_summarised:
+                path = Path(stack.enter_context(TemporaryDirectory())) / "results.sqlite"
+            sinks = [] if path is None else [stack.enter_context(_writer(path, predictor, query, options))]
+            summary = predict_images(predictor, found, output, query=query, sinks=sinks, printed=printed)
+            if path is not None and options.is_summarised:
+                with ResultStore.open(path) as store:
+                    print_query(store.query("depth >= 0"), _shown(options))
+            return summary
     except OSError as reason:
         if options.out is None or reason.filename is None or isinstance(reason, BrokenPipeError):
             raise
@@ -250,10 +344,22 @@ def _predict(predictor: Predictor, found: FoundImages, options: _Options, query:
         ) from None
 
 
+def _writer(path: Path, predictor: Predictor, query: str | None, options: _Options) -> StoreWriter:
+    from yolo9000.predictions.identity import run_identity
+    from yolo9000.predictions.store import StoreWriter, remove_store
+
+    if options.overwrite:
+        remove_store(path)
+    identity = run_identity(predictor, predictor.checkpoint, query)
+    return StoreWriter(path, predictor.tree, identity, resume=options.resume)
+
+
 def _check(options: _Options) -> None:
     """Refuse options that need others."""
-    if options.out is None and (options.resume or options.overwrite):
-        raise typer.BadParameter("--resume and --overwrite need the folder of a run: -o FOLDER")
+    if options.resume and options.out is None and options.store is None:
+        raise typer.BadParameter("--resume needs the results of a run: -o FOLDER or --store FILE")
+    if options.resume and options.is_summarised and options.store is None:
+        raise typer.BadParameter("--counts, --files and --sheet of a resumed run need --store FILE")
     if options.out is None and options.format in ("coco", "yolo", "megadetector"):
         raise typer.BadParameter(f"--format {options.format} needs a folder for its files: -o FOLDER")
 

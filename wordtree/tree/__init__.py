@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     lookup="nearest_node node_of nodes_of parent_text",
     node_sets="above at_or_under",
     probability="ProbabilityError deepest_confident_node",
-    query="Query QueryError parse",
+    query="Comparison Junction Members Negation Query QueryError Rule parse",
     tree="WordTree",
     tree_files="is_own_json load_json notice_beside tree_text wordnet_notice",
 )

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,54 @@ if TYPE_CHECKING:
     from wordtree.tree.tree import WordTree
 
 Columns = Mapping[str, npt.NDArray[Any]]
-Rule = Callable[[Int64Array, Columns], BoolArray]  # nodes of K rows, fields of K rows -> mask (K,)
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """A row matches if its node is in a set, as a mask (N,)."""
+
+    mask: BoolArray
+
+    def rows(self, node: Int64Array, columns: Columns) -> BoolArray:
+        return self.mask[node]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row matches if its field compares with a number; `sign` is a key of COMPARISONS."""
+
+    field: str
+    sign: str
+    value: float
+
+    def rows(self, node: Int64Array, columns: Columns) -> BoolArray:
+        matches: BoolArray = COMPARISONS[self.sign](columns[self.field], self.value)
+        return matches
+
+
+@dataclass(frozen=True)
+class Negation:
+    """A row matches if it does not match the operand."""
+
+    operand: Rule
+
+    def rows(self, node: Int64Array, columns: Columns) -> BoolArray:
+        return ~self.operand.rows(node, columns)
+
+
+@dataclass(frozen=True)
+class Junction:
+    """A row matches if it matches all operands (`sign` is &) or any of them (|). At most one operand is `Members`."""
+
+    sign: Literal["&", "|"]
+    operands: tuple[Rule, ...]
+
+    def rows(self, node: Int64Array, columns: Columns) -> BoolArray:
+        matches: BoolArray = reduce(_JOINED[self.sign], (rule.rows(node, columns) for rule in self.operands))
+        return matches
+
+
+Rule: TypeAlias = Members | Comparison | Negation | Junction  # a parsed expression
 
 MAX_NESTING = 100
 NODE_FIELDS: dict[str, Callable[[WordTree], IntegerArray]] = {
@@ -92,6 +139,7 @@ class Query:
     """An expression parsed for one tree.
 
     fields: the caller's fields that the expression compares. notes: a sentence for each name that means several nodes.
+    rule: the expression, for programs that translate it (predictions/store.py in yolo9000).
     """
 
     text: str
@@ -105,11 +153,11 @@ class Query:
         if self.fields:
             fields = ", ".join(sorted(self.fields))
             raise QueryError(f"Nodes have no {fields}; select rows instead.", self.text, 0)
-        return np.flatnonzero(self.rule(np.arange(len(self.tree)), {}))
+        return np.flatnonzero(self.rule.rows(np.arange(len(self.tree)), {}))
 
     def rows(self, node: npt.ArrayLike, columns: Columns) -> BoolArray:
         """True for each selected row, shape (K,); `node` and every column have shape (K,)."""
-        return self.rule(np.asarray(node, np.int64), columns)
+        return self.rule.rows(np.asarray(node, np.int64), columns)
 
 
 def parse(text: str, tree: WordTree, *, fields: Collection[str] = ()) -> Query:
@@ -157,20 +205,20 @@ class _Parser:
         rules = [self._conjunction()]
         while self._take("|"):
             rules.append(self._conjunction())
-        return _joined(operator.or_, rules)
+        return _joined("|", rules)
 
     def _conjunction(self) -> Rule:
         rules = [self._negation()]
         while self._take("&"):
             rules.append(self._negation())
-        return _joined(operator.and_, rules)
+        return _joined("&", rules)
 
     def _negation(self) -> Rule:
         negated = False
         while self._take("!"):
             negated = not negated
         rule = self._group() if self._next.text == "(" and self._next.kind == "sign" else self._operand()
-        return (lambda node, columns: ~rule(node, columns)) if negated else rule
+        return _negated(rule) if negated else rule
 
     def _group(self) -> Rule:
         opening = self._advance()
@@ -194,11 +242,11 @@ class _Parser:
         if token.kind == "name" and self._next.text == "(":
             return self._function(token)
         if token.kind == "name" and token.text == "leaf":
-            return _members(self._tree.is_leaf)
-        return _members(at_or_under(self._tree, self._named(token)))
+            return Members(self._tree.is_leaf)
+        return Members(at_or_under(self._tree, self._named(token)))
 
     def _comparison(self, field: _Token) -> Rule:
-        compare, number = COMPARISONS[self._advance().text], self._advance()
+        sign, number = self._advance().text, self._advance()
         if field.text not in NODE_FIELDS and field.text not in self._fields:
             known = [*NODE_FIELDS, *self._fields]
             suggestion = did_you_mean(near(field.text, known)) or f" Known here: {', '.join(known)}."
@@ -208,8 +256,8 @@ class _Parser:
         value, name = float(number.text), field.text
         if name in self._fields:
             self._compared.add(name)
-            return lambda node, columns: compare(columns[name], value)
-        return _members(compare(NODE_FIELDS[name](self._tree), value))
+            return Comparison(name, sign, value)
+        return Members(COMPARISONS[sign](NODE_FIELDS[name](self._tree), value))
 
     def _function(self, name: _Token) -> Rule:
         if name.text not in FUNCTIONS:
@@ -224,7 +272,7 @@ class _Parser:
         if not self._take(")"):
             found = f"found {self._next}; it takes one name"
             self._refuse(self._next, f"Expected ')' for the '(' in column {opening.start + 1}, {found}.")
-        return _members(FUNCTIONS[name.text](self._tree, self._named(argument)))
+        return Members(FUNCTIONS[name.text](self._tree, self._named(argument)))
 
     def _named(self, token: _Token) -> Int64Array:
         """The nodes that a name means or a pattern matches, shape (K,)."""
@@ -281,16 +329,16 @@ class _Parser:
         raise QueryError(message, self._text, token.start)
 
 
-def _members(mask: BoolArray) -> Rule:
-    return lambda node, columns: mask[node]
+_JOINED: dict[str, Callable[[Any, Any], Any]] = {"&": operator.and_, "|": operator.or_}
 
 
-def _joined(join: Callable[[Any, Any], Any], rules: list[Rule]) -> Rule:
-    if len(rules) == 1:
-        return rules[0]
+def _negated(rule: Rule) -> Rule:
+    return Members(~rule.mask) if isinstance(rule, Members) else Negation(rule)
 
-    def rule(node: Int64Array, columns: Columns) -> BoolArray:
-        selected: BoolArray = reduce(join, (part(node, columns) for part in rules))
-        return selected
 
-    return rule
+def _joined(sign: Literal["&", "|"], rules: list[Rule]) -> Rule:
+    """The junction of the rules, in which all sets of nodes are one set."""
+    masks = [rule.mask for rule in rules if isinstance(rule, Members)]
+    others = [rule for rule in rules if not isinstance(rule, Members)]
+    operands = (*([Members(reduce(_JOINED[sign], masks))] if masks else []), *others)
+    return operands[0] if len(operands) == 1 else Junction(sign, operands)

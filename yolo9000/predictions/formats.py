@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path, PurePath
 from typing import IO, Any, TypeAlias
 
-from wordtree.support.files import path_in_errors, write_atomically
+from wordtree.support.files import mark_as_written, path_in_errors, write_atomically
 from wordtree.tree.tree import WordTree
 from yolo9000.inference.detections import ROW_COLUMNS, Detections, coco_categories
 from yolo9000.predictions.megadetector import megadetector_images, megadetector_tables
@@ -42,13 +42,13 @@ def _write_jsonl(log: Path, outputs: list[Path], tree: WordTree) -> None:
 
 def _write_json(log: Path, outputs: list[Path], tree: WordTree) -> None:
     """A list of the records."""
-    with _replaced(outputs[0]) as file:
+    with replaced(outputs[0]) as file:
         write_list(file, result_records(log))
         file.write("\n")
 
 
 def _write_csv(log: Path, outputs: list[Path], tree: WordTree) -> None:
-    with _replaced(outputs[0]) as file:
+    with replaced(outputs[0]) as file:
         table = csv.DictWriter(file, CSV_COLUMNS, lineterminator="\n")
         table.writeheader()
         for record in result_records(log):
@@ -66,13 +66,13 @@ def _write_coco(log: Path, outputs: list[Path], tree: WordTree) -> None:
     """The data set file (images, categories, annotations with scores), and the list of results."""
     ids = _image_ids(log)
     dataset, results = outputs
-    with _replaced(dataset) as file:
+    with replaced(dataset) as file:
         file.write('{"images": ')
         write_list(file, (_coco_image(record, ids(number)) for number, record in _readable(log)))
         file.write(f',\n"categories": {json.dumps(coco_categories(tree))},\n"annotations": ')
         write_list(file, _coco_annotations(log, ids, tree))
         file.write("}\n")
-    with _replaced(results) as file:
+    with replaced(results) as file:
         write_list(file, _coco_results(log, ids, tree))
         file.write("\n")
 
@@ -114,7 +114,7 @@ def _write_yolo(log: Path, outputs: list[Path], tree: WordTree) -> None:
     for _, record in _readable(log):
         path = labels / _label_file(record, root, taken)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _replaced(path) as file:
+        with replaced(path) as file:
             file.write(Detections.from_dict(record, tree).to_yolo())
     lines = [f"  {node}: {json.dumps(name)}\n" for node, name in enumerate(tree.names)]
     write_atomically(names, "".join(["names:\n", *lines]))
@@ -143,7 +143,7 @@ def _common_folder(names: Iterable[str]) -> str:
 
 
 def _write_megadetector(log: Path, outputs: list[Path], tree: WordTree) -> None:
-    with _replaced(outputs[0]) as file:
+    with replaced(outputs[0]) as file:
         head = json.dumps(megadetector_tables(tree), indent=1)
         file.write(f'{head[:-2]},\n "images": ')
         write_list(file, megadetector_images(result_records(log), tree))
@@ -175,13 +175,14 @@ def _readable(log: Path) -> Iterator[tuple[int, Record]]:
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[IO[str]]:
+def replaced(path: Path) -> Iterator[IO[str]]:
     """A text file that replaces `path` once it is complete; characters that are not UTF-8 are escaped."""
     part = path.with_name(f"{path.name}.part")
     try:
         with path_in_errors(path):
             with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 yield file
+            mark_as_written(part)
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)

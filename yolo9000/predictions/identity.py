@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wordtree.support.files import write_atomically
-from yolo9000.inference.predict import Predictor
 from yolo9000.predictions.result_log import ResultsError
+
+if TYPE_CHECKING:
+    from yolo9000.inference.predict import Predictor
 
 _NOT_COMPARED = ("batch_size",)  # has no effect on the detections
 

@@ -1,0 +1,373 @@
+"""Results in an SQLite file, and queries over them without the model and without torch; docs/predicting.md.
+
+The tree's nodes are numbered so that the descendants of a node are an interval (pre-order). A query becomes a few
+intervals, which an index over (interval number, score) finds without reading other detections.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from wordtree.support.arrays import BoolArray, Int64Array
+from wordtree.support.lines import one_line
+from wordtree.tree.query import Comparison, Members, Negation, Query, Rule, parse
+from wordtree.tree.tree import WordTree
+from yolo9000.inference.detections import FIELDS
+from yolo9000.predictions.identity import refuse_other_run
+from yolo9000.predictions.result_log import Key, Record, ResultsError
+
+SIGNATURE = b"SQLite format 3\0"
+FORMAT_VERSION = 1
+BUSY_SECONDS = 60.0  # wait for other writers
+IMAGES_AT_ONCE = 64  # in one transaction
+
+SCHEMA = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE nodes (
+    pre INTEGER PRIMARY KEY,    -- number in pre-order: the descendants of a node are pre + 1 .. last
+    last INTEGER NOT NULL,      -- the largest pre at or below the node
+    node INTEGER NOT NULL,      -- number in the tree
+    depth INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    name TEXT NOT NULL
+);
+CREATE TABLE images (
+    image INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,         -- JSON text, so that any file name is valid
+    frame INTEGER,              -- of a video
+    repeat INTEGER NOT NULL,    -- 0, or how often the same image came before
+    record TEXT NOT NULL        -- the line of detections.jsonl
+);
+CREATE UNIQUE INDEX image_key ON images (name, ifnull(frame, -1), repeat);
+CREATE TABLE detections (
+    image INTEGER NOT NULL REFERENCES images,
+    rank INTEGER NOT NULL,      -- position in the record, best score first
+    pre INTEGER NOT NULL REFERENCES nodes,
+    score REAL NOT NULL,        -- 0..1, as are the next two
+    absolute REAL NOT NULL,
+    objectness REAL NOT NULL,
+    area REAL NOT NULL,         -- pixels squared
+    PRIMARY KEY (image, rank)
+) WITHOUT ROWID;
+CREATE INDEX by_class ON detections (pre, score, absolute, objectness, area, image);
+"""
+
+
+@dataclass(frozen=True)
+class Match:
+    """An image with matching detections: its record, the ranks of the detections, and their best score."""
+
+    record: Record
+    ranks: tuple[int, ...]
+    best_score: float
+
+
+class ResultStore:
+    """A file of results of one model with one set of settings; a context manager.
+
+    Raises ResultsError for another file, OSError for one that cannot be opened.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = connection
+        with _errors_of(path):
+            facts = dict(self._db.execute("SELECT name, value FROM facts"))
+        if facts.get("format_version") != str(FORMAT_VERSION):
+            raise ResultsError(f"{path}: expected a store of version {FORMAT_VERSION} of yolo9000.")
+        self.tree = WordTree.from_json(facts["tree"])
+        self.identity: dict[str, Any] = json.loads(facts["identity"])
+        self._pre = self.tree.enter.astype(np.int64)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The store at a path, for reading."""
+        with _errors_of(path):
+            return cls(path, sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, timeout=BUSY_SECONDS))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def query(self, expression: str) -> StoredQuery:
+        """The matches of an expression (docs/queries.md), which may compare score, absolute, objectness and area.
+
+        Raises QueryError.
+        """
+        return StoredQuery(self, parse(expression, self.tree, fields=FIELDS))
+
+    def count_images(self) -> int:
+        """The number of images, those that failed included."""
+        (number,) = self._db.execute("SELECT count(*) FROM images").fetchone()
+        return int(number)
+
+    def records(self) -> Iterator[Record]:
+        """The records of all images, in the order in which they were stored."""
+        with closing(self._db.execute("SELECT record FROM images ORDER BY image")) as rows:
+            yield from (json.loads(record) for (record,) in rows)
+
+
+class StoreWriter:
+    """Adds results to a store; several processes may write at once. A context manager, and a sink of a run.
+
+    An image that the store holds already is taken as done with `resume`, and otherwise replaced.
+    """
+
+    def __init__(self, path: Path, tree: WordTree, identity: dict[str, Any], *, resume: bool = False) -> None:
+        self.path = path
+        with _errors_of(path):
+            self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._create(tree, identity)
+        refuse_other_run(ResultStore(path, self._db).identity, identity, path)
+        self._pre, self._node_of = tree.enter.astype(np.int64), tree.node
+        self._done = self._keys() if resume else Counter()
+        self._seen: Counter[Key] = Counter()
+        self._waiting: list[tuple[Record, int]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.flush()
+        finally:
+            self._db.close()
+
+    def take(self, key: Key) -> bool:
+        """Whether the store holds the result of this image; each is taken once."""
+        if not self._done[key]:
+            return False
+        self._done[key] -= 1
+        self._seen[key] += 1
+        return True
+
+    def add(self, record: Record) -> None:
+        """Add the result of an image; it is written with the next ones."""
+        key = record["image"], record.get("frame")
+        self._waiting.append((record, self._seen[key]))
+        self._seen[key] += 1
+        if len(self._waiting) >= IMAGES_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the results that were added."""
+        if not self._waiting:
+            return
+        with _errors_of(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for record, repeat in self._waiting:
+                    self._insert(record, repeat)
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        self._waiting = []
+
+    def _insert(self, record: Record, repeat: int) -> None:
+        key = json.dumps(record["image"]), record.get("frame"), repeat
+        where = "name = ? AND ifnull(frame, -1) = ifnull(?, -1) AND repeat = ?"
+        old = self._db.execute(f"SELECT image FROM images WHERE {where}", key).fetchone()
+        if old is not None:
+            self._db.execute("DELETE FROM detections WHERE image = ?", old)
+            self._db.execute("DELETE FROM images WHERE image = ?", old)
+        values = (None if old is None else old[0], *key, json.dumps(record))
+        image = self._db.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", values).lastrowid
+        rows = [
+            (image, rank, *self._columns(found)) for rank, found in enumerate(record.get("detections", ()))
+        ]
+        self._db.executemany("INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _columns(self, found: Record) -> tuple[int, float, float, float, float]:
+        left, top, right, bottom = found["xyxy_px"]
+        pre = int(self._pre[self._node_of(found["id"])])
+        return pre, found["score"], found["absolute"], found["objectness"], (right - left) * (bottom - top)
+
+    def _create(self, tree: WordTree, identity: dict[str, Any]) -> None:
+        """Create the tables, unless another process has."""
+        if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("BEGIN IMMEDIATE")
+        exists = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not exists:
+            for statement in SCHEMA.split(";\n"):
+                self._db.execute(statement)
+            facts = {"format_version": str(FORMAT_VERSION), "tree": tree.to_json()}
+            facts["identity"] = json.dumps(identity)
+            self._db.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
+            rows = zip(
+                *(tree.enter.tolist(), (tree.leave - 1).tolist(), range(len(tree)), tree.depth.tolist()),
+                *(tree.ids, tree.names),
+                strict=True,
+            )
+            self._db.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._db.execute("COMMIT")
+
+    def _keys(self) -> Counter[Key]:
+        rows = self._db.execute("SELECT name, frame FROM images")
+        return Counter((json.loads(name), frame) for name, frame in rows)
+
+
+@dataclass(frozen=True)
+class StoredQuery:
+    """A parsed expression over a store; each method runs one statement of SQL."""
+
+    store: ResultStore
+    parsed: Query
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each name that means several nodes."""
+        return self.parsed.notes
+
+    def counts(self) -> Int64Array:
+        """The number of matching detections of each node, shape (N,)."""
+        rows = self._select("d.pre, count(*)", "GROUP BY d.pre").fetchall()
+        counts = np.zeros(len(self.store.tree), np.int64)  # by pre-order number
+        for pre, number in rows:
+            counts[pre] = number
+        of_nodes: Int64Array = counts[self.store._pre]
+        return of_nodes
+
+    def counts_by_level(self) -> list[list[tuple[int, int]]]:
+        """For each depth of the tree, (node, number of matching detections at or below it), the most frequent first."""
+        tree, total = self.store.tree, self.counts()
+        for node in reversed(range(len(tree))):  # children come after their parents
+            if (parent := int(tree.parent[node])) >= 0:
+                total[parent] += total[node]
+        levels: list[list[tuple[int, int]]] = [[] for _ in range(int(tree.depth.max(initial=0)) + 1)]
+        for node in np.flatnonzero(total).tolist():
+            levels[tree.depth[node]].append((int(node), int(total[node])))
+        return [sorted(level, key=lambda entry: (-entry[1], entry[0])) for level in levels if level]
+
+    def matches(self, limit: int | None = None) -> list[Match]:
+        """The images with matching detections, the best score first; at most `limit`."""
+        return [self._match(image, score) for image, score in self._best_images(limit).items()]
+
+    def count_matching_images(self) -> int:
+        """The number of images with at least one matching detection."""
+        (number,) = self._select("count(DISTINCT d.image)", "").fetchone()
+        return int(number)
+
+    def _best_images(self, limit: int | None) -> dict[int, float]:
+        """Images and their best score, best first. SQLite sorts few rows faster than it groups many."""
+        rows = -1 if limit is None else 4 * limit
+        while True:
+            best: dict[int, float] = {}
+            order = f"ORDER BY d.score DESC, d.image LIMIT {rows}"
+            found = self._select("d.image, d.score", order).fetchall()
+            for image, score in found:
+                best.setdefault(image, score)
+            if limit is None or len(best) >= limit or len(found) < rows:
+                return dict(list(best.items())[:limit])
+            rows *= 8
+
+    def _match(self, image: int, score: float) -> Match:
+        db = self.store._db
+        (record,) = db.execute("SELECT record FROM images WHERE image = ?", (image,)).fetchone()
+        columns = "rank, pre, score, absolute, objectness, area"
+        rows = db.execute(
+            f"SELECT {columns} FROM detections WHERE image = ? ORDER BY rank", (image,)
+        ).fetchall()
+        ranks, pre, *fields = (np.array(column) for column in zip(*rows, strict=True))
+        node = np.argsort(self.store._pre)[pre]
+        is_match = self.parsed.rows(node, dict(zip(FIELDS, fields, strict=True)))
+        return Match(json.loads(record), tuple(ranks[is_match].tolist()), score)
+
+    def _select(self, columns: str, rest: str) -> sqlite3.Cursor:
+        """Rows of the matching detections: the intervals of nodes that may match, joined with the index over them."""
+        condition, values = _sql(self.parsed.rule, self.store)
+        possible, _ = _bounds(self.parsed.rule, len(self.store.tree))
+        intervals = _intervals(possible, self.store._pre)
+        statement = (
+            "WITH spans (first, last) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?)) "
+            f"SELECT {columns} FROM spans CROSS JOIN nodes n ON n.pre BETWEEN spans.first AND spans.last "
+            f"CROSS JOIN detections d INDEXED BY by_class ON d.pre = n.pre WHERE {condition} {rest}"
+        )
+        return self.store._db.execute(statement, [json.dumps(intervals), *values])
+
+
+def _bounds(rule: Rule, nodes: int) -> tuple[BoolArray, BoolArray]:
+    """The nodes whose rows may match, and those whose rows all match, whatever their fields, both (N,)."""
+    if isinstance(rule, Members):
+        return rule.mask, rule.mask
+    if isinstance(rule, Comparison):
+        return np.ones(nodes, np.bool_), np.zeros(nodes, np.bool_)
+    if isinstance(rule, Negation):
+        possible, certain = _bounds(rule.operand, nodes)
+        return ~certain, ~possible
+    bounds = [_bounds(operand, nodes) for operand in rule.operands]
+    join = np.logical_and if rule.sign == "&" else np.logical_or
+    return join.reduce([possible for possible, _ in bounds]), join.reduce([certain for _, certain in bounds])
+
+
+def _sql(rule: Rule, store: ResultStore, *, at_top: bool = True) -> tuple[str, list[Any]]:
+    """The condition of a rule, and the values of its parameters; names of the user appear in neither."""
+    if isinstance(rule, Members):
+        if at_top:
+            return "1", []  # the intervals say the same
+        return "d.pre IN (SELECT value FROM json_each(?))", [json.dumps(store._pre[rule.mask].tolist())]
+    if isinstance(rule, Comparison):
+        sign = {"==": "=", "!=": "<>"}.get(rule.sign, rule.sign)
+        return f"d.{rule.field} {sign} ?", [rule.value]  # both are from fixed lists
+    if isinstance(rule, Negation):
+        condition, values = _sql(rule.operand, store, at_top=False)
+        return f"NOT ({condition})", values
+    parts = [_sql(operand, store, at_top=at_top and rule.sign == "&") for operand in rule.operands]
+    word = " AND " if rule.sign == "&" else " OR "
+    return f"({word.join(part for part, _ in parts)})", [value for _, values in parts for value in values]
+
+
+def _intervals(mask: BoolArray, pre: Int64Array) -> list[list[int]]:
+    """The maximal runs [first, last] of pre-order numbers whose nodes are in the mask."""
+    in_order = np.zeros(len(mask) + 2, np.int64)
+    in_order[pre + 1] = mask
+    change = np.diff(in_order)
+    first, past = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
+    spans: list[list[int]] = np.stack([first, past - 1], axis=1).tolist()
+    return spans
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file is an SQLite file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(SIGNATURE)) == SIGNATURE
+
+
+def remove_store(path: Path) -> None:
+    """Delete a store, so that another can be written. Raises ResultsError for any other file."""
+    if not path.exists():
+        return
+    with ResultStore.open(path):
+        pass
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Turns errors of SQLite into ResultsError with the path."""
+    try:
+        yield
+    except sqlite3.Error as reason:
+        raise ResultsError(f"{path}: cannot be used as a store of results: {one_line(reason)}.") from None
+
+
+def _quoted(path: Path) -> str:
+    from urllib.parse import quote
+
+    return quote(str(path.absolute()))
