@@ -52,7 +52,7 @@ class LabelledObjects:
     def is_held_out(self) -> BoolArray:
         """Whether each object's image is one of every ten images that are kept for measuring."""
         _, number = np.unique(self.image, return_inverse=True)
-        return np.asarray(number % HELD_OUT == HELD_OUT - 1, np.bool_)
+        return np.asarray(number % HELD_OUT == 1, np.bool_)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from wordtree.support.files import write_atomically
 from yolo9000.checkpoints.flat_classifier import ClassTeacher
 from yolo9000.config import Config
 from yolo9000.data.object_crops import BATCH_SIZE, LabelledObjects, labelled_objects
+from yolo9000.data.sampler import DataMismatch
 from yolo9000.distributed import broadcast, on_first_process, track_progress
 from yolo9000.losses.distillation import FlatTargets
 from yolo9000.models.batch_norm import set_training
@@ -99,9 +100,7 @@ class Student(nn.Module):
 class Measurement:
     """The student beside the flat softmax, at the centres of P objects."""
 
-    divergence: (
-        float  # KL divergence in nats, averaged over objects by the probability that the tree has their class
-    )
+    divergence: float  # KL divergence in nats, an average weighted by P(the tree has the class of the object)
     row: Tensor  # (P,) of the `LabelledObjects`
     tree_leaf: Tensor  # (P,) the most probable covered leaf through the tree, a node
     flat_leaf: Tensor  # (P,) by the flat softmax
@@ -118,6 +117,12 @@ def start_classes(run: DetectorRun, teacher: ClassTeacher, folder: Path) -> None
     features = crop_features(run, teacher, objects)
     held_out = torch.from_numpy(objects.is_held_out)
     used, kept = ([part[mask[part.row]] for part in features] for mask in (~held_out, held_out))
+    if not sum(map(len, used)):
+        raise DataMismatch(
+            f"{run.reader.folder}: model.classes_from needs labelled images that can be read, found none."
+        )
+    if not sum(map(len, kept)):  # of one image
+        kept = used
     student = Student(run.model, teacher.targets).to(run.device)
     before = measure(student, teacher.targets, kept, autocast=run.autocast)
     fit(student, teacher.targets, used, seed=run.cfg.seed, autocast=run.autocast)

@@ -16,6 +16,8 @@ from yolo9000.checkpoints.checkpoint import load_checkpoint
 from yolo9000.checkpoints.flat_classifier import ClassTeacher, FlatClassifier
 from yolo9000.config import Config
 from yolo9000.data import object_crops
+from yolo9000.data.image import UnreadableImage
+from yolo9000.data.sampler import DataMismatch
 from yolo9000.losses.distillation import FlatTargets
 from yolo9000.models.backbone import build_backbone
 from yolo9000.models.detector import Detector
@@ -191,6 +193,28 @@ def test_class_rows_have_one_source(shards: Path, tmp_path: Path) -> None:
     cfg = run_config(shards, tmp_path, model__start_from=str(tmp_path / "first" / "best.pt"))
     with pytest.raises(TrainingError, match=r"best\.pt has class rows already; set model\.classes_from or"):
         train(cfg, tmp_path / "second")
+
+
+@pytest.mark.usefixtures("colour_teacher")
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_fit_to_one_or_two_images_is_measured_too(images: int, shards: Path, tmp_path: Path) -> None:
+    cfg = run_config(shards, tmp_path, data__limit=images, data__ratio={"scenes": 1})
+    fitted(cfg, tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "classes_from.json").read_text())
+    assert (result["crops"], result["held_out_crops"]) == (4, 4)
+
+
+@pytest.mark.usefixtures("colour_teacher")
+def test_a_fit_without_readable_images_is_refused(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object, **__: object) -> None:
+        raise UnreadableImage("damaged")
+
+    cfg = run_config(shards, tmp_path, data__limit=2)
+    monkeypatch.setattr(object_crops, "decode_image", damaged)
+    with pytest.raises(DataMismatch, match=r"model\.classes_from needs labelled images that can be read"):
+        fitted(cfg, tmp_path / "run")
 
 
 def test_the_cells_of_an_object_are_those_around_its_centre() -> None:
