@@ -50,7 +50,8 @@ def plan(
     from data_prep.classes.tree_and_nodes import NothingToBuild
     from data_prep.config import MergeConfig
     from data_prep.planning.duplicates import find_planned_duplicates
-    from data_prep.planning.plan import make_plan
+    from data_prep.planning.left_out import LEFT_OUT_NAME, planned_rows, write_left_out
+    from data_prep.planning.plan import NothingUsable, make_plan
     from data_prep.tables.plan_tables import plan_json, print_plan
     from wordtree.support.config_files import load_config
     from wordtree.support.progress import ProgressBar
@@ -58,9 +59,15 @@ def plan(
     config = load_config(merge_yaml, MergeConfig, overrides or ())
     label_map = config.label_map
     writes_map = label_map is not None and not label_map.exists()
+    left_out = merge_yaml.with_name(LEFT_OUT_NAME)
     try:
         with ProgressBar("images found") as bar:
             merge_plan = make_plan(config, bar.advance)
+    except NothingUsable as nothing:
+        if write_left_out(left_out, planned_rows({nothing.source: nothing.counts})):
+            text = f"{nothing} {left_out} lists all that is left out."
+            raise NothingUsable(text, nothing.source, nothing.counts) from None
+        raise
     except NothingToBuild as nothing:
         if label_map is None or not writes_map:
             raise
@@ -70,6 +77,8 @@ def plan(
         ) from None
     if label_map is not None and writes_map:
         write_label_map(label_map, merge_plan.matches)
+    counts = dict(zip((source.name for source in merge_plan.sources), merge_plan.counts, strict=True))
+    has_list = write_left_out(left_out, planned_rows(counts))
     duplicates = None
     if hash_:
         with ProgressBar("images", len(merge_plan.images)) as bar:
@@ -79,7 +88,7 @@ def plan(
     if as_json:
         _print_json(plan_json(merge_plan, duplicates))
     else:
-        print_plan(merge_plan, label_map if writes_map else None, duplicates)
+        print_plan(merge_plan, label_map if writes_map else None, duplicates, left_out if has_list else None)
 
 
 @app.command()

@@ -75,17 +75,26 @@ def _plain_name(name: str) -> str:
     return name
 
 
+Exif = Literal["auto", "upright", "stored"]
+
+
+OWN = "own"
+OWN_SPLITS: Mapping[str, float] = {"train": 0, "val": 0, "test": 0}
+
+
 class _Source(StrictModel):
     name: Annotated[str, AfterValidator(_plain_name)]
-    images: ConfigPath  # the folder of the images
     split: SplitSetting = "train"  # or shares, drawn by the seed: {train: 0.9, val: 0.1}
     repeat: Annotated[float, Field(gt=0)] = 1.0  # how often an epoch shows each image
     max_images: Annotated[int, Field(gt=0)] | None = None  # for trials: a sample, drawn by the seed
     classes: ClassSelection = ClassSelection()  # of this source, by its images
+    # The image to which the boxes refer: rotated by EXIF (upright), or the stored pixels. auto: the image that has the
+    # stated size, for all images of the source; without evidence, upright.
+    exif: Exif = "auto"
 
     @property
     def split_shares(self) -> Mapping[str, float]:
-        """Shares of the source's images by split."""
+        """Shares of the source's images by split; shares of 0: the name of an image begins with its split."""
         return self.split if isinstance(self.split, dict) else {self.split: 1.0}
 
 
@@ -100,6 +109,7 @@ class CocoSource(_BoxSource):
     """Boxes from a COCO instances file; Objects365 has its images in patch folders."""
 
     format: Literal["coco", "objects365"]
+    images: ConfigPath  # the folder of the images
     annotations: ConfigPath
 
 
@@ -107,21 +117,29 @@ class LvisSource(_BoxSource):
     """Boxes from an LVIS file, which lists for each image the classes that were searched for."""
 
     format: Literal["lvis"]
+    images: ConfigPath  # the folder of the images
     annotations: ConfigPath
+
+
+# The number of the first pixel of an image; "edges": corners are edges of the box and not pixels.
+FirstPixel = Literal[0, 1, "edges"]
 
 
 class VocSource(_BoxSource):
     """Boxes from PASCAL VOC or ILSVRC XML files, one for each image."""
 
     format: Literal["voc"]
+    images: ConfigPath  # the folder of the images
     annotations: ConfigPath  # the folder of the XML files, at any depth
     image_list: ConfigPath | None = None  # only the images named here (ImageSets/…/train.txt)
+    first_pixel: FirstPixel | None = None  # by default 1, and 0 for ILSVRC; fractional corners are edges
 
 
 class OpenImagesSource(_BoxSource):
     """Boxes and verified image labels from the CSV files of OpenImages."""
 
     format: Literal["openimages"]
+    images: ConfigPath  # the folder of the images
     boxes: ConfigPath | None = None  # …-annotations-bbox.csv
     labels: ConfigPath | None = None  # …-annotations-human-imagelabels.csv: 1 shows the class, 0 does not
     class_names: ConfigPath | None = None  # class-descriptions.csv: id, name
@@ -134,16 +152,51 @@ class OpenImagesSource(_BoxSource):
 
 
 class YoloSource(_BoxSource):
-    """Boxes from text files beside the images: `class x y width height` in the unit square."""
+    """Boxes from text files: `class x y width height` in the unit square."""
 
     format: Literal["yolo"]
-    class_names: ConfigPath  # data.yaml with `names`, or a text file with one name a line
-    # The folder of the text files; None: `images` in the path read as `labels`.
+    data: ConfigPath | None = None  # data.yaml with `names` and the images of each split; or else:
+    images: ConfigPath | None = None
+    class_names: ConfigPath | None = None  # data.yaml with `names`, or a text file with one name a line
+    # The folder of the text files; None: `images` in the path read as `labels`, or else beside the images.
     labels: ConfigPath | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_of_data(cls, values: Any) -> Any:
+        """With `data`, the default of `split` is `own`: the splits of the data.yaml."""
+        if isinstance(values, Mapping) and values.get("data") is not None:
+            return {"split": OWN, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _has_images(self) -> Self:
+        if self.data is None and (self.images is None or self.class_names is None):
+            raise ValueError("give `data` (a data.yaml with `train:`), or `images` and `class_names`")
+        if self.data is not None and (self.images or self.class_names or self.labels):
+            raise ValueError("`data` stands for `images`, `class_names` and `labels`; give either")
+        return self
+
+    @property
+    def split_shares(self) -> Mapping[str, float]:
+        """As for any source; the splits of a data.yaml have shares of 0."""
+        return OWN_SPLITS if self.data is not None and self.split == OWN else super().split_shares
 
 
 CsvColumn = Literal[
-    "image", "class", "xmin", "ymin", "xmax", "ymax", "x", "y", "width", "height", "positive", "ignored"
+    "image",
+    "class",
+    "xmin",
+    "ymin",
+    "xmax",
+    "ymax",
+    "x",
+    "y",
+    "width",
+    "height",
+    "bbox",
+    "positive",
+    "ignored",
 ]
 
 
@@ -151,15 +204,21 @@ class CsvSource(_BoxSource):
     """Boxes or image labels from a table with a header, one line for each box or label."""
 
     format: Literal["csv"]
+    images: ConfigPath  # the folder of the images
     annotations: ConfigPath
     columns: dict[CsvColumn, str] = Field(default_factory=dict)  # our name: name in the table
-    unit: Literal["px", "unit"] = "px"  # of corners: pixels, or shares of width and height
+    # Of corners: pixels, or shares of width and height; by default shares if all lie in 0..1.
+    unit: Literal["px", "unit"] | None = None
 
 
 class ImageNetSource(_BoxSource):
     """Image labels from a folder or tar for each class, or a tar of tars."""
 
     format: Literal["imagenet"]
+    images: ConfigPath  # the folder of the classes, or the tar
+    class_folder: Literal["top", "deepest"] = (
+        "top"  # deepest: the folder of the image (kingdom/…/species/a.jpg)
+    )
     boxes: ConfigPath | None = None  # a folder of XML files with the boxes of some images (CLS-LOC)
 
 
@@ -173,7 +232,7 @@ class MergeConfig(StrictModel):
     """MERGE.yaml: the data sets to merge, the tree, and the packing of the shards."""
 
     sources: tuple[Source, ...]
-    tree: TreeSetting = BuiltTree()  # a .tree or .json file, or how to build one
+    tree: TreeSetting = BuiltTree()  # a .tree, .json, .csv or .txt file, or how to build one
     label_map: ConfigPath | None = None  # read if it exists; else `data-prep plan` writes it for review
     unmapped: Literal["stop", "drop"] = "stop"  # classes that have no node
     classes: ClassSelection = ClassSelection()  # of the classes that stay in their sources, by all images

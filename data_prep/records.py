@@ -54,6 +54,7 @@ class ImageRecord:
     path, offset, size_bytes: the file and the position of the image in it; offset None: the image is the whole file.
     size_px: width and height that the annotations state, if they state any.
     boxes: no entries if an annotator looked for objects and found none; None if nobody looked.
+    is_incomplete: boxes whose class cannot be read have been left out, so no class is exhaustively annotated.
     """
 
     source_id: str
@@ -63,3 +64,4 @@ class ImageRecord:
     boxes: Boxes | None = None
     labels: tuple[ImageLabel, ...] = ()
     offset: int | None = None
+    is_incomplete: bool = False

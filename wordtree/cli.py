@@ -171,7 +171,14 @@ def convert(
 
     if tree_file is not None:
         tree, inputs = read_hierarchy(tree_file, names), files_read(tree_file, names)
-        count = convert_classes(source, out, tree, inputs=inputs, overwrite=overwrite)
+        count = convert_classes(
+            source,
+            out,
+            tree,
+            inputs=inputs,
+            overwrite=overwrite,
+            on_hypernym=lambda text: print(f"{source}: {text}.", file=sys.stderr),
+        )
         files, facts = [out], {"classes": count}
     else:
         tree = read_hierarchy(source, names)

@@ -20,6 +20,7 @@ from data_prep.errors import MergeError
 from data_prep.sources import OpenSource
 from wordtree import WordTree, WordTreeError
 from wordtree.building.build import build_with_report
+from wordtree.hierarchies import read_hierarchy
 from wordtree.support.files import system_message
 from wordtree.support.suggest import did_you_mean_inside, near
 
@@ -59,13 +60,14 @@ def given_tree(setting: TreeSetting) -> WordTree | None:
 
 
 def load_tree(path: Path) -> WordTree:
-    """The tree in a file; raises MergeError if it cannot be read."""
+    """The tree in a file of any format that `wordtree convert` reads; raises MergeError if it cannot be read."""
     try:
-        return WordTree.load(path)
+        tree: WordTree = read_hierarchy(path)
     except OSError as reason:
         raise MergeError(f"{path}: cannot read the tree ({system_message(reason)}).") from None
     except WordTreeError as reason:
         raise MergeError(str(reason)) from None
+    return tree
 
 
 def build_tree(setting: BuiltTree, matches: Sequence[ClassMatch]) -> WordTree:

@@ -77,6 +77,7 @@ class Index:
 
     columns: INDEX_COLUMNS of all images, in the order of the shards.
     plan_counts: for each source, by reason, how much planning left out or changed; shards have their own counts.
+    plan_left_out: source, image or place, and reason of the first images and labels that planning left out.
     provenance: the configuration, the plan's digests and the versions of libraries.
     """
 
@@ -88,6 +89,7 @@ class Index:
     columns: Arrays
     plan_counts: tuple[dict[str, int], ...]
     provenance: dict[str, Any]
+    plan_left_out: tuple[tuple[int, str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.columns["image_source"])
@@ -108,7 +110,7 @@ class Index:
 
     @property
     def left_out(self) -> tuple[tuple[str, str, str], ...]:
-        """Source, source id and reason of each image that could not be used."""
+        """Source, source id and reason of each image that could not be packed."""
         return tuple(
             (self.sources[source].name, source_id, reason)
             for shard in self.shards

@@ -148,6 +148,7 @@ def _metadata(index: Index) -> dict[str, Any]:
         "splits": index.split_names,
         "shards": [vars(shard) for shard in index.shards],
         "plan_counts": index.plan_counts,
+        "plan_left_out": index.plan_left_out,
         "provenance": index.provenance,
     }
 
@@ -166,6 +167,7 @@ def _index_of(file: h5py.File) -> Index:
         columns=read_columns(file),
         plan_counts=tuple(metadata["plan_counts"]),
         provenance=metadata["provenance"],
+        plan_left_out=tuple(map(tuple, metadata.get("plan_left_out", ()))),
     )
 
 

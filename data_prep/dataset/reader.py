@@ -19,6 +19,7 @@ from data_prep.shards.format import (
     BOXED,
     EXHAUSTIVE,
     IGNORED,
+    INCOMPLETE,
     POSITIVE,
     RAGGED_COLUMNS,
     Arrays,
@@ -68,6 +69,7 @@ class ShardReader:
         self.image_width: Int32Array = columns["image_width"]
         self.image_height: Int32Array = columns["image_height"]
         self.image_boxed: BoolArray = (columns["image_flags"] & BOXED) != 0
+        self._is_incomplete: BoolArray = (columns["image_flags"] & INCOMPLETE) != 0
         self.splits, self.image_split = index.split_names, columns["image_split"]
 
         nodes = index.class_node.astype(np.int32)
@@ -103,6 +105,24 @@ class ShardReader:
     def exhaustive_by_source(self) -> BoolArray:
         """Whether a source is exhaustively annotated for a node (`SourceInfo.exhaustive`), shape (S, N)."""
         return np.stack([at_or_under(self.tree, source.exhaustive) for source in self.sources])
+
+    def exhaustive_as_source(self, image: int) -> BoolArray:
+        """Whether a boxed image is exhaustively annotated for each node because its source is, (N,).
+
+        In a source that is not federated, a positive label that is not exhaustive stands for an object without a box:
+        the image is not exhaustively annotated for the node, nor for the nodes above and below it.
+        """
+        source = int(self.image_source[image])
+        of_source: BoolArray = self.exhaustive_by_source[source]
+        if self._is_incomplete[image]:
+            return np.zeros_like(of_source)
+        labels = slice(*self.label_offsets[image : image + 2])
+        lost = self.label_nodes[labels][self.label_positive[labels] & ~self.label_exhaustive[labels]]
+        if not len(lost) or self.sources[source].is_federated:
+            return of_source
+        kept: BoolArray = of_source & ~at_or_under(self.tree, lost.astype(np.int64))
+        kept[[above for node in lost.tolist() for above in self.tree.ancestors(node)]] = False
+        return kept
 
     def split(self, name: str) -> Int64Array:
         """Images of a split, ascending."""

@@ -1,9 +1,11 @@
 """The execution of a plan: shards, written by any executor, then the index. A killed merge can be resumed."""
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import h5py
@@ -13,20 +15,40 @@ import PIL
 from data_prep.classes.label_map import ClassMatch, write_label_map
 from data_prep.config import MergeConfig
 from data_prep.dataset.index import Index, join_columns, take_images
-from data_prep.dataset.index_file import write_index
+from data_prep.dataset.index_file import BACKUP_NAME, write_index
 from data_prep.errors import MergeError
-from data_prep.merging.progress_file import PROGRESS_NAME, ProgressFile, finished_shards, write_finished
+from data_prep.merging.progress_file import (
+    FINISHED_NAME,
+    PROGRESS_NAME,
+    ProgressFile,
+    finished_shards,
+    write_finished,
+)
 from data_prep.merging.stored_duplicates import DUPLICATES_NAME, StoredImages, resolve_duplicates
 from data_prep.merging.workers import Progress, Workers
 from data_prep.planning.duplicates import Origins
+from data_prep.planning.left_out import LEFT_OUT_NAME, Row, planned_rows, write_left_out
 from data_prep.planning.plan import Plan, make_plan
 from data_prep.planning.splits import stored_splits
-from data_prep.shards.format import LOCK_NAME, shard_name
+from data_prep.shards.format import INDEX_NAME, LOCK_NAME, shard_name
 from data_prep.shards.writer import ShardResult
+from data_prep.sources.source import Counts, counts_in_words
 from wordtree.support.file_lock import locked
 from wordtree.support.files import system_message
 
 LABEL_MAP_NAME = "label_map.yaml"
+_WRITTEN = (
+    INDEX_NAME,
+    BACKUP_NAME,
+    PROGRESS_NAME,
+    FINISHED_NAME,
+    DUPLICATES_NAME,
+    LEFT_OUT_NAME,
+    LABEL_MAP_NAME,
+)
+_OWN_PART = re.compile(
+    rf"(?:shard-[0-9]+\.h5|{'|'.join(map(re.escape, _WRITTEN))})(?:\.[0-9a-f]{{8}})?\.part"
+)
 
 
 def merge(
@@ -73,22 +95,56 @@ def execute_plan(
 
 def _execute(plan: Plan, out: Path, workers: Workers) -> Index:
     done = finished_shards(out, plan.hashes)
-    for part in out.glob("*.part"):
+    for part in filter(_is_own_part, out.glob("*.part")):
         part.unlink(missing_ok=True)
     try:
         _write_missing(plan, out, done, workers)
         if not any(result.images for result in done.values()):
+            reasons = _reasons_in_words(plan, done)
             done.clear()
-            raise MergeError(f"None of the {len(plan.images)} images can be used, so nothing is written.")
+            raise MergeError(
+                f"None of the {len(plan.images)} images can be used, so nothing is written: {reasons}."
+            )
     finally:
         if not done:  # nothing to resume
             _remove_files(plan, out)
     index = _index(plan, out, [done[shard_name(number)] for number in range(len(plan.shard_ends))])
     write_label_map_copy(out, plan.config, plan.matches)
+    counts = dict(zip((source.name for source in plan.sources), plan.counts, strict=True))
+    write_left_out(out / LEFT_OUT_NAME, chain(planned_rows(counts), _packed_rows(plan, done)))
     write_finished(out, plan.hashes, index.shards)
     write_index(out, index)
     (out / PROGRESS_NAME).unlink()
     return index
+
+
+def _is_own_part(path: Path) -> bool:
+    """Whether a file is a part that a killed merge or relabel left behind."""
+    return _OWN_PART.fullmatch(path.name) is not None
+
+
+def _packed_rows(plan: Plan, results: Mapping[str, ShardResult]) -> Iterator[Row]:
+    """The images that could not be packed, with their paths."""
+    for number in range(len(plan.shard_ends)):
+        result = results.get(shard_name(number))
+        if result is None or not result.left_out:
+            continue
+        images = plan.job(number, Path()).images
+        ids = {source_id for _, source_id, _ in result.left_out}
+        path_of = {
+            (int(images["image_source"][image]), source_id): str(images.file(image).path)
+            for image in range(len(images))
+            if (source_id := images.source_id(image)) in ids
+        }
+        for source, source_id, reason in result.left_out:
+            yield plan.sources[source].name, reason, source_id, path_of.get((source, source_id), "")
+
+
+def _reasons_in_words(plan: Plan, results: Mapping[str, ShardResult]) -> str:
+    counts = Counts()
+    for _, reason, source_id, path in _packed_rows(plan, results):
+        counts.leave_out(reason, source_id, path)
+    return counts_in_words(counts)
 
 
 def _write_missing(plan: Plan, out: Path, done: dict[str, ShardResult], workers: Workers) -> None:
@@ -139,6 +195,12 @@ def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
         tuple(
             dict(sorted((Counter(planned) + stored).items()))
             for planned, stored in zip(plan.counts, resolved.counts, strict=True)
+        ),
+        plan_left_out=tuple(
+            (number, example, reason)
+            for number, counts in enumerate(plan.counts)
+            for reason, examples in counts.examples().items()
+            for example in examples
         ),
         provenance={
             **plan.hashes,

@@ -89,7 +89,8 @@ def _differences(found: Mapping[str, Any], hashes: Mapping[str, Any]) -> Iterato
     old, new = found.get("sources_sha256"), hashes["sources_sha256"]
     if isinstance(old, dict):
         if list(old) != list(new):
-            yield f"its sources are {', '.join(old)}, this plan's are {', '.join(new)}"
+            order = "in another order: " if sorted(old) == sorted(new) else ""
+            yield f"its sources are {order}{', '.join(old)}, this plan's are {', '.join(new)}"
         for name in new:
             if name in old and old[name] != new[name]:
                 yield f"the images, the labels or the selection of source {name!r} have changed"

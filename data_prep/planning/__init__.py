@@ -7,7 +7,9 @@ __getattr__, __dir__, __all__ = folder_exports(
     duplicates=(
         "EqualImages Origins PlannedDuplicates digest_of equal_images find_planned_duplicates may_be_equal"
     ),
-    plan="Plan make_plan",
+    exif="frames_of",
+    left_out="Row planned_rows write_left_out",
+    plan="NothingUsable Plan make_plan",
     selection="has_labels",
     splits="split_names stored_splits",
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,33 @@ import numpy.typing as npt
 from data_prep.classes.class_selection import select_classes
 from data_prep.classes.label_map import ClassMatch, LabelMapError, unresolved_text
 from data_prep.classes.tree_and_nodes import build_tree, class_table, given_tree, match_classes, source_infos
-from data_prep.config import BuiltTree, MergeConfig
+from data_prep.config import BuiltTree, MergeConfig, Source, YoloSource
 from data_prep.dataset.index import TRAIN_SPLIT, SourceClass, SourceInfo
 from data_prep.errors import MergeError
 from data_prep.planning.duplicates import Origins
-from data_prep.planning.selection import select_images
+from data_prep.planning.exif import frames_of
+from data_prep.planning.selection import leave_out_unused, select_images
 from data_prep.planning.splits import image_splits, split_names
 from data_prep.shards.catalogue import Catalogue, CatalogueBuilder
 from data_prep.shards.format import SHARD_VERSION, shard_name
-from data_prep.shards.images import ImageRules
+from data_prep.shards.images import Frame, ImageRules
 from data_prep.shards.writer import ShardJob
 from data_prep.sources import OpenSource, SourceError, open_source
-from data_prep.sources.source import DAMAGED_ARCHIVE, counts_in_words
+from data_prep.sources.paths import file_size
+from data_prep.sources.source import DAMAGED_ARCHIVE, FILE_MISSING, Counts, counts_in_words
 from wordtree import WordTree
 from wordtree.support.arrays import Int32Array, Int64Array
 
 Progress = Callable[[int], None]
 _REPORT_EVERY = 1000  # images
+
+
+class NothingUsable(SourceError):
+    """A source without an image, or without a box; counts: what was left out of it."""
+
+    def __init__(self, message: str, source: str, counts: Counts) -> None:
+        super().__init__(message)
+        self.source, self.counts = source, counts
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,9 @@ class Plan:
     image_split: the split of each image, as a row of split_names, (n,).
     images: the n images in the order of the shards; their classes are rows of `classes`.
     shard_ends: shard s holds the images from shard_ends[s - 1] (or 0) to shard_ends[s].
-    counts: the number of images and labels left out or changed so far, by reason, for each source.
+    counts: the number of images and labels left out or changed so far, by reason, for each source, with the list of
+        those left out.
+    frames: for each source, the frame of images that state a size, and of images that state none.
     """
 
     config: MergeConfig
@@ -54,7 +67,8 @@ class Plan:
     images: Catalogue
     image_split: Int32Array
     shard_ends: tuple[int, ...]
-    counts: tuple[dict[str, int], ...]
+    counts: tuple[Counts, ...]
+    frames: tuple[tuple[Frame, Frame], ...] = ()
 
     @property
     def origins(self) -> Origins:
@@ -65,7 +79,9 @@ class Plan:
     def digest(self) -> str:
         """The sha256 (hex) of everything that decides the bytes of the shards, so not of tree, nodes and splits."""
         config = self.config
-        head = [SHARD_VERSION, config.shard_mb, config.resize_max, config.quality]
+        head: list[Any] = [SHARD_VERSION, config.shard_mb, config.resize_max, config.quality]
+        if any("stored" in frames for frames in self.frames):
+            head.append(self.frames)
         table = [(source_class.source, source_class.name) for source_class in self.classes]
         names = [source.name for source in self.sources]
         return sha256(json.dumps([head, names, table, self.source_digests]).encode()).hexdigest()
@@ -109,7 +125,10 @@ class Plan:
         first = self.shard_ends[number - 1] if number else 0
         images = self.images.slice(first, self.shard_ends[number])
         return ShardJob(
-            folder / shard_name(number), images, ImageRules(self.config.resize_max, self.config.quality)
+            folder / shard_name(number),
+            images,
+            ImageRules(self.config.resize_max, self.config.quality),
+            self.frames,
         )
 
     def require_undamaged(self) -> None:
@@ -144,14 +163,13 @@ def make_plan(config: MergeConfig, progress: Progress | None = None) -> Plan:
     tree = given_tree(config.tree)
     matches = match_classes(config, opened, tree)
     every_image = _catalogue(config, opened, progress or (lambda _: None))
-    matches = select_classes(matches, every_image, config)
+    matches = leave_out_unused(select_classes(matches, every_image, config), every_image)
     if tree is None:
         assert isinstance(config.tree, BuiltTree)
         tree = build_tree(config.tree, matches)
     classes = class_table(opened, matches, tree)
-    has_node = np.array([row.node >= 0 for row in classes], dtype=np.bool_)
-    counts = [source.counts for source in opened]
-    images = select_images(every_image, config, has_node, counts)
+    counts = tuple(source.counts for source in opened)
+    images = select_images(every_image, config, classes, counts)
     shares = [source.split_shares for source in config.sources]
     names = split_names(shares)
     image_split = image_splits(images["image_source"], images.source_id_bytes, shares, config.seed)
@@ -167,26 +185,54 @@ def make_plan(config: MergeConfig, progress: Progress | None = None) -> Plan:
         images,
         image_split,
         _shard_ends(images["size_bytes"], config.shard_mb * 1e6),
-        tuple(dict(sorted((+count).items())) for count in counts),
+        counts,
+        frames_of(config, images),
     )
 
 
 def _catalogue(config: MergeConfig, opened: Sequence[OpenSource], progress: Progress) -> Catalogue:
-    """All images of all sources; raises SourceError if a source has none."""
+    """All images of all sources; raises NothingUsable if a source has none, or none of its boxes can be used."""
     builder, first_class = CatalogueBuilder(), 0
     progress(0)
     for number, source in enumerate(opened):
-        before = len(builder)
+        before, boxes_before = len(builder), builder.box_count
         for record in source.records():
             builder.add(number, record, first_class)
             if len(builder) % _REPORT_EVERY == 0:
                 progress(_REPORT_EVERY)
-        if len(builder) == before:
-            found = counts_in_words(source.counts) or "nothing"
-            folder = config.sources[number].images
-            raise SourceError(f"source {source.name!r}: expected images in {folder}, found {found}.")
+        _require_usable(
+            source, config.sources[number], len(builder) - before, builder.box_count - boxes_before
+        )
         first_class += len(source.classes)
     return builder.finish()
+
+
+def _require_usable(source: OpenSource, setting: Source, images: int, boxes: int) -> None:
+    """Raise NothingUsable if a source has no image, or has boxes none of which can be used."""
+    found = counts_in_words(source.counts)
+    if not images:
+        folder = setting.images or setting.data if isinstance(setting, YoloSource) else setting.images
+        hint = _folder_hint(source, folder)
+        raise NothingUsable(
+            f"source {source.name!r}: expected images in {folder}, found {found or 'nothing'}.{hint}",
+            source.name,
+            source.counts,
+        )
+    if source.has_boxes and not boxes and source.counts.boxes:
+        raise NothingUsable(
+            f"source {source.name!r}: expected boxes, found none that can be used in {images} images: {found}.",
+            source.name,
+            source.counts,
+        )
+
+
+def _folder_hint(source: OpenSource, folder: Path | None) -> str:
+    """The folder to give as `images`, if the names of missing images begin at a folder above."""
+    names = [image for reason, image, _ in islice(source.counts.left_out(), 1000) if reason == FILE_MISSING]
+    for above in list(folder.absolute().parents)[:3] if folder and names else ():
+        if file_size(above / names[0]) is not None:
+            return f" {above / names[0]} exists: set `images` to {above}."
+    return ""
 
 
 def _shard_ends(sizes_bytes: Int64Array, shard_bytes: float) -> tuple[int, ...]:

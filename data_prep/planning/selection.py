@@ -1,17 +1,19 @@
 """Selects the images to store, and counts the others by reason."""
 
 import random
-from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from data_prep.classes.label_map import ClassMatch
 from data_prep.config import MergeConfig
+from data_prep.dataset.index import SourceClass
 from data_prep.shards.catalogue import Catalogue
+from data_prep.sources.source import Counts
 from wordtree.support.arrays import BoolArray, Int32Array
 
+UNUSED_CLASS = "no box or image label uses the class"
 UNLABELLED_IMAGE = "image left out, as its classes have no node"
 LABEL_WITHOUT_NODE = {
     "box": "box of a class without a node",
@@ -19,22 +21,38 @@ LABEL_WITHOUT_NODE = {
 }
 
 
+def leave_out_unused(matches: Sequence[ClassMatch], images: Catalogue) -> tuple[ClassMatch, ...]:
+    """The matches; classes without a node and without a label are left out, so that they do not stop a merge."""
+    is_used = np.zeros(len(matches), dtype=bool)
+    is_used[images["box_class"]] = True
+    is_used[images["label_class"]] = True
+    return tuple(
+        match if match.is_resolved or used else replace(match, left_out=UNUSED_CLASS)
+        for match, used in zip(matches, is_used.tolist(), strict=True)
+    )
+
+
 def select_images(
-    images: Catalogue, config: MergeConfig, has_node: BoolArray, counts: Sequence[Counter[str]]
+    images: Catalogue, config: MergeConfig, classes: Sequence[SourceClass], counts: Sequence[Counts]
 ) -> Catalogue:
     """The labelled images, at most `max_images` of each source.
 
-    has_node: whether each class has a node, (C,). counts: the counters of the sources, to which the images and
-    labels left out are added.
+    classes: the table of all classes. counts: the counts of the sources, to which the images and labels left out are
+    added.
     """
+    has_node = np.array([row.node >= 0 for row in classes], dtype=np.bool_)
     is_labelled = has_labels(images, has_node)
-    _count_by_source(images["image_source"][~is_labelled], UNLABELLED_IMAGE, counts)
+    for image in np.flatnonzero(~is_labelled).tolist():
+        counts[images["image_source"][image]].leave_out(UNLABELLED_IMAGE, images.source_id(image))
     is_selected = _sample(images["image_source"], is_labelled, config, counts)
     for kind, reason in LABEL_WITHOUT_NODE.items():
         lacks_node = ~has_node[images[f"{kind}_class"]]
-        image = images.image_of(kind)[lacks_node]
-        is_counted = is_selected[image] | ~is_labelled[image]
-        _count_by_source(images["image_source"][image[is_counted]], reason, counts)
+        image_of = images.image_of(kind)[lacks_node]
+        is_counted = is_selected[image_of] | ~is_labelled[image_of]
+        numbers = np.bincount(images[f"{kind}_class"][lacks_node][is_counted], minlength=len(classes))
+        for row in np.flatnonzero(numbers).tolist():
+            name, number = classes[row].name, int(numbers[row])
+            counts[classes[row].source].leave_out(reason, name, f"class {name!r}: {number}", number)
     return images if is_selected.all() else images.take(np.flatnonzero(is_selected))
 
 
@@ -45,7 +63,7 @@ def has_labels(images: Catalogue, has_node: BoolArray) -> BoolArray:
 
 
 def _sample(
-    source: Int32Array, is_labelled: BoolArray, config: MergeConfig, counts: Sequence[Counter[str]]
+    source: Int32Array, is_labelled: BoolArray, config: MergeConfig, counts: Sequence[Counts]
 ) -> BoolArray:
     """Whether each image is selected, (n,): of more than `max_images` of a source, the seed draws a sample."""
     is_selected = is_labelled.copy()
@@ -57,8 +75,3 @@ def _sample(
             is_selected[own] = False
             is_selected[own[drawn]] = True
     return is_selected
-
-
-def _count_by_source(sources: npt.NDArray[Any], reason: str, counts: Sequence[Counter[str]]) -> None:
-    for source, number in enumerate(np.bincount(sources, minlength=len(counts)).tolist()):
-        counts[source][reason] += number

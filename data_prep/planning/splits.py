@@ -1,5 +1,7 @@
 """The split of each image: fixed for its source, or drawn by a hash of seed and name alone.
 
+A source with splits of its own has them in the names of its images: the first folder (val/images/a.jpg).
+
 The draw depends neither on the order nor on other images, so a new image does not change the split of any other
 image. A name in two sources with equal shares is drawn into the same split.
 """
@@ -38,7 +40,7 @@ def image_splits(
     """The split of each image, as a row of `split_names(shares)`; (n,).
 
     source_id_at: a function that returns the name of an image in its source, in UTF-8.
-    shares: the shares of the splits, for each source.
+    shares: the shares of the splits, for each source; shares of 0: the first folder in the name is the split.
     """
     names = split_names(shares)
     splits = np.empty(len(image_source), dtype=np.int32)
@@ -47,6 +49,9 @@ def image_splits(
         rows = np.array([names.index(name) for name in own], dtype=np.int32)
         if len(own) == 1:
             splits[images] = rows[0]
+        elif not any(own.values()):
+            row_of = {name.encode(): names.index(name) for name in own}
+            splits[images] = [row_of[source_id_at(int(image)).partition(b"/")[0]] for image in images]
         else:
             source_ids = (source_id_at(int(image)) for image in images)
             splits[images] = rows[draw_splits(source_ids, own, seed)]

@@ -5,11 +5,11 @@ from wordtree.support.exports import folder_exports
 __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     catalogue="Catalogue CatalogueBuilder",
-    decoding="IMAGE_SUFFIXES ImageError rgb_of rgb_pixels upright_rgb_pixels",
+    decoding="IMAGE_SUFFIXES ImageError rgb_of rgb_pixels stored_header upright_rgb_pixels",
     format="Arrays ShardError hash_file open_hdf5 shard_name write_format",
     hdf5_files="new_hdf5",
     image_files="read_bytes read_image_file",
-    images="ImageRules upright_size_px",
+    images="Frame ImageRules frame_of",
     offsets="offsets_of offsets_without owner_of_rows rows_of",
     source_ids="SourceIds read_source_ids",
     writer="ShardJob ShardResult write_shard",

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.records import Boxes, ImageLabel, ImageRecord
-from data_prep.shards.format import BOXED, EXHAUSTIVE, IGNORED, POSITIVE
+from data_prep.shards.format import BOXED, EXHAUSTIVE, IGNORED, INCOMPLETE, POSITIVE
 from data_prep.shards.image_files import Container, ImageFile, container_at
 from data_prep.shards.offsets import offsets_of, owner_of_rows, rows_of
 from wordtree.support.arrays import BoolArray, Int64Array
@@ -30,7 +30,7 @@ _IMAGE_COLUMNS = {
     "size_bytes": "int64",
     "stated_width": "int32",  # px in the annotations; 0: not stated
     "stated_height": "int32",
-    "image_flags": "uint8",  # BOXED
+    "image_flags": "uint8",  # BOXED, INCOMPLETE
 }
 _RAGGED_COLUMNS = {  # kind of row: its columns; the rows of image i begin at `KIND_offsets[i]`
     "name": {"name_bytes": "uint8"},  # of the file; empty if the source id ends with it, or in an archive
@@ -118,9 +118,17 @@ class Catalogue:
                 self["label_class"][rows].tolist(), self["label_flags"][rows].tolist(), strict=True
             )
         )
-        boxes = self._boxes(image) if self["image_flags"][image] & BOXED else None
+        flags = self["image_flags"][image]
+        boxes = self._boxes(image) if flags & BOXED else None
         return ImageRecord(
-            self.source_id(image), path, size_bytes, self.size_px(image), boxes, labels, offset
+            self.source_id(image),
+            path,
+            size_bytes,
+            self.size_px(image),
+            boxes,
+            labels,
+            offset,
+            bool(flags & INCOMPLETE),
         )
 
     def slice(self, first: int, end: int) -> "Catalogue":
@@ -185,6 +193,11 @@ class CatalogueBuilder:
     def __len__(self) -> int:
         return len(self._columns["image_source"])
 
+    @property
+    def box_count(self) -> int:
+        """The number of boxes of all images so far."""
+        return len(self._columns["box_class"])
+
     def add(self, source: int, record: ImageRecord, first_class: int) -> None:
         """Append an image of a source; first_class is the row of the source's first class in the table of all."""
         columns, path = self._columns, os.fspath(record.path)
@@ -198,7 +211,8 @@ class CatalogueBuilder:
         columns["size_bytes"].append(record.size_bytes)
         columns["stated_width"].append(width)
         columns["stated_height"].append(height)
-        columns["image_flags"].append(0 if record.boxes is None else BOXED)
+        flags = 0 if record.boxes is None else BOXED
+        columns["image_flags"].append(flags | INCOMPLETE if record.is_incomplete else flags)
         columns["source_id_bytes"].frombytes(source_id)
         stored_name = b"" if is_archived else os.fsencode(name)
         columns["name_bytes"].frombytes(b"" if stored_name == _file_name(source_id) else stored_name)
@@ -208,8 +222,8 @@ class CatalogueBuilder:
             columns["box_flags"].extend(IGNORED if ignored else 0 for ignored in record.boxes.is_ignored)
         for label in record.labels:
             columns["label_class"].append(first_class + label.class_index)
-            flags = (POSITIVE if label.is_positive else 0) | (EXHAUSTIVE if label.is_exhaustive else 0)
-            columns["label_flags"].append(flags)
+            label_flags = (POSITIVE if label.is_positive else 0) | (EXHAUSTIVE if label.is_exhaustive else 0)
+            columns["label_flags"].append(label_flags)
         for kind, names in _RAGGED_COLUMNS.items():
             rows = len(columns["box_class"] if kind == "box" else columns[next(iter(names))])
             columns[f"{kind}_offsets"].append(rows)

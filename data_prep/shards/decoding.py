@@ -170,10 +170,10 @@ def orientation(image: Image.Image) -> object:
         return 1
 
 
-def header_size_px(file: BinaryIO) -> tuple[int, int]:
-    """Width and height of the upright image, from its header alone. Raises ImageError."""
+def stored_header(file: BinaryIO) -> tuple[tuple[int, int], bool]:
+    """Width and height of the stored pixels, and whether EXIF turns them sideways. Raises ImageError."""
     image = _opened(file)
-    return (image.height, image.width) if orientation(image) in range(5, 9) else image.size
+    return image.size, orientation(image) in range(5, 9)
 
 
 def _rgb(image: Image.Image) -> UInt8Array:

@@ -29,7 +29,7 @@ SHARD_DATASETS: dict[str, str] = {
     "image_source": "int32",  # (n,) row of the index's table of sources
     "image_width": "int32",  # (n,) px of the stored image
     "image_height": "int32",  # (n,)
-    "image_flags": "uint8",  # (n,) BOXED
+    "image_flags": "uint8",  # (n,) BOXED, INCOMPLETE
     "box_offsets": "int64",  # (n + 1,)
     "boxes_xyxy_unit": "float32",  # (M, 4) corners, 0..1 of width and height
     "box_class": "int32",  # (M,) row of the index's table of source classes
@@ -39,6 +39,7 @@ SHARD_DATASETS: dict[str, str] = {
     "label_flags": "uint8",  # (L,) POSITIVE, EXHAUSTIVE
 }
 BOXED = 1  # of image_flags: the image has been annotated with boxes (without a box, it has no object)
+INCOMPLETE = 2  # of image_flags: objects of unknown classes have no box; no class is exhaustively annotated
 IGNORED = 1  # of box_flags: an ignore region (crowd), neither object nor background
 POSITIVE = 1  # of label_flags: the image shows the class; if clear, the class is absent
 EXHAUSTIVE = 2  # of label_flags: the image is exhaustively annotated for the class

@@ -6,9 +6,10 @@ as JPEG.
 """
 
 import io
+import math
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -17,11 +18,13 @@ from data_prep.shards.decoding import (
     ImageError,
     as_grey_or_rgb,
     decode,
-    header_size_px,
+    orientation,
     upright,
 )
 from data_prep.shards.png_and_jpeg import is_clean_png
 
+Frame = Literal["stored", "upright"]
+NOT_ROTATED = "EXIF rotation not applied, as the annotations refer to the stored pixels"
 MAX_JPEG_SIDE = 65_500  # px of a side: libjpeg's limit
 _ASPECT_TOLERANCE = 0.02  # a resized image still fits its boxes; a cropped one does not
 
@@ -44,34 +47,33 @@ class PreparedImage:
     changes: tuple[str, ...] = ()
 
 
-def prepare_image(data: bytes, size_px: tuple[int, int] | None, rules: ImageRules) -> PreparedImage:
-    """The image in the form to store; size_px is the size in the annotations, if stated. Raises ImageError."""
+def prepare_image(
+    data: bytes, size_px: tuple[int, int] | None, rules: ImageRules, frame: Frame = "upright"
+) -> PreparedImage:
+    """The image in the form to store. Raises ImageError.
+
+    size_px: the size in the annotations, if stated. frame: the image to which the boxes refer, unless the stated size
+    tells.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about irregular but readable files
         decoded = decode(data)
         changes = [decoded.mended] if decoded.mended else []
         if not _can_stay(decoded):
             changes.append(f"re-encoded ({_description(decoded)})")
-        image = _upright(decoded.image, size_px)
-        if image is not decoded.image:
-            changes.append("rotated by EXIF")
+        image = decoded.image
+        notes: list[str] = []
+        if orientation(image) in range(2, 9):
+            image = _in_frame(image, size_px, frame)
+            changed = image is not decoded.image
+            (changes if changed else notes).append("rotated by EXIF" if changed else NOT_ROTATED)
         _check_aspect(image, size_px)
         resized = _resized(image, rules.resize_max)
         if resized is not image:
             changes.append(f"resized to {rules.resize_max} px")
         is_new = bool(changes) and changes != [decoded.mended]
         stored = _jpeg(as_grey_or_rgb(resized), rules.quality) if is_new else decoded.data
-    return PreparedImage(stored, resized.width, resized.height, tuple(changes))
-
-
-def upright_size_px(path: Path) -> tuple[int, int] | None:
-    """Width and height of the upright image, from its header alone; None if the header cannot be read."""
-    try:
-        with warnings.catch_warnings(), path.open("rb") as file:
-            warnings.simplefilter("ignore")
-            return header_size_px(file)
-    except (ImageError, OSError):
-        return None
+    return PreparedImage(stored, resized.width, resized.height, (*changes, *notes))
 
 
 def _can_stay(decoded: DecodedImage) -> bool:
@@ -93,9 +95,19 @@ def _description(decoded: DecodedImage) -> str:
     return f"{image.format} {image.mode}{bits}{damaged}"
 
 
-def _upright(image: Image.Image, size_px: tuple[int, int] | None) -> Image.Image:
-    """The image rotated by EXIF, unless the annotations refer to the stored pixels, as COCO's do."""
-    return image if size_px == image.size else upright(image)
+def frame_of(stored_px: tuple[int, int], size_px: tuple[int, int]) -> Frame | None:
+    """The frame whose aspect ratio the stated size has, of an image that EXIF turns sideways; None if both have it."""
+    stated, stored = (math.log(width / height) for width, height in (size_px, stored_px))
+    if abs(stated - stored) == abs(stated + stored):
+        return None
+    return "stored" if abs(stated - stored) < abs(stated + stored) else "upright"
+
+
+def _in_frame(image: Image.Image, size_px: tuple[int, int] | None, frame: Frame) -> Image.Image:
+    """The image in the frame of its boxes: as stored, or rotated by EXIF."""
+    if size_px is not None and orientation(image) in range(5, 9):
+        frame = frame_of(image.size, size_px) or frame
+    return image if frame == "stored" else upright(image)
 
 
 def _check_aspect(image: Image.Image, size_px: tuple[int, int] | None) -> None:

@@ -25,17 +25,23 @@ from data_prep.shards.format import (
 )
 from data_prep.shards.hdf5_files import new_hdf5
 from data_prep.shards.image_files import read_image_file
-from data_prep.shards.images import ImageRules, PreparedImage, prepare_image
+from data_prep.shards.images import Frame, ImageRules, PreparedImage, prepare_image
 from wordtree.support.files import system_message
+
+_UPRIGHT: tuple[Frame, Frame] = ("upright", "upright")
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """The task of one worker: the path, the images and the encoding of one shard."""
+    """The task of one worker: the path, the images and the encoding of one shard.
+
+    frames: for each source, the frame of images that state a size, and of images that state none; empty: upright.
+    """
 
     path: Path
     images: Catalogue
     rules: ImageRules
+    frames: tuple[tuple[Frame, Frame], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,9 @@ def write_shard(job: ShardJob, on_image: Callable[[], None] | None = None) -> Sh
     for image in range(len(job.images)):
         try:
             data = read_image_file(job.images.file(image))
-            packed.add(image, prepare_image(data, job.images.size_px(image), job.rules))
+            size_px = job.images.size_px(image)
+            sized, unsized = job.frames[job.images["image_source"][image]] if job.frames else _UPRIGHT
+            packed.add(image, prepare_image(data, size_px, job.rules, sized if size_px else unsized))
         except ImageError as reason:
             packed.leave_out(image, str(reason))
         if on_image is not None:

@@ -1,17 +1,26 @@
-"""COCO instances JSON: images, categories, boxes as x, y, width, height in pixels, crowds. Objects365 is the same."""
+"""COCO instances JSON: images, categories, boxes as x, y, width, height in pixels, crowds. Objects365 is the same.
 
-from collections import Counter
+A file in which no annotation has a box has image labels (iNaturalist, COCO Camera Traps).
+"""
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from typing import Final
 
-from data_prep.config import CocoSource
-from data_prep.records import Boxes, ImageRecord
+from data_prep.config import CocoSource, LvisSource
+from data_prep.records import Boxes, ImageLabel, ImageRecord
 from data_prep.sources.coco_instances import Instances, read_instances
-from data_prep.sources.columns.image_columns import UNLISTED
-from data_prep.sources.columns.label_table import unit_boxes
-from data_prep.sources.paths import file_size, readable_name, require_folder
-from data_prep.sources.source import FILE_MISSING, NO_NAME_INSIDE, NO_SIZE, OpenSource, count_lost_image
+from data_prep.sources.columns.image_columns import UNKNOWN, UNLISTED
+from data_prep.sources.columns.label_table import StatedBoxes, consistent_labels, lost_labels, unit_boxes
+from data_prep.sources.files.image_folder import FoundImage, ImageFolder, NotFound
+from data_prep.sources.image_size import header_size_px
+from data_prep.sources.paths import readable_name, require_folder
+from data_prep.sources.source import NO_NAME_INSIDE, UNREADABLE, Counts, OpenSource, leave_out_image
+
+_SHARES: Final = (
+    "image whose boxes are read as shares of width and height, as all numbers of the file lie in 0..1"
+)
 
 
 def open_source(config: CocoSource) -> OpenSource:
@@ -19,8 +28,8 @@ def open_source(config: CocoSource) -> OpenSource:
     require_folder(config.images, config.name)
     instances = read_instances(config.annotations, config.name, lambda image: image.get("file_name"))
     paths_of = path_tails if config.format == "objects365" else as_listed
-    images = InstanceImages(instances, config.images, paths_of)
-    return OpenSource(config.name, has_boxes=True, classes=instances.classes, stream=images.records)
+    images = InstanceImages(instances, config, paths_of)
+    return OpenSource(config.name, instances.has_boxes, instances.classes, images.records)
 
 
 def as_listed(name: str) -> list[str]:
@@ -42,46 +51,104 @@ class InstanceImages:
     """
 
     instances: Instances
-    folder: Path
+    config: CocoSource | LvisSource
     paths_of: Callable[[str], list[str]]
 
-    def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
+    def records(self, counts: Counts) -> Iterator[ImageRecord]:
         """The images in the order of the file."""
         return (record for _, record in self.numbered(counts))
 
-    def numbered(self, counts: Counter[str]) -> Iterator[tuple[int, ImageRecord]]:
+    def numbered(self, counts: Counts) -> Iterator[tuple[int, ImageRecord]]:
         """The images in the order of the file, each with its number in the file."""
-        counts.update(self.instances.counts)
-        for image in range(len(self.instances.images)):
-            if self.instances.images.is_repeated(image):
-                counts["image id that occurred before"] += 1
+        instances, folder = self.instances, ImageFolder(self.config.images)
+        counts.add_all(instances.counts)
+        are_shares = instances.boxes.are_shares()
+        for image in range(len(instances.images)):
+            if instances.images.is_repeated(image):
+                _count_repeated(instances, image, counts)
                 continue
-            record = self._record(image, counts)
+            record = self._record(image, folder, counts, are_shares=are_shares)
             if isinstance(record, ImageRecord):
                 yield image, record
             else:
-                boxes, labels = self.instances.boxes.count(image), self.instances.labels.count(image)
-                count_lost_image(record, counts, boxes=boxes, labels=labels)
+                boxes = instances.boxes.count(image)
+                labels = instances.labels.count(image) + instances.unboxed.count(image)
+                name = instances.images.name(image)
+                leave_out_image(counts, record.reason, name, record.path, boxes=boxes, labels=labels)
 
-    def _record(self, image: int, counts: Counter[str]) -> ImageRecord | str:
+    def _record(
+        self, image: int, folder: ImageFolder, counts: Counts, *, are_shares: bool
+    ) -> ImageRecord | NotFound:
         """The image, or the reason why it cannot be used."""
         name, size_px = self.instances.images.name(image), self.instances.images.size_px(image)
-        if not name:
-            return NO_NAME_INSIDE
-        if size_px is None:
-            return NO_SIZE
-        for relative_path in self.paths_of(name):
-            path = self.folder / relative_path
-            size_bytes = file_size(path)
-            if size_bytes is not None:
-                boxes = self._boxes(image, size_px, counts)
-                return ImageRecord(readable_name(name), path, size_bytes, size_px, boxes)
-        return FILE_MISSING
-
-    def _boxes(self, image: int, size_px: tuple[int, int], counts: Counter[str]) -> Boxes:
+        found = self._find(name, folder)
+        if isinstance(found, NotFound):
+            return found
+        if image in self.instances.images.has_other_size:
+            return NotFound("image listed again with another size", f"{found.path}: {size_px}")
         stated = self.instances.boxes.boxes(image)
-        listed = stated.without(UNLISTED)
-        counts["box of a category that the file does not list"] += len(stated) - len(listed)
-        boxes = unit_boxes(listed, size_px, counts)
+        size = size_px
+        if are_shares:
+            size = None
+            counts[_SHARES] += 1
+        elif size_px is None and stated:
+            size = header_size_px(found.path, self.config.exif)
+            if size is None:
+                return NotFound(UNREADABLE, str(found.path))
+        source_id = readable_name(name)
+        if not self.instances.has_boxes:
+            labels = tuple(consistent_labels(self._unboxed(image, counts), (), counts, name).values())
+            if not labels:
+                return NotFound("image without an annotation", name)
+            return ImageRecord(source_id, found.path, found.size_bytes, size_px, None, labels)
+        boxes, lost = self._boxes(image, stated, size, counts)
+        is_incomplete = UNKNOWN in stated.class_index
+        return ImageRecord(
+            source_id, found.path, found.size_bytes, size_px, boxes, lost, is_incomplete=is_incomplete
+        )
+
+    def _find(self, name: str, folder: ImageFolder) -> FoundImage | NotFound:
+        if not name:
+            return NotFound(NO_NAME_INSIDE, "")
+        paths = self.paths_of(name)
+        for path in paths:
+            found = folder.at(path)
+            if found is not None:
+                return found
+        return folder.find(name)
+
+    def _boxes(
+        self, image: int, stated: StatedBoxes, size: tuple[int, int] | None, counts: Counts
+    ) -> tuple[Boxes, tuple[ImageLabel, ...]]:
+        """The usable boxes, and a label of each class that has lost one."""
+        name = self.instances.images.name(image)
+        listed = stated
+        if stated.class_index and min(stated.class_index) < 0:
+            listed = stated.without(UNLISTED).without(UNKNOWN)
+            for _ in range(len(stated) - len(listed)):
+                counts.leave_out_box("box of a category that the file does not list", name)
+        unboxed = [label.class_index for label in self._unboxed(image, counts)]
+        for class_index in unboxed:
+            # The other annotations of the file have boxes.
+            counts.leave_out_box(
+                "box that is not four finite numbers", name, f"{name}: {self.instances.classes[class_index]}"
+            )
+        boxes = unit_boxes(listed, size, counts, name)
         counts["crowd kept as an ignore region"] += sum(boxes.is_ignored)
-        return boxes
+        return boxes, lost_labels(listed, boxes, unboxed)
+
+    def _unboxed(self, image: int, counts: Counts) -> list[ImageLabel]:
+        """The labels of the annotations without a box."""
+        labels = self.instances.unboxed.labels(image) if len(self.instances.unboxed) else []
+        listed = [label for label in labels if label.class_index >= 0]
+        for _ in range(len(labels) - len(listed)):
+            reason = "image label of a category that the file does not list"
+            counts.leave_out(reason, self.instances.images.name(image))
+        return listed
+
+
+def _count_repeated(instances: Instances, image: int, counts: Counts) -> None:
+    if instances.images.has_repeated_id(image):
+        counts.leave_out("image id that occurred before", instances.images.name(image))
+    else:
+        counts["image listed again under another id (read as one image)"] += 1

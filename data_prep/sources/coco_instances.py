@@ -2,8 +2,8 @@
 
 import json
 import math
+import re
 from array import array
-from collections import Counter
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
@@ -12,18 +12,21 @@ from typing import Any, NoReturn
 import numpy as np
 
 from data_prep.records import Corners
-from data_prep.sources.columns.image_columns import UNLISTED, ImageColumns
+from data_prep.sources.columns.image_columns import UNKNOWN, UNLISTED, ImageColumns
 from data_prep.sources.columns.label_table import BoxTable, ImageLabelTable
 from data_prep.sources.files.json_stream import JsonText, open_json
+from data_prep.sources.files.text_lines import is_yes, number
 from data_prep.sources.paths import readable_name
-from data_prep.sources.source import SourceError
+from data_prep.sources.source import Counts, SourceError
 from data_prep.sources.unit_box import are_finite
 from wordtree.support.arrays import Int32Array
 
 _BOX_OF_UNLISTED_IMAGE = "box of an image that the file does not list"
 _MOST_CLASSES = 1 << 20
+_NO_BOX: tuple[object, ...] = (None, [])
 _NO_CORNERS = (math.nan, math.nan, math.nan, math.nan)
 _NUMBERS = frozenset({int, float})  # bool is neither
+_INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,17})(?:\.0)?")  # as JSON writes an integer or an integral float
 
 FileName = Callable[[dict[str, Any]], object]
 
@@ -31,9 +34,10 @@ FileName = Callable[[dict[str, Any]], object]
 class Instances:
     """A file that has been read. Images and classes are numbered in the order of their entries.
 
-    categories, classes: the entries and the names of the categories.
+    categories, classes: the entries and the names of the categories; categories of one name are one class.
     boxes: corners in pixels. Boxes of unlisted images belong to image UNLISTED, boxes of unlisted categories to
-        class UNLISTED.
+        class UNLISTED, boxes whose category is no id to class UNKNOWN.
+    unboxed: a positive label for each annotation without a box.
     labels: the two lists of LVIS: a negative label if the class is absent, a positive label if the class is not
         exhaustively annotated.
     counts: the number of entries left out or irregular, by reason.
@@ -44,16 +48,17 @@ class Instances:
         self.images = ImageColumns()
         self.categories: list[dict[str, Any]] = []
         self.classes: tuple[str, ...] = ()
-        self.boxes, self.labels = BoxTable(), ImageLabelTable()
-        self.counts: Counter[str] = Counter()
+        self.boxes, self.labels, self.unboxed = BoxTable(), ImageLabelTable(), ImageLabelTable()
+        self.counts = Counts()
         self._class_numbers: dict[int | None, int] = {}
-        self._image_of_box, self._annotation_ids = array("q"), array("q")
+        self._image_of_box, self._image_of_unboxed = array("q"), array("q")
+        self._annotation_ids = array("q")
 
     def add_image(self, image: dict[str, Any], file_name: FileName) -> None:
         """Add an entry of `images`."""
         key = _id_key(image.get("id"))
         if key is None:
-            self.counts["image without an id"] += 1
+            self.counts.leave_out("image without an id", str(file_name(image)))
             return
         for name, is_positive in (("neg_category_ids", False), ("not_exhaustive_category_ids", True)):
             category_ids = image.get(name)
@@ -63,18 +68,25 @@ class Instances:
 
     def add_annotation(self, annotation: dict[str, Any]) -> None:
         """Add an entry of `annotations`."""
-        key, corners = _id_key(annotation.get("image_id")), _corners_px(annotation.get("bbox"))
+        bbox = annotation.get("bbox")
+        key, corners = _id_key(annotation.get("image_id")), _corners_px(bbox)
         if corners is _NO_CORNERS and "segments_info" in annotation:
             not_instances(self._path, "found panoptic annotations")
         annotation_id = _id_key(annotation.get("id"))
         if annotation_id is not None:
             self._annotation_ids.append(annotation_id)
         if key is None:
-            self.counts[_BOX_OF_UNLISTED_IMAGE] += 1
+            self.counts.leave_out_box(_BOX_OF_UNLISTED_IMAGE, f"annotation {annotation.get('id')}")
             return
         class_number = self._class_number(annotation.get("category_id"))
-        is_crowd = bool(annotation.get("iscrowd"))
-        self.boxes.add(len(self.boxes), class_number, corners, is_ignored=is_crowd)
+        crowd, ignore = annotation.get("iscrowd"), annotation.get("ignore")
+        is_ignored = bool(crowd or ignore) and (is_yes(crowd) or is_yes(ignore))
+        if corners is _NO_CORNERS and bbox in _NO_BOX:
+            if not is_ignored:
+                self.unboxed.add(len(self.unboxed), class_number)
+                self._image_of_unboxed.append(key)
+            return
+        self.boxes.add(len(self.boxes), class_number, corners, is_ignored=is_ignored)
         self._image_of_box.append(key)
 
     def add_category(self, category: dict[str, Any]) -> None:
@@ -87,11 +99,20 @@ class Instances:
         """Match boxes to images and categories; call it at the end of the file."""
         self._count_repeated_annotations()
         class_of = self._match_classes()
-        image_of = self.images.find(np.frombuffer(self._image_of_box, dtype=np.int64))
-        self.boxes.sort(image_of, class_of)
-        self.labels.sort(class_of=class_of)
-        self.counts[_BOX_OF_UNLISTED_IMAGE] += self.boxes.count(UNLISTED)
-        self._image_of_box = array("q")
+        self.images.finish()
+        for table, keys in ((self.boxes, self._image_of_box), (self.unboxed, self._image_of_unboxed)):
+            ids = np.frombuffer(keys, dtype=np.int64)
+            image_of = self.images.find(ids)
+            table.sort(image_of, class_of)
+            for image_id in ids[image_of == UNLISTED].tolist():
+                self.counts.leave_out_box(_BOX_OF_UNLISTED_IMAGE, f"image id {image_id}")
+        self.labels.sort(self.images.first_of_file, class_of)
+        self._image_of_box, self._image_of_unboxed = array("q"), array("q")
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether some annotation has a box; otherwise the annotations are image labels."""
+        return len(self.boxes) > 0 or not len(self.unboxed)
 
     def _class_number(self, category_id: object) -> int:
         number = self._class_numbers.setdefault(_id_key(category_id), len(self._class_numbers))
@@ -109,21 +130,23 @@ class Instances:
 
     def _match_classes(self) -> Int32Array:
         """Name the classes; returns the class of each preliminary number, or UNLISTED."""
-        classes: dict[int | None, int] = {}
-        names: dict[str, None] = {}
-        for number, category in enumerate(self.categories):
+        classes: dict[int | None, int] = {None: UNKNOWN}
+        first_of_name: dict[str, dict[str, Any]] = {}
+        names: dict[str, int] = {}
+        for position, category in enumerate(self.categories):
             key, name = _id_key(category.get("id")), category.get("name")
             if key is None or not isinstance(name, str):
-                raise SourceError(f"{self._path}: category {number + 1} has no id or no name.")
+                raise SourceError(f"{self._path}: category {position + 1} has no id or no name.")
             name = readable_name(name)
-            if key in classes or name in names:
+            number = names.setdefault(name, len(names))
+            if classes.setdefault(key, number) != number:
                 raise SourceError(
-                    f"{self._path}: category {name!r} (id {category['id']}) is listed twice; "
-                    "give each an id and a name of its own."
+                    f"{self._path}: category id {category['id']} is listed twice, the second time as {name!r}; "
+                    "give each category an id of its own."
                 )
-            classes[key] = number
-            names[name] = None
-        self.classes = tuple(names)
+            if first_of_name.setdefault(name, category) is not category:
+                self.counts["category listed again under the same name (read as one class)"] += 1
+        self.categories, self.classes = list(first_of_name.values()), tuple(names)
         return np.array([classes.get(key, UNLISTED) for key in self._class_numbers], dtype=np.int32)
 
 
@@ -179,9 +202,16 @@ def _require_object(text: JsonText, path: Path) -> None:
 
 
 def _id_key(value: object) -> int | None:
-    """The id as a number of 64 bits, hashed if it is a text; None if the value is no id."""
+    """The id as a number of 64 bits, hashed if it is a text; None if the value is no id.
+
+    1, 1.0 and "1" are one id: tools that pass through tables change integers into floats and texts.
+    """
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
+    if isinstance(value, float) and value.is_integer():
+        return _id_key(int(value))
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        return int(value.partition(".")[0])
     if isinstance(value, (int, str)) and not isinstance(value, bool):
         return int.from_bytes(blake2b(repr(value).encode(), digest_size=8).digest(), "little", signed=True)
     return None
@@ -189,7 +219,11 @@ def _id_key(value: object) -> int | None:
 
 def _corners_px(xywh_px: object) -> Corners:
     """Left, top, right, bottom; NaN unless the box has four finite numbers."""
-    if not isinstance(xywh_px, list) or len(xywh_px) != 4 or not _NUMBERS.issuperset(map(type, xywh_px)):
+    if not isinstance(xywh_px, list) or len(xywh_px) != 4:
         return _NO_CORNERS
+    if not _NUMBERS.issuperset(map(type, xywh_px)):
+        if not all(isinstance(value, str) or type(value) in _NUMBERS for value in xywh_px):
+            return _NO_CORNERS
+        xywh_px = [number(value) if isinstance(value, str) else value for value in xywh_px]
     x, y, width, height = xywh_px
     return (x, y, x + width, y + height) if are_finite(x, y, width, height) else _NO_CORNERS

@@ -1,32 +1,36 @@
 """A user's own table: one row for each box, or for each class that a whole image shows or does not show."""
 
 from array import array
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
 
 import numpy as np
 
 from data_prep.config import CsvSource
-from data_prep.records import Boxes, Corners, ImageRecord
-from data_prep.shards.images import upright_size_px
-from data_prep.sources.columns.label_table import BoxTable, ImageLabelTable, consistent_labels, unit_boxes
+from data_prep.records import Boxes, ImageRecord
+from data_prep.sources.columns.label_table import (
+    BoxTable,
+    ImageLabelTable,
+    consistent_labels,
+    lost_labels,
+    unit_boxes,
+)
 from data_prep.sources.columns.name_table import ClassNames, NameTable
+from data_prep.sources.csv_columns import CsvColumns
 from data_prep.sources.files.csv_table import CsvTable, open_table
-from data_prep.sources.files.image_folder import FoundImage, ImageFolder
-from data_prep.sources.files.text_lines import number
+from data_prep.sources.files.image_folder import FoundImage, ImageFolder, NotFound
+from data_prep.sources.files.text_lines import NO, YES
+from data_prep.sources.image_size import header_size_px
 from data_prep.sources.paths import readable_name, require_folder, tidy_path
-from data_prep.sources.source import NO_SIZE, OpenSource, SourceError, count_lost_image, counts_in_words
-from data_prep.sources.unit_box import UNIT_ROUNDING
+from data_prep.sources.source import (
+    UNREADABLE,
+    Counts,
+    OpenSource,
+    SourceError,
+    counts_in_words,
+    leave_out_image,
+)
 from wordtree.support.arrays import BoolArray, Int32Array
-
-_CORNERS: Final = ("xmin", "ymin", "xmax", "ymax")
-_SIDES: Final = ("x", "y", "width", "height")
-_FLAGS: Final = ("positive", "ignored")
-_YES: Final = frozenset({"1", "1.0", "true", "yes"})
-_NO: Final = frozenset({"0", "0.0", "false", "no"})
-_ADVICE: Final = " State the name of your column under `columns`, as in `columns: {image: filename}`."
 
 
 def open_source(config: CsvSource) -> OpenSource:
@@ -34,7 +38,7 @@ def open_source(config: CsvSource) -> OpenSource:
     require_folder(config.images, config.name)
     contents = _Contents(config)
     table = open_table(config.annotations, contents.counts)
-    contents.read(table, _Columns.of(table, config.columns))
+    contents.read(table, CsvColumns.of(table, config.columns))
     if not len(contents.names):
         found = counts_in_words(contents.counts) or "no row"
         raise SourceError(f"{config.annotations}: expected a row for each box or image label, found {found}.")
@@ -42,54 +46,14 @@ def open_source(config: CsvSource) -> OpenSource:
     return OpenSource(config.name, contents.has_boxes, classes, contents.records)
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """The indices of the columns that are read."""
-
-    image: int
-    class_name: int
-    box: tuple[int, ...]  # empty: the table has no boxes
-    has_sides: bool  # the box is left, top, width, height
-    positive: int | None
-    ignored: int | None
-
-    @classmethod
-    def of(cls, table: CsvTable, header_names: Mapping[Any, str]) -> Self:
-        """The columns of a table; raises SourceError if one is missing.
-
-        header_names: the name in the header for each column that has another name than ours.
-        """
-        table.indices(header_names.values(), _ADVICE)
-        in_header = {
-            name: header_names.get(name, name) for name in ("image", "class", *_CORNERS, *_SIDES, *_FLAGS)
-        }
-        box: tuple[str, ...] = ()
-        if any(table.index(in_header[name]) is not None for name in _CORNERS):
-            box = _CORNERS
-        elif any(table.index(in_header[name]) is not None for name in ("x", "y")):
-            box = _SIDES  # width and height without x or y would be the size of the image
-        image, class_name, *corners = table.indices(
-            [in_header[name] for name in ("image", "class", *box)], _ADVICE
-        )
-        flags = [table.index(in_header[name]) for name in _FLAGS]
-        return cls(image, class_name, tuple(corners), box == _SIDES, *flags)
-
-    def corners(self, row: Sequence[str]) -> Corners | None:
-        """Left, top, right, bottom of the box in a row, NaN if not a number; None if the row has no box."""
-        cells = [row[index] for index in self.box]
-        if not any(map(str.strip, cells)):
-            return None
-        left, top, right, bottom = map(number, cells)
-        return (left, top, left + right, top + bottom) if self.has_sides else (left, top, right, bottom)
-
-
 @dataclass
 class _Contents:
     """The table in columns; the number of an image is the number of its first mention.
 
     empty: mentions of images in rows without class and box: an annotator found no object.
+    incomplete: mentions of images in rows with a box that cannot be used.
     first_mention: the first mention of the same name for each mention; known after `finish`.
-    is_empty: whether an image has a row without class and box; known after `finish`.
+    is_empty, is_incomplete: whether an image is among `empty` or `incomplete`; known after `finish`.
     """
 
     config: CsvSource
@@ -100,21 +64,31 @@ class _Contents:
     class_names: ClassNames = field(default_factory=ClassNames)
     first_mention: Int32Array = field(init=False)
     is_empty: BoolArray = field(init=False)
-    counts: Counter[str] = field(default_factory=Counter)
+    is_incomplete: BoolArray = field(init=False)
+    counts: Counts = field(default_factory=Counts)
+    incomplete: "array[int]" = field(default_factory=lambda: array("i"))
 
     @property
     def has_boxes(self) -> bool:
         """Whether an annotator looked for objects in some image."""
         return bool(len(self.boxes) or len(self.empty))
 
-    def read(self, table: CsvTable, columns: _Columns) -> None:
+    def read(self, table: CsvTable, columns: CsvColumns) -> None:
         """Add every row, or count the reason why it cannot be used."""
+        for name in columns.unread:
+            self.counts.leave_out("column that is not read", name)
         for row in table.rows:
             reason = self._add(row, columns)
             if reason is not None:
-                self.counts[reason] += 1
+                text, image = ", ".join(row)[:200], row[columns.image].strip()
+                if columns.corners(row) is None:
+                    self.counts.leave_out(reason, image or text, f"{table.path}: {text}")
+                    continue
+                self.counts.leave_out_box(reason, image or text, f"{table.path}: {text}")
+                if image:
+                    self.incomplete.append(self._mention(image))
 
-    def _add(self, row: Sequence[str], columns: _Columns) -> str | None:
+    def _add(self, row: Sequence[str], columns: CsvColumns) -> str | None:
         """Add a row; returns the reason if it cannot be used."""
         image, class_name = row[columns.image].strip(), row[columns.class_name].strip()
         corners = columns.corners(row)
@@ -143,7 +117,9 @@ class _Contents:
         return None
 
     def _mention(self, image: str) -> int:
-        if "\\" in image or "./" in image or "//" in image:  # a.jpg, ./a.jpg and .\a.jpg are one image
+        if "://" not in image and (
+            "\\" in image or "./" in image or "//" in image
+        ):  # a.jpg, ./a.jpg and .\a.jpg are one image
             image = tidy_path(image)
         return self.names.mention(image)
 
@@ -153,43 +129,64 @@ class _Contents:
         self.first_mention = self.names.first_mentions()
         self.boxes.sort(self.first_mention, class_of)
         self.labels.sort(self.first_mention, class_of)
-        self.is_empty = np.zeros(len(self.names), dtype=bool)
+        self.is_empty, self.is_incomplete = np.zeros((2, len(self.names)), dtype=bool)
         self.is_empty[self.first_mention[self.empty]] = True
+        self.is_incomplete[self.first_mention[self.incomplete]] = True
         return names
 
-    def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
-        counts.update(self.counts)
-        folder = ImageFolder(self.config.images)
+    def records(self, counts: Counts) -> Iterator[ImageRecord]:
+        counts.add_all(self.counts)
+        folder, unit = ImageFolder(self.config.images), self.config.unit
+        are_shares = unit == "unit" or (unit is None and self.boxes.are_shares())
+        if are_shares and unit is None:
+            counts["box read as shares of width and height, as all numbers lie in 0..1"] += len(self.boxes)
         for image in map(int, np.flatnonzero(self.first_mention == np.arange(len(self.names)))):
+            if not (self.boxes.count(image) or self.labels.count(image) or self.is_empty[image]):
+                continue  # its rows have been left out
             found = folder.find(self.names[image])
-            record = self._record(image, found, counts) if isinstance(found, FoundImage) else found
+            record: ImageRecord | NotFound
+            if isinstance(found, FoundImage):
+                record = self._record(image, found, counts, are_shares=are_shares)
+            else:
+                record = found
             if isinstance(record, ImageRecord):
                 yield record
             else:
                 boxes, labels = self.boxes.count(image), self.labels.count(image)
-                count_lost_image(record, counts, boxes=boxes, labels=labels)
+                leave_out_image(
+                    counts, record.reason, self.names[image], record.path, boxes=boxes, labels=labels
+                )
 
-    def _record(self, image: int, found: FoundImage, counts: Counter[str]) -> ImageRecord | str:
+    def _record(
+        self, image: int, found: FoundImage, counts: Counts, *, are_shares: bool
+    ) -> ImageRecord | NotFound:
         """The image with its labels, or the reason why it cannot be used."""
-        stated = self.boxes.boxes(image)
-        boxes = Boxes()
-        if stated and self.config.unit == "unit":
-            boxes = unit_boxes(stated, (1, 1), counts, rounding=UNIT_ROUNDING)
-        elif stated:
-            size_px = upright_size_px(found.path)
+        stated, name = self.boxes.boxes(image), self.names[image]
+        boxes, size_px = Boxes(), None
+        if stated and not are_shares:
+            size_px = header_size_px(found.path, self.config.exif)
             if size_px is None:
-                return NO_SIZE
-            boxes = unit_boxes(stated, size_px, counts)
+                return NotFound(UNREADABLE, str(found.path))
+        boxes = unit_boxes(stated, size_px, counts, name)
         counts["box kept as an ignore region"] += sum(boxes.is_ignored)
-        labels = tuple(consistent_labels(self.labels.labels(image), boxes.class_index, counts).values())
+        stated_labels = [*self.labels.labels(image), *lost_labels(stated, boxes)]
+        labels = tuple(consistent_labels(stated_labels, boxes.class_index, counts, name).values())
         is_boxed = bool(stated) or self.is_empty[image]
-        source_id = readable_name(self.names[image])
-        return ImageRecord(source_id, found.path, found.size_bytes, None, boxes if is_boxed else None, labels)
+        is_incomplete = bool(self.is_incomplete[image])
+        return ImageRecord(
+            readable_name(name),
+            found.path,
+            found.size_bytes,
+            None,
+            boxes if is_boxed else None,
+            labels,
+            is_incomplete=is_incomplete,
+        )
 
 
 def _flag(row: Sequence[str], index: int | None, *, default: bool) -> bool | None:
     """The value of a yes-or-no cell; the default if it is empty or absent; None if it has another value."""
     text = "" if index is None else row[index].strip().casefold()
-    if text in _YES:
+    if text in YES:
         return True
-    return False if text in _NO else (None if text else default)
+    return False if text in NO else (None if text else default)

@@ -3,7 +3,6 @@
 An annotated image is exhaustively annotated for its own class, and for no other class.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from typing import NamedTuple
 from data_prep.records import Boxes
 from data_prep.sources.columns.label_table import StatedBoxes, unit_boxes
 from data_prep.sources.imagenet_images import entries_of
-from data_prep.sources.source import NO_SIZE
+from data_prep.sources.source import Counts
 from data_prep.sources.voc_xml import AnnotationError, XmlObject, read_annotation
 
 
@@ -38,7 +37,7 @@ class ClassBoxes:
         self._class_index, self._classes = class_index, classes
         self.unused = set(self._paths)  # names of annotations not yet requested
 
-    def of_image(self, name: str, counts: Counter[str]) -> BoxAnnotation:
+    def of_image(self, name: str, counts: Counts) -> BoxAnnotation:
         """The annotation of an image of the class; counts annotations and boxes that cannot be used."""
         stem = PurePosixPath(name).stem
         self.unused.discard(stem)
@@ -47,24 +46,25 @@ class ClassBoxes:
         try:
             annotation = read_annotation(self._paths[stem])
         except AnnotationError as reason:
-            counts[str(reason)] += 1
+            counts.leave_out_box(str(reason), name, f"{self._paths[stem]}, line {reason.line}")
             return NOT_ANNOTATED
         if annotation.size_px is None:
-            counts[NO_SIZE] += 1
+            counts.leave_out_box("image without width and height", name, str(self._paths[stem]))
             return NOT_ANNOTATED
-        stated = self._stated_boxes(annotation.objects, counts)
-        boxes = unit_boxes(stated, annotation.size_px, counts)
+        stated = self._stated_boxes(annotation.objects, self._paths[stem], counts)
+        boxes = unit_boxes(stated, annotation.size_px, counts, f"{self._paths[stem]}")
         counts["difficult object kept as an ignore region"] += sum(boxes.is_ignored)
         objects = stated.class_index.count(self._class_index)
         kept = boxes.class_index.count(self._class_index)
         return BoxAnnotation(annotation.size_px, boxes, is_exhaustive=kept == objects > 0)
 
-    def _stated_boxes(self, objects: Iterable[XmlObject], counts: Counter[str]) -> StatedBoxes:
+    def _stated_boxes(self, objects: Iterable[XmlObject], path: Path, counts: Counts) -> StatedBoxes:
         stated = StatedBoxes()
         for xml_object in objects:
             class_index = self._classes.get(xml_object.name)
             if class_index is None:
-                counts["box of a class that is not among the folders"] += 1
+                reason = "box of a class that is not among the folders"
+                counts.leave_out_box(reason, str(path), f"{path}: {xml_object.name}")
             else:
                 stated.add(class_index, xml_object.xyxy_px, is_ignored=xml_object.is_difficult)
         return stated

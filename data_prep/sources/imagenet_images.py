@@ -1,7 +1,6 @@
 """The images of a class in a folder or a tar, chosen by one rule and sorted in one order."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import NamedTuple
 
 from data_prep.shards.decoding import IMAGE_SUFFIXES
 from data_prep.sources.files.image_folder import walk
-from data_prep.sources.paths import cannot_list
-from data_prep.sources.source import FILE_MISSING
+from data_prep.sources.paths import cannot_list, readable_name
+from data_prep.sources.source import FILE_MISSING, Counts
 
 FILE_BESIDE_CLASSES = "file beside the class folders"
 TAR_INSIDE = "tar inside a class (not read)"
@@ -32,16 +31,17 @@ class ImageClass:
     """A class and the function that streams its images in order and counts the files left out."""
 
     name: str
-    images: Callable[[Counter[str]], Iterable[ClassImage]]
+    images: Callable[[Counts], Iterable[ClassImage]]
+    is_whole_path: bool = False  # whether the names of the images begin above the folder of the class
 
 
-def is_image(name: str, counts: Counter[str]) -> bool:
+def is_image(name: str, counts: Counts) -> bool:
     """Whether a file is an image by its name; counts the others."""
     lower = name.lower()
     if lower.endswith(_SUFFIXES):
         return True
     is_tar = lower.endswith(".tar")
-    counts[TAR_INSIDE if is_tar else "file without the suffix of an image"] += 1
+    counts.leave_out(TAR_INSIDE if is_tar else "file without the suffix of an image", readable_name(name))
     return False
 
 
@@ -63,7 +63,7 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
         raise cannot_list(folder, reason) from None
 
 
-def images_of_folder(folder: Path, counts: Counter[str]) -> Iterator[ClassImage]:
+def images_of_folder(folder: Path, counts: Counts) -> Iterator[ClassImage]:
     """The images at or below a folder, in order."""
     for prefix, names in walk(folder, counts):
         for name in names:
@@ -72,13 +72,13 @@ def images_of_folder(folder: Path, counts: Counter[str]) -> Iterator[ClassImage]
                 yield ClassImage(prefix + name, path, None, size_bytes)
 
 
-def _size_of_file(path: Path, counts: Counter[str]) -> int | None:
+def _size_of_file(path: Path, counts: Counts) -> int | None:
     try:
         found = path.stat()
     except OSError:  # a broken link
-        counts[FILE_MISSING] += 1
+        counts.leave_out(FILE_MISSING, readable_name(path.name), readable_name(str(path)))
         return None
     if not S_ISREG(found.st_mode):  # reading a pipe would block
-        counts["device or pipe with the name of an image"] += 1
+        counts.leave_out("device or pipe with the name of an image", readable_name(str(path)))
         return None
     return found.st_size

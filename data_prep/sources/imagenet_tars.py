@@ -1,7 +1,6 @@
 """ImageNet in tars: a tar for each class, one tar of class folders, or one tar of class tars."""
 
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -16,6 +15,8 @@ from data_prep.sources.imagenet_images import (
     in_order,
     is_image,
 )
+from data_prep.sources.paths import readable_name
+from data_prep.sources.source import Counts
 
 _REPLACED = "member of a tar that a later member of the same name replaces"
 
@@ -23,7 +24,7 @@ _REPLACED = "member of a tar that a later member of the same name replaces"
 def class_of_tar(name: str, tar: TarSpan) -> ImageClass:
     """The class whose images are the members of a tar."""
 
-    def images(counts: Counter[str]) -> list[ClassImage]:
+    def images(counts: Counts) -> list[ClassImage]:
         found = (member for member in members(tar, counts) if is_image(member.name, counts))
         inside = (member._replace(name=member.name.removeprefix(f"{name}/")) for member in found)
         return _latest_in_order(inside, tar.path, counts)
@@ -31,7 +32,7 @@ def class_of_tar(name: str, tar: TarSpan) -> ImageClass:
     return ImageClass(name, images)
 
 
-def classes_in_tar(path: Path, counts: Counter[str]) -> list[ImageClass]:
+def classes_in_tar(path: Path, counts: Counts) -> list[ImageClass]:
     """The classes in a tar of class folders or class tars, unsorted; counts the members left out.
 
     Folders around all classes, as in `tar -cf train.tar train/`, are ignored.
@@ -42,11 +43,12 @@ def classes_in_tar(path: Path, counts: Counter[str]) -> list[ImageClass]:
     return listing.classes(counts)
 
 
-def _latest_in_order(found: Iterable[Member], path: Path, counts: Counter[str]) -> list[ClassImage]:
+def _latest_in_order(found: Iterable[Member], path: Path, counts: Counts) -> list[ClassImage]:
     """The images in order; of members with the same name only the last, as after unpacking."""
     latest: dict[str, ClassImage] = {}
     for name, offset, size_bytes in found:
-        counts[_REPLACED] += name in latest
+        if name in latest:
+            counts.leave_out(_REPLACED, readable_name(name), readable_name(f"{path}: {name}"))
         latest[name] = ClassImage(name, path, offset, size_bytes)
     return in_order(latest.values())
 
@@ -79,11 +81,12 @@ class _Listing:
     folders: dict[str, _FolderInTar] = field(default_factory=dict)
     tars: dict[str, TarSpan] = field(default_factory=dict)
 
-    def add(self, member: Member, counts: Counter[str]) -> None:
+    def add(self, member: Member, counts: Counts) -> None:
         path, (name, offset, size_bytes) = self.tar.path, member
         if name.endswith(".tar"):
             stem = name.removesuffix(".tar")
-            counts[_REPLACED] += stem in self.tars
+            if stem in self.tars:
+                counts.leave_out(_REPLACED, readable_name(name), readable_name(f"{path}: {name}"))
             self.tars[stem] = TarSpan(path, offset, offset + size_bytes, f"{path}: {name}")
             return
         refuse_compressed(f"{path}: {name}")
@@ -91,7 +94,7 @@ class _Listing:
             folder = name.rpartition("/")[0]
             self.folders.setdefault(folder, _FolderInTar()).add(member)
 
-    def classes(self, counts: Counter[str]) -> list[ImageClass]:
+    def classes(self, counts: Counts) -> list[ImageClass]:
         """The classes, unsorted; counts the members outside all classes."""
         depth = _depth_of_classes([*self.folders, *self.tars])
         parts_of: dict[str, list[tuple[str, _FolderInTar]]] = {}
@@ -100,20 +103,21 @@ class _Listing:
             if name and not name.startswith("."):
                 parts_of.setdefault(name, []).append(("".join(f"{part}/" for part in below), folder))
             else:
-                counts[FILE_BESIDE_CLASSES] += len(folder.offsets)
+                for member in folder.members(f"{path}/".lstrip("/")):
+                    counts.leave_out(FILE_BESIDE_CLASSES, readable_name(member.name))
         classes = [self._class_of_folders(name, parts) for name, parts in parts_of.items()]
         for stem, tar in self.tars.items():
             name, *below = stem.split("/")[depth:]
             if below:
-                counts[TAR_INSIDE] += 1
+                counts.leave_out(TAR_INSIDE, readable_name(f"{stem}.tar"))
             elif name.startswith(".") or not name:
-                counts[FILE_BESIDE_CLASSES] += 1
+                counts.leave_out(FILE_BESIDE_CLASSES, readable_name(f"{stem}.tar"))
             else:
                 classes.append(class_of_tar(name, tar))
         return classes
 
     def _class_of_folders(self, name: str, parts: list[tuple[str, _FolderInTar]]) -> ImageClass:
-        def images(counts: Counter[str]) -> list[ClassImage]:
+        def images(counts: Counts) -> list[ClassImage]:
             found = (member for prefix, folder in parts for member in folder.members(prefix))
             return _latest_in_order(found, self.tar.path, counts)
 

@@ -4,7 +4,6 @@ A class with boxes in an image is present, and exhaustively annotated unless `no
 A class in `neg_category_ids` is absent. Nothing is known about any other class.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,10 +12,10 @@ from data_prep.config import LvisSource
 from data_prep.records import Boxes, ImageLabel, ImageRecord
 from data_prep.sources.coco import InstanceImages, path_tails
 from data_prep.sources.coco_instances import read_instances
-from data_prep.sources.columns.image_columns import UNLISTED
+from data_prep.sources.columns.image_columns import UNKNOWN, UNLISTED
 from data_prep.sources.columns.label_table import exhaustive_labels
 from data_prep.sources.paths import readable_name, require_folder
-from data_prep.sources.source import OpenSource
+from data_prep.sources.source import Counts, OpenSource
 
 
 def open_source(config: LvisSource) -> OpenSource:
@@ -26,7 +25,7 @@ def open_source(config: LvisSource) -> OpenSource:
     """
     require_folder(config.images, config.name)
     instances = read_instances(config.annotations, config.name, _file_name)
-    contents = _Contents(InstanceImages(instances, config.images, path_tails))
+    contents = _Contents(InstanceImages(instances, config, path_tails))
     synsets = (category.get("synset") for category in instances.categories)
     return OpenSource(
         config.name,
@@ -42,17 +41,19 @@ def open_source(config: LvisSource) -> OpenSource:
 class _Contents:
     images: InstanceImages
 
-    def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
+    def records(self, counts: Counts) -> Iterator[ImageRecord]:
         for image, record in self.images.numbered(counts):
             yield replace(record, labels=self._labels(image, record.boxes or Boxes(), counts))
 
-    def _labels(self, image: int, boxes: Boxes, counts: Counter[str]) -> tuple[ImageLabel, ...]:
+    def _labels(self, image: int, boxes: Boxes, counts: Counts) -> tuple[ImageLabel, ...]:
         instances = self.images.instances
+        name = instances.images.name(image)
         labels = instances.labels.labels(image)
-        listed = [label for label in labels if label.class_index != UNLISTED]
-        counts["image label of a category that the file does not list"] += len(labels) - len(listed)
-        stated = instances.boxes.boxes(image).without(UNLISTED)
-        by_class = exhaustive_labels(listed, stated, boxes, counts)
+        listed = [label for label in labels if label.class_index >= 0]
+        for _ in range(len(labels) - len(listed)):
+            counts.leave_out("image label of a category that the file does not list", name)
+        stated = instances.boxes.boxes(image).without(UNLISTED).without(UNKNOWN)
+        by_class = exhaustive_labels(listed, stated, boxes, counts, name)
         for label in listed:  # a positive label: not exhaustively annotated
             # A class that another label states as absent is not in `by_class`.
             if label.is_positive and label.class_index in by_class:

@@ -25,11 +25,17 @@ from data_prep.sources.columns.label_table import (
 )
 from data_prep.sources.columns.name_table import ClassNames, NameTable
 from data_prep.sources.files.csv_table import csv_rows, open_table
-from data_prep.sources.files.image_folder import FoundImage, ImageFolder, walk
-from data_prep.sources.files.text_lines import number, text_lines
+from data_prep.sources.files.image_folder import FoundImage, ImageFolder, NotFound, walk
+from data_prep.sources.files.text_lines import is_yes, number, text_lines
 from data_prep.sources.paths import readable_name, require_folder
-from data_prep.sources.source import FILE_MISSING, OpenSource, SourceError, count_lost_image, counts_in_words
-from data_prep.sources.unit_box import UNIT_ROUNDING
+from data_prep.sources.source import (
+    FILE_MISSING,
+    Counts,
+    OpenSource,
+    SourceError,
+    counts_in_words,
+    leave_out_image,
+)
 from wordtree.support.arrays import Int32Array
 
 _JPG: Final = ".jpg"
@@ -76,7 +82,7 @@ class _Contents:
     boxes: BoxTable = field(default_factory=BoxTable)
     labels: ImageLabelTable = field(default_factory=ImageLabelTable)
     class_ids: ClassNames = field(default_factory=ClassNames)
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counts = field(default_factory=Counts)
     files: int = 0
     first_mention: Int32Array = field(init=False)
 
@@ -88,7 +94,7 @@ class _Contents:
                     self.image_ids.mention(file[: -len(_JPG)])
                     self.files += 1
                 else:
-                    self.counts["file whose name is not ID.jpg"] += 1
+                    self.counts.leave_out("file whose name is not ID.jpg", f"{folder}{file}")
             self.folders.append(folder)
             self.folder_ends.append(len(self.image_ids))
 
@@ -100,7 +106,7 @@ class _Contents:
         mention, class_index, add = self.image_ids.mention, self.class_ids.number, self.boxes.add
         for row in table.rows:
             corners = number(row[left]), number(row[top]), number(row[right]), number(row[bottom])
-            add(mention(row[image]), class_index(row[label]), corners, is_ignored=row[group] == "1")
+            add(mention(row[image]), class_index(row[label]), corners, is_ignored=is_yes(row[group]))
 
     def read_labels(self, path: Path) -> None:
         """Add the human-verified labels of a table with the columns ImageID, LabelName, Confidence, perhaps Source."""
@@ -110,7 +116,7 @@ class _Contents:
         for row in table.rows:
             is_positive = _POSITIVE_OF.get(row[confidence])
             if is_positive is None or (source is not None and row[source] == "machine"):
-                self.counts["image label that nobody verified"] += 1
+                self.counts["image label that nobody verified"] += 1  # most labels: too many to list
             else:
                 mention, class_index = self.image_ids.mention(row[image]), self.class_ids.number(row[label])
                 self.labels.add(mention, class_index, is_positive=is_positive)
@@ -126,19 +132,27 @@ class _Contents:
         self.labels.sort(self.first_mention, class_of)
         return ids
 
-    def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
-        counts.update(self.counts)
+    def records(self, counts: Counts) -> Iterator[ImageRecord]:
+        counts.add_all(self.counts)
         folder = ImageFolder(self.images)
         for image in map(int, np.flatnonzero(self.first_mention == np.arange(len(self.image_ids)))):
             boxes, labels = self.boxes.boxes(image), self.labels.labels(image)
             name = self._file_name(image)
-            found = folder.find(name) if name else FILE_MISSING
-            if isinstance(found, str):
-                count_lost_image(found, counts, boxes=len(boxes), labels=len(labels))
+            tried = f"{self.images}/{self.image_ids[image]}{_JPG}"
+            found = folder.find(name) if name else NotFound(FILE_MISSING, tried)
+            if isinstance(found, NotFound):
+                leave_out_image(
+                    counts,
+                    found.reason,
+                    self.image_ids[image],
+                    found.path,
+                    boxes=len(boxes),
+                    labels=len(labels),
+                )
             elif boxes or labels:
                 yield _record(readable_name(name), found, boxes, labels, counts)
             else:
-                counts["image without a row in any table"] += 1
+                counts.leave_out("image without a row in any table", readable_name(name))
 
     def _file_name(self, image: int) -> str:
         """The path below the folder of images; empty if there is no such file."""
@@ -147,11 +161,11 @@ class _Contents:
 
 
 def _record(
-    source_id: str, found: FoundImage, stated: StatedBoxes, labels: list[ImageLabel], counts: Counter[str]
+    source_id: str, found: FoundImage, stated: StatedBoxes, labels: list[ImageLabel], counts: Counts
 ) -> ImageRecord:
-    boxes = unit_boxes(stated, (1, 1), counts, rounding=UNIT_ROUNDING)
+    boxes = unit_boxes(stated, None, counts, source_id)
     counts["group kept as an ignore region"] += sum(boxes.is_ignored)
-    by_class = exhaustive_labels(labels, stated, boxes, counts)
+    by_class = exhaustive_labels(labels, stated, boxes, counts, source_id)
     return ImageRecord(
         source_id, found.path, found.size_bytes, None, boxes if stated else None, tuple(by_class.values())
     )

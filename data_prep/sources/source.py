@@ -1,21 +1,92 @@
-"""`OpenSource`, the value that every reader returns, and the reasons that several readers count."""
+"""`OpenSource`, the value that every reader returns, `Counts`, and the reasons that several readers count."""
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from data_prep.errors import DataPrepError
 from data_prep.records import BOX_OF_LOST_IMAGE, LABEL_OF_LOST_IMAGE, ImageRecord
+from data_prep.sources.columns.name_table import PackedNames
 
 # Reasons that several readers count.
 NO_NAME_INSIDE = "image without a file name inside the folder"
-NO_SIZE = "image without width and height"
+UNREADABLE = "image that cannot be decoded"
 FILE_MISSING = "image file missing"
 DAMAGED_ARCHIVE = "damaged, the rest is not read"  # follows the name of the archive
+SHOWN_EXAMPLES = 3  # of each reason, in messages and tables
 
 
 class SourceError(DataPrepError):
     """A data set that cannot be read in the stated format."""
+
+
+class Counts(Counter[str]):
+    """The number of images and labels left out or changed, by reason, and the list of those left out.
+
+    boxes: the number of boxes left out, also as lines, rows or files. The list takes the bytes of its texts and 10
+    bytes for each entry.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._forget()
+
+    def leave_out(self, reason: str, image: str, place: str = "", number: int = 1) -> None:
+        """Count and list an image, or a part of its labels.
+
+        image: the name of the image, the row or the file. place: the path that was tried, or the line or box.
+        number: the number of images or labels that the entry stands for.
+        """
+        self[reason] += number
+        self._reasons.append(self._reason_numbers.setdefault(reason, len(self._reason_numbers)))
+        self._texts.append(f"{image}\0{place}")
+
+    def leave_out_box(self, reason: str, image: str, place: str = "") -> None:
+        """Leave out a box, or a line, row or file that should state boxes; see `leave_out`."""
+        self.leave_out(reason, image, place)
+        self.boxes += 1
+
+    def left_out(self) -> Iterator[tuple[str, str, str]]:
+        """Reason, image and place of each entry, in the order in which they were left out."""
+        reasons = list(self._reason_numbers)
+        for number, reason in enumerate(self._reasons):
+            image, _, place = self._texts[number].partition("\0")
+            yield reasons[reason], image, place
+
+    def examples(self, most: int = SHOWN_EXAMPLES) -> dict[str, list[str]]:
+        """The places (or else images) of the first entries of each reason that has any."""
+        found: dict[str, list[str]] = {reason: [] for reason in self._reason_numbers}
+        missing = {reason: min(most, self[reason]) for reason in found}
+        for reason, image, place in self.left_out():
+            if len(found[reason]) < most:
+                found[reason].append(place or image)
+                missing[reason] -= 1
+                if not any(missing.values()):
+                    break
+        return found
+
+    def add_all(self, other: "Counts") -> None:
+        """Add the counts and the list of others."""
+        self.update(other)
+        self.boxes += other.boxes
+        numbers = [
+            self._reason_numbers.setdefault(reason, len(self._reason_numbers))
+            for reason in other._reason_numbers
+        ]
+        self._reasons.extend(numbers[reason] for reason in other._reasons)
+        for number in range(len(other._texts)):
+            self._texts.append(other._texts[number])
+
+    def clear(self) -> None:
+        """Forget all counts and the list."""
+        super().clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.boxes = 0
+        self._reason_numbers: dict[str, int] = {}
+        self._reasons, self._texts = array("H"), PackedNames()
 
 
 @dataclass(frozen=True)
@@ -32,8 +103,8 @@ class OpenSource:
     name: str
     has_boxes: bool
     classes: tuple[str, ...]
-    stream: Callable[[Counter[str]], Iterator[ImageRecord]]
-    counts: Counter[str] = field(default_factory=Counter)
+    stream: Callable[[Counts], Iterator[ImageRecord]]
+    counts: Counts = field(default_factory=Counts)
     aliases: tuple[str, ...] = ()
     is_federated: bool = False
 
@@ -43,13 +114,26 @@ class OpenSource:
         yield from self.stream(self.counts)
 
 
-def count_lost_image(reason: str, counts: Counter[str], *, boxes: int, labels: int = 0) -> None:
-    """Count an image that cannot be used, and its boxes and image labels."""
-    counts[reason] += 1
+def leave_out_image(
+    counts: Counts, reason: str, image: str, place: str, *, boxes: int = 0, labels: int = 0
+) -> None:
+    """Leave out an image that cannot be used, and count its boxes and image labels."""
+    counts.leave_out(reason, image, place)
+    counts.boxes += boxes
     counts[BOX_OF_LOST_IMAGE] += boxes
     counts[LABEL_OF_LOST_IMAGE] += labels
 
 
-def counts_in_words(counts: Counter[str]) -> str:
-    """`reason: count; …`; empty if nothing was counted."""
-    return "; ".join(f"{reason}: {count}" for reason, count in (+counts).items())
+def counts_in_words(counts: Counts) -> str:
+    """`reason: count (examples); …`; empty if nothing was counted."""
+    examples = counts.examples()
+    return "; ".join(
+        f"{reason}: {count}{examples_in_words(examples.get(reason, []))}"
+        for reason, count in (+counts).items()
+    )
+
+
+def examples_in_words(examples: Sequence[str]) -> str:
+    """` (a, b)`, each cut to 120 characters; empty without examples."""
+    shown = (text if len(text) <= 120 else f"{text[:58]}…{text[-60:]}" for text in examples)
+    return f" ({', '.join(shown)})" if examples else ""

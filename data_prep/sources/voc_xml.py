@@ -1,7 +1,8 @@
 """Untrusted XML annotations of PASCAL VOC and ILSVRC, one file for each image.
 
 The files state the first and last pixels of a box. PASCAL VOC and similar data sets number pixels from 1, ImageNet and
-ILSVRC from 0 (decision 14). The result is edges: 0 is the left or upper edge of the image.
+ILSVRC from 0; fractional numbers are edges (decision 14). The result is edges: 0 is the left or upper edge of the
+image.
 """
 
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from stat import S_ISREG
 from typing import Final, NamedTuple
 from xml.parsers import expat
 
+from data_prep.config import FirstPixel
 from data_prep.records import Corners
-from data_prep.sources.files.text_lines import number
+from data_prep.sources.files.text_lines import is_yes, number
 from data_prep.sources.source import SourceError
 
 MAX_BYTES: Final = 4 << 20  # of a file: some ten thousand objects
@@ -19,6 +21,7 @@ _MAX_DEPTH: Final = 16  # VOC nests 5 elements
 _MAX_TEXT: Final = 4096  # characters of a name or number
 _MAX_PX: Final = 1 << 20  # of an image's width or height
 _ZERO_BASED: Final = ("ilsvrc", "imagenet")  # first letters of the databases, in lower case
+_WITH_EDGES: Final = ("roboflow",)
 
 _OBJECT: Final = "/annotation/object"
 _OBJECT_FIELDS: Final = tuple(
@@ -55,8 +58,11 @@ class XmlAnnotation:
     objects: tuple[XmlObject, ...]
 
 
-def read_annotation(path: Path) -> XmlAnnotation:
-    """The annotation of a file; raises AnnotationError."""
+def read_annotation(path: Path, first_pixel: FirstPixel | None = None) -> XmlAnnotation:
+    """The annotation of a file; raises AnnotationError.
+
+    first_pixel: the number of the first pixel, or "edges"; None: as the database and the numbers tell.
+    """
     try:
         status = path.stat()
         if not S_ISREG(status.st_mode):  # reading a pipe would block
@@ -68,15 +74,18 @@ def read_annotation(path: Path) -> XmlAnnotation:
         raise AnnotationError("annotation file missing") from None
     except (OSError, ValueError):  # ValueError: an impossible file name
         raise AnnotationError("annotation file that cannot be read") from None
-    return parse_annotation(data)
+    return parse_annotation(data, first_pixel)
 
 
-def parse_annotation(data: bytes) -> XmlAnnotation:
+def parse_annotation(data: bytes, first_pixel: FirstPixel | None = None) -> XmlAnnotation:
     """The annotation in the bytes of a file; raises AnnotationError."""
     texts, objects = _Texts().read(data)
-    is_zero_based = texts.get(_DATABASE, "").lower().startswith(_ZERO_BASED)
+    database = texts.get(_DATABASE, "").lower()
+    if first_pixel is None and database.startswith(_WITH_EDGES):
+        first_pixel = "edges"
+    elif first_pixel is None and database.startswith(_ZERO_BASED):
+        first_pixel = 0
     size_px = _size_px(number(texts.get(_WIDTH, "")), number(texts.get(_HEIGHT, "")))
-    first_pixel = 0 if is_zero_based else 1
     return XmlAnnotation(
         texts.get(_FILENAME, ""), size_px, tuple(_object(fields, first_pixel) for fields in objects)
     )
@@ -96,7 +105,8 @@ class _Texts:
         """The texts by path, and the texts of _OBJECT_FIELDS for each object."""
         parser = self._parser
         parser.buffer_text = True
-        parser.StartDoctypeDeclHandler = self._refuse  # no DOCTYPE, no entities to expand
+        # A DOCTYPE without entities is harmless, and nothing is loaded from its address.
+        parser.EntityDeclHandler = parser.SkippedEntityHandler = self._refuse
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._add
@@ -134,10 +144,19 @@ class _Texts:
             self._text += text[:_MAX_TEXT]
 
 
-def _object(fields: list[str], first_pixel: int) -> XmlObject:
+def _object(fields: list[str], first_pixel: FirstPixel | None) -> XmlObject:
     name, difficult, *corners = fields
-    left, top, right, bottom = (number(corner) - first_pixel for corner in corners)
-    return XmlObject(name, (left, top, right + 1, bottom + 1), difficult == "1")
+    if first_pixel is None:
+        first_pixel = "edges" if "." in "".join(corners) else 1
+    left, top, right, bottom = map(number, corners)
+    if first_pixel != "edges":
+        left, top, right, bottom = (
+            left - first_pixel,
+            top - first_pixel,
+            right - first_pixel + 1,
+            bottom - first_pixel + 1,
+        )
+    return XmlObject(name, (left, top, right, bottom), difficult not in ("", "0") and is_yes(difficult))
 
 
 def _size_px(width: float, height: float) -> tuple[int, int] | None:

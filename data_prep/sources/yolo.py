@@ -1,32 +1,34 @@
-"""YOLO text files in the layout of Ultralytics and Darknet: images in …/images/…, boxes in …/labels/….
+"""YOLO text files in the layout of Ultralytics and Darknet: images in …/images/…, boxes in …/labels/… or beside them.
 
 A line is `class x y width height`, centre and size in the unit square, or a class and the corners of a polygon. An
-image without a text file has been annotated and has no object.
+image without a text file has been annotated and has no object, if another image has a text file.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite, nan
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from data_prep.config import YoloSource
 from data_prep.records import Boxes, Corners, ImageRecord
 from data_prep.shards.decoding import IMAGE_SUFFIXES
-from data_prep.sources.columns.label_table import StatedBoxes, unit_boxes
-from data_prep.sources.files.image_folder import ImageFolder, walk
+from data_prep.sources.columns.label_table import StatedBoxes, lost_labels, unit_boxes
+from data_prep.sources.files.image_folder import FoundImage, ImageFolder, NotFound, walk
 from data_prep.sources.files.text_lines import number, text_lines
-from data_prep.sources.paths import cannot_list, readable_name, require_folder
-from data_prep.sources.source import OpenSource, SourceError
-from data_prep.sources.unit_box import UNIT_ROUNDING
-from wordtree.support.config_files import read_yaml
+from data_prep.sources.paths import (
+    cannot_list,
+    file_size,
+    readable_name,
+    require_folder,
+)
+from data_prep.sources.source import FILE_MISSING, Counts, OpenSource, SourceError
+from data_prep.sources.yolo_data import ListedImages, YoloNames, read_names, read_splits
 
 _MAX_BYTES: Final = 16 << 20  # of a text file: a hundred thousand boxes
 _TXT: Final = ".txt"
@@ -34,15 +36,25 @@ _SUFFIXES: Final = tuple(sorted(IMAGE_SUFFIXES))
 _POLYGON: Final = "polygon converted to its bounding box"
 _BACKGROUND: Final = "image without a text file (kept, no object)"
 _UNUSED: Final = "text file without an image"
+_NO_CLASS: Final = "line whose class is not an integer"
+_NO_NAME: Final = "line whose class number has no name"
+_NO_BOX: Final = "line that is neither a box nor a polygon"
 
 
 def open_source(config: YoloSource) -> OpenSource:
     """The class names and the images; raises SourceError if names or folders are missing."""
+    if config.data is not None:
+        names = read_names(config.data)
+        root, listed = read_splits(config.data)
+        splits = _Splits(config.name, names, root, listed)
+        return OpenSource(config.name, has_boxes=True, classes=names.classes, stream=splits.records)
+    assert config.images is not None
+    assert config.class_names is not None
     require_folder(config.images, config.name)
     if config.labels is not None:
         require_folder(config.labels, config.name, "text files")
     names = read_names(config.class_names)
-    contents = _Contents(config, names)
+    contents = _Folder(config.name, names, config.images, config.labels)
     return OpenSource(config.name, has_boxes=True, classes=names.classes, stream=contents.records)
 
 
@@ -51,82 +63,210 @@ class _TextFileError(SourceError):
 
 
 @dataclass(frozen=True)
-class _Contents:
-    config: YoloSource
-    names: YoloNames
+class _Splits:
+    """The images of a data.yaml; the name of an image begins with its split."""
 
-    def records(self, counts: Counter[str]) -> Iterator[ImageRecord]:
-        """The images, folder by folder; raises SourceError if no folder of text files exists."""
+    source: str
+    names: YoloNames
+    root: Path
+    listed: list[ListedImages]
+
+    def records(self, counts: Counts) -> Iterator[ImageRecord]:
+        """The images, split by split; a folder that two splits name belongs to the first."""
+        known: set[Path] = set()
+        for split, path in self.listed:
+            if path in known:
+                counts.leave_out("split with the images of another split", split, f"{split}: {path}")
+                continue
+            known.add(path)
+            prefix = f"{split}/{self._below_root(path if path.is_dir() else path.parent)}"
+            if path.is_dir() and not _has_text_file(path):
+                counts.leave_out_box("split without text files", split, f"{split}: {labels_folder(path)}")
+            elif path.is_dir():
+                yield from _Folder(self.source, self.names, path, None, prefix).records(counts)
+            else:
+                yield from _List(self.source, self.names, path, self.root, split).records(counts)
+
+    def _below_root(self, path: Path) -> str:
+        """The path relative to the data set, with a slash at its end; empty for the data set itself."""
+        root = self.root.absolute()
+        below = path.relative_to(root) if path.is_relative_to(root) else path.relative_to(path.anchor)
+        return f"{below.as_posix()}/" if below.parts else ""
+
+
+@dataclass(frozen=True)
+class _List:
+    """The images that a text file lists, one path a line, as Darknet's train.txt."""
+
+    source: str
+    names: YoloNames
+    path: Path
+    root: Path
+    split: str
+
+    def records(self, counts: Counts) -> Iterator[ImageRecord]:
+        """The images in the order of the list."""
+        texts = _TextFiles(self.source, self.names)
+        for line in filter(None, map(str.strip, text_lines(self.path))):
+            name = line.replace("\\", "/").removeprefix("./")
+            # Ultralytics: `./` is the folder of the list; Darknet: the working directory.
+            image = next(
+                (path for path in (self.path.parent / name, self.root / name) if file_size(path) is not None),
+                None,
+            )
+            if image is None:
+                counts.leave_out(FILE_MISSING, readable_name(name), f"{self.root / name}")
+                continue
+            source_id = readable_name(f"{self.split}/{name.lstrip('/')}")
+            text_folder = labels_folder(image.parent)
+            yield from texts.record(FoundImage(image, file_size(image) or 0), source_id, text_folder, counts)
+        texts.require_one(self.path)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """The images at or below a folder. prefix: before the name of each image."""
+
+    source: str
+    names: YoloNames
+    images: Path
+    labels: Path | None
+    prefix: str = ""
+
+    def records(self, counts: Counts) -> Iterator[ImageRecord]:
+        """The images, folder by folder; raises SourceError if no image has a text file."""
         text_folders: list[Path] = []
-        for prefix, files in walk(self.config.images, counts):
-            images = [file for file in files if _is_image(file, counts)]
+        texts = _TextFiles(self.source, self.names)
+        for prefix, files in walk(self.images, counts):
+            images = [file for file in files if _is_image(file, prefix, counts)]
             if images:
                 text_folders.append(self._text_folder(prefix))
-                yield from self._folder_records(prefix, images, counts)
-        if text_folders and not any(map(Path.is_dir, text_folders)):
-            raise SourceError(
-                f"source {self.config.name!r}: expected the text files of its images in {text_folders[0]}, "
-                "found no such folder; give the folder as `labels`."
-            )
-        self._count_unused(set(text_folders), counts)
+                yield from self._folder_records(prefix, images, texts, counts)
+        if text_folders:
+            texts.require_one(text_folders[0])
+        self._leave_out_unused(set(text_folders), counts)
 
     def _folder_records(
-        self, prefix: str, images: Sequence[str], counts: Counter[str]
+        self, prefix: str, images: Sequence[str], texts: _TextFiles, counts: Counts
     ) -> Iterator[ImageRecord]:
-        folder, text_folder = ImageFolder(self.config.images), self._text_folder(prefix)
+        folder, text_folder = ImageFolder(self.images), self._text_folder(prefix)
         for image in images:
             found = folder.find(prefix + image)
-            if isinstance(found, str):
-                counts[found] += 1
-                continue
-            try:
-                boxes = self._boxes(text_folder / f"{image.rpartition('.')[0]}{_TXT}", counts)
-            except _TextFileError as reason:
-                counts[str(reason)] += 1
+            name = readable_name(f"{self.prefix}{prefix}{image}")
+            if isinstance(found, NotFound):
+                counts.leave_out(found.reason, name, found.path)
             else:
-                yield ImageRecord(readable_name(prefix + image), found.path, found.size_bytes, None, boxes)
-        counts[_UNUSED] += _unused(text_folder, images)
+                yield from texts.record(found, name, text_folder, counts)
+        for path in _unused(text_folder, images):
+            counts.leave_out_box(_UNUSED, path.name, readable_name(str(path)))
 
     def _text_folder(self, prefix: str) -> Path:
-        """The folder of the text files for a folder of images: the last `images` in its path becomes `labels`."""
-        if self.config.labels is not None:
-            return self.config.labels / prefix
-        parts = list((self.config.images / prefix).absolute().parts)
-        if "images" in parts:
-            last = len(parts) - 1 - parts[::-1].index("images")
-            parts[last] = "labels"
-        return Path(*parts)
+        """The folder of the text files for a folder of images."""
+        return labels_folder(self.images / prefix) if self.labels is None else self.labels / prefix
 
-    def _count_unused(self, text_folders: set[Path], counts: Counter[str]) -> None:
+    def _leave_out_unused(self, text_folders: set[Path], counts: Counts) -> None:
         """Count the text files outside the text folders of the images."""
         root = self._text_folder("")
-        if root.is_dir() and root != self.config.images.absolute():
-            for prefix, files in walk(root, Counter()):
+        if root.is_dir() and root != self.images.absolute():
+            for prefix, files in walk(root, Counts()):
                 if root / prefix not in text_folders:
-                    counts[_UNUSED] += sum(file.endswith(_TXT) for file in files)
+                    for file in filter(lambda name: name.endswith(_TXT), files):
+                        counts.leave_out_box(_UNUSED, file, readable_name(str(root / prefix / file)))
 
-    def _boxes(self, path: Path, counts: Counter[str]) -> Boxes:
-        text = _text(path)
+
+def _has_text_file(images: Path) -> bool:
+    """Whether a text file lies in the text folder of a folder of images, or beside the images."""
+    return any(next(folder.rglob(f"*{_TXT}"), None) for folder in (labels_folder(images), images))
+
+
+def labels_folder(images: Path) -> Path:
+    """The folder of the text files for a folder of images: the last `images` in its path becomes `labels`."""
+    parts = list(images.absolute().parts)
+    if "images" in parts:
+        last = len(parts) - 1 - parts[::-1].index("images")
+        parts[last] = "labels"
+    return Path(*parts)
+
+
+@dataclass
+class _TextFiles:
+    """Reads text files. images: the number of images so far; found: whether one of them has a text file."""
+
+    source: str
+    names: YoloNames
+    found: bool = False
+    images: int = 0
+
+    def record(
+        self, found: FoundImage, name: str, text_folder: Path, counts: Counts
+    ) -> Iterator[ImageRecord]:
+        """The image with its boxes; nothing, but counted, if its text file cannot be used."""
+        self.images += 1
+        path = text_folder / f"{found.path.stem}{_TXT}"
+        try:
+            text = _text(path)
+            if text is None and (beside := found.path.with_suffix(_TXT)) != path:
+                path, text = beside, _text(beside)
+        except _TextFileError as reason:
+            self.found = True
+            counts.leave_out_box(str(reason), name, readable_name(str(path)))
+            return
         if text is None:
             counts[_BACKGROUND] += 1
-            return Boxes()
+            yield ImageRecord(name, found.path, found.size_bytes, None, Boxes())
+            return
+        self.found = True
+        lines = _Lines(self.names, path)
+        stated = lines.read(text, counts)
+        boxes = unit_boxes(stated, None, counts, str(path))
+        labels = lost_labels(stated, boxes, lines.lost)
+        yield ImageRecord(
+            name, found.path, found.size_bytes, None, boxes, labels, is_incomplete=lines.has_unknown_class
+        )
+
+    def require_one(self, place: Path) -> None:
+        """Raise SourceError if there are images, and none has a text file."""
+        if self.images and not self.found:
+            raise SourceError(
+                f"source {self.source!r}: expected the text files of its images in {place}, found none there nor "
+                "beside the images; give their folder as `labels`. For images without objects, write empty text files."
+            )
+
+
+@dataclass
+class _Lines:
+    """The lines of one text file. lost: classes of lines that are no box; has_unknown_class: of lines without class."""
+
+    names: YoloNames
+    path: Path
+    lost: list[int] = field(default_factory=list)
+    has_unknown_class: bool = False
+
+    def read(self, text: str, counts: Counts) -> StatedBoxes:
         stated = StatedBoxes()
-        for cells in filter(None, map(str.split, text.splitlines())):
+        for line, cells in enumerate(map(str.split, text.splitlines()), start=1):
+            if not cells:
+                continue
             box = _box(cells, self.names, counts)
-            if isinstance(box, str):
-                counts[box] += 1
-            else:
+            if not isinstance(box, str):
                 stated.add(*box)
-        return unit_boxes(stated, (1, 1), counts, rounding=UNIT_ROUNDING)
+                continue
+            shown = f"{self.path}, line {line}: {' '.join(cells)[:60]}"
+            counts.leave_out_box(box, readable_name(self.path.name), readable_name(shown))
+            if box == _NO_CLASS:
+                self.has_unknown_class = True
+            elif box == _NO_BOX:
+                self.lost.append(int(number(cells[0])))
+        return stated
 
 
-def _box(cells: Sequence[str], names: YoloNames, counts: Counter[str]) -> tuple[int, Corners] | str:
+def _box(cells: Sequence[str], names: YoloNames, counts: Counts) -> tuple[int, Corners] | str:
     """Class and corners of the box in a line, or the reason why the line is no box."""
     class_number, *numbers = map(number, cells)
     if not class_number.is_integer():  # false for NaN and infinity
-        return "line whose class is not an integer"
+        return _NO_CLASS
     if not 0 <= class_number < len(names.classes):
-        return "line whose class number has no name"
+        return _NO_NAME
     if names.keypoint_numbers and len(numbers) == 4 + names.keypoint_numbers:
         numbers = numbers[:4]
     if len(numbers) == 4:
@@ -136,7 +276,7 @@ def _box(cells: Sequence[str], names: YoloNames, counts: Counter[str]) -> tuple[
         corners = _bounding_box(numbers)
         counts[_POLYGON] += 1
     else:
-        return "line that is neither a box nor a polygon"
+        return _NO_BOX
     return int(class_number), corners
 
 
@@ -166,17 +306,18 @@ def _text(path: Path) -> str | None:
     return text
 
 
-def _unused(text_folder: Path, images: Sequence[str]) -> int:
-    """The number of text files in a folder that belong to none of the images, which are sorted."""
+def _unused(text_folder: Path, images: Sequence[str]) -> list[Path]:
+    """The text files in a folder that belong to none of the images, which are sorted."""
     suffixes = {f".{image.rpartition('.')[2]}" for image in images}
     try:
         with os.scandir(text_folder) as entries:
-            stems = (entry.name[: -len(_TXT)] for entry in entries if entry.name.endswith(_TXT))
-            return sum(not any(_is_in(images, stem + suffix) for suffix in suffixes) for stem in stems)
+            stems = [entry.name[: -len(_TXT)] for entry in entries if entry.name.endswith(_TXT)]
     except (FileNotFoundError, NotADirectoryError):
-        return 0
+        return []
     except OSError as reason:
         raise cannot_list(text_folder, reason) from None
+    unused = (stem for stem in stems if not any(_is_in(images, stem + suffix) for suffix in suffixes))
+    return sorted(text_folder / f"{stem}{_TXT}" for stem in unused)
 
 
 def _is_in(names: Sequence[str], name: str) -> bool:
@@ -185,69 +326,11 @@ def _is_in(names: Sequence[str], name: str) -> bool:
     return index < len(names) and names[index] == name
 
 
-def _is_image(name: str, counts: Counter[str]) -> bool:
+def _is_image(name: str, prefix: str, counts: Counts) -> bool:
     """Whether a file is an image by its name; counts files that are neither images nor text files."""
     lower = name.lower()
     if lower.endswith(_SUFFIXES):
         return True
-    counts["file without the suffix of an image"] += not lower.endswith(_TXT)
+    if not lower.endswith(_TXT):
+        counts.leave_out("file without the suffix of an image", readable_name(f"{prefix}{name}"))
     return False
-
-
-class YoloNames(NamedTuple):
-    """The class names in the order of their numbers, and the count of keypoint numbers after each box."""
-
-    classes: tuple[str, ...]
-    keypoint_numbers: int = 0
-
-
-def read_names(path: Path) -> YoloNames:
-    """The names in Ultralytics' data.yaml, or in a text file with one name per line; raises SourceError."""
-    names = (
-        _names_in_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else YoloNames(_names_in_text(path))
-    )
-    if not names.classes:
-        raise SourceError(f"{path}: expected class names, found none.")
-    known: set[str] = set()
-    for index, name in enumerate(names.classes):
-        if not name or name in known:
-            found = f"{name!r} again" if name else "an empty name"
-            raise SourceError(f"{path}: expected a unique name for class {index}, found {found}.")
-        known.add(name)
-    return names
-
-
-def _names_in_text(path: Path) -> tuple[str, ...]:
-    lines = [readable_name(line.strip()) for line in text_lines(path)]
-    while lines and not lines[-1]:
-        lines.pop()
-    return tuple(lines)
-
-
-def _names_in_yaml(path: Path) -> YoloNames:
-    values = read_yaml(path, SourceError)
-    classes = _numbered_names(values.get("names"), path)
-    count, shape = values.get("nc", len(classes)), values.get("kpt_shape", [0])
-    if not isinstance(count, int) or count != len(classes):
-        found = count if isinstance(count, int) else f"a {type(count).__name__}"
-        raise SourceError(f"{path}: expected {len(classes)} as `nc`, the number of `names`, found {found}.")
-    if not isinstance(shape, list) or not all(isinstance(length, int) for length in shape):
-        raise SourceError(f"{path}: `kpt_shape`: expected a list of integers, such as [17, 3].")
-    return YoloNames(classes, math.prod(shape))
-
-
-def _numbered_names(names: Any, path: Path) -> tuple[str, ...]:
-    """The names in the order of their numbers, from a list or from a mapping of numbers to names."""
-    if isinstance(names, dict):
-        if sorted(map(str, names)) != sorted(map(str, range(len(names)))):
-            raise SourceError(f"{path}: `names`: expected a name for each number from 0 to {len(names) - 1}.")
-        by_number = {int(number): name for number, name in names.items()}
-        names = [by_number[number] for number in range(len(names))]
-    if not isinstance(names, list):
-        raise SourceError(f"{path}: expected `names`, a list or `number: name` lines.")
-    for index, name in enumerate(names):
-        if isinstance(name, bool) or not isinstance(name, (str, int)):
-            raise SourceError(
-                f"{path}: class {index}: expected a name, found a {type(name).__name__}; write it in quotes."
-            )
-    return tuple(readable_name(str(name).strip()) for name in names)

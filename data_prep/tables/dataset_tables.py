@@ -1,7 +1,6 @@
 """Output of `data-prep merge` and `info`: tables for people, plain values for `--json`."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ from rich.table import Table
 
 from data_prep.dataset.index import Index, label_counts_of
 from data_prep.dataset.label_counts import LabelCounts
+from data_prep.planning.left_out import LEFT_OUT_NAME
 from data_prep.shards.format import BOXED, EXHAUSTIVE, POSITIVE
 from data_prep.shards.offsets import owner_of_rows
+from data_prep.sources.source import SHOWN_EXAMPLES, examples_in_words
 from wordtree.support.arrays import IntegerArray
 from wordtree.support.printing import counted, new_console, print_counts, print_line, splits_text
 
-SHOWN_IMAGES = 10
 SHOWN_NODES = 80
 
 
@@ -31,6 +31,7 @@ def index_json(index: Index) -> dict[str, Any]:
         "tree_fingerprint": index.tree.fingerprint,
         "sources": _source_rows(index),
         "left_out": [list(row) for row in index.left_out],
+        "left_out_by_plan": [[index.sources[source].name, *rest] for source, *rest in index.plan_left_out],
         "label_counts": label_counts_of(index).rows(),
     }
 
@@ -39,7 +40,8 @@ def print_merge(index: Index, out: Path) -> None:
     """Print the content of a merged data set, and the images that the merge left out."""
     console = new_console()
     print_sources(console, index)
-    _print_left_out(console, index)
+    if (out / LEFT_OUT_NAME).exists():
+        print_line(console, f"{out / LEFT_OUT_NAME} lists all that was left out.")
     size_mb = sum(shard.size_bytes for shard in index.shards) / 1e6
     shards = counted(len(index.shards), "shard")
     print_line(
@@ -55,7 +57,6 @@ def print_info(index: Index, under: int | None = None, depth: int | None = None)
     """
     console, label_counts = new_console(), label_counts_of(index)
     print_sources(console, index)
-    _print_left_out(console, index)
     _print_label_counts(console, label_counts, under, depth)
     by_supervision = Counter(label_counts.supervision(node) for node in range(len(index.tree)))
     print_line(
@@ -157,12 +158,15 @@ def print_sources(console: Console, index: Index) -> None:
         splits = splits_text(row["splits"]) + (f"; {in_none} in none" if in_none else "")
         table.add_row(escape(row["name"]), escape(splits), *map(str, numbers))
     console.print(table)
-    print_counts(console, {row["name"]: row["counts"] for row in rows})
+    print_counts(console, {row["name"]: row["counts"] for row in rows}, _examples_of(index))
 
 
-def _print_left_out(console: Console, index: Index) -> None:
-    rows: Sequence[tuple[str, str, str]] = index.left_out
-    for source, source_id, reason in rows[:SHOWN_IMAGES]:
-        print_line(console, f"left out: {source}: {source_id}: {reason}")
-    if len(rows) > SHOWN_IMAGES:
-        print_line(console, f"left out: {len(rows) - SHOWN_IMAGES} more; `data-prep info --json` lists all.")
+def _examples_of(index: Index) -> dict[tuple[str, str], str]:
+    """The first images and labels that were left out, as text by source and reason."""
+    examples: dict[tuple[str, str], list[str]] = {}
+    planned = ((index.sources[source].name, *rest) for source, *rest in index.plan_left_out)
+    for source, source_id, reason in (*planned, *index.left_out):
+        texts = examples.setdefault((source, reason), [])
+        if len(texts) < SHOWN_EXAMPLES:
+            texts.append(source_id)
+    return {key: examples_in_words(texts) for key, texts in examples.items()}

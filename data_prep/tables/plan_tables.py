@@ -17,6 +17,8 @@ from data_prep.dataset.index import TRAIN_SPLIT
 from data_prep.planning.duplicates import IN_SEVERAL_SPLITS, KINDS, EqualImages, PlannedDuplicates
 from data_prep.planning.estimate import estimate
 from data_prep.planning.plan import Plan
+from data_prep.planning.selection import UNUSED_CLASS
+from data_prep.sources.source import examples_in_words
 from wordtree.support.printing import Row, counted, new_console, print_counts, print_line, splits_text
 
 SHOWN = 8  # rows of each list; --json has all
@@ -66,8 +68,16 @@ def plan_json(plan: Plan, duplicates: PlannedDuplicates | None = None) -> dict[s
     return values
 
 
-def print_plan(plan: Plan, written_map: Path | None, duplicates: PlannedDuplicates | None = None) -> None:
-    """Print sources, tree, label map, conflicts, shares of an epoch and cost of a plan."""
+def print_plan(
+    plan: Plan,
+    written_map: Path | None,
+    duplicates: PlannedDuplicates | None = None,
+    left_out: Path | None = None,
+) -> None:
+    """Print sources, tree, label map, conflicts, shares of an epoch and cost of a plan.
+
+    written_map, left_out: the label map and the list of what is left out, if they have been written.
+    """
     console = new_console()
     rows = source_rows(plan)
     table = Table("source", "splits", "images", "boxes", "image labels", "classes", "MB", title="Sources")
@@ -76,7 +86,14 @@ def print_plan(plan: Plan, written_map: Path | None, duplicates: PlannedDuplicat
         numbers = (row["images"], row["boxes"], row["image_labels"], row["classes"], megabytes)
         table.add_row(escape(row["name"]), escape(splits_text(row["splits"])), *map(str, numbers))
     console.print(table)
-    print_counts(console, {row["name"]: row["counts"] for row in rows})
+    examples = {
+        (row["name"], reason): examples_in_words(texts)
+        for row in rows
+        for reason, texts in row["examples"].items()
+    }
+    print_counts(console, {row["name"]: row["counts"] for row in rows}, examples)
+    if left_out is not None:
+        print_line(console, f"{left_out} lists all that is left out.")
     _print_classes(console, plan, written_map)
     _print_epoch(console, plan, rows)
     if duplicates is not None:
@@ -117,7 +134,8 @@ def source_rows(plan: Plan) -> list[Row]:
             "classes": sum(row.source == number for row in plan.classes),
             "bytes": sizes[number],
             "repeat": source.repeat,
-            "counts": plan.counts[number],
+            "counts": dict(sorted((+plan.counts[number]).items())),
+            "examples": plan.counts[number].examples(),
         }
         for number, source in enumerate(plan.sources)
     ]
@@ -153,7 +171,17 @@ def _print_classes(console: Console, plan: Plan, written_map: Path | None) -> No
     reasons = Counter(match.reason for match in staying)
     found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
     print_line(console, f"{len(plan.matches)} classes: {found}")
-    left_out = Counter(match.left_out.rpartition(", ")[2] for match in plan.matches if match.left_out)
+    if unused := [match.name for match in plan.matches if match.left_out == UNUSED_CLASS]:
+        print_line(
+            console,
+            f"{counted(len(unused), 'class', 'classes')} without a node, and without a box or image label: "
+            f"{', '.join(unused[:SHOWN])}{', …' if len(unused) > SHOWN else ''}",
+        )
+    left_out = Counter(
+        match.left_out.rpartition(", ")[2]
+        for match in plan.matches
+        if match.left_out and match.left_out != UNUSED_CLASS
+    )
     for why, number in left_out.most_common():
         print_line(console, f"left out by the selection of classes, {why}: {number}")
     if unresolved := unresolved_lines(plan.matches):

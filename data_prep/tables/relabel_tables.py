@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from data_prep.classes.label_map import SHOWN_CLASSES, unresolved_lines
-from data_prep.dataset.index import Index, label_counts_of
+from data_prep.dataset.index import TRAIN_SPLIT, Index, label_counts_of
 from data_prep.dataset.index_file import BACKUP_NAME
 from data_prep.maintenance.relabel import Relabelled
 from data_prep.tables.dataset_tables import index_json, print_sources
@@ -50,10 +50,9 @@ def print_relabelled(before: Index, relabelled: Relabelled, folder: Path, *, rep
     print_sources(console, index)
     _print_matches(console, relabelled)
     now, then = _labels(index), _labels(before)
-    rows = [("nodes", len(index.tree), len(before.tree)), *((name, now[name], then[name]) for name in now)]
-    print_line(
-        console, "; ".join(f"{name.replace('_', ' ')}: {value} (before: {old})" for name, value, old in rows)
-    )
+    in_train = (f"{name.replace('_', ' ')}: {now[name]} (before: {then[name]})" for name in now)
+    nodes = f"nodes: {len(index.tree)} (before: {len(before.tree)})"
+    print_line(console, f"{nodes}; in split {TRAIN_SPLIT!r}: {'; '.join(in_train)}")
     if index.tree.fingerprint != before.tree.fingerprint:
         print_line(console, "The tree has changed: models trained with the old tree do not fit.")
     backup = f"; the old index is {BACKUP_NAME}" if replaces else ""

@@ -1,6 +1,6 @@
 """Conversion of hierarchies and Darknet's class files; the suffix of a file name gives its format."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from wordtree.errors import TreeFileError
@@ -81,13 +81,20 @@ def hierarchy_texts(tree: WordTree, path: Path) -> dict[Path, str]:
 
 
 def convert_classes(
-    source: Path, out: Path, tree: WordTree, *, inputs: Iterable[Path] = (), overwrite: bool = True
+    source: Path,
+    out: Path,
+    tree: WordTree,
+    *,
+    inputs: Iterable[Path] = (),
+    overwrite: bool = True,
+    on_hypernym: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Convert `.names` or `.labels` to the `.map` of their nodes, or back; returns the number of classes.
 
-    inputs, overwrite: as for `write_outputs`; `source` is an input.
+    inputs, overwrite: as for `write_outputs`; `source` is an input. on_hypernym: as for `nodes_of_classes`.
     """
-    nodes = read_map(source, tree) if source.suffix == ".map" else nodes_of_classes(source, tree)
+    is_map = source.suffix == ".map"
+    nodes = read_map(source, tree) if is_map else nodes_of_classes(source, tree, on_hypernym)
     if out.suffix == ".map":
         text = lines_text(nodes)
     elif out.suffix in CLASS_SUFFIXES:

@@ -23,11 +23,18 @@ def print_line(console: Console, text: str) -> None:
     console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
-def print_counts(console: Console, counts: Mapping[str, Mapping[str, int]]) -> None:
-    """Print how many entries of each source were left out or changed, by reason."""
+def print_counts(
+    console: Console,
+    counts: Mapping[str, Mapping[str, int]],
+    examples: Mapping[tuple[str, str], str],
+) -> None:
+    """Print how many entries of each source were left out or changed, by reason.
+
+    examples: a text to follow the number, by source and reason.
+    """
     for source, by_reason in counts.items():
         for reason, number in by_reason.items():
-            print_line(console, f"{source}: {reason}: {number}")
+            print_line(console, f"{source}: {reason}: {number}{examples.get((source, reason), '')}")
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -157,13 +157,16 @@ def _named(text: str | None, key: str, cfg: Path, data: DataFile | None) -> Path
 
 
 def _read_class_lines(path: Path, output_layer: Region | Softmax) -> list[str]:
-    """The lines of a names or labels file; DarknetError unless there is one for each class."""
+    """The line of each class in a names or labels file; DarknetError if there are too few.
+
+    A list may be longer, as Darknet's list of all classes of ImageNet is for its networks with 1000 classes.
+    """
     found = read_classes(path)
-    if len(found) != output_layer.classes:
+    if len(found) < output_layer.classes:
         raise DarknetError(
             f"{path}: expected {output_layer.classes} lines, one for each class, found {len(found)}."
         )
-    return found
+    return found[: output_layer.classes]
 
 
 def _unique_ids(names: list[str]) -> Iterator[str]:

@@ -150,7 +150,8 @@ class DetectorData:
     def _sample(self, image: int, source: int, rng: Generator) -> Sample:
         """The image, or a random one of its source if it is damaged.
 
-        An image is exhaustively annotated for the nodes for which its source is, and for those that it lists itself.
+        An image is exhaustively annotated for the nodes for which its source is, except those of which it has lost a
+        box, and for those that it lists itself.
         """
         image, sample = self.damaged.first_readable(
             image,
@@ -159,8 +160,7 @@ class DetectorData:
         )
         if sample.exhaustive is None:
             return sample
-        by_source = self.reader.exhaustive_by_source[self.reader.image_source[image]]
-        return replace(sample, exhaustive=sample.exhaustive | by_source)
+        return replace(sample, exhaustive=sample.exhaustive | self.reader.exhaustive_as_source(image))
 
 
 def _tile_sources(reader: ShardReader, cfg: AugmentConfig) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.records import Boxes, Corners, ImageLabel
-from data_prep.sources.unit_box import unit_box
+from data_prep.sources.source import Counts
+from data_prep.sources.unit_box import UNIT_ROUNDING, unit_box
 from wordtree.support.arrays import IntegerArray
 
 
@@ -39,20 +40,21 @@ class StatedBoxes:
         return StatedBoxes(*(list(compress(column, stays)) for column in columns))
 
 
-def unit_boxes(
-    stated: StatedBoxes, size: tuple[float, float], counts: Counter[str], *, rounding: float = 1.0
-) -> Boxes:
-    """The usable boxes in the unit square; counts the boxes left out and the boxes clipped.
+def unit_boxes(stated: StatedBoxes, size: tuple[float, float] | None, counts: Counts, image: str) -> Boxes:
+    """The usable boxes in the unit square; counts the boxes left out, with the name of the image, and boxes clipped.
 
-    size of the image, rounding: in the unit of the corners, see `unit_box`.
+    size: of the image in pixels, for corners in pixels; None: corners are shares of width and height.
     """
+    rounding = 1.0 if size else UNIT_ROUNDING
+    size = size or (1, 1)
     boxes = Boxes()
     for class_index, corners, is_ignored in zip(
         stated.class_index, stated.corners, stated.is_ignored, strict=True
     ):
         box = unit_box(corners, size, rounding)
         if isinstance(box, str):
-            counts[box] += 1
+            numbers = ", ".join(f"{corner:.6g}" for corner in corners)
+            counts.leave_out_box(box, image, f"{image}: left, top, right, bottom = {numbers}")
             continue
         xyxy_unit, is_clipped = box
         if is_clipped:
@@ -61,31 +63,45 @@ def unit_boxes(
     return boxes
 
 
+def lost_labels(stated: StatedBoxes, boxes: Boxes, also_lost: Collection[int] = ()) -> tuple[ImageLabel, ...]:
+    """A label for each class of which a box was left out: the image shows it, and is not exhaustively annotated for it.
+
+    stated, boxes: the boxes in the file, and the boxes that are usable. also_lost: classes of further boxes.
+    """
+    if len(stated) == len(boxes) and not also_lost:
+        return ()
+    lost = Counter(stated.class_index)
+    lost.subtract(boxes.class_index)
+    lost.update(also_lost)
+    return tuple(ImageLabel(class_index) for class_index in sorted(+lost))
+
+
 def consistent_labels(
-    labels: Iterable[ImageLabel], boxed: Container[int], counts: Counter[str]
+    labels: Iterable[ImageLabel], boxed: Container[int], counts: Counts, image: str
 ) -> dict[int, ImageLabel]:
     """One label for each class; leaves out and counts labels that contradict the boxes or another label.
 
-    boxed: the classes that have a box in the image.
+    boxed: the classes that have a box in the image. image: its name.
     """
     by_class: dict[int, ImageLabel] = {}
     disputed = set()
     for label in labels:
         if not label.is_positive and label.class_index in boxed:
-            counts["negative image label of a class that has a box"] += 1
+            counts.leave_out("negative image label of a class that has a box", image)
         elif label.class_index not in by_class:
             by_class[label.class_index] = label
         elif by_class[label.class_index].is_positive == label.is_positive:
             counts["repeated image label"] += 1
         else:
-            counts["image label that contradicts another"] += 1
+            counts.leave_out("image label that contradicts another", image)
             disputed.add(label.class_index)
-    counts["image label that contradicts another"] += len(disputed)
+    for _ in disputed:
+        counts.leave_out("image label that contradicts another", image)
     return {class_index: label for class_index, label in by_class.items() if class_index not in disputed}
 
 
 def exhaustive_labels(
-    labels: Iterable[ImageLabel], stated: StatedBoxes, boxes: Boxes, counts: Counter[str]
+    labels: Iterable[ImageLabel], stated: StatedBoxes, boxes: Boxes, counts: Counts, image: str
 ) -> dict[int, ImageLabel]:
     """One label for each class, where the annotators boxed every object of a class that has boxes.
 
@@ -94,7 +110,7 @@ def exhaustive_labels(
     """
     lost = Counter(stated.class_index)
     lost.subtract(boxes.class_index)
-    by_class = consistent_labels(labels, lost, counts)
+    by_class = consistent_labels(labels, lost, counts, image)
     for class_index, number in lost.items():
         by_class[class_index] = ImageLabel(class_index, is_exhaustive=number == 0)
     return by_class
@@ -165,6 +181,15 @@ class BoxTable(_LabelRows):
         columns["right"].append(corners[2])
         columns["bottom"].append(corners[3])
         columns["is_ignored"].append(is_ignored)
+
+    def are_shares(self) -> bool:
+        """Whether there are boxes, and all corners lie in 0..1: shares of width and height, not pixels."""
+        sides = [self._sorted[name] for name in ("left", "top", "right", "bottom")]
+        sides = [side[np.isfinite(side)] for side in sides]
+        least, most = -UNIT_ROUNDING, 1 + UNIT_ROUNDING
+        return bool(sides[0].size) and all(
+            least <= side.min() and side.max() <= most for side in sides if side.size
+        )
 
     def boxes(self, image: int) -> StatedBoxes:
         """The boxes of an image in the order of the file; none if the image has none."""

@@ -2,14 +2,14 @@
 
 import csv
 import itertools
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from data_prep.sources.files.text_lines import text_lines
-from data_prep.sources.source import SourceError
+from data_prep.sources.source import Counts, SourceError
+from wordtree.support.lines import one_line
 from wordtree.support.suggest import did_you_mean_inside, near
 
 _SEPARATORS: Final = ",;\t"
@@ -43,13 +43,21 @@ class CsvTable:
         header = [_normalised(column) for column in self.columns]
         return header.index(_normalised(name)) if _normalised(name) in header else None
 
+    def first_of(self, sets: Iterable[Sequence[str]]) -> list[int] | None:
+        """The indices of the first set of columns that the table has; case, `_`, `-` and blanks do not count."""
+        header = [plain_name(column) for column in self.columns]
+        for names in sets:
+            if all(name in header for name in names):
+                return [header.index(name) for name in names]
+        return None
+
     def _header(self) -> str:
         shown = [column if len(column) <= 40 else f"{column[:37]}..." for column in self.columns[:_MAX_SHOWN]]
         more = len(self.columns) - len(shown)
         return ", ".join(map(repr, shown)) + (f" and {more} more" if more else "")
 
 
-def open_table(path: Path, counts: Counter[str]) -> CsvTable:
+def open_table(path: Path, counts: Counts) -> CsvTable:
     """The table in a file; counts rows with too few or too many cells. Raises SourceError, also while rows are read."""
     lines = text_lines(path)
     header = next(lines, "")
@@ -58,24 +66,36 @@ def open_table(path: Path, counts: Counter[str]) -> CsvTable:
     separator = max(_SEPARATORS, key=header.count)
     rows = csv_rows(itertools.chain([header], lines), path, separator)
     columns = tuple(column.strip() for column in next(rows))
-    return CsvTable(path, columns, _complete(rows, len(columns), counts))
+    return CsvTable(path, columns, _complete(path, rows, len(columns), counts))
 
 
 def csv_rows(lines: Iterator[str], path: Path, separator: str = ",") -> Iterator[list[str]]:
     """The rows of a CSV file that is read line by line; raises SourceError if it is not CSV."""
-    reader = csv.reader(lines, delimiter=separator)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    first_line = 1
     try:
-        yield from reader
+        for row in reader:
+            first_line = reader.line_num + 1
+            yield row
     except csv.Error as reason:
-        raise SourceError(f"{path}, line {reader.line_num}: not CSV: {reason}.") from None
+        raise SourceError(
+            f"{path}, line {first_line}: not CSV: {one_line(reason)}. A quote at the start of a cell must be closed at "
+            "its end; a quote inside is written twice."
+        ) from None
 
 
-def _complete(rows: Iterator[list[str]], cells: int, counts: Counter[str]) -> Iterator[list[str]]:
-    for row in rows:
+def _complete(table: Path, rows: Iterator[list[str]], cells: int, counts: Counts) -> Iterator[list[str]]:
+    for number, row in enumerate(rows, start=1):
         if len(row) == cells:
             yield row
         elif row:  # not a blank line
-            counts["row with more or fewer cells than the header"] += 1
+            reason = "row with more or fewer cells than the header"
+            counts.leave_out(reason, ", ".join(row)[:100], f"{table}, row {number}: {', '.join(row)[:60]}")
+
+
+def plain_name(column: str) -> str:
+    """The name of a column in lower case, with letters and digits only."""
+    return "".join(filter(str.isalnum, column.casefold()))
 
 
 def _normalised(column: str) -> str:

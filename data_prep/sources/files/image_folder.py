@@ -1,14 +1,25 @@
 """Finding images by untrusted names, and walking folders in a fixed order."""
 
 import os
+import re
 import stat
-from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import Final, NamedTuple
+from urllib.parse import unquote
 
+from data_prep.shards.decoding import IMAGE_SUFFIXES
 from data_prep.sources.paths import cannot_list, stays_inside
-from data_prep.sources.source import FILE_MISSING, NO_NAME_INSIDE
+from data_prep.sources.source import FILE_MISSING, NO_NAME_INSIDE, Counts
+
+_COMMON_SUFFIXES: Final = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG", ".PNG")
+SUFFIXES: Final = (
+    *_COMMON_SUFFIXES,
+    *sorted(IMAGE_SUFFIXES.difference(_COMMON_SUFFIXES)),
+)  # the likeliest first
+_SAME_FILE: Final = "image whose file another name of the source has found"
+_LOCAL_FILES: Final = "/data/local-files/?d="  # Label Studio
+_UPLOAD: Final = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio's prefix of uploaded files
 
 
 class FoundImage(NamedTuple):
@@ -16,6 +27,13 @@ class FoundImage(NamedTuple):
 
     path: Path
     size_bytes: int
+
+
+class NotFound(NamedTuple):
+    """The reason why there is no image, and the path that was tried."""
+
+    reason: str
+    path: str
 
 
 class ImageFolder:
@@ -26,20 +44,72 @@ class ImageFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._suffix = SUFFIXES[0]  # of the last image; the next one likely has the same
+        self._name_of: dict[str, str] = {}  # of each path that was found under another name
 
-    def find(self, name: str) -> FoundImage | str:
-        """The image at a path relative to the folder, or the reason why there is none."""
-        if not stays_inside(name):
-            return NO_NAME_INSIDE
-        path = self._folder / name
+    def at(self, path: str) -> FoundImage | None:
+        """The image at a path relative to the folder."""
+        if not stays_inside(path):
+            return None
+        full = self._folder / path
         try:
-            status = path.stat()
+            status = full.stat()
         except (OSError, ValueError):  # ValueError: an impossible file name
-            return FILE_MISSING
-        return FoundImage(path, status.st_size) if stat.S_ISREG(status.st_mode) else FILE_MISSING
+            return None
+        return FoundImage(full, status.st_size) if stat.S_ISREG(status.st_mode) else None
+
+    def find(self, name: str) -> FoundImage | NotFound:
+        """The image of a name: at this path, or else at the path that a URL, an absolute path or a stem stands for.
+
+        Two names that only so lead to one file are not the same image: the second is not found.
+        """
+        found = self.at(name)
+        if found is not None:
+            return found
+        for path in self._other_paths(name):
+            found = self.at(path)
+            if found is not None:
+                self._suffix = found.path.suffix
+                if self._name_of.setdefault(path, name) != name:
+                    return NotFound(_SAME_FILE, f"{name}: {found.path}")
+                return found
+        if stays_inside(name):
+            return NotFound(FILE_MISSING, str(self._folder / name))
+        return NotFound(NO_NAME_INSIDE, name)
+
+    def with_suffix(self, stem: str) -> Iterator[str]:
+        """The stem with each suffix of images; the suffix of the last image comes first."""
+        yield f"{stem}{self._suffix}"
+        yield from (f"{stem}{suffix}" for suffix in SUFFIXES if suffix != self._suffix)
+
+    def _other_paths(self, name: str) -> Iterator[str]:
+        for path in dict.fromkeys(_paths_in(name)):
+            yield path
+            folders, _, file = path.rpartition("/")
+            if (upload := _UPLOAD.match(file)) is not None:
+                yield f"{folders}/{file[upload.end() :]}".lstrip("/")
+            if PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES:
+                yield from self.with_suffix(path)
 
 
-def walk(folder: Path, counts: Counter[str]) -> Iterator[tuple[str, list[str]]]:
+def _paths_in(name: str) -> Iterator[str]:
+    """The paths that a name may stand for, with `/` between folders: unescaped, and without host, drive or root."""
+    path, is_relative = name.replace("\\", "/"), stays_inside(name) and "://" not in name
+    if _LOCAL_FILES in path:
+        path = path.partition(_LOCAL_FILES)[2]
+    elif "://" in path:
+        path = re.split("[?#]", path.partition("://")[2].partition("/")[2])[0]
+    for plain in (path, unquote(path)):
+        parts = [part for part in plain.split("/") if part not in ("", ".")]
+        starts = range(1 if is_relative else len(parts))
+        if plain.startswith("//") or (
+            parts and ":" in parts[0]
+        ):  # a host and a share, or a drive; then a folder
+            starts = range(2 + plain.startswith("//"), len(parts))
+        yield from ("/".join(parts[first:]) for first in starts)
+
+
+def walk(folder: Path, counts: Counts) -> Iterator[tuple[str, list[str]]]:
     """The folder and each folder below it, sorted: the relative path as a prefix (`` or `a/b/`) and the file names.
 
     Links to folders are counted, not followed, as they could form a cycle. Raises SourceError.
@@ -52,6 +122,7 @@ def walk(folder: Path, counts: Counter[str]) -> Iterator[tuple[str, list[str]]]:
         path = Path(name)
         subfolders.sort()
         files.sort()
-        counts["link to a folder (not followed)"] += sum((path / below).is_symlink() for below in subfolders)
+        for link in filter(Path.is_symlink, map(path.joinpath, subfolders)):
+            counts.leave_out("link to a folder (not followed)", str(link))
         prefix = "" if path == folder else f"{path.relative_to(folder).as_posix()}/"
         yield prefix, files

@@ -5,7 +5,6 @@ and counted.
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,8 @@ from data_prep.sources.files.tar_headers import (
     TarDamage,
     parse_header,
 )
-from data_prep.sources.source import DAMAGED_ARCHIVE, SourceError
+from data_prep.sources.paths import readable_name
+from data_prep.sources.source import DAMAGED_ARCHIVE, Counts, SourceError
 
 _MAX_NAME = 4096  # bytes: no file system has longer paths
 _MAX_EXTENSION = 1 << 20  # bytes
@@ -74,7 +74,7 @@ def refuse_compressed(name: str) -> None:
         raise _compressed(name)
 
 
-def members(tar: TarSpan, counts: Counter[str]) -> Iterator[Member]:
+def members(tar: TarSpan, counts: Counts) -> Iterator[Member]:
     """The regular files of a tar in the order of the tar; counts the members left out.
 
     Raises SourceError if the file is not a tar. A tar that is truncated or damaged later yields the members before
@@ -87,7 +87,7 @@ def members(tar: TarSpan, counts: Counter[str]) -> Iterator[Member]:
             try:
                 yield from _members(blocks, counts)
             except TarDamage as found:
-                counts[f"{tar.name}: {DAMAGED_ARCHIVE}: found {found}"] += 1
+                counts.leave_out(f"{tar.name}: {DAMAGED_ARCHIVE}: found {found}", tar.name)
     except OSError as reason:
         raise _unreadable(tar.name, reason) from None
 
@@ -114,7 +114,7 @@ def _require_tar(blocks: _Blocks) -> None:
         raise SourceError(f"{name}: expected a tar, found {found if start else 'an empty file'}.") from None
 
 
-def _members(blocks: _Blocks, counts: Counter[str]) -> Iterator[Member]:
+def _members(blocks: _Blocks, counts: Counts) -> Iterator[Member]:
     position, end = blocks.tar.start, blocks.tar.end
     extension = Extension()
     while position < end:
@@ -132,7 +132,8 @@ def _members(blocks: _Blocks, counts: Counter[str]) -> Iterator[Member]:
         else:
             name = header.name if extension.name is None else extension.name
             if reason := _reason_to_leave_out(header.kind, name, extension):
-                counts[reason] += 1
+                shown = readable_name(os.fsdecode(name))
+                counts.leave_out(reason, shown, f"{blocks.tar.name}: {shown}")
             elif header.kind != FOLDER:
                 yield Member(_relative_path(name), position, size)
             extension = Extension()

@@ -8,6 +8,8 @@ from typing import Final
 
 from data_prep.sources.source import SourceError
 
+YES: Final = frozenset({"1", "1.0", "true", "yes", "y", "t"})
+NO: Final = frozenset({"0", "0.0", "false", "no", "n", "f"})
 _MAX_LINE: Final = 1 << 20  # characters: a file without line breaks must not fill the memory
 
 
@@ -39,3 +41,10 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def is_yes(value: object) -> bool:
+    """Whether a flag is set: true, a number other than 0, or a text such as `1`, `true` or `yes`."""
+    if isinstance(value, str):
+        return value.strip().casefold() in YES
+    return bool(value)

@@ -14,7 +14,8 @@ from PIL import Image, JpegImagePlugin
 
 from data_prep.shards import decoding
 from data_prep.shards.decoding import IMAGE_SUFFIXES, ImageError, decode, rgb_pixels, upright_rgb_pixels
-from data_prep.shards.images import ImageRules, prepare_image, upright_size_px
+from data_prep.shards.images import ImageRules, prepare_image
+from data_prep.sources.image_size import header_size_px
 from tests.data_prep.conftest import encoded_image
 
 LOSSLESS = ImageRules(resize_max=None, quality=100)
@@ -122,7 +123,7 @@ def test_the_header_alone_tells_the_size_of_the_upright_image(kind, tmp_path):
     exif[0x0112] = 6
     data = encoded(Image.new("RGB", (48, 32), "white"), kind, exif=exif)
     (tmp_path / "image").write_bytes(data)
-    assert upright_size_px(tmp_path / "image") == (32, 48)
+    assert header_size_px(tmp_path / "image", "auto") == (32, 48)
     assert upright_rgb_pixels(data).shape == (48, 32, 3)
 
 

@@ -1,14 +1,13 @@
 import os
-from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep.sources import SourceError
-from data_prep.sources.files.image_folder import FoundImage, ImageFolder, walk
+from data_prep.sources.files.image_folder import FoundImage, ImageFolder, NotFound, walk
 from data_prep.sources.files.text_lines import text_lines
-from data_prep.sources.source import FILE_MISSING, NO_NAME_INSIDE
+from data_prep.sources.source import FILE_MISSING, NO_NAME_INSIDE, Counts
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def test_an_image_is_found_with_its_size(folder, name):
         pytest.param("deep/../../secret/s.jpg", NO_NAME_INSIDE, id="above, by a way round"),
         pytest.param("..\\secret\\s.jpg", NO_NAME_INSIDE, id="above, on Windows"),
         pytest.param("/etc/passwd", NO_NAME_INSIDE, id="absolute"),
-        pytest.param("C:/a.jpg", NO_NAME_INSIDE, id="a drive"),
+        pytest.param("C:/gone.jpg", NO_NAME_INSIDE, id="a drive"),
         pytest.param("gone.jpg", FILE_MISSING, id="missing"),
         pytest.param("deep", FILE_MISSING, id="a folder"),
         pytest.param("a.jpg/b.jpg", FILE_MISSING, id="below a file"),
@@ -48,7 +47,9 @@ def test_an_image_is_found_with_its_size(folder, name):
 def test_only_regular_files_in_the_folder_are_found(folder, name, reason):
     (folder / "circle.jpg").symlink_to("circle.jpg")
     os.mkfifo(folder / "pipe.jpg")
-    assert ImageFolder(folder).find(name) == reason
+    found = ImageFolder(folder).find(name)
+    assert isinstance(found, NotFound)
+    assert found.reason == reason
 
 
 def test_links_are_followed_wherever_they_lead(folder, tmp_path):
@@ -68,21 +69,21 @@ def test_links_are_followed_wherever_they_lead(folder, tmp_path):
 @given(st.lists(st.sampled_from(["..", ".", "a.jpg", "deep", "b.jpg", "s.jpg", "secret", ""])).map("/".join))
 def test_any_name_finds_only_files_in_the_folder(folder, name):
     found = ImageFolder(folder).find(name)
-    assert isinstance(found, str) or found.path.resolve().is_relative_to(folder.resolve())
+    assert isinstance(found, NotFound) or found.path.resolve().is_relative_to(folder.resolve())
 
 
 def test_a_walk_is_sorted_and_does_not_follow_links(folder):
     (folder / "deep" / "up").symlink_to("..")
     (folder / "b.txt").write_text("")
     (folder / "a").mkdir()
-    counts = Counter()
+    counts = Counts()
     assert list(walk(folder, counts)) == [("", ["a.jpg", "b.txt"]), ("a/", []), ("deep/", ["b.jpg"])]
     assert counts == {"link to a folder (not followed)": 1}
 
 
 def test_a_folder_that_cannot_be_walked_is_reported(folder):
     with pytest.raises(SourceError, match="nowhere: cannot list this folder"):
-        list(walk(folder / "nowhere", Counter()))
+        list(walk(folder / "nowhere", Counts()))
 
 
 @pytest.mark.parametrize(

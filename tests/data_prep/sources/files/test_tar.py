@@ -3,7 +3,6 @@
 import gzip
 import io
 import tarfile
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from data_prep.sources import SourceError
 from data_prep.sources.files.tar import TarSpan, members, whole_tar
+from data_prep.sources.source import Counts
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 BLOCK = 512
@@ -34,7 +34,7 @@ def tar_bytes(*entries, format=tarfile.GNU_FORMAT, **options) -> bytes:
 
 
 def read(path: Path):
-    counts = Counter()
+    counts = Counts()
     return [(one.name, one.offset, one.size_bytes) for one in members(whole_tar(path), counts)], +counts
 
 
@@ -102,7 +102,7 @@ def test_a_tar_within_a_tar_is_read_without_unpacking(path):
     outer = tar_bytes(entry("before", b"1"), entry("inner.tar", inner), entry("after", b"2"))
     found, _ = read_bytes(path, outer)
     _, offset, size = found[1]
-    inside = list(members(TarSpan(path, offset, offset + size, "inner"), Counter()))
+    inside = list(members(TarSpan(path, offset, offset + size, "inner"), Counts()))
     assert [(one.name, outer[one.offset : one.offset + one.size_bytes]) for one in inside] == [
         ("x.jpg", b"deep")
     ]

@@ -1,0 +1,58 @@
+"""left_out.csv: every image, box, label, line and file that a plan or a merge leaves out, with reason and place."""
+
+import csv
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+from data_prep.errors import MergeError
+from data_prep.sources.source import Counts
+
+LEFT_OUT_NAME = "left_out.csv"
+HEADER = ("source", "reason", "image", "place")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first letters that make a spreadsheet compute a cell
+
+Row = tuple[str, str, str, str]
+
+
+def planned_rows(counts: Mapping[str, Counts]) -> Iterator[Row]:
+    """The rows of what planning left out of each source."""
+    return ((source, *row) for source, own in counts.items() for row in own.left_out())
+
+
+def write_left_out(path: Path, rows: Iterable[Row]) -> bool:
+    """Write the list; without rows, delete the list of an earlier run. Returns whether there is a list.
+
+    Raises MergeError if a file of this name has other content.
+    """
+    rows = iter(rows)
+    first = next(rows, None)
+    _require_own(path)
+    if first is None:
+        path.unlink(missing_ok=True)
+        return False
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(HEADER)
+            table.writerows(map(_harmless, chain([first], rows)))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return True
+
+
+def _require_own(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        if file.readline(1000).strip() != ",".join(HEADER):
+            raise MergeError(
+                f"{path}: expected a list that this program wrote, found another file; rename it."
+            )
+
+
+def _harmless(row: Row) -> list[str]:
+    return [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row]
