@@ -110,6 +110,9 @@ Part = Annotated[
     str | None, typer.Option(metavar="K/N", help="Only share K of N equal shares of the images.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results of another run.")]
+Report = Annotated[
+    bool, typer.Option("--report", help="Also write report.html into the folder of -o, a page to look at.")
+]
 Store = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Also store the results in an SQLite file, for `yolo9000 query`."),
@@ -150,6 +153,7 @@ class _Options:
     part: str | None
     overwrite: bool
     no_images: bool
+    report: bool
     store: Path | None
     min_absolute: float | None = None
     counts: bool = False
@@ -197,6 +201,7 @@ def predict(
     part: Part = None,
     overwrite: Overwrite = False,
     no_images: NoImages = False,
+    report: Report = False,
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
@@ -230,6 +235,7 @@ def query(
     part: Part = None,
     overwrite: Overwrite = False,
     no_images: NoImages = False,
+    report: Report = False,
     store: Store = None,
     counts: Counts = False,
     files: Files = False,
@@ -316,6 +322,7 @@ def _predict(predictor: Predictor, found: FoundImages, options: _Options, query:
         out=options.out,
         format=options.format or "json",
         draw=not options.no_images,
+        report=options.report,
         resume=options.resume,
         overwrite=options.overwrite,
     )
@@ -360,6 +367,8 @@ def _check(options: _Options) -> None:
         raise typer.BadParameter("--resume needs the results of a run: -o FOLDER or --store FILE")
     if options.resume and options.is_summarised and options.store is None:
         raise typer.BadParameter("--counts, --files and --sheet of a resumed run need --store FILE")
+    if options.out is None and options.report:
+        raise typer.BadParameter("--report needs a folder for its files: -o FOLDER")
     if options.out is None and options.format in ("coco", "yolo", "megadetector"):
         raise typer.BadParameter(f"--format {options.format} needs a folder for its files: -o FOLDER")
 

@@ -14,6 +14,7 @@ from wordtree.support.files import write_atomically
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.draw import MIN_DRAWN_PX, draw_detections, to_pillow
 from yolo9000.inference.sources import FoundImages, ImageItem
+from yolo9000.predictions.thumbnails import FOLDER
 
 JPEG_QUALITY = 90
 _MAX_NAME_BYTES = 200  # of 255, so that `-2.jpg.part` fits
@@ -56,7 +57,8 @@ def write_annotated(path: Path, pixels: Tensor, detections: Detections) -> None:
 
 def existing_images(out: Path) -> list[str]:
     """The files in a folder, and below, that an annotated image could overwrite: paths relative to the folder."""
-    return sorted(str(path.relative_to(out)) for path in out.rglob("*.jpg")) if out.is_dir() else []
+    found = out.rglob("*.jpg") if out.is_dir() else ()
+    return sorted(str(path.relative_to(out)) for path in found if path.parts[-2] != FOLDER)
 
 
 def _inputs_inside(out: Path, found: FoundImages) -> set[str]:

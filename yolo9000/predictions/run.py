@@ -6,21 +6,26 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from wordtree.support.file_lock import locked
 from wordtree.support.outputs import write_outputs
 from wordtree.support.progress import ProgressBar
+from yolo9000.inference.detections import Detections
 from yolo9000.inference.predict import DECODE_THREADS, Predicted, Predictor
 from yolo9000.inference.sources import FoundImages, ImageItem
+from yolo9000.predictions.almost import AlmostDetected
 from yolo9000.predictions.annotated import AnnotatedFiles, existing_images, write_annotated
 from yolo9000.predictions.formats import FORMATS, write_format
 from yolo9000.predictions.identity import read_run, refuse_other_run, run_identity, write_run
 from yolo9000.predictions.printing import PrintedResults
+from yolo9000.predictions.report import ReportFacts, write_report
 from yolo9000.predictions.result_log import Key, Record, ResultLog, ResultsError
 from yolo9000.predictions.stop import StopRequest
+from yolo9000.predictions.thumbnails import FOLDER, is_sampled, thumbnail_name, write_thumbnail
 
 MAX_WAITING = 2 * DECODE_THREADS  # images that are being drawn; more would only fill the memory
 
@@ -45,6 +50,7 @@ class OutputChoice:
     out         folder for detections.jsonl, run.json, tree.json, the format, and annotated images; None: no files
     format      the format that is written at the end, beside detections.jsonl
     draw        whether annotated images are written
+    report      whether report.html is written, with the small images that it shows
     resume      continue the run in `out`, or begin one if there is none
     overwrite   replace the results of another run
     """
@@ -52,6 +58,7 @@ class OutputChoice:
     out: Path | None = None
     format: str = "json"
     draw: bool = True
+    report: bool = False
     resume: bool = False
     overwrite: bool = False
 
@@ -105,10 +112,29 @@ def predict_images(
             kept = folder.begin(predictor, choice, query)
             everywhere.insert(0, stack.enter_context(ResultLog(folder.log)))
         drawn = AnnotatedFiles(folder.path, found, kept) if folder is not None and choice.draw else None
-        summary = _run(_Work(predictor, found, query, everywhere, printed, drawn), stop)
-    if folder is not None:
-        summary.files = write_format(choice.format, folder.log, folder.outputs(choice.format), predictor.tree)
+        small = folder.path / FOLDER if folder is not None and choice.report else None
+        work = _Work(predictor, found, query, everywhere, printed, drawn, small)
+        summary = _run(work, stop)
+        if folder is not None:
+            outputs = folder.outputs(choice.format)
+            summary.files = write_format(choice.format, folder.log, outputs, predictor.tree)
+            if choice.report:
+                page = folder.path / f"report{folder.suffix}.html"
+                summary.files.append(write_report(page, folder.log, _facts(work, folder.path.name)))
     return summary
+
+
+def _facts(work: _Work, name: str) -> ReportFacts:
+    predictor, settings = work.predictor, work.predictor.settings
+    return ReportFacts(
+        tree=predictor.tree,
+        label_counts=predictor.label_counts,
+        allowed=None if predictor.vocabulary is None else predictor.vocabulary.allowed,
+        min_score=settings.min_score,
+        min_absolute=settings.min_absolute,
+        title=f"Detections: {name}" if work.query is None else f"Detections of {work.query}",
+        fixed_scores=work.query is not None or settings.level == "darknet",
+    )
 
 
 @dataclass(frozen=True)
@@ -147,7 +173,7 @@ class RunFolder:
 
     def begin(self, predictor: Predictor, choice: OutputChoice, query: str | None) -> list[str]:
         """Check or remove what an earlier run has left, and write run.json and tree.json; the files to keep."""
-        identity = run_identity(predictor, predictor.checkpoint, query)
+        identity = run_identity(predictor, predictor.checkpoint, query) | {"report": choice.report}
         kept = [] if choice.overwrite else existing_images(self.path)
         if self.run_file.exists() and not choice.overwrite:
             if not choice.resume:
@@ -158,7 +184,8 @@ class RunFolder:
             stored = read_run(self.run_file)
             refuse_other_run(stored["identity"], identity, self.path)
             return list(stored.get("kept_files", []))
-        own = [self.log, *self.outputs(choice.format)]
+        report = [self.path / f"report{self.suffix}.html", self.path / FOLDER] if choice.report else []
+        own = [self.log, *self.outputs(choice.format), *report]
         foreign = next((path for path in own if path.exists()), None)
         if foreign is not None and not choice.overwrite:
             raise ResultsError(
@@ -172,7 +199,7 @@ class RunFolder:
         return kept
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Work:
     predictor: Predictor
     found: FoundImages
@@ -180,6 +207,15 @@ class _Work:
     sinks: list[Sink]
     printed: PrintedResults | None
     drawn: AnnotatedFiles | None
+    small: Path | None  # folder for small images; only with a report
+
+    @cached_property
+    def total(self) -> int | None:
+        return self.found.total
+
+    @cached_property
+    def almost(self) -> AlmostDetected | None:
+        return None if self.small is None else AlmostDetected(self.predictor, self.query is not None)
 
 
 @dataclass
@@ -187,6 +223,7 @@ class _Waiting:
     """A result whose annotated image is being written, and the sinks that lack the result."""
 
     result: Predicted
+    almost: Detections | None
     sinks: list[Sink]
     written: Future[None] | None
 
@@ -196,19 +233,21 @@ def _run(work: _Work, stop: StopRequest) -> Summary:
     summary = Summary()
     lacking: deque[tuple[list[Sink], Path | None]] = deque()  # of the images that are in the stream
     waiting: deque[_Waiting] = deque()
-    total = work.found.total
+    total = work.total
     # Few images are not worth a full batch; and their results cannot differ between a whole and a resumed run.
     fills_batches = total is None or total > work.predictor.settings.batch_size
     with ProgressBar("predict", total) as bar, ThreadPoolExecutor(DECODE_THREADS, "draw") as pool:
         items = _undone(work, lacking, summary, bar)
-        stream = work.predictor.stream(
-            items, query=work.query, keep_pixels=work.drawn is not None, fill_batches=fills_batches
+        predictor = work.predictor if work.almost is None else work.almost.lowered()
+        keep_pixels = work.drawn is not None or work.small is not None
+        stream = predictor.stream(
+            items, query=work.query, keep_pixels=keep_pixels, fill_batches=fills_batches
         )
         try:
             with closing(stream):
                 for result in stream:
                     sinks, path = lacking.popleft()
-                    waiting.append(_Waiting(result, sinks, _draw(pool, result, path)))
+                    waiting.append(_begin(work, pool, result, sinks, path))
                     while waiting and (len(waiting) > MAX_WAITING or _is_written(waiting[0])):
                         _deliver(waiting.popleft(), work, summary, bar)
                     if stop.signal_number is not None:
@@ -240,10 +279,30 @@ def _undone(
             bar.advance()
 
 
-def _draw(pool: ThreadPoolExecutor, result: Predicted, path: Path | None) -> Future[None] | None:
-    if path is None or result.detections is None or result.pixels is None:
-        return None
-    return pool.submit(write_annotated, path, result.pixels, result.detections)
+def _begin(
+    work: _Work, pool: ThreadPoolExecutor, result: Predicted, sinks: list[Sink], path: Path | None
+) -> _Waiting:
+    """Split off what is almost detected, and begin to write the files about the image."""
+    if work.almost is not None and result.detections is not None:
+        found, almost = work.almost.split(result.detections)
+        result = replace(result, detections=found)
+    else:
+        almost = None
+    small = None
+    if work.small is not None and is_sampled(result.item.key, work.total):
+        small = work.small / thumbnail_name(result.item.key)
+    is_written = result.detections is not None and (path is not None or small is not None)
+    written = pool.submit(_write_files, result, path, small) if is_written else None
+    return _Waiting(result, almost, sinks, written)
+
+
+def _write_files(result: Predicted, path: Path | None, small: Path | None) -> None:
+    assert result.detections is not None
+    assert result.pixels is not None
+    if path is not None:
+        write_annotated(path, result.pixels, result.detections)
+    if small is not None:
+        write_thumbnail(small, result.pixels)
 
 
 def _is_written(waiting: _Waiting) -> bool:
@@ -253,7 +312,7 @@ def _is_written(waiting: _Waiting) -> bool:
 def _deliver(waiting: _Waiting, work: _Work, summary: Summary, bar: ProgressBar) -> None:
     if waiting.written is not None:
         waiting.written.result()
-    record = record_of(waiting.result)
+    record = record_of(waiting.result, waiting.almost)
     for sink in waiting.sinks:
         sink.add(record)
     if work.printed is not None:
@@ -262,10 +321,11 @@ def _deliver(waiting: _Waiting, work: _Work, summary: Summary, bar: ProgressBar)
     bar.advance()
 
 
-def record_of(result: Predicted) -> Record:
+def record_of(result: Predicted, almost: Detections | None = None) -> Record:
     """The line of a result in detections.jsonl."""
     if result.detections is not None:
-        return result.detections.to_dict()
+        more = {} if almost is None else {"almost_detected": almost.to_dicts()}
+        return {**result.detections.to_dict(), **more}
     item = result.item
     video = {} if item.frame is None else {"frame": item.frame, "time_s": item.time_s}
     return {"image": item.name, **video, "failure": result.failure}
