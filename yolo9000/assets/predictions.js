@@ -202,6 +202,7 @@
     count: (a, b) => b.found.length - a.found.length || a.image.order - b.image.order,
     name: (a, b) => (a.image.name < b.image.name ? -1 : a.image.name > b.image.name ? 1 : a.image.order - b.image.order),
   };
+  const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
   const update = () => {
     const isFiltered = element("query").value.trim() !== "";
     state.shown = [];
@@ -223,7 +224,7 @@
     state.current = 0;
     const sampled = data.total - data.failed > images.length ? `a random sample of ${images.length.toLocaleString("en")} from ` : "";
     const failed = data.failed ? `, ${data.failed.toLocaleString("en")} failed` : "";
-    element("summary").textContent = `${detections.toLocaleString("en")} detections in ${state.shown.length.toLocaleString("en")} images `
+    element("summary").textContent = `${counted(detections, "detection")} in ${counted(state.shown.length, "image")} `
       + `(${sampled}${data.total.toLocaleString("en")}${failed})`;
     const at = state.touched ? state.level : data.min_absolute;
     element("level").textContent = at.toFixed(2);
@@ -314,7 +315,7 @@
   if (data.failed) {
     const more = data.failed > data.failures.length ? ` (the first ${data.failures.length})` : "";
     element("failures").hidden = false;
-    element("failures").querySelector("summary").textContent = `${data.failed.toLocaleString("en")} images failed${more}`;
+    element("failures").querySelector("summary").textContent = `${counted(data.failed, "image")} failed${more}`;
     element("failures").querySelector("ul").append(...data.failures.map(([name, reason]) => make("li", "", reason || name)));
   }
   update();
