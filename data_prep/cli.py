@@ -1,6 +1,5 @@
 """The command `data-prep`: arguments, output and exit codes."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ import typer
 from data_prep.errors import DataPrepError
 from wordtree.errors import WordTreeError
 from wordtree.support.commands import run_app
+from wordtree.support.printing import print_json
 
 app = typer.Typer(
     name="data-prep",
@@ -397,4 +397,4 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+    print_json(value, indent=1)

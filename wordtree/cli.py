@@ -10,6 +10,7 @@ import typer
 
 from wordtree.errors import WordTreeError
 from wordtree.support.commands import run_app
+from wordtree.support.printing import print_json, print_text
 from wordtree.views import terminal
 
 app = typer.Typer(
@@ -74,7 +75,7 @@ def build(
     if as_json:
         content: dict[str, Any] = {"files": files} if out else {"tree": json.loads(tree.to_json())}
         content |= {"explanations": [asdict(explanation) for explanation in explanations]} if explain else {}
-        terminal.print_json({"report": report.to_dict(), **content})
+        print_json({"report": report.to_dict(), **content})
         return
     for note in terminal.build_notes(report, tree):
         print(note, file=sys.stderr)
@@ -107,7 +108,7 @@ def find(
     tree = read_hierarchy(tree_file)
     nodes = nodes_of(word, tree)
     if as_json:
-        terminal.print_json([terminal.node_facts(tree, node) for node in nodes])
+        print_json([terminal.node_facts(tree, node) for node in nodes])
     else:
         terminal.print_nodes(tree, nodes)
 
@@ -136,10 +137,10 @@ def resolve(
     if out:
         write_outputs({out: table}, inputs=[class_file], overwrite=overwrite)
     if as_json:
-        terminal.print_json([asdict(line) for line in lines])
+        print_json([asdict(line) for line in lines])
         return
     if not out:
-        print(table, end="")
+        print_text(table)
     reasons = ", ".join(
         f"{number} {reason}" for reason, number in Counter(x.reason for x in lines).most_common()
     )
@@ -190,7 +191,7 @@ def convert(
                 file=sys.stderr,
             )
     if as_json:
-        terminal.print_json({"files": [str(file) for file in files], **facts})
+        print_json({"files": [str(file) for file in files], **facts})
     else:
         numbers = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in facts.items())
         print(f"{', '.join(map(str, files))}: {numbers}")
@@ -206,7 +207,7 @@ def info(
 
     facts = terminal.tree_facts(read_hierarchy(tree_file))
     if as_json:
-        terminal.print_json(facts)
+        print_json(facts)
         return
     for key, value in facts.items():
         print(f"{key.replace('_', ' '):<20} {value}")
@@ -261,7 +262,7 @@ def show(
         terminal.print_files(texts, as_json=as_json)
     elif as_json:
         shown = shown_nodes(tree, node, depth=depth)
-        terminal.print_json([terminal.node_facts(tree, shown_node) for shown_node in shown])
+        print_json([terminal.node_facts(tree, shown_node) for shown_node in shown])
     else:
         terminal.print_tree(tree, node, depth)
 
@@ -289,7 +290,7 @@ def query(
     for note in selection.notes:
         print(note, file=sys.stderr)
     if as_json:
-        terminal.print_json(len(nodes) if count else [terminal.node_facts(tree, node) for node in nodes])
+        print_json(len(nodes) if count else [terminal.node_facts(tree, node) for node in nodes])
     elif count:
         print(len(nodes))
     else:
@@ -315,7 +316,7 @@ def path(
     common = None if goal is None else tree.lowest_common_ancestor(start, goal)
     nodes = tree.path(start) if goal is None else terminal.path_between(tree, start, goal, common)
     if as_json:
-        terminal.print_json(
+        print_json(
             {
                 "path": [terminal.node_facts(tree, node) for node in nodes],
                 "lowest_common_ancestor": None if common is None else terminal.node_facts(tree, common),
@@ -353,6 +354,6 @@ def lint(
         rows = (
             {**asdict(finding), "ids": [tree.ids[node] for node in finding.nodes]} for finding in findings
         )
-        terminal.print_json(list(rows))
+        print_json(list(rows))
     else:
         terminal.print_findings(findings, limit=len(findings) if show_all else 5)

@@ -354,13 +354,13 @@ def _print_facts(facts: dict[str, Any]) -> None:
 
 
 def _print_table(score: Any, *, per_class: bool = False) -> None:
-    from rich import print as print_table
+    from rich.console import Console
 
     from yolo9000.distributed import is_first
     from yolo9000.evaluation.score_tables import score_tables
 
     for table in score_tables(score, per_class=per_class) if is_first() else ():
-        print_table(table)
+        Console(markup=False, emoji=False).print(table)  # names such as [red] and :car: stay as they are
 
 
 def _print_once(*lines: object) -> None:

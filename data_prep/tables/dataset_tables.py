@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from data_prep.dataset.index import Index, label_counts_of
@@ -80,12 +79,12 @@ def _print_label_counts(
     for row in map(label_counts.row, shown):
         above = row["nearest_boxed_ancestor"]
         table.add_row(
-            "  " * (row["depth"] - top) + escape(row["name"]),
+            "  " * (row["depth"] - top) + row["name"],
             row["id"],
             f"{row['boxes']} / {row['boxes_rolled_up']}",
             f"{row['image_labels']} / {row['image_labels_rolled_up']}",
             row["supervision"],
-            "–" if above is None else escape(names[above]),
+            "–" if above is None else names[above],
         )
     console.print(table)
     if len(shown) < len(nodes):
@@ -156,7 +155,7 @@ def print_sources(console: Console, index: Index) -> None:
         numbers = (row["images"], row["boxed_images"], row["boxes"], labels, row["classes"])
         in_none = row["images"] - sum(row["splits"].values())
         splits = splits_text(row["splits"]) + (f"; {in_none} in none" if in_none else "")
-        table.add_row(escape(row["name"]), escape(splits), *map(str, numbers))
+        table.add_row(row["name"], splits, *map(str, numbers))
     console.print(table)
     print_counts(console, {row["name"]: row["counts"] for row in rows}, _examples_of(index))
 

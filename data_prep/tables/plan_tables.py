@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from data_prep.classes.conflicts import Conflict, find_conflicts, separate_roots
@@ -84,7 +83,7 @@ def print_plan(
     for row in rows:
         megabytes = round(row["bytes"] / 1e6, 1)
         numbers = (row["images"], row["boxes"], row["image_labels"], row["classes"], megabytes)
-        table.add_row(escape(row["name"]), escape(splits_text(row["splits"])), *map(str, numbers))
+        table.add_row(row["name"], splits_text(row["splits"]), *map(str, numbers))
     console.print(table)
     examples = {
         (row["name"], reason): examples_in_words(texts)

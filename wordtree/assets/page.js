@@ -1,7 +1,7 @@
 "use strict";
 // Draws only the visible rows, so a tree of 80,000 nodes scrolls as fast as one of ten.
 (() => {
-  const ROW_PX = 26;
+  const ROW_PX = matchMedia("(any-pointer: coarse)").matches ? 40 : 26;  // a finger needs more room
   const SPARE_ROWS = 12;
   const MAX_CHILDREN_SHOWN = 150;
   const tree = JSON.parse(document.getElementById("tree").textContent);
@@ -36,6 +36,8 @@
   const leaves = childCount.filter((count) => count === 0).length;
   const nodeOfId = new Map(ids.map((id, node) => [id, node]));
   const folded = names.map((name) => name.toLowerCase());
+  const synonyms = tree.synonyms ?? [];  // of some nodes: other words of WordNet, and class names of data sets
+  const foldedSynonyms = synonyms.map((words) => (words ?? []).map((word) => word.toLowerCase()));
   const childrenOf = (node) => Array.from({ length: childCount[node] }, (_, place) => childStart[node] + place);
   const pathOf = (node) => {
     const path = [];
@@ -59,16 +61,28 @@
   }
 
   function foundRows(text) {
+    const rankIn = (word) => {
+      const place = word.indexOf(text);
+      if (place < 0) return Infinity;
+      return word === text ? 0 : place === 0 ? 2 : /[\s-]/.test(word[place - 1]) ? 3 : 4;
+    };
     const rank = (node) => {
-      if (folded[node] === text || ids[node].toLowerCase() === text) return 0;
-      const place = folded[node].indexOf(text);
-      if (place >= 0) return place === 0 ? 1 : /[\s-]/.test(folded[node][place - 1]) ? 2 : 3;
-      if (ids[node].toLowerCase().includes(text)) return 4;
-      return tree.glosses && (tree.glosses[node] ?? "").toLowerCase().includes(text) ? 5 : -1;
+      if (ids[node].toLowerCase() === text) return 0;
+      const best = Math.min(rankIn(folded[node]), ...(foldedSynonyms[node] ?? []).map((word) => rankIn(word) + 1));
+      if (best < Infinity) return best;
+      if (ids[node].toLowerCase().includes(text)) return 6;
+      return tree.glosses && (tree.glosses[node] ?? "").toLowerCase().includes(text) ? 7 : -1;
     };
     const ranks = names.map((_, node) => rank(node));
     const nodes = ranks.flatMap((value, node) => (value < 0 ? [] : [node]));
     return nodes.sort((a, b) => ranks[a] - ranks[b] || names[a].length - names[b].length || a - b);
+  }
+
+  // The synonym because of which a search found a node; none where its name is found.
+  function matchingSynonym(node) {
+    const text = search.value.trim().toLowerCase();
+    if (folded[node].includes(text)) return undefined;
+    return (synonyms[node] ?? [])[(foldedSynonyms[node] ?? []).findIndex((word) => word.includes(text))];
   }
 
   function refresh() {
@@ -83,28 +97,42 @@
   function drawRows() {
     const first = Math.max(0, Math.floor(list.scrollTop / ROW_PX) - SPARE_ROWS);
     const last = Math.min(rows.length, Math.ceil((list.scrollTop + list.clientHeight) / ROW_PX) + SPARE_ROWS);
+    // A row that stays as it is keeps its element: the second click of a double click must find the row of the first.
+    const kept = new Map();
+    for (const row of [...sheet.children]) kept.set(row.dataset.key, row);
     const drawn = [];
-    for (let place = first; place < last; place++) drawn.push(rowElement(rows[place], place));
+    for (let place = first; place < last; place++) {
+      const node = rows[place], key = `${node} ${place} ${open[node]} ${found ? search.value : ""}`;
+      const row = kept.get(key) ?? rowElement(node, place, key);
+      row.setAttribute("aria-selected", String(node === selected));
+      kept.delete(key);
+      drawn.push(row);
+    }
     if (!rows.length) drawn.push(make("div", "row faint", "  Nothing found."));
-    sheet.replaceChildren(...drawn);
+    for (const row of kept.values()) row.remove();
+    drawn.forEach((row, place) => {
+      if (sheet.children[place] !== row) sheet.insertBefore(row, sheet.children[place] ?? null);
+    });
     const current = rows.indexOf(selected);
     if (current >= first && current < last) list.setAttribute("aria-activedescendant", `row-${selected}`);
     else list.removeAttribute("aria-activedescendant");
   }
 
-  function rowElement(node, place) {
+  function rowElement(node, place, key) {
     const inner = childCount[node] > 0;
     const row = make("div", inner ? "row" : "row leaf");
     row.id = `row-${node}`;
     row.dataset.node = node;
+    row.dataset.key = key;
     row.style.top = `${place * ROW_PX}px`;
     row.style.paddingLeft = found ? "8px" : `calc(8px + var(--step) * ${depth[node]})`;
     row.setAttribute("role", "treeitem");
-    row.setAttribute("aria-selected", String(node === selected));
     row.setAttribute("aria-level", String(depth[node] + 1));
     if (inner && !found) row.setAttribute("aria-expanded", String(Boolean(open[node])));
     row.append(make("span", "toggle", inner && !found ? (open[node] ? "▾" : "▸") : ""));
     row.append(make("span", "name", names[node]));
+    const synonym = found ? matchingSynonym(node) : undefined;
+    if (synonym !== undefined) row.append(make("span", "synonym", synonym));
     if (names[node] !== ids[node]) row.append(make("span", "id", ids[node]));
     if (inner) row.append(make("span", "count", `${number(below[node])} below`));
     for (const figure of figures) {
@@ -150,6 +178,7 @@
     ];
     details.replaceChildren(make("h2", "", names[node]), make("div", "faint", `${ids[node]} · node ${node}`));
     if (tree.glosses?.[node]) details.append(make("p", "gloss", tree.glosses[node]));
+    if (synonyms[node]) details.append(make("p", "also", `also ${synonyms[node].join(", ")}`));
     details.append(make("h3", "", "Path"), links(pathOf(node), " › "));
     const table = make("table", "");
     for (const [name, value] of facts) table.append(tableRow(name, value));
@@ -208,16 +237,25 @@
     refresh();
   }
 
+  // With a mouse, a click selects, and a double click or a click on the triangle opens and closes. A finger has no
+  // double click and misses triangles, so a tap anywhere on the row does both.
+  let touched = false, clicked = -1;  // clicked: the node of the first click of a double click
+  sheet.addEventListener("pointerdown", (event) => { touched = event.pointerType !== "mouse"; });
   sheet.addEventListener("click", (event) => {
     const row = event.target.closest("[data-node]");
     if (!row) return;
-    const node = Number(row.dataset.node);
-    if (!found && event.target.classList.contains("toggle") && childCount[node]) toggle(node);
-    else select(node, { reveal: found !== null });
+    const node = Number(row.dataset.node), onTriangle = event.target.classList.contains("toggle");
+    const again = event.detail > 1;
+    if (again && node !== clicked) return;  // the first click, on a result of a search, has moved the rows
+    clicked = node;
+    if (!found && childCount[node] && (onTriangle || (touched && !again))) toggle(node);
+    if (touched || !onTriangle || found || !childCount[node]) select(node, { reveal: found !== null });
   });
   sheet.addEventListener("dblclick", (event) => {
     const row = event.target.closest("[data-node]");
-    if (row && !event.target.classList.contains("toggle") && childCount[Number(row.dataset.node)]) toggle(Number(row.dataset.node));
+    if (!row || touched || event.target.classList.contains("toggle")) return;
+    const node = Number(row.dataset.node);
+    if (node === clicked && !found && childCount[node]) toggle(node);
   });
   details.addEventListener("click", (event) => {
     const link = event.target.closest("[data-node]");
@@ -267,7 +305,9 @@
     if (node !== undefined && node !== selected) select(node, { reveal: true });
   }
 
-  search.placeholder = tree.glosses ? "Search names, ids and glosses" : "Search names and ids";
+  document.documentElement.style.setProperty("--row", `${ROW_PX}px`);
+  const searched = ["names", ...(tree.synonyms ? ["synonyms"] : []), ...(tree.glosses ? ["glosses"] : [])];
+  search.placeholder = `Search ${searched.join(", ")} and ids`;
   element("level").value = tree.level;
   openTo(tree.level);
   if (nodeOfId.has(decodedHash())) openHash();

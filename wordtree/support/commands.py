@@ -36,7 +36,7 @@ def run_app(app: typer.Typer, *base_errors: type[Exception]) -> None:
     ):  # escape what the terminal's encoding lacks, and bytes of file names
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        outcome = app(prog_name=program, standalone_mode=False)
+        outcome = app(prog_name=program, standalone_mode=False, help_option_names=["-h", "--help"])
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(

@@ -1,12 +1,16 @@
 """Printed output of the commands: consoles, lines, numbers in words."""
 
+from __future__ import annotations
+
+import json
 import sys
 from collections.abc import Mapping
-from typing import Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from wordtree.support.lines import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PIPED_WIDTH = 140  # columns where stdout is not a terminal
 
@@ -14,13 +18,28 @@ Row = dict[str, Any]
 
 
 def new_console() -> Console:
-    """A console for tables."""
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    """A console for tables, in which names such as `[red]` and `:car:` stay as they are."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, emoji=False)
 
 
 def print_line(console: Console, text: str) -> None:
     """Print a text as it is, with control characters escaped, which file names may contain."""
     console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def print_text(text: str) -> None:
+    """Print a text of several lines: exactly, or on a terminal with control characters escaped."""
+    for line in text.splitlines():
+        print(printable(line) if sys.stdout.isatty() else line)
+
+
+def print_json(content: Any, *, indent: int = 2) -> None:
+    """Print JSON in readable characters; others are escaped, so that a terminal does not obey them."""
+    text = json.dumps(content, ensure_ascii=False, indent=indent)
+    escaped = (char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+    print("".join(escaped))
 
 
 def print_counts(

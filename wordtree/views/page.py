@@ -1,7 +1,8 @@
-"""A tree as one HTML page without network access: search, open and close, path, counts, glosses, figures."""
+"""A tree as one HTML page without network access: search, open and close, path, counts, synonyms, glosses, figures."""
 
 import csv
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from wordtree.errors import WordTreeError
 from wordtree.support.lines import quoted
 from wordtree.tree.tree import WordTree
 from wordtree.tree.tree_files import wordnet_notice
+from wordtree.wordnet.graph import WordNet
+from wordtree.wordnet.resolve import coco_classes, voc_classes
 
 Figures = Mapping[str, Sequence[float | None] | npt.NDArray[np.number]]
 
@@ -57,6 +60,7 @@ def tree_page(tree: WordTree, content: PageContent) -> str:
         "names": tree.names,
         "parents": tree.parent.tolist(),
         "relations": tree.relations.tolist(),
+        "synonyms": _synonyms(tree),
         "glosses": [content.glosses.get(id_) for id_ in tree.ids] if content.glosses else None,
         "figures": {name: _checked(name, column, tree) for name, column in content.figures.items()},
         "start": -1 if content.start is None else content.start,
@@ -64,6 +68,20 @@ def tree_page(tree: WordTree, content: PageContent) -> str:
     }
     page = _PAGES.get_template("page.html")
     return page.render(title=content.title, tree=data, notice=wordnet_notice(tree.ids))
+
+
+def _synonyms(tree: WordTree) -> list[list[str] | None] | None:
+    """For each node of WordNet the other words for it, and its class names in COCO and VOC; None without any."""
+    wordnet = WordNet.shipped()
+    classes: defaultdict[str, list[str]] = defaultdict(list)
+    for name, wnid in (*coco_classes().items(), *voc_classes().items()):
+        classes[wnid].append(name)
+    synonyms: list[list[str] | None] = []
+    for id_, name in zip(tree.ids, tree.names, strict=True):
+        words = [*wordnet.lemmas(wordnet.synset(id_)), *classes[id_]] if id_ in wordnet else []
+        others = [word for word in dict.fromkeys(words) if word.casefold() != name.casefold()]
+        synonyms.append(others or None)
+    return synonyms if any(synonyms) else None
 
 
 def read_figures(path: Path, tree: WordTree) -> dict[str, list[float | None]]:

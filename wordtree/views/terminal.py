@@ -1,9 +1,10 @@
 """The output of the commands of `wordtree`: tables, trees and JSON. Heavy modules are imported inside functions."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from wordtree.support.printing import print_json
 
 if TYPE_CHECKING:
     from wordtree.building.build import BuildReport
@@ -177,7 +178,3 @@ def print_sense(sense: dict[str, Any]) -> None:
         console.print(Text(f"    {sense['gloss']}"))
     for path in sense["paths"]:
         console.print(Text(f"    {' > '.join(path)}", style="dim"))
-
-
-def print_json(content: Any) -> None:
-    print(json.dumps(content, ensure_ascii=False, indent=2))

@@ -49,8 +49,9 @@ def test_success_exits_with_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_help_exits_with_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(monkeypatch, "--help") == 0
-    assert "Usage: toy" in capsys.readouterr().out
+    for arguments in (["--help"], ["-h"], ["act", "-h"]):
+        assert run(monkeypatch, *arguments) == 0
+        assert "Usage: toy" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,17 @@ def test_errors_are_one_line_on_stderr_and_exit_code_two(
     assert out == ""
     assert err.startswith(line.rstrip("\n") if line.endswith("\n") else line[:20])
     assert err.count("\n") == 1
+
+
+def test_a_message_of_any_length_is_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(FAILURES, "ours", ToyError(f"'{'dog ' * 30_000}' is unknown; add it."))
+    assert run(monkeypatch, "act", "1", "--failure", "ours") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("toy: 'dog dog")
+    assert err.endswith("' is unknown; add it.\n")
+    assert len(err) < 4100
 
 
 def test_interruption_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.wordtree.views.browser import Page
 from wordtree.tree.tree import WordTree
 from wordtree.views.page import FiguresError, PageContent, read_figures, tree_page
+from wordtree.wordnet.graph import WordNet
 
 
 def content_of(page: str) -> dict[str, Any]:
@@ -64,6 +66,14 @@ def test_names_with_markup_stay_text() -> None:
 def test_wordnets_notice_goes_with_its_ids(toy_tree: WordTree) -> None:
     assert "Princeton" not in tree_page(toy_tree, PageContent("Toy"))
     assert "Princeton" in tree_page(WordTree(["n02084071"], [-1], ["dog"]), PageContent("Dog"))
+
+
+def test_the_page_contains_the_words_of_wordnet_and_the_class_names_of_data_sets() -> None:
+    tree = WordTree(["own", "n02084071", "n02121808"], [-1, 0, 0], ["pet", "Dog", "domestic cat"])
+    dog, cat = content_of(tree_page(tree, PageContent("Pets")))["synonyms"][1:]
+    assert dog == ["domestic dog", "Canis familiaris"]
+    assert cat == ["house cat", "Felis domesticus", "Felis catus", "cat"]
+    assert content_of(tree_page(WordTree(["own"], [-1]), PageContent("Own")))["synonyms"] is None
 
 
 # --- figures
@@ -234,7 +244,102 @@ def test_a_tree_of_nine_thousand_nodes_responds_within_half_a_second(
     assert results["summary"] == "9,418 nodes, 7,573 leaves, 4 roots; 9,418 shown"
     assert results["drawn"] < 100
     assert results["further"] != tree.names[0]
-    assert results["found"] == f"{len(tree.matching('*terrier*'))} of 9,418 nodes found"
+    wordnet = WordNet.shipped()
+    words = [" ".join(wordnet.lemmas(wordnet.synset(id_))) for id_ in tree.ids if id_ in wordnet]
+    terriers = sum("terrier" in text.lower() for text in words)  # every node with such a name is in WordNet
+    assert results["found"] == f"{terriers} of 9,418 nodes found"
     assert results["terrier"].startswith("terrier")
     for act in ("open_all", "scroll", "search", "reveal", "step"):
         assert results[act] < 500, f"{act} took {results[act]:.0f} ms"
+
+
+SUMMARY = "document.getElementById('summary').innerText"
+
+
+def page_of(chromium: str, tree: WordTree, folder: Path) -> Page:
+    file = folder / "page.html"
+    file.write_text(tree_page(tree, PageContent("Toy")), encoding="utf-8")
+    return Page(chromium, file)
+
+
+@pytest.mark.slow
+def test_a_double_click_opens_and_closes_a_node(chromium: str, toy_tree: WordTree, tmp_path: Path) -> None:
+    with page_of(chromium, toy_tree, tmp_path) as page:
+        for row, shown in (("#row-0 .name", 4), ("#row-2", 5), ("#row-2 .id", 4), ("#row-0 .count", 2)):
+            page.click(row, times=2)
+            assert page.run(SUMMARY).endswith(f"; {shown} shown")
+            page.click(row)  # a third click, or a single one, opens nothing
+            assert page.run(SUMMARY).endswith(f"; {shown} shown")
+        page.click("#row-0 .toggle")
+        assert page.run(SUMMARY).endswith("; 4 shown")
+
+
+@pytest.mark.slow
+def test_a_double_click_on_a_search_result_shows_that_node(
+    chromium: str, toy_tree: WordTree, tmp_path: Path
+) -> None:
+    with page_of(chromium, toy_tree, tmp_path) as page:
+        page.click("#search")
+        page.send("Input.insertText", text="angler")
+        page.click("#row-5", times=2)
+        assert page.run("document.querySelector('#details h2').innerText") == "angler"
+        assert page.run("[...document.querySelectorAll('.row .name')].map((name) => name.innerText)") == [
+            *("animal", "hunter", "falconer", "angler")
+        ]
+
+
+@pytest.mark.slow
+def test_a_tap_anywhere_on_the_row_opens_and_closes_a_node(
+    chromium: str, toy_tree: WordTree, tmp_path: Path
+) -> None:
+    with page_of(chromium, toy_tree, tmp_path) as page:
+        page.send("Emulation.setTouchEmulationEnabled", enabled=True)
+        for row, shown in (("#row-0", 4), ("#row-0 .count", 2), ("#row-0 .toggle", 4), ("#row-2 .name", 5)):
+            page.tap(row)
+            assert page.run(SUMMARY).endswith(f"; {shown} shown")
+        assert page.run("document.querySelector('#details h2').innerText") == "dog"
+
+
+@pytest.mark.slow
+def test_search_finds_synonyms_and_shows_them(chromium: str, tmp_path: Path) -> None:
+    tree = WordTree(["own", "n02084071", "n02121808"], [-1, 0, 0], ["canis", "dog", "domestic cat"])
+    with page_of(chromium, tree, tmp_path) as page:
+        page.click("#search")
+        page.send("Input.insertText", text="canis f")
+        assert page.run("document.querySelector('.row').innerText").split("\n")[:3] == [
+            *("dog", "Canis familiaris", "n02084071")
+        ]
+        assert page.run(SUMMARY) == "1 of 3 nodes found"
+        page.click("#row-1")
+        assert "also domestic dog, Canis familiaris" in page.run(
+            "document.getElementById('details').innerText"
+        )
+        page.click("#search")
+        page.send("Input.insertText", text="cat")  # COCO's name, and a part of the node's own
+        assert page.run(SUMMARY) == "1 of 3 nodes found"
+
+
+@pytest.mark.slow
+def test_hostile_names_stay_text_in_a_browser(chromium: str, tmp_path: Path) -> None:
+    names = [
+        "<img src=x onerror=hit()>",
+        "</script><script>hit()</script>",
+        "${hit()} {{ 7*7 }} '\"`",
+        "&lt;b&gt;",
+    ]
+    tree = WordTree(["a", "b", "c", "<i>"], [-1, 0, 0, 0], names)
+    file = tmp_path / "page.html"
+    content = PageContent(
+        names[0], figures={names[1]: [1, 2, 3, 4]}, glosses=dict.fromkeys(tree.ids, names[0])
+    )
+    file.write_text(
+        tree_page(tree, content).replace("<body>", "<body><script>hit = () => { seen = 1; };</script>")
+    )
+    with Page(chromium, file) as page:
+        page.click("#open-all")
+        page.click("#row-3")
+        shown = page.run("[...document.querySelectorAll('.row .name')].map((name) => name.innerText)")
+        assert shown == names
+        assert page.run("typeof seen") == "undefined"
+        assert page.run("document.querySelectorAll('img, b, i').length") == 0
+        assert page.run("document.title") == names[0]
