@@ -12,6 +12,7 @@ class DataPrepError(Exception):
     ├── MissingDrawings emoji drawings that are not installed, or that a folder lacks
     ├── AnchorError     boxes without usable sizes for anchors
     ├── ImageError      an image that cannot be used: counted and skipped, not reported
+    ├── Hdf5Error       a file with another structure than those that we write
     └── ShardError      shards or an index that are missing, damaged or in another format
     """
 

@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = folder_exports(
     index=(
         "Index SourceClass SourceInfo images_of_shard join_columns label_counts_of take_images whole_shards"
     ),
-    index_file="read_index replace_index shard_from_json write_index",
+    index_file="read_index replace_index write_index",
     label_counts="LabelCounts Supervision rolled_up",
+    metadata="shard_from_json",
     reader="ShardReader",
 )

@@ -1,35 +1,27 @@
 """Refuses an index whose columns contradict each other, whoever wrote it."""
 
 from collections.abc import Sized
+from typing import Final
 
 import numpy as np
 
 from data_prep.dataset.index import Index
-from data_prep.shards.format import INDEX_ONLY_COLUMNS, LABEL_COLUMNS, SHARD_DATASETS
+from data_prep.shards.columns import check_shapes
+from data_prep.shards.format import INDEX_ONLY_COLUMNS, LABEL_COLUMNS, OFFSET_COLUMNS, SHARD_DATASETS
+
+COLUMN_TYPES: Final = INDEX_ONLY_COLUMNS | {
+    name: SHARD_DATASETS[name] for name in (*LABEL_COLUMNS, *OFFSET_COLUMNS)
+}
+BOX_TOLERANCE: Final = 1e-4  # of the image's side, for rounding
 
 
 def check_consistent(index: Index) -> None:
     """Raise ValueError where lengths, types or row numbers of the columns do not fit each other."""
-    _check_shapes(index)
+    check_shapes(index.columns, COLUMN_TYPES, len(index))
     _check_row_numbers(index)
+    _check_tables(index)
     _check_positions(index)
-
-
-def _check_shapes(index: Index) -> None:
-    columns, images = index.columns, len(index)
-    rows = {"image": images, "box": len(columns["box_class"]), "label": len(columns["label_class"])}
-    for kind in ("box", "label"):
-        offsets = columns[f"{kind}_offsets"]
-        fits = len(offsets) == images + 1 and offsets[0] == 0 and offsets[-1] == rows[kind]
-        if not fits or (np.diff(offsets) < 0).any():
-            raise ValueError(f"{kind}_offsets does not fit {images} images")
-    for name, dtype in INDEX_ONLY_COLUMNS.items():
-        if columns[name].dtype != dtype or len(columns[name]) != images:
-            raise ValueError(f"{name} is not {images} rows of {dtype}")
-    for name in LABEL_COLUMNS:
-        expected = rows["box" if name.startswith("boxes") else name.partition("_")[0]]
-        if columns[name].dtype != SHARD_DATASETS[name] or len(columns[name]) != expected:
-            raise ValueError(f"{name} is not {expected} rows of {SHARD_DATASETS[name]}")
+    _check_values(index)
 
 
 def _check_row_numbers(index: Index) -> None:
@@ -49,6 +41,32 @@ def _check_row_numbers(index: Index) -> None:
         raise ValueError("the node of a class is outside the tree")
 
 
+def _check_tables(index: Index) -> None:
+    """Raise ValueError where a row of a table names another row that is not there."""
+    sources = len(index.sources)
+    named = [*(row.source for row in index.classes), *(source for source, _, _ in index.plan_left_out)]
+    for shard in index.shards:
+        named += [*shard.counts, *(source for source, _, _ in shard.left_out)]
+        if not shard.bytes_start <= shard.bytes_end <= shard.size_bytes:
+            raise ValueError(f"the images of {shard.name} lie outside the file")
+    if len(index.plan_counts) > sources or any(source >= sources for source in named):
+        raise ValueError("a class or a count is of a source that is not there")
+    for row in index.sources:
+        if row.exhaustive.size and row.exhaustive.max() >= len(index.tree):
+            raise ValueError(f"a node of source {row.name} is outside the tree")
+
+
+def _check_values(index: Index) -> None:
+    """Raise ValueError for sizes and boxes that no image has."""
+    columns = index.columns
+    if (columns["image_width"] < 1).any() or (columns["image_height"] < 1).any():
+        raise ValueError("an image has no pixels")
+    boxes = columns["boxes_xyxy_unit"]
+    inside = (boxes >= -BOX_TOLERANCE) & (boxes <= 1 + BOX_TOLERANCE)  # NaN is outside
+    if not inside.all() or (boxes[:, 2:] < boxes[:, :2]).any():
+        raise ValueError("a box is outside its image")
+
+
 def _check_positions(index: Index) -> None:
     """Raise ValueError where images lie outside their shards, or not in their order."""
     columns, shard = index.columns, index.columns["image_shard"]
@@ -59,7 +77,7 @@ def _check_positions(index: Index) -> None:
     )
     if (place < 0).any() or (place >= images).any():
         raise ValueError("image_place points outside its shard")
-    if (start < first).any() or (size < 0).any() or (start + size > end).any():
+    if (start < first).any() or (size < 0).any() or (size > end - start).any():
         raise ValueError("picture_start points outside its shard")
     if ((np.diff(shard) < 0) | ((np.diff(shard) == 0) & (np.diff(place) <= 0))).any():
         raise ValueError("the images are not in the order of the shards")

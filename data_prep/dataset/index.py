@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from data_prep.dataset.label_counts import LabelCounts
+from data_prep.shards.columns import read_shard_columns
 from data_prep.shards.format import (
     IGNORED,
     INDEX_ONLY_COLUMNS,
@@ -21,11 +21,9 @@ from data_prep.shards.format import (
     OFFSET_COLUMNS,
     POSITIVE,
     RAGGED_COLUMNS,
-    SHARD_FORMAT,
-    SHARD_VERSION,
     Arrays,
-    open_hdf5,
 )
+from data_prep.shards.hdf5_reader import Hdf5File
 from data_prep.shards.offsets import offsets_of, rows_of
 from data_prep.shards.writer import ShardResult
 from wordtree import WordTree
@@ -118,21 +116,20 @@ class Index:
         )
 
 
-def read_columns(file: h5py.File) -> dict[str, np.ndarray[Any, Any]]:
+def read_columns(file: Hdf5File) -> dict[str, np.ndarray[Any, Any]]:
     """INDEX_COLUMNS of an open index."""
-    return {name: file[name][:] for name in INDEX_COLUMNS}
+    return {name: file[name] for name in INDEX_COLUMNS}
 
 
 def join_columns(folder: Path, shards: Sequence[ShardResult]) -> dict[str, np.ndarray[Any, Any]]:
-    """INDEX_COLUMNS but image_split of all images of the shards, in their order; reads no image."""
+    """INDEX_COLUMNS but image_split of all images of the shards, in their order; reads no image. Raises ShardError."""
     stored = (*LABEL_COLUMNS, *OFFSET_COLUMNS, "picture_crc32")
     pieces: defaultdict[str, list[np.ndarray[Any, Any]]] = defaultdict(list)
     for shard in shards:
-        path = folder / shard.name
-        with open_hdf5(path, path, SHARD_FORMAT, SHARD_VERSION) as file:
-            offsets = file["picture_offsets"][:]
-            for name in stored:
-                pieces[name].append(file[name][:])
+        columns = read_shard_columns(folder / shard.name, shard.images)
+        offsets = columns["picture_offsets"]
+        for name in stored:
+            pieces[name].append(columns[name])
         pieces["picture_start"].append(shard.bytes_start + offsets[:-1])
         pieces["picture_size"].append(np.diff(offsets))
     joined = {

@@ -1,39 +1,37 @@
 """index.h5: written whole or not at all, and refused where a byte differs from what was written.
 
 The first 512 bytes are no part of HDF5's data (a *user block*); they hold the SHA-256 of all that follows. The columns
-of images and labels are datasets; everything else is one JSON text, the dataset `metadata`.
+of images and labels are datasets; everything else is one JSON text, the bytes of the dataset `metadata`.
 """
 
 import hashlib
-import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import h5py
 import numpy as np
 
 from data_prep.dataset import index_v2
 from data_prep.dataset.consistency import check_consistent
-from data_prep.dataset.index import INDEX_COLUMNS, Index, SourceClass, SourceInfo, read_columns
+from data_prep.dataset.index import INDEX_COLUMNS, Index, read_columns
+from data_prep.dataset.metadata import index_of, metadata_text
 from data_prep.dataset.storage import open_folder
 from data_prep.errors import MergeError
 from data_prep.shards.format import (
     HASH_CHUNK_BYTES,
-    HDF5_ERRORS,
     INDEX_FORMAT,
     INDEX_NAME,
     INDEX_VERSION,
     LOCK_NAME,
+    READ_ERRORS,
+    READABLE_INDEX_VERSIONS,
     ShardError,
     open_hdf5,
-    write_format,
 )
-from data_prep.shards.hdf5_files import new_hdf5
-from data_prep.shards.writer import ShardResult
-from wordtree import WordTree, WordTreeError
+from data_prep.shards.hdf5_files import new_hdf5, write_format
+from data_prep.shards.hdf5_reader import TEXT, Hdf5File
+from wordtree import WordTreeError
 from wordtree.support.file_lock import locked
 from wordtree.support.files import system_message
 from wordtree.support.lines import one_line
@@ -41,7 +39,6 @@ from wordtree.support.lines import one_line
 BACKUP_NAME = f"{INDEX_NAME}.bak"
 CHECKSUM_BYTES = 512
 _CHECKSUM_START = b"sha256 of all bytes from 512 on: "
-_FORMER_NAMES = {"pictures_first": "bytes_start", "pictures_end": "bytes_end"}  # of fields of ShardResult
 
 
 def write_index(folder: Path, index: Index) -> None:
@@ -52,8 +49,8 @@ def write_index(folder: Path, index: Index) -> None:
             write_format(file, INDEX_FORMAT, INDEX_VERSION)
             for name in INDEX_COLUMNS:
                 file.create_dataset(name, data=index.columns[name], track_times=False)
-            text = json.dumps(_metadata(index))
-            file.create_dataset("metadata", data=text, dtype=h5py.string_dtype(), track_times=False)
+            text = np.frombuffer(metadata_text(index).encode(), np.uint8)
+            file.create_dataset("metadata", data=text, track_times=False)
         write_checksum(part)
         part.replace(folder / INDEX_NAME)
     except OSError as reason:
@@ -100,19 +97,25 @@ def read_index(folder: Path | str) -> Index:
                 f"{place}: the index is damaged: its bytes do not fit their checksum. Merge again; that writes "
                 "a new index and keeps the shards."
             )
-        with open_hdf5(stream, place, INDEX_FORMAT, index_v2.VERSION, INDEX_VERSION) as file:
+        with open_hdf5(stream, place, INDEX_FORMAT, *READABLE_INDEX_VERSIONS) as file:
             try:
                 if is_intact is None:
                     raise ValueError("its checksum is missing")
-                index = (
-                    index_v2.index_of(file) if file.attrs["version"] == index_v2.VERSION else _index_of(file)
-                )
+                index = _index_in(file)
                 check_consistent(index)
-            except (*HDF5_ERRORS, IndexError, WordTreeError) as reason:
+            except (*READ_ERRORS, WordTreeError) as reason:
                 raise ShardError(
-                    f"{place}: the index is damaged ({one_line(reason)}); merge again."
+                    f"{place}: the index is damaged ({one_line(reason)[:300]}); merge again."
                 ) from None
     return index
+
+
+def _index_in(file: Hdf5File) -> Index:
+    if file.attributes["version"] == index_v2.VERSION:
+        return index_v2.index_of(file)
+    has_texts = file.column("metadata").dtype == TEXT  # in version 3
+    text = file.texts("metadata")[0] if has_texts else file["metadata"].tobytes()
+    return index_of(text, read_columns(file))
 
 
 def write_checksum(path: Path) -> None:
@@ -138,42 +141,3 @@ def _checksum_of(stream: BinaryIO) -> bytes:
     while piece := stream.read(HASH_CHUNK_BYTES):
         digest.update(piece)
     return (_CHECKSUM_START + digest.hexdigest().encode() + b"\n").ljust(CHECKSUM_BYTES, b"\0")
-
-
-def _metadata(index: Index) -> dict[str, Any]:
-    return {
-        "tree": json.loads(index.tree.to_json()),
-        "sources": [{**vars(source), "exhaustive": source.exhaustive.tolist()} for source in index.sources],
-        "classes": [vars(source_class) for source_class in index.classes],
-        "splits": index.split_names,
-        "shards": [vars(shard) for shard in index.shards],
-        "plan_counts": index.plan_counts,
-        "plan_left_out": index.plan_left_out,
-        "provenance": index.provenance,
-    }
-
-
-def _index_of(file: h5py.File) -> Index:
-    metadata = json.loads(file["metadata"][()])
-    return Index(
-        tree=WordTree.from_json(json.dumps(metadata["tree"])),
-        sources=tuple(
-            SourceInfo(**{**row, "exhaustive": np.array(row["exhaustive"], dtype=np.int64)})
-            for row in metadata["sources"]
-        ),
-        split_names=tuple(metadata["splits"]),
-        classes=tuple(SourceClass(**row) for row in metadata["classes"]),
-        shards=tuple(map(shard_from_json, metadata["shards"])),
-        columns=read_columns(file),
-        plan_counts=tuple(metadata["plan_counts"]),
-        provenance=metadata["provenance"],
-        plan_left_out=tuple(map(tuple, metadata.get("plan_left_out", ()))),
-    )
-
-
-def shard_from_json(row: Mapping[str, Any]) -> ShardResult:
-    """The shard of a JSON object with the fields of ShardResult; former names of fields are known."""
-    fields = {_FORMER_NAMES.get(name, name): value for name, value in row.items() if name != "content_sha256"}
-    fields["counts"] = {int(source): count for source, count in row["counts"].items()}
-    fields["left_out"] = tuple((source, source_id, reason) for source, source_id, reason in row["left_out"])
-    return ShardResult(**fields)

@@ -22,8 +22,11 @@ from data_prep.shards.format import (
     INCOMPLETE,
     POSITIVE,
     RAGGED_COLUMNS,
+    SHARD_FORMAT,
+    SHARD_VERSION,
     Arrays,
     ShardError,
+    open_hdf5,
 )
 from data_prep.shards.offsets import offsets_without
 from data_prep.shards.source_ids import SourceIds, read_source_ids
@@ -193,19 +196,31 @@ class _OpenShards:
                 f"{place}: holds {file.size_bytes} bytes, the index says {shard.size_bytes}; the shard is "
                 f"damaged or belongs to another merge. Run `data-prep check {self._folder}`."
             )
-        return _OpenShard(place, file)
+        if isinstance(file, LocalFile):  # a link could lead to any file of this machine
+            with file.stream() as stream, open_hdf5(stream, place, SHARD_FORMAT, SHARD_VERSION) as opened:
+                pictures = opened.column("picture_bytes")
+            if (pictures.start, pictures.start + pictures.size_bytes) != (shard.bytes_start, shard.bytes_end):
+                raise ShardError(
+                    f"{place}: its images lie elsewhere than the index says. Run `data-prep check`."
+                )
+        return _OpenShard(place, file, shard.images)
 
 
 class _OpenShard:
     """One shard file. Reading an image needs no HDF5: the index has its position."""
 
-    def __init__(self, place: str, file: LocalFile | RemoteFile) -> None:
-        self.place, self.file = place, file
+    def __init__(self, place: str, file: LocalFile | RemoteFile, images: int) -> None:
+        self.place, self.file, self.images = place, file, images
 
     @cached_property
     def source_ids(self) -> SourceIds:
         with self.file.stream() as stream:
-            return read_source_ids(stream, self.place)
+            names = read_source_ids(stream, self.place)
+        if len(names) != self.images:
+            raise ShardError(
+                f"{self.place}: names {len(names)} images, the index says {self.images}; merge again."
+            )
+        return names
 
 
 def _with_nodes(columns: Arrays, kind: str, nodes: Int32Array) -> dict[str, npt.NDArray[Any]]:

@@ -17,10 +17,10 @@ import numpy as np
 
 from data_prep.dataset.index import Index, images_of_shard, join_columns, take_images
 from data_prep.shards.format import (
-    HDF5_ERRORS,
     INDEX_NAME,
     OFFSET_COLUMNS,
     RAGGED_COLUMNS,
+    READ_ERRORS,
     SHARD_FORMAT,
     SHARD_VERSION,
     Arrays,
@@ -158,7 +158,7 @@ def _contradiction(folder: Path, index: Index, number: int) -> Damage | None:
     try:
         columns = join_columns(folder, [shard])
         in_shard = take_images(columns, in_index["image_place"].astype(np.int64))
-    except (ShardError, *HDF5_ERRORS) as reason:
+    except (ShardError, *READ_ERRORS) as reason:
         return Damage("shard", number, shard.name, f"cannot be read ({one_line(reason)})", images)
     differing = images[_differs(in_index, in_shard)]
     if not len(differing):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from data_prep.dataset.index import Index, whole_shards
-from data_prep.dataset.index_file import read_index, shard_from_json
+from data_prep.dataset.index_file import read_index
+from data_prep.dataset.metadata import shard_from_json
 from data_prep.errors import MergeError
 from data_prep.shards.format import INDEX_NAME, ShardError
 from data_prep.shards.writer import ShardResult
@@ -107,12 +108,11 @@ def _read(path: Path) -> tuple[Mapping[str, Any], list[ShardResult]]:
     results = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):
         try:
-            row = json.loads(line)
             if number == 0:
-                head = dict(row)
+                head = dict(json.loads(line))
             else:
-                results.append(shard_from_json(row))
-        except (ValueError, TypeError, KeyError):
+                results.append(shard_from_json(line))
+        except (ValueError, TypeError, RecursionError):
             break
     if "plan_sha256" not in head:
         raise MergeError(f"{path} is damaged; delete the folder {path.parent} and merge again.")

@@ -5,12 +5,14 @@ from wordtree.support.exports import folder_exports
 __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     catalogue="Catalogue CatalogueBuilder",
+    columns="check_shapes read_shard_columns",
     decoding="IMAGE_SUFFIXES ImageError rgb_of rgb_pixels stored_header upright_rgb_pixels",
-    format="Arrays ShardError hash_file open_hdf5 shard_name write_format",
-    hdf5_files="new_hdf5",
+    format="Arrays ShardError hash_file open_hdf5 shard_name",
+    hdf5_files="new_hdf5 write_format",
+    hdf5_reader="Column Hdf5Error Hdf5File",
     image_files="read_bytes read_image_file",
     images="Frame ImageRules frame_of",
-    offsets="offsets_of offsets_without owner_of_rows rows_of",
+    offsets="fits offsets_of offsets_without owner_of_rows rows_of",
     source_ids="SourceIds read_source_ids",
     writer="ShardJob ShardResult write_shard",
 )

@@ -7,14 +7,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import h5py
 import numpy as np
 
 from data_prep.errors import DataPrepError
+from data_prep.shards.hdf5_reader import Hdf5File
 from wordtree.support.files import system_message
+from wordtree.support.lines import one_line
 
 SHARD_FORMAT, SHARD_VERSION = "yolo9000 shard", 2
-INDEX_FORMAT, INDEX_VERSION = "yolo9000 index", 3
+INDEX_FORMAT, INDEX_VERSION = "yolo9000 index", 4
+READABLE_INDEX_VERSIONS = (2, 3, INDEX_VERSION)
 INDEX_NAME = "index.h5"
 LOCK_NAME = "merge.lock"  # held by the process that writes into the folder
 HASH_CHUNK_BYTES = 1 << 20
@@ -71,8 +73,8 @@ INDEX_ONLY_COLUMNS: dict[str, str] = {
     "picture_crc32": "uint32",
 }
 
-# h5py raises any of these on a damaged file.
-HDF5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, AttributeError)
+# Reading a damaged file raises any of these; Hdf5Error is a ValueError.
+READ_ERRORS = (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError)
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -100,41 +102,38 @@ def hash_file(file: BinaryIO, bytes_start: int, bytes_end: int) -> tuple[str, st
     return whole.hexdigest(), frame.hexdigest()
 
 
-def write_format(file: h5py.File, kind: str, version: int) -> None:
-    """Write the format and version of a file as attributes; readers refuse unknown ones."""
-    file.attrs["format"] = np.bytes_(kind)
-    file.attrs["version"] = np.int32(version)
-
-
-def require_format(file: h5py.File, place: object, kind: str, *versions: int) -> None:
+def require_format(file: Hdf5File, place: object, kind: str, *versions: int) -> None:
     """Raise ShardError unless the file has the format `kind` and one of the versions; `place` names the file."""
-    found = file.attrs.get("format")
+    found = file.attributes.get("format")
     name = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
     if name != kind:
         raise ShardError(
             f"{place}: expected a {kind}, found {'no format attribute' if found is None else repr(name)}."
         )
-    found_version = file.attrs.get("version")
+    found_version = file.attributes.get("version")
     if found_version not in versions:
-        known = f"version{'s' * (len(versions) > 1)} {' and '.join(map(str, versions))}"
+        known = (
+            f"version {versions[0]}" if len(versions) == 1 else f"versions {versions[0]} to {versions[-1]}"
+        )
         raise ShardError(
             f"{place}: format version {found_version}; this program reads {known}. "
             "Merge again, or use the version of the program that wrote it."
         )
 
 
-def open_hdf5(source: Path | BinaryIO, place: object, kind: str, *versions: int) -> h5py.File:
+def open_hdf5(source: Path | BinaryIO, place: object, kind: str, *versions: int) -> Hdf5File:
     """The file or stream, opened for reading; raises ShardError if it is damaged or has another format or version."""
-    damaged = ShardError(f"{place}: expected an HDF5 file, found a damaged file or another format.")
     try:
-        file = h5py.File(source, "r")
-    except PermissionError as reason:
+        file = Hdf5File(source)
+    except OSError as reason:
         raise ShardError(f"{place}: cannot be read ({system_message(reason)}).") from None
-    except HDF5_ERRORS:
-        raise damaged from None
+    except READ_ERRORS as reason:
+        raise ShardError(
+            f"{place}: expected an HDF5 file, found a damaged file or another format ({one_line(reason)})."
+        ) from None
     try:
         require_format(file, place, kind, *versions)
-    except BaseException as reason:
+    except BaseException:
         file.close()
-        raise damaged if isinstance(reason, HDF5_ERRORS) else reason from None
+        raise
     return file

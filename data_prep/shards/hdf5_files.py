@@ -8,6 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+
+
+def write_format(file: h5py.File, kind: str, version: int) -> None:
+    """Write the format and version of a file as attributes; readers refuse unknown ones."""
+    file.attrs["format"] = np.bytes_(kind)
+    file.attrs["version"] = np.int32(version)
 
 
 @contextmanager

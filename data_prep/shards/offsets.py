@@ -13,6 +13,13 @@ def offsets_of(counts: npt.NDArray[Any]) -> Int64Array:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
+def fits(offsets: Int64Array, rows: int) -> bool:
+    """Whether the offsets rise from 0 to the number of rows."""
+    return bool(
+        len(offsets) and offsets[0] == 0 and offsets[-1] == rows and (offsets[1:] >= offsets[:-1]).all()
+    )
+
+
 def owner_of_rows(offsets: Int64Array) -> Int64Array:
     """The owner of each row, (rows,)."""
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from data_prep.shards.format import HDF5_ERRORS, SHARD_FORMAT, SHARD_VERSION, ShardError, open_hdf5
+import numpy as np
+
+from data_prep.shards.format import READ_ERRORS, SHARD_FORMAT, SHARD_VERSION, ShardError, open_hdf5
+from data_prep.shards.offsets import fits
 from wordtree.support.arrays import Int64Array
 
 
@@ -34,6 +37,9 @@ def read_source_ids(shard: Path | BinaryIO, place: object) -> SourceIds:
     """The names of the images of a shard; raises ShardError, naming `place`, if it is damaged or in another format."""
     with open_hdf5(shard, place, SHARD_FORMAT, SHARD_VERSION) as file:
         try:
-            return SourceIds(file["source_id_bytes"][:].tobytes(), file["source_id_offsets"][:])
-        except HDF5_ERRORS:
+            names, offsets = file["source_id_bytes"].tobytes(), file["source_id_offsets"]
+            if offsets.dtype != np.int64 or offsets.ndim != 1 or not fits(offsets, len(names)):
+                raise ValueError("its names and their offsets contradict each other")
+            return SourceIds(names, offsets)
+        except READ_ERRORS:
             raise ShardError(f"{place}: the shard is damaged; run `data-prep check`.") from None

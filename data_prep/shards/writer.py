@@ -21,9 +21,8 @@ from data_prep.shards.format import (
     SHARD_VERSION,
     ShardError,
     hash_file,
-    write_format,
 )
-from data_prep.shards.hdf5_files import new_hdf5
+from data_prep.shards.hdf5_files import new_hdf5, write_format
 from data_prep.shards.image_files import read_image_file
 from data_prep.shards.images import Frame, ImageRules, PreparedImage, prepare_image
 from wordtree.support.files import system_message

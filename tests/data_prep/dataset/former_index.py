@@ -8,7 +8,8 @@ import numpy as np
 
 from data_prep.dataset.index import Index, label_counts_of
 from data_prep.dataset.index_file import CHECKSUM_BYTES, write_checksum
-from data_prep.shards.format import INDEX_FORMAT, write_format
+from data_prep.shards.format import INDEX_FORMAT
+from data_prep.shards.hdf5_files import write_format
 
 TEXT = h5py.string_dtype("utf-8")
 

@@ -248,7 +248,7 @@ def test_a_shard_without_read_permission_is_reported(shards, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("h5py.File", refuse)
+    monkeypatch.setattr("pathlib.Path.open", refuse)
     with pytest.raises(DataPrepError, match=r"shard-00000\.h5: cannot be read \(Permission denied\)\."):
         read_source_ids(shards / "shard-00000.h5", shards / "shard-00000.h5")
 
