@@ -47,7 +47,16 @@ FOLDERS = {
             "inference",
             "predictions",
         ),
-        *("evaluation", "reports", "training", "demo", "predict_commands", "cli", "__main__"),
+        *(
+            "evaluation",
+            "reports",
+            "training",
+            "demo",
+            "demo_photographs",
+            "predict_commands",
+            "cli",
+            "__main__",
+        ),
     ),
 }
 

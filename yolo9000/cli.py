@@ -85,12 +85,20 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="Half a minute: shows that the installation works, learns little.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the generated world and of both trainings.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the generated world and of training.")] = 0,
+    photographs: Annotated[
+        bool, typer.Option("--photographs/--emoji", help="Photographs of the package, or generated scenes.")
+    ] = False,
 ) -> None:
-    """Generate emoji scenes, merge them, train a classifier and a detector on them, and write a report."""
-    from yolo9000.demo import run_demo
+    """Merge photographs, or emoji scenes that it generates, train a detector on them, and write a report."""
+    if photographs:
+        from yolo9000.demo_photographs import run_photograph_demo
 
-    run_demo(folder, minutes=minutes, quick=quick, seed=seed)
+        run_photograph_demo(folder, minutes=minutes, quick=quick, seed=seed)
+    else:
+        from yolo9000.demo import run_demo
+
+        run_demo(folder, minutes=minutes, quick=quick, seed=seed)
 
 
 @app.command()

@@ -259,6 +259,9 @@ class DataConfig(StrictModel):
     repeat_factor_power: Share = 0.0
     # Use only so many images of each source, evenly spaced, for trial runs and overfitting tests.
     limit: PositiveInt | None = None
+    # Number of different batches, which training then repeats in turn; None: every batch is new. With a frozen backbone
+    # (model.freeze: all), its features of these batches are computed once and kept (decision 37).
+    distinct_batches: PositiveInt | None = None
     # Unreadable images that are replaced by others before the run stops (decision 30).
     max_damaged: int = Field(10, ge=0)
     # Threads that decode and augment images.
@@ -494,7 +497,7 @@ class PredictConfig(StrictModel):
 
     old_names: ClassVar[Mapping[str, str]] = {"max_places": "max_locations"}
 
-    # Smallest objectness × P(root of the predicted class); in a flat list of classes this is the score (decision 34).
+    # Smallest objectness × P(root of the predicted class); in a flat list of classes this is the score (decision 35).
     # Objectness estimates an IoU, so it is seldom near 1.
     min_score: Share = 0.2
     # The descent in the tree goes on while the absolute probability exceeds this (paper, section 4). The higher it is,
@@ -550,6 +553,14 @@ class Config(StrictModel):
     evaluate: EvaluateConfig = EvaluateConfig()
     predict: PredictConfig = PredictConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _repeated_batches_do_not_change(self) -> Config:
+        if self.data.distinct_batches and self.pseudo_boxes.at_steps:
+            raise ValueError(
+                "data.distinct_batches and pseudo_boxes.at_steps exclude each other: repeated batches keep their labels"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sizes_fit_the_grid(self) -> Config:
@@ -639,6 +650,12 @@ class PretrainConfig(StrictModel):
     schedule: ScheduleConfig
     evaluate: ClassifierEvaluateConfig = ClassifierEvaluateConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _batches_are_new(self) -> PretrainConfig:
+        if self.data.distinct_batches:
+            raise ValueError("data.distinct_batches is a setting of `yolo9000 train` only")
+        return self
 
     @model_validator(mode="after")
     def _sizes_fit_the_grid(self) -> PretrainConfig:

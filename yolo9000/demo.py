@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,14 @@ SUMMARY = (
 )
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """Baselines from recorded runs of benchmarks/never_boxed.py, and the command that made them."""
+
+    command: str
+    rows: list[Baseline]
+
+
 class DemoMismatch(Yolo9000Error):
     """A demo folder was made with other settings."""
 
@@ -51,7 +60,7 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     console, started = Console(), time.monotonic()
     steps = QUICK_STEPS if quick else max(1, round(minutes * STEPS_PER_MINUTE))
     twemoji_folder()
-    _record_settings(folder, {"steps": steps, "quick": quick, "seed": seed})
+    record_settings(folder, {"steps": steps, "quick": quick, "seed": seed})
     length = "half a minute" if quick else f"{minutes + 2:.0f} minutes"
     console.print(
         f"[bold]YOLO9000 demo[/]: generates emoji scenes in which half of the classes have boxes and the other half "
@@ -64,14 +73,14 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     classifier = with_attribution(classifier_config(shards, steps=steps, seed=seed), notice)
     start = f"model.start_from={make_classifier(classifier, folder / 'classifier')}"
     cfg = with_attribution(detector_config(shards, steps=steps, seed=seed, overrides=(start,)), notice)
+    recorded = read_baselines("demo_baselines.json")
     text = ReportText(
         title="YOLO9000 demo: boxes for half of the classes",
-        summary=f"{SUMMARY} The baselines are means of recorded runs: {_recorded()['command']}.",
-        baselines=recorded_baselines(),
+        summary=f"{SUMMARY} The baselines are means of recorded runs: {recorded.command}.",
+        baselines=recorded.rows,
     )
     scorecard = train(cfg, folder, resume=(folder / "last.pt").exists(), report_text=text)
-    this_run = Baseline("this run", scorecard.boxed.ap50, scorecard.label_only.ap50)
-    _print_scores(console, scorecard, [this_run, *text.baselines])
+    print_scores(console, scorecard, recorded, "Scenes that training never saw, percentages")
     print(f"Detector: {folder / 'best.pt'}\nReport with images: {folder / 'report.html'}")
     print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
 
@@ -140,20 +149,13 @@ def with_attribution(cfg: SettingsT, path: Path) -> SettingsT:
     return with_settings(cfg, "data", attribution=path)
 
 
-def recorded_baselines() -> list[Baseline]:
-    """AP50 of the oracle and of the label baselines, from recorded runs of benchmarks/never_boxed.py."""
-    return [Baseline(**row) for row in _recorded()["baselines"]]
+def read_baselines(name: str) -> Recorded:
+    """The recorded baselines in a file of the package's assets."""
+    content: dict[str, Any] = json.loads((files("yolo9000") / "assets" / name).read_text("utf-8"))
+    return Recorded(content["command"], [Baseline(**row) for row in content["baselines"]])
 
 
-def _recorded() -> dict[str, Any]:
-    """The recorded baselines and the command that made them."""
-    recorded: dict[str, Any] = json.loads(
-        (files("yolo9000") / "assets" / "demo_baselines.json").read_text("utf-8")
-    )
-    return recorded
-
-
-def _record_settings(folder: Path, settings: dict[str, Any]) -> None:
+def record_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a new demo; DemoMismatch if the folder holds a demo with other settings."""
     path = folder / "demo.json"
     if not path.exists():
@@ -171,16 +173,19 @@ def _record_settings(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _print_scores(console: Console, scorecard: Scorecard, baselines: list[Baseline]) -> None:
+def print_scores(console: Console, scorecard: Scorecard, recorded: Recorded, title: str) -> None:
     """Print the scorecard, then AP50 of this run and of the baselines."""
-    console.print(scorecard.table("Scenes that training never saw, percentages"))
+    console.print(scorecard.table(title))
+    if not recorded.rows:
+        return
     table = Table(
         "AP50",
         "classes with boxes",
         "with image labels only",
         title="Baselines",
-        caption=f"Baselines are means of recorded runs: {escape(_recorded()['command'])}",
+        caption=f"Baselines are means of recorded runs: {escape(recorded.command)}",
     )
-    for row in baselines:
+    this_run = Baseline("this run", scorecard.boxed.ap50, scorecard.label_only.ap50)
+    for row in (this_run, *recorded.rows):
         table.add_row(row.name, *("–" if v is None else f"{v:.1f}" for v in (row.boxed, row.label_only)))
     console.print(table)

@@ -15,7 +15,7 @@ import yolo9000.demo as demo
 from tests.yolo9000.training.runs import interrupt_after
 from yolo9000.checkpoints.checkpoint import load_classifier, load_detector
 from yolo9000.cli import main
-from yolo9000.demo import DemoMismatch, classifier_config, detector_config, recorded_baselines, run_demo
+from yolo9000.demo import DemoMismatch, classifier_config, detector_config, read_baselines, run_demo
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.training.run_folder import read_metrics
 
@@ -100,7 +100,7 @@ def test_an_interrupted_demo_continues_and_a_finished_one_changes_nothing(
     assert "CC BY 4.0" in page
     message = capsys.readouterr().out
     assert message.startswith("YOLO9000 demo: generates emoji scenes")
-    assert all(row.name.split()[0] in message for row in recorded_baselines())
+    assert all(row.name.split()[0] in message for row in read_baselines("demo_baselines.json").rows)
     assert f"Report with images: {folder / 'report.html'}\n" in message
 
     kept = ("best.pt", "last.pt", "metrics.csv", "config.yaml", "report.html", "classifier/best.pt")
@@ -146,7 +146,7 @@ def test_the_shipped_configuration_takes_shards_steps_and_seed(tmp_path: Path) -
 
 
 def test_the_recorded_baselines_include_both_label_baselines_and_the_oracle() -> None:
-    names = [row.name for row in recorded_baselines()]
+    names = [row.name for row in read_baselines("demo_baselines.json").rows]
     if not names:
         pytest.skip("no baselines are recorded yet: benchmarks/never_boxed.py --record")
     assert len(names) == len(set(names)) >= 3

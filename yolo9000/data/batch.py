@@ -83,6 +83,10 @@ class Batch:
 
     images: Tensor  # (B, 3, H, W) float32, RGB in 0..1
     targets: Targets
+    # Number and first slot, of a batch that training repeats (data.distinct_batches).
+    key: tuple[int, int] | None = None
 
     def to(self, device: torch.device | str) -> Batch:
-        return Batch(self.images.to(device, non_blocking=True), self.targets.to(device))
+        return replace(
+            self, images=self.images.to(device, non_blocking=True), targets=self.targets.to(device)
+        )

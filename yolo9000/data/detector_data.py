@@ -48,6 +48,7 @@ class DetectorData:
         self.reader, self.cfg = reader, cfg
         self.pseudo_boxes = pseudo_boxes or PseudoBoxes.none()
         self.sampler = Sampler(reader, cfg)
+        self.kept: dict[tuple[int, int], Batch] = {}  # repeated batches that need not be made anew, by key
         self.damaged = DamagedImages(reader, max_count=cfg.data.max_damaged)
         tile_names = _tile_sources(reader, cfg.augment)
         self.tile_sources = [k for k, name in enumerate(self.sampler.names) if name in tile_names]
@@ -67,6 +68,14 @@ class DetectorData:
 
     def batch(self, step: int, slots: range | None = None) -> Batch:
         """The batch of a step, or the given slots of it."""
+        count = self.cfg.data.distinct_batches
+        if count is None:
+            return self._new_batch(step, slots)
+        number = (step - 1) % count + 1
+        key = number, slots.start if slots else 0
+        return self.kept.get(key) or replace(self._new_batch(number, slots), key=key)
+
+    def _new_batch(self, step: int, slots: range | None) -> Batch:
         cfg = self.cfg
         size = input_size_at(step, cfg.schedule, fixed_px=cfg.model.side_px, seed=cfg.seed)
         images, sources, rngs = self.sampler.images_in_slots(step, slots)

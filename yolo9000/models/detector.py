@@ -9,6 +9,8 @@ darknet       the layers of a Darknet `.cfg` up to the last convolution, which b
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +23,9 @@ from yolo9000.models.darknet_network import DarknetNetwork, plan_of
 from yolo9000.models.grid import GridOutput
 from yolo9000.models.head import SplitHead
 from yolo9000.models.tree_tensors import TreeTensors
+
+Features: TypeAlias = tuple[Tensor, ...]
+"""Features of the backbone's stride, (B, C, H, W), and for a neck also those of half that stride."""
 
 
 class PassthroughNeck(nn.Module):
@@ -92,11 +97,20 @@ class Detector(nn.Module):
         return stride // 2 if self.has_fine_grid else stride
 
     def forward(self, images: Tensor) -> GridOutput:
+        return self.output_of(self.features(images))
+
+    def features(self, images: Tensor) -> Features:
+        """The backbone's features that the neck or the head reads."""
         if self.neck is None and not self.has_fine_grid:
-            return self.head(self.backbone(images))  # type: ignore[no-any-return]
+            return (self.backbone(images),)
         assert not isinstance(self.backbone, DarknetNetwork)
         features, fine = self.backbone.both_scales(images)
-        return self.head(fine if self.neck is None else self.neck(features, fine))  # type: ignore[no-any-return]
+        return (fine,) if self.neck is None else (features, fine)
+
+    def output_of(self, features: Features) -> GridOutput:
+        """The output for features of the backbone."""
+        read = features[0] if self.neck is None else self.neck(*features)
+        return self.head(read)  # type: ignore[no-any-return]
 
 
 def build_detector(cfg: ModelConfig, tree: WordTree) -> Detector:

@@ -6,6 +6,7 @@ timm.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +29,14 @@ class SamePadConv(nn.Conv2d):
         super().__init__(channels_in, channels_out, kernel, stride, groups=groups, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
+        is_trained = self.weight.requires_grad and torch.is_grad_enabled()
+        if self.groups == 1 or images.device.type != "cpu" or images.dtype == torch.float32 or not is_trained:
+            return self._convolved(images)
+        # On CPUs, the gradient of a depthwise convolution in bfloat16 takes several times as long.
+        with torch.autocast("cpu", enabled=False):
+            return self._convolved(images.float()).to(images.dtype)
+
+    def _convolved(self, images: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
             return F.conv2d(images, self.weight, None, 1, kernel // 2, 1, self.groups)

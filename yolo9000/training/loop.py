@@ -37,7 +37,8 @@ def run_training(
     if cfg.keep_freed_memory:
         keep_freed_memory()
     run = start_or_resume(task, cfg, folder, resume=resume)
-    data, loss_terms, guard = task.training_data(run), task.loss_terms(run), Guard()
+    data, guard = task.training_data(run), Guard()
+    loss_terms = task.loss_terms(run, data)
     # Raise now, instead of after hours, if there are no images to evaluate on.
     task.evaluation_images(run.cfg, run.reader)
     refuse_missing_attribution(run.cfg)

@@ -74,7 +74,9 @@ class ClassifierTask:
     def training_data(self, run: ClassifierRun) -> ClassifierData:
         return ClassifierData(run.reader, run.cfg)
 
-    def loss_terms(self, run: ClassifierRun) -> Callable[[ClassifierBatch], dict[str, Tensor]]:
+    def loss_terms(
+        self, run: ClassifierRun, data: ClassifierData
+    ) -> Callable[[ClassifierBatch], dict[str, Tensor]]:
         def terms_of(micro_batch: ClassifierBatch) -> dict[str, Tensor]:
             micro_batch = micro_batch.to(run.device)
             with run.autocast():

@@ -59,8 +59,8 @@ class Task(Protocol[SettingsT, NetworkT, DataT, ScoreT]):
     def training_data(self, run: Run[SettingsT, NetworkT]) -> DataT:
         """The batches of the run, as micro-batches of each step."""
 
-    def loss_terms(self, run: Run[SettingsT, NetworkT]) -> Callable[[Any], dict[str, Tensor]]:
-        """A function from a micro-batch to its named loss terms, with their sum as `total`."""
+    def loss_terms(self, run: Run[SettingsT, NetworkT], data: DataT) -> Callable[[Any], dict[str, Tensor]]:
+        """A function from a micro-batch of `data` to its named loss terms, with their sum as `total`."""
 
     def after_step(self, run: Run[SettingsT, NetworkT], data: DataT, journal: Journal) -> None:
         """Work between two steps, before the checkpoint is saved."""

@@ -30,6 +30,7 @@ from yolo9000.models.detector import Detector, build_detector
 from yolo9000.models.tree_tensors import TreeTensors
 from yolo9000.training.class_start import start_classes
 from yolo9000.training.draw_pseudo_boxes import draw_pseudo_boxes
+from yolo9000.training.frozen_features import FrozenFeatures
 from yolo9000.training.journal import Journal
 from yolo9000.training.loop import run_training
 from yolo9000.training.run import Run, with_settings
@@ -91,13 +92,14 @@ class DetectorTask:
     def training_data(self, run: DetectorRun) -> DetectorData:
         return DetectorData(run.reader, run.cfg, run.pseudo_boxes)
 
-    def loss_terms(self, run: DetectorRun) -> Callable[[Batch], dict[str, Tensor]]:
+    def loss_terms(self, run: DetectorRun, data: DetectorData) -> Callable[[Batch], dict[str, Tensor]]:
         criterion = build_criterion(run.cfg, run.reader).to(run.device)
+        network = FrozenFeatures(run, data)
 
         def terms_of(micro_batch: Batch) -> dict[str, Tensor]:
             micro_batch = micro_batch.to(run.device)
             with run.autocast():
-                output = run.model(micro_batch.images)
+                output = network.output(micro_batch)
             terms: LossTerms = criterion(
                 output,
                 micro_batch.targets,
