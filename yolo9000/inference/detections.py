@@ -271,7 +271,7 @@ class Detections:
         """Lines `node x y width height score` of the centre and size in 0..1 of the image, as YOLO label files have.
 
         >>> print(found.to_yolo(), end="")
-        6 0.242187 0.437500 0.453125 0.791667 0.810000
+        6 0.242188 0.437500 0.453125 0.791667 0.810000
         4 0.546875 0.562500 0.781250 0.708333 0.400000
         """
         width, height = self.image_size_px

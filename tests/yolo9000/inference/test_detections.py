@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import doctest
+import io
 import json
 from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 import yolo9000.inference.detections as detections_module
 from wordtree.tree import query
 from wordtree.tree.query import QueryError
 from wordtree.tree.tree import WordTree
-from yolo9000.inference.detections import Detections, InvalidDetections
+from yolo9000.inference.detections import Detections, InvalidDetections, coco_categories
 
 
 def columns(tree: WordTree, **changes: Any) -> dict[str, Any]:
@@ -150,3 +154,109 @@ def test_columns_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(InvalidDetections, match=rf"^Detections of street\.jpg: expected .*{message}"):
         Detections(**columns(toy_tree, **changes))
+
+
+# --- conversions
+
+
+def known(tree: WordTree, **changes: Any) -> Detections:
+    """A terrier and a car with everything that the tree says below them, and an animal that is most likely a cat."""
+    below = {
+        "best_leaf": [6, 4, 3],
+        "conditional_below": ([], [], [0.5]),
+        "stopped": ("leaf", "leaf", "threshold"),
+    }
+    return Detections(**columns(tree, **(below | changes)))
+
+
+def test_the_examples_in_the_docstrings_are_right(toy_tree: WordTree) -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("supervision", reason="supervision is not installed")
+    names = {"tree": toy_tree, "found": known(toy_tree)[:2], "Detections": Detections}
+    result = doctest.testmod(detections_module, extraglobs=names)
+    assert result.attempted >= 15
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("video", [{}, {"frame": 12, "time_s": 0.4}], ids=["image", "frame"])
+def test_json_and_dicts_become_the_same_detections_again(toy_tree: WordTree, video: dict[str, Any]) -> None:
+    for found in (known(toy_tree, **video), Detections(**columns(toy_tree, **video)), known(toy_tree)[:0]):
+        for again in (
+            Detections.from_dict(found.to_dict(), toy_tree),
+            Detections.from_json(found.to_json(), toy_tree),
+        ):
+            assert again.to_dict() == found.to_dict()
+            assert (again.frame, again.time_s) == (found.frame, found.time_s)
+            assert again.stopped == found.stopped or not len(found)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"detections": [{}]},
+        {"image": "a.jpg"},
+        [],
+        None,
+        {"image": "street.jpg", "width_px": 1, "height_px": 1, "detections": [{"id": "n00000099"}]},
+    ],
+)
+def test_a_dict_of_another_shape_is_refused_in_one_line(toy_tree: WordTree, broken: Any) -> None:
+    with pytest.raises(InvalidDetections, match="expected a dict as `to_dict` gives it") as caught:
+        Detections.from_dict(broken, toy_tree)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_coco_rows_load_in_pycocotools(toy_tree: WordTree) -> None:
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": 7, "width": 64, "height": 48}],
+        "annotations": [],
+        "categories": coco_categories(toy_tree),
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+        loaded = coco.loadRes(known(toy_tree).to_coco(7))
+    assert [(row["category_id"] - 1, row["score"]) for row in loaded.dataset["annotations"]] == [
+        (6, 0.81),
+        (4, 0.4),
+        (0, 0.3),
+    ]
+    assert loaded.dataset["annotations"][0]["bbox"] == [1, 2, 29, 38]
+
+
+def test_yolo_lines_give_the_boxes_back(toy_tree: WordTree) -> None:
+    found = known(toy_tree)
+    rows = np.array([line.split() for line in found.to_yolo().splitlines()], float)
+    centre, size = rows[:, 1:3] * [64, 48], rows[:, 3:5] * [64, 48]
+    np.testing.assert_allclose(np.hstack([centre - size / 2, centre + size / 2]), found.xyxy_px, atol=1e-3)
+    assert rows[:, 0].astype(int).tolist() == found.node.tolist()
+
+
+def test_supervision_and_pandas_have_every_row(toy_tree: WordTree) -> None:
+    supervision = pytest.importorskip("supervision", reason="supervision is not installed")
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    found = known(toy_tree)
+    theirs = found.to_supervision()
+    assert isinstance(theirs, supervision.Detections)
+    np.testing.assert_array_equal(theirs.xyxy, found.xyxy_px)
+    assert len(theirs[theirs.confidence > 0.35]) == 2
+    assert len(found[:0].to_supervision()) == 0
+    table = found.to_pandas()
+    assert table.columns[0] == "image"
+    assert table["best_leaf"].tolist() == ["terrier", "car", "cat"]
+    assert table["best_leaf_absolute"].tolist() == pytest.approx([0.9, 0.5, 0.3])
+    assert found[:0].to_pandas().empty
+
+
+def test_parts_of_one_image_become_one_and_others_are_refused(toy_tree: WordTree) -> None:
+    found = known(toy_tree)
+    assert Detections.concatenate([found[2], found[0], found[1]]).to_dict() == found.to_dict()
+    with pytest.raises(InvalidDetections, match=r"expected detections in street\.jpg"):
+        Detections.concatenate([found, known(toy_tree, image="other.jpg")])
+    with pytest.raises(InvalidDetections, match="at least one part"):
+        Detections.concatenate([])
+
+
+def test_a_best_leaf_elsewhere_in_the_tree_is_refused(toy_tree: WordTree) -> None:
+    with pytest.raises(InvalidDetections, match="best leaf at or below its node"):
+        known(toy_tree, best_leaf=[5, 4, 3])
