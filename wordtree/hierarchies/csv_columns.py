@@ -9,6 +9,8 @@ from pathlib import Path
 from wordtree.errors import TreeFileError
 from wordtree.support.lines import is_comment, numbered_lines, quoted
 
+ID_COLUMNS = ("id", "labelname", "label_name", "child", "wnid")  # of tables of names, such as OpenImages'
+NAME_COLUMNS = ("name", "displayname", "display_name")
 _SEPARATORS = (",", ";", "\t")
 
 

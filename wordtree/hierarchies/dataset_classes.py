@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from wordtree.hierarchies.csv_columns import ID_COLUMNS, NAME_COLUMNS, Header
 from wordtree.hierarchies.labels import read_labels
 from wordtree.support.lines import one_line
 from wordtree.wordnet.graph import WordNet
@@ -118,7 +119,7 @@ def _category(row: Any, number: int, path: Path) -> NamedClass:
 
 
 def _descriptions(path: Path) -> list[NamedClass]:
-    """The classes of OpenImages: rows `/m/0k4j,Car`, with or without a header."""
+    """The classes of OpenImages: rows `/m/0k4j,Car`, or a header with another order of these columns."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         rows = [row for row in csv.reader(StringIO(text, newline="")) if row]
@@ -126,7 +127,11 @@ def _descriptions(path: Path) -> list[NamedClass]:
         raise LabelError(f"{path}: expected text in UTF-8; byte {error.start} is invalid.") from None
     except csv.Error as error:
         raise LabelError(f"{path}: not a CSV file ({error}).") from None
+    header = Header(tuple(rows[0])) if rows else Header()
+    columns = (header.place(ID_COLUMNS), header.place(NAME_COLUMNS))
     body = rows[1:] if rows and not rows[0][0].startswith("/") else rows
+    if columns == (1, 0):
+        body = [row[::-1] for row in body]
     for row in body:
         if len(row) != 2 or not row[1].strip():
             found = ",".join(row)[:60]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from wordtree.errors import TreeError, TreeFileError
 from wordtree.hierarchies.csv_columns import (
+    ID_COLUMNS,
+    NAME_COLUMNS,
     Header,
     checked_fields,
     fields_of,
@@ -29,8 +31,6 @@ INDENT = "  "
 _CHILD = ("child", "id", "node", "class", "name")
 _PARENT = ("parent", "parent_id")
 _NAME = ("name", "display_name", "common_name")
-_ID = ("id", "labelname", "label_name", "child", "wnid")
-_DISPLAY_NAME = ("name", "displayname", "display_name")
 
 
 def read_csv(path: Path, *, roots: bool = True) -> Hierarchy:
@@ -221,7 +221,10 @@ def read_names(path: Path, hierarchy: Hierarchy) -> None:
             header = named
             continue
         fields = fields_of(line, header.separator, path, number)
-        id_place, name_place = header.place(_ID) or 0, header.place(_DISPLAY_NAME) or int(not header.names)
+        id_place, name_place = (
+            header.place(ID_COLUMNS) or 0,
+            header.place(NAME_COLUMNS) or int(not header.names),
+        )
         if len(fields) <= max(id_place, name_place):
             raise TreeFileError(f"{path}: line {number}: expected 'id,name', found {quoted(line)}.")
         id_, name = as_id(fields[id_place]), plain_blanks(fields[name_place])
@@ -238,8 +241,8 @@ def read_names(path: Path, hierarchy: Hierarchy) -> None:
 
 def _names_header(line: str) -> Header | None:
     """The header of a table of names; None for a row."""
-    known = (header for header in possible_headers(line) if header.place(_ID) is not None)
-    return next((header for header in known if header.place(_DISPLAY_NAME) is not None), None)
+    known = (header for header in possible_headers(line) if header.place(ID_COLUMNS) is not None)
+    return next((header for header in known if header.place(NAME_COLUMNS) is not None), None)
 
 
 def _check_not_empty(hierarchy: Hierarchy, path: Path) -> None:

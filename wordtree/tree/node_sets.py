@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wordtree.support.arrays import BoolArray, Int32Array, Int64Array
+from wordtree.support.lines import quoted
 
 if TYPE_CHECKING:
     from wordtree.tree.tree import WordTree
@@ -20,19 +21,19 @@ if TYPE_CHECKING:
 def only(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
     """The nodes themselves."""
     mask = np.zeros(len(tree), np.bool_)
-    mask[_nodes(nodes)] = True
+    mask[np.atleast_1d(checked_nodes(nodes, tree))] = True
     return mask
 
 
 def at_or_under(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
     """The nodes and all their descendants."""
-    given = _nodes(nodes)
+    given = np.atleast_1d(checked_nodes(nodes, tree))
     return _in_intervals(tree, tree.enter[given], tree.leave[given])
 
 
 def below(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
     """All descendants of the nodes; a node itself only where it is a descendant of another."""
-    given = _nodes(nodes)
+    given = np.atleast_1d(checked_nodes(nodes, tree))
     return _in_intervals(tree, tree.enter[given] + 1, tree.leave[given])
 
 
@@ -53,7 +54,7 @@ def siblings(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
 def above(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
     """All ancestors of the nodes; a node itself only where it is an ancestor of another."""
     mask = np.zeros(len(tree), np.bool_)
-    climbing = tree.parent[_nodes(nodes)]
+    climbing = tree.parent[np.atleast_1d(checked_nodes(nodes, tree))]
     while (climbing := np.unique(climbing[climbing >= 0])).size:
         climbing = climbing[~mask[climbing]]
         mask[climbing] = True
@@ -81,8 +82,17 @@ def above_in_graph(tree: WordTree, nodes: npt.ArrayLike) -> BoolArray:
     return mask
 
 
-def _nodes(nodes: npt.ArrayLike) -> Int64Array:
-    return np.atleast_1d(np.asarray(nodes, np.int64))
+def checked_nodes(nodes: npt.ArrayLike, tree: WordTree) -> Int64Array:
+    """Nodes as an array; TypeError for other values, such as names and masks, IndexError for nodes out of range."""
+    given = np.asarray(nodes)
+    if given.size and not np.issubdtype(given.dtype, np.integer):
+        raise TypeError(
+            f"expected nodes, which are whole numbers, found {given.dtype.name} {quoted(str(nodes))}"
+        )
+    if given.size and not 0 <= given.min() <= given.max() < len(tree):
+        wrong = given.min() if given.min() < 0 else given.max()
+        raise IndexError(f"node {wrong} of a tree of {len(tree)} nodes")
+    return given.astype(np.int64)
 
 
 def _in_intervals(tree: WordTree, first: Int32Array, past: Int32Array) -> BoolArray:

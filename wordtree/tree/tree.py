@@ -19,6 +19,7 @@ from wordtree.support.lines import quoted
 from wordtree.support.outputs import write_outputs
 from wordtree.support.suggest import did_you_mean, near
 from wordtree.tree.names import NameIndex
+from wordtree.tree.node_sets import checked_nodes
 from wordtree.tree.query import parse
 from wordtree.tree.tree_files import (
     TreeColumns,
@@ -168,10 +169,7 @@ class WordTree:
 
     def is_under(self, nodes: npt.ArrayLike, ancestor: npt.ArrayLike) -> BoolArray:
         """True for each node that is `ancestor` or below it; either may be one node or many."""
-        below, above = (np.asarray(given, dtype=np.int64) for given in (nodes, ancestor))
-        for given in (below, above):
-            if given.size and given.min() < 0:
-                raise IndexError(f"node {given.min()} of a tree of {len(self)} nodes")
+        below, above = (checked_nodes(given, self) for given in (nodes, ancestor))
         enter = self.enter[below]
         at_or_under: BoolArray = (enter >= self.enter[above]) & (enter < self.leave[above])
         return at_or_under

@@ -23,6 +23,7 @@ Figures = Mapping[str, Sequence[float | None] | npt.NDArray[np.number]]
 
 # Text columns in tables of `data-prep info --csv`; "evidence" is the former name of "supervision".
 _TEXT_COLUMNS = frozenset({"id", "name", "supervision", "evidence", "nearest_boxed_ancestor"})
+_ID = "id"
 _PAGES = Environment(loader=PackageLoader("wordtree", "assets"), autoescape=True, undefined=StrictUndefined)
 _PAGES.policies["json.dumps_kwargs"] = {
     "ensure_ascii": False,
@@ -92,7 +93,9 @@ def read_figures(path: Path, tree: WordTree) -> dict[str, list[float | None]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            named, rows = list(reader.fieldnames or ()), list(reader)
+            named = [_ID if name.strip().casefold() == _ID else name for name in reader.fieldnames or ()]
+            reader.fieldnames = named
+            rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise FiguresError(f"{path}: expected a CSV file in UTF-8 ({error}).") from None
     names = [name for name in named if name not in _TEXT_COLUMNS and not name.endswith("_rolled_up")]

@@ -129,3 +129,10 @@ def test_every_class_of_cocos_own_file_resolves(wordnet: WordNet, published: Pat
     path = published.parent / "coco128" / "annotations" / "instances_val2017.json"
     lines = resolve_classes(read_dataset_classes(path), wordnet)
     assert {line.name: line.wnid for line in lines} == coco_classes()
+
+
+def test_columns_of_openimages_may_be_in_another_order(tmp_path: Path) -> None:
+    path = tmp_path / "names.csv"
+    path.write_text("DisplayName,LabelName\nCar,/m/0k4j\n")
+    (named,) = read_dataset_classes(path)
+    assert (named.id, named.name) == ("/m/0k4j", "Car")

@@ -2,11 +2,15 @@
 
 import pickle
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import pytest
 
+from wordtree.building.build import build_tree
 from wordtree.errors import TreeError, TreeNamesError, UnknownNode
+from wordtree.hierarchies.hierarchy import Hierarchy
+from wordtree.tree.node_sets import at_or_under
 from wordtree.tree.tree import WordTree
 
 
@@ -192,3 +196,35 @@ def test_names_that_do_not_fit_are_refused(names: list[str], message: str) -> No
 def test_relations_that_are_not_pairs_of_nodes_are_refused(relations: list[tuple[int, int]]) -> None:
     with pytest.raises(TreeError, match="Relations must"):
         WordTree(["a", "b"], [-1, -1], relations=relations)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(lambda _: WordTree("ab", [-1, -1]), "ids: expected a list of texts, found the str 'ab'", id="ids"),
+        pytest.param(lambda _: WordTree([1, 2], [-1, -1]), "ids: expected texts, found the int '1'", id="numbers"),
+        pytest.param(lambda _: WordTree(["a"], [-1], "a"), "names: expected a list of texts, found", id="names"),
+        pytest.param(lambda tree: tree.node(3), "expected the id of a node, a text, found the int '3'", id="node"),
+        pytest.param(lambda tree: tree.select(["dog"]), "expected an expression, a text, found the list", id="query"),
+        pytest.param(lambda tree: tree.is_under("dog", 0), "expected nodes, which are whole numbers, found", id="name"),
+        pytest.param(lambda tree: tree.is_under([0.7], 0), "found float64 '[0.7]'", id="fraction"),
+        pytest.param(lambda tree: at_or_under(tree, [True] * 7), "expected nodes, .* found bool", id="mask"),
+        pytest.param(lambda _: build_tree("dog"), r"labels: expected a list of texts, found the str 'dog'", id="label"),
+        pytest.param(lambda _: build_tree(3), r"labels: expected a list of texts, found the int '3'", id="number"),
+        pytest.param(lambda _: build_tree([3]), r"labels: expected texts, found the int '3'", id="number as a label"),
+        pytest.param(lambda _: Hierarchy.from_dict({"animal": "dog"}), "the children of 'animal'", id="child"),
+        pytest.param(lambda _: Hierarchy.from_dict("animal"), "expected a dict or a list of names, found", id="string"),
+        pytest.param(lambda _: Hierarchy().add(3, None), "expected the name of a node, found the int 3", id="add"),
+        pytest.param(lambda _: Hierarchy.from_networkx({}), "expected a networkx.DiGraph, found the dict", id="graph"),
+    ],
+)  # fmt: skip
+def test_wrong_types_are_refused_by_name(toy_tree: WordTree, call: Any, message: str) -> None:
+    """Before, a string was a list of letters, a mask the nodes 0 and 1, and a fraction was cut."""
+    with pytest.raises(TypeError, match=message.replace("[", r"\[")):
+        call(toy_tree)
+
+
+def test_nodes_out_of_range_are_refused(toy_tree: WordTree) -> None:
+    for nodes in (-1, 7, [0, 7]):
+        with pytest.raises(IndexError, match="of a tree of 7 nodes"):
+            at_or_under(toy_tree, nodes)

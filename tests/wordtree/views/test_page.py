@@ -81,7 +81,7 @@ def test_the_page_contains_the_words_of_wordnet_and_the_class_names_of_data_sets
 
 def test_figures_are_read_by_id(toy_tree: WordTree, tmp_path: Path) -> None:
     path = tmp_path / "counts.csv"
-    path.write_text("id,boxes,AP\nid6,3,0.5\nid0,12,\n")
+    path.write_text("AP,ID ,boxes\n0.5,id6,3\n,id0,12\n")
     assert read_figures(path, toy_tree) == {
         "boxes": [12, None, None, None, None, None, 3],
         "AP": [None, None, None, None, None, None, 0.5],
