@@ -79,9 +79,13 @@ def demo(
         "runs/demo"
     ),
     minutes: Annotated[
-        float,
-        typer.Option(min=1, help="Training time in minutes on 2 CPU cores like those of docs/results.md."),
-    ] = 5.5,
+        float | None,
+        typer.Option(
+            min=1,
+            help="Training time in minutes on 2 CPU cores like those of docs/results.md; default: 5.5, with "
+            "--photographs 2.",
+        ),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Half a minute: shows that the installation works, learns little.")
     ] = False,
@@ -94,11 +98,11 @@ def demo(
     if photographs:
         from yolo9000.demo_photographs import run_photograph_demo
 
-        run_photograph_demo(folder, minutes=minutes, quick=quick, seed=seed)
+        run_photograph_demo(folder, minutes=minutes or 2, quick=quick, seed=seed)
     else:
         from yolo9000.demo import run_demo
 
-        run_demo(folder, minutes=minutes, quick=quick, seed=seed)
+        run_demo(folder, minutes=minutes or 5.5, quick=quick, seed=seed)
 
 
 @app.command()
