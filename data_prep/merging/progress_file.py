@@ -14,7 +14,7 @@ from data_prep.dataset.index import Index, whole_shards
 from data_prep.dataset.index_file import read_index
 from data_prep.dataset.metadata import shard_from_json
 from data_prep.errors import MergeError
-from data_prep.shards.format import INDEX_NAME, ShardError
+from data_prep.shards.format import INDEX_NAME, ShardError, hash_file
 from data_prep.shards.writer import ShardResult
 from wordtree.support.files import write_atomically
 
@@ -57,7 +57,9 @@ def finished_shards(folder: Path, hashes: Mapping[str, Any]) -> dict[str, ShardR
     elif (folder / PROGRESS_NAME).exists():
         found, results = _read(folder / PROGRESS_NAME)
     elif (folder / FINISHED_NAME).exists():
-        found, results = _read(folder / FINISHED_NAME)
+        # The index is lost or damaged, so the shards may be too.
+        found, listed = _read(folder / FINISHED_NAME)
+        results = [result for result in listed if _is_unchanged(folder / result.name, result)]
     elif any(folder.glob("shard-*.h5")):
         raise MergeError(
             f"{folder} holds shards of an unknown merge; give another folder, or delete it first."
@@ -71,6 +73,14 @@ def finished_shards(folder: Path, hashes: Mapping[str, Any]) -> dict[str, ShardR
         )
     sizes = {path.name: path.stat().st_size for path in folder.glob("shard-*.h5")}
     return {result.name: result for result in results if sizes.get(result.name) == result.size_bytes}
+
+
+def _is_unchanged(path: Path, result: ShardResult) -> bool:
+    """Whether every byte of a shard is as it was written."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hash_file(file, result.bytes_start, result.bytes_end)[0] == result.sha256
 
 
 def _readable_index(folder: Path) -> Index | None:

@@ -38,15 +38,20 @@ class ProgressBar:
         self._enabled, self._clock, self._lock = enabled, clock, Lock()
         self._rate_from: tuple[int, float] | None = None  # count and time of the first `advance`
         self._next_line = clock() + LINE_EVERY
-        self._display = None
+        self._display: _Display | None = None
         if enabled and Console(stderr=True).is_terminal:
-            self._display = _Display(*_COLUMNS, console=Console(stderr=True), transient=True)
-            self._task = self._display.add_task(description, total=total, completed=done, status="")
+            self._renew_display()
 
     def __enter__(self) -> Self:
         if self._display:
             self._display.start()
         return self
+
+    def _renew_display(self) -> None:
+        self._display = _Display(*_COLUMNS, console=Console(stderr=True), transient=True)
+        self._task = self._display.add_task(
+            self._description, total=self._total, completed=self._done, status=""
+        )
 
     def __exit__(self, *_: object) -> None:
         if self._display:
@@ -59,6 +64,10 @@ class ProgressBar:
         try:
             yield
         finally:
+            if self._display:
+                # Rich's display, started again, would erase as many lines above as it had before.
+                with self._lock:
+                    self._renew_display()
             self.__enter__()
 
     def advance(self, count: int = 1) -> None:

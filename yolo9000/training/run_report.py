@@ -129,8 +129,17 @@ def _run_details(run: Run[Any, Any], folder: Path, step: int, text: ReportText =
         facts=_facts(run, metrics_csv, step),
         metrics_csv=metrics_csv,
         config_yaml=(folder / "config.yaml").read_text("utf-8"),
-        attribution=cfg.data.attribution.read_text("utf-8") if cfg.data.attribution else "",
+        attribution=_text_of(cfg.data.attribution) if cfg.data.attribution else "",
     )
+
+
+def _text_of(path: Path) -> str:
+    """The text of a file in UTF-8, or else in Latin-1, in which any bytes are text."""
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def _facts(run: Run[Any, Any], metrics_csv: str, step: int) -> list[tuple[str, str]]:

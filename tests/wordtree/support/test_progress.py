@@ -107,3 +107,15 @@ def test_tracked_items_are_counted(monkeypatch):
 )
 def test_a_duration_has_at_most_two_units(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_bar_that_is_shown_again_erases_no_line_above(clock, monkeypatch):
+    terminal = new_terminal(monkeypatch)
+    with ProgressBar("images", 10, clock=clock) as bar:
+        bar.notes = ("a note", "another")
+        advance_after(clock, 1, bar)
+        bar._display.refresh()
+        with bar.paused():
+            terminal.write("a line of others\n")
+        before_the_bar = terminal.getvalue().partition("a line of others\n")[2].partition("images")[0]
+    assert "\x1b[1A" not in before_the_bar  # one line up

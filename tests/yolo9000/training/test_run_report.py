@@ -24,13 +24,13 @@ def page_of(folder: Path) -> str:
 
 
 def test_the_page_holds_scores_scenes_curves_and_settings(shards: Path, tmp_path: Path) -> None:
-    (tmp_path / "credits.txt").write_text("Squares by us.")
+    (tmp_path / "credits.txt").write_bytes("Squares by us, © Zoë.".encode("latin-1"))  # not UTF-8
     words = ReportText("Run <made>", "Squares & noise.", [Baseline("the oracle", 90.0, 80.0)])
     cfg = made_config(shards, data__attribution=str(tmp_path / "credits.txt"))
     train(cfg, tmp_path / "run", report_text=words)
     page = page_of(tmp_path / "run")
     for text in (
-        "Run &lt;made&gt;", "Squares &amp; noise.", "the oracle", "Squares by us.", "max_steps: 4", "4 of 4",
+        "Run &lt;made&gt;", "Squares &amp; noise.", "the oracle", "Squares by us, © Zoë.", "max_steps: 4", "4 of 4",
         "images seen <b>32</b>", "images/s", "GiB", "Missed and wrongly classified objects", "Best and worst classes",
     ):  # fmt: skip
         assert text in page
