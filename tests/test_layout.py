@@ -54,6 +54,7 @@ FOLDERS = {
             "demo",
             "demo_photographs",
             "predict_commands",
+            "evaluation_commands",
             "cli",
             "__main__",
         ),

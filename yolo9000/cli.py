@@ -17,6 +17,7 @@ from data_prep import DataPrepError
 from wordtree import WordTreeError
 from wordtree.support.commands import run_app
 from yolo9000.errors import Yolo9000Error
+from yolo9000.evaluation_commands import calibrate
 from yolo9000.predict_commands import predict, query
 
 app = typer.Typer(
@@ -258,6 +259,7 @@ def evaluate(
         _print_table(scorecard, per_class=per_class)
 
 
+app.command()(calibrate)
 app.command()(predict)
 app.command()(query)
 

@@ -18,6 +18,7 @@ class Yolo9000Error(Exception):
         ├── DarknetError         yolo9000.darknet.options: a Darknet file is malformed or not supported
         ├── CheckpointError      yolo9000.checkpoints.checkpoint: a file is not a checkpoint, or has another tree
         │   └── DamagedCheckpoint    …, or changed since it was written
+        ├── CalibrationError     yolo9000.checkpoints.calibration: a model cannot be, or is not, calibrated
         ├── TrainingError        yolo9000.training.run_folder: a run cannot start or continue
         ├── DemoMismatch         yolo9000.demo: a demo folder was made with other settings
         ├── InvalidDetections    yolo9000.inference.detections: columns of detections do not fit together

@@ -79,6 +79,14 @@ MinAbsolute = Annotated[
         "which are more probable and so have higher scores.",
     ),
 ]
+Accuracy = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Share of classes that shall be correct, such as 0.95; needs `yolo9000 calibrate`.",
+    ),
+]
 NmsIou = Annotated[
     float | None,
     typer.Option("--nms-iou", min=0, max=1, help="IoU above which a better box suppresses another."),
@@ -156,6 +164,7 @@ class _Options:
     report: bool
     store: Path | None
     min_absolute: float | None = None
+    accuracy: float | None = None
     counts: bool = False
     files: bool = False
     sheet: Path | None = None
@@ -186,6 +195,7 @@ def predict(
     format: Format = None,
     min_score: MinScore = None,
     min_absolute: MinAbsolute = None,
+    accuracy: Accuracy = None,
     nms_iou: NmsIou = None,
     max_detections: MaxDetections = None,
     size: Size = None,
@@ -305,6 +315,7 @@ def _run(model: Path, images: list[str], options: _Options, expression: str | No
         changes=options.changes(),
         device=options.device,
         classes=None if choice == VocabularyChoice() else choice,
+        accuracy=options.accuracy,
     )
     if expression is not None:
         _warn_of_nodes_without_supervision(predictor, expression)
@@ -362,7 +373,16 @@ def _writer(path: Path, predictor: Predictor, query: str | None, options: _Optio
 
 
 def _check(options: _Options) -> None:
-    """Refuse options that need others."""
+    """Refuse options that need or exclude others."""
+    excluded = {
+        "--min-absolute": options.min_absolute,
+        "--classes": options.classes,
+        "--region": options.region,
+    }
+    if options.accuracy is not None and (
+        found := [name for name, value in excluded.items() if value is not None]
+    ):
+        raise typer.BadParameter(f"--accuracy decides the level of the classes; leave out {', '.join(found)}")
     if options.resume and options.out is None and options.store is None:
         raise typer.BadParameter("--resume needs the results of a run: -o FOLDER or --store FILE")
     if options.resume and options.is_summarised and options.store is None:

@@ -25,7 +25,18 @@ from yolo9000.config import read_config
 from yolo9000.training.train import train
 
 Run = Callable[..., tuple[object, str, str]]
-COMMANDS = ("demo", "pretrain", "train", "evaluate", "predict", "query", "results", "info", "convert")
+COMMANDS = (
+    "demo",
+    "pretrain",
+    "train",
+    "evaluate",
+    "calibrate",
+    "predict",
+    "query",
+    "results",
+    "info",
+    "convert",
+)
 
 
 @pytest.fixture

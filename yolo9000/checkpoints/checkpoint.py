@@ -23,6 +23,7 @@ from data_prep import DataPrepError, LabelCounts, ShardReader
 from wordtree import WordTree, WordTreeError
 from wordtree.support.config_files import validate
 from wordtree.support.files import write_atomically
+from yolo9000.checkpoints.calibration import Calibration, CalibrationError, weights_sha256
 from yolo9000.checkpoints.sealed_zip import problem_of, sealed
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.distributed import on_first_process
@@ -47,7 +48,11 @@ REQUIRED_ENTRIES: dict[str, tuple[type, ...]] = {
     "weights": (dict,),
     "training": (dict, type(None)),
 }
-OPTIONAL_ENTRIES: dict[str, tuple[type, ...]] = {"seen_before": (int,), "darknet": (dict, type(None))}
+OPTIONAL_ENTRIES: dict[str, tuple[type, ...]] = {
+    "seen_before": (int,),
+    "darknet": (dict, type(None)),
+    "calibration": (str, type(None)),
+}
 SettingsT = TypeVar("SettingsT", bound=Config | PretrainConfig)
 
 
@@ -80,6 +85,21 @@ class Checkpoint(Generic[SettingsT]):
     score: float  # AP50 or top-1 in percent of the evaluation that selected the weights; NaN before the first
     seen_before: int = 0  # images that the weights had seen before step 1
     darknet: DarknetOrigin | None = None
+    calibration: Calibration | None = None
+
+    def calibration_of_weights(self, path: Path | str) -> Calibration:
+        """The calibration. Raises CalibrationError if there is none, or if it was made with other weights."""
+        if self.calibration is None:
+            raise CalibrationError(
+                f"{path} is not calibrated, so no accuracy can be promised. `yolo9000 calibrate {path} SHARDS` "
+                "calibrates it with images that training never saw."
+            )
+        if self.calibration.weights_sha256 != weights_sha256(self.weights):
+            raise CalibrationError(
+                f"{path} has other weights than those that were calibrated. Calibrate it again: `yolo9000 calibrate "
+                f"{path} SHARDS`."
+            )
+        return self.calibration
 
     @property
     def images_seen(self) -> int:
@@ -113,6 +133,9 @@ class Checkpoint(Generic[SettingsT]):
             "tree": f"{len(self.tree)} nodes, {len(self.tree.leaves)} leaves, fingerprint {self.tree.fingerprint[:12]}",
             "nodes_with_boxes": int(has_boxes.sum()),
             "nodes_with_image_labels_only": int((has_labels & ~has_boxes).sum()),
+            "calibrated_for": [target.accuracy for target in self.calibration.targets]
+            if self.calibration
+            else [],
             "can_resume": self.training is not None,
         }
 
@@ -197,6 +220,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint[Any]) -> None:
         "training": checkpoint.training,
         "seen_before": checkpoint.seen_before,
         "darknet": asdict(checkpoint.darknet) if checkpoint.darknet else None,
+        "calibration": checkpoint.calibration.model_dump_json() if checkpoint.calibration else None,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -300,7 +324,14 @@ def _checkpoint_of(content: dict[str, Any], config_type: type[Any]) -> Checkpoin
         **{name: content[name] for name in ("step", "score", "weights", "training")},
         seen_before=content.get("seen_before", 0),
         darknet=_darknet_origin(content.get("darknet")),
+        calibration=_calibration(content.get("calibration")),
     )
+
+
+def _calibration(content: str | None) -> Calibration | None:
+    if content is None:
+        return None
+    return validate(json.loads(content), Calibration, place="its calibration", error=CheckpointError)
 
 
 def _darknet_origin(content: dict[str, Any] | None) -> DarknetOrigin | None:

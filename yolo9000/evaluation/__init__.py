@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     baselines="label_on_best_box label_on_whole_image",
     breakdown="BreakdownRow",
+    calibrate="CalibrationChoice calibration_boxes threshold_of",
     classification="ClassificationScore",
     evaluate="evaluate_classifier evaluate_detector highest_objectness_boxes predict_boxes predict_paths",
     evaluation_set="EvaluationSet ground_truth",

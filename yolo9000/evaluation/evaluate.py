@@ -28,7 +28,7 @@ from yolo9000.evaluation.prediction_score import prediction_score
 from yolo9000.evaluation.scorecard import Scorecard, scorecard_of
 from yolo9000.evaluation.supervision import GROUP_OF
 from yolo9000.inference.postprocess import BatchOutput, highest_objectness_box, score_nodes
-from yolo9000.inference.scored_boxes import ScoredBoxes
+from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
 
@@ -173,6 +173,25 @@ def _predict_images(
         starts, lambda start: predict(_batch_output(model, images, start, size_px, cfg)), total=len(starts)
     )
     return [result for batch in batches for result in batch]
+
+
+def for_each_output(
+    model: Detector,
+    images: EvaluationSet,
+    size_px: SizePx,
+    cfg: EvaluateConfig,
+    use: Callable[[BatchOutput, list[GroundTruth]], Result],
+) -> list[Result]:
+    """The results of `use` for the network's output and the labelled boxes of each batch, in order."""
+    starts = own_share(range(0, len(images.images), cfg.batch_size))
+    return _for_each_batch(
+        starts,
+        lambda start: use(
+            _batch_output(model, images, start, size_px, cfg),
+            images.annotated[start : start + cfg.batch_size],
+        ),
+        total=len(starts),
+    )
 
 
 def _for_each_batch(

@@ -119,7 +119,7 @@ class JudgedPaths:
         threshold: of all detections, or of each, (K,). The prediction is at least the root.
         """
         above = (self.absolute > np.expand_dims(threshold, -1)).sum(axis=1)
-        counts: Int64Array = np.maximum(above, 1)
+        counts: Int64Array = np.clip(above, 1, self.tree.depth[self.leaf] + 1)
         return counts
 
     def predicted(self, nodes: Int64Array) -> Int64Array:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from wordtree.errors import ConfigError
+from wordtree.support.arrays import Float64Array
 from wordtree.support.config_files import validate
 from wordtree.support.lines import one_line
 from wordtree.tree.query import parse
@@ -22,6 +23,7 @@ from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.config import PredictConfig
 from yolo9000.data.image import Letterbox, UnreadableImage, letterbox
 from yolo9000.distributed import computes_in_bfloat16, default_device
+from yolo9000.inference.calibrated import at_calibrated_level, refuse_other_settings
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.postprocess import BatchOutput, NodeSet, detect
 from yolo9000.inference.sources import ImageItem, ImageLike, image_items
@@ -59,7 +61,8 @@ class Predictor:
     changes: fields of `PredictConfig` that differ from the checkpoint's configuration, such as {"min_score": 0.1}.
     device: where the network runs; None: on the GPU if there is one, else on the CPU.
     classes: the classes that may be predicted: an expression, `depth:3`, `coco`, or a file (docs/predicting.md).
-    Raises CheckpointError, ConfigError; while predicting NoImages, UnreadableImage.
+    accuracy: the share of correct classes that the checkpoint is calibrated for (docs/calibration.md).
+    Raises CheckpointError, CalibrationError, ConfigError; while predicting NoImages, UnreadableImage.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Predictor:
         changes: Mapping[str, Any] | None = None,
         device: str | None = None,
         classes: str | VocabularyChoice | None = None,
+        accuracy: float | None = None,
     ) -> None:
         self.checkpoint = Path(checkpoint)
         loaded = load_detector(checkpoint)
@@ -81,6 +85,13 @@ class Predictor:
         self._check_size()
         choice = VocabularyChoice(classes) if isinstance(classes, str) else classes
         self.vocabulary: Vocabulary | None = None if choice is None else choice.of(self.tree)
+        self.accuracy = accuracy
+        self._threshold_of_leaf: Float64Array | None = None
+        if accuracy is not None:
+            calibration = loaded.calibration_of_weights(checkpoint)
+            self._threshold_of_leaf = calibration.thresholds_of_leaves(accuracy, self.tree, self.label_counts)
+            refuse_other_settings(calibration, self.settings, self.size_px)
+            self.model.tree_tensors.set_temperatures(calibration.temperatures)
         self._bfloat16 = computes_in_bfloat16(self.settings.precision, self.device)
 
     def __call__(
@@ -203,7 +214,10 @@ class Predictor:
             raw = self.model(canvases.contiguous(memory_format=torch.channels_last))
         output = replace(raw, box_logits=raw.box_logits.float(), features=raw.features.float())
         batch = BatchOutput(output, self.model.tree_tensors, [image.position for image in images])
-        return detect(batch, names, self.settings, query, self.vocabulary)
+        found = detect(batch, names, self.settings, query, self.vocabulary)
+        if self._threshold_of_leaf is None:
+            return found
+        return [at_calibrated_level(detections, self._threshold_of_leaf) for detections in found]
 
     def _check_size(self) -> None:
         """ConfigError where a side of the input is not a whole number of grid cells."""

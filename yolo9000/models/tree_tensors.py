@@ -6,7 +6,7 @@ No function builds a tensor of all N nodes at every location. A label needs only
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,9 +84,16 @@ class TreeTensors(nn.Module):
         self.register_buffer("non_exclusive", torch.from_numpy(np.unique(keys)), persistent=False)
         self.tree = tree
         self.siblings = siblings
+        self._inverse_temperature: Tensor | None = None  # (N,)
 
     def __len__(self) -> int:
         return len(self.tree)
+
+    def set_temperatures(self, temperatures: Sequence[float]) -> None:
+        """Divide the logits of all nodes at one depth by a temperature, one for each depth from the roots."""
+        of_depth = torch.tensor(temperatures, dtype=torch.float32)
+        depth = torch.from_numpy(np.array(self.tree.depth, np.int64))
+        self._inverse_temperature = (1 / of_depth[depth]).to(self.parent.device)
 
     def is_under(self, nodes: Tensor, above: Tensor) -> Tensor:
         """Whether each node equals the corresponding node of `above` or lies under it; shapes broadcast."""
@@ -99,6 +106,10 @@ class TreeTensors(nn.Module):
 
     def log_conditional(self, members: PathMembers, logits: Tensor, dim: int = -1) -> Tensor:
         """log P(node | parent) of `members`, whose Q rows lie along dimension `dim` of logits and result."""
+        if self._inverse_temperature is not None:
+            shape = [1] * logits.dim()
+            shape[dim] = len(members.node)
+            logits = logits * self._inverse_temperature[members.node].view(shape)
         if self.siblings == "sigmoid":
             return F.logsigmoid(logits)
         return segment_log_softmax(logits, members.segment, members.segments, dim)

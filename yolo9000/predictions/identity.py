@@ -28,6 +28,7 @@ def run_identity(predictor: Predictor, model: Path, query: str | None) -> dict[s
         **{name: value for name, value in settings.items() if name not in _NOT_COMPARED},
         "query": query,
         "classes_sha256": allowed,
+        "accuracy": predictor.accuracy,
     }
 
 
