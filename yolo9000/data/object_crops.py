@@ -65,10 +65,13 @@ class CropBatch:
     xyxy_unit: Tensor  # (B, 4) the object in the detector's crop
 
 
-def labelled_objects(reader: ShardReader, cfg: Config, *, limit: int) -> LabelledObjects:
-    """At most `limit` objects of the training images; rare nodes come first, and few objects are repeated.
+def labelled_objects(
+    reader: ShardReader, cfg: Config, *, bounds: tuple[int, int], per_node: int
+) -> LabelledObjects:
+    """Objects of the training images; rare nodes come first, and few objects are repeated.
 
-    Raises DataMismatch if there are none.
+    bounds, per_node: the number of objects is `per_node` for each node with labels, but within the bounds; it is
+    smaller if there are few objects. Raises DataMismatch if there are none.
     """
     images = Sampler(reader, cfg).all_images()
     label_image, label_node = all_image_labels(reader)
@@ -85,6 +88,7 @@ def labelled_objects(reader: ShardReader, cfg: Config, *, limit: int) -> Labelle
     node = np.concatenate([label_node[is_label], reader.box_nodes[is_box].astype(np.int64)])
     whole = np.repeat(WHOLE_UNIT, int(is_label.sum()), axis=0)
     xyxy_unit = np.concatenate([whole, reader.boxes_xyxy_unit[is_box]])
+    limit = int(np.clip(per_node * len(np.unique(node)), *bounds))
     order = np.tile(_rare_first(node, default_rng((cfg.seed, len(node)))), VIEWS)[:limit]
     is_boxed = np.arange(len(image)) >= len(whole)
     return LabelledObjects(image[order], node[order], is_boxed[order], xyxy_unit[order])

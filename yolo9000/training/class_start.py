@@ -33,8 +33,9 @@ from yolo9000.models.detector import Detector
 from yolo9000.training.crop_features import CropFeatures, crop_features
 from yolo9000.training.run import Run
 
-MAX_CROPS = 3000
-STEPS = 600
+CROPS = (3000, 12_000)  # bounds for the number of crops
+CROPS_PER_NODE = 12  # for each node with labels, within these bounds
+STEPS_PER_CROP = 0.2
 WARM_UP_STEPS = 30
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.05
@@ -112,7 +113,7 @@ def start_classes(run: DetectorRun, teacher: ClassTeacher, folder: Path) -> None
     Every process computes the fit, and all take the result of the first. Raises DataMismatch, TooManyDamaged.
     """
     teacher = teacher.to(run.device)
-    objects = labelled_objects(run.reader, run.cfg, limit=MAX_CROPS)
+    objects = labelled_objects(run.reader, run.cfg, bounds=CROPS, per_node=CROPS_PER_NODE)
     run.model.eval()
     features = crop_features(run, teacher, objects)
     held_out = torch.from_numpy(objects.is_held_out)
@@ -144,10 +145,11 @@ def fit(
     device, generator = student.weight.device, torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(student.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     share = torch.tensor([float(len(part)) for part in features])
+    steps = math.ceil(STEPS_PER_CROP * float(share.sum()))
     student.train()
-    for step in track_progress(range(STEPS), "class rows", total=STEPS):
+    for step in track_progress(range(steps), "class rows", total=steps):
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * _rate(step)
+            group["lr"] = LEARNING_RATE * _rate(step, steps)
         part = features[int(torch.multinomial(share, 1, generator=generator))]
         crops = part[torch.randint(len(part), (BATCH_SIZE,), generator=generator)].to(device)
         cell_share = crops.cell_share.flatten(1)  # (P, H·W)
@@ -183,11 +185,10 @@ def measure(
     return Measurement(divergence / max(mass, 1e-9), *torch.cat(columns, dim=1).cpu())
 
 
-def _rate(step: int) -> float:
+def _rate(step: int, steps: int) -> float:
     """Warm-up, then a half cosine to 0."""
-    if step < WARM_UP_STEPS:
-        return (step + 1) / WARM_UP_STEPS
-    return (1 + math.cos(math.pi * (step - WARM_UP_STEPS) / (STEPS - WARM_UP_STEPS))) / 2
+    warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
+    return warm_up * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 @torch.no_grad()

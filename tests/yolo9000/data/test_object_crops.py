@@ -24,14 +24,23 @@ from yolo9000.data.sampler import DataMismatch
 
 def test_objects_are_all_boxes_and_image_labels_of_the_training_split(shards: Path) -> None:
     reader, cfg = ShardReader(shards), made_config(shards)
-    objects = labelled_objects(reader, cfg, limit=16)
+    objects = labelled_objects(reader, cfg, bounds=(16, 16), per_node=1)
     assert len(objects) == 16
     assert set(objects.image.tolist()) == set(reader.split("train").tolist())
     assert objects.is_boxed.sum() == 8
     assert (objects.xyxy_unit[~objects.is_boxed] == [0, 0, 1, 1]).all()
     assert (
-        len(labelled_objects(reader, cfg, limit=1000)) == 16 * VIEWS
+        len(labelled_objects(reader, cfg, bounds=(1000, 1000), per_node=1)) == 16 * VIEWS
     )  # each several times, but not for ever
+
+
+def test_more_nodes_give_more_objects_within_the_bounds(shards: Path) -> None:
+    reader, cfg = ShardReader(shards), made_config(shards)
+
+    def count(low: int, high: int) -> int:
+        return len(labelled_objects(reader, cfg, bounds=(low, high), per_node=5))
+
+    assert (count(1, 100), count(30, 100), count(1, 10)) == (20, 30, 10)  # four nodes have labels
 
 
 def test_the_first_objects_have_every_node() -> None:
@@ -44,7 +53,7 @@ def test_the_first_objects_have_every_node() -> None:
 
 
 def test_every_tenth_image_is_held_out_with_all_its_objects(shards: Path) -> None:
-    objects = labelled_objects(ShardReader(shards), made_config(shards), limit=1000)
+    objects = labelled_objects(ShardReader(shards), made_config(shards), bounds=(1000, 1000), per_node=1)
     held_out = set(objects.image[objects.is_held_out].tolist())
     assert len(held_out) == 2  # of 16
     assert held_out.isdisjoint(objects.image[~objects.is_held_out].tolist())
@@ -52,7 +61,7 @@ def test_every_tenth_image_is_held_out_with_all_its_objects(shards: Path) -> Non
 
 def test_both_crops_show_the_object_where_the_box_says(shards: Path) -> None:
     reader, cfg = ShardReader(shards), made_config(shards)
-    objects = labelled_objects(reader, cfg, limit=64)
+    objects = labelled_objects(reader, cfg, bounds=(64, 64), per_node=1)
     seen = 0
     for batch in object_crops(reader, cfg, objects):
         side = batch.for_detector.shape[-1]
@@ -77,7 +86,7 @@ def test_crops_follow_the_seed(shards: Path) -> None:
 
     def first(seed: int) -> torch.Tensor:
         cfg = made_config(shards, seed=seed)
-        objects = labelled_objects(reader, cfg, limit=32)
+        objects = labelled_objects(reader, cfg, bounds=(32, 32), per_node=1)
         assert batch_count(objects) == 1
         return next(iter(object_crops(reader, cfg, objects))).for_detector
 
@@ -92,4 +101,4 @@ def test_a_split_without_labels_is_refused(shards: Path, monkeypatch: pytest.Mon
     with pytest.raises(
         DataMismatch, match=r"neither boxes nor image labels, which model\.classes_from needs"
     ):
-        labelled_objects(reader, made_config(shards), limit=10)
+        labelled_objects(reader, made_config(shards), bounds=(10, 10), per_node=1)

