@@ -109,8 +109,11 @@ class Detector(nn.Module):
 
     def output_of(self, features: Features) -> GridOutput:
         """The output for features of the backbone."""
-        read = features[0] if self.neck is None else self.neck(*features)
-        return self.head(read)  # type: ignore[no-any-return]
+        return self.head(self.head_input(features))  # type: ignore[no-any-return]
+
+    def head_input(self, features: Features) -> Tensor:
+        """The input of the head, (B, C, H / stride, W / stride), for features of the backbone."""
+        return features[0] if self.neck is None else self.neck(*features)
 
 
 def build_detector(cfg: ModelConfig, tree: WordTree) -> Detector:
