@@ -46,6 +46,7 @@ FOLDERS = {
             "checkpoints",
             "inference",
             "predictions",
+            "export",
         ),
         *(
             "evaluation",

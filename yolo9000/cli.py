@@ -353,6 +353,40 @@ def convert(
         print(path)
 
 
+@app.command()
+def export(
+    model: ModelFile,
+    out: Annotated[Path, typer.Option("-o", "--out", help="NAME.onnx.")],
+    locations: Annotated[
+        int, typer.Option(min=1, help="Locations of highest objectness per image that are classified.")
+    ] = 100,
+    nms: Annotated[
+        bool, typer.Option("--nms/--no-nms", help="Add the output `kept`: suppression inside the graph.")
+    ] = False,
+    min_absolute: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Threshold of the descent in the tree; default: the checkpoint's."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace any existing file.")] = False,
+) -> None:
+    """Write a detector as one ONNX file, from images to boxes and classes (docs/export.md)."""
+    from wordtree.support.outputs import check_outputs, write_outputs
+
+    if out.suffix != ".onnx":
+        raise typer.BadParameter(f"expected a name that ends with .onnx, found {out}", param_hint="--out")
+    check_outputs([out], inputs=[model], overwrite=overwrite)
+    from yolo9000.checkpoints.checkpoint import load_detector
+    from yolo9000.export.onnx_file import OPSET, ExportOptions, export_onnx
+
+    checkpoint = load_detector(model)
+    settings = checkpoint.config.predict
+    if min_absolute is not None:
+        settings = settings.model_copy(update={"min_absolute": min_absolute})
+    content = export_onnx(checkpoint, ExportOptions(locations, suppress=nms), settings)
+    write_outputs({out: content}, inputs=[model], overwrite=overwrite)
+    print(f"{out}: {checkpoint.config.model.network}, {len(checkpoint.tree)} nodes, opset {OPSET}")
+
+
 def _with_limit(overrides: list[str] | None, limit: int | None) -> list[str]:
     return [*(overrides or ()), *([f"data.limit={limit}"] if limit is not None else [])]
 

@@ -21,6 +21,9 @@ class ExportedOutput(NamedTuple):
     objectness: Tensor  # (B, K) in 0..1
     node: Tensor  # (B, K) int64: the deepest node on the most probable path with P(node) > `min_absolute`
     absolute: Tensor  # (B, K) P(node | object)
+    root_absolute: (
+        Tensor  # (B, K) P(root of the path | object); times objectness, it is compared with `min_score`
+    )
     leaf: Tensor  # (B, K) int64: the leaf at the end of the path
     leaf_absolute: Tensor  # (B, K) P(leaf | object)
 
@@ -46,14 +49,18 @@ class ExportedDetector(nn.Module):
         self.tree_softmax = TreeSoftmax(detector.tree_tensors)
         self.locations, self.min_absolute, self.by = locations, min_absolute, by
         head = detector.head.classes
-        self.class_weight = nn.Parameter(head.weight[:, self.tree_softmax.order].detach(), requires_grad=False)
+        self.class_weight = nn.Parameter(
+            head.weight[:, self.tree_softmax.order].detach(), requires_grad=False
+        )
         self.class_bias = nn.Parameter(head.bias[:, self.tree_softmax.order].detach(), requires_grad=False)
 
     def forward(self, images: Tensor) -> ExportedOutput:
         features = self.detector.head_input(self.detector.features(images))
         box_logits = self.detector.head.box(features)
         anchors = len(self.detector.head.anchors_cell)
-        flat = box_logits.flatten(2).unflatten(1, (anchors, 5)).permute(0, 3, 1, 2).flatten(1, 2)  # (B, HWA, 5)
+        flat = (
+            box_logits.flatten(2).unflatten(1, (anchors, 5)).permute(0, 3, 1, 2).flatten(1, 2)
+        )  # (B, HWA, 5)
         objectness, index = flat[..., 4].sigmoid().topk(self.locations, dim=1)
         cell = index // anchors
         anchor = index - cell * anchors
@@ -61,9 +68,11 @@ class ExportedDetector(nn.Module):
         vectors = features.flatten(2).transpose(1, 2)
         vectors = vectors.gather(1, cell[..., None].expand(-1, -1, vectors.shape[2])).flatten(0, 1)
         path = self.tree_softmax(self._class_logits(vectors, anchor.flatten()))
-        node, absolute = self._deepest(path, self._exceeds(path) | (self.tree_softmax.depth == 0))
+        is_root = self.tree_softmax.depth == 0
+        node, absolute = self._deepest(path, self._exceeds(path) | is_root)
+        _, root_absolute = self._deepest(path, is_root.expand_as(path))
         leaf, leaf_absolute = self._deepest(path, self.tree_softmax.is_leaf.expand_as(path))
-        columns = (node, absolute, leaf, leaf_absolute)
+        columns = (node, absolute, root_absolute, leaf, leaf_absolute)
         return ExportedOutput(boxes, objectness, *(c.unflatten(0, (-1, self.locations)) for c in columns))
 
     def _boxes(self, logits: Tensor, cell: Tensor, anchor: Tensor, features: Tensor) -> Tensor:
@@ -112,7 +121,9 @@ class WithSuppression(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         output = self.detector(images)
         image = torch.arange(output.boxes.shape[0], device=images.device)[:, None, None]
-        apart = (output.boxes.clamp(0, 1) + 2 * image).flatten(0, 1)  # boxes of different images do not overlap
+        apart = (output.boxes.clamp(0, 1) + 2 * image).flatten(
+            0, 1
+        )  # boxes of different images do not overlap
         kept = torch.zeros_like(output.objectness, dtype=torch.bool).flatten()
         kept = kept.index_fill(0, nms(apart, output.objectness.flatten(), self.nms_iou), True)
         return (*output, kept.view_as(output.objectness))

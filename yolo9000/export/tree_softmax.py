@@ -66,9 +66,7 @@ class TreeSoftmax(nn.Module):
 
     def _best_of_each_group(self, logits: Tensor) -> Tensor:
         """log P(node | parent) of the first of the most probable siblings; logits and result: (R, groups, size)."""
-        log_conditional = (
-            F.logsigmoid(logits) if self.siblings == "sigmoid" else logits.log_softmax(dim=-1)
-        )
+        log_conditional = F.logsigmoid(logits) if self.siblings == "sigmoid" else logits.log_softmax(dim=-1)
         best = log_conditional.argmax(dim=-1, keepdim=True)
         is_best = torch.arange(logits.shape[-1], device=logits.device) == best
         return torch.where(is_best, log_conditional, OFF_PATH)

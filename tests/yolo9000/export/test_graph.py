@@ -1,0 +1,142 @@
+"""The exported graph against the detector's own lazy descent and suppression."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.yolo9000.made import random_tree
+from wordtree import WordTree
+from yolo9000.config import ModelConfig, PredictConfig
+from yolo9000.data.image import Letterbox
+from yolo9000.export.graph import ExportedDetector, WithSuppression
+from yolo9000.export.tree_softmax import OFF_PATH, TreeSoftmax
+from yolo9000.inference.postprocess import BatchOutput, detect
+from yolo9000.models.detector import Detector, build_detector
+from yolo9000.models.grid import GridOutput, Locations, decode_boxes, member_logits
+from yolo9000.models.tree_tensors import Descent, PathMembers, TreeTensors
+
+LOCATIONS = 20
+
+
+def logits_of(table: Tensor):  # type: ignore[no-untyped-def]
+    def member_logits_of(active: Tensor, members: PathMembers) -> Tensor:
+        return table[active[members.path], members.node]
+
+    return member_logits_of
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    nodes=st.integers(5, 150),
+    siblings=st.sampled_from(["softmax", "sigmoid"]),
+)
+def test_the_most_probable_path_equals_the_greedy_descent_to_a_leaf(
+    seed: int, nodes: int, siblings: Literal["softmax", "sigmoid"]
+) -> None:
+    tree_tensors = TreeTensors(random_tree(nodes, seed=seed), siblings=siblings)
+    table = 4 * torch.randn(6, nodes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    softmax = TreeSoftmax(tree_tensors).double()
+    path = torch.empty_like(table).index_copy(1, softmax.order, softmax(table[:, softmax.order]))
+    descent = tree_tensors.descend(logits_of(table), len(table), threshold=-1)
+    for row, (leaf, conditional) in enumerate(zip(descent.node.tolist(), descent.conditional, strict=True)):
+        on_path = tree_tensors.tree.path(leaf)
+        torch.testing.assert_close(path[row, on_path].exp(), conditional.cumprod(0))
+        off_path = torch.ones(nodes, dtype=torch.bool)
+        off_path[on_path] = False
+        assert (path[row, off_path] < OFF_PATH / 2).all()
+
+
+def test_of_equal_siblings_the_first_is_on_the_path(toy_tree: WordTree) -> None:
+    tree_tensors = TreeTensors(toy_tree)
+    softmax = TreeSoftmax(tree_tensors)
+    path = softmax(torch.zeros(1, len(toy_tree)))[0]
+    found = sorted(softmax.order[path > OFF_PATH / 2].tolist())
+    descent = tree_tensors.descend(logits_of(torch.zeros(1, len(toy_tree))), 1, threshold=-1)
+    assert found == sorted(toy_tree.path(int(descent.node)))
+
+
+def small_detector(seed: int, **model: object) -> Detector:
+    """A detector whose random head is confident about some classes."""
+    torch.manual_seed(seed)
+    cfg = ModelConfig.model_validate(
+        {"architecture": "tiny", "width": 0.25, "anchors": [[1, 1], [2, 2], [3, 1], [1, 3]], **model}
+    )
+    detector = build_detector(cfg, random_tree(80, seed=seed)).eval()
+    with torch.no_grad():
+        for parameter in detector.head.parameters():
+            parameter.mul_(30)
+    return detector
+
+
+@pytest.mark.parametrize("by", ["absolute", "product"])
+@pytest.mark.parametrize("siblings", ["softmax", "sigmoid"])
+@torch.no_grad()
+def test_every_output_equals_the_lazy_descent_at_the_best_locations(
+    siblings: str, by: Literal["absolute", "product"]
+) -> None:
+    detector = small_detector(1, siblings=siblings)
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(2))
+    found = ExportedDetector(detector, locations=LOCATIONS, min_absolute=0.3, by=by)(images)
+    output: GridOutput = detector(images)
+    for image in range(len(images)):
+        objectness, index = output.objectness[image].flatten().topk(LOCATIONS)
+        location = Locations.from_flat_index(output, image * output.objectness[0].numel() + index)
+        torch.testing.assert_close(found.objectness[image], objectness)
+        torch.testing.assert_close(found.boxes[image], location.gather(decode_boxes(output)))
+        node = descended(detector, output, location, threshold=0.3, by=by)
+        leaf = descended(detector, output, location, threshold=-1, by=by)
+        assert found.node[image].tolist() == node.node.tolist()
+        assert found.leaf[image].tolist() == leaf.node.tolist()
+        torch.testing.assert_close(found.absolute[image], node.absolute)
+        torch.testing.assert_close(found.leaf_absolute[image], leaf.absolute)
+        of_root = torch.stack([path[0] for path in node.conditional])
+        torch.testing.assert_close(found.root_absolute[image], of_root)
+    assert len(found.node.unique()) > 3
+
+
+def descended(
+    detector: Detector,
+    output: GridOutput,
+    location: Locations,
+    *,
+    threshold: float,
+    by: Literal["absolute", "product"],
+) -> Descent:
+    return detector.tree_tensors.descend(
+        lambda active, members: member_logits(output, location[active], members),
+        len(location),
+        threshold=threshold,
+        by=by,
+    )
+
+
+@torch.no_grad()
+def test_kept_locations_are_the_detections_of_predict() -> None:
+    detector = small_detector(3)
+    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    graph = ExportedDetector(detector, locations=LOCATIONS, min_absolute=0.3)
+    *columns, kept = WithSuppression(graph, nms_iou=0.1)(images)
+    boxes, objectness, node, absolute, root_absolute, *_ = columns
+    cfg = PredictConfig(
+        min_score=0.05, min_absolute=0.3, max_locations=LOCATIONS, nms_iou=0.1, max_detections=LOCATIONS
+    )
+    whole = [Letterbox.fit(image_size_px=(64, 64), network_size_px=(64, 64))] * 3
+    batch = BatchOutput(detector(images), detector.tree_tensors, whole)
+    for image, detections in enumerate(detect(batch, ["a", "b", "c"], cfg)):
+        compared = objectness[image] * root_absolute[image]
+        rows = (kept[image] & (compared > cfg.min_score) & (objectness[image] > cfg.min_score)).nonzero()[
+            :, 0
+        ]
+        score = objectness[image] * absolute[image]
+        rows = rows[score[rows].argsort(descending=True, stable=True)]
+        assert node[image, rows].tolist() == detections.node.tolist()
+        assert 0 < len(rows) < LOCATIONS
+        expected_px = torch.from_numpy(detections.xyxy_px.copy())
+        torch.testing.assert_close(boxes[image, rows].clamp(0, 1) * 64, expected_px, atol=1e-3, rtol=0)

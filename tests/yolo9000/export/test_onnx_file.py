@@ -1,0 +1,104 @@
+"""`yolo9000 export`: ONNX Runtime computes what the detector computes, and a program of 20 lines can use the file."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from yolo9000.checkpoints.checkpoint import load_detector
+from yolo9000.cli import main
+from yolo9000.export.graph import ExportedDetector, WithSuppression
+from yolo9000.export.onnx_file import ExportError, ExportOptions, export_onnx
+from yolo9000.inference.predict import Predictor
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:
+    monkeypatch.setattr(sys, "argv", ["yolo9000", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return stopped.value.code
+
+
+def test_a_name_without_onnx_is_refused(
+    made_detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "export", made_detector, "-o", tmp_path / "model.pb") == 2
+    assert "expected a name that ends with .onnx" in capsys.readouterr().err
+
+
+def test_a_file_of_the_user_is_not_replaced(
+    made_detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model.onnx"
+    out.write_text("mine")
+    assert run(monkeypatch, "export", made_detector, "-o", out) == 2
+    assert "choose another name, or add --overwrite" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+
+
+def test_more_locations_than_the_grid_has_are_refused(made_detector: Path) -> None:
+    pytest.importorskip("onnxscript")
+    checkpoint = load_detector(made_detector)
+    with pytest.raises(ExportError, match="--locations: expected at most"):
+        export_onnx(checkpoint, ExportOptions(locations=10**6), checkpoint.config.predict)
+
+
+@pytest.mark.slow
+def test_onnx_runtime_agrees_with_the_detector_at_every_size(
+    made_detector: Path,
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    checkpoint = load_detector(made_detector)
+    settings = checkpoint.config.predict.model_copy(update={"nms_iou": 0.02})
+    content = export_onnx(checkpoint, ExportOptions(locations=30, suppress=True), settings)
+    session = onnxruntime.InferenceSession(content)
+    names = [output.name for output in session.get_outputs()]
+    graph = ExportedDetector(checkpoint.build_model(), locations=30, min_absolute=settings.min_absolute)
+    whole = WithSuppression(graph, nms_iou=settings.nms_iou).eval()
+    for shape in ((1, 3, 64, 64), (3, 3, 96, 160)):
+        images = torch.rand(shape, generator=torch.Generator().manual_seed(shape[0]))
+        found = dict(zip(names, session.run(None, {"images": images.numpy()}), strict=True))
+        with torch.no_grad():
+            expected = whole(images)
+        for name, value in zip(names, expected, strict=True):
+            np.testing.assert_allclose(found[name], value.numpy(), rtol=1e-3, atol=1e-4, err_msg=name)
+        assert 0 < found["kept"].sum() < found["kept"].size
+    facts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["names"]) == list(checkpoint.tree.names)
+    assert json.loads(facts["parents"]) == checkpoint.tree.parent.tolist()
+    assert float(facts["min_absolute"]) == settings.min_absolute
+
+
+@pytest.mark.slow
+def test_the_example_of_the_documentation_prints_the_detections_of_predict(
+    made_detector: Path, scene: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    scene.save(tmp_path / "photo.jpg", quality=95)
+    model, anchors = tmp_path / "model.onnx", load_detector(made_detector).config.model.anchors
+    assert anchors
+    every_location = (64 // 16) ** 2 * len(anchors)
+    assert run(monkeypatch, "export", made_detector, "-o", model, "--locations", every_location, "--nms") == 0
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
+    # Only the three packages of the example may be imported.
+    guarded = "import sys\nsys.modules['torch'] = sys.modules['yolo9000'] = None\n" + example
+    done = subprocess.run(
+        [sys.executable, "-c", guarded], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    (expected,) = Predictor(made_detector)([tmp_path / "photo.jpg"])
+    boxes = [json.loads(line[line.index("[") :]) for line in done.stdout.splitlines()]
+    assert done.stdout.startswith(f"{expected.names[0]} {expected.score[0]:.2f} ")
+    assert len(boxes) == len(expected.names)
+    np.testing.assert_allclose(np.clip(boxes, 0, 64), expected.xyxy_px, atol=1)
