@@ -409,6 +409,11 @@ def _warn_of_nodes_without_supervision(predictor: Predictor, expression: str) ->
 
 
 def _report_skipped(found: FoundImages) -> None:
+    if found.unsearched:
+        folders = "1 folder is" if found.unsearched == 1 else f"{found.unsearched} folders are"
+        print(
+            f"yolo9000: {folders} not searched; --recursive also takes the images in them.", file=sys.stderr
+        )
     if found.skipped:
         some = ", ".join(f"{suffix} ({number})" for suffix, number in found.skipped.most_common(5))
         more = ", …" if len(found.skipped) > 5 else ""

@@ -427,11 +427,56 @@ def test_unreadable_images_among_others_are_skipped_and_reported(
         assert [path.name for path in out_of(command).glob("*.jpg")] == ["b.jpg"]
 
 
+def test_results_are_stored_and_queried_by_the_same_commands(
+    run: Run, refused: Callable[..., str], finished: Path, image: Path, tmp_path: Path
+) -> None:
+    store, best = tmp_path / "results.sqlite", finished / "best.pt"
+    code, out, err = run("predict", best, image, "--min-score", "0.01", "--store", store)
+    assert (code, err) == (0, "")
+    code, queried, err = run("query", store, "depth >= 0", "--json")
+    assert (code, err) == (0, "")
+    content = json.loads(queried)
+    assert content["detections"] == out.count(" 0.") > 0
+    assert [one["image"] for one in content["files"]] == [str(image)]
+    code, counted, err = run("query", best, "depth >= 0", image, "--min-score", "0.01", "--counts")
+    assert (code, err) == (0, "")
+    assert "in 1 of 1 images" in counted.splitlines()[0]
+    assert "min_score was 0.01, is 0.2" in refused("predict", best, image, "--store", store)
+    assert "holds stored results" in refused("query", store, "dog", image)
+    assert "no node 'dgo'" in refused("query", store, "dgo")
+    assert "so images are needed" in refused("query", best, "dog")
+
+
+def test_results_of_a_folder_are_replaced_only_if_asked(
+    run: Run, refused: Callable[..., str], finished: Path, image: Path, tmp_path: Path
+) -> None:
+    arguments = ("predict", finished / "best.pt", image, "-o", tmp_path / "out", "--format", "csv")
+    assert run(*arguments)[0] == 0
+    assert (tmp_path / "out" / "detections.csv").exists()
+    assert "holds results already" in refused(*arguments)
+    assert run(*arguments, "--resume")[0] == 0
+    assert run(*arguments, "--overwrite")[0] == 0
+    assert "min_score was 0.2, is 0.3" in refused(*arguments, "--resume", "--min-score", "0.3")
+
+
+def test_options_that_do_not_fit_are_refused_in_one_line(
+    refused: Callable[..., str], finished: Path, image: Path
+) -> None:
+    predict = ("predict", finished / "best.pt", image)
+    assert "such as 2/8, found '3/2'" in refused(*predict, "--part", "3/2")
+    assert "-o FOLDER" in refused(*predict, "--format", "coco")
+    assert "-o FOLDER" in refused(*predict, "--resume")
+    assert "-o FOLDER" in refused(*predict, "--report")
+    assert "multiples of 16" in refused(*predict, "--size", "50")
+    assert "needs both" in refused(*predict, "--region", "USA")
+
+
 def test_an_output_folder_that_is_a_file_is_refused_in_one_line(
     refused: Callable[..., str], finished: Path, image: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out").write_text("a file")
-    assert str(tmp_path / "out") in refused("predict", finished / "best.pt", image, "-o", tmp_path / "out")
+    line = refused("predict", finished / "best.pt", image, "-o", tmp_path / "out")
+    assert f"{tmp_path / 'out'}: expected a folder for the results, found a file." in line
 
 
 def test_the_demo_without_its_extra_is_refused_and_writes_nothing(

@@ -67,6 +67,7 @@ class FoundImages:
     """The images of the given sources, in order; iterating yields an `ImageItem` for each.
 
     skipped: the number of files in folders that are no images, by suffix.
+    unsearched: the number of folders in the given folders that only `recursive` would search.
     part: (K, N): only share K of N of the images (`in_part`).
     """
 
@@ -74,6 +75,7 @@ class FoundImages:
         default_factory=list
     )  # path or address, path below the given folder
     skipped: Counter[str] = field(default_factory=Counter)
+    unsearched: int = 0
     every: float = 0.0
     part: tuple[int, int] = (1, 1)
 
@@ -162,6 +164,8 @@ def _add(found: FoundImages, source: str, *, recursive: bool) -> None:
 
 def _add_folder(found: FoundImages, folder: Path, *, recursive: bool) -> None:
     before = len(found.entries)
+    if not recursive:
+        found.unsearched += sum(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
     for path in _files_below(folder) if recursive else _files_in(folder):
         if path.name.startswith("."):
             found.skipped["hidden file"] += 1

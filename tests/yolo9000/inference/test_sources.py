@@ -23,7 +23,9 @@ def names(*sources: object, **options: object) -> list[str]:
 
 def test_a_folder_stands_for_the_images_directly_in_it_sorted_by_name(photos: Path) -> None:
     assert names(photos) == ["a.jpeg", "b.bmp", "c.webp", "d.PNG", "e.jpg"]
-    assert find_images([photos]).skipped == {".txt": 1}
+    found = find_images([photos])
+    assert (found.skipped, found.unsearched) == ({".txt": 1}, 1)
+    assert find_images([photos], recursive=True).unsearched == 0
 
 
 @pytest.mark.parametrize(
