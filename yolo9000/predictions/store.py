@@ -234,7 +234,10 @@ class StoredQuery:
 
     def counts(self) -> Int64Array:
         """The number of matching detections of each node, shape (N,)."""
-        rows = self._select("d.pre, count(*)", "GROUP BY d.pre").fetchall()
+        condition, values = _sql(self.parsed.rule, self.store)
+        inner = f"SELECT count(*) FROM detections d INDEXED BY by_class WHERE d.pre = n.pre AND {condition}"
+        statement = f"{_SPANS} SELECT n.pre, ({inner}) FROM {_NODES_IN_SPANS}"  # faster than GROUP BY
+        rows = self.store._db.execute(statement, [self._spans(), *values]).fetchall()
         counts = np.zeros(len(self.store.tree), np.int64)  # by pre-order number
         for pre, number in rows:
             counts[pre] = number
@@ -287,16 +290,20 @@ class StoredQuery:
         return Match(json.loads(record), tuple(ranks[is_match].tolist()), score)
 
     def _select(self, columns: str, rest: str) -> sqlite3.Cursor:
-        """Rows of the matching detections: the intervals of nodes that may match, joined with the index over them."""
+        """Rows of the matching detections: the nodes that may match, joined with the index over their detections."""
         condition, values = _sql(self.parsed.rule, self.store)
+        join = f"{_NODES_IN_SPANS} CROSS JOIN detections d INDEXED BY by_class ON d.pre = n.pre"
+        statement = f"{_SPANS} SELECT {columns} FROM {join} WHERE {condition} {rest}"
+        return self.store._db.execute(statement, [self._spans(), *values])
+
+    def _spans(self) -> str:
+        """The intervals of the nodes whose detections may match, as JSON."""
         possible, _ = _bounds(self.parsed.rule, len(self.store.tree))
-        intervals = _intervals(possible, self.store._pre)
-        statement = (
-            "WITH spans (first, last) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?)) "
-            f"SELECT {columns} FROM spans CROSS JOIN nodes n ON n.pre BETWEEN spans.first AND spans.last "
-            f"CROSS JOIN detections d INDEXED BY by_class ON d.pre = n.pre WHERE {condition} {rest}"
-        )
-        return self.store._db.execute(statement, [json.dumps(intervals), *values])
+        return json.dumps(_intervals(possible, self.store._pre))
+
+
+_SPANS = "WITH spans (first, last) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?))"
+_NODES_IN_SPANS = "spans CROSS JOIN nodes n ON n.pre BETWEEN spans.first AND spans.last"
 
 
 def _bounds(rule: Rule, nodes: int) -> tuple[BoolArray, BoolArray]:
