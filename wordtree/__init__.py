@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from wordtree.tree.query import QueryError as QueryError
     from wordtree.tree.tree import WordTree as WordTree
     from wordtree.views.page import FiguresError as FiguresError
+    from wordtree.wordnet.class_lists import coco_classes as coco_classes
+    from wordtree.wordnet.class_lists import voc_classes as voc_classes
     from wordtree.wordnet.columns import WordNetError as WordNetError
     from wordtree.wordnet.graph import WordNet as WordNet
     from wordtree.wordnet.resolve import LabelError as LabelError
     from wordtree.wordnet.resolve import Resolution as Resolution
-    from wordtree.wordnet.resolve import coco_classes as coco_classes
-    from wordtree.wordnet.resolve import voc_classes as voc_classes
 else:
     __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
@@ -55,8 +55,9 @@ else:
             "wordtree.tree.query": ("Query", "QueryError"),
             "wordtree.tree.tree": ("WordTree",),
             "wordtree.views.page": ("FiguresError",),
+            "wordtree.wordnet.class_lists": ("coco_classes", "voc_classes"),
             "wordtree.wordnet.columns": ("WordNetError",),
             "wordtree.wordnet.graph": ("WordNet",),
-            "wordtree.wordnet.resolve": ("LabelError", "Resolution", "coco_classes", "voc_classes"),
+            "wordtree.wordnet.resolve": ("LabelError", "Resolution"),
         },
     )

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from data_prep.classes.label_map import normalised
 from data_prep.dataset.index import SourceClass
 from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 from wordtree.wordnet.graph import HypernymPaths, WordNet
+from wordtree.wordnet.names import name_key
 from wordtree.wordnet.resolve import synset_of
 
 
@@ -37,7 +37,7 @@ def find_conflicts(
         if len(rows) > 1:
             text = f"{', '.join(map(class_text, rows))} are one: {node_text(classes[rows[0]].node)}"
             conflicts.append(Conflict("classes of one source at one node", rows, text))
-    for rows in _grouped(matched, [normalised(classes[row].name) for row in matched]):
+    for rows in _grouped(matched, [name_key(classes[row].name) for row in matched]):
         if len({classes[row].node for row in rows}) > 1:
             text = "; ".join(f"{class_text(row)} is {node_text(classes[row].node)}" for row in rows)
             conflicts.append(Conflict("one name at different nodes", rows, text))

@@ -24,8 +24,10 @@ from wordtree.support.config_files import read_yaml
 from wordtree.support.files import write_atomically
 from wordtree.support.suggest import Spellings, did_you_mean, did_you_mean_inside, near
 from wordtree.tree.lookup import parent_text
+from wordtree.wordnet.class_lists import coco_classes, voc_classes
 from wordtree.wordnet.graph import WordNet
-from wordtree.wordnet.resolve import Resolution, coco_classes, resolve, unresolved_message, voc_classes
+from wordtree.wordnet.names import name_key
+from wordtree.wordnet.resolve import Resolution, resolve, unresolved_message
 
 DROP = "drop"  # written instead of an id to leave a class out
 SHOWN_CLASSES = 8  # classes without a node that a message lists
@@ -83,7 +85,7 @@ class ClassMatcher:
         self._senses = CandidateSenses(self._wordnet, lambda wnid: tree is None or wnid in tree)
         self._nodes_of_name: dict[str, list[int]] = {}
         for node, name in enumerate(tree.names if tree else ()):
-            self._nodes_of_name.setdefault(normalised(name), []).append(node)
+            self._nodes_of_name.setdefault(name_key(name), []).append(node)
 
     def match(
         self, source: str, names: Sequence[str], aliases: Sequence[str] = (), *, curated: bool = True
@@ -135,7 +137,7 @@ class ClassMatcher:
                 return match
         if (self._tree is not None and name in self._tree) or _WNID.fullmatch(name):
             return self.match_id(source, name, name, "wnid" if _WNID.fullmatch(name) else "exact")
-        nodes = self._nodes_of_name.get(normalised(name), [])
+        nodes = self._nodes_of_name.get(name_key(name), [])
         if self._tree is not None and len(nodes) == 1:
             return self.match_id(source, name, self._tree.ids[nodes[0]], "exact")
         return self._match_word(source, name)
@@ -149,7 +151,7 @@ class ClassMatcher:
         if possible:
             note, candidates = f"{len(possible)} senses", self._senses.of(resolution)
             return ClassMatch(source, name, None, "ambiguous", note, candidates=candidates)
-        if nodes := self._nodes_of_name.get(normalised(name), []):
+        if nodes := self._nodes_of_name.get(name_key(name), []):
             note, candidates = f"{len(nodes)} nodes of this name", tuple(map(self._candidate, nodes))
             return ClassMatch(source, name, None, "ambiguous", note, candidates=candidates)
         if resolution.senses:
@@ -186,7 +188,7 @@ class ClassMatcher:
         if resolution.reason == "synset name":
             return "synset name"
         first_lemma = self._wordnet.lemmas(self._wordnet.synset(wnid))[0]
-        return "exact" if normalised(first_lemma) == normalised(resolution.label) else "synonym"
+        return "exact" if name_key(first_lemma) == name_key(resolution.label) else "synonym"
 
     def _described(self, wnid: str) -> str:
         return ", ".join(self._wordnet.lemmas(self._wordnet.synset(wnid))[:3])
@@ -316,8 +318,3 @@ def _curated_wnids(names: Sequence[str]) -> Mapping[str, str]:
         if names and all(name in wnid_of_name for name in names):
             return wnid_of_name
     return {}
-
-
-def normalised(name: str) -> str:
-    """The name in lower case and with blanks for underscores, for comparison."""
-    return name.replace("_", " ").lower().strip()

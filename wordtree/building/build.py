@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wordtree.building.choose_senses import Guess, choose_senses
 from wordtree.building.explain import BuildRecord, Explanation
 from wordtree.building.graft import CustomClasses, number_custom_classes, read_custom_classes
 from wordtree.building.grow import (
@@ -46,22 +47,7 @@ class BuildError(WordTreeError):
 
 
 class GuessedSense(UserWarning):
-    """A word has several senses; the most frequent one below the root was taken."""
-
-
-@dataclass(frozen=True)
-class Guess:
-    """A word with several senses, and the sense taken."""
-
-    label: str
-    wnid: str
-    synset: str
-    senses: tuple[str, ...]
-
-    def __str__(self) -> str:
-        others = [name for name in self.senses if name != self.synset]
-        more = ", …" if len(others) > 5 else ""
-        return f"'{self.label}': took {self.synset} ({self.wnid}), not {', '.join(others[:5])}{more}"
+    """A word has several senses; the likeliest one was taken."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +55,7 @@ class BuildReport:
     """The choices behind a tree, as wnids.
 
     label_wnids   the node of each label as it was given
-    guesses       words with several senses, for review
+    guesses       labels with several senses, for review
     outside       labels without a path to the root, which become roots too
     repeated      labels with the same meaning as an earlier one
     collapsed     nodes that rule A removed
@@ -128,7 +114,7 @@ def build_tree(
 ) -> WordTree:
     """The tree of labels (words, synset names or wnids), and of the custom classes in the file `graft`.
 
-    A word with several senses gets the most frequent one below the root, with a warning (GuessedSense).
+    A word with several senses gets the likeliest (`choose_senses`), with a warning (GuessedSense).
     Raises LabelError for labels that WordNet does not know, BuildError for other problems.
     """
     tree, report = build_with_report(labels, profile=profile, root=root, graft=graft, wordnet=wordnet)
@@ -180,14 +166,14 @@ def build_with_report(
 class _Input:
     """The input of a build: labels, custom classes, and the WordNet parents of custom classes, which become labels too.
 
-    resolutions          of the labels, then of these parents
     synset_of            the synset taken for each label and each of these parents
+    guesses              the choices among several senses
     labels               as they were given, without repetition
     with_custom_classes  synsets that are parents of custom classes
     """
 
-    resolutions: dict[str, Resolution]
     synset_of: dict[str, Synset]
+    guesses: tuple[Guess, ...]
     labels: tuple[str, ...]
     custom: CustomClasses
     with_custom_classes: set[Synset]
@@ -202,17 +188,13 @@ def _read_input(
 ) -> _Input:
     given = _resolve_all(labels, graph)
     custom, parents = (Hierarchy(), ()) if graft is None else read_custom_classes(Path(graft), graph)
-    resolutions = {item.label: item for item in (*given, *parents)}
-    synset_of = {  # the most frequent sense below the root; if no sense is below it, the most frequent of all
-        label: next((sense for sense in item.senses if paths.of(sense)), item.senses[0])
-        for label, item in resolutions.items()
-    }
+    synset_of, guesses = choose_senses(given, parents, paths, graph)
     if paths.root in synset_of.values():
         name = graph.name(paths.root)
         raise BuildError(f"'{name}' is the root, which is not a node of the tree; choose another root.")
     return _Input(
-        resolutions=resolutions,
         synset_of=synset_of,
+        guesses=guesses,
         labels=tuple(item.label for item in given),
         custom=number_custom_classes(custom, synset_of, graph),
         with_custom_classes={synset_of[item.label] for item in parents},
@@ -221,13 +203,12 @@ def _read_input(
 
 def _report(tree: WordTree, inputs: _Input, record: BuildRecord, *, profile: str, root: str) -> BuildReport:
     graph = record.wordnet
-    ambiguous = [item for item in inputs.resolutions.values() if item.reason == "ambiguous"]
     return BuildReport(
         profile=profile,
         root=root,
         nodes=len(tree),
         label_wnids={label: graph.wnid(synset) for label, synset in inputs.synset_of.items()},
-        guesses=tuple(_guess(item, inputs.synset_of[item.label], graph) for item in ambiguous),
+        guesses=inputs.guesses,
         outside=tuple(graph.wnid(synset) for synset in sorted(record.outside)),
         repeated=_repeated({label: inputs.synset_of[label] for label in inputs.labels}),
         collapsed=tuple(graph.wnid(synset) for synset in record.removed),
@@ -274,11 +255,6 @@ def _stripped(labels: Iterable[str]) -> list[str]:
         if not isinstance(label, str):
             raise TypeError(f"labels: expected texts, found the {type(label).__name__} {quoted(str(label))}")
     return [label.strip() for label in given]
-
-
-def _guess(resolution: Resolution, taken: Synset, wordnet: WordNet) -> Guess:
-    senses = tuple(wordnet.name(sense) for sense in resolution.senses)
-    return Guess(resolution.label, wordnet.wnid(taken), wordnet.name(taken), senses)
 
 
 def _repeated(synset_of_label: dict[str, Synset]) -> tuple[str, ...]:

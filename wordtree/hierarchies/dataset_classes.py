@@ -15,8 +15,9 @@ from typing import Any
 from wordtree.hierarchies.csv_columns import ID_COLUMNS, NAME_COLUMNS, Header
 from wordtree.hierarchies.labels import read_labels
 from wordtree.support.lines import one_line
+from wordtree.wordnet.class_lists import data_set_of, is_whole_list, listed_wnid
 from wordtree.wordnet.graph import WordNet
-from wordtree.wordnet.resolve import LabelError, Resolution, class_notes, coco_classes, resolve, voc_classes
+from wordtree.wordnet.resolve import LabelError, Resolution, class_notes, resolve
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,17 @@ def resolve_classes(classes: Sequence[NamedClass], wordnet: WordNet) -> list[Cla
 
     Exactly the classes of COCO, or of VOC, get the synsets of our hand-made tables.
     """
-    names = {named.name for named in classes}
-    for reason, wnids in (("COCO class", coco_classes()), ("VOC class", voc_classes())):
-        if names == wnids.keys():
-            pairs = ((named, wnids[named.name]) for named in classes)
-            return [
-                ClassResolution(named.id, named.name, wnid, wordnet.name(wordnet.synset(wnid)), reason, "")
-                for named, wnid in pairs
-            ]
-    return [_resolve_class(named, wordnet) for named in classes]
+    names = [named.name for named in classes]
+    data_set = data_set_of(names)
+    if data_set is None or not is_whole_list(names, data_set):
+        return [_resolve_class(named, wordnet) for named in classes]
+    wnids = [listed_wnid(name, data_set) for name in names]
+    return [
+        ClassResolution(
+            named.id, named.name, wnid, wordnet.name(wordnet.synset(wnid)), f"{data_set} class", ""
+        )
+        for named, wnid in zip(classes, wnids, strict=True)
+    ]
 
 
 def resolutions_csv(lines: Sequence[ClassResolution]) -> str:
@@ -82,7 +85,8 @@ def _resolve_class(named: NamedClass, wordnet: WordNet) -> ClassResolution:
         return ClassResolution(named.id, named.name, "", "", best.reason, _open_note(best, wordnet))
     assert resolved.synset is not None
     wnid, synset = wordnet.wnid(resolved.synset), wordnet.name(resolved.synset)
-    note = "" if resolved is resolutions[0] else f"as '{resolved.label}'"
+    read_as = resolved.read_as or (() if resolved is resolutions[0] else (resolved.label,))
+    note = f"as {', '.join(map(repr, read_as))}" if read_as else ""
     return ClassResolution(named.id, named.name, wnid, synset, resolved.reason, note)
 
 
@@ -114,8 +118,8 @@ def _category(row: Any, number: int, path: Path) -> NamedClass:
     others = row.get("synonyms")
     synonyms = [other for other in others if isinstance(other, str)] if isinstance(others, list) else []
     synset = [row["synset"]] if isinstance(row.get("synset"), str) else []
-    plain = [word.replace("_", " ").partition("(")[0].strip() for word in (name, *synonyms)]
-    return NamedClass(str(row.get("id", number)), name, tuple(dict.fromkeys([*synset, *plain])))
+    words = [word.replace("_", " ") for word in (name, *synonyms)]
+    return NamedClass(str(row.get("id", number)), name, tuple(dict.fromkeys([*synset, *words])))
 
 
 def _descriptions(path: Path) -> list[NamedClass]:
@@ -138,4 +142,4 @@ def _descriptions(path: Path) -> list[NamedClass]:
             raise LabelError(f"{path}: expected lines such as '/m/0k4j,Car', found '{found}'.")
     if not body:
         raise LabelError(f"{path}: found no classes; expected lines such as '/m/0k4j,Car'.")
-    return [NamedClass(id_, name, (name.partition("(")[0].strip() or name,)) for id_, name in body]
+    return [NamedClass(id_, name, (name,)) for id_, name in body]

@@ -9,6 +9,7 @@ from wordtree.support.lines import quoted
 from wordtree.support.suggest import did_you_mean, near
 from wordtree.wordnet.columns import Synset
 from wordtree.wordnet.graph import WordNet
+from wordtree.wordnet.names import name_key
 from wordtree.wordnet.resolve import resolve
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def nodes_of(label: str, tree: WordTree) -> list[int]:
     graph = WordNet.shipped()
     senses = resolve(label, graph).senses
     nodes = sorted(tree.node(graph.wnid(sense)) for sense in senses if graph.wnid(sense) in tree)
+    key = name_key(label)
+    nodes = nodes or [node for node, name in enumerate(tree.names) if name_key(name) == key]
     if not nodes:
         suggestion = _nearest_ancestor(senses, tree, graph) or did_you_mean(
             near(label, [*tree.names, *tree.ids])

@@ -4,7 +4,10 @@ from wordtree.support.exports import folder_exports
 
 __getattr__, __dir__, __all__ = folder_exports(
     __name__,
+    categories="category_of category_text",
+    class_lists="coco_classes data_set_of is_whole_list listed_wnid voc_classes",
     columns="HypernymPath Synset WordNetError",
     graph="HypernymPaths WordNet",
-    resolve="LabelError Resolution class_notes coco_classes synset_of unresolved_message voc_classes",
+    names="name_key",
+    resolve="LabelError Resolution class_notes synset_of unresolved_message",
 )

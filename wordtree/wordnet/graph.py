@@ -5,7 +5,7 @@ A synset is an index into the graph; its wnid is `n` and the synset's offset in 
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from wordtree.support.arrays import UInt8Array
 from wordtree.support.suggest import Spellings
 from wordtree.wordnet.columns import HypernymPath, NounColumns, Synset, WordNetError
+from wordtree.wordnet.names import name_key, plain_name_keys
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "wordnet-3.0-nouns.npz"
 
@@ -94,6 +95,10 @@ class WordNet:
         """The synsets of a word, the most frequent sense first; ignores case, and `_` means a blank."""
         return tuple(self._senses.get(_key(word), ()))
 
+    def respelled(self, word: str) -> list[str]:
+        """The words that differ from `word` only in case, blanks, hyphens, full stops, apostrophes or accents."""
+        return self._words_of_key.get(name_key(word), [])
+
     @property
     def words(self) -> list[str]:
         """All words that `senses` knows: lower case, with blanks."""
@@ -106,6 +111,16 @@ class WordNet:
     def hypernyms(self, synset: Synset) -> list[Synset]:
         """The synsets that this one is a kind or an instance of, by offset."""
         return self._hypernym[self._hypernym_start[synset] : self._hypernym_start[synset + 1]]
+
+    def upwards(self, synset: Synset) -> Iterator[Synset]:
+        """The synset itself and all synsets above it, each once."""
+        seen, waiting = {synset}, [synset]
+        while waiting:
+            current = waiting.pop()
+            yield current
+            further = [above for above in self.hypernyms(current) if above not in seen]
+            seen.update(further)
+            waiting.extend(further)
 
     def instance_hypernyms(self, synset: Synset) -> list[Synset]:
         """The synsets that this one is an instance of: *Danube* is an instance of *river*."""
@@ -127,6 +142,14 @@ class WordNet:
     @cached_property
     def _spellings(self) -> Spellings:
         return Spellings(self.words)
+
+    @cached_property
+    def _words_of_key(self) -> dict[str, list[str]]:
+        words_of_key: defaultdict[str, list[str]] = defaultdict(list)
+        words = self.words
+        for key, word in zip(plain_name_keys(words), words, strict=True):
+            words_of_key[key].append(word)
+        return dict(words_of_key)
 
     @cached_property
     def _senses(self) -> dict[str, list[Synset]]:

@@ -1,23 +1,22 @@
-"""The synsets that a label means: a word, a synset name, a wnid, or a class name of COCO or VOC.
+"""The synsets that a label means: a class name, a synset name, a wnid, or a class name of COCO or VOC.
 
-Nothing is guessed: a word with several senses gives all of them.
+Nothing is guessed: a name with several senses gives all of them.
 """
 
-import csv
 import re
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Literal
 
 from wordtree.errors import WordTreeError
 from wordtree.support.suggest import did_you_mean
+from wordtree.wordnet.class_lists import classes_named
 from wordtree.wordnet.columns import Synset
 from wordtree.wordnet.graph import WordNet
+from wordtree.wordnet.names import plain, wnid_of
+from wordtree.wordnet.reading import HowRead, read_name
 
-Reason = Literal["wnid", "synset name", "exact", "COCO class", "VOC class", "ambiguous", "unknown"]
+Reason = HowRead | Literal["wnid", "synset name", "COCO class", "VOC class", "ambiguous", "unknown"]
 
-_WNID = re.compile(r"n[0-9]{8}")
 _SYNSET_NAME = re.compile(r"(.+)\.([nvasr])\.[0-9]{1,2}")
 
 
@@ -29,11 +28,17 @@ class LabelError(WordTreeError):
 class Resolution:
     """The synset of a label, or the reason why there is none.
 
-    reason       how the synset was found ("exact": the word has one sense), or "ambiguous" or "unknown"
+    reason       how the synset was found, or "ambiguous" or "unknown":
+                 "exact"      a word of WordNet with one sense
+                 "spelling"   up to blanks, hyphens, full stops, apostrophes and accents
+                 "plural"     the plural of such a word
+                 "list"       the sense that all words share: `tench, Tinca tinca`
+                 "brackets"   the sense under the text in brackets: `bat (animal)`
     synset, wnid None unless there is exactly one
-    senses       the senses of an ambiguous word, the most frequent first; otherwise the one synset, if there is one
-    suggestions  words similar to an unknown word
+    senses       the senses of an ambiguous name, the most frequent first; otherwise the one synset, if there is one
+    suggestions  words similar to an unknown word, or the known words of an unknown list
     classes      the data sets with a class of this name, and its wnid: "mouse" -> (("COCO", "n03793489"),)
+    read_as      the words of WordNet that the name was read as, where they differ from it
     """
 
     label: str
@@ -43,25 +48,37 @@ class Resolution:
     senses: tuple[Synset, ...]
     suggestions: tuple[str, ...] = ()
     classes: tuple[tuple[str, str], ...] = ()
+    read_as: tuple[str, ...] = ()
 
 
 def resolve(label: str, wordnet: WordNet) -> Resolution:
     """The meaning of a label in WordNet; class names of COCO and VOC count where WordNet lacks the word."""
     label = label.strip()
-    if _WNID.fullmatch(label):
-        return _found(label, "wnid", wordnet.synset(label), wordnet) if label in wordnet else _unknown(label)
+    if wnid := wnid_of(label):
+        return _found(label, "wnid", wordnet.synset(wnid), wordnet) if wnid in wordnet else _unknown(label)
     if _SYNSET_NAME.fullmatch(label):
         named = wordnet.named(label)
         return _unknown(label) if named is None else _found(label, "synset name", named, wordnet)
-    senses, classes = wordnet.senses(label), _classes_named(label)
-    if len(senses) == 1:
-        return _found(label, "exact", senses[0], wordnet, classes)
-    if senses:
-        return Resolution(label, "ambiguous", None, None, senses, classes=classes)
-    for data_set, wnid in classes:
+    reading, classes = read_name(label, wordnet), classes_named(label)
+    if classes and not (reading.senses and reading.how == "exact"):
+        data_set, wnid = classes[0]
         reason: Reason = "COCO class" if data_set == "COCO" else "VOC class"
         return _found(label, reason, wordnet.synset(wnid), wordnet, classes)
-    return Resolution(label, "unknown", None, None, (), tuple(wordnet.near(label.lower())))
+    if not reading.senses:
+        return _unknown(label, reading.words or tuple(wordnet.near(plain(label))))
+    is_one, (first, *_) = len(reading.senses) == 1, reading.senses
+    read_as = () if reading.how == "exact" else reading.words
+    if not classes and reading.how in ("spelling", "plural"):
+        classes = tuple(named for word in read_as for named in classes_named(word))
+    return Resolution(
+        label,
+        reading.how if is_one else "ambiguous",
+        first if is_one else None,
+        wordnet.wnid(first) if is_one else None,
+        reading.senses,
+        classes=classes,
+        read_as=read_as,
+    )
 
 
 def synset_of(label: str, wordnet: WordNet) -> Synset:
@@ -79,8 +96,10 @@ def unresolved_message(resolution: Resolution, wordnet: WordNet) -> str:
         senses = ", ".join(wordnet.name(sense) for sense in resolution.senses)
         head = f"'{label}' has {len(resolution.senses)} senses in WordNet: {senses}; name one of them."
         return " ".join([head, *class_notes(resolution, wordnet)])
-    if _WNID.fullmatch(label):
-        return f"WordNet 3.0 has no noun '{label}'; ids of other versions differ."
+    if not label:
+        return "Expected a word, a synset name or a wnid, found an empty label."
+    if wnid := wnid_of(label):
+        return f"WordNet 3.0 has no noun '{wnid}'; ids of other versions differ."
     if match := _SYNSET_NAME.fullmatch(label):
         if match[2] != "n":
             return f"'{label}' is no noun; a label is a noun such as dog.n.01."
@@ -97,34 +116,11 @@ def class_notes(resolution: Resolution, wordnet: WordNet) -> list[str]:
     ]
 
 
-def coco_classes() -> dict[str, str]:
-    """The wnid of each of COCO's 80 classes, in COCO's order; from `assets/coco_classes.csv`."""
-    return dict(_class_map("coco_classes.csv"))
-
-
-def voc_classes() -> dict[str, str]:
-    """The wnid of each of PASCAL VOC's 20 classes, in VOC's order; from `assets/voc_classes.csv`."""
-    return dict(_class_map("voc_classes.csv"))
-
-
-@cache
-def _class_map(file_name: str) -> dict[str, str]:
-    with (Path(__file__).parents[1] / "assets" / file_name).open(encoding="utf-8", newline="") as file:
-        return {row["class"]: row["wnid"] for row in csv.DictReader(file)}
-
-
-def _classes_named(label: str) -> tuple[tuple[str, str], ...]:
-    """The data sets with a class of this name (ignoring case, `_` means a blank), each with the wnid."""
-    name = label.lower().replace("_", " ")
-    maps = (("COCO", "coco_classes.csv"), ("VOC", "voc_classes.csv"))
-    return tuple((data_set, _class_map(file)[name]) for data_set, file in maps if name in _class_map(file))
-
-
 def _found(
     label: str, reason: Reason, synset: Synset, wordnet: WordNet, classes: tuple[tuple[str, str], ...] = ()
 ) -> Resolution:
     return Resolution(label, reason, synset, wordnet.wnid(synset), (synset,), classes=classes)
 
 
-def _unknown(label: str) -> Resolution:
-    return Resolution(label, "unknown", None, None, ())
+def _unknown(label: str, suggestions: tuple[str, ...] = ()) -> Resolution:
+    return Resolution(label, "unknown", None, None, (), suggestions)

@@ -25,7 +25,8 @@ from wordtree.support.lines import one_line
 from wordtree.tree.lookup import node_of
 from wordtree.tree.node_sets import above, at_or_under
 from wordtree.tree.query import QueryError, parse
-from wordtree.wordnet.resolve import LabelError, coco_classes, voc_classes
+from wordtree.wordnet.class_lists import coco_classes, voc_classes
+from wordtree.wordnet.resolve import LabelError
 
 _DEPTH = re.compile(r"depth:(\d{1,4})")
 _KNOWN_SETS = {"coco": coco_classes, "voc": voc_classes}

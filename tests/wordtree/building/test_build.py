@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from wordtree import WordTreeError
 from wordtree.building.build import BuildError, GuessedSense, build_tree, build_with_report
 from wordtree.tree.tree import WordTree
+from wordtree.wordnet.class_lists import coco_classes, voc_classes
 from wordtree.wordnet.columns import Synset
 from wordtree.wordnet.graph import WordNet
-from wordtree.wordnet.resolve import LabelError, coco_classes
+from wordtree.wordnet.resolve import LabelError
 
 
 def parent_name(tree: WordTree, wnid: str) -> str | None:
@@ -100,6 +101,39 @@ def test_a_word_with_several_senses_gets_one_below_the_root_with_a_warning() -> 
     assert tree.ids == ("n03621473",)
     with pytest.warns(GuessedSense, match=r"'kite': took kite\.n\.03 \(n03621473\), not kite\.n\.01"):
         build_tree(["kite"])
+
+
+@pytest.mark.parametrize(
+    ("label", "synset", "because"),
+    [
+        pytest.param("banana", "banana.n.02", "food", id="food before plants"),
+        pytest.param("crane", "crane.n.04", "an artifact", id="animals and artifacts before persons and states"),
+        pytest.param("moon", "moon.n.02", "a physical object", id="objects before named instances"),
+        pytest.param("shoes", "shoe.n.01", "an artifact", id="a plural whose own sense is no object"),
+        pytest.param("person", "person.n.01", "a person", id="a human being before a human body"),
+        pytest.param("Washington", "washington.n.01", "a named instance", id="named instances last"),
+    ],
+)  # fmt: skip
+def test_among_several_senses_the_likeliest_category_is_taken(label: str, synset: str, because: str) -> None:
+    _, report = build_with_report([label, "okapi"])
+    (guess,) = report.guesses
+    assert (guess.synset, guess.because) == (synset, because)
+
+
+@pytest.mark.parametrize("classes", [coco_classes(), voc_classes()], ids=["COCO", "VOC"])
+def test_the_classes_of_coco_and_voc_in_any_spelling_build_with_their_lists(classes: dict[str, str]) -> None:
+    _, report = build_with_report([name.title().replace(" ", "-") for name in classes])
+    assert sorted(report.label_wnids.values()) == sorted(classes.values())
+    assert report.guesses == ()
+
+
+def test_some_of_cocos_classes_build_with_its_list_and_are_reported() -> None:
+    _, report = build_with_report(["mouse", "keyboard", "laptop"])
+    assert report.label_wnids["mouse"] == coco_classes()["mouse"]
+    assert [(guess.label, guess.because) for guess in report.guesses] == [
+        ("mouse", "as in COCO"),
+        ("keyboard", "as in COCO"),
+    ]
 
 
 def test_unambiguous_labels_build_without_a_warning() -> None:

@@ -13,8 +13,9 @@ from wordtree.hierarchies.dataset_classes import (
     resolutions_csv,
     resolve_classes,
 )
+from wordtree.wordnet.class_lists import coco_classes, voc_classes
 from wordtree.wordnet.graph import WordNet
-from wordtree.wordnet.resolve import LabelError, coco_classes, voc_classes
+from wordtree.wordnet.resolve import LabelError
 
 LVIS = {
     "categories": [

@@ -9,7 +9,7 @@ import pytest
 from wordtree.building.build import build_tree
 from wordtree.tree.lint import KINDS, lint
 from wordtree.tree.tree import WordTree
-from wordtree.wordnet.resolve import coco_classes
+from wordtree.wordnet.class_lists import coco_classes
 
 
 def found(tree: WordTree, kind: str, **options: int) -> list[tuple[int, ...]]:

@@ -10,15 +10,15 @@ from wordtree.support.suggest import near
 from wordtree.tree.lookup import nearest_node, node_of, nodes_of
 from wordtree.tree.tree import WordTree
 from wordtree.wordnet import resolve as resolve_module
+from wordtree.wordnet.categories import category_of
+from wordtree.wordnet.class_lists import coco_classes, voc_classes
 from wordtree.wordnet.graph import WordNet
 from wordtree.wordnet.resolve import (
     LabelError,
     class_notes,
-    coco_classes,
     resolve,
     synset_of,
     unresolved_message,
-    voc_classes,
 )
 
 
@@ -205,3 +205,20 @@ def test_of_two_nodes_at_the_same_distance_the_deeper_one_is_taken(wordnet: Word
     assert nearest_node("n02084071", tree) == tree.node("n01317541")
     deep = WordTree(["n00015388", "n01317541", "n02075296", "n02083346"], [-1, 0, 0, 2])
     assert nearest_node("n02084071", deep) == deep.node("n02083346")
+
+
+def test_for_36_of_44_ambiguous_names_of_coco_the_likeliest_category_has_the_right_sense(
+    wordnet: WordNet,
+) -> None:
+    senses = {name: wordnet.senses(name) for name in coco_classes()}
+    ambiguous = {name: of_name for name, of_name in senses.items() if len(of_name) > 1}
+    taken = {
+        name: min(of_name, key=lambda sense: category_of(sense, wordnet))
+        for name, of_name in ambiguous.items()
+    }
+    right = sum(wordnet.wnid(sense) == coco_classes()[name] for name, sense in taken.items())
+    assert (len(ambiguous), right) == (44, 36)
+
+
+def test_an_empty_label_is_named(wordnet: WordNet) -> None:
+    assert unresolved_message(resolve(" ", wordnet), wordnet).startswith("Expected a word")
