@@ -8,8 +8,8 @@ from wordtree.errors import TreeFileError, UnknownNode
 from wordtree.support.lines import full_lines, quoted
 from wordtree.tree.lookup import node_of
 from wordtree.tree.tree import WordTree
+from wordtree.wordnet.class_lists import coco_classes, voc_classes
 from wordtree.wordnet.graph import WordNet
-from wordtree.wordnet.resolve import coco_classes, voc_classes
 
 _NODE = re.compile(r"[0-9]{1,9}")
 
