@@ -16,8 +16,8 @@ from wordtree.errors import WordTreeError
 from wordtree.support.lines import quoted
 from wordtree.tree.tree import WordTree
 from wordtree.tree.tree_files import wordnet_notice
+from wordtree.wordnet.class_lists import coco_classes, voc_classes
 from wordtree.wordnet.graph import WordNet
-from wordtree.wordnet.resolve import coco_classes, voc_classes
 
 Figures = Mapping[str, Sequence[float | None] | npt.NDArray[np.number]]
 
