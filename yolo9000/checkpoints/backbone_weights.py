@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from wordtree.support.lines import one_line
 from yolo9000.checkpoints.checkpoint import CheckpointError
+from yolo9000.checkpoints.sealed_zip import problem_of
 from yolo9000.config import NetworkConfig
 from yolo9000.models.timm_backbone import INSTALL_PHOTOS, TimmBackbone, pretrained_timm_weights
 
@@ -63,6 +65,8 @@ def read_weights(path: Path, *, setting: str = "model.backbone_weights") -> dict
     try:
         if path.suffix == ".safetensors":
             return _safetensors(path)
+        if zipfile.is_zipfile(path) and (problem := problem_of(path)):
+            raise CheckpointError(f"{path}: expected weights (.pth or .safetensors), found {problem}.")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
         raise CheckpointError(

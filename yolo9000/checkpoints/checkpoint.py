@@ -23,7 +23,14 @@ from data_prep import DataPrepError, LabelCounts, ShardReader
 from wordtree import WordTree, WordTreeError
 from wordtree.support.config_files import validate
 from wordtree.support.files import write_atomically
+from wordtree.support.lines import one_line
 from yolo9000.checkpoints.calibration import Calibration, CalibrationError, weights_sha256
+from yolo9000.checkpoints.contents import (
+    MAX_CONFIG_CHARACTERS,
+    check_values,
+    foreign_pickle,
+    wrong_entries,
+)
 from yolo9000.checkpoints.sealed_zip import problem_of, sealed
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.distributed import on_first_process
@@ -38,21 +45,6 @@ DESCRIPTIONS: dict[type[Any], str] = {
 }
 VERSION = 2
 READABLE_VERSIONS = (1, VERSION)  # version 1 named the backbone's weights `trunk.…`
-REQUIRED_ENTRIES: dict[str, tuple[type, ...]] = {
-    "config": (str,),
-    "tree": (str,),
-    "boxes": (Tensor,),
-    "image_labels": (Tensor,),
-    "step": (int,),
-    "score": (float,),
-    "weights": (dict,),
-    "training": (dict, type(None)),
-}
-OPTIONAL_ENTRIES: dict[str, tuple[type, ...]] = {
-    "seen_before": (int,),
-    "darknet": (dict, type(None)),
-    "calibration": (str, type(None)),
-}
 SettingsT = TypeVar("SettingsT", bound=Config | PretrainConfig)
 
 
@@ -155,6 +147,20 @@ class Checkpoint(Generic[SettingsT]):
             return self._new_model()
 
     def _new_model(self) -> Detector | Classifier:
+        try:
+            return self._network()
+        except (
+            RuntimeError,
+            OverflowError,
+            ZeroDivisionError,
+            MemoryError,
+        ) as reason:  # sizes beyond torch's limits
+            message = one_line(reason)[:200]
+            raise CheckpointError(
+                f"The configuration describes a network that cannot be built ({message})."
+            ) from None
+
+    def _network(self) -> Detector | Classifier:
         if isinstance(self.config, Config):
             return build_detector(self.config.model, self.tree)
         return build_classifier(self.config.model, self.tree, _class_nodes(self.weights, self.tree))
@@ -249,21 +255,28 @@ def load_checkpoint(path: Path | str) -> Checkpoint[Any]:
     """Read a detector or a classifier onto the CPU. Raises CheckpointError."""
     path = Path(path)
     content = _read(path)
-    config_type = FORMATS.get(str(content.get("format"))) if isinstance(content, dict) else None
+    format_name = content.get("format") if isinstance(content, dict) else None
+    config_type = FORMATS.get(format_name) if isinstance(format_name, str) else None
     if config_type is None:
         raise CheckpointError(f"{path}: expected a checkpoint of `yolo9000 train`, found another torch file.")
-    if content.get("version") not in READABLE_VERSIONS:
+    version = content.get("version")
+    if type(version) is not int or version not in READABLE_VERSIONS:
+        found = version if type(version) is int and 0 <= version < 1000 else "another value"
         raise CheckpointError(
-            f"{path}: expected checkpoint version {VERSION} or lower, found {content.get('version')}. "
+            f"{path}: expected checkpoint version {VERSION} or lower, found {found}. "
             "Use the yolo9000 release that wrote it."
         )
-    if content["version"] == 1:
-        content = _with_new_names(content)
-    _refuse_missing_entries(path, content)
+    if wrong := wrong_entries(content):
+        raise DamagedCheckpoint(
+            f"{path}: the checkpoint is damaged: {', '.join(wrong[:10])} absent, unknown or of the wrong type."
+        )
     try:
-        return _checkpoint_of(content, config_type)
+        return _checkpoint_of(_with_new_names(content) if version == 1 else content, config_type)
+    except RecursionError:
+        raise DamagedCheckpoint(f"{path}: the checkpoint is damaged (it is nested too deeply).") from None
     except (ValueError, DataPrepError, WordTreeError, CheckpointError) as reason:
-        raise DamagedCheckpoint(f"{path}: the checkpoint is damaged ({str(reason).rstrip('.')}).") from None
+        message = one_line(reason)[:300].rstrip(".")
+        raise DamagedCheckpoint(f"{path}: the checkpoint is damaged ({message}).") from None
 
 
 def _read(path: Path) -> Any:
@@ -272,10 +285,21 @@ def _read(path: Path) -> Any:
             f"{path}: no such checkpoint. `yolo9000 train` writes runs/NAME/best.pt and last.pt."
         )
     problem = problem_of(path)
+    if problem is None and foreign_pickle(path):
+        problem = "it holds more than dense tensors and plain values"
     try:
         if problem is None:  # otherwise torch would warn about pickles and other archives
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ):
         problem = "torch cannot read it as tensors and plain values"  # torch has many messages for this
     raise DamagedCheckpoint(
         f"{path}: expected a checkpoint of `yolo9000 train`; this file is damaged or something else: {problem}."
@@ -294,26 +318,12 @@ def _with_new_names(content: Any) -> Any:
     }
 
 
-def _refuse_missing_entries(path: Path, content: dict[str, Any]) -> None:
-    wrong = [
-        name for name, types in REQUIRED_ENTRIES.items() if not isinstance(content.get(name, ...), types)
-    ]
-    wrong += [
-        name
-        for name, types in OPTIONAL_ENTRIES.items()
-        if name in content and not isinstance(content[name], types)
-    ]
-    if wrong:
-        raise DamagedCheckpoint(
-            f"{path}: the checkpoint is damaged: {', '.join(wrong)} absent or of the wrong type."
-        )
-
-
 def _checkpoint_of(content: dict[str, Any], config_type: type[Any]) -> Checkpoint[Any]:
     tree = WordTree.from_json(content["tree"])
-    if not len(content["boxes"]) == len(content["image_labels"]) == len(tree):
-        raise ValueError(f"its label counts are not for the {len(tree)} nodes of its tree")
-    settings = json.loads(content["config"])
+    check_values(content, nodes=len(tree))
+    if len(content["config"]) > MAX_CONFIG_CHARACTERS:
+        raise ValueError("its configuration is too long")
+    settings = json.loads(content["config"], parse_constant=_refuse_constant)
     config = validate(settings, config_type, place="its configuration", error=CheckpointError)
     if config_type is PretrainConfig:
         _class_nodes(content["weights"], tree)
@@ -331,7 +341,16 @@ def _checkpoint_of(content: dict[str, Any], config_type: type[Any]) -> Checkpoin
 def _calibration(content: str | None) -> Calibration | None:
     if content is None:
         return None
-    return validate(json.loads(content), Calibration, place="its calibration", error=CheckpointError)
+    return validate(
+        json.loads(content, parse_constant=_refuse_constant),
+        Calibration,
+        place="its calibration",
+        error=CheckpointError,
+    )
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"its configuration has the number {name}")
 
 
 def _darknet_origin(content: dict[str, Any] | None) -> DarknetOrigin | None:
@@ -339,7 +358,7 @@ def _darknet_origin(content: dict[str, Any] | None) -> DarknetOrigin | None:
         return None
     version, tree = content.get("version"), content.get("tree")
     match version:
-        case (int(major), int(minor), int(revision)) if isinstance(tree, str):
+        case (int(major), int(minor), int(revision)) if isinstance(tree, str) and len(tree) <= 64:
             return DarknetOrigin((major, minor, revision), tree)
     raise CheckpointError("its Darknet origin is not a version and a tree fingerprint")
 

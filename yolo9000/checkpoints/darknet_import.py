@@ -82,6 +82,7 @@ def read_darknet(
     weights = Weights(Header(), {})
     if files.weights:
         weights = read_weights(files.weights, plan, layers=layers)
+        _refuse_endless(files.weights, weights)
     label_counts, notes = _label_counts_of(files, output_layer, tree)
     header = weights.header
     checkpoint = Checkpoint(
@@ -96,6 +97,17 @@ def read_darknet(
         darknet=DarknetOrigin((header.major, header.minor, header.revision), tree.fingerprint),
     )
     return checkpoint, [*(f"{files.cfg}: {note}" for note in plan.notes), *notes]
+
+
+def _refuse_endless(path: Path, weights: Weights) -> None:
+    """DarknetError for weights that are infinite or not a number."""
+    for layer, arrays in weights.layers.items():
+        for name, values in arrays.items():
+            if not np.isfinite(values).all():
+                raise DarknetError(
+                    f"{path}: layer {layer}: its {name} hold values that are infinite or not a number. The training "
+                    "that wrote the file diverged, or the file is damaged."
+                )
 
 
 def _model_with(

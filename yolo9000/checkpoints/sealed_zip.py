@@ -7,6 +7,7 @@ last, holds the checksum of all bytes before it.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,6 +15,11 @@ from pathlib import Path
 _MARK = b"crc32 "
 _DIGITS = 8
 _CHUNK_BYTES = 1 << 20
+_END = struct.Struct(
+    "<4s4H2IH"
+)  # disk, first disk, entries here, entries, bytes and start of the directory, comment
+_LOCATOR = struct.Struct("<4sIQI")
+_END_64 = struct.Struct("<4sQHHIIQQQQ")
 
 
 def sealed(archive: io.BytesIO) -> bytes:
@@ -43,9 +49,52 @@ def problem_of(path: Path) -> str | None:
         or sum(m.file_size for m in members) > size
     ):
         return "an archive with compressed or overlapping members"
-    if _is_sealed(path, size) or (not comment and _end_of(path, 2) == bytes(2)):  # length 0 of the comment
-        return None
-    return "its bytes changed since it was written"
+    if not (
+        _is_sealed(path, size) or (not comment and _end_of(path, 2) == bytes(2))
+    ):  # length 0 of the comment
+        return "its bytes changed since it was written"
+    if not _has_one_directory(path, size, len(comment)):
+        return "an archive whose directory is not where it must be"
+    if len({member.filename for member in members}) != len(members):
+        return "an archive with two members of one name"
+    return None
+
+
+def _has_one_directory(path: Path, size: int, comment_bytes: int) -> bool:
+    """Whether the end record states the directory that lies before it; otherwise two readers may find two directories.
+
+    Python looks for the directory just before the end record, torch at the position that the record states. Sources:
+    APPNOTE.TXT of the zip format, 4.3.14 to 4.3.16.
+    """
+    end = size - _END.size - comment_bytes
+    with path.open("rb") as file:
+        file.seek(max(0, end - _LOCATOR.size - _END_64.size))
+        tail = file.read()[: _LOCATOR.size + _END_64.size + _END.size]
+    if len(tail) < _END.size:
+        return False
+    signature, disk, first_disk, here, count, length, start, _ = _END.unpack(tail[-_END.size :])
+    stated, is_64 = (disk, first_disk, here, count, length, start), b"PK\x06\x07" in tail[: -_END.size]
+    if is_64 and len(tail) == _LOCATOR.size + _END_64.size + _END.size:
+        large_signature, _, _, _, *large = _END_64.unpack(tail[: _END_64.size])
+        locator_signature, _, large_at, _ = _LOCATOR.unpack(tail[_END_64.size : -_END.size])
+        end -= _LOCATOR.size + _END_64.size
+        if (locator_signature, large_signature, large_at) != (b"PK\x06\x07", b"PK\x06\x06", end):
+            return False
+        limits = (0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
+        if any(
+            small not in (value, limit) for small, value, limit in zip(stated, large, limits, strict=True)
+        ):
+            return False
+        stated = tuple(large)
+        length, start = large[-2:]
+    elif is_64:
+        return False
+    return (
+        signature == b"PK\x05\x06"
+        and tuple(stated[:2]) == (0, 0)
+        and stated[2] == stated[3]
+        and start + length == end
+    )
 
 
 def _is_sealed(path: Path, size: int) -> bool:

@@ -1,0 +1,169 @@
+"""Checks of a checkpoint's content: a stranger may have written the file, so each value is checked before its use."""
+
+from __future__ import annotations
+
+import math
+import pickletools
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MAX_PICKLE_BYTES = 1 << 29  # the tree, the configuration and the names of the weights
+MAX_OPERATIONS = 5_000_000
+MAX_CONFIG_CHARACTERS = 1 << 24
+MAX_COUNT = 2**53
+MAX_VALUES, MAX_DEPTH, MAX_NAME = 1_000_000, 10, 300  # of the state of training
+_GLOBALS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch \w{1,20}Storage")
+_FOREIGN_OPERATIONS = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
+ENTRIES: dict[str, tuple[type, ...]] = {
+    "format": (str,),
+    "version": (int,),
+    "config": (str,),
+    "tree": (str,),
+    "boxes": (Tensor,),
+    "image_labels": (Tensor,),
+    "step": (int,),
+    "score": (float,),
+    "weights": (dict,),
+    "training": (dict, type(None)),
+    "seen_before": (int,),
+    "darknet": (dict, type(None)),
+    "calibration": (str, type(None)),
+}
+OPTIONAL = {"seen_before", "darknet", "calibration"}
+
+
+def foreign_pickle(path: Path) -> bool:
+    """Whether a torch file may contain anything but dense tensors and plain values; True also for a damaged one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (member,) = (one for one in archive.infolist() if one.filename.endswith("/data.pkl"))
+            if member.file_size > MAX_PICKLE_BYTES:
+                return True
+            content = archive.read(member)
+        return _is_foreign(content)
+    except (ValueError, OSError, zipfile.BadZipFile, NotImplementedError, EOFError, LookupError):
+        return True
+
+
+def _is_foreign(content: bytes) -> bool:
+    """Whether a pickle names other types, or a value whose parts, counted as often as they occur, are too many.
+
+    A tuple of a tuple of … that occurs twice at each level is small in the file but endless for a hash.
+    """
+    sizes: list[int] = []  # of the values on the pickle's stack; MARK is 0
+    memo: dict[Any, int] = {}
+    for number, (operation, argument, _) in enumerate(pickletools.genops(content)):
+        name = operation.name
+        if (name == "GLOBAL" and not _GLOBALS.fullmatch(str(argument))) or name in _FOREIGN_OPERATIONS:
+            return True
+        size = 1
+        if "PUT" in name or name == "MEMOIZE":
+            memo[len(memo) if argument is None else argument] = sizes[-1]
+            continue
+        if "GET" in name:
+            size = memo[argument]
+        elif pickletools.markobject in operation.stack_before:
+            while (top := sizes.pop()) > 0:
+                size += top
+            for _ in operation.stack_before[: operation.stack_before.index(pickletools.markobject)]:
+                size += sizes.pop()
+        else:
+            for _ in operation.stack_before:
+                size += sizes.pop()
+        if size > MAX_VALUES * 10 or number > MAX_OPERATIONS:
+            return True
+        sizes += [0] if name == "MARK" else [size] * len(operation.stack_after)
+    return False
+
+
+def wrong_entries(content: Mapping[str, Any]) -> list[str]:
+    """Names of the entries that are absent, unknown, or of another type."""
+    wrong = [
+        name
+        for name, types in ENTRIES.items()
+        if (name in content or name not in OPTIONAL) and not _has_type(content.get(name, ...), types)
+    ]
+    unknown = [name for name in content if name not in ENTRIES]
+    return wrong + [name[:40] if isinstance(name, str) else "a name that is no text" for name in unknown]
+
+
+def _has_type(value: Any, types: tuple[type, ...]) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
+def check_values(content: Mapping[str, Any], *, nodes: int) -> None:
+    """Raise ValueError for numbers that no training writes: infinite or NaN weights, negative or odd counts."""
+    for name in ("boxes", "image_labels"):
+        _check_counts(name, content[name], nodes)
+    for name in ("step", "seen_before"):
+        if not 0 <= content.get(name, 0) < 2**64:  # as in Darknet's header
+            raise ValueError(f"its {name} is no number of steps or images")
+    if math.isinf(content["score"]):
+        raise ValueError("its score is infinite")
+    _check_weights(content["weights"])
+    if content["training"] is not None:
+        _check_plain(content["training"])
+        _check_weights(content["training"].get("weights", {}))
+
+
+def problem_of_tensor(value: Any) -> str | None:
+    """What a value is instead of a dense tensor with its own memory; None if it is one."""
+    if type(value) is not Tensor:
+        return f"a {type(value).__name__}"
+    if value.layout != torch.strided:
+        return "a sparse tensor"
+    if value.is_meta:
+        return "a tensor without values"
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return "a tensor that repeats itself"
+    return None
+
+
+def _check_counts(name: str, counts: Tensor, nodes: int) -> None:
+    problem = problem_of_tensor(counts)
+    if problem or counts.dtype != torch.int64 or counts.shape != (nodes,):
+        raise ValueError(f"its label counts `{name}` are not {nodes} integers, one for each node of its tree")
+    if int(counts.min()) < 0 or int(counts.max()) >= MAX_COUNT:
+        raise ValueError(f"its label counts `{name}` are negative or too large")
+
+
+def _check_weights(weights: Any) -> None:
+    """ValueError unless all weights are finite; names, shapes and types are compared with the network later."""
+    if not isinstance(weights, dict):
+        raise ValueError("its weights have no names")
+    for name, value in weights.items():
+        if problem := problem_of_tensor(value):
+            raise ValueError(
+                f"its weight {str(name)[:MAX_NAME] if isinstance(name, str) else '?'} is {problem}"
+            )
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ValueError(
+                f"its weight {str(name)[:MAX_NAME]} has values that are infinite or not a number"
+            )
+
+
+def _check_plain(value: Any) -> None:
+    """ValueError unless a value consists of few plain values and dense tensors; parts that occur twice count twice."""
+    waiting, seen = [(value, 0)], 0
+    while waiting:
+        part, depth = waiting.pop()
+        seen += 1
+        if seen > MAX_VALUES or depth > MAX_DEPTH:
+            raise ValueError("its state of training is nested too deeply or too large")
+        if isinstance(part, dict):
+            if not all(type(key) in (str, int) and len(str(key)) <= MAX_NAME for key in part):
+                raise ValueError("its state of training has odd names")
+            waiting += [(inner, depth + 1) for inner in part.values()]
+        elif type(part) in (list, tuple):
+            waiting += [(inner, depth + 1) for inner in part]
+        elif isinstance(part, Tensor):
+            if problem := problem_of_tensor(part):
+                raise ValueError(f"its state of training has {problem}")
+        elif type(part) not in (int, float, bool, str, type(None)):
+            raise ValueError(f"its state of training has a {type(part).__name__}")
