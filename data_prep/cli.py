@@ -46,7 +46,8 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a merge would do, without reading images; write the label map of MERGE.yaml if missing."""
-    from data_prep.classes.label_map import LabelMapError, write_label_map
+    from data_prep.classes.label_map import write_label_map
+    from data_prep.classes.matching import LabelMapError
     from data_prep.classes.tree_and_nodes import NothingToBuild
     from data_prep.config import MergeConfig
     from data_prep.planning.duplicates import find_planned_duplicates

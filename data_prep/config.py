@@ -18,12 +18,18 @@ class BuiltTree(StrictModel):
     root: str = "physical_entity.n.01"  # the synset whose children are the roots
 
 
-def _file_or_built(value: Any) -> str:
+def _form_of_tree(value: Any) -> str:
+    if value == FLAT:
+        return FLAT
     return "built" if isinstance(value, (Mapping, BuiltTree)) else "file"
 
 
+FLAT = "flat"  # a tree of one level, whose nodes are the names of the classes
 TreeSetting = Annotated[
-    Annotated[ConfigPath, Tag("file")] | Annotated[BuiltTree, Tag("built")], Discriminator(_file_or_built)
+    Annotated[ConfigPath, Tag("file")]
+    | Annotated[BuiltTree, Tag("built")]
+    | Annotated[Literal["flat"], Tag("flat")],
+    Discriminator(_form_of_tree),
 ]
 
 
@@ -234,6 +240,9 @@ class MergeConfig(StrictModel):
     sources: tuple[Source, ...]
     tree: TreeSetting = BuiltTree()  # a .tree, .json, .csv or .txt file, or how to build one
     label_map: ConfigPath | None = None  # read if it exists; else `data-prep plan` writes it for review
+    proposals: Literal["review", "accept"] = "review"  # the proposed nodes of ambiguous and unknown classes
+    # Classes that WordNet lacks, each with its parent: an id, a word, another custom class, or `root`.
+    custom_classes: dict[str, str] = Field(default_factory=dict)
     unmapped: Literal["stop", "drop"] = "stop"  # classes that have no node
     classes: ClassSelection = ClassSelection()  # of the classes that stay in their sources, by all images
     ratio: dict[str, Annotated[float, Field(gt=0)]] | None = None  # shares of the sources in an epoch

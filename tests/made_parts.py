@@ -19,7 +19,7 @@ SCENES, TEST_SCENES, BOXES_IN_A_SCENE, CATALOGUE_IMAGES = 125, 60, 4, 250
 SCENE_PX, CATALOGUE_PX, TILE_PX = 160, 96, 120
 BOXED_IN_A_FAMILY = 2  # of its five classes; the last family has no boxes
 COLOURS = ("#c03028", "#2850b8", "#208838", "#c89018", "#7838a0")
-WRITTEN_BY_ANNOTATORS = {"wing nut": "wingnut"}  # a misspelling that the reader corrects in the label map
+WRITTEN_BY_ANNOTATORS = {"wing nut": "wingnutt"}  # a misspelling that the reader corrects in the label map
 
 
 def families(classes_csv: Path) -> dict[str, list[str]]:

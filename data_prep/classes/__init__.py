@@ -7,8 +7,9 @@ __getattr__, __dir__, __all__ = folder_exports(
     class_selection="select_classes",
     conflicts="Conflict find_conflicts separate_roots",
     label_map=(
-        "ClassMatch ClassMatcher LabelMapError apply_label_map read_label_map unresolved_lines "
-        "unresolved_text write_label_map"
+        "LabelMap MapEntry apply_label_map entry_of read_label_map unresolved_lines unresolved_text "
+        "write_label_map"
     ),
-    tree_and_nodes="NothingToBuild build_tree class_table given_tree load_tree match_classes source_infos",
+    matching="ClassMatch ClassMatcher LabelMapError",
+    tree_and_nodes="NothingToBuild class_table given_tree load_tree match_classes merged_tree source_infos",
 )

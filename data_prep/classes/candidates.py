@@ -1,26 +1,39 @@
-"""Candidates for a class without a node: its senses in WordNet, each with its hypernyms, the likeliest first.
+"""Candidates for a class without a node, the likeliest first, and the proposal of one of them with its reason.
 
-Nothing is chosen here: the reviewer of the label map copies an id.
+A proposal is only accepted by `proposals: accept` in MERGE.yaml, or by a person who writes it into the label map.
 """
 
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from wordtree.wordnet.graph import HypernymPaths, WordNet
+from wordtree.wordnet.categories import category_of, category_text
+from wordtree.wordnet.class_lists import imagenet_wnids
+from wordtree.wordnet.graph import WordNet
+from wordtree.wordnet.names import alternatives, plain
 from wordtree.wordnet.resolve import Resolution, resolve
-
-PHYSICAL = "physical_entity.n.01"
 
 
 class Candidate(NamedTuple):
-    """An id and its description: `car, auto, automobile (motor vehicle; used by COCO, VOC)`."""
+    """An id and its description: `car, auto, automobile (motor vehicle; used by COCO, VOC)`.
+
+    because: why it may be the likeliest; empty where nothing speaks for it.
+    """
 
     id: str
     text: str
+    because: str = ""
 
     def __str__(self) -> str:
         return f"{self.id} {self.text}"
+
+
+class Proposal(NamedTuple):
+    """The likeliest candidate of a class: its node, or the parent of a new node."""
+
+    id: str
+    because: str
+    is_parent: bool = False
 
 
 class CandidateSenses:
@@ -35,12 +48,13 @@ class CandidateSenses:
         return [wnid for wnid in map(self._wordnet.wnid, resolution.senses) if self._is_possible(wnid)]
 
     def of(self, resolution: Resolution) -> tuple[Candidate, ...]:
-        """The senses that data sets give the name, then physical senses, then the others."""
-        in_data_sets = dict.fromkeys(wnid for _, wnid in resolution.classes if self._is_possible(wnid))
-        senses = [wnid for wnid in self.senses(resolution) if wnid not in in_data_sets]
-        senses.sort(key=lambda wnid: not self._physical_paths.of(self._wordnet.synset(wnid)))
+        """The senses that data sets give the name, then classes of ImageNet, then by category."""
+        in_data_sets = [wnid for _, wnid in resolution.classes if self._is_possible(wnid)]
+        wnids = list(dict.fromkeys([*in_data_sets, *self.senses(resolution)]))
+        wnids.sort(key=lambda wnid: self._rank(wnid, in_data_sets))
         return tuple(
-            Candidate(wnid, self._description(wnid, resolution)) for wnid in [*in_data_sets, *senses]
+            Candidate(wnid, self._description(wnid, resolution), self._because(wnid, resolution))
+            for wnid in wnids
         )
 
     def of_shorter(self, name: str) -> tuple[str, tuple[Candidate, ...]]:
@@ -50,6 +64,17 @@ class CandidateSenses:
                 return word, candidates
         return "", ()
 
+    def _rank(self, wnid: str, in_data_sets: Sequence[str]) -> tuple[bool, bool, int]:
+        category = category_of(self._wordnet.synset(wnid), self._wordnet)
+        return wnid not in in_data_sets, wnid not in imagenet_wnids(), category
+
+    def _because(self, wnid: str, resolution: Resolution) -> str:
+        if data_sets := [data_set for data_set, used in resolution.classes if used == wnid]:
+            return f"as in {', '.join(data_sets)}"
+        if wnid in imagenet_wnids():
+            return "a class of ImageNet"
+        return category_text(self._wordnet.synset(wnid), self._wordnet)
+
     def _description(self, wnid: str, resolution: Resolution) -> str:
         synset = self._wordnet.synset(wnid)
         lemmas = ", ".join(self._wordnet.lemmas(synset)[:3])
@@ -58,18 +83,41 @@ class CandidateSenses:
         notes = [hypernyms, f"used by {', '.join(data_sets)}" if data_sets else ""]
         return f"{lemmas} ({'; '.join(filter(None, notes))})"
 
-    @cached_property
-    def _physical_paths(self) -> HypernymPaths:
-        root = self._wordnet.named(PHYSICAL)
-        assert root is not None
-        return HypernymPaths(self._wordnet, root)
+
+class UsedNodes:
+    """The nodes that the classes of a merge have, for proposals to the classes of other sources."""
+
+    def __init__(self, nodes: Sequence[tuple[str, str]]) -> None:
+        """nodes: source and id of each class that has a node."""
+        self._sources_of: defaultdict[str, list[str]] = defaultdict(list)
+        for source, id_ in dict.fromkeys(nodes):
+            self._sources_of[id_].append(source)
+
+    def propose(self, candidates: Sequence[Candidate], source: str) -> Proposal | None:
+        """The first candidate that another source uses, or else the first; None without a reason."""
+        for candidate in candidates:
+            if others := [other for other in self._sources_of.get(candidate.id, ()) if other != source]:
+                return Proposal(candidate.id, f"used by source {', '.join(others[:3])}")
+        first = next(iter(candidates), None)
+        return Proposal(first.id, first.because) if first is not None and first.because else None
+
+
+def propose_parent(head: str, candidates: Sequence[Candidate]) -> Proposal | None:
+    """The likeliest sense of a part of the name, as the parent of a new node; None without candidates."""
+    return Proposal(candidates[0].id, f"the name contains {head!r}", is_parent=True) if candidates else None
+
+
+def sorted_by_use(candidates: Sequence[Candidate], proposal: Proposal | None) -> tuple[Candidate, ...]:
+    """The candidates, the proposed one first."""
+    return tuple(sorted(candidates, key=lambda candidate: proposal is None or candidate.id != proposal.id))
 
 
 def _shorter_names(name: str) -> Iterator[str]:
     """`Jaguar` for `Jaguar (Animal)`, `switch` for `Light switch`: the head of an English compound comes last."""
-    without_note = name.replace("_", " ").partition("(")[0].strip()
-    if without_note and without_note != name:
-        yield without_note
-    last_word = without_note.rpartition(" ")[2]
-    if last_word != without_note and last_word.isalpha():
-        yield last_word
+    words = [alternative.word for alternative in alternatives(name) if alternative.word]
+    if len(words) > 1 or words[:1] != [plain(name)]:
+        yield from words
+    for word in words:
+        last_word = word.rpartition(" ")[2]
+        if last_word != word and last_word.isalpha():
+            yield last_word

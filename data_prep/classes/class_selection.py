@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.classes.label_map import ClassMatch
+from data_prep.classes.matching import ClassMatch
 from data_prep.config import ClassSelection, MergeConfig
 from data_prep.shards.catalogue import Catalogue
 from data_prep.shards.format import POSITIVE

@@ -71,7 +71,7 @@ def separate_roots(
             f"which WordNet has outside {root}",
         )
         for node, rows in sorted(rows_at.items())
-        if not paths.of(wordnet.synset(tree.ids[node]))
+        if tree.ids[node] in wordnet and not paths.of(wordnet.synset(tree.ids[node]))
     ]
 
 

@@ -1,223 +1,108 @@
 """The label map: the node of each source class, with the reason, in a file that people review and edit.
 
+    all sources:
+      apple: {node: null, proposed: n07739125, because: "food", reason: ambiguous, sources: [a, b], name: "2 senses"}
     coco:
       mouse: {node: n03793489, reason: curated, name: "mouse, computer mouse"}
 
-To edit the file, change `node` to another id, to a synset name (mouse.n.04), to a word with a single sense, or to
-`drop` to leave the class out. `node: null` means that no node fits or that several senses do: these classes stop a
-merge, and their candidates follow as comments. `left_out` states why the selection of classes (`top`, `min_images`,
-lists) leaves a class out.
+A class of several sources has one line, below `all sources`, unless the sources mean different nodes. A line below a
+source takes precedence. To edit the file, change `node` to another id, to a synset name (mouse.n.04), to a word with a
+single sense, or to `drop` to leave the class out; or write `parent: ID` for a new node below another one. `node: null`
+means that no node fits or that several senses do: these classes stop a merge unless `proposals: accept` takes the
+node in `proposed`. `left_out` states why the selection of classes (`top`, `min_images`, lists) leaves a class out.
 """
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from data_prep.classes.candidates import Candidate, CandidateSenses
-from data_prep.errors import DataPrepError
-from wordtree import WordTree
+from data_prep.classes.custom_classes import FlatMatcher
+from data_prep.classes.matching import ClassMatch, ClassMatcher, LabelMapError
 from wordtree.support.config_files import read_yaml
 from wordtree.support.files import write_atomically
-from wordtree.support.suggest import Spellings, did_you_mean, did_you_mean_inside, near
-from wordtree.tree.lookup import parent_text
-from wordtree.wordnet.class_lists import coco_classes, voc_classes
-from wordtree.wordnet.graph import WordNet
+from wordtree.support.suggest import did_you_mean_inside, near
 from wordtree.wordnet.names import name_key
-from wordtree.wordnet.resolve import Resolution, resolve, unresolved_message
 
+ALL_SOURCES = "all sources"  # no name of a source has a blank
 DROP = "drop"  # written instead of an id to leave a class out
 SHOWN_CLASSES = 8  # classes without a node that a message lists
 _SHOWN_CANDIDATES = 2  # for each of these classes
 _HEADER = """\
 # The node of each class of each source, the reason for the match, and the name of the node. Reasons:
 #   wnid, synset name, exact, synonym: the name of the class matches.
+#   spelling, plural, list, brackets: the name is read as a word of WordNet.
 #   curated: the class is in the shipped list of COCO's or VOC's classes.
-#   ambiguous, unmapped: no match, which stops a merge. Candidates follow below: copy the id of one of them.
-# To change a node, write another id, a synset name (mouse.n.04) or `drop`. Only `node` and `left_out` are read.
+#   placed, proposed: custom_classes or a `parent` places the class; an accepted proposal.
+#   ambiguous, unmapped: no match, which stops a merge. Candidates follow below: copy the id of one of them,
+#   or write `proposals: accept` into MERGE.yaml to take what is `proposed`.
+# To change a node, write another id, a synset name (mouse.n.04) or `drop`. To add a node, write `parent: ID`
+# (or `parent: root`). Only `node`, `parent` and `left_out` are read.
 """
 
 
-class LabelMapError(DataPrepError):
-    """Classes without a node, or an invalid label map."""
+class MapEntry(NamedTuple):
+    """A line of a label map: an id, a word or `drop` (None: no decision), and the parent of a new node."""
+
+    node: str | None
+    parent: str | None = None
 
 
-@dataclass(frozen=True)
-class ClassMatch:
-    """A class of a source and the id of its node, or None.
-
-    reason: wnid, synset name, exact, synonym, curated, edited; without a node: unmapped, ambiguous, dropped.
-    note: the name of the node, or the explanation why there is none.
-    alias: another name that the source gives the class.
-    left_out: why the selection of classes leaves the class out; empty if the class is selected.
-    candidates: possible nodes of a class without a node.
-    """
-
-    source: str
-    name: str
-    id: str | None
-    reason: str
-    note: str = ""
-    alias: str = ""
-    left_out: str = ""
-    candidates: tuple[Candidate, ...] = ()
-
-    @property
-    def is_used(self) -> bool:
-        """Whether labels of the class have a node in the merged data set."""
-        return self.id is not None and not self.left_out
-
-    @property
-    def is_resolved(self) -> bool:
-        """Whether the class has a node or has been left out on purpose."""
-        return self.id is not None or self.reason == "dropped" or bool(self.left_out)
+LabelMap = Mapping[tuple[str, str], MapEntry]
 
 
-class ClassMatcher:
-    """Finds the node of a class name in a given tree or, before the tree is built, in WordNet."""
-
-    def __init__(self, tree: WordTree | None) -> None:
-        self._tree = tree
-        self._wordnet = WordNet.shipped()
-        self._senses = CandidateSenses(self._wordnet, lambda wnid: tree is None or wnid in tree)
-        self._nodes_of_name: dict[str, list[int]] = {}
-        for node, name in enumerate(tree.names if tree else ()):
-            self._nodes_of_name.setdefault(name_key(name), []).append(node)
-
-    def match(
-        self, source: str, names: Sequence[str], aliases: Sequence[str] = (), *, curated: bool = True
-    ) -> list[ClassMatch]:
-        """The node of each class.
-
-        aliases: another name for each class, tried first: an id of the tree, a wnid or a synset name.
-        curated: use the shipped list of COCO or VOC if it has all names.
-        """
-        wnid_of_name = _curated_wnids(names) if curated else {}
-        return [
-            replace(
-                self._match_alias(source, name, alias) or self._match(source, name, wnid_of_name.get(name)),
-                alias=alias,
-            )
-            for name, alias in zip(names, aliases or [""] * len(names), strict=True)
-        ]
-
-    def match_id(self, source: str, name: str, id_: str, reason: str) -> ClassMatch:
-        """The match of a class with a known id, if the tree or, before it is built, WordNet has that id."""
-        if self._tree is not None and id_ in self._tree:
-            return ClassMatch(source, name, id_, reason, self._tree.names[self._tree.node(id_)])
-        if self._tree is None and id_ in self._wordnet:
-            return ClassMatch(source, name, id_, reason, self._described(id_))
-        searched = "WordNet 3.0" if self._tree is None else "the tree"
-        description = f" ({self._described(id_)})" if id_ in self._wordnet else ""
-        return ClassMatch(source, name, None, "unmapped", f"{id_}{description} is not in {searched}")
-
-    def match_edited(self, source: str, name: str, node: str) -> ClassMatch:
-        """The match of a class whose node a person wrote, as an id or as a name with a single sense."""
-        by_id = self.match_id(source, name, node, "edited")
-        if by_id.id is not None or _WNID.fullmatch(node):
-            return by_id
-        by_name = self._match(source, node, None)
-        return replace(by_name, name=name, reason="edited" if by_name.id else by_name.reason)
-
-    def _match_alias(self, source: str, name: str, alias: str) -> ClassMatch | None:
-        synset = self._wordnet.named(alias) if alias else None
-        ids = [(alias, "wnid" if _WNID.fullmatch(alias) else "exact")] if alias else []
-        if synset is not None:
-            ids.append((self._wordnet.wnid(synset), "synset name"))
-        matches = (self.match_id(source, name, id_, reason) for id_, reason in ids)
-        return next((match for match in matches if match.id is not None), None)
-
-    def _match(self, source: str, name: str, curated_wnid: str | None) -> ClassMatch:
-        if curated_wnid is not None:
-            match = self.match_id(source, name, curated_wnid, "curated")
-            if match.id is not None:
-                return match
-        if (self._tree is not None and name in self._tree) or _WNID.fullmatch(name):
-            return self.match_id(source, name, name, "wnid" if _WNID.fullmatch(name) else "exact")
-        nodes = self._nodes_of_name.get(name_key(name), [])
-        if self._tree is not None and len(nodes) == 1:
-            return self.match_id(source, name, self._tree.ids[nodes[0]], "exact")
-        return self._match_word(source, name)
-
-    def _match_word(self, source: str, name: str) -> ClassMatch:
-        """The match of a word of WordNet; only senses in the given tree count."""
-        resolution = resolve(name, self._wordnet)
-        possible = self._senses.senses(resolution)
-        if len(possible) == 1:
-            return self.match_id(source, name, possible[0], self._reason(resolution, possible[0]))
-        if possible:
-            note, candidates = f"{len(possible)} senses", self._senses.of(resolution)
-            return ClassMatch(source, name, None, "ambiguous", note, candidates=candidates)
-        if nodes := self._nodes_of_name.get(name_key(name), []):
-            note, candidates = f"{len(nodes)} nodes of this name", tuple(map(self._candidate, nodes))
-            return ClassMatch(source, name, None, "ambiguous", note, candidates=candidates)
-        if resolution.senses:
-            senses = ", ".join(map(self._wordnet.wnid, resolution.senses))
-            note, candidates = f"{senses}: not in the tree", self._senses.of(resolution)
-            return ClassMatch(source, name, None, "unmapped", note, candidates=candidates)
-        return self._match_unknown(source, name, resolution)
-
-    def _match_unknown(self, source: str, name: str, resolution: Resolution) -> ClassMatch:
-        word, candidates = self._senses.of_shorter(name)
-        offer = f" Is it a kind of {word!r}?" if candidates else ""
-        if self._tree is None:
-            note = (
-                f"WordNet does not know {name!r}.{offer}"
-                if offer
-                else unresolved_message(resolution, self._wordnet)
-            )
-        else:
-            suggestion = did_you_mean(self._spellings_of_tree.near(name))
-            note = f"the tree has no such node.{suggestion or offer}"
-        return ClassMatch(source, name, None, "unmapped", note.rstrip("."), candidates=candidates)
-
-    @cached_property
-    def _spellings_of_tree(self) -> Spellings:
-        return Spellings([*self._tree.names, *self._tree.ids] if self._tree else ())
-
-    def _candidate(self, node: int) -> Candidate:
-        assert self._tree is not None
-        return Candidate(self._tree.ids[node], f"{self._tree.names[node]} ({parent_text(node, self._tree)})")
-
-    def _reason(self, resolution: Resolution, wnid: str) -> str:
-        if resolution.reason in ("COCO class", "VOC class"):
-            return "curated"
-        if resolution.reason == "synset name":
-            return "synset name"
-        first_lemma = self._wordnet.lemmas(self._wordnet.synset(wnid))[0]
-        return "exact" if name_key(first_lemma) == name_key(resolution.label) else "synonym"
-
-    def _described(self, wnid: str) -> str:
-        return ", ".join(self._wordnet.lemmas(self._wordnet.synset(wnid))[:3])
+def entry_of(match: ClassMatch, label_map: LabelMap) -> MapEntry | None:
+    """The line of a class: of its source, or else of all sources, where any spelling of the name counts."""
+    own = label_map.get((match.source, match.name))
+    if own is not None:
+        return own
+    key = name_key(match.name)
+    shared = (
+        entry
+        for (source, name), entry in label_map.items()
+        if source == ALL_SOURCES and name_key(name) == key
+    )
+    return next(shared, None)
 
 
 def apply_label_map(
     matches: Sequence[ClassMatch],
-    label_map: Mapping[tuple[str, str], str | None],
-    matcher: ClassMatcher,
+    label_map: LabelMap,
+    matcher: ClassMatcher | FlatMatcher,
     path: Path,
 ) -> list[ClassMatch]:
     """The matches after the edits in the label map; raises LabelMapError if the map does not fit the sources."""
-    by_key = {(match.source, match.name): match for match in matches}
+    keys = {(match.source, match.name) for match in matches}
+    keys |= {(ALL_SOURCES, name_key(match.name)) for match in matches}
     for source, name in label_map:
-        if (source, name) not in by_key:
-            known = [match.name for match in matches if match.source == source]
-            missing = f"class {name!r} of source {source!r}" if known else f"source {source!r}"
-            alike = near(name, known, limit=1) or near(source, {match.source for match in matches}, limit=1)
-            suggestion = did_you_mean_inside(alike)
-            raise LabelMapError(f"{path}: {missing} does not exist{suggestion}. Correct or remove the line.")
-    return [_edited(match, label_map.get((match.source, match.name)), matcher, path) for match in matches]
+        if (source, name_key(name) if source == ALL_SOURCES else name) not in keys:
+            raise LabelMapError(f"{path}: {_missing(source, name, matches)}. Correct or remove the line.")
+    return [_edited(match, entry_of(match, label_map), matcher, path) for match in matches]
 
 
-def _edited(match: ClassMatch, node: str | None, matcher: ClassMatcher, path: Path) -> ClassMatch:
-    """The match after the edit of its line in the label map."""
-    if node is None or node == match.id:
+def _missing(source: str, name: str, matches: Sequence[ClassMatch]) -> str:
+    known = [match.name for match in matches if source in (match.source, ALL_SOURCES)]
+    missing = f"class {name!r} of source {source!r}" if known else f"source {source!r}"
+    if source == ALL_SOURCES:
+        missing = f"class {name!r}"
+    alike = near(name, known, limit=1) or near(source, {match.source for match in matches}, limit=1)
+    return f"{missing} does not exist{did_you_mean_inside(alike)}"
+
+
+def _edited(
+    match: ClassMatch, entry: MapEntry | None, matcher: ClassMatcher | FlatMatcher, path: Path
+) -> ClassMatch:
+    """The match after the edit of its line in the label map; a class with a `parent` is placed already."""
+    node = None if entry is None else entry.node
+    if node is None or node == match.id or (entry and entry.parent and node != DROP):
         return match
     if node == DROP:
-        return replace(match, id=None, reason="dropped", note="left out by the label map")
+        return replace(
+            match, id=None, reason="dropped", note="left out by the label map", parent="", candidates=()
+        )
     edited = matcher.match_edited(match.source, match.name, node)
     if edited.id is None:
         found = f"node {node!r}: {edited.note}"
@@ -231,8 +116,8 @@ def _edited(match: ClassMatch, node: str | None, matcher: ClassMatcher, path: Pa
     return replace(edited, alias=match.alias)
 
 
-def read_label_map(path: Path, *, drop_left_out: bool = True) -> dict[tuple[str, str], str | None]:
-    """The id, `drop` or None for each (source, class); raises LabelMapError if the file is not a label map.
+def read_label_map(path: Path, *, drop_left_out: bool = True) -> dict[tuple[str, str], MapEntry]:
+    """The line of each (source, class); raises LabelMapError if the file is not a label map.
 
     drop_left_out: drop the classes marked `left_out`; otherwise the caller selects classes again.
     """
@@ -246,62 +131,127 @@ def read_label_map(path: Path, *, drop_left_out: bool = True) -> dict[tuple[str,
     }
 
 
-def _node_entry(entry: Any, place: str, *, drop_left_out: bool) -> str | None:
+def _node_entry(entry: Any, place: str, *, drop_left_out: bool) -> MapEntry:
     if drop_left_out and isinstance(entry, dict) and entry.get("left_out"):
-        return DROP
-    node = entry.get("node") if isinstance(entry, dict) else entry
-    if isinstance(entry, dict) and "node" not in entry:
-        raise LabelMapError(f"{place}: expected `{{node: ID}}`, found no `node`.")
-    if node is not None and not isinstance(node, str):
-        raise LabelMapError(f"{place}: expected an id, `drop` or null as `node`, found {node!r}.")
-    return DROP if node is not None and node.lower() == DROP else node
+        return MapEntry(DROP)
+    node, parent = (entry.get("node"), entry.get("parent")) if isinstance(entry, dict) else (entry, None)
+    if isinstance(entry, dict) and not entry.keys() & {"node", "parent"}:
+        raise LabelMapError(f"{place}: expected `{{node: ID}}` or `{{parent: ID}}`, found no `node`.")
+    for key, value in (("node", node), ("parent", parent)):
+        if value is not None and not isinstance(value, str):
+            raise LabelMapError(f"{place}: expected an id, `drop` or null as `{key}`, found {value!r}.")
+    return MapEntry(DROP if node is not None and node.lower() == DROP else node, parent)
 
 
 def write_label_map(path: Path, matches: Sequence[ClassMatch]) -> None:
-    """Write a line for each class, grouped by source; candidates follow as comments where a class has no node."""
+    """Write a line for each class: of several sources below `all sources`, the others below their source.
+
+    Candidates follow as comments where a class has no node.
+    """
+    shared, single = _grouped(matches)
     lines = [_HEADER.rstrip()]
-    for number, match in enumerate(matches):
-        if number == 0 or matches[number - 1].source != match.source:
+    if shared:
+        lines.append(f"{ALL_SOURCES}:")
+    for group in shared:
+        lines += _lines(next((match for match in group if not match.is_resolved), group[0]), group)
+    for number, match in enumerate(single):
+        if number == 0 or single[number - 1].source != match.source:
             lines.append(f"{_quoted(match.source)}:")
-        node = DROP if match.reason == "dropped" else match.id
-        left_out = f"left_out: {json.dumps(match.left_out, ensure_ascii=False)}, " if match.left_out else ""
-        lines.append(
-            f"  {_quoted(match.name)}: {{node: {_quoted(node) if node else 'null'}, reason: {match.reason}, "
-            f"{left_out}name: {json.dumps(match.note, ensure_ascii=False)}}}"
-        )
-        if not match.is_resolved:
-            lines += [
-                f"    # {json.dumps(str(candidate), ensure_ascii=False)[1:-1]}"
-                for candidate in match.candidates
-            ]
+        lines += _lines(match, [match])
     write_atomically(path, "\n".join(lines) + "\n")
+
+
+def _grouped(matches: Sequence[ClassMatch]) -> tuple[list[list[ClassMatch]], list[ClassMatch]]:
+    """The classes of several sources that do not differ in their nodes, and all other classes."""
+    of_key: defaultdict[str, list[ClassMatch]] = defaultdict(list)
+    for match in matches:
+        of_key[name_key(match.name)].append(match)
+    shared = [group for group in of_key.values() if _is_one_class(group)]
+    in_shared = {id(match) for group in shared for match in group}
+    return shared, [match for match in matches if id(match) not in in_shared]
+
+
+def _is_one_class(group: Sequence[ClassMatch]) -> bool:
+    decisions = {
+        (match.id, match.parent, match.reason == "dropped", match.left_out)
+        for match in group
+        if match.is_resolved
+    }
+    return len(group) == len({match.source for match in group}) > 1 and len(decisions) <= 1
+
+
+def _lines(match: ClassMatch, group: Sequence[ClassMatch]) -> list[str]:
+    """The line of a class, and its candidates as comments where it has no node."""
+    node = DROP if match.reason == "dropped" else match.id
+    fields = {"node": _quoted(node) if node else "null"}
+    if match.parent:
+        fields["parent"] = _quoted(match.parent)
+    if not match.is_resolved and match.proposal is not None:
+        proposed = "proposed_parent" if match.proposal.is_parent else "proposed"
+        fields |= {proposed: _quoted(match.proposal.id), "because": _text(match.proposal.because)}
+    fields["reason"] = match.reason
+    if match.left_out:
+        fields["left_out"] = _text(match.left_out)
+    fields["name"] = _text(match.note)
+    if len(group) > 1:
+        fields["sources"] = f"[{', '.join(_quoted(other.source) for other in group)}]"
+    entry = ", ".join(f"{key}: {value}" for key, value in fields.items())
+    lines = [f"  {_quoted(match.name)}: {{{entry}}}"]
+    if not match.is_resolved:
+        lines += [f"    # {_text(str(candidate))[1:-1]}" for candidate in match.candidates]
+    return lines
 
 
 def unresolved_text(matches: Sequence[ClassMatch]) -> str:
     """The first eight classes without a node in one line, each with its reason and note, and the number of others."""
-    unresolved = [match for match in matches if not match.is_resolved]
+    groups = list(_unresolved(matches))
     shown = [
-        f"{match.source}: {match.name!r} is {match.reason} ({match.note})"
-        for match in unresolved[:SHOWN_CLASSES]
+        f"{_sources(group)}: {group[0].name!r} is {group[0].reason} ({group[0].note})"
+        for group in groups[:SHOWN_CLASSES]
     ]
-    more = f"; and {len(unresolved) - SHOWN_CLASSES} more" if len(unresolved) > SHOWN_CLASSES else ""
+    more = f"; and {len(groups) - SHOWN_CLASSES} more" if len(groups) > SHOWN_CLASSES else ""
     return "; ".join(shown) + more
 
 
 def unresolved_lines(matches: Sequence[ClassMatch]) -> list[str]:
     """A line for each class without a node, with reason, note and its likeliest candidates."""
     lines = []
-    for match in matches:
-        if not match.is_resolved:
-            likely = match.candidates[:_SHOWN_CANDIDATES]
-            more = len(match.candidates) - len(likely)
-            others = f"; {more} more" if more else ""
-            candidates = f": {'; '.join(map(str, likely))}{others}" if likely else ""
-            lines.append(f"{match.source} {match.name!r} is {match.reason}, {match.note}{candidates}")
+    for match, *others in _unresolved(matches):
+        likely = match.candidates[:_SHOWN_CANDIDATES]
+        more = len(match.candidates) - len(likely)
+        further = f"; {more} more" if more else ""
+        candidates = f": {'; '.join(map(str, likely))}{further}" if likely else ""
+        sources = _sources([match, *others])
+        lines.append(
+            f"{sources} {match.name!r} is {match.reason}, {match.note}{candidates}{_proposal_text(match)}"
+        )
     return lines
 
 
-_WNID = re.compile(r"n[0-9]{8}")
+def _proposal_text(match: ClassMatch) -> str:
+    if match.proposal is None:
+        return ""
+    below = "a node below " if match.proposal.is_parent else ""
+    return f". Proposed: {below}{match.proposal.id} ({match.proposal.because})"
+
+
+def _unresolved(matches: Sequence[ClassMatch]) -> list[list[ClassMatch]]:
+    """The classes without a node, each once with all its sources."""
+    of_key: defaultdict[str, list[ClassMatch]] = defaultdict(list)
+    for match in matches:
+        if not match.is_resolved:
+            of_key[name_key(match.name)].append(match)
+    return list(of_key.values())
+
+
+def _sources(group: Sequence[ClassMatch]) -> str:
+    return ", ".join(dict.fromkeys(match.source for match in group))
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
 _PLAIN_YAML = re.compile(r"[A-Za-z][A-Za-z0-9_ ]*[A-Za-z0-9_]")
 _YAML_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 
@@ -310,11 +260,3 @@ def _quoted(text: str) -> str:
     """The text as a YAML key or value, in quotes unless it is safe without."""
     is_plain = _PLAIN_YAML.fullmatch(text) and text.lower() not in _YAML_WORDS
     return text if is_plain else json.dumps(text, ensure_ascii=False)
-
-
-def _curated_wnids(names: Sequence[str]) -> Mapping[str, str]:
-    """The shipped list of COCO or VOC that has all the names; empty if neither has."""
-    for wnid_of_name in (coco_classes(), voc_classes()):
-        if names and all(name in wnid_of_name for name in names):
-            return wnid_of_name
-    return {}

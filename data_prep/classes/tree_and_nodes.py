@@ -6,15 +6,23 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.classes.class_selection import read_names
+from data_prep.classes.custom_classes import (
+    CustomClasses,
+    FlatMatcher,
+    accept_proposals,
+    add_custom_classes,
+    flat_matches,
+    propose,
+)
 from data_prep.classes.label_map import (
-    ClassMatch,
-    ClassMatcher,
-    LabelMapError,
+    LabelMap,
     apply_label_map,
+    entry_of,
     read_label_map,
     unresolved_text,
 )
-from data_prep.config import BuiltTree, MergeConfig, TreeSetting
+from data_prep.classes.matching import ClassMatch, ClassMatcher, LabelMapError
+from data_prep.config import FLAT, BuiltTree, MergeConfig, TreeSetting
 from data_prep.dataset.index import SourceClass, SourceInfo
 from data_prep.errors import MergeError
 from data_prep.sources import OpenSource
@@ -23,6 +31,7 @@ from wordtree.building.build import build_with_report
 from wordtree.hierarchies import read_hierarchy
 from wordtree.support.files import system_message
 from wordtree.support.suggest import did_you_mean_inside, near
+from wordtree.wordnet.graph import WordNet
 
 
 class NothingToBuild(LabelMapError):
@@ -32,26 +41,81 @@ class NothingToBuild(LabelMapError):
         left_out = sum(bool(match.left_out) for match in matches)
         selection = f"{left_out} are left out by the selection of classes" if left_out else ""
         reasons = "; ".join(filter(None, [selection, unresolved_text(matches)]))
+        proposed = sum(match.proposal is not None for match in matches)
+        how = " Accept what is proposed with `--set proposals=accept`." if proposed else ""
+        if not proposed and not left_out and reasons:
+            how = " For a flat list of classes of your own, write `tree: flat`."
         super().__init__(
-            f"None of {len(matches)} classes has a node to build a tree from: {reasons or 'all are dropped'}."
+            f"None of {len(matches)} classes has a node to build a tree from: {reasons or 'all are dropped'}.{how}"
         )
         self.matches = tuple(matches)
 
 
 def match_classes(
-    config: MergeConfig, opened: Sequence[OpenSource], given_tree: WordTree | None
+    config: MergeConfig,
+    opened: Sequence[OpenSource],
+    given_tree: WordTree | None,
+    decisions: LabelMap | None = None,
+    place: Path | None = None,
 ) -> tuple[ClassMatch, ...]:
-    """The node of every class of every source, in the given tree or, if the tree will be built, in WordNet."""
-    matcher = ClassMatcher(given_tree)
-    matches = [
-        match
-        for source in opened
-        for match in matcher.match(source.name, source.classes, source.aliases, curated=source.has_boxes)
-    ]
+    """The node of every class of every source, in the given tree or, if the tree will be built, in WordNet.
+
+    decisions: used instead of the label map of the configuration; `place` names them in messages.
+    """
+    matcher = _matcher(config, given_tree)
+    if isinstance(matcher, FlatMatcher):
+        matches = flat_matches({source.name: source.classes for source in opened})
+    else:
+        matches = [
+            match for source in opened for match in matcher.match(source.name, source.classes, source.aliases)
+        ]
     path = config.label_map
-    if path is not None and path.exists():
-        matches = apply_label_map(matches, read_label_map(path, drop_left_out=False), matcher, path)
-    return tuple(matches)
+    if decisions is None:
+        has_map = path is not None and path.exists()
+        decisions = read_label_map(path, drop_left_out=False) if path is not None and has_map else {}
+    where = place or path or Path("custom_classes")
+    matches = _placed(matches, config, decisions, matcher, where)
+    matches = propose(apply_label_map(matches, decisions, matcher, where))
+    return tuple(accept_proposals(matches) if config.proposals == "accept" else matches)
+
+
+def _matcher(config: MergeConfig, given_tree: WordTree | None) -> ClassMatcher | FlatMatcher:
+    return FlatMatcher() if given_tree is None and config.tree == FLAT else ClassMatcher(given_tree)
+
+
+def _placed(
+    matches: Sequence[ClassMatch],
+    config: MergeConfig,
+    decisions: LabelMap,
+    matcher: ClassMatcher | FlatMatcher,
+    place: Path,
+) -> list[ClassMatch]:
+    """The matches, those of custom classes and of classes with a `parent` in the label map at new nodes."""
+    in_map = {name: entry.parent for (_, name), entry in decisions.items() if entry.parent}
+    of_config = CustomClasses(config.custom_classes, matcher, "custom_classes")
+    of_both = CustomClasses({**config.custom_classes, **in_map}, matcher, str(place))
+    placed = []
+    for match in matches:
+        entry = entry_of(match, decisions)
+        placed.append((of_both if entry is not None and entry.parent else of_config).placed(match))
+    return placed
+
+
+def merged_tree(config: MergeConfig, given_tree: WordTree | None, matches: Sequence[ClassMatch]) -> WordTree:
+    """The given tree, or the tree built from the classes in use, with the custom classes in use.
+
+    Raises NothingToBuild where no class has a node.
+    """
+    custom = CustomClasses(config.custom_classes, _matcher(config, given_tree), "custom_classes")
+    tree = given_tree
+    if tree is None and isinstance(config.tree, BuiltTree):
+        tree = _built_tree(config.tree, matches, [parent for _, _, parent in custom.nodes()])
+    has_custom = custom.nodes() or any(match.parent for match in matches if match.is_used)
+    if tree is not None and not has_custom:
+        return tree
+    if tree is None and not any(match.is_used for match in matches):
+        raise NothingToBuild(matches)
+    return add_custom_classes(tree, matches, custom)
 
 
 def given_tree(setting: TreeSetting) -> WordTree | None:
@@ -70,13 +134,21 @@ def load_tree(path: Path) -> WordTree:
     return tree
 
 
-def build_tree(setting: BuiltTree, matches: Sequence[ClassMatch]) -> WordTree:
-    """The tree built from the file of labels and the classes in use."""
+def _built_tree(setting: BuiltTree, matches: Sequence[ClassMatch], parents: Sequence[str]) -> WordTree | None:
+    """The tree built from the file of labels and the classes in use, with the parents of custom classes.
+
+    None where all classes in use are custom classes at the root.
+    """
     labels = read_names(setting.labels) if setting.labels else []
+    used = [match for match in matches if match.id is not None and match.is_used]
     if setting.from_sources:
-        labels += [match.id for match in matches if match.id is not None and match.is_used]
-    if not labels:
+        labels += [match.id for match in used if match.id is not None and not match.parent]
+    wordnet = WordNet.shipped()
+    labels += [parent for parent in [*parents, *(match.parent for match in used)] if parent in wordnet]
+    if not labels and not any(match.parent for match in used):
         raise NothingToBuild(matches)
+    if not labels:
+        return None
     try:
         tree, report = build_with_report(labels, profile=setting.profile, root=setting.root)
     except WordTreeError as reason:
@@ -118,7 +190,9 @@ def source_infos(
         own = {row.name: row.node for row in classes if row.source == number and row.node >= 0}
         nodes = sorted(set(own.values())) if source.has_boxes and not source.is_federated else []
         if setting.exhaustive is not None:
-            nodes = sorted({_exhaustive_node(name, own, tree, source.name) for name in setting.exhaustive})
+            without_node = {row.name for row in classes if row.source == number and row.node < 0}
+            named = [name for name in setting.exhaustive if name not in without_node]
+            nodes = sorted({_exhaustive_node(name, own, tree, source.name) for name in named})
         exhaustive = np.array(nodes, dtype=np.int64)
         infos.append(
             SourceInfo(source.name, source.has_boxes, exhaustive, repeats[number], source.is_federated)
@@ -132,7 +206,7 @@ def _exhaustive_node(name: str, own: dict[str, int], tree: WordTree, source: str
     if name not in tree:
         suggestion = did_you_mean_inside(near(name, [*own, *tree.ids], limit=1))
         raise MergeError(
-            f"source {source!r}, exhaustive: {name!r} is neither a class of the source that has a node "
+            f"source {source!r}, exhaustive: {name!r} is neither a class of the source "
             f"nor an id of the tree{suggestion}."
         )
     return tree.node(name)

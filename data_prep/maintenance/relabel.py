@@ -13,17 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.classes.class_selection import select_classes
-from data_prep.classes.label_map import (
-    DROP,
-    ClassMatch,
-    ClassMatcher,
-    LabelMapError,
-    apply_label_map,
-    unresolved_text,
-)
-from data_prep.classes.tree_and_nodes import build_tree, class_table, load_tree, match_classes, source_infos
-from data_prep.config import BuiltTree, MergeConfig
-from data_prep.dataset.index import TRAIN_SPLIT, Index
+from data_prep.classes.custom_classes import ROOT
+from data_prep.classes.label_map import DROP, LabelMap, MapEntry, unresolved_text
+from data_prep.classes.matching import ClassMatch, LabelMapError
+from data_prep.classes.tree_and_nodes import class_table, load_tree, match_classes, merged_tree, source_infos
+from data_prep.config import MergeConfig
+from data_prep.dataset.index import TRAIN_SPLIT, Index, SourceClass
 from data_prep.dataset.index_file import replace_index, write_index
 from data_prep.maintenance.relabel_settings import Change
 from data_prep.merging.merge import write_label_map_copy
@@ -37,7 +32,7 @@ from wordtree import WordTree
 from wordtree.support.arrays import BoolArray, Int32Array
 from wordtree.support.lines import one_line
 
-_BY_HAND = frozenset({"edited", "dropped"})  # reasons of classes that a label map decided
+_BY_HAND = frozenset({"edited", "dropped", "placed"})  # reasons of classes that a label map decided
 
 
 @dataclass(frozen=True)
@@ -70,10 +65,7 @@ def relabel(folder: Path, index: Index, change: Change, *, keep_tree: bool = Fal
     if change.matches_again:
         given = _given_tree(index, change, keep_tree=keep_tree)
         matches = _matches(folder, index, config, opened, given)
-        if given is None:
-            assert isinstance(config.tree, BuiltTree)
-            given = build_tree(config.tree, matches)
-        tree = given
+        tree = merged_tree(config, given, matches)
         classes = class_table(opened, matches, tree)
     has_node = np.array([row.node >= 0 for row in classes], dtype=np.bool_)
     image_split, names = _splits(folder, index, config, has_node)
@@ -137,15 +129,27 @@ def _matches(
     given_tree: WordTree | None,
 ) -> tuple[ClassMatch, ...]:
     """The match of each class under the new settings; without a label map, earlier decisions by hand stay."""
-    matches: Sequence[ClassMatch] = match_classes(config, opened, given_tree)
-    if config.label_map is None:
-        by_hand = {
-            (index.sources[row.source].name, row.name): DROP if row.node < 0 else index.tree.ids[row.node]
-            for row in index.classes
-            if row.reason in _BY_HAND
-        }
-        matches = apply_label_map(matches, by_hand, ClassMatcher(given_tree), folder / INDEX_NAME)
+    decisions = _decisions(index) if config.label_map is None else None
+    matches = match_classes(config, opened, given_tree, decisions, folder / INDEX_NAME)
     return select_classes(matches, Catalogue((), index.columns), config)
+
+
+def _decisions(index: Index) -> LabelMap:
+    """The decisions by hand that an index holds."""
+    return {
+        (index.sources[row.source].name, row.name): _decision(index, row)
+        for row in index.classes
+        if row.reason in _BY_HAND
+    }
+
+
+def _decision(index: Index, row: SourceClass) -> MapEntry:
+    if row.node < 0:
+        return MapEntry(DROP)
+    tree = index.tree
+    parent = int(tree.parent[row.node])
+    is_placed = row.reason == "placed"
+    return MapEntry(tree.ids[row.node], (tree.ids[parent] if parent >= 0 else ROOT) if is_placed else None)
 
 
 def _splits(

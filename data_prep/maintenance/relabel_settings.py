@@ -11,7 +11,7 @@ from wordtree.errors import ConfigError
 from wordtree.support.config_files import apply_overrides, validate
 
 _CLASS_SETTINGS = frozenset(
-    {"tree", "label_map", "unmapped", "classes"}
+    {"tree", "label_map", "unmapped", "classes", "proposals", "custom_classes"}
 )  # which decide the nodes of the classes
 _CHANGEABLE = _CLASS_SETTINGS | {"ratio", "seed"}
 _CHANGEABLE_OF_SOURCES = frozenset({"split", "repeat", "exhaustive", "classes"})

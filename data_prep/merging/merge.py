@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 import PIL
 
-from data_prep.classes.label_map import ClassMatch, write_label_map
+from data_prep.classes.label_map import write_label_map
+from data_prep.classes.matching import ClassMatch
 from data_prep.config import MergeConfig
 from data_prep.dataset.index import Index, join_columns, take_images
 from data_prep.dataset.index_file import BACKUP_NAME, write_index

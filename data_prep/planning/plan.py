@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.classes.class_selection import select_classes
-from data_prep.classes.label_map import ClassMatch, LabelMapError, unresolved_text
-from data_prep.classes.tree_and_nodes import build_tree, class_table, given_tree, match_classes, source_infos
-from data_prep.config import BuiltTree, MergeConfig, Source, YoloSource
+from data_prep.classes.label_map import unresolved_text
+from data_prep.classes.matching import ClassMatch, LabelMapError
+from data_prep.classes.tree_and_nodes import class_table, given_tree, match_classes, merged_tree, source_infos
+from data_prep.config import MergeConfig, Source, YoloSource
 from data_prep.dataset.index import TRAIN_SPLIT, SourceClass, SourceInfo
 from data_prep.errors import MergeError
 from data_prep.planning.duplicates import Origins
@@ -150,8 +151,14 @@ class Plan:
                 how = f"Open {path}" if path.exists() else f"Write {path} with `data-prep plan`"
             raise LabelMapError(
                 f"{len(unresolved)} of {len(self.matches)} classes have no node: {unresolved_text(unresolved)}. "
-                f"{how} and enter their nodes, or drop the classes with `--set unmapped=drop`."
+                f"{how} and enter their nodes{_or_accept(unresolved)}, or drop the classes with "
+                "`--set unmapped=drop`."
             )
+
+
+def _or_accept(unresolved: Sequence[ClassMatch]) -> str:
+    proposed = sum(match.proposal is not None for match in unresolved)
+    return f", accept the {proposed} proposals with `--set proposals=accept`" if proposed else ""
 
 
 def make_plan(config: MergeConfig, progress: Progress | None = None) -> Plan:
@@ -164,9 +171,7 @@ def make_plan(config: MergeConfig, progress: Progress | None = None) -> Plan:
     matches = match_classes(config, opened, tree)
     every_image = _catalogue(config, opened, progress or (lambda _: None))
     matches = leave_out_unused(select_classes(matches, every_image, config), every_image)
-    if tree is None:
-        assert isinstance(config.tree, BuiltTree)
-        tree = build_tree(config.tree, matches)
+    tree = merged_tree(config, tree, matches)
     classes = class_table(opened, matches, tree)
     counts = tuple(source.counts for source in opened)
     images = select_images(every_image, config, classes, counts)

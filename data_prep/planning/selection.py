@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_prep.classes.label_map import ClassMatch
+from data_prep.classes.matching import ClassMatch
 from data_prep.config import MergeConfig
 from data_prep.dataset.index import SourceClass
 from data_prep.shards.catalogue import Catalogue

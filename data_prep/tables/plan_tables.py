@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep.classes.conflicts import Conflict, find_conflicts, separate_roots
-from data_prep.classes.label_map import read_label_map, unresolved_lines
+from data_prep.classes.label_map import entry_of, read_label_map, unresolved_lines
+from data_prep.classes.matching import ClassMatch
 from data_prep.config import BuiltTree
 from data_prep.dataset.index import TRAIN_SPLIT
 from data_prep.planning.duplicates import IN_SEVERAL_SPLITS, KINDS, EqualImages, PlannedDuplicates
@@ -19,6 +20,7 @@ from data_prep.planning.plan import Plan
 from data_prep.planning.selection import UNUSED_CLASS
 from data_prep.sources.source import examples_in_words
 from wordtree.support.printing import Row, counted, new_console, print_counts, print_line, splits_text
+from wordtree.wordnet.names import name_key
 
 SHOWN = 8  # rows of each list; --json has all
 
@@ -46,6 +48,8 @@ def plan_json(plan: Plan, duplicates: PlannedDuplicates | None = None) -> dict[s
                 "reason": match.reason,
                 "left_out": match.left_out or None,
                 "note": match.note,
+                "parent": match.parent or None,
+                "proposal": match.proposal._asdict() if match.proposal else None,
                 "candidates": [candidate._asdict() for candidate in match.candidates],
             }
             for match in plan.matches
@@ -190,6 +194,14 @@ def _print_classes(console: Console, plan: Plan, written_map: Path | None) -> No
             print_line(console, f"  {text}")
         if len(unresolved) > SHOWN:
             print_line(console, f"  {len(unresolved) - SHOWN} more; a label map lists all.")
+    if proposed := sum(match.proposal is not None for match in plan.matches):
+        print_line(console, f"To accept the {counted(proposed, 'proposal')}, add `--set proposals=accept`.")
+    accepted: dict[str, ClassMatch] = {}
+    for match in plan.matches:
+        if match.reason == "proposed":
+            accepted.setdefault(name_key(match.name), match)
+    texts = [f"{match.name!r} is {match.id}, {match.note}" for match in accepted.values()]
+    _print_first(console, "accepted proposal", texts)
     by_kind: dict[str, list[str]] = {}
     for conflict in conflicts_of(plan):
         by_kind.setdefault(conflict.kind, []).append(conflict.text)
@@ -206,9 +218,7 @@ def _map_text(plan: Plan, written_map: Path | None) -> str:
     if written_map is not None:
         return f"Label map written to {path}: review it, edit it, then merge."
     known = read_label_map(path)
-    lacking = [
-        f"{match.source} {match.name!r}" for match in plan.matches if (match.source, match.name) not in known
-    ]
+    lacking = [f"{match.source} {match.name!r}" for match in plan.matches if entry_of(match, known) is None]
     if not lacking:
         return f"Label map read from {path}."
     more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""

@@ -1,4 +1,4 @@
-"""The shipped lists of the classes of COCO and VOC, with the wnid of each."""
+"""The shipped lists of the classes of COCO and VOC, with the wnid of each, and of ImageNet's 1000 classes."""
 
 import csv
 from collections.abc import Iterable
@@ -18,6 +18,13 @@ def coco_classes() -> dict[str, str]:
 def voc_classes() -> dict[str, str]:
     """The wnid of each of PASCAL VOC's 20 classes, in VOC's order; from `assets/voc_classes.csv`."""
     return dict(_wnids("VOC"))
+
+
+@cache
+def imagenet_wnids() -> frozenset[str]:
+    """The wnids of the 1000 classes of ILSVRC 2012; from `assets/imagenet_1k.txt`."""
+    path = Path(__file__).parents[1] / "assets" / "imagenet_1k.txt"
+    return frozenset(path.read_text(encoding="utf-8").split())
 
 
 def classes_named(name: str) -> tuple[tuple[str, str], ...]:

@@ -120,7 +120,7 @@ def test_the_label_map_states_why_a_class_was_left_out_and_a_new_plan_selects_ag
     plan = make_plan(config_of(folders, "sources.labels.classes={top: 2}"))
     write_label_map(path, plan.matches)
     assert f'  {BUS}: {{node: {BUS}, reason: wnid, left_out: "2 images, not among' in path.read_text()
-    assert read_label_map(path)["labels", BUS] == "drop"
-    assert read_label_map(path, drop_left_out=False)["labels", BUS] == BUS
+    assert read_label_map(path)["labels", BUS].node == "drop"
+    assert read_label_map(path, drop_left_out=False)["labels", BUS].node == BUS
     again = make_plan(config_of(folders, "sources.labels.classes={top: 3}", f"label_map={path}"))
     assert used(again) == {TABBY, CAR, BUS}

@@ -2,13 +2,13 @@ import pytest
 import yaml
 
 from data_prep.classes.label_map import (
-    ClassMatcher,
-    LabelMapError,
+    MapEntry,
     apply_label_map,
     read_label_map,
     unresolved_text,
     write_label_map,
 )
+from data_prep.classes.matching import ClassMatcher, LabelMapError
 from tests.data_prep.conftest import CAR, CAT, DOG, TABBY
 from wordtree import WordTree
 
@@ -72,7 +72,9 @@ def test_the_label_map_has_one_line_for_each_class_and_is_read_back(tmp_path):
     assert len([line for line in text.splitlines() if not line.lstrip().startswith("#")]) == 1 + len(names)
     assert "reason: ambiguous" in text
     assert yaml.safe_load(text)["own set"]["giraffe"]["node"] == "n02439033"
-    assert read_label_map(tmp_path / "map.yaml") == {("own set", match.name): match.id for match in matches}
+    assert read_label_map(tmp_path / "map.yaml") == {
+        ("own set", match.name): MapEntry(match.id) for match in matches
+    }
 
 
 def edited(tmp_path, text, names=("okapi", "mouse"), tree=None):
@@ -88,7 +90,10 @@ def test_a_map_with_reasons_of_former_versions_is_read(tmp_path):
         'coco:\n  mouse: {node: n03793489, reason: by hand, name: "mouse, computer mouse"}\n'
         '  cat: {node: n02121808, reason: wnid, left_out: "2 images, classes.min_images is 3", name: "cat"}\n'
     )
-    assert read_label_map(tmp_path / "map.yaml") == {("coco", "mouse"): "n03793489", ("coco", "cat"): "drop"}
+    assert read_label_map(tmp_path / "map.yaml") == {
+        ("coco", "mouse"): MapEntry("n03793489"),
+        ("coco", "cat"): MapEntry("drop"),
+    }
 
 
 def candidates(name, tree=None):
@@ -98,7 +103,7 @@ def candidates(name, tree=None):
 
 
 def test_candidates_begin_with_the_senses_of_data_sets_and_end_with_senses_that_are_not_physical():
-    texts = dict(candidates("Cat"))
+    texts = {candidate.id: candidate.text for candidate in candidates("Cat")}
     assert list(texts)[:2] == [CAT, "n02121620"]
     assert texts[CAT].endswith("(domestic animal, cat; used by COCO, VOC)")
     assert texts["n10153414"] == "guy, cat, hombre (man)"
@@ -134,7 +139,10 @@ def test_the_map_lists_candidates_as_comments_below_a_class_without_a_node(tmp_p
     start = lines.index('  mouse: {node: null, reason: ambiguous, name: "4 senses"}')
     assert lines[start + 1] == "    # n03793489 mouse, computer mouse (electronic device; used by COCO)"
     assert lines[start + 5].startswith("  okapi: ")
-    assert read_label_map(tmp_path / "map.yaml") == {("own", "mouse"): None, ("own", "okapi"): "n02439398"}
+    assert read_label_map(tmp_path / "map.yaml") == {
+        ("own", "mouse"): MapEntry(None),
+        ("own", "okapi"): MapEntry("n02439398"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_of_many_conflicts_only_the_first_are_printed(world, command):
         (world / "labelled" / f"x{number}" / CAT).rename(world / "labelled" / f"{CAT}-{number}")
         shutil.rmtree(world / "labelled" / f"x{number}")
     (world / "map.yaml").write_text(
-        "labels:\n" + "".join(f"  {CAT}-{n}: {{node: {CAT}}}\n" for n in range(10))
+        "labels:\n" + "".join(f"  {CAT}-{n}: {{node: {DOG}}}\n" for n in range(10))
     )
     _, text, _ = command("plan", world / "merge.yaml", "--set", f"label_map={world / 'map.yaml'}")
     assert "10 edited" in text
@@ -242,19 +242,19 @@ def test_a_plan_reports_classes_outside_the_root_of_a_built_tree(world, command)
 
 def test_a_plan_without_any_matched_class_reports_why_and_still_writes_the_label_map(world, command):
     shutil.rmtree(world / "labelled" / CAR)
-    (world / "labelled" / TABBY).rename(world / "labelled" / "mouse")
+    (world / "labelled" / TABBY).rename(world / "labelled" / "crane")
     settings = ("--set", "sources.coco.classes.drop=[cat, dog, car]")
     code, _, text = command("plan", world / "merge.yaml", *settings)
     assert code == 2
     assert text == (
         "data-prep: None of 4 classes has a node to build a tree from: 3 are left out by the selection of classes; "
-        "labels: 'mouse' is ambiguous (4 senses).\n"
+        "labels: 'crane' is ambiguous (5 senses). Accept what is proposed with `--set proposals=accept`.\n"
     )
     map_ = world / "map.yaml"
     code, _, text = command("plan", world / "merge.yaml", *settings, "--set", f"label_map={map_}")
     assert code == 2
     assert text.endswith(f"Label map written to {map_}: enter the nodes of the classes there.\n")
-    map_.write_text(map_.read_text().replace("mouse: {node: null", "mouse: {node: mouse.n.01"))
+    map_.write_text(map_.read_text().replace("crane: {node: null", "crane: {node: crane.n.04"))
     code, text, _ = command("plan", world / "merge.yaml", *settings, "--set", f"label_map={map_}")
     assert (code, "1 edited" in text) == (0, True)
 
@@ -265,10 +265,12 @@ def test_a_plan_names_the_label_map_and_the_classes_that_it_lacks(world, command
     assert f"Label map written to {world / 'map.yaml'}" in command("plan", world / "merge.yaml", *map_)[1]
     assert f"Label map read from {world / 'map.yaml'}." in command("plan", world / "merge.yaml", *map_)[1]
     (world / "labelled" / CAR).rename(world / "labelled" / "mouse")
+    (world / "labelled" / "okapi").mkdir()
+    shutil.copy(next((world / "labelled" / "mouse").iterdir()), world / "labelled" / "okapi" / "o.jpg")
     (world / "map.yaml").write_text(f"labels: {{{TABBY}: {TABBY}}}")
     _, text, _ = command("plan", world / "merge.yaml", *map_)
     assert (
-        "which lacks coco 'cat', coco 'dog', coco 'car', labels 'mouse'; these classes are matched by name."
+        "which lacks coco 'cat', coco 'dog', coco 'car', labels 'mouse' and 1 more; these classes are matched by name."
         in text
     )
     assert (
@@ -280,4 +282,9 @@ def test_a_plan_names_the_label_map_and_the_classes_that_it_lacks(world, command
         for row in json.loads(command("plan", world / "merge.yaml", *map_, "--json")[1])["label_map"]
         if row["class"] == "mouse"
     ]
-    assert row["candidates"][1] == {"id": "n02330245", "text": "mouse (rodent)"}
+    assert row["candidates"][1] == {
+        "id": "n02330245",
+        "text": "mouse (rodent)",
+        "because": "an animal",
+    }
+    assert row["proposal"] == {"id": "n03793489", "because": "as in COCO", "is_parent": False}
