@@ -52,7 +52,7 @@ def test_a_file_chooses_exactly_its_classes(toy_tree: WordTree, tmp_path: Path) 
 
 
 def test_cocos_classes_are_known_by_name() -> None:
-    from wordtree.wordnet.resolve import coco_classes
+    from wordtree.wordnet.class_lists import coco_classes
 
     wnids = list(dict.fromkeys(coco_classes().values()))
     tree = WordTree([*wnids, "n00000001"], [-1] * (len(wnids) + 1))
