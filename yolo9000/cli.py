@@ -51,6 +51,10 @@ Overfit = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+MEMORY_ADVICE = (
+    "For training set a smaller data.batch_size, model.input_size_px or model.width, or a larger data.accumulate; for "
+    "evaluation a smaller evaluate.batch_size. --resume continues a run."
+)
 MAX_NOTES = 10  # printed for one file or query
 Parameters = ParamSpec("Parameters")
 
@@ -422,21 +426,17 @@ def _print_once(*lines: object) -> None:
 def main() -> None:
     """Run the command and leave the process."""
     try:
-        run_app(app, Yolo9000Error, DataPrepError, WordTreeError)
-    except (MemoryError, RuntimeError) as error:
+        run_app(app, Yolo9000Error, DataPrepError, WordTreeError, memory_advice=MEMORY_ADVICE)
+    except RuntimeError as error:
         if not _is_out_of_memory(error):
             raise
-        message = (str(error) or "MemoryError").splitlines()[0][:200]
         print(
-            f"yolo9000: not enough memory ({message}). For training set a smaller data.batch_size, model.input_size_px "
-            "or model.width, or a larger data.accumulate; for evaluation a smaller evaluate.batch_size. --resume "
-            "continues a run.",
+            f"yolo9000: not enough memory ({str(error).splitlines()[0][:200]}). {MEMORY_ADVICE}",
             file=sys.stderr,
         )
         sys.exit(2)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether the error is from Python, torch's CPU allocator or a GPU (torch.OutOfMemoryError)."""
-    by_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return by_type or "can't allocate memory" in str(error)
+    """Whether the error is from torch's CPU allocator or a GPU (torch.OutOfMemoryError)."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

@@ -36,6 +36,7 @@ COMMANDS = (
     "results",
     "info",
     "convert",
+    "export",
 )
 
 

@@ -19,7 +19,11 @@ _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 MAX_MESSAGE = 4000  # letters
 
 
-def run_app(app: typer.Typer, *base_errors: type[Exception]) -> None:
+def run_app(
+    app: typer.Typer,
+    *base_errors: type[Exception],
+    memory_advice: str = "See the limits of memory, and the size of the input.",
+) -> None:
     """Run the command line and exit the process: the `main()` of every console command.
 
     Exit code 0; 2 with one line on stderr for a usage error, one of `base_errors`, an OSError that names a file, or
@@ -54,10 +58,7 @@ def run_app(app: typer.Typer, *base_errors: type[Exception]) -> None:
     except base_errors as error:
         _fail(program, str(error))
     except MemoryError:
-        _fail(
-            program,
-            "There is not enough memory for this; see the limits of memory, and the size of the input.",
-        )
+        _fail(program, f"not enough memory. {memory_advice}")
     except OSError as error:
         if error.filename is None:
             raise

@@ -125,9 +125,9 @@ class Checkpoint(Generic[SettingsT]):
             "tree": f"{len(self.tree)} nodes, {len(self.tree.leaves)} leaves, fingerprint {self.tree.fingerprint[:12]}",
             "nodes_with_boxes": int(has_boxes.sum()),
             "nodes_with_image_labels_only": int((has_labels & ~has_boxes).sum()),
-            "calibrated_for": [target.accuracy for target in self.calibration.targets]
+            "calibrated_for": ", ".join(f"{100 * target.accuracy:g} %" for target in self.calibration.targets)
             if self.calibration
-            else [],
+            else None,
             "can_resume": self.training is not None,
         }
 
@@ -327,7 +327,7 @@ def _checkpoint_of(content: dict[str, Any], config_type: type[Any]) -> Checkpoin
     config = validate(settings, config_type, place="its configuration", error=CheckpointError)
     if config_type is PretrainConfig:
         _class_nodes(content["weights"], tree)
-    return Checkpoint(
+    checkpoint: Checkpoint[Any] = Checkpoint(
         config=config,
         tree=tree,
         label_counts=LabelCounts(tree, content["boxes"].numpy(), content["image_labels"].numpy()),
@@ -336,6 +336,9 @@ def _checkpoint_of(content: dict[str, Any], config_type: type[Any]) -> Checkpoin
         darknet=_darknet_origin(content.get("darknet")),
         calibration=_calibration(content.get("calibration")),
     )
+    if checkpoint.images_seen < 0:
+        raise ValueError("its seen_before is no number of images")
+    return checkpoint
 
 
 def _calibration(content: str | None) -> Calibration | None:

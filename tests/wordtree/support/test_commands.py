@@ -68,7 +68,7 @@ def test_help_exits_with_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         pytest.param(
             ["act", "1", "--failure", "file"], "toy: No such file or directory: a.txt\n", id="a file's error"
         ),
-        pytest.param(["act", "1", "--failure", "memory"], "toy: There is not enough memory", id="memory"),
+        pytest.param(["act", "1", "--failure", "memory"], "toy: not enough memory", id="memory"),
     ],
 )
 def test_errors_are_one_line_on_stderr_and_exit_code_two(

@@ -112,7 +112,7 @@ def test_an_error_in_the_last_evaluation_loses_no_training(
     cfg = made_config(shards, schedule__max_steps=3, log__checkpoint_every=500)
     train(cfg, tmp_path / "whole")
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise UnreadableImage("test.png: expected an image")
 
     with monkeypatch.context() as patch:

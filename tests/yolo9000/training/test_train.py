@@ -170,8 +170,8 @@ def evaluations(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float | None
     """Let each evaluation return the next AP50 of (boxed, label-only) classes."""
     evaluate, left = detector.evaluate_detector, iter(scores)
 
-    def given(*arguments: Any) -> Any:
-        card = evaluate(*arguments)
+    def given(*arguments: Any, **settings: Any) -> Any:
+        card = evaluate(*arguments, **settings)
         boxed, label_only = next(left)
         parts = {"boxed": boxed, "label_only": label_only}
         changed = {

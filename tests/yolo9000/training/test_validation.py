@@ -29,9 +29,9 @@ def around(monkeypatch: pytest.MonkeyPatch, before: Callable[[Detector], None]) 
     """Call `before` at the start of each evaluation, in its thread."""
     evaluate = detector.evaluate_detector
 
-    def changed(model: Detector, *rest: Any) -> Scorecard:
+    def changed(model: Detector, *rest: Any, **settings: Any) -> Scorecard:
         before(model)
-        return evaluate(model, *rest)
+        return evaluate(model, *rest, **settings)
 
     monkeypatch.setattr(detector, "evaluate_detector", changed)
 
@@ -108,10 +108,10 @@ def test_one_evaluation_at_a_time_and_a_later_checkpoint_has_its_score(
 ) -> None:
     evaluate, alone, begun = detector.evaluate_detector, threading.Lock(), []
 
-    def slow(*arguments: Any) -> Scorecard:
+    def slow(*arguments: Any, **settings: Any) -> Scorecard:
         begun.append(alone.acquire(blocking=False))
         time.sleep(0.1)  # two steps take less
-        scorecard = evaluate(*arguments)
+        scorecard = evaluate(*arguments, **settings)
         alone.release()
         return scorecard
 
