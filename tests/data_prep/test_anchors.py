@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_prep import DataPrepError, ShardReader, kmeans_anchors, merge
@@ -73,6 +73,7 @@ def test_clusters_agree_with_a_slow_obvious_version(boxes):
 
 
 @settings(max_examples=60, deadline=None)
+@example(boxes=[(1, 8), (2, 1), (5, 1), (6, 4), (1, 3), (5, 2)], k=2, seed=0)
 @given(
     boxes=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=4, max_size=40),
     k=st.integers(1, 5),
@@ -88,7 +89,9 @@ def test_every_run_agrees_with_the_slow_version_from_the_same_start(boxes, k, se
     run = _kmeans_run(sizes, seeds)
     slow, average = slow_kmeans(boxes, [tuple(size) for size in seeds.tolist()])
     assert run.average_iou == pytest.approx(average)
-    assert run.anchors == pytest.approx(np.array(slow))
+    # Of two equally good rounds, rounding decides which one counts.
+    by_hand = np.mean([max(slow_iou(box, anchor) for anchor in run.anchors) for box in boxes])
+    assert run.anchors == pytest.approx(np.array(slow)) or by_hand == pytest.approx(average, rel=1e-9)
 
 
 def test_boxes_of_equal_size_count_as_often_as_they_occur():
