@@ -50,7 +50,7 @@ class DarknetFiles:
         """Sort the files by suffix; an unknown suffix means weights (yolo.weights, darknet19_448.conv.23)."""
         files: dict[str, Path] = {}
         for path in paths:
-            name = _FILE_TYPES.get(path.suffix, "weights")
+            name = _FILE_TYPES.get(path.suffix.lower(), "weights")
             if name in files:
                 raise DarknetError(f"{path}: expected one {name} file, found another, {files[name]}.")
             files[name] = path

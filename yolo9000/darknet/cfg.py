@@ -59,6 +59,7 @@ _UNSUPPORTED_KEYS = {  # by section; some are AlexeyAB's. Value 0 is allowed
 }
 # The file would hold only some weights of the layer.
 _PARTIAL_KEYS = "dontload dontsave numload dontloadscales"
+_LATER_OUTPUTS = ("yolo", "Gaussian_yolo")
 _HARMLESS_AT_ONE = ("dilation", "groups")
 
 
@@ -73,6 +74,13 @@ def plan_cfg(text: str, source: str, *, input_wh_px: tuple[int, int] | None = No
     if not sections or _layer_type(sections[0]) != "net":
         raise DarknetError(f"{source}: expected a Darknet cfg with [net] as its first section.")
     net, *rest = sections
+    for section in rest:
+        if section.name in _LATER_OUTPUTS:
+            raise section.error(
+                None,
+                "is an output layer of YOLOv3 or later; expected a detector that ends with [region] (YOLOv2, "
+                "YOLO9000), or a classifier.",
+            )
     if not rest:
         raise DarknetError(f"{source}: expected layers after [net], found none.")
     if len(rest) > MAX_LAYERS:

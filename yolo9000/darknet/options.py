@@ -6,6 +6,7 @@ repeated keys counts. A number is read from the prefix of its value. Text is lat
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -109,7 +110,7 @@ def read_text(path: Path) -> str:
         raise DarknetError(
             f"{path}: expected a Darknet text file of at most {MAX_BYTES} bytes, found a longer file."
         )
-    return content.decode("latin-1")
+    return content.removeprefix(codecs.BOM_UTF8).decode("latin-1")
 
 
 def parse_sections(text: str, source: str) -> tuple[list[Section], list[str]]:

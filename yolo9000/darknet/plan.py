@@ -228,7 +228,7 @@ class ClassifierPlan:
                 return cls(plan.layers[: head.index], head, softmax)
         raise DarknetError(
             f"{plan.source}: line {plan.layers[-1].line}: expected a classifier to end with {_HEAD}, [avgpool] and a "
-            "[softmax] of one group and temperature 1."
+            f"[softmax] of one group and temperature 1; found {_described(plan)}."
         )
 
 
@@ -238,6 +238,19 @@ def output_layer_of(plan: NetworkPlan) -> Region | Softmax:
 
 
 _HEAD = "a [convolutional] of size=1, stride=1, activation=linear, without batch_normalize and groups"
+
+
+def _described(plan: NetworkPlan) -> str:
+    """The last layers of a plan, with what matters of a convolution."""
+    last = []
+    for layer in _without_costs(plan)[-3:]:
+        name, options = type(layer).__name__.lower(), ""
+        if isinstance(layer, Convolution):
+            name = "convolutional"
+            options = f" size={layer.size} stride={layer.stride} activation={layer.activation}"
+            options += " batch_normalize=1" if layer.batch_normalize else ""
+        last.append(f"[{name}]{options}")
+    return ", ".join(last)
 
 
 def _without_costs(plan: NetworkPlan) -> list[LayerPlan]:

@@ -125,7 +125,10 @@ def _images(data: DataFile) -> list[Path]:
             f"{data.path}: expected valid=FILE, a list of images with one path on each line, found none."
         )
     lines = [line.strip() for _, line in numbered_lines(listing)]
-    return [find_named(line.encode().decode("latin-1"), "image", listing) for line in lines if line]
+    images = [find_named(line.encode().decode("latin-1"), "image", listing) for line in lines if line]
+    if not images:
+        raise DarknetError(f"{listing}: expected the path of an image on each line, found none.")
+    return images
 
 
 def _scored_nodes(data: DataFile, tree: WordTree) -> list[int] | None:

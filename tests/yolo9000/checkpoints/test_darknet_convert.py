@@ -142,6 +142,8 @@ def test_files_are_sorted_by_their_suffixes() -> None:
     )  # fmt: skip
     with pytest.raises(DarknetError, match=r"b.backup: expected one weights file, found another, a.weights"):
         DarknetFiles.of(map(Path, ["a.cfg", "a.weights", "b.backup"]))
+    capitals = DarknetFiles.of(map(Path, ["A.CFG", "A.WEIGHTS"]))
+    assert (capitals.cfg, capitals.weights) == (Path("A.CFG"), Path("A.WEIGHTS"))
     with pytest.raises(DarknetError, match=r"Expected a \.cfg among the files"):
         DarknetFiles.of([Path("a.weights")])
 

@@ -372,6 +372,24 @@ def test_classifiers_with_another_ending_are_refused() -> None:
     assert "with 3 input channels, found channels=1" in outcome(lambda: output_layer_of(grey))
 
 
+def test_a_classifier_with_another_ending_is_described() -> None:
+    plan = planned("[convolutional]\nfilters=8\nsize=1\nactivation=leaky\n", "[avgpool]\n", "[softmax]\n")
+    with pytest.raises(
+        DarknetError, match=r"found \[convolutional\] size=1 stride=1 activation=leaky, \[avgpool\]"
+    ):
+        ClassifierPlan.of(plan)
+
+
+@pytest.mark.parametrize("before", ["[convolutional]\nactivation=mish\n", ""])
+def test_the_family_of_a_later_network_is_named(before: str) -> None:
+    assert "[yolo] is an output layer of YOLOv3 or later" in refusal(f"{NET}{before}[yolo]\nclasses=3\n")
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "net.cfg").write_bytes(b"\xef\xbb\xbf" + REGION.encode())
+    assert read_cfg(tmp_path / "net.cfg").text == REGION
+
+
 def test_a_missing_or_too_long_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DarknetError, match="no such file"):
         read_cfg(tmp_path / "net.cfg")

@@ -153,6 +153,7 @@ def test_files_without_detections_are_valid() -> None:
     [
         pytest.param({}, DarknetError, "expected valid=FILE, a list of images", id="no list"),
         pytest.param({"valid": "absent.list"}, DarknetError, "absent.list", id="no such list"),
+        pytest.param({"valid": "empty.list"}, DarknetError, "expected the path of an image", id="empty list"),
         pytest.param({"valid": "holes.list"}, DarknetError, "gone.png", id="no such image"),
         pytest.param({"valid": "text.list"}, UnreadableImage, "three.names: expected an image", id="no image"),
         pytest.param({"valid": "valid.list", "names": "two.names"}, DarknetError, "found 2 names", id="too few"),
@@ -165,6 +166,7 @@ def test_an_error_is_reported_before_any_file_is_written(
     folder: Path, settings: dict[str, str], error: type[Exception], message: str
 ) -> None:
     (folder / "holes.list").write_text("gone.png\n")
+    (folder / "empty.list").write_text("\n")
     (folder / "text.list").write_text("three.names\n")
     (folder / "other.list").write_text("dog.png\n")
     (folder / "two.names").write_text("dog\ncat\n")
