@@ -35,7 +35,7 @@ class StrictModel(BaseModel):
     old_values: for settings by their present name, former values to the present ones.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=False, frozen=True, extra="forbid")
     old_names: ClassVar[Mapping[str, str]] = {}
     old_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 

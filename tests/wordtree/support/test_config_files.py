@@ -187,6 +187,12 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -
         load_config(path, Settings)
 
 
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf"])
+def test_a_number_that_is_not_finite_is_refused(tmp_path: Path, number: str) -> None:
+    assert "power: expected a finite number" in problem(tmp_path, f"power: {number}\n")
+    assert "power: expected a finite number" in problem(tmp_path, "", f"power={number}")
+
+
 def test_aliases_and_dates_keep_their_meaning(tmp_path: Path) -> None:
     text = "sources: [&a {format: folder, name: 2001-01-01, images: p}, {<<: *a, name: b}]\n"
     assert [source.name for source in load(tmp_path, text).sources] == ["2001-01-01", "b"]
