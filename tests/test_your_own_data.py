@@ -128,5 +128,5 @@ def test_every_command_on_the_page_runs_and_prints_what_the_page_shows(tmp_path)
     for block in blocks():
         reader.follow(block)
     assert (tmp_path / "detections" / "detections.json").is_file()
-    assert len(list((tmp_path / "detections").glob("*.png"))) == 2
+    assert len(list((tmp_path / "detections").rglob("*.jpg"))) == 2
     assert (tmp_path / "runs" / "parts" / "report.html").is_file()

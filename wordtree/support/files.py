@@ -2,12 +2,15 @@
 
 import errno
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wordtree.support.lines import one_line
+
+_PART_NAME = 60  # letters of a file's name in that of its part file
 
 
 def write_atomically(path: Path | str, data: bytes | str) -> None:
@@ -24,7 +27,9 @@ def write_atomically(path: Path | str, data: bytes | str) -> None:
     target = path.resolve()
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "The folder to write into does not exist", str(path.parent))
-    part = target.with_name(f"{target.name[:60]}.{secrets.token_hex(4)}.part")  # never a file of the user
+    part = target.with_name(
+        f"{target.name[:_PART_NAME]}.{secrets.token_hex(4)}.part"
+    )  # never a file of the user
     try:
         with path_in_errors(path):
             with part.open("xb") as file:
@@ -36,6 +41,18 @@ def write_atomically(path: Path | str, data: bytes | str) -> None:
             _sync_folder(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_leftover_parts(folder: Path, names: Iterable[str]) -> None:
+    """Remove the part files that killed processes left in a folder while they wrote files with these names.
+
+    Call it under a lock that keeps other processes from writing these files.
+    """
+    beginnings = {name[:_PART_NAME] for name in names}
+    for part in folder.glob("*.part"):
+        beginning, _, token = part.name.removesuffix(".part").rpartition(".")
+        if beginning in beginnings and re.fullmatch("[0-9a-f]{8}", token):
+            part.unlink(missing_ok=True)
 
 
 def exists(path: Path) -> bool:

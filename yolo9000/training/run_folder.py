@@ -13,9 +13,12 @@ import yaml
 from pydantic import BaseModel
 
 from wordtree.support.file_lock import locked
-from wordtree.support.files import path_in_errors, write_atomically
+from wordtree.support.files import path_in_errors, remove_leftover_parts, write_atomically
 from yolo9000.distributed import is_first, on_first_process
 from yolo9000.errors import Yolo9000Error
+
+
+WRITTEN = ("last.pt", "best.pt", "config.yaml", "metrics.csv", "report.html", "classes_from.json")
 
 
 class TrainingError(Yolo9000Error):
@@ -35,8 +38,12 @@ def locked_run(folder: Path) -> Iterator[None]:
 
 @on_first_process
 def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
-    """Write config.yaml, and keep only the lines of metrics.csv up to step `step`."""
+    """Write config.yaml, and keep only the lines of metrics.csv up to step `step`.
+
+    Files that a killed run left half-written are removed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftover_parts(folder, WRITTEN)
     write_atomically(folder / "config.yaml", yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False))
     path = folder / "metrics.csv"
     rows = [row for row in (read_metrics(path) if path.exists() else []) if int(row["step"]) <= step]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wordtree.support.files import write_atomically
+from wordtree.support.files import remove_leftover_parts, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,13 @@ def test_a_link_is_followed_and_kept(tmp_path: Path) -> None:
 def test_a_device_is_written_to_and_kept() -> None:
     write_atomically("/dev/null", "new")
     assert not Path("/dev/null").is_file()
+
+
+def test_only_part_files_of_the_given_names_are_removed(tmp_path: Path) -> None:
+    long = "n" * 200
+    left = ["last.pt.0123abcd.part", f"{long[:60]}.89abcdef.part"]
+    kept = ["last.pt", "last.pt.part", "last.pt.notes123.part", "other.pt.0123abcd.part"]
+    for name in left + kept:
+        (tmp_path / name).write_text("x")
+    remove_leftover_parts(tmp_path, ["last.pt", long])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
