@@ -17,7 +17,6 @@ from wordtree.support.files import path_in_errors, remove_leftover_parts, write_
 from yolo9000.distributed import is_first, on_first_process
 from yolo9000.errors import Yolo9000Error
 
-
 WRITTEN = ("last.pt", "best.pt", "config.yaml", "metrics.csv", "report.html", "classes_from.json")
 
 
