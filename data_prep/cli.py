@@ -27,6 +27,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: sources.coco.split=val, seed=1, …"),
 ]
+UnannotatedShare = Annotated[
+    float | None,
+    typer.Option(
+        "--unannotated-share",
+        "--unlabelled-share",
+        help="Share of a training scene's objects without a box, 0 to 1.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 
@@ -304,14 +312,7 @@ def emoji_world(
     ] = None,
     labels_per_class: Annotated[int | None, typer.Option(help="Label images of each class.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square images, px.")] = None,
-    unannotated_share: Annotated[
-        float | None,
-        typer.Option(
-            "--unannotated-share",
-            "--unlabelled-share",
-            help="Share of a training scene's objects without a box, 0 to 1.",
-        ),
-    ] = None,
+    unannotated_share: UnannotatedShare = None,
     drawings: Annotated[
         Path | None,
         typer.Option(help="Folder of PNG files named by code point; by default Twemoji's."),
@@ -354,14 +355,7 @@ def mosaic_world(
         int | None, typer.Option(help="Label images of each class; all by default.")
     ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square scenes, px.")] = None,
-    unannotated_share: Annotated[
-        float | None,
-        typer.Option(
-            "--unannotated-share",
-            "--unlabelled-share",
-            help="Share of a training scene's objects without a box, 0 to 1.",
-        ),
-    ] = None,
+    unannotated_share: UnannotatedShare = None,
 ) -> None:
     """Paste photographs of single objects into scenes: half of the classes get boxes, the others image labels."""
     from data_prep.synthetic.mosaic_world import MosaicWorldConfig

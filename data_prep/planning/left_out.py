@@ -1,13 +1,13 @@
 """left_out.csv: every image, box, label, line and file that a plan or a merge leaves out, with reason and place."""
 
 import csv
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
 from data_prep.errors import MergeError
 from data_prep.sources.source import Counts
+from wordtree.support.files import part_file
 
 LEFT_OUT_NAME = "left_out.csv"
 HEADER = ("source", "reason", "image", "place")
@@ -32,15 +32,13 @@ def write_left_out(path: Path, rows: Iterable[Row]) -> bool:
     if first is None:
         path.unlink(missing_ok=True)
         return False
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(HEADER)
-            table.writerows(map(_harmless, chain([first], rows)))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        part_file(path) as part,
+        part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(HEADER)
+        table.writerows(map(_harmless, chain([first], rows)))
     return True
 
 

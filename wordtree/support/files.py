@@ -27,18 +27,23 @@ def write_atomically(path: Path | str, data: bytes | str) -> None:
     target = path.resolve()
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "The folder to write into does not exist", str(path.parent))
-    part = target.with_name(
-        f"{target.name[:_PART_NAME]}.{secrets.token_hex(4)}.part"
-    )  # never a file of the user
+    with path_in_errors(path):
+        with part_file(target) as part, part.open("xb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_folder(target.parent)
+
+
+@contextmanager
+def part_file(path: Path) -> Iterator[Path]:
+    """A new file name beside `path`: the file replaces `path` after the block, and is removed if the block fails."""
+    token = secrets.token_hex(4)  # never a file of the user
+    part = path.with_name(f"{path.name[:_PART_NAME]}.{token}.part")
     try:
-        with path_in_errors(path):
-            with part.open("xb") as file:
-                file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
-            mark_as_written(part)
-            part.replace(target)
-            _sync_folder(target.parent)
+        yield part
+        mark_as_written(part)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
