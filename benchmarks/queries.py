@@ -33,8 +33,8 @@ def main() -> None:
     started = perf_counter()
     tree.named("dog")
     print(f"{(perf_counter() - started) * 1000:8.3f} ms  the index of names, once")
-    report("10,000 nodes under one ancestor", lambda: tree.is_under(nodes, 0))
-    report("10,000 pairs", lambda: tree.is_under(nodes, ancestors))
+    report("10,000 nodes under one ancestor", lambda: tree.is_at_or_under(nodes, 0))
+    report("10,000 pairs", lambda: tree.is_at_or_under(nodes, ancestors))
     for expression in EXPRESSIONS:
         found = len(tree.select(expression))
         report(f"{expression}  ({found} nodes)", lambda expression=expression: tree.select(expression))  # type: ignore[misc]

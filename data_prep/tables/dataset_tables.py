@@ -72,7 +72,9 @@ def _print_label_counts(
     title = "Labels of the training split: at the node itself / at the node and below"
     table = Table("node", "id", "boxes", "image labels", "supervision", "nearest boxed ancestor", title=title)
     names = dict(zip(tree.ids, tree.names, strict=True))
-    nodes = [node for node in label_counts.nodes_with_labels() if under is None or tree.is_under(node, under)]
+    nodes = [
+        node for node in label_counts.nodes_with_labels() if under is None or tree.is_at_or_under(node, under)
+    ]
     top = 0 if under is None else int(tree.depth[under])
     levels = _levels_that_fit(tree.depth[nodes] - top) if depth is None else depth
     shown = [node for node in nodes if tree.depth[node] - top <= levels]

@@ -277,7 +277,7 @@ def _as_tree(
     lost: defaultdict[Synset, list[Synset]] = defaultdict(list)
     for synset in order:
         for upper in sorted(_nearest_above(synset, node, custom, wordnet)):
-            if not bare.is_under(node[synset], node[upper]):
+            if not bare.is_at_or_under(node[synset], node[upper]):
                 lost[synset].append(upper)
     relations = [(node[synset], node[upper]) for synset, uppers in lost.items() for upper in uppers]
     return WordTree(ids, above, names, relations), dict(lost)

@@ -147,7 +147,7 @@ class Hierarchy:
         if not others:
             return bare
         child, upper = np.array(others).T
-        return WordTree(order, parents, names, np.array(others)[~bare.is_under(child, upper)])
+        return WordTree(order, parents, names, np.array(others)[~bare.is_at_or_under(child, upper)])
 
     def check_no_loops(self) -> None:
         """HierarchyError, which shows one loop and the line of its first edge, if a node is above itself."""

@@ -167,7 +167,7 @@ class WordTree:
         others: Int64Array = members[members != node]
         return others
 
-    def is_under(self, nodes: npt.ArrayLike, ancestor: npt.ArrayLike) -> BoolArray:
+    def is_at_or_under(self, nodes: npt.ArrayLike, ancestor: npt.ArrayLike) -> BoolArray:
         """True for each node that is `ancestor` or below it; either may be one node or many."""
         below, above = (checked_nodes(given, self) for given in (nodes, ancestor))
         enter = self.enter[below]

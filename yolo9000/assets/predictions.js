@@ -28,7 +28,7 @@
     for (let step = node; step >= 0; step = nodes.parents[step]) path.unshift(step);
     return path;
   };
-  const under = (wanted) => {  // mask of nodes at or below the wanted ones
+  const atOrUnder = (wanted) => {  // mask of nodes at or below the wanted ones
     const mask = new Uint8Array(N);
     for (let node = 0; node < N; node++) mask[node] = wanted(node) || (nodes.parents[node] >= 0 && mask[nodes.parents[node]]) ? 1 : 0;
     return mask;
@@ -113,7 +113,7 @@
         return (row) => test(row.node);
       }
       if (token.name === "leaf") return (row) => !isParent[row.node];
-      const wanted = new Set(named(token)), mask = under((node) => wanted.has(node));
+      const wanted = new Set(named(token)), mask = atOrUnder((node) => wanted.has(node));
       return (row) => mask[row.node] === 1;
     };
     const named = ({ name, quoted }) => {

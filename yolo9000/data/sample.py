@@ -66,7 +66,7 @@ def read_sample(reader: ShardReader, image: int, pseudo: PseudoBoxes | None = No
     crowds_xyxy_unit = reader.boxes_xyxy_unit[boxes][~is_object]
     nodes, positive = reader.label_nodes[labels].astype(np.int64), reader.label_positive[labels]
     exhaustive_nodes = nodes[reader.label_exhaustive[labels] | ~positive]
-    without_box = positive & ~reader.tree.is_under(box_nodes[:, None], nodes).any(axis=0)
+    without_box = positive & ~reader.tree.is_at_or_under(box_nodes[:, None], nodes).any(axis=0)
     rows, pseudo_xyxy_unit = (pseudo or PseudoBoxes.none()).in_rows(labels)
     rows, pseudo_xyxy_unit = rows[without_box[rows]], pseudo_xyxy_unit[without_box[rows]]
     without_box[rows] = False

@@ -187,7 +187,7 @@ class _Labels:
 
     def is_correct(self, candidates: Int64Array) -> BoolArray:
         """Whether each of E candidates is equal to or below one of an image's labels, (B, E)."""
-        return self.any_by_image(self.tree.is_under(candidates[None], self.node[:, None]))
+        return self.any_by_image(self.tree.is_at_or_under(candidates[None], self.node[:, None]))
 
     def nearest(self, predicted: Int64Array) -> tuple[Int64Array, Int64Array]:
         """For each image the label whose path has most nodes in common with its prediction: number of nodes, label."""
@@ -207,7 +207,8 @@ def _threshold_outcome(predicted: Int64Array, labels: _Labels) -> tuple[Int64Arr
     """
     tree, predicted_of_label = labels.tree, predicted[labels.image]
     correct = labels.any_by_image(
-        tree.is_under(predicted_of_label, labels.node) | tree.is_under(labels.node, predicted_of_label)
+        tree.is_at_or_under(predicted_of_label, labels.node)
+        | tree.is_at_or_under(labels.node, predicted_of_label)
     )
     common, label = labels.nearest(predicted)
     return np.where(correct, common, 0), tree.depth[label].astype(np.int64)

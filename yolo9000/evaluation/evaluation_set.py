@@ -69,7 +69,7 @@ class EvaluationSet:
     def descendants(self, node: int) -> list[int]:
         """The classes of the sources below a node."""
         classes = np.array(sorted(self.class_nodes - {node}), np.int64)
-        below: list[int] = classes[self.reader.tree.is_under(classes, node)].tolist()
+        below: list[int] = classes[self.reader.tree.is_at_or_under(classes, node)].tolist()
         return below
 
     def verified_labels(self) -> list[VerifiedLabels]:

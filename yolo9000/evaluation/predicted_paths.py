@@ -187,7 +187,7 @@ def _common_nodes(leaf: Int64Array, objects: Int64Array, node: Int64Array, tree:
     rows = np.flatnonzero(objects >= 0)
     truth, at = node[objects[rows]], leaf[rows]
     while len(rows):
-        is_above = tree.is_under(truth, at)
+        is_above = tree.is_at_or_under(truth, at)
         common[rows[is_above]] = tree.depth[at[is_above]] + 1
         goes_up = ~is_above & (tree.parent[at] >= 0)
         rows, truth, at = rows[goes_up], truth[goes_up], tree.parent[at[goes_up]].astype(np.int64)

@@ -34,7 +34,7 @@ class VerifiedLabels:
         exhaustive = reader.exhaustive_by_source[reader.image_source[image]][nodes]
         searched = np.setdiff1d(nodes[exhaustive & reader.image_boxed[image]], node)
         boxes = reader.box_nodes[slice(*reader.box_offsets[image : image + 2])]
-        is_present = reader.tree.is_under(boxes[:, None], searched[None]).any(axis=0)
+        is_present = reader.tree.is_at_or_under(boxes[:, None], searched[None]).any(axis=0)
         return cls(
             np.concatenate([node, searched]),
             np.concatenate([positive, is_present]),

@@ -374,7 +374,7 @@ class Detections:
                     f"expected {self.tree.depth[node] + 1} conditional probabilities down to "
                     f"{self.tree.ids[node]}, found {len(path)} in row {row}"
                 )
-        if self.best_leaf is not None and not self.tree.is_under(self.best_leaf, self.node).all():
+        if self.best_leaf is not None and not self.tree.is_at_or_under(self.best_leaf, self.node).all():
             raise self._invalid("expected each best leaf at or below its node, found another")
 
     def _check_values(self) -> None:

@@ -142,7 +142,8 @@ def _notes_and_missed(detections: Detections, truth: GroundTruth) -> tuple[list[
 def _note(tree: WordTree, detected: int, labelled: Int64Array) -> str:
     """Empty if the detected node is a labelled node, above it or below it; else the correct class, or background."""
     if any(
-        tree.is_under([node], detected)[0] or tree.is_under([detected], int(node))[0] for node in labelled
+        tree.is_at_or_under([node], detected)[0] or tree.is_at_or_under([detected], int(node))[0]
+        for node in labelled
     ):
         return ""
     return f" (is {tree.names[labelled[0]]})" if len(labelled) else " (background)"

@@ -95,7 +95,7 @@ class TreeTensors(nn.Module):
         depth = torch.from_numpy(np.array(self.tree.depth, np.int64))
         self._inverse_temperature = (1 / of_depth[depth]).to(self.parent.device)
 
-    def is_under(self, nodes: Tensor, above: Tensor) -> Tensor:
+    def is_at_or_under(self, nodes: Tensor, above: Tensor) -> Tensor:
         """Whether each node equals the corresponding node of `above` or lies under it; shapes broadcast."""
         return (self.enter[nodes] >= self.enter[above]) & (self.enter[nodes] < self.leave[above])
 

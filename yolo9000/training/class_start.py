@@ -230,7 +230,7 @@ def _scores(
         return round(100 * float(hits.mean()), 2) if len(hits) else None
 
     def top1(leaf: Tensor) -> float | None:
-        return percent(tree.is_under(leaf.numpy(), label)[is_covered])
+        return percent(tree.is_at_or_under(leaf.numpy(), label)[is_covered])
 
     return {
         "held_out_crops": len(label),

@@ -280,7 +280,7 @@ def test_any_edges_give_a_tree_that_keeps_them_or_a_loop(pairs: list[tuple[int, 
     assert not has_loop(set(pairs))
     kept = {(child, parent) for child, parent in edges(tree).items() if parent} | set(lost(tree))
     for child, parent in pairs:
-        assert (f"n{child}", f"n{parent}") in kept or tree.is_under(
+        assert (f"n{child}", f"n{parent}") in kept or tree.is_at_or_under(
             tree.node(f"n{child}"), tree.node(f"n{parent}")
         )
     assert kept <= {(f"n{child}", f"n{parent}") for child, parent in pairs}

@@ -179,7 +179,9 @@ def trees(draw: st.DrawFn) -> WordTree:
     relations = draw(st.lists(pairs, max_size=3)) if size > 1 else []
     own_names = draw(st.lists(names, min_size=size, max_size=size))
     bare = WordTree(own_ids, parents, own_names)
-    return WordTree(own_ids, parents, own_names, [pair for pair in relations if not bare.is_under(*pair)])
+    return WordTree(
+        own_ids, parents, own_names, [pair for pair in relations if not bare.is_at_or_under(*pair)]
+    )
 
 
 @given(trees())

@@ -246,8 +246,8 @@ def test_operators_agree_with_those_of_python(tree: WordTree, expression: str) -
     for node in range(len(tree)):
         facts = {
             "only(x0)": node == 0,
-            "x0": bool(tree.is_under(node, 0)),
-            "x1": bool(tree.is_under(node, 1)),
+            "x0": bool(tree.is_at_or_under(node, 0)),
+            "x1": bool(tree.is_at_or_under(node, 1)),
             "x*": True,
             "leaf": bool(tree.is_leaf[node]),
             "depth >= 1": bool(tree.depth[node] >= 1),

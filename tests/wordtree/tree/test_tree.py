@@ -51,11 +51,11 @@ def test_methods_on_the_drawn_tree(toy_tree: WordTree) -> None:
 
 
 def test_is_under_takes_many_nodes_at_once(toy_tree: WordTree) -> None:
-    assert toy_tree.is_under(range(7), 0).tolist() == [True, False, True, True, False, False, True]
-    assert toy_tree.is_under([], 0).tolist() == []
-    assert bool(toy_tree.is_under(6, 2))
-    assert toy_tree.is_under([6, 6, 5], [0, 1, 1]).tolist() == [True, False, True]
-    assert toy_tree.is_under(6, [0, 1, 2]).tolist() == [True, False, True]
+    assert toy_tree.is_at_or_under(range(7), 0).tolist() == [True, False, True, True, False, False, True]
+    assert toy_tree.is_at_or_under([], 0).tolist() == []
+    assert bool(toy_tree.is_at_or_under(6, 2))
+    assert toy_tree.is_at_or_under([6, 6, 5], [0, 1, 1]).tolist() == [True, False, True]
+    assert toy_tree.is_at_or_under(6, [0, 1, 2]).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("node", [-1, 7], ids=["before the first", "past the last"])
@@ -66,7 +66,7 @@ def test_nodes_outside_the_tree_are_refused_and_never_wrap_around(toy_tree: Word
             method(node)
     for nodes, ancestor in ((node, 0), (0, node)):
         with pytest.raises(IndexError):
-            toy_tree.is_under(nodes, ancestor)
+            toy_tree.is_at_or_under(nodes, ancestor)
     with pytest.raises(IndexError):
         toy_tree.lowest_common_ancestor(0, node)
 
@@ -206,8 +206,8 @@ def test_relations_that_are_not_pairs_of_nodes_are_refused(relations: list[tuple
         pytest.param(lambda _: WordTree(["a"], [-1], "a"), "names: expected a list of texts, found", id="names"),
         pytest.param(lambda tree: tree.node(3), "expected the id of a node, a text, found the int '3'", id="node"),
         pytest.param(lambda tree: tree.select(["dog"]), "expected an expression, a text, found the list", id="query"),
-        pytest.param(lambda tree: tree.is_under("dog", 0), "expected nodes, which are whole numbers, found", id="name"),
-        pytest.param(lambda tree: tree.is_under([0.7], 0), "found float64 '[0.7]'", id="fraction"),
+        pytest.param(lambda tree: tree.is_at_or_under("dog", 0), "expected nodes, which are whole numbers", id="name"),
+        pytest.param(lambda tree: tree.is_at_or_under([0.7], 0), "found float64 '[0.7]'", id="fraction"),
         pytest.param(lambda tree: at_or_under(tree, [True] * 7), "expected nodes, .* found bool", id="mask"),
         pytest.param(lambda _: build_tree("dog"), r"labels: expected a list of texts, found the str 'dog'", id="label"),
         pytest.param(lambda _: build_tree(3), r"labels: expected a list of texts, found the int '3'", id="number"),

@@ -40,7 +40,7 @@ def climb(tree: WordTree, node: int) -> list[int]:
 def test_is_under_agrees_with_climbing_the_parents(tree: WordTree) -> None:
     for ancestor in range(len(tree)):
         expected = [ancestor in climb(tree, node) for node in range(len(tree))]
-        assert tree.is_under(np.arange(len(tree)), ancestor).tolist() == expected
+        assert tree.is_at_or_under(np.arange(len(tree)), ancestor).tolist() == expected
         below = [node for node in range(len(tree)) if expected[node] and node != ancestor]
         assert tree.descendants(ancestor).tolist() == below
 

@@ -237,7 +237,7 @@ def test_expansion_agrees_with_tensorflow_object_detection(monkeypatch: pytest.M
 
 
 def below(tree: WordTree) -> Any:
-    return lambda node: np.flatnonzero(tree.is_under(np.arange(len(tree)), node)).tolist()
+    return lambda node: np.flatnonzero(tree.is_at_or_under(np.arange(len(tree)), node)).tolist()
 
 
 # --- the images of shards

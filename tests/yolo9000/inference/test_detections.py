@@ -98,7 +98,7 @@ def test_an_unknown_field_is_reported_with_its_column(toy_tree: WordTree) -> Non
 
 def test_indexing_takes_the_chosen_rows_of_every_column(toy_tree: WordTree) -> None:
     detections = Detections(**columns(toy_tree))
-    animals = detections[toy_tree.is_under(detections.node, 0)]
+    animals = detections[toy_tree.is_at_or_under(detections.node, 0)]
     assert animals.names == ["terrier", "animal"]
     assert [len(path) for path in animals.conditional] == [3, 1]
     assert animals.score.tolist() == pytest.approx([0.81, 0.3])

@@ -212,7 +212,7 @@ def test_each_detection_has_its_best_leaf_and_the_reason_of_its_class(
     assert found.conditional_below is not None
     assert found.stopped is not None
     assert tree.is_leaf[found.best_leaf].all()
-    assert tree.is_under(found.best_leaf, found.node).all()
+    assert tree.is_at_or_under(found.best_leaf, found.node).all()
     deeper = next(
         Predictor(made_detector, changes={"min_score": 0, "min_absolute": 0, "max_detections": 20})([scene])
     )

@@ -51,11 +51,11 @@ def test_a_class_below_the_tree_counts_for_the_nearest_node_and_all_above_it(fru
 def test_absolute_probabilities_are_sums_over_the_classes_at_or_below() -> None:
     tree, nodes, targets, probabilities = random_targets("softmax")
     absolute = targets.absolute(probabilities)
-    covered = [node for node in range(60) if any(tree.is_under(nodes, node))]
+    covered = [node for node in range(60) if any(tree.is_at_or_under(nodes, node))]
     assert targets.nodes.tolist() == covered
     assert len(covered) < 60
     for column, node in enumerate(covered):
-        below = torch.from_numpy(tree.is_under(nodes, node))
+        below = torch.from_numpy(tree.is_at_or_under(nodes, node))
         torch.testing.assert_close(absolute[:, column], probabilities[:, below].sum(1))
 
 

@@ -50,7 +50,7 @@ def probability(output: GridOutput, tree: WordTree, location: tuple[int, int, in
 def exhaustive_for(tree: WordTree, *nodes: int) -> Tensor:
     """(1, N) bool: one source that is exhaustively annotated for these nodes and their descendants."""
     tree_tensors = TreeTensors(tree)
-    return tree_tensors.is_under(torch.arange(len(tree)), torch.tensor(nodes)[:, None]).any(dim=0)[None]
+    return tree_tensors.is_at_or_under(torch.arange(len(tree)), torch.tensor(nodes)[:, None]).any(dim=0)[None]
 
 
 def exclusion(
@@ -75,7 +75,7 @@ def test_topmost_nodes_of_subtrees_have_no_ancestor_in_them(nodes: int, seed: in
     chosen = (torch.rand(2, len(tree), generator=generator) < 0.2).tolist()
     whole = [
         [
-            any(is_chosen and tree.is_under(k, above) for above, is_chosen in enumerate(row))
+            any(is_chosen and tree.is_at_or_under(k, above) for above, is_chosen in enumerate(row))
             for k in range(len(tree))
         ]
         for row in chosen
@@ -83,7 +83,8 @@ def test_topmost_nodes_of_subtrees_have_no_ancestor_in_them(nodes: int, seed: in
     found = topmost(TreeTensors(tree).parent, torch.tensor(whole))
     for row, tops in zip(whole, found.tolist(), strict=True):
         above = [
-            [one for one in range(len(tree)) if one != k and tree.is_under(k, one)] for k in range(len(tree))
+            [one for one in range(len(tree)) if one != k and tree.is_at_or_under(k, one)]
+            for k in range(len(tree))
         ]
         assert tops == [inside and not any(row[one] for one in above[k]) for k, inside in enumerate(row)]
 
@@ -249,7 +250,7 @@ def weighted_softmax_error(
     while node >= 0:
         siblings = [k for k in range(len(tree)) if tree.parent[k] == tree.parent[node]]
         possible = [
-            any(exhaustive[k] and tree.is_under(k, one) for k in range(len(tree))) for one in siblings
+            any(exhaustive[k] and tree.is_at_or_under(k, one) for k in range(len(tree))) for one in siblings
         ]
         weights = torch.tensor([1.0 if ok or not known else sibling_weight for ok in possible])
         error -= float(logits[node] - (weights * logits[siblings].exp()).sum().log())

@@ -132,7 +132,7 @@ def test_with_flat_classes_a_node_has_the_sum_of_the_classes_at_and_under_it(see
     found = FlatSoftmax(tree, torch.from_numpy(classes)).absolute(logits)
     of_class = logits.softmax(1)
     for node in range(nodes):
-        under = [k for k, c in enumerate(classes) if tree.is_under(int(c), node)]
+        under = [k for k, c in enumerate(classes) if tree.is_at_or_under(int(c), node)]
         torch.testing.assert_close(found[:, node], of_class[:, under].sum(1))
     assert found.min() >= 0
 
