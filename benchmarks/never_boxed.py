@@ -11,7 +11,7 @@ Half of the classes have boxes, the other half only image labels. Each seed has 
 
     joint training                boxes and image labels, with the settings of the demo of emoji; with --data those of
                                   configs/train/mosaic_world.yaml, with --merge those of --config
-    max_score, paper  …           joint training with another loss.assign and loss.label_objectness
+    max_score, paper  …           joint training with another loss.label_assignment and loss.label_objectness
     boxes only                    no image labels
     label on image, on best box   baselines: the true image labels of the test image, on the whole image or on the box
                                   of highest objectness of `boxes only`; scored together with that row

@@ -44,7 +44,7 @@ RULES = (
         Row(
             f"{assign}, {objectness}",
             overrides=(
-                *(f"loss.assign={assign}", f"loss.label_objectness={objectness}"),
+                *(f"loss.label_assignment={assign}", f"loss.label_objectness={objectness}"),
                 *("loss.assumed_iou=0.3", NO_PSEUDO_BOXES),  # paper, section 4
             ),
         )

@@ -182,10 +182,10 @@ def cases_of(tree_tensors: TreeTensors, images: int) -> Iterator[Case]:
     batches = {"labels": every < 0, "mixed": every % 5 == 0, "boxes": every >= 0}
     exhaustive = torch.zeros(images, len(tree_tensors), dtype=torch.bool)  # for no node
     rules: list[tuple[str, str, dict[str, object]]] = [
-        ("labels, max_objectness", "labels", {"assign": "max_objectness"}),
-        ("labels, max_size", "labels", {"assign": "max_size"}),
-        ("labels, top_k", "labels", {"assign": "top_k"}),
-        ("labels, max_score", "labels", {"assign": "max_score"}),
+        ("labels, max_objectness", "labels", {"label_assignment": "max_objectness"}),
+        ("labels, max_size", "labels", {"label_assignment": "max_size"}),
+        ("labels, top_k", "labels", {"label_assignment": "top_k"}),
+        ("labels, max_score", "labels", {"label_assignment": "max_score"}),
         ("boxes, all background", "boxes", {"unannotated_objectness": None}),
         ("boxes", "boxes", {}),
         ("mixed, defaults", "mixed", {}),

@@ -333,6 +333,8 @@ class LossConfig(StrictModel):
         "unvouched_siblings": "unannotated_sibling_weight",
         "unannotated_siblings": "unannotated_sibling_weight",
         "warm_up_images": "anchor_warm_up_images",
+        "match": "box_assignment",
+        "assign": "label_assignment",
     }
 
     # --- boxes and background
@@ -348,7 +350,7 @@ class LossConfig(StrictModel):
     # Weight of the coordinate loss. Each box also counts 2 − width·height, so small boxes count up to twice (Darknet).
     coordinate_weight: float = Field(1.0, ge=0)
     # A box is assigned to the anchor, or to the predicted box, of the most similar shape. Darknet: bias_match=1 or 0.
-    match: Literal["anchor", "prediction"] = "anchor"
+    box_assignment: Literal["anchor", "prediction"] = "anchor"
     # A location without a box is not background if its predicted box overlaps a box by more than this IoU. Darknet:
     # thresh=.6.
     ignore_iou: Share = 0.6
@@ -368,8 +370,8 @@ class LossConfig(StrictModel):
     label_weight: float = Field(1.0, ge=0)
     # Locations to which an image label is assigned (losses/label_assignment.py). Paper: max_score; top_k is
     # better (decision 33).
-    assign: Literal["max_score", "max_objectness", "max_size", "top_k"] = "top_k"
-    # Number of locations that share a label, for assign top_k.
+    label_assignment: Literal["max_score", "max_objectness", "max_size", "top_k"] = "top_k"
+    # Number of locations that share a label, for label_assignment top_k.
     top_k: PositiveInt = 4
     # Objectness loss of images with image labels (decision 4).
     label_objectness: Literal["paper", "darknet", "ignore"] = "paper"
@@ -495,7 +497,8 @@ class EvaluateConfig(StrictModel):
 class PredictConfig(StrictModel):
     """Prediction with a detector."""
 
-    old_names: ClassVar[Mapping[str, str]] = {"max_places": "max_locations"}
+    old_names: ClassVar[Mapping[str, str]] = {"max_places": "max_locations", "level": "descent"}
+    old_values: ClassVar[Mapping[str, Mapping[str, str]]] = {"descent": {"threshold": "paper"}}
 
     # Smallest objectness × P(root of the predicted class); in a flat list of classes this is the score (decision 35).
     # Objectness estimates an IoU, so it is seldom near 1.
@@ -503,9 +506,10 @@ class PredictConfig(StrictModel):
     # The descent in the tree goes on while the absolute probability exceeds this (paper, section 4). The higher it is,
     # the more general the classes. A more general class is more probable, so scores rise too.
     min_absolute: Share = 0.5
-    # darknet: the descent stops earlier, and the score is objectness alone (decision 11). Without a tree, each class
-    # of a location with objectness × P(class) above `min_score` is a detection.
-    level: Literal["threshold", "darknet"] = "threshold"
+    # Rule of the descent: the paper's, or Darknet's, which stops earlier and takes objectness alone as the score
+    # (decision 11). By Darknet's rule and without a tree, each class of a location with objectness × P(class) above
+    # `min_score` is a detection.
+    descent: Literal["paper", "darknet"] = "paper"
     # Number of locations of highest objectness per image that are considered.
     max_locations: PositiveInt = 300
     # Smallest IoU at which a box of higher score suppresses another. Darknet: .45.

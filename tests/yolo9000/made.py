@@ -165,7 +165,8 @@ name: made
 model: {architecture: tiny, width: 0.5, input_size_px: 64, anchor_count: 2}
 data: {shards: shards, batch_size: 8, ratio: {scenes: 1, labels: 1}}
 augment: {hue: 0, saturation: 1, exposure: 1, zoom_out: 0.3, mosaic: 0.3, paste: 0.3}
-loss: {objectness_loss: cross_entropy, anchor_warm_up_images: 0, assign: max_objectness, label_objectness: ignore}
+loss:
+  {objectness_loss: cross_entropy, anchor_warm_up_images: 0, label_assignment: max_objectness, label_objectness: ignore}
 optimizer: {name: adamw, learning_rate: 0.003, ema: 0.9}
 schedule: {max_steps: 4, burn_in_steps: 2, policy: cosine}
 log: {every: 1, checkpoint_every: 2, tensorboard: false}

@@ -24,7 +24,7 @@ def detector_config(shards: Path, **changes: object) -> Config:
     """Four steps of a narrow network with frozen batch norm, which does not depend on the other images of a batch."""
     fixed = {"model__width": 0.25, "precision": "float32", "optimizer": OPTIMIZER, "evaluate__batch_size": 1}
     asked = {
-        "loss__assign": "max_score",
+        "loss__label_assignment": "max_score",
         "loss__label_objectness": "paper",
         "loss__anchor_warm_up_images": 16,
     }

@@ -54,6 +54,19 @@ def refusal(path: Path, *overrides: str) -> str:
     return text
 
 
+def test_former_names_and_values_of_settings_work_with_one_warning(smallest: Path) -> None:
+    former = "loss: {match: prediction, assign: max_size}\npredict: {level: threshold, max_places: 7}\n"
+    smallest.write_text(smallest.read_text() + former)
+    with pytest.warns(FutureWarning) as caught:
+        cfg = read_config(smallest)
+    assert len(caught) == 1
+    assert "level is now descent, descent: threshold is now descent: paper" in str(caught[0].message)
+    assert (cfg.loss.box_assignment, cfg.loss.label_assignment) == ("prediction", "max_size")
+    assert (cfg.predict.descent, cfg.predict.max_locations) == ("paper", 7)
+    with pytest.warns(FutureWarning, match="level is now descent"):
+        assert read_config(smallest, ["predict.level=darknet"]).predict.descent == "darknet"
+
+
 def test_every_default_is_valid_for_its_field() -> None:
     cfg = Config.model_validate(SMALLEST)
     assert Config.model_validate(cfg.model_dump()) == cfg
@@ -273,4 +286,4 @@ def test_the_default_assignment_of_image_labels_is_the_best_rule_of_the_table() 
     cells = [line.strip("| ").split(" | ") for line in lines if re.match(r"\| \w+, \w+ \|", line)]
     assert len(cells) == 12
     best = max(cells, key=lambda row: float(row[2].split(" ± ")[0]))
-    assert best[0] == f"{LossConfig().assign}, {LossConfig().label_objectness}"
+    assert best[0] == f"{LossConfig().label_assignment}, {LossConfig().label_objectness}"

@@ -69,7 +69,10 @@ def test_rows_are_selected_by_patterns_and_own_rows_come_last(benchmark: ModuleT
     [
         pytest.param("plain", "merge", (), id="joint training again"),
         pytest.param(
-            "two: loss.top_k=2, loss.assign=top_k", "merge", ("loss.top_k=2", "loss.assign=top_k"), id="two"
+            "two: loss.top_k=2, loss.label_assignment=top_k",
+            "merge",
+            ("loss.top_k=2", "loss.label_assignment=top_k"),
+            id="two",
         ),
         pytest.param(
             "wide: data.ratio={scenes: 1, labels: 3},model.width=2",
@@ -102,7 +105,7 @@ def test_every_row_is_a_valid_configuration_for_all_images(
         assert (cfg.seed, cfg.schedule.max_steps, cfg.optimizer.ema) == (3, 7, 0.5)
         assert cfg.pseudo_boxes.at_steps == ((3,) if name in ("joint training", "random weights") else ())
         assert cfg.data.shards == tmp_path / "seed3" / ("merge_oracle" if name == "oracle" else "merge")
-    assert cfgs["top_k, darknet"].loss.assign == "top_k"
+    assert cfgs["top_k, darknet"].loss.label_assignment == "top_k"
     assert cfgs["max_score, paper"].loss.assumed_iou == 0.3
     assert cfgs["boxes only"].data.ratio == {"boxes" if withheld else "scenes": 1}
     assert cfgs["random weights"].model.network.startswith("tiny, width 1")
@@ -118,8 +121,8 @@ def test_every_row_is_a_valid_configuration_for_all_images(
         pytest.param(["--rules", "max_fun"], "--rules 'max_fun' matches no row. The rows are: joint", id="rule"),
         pytest.param(["--row", "oracle: a.b=1"], "this name is taken or empty", id="name taken"),
         pytest.param(["--row", "x: assign"], "expected NAME: key=value", id="no value"),
-        pytest.param(["--row", "x: loss.asign=top_k"], "did you mean 'assign'", id="no such setting"),
-        pytest.param(["--set", "loss.asign=top_k"], "did you mean 'assign'", id="no such common setting"),
+        pytest.param(["--row", "x: loss.label_asignment=top_k"], "did you mean 'label_assi", id="no such setting"),
+        pytest.param(["--set", "loss.label_asignment=top_k"], "did you mean 'label_assi", id="no such common"),
         pytest.param(["--classifier", "model.sofmax=flat"], "did you mean 'softmax'", id="classifier"),
         pytest.param(["--finished", "--record"], "--record needs the emoji world, no other settings", id="record"),
     ],

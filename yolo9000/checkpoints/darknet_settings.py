@@ -23,7 +23,7 @@ _ANY = {"low": -(2**31), "high": 2**31 - 1}
 def detector_config_of(plan: NetworkPlan, *, batch_norm: BatchNormRule, rules: Rules) -> Config:
     """The configuration of a converted detector.
 
-    rules: `darknet` selects its thresholds and its rules for level, score, overlap and geometry (decisions 8, 11, 13).
+    rules: `darknet` selects its thresholds and rules for descent, score, overlap and geometry (decisions 8, 11, 13).
     Raises DarknetError if the plan is not a detector or a setting is out of range.
     """
     net, region = plan.net, DetectorPlan.of(plan).output_layer
@@ -42,17 +42,22 @@ def detector_config_of(plan: NetworkPlan, *, batch_norm: BatchNormRule, rules: R
             "class_weight": region.class_scale,
             "label_weight": region.class_scale,
             "coordinate_weight": region.coord_scale,
-            "match": "anchor" if region.bias_match else "prediction",
+            "box_assignment": "anchor" if region.bias_match else "prediction",
             "ignore_iou": region.thresh,
             "objectness_target": "iou" if region.rescore else "one",
-            "assign": "max_score",
+            "label_assignment": "max_score",
             "label_objectness": "darknet",
             "unannotated_objectness": None,
         },
         "schedule": {**_schedule(net), "sizes_px": _SIZES_PX if region.random else ()},
     }
     if rules == "darknet":
-        settings["predict"] = {"min_score": 0.5, "level": "darknet", "nms": "by_node", "geometry": "darknet"}
+        settings["predict"] = {
+            "min_score": 0.5,
+            "descent": "darknet",
+            "nms": "by_node",
+            "geometry": "darknet",
+        }
         settings["evaluate"] = {"geometry": "darknet"}
     return validate(settings, Config, place=plan.source, error=DarknetError)
 

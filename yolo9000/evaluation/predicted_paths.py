@@ -65,8 +65,8 @@ class PredictedPaths:
 def predicted_paths(batch: BatchOutput, cfg: PredictConfig, *, min_score: float) -> list[PredictedPaths]:
     """The paths of each image of the batch; `min_score` replaces that of the settings."""
     changes = {"min_absolute": 0.0, "min_score": min_score, "max_detections": cfg.max_locations}
-    level = {"level": "threshold"} if batch.tree_tensors.tree.depth.any() else {}
-    settings = cfg.model_copy(update=changes | level)
+    by_paper = {"descent": "paper"} if batch.tree_tensors.tree.depth.any() else {}
+    settings = cfg.model_copy(update=changes | by_paper)
     names = [""] * len(batch.letterboxes)
     return [PredictedPaths.of(found) for found in detect(batch, names, settings)]
 

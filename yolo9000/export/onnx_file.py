@@ -43,7 +43,7 @@ class ExportOptions:
 def export_onnx(checkpoint: DetectorCheckpoint, options: ExportOptions, settings: PredictConfig) -> bytes:
     """The ONNX file of a detector, for any number of images and any multiple of the network's stride.
 
-    settings: `min_absolute`, `level` and `nms_iou` become part of the graph.
+    settings: `min_absolute`, `descent` and `nms_iou` become part of the graph.
     Raises ExportError if a package is missing or an image of the usual size has too few locations.
     """
     _refuse_missing_packages()
@@ -103,7 +103,7 @@ def metadata(
         "min_score": settings.min_score,
         "min_absolute": settings.min_absolute,
         "nms_iou": settings.nms_iou,
-        "level": settings.level,
+        "descent": settings.descent,
     }
 
 
@@ -112,7 +112,7 @@ def _graph(detector: Detector, options: ExportOptions, settings: PredictConfig) 
         detector,
         locations=options.locations,
         min_absolute=settings.min_absolute,
-        by="product" if settings.level == "darknet" else "absolute",
+        by="product" if settings.descent == "darknet" else "absolute",
     )
     return (WithSuppression(graph, nms_iou=settings.nms_iou) if options.suppress else graph).eval()
 

@@ -56,7 +56,7 @@ def write_results(checkpoint: DetectorCheckpoint, data: DataFile, folder: Path) 
     """Write the files of `eval` for the images of the list `valid` into `folder`; returns their paths.
 
     With a `map` every location is scored for each node of the map, and with a flat tree for each class. With any other
-    tree every location gives one detection. The model's own level and geometry apply (decisions 11, 13).
+    tree every location gives one detection. The model's own descent and geometry apply (decisions 11, 13).
     Raises DarknetError, TreeFileError, UnreadableImage.
     """
     images, nodes = _images(data), _scored_nodes(data, checkpoint.tree)

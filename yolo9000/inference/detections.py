@@ -45,7 +45,7 @@ class Detections:
     objectness      (K,) float32, 0..1, P(object)
     absolute        (K,) float32, 0..1, P(node | object): the product of `conditional`
     score           (K,) float32, 0..1, objectness × absolute; with a query, objectness × P(query | object); with
-                    `level: darknet`, objectness
+                    `descent: darknet`, objectness
     conditional     K arrays float32, 0..1: P(node | parent) along the path from the root to the detected node
     frame, time_s   of a frame of a video: its number from 0, and its time in seconds; else None
 

@@ -141,7 +141,7 @@ def _detect_in_image(batch: BatchOutput, image: int, name: str, rules: _Rules) -
     cfg, query = rules.cfg, rules.query
     letterbox, tree = batch.letterboxes[image], batch.tree_tensors.tree
     top = top_locations(batch, image, min_objectness=cfg.min_score, max_locations=cfg.max_locations)
-    if cfg.level == "darknet" and query is None and not tree.depth.any():
+    if cfg.descent == "darknet" and query is None and not tree.depth.any():
         found = _every_class(batch, top, rules)
     else:
         found = _one_for_each_location(batch, top, rules)
@@ -228,7 +228,7 @@ def _one_for_each_location(batch: BatchOutput, top: TopLocations, rules: _Rules)
     )
     if rules.query is not None:
         score = compared = top.objectness * rules.query.probability(batch, top.location)
-    elif cfg.level == "darknet":
+    elif cfg.descent == "darknet":
         score = compared = top.objectness
     else:
         score, compared = top.objectness * descent.absolute, top.objectness * of_top
@@ -242,7 +242,7 @@ def _descend(batch: BatchOutput, top: TopLocations, cfg: PredictConfig) -> tuple
         lambda active, members: member_logits(batch.grid, top.location[active], members),
         len(top),
         threshold=cfg.min_absolute,
-        by="product" if cfg.level == "darknet" else "absolute",
+        by="product" if cfg.descent == "darknet" else "absolute",
     )
     return descent, torch.cat([descent.absolute[:0], *(path[:1] for path in descent.conditional)])
 

@@ -14,7 +14,7 @@ from yolo9000.models.grid import GridOutput, Locations, cells_in_regions
 
 
 @dataclass(frozen=True)
-class MatchedBoxes:
+class BoxAssignment:
     """The grid location of each of M boxes, and the regression targets of the M' ≤ M boxes that keep their location.
 
     Of several boxes at one location the last keeps it (darknet).
@@ -28,18 +28,18 @@ class MatchedBoxes:
     area_unit: Tensor  # (M',)
 
 
-def match_boxes(
-    output: GridOutput, boxes: BoxColumns, *, match: Literal["anchor", "prediction"] = "anchor"
-) -> MatchedBoxes:
+def assign_boxes(
+    output: GridOutput, boxes: BoxColumns, *, rule: Literal["anchor", "prediction"] = "anchor"
+) -> BoxAssignment:
     """Assign each box to the cell of its centre, and to the anchor that has the highest IoU with the box's shape.
 
-    match: `prediction` compares the shape with the predicted boxes of that cell instead of the anchors.
+    rule: `prediction` compares the shape with the predicted boxes of that cell instead of the anchors.
     """
     rows, columns = output.box_logits.shape[2:4]
     box_cell = xyxy_to_cxcywh(boxes.xyxy_unit) * output.grid_wh.repeat(2)  # (M, 4)
     row = box_cell[:, 1].long().clamp(0, rows - 1)
     column = box_cell[:, 0].long().clamp(0, columns - 1)
-    if match == "anchor":
+    if rule == "anchor":
         iou = shape_iou(box_cell[:, 2:], output.anchors_cell)  # (M, A)
     else:
         iou = _iou_with_predicted_shapes(output, boxes.image, row, column, box_cell[:, 2:])
@@ -47,7 +47,7 @@ def match_boxes(
     index = last_occurrences(location_of_box.flat_index(output))
     location, box_cell = location_of_box[index], box_cell[index]
     corner = torch.stack([location.column, location.row], dim=1)
-    return MatchedBoxes(
+    return BoxAssignment(
         location_of_box,
         index,
         location,

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from yolo9000.config import LossConfig
 from yolo9000.data.batch import BoxColumns, ImageLabelColumns, Targets
 from yolo9000.losses.box_assignment import (
-    MatchedBoxes,
+    BoxAssignment,
+    assign_boxes,
     best_iou,
     ignored_cells,
     last_occurrences,
-    match_boxes,
 )
 from yolo9000.losses.label_assignment import (
     LabelAssignment,
@@ -70,7 +70,7 @@ class LossTerms:
 
 
 @dataclass(frozen=True)
-class UnmatchedLocations:
+class UnassignedLocations:
     """Grid locations that no box is assigned to, outside ignore regions; masks are (B, A, H, W) bool."""
 
     mask: Tensor
@@ -84,10 +84,10 @@ class Assignment:
     """The grid locations that each label of a batch is assigned to."""
 
     predicted_xyxy_unit: Tensor  # (B, A, H, W, 4) the decoded boxes, detached
-    boxes: MatchedBoxes
+    boxes: BoxAssignment
     labels: LabelAssignment
     negative_labels: Locations  # (L',) where each of L' negative labels lowers P(node)
-    unmatched: UnmatchedLocations
+    unassigned: UnassignedLocations
 
 
 class JointLoss(nn.Module):
@@ -118,22 +118,22 @@ class JointLoss(nn.Module):
         batch_size: images in the whole batch; None: those in `output`.
         """
         cfg, assigned = self.cfg, self.assign(output, targets)
-        matched, unmatched = assigned.boxes, assigned.unmatched
+        boxes, unassigned = assigned.boxes, assigned.unassigned
         box_paths, label_paths, negative_paths = path_logits(
             output,
             self.tree_tensors,
-            (matched.location_of_box, targets.boxes.node),
+            (boxes.location_of_box, targets.boxes.node),
             (assigned.labels.location, targets.image_labels.node[assigned.labels.label]),
             (assigned.negative_labels, targets.negative_labels.node),
         )
         is_warm_up = images_seen < cfg.anchor_warm_up_images
-        warm_up = _anchor_errors(output, unmatched) if is_warm_up else _zero(output)
+        warm_up = _anchor_errors(output, unassigned) if is_warm_up else _zero(output)
         negative = negative_errors(output, self.tree_tensors, negative_paths)
         terms = {
-            "coordinates": cfg.coordinate_weight * _coordinate_errors(output, matched).sum(),
+            "coordinates": cfg.coordinate_weight * _coordinate_errors(output, boxes).sum(),
             "objectness": cfg.object_weight * self._objectness(output, assigned, targets.boxes),
-            "no_object": cfg.no_object_weight * self._no_object(output, unmatched.background),
-            "exclusion": cfg.exclusion_weight * self._exclusion(output, targets, unmatched),
+            "no_object": cfg.no_object_weight * self._no_object(output, unassigned.background),
+            "exclusion": cfg.exclusion_weight * self._exclusion(output, targets, unassigned),
             "anchor_warm_up": WARM_UP_WEIGHT * warm_up,
             "box_class": cfg.class_weight * self._box_class(output, box_paths, targets.source),
             "label_class": cfg.label_weight * self._label_class(output, label_paths, assigned.labels),
@@ -147,28 +147,28 @@ class JointLoss(nn.Module):
     def assign(self, output: GridOutput, targets: Targets) -> Assignment:
         """Assign boxes, image labels and background to grid locations."""
         predicted_xyxy_unit = decode_boxes(output)
-        matched = match_boxes(output, targets.boxes, match=self.cfg.match)
+        boxes = assign_boxes(output, targets.boxes, rule=self.cfg.box_assignment)
         labels = assign_labels(
             output,
             targets.image_labels,
             self.tree_tensors,
-            assign=self.cfg.assign,
+            rule=self.cfg.label_assignment,
             top_k=self.cfg.top_k,
-            taken=matched.location,
+            taken=boxes.location,
         )
         negative_labels = location_of_max_score(output, targets.negative_labels, self.tree_tensors)
         iou = best_iou(predicted_xyxy_unit, targets.boxes)
-        unmatched = self._unmatched(output, targets, matched.location, labels.location, iou)
-        return Assignment(predicted_xyxy_unit, matched, labels, negative_labels, unmatched)
+        unassigned = self._unassigned_locations(output, targets, boxes.location, labels.location, iou)
+        return Assignment(predicted_xyxy_unit, boxes, labels, negative_labels, unassigned)
 
-    def _unmatched(
+    def _unassigned_locations(
         self,
         output: GridOutput,
         targets: Targets,
         box_locations: Locations,
         label_locations: Locations,
         iou: Tensor,
-    ) -> UnmatchedLocations:
+    ) -> UnassignedLocations:
         """The locations without a box, and which of them are background.
 
         iou: (B, A, H, W) highest IoU of each predicted box with a box of its image.
@@ -176,7 +176,7 @@ class JointLoss(nn.Module):
         every = ~box_locations.mask(output) & ~ignored_cells(output, targets.ignore)[:, None]
         candidates = every & (iou <= self.cfg.ignore_iou) & ~label_locations.mask(output)
         possibly_unannotated = self._possibly_unannotated(output, candidates, targets.exhaustive)
-        return UnmatchedLocations(every, candidates & ~possibly_unannotated, possibly_unannotated, iou)
+        return UnassignedLocations(every, candidates & ~possibly_unannotated, possibly_unannotated, iou)
 
     def _possibly_unannotated(
         self, output: GridOutput, candidates: Tensor, exhaustive: Tensor | None
@@ -222,12 +222,12 @@ class JointLoss(nn.Module):
             return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         return (logits.sigmoid() - target).square() / 2
 
-    def _exclusion(self, output: GridOutput, targets: Targets, unmatched: UnmatchedLocations) -> Tensor:
+    def _exclusion(self, output: GridOutput, targets: Targets, unassigned: UnassignedLocations) -> Tensor:
         """Sum of `exclusion_errors` of objects far from all boxes (decision 28)."""
         cfg, exhaustive = self.cfg, targets.exhaustive
         if not cfg.exclusion_weight or cfg.unannotated_objectness is None or exhaustive is None:
             return _zero(output)
-        far = unmatched.mask & (unmatched.best_iou <= FAR_IOU)
+        far = unassigned.mask & (unassigned.best_iou <= FAR_IOU)
         far &= exhaustive.any(dim=1)[:, None, None, None]
         objects = object_locations(
             output,
@@ -314,18 +314,18 @@ class JointLoss(nn.Module):
         return (assigned.weight * error * (logits.sigmoid() < self.cfg.assumed_iou)).sum()
 
 
-def _coordinate_errors(output: GridOutput, matched: MatchedBoxes) -> Tensor:
+def _coordinate_errors(output: GridOutput, boxes: BoxAssignment) -> Tensor:
     """Squared errors of offset and log size, (M',). Small boxes count up to twice (darknet)."""
-    offset = matched.location.gather(output.offset_logits).sigmoid() - matched.offset
-    log_size = matched.location.gather(output.size_logits) - matched.log_size
-    return (2 - matched.area_unit) * (offset.square() + log_size.square()).sum(1) / 2
+    offset = boxes.location.gather(output.offset_logits).sigmoid() - boxes.offset
+    log_size = boxes.location.gather(output.size_logits) - boxes.log_size
+    return (2 - boxes.area_unit) * (offset.square() + log_size.square()).sum(1) / 2
 
 
-def _anchor_errors(output: GridOutput, unmatched: UnmatchedLocations) -> Tensor:
-    """Sum of the squared distances of unmatched predicted boxes from their anchors at the centre of their cells."""
+def _anchor_errors(output: GridOutput, unassigned: UnassignedLocations) -> Tensor:
+    """Sum of the squared distances of unassigned predicted boxes from their anchors at the centre of their cells."""
     offset = (output.offset_logits.sigmoid() - 0.5).square().sum(-1)
     size = output.size_logits.square().sum(-1)
-    return ((offset + size) * unmatched.mask).sum() / 2
+    return ((offset + size) * unassigned.mask).sum() / 2
 
 
 def _unassigned(output: GridOutput, labels: ImageLabelColumns, *assigned: Locations) -> Tensor:

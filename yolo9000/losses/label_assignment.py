@@ -23,7 +23,7 @@ from yolo9000.models.boxes import area_xyxy
 from yolo9000.models.grid import GridOutput, Locations, cells_in_regions, decode_boxes
 from yolo9000.models.tree_tensors import PathMembers, TreeTensors, log_complement
 
-Assign: TypeAlias = Literal["max_score", "max_objectness", "max_size", "top_k"]
+LabelRule: TypeAlias = Literal["max_score", "max_objectness", "max_size", "top_k"]
 
 PROPOSALS = 32  # of max_size: predicted boxes of each label's region that are compared by size
 PROPOSAL_NMS_IOU = 0.5  # of max_size: a proposal that overlaps one of higher objectness by more is dropped
@@ -84,20 +84,20 @@ def assign_labels(
     labels: ImageLabelColumns,
     tree_tensors: TreeTensors,
     *,
-    assign: Assign,
+    rule: LabelRule,
     top_k: int,
     taken: Locations | None = None,
 ) -> LabelAssignment:
-    """Assign each label by the rule `assign`; `top_k` is used by the rule of that name only.
+    """Assign each label by the rule; `top_k` is used by the rule of that name only.
 
     taken: locations that boxes are assigned to. A label is assigned to one of them only if its region has no other.
     """
     allowed = free_locations(output, labels, taken)
-    if assign == "top_k":
+    if rule == "top_k":
         return assign_top_k(output, labels, top_k, allowed)
-    if assign == "max_objectness":
+    if rule == "max_objectness":
         location = location_of_max_objectness(output, labels, allowed)
-    elif assign == "max_size":
+    elif rule == "max_size":
         location = location_of_max_size(output, labels, allowed)
     else:
         location = location_of_max_score(output, labels, tree_tensors, allowed)

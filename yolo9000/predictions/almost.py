@@ -39,7 +39,7 @@ class AlmostDetected:
 
     def _compared(self, detections: Detections) -> np.ndarray:
         """The quantity that is compared with `min_score`: decision 34."""
-        if self.has_query or self.predictor.settings.level == "darknet":
+        if self.has_query or self.predictor.settings.descent == "darknet":
             return detections.score
         top = [
             float(np.prod(path[: 1 + self._first_allowed(detections, row)]))

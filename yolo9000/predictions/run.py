@@ -133,7 +133,7 @@ def _facts(work: _Work, name: str) -> ReportFacts:
         min_score=settings.min_score,
         min_absolute=settings.min_absolute,
         title=f"Detections: {name}" if work.query is None else f"Detections of {work.query}",
-        fixed_scores=work.query is not None or settings.level == "darknet",
+        fixed_scores=work.query is not None or settings.descent == "darknet",
     )
 
 

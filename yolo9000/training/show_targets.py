@@ -122,10 +122,14 @@ def marks_of(assigned: AssignedBatch, image: int) -> Iterator[UnitMark]:
 
 
 def _box_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitMark]:
-    boxes, matched, tree = assigned.targets.boxes, assigned.assignment.boxes, assigned.tree_tensors.tree
-    kept, colour_of = set(matched.index.tolist()), branch_colours(tree)
+    boxes, assigned_boxes, tree = (
+        assigned.targets.boxes,
+        assigned.assignment.boxes,
+        assigned.tree_tensors.tree,
+    )
+    kept, colour_of = set(assigned_boxes.index.tolist()), branch_colours(tree)
     for row in (boxes.image == image).nonzero()[:, 0].tolist():
-        node, location = int(boxes.node[row]), matched.location_of_box[torch.tensor([row])]
+        node, location = int(boxes.node[row]), assigned_boxes.location_of_box[torch.tensor([row])]
         taken = "" if row in kept else ", location taken by a later box"
         colour = colour_of(node)
         yield boxes.xyxy_unit[row], f"{tree.names[node]}: anchor {int(location.anchor)}{taken}", colour, False
@@ -160,7 +164,7 @@ def _negative_label_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitM
 
 def _unannotated_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitMark]:
     grid_wh = assigned.output.grid_wh
-    rows_columns = assigned.assignment.unmatched.possibly_unannotated[image].any(dim=0).nonzero()
+    rows_columns = assigned.assignment.unassigned.possibly_unannotated[image].any(dim=0).nonzero()
     spot_cell = torch.tensor([0.5 - SPOT_CELL] * 2 + [0.5 + SPOT_CELL] * 2).to(grid_wh)
     for corner in rows_columns.flip(1).to(grid_wh):
         yield (corner.repeat(2) + spot_cell) / grid_wh.repeat(2), "", ABOVE_BRANCHES, False
@@ -193,7 +197,7 @@ def _hatched(pixels: Image.Image, regions_unit: Tensor) -> Image.Image:
 
 def summary(assigned: AssignedBatch, image: int, *, source: str) -> str:
     """The labels of an image and its share of background, in words."""
-    targets, unmatched = assigned.targets, assigned.assignment.unmatched
+    targets, unassigned = assigned.targets, assigned.assignment.unassigned
     counts = {
         ("box", "boxes"): targets.boxes.image,
         ("image label", "image labels"): targets.image_labels.image,
@@ -205,7 +209,7 @@ def summary(assigned: AssignedBatch, image: int, *, source: str) -> str:
         for names, images in counts.items()
         if (count := int((images == image).sum()))
     ]
-    background, unannotated = unmatched.background[image], int(unmatched.possibly_unannotated[image].sum())
+    background, unannotated = unassigned.background[image], int(unassigned.possibly_unannotated[image].sum())
     text = f"From {source}: {', '.join(labels) or 'no labels'}. "
     text += f"{int(background.sum())} of {background.numel()} grid locations are background"
     text += (
@@ -250,7 +254,7 @@ def legend(assigned: AssignedBatch, image: int) -> Iterator[tuple[Image.Image, s
         everywhere = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
         hatched = _hatched(Image.new("RGB", SWATCH_PX, ABOVE_BRANCHES), everywhere)
         yield hatched, "ignore region: no location in it is background"
-    if assigned.assignment.unmatched.possibly_unannotated[image].any():
+    if assigned.assignment.unassigned.possibly_unannotated[image].any():
         yield _swatch(spot, ABOVE_BRANCHES), "cell that may see an object without a box: not background"
 
 

@@ -238,14 +238,14 @@ def test_the_settings_of_the_cfg_become_a_configuration(tmp_path: Path) -> None:
     assert (cfg.augment.hue, round(cfg.augment.saturation, 6), cfg.augment.exposure) == (0.1, 1.333333, 1.5)
     assert (cfg.augment.jitter, cfg.loss.object_weight, cfg.loss.no_object_weight) == (0.3, 5, 0.5)
     assert (cfg.loss.class_weight, cfg.loss.coordinate_weight, cfg.loss.ignore_iou) == (2, 3, 0.6)
-    assert (cfg.loss.match, cfg.loss.objectness_target) == ("anchor", "iou")
+    assert (cfg.loss.box_assignment, cfg.loss.objectness_target) == ("anchor", "iou")
     assert cfg.model.anchors == ((0.8, 1.1), (2.5, 1.75))
     assert cfg.model.input_size_px == (32, 16)
     assert cfg.model.siblings == "softmax"
     assert converted(FLAT_CFG).config.model.siblings == "sigmoid"
     ours, theirs = (converted(CFG, rules=kind).config.predict for kind in ("ours", "darknet"))
-    assert (ours.level, ours.nms, ours.geometry) == ("threshold", "by_objectness", "exact")
-    assert (theirs.level, theirs.nms, theirs.geometry, theirs.min_score) == (
+    assert (ours.descent, ours.nms, ours.geometry) == ("paper", "by_objectness", "exact")
+    assert (theirs.descent, theirs.nms, theirs.geometry, theirs.min_score) == (
         "darknet",
         "by_node",
         "darknet",

@@ -179,7 +179,7 @@ def test_darknet_without_a_tree_gives_several_classes_for_one_box() -> None:
     tree = WordTree(["a", "b"], [-1, -1])
     output = random_output(tree, images=1)
     output.features[:] = torch.zeros_like(output.features)
-    found = predicted_paths(batch_of(output, tree), PredictConfig(level="darknet"), min_score=0.01)
+    found = predicted_paths(batch_of(output, tree), PredictConfig(descent="darknet"), min_score=0.01)
     assert len(found[0]) % 2 == 0
     assert set(found[0].leaf.tolist()) == {0, 1}
 

@@ -49,7 +49,7 @@ def our_rows(case: GoldenCase, raw: torch.Tensor, *, nms: Overlap, nms_iou: floa
     shared |= {"max_locations": EVERYTHING, "max_detections": EVERYTHING}
     if not params["map"]:
         cfg = {
-            "level": "darknet",
+            "descent": "darknet",
             "min_score": params["thresh"],
             "min_absolute": params["tree_thresh"],
             **shared,

@@ -263,7 +263,7 @@ def test_darknet_without_a_tree_has_a_detection_for_each_class_above_the_thresho
     class_logits = torch.tensor([0.40, 0.35, 0.25], dtype=torch.float64).log().expand(1, 1, 1, 1, 3)
     box_logits = torch.tensor([0, 0, 0, 0, math.log(0.99 / 0.01)]).expand(1, 1, 1, 1, 5)
     output = grid_output(anchors=[[1.0, 1.0]], box_logits=box_logits, class_logits=class_logits)
-    cfg = PredictConfig.model_validate({"level": "darknet", "min_score": min_score, "nms": nms})
+    cfg = PredictConfig.model_validate({"descent": "darknet", "min_score": min_score, "nms": nms})
     (found,) = detect(batch_of(output, tree), ["p"], cfg)
     assert found.node.tolist() == [node for node, _ in expected]
     assert found.score.tolist() == pytest.approx([score for _, score in expected], rel=1e-6)

@@ -28,11 +28,11 @@ def loss_config(params: dict[str, Any]) -> LossConfig:
         label_weight=params["class_scale"],
         coordinate_weight=params["coord_scale"],
         ignore_iou=params["thresh"],
-        match="anchor" if params["bias_match"] else "prediction",
+        box_assignment="anchor" if params["bias_match"] else "prediction",
         objectness_target="iou" if params["rescore"] else "one",
         objectness_loss="squared",
         anchor_warm_up_images=WARM_UP_IMAGES,
-        assign="max_score",
+        label_assignment="max_score",
         label_objectness="darknet",
     )
 

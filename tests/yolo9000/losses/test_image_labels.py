@@ -66,7 +66,7 @@ def gradients_of(
     boxes.requires_grad_()
     classes.requires_grad_()
     cfg = LossConfig.model_validate(
-        {"anchor_warm_up_images": 0, "assign": "max_score", **changes}
+        {"anchor_warm_up_images": 0, "label_assignment": "max_score", **changes}
     )  # the paper's rule
     pairs = None if non_exclusive is None else np.array([non_exclusive])
     known = (
@@ -140,7 +140,10 @@ def test_the_rule_ignore_trains_classes_only(toy_tree: WordTree) -> None:
 def test_the_label_dog_is_assigned_by_the_rule(
     toy_tree: WordTree, assign: str, cells: list[tuple[int, int]]
 ) -> None:
-    assert gradients_of(toy_tree, labels=(DOG,), assign=assign, top_k=2).cells_with_class_gradient == cells
+    assert (
+        gradients_of(toy_tree, labels=(DOG,), label_assignment=assign, top_k=2).cells_with_class_gradient
+        == cells
+    )
 
 
 def test_each_of_several_labels_has_its_own_location_and_path(toy_tree: WordTree) -> None:

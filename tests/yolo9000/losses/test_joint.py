@@ -19,7 +19,7 @@ from yolo9000.losses.joint import JointLoss, LossTerms
 from yolo9000.models.tree_tensors import TreeTensors
 
 DOG, CAR, BOAT, TERRIER = 2, 4, 5, 6
-PAPER = LossConfig(anchor_warm_up_images=0, assign="max_score")  # the paper's rule
+PAPER = LossConfig(anchor_warm_up_images=0, label_assignment="max_score")  # the paper's rule
 
 
 def targets(
@@ -110,7 +110,7 @@ def test_sigmoid_siblings_of_one_location_add_up(toy_tree: WordTree, label_type:
         what = targets(boxes=[*ONE_BOX, (0, BOAT, ONE_BOX[0][2])])
     else:
         what = targets(labels=[(0, CAR), (0, BOAT)], ignore=whole)
-    cfg = replace_cfg(assign="max_objectness", label_objectness="ignore")
+    cfg = replace_cfg(label_assignment="max_objectness", label_objectness="ignore")
     case = Case(toy_tree, cfg, what, siblings="sigmoid")
     location = case.class_gradient.abs().sum(-1).nonzero()
     assert len(location) == 1
@@ -122,7 +122,7 @@ def test_sigmoid_siblings_of_one_location_add_up(toy_tree: WordTree, label_type:
 
 
 def test_with_objectness_ignored_an_image_label_gives_the_box_head_no_gradient(toy_tree: WordTree) -> None:
-    cfg = replace_cfg(label_objectness="ignore", assign="max_objectness")
+    cfg = replace_cfg(label_objectness="ignore", label_assignment="max_objectness")
     whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
     case = Case(toy_tree, cfg, targets(labels=[(0, TERRIER), (1, CAR)], ignore=whole))
     assert (case.box_gradient == 0).all()
@@ -153,7 +153,7 @@ def test_an_image_label_leaves_the_location_of_a_box_alone(
     toy_tree: WordTree, assign: str, objectness: str
 ) -> None:
     """An image of a car with its box and the image label dog."""
-    cfg = replace_cfg(assign=assign, label_objectness=objectness, top_k=2)
+    cfg = replace_cfg(label_assignment=assign, label_objectness=objectness, top_k=2)
     alone = Case(toy_tree, cfg, targets(boxes=ONE_BOX))
     both = Case(toy_tree, cfg, targets(boxes=ONE_BOX, labels=[(0, DOG)]))
     (location,) = (alone.class_gradient[0].abs().sum(-1) > 0).nonzero().tolist()
@@ -163,7 +163,7 @@ def test_an_image_label_leaves_the_location_of_a_box_alone(
 
 
 def test_the_location_of_an_image_label_is_not_background(toy_tree: WordTree) -> None:
-    cfg = replace_cfg(assign="max_objectness", assumed_iou=1.0)
+    cfg = replace_cfg(label_assignment="max_objectness", assumed_iou=1.0)
     case = Case(toy_tree, cfg, targets(boxes=ONE_BOX, labels=[(0, DOG)]))
     alone = Case(toy_tree, cfg, targets(boxes=ONE_BOX))
     (moved,) = (case.box_gradient[0, ..., 4] != alone.box_gradient[0, ..., 4]).nonzero().tolist()
@@ -286,11 +286,11 @@ def test_top_k_locations_share_the_weight_of_a_label(toy_tree: WordTree) -> None
     """With k = 1 the rule is max_objectness; with all 18 locations each has a weight of 1/18."""
     whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
     what = targets(labels=[(0, TERRIER), (0, CAR)], ignore=whole)
-    one = Case(toy_tree, replace_cfg(assign="top_k", top_k=1), what)
-    best = Case(toy_tree, replace_cfg(assign="max_objectness"), what)
+    one = Case(toy_tree, replace_cfg(label_assignment="top_k", top_k=1), what)
+    best = Case(toy_tree, replace_cfg(label_assignment="max_objectness"), what)
     torch.testing.assert_close(one.class_gradient, best.class_gradient)
     torch.testing.assert_close(one.box_gradient, best.box_gradient)
-    everywhere = Case(toy_tree, replace_cfg(assign="top_k", top_k=99, assumed_iou=1.0), what)
+    everywhere = Case(toy_tree, replace_cfg(label_assignment="top_k", top_k=99, assumed_iou=1.0), what)
     logits = everywhere.classes.detach()[0, ..., [0, 1]].softmax(-1)
     expected = (
         (2 * logits[..., 0] - 1) / 18 / 2
@@ -303,5 +303,5 @@ def test_top_k_locations_share_the_weight_of_a_label(toy_tree: WordTree) -> None
 def test_an_image_label_at_an_inner_node_leaves_the_levels_below_alone(toy_tree: WordTree) -> None:
     whole = [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 1.0, 1.0])]
     for assign in ("max_score", "max_objectness", "max_size", "top_k"):
-        case = Case(toy_tree, replace_cfg(assign=assign), targets(labels=[(0, DOG)], ignore=whole))
+        case = Case(toy_tree, replace_cfg(label_assignment=assign), targets(labels=[(0, DOG)], ignore=whole))
         assert case.class_gradient.abs().sum((0, 1, 2, 3)).nonzero()[:, 0].tolist() == [0, 1, 2, 3]

@@ -16,7 +16,7 @@ from tests.yolo9000.made import grid_output
 from wordtree import WordTree
 from yolo9000.data.batch import ImageLabelColumns
 from yolo9000.losses.label_assignment import (
-    Assign,
+    LabelRule,
     assign_labels,
     assign_top_k,
     location_of_max_objectness,
@@ -82,14 +82,14 @@ def test_a_region_without_a_cell_centre_falls_back_to_the_cell_of_its_middle() -
     assert locations_in_regions(output, one_label(1.0, 1.0, 1.0, 1.0)).sum() == anchors
 
 
-@pytest.mark.parametrize("assign", ["max_score", "max_objectness", "max_size", "top_k"])
+@pytest.mark.parametrize("rule", ["max_score", "max_objectness", "max_size", "top_k"])
 def test_a_label_is_assigned_to_the_location_of_a_box_only_if_there_is_no_other(
-    toy_tree: WordTree, assign: Assign
+    toy_tree: WordTree, rule: LabelRule
 ) -> None:
     output, tree_tensors = scene(), TreeTensors(toy_tree)
 
     def locations(label: ImageLabelColumns, taken: Locations | None) -> set[int]:
-        chosen = assign_labels(output, label, tree_tensors, assign=assign, top_k=2, taken=taken)
+        chosen = assign_labels(output, label, tree_tensors, rule=rule, top_k=2, taken=taken)
         return set(chosen.location.flat_index(output).tolist())
 
     label = one_label()
@@ -265,18 +265,18 @@ def cells(location: Locations) -> list[tuple[int, int]]:
     return list(zip(location.row.tolist(), location.column.tolist(), strict=True))
 
 
-@pytest.mark.parametrize("assign", ["max_score", "max_objectness", "max_size", "top_k"])
+@pytest.mark.parametrize("rule", ["max_score", "max_objectness", "max_size", "top_k"])
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=15, deadline=None)
 def test_each_rule_agrees_with_a_loop_over_labels_and_locations(
-    toy_tree: WordTree, assign: Assign, seed: int
+    toy_tree: WordTree, rule: LabelRule, seed: int
 ) -> None:
     output, tree_tensors, labels = random_scene(seed), TreeTensors(toy_tree), several_labels()
-    chosen = assign_labels(output, labels, tree_tensors, assign=assign, top_k=5)
+    chosen = assign_labels(output, labels, tree_tensors, rule=rule, top_k=5)
     expected = [
         (label, *location, 1 / len(locations))
         for label in range(len(labels.node))
-        for locations in [slow_choice(output, labels, label, tree_tensors, assign)]
+        for locations in [slow_choice(output, labels, label, tree_tensors, rule)]
         for location in locations
     ]
     columns = (
@@ -300,7 +300,7 @@ def random_scene(seed: int) -> GridOutput:
 
 
 def slow_choice(
-    output: GridOutput, labels: ImageLabelColumns, label: int, tree_tensors: TreeTensors, assign: Assign
+    output: GridOutput, labels: ImageLabelColumns, label: int, tree_tensors: TreeTensors, rule: LabelRule
 ) -> list[tuple[int, int, int, int]]:
     """The rules as loops over locations."""
     image, node = int(labels.image[label]), int(labels.node[label])
@@ -312,11 +312,11 @@ def slow_choice(
         if left <= (column + 0.5) / columns < right and top <= (row + 0.5) / rows < bottom
     ]
     locations.sort(key=lambda location: -output.objectness[location])
-    if assign == "max_objectness":
+    if rule == "max_objectness":
         return locations[:1]
-    if assign == "top_k":
+    if rule == "top_k":
         return locations[:5]
-    if assign == "max_score":
+    if rule == "max_score":
         logits = output.dense_class_logits()
         return [
             max(

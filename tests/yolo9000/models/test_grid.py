@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.yolo9000.made import grid_output
 from yolo9000.data.batch import BoxColumns, IgnoreColumns
-from yolo9000.losses.box_assignment import best_iou, ignored_cells, last_occurrences, match_boxes
+from yolo9000.losses.box_assignment import assign_boxes, best_iou, ignored_cells, last_occurrences
 from yolo9000.models.boxes import iou_xyxy
 from yolo9000.models.grid import Locations, cells_in_regions, decode_boxes
 
@@ -35,8 +35,8 @@ def test_a_box_is_assigned_to_the_anchor_or_the_prediction_of_its_shape() -> Non
     boxes = columns(
         (0, 0.1, 0.1, 1.1, 1.1), (0, -0.9, -0.4, 2.1, 1.6)
     )  # of either anchor's shape; the grid is one cell
-    assert match_boxes(output, boxes).location_of_box.anchor.tolist() == [0, 1]
-    assert match_boxes(output, boxes, match="prediction").location_of_box.anchor.tolist() == [1, 0]
+    assert assign_boxes(output, boxes).location_of_box.anchor.tolist() == [0, 1]
+    assert assign_boxes(output, boxes, rule="prediction").location_of_box.anchor.tolist() == [1, 0]
 
 
 @given(cx=st.floats(0.02, 0.98), cy=st.floats(0.02, 0.98), w=st.floats(0.02, 0.9), h=st.floats(0.02, 0.9))
@@ -44,38 +44,38 @@ def test_a_box_is_assigned_to_the_anchor_or_the_prediction_of_its_shape() -> Non
 def test_decoding_the_targets_of_a_box_gives_the_box(cx: float, cy: float, w: float, h: float) -> None:
     output = grid_output(anchors=[[1.0, 1.0], [3.0, 2.0]], rows=5, columns=6)
     box = columns((0, cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))
-    matched = match_boxes(output, box)
-    location, logits = matched.location, output.box_logits.clone()
-    logits[location.image, location.anchor, location.row, location.column, :2] = matched.offset.clamp(
+    assigned = assign_boxes(output, box)
+    location, logits = assigned.location, output.box_logits.clone()
+    logits[location.image, location.anchor, location.row, location.column, :2] = assigned.offset.clamp(
         1e-9, 1 - 1e-9
     ).logit()
-    logits[location.image, location.anchor, location.row, location.column, 2:4] = matched.log_size
+    logits[location.image, location.anchor, location.row, location.column, 2:4] = assigned.log_size
     decoded = location.gather(decode_boxes(grid_output(anchors=[[1.0, 1.0], [3.0, 2.0]], box_logits=logits)))
     np.testing.assert_allclose(decoded, box.xyxy_unit, atol=1e-6)
 
 
 def test_a_box_is_assigned_to_the_cell_of_its_centre_and_the_anchor_of_its_shape() -> None:
     output = grid_output(anchors=[[1.0, 1.0], [1.0, 3.0]], rows=4, columns=4)
-    matched = match_boxes(output, columns((0, 0.0, 0.0, 0.2, 0.2), (0, 0.55, 0.1, 0.7, 0.9)))
-    assert matched.location.anchor.tolist() == [0, 1]
-    assert matched.location.row.tolist() == [0, 2]
-    assert matched.location.column.tolist() == [0, 2]
+    assigned = assign_boxes(output, columns((0, 0.0, 0.0, 0.2, 0.2), (0, 0.55, 0.1, 0.7, 0.9)))
+    assert assigned.location.anchor.tolist() == [0, 1]
+    assert assigned.location.row.tolist() == [0, 2]
+    assert assigned.location.column.tolist() == [0, 2]
 
 
 def test_of_two_boxes_at_one_location_the_last_keeps_it() -> None:
     output = grid_output(anchors=[[1.0, 1.0]], rows=2, columns=2)
-    matched = match_boxes(
+    assigned = assign_boxes(
         output, columns((0, 0.1, 0.1, 0.3, 0.3), (0, 0.1, 0.1, 0.4, 0.4), (0, 0.6, 0, 0.9, 0.3))
     )
-    assert matched.index.tolist() == [1, 2]
-    assert len(matched.location_of_box) == 3
+    assert assigned.index.tolist() == [1, 2]
+    assert len(assigned.location_of_box) == 3
 
 
 def test_a_centre_on_the_right_border_belongs_to_the_last_cell() -> None:
     output = grid_output(anchors=[[1.0, 1.0]], rows=2, columns=2)
-    matched = match_boxes(output, columns((0, 1.0, 1.0, 1.0, 1.0)))
-    assert (matched.location.row.item(), matched.location.column.item()) == (1, 1)
-    assert torch.isfinite(matched.log_size).all()
+    assigned = assign_boxes(output, columns((0, 1.0, 1.0, 1.0, 1.0)))
+    assert (assigned.location.row.item(), assigned.location.column.item()) == (1, 1)
+    assert torch.isfinite(assigned.log_size).all()
 
 
 @given(keys=st.lists(st.integers(0, 5), max_size=20))

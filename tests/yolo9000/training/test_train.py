@@ -38,7 +38,7 @@ def test_two_joint_steps_train_only_the_path_members_of_the_labels_in_a_tree_as_
         augment__mosaic=0,
         loss__objectness_loss="squared",
         loss__label_objectness="paper",
-        loss__assign="max_score",
+        loss__label_assignment="max_score",
     )
     reader = ShardReader(large_shards)
     hierarchy_nodes = len(reader.tree)
