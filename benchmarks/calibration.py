@@ -28,7 +28,7 @@ from yolo9000.checkpoints.calibration import Rule
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.evaluation.calibrate import calibration_boxes, threshold_of
 from yolo9000.evaluation.predicted_paths import JudgedPaths
-from yolo9000.evaluation.prediction_score import coverage_of
+from yolo9000.evaluation.prediction_metrics import coverage_of
 
 RULES: tuple[Rule, ...] = ("marginal", "confident", "per_image")
 TARGETS = (0.8, 0.9, 0.95, 0.99)

@@ -138,8 +138,8 @@ def pretrain(
     from yolo9000.training.pretrain import pretrain as run_training
 
     best = runs / cfg.name / "best.pt"
-    score = run_training(cfg, runs / cfg.name, resume=resume)
-    _print_table(score)
+    metrics = run_training(cfg, runs / cfg.name, resume=resume)
+    _print_table(metrics)
     _print_once(
         f"Classifier: {best}   to start a detector from it: yolo9000 train … --set model.start_from={best}"
     )
@@ -237,7 +237,7 @@ def evaluate(
     from data_prep import ShardReader
     from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
     from yolo9000.distributed import default_device
-    from yolo9000.evaluation.evaluate import evaluate as score
+    from yolo9000.evaluation.evaluate import evaluate as evaluate_model
     from yolo9000.training.resume import refuse_sizes_off_grid
     from yolo9000.training.run import with_settings
 
@@ -252,15 +252,15 @@ def evaluate(
     if size is not None:
         cfg = with_settings(cfg, "model", input_size_px=size)
         refuse_sizes_off_grid(cfg, network.backbone.stride)
-    scorecard = score(network, reader, checkpoint.label_counts, cfg)
+    result = evaluate_model(network, reader, checkpoint.label_counts, cfg)
     if html is not None:
         from yolo9000.reports.evaluation_page import write_evaluation_page
 
-        write_evaluation_page(html, scorecard, checkpoint, reader, cfg.evaluate)
+        write_evaluation_page(html, result, checkpoint, reader, cfg.evaluate)
     if as_json:
-        _print_once(json.dumps(scorecard.to_dict(), indent=1))
+        _print_once(json.dumps(result.to_dict(), indent=1))
     else:
-        _print_table(scorecard, per_class=per_class)
+        _print_table(result, per_class=per_class)
 
 
 app.command()(calibrate)
@@ -405,13 +405,13 @@ def _print_facts(facts: dict[str, Any]) -> None:
     _print_once(*(f"{name:>{width}}  {value}" for name, value in facts.items()))
 
 
-def _print_table(score: Any, *, per_class: bool = False) -> None:
+def _print_table(result: Any, *, per_class: bool = False) -> None:
     from rich.console import Console
 
     from yolo9000.distributed import is_first
-    from yolo9000.evaluation.score_tables import score_tables
+    from yolo9000.evaluation.metric_tables import metric_tables
 
-    for table in score_tables(score, per_class=per_class) if is_first() else ():
+    for table in metric_tables(result, per_class=per_class) if is_first() else ():
         Console(markup=False, emoji=False).print(table)  # names such as [red] and :car: stay as they are
 
 

@@ -74,7 +74,8 @@ class Checkpoint(Generic[SettingsT]):
     step: int
     weights: dict[str, Any]  # for evaluation: the EMA where the run keeps one
     training: dict[str, Any] | None  # live weights, optimizer state and EMA, to resume; None in best.pt
-    score: float  # AP50 or top-1 in percent of the evaluation that selected the weights; NaN before the first
+    # AP50 of boxed classes, or top-1, in percent, of the evaluation that selected the weights; NaN before the first.
+    best_metric: float
     seen_before: int = 0  # images that the weights had seen before step 1
     darknet: DarknetOrigin | None = None
     calibration: Calibration | None = None
@@ -113,7 +114,7 @@ class Checkpoint(Generic[SettingsT]):
         """Summary of the checkpoint as plain values, for `yolo9000 info`."""
         model, counts = self.config.model, self.label_counts
         has_boxes, has_labels = counts.boxes_rolled_up > 0, counts.image_labels_rolled_up > 0
-        score = "ap50_boxed" if isinstance(self.config, Config) else "top1"
+        metric = "ap50_boxed" if isinstance(self.config, Config) else "top1"
         return {
             "run": self.config.name,
             "kind": DESCRIPTIONS[type(self.config)],
@@ -121,7 +122,7 @@ class Checkpoint(Generic[SettingsT]):
             "parameters": sum(p.numel() for p in self._meta_model().parameters()),
             "steps": self.step,
             "images_seen": self.images_seen,
-            score: None if math.isnan(self.score) else round(self.score, 2),
+            metric: None if math.isnan(self.best_metric) else round(self.best_metric, 2),
             "tree": f"{len(self.tree)} nodes, {len(self.tree.leaves)} leaves, fingerprint {self.tree.fingerprint[:12]}",
             "nodes_with_boxes": int(has_boxes.sum()),
             "nodes_with_image_labels_only": int((has_labels & ~has_boxes).sum()),
@@ -221,7 +222,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint[Any]) -> None:
         "boxes": torch.from_numpy(np.ascontiguousarray(checkpoint.label_counts.boxes)),
         "image_labels": torch.from_numpy(np.ascontiguousarray(checkpoint.label_counts.image_labels)),
         "step": checkpoint.step,
-        "score": checkpoint.score,
+        "score": checkpoint.best_metric,  # its name in files of all versions
         "weights": checkpoint.weights,
         "training": checkpoint.training,
         "seen_before": checkpoint.seen_before,
@@ -331,7 +332,8 @@ def _checkpoint_of(content: dict[str, Any], config_type: type[Any]) -> Checkpoin
         config=config,
         tree=tree,
         label_counts=LabelCounts(tree, content["boxes"].numpy(), content["image_labels"].numpy()),
-        **{name: content[name] for name in ("step", "score", "weights", "training")},
+        **{name: content[name] for name in ("step", "weights", "training")},
+        best_metric=content["score"],
         seen_before=content.get("seen_before", 0),
         darknet=_darknet_origin(content.get("darknet")),
         calibration=_calibration(content.get("calibration")),

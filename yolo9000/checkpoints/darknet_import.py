@@ -92,7 +92,7 @@ def read_darknet(
         step=0,
         weights=_model_with(config, tree, plan, weights).state_dict(),
         training=None,
-        score=math.nan,
+        best_metric=math.nan,
         seen_before=header.seen,
         darknet=DarknetOrigin((header.major, header.minor, header.revision), tree.fingerprint),
     )

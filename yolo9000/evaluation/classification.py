@@ -1,4 +1,4 @@
-"""The score of a classifier: top-1 and top-5 accuracy, and accuracy along the path from the root to the label.
+"""The metrics of a classifier: top-1 and top-5 accuracy, and accuracy along the path from the root to the label.
 
 The *candidates* of top-k are the classes without a class below them: the leaves, where all labels are leaves. A
 candidate is correct for an image if it is equal to or below one of the image's labels. An image labelled *dog* is
@@ -27,7 +27,7 @@ THRESHOLDS = (0.5, 0.7, 0.9)  # paper, section 4: the prediction is the deepest 
 
 
 @dataclass(frozen=True)
-class DepthScore:
+class DepthAccuracy:
     """Accuracy down to one depth (roots: 0), over the images labelled at this depth or deeper.
 
     correct   percentage of images whose top-1 prediction shares the label's path down to this depth, 0..100
@@ -39,7 +39,7 @@ class DepthScore:
 
 
 @dataclass(frozen=True)
-class ThresholdScore:
+class ThresholdAccuracy:
     """Accuracy of the paper's prediction, the deepest node with a probability above the threshold; 0..100.
 
     correct   percentage of predictions equal to a label, above it or below it
@@ -69,7 +69,7 @@ class ClassAccuracy:
 
 
 @dataclass(frozen=True)
-class ClassificationScore:
+class ClassificationMetrics:
     """One evaluation of a classifier, as percentages 0..100.
 
     images      number of evaluated images
@@ -83,8 +83,8 @@ class ClassificationScore:
     top1: float | None
     top5: float | None
     path: float
-    depths: tuple[DepthScore, ...]
-    thresholds: tuple[ThresholdScore, ...]
+    depths: tuple[DepthAccuracy, ...]
+    thresholds: tuple[ThresholdAccuracy, ...]
     classes: tuple[ClassAccuracy, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,13 +100,13 @@ class ClassificationScore:
         table.add_column("percent", justify="right")
         for name, value in (("top-1", self.top1), ("top-5", self.top5), ("label's path", self.path)):
             table.add_row(name, "–" if value is None else f"{value:.1f}")
-        for depth_score in self.depths:
-            name = f"down to depth {depth_score.depth} ({depth_score.images} images)"
-            table.add_row(name, f"{depth_score.correct:.1f}")
-        for threshold_score in self.thresholds:
-            covered = f"covers {threshold_score.path:.0f} % of the path"
-            name = f"deepest node above {threshold_score.threshold:g} ({covered})"
-            table.add_row(name, f"{threshold_score.correct:.1f}")
+        for at_depth in self.depths:
+            name = f"down to depth {at_depth.depth} ({at_depth.images} images)"
+            table.add_row(name, f"{at_depth.correct:.1f}")
+        for at_threshold in self.thresholds:
+            covered = f"covers {at_threshold.path:.0f} % of the path"
+            name = f"deepest node above {at_threshold.threshold:g} ({covered})"
+            table.add_row(name, f"{at_threshold.correct:.1f}")
         return table
 
 
@@ -236,24 +236,24 @@ def _paths(nodes: Int64Array, tree: WordTree) -> Int64Array:
     return paths
 
 
-def classification_score(outcomes: ImageOutcomes, tree: WordTree) -> ClassificationScore:
-    """The score over all images, at least one."""
+def classification_metrics(outcomes: ImageOutcomes, tree: WordTree) -> ClassificationMetrics:
+    """The metrics over all images, at least one."""
     known = outcomes.rank >= 0
     ranks = outcomes.rank[known]
     by_threshold = zip(THRESHOLDS, outcomes.threshold_common.T, outcomes.threshold_label_depth.T, strict=True)
-    return ClassificationScore(
+    return ClassificationMetrics(
         images=len(known),
         unknown=int((~known).sum()),
         top1=_percentage(ranks < 1) if len(ranks) else None,
         top5=_percentage(ranks < 5) if len(ranks) else None,
         path=_percentage(outcomes.common / (outcomes.label_depth + 1)),
         depths=tuple(
-            DepthScore(depth, int(deep.sum()), _percentage(outcomes.common[deep] > depth))
+            DepthAccuracy(depth, int(deep.sum()), _percentage(outcomes.common[deep] > depth))
             for depth in range(int(outcomes.label_depth.max()) + 1)
             if (deep := outcomes.label_depth >= depth).any()
         ),
         thresholds=tuple(
-            ThresholdScore(threshold, _percentage(common > 0), _percentage(common / (depth + 1)))
+            ThresholdAccuracy(threshold, _percentage(common > 0), _percentage(common / (depth + 1)))
             for threshold, common, depth in by_threshold
         ),
         classes=_class_accuracies(outcomes.label[known], ranks, outcomes.predicted[known], tree),

@@ -15,16 +15,16 @@ from yolo9000.data.classifier_data import ClassifierTestData
 from yolo9000.data.image import decode_image, letterbox
 from yolo9000.distributed import all_gather, broadcast, own_share, track_progress
 from yolo9000.evaluation.classification import (
-    ClassificationScore,
+    ClassificationMetrics,
     ImageOutcomes,
-    classification_score,
+    classification_metrics,
     image_outcomes,
     lowest_classes,
 )
 from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.other_protocols import precision_by_protocol
 from yolo9000.evaluation.predicted_paths import PredictedPaths, judged, predicted_paths
-from yolo9000.evaluation.prediction_score import prediction_score
+from yolo9000.evaluation.prediction_metrics import prediction_metrics
 from yolo9000.evaluation.scorecard import Scorecard, scorecard_of
 from yolo9000.evaluation.supervision import GROUP_OF
 from yolo9000.inference.postprocess import BatchOutput, highest_objectness_box, score_nodes
@@ -40,8 +40,8 @@ SizePx = int | tuple[int, int]  # side of a square network input, or its (width,
 
 def evaluate(
     model: Detector | Classifier, reader: ShardReader, label_counts: LabelCounts, cfg: Config | PretrainConfig
-) -> Scorecard | ClassificationScore:
-    """The score of a detector or a classifier on a split of shards.
+) -> Scorecard | ClassificationMetrics:
+    """The metrics of a detector or a classifier on a split of shards.
 
     label_counts: of the training of this model. Raises DataMismatch.
     """
@@ -70,7 +70,7 @@ def evaluate_detector(
     images = EvaluationSet.of(reader, cfg)
     detections, paths = predict_boxes_and_paths(model, images, size_px, cfg, predict)
 
-    def score() -> Scorecard:
+    def scorecard() -> Scorecard:
         card = scorecard_of(
             images.annotated if images.protocol == "openimages" else images.truths,
             detections,
@@ -81,19 +81,19 @@ def evaluate_detector(
             precision=precision_by_protocol(images, detections, max_detections=cfg.max_detections),
         )
         judged_paths = judged(images.annotated, paths, model.tree)
-        of_predictions = prediction_score(
+        of_predictions = prediction_metrics(
             judged_paths, predict, lambda node: GROUP_OF[label_counts.supervision(node)]
         )
         return replace(card, predictions=of_predictions)
 
-    return broadcast(score)
+    return broadcast(scorecard)
 
 
 @torch.inference_mode()
 def evaluate_classifier(
     model: Classifier, reader: ShardReader, size_px: int, cfg: ClassifierEvaluateConfig
-) -> ClassificationScore:
-    """The score of a classifier on a split of shards of its tree.
+) -> ClassificationMetrics:
+    """The metrics of a classifier on a split of shards of its tree.
 
     Raises DataMismatch if the split has no image labels.
     """
@@ -111,7 +111,7 @@ def evaluate_classifier(
         ),
         total=len(data),
     )
-    return classification_score(ImageOutcomes.concatenated(outcomes), tree)
+    return classification_metrics(ImageOutcomes.concatenated(outcomes), tree)
 
 
 def predict_boxes(

@@ -21,14 +21,14 @@ from yolo9000.evaluation.outcomes import (
     counts_by_class,
     object_outcomes,
 )
-from yolo9000.evaluation.prediction_score import PredictionScore
+from yolo9000.evaluation.prediction_metrics import PredictionMetrics
 from yolo9000.evaluation.supervision import CLASS_GROUPS, GROUP_OF, ClassGroup, mean_by_group
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-METRICS = {  # field of ClassScore and GroupScore: heading in tables
+METRICS = {  # field of ClassMetrics and GroupMetrics: heading in tables
     "ap50": "AP50",
     "ap": "AP",
     "recall50": "recall",
@@ -43,7 +43,7 @@ GROUP_NAMES: dict[ClassGroup, str] = {
 
 
 @dataclass(frozen=True)
-class ClassScore:
+class ClassMetrics:
     """The metrics of one class that has boxes in the test set, as percentages 0..100.
 
     boxes       number of boxes
@@ -68,7 +68,7 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
-class GroupScore:
+class GroupMetrics:
     """Sums and means over the classes of one group, means as percentages 0..100; None where no class has a value."""
 
     classes: int
@@ -83,7 +83,7 @@ class GroupScore:
 
 @dataclass(frozen=True)
 class Scorecard:
-    """One evaluation of a detector: scores of all classes, of each group of classes, and of each class.
+    """One evaluation of a detector: metrics of all classes, of each group of classes, and of each class.
 
     boxed, label_only, none   classes that had boxes, image labels only, or no label in training
     confusions   wrongly classified objects by pair of classes, the most frequent first
@@ -95,22 +95,22 @@ class Scorecard:
     """
 
     images: int
-    all: GroupScore
-    boxed: GroupScore
-    label_only: GroupScore
-    none: GroupScore
-    classes: tuple[ClassScore, ...]
+    all: GroupMetrics
+    boxed: GroupMetrics
+    label_only: GroupMetrics
+    none: GroupMetrics
+    classes: tuple[ClassMetrics, ...]
     confusions: tuple[Confusion, ...] = ()
     confusions_by_distance: tuple[DistanceCount, ...] = ()
     breakdown: tuple[BreakdownRow, ...] = ()
     min_score: float = 0
-    predictions: PredictionScore | None = None
+    predictions: PredictionMetrics | None = None
     outcomes: ObjectOutcomes = field(default=NO_OUTCOMES, compare=False, repr=False)
 
-    def group(self, group: ClassGroup) -> GroupScore:
-        """The score of one group of classes."""
-        score: GroupScore = getattr(self, group)
-        return score
+    def group(self, group: ClassGroup) -> GroupMetrics:
+        """The metrics of one group of classes."""
+        metrics: GroupMetrics = getattr(self, group)
+        return metrics
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -131,10 +131,10 @@ class Scorecard:
         for heading in ("classes", "boxes", *METRICS.values()):
             table.add_column(heading, justify="right")
         for group in CLASS_GROUPS:
-            score = self.group(group)
-            if score.classes:
-                values = [percentage(getattr(score, metric)) for metric in METRICS]
-                table.add_row(GROUP_NAMES[group], str(score.classes), str(score.boxes), *values)
+            metrics = self.group(group)
+            if metrics.classes:
+                values = [percentage(getattr(metrics, metric)) for metric in METRICS]
+                table.add_row(GROUP_NAMES[group], str(metrics.classes), str(metrics.boxes), *values)
         table.caption = (
             f"Recall: objects with a detection of any class and a score above {self.min_score:g}; accuracy: share of "
             "these that are correctly classified."
@@ -155,18 +155,17 @@ def scorecard_of(
 ) -> Scorecard:
     """The scorecard of a detector. Both sequences have one entry for each image, in the same order.
 
-    precision: the average precision of each class by another protocol than COCO's.
-
-    min_score: what the scores of `detections` exceed.
+    min_score: the threshold that the scores of `detections` exceed.
     supervision: a function from a node to its supervision in training (`LabelCounts.supervision`).
     sizes_px: (width, height) of each image; None: no breakdown.
+    precision: the average precision of each class by another protocol than COCO's.
     """
     if precision is None:
         precision = average_precision(truths, detections, max_detections=max_detections)
     objects = object_outcomes(truths, detections, tree=tree)
     counts = dict.fromkeys(precision, ClassCounts(0, 0, 0)) | counts_by_class(objects)
     classes = {
-        node: ClassScore(
+        node: ClassMetrics(
             id=tree.ids[node],
             name=tree.names[node],
             supervision=supervision(node),
@@ -190,7 +189,7 @@ def scorecard_of(
         min_score=min_score,
         breakdown=rows,
         outcomes=objects,
-        **_group_scores(classes, supervision),
+        **_group_metrics(classes, supervision),
     )
 
 
@@ -199,21 +198,21 @@ def percentage(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def _group_scores(
-    classes: dict[int, ClassScore], supervision: Callable[[int], Supervision]
+def _group_metrics(
+    classes: dict[int, ClassMetrics], supervision: Callable[[int], Supervision]
 ) -> dict[str, Any]:
     means = {
         metric: mean_by_group({node: getattr(row, metric) for node, row in classes.items()}, supervision)
         for metric in METRICS
     }
-    scores = {}
+    groups = {}
     for group in CLASS_GROUPS:
         rows = [row for row in classes.values() if group in ("all", GROUP_OF[row.supervision])]
-        scores[str(group)] = GroupScore(
+        groups[str(group)] = GroupMetrics(
             classes=len(rows),
             boxes=sum(row.boxes for row in rows),
             detected=sum(row.detected for row in rows),
             correct=sum(row.correct for row in rows),
             **{metric: means[metric][group] for metric in METRICS},
         )
-    return scores
+    return groups

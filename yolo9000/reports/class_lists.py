@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from data_prep.dataset.label_counts import Supervision
 from yolo9000.evaluation.breakdown import BreakdownRow
 from yolo9000.evaluation.outcomes import Confusion
-from yolo9000.evaluation.scorecard import ClassScore, Scorecard
+from yolo9000.evaluation.scorecard import ClassMetrics, Scorecard
 from yolo9000.evaluation.supervision import GROUP_OF, ClassGroup
 
 LISTED_CLASSES = 6  # classes in each list of best and worst
@@ -60,8 +60,8 @@ def breakdown_table(card: Scorecard) -> dict[str, dict[ClassGroup, BreakdownRow]
 
 
 def best_and_worst(
-    classes: Sequence[ClassScore], supervision: Supervision
-) -> tuple[list[ClassScore], list[ClassScore]]:
+    classes: Sequence[ClassMetrics], supervision: Supervision
+) -> tuple[list[ClassMetrics], list[ClassMetrics]]:
     """The classes with the highest and with the lowest AP50, equally many; no class is in both lists."""
     ranked = sorted((row for row in classes if row.supervision == supervision), key=lambda row: -row.ap50)
     count = min(LISTED_CLASSES, len(ranked) // 2)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from yolo9000.evaluation.classification import ClassificationScore
+from yolo9000.evaluation.classification import ClassificationMetrics
 from yolo9000.reports.page import RunDetails, render_page
 
 LISTED_CLASSES = 10  # classes in each list of best and worst
 
 
-def render_classifier_report(run: RunDetails, score: ClassificationScore) -> str:
+def render_classifier_report(run: RunDetails, metrics: ClassificationMetrics) -> str:
     """The report as HTML. Raises InvalidReport."""
-    ranked = sorted(score.classes, key=lambda row: (-row.top1, -row.top5, -row.images, row.name))
+    ranked = sorted(metrics.classes, key=lambda row: (-row.top1, -row.top5, -row.images, row.name))
     listed = min(LISTED_CLASSES, len(ranked) // 2)
     return render_page(
         "classifier_report.html",
         run,
-        score=score,
+        metrics=metrics,
         best=ranked[:listed],
         worst=ranked[len(ranked) - listed :][::-1],
         ranked=ranked,

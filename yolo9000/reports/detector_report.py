@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from yolo9000.evaluation.score_tables import named_points
-from yolo9000.evaluation.scorecard import GROUP_NAMES, METRICS, ClassScore, Scorecard
+from yolo9000.evaluation.metric_tables import named_points
+from yolo9000.evaluation.scorecard import GROUP_NAMES, METRICS, ClassMetrics, Scorecard
 from yolo9000.evaluation.supervision import CLASS_GROUPS, ClassGroup
 from yolo9000.reports.class_lists import (
     COLOUR_OF,
@@ -57,7 +57,7 @@ def render_detector_report(report: DetectorReport) -> str:
     """The report as HTML. Raises InvalidReport."""
     card = report.scorecard
     own = Baseline("this detector", card.boxed.ap50, card.label_only.ap50)
-    lists: dict[str, list[ClassScore]] = {}
+    lists: dict[str, list[ClassMetrics]] = {}
     for supervision, name in LISTED_SUPERVISION.items():
         best, worst = best_and_worst(card.classes, supervision)
         if best:

@@ -9,7 +9,7 @@ from wordtree.support.files import write_atomically
 from yolo9000.checkpoints.checkpoint import Checkpoint
 from yolo9000.config import Config, EvaluateConfig, PretrainConfig
 from yolo9000.distributed import on_first_process
-from yolo9000.evaluation.classification import ClassificationScore
+from yolo9000.evaluation.classification import ClassificationMetrics
 from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.reports.classifier_report import render_classifier_report
@@ -21,12 +21,12 @@ from yolo9000.reports.page import RunDetails
 @on_first_process
 def write_evaluation_page(
     path: Path,
-    score: Scorecard | ClassificationScore,
+    result: Scorecard | ClassificationMetrics,
     checkpoint: Checkpoint[Config] | Checkpoint[PretrainConfig],
     reader: ShardReader,
     cfg: EvaluateConfig,
 ) -> None:
-    """Write the page about a score; the checkpoint's model was evaluated with these settings."""
+    """Write the page about the metrics; the checkpoint's model was evaluated with these settings."""
     model = checkpoint.config.model
     run = RunDetails(
         title=f"Evaluation of {checkpoint.config.name}",
@@ -37,8 +37,8 @@ def write_evaluation_page(
             ("tree", f"{len(reader.tree):,} nodes"),
         ],
     )
-    if isinstance(score, ClassificationScore):
-        page = render_classifier_report(run, score)
+    if isinstance(result, ClassificationMetrics):
+        page = render_classifier_report(run, result)
     else:
         images = EvaluationSet.of(reader, cfg).images
         counts = checkpoint.label_counts
@@ -46,8 +46,8 @@ def write_evaluation_page(
         page = render_detector_report(
             DetectorReport(
                 run,
-                score,
-                class_images=class_images(score, reader, images),
+                result,
+                class_images=class_images(result, reader, images),
                 training_labels=dict(zip(reader.tree.ids, labels, strict=True)),
             )
         )

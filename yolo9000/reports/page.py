@@ -32,7 +32,7 @@ class InvalidReport(Yolo9000Error):
 
 @dataclass(frozen=True)
 class RunDetails:
-    """Text and files of a run for its report, apart from the score.
+    """Text and files of a run for its report, apart from the metrics.
 
     title         the heading
     summary       what was done, in one paragraph
@@ -116,14 +116,14 @@ def _number(cell: str | None, column: str, line: int) -> float:
 
 
 def _curves(metrics_csv: str) -> list[Markup]:
-    """Charts of the losses, the scores and the learning rate, without empty charts."""
+    """Charts of the losses, the metrics and the learning rate, without empty charts."""
     series = [curve for curve in read_series(metrics_csv) if curve.name not in NO_CURVES]
-    scores = [curve for curve in series if curve.name.startswith(("ap50", "ap_", "recall50", "accuracy"))]
+    metrics = [curve for curve in series if curve.name.startswith(("ap50", "ap_", "recall50", "accuracy"))]
     rates = [curve for curve in series if curve.name.startswith("learning_rate")]
-    losses = [curve for curve in series if curve not in (*scores, *rates) and any(curve.values)]
+    losses = [curve for curve in series if curve not in (*metrics, *rates) and any(curve.values)]
     charts = (
         line_chart(_readable(losses), title="Loss and its terms, logarithmic", height=540, logarithmic=True),
-        line_chart(_readable(scores), title="Scores on the test split, %", height=225),
+        line_chart(_readable(metrics), title="Metrics on the test split, %", height=225),
         line_chart(_readable(rates), title="Learning rate", height=170),
     )
     return [Markup(chart) for chart in charts if chart]  # line_chart escapes its texts

@@ -8,16 +8,16 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from data_prep.tables.charts import SMOOTHED_FROM, Series, line_chart
-from yolo9000.evaluation.prediction_score import PredictionScore
+from yolo9000.evaluation.prediction_metrics import PredictionMetrics
 
 Point = TypeVar("Point")
 
 
-def prediction_charts(score: PredictionScore) -> list[Markup]:
+def prediction_charts(metrics: PredictionMetrics) -> list[Markup]:
     """Precision, recall and F1 against `min_score`; risk against coverage; calibration by depth."""
-    points, risks = thinned(score.curve), thinned(score.risk_coverage)
+    points, risks = thinned(metrics.curve), thinned(metrics.risk_coverage)
     min_scores = [100 * point.min_score for point in points]
-    depths = [float(row.depth) for row in score.depths]
+    depths = [float(row.depth) for row in metrics.depths]
     charts = (
         line_chart(
             [
@@ -33,8 +33,8 @@ def prediction_charts(score: PredictionScore) -> list[Markup]:
         ),
         line_chart(
             [
-                Series("mean P(node)", depths, [row.mean_probability for row in score.depths]),
-                Series("correct nodes", depths, [row.accuracy for row in score.depths]),
+                Series("mean P(node)", depths, [row.mean_probability for row in metrics.depths]),
+                Series("correct nodes", depths, [row.accuracy for row in metrics.depths]),
             ],
             title="Mean probability and share of correct nodes (%) by depth in the tree",
         ),

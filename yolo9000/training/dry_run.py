@@ -19,12 +19,12 @@ from yolo9000.training.loop import Guard
 from yolo9000.training.resume import start_or_resume
 from yolo9000.training.run import NetworkT, Run, with_settings
 from yolo9000.training.run_report import refuse_missing_attribution
-from yolo9000.training.task import DataT, ScoreT, Task
+from yolo9000.training.task import DataT, ResultT, Task
 
 
 @joined_processes()
 def check_run(
-    task: Task[SettingsT, NetworkT, DataT, ScoreT], cfg: SettingsT, folder: Path, *, resume: bool = False
+    task: Task[SettingsT, NetworkT, DataT, ResultT], cfg: SettingsT, folder: Path, *, resume: bool = False
 ) -> dict[str, str]:
     """Facts about the run by name, such as its data and its first loss, after one step at the largest input size.
 

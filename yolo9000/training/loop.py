@@ -10,6 +10,7 @@ from torch import Tensor
 
 from yolo9000.checkpoints.checkpoint import SettingsT
 from yolo9000.training.allocator import keep_freed_memory
+from yolo9000.training.background_evaluation import BackgroundEvaluation
 from yolo9000.training.gradients import summed_gradients
 from yolo9000.training.journal import Journal
 from yolo9000.training.optim import learning_rate_at, set_learning_rate
@@ -17,8 +18,7 @@ from yolo9000.training.resume import start_or_resume
 from yolo9000.training.run import NetworkT, Run
 from yolo9000.training.run_folder import TrainingError, locked_run, prepare_folder
 from yolo9000.training.run_report import refuse_missing_attribution
-from yolo9000.training.task import DataT, ScoreT, Task
-from yolo9000.training.validation import Validation
+from yolo9000.training.task import DataT, ResultT, Task
 
 ADVICE = (
     "The last checkpoint is kept; try a lower optimizer.learning_rate, a longer schedule.burn_in_steps or "
@@ -27,9 +27,9 @@ ADVICE = (
 
 
 def run_training(
-    task: Task[SettingsT, NetworkT, DataT, ScoreT], cfg: SettingsT, folder: Path, *, resume: bool
-) -> ScoreT:
-    """Train to `cfg.schedule.max_steps` in a run folder; the score of the last evaluation.
+    task: Task[SettingsT, NetworkT, DataT, ResultT], cfg: SettingsT, folder: Path, *, resume: bool
+) -> ResultT:
+    """Train to `cfg.schedule.max_steps` in a run folder; the result of the last evaluation.
 
     The folder gets last.pt (to resume from), best.pt, config.yaml, metrics.csv and, at each evaluation, report.html.
     Raises TrainingError, DataMismatch, CheckpointError.
@@ -45,12 +45,12 @@ def run_training(
     with (
         locked_run(folder),
         Journal(run, folder) as journal,
-        Validation(task, run, folder, journal) as validation,
+        BackgroundEvaluation(task, run, folder, journal) as evaluation,
     ):
         prepare_folder(folder, run.cfg, step=run.step)
         task.before_first_step(run, folder, journal)
         if run.should_evaluate:  # the evaluation may have been lost when the run was killed
-            validation.start()
+            evaluation.start()
         for micro_batches in data.micro_batches(run.step + 1, run.cfg.schedule.max_steps):
             run.step += 1
             rate = learning_rate_at(run.step, run.cfg.optimizer.learning_rate, run.cfg.schedule)
@@ -62,17 +62,17 @@ def run_training(
             journal.step(rate, terms, input_px=micro_batches[0].images.shape[-1])
             if run.should_save:
                 guard.check_weights(run)
-            if run.should_save or validation.is_done:
-                validation.collect()
+            if run.should_save or evaluation.is_done:
+                evaluation.collect()
             task.after_step(run, data, journal)
             if run.should_save:
                 run.save(folder)
             if run.should_evaluate:  # after saving: an evaluation that fails loses no training
-                validation.start()
-        run.save_new_score(folder)
+                evaluation.start()
+        run.save_new_best(folder)
     data.damaged.report_total()
-    assert validation.score is not None, "the last step is scored"
-    return validation.score
+    assert evaluation.result is not None, "the last step is evaluated"
+    return evaluation.result
 
 
 class Guard:

@@ -18,7 +18,7 @@ from yolo9000.config import PretrainConfig
 from yolo9000.data.classifier_data import ClassifierBatch, ClassifierData, labelled_images, training_nodes
 from yolo9000.data.sampler import some_of_each_source
 from yolo9000.distributed import joined_processes
-from yolo9000.evaluation.classification import ClassificationScore
+from yolo9000.evaluation.classification import ClassificationMetrics
 from yolo9000.evaluation.evaluate import evaluate_classifier
 from yolo9000.models.classifier import Classifier, build_classifier, label_loss
 from yolo9000.training.journal import Journal
@@ -31,8 +31,8 @@ ClassifierRun: TypeAlias = Run[PretrainConfig, Classifier]
 
 
 @joined_processes()
-def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> ClassificationScore:
-    """Train a classifier to `cfg.schedule.max_steps` in a run folder; the score of the last evaluation.
+def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> ClassificationMetrics:
+    """Train a classifier to `cfg.schedule.max_steps` in a run folder; the metrics of the last evaluation.
 
     The folder gets last.pt (to resume from), best.pt (by top-1), config.yaml, metrics.csv and, at each evaluation,
     report.html.
@@ -43,7 +43,7 @@ def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> Clas
 
 @dataclass(frozen=True)
 class ClassifierTask:
-    """The `Task` of a classifier that learns from image labels and is scored by top-1."""
+    """The `Task` of a classifier that learns from image labels and is evaluated by top-1 accuracy."""
 
     fixed_settings: ClassVar[tuple[str, ...]] = (
         "model.architecture", "model.backbone", "model.freeze", "model.width", "model.softmax", "optimizer.name",
@@ -93,15 +93,15 @@ class ClassifierTask:
         images = labelled_images(reader, cfg.evaluate.split)
         return some_of_each_source(reader, images, cfg.evaluate.limit)
 
-    def evaluate(self, run: ClassifierRun, model: Classifier) -> ClassificationScore:
+    def evaluate(self, run: ClassifierRun, model: Classifier) -> ClassificationMetrics:
         return evaluate_classifier(model, run.reader, run.cfg.model.side_px, run.cfg.evaluate)
 
-    def metrics(self, score: ClassificationScore) -> dict[str, float]:
-        parts = {"top1": score.top1, "top5": score.top5, "path": score.path}
+    def csv_columns(self, result: ClassificationMetrics) -> dict[str, float]:
+        parts = {"top1": result.top1, "top5": result.top5, "path": result.path}
         return {f"accuracy_{name}": value for name, value in parts.items() if value is not None}
 
-    def report(self, run: ClassifierRun, folder: Path, score: ClassificationScore, step: int) -> str:
-        return classifier_report(run, folder, score, step)
+    def report(self, run: ClassifierRun, folder: Path, result: ClassificationMetrics, step: int) -> str:
+        return classifier_report(run, folder, result, step)
 
 
 def refuse_other_classes(cfg: PretrainConfig, reader: ShardReader, saved: Checkpoint[PretrainConfig]) -> None:

@@ -29,11 +29,11 @@ from yolo9000.distributed import is_first
 from yolo9000.training.optim import learning_rate_at, set_learning_rate
 from yolo9000.training.run import NetworkT, Run, with_settings
 from yolo9000.training.run_folder import TrainingError
-from yolo9000.training.task import DataT, ScoreT, Task
+from yolo9000.training.task import DataT, ResultT, Task
 
 
 def start_or_resume(
-    task: Task[SettingsT, NetworkT, DataT, ScoreT], cfg: SettingsT, folder: Path, *, resume: bool
+    task: Task[SettingsT, NetworkT, DataT, ResultT], cfg: SettingsT, folder: Path, *, resume: bool
 ) -> Run[SettingsT, NetworkT]:
     """A new run, or with `resume` the run in `folder` after the step of its last.pt.
 
@@ -43,7 +43,7 @@ def start_or_resume(
 
 
 def _started(
-    task: Task[SettingsT, NetworkT, DataT, ScoreT], cfg: SettingsT, folder: Path
+    task: Task[SettingsT, NetworkT, DataT, ResultT], cfg: SettingsT, folder: Path
 ) -> Run[SettingsT, NetworkT]:
     if (folder / "last.pt").exists():
         raise TrainingError(
@@ -78,7 +78,7 @@ def _started(
 
 
 def _resumed(
-    task: Task[SettingsT, NetworkT, DataT, ScoreT], cfg: SettingsT, folder: Path
+    task: Task[SettingsT, NetworkT, DataT, ResultT], cfg: SettingsT, folder: Path
 ) -> Run[SettingsT, NetworkT]:
     path = folder / "last.pt"
     saved = _load_last(path, task.load)
@@ -123,7 +123,7 @@ def _load_last(path: Path, load: Callable[[Path], Checkpoint[SettingsT]]) -> Che
 def _restored(
     saved: Checkpoint[SettingsT], training: dict[str, Any], cfg: SettingsT, reader: ShardReader
 ) -> Run[SettingsT, NetworkT]:
-    """The run with the weights, optimizer state, EMA, pseudo-boxes, step and best score of the checkpoint."""
+    """The run with the weights, optimizer state, EMA, pseudo-boxes, step and best metric of the checkpoint."""
     live: Checkpoint[Any] = replace(saved, config=cfg, tree=reader.tree, weights=training["weights"])
     run: Run[SettingsT, NetworkT] = Run.of(cfg, reader, cast(Any, live).build_model())
     refuse_sizes_off_grid(cfg, run.model.backbone.stride)
@@ -135,7 +135,7 @@ def _restored(
     if "pseudo_boxes" in training:
         run.pseudo_boxes = PseudoBoxes.from_state_dict(training["pseudo_boxes"]).transferred_to(reader)
     run.step, run.darknet = saved.step, saved.darknet
-    run.best = run.saved_best = saved.score
+    run.best = run.saved_best = saved.best_metric
     run.seen_before = saved.images_seen - saved.step * cfg.data.batch_size
     return run
 

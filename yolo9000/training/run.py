@@ -43,7 +43,7 @@ class Run(Generic[SettingsT, NetworkT]):
     ema: ModelEma | None
     step: int = 0
     best: float = math.nan
-    saved_best: float = math.nan  # the best score in last.pt
+    saved_best: float = math.nan  # `best` as in last.pt
     # Images that the weights had seen before step 1, so that `images_seen` stays right when the batch size changes.
     seen_before: int = 0
     darknet: DarknetOrigin | None = None  # of the weights that the run started from
@@ -146,7 +146,7 @@ class Run(Generic[SettingsT, NetworkT]):
             step=self.step,
             weights=weights,
             training=None,
-            score=self.best,
+            best_metric=self.best,
             seen_before=self.seen_before,
             darknet=self.darknet,
         )
@@ -156,13 +156,13 @@ class Run(Generic[SettingsT, NetworkT]):
         save_checkpoint(folder / "last.pt", self.checkpoint())
         self.saved_best = self.best
 
-    def save_new_score(self, folder: Path) -> None:
-        """Write last.pt once more if the best score has changed since it was saved."""
+    def save_new_best(self, folder: Path) -> None:
+        """Write last.pt once more if the best metric has changed since it was saved."""
         if self.best != self.saved_best and not math.isnan(self.best):
             self.save(folder)
 
-    def keep_if_best(self, folder: Path, score: float | None, scored: Checkpoint[SettingsT]) -> None:
-        """Write best.pt unless an earlier score was higher; score: None if no class could be scored."""
-        if score is None or not score < self.best:  # self.best is NaN at first
-            self.best = self.best if score is None else score
-            save_checkpoint(folder / "best.pt", replace(scored, score=self.best))
+    def keep_if_best(self, folder: Path, metric: float | None, evaluated: Checkpoint[SettingsT]) -> None:
+        """Write best.pt unless an earlier evaluation was better; metric: of `Task.best_by`, None if it has no value."""
+        if metric is None or not metric < self.best:  # self.best is NaN at first
+            self.best = self.best if metric is None else metric
+            save_checkpoint(folder / "best.pt", replace(evaluated, best_metric=self.best))

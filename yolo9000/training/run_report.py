@@ -1,4 +1,4 @@
-"""report.html of a run, rewritten at each evaluation: scores, curves, settings and images."""
+"""report.html of a run, rewritten at each evaluation: metrics, curves, settings and images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wordtree.support.files import write_atomically
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.data.image import decode_image
 from yolo9000.distributed import on_first_process
-from yolo9000.evaluation.classification import ClassificationScore
+from yolo9000.evaluation.classification import ClassificationMetrics
 from yolo9000.evaluation.evaluation_set import EvaluationSet, ground_truth
 from yolo9000.evaluation.scorecard import Scorecard
 from yolo9000.inference.draw import MIN_DRAWN_PX, draw_detections, to_pillow
@@ -29,7 +29,7 @@ from yolo9000.reports.object_images import class_images
 from yolo9000.reports.page import NO_CURVES, InvalidReport, ReportImage, RunDetails, read_series
 from yolo9000.training.run import NetworkT, Run
 from yolo9000.training.run_folder import TrainingError
-from yolo9000.training.task import ScoreT, Task
+from yolo9000.training.task import ResultT, Task
 
 TEST_IMAGES = 12
 
@@ -57,15 +57,15 @@ def refuse_missing_attribution(cfg: Config | PretrainConfig) -> None:
 
 @on_first_process
 def write_run_report(
-    task: Task[Any, NetworkT, Any, ScoreT], run: Run[Any, NetworkT], folder: Path, score: ScoreT, step: int
+    task: Task[Any, NetworkT, Any, ResultT], run: Run[Any, NetworkT], folder: Path, result: ResultT, step: int
 ) -> None:
-    """Write report.html after the weights of `step` were scored.
+    """Write report.html after the weights of `step` were evaluated.
 
     A report that cannot be written does not stop the run; one line on stderr gives the reason.
     """
     path = folder / "report.html"
     try:
-        write_atomically(path, task.report(run, folder, score, step))
+        write_atomically(path, task.report(run, folder, result, step))
     except (InvalidReport, OSError) as reason:
         print(f"{path} is not written: {reason}", file=sys.stderr)
 
@@ -92,10 +92,10 @@ def detector_report(
 
 
 def classifier_report(
-    run: Run[PretrainConfig, Classifier], folder: Path, score: ClassificationScore, step: int
+    run: Run[PretrainConfig, Classifier], folder: Path, metrics: ClassificationMetrics, step: int
 ) -> str:
     """The page about a classifier as HTML."""
-    return render_classifier_report(_run_details(run, folder, step), score)
+    return render_classifier_report(_run_details(run, folder, step), metrics)
 
 
 def draw_test_images(predictor: Predictor, reader: ShardReader, images: Int64Array) -> list[ReportImage]:

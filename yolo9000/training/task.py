@@ -18,10 +18,10 @@ from yolo9000.training.journal import Journal
 from yolo9000.training.run import NetworkT, Run
 
 DataT = TypeVar("DataT", DetectorData, ClassifierData)
-ScoreT = TypeVar("ScoreT")
+ResultT = TypeVar("ResultT")
 
 
-class Task(Protocol[SettingsT, NetworkT, DataT, ScoreT]):
+class Task(Protocol[SettingsT, NetworkT, DataT, ResultT]):
     """The parts of a training run that depend on the network; the rest is in loop.py and resume.py."""
 
     # Dotted names of the settings that a resumed run may not change.
@@ -70,11 +70,11 @@ class Task(Protocol[SettingsT, NetworkT, DataT, ScoreT]):
     def evaluation_images(self, cfg: SettingsT, reader: ShardReader) -> Int64Array:
         """The images that an evaluation uses; DataMismatch if there are none."""
 
-    def evaluate(self, run: Run[SettingsT, NetworkT], model: NetworkT) -> ScoreT:
-        """The score of the model, which is in evaluation mode: the run's own or a copy of it."""
+    def evaluate(self, run: Run[SettingsT, NetworkT], model: NetworkT) -> ResultT:
+        """The metrics of the model, which is in evaluation mode: the run's own or a copy of it."""
 
-    def metrics(self, score: ScoreT) -> dict[str, float]:
+    def csv_columns(self, result: ResultT) -> dict[str, float]:
         """The columns of metrics.csv that an evaluation fills, without those that have no value."""
 
-    def report(self, run: Run[SettingsT, NetworkT], folder: Path, score: ScoreT, step: int) -> str:
-        """The page about the run as HTML; step: of the scored weights. Raises InvalidReport, OSError."""
+    def report(self, run: Run[SettingsT, NetworkT], folder: Path, result: ResultT, step: int) -> str:
+        """The page about the run as HTML; step: of the evaluated weights. Raises InvalidReport, OSError."""

@@ -54,7 +54,7 @@ def train(
 
 @dataclass(frozen=True)
 class DetectorTask:
-    """The `Task` of a detector that learns from boxes and image labels and is scored by AP50."""
+    """The `Task` of a detector that learns from boxes and image labels and is evaluated by AP50."""
 
     report_text: ReportText = DEFAULT_TEXT
 
@@ -124,12 +124,12 @@ class DetectorTask:
         size_px, counts = cfg.model.input_size_px, reader.label_counts
         return evaluate_detector(model, reader, counts, size_px, cfg.evaluate, predict=cfg.predict)
 
-    def metrics(self, score: Scorecard) -> dict[str, float]:
-        parts = {"boxed": score.boxed, "label_only": score.label_only}
+    def csv_columns(self, result: Scorecard) -> dict[str, float]:
+        parts = {"boxed": result.boxed, "label_only": result.label_only}
         return {f"ap50_{name}": part.ap50 for name, part in parts.items() if part.ap50 is not None}
 
-    def report(self, run: DetectorRun, folder: Path, score: Scorecard, step: int) -> str:
-        return detector_report(run, folder, self.report_text, score, step)
+    def report(self, run: DetectorRun, folder: Path, result: Scorecard, step: int) -> str:
+        return detector_report(run, folder, self.report_text, result, step)
 
 
 def with_anchors(cfg: Config, reader: ShardReader) -> Config:

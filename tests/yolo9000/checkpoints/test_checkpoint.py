@@ -70,7 +70,7 @@ def test_a_loaded_checkpoint_equals_the_saved_one(checkpoint: DetectorCheckpoint
     assert copy.config == checkpoint.config
     assert copy.tree.to_json() == checkpoint.tree.to_json()
     assert copy.tree.fingerprint == checkpoint.tree.fingerprint
-    assert (copy.step, copy.score) == (checkpoint.step, checkpoint.score)
+    assert (copy.step, copy.best_metric) == (checkpoint.step, checkpoint.best_metric)
     for mine, theirs in ((copy.label_counts, checkpoint.label_counts),):
         assert np.array_equal(mine.boxes, theirs.boxes)
         assert np.array_equal(mine.image_labels, theirs.image_labels)

@@ -19,9 +19,9 @@ from wordtree.tree.probability import (
 )
 from yolo9000.evaluation.classification import (
     THRESHOLDS,
-    ClassificationScore,
+    ClassificationMetrics,
     ImageOutcomes,
-    classification_score,
+    classification_metrics,
     image_outcomes,
     lowest_classes,
 )
@@ -40,11 +40,11 @@ def outcomes_of(
     )
 
 
-def toy_score(tree: WordTree, labels: list[str], candidates: str) -> ClassificationScore:
+def toy_score(tree: WordTree, labels: list[str], candidates: str) -> ClassificationMetrics:
     """The score where every image has the probabilities ABSOLUTE."""
     nodes = [[tree.names.index(name) for name in names.split()] for names in labels]
     chosen = [tree.names.index(name) for name in candidates.split()]
-    return classification_score(outcomes_of(tree, [ABSOLUTE] * len(labels), nodes, sorted(chosen)), tree)
+    return classification_metrics(outcomes_of(tree, [ABSOLUTE] * len(labels), nodes, sorted(chosen)), tree)
 
 
 def test_candidates_are_the_classes_without_a_class_below(toy_tree: WordTree) -> None:
@@ -68,7 +68,7 @@ def test_the_score_agrees_with_hand_calculation(toy_tree: WordTree) -> None:
         0,
     ]  # of "car dog", dog has most in common with terrier
     assert outcomes.common.tolist() == [3, 1, 0, 2, 1, 2, 0]
-    score = classification_score(outcomes, toy_tree)
+    score = classification_metrics(outcomes, toy_tree)
     assert (score.images, score.unknown) == (7, 0)
     assert score.top1 == pytest.approx(100 * 4 / 7)
     assert score.top5 == 100
@@ -99,7 +99,7 @@ def test_top_5_counts_five_candidates(toy_tree: WordTree) -> None:
     tree = WordTree([f"class{k}" for k in range(8)], [-1] * 8)
     absolute = [0.3, 0.2, 0.15, 0.12, 0.1, 0.08, 0.04, 0.01]
     labels = [[0], [3], [4], [5], [7]]
-    score = classification_score(outcomes_of(tree, [absolute] * 5, labels, list(range(8))), tree)
+    score = classification_metrics(outcomes_of(tree, [absolute] * 5, labels, list(range(8))), tree)
     assert (score.top1, score.top5) == (20, 60)
 
 
@@ -169,6 +169,6 @@ def test_outcomes_agree_with_a_slow_reference(seed: int, nodes: int, spread: flo
     halves = [outcomes_of(tree, absolute[part].tolist(), labels[part], candidates.tolist()) for part in (
         slice(0, 2), slice(2, 6),
     )]  # fmt: skip
-    assert classification_score(ImageOutcomes.concatenated(halves), tree) == classification_score(
+    assert classification_metrics(ImageOutcomes.concatenated(halves), tree) == classification_metrics(
         outcomes, tree
     )

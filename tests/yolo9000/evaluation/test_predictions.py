@@ -13,16 +13,16 @@ from tests.yolo9000.inference.test_postprocess import batch_of, random_output
 from tests.yolo9000.made import random_tree
 from wordtree.tree.tree import WordTree
 from yolo9000.config import PredictConfig
+from yolo9000.evaluation.metric_tables import prediction_tables
 from yolo9000.evaluation.predicted_paths import JudgedPaths, PredictedPaths, judged, predicted_paths
-from yolo9000.evaluation.prediction_score import (
+from yolo9000.evaluation.prediction_metrics import (
     area_under_risk,
     calibration_by_depth,
     coverage_of,
     expected_calibration_error,
-    prediction_score,
+    prediction_metrics,
     risk_coverage_curve,
 )
-from yolo9000.evaluation.score_tables import prediction_tables
 from yolo9000.evaluation.supervision import GROUP_OF, ClassGroup
 from yolo9000.inference.postprocess import detect
 from yolo9000.inference.scored_boxes import GroundTruth
@@ -79,7 +79,7 @@ def test_a_detection_of_an_ignored_box_is_of_no_object(toy_tree: WordTree) -> No
     assert found.is_ignored.tolist() == [True, False]
     assert found.object.tolist() == [-1, 0]
     assert found.node.tolist() == [DOG]
-    point = prediction_score(found, PredictConfig(), group_of).at
+    point = prediction_metrics(found, PredictConfig(), group_of).at
     assert (point.detections, point.precision, point.recall) == (1, 100, 100)
 
 
@@ -97,10 +97,10 @@ def test_a_prediction_is_the_deepest_node_above_the_threshold_and_at_least_the_r
 
 
 def test_precision_recall_and_f1_at_a_score(toy_tree: WordTree) -> None:
-    score = prediction_score(scene(toy_tree), PredictConfig(min_score=0.65, min_absolute=0.75), group_of)
+    score = prediction_metrics(scene(toy_tree), PredictConfig(min_score=0.65, min_absolute=0.75), group_of)
     # reported: dog (right), animal (right), dog (right)
     assert (score.at.detections, score.at.precision, score.at.recall, score.at.f1) == (3, 100, 100, 100)
-    everything = prediction_score(scene(toy_tree), PredictConfig(min_score=0, min_absolute=0), group_of)
+    everything = prediction_metrics(scene(toy_tree), PredictConfig(min_score=0, min_absolute=0), group_of)
     # one right (the terrier) of five, three objects: F1 = 2 / (5 + 3)
     assert (everything.at.precision, everything.at.recall) == (pytest.approx(20), pytest.approx(100 / 3))
     assert everything.at.f1 == pytest.approx(25)
@@ -111,7 +111,7 @@ def test_precision_recall_and_f1_at_a_score(toy_tree: WordTree) -> None:
 
 
 def test_levels_by_hand(toy_tree: WordTree) -> None:
-    score = prediction_score(scene(toy_tree), PredictConfig(min_score=0.65, min_absolute=0.45), group_of)
+    score = prediction_metrics(scene(toy_tree), PredictConfig(min_score=0.65, min_absolute=0.45), group_of)
     everything = score.levels[0]
     # predicted: terrier (terrier), dog (cat), terrier (dog)
     assert (everything.objects, everything.accuracy, everything.exact) == pytest.approx((3, 100 / 3, 100 / 3))
@@ -186,6 +186,6 @@ def test_darknet_without_a_tree_gives_several_classes_for_one_box() -> None:
 
 def test_an_evaluation_without_detections_or_objects_has_a_score_and_tables(toy_tree: WordTree) -> None:
     for truths in ([truth()], [truth((LEFT, DOG))]):
-        score = prediction_score(judged(truths, [paths()], toy_tree), PredictConfig(), group_of)
+        score = prediction_metrics(judged(truths, [paths()], toy_tree), PredictConfig(), group_of)
         assert (score.at.detections, score.at.f1, score.levels, score.haurc) == (0, 0, (), None)
         assert len(prediction_tables(score)) == 3

@@ -5,21 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.yolo9000.reports.test_detector_report import outline, section
-from yolo9000.evaluation.classification import ClassAccuracy, ClassificationScore, DepthScore, ThresholdScore
+from yolo9000.evaluation.classification import (
+    ClassAccuracy,
+    ClassificationMetrics,
+    DepthAccuracy,
+    ThresholdAccuracy,
+)
 from yolo9000.reports.classifier_report import LISTED_CLASSES, render_classifier_report
 from yolo9000.reports.page import RunDetails
 
 
-def score() -> ClassificationScore:
+def score() -> ClassificationMetrics:
     """The score on 40 images, 4 of unknown classes; three classes, one of them often confused with another."""
-    return ClassificationScore(
+    return ClassificationMetrics(
         images=40,
         unknown=4,
         top1=61.5,
         top5=88.0,
         path=70.25,
-        depths=(DepthScore(0, 40, 90.0), DepthScore(1, 30, 55.5)),
-        thresholds=(ThresholdScore(0.5, 82.0, 64.0),),
+        depths=(DepthAccuracy(0, 40, 90.0), DepthAccuracy(1, 30, 55.5)),
+        thresholds=(ThresholdAccuracy(0.5, 82.0, 64.0),),
         classes=(
             ClassAccuracy("n1", "dog & co", 10, 90.0, 100.0, None, 0),
             ClassAccuracy("n2", "cat", 20, 10.0, 80.0, "dog & co", 17),

@@ -13,12 +13,12 @@ from PIL import Image
 
 from yolo9000.evaluation.breakdown import BreakdownRow
 from yolo9000.evaluation.outcomes import Confusion
-from yolo9000.evaluation.scorecard import ClassScore, GroupScore, Scorecard
+from yolo9000.evaluation.scorecard import ClassMetrics, GroupMetrics, Scorecard
 from yolo9000.reports.class_lists import LISTED_CLASSES, best_and_worst
 from yolo9000.reports.detector_report import Baseline, DetectorReport, render_detector_report
 from yolo9000.reports.page import InvalidReport, ReportImage, RunDetails, read_series
 
-EMPTY = GroupScore(
+EMPTY = GroupMetrics(
     classes=0, boxes=0, detected=0, correct=0, ap50=None, ap=None, recall50=None, accuracy=None
 )
 
@@ -26,7 +26,7 @@ EMPTY = GroupScore(
 def scorecard() -> Scorecard:
     """Three boxed classes and three with image labels, AP50 10, 20 … 60; one of them has no correct detection."""
     classes = tuple(
-        ClassScore(
+        ClassMetrics(
             id=f"n{number:08d}",
             name=f"class {number}",
             supervision="boxes" if number % 2 else "image labels",
@@ -40,13 +40,13 @@ def scorecard() -> Scorecard:
         )
         for number in range(1, 7)
     )
-    boxed = GroupScore(
+    boxed = GroupMetrics(
         classes=3, boxes=18, detected=9, correct=4, ap50=30.0, ap=15.0, recall50=50.0, accuracy=80.0
     )
-    labels = GroupScore(
+    labels = GroupMetrics(
         classes=3, boxes=24, detected=12, correct=9, ap50=40.0, ap=20.0, recall50=50.0, accuracy=80.0
     )
-    both = GroupScore(
+    both = GroupMetrics(
         classes=6, boxes=42, detected=21, correct=13, ap50=35.0, ap=17.5, recall50=50.0, accuracy=80.0
     )
     return Scorecard(

@@ -63,7 +63,7 @@ def assert_equal_checkpoints(one: Path, other: Path) -> None:
     """Configuration, step, score, weights, optimizer state and average are equal, bit for bit."""
     a, b = load_checkpoint(one), load_checkpoint(other)
     assert (a.step, a.config) == (b.step, b.config)
-    assert a.score == pytest.approx(b.score, nan_ok=True, abs=0)
+    assert a.best_metric == pytest.approx(b.best_metric, nan_ok=True, abs=0)
     found, expected = flat([a.weights, a.training]), flat([b.weights, b.training])
     assert found.keys() == expected.keys()
     for name, value in found.items():

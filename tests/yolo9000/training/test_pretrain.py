@@ -103,7 +103,7 @@ def test_a_classifier_learns_a_set_and_recognises_new_images_of_it(
     best = tmp_path / "runs" / softmax / "best.pt"
     assert f"--set model.start_from={best}" in "".join(out.split("\n"))
     found = load_classifier(best)
-    assert found.score == 100
+    assert found.best_metric == 100
     assert found.step == 40
 
     code, out, _ = run("evaluate", best, drawn, "--split", "train", "--json")
@@ -214,7 +214,7 @@ def test_best_is_selected_by_top_1(shards: Path, tmp_path: Path, monkeypatch: py
         made_classifier_config(shards, tmp_path, schedule__max_steps=3, evaluate__every=1), tmp_path / "run"
     )
     best = load_classifier(tmp_path / "run" / "best.pt")
-    assert (best.step, best.score) == (2, 60)
+    assert (best.step, best.best_metric) == (2, 60)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import yolo9000.training.validation as validation
+import yolo9000.training.background_evaluation as background
 from data_prep import ShardReader
 from tests.yolo9000.made import COLOURS, made_config, made_shards
 from yolo9000 import Predictor
@@ -52,13 +52,13 @@ def test_the_page_is_written_anew_at_each_evaluation(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages: list[str] = []
-    written = validation.write_run_report
+    written = background.write_run_report
 
     def kept(task: Any, run: Any, folder: Path, *rest: Any) -> None:
         written(task, run, folder, *rest)
         pages.append(page_of(folder))
 
-    monkeypatch.setattr(validation, "write_run_report", kept)
+    monkeypatch.setattr(background, "write_run_report", kept)
     train(made_config(shards, evaluate__every=2), tmp_path)
     assert len(pages) == 2
     assert "2 of 4" in pages[0]

@@ -206,7 +206,7 @@ def test_best_is_selected_by_boxed_classes_alone(
     train(made_config(shards, schedule__max_steps=3, evaluate__every=1), tmp_path / "run")
     best = load_detector(tmp_path / "run" / "best.pt")
     assert best.step == best_step
-    assert best.score == pytest.approx(best_score, nan_ok=True)
+    assert best.best_metric == pytest.approx(best_score, nan_ok=True)
     assert load_detector(tmp_path / "run" / "last.pt").step == 3
 
 

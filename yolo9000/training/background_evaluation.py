@@ -1,4 +1,4 @@
-"""Validation beside training: a thread evaluates a copy of the model with its EMA weights (decision 29)."""
+"""Evaluation during training: a thread evaluates a copy of the model with its EMA weights (decision 29)."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from yolo9000.distributed import world_size
 from yolo9000.training.journal import Journal
 from yolo9000.training.run import NetworkT, Run
 from yolo9000.training.run_report import write_run_report
-from yolo9000.training.task import ScoreT, Task
+from yolo9000.training.task import ResultT, Task
 
 
-class Validation(Generic[NetworkT, ScoreT]):
+class BackgroundEvaluation(Generic[NetworkT, ResultT]):
     """Evaluations of a run's weights, one at a time; a context manager that abandons them after an error.
 
-    The score is recorded under the step of the evaluated weights, and best.pt gets these weights. Evaluations do not
-    affect training: they share neither tensors nor random state with it. A checkpoint holds the best score, so it waits
-    for the running evaluation (`collect`). A killed run therefore loses at most the evaluation of its last.pt, which is
-    repeated when the run is resumed.
+    The metrics are recorded under the step of the evaluated weights, and best.pt gets these weights. Evaluations do not
+    affect training: they share neither tensors nor random state with it. A checkpoint holds the best metric so far, so
+    it waits for the running evaluation (`collect`). A killed run therefore loses at most the evaluation of its last.pt,
+    which is repeated when the run is resumed.
     """
 
-    score: ScoreT | None = None  # of the last evaluation that was collected
+    result: ResultT | None = None  # of the last evaluation that was collected
 
     def __init__(
-        self, task: Task[Any, NetworkT, Any, ScoreT], run: Run[Any, NetworkT], folder: Path, journal: Journal
+        self, task: Task[Any, NetworkT, Any, ResultT], run: Run[Any, NetworkT], folder: Path, journal: Journal
     ) -> None:
         self._task, self._run, self._folder, self._journal = task, run, folder, journal
-        self._thread = ThreadPoolExecutor(1, "validation")
+        self._thread = ThreadPoolExecutor(1, "evaluation")
         self._is_abandoned = Event()
-        self._pending: tuple[Future[ScoreT], Checkpoint[Any]] | None = None
+        self._pending: tuple[Future[ResultT], Checkpoint[Any]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -47,8 +47,8 @@ class Validation(Generic[NetworkT, ScoreT]):
         weights = self._run.weights_checkpoint()
         if self._run.is_last or world_size() > 1:
             with self._journal.paused(), self._run.ema_weights() as model:
-                score = self._task.evaluate(self._run, model)
-            self._keep(score, weights)
+                result = self._task.evaluate(self._run, model)
+            self._keep(result, weights)
         else:
             model = self._run.ema_copy()
             model.register_forward_pre_hook(self._end_if_abandoned)
@@ -56,22 +56,22 @@ class Validation(Generic[NetworkT, ScoreT]):
 
     @property
     def is_done(self) -> bool:
-        """True if `collect` has a score to keep without waiting."""
+        """True if `collect` has a result to keep and need not wait."""
         return self._pending is not None and self._pending[0].done()
 
     def collect(self) -> None:
-        """Wait for the running evaluation, if any, and keep its score; raises the errors of the evaluation."""
+        """Wait for the running evaluation, if any, and keep its result; raises the errors of the evaluation."""
         if self._pending:
             future, weights = self._pending
             self._pending = None
             self._keep(future.result(), weights)
 
-    def _keep(self, score: ScoreT, weights: Checkpoint[Any]) -> None:
-        self.score = score
-        metrics = self._task.metrics(score)
-        self._run.keep_if_best(self._folder, metrics.get(self._task.best_by), weights)
-        self._journal.evaluation(metrics, step=weights.step)
-        write_run_report(self._task, self._run, self._folder, score, weights.step)
+    def _keep(self, result: ResultT, weights: Checkpoint[Any]) -> None:
+        self.result = result
+        columns = self._task.csv_columns(result)
+        self._run.keep_if_best(self._folder, columns.get(self._task.best_by), weights)
+        self._journal.evaluation(columns, step=weights.step)
+        write_run_report(self._task, self._run, self._folder, result, weights.step)
 
     def _end_if_abandoned(self, *_: object) -> None:
         """End the evaluation before its next batch after an error or Ctrl-C."""

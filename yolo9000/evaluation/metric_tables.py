@@ -1,29 +1,29 @@
-"""The tables of a score for the terminal."""
+"""The metrics of an evaluation as tables for the terminal."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolo9000.evaluation.classification import ClassificationScore
-from yolo9000.evaluation.prediction_score import PredictionScore, ScorePoint
+from yolo9000.evaluation.classification import ClassificationMetrics
+from yolo9000.evaluation.prediction_metrics import CurvePoint, PredictionMetrics
 from yolo9000.evaluation.scorecard import GROUP_NAMES, METRICS, Scorecard, percentage
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def score_tables(score: Scorecard | ClassificationScore, *, per_class: bool = False) -> list[Table]:
-    """The tables of a score: metrics by group; of a detector also its predictions, and on request each class."""
-    tables = [score.table()]
-    if isinstance(score, Scorecard):
-        if score.predictions is not None:
-            tables += prediction_tables(score.predictions)
+def metric_tables(result: Scorecard | ClassificationMetrics, *, per_class: bool = False) -> list[Table]:
+    """Metrics by group; for a detector also of its predictions and, on request, of each class."""
+    tables = [result.table()]
+    if isinstance(result, Scorecard):
+        if result.predictions is not None:
+            tables += prediction_tables(result.predictions)
         if per_class:
-            tables += [class_table(score), distance_table(score)]
+            tables += [class_table(result), distance_table(result)]
     return tables
 
 
-def prediction_tables(score: PredictionScore) -> list[Table]:
+def prediction_tables(metrics: PredictionMetrics) -> list[Table]:
     """Precision, recall and F1 at a few scores; accuracy and specificity by group; calibration by depth."""
     from rich.table import Table
 
@@ -31,39 +31,41 @@ def prediction_tables(score: PredictionScore) -> list[Table]:
     points.add_column("min_score")
     for heading in ("detections", "precision", "recall", "F1"):
         points.add_column(heading, justify="right")
-    for name, point in named_points(score).items():
+    for name, point in named_points(metrics).items():
         points.add_row(
             name, str(point.detections), *map(percentage, (point.precision, point.recall, point.f1))
         )
     points.caption = (
         "A detection is correct if its class is the object's or above it; recall counts correct ones."
     )
-    levels = Table(title=f"Classes predicted at min_absolute {score.min_absolute:g}, percentages")
+    levels = Table(title=f"Classes predicted at min_absolute {metrics.min_absolute:g}, percentages")
     levels.add_column("objects of", no_wrap=True)
     for heading in ("number", "accuracy", "exact", "coverage", "hP", "hR", "hF1"):
         levels.add_column(heading, justify="right")
-    for level in score.levels:
+    for level in metrics.levels:
         values = (level.accuracy, level.exact, level.coverage, level.precision, level.recall, level.f1)
         levels.add_row(GROUP_NAMES[level.group], str(level.objects), *map(percentage, values))
-    haurc = "" if score.haurc is None else f"Area under risk against coverage (hAURC): {score.haurc:.2f}. "
+    haurc = (
+        "" if metrics.haurc is None else f"Area under risk against coverage (hAURC): {metrics.haurc:.2f}. "
+    )
     levels.caption = f"{haurc}docs/calibration.md explains each number."
     depths = Table(title="Calibration by depth, percentages")
     depths.add_column("depth")
     for heading in ("nodes", "mean P", "correct", "calibration error"):
         depths.add_column(heading, justify="right")
-    for row in score.depths:
+    for row in metrics.depths:
         shares = (row.mean_probability, row.accuracy, row.error)
         depths.add_row(str(row.depth), str(row.nodes), *map(percentage, shares))
     return [points, levels, depths]
 
 
-def named_points(score: PredictionScore) -> dict[str, ScorePoint]:
+def named_points(metrics: PredictionMetrics) -> dict[str, CurvePoint]:
     """The points of the curve that the tables show, by their name."""
-    points = {f"{score.min_score:g} (the settings)": score.at}
-    if score.suggested.min_score != score.min_score:
-        points[f"{score.suggested.min_score:g} (largest F1)"] = score.suggested
-    if score.curve:
-        points["any"] = score.curve[0]
+    points = {f"{metrics.min_score:g} (the settings)": metrics.at}
+    if metrics.suggested.min_score != metrics.min_score:
+        points[f"{metrics.suggested.min_score:g} (largest F1)"] = metrics.suggested
+    if metrics.curve:
+        points["any"] = metrics.curve[0]
     return points
 
 

@@ -1,4 +1,4 @@
-"""The metrics of hierarchical predictions, `PredictionScore`: how often they are right, and how specific they are.
+"""The metrics of hierarchical predictions, `PredictionMetrics`: how often they are right, and how specific they are.
 
 All detections are judged as `yolo9000 predict` reports them: one for each location, as deep in the tree as its
 probability allows. A prediction is correct if it is the object's class or an ancestor of it. Coverage and the area
@@ -24,7 +24,7 @@ CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True)
-class ScorePoint:
+class CurvePoint:
     """Precision, recall and F1 of the detections above one `min_score`, 0..100.
 
     precision   share of the detections that are matched and correct; detections of ignored boxes do not count
@@ -39,7 +39,7 @@ class ScorePoint:
 
 
 @dataclass(frozen=True)
-class LevelScore:
+class HierarchicalMetrics:
     """The predictions of one group of objects at the level that `min_absolute` allows; shares as 0..100.
 
     objects     number of objects of the group with a matched detection above `min_score`
@@ -85,7 +85,7 @@ class DepthCalibration:
 
 
 @dataclass(frozen=True)
-class PredictionScore:
+class PredictionMetrics:
     """The metrics of all predictions; percentages are 0..100.
 
     at              precision, recall and F1 at the settings' `min_score`
@@ -98,28 +98,28 @@ class PredictionScore:
 
     min_score: float
     min_absolute: float
-    at: ScorePoint
-    suggested: ScorePoint
-    curve: tuple[ScorePoint, ...]
-    levels: tuple[LevelScore, ...]
+    at: CurvePoint
+    suggested: CurvePoint
+    curve: tuple[CurvePoint, ...]
+    levels: tuple[HierarchicalMetrics, ...]
     risk_coverage: tuple[RiskPoint, ...]
     haurc: float | None
     depths: tuple[DepthCalibration, ...]
 
 
-def prediction_score(
+def prediction_metrics(
     paths: JudgedPaths, cfg: PredictConfig, group_of: Callable[[int], ClassGroup]
-) -> PredictionScore:
-    """The score of the predictions at the thresholds of the settings; group_of: from a node to its class group."""
+) -> PredictionMetrics:
+    """The metrics of the predictions at the thresholds of the settings; group_of: from a node to its class group."""
     nodes = paths.nodes_at(cfg.min_absolute)
-    curve = score_curve(paths, nodes)
+    curve = curve_over_min_score(paths, nodes)
     matched = paths.rows(paths.is_matched & (paths.score > cfg.min_score))
     risk_coverage = risk_coverage_curve(matched)
-    return PredictionScore(
+    return PredictionMetrics(
         min_score=cfg.min_score,
         min_absolute=cfg.min_absolute,
-        at=score_point(paths, nodes, cfg.min_score),
-        suggested=max(curve, key=lambda point: point.f1, default=score_point(paths, nodes, cfg.min_score)),
+        at=point_at(paths, nodes, cfg.min_score),
+        suggested=max(curve, key=lambda point: point.f1, default=point_at(paths, nodes, cfg.min_score)),
         curve=curve,
         levels=_levels(matched, cfg.min_absolute, group_of),
         risk_coverage=risk_coverage,
@@ -128,21 +128,21 @@ def prediction_score(
     )
 
 
-def score_point(paths: JudgedPaths, nodes: Int64Array, min_score: float) -> ScorePoint:
+def point_at(paths: JudgedPaths, nodes: Int64Array, min_score: float) -> CurvePoint:
     """The point of the curve at one `min_score`; nodes: (K,) number of nodes down to each prediction."""
     reported = (paths.score > min_score) & ~paths.is_ignored
     correct = reported & paths.is_matched & (nodes <= paths.correct_nodes)
     return _point(min_score, int(reported.sum()), int(correct.sum()), len(paths.node))
 
 
-def score_curve(paths: JudgedPaths, nodes: Int64Array) -> tuple[ScorePoint, ...]:
+def curve_over_min_score(paths: JudgedPaths, nodes: Int64Array) -> tuple[CurvePoint, ...]:
     """Points at up to 100 different scores: from all detections to few; ascending by `min_score`."""
     scores = np.unique(paths.score[~paths.is_ignored])
     if not len(scores):
         return ()
     places: Int64Array = np.linspace(0, len(scores) - 1, CURVE_POINTS).round().astype(np.int64)
     thresholds = [0.0, *(_rounded_down(float(score)) for score in scores[places])]
-    return tuple(score_point(paths, nodes, threshold) for threshold in sorted(set(thresholds)))
+    return tuple(point_at(paths, nodes, threshold) for threshold in sorted(set(thresholds)))
 
 
 def coverage_of(nodes: Int64Array, tree: WordTree) -> Float64Array:
@@ -201,7 +201,7 @@ def expected_calibration_error(probability: Float64Array, is_right: BoolArray) -
 
 def _levels(
     matched: JudgedPaths, min_absolute: float, group_of: Callable[[int], ClassGroup]
-) -> tuple[LevelScore, ...]:
+) -> tuple[HierarchicalMetrics, ...]:
     group_of_node = {int(node): group_of(int(node)) for node in np.unique(matched.node)}
     group = np.array([group_of_node[int(node)] for node in matched.node[matched.object]])
     levels = []
@@ -212,15 +212,15 @@ def _levels(
     return tuple(levels)
 
 
-def _level(group: ClassGroup, rows: JudgedPaths, min_absolute: float) -> LevelScore:
-    """The score of matched predictions, at least one."""
+def _level(group: ClassGroup, rows: JudgedPaths, min_absolute: float) -> HierarchicalMetrics:
+    """The metrics of matched predictions, at least one."""
     nodes, truth = rows.nodes_at(min_absolute), rows.node[rows.object]
     predicted = rows.predicted(nodes)
     uncounted = 1 if len(rows.tree.children(0)) and int((rows.tree.parent < 0).sum()) == 1 else 0
     common = (np.minimum(nodes, rows.correct_nodes) - uncounted).clip(min=0)
     precision = _share(common.sum(), (nodes - uncounted).sum())
     recall = _share(common.sum(), (rows.tree.depth[truth] + 1 - uncounted).sum())
-    return LevelScore(
+    return HierarchicalMetrics(
         group=group,
         objects=len(rows),
         accuracy=100 * float((nodes <= rows.correct_nodes).mean()),
@@ -232,9 +232,9 @@ def _level(group: ClassGroup, rows: JudgedPaths, min_absolute: float) -> LevelSc
     )
 
 
-def _point(min_score: float, detections: int, correct: int, objects: int) -> ScorePoint:
+def _point(min_score: float, detections: int, correct: int, objects: int) -> CurvePoint:
     precision, recall = _share(correct, detections), _share(correct, objects)
-    return ScorePoint(min_score, detections, precision, recall, _f1(precision, recall))
+    return CurvePoint(min_score, detections, precision, recall, _f1(precision, recall))
 
 
 def _share(part: float, whole: float) -> float:

@@ -1,4 +1,4 @@
-"""Validation beside training: it changes no weight, its scores belong to their step, and it is never lost."""
+"""Evaluation during training: it changes no weight, its metrics belong to their step, and it is never lost."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_one_evaluation_at_a_time_and_a_later_checkpoint_has_its_score(
 
     def saved(path: Path, checkpoint: Any) -> None:
         if path.name == "last.pt":
-            scores[checkpoint.step] = checkpoint.score
+            scores[checkpoint.step] = checkpoint.best_metric
         save(path, checkpoint)
 
     monkeypatch.setattr(yolo9000.training.run, "save_checkpoint", saved)
