@@ -27,7 +27,7 @@ from yolo9000.evaluation.predicted_paths import PredictedPaths, judged, predicte
 from yolo9000.evaluation.prediction_metrics import prediction_metrics
 from yolo9000.evaluation.scorecard import Scorecard, scorecard_of
 from yolo9000.evaluation.supervision import GROUP_OF
-from yolo9000.inference.postprocess import BatchOutput, highest_objectness_box, score_nodes
+from yolo9000.inference.postprocess import BatchOutput, boxes_of_highest_objectness, score_nodes
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
@@ -153,11 +153,7 @@ def highest_objectness_boxes(
     model: Detector, images: EvaluationSet, size_px: SizePx, cfg: EvaluateConfig
 ) -> dict[int, tuple[FloatArray, float]]:
     """For the position of each image its box of highest objectness (xyxy in image pixels) and that objectness."""
-
-    def predict(output: BatchOutput) -> list[tuple[FloatArray, float]]:
-        return [highest_objectness_box(output, image) for image in range(len(output.letterboxes))]
-
-    return dict(enumerate(_predict_images(model, images, size_px, cfg, predict)))
+    return dict(enumerate(_predict_images(model, images, size_px, cfg, boxes_of_highest_objectness)))
 
 
 def _predict_images(

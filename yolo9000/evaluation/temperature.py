@@ -13,7 +13,7 @@ from torchvision.ops import nms
 from yolo9000.config import Config
 from yolo9000.evaluation.evaluate import for_each_output
 from yolo9000.evaluation.evaluation_set import EvaluationSet
-from yolo9000.inference.postprocess import BatchOutput, boxes_to_image, top_locations
+from yolo9000.inference.postprocess import BatchOutput, top_locations
 from yolo9000.inference.scored_boxes import GroundTruth
 from yolo9000.models.boxes import iou_xyxy
 from yolo9000.models.detector import Detector
@@ -85,12 +85,15 @@ def best_temperature(logits: Tensor, segment: Tensor, on_path: Tensor, *, siblin
 def _path_logits(batch: BatchOutput, truths: list[GroundTruth], cfg: Config) -> list[PathLogits]:
     """The logits of one batch, an entry for each image with detected objects."""
     parts = []
-    for image, truth in enumerate(truths):
+    of_batch = top_locations(
+        batch,
+        min_objectness=cfg.predict.min_score,
+        max_locations=cfg.predict.max_locations,
+        geometry=cfg.predict.geometry,
+    )
+    for top, truth in zip(of_batch.by_image(len(truths)), truths, strict=True):
         boxes, nodes = truth.xyxy_px[~truth.ignored], truth.node[~truth.ignored]
-        top = top_locations(
-            batch, image, min_objectness=cfg.predict.min_score, max_locations=cfg.predict.max_locations
-        )
-        xyxy_px = boxes_to_image(top.xyxy_unit, batch.letterboxes[image], cfg.predict.geometry).double()
+        xyxy_px = top.xyxy_px.double()
         top_kept = nms(xyxy_px, top.objectness.double(), cfg.predict.nms_iou)
         if not len(top_kept) or not len(boxes):
             continue

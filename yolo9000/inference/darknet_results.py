@@ -26,7 +26,7 @@ from yolo9000.darknet.data_file import DataFile, find_named
 from yolo9000.darknet.options import DarknetError
 from yolo9000.data.image import letterbox, read_stored_image
 from yolo9000.distributed import track_progress
-from yolo9000.inference.postprocess import BatchOutput, detect, score_nodes_in_image
+from yolo9000.inference.postprocess import BatchOutput, detect, node_scores
 
 # detector.c: every detection above this score counts, and NMS is by class.
 _MIN_SCORE, _MIN_ABSOLUTE = 0.005, 0.5
@@ -107,7 +107,7 @@ def _one_per_location(batch: BatchOutput, path: Path, cfg: Config) -> ImageResul
 def _scores_of(batch: BatchOutput, path: Path, nodes: Sequence[int], cfg: Config) -> ImageResults:
     """A detection for each location and given node."""
     settings = cfg.evaluate.model_copy(update={**_SHARED, "min_objectness": _MIN_SCORE})
-    found = score_nodes_in_image(batch, 0, torch.tensor(nodes), settings)
+    (found,) = node_scores(batch, torch.tensor(nodes), settings)
     index_of = {node: index for index, node in enumerate(nodes)}
     class_index = np.array([index_of[node] for node in found.node.tolist()], np.int64)
     (fitted,) = batch.letterboxes

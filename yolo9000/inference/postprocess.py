@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,28 +54,41 @@ class BatchOutput:
 
 @dataclass(frozen=True)
 class TopLocations:
-    """The K locations of one image with the highest objectness, best first."""
+    """P locations: of each image of the batch in turn those of highest objectness, best first."""
 
     location: Locations
-    objectness: Tensor  # (K,)
-    xyxy_unit: Tensor  # (K, 4) in the unit square of the network input
+    objectness: Tensor  # (P,)
+    xyxy_px: Tensor  # (P, 4) in pixels of the image; clipped to it unless the geometry is `darknet`
 
     def __len__(self) -> int:
         return len(self.objectness)
 
-    def __getitem__(self, rows: Tensor) -> TopLocations:
-        return TopLocations(self.location[rows], self.objectness[rows], self.xyxy_unit[rows])
+    def __getitem__(self, rows: Tensor | slice) -> TopLocations:
+        return TopLocations(self.location[rows], self.objectness[rows], self.xyxy_px[rows])
+
+    def by_image(self, images: int) -> list[TopLocations]:
+        """The locations of each of B images."""
+        return [self[rows] for rows in _runs(self.location.image, images)]
 
 
 def top_locations(
-    batch: BatchOutput, image: int, *, min_objectness: float, max_locations: int
+    batch: BatchOutput, *, min_objectness: float, max_locations: int, geometry: Geometry = "exact"
 ) -> TopLocations:
-    """At most `max_locations` locations of one image of the batch whose objectness exceeds `min_objectness`."""
-    objectness = batch.objectness[image].flatten()
-    best, index = objectness.topk(min(max_locations, len(objectness)))
-    best, index = best[best > min_objectness], index[best > min_objectness]
-    location = Locations.from_flat_index(batch.grid, image * len(objectness) + index)
-    return TopLocations(location, best, location.gather(batch.xyxy_unit))
+    """At most `max_locations` locations of each image whose objectness exceeds `min_objectness`."""
+    objectness = batch.objectness.flatten(1)  # (B, AHW)
+    best, index = objectness.topk(min(max_locations, objectness.shape[1]), dim=1)
+    image, rank = (best > min_objectness).nonzero(as_tuple=True)
+    location = Locations.from_flat_index(batch.grid, image * objectness.shape[1] + index[image, rank])
+    xyxy_unit = location.gather(batch.xyxy_unit)
+    parts = zip(_runs(image, len(batch.letterboxes)), batch.letterboxes, strict=True)
+    xyxy_px = torch.cat([boxes_to_image(xyxy_unit[rows], letterbox, geometry) for rows, letterbox in parts])
+    return TopLocations(location, best[image, rank], xyxy_px)
+
+
+def _runs(image: Tensor, images: int) -> list[slice]:
+    """The rows of each of B images; image: (P,) the image of each row, ascending."""
+    ends = torch.bincount(image, minlength=images).cumsum(0).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 # --- one detection for each location
@@ -124,8 +138,16 @@ def detect(
     vocabulary: the classes that may be predicted; None: all.
     """
     rules = _Rules(cfg, query, vocabulary)
-    images = enumerate(zip(names, batch.letterboxes, strict=True))
-    return [_detect_in_image(batch, image, name, rules) for image, (name, _) in images]
+    top = top_locations(
+        batch, min_objectness=cfg.min_score, max_locations=cfg.max_locations, geometry=cfg.geometry
+    )
+    if cfg.descent == "darknet" and query is None and not batch.tree_tensors.tree.depth.any():
+        found = _every_class(batch, top, rules)
+    else:
+        found = _one_for_each_location(batch, top, rules)
+    kept = _not_suppressed(top, found, rules, images=len(names))
+    kept = _best_of_each_image(kept, top, found, cfg)
+    return _detections(batch, top[found.row[kept]], found[kept], names, rules)
 
 
 @dataclass(frozen=True)
@@ -137,40 +159,78 @@ class _Rules:
     vocabulary: Vocabulary | None
 
 
-def _detect_in_image(batch: BatchOutput, image: int, name: str, rules: _Rules) -> Detections:
-    cfg, query = rules.cfg, rules.query
-    letterbox, tree = batch.letterboxes[image], batch.tree_tensors.tree
-    top = top_locations(batch, image, min_objectness=cfg.min_score, max_locations=cfg.max_locations)
-    if cfg.descent == "darknet" and query is None and not tree.depth.any():
-        found = _every_class(batch, top, rules)
-    else:
-        found = _one_for_each_location(batch, top, rules)
-    location_px = boxes_to_image(top.xyxy_unit, letterbox, cfg.geometry)
-    xyxy_px = location_px[found.row]
-    if query is not None:
-        kept = nms(xyxy_px.double(), found.score.double(), cfg.nms_iou)  # a query is one class
-    elif cfg.nms == "by_objectness":
-        locations = nms(location_px.double(), top.objectness.double(), cfg.nms_iou)  # decision 8
-        kept = torch.isin(found.row, locations).nonzero()[:, 0]
-    else:
-        kept = nms_by_node(xyxy_px, found.score, found.node, cfg.nms_iou)
+def _not_suppressed(top: TopLocations, found: _Candidates, rules: _Rules, *, images: int) -> Tensor:
+    """The rows of the candidates that suppression within their image keeps, image by image."""
+    cfg = rules.cfg
+    if rules.query is None and cfg.nms == "by_objectness":  # decision 8
+        is_kept = torch.zeros(len(top), dtype=torch.bool, device=found.row.device)
+        for rows in _runs(top.location.image, images):
+            best = nms(top.xyxy_px[rows].double(), top.objectness[rows].double(), cfg.nms_iou)
+            is_kept[best + rows.start] = True
+        return is_kept[found.row].nonzero()[:, 0]
+    kept = []
+    for rows in _runs(top.location.image[found.row], images):
+        xyxy_px, score = top.xyxy_px[found.row[rows]], found.score[rows]
+        if rules.query is not None:  # a query is one class
+            best = nms(xyxy_px.double(), score.double(), cfg.nms_iou)
+        else:
+            best = nms_by_node(xyxy_px, score, found.node[rows], cfg.nms_iou)
+        kept.append(best + rows.start)
+    return torch.cat(kept)
+
+
+def _best_of_each_image(kept: Tensor, top: TopLocations, found: _Candidates, cfg: PredictConfig) -> Tensor:
+    """The rows in `kept` above `min_score`, at most `max_detections` of each image, image by image, best first."""
     kept = kept[found.compared[kept] > cfg.min_score]
-    kept = kept[found.score[kept].argsort(descending=True, stable=True)][: cfg.max_detections]
-    below = _best_paths_below(batch, top.location[found.row[kept]], found.node[kept])
-    return Detections(
-        tree=tree,
-        image=name,
-        image_size_px=(letterbox.image_width_px, letterbox.image_height_px),
-        xyxy_px=clip_to_image(xyxy_px[kept], letterbox).cpu().numpy(),
-        node=found.node[kept].cpu().numpy(),
-        objectness=top.objectness[found.row[kept]].cpu().numpy(),
-        absolute=found.absolute[kept].cpu().numpy(),
-        score=found.score[kept].cpu().numpy(),
-        conditional=tuple(found.conditional[k].cpu().numpy() for k in kept.tolist()),
-        best_leaf=below.node.cpu().numpy(),
-        conditional_below=tuple(path.cpu().numpy() for path in below.conditional),
-        stopped=_reasons(found.absolute[kept].tolist(), below, rules),
-    )
+    kept = kept[found.score[kept].argsort(descending=True, stable=True)]
+    image = top.location.image[found.row[kept]]
+    order = image.argsort(stable=True)
+    kept, image = kept[order], image[order]
+    rank = torch.arange(len(kept), device=kept.device) - torch.searchsorted(image, image)
+    return kept[rank < cfg.max_detections]
+
+
+def _detections(
+    batch: BatchOutput, top: TopLocations, found: _Candidates, names: Sequence[str], rules: _Rules
+) -> list[Detections]:
+    """The detections of each image; top, found: a row for each detection, image by image, best first."""
+    below = _best_paths_below(batch, top.location, found.node)
+    conditional, conditional_below = _arrays(found.conditional), _arrays(below.conditional)
+    absolute = _array(found.absolute)
+    stopped = _reasons(absolute.tolist(), conditional_below, rules)
+    xyxy_px, objectness = _array(top.xyxy_px), _array(top.objectness)
+    node, score, leaf = _array(found.node), _array(found.score), _array(below.node)
+    runs = _runs(top.location.image, len(names))
+    return [
+        Detections(
+            tree=batch.tree_tensors.tree,
+            image=name,
+            image_size_px=(box.image_width_px, box.image_height_px),
+            xyxy_px=xyxy_px[rows].clip(0, [box.image_width_px, box.image_height_px] * 2),
+            node=node[rows],
+            objectness=objectness[rows],
+            absolute=absolute[rows],
+            score=score[rows],
+            conditional=tuple(conditional[rows]),
+            best_leaf=leaf[rows],
+            conditional_below=tuple(conditional_below[rows]),
+            stopped=tuple(stopped[rows]),
+        )
+        for name, box, rows in zip(names, batch.letterboxes, runs, strict=True)
+    ]
+
+
+def _array(column: Tensor) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = column.cpu().numpy()
+    return array
+
+
+def _arrays(rows: Sequence[Tensor]) -> list[npt.NDArray[Any]]:
+    """Each row as an array, copied from the device at once."""
+    if not rows:
+        return []
+    ends = np.cumsum([len(row) for row in rows])
+    return np.split(_array(torch.cat(list(rows))), ends[:-1])
 
 
 def _best_paths_below(batch: BatchOutput, locations: Locations, nodes: Tensor) -> Descent:
@@ -183,10 +243,12 @@ def _best_paths_below(batch: BatchOutput, locations: Locations, nodes: Tensor) -
     )
 
 
-def _reasons(absolute: Sequence[float], below: Descent, rules: _Rules) -> tuple[StopReason, ...]:
+def _reasons(
+    absolute: Sequence[float], paths_below: Sequence[npt.NDArray[Any]], rules: _Rules
+) -> list[StopReason]:
     """The reason why each descent stopped at its node, below which the best path is given."""
     reasons: list[StopReason] = []
-    for reached, path in zip(absolute, below.conditional, strict=True):
+    for reached, path in zip(absolute, paths_below, strict=True):
         if not len(path):
             reasons.append("leaf")
         elif reached <= rules.cfg.min_absolute:
@@ -195,12 +257,12 @@ def _reasons(absolute: Sequence[float], below: Descent, rules: _Rules) -> tuple[
             reasons.append("class list")
         else:
             reasons.append("threshold")
-    return tuple(reasons)
+    return reasons
 
 
 @dataclass(frozen=True)
 class _Candidates:
-    """K detections of one image before NMS.
+    """K detections of all images before NMS, image by image.
 
     row       (K,) row of the top locations
     compared  (K,) the quantity that must exceed `min_score`
@@ -212,6 +274,16 @@ class _Candidates:
     score: Tensor  # (K,)
     compared: Tensor
     conditional: Sequence[Tensor]
+
+    def __getitem__(self, rows: Tensor) -> _Candidates:
+        return _Candidates(
+            row=self.row[rows],
+            node=self.node[rows],
+            absolute=self.absolute[rows],
+            score=self.score[rows],
+            compared=self.compared[rows],
+            conditional=[self.conditional[row] for row in rows.tolist()],
+        )
 
 
 def _one_for_each_location(batch: BatchOutput, top: TopLocations, rules: _Rules) -> _Candidates:
@@ -289,41 +361,45 @@ def score_nodes(batch: BatchOutput, nodes: Tensor, cfg: EvaluateConfig) -> list[
 
     Every location is scored for each of `nodes` (E,) by objectness × P(node); NMS follows.
     """
-    scored = []
-    for image, letterbox in enumerate(batch.letterboxes):
-        scores = score_nodes_in_image(batch, image, nodes, cfg)
-        scored.append(
-            ScoredBoxes(
-                xyxy_px=clip_to_image(scores.xyxy_px, letterbox).cpu().numpy(),
-                node=scores.node.cpu().numpy().astype(np.int64),
-                score=scores.score.cpu().numpy(),
-            )
+    return [
+        ScoredBoxes(
+            xyxy_px=clip_to_image(scores.xyxy_px, letterbox).cpu().numpy(),
+            node=scores.node.cpu().numpy().astype(np.int64),
+            score=scores.score.cpu().numpy(),
         )
-    return scored
+        for scores, letterbox in zip(node_scores(batch, nodes, cfg), batch.letterboxes, strict=True)
+    ]
 
 
-def score_nodes_in_image(batch: BatchOutput, image: int, nodes: Tensor, cfg: EvaluateConfig) -> NodeScores:
-    """Scores of `nodes` (E,) in one image of the batch, after NMS."""
-    top = top_locations(batch, image, min_objectness=cfg.min_objectness, max_locations=cfg.max_locations)
-    location_px = boxes_to_image(top.xyxy_unit, batch.letterboxes[image], cfg.geometry)
+def node_scores(batch: BatchOutput, nodes: Tensor, cfg: EvaluateConfig) -> list[NodeScores]:
+    """Scores of `nodes` (E,) in each image of the batch, after NMS."""
+    top = top_locations(
+        batch,
+        min_objectness=cfg.min_objectness,
+        max_locations=cfg.max_locations,
+        geometry=cfg.geometry,
+    )
+    images = top.by_image(len(batch.letterboxes))
+    return [_scores_in_image(batch, of_image, nodes, cfg) for of_image in images]
+
+
+def _scores_in_image(batch: BatchOutput, top: TopLocations, nodes: Tensor, cfg: EvaluateConfig) -> NodeScores:
     if cfg.nms == "by_objectness":
-        kept = nms(location_px.double(), top.objectness.double(), cfg.nms_iou)
-        top, location_px = top[kept], location_px[kept]
+        top = top[nms(top.xyxy_px.double(), top.objectness.double(), cfg.nms_iou)]
     score = (top.objectness[:, None] * batch.absolute(top.location, nodes)).flatten()
     score, index = score.topk(min(10 * cfg.max_detections, len(score)))
     score, index = score[score > cfg.min_objectness], index[score > cfg.min_objectness]
-    xyxy_px, node = location_px[index // len(nodes)], nodes[index % len(nodes)]
+    xyxy_px, node = top.xyxy_px[index // len(nodes)], nodes[index % len(nodes)]
     if cfg.nms == "by_node":
         kept = nms_by_node(xyxy_px, score, node, cfg.nms_iou)
         score, xyxy_px, node = score[kept], xyxy_px[kept], node[kept]
     return NodeScores(xyxy_px[: cfg.max_detections], node[: cfg.max_detections], score[: cfg.max_detections])
 
 
-def highest_objectness_box(batch: BatchOutput, image: int) -> tuple[np.ndarray, float]:
-    """The box of highest objectness of one image as xyxy in image pixels, shape (4,), and its objectness."""
-    best = top_locations(batch, image, min_objectness=-1, max_locations=1)
-    xyxy_px = boxes_to_image(best.xyxy_unit, batch.letterboxes[image])[0]
-    return xyxy_px.cpu().numpy(), float(best.objectness[0])
+def boxes_of_highest_objectness(batch: BatchOutput) -> list[tuple[np.ndarray, float]]:
+    """The box of highest objectness of each image as xyxy in image pixels, shape (4,), and its objectness."""
+    best = top_locations(batch, min_objectness=-1, max_locations=1)
+    return list(zip(_array(best.xyxy_px), best.objectness.tolist(), strict=True))
 
 
 # --- boxes

@@ -39,7 +39,7 @@ class Locations:
     def __len__(self) -> int:
         return len(self.image)
 
-    def __getitem__(self, index: Tensor) -> Locations:
+    def __getitem__(self, index: Tensor | slice) -> Locations:
         return Locations(self.image[index], self.anchor[index], self.row[index], self.column[index])
 
     def flat_index(self, output: GridOutput) -> Tensor:

@@ -16,7 +16,7 @@ from yolo9000.inference.postprocess import (
     boxes_to_image,
     clip_to_image,
     detect,
-    score_nodes_in_image,
+    node_scores,
 )
 from yolo9000.models.boxes import cxcywh_to_xyxy
 from yolo9000.models.grid import decode_boxes
@@ -59,7 +59,7 @@ def our_rows(case: GoldenCase, raw: torch.Tensor, *, nms: Overlap, nms_iou: floa
     nodes = torch.tensor(params["map"])
     class_of_node = {int(node): index for index, node in enumerate(nodes)}
     cfg = {"min_objectness": params["thresh"], **shared}
-    scores = score_nodes_in_image(batch, 0, nodes, EvaluateConfig.model_validate(cfg))
+    (scores,) = node_scores(batch, nodes, EvaluateConfig.model_validate(cfg))
     boxes_px = clip_to_image(scores.xyxy_px, box).numpy()
     classes = [class_of_node[node] for node in scores.node.tolist()]
     return list(zip(classes, scores.score.tolist(), boxes_px, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,13 +21,14 @@ from yolo9000.inference.detections import Detections
 from yolo9000.inference.postprocess import (
     BatchOutput,
     NodeSet,
+    boxes_of_highest_objectness,
     boxes_to_image,
     detect,
-    highest_objectness_box,
     nms_by_node,
     score_nodes,
     top_locations,
 )
+from yolo9000.inference.vocabulary import VocabularyChoice
 from yolo9000.models.grid import GridOutput, decode_boxes
 from yolo9000.models.tree_tensors import TreeTensors
 
@@ -301,6 +303,46 @@ def test_a_flat_tree_gives_the_most_probable_class() -> None:
     assert found.absolute[0] == pytest.approx(math.exp(2) / (1 + math.exp(2) + math.exp(1)))
 
 
+# --- batches
+
+
+@pytest.mark.parametrize(
+    ("settings_of", "query", "classes"),
+    [
+        pytest.param({}, None, None, id="threshold"),
+        pytest.param({"nms": "by_node", "max_detections": 4}, None, None, id="suppression by node"),
+        pytest.param({"descent": "darknet", "geometry": "darknet"}, None, None, id="darknet"),
+        pytest.param({}, "own3 | own5", None, id="query"),
+        pytest.param({"min_absolute": 0.1}, None, "depth <= 2", id="chosen classes"),
+        pytest.param({"min_score": 0.99}, None, None, id="no detections"),
+    ],
+)
+def test_an_image_has_the_same_detections_in_a_batch_as_alone(
+    settings_of: dict[str, object], query: str | None, classes: str | None
+) -> None:
+    tree = random_tree(40)
+    cfg = PredictConfig.model_validate({"min_score": 0.1, "nms_iou": 0.2, **settings_of})
+    nodes = None if query is None else NodeSet.of(tree, parse(query, tree).nodes())
+    vocabulary = None if classes is None else VocabularyChoice(classes).of(tree)
+    output = random_output(tree, images=5)
+    output.box_logits[2, ..., 4] = -50  # nothing in the image in the middle
+    boxes = letterboxes_of(output)
+    names = [f"image {number}" for number in range(5)]
+    found = detect(BatchOutput(output, TreeTensors(tree), boxes), names, cfg, nodes, vocabulary)
+    for image, detections in enumerate(found):
+        only = replace(
+            output,
+            box_logits=output.box_logits[image : image + 1],
+            features=output.features[image : image + 1],
+        )
+        batch = BatchOutput(only, TreeTensors(tree), boxes[image : image + 1])
+        (alone,) = detect(batch, names[image : image + 1], cfg, nodes, vocabulary)
+        assert detections.to_dict() == alone.to_dict()
+    counts = [len(detections) for detections in found]
+    assert counts[2] == 0
+    assert (sum(counts) > 0) == (cfg.min_score < 0.5)
+
+
 # --- queries
 
 
@@ -311,7 +353,7 @@ def test_the_probability_of_a_node_set_is_the_sum_over_its_leaves(members: set[i
     tree = random_tree(40)
     output = random_output(tree, images=1, rows=1, columns=2, seed=seed)
     batch = batch_of(output, tree)
-    location = top_locations(batch, 0, min_objectness=-1, max_locations=100).location
+    location = top_locations(batch, min_objectness=-1, max_locations=100).location
     found = NodeSet.of(tree, sorted(members)).probability(batch, location)
     dense = output.dense_class_logits()
     locations = zip(
@@ -438,7 +480,7 @@ def test_the_box_of_highest_objectness_agrees_with_the_slow_reference(toy_tree: 
         location = max(
             locations_of(output, image), key=lambda location: float(output.box_logits[location][4])
         )
-        xyxy_px, objectness = highest_objectness_box(batch, image)
+        xyxy_px, objectness = boxes_of_highest_objectness(batch)[image]
         assert xyxy_px.tolist() == pytest.approx(box_reference(output, location, letterbox), rel=1e-6)
         assert objectness == pytest.approx(sigmoid(float(output.box_logits[location][4])))
 
