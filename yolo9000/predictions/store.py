@@ -9,20 +9,24 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from heapq import merge
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from wordtree.support.arrays import BoolArray, Int64Array
+from wordtree.support.arrays import Int64Array
 from wordtree.support.lines import one_line
-from wordtree.tree.query import Comparison, Members, Negation, Query, Rule, parse
+from wordtree.tree.query import Query, parse
 from wordtree.tree.tree import WordTree
 from yolo9000.inference.detections import FIELDS
 from yolo9000.predictions.identity import refuse_other_run
+from yolo9000.predictions.query_plan import NodeGroup, node_groups
 from yolo9000.predictions.result_log import Key, Record, ResultsError
 
 SIGNATURE = b"SQLite format 3\0"
@@ -107,14 +111,22 @@ class ResultStore:
         """
         return StoredQuery(self, parse(expression, self.tree, fields=FIELDS))
 
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """The rows of a statement of SQL. Raises ResultsError where the file is damaged."""
+        with _errors_of(self.path):
+            return self._db.execute(statement, values).fetchall()
+
     def count_images(self) -> int:
         """The number of images, those that failed included."""
-        (number,) = self._db.execute("SELECT count(*) FROM images").fetchone()
+        ((number,),) = self.rows("SELECT count(*) FROM images")
         return int(number)
 
     def records(self) -> Iterator[Record]:
         """The records of all images, in the order in which they were stored."""
-        with closing(self._db.execute("SELECT record FROM images ORDER BY image")) as rows:
+        with (
+            _errors_of(self.path),
+            closing(self._db.execute("SELECT record FROM images ORDER BY image")) as rows,
+        ):
             yield from (json.loads(record) for (record,) in rows)
 
 
@@ -222,7 +234,7 @@ class StoreWriter:
 
 @dataclass(frozen=True)
 class StoredQuery:
-    """A parsed expression over a store; each method runs one statement of SQL."""
+    """A parsed expression over a store; each method runs one statement of SQL for each of its groups of nodes."""
 
     store: ResultStore
     parsed: Query
@@ -234,13 +246,10 @@ class StoredQuery:
 
     def counts(self) -> Int64Array:
         """The number of matching detections of each node, shape (N,)."""
-        condition, values = _sql(self.parsed.rule, self.store)
-        inner = f"SELECT count(*) FROM detections d INDEXED BY by_class WHERE d.pre = n.pre AND {condition}"
-        statement = f"{_SPANS} SELECT n.pre, ({inner}) FROM {_NODES_IN_SPANS}"  # faster than GROUP BY
-        rows = self.store._db.execute(statement, [self._spans(), *values]).fetchall()
         counts = np.zeros(len(self.store.tree), np.int64)  # by pre-order number
-        for pre, number in rows:
-            counts[pre] = number
+        for group in self._groups:
+            for pre, number in self._of_each_node(group, "count(*)"):
+                counts[pre] = number
         of_nodes: Int64Array = counts[self.store._pre]
         return of_nodes
 
@@ -261,8 +270,12 @@ class StoredQuery:
 
     def count_matching_images(self) -> int:
         """The number of images with at least one matching detection."""
-        (number,) = self._select("count(DISTINCT d.image)", "").fetchone()
-        return int(number)
+        found = [np.zeros(0, np.int64)]
+        for group in self._groups:
+            # SQLite gives one text faster than many rows.
+            for _, images in self._of_each_node(group, "group_concat(d.image)"):
+                found.append(np.fromstring(images or "", np.int64, sep=","))
+        return len(np.unique(np.concatenate(found)))
 
     def _best_images(self, limit: int | None) -> dict[int, float]:
         """Images and their best score, best first. SQLite sorts few rows faster than it groups many."""
@@ -270,7 +283,8 @@ class StoredQuery:
         while True:
             best: dict[int, float] = {}
             order = f"ORDER BY d.score DESC, d.image LIMIT {rows}"
-            found = self._select("d.image, d.score", order).fetchall()
+            ordered = [self._select(group, "d.image, d.score", order) for group in self._groups]
+            found = list(islice(merge(*ordered, key=_best_first), None if limit is None else rows))
             for image, score in found:
                 best.setdefault(image, score)
             if limit is None or len(best) >= limit or len(found) < rows:
@@ -278,73 +292,39 @@ class StoredQuery:
             rows *= 8
 
     def _match(self, image: int, score: float) -> Match:
-        db = self.store._db
-        (record,) = db.execute("SELECT record FROM images WHERE image = ?", (image,)).fetchone()
+        ((record,),) = self.store.rows("SELECT record FROM images WHERE image = ?", (image,))
         columns = "rank, pre, score, absolute, objectness, area"
-        rows = db.execute(
-            f"SELECT {columns} FROM detections WHERE image = ? ORDER BY rank", (image,)
-        ).fetchall()
+        rows = self.store.rows(f"SELECT {columns} FROM detections WHERE image = ? ORDER BY rank", (image,))
         ranks, pre, *fields = (np.array(column) for column in zip(*rows, strict=True))
         node = np.argsort(self.store._pre)[pre]
         is_match = self.parsed.rows(node, dict(zip(FIELDS, fields, strict=True)))
         return Match(json.loads(record), tuple(ranks[is_match].tolist()), score)
 
-    def _select(self, columns: str, rest: str) -> sqlite3.Cursor:
-        """Rows of the matching detections: the nodes that may match, joined with the index over their detections."""
-        condition, values = _sql(self.parsed.rule, self.store)
-        join = f"{_NODES_IN_SPANS} CROSS JOIN detections d INDEXED BY by_class ON d.pre = n.pre"
-        statement = f"{_SPANS} SELECT {columns} FROM {join} WHERE {condition} {rest}"
-        return self.store._db.execute(statement, [self._spans(), *values])
+    def _of_each_node(self, group: NodeGroup, aggregate: str) -> list[Any]:
+        """Pre-order number of each node of a group, and the aggregate of its matching detections."""
+        table = "detections d INDEXED BY by_class"
+        inner = f"SELECT {aggregate} FROM {table} WHERE d.pre = n.pre AND {group.condition}"
+        statement = f"{_SPANS} SELECT n.pre, ({inner}) FROM {_NODES_IN_SPANS}"  # faster than GROUP BY
+        return self.store.rows(statement, [group.spans, *group.values])
 
-    def _spans(self) -> str:
-        """The intervals of the nodes whose detections may match, as JSON."""
-        possible, _ = _bounds(self.parsed.rule, len(self.store.tree))
-        return json.dumps(_intervals(possible, self.store._pre))
+    def _select(self, group: NodeGroup, columns: str, rest: str) -> list[Any]:
+        """Rows of the matching detections of a group: its nodes, joined with the index over their detections."""
+        join = f"{_NODES_IN_SPANS} CROSS JOIN detections d INDEXED BY by_class ON d.pre = n.pre"
+        statement = f"{_SPANS} SELECT {columns} FROM {join} WHERE {group.condition} {rest}"
+        return self.store.rows(statement, [group.spans, *group.values])
+
+    @cached_property
+    def _groups(self) -> list[NodeGroup]:
+        return node_groups(self.parsed.rule, self.store._pre)
+
+
+def _best_first(row: tuple[int, float]) -> tuple[float, int]:
+    image, score = row
+    return -score, image
 
 
 _SPANS = "WITH spans (first, last) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?))"
 _NODES_IN_SPANS = "spans CROSS JOIN nodes n ON n.pre BETWEEN spans.first AND spans.last"
-
-
-def _bounds(rule: Rule, nodes: int) -> tuple[BoolArray, BoolArray]:
-    """The nodes whose rows may match, and those whose rows all match, whatever their fields, both (N,)."""
-    if isinstance(rule, Members):
-        return rule.mask, rule.mask
-    if isinstance(rule, Comparison):
-        return np.ones(nodes, np.bool_), np.zeros(nodes, np.bool_)
-    if isinstance(rule, Negation):
-        possible, certain = _bounds(rule.operand, nodes)
-        return ~certain, ~possible
-    bounds = [_bounds(operand, nodes) for operand in rule.operands]
-    join = np.logical_and if rule.sign == "&" else np.logical_or
-    return join.reduce([possible for possible, _ in bounds]), join.reduce([certain for _, certain in bounds])
-
-
-def _sql(rule: Rule, store: ResultStore, *, at_top: bool = True) -> tuple[str, list[Any]]:
-    """The condition of a rule, and the values of its parameters; names of the user appear in neither."""
-    if isinstance(rule, Members):
-        if at_top:
-            return "1", []  # the intervals say the same
-        return "d.pre IN (SELECT value FROM json_each(?))", [json.dumps(store._pre[rule.mask].tolist())]
-    if isinstance(rule, Comparison):
-        sign = {"==": "=", "!=": "<>"}.get(rule.sign, rule.sign)
-        return f"d.{rule.field} {sign} ?", [rule.value]  # both are from fixed lists
-    if isinstance(rule, Negation):
-        condition, values = _sql(rule.operand, store, at_top=False)
-        return f"NOT ({condition})", values
-    parts = [_sql(operand, store, at_top=at_top and rule.sign == "&") for operand in rule.operands]
-    word = " AND " if rule.sign == "&" else " OR "
-    return f"({word.join(part for part, _ in parts)})", [value for _, values in parts for value in values]
-
-
-def _intervals(mask: BoolArray, pre: Int64Array) -> list[list[int]]:
-    """The maximal runs [first, last] of pre-order numbers whose nodes are in the mask."""
-    in_order = np.zeros(len(mask) + 2, np.int64)
-    in_order[pre + 1] = mask
-    change = np.diff(in_order)
-    first, past = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
-    spans: list[list[int]] = np.stack([first, past - 1], axis=1).tolist()
-    return spans
 
 
 def is_store(path: Path) -> bool:
