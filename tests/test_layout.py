@@ -1,6 +1,7 @@
 """The layout of docs/architecture.md as tests: who may import whom, and what an import costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -322,3 +323,14 @@ def test_no_committed_file_but_the_ci_script_names_the_shared_folder():
     assert len(names) >= 20
     found = {name for name in names if needle.encode() in (ROOT / name).read_bytes()}
     assert found <= {".ci/run"}
+
+
+def test_one_module_names_part_files():
+    home = ROOT / "wordtree" / "support" / "files.py"
+    named = {
+        file
+        for package in PACKAGES
+        for file in sources(package)
+        if re.search(r"\.part\b[\"'`]", file.read_text())
+    }
+    assert named == {home}

@@ -48,7 +48,7 @@ class Recorded:
 
 
 class DemoMismatch(Yolo9000Error):
-    """A demo folder was made with other settings."""
+    """A demo folder was made with other settings, or another process makes it."""
 
 
 def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:

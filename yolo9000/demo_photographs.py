@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-import zipfile
 from importlib.resources import as_file, files
 from pathlib import Path
+from zipfile import ZipFile
 
 from rich.console import Console
 from rich.markup import escape
 
 from data_prep import MergeConfig, load_config, merge
+from wordtree.support.files import part_folder
 from yolo9000.checkpoints.backbone_weights import packaged_weights
 from yolo9000.config import Config
 from yolo9000.demo import (
     QUICK_STEPS,
+    DemoMismatch,
     print_scores,
     read_baselines,
     record_settings,
@@ -70,11 +71,13 @@ def run_photograph_demo(folder: Path, *, minutes: float, quick: bool, seed: int)
 def unpack(world: Path) -> Path:
     """Unpack the photographs and their labels into the folder `world`, atomically; a finished folder is kept."""
     if not world.exists():
-        part = world.with_name(f"{world.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        with as_file(files("yolo9000") / "assets" / ARCHIVE) as path, zipfile.ZipFile(path) as archive:
-            archive.extractall(part)
-        part.rename(world)
+        archive = files("yolo9000") / "assets" / ARCHIVE
+        with (
+            part_folder(world, error=DemoMismatch) as part,
+            as_file(archive) as path,
+            ZipFile(path) as opened,
+        ):
+            opened.extractall(part)
     return world
 
 

@@ -33,7 +33,7 @@ from data_prep.shards.hdf5_files import new_hdf5, write_format
 from data_prep.shards.hdf5_reader import TEXT, Hdf5File
 from wordtree import WordTreeError
 from wordtree.support.file_lock import locked
-from wordtree.support.files import system_message
+from wordtree.support.files import part_file, system_message
 from wordtree.support.lines import one_line
 
 BACKUP_NAME = f"{INDEX_NAME}.bak"
@@ -43,22 +43,18 @@ _CHECKSUM_START = b"sha256 of all bytes from 512 on: "
 
 def write_index(folder: Path, index: Index) -> None:
     """Write index.h5 atomically; raises ShardError where it cannot be written."""
-    part = folder / f"{INDEX_NAME}.part"
+    path = folder / INDEX_NAME
     try:
-        with new_hdf5(part, userblock_size=CHECKSUM_BYTES) as file:
-            write_format(file, INDEX_FORMAT, INDEX_VERSION)
-            for name in INDEX_COLUMNS:
-                file.create_dataset(name, data=index.columns[name], track_times=False)
-            text = np.frombuffer(metadata_text(index).encode(), np.uint8)
-            file.create_dataset("metadata", data=text, track_times=False)
-        write_checksum(part)
-        part.replace(folder / INDEX_NAME)
+        with part_file(path) as part:
+            with new_hdf5(part, userblock_size=CHECKSUM_BYTES) as file:
+                write_format(file, INDEX_FORMAT, INDEX_VERSION)
+                for name in INDEX_COLUMNS:
+                    file.create_dataset(name, data=index.columns[name], track_times=False)
+                text = np.frombuffer(metadata_text(index).encode(), np.uint8)
+                file.create_dataset("metadata", data=text, track_times=False)
+            write_checksum(part)
     except OSError as reason:
-        raise ShardError(
-            f"{folder / INDEX_NAME}: cannot write the index ({system_message(reason)})."
-        ) from None
-    finally:
-        part.unlink(missing_ok=True)
+        raise ShardError(f"{path}: cannot write the index ({system_message(reason)}).") from None
 
 
 def replace_index(folder: Path, index: Index) -> None:
@@ -70,16 +66,13 @@ def replace_index(folder: Path, index: Index) -> None:
 
 def _keep_old_index(folder: Path) -> None:
     backup = folder / BACKUP_NAME
-    part = folder / f"{BACKUP_NAME}.part"
     try:
-        shutil.copyfile(folder / INDEX_NAME, part)
-        with part.open("rb") as copied:
-            os.fsync(copied.fileno())
-        part.replace(backup)
+        with part_file(backup) as part:
+            shutil.copyfile(folder / INDEX_NAME, part)
+            with part.open("rb") as copied:
+                os.fsync(copied.fileno())
     except OSError as reason:
         raise ShardError(f"{backup}: cannot keep the old index ({one_line(reason)}).") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_index(folder: Path | str) -> Index:

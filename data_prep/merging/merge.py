@@ -1,6 +1,5 @@
 """The execution of a plan: shards, written by any executor, then the index. A killed merge can be resumed."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -35,7 +34,7 @@ from data_prep.shards.format import INDEX_NAME, LOCK_NAME, shard_name
 from data_prep.shards.writer import ShardResult
 from data_prep.sources.source import Counts, counts_in_words
 from wordtree.support.file_lock import locked
-from wordtree.support.files import system_message
+from wordtree.support.files import remove_leftover_parts, system_message
 
 LABEL_MAP_NAME = "label_map.yaml"
 _WRITTEN = (
@@ -46,9 +45,6 @@ _WRITTEN = (
     DUPLICATES_NAME,
     LEFT_OUT_NAME,
     LABEL_MAP_NAME,
-)
-_OWN_PART = re.compile(
-    rf"(?:shard-[0-9]+\.h5|{'|'.join(map(re.escape, _WRITTEN))})(?:\.[0-9a-f]{{8}})?\.part"
 )
 
 
@@ -96,8 +92,7 @@ def execute_plan(
 
 def _execute(plan: Plan, out: Path, workers: Workers) -> Index:
     done = finished_shards(out, plan.hashes)
-    for part in filter(_is_own_part, out.glob("*.part")):
-        part.unlink(missing_ok=True)
+    remove_leftover_parts(out, [*_WRITTEN, *_shard_names(plan)])
     try:
         _write_missing(plan, out, done, workers)
         if not any(result.images for result in done.values()):
@@ -109,7 +104,7 @@ def _execute(plan: Plan, out: Path, workers: Workers) -> Index:
     finally:
         if not done:  # nothing to resume
             _remove_files(plan, out)
-    index = _index(plan, out, [done[shard_name(number)] for number in range(len(plan.shard_ends))])
+    index = _index(plan, out, [done[name] for name in _shard_names(plan)])
     write_label_map_copy(out, plan.config, plan.matches)
     counts = dict(zip((source.name for source in plan.sources), plan.counts, strict=True))
     write_left_out(out / LEFT_OUT_NAME, chain(planned_rows(counts), _packed_rows(plan, done)))
@@ -119,9 +114,8 @@ def _execute(plan: Plan, out: Path, workers: Workers) -> Index:
     return index
 
 
-def _is_own_part(path: Path) -> bool:
-    """Whether a file is a part that a killed merge or relabel left behind."""
-    return _OWN_PART.fullmatch(path.name) is not None
+def _shard_names(plan: Plan) -> list[str]:
+    return [shard_name(number) for number in range(len(plan.shard_ends))]
 
 
 def _packed_rows(plan: Plan, results: Mapping[str, ShardResult]) -> Iterator[Row]:
@@ -237,6 +231,5 @@ def _failures_reported(out: Path) -> Iterator[None]:
 
 def _remove_files(plan: Plan, out: Path) -> None:
     """Remove the files that this merge made."""
-    shards = map(shard_name, range(len(plan.shard_ends)))
-    for name in (PROGRESS_NAME, DUPLICATES_NAME, *shards):
+    for name in (PROGRESS_NAME, DUPLICATES_NAME, *_shard_names(plan)):
         (out / name).unlink(missing_ok=True)

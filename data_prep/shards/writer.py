@@ -1,7 +1,6 @@
 """Writing a shard: images are read, checked and packed with their labels, completely or not at all."""
 
 import os
-import secrets
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from data_prep.shards.format import (
 from data_prep.shards.hdf5_files import new_hdf5, write_format
 from data_prep.shards.image_files import read_image_file
 from data_prep.shards.images import Frame, ImageRules, PreparedImage, prepare_image
-from wordtree.support.files import system_message
+from wordtree.support.files import part_file, system_message
 
 _UPRIGHT: tuple[Frame, Frame] = ("upright", "upright")
 
@@ -149,33 +148,30 @@ class _Written(NamedTuple):
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray[Any, Any]], encoded: list[bytes]) -> _Written:
-    """Write a shard to a `.part` file, sync it to disk, rename it; returns sizes and hashes for the index.
+    """Write a shard to a part file, sync it to disk, rename it; returns sizes and hashes for the index.
 
-    The name of the part is random, so that a worker that outlives its merge cannot write into the next one's part.
+    The part has a name of its own, so that a worker that outlives its merge cannot write into the next one's part.
     """
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with new_hdf5(part) as file:
-            write_format(file, SHARD_FORMAT, SHARD_VERSION)
-            for name, array in arrays.items():
-                file.create_dataset(name, data=array, track_times=False)
-            first = _reserve(file, sum(map(len, encoded)))
-        with part.open("r+b") as written:
-            written.seek(first)
-            written.writelines(encoded)
-            end = written.tell()
-            written.flush()
-            hashes = hash_file(written, first, end)
-            os.fsync(written.fileno())
-            size_bytes = os.fstat(written.fileno()).st_size
-        part.replace(path)
+        with part_file(path) as part:
+            with new_hdf5(part) as file:
+                write_format(file, SHARD_FORMAT, SHARD_VERSION)
+                for name, array in arrays.items():
+                    file.create_dataset(name, data=array, track_times=False)
+                first = _reserve(file, sum(map(len, encoded)))
+            with part.open("r+b") as written:
+                written.seek(first)
+                written.writelines(encoded)
+                end = written.tell()
+                written.flush()
+                hashes = hash_file(written, first, end)
+                os.fsync(written.fileno())
+                size_bytes = os.fstat(written.fileno()).st_size
     except OSError as reason:
         raise ShardError(
             f"{path}: cannot write this shard ({system_message(reason)}). "
             "Finished shards stay; run the command again to resume."
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
     return _Written(size_bytes, *hashes, first, end)
 
 

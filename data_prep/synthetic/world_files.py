@@ -1,7 +1,6 @@
 """Files of a generated data set beside its images: COCO JSON, merge configurations, labels, attribution."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +10,7 @@ import yaml
 from data_prep.errors import DataPrepError
 from data_prep.synthetic.emoji_plan import PlannedImage
 from data_prep.synthetic.emoji_scene import VisibleObject
+from wordtree.support.files import part_folder
 
 
 class WorldError(DataPrepError):
@@ -51,16 +51,8 @@ def write_world(out: Path, description: dict[str, Any], write: Callable[[Path], 
     """
     if is_finished(out, description):
         return
-    out = out.absolute()
-    part = out.with_name(f"{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with part_folder(out.absolute(), error=WorldError) as part:
         write(part)
-        if out.exists():
-            out.rmdir()  # is_finished accepts an empty folder only
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def is_finished(out: Path, description: dict[str, Any]) -> bool:

@@ -51,8 +51,6 @@ def main(model: Path, images: Path, out: Path, kills: int) -> None:
     process.start()
     process.join()
     assert process.exitcode == 0
-    for path in out.glob("*.part"):  # of killed runs
-        path.unlink()
     (out / ".run.lock").unlink(missing_ok=True)
 
 

@@ -12,8 +12,8 @@ __getattr__, __dir__, __all__ = folder_exports(
     config_files="ConfigLocation ConfigPath StrictModel apply_overrides load_config read_yaml validate",
     exports="lazy_exports",
     file_lock="locked",
-    files="exists is_own_output mark_as_written part_file path_in_errors remove_leftover_parts system_message "
-    "write_atomically",
+    files="LeftoverParts exists is_own_output mark_as_written part_file part_folder part_path path_in_errors "
+    "remove_leftover_parts system_message write_atomically",
     lines="full_lines is_comment numbered_lines one_line plain_blanks printable quoted shortened",
     outputs="OutputError check_outputs write_outputs",
     printing="Row counted new_console print_counts print_json print_line print_text splits_text",

@@ -1,16 +1,17 @@
-"""Atomic writing of files, which are marked as written by us."""
+"""Atomic writing of files and folders. Files are marked as written by us."""
 
 import errno
+import hashlib
 import os
-import re
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wordtree.support.lines import one_line
 
-_PART_NAME = 60  # letters of a file's name in that of its part file
+_PART_NAME = 55  # letters of a file's name in that of its part file
 
 
 def write_atomically(path: Path | str, data: bytes | str) -> None:
@@ -38,8 +39,7 @@ def write_atomically(path: Path | str, data: bytes | str) -> None:
 @contextmanager
 def part_file(path: Path) -> Iterator[Path]:
     """A new file name beside `path`: the file replaces `path` after the block, and is removed if the block fails."""
-    token = secrets.token_hex(4)  # never a file of the user
-    part = path.with_name(f"{path.name[:_PART_NAME]}.{token}.part")
+    part = part_path(path)
     try:
         yield part
         mark_as_written(part)
@@ -48,16 +48,69 @@ def part_file(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def remove_leftover_parts(folder: Path, names: Iterable[str]) -> None:
-    """Remove the part files that killed processes left in a folder while they wrote files with these names.
+@contextmanager
+def part_folder(path: Path, *, error: type[Exception]) -> Iterator[Path]:
+    """A new folder beside `path`: it gets the name `path` after the block, and is removed if the block fails.
 
-    Call it under a lock that keeps other processes from writing these files.
+    An empty folder `path` is replaced; OSError where it has content. What a killed process left of such a folder is
+    removed first. Raises `error` while another process makes the same folder.
     """
-    beginnings = {name[:_PART_NAME] for name in names}
-    for part in folder.glob("*.part"):
-        beginning, _, token = part.name.removesuffix(".part").rpartition(".")
-        if beginning in beginnings and re.fullmatch("[0-9a-f]{8}", token):
-            part.unlink(missing_ok=True)
+    from wordtree.support.file_lock import locked
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.parent, name=f".{path.name[:_PART_NAME]}.lock", error=error):
+        remove_leftover_parts(path.parent, [path.name])
+        part = part_path(path)
+        part.mkdir()
+        try:
+            yield part
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            part.rename(path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def part_path(path: Path) -> Path:
+    """A new name beside `path` for its part file or folder: `NAME.TOKEN.part`.
+
+    The token is 8 random digits and their checksum with the name, so that a file of the user is never taken for ours.
+    """
+    beginning, token = path.name[:_PART_NAME], secrets.token_hex(4)
+    return path.with_name(f"{beginning}.{token}{_check_digits(beginning, token)}.part")
+
+
+class LeftoverParts:
+    """The parts that killed processes left in a folder, and below, while they wrote files or folders.
+
+    Remove those of a file under a lock that keeps other processes from writing it.
+    """
+
+    def __init__(self, folder: Path, pattern: str = "**/*.part") -> None:
+        self._parts: dict[Path, list[Path]] = {}
+        for part in folder.glob(pattern):
+            beginning, _, token = part.name.removesuffix(".part").rpartition(".")
+            if token == token[:8] + _check_digits(beginning, token[:8]) and not part.is_symlink():
+                self._parts.setdefault(part.with_name(beginning), []).append(part)
+
+    def remove(self, path: Path) -> None:
+        """Remove the parts of the file or folder that is to be written to `path`."""
+        for part in self._parts.pop(path.with_name(path.name[:_PART_NAME]), ()):
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
+
+
+def remove_leftover_parts(folder: Path, names: Iterable[str]) -> None:
+    """Remove the `LeftoverParts` of these names in a folder."""
+    left = LeftoverParts(folder, "*.part")
+    for name in names:
+        left.remove(folder / name)
+
+
+def _check_digits(beginning: str, token: str) -> str:
+    return hashlib.sha256(os.fsencode(f"{beginning}.{token}")).hexdigest()[:8]
 
 
 def exists(path: Path) -> bool:

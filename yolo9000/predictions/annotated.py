@@ -17,7 +17,7 @@ from yolo9000.inference.sources import FoundImages, ImageItem
 from yolo9000.predictions.thumbnails import FOLDER
 
 JPEG_QUALITY = 90
-_MAX_NAME_BYTES = 200  # of 255, so that `-2.jpg.part` fits
+_MAX_NAME_BYTES = 200  # of 255, so that `-2.jpg` fits
 
 
 class AnnotatedFiles:

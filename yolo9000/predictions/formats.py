@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path, PurePath
 from typing import IO, Any, TypeAlias
 
-from wordtree.support.files import mark_as_written, path_in_errors, write_atomically
+from wordtree.support.files import LeftoverParts, part_file, path_in_errors, write_atomically
 from wordtree.tree.tree import WordTree
 from yolo9000.inference.detections import ROW_COLUMNS, Detections, coco_categories
 from yolo9000.predictions.megadetector import megadetector_images, megadetector_tables
@@ -111,9 +111,11 @@ def _write_yolo(log: Path, outputs: list[Path], tree: WordTree) -> None:
     root = _common_folder(record["image"] for _, record in _readable(log))
     taken: set[PurePath] = set()
     labels.mkdir(exist_ok=True)
+    left = LeftoverParts(labels)
     for _, record in _readable(log):
         path = labels / _label_file(record, root, taken)
         path.parent.mkdir(parents=True, exist_ok=True)
+        left.remove(path)
         with replaced(path) as file:
             file.write(Detections.from_dict(record, tree).to_yolo())
     lines = [f"  {node}: {json.dumps(name)}\n" for node, name in enumerate(tree.names)]
@@ -177,12 +179,9 @@ def _readable(log: Path) -> Iterator[tuple[int, Record]]:
 @contextmanager
 def replaced(path: Path) -> Iterator[IO[str]]:
     """A text file that replaces `path` once it is complete; characters that are not UTF-8 are escaped."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with path_in_errors(path):
-            with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                yield file
-            mark_as_written(part)
-            part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        part_file(path) as part,
+        path_in_errors(path),
+        part.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        yield file

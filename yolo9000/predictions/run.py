@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wordtree.support.file_lock import locked
+from wordtree.support.files import LeftoverParts, remove_leftover_parts
 from wordtree.support.outputs import write_outputs
 from wordtree.support.progress import ProgressBar
 from yolo9000.inference.detections import Detections
@@ -113,7 +114,8 @@ def predict_images(
             everywhere.insert(0, stack.enter_context(ResultLog(folder.log)))
         drawn = AnnotatedFiles(folder.path, found, kept) if folder is not None and choice.draw else None
         small = folder.path / FOLDER if folder is not None and choice.report else None
-        work = _Work(predictor, found, query, everywhere, printed, drawn, small)
+        left = None if folder is None else LeftoverParts(folder.path)
+        work = _Work(predictor, found, query, everywhere, printed, drawn, small, left)
         summary = _run(work, stop)
         if folder is not None:
             outputs = folder.outputs(choice.format)
@@ -174,6 +176,9 @@ class RunFolder:
     def begin(self, predictor: Predictor, choice: OutputChoice, query: str | None) -> list[str]:
         """Check or remove what an earlier run has left, and write run.json and tree.json; the files to keep."""
         identity = run_identity(predictor, predictor.checkpoint, query) | {"report": choice.report}
+        report_file = self.path / f"report{self.suffix}.html"
+        written = [self.run_file, *self.outputs(choice.format), report_file]
+        remove_leftover_parts(self.path, [path.name for path in written])
         kept = [] if choice.overwrite else existing_images(self.path)
         if self.run_file.exists() and not choice.overwrite:
             if not choice.resume:
@@ -184,7 +189,7 @@ class RunFolder:
             stored = read_run(self.run_file)
             refuse_other_run(stored["identity"], identity, self.path)
             return list(stored.get("kept_files", []))
-        report = [self.path / f"report{self.suffix}.html", self.path / FOLDER] if choice.report else []
+        report = [report_file, self.path / FOLDER] if choice.report else []
         own = [self.log, *self.outputs(choice.format), *report]
         foreign = next((path for path in own if path.exists()), None)
         if foreign is not None and not choice.overwrite:
@@ -208,6 +213,7 @@ class _Work:
     printed: PrintedResults | None
     drawn: AnnotatedFiles | None
     small: Path | None  # folder for small images; only with a report
+    left: LeftoverParts | None  # of killed runs, in the output folder
 
     @cached_property
     def total(self) -> int | None:
@@ -292,6 +298,9 @@ def _begin(
     if work.small is not None and is_sampled(result.item.key, work.total):
         small = work.small / thumbnail_name(result.item.key)
     is_written = result.detections is not None and (path is not None or small is not None)
+    for file in (path, small):
+        if file is not None and work.left is not None:
+            work.left.remove(file)
     written = pool.submit(_write_files, result, path, small) if is_written else None
     return _Waiting(result, almost, sinks, written)
 

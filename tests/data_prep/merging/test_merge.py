@@ -19,6 +19,7 @@ from data_prep.sources import OpenSource
 from tests.data_prep.conftest import CAR, CAT, DOG, TABBY, colour_of, encoded_image, write_coco
 from tests.data_prep.readers import make_boxes
 from wordtree.errors import ConfigError
+from wordtree.support.files import part_path
 
 LABELS = (ImageLabel(0), ImageLabel(1, is_positive=False), ImageLabel(1, is_exhaustive=True))
 MANY_SHARDS = "shard_mb=0.0005"  # one image each
@@ -120,7 +121,7 @@ def test_a_killed_merge_is_resumed_and_ends_like_an_uninterrupted_one(
     execute_plan(plan, tmp_path / "whole")
     killed_after(shards, plan, tmp_path / "out", monkeypatch)
     assert not (tmp_path / "out" / "index.h5").exists()
-    (tmp_path / "out" / f"shard-{shards:05d}.h5.part").write_bytes(b"cut")
+    part_path(tmp_path / "out" / f"shard-{shards:05d}.h5").write_bytes(b"cut")
     kept = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in contents(tmp_path / "out")}
     execute_plan(plan, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")

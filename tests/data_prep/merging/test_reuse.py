@@ -7,18 +7,22 @@ import pytest
 
 from data_prep import ShardReader, merge
 from data_prep.shards.format import SHARD_FORMAT, SHARD_VERSION, open_hdf5
+from wordtree.support.files import part_path
 
 
 def test_a_merge_deletes_its_own_parts_and_no_other_file(world, tmp_path, config_of):
     out = tmp_path / "out"
     out.mkdir()
-    foreign = ["openimages.tar.part", "notes.txt", "my-shard-00000.h5.part", "shard-00000.h5.download.part"]
-    own = [
+    foreign = [
+        "openimages.tar.part",
+        "notes.txt",
+        "my-shard-00000.h5.part",
+        "shard-00000.h5.download.part",
         "shard-00000.h5.part",
-        "shard-00007.h5.0123abcd.part",
-        "index.h5.part",
-        "left_out.csv.89abcdef.part",
+        "shard-00000.h5.0123abcd.part",
+        "left_out.csv.0123abcd89abcdef.part",
     ]
+    own = [part_path(out / name).name for name in ("shard-00000.h5", "index.h5", "left_out.csv")]
     for name in (*foreign, *own):
         (out / name).write_text("half done")
     merge(config_of(world), out)
