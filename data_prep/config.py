@@ -237,6 +237,8 @@ Source = Annotated[
 class MergeConfig(StrictModel):
     """MERGE.yaml: the data sets to merge, the tree, and the packing of the shards."""
 
+    old_values: ClassVar[Mapping[str, Mapping[str, str]]] = {"unreadable": {"skip": "drop"}}
+
     sources: tuple[Source, ...]
     tree: TreeSetting = BuiltTree()  # a .tree, .json, .csv or .txt file, or how to build one
     label_map: ConfigPath | None = None  # read if it exists; else `data-prep plan` writes it for review
@@ -247,7 +249,7 @@ class MergeConfig(StrictModel):
     classes: ClassSelection = ClassSelection()  # of the classes that stay in their sources, by all images
     ratio: dict[str, Annotated[float, Field(gt=0)]] | None = None  # shares of the sources in an epoch
     duplicates: Literal["stop", "keep", "drop"] = "stop"  # equal images in different splits or sources
-    unreadable: Literal["skip", "stop"] = "skip"  # images that cannot be decoded
+    unreadable: Literal["stop", "drop"] = "drop"  # images that cannot be decoded
     shard_mb: Annotated[float, Field(gt=0)] = 256  # larger: fewer files; smaller: less memory
     resize_max: Annotated[int, Field(ge=16)] | None = None  # px; longer sides are shrunk to it
     quality: Annotated[int, Field(ge=1, le=100)] = 95  # of images that are encoded as JPEG

@@ -166,7 +166,7 @@ def _require_readable(plan: Plan, result: ShardResult) -> None:
         more = f" (and {len(result.left_out) - 1} more in {result.name})" if len(result.left_out) > 1 else ""
         raise MergeError(
             f"source {plan.sources[source].name!r}: {source_id}: {reason}{more}. "
-            "Set `unreadable: skip` to merge without such images; the finished shards stay."
+            "Set `unreadable: drop` to merge without such images; the finished shards stay."
         )
 
 

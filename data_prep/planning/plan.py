@@ -138,7 +138,7 @@ class Plan:
         if damaged and self.config.unreadable == "stop":
             more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
             raise MergeError(
-                f"{damaged[0]}{more}. Replace it, or set `unreadable: skip` to merge the readable images."
+                f"{damaged[0]}{more}. Replace it, or set `unreadable: drop` to merge the readable images."
             )
 
     def require_resolved(self) -> None:

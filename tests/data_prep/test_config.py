@@ -30,6 +30,12 @@ def test_defaults_build_the_tree_from_the_sources_and_stop_on_unmapped_classes(t
     assert (config.unmapped, config.resize_max, config.sources[0].exhaustive) == ("stop", None, None)
 
 
+def test_skip_is_the_former_value_of_unreadable_drop(tmp_path):
+    with pytest.warns(FutureWarning, match="unreadable: skip is now unreadable: drop"):
+        config = load_config(written(tmp_path, f"sources: [{COCO}]\nunreadable: skip\n"), MergeConfig)
+    assert config.unreadable == "drop"
+
+
 def test_all_problems_are_reported_at_once_and_misspelt_keys_get_a_suggestion(tmp_path):
     source = "{name: coco, format: coco, annotations: 3, imges: p}"
     text = f"sources: [{source}]\nunmapped: dorp\ntree: {{profil: x}}\nsead: 1\n"

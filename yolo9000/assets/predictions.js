@@ -47,21 +47,21 @@
       box, leaf, path, at, objectness, score, almost, stopped, nodes: pathTo(leaf),
     }));
   }
-  const state = { level: data.min_absolute, touched: false, query: () => true, almost: false, sort: "order", shown: [], current: 0 };
+  const state = { minAbsolute: data.min_absolute, touched: false, query: () => true, almost: false, sort: "order", shown: [], current: 0 };
 
-  const labelOf = (found) => {  // the depth of the label: the deepest allowed class whose P exceeds the level
+  const shownStep = (found) => {  // index in the path of the class that is shown: the deepest allowed one whose P exceeds the slider
     if (!state.touched) return found.at;
     let best = -1;
     for (let step = 0; step < found.path.length; step++) {
       if (!nodes.allowed[found.nodes[step]]) continue;
-      if (best < 0 || found.path[step] > state.level) best = step;
+      if (best < 0 || found.path[step] > state.minAbsolute) best = step;
     }
     return best < 0 ? found.at : best;
   };
   const scoreAt = (found, step) => step === found.at || data.fixed_scores ? found.score : found.objectness * found.path[step];
   const visible = (image) => image.found.filter((found) => {
     if (found.almost && !state.almost) return false;
-    const step = labelOf(found), [left, top, right, bottom] = found.box;
+    const step = shownStep(found), [left, top, right, bottom] = found.box;
     return state.query({
       node: found.nodes[step], score: scoreAt(found, step), absolute: found.path[step], objectness: found.objectness,
       area: (right - left) * (bottom - top),
@@ -142,7 +142,7 @@
     img.loading = "lazy"; img.decoding = "async"; img.alt = ""; img.src = image.thumb;
     frame.append(img);
     for (const one of [...found].reverse()) {
-      const step = labelOf(one), [left, top, right, bottom] = one.box.map((value) => value * scale);
+      const step = shownStep(one), [left, top, right, bottom] = one.box.map((value) => value * scale);
       const box = make("div", `box${one.almost ? " almost" : ""}${top < 18 ? " top" : ""}`);
       box.style.cssText = `left:${left}px;top:${top}px;width:${Math.max(2, right - left)}px;height:${Math.max(2, bottom - top)}px;--colour:${colourOf(one.nodes[step])}`;
       box.append(make("span", "", `${nodes.names[one.nodes[step]]} ${scoreAt(one, step).toFixed(2)}`));
@@ -151,7 +151,7 @@
     return frame;
   };
   const titleOf = (image) => image.frame === undefined ? image.name : `${image.name} frame ${image.frame}`;
-  const namesOf = (found) => found.map((one) => nodes.names[one.nodes[labelOf(one)]]);
+  const namesOf = (found) => found.map((one) => nodes.names[one.nodes[shownStep(one)]]);
 
   // --- the grid: cards of one size, of which only those in view exist
   const grid = element("grid"), sheet = element("sheet"), cards = new Map();
@@ -214,7 +214,7 @@
       detections += found.length;
       let best = 0;
       for (const one of found) {
-        const step = labelOf(one), node = one.nodes[step];
+        const step = shownStep(one), node = one.nodes[step];
         best = Math.max(best, scoreAt(one, step));
         counts.set(node, (counts.get(node) ?? 0) + 1);
       }
@@ -226,8 +226,8 @@
     const failed = data.failed ? `, ${data.failed.toLocaleString("en")} failed` : "";
     element("summary").textContent = `${counted(detections, "detection")} in ${counted(state.shown.length, "image")} `
       + `(${sampled}${data.total.toLocaleString("en")}${failed})`;
-    const at = state.touched ? state.level : data.min_absolute;
-    element("level").textContent = at.toFixed(2);
+    const at = state.touched ? state.minAbsolute : data.min_absolute;
+    element("min-absolute").textContent = at.toFixed(2);
     listClasses(counts);
     redraw();
   };
@@ -254,7 +254,7 @@
     for (const [name, className] of [["class", ""], ["score", "number"], ["P", "number"], ["path, with P; best leaf last", ""], ["stopped by", ""], ["training labels", ""]]) head.append(make("th", className, name));
     table.append(head);
     for (const one of found) {
-      const step = labelOf(one), node = one.nodes[step], row = make("tr");
+      const step = shownStep(one), node = one.nodes[step], row = make("tr");
       const path = one.nodes.map((part, place) => `${nodes.names[part]} ${one.path[place].toFixed(2)}`).join(" › ");
       row.append(make("td", "", nodes.names[node] + (one.almost ? " (almost)" : "")), make("td", "number", scoreAt(one, step).toFixed(2)),
         make("td", "number", one.path[step].toFixed(2)), make("td", "", path), make("td", "", one.stopped));
@@ -289,7 +289,7 @@
     }
     update();
   };
-  const moveSlider = () => { state.level = Number(element("specificity").value); state.touched = true; update(); };
+  const moveSlider = () => { state.minAbsolute = Number(element("specificity").value); state.touched = true; update(); };
   element("specificity").value = data.min_absolute;
   element("query").addEventListener("input", ask);
   element("specificity").addEventListener("input", moveSlider);

@@ -52,7 +52,7 @@ def draw_detections(
 
     truth: the labelled boxes. A wrongly classified detection (IoU of at least 0.5 with an object of another class)
     also shows the correct class. Missed objects are drawn dashed.
-    min_side_px: an image whose longer side is shorter is first enlarged to this length, so that labels are legible.
+    min_side_px: an image whose longer side is shorter is first enlarged to this length, so that captions are legible.
     """
     colour_of = branch_colours(detections.tree)
     notes, missed = ([""] * len(detections), []) if truth is None else _notes_and_missed(detections, truth)
@@ -116,10 +116,10 @@ def _branches(tree: WordTree) -> Int64Array:
 
 @dataclass(frozen=True)
 class Mark:
-    """A box to draw, as xyxy in image pixels, shape (4,). An empty text gives no label."""
+    """A box to draw, as xyxy in image pixels, shape (4,). An empty caption is not drawn."""
 
     xyxy_px: FloatArray
-    text: str
+    caption: str
     colour: Colour
     dashed: bool
 
@@ -169,8 +169,8 @@ def draw_marks(
         _draw_box(draw, rectangle, mark, line_px)
     taken: list[RectanglePx] = []
     for mark, rectangle in zip(marks, rectangles, strict=True):
-        if mark.text:
-            taken.append(_draw_label(draw, rectangle, mark, font, taken))
+        if mark.caption:
+            taken.append(_draw_caption(draw, rectangle, mark, font, taken))
     return canvas
 
 
@@ -206,22 +206,22 @@ def _dashes(rectangle: RectanglePx, step: int) -> list[tuple[tuple[float, float]
     return dashes
 
 
-def _draw_label(
+def _draw_caption(
     draw: ImageDraw.ImageDraw,
     rectangle: RectanglePx,
     mark: Mark,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     taken: Sequence[RectanglePx],
 ) -> RectanglePx:
-    """Write the text on a patch of the mark's colour, clear of the patches in `taken` if possible; the new patch."""
+    """Write the caption on a patch of the mark's colour, clear of the patches in `taken` if possible; the new patch."""
     pad = 3
-    text_left, text_top, text_right, text_bottom = draw.textbbox((0, 0), mark.text, font=font)
+    text_left, text_top, text_right, text_bottom = draw.textbbox((0, 0), mark.caption, font=font)
     width, height = text_right - text_left + 2 * pad, text_bottom - text_top + 2 * pad
     patch = _free_rectangle(rectangle, width, height, draw.im.size, taken)
     draw.rounded_rectangle(patch, radius=pad, fill=mark.colour, outline=OUTLINE)
     draw.text(
         (patch[0] + pad - text_left, patch[1] + pad - text_top),
-        mark.text,
+        mark.caption,
         fill=_text_colour_on(mark.colour),
         font=font,
     )

@@ -1,4 +1,4 @@
-"""The report page of a run: images with their boxes, whose labels move up and down the tree.
+"""The report page of a run: images with their boxes, whose classes move up and down the tree.
 
 Up to MAX_INLINE images the page is one file. With more, the page loads its data and small images from `report_files/`
 beside it. Neither loads anything from elsewhere.
@@ -33,10 +33,10 @@ _SUPERVISION = ("none", "image labels", "boxes")  # the number of a badge on the
 class ReportFacts:
     """The facts about a run for its report page.
 
-    label_counts    the labels in training, for the badge of each class
+    label_counts    labels of the training, for the supervision that each class shows as a badge
     allowed         (N,) bool, the classes that may be predicted; None: all
-    min_absolute    where the slider of specificity stands at first
-    fixed_scores    whether scores do not depend on the class: of a query, and by Darknet's rules
+    min_absolute    first value of the slider "Specificity"
+    fixed_scores    whether the score of a detection stays when its class changes: with a query, and by Darknet's rules
     """
 
     tree: WordTree

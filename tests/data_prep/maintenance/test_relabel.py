@@ -199,7 +199,7 @@ def test_settings_that_came_after_the_merge_have_their_default(shards):
     index = read_index(shards)
     config = {name: value for name, value in index.provenance["config"].items() if name != "unreadable"}
     older = replace(index, provenance={**index.provenance, "config": config})
-    assert change_of(older, ["seed=1"]).config.unreadable == "skip"
+    assert change_of(older, ["seed=1"]).config.unreadable == "drop"
 
 
 def test_a_seed_that_chose_the_images_stays(world, tmp_path, config_of):

@@ -140,12 +140,12 @@ def test_a_file_system_without_locks_refuses_nobody(world, tmp_path, config_of, 
     merge(config_of(world), tmp_path / "out")
 
 
-def test_an_unreadable_image_stops_a_merge_that_does_not_skip(world, tmp_path, config_of):
+def test_an_unreadable_image_stops_a_merge_that_does_not_drop_it(world, tmp_path, config_of):
     out = tmp_path / "out"
     (world / "photos" / "003.jpg").write_bytes(
         b"no picture, but as long as one is, so that it fills a shard" * 12
     )
-    expected = r"source 'coco': 003\.jpg: image that cannot be decoded\. Set `unreadable: skip`"
+    expected = r"source 'coco': 003\.jpg: image that cannot be decoded\. Set `unreadable: drop`"
     with pytest.raises(DataPrepError, match=expected):
         merge(config_of(world, MANY_SHARDS, "unreadable=stop"), out)
     with pytest.raises(DataPrepError, match=expected):
@@ -217,7 +217,7 @@ def test_a_tar_truncated_after_planning_stops_the_merge_and_the_next_one_counts_
     assert any("damaged" in reason for reason in index.counts[0])
 
 
-def test_a_damaged_tar_is_read_up_to_the_damage_or_stops_a_merge_that_does_not_skip(tmp_path, config_of):
+def test_a_damaged_tar_is_read_up_to_the_damage_or_stops_a_merge_that_does_not_drop_it(tmp_path, config_of):
     (tmp_path / "tars").mkdir()
     (tmp_path / "a.jpg").write_bytes(encoded_image(0))
     with tarfile.open(tmp_path / "tars" / "n02121808.tar", "w") as tar:
@@ -228,7 +228,7 @@ def test_a_damaged_tar_is_read_up_to_the_damage_or_stops_a_merge_that_does_not_s
         "sources: [{name: t, format: imagenet, images: tars}]\nduplicates: keep"
     )
     with pytest.raises(
-        DataPrepError, match=r"n02121808\.tar: damaged, the rest is not read: .* `unreadable: skip`"
+        DataPrepError, match=r"n02121808\.tar: damaged, the rest is not read: .* `unreadable: drop`"
     ):
         merge(config_of(tmp_path, "unreadable=stop"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -184,7 +184,7 @@ def drive(chromium: str, page: Path, script: str, *, size: str = "1200,800") -> 
 @pytest.mark.slow
 def test_labels_move_queries_filter_and_keys_work(chromium: str, tmp_path: Path, toy_tree: WordTree) -> None:
     script = """
-    results.first = [labels(), summary(), get("level").innerText];
+    results.first = [labels(), summary(), get("min-absolute").innerText];
     slide(0.2); results.specific = labels();
     slide(0.8); results.general = labels();
     slide(0.99); results.root = labels();
@@ -206,7 +206,7 @@ def test_labels_move_queries_filter_and_keys_work(chromium: str, tmp_path: Path,
     results.viewer = [get("viewer").open, get("figure").innerText, get("rows").innerText];
     press("ArrowLeft"); results.previous = get("rows").innerText;
     get("close").click();
-    press("]"); results.bracket_key = get("level").innerText;
+    press("]"); results.bracket_key = get("min-absolute").innerText;
     results.chips = [...document.querySelectorAll("#classes button")].map((one) => one.innerText);
     document.querySelector("#classes button").click(); results.chip_query = get("query").value;
     results.hacked = window.hacked === 1;
