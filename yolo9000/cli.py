@@ -17,7 +17,7 @@ from data_prep import DataPrepError
 from wordtree import WordTreeError
 from wordtree.support.commands import run_app
 from yolo9000.errors import Yolo9000Error
-from yolo9000.evaluation_commands import calibrate
+from yolo9000.evaluation_commands import Limit, Protocol, calibrate, compare
 from yolo9000.predict_commands import predict, query
 
 app = typer.Typer(
@@ -38,9 +38,6 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue from the run's 
 Runs = Annotated[Path, typer.Option(help="The run's folder is RUNS/NAME.")]
 Check = Annotated[
     bool, typer.Option("--check", help="Only try one batch and describe the run; write nothing.")
-]
-Limit = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Use only N evenly spaced images of each source.")
 ]
 Overfit = Annotated[
     int | None,
@@ -191,14 +188,6 @@ def train(
     _print_once(f"Detector: {folder / 'best.pt'}   report: {folder / 'report.html'}")
 
 
-class ProtocolChoice(StrEnum):
-    coco = "coco"
-    lvis = "lvis"
-    lvis_fixed = "lvis_fixed"
-    openimages = "openimages"
-    ilsvrc = "ilsvrc"
-
-
 @app.command()
 @by_all_processes
 def evaluate(
@@ -208,17 +197,12 @@ def evaluate(
         str | None,
         typer.Option(help="Split to evaluate on; by default the one in the checkpoint's configuration."),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Use only N evenly spaced images of each source.")
-    ] = None,
+    limit: Limit = None,
     size: Annotated[
         int | None,
         typer.Option(min=1, help="Side of the input, px; by default that of the checkpoint's configuration."),
     ] = None,
-    protocol: Annotated[
-        ProtocolChoice | None,
-        typer.Option(help="Rules of AP; by default those of the checkpoint's configuration: coco."),
-    ] = None,
+    protocol: Protocol = None,
     per_class: Annotated[
         bool,
         typer.Option("--per-class", help="Also print a row for each class, and confusions by tree distance."),
@@ -263,6 +247,7 @@ def evaluate(
         _print_table(result, per_class=per_class)
 
 
+app.command()(by_all_processes(compare))
 app.command()(calibrate)
 app.command()(predict)
 app.command()(query)

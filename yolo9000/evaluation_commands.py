@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from yolo9000.checkpoints.calibration import Calibration
+    from yolo9000.evaluation.comparison import Comparison
 
 
 class GroupingChoice(StrEnum):
@@ -26,10 +27,25 @@ class RuleChoice(StrEnum):
     per_image = "per_image"
 
 
+class ProtocolChoice(StrEnum):
+    coco = "coco"
+    lvis = "lvis"
+    lvis_fixed = "lvis_fixed"
+    openimages = "openimages"
+    ilsvrc = "ilsvrc"
+
+
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint: runs/NAME/best.pt.")]
 Shards = Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of `data-prep merge`.")]
 Split = Annotated[
     str | None, typer.Option(help="Split of the images; by default that of the checkpoint's configuration.")
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Use only N evenly spaced images of each source.")
+]
+Protocol = Annotated[
+    ProtocolChoice | None,
+    typer.Option(help="Rules of AP; by default those of the checkpoint's configuration: coco."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
@@ -90,6 +106,69 @@ def calibrate(
         print(json.dumps(calibration.model_dump(), indent=1))
     else:
         _print_calibration(calibration, out or model)
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Checkpoint: runs/NAME/best.pt.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another checkpoint.")],
+    shards: Annotated[str, typer.Argument(help="Folder that `data-prep merge` wrote, or an address: s3://…")],
+    split: Split = None,
+    limit: Limit = None,
+    protocol: Protocol = None,
+    resamples: Annotated[
+        int, typer.Option(min=20, help="Number of times that the images are drawn with replacement.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn images.")] = 0,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
+    images: Annotated[
+        int, typer.Option(min=0, metavar="N", help="List N images on which the models disagree most.")
+    ] = 12,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Print every class, not only those that differ most.")
+    ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a page with tables, and these images with all boxes."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two detectors on the same images: differences with intervals, by class and by level of the tree.
+
+    B − A above 0: B is better. Intervals come from a paired bootstrap over the images. Models of different trees are
+    compared by the classes that both know (docs/calibration.md).
+    """
+    from data_prep import ShardReader
+    from yolo9000.checkpoints.checkpoint import load_detector
+    from yolo9000.distributed import is_first
+    from yolo9000.evaluation.compare import compare as compare_models
+    from yolo9000.evaluation.compared_models import compared_models
+    from yolo9000.evaluation.resampling import ResamplingChoice
+
+    reader = ShardReader(shards)
+    options = {"split": split, "limit": limit, "protocol": protocol and protocol.value}
+    given = {name: value for name, value in options.items() if value is not None}
+    models = compared_models([(str(path), load_detector(path)) for path in (a, b)], given)
+    choice = ResamplingChoice(resamples, seed, confidence)
+    comparison = compare_models(models, reader, choice, listed_images=images)
+    if html is not None:
+        from yolo9000.reports.comparison_page import write_comparison_page
+
+        write_comparison_page(html, comparison, reader)
+    if not is_first():
+        return
+    if as_json:
+        print(json.dumps(comparison.to_dict(), indent=1))
+    else:
+        _print_comparison(comparison, per_class=per_class)
+
+
+def _print_comparison(comparison: Comparison, *, per_class: bool) -> None:
+    from rich.console import Console
+
+    from yolo9000.evaluation.comparison_tables import comparison_tables
+
+    for table in comparison_tables(comparison, per_class=per_class):
+        Console(markup=False, emoji=False).print(table)
 
 
 def _print_calibration(calibration: Calibration, path: Path) -> None:

@@ -30,6 +30,7 @@ COMMANDS = (
     "pretrain",
     "train",
     "evaluate",
+    "compare",
     "calibrate",
     "predict",
     "query",
@@ -211,6 +212,31 @@ def test_evaluate_takes_another_split_and_a_limit(run: Run, finished: Path, shar
     best = finished / "best.pt"
     assert json.loads(run("evaluate", best, shards, "--split", "train", "--json")[1])["images"] == 8
     assert json.loads(run("evaluate", best, shards, "--limit", 2, "--json")[1])["images"] == 2
+
+
+def test_compare_prints_tables_or_json_and_writes_a_page(
+    run: Run, refused: Callable[..., str], finished: Path, shards: Path, tmp_path: Path
+) -> None:
+    best, page = finished / "best.pt", tmp_path / "pages" / "compare.html"
+    options = ("--resamples", 30, "--seed", 3, "--images", 2, "--split", "train")
+    code, out, err = run("compare", best, finished / "last.pt", shards, *options, "--html", page)
+    assert (code, err) == (0, "")
+    assert "95 % interval" in out
+    assert "the images are drawn 30 times" in " ".join(out.split()).lower()
+    assert page.read_text().startswith("<!doctype html>")
+    code, out, err = run("compare", best, best, shards, *options, "--json")
+    assert (code, err, out[0]) == (0, "", "{")
+    found = json.loads(out)
+    assert found["choice"] == {
+        "resamples": 30,
+        "seed": 3,
+        "confidence": 0.95,
+        "false_discovery_rate": 0.05,
+    }
+    assert {row["ap50"]["difference"] for row in found["groups"]} == {0}
+    assert found["disagreements"] == []
+    missing = tmp_path / "no.pt"
+    assert str(missing) in refused("compare", best, missing, shards)
 
 
 def test_evaluate_takes_another_input_size_of_whole_grid_cells(

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from wordtree.support.arrays import BoolArray, Float64Array, Int64Array
-from yolo9000.evaluation.box_tables import DetectionTable, tables_of
-from yolo9000.evaluation.matching import match, overlapping_pairs
+from yolo9000.evaluation.box_tables import DetectionTable, TruthTable, tables_of
+from yolo9000.evaluation.matching import Matches, match, overlapping_pairs
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 
 IOU_THRESHOLDS: Float64Array = np.linspace(0.5, 0.95, 10)
@@ -30,10 +31,54 @@ class AveragePrecision:
     ap: float | None
 
 
+@dataclass(frozen=True, eq=False)
+class DetectionOutcomes:
+    """Whether each of K detections is correct and whether it counts, at T thresholds: the input of average precision.
+
+    Each is decided within an image, so the outcomes also hold for any other selection of the images.
+
+    detections    the detections of the classes
+    nodes         (C,) the classes, ascending
+    correct       (T, K) bool, the detection is the first of an object
+    counted       (T, K) bool, the detection is correct or wrong; the others are ignored
+    object_image  (O,) position of the image of each object
+    object_node   (O,) its class
+    recalls       at which the precision is read: at 101 fixed ones (COCO), or at `all` that are reached (VOC 2010)
+    """
+
+    detections: DetectionTable
+    nodes: Int64Array
+    correct: BoolArray
+    counted: BoolArray
+    object_image: Int64Array
+    object_node: Int64Array
+    recalls: Literal["101", "all"] = "101"
+
+    @classmethod
+    def of_matches(
+        cls, matches: Matches, detected: DetectionTable, labelled: TruthTable, nodes: Int64Array
+    ) -> DetectionOutcomes:
+        """The outcomes of COCO's rules: a detection that matches an ignored box does not count."""
+        is_matched = matches.truth >= 0
+        is_ignored = is_matched & (labelled.ignored[matches.truth] if len(labelled) else False)
+        correct, ignored = np.zeros((2, len(matches.truth), len(detected)), bool)
+        correct[:, matches.detection] = is_matched & ~is_ignored
+        ignored[:, matches.detection] = is_ignored
+        objects = labelled.rows(~labelled.ignored)
+        return cls(detected, nodes, correct, ~ignored, objects.image, objects.node)
+
+
 def average_precision(
     truths: Sequence[GroundTruth], detections: Sequence[ScoredBoxes], *, max_detections: int = 100
 ) -> dict[int, AveragePrecision]:
-    """The average precision of each node that has a box in the ground truth, apart from ignored boxes.
+    """COCO's average precision of each node that has a box in the ground truth, apart from ignored boxes."""
+    return precision_of(coco_outcomes(truths, detections, max_detections=max_detections))
+
+
+def coco_outcomes(
+    truths: Sequence[GroundTruth], detections: Sequence[ScoredBoxes], *, max_detections: int = 100
+) -> DetectionOutcomes:
+    """The outcomes at IoU 0.5, 0.55 … 0.95 by COCO's rules.
 
     truths, detections: one entry for each image, in the same order. Detections of other nodes do not count. Of the
     detections of a node in an image only the best `max_detections` count. A detection of an ignored box counts neither
@@ -41,24 +86,28 @@ def average_precision(
     that lies inside.
     """
     labelled, detected = tables_of(truths, detections)
-    nodes, objects = np.unique(labelled.node[~labelled.ignored], return_counts=True)
+    nodes = np.unique(labelled.node[~labelled.ignored])
     detected = detected.of_nodes(nodes).best_of_each_class(max_detections)
     pairs = overlapping_pairs(detected, labelled, min_overlap=float(IOU_THRESHOLDS[0]))
     matches = match(pairs, detected, labelled, IOU_THRESHOLDS)
-    ranking = Ranking.of(detected, nodes)
-    by_threshold = []
-    for matched in matches.truth:
-        is_matched = matched >= 0
-        is_ignored = is_matched & labelled.ignored[matched]
-        correct, ignored = np.zeros((2, len(detected)), bool)
-        correct[matches.detection] = is_matched & ~is_ignored
-        ignored[matches.detection] = is_ignored
-        curve = precision_at_correct(ranking, correct, counted=~ignored)
-        by_threshold.append(mean_precision_at_101_recalls(curve, objects))
-    values = 100 * np.stack(by_threshold)  # (thresholds, nodes)
+    return DetectionOutcomes.of_matches(matches, detected, labelled, nodes)
+
+
+def precision_of(outcomes: DetectionOutcomes) -> dict[int, AveragePrecision]:
+    """The average precision of each class; `ap` is None where there is one threshold only."""
+    ranking = Ranking.of(outcomes.detections, outcomes.nodes)
+    column = np.searchsorted(outcomes.nodes, outcomes.object_node)
+    objects = np.bincount(column, minlength=len(outcomes.nodes))
+    mean_precision = mean_precision_at_101_recalls if outcomes.recalls == "101" else area_under_curve
+    curves = (
+        precision_at_correct(ranking, correct, counted=counted)
+        for correct, counted in zip(outcomes.correct, outcomes.counted, strict=True)
+    )
+    values = 100 * np.stack([mean_precision(curve, objects) for curve in curves])  # (T, C)
+    ap = values.mean(axis=0) if len(values) > 1 else None
     return {
-        int(node): AveragePrecision(ap50=float(values[0, column]), ap=float(values[:, column].mean()))
-        for column, node in enumerate(nodes)
+        int(node): AveragePrecision(ap50=float(values[0, place]), ap=None if ap is None else float(ap[place]))
+        for place, node in enumerate(outcomes.nodes)
     }
 
 

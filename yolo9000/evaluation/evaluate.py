@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from data_prep import LabelCounts, ShardReader
 from wordtree.support.arrays import FloatArray
-from yolo9000.config import ClassifierEvaluateConfig, Config, EvaluateConfig, PredictConfig, PretrainConfig
+from yolo9000.config import (
+    ClassifierEvaluateConfig,
+    Config,
+    EvaluateConfig,
+    Geometry,
+    PredictConfig,
+    PretrainConfig,
+)
 from yolo9000.data.classifier_data import ClassifierTestData
-from yolo9000.data.image import decode_image, letterbox
+from yolo9000.data.image import Letterbox, decode_image, letterbox
 from yolo9000.distributed import all_gather, broadcast, own_share, track_progress
+from yolo9000.evaluation.average_precision import precision_of
 from yolo9000.evaluation.classification import (
     ClassificationMetrics,
     ImageOutcomes,
@@ -22,7 +31,7 @@ from yolo9000.evaluation.classification import (
     lowest_classes,
 )
 from yolo9000.evaluation.evaluation_set import EvaluationSet
-from yolo9000.evaluation.other_protocols import precision_by_protocol
+from yolo9000.evaluation.other_protocols import outcomes_by_protocol
 from yolo9000.evaluation.predicted_paths import PredictedPaths, judged, predicted_paths
 from yolo9000.evaluation.prediction_metrics import prediction_metrics
 from yolo9000.evaluation.scorecard import Scorecard, scorecard_of
@@ -36,6 +45,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 DEFAULT_PREDICT = PredictConfig()
 SizePx = int | tuple[int, int]  # side of a square network input, or its (width, height)
+FittedImages = list[
+    tuple[Tensor, Letterbox]
+]  # pixels on the network's canvas, and where the image lies there
 
 
 def evaluate(
@@ -78,7 +90,9 @@ def evaluate_detector(
             supervision=label_counts.supervision,
             sizes_px=images.sizes_px,
             min_score=cfg.min_objectness,
-            precision=precision_by_protocol(images, detections, max_detections=cfg.max_detections),
+            precision=precision_of(
+                outcomes_by_protocol(images, detections, max_detections=cfg.max_detections)
+            ),
         )
         judged_paths = judged(images.annotated, paths, model.tree)
         of_predictions = prediction_metrics(
@@ -164,10 +178,7 @@ def _predict_images(
     predict: Callable[[BatchOutput], list[Result]],
 ) -> list[Result]:
     """The results of `predict` for all images, in order."""
-    starts = own_share(range(0, len(images.images), cfg.batch_size))
-    batches = _for_each_batch(
-        starts, lambda start: predict(_batch_output(model, images, start, size_px, cfg)), total=len(starts)
-    )
+    batches = for_each_output(model, images, size_px, cfg, lambda output, _: predict(output))
     return [result for batch in batches for result in batch]
 
 
@@ -179,15 +190,37 @@ def for_each_output(
     use: Callable[[BatchOutput, list[GroundTruth]], Result],
 ) -> list[Result]:
     """The results of `use` for the network's output and the labelled boxes of each batch, in order."""
-    starts = own_share(range(0, len(images.images), cfg.batch_size))
-    return _for_each_batch(
-        starts,
-        lambda start: use(
-            _batch_output(model, images, start, size_px, cfg),
-            images.annotated[start : start + cfg.batch_size],
+    return for_each_fitted_batch(
+        images,
+        cfg.batch_size,
+        [(size_px, cfg.geometry)],
+        lambda start, fitted: use(
+            network_output(model, fitted[0]), images.annotated[start : start + cfg.batch_size]
         ),
-        total=len(starts),
     )
+
+
+def for_each_fitted_batch(
+    images: EvaluationSet,
+    size: int,
+    inputs: Sequence[tuple[SizePx, Geometry]],
+    use: Callable[[int, list[FittedImages]], Result],
+) -> list[Result]:
+    """The results of `use` for the number of the first image of each batch and its images, fitted to each input.
+
+    Each image is decoded once.
+    """
+
+    def fit_and_use(start: int) -> Result:
+        fitted: dict[tuple[SizePx, Geometry], FittedImages] = {wanted: [] for wanted in inputs}
+        for row in images.images[start : start + size].tolist():
+            pixels = decode_image(images.reader.encoded(row), name=images.reader.source_id(row))
+            for (size_px, geometry), batch in fitted.items():
+                batch.append(letterbox(pixels, size_px, geometry=geometry))
+        return use(start, [fitted[wanted] for wanted in inputs])
+
+    starts = own_share(range(0, len(images.images), size))
+    return _for_each_batch(starts, fit_and_use, total=len(starts))
 
 
 def _for_each_batch(
@@ -201,15 +234,8 @@ def _for_each_batch(
 
 
 @torch.inference_mode()
-def _batch_output(
-    model: Detector, images: EvaluationSet, start: int, size_px: SizePx, cfg: EvaluateConfig
-) -> BatchOutput:
-    """The network's output for the batch that begins with image number `start`."""
-    fitted = []
-    for image in images.images[start : start + cfg.batch_size].tolist():
-        pixels = decode_image(images.reader.encoded(image), name=images.reader.source_id(image))
-        fitted.append(letterbox(pixels, size_px, geometry=cfg.geometry))
-    device = model.tree_tensors.parent.device
-    canvases = torch.stack([canvas for canvas, _ in fitted]).to(device)
+def network_output(model: Detector, fitted: FittedImages) -> BatchOutput:
+    """The network's output for images on its canvas."""
+    canvases = torch.stack([canvas for canvas, _ in fitted]).to(model.tree_tensors.parent.device)
     grid = model(canvases.contiguous(memory_format=torch.channels_last))
     return BatchOutput(grid, model.tree_tensors, [position for _, position in fitted])

@@ -16,12 +16,13 @@ from tests.yolo9000.evaluation.made_boxes import LEFT, MIDDLE, RIGHT, crowded_wo
 from tests.yolo9000.evaluation.test_coco_twin import annotations, results
 from wordtree import WordTree
 from yolo9000.config import EvaluateConfig, Protocol
+from yolo9000.evaluation.average_precision import DetectionOutcomes, precision_of
 from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.other_protocols import (
-    ilsvrc_average_precision,
-    lvis_average_precision,
-    openimages_average_precision,
-    precision_by_protocol,
+    ilsvrc_outcomes,
+    lvis_outcomes,
+    openimages_outcomes,
+    outcomes_by_protocol,
 )
 from yolo9000.evaluation.verified_labels import VerifiedLabels, expand_boxes, expand_labels
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
@@ -50,6 +51,13 @@ def with_labels(
     return truths, detections, labels
 
 
+def ap50_of(outcomes: DetectionOutcomes) -> dict[int, float]:
+    """The AP of each class by a protocol with one threshold."""
+    found = precision_of(outcomes)
+    assert all(row.ap is None for row in found.values())
+    return {node: row.ap50 for node, row in found.items()}
+
+
 # --- LVIS
 
 
@@ -62,7 +70,7 @@ def test_federated_ap_equals_the_lvis_package(
     truths, detections, labels = with_labels(seed, crowds=False)
     monkeypatch.setattr("yolo9000.evaluation.other_protocols.LVIS_DETECTIONS_PER_IMAGE", 20)
     monkeypatch.setattr("yolo9000.evaluation.other_protocols.LVIS_DETECTIONS_PER_CLASS", 50)
-    found = lvis_average_precision(truths, detections, labels, fixed=fixed)
+    found = precision_of(lvis_outcomes(truths, detections, labels, fixed=fixed))
     limited = best_of_each_class(detections, 50) if fixed else detections
     expected = lvis_precision(truths, limited, labels, monkeypatch, max_dets=-1 if fixed else 20)
     assert len(found) == 7
@@ -125,8 +133,8 @@ def test_detections_of_classes_that_nobody_looked_for_do_not_count() -> None:
     absent = VerifiedLabels(np.array([2]), np.array([False]), np.array([True]))
     boxes = [truth((LEFT, 2)), truth()]
     found = [detected((LEFT, 2, 0.5)), wrong]
-    assert lvis_average_precision(boxes, found, [nobody, nobody])[2].ap == pytest.approx(100)
-    assert lvis_average_precision(boxes, found, [nobody, absent])[2].ap == pytest.approx(100 / 3)
+    assert precision_of(lvis_outcomes(boxes, found, [nobody, nobody]))[2].ap == pytest.approx(100)
+    assert precision_of(lvis_outcomes(boxes, found, [nobody, absent]))[2].ap == pytest.approx(100 / 3)
 
 
 # --- OpenImages
@@ -135,7 +143,7 @@ def test_detections_of_classes_that_nobody_looked_for_do_not_count() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_openimages_ap_equals_tensorflow_object_detection(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     truths, detections, labels = with_labels(seed, crowds=True)
-    found = openimages_average_precision(truths, detections, labels)
+    found = ap50_of(openimages_outcomes(truths, detections, labels))
     assert len(found) == 7
     expected = tensorflow_ap(truths, detections, labels, monkeypatch)
     assert list(found.values()) == pytest.approx((100 * expected).tolist(), abs=1e-9)
@@ -203,11 +211,11 @@ def test_the_best_detection_of_a_group_is_correct_and_a_group_without_any_is_mis
     labels = [VerifiedLabels(np.array([2]), np.array([True]), np.array([True]))] * 2
     boxes = [truth((group, 2), ignored=[0]), truth((RIGHT, 2))]
     inside = [detected(*(([x, 0, x + 10, 10], 2, 0.5 + x / 1000) for x in range(0, 90, 10))), detected()]
-    assert openimages_average_precision(boxes, inside, labels)[2] == pytest.approx(50)
+    assert ap50_of(openimages_outcomes(boxes, inside, labels))[2] == pytest.approx(50)
     missed = [detected(), detected((RIGHT, 2, 0.9))]
-    assert openimages_average_precision(boxes, missed, labels)[2] == pytest.approx(50)
+    assert ap50_of(openimages_outcomes(boxes, missed, labels))[2] == pytest.approx(50)
     everything = [inside[0], missed[1]]
-    assert openimages_average_precision(boxes, everything, labels)[2] == pytest.approx(100)
+    assert ap50_of(openimages_outcomes(boxes, everything, labels))[2] == pytest.approx(100)
 
 
 def test_expansion_agrees_with_tensorflow_object_detection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +255,7 @@ def below(tree: WordTree) -> Any:
 def test_perfect_detections_score_100_by_every_protocol(shards: Path, protocol: Protocol) -> None:
     images = EvaluationSet.of(ShardReader(shards), EvaluateConfig(protocol=protocol))
     perfect = [ScoredBoxes(t.xyxy_px, t.node, np.ones(len(t.node))) for t in images.truths]
-    found = precision_by_protocol(images, perfect, max_detections=100)
+    found = precision_of(outcomes_by_protocol(images, perfect, max_detections=100))
     assert len(found) == 4
     assert [row.ap50 for row in found.values()] == pytest.approx([100] * 4)
     assert {row.ap is None for row in found.values()} == {protocol in ("openimages", "ilsvrc")}
@@ -261,7 +269,7 @@ def test_perfect_detections_score_100_by_every_protocol(shards: Path, protocol: 
         for a, b in zip(perfect, wrong, strict=True)
     ]
     # COCO's annotators boxed every object of these classes, so a wrong detection counts by every protocol.
-    found = precision_by_protocol(images, worse, max_detections=100)
+    found = precision_of(outcomes_by_protocol(images, worse, max_detections=100))
     assert [row.ap50 for row in found.values()] == pytest.approx([50] * 4)
 
 
@@ -284,15 +292,15 @@ def test_perfect_detections_score_100_by_every_protocol(shards: Path, protocol: 
 def test_ilsvrc_needs_a_lower_iou_for_small_boxes(size: int, share: float, is_enough: bool) -> None:
     boxes = [GroundTruth([[0, 0, size, size]], [2], [False])]
     found = [ScoredBoxes([[0, 0, size, size * share]], [2], [0.9])]
-    assert ilsvrc_average_precision(boxes, found)[2] == pytest.approx(100 if is_enough else 0)
+    assert ap50_of(ilsvrc_outcomes(boxes, found))[2] == pytest.approx(100 if is_enough else 0)
 
 
 def test_ilsvrc_takes_the_area_under_the_curve_and_the_best_free_box() -> None:
     boxes = [truth((LEFT, 2), (RIGHT, 2))]
     half = [detected((LEFT, 2, 0.9))]
-    assert ilsvrc_average_precision(boxes, half)[2] == pytest.approx(50)  # not 51 of 101 recalls
+    assert ap50_of(ilsvrc_outcomes(boxes, half))[2] == pytest.approx(50)  # not 51 of 101 recalls
     second = [detected((LEFT, 2, 0.9), (LEFT, 2, 0.8), (RIGHT, 2, 0.7))]
-    assert ilsvrc_average_precision(boxes, second)[2] == pytest.approx(100 * (1 + 2 / 3) / 2)
+    assert ap50_of(ilsvrc_outcomes(boxes, second))[2] == pytest.approx(100 * (1 + 2 / 3) / 2)
     near = [truth(([0, 0, 10, 10], 2), ([2, 0, 12, 10], 2))]
     twice = [detected(([0, 0, 10, 10], 2, 0.9), ([0, 0, 10, 10], 2, 0.8))]
-    assert ilsvrc_average_precision(near, twice)[2] == pytest.approx(100)
+    assert ap50_of(ilsvrc_outcomes(near, twice))[2] == pytest.approx(100)
