@@ -145,7 +145,7 @@ def levels(both: Sequence[ModelDetections], objects: Int64Array, tree: WordTree,
         own = [np.where(above >= 0, found.node_of[above], UNKNOWN) for found in both]
         is_counted = (own[0] != UNKNOWN) & (own[1] != UNKNOWN)
         correct = [
-            is_counted & (leaf >= 0) & found.paths.tree.is_under(leaf.clip(min=0), node.clip(min=0))
+            is_counted & (leaf >= 0) & found.paths.tree.is_at_or_under(leaf.clip(min=0), node.clip(min=0))
             for found, leaf, node in zip(both, leaves, own, strict=True)
         ]
         image = both[0].paths.object_image

@@ -81,7 +81,7 @@ def agreements(both: Sequence[ModelDetections], tree: WordTree) -> list[BoolArra
     compared = nodes[2]
     a, b = nodes[0][rows[0][pairs.detection]], nodes[1][rows[1][pairs.truth]]
     fits = (a != UNKNOWN) & (b != UNKNOWN)
-    fits[fits] = compared.is_under(a[fits], b[fits]) | compared.is_under(b[fits], a[fits])
+    fits[fits] = compared.is_at_or_under(a[fits], b[fits]) | compared.is_at_or_under(b[fits], a[fits])
     pairs = Pairs(pairs.detection[fits], pairs.truth[fits], pairs.overlap[fits])
     matches = match(pairs, detections, others, np.array([MIN_IOU]))
     is_matched = matches.truth[0] >= 0
