@@ -22,7 +22,8 @@ OPTIMIZER = {"name": "sgd", "learning_rate": 0.01, "ema": 0.9, "clip_norm": 2.0}
 
 def detector_config(shards: Path, **changes: object) -> Config:
     """Four steps of a narrow network with frozen batch norm, which does not depend on the other images of a batch."""
-    fixed = {"model__width": 0.25, "precision": "float32", "optimizer": OPTIMIZER, "evaluate__batch_size": 1}
+    optimizer = {f"optimizer__{name}": value for name, value in OPTIMIZER.items()}
+    fixed = {"model__width": 0.25, "precision": "float32", "evaluate__batch_size": 1, **optimizer}
     asked = {
         "loss__label_assignment": "max_score",
         "loss__label_objectness": "paper",

@@ -253,6 +253,7 @@ def test_one_process_with_boxes_and_one_with_image_labels_train_as_one_with_both
         assert set(targets.image_labels.image.tolist()) == {1}
     train(cfg, tmp_path)
     assert_same_run(of_two / "two slots", tmp_path, steps=4)
+    assert_same_run(of_two / "lazy", tmp_path, steps=4)
 
 
 def test_two_processes_that_accumulate_train_as_one(shards: Path, tmp_path: Path, of_two: Path) -> None:

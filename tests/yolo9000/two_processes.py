@@ -20,6 +20,7 @@ import yolo9000.distributed as distributed
 import yolo9000.training.loop as loop
 from tests.yolo9000.made_runs import classifier_config, detector_config, predictions, two_slots
 from yolo9000.cli import main
+from yolo9000.config import OptimizerConfig
 from yolo9000.distributed import (
     all_gather,
     any_process,
@@ -32,7 +33,9 @@ from yolo9000.distributed import (
     world_size,
 )
 from yolo9000.models.head import ClassHead
-from yolo9000.training.gradients import summed_gradients
+from yolo9000.training.gradients import clip_gradients, summed_gradients
+from yolo9000.training.lazy_rows import build_lazy_rows
+from yolo9000.training.optim import build_optimizer
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.run_folder import TrainingError
 from yolo9000.training.train import train
@@ -46,7 +49,9 @@ def together(shards: Path, folder: Path) -> None:
     )
     tensors_and_objects_are_exchanged()
     rows_of_a_class_head_are_summed_like_its_dense_gradient()
+    lazy_rows_of_all_processes_are_updated_alike()
     running_statistics_are_averaged_over_the_processes()
+    train(broadcast(lambda: two_slots(shards, optimizer__class_rows="lazy")), folder / "lazy")
     train(broadcast(lambda: two_slots(shards)), folder / "two slots")
     train(broadcast(lambda: detector_config(shards, data__accumulate=2)), folder / "detector")
     pretrain(classifier_config(shards), folder / "classifier")
@@ -85,6 +90,40 @@ def rows_of_a_class_head_are_summed_like_its_dense_gradient() -> None:
         assert torch.equal(parameter.grad, expected)
         rows = parameter.grad.flatten(2).any(2).any(0) if expected.ndim > 2 else expected.any(0)
         assert rows.nonzero()[:, 0].tolist() == [3, 4, 5, 17, 21]
+
+
+def lazy_rows_of_all_processes_are_updated_alike() -> None:
+    """Bit for bit, although each process reads other rows; and as dense updates would."""
+    nodes = [torch.tensor([3, 4, 5, 17]), torch.tensor([4, 5, 21])][rank()]
+    features = torch.randn(6, 5, generator=torch.Generator().manual_seed(rank())).double()
+    found = {class_rows: trained_head(class_rows, features, nodes) for class_rows in ("lazy", "dense")}
+    assert torch.equal(broadcast(lambda: found["lazy"]), found["lazy"])
+    torch.testing.assert_close(found["lazy"], found["dense"], rtol=1e-12, atol=1e-12)
+
+
+def trained_head(class_rows: str, features: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
+    """The class weights after eight steps, in which this process has no label at times."""
+    torch.manual_seed(0)
+    head, anchor = ClassHead(5, anchors=2, nodes=30).double(), torch.tensor([0, 1, 1, 0, 1, 0])
+    cfg = OptimizerConfig.model_validate({"class_rows": class_rows, "learning_rate": 0.01})
+    optimizer = build_optimizer(head, cfg)
+    lazy_rows = build_lazy_rows(head, optimizer, None, cfg)
+
+    def terms_of(nodes: torch.Tensor) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            head.logits(features, anchor, nodes + rank())
+        return {"total": (head.logits(features, anchor, nodes) - 1).square().sum()}
+
+    for step in range(8):
+        own = nodes[: (step + rank()) % 3]
+        summed_gradients(head, [own, own], terms_of, lazy_rows)
+        clip_gradients(head, 1.0, lazy_rows)
+        optimizer.step()
+        if lazy_rows:
+            lazy_rows.update()
+    if lazy_rows:
+        lazy_rows.flush()
+    return head.weight.detach()
 
 
 def running_statistics_are_averaged_over_the_processes() -> None:

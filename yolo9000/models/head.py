@@ -5,6 +5,8 @@ Joined by `SplitHead.dense`, the two parts are exactly Darknet's layer of A × (
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,13 +16,22 @@ from yolo9000.models.grid import GridOutput
 BLOCK = 64  # nodes in a block of `image_logits`; a path has about 110 members, so few slots stay empty
 
 
+class WeightRows(Protocol):
+    """Class weights of which only some rows are up to date (training/lazy_rows.py)."""
+
+    def read(self, rows: Tensor) -> Tensor:
+        """The present weights (R, C) of the rows (R,)."""
+
+
 class ClassHead(nn.Module):
-    """Class weights (A, N, C) and biases (A, N) of A anchors and N nodes; each call reads the rows of some nodes.
+    """Class weights (A, N, C) and biases (A, N) of A anchors and N nodes; each call reads some rows of A·N.
 
     used_nodes: (N,) bool, the nodes whose logits were computed for a gradient since `take_used_nodes` was last called.
+    lazy_rows: the source of the weights during lazy training; None: `weight` itself.
     """
 
     used_nodes: Tensor
+    lazy_rows: WeightRows | None = None
 
     def __init__(self, channels: int, *, anchors: int, nodes: int) -> None:
         super().__init__()
@@ -32,7 +43,9 @@ class ClassHead(nn.Module):
     def logits(self, features: Tensor, anchor: Tensor, nodes: Tensor) -> Tensor:
         """Logits of `nodes` (U,) for P feature vectors (P, C) at the anchors `anchor` (P,), shape (P, U)."""
         self._mark_used(nodes)
-        weight = self.weight.index_select(1, nodes)  # (A, U, C)
+        anchors, node_count, _ = self.weight.shape
+        first_row = node_count * torch.arange(anchors, device=nodes.device)
+        weight = self._rows((first_row[:, None] + nodes).flatten()).unflatten(0, (anchors, len(nodes)))
         bias = self.bias.index_select(1, nodes)  # (A, U)
         order = anchor.argsort(stable=True)
         counts = torch.bincount(anchor, minlength=len(weight)).tolist()
@@ -53,7 +66,7 @@ class ClassHead(nn.Module):
         height = torch.bincount(anchor, minlength=anchors)
         width = torch.bincount(rows // node_count, minlength=anchors)
         vectors = features.index_select(0, anchor.argsort(stable=True)).split(height.tolist())
-        weight = self.weight.flatten(0, 1).index_select(0, rows).split(width.tolist())
+        weight = self._rows(rows).split(width.tolist())
         bias = self.bias.flatten().index_select(0, rows).split(width.tolist())
         tables = [F.linear(*each).flatten() for each in zip(vectors, weight, bias, strict=True)]
         line, column = _rank_in_run(anchor, height)[index], row - _starts(width)[pair_anchor]
@@ -74,8 +87,8 @@ class ClassHead(nn.Module):
         pixels = features.permute(0, 2, 3, 1).flatten(1, 2)  # (B, HW, C)
         pixels = pixels.repeat_interleave(blocks, dim=0).transpose(1, 2)  # (blocks, C, HW)
         logits = []
-        for weight, bias in zip(self.weight, self.bias, strict=True):
-            rows = weight.index_select(0, table).unflatten(0, (-1, BLOCK))
+        for anchor, bias in enumerate(self.bias):
+            rows = self._rows(anchor * self.weight.shape[1] + table).unflatten(0, (-1, BLOCK))
             product = torch.bmm(rows, pixels).flatten(0, 1)
             logits.append(product.index_select(0, slot) + bias[nodes, None])
         return torch.cat(logits, dim=1)
@@ -84,7 +97,10 @@ class ClassHead(nn.Module):
         """All logits of feature maps (B, C, H, W), shape (B, A, H, W, N)."""
         anchors, nodes, channels = self.weight.shape
         self._mark_used(torch.arange(nodes, device=self.used_nodes.device))
-        flat = F.conv2d(features, self.weight.reshape(-1, channels, 1, 1), self.bias.reshape(-1))
+        weight: Tensor = self.weight
+        if self.lazy_rows:
+            weight = self.lazy_rows.read(torch.arange(anchors * nodes, device=weight.device))
+        flat = F.conv2d(features, weight.reshape(-1, channels, 1, 1), self.bias.reshape(-1))
         logits: Tensor = flat.unflatten(1, (anchors, nodes)).permute(0, 1, 3, 4, 2)
         return logits
 
@@ -93,6 +109,12 @@ class ClassHead(nn.Module):
         used = self.used_nodes.clone()
         self.used_nodes.zero_()
         return used
+
+    def _rows(self, rows: Tensor) -> Tensor:
+        """Weights (R, C) of the rows (R,): anchor × N + node."""
+        if self.lazy_rows:
+            return self.lazy_rows.read(rows)
+        return self.weight.flatten(0, 1).index_select(0, rows)
 
     def _mark_used(self, nodes: Tensor) -> None:
         if torch.is_grad_enabled():

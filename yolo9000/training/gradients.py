@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from yolo9000.distributed import any_process, sum_over_processes, world_size
 from yolo9000.models.batch_norm import running_statistics
 from yolo9000.models.head import ClassHead
+from yolo9000.training.lazy_rows import LazyRows
 
 MicroBatch = TypeVar("MicroBatch")
 
@@ -23,25 +24,48 @@ def summed_gradients(
     model: nn.Module,
     micro_batches: Iterable[MicroBatch],
     terms_of: Callable[[MicroBatch], Mapping[str, Tensor]],
+    lazy_rows: LazyRows | None = None,
 ) -> dict[str, Tensor]:
     """The detached loss terms of a step, after the gradient of their `total` is in every parameter of the model.
 
     micro_batches: of this process; terms_of: returns the named loss terms of a micro-batch and their sum, `total`.
+    lazy_rows: get the gradient of the class weights, instead of the parameter.
     Afterwards all processes have the same gradients, terms and running statistics of batch norm.
     """
     model.zero_grad(set_to_none=True)
+    if lazy_rows:
+        lazy_rows.clear_gradient()
     sums: dict[str, Tensor] = {}
     for micro_batch in micro_batches:
         terms = terms_of(micro_batch)
         terms["total"].backward()
+        if lazy_rows:
+            lazy_rows.collect_gradient()
         for name, term in terms.items():
             sums[name] = sums[name] + term.detach() if name in sums else term.detach()
     for parameter in model.parameters():
-        if parameter.grad is None and parameter.requires_grad:  # not used by these micro-batches
+        is_lazy = lazy_rows is not None and parameter is lazy_rows.weight
+        if (
+            parameter.grad is None and parameter.requires_grad and not is_lazy
+        ):  # not used by these micro-batches
             parameter.grad = torch.zeros_like(parameter)
     if world_size() > 1:
         _sum_over_processes(model, sums)
+        if lazy_rows:
+            lazy_rows.sum_over_processes()
     return sums
+
+
+@torch.no_grad()
+def clip_gradients(model: nn.Module, max_norm: float, lazy_rows: LazyRows | None = None) -> None:
+    """Scale all gradients so that their norm, taken together, is at most `max_norm`; rows without one add nothing."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    if lazy_rows:
+        gradients.append(lazy_rows.gradient)
+    norm = torch.nn.utils.get_total_norm(gradients)
+    torch.nn.utils.clip_grads_with_norm_(model.parameters(), max_norm, norm)
+    if lazy_rows:
+        lazy_rows.gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))  # as in torch
 
 
 @torch.no_grad()

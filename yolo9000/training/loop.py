@@ -55,7 +55,7 @@ def run_training(
             run.step += 1
             rate = learning_rate_at(run.step, run.cfg.optimizer.learning_rate, run.cfg.schedule)
             set_learning_rate(run.optimizer, rate)
-            terms = summed_gradients(run.model, micro_batches, loss_terms)
+            terms = summed_gradients(run.model, micro_batches, loss_terms, run.lazy_rows)
             guard.check_loss(terms, run.step)
             run.update()
 
@@ -92,7 +92,8 @@ class Guard:
     def check_weights(self, run: Run[SettingsT, NetworkT]) -> None:
         """Check the last loss and the weights; even a finite loss can have a gradient that is not finite."""
         self._check_last_loss()
-        state = run.model.state_dict()
+        with run.whole_weights():
+            state = run.model.state_dict()
         broken = [name for name, value in state.items() if not value.isfinite().all()]
         if broken:
             raise TrainingError(

@@ -89,12 +89,31 @@ class ModelEma:
         self.updates = 0
         self._live = _trained_state(model)
         self._ema = {name: value.clone() for name, value in self._live.items()}
+        self._updated = list(self._ema)  # the names of the state that `update` updates
+
+    @property
+    def present_decay(self) -> float:
+        """The decay of the last update."""
+        return min(self.decay, (1 + self.updates) / (10 + self.updates))
+
+    def take_over(self, weight: nn.Parameter) -> Tensor:
+        """The EMA of one weight, which the caller updates from now on."""
+        name = next(name for name, live in self._live.items() if live.data_ptr() == weight.data_ptr())
+        self._updated.remove(name)
+        return self._ema[name]
 
     @torch.no_grad()
     def update(self) -> None:
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self._ema.values()), list(self._live.values()), 1 - decay)
+        ema, live = ([state[name] for name in self._updated] for state in (self._ema, self._live))
+        torch._foreach_lerp_(ema, live, 1 - self.present_decay)
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Begin anew with the present weights."""
+        self.updates = 0
+        for name, live in self._live.items():
+            self._ema[name].copy_(live)
 
     @torch.no_grad()
     def swap(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,8 @@ from yolo9000.models.backbone import freeze
 from yolo9000.models.batch_norm import set_training, synchronised
 from yolo9000.models.classifier import Classifier
 from yolo9000.models.detector import Detector
+from yolo9000.training.gradients import clip_gradients
+from yolo9000.training.lazy_rows import LazyRows, build_lazy_rows
 from yolo9000.training.optim import ModelEma, build_optimizer
 
 NetworkT = TypeVar("NetworkT", bound=Detector | Classifier)
@@ -41,6 +43,7 @@ class Run(Generic[SettingsT, NetworkT]):
     model: NetworkT
     optimizer: torch.optim.Optimizer
     ema: ModelEma | None
+    lazy_rows: LazyRows | None = None  # the class weights, where they are updated row by row
     step: int = 0
     best: float = math.nan
     saved_best: float = math.nan  # `best` as in last.pt
@@ -59,7 +62,9 @@ class Run(Generic[SettingsT, NetworkT]):
         freeze(model, cfg.model.freeze)
         set_training(model, cfg.batch_statistics)
         ema = ModelEma(model, decay=cfg.optimizer.ema) if cfg.optimizer.ema else None
-        return cls(cfg, reader, model, build_optimizer(model, cfg.optimizer), ema)
+        optimizer = build_optimizer(model, cfg.optimizer)
+        lazy_rows = build_lazy_rows(model, optimizer, ema, cfg.optimizer)
+        return cls(cfg, reader, model, optimizer, ema, lazy_rows)
 
     @property
     def device(self) -> torch.device:
@@ -97,28 +102,37 @@ class Run(Generic[SettingsT, NetworkT]):
     def restart_ema(self) -> None:
         """Begin the EMA with the present weights."""
         if self.ema:
-            self.ema = ModelEma(self.model, decay=self.cfg.optimizer.ema)
+            self.ema.restart()
 
     def update(self) -> None:
         """Update the weights by their gradients, and then the EMA of the weights."""
         if self.cfg.optimizer.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optimizer.clip_norm)
+            clip_gradients(self.model, self.cfg.optimizer.clip_norm, self.lazy_rows)
         self.optimizer.step()
         if self.ema:
             self.ema.update()
+        if self.lazy_rows:
+            self.lazy_rows.update()
+
+    @contextmanager
+    def whole_weights(self) -> Iterator[None]:
+        """All weights, moments and EMA up to date within the `with` block."""
+        with self.lazy_rows.flushed() if self.lazy_rows else nullcontext():
+            yield
 
     @contextmanager
     def ema_weights(self) -> Iterator[NetworkT]:
         """The model in evaluation mode with the EMA of its weights, if it has one, within the `with` block."""
-        if self.ema:
-            self.ema.swap()
-        self.model.eval()
-        try:
-            yield self.model
-        finally:
-            set_training(self.model, self.cfg.batch_statistics)
+        with self.whole_weights():
             if self.ema:
                 self.ema.swap()
+            self.model.eval()
+            try:
+                yield self.model
+            finally:
+                set_training(self.model, self.cfg.batch_statistics)
+                if self.ema:
+                    self.ema.swap()
 
     def ema_copy(self) -> NetworkT:
         """A copy of the model in evaluation mode with the EMA of its weights, if it has one."""
@@ -127,10 +141,11 @@ class Run(Generic[SettingsT, NetworkT]):
 
     def checkpoint(self) -> Checkpoint[SettingsT]:
         """The content of last.pt: everything that resuming needs."""
-        live = {name: value.cpu() for name, value in self.model.state_dict().items()}
-        training = {"weights": live, "optimizer": self.optimizer.state_dict()}
-        if self.ema:
-            training["average"] = self.ema.state_dict()
+        with self.whole_weights():
+            live = {name: value.cpu() for name, value in self.model.state_dict().items()}
+            training = {"weights": live, "optimizer": self.optimizer.state_dict()}
+            if self.ema:
+                training["average"] = self.ema.state_dict()
         if len(self.pseudo_boxes.label):
             training["pseudo_boxes"] = self.pseudo_boxes.state_dict()
         return replace(self.weights_checkpoint(), training=training)
