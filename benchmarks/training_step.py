@@ -1,250 +1,150 @@
-"""Time of a training step by its parts: network, loss with assignment, optimizer; measured in turn in one run.
+"""Time and memory of a training step with 80, 9418 and 82,115 classes.
 
-    python benchmarks/training_step.py [--nodes 9418 80] [--precision bfloat16 float32] [--rounds 3] [--threads 1]
-                                       [--batch 16] [--size 416] [--width 1] [--tree FILE] [--shards SHARDS]
+    python benchmarks/training_step.py [--quick] [--json FILE] [--nodes 80 9418 82115] [--class-rows auto]
+                                       [--precision float32 bfloat16] [--rounds 9] [--threads 1]
+                                       [--batch 4] [--size 416] [--width 1]
 
-The network is `yolov2` with random weights, on a generated tree or the tree of FILE; the images are noise. The loss is
-measured from box logits and features to its terms (assignment included), and back to the gradients of box logits,
-features and class weights. The last column leaves out the gradient of the class weights, which is as large as they are.
-Each line is a kind of batch and an assignment: 8 boxes per image, one label per image, or four images with labels to
-one with boxes. An untrained network sees an object everywhere, so the search for unannotated objects takes its maximum
-of 64 locations per image.
+The network is `yolov2` with random weights on a generated tree, the optimizer SGD with momentum and weight decay; the
+images are noise with 8 boxes each. Each round takes one step with every number of classes, in turn. With one thread,
+the times are CPU times, which hardly depend on other processes; with more, wall times. Freed memory is kept, as in
+training (training/allocator.py). Memory (Linux) is the peak of the resident set of a fresh process for each number of
+classes, after its class weights and their momentum have been written once (7 GB with 82,115 classes).
 
-Prints the median (minimum) of the rounds in milliseconds: of CPU time with one thread, which hardly depends on other
-processes, and of wall time with more; the share of the loss in the step; and with SHARDS the number of images that a
-thread prepares in the time of one training image.
-
-Requirement at full width, 416 px and batch 16: the loss takes at most 5 % of the step. Measured on one of two cores
-that ten other processes shared, 9418 nodes, bfloat16: forward 2783 ms, backward 5610, optimizer 99; the loss with
-default settings 149 (terms 68, backward 81), 1.7 % of the step, .8 % without the gradient of the class weights;
-max_objectness on labels 1.1 %, max_score on labels alone 1.8 %, boxes 1.5 %; in float32 the defaults .9 %. With 80
-nodes .5 %, so a step with 9418 nodes takes 1.016 times as long. A thread prepares 205 photographs per second, the step
-takes 1.9.
-If glibc keeps large memory (MALLOC_MMAP_THRESHOLD_=17179869184 MALLOC_TRIM_THRESHOLD_=17179869184
-MALLOC_TOP_PAD_=268435456): forward 2320, backward 4996, the loss 67 + 17, 13 % less, because pages are not returned
-and requested again in every step.
+Requirements at the default size: 9418 classes take at most 1.03 times, and 82,115 at most 1.10 times as long as 80; and
+apart from the class weights and their momentum at most 1.05 times as much memory. Measured in float32 on one of two
+cores that other processes used as well: 1.006 and 1.011 times the 2.84 s of 80 classes; .991 and 1.027 times 2.3 GB.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
-from typing import TypeVar
 
-import numpy as np
 import torch
-from torch import Tensor
+from made_training import MadeTraining, Size
 
-from data_prep import ShardReader
-from wordtree import WordTree
-from wordtree.support.arrays import BoolArray
-from yolo9000.config import Config, DataConfig, LossConfig, ModelConfig, OptimizerConfig, ScheduleConfig
-from yolo9000.data.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
-from yolo9000.data.detector_data import DetectorData
-from yolo9000.losses.joint import JointLoss, LossTerms
-from yolo9000.models.detector import Detector, build_detector
-from yolo9000.models.grid import GridOutput
-from yolo9000.models.tree_tensors import TreeTensors
-from yolo9000.training.optim import build_optimizer
+from yolo9000.training.allocator import keep_freed_memory
 
-ANCHORS = ((0.57, 0.68), (1.87, 2.06), (3.34, 5.47), (7.88, 3.53), (9.77, 9.17))  # darknet yolov2.cfg
-BOXES = 8  # per image with boxes
-AFTER_WARM_UP = 10**6  # images seen
-
-Result = TypeVar("Result")
+QUICK = {"nodes": [80, 4500], "precision": ["float32"], "rounds": 2, "batch": 2, "size": 96, "width": 0.25}
+MEMORY_STEPS = 3
 
 
 @dataclass(frozen=True)
-class Case:
-    """A line of the table: a kind of batch, and the settings of the loss."""
+class Row:
+    """One line of the table."""
 
-    name: str
-    targets: Targets
-    criterion: JointLoss
-
-
-@dataclass(frozen=True)
-class Stopwatch:
-    """Milliseconds of named parts, each measured once per round."""
-
-    now: Callable[[], float]
-    times_ms: dict[str, list[float]] = field(default_factory=dict)
-
-    def time(self, name: str, work: Callable[[], Result]) -> Result:
-        start = self.now()
-        result = work()
-        self.times_ms.setdefault(name, []).append(1000 * (self.now() - start))
-        return result
-
-    def ms(self, name: str) -> float:
-        return median(self.times_ms[name])
-
-    def text(self, name: str) -> str:
-        return f"{self.ms(name):6.0f} ({min(self.times_ms[name]):.0f})"
+    nodes: int
+    precision: str
+    ms: float  # median of the rounds
+    least_ms: float
+    times: float  # median of the ratios to the first number of classes in the same round
+    peak_mb: float  # of the process
+    class_rows_mb: float  # of `peak_mb`: class weights and their moments
+    memory_times: float  # ratio of the rest to that with the first number of classes
 
 
 def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(args.threads)
-    for tree in [WordTree.load(args.tree)] if args.tree else [generated_tree(nodes) for nodes in args.nodes]:
-        for precision in args.precision:
-            measure(tree, precision, args)
+    keep_freed_memory()
+    if args.memory_of:
+        print(json.dumps(memory_mb(args.memory_of, args)))
+        return
+    rows = [row for precision in args.precision for row in measure(precision, args)]
+    print_table(rows)
+    if args.json:
+        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--nodes", type=int, nargs="+", default=[9418, 80])
-    parser.add_argument("--precision", nargs="+", default=["bfloat16", "float32"])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="small sizes, in seconds: a test of the program")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--nodes", type=int, nargs="+", default=[80, 9418, 82115])
+    parser.add_argument("--class-rows", choices=["auto", "dense", "lazy"], default="auto")
+    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=416, help="px")
     parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--tree", type=Path)
-    parser.add_argument("--shards", type=Path)
+    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    if "--quick" in sys.argv:
+        parser.set_defaults(**QUICK)
     return parser.parse_args()
 
 
-def generated_tree(nodes: int) -> WordTree:
-    """Sibling groups of log-normal size under random leaves: paths as long and wide as in the published tree."""
-    rng = np.random.default_rng(0)
-    parents, leaves = [-1] * 4, list(range(4))
-    while len(parents) < nodes:
-        size = min(nodes - len(parents), max(1, round(rng.lognormal(1.1, 1.0))))
-        chosen = int(rng.integers(len(leaves)))
-        parent, leaves[chosen] = leaves[chosen], leaves[-1]
-        leaves[-1:] = range(len(parents), len(parents) + size)
-        parents += [parent] * size
-    return WordTree([f"own{node}" for node in range(nodes)], parents)
+def made_training(nodes: int, precision: str, args: argparse.Namespace) -> MadeTraining:
+    size = Size(args.batch, args.size, args.width)
+    return MadeTraining.of(nodes, size, precision=precision, class_rows=args.class_rows)
 
 
-def measure(tree: WordTree, precision: str, args: argparse.Namespace) -> None:
-    torch.manual_seed(0)
-    cfg = ModelConfig(anchors=ANCHORS, width=args.width, input_size_px=args.size)
-    model = build_detector(cfg, tree).train()
-    optimizer = build_optimizer(model, OptimizerConfig(learning_rate=1e-6))
-    images = torch.rand(args.batch, 3, args.size, args.size).contiguous(memory_format=torch.channels_last)
-    cases = list(cases_of(model.tree_tensors, args.batch))
-    input_data = training_data(args) if args.shards else None
+def measure(precision: str, args: argparse.Namespace) -> list[Row]:
+    """A row for each number of nodes."""
+    trainings = {nodes: made_training(nodes, precision, args) for nodes in args.nodes}
     now = process_time if args.threads == 1 else perf_counter
-    one_round(model, optimizer, images, cases, precision, Stopwatch(now))  # warm-up
-    watch = Stopwatch(now)
-    for turn in range(1, args.rounds + 1):
-        one_round(model, optimizer, images, cases, precision, watch)
-        if input_data:
-            watch.time("input", lambda data=input_data, step=turn: data.batch(step))  # type: ignore[misc]
-    members = len(model.tree_tensors.path_members(torch.arange(len(tree))).node) / len(tree)
-    print(f"\n{len(tree)} nodes, {members:.0f} group members on a path; {precision}; {args.batch} images")
-    print_table(watch, cases, args.batch)
-
-
-def one_round(
-    model: Detector,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    cases: list[Case],
-    precision: str,
-    watch: Stopwatch,
-) -> None:
-    """Time every part once; the network's backward uses the gradients of the last case."""
-    optimizer.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-        output: GridOutput = watch.time("forward", lambda: model(images))
-    for case in cases:
-        for trained in (False, True):
-            model.head.classes.requires_grad_(trained).zero_grad(set_to_none=True)
-            gradients = time_loss(case, output, watch, back="back" if trained else "back without weights")
-    watch.time("backward", lambda: torch.autograd.backward([output.box_logits, output.features], gradients))
-    watch.time("optimizer", optimizer.step)
-
-
-def time_loss(case: Case, output: GridOutput, watch: Stopwatch, *, back: str) -> list[Tensor]:
-    """Gradients of box logits and features, which are detached from the network."""
-    inputs = [tensor.detach().requires_grad_() for tensor in (output.box_logits, output.features)]
-    detached = replace(output, box_logits=inputs[0], features=inputs[1])
-
-    def terms() -> LossTerms:
-        return case.criterion(detached, case.targets, images_seen=AFTER_WARM_UP)  # type: ignore[no-any-return]
-
-    total = watch.time(f"{case.name}: terms", terms).total
-    watch.time(f"{case.name}: {back}", total.backward)
-    return [tensor.grad for tensor in inputs]  # type: ignore[misc]
-
-
-def cases_of(tree_tensors: TreeTensors, images: int) -> Iterator[Case]:
-    every = np.arange(images)
-    batches = {"labels": every < 0, "mixed": every % 5 == 0, "boxes": every >= 0}
-    exhaustive = torch.zeros(images, len(tree_tensors), dtype=torch.bool)  # for no node
-    rules: list[tuple[str, str, dict[str, object]]] = [
-        ("labels, max_objectness", "labels", {"label_assignment": "max_objectness"}),
-        ("labels, max_size", "labels", {"label_assignment": "max_size"}),
-        ("labels, top_k", "labels", {"label_assignment": "top_k"}),
-        ("labels, max_score", "labels", {"label_assignment": "max_score"}),
-        ("boxes, all background", "boxes", {"unannotated_objectness": None}),
-        ("boxes", "boxes", {}),
-        ("mixed, defaults", "mixed", {}),
+    times_ms: dict[int, list[float]] = {nodes: [] for nodes in args.nodes}
+    for number in range(-1, args.rounds):  # the first is the warm-up
+        for nodes, training in trainings.items():
+            start = now()
+            training.step(number)
+            if number >= 0:
+                times_ms[nodes].append(1000 * (now() - start))
+    del trainings, training
+    memory = {nodes: memory_in_fresh_process(nodes, precision) for nodes in args.nodes}
+    first, rest = times_ms[args.nodes[0]], [peak - class_rows for peak, class_rows in memory.values()]
+    return [
+        Row(
+            nodes,
+            precision,
+            round(median(times), 1),
+            round(min(times), 1),
+            round(median(time / least for time, least in zip(times, first, strict=True)), 3),
+            *memory[nodes],
+            memory_times=round(more / rest[0], 3),
+        )
+        for (nodes, times), more in zip(times_ms.items(), rest, strict=True)
     ]
-    for name, batch, changes in rules:
-        cfg = LossConfig().model_copy(update=changes)
-        targets = generated_targets(tree_tensors, batches[batch])
-        yield Case(name, replace(targets, exhaustive=exhaustive), JointLoss(cfg, tree_tensors))
 
 
-def generated_targets(tree_tensors: TreeTensors, has_boxes: BoolArray) -> Targets:
-    """Random boxes with leaf labels in images with boxes; a leaf as the image label of each other image."""
-    rng = np.random.default_rng(0)
-    leaves = np.flatnonzero(tree_tensors.child_group.numpy() < 0)
-    image = np.repeat(np.flatnonzero(has_boxes), BOXES)
-    labelled = torch.from_numpy(np.flatnonzero(~has_boxes))
-    size = rng.uniform(0.05, 0.6, (len(image), 2))
-    corner = rng.uniform(0, 1 - size)
-    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(labelled), 1)
-    return Targets(
-        BoxColumns(
-            torch.from_numpy(image),
-            torch.from_numpy(np.concatenate([corner, corner + size], axis=1)).float(),
-            torch.from_numpy(rng.choice(leaves, len(image))),
-        ),
-        ImageLabelColumns(labelled, torch.from_numpy(rng.choice(leaves, len(labelled))), whole),
-        IgnoreColumns(labelled, whole),
-        source=torch.zeros(len(has_boxes), dtype=torch.int64),
-    )
+def memory_in_fresh_process(nodes: int, precision: str) -> tuple[float, float]:
+    """`memory_mb` of a process of its own, with the same arguments."""
+    command = [sys.executable, *sys.argv, "--memory-of", str(nodes), "--precision", precision]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    peak, class_rows = json.loads(done.stdout)
+    return peak, class_rows
 
 
-def training_data(args: argparse.Namespace) -> DetectorData:
-    """Training data of SHARDS with default augmentation."""
-    cfg = Config(
-        model=ModelConfig(input_size_px=args.size),
-        data=DataConfig(shards=args.shards, batch_size=args.batch),
-        schedule=ScheduleConfig(max_steps=1),
-    )
-    data = DetectorData(ShardReader(args.shards), cfg)
-    data.batch(1)
-    return data
+def memory_mb(nodes: int, args: argparse.Namespace) -> tuple[float, float]:
+    """Peak memory of this process after some steps, and the part of class weights and moments."""
+    training = made_training(nodes, args.precision[0], args)
+    for number in range(MEMORY_STEPS):
+        training.step(number)
+        if training.lazy_rows:
+            training.lazy_rows.flush()
+    weight = training.model.head.classes.weight
+    tensors = [weight, *training.optimizer.state[weight].values()]
+    class_rows = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    status = Path("/proc/self/status").read_text()  # getrusage would include the peak of the parent process
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024, class_rows / 2**20
 
 
-def print_table(watch: Stopwatch, cases: list[Case], images: int) -> None:
-    parts = ("forward", "backward", "optimizer")
-    network = sum(watch.ms(part) for part in parts)
-    print("ms:", ", ".join(f"{part} {watch.text(part).strip()}" for part in parts))
-    print(f"{'loss, ms':24}{'terms':>14}{'backward':>14}{'of the step':>14}{'without weights':>18}")
-    for case in cases:
-        terms, back, less = (f"{case.name}: {part}" for part in ("terms", "back", "back without weights"))
-        shares = (loss / (network + loss) for loss in (watch.ms(terms) + watch.ms(b) for b in (back, less)))
-        columns = "".join(f"{share:>14.1%}" for share in shares)
-        print(f"{case.name:24}{watch.text(terms):>14}{watch.text(back):>14}{columns}")
-    step = network + watch.ms(terms) + watch.ms(back)
-    line = f"a step takes {1000 * images / step:.1f} images/s"
-    if "input" in watch.times_ms:
-        prepared = 1000 * images / watch.ms("input")
-        line += f", a thread prepares {prepared:.0f}: {prepared * step / images / 1000:.0f} times as many"
-    print(line)
+def print_table(rows: list[Row]) -> None:
+    heads = ("classes", "precision", "ms", "least", "times", "MB", "class rows", "times")
+    print("".join(f"{head:>11}" for head in heads))
+    for row in rows:
+        numbers = (
+            f"{row.ms:11.0f}{row.least_ms:11.0f}{row.times:11.3f}{row.peak_mb:11.0f}{row.class_rows_mb:11.0f}"
+        )
+        print(f"{row.nodes:11}{row.precision:>11}{numbers}{row.memory_times:11.3f}")
 
 
 if __name__ == "__main__":
