@@ -81,7 +81,7 @@ class Instances:
         class_number = self._class_number(annotation.get("category_id"))
         crowd, ignore = annotation.get("iscrowd"), annotation.get("ignore")
         is_ignored = bool(crowd or ignore) and (is_yes(crowd) or is_yes(ignore))
-        if corners is _NO_CORNERS and bbox in _NO_BOX:
+        if corners is _NO_CORNERS and bbox in _NO_BOX and not _has_mask(annotation):
             if not is_ignored:
                 self.unboxed.add(len(self.unboxed), class_number)
                 self._image_of_unboxed.append(key)
@@ -135,6 +135,8 @@ class Instances:
         names: dict[str, int] = {}
         for position, category in enumerate(self.categories):
             key, name = _id_key(category.get("id")), category.get("name")
+            if type(name) in _NUMBERS:
+                name = f"{name:g}"
             if key is None or not isinstance(name, str):
                 raise SourceError(f"{self._path}: category {position + 1} has no id or no name.")
             name = readable_name(name)
@@ -199,6 +201,11 @@ def _require_object(text: JsonText, path: Path) -> None:
         next(text.elements(), None)  # invalid JSON raises its own error here
         not_instances(path, "found a list")
     not_instances(path, f"found {json.dumps(text.value())[:40]}")
+
+
+def _has_mask(annotation: dict[str, Any]) -> bool:
+    """Whether an annotation outlines its object, so that it should have a box; JsonText reads polygons as 0."""
+    return annotation.get("segmentation") not in (None, [], [[]], "", {})
 
 
 def _id_key(value: object) -> int | None:

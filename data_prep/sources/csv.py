@@ -77,7 +77,12 @@ class _Contents:
         """Add every row, or count the reason why it cannot be used."""
         for name in columns.unread:
             self.counts.leave_out("column that is not read", name)
-        for row in table.rows:
+
+        def spoil(row: list[str]) -> None:
+            if columns.box and columns.image < len(row):
+                self.incomplete.append(self._mention(row[columns.image].strip()))
+
+        for row in table.rows(spoil):
             reason = self._add(row, columns)
             if reason is not None:
                 text, image = ", ".join(row)[:200], row[columns.image].strip()

@@ -24,8 +24,14 @@ _IMAGE: Final = (
     "path",
     "imageid",
     "imagefile",
+    "imagefilename",
+    "file",
+    "fname",
+    "img",
+    "imgname",
+    "imgpath",
 )
-_CLASS: Final = ("class", "label", "classname", "labelname", "category", "categoryname")
+_CLASS: Final = ("class", "label", "classname", "labelname", "category", "categoryname", "species")
 _PREFIXES: Final = ("", "bbox", "box")  # bbox_x1, box_xmin
 
 # Sets of column names by the meaning of their four numbers, in lower case without `_`; the first that is there counts.
@@ -35,6 +41,13 @@ _CORNER_SETS: Final = (
     ("x0", "y0", "x1", "y1"),
     ("left", "top", "right", "bottom"),
     ("xtl", "ytl", "xbr", "ybr"),
+    ("minx", "miny", "maxx", "maxy"),
+    ("left", "upper", "right", "lower"),
+    ("xleft", "ytop", "xright", "ybottom"),
+    ("xtopleft", "ytopleft", "xbottomright", "ybottomright"),
+    ("topleftx", "toplefty", "bottomrightx", "bottomrighty"),
+    ("startx", "starty", "endx", "endy"),
+    ("xstart", "ystart", "xend", "yend"),
 )
 _SIDE_SETS: Final = (
     SIDES,
@@ -42,6 +55,10 @@ _SIDE_SETS: Final = (
     ("left", "top", "width", "height"),
     ("xmin", "ymin", "width", "height"),
     ("xmin", "ymin", "w", "h"),
+    ("left", "top", "w", "h"),
+    ("x1", "y1", "w", "h"),
+    ("x1", "y1", "width", "height"),
+    ("topleftx", "toplefty", "width", "height"),
 )
 _CENTRE_SETS: Final = (
     ("xcenter", "ycenter", "width", "height"),
@@ -49,6 +66,10 @@ _CENTRE_SETS: Final = (
     ("xcenter", "ycenter", "w", "h"),
     ("cx", "cy", "width", "height"),
     ("cx", "cy", "w", "h"),
+    ("xc", "yc", "w", "h"),
+    ("xc", "yc", "width", "height"),
+    ("centerx", "centery", "width", "height"),
+    ("centrex", "centrey", "width", "height"),
 )
 _POLYGON: Final = tuple(f"{axis}{corner}" for corner in (1, 2, 3, 4) for axis in "xy")
 _NUMBERS: Final = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")

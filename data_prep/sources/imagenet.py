@@ -13,6 +13,7 @@ from pathlib import Path
 
 from data_prep.config import ImageNetSource
 from data_prep.records import ImageLabel, ImageRecord
+from data_prep.sources.files.image_folder import HIDDEN, is_hidden
 from data_prep.sources.files.tar import refuse_compressed, whole_tar
 from data_prep.sources.imagenet_boxes import NOT_ANNOTATED, ClassBoxes
 from data_prep.sources.imagenet_images import (
@@ -27,6 +28,7 @@ from data_prep.sources.paths import readable_name, require_folder
 from data_prep.sources.source import Counts, OpenSource, SourceError, counts_in_words
 
 _BELOW = "image in a folder below its class (for the deepest folder as class, set `class_folder: deepest`)"
+_BOXES_BESIDE_FOLDERS = "annotation file beside the folders of the classes (CLASS/IMAGE.xml)"
 _NO_CLASS_FOR_BOXES = "folder of boxes without a class of images"
 
 
@@ -47,6 +49,11 @@ def open_source(config: ImageNetSource) -> OpenSource:
         require_folder(config.boxes, config.name, "boxes")
         for folder in _folders_without_class(config.boxes, classes):
             counts.leave_out_box(_NO_CLASS_FOR_BOXES, folder, str(config.boxes / folder))
+        for file in entries_of(config.boxes):
+            if file.name.lower().endswith(".xml"):
+                counts.leave_out_box(
+                    _BOXES_BESIDE_FOLDERS, readable_name(file.name), readable_name(file.path)
+                )
     contents = _Contents(classes, counts, config.boxes)
     has_boxes = config.boxes is not None
     return OpenSource(config.name, has_boxes, names, contents.records, is_federated=has_boxes)
@@ -97,7 +104,9 @@ def _classes_in_folder(folder: Path, counts: Counts) -> list[ImageClass]:
     classes = []
     for entry in entries_of(folder):
         path = Path(entry.path)
-        if entry.is_dir() and not entry.name.startswith("."):
+        if entry.is_dir() and is_hidden(entry.name):
+            counts.leave_out(HIDDEN, readable_name(entry.name), readable_name(entry.path))
+        elif entry.is_dir():
             classes.append(ImageClass(entry.name, partial(images_of_folder, path)))
         elif entry.is_file() and path.suffix == ".tar":
             classes.append(class_of_tar(path.stem, whole_tar(path)))

@@ -52,11 +52,14 @@ class ClassBoxes:
             counts.leave_out_box("image without width and height", name, str(self._paths[stem]))
             return NOT_ANNOTATED
         stated = self._stated_boxes(annotation.objects, self._paths[stem], counts)
+        has_nameless = any(not xml_object.name for xml_object in annotation.objects)
         boxes = unit_boxes(stated, annotation.size_px, counts, f"{self._paths[stem]}")
         counts["difficult object kept as an ignore region"] += sum(boxes.is_ignored)
         objects = stated.class_index.count(self._class_index)
         kept = boxes.class_index.count(self._class_index)
-        return BoxAnnotation(annotation.size_px, boxes, is_exhaustive=kept == objects > 0)
+        return BoxAnnotation(
+            annotation.size_px, boxes, is_exhaustive=kept == objects > 0 and not has_nameless
+        )
 
     def _stated_boxes(self, objects: Iterable[XmlObject], path: Path, counts: Counts) -> StatedBoxes:
         stated = StatedBoxes()

@@ -13,7 +13,7 @@ from data_prep.records import Boxes, ImageLabel, ImageRecord
 from data_prep.sources.coco import InstanceImages, path_tails
 from data_prep.sources.coco_instances import read_instances
 from data_prep.sources.columns.image_columns import UNKNOWN, UNLISTED
-from data_prep.sources.columns.label_table import exhaustive_labels
+from data_prep.sources.columns.label_table import exhaustive_labels, incomplete
 from data_prep.sources.paths import readable_name, require_folder
 from data_prep.sources.source import Counts, OpenSource
 
@@ -29,7 +29,7 @@ def open_source(config: LvisSource) -> OpenSource:
     synsets = (category.get("synset") for category in instances.categories)
     return OpenSource(
         config.name,
-        has_boxes=True,
+        has_boxes=instances.has_boxes,
         classes=instances.classes,
         stream=contents.records,
         aliases=tuple(readable_name(synset) if isinstance(synset, str) else "" for synset in synsets),
@@ -43,7 +43,9 @@ class _Contents:
 
     def records(self, counts: Counts) -> Iterator[ImageRecord]:
         for image, record in self.images.numbered(counts):
-            yield replace(record, labels=self._labels(image, record.boxes or Boxes(), counts))
+            labels = self._labels(image, record.boxes or Boxes(), counts)
+            record = replace(record, labels=labels)
+            yield incomplete(record) if record.is_incomplete else record
 
     def _labels(self, image: int, boxes: Boxes, counts: Counts) -> tuple[ImageLabel, ...]:
         instances = self.images.instances
@@ -52,9 +54,10 @@ class _Contents:
         listed = [label for label in labels if label.class_index >= 0]
         for _ in range(len(labels) - len(listed)):
             counts.leave_out("image label of a category that the file does not list", name)
+        listed += [label for label in instances.unboxed.labels(image) if label.class_index >= 0]
         stated = instances.boxes.boxes(image).without(UNLISTED).without(UNKNOWN)
         by_class = exhaustive_labels(listed, stated, boxes, counts, name)
-        for label in listed:  # a positive label: not exhaustively annotated
+        for label in listed:  # a positive label: not exhaustively annotated, or an annotation without a box
             # A class that another label states as absent is not in `by_class`.
             if label.is_positive and label.class_index in by_class:
                 by_class[label.class_index] = ImageLabel(label.class_index)

@@ -21,6 +21,7 @@ from data_prep.sources.columns.label_table import (
     ImageLabelTable,
     StatedBoxes,
     exhaustive_labels,
+    incomplete,
     unit_boxes,
 )
 from data_prep.sources.columns.name_table import ClassNames, NameTable
@@ -83,6 +84,7 @@ class _Contents:
     labels: ImageLabelTable = field(default_factory=ImageLabelTable)
     class_ids: ClassNames = field(default_factory=ClassNames)
     counts: Counts = field(default_factory=Counts)
+    incomplete: set[str] = field(default_factory=set)  # images in rows of boxes that cannot be read
     files: int = 0
     first_mention: Int32Array = field(init=False)
 
@@ -101,19 +103,21 @@ class _Contents:
     def read_boxes(self, path: Path) -> None:
         """Add the boxes of a table with the columns ImageID, LabelName, XMin, XMax, YMin, YMax, IsGroupOf, …."""
         table = open_table(path, self.counts)
-        names = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
-        image, label, left, right, top, bottom, group = table.indices(names)
+        names = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
+        image, label, left, right, top, bottom = table.indices(names)
+        group = table.index("IsGroupOf")
         mention, class_index, add = self.image_ids.mention, self.class_ids.number, self.boxes.add
-        for row in table.rows:
+        for row in table.rows(lambda row: self.incomplete.update(row[image : image + 1])):
             corners = number(row[left]), number(row[top]), number(row[right]), number(row[bottom])
-            add(mention(row[image]), class_index(row[label]), corners, is_ignored=is_yes(row[group]))
+            is_group = group is not None and is_yes(row[group])
+            add(mention(row[image]), class_index(row[label]), corners, is_ignored=is_group)
 
     def read_labels(self, path: Path) -> None:
         """Add the human-verified labels of a table with the columns ImageID, LabelName, Confidence, perhaps Source."""
         table = open_table(path, self.counts)
         image, label, confidence = table.indices(("ImageID", "LabelName", "Confidence"))
         source = table.index("Source")
-        for row in table.rows:
+        for row in table.rows(lambda _: None):
             is_positive = _POSITIVE_OF.get(row[confidence])
             if is_positive is None or (source is not None and row[source] == "machine"):
                 self.counts["image label that nobody verified"] += 1  # most labels: too many to list
@@ -150,7 +154,9 @@ class _Contents:
                     labels=len(labels),
                 )
             elif boxes or labels:
-                yield _record(readable_name(name), found, boxes, labels, counts)
+                record = _record(readable_name(name), found, boxes, labels, counts)
+                is_incomplete = self.image_ids[image] in self.incomplete
+                yield incomplete(record) if is_incomplete else record
             else:
                 counts.leave_out("image without a row in any table", readable_name(name))
 

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
 from data_prep.sources.source import SourceError
+from wordtree.support.lines import valid_text
 
 
 def stays_inside(name: str) -> bool:
@@ -47,11 +48,7 @@ def cannot_list(folder: object, reason: OSError) -> SourceError:
 
 def readable_name(name: str) -> str:
     """The name as valid UTF-8; other bytes appear as `\\xNN`."""
-    try:
-        encoded = os.fsencode(name)
-    except UnicodeEncodeError:  # half a surrogate pair, from an escape in JSON
-        encoded = name.encode("utf-8", "surrogatepass")
-    return encoded.decode("utf-8", "backslashreplace")
+    return valid_text(name)
 
 
 def file_size(path: Path) -> int | None:

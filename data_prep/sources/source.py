@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from data_prep.errors import DataPrepError
 from data_prep.records import BOX_OF_LOST_IMAGE, LABEL_OF_LOST_IMAGE, ImageRecord
 from data_prep.sources.columns.name_table import PackedNames
+from wordtree.support.lines import valid_text
 
 # Reasons that several readers count.
 NO_NAME_INSIDE = "image without a file name inside the folder"
@@ -36,11 +37,12 @@ class Counts(Counter[str]):
         """Count and list an image, or a part of its labels.
 
         image: the name of the image, the row or the file. place: the path that was tried, or the line or box.
-        number: the number of images or labels that the entry stands for.
+        number: the number of images or labels that the entry stands for. Bytes that are not UTF-8 appear as `\\xNN`.
         """
+        reason, text = valid_text(reason), valid_text(f"{image}\0{place}")
         self[reason] += number
         self._reasons.append(self._reason_numbers.setdefault(reason, len(self._reason_numbers)))
-        self._texts.append(f"{image}\0{place}")
+        self._texts.append(text)
 
     def leave_out_box(self, reason: str, image: str, place: str = "") -> None:
         """Leave out a box, or a line, row or file that should state boxes; see `leave_out`."""

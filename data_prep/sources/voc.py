@@ -13,7 +13,7 @@ from data_prep.records import ImageRecord
 from data_prep.shards.decoding import IMAGE_SUFFIXES
 from data_prep.sources.columns.label_table import BoxTable, lost_labels, unit_boxes
 from data_prep.sources.columns.name_table import ClassNames, NameTable, PackedNames
-from data_prep.sources.files.image_folder import SUFFIXES, FoundImage, ImageFolder, NotFound, walk
+from data_prep.sources.files.image_folder import SUFFIXES, FoundImage, ImageFolder, NotFound, spellings, walk
 from data_prep.sources.files.text_lines import text_lines
 from data_prep.sources.image_size import header_size_px
 from data_prep.sources.paths import file_size, readable_name, require_folder, stays_inside
@@ -159,7 +159,7 @@ class _Finder:
     def find(self, name: str, filename: str) -> FoundImage | NotFound:
         """The image of `name.xml`, which states `filename` (perhaps empty); or the reason why there is none."""
         for path in self._possible_paths(name, filename):
-            found = self._folder.at(path)
+            found = next(filter(None, map(self._folder.at, spellings(path))), None)
             if found is not None:
                 self._suffix = found.path.suffix
                 return found
@@ -190,13 +190,20 @@ def _xml_files(config: VocSource, counts: Counts) -> Iterator[str]:
 
 
 def _listed_files(path: Path, folder: Path, counts: Counts) -> Iterator[str]:
-    """The XML files of a list with one name per line; a number may follow: 1 if the image shows a class, else -1."""
+    """The XML files of a list with one name per line, perhaps with the suffix of the image.
+
+    A number may follow: 1 if the image shows a class, else -1.
+    """
     names, lines = NameTable(), 0
     for line in filter(None, map(str.strip, text_lines(path))):
         name, *rest = line.rsplit(maxsplit=1)
         has_number = rest and rest[0].removeprefix("-").isdigit()
         lines += 1
-        names.mention(name if has_number and file_size(folder / f"{line}{_XML}") is None else line)
+        if not has_number or file_size(folder / f"{line}{_XML}") is not None:
+            name = line
+        stem, _, suffix = name.rpartition(".")
+        is_image = f".{suffix.lower()}" in IMAGE_SUFFIXES and file_size(folder / f"{name}{_XML}") is None
+        names.mention(stem if is_image else name)
     first_mentions = names.first_mentions().tolist()
     numbers = [number for number, first in enumerate(first_mentions) if number == first]
     counts["name that occurred before in the list"] += lines - len(numbers)

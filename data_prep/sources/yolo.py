@@ -7,6 +7,7 @@ image without a text file has been annotated and has no object, if another image
 from __future__ import annotations
 
 import os
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from data_prep.config import YoloSource
 from data_prep.records import Boxes, Corners, ImageRecord
 from data_prep.shards.decoding import IMAGE_SUFFIXES
 from data_prep.sources.columns.label_table import StatedBoxes, lost_labels, unit_boxes
-from data_prep.sources.files.image_folder import FoundImage, ImageFolder, NotFound, walk
+from data_prep.sources.files.image_folder import FoundImage, ImageFolder, NotFound, is_hidden, walk
 from data_prep.sources.files.text_lines import number, text_lines
 from data_prep.sources.paths import (
     cannot_list,
@@ -27,7 +28,7 @@ from data_prep.sources.paths import (
     readable_name,
     require_folder,
 )
-from data_prep.sources.source import FILE_MISSING, Counts, OpenSource, SourceError
+from data_prep.sources.source import FILE_MISSING, NO_NAME_INSIDE, Counts, OpenSource, SourceError
 from data_prep.sources.yolo_data import ListedImages, YoloNames, read_names, read_splits
 
 _MAX_BYTES: Final = 16 << 20  # of a text file: a hundred thousand boxes
@@ -75,6 +76,9 @@ class _Splits:
         """The images, split by split; a folder that two splits name belongs to the first."""
         known: set[Path] = set()
         for split, path in self.listed:
+            if not path.exists():
+                counts.leave_out("split whose images are missing", split, f"{split}: {path}")
+                continue
             if path in known:
                 counts.leave_out("split with the images of another split", split, f"{split}: {path}")
                 continue
@@ -106,7 +110,7 @@ class _List:
 
     def records(self, counts: Counts) -> Iterator[ImageRecord]:
         """The images in the order of the list."""
-        texts = _TextFiles(self.source, self.names)
+        texts, folder = _TextFiles(self.source, self.names), ImageFolder(self.root)
         for line in filter(None, map(str.strip, text_lines(self.path))):
             name = line.replace("\\", "/").removeprefix("./")
             # Ultralytics: `./` is the folder of the list; Darknet: the working directory.
@@ -114,12 +118,13 @@ class _List:
                 (path for path in (self.path.parent / name, self.root / name) if file_size(path) is not None),
                 None,
             )
-            if image is None:
-                counts.leave_out(FILE_MISSING, readable_name(name), f"{self.root / name}")
+            found = folder.find(name) if image is None else FoundImage(image, file_size(image) or 0)
+            if isinstance(found, NotFound):
+                reason = FILE_MISSING if found.reason == NO_NAME_INSIDE else found.reason
+                counts.leave_out(reason, readable_name(name), f"{self.root / name}")
                 continue
             source_id = readable_name(f"{self.split}/{name.lstrip('/')}")
-            text_folder = labels_folder(image.parent)
-            yield from texts.record(FoundImage(image, file_size(image) or 0), source_id, text_folder, counts)
+            yield from texts.record(found, source_id, labels_folder(found.path.parent), counts)
         texts.require_one(self.path)
 
 
@@ -141,15 +146,24 @@ class _Folder:
             images = [file for file in files if _is_image(file, prefix, counts)]
             if images:
                 text_folders.append(self._text_folder(prefix))
-                yield from self._folder_records(prefix, images, texts, counts)
+                beside = [self.images / prefix / file for file in _unused(files, images)]
+                yield from self._folder_records(prefix, images, beside, texts, counts)
         if text_folders:
             texts.require_one(text_folders[0])
         self._leave_out_unused(set(text_folders), counts)
 
     def _folder_records(
-        self, prefix: str, images: Sequence[str], texts: _TextFiles, counts: Counts
+        self,
+        prefix: str,
+        images: Sequence[str],
+        beside: Sequence[Path],
+        texts: _TextFiles,
+        counts: Counts,
     ) -> Iterator[ImageRecord]:
+        """The images of one folder. beside: the text files beside them that have the name of none."""
         folder, text_folder = ImageFolder(self.images), self._text_folder(prefix)
+        unused = [text_folder / name for name in sorted(_unused(_text_files(text_folder), images))]
+        texts.spelt_otherwise = {_key(path.stem): path for path in [*beside, *unused]}
         for image in images:
             found = folder.find(prefix + image)
             name = readable_name(f"{self.prefix}{prefix}{image}")
@@ -157,8 +171,9 @@ class _Folder:
                 counts.leave_out(found.reason, name, found.path)
             else:
                 yield from texts.record(found, name, text_folder, counts)
-        for path in _unused(text_folder, images):
-            counts.leave_out_box(_UNUSED, path.name, readable_name(str(path)))
+        for path in unused:
+            if path not in texts.found_otherwise:
+                counts.leave_out_box(_UNUSED, path.name, readable_name(str(path)))
 
     def _text_folder(self, prefix: str) -> Path:
         """The folder of the text files for a folder of images."""
@@ -170,7 +185,7 @@ class _Folder:
         if root.is_dir() and root != self.images.absolute():
             for prefix, files in walk(root, Counts()):
                 if root / prefix not in text_folders:
-                    for file in filter(lambda name: name.endswith(_TXT), files):
+                    for file in filter(lambda name: name.lower().endswith(_TXT), files):
                         counts.leave_out_box(_UNUSED, file, readable_name(str(root / prefix / file)))
 
 
@@ -180,22 +195,30 @@ def _has_text_file(images: Path) -> bool:
 
 
 def labels_folder(images: Path) -> Path:
-    """The folder of the text files for a folder of images: the last `images` in its path becomes `labels`."""
+    """The folder of the text files: the last `images` (or VOC's `JPEGImages`) in the path becomes `labels`."""
     parts = list(images.absolute().parts)
-    if "images" in parts:
-        last = len(parts) - 1 - parts[::-1].index("images")
-        parts[last] = "labels"
+    for place in reversed(range(len(parts))):
+        if parts[place] in ("images", "JPEGImages"):
+            parts[place] = "labels"
+            break
     return Path(*parts)
 
 
 @dataclass
 class _TextFiles:
-    """Reads text files. images: the number of images so far; found: whether one of them has a text file."""
+    """Reads text files.
+
+    images: the number of images so far; found: whether one of them has a text file.
+    spelt_otherwise: text files of a folder by the key of their stem, for images without a file of their exact name:
+    case, the form of Unicode, or the suffix of the image in the name may differ. found_otherwise: those found so.
+    """
 
     source: str
     names: YoloNames
     found: bool = False
     images: int = 0
+    spelt_otherwise: dict[str, Path] = field(default_factory=dict)
+    found_otherwise: set[Path] = field(default_factory=set)
 
     def record(
         self, found: FoundImage, name: str, text_folder: Path, counts: Counts
@@ -207,6 +230,8 @@ class _TextFiles:
             text = _text(path)
             if text is None and (beside := found.path.with_suffix(_TXT)) != path:
                 path, text = beside, _text(beside)
+            if text is None and (other := self._spelt_otherwise(found.path)) is not None:
+                path, text = other, _text(other)
         except _TextFileError as reason:
             self.found = True
             counts.leave_out_box(str(reason), name, readable_name(str(path)))
@@ -224,6 +249,14 @@ class _TextFiles:
             name, found.path, found.size_bytes, None, boxes, labels, is_incomplete=lines.has_unknown_class
         )
 
+    def _spelt_otherwise(self, image: Path) -> Path | None:
+        for name in (image.stem, image.name):
+            path = self.spelt_otherwise.get(_key(name))
+            if path is not None:
+                self.found_otherwise.add(path)
+                return path
+        return None
+
     def require_one(self, place: Path) -> None:
         """Raise SourceError if there are images, and none has a text file."""
         if self.images and not self.found:
@@ -235,7 +268,10 @@ class _TextFiles:
 
 @dataclass
 class _Lines:
-    """The lines of one text file. lost: classes of lines that are no box; has_unknown_class: of lines without class."""
+    """The lines of one text file.
+
+    lost: classes of lines that are no box; has_unknown_class: whether a line has no class, or a number without a name.
+    """
 
     names: YoloNames
     path: Path
@@ -253,7 +289,7 @@ class _Lines:
                 continue
             shown = f"{self.path}, line {line}: {' '.join(cells)[:60]}"
             counts.leave_out_box(box, readable_name(self.path.name), readable_name(shown))
-            if box == _NO_CLASS:
+            if box in (_NO_CLASS, _NO_NAME):
                 self.has_unknown_class = True
             elif box == _NO_BOX:
                 self.lost.append(int(number(cells[0])))
@@ -306,18 +342,31 @@ def _text(path: Path) -> str | None:
     return text
 
 
-def _unused(text_folder: Path, images: Sequence[str]) -> list[Path]:
-    """The text files in a folder that belong to none of the images, which are sorted."""
-    suffixes = {f".{image.rpartition('.')[2]}" for image in images}
+def _text_files(folder: Path) -> list[str]:
+    """The names of the text files in a folder, which may be missing."""
     try:
-        with os.scandir(text_folder) as entries:
-            stems = [entry.name[: -len(_TXT)] for entry in entries if entry.name.endswith(_TXT)]
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.name.lower().endswith(_TXT)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as reason:
-        raise cannot_list(text_folder, reason) from None
-    unused = (stem for stem in stems if not any(_is_in(images, stem + suffix) for suffix in suffixes))
-    return sorted(text_folder / f"{stem}{_TXT}" for stem in unused)
+        raise cannot_list(folder, reason) from None
+
+
+def _unused(files: Sequence[str], images: Sequence[str]) -> Iterator[str]:
+    """The text files among some files that have the name of none of the images, which are sorted."""
+    suffixes = {f".{image.rpartition('.')[2]}" for image in images}
+    for name in files:
+        stem, suffix = name[: -len(_TXT)], name[-len(_TXT) :]
+        if suffix.lower() != _TXT or is_hidden(name):
+            continue
+        if suffix != _TXT or not any(_is_in(images, stem + of_image) for of_image in suffixes):
+            yield name
+
+
+def _key(stem: str) -> str:
+    """The key of a name: names with one key differ only in case or in the form of Unicode."""
+    return stem.lower() if stem.isascii() else unicodedata.normalize("NFC", stem).casefold()
 
 
 def _is_in(names: Sequence[str], name: str) -> bool:

@@ -84,6 +84,7 @@ class ListedImages(NamedTuple):
 def read_splits(path: Path) -> tuple[Path, list[ListedImages]]:
     """The folder of the data set, and the images of each split in a data.yaml; raises SourceError.
 
+    The folders of other splits than `train` may be missing: Roboflow names three splits even where it exports one.
     Relative paths begin at `path:` in the file, which begins at the folder of the file, as in Ultralytics' loader.
     """
     values = read_yaml(path, SourceError)
@@ -94,12 +95,17 @@ def read_splits(path: Path) -> tuple[Path, list[ListedImages]]:
     if not folder.is_dir():  # a path on the machine that wrote the file
         folder = path.parent
     listed = [
-        ListedImages(split, _existing(folder, entry, path))
+        ListedImages(split, _place(folder, entry, path))
         for split, keys in _KEYS_OF_SPLIT.items()
         for entry in _entries(values, keys, path)
     ]
     if not listed:
         raise SourceError(f"{path}: expected the images of a split, as in `train: images/train`, found none.")
+    for split, place in listed:
+        if not place.exists() and (split == "train" or not any(other.path.exists() for other in listed)):
+            raise SourceError(
+                f"{path}: expected images at {place}, found nothing; correct `path` or the split."
+            )
     return folder, listed
 
 
@@ -112,14 +118,12 @@ def _entries(values: dict[str, Any], keys: tuple[str, ...], path: Path) -> Itera
             yield entry
 
 
-def _existing(folder: Path, entry: str, path: Path) -> Path:
+def _place(folder: Path, entry: str, path: Path) -> Path:
     """The folder or list of an entry; Roboflow writes `../train/images` for train/images beside the file."""
+    if not (folder / entry).exists():
+        entry = entry.replace("\\", "/")
     candidates = [folder / entry, path.parent / entry]
     if entry.startswith("../"):
         candidates += [folder / entry[3:], path.parent / entry[3:]]
-    for candidate in candidates:
-        if candidate.exists():
-            return Path(*candidate.absolute().parts)
-    raise SourceError(
-        f"{path}: expected images at {candidates[0]}, found nothing; correct `path` or the split."
-    )
+    place = next((candidate for candidate in candidates if candidate.exists()), candidates[0])
+    return Path(*place.absolute().parts) if place.exists() else place

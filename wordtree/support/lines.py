@@ -1,5 +1,6 @@
 """Lines of text: files read line by line in bounded memory, and text on one line for messages."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from unicodedata import category
@@ -63,6 +64,17 @@ def shortened(text: str, limit: int = 60) -> str:
 def quoted(text: str) -> str:
     """The text in quotes, cut to about 60 characters."""
     return repr(shortened(text))
+
+
+def valid_text(text: str) -> str:
+    """The text as valid UTF-8; other bytes, as in a file name, appear as `\\xNN`."""
+    if text.isascii():
+        return text
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:  # half a surrogate pair, from an escape in JSON
+        encoded = text.encode("utf-8", "surrogatepass")
+    return encoded.decode("utf-8", "backslashreplace")
 
 
 def one_line(text: object) -> str:

@@ -3,14 +3,14 @@
 from array import array
 from collections import Counter
 from collections.abc import Collection, Container, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.records import Boxes, Corners, ImageLabel
+from data_prep.records import Boxes, Corners, ImageLabel, ImageRecord
 from data_prep.sources.source import Counts
 from data_prep.sources.unit_box import UNIT_ROUNDING, unit_box
 from wordtree.support.arrays import IntegerArray
@@ -114,6 +114,12 @@ def exhaustive_labels(
     for class_index, number in lost.items():
         by_class[class_index] = ImageLabel(class_index, is_exhaustive=number == 0)
     return by_class
+
+
+def incomplete(record: ImageRecord) -> ImageRecord:
+    """The image of a federated source, exhaustively annotated for no class, as boxes of unknown class are lost."""
+    labels = tuple(label._replace(is_exhaustive=False) for label in record.labels)
+    return replace(record, labels=labels, is_incomplete=True)
 
 
 class _LabelRows:

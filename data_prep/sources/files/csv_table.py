@@ -2,7 +2,8 @@
 
 import csv
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,15 +15,28 @@ from wordtree.support.suggest import did_you_mean_inside, near
 
 _SEPARATORS: Final = ",;\t"
 _MAX_SHOWN: Final = 30  # columns of a header in a message
+_EXCEL: Final = re.compile(r"sep=.\s*$")
+_WRONG_LENGTH: Final = "row with more or fewer cells than the header"
 
 
 @dataclass(frozen=True)
 class CsvTable:
-    """The column names in the header, and the rows after it, each as long as the header."""
+    """The column names in the header, and the rows after it."""
 
     path: Path
     columns: tuple[str, ...]
-    rows: Iterator[list[str]]
+    _rows: Iterator[list[str]]
+    _counts: Counts
+
+    def rows(self, spoilt: Callable[[list[str]], None]) -> Iterator[list[str]]:
+        """The rows that are as long as the header, once; counts the others, and calls `spoilt` with each."""
+        for number, row in enumerate(self._rows, start=1):
+            if len(row) == len(self.columns):
+                yield row
+            elif row:  # not a blank line
+                place = f"{self.path}, row {number}: {', '.join(row)[:60]}"
+                self._counts.leave_out_box(_WRONG_LENGTH, ", ".join(row)[:100], place)
+                spoilt(row)
 
     def indices(self, names: Iterable[str], advice: str = "") -> list[int]:
         """The indices of the named columns, ignoring case; a missing column raises SourceError with the advice."""
@@ -58,15 +72,20 @@ class CsvTable:
 
 
 def open_table(path: Path, counts: Counts) -> CsvTable:
-    """The table in a file; counts rows with too few or too many cells. Raises SourceError, also while rows are read."""
+    """The table in a file; it counts into `counts`. Raises SourceError, also while rows are read.
+
+    Excel states the separator in a first line `sep=;`.
+    """
     lines = text_lines(path)
     header = next(lines, "")
+    if _EXCEL.match(header):
+        header = next(lines, "")
     if not header.strip():
         raise SourceError(f"{path}, line 1: expected a header with column names, found nothing.")
     separator = max(_SEPARATORS, key=header.count)
     rows = csv_rows(itertools.chain([header], lines), path, separator)
     columns = tuple(column.strip() for column in next(rows))
-    return CsvTable(path, columns, _complete(path, rows, len(columns), counts))
+    return CsvTable(path, columns, rows, counts)
 
 
 def csv_rows(lines: Iterator[str], path: Path, separator: str = ",") -> Iterator[list[str]]:
@@ -82,15 +101,6 @@ def csv_rows(lines: Iterator[str], path: Path, separator: str = ",") -> Iterator
             f"{path}, line {first_line}: not CSV: {one_line(reason)}. A quote at the start of a cell must be closed at "
             "its end; a quote inside is written twice."
         ) from None
-
-
-def _complete(table: Path, rows: Iterator[list[str]], cells: int, counts: Counts) -> Iterator[list[str]]:
-    for number, row in enumerate(rows, start=1):
-        if len(row) == cells:
-            yield row
-        elif row:  # not a blank line
-            reason = "row with more or fewer cells than the header"
-            counts.leave_out(reason, ", ".join(row)[:100], f"{table}, row {number}: {', '.join(row)[:60]}")
 
 
 def plain_name(column: str) -> str:

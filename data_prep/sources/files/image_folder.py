@@ -1,8 +1,10 @@
 """Finding images by untrusted names, and walking folders in a fixed order."""
 
+import itertools
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
@@ -17,6 +19,7 @@ SUFFIXES: Final = (
     *_COMMON_SUFFIXES,
     *sorted(IMAGE_SUFFIXES.difference(_COMMON_SUFFIXES)),
 )  # the likeliest first
+HIDDEN: Final = "hidden file or folder (not read)"
 _SAME_FILE: Final = "image whose file another name of the source has found"
 _LOCAL_FILES: Final = "/data/local-files/?d="  # Label Studio
 _UPLOAD: Final = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio's prefix of uploaded files
@@ -84,12 +87,24 @@ class ImageFolder:
 
     def _other_paths(self, name: str) -> Iterator[str]:
         for path in dict.fromkeys(_paths_in(name)):
-            yield path
+            yield from spellings(path)
             folders, _, file = path.rpartition("/")
             if (upload := _UPLOAD.match(file)) is not None:
-                yield f"{folders}/{file[upload.end() :]}".lstrip("/")
-            if PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES:
-                yield from self.with_suffix(path)
+                yield from spellings(f"{folders}/{file[upload.end() :]}".lstrip("/"))
+            suffix = PurePosixPath(path).suffix
+            if suffix.lower() not in IMAGE_SUFFIXES:
+                yield from (spelt for full in self.with_suffix(path) for spelt in spellings(full))
+            else:  # Windows does not tell a.JPG from a.jpg
+                stem = path.removesuffix(suffix)
+                yield from (f"{spelt}{suffix.lower()}" for spelt in spellings(stem))
+                yield from (f"{spelt}{suffix.upper()}" for spelt in spellings(stem))
+
+
+def spellings(path: str) -> tuple[str, ...]:
+    """The path, and with accents in the other form of Unicode: macOS writes an accent behind its letter."""
+    if path.isascii():
+        return (path,)
+    return tuple(dict.fromkeys((path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))))
 
 
 def _paths_in(name: str) -> Iterator[str]:
@@ -109,10 +124,16 @@ def _paths_in(name: str) -> Iterator[str]:
         yield from ("/".join(parts[first:]) for first in starts)
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's: `.DS_Store`, `._a.jpg`, `.ipynb_checkpoints`, `__MACOSX`."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def walk(folder: Path, counts: Counts) -> Iterator[tuple[str, list[str]]]:
     """The folder and each folder below it, sorted: the relative path as a prefix (`` or `a/b/`) and the file names.
 
-    Links to folders are counted, not followed, as they could form a cycle. Raises SourceError.
+    Links to folders are counted, not followed, as they could form a cycle. Hidden files and folders are counted, not
+    read: copies by notebooks, and the other half of each file in archives of macOS. Raises SourceError.
     """
 
     def stop(reason: OSError) -> None:
@@ -120,8 +141,10 @@ def walk(folder: Path, counts: Counts) -> Iterator[tuple[str, list[str]]]:
 
     for name, subfolders, files in os.walk(folder, onerror=stop):
         path = Path(name)
-        subfolders.sort()
-        files.sort()
+        for hidden in filter(is_hidden, [*subfolders, *files]):
+            counts.leave_out(HIDDEN, hidden, str(path / hidden))
+        subfolders[:] = sorted(itertools.filterfalse(is_hidden, subfolders))
+        files = sorted(itertools.filterfalse(is_hidden, files))
         for link in filter(Path.is_symlink, map(path.joinpath, subfolders)):
             counts.leave_out("link to a folder (not followed)", str(link))
         prefix = "" if path == folder else f"{path.relative_to(folder).as_posix()}/"

@@ -21,8 +21,12 @@ from data_prep.sources.source import SourceError
 MAX_VALUE = 1 << 22  # characters of one element; the largest masks in public data sets take a few 100,000
 _DECODE = json.JSONDecoder().raw_decode
 _BLANKS, _COMMA = re.compile(r"[ \t\n\r]*+"), re.compile(r"[ \t\n\r]*+,[ \t\n\r]*+")
-# Lists of flat lists of numbers. A string cannot contain this: the quote before the colon would be escaped.
-_POLYGONS = re.compile(r'"segmentation"\s*+:\s*+\[\s*+(?:\[[-+.,0-9eE \t\n\r]*+\][, \t\n\r]*+)*+\]')
+# Lists of flat lists of numbers, at least one number. A string cannot contain this: the quote before the colon would be
+# escaped.
+_POLYGONS = re.compile(
+    r'"segmentation"\s*+:\s*+\[\s*+(?:\[\s*+\][, \t\n\r]*+)*+\[\s*+[-+.0-9]'
+    r"[-+.,0-9eE \t\n\r]*+\][, \t\n\r]*+(?:\[[-+.,0-9eE \t\n\r]*+\][, \t\n\r]*+)*+\]"
+)
 _NO_POLYGONS = '"segmentation":0'
 
 

@@ -30,7 +30,7 @@ from data_prep.sources.source import DAMAGED_ARCHIVE, Counts, SourceError
 _MAX_NAME = 4096  # bytes: no file system has longer paths
 _MAX_EXTENSION = 1 << 20  # bytes
 _RECORD = 20 * BLOCK  # bytes: tar programs pad with zeros to a multiple of this
-_COMPRESSED_STARTS = (b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd", b"\x1f\x9d")
+_COMPRESSED_STARTS = (b"PK\x03\x04", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd", b"\x1f\x9d")
 _COMPRESSED_NAMES = (
     *(f".tar.{suffix}" for suffix in ("gz", "xz", "bz2", "zst", "Z")),
     *(".tgz", ".txz", ".tbz", ".tbz2", ".tzst"),

@@ -216,10 +216,10 @@ def test_names_that_are_not_utf8_are_found_and_escaped(table, tmp_path):
         pytest.param(encoded_image(0), "line 1: expected text in UTF-8, found a null", id="an image"),
         pytest.param(LABELS.encode("utf-16"), "line 1: expected text in UTF-8", id="UTF-16"),
         pytest.param(
-            b"file,class", "line 1: no column 'image'; the header has 'file', 'class'", id="no image"
+            b"thing,class", "line 1: no column 'image'; the header has 'thing', 'class'", id="no image"
         ),
         pytest.param(b"imgae,class", "no column 'image' \\(did you mean 'imgae'\\?\\)", id="misspelt"),
-        pytest.param(b"file,class", "as in `columns: {image: filename}`", id="advice"),
+        pytest.param(b"thing,class", "as in `columns: {image: filename}`", id="advice"),
         pytest.param(b"image,class,xmin,ymin,xmax", "no column 'ymax'", id="three corners"),
         pytest.param(b"image,class,x,width", "no column 'y'.*, 'height'", id="half the sides"),
         pytest.param(
