@@ -27,7 +27,7 @@ from data_prep import ShardReader
 from yolo9000.checkpoints.calibration import Rule
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.evaluation.calibrate import calibration_boxes, threshold_of
-from yolo9000.evaluation.predicted_paths import JudgedPaths
+from yolo9000.evaluation.predicted_paths import MatchedPaths
 from yolo9000.evaluation.prediction_metrics import coverage_of
 
 RULES: tuple[Rule, ...] = ("marginal", "confident", "per_image")
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def methods(
-    boxes: JudgedPaths, splits: int, boxes_per_image: int
+    boxes: MatchedPaths, splits: int, boxes_per_image: int
 ) -> Iterator[tuple[str, float | None, list[Outcome]]]:
     """Name, requested accuracy and outcomes of each method."""
     halves = [half_of_images(boxes, np.random.default_rng(seed)) for seed in range(splits)]
@@ -81,13 +81,13 @@ def methods(
         yield name, None, [outcome_at(boxes.rows(~is_calibration), threshold) for is_calibration in halves]
 
 
-def half_of_images(boxes: JudgedPaths, rng: np.random.Generator) -> np.ndarray:
+def half_of_images(boxes: MatchedPaths, rng: np.random.Generator) -> np.ndarray:
     """Whether each box is in a random half of the images."""
     images = rng.permutation(np.unique(boxes.image))
     return np.isin(boxes.image, images[: len(images) // 2])
 
 
-def resampled_images(boxes: JudgedPaths, rng: np.random.Generator) -> np.ndarray:
+def resampled_images(boxes: MatchedPaths, rng: np.random.Generator) -> np.ndarray:
     """The boxes of as many images as there are, drawn with replacement."""
     images, first, count = np.unique(boxes.image, return_index=True, return_counts=True)
     drawn = rng.integers(0, len(images), len(images))
@@ -95,7 +95,7 @@ def resampled_images(boxes: JudgedPaths, rng: np.random.Generator) -> np.ndarray
 
 
 def calibrated(
-    boxes: JudgedPaths,
+    boxes: MatchedPaths,
     is_calibration: np.ndarray,
     resampled: np.ndarray,
     *,
@@ -105,7 +105,7 @@ def calibrated(
 ) -> Outcome:
     """The outcome of a calibration on one half, and whether one on the resampled boxes violates the request."""
 
-    def threshold_from(rows: JudgedPaths) -> float | None:
+    def threshold_from(rows: MatchedPaths) -> float | None:
         found = threshold_of(
             rows.required_threshold(), target, rule, confidence=0.95, boxes_per_image=boxes_per_image
         )
@@ -120,7 +120,7 @@ def calibrated(
     return replace(outcome_at(boxes.rows(~is_calibration), threshold), is_violated=is_violated)
 
 
-def outcome_at(boxes: JudgedPaths, threshold: float) -> Outcome:
+def outcome_at(boxes: MatchedPaths, threshold: float) -> Outcome:
     nodes = boxes.nodes_at(threshold)
     coverage = coverage_of(boxes.predicted(nodes), boxes.tree)
     return Outcome(float((nodes <= boxes.correct_nodes).mean()), float(coverage.mean()))

@@ -80,7 +80,7 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
         baselines=recorded.rows,
     )
     scorecard = train(cfg, folder, resume=(folder / "last.pt").exists(), report_text=text)
-    print_scores(console, scorecard, recorded, "Scenes that training never saw, percentages")
+    print_metrics(console, scorecard, recorded, "Scenes that training never saw, percentages")
     print(f"Detector: {folder / 'best.pt'}\nReport with images: {folder / 'report.html'}")
     print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
 
@@ -173,7 +173,7 @@ def record_settings(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def print_scores(console: Console, scorecard: Scorecard, recorded: Recorded, title: str) -> None:
+def print_metrics(console: Console, scorecard: Scorecard, recorded: Recorded, title: str) -> None:
     """Print the scorecard, then AP50 of this run and of the baselines."""
     console.print(scorecard.table(title))
     if not recorded.rows:

@@ -17,7 +17,7 @@ from yolo9000.config import Config
 from yolo9000.demo import (
     QUICK_STEPS,
     DemoMismatch,
-    print_scores,
+    print_metrics,
     read_baselines,
     record_settings,
     scaled_detector_config,
@@ -63,7 +63,7 @@ def run_photograph_demo(folder: Path, *, minutes: float, quick: bool, seed: int)
     )
     cfg = with_attribution(cfg, world / NOTICE)
     scorecard = train(cfg, folder, resume=(folder / "last.pt").exists(), report_text=text)
-    print_scores(console, scorecard, recorded, "Photographs that training never saw, percentages")
+    print_metrics(console, scorecard, recorded, "Photographs that training never saw, percentages")
     print(f"Detector: {folder / 'best.pt'}\nReport with images: {folder / 'report.html'}")
     print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
 

@@ -1,4 +1,4 @@
-"""`yolo9000 calibrate` and `yolo9000 compare`: their options, and what they print."""
+"""`yolo9000 calibrate` and `yolo9000 compare`: options and output."""
 
 from __future__ import annotations
 
@@ -55,14 +55,17 @@ def calibrate(
     shards: Shards,
     target: Annotated[
         list[float] | None,
-        typer.Option(min=0.01, max=0.999, help="Share of correct classes; may be repeated. [0.95]"),
+        typer.Option(min=0.01, max=0.999, help="Accuracy: share of correct classes; may be repeated. [0.95]"),
     ] = None,
     confidence: Annotated[
-        float, typer.Option(min=0.01, max=0.9999, help="Probability that the share is kept (rule confident).")
+        float,
+        typer.Option(min=0.01, max=0.9999, help="Probability that the accuracy is reached (rule confident)."),
     ] = 0.95,
     by: Annotated[
         GroupingChoice,
-        typer.Option(help="Own thresholds by supervision of the class, or for each branch of the tree."),
+        typer.Option(
+            help="Separate thresholds by supervision of the classes, or for each branch of the tree."
+        ),
     ] = GroupingChoice.all,
     rule: Annotated[
         RuleChoice, typer.Option(help="docs/calibration.md compares the rules.")
@@ -187,8 +190,6 @@ def _print_calibration(calibration: Calibration, path: Path) -> None:
     print_table(table)
     print(f"temperatures by depth: {', '.join(f'{value:.2f}' for value in calibration.temperatures)}")
     if any(row.source == "image labels" for target in calibration.targets for row in target.groups):
-        print(
-            "The threshold of 'image labels' holds for images like those with image labels, not for scenes."
-        )
+        print("The threshold of 'image labels' is valid for images like label images, not for scenes.")
     accuracy = calibration.targets[0].accuracy
     print(f"Stored in {path}; to use it: yolo9000 predict {path} IMAGES --accuracy {accuracy:g}")

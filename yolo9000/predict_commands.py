@@ -1,4 +1,4 @@
-"""`yolo9000 predict` and `yolo9000 query`: their options, and what they print."""
+"""`yolo9000 predict` and `yolo9000 query`: options and output."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ Accuracy = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Share of classes that shall be correct, such as 0.95; needs `yolo9000 calibrate`.",
+        help="Share of predicted classes that must be correct, such as 0.95; needs `yolo9000 calibrate`.",
     ),
 ]
 NmsIou = Annotated[
@@ -114,19 +114,17 @@ Every = Annotated[
     float | None, typer.Option(min=0, metavar="SECONDS", help="Time between the frames taken of a video.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder of -o.")]
-Part = Annotated[
-    str | None, typer.Option(metavar="K/N", help="Only share K of N equal shares of the images.")
-]
+Part = Annotated[str | None, typer.Option(metavar="K/N", help="Only part K of N equal parts of the images.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results of another run.")]
 Report = Annotated[
-    bool, typer.Option("--report", help="Also write report.html into the folder of -o, a page to look at.")
+    bool, typer.Option("--report", help="Also write the page report.html into the folder of -o.")
 ]
 Store = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Also store the results in an SQLite file, for `yolo9000 query`."),
 ]
 Counts = Annotated[
-    bool, typer.Option("--counts", help="Print the number of detections of each class, by level.")
+    bool, typer.Option("--counts", help="Print the number of detections of each class, by depth.")
 ]
 Files = Annotated[
     bool, typer.Option("--files", help="Print the names of images with detections, the best first.")
@@ -272,7 +270,7 @@ def query(
 
 
 def _query_store(path: Path, expression: str, images: list[str] | None, options: _Options) -> None:
-    """Print what the stored results have on the expression. Loads neither the model nor torch."""
+    """Print the stored detections that match the expression. Loads neither the model nor torch."""
     from yolo9000.predictions.query_output import print_query, write_matches
     from yolo9000.predictions.store import ResultStore
 
@@ -300,7 +298,7 @@ def _shown(options: _Options) -> QueryOutput:
 
 
 def _run(model: Path, images: list[str], options: _Options, expression: str | None = None) -> None:
-    """Predict, and print one line for each image that failed and for what was skipped."""
+    """Predict, and print one line for each failed image and one for skipped files."""
     share = _part_of(options.part)
     _check(options)
     from yolo9000.inference.predict import Predictor
@@ -382,7 +380,9 @@ def _check(options: _Options) -> None:
     if options.accuracy is not None and (
         found := [name for name, value in excluded.items() if value is not None]
     ):
-        raise typer.BadParameter(f"--accuracy decides the level of the classes; leave out {', '.join(found)}")
+        raise typer.BadParameter(
+            f"--accuracy decides how specific the classes are; leave out {', '.join(found)}"
+        )
     if options.resume and options.out is None and options.store is None:
         raise typer.BadParameter("--resume needs the results of a run: -o FOLDER or --store FILE")
     if options.resume and options.is_summarised and options.store is None:
@@ -419,7 +419,8 @@ def _report_skipped(found: FoundImages) -> None:
         more = ", …" if len(found.skipped) > 5 else ""
         files = "1 file is" if found.skipped.total() == 1 else f"{found.skipped.total()} files are"
         print(
-            f"yolo9000: {files} skipped, as the suffix is not that of an image: {some}{more}", file=sys.stderr
+            f"yolo9000: {files} skipped, because their suffix is not that of an image: {some}{more}",
+            file=sys.stderr,
         )
 
 

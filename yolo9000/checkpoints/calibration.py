@@ -33,9 +33,9 @@ class GroupThreshold(StrictModel):
     threshold: Share
     # Number of detections that it was computed from.
     boxes: int
-    # Where these come from: labelled boxes, or images with an image label.
+    # The labels that it was computed from: boxes, or image labels.
     source: Literal["boxes", "image labels"] = "boxes"
-    # The group has too few boxes and takes the threshold of all.
+    # The group has too few boxes and got the threshold of all boxes.
     is_inherited: bool = False
 
 
@@ -47,11 +47,11 @@ class Target(StrictModel):
 
 
 class Calibration(StrictModel):
-    """Thresholds, and everything that has to be the same when they are used."""
+    """Thresholds, and the settings that must be the same when the thresholds are used."""
 
     by: Grouping
     rule: Rule
-    # Probability that the requested accuracy is kept (`confident`).
+    # Probability that the requested accuracy is reached (rule `confident`).
     confidence: Share
     targets: tuple[Target, ...]
     # Of the softmax at each depth of the tree.
@@ -65,7 +65,7 @@ class Calibration(StrictModel):
     weights_sha256: str
 
     def thresholds_of_leaves(self, accuracy: float, tree: WordTree, counts: LabelCounts) -> Float64Array:
-        """The threshold of a prediction by the leaf at the end of its path, (N,); inner nodes have those of a leaf.
+        """The threshold of a prediction by the leaf at the end of its path, (N,); values of inner nodes have no use.
 
         Raises CalibrationError if there is no such accuracy.
         """
@@ -82,7 +82,7 @@ class Calibration(StrictModel):
 
 
 def group_names(by: Grouping, tree: WordTree, counts: LabelCounts) -> list[str]:
-    """The group of the predictions that end in each node when they go down to a leaf, N of them."""
+    """The group of each node: of the predictions whose path ends in this node if it is a leaf, N names."""
     match by:
         case "all":
             return ["all"] * len(tree)

@@ -1,4 +1,4 @@
-"""Checks of a checkpoint's content: a stranger may have written the file, so each value is checked before its use."""
+"""Checks of a checkpoint's content. The file may come from a stranger, so each value is checked before it is used."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def foreign_pickle(path: Path) -> bool:
 
 
 def _is_foreign(content: bytes) -> bool:
-    """Whether a pickle names other types, or a value whose parts, counted as often as they occur, are too many.
+    """Whether a pickle names other types, or has a value with too many parts, each counted as often as it occurs.
 
     A tuple of a tuple of … that occurs twice at each level is small in the file but endless for a hash.
     """
@@ -115,7 +115,7 @@ def check_values(content: Mapping[str, Any], *, nodes: int) -> None:
 
 
 def problem_of_tensor(value: Any) -> str | None:
-    """What a value is instead of a dense tensor with its own memory; None if it is one."""
+    """A description of a value that is not a dense tensor with its own memory; None if it is one."""
     if type(value) is not Tensor:
         return f"a {type(value).__name__}"
     if value.layout != torch.strided:

@@ -1,4 +1,4 @@
-"""Crops around the labelled objects of the training images: each once for a classifier and once for the detector.
+"""Crops around the labelled objects of the training images, one for a classifier and one for the detector.
 
 The classifier sees the object alone. The detector sees it at various sizes and with some of its surroundings, as in a
 scene.
@@ -27,11 +27,8 @@ from yolo9000.data.sampler import DataMismatch, Sampler, all_image_labels
 CLASSIFIER_PX = 224
 DETECTOR_PX = (96, 128, 160, 192, 224)  # sides of the detector's crops, one for each batch in turn
 TIGHT, WIDE = (0.8, 0.95), (0.4, 0.9)  # longer side of a box, as a share of the side of either crop
-IMAGE_SHARE = (
-    0.8,
-    1.0,
-)  # side of a crop of an image with an image label, as a share of the image's shorter side
-VIEWS = 4  # most crops of one object
+IMAGE_SHARE = (0.8, 1.0)  # side of a crop of a label image, as a share of the image's shorter side
+VIEWS = 4  # largest number of crops of one object
 BATCH_SIZE = 32
 HELD_OUT = 10  # every tenth image is held out
 

@@ -1,8 +1,8 @@
-"""Thresholds at which a requested share of predictions is correct (conformal prediction along the path in the tree).
+"""Thresholds for a requested accuracy of predictions (conformal prediction along the path in the tree).
 
 A prediction at threshold θ is correct if and only if θ is at least the probability of the shallowest wrong node on its
-path. So the share of correct predictions at θ is the share of calibration boxes whose required threshold is at most
-θ, and a rank of these thresholds bounds it for new images of the same kind.
+path, its *required threshold*. So the accuracy at θ is the share of boxes whose required threshold is at most θ, and a
+rank of the required thresholds of the calibration images bounds the accuracy on new images of the same kind.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
 from yolo9000.data.sampler import DataMismatch, images_of_split
 from yolo9000.evaluation.evaluate import predict_paths
 from yolo9000.evaluation.evaluation_set import EvaluationSet
-from yolo9000.evaluation.predicted_paths import JudgedPaths, judged
+from yolo9000.evaluation.predicted_paths import MatchedPaths, match_paths
 from yolo9000.evaluation.temperature import fit_temperatures
 from yolo9000.inference.scored_boxes import GroundTruth
 from yolo9000.models.detector import Detector
@@ -38,7 +38,7 @@ from yolo9000.models.detector import Detector
 
 @dataclass(frozen=True)
 class CalibrationChoice:
-    """What to calibrate for. Defaults: 95 % correct, with a probability of 95 %.
+    """The options of a calibration. Defaults: an accuracy of 95 %, reached with a probability of 95 %.
 
     boxes_per_image  largest number of boxes in an image, for the rule `per_image`; None: `predict.max_detections`
     """
@@ -55,8 +55,8 @@ def calibrate(
 ) -> Calibration:
     """The calibration of a detector on the images of `evaluate.split`, which training must not have seen.
 
-    The temperatures come from every third image, the thresholds from the others. Classes without boxes in the split
-    are calibrated on images with an image label. Raises CalibrationError, DataMismatch.
+    The temperatures come from every third image, the thresholds from the others. Label-only classes without boxes in
+    the split are calibrated on label images. Raises CalibrationError, DataMismatch.
     """
     cfg = checkpoint.config
     images = EvaluationSet.of(reader, cfg.evaluate)
@@ -86,7 +86,7 @@ def calibrate(
 
 def calibration_boxes(
     checkpoint: DetectorCheckpoint, model: Detector, reader: ShardReader
-) -> tuple[list[float], JudgedPaths]:
+) -> tuple[list[float], MatchedPaths]:
     """The temperatures, from every third image, and the matched detections in the other images.
 
     The model keeps the temperatures.
@@ -96,13 +96,13 @@ def calibration_boxes(
     is_for_temperature = np.arange(len(images.images)) % 3 == 0
     temperatures = fit_temperatures(model, _subset(images, is_for_temperature), cfg)
     model.tree_tensors.set_temperatures(temperatures)
-    return temperatures, _judged(model, _subset(images, ~is_for_temperature), checkpoint)
+    return temperatures, _matched_paths(model, _subset(images, ~is_for_temperature), checkpoint)
 
 
 def threshold_of(
     required: Float64Array, target: float, rule: Rule, *, confidence: float, boxes_per_image: int
 ) -> float | None:
-    """The smallest threshold that the rule allows, None if there are too few boxes; infinity: not even the root.
+    """The smallest threshold that the rule allows; None if there are too few boxes; infinity if the root is wrong.
 
     required: (n,) smallest threshold at which each calibration prediction is correct
     """
@@ -175,20 +175,20 @@ def _checked_threshold(
     if found is None:
         raise CalibrationError(
             f"{len(required)} matched boxes are too few for an accuracy of {target:g} by the rule '{choice.rule}'. "
-            "Merge more images into the split, or ask for a lower accuracy or confidence."
+            "Merge more images into the split, or request a lower accuracy or confidence."
         )
     if math.isinf(found):
         raise CalibrationError(
-            f"An accuracy of {target:g} is out of reach: for {100 * np.isinf(required).mean():.1f} % of the boxes "
-            "not even the root of the predicted class is right. Ask for a lower one."
+            f"An accuracy of {target:g} cannot be reached: for {100 * np.isinf(required).mean():.1f} % of the boxes, "
+            "even the root of the predicted class is wrong. Request a lower accuracy."
         )
     return found
 
 
 def _thresholds(
     target: float,
-    boxes: JudgedPaths,
-    labels: JudgedPaths | None,
+    boxes: MatchedPaths,
+    labels: MatchedPaths | None,
     choice: CalibrationChoice,
     counts: LabelCounts,
     boxes_per_image: int,
@@ -211,18 +211,18 @@ def _thresholds(
     return (*(row for row in rows if row.group != "image labels"), own)
 
 
-def _judged(model: Detector, images: EvaluationSet, checkpoint: DetectorCheckpoint) -> JudgedPaths:
+def _matched_paths(model: Detector, images: EvaluationSet, checkpoint: DetectorCheckpoint) -> MatchedPaths:
     """The matched detections above `predict.min_score`."""
     cfg = checkpoint.config
     paths = predict_paths(model, images, cfg.model.input_size_px, cfg.evaluate, cfg.predict)
-    found = judged(images.annotated, paths, checkpoint.tree)
+    found = match_paths(images.annotated, paths, checkpoint.tree)
     return found.rows(found.is_matched & (found.score > cfg.predict.min_score))
 
 
 def _of_label_images(
     model: Detector, reader: ShardReader, checkpoint: DetectorCheckpoint
-) -> JudgedPaths | None:
-    """The detection of highest objectness in each image with image labels only, judged by the image's label."""
+) -> MatchedPaths | None:
+    """The detection of highest objectness in each label image, compared with its image label."""
     cfg = checkpoint.config
     rows = images_of_split(reader, cfg.evaluate.split)
     rows = rows[~reader.image_boxed[rows]]
@@ -238,7 +238,7 @@ def _of_label_images(
         )
         for found, node in zip(paths, label, strict=True)
     ]
-    found = judged(truths, paths, checkpoint.tree)
+    found = match_paths(truths, paths, checkpoint.tree)
     return found.rows(found.is_matched & (found.score > cfg.predict.min_score))
 
 

@@ -139,7 +139,7 @@ def _class_rows(
 
 
 def _classes_of_objects(images: EvaluationSet, both: Sequence[ModelDetections]) -> np.ndarray:
-    """The class of each judged object in the shards' tree, (O,)."""
+    """The class of each compared object in the shards' tree, (O,)."""
     is_shared = np.all([found.node_of >= 0 for found in both], axis=0)
     nodes = [truth.node[~truth.ignored & is_shared[truth.node]] for truth in images.annotated]
     return np.concatenate([np.zeros(0, np.int64), *nodes])

@@ -1,4 +1,4 @@
-"""Two models on the same images: their detections, judged by the classes that both know."""
+"""Two models on the same images: their detections, compared with the objects of the classes that both know."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from yolo9000.evaluation.average_precision import DetectionOutcomes
 from yolo9000.evaluation.evaluate import FittedImages, for_each_fitted_batch, network_output
 from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.other_protocols import outcomes_by_protocol
-from yolo9000.evaluation.predicted_paths import JudgedPaths, PredictedPaths, judged, predicted_paths
+from yolo9000.evaluation.predicted_paths import MatchedPaths, PredictedPaths, match_paths, predicted_paths
 from yolo9000.inference.postprocess import BatchOutput, score_nodes
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 from yolo9000.models.detector import Detector
@@ -77,7 +77,7 @@ def compared_models(
 
 @dataclass(frozen=True, eq=False)
 class ModelDetections:
-    """The detections of one model in all images, and how they are judged.
+    """The detections of one model in all images, matched to the labelled objects.
 
     outcomes   of the boxes that are scored for every class, for average precision
     paths      the detections of `predict` with their paths, in the order of the images
@@ -88,7 +88,7 @@ class ModelDetections:
     """
 
     outcomes: DetectionOutcomes
-    paths: JudgedPaths
+    paths: MatchedPaths
     xyxy_px: Float64Array
     objectness: Float64Array
     cfg: Config
@@ -151,7 +151,9 @@ def detections_of_both(models: Sequence[ComparedModel], images: EvaluationSet) -
     found = []
     for place, (model, nodes) in enumerate(zip(models, node_of, strict=True)):
         rows = [row for batch in batches for row in batch[place]]
-        found.append(_judged(images, [replace(t, node=nodes[t.node]) for t in truths], rows, model, nodes))
+        found.append(
+            _model_detections(images, [replace(t, node=nodes[t.node]) for t in truths], rows, model, nodes)
+        )
     return found
 
 
@@ -184,7 +186,7 @@ def _only_shared(truth: GroundTruth, is_shared: BoolArray) -> GroundTruth:
     return GroundTruth(truth.xyxy_px, truth.node, truth.ignored | ~is_shared[truth.node], crowd=truth.crowd)
 
 
-def _judged(
+def _model_detections(
     images: EvaluationSet,
     truths: Sequence[GroundTruth],
     rows: Sequence[tuple[ScoredBoxes, PredictedPaths]],
@@ -195,7 +197,7 @@ def _judged(
     most = model.cfg.evaluate.max_detections
     return ModelDetections(
         outcomes=outcomes_by_protocol(images, boxes, max_detections=most),
-        paths=judged(truths, paths, model.model.tree),
+        paths=match_paths(truths, paths, model.model.tree),
         xyxy_px=np.concatenate([np.zeros((0, 4)), *(found.xyxy_px for found in paths)]),
         objectness=np.concatenate([np.zeros(0), *(found.objectness for found in paths)]),
         cfg=model.cfg,

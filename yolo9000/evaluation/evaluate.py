@@ -32,7 +32,7 @@ from yolo9000.evaluation.classification import (
 )
 from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.other_protocols import outcomes_by_protocol
-from yolo9000.evaluation.predicted_paths import PredictedPaths, judged, predicted_paths
+from yolo9000.evaluation.predicted_paths import PredictedPaths, match_paths, predicted_paths
 from yolo9000.evaluation.prediction_metrics import prediction_metrics
 from yolo9000.evaluation.scorecard import Scorecard, scorecard_of
 from yolo9000.evaluation.supervision import GROUP_OF
@@ -76,7 +76,7 @@ def evaluate_detector(
 ) -> Scorecard:
     """The scorecard of a detector on a split of shards.
 
-    label_counts: of the training of this model. predict: the settings of the predictions that are judged.
+    label_counts: of the training of this model. predict: the settings of the predictions.
     Raises DataMismatch.
     """
     images = EvaluationSet.of(reader, cfg)
@@ -94,9 +94,9 @@ def evaluate_detector(
                 outcomes_by_protocol(images, detections, max_detections=cfg.max_detections)
             ),
         )
-        judged_paths = judged(images.annotated, paths, model.tree)
+        matched_paths = match_paths(images.annotated, paths, model.tree)
         of_predictions = prediction_metrics(
-            judged_paths, predict, lambda node: GROUP_OF[label_counts.supervision(node)]
+            matched_paths, predict, lambda node: GROUP_OF[label_counts.supervision(node)]
         )
         return replace(card, predictions=of_predictions)
 

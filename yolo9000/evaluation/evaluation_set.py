@@ -81,7 +81,7 @@ class EvaluationSet:
         return [expand_labels(label, self.ancestors, self.descendants) for label in labels]
 
     def mapped_to_boxed(self, label_counts: LabelCounts) -> EvaluationSet:
-        """The same images, each box relabelled as the nearest node with boxes (`map_to_boxed`)."""
+        """A copy in which each box has the nearest boxed node of its class (`map_to_boxed`)."""
         return replace(self, annotated=[map_to_boxed(truth, label_counts) for truth in self.annotated])
 
     @property

@@ -1,7 +1,7 @@
-"""Detections judged by the protocols of LVIS, of the OpenImages challenge and of ILSVRC DET.
+"""Correct and wrong detections by the rules of LVIS, the OpenImages challenge and ILSVRC DET.
 
-The average precision of each is compared with another implementation in the tests: the `lvis` package, TensorFlow's
-object_detection, and cases by hand. All take one entry for each image, in the same order.
+The tests compare the average precision of each with a reference: the `lvis` package, TensorFlow's object_detection,
+and cases by hand. All functions take one entry for each image, in the same order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from yolo9000.evaluation.average_precision import IOU_THRESHOLDS, DetectionOutco
 from yolo9000.evaluation.box_tables import DetectionTable, TruthTable, tables_of
 from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.matching import Pairs, match, overlapping_pairs
-from yolo9000.evaluation.verified_labels import VerifiedLabels, is_of_unfinished_class, keep_verified
+from yolo9000.evaluation.verified_labels import VerifiedLabels, is_of_partly_annotated_class, keep_verified
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 
 LVIS_DETECTIONS_PER_IMAGE = 300
@@ -30,9 +30,10 @@ def lvis_outcomes(
     *,
     fixed: bool = False,
 ) -> DetectionOutcomes:
-    """LVIS' federated rules: detections of classes that nobody looked for in an image do not count.
+    """LVIS' federated rules.
 
-    Nor do unmatched detections of a class that is not exhaustively annotated in the image.
+    Detections do not count if annotators did not look for their class in the image. Unmatched detections do not count
+    if their class is not exhaustively annotated in the image.
     fixed: AP-fixed, with at most 10,000 detections of each class; otherwise at most 300 in each image.
     """
     labelled, detected = tables_of(truths, detections)
@@ -46,18 +47,18 @@ def lvis_outcomes(
     pairs = overlapping_pairs(detected, labelled, min_overlap=float(IOU_THRESHOLDS[0]))
     matches = match(pairs, detected, labelled, IOU_THRESHOLDS)
     outcomes = DetectionOutcomes.of_matches(matches, detected, labelled, nodes)
-    is_unfinished = is_of_unfinished_class(detected, labels)
-    return replace(outcomes, counted=outcomes.correct | (outcomes.counted & ~is_unfinished))
+    is_partly_annotated = is_of_partly_annotated_class(detected, labels)
+    return replace(outcomes, counted=outcomes.correct | (outcomes.counted & ~is_partly_annotated))
 
 
 def openimages_outcomes(
     truths: Sequence[GroundTruth], detections: Sequence[ScoredBoxes], labels: Sequence[VerifiedLabels]
 ) -> DetectionOutcomes:
-    """The rules of the OpenImages challenge at IoU 0.5, with crowds as group-of boxes; all is expanded already.
+    """The rules of the OpenImages challenge at IoU 0.5. Crowds are group-of boxes; boxes and labels are expanded.
 
-    A detection looks only at the box that it overlaps most. If it does not detect that box, it may be of the group-of
-    box in which most of it lies, at least half. The best detection of a group is correct, the others do not count, and
-    a group without detections is missed like a single object.
+    A detection can only match the box that it overlaps most. If it does not, it may belong to the group-of box that
+    contains most of it, at least half. The best detection of a group is correct and the others do not count. A group
+    without detections is missed like a single object.
     """
     labelled, detected = tables_of(truths, detections)
     nodes = np.unique(labelled.node)

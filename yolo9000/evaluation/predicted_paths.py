@@ -1,7 +1,7 @@
 """The detections of `predict` with their whole path down to a leaf, matched to the labelled objects.
 
 A prediction at any threshold of `min_absolute` is a node on this path, so one pass over the images gives the metrics
-of all thresholds. Detections are matched without regard to classes: the class is judged, so it must not decide.
+of all thresholds. Detections are matched without regard to classes, because the predicted class is what is evaluated.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def predicted_paths(batch: BatchOutput, cfg: PredictConfig, *, min_score: float)
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedPaths:
+class MatchedPaths:
     """K detections of all images, matched to the O labelled objects, and the depth down to which each is correct.
 
-    image           (K,) position of the image
+    image           (K,) position of the image in the list of images
     score           (K,) objectness × P(root)
     absolute        (K, L) P(node) of the nodes on the path
     leaf            (K,) the end of the path
@@ -107,11 +107,11 @@ class JudgedPaths:
         matched: BoolArray = self.object >= 0
         return matched
 
-    def rows(self, chosen: BoolArray | Int64Array) -> JudgedPaths:
-        """The chosen detections, with the objects of all."""
+    def rows(self, chosen: BoolArray | Int64Array) -> MatchedPaths:
+        """The chosen detections, with all objects."""
         per_detection = ("image", "score", "absolute", "leaf", "object", "is_ignored", "correct_nodes")
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return JudgedPaths(**{name: v[chosen] if name in per_detection else v for name, v in values.items()})
+        return MatchedPaths(**{name: v[chosen] if name in per_detection else v for name, v in values.items()})
 
     def nodes_at(self, threshold: float | Float64Array) -> Int64Array:
         """Number of nodes, from the root, down to the prediction: the deepest node with P > threshold, (K,).
@@ -133,16 +133,16 @@ class JudgedPaths:
     def required_threshold(self) -> Float64Array:
         """The smallest threshold at which each prediction is correct, (K,).
 
-        P of the shallowest wrong node on the path; 0 where no node is wrong, infinity where already the root is.
+        P of the shallowest wrong node on the path; 0 if no node is wrong, infinity if even the root is wrong.
         """
         padded = np.concatenate([self.absolute, np.zeros((len(self), 1))], axis=1)
         first_wrong = np.take_along_axis(padded, self.correct_nodes[:, None], axis=1)[:, 0]
         return np.where(self.correct_nodes > 0, first_wrong, np.inf)
 
 
-def judged(
+def match_paths(
     truths: Sequence[GroundTruth], paths: Sequence[PredictedPaths], tree: WordTree, *, min_iou: float = 0.5
-) -> JudgedPaths:
+) -> MatchedPaths:
     """The detections of all images, matched one to one by descending objectness, IoU at least `min_iou`.
 
     truths: the labelled boxes of each image as annotated, in the order of `paths`.
@@ -167,7 +167,7 @@ def judged(
     levels = int(tree.depth.max()) + 1
     leaf = np.concatenate([np.zeros(0, np.int64), *(found.leaf for found in paths)])
     node = node[~labelled.ignored]
-    return JudgedPaths(
+    return MatchedPaths(
         image=image,
         score=_joined([found.score for found in paths]),
         absolute=_joined([found.absolute for found in paths], levels),

@@ -1,6 +1,6 @@
-"""The metrics of hierarchical predictions, `PredictionMetrics`: how often they are right, and how specific they are.
+"""The metrics of hierarchical predictions, `PredictionMetrics`: how often they are correct, and how specific they are.
 
-All detections are judged as `yolo9000 predict` reports them: one for each location, as deep in the tree as its
+The metrics are about detections as `yolo9000 predict` gives them: one for each location, as deep in the tree as its
 probability allows. A prediction is correct if it is the object's class or an ancestor of it. Coverage and the area
 under the risk–coverage curve are those of hierarchical selective classification (arXiv 2405.11533).
 """
@@ -16,7 +16,7 @@ from data_prep.dataset.label_counts import rolled_up
 from wordtree import WordTree
 from wordtree.support.arrays import BoolArray, Float64Array, Int64Array
 from yolo9000.config import PredictConfig
-from yolo9000.evaluation.predicted_paths import JudgedPaths
+from yolo9000.evaluation.predicted_paths import MatchedPaths
 from yolo9000.evaluation.supervision import CLASS_GROUPS, ClassGroup
 
 CURVE_POINTS = 100
@@ -40,7 +40,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class HierarchicalMetrics:
-    """The predictions of one group of objects at the level that `min_absolute` allows; shares as 0..100.
+    """The predictions of one group of objects at the settings' `min_absolute`; shares as 0..100.
 
     objects     number of objects of the group with a matched detection above `min_score`
     accuracy    share of these predictions that are the object's class or above it
@@ -72,7 +72,7 @@ class RiskPoint:
 
 @dataclass(frozen=True)
 class DepthCalibration:
-    """The probabilities of the nodes at one depth of the predicted paths (roots: 0) against how often they are right.
+    """The probabilities of the nodes at one depth of the predicted paths (roots: 0) against how often they are correct.
 
     mean_probability, accuracy, error: 0..100; error: expected calibration error over 15 bins of equal width
     """
@@ -108,7 +108,7 @@ class PredictionMetrics:
 
 
 def prediction_metrics(
-    paths: JudgedPaths, cfg: PredictConfig, group_of: Callable[[int], ClassGroup]
+    paths: MatchedPaths, cfg: PredictConfig, group_of: Callable[[int], ClassGroup]
 ) -> PredictionMetrics:
     """The metrics of the predictions at the thresholds of the settings; group_of: from a node to its class group."""
     nodes = paths.nodes_at(cfg.min_absolute)
@@ -128,14 +128,14 @@ def prediction_metrics(
     )
 
 
-def point_at(paths: JudgedPaths, nodes: Int64Array, min_score: float) -> CurvePoint:
+def point_at(paths: MatchedPaths, nodes: Int64Array, min_score: float) -> CurvePoint:
     """The point of the curve at one `min_score`; nodes: (K,) number of nodes down to each prediction."""
     reported = (paths.score > min_score) & ~paths.is_ignored
     correct = reported & paths.is_matched & (nodes <= paths.correct_nodes)
     return _point(min_score, int(reported.sum()), int(correct.sum()), len(paths.node))
 
 
-def curve_over_min_score(paths: JudgedPaths, nodes: Int64Array) -> tuple[CurvePoint, ...]:
+def curve_over_min_score(paths: MatchedPaths, nodes: Int64Array) -> tuple[CurvePoint, ...]:
     """Points at up to 100 different scores: from all detections to few; ascending by `min_score`."""
     scores = np.unique(paths.score[~paths.is_ignored])
     if not len(scores):
@@ -152,7 +152,7 @@ def coverage_of(nodes: Int64Array, tree: WordTree) -> Float64Array:
     return np.ones(len(nodes)) if total == 1 else 1 - np.log2(leaves) / np.log2(total)
 
 
-def risk_coverage_curve(matched: JudgedPaths) -> tuple[RiskPoint, ...]:
+def risk_coverage_curve(matched: MatchedPaths) -> tuple[RiskPoint, ...]:
     """Coverage and risk at thresholds from 1 to 0; the first point has no class at all: coverage 0 and risk 0."""
     if not len(matched):
         return ()
@@ -172,35 +172,35 @@ def area_under_risk(points: tuple[RiskPoint, ...]) -> float:
     return float(np.trapezoid([point.risk for point in points], coverage))
 
 
-def calibration_by_depth(matched: JudgedPaths) -> tuple[DepthCalibration, ...]:
+def calibration_by_depth(matched: MatchedPaths) -> tuple[DepthCalibration, ...]:
     """The calibration at each depth that a path reaches."""
     rows = []
     for depth in range(matched.absolute.shape[1]):
         reaches = matched.tree.depth[matched.leaf] >= depth
         if reaches.any():
             probability = matched.absolute[reaches, depth]
-            is_right = matched.correct_nodes[reaches] > depth
+            is_correct = matched.correct_nodes[reaches] > depth
             rows.append(
                 DepthCalibration(
                     depth=depth,
                     nodes=int(reaches.sum()),
                     mean_probability=100 * float(probability.mean()),
-                    accuracy=100 * float(is_right.mean()),
-                    error=100 * expected_calibration_error(probability, is_right),
+                    accuracy=100 * float(is_correct.mean()),
+                    error=100 * expected_calibration_error(probability, is_correct),
                 )
             )
     return tuple(rows)
 
 
-def expected_calibration_error(probability: Float64Array, is_right: BoolArray) -> float:
-    """Mean over bins of |mean probability − share of right ones|, weighted by the sizes of the bins, 0..1."""
+def expected_calibration_error(probability: Float64Array, is_correct: BoolArray) -> float:
+    """Mean over bins of |mean probability − share of correct nodes|, weighted by the sizes of the bins, 0..1."""
     number = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gap = np.bincount(number, probability - is_right, minlength=CALIBRATION_BINS)
+    gap = np.bincount(number, probability - is_correct, minlength=CALIBRATION_BINS)
     return float(np.abs(gap).sum() / len(probability))
 
 
 def _levels(
-    matched: JudgedPaths, min_absolute: float, group_of: Callable[[int], ClassGroup]
+    matched: MatchedPaths, min_absolute: float, group_of: Callable[[int], ClassGroup]
 ) -> tuple[HierarchicalMetrics, ...]:
     group_of_node = {int(node): group_of(int(node)) for node in np.unique(matched.node)}
     group = np.array([group_of_node[int(node)] for node in matched.node[matched.object]])
@@ -212,7 +212,7 @@ def _levels(
     return tuple(levels)
 
 
-def _level(group: ClassGroup, rows: JudgedPaths, min_absolute: float) -> HierarchicalMetrics:
+def _level(group: ClassGroup, rows: MatchedPaths, min_absolute: float) -> HierarchicalMetrics:
     """The metrics of matched predictions, at least one."""
     nodes, truth = rows.nodes_at(min_absolute), rows.node[rows.object]
     predicted = rows.predicted(nodes)
@@ -246,5 +246,5 @@ def _f1(precision: float, recall: float) -> float:
 
 
 def _rounded_down(score: float) -> float:
-    """The largest number with three decimals below the score, so that a suggestion can be typed; at least 0."""
+    """The largest number with three decimals below the score, so that people can type it; at least 0."""
     return max(0.0, float(np.ceil(score * 1000 - 1)) / 1000)

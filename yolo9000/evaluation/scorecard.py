@@ -90,7 +90,7 @@ class Scorecard:
     breakdown    detected and correctly classified objects by size, truncation and occlusion
     confusions_by_distance   wrongly classified objects by the tree distance of the two classes, ascending
     min_score    the score that a detection must exceed to count in any of these
-    predictions  the metrics of the predictions of `yolo9000 predict`; None where they were not judged
+    predictions  the metrics of the predictions of `yolo9000 predict`; None if they were not evaluated
     outcomes     the outcome of each object, to show examples; not part of `to_dict`
     """
 

@@ -1,4 +1,4 @@
-"""Scores by supervision: means for classes with boxes, image labels only or none; classes mapped to boxed ancestors."""
+"""Metrics by supervision: means over boxed classes, label-only classes and the others; mapping to boxed ancestors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One temperature for each depth of the tree, which makes P(node | parent) fit the labels (Guo et al., ICML 2017)."""
+"""Temperature scaling with one temperature for each depth of the tree (Guo et al., ICML 2017)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from yolo9000.models.detector import Detector
 from yolo9000.models.grid import member_logits
 from yolo9000.models.tree_tensors import segment_log_softmax
 
-CANDIDATES = torch.logspace(
-    -2, 2, 161, base=2.0
-)  # temperatures 0.25 … 4: few boxes must not make P all 0 or 1
+# Temperatures 0.25 … 4. The bounds keep P from becoming 0 or 1 everywhere if there are few boxes.
+CANDIDATES = torch.logspace(-2, 2, 161, base=2.0)
 MIN_GROUPS = 20  # at one depth; with fewer the temperature is 1
 
 

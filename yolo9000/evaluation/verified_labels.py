@@ -1,4 +1,4 @@
-"""What annotators said about the classes of each image: LVIS and OpenImages check only some classes in each image."""
+"""The classes that annotators looked for in each image; LVIS and OpenImages check only some classes per image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yolo9000.inference.scored_boxes import GroundTruth
 
 @dataclass(frozen=True, eq=False)
 class VerifiedLabels:
-    """The classes of one image that annotators looked for, apart from those that only boxes show.
+    """The classes that annotators looked for in one image, apart from classes that only have boxes there.
 
     node           (L,)
     is_positive    (L,) bool, there is an object of the class
@@ -28,7 +28,7 @@ class VerifiedLabels:
 
     @classmethod
     def of_image(cls, reader: ShardReader, image: int, nodes: Int64Array) -> VerifiedLabels:
-        """The image labels of an image of the reader, and those of `nodes` for which its source is exhaustive."""
+        """The image labels of an image, and the `nodes` for which its source is exhaustively annotated."""
         rows = slice(*reader.label_offsets[image : image + 2])
         node, positive = reader.label_nodes[rows].astype(np.int64), reader.label_positive[rows]
         exhaustive = reader.exhaustive_by_source[reader.image_source[image]][nodes]
@@ -45,7 +45,7 @@ class VerifiedLabels:
 def keep_verified(
     detections: DetectionTable, truths: TruthTable, labels: Sequence[VerifiedLabels]
 ) -> DetectionTable:
-    """The detections of classes with a box or a label in their image; nothing is known about the others."""
+    """The detections of classes that have a box or a label in their image; the others cannot be evaluated."""
     image = np.repeat(np.arange(len(labels)), [len(label.node) for label in labels])
     node = np.concatenate([np.zeros(0, np.int64), *(label.node for label in labels)])
     nodes = _above(detections.node, truths.node, node)
@@ -53,11 +53,11 @@ def keep_verified(
     return detections[np.isin(group_key(detections.image, detections.node, nodes), known)]
 
 
-def is_of_unfinished_class(detections: DetectionTable, labels: Sequence[VerifiedLabels]) -> BoolArray:
+def is_of_partly_annotated_class(detections: DetectionTable, labels: Sequence[VerifiedLabels]) -> BoolArray:
     """Whether the class of each detection is not exhaustively annotated in its image, (K,)."""
-    unfinished = [label.node[~label.is_exhaustive] for label in labels]
-    image = np.repeat(np.arange(len(labels)), [len(node) for node in unfinished])
-    node = np.concatenate([np.zeros(0, np.int64), *unfinished])
+    partial = [label.node[~label.is_exhaustive] for label in labels]
+    image = np.repeat(np.arange(len(labels)), [len(node) for node in partial])
+    node = np.concatenate([np.zeros(0, np.int64), *partial])
     nodes = _above(detections.node, node)
     found: BoolArray = np.isin(
         group_key(detections.image, detections.node, nodes), group_key(image, node, nodes)

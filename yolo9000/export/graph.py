@@ -21,9 +21,7 @@ class ExportedOutput(NamedTuple):
     objectness: Tensor  # (B, K) in 0..1
     node: Tensor  # (B, K) int64: the deepest node on the most probable path with P(node) > `min_absolute`
     absolute: Tensor  # (B, K) P(node | object)
-    root_absolute: (
-        Tensor  # (B, K) P(root of the path | object); times objectness, it is compared with `min_score`
-    )
+    root_absolute: Tensor  # (B, K) P(root | object); objectness × this is compared with `min_score`
     leaf: Tensor  # (B, K) int64: the leaf at the end of the path
     leaf_absolute: Tensor  # (B, K) P(leaf | object)
 
@@ -109,7 +107,7 @@ class ExportedDetector(nn.Module):
 
 
 class WithSuppression(nn.Module):
-    """`ExportedDetector` with one output more: `kept` (B, K) bool, after suppression by objectness across classes.
+    """`ExportedDetector` with the further output `kept`, (B, K) bool: suppression by objectness across classes.
 
     Boxes are clipped to the network input, not to the image, whose position on the canvas the graph does not know.
     """
@@ -121,9 +119,8 @@ class WithSuppression(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         output = self.detector(images)
         image = torch.arange(output.boxes.shape[0], device=images.device)[:, None, None]
-        apart = (output.boxes.clamp(0, 1) + 2 * image).flatten(
-            0, 1
-        )  # boxes of different images do not overlap
+        # The shift keeps boxes of different images apart.
+        apart = (output.boxes.clamp(0, 1) + 2 * image).flatten(0, 1)
         kept = torch.zeros_like(output.objectness, dtype=torch.bool).flatten()
         kept = kept.index_fill(0, nms(apart, output.objectness.flatten(), self.nms_iou), True)
         return (*output, kept.view_as(output.objectness))

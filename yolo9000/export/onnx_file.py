@@ -86,9 +86,9 @@ def export_onnx(checkpoint: DetectorCheckpoint, options: ExportOptions, settings
 def metadata(
     checkpoint: DetectorCheckpoint, options: ExportOptions, settings: PredictConfig, *, multiple_px: int
 ) -> Mapping[str, Any]:
-    """Facts that a program without this package needs, by key; all but texts are stored as JSON.
+    """The metadata for programs without this package, by key; all values but texts are stored as JSON.
 
-    multiple_px: height and width of images are multiples of it.
+    multiple_px: height and width of images are multiples of this number.
     """
     tree = checkpoint.tree
     return {

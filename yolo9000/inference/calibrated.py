@@ -1,4 +1,4 @@
-"""Predictions at the level that a calibration allows (`predict --accuracy`; docs/calibration.md)."""
+"""Predictions as specific as a calibration allows (`predict --accuracy`; docs/calibration.md)."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def refuse_other_settings(
         )
 
 
-def at_calibrated_level(detections: Detections, threshold_of_leaf: Float64Array) -> Detections:
+def at_calibrated_depth(detections: Detections, threshold_of_leaf: Float64Array) -> Detections:
     """The detections with the deepest class on their path to `best_leaf` whose P exceeds the leaf's threshold.
 
-    threshold_of_leaf: (N,). A detection has at least the root of its path. The best score comes first.
+    threshold_of_leaf: (N,). If no class exceeds it, the root of the path is predicted. The best score comes first.
     """
     assert detections.best_leaf is not None and detections.conditional_below is not None  # noqa: PT018 from detect
     nodes, conditional, below, reasons = [], [], [], []

@@ -23,7 +23,7 @@ from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.config import PredictConfig
 from yolo9000.data.image import Letterbox, UnreadableImage, letterbox
 from yolo9000.distributed import computes_in_bfloat16, default_device
-from yolo9000.inference.calibrated import at_calibrated_level, refuse_other_settings
+from yolo9000.inference.calibrated import at_calibrated_depth, refuse_other_settings
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.postprocess import BatchOutput, NodeSet, detect
 from yolo9000.inference.sources import ImageItem, ImageLike, image_items
@@ -101,7 +101,7 @@ class Predictor:
         query: str | None = None,
         on_unreadable: OnUnreadable | None = None,
     ) -> Iterator[Detections]:
-        """Detections of each image, in order, one after the other: an endless iterable is fine.
+        """Detections of each image, in order, one after the other; an iterable may be endless.
 
         images: paths, folders, patterns, addresses or videos (`find_images`), PIL images, arrays of shape (H, W, 3)
         and tensors of shape (3, H, W), integers in 0..255 or floating-point numbers in 0..1.
@@ -128,8 +128,8 @@ class Predictor:
     ) -> Generator[Predicted, None, None]:
         """The result of each image, in order. Threads decode the next images while the network runs.
 
-        fill_batches: give the network full batches only, the last one filled up with grey. An image then has the same
-        result to the last digit whatever other images there are; sums in another order differ in the seventh digit.
+        fill_batches: give the network full batches only, the last one filled with grey images. The result of an image
+        then does not depend on the other images at all; otherwise it may differ in the seventh digit.
         """
         node_set = None if query is None else NodeSet.of(self.tree, parse(query, self.tree).nodes())
         batch: list[tuple[ImageItem, _Fitted | str]] = []
@@ -217,7 +217,7 @@ class Predictor:
         found = detect(batch, names, self.settings, query, self.vocabulary)
         if self._threshold_of_leaf is None:
             return found
-        return [at_calibrated_level(detections, self._threshold_of_leaf) for detections in found]
+        return [at_calibrated_depth(detections, self._threshold_of_leaf) for detections in found]
 
     def _check_size(self) -> None:
         """ConfigError where a side of the input is not a whole number of grid cells."""

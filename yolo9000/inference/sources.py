@@ -33,7 +33,7 @@ LIST_SUFFIXES = (".txt", ".list")
 _READABLE = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 _WILDCARDS = "*?["
 MAX_DOWNLOAD_BYTES = 256 * 2**20
-DOWNLOAD_SECONDS = 30.0  # without any answer from the server
+DOWNLOAD_SECONDS = 30.0  # without data from the server
 
 
 class NoImages(Yolo9000Error):
@@ -66,9 +66,9 @@ class ImageItem:
 class FoundImages:
     """The images of the given sources, in order; iterating yields an `ImageItem` for each.
 
-    skipped: the number of files in folders that are no images, by suffix.
+    skipped: the number of files in the folders that are not images, by suffix.
     unsearched: the number of folders in the given folders that only `recursive` would search.
-    part: (K, N): only share K of N of the images (`in_part`).
+    part: (K, N): only part K of N of the images (`in_part`).
     """
 
     entries: list[tuple[str, str]] = field(
@@ -114,7 +114,7 @@ def find_images(
 def image_items(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageItem]:
     """An item for each image: paths as in `find_images`, and arrays, PIL images and tensors, named `image 0`, ….
 
-    An iterable is read as far as its images are needed, so it may be endless.
+    An iterable is read only as far as its images are needed, so it may be endless.
     """
     given = [images] if isinstance(images, Path | str | np.ndarray | Image.Image | Tensor) else images
     for number, image in enumerate(given):
@@ -126,9 +126,9 @@ def image_items(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageItem]:
 
 
 def in_part(item: ImageItem, part: tuple[int, int]) -> bool:
-    """Whether an image belongs to share K of N, `part` = (K, N), by a checksum of its name and frame.
+    """Whether an image belongs to part K of N, `part` = (K, N), by a checksum of its name and frame.
 
-    The shares are about equal, and do not change when other images are added.
+    The parts are about equal. The part of an image does not change when other images are added.
     """
     number, parts = part
     text = item.name if item.frame is None else f"{item.name}\0{item.frame}"
@@ -230,7 +230,7 @@ def _add_glob(found: FoundImages, pattern: str, *, recursive: bool) -> None:
 
 
 def _frames(name: str, relative: str, every: float) -> Iterator[ImageItem]:
-    """The frames of a video; where the video breaks off, the last item fails with the reason."""
+    """The frames of a video; if the video breaks off, the last item fails with the reason."""
     frames = iter(VideoFrames(name, every))
     while True:
         try:

@@ -100,7 +100,7 @@ class Vocabulary:
         return row[nearest[self.tree.parent[self.nodes]]]
 
     def descend(self, absolute: Tensor, *, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-        """The predicted node of each of K locations, P of it, and P of the topmost node on the way, each (K,).
+        """The predicted node of each of K locations, its probability, and that of the topmost node above it, each (K,).
 
         absolute: (K, E) P(node | object) of `nodes`. From the most probable of the topmost nodes downwards, always to
         the most probable child, while its probability exceeds the threshold.
@@ -176,7 +176,7 @@ def _of_file(path: Path, tree: WordTree) -> BoolArray:
 
 
 def _mask(tree: WordTree, labels: Iterable[str], *, of: str) -> BoolArray:
-    """The nodes of these labels, and no others; classes that the tree lacks are an error that names three."""
+    """The mask of the nodes with these labels. ConfigError, with three examples, if the tree lacks some."""
     nodes, unknown = [], []
     for label in labels:
         try:

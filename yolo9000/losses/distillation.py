@@ -1,7 +1,7 @@
 """The conditional probabilities of a tree fitted to a flat softmax (decision 35).
 
 P(node) under the flat softmax is the sum over the classes at or below the node. A node is *covered* if there is such a
-class. Within a sibling group only the covered nodes are compared: about the others the flat softmax says nothing.
+class. Within a sibling group only covered nodes are compared, because the flat softmax has no value for the others.
 """
 
 from __future__ import annotations

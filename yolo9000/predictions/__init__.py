@@ -1,4 +1,4 @@
-"""From many images to files of results: a run that can be stopped and resumed, its formats, store and report."""
+"""Runs over many images that can be stopped and resumed: formats of results, store, queries, report page."""
 
 from wordtree.support.exports import folder_exports
 

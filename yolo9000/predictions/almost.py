@@ -31,7 +31,7 @@ class AlmostDetected:
         return lowered
 
     def split(self, detections: Detections) -> tuple[Detections, Detections]:
-        """The detections of the predictor itself, and those that almost are."""
+        """The detections of the predictor itself, and the almost detected objects."""
         settings = self.predictor.settings
         is_detected = self._compared(detections) > settings.min_score
         found = detections[is_detected][: settings.max_detections]

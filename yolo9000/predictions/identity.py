@@ -1,4 +1,4 @@
-"""run.json: the model and the settings of a run, so that it is resumed with the same ones only."""
+"""run.json: the model and the settings of a run, which must be the same when it is resumed."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _detections(record: Record, tree: WordTree) -> Iterator[Record]:
 
 
 def _category(node: int, tree: WordTree) -> str:
-    """The detection category of a node: that of the nearest node of MegaDetector's classes above it."""
+    """The detection category of a node: the nearest of MegaDetector's classes at or above it."""
     steps = [tree.ids[step] for step in reversed(tree.path(node))]
     names = [tree.names[step] for step in reversed(tree.path(node))]
     by_wnid = next((_WNIDS[step] for step in steps if step in _WNIDS), None)

@@ -18,9 +18,9 @@ STREAMED = ("text", "json", "jsonl", "csv")
 class PrintedResults:
     """The results on stdout as text, as one JSON list, as JSON lines, or as CSV.
 
-    The list is closed also where the run is stopped.
-    is_copy: the results are stored as well, so that the run goes on where the reader of a pipe has gone; else
-    BrokenPipeError is raised.
+    A JSON list is closed even if the run is stopped.
+    is_copy: the results are also stored, so the run continues if the reader of a pipe closes it; otherwise, this raises
+    BrokenPipeError.
     """
 
     def __init__(self, how: str, tree: WordTree, *, is_copy: bool = False) -> None:

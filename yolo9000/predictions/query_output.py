@@ -1,4 +1,4 @@
-"""The answer to a query over stored results: counts for each level of the tree, files, a contact sheet, formats."""
+"""The output of a query over stored results: counts for each depth of the tree, files, a contact sheet, formats."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from yolo9000.predictions.contact_sheet import MAX_IMAGES, write_contact_sheet
 from yolo9000.predictions.formats import FORMATS, replaced, write_format
 from yolo9000.predictions.store import Match, StoredQuery
 
-SHOWN_CLASSES = 12  # on a level
+SHOWN_CLASSES = 12  # at one depth
 SHOWN_FILES = 10
 
 
 @dataclass(frozen=True)
 class QueryOutput:
-    """The parts of an answer that are wanted; all counts and the best files where none is chosen.
+    """The parts of the output; if none is chosen, all counts and the best files.
 
-    sheet: file for the contact sheet.
+    sheet: the file of the contact sheet.
     """
 
     counts: bool = False
@@ -32,7 +32,7 @@ class QueryOutput:
 
 
 def print_query(query: StoredQuery, shown: QueryOutput) -> None:
-    """Print the wanted parts; write the sheet. Raises OutputError for an existing file of the user."""
+    """Print the chosen parts and write the sheet. Raises OutputError if it would replace a file of the user."""
     if shown.sheet is not None:
         check_outputs([shown.sheet], overwrite=shown.overwrite)
     if shown.as_json:
@@ -48,7 +48,7 @@ def print_query(query: StoredQuery, shown: QueryOutput) -> None:
 
 
 def write_matches(query: StoredQuery, out: Path, format_name: str, *, overwrite: bool = False) -> list[Path]:
-    """Write the matching detections of each image in a format, into a folder; the files. Raises OutputError."""
+    """Write the matching detections into a folder, in a format. Returns the files; raises OutputError."""
     log = out / "detections.jsonl"
     outputs = [out / name.format(part="") for name in FORMATS[format_name].files]
     check_outputs([log, *outputs, out / "tree.json"], overwrite=overwrite)

@@ -1,6 +1,6 @@
 """detections.jsonl: one line of JSON for each image, appended while the run goes on.
 
-Whatever ends the run, every complete line is kept; a torn last line is removed when the run is resumed.
+Every complete line survives any end of the run. An incomplete last line is removed when the run is resumed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def key_of(record: Record) -> Key:
 class ResultLog:
     """The lines of a run, to which records are appended; a context manager.
 
-    The file is created if it is missing. Raises ResultsError for a damaged file, OSError, which names the file.
+    The file is created if it is missing. Raises ResultsError if it is damaged, and OSError with the name of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +56,7 @@ class ResultLog:
         self._file.close()
 
     def take(self, key: Key) -> bool:
-        """Whether the log holds a record of this image that was not taken before: one for each time it is given."""
+        """Whether the log has another record of this image; an image that is given twice has two."""
         if not self._done[key]:
             return False
         self._done[key] -= 1
@@ -81,7 +81,7 @@ class ResultLog:
         """Do nothing: lines are not buffered."""
 
     def _keep_complete_lines(self) -> None:
-        """Count the images of complete lines and cut off a torn last line."""
+        """Count the images of complete lines, and cut off an incomplete last line."""
         with self.path.open("rb") as file:
             for line in file:
                 record = _parsed(line)
@@ -101,7 +101,7 @@ class ResultLog:
 
 
 def result_records(path: Path) -> Iterator[Record]:
-    """The records of a file of JSON lines, without a torn last line. Raises ResultsError."""
+    """The records of a file of JSON lines, without an incomplete last line. Raises ResultsError."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             record = _parsed(line)
@@ -113,7 +113,7 @@ def result_records(path: Path) -> Iterator[Record]:
 
 
 def _parsed(line: bytes) -> Record | None:
-    """The record of a complete line; None if it is torn or damaged."""
+    """The record of a line; None if the line is incomplete or damaged."""
     if not line.endswith(b"\n"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""A run over many images: decoding, network, drawing and writing overlap; results are appended as they come."""
+"""A run over many images. Decoding, the network, drawing and writing overlap; each result is stored at once."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ MAX_WAITING = 2 * DECODE_THREADS  # images that are being drawn; more would only
 
 
 class Sink(Protocol):
-    """A place that keeps results: the log, the store."""
+    """A receiver of results: the log or the store."""
 
     def take(self, key: Key) -> bool:
-        """Whether the sink has the result of this image from an earlier run; each result is taken once."""
+        """Whether the sink has another result of this image from an earlier run; an image given twice has two."""
 
     def add(self, record: Record) -> None:
         """Add the result of the next image."""
@@ -51,7 +51,7 @@ class OutputChoice:
     out         folder for detections.jsonl, run.json, tree.json, the format, and annotated images; None: no files
     format      the format that is written at the end, beside detections.jsonl
     draw        whether annotated images are written
-    report      whether report.html is written, with the small images that it shows
+    report      whether report.html is written, with its thumbnails
     resume      continue the run in `out`, or begin one if there is none
     overwrite   replace the results of another run
     """
@@ -68,8 +68,9 @@ class OutputChoice:
 class Summary:
     """The outcome of a run.
 
-    done: images with a result, in this run and earlier ones. failures: of this run, as sentences, at most MAX_FAILURES.
-    signal_number: that which ended the run before its end.
+    done: number of images with a result, from this run and earlier ones.
+    failures: sentences about failed images of this run, at most MAX_FAILURES.
+    signal_number: the signal that stopped the run; None if it is complete.
     """
 
     done: int = 0
@@ -98,10 +99,10 @@ def predict_images(
     sinks: Iterable[Sink] = (),
     printed: PrintedResults | None = None,
 ) -> Summary:
-    """Predict on all images that are not done yet, into the output folder and the sinks, in the order of the images.
+    """Predict on all images without a result, in their order, and write to the output folder and the sinks.
 
-    printed: also prints the new results. A failed image is a result too. Ctrl-C and SIGTERM end the run early; nothing
-    is lost. Raises ResultsError, QueryError, and OSError, which names the file, for a full disk.
+    printed: prints the new results too. A failed image is also a result. Ctrl-C and SIGTERM stop the run, and nothing
+    is lost. Raises ResultsError, QueryError, and OSError with the name of the file if the disk is full.
     """
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
@@ -174,7 +175,7 @@ class RunFolder:
         return locked(self.path, name=f".run{self.suffix}.lock", error=ResultsError)
 
     def begin(self, predictor: Predictor, choice: OutputChoice, query: str | None) -> list[str]:
-        """Check or remove what an earlier run has left, and write run.json and tree.json; the files to keep."""
+        """Check or remove the files of an earlier run, and write run.json and tree.json; the images to keep."""
         identity = run_identity(predictor, predictor.checkpoint, query) | {"report": choice.report}
         report_file = self.path / f"report{self.suffix}.html"
         written = [self.run_file, *self.outputs(choice.format), report_file]
@@ -212,7 +213,7 @@ class _Work:
     sinks: list[Sink]
     printed: PrintedResults | None
     drawn: AnnotatedFiles | None
-    small: Path | None  # folder for small images; only with a report
+    small: Path | None  # folder of the thumbnails; None without a report
     left: LeftoverParts | None  # of killed runs, in the output folder
 
     @cached_property
@@ -288,7 +289,7 @@ def _undone(
 def _begin(
     work: _Work, pool: ThreadPoolExecutor, result: Predicted, sinks: list[Sink], path: Path | None
 ) -> _Waiting:
-    """Split off what is almost detected, and begin to write the files about the image."""
+    """Split off the almost detected objects, and start to write the annotated image and the thumbnail."""
     if work.almost is not None and result.detections is not None:
         found, almost = work.almost.split(result.detections)
         result = replace(result, detections=found)

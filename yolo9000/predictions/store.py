@@ -131,9 +131,9 @@ class ResultStore:
 
 
 class StoreWriter:
-    """Adds results to a store; several processes may write at once. A context manager, and a sink of a run.
+    """Adds results to a store, also from several processes at once; a context manager.
 
-    An image that the store holds already is taken as done with `resume`, and otherwise replaced.
+    resume: images that the store has already are done; otherwise, their results are replaced.
     """
 
     def __init__(self, path: Path, tree: WordTree, identity: dict[str, Any], *, resume: bool = False) -> None:
@@ -158,7 +158,7 @@ class StoreWriter:
             self._db.close()
 
     def take(self, key: Key) -> bool:
-        """Whether the store holds the result of this image; each is taken once."""
+        """Whether the store has another result of this image; an image given twice has two."""
         if not self._done[key]:
             return False
         self._done[key] -= 1
@@ -166,7 +166,7 @@ class StoreWriter:
         return True
 
     def add(self, record: Record) -> None:
-        """Add the result of an image; it is written with the next ones."""
+        """Add the result of an image, which is written in a batch with later ones."""
         key = record["image"], record.get("frame")
         self._waiting.append((record, self._seen[key]))
         self._seen[key] += 1

@@ -1,4 +1,4 @@
-"""Small copies of the images of a run, for its report page."""
+"""Thumbnails of the images of a run, for its report page."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from yolo9000.predictions.result_log import Key
 
 FOLDER = "report_files"
 SIDE_PX = 400
-MAX_IMAGES = 10_000  # of a report; of more images a random sample is shown
+MAX_IMAGES = 10_000  # of a report, which shows a random sample of more images
 
 
 def thumbnail_name(key: Key) -> str:
-    """The name of the small copy of an image."""
+    """The file name of the thumbnail of an image."""
     name, frame = key
     text = os.fsencode(name) + b"\0" + str(frame).encode()
     return hashlib.sha256(text).hexdigest()[:20] + ".jpg"
@@ -35,7 +35,7 @@ def is_sampled(key: Key, total: int | None) -> bool:
 
 
 def write_thumbnail(path: Path, pixels: Tensor) -> None:
-    """Write the small copy of an image."""
+    """Write the thumbnail of an image."""
     image = to_pillow(pixels)
     image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR, reducing_gap=2.0)
     buffer = io.BytesIO()

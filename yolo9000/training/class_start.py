@@ -1,7 +1,7 @@
-"""The class rows of a detector's head, fitted to a flat classifier before the first step (`model.classes_from`).
+"""Fit of the head's class rows to a flat classifier before the first step (`model.classes_from`, decision 35).
 
-The neck is fitted with them, because the rows read its features. The backbone stays as it is, so its features of all
-crops are computed once (decision 35).
+A *class row* is the weight vector of one node in the head. The neck is fitted too, because the rows use its features.
+The backbone does not change, so its features of all crops are computed once.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Student(nn.Module):
 
 @dataclass(frozen=True)
 class Measurement:
-    """The student beside the flat softmax, at the centres of P objects."""
+    """The student compared with the flat softmax, at the centres of P objects."""
 
     divergence: float  # KL divergence in nats, an average weighted by P(the tree has the class of the object)
     row: Tensor  # (P,) of the `LabelledObjects`
@@ -122,7 +122,7 @@ def start_classes(run: DetectorRun, teacher: ClassTeacher, folder: Path) -> None
         raise DataMismatch(
             f"{run.reader.folder}: model.classes_from needs labelled images that can be read, found none."
         )
-    if not sum(map(len, kept)):  # of one image
+    if not sum(map(len, kept)):  # all crops are of one image
         kept = used
     student = Student(run.model, teacher.targets).to(run.device)
     before = measure(student, teacher.targets, kept, autocast=run.autocast)
@@ -133,7 +133,7 @@ def start_classes(run: DetectorRun, teacher: ClassTeacher, folder: Path) -> None
     result = ClassFit(
         **_facts(teacher),
         crops=sum(map(len, used)),
-        **_scores(before, after, objects, teacher.targets, run.reader.tree),
+        **_held_out_metrics(before, after, objects, teacher.targets, run.reader.tree),
     )
     _report(folder, result)
 
@@ -220,7 +220,7 @@ def _facts(teacher: ClassTeacher) -> dict[str, Any]:
     }
 
 
-def _scores(
+def _held_out_metrics(
     before: Measurement, after: Measurement, objects: LabelledObjects, targets: FlatTargets, tree: WordTree
 ) -> dict[str, Any]:
     label = objects.node[after.row.numpy()]

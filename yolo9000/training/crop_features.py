@@ -16,9 +16,8 @@ from yolo9000.models.darknet_network import DarknetNetwork
 from yolo9000.models.detector import Detector
 from yolo9000.training.run import Run
 
-CENTRE = (
-    0.5  # the cells within this share of an object's width and height, around its centre, show the object
-)
+# Cells within this share of an object's width and height, around its centre, show the object.
+CENTRE = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class CropFeatures:
         return [self[index] for index in torch.arange(len(self)).split(size)] if len(self) else []
 
     def to(self, device: torch.device) -> CropFeatures:
-        """The same on a device, in float32."""
+        """These features on a device, in float32."""
         moved: dict[str, Any] = {f.name: getattr(self, f.name).to(device) for f in fields(self)}
         return CropFeatures(**moved | {name: moved[name].float() for name in ("coarse", "fine")})
 

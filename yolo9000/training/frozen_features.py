@@ -15,9 +15,9 @@ from yolo9000.training.run import Run
 
 
 class FrozenFeatures:
-    """Keeps the features of repeated batches in memory, and replaces their images in the data by an empty canvas.
+    """Keeps the features of repeated batches in memory, and replaces the images of these batches by an empty canvas.
 
-    The backbone is frozen and its batch norm uses running statistics, so the output is that of the images.
+    The backbone is frozen and its batch norm uses running statistics, so its features never change.
     """
 
     def __init__(self, run: Run[Config, Detector], data: DetectorData) -> None:

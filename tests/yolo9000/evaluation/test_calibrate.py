@@ -37,7 +37,7 @@ from yolo9000.evaluation.calibrate import (
     thresholds_by_group,
 )
 from yolo9000.evaluation.temperature import best_temperature
-from yolo9000.inference.calibrated import at_calibrated_level
+from yolo9000.inference.calibrated import at_calibrated_depth
 from yolo9000.inference.detections import Detections
 from yolo9000.models.detector import build_detector
 
@@ -114,7 +114,7 @@ def test_too_few_boxes_and_an_accuracy_out_of_reach_are_one_line() -> None:
     with pytest.raises(CalibrationError, match=r"^50 matched boxes are too few for an accuracy of 0\.95"):
         thresholds_by_group(np.zeros(50), ["all"] * 50, 0.95, CalibrationChoice(), 100)
     required = np.concatenate([np.zeros(80), np.full(20, np.inf)])
-    with pytest.raises(CalibrationError, match=r"for 20\.0 % of the boxes not even the root"):
+    with pytest.raises(CalibrationError, match=r"for 20\.0 % of the boxes, even the root"):
         thresholds_by_group(required, ["all"] * 100, 0.95, CalibrationChoice(), 100)
 
 
@@ -161,19 +161,19 @@ def test_detections_move_to_the_calibrated_level_and_are_sorted_again(toy_tree: 
         conditional_below=(np.array([0.5], np.float32), np.zeros(0, np.float32)),
         stopped=("threshold", "leaf"),
     )
-    deeper = at_calibrated_level(found, np.full(7, 0.2))
+    deeper = at_calibrated_depth(found, np.full(7, 0.2))
     assert deeper.names == ["car", "terrier"]
     assert deeper.score.tolist() == pytest.approx([0.4, 0.27])
     assert deeper.stopped == ("leaf", "leaf")
     own = np.full(7, 0.55)
     own[car] = 0.5  # not exceeded
-    higher = at_calibrated_level(found, own)
+    higher = at_calibrated_depth(found, own)
     assert higher.names == ["vehicle", "dog"]
     assert higher.score.tolist() == pytest.approx([0.8, 0.54])
     assert higher.stopped == ("threshold", "threshold")
     assert [path.tolist() for path in higher.conditional_below or ()] == [[0.5], [0.5]]
-    assert at_calibrated_level(found, np.ones(7)).stopped == ("root", "root")
-    assert at_calibrated_level(found[:0], np.ones(7)).names == []
+    assert at_calibrated_depth(found, np.ones(7)).stopped == ("root", "root")
+    assert at_calibrated_depth(found[:0], np.ones(7)).names == []
 
 
 # --- checkpoints

@@ -14,7 +14,7 @@ from tests.yolo9000.made import random_tree
 from wordtree.tree.tree import WordTree
 from yolo9000.config import PredictConfig
 from yolo9000.evaluation.metric_tables import prediction_tables
-from yolo9000.evaluation.predicted_paths import JudgedPaths, PredictedPaths, judged, predicted_paths
+from yolo9000.evaluation.predicted_paths import MatchedPaths, PredictedPaths, match_paths, predicted_paths
 from yolo9000.evaluation.prediction_metrics import (
     area_under_risk,
     calibration_by_depth,
@@ -47,7 +47,7 @@ def group_of(node: int) -> ClassGroup:
     return GROUP_OF[supervision(node)]
 
 
-def scene(tree: WordTree) -> JudgedPaths:
+def scene(tree: WordTree) -> MatchedPaths:
     """A terrier found as one, a cat found as a terrier, a dog found twice, a detection of nothing."""
     truths = [truth((LEFT, TERRIER), (MIDDLE, CAT)), truth((RIGHT, DOG))]
     found = [
@@ -56,7 +56,7 @@ def scene(tree: WordTree) -> JudgedPaths:
             (RIGHT, TERRIER, 0.7, [1, 0.8, 0.7]), (RIGHT, DOG, 0.6, [1, 0.9, 0]), (LEFT, CAR, 0.5, [0.6, 0.5])
         ),
     ]
-    return judged(truths, found, tree)
+    return match_paths(truths, found, tree)
 
 
 def test_detections_are_matched_one_to_one_by_objectness_whatever_their_class(toy_tree: WordTree) -> None:
@@ -69,13 +69,13 @@ def test_detections_are_matched_one_to_one_by_objectness_whatever_their_class(to
 
 
 def test_a_wrong_root_is_correct_at_no_threshold(toy_tree: WordTree) -> None:
-    found = judged([truth((LEFT, CAR))], [paths((LEFT, CAT, 0.9, [0.6, 0.5, 0]))], toy_tree)
+    found = match_paths([truth((LEFT, CAR))], [paths((LEFT, CAT, 0.9, [0.6, 0.5, 0]))], toy_tree)
     assert found.required_threshold().tolist() == [math.inf]
 
 
 def test_a_detection_of_an_ignored_box_is_of_no_object(toy_tree: WordTree) -> None:
     truths = [truth((LEFT, CAR), (RIGHT, DOG), ignored=[0])]
-    found = judged(truths, [paths((LEFT, CAR, 0.9, [1, 1]), (RIGHT, DOG, 0.8, [1, 1]))], toy_tree)
+    found = match_paths(truths, [paths((LEFT, CAR, 0.9, [1, 1]), (RIGHT, DOG, 0.8, [1, 1]))], toy_tree)
     assert found.is_ignored.tolist() == [True, False]
     assert found.object.tolist() == [-1, 0]
     assert found.node.tolist() == [DOG]
@@ -130,7 +130,7 @@ def test_coverage_is_zero_above_all_leaves_and_one_at_a_leaf() -> None:
 def test_risk_grows_from_the_root_to_the_leaves_and_its_area_is_by_hand() -> None:
     tree = WordTree(["all", "a", "b"], [-1, 0, 0])
     truths = [truth((LEFT, 1), (MIDDLE, 1))]
-    found = judged(truths, [paths((LEFT, 1, 0.9, [1, 0.8]), (MIDDLE, 2, 0.8, [1, 0.6]), levels=2)], tree)
+    found = match_paths(truths, [paths((LEFT, 1, 0.9, [1, 0.8]), (MIDDLE, 2, 0.8, [1, 0.6]), levels=2)], tree)
     points = risk_coverage_curve(found)
     assert (points[0].coverage, points[0].risk) == (0, 0)
     assert {(point.coverage, point.risk) for point in points} == {(0, 0), (50, 0), (100, 50)}
@@ -148,13 +148,13 @@ def test_calibration_by_depth_compares_probabilities_with_correct_nodes(toy_tree
 
 def test_the_calibration_error_agrees_with_a_slow_reference() -> None:
     rng = np.random.default_rng(0)
-    probability, is_right = rng.random(500), rng.random(500) < 0.4
+    probability, is_correct = rng.random(500), rng.random(500) < 0.4
     probability[:2] = 0, 1
     bins: dict[int, list[tuple[float, bool]]] = {}
-    for p, right in zip(probability.tolist(), is_right.tolist(), strict=True):
+    for p, right in zip(probability.tolist(), is_correct.tolist(), strict=True):
         bins.setdefault(min(14, math.floor(15 * p)), []).append((p, right))
     expected = sum(abs(sum(p - right for p, right in members)) for members in bins.values()) / 500
-    assert expected_calibration_error(probability, is_right) == pytest.approx(expected)
+    assert expected_calibration_error(probability, is_correct) == pytest.approx(expected)
     assert expected_calibration_error(np.full(10, 0.3), np.arange(10) < 3) == pytest.approx(0)
 
 
@@ -165,7 +165,7 @@ def test_predictions_are_those_of_predict(min_absolute: float) -> None:
     cfg = PredictConfig(min_score=0.2, min_absolute=min_absolute, max_detections=1000)
     found = predicted_paths(batch, cfg, min_score=0.2)
     empty = [GroundTruth(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, bool))] * 2
-    together = judged(empty, found, tree)
+    together = match_paths(empty, found, tree)
     expected = detect(batch, ["a", "b"], cfg)
     assert sum(map(len, expected)) == len(together) > 8
     nodes = together.predicted(together.nodes_at(min_absolute))
@@ -186,6 +186,6 @@ def test_darknet_without_a_tree_gives_several_classes_for_one_box() -> None:
 
 def test_an_evaluation_without_detections_or_objects_has_a_score_and_tables(toy_tree: WordTree) -> None:
     for truths in ([truth()], [truth((LEFT, DOG))]):
-        score = prediction_metrics(judged(truths, [paths()], toy_tree), PredictConfig(), group_of)
+        score = prediction_metrics(match_paths(truths, [paths()], toy_tree), PredictConfig(), group_of)
         assert (score.at.detections, score.at.f1, score.levels, score.haurc) == (0, 0, (), None)
         assert len(prediction_tables(score)) == 3
