@@ -64,6 +64,14 @@ class CandidateSenses:
                 return word, candidates
         return "", ()
 
+    def is_likeliest(self, name: str, wnid: str) -> bool:
+        """Whether a wnid is the likeliest sense of a name, or below it: of the first category, the most frequent."""
+        senses = resolve(name, self._wordnet).senses
+        if len(senses) < 2:
+            return True
+        likeliest = min(senses, key=lambda sense: category_of(sense, self._wordnet))
+        return likeliest in self._wordnet.upwards(self._wordnet.synset(wnid))
+
     def _rank(self, wnid: str, in_data_sets: Sequence[str]) -> tuple[bool, bool, int]:
         category = category_of(self._wordnet.synset(wnid), self._wordnet)
         return wnid not in in_data_sets, wnid not in imagenet_wnids(), category

@@ -14,6 +14,8 @@ from wordtree.wordnet.graph import WordNet
 from wordtree.wordnet.names import name_key, wnid_of
 from wordtree.wordnet.resolve import Resolution, resolve, unresolved_message
 
+_NO_CHANCE = 10  # so many names are all classes of COCO, or of VOC, only if they were taken from there
+
 
 class LabelMapError(DataPrepError):
     """Classes without a node, or an invalid label map."""
@@ -81,8 +83,7 @@ class ClassMatcher:
         aliases: another name for each class, tried first: an id of the tree, a wnid or a synset name.
         curated: use the shipped list of COCO or VOC if it has all names, in any spelling.
         """
-        data_set = data_set_of(names) if curated else None
-        wnid_of_name = {name: listed_wnid(name, data_set) for name in names} if data_set else {}
+        wnid_of_name = self._in_list(names) if curated else {}
         return [
             replace(
                 self._match_alias(source, name, alias) or self._match(source, name, wnid_of_name.get(name)),
@@ -90,6 +91,18 @@ class ClassMatcher:
             )
             for name, alias in zip(names, aliases or [""] * len(names), strict=True)
         ]
+
+    def _in_list(self, names: Sequence[str]) -> dict[str, str]:
+        """The wnid of each name in the list of COCO or VOC, if the list has all names.
+
+        A few names may be there by chance: a *mouse* beside a *cat* is no computer mouse. Then only names count whose
+        likeliest sense the list has.
+        """
+        data_set = data_set_of(names)
+        listed = {name: listed_wnid(name, data_set) for name in names} if data_set else {}
+        if len(listed) >= _NO_CHANCE:
+            return listed
+        return {name: wnid for name, wnid in listed.items() if self._senses.is_likeliest(name, wnid)}
 
     def match_id(self, source: str, name: str, id_: str, reason: str) -> ClassMatch:
         """The match of a class with a known id, if the tree or, before it is built, WordNet has that id."""
@@ -129,6 +142,10 @@ class ClassMatcher:
         nodes = self._nodes_of_name.get(name_key(name), [])
         if self._tree is not None and len(nodes) == 1:
             return self.match_id(source, name, self._tree.ids[nodes[0]], "exact")
+        if name.strip().isdecimal():  # WordNet has words for digits
+            return ClassMatch(
+                source, name, None, "unmapped", "a number, perhaps the index of a class; enter its node"
+            )
         return self._match_word(source, name)
 
     def _match_word(self, source: str, name: str) -> ClassMatch:

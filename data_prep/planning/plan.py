@@ -158,7 +158,8 @@ class Plan:
 
 def _or_accept(unresolved: Sequence[ClassMatch]) -> str:
     proposed = sum(match.proposal is not None for match in unresolved)
-    return f", accept the {proposed} proposals with `--set proposals=accept`" if proposed else ""
+    proposals = "proposal" if proposed == 1 else f"{proposed} proposals"
+    return f", accept the {proposals} with `--set proposals=accept`" if proposed else ""
 
 
 def make_plan(config: MergeConfig, progress: Progress | None = None) -> Plan:

@@ -13,6 +13,7 @@ from yolo9000.predictions.formats import CSV_COLUMNS, csv_rows
 from yolo9000.predictions.result_log import Record
 
 STREAMED = ("text", "json", "jsonl", "csv")
+_PRINTED = 8  # detections of an image, in the text for people
 
 
 class PrintedResults:
@@ -83,7 +84,9 @@ class _Lines:
 
 
 def text_of(record: Record) -> str:
-    """One line for a person: the image, and each class with its score."""
+    """One line for a person: the image, and the classes of its best detections with their scores."""
     frame = f" frame {record['frame']}" if "frame" in record else ""
-    found = ", ".join(f"{one['name']} {one['score']:.2f}" for one in record["detections"])
-    return printable(f"{record['image']}{frame}: {found or 'no detections'}")
+    detections = record["detections"]
+    found = ", ".join(f"{one['name']} {one['score']:.2f}" for one in detections[:_PRINTED])
+    more = f" and {len(detections) - _PRINTED} more" if len(detections) > _PRINTED else ""
+    return printable(f"{record['image']}{frame}: {found or 'no detections'}{more}")

@@ -36,9 +36,33 @@ def test_a_class_is_matched_in_wordnet_with_a_reason(name, expected):
     assert matched([name]) == [expected]
 
 
+TEN_OF_COCO = ["Mouse", "hot dog", "keyboard", "laptop", "remote", "tv", "cup", "bowl", "chair", "book"]
+
+
 def test_names_that_are_all_in_the_list_of_coco_get_its_nodes():
-    assert matched(["mouse", "hot dog"], curated=True) == [("n03793489", "curated"), ("n07697537", "curated")]
-    assert matched(["mouse", "rat"], curated=True)[0] == (None, "ambiguous")
+    found = matched(TEN_OF_COCO, curated=True)
+    assert found[:3] == [("n03793489", "curated"), ("n07697537", "curated"), ("n03085013", "curated")]
+    assert {reason for _, reason in found} == {"curated"}
+    assert matched([*TEN_OF_COCO, "rat"], curated=True)[0] == (None, "ambiguous")
+
+
+def test_of_a_few_names_the_list_of_coco_gives_only_usual_senses():
+    few = matched(["mouse", "cat", "dog", "hot dog"], curated=True)
+    assert few == [
+        (None, "ambiguous"),
+        (CAT, "curated"),
+        (DOG, "curated"),
+        ("n07697537", "curated"),
+    ]
+    (mouse,) = ClassMatcher(None).match("own", ["mouse"])
+    assert mouse.candidates[0][::2] == ("n03793489", "as in COCO")
+
+
+def test_a_number_is_no_class_unless_the_tree_has_it():
+    tree = WordTree(["0", "one"], [-1, -1], ["0", "1"])
+    assert matched(["0", "1"], tree) == [("0", "exact"), ("one", "exact")]
+    assert matched(["0", "17"]) == [(None, "unmapped")] * 2
+    assert ClassMatcher(None).match("own", ["0"])[0].note.startswith("a number, perhaps the index")
 
 
 def test_only_senses_in_a_given_tree_count():
