@@ -214,9 +214,9 @@ def evaluate(
 ) -> None:
     """Evaluate a detector: AP50 and COCO AP, for classes with boxes and classes with image labels only.
 
-    Also precision, recall and F1 of the detections of `predict`, and how often right and how specific their classes
-    are (docs/calibration.md). A classifier of `yolo9000 pretrain` gets top-1 and top-5 accuracy, and accuracy along the
-    path to the label.
+    Also precision, recall and F1 of the detections of `predict`, and how often their classes are correct and how
+    specific they are (docs/calibration.md). A classifier of `yolo9000 pretrain` gets top-1 and top-5 accuracy, and
+    accuracy along the path to the label.
     """
     from data_prep import ShardReader
     from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree

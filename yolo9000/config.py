@@ -342,8 +342,8 @@ class LossConfig(StrictModel):
     # Weight of the objectness loss at locations responsible for a box, and for an image label with label_objectness
     # paper. Darknet: object_scale=5.
     object_weight: float = Field(5.0, ge=0)
-    # Weight of the objectness loss at background locations, and beside an image label with label_objectness darknet.
-    # Darknet: noobject_scale=1.
+    # Weight of the objectness loss at background locations; with label_objectness darknet, also at all other locations
+    # of an image with an image label. Darknet: noobject_scale=1.
     no_object_weight: float = Field(1.0, ge=0)
     # Weight of the class loss of boxes. Darknet: class_scale=1.
     class_weight: float = Field(1.0, ge=0)
@@ -404,7 +404,7 @@ class LossConfig(StrictModel):
 class PseudoBoxConfig(StrictModel):
     """Boxes that training itself draws for image labels (decision 27)."""
 
-    # Steps after which all pseudo-boxes are drawn anew; empty: never.
+    # Steps after which all pseudo-boxes are predicted again; empty: never.
     at_steps: tuple[PositiveInt, ...] = ()
     # Input sizes of the views of each label image, each also mirrored; empty: the model's own input size.
     sizes_px: tuple[PositiveInt, ...] = ()
@@ -481,7 +481,7 @@ class EvaluateConfig(StrictModel):
     # Use only so many images of each source, evenly spaced.
     limit: PositiveInt | None = None
     batch_size: PositiveInt = 16
-    # Smallest objectness of a scored detection. Darknet's `detector valid`: .005.
+    # Smallest objectness of an evaluated detection. Darknet's `detector valid`: .005.
     min_objectness: Share = 0.005
     # Number of locations of highest objectness per image that are considered.
     max_locations: PositiveInt = 300
@@ -506,8 +506,8 @@ class PredictConfig(StrictModel):
     # Smallest objectness × P(root of the predicted class); in a flat list of classes this is the score (decision 35).
     # Objectness estimates an IoU, so it is seldom near 1.
     min_score: Share = 0.2
-    # The descent in the tree goes on while the absolute probability exceeds this (paper, section 4). The higher it is,
-    # the more general the classes. A more general class is more probable, so scores rise too.
+    # The descent in the tree continues while the absolute probability exceeds this (paper, section 4). A higher value
+    # gives more general classes, which are more probable, so scores rise too.
     min_absolute: Share = 0.5
     # Rule of the descent: the paper's, or Darknet's, which stops earlier and takes objectness alone as the score
     # (decision 11). By Darknet's rule and without a tree, each class of a location with objectness × P(class) above

@@ -24,6 +24,6 @@ class Yolo9000Error(Exception):
         ├── InvalidDetections    yolo9000.inference.detections: columns of detections do not fit together
         ├── ResultsError         yolo9000.predictions.result_log: results cannot be written or read
         ├── ExportError          yolo9000.export.onnx_file: a detector cannot be exported
-        ├── InvalidScores        yolo9000.inference.scored_boxes: ground truth or detections cannot be scored
+        ├── InvalidScores        yolo9000.inference.scored_boxes: ground truth or detections cannot be evaluated
         └── InvalidReport        yolo9000.reports.page: content does not fit into a report
     """

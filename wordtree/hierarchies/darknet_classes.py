@@ -45,7 +45,7 @@ def nodes_of_classes(
 ) -> list[int]:
     """The node of each class in a `.names` or `.labels` file: an id, a name, or a word of WordNet.
 
-    In a list of only COCO's or only VOC's classes, they mean what they mean there. Such a class that the tree lacks
+    In a list of only COCO's or only VOC's classes, each class gets its curated synset. Such a class that the tree lacks
     gets its nearest hypernym in the tree, as in Darknet's coco9k.map; on_hypernym is called with a text about it.
     Raises TreeFileError, with the line, for a class that means no node, several, or the node of another class.
     """

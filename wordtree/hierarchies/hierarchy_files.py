@@ -191,7 +191,7 @@ def _columns_in(lines: Sequence[str]) -> str:
 def indented_text(tree: WordTree) -> str:
     """The text of a file for `read_indented`, without the tree's relations.
 
-    Raises TreeError for a very deep tree, and for names that could not be told from columns of another format.
+    Raises TreeError for a very deep tree, and for names that look like columns of another format.
     """
     if len(INDENT) * int(tree.depth.max()) > MAX_LINE_BYTES // 2:
         raise TreeError(

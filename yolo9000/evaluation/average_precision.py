@@ -112,7 +112,7 @@ def precision_of(outcomes: DetectionOutcomes) -> dict[int, AveragePrecision]:
 
 
 def nodes_with_boxes(truths: Sequence[GroundTruth]) -> list[int]:
-    """The nodes with a box that is not ignored, ascending: the classes that can be scored."""
+    """The nodes with a box that is not ignored, ascending: the classes that can be evaluated."""
     return sorted({int(node) for truth in truths for node in truth.node[~truth.ignored]})
 
 

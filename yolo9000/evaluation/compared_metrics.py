@@ -126,9 +126,9 @@ def prediction_ratios(both: Sequence[ModelDetections], images: int) -> dict[str,
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A depth of the shards' tree: its number of nodes above or at the classes of objects, and the share of objects
+    """The objects that are detected and correct down to one depth of the shards' tree (`LevelDifference`).
 
-    that are detected and right so far.
+    nodes: number of nodes of this depth at or above the classes of objects
     """
 
     depth: int
@@ -137,7 +137,7 @@ class Level:
 
 
 def levels(both: Sequence[ModelDetections], objects: Int64Array, tree: WordTree, images: int) -> list[Level]:
-    """The levels of the tree that objects have; objects: (O,) class of each object in the shards' tree."""
+    """The levels down to the deepest class of an object; objects: (O,) class of each object in the shards' tree."""
     leaves = [_leaf_of_objects(found) for found in both]
     found_levels = []
     for depth in range(int(tree.depth[objects].max(initial=-1)) + 1):
@@ -150,8 +150,8 @@ def levels(both: Sequence[ModelDetections], objects: Int64Array, tree: WordTree,
         ]
         image = both[0].paths.object_image
         total = np.bincount(image, is_counted, minlength=images)
-        right = [np.bincount(image, rows, minlength=images) for rows in correct]
-        ratio = Ratio(np.stack(right), np.stack([total, total]))
+        counts = [np.bincount(image, rows, minlength=images) for rows in correct]
+        ratio = Ratio(np.stack(counts), np.stack([total, total]))
         found_levels.append(Level(depth, len(np.unique(above[is_counted])), ratio))
     return [level for level in found_levels if level.nodes]
 

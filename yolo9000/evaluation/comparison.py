@@ -14,7 +14,7 @@ from yolo9000.evaluation.compared_models import ModelDetections
 from yolo9000.evaluation.disagreement import ImageDisagreement
 from yolo9000.evaluation.resampling import Difference, ResamplingChoice
 
-MIN_IMAGES = 10  # with objects of a class: with fewer, resampling says too little about the class
+MIN_IMAGES = 10  # with objects of a class; fewer are too few for resampling
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class GroupDifference:
 
 @dataclass(frozen=True)
 class LevelDifference:
-    """Of the objects of classes at this depth (roots: 0) or below, the share that is detected and right so far.
+    """Share of objects that are detected and correct down to one depth (roots: 0).
 
-    Right: the most probable path of the detection goes through the node of this depth at or above the object's class.
-    nodes: number of different such nodes.
+    The objects are those of classes at this depth or below. Correct down to a depth: the most probable path of the
+    detection contains the node of this depth at or above the object's class. nodes: number of these nodes.
     """
 
     depth: int

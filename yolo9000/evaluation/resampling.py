@@ -1,7 +1,7 @@
 """The paired bootstrap: metrics on images drawn with replacement, from outcomes that were found once.
 
 Which detections are correct is decided within each image, so a drawn image only counts as often as it was drawn, and
-nothing is matched again. Both models of a comparison are scored on the same drawn images.
+nothing is matched again. Both models of a comparison are evaluated on the same drawn images.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from yolo9000.evaluation.average_precision import RECALLS, DetectionOutcomes, Ra
 
 @dataclass(frozen=True)
 class ResamplingChoice:
-    """How to test differences.
+    """The options of the tests of differences.
 
     resamples              number of times that the images are drawn with replacement
     confidence             of the intervals
-    false_discovery_rate   largest expected share of chance among the classes that are said to differ
+    false_discovery_rate   largest expected share of classes that differ by chance among those reported
     """
 
     resamples: int = 1000
@@ -154,7 +154,7 @@ def interval(values: FloatArray, confidence: float) -> Float64Array:
 
 
 def p_values(differences: FloatArray) -> Float64Array:
-    """Two-sided: twice the smaller share of resampled differences on one side of 0, (…), 0..1; NaN is left out.
+    """Two-sided p-values, (…): twice the smaller share of resampled differences on one side of 0; NaN is left out.
 
     differences: (S, …). The smallest value is 2 / (S + 1).
     """

@@ -11,7 +11,7 @@ from yolo9000.errors import Yolo9000Error
 
 
 class InvalidScores(Yolo9000Error):
-    """Ground truth or detections cannot be scored, because columns or numbers of images do not match."""
+    """Ground truth or detections cannot be evaluated, because columns or numbers of images do not match."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,7 +85,7 @@ class Journal:
         self._bar.advance()
 
     def evaluation(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Record the metrics of a step's weights; those of the last step are not printed, for its scorecard is."""
+        """Record the metrics of a step's weights, and print them unless it is the last step, whose scorecard is printed."""
         write_line(self._folder, step, metrics)
         if self._tensorboard:
             self._tensorboard.add("score", metrics, step=step)
