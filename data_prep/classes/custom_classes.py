@@ -28,7 +28,7 @@ def flat_matches(sources: Mapping[str, Sequence[str]]) -> list[ClassMatch]:
 
 
 class FlatMatcher:
-    """Takes every name for a node, as a flat tree has no other nodes than the names of its classes."""
+    """Matches each name to a node of that name, because the nodes of a flat tree are the names of its classes."""
 
     def match_edited(self, source: str, name: str, node: str) -> ClassMatch:
         """The match of a class whose node a person wrote."""
@@ -39,7 +39,7 @@ class CustomClasses:
     """Custom classes by name, each with its id and its parent (an id, or `root`)."""
 
     def __init__(self, parents: Mapping[str, str], matcher: ClassMatcher | FlatMatcher, place: str) -> None:
-        """parents: the parent of each class as people write it: an id, a word, a custom class, or `root`.
+        """Resolve the parents. parents: the parent of each class: an id, a word, a custom class, or `root`.
 
         place: where they were written, for messages. Raises LabelMapError for a parent that is no node.
         """
@@ -100,7 +100,7 @@ def propose(matches: Sequence[ClassMatch]) -> list[ClassMatch]:
 
 
 def accept_proposals(matches: Sequence[ClassMatch]) -> list[ClassMatch]:
-    """The matches, each proposal taken for the node of its class, or for the parent of a new node."""
+    """The matches, with each proposal accepted as the node of its class, or as the parent of a new node."""
     first: dict[str, str] = {}  # the spelling that names a new node
     accepted = []
     for match in matches:

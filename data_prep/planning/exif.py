@@ -1,7 +1,7 @@
 """The frame of the boxes of each source: the stored pixels, or the image rotated by EXIF.
 
-The stated size of an image that EXIF turns sideways tells its frame; it cannot for other rotations and square images.
-So all images of a source follow those that tell, and without such images, the upright one, which nearly all
+The frame of an image can be inferred from its stated size if EXIF turns it by 90° and it is not square. The majority of
+such images decides for all images of the source. Without such images, the frame is the upright image, which nearly all
 annotation tools show.
 """
 
@@ -35,7 +35,7 @@ def _frames(exif: Exif, source: int, images: Catalogue) -> tuple[Frame, Frame]:
 
 
 def _vote(images: Catalogue, image: int) -> Frame | None:
-    """The frame that the stated size of an image tells, if EXIF turns it sideways."""
+    """The frame that follows from the stated size of an image; None unless EXIF turns the image sideways."""
     size_px, path = images.size_px(image), images.file(image).path
     if size_px is None or not _may_have_exif(path):
         return None

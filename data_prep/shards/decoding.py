@@ -242,7 +242,7 @@ def _as_grey_or_rgb(image: Image.Image) -> Image.Image:
 def _bytes_of(values: np.ndarray[Any, Any]) -> UInt8Array:
     """Grey of 32 bits as 8 bits.
 
-    The largest value tells the range: floats of 0..1; else values of 8, 16 or 32 bits.
+    The largest value determines the range: floats of 0..1, or values of 8, 16 or 32 bits.
     """
     values = np.nan_to_num(values, nan=0)
     largest = values.max()

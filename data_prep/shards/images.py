@@ -52,8 +52,8 @@ def prepare_image(
 ) -> PreparedImage:
     """The image in the form to store. Raises ImageError.
 
-    size_px: the size in the annotations, if stated. frame: the image to which the boxes refer, unless the stated size
-    tells.
+    size_px: the size in the annotations, if stated. frame: the image to which the boxes refer, unless it
+    follows from the stated size.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about irregular but readable files

@@ -61,7 +61,7 @@ class XmlAnnotation:
 def read_annotation(path: Path, first_pixel: FirstPixel | None = None) -> XmlAnnotation:
     """The annotation of a file; raises AnnotationError.
 
-    first_pixel: the number of the first pixel, or "edges"; None: as the database and the numbers tell.
+    first_pixel: the number of the first pixel, or "edges"; None: inferred from the database and the numbers.
     """
     try:
         status = path.stat()

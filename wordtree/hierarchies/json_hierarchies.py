@@ -1,4 +1,4 @@
-"""Hierarchies in the JSON forms that data sets and libraries publish; the keys of the file tell which.
+"""Hierarchies in the JSON forms that data sets and libraries publish, recognised by their keys.
 
 | form | recognised by |
 |---|---|

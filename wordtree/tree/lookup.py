@@ -88,6 +88,6 @@ def _nearest_nodes(synset: Synset, tree: WordTree, wordnet: WordNet) -> list[int
 
 
 def parent_text(node: int, tree: WordTree) -> str:
-    """`under NAME`, or `a root`: tells nodes of the same name apart in messages."""
+    """`under NAME`, or `a root`: distinguishes nodes of the same name in messages."""
     parent = tree.parent[node]
     return "a root" if parent < 0 else f"under {tree.names[parent]}"

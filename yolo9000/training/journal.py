@@ -85,10 +85,10 @@ class Journal:
         self._bar.advance()
 
     def evaluation(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Record the metrics of a step's weights, and print them unless it is the last step, whose scorecard is printed."""
+        """Record the metrics of a step's weights, and print them except after the last step, which prints a scorecard."""
         write_line(self._folder, step, metrics)
         if self._tensorboard:
-            self._tensorboard.add("score", metrics, step=step)
+            self._tensorboard.add("metrics", metrics, step=step)
         steps = self._run.cfg.schedule.max_steps
         if step < steps and is_first():
             values = ", ".join(f"{_readable(name)} {value:.1f}" for name, value in metrics.items())

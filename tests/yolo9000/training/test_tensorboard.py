@@ -48,7 +48,7 @@ def test_curves_hold_every_number_of_the_metrics(shards: Path, tmp_path: Path) -
         ]
         assert [step for step, _ in curve] == [step for step, _ in written], name
         assert [value for _, value in curve] == pytest.approx([value for _, value in written], rel=1e-5), name
-    assert {"loss/total", "loss/box_class", "run/learning_rate", "score/ap50_label_only"} <= set(found)
+    assert {"loss/total", "loss/box_class", "run/learning_rate", "metrics/ap50_label_only"} <= set(found)
 
 
 @needs_tensorboard
@@ -64,7 +64,7 @@ def test_a_resumed_run_has_every_step_once(
     train(cfg, tmp_path, resume=True)
     assert len(list((tmp_path / "tensorboard").iterdir())) == 2
     assert [step for step, _ in points(tmp_path)["loss/total"]] == [1, 2, 3, 4, 5, 6]
-    assert [step for step, _ in points(tmp_path)["score/ap50_boxed"]] == [6]
+    assert [step for step, _ in points(tmp_path)["metrics/ap50_boxed"]] == [6]
 
 
 @needs_tensorboard
