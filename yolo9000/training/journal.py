@@ -85,7 +85,7 @@ class Journal:
         self._bar.advance()
 
     def evaluation(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Record the metrics of a step's weights, and print them except after the last step, which prints a scorecard."""
+        """Record the metrics of a step's weights and print them; the last step prints a scorecard instead."""
         write_line(self._folder, step, metrics)
         if self._tensorboard:
             self._tensorboard.add("metrics", metrics, step=step)
