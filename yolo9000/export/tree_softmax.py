@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 from yolo9000.models.tree_tensors import TreeTensors
 
@@ -32,7 +31,7 @@ class TreeSoftmax(nn.Module):
         super().__init__()
         tree = tree_tensors.tree
         self.siblings = tree_tensors.siblings
-        order, self.blocks = columns_by_group_size(tree)
+        order, self.blocks = tree_tensors.grouped_softmax.order.numpy(), tree_tensors.grouped_softmax.blocks
         column = np.empty(len(tree) + 1, np.int64)
         column[order] = np.arange(len(tree))
         column[-1] = len(tree)  # above a root
@@ -50,11 +49,10 @@ class TreeSoftmax(nn.Module):
 
         Of equal siblings the first is on the path.
         """
-        parts, start = [], 0
-        for groups, size in self.blocks:
+        parts = []
+        for start, groups, size in self.blocks:
             block = logits[:, start : start + groups * size].unflatten(1, (groups, size))
             parts.append(self._best_of_each_group(block).flatten(1))
-            start += groups * size
         return self.sum_over_ancestors(torch.cat(parts, dim=1))
 
     def sum_over_ancestors(self, values: Tensor) -> Tensor:
@@ -70,15 +68,6 @@ class TreeSoftmax(nn.Module):
         best = log_conditional.argmax(dim=-1, keepdim=True)
         is_best = torch.arange(logits.shape[-1], device=logits.device) == best
         return torch.where(is_best, log_conditional, OFF_PATH)
-
-
-def columns_by_group_size(tree: WordTree) -> tuple[Int64Array, list[tuple[int, int]]]:
-    """The nodes in order of the size of their group, (N,), and (number of groups, size) of each size."""
-    size = tree.group_size.astype(np.int64)
-    groups = np.argsort(size, kind="stable")
-    order = np.concatenate([np.arange(tree.group_start[g], tree.group_start[g] + size[g]) for g in groups])
-    sizes, counts = np.unique(size, return_counts=True)
-    return order.astype(np.int64), list(zip(counts.tolist(), sizes.tolist(), strict=True))
 
 
 def ancestor_steps(parent: Int64Array) -> list[Int64Array]:

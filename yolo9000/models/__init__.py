@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     darknet_network="DarknetNetwork refuse_tree_of_other_size",
     detector="Detector Features PassthroughNeck UpsamplingNeck build_detector",
     grid="GridOutput Locations cells_in_regions decode_boxes member_logits",
+    grouped_softmax="GroupedSoftmax",
     head="ClassHead",
     timm_backbone="TimmBackbone imagenet_classes pretrained_timm_weights timm_classifier",
     tree_tensors="Descent PathMembers TreeTensors log_complement segment_log_softmax",

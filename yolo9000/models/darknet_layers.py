@@ -23,7 +23,7 @@ from yolo9000.darknet.plan import (
     Softmax,
     SpaceToDepth,
 )
-from yolo9000.models.tree_tensors import segment_log_softmax
+from yolo9000.models.grouped_softmax import GroupedSoftmax
 
 _ACTIVATIONS: dict[str, Any] = {
     "linear": nn.Identity,
@@ -220,14 +220,14 @@ class SoftmaxLayer(nn.Module):
     def __init__(self, layer: Softmax, tree: WordTree | None) -> None:
         super().__init__()
         self.groups, self.temperature = layer.groups, layer.temperature
-        self.sibling_softmax = _SiblingSoftmax(tree) if layer.tree and tree else None
+        self.sibling_softmax = GroupedSoftmax(tree) if layer.tree and tree else None
 
     def forward(self, logits: Tensor) -> Tensor:
         flat = logits.flatten(1) / self.temperature
         if self.sibling_softmax is None:
             probabilities: Tensor = flat.unflatten(1, (self.groups, -1)).softmax(-1)
         else:
-            probabilities = self.sibling_softmax(flat)
+            probabilities = self.sibling_softmax(flat).exp()
         return probabilities.view_as(logits)
 
 
@@ -237,28 +237,13 @@ class RegionLayer(nn.Module):
     def __init__(self, layer: Region, tree: WordTree | None) -> None:
         super().__init__()
         self.anchors, self.softmax = len(layer.anchors), layer.softmax
-        self.sibling_softmax = _SiblingSoftmax(tree) if layer.tree and tree else None
+        self.sibling_softmax = GroupedSoftmax(tree) if layer.tree and tree else None
 
     def forward(self, raw: Tensor) -> Tensor:
         entries = raw.unflatten(1, (self.anchors, -1))  # (B, A, 5 + C, H, W)
         offset, size, objectness, logits = entries.split([2, 2, 1, entries.shape[2] - 5], dim=2)
         if self.sibling_softmax:
-            classes = self.sibling_softmax(logits.movedim(2, -1)).movedim(-1, 2)
+            classes = self.sibling_softmax(logits, dim=2).exp()
         else:
             classes = logits.softmax(2) if self.softmax else logits.sigmoid()
         return torch.cat([offset.sigmoid(), size, objectness.sigmoid(), classes], dim=2).flatten(1, 2)
-
-
-class _SiblingSoftmax(nn.Module):
-    """Softmax over each sibling group along the last dimension."""
-
-    group: Tensor
-
-    def __init__(self, tree: WordTree) -> None:
-        super().__init__()
-        self.groups = len(tree.group_start)
-        self.register_buffer("group", torch.from_numpy(tree.group.astype("int64")), persistent=False)
-
-    def forward(self, logits: Tensor) -> Tensor:
-        probabilities: Tensor = segment_log_softmax(logits, self.group, self.groups).exp()
-        return probabilities

@@ -1,7 +1,7 @@
 """The WordTree as tensors: softmax over sibling groups, probabilities along paths, descent (paper, section 4).
 
-No function builds a tensor of all N nodes at every location. A label needs only the sibling groups on its own path
-(about 110 of 9418 nodes); a descent needs only the groups that it visits.
+A label needs only the sibling groups on its own path (about 110 of 9418 nodes); a descent needs only the groups that it
+visits. For all nodes at once there is grouped_softmax.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from torch.nn import functional as F
 
 from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
+from yolo9000.models.grouped_softmax import GroupedSoftmax
 
+MANY_NODES = 1 / 8  # share of all nodes from which it is faster to compute the probabilities of all
 COMPLEMENT_MARGIN = 1e-6  # subtracted from log P in `log_complement`, whose result then stays above −14
 
 
@@ -82,6 +84,7 @@ class TreeTensors(nn.Module):
         pairs = np.zeros((0, 2), np.int64) if non_exclusive is None else non_exclusive
         keys = np.concatenate([pairs, pairs[:, ::-1]]) @ np.array([len(tree), 1])
         self.register_buffer("non_exclusive", torch.from_numpy(np.unique(keys)), persistent=False)
+        self.grouped_softmax = GroupedSoftmax(tree)
         self.tree = tree
         self.siblings = siblings
         self._inverse_temperature: Tensor | None = None  # (N,)
@@ -129,6 +132,9 @@ class TreeTensors(nn.Module):
 
         logits_of: returns the logits of nodes (U,) at every location, (P, U).
         """
+        if len(nodes) >= MANY_NODES * len(self) and not torch.is_grad_enabled():
+            logits = logits_of(torch.arange(len(self), device=nodes.device))
+            return self.log_absolute_of_all(logits.t()).index_select(0, nodes).t()
         path, path_node = self._path_nodes(nodes)
         groups = self.group[path_node].unique()
         members = self._group_members(groups, torch.arange(len(groups), device=nodes.device), None)
@@ -137,6 +143,15 @@ class TreeTensors(nn.Module):
         column[members.node] = torch.arange(len(members.node), device=nodes.device)
         zeros = log_conditional.new_zeros(len(log_conditional), len(nodes))
         return zeros.index_add(1, path, log_conditional[:, column[path_node]])
+
+    def log_absolute_of_all(self, logits: Tensor) -> Tensor:
+        """log P(node) of all nodes at each of P locations, without gradient; logits and result: (N, P)."""
+        softmax = self.grouped_softmax
+        rows = logits.index_select(0, softmax.order)
+        if self._inverse_temperature is not None:
+            rows = rows * self._inverse_temperature[softmax.order, None]
+        log_conditional = F.logsigmoid(rows) if self.siblings == "sigmoid" else softmax.log_conditional(rows)
+        return softmax.log_absolute(log_conditional)
 
     def descend(
         self,
