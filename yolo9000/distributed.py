@@ -135,6 +135,18 @@ def any_process(mask: Tensor) -> Tensor:
     return flags.bool()
 
 
+def in_any_process(flag: bool) -> bool:
+    """Whether the flag is true in at least one process; the same in every process."""
+    return bool(any_process(torch.tensor([flag]))) if world_size() > 1 else flag
+
+
+def wait_for_all() -> None:
+    """Wait until every process has come here."""
+    if world_size() > 1:
+        with _communicating():
+            dist.barrier()
+
+
 def own_share(items: Sequence[Item]) -> Sequence[Item]:
     """The items of this process: every world_size()-th."""
     return items[rank() :: world_size()]

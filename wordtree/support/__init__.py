@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     outputs="OutputError check_outputs write_outputs",
     printing="Row counted new_console print_counts print_json print_line print_text splits_text",
     progress="ProgressBar track",
+    stop="StopRequest end_by_signal",
     suggest="Spellings did_you_mean did_you_mean_inside near",
     yaml_values="YamlProblem parse_yaml",
 )

@@ -112,6 +112,7 @@ def check_values(content: Mapping[str, Any], *, nodes: int) -> None:
     if content["training"] is not None:
         _check_plain(content["training"])
         _check_weights(content["training"].get("weights", {}))
+        _check_unevaluated(content["training"].get("unevaluated"))
 
 
 def problem_of_tensor(value: Any) -> str | None:
@@ -148,6 +149,17 @@ def _check_weights(weights: Any) -> None:
             raise ValueError(
                 f"its weight {str(name)[:MAX_NAME]} has values that are infinite or not a number"
             )
+
+
+def _check_unevaluated(evaluated: Any) -> None:
+    """ValueError unless these are weights that a stopped run has not evaluated yet, with their step."""
+    if evaluated is None:
+        return
+    if not isinstance(evaluated, dict) or set(evaluated) != {"step", "weights"}:
+        raise ValueError("its weights to be evaluated are incomplete")
+    if type(evaluated["step"]) is not int or not 0 <= evaluated["step"] < 2**64:
+        raise ValueError("its weights to be evaluated have no step")
+    _check_weights(evaluated["weights"])
 
 
 def _check_plain(value: Any) -> None:

@@ -15,6 +15,7 @@ from wordtree.support.file_lock import locked
 from wordtree.support.files import LeftoverParts, remove_leftover_parts
 from wordtree.support.outputs import write_outputs
 from wordtree.support.progress import ProgressBar
+from wordtree.support.stop import StopRequest
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.predict import DECODE_THREADS, Predicted, Predictor
 from yolo9000.inference.sources import FoundImages, ImageItem
@@ -25,7 +26,6 @@ from yolo9000.predictions.identity import read_run, refuse_other_run, run_identi
 from yolo9000.predictions.printing import PrintedResults
 from yolo9000.predictions.report import ReportFacts, write_report
 from yolo9000.predictions.result_log import Key, Record, ResultLog, ResultsError
-from yolo9000.predictions.stop import StopRequest
 from yolo9000.predictions.thumbnails import FOLDER, is_sampled, thumbnail_name, write_thumbnail
 
 MAX_WAITING = 2 * DECODE_THREADS  # images that are being drawn; more would only fill the memory

@@ -21,7 +21,8 @@ class BackgroundEvaluation(Generic[NetworkT, ResultT]):
     The metrics are recorded under the step of the evaluated weights, and best.pt gets these weights. Evaluations do not
     affect training: they share neither tensors nor random state with it. A checkpoint holds the best metric so far, so
     it waits for the running evaluation (`collect`). A killed run therefore loses at most the evaluation of its last.pt,
-    which is repeated when the run is resumed.
+    which is repeated when the run is resumed. A run that a signal stops does not wait: its last.pt has the weights that
+    are being evaluated, and the resumed run evaluates them (`resume`).
     """
 
     result: ResultT | None = None  # of the last evaluation that was collected
@@ -43,6 +44,7 @@ class BackgroundEvaluation(Generic[NetworkT, ResultT]):
 
     def start(self) -> None:
         """Evaluate the present weights: in the thread, or at once after the last step and with several processes."""
+        self.resume()
         self.collect()
         weights = self._run.weights_checkpoint()
         if self._run.is_last or world_size() > 1:
@@ -50,9 +52,25 @@ class BackgroundEvaluation(Generic[NetworkT, ResultT]):
                 result = self._task.evaluate(self._run, model)
             self._keep(result, weights)
         else:
-            model = self._run.ema_copy()
-            model.register_forward_pre_hook(self._end_if_abandoned)
-            self._pending = self._thread.submit(self._task.evaluate, self._run, model), weights
+            self._begin(self._run.ema_copy(), weights)
+
+    def resume(self) -> None:
+        """Evaluate the weights that were being evaluated when the run was stopped, if any."""
+        weights: Any = self._run.unevaluated
+        if weights is None or self._pending:
+            return
+        model = weights.build_model().to(self._run.device)
+        if world_size() > 1:
+            with self._journal.paused():
+                self._keep(self._task.evaluate(self._run, model), weights)
+        else:
+            self._begin(model, weights)
+
+    def _begin(self, model: NetworkT, weights: Checkpoint[Any]) -> None:
+        """Evaluate a network in the thread; weights: those of the network, with their step."""
+        model.register_forward_pre_hook(self._end_if_abandoned)
+        self._run.unevaluated = weights
+        self._pending = self._thread.submit(self._task.evaluate, self._run, model), weights
 
     @property
     def is_done(self) -> bool:
@@ -67,7 +85,7 @@ class BackgroundEvaluation(Generic[NetworkT, ResultT]):
             self._keep(future.result(), weights)
 
     def _keep(self, result: ResultT, weights: Checkpoint[Any]) -> None:
-        self.result = result
+        self.result, self._run.unevaluated = result, None
         columns = self._task.csv_columns(result)
         self._run.keep_if_best(self._folder, columns.get(self._task.best_by), weights)
         self._journal.evaluation(columns, step=weights.step)

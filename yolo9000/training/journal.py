@@ -54,14 +54,16 @@ class Journal:
         self._bar.__exit__()
         if self._tensorboard:
             self._tensorboard.close()
-        if stopped_by is KeyboardInterrupt and is_first():
-            print(f"Interrupted after step {self._run.step:,}. {self._how_to_continue()}", file=sys.stderr)
+        if stopped_by in (KeyboardInterrupt, SystemExit) and is_first():
+            print(f"Interrupted after step {self._run.step:,}{self._how_to_continue()}", file=sys.stderr)
 
     def _how_to_continue(self) -> str:
+        if self._run.saved_step == self._run.step:
+            return ", which is saved; --resume continues."
         every = f"A checkpoint is written every {self._run.cfg.log.checkpoint_every:,} steps"
         if (self._folder / "last.pt").exists():
-            return f"{every}; --resume continues from the last one."
-        return f"{every}, and there is none yet: start again without --resume."
+            return f". {every}; --resume continues from the last one."
+        return f". {every}, and there is none yet: start again without --resume."
 
     def step(self, learning_rate: float, terms: Mapping[str, Tensor], *, input_px: int) -> None:
         """Record a step; its numbers only every `log.every` steps, because reading the loss waits for the device.

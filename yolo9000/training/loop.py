@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
+from wordtree.support.stop import StopRequest, end_by_signal
 from yolo9000.checkpoints.checkpoint import SettingsT
+from yolo9000.distributed import in_any_process, wait_for_all, world_size
 from yolo9000.training.allocator import keep_freed_memory
 from yolo9000.training.background_evaluation import BackgroundEvaluation
 from yolo9000.training.gradients import summed_gradients
@@ -20,6 +23,7 @@ from yolo9000.training.run_folder import TrainingError, locked_run, prepare_fold
 from yolo9000.training.run_report import refuse_missing_attribution
 from yolo9000.training.task import DataT, ResultT, Task
 
+PASSED_ON_S = 5.0  # torchrun passes signals on to its processes, which may have received them already
 ADVICE = (
     "The last checkpoint is kept; try a lower optimizer.learning_rate, a longer schedule.burn_in_steps or "
     "optimizer.clip_norm."
@@ -32,6 +36,8 @@ def run_training(
     """Train to `cfg.schedule.max_steps` in a run folder; the result of the last evaluation.
 
     The folder gets last.pt (to resume from), best.pt, config.yaml, metrics.csv and, at each evaluation, report.html.
+    After Ctrl-C or SIGTERM in any process, all finish the present step and last.pt is that of this step; then
+    KeyboardInterrupt or SystemExit(143) is raised. A second signal interrupts at once.
     Raises TrainingError, DataMismatch, CheckpointError.
     """
     if cfg.keep_freed_memory:
@@ -49,26 +55,34 @@ def run_training(
     ):
         prepare_folder(folder, run.cfg, step=run.step)
         task.before_first_step(run, folder, journal)
+        evaluation.resume()
         if run.should_evaluate:  # the evaluation may have been lost when the run was killed
             evaluation.start()
-        for micro_batches in data.micro_batches(run.step + 1, run.cfg.schedule.max_steps):
-            run.step += 1
-            rate = learning_rate_at(run.step, run.cfg.optimizer.learning_rate, run.cfg.schedule)
-            set_learning_rate(run.optimizer, rate)
-            terms = summed_gradients(run.model, micro_batches, loss_terms, run.lazy_rows)
-            guard.check_loss(terms, run.step)
-            run.update()
+        with StopRequest(grace_s=PASSED_ON_S if world_size() > 1 else 0) as stop:
+            for micro_batches in data.micro_batches(run.step + 1, run.cfg.schedule.max_steps):
+                run.step += 1
+                rate = learning_rate_at(run.step, run.cfg.optimizer.learning_rate, run.cfg.schedule)
+                set_learning_rate(run.optimizer, rate)
+                terms = summed_gradients(run.model, micro_batches, loss_terms, run.lazy_rows)
+                guard.check_loss(terms, run.step)
+                run.update()
 
-            journal.step(rate, terms, input_px=micro_batches[0].images.shape[-1])
-            if run.should_save:
-                guard.check_weights(run)
-            if run.should_save or evaluation.is_done:
-                evaluation.collect()
-            task.after_step(run, data, journal)
-            if run.should_save:
-                run.save(folder)
-            if run.should_evaluate:  # after saving: an evaluation that fails loses no training
-                evaluation.start()
+                journal.step(rate, terms, input_px=micro_batches[0].images.shape[-1])
+                is_stopped = in_any_process(stop.signal_number is not None)
+                if run.should_save or is_stopped:
+                    guard.check_weights(run)
+                if (run.should_save and not is_stopped) or evaluation.is_done:
+                    evaluation.collect()
+                task.after_step(run, data, journal)
+                if run.should_save or is_stopped:
+                    run.save(folder)
+                if is_stopped:
+                    wait_for_all()  # torchrun ends all processes once one has ended
+                    end_by_signal(stop.signal_number or signal.SIGTERM)
+                if run.is_last:
+                    stop.release()  # all is saved, and a resumed run repeats the evaluation
+                if run.should_evaluate:  # after saving: an evaluation that fails loses no training
+                    evaluation.start()
         run.save_new_best(folder)
     data.damaged.report_total()
     assert evaluation.result is not None, "the last step is evaluated"

@@ -134,6 +134,9 @@ def _restored(
         run.ema.load_state_dict(training["average"])
     if "pseudo_boxes" in training:
         run.pseudo_boxes = PseudoBoxes.from_state_dict(training["pseudo_boxes"]).transferred_to(reader)
+    if "unevaluated" in training:
+        run.unevaluated = replace(live, **training["unevaluated"], training=None)
+        cast(Any, run.unevaluated).build_model()  # raises where the weights do not fit
     run.step, run.darknet = saved.step, saved.darknet
     run.best = run.saved_best = saved.best_metric
     run.seen_before = saved.images_seen - saved.step * cfg.data.batch_size

@@ -47,6 +47,9 @@ class Run(Generic[SettingsT, NetworkT]):
     step: int = 0
     best: float = math.nan
     saved_best: float = math.nan  # `best` as in last.pt
+    saved_step: int | None = None  # of last.pt, once this process has written it
+    # The weights that are being evaluated in the background: a run that is stopped meanwhile has them in its last.pt.
+    unevaluated: Checkpoint[SettingsT] | None = None
     # Images that the weights had seen before step 1, so that `images_seen` stays right when the batch size changes.
     seen_before: int = 0
     darknet: DarknetOrigin | None = None  # of the weights that the run started from
@@ -148,6 +151,8 @@ class Run(Generic[SettingsT, NetworkT]):
                 training["average"] = self.ema.state_dict()
         if len(self.pseudo_boxes.label):
             training["pseudo_boxes"] = self.pseudo_boxes.state_dict()
+        if self.unevaluated:
+            training["unevaluated"] = {"step": self.unevaluated.step, "weights": self.unevaluated.weights}
         return replace(self.weights_checkpoint(), training=training)
 
     def weights_checkpoint(self) -> Checkpoint[SettingsT]:
@@ -169,7 +174,7 @@ class Run(Generic[SettingsT, NetworkT]):
     def save(self, folder: Path) -> None:
         """Write last.pt."""
         save_checkpoint(folder / "last.pt", self.checkpoint())
-        self.saved_best = self.best
+        self.saved_best, self.saved_step = self.best, self.step
 
     def save_new_best(self, folder: Path) -> None:
         """Write last.pt once more if the best metric has changed since it was saved."""
