@@ -35,6 +35,7 @@ UnannotatedShare = Annotated[
         help="Share of a training scene's objects without a box, 0 to 1.",
     ),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace any existing file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 
@@ -241,22 +242,28 @@ def info(
     tree: Annotated[Path | None, typer.Option(help="Write the tree, for `wordtree`: FILE.json.")] = None,
     charts: Annotated[Path | None, typer.Option(help="Write histograms as SVG files into a folder.")] = None,
     split: Annotated[str, typer.Option(help="The split for the charts.")] = "train",
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the label counts and the supervision (boxes, image labels or none) of each node."""
     from data_prep.dataset.index import label_counts_of
     from data_prep.dataset.index_file import read_index
+    from data_prep.dataset.storage import files_of_shards
     from data_prep.tables.dataset_tables import index_json, print_info
+    from wordtree.support.outputs import write_outputs
     from wordtree.tree.lookup import node_of
 
     index = read_index(shards)
     node = None if under is None else node_of(under, index.tree)
+    contents: dict[Path, str] = {}
     if csv is not None:
-        label_counts_of(index).write_csv(csv)
+        contents[csv] = label_counts_of(index).csv_text()
     if tree is not None:
-        index.tree.save(tree)
+        contents |= index.tree.file_texts(tree)
     if charts is not None:
-        _write_charts(shards, split, charts)
+        contents |= _chart_files(shards, split, charts)
+        charts.mkdir(parents=True, exist_ok=True)
+    write_outputs(contents, inputs=files_of_shards(shards), overwrite=overwrite)
     if as_json:
         _print_json(index_json(index))
     else:
@@ -279,22 +286,26 @@ def anchors(
     chart: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="Draw the result of a sweep, with the elbow.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Cluster the sizes of the boxes into anchors, in grid cells."""
     from data_prep.anchors import box_sizes_px, elbow, kmeans_anchors, sweep_anchors
     from data_prep.dataset.reader import ShardReader
+    from data_prep.dataset.storage import files_of_shards
     from data_prep.tables.anchor_tables import AnchorResult, anchors_json, print_anchors
     from data_prep.tables.charts import sweep_svg
-    from wordtree.support.files import write_atomically
+    from wordtree.support.outputs import check_outputs, write_outputs
 
+    inputs = files_of_shards(shards)
+    check_outputs([chart] if chart else [], inputs=inputs, overwrite=overwrite)
     boxes_cell = box_sizes_px(ShardReader(shards), split, size) / stride
     swept = sweep_anchors(boxes_cell, seed=seed) if sweep or chart else {}
     count = k or (elbow(swept) if swept else 5)
     chosen = swept.get(count) or kmeans_anchors(boxes_cell, count, seed)
     if chart is not None:
         ious = {number: clusters.average_iou for number, clusters in swept.items()}
-        write_atomically(chart, sweep_svg(ious, elbow(swept)))
+        write_outputs({chart: sweep_svg(ious, elbow(swept))}, inputs=inputs, overwrite=overwrite)
     result = AnchorResult(chosen, swept, len(boxes_cell), size, stride, split)
     if as_json:
         _print_json(anchors_json(result))
@@ -374,16 +385,14 @@ def mosaic_world(
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
 
 
-def _write_charts(shards: str, split: str, folder: Path) -> None:
+def _chart_files(shards: str, split: str, folder: Path) -> dict[Path, str]:
+    """The charts of a split as the contents of files."""
     from data_prep.dataset.reader import ShardReader
     from data_prep.tables.charts import histogram_svg
     from data_prep.tables.histograms import histograms_of
-    from wordtree.support.files import write_atomically
 
     histograms = histograms_of(ShardReader(shards), split)
-    folder.mkdir(parents=True, exist_ok=True)
-    for histogram in histograms:
-        write_atomically(folder / histogram.file, histogram_svg(histogram))
+    return {folder / histogram.file: histogram_svg(histogram) for histogram in histograms}
 
 
 def _given(**options: Any) -> dict[str, Any]:

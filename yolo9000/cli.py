@@ -47,6 +47,7 @@ Overfit = Annotated[
         help="Memorise N evenly spaced images of each source and evaluate on them, in RUNS/NAME-overfit.",
     ),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace any existing file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 MEMORY_ADVICE = (
     "For training set a smaller data.batch_size, model.input_size_px or model.width, or a larger data.accumulate; for "
@@ -210,6 +211,7 @@ def evaluate(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write a page with tables, curves and images.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a detector: AP50 and COCO AP, for classes with boxes and classes with image labels only.
@@ -219,12 +221,15 @@ def evaluate(
     accuracy along the path to the label.
     """
     from data_prep import ShardReader
+    from data_prep.dataset.storage import files_of_shards
+    from wordtree.support.outputs import check_outputs
     from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
     from yolo9000.distributed import default_device
     from yolo9000.evaluation.evaluate import evaluate as evaluate_model
     from yolo9000.training.resume import refuse_sizes_off_grid
     from yolo9000.training.run import with_settings
 
+    check_outputs([html] if html else [], inputs=[model, *files_of_shards(shards)], overwrite=overwrite)
     checkpoint, reader = load_checkpoint(model), ShardReader(shards)
     refuse_other_tree(checkpoint, model, reader)
     network: Any = checkpoint.build_model().to(default_device())
@@ -261,13 +266,14 @@ def results(
         typer.Argument(metavar="DATA", help="Darknet's .data: valid, eval, and optionally map and names."),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files.")] = Path("results"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Write result files for the servers of VOC, COCO or ILSVRC, as `darknet detector valid` does."""
     from yolo9000.checkpoints.checkpoint import load_detector
     from yolo9000.darknet.data_file import read_data
     from yolo9000.inference.darknet_results import write_results
 
-    for path in write_results(load_detector(model), read_data(data), out):
+    for path in write_results(load_detector(model), read_data(data), out, overwrite=overwrite):
         print(path)
 
 
@@ -315,8 +321,12 @@ def convert(
             "--rules", "--answers", help="darknet: predict with Darknet's thresholds, scores and suppression."
         ),
     ] = RulesChoice.ours,
+    overwrite: Overwrite = False,
 ) -> None:
     """Convert Darknet's files to a checkpoint, or a checkpoint to Darknet's files (docs/darknet.md)."""
+    from wordtree.support.outputs import check_outputs
+
+    check_outputs([out], inputs=files, overwrite=overwrite)
     if out.suffix == ".pt":
         from yolo9000.checkpoints.checkpoint import save_checkpoint
         from yolo9000.checkpoints.darknet_import import DarknetFiles, read_darknet
@@ -338,7 +348,7 @@ def convert(
     from yolo9000.checkpoints.checkpoint import load_checkpoint
     from yolo9000.checkpoints.darknet_export import write_darknet
 
-    for path in write_darknet(load_checkpoint(files[0]), out):
+    for path in write_darknet(load_checkpoint(files[0]), out, overwrite=overwrite):
         print(path)
 
 
@@ -356,7 +366,7 @@ def export(
         float | None,
         typer.Option(min=0, max=1, help="Threshold of the descent in the tree; default: the checkpoint's."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace any existing file.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a detector as one ONNX file, from images to boxes and classes (docs/export.md)."""
     from wordtree.support.outputs import check_outputs, write_outputs

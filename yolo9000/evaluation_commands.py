@@ -47,6 +47,7 @@ Protocol = Annotated[
     ProtocolChoice | None,
     typer.Option(help="Rules of AP; by default those of the checkpoint's configuration: coco."),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace any existing file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 
@@ -77,6 +78,7 @@ def calibrate(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Write here; by default into MODEL.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the thresholds at which a requested share of predicted classes is correct, and store them in the checkpoint.
@@ -85,12 +87,16 @@ def calibrate(
     (docs/calibration.md).
     """
     from data_prep import ShardReader
+    from data_prep.dataset.storage import files_of_shards
+    from wordtree.support.outputs import check_outputs
     from yolo9000.checkpoints.checkpoint import load_detector, refuse_other_tree, save_checkpoint
     from yolo9000.distributed import default_device
     from yolo9000.evaluation.calibrate import CalibrationChoice
     from yolo9000.evaluation.calibrate import calibrate as find_thresholds
     from yolo9000.training.run import with_settings
 
+    inputs = [model, *files_of_shards(shards)]
+    check_outputs([out] if out else [], inputs=inputs, overwrite=overwrite)
     checkpoint, reader = load_detector(model), ShardReader(shards)
     refuse_other_tree(checkpoint, model, reader)
     changes = {} if split is None else {"split": split}
@@ -133,6 +139,7 @@ def compare(
         Path | None,
         typer.Option(metavar="FILE", help="Also write a page with tables, and these images with all boxes."),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare two detectors on the same images: differences with intervals, by class and by level of the tree.
@@ -141,12 +148,16 @@ def compare(
     compared by the classes that both know (docs/calibration.md).
     """
     from data_prep import ShardReader
+    from data_prep.dataset.storage import files_of_shards
+    from wordtree.support.outputs import check_outputs
     from yolo9000.checkpoints.checkpoint import load_detector
     from yolo9000.distributed import is_first
     from yolo9000.evaluation.compare import compare as compare_models
     from yolo9000.evaluation.compared_models import compared_models
     from yolo9000.evaluation.resampling import ResamplingChoice
 
+    inputs = [a, b, *files_of_shards(shards)]
+    check_outputs([html] if html else [], inputs=inputs, overwrite=overwrite)
     reader = ShardReader(shards)
     options = {"split": split, "limit": limit, "protocol": protocol and protocol.value}
     given = {name: value for name, value in options.items() if value is not None}

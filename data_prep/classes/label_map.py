@@ -161,6 +161,13 @@ def write_label_map(path: Path, matches: Sequence[ClassMatch]) -> None:
     write_atomically(path, "\n".join(lines) + "\n")
 
 
+def is_label_map(path: Path) -> bool:
+    """Whether a file begins like a label map that `write_label_map` wrote."""
+    first = _HEADER.splitlines()[0]
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline(1000).rstrip() == first
+
+
 def _grouped(matches: Sequence[ClassMatch]) -> tuple[list[list[ClassMatch]], list[ClassMatch]]:
     """The classes of several sources that do not differ in their nodes, and all other classes."""
     of_key: defaultdict[str, list[ClassMatch]] = defaultdict(list)

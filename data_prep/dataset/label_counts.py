@@ -3,7 +3,6 @@
 import csv
 from functools import cached_property
 from io import StringIO
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
-from wordtree.support.files import write_atomically
+from wordtree.support.csv_cells import csv_row
 
 Supervision = Literal["boxes", "image labels", "none"]
 """The best labels at or under a node: boxes, else image labels, else none."""
@@ -70,13 +69,13 @@ class LabelCounts:
         in_order = np.argsort(self.tree.enter)
         return [int(node) for node in in_order if has_labels[node]]
 
-    def write_csv(self, path: Path) -> None:
-        """Write a table with a line for each node, in pre-order; `wordtree show --figures` reads it."""
+    def csv_text(self) -> str:
+        """A table with a line for each node, in pre-order; `wordtree show --figures` reads it."""
         text = StringIO()
         writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.row(int(node)) for node in np.argsort(self.tree.enter))
-        write_atomically(path, text.getvalue())
+        writer.writerows(csv_row(self.row(int(node))) for node in np.argsort(self.tree.enter))
+        return text.getvalue()
 
     def row(self, node: int) -> dict[str, Any]:
         """Label counts of a node as plain values."""

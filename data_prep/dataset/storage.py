@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from data_prep.shards.format import ShardError
+from data_prep.shards.format import INDEX_NAME, ShardError
 from wordtree.support.arrays import UInt8Array
 from wordtree.support.lines import one_line
 
@@ -127,6 +127,13 @@ def open_folder(folder: Path | str) -> LocalFolder | RemoteFolder:
     """The folder of a path, or of an address with `://`; raises ShardError where fsspec cannot serve the address."""
     is_address = isinstance(folder, str) and "://" in folder
     return RemoteFolder(str(folder)) if is_address else LocalFolder(Path(folder))
+
+
+def files_of_shards(folder: Path | str) -> list[Path]:
+    """The files of a merged data set on this machine, which no output may replace; none of an address."""
+    if isinstance(folder, str) and "://" in folder:
+        return []
+    return [Path(folder) / INDEX_NAME, *Path(folder).glob("shard-*.h5")]
 
 
 def _opened(path: Path) -> BinaryIO:

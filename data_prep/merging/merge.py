@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import PIL
 
-from data_prep.classes.label_map import write_label_map
+from data_prep.classes.label_map import is_label_map, write_label_map
 from data_prep.classes.matching import ClassMatch
 from data_prep.config import MergeConfig
 from data_prep.dataset.index import Index, join_columns, take_images
@@ -24,10 +24,22 @@ from data_prep.merging.progress_file import (
     finished_shards,
     write_finished,
 )
-from data_prep.merging.stored_duplicates import DUPLICATES_NAME, StoredImages, resolve_duplicates
+from data_prep.merging.stored_duplicates import (
+    DUPLICATES_HEADER,
+    DUPLICATES_NAME,
+    StoredImages,
+    resolve_duplicates,
+)
 from data_prep.merging.workers import Progress, Workers
 from data_prep.planning.duplicates import Origins
-from data_prep.planning.left_out import LEFT_OUT_NAME, Row, planned_rows, write_left_out
+from data_prep.planning.left_out import (
+    HEADER,
+    LEFT_OUT_NAME,
+    Row,
+    planned_rows,
+    require_own_list,
+    write_left_out,
+)
 from data_prep.planning.plan import Plan, make_plan
 from data_prep.planning.splits import stored_splits
 from data_prep.shards.format import INDEX_NAME, LOCK_NAME, shard_name
@@ -91,6 +103,7 @@ def execute_plan(
 
 
 def _execute(plan: Plan, out: Path, workers: Workers) -> Index:
+    _refuse_foreign_files(out)
     done = finished_shards(out, plan.hashes)
     remove_leftover_parts(out, [*_WRITTEN, *_shard_names(plan)])
     try:
@@ -112,6 +125,20 @@ def _execute(plan: Plan, out: Path, workers: Workers) -> Index:
     write_index(out, index)
     (out / PROGRESS_NAME).unlink()
     return index
+
+
+def _refuse_foreign_files(out: Path) -> None:
+    """MergeError where a file of the user has the name of one that the merge writes at its end."""
+    require_own_list(out / LEFT_OUT_NAME, HEADER)
+    require_own_list(out / DUPLICATES_NAME, DUPLICATES_HEADER)
+    _require_own_label_map(out / LABEL_MAP_NAME)
+
+
+def _require_own_label_map(path: Path) -> None:
+    if path.exists() and not is_label_map(path):
+        raise MergeError(
+            f"{path}: expected a label map that this program wrote, found another file; rename it."
+        )
 
 
 def _shard_names(plan: Plan) -> list[str]:
@@ -214,6 +241,7 @@ def write_label_map_copy(folder: Path, config: MergeConfig, matches: Sequence[Cl
     """Write the label map beside the index, for people to read; never over the label map of the configuration."""
     path, written = folder / LABEL_MAP_NAME, config.label_map
     if written is None or not written.exists() or written.resolve() != path.resolve():
+        _require_own_label_map(path)
         write_label_map(path, matches)
 
 

@@ -25,9 +25,11 @@ from data_prep.planning.duplicates import (
     equal_images,
     may_be_equal,
 )
+from data_prep.planning.left_out import require_own_list
 from data_prep.shards.format import Arrays, ShardError
 from data_prep.shards.source_ids import read_source_ids
 from wordtree.support.arrays import Int64Array
+from wordtree.support.csv_cells import csv_cells
 from wordtree.support.files import write_atomically
 
 DUPLICATES_NAME = "duplicates.csv"
@@ -101,6 +103,7 @@ def _images(stored: StoredImages, images: Int64Array) -> Iterator[bytes]:
 
 def _write_list(path: Path, groups: Sequence[EqualImages], stored: StoredImages, left_out: set[int]) -> None:
     """Write a row for each image; without equal images, delete the list of an earlier merge."""
+    require_own_list(path, DUPLICATES_HEADER)
     if not groups:
         path.unlink(missing_ok=True)
         return
@@ -110,7 +113,8 @@ def _write_list(path: Path, groups: Sequence[EqualImages], stored: StoredImages,
     names = _names(stored, [image for group in groups for image in group.images])
     for number, group in enumerate(groups, start=1):
         for image in group.images:
-            rows.writerow((number, group.kind, *names[image], "no" if image in left_out else "yes"))
+            is_listed = "no" if image in left_out else "yes"
+            rows.writerow(csv_cells((number, group.kind, *names[image], is_listed)))
     write_atomically(path, text.getvalue())
 
 

@@ -1,17 +1,17 @@
 """left_out.csv: every image, box, label, line and file that a plan or a merge leaves out, with reason and place."""
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 from data_prep.errors import MergeError
 from data_prep.sources.source import Counts
+from wordtree.support.csv_cells import csv_cells
 from wordtree.support.files import part_file
 
 LEFT_OUT_NAME = "left_out.csv"
 HEADER = ("source", "reason", "image", "place")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first letters that make a spreadsheet compute a cell
 
 Row = tuple[str, str, str, str]
 
@@ -28,7 +28,7 @@ def write_left_out(path: Path, rows: Iterable[Row]) -> bool:
     """
     rows = iter(rows)
     first = next(rows, None)
-    _require_own(path)
+    require_own_list(path, HEADER)
     if first is None:
         path.unlink(missing_ok=True)
         return False
@@ -38,19 +38,16 @@ def write_left_out(path: Path, rows: Iterable[Row]) -> bool:
     ):
         table = csv.writer(file, lineterminator="\n")
         table.writerow(HEADER)
-        table.writerows(map(_harmless, chain([first], rows)))
+        table.writerows(map(csv_cells, chain([first], rows)))
     return True
 
 
-def _require_own(path: Path) -> None:
+def require_own_list(path: Path, header: Sequence[str]) -> None:
+    """Raise MergeError if there is a file that does not begin with the header of our list."""
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
-        if file.readline(1000).strip() != ",".join(HEADER):
+        if file.readline(1000).strip() != ",".join(header):
             raise MergeError(
                 f"{path}: expected a list that this program wrote, found another file; rename it."
             )
-
-
-def _harmless(row: Row) -> list[str]:
-    return [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row]

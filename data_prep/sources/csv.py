@@ -31,6 +31,7 @@ from data_prep.sources.source import (
     leave_out_image,
 )
 from wordtree.support.arrays import BoolArray, Int32Array
+from wordtree.support.csv_cells import cell_text
 
 
 def open_source(config: CsvSource) -> OpenSource:
@@ -95,7 +96,7 @@ class _Contents:
 
     def _add(self, row: Sequence[str], columns: CsvColumns) -> str | None:
         """Add a row; returns the reason if it cannot be used."""
-        image, class_name = row[columns.image].strip(), row[columns.class_name].strip()
+        image, class_name = (cell_text(row[column].strip()) for column in (columns.image, columns.class_name))
         corners = columns.corners(row)
         if not image:
             return "row without an image"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wordtree.errors import TreeFileError
+from wordtree.support.csv_cells import cell_text
 from wordtree.support.lines import is_comment, numbered_lines, quoted
 
 ID_COLUMNS = ("id", "labelname", "label_name", "child", "wnid")  # of tables of names, such as OpenImages'
@@ -69,4 +70,4 @@ def checked_fields(line: str, header: Header, path: Path, number: int) -> list[s
 
 def _split(line: str, separator: str) -> list[str]:
     (fields,) = csv.reader([line], delimiter=separator, strict=True)
-    return [field.strip() for field in fields]
+    return [cell_text(field.strip()) for field in fields]

@@ -14,6 +14,7 @@ from typing import Any
 
 from wordtree.hierarchies.csv_columns import ID_COLUMNS, NAME_COLUMNS, Header
 from wordtree.hierarchies.labels import read_labels
+from wordtree.support.csv_cells import cell_text, csv_row
 from wordtree.support.lines import one_line
 from wordtree.wordnet.class_lists import data_set_of, is_whole_list, listed_wnid
 from wordtree.wordnet.graph import WordNet
@@ -73,7 +74,7 @@ def resolutions_csv(lines: Sequence[ClassResolution]) -> str:
     text = StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(ClassResolution)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(line) for line in lines)
+    writer.writerows(csv_row(asdict(line)) for line in lines)
     return text.getvalue()
 
 
@@ -142,4 +143,5 @@ def _descriptions(path: Path) -> list[NamedClass]:
             raise LabelError(f"{path}: expected lines such as '/m/0k4j,Car', found '{found}'.")
     if not body:
         raise LabelError(f"{path}: found no classes; expected lines such as '/m/0k4j,Car'.")
-    return [NamedClass(id_, name, (name,)) for id_, name in body]
+    texts = ([cell_text(cell) for cell in row] for row in body)
+    return [NamedClass(id_, name, (name,)) for id_, name in texts]

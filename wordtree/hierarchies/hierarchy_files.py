@@ -23,6 +23,7 @@ from wordtree.hierarchies.csv_columns import (
 )
 from wordtree.hierarchies.hierarchy import Hierarchy, as_id
 from wordtree.hierarchies.ranks import Taxonomy, rank_of
+from wordtree.support.csv_cells import csv_cells
 from wordtree.support.lines import MAX_LINE_BYTES, is_comment, numbered_lines, plain_blanks, quoted
 from wordtree.tree.tree import WordTree
 
@@ -126,8 +127,10 @@ def csv_text(tree: WordTree) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     for id_, above, name in zip(tree.ids, tree.parent.tolist(), tree.names, strict=True):
-        writer.writerow([id_, tree.ids[above] if above >= 0 else "", name])
-    writer.writerows([tree.ids[child], tree.ids[above], ""] for child, above in tree.relations.tolist())
+        writer.writerow(csv_cells([id_, tree.ids[above] if above >= 0 else "", name]))
+    writer.writerows(
+        csv_cells([tree.ids[child], tree.ids[above], ""]) for child, above in tree.relations.tolist()
+    )
     return text.getvalue()
 
 

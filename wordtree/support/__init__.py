@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     ),
     commands="run_app",
     config_files="ConfigLocation ConfigPath StrictModel apply_overrides load_config read_yaml validate",
+    csv_cells="cell_text csv_cell csv_cells csv_row",
     exports="lazy_exports",
     file_lock="locked",
     files="LeftoverParts exists is_own_output mark_as_written part_file part_folder part_path path_in_errors "

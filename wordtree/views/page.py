@@ -13,6 +13,7 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from wordtree.errors import WordTreeError
+from wordtree.support.csv_cells import cell_text
 from wordtree.support.lines import quoted
 from wordtree.tree.tree import WordTree
 from wordtree.tree.tree_files import wordnet_notice
@@ -105,6 +106,7 @@ def read_figures(path: Path, tree: WordTree) -> dict[str, list[float | None]]:
         )
     columns: dict[str, list[float | None]] = {name: [None] * len(tree) for name in names}
     for line, row in enumerate(rows, start=2):
+        row["id"] = cell_text(row["id"] or "")
         if row["id"] not in tree:
             raise FiguresError(f"{path}: line {line}: the tree has no node {quoted(row['id'])}.")
         if None in row:

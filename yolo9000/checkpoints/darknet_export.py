@@ -12,7 +12,7 @@ from torch import Tensor
 from wordtree import WordTree
 from wordtree.hierarchies.darknet_classes import lines_text
 from wordtree.support.arrays import Float32Array
-from wordtree.support.files import write_atomically
+from wordtree.support.files import is_own_output, write_atomically
 from wordtree.tree.tree_files import notice_beside, tree_text
 from yolo9000.checkpoints.checkpoint import Checkpoint
 from yolo9000.checkpoints.darknet_units import backbone_sections, unit_section, unit_weights
@@ -30,19 +30,20 @@ from yolo9000.models.detector import Detector, PassthroughNeck, UpsamplingNeck
 COMMENT = "# Written by yolo9000. Training options have Darknet's defaults.\n"
 
 
-def write_darknet(checkpoint: Checkpoint[Any], path: Path) -> list[Path]:
+def write_darknet(checkpoint: Checkpoint[Any], path: Path, *, overwrite: bool = False) -> list[Path]:
     """Write the `.weights` and, beside it, the `.cfg`; returns all files written.
 
     A converted network without further training is written as its original files, byte for byte. If its classes
     changed, or if it is a network of this project, the cfg is new, and tree and names are written too.
+    overwrite: replace files with other content that none of our commands wrote.
     Raises DarknetError if Darknet cannot express the network, or if a file with other content would be overwritten.
     """
     model: Detector | Classifier = checkpoint.build_model()
     contents = _file_contents(checkpoint, model, path)
     for file, content in contents.items():
-        if file.exists() and file.read_bytes() != content:
+        if file.exists() and not (overwrite or is_own_output(file)) and file.read_bytes() != content:
             raise DarknetError(
-                f"{file}: the file exists with other content. Choose another name for {path.name}."
+                f"{file}: the file exists with other content. Choose another name for {path.name}, or add --overwrite."
             )
     plan = plan_cfg(contents[path.with_suffix(".cfg")].decode("latin-1"), str(path.with_suffix(".cfg")))
     major, minor, revision = checkpoint.darknet.version if checkpoint.darknet else (0, 2, 0)

@@ -18,8 +18,8 @@ import torch
 from wordtree import WordTree
 from wordtree.hierarchies.darknet_classes import read_classes, read_map
 from wordtree.support.arrays import FloatArray, Int64Array
-from wordtree.support.files import write_atomically
 from wordtree.support.lines import numbered_lines
+from wordtree.support.outputs import write_outputs
 from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
 from yolo9000.config import Config
 from yolo9000.darknet.data_file import DataFile, find_named
@@ -52,7 +52,9 @@ class ImageResults:
     xyxy_px: FloatArray
 
 
-def write_results(checkpoint: DetectorCheckpoint, data: DataFile, folder: Path) -> list[Path]:
+def write_results(
+    checkpoint: DetectorCheckpoint, data: DataFile, folder: Path, *, overwrite: bool = False
+) -> list[Path]:
     """Write the files of `eval` for the images of the list `valid` into `folder`; returns their paths.
 
     With a `map` every location is scored for each node of the map, and with a flat tree for each class. With any other
@@ -69,8 +71,7 @@ def write_results(checkpoint: DetectorCheckpoint, data: DataFile, folder: Path) 
     else:
         contents = {f"comp4_det_test_{name}.txt": voc_lines(results, k) for k, name in enumerate(names)}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
+    write_outputs({folder / name: content for name, content in contents.items()}, overwrite=overwrite)
     return [folder / name for name in contents]
 
 

@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path, PurePath
 from typing import IO, Any, TypeAlias
 
+from wordtree.support.csv_cells import csv_row
 from wordtree.support.files import LeftoverParts, part_file, path_in_errors, write_atomically
 from wordtree.tree.tree import WordTree
 from yolo9000.inference.detections import ROW_COLUMNS, Detections, coco_categories
@@ -52,7 +53,7 @@ def _write_csv(log: Path, outputs: list[Path], tree: WordTree) -> None:
         table = csv.DictWriter(file, CSV_COLUMNS, lineterminator="\n")
         table.writeheader()
         for record in result_records(log):
-            table.writerows(csv_rows(record, tree))
+            table.writerows(map(csv_row, csv_rows(record, tree)))
 
 
 def csv_rows(record: Record, tree: WordTree) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 
+from wordtree.support.csv_cells import csv_row
 from wordtree.support.lines import printable
 from wordtree.tree.tree import WordTree
 from yolo9000.predictions.formats import CSV_COLUMNS, csv_rows
@@ -55,7 +56,7 @@ class PrintedResults:
         table = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
         if self._count == 0:
             table.writeheader()
-        table.writerows(csv_rows(record, self._tree))
+        table.writerows(map(csv_row, csv_rows(record, self._tree)))
         self._write("".join(out.lines))
 
     def _write(self, text: str) -> None:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from wordtree.support.file_lock import locked
-from wordtree.support.files import path_in_errors, remove_leftover_parts, write_atomically
+from wordtree.support.files import is_own_output, path_in_errors, remove_leftover_parts, write_atomically
 from yolo9000.distributed import is_first, on_first_process
 from yolo9000.errors import Yolo9000Error
 
@@ -39,17 +39,33 @@ def locked_run(folder: Path) -> Iterator[None]:
 def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
     """Write config.yaml, and keep only the lines of metrics.csv up to step `step`.
 
-    Files that a killed run left half-written are removed.
+    Files that a killed run left half-written are removed. Raises TrainingError where files of a new run exist already
+    and are not those of a run.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False)
+    _refuse_foreign_files(folder, text)
     remove_leftover_parts(folder, WRITTEN)
-    write_atomically(folder / "config.yaml", yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False))
+    write_atomically(folder / "config.yaml", text)
     path = folder / "metrics.csv"
     rows = [row for row in (read_metrics(path) if path.exists() else []) if int(row["step"]) <= step]
     if rows:
         _write_metrics(path, rows)
     else:
         path.unlink(missing_ok=True)
+
+
+def _refuse_foreign_files(folder: Path, config_yaml: str) -> None:
+    """TrainingError unless the files of a run are absent, or config.yaml shows that they are those of a run."""
+    existing = [folder / name for name in WRITTEN if (folder / name).exists()]
+    config = folder / "config.yaml"
+    if not existing or (folder / "last.pt").exists() or is_own_output(config):
+        return
+    if config.exists() and config.read_bytes() == config_yaml.encode():
+        return  # of a run that was killed before its first checkpoint, on a file system without marks
+    raise TrainingError(
+        f"{existing[0]}: exists, and is not of a run of yolo9000. Choose another name for the run, or rename the file."
+    )
 
 
 @on_first_process

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from wordtree.support.outputs import check_outputs
 from yolo9000.config import Config
 from yolo9000.data.batch import Targets
 from yolo9000.data.detector_data import DetectorData
@@ -72,6 +73,7 @@ def show_targets(cfg: Config, folder: Path, count: int, *, resume: bool = False)
             drawn = draw_targets(batch.images[image], assigned, image)
             paths.append(folder / "targets" / f"step{step}-{image}.png")
             if is_first():
+                check_outputs(paths[-1:])
                 save_png(with_caption(drawn, notes, list(legend(assigned, image))), paths[-1])
     return paths
 
