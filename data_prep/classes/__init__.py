@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     class_selection="select_classes",
     conflicts="Conflict find_conflicts separate_roots",
     label_map=(
-        "LabelMap MapEntry apply_label_map entry_of read_label_map unresolved_lines unresolved_text "
+        "LabelMap MapEntry apply_label_map entry_of is_label_map read_label_map unresolved_lines unresolved_text "
         "write_label_map"
     ),
     matching="ClassMatch ClassMatcher LabelMapError",

@@ -11,4 +11,5 @@ __getattr__, __dir__, __all__ = folder_exports(
     label_counts="LabelCounts Supervision rolled_up",
     metadata="shard_from_json",
     reader="ShardReader",
+    storage="files_of_shards",
 )

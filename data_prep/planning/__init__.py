@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = folder_exports(
         "EqualImages Origins PlannedDuplicates digest_of equal_images find_planned_duplicates may_be_equal"
     ),
     exif="frames_of",
-    left_out="Row planned_rows write_left_out",
+    left_out="Row planned_rows require_own_list write_left_out",
     plan="NothingUsable Plan make_plan",
     selection="has_labels",
     splits="split_names stored_splits",

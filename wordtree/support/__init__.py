@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = folder_exports(
         "UInt64Array UInt8Array"
     ),
     commands="run_app",
-    config_files="ConfigLocation ConfigPath StrictModel apply_overrides load_config read_yaml validate",
+    config_files="ConfigLocation ConfigPath StrictModel apply_overrides load_config read_yaml validate with_paths",
     csv_cells="cell_text csv_cell csv_cells csv_row",
     exports="lazy_exports",
     file_lock="locked",

@@ -8,7 +8,7 @@ Former names of settings and values keep working, with one FutureWarning for a f
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from reprlib import Repr
@@ -71,6 +71,18 @@ ConfigPath = Annotated[Path, BeforeValidator(_resolve_path)]
 ConfigLocation = Annotated[Path | str, PlainValidator(_resolve_location)]  # a path or an address (s3://…)
 
 ConfigModel = TypeVar("ConfigModel", bound=BaseModel)
+
+
+def with_paths(settings: ConfigModel, changed: Callable[[Path], Path]) -> ConfigModel:
+    """A copy of the settings in which every path is changed, also in their sections."""
+    changes: dict[str, Any] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Path):
+            changes[name] = changed(value)
+        elif isinstance(value, BaseModel):
+            changes[name] = with_paths(value, changed)
+    return settings.model_copy(update=changes)
 
 
 def load_config(

@@ -73,6 +73,7 @@ def export_onnx(checkpoint: DetectorCheckpoint, options: ExportOptions, settings
         )
     assert program is not None
     model = program.model_proto
+    _remove_traces(model)
     for key, value in metadata(checkpoint, options, settings, multiple_px=multiple_px).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = (
@@ -81,6 +82,20 @@ def export_onnx(checkpoint: DetectorCheckpoint, options: ExportOptions, settings
         )
     content: bytes = model.SerializeToString()
     return content
+
+
+def _remove_traces(model: Any) -> None:
+    """Remove what the exporter notes about the code that made each node: it has the folders of this machine."""
+    waiting: list[Any] = [model.graph, *model.functions]
+    while waiting:
+        graph = waiting.pop()
+        for part in (graph, *graph.node, *graph.value_info):
+            del part.metadata_props[:]
+            part.doc_string = ""
+        attributes = [attribute for node in graph.node for attribute in node.attribute]
+        waiting += [
+            inner for attribute in attributes for inner in (attribute.g, *attribute.graphs) if inner.node
+        ]
 
 
 def metadata(

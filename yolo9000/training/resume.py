@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from data_prep import ShardReader
+from wordtree.support.config_files import with_paths
 from wordtree.support.lines import one_line
 from yolo9000.checkpoints.backbone_weights import load_backbone_weights
 from yolo9000.checkpoints.checkpoint import (
@@ -27,7 +28,7 @@ from yolo9000.config import Config, PretrainConfig
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 from yolo9000.distributed import is_first
 from yolo9000.training.optim import learning_rate_at, set_learning_rate
-from yolo9000.training.run import NetworkT, Run, with_settings
+from yolo9000.training.run import NetworkT, Run
 from yolo9000.training.run_folder import TrainingError
 from yolo9000.training.task import DataT, ResultT, Task
 
@@ -53,7 +54,7 @@ def _started(
     initial = InitialWeights.read(cfg.model.start_from) if cfg.model.start_from else None
     if initial:
         cfg = cast(SettingsT, cfg.model_copy(update={"model": initial.network_settings(cfg.model)}))
-    cfg = with_absolute_paths(task.complete_settings(cfg, reader, None))
+    cfg = with_paths(task.complete_settings(cfg, reader, None), Path.absolute)
     torch.manual_seed(cfg.seed)
     model = task.build_model(cfg, reader)
     refuse_sizes_off_grid(cfg, model.backbone.stride)
@@ -88,7 +89,7 @@ def _resumed(
     _refuse_changed_settings(folder, task.fixed_settings, cfg, saved.config)
     reader = ShardReader(cfg.data.shards)
     refuse_other_tree(saved, path, reader)
-    cfg = with_absolute_paths(task.complete_settings(cfg, reader, saved))
+    cfg = with_paths(task.complete_settings(cfg, reader, saved), Path.absolute)
     if saved.training is None:
         raise TrainingError(f"{path} holds weights only, without the optimizer state that resuming needs.")
     if saved.step > cfg.schedule.max_steps:
@@ -185,27 +186,6 @@ def flat_settings(cfg: BaseModel) -> dict[str, Any]:
         for name, value in cfg.model_dump(mode="json").items()
         for key, leaf in (value.items() if isinstance(value, dict) else [("", value)])
     }
-
-
-def with_absolute_paths(cfg: SettingsT) -> SettingsT:
-    """The configuration with absolute paths, for a config.yaml in another folder."""
-
-    def absolute(path: Any) -> Any:
-        return path.absolute() if isinstance(path, Path) else path
-
-    data, model = cfg.data, cfg.model
-    cfg = with_settings(cfg, "data", shards=absolute(data.shards), attribution=absolute(data.attribution))
-    cfg = with_settings(
-        cfg,
-        "model",
-        start_from=absolute(model.start_from),
-        backbone_weights=absolute(model.backbone_weights),
-    )
-    if isinstance(cfg, Config):
-        classes = {name: absolute(getattr(cfg.model, name)) for name in ("classes_from", "class_list")}
-        cfg = with_settings(cfg, "model", **classes)
-        cfg = with_settings(cfg, "loss", non_exclusive=absolute(cfg.loss.non_exclusive))
-    return cfg
 
 
 def refuse_sizes_off_grid(cfg: Config | PretrainConfig, stride: int) -> None:

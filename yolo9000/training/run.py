@@ -13,6 +13,7 @@ from typing import Generic, TypeVar, cast
 import torch
 
 from data_prep import ShardReader
+from wordtree.support.config_files import with_paths
 from yolo9000.checkpoints.checkpoint import Checkpoint, DarknetOrigin, SettingsT, save_checkpoint
 from yolo9000.checkpoints.flat_classifier import ClassTeacher
 from yolo9000.data.pseudo_boxes import PseudoBoxes
@@ -26,6 +27,14 @@ from yolo9000.training.lazy_rows import LazyRows, build_lazy_rows
 from yolo9000.training.optim import ModelEma, build_optimizer
 
 NetworkT = TypeVar("NetworkT", bound=Detector | Classifier)
+
+
+def without_folders(cfg: SettingsT) -> SettingsT:
+    """The configuration with the last part of each path only, for files that people share."""
+    cfg = with_paths(cfg, lambda path: Path(path.name))
+    if isinstance(cfg.data.shards, str):  # an address
+        cfg = with_settings(cfg, "data", shards=cfg.data.shards.rstrip("/").rpartition("/")[2])
+    return cfg
 
 
 def with_settings(cfg: SettingsT, section: str, **changes: object) -> SettingsT:
@@ -182,7 +191,11 @@ class Run(Generic[SettingsT, NetworkT]):
             self.save(folder)
 
     def keep_if_best(self, folder: Path, metric: float | None, evaluated: Checkpoint[SettingsT]) -> None:
-        """Write best.pt unless an earlier evaluation was better; metric: of `Task.best_by`, None if it has no value."""
+        """Write best.pt unless an earlier evaluation was better; metric: of `Task.best_by`, None if it has no value.
+
+        People share this file, so it contains no folders of this machine.
+        """
         if metric is None or not metric < self.best:  # self.best is NaN at first
             self.best = self.best if metric is None else metric
-            save_checkpoint(folder / "best.pt", replace(evaluated, best_metric=self.best))
+            shared = without_folders(evaluated.config)
+            save_checkpoint(folder / "best.pt", replace(evaluated, best_metric=self.best, config=shared))

@@ -57,7 +57,7 @@ def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
 
 def _refuse_foreign_files(folder: Path, config_yaml: str) -> None:
     """TrainingError unless the files of a run are absent, or config.yaml shows that they are those of a run."""
-    existing = [folder / name for name in WRITTEN if (folder / name).exists()]
+    existing = [folder / name for name in WRITTEN if (folder / name).is_file()]
     config = folder / "config.yaml"
     if not existing or (folder / "last.pt").exists() or is_own_output(config):
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from data_prep import ShardReader
 from wordtree.support.arrays import Int64Array
@@ -27,7 +28,7 @@ from yolo9000.reports.classifier_report import render_classifier_report
 from yolo9000.reports.detector_report import Baseline, DetectorReport, render_detector_report
 from yolo9000.reports.object_images import class_images
 from yolo9000.reports.page import NO_CURVES, InvalidReport, ReportImage, RunDetails, read_series
-from yolo9000.training.run import NetworkT, Run
+from yolo9000.training.run import NetworkT, Run, without_folders
 from yolo9000.training.run_folder import TrainingError
 from yolo9000.training.task import ResultT, Task
 
@@ -121,14 +122,15 @@ def draw_test_images(predictor: Predictor, reader: ShardReader, images: Int64Arr
 def _run_details(run: Run[Any, Any], folder: Path, step: int, text: ReportText = DEFAULT_TEXT) -> RunDetails:
     """The content that the pages of detectors and classifiers share."""
     cfg = run.cfg
+    shared = without_folders(cfg)
     metrics_csv = (folder / "metrics.csv").read_text("utf-8")
     return RunDetails(
         title=text.title or f"Run {cfg.name}",
         summary=text.summary
-        or f"Trained on {cfg.data.shards}, evaluated on its split '{cfg.evaluate.split}'.",
+        or f"Trained on {shared.data.shards}, evaluated on its split '{cfg.evaluate.split}'.",
         facts=_facts(run, metrics_csv, step),
         metrics_csv=metrics_csv,
-        config_yaml=(folder / "config.yaml").read_text("utf-8"),
+        config_yaml=yaml.safe_dump(shared.model_dump(mode="json"), sort_keys=False),
         attribution=_text_of(cfg.data.attribution) if cfg.data.attribution else "",
     )
 

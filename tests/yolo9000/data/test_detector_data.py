@@ -21,6 +21,7 @@ from data_prep.maintenance.repair import repair
 from tests.data_prep.conftest import encoded_image
 from tests.yolo9000.made import COLOURS, coco_source, made_config, made_scenes, made_square
 from wordtree import WordTree
+from wordtree.support.config_files import with_paths
 from wordtree.tree.node_sets import at_or_under
 from yolo9000.data.batch import Batch, Targets
 from yolo9000.data.damage import TooManyDamaged
@@ -28,7 +29,6 @@ from yolo9000.data.detector_data import DetectorData, collate
 from yolo9000.data.prefetch import prefetch
 from yolo9000.data.sample import Sample, read_sample
 from yolo9000.data.sampler import DataMismatch, Sampler, by_ascending_share, evenly_spaced, images_of_split
-from yolo9000.training.resume import with_absolute_paths
 
 
 def columns_of(batch: Batch) -> list[torch.Tensor]:
@@ -290,7 +290,7 @@ def test_batches_from_remote_shards_are_the_same(shards: Path) -> None:
         system.pipe_file(f"/remote/{path.name}", path.read_bytes())
     cfg = made_config(shards, data__shards="memory://remote")
     (local,) = DetectorData(ShardReader(shards), cfg).batches(1, 1)
-    (remote,) = DetectorData(ShardReader(with_absolute_paths(cfg).data.shards), cfg).batches(1, 1)
+    (remote,) = DetectorData(ShardReader(with_paths(cfg, Path.absolute).data.shards), cfg).batches(1, 1)
     assert all(torch.equal(a, b) for a, b in zip(columns_of(local), columns_of(remote), strict=True))
 
 

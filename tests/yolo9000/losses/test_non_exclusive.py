@@ -14,10 +14,10 @@ from data_prep import ShardReader
 from tests.yolo9000.made import made_config, random_tree
 from wordtree import WordTree
 from wordtree.errors import ConfigError
+from wordtree.support.config_files import with_paths
 from yolo9000.config import read_config
 from yolo9000.losses.non_exclusive import non_exclusive_pairs
 from yolo9000.models.tree_tensors import TreeTensors
-from yolo9000.training.resume import with_absolute_paths
 from yolo9000.training.train import build_criterion
 
 DOG, CAT, TERRIER = 2, 3, 6
@@ -128,12 +128,16 @@ def test_a_missing_file_is_reported(toy_tree: WordTree, tmp_path: Path) -> None:
 
 def test_the_setting_is_lint_or_a_file_beside_the_configuration(shards: Path) -> None:
     assert made_config(shards).loss.non_exclusive is None
-    assert with_absolute_paths(made_config(shards, loss__non_exclusive="lint")).loss.non_exclusive == "lint"
+    assert (
+        with_paths(made_config(shards, loss__non_exclusive="lint"), Path.absolute).loss.non_exclusive
+        == "lint"
+    )
     path = shards.parent / "beside.yaml"
     path.write_text("data: {shards: shards}\nschedule: {max_steps: 1}\nloss: {non_exclusive: pairs.txt}\n")
     assert read_config(path).loss.non_exclusive == shards.parent / "pairs.txt"
     assert (
-        with_absolute_paths(read_config(path)).loss.non_exclusive == (shards.parent / "pairs.txt").absolute()
+        with_paths(read_config(path), Path.absolute).loss.non_exclusive
+        == (shards.parent / "pairs.txt").absolute()
     )
 
 

@@ -45,7 +45,7 @@ def test_the_page_holds_scores_scenes_curves_and_settings(shards: Path, tmp_path
 def test_a_page_without_text_names_the_run_and_its_data(shards: Path, tmp_path: Path) -> None:
     train(made_config(shards, schedule__max_steps=1), tmp_path)
     assert "<h1>Run made</h1>" in page_of(tmp_path)
-    assert f"Trained on {shards}, evaluated on its split" in page_of(tmp_path)
+    assert f"Trained on {shards.name}, evaluated on its split" in page_of(tmp_path)
 
 
 def test_the_page_is_written_anew_at_each_evaluation(
