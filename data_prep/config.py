@@ -253,6 +253,8 @@ class MergeConfig(StrictModel):
     shard_mb: Annotated[float, Field(gt=0)] = 256  # larger: fewer files; smaller: less memory
     resize_max: Annotated[int, Field(ge=16)] | None = None  # px; longer sides are shrunk to it
     quality: Annotated[int, Field(ge=1, le=100)] = 95  # of images that are encoded as JPEG
+    # Leave out EXIF data (positions, times, names, serial numbers), XMP, comments and texts; the pixels stay the same.
+    strip_metadata: bool = False
     seed: int = 0  # of `max_images` and of splits by shares
 
     @model_validator(mode="after")

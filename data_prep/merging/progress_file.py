@@ -108,8 +108,8 @@ def _differences(found: Mapping[str, Any], hashes: Mapping[str, Any]) -> Iterato
     old, new = found.get("packing"), hashes["packing"]
     if isinstance(old, dict):
         for key, value in new.items():
-            if old.get(key) != value:
-                yield f"its {key} is {old.get(key)}, this plan's is {value}"
+            if old.get(key, False) != value:
+                yield f"its {key} is {old.get(key, False)}, this plan's is {value}"
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], list[ShardResult]]:

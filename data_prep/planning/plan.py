@@ -81,6 +81,8 @@ class Plan:
         """The sha256 (hex) of everything that decides the bytes of the shards, so not of tree, nodes and splits."""
         config = self.config
         head: list[Any] = [SHARD_VERSION, config.shard_mb, config.resize_max, config.quality]
+        if config.strip_metadata:  # else as before this setting existed
+            head.append("strip_metadata")
         if any("stored" in frames for frames in self.frames):
             head.append(self.frames)
         table = [(source_class.source, source_class.name) for source_class in self.classes]
@@ -115,6 +117,7 @@ class Plan:
                 "shard_mb": config.shard_mb,
                 "resize_max": config.resize_max,
                 "quality": config.quality,
+                "strip_metadata": config.strip_metadata,
             },
             "sources_sha256": {
                 source.name: digest for source, digest in zip(self.sources, self.source_digests, strict=True)
@@ -128,7 +131,7 @@ class Plan:
         return ShardJob(
             folder / shard_name(number),
             images,
-            ImageRules(self.config.resize_max, self.config.quality),
+            ImageRules(self.config.resize_max, self.config.quality, self.config.strip_metadata),
             self.frames,
         )
 

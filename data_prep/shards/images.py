@@ -21,20 +21,26 @@ from data_prep.shards.decoding import (
     orientation,
     upright,
 )
-from data_prep.shards.png_and_jpeg import is_clean_png
+from data_prep.shards.png_and_jpeg import is_clean_png, without_metadata
 
 Frame = Literal["stored", "upright"]
 NOT_ROTATED = "EXIF rotation not applied, as the annotations refer to the stored pixels"
+METADATA_REMOVED = "metadata removed"
 MAX_JPEG_SIDE = 65_500  # px of a side: libjpeg's limit
 _ASPECT_TOLERANCE = 0.02  # a resized image still fits its boxes; a cropped one does not
 
 
 @dataclass(frozen=True)
 class ImageRules:
-    """Settings for re-encoding; resize_max in px of the longer side, None for no limit."""
+    """Settings of the merge for each image.
+
+    resize_max: px of the longer side, None for no limit. quality: of images that are encoded as JPEG.
+    strip_metadata: leave out all that the pixels do not depend on.
+    """
 
     resize_max: int | None
     quality: int
+    strip_metadata: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,9 @@ def prepare_image(
             changes.append(f"resized to {rules.resize_max} px")
         is_new = bool(changes) and changes != [decoded.mended]
         stored = _jpeg(as_grey_or_rgb(resized), rules.quality) if is_new else decoded.data
+        if rules.strip_metadata and (stripped := without_metadata(stored)) != stored:
+            stored = stripped
+            notes += [] if is_new else [METADATA_REMOVED]
     return PreparedImage(stored, resized.width, resized.height, (*changes, *notes))
 
 
