@@ -168,29 +168,25 @@ class _OpenShards:
 
     def __init__(self, folder: Path | str, shards: tuple[ShardResult, ...]) -> None:
         self._folder, self._shards = folder, shards
-        self._start_anew()
+        self._handles = _Handles(folder)
 
     def __getitem__(self, number: int) -> "_OpenShard":
-        if self._process != os.getpid():  # after a fork, a thread of the parent may hold the lock
-            self._start_anew()
-        with self._lock:
-            shard = self._open.get(number)
+        handles = self._handles
+        if handles.process != os.getpid():  # after a fork, a thread of the parent may hold the lock
+            handles = self._handles = _Handles(self._folder)
+        with handles.lock:
+            shard = handles.open.get(number)
             if shard is None:
-                shard = self._open[number] = self._opened(self._shards[number])
-                if len(self._open) > MAX_OPEN_SHARDS:
-                    self._open.popitem(last=False)  # closed when no thread uses it any more
+                shard = handles.open[number] = self._opened(handles, self._shards[number])
+                if len(handles.open) > MAX_OPEN_SHARDS:
+                    handles.open.popitem(last=False)  # closed when no thread uses it any more
             else:
-                self._open.move_to_end(number)
+                handles.open.move_to_end(number)
             return shard
 
-    def _start_anew(self) -> None:
-        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
-        self._stored = open_folder(self._folder)
-        self._lock, self._process = Lock(), os.getpid()
-
-    def _opened(self, shard: ShardResult) -> "_OpenShard":
+    def _opened(self, handles: "_Handles", shard: ShardResult) -> "_OpenShard":
         place = f"{self._folder}/{shard.name}"
-        file = self._stored.file(shard.name)
+        file = handles.stored.file(shard.name)
         if file.size_bytes != shard.size_bytes:
             raise ShardError(
                 f"{place}: holds {file.size_bytes} bytes, the index says {shard.size_bytes}; the shard is "
@@ -204,6 +200,16 @@ class _OpenShards:
                     f"{place}: its images lie elsewhere than the index says. Run `data-prep check`."
                 )
         return _OpenShard(place, file, shard.images)
+
+
+class _Handles:
+    """The open shards of one process; replaced as a whole, so that threads never mix those of two processes."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.process = os.getpid()
+        self.lock = Lock()
+        self.stored = open_folder(folder)
+        self.open: OrderedDict[int, _OpenShard] = OrderedDict()
 
 
 class _OpenShard:

@@ -54,7 +54,7 @@ def test_a_reader_keeps_few_files_open(shards, monkeypatch):
     monkeypatch.setattr("data_prep.dataset.reader.MAX_OPEN_SHARDS", 2)
     reader = ShardReader(shards)
     assert all_images(reader) == all_images(ShardReader(shards))
-    assert len(reader._files._open) == 2
+    assert len(reader._files._handles.open) == 2
 
 
 def test_the_caller_may_change_what_is_read(shards):
