@@ -187,6 +187,9 @@ class ModelConfig(NetworkConfig):
     anchors: Annotated[tuple[tuple[PositiveFloat, PositiveFloat], ...], Field(min_length=1)] | None = None
     # Number of anchors for k-means. Paper: 5; 3 for YOLO9000.
     anchor_count: PositiveInt = 5
+    # A second head, which reads the backbone's features in each predicted box. The objectness and the classes of a
+    # detection are weighted means of both heads (decision 39).
+    roi_head: bool = False
     # Softmax over each sibling group (paper), or a sigmoid for each node (decision 10).
     siblings: Literal["softmax", "sigmoid"] = "softmax"
     # Classifier with one softmax from which the class rows of the head start (decision 35): packaged (ImageNet's 1000
@@ -585,6 +588,15 @@ class ClassifierConfig(NetworkConfig):
     input_size_px: InputSize = 224
     # tree: a softmax over each sibling group (WordTree). flat: one softmax over all nodes that have training labels.
     softmax: Literal["tree", "flat"] = "tree"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_are_of_a_classifier(cls, values: object) -> object:
+        of_detectors = ModelConfig.model_fields.keys() - cls.model_fields.keys()
+        if isinstance(values, dict) and (found := sorted(of_detectors & values.keys())):
+            verb = "are settings" if len(found) > 1 else "is a setting"
+            raise ValueError(f"{', '.join(found)} {verb} of `yolo9000 train` only")
+        return values
 
 
 class CropConfig(StrictModel):

@@ -93,6 +93,13 @@ def test_shards_are_relative_to_the_file_and_an_override_to_the_working_director
     assert read_config(smallest, ["data.shards=other"]).data.shards == Path("other")
 
 
+def test_pretrain_refuses_the_settings_of_a_detectors_network_in_one_line(smallest: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model: classes_from is a setting of `yolo9000 train` only\."):
+        read_pretrain_config(smallest, ["model.classes_from=packaged"])
+    with pytest.raises(ConfigError, match="anchor_count, siblings are settings of `yolo9000 train` only"):
+        read_pretrain_config(smallest, ["model.siblings=softmax", "model.anchor_count=3"])
+
+
 def test_shards_may_be_an_address(smallest: Path) -> None:
     cfg = read_config(smallest, ["data.shards=s3://bucket/shards"])
     assert cfg.data.shards == "s3://bucket/shards"

@@ -39,6 +39,10 @@ def write_darknet(checkpoint: Checkpoint[Any], path: Path, *, overwrite: bool = 
     Raises DarknetError if Darknet cannot express the network, or if a file with other content would be overwritten.
     """
     model: Detector | Classifier = checkpoint.build_model()
+    if isinstance(model, Detector) and model.roi_head:
+        raise DarknetError(
+            "Darknet has no RoI head (model.roi_head), so this network cannot be written as its files."
+        )
     contents = _file_contents(checkpoint, model, path)
     for file, content in contents.items():
         if file.exists() and not (overwrite or is_own_output(file)) and file.read_bytes() != content:

@@ -26,7 +26,7 @@ from yolo9000.models.detector import Detector
 
 NETWORK_SETTINGS = (
     "architecture", "backbone", "grid_stride", "darknet_cfg", "batch_norm", "width", "input_size_px", "anchors",
-    "anchor_count", "siblings",
+    "anchor_count", "roi_head", "siblings",
 )  # fmt: skip
 AnyNetworkConfig = TypeVar("AnyNetworkConfig", bound=NetworkConfig)
 
@@ -70,6 +70,8 @@ class InitialWeights:
                 "Set model.architecture, model.backbone and model.width to the same values, or start from another "
                 "checkpoint."
             )
+        if self.checkpoint.tree.fingerprint == tree.fingerprint and _fits("roi_head", state, weights):
+            loaded = (*loaded, "roi_head")
         parts = tuple(f"{part}." for part in loaded)
         model.load_state_dict({**state, **{k: value for k, value in weights.items() if k.startswith(parts)}})
         load_head = _load_detector_head if isinstance(model, Detector) else _load_classifier_head

@@ -17,7 +17,6 @@ from yolo9000.inference.postprocess import BatchOutput, top_locations
 from yolo9000.inference.scored_boxes import GroundTruth
 from yolo9000.models.boxes import iou_xyxy
 from yolo9000.models.detector import Detector
-from yolo9000.models.grid import member_logits
 from yolo9000.models.tree_tensors import segment_log_softmax
 
 # Temperatures 0.25 … 4. The bounds keep P from becoming 0 or 1 everywhere if there are few boxes.
@@ -104,7 +103,7 @@ def _path_logits(batch: BatchOutput, truths: list[GroundTruth], cfg: Config) -> 
         location = top[top_kept[row[is_detected]]].location
         path_nodes = torch.from_numpy(nodes).to(row.device)[is_detected]
         members = batch.tree_tensors.path_members(path_nodes)
-        logits = member_logits(batch.grid, location, members)
+        logits = batch.member_logits(location, members)
         depth = torch.from_numpy(np.array(batch.tree_tensors.tree.depth, np.int64)).to(row.device)
         parts.append(
             PathLogits(

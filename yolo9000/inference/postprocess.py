@@ -21,7 +21,11 @@ from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.inference.vocabulary import Vocabulary
 from yolo9000.models.boxes import clip_xyxy
 from yolo9000.models.grid import GridOutput, Locations, decode_boxes, member_logits
-from yolo9000.models.tree_tensors import Descent, TreeTensors
+from yolo9000.models.tree_tensors import Descent, PathMembers, TreeTensors
+
+# Weights of the RoI head beside the grid (decision 39), and the smallest number of locations that it reads.
+ROI_OBJECTNESS, ROI_CLASSES = 0.75, 0.5
+ROI_LOCATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,36 @@ class BatchOutput:
         return decode_boxes(self.grid)
 
     @cached_property
-    def objectness(self) -> Tensor:
-        """Objectness at all locations in 0..1, shape (B, A, H, W)."""
+    def grid_objectness(self) -> Tensor:
+        """Objectness at all locations in 0..1 without the RoI head, shape (B, A, H, W)."""
         return self.grid.objectness
+
+    def objectness(self, locations: Locations) -> Tensor:
+        """Objectness at each of K locations in 0..1, shape (K,); with an RoI head the mean of both (decision 39)."""
+        of_grid = locations.gather(self.grid_objectness)
+        if self.grid.roi is None:
+            return of_grid
+        return of_grid ** (1 - ROI_OBJECTNESS) * self.grid.roi.objectness(locations) ** ROI_OBJECTNESS
+
+    def member_logits(self, locations: Locations, members: PathMembers) -> Tensor:
+        """Logits of path members, (Q,); path k belongs to location k. With an RoI head the mean of both."""
+        of_grid = member_logits(self.grid, locations, members)
+        if self.grid.roi is None:
+            return of_grid
+        return torch.lerp(of_grid, self.grid.roi.member_logits(locations, members), ROI_CLASSES)
 
     def absolute(self, locations: Locations, nodes: Tensor) -> Tensor:
         """P(node | object) of each of E nodes at each of K locations, shape (K, E)."""
         return self.tree_tensors.log_absolute_of_nodes(
-            lambda members: self.grid.class_logits(locations, members), nodes
+            lambda members: self._class_logits(locations, members), nodes
         ).exp()
+
+    def _class_logits(self, locations: Locations, nodes: Tensor) -> Tensor:
+        """Logits of `nodes` (U,) at each location, (K, U)."""
+        of_grid = self.grid.class_logits(locations, nodes)
+        if self.grid.roi is None:
+            return of_grid
+        return torch.lerp(of_grid, self.grid.roi.class_logits(locations, nodes), ROI_CLASSES)
 
 
 @dataclass(frozen=True)
@@ -75,10 +100,16 @@ def top_locations(
     batch: BatchOutput, *, min_objectness: float, max_locations: int, geometry: Geometry = "exact"
 ) -> TopLocations:
     """At most `max_locations` locations of each image whose objectness exceeds `min_objectness`."""
-    objectness = batch.objectness.flatten(1)  # (B, AHW)
-    best, index = objectness.topk(min(max_locations, objectness.shape[1]), dim=1)
+    of_grid = batch.grid_objectness.flatten(1)  # (B, AHW)
+    count = max_locations if batch.grid.roi is None else max(max_locations, ROI_LOCATIONS)
+    best, index = of_grid.topk(min(count, of_grid.shape[1]), dim=1)
+    first = torch.arange(len(index), device=index.device)[:, None] * of_grid.shape[1]
+    if batch.grid.roi is not None:
+        location = Locations.from_flat_index(batch.grid, (first + index).flatten())
+        best, order = batch.objectness(location).view_as(best).topk(min(max_locations, best.shape[1]), dim=1)
+        index = index.gather(1, order)
     image, rank = (best > min_objectness).nonzero(as_tuple=True)
-    location = Locations.from_flat_index(batch.grid, image * objectness.shape[1] + index[image, rank])
+    location = Locations.from_flat_index(batch.grid, (first + index)[image, rank])
     xyxy_unit = location.gather(batch.xyxy_unit)
     parts = zip(_runs(image, len(batch.letterboxes)), batch.letterboxes, strict=True)
     xyxy_px = torch.cat([boxes_to_image(xyxy_unit[rows], letterbox, geometry) for rows, letterbox in parts])
@@ -236,7 +267,7 @@ def _arrays(rows: Sequence[Tensor]) -> list[npt.NDArray[Any]]:
 def _best_paths_below(batch: BatchOutput, locations: Locations, nodes: Tensor) -> Descent:
     """The most probable leaf below each of K nodes at its location."""
     return batch.tree_tensors.descend(
-        lambda active, members: member_logits(batch.grid, locations[active], members),
+        lambda active, members: batch.member_logits(locations[active], members),
         len(nodes),
         threshold=-1,
         start=nodes,
@@ -311,7 +342,7 @@ def _one_for_each_location(batch: BatchOutput, top: TopLocations, rules: _Rules)
 def _descend(batch: BatchOutput, top: TopLocations, cfg: PredictConfig) -> tuple[Descent, Tensor]:
     """The descent in the tree, and P(root) of each root that it began at, (K,)."""
     descent = batch.tree_tensors.descend(
-        lambda active, members: member_logits(batch.grid, top.location[active], members),
+        lambda active, members: batch.member_logits(top.location[active], members),
         len(top),
         threshold=cfg.min_absolute,
         by="product" if cfg.descent == "darknet" else "absolute",
@@ -326,7 +357,7 @@ def _descend_in(
     nodes = torch.from_numpy(vocabulary.nodes).to(top.objectness.device)
     node, reached, of_top = vocabulary.descend(batch.absolute(top.location, nodes), threshold=threshold)
     members = batch.tree_tensors.path_members(node)
-    logits = member_logits(batch.grid, top.location, members)
+    logits = batch.member_logits(top.location, members)
     conditional = batch.tree_tensors.log_conditional(members, logits).exp()[members.on_path]
     lengths = torch.bincount(members.path[members.on_path], minlength=len(node)).tolist()
     return Descent(node, reached, conditional.split(lengths)), of_top

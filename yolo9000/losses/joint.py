@@ -30,6 +30,7 @@ from yolo9000.losses.label_assignment import (
     negative_errors,
     path_logits,
 )
+from yolo9000.losses.roi import roi_class_errors, roi_objectness_errors, roi_samples
 from yolo9000.losses.unannotated import (
     exclusion_errors,
     object_locations,
@@ -58,6 +59,8 @@ class LossTerms:
     label_objectness: Tensor
     negative_label: Tensor  # negative image labels
     exclusion: Tensor  # objects without a box, which are of no exhaustively annotated class (decision 28)
+    roi_objectness: Tensor  # of the RoI head (decision 39)
+    roi_class: Tensor
     anchor_warm_up: Tensor  # darknet: pull towards the anchors over the first images
 
     @property
@@ -139,9 +142,21 @@ class JointLoss(nn.Module):
             "label_class": cfg.label_weight * self._label_class(output, label_paths, assigned.labels),
             "label_objectness": self._label_objectness(output, assigned, targets.image_labels),
             "negative_label": cfg.negative_weight * negative.sum(),
+            **self._roi_terms(output, assigned, targets),
         }
         divisor = len(output.box_logits) if batch_size is None else batch_size
         return LossTerms(**{name: term / divisor for name, term in terms.items()})
+
+    def _roi_terms(self, output: GridOutput, assigned: Assignment, targets: Targets) -> dict[str, Tensor]:
+        """The terms of the RoI head, if the detector has one."""
+        if output.roi is None:
+            return {"roi_objectness": _zero(output), "roi_class": _zero(output)}
+        samples = roi_samples(assigned.predicted_xyxy_unit, output.objectness.detach(), targets.boxes)
+        errors = roi_class_errors(output.roi, self.tree_tensors, targets)
+        return {
+            "roi_objectness": roi_objectness_errors(output.roi, samples),
+            "roi_class": self.cfg.class_weight * errors,
+        }
 
     @torch.no_grad()
     def assign(self, output: GridOutput, targets: Targets) -> Assignment:

@@ -24,6 +24,12 @@ def cxcywh_to_xyxy(cxcywh: Tensor) -> Tensor:
     return torch.cat([centre - half_size, centre + half_size], dim=-1)
 
 
+def scale_xyxy(xyxy: Tensor, scale: float) -> Tensor:
+    """Boxes with the same centres, and with sides multiplied by `scale`; shape (..., 4)."""
+    centre, half_size = (xyxy[..., :2] + xyxy[..., 2:]) / 2, (xyxy[..., 2:] - xyxy[..., :2]) * (scale / 2)
+    return torch.cat([centre - half_size, centre + half_size], dim=-1)
+
+
 def clip_xyxy(xyxy: Tensor, *, width: float, height: float) -> Tensor:
     """Boxes clipped to an image of this size, which is in the unit of the boxes; shape (..., 4)."""
     limit = xyxy.new_tensor([width, height, width, height])

@@ -9,6 +9,7 @@ darknet       the layers of a Darknet `.cfg` up to the last convolution, which b
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -22,6 +23,7 @@ from yolo9000.models.backbone import Backbone, ConvUnit, build_backbone, scaled_
 from yolo9000.models.darknet_network import DarknetNetwork, plan_of
 from yolo9000.models.grid import GridOutput
 from yolo9000.models.head import SplitHead
+from yolo9000.models.roi_head import RoiHead, RoiOutput
 from yolo9000.models.tree_tensors import TreeTensors
 
 Features: TypeAlias = tuple[Tensor, ...]
@@ -78,12 +80,14 @@ class Detector(nn.Module):
         tree_tensors: TreeTensors,
         *,
         has_fine_grid: bool = False,
+        roi_head: RoiHead | None = None,
     ) -> None:
         super().__init__()
         self.has_fine_grid = has_fine_grid
         self.backbone = backbone
         self.neck = neck
         self.head = head
+        self.roi_head = roi_head
         self.tree_tensors = tree_tensors
 
     @property
@@ -109,7 +113,10 @@ class Detector(nn.Module):
 
     def output_of(self, features: Features) -> GridOutput:
         """The output for features of the backbone."""
-        return self.head(self.head_input(features))  # type: ignore[no-any-return]
+        output: GridOutput = self.head(self.head_input(features))
+        if self.roi_head is None:
+            return output
+        return replace(output, roi=RoiOutput(self.roi_head, features, output))
 
     def head_input(self, features: Features) -> Tensor:
         """The input of the head, (B, C, H / stride, W / stride), for features of the backbone."""
@@ -124,14 +131,20 @@ def build_detector(cfg: ModelConfig, tree: WordTree) -> Detector:
     assert cfg.anchors is not None, "anchors are computed before the model is built (train.py)"
     backbone, neck = _backbone_and_neck(cfg)
     if neck:
-        channels = neck.channels
+        assert not isinstance(backbone, DarknetNetwork)
+        channels, roi_channels = neck.channels, backbone.channels + backbone.fine_channels
     elif cfg.has_fine_grid and not isinstance(backbone, DarknetNetwork):
-        channels = backbone.fine_channels
+        channels = roi_channels = backbone.fine_channels
     else:
-        channels = backbone.channels
-    head = SplitHead(channels, anchors_cell=torch.tensor(cfg.anchors), nodes=len(tree))
-    tree_tensors = TreeTensors(tree, siblings=cfg.siblings)
-    detector = Detector(backbone, neck, head, tree_tensors, has_fine_grid=cfg.has_fine_grid)
+        channels = roi_channels = backbone.channels
+    detector = Detector(
+        backbone,
+        neck,
+        SplitHead(channels, anchors_cell=torch.tensor(cfg.anchors), nodes=len(tree)),
+        TreeTensors(tree, siblings=cfg.siblings),
+        has_fine_grid=cfg.has_fine_grid,
+        roi_head=RoiHead(roi_channels, nodes=len(tree)) if cfg.roi_head else None,
+    )
     return detector.to(memory_format=torch.channels_last)
 
 

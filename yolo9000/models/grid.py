@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from yolo9000.models.boxes import cxcywh_to_xyxy
 from yolo9000.models.tree_tensors import PathMembers
+
+if TYPE_CHECKING:
+    from yolo9000.models.roi_head import RoiOutput
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class GridOutput:
     features: Tensor  # (B, C, H, W): the input of the class head
     anchors_cell: Tensor  # (A, 2): width and height of each anchor in grid cells
     class_head: ClassHeadLike
+    roi: RoiOutput | None = None  # of a detector with an RoI head
 
     @property
     def offset_logits(self) -> Tensor:

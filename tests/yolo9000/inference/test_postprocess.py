@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 import yolo9000.inference.postprocess as postprocess
 from tests.yolo9000.made import grid_output, random_tree
@@ -29,8 +31,8 @@ from yolo9000.inference.postprocess import (
     top_locations,
 )
 from yolo9000.inference.vocabulary import VocabularyChoice
-from yolo9000.models.grid import GridOutput, decode_boxes
-from yolo9000.models.tree_tensors import TreeTensors
+from yolo9000.models.grid import GridOutput, Locations, decode_boxes
+from yolo9000.models.tree_tensors import PathMembers, TreeTensors
 
 ANCHORS = [[0.8, 1.1], [2.5, 1.7]]
 Row = tuple[float, int, tuple[float, ...]]  # score, node, xyxy in pixels of the image
@@ -56,8 +58,58 @@ def letterboxes_of(output: GridOutput) -> list[Letterbox]:
     ]
 
 
+class FixedRoi:
+    """An RoI head with the same objectness for each location of an anchor, and the same class logits everywhere."""
+
+    def __init__(self, objectness_of_anchor: list[float], logits: list[float]) -> None:
+        self.of_anchor = torch.tensor(objectness_of_anchor, dtype=torch.float64)
+        self.logits = torch.tensor(logits, dtype=torch.float64)
+
+    def objectness(self, location: Locations) -> Tensor:
+        return self.of_anchor[location.anchor]
+
+    def class_logits(self, location: Locations, nodes: Tensor) -> Tensor:
+        return self.logits[nodes].expand(len(location), -1)
+
+    def member_logits(self, location: Locations, members: PathMembers) -> Tensor:
+        return self.logits[members.node]
+
+
 def batch_of(output: GridOutput, tree: WordTree) -> BatchOutput:
     return BatchOutput(output, TreeTensors(tree), letterboxes_of(output))
+
+
+def test_with_an_roi_head_the_best_locations_are_those_of_the_mean_objectness_of_both_heads(
+    toy_tree: WordTree,
+) -> None:
+    output = random_output(toy_tree)
+    roi = FixedRoi([0.1, 0.9], [0.0] * len(toy_tree))
+    batch = batch_of(replace(output, roi=cast(Any, roi)), toy_tree)
+    of_grid = output.objectness[1].flatten()
+    expected = of_grid**0.25 * roi.of_anchor.repeat_interleave(12) ** 0.75
+    best, index = expected.sort(descending=True)
+    top = top_locations(batch, min_objectness=0.2, max_locations=7).by_image(2)[1]
+    assert 0 < len(top) <= 7
+    assert (top.objectness > 0.2).all()
+    torch.testing.assert_close(top.objectness, best[: len(top)])
+    assert (top.location.flat_index(output) - 24).tolist() == index[: len(top)].tolist()
+    every = top_locations(batch, min_objectness=-1, max_locations=1).by_image(2)[1]
+    torch.testing.assert_close(every.objectness, best[:1])
+
+
+def test_with_an_roi_head_class_logits_are_the_mean_of_both_heads(toy_tree: WordTree) -> None:
+    output, logits = random_output(toy_tree), torch.randn(len(toy_tree), dtype=torch.float64)
+    batch = batch_of(replace(output, roi=cast(Any, FixedRoi([1, 1], logits.tolist()))), toy_tree)
+    mean = (output.dense_class_logits() + logits) / 2
+    expected = batch_of(
+        grid_output(anchors=ANCHORS, box_logits=output.box_logits, class_logits=mean), toy_tree
+    )
+    locations, nodes = Locations.from_flat_index(output, torch.arange(20)), torch.arange(len(toy_tree))
+    torch.testing.assert_close(batch.absolute(locations, nodes), expected.absolute(locations, nodes))
+    members = batch.tree_tensors.path_members(torch.arange(20) % len(toy_tree))
+    torch.testing.assert_close(
+        batch.member_logits(locations, members), expected.member_logits(locations, members)
+    )
 
 
 # --- reference implementations
