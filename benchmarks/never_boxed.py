@@ -140,12 +140,17 @@ class Plan:
         shards = self.seed_folder(seed) / row.merge
         start = () if self.withheld else (f"model.start_from={self.classifier_path(seed)}",)
         scenes = BOXES if self.withheld else "scenes"
-        own = [override.replace(SCENES, scenes) for override in row.overrides]
+        own = [override.replace(SCENES, scenes) for override in row.overrides if not self.has_own(override)]
         overrides = (f"data.loader_threads={self.threads}", *start, *self.settings, *own)
         if self.data is None and self.withheld is None:
             return detector_config(shards, steps=self.steps, seed=seed, overrides=overrides)
         path = self.config_path if self.withheld else PHOTOGRAPHS
         return scaled_detector_config(path, shards, steps=self.steps, seed=seed, overrides=overrides)
+
+    def has_own(self, override: str) -> bool:
+        """Whether the configuration of a merge names the tile sources itself, and does so for all rows."""
+        is_tile_sources = override.startswith("augment.tile_sources=")
+        return is_tile_sources and bool(self.withheld and read_config(self.config_path).augment.tile_sources)
 
     def classifier_config(self, seed: int) -> PretrainConfig:
         shards = self.seed_folder(seed) / JOINT_MERGE

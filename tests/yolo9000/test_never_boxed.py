@@ -96,7 +96,7 @@ def test_every_row_is_a_valid_configuration_for_all_images(
 ) -> None:
     data = tmp_path if images == "mosaics" else None
     withheld = benchmark.Withheld(tmp_path / "merge.yaml", ("apple",)) if images == "merge" else None
-    common = ("optimizer.ema=0.5", "pseudo_boxes.at_steps=[3]")
+    common = ("optimizer.ema=0.5", "pseudo_boxes.at_steps=[3]", "data.distinct_batches=null")
     plan = benchmark.Plan(
         tmp_path, data, steps=7, threads=1, world=(), settings=common, classifier=(), withheld=withheld
     )
@@ -110,6 +110,7 @@ def test_every_row_is_a_valid_configuration_for_all_images(
     assert cfgs["boxes only"].data.ratio == {"boxes" if withheld else "scenes": 1}
     assert cfgs["random weights"].model.network.startswith("tiny, width 1")
     assert cfgs["random weights"].model.backbone_weights == "random"
+    assert cfgs["oracle"].augment.tile_sources == (("boxes", "labels") if withheld else ("labels",))
 
 
 # --- resuming and refusals
