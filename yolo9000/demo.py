@@ -73,7 +73,7 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     classifier = with_attribution(classifier_config(shards, steps=steps, seed=seed), notice)
     start = f"model.start_from={make_classifier(classifier, folder / 'classifier')}"
     cfg = with_attribution(detector_config(shards, steps=steps, seed=seed, overrides=(start,)), notice)
-    recorded = read_baselines("demo_baselines.json")
+    recorded = read_baselines()
     text = ReportText(
         title="YOLO9000 demo: boxes for half of the classes",
         summary=f"{SUMMARY} The baselines are means of recorded runs: {recorded.command}.",
@@ -149,9 +149,11 @@ def with_attribution(cfg: SettingsT, path: Path) -> SettingsT:
     return with_settings(cfg, "data", attribution=path)
 
 
-def read_baselines(name: str) -> Recorded:
-    """The recorded baselines in a file of the package's assets."""
-    content: dict[str, Any] = json.loads((files("yolo9000") / "assets" / name).read_text("utf-8"))
+def read_baselines() -> Recorded:
+    """The recorded baselines in the package's assets."""
+    content: dict[str, Any] = json.loads(
+        (files("yolo9000") / "assets" / "demo_baselines.json").read_text("utf-8")
+    )
     return Recorded(content["command"], [Baseline(**row) for row in content["baselines"]])
 
 
@@ -176,8 +178,6 @@ def record_settings(folder: Path, settings: dict[str, Any]) -> None:
 def print_metrics(console: Console, scorecard: Scorecard, recorded: Recorded, title: str) -> None:
     """Print the scorecard, then AP50 of this run and of the baselines."""
     console.print(scorecard.table(title))
-    if not recorded.rows:
-        return
     table = Table(
         "AP50",
         "classes with boxes",

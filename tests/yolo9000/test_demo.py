@@ -100,7 +100,7 @@ def test_an_interrupted_demo_continues_and_a_finished_one_changes_nothing(
     assert "CC BY 4.0" in page
     message = capsys.readouterr().out
     assert message.startswith("YOLO9000 demo: generates emoji scenes")
-    assert all(row.name.split()[0] in message for row in read_baselines("demo_baselines.json").rows)
+    assert all(row.name.split()[0] in message for row in read_baselines().rows)
     assert f"Report with images: {folder / 'report.html'}\n" in message
 
     kept = ("best.pt", "last.pt", "metrics.csv", "config.yaml", "report.html", "classifier/best.pt")
@@ -146,7 +146,7 @@ def test_the_shipped_configuration_takes_shards_steps_and_seed(tmp_path: Path) -
 
 
 def test_the_recorded_baselines_include_both_label_baselines_and_the_oracle() -> None:
-    names = [row.name for row in read_baselines("demo_baselines.json").rows]
+    names = [row.name for row in read_baselines().rows]
     if not names:
         pytest.skip("no baselines are recorded yet: benchmarks/never_boxed.py --record")
     assert len(names) == len(set(names)) >= 3
