@@ -152,7 +152,7 @@ class JointLoss(nn.Module):
         if output.roi is None:
             return {"roi_objectness": _zero(output), "roi_class": _zero(output)}
         samples = roi_samples(assigned.predicted_xyxy_unit, output.objectness.detach(), targets.boxes)
-        errors = roi_class_errors(output.roi, self.tree_tensors, targets)
+        errors = roi_class_errors(output.roi, self.tree_tensors, targets, assigned.labels)
         return {
             "roi_objectness": roi_objectness_errors(output.roi, samples),
             "roi_class": self.cfg.class_weight * errors,

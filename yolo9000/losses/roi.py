@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yolo9000.data.batch import BoxColumns, Targets
+from yolo9000.losses.label_assignment import LabelAssignment
 from yolo9000.models.boxes import aligned_iou, scale_xyxy
 from yolo9000.models.roi_head import RoiOutput, pooled
 from yolo9000.models.tree_tensors import TreeTensors
@@ -70,14 +71,24 @@ def roi_objectness_errors(roi: RoiOutput, samples: RoiSamples) -> Tensor:
     return errors / (PREDICTED + JITTERED)
 
 
-def roi_class_errors(roi: RoiOutput, tree_tensors: TreeTensors, targets: Targets) -> Tensor:
-    """Sum of the cross-entropies of all boxes and image labels in the sibling groups on the paths of their nodes."""
-    labels = targets.image_labels
-    regions = torch.cat([targets.boxes.xyxy_unit, scale_xyxy(labels.region_xyxy_unit, LABEL_SCALE)])
-    node = torch.cat([targets.boxes.node, labels.node])
-    vectors = pooled(roi.features, torch.cat([targets.boxes.image, labels.image]), regions)
+def roi_class_errors(
+    roi: RoiOutput, tree_tensors: TreeTensors, targets: Targets, assigned: LabelAssignment
+) -> Tensor:
+    """Sum of the cross-entropies of all boxes and image labels in the sibling groups on the paths of their nodes.
+
+    Half of an image label's weight is for the middle of its region, half for the predicted boxes that it is assigned
+    to. If tight boxes were of boxed classes only, a tight box would be taken for one of these.
+    """
+    boxes, labels = targets.boxes, targets.image_labels
+    image = torch.cat([boxes.image, labels.image])
+    regions = torch.cat([boxes.xyxy_unit, scale_xyxy(labels.region_xyxy_unit, LABEL_SCALE)])
+    vectors = torch.cat([pooled(roi.features, image, regions), roi.vectors(assigned.location)])
+    node = torch.cat([boxes.node, labels.node, labels.node[assigned.label]])
+    half = torch.full_like(labels.node, 0.5, dtype=vectors.dtype)
+    weight = torch.cat([torch.ones_like(boxes.node, dtype=half.dtype), half, assigned.weight.to(half) / 2])
     members = tree_tensors.path_members(node)
     logits = roi.head.member_logits(vectors, members)
     if tree_tensors.siblings == "sigmoid":
-        return F.binary_cross_entropy_with_logits(logits, members.on_path.to(logits), reduction="sum")
-    return -tree_tensors.log_absolute(members, logits, len(node)).sum()
+        errors = F.binary_cross_entropy_with_logits(logits, members.on_path.to(logits), reduction="none")
+        return (weight[members.path] * errors).sum()
+    return -(weight * tree_tensors.log_absolute(members, logits, len(node))).sum()

@@ -109,3 +109,29 @@ def test_the_backbone_gets_no_gradient_from_the_roi_head(toy_tree: WordTree) -> 
     terms = terms_of(toy_tree, RoiHead(3, nodes=len(toy_tree)), feature_map)
     (terms.roi_objectness + terms.roi_class).backward()
     assert feature_map.grad is None
+
+
+def test_an_image_label_is_learnt_from_the_middle_of_its_region_and_from_its_predicted_box(
+    toy_tree: WordTree,
+) -> None:
+    """The label is assigned to a small box in the corner of its image, outside the middle of its region."""
+    torch.manual_seed(0)
+    head, box_logits = RoiHead(3, nodes=len(toy_tree)), torch.zeros(2, 1, 12, 12, 5, dtype=torch.float64)
+    torch.nn.init.normal_(head.classes.weight)
+    box_logits[1, 0, 0, 0, 4] = 5
+    grid = grid_output(anchors=[[1.0, 1.0]], box_logits=box_logits)
+    grid = replace(grid, features=torch.zeros(2, len(toy_tree), 12, 12, dtype=torch.float64))
+
+    def loss_of(feature_map: Tensor) -> float:
+        output = replace(grid, roi=RoiOutput(head, [feature_map], grid))
+        terms = JointLoss(PAPER, TreeTensors(toy_tree))(output, targets(labels=[(1, BOAT)]), images_seen=1)
+        return float(terms.roi_class.detach())
+
+    plain = torch.randn(2, 3, 48, 48)
+    corner, middle, edge = (plain.clone() for _ in range(3))
+    corner[1, :, :4, :4] += torch.tensor([5.0, 0, -5])[:, None, None]
+    middle[1, :, 10:38, 10:38] += torch.tensor([5.0, 0, -5])[:, None, None]
+    edge[1, :, 44:, 44:] += torch.tensor([5.0, 0, -5])[:, None, None]
+    assert abs(loss_of(corner) - loss_of(plain)) > 1e-3
+    assert abs(loss_of(middle) - loss_of(plain)) > 1e-3
+    assert loss_of(edge) == loss_of(plain)
