@@ -105,8 +105,12 @@ def top_locations(
     best, index = of_grid.topk(min(count, of_grid.shape[1]), dim=1)
     first = torch.arange(len(index), device=index.device)[:, None] * of_grid.shape[1]
     if batch.grid.roi is not None:
-        location = Locations.from_flat_index(batch.grid, (first + index).flatten())
-        best, order = batch.objectness(location).view_as(best).topk(min(max_locations, best.shape[1]), dim=1)
+        # Of the RoI head even 1 would not lift the others above min_objectness.
+        least = max(min_objectness, 0) ** (1 / (1 - ROI_OBJECTNESS))
+        image, rank = (best > least).nonzero(as_tuple=True)
+        objectness = batch.objectness(Locations.from_flat_index(batch.grid, (first + index)[image, rank]))
+        best = torch.full_like(best, -1).index_put((image, rank), objectness.to(best))
+        best, order = best.topk(min(max_locations, best.shape[1]), dim=1)
         index = index.gather(1, order)
     image, rank = (best > min_objectness).nonzero(as_tuple=True)
     location = Locations.from_flat_index(batch.grid, (first + index)[image, rank])
