@@ -9,7 +9,8 @@ __getattr__, __dir__, __all__ = folder_exports(
         "UInt64Array UInt8Array"
     ),
     commands="run_app",
-    config_files="ConfigLocation ConfigPath StrictModel apply_overrides load_config read_yaml validate with_paths",
+    config_files="ConfigLocation ConfigPath StrictModel apply_overrides load_config read_yaml validate with_paths "
+    "with_present_names",
     csv_cells="cell_text csv_cell csv_cells csv_row",
     exports="lazy_exports",
     file_lock="locked",

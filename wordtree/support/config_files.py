@@ -120,6 +120,14 @@ def apply_overrides(
     return changed
 
 
+def with_present_names(values: Mapping[str, Any], model: type[BaseModel], *, source: str) -> dict[str, Any]:
+    """The settings of a model under their present names; a FutureWarning names the former ones, and the source."""
+    renames = _Renames()
+    present = dict(renames.apply(values, [model]))
+    renames.warn(source)
+    return present
+
+
 def validate(
     values: Mapping[str, Any],
     model: type[ConfigModel],

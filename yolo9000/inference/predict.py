@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wordtree.errors import ConfigError
 from wordtree.support.arrays import Float64Array
-from wordtree.support.config_files import validate
+from wordtree.support.config_files import validate, with_present_names
 from wordtree.support.lines import one_line
 from wordtree.tree.query import parse
 from yolo9000.checkpoints.checkpoint import load_detector
@@ -77,7 +77,8 @@ class Predictor:
         self.checkpoint = Path(checkpoint)
         loaded = load_detector(checkpoint)
         self.tree, self.config, self.label_counts = loaded.tree, loaded.config, loaded.label_counts
-        settings = {**loaded.config.predict.model_dump(), **(changes or {})}
+        changed = with_present_names(changes or {}, PredictConfig, source="changes")
+        settings = {**loaded.config.predict.model_dump(), **changed}
         self.settings = validate(settings, PredictConfig, place="changes")
         self.device = _device(device)
         self.model = loaded.build_model().to(self.device)

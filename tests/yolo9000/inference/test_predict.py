@@ -114,6 +114,12 @@ def test_changed_settings_differ_from_those_of_the_checkpoint(made_detector: Pat
     assert changed.settings == changed.config.predict.model_copy(update={"min_absolute": 0.9})
 
 
+def test_changed_settings_may_have_former_names_and_values(made_detector: Path) -> None:
+    with pytest.warns(FutureWarning, match="changes: .*level is now descent"):
+        changed = Predictor(made_detector, changes={"level": "threshold", "max_places": 7})
+    assert (changed.settings.descent, changed.settings.max_locations) == ("paper", 7)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
