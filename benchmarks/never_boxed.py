@@ -14,7 +14,7 @@ Half of the classes have boxes, the other half only image labels. Each seed has 
     max_score, paper  …           joint training with another loss.label_assignment and loss.label_objectness
     boxes only                    no image labels
     label on image, on best box   baselines: the true image labels of the test image, on the whole image or on the box
-                                  of highest objectness of `boxes only`; scored together with that row
+                                  of highest objectness of `boxes only`; evaluated together with that row
     oracle                        the same images, with all boxes
     random weights                joint training with architecture `tiny` and no pretrained weights
     --row "NAME: key=value, …"    your own idea: joint training with these settings; with merge=merge_oracle it trains
@@ -31,8 +31,8 @@ The columns are mean ± standard deviation over the seeds, in percent:
     recall    at IoU 0.5, whatever the detected class
     accuracy  correctly classified share of the detected objects
 
---json writes all scores, also those of each class, and how many objects were detected and correctly classified by size,
-truncation and occlusion; --breakdown prints these numbers. Finished rows are kept in --folder: an interrupted table
+--json writes all metrics, also those of each class, and how many objects were detected and correctly classified by
+size, truncation and occlusion; --breakdown prints these numbers. Finished rows are kept in --folder: an interrupted table
 continues, and rows and seeds can be added.
 """
 

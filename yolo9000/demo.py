@@ -33,8 +33,8 @@ QUICK_WORLD = {"scenes": 60, "test_scenes": 20, "labels_per_class": 2}
 
 SUMMARY = (
     "Trained on generated scenes in which half of the classes have boxes, and on images of the other half, which "
-    "have an image label and no box. Started from a classifier of these images and of crops around the boxes. Scored "
-    "on new scenes, with boxes for all classes. Most classes have a single drawing, so the demo tests whether objects "
+    "have an image label and no box. Started from a classifier of these images and of crops around the boxes. "
+    "Evaluated on new scenes, with boxes for all classes. Most classes have a single drawing, so the demo tests whether objects "
     "are detected and labels are assigned to the right locations, not whether new drawings are recognised."
 )
 
@@ -54,7 +54,7 @@ class DemoMismatch(Yolo9000Error):
 def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     """Run the demo in `folder`; finished parts of an interrupted demo are kept.
 
-    minutes: length of both trainings on the reference machine; scores increase with it.
+    minutes: length of both trainings on the reference machine; AP50 increases with it.
     Raises DemoMismatch; MissingDrawings without the `demo` extra.
     """
     console, started = Console(), time.monotonic()

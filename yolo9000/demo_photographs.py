@@ -32,7 +32,7 @@ NOTICE = "ATTRIBUTION.txt"
 SUMMARY = (
     "Trained on photographs of seven animals in two aquariums. Fish, penguins and sharks have boxes; jellyfish, "
     "puffins, starfish and stingrays have image labels and no box. The backbone is EfficientNet-Lite0 with ImageNet "
-    "weights, which stay as they are. Scored on other photographs, with boxes for all classes."
+    "weights, which stay as they are. Evaluated on other photographs, with boxes for all classes."
 )
 
 

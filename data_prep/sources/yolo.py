@@ -210,7 +210,7 @@ class _TextFiles:
 
     images: the number of images so far; found: whether one of them has a text file.
     spelt_otherwise: text files of a folder by the key of their stem, for images without a file of their exact name:
-    case, the form of Unicode, or the suffix of the image in the name may differ. found_otherwise: those found so.
+    case, the form of Unicode, or the suffix of the image in the name may differ. found_otherwise: those that were used.
     """
 
     source: str
