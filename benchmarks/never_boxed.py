@@ -32,8 +32,8 @@ The columns are mean ± standard deviation over the seeds, in percent:
     accuracy  correctly classified share of the detected objects
 
 --json writes all metrics, also those of each class, and how many objects were detected and correctly classified by
-size, truncation and occlusion; --breakdown prints these numbers. Finished rows are kept in --folder: an interrupted table
-continues, and rows and seeds can be added.
+size, truncation and occlusion; --breakdown prints these numbers. Finished rows are kept in --folder: an interrupted
+table continues, and rows and seeds can be added.
 """
 
 from __future__ import annotations
