@@ -34,7 +34,7 @@ QUICK_WORLD = {"scenes": 60, "test_scenes": 20, "labels_per_class": 2}
 SUMMARY = (
     "Trained on generated scenes in which half of the classes have boxes, and on images of the other half, which "
     "have an image label and no box. Started from a classifier of these images and of crops around the boxes. "
-    "Evaluated on new scenes, with boxes for all classes. Most classes have a single drawing, so the demo tests whether "
+    "Evaluated on new scenes, with boxes for all classes. Most classes have one drawing, so the demo tests whether "
     "objects are detected and labels are assigned to the right locations, not whether new drawings are recognised."
 )
 
