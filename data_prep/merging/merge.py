@@ -47,6 +47,7 @@ from data_prep.shards.writer import ShardResult
 from data_prep.sources.source import Counts, counts_in_words
 from wordtree.support.file_lock import locked
 from wordtree.support.files import remove_leftover_parts, system_message
+from wordtree.support.outputs import refuse_links_out
 
 LABEL_MAP_NAME = "label_map.yaml"
 _WRITTEN = (
@@ -104,6 +105,7 @@ def execute_plan(
 
 def _execute(plan: Plan, out: Path, workers: Workers) -> Index:
     _refuse_foreign_files(out)
+    refuse_links_out(out, [*_WRITTEN, *_shard_names(plan)])
     done = finished_shards(out, plan.hashes)
     remove_leftover_parts(out, [*_WRITTEN, *_shard_names(plan)])
     try:

@@ -1,7 +1,7 @@
 """Protection of the user's files: an output replaces neither an input nor a file that our commands did not write."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from wordtree.errors import WordTreeError
 from wordtree.support.files import exists, is_own_output, write_atomically
@@ -32,6 +32,25 @@ def check_outputs(outputs: Iterable[Path], *, inputs: Iterable[Path] = (), overw
                 f"{output}: exists, and is no unchanged output of an earlier command; "
                 "choose another name, or add --overwrite."
             )
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path lies in the folder, or below, once all links in it are followed."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def file_name_of(path: PurePath | str, *, default: str) -> PurePath:
+    """The last part of a path as the name of a file in any folder; `default` where it names none, such as `..`."""
+    name = str(path).replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return PurePath(default if name in ("", ".", "..") else name)
+
+
+def refuse_links_out(folder: Path, names: Iterable[str]) -> None:
+    """Raise OutputError where a name in a folder is a link to a place outside: a stranger may have made the folder."""
+    for name in names:
+        path = folder / name
+        if path.is_symlink() and not is_inside(path, folder):
+            raise OutputError(f"{path}: is a link to a place outside its folder; remove the link.")
 
 
 def write_outputs(

@@ -69,10 +69,19 @@ def write_results(
     elif data.eval == "imagenet":
         contents = {"imagenet-detection.txt": imagenet_lines(results)}
     else:
-        contents = {f"comp4_det_test_{name}.txt": voc_lines(results, k) for k, name in enumerate(names)}
+        contents = {
+            f"comp4_det_test_{_in_file_name(name)}.txt": voc_lines(results, k) for k, name in enumerate(names)
+        }
+    if len(contents) < len(set(names)):
+        raise DarknetError(f"{data.path}: two class names would be one file name. Rename a class.")
     folder.mkdir(parents=True, exist_ok=True)
     write_outputs({folder / name: content for name, content in contents.items()}, overwrite=overwrite)
     return [folder / name for name in contents]
+
+
+def _in_file_name(name: str) -> str:
+    """A class name as part of a file name, which must not lead into another folder."""
+    return name.replace("/", "_").replace("\\", "_").replace("\0", "_")
 
 
 def results_of(

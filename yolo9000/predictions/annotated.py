@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from torch import Tensor
 
 from wordtree.support.files import write_atomically
+from wordtree.support.outputs import file_name_of, is_inside
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.draw import MIN_DRAWN_PX, draw_detections, to_pillow
 from yolo9000.inference.sources import FoundImages, ImageItem
@@ -23,24 +24,26 @@ _MAX_NAME_BYTES = 200  # of 255, so that `-2.jpg` fits
 class AnnotatedFiles:
     """A file in the output folder for each image, all different: NAME.jpg, NAME-2.jpg, …
 
-    Neither an input image nor a file in `kept`, paths relative to the folder, is ever chosen. The names depend on
-    the order of the images only, so that a resumed run chooses the same ones.
+    Neither an input image, a file in `kept` (paths relative to the folder) nor a place outside is ever chosen. The
+    names depend on the order of the images only, so that a resumed run chooses the same ones.
     """
 
     def __init__(self, out: Path, found: FoundImages, kept: Iterable[str]) -> None:
-        self._out = out
+        self._out, self._root = out, Path(os.path.realpath(out))
         self._taken = {os.path.realpath(out / name) for name in kept} | _inputs_inside(out, found)
 
     def path_of(self, item: ImageItem) -> Path:
         """The file for the next image."""
         frame = "" if item.frame is None else f"-{item.frame:06d}"
         relative = PurePath(item.relative)
-        if relative.is_absolute() or ".." in relative.parts:
-            relative = PurePath(relative.name)
+        is_plain = not relative.is_absolute() and ".." not in relative.parts
+        if not is_plain or not relative.name or not is_inside(self._out / relative.parent, self._root):
+            relative = file_name_of(relative, default="image")
         stem = os.fsdecode(os.fsencode(relative.stem)[:_MAX_NAME_BYTES])
         for number in count(1):
             path = self._out / relative.with_name(f"{stem}{frame}{f'-{number}' if number > 1 else ''}.jpg")
-            if (real := os.path.realpath(path)) not in self._taken:
+            real = os.path.realpath(path)
+            if real not in self._taken and Path(real).is_relative_to(self._root):
                 self._taken.add(real)
                 return path
         raise AssertionError

@@ -14,6 +14,7 @@ from typing import IO, Any, TypeAlias
 
 from wordtree.support.csv_cells import csv_row
 from wordtree.support.files import LeftoverParts, part_file, path_in_errors, write_atomically
+from wordtree.support.outputs import file_name_of, is_inside
 from wordtree.tree.tree import WordTree
 from yolo9000.inference.detections import ROW_COLUMNS, Detections, coco_categories
 from yolo9000.predictions.megadetector import megadetector_images, megadetector_tables
@@ -115,6 +116,8 @@ def _write_yolo(log: Path, outputs: list[Path], tree: WordTree) -> None:
     left = LeftoverParts(labels)
     for _, record in _readable(log):
         path = labels / _label_file(record, root, taken)
+        if not is_inside(path.parent, labels):  # through a link in the folder
+            path = labels / _label_file({**record, "image": path.name}, "", taken)
         path.parent.mkdir(parents=True, exist_ok=True)
         left.remove(path)
         with replaced(path) as file:
@@ -125,9 +128,9 @@ def _write_yolo(log: Path, outputs: list[Path], tree: WordTree) -> None:
 
 def _label_file(record: Record, root: str, taken: set[PurePath]) -> PurePath:
     """The label file of an image: its path below the common folder of all images, with the suffix .txt."""
-    path = (
-        PurePath(os.path.relpath(record["image"], root)) if root else PurePath(record["image"].split("/")[-1])
-    )
+    path = PurePath(os.path.relpath(record["image"], root) if root else record["image"])
+    if not root or path.is_absolute() or ".." in path.parts or not path.name:
+        path = file_name_of(record["image"], default="image")
     frame = f"-{record['frame']:06d}" if "frame" in record else ""
     for number in count(1):
         name = path.with_name(f"{path.stem}{frame}{f'-{number}' if number > 1 else ''}.txt")

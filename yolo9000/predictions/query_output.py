@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wordtree.support.lines import printable
-from wordtree.support.outputs import check_outputs
+from wordtree.support.outputs import check_outputs, refuse_links_out
 from yolo9000.predictions.contact_sheet import MAX_IMAGES, write_contact_sheet
 from yolo9000.predictions.formats import FORMATS, replaced, write_format
 from yolo9000.predictions.store import Match, StoredQuery
@@ -52,6 +52,7 @@ def write_matches(query: StoredQuery, out: Path, format_name: str, *, overwrite:
     log = out / "detections.jsonl"
     outputs = [out / name.format(part="") for name in FORMATS[format_name].files]
     check_outputs([log, *outputs, out / "tree.json"], overwrite=overwrite)
+    refuse_links_out(out, [path.name for path in (log, *outputs, out / "tree.json")])
     out.mkdir(parents=True, exist_ok=True)
     query.store.tree.save(out / "tree.json")
     with replaced(log) as file:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from wordtree.support.file_lock import locked
 from wordtree.support.files import LeftoverParts, remove_leftover_parts
-from wordtree.support.outputs import write_outputs
+from wordtree.support.outputs import refuse_links_out, write_outputs
 from wordtree.support.progress import ProgressBar
 from wordtree.support.stop import StopRequest
 from yolo9000.inference.detections import Detections
@@ -179,6 +179,8 @@ class RunFolder:
         identity = run_identity(predictor, predictor.checkpoint, query) | {"report": choice.report}
         report_file = self.path / f"report{self.suffix}.html"
         written = [self.run_file, *self.outputs(choice.format), report_file]
+        names = [path.name for path in (*written, self.log, self.path / FOLDER, self.path / "tree.json")]
+        refuse_links_out(self.path, names)
         remove_leftover_parts(self.path, [path.name for path in written])
         kept = [] if choice.overwrite else existing_images(self.path)
         if self.run_file.exists() and not choice.overwrite:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from wordtree.support.file_lock import locked
 from wordtree.support.files import is_own_output, path_in_errors, remove_leftover_parts, write_atomically
+from wordtree.support.outputs import refuse_links_out
 from yolo9000.distributed import is_first, on_first_process
 from yolo9000.errors import Yolo9000Error
 
@@ -45,6 +46,7 @@ def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False)
     _refuse_foreign_files(folder, text)
+    refuse_links_out(folder, [*WRITTEN, "tensorboard"])
     remove_leftover_parts(folder, WRITTEN)
     write_atomically(folder / "config.yaml", text)
     path = folder / "metrics.csv"
