@@ -13,6 +13,7 @@ from wordtree import WordTree
 from wordtree.support.arrays import BoolArray
 from yolo9000.config import LossConfig, ModelConfig, OptimizerConfig
 from yolo9000.data.batch import BoxColumns, IgnoreColumns, ImageLabelColumns, Targets
+from yolo9000.distributed import rank, world_size
 from yolo9000.losses.joint import JointLoss
 from yolo9000.models.detector import Detector, build_detector
 from yolo9000.models.tree_tensors import TreeTensors
@@ -56,7 +57,9 @@ class MadeTraining:
         cls, nodes: int, size: Size, *, precision: str, class_rows: str = "auto", device: str = "cpu"
     ) -> MadeTraining:
         torch.manual_seed(0)
-        model = build_detector(size.model, generated_tree(nodes)).to(device).train()
+        with torch.device(device):
+            model = build_detector(size.model, generated_tree(nodes))
+        model = model.to(device).train()
         cfg = OptimizerConfig.model_validate({"learning_rate": 1e-6, "class_rows": class_rows})
         optimizer = build_optimizer(model, cfg)
         lazy_rows = build_lazy_rows(model, optimizer, None, cfg)
@@ -70,8 +73,9 @@ class MadeTraining:
         return cls(model, criterion, optimizer, lazy_rows, images, targets, precision)
 
     def step(self, number: int) -> None:
-        """One step, as in training/loop.py."""
-        summed_gradients(self.model, [self.targets[number % BATCHES]], self._terms, self.lazy_rows)
+        """One step, as in training/loop.py; each process has other labels."""
+        targets = self.targets[(number * world_size() + rank()) % BATCHES]
+        summed_gradients(self.model, [targets], self._terms, self.lazy_rows)
         self.optimizer.step()
         if self.lazy_rows:
             self.lazy_rows.update()
