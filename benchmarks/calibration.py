@@ -4,9 +4,9 @@
 
 A third of the images gives the temperatures. Each split calibrates on one half of the others and tests on the other
 half, for each rule and requested accuracy. Prints the mean accuracy on the test half, its mean coverage (0: the root,
-100: a leaf) and the share of splits without a threshold; then the same numbers for the fixed thresholds .5 and .65 and
-for leaves. All of it for all matched boxes, and for the boxes of classes with boxes in training and of classes with
-image labels only.
+100: a leaf), its mean depth (edges below the root) and the share of splits without a threshold; then the same numbers
+for the fixed thresholds .5 and .65 and for leaves. All of it for all matched boxes, and for the boxes of classes with
+boxes in training and of classes with image labels only. The temperatures are part of all of these.
 
 The accuracy on a finite test half varies even at a right threshold. `violated` therefore takes all boxes as the
 population: the share of as many calibrations, on images drawn from it with replacement, as many as it has, whose
@@ -37,13 +37,14 @@ FIXED = {"P > .5": 0.5, "P > .65": 0.65, "leaf": 0.0}
 
 @dataclass(frozen=True)
 class Outcome:
-    """Accuracy and coverage of one split's test half, 0..1; None where there was no threshold.
+    """Accuracy and coverage of one split's test half, 0..1, and mean depth; None where there was no threshold.
 
     is_violated: of a resampled calibration, whether the accuracy is below the request
     """
 
     accuracy: float | None
     coverage: float | None
+    depth: float | None
     is_violated: bool = False
 
 
@@ -59,7 +60,11 @@ def main() -> None:
     supervision = np.array(
         [checkpoint.label_counts.supervision(int(node)) for node in boxes.node[boxes.object]]
     )
-    print("boxes         method                requested  accuracy  violated  coverage  no threshold")
+    print(
+        "boxes         method                requested  accuracy  violated  coverage     depth  no threshold"
+    )
+    number = {"all": len(boxes)} | {name: int((supervision == name).sum()) for name in set(supervision)}
+    print(f"matched boxes: {number}")
     for name in ("all", "boxes", "image labels"):
         chosen = boxes.rows(np.ones(len(boxes), bool) if name == "all" else supervision == name)
         if len(chosen):
@@ -116,28 +121,29 @@ def calibrated(
     is_violated = accuracy is not None and accuracy < target
     threshold = threshold_from(boxes.rows(is_calibration))
     if threshold is None:
-        return Outcome(None, None, is_violated)
+        return Outcome(None, None, None, is_violated)
     return replace(outcome_at(boxes.rows(~is_calibration), threshold), is_violated=is_violated)
 
 
 def outcome_at(boxes: MatchedPaths, threshold: float) -> Outcome:
     nodes = boxes.nodes_at(threshold)
     coverage = coverage_of(boxes.predicted(nodes), boxes.tree)
-    return Outcome(float((nodes <= boxes.correct_nodes).mean()), float(coverage.mean()))
+    accuracy = float((nodes <= boxes.correct_nodes).mean())
+    return Outcome(accuracy, float(coverage.mean()), float(nodes.mean() - 1))
 
 
 def row_of(outcomes: list[Outcome], target: float | None) -> str:
-    accuracy = np.array([o.accuracy for o in outcomes if o.accuracy is not None])
-    coverage = np.array([o.coverage for o in outcomes if o.coverage is not None])
-    none = 1 - len(accuracy) / len(outcomes)
-    if not len(accuracy):
-        return f"{100 * (target or 0):9.0f}         –         –         –        100 %"
+    """Requested and mean accuracy, violations, coverage and depth, and the share of splits without a threshold."""
+    found = [outcome for outcome in outcomes if outcome.accuracy is not None]
+    none = f"{100 * (1 - len(found) / len(outcomes)):9.0f} %"
     asked = "        –" if target is None else f"{100 * target:9.0f}"
+    if not found:
+        return f"{asked}         –         –         –         –{none}"
+    values = np.array([[outcome.accuracy, outcome.coverage, outcome.depth] for outcome in found], float)
+    accuracy, coverage, depth = values.mean(axis=0)
     violated = np.mean([outcome.is_violated for outcome in outcomes])
-    below = "       –" if target is None else f"{100 * violated:6.1f} %"
-    return (
-        f"{asked}  {100 * accuracy.mean():8.1f}  {below}  {100 * coverage.mean():8.1f}  {100 * none:9.0f} %"
-    )
+    below = "        –" if target is None else f"{100 * violated:7.1f} %"
+    return f"{asked}  {100 * accuracy:8.1f} {below}  {100 * coverage:8.1f}  {depth:8.2f}{none}"
 
 
 if __name__ == "__main__":

@@ -35,6 +35,12 @@ class ProtocolChoice(StrEnum):
     ilsvrc = "ilsvrc"
 
 
+LABEL_IMAGES_ONLY = (
+    "The threshold of 'image labels' comes from images with an image label, as no box of the split has such a class: "
+    "the accuracy of these classes is guaranteed for such images only, not for scenes with several objects."
+)
+
+
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint: runs/NAME/best.pt.")]
 Shards = Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of `data-prep merge`.")]
 Split = Annotated[
@@ -196,11 +202,12 @@ def _print_calibration(calibration: Calibration, path: Path) -> None:
     for target in calibration.targets:
         for row in target.groups:
             source = "all, too few boxes" if row.is_inherited else row.source
+            source += "" if row.is_reached else "; out of reach even at the root"
             values = (f"{target.accuracy:g}", row.group, f"{row.threshold:.4f}", str(row.boxes), source)
             table.add_row(*values)
     print_table(table)
     print(f"temperatures by depth: {', '.join(f'{value:.2f}' for value in calibration.temperatures)}")
     if any(row.source == "image labels" for target in calibration.targets for row in target.groups):
-        print("The threshold of 'image labels' is valid for images like label images, not for scenes.")
+        print(LABEL_IMAGES_ONLY)
     accuracy = calibration.targets[0].accuracy
     print(f"Stored in {path}; to use it: yolo9000 predict {path} IMAGES --accuracy {accuracy:g}")

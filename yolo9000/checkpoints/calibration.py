@@ -37,6 +37,8 @@ class GroupThreshold(StrictModel):
     source: Literal["boxes", "image labels"] = "boxes"
     # The group has too few boxes and got the threshold of all boxes.
     is_inherited: bool = False
+    # False: not even the root of the predictions of the group is right often enough.
+    is_reached: bool = True
 
 
 class Target(StrictModel):

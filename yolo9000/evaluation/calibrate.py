@@ -161,6 +161,7 @@ def thresholds_by_group(
                 threshold=of_all if found is None else min(found, 1.0),
                 boxes=len(own),
                 is_inherited=found is None,
+                is_reached=found is None or found <= 1,
             )
         )
     return rows
@@ -197,7 +198,7 @@ def _thresholds(
     required = boxes.required_threshold()
     group = [names[leaf] for leaf in boxes.leaf.tolist()]
     rows = thresholds_by_group(required, group, target, choice, boxes_per_image)
-    if labels is None or any(row.group == "image labels" and not row.is_inherited for row in rows):
+    if labels is None or _has_boxes_of_label_only_classes(boxes, counts):
         return tuple(rows)
     of_labels = labels.required_threshold()[[names[leaf] == "image labels" for leaf in labels.leaf.tolist()]]
     found = threshold_of(
@@ -206,9 +207,18 @@ def _thresholds(
     if found is None:
         return tuple(rows)
     own = GroupThreshold(
-        group="image labels", threshold=min(found, 1.0), boxes=len(of_labels), source="image labels"
+        group="image labels",
+        threshold=min(found, 1.0),
+        boxes=len(of_labels),
+        source="image labels",
+        is_reached=found <= 1,
     )
     return (*(row for row in rows if row.group != "image labels"), own)
+
+
+def _has_boxes_of_label_only_classes(boxes: MatchedPaths, counts: LabelCounts) -> bool:
+    """Whether the boxes can tell right from wrong predictions of these classes: without any, all of them are wrong."""
+    return any(counts.supervision(int(node)) == "image labels" for node in np.unique(boxes.node))
 
 
 def _matched_paths(model: Detector, images: EvaluationSet, checkpoint: DetectorCheckpoint) -> MatchedPaths:

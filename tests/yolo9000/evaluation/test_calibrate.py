@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from data_prep import LabelCounts, ShardReader
-from tests.yolo9000.made import made_config
+from tests.yolo9000.made import made_config, made_shards
 from wordtree.tree.tree import WordTree
 from yolo9000 import Predictor
 from yolo9000.checkpoints.calibration import (
@@ -29,6 +29,7 @@ from yolo9000.checkpoints.checkpoint import (
     load_detector,
     save_checkpoint,
 )
+from yolo9000.data.image import decode_image
 from yolo9000.evaluation.calibrate import (
     CalibrationChoice,
     calibrate,
@@ -37,6 +38,7 @@ from yolo9000.evaluation.calibrate import (
     thresholds_by_group,
 )
 from yolo9000.evaluation.temperature import best_temperature
+from yolo9000.evaluation_commands import _print_calibration
 from yolo9000.inference.calibrated import at_calibrated_depth
 from yolo9000.inference.detections import Detections
 from yolo9000.models.detector import build_detector
@@ -262,3 +264,75 @@ def test_calibrating_needs_enough_boxes(shards: Path) -> None:
     checkpoint, reader = checkpoint_of(shards), ShardReader(shards)
     with pytest.raises(CalibrationError, match=r"matched boxes are too few for an accuracy of 0\.95"):
         calibrate(checkpoint, checkpoint.build_model(), reader, CalibrationChoice())
+
+
+# --- classes without boxes
+
+
+@pytest.fixture(scope="module")
+def labelled_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes with boxes of dogs and cats, and images that are labelled as cars or boats."""
+    return made_shards(tmp_path_factory.mktemp("labelled"), scenes=12, label_images=20, test_scenes=12)
+
+
+def required_of_label_images(path: Path, reader: ShardReader) -> list[float]:
+    """Slowly: P of the shallowest wrong node of the box of highest objectness, where its leaf is label-only."""
+    tree, required = reader.tree, []
+    predictor = Predictor(path, changes={"min_absolute": 0, "batch_size": 1})
+    for image in reader.split("train").tolist():
+        if reader.image_boxed[image]:
+            continue
+        (label,) = reader.label_nodes[reader.label_offsets[image] : reader.label_offsets[image + 1]]
+        pixels = decode_image(reader.encoded(image))
+        (found,) = predictor.detect([pixels], ["label image"])
+        best = int(found.objectness.argmax())
+        path = tree.path(int(found.node[best]))
+        if reader.label_counts.supervision(path[-1]) != "image labels":
+            continue
+        absolute = np.cumprod(found.conditional[best].astype(float))
+        wrong = [p for node, p in zip(path, absolute, strict=True) if node not in tree.path(int(label))]
+        required.append(math.inf if len(wrong) == len(path) else max(wrong, default=0.0))
+    return required
+
+
+def test_classes_without_boxes_are_calibrated_on_label_images(
+    labelled_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, reader = checkpoint_of(labelled_shards), ShardReader(labelled_shards)
+    evaluate = checkpoint.config.evaluate.model_copy(update={"split": "train"})
+    checkpoint = replace(checkpoint, config=checkpoint.config.model_copy(update={"evaluate": evaluate}))
+    save_checkpoint(tmp_path / "net.pt", checkpoint)
+    required = required_of_label_images(tmp_path / "net.pt", reader)
+    assert 10 <= len(required) <= 40
+    choice = CalibrationChoice(targets=(0.05,), confidence=0.6, by="supervision")
+    monkeypatch.setattr(
+        "yolo9000.evaluation.calibrate.fit_temperatures",
+        lambda *_: [1.0] * (int(reader.tree.depth.max()) + 1),
+    )
+    found = calibrate(checkpoint, checkpoint.build_model(), reader, choice)
+    (row,) = [row for row in found.targets[0].groups if row.group == "image labels"]
+    rank = confident_rank(len(required), 0.05, 0.6)
+    assert (row.source, row.boxes, row.is_inherited) == ("image labels", len(required), False)
+    assert row.threshold == pytest.approx(sorted(required)[rank - 1], abs=1e-5)
+
+
+def test_boxes_of_label_only_classes_go_before_label_images(labelled_shards: Path) -> None:
+    """In the test split, cars and boats have boxes, which are better truth than the labels of whole images."""
+    checkpoint, reader = checkpoint_of(labelled_shards), ShardReader(labelled_shards)
+    choice = CalibrationChoice(targets=(0.01,), confidence=0.02, by="supervision")
+    found = calibrate(checkpoint, checkpoint.build_model(), reader, choice)
+    assert {row.source for row in found.targets[0].groups} == {"boxes"}
+
+
+def test_the_output_says_what_label_images_guarantee(
+    capsys: pytest.CaptureFixture[str], shards: Path
+) -> None:
+    calibration = made_calibration(checkpoint_of(shards))
+    _print_calibration(calibration, Path("net.pt"))
+    assert "for such images only" not in capsys.readouterr().out
+    row = GroupThreshold(group="image labels", threshold=1, boxes=70, source="image labels", is_reached=False)
+    targets = (Target(accuracy=0.9, groups=(*calibration.targets[0].groups, row)),)
+    _print_calibration(calibration.model_copy(update={"targets": targets}), Path("net.pt"))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "guaranteed for such images only, not for scenes" in text
+    assert "out of reach" in text
