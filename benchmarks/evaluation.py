@@ -1,11 +1,13 @@
 """Time and memory of average precision with many classes: this project's, hotcoco's and pycocotools' evaluators.
 
     python benchmarks/evaluation.py --images 2000 --classes 9418 --with yolo9000 hotcoco pycocotools
+    python benchmarks/evaluation.py --quick
 
-Prints seconds, peak memory and the mean AP of each. Every image has 5 boxes and 100 detections: half are near a box,
-and half of all detections have the box's class, the others a random one. Each evaluator runs in a process of its own,
-which gets the boxes as arrays (yolo9000) or as COCO's lists (hotcoco, pycocotools; making the lists is not timed).
-Needs `pip install hotcoco pycocotools` for these two.
+Prints seconds, memory and the mean AP of each, side by side with this project's: the factor of its time and memory.
+Memory is the peak of the process minus what it held before the evaluation. Every image has 5 boxes and 100 detections:
+half are near a box, and half of all detections have the box's class, the others a random one. Each evaluator runs in a
+process of its own, which gets the boxes as arrays (yolo9000) or as COCO's files (hotcoco, pycocotools; making the lists
+is not timed). Evaluators that are not installed are left out: `pip install hotcoco pycocotools`.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ import io
 import json
 import multiprocessing
 import resource
+import sys
 import tempfile
 from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,30 +34,68 @@ from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 BOXES, DETECTIONS = 5, 100  # in each image
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """The cost of one evaluation, and its result.
+
+    memory_gb   peak memory of the process beyond what it held before
+    peak_gb     peak memory of the process
+    """
+
+    evaluator: str
+    seconds: float
+    memory_gb: float
+    peak_gb: float
+    mean_ap: float
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--classes", type=int, default=9418)
-    parser.add_argument("--with", dest="evaluators", nargs="+", choices=EVALUATORS, default=["yolo9000"])
+    parser.add_argument("--with", dest="evaluators", nargs="+", choices=EVALUATORS, default=list(EVALUATORS))
+    parser.add_argument("--quick", action="store_true", help="200 images of 500 classes: seconds")
+    parser.add_argument("--json", action="store_true", help="print JSON only")
     options = parser.parse_args()
-    print(f"{options.images} images x {options.classes} classes x {DETECTIONS} detections")
+    images, classes = (200, 500) if options.quick else (options.images, options.classes)
+    found = []
     for name in options.evaluators:
-        measure = partial(measured, name, options.images, options.classes)
+        if find_spec(name) is None:
+            print(f"{name} is not installed: pip install {name}", file=sys.stderr)
+            continue
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            seconds, before_gb, peak_gb, ap = pool.apply(measure)
+            found.append(pool.apply(partial(measured, name, images, classes)))
+    if options.json:
+        rows = [asdict(row) for row in found]
+        print(json.dumps({"images": images, "classes": classes, "evaluators": rows}, indent=1))
+    else:
+        print_side_by_side(found, f"{images} images x {classes} classes x {DETECTIONS} detections")
+
+
+def print_side_by_side(found: list[Measurement], title: str) -> None:
+    """Print a row for each evaluator, with the factor of the first one's time and memory."""
+    print(title)
+    print(
+        f"{'':>12}  {'seconds':>8}  {'factor':>7}  {'memory, GB':>10}  {'factor':>7}  {'peak, GB':>8}  mean AP"
+    )
+    for row in found:
+        time, memory = row.seconds / found[0].seconds, row.memory_gb / max(found[0].memory_gb, 1e-3)
         print(
-            f"{name:>12}: {seconds:7.1f} s, peak {peak_gb:5.2f} GB ({before_gb:.2f} GB before), mean AP {ap:.6f}"
+            f"{row.evaluator:>12}  {row.seconds:8.2f}  {time:7.2f}  {row.memory_gb:10.2f}  {memory:7.2f}  "
+            f"{row.peak_gb:8.2f}  {row.mean_ap:.6f}"
         )
 
 
-def measured(name: str, images: int, classes: int) -> tuple[float, float, float, float]:
-    """Seconds, memory before, peak memory (GB) and mean AP of one evaluator."""
+def measured(name: str, images: int, classes: int) -> Measurement:
+    """The measurement of one evaluator in this process."""
     truths, detections = boxes_of(images, classes)
     evaluate = EVALUATORS[name](truths, detections, classes)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     started = perf_counter()
     ap = evaluate()
-    return perf_counter() - started, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, ap
+    seconds = perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return Measurement(name, seconds, peak - before, peak, ap)
 
 
 def boxes_of(images: int, classes: int) -> tuple[list[GroundTruth], list[ScoredBoxes]]:

@@ -201,7 +201,7 @@ def _print_calibration(calibration: Calibration, path: Path) -> None:
     table.add_column("from")
     for target in calibration.targets:
         for row in target.groups:
-            source = "all, too few boxes" if row.is_inherited else row.source
+            source: str = "all, too few boxes" if row.is_inherited else row.source
             source += "" if row.is_reached else "; out of reach even at the root"
             values = (f"{target.accuracy:g}", row.group, f"{row.threshold:.4f}", str(row.boxes), source)
             table.add_row(*values)

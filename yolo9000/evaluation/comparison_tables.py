@@ -100,7 +100,7 @@ def classes_sentences(comparison: Comparison) -> list[str]:
     ]
     needed = math.ceil(2 * tested / choice.false_discovery_rate)
     if choice.resamples + 1 < needed:
-        sentences.append(f"--resamples {needed} would also find a class that alone differs.")
+        sentences.append(f"A class that alone differs is found only with --resamples {needed} or more.")
     if rare := len(comparison.classes) - tested:
         sentences.append(f"Not tested: {rare:,} with objects in fewer than {MIN_IMAGES} images.")
     return sentences

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from yolo9000.evaluation.comparison_tables import (
 )
 from yolo9000.evaluation.disagreement import ImageDisagreement
 from yolo9000.evaluation.evaluation_set import ground_truth
+from yolo9000.evaluation.resampling import Difference
 from yolo9000.inference.draw import MISSED, PALETTE, Mark, draw_marks, to_pillow, without_leading_zero
 from yolo9000.reports.page import ReportImage, RunDetails, render_page
 
@@ -52,7 +53,7 @@ def render_comparison(comparison: Comparison, reader: ShardReader) -> str:
         difference_cells=difference_cells,
         supervision_pair_name=supervision_pair_name,
         p_value_cell=p_value_cell,
-        position=IntervalScale.of(comparison).position,
+        scales=interval_scales(comparison),
         most_different=most_different(comparison.classes),
         classes_text=" ".join(classes_sentences(comparison)),
         pairs=[(row, image_pair(comparison, row, reader)) for row in comparison.disagreements],
@@ -67,11 +68,12 @@ def image_pair(comparison: Comparison, row: ImageDisagreement, reader: ShardRead
     size = max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale))
     resized = pixels.resize(size)
     truth = ground_truth(reader, image)
-    missed = [Mark(box * scale, "", MISSED, dashed=True) for box in truth.xyxy_px[~truth.ignored]]
+    objects = zip(truth.xyxy_px[~truth.ignored], truth.node[~truth.ignored], strict=True)
+    labelled = [Mark(box * scale, reader.tree.names[node], MISSED, dashed=True) for box, node in objects]
     counts = ((row.correct_a, row.wrong_a), (row.correct_b, row.wrong_b))
     return [
         ReportImage(
-            draw_marks(resized, [*_marks(comparison, model, row.position, scale), *missed]),
+            draw_marks(resized, [*_marks(comparison, model, row.position, scale), *labelled]),
             f"{name}: {correct} correct, {wrong} wrong",
             alt=f"{row.image} with the detections of {name}",
         )
@@ -80,7 +82,7 @@ def image_pair(comparison: Comparison, row: ImageDisagreement, reader: ShardRead
 
 
 def _marks(comparison: Comparison, model: int, position: int, scale: float) -> list[Mark]:
-    """The reported detections of a model in one image, those that the other model does not share on top."""
+    """The reported detections of a model in one image: those that the other model does not share on top, with names."""
     found, agreed = comparison.found[model], comparison.agreed[model]
     rows = np.flatnonzero((found.paths.image == position) & found.is_reported)
     rows = rows[np.lexsort((-found.score[rows], agreed[rows]))]
@@ -88,7 +90,7 @@ def _marks(comparison: Comparison, model: int, position: int, scale: float) -> l
     return [
         Mark(
             found.xyxy_px[row] * scale,
-            f"{names[found.predicted[row]]} {without_leading_zero(found.score[row])}",
+            "" if agreed[row] else f"{names[found.predicted[row]]} {without_leading_zero(found.score[row])}",
             AGREED if agreed[row] else COLOURS[model],
             dashed=False,
         )
@@ -97,23 +99,22 @@ def _marks(comparison: Comparison, model: int, position: int, scale: float) -> l
 
 
 class IntervalScale:
-    """The scale of the drawn intervals: 0 in the middle, the largest difference at the ends."""
+    """The scale of the intervals that a table draws: 0 in the middle, the largest bound of any at the ends."""
 
-    def __init__(self, largest: float) -> None:
-        self._largest = max(largest, 1e-9)
-
-    @classmethod
-    def of(cls, comparison: Comparison) -> IntervalScale:
-        """The scale that all differences of the page fit on."""
-        rows = [
-            *(one for group in comparison.groups for one in (group.ap50, group.ap)),
-            *comparison.predictions.values(),
-            *(level.correct for level in comparison.levels),
-            *(one.ap50 for one in most_different(comparison.classes)),
-        ]
-        values = [abs(value) for row in rows for value in (row.difference, row.low, row.high) if value]
-        return cls(max(values, default=1))
+    def __init__(self, rows: Iterable[Difference]) -> None:
+        values = (value for row in rows for value in (row.difference, row.low, row.high))
+        self._largest = max((abs(value) for value in values if value), default=1.0)
 
     def position(self, value: float) -> str:
         """The place of a value between the ends, 0..100."""
-        return f"{50 + 50 * max(-1.0, min(1.0, value / self._largest)):.2f}"
+        return f"{50 + 50 * value / self._largest:.2f}"
+
+
+def interval_scales(comparison: Comparison) -> dict[str, IntervalScale]:
+    """The scale of each table."""
+    return {
+        "groups": IntervalScale(row for group in comparison.groups for row in (group.ap50, group.ap)),
+        "predictions": IntervalScale(comparison.predictions.values()),
+        "levels": IntervalScale(level.correct for level in comparison.levels),
+        "classes": IntervalScale(row.ap50 for row in most_different(comparison.classes)),
+    }
