@@ -6,8 +6,8 @@
 Prints seconds, memory and the mean AP of each, side by side with this project's: the factor of its time and memory.
 Memory is the peak of the process minus what it held before the evaluation. Every image has 5 boxes and 100 detections:
 half are near a box, and half of all detections have the box's class, the others a random one. Each evaluator runs in a
-process of its own, which gets the boxes as arrays (yolo9000) or as COCO's files (hotcoco, pycocotools; making the lists
-is not timed). Evaluators that are not installed are left out: `pip install hotcoco pycocotools`.
+process of its own, which has the boxes as arrays (yolo9000) or has read COCO's files (the others) before it is
+measured. Evaluators that are not installed are left out: `pip install hotcoco pycocotools`.
 """
 
 from __future__ import annotations
@@ -128,31 +128,33 @@ def with_pycocotools(truths: list[GroundTruth], detections: list[ScoredBoxes], c
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    return partial(mean_ap_of_coco_lists, COCO, COCOeval, *coco_lists(truths, detections, classes))
+    return partial(mean_ap_of, loaded(COCO, COCOeval, *coco_lists(truths, detections, classes)))
 
 
 def with_hotcoco(truths: list[GroundTruth], detections: list[ScoredBoxes], classes: int) -> Any:
     """A function that returns the mean AP of hotcoco."""
     from hotcoco import COCO, COCOeval
 
-    return partial(mean_ap_of_coco_lists, COCO, COCOeval, *coco_lists(truths, detections, classes))
+    return partial(mean_ap_of, loaded(COCO, COCOeval, *coco_lists(truths, detections, classes)))
 
 
-def mean_ap_of_coco_lists(
-    coco_class: Any, evaluator_class: Any, truth: dict[str, Any], results: list[Any]
-) -> float:
-    """The mean AP of an evaluator with the interface of pycocotools."""
+def loaded(coco_class: Any, evaluator_class: Any, truth: dict[str, Any], results: list[Any]) -> Any:
+    """An evaluator with the interface of pycocotools that has read the boxes."""
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         truth_file, results_file = Path(folder) / "truth.json", Path(folder) / "results.json"
         truth_file.write_text(json.dumps(truth))
         results_file.write_text(json.dumps(results))
         coco = coco_class(str(truth_file))
-        evaluation = evaluator_class(coco, coco.loadRes(str(results_file)), "bbox")
+        return evaluator_class(coco, coco.loadRes(str(results_file)), "bbox")
+
+
+def mean_ap_of(evaluation: Any) -> float:
+    """The mean AP of an evaluator with the interface of pycocotools."""
+    with redirect_stdout(io.StringIO()):
         evaluation.evaluate()
         evaluation.accumulate()
-        precision = np.asarray(evaluation.eval["precision"])
-    of_all = precision.reshape(10, 101, -1, 4, 3)[:, :, :, 0, 2]
-    return 100 * float(of_all[of_all > -1].mean())
+        evaluation.summarize()
+    return 100 * float(evaluation.stats[0])
 
 
 def coco_lists(
