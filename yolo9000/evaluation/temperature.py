@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,11 @@ from yolo9000.models.boxes import iou_xyxy
 from yolo9000.models.detector import Detector
 from yolo9000.models.tree_tensors import segment_log_softmax
 
-# Temperatures 0.25 … 4. The bounds keep P from becoming 0 or 1 everywhere if there are few boxes.
-CANDIDATES = torch.logspace(-2, 2, 161, base=2.0)
+# Temperatures 0.25 … 4. The bounds keep P from becoming 0 or 1 everywhere if there are few boxes. The nearest to 1 come
+# first, so that 1 is chosen where all are equal, as with a single root.
+CANDIDATES = torch.tensor(
+    sorted(torch.logspace(-2, 2, 161, base=2.0).tolist(), key=lambda t: abs(math.log(t)))
+)
 MIN_GROUPS = 20  # at one depth; with fewer the temperature is 1
 
 

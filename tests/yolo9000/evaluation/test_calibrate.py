@@ -147,6 +147,11 @@ def test_the_temperature_of_logits_that_are_too_sure_is_found(temperature: float
     assert found == pytest.approx(temperature, rel=0.08)
 
 
+def test_a_single_root_has_the_temperature_1() -> None:
+    one = torch.ones(30)
+    assert best_temperature(one, torch.arange(30), one.bool(), siblings="softmax") == 1
+
+
 def test_detections_move_to_the_calibrated_level_and_are_sorted_again(toy_tree: WordTree) -> None:
     dog, terrier, car = 2, 6, 4
     found = Detections(
