@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import stat
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from data_prep.shards.decoding import IMAGE_SUFFIXES
+from data_prep.sources.files.image_folder import is_hidden
 from wordtree.support.files import system_message
 from wordtree.support.lines import one_line
 from yolo9000.data.given_image import GivenImage, pixels_of
@@ -150,7 +153,14 @@ def _add(found: FoundImages, source: str, *, recursive: bool) -> None:
         path = re.split("[?#]", source)[0]
         found.entries.append((source, unquote(path.rpartition("/")[2]) or "image"))
     elif Path(source).is_dir():
+        before = len(found.entries)
         _add_folder(found, Path(source), recursive=recursive)
+        if len(found.entries) == before:
+            common = ".jpg, .png, .webp, .tif, .avif, …"
+            inside = "" if recursive else " Images in folders below it are read with --recursive."
+            raise NoImages(
+                f"{source}: expected images in this folder, found none with the suffix of an image ({common}).{inside}"
+            )
     elif Path(source).exists():
         if Path(source).suffix.lower() in LIST_SUFFIXES:
             _add_list(found, Path(source))
@@ -163,22 +173,17 @@ def _add(found: FoundImages, source: str, *, recursive: bool) -> None:
 
 
 def _add_folder(found: FoundImages, folder: Path, *, recursive: bool) -> None:
-    before = len(found.entries)
     if not recursive:
-        found.unsearched += sum(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
+        found.unsearched += sum(path.is_dir() and not is_hidden(path.name) for path in folder.iterdir())
     for path in _files_below(folder) if recursive else _files_in(folder):
-        if path.name.startswith("."):
+        if is_hidden(path.name):
             found.skipped["hidden file"] += 1
+        elif path.suffix.lower() in _READABLE and _may_block(path):
+            found.skipped["device or pipe"] += 1
         elif path.suffix.lower() in _READABLE:
             found.entries.append((str(path), str(path.relative_to(folder))))
         else:
             found.skipped[path.suffix.lower() or "no suffix"] += 1
-    if len(found.entries) == before:
-        common = ".jpg, .png, .webp, .tif, .avif, …"
-        inside = "" if recursive else " Images in folders below it are read with --recursive."
-        raise NoImages(
-            f"{folder}: expected images in this folder, found none with the suffix of an image ({common}).{inside}"
-        )
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -190,19 +195,30 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """The files of a folder and of all folders below it, folder by folder; links to folders are not followed."""
+    """The files of a folder and of all folders below it, folder by folder, without links to folders and hidden ones."""
 
     def stop(reason: OSError) -> None:
         raise NoImages(f"{reason.filename}: cannot be listed ({system_message(reason)}).")
 
     for below, folders, files in os.walk(folder, onerror=stop):
-        folders.sort()
+        folders[:] = sorted(itertools.filterfalse(is_hidden, folders))
         yield from (Path(below) / name for name in sorted(files))
+
+
+def _may_block(path: Path) -> bool:
+    """Whether a path is a pipe or a device, whose reading may never end; a missing file fails when it is read."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _add_list(found: FoundImages, path: Path) -> None:
     """Add the paths and addresses of a text file, one on each line; a relative path counts from the file's folder."""
-    lines = [line.strip() for line in path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()]
+    text = path.read_bytes()
+    if b"\0" in text:
+        raise NoImages(f"{path}: expected text in UTF-8 with a path on each line, found a null character.")
+    lines = [line.strip() for line in text.removeprefix(b"\xef\xbb\xbf").splitlines()]
     names = [os.fsdecode(line) for line in lines if line and not line.startswith(b"#")]
     if not names:
         raise NoImages(f"{path}: expected a path on each line, found none.")
@@ -211,7 +227,8 @@ def _add_list(found: FoundImages, path: Path) -> None:
             _add(found, name, recursive=False)
         else:
             near = path.parent / name
-            chosen = near if near.exists() or not Path(name).exists() else Path(name)
+            places = (near, Path(name), path.parent / name.replace("\\", "/"))
+            chosen = next((place for place in places if place.exists()), near)
             found.entries.append((str(chosen), chosen.name))
 
 
@@ -223,6 +240,8 @@ def _add_glob(found: FoundImages, pattern: str, *, recursive: bool) -> None:
         if Path(match).is_dir():
             if recursive:
                 _add_folder(found, Path(match), recursive=True)
+        elif Path(match).suffix.lower() in _READABLE and _may_block(Path(match)):
+            found.skipped["device or pipe"] += 1
         elif Path(match).suffix.lower() in _READABLE:
             found.entries.append((match, Path(match).name))
         else:

@@ -49,6 +49,22 @@ def test_hidden_files_and_other_suffixes_are_counted(photos: Path) -> None:
     assert found.skipped == {".txt": 1, "hidden file": 1, "no suffix": 1}
 
 
+@pytest.mark.parametrize("source", ["", "*", "**/*.jpg"])
+def test_a_pipe_or_device_in_a_folder_is_not_read(photos: Path, source: str) -> None:
+    os.mkfifo(photos / "pipe.jpg")
+    found = find_images([photos / source], recursive=True)
+    assert "pipe.jpg" not in [Path(item.name).name for item in found]
+    assert found.skipped["device or pipe"] == 1
+
+
+def test_recursive_does_not_enter_hidden_folders(photos: Path, scene: Image.Image) -> None:
+    for folder in (".ipynb_checkpoints", "__MACOSX"):
+        (photos / folder).mkdir()
+        scene.save(photos / folder / "copy.png")
+    assert len(names(photos, recursive=True)) == 5
+    assert find_images([photos]).unsearched == 1
+
+
 def test_a_link_that_leads_nowhere_is_an_image_that_fails(photos: Path) -> None:
     (photos / "broken.jpg").symlink_to("gone.jpg")
     item = next(item for item in find_images([photos]) if item.name.endswith("broken.jpg"))
@@ -94,6 +110,17 @@ def test_a_text_file_lists_paths_relative_to_itself(photos: Path, tmp_path: Path
     (photos / "empty.txt").write_text("\n")
     with pytest.raises(NoImages, match=r"empty\.txt: expected a path on each line, found none"):
         find_images([photos / "empty.txt"])
+
+
+def test_a_list_may_be_of_windows(photos: Path, scene: Image.Image) -> None:
+    (photos / "sub").mkdir()
+    scene.save(photos / "sub" / "f.png")
+    (photos / "some.txt").write_bytes(b"sub\\f.png\r\n.\\a.jpeg\r\n")
+    for item in find_images([photos / "some.txt"]):
+        assert item.read().shape[0] == 3
+    (photos / "some.txt").write_bytes("a.jpeg\n".encode("utf-16"))
+    with pytest.raises(NoImages, match="expected text in UTF-8"):
+        find_images([photos / "some.txt"])
 
 
 def test_an_empty_folder_and_a_missing_path_are_reported(tmp_path: Path) -> None:
