@@ -29,8 +29,12 @@ from wordtree.tree.tree import WordTree
 
 HEADER = ["child", "parent", "name"]
 INDENT = "  "
-_CHILD = ("child", "id", "node", "class", "name")
-_PARENT = ("parent", "parent_id")
+_CHILD = ("child", "child_id", "id", "hyponym", "subclass", "node", "class", "name")
+_PARENT = ("parent", "parent_id", "parent_name", "hypernym", "superclass", "father")
+_NO_DIRECTION = (
+    {"source", "target"},
+    {"from", "to"},
+)  # lists of edges that do not say which end is the parent
 _NAME = ("name", "display_name", "common_name")
 
 
@@ -49,6 +53,11 @@ def read_csv(path: Path, *, roots: bool = True) -> Hierarchy:
             return _read_edges(lines, header, path, roots=roots)
         if roots and sum(rank_of(name) is not None for name in header.names) >= 2:
             return _read_ranks(lines, header, path)
+        if {name.casefold() for name in header.names[:2]} in _NO_DIRECTION:
+            names = ", ".join(map(quoted, header.names[:2]))
+            raise TreeFileError(
+                f"{path}: line {first[0]}: expected the columns 'child' and 'parent', found {names}; rename them."
+            )
     return _read_edges(chain([first], lines) if first[1] else (), Header(), path, roots=roots)
 
 

@@ -12,6 +12,10 @@ _SPELLINGS = str.maketrans(
 _ACCENTS = re.compile(
     r"(?<=[a-z])[\u0300-\u036f]+"
 )  # of Latin letters; in other scripts such marks are letters
+_INVISIBLE = re.compile(
+    "[\u00ad\u200b-\u200f\u2060\ufeff]"
+)  # soft hyphens, blanks of no width, marks of direction
+_INDEX = re.compile(r"(?:0[0-9]*[ .-]+|[0-9]+\. *)(?=[^\W\d])")
 _WNID_PREFIX = re.compile(r"(n[0-9]{8})(?:[\s_.,:-].*)?", re.DOTALL)
 _SEPARATORS = re.compile(r"[,;/|]")
 _QUALIFIED = re.compile(r"(.*?)[(\[](.*)[)\]]\s*")
@@ -59,7 +63,7 @@ def plain(name: str) -> str:
     """The name in lower case, without accents, with single blanks: `Hot_Dog ` is `hot dog`, `Jalapeño` `jalapeno`."""
     name = name.lower()
     if not name.isascii() or "&" in name or "`" in name:
-        decomposed = unicodedata.normalize("NFKD", name.translate(_SPELLINGS))
+        decomposed = unicodedata.normalize("NFKD", _INVISIBLE.sub("", name.translate(_SPELLINGS)))
         name = unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
     return " ".join(name.replace("_", " ").split())
 
@@ -82,6 +86,11 @@ def wnid_of(name: str) -> str | None:
     """The wnid that is the name or begins it: `n02085620-Chihuahua`; None without one."""
     match = _WNID_PREFIX.fullmatch(name.strip())
     return match[1] if match else None
+
+
+def without_index(name: str) -> str:
+    """The plain name without the index of the class before it: `zebra` for `001.Zebra` and `03 zebra`."""
+    return _INDEX.sub("", plain(name), count=1) if _INDEX.match(plain(name)) else plain(name)
 
 
 def singular_forms(word: str) -> Iterator[str]:

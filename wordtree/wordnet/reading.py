@@ -1,7 +1,8 @@
 """The senses that a class name can have in WordNet, as data sets spell it.
 
 A name may differ from WordNet's word in blanks and hyphens (`tea pot`), be a plural (`sneakers`), list several words
-for one class (`tench, Tinca tinca`), or add a text in brackets that names something above it (`bat (animal)`).
+for one class (`tench, Tinca tinca`), add a text in brackets that names something above it (`bat (animal)`), or begin
+with the index of the class (`001.Zebra`).
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import Literal
 from wordtree.wordnet.class_lists import classes_named
 from wordtree.wordnet.columns import Synset
 from wordtree.wordnet.graph import WordNet
-from wordtree.wordnet.names import Alternative, alternatives, plain, singular_forms
+from wordtree.wordnet.names import Alternative, alternatives, plain, singular_forms, without_index
 
 HowRead = Literal["exact", "spelling", "plural", "list", "brackets"]
 
@@ -33,6 +34,9 @@ class Reading:
 def read_name(name: str, wordnet: WordNet) -> Reading:
     """The senses of a name; of a list, the senses that all its words share, or those of any word if they share none."""
     as_word = read_word(name, wordnet)
+    if not as_word.senses and (rest := without_index(name)) != plain(name):
+        reading = read_name(rest, wordnet)
+        return Reading("spelling" if reading.how == "exact" else reading.how, reading.senses, reading.words)
     listed = alternatives(name)
     if as_word.senses or not listed or (len(listed) == 1 and not listed[0].qualifier):
         return as_word

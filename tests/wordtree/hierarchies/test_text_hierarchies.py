@@ -62,6 +62,20 @@ def test_columns_that_are_not_read_are_listed(tmp_path: Path) -> None:
     assert tree.ids == ("pet", "dog")
 
 
+@pytest.mark.parametrize("header", ["source,target", "Target;Source", "from\tto"])
+def test_a_list_of_edges_must_say_which_end_is_the_parent(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "edges.csv"
+    path.write_text(f"{header}\nanimal,dog\n")
+    with pytest.raises(TreeFileError, match="line 1: expected the columns 'child' and 'parent', found "):
+        read_hierarchy(path)
+
+
+def test_columns_may_be_called_hyponym_and_hypernym(tmp_path: Path) -> None:
+    path = tmp_path / "edges.csv"
+    path.write_text("hypernym,hyponym\nanimal,dog\n")
+    assert read_hierarchy(path).ids == ("animal", "dog")
+
+
 def test_a_row_with_more_fields_than_the_header_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         TreeFileError, match=r"x\.csv: line 2: has 3 fields, but the header has 2 \('a,b,c'\)"

@@ -28,6 +28,8 @@ from wordtree.wordnet.resolve import resolve
         "hot‑dog",
         "Hot.Dog",
         "hót dog",
+        "hot\u200b dog\ufeff",
+        "hot\u00addog",
     ],
 )
 def test_spellings_of_one_name_have_one_key(name: str) -> None:

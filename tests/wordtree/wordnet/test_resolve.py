@@ -33,6 +33,13 @@ from wordtree.wordnet.resolve import (
         pytest.param("Sports_Ball", "COCO class", "n02778669", id="COCO's own word with capitals"),
         pytest.param("tvmonitor", "VOC class", "n04405907", id="VOC's own word"),
         pytest.param("mouse", "ambiguous", None, id="word of several senses"),
+        pytest.param(
+            "001.Black_footed_Albatross", "spelling", "n02058747", id="index of the class before it"
+        ),
+        pytest.param("03 zebras", "plural", "n02391049", id="index without a full stop"),
+        pytest.param("05. mouse", "ambiguous", None, id="index before a word of several senses"),
+        pytest.param("4 wheeler", "unknown", None, id="number that belongs to the name"),
+        pytest.param("007", "unknown", None, id="number alone"),
         pytest.param("dgo", "unknown", None, id="misspelt word"),
         pytest.param("n99999999", "unknown", None, id="no such wnid"),
         pytest.param("dog.n.09", "unknown", None, id="no such sense"),
