@@ -14,6 +14,8 @@ from wordtree.wordnet.graph import WordNet
 from wordtree.wordnet.names import name_key, wnid_of
 from wordtree.wordnet.resolve import Resolution, resolve, unresolved_message
 
+# Names of images or boxes without an object, as of camera traps, which WordNet knows as words.
+_WITHOUT_OBJECT = frozenset({"empty", "blank", "background", "nothing", "none", "null", "void"})
 _NO_CHANCE = 10  # so many names are all classes of COCO, or of VOC, only if they were taken from there
 
 
@@ -146,6 +148,9 @@ class ClassMatcher:
             return ClassMatch(
                 source, name, None, "unmapped", "a number, perhaps the index of a class; enter its node"
             )
+        if name_key(name) in _WITHOUT_OBJECT:
+            note = "perhaps of images without an object; write drop, or enter its node"
+            return ClassMatch(source, name, None, "unmapped", note)
         return self._match_word(source, name)
 
     def _match_word(self, source: str, name: str) -> ClassMatch:

@@ -58,6 +58,14 @@ def test_of_a_few_names_the_list_of_coco_gives_only_usual_senses():
     assert mouse.candidates[0][::2] == ("n03793489", "as in COCO")
 
 
+@pytest.mark.parametrize("name", ["empty", "Empty", "__background__", "none", "null"])
+def test_a_name_of_images_without_an_object_is_no_class_unless_the_tree_has_it(name):
+    (match,) = ClassMatcher(None).match("own", [name])
+    assert (match.id, match.reason, match.candidates) == (None, "unmapped", ())
+    assert "images without an object; write drop" in match.note
+    assert matched([name], WordTree(["e"], [-1], [name])) == [("e", "exact")]
+
+
 def test_a_number_is_no_class_unless_the_tree_has_it():
     tree = WordTree(["0", "one"], [-1, -1], ["0", "1"])
     assert matched(["0", "1"], tree) == [("0", "exact"), ("one", "exact")]
