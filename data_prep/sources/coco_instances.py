@@ -133,12 +133,21 @@ class Instances:
         classes: dict[int | None, int] = {None: UNKNOWN}
         first_of_name: dict[str, dict[str, Any]] = {}
         names: dict[str, int] = {}
+        groups = {
+            str(category["supercategory"])
+            for category in self.categories
+            if category.get("supercategory") not in (None, category.get("name"))
+        }
         for position, category in enumerate(self.categories):
             key, name = _id_key(category.get("id")), category.get("name")
             if type(name) in _NUMBERS:
                 name = f"{name:g}"
             if key is None or not isinstance(name, str):
                 raise SourceError(f"{self._path}: category {position + 1} has no id or no name.")
+            if name in groups and key not in self._class_numbers:
+                # Roboflow's root. As a class, it would claim that every object below it has a box.
+                self.counts.leave_out("category that only groups others (not read)", name)
+                continue
             name = readable_name(name)
             number = names.setdefault(name, len(names))
             if classes.setdefault(key, number) != number:

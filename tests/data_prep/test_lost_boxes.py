@@ -69,6 +69,20 @@ def test_a_category_may_be_called_by_a_number(world):
     assert boxes_px(world.merged(format="coco"))["a.jpg"][0][0] == "7"
 
 
+def test_a_category_that_only_groups_others_claims_no_boxes(world):
+    world.images("img/a.jpg")
+    world.write("tree.csv", "child,parent,name\npets,,\ndog,pets,\ncat,pets,\n")
+    root = {"id": 0, "name": "pets", "supercategory": "none"}
+    dog = DOG | {"supercategory": "pets"}
+    world.coco([entry(1, "a.jpg")], [box(1, 1)], [root, dog])
+    reader = world.merged(format="coco")
+    assert exhaustive(reader) == {"dog"}
+    assert reader.counts[0] == {"category that only groups others (not read)": 1}
+    world.coco([entry(1, "a.jpg")], [box(1, 1), box(1, 0)], [root, dog])
+    (world.folder / "shards").rename(world.folder / "before")
+    assert exhaustive(world.merged(format="coco")) == {"pets", "dog", "cat"}
+
+
 @pytest.mark.parametrize("row", ["a.jpg,dog,40,10\n", "a.jpg,dog, striped,40,10,50,20\n"])
 def test_a_row_of_the_wrong_length_takes_all_classes_back_in_its_image(world, row):
     world.images("img/a.jpg", "img/b.jpg")
