@@ -128,16 +128,20 @@ class Instances:
         self._annotation_ids = array("q")
         self.counts["annotation id that occurred before (kept)"] += int(np.count_nonzero(ids[1:] == ids[:-1]))
 
+    def _groups(self) -> set[str]:
+        """The names of the categories above others."""
+        return {
+            str(category["supercategory"])
+            for category in self.categories
+            if category.get("supercategory") not in (None, category.get("name"))
+        }
+
     def _match_classes(self) -> Int32Array:
         """Name the classes; returns the class of each preliminary number, or UNLISTED."""
         classes: dict[int | None, int] = {None: UNKNOWN}
         first_of_name: dict[str, dict[str, Any]] = {}
         names: dict[str, int] = {}
-        groups = {
-            str(category["supercategory"])
-            for category in self.categories
-            if category.get("supercategory") not in (None, category.get("name"))
-        }
+        groups = self._groups()
         for position, category in enumerate(self.categories):
             key, name = _id_key(category.get("id")), category.get("name")
             if type(name) in _NUMBERS:
