@@ -43,7 +43,7 @@ class Hierarchy:
     def from_dict(cls, children: Mapping[str, Any]) -> "Hierarchy":
         """The hierarchy of nested dicts: each key is a node, its value the dict (or list) of its children, or None.
 
-        Raises TypeError for other values, such as the name of a single child.
+        Raises TypeError for other values, such as the name of a single child or a set, which has no order.
         """
         hierarchy = cls()
         waiting: deque[tuple[Any, str | None, int]] = deque([(children, None, 0)])
@@ -51,7 +51,9 @@ class Hierarchy:
             below, parent, level = waiting.popleft()
             if level > len(hierarchy.parents):
                 raise HierarchyError(f"The dict of '{parent}' contains itself.")
-            if not isinstance(below, Mapping | Collection | None) or isinstance(below, str | bytes):
+            if not isinstance(below, Mapping | Collection | None) or isinstance(
+                below, str | bytes | set | frozenset
+            ):
                 raise TypeError(
                     f"the children of {parent!r}: expected a dict or a list of names, found {_brief(below)}"
                 )
