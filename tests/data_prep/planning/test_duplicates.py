@@ -165,7 +165,7 @@ def test_repeats_within_a_source_do_not_stop_a_merge(repeated, tmp_path, config_
 def test_the_list_of_an_earlier_merge_is_removed_if_no_images_are_equal(world, tmp_path, config_of):
     out = tmp_path / "out"
     merge(config_of(world), out)
-    (out / DUPLICATES_NAME).write_text("old")
+    (out / DUPLICATES_NAME).write_text(",".join(DUPLICATES_HEADER) + "\nold\n")
     merge(config_of(world), out)
     assert not (out / DUPLICATES_NAME).exists()
 
