@@ -45,9 +45,10 @@ FOLDERS = {
             "models",
             "losses",
             "checkpoints",
+            "export",
+            "engines",
             "inference",
             "predictions",
-            "export",
         ),
         *(
             "evaluation",

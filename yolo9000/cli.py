@@ -17,8 +17,8 @@ from data_prep import DataPrepError
 from wordtree import WordTreeError
 from wordtree.support.commands import run_app
 from yolo9000.errors import Yolo9000Error
-from yolo9000.evaluation_commands import Limit, Protocol, calibrate, compare
-from yolo9000.predict_commands import predict, query
+from yolo9000.evaluation_commands import Limit, Precision, Protocol, calibrate, compare, detector_in_engine
+from yolo9000.predict_commands import Engine, PrecisionChoice, predict, query
 
 app = typer.Typer(
     name="yolo9000",
@@ -204,6 +204,8 @@ def evaluate(
         typer.Option(min=1, help="Side of the input, px; by default that of the checkpoint's configuration."),
     ] = None,
     protocol: Protocol = None,
+    engine: Engine = "torch",
+    precision: Precision = PrecisionChoice.float32,
     per_class: Annotated[
         bool,
         typer.Option("--per-class", help="Also print a row for each class, and confusions by tree distance."),
@@ -224,7 +226,9 @@ def evaluate(
     from data_prep.dataset.storage import files_of_shards
     from wordtree.support.outputs import check_outputs
     from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
+    from yolo9000.config import Config
     from yolo9000.distributed import default_device
+    from yolo9000.engines.names import EngineError
     from yolo9000.evaluation.evaluate import evaluate as evaluate_model
     from yolo9000.training.resume import refuse_sizes_off_grid
     from yolo9000.training.run import with_settings
@@ -232,7 +236,15 @@ def evaluate(
     check_outputs([html] if html else [], inputs=[model, *files_of_shards(shards)], overwrite=overwrite)
     checkpoint, reader = load_checkpoint(model), ShardReader(shards)
     refuse_other_tree(checkpoint, model, reader)
-    network: Any = checkpoint.build_model().to(default_device())
+    network: Any
+    if isinstance(checkpoint.config, Config):
+        network = detector_in_engine(checkpoint, engine, precision)
+        stride = network.detector.backbone.stride
+    elif engine not in ("torch", "auto") or precision != "float32":
+        raise EngineError("--engine and --precision choose how a detector computes; this is a classifier.")
+    else:
+        network = checkpoint.build_model().to(default_device())
+        stride = network.backbone.stride
     cfg = with_settings(
         checkpoint.config,
         "evaluate",
@@ -240,7 +252,7 @@ def evaluate(
     )
     if size is not None:
         cfg = with_settings(cfg, "model", input_size_px=size)
-        refuse_sizes_off_grid(cfg, network.backbone.stride)
+        refuse_sizes_off_grid(cfg, stride)
     result = evaluate_model(network, reader, checkpoint.label_counts, cfg)
     if html is not None:
         from yolo9000.reports.evaluation_page import write_evaluation_page
@@ -375,7 +387,8 @@ def export(
         raise typer.BadParameter(f"expected a name that ends with .onnx, found {out}", param_hint="--out")
     check_outputs([out], inputs=[model], overwrite=overwrite)
     from yolo9000.checkpoints.checkpoint import load_detector
-    from yolo9000.export.onnx_file import OPSET, ExportOptions, export_onnx
+    from yolo9000.export.network import OPSET
+    from yolo9000.export.onnx_file import ExportOptions, export_onnx
 
     checkpoint = load_detector(model)
     settings = checkpoint.config.predict

@@ -23,7 +23,8 @@ class Yolo9000Error(Exception):
         ├── DemoMismatch         yolo9000.demo: a demo folder was made with other settings
         ├── InvalidDetections    yolo9000.inference.detections: columns of detections do not fit together
         ├── ResultsError         yolo9000.predictions.result_log: results cannot be written or read
-        ├── ExportError          yolo9000.export.onnx_file: a detector cannot be exported
+        ├── ExportError          yolo9000.export.network: a detector cannot be exported
         ├── InvalidScores        yolo9000.inference.scored_boxes: ground truth or detections cannot be evaluated
+        ├── EngineError          yolo9000.engines.names: an inference engine is unknown, missing or cannot do this
         └── InvalidReport        yolo9000.reports.page: content does not fit into a report
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -10,8 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from yolo9000.predict_commands import Engine, PrecisionChoice
+
 if TYPE_CHECKING:
     from yolo9000.checkpoints.calibration import Calibration
+    from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
+    from yolo9000.engines.engine import Engine as DetectorInEngine
     from yolo9000.evaluation.comparison import Comparison
 
 
@@ -54,6 +59,9 @@ Protocol = Annotated[
     typer.Option(help="Rules of AP; by default those of the checkpoint's configuration: coco."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace any existing file.")]
+Precision = Annotated[
+    PrecisionChoice, typer.Option(help="auto: bfloat16 where the processor computes it and results agree.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 
@@ -81,6 +89,8 @@ def calibrate(
         int | None, typer.Option(min=1, help="Largest number of boxes in an image (rule per_image).")
     ] = None,
     split: Split = None,
+    engine: Engine = "torch",
+    precision: Precision = PrecisionChoice.float32,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Write here; by default into MODEL.")
     ] = None,
@@ -96,7 +106,6 @@ def calibrate(
     from data_prep.dataset.storage import files_of_shards
     from wordtree.support.outputs import check_outputs
     from yolo9000.checkpoints.checkpoint import load_detector, refuse_other_tree, save_checkpoint
-    from yolo9000.distributed import default_device
     from yolo9000.evaluation.calibrate import CalibrationChoice
     from yolo9000.evaluation.calibrate import calibrate as find_thresholds
     from yolo9000.training.run import with_settings
@@ -107,7 +116,7 @@ def calibrate(
     refuse_other_tree(checkpoint, model, reader)
     changes = {} if split is None else {"split": split}
     asked = replace(checkpoint, config=with_settings(checkpoint.config, "evaluate", **changes))
-    network = checkpoint.build_model().to(default_device())
+    network = detector_in_engine(checkpoint, engine, precision)
     choice = CalibrationChoice(
         targets=tuple(target or [0.95]),
         confidence=confidence,
@@ -189,6 +198,20 @@ def _print_comparison(comparison: Comparison, *, per_class: bool) -> None:
 
     for table in comparison_tables(comparison, per_class=per_class):
         Console(markup=False, emoji=False).print(table)
+
+
+def detector_in_engine(checkpoint: DetectorCheckpoint, engine: str, precision: str) -> DetectorInEngine:
+    """The detector of a checkpoint in an engine, which is printed if it was chosen by `auto`."""
+    from yolo9000.distributed import default_device, is_first
+    from yolo9000.engines.engine import build_engine
+
+    device = "cpu" if engine in ("onnxruntime", "openvino") else default_device()
+    built = build_engine(
+        checkpoint.build_model().to(device), engine, precision=PrecisionChoice(precision).value
+    )
+    if engine == "auto" and is_first():
+        print(f"yolo9000: engine {built.description}", file=sys.stderr)
+    return built
 
 
 def _print_calibration(calibration: Calibration, path: Path) -> None:

@@ -100,6 +100,13 @@ Batch = Annotated[int | None, typer.Option(min=1, help="Images that the network 
 Precision = Annotated[
     PrecisionChoice | None, typer.Option(help="auto: bfloat16 where the device supports it.")
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="ENGINE",
+        help="torch, onnxruntime, openvino, torch_compile; auto: the fastest that is installed (docs/speed.md).",
+    ),
+]
 Classes = Annotated[
     str | None,
     typer.Option(
@@ -150,6 +157,7 @@ class _Options:
     device: str | None
     batch: int | None
     precision: PrecisionChoice | None
+    engine: str
     classes: str | None
     regions: Path | None
     region: str | None
@@ -200,6 +208,7 @@ def predict(
     device: Device = None,
     batch: Batch = None,
     precision: Precision = None,
+    engine: Engine = "torch",
     classes: Classes = None,
     regions: Regions = None,
     region: Region = None,
@@ -234,6 +243,7 @@ def query(
     device: Device = None,
     batch: Batch = None,
     precision: Precision = None,
+    engine: Engine = "torch",
     classes: Classes = None,
     regions: Regions = None,
     region: Region = None,
@@ -312,9 +322,12 @@ def _run(model: Path, images: list[str], options: _Options, expression: str | No
         model,
         changes=options.changes(),
         device=options.device,
+        engine=options.engine,
         classes=None if choice == VocabularyChoice() else choice,
         accuracy=options.accuracy,
     )
+    if options.engine == "auto":
+        print(f"yolo9000: engine {predictor.engine.description}", file=sys.stderr)
     if expression is not None:
         _warn_of_nodes_without_supervision(predictor, expression)
     _report_skipped(found)

@@ -28,12 +28,12 @@ from yolo9000.checkpoints.calibration import (
 )
 from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
 from yolo9000.data.sampler import DataMismatch, images_of_split
+from yolo9000.engines.engine import AnyDetector
 from yolo9000.evaluation.evaluate import predict_paths
 from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.predicted_paths import MatchedPaths, match_paths
 from yolo9000.evaluation.temperature import fit_temperatures
 from yolo9000.inference.scored_boxes import GroundTruth
-from yolo9000.models.detector import Detector
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class CalibrationChoice:
 
 
 def calibrate(
-    checkpoint: DetectorCheckpoint, model: Detector, reader: ShardReader, choice: CalibrationChoice
+    checkpoint: DetectorCheckpoint, model: AnyDetector, reader: ShardReader, choice: CalibrationChoice
 ) -> Calibration:
     """The calibration of a detector on the images of `evaluate.split`, which training must not have seen.
 
@@ -85,7 +85,7 @@ def calibrate(
 
 
 def calibration_boxes(
-    checkpoint: DetectorCheckpoint, model: Detector, reader: ShardReader
+    checkpoint: DetectorCheckpoint, model: AnyDetector, reader: ShardReader
 ) -> tuple[list[float], MatchedPaths]:
     """The temperatures, from every third image, and the matched detections in the other images.
 
@@ -221,7 +221,7 @@ def _has_boxes_of_label_only_classes(boxes: MatchedPaths, counts: LabelCounts) -
     return any(counts.supervision(int(node)) == "image labels" for node in np.unique(boxes.node))
 
 
-def _matched_paths(model: Detector, images: EvaluationSet, checkpoint: DetectorCheckpoint) -> MatchedPaths:
+def _matched_paths(model: AnyDetector, images: EvaluationSet, checkpoint: DetectorCheckpoint) -> MatchedPaths:
     """The matched detections above `predict.min_score`."""
     cfg = checkpoint.config
     paths = predict_paths(model, images, cfg.model.input_size_px, cfg.evaluate, cfg.predict)
@@ -230,7 +230,7 @@ def _matched_paths(model: Detector, images: EvaluationSet, checkpoint: DetectorC
 
 
 def _of_label_images(
-    model: Detector, reader: ShardReader, checkpoint: DetectorCheckpoint
+    model: AnyDetector, reader: ShardReader, checkpoint: DetectorCheckpoint
 ) -> MatchedPaths | None:
     """The detection of highest objectness in each label image, compared with its image label."""
     cfg = checkpoint.config

@@ -22,6 +22,7 @@ from yolo9000.config import (
 from yolo9000.data.classifier_data import ClassifierTestData
 from yolo9000.data.image import Letterbox, decode_image, letterbox
 from yolo9000.distributed import all_gather, broadcast, own_share, track_progress
+from yolo9000.engines.engine import AnyDetector
 from yolo9000.evaluation.average_precision import precision_of
 from yolo9000.evaluation.classification import (
     ClassificationMetrics,
@@ -39,7 +40,6 @@ from yolo9000.evaluation.supervision import GROUP_OF
 from yolo9000.inference.postprocess import BatchOutput, boxes_of_highest_objectness, score_nodes
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 from yolo9000.models.classifier import Classifier
-from yolo9000.models.detector import Detector
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,7 +51,10 @@ FittedImages = list[
 
 
 def evaluate(
-    model: Detector | Classifier, reader: ShardReader, label_counts: LabelCounts, cfg: Config | PretrainConfig
+    model: AnyDetector | Classifier,
+    reader: ShardReader,
+    label_counts: LabelCounts,
+    cfg: Config | PretrainConfig,
 ) -> Scorecard | ClassificationMetrics:
     """The metrics of a detector or a classifier on a split of shards.
 
@@ -66,7 +69,7 @@ def evaluate(
 
 
 def evaluate_detector(
-    model: Detector,
+    model: AnyDetector,
     reader: ShardReader,
     label_counts: LabelCounts,
     size_px: SizePx,
@@ -129,7 +132,7 @@ def evaluate_classifier(
 
 
 def predict_boxes(
-    model: Detector, images: EvaluationSet, size_px: SizePx, cfg: EvaluateConfig
+    model: AnyDetector, images: EvaluationSet, size_px: SizePx, cfg: EvaluateConfig
 ) -> list[ScoredBoxes]:
     """Boxes of each image, scored for every node of the ground truth."""
     nodes = images.nodes().to(model.tree_tensors.parent.device)
@@ -137,7 +140,7 @@ def predict_boxes(
 
 
 def predict_boxes_and_paths(
-    model: Detector, images: EvaluationSet, size_px: SizePx, cfg: EvaluateConfig, predict: PredictConfig
+    model: AnyDetector, images: EvaluationSet, size_px: SizePx, cfg: EvaluateConfig, predict: PredictConfig
 ) -> tuple[list[ScoredBoxes], list[PredictedPaths]]:
     """For each image its boxes, scored for every node of the ground truth, and its detections as `predict` has them."""
     nodes = images.nodes().to(model.tree_tensors.parent.device)
@@ -151,7 +154,7 @@ def predict_boxes_and_paths(
 
 
 def predict_paths(
-    model: Detector, images: EvaluationSet, size_px: SizePx, cfg: EvaluateConfig, predict: PredictConfig
+    model: AnyDetector, images: EvaluationSet, size_px: SizePx, cfg: EvaluateConfig, predict: PredictConfig
 ) -> list[PredictedPaths]:
     """The detections of each image as `predict` has them, with their paths to the leaves."""
     return _predict_images(
@@ -164,14 +167,14 @@ def predict_paths(
 
 
 def highest_objectness_boxes(
-    model: Detector, images: EvaluationSet, size_px: SizePx, cfg: EvaluateConfig
+    model: AnyDetector, images: EvaluationSet, size_px: SizePx, cfg: EvaluateConfig
 ) -> dict[int, tuple[FloatArray, float]]:
     """For the position of each image its box of highest objectness (xyxy in image pixels) and that objectness."""
     return dict(enumerate(_predict_images(model, images, size_px, cfg, boxes_of_highest_objectness)))
 
 
 def _predict_images(
-    model: Detector,
+    model: AnyDetector,
     images: EvaluationSet,
     size_px: SizePx,
     cfg: EvaluateConfig,
@@ -183,7 +186,7 @@ def _predict_images(
 
 
 def for_each_output(
-    model: Detector,
+    model: AnyDetector,
     images: EvaluationSet,
     size_px: SizePx,
     cfg: EvaluateConfig,
@@ -234,7 +237,7 @@ def _for_each_batch(
 
 
 @torch.inference_mode()
-def network_output(model: Detector, fitted: FittedImages) -> BatchOutput:
+def network_output(model: AnyDetector, fitted: FittedImages) -> BatchOutput:
     """The network's output for images on its canvas."""
     canvases = torch.stack([canvas for canvas, _ in fitted]).to(model.tree_tensors.parent.device)
     grid = model(canvases.contiguous(memory_format=torch.channels_last))

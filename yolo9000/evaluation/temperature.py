@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from torchvision.ops import nms
 
 from yolo9000.config import Config
+from yolo9000.engines.engine import AnyDetector
 from yolo9000.evaluation.evaluate import for_each_output
 from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.inference.postprocess import BatchOutput, top_locations
 from yolo9000.inference.scored_boxes import GroundTruth
 from yolo9000.models.boxes import iou_xyxy
-from yolo9000.models.detector import Detector
 from yolo9000.models.tree_tensors import segment_log_softmax
 
 # Temperatures 0.25 … 4. The bounds keep P from becoming 0 or 1 everywhere if there are few boxes. The nearest to 1 come
@@ -41,7 +41,7 @@ class PathLogits:
     on_path: Tensor
 
 
-def fit_temperatures(model: Detector, images: EvaluationSet, cfg: Config) -> list[float]:
+def fit_temperatures(model: AnyDetector, images: EvaluationSet, cfg: Config) -> list[float]:
     """The temperature of each depth, from the roots, with the largest likelihood of the labelled classes."""
     parts = [
         part

@@ -4,5 +4,6 @@ from wordtree.support.exports import folder_exports
 
 __getattr__, __dir__, __all__ = folder_exports(
     __name__,
-    onnx_file="ExportError ExportOptions export_onnx",
+    network="ExportError network_onnx",
+    onnx_file="ExportOptions export_onnx",
 )

@@ -22,7 +22,8 @@ from wordtree.tree.query import parse
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.config import PredictConfig
 from yolo9000.data.image import Letterbox, UnreadableImage, letterbox
-from yolo9000.distributed import computes_in_bfloat16, default_device
+from yolo9000.distributed import default_device
+from yolo9000.engines.engine import build_engine
 from yolo9000.inference.calibrated import at_calibrated_depth, refuse_other_settings
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.postprocess import BatchOutput, NodeSet, detect
@@ -60,9 +61,10 @@ class Predictor:
 
     changes: fields of `PredictConfig` that differ from the checkpoint's configuration, such as {"min_score": 0.1}.
     device: where the network runs; None: on the GPU if there is one, else on the CPU.
+    engine: torch, torch_compile, onnxruntime, openvino, or auto for the fastest that is installed (docs/speed.md).
     classes: the classes that may be predicted: an expression, `depth:3`, `coco`, or a file (docs/predicting.md).
     accuracy: the share of correct classes that the checkpoint is calibrated for (docs/calibration.md).
-    Raises CheckpointError, CalibrationError, ConfigError; while predicting NoImages, UnreadableImage.
+    Raises CheckpointError, CalibrationError, ConfigError, EngineError; while predicting NoImages, UnreadableImage.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Predictor:
         *,
         changes: Mapping[str, Any] | None = None,
         device: str | None = None,
+        engine: str = "torch",
         classes: str | VocabularyChoice | None = None,
         accuracy: float | None = None,
     ) -> None:
@@ -80,7 +83,8 @@ class Predictor:
         changed = with_present_names(changes or {}, PredictConfig, source="changes")
         settings = {**loaded.config.predict.model_dump(), **changed}
         self.settings = validate(settings, PredictConfig, place="changes")
-        self.device = _device(device)
+        runs_on_cpu = device is None and engine in ("onnxruntime", "openvino")
+        self.device = torch.device("cpu") if runs_on_cpu else _device(device)
         self.model = loaded.build_model().to(self.device)
         self.size_px = self.settings.input_size_px or self.config.model.input_size_px
         self._check_size()
@@ -93,7 +97,7 @@ class Predictor:
             self._threshold_of_leaf = calibration.thresholds_of_leaves(accuracy, self.tree, self.label_counts)
             refuse_other_settings(calibration, self.settings, self.size_px)
             self.model.tree_tensors.set_temperatures(calibration.temperatures)
-        self._bfloat16 = computes_in_bfloat16(self.settings.precision, self.device)
+        self.engine = build_engine(self.model, engine, precision=self.settings.precision)
 
     def __call__(
         self,
@@ -211,10 +215,9 @@ class Predictor:
         self, images: Sequence[_Fitted], names: Sequence[str], query: NodeSet | None
     ) -> list[Detections]:
         canvases = torch.stack([image.canvas for image in images]).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
-            raw = self.model(canvases.contiguous(memory_format=torch.channels_last))
-        output = replace(raw, box_logits=raw.box_logits.float(), features=raw.features.float())
-        batch = BatchOutput(output, self.model.tree_tensors, [image.position for image in images])
+        batch = BatchOutput(
+            self.engine(canvases), self.model.tree_tensors, [image.position for image in images]
+        )
         found = detect(batch, names, self.settings, query, self.vocabulary)
         if self._threshold_of_leaf is None:
             return found

@@ -21,7 +21,7 @@ NORM_EPSILON = 1e-3  # TensorFlow's
 
 
 class SamePadConv(nn.Conv2d):
-    """A convolution without bias that pads as TensorFlow does: output sides are ceil(input / stride)."""
+    """A convolution that pads as TensorFlow does: output sides are ceil(input / stride). It gets a bias by folding."""
 
     def __init__(
         self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
@@ -39,11 +39,11 @@ class SamePadConv(nn.Conv2d):
     def _convolved(self, images: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
-            return F.conv2d(images, self.weight, None, 1, kernel // 2, 1, self.groups)
+            return F.conv2d(images, self.weight, self.bias, 1, kernel // 2, 1, self.groups)
         # A constant for sides that the stride divides; export proves that it does.
         down, across = (max(0, kernel - (side % stride or stride)) for side in images.shape[2:])
         padded = F.pad(images, (across // 2, across - across // 2, down // 2, down - down // 2))
-        return F.conv2d(padded, self.weight, None, stride, 0, 1, self.groups)
+        return F.conv2d(padded, self.weight, self.bias, stride, 0, 1, self.groups)
 
 
 class _Separable(nn.Module):

@@ -29,11 +29,13 @@ def run_identity(predictor: Predictor, model: Path, query: str | None) -> dict[s
         "query": query,
         "classes_sha256": allowed,
         "accuracy": predictor.accuracy,
+        "engine": predictor.engine.name,
     }
 
 
 def refuse_other_run(stored: dict[str, Any], wanted: dict[str, Any], where: Path) -> None:
     """ResultsError, in one line, where the model or a setting differs."""
+    stored, wanted = ({"engine": "torch", **one} for one in (stored, wanted))  # earlier versions had no other
     different = [
         f"{name} was {_shown(stored.get(name))}, is {_shown(wanted.get(name))}"
         for name in {**stored, **wanted}

@@ -16,7 +16,8 @@ from PIL import Image
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.cli import main
 from yolo9000.export.graph import ExportedDetector, WithSuppression
-from yolo9000.export.onnx_file import ExportError, ExportOptions, export_onnx
+from yolo9000.export.network import ExportError
+from yolo9000.export.onnx_file import ExportOptions, export_onnx
 from yolo9000.inference.predict import Predictor
 
 ROOT = Path(__file__).parents[3]

@@ -1,0 +1,106 @@
+"""An ONNX graph that runs in ONNX Runtime or OpenVINO; needs no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from wordtree.support.arrays import Float32Array
+from wordtree.support.lines import one_line
+from yolo9000.config import Precision
+from yolo9000.engines.names import EngineError
+
+
+@dataclass(frozen=True)
+class Session:
+    """A graph with the input `images`, loaded into an engine.
+
+    metadata: the texts stored in the file, by key.
+    """
+
+    engine: str
+    precision: Precision  # float32 or bfloat16
+    metadata: dict[str, str]
+    _run: Callable[[Float32Array], dict[str, Any]]
+
+    def __call__(self, images: Float32Array) -> dict[str, Any]:
+        """The outputs for images (B, 3, H, W) in 0..1, as arrays by name."""
+        return self._run(images)
+
+
+def open_session(engine: str, content: bytes, *, precision: Precision = "float32", place: str) -> Session:
+    """Load the content of an ONNX file into `onnxruntime` or `openvino`.
+
+    precision: `auto` is bfloat16 where the engine computes it faster on this processor. place: the file, for
+    messages. Raises EngineError.
+    """
+    if engine == "onnxruntime":
+        return _onnxruntime_session(content, precision, place)
+    return _openvino_session(content, precision, place)
+
+
+def thread_count() -> int:
+    """The threads of an engine: OMP_NUM_THREADS if it is set, else one for each core of this process."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
+
+
+def _onnxruntime_session(content: bytes, precision: Precision, place: str) -> Session:
+    import onnxruntime
+
+    if precision == "bfloat16":
+        raise EngineError("precision: ONNX Runtime computes in float32 on CPUs; use openvino for bfloat16.")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = thread_count()
+    options.log_severity_level = 4
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # threads decode images beside it
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as reason:  # its errors have no base class
+        raise _damaged(place, "ONNX Runtime", reason) from None
+    names = [output.name for output in session.get_outputs()]
+
+    def run(images: Float32Array) -> dict[str, Any]:
+        return dict(zip(names, session.run(names, {"images": images}), strict=True))
+
+    return Session("onnxruntime", "float32", dict(session.get_modelmeta().custom_metadata_map), run)
+
+
+def _openvino_session(content: bytes, precision: Precision, place: str) -> Session:
+    import openvino
+
+    core = openvino.Core()
+    has_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    chosen: Precision = (
+        "bfloat16" if precision == "bfloat16" or (precision == "auto" and has_bfloat16) else "float32"
+    )
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16" if chosen == "bfloat16" else "f32",
+        "INFERENCE_NUM_THREADS": thread_count(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # threads decode images beside it
+    }
+    try:
+        model = core.read_model(content)
+        compiled = core.compile_model(model, "CPU", settings)
+    except RuntimeError as reason:
+        raise _damaged(place, "OpenVINO", reason) from None
+    names = [output.any_name for output in compiled.outputs]
+    request = compiled.create_infer_request()
+
+    def run(images: Float32Array) -> dict[str, Any]:
+        found = request.infer({"images": images}, share_inputs=True)
+        return {name: found[index].copy() for index, name in enumerate(names)}
+
+    return Session("openvino", chosen, {}, run)
+
+
+def _damaged(place: str, engine: str, reason: Exception) -> EngineError:
+    return EngineError(
+        f"{place}: expected an ONNX file that {engine} can run; this one is damaged or something else "
+        f"({one_line(reason)[:150]})."
+    )

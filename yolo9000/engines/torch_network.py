@@ -1,0 +1,62 @@
+"""The network in PyTorch for inference: batch norm folded, channels last, in bfloat16 if asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy, deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yolo9000.models.detector import Detector
+from yolo9000.models.folding import fold_batch_norm
+
+Network = Callable[[Tensor], Tensor]
+"""Images (B, 3, H, W) to the input of the detector's head, (B, C, H / stride, W / stride) float32."""
+
+
+def fold_detector(detector: Detector) -> None:
+    """Fold the batch norm of a detector; its weights of before are not changed."""
+    side_px = 2 * detector.backbone.stride
+    weight = detector.head.box.weight
+    trial = torch.linspace(0, 1, 3 * side_px**2, device=weight.device, dtype=weight.dtype).view(
+        1, 3, side_px, -1
+    )
+    fold_batch_norm(detector, lambda: detector.head_input(detector.features(trial)))
+
+
+def float32_network(detector: Detector) -> Network:
+    """The network as it is."""
+
+    def run(images: Tensor) -> Tensor:
+        return detector.head_input(detector.features(images.contiguous(memory_format=torch.channels_last)))
+
+    return run
+
+
+def bfloat16_network(detector: Detector) -> Network:
+    """A copy of the network that computes in bfloat16; what autocast keeps in float32 stays so."""
+    own = copy(detector)  # shares the head
+    own._modules = {
+        name: deepcopy(module) if name in ("backbone", "neck") else module
+        for name, module in detector._modules.items()
+    }
+    for part in (own.backbone, own.neck):
+        for layer in part.modules() if part is not None else ():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.to(torch.bfloat16)
+    exact = float32_network(own)
+    device = detector.head.box.weight.device.type
+
+    def run(images: Tensor) -> Tensor:
+        with torch.autocast(device, torch.bfloat16):
+            return exact(images).float()
+
+    return run
+
+
+def compiled_network(network: Network) -> Network:
+    """The network compiled by `torch.compile`, which takes half a minute at each new shape of images."""
+    compiled: Any = torch.compile(network, options={"freezing": True})
+    return compiled  # type: ignore[no-any-return]
