@@ -25,7 +25,8 @@ from torch.nn.functional import interpolate
 from data_prep import ShardReader
 from yolo9000.config import Config, DataConfig, ModelConfig, ScheduleConfig
 from yolo9000.data.detector_data import DetectorData
-from yolo9000.data.image import Letterbox, decode_image
+from yolo9000.data.image import decode_image
+from yolo9000.data.letterbox import Letterbox
 from yolo9000.data.sampler import Sampler
 
 Stage = Callable[[], None]

@@ -204,7 +204,7 @@ def evaluate(
         typer.Option(min=1, help="Side of the input, px; by default that of the checkpoint's configuration."),
     ] = None,
     protocol: Protocol = None,
-    engine: Engine = "torch",
+    engine: Engine = None,
     precision: Precision = PrecisionChoice.float32,
     per_class: Annotated[
         bool,
@@ -240,7 +240,7 @@ def evaluate(
     if isinstance(checkpoint.config, Config):
         network = detector_in_engine(checkpoint, engine, precision)
         stride = network.detector.backbone.stride
-    elif engine not in ("torch", "auto") or precision != "float32":
+    elif engine not in (None, "torch", "auto") or precision != "float32":
         raise EngineError("--engine and --precision choose how a detector computes; this is a classifier.")
     else:
         network = checkpoint.build_model().to(default_device())

@@ -9,7 +9,7 @@ class Yolo9000Error(Exception):
     Subclasses are defined next to the code that raises them:
 
         Yolo9000Error
-        ├── UnreadableImage      yolo9000.data.image: a file is missing or is not an image
+        ├── UnreadableImage      yolo9000.data.pixels: a file is missing or is not an image
         ├── NoImages             yolo9000.inference.sources: a path has no images
         ├── ProcessError         yolo9000.distributed: processes of torchrun cannot start or continue together
         ├── BackboneError        yolo9000.models.timm_backbone: a backbone cannot be built or frozen
@@ -25,6 +25,7 @@ class Yolo9000Error(Exception):
         ├── ResultsError         yolo9000.predictions.result_log: results cannot be written or read
         ├── ExportError          yolo9000.export.network: a detector cannot be exported
         ├── InvalidScores        yolo9000.inference.scored_boxes: ground truth or detections cannot be evaluated
+        ├── OnnxFileError        yolo9000.export.onnx_metadata: a file is not of `yolo9000 export`, or is damaged
         ├── EngineError          yolo9000.engines.names: an inference engine is unknown, missing or cannot do this
         └── InvalidReport        yolo9000.reports.page: content does not fit into a report
     """

@@ -89,7 +89,7 @@ def calibrate(
         int | None, typer.Option(min=1, help="Largest number of boxes in an image (rule per_image).")
     ] = None,
     split: Split = None,
-    engine: Engine = "torch",
+    engine: Engine = None,
     precision: Precision = PrecisionChoice.float32,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Write here; by default into MODEL.")
@@ -200,14 +200,16 @@ def _print_comparison(comparison: Comparison, *, per_class: bool) -> None:
         Console(markup=False, emoji=False).print(table)
 
 
-def detector_in_engine(checkpoint: DetectorCheckpoint, engine: str, precision: str) -> DetectorInEngine:
+def detector_in_engine(
+    checkpoint: DetectorCheckpoint, engine: str | None, precision: str
+) -> DetectorInEngine:
     """The detector of a checkpoint in an engine, which is printed if it was chosen by `auto`."""
     from yolo9000.distributed import default_device, is_first
     from yolo9000.engines.engine import build_engine
 
     device = "cpu" if engine in ("onnxruntime", "openvino") else default_device()
     built = build_engine(
-        checkpoint.build_model().to(device), engine, precision=PrecisionChoice(precision).value
+        checkpoint.build_model().to(device), engine or "torch", precision=PrecisionChoice(precision).value
     )
     if engine == "auto" and is_first():
         print(f"yolo9000: engine {built.description}", file=sys.stderr)

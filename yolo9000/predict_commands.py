@@ -16,7 +16,8 @@ import typer
 from yolo9000.errors import Yolo9000Error
 
 if TYPE_CHECKING:
-    from yolo9000.inference.predict import Predictor
+    from yolo9000.inference.onnx_predict import OnnxPredictor
+    from yolo9000.inference.predict import AnyPredictor, Predictor
     from yolo9000.inference.sources import FoundImages
     from yolo9000.predictions.query_output import QueryOutput
     from yolo9000.predictions.run import Summary
@@ -40,7 +41,10 @@ class PrecisionChoice(StrEnum):
     auto = "auto"
 
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint: runs/NAME/best.pt.")]
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="Checkpoint: runs/NAME/best.pt; or NAME.onnx of `yolo9000 export`."),
+]
 Images = Annotated[
     list[str],
     typer.Argument(
@@ -101,10 +105,11 @@ Precision = Annotated[
     PrecisionChoice | None, typer.Option(help="auto: bfloat16 where the device supports it.")
 ]
 Engine = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="ENGINE",
-        help="torch, onnxruntime, openvino, torch_compile; auto: the fastest that is installed (docs/speed.md).",
+        help="torch (default), onnxruntime, openvino, torch_compile; auto: the fastest that is installed "
+        "(docs/speed.md). Default for an .onnx file: auto.",
     ),
 ]
 Classes = Annotated[
@@ -157,7 +162,7 @@ class _Options:
     device: str | None
     batch: int | None
     precision: PrecisionChoice | None
-    engine: str
+    engine: str | None
     classes: str | None
     regions: Path | None
     region: str | None
@@ -208,7 +213,7 @@ def predict(
     device: Device = None,
     batch: Batch = None,
     precision: Precision = None,
-    engine: Engine = "torch",
+    engine: Engine = None,
     classes: Classes = None,
     regions: Regions = None,
     region: Region = None,
@@ -243,7 +248,7 @@ def query(
     device: Device = None,
     batch: Batch = None,
     precision: Precision = None,
-    engine: Engine = "torch",
+    engine: Engine = None,
     classes: Classes = None,
     regions: Regions = None,
     region: Region = None,
@@ -311,30 +316,60 @@ def _run(model: Path, images: list[str], options: _Options, expression: str | No
     """Predict, and print one line for each failed image and one for skipped files."""
     share = _part_of(options.part)
     _check(options)
-    from yolo9000.inference.predict import Predictor
     from yolo9000.inference.sources import find_images
-    from yolo9000.inference.vocabulary import VocabularyChoice
 
     found = find_images(images, recursive=options.recursive, every=options.every)
     found.part = share
+    predictor = _predictor(model, options, expression)
+    if options.engine == "auto":
+        print(f"yolo9000: engine {predictor.engine.description}", file=sys.stderr)
+    _report_skipped(found)
+    _finish(_predict(predictor, found, options, expression), found, options)
+
+
+def _predictor(model: Path, options: _Options, expression: str | None) -> AnyPredictor:
+    """The predictor of a checkpoint, or of an ONNX file, for which torch is not imported."""
+    if model.suffix.lower() == ".onnx":
+        return _onnx_predictor(model, options, expression)
+    from yolo9000.inference.predict import Predictor
+    from yolo9000.inference.vocabulary import VocabularyChoice
+
     choice = VocabularyChoice(options.classes, options.regions, options.region)
     predictor = Predictor(
         model,
         changes=options.changes(),
         device=options.device,
-        engine=options.engine,
+        engine=options.engine or "torch",
         classes=None if choice == VocabularyChoice() else choice,
         accuracy=options.accuracy,
     )
-    if options.engine == "auto":
-        print(f"yolo9000: engine {predictor.engine.description}", file=sys.stderr)
     if expression is not None:
         _warn_of_nodes_without_supervision(predictor, expression)
-    _report_skipped(found)
-    _finish(_predict(predictor, found, options, expression), found, options)
+    return predictor
 
 
-def _predict(predictor: Predictor, found: FoundImages, options: _Options, query: str | None) -> Summary:
+def _onnx_predictor(model: Path, options: _Options, expression: str | None) -> OnnxPredictor:
+    from yolo9000.inference.onnx_predict import OnnxPredictor
+
+    given = {
+        "--classes": options.classes,
+        "--regions": options.regions,
+        "--region": options.region,
+        "--accuracy": options.accuracy,
+        "a query": expression,
+    }
+    if wrong := [name for name, value in given.items() if value is not None]:
+        raise typer.BadParameter(
+            f"{model}: an ONNX file computes only the most probable classes; use the checkpoint for {', '.join(wrong)}"
+        )
+    if options.device not in (None, "cpu"):
+        raise typer.BadParameter(
+            f"{model}: an ONNX file runs on the CPU; leave out --device {options.device}"
+        )
+    return OnnxPredictor(model, changes=options.changes(), engine=options.engine or "auto")
+
+
+def _predict(predictor: AnyPredictor, found: FoundImages, options: _Options, query: str | None) -> Summary:
     from yolo9000.predictions.printing import PrintedResults
     from yolo9000.predictions.query_output import print_query
     from yolo9000.predictions.run import OutputChoice, predict_images
@@ -373,7 +408,7 @@ def _predict(predictor: Predictor, found: FoundImages, options: _Options, query:
         ) from None
 
 
-def _writer(path: Path, predictor: Predictor, query: str | None, options: _Options) -> StoreWriter:
+def _writer(path: Path, predictor: AnyPredictor, query: str | None, options: _Options) -> StoreWriter:
     from yolo9000.predictions.identity import run_identity
     from yolo9000.predictions.store import StoreWriter, remove_store
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from data_prep import DataPrepError, ShardReader
 from wordtree.support.printing import counted
-from yolo9000.data.image import UnreadableImage
+from yolo9000.data.pixels import UnreadableImage
 from yolo9000.errors import Yolo9000Error
 
 Result = TypeVar("Result")

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from data_prep.shards.decoding import ImageError, rgb_of
-from yolo9000.data.image import UnreadableImage
+from yolo9000.data.pixels import UnreadableImage
 
 GivenImage: TypeAlias = Image.Image | np.ndarray[Any, Any] | Tensor
 

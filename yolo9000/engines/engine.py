@@ -18,10 +18,10 @@ from yolo9000.engines.torch_network import (
     bfloat16_network,
     compiled_network,
     float32_network,
-    fold_detector,
 )
 from yolo9000.export.network import network_onnx
 from yolo9000.models.detector import Detector
+from yolo9000.models.folding import fold_detector
 from yolo9000.models.grid import GridOutput
 from yolo9000.models.tree_tensors import TreeTensors
 
@@ -98,7 +98,9 @@ def build_engine(detector: Detector, name: str = "torch", *, precision: Precisio
 
 
 def _session_network(detector: Detector, engine: str, precision: Precision) -> tuple[Network, Precision]:
-    session = open_session(engine, network_onnx(detector), precision=precision, place="the exported network")
+    session = open_session(
+        engine, network_onnx(detector), ["features"], precision=precision, place="the exported network"
+    )
 
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(session(images.contiguous().numpy())["features"])

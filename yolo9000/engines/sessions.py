@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,28 +17,37 @@ from yolo9000.engines.names import EngineError
 class Session:
     """A graph with the input `images`, loaded into an engine.
 
-    metadata: the texts stored in the file, by key.
+    name: onnxruntime or openvino.
     """
 
-    engine: str
+    name: str
     precision: Precision  # float32 or bfloat16
-    metadata: dict[str, str]
+    outputs: list[str]
     _run: Callable[[Float32Array], dict[str, Any]]
+
+    @property
+    def description(self) -> str:
+        """Name and precision."""
+        return f"{self.name} in {self.precision}"
 
     def __call__(self, images: Float32Array) -> dict[str, Any]:
         """The outputs for images (B, 3, H, W) in 0..1, as arrays by name."""
         return self._run(images)
 
 
-def open_session(engine: str, content: bytes, *, precision: Precision = "float32", place: str) -> Session:
+def open_session(
+    engine: str, content: bytes, outputs: Sequence[str], *, precision: Precision = "float32", place: str
+) -> Session:
     """Load the content of an ONNX file into `onnxruntime` or `openvino`.
 
-    precision: `auto` is bfloat16 where the engine computes it faster on this processor. place: the file, for
-    messages. Raises EngineError.
+    outputs: those that the caller needs. precision: `auto` is bfloat16 where the engine computes it faster on this
+    processor. place: the file, for messages. Raises EngineError.
     """
-    if engine == "onnxruntime":
-        return _onnxruntime_session(content, precision, place)
-    return _openvino_session(content, precision, place)
+    open_in_engine = _onnxruntime_session if engine == "onnxruntime" else _openvino_session
+    session = open_in_engine(content, precision, place)
+    if missing := sorted({*outputs} - {*session.outputs}):
+        raise _damaged(place, engine, f"it has no output {missing[0]}")
+    return session
 
 
 def thread_count() -> int:
@@ -67,7 +76,7 @@ def _onnxruntime_session(content: bytes, precision: Precision, place: str) -> Se
     def run(images: Float32Array) -> dict[str, Any]:
         return dict(zip(names, session.run(names, {"images": images}), strict=True))
 
-    return Session("onnxruntime", "float32", dict(session.get_modelmeta().custom_metadata_map), run)
+    return Session("onnxruntime", "float32", names, run)
 
 
 def _openvino_session(content: bytes, precision: Precision, place: str) -> Session:
@@ -96,10 +105,10 @@ def _openvino_session(content: bytes, precision: Precision, place: str) -> Sessi
         found = request.infer({"images": images}, share_inputs=True)
         return {name: found[index].copy() for index, name in enumerate(names)}
 
-    return Session("openvino", chosen, {}, run)
+    return Session("openvino", chosen, names, run)
 
 
-def _damaged(place: str, engine: str, reason: Exception) -> EngineError:
+def _damaged(place: str, engine: str, reason: object) -> EngineError:
     return EngineError(
         f"{place}: expected an ONNX file that {engine} can run; this one is damaged or something else "
         f"({one_line(reason)[:150]})."

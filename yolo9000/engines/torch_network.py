@@ -10,20 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from yolo9000.models.detector import Detector
-from yolo9000.models.folding import fold_batch_norm
 
 Network = Callable[[Tensor], Tensor]
 """Images (B, 3, H, W) to the input of the detector's head, (B, C, H / stride, W / stride) float32."""
-
-
-def fold_detector(detector: Detector) -> None:
-    """Fold the batch norm of a detector; its weights of before are not changed."""
-    side_px = 2 * detector.backbone.stride
-    weight = detector.head.box.weight
-    trial = torch.linspace(0, 1, 3 * side_px**2, device=weight.device, dtype=weight.dtype).view(
-        1, 3, side_px, -1
-    )
-    fold_batch_norm(detector, lambda: detector.head_input(detector.features(trial)))
 
 
 def float32_network(detector: Detector) -> Network:

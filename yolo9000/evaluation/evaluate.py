@@ -20,7 +20,8 @@ from yolo9000.config import (
     PretrainConfig,
 )
 from yolo9000.data.classifier_data import ClassifierTestData
-from yolo9000.data.image import Letterbox, decode_image, letterbox
+from yolo9000.data.image import decode_image, letterbox
+from yolo9000.data.letterbox import Letterbox
 from yolo9000.distributed import all_gather, broadcast, own_share, track_progress
 from yolo9000.engines.engine import AnyDetector
 from yolo9000.evaluation.average_precision import precision_of

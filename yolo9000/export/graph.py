@@ -24,6 +24,7 @@ class ExportedOutput(NamedTuple):
     root_absolute: Tensor  # (B, K) P(root | object); objectness × this is compared with `min_score`
     leaf: Tensor  # (B, K) int64: the leaf at the end of the path
     leaf_absolute: Tensor  # (B, K) P(leaf | object)
+    path_conditional: Tensor  # (B, K, D) P(node | parent) from the root to the leaf; 1 beyond the leaf
 
 
 class ExportedDetector(nn.Module):
@@ -65,13 +66,20 @@ class ExportedDetector(nn.Module):
         boxes = self._boxes(flat.gather(1, index[..., None].expand(-1, -1, 5)), cell, anchor, features)
         vectors = features.flatten(2).transpose(1, 2)
         vectors = vectors.gather(1, cell[..., None].expand(-1, -1, vectors.shape[2])).flatten(0, 1)
-        path = self.tree_softmax(self._class_logits(vectors, anchor.flatten()))
+        conditional = self.tree_softmax.best_conditional(self._class_logits(vectors, anchor.flatten()))
+        path = self.tree_softmax.sum_over_ancestors(conditional)
         is_root = self.tree_softmax.depth == 0
         node, absolute = self._deepest(path, self._exceeds(path) | is_root)
         _, root_absolute = self._deepest(path, is_root.expand_as(path))
         leaf, leaf_absolute = self._deepest(path, self.tree_softmax.is_leaf.expand_as(path))
-        columns = (node, absolute, root_absolute, leaf, leaf_absolute)
+        columns = (node, absolute, root_absolute, leaf, leaf_absolute, self._path(conditional, leaf))
         return ExportedOutput(boxes, objectness, *(c.unflatten(0, (-1, self.locations)) for c in columns))
+
+    def _path(self, conditional: Tensor, leaf: Tensor) -> Tensor:
+        """P(node | parent) of the nodes on the path to each leaf, (R, D); 1 beyond the leaf."""
+        columns: Tensor = self.tree_softmax.path_columns
+        column = columns.index_select(0, leaf)  # (R, D), −1 beyond the leaf
+        return torch.where(column < 0, 0.0, conditional.gather(1, column.clamp_min(0))).exp()
 
     def _boxes(self, logits: Tensor, cell: Tensor, anchor: Tensor, features: Tensor) -> Tensor:
         """Boxes as xyxy in the unit square, (B, K, 4); logits: (B, K, 5). The rule of `decode_boxes`."""

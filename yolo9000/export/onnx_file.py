@@ -13,10 +13,10 @@ from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
 from yolo9000.config import PredictConfig
 from yolo9000.export.graph import ExportedDetector, ExportedOutput, WithSuppression
 from yolo9000.export.network import ExportError, traced
+from yolo9000.export.onnx_metadata import FORMAT, SETTINGS, VERSION
 from yolo9000.models.detector import Detector
+from yolo9000.models.folding import fold_detector
 
-FORMAT = "yolo9000 detector"
-VERSION = 1
 TRIAL_CELLS = 4
 
 
@@ -47,6 +47,7 @@ def export_onnx(checkpoint: DetectorCheckpoint, options: ExportOptions, settings
             f"--locations: expected at most {count}, the grid locations at "
             f"{cfg.wh_px[0]}×{cfg.wh_px[1]} px, found {options.locations}."
         )
+    fold_detector(detector)
     graph = _graph(detector, options, settings)
     names = [*ExportedOutput._fields, *(["kept"] if options.suppress else [])]
     side = _trial_side_px(detector, multiple_px, options.locations)
@@ -78,10 +79,9 @@ def metadata(
         "input_size_px": list(checkpoint.config.model.wh_px),
         "input_multiple_px": multiple_px,
         "locations": options.locations,
-        "min_score": settings.min_score,
-        "min_absolute": settings.min_absolute,
-        "nms_iou": settings.nms_iou,
-        "descent": settings.descent,
+        **{name: getattr(settings, name) for name in SETTINGS},
+        "boxes": checkpoint.label_counts.boxes.tolist(),
+        "image_labels": checkpoint.label_counts.image_labels.tolist(),
     }
 
 

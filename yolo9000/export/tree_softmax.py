@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 from yolo9000.models.tree_tensors import TreeTensors
 
@@ -21,11 +22,13 @@ class TreeSoftmax(nn.Module):
     """Logits (R, N) with the columns in `order` to the most probable path from a root to a leaf.
 
     order: (N,) the node of each column: groups by size, siblings in order.
+    path_columns: (N, D) the columns of the nodes from the root to each node, −1 beyond it.
     """
 
     depth: Tensor
     is_leaf: Tensor
     order: Tensor
+    path_columns: Tensor
 
     def __init__(self, tree_tensors: TreeTensors) -> None:
         super().__init__()
@@ -40,6 +43,7 @@ class TreeSoftmax(nn.Module):
         for step, ancestor in enumerate(ancestor_steps(parent)):
             self.register_buffer(f"ancestor_{step}", torch.from_numpy(np.minimum(ancestor, len(tree) - 1)))
             self.register_buffer(f"has_ancestor_{step}", torch.from_numpy(ancestor < len(tree)).float())
+        self.register_buffer("path_columns", torch.from_numpy(path_columns(tree, column[:-1])))
         self.register_buffer("order", torch.from_numpy(order))
         self.register_buffer("depth", torch.from_numpy(tree.depth[order].astype(np.float32)))
         self.register_buffer("is_leaf", torch.from_numpy(tree.child_group[order] < 0))
@@ -49,11 +53,15 @@ class TreeSoftmax(nn.Module):
 
         Of equal siblings the first is on the path.
         """
+        return self.sum_over_ancestors(self.best_conditional(logits))
+
+    def best_conditional(self, logits: Tensor) -> Tensor:
+        """log P(node | parent) of the best of each group of siblings, (R, N); OFF_PATH for all other nodes."""
         parts = []
         for start, groups, size in self.blocks:
             block = logits[:, start : start + groups * size].unflatten(1, (groups, size))
             parts.append(self._best_of_each_group(block).flatten(1))
-        return self.sum_over_ancestors(torch.cat(parts, dim=1))
+        return torch.cat(parts, dim=1)
 
     def sum_over_ancestors(self, values: Tensor) -> Tensor:
         """The sum of `values` (R, N) over each node and its ancestors."""
@@ -68,6 +76,17 @@ class TreeSoftmax(nn.Module):
         best = log_conditional.argmax(dim=-1, keepdim=True)
         is_best = torch.arange(logits.shape[-1], device=logits.device) == best
         return torch.where(is_best, log_conditional, OFF_PATH)
+
+
+def path_columns(tree: WordTree, column: Int64Array) -> Int64Array:
+    """The columns of the nodes from the root to each node, (N, D), −1 beyond it; column: (N,) of each node."""
+    table = np.full((len(tree), int(tree.depth.max()) + 1), -1, np.int64)
+    for node in range(len(tree)):  # parents precede children
+        depth = int(tree.depth[node])
+        if depth:
+            table[node, :depth] = table[tree.parent[node], :depth]
+        table[node, depth] = column[node]
+    return table
 
 
 def ancestor_steps(parent: Int64Array) -> list[Int64Array]:

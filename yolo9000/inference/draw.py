@@ -8,18 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from wordtree.support.arrays import FloatArray, Int64Array
 from wordtree.support.files import write_atomically
 from wordtree.tree.tree import WordTree
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.scored_boxes import GroundTruth
-from yolo9000.models.boxes import iou_xyxy
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Colour = tuple[int, int, int]
 RectanglePx = tuple[float, float, float, float]
@@ -126,6 +127,10 @@ class Mark:
 
 def _notes_and_missed(detections: Detections, truth: GroundTruth) -> tuple[list[str], list[Mark]]:
     """A note on the error of each detection, empty if there is none, and a mark for each missed object."""
+    import torch
+
+    from yolo9000.models.boxes import iou_xyxy
+
     detected_px = torch.from_numpy(detections.xyxy_px.astype(np.float64))
     is_match = iou_xyxy(detected_px, torch.from_numpy(truth.xyxy_px)).numpy() >= 0.5  # (K, M)
     notes = [

@@ -15,7 +15,7 @@ from torchvision.ops import batched_nms, nms
 
 from wordtree import WordTree
 from yolo9000.config import EvaluateConfig, Geometry, PredictConfig
-from yolo9000.data.image import Letterbox
+from yolo9000.data.letterbox import Letterbox
 from yolo9000.inference.detections import Detections, StopReason
 from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.inference.vocabulary import Vocabulary

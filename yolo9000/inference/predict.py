@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,45 +12,22 @@ import torch
 from torch import Tensor
 
 from wordtree.errors import ConfigError
-from wordtree.support.arrays import Float64Array
+from wordtree.support.arrays import Float64Array, UInt8Array
 from wordtree.support.config_files import validate, with_present_names
 from wordtree.support.lines import one_line
 from wordtree.tree.query import parse
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.config import PredictConfig
-from yolo9000.data.image import Letterbox, UnreadableImage, letterbox
+from yolo9000.data.image import letterbox
 from yolo9000.distributed import default_device
 from yolo9000.engines.engine import build_engine
 from yolo9000.inference.calibrated import at_calibrated_depth, refuse_other_settings
 from yolo9000.inference.detections import Detections
+from yolo9000.inference.onnx_predict import OnnxPredictor
 from yolo9000.inference.postprocess import BatchOutput, NodeSet, detect
 from yolo9000.inference.sources import ImageItem, ImageLike, image_items
+from yolo9000.inference.stream import Fitted, ImageStream, OnUnreadable, Predicted, detections_of
 from yolo9000.inference.vocabulary import Vocabulary, VocabularyChoice
-
-OnUnreadable: TypeAlias = Callable[[Exception], None]
-DECODE_THREADS = min(8, max(2, os.cpu_count() or 2))
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """The result for one image: detections, or the reason why there are none.
-
-    pixels: uint8, shape (3, H, W), where the caller wanted them.
-    """
-
-    item: ImageItem
-    detections: Detections | None = None
-    failure: str = ""
-    pixels: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """A decoded image on the network's canvas, float32, shape (3, height, width)."""
-
-    canvas: Tensor
-    position: Letterbox
-    pixels: Tensor | None
 
 
 class Predictor:
@@ -115,13 +89,7 @@ class Predictor:
         on_unreadable: called with the error of an image that cannot be read, which is then left out; None: raise the
         error.
         """
-        for result in self.stream(image_items(images), query=query):
-            if result.detections is not None:
-                yield result.detections
-            elif on_unreadable is None:
-                raise UnreadableImage(result.failure)
-            else:
-                on_unreadable(UnreadableImage(result.failure))
+        return detections_of(self.stream(image_items(images), query=query), on_unreadable)
 
     def stream(
         self,
@@ -137,20 +105,22 @@ class Predictor:
         then does not depend on the other images at all; otherwise it may differ in the seventh digit.
         """
         node_set = None if query is None else NodeSet.of(self.tree, parse(query, self.tree).nodes())
-        batch: list[tuple[ImageItem, _Fitted | str]] = []
-        for entry in self._decoded(items, keep_pixels=keep_pixels):
-            batch.append(entry)
-            if len(batch) == self.settings.batch_size:
-                yield from self._predicted(batch, node_set, fill=fill_batches)
-                batch = []
-        yield from self._predicted(batch, node_set, fill=fill_batches)
+        stream = ImageStream(
+            self._fit,
+            partial(self._detect, query=node_set),
+            self.settings.batch_size,
+            keep_pixels,
+            fill_batches,
+        )
+        return stream.results(items)
 
     @torch.inference_mode()
     def detect(
         self, images: Sequence[Tensor], names: Sequence[str], query: NodeSet | None = None
     ) -> list[Detections]:
         """Detections of a batch of decoded images, each uint8, shape (3, H, W) with any H and W."""
-        return self._detect([self._fit(image, keep_pixels=False) for image in images], names, query)
+        fitted = [self._fit(image.permute(1, 2, 0).cpu().numpy()) for image in images]
+        return self._detect(fitted, names, query=query)
 
     def without_supervision(self, query: str) -> list[str]:
         """Names of the topmost queried nodes for which training had neither boxes nor image labels."""
@@ -160,61 +130,16 @@ class Predictor:
             self.tree.names[node] for node in topmost if self.label_counts.supervision(int(node)) == "none"
         ]
 
-    def _decoded(
-        self, items: Iterable[ImageItem], *, keep_pixels: bool
-    ) -> Iterator[tuple[ImageItem, _Fitted | str]]:
-        """Each image on its canvas, or the reason why it cannot be read; two batches are decoded ahead."""
-        ahead = 2 * self.settings.batch_size + DECODE_THREADS
-        waiting: deque[tuple[ImageItem, Future[_Fitted | str]]] = deque()
-        pool = ThreadPoolExecutor(DECODE_THREADS, "decode")
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(self._read, item, keep_pixels=keep_pixels)))
-                if len(waiting) > ahead:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _read(self, item: ImageItem, *, keep_pixels: bool) -> _Fitted | str:
-        try:
-            return self._fit(item.read(), keep_pixels=keep_pixels)
-        except UnreadableImage as error:
-            return one_line(error)
-        except OSError as error:
-            return f"{item.name}: cannot be read: {error.strerror or one_line(error)}."
-        except MemoryError:
-            return f"{item.name}: does not fit into memory."
-
-    def _fit(self, image: Tensor, *, keep_pixels: bool) -> _Fitted:
+    def _fit(self, pixels: UInt8Array) -> Fitted:
+        image = torch.from_numpy(pixels).permute(2, 0, 1)
         canvas, position = letterbox(image, self.size_px, geometry=self.settings.geometry)
-        return _Fitted(canvas, position, image if keep_pixels else None)
-
-    def _predicted(
-        self, batch: Sequence[tuple[ImageItem, _Fitted | str]], query: NodeSet | None, *, fill: bool
-    ) -> Iterator[Predicted]:
-        fitted = [image for _, image in batch if isinstance(image, _Fitted)]
-        names = [item.name for item, image in batch if isinstance(image, _Fitted)]
-        if fitted and fill:
-            missing = self.settings.batch_size - len(fitted)
-            grey = _Fitted(torch.full_like(fitted[0].canvas, 0.5), fitted[0].position, None)
-            fitted, names = [*fitted, *[grey] * missing], [*names, *[""] * missing]
-        found = iter(self._detect(fitted, names, query) if fitted else ())
-        for item, image in batch:
-            if isinstance(image, str):
-                yield Predicted(item, failure=image)
-            else:
-                detections = replace(next(found), frame=item.frame, time_s=item.time_s)
-                yield Predicted(item, detections, pixels=image.pixels)
+        return Fitted(canvas.numpy(), position)
 
     @torch.inference_mode()
     def _detect(
-        self, images: Sequence[_Fitted], names: Sequence[str], query: NodeSet | None
+        self, images: Sequence[Fitted], names: Sequence[str], *, query: NodeSet | None
     ) -> list[Detections]:
-        canvases = torch.stack([image.canvas for image in images]).to(self.device)
+        canvases = torch.from_numpy(np.stack([image.canvas for image in images])).to(self.device)
         batch = BatchOutput(
             self.engine(canvases), self.model.tree_tensors, [image.position for image in images]
         )
@@ -231,6 +156,9 @@ class Predictor:
             raise ConfigError(
                 f"predict.input_size_px: expected multiples of {stride} for this network, found {self.size_px}."
             )
+
+
+AnyPredictor: TypeAlias = Predictor | OnnxPredictor
 
 
 def _device(name: str | None) -> torch.device:

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import stat
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,24 +15,26 @@ from functools import partial
 from glob import iglob
 from http.client import HTTPException
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 from urllib.request import Request, urlopen
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from data_prep.shards.decoding import IMAGE_SUFFIXES
 from data_prep.sources.files.image_folder import is_hidden
+from wordtree.support.arrays import UInt8Array
 from wordtree.support.files import system_message
 from wordtree.support.lines import one_line
-from yolo9000.data.given_image import GivenImage, pixels_of
-from yolo9000.data.image import UnreadableImage, decode_upright, read_image
+from yolo9000.data.pixels import UnreadableImage, read_pixels, upright_pixels
 from yolo9000.errors import Yolo9000Error
 from yolo9000.inference.video import VIDEO_SUFFIXES, VideoFrames
 
-ImageLike: TypeAlias = Path | str | GivenImage
+if TYPE_CHECKING:
+    from yolo9000.data.given_image import GivenImage
+
+ImageLike: TypeAlias = "Path | str | GivenImage"
 LIST_SUFFIXES = (".txt", ".list")
 _READABLE = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 _WILDCARDS = "*?["
@@ -48,13 +51,13 @@ class ImageItem:
     """One image that is to be read.
 
     name            the image in the results: the path, the address, or `image 0` for an image in memory
-    read            returns the pixels, uint8, shape (3, H, W); raises UnreadableImage or OSError
+    read            returns the pixels, uint8, shape (H, W, 3); raises UnreadableImage or OSError
     relative        the path below the folder that was given, for files that are written about the image
     frame, time_s   for a frame of a video: its number from 0, and its time from the start in seconds
     """
 
     name: str
-    read: Callable[[], Tensor]
+    read: Callable[[], UInt8Array]
     relative: str
     frame: int | None = None
     time_s: float | None = None
@@ -119,13 +122,25 @@ def image_items(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageItem]:
 
     An iterable is read only as far as its images are needed, so it may be endless.
     """
-    given = [images] if isinstance(images, Path | str | np.ndarray | Image.Image | Tensor) else images
+    given: Any = [images] if _is_one_image(images) else images
     for number, image in enumerate(given):
         if isinstance(image, Path | str):
             yield from find_images([image])
         else:
             name = f"image {number}"
-            yield ImageItem(name, partial(pixels_of, image, name=name), name)
+            yield ImageItem(name, partial(_given_pixels, image, name), name)
+
+
+def _is_one_image(images: object) -> bool:
+    torch = sys.modules.get("torch")  # without torch, nothing is a tensor
+    is_tensor = torch is not None and isinstance(images, torch.Tensor)
+    return is_tensor or isinstance(images, Path | str | np.ndarray | Image.Image)
+
+
+def _given_pixels(image: GivenImage, name: str) -> UInt8Array:
+    from yolo9000.data.given_image import pixels_of
+
+    return pixels_of(image, name=name).permute(1, 2, 0).numpy()
 
 
 def in_part(item: ImageItem, part: tuple[int, int]) -> bool:
@@ -262,12 +277,12 @@ def _frames(name: str, relative: str, every: float) -> Iterator[ImageItem]:
         yield ImageItem(name, frame.pixels, relative, frame.number, frame.time_s)
 
 
-def _fail(error: Exception) -> Tensor:
+def _fail(error: Exception) -> UInt8Array:
     raise error
 
 
-def _read_path_or_address(name: str) -> Tensor:
-    return decode_upright(_downloaded(name), name=name) if is_address(name) else read_image(name)
+def _read_path_or_address(name: str) -> UInt8Array:
+    return upright_pixels(_downloaded(name), name=name) if is_address(name) else read_pixels(name)
 
 
 def _downloaded(address: str) -> bytes:

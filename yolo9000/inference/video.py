@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from wordtree.support.arrays import UInt8Array
 from wordtree.support.lines import one_line
-from yolo9000.data.image import UnreadableImage
+from yolo9000.data.pixels import UnreadableImage
 
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv".split()  # noqa: SIM905
@@ -25,11 +25,11 @@ class VideoFrame:
     time_s: float
     decoded: Any  # av.VideoFrame
 
-    def pixels(self) -> Tensor:
-        """RGB pixels, uint8, shape (3, H, W), rotated as the video asks."""
+    def pixels(self) -> UInt8Array:
+        """RGB pixels, uint8, shape (H, W, 3), rotated as the video asks."""
         turns = round((self.decoded.rotation or 0) / 90) % 4
-        pixels = torch.from_numpy(self.decoded.to_ndarray(format="rgb24")).permute(2, 0, 1)
-        return torch.rot90(pixels, turns, dims=(1, 2)).contiguous()
+        pixels: UInt8Array = np.rot90(self.decoded.to_ndarray(format="rgb24"), turns)
+        return np.ascontiguousarray(pixels)
 
 
 @dataclass(frozen=True)

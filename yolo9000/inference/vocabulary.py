@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from wordtree import WordTree
 from wordtree.errors import ConfigError, TreeFileError, UnknownNode
@@ -27,6 +26,9 @@ from wordtree.tree.node_sets import above, at_or_under
 from wordtree.tree.query import QueryError, parse
 from wordtree.wordnet.class_lists import coco_classes, voc_classes
 from wordtree.wordnet.resolve import LabelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _DEPTH = re.compile(r"depth:(\d{1,4})")
 _KNOWN_SETS = {"coco": coco_classes, "voc": voc_classes}
@@ -105,6 +107,8 @@ class Vocabulary:
         absolute: (K, E) P(node | object) of `nodes`. From the most probable of the topmost nodes downwards, always to
         the most probable child, while its probability exceeds the threshold.
         """
+        import torch
+
         device = absolute.device
         parent = torch.from_numpy(self._parent).to(device)
         group = parent + 1  # (E,) the topmost nodes are group 0, the children of row e are group e + 1

@@ -15,8 +15,19 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from yolo9000.models.darknet_layers import DarknetCpuBatchNorm
+from yolo9000.models.detector import Detector
 
 TOLERANCE = 1e-3  # relative to the largest output; rounding stays far below it
+
+
+def fold_detector(detector: Detector) -> None:
+    """Fold the batch norm of a detector; its weights of before are not changed."""
+    side_px = 2 * detector.backbone.stride
+    weight = detector.head.box.weight
+    trial = torch.linspace(0, 1, 3 * side_px**2, device=weight.device, dtype=weight.dtype).view(
+        1, 3, side_px, -1
+    )
+    fold_batch_norm(detector, lambda: detector.head_input(detector.features(trial)))
 
 
 @torch.no_grad()

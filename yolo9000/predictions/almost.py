@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wordtree.support.arrays import BoolArray
 from yolo9000.inference.detections import Detections
-from yolo9000.inference.predict import Predictor
+
+if TYPE_CHECKING:
+    from yolo9000.inference.predict import AnyPredictor
 
 SHARE = 0.5  # of min_score, above which an object is almost detected
 
@@ -18,10 +21,10 @@ SHARE = 0.5  # of min_score, above which an object is almost detected
 class AlmostDetected:
     """The rule that separates the detections of a predictor with a lower `min_score`."""
 
-    predictor: Predictor
+    predictor: AnyPredictor
     has_query: bool
 
-    def lowered(self) -> Predictor:
+    def lowered(self) -> AnyPredictor:
         """The predictor with `SHARE` of its `min_score`, and room for twice as many detections."""
         settings = self.predictor.settings
         lowered = copy(self.predictor)

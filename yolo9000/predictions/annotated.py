@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from itertools import count
 from pathlib import Path, PurePath
 
-from torch import Tensor
+from PIL import Image
 
+from wordtree.support.arrays import UInt8Array
 from wordtree.support.files import write_atomically
 from wordtree.support.outputs import file_name_of, is_inside
 from yolo9000.inference.detections import Detections
-from yolo9000.inference.draw import MIN_DRAWN_PX, draw_detections, to_pillow
+from yolo9000.inference.draw import MIN_DRAWN_PX, draw_detections
 from yolo9000.inference.sources import FoundImages, ImageItem
 from yolo9000.predictions.thumbnails import FOLDER
 
@@ -49,9 +50,9 @@ class AnnotatedFiles:
         raise AssertionError
 
 
-def write_annotated(path: Path, pixels: Tensor, detections: Detections) -> None:
+def write_annotated(path: Path, pixels: UInt8Array, detections: Detections) -> None:
     """Write the image with its detections as JPEG, atomically."""
-    drawn = draw_detections(to_pillow(pixels), detections, min_side_px=MIN_DRAWN_PX)
+    drawn = draw_detections(Image.fromarray(pixels), detections, min_side_px=MIN_DRAWN_PX)
     buffer = io.BytesIO()
     drawn.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     path.parent.mkdir(parents=True, exist_ok=True)

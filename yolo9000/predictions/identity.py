@@ -11,12 +11,12 @@ from wordtree.support.files import write_atomically
 from yolo9000.predictions.result_log import ResultsError
 
 if TYPE_CHECKING:
-    from yolo9000.inference.predict import Predictor
+    from yolo9000.inference.predict import AnyPredictor
 
 _NOT_COMPARED = ("batch_size",)  # has no effect on the detections
 
 
-def run_identity(predictor: Predictor, model: Path, query: str | None) -> dict[str, Any]:
+def run_identity(predictor: AnyPredictor, model: Path, query: str | None) -> dict[str, Any]:
     """The facts that determine the detections of an image: model, settings, query, classes."""
     settings = predictor.settings.model_dump(mode="json")
     vocabulary = predictor.vocabulary

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wordtree.support.file_lock import locked
 from wordtree.support.files import LeftoverParts, remove_leftover_parts
@@ -17,8 +17,8 @@ from wordtree.support.outputs import refuse_links_out, write_outputs
 from wordtree.support.progress import ProgressBar
 from wordtree.support.stop import StopRequest
 from yolo9000.inference.detections import Detections
-from yolo9000.inference.predict import DECODE_THREADS, Predicted, Predictor
 from yolo9000.inference.sources import FoundImages, ImageItem
+from yolo9000.inference.stream import DECODE_THREADS, Predicted
 from yolo9000.predictions.almost import AlmostDetected
 from yolo9000.predictions.annotated import AnnotatedFiles, existing_images, write_annotated
 from yolo9000.predictions.formats import FORMATS, write_format
@@ -27,6 +27,9 @@ from yolo9000.predictions.printing import PrintedResults
 from yolo9000.predictions.report import ReportFacts, write_report
 from yolo9000.predictions.result_log import Key, Record, ResultLog, ResultsError
 from yolo9000.predictions.thumbnails import FOLDER, is_sampled, thumbnail_name, write_thumbnail
+
+if TYPE_CHECKING:
+    from yolo9000.inference.predict import AnyPredictor
 
 MAX_WAITING = 2 * DECODE_THREADS  # images that are being drawn; more would only fill the memory
 
@@ -91,7 +94,7 @@ class Summary:
 
 
 def predict_images(
-    predictor: Predictor,
+    predictor: AnyPredictor,
     found: FoundImages,
     choice: OutputChoice,
     *,
@@ -174,7 +177,7 @@ class RunFolder:
             ) from None
         return locked(self.path, name=f".run{self.suffix}.lock", error=ResultsError)
 
-    def begin(self, predictor: Predictor, choice: OutputChoice, query: str | None) -> list[str]:
+    def begin(self, predictor: AnyPredictor, choice: OutputChoice, query: str | None) -> list[str]:
         """Check or remove the files of an earlier run, and write run.json and tree.json; the images to keep."""
         identity = run_identity(predictor, predictor.checkpoint, query) | {"report": choice.report}
         report_file = self.path / f"report{self.suffix}.html"
@@ -209,7 +212,7 @@ class RunFolder:
 
 @dataclass
 class _Work:
-    predictor: Predictor
+    predictor: AnyPredictor
     found: FoundImages
     query: str | None
     sinks: list[Sink]

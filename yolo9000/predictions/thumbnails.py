@@ -9,10 +9,9 @@ import zlib
 from pathlib import Path
 
 from PIL import Image
-from torch import Tensor
 
+from wordtree.support.arrays import UInt8Array
 from wordtree.support.files import write_atomically
-from yolo9000.inference.draw import to_pillow
 from yolo9000.predictions.result_log import Key
 
 FOLDER = "report_files"
@@ -34,9 +33,9 @@ def is_sampled(key: Key, total: int | None) -> bool:
     return zlib.crc32(thumbnail_name(key).encode()) < MAX_IMAGES / total * 2**32
 
 
-def write_thumbnail(path: Path, pixels: Tensor) -> None:
+def write_thumbnail(path: Path, pixels: UInt8Array) -> None:
     """Write the thumbnail of an image."""
-    image = to_pillow(pixels)
+    image = Image.fromarray(pixels)
     image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR, reducing_gap=2.0)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82)

@@ -18,7 +18,8 @@ from data_prep import ShardReader
 from wordtree.support.arrays import Float32Array, Int64Array
 from yolo9000.data.batch import ImageLabelColumns
 from yolo9000.data.detector_data import DetectorData
-from yolo9000.data.image import Letterbox, decode_image, letterbox
+from yolo9000.data.image import decode_image, letterbox
+from yolo9000.data.letterbox import Letterbox
 from yolo9000.data.prefetch import prefetch
 from yolo9000.data.pseudo_boxes import PseudoBoxes
 from yolo9000.distributed import all_gather, own_share, track_progress

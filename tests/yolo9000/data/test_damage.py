@@ -16,7 +16,7 @@ from tests.yolo9000.training.runs import made_classifier_config
 from yolo9000.data.classifier_data import ClassifierData
 from yolo9000.data.damage import DamagedImages, TooManyDamaged
 from yolo9000.data.detector_data import DetectorData
-from yolo9000.data.image import UnreadableImage
+from yolo9000.data.pixels import UnreadableImage
 from yolo9000.data.sampler import Sampler
 from yolo9000.training.pretrain import pretrain
 from yolo9000.training.train import train

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.yolo9000.darknet_golden import golden_folders
-from yolo9000.data.image import Letterbox, letterbox, resized_by_darknet
+from yolo9000.data.image import letterbox, resized_by_darknet
+from yolo9000.data.letterbox import Letterbox
 
 side = st.integers(1, 60)
 

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from yolo9000.data.given_image import pixels_of
-from yolo9000.data.image import UnreadableImage, read_image
+from yolo9000.data.image import read_image
+from yolo9000.data.pixels import UnreadableImage
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = RGB[..., 0]

@@ -18,8 +18,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from yolo9000.data.image import (
-    Letterbox,
-    UnreadableImage,
     decode_image,
     letterbox,
     read_image,
@@ -27,6 +25,8 @@ from yolo9000.data.image import (
     resized,
     resized_by_darknet,
 )
+from yolo9000.data.letterbox import Letterbox, letterbox_array
+from yolo9000.data.pixels import UnreadableImage
 from yolo9000.models.boxes import aligned_iou
 
 side = st.integers(1, 700)
@@ -212,3 +212,16 @@ def test_every_coco_image_has_the_size_that_its_annotations_say() -> None:
         encoded = np.fromfile(coco / "images" / "val2017" / image["file_name"], np.uint8)
         assert decode_image(encoded).shape == (3, image["height"], image["width"]), image["file_name"]
     assert len(images) == 128
+
+
+@pytest.mark.parametrize("geometry", ["exact", "darknet"])
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (100, 37), (31, 80)])
+def test_the_letterbox_of_an_array_is_that_of_the_tensor(width: int, height: int, geometry: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    canvas, box = letterbox_array(pixels, (64, 96), geometry=geometry)
+    expected, expected_box = letterbox(torch.from_numpy(pixels).permute(2, 0, 1), (64, 96), geometry=geometry)
+    assert box == expected_box
+    assert (canvas.shape, canvas.dtype) == ((3, 96, 64), np.float32)
+    np.testing.assert_allclose(canvas, expected.numpy(), atol=1.01 / 255)
+    xyxy_px = np.array([[1, 2, 30, 20]], np.float32)
+    assert box.to_image(xyxy_px).tolist() == box.to_image(torch.from_numpy(xyxy_px)).tolist()

@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.yolo9000.made import random_tree
 from wordtree import WordTree
 from yolo9000.config import ModelConfig, PredictConfig
-from yolo9000.data.image import Letterbox
+from yolo9000.data.letterbox import Letterbox
 from yolo9000.export.graph import ExportedDetector, WithSuppression
 from yolo9000.export.tree_softmax import OFF_PATH, TreeSoftmax
 from yolo9000.inference.postprocess import BatchOutput, detect

@@ -10,7 +10,7 @@ import torch
 
 from tests.yolo9000.darknet_golden import GoldenCase, golden_cases
 from yolo9000.config import EvaluateConfig, PredictConfig
-from yolo9000.data.image import Letterbox
+from yolo9000.data.letterbox import Letterbox
 from yolo9000.inference.postprocess import (
     BatchOutput,
     boxes_to_image,

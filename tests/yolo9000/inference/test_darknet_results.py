@@ -18,7 +18,7 @@ from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
 from yolo9000.config import Config
 from yolo9000.darknet.data_file import read_data
 from yolo9000.darknet.options import DarknetError
-from yolo9000.data.image import UnreadableImage
+from yolo9000.data.pixels import UnreadableImage
 from yolo9000.inference.darknet_results import (
     ImageResults,
     coco_json,

@@ -18,7 +18,7 @@ from tests.yolo9000.made import grid_output, random_tree
 from wordtree import WordTree
 from wordtree.tree.query import parse
 from yolo9000.config import EvaluateConfig, PredictConfig
-from yolo9000.data.image import Letterbox
+from yolo9000.data.letterbox import Letterbox
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.postprocess import (
     BatchOutput,

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-import yolo9000.inference.predict as predict
 from wordtree.errors import ConfigError
 from yolo9000 import Predictor
-from yolo9000.data.image import UnreadableImage
+from yolo9000.data.pixels import UnreadableImage
+from yolo9000.inference.stream import DECODE_THREADS
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_an_endless_iterable_is_read_as_far_as_needed(scene: Image.Image, predic
 
     stream = predictor(camera())
     assert [next(stream).image for _ in range(5)] == [f"image {number}" for number in range(5)]
-    assert taken < 5 + 4 * predictor.settings.batch_size + 2 * predict.DECODE_THREADS
+    assert taken < 5 + 4 * predictor.settings.batch_size + 2 * DECODE_THREADS
 
 
 def test_an_image_in_memory_that_cannot_be_used_is_named(predictor: Predictor, scene: Image.Image) -> None:

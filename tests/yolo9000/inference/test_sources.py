@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from yolo9000 import Predictor
-from yolo9000.data.image import UnreadableImage
+from yolo9000.data.pixels import UnreadableImage
 from yolo9000.inference.sources import NoImages, find_images, in_part
 
 
@@ -38,7 +38,7 @@ def test_images_of_every_decodable_suffix_are_found_and_read(
     formats = {".jfif": "JPEG", ".jpe": "JPEG"}
     image.save(tmp_path / f"image{suffix}", formats.get(suffix))
     (item,) = find_images([tmp_path])
-    assert item.read().shape == (3, 64, 64)
+    assert item.read().shape == (64, 64, 3)
 
 
 def test_hidden_files_and_other_suffixes_are_counted(photos: Path) -> None:
@@ -143,7 +143,7 @@ def test_file_names_that_are_not_utf_8_are_read_and_kept(scene: Image.Image, tmp
     for source in (tmp_path, tmp_path / "list.txt"):
         (item,) = find_images([source])
         assert os.fsencode(item.name) == raw
-        assert item.read().shape == (3, 64, 64)
+        assert item.read().shape == (64, 64, 3)
 
 
 def test_the_shares_of_the_images_are_disjoint_complete_and_about_equal() -> None:

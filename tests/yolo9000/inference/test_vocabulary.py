@@ -13,7 +13,7 @@ from wordtree.errors import ConfigError
 from wordtree.tree.query import QueryError
 from wordtree.tree.tree import WordTree
 from yolo9000.config import PredictConfig
-from yolo9000.data.image import Letterbox
+from yolo9000.data.letterbox import Letterbox
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.postprocess import BatchOutput, detect
 from yolo9000.inference.vocabulary import Vocabulary, VocabularyChoice

@@ -19,6 +19,7 @@ import yolo9000.inference.sources as sources
 import yolo9000.predictions.run as run_module
 from tests.yolo9000 import killed_predictions
 from yolo9000 import Detections, Predictor, read_image
+from yolo9000.data.pixels import read_pixels
 from yolo9000.inference.sources import find_images
 from yolo9000.predictions.result_log import ResultLog, ResultsError, result_records
 from yolo9000.predictions.run import OutputChoice, Summary, predict_images
@@ -67,9 +68,9 @@ def test_an_image_is_decoded_once_also_if_it_is_drawn(
 
     def counted(path: str) -> Any:
         decoded.append(Path(path).name)
-        return read_image(path)
+        return read_pixels(path)
 
-    monkeypatch.setattr(sources, "read_image", counted)
+    monkeypatch.setattr(sources, "read_pixels", counted)
     run(predictor, photos, tmp_path / "out")
     assert sorted(decoded) == ["a.jpeg", "b.bmp", "c.webp", "d.PNG", "e.jpg"]
 
@@ -214,7 +215,9 @@ def test_a_resumed_run_predicts_only_what_is_missing(
     for name in ("d.jpg", "e.jpg", "detections.json"):
         (out / name).unlink()
     read: list[str] = []
-    monkeypatch.setattr(sources, "read_image", lambda path: read.append(Path(path).name) or read_image(path))
+    monkeypatch.setattr(
+        sources, "read_pixels", lambda path: read.append(Path(path).name) or read_pixels(path)
+    )
     assert run(predictor, photos, out, resume=True).done == 5
     assert sorted(read) == ["d.PNG", "e.jpg"]
     assert {path.name: path.read_bytes() for path in out.iterdir()} == expected

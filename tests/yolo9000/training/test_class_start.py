@@ -17,7 +17,7 @@ from yolo9000.checkpoints.checkpoint import load_checkpoint
 from yolo9000.checkpoints.flat_classifier import ClassTeacher, FlatClassifier
 from yolo9000.config import Config
 from yolo9000.data import object_crops
-from yolo9000.data.image import UnreadableImage
+from yolo9000.data.pixels import UnreadableImage
 from yolo9000.data.sampler import DataMismatch
 from yolo9000.losses.distillation import FlatTargets
 from yolo9000.models.backbone import build_backbone

@@ -14,7 +14,7 @@ from tests.yolo9000.made import made_config, made_shards, metrics_of
 from tests.yolo9000.training.runs import assert_equal_checkpoints, interrupt_after, weights_of
 from yolo9000.checkpoints.checkpoint import CheckpointError, load_detector, save_checkpoint
 from yolo9000.config import read_config
-from yolo9000.data.image import UnreadableImage
+from yolo9000.data.pixels import UnreadableImage
 from yolo9000.training.resume import start_or_resume
 from yolo9000.training.run_folder import TrainingError, read_metrics
 from yolo9000.training.train import DetectorTask, train

@@ -1,0 +1,116 @@
+"""Predictions with an exported file: the rules of `predict` on arrays, and the command without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import batched_nms
+
+from tests.yolo9000.export.test_graph import small_detector
+from yolo9000 import Predictor
+from yolo9000.cli import main
+from yolo9000.config import PredictConfig
+from yolo9000.data.letterbox import Letterbox
+from yolo9000.export.graph import ExportedDetector
+from yolo9000.inference.onnx_predict import detections_in_image, suppressed
+from yolo9000.inference.postprocess import BatchOutput, detect
+
+ALL = 64  # locations of a 64 × 64 image
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="threshold"),
+        pytest.param({"min_absolute": 0.05}, id="deep"),
+        pytest.param({"min_absolute": 0.999}, id="roots"),
+        pytest.param({"nms": "by_node", "nms_iou": 0.1}, id="suppression by node"),
+        pytest.param({"descent": "darknet", "geometry": "darknet"}, id="darknet"),
+        pytest.param({"max_detections": 3, "max_locations": 9}, id="few"),
+        pytest.param({"min_score": 1.0}, id="nothing"),
+    ],
+)
+@torch.no_grad()
+def test_an_exported_graph_gives_the_detections_of_predict(changes: dict[str, object]) -> None:
+    detector = small_detector(3)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    cfg = PredictConfig.model_validate({"min_score": 0.05, "nms_iou": 0.2, **changes})
+    boxes = [Letterbox.fit(image_size_px=size, network_size_px=(64, 64)) for size in ((90, 51), (64, 64))]
+    expected = detect(BatchOutput(detector(images), detector.tree_tensors, boxes), ["a", "b"], cfg)
+    graph = ExportedDetector(detector, locations=ALL, min_absolute=0.5)
+    outputs = {key: value.numpy() for key, value in graph(images)._asdict().items()}
+    for row, theirs in enumerate(expected):
+        of_image = {key: column[row] for key, column in outputs.items()}
+        ours = detections_in_image(of_image, boxes[row], theirs.image, detector.tree, cfg)
+        assert ours.node.tolist() == theirs.node.tolist()
+        assert ours.best_leaf is not None
+        assert theirs.best_leaf is not None
+        assert ours.best_leaf.tolist() == theirs.best_leaf.tolist()
+        assert ours.stopped == theirs.stopped
+        for column in ("xyxy_px", "objectness", "absolute", "score"):
+            assert getattr(ours, column) == pytest.approx(getattr(theirs, column), rel=1e-4, abs=1e-4)
+        for path, other in zip(ours.conditional, theirs.conditional, strict=True):
+            assert path == pytest.approx(other, rel=1e-4)
+    assert any(len(found) for found in expected) == (cfg.min_score < 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_suppression_on_arrays_agrees_with_torchvision(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 50, (40, 2))
+    xyxy = np.concatenate([corner, corner + rng.uniform(0, 30, (40, 2))], axis=1).astype(np.float32)
+    xyxy[3] = xyxy[5] = 7  # empty
+    score, group = rng.integers(0, 12, 40).astype(np.float32) / 12, rng.integers(0, 3, 40)
+    tensors = (torch.from_numpy(xyxy).double(), torch.from_numpy(score).double(), torch.from_numpy(group))
+    assert suppressed(xyxy, score, group, 0.3).tolist() == batched_nms(*tensors, 0.3).tolist()
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:
+    monkeypatch.setattr(sys, "argv", ["yolo9000", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return stopped.value.code
+
+
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "torchvision", "onnx", "onnxscript", "timm"):
+    sys.modules[name] = None
+from yolo9000.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_an_onnx_file_predicts_in_a_process_without_torch(
+    engine: str, made_detector: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("onnxscript", engine):
+        pytest.importorskip(package)
+    model, out = tmp_path / "model.onnx", tmp_path / "out"
+    assert run(monkeypatch, "export", made_detector, "-o", model, "--locations", 32) == 0
+    command = ["predict", model, photos, "-o", out, "--format", "coco", "--report", "--min-score", "0.01"]
+    command += ["--engine", engine, "--store", tmp_path / "found.sqlite", "--precision", "float32"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *map(str, command)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    changes = {"min_score": 0.01, "max_locations": 32, "precision": "float32"}
+    expected = [found.to_dict() for found in Predictor(made_detector, changes=changes)(photos)]
+    found = [json.loads(line) for line in (out / "detections.jsonl").read_text().splitlines()]
+    assert [row["image"] for row in found] == [row["image"] for row in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert len(ours["detections"]) == len(theirs["detections"]) > 0
+        for one, other in zip(ours["detections"], theirs["detections"], strict=True):
+            assert (one["id"], one["stopped"]) == (other["id"], other["stopped"])
+            assert one["xyxy_px"] == pytest.approx(other["xyxy_px"], abs=1)
+            assert one["score"] == pytest.approx(other["score"], abs=0.02)
+    names = {path.name for path in out.iterdir()}
+    assert {"a.jpg", "coco.json", "coco_results.json", "report.html", "run.json"} <= names
