@@ -55,11 +55,11 @@ class Engine:
         return self.detector.tree
 
     def __call__(self, images: Tensor) -> GridOutput:
-        output: GridOutput = self.detector.head(self._network(images))
+        output = self.detector.output_of_network(self._network(images))
         if self._exact is None:
             return output
         exact, self._exact = self._exact, None
-        expected: GridOutput = self.detector.head(exact(images))
+        expected = self.detector.output_of_network(exact(images))
         if _agree(output, expected):
             return output
         self._network, self.precision = exact, "float32"
@@ -99,11 +99,16 @@ def build_engine(detector: Detector, name: str = "torch", *, precision: Precisio
 
 def _session_network(detector: Detector, engine: str, precision: Precision) -> tuple[Network, Precision]:
     session = open_session(
-        engine, network_onnx(detector), ["features"], precision=precision, place="the exported network"
+        engine,
+        network_onnx(detector),
+        detector.network_outputs,
+        precision=precision,
+        place="the exported network",
     )
 
-    def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(session(images.contiguous().numpy())["features"])
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        outputs = session(images.contiguous().numpy())
+        return tuple(torch.from_numpy(outputs[name]) for name in detector.network_outputs)
 
     return run, session.precision
 

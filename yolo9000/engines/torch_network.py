@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from yolo9000.models.detector import Detector
 
-Network = Callable[[Tensor], Tensor]
-"""Images (B, 3, H, W) to the input of the detector's head, (B, C, H / stride, W / stride) float32."""
+Network = Callable[[Tensor], tuple[Tensor, ...]]
+"""Images (B, 3, H, W) to all that the heads of the detector read, float32 (`Detector.network`)."""
 
 
 def float32_network(detector: Detector) -> Network:
     """The network as it is."""
 
-    def run(images: Tensor) -> Tensor:
-        return detector.head_input(detector.features(images.contiguous(memory_format=torch.channels_last)))
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        return detector.network(images.contiguous(memory_format=torch.channels_last))
 
     return run
 
@@ -38,9 +38,9 @@ def bfloat16_network(detector: Detector) -> Network:
     exact = float32_network(own)
     device = detector.head.box.weight.device.type
 
-    def run(images: Tensor) -> Tensor:
+    def run(images: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(device, torch.bfloat16):
-            return exact(images).float()
+            return tuple(output.float() for output in exact(images))
 
     return run
 

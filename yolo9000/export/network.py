@@ -1,4 +1,4 @@
-"""The network of a detector up to its head as an ONNX graph, for the inference engines."""
+"""The network of a detector up to its heads as an ONNX graph, for the inference engines."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class ExportError(Yolo9000Error):
     """A detector cannot be exported."""
 
 
-class HeadInput(nn.Module):
-    """Images (B, 3, H, W) to the input of the detector's head, (B, C, H / stride, W / stride)."""
+class Network(nn.Module):
+    """Images (B, 3, H, W) to all that the heads of a detector read."""
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = detector
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.detector.head_input(self.detector.features(images))
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.detector.network(images)
 
 
 def network_onnx(detector: Detector) -> bytes:
-    """The ONNX file of `HeadInput`, for any number of images and any multiple of the stride. Raises ExportError."""
+    """The ONNX file of `Network`, for any number of images and any multiple of the stride. Raises ExportError."""
     stride: int = detector.backbone.stride
-    program = traced(HeadInput(detector).eval(), stride, side_px=4 * stride, outputs=["features"])
+    program = traced(Network(detector).eval(), stride, side_px=4 * stride, outputs=detector.network_outputs)
     content: bytes = program.SerializeToString()
     return content
 

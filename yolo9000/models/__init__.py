@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     classifier="Classifier FlatSoftmax build_classifier label_loss",
     darknet_network="DarknetNetwork refuse_tree_of_other_size",
     detector="Detector Features PassthroughNeck UpsamplingNeck build_detector",
+    folding="fold_batch_norm fold_detector",
     grid="GridOutput Locations cells_in_regions decode_boxes member_logits",
     grouped_softmax="GroupedSoftmax",
     head="ClassHead",

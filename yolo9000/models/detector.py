@@ -111,6 +111,23 @@ class Detector(nn.Module):
         features, fine = self.backbone.both_scales(images)
         return (fine,) if self.neck is None else (features, fine)
 
+    @property
+    def network_outputs(self) -> tuple[str, ...]:
+        """The names of the outputs of `network`."""
+        return ("head_input", "features", "fine") if self.roi_head and self.neck else ("head_input",)
+
+    def network(self, images: Tensor) -> tuple[Tensor, ...]:
+        """All that the heads read: the input of the head, and the backbone's features if an RoI head reads them."""
+        features = self.features(images)
+        return (self.head_input(features), *features)[: len(self.network_outputs)]
+
+    def output_of_network(self, outputs: tuple[Tensor, ...]) -> GridOutput:
+        """The output for the outputs of `network`."""
+        output: GridOutput = self.head(outputs[0])
+        if self.roi_head is None:
+            return output
+        return replace(output, roi=RoiOutput(self.roi_head, outputs[1:] or outputs, output))
+
     def output_of(self, features: Features) -> GridOutput:
         """The output for features of the backbone."""
         output: GridOutput = self.head(self.head_input(features))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -49,6 +50,22 @@ def test_torch_in_float32_computes_what_the_detector_computes() -> None:
     assert (engine.name, engine.precision) == ("torch", "float32")
     torch.testing.assert_close(engine(given).box_logits, expected.box_logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(engine(given).features, expected.features, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@torch.inference_mode()
+def test_an_roi_head_reads_the_features_of_the_engine(precision: Literal["float32", "bfloat16"]) -> None:
+    cfg = ModelConfig.model_validate(
+        {"architecture": "yolov2", "width": 0.125, "anchors": [[1, 1], [2, 2]], "roi_head": True}
+    )
+    detector, given = build_detector(cfg, random_tree(30)).eval(), images(2, 3, 64, 64)
+    expected = copy.deepcopy(detector)(given).roi
+    found = build_engine(detector, precision=precision)(given).roi
+    assert expected is not None
+    assert found is not None
+    assert len(found.features) == len(expected.features) == 2
+    for ours, theirs in zip(found.features, expected.features, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.1)
 
 
 @torch.inference_mode()
