@@ -44,7 +44,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from yolo9000.config import PredictConfig
-from yolo9000.data.image import Letterbox
+from yolo9000.data.letterbox import Letterbox
 from yolo9000.distributed import all_gather, is_first, joined_processes, world_size
 from yolo9000.inference.postprocess import BatchOutput, detect
 from yolo9000.training.allocator import keep_freed_memory
