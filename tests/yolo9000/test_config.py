@@ -100,6 +100,14 @@ def test_pretrain_refuses_the_settings_of_a_detectors_network_in_one_line(smalle
         read_pretrain_config(smallest, ["model.siblings=softmax", "model.anchor_count=3"])
 
 
+def test_pretrain_refuses_lazy_class_rows(smallest: Path) -> None:
+    assert read_pretrain_config(smallest, ["optimizer.class_rows=dense"]).optimizer.class_rows == "dense"
+    with pytest.raises(
+        ConfigError, match=r"optimizer\.class_rows: lazy is a setting of `yolo9000 train` only"
+    ):
+        read_pretrain_config(smallest, ["optimizer.class_rows=lazy"])
+
+
 def test_shards_may_be_an_address(smallest: Path) -> None:
     cfg = read_config(smallest, ["data.shards=s3://bucket/shards"])
     assert cfg.data.shards == "s3://bucket/shards"

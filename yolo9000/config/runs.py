@@ -92,6 +92,12 @@ class PretrainConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _all_class_rows_are_updated(self) -> PretrainConfig:
+        if self.optimizer.class_rows == "lazy":
+            raise ValueError("optimizer.class_rows: lazy is a setting of `yolo9000 train` only")
+        return self
+
+    @model_validator(mode="after")
     def _sizes_fit_the_grid(self) -> PretrainConfig:
         _refuse_sizes_off_grid("schedule.sizes_px", self.schedule.sizes_px, self.model)
         return self
