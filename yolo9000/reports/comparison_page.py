@@ -49,7 +49,6 @@ def render_comparison(comparison: Comparison, reader: ShardReader) -> str:
         "comparison.html",
         run,
         comparison=comparison,
-        overall=comparison.groups[0],
         difference_cells=difference_cells,
         supervision_pair_name=supervision_pair_name,
         p_value_cell=p_value_cell,
