@@ -1,7 +1,9 @@
 """The base of every error of this package, and the error that plan and merge share."""
 
+from wordtree.errors import OneLine
 
-class DataPrepError(Exception):
+
+class DataPrepError(OneLine, Exception):
     """A mistake in the user's input or in a file; the message is one line and says what to do.
 
     DataPrepError

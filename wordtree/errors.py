@@ -1,7 +1,25 @@
 """The errors of this package that several modules raise, with the base of all of them."""
 
+MAX_MESSAGE = 4000  # letters
 
-class WordTreeError(Exception):
+
+def message_line(text: str) -> str:
+    """The text on one line of at most 4000 letters, with control characters escaped, so that no terminal obeys them."""
+    line = " ".join(part.strip() for part in text.splitlines())
+    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+    if len(line) > MAX_MESSAGE:  # a last resort: messages cut the names that they quote
+        line = f"{line[: MAX_MESSAGE - 500]} … {line[-450:]}"
+    return line
+
+
+class OneLine:
+    """An exception whose text is one line, whatever names of a file it quotes."""
+
+    def __str__(self) -> str:
+        return message_line(super().__str__())
+
+
+class WordTreeError(OneLine, Exception):
     """An error in the input of a user or a file; the message is one line, ready to be shown.
 
     WordTreeError

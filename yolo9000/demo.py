@@ -166,7 +166,7 @@ def record_settings(folder: Path, settings: dict[str, Any]) -> None:
         return
     try:
         found = json.loads(path.read_text("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = "unreadable"
     if found != settings:
         text = ", ".join(f"{k} {v}" for k, v in found.items()) if isinstance(found, dict) else found

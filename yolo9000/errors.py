@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from wordtree.errors import OneLine
 
-class Yolo9000Error(Exception):
+
+class Yolo9000Error(OneLine, Exception):
     """A mistake of a user or in a file, reported in one line.
 
     Subclasses are defined next to the code that raises them:

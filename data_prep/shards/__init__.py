@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     catalogue="Catalogue CatalogueBuilder",
     columns="check_shapes read_shard_columns",
-    decoding="IMAGE_SUFFIXES ImageError rgb_of rgb_pixels stored_header upright_rgb_pixels",
+    decoding="IMAGE_SUFFIXES ImageError decode rgb_of rgb_pixels stored_header upright_rgb_pixels",
     format="Arrays ShardError hash_file open_hdf5 shard_name",
     hdf5_files="new_hdf5 write_format",
     hdf5_reader="Column Hdf5Error Hdf5File",

@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 from data_prep.errors import MergeError
 from data_prep.shards.decoding import MAX_FILE_BYTES, ImageError
 from wordtree.support.files import system_message
+
+_PIECE_BYTES = 1 << 20
 
 
 class Container(NamedTuple):
@@ -56,9 +59,18 @@ def read_image_file(file: ImageFile) -> bytes:
 
 def read_bytes(path: Path) -> bytes:
     """The content of an image file. Raises ImageError if it is too large, OSError if it cannot be read."""
+    if "\0" in str(path):
+        raise ImageError("image file with an impossible name")
     with path.open("rb") as file:
-        _check_size(os.fstat(file.fileno()).st_size)
-        return file.read(MAX_FILE_BYTES)
+        status = os.fstat(file.fileno())
+        _check_size(status.st_size)
+        if S_ISREG(status.st_mode):
+            return file.read(status.st_size)
+        data = bytearray()
+        while piece := file.read(_PIECE_BYTES):  # of a pipe, whose size nobody knows
+            data += piece
+            _check_size(len(data))
+        return bytes(data)
 
 
 def _check_size(size_bytes: int) -> None:

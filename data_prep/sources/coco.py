@@ -15,7 +15,7 @@ from data_prep.sources.columns.image_columns import UNKNOWN, UNLISTED
 from data_prep.sources.columns.label_table import StatedBoxes, consistent_labels, lost_labels, unit_boxes
 from data_prep.sources.files.image_folder import FoundImage, ImageFolder, NotFound
 from data_prep.sources.image_size import header_size_px
-from data_prep.sources.paths import readable_name, require_folder
+from data_prep.sources.paths import MAX_NAME, readable_name, require_folder
 from data_prep.sources.source import NO_NAME_INSIDE, UNREADABLE, Counts, OpenSource, leave_out_image
 
 _SHARES: Final = (
@@ -110,7 +110,7 @@ class InstanceImages:
     def _find(self, name: str, folder: ImageFolder) -> FoundImage | NotFound:
         if not name:
             return NotFound(NO_NAME_INSIDE, "")
-        paths = self.paths_of(name)
+        paths = self.paths_of(name) if len(name) <= MAX_NAME else []
         for path in paths:
             found = folder.at(path)
             if found is not None:

@@ -7,6 +7,8 @@ from stat import S_ISREG
 from data_prep.sources.source import SourceError
 from wordtree.support.lines import valid_text
 
+MAX_NAME = 4096  # letters: no file system has longer paths
+
 
 def stays_inside(name: str) -> bool:
     """Whether a path is relative and stays in its folder, on any operating system."""

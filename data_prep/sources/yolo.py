@@ -30,6 +30,7 @@ from data_prep.sources.paths import (
 )
 from data_prep.sources.source import FILE_MISSING, NO_NAME_INSIDE, Counts, OpenSource, SourceError
 from data_prep.sources.yolo_data import ListedImages, YoloNames, read_names, read_splits
+from wordtree.support.files import exists
 
 _MAX_BYTES: Final = 16 << 20  # of a text file: a hundred thousand boxes
 _TXT: Final = ".txt"
@@ -76,7 +77,7 @@ class _Splits:
         """The images, split by split; a folder that two splits name belongs to the first."""
         known: set[Path] = set()
         for split, path in self.listed:
-            if not path.exists():
+            if not exists(path):
                 counts.leave_out("split whose images are missing", split, f"{split}: {path}")
                 continue
             if path in known:

@@ -10,6 +10,8 @@ from data_prep.sources.files.text_lines import text_lines
 from data_prep.sources.paths import readable_name
 from data_prep.sources.source import SourceError
 from wordtree.support.config_files import read_yaml
+from wordtree.support.files import exists
+from wordtree.support.lines import shortened
 
 _KEYS_OF_SPLIT = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 assert _KEYS_OF_SPLIT.keys() == OWN_SPLITS.keys()
@@ -91,8 +93,11 @@ def read_splits(path: Path) -> tuple[Path, list[ListedImages]]:
     root = values.get("path") or "."
     if not isinstance(root, str):
         raise SourceError(f"{path}: `path`: expected a folder, found a {type(root).__name__}.")
-    folder = path.parent / Path(root).expanduser()
-    if not folder.is_dir():  # a path on the machine that wrote the file
+    try:
+        folder = path.parent / Path(root).expanduser()
+    except RuntimeError:  # no such user here
+        folder = path.parent
+    if not (exists(folder) and folder.is_dir()):  # a path on the machine that wrote the file
         folder = path.parent
     listed = [
         ListedImages(split, _place(folder, entry, path))
@@ -102,9 +107,9 @@ def read_splits(path: Path) -> tuple[Path, list[ListedImages]]:
     if not listed:
         raise SourceError(f"{path}: expected the images of a split, as in `train: images/train`, found none.")
     for split, place in listed:
-        if not place.exists() and (split == "train" or not any(other.path.exists() for other in listed)):
+        if not exists(place) and (split == "train" or not any(exists(other.path) for other in listed)):
             raise SourceError(
-                f"{path}: expected images at {place}, found nothing; correct `path` or the split."
+                f"{path}: expected images at {shortened(str(place), 300)}, found nothing; correct `path` or the split."
             )
     return folder, listed
 
@@ -120,10 +125,10 @@ def _entries(values: dict[str, Any], keys: tuple[str, ...], path: Path) -> Itera
 
 def _place(folder: Path, entry: str, path: Path) -> Path:
     """The folder or list of an entry; Roboflow writes `../train/images` for train/images beside the file."""
-    if not (folder / entry).exists():
+    if not exists(folder / entry):
         entry = entry.replace("\\", "/")
     candidates = [folder / entry, path.parent / entry]
     if entry.startswith("../"):
         candidates += [folder / entry[3:], path.parent / entry[3:]]
-    place = next((candidate for candidate in candidates if candidate.exists()), candidates[0])
-    return Path(*place.absolute().parts) if place.exists() else place
+    place = next((candidate for candidate in candidates if exists(candidate)), candidates[0])
+    return Path(*place.absolute().parts) if exists(place) else place

@@ -24,6 +24,8 @@ import numpy as np
 from PIL import Image
 
 from data_prep.merging.workers import begin_worker
+from data_prep.shards.decoding import ImageError, decode
+from data_prep.shards.image_files import read_bytes
 from data_prep.synthetic.emoji_plan import EmojiWorldConfig, PlannedImage, image_rng, plan
 from data_prep.synthetic.emoji_scene import Appearance, draw_scene
 from data_prep.synthetic.emoji_table import EmojiClass, drawing_files, world_classes
@@ -34,7 +36,7 @@ from data_prep.synthetic.world_files import (
     write_tables,
     write_world,
 )
-from wordtree.support.files import path_in_errors
+from wordtree.support.files import path_in_errors, system_message
 from wordtree.support.progress import ProgressBar
 
 WORLD_VERSION = 1  # of the drawing code; it grows when equal settings draw other images
@@ -166,10 +168,11 @@ def load_drawings(files: tuple[tuple[Path, ...], ...]) -> tuple[tuple[Image.Imag
 def load_drawing(file: Path) -> Image.Image:
     """The drawing, cropped to its opaque pixels; raises WorldError if it cannot be read or is empty."""
     try:
-        with Image.open(file) as image:
-            drawing = image.convert("RGBA")
+        drawing: Image.Image = decode(read_bytes(file)).image.convert("RGBA")
+    except ImageError as reason:
+        raise WorldError(f"{file}: cannot be read as an image ({reason.detail}).") from None
     except OSError as reason:
-        raise WorldError(f"{file}: cannot be read as an image ({reason}).") from None
+        raise WorldError(f"{file}: cannot be read as an image ({system_message(reason)}).") from None
     box = drawing.getchannel("A").getbbox()
     if box is None:
         raise WorldError(f"{file}: expected a drawing on a transparent background, found only background.")

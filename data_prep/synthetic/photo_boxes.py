@@ -10,7 +10,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from data_prep.shards.decoding import ImageError, rgb_pixels
+from data_prep.shards.image_files import read_bytes
 from data_prep.synthetic.world_files import WorldError
+from wordtree.support.files import system_message
+from wordtree.support.lines import quoted
 
 BoxPx = tuple[int, int, int, int]
 
@@ -60,7 +64,11 @@ def read_photos(folder: Path) -> Photos:
 
 def lines_of(table: Path, *, columns: int) -> Iterator[tuple[str, list[str]]]:
     """The cells of each line that is not empty, with FILE:LINE for messages."""
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = table.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise WorldError(f"{table}: expected text in UTF-8, found other bytes.") from None
+    for number, line in enumerate(lines, start=1):
         cells = line.split()
         if not cells:
             continue
@@ -74,7 +82,9 @@ def parse_photo(file: Path, box: list[str], place: str) -> Photo:
     try:
         left, top, right, bottom = map(int, box)
     except ValueError:
-        raise WorldError(f"{place}: expected x0 y0 x1 y1 in whole pixels, found {' '.join(box)}.") from None
+        raise WorldError(
+            f"{place}: expected x0 y0 x1 y1 in whole pixels, found {quoted(' '.join(box))}."
+        ) from None
     if right < left or bottom < top or left < 0 or top < 0:
         raise WorldError(f"{place}: expected a box with an area, found {left},{top} to {right},{bottom}.")
     return Photo(file, (left, top, right + 1, bottom + 1))
@@ -83,10 +93,11 @@ def parse_photo(file: Path, box: list[str], place: str) -> Photo:
 def load_photo(photo: Photo) -> Image.Image:
     """The image in RGB; raises WorldError where it cannot be read or is smaller than its box."""
     try:
-        with Image.open(photo.file) as image:
-            colour = image.convert("RGB")
+        colour = Image.fromarray(rgb_pixels(read_bytes(photo.file)))
+    except ImageError as reason:
+        raise WorldError(f"{photo.file}: cannot be read as an image ({reason.detail}).") from None
     except OSError as reason:
-        raise WorldError(f"{photo.file}: cannot be read as an image ({reason}).") from None
+        raise WorldError(f"{photo.file}: cannot be read as an image ({system_message(reason)}).") from None
     if photo.xyxy_px[2] > colour.width or photo.xyxy_px[3] > colour.height:
         raise WorldError(
             f"{photo.file}: {colour.width}×{colour.height} px, smaller than its box {photo.xyxy_px}."

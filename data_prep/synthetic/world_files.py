@@ -11,6 +11,7 @@ from data_prep.errors import DataPrepError
 from data_prep.synthetic.emoji_plan import PlannedImage
 from data_prep.synthetic.emoji_scene import VisibleObject
 from wordtree.support.files import part_folder
+from wordtree.support.lines import shortened
 
 
 class WorldError(DataPrepError):
@@ -61,7 +62,7 @@ def is_finished(out: Path, description: dict[str, Any]) -> bool:
         return False
     try:
         found = json.loads((out / "world.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise WorldError(f"{out}: expected a new or empty folder, found other content. Give another folder.")
@@ -75,10 +76,12 @@ def is_finished(out: Path, description: dict[str, Any]) -> bool:
 
 def first_change(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     """The first setting that differs between two descriptions, for messages."""
-    before, after = found.get("settings") or {}, wanted["settings"]
+    before, after = found.get("settings"), wanted["settings"]
+    if not isinstance(before, dict):
+        return "no settings"
     for name in after:
         if before.get(name) != after[name]:
-            return f"{name} {before.get(name)} instead of {after[name]}"
+            return f"{name} {shortened(str(before.get(name)))} instead of {after[name]}"
     return "another version or other drawings"
 
 

@@ -564,6 +564,20 @@ def splits(reader: ShardReader) -> dict[str, str]:
     return {reader.source_id(image): reader.splits[reader.image_split[image]] for image in range(len(reader))}
 
 
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/x", "x" * 5000, "/elsewhere", "a\t\tb"])
+def test_a_path_of_another_machine_in_a_data_yaml_is_the_folder_of_the_file(world, path):
+    reader = world.merged(**yolo_data(world, path=path))
+    assert len(reader) == 2
+
+
+@pytest.mark.parametrize("images", ["x" * 5000, "x/" * 40_000, "a\x1b[31m"])
+def test_impossible_folders_in_a_data_yaml_are_reported_in_one_line(world, images):
+    settings = yolo_data(world, train=images)
+    with pytest.raises(DataPrepError, match=r"expected images at .* found nothing") as caught:
+        world.merged(**settings)
+    assert str(caught.value).isprintable()
+
+
 def test_a_data_yaml_is_one_source_with_its_own_splits(world):
     reader = world.merged(**yolo_data(world))
     assert splits(reader) == {"train/train/images/a.jpg": "train", "val/valid/images/a.jpg": "val"}

@@ -40,17 +40,18 @@ class Hierarchy:
     lines: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @classmethod
-    def from_dict(cls, children: Mapping[str, Any]) -> "Hierarchy":
+    def from_dict(cls, children: Mapping[str, Any], source: str = "") -> "Hierarchy":
         """The hierarchy of nested dicts: each key is a node, its value the dict (or list) of its children, or None.
 
-        Raises TypeError for other values, such as the name of a single child or a set, which has no order.
+        source: the file, for messages. Raises TypeError for other values, such as the name of a single child or a
+        set, which has no order.
         """
-        hierarchy = cls()
+        hierarchy = cls(source)
         waiting: deque[tuple[Any, str | None, int]] = deque([(children, None, 0)])
         while waiting:
             below, parent, level = waiting.popleft()
             if level > len(hierarchy.parents):
-                raise HierarchyError(f"The dict of '{parent}' contains itself.")
+                raise HierarchyError(f"{hierarchy.location(0)}the dict of '{parent}' contains itself.")
             if not isinstance(below, Mapping | Collection | None) or isinstance(
                 below, str | bytes | set | frozenset
             ):
@@ -60,7 +61,7 @@ class Hierarchy:
             for name in below or ():
                 if not isinstance(name, str):
                     raise HierarchyError(
-                        f"Below '{parent}': expected the name of a node, found {_brief(name)}."
+                        f"{hierarchy.location(0)}below '{parent}': expected the name of a node, found {_brief(name)}."
                     )
                 node = hierarchy.add(name, parent)
                 if isinstance(below, Mapping):
@@ -139,7 +140,10 @@ class Hierarchy:
         number = {node: index for index, node in enumerate(order)}
         parents = [-1 if (parent := first_parent[node]) is None else number[parent] for node in order]
         names = [self.names.get(node, node) for node in order]
-        bare = WordTree(order, parents, names)
+        try:
+            bare = WordTree(order, parents, names)
+        except TreeError as error:
+            raise HierarchyError(f"{self.location(0)}{error}", error.node) from None
         others = [
             (number[node], number[upper])
             for node in order

@@ -241,7 +241,7 @@ def _is_nested(content: Any) -> bool:
 
 
 def _read_nested(content: dict[str, Any], hierarchy: Hierarchy) -> None:
-    nested = Hierarchy.from_dict(content)
+    nested = Hierarchy.from_dict(content, hierarchy.source)
     hierarchy.parents, hierarchy.names, hierarchy.lines = nested.parents, nested.names, nested.lines
 
 

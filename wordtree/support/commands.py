@@ -10,13 +10,11 @@ from typing import Any
 
 import typer
 
-from wordtree.support.lines import printable
+from wordtree.errors import message_line
 
 # New versions of typer include a copy of click, old ones use the installed click. In both, the public
 # BadParameter is a UsageError, which is a ClickException.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
-
-MAX_MESSAGE = 4000  # letters
 
 
 def run_app(
@@ -93,7 +91,4 @@ def _fail(program: str, message: str) -> None:
 
 
 def _print_line(text: str) -> None:
-    line = printable(" ".join(part.strip() for part in text.splitlines()))
-    if len(line) > MAX_MESSAGE:  # a last resort: messages cut the names that they quote
-        line = f"{line[: MAX_MESSAGE - 500]} … {line[-450:]}"
-    print(line, file=sys.stderr)
+    print(message_line(text), file=sys.stderr)

@@ -118,6 +118,7 @@ _TOKEN = re.compile(
       | (?P<name> [^\s&|!()<>="]+ (?:\s+[^\s&|!()<>="'][^\s&|!()<>="]*)* )""",
     re.VERBOSE,
 )
+_VISIBLE = re.compile(r"\S")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 
 
@@ -202,16 +203,26 @@ class _Parser:
         return Query(self._text, self._tree, frozenset(self._compared), tuple(self._notes), rule)
 
     def _disjunction(self) -> Rule:
-        rules = [self._conjunction()]
-        while self._take("|"):
-            rules.append(self._conjunction())
-        return _joined("|", rules)
+        return self._junction("|", self._conjunction)
 
     def _conjunction(self) -> Rule:
-        rules = [self._negation()]
-        while self._take("&"):
-            rules.append(self._negation())
-        return _joined("&", rules)
+        return self._junction("&", self._negation)
+
+    def _junction(self, sign: Literal["&", "|"], operand: Callable[[], Rule]) -> Rule:
+        """The junction of operands, in which all sets of nodes are one set, joined at once to save memory."""
+        joined, others = None, []
+        while True:
+            rule = operand()
+            if not isinstance(rule, Members):
+                others.append(rule)
+            elif joined is None:
+                joined = rule
+            else:
+                joined = Members(_JOINED[sign](joined.mask, rule.mask))
+            if not self._take(sign):
+                break
+        operands = (*([] if joined is None else [joined]), *others)
+        return operands[0] if len(operands) == 1 else Junction(sign, operands)
 
     def _negation(self) -> Rule:
         negated = False
@@ -316,7 +327,8 @@ class _Parser:
 
     def _split(self, text: str) -> list[_Token]:
         tokens, start = [], 0
-        while (start := len(text) - len(text[start:].lstrip())) < len(text):
+        while visible := _VISIBLE.search(text, start):
+            start = visible.start()
             found = _TOKEN.match(text, start)
             if found is None:
                 self._refuse(_Token("end", "", start), "This quote is never closed.")
@@ -334,11 +346,3 @@ _JOINED: dict[str, Callable[[Any, Any], Any]] = {"&": operator.and_, "|": operat
 
 def _negated(rule: Rule) -> Rule:
     return Members(~rule.mask) if isinstance(rule, Members) else Negation(rule)
-
-
-def _joined(sign: Literal["&", "|"], rules: list[Rule]) -> Rule:
-    """The junction of the rules, in which all sets of nodes are one set."""
-    masks = [rule.mask for rule in rules if isinstance(rule, Members)]
-    others = [rule for rule in rules if not isinstance(rule, Members)]
-    operands = (*([Members(reduce(_JOINED[sign], masks))] if masks else []), *others)
-    return operands[0] if len(operands) == 1 else Junction(sign, operands)

@@ -108,7 +108,7 @@ def read_figures(path: Path, tree: WordTree) -> dict[str, list[float | None]]:
     for line, row in enumerate(rows, start=2):
         row["id"] = cell_text(row["id"] or "")
         if row["id"] not in tree:
-            raise FiguresError(f"{path}: line {line}: the tree has no node {quoted(row['id'])}.")
+            raise FiguresError(f"{path}: line {line}: the tree has no node {quoted(row['id'] or '')}.")
         if None in row:
             raise FiguresError(f"{path}: line {line}: has more fields than the {len(named)} in the header.")
         for name in names:

@@ -78,9 +78,10 @@ def nltk_wordnet(folder: Path) -> Iterator[Any]:
 def _copy_nouns(folder: Path, corpus: Path) -> None:
     source: Path | zipfile.Path = folder
     if folder.suffix == ".zip":
-        if not zipfile.is_zipfile(folder):
-            raise WordNetError(f"{folder}: not a zip file.")
-        source = zipfile.Path(folder, "wordnet/")
+        try:
+            source = zipfile.Path(folder, "wordnet/")
+        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
+            raise WordNetError(f"{folder}: not a zip file.") from None
     for name in NOUN_FILES:
         if not (source / name).is_file():
             raise WordNetError(

@@ -18,7 +18,7 @@ _INVISIBLE = re.compile(
 _INDEX = re.compile(r"(?:0[0-9]*[ .-]+|[0-9]+\. *)(?=[^\W\d])")
 _WNID_PREFIX = re.compile(r"(n[0-9]{8})(?:[\s_.,:-].*)?", re.DOTALL)
 _SEPARATORS = re.compile(r"[,;/|]")
-_QUALIFIED = re.compile(r"(.*?)[(\[](.*)[)\]]\s*")
+_BRACKET = re.compile(r"[(\[]")
 _WITHOUT_SINGULAR = ("ss", "us", "is")
 _PLURAL_ENDINGS = (  # WordNet's rules of detachment, and the endings that its list of exceptions covers
     ("ies", "y"),
@@ -113,5 +113,7 @@ def alternatives(name: str) -> list[Alternative]:
 
 
 def _alternative(part: str) -> Alternative:
-    match = _QUALIFIED.fullmatch(part)
-    return Alternative(match[1].strip(), match[2].strip()) if match else Alternative(part, "")
+    opening = _BRACKET.search(part)
+    if opening is None or not part.endswith((")", "]")) or opening.end() == len(part):
+        return Alternative(part, "")
+    return Alternative(part[: opening.start()].strip(), part[opening.end() : -1].strip())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,8 @@ from torch import Tensor, nn
 
 from wordtree.support.lines import one_line
 from yolo9000.checkpoints.checkpoint import CheckpointError
-from yolo9000.checkpoints.sealed_zip import problem_of
+from yolo9000.checkpoints.contents import LOAD_ERRORS, is_endless
+from yolo9000.checkpoints.sealed_zip import is_zip, problem_of
 from yolo9000.config import NetworkConfig
 from yolo9000.models.timm_backbone import INSTALL_PHOTOS, TimmBackbone, pretrained_timm_weights
 
@@ -65,10 +64,12 @@ def read_weights(path: Path, *, setting: str = "model.backbone_weights") -> dict
     try:
         if path.suffix == ".safetensors":
             return _safetensors(path)
-        if zipfile.is_zipfile(path) and (problem := problem_of(path)):
+        if problem := problem_of(path) if is_zip(path) else None:
             raise CheckpointError(f"{path}: expected weights (.pth or .safetensors), found {problem}.")
+        if is_endless(path):
+            raise ValueError("values that contain each other without end")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
+    except LOAD_ERRORS:
         raise CheckpointError(
             f"{path}: expected weights (.pth or .safetensors), found another or a damaged file."
         ) from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from wordtree.support.files import write_atomically
 from wordtree.support.lines import one_line
 from yolo9000.checkpoints.calibration import Calibration, CalibrationError, weights_sha256
 from yolo9000.checkpoints.contents import (
+    LOAD_ERRORS,
     MAX_CONFIG_CHARACTERS,
     check_values,
     foreign_pickle,
@@ -291,16 +291,7 @@ def _read(path: Path) -> Any:
     try:
         if problem is None:  # otherwise torch would warn about pickles and other archives
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ):
+    except LOAD_ERRORS:
         problem = "torch cannot read it as tensors and plain values"  # torch has many messages for this
     raise DamagedCheckpoint(
         f"{path}: expected a checkpoint of `yolo9000 train`; this file is damaged or something else: {problem}."

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
+import pickle
 import pickletools
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
+
+from yolo9000.checkpoints.sealed_zip import is_zip
 
 MAX_PICKLE_BYTES = 1 << 29  # the tree, the configuration and the names of the weights
 MAX_OPERATIONS = 5_000_000
@@ -20,6 +24,21 @@ MAX_COUNT = 2**53
 MAX_VALUES, MAX_DEPTH, MAX_NAME = 1_000_000, 10, 300  # of the state of training
 _GLOBALS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch \w{1,20}Storage")
 _FOREIGN_OPERATIONS = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
+_LEGACY_PICKLES = 5
+_PICKLE_ERRORS = (ValueError, OSError, zipfile.BadZipFile, NotImplementedError, EOFError, LookupError)
+LOAD_ERRORS = (  # of torch.load, which has many for damaged files
+    *(
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ),
+    *(OverflowError, AssertionError, zipfile.BadZipFile, NotImplementedError),
+)
 ENTRIES: dict[str, tuple[type, ...]] = {
     "format": (str,),
     "version": (int,),
@@ -41,27 +60,50 @@ OPTIONAL = {"seen_before", "darknet", "calibration"}
 def foreign_pickle(path: Path) -> bool:
     """Whether a torch file may contain anything but dense tensors and plain values; True also for a damaged one."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            (member,) = (one for one in archive.infolist() if one.filename.endswith("/data.pkl"))
-            if member.file_size > MAX_PICKLE_BYTES:
-                return True
-            content = archive.read(member)
-        return _is_foreign(content)
-    except (ValueError, OSError, zipfile.BadZipFile, NotImplementedError, EOFError, LookupError):
+        content = _pickle_of(path)
+        return any(
+            _is_foreign(operation, argument) for operation, argument, _ in pickletools.genops(content)
+        ) or (_has_no_end(io.BytesIO(content)))
+    except _PICKLE_ERRORS:
         return True
 
 
-def _is_foreign(content: bytes) -> bool:
-    """Whether a pickle names other types, or has a value with too many parts, each counted as often as it occurs.
+def is_endless(path: Path) -> bool:
+    """Whether the values in a torch file, counted as often as they occur, are too many; True for a damaged one."""
+    try:
+        if is_zip(path):
+            return _has_no_end(io.BytesIO(_pickle_of(path)))
+        with path.open(
+            "rb"
+        ) as file:  # the format before torch 1.6: pickles one after another, then the numbers
+            return any(_has_no_end(file) for _ in range(_LEGACY_PICKLES))
+    except _PICKLE_ERRORS:
+        return True
+
+
+def _pickle_of(path: Path) -> bytes:
+    """The pickle in a zip of torch."""
+    with zipfile.ZipFile(path) as archive:
+        (member,) = (one for one in archive.infolist() if one.filename.endswith("/data.pkl"))
+        if member.file_size > MAX_PICKLE_BYTES:
+            raise ValueError("a pickle that is too large")
+        return archive.read(member)
+
+
+def _is_foreign(operation: pickletools.OpcodeInfo, argument: Any) -> bool:
+    name = operation.name
+    return (name == "GLOBAL" and not _GLOBALS.fullmatch(str(argument))) or name in _FOREIGN_OPERATIONS
+
+
+def _has_no_end(stream: BinaryIO) -> bool:
+    """Whether the next pickle has a value whose parts, counted as often as they occur, are too many.
 
     A tuple of a tuple of … that occurs twice at each level is small in the file but endless for a hash.
     """
     sizes: list[int] = []  # of the values on the pickle's stack; MARK is 0
     memo: dict[Any, int] = {}
-    for number, (operation, argument, _) in enumerate(pickletools.genops(content)):
+    for number, (operation, argument, _) in enumerate(pickletools.genops(stream)):
         name = operation.name
-        if (name == "GLOBAL" and not _GLOBALS.fullmatch(str(argument))) or name in _FOREIGN_OPERATIONS:
-            return True
         size = 1
         if "PUT" in name or name == "MEMOIZE":
             memo[len(memo) if argument is None else argument] = sizes[-1]

@@ -32,6 +32,14 @@ def sealed(archive: io.BytesIO) -> bytes:
     return archive.getvalue()
 
 
+def is_zip(path: Path) -> bool:
+    """Whether a file ends like a zip, damaged or not. Raises OSError."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # Python raises it for several disks
+        return True
+
+
 def problem_of(path: Path) -> str | None:
     """Reason in a few words why a file is not a valid sealed zip; None if it is valid.
 

@@ -6,7 +6,6 @@ first layers of a network.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from wordtree import WordTree
 from wordtree.support.arrays import Int64Array
 from yolo9000.checkpoints.checkpoint import Checkpoint, CheckpointError, DarknetOrigin, load_checkpoint
 from yolo9000.checkpoints.darknet_units import backbone_layers, load_backbone, tensor_names_in
+from yolo9000.checkpoints.sealed_zip import is_zip
 from yolo9000.config import NetworkConfig
 from yolo9000.darknet.cfg import plan_cfg
 from yolo9000.models.backbone import ConvBackbone
@@ -41,7 +41,7 @@ class InitialWeights:
     @classmethod
     def read(cls, path: Path) -> InitialWeights:
         """Read a checkpoint; a backbone file is read by `load_into`. Raises CheckpointError."""
-        is_backbone = path.is_file() and path.suffix != ".pt" and not zipfile.is_zipfile(path)
+        is_backbone = path.is_file() and path.suffix != ".pt" and not is_zip(path)
         return cls(path, None if is_backbone else load_checkpoint(path))
 
     def network_settings(self, cfg: AnyNetworkConfig) -> AnyNetworkConfig:

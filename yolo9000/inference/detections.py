@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("score", "absolute", "objectness", "area")  # that a query may compare, besides `depth` and `below`
 StopReason: TypeAlias = Literal["threshold", "class list", "leaf", "root"]
-_ROUNDING = 1e-4  # float32 softmax and products may leave 0..1 by less than this
+ROUNDING = 1e-4  # float32 softmax and products may leave 0..1 by less than this
 
 
 class InvalidDetections(Yolo9000Error):
@@ -219,8 +219,9 @@ class Detections:
         Detections(street.jpg: 2 = terrier 0.81, car 0.40)
         """
         try:
-            return _from_dict(content, tree)
-        except (WordTreeError, KeyError, TypeError, ValueError, AttributeError) as reason:
+            with np.errstate(over="ignore"):  # infinite numbers are refused
+                return _from_dict(content, tree)
+        except (WordTreeError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as reason:
             name = content.get("image", "?") if isinstance(content, Mapping) else "?"
             raise InvalidDetections(
                 f"Detections of {name}: expected a dict as `to_dict` gives it, found a wrong or missing entry: "
@@ -245,7 +246,7 @@ class Detections:
         """
         try:
             content = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidDetections(f"Expected a JSON object, found {quoted(text)}.") from None
         return cls.from_dict(content, tree)
 
@@ -386,7 +387,7 @@ class Detections:
             )
         columns = [self.objectness, self.absolute, self.score, *self.conditional]
         flat = np.concatenate([*columns, *(self.conditional_below or ())])
-        outside = flat[~((flat >= -_ROUNDING) & (flat <= 1 + _ROUNDING))]  # NaN is outside too
+        outside = flat[~((flat >= -ROUNDING) & (flat <= 1 + ROUNDING))]  # NaN is outside too
         if len(outside):
             raise self._invalid(f"expected probabilities in 0..1, found {outside[0]:g}")
         if (np.diff(self.score) > 0).any():

@@ -25,7 +25,7 @@ from PIL import Image
 from data_prep.shards.decoding import IMAGE_SUFFIXES
 from data_prep.sources.files.image_folder import is_hidden
 from wordtree.support.arrays import UInt8Array
-from wordtree.support.files import system_message
+from wordtree.support.files import exists, system_message
 from wordtree.support.lines import one_line
 from yolo9000.data.pixels import UnreadableImage, read_pixels, upright_pixels
 from yolo9000.errors import Yolo9000Error
@@ -243,7 +243,7 @@ def _add_list(found: FoundImages, path: Path) -> None:
         else:
             near = path.parent / name
             places = (near, Path(name), path.parent / name.replace("\\", "/"))
-            chosen = next((place for place in places if place.exists()), near)
+            chosen = next((place for place in places if exists(place)), near)
             found.entries.append((str(chosen), chosen.name))
 
 

@@ -30,6 +30,7 @@ from wordtree.wordnet.resolve import LabelError
 if TYPE_CHECKING:
     from torch import Tensor
 
+MAX_UNKNOWN = 100  # classes of a list; it is then of another tree
 _DEPTH = re.compile(r"depth:(\d{1,4})")
 _KNOWN_SETS = {"coco": coco_classes, "voc": voc_classes}
 
@@ -187,6 +188,10 @@ def _mask(tree: WordTree, labels: Iterable[str], *, of: str) -> BoolArray:
             nodes.append(node_of(label, tree))
         except UnknownNode as error:
             unknown.append(str(error))
+            if len(unknown) == MAX_UNKNOWN:  # the search for similar names takes time
+                raise ConfigError(
+                    f"{of}: at least {MAX_UNKNOWN} classes are not one node of the tree: {' '.join(unknown[:3])}"
+                ) from None
     if unknown:
         raise ConfigError(
             f"{of}: {len(unknown)} of {len(nodes) + len(unknown)} classes are not one node of the tree: "

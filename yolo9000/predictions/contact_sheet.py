@@ -63,7 +63,10 @@ def _figure(match: Match) -> tuple[Image.Image, float]:
     try:
         if "frame" in match.record:
             return Image.new("RGB", size, _MISSING), scale
-        image = Image.fromarray(upright_rgb_pixels(read_bytes(Path(match.record["image"]))))
+        path = Path(match.record["image"])
+        if path.is_fifo():  # reading would block
+            return Image.new("RGB", size, _MISSING), scale
+        image = Image.fromarray(upright_rgb_pixels(read_bytes(path)))
     except (OSError, DataPrepError):
         return Image.new("RGB", size, _MISSING), scale
     return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), scale

@@ -80,7 +80,7 @@ def _write_coco(log: Path, outputs: list[Path], tree: WordTree) -> None:
 
 
 def _coco_image(record: Record, image_id: int) -> Record:
-    size = {"width": record["width_px"], "height": record["height_px"]}
+    size = {"width": record.get("width_px", 1), "height": record.get("height_px", 1)}
     video = {name: value for name, value in record.items() if name in ("frame", "time_s")}
     return {"id": image_id, "file_name": record["image"], **video, **size}
 

@@ -51,10 +51,12 @@ def refuse_other_run(stored: dict[str, Any], wanted: dict[str, Any], where: Path
 def read_run(path: Path) -> dict[str, Any]:
     """The content of run.json. Raises ResultsError."""
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
+        content: dict[str, Any] = dict(json.loads(path.read_bytes()))
+        kept = content.get("kept_files", [])
+        is_run = isinstance(content["identity"], dict) and isinstance(kept, list)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        is_run = False
+    if not is_run or not all(isinstance(name, str) for name in kept):
         raise ResultsError(f"{path}: damaged; replace the results with --overwrite.")
     return content
 

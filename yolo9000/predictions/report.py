@@ -126,7 +126,7 @@ def _image(record: Record, nodes: _NodeTable) -> dict[str, Any]:
     return {
         "name": record["image"].encode("utf-8", "backslashreplace").decode(),
         **({"frame": record["frame"]} if "frame" in record else {}),
-        "size": [record["width_px"], record["height_px"]],
+        "size": [record.get("width_px", 1), record.get("height_px", 1)],
         "thumb": thumbnail_name(key_of(record)),
         "found": list(_detections(record, nodes)),
     }

@@ -10,10 +10,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 from wordtree.support.files import path_in_errors
 from yolo9000.errors import Yolo9000Error
+from yolo9000.inference.detections import ROUNDING
 
 Record: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, int | None]
@@ -117,7 +120,82 @@ def _parsed(line: bytes) -> Record | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        record = json.loads(line)
+        return parsed_record(line)
     except ValueError:
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("image"), str) else None
+
+
+def parsed_record(text: str | bytes) -> Record:
+    """The record in a JSON text; ValueError where an entry is missing or has another type or range."""
+    try:
+        record: Record = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    _Record.model_validate(record)
+    return record
+
+
+_Share = Annotated[float, Field(ge=-ROUNDING, le=1 + ROUNDING)]
+_Pixels = Annotated[float, Field(ge=-1e9, le=1e9)]
+
+
+def _text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("expected a text")
+    return value
+
+
+_Text = Annotated[
+    Any, PlainValidator(_text)
+]  # also with bytes of file names that are not UTF-8, unlike pydantic's
+
+
+class _Entry(BaseModel):
+    """A JSON object; other keys are allowed."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Leaf(_Entry):
+    id: _Text
+    absolute: _Share
+    conditional_below: list[_Share]
+
+
+class _Detection(_Entry):
+    id: _Text
+    name: _Text
+    xyxy_px: Annotated[list[_Pixels], Field(min_length=4, max_length=4)]
+    objectness: _Share
+    absolute: _Share
+    score: _Share
+    conditional: Annotated[list[_Share], Field(min_length=1)]
+    best_leaf: _Leaf = Field(default=None)  # type: ignore[assignment]
+    stopped: _Text = ""
+
+
+class _Record(_Entry):
+    """A line of detections.jsonl, as strangers may have written it."""
+
+    image: _Text
+    frame: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    time_s: Annotated[float, Field(ge=0, le=1e9)] | None = None
+    failure: _Text = ""
+    width_px: Annotated[int, Field(ge=1, lt=2**31)] = 1
+    height_px: Annotated[int, Field(ge=1, lt=2**31)] = 1
+    detections: list[_Detection] = []
+    almost_detected: list[_Detection] = []
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        has_boxes = bool(self.detections or self.almost_detected)
+        needed = {"width_px", "height_px"} if has_boxes else {"detections"}
+        if "failure" in self.model_fields_set:
+            needed = set()
+        if (
+            not self.image
+            or needed - self.model_fields_set
+            or ("frame" in self.model_fields_set) != ("time_s" in self.model_fields_set)
+        ):
+            raise ValueError("an entry is missing")
+        return self

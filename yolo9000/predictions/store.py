@@ -7,6 +7,7 @@ intervals, which an index over (interval number, score) finds without reading ot
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from wordtree.errors import WordTreeError
 from wordtree.support.arrays import Int64Array
 from wordtree.support.lines import one_line
 from wordtree.tree.query import Query, parse
@@ -27,7 +29,7 @@ from wordtree.tree.tree import WordTree
 from yolo9000.inference.detections import FIELDS
 from yolo9000.predictions.identity import refuse_other_run
 from yolo9000.predictions.query_plan import NodeGroup, node_groups
-from yolo9000.predictions.result_log import Key, Record, ResultsError
+from yolo9000.predictions.result_log import Key, Record, ResultsError, parsed_record
 
 SIGNATURE = b"SQLite format 3\0"
 FORMAT_VERSION = 1
@@ -85,11 +87,15 @@ class ResultStore:
         self.path = path
         self._db = connection
         with _errors_of(path):
+            _refuse_other_tables(connection, path)
             facts = dict(self._db.execute("SELECT name, value FROM facts"))
-        if facts.get("format_version") != str(FORMAT_VERSION):
-            raise ResultsError(f"{path}: expected a store of version {FORMAT_VERSION} of yolo9000.")
-        self.tree = WordTree.from_json(facts["tree"])
-        self.identity: dict[str, Any] = json.loads(facts["identity"])
+            if facts.get("format_version") != str(FORMAT_VERSION):
+                raise ResultsError(f"{path}: expected a store of version {FORMAT_VERSION} of yolo9000.")
+            try:
+                self.tree = WordTree.from_json(facts["tree"])
+            except WordTreeError as reason:
+                raise ResultsError(f"{path}: its tree is damaged: {reason}") from None
+            self.identity: dict[str, Any] = dict(json.loads(facts["identity"]))
         self._pre = self.tree.enter.astype(np.int64)
 
     @classmethod
@@ -127,7 +133,7 @@ class ResultStore:
             _errors_of(self.path),
             closing(self._db.execute("SELECT record FROM images ORDER BY image")) as rows,
         ):
-            yield from (json.loads(record) for (record,) in rows)
+            yield from (parsed_record(record) for (record,) in rows)
 
 
 class StoreWriter:
@@ -228,8 +234,9 @@ class StoreWriter:
         self._db.execute("COMMIT")
 
     def _keys(self) -> Counter[Key]:
-        rows = self._db.execute("SELECT name, frame FROM images")
-        return Counter((json.loads(name), frame) for name, frame in rows)
+        with _errors_of(self.path):
+            rows = self._db.execute("SELECT name, frame FROM images")
+            return Counter((str(json.loads(name)), frame) for name, frame in rows)
 
 
 @dataclass(frozen=True)
@@ -247,9 +254,10 @@ class StoredQuery:
     def counts(self) -> Int64Array:
         """The number of matching detections of each node, shape (N,)."""
         counts = np.zeros(len(self.store.tree), np.int64)  # by pre-order number
-        for group in self._groups:
-            for pre, number in self._of_each_node(group, "count(*)"):
-                counts[pre] = number
+        with _errors_of(self.store.path):
+            for group in self._groups:
+                for pre, number in self._of_each_node(group, "count(*)"):
+                    counts[pre] = number
         of_nodes: Int64Array = counts[self.store._pre]
         return of_nodes
 
@@ -266,15 +274,17 @@ class StoredQuery:
 
     def matches(self, limit: int | None = None) -> list[Match]:
         """The images with matching detections, the best score first; at most `limit`."""
-        return [self._match(image, score) for image, score in self._best_images(limit).items()]
+        with _errors_of(self.store.path):
+            return [self._match(image, score) for image, score in self._best_images(limit).items()]
 
     def count_matching_images(self) -> int:
         """The number of images with at least one matching detection."""
         found = [np.zeros(0, np.int64)]
-        for group in self._groups:
-            # SQLite gives one text faster than many rows.
-            for _, images in self._of_each_node(group, "group_concat(d.image)"):
-                found.append(np.fromstring(images or "", np.int64, sep=","))
+        with _errors_of(self.store.path):
+            for group in self._groups:
+                # SQLite gives one text faster than many rows.
+                for _, images in self._of_each_node(group, "group_concat(d.image)"):
+                    found.append(np.fromstring(images or "", np.int64, sep=","))
         return len(np.unique(np.concatenate(found)))
 
     def _best_images(self, limit: int | None) -> dict[int, float]:
@@ -292,13 +302,16 @@ class StoredQuery:
             rows *= 8
 
     def _match(self, image: int, score: float) -> Match:
-        ((record,),) = self.store.rows("SELECT record FROM images WHERE image = ?", (image,))
         columns = "rank, pre, score, absolute, objectness, area"
-        rows = self.store.rows(f"SELECT {columns} FROM detections WHERE image = ? ORDER BY rank", (image,))
-        ranks, pre, *fields = (np.array(column) for column in zip(*rows, strict=True))
-        node = np.argsort(self.store._pre)[pre]
+        statement = f"SELECT {columns} FROM detections WHERE image = ? ORDER BY rank"
+        ((text,),) = self.store.rows("SELECT record FROM images WHERE image = ?", (image,))
+        record, rows = parsed_record(text), self.store.rows(statement, (image,))
+        ranks, pre, *fields = (np.array(column, np.float64) for column in zip(*rows, strict=True))
+        node = np.argsort(self.store._pre)[pre.astype(np.int64)]
         is_match = self.parsed.rows(node, dict(zip(FIELDS, fields, strict=True)))
-        return Match(json.loads(record), tuple(ranks[is_match].tolist()), score)
+        if len(rows) != len(record.get("detections", ())) or (ranks != np.arange(len(rows))).any():
+            raise ValueError("the detections of an image do not fit its record")
+        return Match(record, tuple(np.flatnonzero(is_match).tolist()), float(score))
 
     def _of_each_node(self, group: NodeGroup, aggregate: str) -> list[Any]:
         """Pre-order number of each node of a group, and the aggregate of its matching detections."""
@@ -345,13 +358,30 @@ def remove_store(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
+def _refuse_other_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """ResultsError unless the file has exactly our tables: a view of a stranger may have rows without end."""
+    found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    expected = [statement for statement in SCHEMA.split(";") if statement.strip()]
+    if sorted(_plain_sql(str(sql)) for (sql,) in found) != sorted(map(_plain_sql, expected)):
+        raise ResultsError(f"{path}: cannot be used as a store of results: it has other tables.")
+
+
+def _plain_sql(statement: str) -> str:
+    """The statement without comments, on one line."""
+    return one_line(re.sub("--[^\n]*", "", statement))
+
+
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Turns errors of SQLite into ResultsError with the path."""
+    """Turns errors of SQLite, and of values that our programs do not write, into ResultsError with the path."""
     try:
         yield
-    except sqlite3.Error as reason:
-        raise ResultsError(f"{path}: cannot be used as a store of results: {one_line(reason)}.") from None
+    except (sqlite3.Error, UnicodeDecodeError) as reason:
+        raise ResultsError(
+            f"{path}: cannot be used as a store of results: {one_line(reason)[:200]}."
+        ) from None
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
+        raise ResultsError(f"{path}: the store of results is damaged.") from None
 
 
 def _quoted(path: Path) -> str:

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from data_prep.tables.charts import Series, line_chart
+from wordtree.support.lines import quoted
 from yolo9000.errors import Yolo9000Error
 from yolo9000.evaluation.scorecard import percentage
 
@@ -95,13 +96,16 @@ def read_series(metrics_csv: str) -> list[Series]:
     """
     lines = csv.DictReader(io.StringIO(metrics_csv))
     points: dict[str, tuple[list[float], list[float]]] = {}
-    for line in lines:
-        step = _number(line.get("step"), "step", lines.line_num)
-        for column, cell in line.items():
-            if column is not None and column != "step" and cell:
-                steps, values = points.setdefault(column, ([], []))
-                steps.append(step)
-                values.append(_number(cell, column, lines.line_num))
+    try:
+        for line in lines:
+            step = _number(line.get("step"), "step", lines.line_num)
+            for column, cell in line.items():
+                if column is not None and column != "step" and cell:
+                    steps, values = points.setdefault(column, ([], []))
+                    steps.append(step)
+                    values.append(_number(cell, column, lines.line_num))
+    except csv.Error as reason:
+        raise InvalidReport(f"metrics.csv, line {lines.line_num}: not CSV ({reason}).") from None
     return [Series(column, steps, values) for column, (steps, values) in points.items()]
 
 
@@ -110,7 +114,7 @@ def _number(cell: str | None, column: str, line: int) -> float:
         return float(cell or "")
     except ValueError:
         raise InvalidReport(
-            f"metrics.csv, line {line}: expected a number in column '{column}', found '{cell or ''}'. "
+            f"metrics.csv, line {line}: expected a number in column '{column}', found {quoted(cell or '')}. "
             "Remove the line, or the file to report without curves."
         ) from None
 

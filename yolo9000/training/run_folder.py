@@ -14,11 +14,13 @@ from pydantic import BaseModel
 
 from wordtree.support.file_lock import locked
 from wordtree.support.files import is_own_output, path_in_errors, remove_leftover_parts, write_atomically
+from wordtree.support.lines import quoted
 from wordtree.support.outputs import refuse_links_out
 from yolo9000.distributed import is_first, on_first_process
 from yolo9000.errors import Yolo9000Error
 
 WRITTEN = ("last.pt", "best.pt", "config.yaml", "metrics.csv", "report.html", "classes_from.json")
+MAX_STEP_DIGITS = 15
 
 
 class TrainingError(Yolo9000Error):
@@ -106,17 +108,21 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
 
     Raises TrainingError where the first line does not name our columns.
     """
+    advice = "Restore the file, or remove it: training then continues without its earlier curves."
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         lines = csv.DictReader(file)
-        if "step" not in (lines.fieldnames or ()):
-            found = ", ".join(map(repr, (lines.fieldnames or ["nothing"])[:3]))
-            raise TrainingError(
-                f"{path}: expected a first line of column names with step, separated by commas, found {found}. Restore "
-                "the file, or remove it: training then continues without its earlier curves."
-            )
-        # DictReader puts surplus fields under the key None, and None in the place of missing ones.
-        complete = [line for line in lines if None not in line and None not in line.values()]
-        return [line for line in complete if line["step"].isdecimal()]
+        try:
+            names, rows = list(lines.fieldnames or ()), list(lines)
+        except csv.Error as reason:
+            raise TrainingError(f"{path}: line {lines.line_num}: not CSV ({reason}). {advice}") from None
+    if "step" not in names:
+        found = ", ".join(map(quoted, (names or ["nothing"])[:3]))
+        raise TrainingError(
+            f"{path}: expected a first line of column names with step, separated by commas, found {found}. {advice}"
+        )
+    # DictReader puts surplus fields under the key None, and None in the place of missing ones.
+    complete = [row for row in rows if None not in row and None not in row.values()]
+    return [row for row in complete if row["step"].isdecimal() and len(row["step"]) <= MAX_STEP_DIGITS]
 
 
 def _write_metrics(path: Path, rows: list[dict[str, str]]) -> None:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from data_prep.shards.decoding import IMAGE_SUFFIXES
-from data_prep.sources.paths import cannot_list, stays_inside
+from data_prep.sources.paths import MAX_NAME, cannot_list, stays_inside
 from data_prep.sources.source import FILE_MISSING, NO_NAME_INSIDE, Counts
 
 _COMMON_SUFFIXES: Final = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG", ".PNG")
@@ -66,6 +66,8 @@ class ImageFolder:
 
         Two names that only so lead to one file are not the same image: the second is not found.
         """
+        if len(name) > MAX_NAME:
+            return NotFound(FILE_MISSING, f"{name[:100]}…")
         found = self.at(name)
         if found is not None:
             return found

@@ -1,6 +1,8 @@
 import io
 import struct
+import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_prep.shards import image_files
 from data_prep.shards.decoding import ImageError
+from data_prep.shards.image_files import read_bytes
 from data_prep.shards.images import ImageRules, prepare_image
 from tests.data_prep.conftest import colour_of, encoded_image
 
@@ -251,3 +255,20 @@ def test_a_damaged_exif_block_is_ignored():
     place = data.index(b"Exif\0\0") + 6
     broken = data[:place] + b"\xff" * 8 + data[place + 8 :]
     assert prepare_image(broken, None, RULES).data is broken
+
+
+def test_reading_a_small_image_file_takes_little_memory(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"seven b")
+    tracemalloc.start()
+    try:
+        assert read_bytes(tmp_path / "a.jpg") == b"seven b"
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero")
+def test_a_device_without_end_is_no_image_file(monkeypatch):
+    monkeypatch.setattr(image_files, "MAX_FILE_BYTES", 5 << 20)
+    with pytest.raises(ImageError, match="too large"):
+        read_bytes(Path("/dev/zero"))

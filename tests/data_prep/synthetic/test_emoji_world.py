@@ -20,7 +20,8 @@ from data_prep.synthetic import emoji_world
 from data_prep.synthetic.emoji_plan import EmojiWorldConfig, image_rng, plan
 from data_prep.synthetic.emoji_scene import Appearance, draw_scene, mark_pixels, visible_object
 from data_prep.synthetic.emoji_table import drawing_files, drawing_key, world_classes
-from data_prep.synthetic.world_files import WorldError
+from data_prep.synthetic.emoji_world import load_drawing
+from data_prep.synthetic.world_files import WorldError, is_finished
 from tests.processes import has_processes, wait_for
 from wordtree import build_tree
 from wordtree.support.config_files import load_config, validate
@@ -273,6 +274,23 @@ def test_a_finished_world_with_equal_settings_is_kept(small_world):
     before = {file: file.stat().st_mtime_ns for file in small_world.rglob("*")}
     emoji_world.emoji_world(small_world, SMALL, workers=1)
     assert {file: file.stat().st_mtime_ns for file in small_world.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 20_000, '{"settings": [1]}', '{"settings": {"seed": "' + "x" * 9000 + '"}}', "[]", "9" * 9000],
+)
+def test_a_folder_with_another_world_json_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "world.json").write_text(text)
+    with pytest.raises(WorldError) as caught:
+        is_finished(tmp_path, {"settings": {"seed": 1}})
+    assert len(str(caught.value)) < 600
+
+
+def test_a_drawing_in_another_format_starts_no_other_program(tmp_path):
+    (tmp_path / "1f415.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n")
+    with pytest.raises(WorldError, match="found none of the formats"):
+        load_drawing(tmp_path / "1f415.png")
 
 
 def test_a_world_with_other_settings_is_refused(small_world):

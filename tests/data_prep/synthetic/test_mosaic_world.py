@@ -251,6 +251,19 @@ def test_a_finished_world_is_kept_and_a_world_of_other_photographs_refused(world
             "train/n02085620/n02085620_boxes.txt", "n02085620_0.JPEG 0 0 99 9", "smaller than its box", id="outside"
         ),
         pytest.param(
+            "train/n02085620/n02085620_boxes.txt", b"\xff.JPEG 0 0 9 9", "txt: expected text in UTF-8", id="bytes"
+        ),
+        pytest.param(
+            "train/n02085620/n02085620_boxes.txt", "a\0.JPEG 0 0 9 9", "cannot be read as an image", id="null"
+        ),
+        pytest.param(
+            "train/n02085620/n02085620_boxes.txt", f"a.JPEG 0 0 {'9' * 5000} 9", "found '0 0 999", id="digits"
+        ),
+        pytest.param(
+            "train/n02085620/images/n02085620_0.JPEG", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n",
+            "found none of the formats", id="PostScript"
+        ),
+        pytest.param(
             "train/n02085620/n02085620_boxes.txt", "lost.JPEG 0 0 9 9", "lost.JPEG: cannot be read", id="no file"
         ),
     ],
@@ -260,10 +273,11 @@ def test_photographs_in_another_layout_are_refused_in_one_line(tmp_path, file, t
     if text is None:
         (folder / file).unlink()
     else:
-        (folder / file).write_text(text)
+        (folder / file).write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(DataPrepError, match=expected) as caught:
         mosaic_world(folder, tmp_path / "world", SMALL)
     assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 600
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photographs"]
 
 

@@ -163,3 +163,11 @@ def test_other_content_is_refused_in_one_line(tmp_path: Path, content: Any, mess
     assert str(caught.value).startswith(f"{tmp_path / 'x.json'}: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [{"x" * 2000: ["a"]}, {"a": {"\x1b": None}}])
+def test_an_invalid_id_in_nested_names_is_reported_with_the_file(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "nested.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(TreeError, match=r"nested\.json: .*cannot be an id"):
+        read_hierarchy(path)

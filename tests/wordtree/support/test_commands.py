@@ -6,7 +6,11 @@ import sys
 import pytest
 import typer
 
+from data_prep.errors import DataPrepError
+from data_prep.shards.hdf5_reader import Hdf5Error
+from wordtree.errors import TreeFileError, WordTreeError
 from wordtree.support.commands import run_app
+from yolo9000.errors import Yolo9000Error
 
 
 class ToyError(Exception):
@@ -105,7 +109,11 @@ def test_other_exceptions_pass_through(failure: str, monkeypatch: pytest.MonkeyP
 
 PRINTING = """
 import typer
+from data_prep.errors import DataPrepError
+from data_prep.shards.hdf5_reader import Hdf5Error
+from wordtree.errors import TreeFileError, WordTreeError
 from wordtree.support.commands import run_app
+from yolo9000.errors import Yolo9000Error
 app = typer.Typer()
 @app.command()
 def act(times: int):
@@ -130,3 +138,14 @@ def test_text_that_the_terminal_cannot_show_is_escaped() -> None:
     command = [sys.executable, "-c", PRINTING, "1"]
     done = subprocess.run(command, capture_output=True, env={"PYTHONIOENCODING": "latin-1"}, check=True)
     assert done.stdout == b"dog\\udcff \\u4f60\n"
+
+
+@pytest.mark.parametrize("error", [WordTreeError, TreeFileError, DataPrepError, Hdf5Error, Yolo9000Error])
+def test_the_message_of_each_of_our_errors_is_one_line_without_control_characters(
+    error: type[Exception],
+) -> None:
+    message = str(error(f"name \x1b[31m\r\n of a file\u2028 \x07\ud800: {'x' * 10_000} end"))
+    assert message.startswith("name \\x1b[31m of a file \\x07\\ud800: xxx")
+    assert message.endswith("xxx end")
+    assert message.isprintable()
+    assert len(message) <= 4000

@@ -1,6 +1,9 @@
 """The query language: selected nodes, and errors with their column; the grammar is in docs/queries.md."""
 
 import re
+import time
+import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +163,34 @@ def test_malformed_expressions_are_refused_with_their_column(
     assert message in str(caught.value)
     assert f"(column {column}: " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        pytest.param("!" * 300_000 + "dog", id="negations"),
+        pytest.param(" | ".join(["dog"] * 50_000), id="names"),
+        pytest.param("*" + "a*" * 100_000, id="stars"),
+        pytest.param("*" + "?" * 200_000, id="any characters"),
+    ],
+)
+def test_the_time_for_a_long_expression_is_in_proportion_to_its_length(
+    animals: WordTree, expression: str
+) -> None:
+    began = time.monotonic()
+    with suppress(QueryError):
+        animals.select(expression)
+    assert time.monotonic() - began < 5
+
+
+def test_the_memory_for_many_names_does_not_grow_with_their_number() -> None:
+    tree = WordTree([f"id{node}" for node in range(20_000)], [-1] * 20_000)
+    tracemalloc.start()
+    try:
+        assert len(tree.select(" | ".join(["id3"] * 2000))) == 1
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_caret_marks_the_error(animals: WordTree) -> None:

@@ -94,6 +94,7 @@ def test_figures_are_read_by_id(toy_tree: WordTree, tmp_path: Path) -> None:
         pytest.param("", "expected a header with 'id' in it", id="empty"),
         pytest.param("id\nid0\n", "expected a header", id="no figures"),
         pytest.param("node,boxes\nid0,1\n", "expected a header", id="no ids"),
+        pytest.param("boxes,id\n1\n", "line 2: the tree has no node ''", id="no id in a row"),
         pytest.param("id,boxes\nid0,1\nid9,1\n", "line 3: the tree has no node 'id9'", id="unknown id"),
         pytest.param("id,boxes\nid0,many\n", "line 2, boxes: expected a number, found 'many'", id="a word"),
         pytest.param("id,boxes\nid0,nan\n", "line 2, boxes: expected a number", id="not a number"),

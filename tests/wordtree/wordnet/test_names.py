@@ -1,5 +1,7 @@
 """The normaliser of class names: spellings, plurals, lists, texts in brackets."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,6 +87,13 @@ def test_a_list_is_split_into_words_with_their_texts_in_brackets() -> None:
         ("arrow", ""),
     ]
     assert alternatives("(animal)") == [("", "animal")]
+    assert alternatives("(") == [("(", "")]
+
+
+def test_a_name_of_many_brackets_is_split_in_linear_time() -> None:
+    began = time.monotonic()
+    assert alternatives("(" * 100_000) == [("(" * 100_000, "")]
+    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from pathlib import Path
 
@@ -132,6 +133,16 @@ def test_the_first_tensor_that_does_not_fit_is_named_with_both_shapes(tmp_path: 
     assert "\n" not in str(caught.value)
 
 
+ENDLESS = b"\x80\x02}" + b"K\x01\x85" + b"q\x00h\x00\x86" * 60 + b"K\x01s."  # as a key it would be hashed
+PARTS = b"PK\x06\x07" + struct.pack("<IQI", 0, 0, 9) + b"PK\x05\x06" + bytes(18)
+
+
+def test_weights_in_the_format_before_torch_1_6_are_read(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    (weights,) = read_weights(tmp_path / "w.pth").values()
+    assert weights.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -139,6 +150,9 @@ def test_the_first_tensor_that_does_not_fit_is_named_with_both_shapes(tmp_path: 
         pytest.param([1, 2], "expected a state dict of tensors, found a list", id="a list"),
         pytest.param({"a": 1}, "expected a state dict of tensors", id="numbers"),
         pytest.param(b"no weights", "found another or a damaged file", id="bytes"),
+        pytest.param(b"\x80\x02(.", "found another or a damaged file", id="a pickle without a value"),
+        pytest.param(ENDLESS, "found another or a damaged file", id="a tuple without end"),
+        pytest.param(PARTS, "found not an archive that can be opened", id="a zip on several disks"),
         pytest.param(None, "no such file", id="missing"),
     ],
 )

@@ -260,3 +260,23 @@ def test_parts_of_one_image_become_one_and_others_are_refused(toy_tree: WordTree
 def test_a_best_leaf_elsewhere_in_the_tree_is_refused(toy_tree: WordTree) -> None:
     with pytest.raises(InvalidDetections, match="best leaf at or below its node"):
         known(toy_tree, best_leaf=[5, 4, 3])
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, '{"a":' * 20_000, "7", "{", "[]", "null"])
+def test_a_text_that_is_no_json_of_detections_is_refused_in_one_line(text: str, toy_tree: WordTree) -> None:
+    with pytest.raises(InvalidDetections) as caught:
+        Detections.from_json(text, toy_tree)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("number", [1e300, 10**400, float("nan"), "x", None, [1]])
+@pytest.mark.parametrize("entry", ["score", "objectness", "absolute", "xyxy_px", "conditional"])
+def test_numbers_beyond_the_range_of_the_columns_are_refused(
+    number: object, entry: str, toy_tree: WordTree
+) -> None:
+    row = {"xyxy_px": [1, 2, 3, 4], "id": toy_tree.ids[0], "conditional": [1.0]}
+    row |= {"objectness": 0.5, "absolute": 0.5, "score": 0.25}
+    row[entry] = [number, *row[entry][1:]] if isinstance(row[entry], list) else number
+    content = {"image": "a.jpg", "width_px": 9, "height_px": 9, "detections": [row]}
+    with pytest.raises(InvalidDetections):
+        Detections.from_dict(content, toy_tree)

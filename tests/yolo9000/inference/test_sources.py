@@ -191,3 +191,12 @@ def test_an_address_without_an_image_fails_in_one_line(server: str) -> None:
         with pytest.raises(UnreadableImage, match=message) as caught:
             next(iter(find_images([address]))).read()
         assert str(caught.value).startswith(address)
+
+
+@pytest.mark.parametrize("name", [b"x" * 5000, b"a\0.jpg", b"\xff\xfe", b"a/" * 4000])
+def test_an_impossible_name_in_a_list_of_paths_is_an_unreadable_image(name: bytes, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"a.jpg\n" + name + b"\n")
+    first, second = find_images([tmp_path / "list.txt"])
+    for item in (first, second):
+        with pytest.raises(UnreadableImage):
+            item.read()

@@ -176,3 +176,13 @@ def test_with_all_classes_the_descent_is_that_of_the_tree(seed: int) -> None:
     assert restricted.stopped == plain.stopped
     for one, other in zip(restricted.conditional, plain.conditional, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_a_long_list_of_unknown_classes_is_refused_after_a_hundred(
+    toy_tree: WordTree, tmp_path: Path
+) -> None:
+    (tmp_path / "other.txt").write_text("".join(f"dwg {number}\n" for number in range(100_000)))
+    with pytest.raises(
+        ConfigError, match=r"other\.txt: at least 100 classes are not one node of the tree: .*dwg 2"
+    ):
+        chosen(toy_tree, str(tmp_path / "other.txt"))

@@ -300,7 +300,7 @@ def test_a_line_that_does_not_fit_on_the_disk_leaves_nothing_behind(tmp_path: Pa
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     log = ResultLog(tmp_path / "detections.jsonl")
-    log.add({"image": "a.jpg"})
+    log.add({"image": "a.jpg", "failure": "lost"})
 
     class Full:
         def __init__(self, file: Any) -> None:
@@ -315,10 +315,10 @@ def test_a_line_that_does_not_fit_on_the_disk_leaves_nothing_behind(tmp_path: Pa
     log._file = Full(file)  # type: ignore[assignment]
     with pytest.raises(OSError, match=r"No space left.*detections\.jsonl"):
         log.add({"image": "b.jpg"})
-    assert (tmp_path / "detections.jsonl").read_bytes() == b'{"image": "a.jpg"}\n'
+    assert (tmp_path / "detections.jsonl").read_bytes() == b'{"image": "a.jpg", "failure": "lost"}\n'
     log._file = file
     with log:
-        log.add({"image": "b.jpg"})
+        log.add({"image": "b.jpg", "failure": "lost"})
     assert [record["image"] for record in result_records(log.path)] == ["a.jpg", "b.jpg"]
 
 

@@ -97,6 +97,52 @@ def test_a_stored_query_finds_what_a_query_in_memory_finds(tmp_path: Path, expre
                 assert number == counts[tree.descendants(node)].sum() + counts[node]
 
 
+ENDLESS = (
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x AS name, x AS value FROM c"
+)
+SPOILED = {
+    "a view without end": f"DROP TABLE facts; CREATE VIEW facts AS {ENDLESS}",
+    "no index": "DROP INDEX by_class",
+    "a trigger": "CREATE TRIGGER t AFTER DELETE ON images BEGIN DELETE FROM facts; END",
+    "no tree": "DELETE FROM facts WHERE name = 'tree'",
+    "another tree": "UPDATE facts SET value = '[]' WHERE name = 'tree'",
+    "an identity that is a list": "UPDATE facts SET value = '[1]' WHERE name = 'identity'",
+    "a deep identity": "UPDATE facts SET value = replace(hex(zeroblob(9999)), '0', '[') WHERE name = 'identity'",
+    "records that are no JSON": "UPDATE images SET record = '{'",
+    "records without sizes": "UPDATE images SET record = json_remove(record, '$.width_px')",
+    "records of three corners": "UPDATE images SET record = json_remove(record, '$.detections[0].xyxy_px[0]')",
+    "scores that are texts": "UPDATE detections SET score = 'x'",
+    "detections of other images": "UPDATE detections SET image = image + 100",
+    "other ranks": "UPDATE detections SET rank = rank + 7",
+    "texts that are not UTF-8": "UPDATE images SET record = CAST(x'ff' AS TEXT)",
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
+def test_a_store_that_a_stranger_has_changed_is_refused_in_one_line(tmp_path: Path, spoil: str) -> None:
+    import sqlite3
+
+    tree = random_tree(20)
+    path = stored(
+        tmp_path / "r.sqlite", tree, [record for record in made_records(tree, 9) if record["detections"]]
+    )
+    with sqlite3.connect(path) as changed:
+        changed.executescript(spoil)
+    changed.close()
+    with pytest.raises(ResultsError, match=r"r\.sqlite: ") as caught:
+        read_all(path, tmp_path / "out")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def read_all(path: Path, out: Path) -> None:
+    """Read all records of a store, and all matches of a query."""
+    with ResultStore.open(path) as store:
+        list(store.records())
+        query = store.query("depth >= 0")
+        query.counts_by_level()
+        write_matches(query, out, "csv")
+
+
 def test_names_are_values_and_never_part_of_a_statement(tmp_path: Path) -> None:
     evil, id_ = "x'; DROP TABLE images; --", "x';DROP/**/TABLE/**/images;--"
     tree = WordTree(["a", id_, 'b"c'], [-1, 0, 0], names=["all", evil, "'); DELETE FROM nodes; --"])
@@ -105,7 +151,15 @@ def test_names_are_values_and_never_part_of_a_statement(tmp_path: Path) -> None:
         "width_px": 4,
         "height_px": 4,
         "detections": [
-            {"xyxy_px": [0, 0, 1, 1], "id": id_, "score": 0.5, "absolute": 0.5, "objectness": 1.0},
+            {
+                "xyxy_px": [0, 0, 1, 1],
+                "id": id_,
+                "name": evil,
+                "conditional": [1.0, 0.5],
+                "score": 0.5,
+                "absolute": 0.5,
+                "objectness": 1.0,
+            },
         ],
     }
     with ResultStore.open(stored(tmp_path / "r.sqlite", tree, [record])) as store:
@@ -254,7 +308,7 @@ def test_a_contact_sheet_shows_images_and_gaps(
 ) -> None:
     scene.save(tmp_path / "a.png")
     found = [{"xyxy_px": [8, 8, 40, 40], "id": toy_tree.ids[0], "name": "animal", "score": 0.9}]
-    found[0] |= {"absolute": 0.9, "objectness": 1.0}
+    found[0] |= {"absolute": 0.9, "objectness": 1.0, "conditional": [0.9]}
     size = {"width_px": 64, "height_px": 64, "detections": found}
     records = [{"image": str(tmp_path / name), **size} for name in ("a.png", "gone.png")]
     with ResultStore.open(stored(tmp_path / "r.sqlite", toy_tree, records)) as store:

@@ -271,3 +271,12 @@ def test_curves_skip_empty_cells() -> None:
 def test_a_damaged_metrics_file_is_reported_with_line_and_column(text: str, message: str) -> None:
     with pytest.raises(InvalidReport, match=rf"^metrics\.csv, {message}"):
         render_detector_report(replace(content(), run=replace(RUN, metrics_csv=text)))
+
+
+@pytest.mark.parametrize(
+    "metrics", [f"step,total\n1,{'x' * 200_000}\n", f"step,total\n1,{'x' * 9000}\n", "a\n" * 9]
+)
+def test_metrics_that_are_no_numbers_are_refused_in_one_line(metrics: str) -> None:
+    with pytest.raises(InvalidReport, match=r"metrics\.csv, line ") as caught:
+        read_series(metrics)
+    assert len(str(caught.value)) < 300

@@ -70,3 +70,18 @@ def test_a_metrics_file_of_another_format_is_reported_with_its_path(tmp_path: Pa
         TrainingError, match=r"metrics\.csv: expected a first line of column names .* or remove it"
     ):
         prepare_folder(tmp_path, OptimizerConfig(), step=9)
+
+
+@pytest.mark.parametrize(
+    "text", ["step,total\n1," + "x" * 200_000 + "\n", "x" * 200_000 + ",step\n", '"' + "1,2\n" * 50_000]
+)
+def test_a_metrics_file_with_endless_cells_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(TrainingError, match=r"metrics\.csv: ") as caught:
+        read_metrics(tmp_path / "metrics.csv")
+    assert len(str(caught.value)) < 600
+
+
+def test_a_step_of_thousands_of_digits_is_a_torn_line(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(f"step,total\n1,2\n{'9' * 5000},3\n")
+    assert read_metrics(tmp_path / "metrics.csv") == [{"step": "1", "total": "2"}]

@@ -38,6 +38,7 @@ def test_an_image_is_found_with_its_size(folder, name):
         pytest.param("deep", FILE_MISSING, id="a folder"),
         pytest.param("a.jpg/b.jpg", FILE_MISSING, id="below a file"),
         pytest.param("a\0.jpg", FILE_MISSING, id="null character"),
+        pytest.param("a/" * 200_000, FILE_MISSING, id="folders without end"),
         pytest.param("\ud800.jpg", FILE_MISSING, id="half a surrogate pair"),
         pytest.param("a" * 5000, FILE_MISSING, id="too long"),
         pytest.param("circle.jpg", FILE_MISSING, id="a circle of links"),
