@@ -9,19 +9,21 @@ import time
 from pathlib import Path
 
 from tests.fuzz.campaign import Campaign
-from tests.fuzz.harness import strict_warnings
-from tests.fuzz.readers import HARNESSES
+from tests.fuzz.guided import instrumented, run_guided
+from tests.fuzz.harness import Harness, strict_warnings
 
 
 def main() -> int:
-    options = _options()
+    with instrumented("--atheris" in sys.argv):
+        from tests.fuzz.readers import HARNESSES
+    options = _options(list(HARNESSES))
     names = options.reader or list(HARNESSES)
     if options.input is not None:
-        return _repeat(options.input, options.reader)
+        return _repeat(
+            options.input, HARNESSES[options.reader[0] if options.reader else _reader_of(options.input)]
+        )
     if options.atheris:
-        from tests.fuzz.guided import run_guided
-
-        return run_guided(names[0], options.minutes, options.findings)
+        return run_guided(HARNESSES[names[0]], options.minutes, options.findings)
     seconds = None if options.inputs is not None else 60 * options.minutes / len(names)
     total = troubles = 0
     for name in names:
@@ -36,14 +38,14 @@ def main() -> int:
     return 1 if troubles else 0
 
 
-def _options() -> argparse.Namespace:
+def _options(readers: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="for all readers together (10)")
     parser.add_argument("--inputs", type=int, help="for each reader, instead of a time")
     parser.add_argument(
         "--reader",
         action="append",
-        choices=list(HARNESSES),
+        choices=readers,
         metavar="NAME",
         help="only this one; may be repeated",
     )
@@ -60,20 +62,19 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _repeat(path: Path, readers: list[str] | None) -> int:
+def _reader_of(path: Path) -> str:
+    """The reader in the name of a saved input: READER-KIND-INPUT.bin."""
+    return path.stem.rsplit("-", 2)[0]
+
+
+def _repeat(path: Path, harness: Harness) -> int:
     """Read one saved input; its trouble ends in a traceback."""
-    name = (
-        readers[0]
-        if readers
-        else next(name for name in HARNESSES if path.stem.rpartition("-")[0].rpartition("-")[0] == name)
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        HARNESSES[name].prepare(Path(folder))
+    with tempfile.TemporaryDirectory() as folder, strict_warnings():
+        harness.prepare(Path(folder))
         began = time.monotonic()
-        with strict_warnings():
-            accepted = HARNESSES[name].check(Path(folder), path.read_bytes())
+        accepted = harness.check(Path(folder), path.read_bytes())
         print(
-            f"{name}: {'accepted' if accepted else 'refused in one line'} in {time.monotonic() - began:.2f} s"
+            f"{harness.name}: {'accepted' if accepted else 'refused in one line'} in {time.monotonic() - began:.2f} s"
         )
     return 0
 

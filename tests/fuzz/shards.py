@@ -29,10 +29,10 @@ SHARD = "shard-00000.h5"
 _HASHES: dict[str, Any] = {"plan_sha256": "0", "sources_sha256": {"coco": "1"}, "packing": {"shard_mb": 1}}
 
 
-def make_shards(folder: Path) -> Path:
-    """Merge a small world into `folder`/shards: two shards and an index."""
+def make_shards(folder: Path, *, shard_mb: float = 0.004) -> Path:
+    """Merge a small world into `folder`/shards: several shards and an index."""
     world = make_world(folder / "world")
-    merge(load_config(world / "merge.yaml", MergeConfig, ["shard_mb=0.004"]), folder / "shards")
+    merge(load_config(world / "merge.yaml", MergeConfig, [f"shard_mb={shard_mb}"]), folder / "shards")
     return folder / "shards"
 
 
@@ -41,12 +41,13 @@ def _prepare(name: str, folder: Path) -> list[bytes]:
     return [(shards / name).read_bytes()]
 
 
-def contents(folder: Path) -> tuple[Any, ...]:
-    """Everything that a reader gives: the labels, the names and the bytes of all images."""
+def contents(folder: Path, *, most: int | None = None) -> tuple[Any, ...]:
+    """Everything that a reader gives: all labels, and the names and bytes of the first `most` images."""
     reader = ShardReader(folder)
+    images = range(len(reader))[:most]
     columns = [value.tobytes() for value in vars(reader).values() if isinstance(value, np.ndarray)]
-    names = tuple(reader.source_id(image) for image in range(len(reader)))
-    images = tuple(reader.encoded(image).tobytes() for image in range(len(reader)))
+    names = tuple(reader.source_id(image) for image in images)
+    pixels = tuple(reader.encoded(image).tobytes() for image in images)
     tables = (
         reader.tree.to_json(),
         reader.sources,
@@ -55,7 +56,7 @@ def contents(folder: Path) -> tuple[Any, ...]:
         reader.counts,
         reader.left_out,
     )
-    return (tuple(columns), names, images, repr(tables))
+    return (tuple(columns), names, pixels, repr(tables))
 
 
 def _read(name: str, folder: Path, data: bytes) -> None:
