@@ -184,6 +184,11 @@ def test_the_tests_mirror_the_folders(package):
     assert found <= folders
 
 
+def test_the_tests_have_a_folder_for_each_package_golden_files_and_fuzzing():
+    found = {folder.name for folder in (ROOT / "tests").iterdir() if (folder / "__init__.py").is_file()}
+    assert found == {*PACKAGES, "golden", "fuzz"}
+
+
 # --- what an import costs
 
 
