@@ -16,7 +16,7 @@ from tests.fuzz.harness import Harness, write
 from tests.fuzz.mutations import fields, lines
 from tests.fuzz.structure import deep, json_value, yaml_value
 from tests.fuzz.trees import TOY
-from yolo9000.data.image import UnreadableImage
+from yolo9000.data.pixels import UnreadableImage
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.sources import find_images
 from yolo9000.inference.vocabulary import VocabularyChoice, chosen_classes
