@@ -141,7 +141,7 @@ def in_any_process(flag: bool) -> bool:
 
 
 def wait_for_all() -> None:
-    """Wait until every process has come here."""
+    """Wait until every process has reached this point."""
     if world_size() > 1:
         with _communicating():
             dist.barrier()

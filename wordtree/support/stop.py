@@ -32,7 +32,7 @@ class StopRequest:
         self.release()
 
     def release(self) -> None:
-        """Give both signals the effect back that they had before."""
+        """Restore the former handlers of both signals."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
@@ -45,7 +45,7 @@ class StopRequest:
 
 
 def end_by_signal(number: int) -> None:
-    """Raise what ends the process with 128 + the signal: KeyboardInterrupt for Ctrl-C, else SystemExit."""
+    """Raise the exception that ends the process with 128 + the signal: KeyboardInterrupt for Ctrl-C, else SystemExit."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)

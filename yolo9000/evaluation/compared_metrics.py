@@ -157,7 +157,7 @@ def levels(both: Sequence[ModelDetections], objects: Int64Array, tree: WordTree,
 
 
 def _counts(found: ModelDetections, images: int) -> Mapping[str, Float64Array]:
-    """What each image adds to the sums of one model, (I,) each."""
+    """The contribution of each image to the sums of one model, (I,) each."""
     paths = found.paths
     detections = found.is_reported & ~paths.is_ignored
     matched = found.is_reported & paths.is_matched

@@ -1,4 +1,4 @@
-"""Softmax over every sibling group of a tree, for all nodes at once, at nearly the speed of memory.
+"""Softmax over every sibling group of a tree, for all nodes at once; limited by the speed of memory.
 
 Rows are nodes and columns are locations, so that vector instructions run over locations, however small the groups are.
 Rows are ordered by the size of their group. Groups of one size then lie side by side, and a softmax over all of them is

@@ -1,4 +1,4 @@
-"""What a merge reuses, and what it leaves alone, in a folder that exists."""
+"""A merge into a folder that exists: the files that it reuses, and those that it leaves alone."""
 
 import fcntl
 
