@@ -45,7 +45,7 @@ class StopRequest:
 
 
 def end_by_signal(number: int) -> None:
-    """Raise the exception that ends the process with 128 + the signal: KeyboardInterrupt for Ctrl-C, else SystemExit."""
+    """End the process with 128 + the signal: raise KeyboardInterrupt for Ctrl-C, otherwise SystemExit."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
