@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shlex
 import sys
@@ -106,7 +105,7 @@ def path_parameters() -> set[str]:
     found = set()
     for program, module in PROGRAMS.items():
         for command in module.app.registered_commands:
-            function = inspect.unwrap(command.callback)
+            function = command.callback
             for name, hint in get_type_hints(function, include_extras=True).items():
                 if "Path" not in str(hint) or name == "return" or name in READ[program].split():
                     continue

@@ -1,4 +1,4 @@
-"""`yolo9000 calibrate` and `yolo9000 compare`: options and output."""
+"""`yolo9000 evaluate`, `compare` and `calibrate`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo9000.predict_commands import Engine, PrecisionChoice
+from yolo9000.commands.predict_options import Engine, PrecisionChoice
+from yolo9000.commands.shared import (
+    AsJson,
+    Limit,
+    Model,
+    Overwrite,
+    Shards,
+    given,
+    print_once,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from yolo9000.checkpoints.calibration import Calibration
@@ -44,25 +54,89 @@ LABEL_IMAGES_ONLY = (
     "The threshold of 'image labels' comes from images with an image label, as no box of the split has such a class: "
     "the accuracy of these classes is guaranteed for such images only, not for scenes with several objects."
 )
-
-
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint: runs/NAME/best.pt.")]
-Shards = Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of `data-prep merge`.")]
 Split = Annotated[
     str | None, typer.Option(help="Split of the images; by default that of the checkpoint's configuration.")
-]
-Limit = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Use only N evenly spaced images of each source.")
 ]
 Protocol = Annotated[
     ProtocolChoice | None,
     typer.Option(help="Rules of AP; by default those of the checkpoint's configuration: coco."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace any existing file.")]
 Precision = Annotated[
     PrecisionChoice, typer.Option(help="auto: bfloat16 where the processor computes it and results agree.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+
+
+def evaluate(
+    model: Model,
+    shards: Shards,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split to evaluate on; by default the one in the checkpoint's configuration."),
+    ] = None,
+    limit: Limit = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side of the input, px; by default that of the checkpoint's configuration."),
+    ] = None,
+    protocol: Protocol = None,
+    engine: Engine = None,
+    precision: Precision = PrecisionChoice.float32,
+    per_class: Annotated[
+        bool,
+        typer.Option("--per-class", help="Also print a row for each class, and confusions by tree distance."),
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a page with tables, curves and images.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a detector: AP50 and COCO AP, for classes with boxes and classes with image labels only.
+
+    Also precision, recall and F1 of the detections of `predict`, and how often their classes are correct and how
+    specific they are (docs/calibration.md). A classifier of `yolo9000 pretrain` gets top-1 and top-5 accuracy, and
+    accuracy along the path to the label.
+    """
+    from data_prep import ShardReader
+    from data_prep.dataset.storage import files_of_shards
+    from wordtree.support.outputs import check_outputs
+    from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
+    from yolo9000.config import Config
+    from yolo9000.distributed import default_device
+    from yolo9000.engines.names import EngineError
+    from yolo9000.evaluation.evaluate import evaluate as evaluate_model
+    from yolo9000.training.resume import refuse_sizes_off_grid
+    from yolo9000.training.run import with_settings
+
+    check_outputs([html] if html else [], inputs=[model, *files_of_shards(shards)], overwrite=overwrite)
+    checkpoint, reader = load_checkpoint(model), ShardReader(shards)
+    refuse_other_tree(checkpoint, model, reader)
+    network: Any
+    if isinstance(checkpoint.config, Config):
+        network = detector_in_engine(checkpoint, engine, precision)
+        stride = network.detector.backbone.stride
+    elif engine not in (None, "torch", "auto") or precision != "float32":
+        raise EngineError("--engine and --precision choose how a detector computes; this is a classifier.")
+    else:
+        network = checkpoint.build_model().to(default_device())
+        stride = network.backbone.stride
+    cfg = with_settings(
+        checkpoint.config,
+        "evaluate",
+        **given(split=split, limit=limit, protocol=protocol and protocol.value),
+    )
+    if size is not None:
+        cfg = with_settings(cfg, "model", input_size_px=size)
+        refuse_sizes_off_grid(cfg, stride)
+    result = evaluate_model(network, reader, checkpoint.label_counts, cfg)
+    if html is not None:
+        from yolo9000.reports.evaluation_page import write_evaluation_page
+
+        write_evaluation_page(html, result, checkpoint, reader, cfg.evaluate)
+    if as_json:
+        print_once(json.dumps(result.to_dict(), indent=1))
+    else:
+        print_table(result, per_class=per_class)
 
 
 def calibrate(

@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from yolo9000.commands.predict_options import (
+    OF_PREDICT,
+    OF_QUERY,
+    Images,
+    Model,
+    Options,
+    QueriedImages,
+    with_options,
+)
 from yolo9000.errors import Yolo9000Error
 
 if TYPE_CHECKING:
@@ -26,212 +33,13 @@ if TYPE_CHECKING:
 MAX_NOTES = 10  # printed for one query
 
 
-class FormatChoice(StrEnum):
-    jsonl = "jsonl"
-    json = "json"
-    coco = "coco"
-    csv = "csv"
-    yolo = "yolo"
-    megadetector = "megadetector"
-
-
-class PrecisionChoice(StrEnum):
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    auto = "auto"
-
-
-Model = Annotated[
-    Path,
-    typer.Argument(metavar="MODEL", help="Checkpoint: runs/NAME/best.pt; or NAME.onnx of `yolo9000 export`."),
-]
-Images = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="IMAGES", help="Images, folders, patterns, lists of paths (.txt), addresses, videos."
-    ),
-]
-QueriedImages = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[IMAGES]", help="Images, folders, patterns, lists, addresses, videos; with a MODEL."
-    ),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option("-o", "--out", help="Folder for detections.jsonl, the format, and annotated images."),
-]
-Format = Annotated[
-    FormatChoice | None,
-    typer.Option(
-        "--format", help="Format of the results: in the folder of -o (json by default), else on stdout."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
-MinScore = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Smallest objectness × P(most general class).")
-]
-QueryMinScore = Annotated[
-    float | None, typer.Option("--min-score", min=0, max=1, help="Smallest objectness × P(any of the nodes).")
-]
-MinAbsolute = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        max=1,
-        help="Absolute probability that a more specific class must exceed. Higher: more general classes, "
-        "which are more probable and so have higher scores.",
-    ),
-]
-Accuracy = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        max=1,
-        help="Share of predicted classes that must be correct, such as 0.95; needs `yolo9000 calibrate`.",
-    ),
-]
-NmsIou = Annotated[
-    float | None,
-    typer.Option("--nms-iou", min=0, max=1, help="IoU above which a better box suppresses another."),
-]
-MaxDetections = Annotated[int | None, typer.Option(min=1, help="Largest number of detections in an image.")]
-Size = Annotated[
-    int | None, typer.Option(min=1, metavar="PX", help="Side of the input; by default the model's.")
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default the GPU if there is one.")]
-Batch = Annotated[int | None, typer.Option(min=1, help="Images that the network takes at once.")]
-Precision = Annotated[
-    PrecisionChoice | None, typer.Option(help="auto: bfloat16 where the device supports it.")
-]
-Engine = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ENGINE",
-        help="torch (default), onnxruntime, openvino, torch_compile; auto: the fastest that is installed "
-        "(docs/speed.md). Default for an .onnx file: auto.",
-    ),
-]
-Classes = Annotated[
-    str | None,
-    typer.Option(
-        metavar="CHOICE",
-        help="Only predict these classes: a file with one on each line, coco, voc, depth:3, or an expression.",
-    ),
-]
-Regions = Annotated[Path | None, typer.Option(help="YAML file with the classes that occur in regions.")]
-Region = Annotated[str | None, typer.Option(metavar="CODE", help="Only predict classes of this region.")]
-Recursive = Annotated[bool, typer.Option("--recursive", help="Also take images in folders of the folders.")]
-Every = Annotated[
-    float | None, typer.Option(min=0, metavar="SECONDS", help="Time between the frames taken of a video.")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder of -o.")]
-Part = Annotated[str | None, typer.Option(metavar="K/N", help="Only part K of N equal parts of the images.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results of another run.")]
-Report = Annotated[
-    bool, typer.Option("--report", help="Also write the page report.html into the folder of -o.")
-]
-Store = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Also store the results in an SQLite file, for `yolo9000 query`."),
-]
-Counts = Annotated[
-    bool, typer.Option("--counts", help="Print the number of detections of each class, by depth.")
-]
-Files = Annotated[
-    bool, typer.Option("--files", help="Print the names of images with detections, the best first.")
-]
-Sheet = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Write the best images with their boxes on one page (.jpg, .png)."),
-]
-NoImages = Annotated[bool, typer.Option("--no-images", help="Write no annotated images.")]
-
-
-@dataclass(frozen=True)
-class _Options:
-    """The options of both commands, under the names of their parameters."""
-
-    out: Path | None
-    format: FormatChoice | None
-    as_json: bool
-    min_score: float | None
-    nms_iou: float | None
-    max_detections: int | None
-    size: int | None
-    device: str | None
-    batch: int | None
-    precision: PrecisionChoice | None
-    engine: str | None
-    classes: str | None
-    regions: Path | None
-    region: str | None
-    recursive: bool
-    every: float | None
-    resume: bool
-    part: str | None
-    overwrite: bool
-    no_images: bool
-    report: bool
-    store: Path | None
-    min_absolute: float | None = None
-    accuracy: float | None = None
-    counts: bool = False
-    files: bool = False
-    sheet: Path | None = None
-
-    @property
-    def is_summarised(self) -> bool:
-        """Whether counts, files or a sheet are wanted instead of a line for each image."""
-        return self.counts or self.files or self.sheet is not None
-
-    def changes(self) -> dict[str, Any]:
-        """The fields of PredictConfig that were given."""
-        given = {
-            "min_score": self.min_score,
-            "min_absolute": self.min_absolute,
-            "nms_iou": self.nms_iou,
-            "max_detections": self.max_detections,
-            "input_size_px": self.size,
-            "batch_size": self.batch,
-            "precision": self.precision,
-        }
-        return {name: value for name, value in given.items() if value is not None}
-
-
-def predict(
-    model: Model,
-    images: Images,
-    out: Out = None,
-    format: Format = None,
-    min_score: MinScore = None,
-    min_absolute: MinAbsolute = None,
-    accuracy: Accuracy = None,
-    nms_iou: NmsIou = None,
-    max_detections: MaxDetections = None,
-    size: Size = None,
-    device: Device = None,
-    batch: Batch = None,
-    precision: Precision = None,
-    engine: Engine = None,
-    classes: Classes = None,
-    regions: Regions = None,
-    region: Region = None,
-    recursive: Recursive = False,
-    every: Every = None,
-    resume: Resume = False,
-    part: Part = None,
-    overwrite: Overwrite = False,
-    no_images: NoImages = False,
-    report: Report = False,
-    store: Store = None,
-    as_json: AsJson = False,
-) -> None:
+@with_options(*OF_QUERY)
+def predict(model: Model, images: Images, *, options: Options) -> None:
     """Detect objects in images; each class is as deep in the tree as its probability allows (docs/predicting.md)."""
-    given = dict(locals())
-    _run(given.pop("model"), given.pop("images"), _Options(**given))
+    _run(model, images, options)
 
 
+@with_options(*OF_PREDICT)
 def query(
     model: Annotated[
         Path,
@@ -239,39 +47,13 @@ def query(
     ],
     expression: Annotated[str, typer.Argument(help="Nodes to detect: 'fruit & !apple' (docs/queries.md).")],
     images: QueriedImages = None,
-    out: Out = None,
-    format: Format = None,
-    min_score: QueryMinScore = None,
-    nms_iou: NmsIou = None,
-    max_detections: MaxDetections = None,
-    size: Size = None,
-    device: Device = None,
-    batch: Batch = None,
-    precision: Precision = None,
-    engine: Engine = None,
-    classes: Classes = None,
-    regions: Regions = None,
-    region: Region = None,
-    recursive: Recursive = False,
-    every: Every = None,
-    resume: Resume = False,
-    part: Part = None,
-    overwrite: Overwrite = False,
-    no_images: NoImages = False,
-    report: Report = False,
-    store: Store = None,
-    counts: Counts = False,
-    files: Files = False,
-    sheet: Sheet = None,
-    as_json: AsJson = False,
+    *,
+    options: Options,
 ) -> None:
     """Detect objects of the queried nodes in images, or find stored detections (docs/queries.md).
 
     With a MODEL, the score of a box is objectness × P(any of the nodes). A STORE needs neither images nor the model.
     """
-    given = dict(locals())
-    expression, model, images = given.pop("expression"), given.pop("model"), given.pop("images")
-    options = _Options(**given)
     from yolo9000.predictions.store import is_store
 
     if is_store(model):
@@ -284,7 +66,7 @@ def query(
         )
 
 
-def _query_store(path: Path, expression: str, images: list[str] | None, options: _Options) -> None:
+def _query_store(path: Path, expression: str, images: list[str] | None, options: Options) -> None:
     """Print the stored detections that match the expression. Loads neither the model nor torch."""
     from yolo9000.predictions.query_output import print_query, write_matches
     from yolo9000.predictions.store import ResultStore
@@ -300,7 +82,7 @@ def _query_store(path: Path, expression: str, images: list[str] | None, options:
         print_query(query, _shown(options))
 
 
-def _shown(options: _Options) -> QueryOutput:
+def _shown(options: Options) -> QueryOutput:
     from yolo9000.predictions.query_output import QueryOutput
 
     return QueryOutput(
@@ -312,7 +94,7 @@ def _shown(options: _Options) -> QueryOutput:
     )
 
 
-def _run(model: Path, images: list[str], options: _Options, expression: str | None = None) -> None:
+def _run(model: Path, images: list[str], options: Options, expression: str | None = None) -> None:
     """Predict, and print one line for each failed image and one for skipped files."""
     share = _part_of(options.part)
     _check(options)
@@ -327,7 +109,7 @@ def _run(model: Path, images: list[str], options: _Options, expression: str | No
     _finish(_predict(predictor, found, options, expression), found, options)
 
 
-def _predictor(model: Path, options: _Options, expression: str | None) -> AnyPredictor:
+def _predictor(model: Path, options: Options, expression: str | None) -> AnyPredictor:
     """The predictor of a checkpoint, or of an ONNX file, for which torch is not imported."""
     if model.suffix.lower() == ".onnx":
         return _onnx_predictor(model, options, expression)
@@ -348,7 +130,7 @@ def _predictor(model: Path, options: _Options, expression: str | None) -> AnyPre
     return predictor
 
 
-def _onnx_predictor(model: Path, options: _Options, expression: str | None) -> OnnxPredictor:
+def _onnx_predictor(model: Path, options: Options, expression: str | None) -> OnnxPredictor:
     from yolo9000.inference.onnx_predict import OnnxPredictor
 
     given = {
@@ -369,7 +151,7 @@ def _onnx_predictor(model: Path, options: _Options, expression: str | None) -> O
     return OnnxPredictor(model, changes=options.changes(), engine=options.engine or "auto")
 
 
-def _predict(predictor: AnyPredictor, found: FoundImages, options: _Options, query: str | None) -> Summary:
+def _predict(predictor: AnyPredictor, found: FoundImages, options: Options, query: str | None) -> Summary:
     from yolo9000.predictions.printing import PrintedResults
     from yolo9000.predictions.query_output import print_query
     from yolo9000.predictions.run import OutputChoice, predict_images
@@ -408,7 +190,7 @@ def _predict(predictor: AnyPredictor, found: FoundImages, options: _Options, que
         ) from None
 
 
-def _writer(path: Path, predictor: AnyPredictor, query: str | None, options: _Options) -> StoreWriter:
+def _writer(path: Path, predictor: AnyPredictor, query: str | None, options: Options) -> StoreWriter:
     from yolo9000.predictions.identity import run_identity
     from yolo9000.predictions.store import StoreWriter, remove_store
 
@@ -418,7 +200,7 @@ def _writer(path: Path, predictor: AnyPredictor, query: str | None, options: _Op
     return StoreWriter(path, predictor.tree, identity, resume=options.resume)
 
 
-def _check(options: _Options) -> None:
+def _check(options: Options) -> None:
     """Refuse options that need or exclude others."""
     excluded = {
         "--min-absolute": options.min_absolute,
@@ -472,7 +254,7 @@ def _report_skipped(found: FoundImages) -> None:
         )
 
 
-def _finish(summary: Summary, found: FoundImages, options: _Options) -> None:
+def _finish(summary: Summary, found: FoundImages, options: Options) -> None:
     """Print the failures and the reason of an early end; exit with 2 or 128 + the signal in these cases."""
     for failure in summary.failures:
         print(f"yolo9000: {failure} The image is skipped.", file=sys.stderr)
