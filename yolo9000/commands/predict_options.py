@@ -97,7 +97,7 @@ Engine = Annotated[
     typer.Option(
         metavar="ENGINE",
         help="torch (default), onnxruntime, openvino, torch_compile; auto: the fastest that is installed "
-        "(docs/speed.md). Default for an .onnx file: auto.",
+        "(docs/predicting.md). Default for an .onnx file: auto.",
     ),
 ]
 Classes = Annotated[
