@@ -39,10 +39,6 @@ def export_onnx(checkpoint: DetectorCheckpoint, options: ExportOptions, settings
     Raises ExportError if a package is missing or an image of the usual size has too few locations.
     """
     cfg, detector = checkpoint.config.model, checkpoint.build_model()
-    if detector.roi_head is not None:
-        raise ExportError(
-            "This detector has an RoI head, which the exported graph does not compute; predict with the checkpoint."
-        )
     multiple_px: int = detector.backbone.stride
     columns, rows = (side // detector.stride for side in cfg.wh_px)
     count = rows * columns * len(detector.head.anchors_cell)
