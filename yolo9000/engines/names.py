@@ -8,7 +8,7 @@ from wordtree.support.lines import quoted
 from wordtree.support.suggest import did_you_mean, near
 from yolo9000.errors import Yolo9000Error
 
-# From the fastest on a CPU to the slowest (docs/speed.md).
+# From the fastest on a CPU to the slowest (docs/predicting.md).
 PACKAGE_OF = {
     "openvino": "openvino",
     "onnxruntime": "onnxruntime",

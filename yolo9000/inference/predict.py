@@ -35,7 +35,7 @@ class Predictor:
 
     changes: fields of `PredictConfig` that differ from the checkpoint's configuration, such as {"min_score": 0.1}.
     device: where the network runs; None: on the GPU if there is one, else on the CPU.
-    engine: torch, torch_compile, onnxruntime, openvino, or auto for the fastest that is installed (docs/speed.md).
+    engine: torch, torch_compile, onnxruntime, openvino, or auto for the fastest that is installed (docs/predicting.md).
     classes: the classes that may be predicted: an expression, `depth:3`, `coco`, or a file (docs/predicting.md).
     accuracy: the share of correct classes that the checkpoint is calibrated for (docs/calibration.md).
     Raises CheckpointError, CalibrationError, ConfigError, EngineError; while predicting NoImages, UnreadableImage.

@@ -13,8 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.yolo9000.darknet_golden import NOT_AT_HAND, ORIGINAL
 from yolo9000.checkpoints.checkpoint import load_detector
+from yolo9000.checkpoints.darknet_import import DarknetFiles, read_darknet
 from yolo9000.cli import main
+from yolo9000.engines.names import is_installed
+from yolo9000.engines.sessions import open_session
 from yolo9000.export.graph import ExportedDetector, WithSuppression
 from yolo9000.export.network import ExportError
 from yolo9000.export.onnx_file import ExportOptions, export_onnx
@@ -103,3 +107,28 @@ def test_the_example_of_the_documentation_prints_the_detections_of_predict(
     assert done.stdout.startswith(f"{expected.names[0]} {expected.score[0]:.2f} ")
     assert len(boxes) == len(expected.names)
     np.testing.assert_allclose(np.clip(boxes, 0, 64), expected.xyxy_px, atol=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolov2_narrow", "yolo9000_narrow"])
+def test_a_converted_darknet_network_runs_in_onnx_runtime_and_openvino(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    if ORIGINAL is None:
+        pytest.skip(NOT_AT_HAND)
+    nets, trees = ORIGINAL / "nets", ORIGINAL / "trees"
+    files = [nets / f"{name}.cfg", nets / f"{name}.weights"]
+    if name == "yolo9000_narrow":
+        files.append(trees / "small.tree")
+    checkpoint, _ = read_darknet(DarknetFiles.of(files), rules="ours")
+    settings = checkpoint.config.predict.model_copy(update={"min_absolute": 0.3})
+    content = export_onnx(checkpoint, ExportOptions(locations=12), settings)
+    graph = ExportedDetector(checkpoint.build_model(), locations=12, min_absolute=0.3)
+    images = torch.rand(2, 3, *reversed(checkpoint.config.model.wh_px))
+    with torch.no_grad():
+        expected = graph(images)._asdict()
+    for engine in ("onnxruntime", "openvino"):
+        if not is_installed(engine):
+            continue
+        found = open_session(engine, content, list(expected), place=name)(images.numpy())
+        for output, value in expected.items():
+            np.testing.assert_allclose(found[output], value.numpy(), rtol=1e-3, atol=1e-4, err_msg=output)
