@@ -170,4 +170,5 @@ loss:
 optimizer: {name: adamw, learning_rate: 0.003, ema: 0.9}
 schedule: {max_steps: 4, burn_in_steps: 2, policy: cosine}
 log: {every: 1, checkpoint_every: 2, tensorboard: false}
+predict: {precision: float32}
 """

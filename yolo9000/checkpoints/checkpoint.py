@@ -316,6 +316,10 @@ def _checkpoint_of(content: dict[str, Any], config_type: type[Any]) -> Checkpoin
     if len(content["config"]) > MAX_CONFIG_CHARACTERS:
         raise ValueError("its configuration is too long")
     settings = json.loads(content["config"], parse_constant=_refuse_constant)
+    if config_type is Config and isinstance(settings, dict):
+        predict = settings.get("predict", {})
+        if isinstance(predict, dict):  # older checkpoints lack the precision, and had no other
+            settings["predict"] = {"precision": "float32", **predict}
     config = validate(settings, config_type, place="its configuration", error=CheckpointError)
     if config_type is PretrainConfig:
         _class_nodes(content["weights"], tree)

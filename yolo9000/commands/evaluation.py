@@ -164,7 +164,9 @@ def calibrate(
     ] = None,
     split: Split = None,
     engine: Engine = None,
-    precision: Precision = PrecisionChoice.float32,
+    precision: Annotated[
+        PrecisionChoice | None, typer.Option(help="By default that of the checkpoint's configuration.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Write here; by default into MODEL.")
     ] = None,
@@ -190,7 +192,7 @@ def calibrate(
     refuse_other_tree(checkpoint, model, reader)
     changes = {} if split is None else {"split": split}
     asked = replace(checkpoint, config=with_settings(checkpoint.config, "evaluate", **changes))
-    network = detector_in_engine(checkpoint, engine, precision)
+    network = detector_in_engine(checkpoint, engine, precision or checkpoint.config.predict.precision)
     choice = CalibrationChoice(
         targets=tuple(target or [0.95]),
         confidence=confidence,

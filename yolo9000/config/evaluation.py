@@ -80,4 +80,5 @@ class PredictConfig(StrictModel):
     batch_size: PositiveInt = 8
     # Side of the input, or [width, height], in pixels; None: that of the model.
     input_size_px: InputSize | None = None
-    precision: Precision = "float32"
+    # auto: bfloat16 where the processor supports it and the first images agree with float32.
+    precision: Precision = "auto"
