@@ -24,7 +24,7 @@ from yolo9000.models.grid import GridOutput, Locations, decode_boxes, member_log
 from yolo9000.models.tree_tensors import Descent, PathMembers, TreeTensors
 
 # Weights of the RoI head beside the grid (decision 39), and the smallest number of locations that it reads.
-ROI_OBJECTNESS, ROI_CLASSES = 0.75, 0.5
+ROI_OBJECTNESS, ROI_CLASSES = 0.75, 0.7
 ROI_LOCATIONS = 100
 
 
@@ -50,14 +50,14 @@ class BatchOutput:
         return self.grid.objectness
 
     def objectness(self, locations: Locations) -> Tensor:
-        """Objectness at each of K locations in 0..1, shape (K,); with an RoI head the mean of both (decision 39)."""
+        """Objectness at each of K locations in 0..1, shape (K,); with an RoI head a mean of both (decision 39)."""
         of_grid = locations.gather(self.grid_objectness)
         if self.grid.roi is None:
             return of_grid
         return of_grid ** (1 - ROI_OBJECTNESS) * self.grid.roi.objectness(locations) ** ROI_OBJECTNESS
 
     def member_logits(self, locations: Locations, members: PathMembers) -> Tensor:
-        """Logits of path members, (Q,); path k belongs to location k. With an RoI head the mean of both."""
+        """Logits of path members, (Q,); path k belongs to location k. With an RoI head a mean of both."""
         of_grid = member_logits(self.grid, locations, members)
         if self.grid.roi is None:
             return of_grid

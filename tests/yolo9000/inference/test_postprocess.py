@@ -97,10 +97,10 @@ def test_with_an_roi_head_the_best_locations_are_those_of_the_mean_objectness_of
     torch.testing.assert_close(every.objectness, best[:1])
 
 
-def test_with_an_roi_head_class_logits_are_the_mean_of_both_heads(toy_tree: WordTree) -> None:
+def test_with_an_roi_head_class_logits_are_the_weighted_mean_of_both_heads(toy_tree: WordTree) -> None:
     output, logits = random_output(toy_tree), torch.randn(len(toy_tree), dtype=torch.float64)
     batch = batch_of(replace(output, roi=cast(Any, FixedRoi([1, 1], logits.tolist()))), toy_tree)
-    mean = (output.dense_class_logits() + logits) / 2
+    mean = 0.3 * output.dense_class_logits() + 0.7 * logits
     expected = batch_of(
         grid_output(anchors=ANCHORS, box_logits=output.box_logits, class_logits=mean), toy_tree
     )
