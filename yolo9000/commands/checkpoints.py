@@ -138,12 +138,6 @@ def export(
 
     checkpoint = load_detector(model)
     settings = checkpoint.config.predict
-    if checkpoint.config.model.roi_head:
-        typer.echo(
-            f"{model}: the ONNX file has no RoI head (model.roi_head), so its objectness and classes are less exact "
-            "than those of `yolo9000 predict`.",
-            err=True,
-        )
     if min_absolute is not None:
         settings = settings.model_copy(update={"min_absolute": min_absolute})
     content = export_onnx(checkpoint, ExportOptions(locations, suppress=nms), settings)
