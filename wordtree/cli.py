@@ -10,7 +10,7 @@ import typer
 
 from wordtree.errors import WordTreeError
 from wordtree.support.commands import run_app
-from wordtree.support.printing import print_json, print_text
+from wordtree.support.printing import counted, print_json, print_text
 from wordtree.views import terminal
 
 app = typer.Typer(
@@ -144,7 +144,7 @@ def resolve(
     reasons = ", ".join(
         f"{number} {reason}" for reason, number in Counter(x.reason for x in lines).most_common()
     )
-    print(f"{len(lines)} classes: {reasons}.", file=sys.stderr)
+    print(f"{counted(len(lines), 'class', 'classes')}: {reasons}.", file=sys.stderr)
 
 
 @app.command()

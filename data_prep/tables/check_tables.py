@@ -34,7 +34,7 @@ def print_check(report: CheckReport, *, repaired: bool) -> None:
         print_line(console, f"{name}: left out of the index by a repair")
     for name in report.other_files:
         print_line(console, f"{name}: does not belong to this data set")
-    read = f"{counted(report.shards, 'shard')}, {len(report.index)} images, {report.size_bytes / 1e6:.1f} MB"
+    read = f"{counted(report.shards, 'shard')}, {counted(len(report.index), 'image')}, {report.size_bytes / 1e6:.1f} MB"
     if not report.damages:
         print_line(console, f"{report.folder}: {read}: no byte has changed.")
     if repaired:

@@ -173,7 +173,7 @@ def _print_classes(console: Console, plan: Plan, written_map: Path | None) -> No
     staying = [match for match in plan.matches if not match.left_out]
     reasons = Counter(match.reason for match in staying)
     found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-    print_line(console, f"{len(plan.matches)} classes: {found}")
+    print_line(console, f"{counted(len(plan.matches), 'class', 'classes')}: {found}")
     if unused := [match.name for match in plan.matches if match.left_out == UNUSED_CLASS]:
         print_line(
             console,

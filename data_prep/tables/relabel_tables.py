@@ -11,7 +11,7 @@ from data_prep.dataset.index import TRAIN_SPLIT, Index, label_counts_of
 from data_prep.dataset.index_file import BACKUP_NAME
 from data_prep.maintenance.relabel import Relabelled
 from data_prep.tables.dataset_tables import index_json, print_sources
-from wordtree.support.printing import new_console, print_line
+from wordtree.support.printing import counted, new_console, print_line
 
 
 def relabel_json(before: Index, relabelled: Relabelled, *, written: bool) -> dict[str, Any]:
@@ -70,6 +70,6 @@ def _print_matches(console: Console, relabelled: Relabelled) -> None:
         return
     reasons = Counter("left out" if match.left_out else match.reason for match in relabelled.matches)
     found = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-    print_line(console, f"{len(relabelled.matches)} classes: {found}")
+    print_line(console, f"{counted(len(relabelled.matches), 'class', 'classes')}: {found}")
     for text in unresolved_lines(relabelled.matches)[:SHOWN_CLASSES]:
         print_line(console, f"without a node: {text}")

@@ -72,7 +72,7 @@ def test_clusters_agree_with_a_slow_obvious_version(boxes):
     assert found.average_iou == pytest.approx(slow_average)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example(boxes=[(1, 8), (2, 1), (5, 1), (6, 4), (1, 3), (5, 2)], k=2, seed=0)
 @given(
     boxes=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=4, max_size=40),
@@ -112,7 +112,7 @@ def test_near_sizes_of_a_million_boxes_count_as_one_and_cost_nothing(monkeypatch
     assert merged.average_iou == pytest.approx(exact.average_iou, abs=0.002)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(boxes=st.lists(st.tuples(st.floats(0.01, 100), st.floats(0.01, 100)), min_size=1, max_size=30))
 def test_the_average_iou_is_over_all_boxes(boxes):
     anchors = np.array([[1.0, 2.0], [30.0, 10.0]])

@@ -95,7 +95,7 @@ def test_an_index_without_its_checksum_is_damaged(shards):
     assert "its checksum is missing" in problem(lambda: ShardReader(shards))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_index_of_which_one_byte_differs_is_refused(shards, data):
     path = shards / "index.h5"

@@ -83,7 +83,7 @@ def test_the_table_of_all_nodes_is_what_a_page_of_the_tree_shows(tmp_path):
 
 
 @given(counts=st.lists(st.integers(0, 9), min_size=7, max_size=7))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_rolled_up_count_is_the_sum_over_the_subtree(counts):
     label_counts = LabelCounts(TREE, counts, np.zeros(7))
     for node in range(7):

@@ -102,7 +102,7 @@ def test_a_shard_of_another_size_is_reported_in_one_line(shards, size):
         assert f"shard-00000.h5: holds {size} bytes, the index says" in message
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_image_of_which_one_byte_differs_is_refused(shards, data):
     reader = ShardReader(shards)

@@ -15,7 +15,7 @@ from data_prep.maintenance.repair import repair
 from data_prep.shards.format import ShardError
 from tests.data_prep.conftest import CAT, DOG
 
-SPOILS_ONE_COPY = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+SPOILS_ONE_COPY = settings(max_examples=80, suppress_health_check=list(HealthCheck))
 
 
 def checked(folder, **options):

@@ -89,7 +89,7 @@ def test_a_given_tree_is_used_as_by_a_merge(world, tmp_path, config_of):
     assert_equal_but_for_provenance(tmp_path / "old", tmp_path / "new")
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_there_and_back_again_is_the_same_index(shards, data):
     before = datasets(shards)

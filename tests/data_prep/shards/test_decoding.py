@@ -338,7 +338,7 @@ SOUND = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_altered_bytes_give_pixels_or_an_image_error(data):
     spoilt = bytearray(data.draw(st.sampled_from(SOUND)))

@@ -168,7 +168,7 @@ def test_a_changed_byte_anywhere_is_refused_or_read():
         assert found is None or sum(np.asarray(value).nbytes for value in found.values()) < 10 * len(SOUND)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_altered_bytes_are_refused_or_read(data):
     content = bytearray(SOUND)

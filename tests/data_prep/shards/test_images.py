@@ -230,7 +230,7 @@ SOUND = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_altered_images_are_refused_or_stored_in_a_form_that_decodes(data):
     """Bytes are changed, cut out or put in anywhere, headers most of all."""

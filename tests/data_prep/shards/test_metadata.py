@@ -129,7 +129,7 @@ def test_an_image_without_metadata_stays_byte_for_byte():
         assert prepare_image(data, None, ImageRules(None, 95, strip_metadata=True)).data is data
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_pixels_stay_at_any_size_and_quality(data):
     width, height, quality = (data.draw(st.integers(1, most)) for most in (40, 40, 100))
@@ -142,7 +142,7 @@ def test_pixels_stay_at_any_size_and_quality(data):
     assert np.array_equal(pixels_of(stripped), pixels_of(made))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200), st.integers(0, 400))
 def test_damaged_files_raise_nothing(noise, cut):
     whole = jpeg()

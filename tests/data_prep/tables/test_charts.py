@@ -33,7 +33,6 @@ def points(figure: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for line in found for x, y in (pair.split(",") for pair in line.split())]
 
 
-@settings(deadline=None)
 @given(st.lists(finite, min_size=2, max_size=80))
 def test_every_point_of_a_curve_lies_inside_the_frame(values):
     figure = line_chart([Series("loss", range(1, len(values) + 1), values)], title="x", height=200)
@@ -44,7 +43,6 @@ def test_every_point_of_a_curve_lies_inside_the_frame(values):
         assert frame.top - 0.1 <= y <= 200 - frame.bottom + 0.1
 
 
-@settings(deadline=None)
 @given(finite, st.floats(1e-3, 1e6))
 def test_ticks_are_few_ascending_and_within_the_axis(low, extent):
     axis = Axis(low, low + extent, 0, 100)
@@ -55,7 +53,6 @@ def test_ticks_are_few_ascending_and_within_the_axis(low, extent):
     assert all(low - slack <= tick <= low + extent + slack for tick in ticks)
 
 
-@settings(deadline=None)
 @given(st.floats(1e-6, 1e3), st.floats(10, 1e6))
 def test_ticks_of_a_logarithmic_axis_are_spread_over_it(low, factor):
     ticks = Axis(low, low * factor, 0, 100, logarithmic=True).ticks()
@@ -140,7 +137,7 @@ def test_a_chart_is_one_file_that_needs_nothing_else(shards):
         assert histogram.fact.replace("'", "&#x27;") in text
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     counts=st.integers(1, 30).flatmap(
         lambda bins: st.lists(

@@ -74,7 +74,7 @@ def test_a_split_of_label_images_alone_has_no_charts_of_boxes(shards):
     assert found == {"image_labels_per_class.svg", "supervision_by_depth.svg", "image_sizes.svg"}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(counts=st.lists(st.integers(0, 3000), min_size=7, max_size=7))
 def test_each_labelled_class_stands_in_the_bin_of_its_count(counts):
     from data_prep.tables.histograms import _of_labels

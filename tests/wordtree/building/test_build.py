@@ -350,7 +350,7 @@ def above_in_wordnet(wordnet: WordNet, synset: Synset) -> set[Synset]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 82_114), min_size=1, max_size=60))
 def test_laws_of_every_built_tree(synsets: list[int]) -> None:
     wordnet = WordNet.shipped()
@@ -387,7 +387,7 @@ def test_tree_and_relations_together_lose_no_hypernym_among_the_nodes(wordnet: W
         assert {tree.ids[up] for up in ups[node]} == {wordnet.wnid(up) for up in above} & set(tree.ids)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 82_114), min_size=1, max_size=60), st.randoms(use_true_random=False))
 def test_laws_of_every_tree_of_profile_darknet(synsets: list[int], order: random.Random) -> None:
     wordnet = WordNet.shipped()

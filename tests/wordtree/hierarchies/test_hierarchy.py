@@ -308,7 +308,7 @@ PIECES = [
 
 
 @pytest.mark.filterwarnings("ignore:.*columns that were not read")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.sampled_from(PIECES), max_size=20), st.sampled_from(["x.csv", "x.txt", "x.json", "x.tree"])
 )

@@ -170,7 +170,7 @@ class Bomb:
 
 
 @given(st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_byte_anywhere_is_refused(last: Path, tmp_path: Path, data: st.DataObject) -> None:
     whole = last.read_bytes()
     ends = st.integers(0, 2000) | st.integers(len(whole) - 2000, len(whole) - 1)  # the zip's own records

@@ -287,7 +287,7 @@ LINES = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     suffix=st.sampled_from([".map", ".names", ".labels", ".tree", ".data"]),
     content=st.one_of(

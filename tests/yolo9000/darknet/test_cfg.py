@@ -406,7 +406,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     seed=st.sampled_from(SEEDS),
     edits=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 12), WORDS), max_size=6),
@@ -419,7 +419,7 @@ def test_a_corrupted_cfg_is_planned_or_refused_in_one_line(
     assert len(outcome(lambda: plan_cfg(seed, "made.cfg")).splitlines()) <= 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.characters(max_codepoint=255), max_size=300))
 def test_any_text_is_planned_or_refused_in_one_line(text: str) -> None:
     for whole in (text, f"{NET}{text}", f"{NET}[convolutional]\n{text}"):
@@ -459,7 +459,7 @@ def test_a_data_file_lists_its_settings(tmp_path: Path) -> None:
     assert data.notes == ("line 7: unknown key 'extra' in [data] has no effect",)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(content=st.binary(max_size=200))
 def test_any_data_file_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

@@ -120,7 +120,7 @@ def test_a_file_survives_a_round_trip_through_a_network_byte_for_byte(net: Golde
     assert (tmp_path / "back.weights").read_bytes() == net.weights.read_bytes()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(min_size=4 * (FIRST + SECOND), max_size=4 * (FIRST + SECOND)))
 def test_a_round_trip_keeps_every_bit_pattern_even_nan(
     tmp_path_factory: pytest.TempPathFactory, bits: bytes
@@ -208,7 +208,7 @@ def test_a_network_without_convolutions_expects_only_a_header(tmp_path: Path) ->
     assert "(no convolution)" in refusal(tmp_path / "my.weights", plan)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(content=st.binary(max_size=60), layers=st.none() | st.integers(1, 4))
 def test_arbitrary_bytes_are_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, layers: int | None

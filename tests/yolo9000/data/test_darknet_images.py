@@ -45,7 +45,7 @@ def test_the_letterbox_agrees_with_darknet(source: np.ndarray, theirs: np.ndarra
     assert letterbox(image, size)[1] == box  # of either geometry
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.tuples(side, side), st.tuples(side, side))
 def test_the_corners_of_a_resized_image_are_its_corners_and_nothing_is_brighter(
     old: tuple[int, int], new: tuple[int, int]
@@ -58,14 +58,13 @@ def test_the_corners_of_a_resized_image_are_its_corners_and_nothing_is_brighter(
     torch.testing.assert_close(resized[:, 0, -1], image[:, 0, -1])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(side, side)
 def test_an_image_resized_to_its_own_size_is_unchanged(height: int, width: int) -> None:
     image = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(resized_by_darknet(image, (height, width)), image)
 
 
-@settings(deadline=None)
 @given(
     st.tuples(st.integers(1, 700), st.integers(1, 700)),
     st.tuples(st.integers(1, 40), st.integers(1, 40)),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -120,7 +120,6 @@ def test_a_missing_empty_or_other_file_is_reported_by_name(tmp_path: Path) -> No
             read_image(tmp_path / name)
 
 
-@settings(deadline=None)
 @given(st.tuples(side, side), st.tuples(side, side))
 def test_the_letterbox_fits_the_canvas_and_touches_two_of_its_sides(
     image_size: tuple[int, int], network_size: tuple[int, int]
@@ -135,7 +134,6 @@ def test_the_letterbox_fits_the_canvas_and_touches_two_of_its_sides(
     assert bottom - box.top_px in (0, 1)
 
 
-@settings(deadline=None)
 @given(
     st.tuples(side, side), st.tuples(side, side), st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4)
 )

@@ -51,7 +51,6 @@ def test_an_image_with_repeat_factor_2_3_is_drawn_2_or_3_times_in_an_epoch(
 
 
 @given(factor_lists, st.integers(0, 1000), st.floats(0, 1, exclude_max=True))
-@settings(deadline=None)
 def test_over_100_epochs_every_image_is_drawn_as_often_as_its_factor_says(
     values: list[float], first: int, offset: float
 ) -> None:
@@ -139,7 +138,7 @@ def drawn(sampler: Sampler, steps: range) -> list[int]:
 
 
 @given(st.integers(0, 100), st.integers(1, 60))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_without_repeat_factors_each_epoch_of_a_source_is_one_permutation_of_it(
     uneven: Path, seed: int, step: int
 ) -> None:
@@ -162,7 +161,7 @@ def test_repeat_factors_change_nothing_if_all_nodes_are_equally_common(uneven: P
 
 
 @given(st.floats(0, 1), st.integers(0, 100))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_repeat_factors_keep_the_ratio_of_sources_in_every_step(
     uneven: Path, power: float, seed: int
 ) -> None:

@@ -119,7 +119,7 @@ def slow_ap50(truths: Sequence[GroundTruth], detections: Sequence[ScoredBoxes], 
     return 100 * sum(max((p for r, p in curve if r >= recall), default=0) for recall in recalls) / 101
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(worlds())
 def test_ap50_agrees_with_a_slow_reference(world: tuple[list[GroundTruth], list[ScoredBoxes]]) -> None:
     truths, detections = world

@@ -149,7 +149,7 @@ def slow_row(
     return correct.index(True) if any(correct) else -1, *compared(order[0]), parts
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10**6), nodes=st.integers(5, 60), spread=st.sampled_from([0.0, 1.0, 8.0]))
 def test_outcomes_agree_with_a_slow_reference(seed: int, nodes: int, spread: float) -> None:
     rng, tree, images = np.random.default_rng(seed), random_tree(nodes, seed=seed), 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 
 from tests.yolo9000.evaluation.made_boxes import FLAT, LEFT, MIDDLE, RIGHT, detected, truth, worlds
 from wordtree.tree.tree import WordTree
@@ -101,7 +101,6 @@ def test_ignored_objects_have_no_outcome() -> None:
     assert counts([truth((LEFT, 2), ignored=[0])], [detected((LEFT, 2, 0.9))], tree=FLAT) == {}
 
 
-@settings(deadline=None)
 @given(worlds())
 def test_correct_objects_are_at_most_the_detected_and_these_at_most_all(
     world: tuple[list[GroundTruth], list[ScoredBoxes]],

@@ -31,7 +31,7 @@ def logits_of(table: Tensor):  # type: ignore[no-untyped-def]
     return member_logits_of
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10**6),
     nodes=st.integers(5, 150),

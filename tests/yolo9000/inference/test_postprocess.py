@@ -398,7 +398,7 @@ def test_an_image_has_the_same_detections_in_a_batch_as_alone(
 # --- queries
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.sets(st.integers(0, 39)), st.integers(0, 3))
 def test_the_probability_of_a_node_set_is_the_sum_over_its_leaves(members: set[int], seed: int) -> None:
     """Reference: an object belongs to exactly one leaf, so P(set) is the sum over the leaves in the set."""
@@ -552,7 +552,7 @@ def scored_boxes(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 
 
 @given(scored_boxes(), st.sampled_from([0.0, 0.3, 0.45, 1.0]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_nms_by_node_agrees_with_the_slow_reference_and_is_idempotent(
     boxes: tuple[torch.Tensor, torch.Tensor, torch.Tensor], iou: float
 ) -> None:
@@ -570,7 +570,7 @@ def test_nms_by_node_agrees_with_the_slow_reference_and_is_idempotent(
 # --- back to the image
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.integers(8, 2000),
     st.integers(8, 2000),

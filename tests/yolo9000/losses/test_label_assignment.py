@@ -267,7 +267,7 @@ def cells(location: Locations) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("rule", ["max_score", "max_objectness", "max_size", "top_k"])
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_each_rule_agrees_with_a_loop_over_labels_and_locations(
     toy_tree: WordTree, rule: LabelRule, seed: int
 ) -> None:

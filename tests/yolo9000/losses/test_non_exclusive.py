@@ -32,7 +32,7 @@ def sibling_pairs(tree: WordTree, seed: int) -> np.ndarray:
 
 
 @given(nodes=st.integers(1, 40), seed=st.integers(0, 10_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_values_and_gradients_agree_with_a_dense_masked_twin(nodes: int, seed: int) -> None:
     tree = random_tree(nodes, roots=min(3, nodes), seed=seed)
     pairs = sibling_pairs(tree, seed)

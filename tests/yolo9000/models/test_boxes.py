@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -33,13 +33,11 @@ def xyxy_boxes(draw: st.DrawFn) -> Tensor:
     return torch.tensor([[x, y, x + w, y + h] for x, y, w, h in rows]).reshape(-1, 4)
 
 
-@settings(deadline=None)
 @given(xyxy_boxes())
 def test_converting_to_centre_and_size_and_back_changes_nothing(xyxy: Tensor) -> None:
     torch.testing.assert_close(cxcywh_to_xyxy(xyxy_to_cxcywh(xyxy)), xyxy, rtol=0, atol=1e-3)
 
 
-@settings(deadline=None)
 @given(xyxy_boxes(), xyxy_boxes())
 def test_iou_is_symmetric_and_between_zero_and_one(a: Tensor, b: Tensor) -> None:
     iou = iou_xyxy(a, b)
@@ -48,14 +46,12 @@ def test_iou_is_symmetric_and_between_zero_and_one(a: Tensor, b: Tensor) -> None
     assert bool(((iou >= 0) & (iou <= 1)).all())
 
 
-@settings(deadline=None)
 @given(xyxy_boxes())
 def test_a_box_overlaps_itself_completely_unless_it_has_no_area(xyxy: Tensor) -> None:
     assert torch.equal(aligned_iou(xyxy, xyxy), (area_xyxy(xyxy) > 0).float())
     assert torch.equal(iou_xyxy(xyxy, xyxy).diagonal(), aligned_iou(xyxy, xyxy))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(extent, extent, extent, extent), min_size=1, max_size=5))
 def test_shape_iou_is_the_iou_of_centred_boxes(rows: list[tuple[float, float, float, float]]) -> None:
     shapes = torch.tensor(rows, dtype=torch.float64)
@@ -65,7 +61,6 @@ def test_shape_iou_is_the_iou_of_centred_boxes(rows: list[tuple[float, float, fl
     torch.testing.assert_close(shape_iou(shapes[:, :2], shapes[:, 2:]), iou_xyxy(a, b))
 
 
-@settings(deadline=None)
 @given(xyxy_boxes())
 def test_clipped_boxes_lie_in_the_image_and_clipping_twice_is_clipping_once(xyxy: Tensor) -> None:
     clipped = clip_xyxy(xyxy, width=64, height=48)

@@ -53,7 +53,7 @@ def loss_of(softmax: TreeSoftmax | FlatSoftmax, logits: Tensor, labels: list[lis
 # --- the loss
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10**6), nodes=st.integers(5, 40), images=st.integers(1, 5), spread=st.floats(0, 50)
 )
@@ -113,7 +113,7 @@ def test_a_flat_softmax_equals_the_softmax_of_a_tree_of_roots() -> None:
 # --- the probability of every node
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), nodes=st.integers(5, 200))
 def test_absolute_probabilities_equal_those_of_wordtree(seed: int, nodes: int) -> None:
     tree = random_tree(nodes, seed=seed)
@@ -123,7 +123,7 @@ def test_absolute_probabilities_equal_those_of_wordtree(seed: int, nodes: int) -
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), nodes=st.integers(5, 100))
 def test_with_flat_classes_a_node_has_the_sum_of_the_classes_at_and_under_it(seed: int, nodes: int) -> None:
     rng, tree = np.random.default_rng(seed), random_tree(nodes, seed=seed)

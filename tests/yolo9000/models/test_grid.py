@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -40,7 +40,6 @@ def test_a_box_is_assigned_to_the_anchor_or_the_prediction_of_its_shape() -> Non
 
 
 @given(cx=st.floats(0.02, 0.98), cy=st.floats(0.02, 0.98), w=st.floats(0.02, 0.9), h=st.floats(0.02, 0.9))
-@settings(deadline=None)
 def test_decoding_the_targets_of_a_box_gives_the_box(cx: float, cy: float, w: float, h: float) -> None:
     output = grid_output(anchors=[[1.0, 1.0], [3.0, 2.0]], rows=5, columns=6)
     box = columns((0, cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))

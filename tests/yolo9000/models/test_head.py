@@ -37,7 +37,7 @@ def test_gathered_logits_and_their_gradients_equal_the_dense_ones() -> None:
 
 
 @given(locations=st.integers(0, 12), pairs=st.integers(0, 40), seed=st.integers(0, 10_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_pair_logits_and_their_gradients_equal_the_dense_ones(locations: int, pairs: int, seed: int) -> None:
     torch.manual_seed(seed)
     head = SplitHead(8, anchors_cell=ANCHORS, nodes=20).double()

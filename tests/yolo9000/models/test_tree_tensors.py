@@ -60,7 +60,7 @@ def table_logits(logits: Tensor):
 
 
 @given(nodes=st.integers(1, 60), seed=st.integers(0, 10_000), spread=st.sampled_from([1.0, 300.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_probabilities_of_paths_and_of_all_nodes_agree_with_the_dense_twin(
     nodes: int, seed: int, spread: float
 ) -> None:
@@ -83,7 +83,7 @@ def test_probabilities_of_paths_and_of_all_nodes_agree_with_the_dense_twin(
 
 
 @given(nodes=st.integers(1, 60), seed=st.integers(0, 10_000), threshold=st.sampled_from([0.0, 0.1, 0.5, 0.9]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_descent_agrees_with_a_loop_over_nodes(nodes: int, seed: int, threshold: float) -> None:
     tree = random_tree(nodes, roots=min(3, nodes), seed=seed)
     logits = np.random.default_rng(seed).normal(size=(4, nodes)) * 3
@@ -162,7 +162,7 @@ def test_descents_and_probabilities_agree_with_darknet(tree: WordTree, path: Pat
 @given(
     nodes=st.integers(1, 60), seed=st.integers(0, 10_000), threshold=st.sampled_from([0.0, 0.02, 0.2, 0.5])
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_darknets_descent_agrees_with_the_twin_and_never_goes_deeper_than_the_papers(
     nodes: int, seed: int, threshold: float
 ) -> None:

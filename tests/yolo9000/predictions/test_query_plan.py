@@ -48,7 +48,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield opened
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(_expressions)
 def test_any_expression_finds_what_a_query_in_memory_finds(store: ResultStore, expression: str) -> None:
     counts, ranks = np.zeros(len(TREE), np.int64), {}

@@ -67,7 +67,7 @@ NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",
     st.sampled_from(sorted(FORMATS)),
     st.booleans(),
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 def test_members_agree_with_pythons_tarfile(path, files, format, with_folders):
     entries = [entry(name, data) for name, data in files]
     if with_folders:
@@ -327,7 +327,7 @@ SAMPLE = tar_bytes(
     st.integers(0, len(SAMPLE)),
     st.booleans(),
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=400)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=400)
 def test_no_bytes_crash_the_reader_or_give_a_span_outside_the_file(path, changes, end, with_right_checksums):
     data = bytearray(SAMPLE[:end])
     for offset, change in changes:
