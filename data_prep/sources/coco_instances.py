@@ -145,7 +145,7 @@ class Instances:
         for position, category in enumerate(self.categories):
             key, name = _id_key(category.get("id")), category.get("name")
             if type(name) in _NUMBERS:
-                name = f"{name:g}"
+                name = f"{name:g}" if isinstance(name, float) else str(name)
             if key is None or not isinstance(name, str):
                 raise SourceError(f"{self._path}: category {position + 1} has no id or no name.")
             if name in groups and key not in self._class_numbers:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from tests.fuzz.harness import Fault, Harness, strict_warnings
 
-MAX_SECONDS = 10.0  # for one input
+MAX_SECONDS = 10.0  # of the processor, for one input
+MAX_WAIT_SECONDS = 100.0  # also for an input that only waits, on a busy machine
 MAX_BYTES = 1 << 30  # of memory for one worker, beyond what it has at its start
 INPUTS_PER_WORKER = 20_000  # then it is replaced, so that nothing adds up
 SAVED_PER_TROUBLE = 3
@@ -134,7 +135,8 @@ class _Work:
         log = (folder.parent / f"death-{worker}").open("w")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff prints what it finds
         faulthandler.enable(log)
-        faulthandler.register(signal.SIGALRM, log, chain=True)  # the default then ends the process
+        for number in (signal.SIGPROF, signal.SIGALRM):
+            faulthandler.register(number, log, chain=True)  # the default then ends the process
         limit = _memory_bytes() + MAX_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -146,14 +148,14 @@ class _Work:
                 break
             data = self._harness.input(self._seeds, self._campaign.seed, number)
             self._write(worker, number, done, accepted, longest_s, longest, 0)
-            signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
+            _set_alarms(MAX_SECONDS, MAX_WAIT_SECONDS)
             began = time.monotonic()
             try:
                 accepted += self._harness.check(folder, data)
             except Exception as trouble:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                _set_alarms(0, 0)
                 self._save_trouble(data, trouble, number)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            _set_alarms(0, 0)
             if (took := time.monotonic() - began) > longest_s:
                 longest_s, longest = took, number
             self._write(worker, number, done + 1, accepted, longest_s, longest, 0)
@@ -168,7 +170,11 @@ class _Work:
 
     def _save_death(self, worker: int, number: int, status: int) -> None:
         code = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        reason = f"no answer in {MAX_SECONDS:g} s" if code == signal.SIGALRM else f"ended by signal {code}"
+        reason = (
+            f"no answer in {MAX_SECONDS:g} s"
+            if code in (signal.SIGPROF, signal.SIGALRM)
+            else f"ended by signal {code}"
+        )
         log = (self._prepared.parent / f"death-{worker}").read_text(errors="replace")
         lines = [line for line in log.splitlines() if str(ROOT) in line]
         data = self._harness.input(self._seeds, self._campaign.seed, number)
@@ -195,6 +201,12 @@ class _Work:
 
     def _write(self, worker: int, *values: float) -> None:
         _STATE.pack_into(self._state, worker * _STATE.size, *values)
+
+
+def _set_alarms(seconds: float, wait_seconds: float) -> None:
+    """End the process after so much time of the processor, or so much time at all; 0: never."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, wait_seconds)
 
 
 def _memory_bytes() -> int:

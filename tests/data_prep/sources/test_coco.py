@@ -399,3 +399,16 @@ def test_coco_panoptic_annotations_have_their_own_message(real_data):
     annotations = folder / "annotations" / "panoptic_val2017.json"
     with pytest.raises(SourceError, match="found panoptic annotations"):
         open_source(coco_of(folder, annotations=annotations, images=folder / "images" / "val2017"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [(7, "7"), (7.0, "7"), (12345678, "12345678"), (10**400, str(10**400))]
+)
+def test_a_category_whose_name_is_a_number_has_its_digits_as_name(world, name, expected):
+    document = {
+        "images": [image()],
+        "annotations": [box([1, 2, 10, 10])],
+        "categories": [{"id": 10, "name": name}],
+    }
+    (world / "instances.json").write_text(json.dumps(document))
+    assert open_source(coco_of(world)).classes == (expected,)
