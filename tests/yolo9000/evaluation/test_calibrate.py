@@ -29,6 +29,7 @@ from yolo9000.checkpoints.checkpoint import (
     load_detector,
     save_checkpoint,
 )
+from yolo9000.commands.evaluation import _print_calibration
 from yolo9000.data.image import decode_image
 from yolo9000.evaluation.calibrate import (
     CalibrationChoice,
@@ -38,7 +39,6 @@ from yolo9000.evaluation.calibrate import (
     thresholds_by_group,
 )
 from yolo9000.evaluation.temperature import best_temperature
-from yolo9000.evaluation_commands import _print_calibration
 from yolo9000.inference.calibrated import at_calibrated_depth
 from yolo9000.inference.detections import Detections
 from yolo9000.models.detector import build_detector
