@@ -12,6 +12,12 @@ from yolo9000.training.run_folder import TrainingError, locked_run, prepare_fold
 from yolo9000.training.train import train
 
 
+@pytest.fixture(autouse=True)
+def _folder_of_a_run(tmp_path: Path) -> None:
+    """The checkpoint that shows that the other files of the folder are those of a run."""
+    (tmp_path / "last.pt").touch()
+
+
 def test_new_columns_leave_earlier_lines_empty(tmp_path: Path) -> None:
     write_line(tmp_path, 1, {"loss": 2.5})
     write_line(tmp_path, 2, {"ap50": 10})
