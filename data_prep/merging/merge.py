@@ -104,7 +104,7 @@ def execute_plan(
 
 
 def _execute(plan: Plan, out: Path, workers: Workers) -> Index:
-    _refuse_foreign_files(out)
+    _refuse_foreign_files(out, plan.config)
     refuse_links_out(out, [*_WRITTEN, *_shard_names(plan)])
     done = finished_shards(out, plan.hashes)
     remove_leftover_parts(out, [*_WRITTEN, *_shard_names(plan)])
@@ -129,11 +129,12 @@ def _execute(plan: Plan, out: Path, workers: Workers) -> Index:
     return index
 
 
-def _refuse_foreign_files(out: Path) -> None:
+def _refuse_foreign_files(out: Path, config: MergeConfig) -> None:
     """MergeError where a file of the user has the name of one that the merge writes at its end."""
     require_own_list(out / LEFT_OUT_NAME, HEADER)
     require_own_list(out / DUPLICATES_NAME, DUPLICATES_HEADER)
-    _require_own_label_map(out / LABEL_MAP_NAME)
+    if not _is_label_map_of(config, out / LABEL_MAP_NAME):
+        _require_own_label_map(out / LABEL_MAP_NAME)
 
 
 def _require_own_label_map(path: Path) -> None:
@@ -241,10 +242,15 @@ def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
 
 def write_label_map_copy(folder: Path, config: MergeConfig, matches: Sequence[ClassMatch]) -> None:
     """Write the label map beside the index, for people to read; never over the label map of the configuration."""
-    path, written = folder / LABEL_MAP_NAME, config.label_map
-    if written is None or not written.exists() or written.resolve() != path.resolve():
+    path = folder / LABEL_MAP_NAME
+    if not _is_label_map_of(config, path):
         _require_own_label_map(path)
         write_label_map(path, matches)
+
+
+def _is_label_map_of(config: MergeConfig, path: Path) -> bool:
+    written = config.label_map
+    return written is not None and written.exists() and written.resolve() == path.resolve()
 
 
 @contextmanager

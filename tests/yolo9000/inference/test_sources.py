@@ -193,7 +193,7 @@ def test_an_address_without_an_image_fails_in_one_line(server: str) -> None:
         assert str(caught.value).startswith(address)
 
 
-@pytest.mark.parametrize("name", [b"x" * 5000, b"a\0.jpg", b"\xff\xfe", b"a/" * 4000])
+@pytest.mark.parametrize("name", [b"x" * 5000, b"\xff\xfe", b"a/" * 4000])
 def test_an_impossible_name_in_a_list_of_paths_is_an_unreadable_image(name: bytes, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"a.jpg\n" + name + b"\n")
     first, second = find_images([tmp_path / "list.txt"])

@@ -485,7 +485,7 @@ def test_every_detector_on_darknet19_has_the_backbone_of_the_classifier(architec
 
 def test_settings_of_detectors_are_refused_for_classifiers(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(CLASSIFIER_YAML)
-    with pytest.raises(ConfigError, match=r"2 problems: .*model\.anchors.*evaluate\.nms_iou"):
+    with pytest.raises(ConfigError, match=r"2 problems: .*model: anchors.*evaluate\.nms_iou"):
         read_pretrain_config(tmp_path / "a.yaml", ["model.anchors=[[1, 1]]", "evaluate.nms_iou=0.5"])
 
 

@@ -131,7 +131,7 @@ def test_metrics_have_a_line_each_logged_step_and_each_evaluation(shards: Path, 
     train(made_config(shards, schedule__max_steps=5, log__every=2, evaluate__every=3), tmp_path / "run")
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     terms = ["coordinates", "objectness", "no_object", "box_class", "label_class", "label_objectness"]
-    terms += ["negative_label", "exclusion", "anchor_warm_up"]
+    terms += ["negative_label", "exclusion", "roi_objectness", "roi_class", "anchor_warm_up"]
     evaluated = ["ap50_boxed", "ap50_label_only"]
     measured = ["images_per_second", "input_px", "memory_mib"]
     assert list(rows[0]) == ["step", "learning_rate", "total", *terms, *measured, *evaluated]
