@@ -1,6 +1,6 @@
 """Requested and achieved accuracy of calibrated predictions over many random splits of the images.
 
-    python benchmarks/calibration.py runs/demo/best.pt runs/demo/shards --splits 200
+    python benchmarks/calibration.py runs/demo/best.pt runs/demo/shards [--quick] [--json FILE] [--splits 200]
 
 A third of the images gives the temperatures. Each split calibrates on one half of the others and tests on the other
 half, for each rule and requested accuracy. Prints the mean accuracy on the test half, its mean coverage (0: the root,
@@ -15,13 +15,13 @@ threshold has a lower accuracy than requested in the whole population.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from benchmark_options import benchmark_parser, parse, write_json
 
 from data_prep import ShardReader
 from yolo9000.checkpoints.calibration import Rule
@@ -32,6 +32,7 @@ from yolo9000.evaluation.prediction_metrics import coverage_of
 
 RULES: tuple[Rule, ...] = ("marginal", "confident", "per_image")
 TARGETS = (0.8, 0.9, 0.95, 0.99)
+QUICK = {"splits": 5}
 FIXED = {"P > .5": 0.5, "P > .65": 0.65, "leaf": 0.0}
 
 
@@ -49,12 +50,12 @@ class Outcome:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = benchmark_parser(__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("shards", type=Path)
     parser.add_argument("--splits", type=int, default=200)
     parser.add_argument("--boxes-per-image", type=int, default=8)
-    options = parser.parse_args()
+    options = parse(parser, QUICK)
     checkpoint, reader = load_detector(options.model), ShardReader(options.shards)
     _, boxes = calibration_boxes(checkpoint, checkpoint.build_model(), reader)
     supervision = np.array(
@@ -65,11 +66,15 @@ def main() -> None:
     )
     number = {"all": len(boxes)} | {name: int((supervision == name).sum()) for name in set(supervision)}
     print(f"matched boxes: {number}")
+    results = []
     for name in ("all", "boxes", "image labels"):
         chosen = boxes.rows(np.ones(len(boxes), bool) if name == "all" else supervision == name)
         if len(chosen):
             for method, target, outcomes in methods(chosen, options.splits, options.boxes_per_image):
                 print(f"{name:<14}{method:<22}{row_of(outcomes, target)}")
+                row = {"boxes": name, "method": method, "requested": target}
+                results.append(row | {"outcomes": [asdict(outcome) for outcome in outcomes]})
+    write_json(options, results)
 
 
 def methods(

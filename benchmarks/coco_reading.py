@@ -1,6 +1,6 @@
 """Time and memory to read a COCO file, compared with `json.load` of the same file.
 
-    python benchmarks/coco_reading.py [--megabytes 100] [--rounds 5]
+    python benchmarks/coco_reading.py [--quick] [--json FILE] [--megabytes 100] [--rounds 5]
 
 Generates a file like COCO's (7 boxes per image, 30 corners per polygon) and one without polygons. Each is read in turn
 in a new process. Prints the median CPU time, and the peak memory above the imports'. Requirement: at most 1.5 times
@@ -20,9 +20,12 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from benchmark_options import benchmark_parser, parse, write_json
+
 from data_prep.config import CocoSource
 from data_prep.sources import coco
 
+QUICK = {"megabytes": 1, "rounds": 1}
 READERS = ("ours", "json.load")
 
 
@@ -31,6 +34,7 @@ def main() -> None:
     if arguments.read:
         print(json.dumps(read(*arguments.read)))
         return
+    rows = []
     with TemporaryDirectory() as folder:
         for corners in (30, 0):
             file = Path(folder) / f"{corners}.json"
@@ -45,6 +49,9 @@ def main() -> None:
                 print(
                     f"  {reader:10} {seconds:6.2f} s   {peak_mb:6.0f} MB   {peak_mb * 1e6 / boxes:6.0f} bytes per box"
                 )
+                row = {"reader": reader, "corners": corners, "cpu_s": seconds, "peak_mb": peak_mb}
+                rows.append(row | {"boxes": boxes})
+    write_json(arguments, rows)
 
 
 def read(reader: str, file: str) -> tuple[float, float]:
@@ -107,11 +114,11 @@ def categories() -> list[dict[str, object]]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--read", nargs=2, metavar=("READER", "FILE"), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parse(parser, QUICK)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Time and memory of average precision with many classes: this project's, hotcoco's and pycocotools' evaluators.
 
     python benchmarks/evaluation.py --images 2000 --classes 9418 --with yolo9000 hotcoco pycocotools
-    python benchmarks/evaluation.py --quick
+    python benchmarks/evaluation.py --quick [--json FILE]
 
 Prints seconds, memory and the mean AP of each, side by side with this project's: the factor of its time and memory.
 Memory is the peak of the process minus what it held before the evaluation. Every image has 5 boxes and 100 detections:
@@ -12,7 +12,6 @@ measured. Evaluators that are not installed are left out: `pip install hotcoco p
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import multiprocessing
@@ -28,9 +27,11 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from benchmark_options import benchmark_parser, parse, write_json
 
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 
+QUICK = {"images": 200, "classes": 500}
 BOXES, DETECTIONS = 5, 100  # in each image
 
 
@@ -50,14 +51,12 @@ class Measurement:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--classes", type=int, default=9418)
     parser.add_argument("--with", dest="evaluators", nargs="+", choices=EVALUATORS, default=list(EVALUATORS))
-    parser.add_argument("--quick", action="store_true", help="200 images of 500 classes: seconds")
-    parser.add_argument("--json", action="store_true", help="print JSON only")
-    options = parser.parse_args()
-    images, classes = (200, 500) if options.quick else (options.images, options.classes)
+    options = parse(parser, QUICK)
+    images, classes = options.images, options.classes
     found = []
     for name in options.evaluators:
         if find_spec(name) is None:
@@ -65,11 +64,8 @@ def main() -> None:
             continue
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             found.append(pool.apply(partial(measured, name, images, classes)))
-    if options.json:
-        rows = [asdict(row) for row in found]
-        print(json.dumps({"images": images, "classes": classes, "evaluators": rows}, indent=1))
-    else:
-        print_side_by_side(found, f"{images} images x {classes} classes x {DETECTIONS} detections")
+    print_side_by_side(found, f"{images} images x {classes} classes x {DETECTIONS} detections")
+    write_json(options, {"images": images, "classes": classes, "evaluators": [asdict(row) for row in found]})
 
 
 def print_side_by_side(found: list[Measurement], title: str) -> None:

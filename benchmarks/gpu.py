@@ -38,6 +38,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from benchmark_options import benchmark_parser, parse, write_json
 from made_training import MadeTraining, Size
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -121,16 +122,11 @@ def main() -> None:
         bench.left_out.append("processes: one GPU only")
     bench.results["left_out"] = bench.left_out
     print_results(bench.results)
-    if args.json:
-        args.json.write_text(json.dumps(bench.results, indent=1) + "\n")
+    write_json(args, bench.results)
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="small sizes, in seconds: a test of the program")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--nodes", type=int, nargs="+", default=NODES)
@@ -140,9 +136,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each of three rounds of a measurement")
     parser.add_argument("--matrix", type=int, default=8192, help="side of the matrices of the peak")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    if "--quick" in sys.argv:
-        parser.set_defaults(**QUICK)
-    return parser.parse_args()
+    return parse(parser, QUICK)
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -17,8 +17,6 @@ times (52 ms).
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,6 +24,7 @@ from statistics import median
 from time import perf_counter, process_time
 
 import torch
+from benchmark_options import benchmark_parser, parse, write_json
 from made_training import generated_tree
 from torch import Tensor
 
@@ -59,24 +58,17 @@ def main() -> None:
         print(f"\n{title:32}{'ms':>8}{'times faster':>16}")
         for name, (ms, times) in table.items():
             print(f"{name:32}{ms:8.1f}{times:16.1f}")
-    if args.json:
-        args.json.write_text(json.dumps(tables, indent=1) + "\n")
+    write_json(args, tables)
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="small sizes, in seconds: a test of the program")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--nodes", type=int, default=9418)
     parser.add_argument("--locations", type=int, default=867)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tree", type=Path)
-    if "--quick" in sys.argv:
-        parser.set_defaults(**QUICK)
-    return parser.parse_args()
+    return parse(parser, QUICK)
 
 
 def check(tree: WordTree, logits: Tensor) -> None:

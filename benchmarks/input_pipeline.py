@@ -1,8 +1,10 @@
 """Images per second of the training input, and of its unavoidable stages; measured in turn in one run.
 
-    python benchmarks/input_pipeline.py SHARDS [--size 416] [--batch 16] [--batches 12] [--rounds 5]
+    python benchmarks/input_pipeline.py [SHARDS] [--quick] [--json FILE] [--size 416] [--batch 16] [--batches 12]
+                                        [--rounds 5]
 
-SHARDS is any folder that `data-prep merge` wrote. Measured on the same images: read (the bytes), read + decode,
+SHARDS is any folder that `data-prep merge` wrote; without it, images are generated.
+Measured on the same images: read (the bytes), read + decode,
 read + decode + resize (8 bits per channel, smoothed), and whole batches of `DetectorData` (augmented, colours shifted,
 collated, channels last) with one and two threads. The stages take turns, so other processes affect all of them alike.
 Prints the median images per second, also as a multiple of one thread's read + decode + resize, and CPU time per image,
@@ -17,34 +19,50 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 
 import torch
+from benchmark_options import benchmark_parser, parse, write_json
+from merge_speed import generated
 from torch.nn.functional import interpolate
 
-from data_prep import ShardReader
+from data_prep import MergeConfig, ShardReader, merge
 from yolo9000.config import Config, DataConfig, ModelConfig, ScheduleConfig
 from yolo9000.data.detector_data import DetectorData
 from yolo9000.data.image import decode_image
 from yolo9000.data.letterbox import Letterbox
 from yolo9000.data.sampler import Sampler
 
+QUICK = {"images": 40, "size": 96, "batch": 4, "batches": 2, "rounds": 1}
 Stage = Callable[[], None]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("shards", type=Path)
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("shards", type=Path, nargs="?")
+    parser.add_argument("--images", type=int, default=500, help="generated, without SHARDS")
     parser.add_argument("--size", type=int, default=416, help="px")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--batches", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
+    args = parse(parser, QUICK)
+    with TemporaryDirectory() as folder:
+        write_json(args, measure(args.shards or generated_shards(Path(folder), args.images), args))
+
+
+def generated_shards(folder: Path, images: int) -> Path:
+    """Shards of generated JPEG files with image labels."""
+    source = {"name": "data", "format": "imagenet", "images": generated(folder / "images", images)}
+    merge(MergeConfig.model_validate({"sources": [source]}), folder / "shards")
+    return folder / "shards"
+
+
+def measure(shards: Path, args: argparse.Namespace) -> list[dict[str, object]]:
+    """Print and return a row for each stage."""
     torch.set_num_threads(1)  # the loader has its own threads
-    reader = ShardReader(args.shards)
-    configs = {threads: config(args.shards, args.size, args.batch, threads) for threads in (1, 2)}
+    reader = ShardReader(shards)
+    configs = {threads: config(shards, args.size, args.batch, threads) for threads in (1, 2)}
     stages = dict(stages_of(reader, configs, args.batches))
     seconds: dict[str, list[float]] = {name: [] for name in stages}
     cpu_seconds: dict[str, list[float]] = {name: [] for name in stages}
@@ -55,14 +73,17 @@ def main() -> None:
             seconds[name].append(perf_counter() - start)
             cpu_seconds[name].append(process_time() - cpu_start)
     images = args.batch * args.batches
-    print(f"{args.shards}: {len(reader)} images; {args.rounds} rounds of {images} at {args.size} px")
+    print(f"{len(reader)} images; {args.rounds} rounds of {images} at {args.size} px")
     unit, unit_cpu = (median(times["read + decode + resize"]) for times in (seconds, cpu_seconds))
+    rows: list[dict[str, object]] = []
     for name, found in seconds.items():
         wall, cpu = median(found), median(cpu_seconds[name])
         print(
             f"{name:32} {images / wall:8.0f} images/s {unit / wall:8.2f}   "
             f"{1000 * cpu / images:6.2f} ms of CPU time {unit_cpu / cpu:8.2f}"
         )
+        rows.append({"stage": name, "images_per_s": images / wall, "cpu_ms_per_image": 1000 * cpu / images})
+    return rows
 
 
 def config(shards: Path, size_px: int, batch_size: int, threads: int) -> Config:

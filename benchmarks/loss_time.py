@@ -1,7 +1,8 @@
 """Time of the loss within a training step, beside network and optimizer; measured in turn in one run.
 
-    python benchmarks/loss_time.py [--nodes 9418 80] [--precision bfloat16 float32] [--rounds 3] [--threads 1]
-                                   [--batch 16] [--size 416] [--width 1] [--tree FILE] [--shards SHARDS]
+    python benchmarks/loss_time.py [--quick] [--json FILE] [--nodes 9418 80] [--precision bfloat16 float32]
+                                   [--rounds 3] [--threads 1] [--batch 16] [--size 416] [--width 1]
+                                   [--tree FILE] [--shards SHARDS]
 
 The network is `yolov2` with random weights, on a generated tree or the tree of FILE; the images are noise. The loss is
 measured from box logits and features to its terms (assignment included), and back to the gradients of box logits,
@@ -32,6 +33,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from benchmark_options import benchmark_parser, parse, write_json
 from made_training import AFTER_WARM_UP, ANCHORS, generated_targets, generated_tree
 from torch import Tensor
 
@@ -47,6 +49,7 @@ from yolo9000.models.tree_tensors import TreeTensors
 from yolo9000.training.allocator import keep_freed_memory
 from yolo9000.training.optim import build_optimizer
 
+QUICK = {"nodes": [300], "precision": ["float32"], "rounds": 1, "batch": 2, "size": 96, "width": 0.125}
 Result = TypeVar("Result")
 
 
@@ -83,15 +86,16 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(args.threads)
     keep_freed_memory()  # as in training
+    rows = []
     for tree in [WordTree.load(args.tree)] if args.tree else [generated_tree(nodes) for nodes in args.nodes]:
         for precision in args.precision:
-            measure(tree, precision, args)
+            parts_ms = measure(tree, precision, args)
+            rows.append({"nodes": len(tree), "precision": precision, "median_ms": parts_ms})
+    write_json(args, rows)
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--nodes", type=int, nargs="+", default=[9418, 80])
     parser.add_argument("--precision", nargs="+", default=["bfloat16", "float32"])
     parser.add_argument("--rounds", type=int, default=3)
@@ -101,10 +105,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--tree", type=Path)
     parser.add_argument("--shards", type=Path)
-    return parser.parse_args()
+    return parse(parser, QUICK)
 
 
-def measure(tree: WordTree, precision: str, args: argparse.Namespace) -> None:
+def measure(tree: WordTree, precision: str, args: argparse.Namespace) -> dict[str, float]:
+    """Milliseconds of every part."""
     torch.manual_seed(0)
     cfg = ModelConfig(anchors=ANCHORS, width=args.width, input_size_px=args.size)
     model = build_detector(cfg, tree).train()
@@ -122,6 +127,7 @@ def measure(tree: WordTree, precision: str, args: argparse.Namespace) -> None:
     members = len(model.tree_tensors.path_members(torch.arange(len(tree))).node) / len(tree)
     print(f"\n{len(tree)} nodes, {members:.0f} group members on a path; {precision}; {args.batch} images")
     print_table(watch, cases, args.batch)
+    return {name: watch.ms(name) for name in watch.times_ms}
 
 
 def one_round(

@@ -1,6 +1,6 @@
 """Speed of a merge, compared with the work that no merge can avoid: read, hash, decode and write every image.
 
-    python benchmarks/merge_speed.py [--images 4000] [--workers 2] [--repeats 5]
+    python benchmarks/merge_speed.py [--quick] [--json FILE] [--images 4000] [--workers 2] [--repeats 5]
     python benchmarks/merge_speed.py --data FOLDER --times 6     (a folder per class; each image 6 times)
 
 The bound is a plain loop in the same number of processes, each over its share of the images: read the file, SHA-256,
@@ -31,11 +31,13 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
+from benchmark_options import benchmark_parser, parse, write_json
 from PIL import Image
 
 if TYPE_CHECKING:  # workers import this file, and should not import more than a merge's workers do
     from data_prep.planning.plan import Plan
 
+QUICK = {"images": 60, "repeats": 1, "shard_mb": 1}
 PARTS = ("read", "hash", "decode", "write")
 
 
@@ -47,12 +49,13 @@ def main() -> None:
             data = copy_images(arguments.data, folder / "images", arguments.times)
         else:
             data = generated(folder / "images", arguments.images)
-        measure(merge_plan(data, arguments), folder, arguments)
+        write_json(arguments, measure(merge_plan(data, arguments), folder, arguments))
     finally:
         shutil.rmtree(folder)
 
 
-def measure(plan: "Plan", folder: Path, arguments: argparse.Namespace) -> None:
+def measure(plan: "Plan", folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
+    """Print and return rates, shares of the bound (0..1) and memory."""
     paths = [str(record.path) for record in plan.images]
     megabytes = float(plan.images["size_bytes"].sum()) / 1e6
     print(
@@ -66,10 +69,12 @@ def measure(plan: "Plan", folder: Path, arguments: argparse.Namespace) -> None:
         with peak_memory() as peak:
             merges.append(timed_merge(plan, folder / "shards", arguments.workers))
         peaks.append(peak[0])
+    results = {}
     for name, row in (("bound", bounds), ("merge", merges)):
         wall, cpu = median(duration.wall for duration in row), median(duration.cpu for duration in row)
         rates = f"{len(paths) / wall:7.1f} images/s {megabytes / wall:6.1f} MB/s"
         print(f"{name}  {rates}  {cpu:6.2f} s CPU")
+        results |= {f"{name}_images_per_s": len(paths) / wall, f"{name}_cpu_s": cpu}
     print("bound: " + ", ".join(f"{part} {median(row[part] for row in parts):.0%}" for part in PARTS))
     share = median(duration.wall for duration in bounds) / median(duration.wall for duration in merges)
     cpu = median(duration.cpu for duration in bounds) / median(duration.cpu for duration in merges)
@@ -77,6 +82,7 @@ def measure(plan: "Plan", folder: Path, arguments: argparse.Namespace) -> None:
     print(
         f"memory  {max(peaks) / 1e6:7.0f} MB peak in all processes; a shard has {plan.config.shard_mb:g} MB"
     )
+    return results | {"share_of_bound": share, "share_of_bound_cpu": cpu, "peak_mb": max(peaks) / 1e6}
 
 
 @dataclass(frozen=True)
@@ -221,9 +227,7 @@ def scene(generator: np.random.Generator) -> np.ndarray:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--images", type=int, default=4000, help="generated images")
     parser.add_argument("--data", type=Path, help="folder of class folders, instead of generated images")
     parser.add_argument("--times", type=int, default=1, help="copies of each image of --data")
@@ -235,7 +239,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, help="folder to write to; default: the system's temporary folder"
     )
-    return parser.parse_args()
+    return parse(parser, QUICK)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Time of random reads of images: from shards, loose files and other HDF5 layouts; measured in turn in one run.
 
-    python benchmarks/reading.py [--images 1500] [--rounds 9]
+    python benchmarks/reading.py [--quick] [--json FILE] [--images 1500] [--rounds 9]
 
 Generates images of noise (about 130 kB each, 640 × 480), merges them, stores the same bytes in the other layouts in a
 temporary folder (0.8 GB), and reads 300 images in random order from each layout in turn, so that other processes affect
@@ -12,7 +12,6 @@ loose files (1.88 with the checksum, which is compared once per image: 30 µs, w
 chunks 5.7, variable length 9.3; dropped from the page cache .89 (1.09), 3.2 and 3.9.
 """
 
-import argparse
 import json
 import os
 import random
@@ -24,11 +23,13 @@ from time import perf_counter
 
 import h5py
 import numpy as np
+from benchmark_options import benchmark_parser, parse, write_json
 from PIL import Image
 
 from data_prep import MergeConfig, ShardReader, merge
 from wordtree.support.config_files import validate
 
+QUICK = {"images": 60, "rounds": 3}
 READ = 300  # images in a round
 CHUNK_BYTES = 64 * 1024
 FOLDERS = ("n02084071", "n02121808")
@@ -38,12 +39,10 @@ Layouts = dict[str, Callable[[], Read]]  # name of a layout to a function that o
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=9)
-    args = parser.parse_args()
+    args = parse(parser, QUICK)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = make_images(folder / "loose", args.images)
@@ -53,12 +52,14 @@ def main() -> None:
         print(
             f"{len(paths)} images of {size_kb:.0f} kB; {args.rounds} rounds of {READ} from each layout in turn"
         )
-        print_times("in the page cache", timed(layouts, len(paths), args.rounds))
+        tables = {"in the page cache": timed(layouts, len(paths), args.rounds)}
         if hasattr(os, "posix_fadvise"):
             drop = [path for path in folder.rglob("*") if path.is_file()]
-            print_times(
-                "dropped from the page cache", timed(layouts, len(paths), max(3, args.rounds // 3), drop)
-            )
+            rounds = max(3, args.rounds // 3)
+            tables["dropped from the page cache"] = timed(layouts, len(paths), rounds, drop)
+    for title, microseconds in tables.items():
+        print_times(title, microseconds)
+    write_json(args, tables)
 
 
 def make_images(folder: Path, count: int) -> list[Path]:

@@ -1,72 +1,90 @@
-"""Time of queries over a million stored detections: `python benchmarks/stored_queries.py [FOLDER]`.
+"""Time of queries over a million stored detections.
 
-Writes 100,000 images with ten detections each, of random classes of a tree of 9418 nodes, into FOLDER once, and prints
-the median CPU time of each query over seven runs, with the tree loaded. The first query matches 21 % of the detections.
+    python benchmarks/stored_queries.py [FOLDER] [--quick] [--json FILE] [--images 100000]
+
+Writes images with ten detections each, of random classes of a tree of 9418 nodes, into FOLDER once, and prints the
+median CPU time of each query over seven runs, with the tree loaded.
 """
 
 from __future__ import annotations
 
-import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
 
 import numpy as np
+from benchmark_options import benchmark_parser, parse, write_json
+from made_training import generated_tree
 
-from tests.yolo9000.made import random_tree
 from yolo9000.predictions.store import ResultStore, StoreWriter
 
-IMAGES, IN_EACH, NODES = 100_000, 10, 9418
-QUERIES = (
-    "own1 & !own20 & score >= 0.3",
-    "own1",
+QUICK = {"images": 200}
+IN_EACH, NODES, RUNS = 10, 9418, 7
+QUERIES = (  # own27: a fifth of the nodes
+    "own27 & !own17 & score >= 0.3",
+    "own27",
     "leaf & score > 0.9",
     "depth >= 0 & score > 0.5",
-    "(own1 & score > 0.5) | (own2 & area < 5)",
+    "(own27 & score > 0.5) | (own28 & area < 5)",
 )
 
 
-def main(folder: Path) -> None:
-    """Write the store if it is missing, and time the queries."""
-    path, tree = folder / "million.sqlite", random_tree(NODES)
-    if not path.exists():
-        rng = np.random.default_rng(0)
-        began = time.perf_counter()
-        with StoreWriter(path, tree, {"model_sha256": "benchmark"}) as writer:
-            for image in range(IMAGES):
-                nodes, scores = rng.integers(0, NODES, IN_EACH), np.sort(rng.random(IN_EACH))[::-1].round(6)
-                found = [
-                    {"xyxy_px": [1, 2, 30, 40], "id": tree.ids[node], "score": score, "absolute": score}
-                    for node, score in zip(nodes, scores.tolist(), strict=True)
-                ]
-                rows = [{**one, "objectness": 1.0} for one in found]
-                writer.add(
-                    {"image": f"cards/{image}.jpg", "width_px": 64, "height_px": 64, "detections": rows}
-                )
-        seconds = time.perf_counter() - began
-        print(f"written in {seconds:.0f} s, {path.stat().st_size / 1e6:.0f} MB")
-    with ResultStore.open(path) as store:
-        for expression in QUERIES:
-            number = int(store.query(expression).counts().sum())
-            times = [
-                f"{what} {median(cpu_seconds(call) for _ in range(7)) * 1e3:.0f} ms"
-                for what, call in (
-                    ("counts", lambda: store.query(expression).counts()),  # noqa: B023 - called at once
-                    ("20 best files", lambda: store.query(expression).matches(20)),  # noqa: B023
-                    ("number of images", lambda: store.query(expression).count_matching_images()),  # noqa: B023
-                )
+def main() -> None:
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help="default: a temporary folder")
+    parser.add_argument("--images", type=int, default=100_000)
+    args = parse(parser, QUICK)
+    with TemporaryDirectory() as temporary:
+        path = (args.folder or Path(temporary)) / f"{args.images}_images.sqlite"
+        if not path.exists():
+            began = perf_counter()
+            write_store(path, args.images)
+            print(f"written in {perf_counter() - began:.0f} s, {path.stat().st_size / 1e6:.0f} MB")
+        with ResultStore.open(path) as store:
+            write_json(args, [row_of(store, expression) for expression in QUERIES])
+
+
+def write_store(path: Path, images: int) -> None:
+    """Write a store of images with detections of random classes."""
+    tree, rng = generated_tree(NODES), np.random.default_rng(0)
+    paths = [[tree.names[step] for step in tree.path(node)] for node in range(NODES)]
+    classes = [
+        {"id": tree.ids[node], "name": path[-1], "path": path, "conditional": [1.0] * len(path)}
+        for node, path in enumerate(paths)
+    ]
+    with StoreWriter(path, tree, {"model_sha256": "benchmark"}) as writer:
+        for image in range(images):
+            nodes, scores = rng.integers(0, NODES, IN_EACH), np.sort(rng.random(IN_EACH))[::-1].round(6)
+            found = [
+                {"xyxy_px": [1, 2, 30, 40], "score": score, "absolute": score, **classes[node]}
+                for node, score in zip(nodes, scores.tolist(), strict=True)
             ]
-            print(f"{expression}: {number:,} detections, {', '.join(times)}")
+            rows = [{**one, "objectness": 1.0} for one in found]
+            writer.add({"image": f"cards/{image}.jpg", "width_px": 64, "height_px": 64, "detections": rows})
+
+
+def row_of(store: ResultStore, expression: str) -> dict[str, object]:
+    """Detections that match, and milliseconds of each kind of answer; printed, too."""
+    calls: dict[str, Callable[[], object]] = {
+        "counts": lambda: store.query(expression).counts(),
+        "20 best files": lambda: store.query(expression).matches(20),
+        "number of images": lambda: store.query(expression).count_matching_images(),
+    }
+    number = int(store.query(expression).counts().sum())
+    ms = {name: 1e3 * median(cpu_seconds(call) for _ in range(RUNS)) for name, call in calls.items()}
+    times = ", ".join(f"{name} {value:.0f} ms" for name, value in ms.items())
+    print(f"{expression}: {number:,} detections, {times}")
+    return {"query": expression, "detections": number, "ms": ms}
 
 
 def cpu_seconds(call: Callable[[], object]) -> float:
     """CPU time of a call."""
-    began = time.process_time()
+    began = process_time()
     call()
-    return time.process_time() - began
+    return process_time() - began
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp()))
+    main()

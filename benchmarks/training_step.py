@@ -27,6 +27,7 @@ from statistics import median
 from time import perf_counter, process_time
 
 import torch
+from benchmark_options import benchmark_parser, parse, write_json
 from made_training import MadeTraining, Size
 
 from yolo9000.training.allocator import keep_freed_memory
@@ -58,16 +59,11 @@ def main() -> None:
         return
     rows = [row for precision in args.precision for row in measure(precision, args)]
     print_table(rows)
-    if args.json:
-        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    write_json(args, [asdict(row) for row in rows])
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="small sizes, in seconds: a test of the program")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--nodes", type=int, nargs="+", default=[80, 9418, 82115])
     parser.add_argument("--class-rows", choices=["auto", "dense", "lazy"], default="auto")
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
@@ -77,9 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=416, help="px")
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
-    if "--quick" in sys.argv:
-        parser.set_defaults(**QUICK)
-    return parser.parse_args()
+    return parse(parser, QUICK)
 
 
 def made_training(nodes: int, precision: str, args: argparse.Namespace) -> MadeTraining:

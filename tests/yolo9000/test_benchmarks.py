@@ -1,11 +1,13 @@
-"""The benchmarks of speed run, at small sizes; their numbers are for docs/results.md."""
+"""The benchmarks of speed run, at small sizes; their numbers are for docs/speed.md."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,36 @@ def test_grouped_softmax(tmp_path: Path) -> None:
     tables = results_of("grouped_softmax.py", tmp_path)
     assert tables["forward"]["loop"][1] == 1
     assert all(ms > 0 for table in tables.values() for ms, _ in table.values())
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "coco_reading.py",
+        "evaluation.py",
+        "inference.py",
+        "input_pipeline.py",
+        "loss_time.py",
+        "merge_speed.py",
+        "queries.py",
+        "reading.py",
+        "stored_queries.py",
+    ],
+)
+def test_a_quick_run_writes_its_numbers(program: str, tmp_path: Path) -> None:
+    numbers = list(numbers_of(results_of(program, tmp_path)))
+    assert len(numbers) > 5
+    assert all(0 <= number < math.inf for number in numbers)
+    assert sum(number > 0 for number in numbers) > len(numbers) / 2
+
+
+def numbers_of(value: Any) -> Iterator[float]:
+    """All numbers in a JSON value."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from numbers_of(inner)
+    elif isinstance(value, int | float):
+        yield value
 
 
 def test_gpu_on_a_cpu(tmp_path: Path) -> None:
