@@ -1,4 +1,4 @@
-"""Time of a log softmax over every sibling group of 9418 nodes at 867 locations, beside a loop over the groups.
+"""Time of a log softmax over every sibling group of 9418 nodes at 867 locations, and of a loop over the groups.
 
     python benchmarks/grouped_softmax.py [--quick] [--json FILE] [--nodes 9418] [--locations 867] [--rounds 7]
                                          [--threads 1] [--tree FILE]

@@ -1,4 +1,4 @@
-"""Time of the loss within a training step, beside network and optimizer; measured in turn in one run.
+"""Time of the loss, the network and the optimizer in a training step; measured in turn in one run.
 
     python benchmarks/loss_time.py [--quick] [--json FILE] [--nodes 9418 80] [--precision bfloat16 float32]
                                    [--rounds 3] [--threads 1] [--batch 16] [--size 416] [--width 1]

@@ -1,7 +1,7 @@
 """Ask pip-audit for known vulnerabilities of the installed packages: `python scripts/audit.py`.
 
-Ends with 1 where there are any. Where no vulnerability service answers, it says so and ends with 0: an audit that could
-not be made must neither fail a build nor look like one that found nothing.
+The exit code is 1 if there are any. If no vulnerability service answers, a line says so and the exit code is 0: without
+an answer, a build must neither fail nor look as if it had been audited.
 """
 
 import json

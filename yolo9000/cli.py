@@ -50,10 +50,13 @@ def demo(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the generated world and of training.")] = 0,
     photographs: Annotated[
-        bool, typer.Option("--photographs/--emoji", help="Photographs of the package, or generated scenes.")
+        bool,
+        typer.Option(
+            "--photographs/--emoji", help="Train on the photographs of the package, or on emoji scenes."
+        ),
     ] = False,
 ) -> None:
-    """Merge photographs, or emoji scenes that it generates, train a detector on them, and write a report."""
+    """Train a detector on generated emoji scenes, or on photographs of the package, and write a report."""
     if photographs:
         from yolo9000.demo_photographs import run_photograph_demo
 

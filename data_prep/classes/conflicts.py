@@ -1,4 +1,4 @@
-"""Doubtful matches: classes at one node, above each other, of one name at several nodes, or without relatives."""
+"""Doubtful matches: classes that share a node, classes below others, one name at several nodes, no relatives."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

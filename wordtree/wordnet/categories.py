@@ -1,4 +1,4 @@
-"""The category of a synset, from the one that data sets of images mean most often to the one that they mean least."""
+"""The categories of synsets, ordered by how often image data sets mean them, the most frequent first."""
 
 from enum import IntEnum
 

@@ -1,4 +1,4 @@
-"""The senses that a class name can have in WordNet, as data sets spell it.
+"""The senses in WordNet of a class name in the spelling of a data set.
 
 A name may differ from WordNet's word in blanks and hyphens (`tea pot`), be a plural (`sneakers`), list several words
 for one class (`tench, Tinca tinca`), add a text in brackets that names something above it (`bat (animal)`), or begin

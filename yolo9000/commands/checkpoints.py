@@ -1,4 +1,4 @@
-"""`yolo9000 info`, `convert`, `export` and `results`: what to do with a trained checkpoint."""
+"""`yolo9000 info`, `convert`, `export` and `results`: the commands for a trained checkpoint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def results(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files.")] = Path("results"),
     overwrite: Overwrite = False,
 ) -> None:
-    """Write result files for the servers of VOC, COCO or ILSVRC, as `darknet detector valid` does."""
+    """Write result files for the evaluation servers of VOC, COCO or ILSVRC, as `darknet detector valid` does."""
     from yolo9000.checkpoints.checkpoint import load_detector
     from yolo9000.darknet.data_file import read_data
     from yolo9000.inference.darknet_results import write_results

@@ -62,7 +62,7 @@ Protocol = Annotated[
     typer.Option(help="Rules of AP; by default those of the checkpoint's configuration: coco."),
 ]
 Precision = Annotated[
-    PrecisionChoice, typer.Option(help="auto: bfloat16 where the processor computes it and results agree.")
+    PrecisionChoice, typer.Option(help="auto: bfloat16 where the processor supports it and results agree.")
 ]
 
 
@@ -219,7 +219,9 @@ def compare(
         int, typer.Option(min=20, help="Number of times that the images are drawn with replacement.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn images.")] = 0,
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")
+    ] = 0.95,
     images: Annotated[
         int, typer.Option(min=0, metavar="N", help="List N images on which the models disagree most.")
     ] = 12,
@@ -250,9 +252,8 @@ def compare(
     inputs = [a, b, *files_of_shards(shards)]
     check_outputs([html] if html else [], inputs=inputs, overwrite=overwrite)
     reader = ShardReader(shards)
-    options = {"split": split, "limit": limit, "protocol": protocol and protocol.value}
-    given = {name: value for name, value in options.items() if value is not None}
-    models = compared_models([(str(path), load_detector(path)) for path in (a, b)], given)
+    changes = given(split=split, limit=limit, protocol=protocol and protocol.value)
+    models = compared_models([(str(path), load_detector(path)) for path in (a, b)], changes)
     choice = ResamplingChoice(resamples, seed, confidence)
     comparison = compare_models(models, reader, choice, listed_images=images)
     if html is not None:
@@ -293,7 +294,7 @@ def detector_in_engine(
 
 
 def _print_calibration(calibration: Calibration, path: Path) -> None:
-    from rich import print as print_table
+    from rich import print as rich_print
     from rich.table import Table
 
     table = Table("accuracy", "group", title=f"Thresholds of P(class), rule {calibration.rule}")
@@ -306,7 +307,7 @@ def _print_calibration(calibration: Calibration, path: Path) -> None:
             source += "" if row.is_reached else "; out of reach even at the root"
             values = (f"{target.accuracy:g}", row.group, f"{row.threshold:.4f}", str(row.boxes), source)
             table.add_row(*values)
-    print_table(table)
+    rich_print(table)
     print(f"temperatures by depth: {', '.join(f'{value:.2f}' for value in calibration.temperatures)}")
     if any(row.source == "image labels" for target in calibration.targets for row in target.groups):
         print(LABEL_IMAGES_ONLY)

@@ -97,7 +97,7 @@ Engine = Annotated[
     typer.Option(
         metavar="ENGINE",
         help="torch (default), onnxruntime, openvino, torch_compile; auto: the fastest that is installed "
-        "(docs/predicting.md). Default for an .onnx file: auto.",
+        "(docs/predicting.md). Default of `predict` for an .onnx file: auto.",
     ),
 ]
 Classes = Annotated[
@@ -109,7 +109,7 @@ Classes = Annotated[
 ]
 Regions = Annotated[Path | None, typer.Option(help="YAML file with the classes that occur in regions.")]
 Region = Annotated[str | None, typer.Option(metavar="CODE", help="Only predict classes of this region.")]
-Recursive = Annotated[bool, typer.Option("--recursive", help="Also take images in folders of the folders.")]
+Recursive = Annotated[bool, typer.Option("--recursive", help="Also take images in subfolders.")]
 Every = Annotated[
     float | None, typer.Option(min=0, metavar="SECONDS", help="Time between the frames taken of a video.")
 ]

@@ -27,7 +27,7 @@ class EvaluateConfig(StrictModel):
     min_objectness: Share = 0.005
     # Number of locations of highest objectness per image that are considered.
     max_locations: PositiveInt = 300
-    # Smallest IoU at which a box of higher score suppresses another. Darknet: .45.
+    # IoU above which a box suppresses another of lower score. Darknet: .45.
     nms_iou: Share = 0.45
     nms: NmsRule = "by_node"
     geometry: Geometry = "exact"
@@ -59,7 +59,7 @@ class PredictConfig(StrictModel):
     old_names: ClassVar[Mapping[str, str]] = {"max_places": "max_locations", "level": "descent"}
     old_values: ClassVar[Mapping[str, Mapping[str, str]]] = {"descent": {"threshold": "paper"}}
 
-    # Smallest objectness × P(root of the predicted class); in a flat list of classes this is the score (decision 35).
+    # Smallest objectness × P(root of the predicted class); in a flat list of classes this is the score (decision 34).
     # Objectness estimates an IoU, so it is seldom near 1.
     min_score: Share = 0.2
     # The descent in the tree continues while the absolute probability exceeds this (paper, section 4). A higher value
@@ -71,7 +71,7 @@ class PredictConfig(StrictModel):
     descent: Literal["paper", "darknet"] = "paper"
     # Number of locations of highest objectness per image that are considered.
     max_locations: PositiveInt = 300
-    # Smallest IoU at which a box of higher score suppresses another. Darknet: .45.
+    # IoU above which a box suppresses another, of lower objectness or, with nms by_node, of lower score. Darknet: .45.
     nms_iou: Share = 0.45
     nms: NmsRule = "by_objectness"
     geometry: Geometry = "exact"

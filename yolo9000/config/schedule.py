@@ -21,8 +21,8 @@ class OptimizerConfig(StrictModel):
     momentum: float = Field(0.9, ge=0, lt=1)
     # Weight decay, of weights only, not of biases and batch norm. Darknet: .0005.
     weight_decay: float = Field(0.0005, ge=0)
-    # Update all rows of a detector's class head in every step, or only those with a gradient (decision 38). auto: lazy
-    # from 4096 nodes.
+    # Rows of a detector's class head that a step updates: all (dense), or only those with a gradient (lazy, decision
+    # 38). auto: lazy from 4096 nodes.
     class_rows: Literal["auto", "dense", "lazy"] = "auto"
     # Largest norm of the gradient; None: no clipping.
     clip_norm: PositiveFloat | None = None

@@ -1,4 +1,4 @@
-"""The names of the inference engines, the choice among them, and what they need; needs no torch."""
+"""The names of the inference engines, the packages that they need, and the choice among them; imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wordtree.support.lines import quoted
 from wordtree.support.suggest import did_you_mean, near
 from yolo9000.errors import Yolo9000Error
 
-# From the fastest on a CPU to the slowest (docs/predicting.md).
+# The package that each engine needs.
 PACKAGE_OF = {
     "openvino": "openvino",
     "onnxruntime": "onnxruntime",

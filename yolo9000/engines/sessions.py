@@ -51,7 +51,7 @@ def open_session(
 
 
 def thread_count() -> int:
-    """The threads of an engine: OMP_NUM_THREADS if it is set, else one for each core of this process."""
+    """Number of threads of an engine: OMP_NUM_THREADS if it is set, else one for each core of this process."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
 
@@ -66,7 +66,7 @@ def _onnxruntime_session(content: bytes, precision: Precision, place: str) -> Se
     options.log_severity_level = 4
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "0"
-    )  # threads decode images beside it
+    )  # other threads decode images meanwhile
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as reason:  # its errors have no base class
@@ -91,7 +91,7 @@ def _openvino_session(content: bytes, precision: Precision, place: str) -> Sessi
         "INFERENCE_PRECISION_HINT": "bf16" if chosen == "bfloat16" else "f32",
         "INFERENCE_NUM_THREADS": thread_count(),
         "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,  # threads decode images beside it
+        "ENABLE_CPU_PINNING": False,  # other threads decode images meanwhile
     }
     try:
         model = core.read_model(content)

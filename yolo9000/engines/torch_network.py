@@ -25,7 +25,7 @@ def float32_network(detector: Detector) -> Network:
 
 
 def bfloat16_network(detector: Detector) -> Network:
-    """A copy of the network that computes in bfloat16; what autocast keeps in float32 stays so."""
+    """A copy of the network that computes in bfloat16; operations that autocast keeps in float32 stay in float32."""
     own = copy(detector)  # shares the head
     own._modules = {
         name: deepcopy(module) if name in ("backbone", "neck") else module
@@ -46,6 +46,6 @@ def bfloat16_network(detector: Detector) -> Network:
 
 
 def compiled_network(network: Network) -> Network:
-    """The network compiled by `torch.compile`, which takes half a minute at each new shape of images."""
+    """The network compiled by `torch.compile`, which takes half a minute or more at each new shape of images."""
     compiled: Any = torch.compile(network, options={"freezing": True})
     return compiled  # type: ignore[no-any-return]

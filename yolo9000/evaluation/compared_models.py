@@ -37,7 +37,7 @@ class ComparedModel:
     """One of the two models.
 
     name          for tables and pages
-    label_counts  of its training
+    label_counts  of its training data
     """
 
     name: str
@@ -49,9 +49,9 @@ class ComparedModel:
 def compared_models(
     checkpoints: Sequence[tuple[str, DetectorCheckpoint]], changes: Mapping[str, object]
 ) -> list[ComparedModel]:
-    """Both models, with settings of their checkpoints, of which `changes` replaces some of the evaluation.
+    """Both models with the settings of their checkpoints; `changes` replaces settings of `evaluate`.
 
-    checkpoints: with their names. Raises ComparisonError where the settings contradict each other.
+    checkpoints: each with its name. Raises ComparisonError where the settings contradict each other.
     """
     evaluate = [checkpoint.config.evaluate.model_copy(update=dict(changes)) for _, checkpoint in checkpoints]
     a, b = evaluate
@@ -167,9 +167,9 @@ def nodes_by_id(tree: WordTree, other: WordTree) -> Int64Array:
 def _predictions(
     output: BatchOutput, nodes: Int64Array, shared: Int64Array, cfg: Config
 ) -> list[tuple[ScoredBoxes, PredictedPaths]]:
-    """Of each image the boxes, scored for the shared classes, and the detections of `predict`.
+    """For each image: the boxes, scored for the shared classes, and the detections of `predict`.
 
-    nodes: the shared classes in the model's tree; shared: the same in the shards' tree, which the boxes get.
+    nodes: the shared classes in the model's tree; shared: their nodes in the shards' tree, as the result has them.
     """
     device = output.tree_tensors.parent.device
     order = np.argsort(nodes)

@@ -46,7 +46,7 @@ class LevelDifference:
 class ClassDifference:
     """The average precision of one class.
 
-    images    number of images with its objects; with fewer than 10 there is no interval
+    images    number of images with its objects; with fewer than `MIN_IMAGES` there is no interval
     differs   whether the difference in AP50 remains when the number of classes is taken into account
     """
 
@@ -66,7 +66,7 @@ class Comparison:
     """The comparison of two models A and B on the same images, for the classes that both know.
 
     unshared         classes with boxes in the split that are not in both trees
-    tested           classes with an interval; by chance the interval of `1 − confidence` of these excludes 0
+    tested           number of classes with an interval; a share `1 − confidence` of these excludes 0 by chance
     predictions      metrics of the detections of `predict`, each model at its own thresholds, by name
     found, images, agreed   what the page draws; not part of `to_dict`
     """

@@ -1,4 +1,4 @@
-"""The tables of a comparison for the terminal, and sentences that the page has too."""
+"""The tables of a comparison for the terminal, and the sentences that the terminal and the page share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def comparison_tables(comparison: Comparison, *, per_class: bool = False) -> lis
     predictions = _table("Predictions of `yolo9000 predict`", "metric", *numbers)
     for name, difference in comparison.predictions.items():
         predictions.add_row(name, *difference_cells(difference))
-    levels = _table("Objects detected and right down to a level", "level", "nodes", "objects", *numbers)
+    levels = _table("Objects detected and correct down to a level", "level", "nodes", "objects", *numbers)
     for depth in comparison.levels:
         levels.add_row(
             str(depth.depth), str(depth.nodes), str(depth.objects), *difference_cells(depth.correct)
@@ -100,7 +100,7 @@ def classes_sentences(comparison: Comparison) -> list[str]:
     ]
     needed = math.ceil(2 * tested / choice.false_discovery_rate)
     if choice.resamples + 1 < needed:
-        sentences.append(f"A class that alone differs is found only with --resamples {needed} or more.")
+        sentences.append(f"If only one class differs, it is detected only with --resamples {needed} or more.")
     if rare := len(comparison.classes) - tested:
         sentences.append(f"Not tested: {rare:,} with objects in fewer than {MIN_IMAGES} images.")
     return sentences

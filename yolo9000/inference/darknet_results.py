@@ -1,4 +1,4 @@
-"""The result files that `darknet detector valid` writes, for the servers of VOC, COCO and ImageNet DET.
+"""The result files that `darknet detector valid` writes, for the evaluation servers of VOC, COCO and ImageNet DET.
 
 `eval` in the `.data` file chooses the format: `voc` is one text file for each class, `coco` one JSON file, `imagenet`
 one text file.

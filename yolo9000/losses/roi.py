@@ -15,7 +15,7 @@ from yolo9000.models.roi_head import RoiOutput, pooled
 from yolo9000.models.tree_tensors import TreeTensors
 
 PREDICTED, JITTERED = 25, 24  # boxes of each image that are compared with its objects
-BEST = 200  # the predicted ones are evenly spaced among so many locations of highest objectness
+BEST = 200  # the predicted boxes are taken at even steps from so many locations of highest objectness
 JITTER = 0.4  # largest standard deviation of an edge of a jittered box, as a share of its width or height
 MIN_IOU = 0.1  # a box that overlaps no annotated object may show one that nobody annotated
 LABEL_SCALE = 0.8  # an image label is learnt from the middle of its region
@@ -34,7 +34,8 @@ class RoiSamples:
 def roi_samples(predicted_xyxy_unit: Tensor, objectness: Tensor, boxes: BoxColumns) -> RoiSamples:
     """Predicted boxes and jittered ground-truth boxes of the images that have boxes; the same for the same arguments.
 
-    predicted_xyxy_unit: (B, A, H, W, 4); objectness: (B, A, H, W).
+    predicted_xyxy_unit: (B, A, H, W, 4); objectness: (B, A, H, W). In the shapes below, I is the number of images that
+    have boxes, and S the number of samples of an image.
     """
     images, row, count = boxes.image.unique(return_inverse=True, return_counts=True)
     if not len(images):

@@ -19,7 +19,7 @@ from yolo9000.models.grid import GridOutput, Locations, decode_boxes
 from yolo9000.models.tree_tensors import PathMembers
 
 SCALES = (1.0, 1.5, 0.5)  # pooled regions: the box, the box with its surroundings, and its centre
-BINS = 3  # of the pooled grid on each side, whose mean is taken
+BINS = 3  # of the pooled grid on each side; the mean over all bins is taken
 SMALLEST = 1e-3  # width and height of a box, as a share of the input
 HIDDEN = 64  # units of the hidden layer
 
@@ -42,23 +42,23 @@ class RoiHead(nn.Module):
         nn.init.zeros_(self.classes.weight)
 
     def objectness_logits(self, vectors: Tensor) -> Tensor:
-        """Logits of the IoU of each region with an object, (P,); vectors: (P, I) of `pooled`."""
+        """Logits of the IoU of each region with an object, (P,); vectors: (P, D) of `pooled`."""
         logits: Tensor = self.objectness(self.hidden(self.norm(vectors)).relu())
         return logits[:, 0]
 
     def class_logits(self, vectors: Tensor, nodes: Tensor) -> Tensor:
-        """Logits of `nodes` (U,) for each region, (P, U); vectors: (P, I) of `pooled`."""
+        """Logits of `nodes` (U,) for each region, (P, U); vectors: (P, D) of `pooled`."""
         weight, bias = (values.index_select(0, nodes) for values in (self.classes.weight, self.classes.bias))
         return F.linear(self.class_norm(vectors[:, : self.channels]), weight, bias)
 
     def member_logits(self, vectors: Tensor, members: PathMembers) -> Tensor:
-        """Logits of path members, (Q,); path k belongs to region k of `vectors` (P, I)."""
+        """Logits of path members, (Q,); path k belongs to region k of `vectors` (P, D)."""
         nodes, column = members.node.unique(return_inverse=True)
         return self.class_logits(vectors, nodes)[members.path, column]
 
 
 def pooled(features: Sequence[Tensor], image: Tensor, xyxy_unit: Tensor) -> Tensor:
-    """Features of P regions, (P, I): means over each of `SCALES`, then the logarithms of width and height.
+    """Features of P regions, (P, D): means over each of `SCALES`, then the logarithms of width and height.
 
     features: maps (B, C, H, W) of any strides; image: (P,); xyxy_unit: (P, 4).
     """
@@ -90,7 +90,7 @@ class RoiOutput:
         self._vectors = grid.features.new_zeros(0, head.norm.normalized_shape[0], dtype=torch.float32)
 
     def vectors(self, location: Locations) -> Tensor:
-        """Pooled features of the predicted box at each of P locations, (P, I)."""
+        """Pooled features of the predicted box at each of P locations, (P, D)."""
         index = location.flat_index(self._grid)
         missing = index[self._row[index] < 0].unique()
         if len(missing):

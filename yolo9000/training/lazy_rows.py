@@ -51,7 +51,8 @@ class LazyRows:
         self._rule = row_update_of(optimizer)
         rows = head.weight[..., 0].numel()
         self._updates = 0  # since the last flush
-        self._had = torch.zeros(rows, dtype=torch.int32, device=head.weight.device)  # updates of each row
+        # The last update that each row had.
+        self._had = torch.zeros(rows, dtype=torch.int32, device=head.weight.device)
         columns = 1 + len(self._rule.moments) + (ema is not None)
         # (updates + 1, columns, columns) at [k]: the product of all maps after the k-th update.
         self._missed = torch.eye(columns, dtype=torch.float64, device=head.weight.device)[None]
@@ -145,7 +146,7 @@ class LazyRows:
 
     @contextmanager
     def flushed(self) -> Iterator[None]:
-        """All rows up to date, and read without this object, within the `with` block."""
+        """Keep all rows up to date within the `with` block, in which the head reads its weights directly."""
         self.flush()
         self._head.lazy_rows = None
         try:
@@ -213,7 +214,7 @@ def _summed_by_row(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tens
 
 
 def _one_more(idle: LinearMap, missed: Tensor) -> Tensor:
-    """The products after one more update: each multiplied by its map, and the identity for rows that had it.
+    """The products after one more update: each multiplied by its map, then the identity for rows that it updated.
 
     The entries of the map are arguments of kernels, so that a GPU does not wait for them.
     """
