@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import nms
 
+from yolo9000.export.roi_graph import RoiGraph
 from yolo9000.export.tree_softmax import OFF_PATH, TreeSoftmax
 from yolo9000.models.boxes import cxcywh_to_xyxy
 from yolo9000.models.detector import Detector
+from yolo9000.models.roi_head import MIN_LOCATIONS
 
 
 class ExportedOutput(NamedTuple):
@@ -27,10 +29,29 @@ class ExportedOutput(NamedTuple):
     path_conditional: Tensor  # (B, K, D) P(node | parent) from the root to the leaf; 1 beyond the leaf
 
 
+class _Best(NamedTuple):
+    """R locations of each image, best first."""
+
+    objectness: Tensor  # (B, R)
+    cell: Tensor  # (B, R)
+    anchor: Tensor  # (B, R)
+    boxes: Tensor  # (B, R, 4)
+
+    def ranked(self, objectness: Tensor, count: int) -> tuple[_Best, Tensor]:
+        """The `count` best by another objectness (B, R), and the positions where they were, (B, count)."""
+        best, order = objectness.topk(count, dim=1)
+        return _Best(
+            best, self.cell.gather(1, order), self.anchor.gather(1, order), _rows(self.boxes, order)
+        ), order
+
+
 class ExportedDetector(nn.Module):
     """Images (B, 3, H, W), RGB in 0..1, to `ExportedOutput`; H and W are multiples of the network's stride.
 
-    locations: K, at most the number of grid locations of the smallest image.
+    An image with fewer than K grid locations has further rows of objectness 0.
+
+    locations: K. roi_locations: the locations of highest grid objectness whose boxes an RoI head reads, at least K; the
+    K best of them by the objectness of both heads are classified.
     min_absolute: threshold of the descent in the tree.
     by: `product` is Darknet's rule (`TreeTensors.descend`).
     """
@@ -42,38 +63,54 @@ class ExportedDetector(nn.Module):
         locations: int,
         min_absolute: float,
         by: Literal["absolute", "product"] = "absolute",
+        roi_locations: int = MIN_LOCATIONS,
     ) -> None:
         super().__init__()
         self.detector = detector
         self.tree_softmax = TreeSoftmax(detector.tree_tensors)
         self.locations, self.min_absolute, self.by = locations, min_absolute, by
+        order = self.tree_softmax.order
+        self.roi = RoiGraph(detector.roi_head, order) if detector.roi_head is not None else None
+        self.read = locations if self.roi is None else max(locations, roi_locations)
         head = detector.head.classes
-        self.class_weight = nn.Parameter(
-            head.weight[:, self.tree_softmax.order].detach(), requires_grad=False
-        )
-        self.class_bias = nn.Parameter(head.bias[:, self.tree_softmax.order].detach(), requires_grad=False)
+        self.class_weight = nn.Parameter(head.weight[:, order].detach(), requires_grad=False)
+        self.class_bias = nn.Parameter(head.bias[:, order].detach(), requires_grad=False)
 
     def forward(self, images: Tensor) -> ExportedOutput:
-        features = self.detector.head_input(self.detector.features(images))
-        box_logits = self.detector.head.box(features)
+        features = self.detector.features(images)
+        head_input = self.detector.head_input(features)
+        best = self._best_of_grid(head_input, self.read)
+        if self.roi is not None:
+            pooled = self.roi.vectors(features, best.boxes)
+            mean = self.roi.objectness(best.objectness, pooled)
+            best, order = best.ranked(mean, self.locations)
+            pooled = _rows(pooled, order).flatten(0, 1)
+        logits = self._class_logits(_rows(head_input.flatten(2).transpose(1, 2), best.cell), best.anchor)
+        if self.roi is not None:
+            logits = self.roi.class_logits(logits, pooled)
+        columns = (column.unflatten(0, (-1, self.locations)) for column in self._paths(logits))
+        return ExportedOutput(best.boxes, best.objectness, *columns)
+
+    def _best_of_grid(self, head_input: Tensor, count: int) -> _Best:
+        """The locations of highest objectness of the grid; beyond the last one, it is repeated with objectness 0."""
         anchors = len(self.detector.head.anchors_cell)
-        flat = (
-            box_logits.flatten(2).unflatten(1, (anchors, 5)).permute(0, 3, 1, 2).flatten(1, 2)
-        )  # (B, HWA, 5)
-        objectness, index = flat[..., 4].sigmoid().topk(self.locations, dim=1)
+        flat = self.detector.head.box(head_input).flatten(2).unflatten(1, (anchors, 5))
+        flat = flat.permute(0, 3, 1, 2).flatten(1, 2)  # (B, HWA, 5)
+        objectness, index = F.pad(flat[..., 4].sigmoid(), (0, count)).topk(count, dim=1)
+        index = index.clamp_max(flat.shape[1] - 1)
         cell = index // anchors
         anchor = index - cell * anchors
-        boxes = self._boxes(flat.gather(1, index[..., None].expand(-1, -1, 5)), cell, anchor, features)
-        vectors = features.flatten(2).transpose(1, 2)
-        vectors = vectors.gather(1, cell[..., None].expand(-1, -1, vectors.shape[2])).flatten(0, 1)
-        conditional = self.tree_softmax.best_conditional(self._class_logits(vectors, anchor.flatten()))
+        return _Best(objectness, cell, anchor, self._boxes(_rows(flat, index), cell, anchor, head_input))
+
+    def _paths(self, logits: Tensor) -> tuple[Tensor, ...]:
+        """The outputs from `node` on, (R, …), for class logits (R, N)."""
+        conditional = self.tree_softmax.best_conditional(logits)
         path = self.tree_softmax.sum_over_ancestors(conditional)
         is_root = self.tree_softmax.depth == 0
         node, absolute = self._deepest(path, self._exceeds(path) | is_root)
         _, root_absolute = self._deepest(path, is_root.expand_as(path))
         leaf, leaf_absolute = self._deepest(path, self.tree_softmax.is_leaf.expand_as(path))
-        columns = (node, absolute, root_absolute, leaf, leaf_absolute, self._path(conditional, leaf))
-        return ExportedOutput(boxes, objectness, *(c.unflatten(0, (-1, self.locations)) for c in columns))
+        return node, absolute, root_absolute, leaf, leaf_absolute, self._path(conditional, leaf)
 
     def _path(self, conditional: Tensor, leaf: Tensor) -> Tensor:
         """P(node | parent) of the nodes on the path to each leaf, (R, D); 1 beyond the leaf."""
@@ -92,7 +129,8 @@ class ExportedDetector(nn.Module):
         return cxcywh_to_xyxy(torch.cat([centre / grid_wh, size / grid_wh], dim=-1))
 
     def _class_logits(self, vectors: Tensor, anchor: Tensor) -> Tensor:
-        """Logits of all nodes in the order of `tree_softmax`, (R, N); vectors: (R, C) at the anchors `anchor` (R,)."""
+        """Logits of all nodes in the order of `tree_softmax`, (B·K, N); vectors: (B, K, C), anchor: (B, K)."""
+        vectors, anchor = vectors.flatten(0, 1), anchor.flatten()
         rows = [(anchor == each).nonzero()[:, 0] for each in range(len(self.class_weight))]
         tables = [
             F.linear(vectors[row], weight, bias)
@@ -112,6 +150,11 @@ class ExportedDetector(nn.Module):
         column = torch.where(on_path, self.tree_softmax.depth, -1.0).argmax(dim=1)
         log_absolute = path.gather(1, column[:, None])[:, 0]
         return self.tree_softmax.order[column], log_absolute.exp()
+
+
+def _rows(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a table for each image, (B, K, C); table: (B, R, C), index: (B, K)."""
+    return table.gather(1, index[..., None].expand(-1, -1, table.shape[2]))
 
 
 class WithSuppression(nn.Module):

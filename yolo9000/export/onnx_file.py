@@ -16,8 +16,9 @@ from yolo9000.export.network import ExportError, traced
 from yolo9000.export.onnx_metadata import FORMAT, SETTINGS, VERSION
 from yolo9000.models.detector import Detector
 from yolo9000.models.folding import fold_detector
+from yolo9000.models.roi_head import MIN_LOCATIONS
 
-TRIAL_CELLS = 4
+TRIAL_CELLS = 4  # on each side of the image that the exporter tries
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ def export_onnx(checkpoint: DetectorCheckpoint, options: ExportOptions, settings
     fold_detector(detector)
     graph = _graph(detector, options, settings)
     names = [*ExportedOutput._fields, *(["kept"] if options.suppress else [])]
-    side = _trial_side_px(detector, multiple_px, options.locations)
-    model = traced(graph, multiple_px, side_px=side, outputs=names)
+    model = traced(graph, multiple_px, side_px=TRIAL_CELLS * multiple_px, outputs=names)
     for key, value in metadata(checkpoint, options, settings, multiple_px=multiple_px).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = (
@@ -91,13 +91,6 @@ def _graph(detector: Detector, options: ExportOptions, settings: PredictConfig) 
         locations=options.locations,
         min_absolute=settings.min_absolute,
         by="product" if settings.descent == "darknet" else "absolute",
+        roi_locations=max(settings.max_locations, MIN_LOCATIONS),
     )
     return (WithSuppression(graph, nms_iou=settings.nms_iou) if options.suppress else graph).eval()
-
-
-def _trial_side_px(detector: Detector, multiple_px: int, locations: int) -> int:
-    """Side of a square image for the exporter, with enough locations."""
-    cells = TRIAL_CELLS
-    while (cells * multiple_px // detector.stride) ** 2 * len(detector.head.anchors_cell) < locations:
-        cells += 1
-    return cells * multiple_px

@@ -21,11 +21,8 @@ from yolo9000.inference.scored_boxes import ScoredBoxes
 from yolo9000.inference.vocabulary import Vocabulary
 from yolo9000.models.boxes import clip_xyxy
 from yolo9000.models.grid import GridOutput, Locations, decode_boxes, member_logits
+from yolo9000.models.roi_head import MIN_LOCATIONS, OBJECTNESS_WEIGHT, mean_class_logits, mean_objectness
 from yolo9000.models.tree_tensors import Descent, PathMembers, TreeTensors
-
-# Weights of the RoI head beside the grid (decision 39), and the smallest number of locations that it reads.
-ROI_OBJECTNESS, ROI_CLASSES = 0.75, 0.7
-ROI_LOCATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -54,14 +51,14 @@ class BatchOutput:
         of_grid = locations.gather(self.grid_objectness)
         if self.grid.roi is None:
             return of_grid
-        return of_grid ** (1 - ROI_OBJECTNESS) * self.grid.roi.objectness(locations) ** ROI_OBJECTNESS
+        return mean_objectness(of_grid, self.grid.roi.objectness(locations))
 
     def member_logits(self, locations: Locations, members: PathMembers) -> Tensor:
         """Logits of path members, (Q,); path k belongs to location k. With an RoI head a mean of both."""
         of_grid = member_logits(self.grid, locations, members)
         if self.grid.roi is None:
             return of_grid
-        return torch.lerp(of_grid, self.grid.roi.member_logits(locations, members), ROI_CLASSES)
+        return mean_class_logits(of_grid, self.grid.roi.member_logits(locations, members))
 
     def absolute(self, locations: Locations, nodes: Tensor) -> Tensor:
         """P(node | object) of each of E nodes at each of K locations, shape (K, E)."""
@@ -74,7 +71,7 @@ class BatchOutput:
         of_grid = self.grid.class_logits(locations, nodes)
         if self.grid.roi is None:
             return of_grid
-        return torch.lerp(of_grid, self.grid.roi.class_logits(locations, nodes), ROI_CLASSES)
+        return mean_class_logits(of_grid, self.grid.roi.class_logits(locations, nodes))
 
 
 @dataclass(frozen=True)
@@ -101,12 +98,12 @@ def top_locations(
 ) -> TopLocations:
     """At most `max_locations` locations of each image whose objectness exceeds `min_objectness`."""
     of_grid = batch.grid_objectness.flatten(1)  # (B, AHW)
-    count = max_locations if batch.grid.roi is None else max(max_locations, ROI_LOCATIONS)
+    count = max_locations if batch.grid.roi is None else max(max_locations, MIN_LOCATIONS)
     best, index = of_grid.topk(min(count, of_grid.shape[1]), dim=1)
     first = torch.arange(len(index), device=index.device)[:, None] * of_grid.shape[1]
     if batch.grid.roi is not None:
         # Of the RoI head even 1 would not lift the others above min_objectness.
-        least = max(min_objectness, 0) ** (1 / (1 - ROI_OBJECTNESS))
+        least = max(min_objectness, 0) ** (1 / (1 - OBJECTNESS_WEIGHT))
         image, rank = (best > least).nonzero(as_tuple=True)
         objectness = batch.objectness(Locations.from_flat_index(batch.grid, (first + index)[image, rank]))
         best = torch.full_like(best, -1).index_put((image, rank), objectness.to(best))

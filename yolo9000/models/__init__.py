@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     grid="GridOutput Locations cells_in_regions decode_boxes member_logits",
     grouped_softmax="GroupedSoftmax",
     head="ClassHead",
-    roi_head="RoiHead RoiOutput pooled",
+    roi_head="RoiHead RoiOutput mean_class_logits mean_objectness pooled",
     timm_backbone="TimmBackbone imagenet_classes pretrained_timm_weights timm_classifier",
     tree_tensors="Descent PathMembers TreeTensors log_complement segment_log_softmax",
 )

@@ -22,6 +22,9 @@ SCALES = (1.0, 1.5, 0.5)  # pooled regions: the box, the box with its surroundin
 BINS = 3  # of the pooled grid on each side; the mean over all bins is taken
 SMALLEST = 1e-3  # width and height of a box, as a share of the input
 HIDDEN = 64  # units of the hidden layer
+# Weights beside the grid (decision 39), and the smallest number of locations whose boxes are read.
+OBJECTNESS_WEIGHT, CLASS_WEIGHT = 0.75, 0.7
+MIN_LOCATIONS = 100
 
 
 class RoiHead(nn.Module):
@@ -57,6 +60,16 @@ class RoiHead(nn.Module):
         return self.class_logits(vectors, nodes)[members.path, column]
 
 
+def mean_objectness(of_grid: Tensor, of_roi: Tensor) -> Tensor:
+    """The geometric mean of both heads, weighted by OBJECTNESS_WEIGHT, 0..1."""
+    return of_grid ** (1 - OBJECTNESS_WEIGHT) * of_roi**OBJECTNESS_WEIGHT
+
+
+def mean_class_logits(of_grid: Tensor, of_roi: Tensor) -> Tensor:
+    """The mean of both heads, weighted by CLASS_WEIGHT."""
+    return torch.lerp(of_grid, of_roi, CLASS_WEIGHT)
+
+
 def pooled(features: Sequence[Tensor], image: Tensor, xyxy_unit: Tensor) -> Tensor:
     """Features of P regions, (P, D): means over each of `SCALES`, then the logarithms of width and height.
 
@@ -73,8 +86,10 @@ def pooled(features: Sequence[Tensor], image: Tensor, xyxy_unit: Tensor) -> Tens
 def _mean_in(feature_map: Tensor, image: Tensor, xyxy_unit: Tensor) -> Tensor:
     """Mean features of each region, (P, C)."""
     rows, columns = feature_map.shape[2:]
-    at_cell = xyxy_unit * xyxy_unit.new_tensor([columns, rows, columns, rows])
-    regions = torch.cat([image[:, None].to(at_cell), at_cell], dim=1)
+    left, top, right, bottom = xyxy_unit.unbind(1)
+    regions = torch.stack(
+        [image.to(left), left * columns, top * rows, right * columns, bottom * rows], dim=1
+    )  # not with `new_tensor`: in an exported graph, rows and columns are symbols
     bins: Tensor = roi_align(feature_map.float(), regions, (BINS, BINS), sampling_ratio=1, aligned=True)
     return bins.mean(dim=(2, 3))
 

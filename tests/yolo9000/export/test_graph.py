@@ -16,9 +16,9 @@ from yolo9000.config import ModelConfig, PredictConfig
 from yolo9000.data.letterbox import Letterbox
 from yolo9000.export.graph import ExportedDetector, WithSuppression
 from yolo9000.export.tree_softmax import OFF_PATH, TreeSoftmax
-from yolo9000.inference.postprocess import BatchOutput, detect
+from yolo9000.inference.postprocess import BatchOutput, detect, top_locations
 from yolo9000.models.detector import Detector, build_detector
-from yolo9000.models.grid import GridOutput, Locations, decode_boxes, member_logits
+from yolo9000.models.grid import Locations
 from yolo9000.models.tree_tensors import Descent, PathMembers, TreeTensors
 
 LOCATIONS = 20
@@ -72,26 +72,41 @@ def small_detector(seed: int, **model: object) -> Detector:
     with torch.no_grad():
         for parameter in detector.head.parameters():
             parameter.mul_(30)
+        if detector.roi_head is not None:
+            torch.nn.init.normal_(detector.roi_head.objectness.weight)
+            torch.nn.init.normal_(detector.roi_head.classes.weight)
     return detector
 
 
+NETWORKS = {
+    "grid alone": {},
+    "RoI head": {"roi_head": True},
+    "RoI head that reads two scales": {
+        "architecture": "yolov2_paper",
+        "width": 0.05,
+        "grid_stride": 16,
+        "roi_head": True,
+    },
+}
+
+
+@pytest.mark.parametrize("model", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("by", ["absolute", "product"])
 @pytest.mark.parametrize("siblings", ["softmax", "sigmoid"])
 @torch.no_grad()
 def test_every_output_equals_the_lazy_descent_at_the_best_locations(
-    siblings: str, by: Literal["absolute", "product"]
+    siblings: str, by: Literal["absolute", "product"], model: dict[str, object]
 ) -> None:
-    detector = small_detector(1, siblings=siblings)
+    detector = small_detector(1, siblings=siblings, **model)
     images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(2))
     found = ExportedDetector(detector, locations=LOCATIONS, min_absolute=0.3, by=by)(images)
-    output: GridOutput = detector(images)
-    for image in range(len(images)):
-        objectness, index = output.objectness[image].flatten().topk(LOCATIONS)
-        location = Locations.from_flat_index(output, image * output.objectness[0].numel() + index)
-        torch.testing.assert_close(found.objectness[image], objectness)
-        torch.testing.assert_close(found.boxes[image], location.gather(decode_boxes(output)))
-        node = descended(detector, output, location, threshold=0.3, by=by)
-        leaf = descended(detector, output, location, threshold=-1, by=by)
+    batch = whole_images(detector, images)
+    every = top_locations(batch, min_objectness=-1, max_locations=LOCATIONS)
+    for image, top in enumerate(every.by_image(len(images))):
+        torch.testing.assert_close(found.objectness[image], top.objectness)
+        torch.testing.assert_close(found.boxes[image], top.location.gather(batch.xyxy_unit))
+        node = descended(batch, top.location, threshold=0.3, by=by)
+        leaf = descended(batch, top.location, threshold=-1, by=by)
         assert found.node[image].tolist() == node.node.tolist()
         assert found.leaf[image].tolist() == leaf.node.tolist()
         torch.testing.assert_close(found.absolute[image], node.absolute)
@@ -101,25 +116,56 @@ def test_every_output_equals_the_lazy_descent_at_the_best_locations(
     assert len(found.node.unique()) > 3
 
 
+@pytest.mark.parametrize("model", [{}, {"roi_head": True}], ids=["grid alone", "RoI head"])
+@torch.no_grad()
+def test_an_image_with_fewer_locations_has_further_rows_of_objectness_0(model: dict[str, object]) -> None:
+    detector = small_detector(1, **model)
+    images = torch.rand(2, 3, 32, 64, generator=torch.Generator().manual_seed(2))
+    found = ExportedDetector(detector, locations=200, min_absolute=0.3)(images)
+    count = 4 * 2 * 4
+    top = top_locations(whole_images(detector, images), min_objectness=-1, max_locations=200)
+    torch.testing.assert_close(found.objectness[:, :count].flatten(), top.objectness)
+    assert found.boxes.shape == (2, 200, 4)
+    assert (found.objectness[:, count:] == 0).all()
+    assert all(column.isfinite().all() for column in found)
+
+
+@torch.no_grad()
+def test_an_roi_head_reads_more_locations_than_are_classified() -> None:
+    detector = small_detector(1, roi_head=True)
+    images = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(2))
+    batch = whole_images(detector, images)
+    (every,) = top_locations(batch, min_objectness=-1, max_locations=256).by_image(1)
+    assert len(every) == 256
+    few = ExportedDetector(detector, locations=5, min_absolute=0.3)(images)
+    all_read = ExportedDetector(detector, locations=5, min_absolute=0.3, roi_locations=256)(images)
+    torch.testing.assert_close(all_read.objectness[0], every.objectness[:5])
+    (of_100,) = top_locations(batch, min_objectness=-1, max_locations=5).by_image(1)
+    torch.testing.assert_close(few.objectness[0], of_100.objectness)
+
+
+def whole_images(detector: Detector, images: Tensor) -> BatchOutput:
+    """The output for images that fill the canvas."""
+    size_px = images.shape[3], images.shape[2]
+    letterboxes = [Letterbox.fit(image_size_px=size_px, network_size_px=size_px)] * len(images)
+    return BatchOutput(detector(images), detector.tree_tensors, letterboxes)
+
+
 def descended(
-    detector: Detector,
-    output: GridOutput,
-    location: Locations,
-    *,
-    threshold: float,
-    by: Literal["absolute", "product"],
+    batch: BatchOutput, location: Locations, *, threshold: float, by: Literal["absolute", "product"]
 ) -> Descent:
-    return detector.tree_tensors.descend(
-        lambda active, members: member_logits(output, location[active], members),
+    return batch.tree_tensors.descend(
+        lambda active, members: batch.member_logits(location[active], members),
         len(location),
         threshold=threshold,
         by=by,
     )
 
 
+@pytest.mark.parametrize("model", [{}, {"roi_head": True}], ids=["grid alone", "RoI head"])
 @torch.no_grad()
-def test_kept_locations_are_the_detections_of_predict() -> None:
-    detector = small_detector(3)
+def test_kept_locations_are_the_detections_of_predict(model: dict[str, object]) -> None:
+    detector = small_detector(3, **model)
     images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(4))
     graph = ExportedDetector(detector, locations=LOCATIONS, min_absolute=0.3)
     *columns, kept = WithSuppression(graph, nms_iou=0.1)(images)
@@ -127,9 +173,8 @@ def test_kept_locations_are_the_detections_of_predict() -> None:
     cfg = PredictConfig(
         min_score=0.05, min_absolute=0.3, max_locations=LOCATIONS, nms_iou=0.1, max_detections=LOCATIONS
     )
-    whole = [Letterbox.fit(image_size_px=(64, 64), network_size_px=(64, 64))] * 3
-    batch = BatchOutput(detector(images), detector.tree_tensors, whole)
-    for image, detections in enumerate(detect(batch, ["a", "b", "c"], cfg)):
+    found = detect(whole_images(detector, images), ["a", "b", "c"], cfg)
+    for image, detections in enumerate(found):
         compared = objectness[image] * root_absolute[image]
         rows = (kept[image] & (compared > cfg.min_score) & (objectness[image] > cfg.min_score)).nonzero()[
             :, 0
