@@ -49,6 +49,8 @@ def test_some_single_byte_changes_are_detected_or_harmless(shards, name):
     assert detected > 0
 
 
+# `data-prep check` finds these changes (below); a reader that takes single images does not.
+@pytest.mark.xfail(strict=True, reason="the names of images in a shard have no checksum of their own yet")
 @pytest.mark.slow
 def test_every_single_byte_change_of_a_shard_is_detected_or_harmless(shards):
     size = (shards / SHARD).stat().st_size
