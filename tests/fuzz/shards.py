@@ -104,7 +104,7 @@ def _metadata(rng: Random, data: bytes) -> bytes:
             text = json_value(rng, opened["metadata"][()].tobytes())
             del opened["metadata"]
             opened.create_dataset("metadata", data=np.frombuffer(text, np.uint8), track_times=False)
-    except (OSError, RuntimeError, KeyError, ValueError, AttributeError):
+    except (OSError, RuntimeError, KeyError, ValueError, OverflowError, AttributeError):
         return data
     return data[:CHECKSUM_BYTES] + file.getvalue()
 

@@ -308,7 +308,16 @@ def hdf5_dataset(rng: Random, data: bytes) -> bytes:
                     )
                 case _:
                     opened["x" * rng.choice((1, 300))] = h5py.SoftLink("/" + name)
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, IndexError):
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        OverflowError,
+        RuntimeWarning,
+        IndexError,
+    ):
         return data
     return data[:start] + file.getvalue()
 
