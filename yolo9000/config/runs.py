@@ -27,11 +27,11 @@ class LogConfig(StrictModel):
     tensorboard: bool | None = None
 
 
-class Config(StrictModel):
-    """One training run of a detector."""
+class _RunConfig(StrictModel):
+    """The settings that every training run has."""
 
     # The run's folder is runs/NAME; `--runs` replaces `runs`.
-    name: str = Field("train", pattern=RUN_NAME)
+    name: str = Field(pattern=RUN_NAME)
     # Seed of the initial weights, the order of images and their augmentation.
     seed: int = Field(0, ge=0)
     precision: Precision = "auto"
@@ -39,6 +39,12 @@ class Config(StrictModel):
     # faster steps on CPUs, more memory.
     keep_freed_memory: bool = True
     batch_statistics: BatchStatistics = "per_process"
+
+
+class Config(_RunConfig):
+    """One training run of a detector."""
+
+    name: str = Field("train", pattern=RUN_NAME)
     model: ModelConfig = ModelConfig()
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
@@ -65,18 +71,10 @@ class Config(StrictModel):
         return self
 
 
-class PretrainConfig(StrictModel):
+class PretrainConfig(_RunConfig):
     """One training run of a classifier, from which a detector may start (paper, sections 2 to 4)."""
 
-    # The run's folder is runs/NAME; `--runs` replaces `runs`.
     name: str = Field("pretrain", pattern=RUN_NAME)
-    # Seed of the initial weights, the order of images and their augmentation.
-    seed: int = Field(0, ge=0)
-    precision: Precision = "auto"
-    # Keep freed memory in the process instead of returning it to the system after every step (Linux with glibc):
-    # faster steps on CPUs, more memory.
-    keep_freed_memory: bool = True
-    batch_statistics: BatchStatistics = "per_process"
     model: ClassifierConfig = ClassifierConfig()
     data: DataConfig
     augment: CropConfig = CropConfig()
