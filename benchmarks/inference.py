@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +31,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 
 import torch
+from benchmark_options import benchmark_parser, parse, write_json
 from torch.utils.flop_counter import FlopCounterMode
 
 from wordtree import WordTree
@@ -83,9 +83,7 @@ def main() -> None:
     shares = predict_shares(args, clock) if args.images else {}
     for name, share in shares.items():
         print(f"predict {name}: {share:.3f} of the network's rate")
-    if args.json:
-        content = {"engines": [asdict(row) for row in rows], "predict": shares, "settings": vars(args)}
-        args.json.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    write_json(args, {"engines": [asdict(row) for row in rows], "predict": shares, "settings": vars(args)})
 
 
 def engine_rows(args: argparse.Namespace, clock: Callable[[], float]) -> list[Row]:
@@ -216,11 +214,7 @@ def save_made_checkpoint(args: argparse.Namespace, folder: Path) -> Path:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; says little")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--images", type=Path, metavar="FOLDER")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
@@ -229,10 +223,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--nodes", type=int, default=9418)
     parser.add_argument("--count", type=int, default=1000)
-    args = parser.parse_args(arguments)
-    if args.quick:
-        vars(args).update(QUICK)
-    return args
+    return parse(parser, QUICK, arguments)
 
 
 if __name__ == "__main__":
