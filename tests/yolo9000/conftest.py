@@ -1,8 +1,10 @@
 """Fixtures that several tests of the detector share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from tests.yolo9000.made import made_config, made_shards
@@ -51,3 +53,12 @@ def photos(scene: Image.Image, tmp_path: Path) -> Path:
     for name in ("e.jpg", "d.PNG", "c.webp", "b.bmp", "a.jpeg"):
         scene.save(folder / name)
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread, as in the processes that a test starts: with more, some last digits are rounded otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

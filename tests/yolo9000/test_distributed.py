@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -271,15 +270,6 @@ def test_two_processes_that_accumulate_train_as_one(shards: Path, tmp_path: Path
 def test_two_processes_train_a_classifier_as_one(shards: Path, tmp_path: Path, of_two: Path) -> None:
     pretrain(classifier_config(shards), tmp_path)
     assert_same_run(of_two / "classifier", tmp_path, steps=3)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """One thread for each process, as torchrun sets it: more threads round some last digits otherwise."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -190,6 +190,7 @@ def test_two_processes_stop_at_the_same_step(shards: Path, tmp_path: Path, recei
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kind", ["train", "pretrain"])
 def test_a_process_that_gets_sigterm_ends_with_143_and_its_run_continues_exactly(
     shards: Path, tmp_path: Path, kind: str
