@@ -273,9 +273,9 @@ def make_world(plan: Plan, seed: int) -> None:
             test_split = plan.config(Row(JOINT), seed).evaluate.split
             withhold(plan.withheld, reader, world, seed=seed, test_split=test_split)
         elif plan.data is None:
-            emoji_world(world, validate(settings, EmojiWorldConfig, place="--world"), workers=plan.threads)
+            emoji_world(world, validate(settings, EmojiWorldConfig, where="--world"), workers=plan.threads)
         else:
-            mosaic_world(plan.data, world, validate(settings, MosaicWorldConfig, place="--world"))
+            mosaic_world(plan.data, world, validate(settings, MosaicWorldConfig, where="--world"))
         for name in (JOINT_MERGE, ORACLE_MERGE):
             merge(load_config(world / f"{name}.yaml", MergeConfig), folder / name, workers=plan.threads)
 

@@ -126,8 +126,8 @@ def breakdown_table(results: RowResults) -> list[list[str]]:
         for row in (row for result in seeds.values() for row in result.get("breakdown", ())):
             if row["part"] == "label_only":
                 numbers = counts.setdefault(row["condition"], {}).setdefault(name, [0, 0, 0])
-                for place, key in enumerate(("objects", "detected", "correct")):
-                    numbers[place] += row[key]
+                for position, key in enumerate(("objects", "detected", "correct")):
+                    numbers[position] += row[key]
     table = [["", *counts]]
     for name in results:
         cells = [by_row.get(name) for by_row in counts.values()]

@@ -79,7 +79,7 @@ def make_images(folder: Path, count: int) -> list[Path]:
 def open_layouts(folder: Path, paths: Sequence[Path]) -> Layouts:
     """Store the images in every layout."""
     source = {"name": "noise", "format": "imagenet", "images": folder / "loose"}
-    merge(validate({"sources": [source], "shard_mb": 64}, MergeConfig, place="reading"), folder / "shards")
+    merge(validate({"sources": [source], "shard_mb": 64}, MergeConfig, where="reading"), folder / "shards")
     images = [np.frombuffer(path.read_bytes(), np.uint8) for path in paths]
     offsets = np.cumsum([0, *map(len, images)])
     with h5py.File(folder / "others.h5", "w") as file:
@@ -112,15 +112,15 @@ def new_reader(shards: Path) -> Read:
 def with_h5py_alone(folder: Path) -> Read:
     """A reader without this project's code: shards stay open, their offsets in memory."""
     with h5py.File(folder / "index.h5") as index:
-        shard_of, place_of = index["image_shard"][:], index["image_place"][:]
+        shard_of, position_of = index["image_shard"][:], index["image_place"][:]
         shards = json.loads(index["metadata"][:].tobytes())["shards"]
     files = [h5py.File(folder / shard["name"]) for shard in shards]
     images = [file["picture_bytes"] for file in files]
     offsets = [file["picture_offsets"][:] for file in files]
 
     def read(image: int) -> object:
-        shard, place = shard_of[image], place_of[image]
-        return images[shard][offsets[shard][place] : offsets[shard][place + 1]]
+        shard, position = shard_of[image], position_of[image]
+        return images[shard][offsets[shard][position] : offsets[shard][position + 1]]
 
     return read
 

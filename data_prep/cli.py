@@ -345,7 +345,7 @@ def emoji_world(
         unannotated_share=unannotated_share,
         drawings=drawings or pictures,
     )
-    write_world(out, validate(settings, EmojiWorldConfig, place="emoji-world"), workers=workers)
+    write_world(out, validate(settings, EmojiWorldConfig, where="emoji-world"), workers=workers)
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
 
 
@@ -381,7 +381,7 @@ def mosaic_world(
         size_px=size,
         unannotated_share=unannotated_share,
     )
-    write_world(photographs, out, validate(settings, MosaicWorldConfig, place="mosaic-world"))
+    write_world(photographs, out, validate(settings, MosaicWorldConfig, where="mosaic-world"))
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
 
 

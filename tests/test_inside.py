@@ -52,7 +52,7 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_not(out: Path) ->
     (out / "real.pt").write_text("x")
     (out / "link.pt").symlink_to("real.pt")
     refuse_links_out(out, ["absent", "real.pt", "link.pt"])
-    with pytest.raises(OutputError, match=r"report\.html: is a link to a place outside its folder; remove"):
+    with pytest.raises(OutputError, match=r"report\.html: is a link that leads outside its folder; remove"):
         refuse_links_out(out, ["real.pt", "report.html"])
     assert is_inside(out / "x" / "y", out)
     assert not is_inside(out / "sub" / "y", out)

@@ -38,16 +38,16 @@ class FlatMatcher:
 class CustomClasses:
     """Custom classes by name, each with its id and its parent (an id, or `root`)."""
 
-    def __init__(self, parents: Mapping[str, str], matcher: ClassMatcher | FlatMatcher, place: str) -> None:
+    def __init__(self, parents: Mapping[str, str], matcher: ClassMatcher | FlatMatcher, where: str) -> None:
         """Resolve the parents. parents: the parent of each class: an id, a word, a custom class, or `root`.
 
-        place: where they were written, for messages. Raises LabelMapError for a parent that is no node.
+        where: the file that has the parents, for messages. Raises LabelMapError for a parent that is no node.
         """
         self._ids = {name_key(name): as_id(name) for name in parents}
         self._names = {as_id(name): name for name in parents}
         self._matcher = matcher
         self._parent = {
-            as_id(name): self._parent_id(name, parent.strip(), place) for name, parent in parents.items()
+            as_id(name): self._parent_id(name, parent.strip(), where) for name, parent in parents.items()
         }
 
     def id_of(self, name: str) -> str | None:
@@ -67,18 +67,18 @@ class CustomClasses:
         """Id, name and parent of each custom class."""
         return [(id_, self._names[id_], parent) for id_, parent in self._parent.items()]
 
-    def _parent_id(self, name: str, parent: str, place: str) -> str:
+    def _parent_id(self, name: str, parent: str, where: str) -> str:
         if parent.lower() == ROOT:
             return ROOT
         custom = self.id_of(parent)
-        return custom if custom is not None else parent_id(parent, self._matcher, f"{place}: {name}")
+        return custom if custom is not None else parent_id(parent, self._matcher, f"{where}: {name}")
 
 
-def parent_id(parent: str, matcher: ClassMatcher | FlatMatcher, place: str) -> str:
+def parent_id(parent: str, matcher: ClassMatcher | FlatMatcher, where: str) -> str:
     """The id of the parent that a person wrote as an id, a synset name or a word; raises LabelMapError."""
     match = matcher.match_edited("", parent, parent)
     if match.id is None:
-        raise LabelMapError(f"{place}: parent {parent!r}: {match.note.rstrip('.')}.")
+        raise LabelMapError(f"{where}: parent {parent!r}: {match.note.rstrip('.')}.")
     return match.id
 
 

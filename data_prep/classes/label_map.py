@@ -131,15 +131,15 @@ def read_label_map(path: Path, *, drop_left_out: bool = True) -> dict[tuple[str,
     }
 
 
-def _node_entry(entry: Any, place: str, *, drop_left_out: bool) -> MapEntry:
+def _node_entry(entry: Any, where: str, *, drop_left_out: bool) -> MapEntry:
     if drop_left_out and isinstance(entry, dict) and entry.get("left_out"):
         return MapEntry(DROP)
     node, parent = (entry.get("node"), entry.get("parent")) if isinstance(entry, dict) else (entry, None)
     if isinstance(entry, dict) and not entry.keys() & {"node", "parent"}:
-        raise LabelMapError(f"{place}: expected `{{node: ID}}` or `{{parent: ID}}`, found no `node`.")
+        raise LabelMapError(f"{where}: expected `{{node: ID}}` or `{{parent: ID}}`, found no `node`.")
     for key, value in (("node", node), ("parent", parent)):
         if value is not None and not isinstance(value, str):
-            raise LabelMapError(f"{place}: expected an id, `drop` or null as `{key}`, found {value!r}.")
+            raise LabelMapError(f"{where}: expected an id, `drop` or null as `{key}`, found {value!r}.")
     return MapEntry(DROP if node is not None and node.lower() == DROP else node, parent)
 
 

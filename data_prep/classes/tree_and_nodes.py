@@ -56,11 +56,11 @@ def match_classes(
     opened: Sequence[OpenSource],
     given_tree: WordTree | None,
     decisions: LabelMap | None = None,
-    place: Path | None = None,
+    where: Path | None = None,
 ) -> tuple[ClassMatch, ...]:
     """The node of every class of every source, in the given tree or, if the tree will be built, in WordNet.
 
-    decisions: used instead of the label map of the configuration; `place` names them in messages.
+    decisions: used instead of the label map of the configuration; `where` names them in messages.
     """
     matcher = _matcher(config, given_tree)
     if isinstance(matcher, FlatMatcher):
@@ -73,7 +73,7 @@ def match_classes(
     if decisions is None:
         has_map = path is not None and path.exists()
         decisions = read_label_map(path, drop_left_out=False) if path is not None and has_map else {}
-    where = place or path or Path("custom_classes")
+    where = where or path or Path("custom_classes")
     matches = _placed(matches, config, decisions, matcher, where)
     matches = propose(apply_label_map(matches, decisions, matcher, where))
     return tuple(accept_proposals(matches) if config.proposals == "accept" else matches)
@@ -88,12 +88,12 @@ def _placed(
     config: MergeConfig,
     decisions: LabelMap,
     matcher: ClassMatcher | FlatMatcher,
-    place: Path,
+    where: Path,
 ) -> list[ClassMatch]:
     """The matches, those of custom classes and of classes with a `parent` in the label map at new nodes."""
     in_map = {name: entry.parent for (_, name), entry in decisions.items() if entry.parent}
     of_config = CustomClasses(config.custom_classes, matcher, "custom_classes")
-    of_both = CustomClasses({**config.custom_classes, **in_map}, matcher, str(place))
+    of_both = CustomClasses({**config.custom_classes, **in_map}, matcher, str(where))
     placed = []
     for match in matches:
         entry = entry_of(match, decisions)

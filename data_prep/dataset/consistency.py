@@ -70,14 +70,14 @@ def _check_values(index: Index) -> None:
 def _check_positions(index: Index) -> None:
     """Raise ValueError where images lie outside their shards, or not in their order."""
     columns, shard = index.columns, index.columns["image_shard"]
-    place, start, size = (columns[name] for name in ("image_place", "picture_start", "picture_size"))
+    position, start, size = (columns[name] for name in ("image_place", "picture_start", "picture_size"))
     images, first, end = (
         np.array([getattr(result, name) for result in index.shards], dtype=np.int64)[shard]
         for name in ("images", "bytes_start", "bytes_end")
     )
-    if (place < 0).any() or (place >= images).any():
+    if (position < 0).any() or (position >= images).any():
         raise ValueError("image_place points outside its shard")
     if (start < first).any() or (size < 0).any() or (size > end - start).any():
         raise ValueError("picture_start points outside its shard")
-    if ((np.diff(shard) < 0) | ((np.diff(shard) == 0) & (np.diff(place) <= 0))).any():
+    if ((np.diff(shard) < 0) | ((np.diff(shard) == 0) & (np.diff(position) <= 0))).any():
         raise ValueError("the images are not in the order of the shards")

@@ -77,7 +77,7 @@ def _keep_old_index(folder: Path) -> None:
 
 def read_index(folder: Path | str) -> Index:
     """The index of a folder of shards; raises ShardError where it is missing, damaged or foreign."""
-    stored, place = open_folder(folder), f"{folder}/{INDEX_NAME}"
+    stored, where = open_folder(folder), f"{folder}/{INDEX_NAME}"
     if not stored.has(INDEX_NAME):
         found = "no such folder."
         if stored.exists():
@@ -87,10 +87,10 @@ def read_index(folder: Path | str) -> Index:
         is_intact = checksum_fits(stream)
         if is_intact is False:
             raise ShardError(
-                f"{place}: the index is damaged: its bytes do not fit their checksum. Merge again; that writes "
+                f"{where}: the index is damaged: its bytes do not fit their checksum. Merge again; that writes "
                 "a new index and keeps the shards."
             )
-        with open_hdf5(stream, place, INDEX_FORMAT, *READABLE_INDEX_VERSIONS) as file:
+        with open_hdf5(stream, where, INDEX_FORMAT, *READABLE_INDEX_VERSIONS) as file:
             try:
                 if is_intact is None:
                     raise ValueError("its checksum is missing")
@@ -98,7 +98,7 @@ def read_index(folder: Path | str) -> Index:
                 check_consistent(index)
             except (*READ_ERRORS, WordTreeError) as reason:
                 raise ShardError(
-                    f"{place}: the index is damaged ({one_line(reason)[:300]}); merge again."
+                    f"{where}: the index is damaged ({one_line(reason)[:300]}); merge again."
                 ) from None
     return index
 

@@ -157,7 +157,7 @@ class ShardReader:
     def _damaged(self, image: int, trouble: str) -> ShardError:
         shard = self._files[int(self._image_shard[image])]
         return ShardError(
-            f"{shard.place}: image {image} (image {self._image_place[image]} of the shard): {trouble}; "
+            f"{shard.path}: image {image} (image {self._image_place[image]} of the shard): {trouble}; "
             f"the shard is damaged. `data-prep check {self.folder}` lists all damaged images, and --repair leaves "
             "them out."
         )
@@ -185,21 +185,21 @@ class _OpenShards:
             return shard
 
     def _opened(self, handles: "_Handles", shard: ShardResult) -> "_OpenShard":
-        place = f"{self._folder}/{shard.name}"
+        path = f"{self._folder}/{shard.name}"
         file = handles.stored.file(shard.name)
         if file.size_bytes != shard.size_bytes:
             raise ShardError(
-                f"{place}: holds {file.size_bytes} bytes, the index says {shard.size_bytes}; the shard is "
+                f"{path}: holds {file.size_bytes} bytes, the index says {shard.size_bytes}; the shard is "
                 f"damaged or belongs to another merge. Run `data-prep check {self._folder}`."
             )
         if isinstance(file, LocalFile):  # a link could lead to any file of this machine
-            with file.stream() as stream, open_hdf5(stream, place, SHARD_FORMAT, SHARD_VERSION) as opened:
-                pictures = opened.column("picture_bytes")
-            if (pictures.start, pictures.start + pictures.size_bytes) != (shard.bytes_start, shard.bytes_end):
+            with file.stream() as stream, open_hdf5(stream, path, SHARD_FORMAT, SHARD_VERSION) as opened:
+                images = opened.column("picture_bytes")
+            if (images.start, images.start + images.size_bytes) != (shard.bytes_start, shard.bytes_end):
                 raise ShardError(
-                    f"{place}: its images lie elsewhere than the index says. Run `data-prep check`."
+                    f"{path}: its images lie elsewhere than the index says. Run `data-prep check`."
                 )
-        return _OpenShard(place, file, shard.images)
+        return _OpenShard(path, file, shard.images)
 
 
 class _Handles:
@@ -215,16 +215,16 @@ class _Handles:
 class _OpenShard:
     """One shard file. Reading an image needs no HDF5: the index has its position."""
 
-    def __init__(self, place: str, file: LocalFile | RemoteFile, images: int) -> None:
-        self.place, self.file, self.images = place, file, images
+    def __init__(self, path: str, file: LocalFile | RemoteFile, images: int) -> None:
+        self.path, self.file, self.images = path, file, images
 
     @cached_property
     def source_ids(self) -> SourceIds:
         with self.file.stream() as stream:
-            names = read_source_ids(stream, self.place)
+            names = read_source_ids(stream, self.path)
         if len(names) != self.images:
             raise ShardError(
-                f"{self.place}: names {len(names)} images, the index says {self.images}; merge again."
+                f"{self.path}: names {len(names)} images, the index says {self.images}; merge again."
             )
         return names
 

@@ -143,7 +143,7 @@ def _opened(path: Path) -> BinaryIO:
         raise _unreadable(path, reason) from None
 
 
-def _unreadable(place: Path | str, reason: OSError) -> ShardError:
+def _unreadable(where: Path | str, reason: OSError) -> ShardError:
     if isinstance(reason, FileNotFoundError):
-        return ShardError(f"{place} is missing.")
-    return ShardError(f"{place}: cannot be read ({reason.strerror or one_line(reason)}).")
+        return ShardError(f"{where} is missing.")
+    return ShardError(f"{where}: cannot be read ({reason.strerror or one_line(reason)}).")

@@ -134,8 +134,8 @@ def _damage_of(folder: Path, index: Index, number: int) -> Damage | None:
 def _fits(file: BinaryIO, index: Index, image: int) -> bool:
     """Whether the bytes of an image fit their checksum in the index."""
     file.seek(int(index.columns["picture_start"][image]))
-    picture = file.read(int(index.columns["picture_size"][image]))
-    return zlib.crc32(picture) == int(index.columns["picture_crc32"][image])
+    encoded = file.read(int(index.columns["picture_size"][image]))
+    return zlib.crc32(encoded) == int(index.columns["picture_crc32"][image])
 
 
 def _trouble_with_frame(path: Path, shard: ShardResult) -> str:

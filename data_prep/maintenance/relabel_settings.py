@@ -35,10 +35,10 @@ def change_of(index: Index, overrides: Sequence[str] = (), **settings: Any) -> C
 
     Raises ConfigError where a change would change the shards; only a merge can do that.
     """
-    stored = validate(index.provenance["config"], MergeConfig, place="the settings stored in the index")
+    stored = validate(index.provenance["config"], MergeConfig, where="the settings stored in the index")
     before = stored.model_dump(mode="json")  # settings that were added since have their defaults
     values = apply_overrides(before | {"label_map": None}, overrides, model=MergeConfig) | settings
-    config = validate(values, MergeConfig, place="relabel")
+    config = validate(values, MergeConfig, where="relabel")
     fixed, asked = _fixed(before), _fixed(config.model_dump(mode="json"))
     for name in fixed | asked:
         if fixed.get(name) != asked.get(name):

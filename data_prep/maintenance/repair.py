@@ -68,6 +68,6 @@ def _columns_of_shards(report: CheckReport, images: Int64Array) -> dict[str, np.
     found = join_columns(report.folder, [index.shards[number] for number in read])
     first_of_shard = np.zeros(len(index.shards), dtype=np.int64)
     first_of_shard[read] = np.cumsum([0, *(index.shards[number].images for number in read)])[:-1]
-    shard, place = index.columns["image_shard"][images], index.columns["image_place"][images]
-    columns = take_images(found, first_of_shard[shard] + place)
+    shard, position = index.columns["image_shard"][images], index.columns["image_place"][images]
+    columns = take_images(found, first_of_shard[shard] + position)
     return columns | {"image_shard": shard, "image_split": index.columns["image_split"][images]}

@@ -259,9 +259,9 @@ def _failures_reported(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as reason:
-        place = reason.filename or out
+        where = reason.filename or out
         raise MergeError(
-            f"{place}: {system_message(reason)}. Finished shards stay; run the command again to resume."
+            f"{where}: {system_message(reason)}. Finished shards stay; run the command again to resume."
         ) from None
 
 

@@ -102,13 +102,13 @@ def hash_file(file: BinaryIO, bytes_start: int, bytes_end: int) -> tuple[str, st
     return whole.hexdigest(), frame.hexdigest()
 
 
-def require_format(file: Hdf5File, place: object, kind: str, *versions: int) -> None:
-    """Raise ShardError unless the file has the format `kind` and one of the versions; `place` names the file."""
+def require_format(file: Hdf5File, where: object, kind: str, *versions: int) -> None:
+    """Raise ShardError unless the file has the format `kind` and one of the versions; `where` names the file."""
     found = file.attributes.get("format")
     name = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
     if name != kind:
         raise ShardError(
-            f"{place}: expected a {kind}, found {'no format attribute' if found is None else repr(name)}."
+            f"{where}: expected a {kind}, found {'no format attribute' if found is None else repr(name)}."
         )
     found_version = file.attributes.get("version")
     if found_version not in versions:
@@ -116,23 +116,23 @@ def require_format(file: Hdf5File, place: object, kind: str, *versions: int) -> 
             f"version {versions[0]}" if len(versions) == 1 else f"versions {versions[0]} to {versions[-1]}"
         )
         raise ShardError(
-            f"{place}: format version {found_version}; this program reads {known}. "
+            f"{where}: format version {found_version}; this program reads {known}. "
             "Merge again, or use the version of the program that wrote it."
         )
 
 
-def open_hdf5(source: Path | BinaryIO, place: object, kind: str, *versions: int) -> Hdf5File:
+def open_hdf5(source: Path | BinaryIO, where: object, kind: str, *versions: int) -> Hdf5File:
     """The file or stream, opened for reading; raises ShardError if it is damaged or has another format or version."""
     try:
         file = Hdf5File(source)
     except OSError as reason:
-        raise ShardError(f"{place}: cannot be read ({system_message(reason)}).") from None
+        raise ShardError(f"{where}: cannot be read ({system_message(reason)}).") from None
     except READ_ERRORS as reason:
         raise ShardError(
-            f"{place}: expected an HDF5 file, found a damaged file or another format ({one_line(reason)})."
+            f"{where}: expected an HDF5 file, found a damaged file or another format ({one_line(reason)})."
         ) from None
     try:
-        require_format(file, place, kind, *versions)
+        require_format(file, where, kind, *versions)
     except BaseException:
         file.close()
         raise

@@ -33,13 +33,13 @@ class SourceIds:
         return self[image].decode("utf-8", "replace")
 
 
-def read_source_ids(shard: Path | BinaryIO, place: object) -> SourceIds:
-    """The names of the images of a shard; raises ShardError, naming `place`, if it is damaged or in another format."""
-    with open_hdf5(shard, place, SHARD_FORMAT, SHARD_VERSION) as file:
+def read_source_ids(shard: Path | BinaryIO, where: object) -> SourceIds:
+    """The names of the images of a shard; raises ShardError, naming `where`, if it is damaged or in another format."""
+    with open_hdf5(shard, where, SHARD_FORMAT, SHARD_VERSION) as file:
         try:
             names, offsets = file["source_id_bytes"].tobytes(), file["source_id_offsets"]
             if offsets.dtype != np.int64 or offsets.ndim != 1 or not fits(offsets, len(names)):
                 raise ValueError("its names and their offsets contradict each other")
             return SourceIds(names, offsets)
         except READ_ERRORS:
-            raise ShardError(f"{place}: the shard is damaged; run `data-prep check`.") from None
+            raise ShardError(f"{where}: the shard is damaged; run `data-prep check`.") from None

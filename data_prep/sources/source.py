@@ -33,36 +33,36 @@ class Counts(Counter[str]):
         super().__init__()
         self._forget()
 
-    def leave_out(self, reason: str, image: str, place: str = "", number: int = 1) -> None:
+    def leave_out(self, reason: str, image: str, where: str = "", number: int = 1) -> None:
         """Count and list an image, or a part of its labels.
 
-        image: the name of the image, the row or the file. place: the path that was tried, or the line or box.
+        image: the name of the image, the row or the file. where: the path that was tried, or the line or box.
         number: the number of images or labels that the entry stands for. Bytes that are not UTF-8 appear as `\\xNN`.
         """
-        reason, text = valid_text(reason), valid_text(f"{image}\0{place}")
+        reason, text = valid_text(reason), valid_text(f"{image}\0{where}")
         self[reason] += number
         self._reasons.append(self._reason_numbers.setdefault(reason, len(self._reason_numbers)))
         self._texts.append(text)
 
-    def leave_out_box(self, reason: str, image: str, place: str = "") -> None:
+    def leave_out_box(self, reason: str, image: str, where: str = "") -> None:
         """Leave out a box, or a line, row or file that should state boxes; see `leave_out`."""
-        self.leave_out(reason, image, place)
+        self.leave_out(reason, image, where)
         self.boxes += 1
 
     def left_out(self) -> Iterator[tuple[str, str, str]]:
-        """Reason, image and place of each entry, in the order in which they were left out."""
+        """Reason, image, and path, line or box of each entry, in the order in which they were left out."""
         reasons = list(self._reason_numbers)
         for number, reason in enumerate(self._reasons):
-            image, _, place = self._texts[number].partition("\0")
-            yield reasons[reason], image, place
+            image, _, where = self._texts[number].partition("\0")
+            yield reasons[reason], image, where
 
     def examples(self, most: int = SHOWN_EXAMPLES) -> dict[str, list[str]]:
-        """The places (or else images) of the first entries of each reason that has any."""
+        """The paths, lines or boxes (or else images) of the first entries of each reason that has any."""
         found: dict[str, list[str]] = {reason: [] for reason in self._reason_numbers}
         missing = {reason: min(most, self[reason]) for reason in found}
-        for reason, image, place in self.left_out():
+        for reason, image, where in self.left_out():
             if len(found[reason]) < most:
-                found[reason].append(place or image)
+                found[reason].append(where or image)
                 missing[reason] -= 1
                 if not any(missing.values()):
                     break
@@ -117,10 +117,10 @@ class OpenSource:
 
 
 def leave_out_image(
-    counts: Counts, reason: str, image: str, place: str, *, boxes: int = 0, labels: int = 0
+    counts: Counts, reason: str, image: str, where: str, *, boxes: int = 0, labels: int = 0
 ) -> None:
     """Leave out an image that cannot be used, and count its boxes and image labels."""
-    counts.leave_out(reason, image, place)
+    counts.leave_out(reason, image, where)
     counts.boxes += boxes
     counts[BOX_OF_LOST_IMAGE] += boxes
     counts[LABEL_OF_LOST_IMAGE] += labels

@@ -144,8 +144,8 @@ class _Contents:
             start = f"{folder}/" if folder.parts else ""
             paths = [f"{start}{file}" for file in files if file.lower().endswith(suffixes)]
             hashes = np.fromiter(map(hash, paths), dtype=np.int64, count=len(paths))
-            for place in np.flatnonzero(~np.isin(hashes, known)).tolist():
-                path = readable_name(paths[place])
+            for position in np.flatnonzero(~np.isin(hashes, known)).tolist():
+                path = readable_name(paths[position])
                 counts.leave_out(_WITHOUT_FILE, f"{readable_name(prefix)}{path.rpartition('/')[2]}", path)
 
 

@@ -198,9 +198,9 @@ def _has_text_file(images: Path) -> bool:
 def labels_folder(images: Path) -> Path:
     """The folder of the text files: the last `images` (or VOC's `JPEGImages`) in the path becomes `labels`."""
     parts = list(images.absolute().parts)
-    for place in reversed(range(len(parts))):
-        if parts[place] in ("images", "JPEGImages"):
-            parts[place] = "labels"
+    for position in reversed(range(len(parts))):
+        if parts[position] in ("images", "JPEGImages"):
+            parts[position] = "labels"
             break
     return Path(*parts)
 
@@ -258,11 +258,11 @@ class _TextFiles:
                 return path
         return None
 
-    def require_one(self, place: Path) -> None:
+    def require_one(self, folder: Path) -> None:
         """Raise SourceError if there are images, and none has a text file."""
         if self.images and not self.found:
             raise SourceError(
-                f"source {self.source!r}: expected the text files of its images in {place}, found none there nor "
+                f"source {self.source!r}: expected the text files of its images in {folder}, found none there nor "
                 "beside the images; give their folder as `labels`. For images without objects, write empty text files."
             )
 

@@ -100,16 +100,16 @@ def read_splits(path: Path) -> tuple[Path, list[ListedImages]]:
     if not (exists(folder) and folder.is_dir()):  # a path on the machine that wrote the file
         folder = path.parent
     listed = [
-        ListedImages(split, _place(folder, entry, path))
+        ListedImages(split, _listed_path(folder, entry, path))
         for split, keys in _KEYS_OF_SPLIT.items()
         for entry in _entries(values, keys, path)
     ]
     if not listed:
         raise SourceError(f"{path}: expected the images of a split, as in `train: images/train`, found none.")
-    for split, place in listed:
-        if not exists(place) and (split == "train" or not any(exists(other.path) for other in listed)):
+    for split, images in listed:
+        if not exists(images) and (split == "train" or not any(exists(other.path) for other in listed)):
             raise SourceError(
-                f"{path}: expected images at {shortened(str(place), 300)}, found nothing; correct `path` or the split."
+                f"{path}: expected images at {shortened(str(images), 300)}, found nothing; correct `path` or the split."
             )
     return folder, listed
 
@@ -123,12 +123,12 @@ def _entries(values: dict[str, Any], keys: tuple[str, ...], path: Path) -> Itera
             yield entry
 
 
-def _place(folder: Path, entry: str, path: Path) -> Path:
+def _listed_path(folder: Path, entry: str, path: Path) -> Path:
     """The folder or list of an entry; Roboflow writes `../train/images` for train/images beside the file."""
     if not exists(folder / entry):
         entry = entry.replace("\\", "/")
     candidates = [folder / entry, path.parent / entry]
     if entry.startswith("../"):
         candidates += [folder / entry[3:], path.parent / entry[3:]]
-    place = next((candidate for candidate in candidates if exists(candidate)), candidates[0])
-    return Path(*place.absolute().parts) if exists(place) else place
+    found = next((candidate for candidate in candidates if exists(candidate)), candidates[0])
+    return Path(*found.absolute().parts) if exists(found) else found

@@ -37,8 +37,8 @@ def read_photos(folder: Path) -> Photos:
     """All images with a box; raises WorldError where the folder has another layout."""
     train = {
         table.parent.name: [
-            parse_photo(table.parent / "images" / name, box, place)
-            for place, (name, *box) in lines_of(table, columns=5)
+            parse_photo(table.parent / "images" / name, box, where)
+            for where, (name, *box) in lines_of(table, columns=5)
         ]
         for table in sorted(folder.glob("train/*/*_boxes.txt"))
     }
@@ -50,12 +50,12 @@ def read_photos(folder: Path) -> Photos:
             f"val/val_annotations.txt, found {len(train)} classes in train and "
             f"{'a' if annotations.is_file() else 'no'} file val/val_annotations.txt."
         )
-    for place, (name, wnid, *box) in lines_of(annotations, columns=6):
+    for where, (name, wnid, *box) in lines_of(annotations, columns=6):
         if wnid not in val:
             raise WorldError(
-                f"{place}: class {wnid} has no boxes in train. Remove the line, or add the class."
+                f"{where}: class {wnid} has no boxes in train. Remove the line, or add the class."
             )
-        val[wnid].append(parse_photo(annotations.parent / "images" / name, box, place))
+        val[wnid].append(parse_photo(annotations.parent / "images" / name, box, where))
     lacking = [wnid for part in (train, val) for wnid, photos in part.items() if not photos]
     if lacking:
         raise WorldError(f"{folder}: class {lacking[0]} has no image in train, or none in val.")
@@ -77,16 +77,16 @@ def lines_of(table: Path, *, columns: int) -> Iterator[tuple[str, list[str]]]:
         yield f"{table}:{number}", cells
 
 
-def parse_photo(file: Path, box: list[str], place: str) -> Photo:
-    """The photograph with the box in the last four cells of a line; place: FILE:LINE, for messages."""
+def parse_photo(file: Path, box: list[str], where: str) -> Photo:
+    """The photograph with the box in the last four cells of a line; where: FILE:LINE, for messages."""
     try:
         left, top, right, bottom = map(int, box)
     except ValueError:
         raise WorldError(
-            f"{place}: expected x0 y0 x1 y1 in whole pixels, found {quoted(' '.join(box))}."
+            f"{where}: expected x0 y0 x1 y1 in whole pixels, found {quoted(' '.join(box))}."
         ) from None
     if right < left or bottom < top or left < 0 or top < 0:
-        raise WorldError(f"{place}: expected a box with an area, found {left},{top} to {right},{bottom}.")
+        raise WorldError(f"{where}: expected a box with an area, found {left},{top} to {right},{bottom}.")
     return Photo(file, (left, top, right + 1, bottom + 1))
 
 

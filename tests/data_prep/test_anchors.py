@@ -36,10 +36,10 @@ def slow_kmeans(boxes, anchors, rounds=300):
         total, nearest = 0.0, []
         for box in boxes:
             ious = [slow_iou(box, anchor) for anchor in anchors]
-            place = ious.index(max(ious))
-            total += ious[place]
-            nearest.append(place)
-            members[place].append(box)
+            position = ious.index(max(ious))
+            total += ious[position]
+            nearest.append(position)
+            members[position].append(box)
         if total / len(boxes) > best_iou:
             best, best_iou = anchors, total / len(boxes)
         if nearest == before:

@@ -202,8 +202,8 @@ def _text_number(rng: Random, data: bytes) -> bytes:
     found = list(_NUMBER.finditer(data[: 1 << 16]))
     if not found:
         return with_token(rng, data, rng.choice(_TEXT_NUMBERS))
-    place = rng.choice(found)
-    return data[: place.start()] + rng.choice(_TEXT_NUMBERS) + data[place.end() :]
+    position = rng.choice(found)
+    return data[: position.start()] + rng.choice(_TEXT_NUMBERS) + data[position.end() :]
 
 
 def lines(rng: Random, data: bytes) -> bytes:

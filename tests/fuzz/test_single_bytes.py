@@ -19,21 +19,21 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_shards(tmp_path_factory.mktemp("single"), shard_mb=0.001)
 
 
-def harmful_changes(shards: Path, name: str, places: range) -> tuple[list[tuple[int, int]], int]:
+def harmful_changes(shards: Path, name: str, positions: range) -> tuple[list[tuple[int, int]], int]:
     """The changes that a reader accepts although they change what it gives, and the number of detected changes."""
     path, images = shards / name, read_index(shards).shards[0].images
     expected = contents(shards, most=images)
     whole = path.read_bytes()
     harmful, detected = [], 0
     try:
-        for place in places:
+        for position in positions:
             for flip in FLIPS:
                 changed = bytearray(whole)
-                changed[place] ^= flip
+                changed[position] ^= flip
                 path.write_bytes(changed)
                 with contextlib.suppress(DataPrepError):
                     if contents(shards, most=images) != expected:
-                        harmful.append((place, flip))
+                        harmful.append((position, flip))
                     continue
                 detected += 1
     finally:
@@ -72,8 +72,8 @@ def test_check_finds_every_single_byte_change_of_a_shard(shards):
     path, index = shards / SHARD, read_index(shards)
     whole = path.read_bytes()
     try:
-        for place in range(len(whole)):
-            path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
-            assert [damage.file for damage in check_shards(shards, index).damages] == [SHARD], place
+        for position in range(len(whole)):
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+            assert [damage.file for damage in check_shards(shards, index).damages] == [SHARD], position
     finally:
         path.write_bytes(whole)

@@ -26,8 +26,8 @@ class Header:
     names: tuple[str, ...] = ()
     separator: str = ","
 
-    def place(self, synonyms: Sequence[str]) -> int | None:
-        """The place of the first of these columns that there is, in any case; None if there is none."""
+    def position(self, synonyms: Sequence[str]) -> int | None:
+        """The position of the first of these columns that there is, in any case; None if there is none."""
         folded = [folded_name(name) for name in self.names]
         return next((folded.index(name) for name in synonyms if name in folded), None)
 

@@ -133,7 +133,7 @@ def _descriptions(path: Path) -> list[NamedClass]:
     except csv.Error as error:
         raise LabelError(f"{path}: not a CSV file ({error}).") from None
     header = Header(tuple(rows[0])) if rows else Header()
-    columns = (header.place(ID_COLUMNS), header.place(NAME_COLUMNS))
+    columns = (header.position(ID_COLUMNS), header.position(NAME_COLUMNS))
     body = rows[1:] if rows and not rows[0][0].startswith("/") else rows
     if columns == (1, 0):
         body = [row[::-1] for row in body]

@@ -49,7 +49,7 @@ def read_csv(path: Path, *, roots: bool = True) -> Hierarchy:
     lines = table_lines(path)
     first = next(lines, (1, ""))
     for header in possible_headers(first[1]):
-        if header.place(_CHILD) is not None and header.place(_PARENT) is not None:
+        if header.position(_CHILD) is not None and header.position(_PARENT) is not None:
             return _read_edges(lines, header, path, roots=roots)
         if roots and sum(rank_of(name) is not None for name in header.names) >= 2:
             return _read_ranks(lines, header, path)
@@ -64,13 +64,15 @@ def read_csv(path: Path, *, roots: bool = True) -> Hierarchy:
 def _read_edges(lines: Iterable[tuple[int, str]], header: Header, path: Path, *, roots: bool) -> Hierarchy:
     """The hierarchy in rows with a child and its parent; a file without a header has the columns of HEADER."""
     columns = header if header.names else Header(tuple(HEADER))
-    child_place, parent_place, name_place = (columns.place(names) for names in (_CHILD, _PARENT, _NAME))
-    assert child_place is not None
-    assert parent_place is not None
+    child_position, parent_position, name_position = (
+        columns.position(names) for names in (_CHILD, _PARENT, _NAME)
+    )
+    assert child_position is not None
+    assert parent_position is not None
     hierarchy, has_roots = Hierarchy(source=str(path)), False
     for number, line in lines:
         fields = _edge_fields(line, header, path, number)
-        child, parent = fields[child_place], fields[parent_place]
+        child, parent = fields[child_position], fields[parent_position]
         if not child:
             raise _not_an_edge(line, path, number)
         if not parent and not roots:
@@ -80,7 +82,7 @@ def _read_edges(lines: Iterable[tuple[int, str]], header: Header, path: Path, *,
         has_roots |= not parent
         if parent and (earlier := hierarchy.lines.get((as_id(child), as_id(parent)))):
             raise TreeFileError(f"{path}: line {number}: repeats line {earlier}.")
-        name = "" if name_place in (None, child_place) else fields[name_place]
+        name = "" if name_position in (None, child_position) else fields[name_position]
         if parent:
             hierarchy.add(child, parent, name=name, line=number)
         else:
@@ -88,7 +90,7 @@ def _read_edges(lines: Iterable[tuple[int, str]], header: Header, path: Path, *,
     _check_not_empty(hierarchy, path)
     if has_roots:
         _check_parents_have_rows(hierarchy)
-    _warn_of_unread(columns, {child_place, parent_place, name_place}, path)
+    _warn_of_unread(columns, {child_position, parent_position, name_position}, path)
     return hierarchy
 
 
@@ -112,19 +114,19 @@ def _read_ranks(lines: Iterable[tuple[int, str]], header: Header, path: Path) ->
     """The hierarchy in rows of a taxonomy; a further column gives the name of the row's lowest taxon."""
     hierarchy = Hierarchy(source=str(path))
     taxonomy = Taxonomy(hierarchy)
-    ranks = {place: rank for place, name in enumerate(header.names) if (rank := rank_of(name))}
-    name_place = header.place(_NAME)
+    ranks = {position: rank for position, name in enumerate(header.names) if (rank := rank_of(name))}
+    name_position = header.position(_NAME)
     for number, line in lines:
         fields = checked_fields(line, header, path, number)
-        name = "" if name_place is None else fields[name_place]
-        taxonomy.add({rank: fields[place] for place, rank in ranks.items()}, name=name, line=number)
+        name = "" if name_position is None else fields[name_position]
+        taxonomy.add({rank: fields[position] for position, rank in ranks.items()}, name=name, line=number)
     _check_not_empty(hierarchy, path)
-    _warn_of_unread(header, {*ranks, name_place}, path)
+    _warn_of_unread(header, {*ranks, name_position}, path)
     return hierarchy
 
 
 def _warn_of_unread(header: Header, read: Collection[int | None], path: Path) -> None:
-    unread = [name for place, name in enumerate(header.names) if place not in read]
+    unread = [name for position, name in enumerate(header.names) if position not in read]
     if unread:
         listed = ", ".join(map(quoted, unread[:10])) + (", …" if len(unread) > 10 else "")
         warnings.warn(f"{path}: columns that were not read: {listed}.", stacklevel=4)
@@ -233,13 +235,13 @@ def read_names(path: Path, hierarchy: Hierarchy) -> None:
             header = named
             continue
         fields = fields_of(line, header.separator, path, number)
-        id_place, name_place = (
-            header.place(ID_COLUMNS) or 0,
-            header.place(NAME_COLUMNS) or int(not header.names),
+        id_position, name_position = (
+            header.position(ID_COLUMNS) or 0,
+            header.position(NAME_COLUMNS) or int(not header.names),
         )
-        if len(fields) <= max(id_place, name_place):
+        if len(fields) <= max(id_position, name_position):
             raise TreeFileError(f"{path}: line {number}: expected 'id,name', found {quoted(line)}.")
-        id_, name = as_id(fields[id_place]), plain_blanks(fields[name_place])
+        id_, name = as_id(fields[id_position]), plain_blanks(fields[name_position])
         if id_ in hierarchy.parents and name:
             if not name.isprintable():
                 raise TreeFileError(
@@ -253,8 +255,8 @@ def read_names(path: Path, hierarchy: Hierarchy) -> None:
 
 def _names_header(line: str) -> Header | None:
     """The header of a table of names; None for a row."""
-    known = (header for header in possible_headers(line) if header.place(ID_COLUMNS) is not None)
-    return next((header for header in known if header.place(NAME_COLUMNS) is not None), None)
+    known = (header for header in possible_headers(line) if header.position(ID_COLUMNS) is not None)
+    return next((header for header in known if header.position(NAME_COLUMNS) is not None), None)
 
 
 def _check_not_empty(hierarchy: Hierarchy, path: Path) -> None:

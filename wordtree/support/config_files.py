@@ -100,7 +100,7 @@ def load_config(
         raise error(f"{path}: {reason}") from None
     values = _with_overrides(values, overrides, model, renames, error)
     renames.warn(str(path))
-    return validate(values, model, place=str(path), folder=path.parent, error=error)
+    return validate(values, model, where=str(path), folder=path.parent, error=error)
 
 
 def apply_overrides(
@@ -132,25 +132,25 @@ def validate(
     values: Mapping[str, Any],
     model: type[ConfigModel],
     *,
-    place: str,
+    where: str,
     folder: Path | None = None,
     error: type[Exception] = ConfigError,
 ) -> ConfigModel:
     """The settings as a model; former names are accepted without a warning.
 
-    place: the source of the settings, for errors. folder: where relative paths start.
+    where: the source of the settings, for errors. folder: where relative paths start.
     """
     try:
         values = _Renames().apply(values, [model])
         return model.model_validate(values, context={"folder": folder})
     except _TwoNames as reason:
-        raise error(f"{place}: {reason}") from None
+        raise error(f"{where}: {reason}") from None
     except ValidationError as problems:
         details = problems.errors(include_url=False)
         texts = [_problem(each, values, model) for each in details[:MAX_PROBLEMS]]
         count = f"{len(details)} problems: " if len(details) > 1 else ""
         more = "; …" if len(details) > MAX_PROBLEMS else "."
-        raise error(f"{place}: {count}{'; '.join(texts)}{more}") from None
+        raise error(f"{where}: {count}{'; '.join(texts)}{more}") from None
 
 
 # --- YAML
@@ -328,18 +328,18 @@ def _mark_texts(value: Any) -> Any:
 
 
 def _problem(details: ErrorDetails, values: Any, model: type[BaseModel]) -> str:
-    place = _written_key(details["loc"], values)
+    key = _written_key(details["loc"], values)
     if details["type"] == "extra_forbidden":
-        key = str(details["loc"][-1])
-        known = (name for name in _field_names(model) if name != key)  # a valid key of another part
-        return f"unknown key {quoted(place)}{did_you_mean_inside(near(key, known, limit=1))}"
+        last = str(details["loc"][-1])
+        known = (name for name in _field_names(model) if name != last)  # a valid key of another part
+        return f"unknown key {quoted(key)}{did_you_mean_inside(near(last, known, limit=1))}"
     if details["type"] == "missing":
-        return f"{place} is missing"
+        return f"{key} is missing"
     if details["type"] == "union_tag_invalid" and details.get("ctx"):
         context = details["ctx"]
-        return f"{place}.format: expected {context['expected_tags']}, found {context['tag']!r}"
+        return f"{key}.format: expected {context['expected_tags']}, found {context['tag']!r}"
     if details["type"] == "union_tag_not_found":
-        return f"{place}.format is missing"
+        return f"{key}.format is missing"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     message = _PLAIN_WORDS.get(details["type"], message)
     if details["type"].startswith(("greater_than", "less_than")):
@@ -347,8 +347,8 @@ def _problem(details: ErrorDetails, values: Any, model: type[BaseModel]) -> str:
     if details["type"] in ("model_type", "model_attributes_type"):
         message = "`key: value` lines"
     if details["type"] == "value_error":
-        return f"{place}: {message}" if place else message
-    return f"{place}: expected {message}, found {_shortened(details['input'])}"
+        return f"{key}: {message}" if key else message
+    return f"{key}: expected {message}, found {_shortened(details['input'])}"
 
 
 _PLAIN_WORDS = {  # pydantic's kind of problem -> the expected value

@@ -46,11 +46,11 @@ def file_name_of(path: PurePath | str, *, default: str) -> PurePath:
 
 
 def refuse_links_out(folder: Path, names: Iterable[str]) -> None:
-    """Raise OutputError where a name in a folder is a link to a place outside: a stranger may have made the folder."""
+    """Raise OutputError where a name in a folder is a link that leads outside: a stranger may have made the folder."""
     for name in names:
         path = folder / name
         if path.is_symlink() and not is_inside(path, folder):
-            raise OutputError(f"{path}: is a link to a place outside its folder; remove the link.")
+            raise OutputError(f"{path}: is a link that leads outside its folder; remove the link.")
 
 
 def write_outputs(

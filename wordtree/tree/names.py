@@ -63,7 +63,7 @@ class NameIndex:
 def _expression(pattern: str) -> str:
     """The regular expression of a pattern, which takes linear time for any number of stars.
 
-    The part between two stars is sought once, at its first place (an atomic group): a later place cannot be better.
+    The part between two stars is matched once, where it first occurs (an atomic group): a later match cannot be better.
     """
     first, *others = (re.escape(part).replace(r"\?", r"[^\n]") for part in pattern.split("*"))
     if not others:

@@ -116,7 +116,7 @@ def read_figures(path: Path, tree: WordTree) -> dict[str, list[float | None]]:
     return columns
 
 
-def _number(text: str | None, place: str) -> float | None:
+def _number(text: str | None, where: str) -> float | None:
     if not text:
         return None
     try:
@@ -124,7 +124,7 @@ def _number(text: str | None, place: str) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise FiguresError(f"{place}: expected a number, found {text!r}.")
+        raise FiguresError(f"{where}: expected a number, found {text!r}.")
     return int(value) if value.is_integer() else value
 
 

@@ -320,7 +320,7 @@ def _checkpoint_of(content: dict[str, Any], config_type: type[Any]) -> Checkpoin
         predict = settings.get("predict", {})
         if isinstance(predict, dict):  # older checkpoints lack the precision, and had no other
             settings["predict"] = {"precision": "float32", **predict}
-    config = validate(settings, config_type, place="its configuration", error=CheckpointError)
+    config = validate(settings, config_type, where="its configuration", error=CheckpointError)
     if config_type is PretrainConfig:
         _class_nodes(content["weights"], tree)
     checkpoint: Checkpoint[Any] = Checkpoint(
@@ -344,7 +344,7 @@ def _calibration(content: str | None) -> Calibration | None:
     return validate(
         json.loads(content, parse_constant=_refuse_constant),
         Calibration,
-        place="its calibration",
+        where="its calibration",
         error=CheckpointError,
     )
 

@@ -59,7 +59,7 @@ def detector_config_of(plan: NetworkPlan, *, batch_norm: BatchNormRule, rules: R
             "geometry": "darknet",
         }
         settings["evaluate"] = {"geometry": "darknet"}
-    return validate(settings, Config, place=plan.source, error=DarknetError)
+    return validate(settings, Config, where=plan.source, error=DarknetError)
 
 
 def classifier_config_of(plan: NetworkPlan, *, batch_norm: BatchNormRule) -> PretrainConfig:
@@ -79,7 +79,7 @@ def classifier_config_of(plan: NetworkPlan, *, batch_norm: BatchNormRule) -> Pre
         },
         "schedule": _schedule(net),
     }
-    return validate(settings, PretrainConfig, place=plan.source, error=DarknetError)
+    return validate(settings, PretrainConfig, where=plan.source, error=DarknetError)
 
 
 def _common(plan: NetworkPlan) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _session_network(detector: Detector, engine: str, precision: Precision) -> t
         network_onnx(detector),
         detector.network_outputs,
         precision=precision,
-        place="the exported network",
+        where="the exported network",
     )
 
     def run(images: Tensor) -> tuple[Tensor, ...]:

@@ -36,17 +36,17 @@ class Session:
 
 
 def open_session(
-    engine: str, content: bytes, outputs: Sequence[str], *, precision: Precision = "float32", place: str
+    engine: str, content: bytes, outputs: Sequence[str], *, precision: Precision = "float32", where: str
 ) -> Session:
     """Load the content of an ONNX file into `onnxruntime` or `openvino`.
 
     outputs: those that the caller needs. precision: `auto` is bfloat16 where the engine computes it faster on this
-    processor. place: the file, for messages. Raises EngineError.
+    processor. where: the file, for messages. Raises EngineError.
     """
     open_in_engine = _onnxruntime_session if engine == "onnxruntime" else _openvino_session
-    session = open_in_engine(content, precision, place)
+    session = open_in_engine(content, precision, where)
     if missing := sorted({*outputs} - {*session.outputs}):
-        raise _damaged(place, engine, f"it has no output {missing[0]}")
+        raise _damaged(where, engine, f"it has no output {missing[0]}")
     return session
 
 
@@ -56,7 +56,7 @@ def thread_count() -> int:
     return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
 
 
-def _onnxruntime_session(content: bytes, precision: Precision, place: str) -> Session:
+def _onnxruntime_session(content: bytes, precision: Precision, where: str) -> Session:
     import onnxruntime
 
     if precision == "bfloat16":
@@ -70,7 +70,7 @@ def _onnxruntime_session(content: bytes, precision: Precision, place: str) -> Se
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as reason:  # its errors have no base class
-        raise _damaged(place, "ONNX Runtime", reason) from None
+        raise _damaged(where, "ONNX Runtime", reason) from None
     names = [output.name for output in session.get_outputs()]
 
     def run(images: Float32Array) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _onnxruntime_session(content: bytes, precision: Precision, place: str) -> Se
     return Session("onnxruntime", "float32", names, run)
 
 
-def _openvino_session(content: bytes, precision: Precision, place: str) -> Session:
+def _openvino_session(content: bytes, precision: Precision, where: str) -> Session:
     import openvino
 
     core = openvino.Core()
@@ -97,7 +97,7 @@ def _openvino_session(content: bytes, precision: Precision, place: str) -> Sessi
         model = core.read_model(content)
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as reason:
-        raise _damaged(place, "OpenVINO", reason) from None
+        raise _damaged(where, "OpenVINO", reason) from None
     names = [output.any_name for output in compiled.outputs]
     request = compiled.create_infer_request()
 
@@ -108,8 +108,8 @@ def _openvino_session(content: bytes, precision: Precision, place: str) -> Sessi
     return Session("openvino", chosen, names, run)
 
 
-def _damaged(place: str, engine: str, reason: object) -> EngineError:
+def _damaged(where: str, engine: str, reason: object) -> EngineError:
     return EngineError(
-        f"{place}: expected an ONNX file that {engine} can run; this one is damaged or something else "
+        f"{where}: expected an ONNX file that {engine} can run; this one is damaged or something else "
         f"({one_line(reason)[:150]})."
     )

@@ -106,8 +106,10 @@ def precision_of(outcomes: DetectionOutcomes) -> dict[int, AveragePrecision]:
     values = 100 * np.stack([mean_precision(curve, objects) for curve in curves])  # (T, C)
     ap = values.mean(axis=0) if len(values) > 1 else None
     return {
-        int(node): AveragePrecision(ap50=float(values[0, place]), ap=None if ap is None else float(ap[place]))
-        for place, node in enumerate(outcomes.nodes)
+        int(node): AveragePrecision(
+            ap50=float(values[0, position]), ap=None if ap is None else float(ap[position])
+        )
+        for position, node in enumerate(outcomes.nodes)
     }
 
 

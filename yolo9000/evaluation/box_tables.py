@@ -87,8 +87,8 @@ class DetectionTable:
 
     def of_nodes(self, nodes: Int64Array) -> DetectionTable:
         """The detections of these nodes; nodes: ascending."""
-        place = np.searchsorted(nodes, self.node).clip(max=max(0, len(nodes) - 1))
-        return self[nodes[place] == self.node if len(nodes) else np.zeros(len(self), bool)]
+        position = np.searchsorted(nodes, self.node).clip(max=max(0, len(nodes) - 1))
+        return self[nodes[position] == self.node if len(nodes) else np.zeros(len(self), bool)]
 
     def best_of_each_class(self, count: int) -> DetectionTable:
         """At most `count` detections of each node in each image, those of highest score."""

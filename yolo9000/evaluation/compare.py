@@ -107,8 +107,8 @@ def _group_rows(
     classes: ComparedClasses, ap50: Sequence[Difference], ap: Sequence[Difference]
 ) -> tuple[GroupDifference, ...]:
     return tuple(
-        GroupDifference(*pair, int(members.sum()), ap50[place], ap[place])
-        for place, (pair, members) in enumerate(classes.groups.items())
+        GroupDifference(*pair, int(members.sum()), ap50[position], ap[position])
+        for position, (pair, members) in enumerate(classes.groups.items())
     )
 
 
@@ -127,14 +127,14 @@ def _class_rows(
         ClassDifference(
             tree.ids[node],
             tree.names[node],
-            *classes.supervision[place],
-            int(classes.objects[place]),
-            int(classes.images[place]),
-            ap50[place],
-            ap[place],
-            bool(differs[place]),
+            *classes.supervision[position],
+            int(classes.objects[position]),
+            int(classes.images[position]),
+            ap50[position],
+            ap[position],
+            bool(differs[position]),
         )
-        for place, node in enumerate(classes.nodes.tolist())
+        for position, node in enumerate(classes.nodes.tolist())
     )
 
 

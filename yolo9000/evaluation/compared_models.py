@@ -149,8 +149,8 @@ def detections_of_both(models: Sequence[ComparedModel], images: EvaluationSet) -
     batches = for_each_fitted_batch(images, models[0].cfg.evaluate.batch_size, inputs, predict)
     truths = [_only_shared(truth, is_shared) for truth in images.annotated]
     found = []
-    for place, (model, nodes) in enumerate(zip(models, node_of, strict=True)):
-        rows = [row for batch in batches for row in batch[place]]
+    for position, (model, nodes) in enumerate(zip(models, node_of, strict=True)):
+        rows = [row for batch in batches for row in batch[position]]
         found.append(
             _model_detections(images, [replace(t, node=nodes[t.node]) for t in truths], rows, model, nodes)
         )

@@ -140,8 +140,8 @@ def curve_over_min_score(paths: MatchedPaths, nodes: Int64Array) -> tuple[CurveP
     scores = np.unique(paths.score[~paths.is_ignored])
     if not len(scores):
         return ()
-    places: Int64Array = np.linspace(0, len(scores) - 1, CURVE_POINTS).round().astype(np.int64)
-    thresholds = [0.0, *(_rounded_down(float(score)) for score in scores[places])]
+    positions: Int64Array = np.linspace(0, len(scores) - 1, CURVE_POINTS).round().astype(np.int64)
+    thresholds = [0.0, *(_rounded_down(float(score)) for score in scores[positions])]
     return tuple(point_at(paths, nodes, threshold) for threshold in sorted(set(thresholds)))
 
 

@@ -147,8 +147,8 @@ def interval(values: FloatArray, confidence: float) -> Float64Array:
     bounds: Float64Array = np.full((2, *values.shape[1:]), np.nan)
     complete = is_known.all(axis=0)
     bounds[:, complete] = np.quantile(values[:, complete], shares, axis=0)
-    for place in np.argwhere(~complete & is_known.any(axis=0)):
-        column = (slice(None), *place)
+    for position in np.argwhere(~complete & is_known.any(axis=0)):
+        column = (slice(None), *position)
         bounds[column] = np.quantile(values[column][is_known[column]], shares)
     return bounds
 

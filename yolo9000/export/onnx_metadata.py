@@ -98,7 +98,7 @@ def _detector_of(content: bytes, facts: Mapping[str, Any]) -> OnnxDetector:
         content=content,
         tree=tree,
         label_counts=counts,
-        settings=validate(settings, PredictConfig, place="its metadata"),
+        settings=validate(settings, PredictConfig, where="its metadata"),
         size_px=(int(width), int(height)),
         multiple_px=int(facts["input_multiple_px"]),
     )

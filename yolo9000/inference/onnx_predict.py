@@ -42,7 +42,7 @@ class OnnxPredictor:
         found = read_onnx_detector(self.checkpoint)
         self.tree, self.label_counts = found.tree, found.label_counts
         settings = {**found.settings.model_dump(), **(changes or {})}
-        self.settings = validate(settings, PredictConfig, place="changes")
+        self.settings = validate(settings, PredictConfig, where="changes")
         self.size_px = self.settings.input_size_px or found.size_px
         self._check(found.multiple_px)
         self.engine = open_session(
@@ -50,7 +50,7 @@ class OnnxPredictor:
             found.content,
             OUTPUTS,
             precision=self.settings.precision,
-            place=str(path),
+            where=str(path),
         )
 
     def __call__(

@@ -56,7 +56,7 @@ class Predictor:
         self.tree, self.config, self.label_counts = loaded.tree, loaded.config, loaded.label_counts
         changed = with_present_names(changes or {}, PredictConfig, source="changes")
         settings = {**loaded.config.predict.model_dump(), **changed}
-        self.settings = validate(settings, PredictConfig, place="changes")
+        self.settings = validate(settings, PredictConfig, where="changes")
         runs_on_cpu = device is None and engine in ("onnxruntime", "openvino")
         self.device = torch.device("cpu") if runs_on_cpu else _device(device)
         self.model = loaded.build_model().to(self.device)

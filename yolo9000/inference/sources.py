@@ -242,8 +242,8 @@ def _add_list(found: FoundImages, path: Path) -> None:
             _add(found, name, recursive=False)
         else:
             near = path.parent / name
-            places = (near, Path(name), path.parent / name.replace("\\", "/"))
-            chosen = next((place for place in places if exists(place)), near)
+            candidates = (near, Path(name), path.parent / name.replace("\\", "/"))
+            chosen = next((path for path in candidates if exists(path)), near)
             found.entries.append((str(chosen), chosen.name))
 
 

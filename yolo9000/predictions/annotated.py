@@ -25,8 +25,8 @@ _MAX_NAME_BYTES = 200  # of 255, so that `-2.jpg` fits
 class AnnotatedFiles:
     """A file in the output folder for each image, all different: NAME.jpg, NAME-2.jpg, …
 
-    Neither an input image, a file in `kept` (paths relative to the folder) nor a place outside is ever chosen. The
-    names depend on the order of the images only, so that a resumed run chooses the same ones.
+    Neither an input image, a file in `kept` (paths relative to the folder) nor a path outside the folder is ever
+    chosen. The names depend on the order of the images only, so that a resumed run chooses the same ones.
     """
 
     def __init__(self, out: Path, found: FoundImages, kept: Iterable[str]) -> None:

@@ -105,7 +105,7 @@ class IntervalScale:
         self._largest = max((abs(value) for value in values if value), default=1.0)
 
     def position(self, value: float) -> str:
-        """The place of a value between the ends, 0..100."""
+        """The position of a value between the ends, 0..100."""
         return f"{50 + 50 * value / self._largest:.2f}"
 
 

@@ -204,11 +204,11 @@ class LazyRows:
 def _summed_by_row(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Distinct rows, and the sum of the gradients of each; parts: rows (R,) with gradients (R, C)."""
     all_rows = torch.cat([rows for rows, _ in parts])
-    rows, place = all_rows.unique(return_inverse=True)
+    rows, position = all_rows.unique(return_inverse=True)
     if len(parts) == 1 and len(rows) == len(all_rows):
         return parts[0]
     total = parts[0][1].new_zeros(len(rows), parts[0][1].shape[1])
-    for (_, gradient), at in zip(parts, place.split([len(rows) for rows, _ in parts]), strict=True):
+    for (_, gradient), at in zip(parts, position.split([len(rows) for rows, _ in parts]), strict=True):
         total.index_add_(0, at, gradient)
     return rows, total
 

@@ -104,8 +104,8 @@ def draw_test_images(predictor: Predictor, reader: ShardReader, images: Int64Arr
 
     images: rows of the reader.
     """
-    places = np.linspace(0, len(images) - 1, min(TEST_IMAGES, len(images))).round().astype(int)
-    chosen = images[places]
+    positions = np.linspace(0, len(images) - 1, min(TEST_IMAGES, len(images))).round().astype(int)
+    chosen = images[positions]
     drawn = []
     for image in chosen.tolist():
         name = reader.source_id(image)

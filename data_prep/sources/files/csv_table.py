@@ -34,8 +34,8 @@ class CsvTable:
             if len(row) == len(self.columns):
                 yield row
             elif row:  # not a blank line
-                place = f"{self.path}, row {number}: {', '.join(row)[:60]}"
-                self._counts.leave_out_box(_WRONG_LENGTH, ", ".join(row)[:100], place)
+                where = f"{self.path}, row {number}: {', '.join(row)[:60]}"
+                self._counts.leave_out_box(_WRONG_LENGTH, ", ".join(row)[:100], where)
                 spoilt(row)
 
     def indices(self, names: Iterable[str], advice: str = "") -> list[int]:

@@ -157,10 +157,10 @@ ODD_VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("place", "value"), ODD_VALUES, ids=str)
-def test_odd_values_in_the_metadata_are_refused(shards, place, value):
+@pytest.mark.parametrize(("position", "value"), ODD_VALUES, ids=str)
+def test_odd_values_in_the_metadata_are_refused(shards, position, value):
     def spoil(metadata):
-        *keys, last = (int(key) if key.isdigit() else key for key in place.split("."))
+        *keys, last = (int(key) if key.isdigit() else key for key in position.split("."))
         for key in keys:
             metadata = metadata[key]
         metadata[last] = value
@@ -277,9 +277,9 @@ def test_a_changed_byte_under_a_right_checksum_is_refused_or_harmless(shards):
 def test_every_changed_byte_under_a_right_checksum_is_refused_or_harmless(shards):
     path = shards / "index.h5"
     whole = path.read_bytes()
-    for place in range(512, len(whole)):
+    for position in range(512, len(whole)):
         content = bytearray(whole)
-        content[place] ^= 0xFF if place % 2 else 1
+        content[position] ^= 0xFF if position % 2 else 1
         path.write_bytes(content)
         write_checksum(path)
         try:

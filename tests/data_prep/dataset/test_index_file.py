@@ -100,9 +100,9 @@ def test_an_index_without_its_checksum_is_damaged(shards):
 def test_an_index_of_which_one_byte_differs_is_refused(shards, data):
     path = shards / "index.h5"
     whole = path.read_bytes()
-    place = data.draw(st.integers(0, len(whole) - 1))
-    flipped = whole[place] ^ data.draw(st.integers(1, 255))
-    path.write_bytes(whole[:place] + bytes([flipped]) + whole[place + 1 :])
+    position = data.draw(st.integers(0, len(whole) - 1))
+    flipped = whole[position] ^ data.draw(st.integers(1, 255))
+    path.write_bytes(whole[:position] + bytes([flipped]) + whole[position + 1 :])
     try:
         assert "index.h5" in problem(lambda: ShardReader(shards))
     finally:

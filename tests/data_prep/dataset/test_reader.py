@@ -108,17 +108,17 @@ def test_an_image_of_which_one_byte_differs_is_refused(shards, data):
     reader = ShardReader(shards)
     image = data.draw(st.integers(0, len(reader) - 1))
     size, start = int(reader._picture_size[image]), int(reader._picture_start[image])
-    place = start + data.draw(st.integers(0, size - 1))
+    position = start + data.draw(st.integers(0, size - 1))
     path = shards / read_index(shards).shards[reader._image_shard[image]].name
     with path.open("r+b") as file:
-        file.seek(place)
+        file.seek(position)
         before = file.read(1)[0]
-        file.seek(place)
+        file.seek(position)
         file.write(bytes([before ^ data.draw(st.integers(1, 255))]))
         file.flush()
         assert f": image {image} (image" in problem(lambda: reader.encoded(image))
         assert len(ShardReader(shards, verify=False).encoded(image)) == size
-        file.seek(place)
+        file.seek(position)
         file.write(bytes([before]))
     assert len(reader.encoded(image)) == size
 

@@ -26,9 +26,9 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def flip(path, place, bits=255):
+def flip(path, position, bits=255):
     data = bytearray(path.read_bytes())
-    data[place] ^= bits
+    data[position] ^= bits
     path.write_bytes(bytes(data))
 
 
@@ -86,8 +86,8 @@ def test_every_byte_of_every_image_damages_its_image_and_no_other(shards):
     for image, size in enumerate(sizes):
         path, start = place_of(shards, image)
         whole = path.read_bytes()
-        for place in (start, start + size // 2, start + size - 1):
-            flip(path, place)
+        for position in (start, start + size // 2, start + size - 1):
+            flip(path, position)
             (damage,) = checked(shards).damages
             assert (damage.file, damage.images.tolist(), damage.part) == (path.name, [image], "images")
             assert damage.source_ids == (ShardReader(shards).source_id(image),)

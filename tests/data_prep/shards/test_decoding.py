@@ -34,8 +34,8 @@ def chunk(kind, data):
 
 
 def with_chunk(png, added, *, before=b"IDAT"):
-    place = png.index(before) - 4
-    return png[:place] + added + png[place:]
+    position = png.index(before) - 4
+    return png[:position] + added + png[position:]
 
 
 def as_pillow_reads(data):
@@ -133,9 +133,9 @@ def test_the_header_alone_tells_the_size_of_the_upright_image(kind, tmp_path):
 GOOD_PNG = encoded(Image.fromarray(NOISE), "PNG")
 
 
-def with_flipped_bit(data, place, bit=0):
+def with_flipped_bit(data, position, bit=0):
     flipped = bytearray(data)
-    flipped[place] ^= 1 << bit
+    flipped[position] ^= 1 << bit
     return bytes(flipped)
 
 
@@ -147,11 +147,11 @@ def test_a_png_with_a_wrong_checksum_but_intact_pixels_is_read_and_re_encoded_by
     assert stored.data.startswith(b"\xff\xd8")
 
 
-@pytest.mark.parametrize("place", [*range(8, 33), 41, 60, len(GOOD_PNG) // 2, len(GOOD_PNG) - 17])
+@pytest.mark.parametrize("position", [*range(8, 33), 41, 60, len(GOOD_PNG) // 2, len(GOOD_PNG) - 17])
 @pytest.mark.parametrize("bit", [0, 3, 7])
-def test_a_png_with_a_flipped_bit_is_refused_or_has_the_right_pixels(place, bit):
+def test_a_png_with_a_flipped_bit_is_refused_or_has_the_right_pixels(position, bit):
     try:
-        pixels = rgb_pixels(with_flipped_bit(GOOD_PNG, place, bit))
+        pixels = rgb_pixels(with_flipped_bit(GOOD_PNG, position, bit))
     except ImageError:
         return
     assert np.array_equal(pixels, NOISE)
@@ -247,8 +247,8 @@ def gif_of_size(width, height):
 
 def jpeg_of_size(width, height):
     data = encoded_image(1)
-    place = data.index(b"\xff\xc0") + 5
-    return data[:place] + struct.pack(">HH", height, width) + data[place + 4 :]
+    position = data.index(b"\xff\xc0") + 5
+    return data[:position] + struct.pack(">HH", height, width) + data[position + 4 :]
 
 
 def ppm_of_size(width, height):

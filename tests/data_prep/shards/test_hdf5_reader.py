@@ -161,9 +161,9 @@ def read_everything(content):
 
 
 def test_a_changed_byte_anywhere_is_refused_or_read():
-    for place in range(0, len(SOUND), 3):
+    for position in range(0, len(SOUND), 3):
         content = bytearray(SOUND)
-        content[place] ^= 1 << place % 8
+        content[position] ^= 1 << position % 8
         found = read_everything(bytes(content))
         assert found is None or sum(np.asarray(value).nbytes for value in found.values()) < 10 * len(SOUND)
 
@@ -173,7 +173,9 @@ def test_a_changed_byte_anywhere_is_refused_or_read():
 def test_altered_bytes_are_refused_or_read(data):
     content = bytearray(SOUND)
     for _ in range(data.draw(st.integers(1, 5))):
-        place = data.draw(st.integers(0, len(content) - 1))
+        position = data.draw(st.integers(0, len(content) - 1))
         size = data.draw(st.integers(0, 16))
-        content[place : place + size] = data.draw(st.sampled_from([b"\xff" * 8, b"\0" * 8, b"\x01", b"\x10"]))
+        content[position : position + size] = data.draw(
+            st.sampled_from([b"\xff" * 8, b"\0" * 8, b"\x01", b"\x10"])
+        )
     read_everything(bytes(content))

@@ -252,8 +252,8 @@ def test_altered_images_are_refused_or_stored_in_a_form_that_decodes(data):
 
 def test_a_damaged_exif_block_is_ignored():
     data = rotated(6)
-    place = data.index(b"Exif\0\0") + 6
-    broken = data[:place] + b"\xff" * 8 + data[place + 8 :]
+    position = data.index(b"Exif\0\0") + 6
+    broken = data[:position] + b"\xff" * 8 + data[position + 8 :]
     assert prepare_image(broken, None, RULES).data is broken
 
 

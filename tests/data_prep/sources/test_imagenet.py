@@ -115,7 +115,7 @@ def test_shards_merged_from_every_layout_are_identical(folders, tmp_path, layout
     merged = {}
     for name, images in (("folders", folders), ("packed", packed(folders, layout, tmp_path / "packed"))):
         sources = [{"name": "labels", "format": "imagenet", "images": images}]
-        config = validate({"sources": sources, "shard_mb": 0.002}, MergeConfig, place="test")
+        config = validate({"sources": sources, "shard_mb": 0.002}, MergeConfig, where="test")
         index = merge(config, tmp_path / f"out {name}")
         merged[name] = {
             shard.name: (tmp_path / f"out {name}" / shard.name).read_bytes() for shard in index.shards
@@ -349,7 +349,7 @@ def test_a_label_is_exhaustive_if_every_object_of_its_class_has_a_box(folders, b
 def test_a_merge_keeps_annotated_images_and_exhaustive_labels(folders, boxes, tmp_path):
     tar = packed(folders, "tar of tars", tmp_path / "packed")
     source = {"name": "labels", "format": "imagenet", "images": tar, "boxes": boxes}
-    merge(validate({"sources": [source]}, MergeConfig, place="test"), tmp_path / "out")
+    merge(validate({"sources": [source]}, MergeConfig, where="test"), tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
     ids = [reader.source_id(image) for image in range(len(reader))]
     assert [name for name, boxed in zip(ids, reader.image_boxed, strict=True) if boxed] == [

@@ -319,9 +319,9 @@ def test_coco128_is_the_same_from_coco_json_and_from_yolo_text(both_ways):
     assert yolo.counts == ({BACKGROUND: 2, "text file without an image": 2}, {})
     assert coco.tree.ids == yolo.tree.ids
     assert coco.label_counts.rows() == yolo.label_counts.rows()
-    place = {yolo.source_id(image): image for image in range(256)}
+    position = {yolo.source_id(image): image for image in range(256)}
     for image in range(256):
-        other = place[coco.source_id(image)]
+        other = position[coco.source_id(image)]
         assert coco.encoded(image).tobytes() == yolo.encoded(other).tobytes()
         assert coco.image_split[image] == yolo.image_split[other]
         assert np.array_equal(*(nodes_and_boxes(*pair)[0] for pair in ((coco, image), (yolo, other))))

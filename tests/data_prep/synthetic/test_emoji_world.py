@@ -370,7 +370,7 @@ def test_the_former_name_of_the_folder_of_drawings_is_accepted(tmp_path, command
         code, _, err = command("emoji-world", tmp_path / "world", option, tmp_path)
         assert code == 2
         assert f"{tmp_path}: found no drawing for 124 of 124 classes" in err
-    settings = validate({"pictures": str(tmp_path)}, EmojiWorldConfig, place="settings")
+    settings = validate({"pictures": str(tmp_path)}, EmojiWorldConfig, where="settings")
     assert settings.drawings == tmp_path
 
 

@@ -337,9 +337,9 @@ def test_a_key_of_another_section_is_not_taken_for_a_former_name(tmp_path: Path)
 @pytest.mark.filterwarnings("error")
 def test_stored_settings_with_former_names_are_read_without_a_warning() -> None:
     stored: dict[str, Any] = {"balance": 0.5, "scenes": {"cuts": 9}, "backbone": "small"}
-    assert validate(stored, Settings, place="a checkpoint") == Settings(power=0.5, mosaic=Mosaic(crops=9))
+    assert validate(stored, Settings, where="a checkpoint") == Settings(power=0.5, mosaic=Mosaic(crops=9))
     with pytest.raises(ConfigError, match=r"a checkpoint: mosaic\.crops: expected a whole number, found 'x'"):
-        validate({"scenes": {"cuts": "x"}}, Settings, place="a checkpoint")
+        validate({"scenes": {"cuts": "x"}}, Settings, where="a checkpoint")
 
 
 def test_overrides_of_stored_settings_warn_of_former_names() -> None:

@@ -108,7 +108,9 @@ def test_patterns_with_many_stars_take_linear_time() -> None:
 
 @given(st.lists(st.integers(-2, 8), max_size=8))
 def test_any_list_of_parents_is_a_tree_or_a_tree_error(parents: list[int]) -> None:
-    runs = [parent for place, parent in enumerate(parents) if place == 0 or parent != parents[place - 1]]
+    runs = [
+        parent for position, parent in enumerate(parents) if position == 0 or parent != parents[position - 1]
+    ]
     earlier = all(-1 <= parent < node for node, parent in enumerate(parents))
     try:
         tree = WordTree([str(node) for node in range(len(parents))], parents)

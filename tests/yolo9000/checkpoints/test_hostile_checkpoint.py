@@ -183,10 +183,10 @@ def test_an_archive_whose_large_directory_contradicts_the_small_one_is_refused(t
     path = tmp_path / "large.pt"
     path.write_bytes(content)
     assert problem_of(path) is None
-    place = content.rindex(b"PK\x06\x06")
+    position = content.rindex(b"PK\x06\x06")
     for offset in (24, 32, 40, 48):  # entries here, entries, bytes and start of the directory
         changed = bytearray(content)
-        changed[place + offset] ^= 1
+        changed[position + offset] ^= 1
         path.write_bytes(changed)
         assert problem_of(path), offset
 

@@ -156,8 +156,8 @@ def other_tree(checkpoint: DetectorCheckpoint, without: str, seed: int = 2) -> D
     """A detector of a tree with one node less, and one other node, in another order."""
     tree = checkpoint.tree
     kept = [node for node in range(len(tree)) if tree.ids[node] != without]
-    place = {node: number for number, node in enumerate(kept)}
-    parents = [place[int(tree.parent[node])] if tree.parent[node] >= 0 else -1 for node in kept]
+    position = {node: number for number, node in enumerate(kept)}
+    parents = [position[int(tree.parent[node])] if tree.parent[node] >= 0 else -1 for node in kept]
     roots = sum(parent < 0 for parent in parents)
     ids = [tree.ids[node] for node in kept]
     new = WordTree(

@@ -47,13 +47,13 @@ def test_precision_of_drawn_images_equals_scoring_them_from_scratch(protocol: st
         rows = np.repeat(np.arange(len(copies)), copies).tolist()
         expected = precision_of(outcomes_of(protocol, world, rows))
         found = resampled.at(copies)
-        for place, node in enumerate(outcomes.nodes.tolist()):
+        for position, node in enumerate(outcomes.nodes.tolist()):
             if node in expected:
                 mean = expected[node].ap50 if expected[node].ap is None else expected[node].ap
-                assert found[:, place] == pytest.approx([expected[node].ap50, mean], abs=1e-8)
+                assert found[:, position] == pytest.approx([expected[node].ap50, mean], abs=1e-8)
                 compared += 1
             else:
-                assert np.isnan(found[:, place]).all()
+                assert np.isnan(found[:, position]).all()
     assert compared >= 40
 
 

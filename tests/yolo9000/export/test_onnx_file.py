@@ -129,6 +129,6 @@ def test_a_converted_darknet_network_runs_in_onnx_runtime_and_openvino(name: str
     for engine in ("onnxruntime", "openvino"):
         if not is_installed(engine):
             continue
-        found = open_session(engine, content, list(expected), place=name)(images.numpy())
+        found = open_session(engine, content, list(expected), where=name)(images.numpy())
         for output, value in expected.items():
             np.testing.assert_allclose(found[output], value.numpy(), rtol=1e-3, atol=1e-4, err_msg=output)

@@ -16,7 +16,7 @@ def record(count):
     """A result with so many detections, the best first."""
     one = {"name": "dog", "id": "dog", "xyxy_px": [1, 2, 3, 4], "objectness": 1.0, "absolute": 1.0}
     one["conditional"] = [1.0, 1.0]
-    detections = [{**one, "score": 1 - place / 100} for place in range(count)]
+    detections = [{**one, "score": 1 - position / 100} for position in range(count)]
     return {"image": "a.jpg", "width_px": 9, "height_px": 9, "detections": detections}
 
 

@@ -34,6 +34,6 @@ def test_a_name_repeated_at_once_keeps_its_number():
 def test_classes_are_numbered_by_name_once_all_are_known(names):
     classes = ClassNames()
     numbers = [classes.number(name) for name in names]
-    in_order, place = classes.in_order()
+    in_order, position = classes.in_order()
     assert in_order == tuple(sorted(set(names)))
-    assert [in_order[place[number]] for number in numbers] == names
+    assert [in_order[position[number]] for number in numbers] == names

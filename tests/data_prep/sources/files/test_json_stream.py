@@ -82,8 +82,8 @@ def test_invalid_json_is_reported_at_the_line_that_the_standard_library_reports(
 ):
     text = json.dumps(document, indent=indent)
     for where, replacement in changes:
-        place = int(where * len(text))
-        text = text[:place] + replacement + text[place + 1 :]
+        position = int(where * len(text))
+        text = text[:position] + replacement + text[position + 1 :]
     trouble = None
     try:
         expected = json.loads(text)
