@@ -109,9 +109,9 @@ def classifier_report(folder: Path, shards: Path) -> str:
 
 
 def comparison(folder: Path, shards: Path) -> str:
+    from tests.yolo9000.comparison.test_compare import FEW, both, with_other_weights, with_settings
     from tests.yolo9000.evaluation.test_calibrate import checkpoint_of
-    from tests.yolo9000.evaluation.test_compare import FEW, both, with_other_weights, with_settings
-    from yolo9000.evaluation.compare import compare
+    from yolo9000.comparison.compare import compare
 
     one = with_settings(checkpoint_of(shards), evaluate={"split": "train"})
     reader = ShardReader(shards)

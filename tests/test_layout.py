@@ -52,6 +52,7 @@ FOLDERS = {
         ),
         *(
             "evaluation",
+            "comparison",
             "reports",
             "training",
             "demo",

@@ -27,7 +27,7 @@ class Yolo9000Error(OneLine, Exception):
         ├── ResultsError         yolo9000.predictions.result_log: results cannot be written or read
         ├── ExportError          yolo9000.export.network: a detector cannot be exported
         ├── InvalidScores        yolo9000.inference.scored_boxes: ground truth or detections cannot be evaluated
-        ├── ComparisonError      yolo9000.evaluation.compared_models: two detectors cannot be compared
+        ├── ComparisonError      yolo9000.comparison.model_pair: two detectors cannot be compared
         ├── OnnxFileError        yolo9000.export.onnx_metadata: a file is not of `yolo9000 export`, or is damaged
         ├── EngineError          yolo9000.engines.names: an inference engine is unknown, missing or cannot do this
         └── InvalidReport        yolo9000.reports.page: content does not fit into a report

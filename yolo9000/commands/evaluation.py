@@ -26,8 +26,8 @@ from yolo9000.commands.shared import (
 if TYPE_CHECKING:
     from yolo9000.checkpoints.calibration import Calibration
     from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
+    from yolo9000.comparison.comparison import Comparison
     from yolo9000.engines.engine import Engine as DetectorInEngine
-    from yolo9000.evaluation.comparison import Comparison
 
 
 class GroupingChoice(StrEnum):
@@ -244,10 +244,10 @@ def compare(
     from data_prep.dataset.storage import files_of_shards
     from wordtree.support.outputs import check_outputs
     from yolo9000.checkpoints.checkpoint import load_detector
+    from yolo9000.comparison.compare import compare as compare_models
+    from yolo9000.comparison.model_pair import compared_models
+    from yolo9000.comparison.resampling import ResamplingChoice
     from yolo9000.distributed import is_first
-    from yolo9000.evaluation.compare import compare as compare_models
-    from yolo9000.evaluation.compared_models import compared_models
-    from yolo9000.evaluation.resampling import ResamplingChoice
 
     inputs = [a, b, *files_of_shards(shards)]
     check_outputs([html] if html else [], inputs=inputs, overwrite=overwrite)
@@ -271,7 +271,7 @@ def compare(
 def _print_comparison(comparison: Comparison, *, per_class: bool) -> None:
     from rich.console import Console
 
-    from yolo9000.evaluation.comparison_tables import comparison_tables
+    from yolo9000.comparison.tables import comparison_tables
 
     for table in comparison_tables(comparison, per_class=per_class):
         Console(markup=False, emoji=False).print(table)

@@ -4,25 +4,23 @@ from wordtree.support.exports import folder_exports
 
 __getattr__, __dir__, __all__ = folder_exports(
     __name__,
+    average_precision="DetectionOutcomes RECALLS Ranking",
     baselines="label_on_best_box label_on_whole_image",
+    box_tables="DetectionTable TruthTable",
     breakdown="BreakdownRow",
     calibrate="CalibrationChoice calibration_boxes threshold_of",
     classification="ClassificationMetrics",
-    compare="compare",
-    compared_models="ComparedModel compared_models",
-    comparison="ClassDifference Comparison GroupDifference LevelDifference",
-    comparison_tables=(
-        "classes_sentences comparison_tables difference_cells images_sentences most_different p_value_cell "
-        "supervision_pair_name"
+    evaluate=(
+        "FittedImages evaluate_classifier evaluate_detector for_each_fitted_batch highest_objectness_boxes "
+        "network_output predict_boxes predict_paths"
     ),
-    disagreement="ImageDisagreement",
-    evaluate="evaluate_classifier evaluate_detector highest_objectness_boxes predict_boxes predict_paths",
     evaluation_set="EvaluationSet ground_truth",
+    matching="Pairs match overlapping_pairs",
     metric_tables="metric_tables named_points",
+    other_protocols="outcomes_by_protocol",
     outcomes="Confusion ObjectOutcomes",
-    predicted_paths="MatchedPaths PredictedPaths match_paths",
-    prediction_metrics="PredictionMetrics prediction_metrics",
-    resampling="Difference ResamplingChoice",
-    scorecard="ClassMetrics Scorecard percentage scorecard_of",
-    supervision="ClassGroup nearest_boxed",
+    predicted_paths="MatchedPaths PredictedPaths match_paths predicted_paths",
+    prediction_metrics="PredictionMetrics coverage_of prediction_metrics",
+    scorecard="ClassMetrics GROUP_NAMES Scorecard percentage scorecard_of",
+    supervision="ClassGroup GROUP_OF nearest_boxed",
 )

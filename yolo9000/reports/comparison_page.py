@@ -9,10 +9,10 @@ import numpy as np
 
 from data_prep import ShardReader
 from wordtree.support.files import write_atomically
-from yolo9000.data.image import decode_image
-from yolo9000.distributed import on_first_process
-from yolo9000.evaluation.comparison import Comparison
-from yolo9000.evaluation.comparison_tables import (
+from yolo9000.comparison.comparison import Comparison
+from yolo9000.comparison.disagreement import ImageDisagreement
+from yolo9000.comparison.resampling import Difference
+from yolo9000.comparison.tables import (
     classes_sentences,
     difference_cells,
     images_sentences,
@@ -20,9 +20,9 @@ from yolo9000.evaluation.comparison_tables import (
     p_value_cell,
     supervision_pair_name,
 )
-from yolo9000.evaluation.disagreement import ImageDisagreement
+from yolo9000.data.image import decode_image
+from yolo9000.distributed import on_first_process
 from yolo9000.evaluation.evaluation_set import ground_truth
-from yolo9000.evaluation.resampling import Difference
 from yolo9000.inference.draw import MISSED, PALETTE, Mark, draw_marks, to_pillow, without_leading_zero
 from yolo9000.reports.page import ReportImage, RunDetails, render_page
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from data_prep import ShardReader
+from tests.yolo9000.comparison.test_compare import FEW, both, with_other_weights, with_settings
 from tests.yolo9000.evaluation.test_calibrate import checkpoint_of
-from tests.yolo9000.evaluation.test_compare import FEW, both, with_other_weights, with_settings
-from yolo9000.evaluation.compare import compare
-from yolo9000.evaluation.comparison import Comparison
-from yolo9000.evaluation.resampling import Difference
+from yolo9000.comparison.compare import compare
+from yolo9000.comparison.comparison import Comparison
+from yolo9000.comparison.resampling import Difference
 from yolo9000.reports.comparison_page import (
     IntervalScale,
     image_pair,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from data_prep.dataset.label_counts import Supervision
-from yolo9000.evaluation.comparison import MIN_IMAGES, ClassDifference, Comparison, GroupDifference
-from yolo9000.evaluation.resampling import Difference
+from yolo9000.comparison.comparison import MIN_IMAGES, ClassDifference, Comparison, GroupDifference
+from yolo9000.comparison.resampling import Difference
 from yolo9000.evaluation.scorecard import GROUP_NAMES, percentage
 from yolo9000.evaluation.supervision import GROUP_OF
 

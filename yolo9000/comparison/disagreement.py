@@ -9,8 +9,8 @@ import numpy as np
 
 from wordtree import WordTree
 from wordtree.support.arrays import BoolArray, Int64Array
+from yolo9000.comparison.model_pair import UNKNOWN, ModelDetections, nodes_by_id
 from yolo9000.evaluation.box_tables import DetectionTable, TruthTable
-from yolo9000.evaluation.compared_models import UNKNOWN, ModelDetections, nodes_by_id
 from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.matching import Pairs, match, overlapping_pairs
 

@@ -9,30 +9,30 @@ import numpy as np
 
 from data_prep import ShardReader
 from wordtree import WordTree
-from yolo9000.distributed import broadcast
-from yolo9000.evaluation.compared_metrics import (
-    ComparedClasses,
-    PrecisionOfBoth,
-    RatiosOfBoth,
-    levels,
-    prediction_ratios,
-)
-from yolo9000.evaluation.compared_models import ComparedModel, ModelDetections, detections_of_both
-from yolo9000.evaluation.comparison import (
+from yolo9000.comparison.comparison import (
     MIN_IMAGES,
     ClassDifference,
     Comparison,
     GroupDifference,
     LevelDifference,
 )
-from yolo9000.evaluation.disagreement import agreements, most_disagreed
-from yolo9000.evaluation.evaluation_set import EvaluationSet
-from yolo9000.evaluation.resampling import (
+from yolo9000.comparison.disagreement import agreements, most_disagreed
+from yolo9000.comparison.model_pair import ComparedModel, ModelDetections, detections_of_both
+from yolo9000.comparison.paired_metrics import (
+    ComparedClasses,
+    PrecisionOfBoth,
+    RatiosOfBoth,
+    levels,
+    prediction_ratios,
+)
+from yolo9000.comparison.resampling import (
     Difference,
     ResamplingChoice,
     false_discoveries_limited,
     tested_differences,
 )
+from yolo9000.distributed import broadcast
+from yolo9000.evaluation.evaluation_set import EvaluationSet
 
 LISTED_IMAGES = 12
 DEFAULT_CHOICE = ResamplingChoice()

@@ -10,9 +10,9 @@ import numpy as np
 from data_prep.dataset.label_counts import Supervision
 from wordtree import WordTree
 from wordtree.support.arrays import BoolArray, Float64Array, Int64Array
-from yolo9000.evaluation.compared_models import UNKNOWN, ComparedModel, ModelDetections
+from yolo9000.comparison.model_pair import UNKNOWN, ComparedModel, ModelDetections
+from yolo9000.comparison.resampling import ResampledPrecision
 from yolo9000.evaluation.prediction_metrics import coverage_of
-from yolo9000.evaluation.resampling import ResampledPrecision
 
 ClassPair = tuple[Supervision | None, Supervision | None]
 ALL_CLASSES: ClassPair = (None, None)

@@ -15,14 +15,14 @@ from data_prep import LabelCounts, ShardReader
 from tests.yolo9000.evaluation.test_calibrate import checkpoint_of
 from wordtree import WordTree
 from yolo9000.checkpoints.checkpoint import Checkpoint, DetectorCheckpoint
+from yolo9000.comparison.compare import compare
+from yolo9000.comparison.comparison import Comparison
+from yolo9000.comparison.model_pair import ComparedModel, ComparisonError, compared_models
+from yolo9000.comparison.resampling import Difference, ResamplingChoice
+from yolo9000.comparison.tables import classes_sentences, comparison_tables, images_sentences
 from yolo9000.data.image import decode_image
 from yolo9000.evaluation import evaluate as evaluation
-from yolo9000.evaluation.compare import compare
-from yolo9000.evaluation.compared_models import ComparedModel, ComparisonError, compared_models
-from yolo9000.evaluation.comparison import Comparison
-from yolo9000.evaluation.comparison_tables import classes_sentences, comparison_tables, images_sentences
 from yolo9000.evaluation.evaluate import evaluate_detector
-from yolo9000.evaluation.resampling import Difference, ResamplingChoice
 from yolo9000.models.detector import build_detector
 
 FEW = ResamplingChoice(resamples=40)

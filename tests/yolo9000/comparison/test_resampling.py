@@ -9,15 +9,15 @@ import pytest
 
 from tests.yolo9000.evaluation.made_boxes import crowded_world
 from tests.yolo9000.evaluation.test_protocols import with_labels
-from yolo9000.evaluation.average_precision import DetectionOutcomes, coco_outcomes, precision_of
-from yolo9000.evaluation.other_protocols import ilsvrc_outcomes, lvis_outcomes, openimages_outcomes
-from yolo9000.evaluation.resampling import (
+from yolo9000.comparison.resampling import (
     ResampledPrecision,
     drawn_copies,
     false_discoveries_limited,
     interval,
     p_values,
 )
+from yolo9000.evaluation.average_precision import DetectionOutcomes, coco_outcomes, precision_of
+from yolo9000.evaluation.other_protocols import ilsvrc_outcomes, lvis_outcomes, openimages_outcomes
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from data_prep.dataset.label_counts import Supervision
 from wordtree.support.arrays import BoolArray, Int64Array
-from yolo9000.evaluation.compared_models import ModelDetections
-from yolo9000.evaluation.disagreement import ImageDisagreement
-from yolo9000.evaluation.resampling import Difference, ResamplingChoice
+from yolo9000.comparison.disagreement import ImageDisagreement
+from yolo9000.comparison.model_pair import ModelDetections
+from yolo9000.comparison.resampling import Difference, ResamplingChoice
 
 MIN_IMAGES = 10  # with objects of a class; fewer are too few for resampling
 
