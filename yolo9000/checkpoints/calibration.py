@@ -41,7 +41,7 @@ class GroupThreshold(StrictModel):
     is_reached: bool = True
 
 
-class Target(StrictModel):
+class RequestedAccuracy(StrictModel):
     """The thresholds of all groups for one requested accuracy."""
 
     accuracy: Share
@@ -55,7 +55,7 @@ class Calibration(StrictModel):
     rule: Rule
     # Probability that the requested accuracy is reached (rule `confident`).
     confidence: Share
-    targets: tuple[Target, ...]
+    targets: tuple[RequestedAccuracy, ...]
     # Of the softmax at each depth of the tree.
     temperatures: tuple[float, ...]
     min_score: Share
@@ -75,8 +75,8 @@ class Calibration(StrictModel):
         if found is None:
             known = ", ".join(f"{target.accuracy:g}" for target in self.targets)
             raise CalibrationError(
-                f"The checkpoint is calibrated for an accuracy of {known}, not of {accuracy:g}. `yolo9000 calibrate "
-                f"MODEL SHARDS --target {accuracy:g}` adds it."
+                f"The checkpoint is calibrated for a requested accuracy of {known}, not of {accuracy:g}. Run `yolo9000 "
+                f"calibrate MODEL SHARDS --target {accuracy:g}`; repeat --target for every accuracy that you need."
             )
         of_group = {row.group: row.threshold for row in found.groups}
         names = group_names(self.by, tree, counts)

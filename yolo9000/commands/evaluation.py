@@ -142,13 +142,21 @@ def evaluate(
 def calibrate(
     model: Model,
     shards: Shards,
-    target: Annotated[
+    accuracies: Annotated[
         list[float] | None,
-        typer.Option(min=0.01, max=0.999, help="Accuracy: share of correct classes; may be repeated. [0.95]"),
+        typer.Option(
+            "--target",
+            "--accuracy",
+            min=0.01,
+            max=0.999,
+            help="Requested accuracy: share of predicted classes that must be correct; may be repeated. [0.95]",
+        ),
     ] = None,
     confidence: Annotated[
         float,
-        typer.Option(min=0.01, max=0.9999, help="Probability that the accuracy is reached (rule confident)."),
+        typer.Option(
+            min=0.01, max=0.9999, help="Probability that the requested accuracy is reached (rule confident)."
+        ),
     ] = 0.95,
     by: Annotated[
         GroupingChoice,
@@ -173,7 +181,7 @@ def calibrate(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the thresholds at which a requested share of predicted classes is correct, and store them in the checkpoint.
+    """Find the thresholds that give predicted classes a requested accuracy, and store them in the checkpoint.
 
     `yolo9000 predict --accuracy` uses them. The split must hold images with boxes that training did not see
     (docs/calibration.md).
@@ -194,7 +202,7 @@ def calibrate(
     asked = replace(checkpoint, config=with_settings(checkpoint.config, "evaluate", **changes))
     network = detector_in_engine(checkpoint, engine, precision or checkpoint.config.predict.precision)
     choice = CalibrationChoice(
-        targets=tuple(target or [0.95]),
+        accuracies=tuple(accuracies or [0.95]),
         confidence=confidence,
         by=by.value,
         rule=rule.value,
@@ -297,19 +305,19 @@ def _print_calibration(calibration: Calibration, path: Path) -> None:
     from rich import print as rich_print
     from rich.table import Table
 
-    table = Table("accuracy", "group", title=f"Thresholds of P(class), rule {calibration.rule}")
+    table = Table("requested accuracy", "group", title=f"Thresholds of P(class), rule {calibration.rule}")
     table.add_column("threshold", justify="right")
     table.add_column("boxes", justify="right")
     table.add_column("from")
-    for target in calibration.targets:
-        for row in target.groups:
+    for requested in calibration.targets:
+        for row in requested.groups:
             source: str = "all, too few boxes" if row.is_inherited else row.source
             source += "" if row.is_reached else "; out of reach even at the root"
-            values = (f"{target.accuracy:g}", row.group, f"{row.threshold:.4f}", str(row.boxes), source)
+            values = (f"{requested.accuracy:g}", row.group, f"{row.threshold:.4f}", str(row.boxes), source)
             table.add_row(*values)
     rich_print(table)
     print(f"temperatures by depth: {', '.join(f'{value:.2f}' for value in calibration.temperatures)}")
-    if any(row.source == "image labels" for target in calibration.targets for row in target.groups):
+    if any(row.source == "image labels" for requested in calibration.targets for row in requested.groups):
         print(LABEL_IMAGES_ONLY)
     accuracy = calibration.targets[0].accuracy
     print(f"Stored in {path}; to use it: yolo9000 predict {path} IMAGES --accuracy {accuracy:g}")

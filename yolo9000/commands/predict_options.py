@@ -76,7 +76,8 @@ Accuracy = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Share of predicted classes that must be correct, such as 0.95; needs `yolo9000 calibrate`.",
+        help="Requested accuracy: share of predicted classes that must be correct, such as 0.95; "
+        "`yolo9000 calibrate` must have been run for it.",
     ),
 ]
 NmsIou = Annotated[

@@ -21,8 +21,8 @@ from yolo9000.checkpoints.calibration import (
     CalibrationError,
     Grouping,
     GroupThreshold,
+    RequestedAccuracy,
     Rule,
-    Target,
     group_names,
     weights_sha256,
 )
@@ -38,12 +38,12 @@ from yolo9000.inference.scored_boxes import GroundTruth
 
 @dataclass(frozen=True)
 class CalibrationChoice:
-    """The options of a calibration. Defaults: an accuracy of 95 %, reached with a probability of 95 %.
+    """The options of a calibration. Defaults: a requested accuracy of 95 %, reached with a probability of 95 %.
 
     boxes_per_image  largest number of boxes in an image, for the rule `per_image`; None: `predict.max_detections`
     """
 
-    targets: tuple[float, ...] = (0.95,)
+    accuracies: tuple[float, ...] = (0.95,)
     confidence: float = 0.95
     by: Grouping = "all"
     rule: Rule = "confident"
@@ -64,10 +64,11 @@ def calibrate(
     labels = _of_label_images(model, reader, checkpoint) if choice.by == "supervision" else None
     most = choice.boxes_per_image or cfg.predict.max_detections
     targets = tuple(
-        Target(
-            accuracy=target, groups=_thresholds(target, boxes, labels, choice, checkpoint.label_counts, most)
+        RequestedAccuracy(
+            accuracy=accuracy,
+            groups=_thresholds(accuracy, boxes, labels, choice, checkpoint.label_counts, most),
         )
-        for target in choice.targets
+        for accuracy in choice.accuracies
     )
     return Calibration(
         by=choice.by,
@@ -100,7 +101,7 @@ def calibration_boxes(
 
 
 def threshold_of(
-    required: Float64Array, target: float, rule: Rule, *, confidence: float, boxes_per_image: int
+    required: Float64Array, accuracy: float, rule: Rule, *, confidence: float, boxes_per_image: int
 ) -> float | None:
     """The smallest threshold that the rule allows; None if there are too few boxes; infinity if the root is wrong.
 
@@ -109,26 +110,26 @@ def threshold_of(
     count = len(required)
     match rule:
         case "marginal":
-            rank = math.ceil((count + 1) * target - 1e-9)
+            rank = math.ceil((count + 1) * accuracy - 1e-9)
         case "confident":
-            rank = confident_rank(count, target, confidence)
+            rank = confident_rank(count, accuracy, confidence)
         case "per_image":
             # Conformal risk control (arXiv 2208.02814), with at most `boxes_per_image` errors in an image.
-            errors = math.floor((1 - target) * count - target * boxes_per_image + 1e-9)
+            errors = math.floor((1 - accuracy) * count - accuracy * boxes_per_image + 1e-9)
             rank = count - errors if errors >= 0 else count + 1
     return float(np.sort(required)[rank - 1]) if 1 <= rank <= count else None
 
 
-def confident_rank(count: int, target: float, confidence: float) -> int:
-    """The smallest k with P(Bin(count, target) ≥ k) ≤ 1 − confidence; count + 1 if there is none."""
+def confident_rank(count: int, accuracy: float, confidence: float) -> int:
+    """The smallest k with P(Bin(count, accuracy) ≥ k) ≤ 1 − confidence; count + 1 if there is none."""
     k = np.arange(count + 1)
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])
     log_p = (
         log_factorial[count]
         - log_factorial[k]
         - log_factorial[count - k]
-        + k * math.log(target)
-        + (count - k) * math.log1p(-target)
+        + k * math.log(accuracy)
+        + (count - k) * math.log1p(-accuracy)
     )
     tail = np.cumsum(np.exp(log_p)[::-1])[::-1]  # P(Bin ≥ k)
     enough = np.flatnonzero(tail <= 1 - confidence + 1e-12)
@@ -138,7 +139,7 @@ def confident_rank(count: int, target: float, confidence: float) -> int:
 def thresholds_by_group(
     required: Float64Array,
     group: Sequence[str],
-    target: float,
+    accuracy: float,
     choice: CalibrationChoice,
     boxes_per_image: int,
 ) -> list[GroupThreshold]:
@@ -147,13 +148,13 @@ def thresholds_by_group(
     group: n names. Raises CalibrationError if all together are too few.
     """
     rows = []
-    of_all = _checked_threshold(required, target, choice, boxes_per_image)
+    of_all = _checked_threshold(required, accuracy, choice, boxes_per_image)
     rows.append(GroupThreshold(group="all", threshold=of_all, boxes=len(required)))
     names = np.array(group, dtype=object)
     for name in sorted(set(group) - {"all"}):
         own = required[names == name]
         found = threshold_of(
-            own, target, choice.rule, confidence=choice.confidence, boxes_per_image=boxes_per_image
+            own, accuracy, choice.rule, confidence=choice.confidence, boxes_per_image=boxes_per_image
         )
         rows.append(
             GroupThreshold(
@@ -168,26 +169,26 @@ def thresholds_by_group(
 
 
 def _checked_threshold(
-    required: Float64Array, target: float, choice: CalibrationChoice, boxes_per_image: int
+    required: Float64Array, accuracy: float, choice: CalibrationChoice, boxes_per_image: int
 ) -> float:
     found = threshold_of(
-        required, target, choice.rule, confidence=choice.confidence, boxes_per_image=boxes_per_image
+        required, accuracy, choice.rule, confidence=choice.confidence, boxes_per_image=boxes_per_image
     )
     if found is None:
         raise CalibrationError(
-            f"{len(required)} matched boxes are too few for an accuracy of {target:g} by the rule '{choice.rule}'. "
-            "Merge more images into the split, or request a lower accuracy or confidence."
+            f"{len(required)} matched boxes are too few for a requested accuracy of {accuracy:g} by the rule "
+            f"'{choice.rule}'. Merge more images into the split, or request a lower accuracy or confidence."
         )
     if math.isinf(found):
         raise CalibrationError(
-            f"An accuracy of {target:g} cannot be reached: for {100 * np.isinf(required).mean():.1f} % of the boxes, "
-            "even the root of the predicted class is wrong. Request a lower accuracy."
+            f"The requested accuracy of {accuracy:g} cannot be reached: for {100 * np.isinf(required).mean():.1f} % "
+            "of the boxes, even the root of the predicted class is wrong. Request a lower accuracy."
         )
     return found
 
 
 def _thresholds(
-    target: float,
+    accuracy: float,
     boxes: MatchedPaths,
     labels: MatchedPaths | None,
     choice: CalibrationChoice,
@@ -197,12 +198,12 @@ def _thresholds(
     names = group_names(choice.by, boxes.tree, counts)
     required = boxes.required_threshold()
     group = [names[leaf] for leaf in boxes.leaf.tolist()]
-    rows = thresholds_by_group(required, group, target, choice, boxes_per_image)
+    rows = thresholds_by_group(required, group, accuracy, choice, boxes_per_image)
     if labels is None or _has_boxes_of_label_only_classes(boxes, counts):
         return tuple(rows)
     of_labels = labels.required_threshold()[[names[leaf] == "image labels" for leaf in labels.leaf.tolist()]]
     found = threshold_of(
-        of_labels, target, choice.rule, confidence=choice.confidence, boxes_per_image=boxes_per_image
+        of_labels, accuracy, choice.rule, confidence=choice.confidence, boxes_per_image=boxes_per_image
     )
     if found is None:
         return tuple(rows)

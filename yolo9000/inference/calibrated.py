@@ -27,8 +27,8 @@ def refuse_other_settings(
     ]
     if wrong:
         raise CalibrationError(
-            f"The accuracy holds for the settings that were calibrated; found {', '.join(wrong)}. Leave these settings "
-            "as they are, or change them in the checkpoint's configuration and calibrate again."
+            f"The requested accuracy holds for the settings that were calibrated; found {', '.join(wrong)}. Leave "
+            "these settings as they are, or change them in the checkpoint's configuration and calibrate again."
         )
 
 

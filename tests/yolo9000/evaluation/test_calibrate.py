@@ -18,8 +18,8 @@ from yolo9000.checkpoints.calibration import (
     Calibration,
     CalibrationError,
     GroupThreshold,
+    RequestedAccuracy,
     Rule,
-    Target,
     group_names,
     weights_sha256,
 )
@@ -113,7 +113,9 @@ def test_a_group_with_too_few_boxes_takes_the_threshold_of_all() -> None:
 
 
 def test_too_few_boxes_and_an_accuracy_out_of_reach_are_one_line() -> None:
-    with pytest.raises(CalibrationError, match=r"^50 matched boxes are too few for an accuracy of 0\.95"):
+    with pytest.raises(
+        CalibrationError, match=r"^50 matched boxes are too few for a requested accuracy of 0\.95"
+    ):
         thresholds_by_group(np.zeros(50), ["all"] * 50, 0.95, CalibrationChoice(), 100)
     required = np.concatenate([np.zeros(80), np.full(20, np.inf)])
     with pytest.raises(CalibrationError, match=r"for 20\.0 % of the boxes, even the root"):
@@ -200,7 +202,7 @@ def made_calibration(checkpoint: DetectorCheckpoint, threshold: float = 0.7) -> 
         by="all",
         rule="confident",
         confidence=0.95,
-        targets=(Target(accuracy=0.9, groups=(group,)),),
+        targets=(RequestedAccuracy(accuracy=0.9, groups=(group,)),),
         temperatures=(1.0,) * (int(checkpoint.tree.depth.max()) + 1),
         min_score=0.01,
         nms_iou=checkpoint.config.predict.nms_iou,
@@ -245,7 +247,9 @@ def test_temperatures_change_probabilities_and_no_path(shards: Path, tmp_path: P
     ("change", "message"),
     [
         pytest.param({"calibration": None}, r"is not calibrated.*`yolo9000 calibrate .* SHARDS`", id="none"),
-        pytest.param({"accuracy": 0.95}, r"calibrated for an accuracy of 0\.9, not of 0\.95", id="accuracy"),
+        pytest.param(
+            {"accuracy": 0.95}, r"calibrated for a requested accuracy of 0\.9, not of 0\.95", id="accuracy"
+        ),
         pytest.param({"weights": True}, r"has other weights than those that were calibrated", id="weights"),
         pytest.param({"min_score": 0.3}, r"min_score 0\.3 instead of 0\.01", id="settings"),
     ],
@@ -267,7 +271,9 @@ def test_an_accuracy_that_is_not_calibrated_is_refused_in_one_line(
 
 def test_calibrating_needs_enough_boxes(shards: Path) -> None:
     checkpoint, reader = checkpoint_of(shards), ShardReader(shards)
-    with pytest.raises(CalibrationError, match=r"matched boxes are too few for an accuracy of 0\.95"):
+    with pytest.raises(
+        CalibrationError, match=r"matched boxes are too few for a requested accuracy of 0\.95"
+    ):
         calibrate(checkpoint, checkpoint.build_model(), reader, CalibrationChoice())
 
 
@@ -309,7 +315,7 @@ def test_classes_without_boxes_are_calibrated_on_label_images(
     save_checkpoint(tmp_path / "net.pt", checkpoint)
     required = required_of_label_images(tmp_path / "net.pt", reader)
     assert 10 <= len(required) <= 40
-    choice = CalibrationChoice(targets=(0.05,), confidence=0.6, by="supervision")
+    choice = CalibrationChoice(accuracies=(0.05,), confidence=0.6, by="supervision")
     monkeypatch.setattr(
         "yolo9000.evaluation.calibrate.fit_temperatures",
         lambda *_: [1.0] * (int(reader.tree.depth.max()) + 1),
@@ -324,7 +330,7 @@ def test_classes_without_boxes_are_calibrated_on_label_images(
 def test_boxes_of_label_only_classes_go_before_label_images(labelled_shards: Path) -> None:
     """In the test split, cars and boats have boxes, which are better truth than the labels of whole images."""
     checkpoint, reader = checkpoint_of(labelled_shards), ShardReader(labelled_shards)
-    choice = CalibrationChoice(targets=(0.01,), confidence=0.02, by="supervision")
+    choice = CalibrationChoice(accuracies=(0.01,), confidence=0.02, by="supervision")
     found = calibrate(checkpoint, checkpoint.build_model(), reader, choice)
     assert {row.source for row in found.targets[0].groups} == {"boxes"}
 
@@ -336,7 +342,7 @@ def test_the_output_says_what_label_images_guarantee(
     _print_calibration(calibration, Path("net.pt"))
     assert "for such images only" not in capsys.readouterr().out
     row = GroupThreshold(group="image labels", threshold=1, boxes=70, source="image labels", is_reached=False)
-    targets = (Target(accuracy=0.9, groups=(*calibration.targets[0].groups, row)),)
+    targets = (RequestedAccuracy(accuracy=0.9, groups=(*calibration.targets[0].groups, row)),)
     _print_calibration(calibration.model_copy(update={"targets": targets}), Path("net.pt"))
     text = " ".join(capsys.readouterr().out.split())
     assert "guaranteed for such images only, not for scenes" in text
