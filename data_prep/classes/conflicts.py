@@ -23,7 +23,7 @@ class Conflict:
 def find_conflicts(
     classes: Sequence[SourceClass], sources: Sequence[str], tree: WordTree, boxes: Int64Array
 ) -> list[Conflict]:
-    """The conflicts among classes that have a node; boxes: the number of boxes of each class, (C,)."""
+    """The conflicts among classes that have a node; boxes: the number of boxes of each class, (classes,)."""
     matched = [row for row, source_class in enumerate(classes) if source_class.node >= 0]
 
     def class_text(row: int) -> str:

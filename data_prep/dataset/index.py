@@ -94,7 +94,7 @@ class Index:
 
     @property
     def class_node(self) -> Int64Array:
-        """The node of each source class, shape (C,); -1 where it is left out."""
+        """The node of each source class, shape (classes,); -1 where it is left out."""
         return np.array([source_class.node for source_class in self.classes], dtype=np.int64)
 
     @property

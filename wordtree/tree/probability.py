@@ -94,7 +94,7 @@ def _descend(
 ) -> Int64Array:
     """Descend from the most probable root to the most probable child, again and again, in all rows at once.
 
-    descends: rows (P,) and the best node of each -> whether to move there. Roots are always entered.
+    descends: rows (K,) and the best node of each -> whether to move there. Roots are always entered.
     """
     rows = absolute.reshape(-1, len(tree))
     predicted = np.full(len(rows), -1, np.int64)
@@ -111,7 +111,7 @@ def _descend(
 
 
 def _best_members(rows: FloatArray, active: Int64Array, group: Int64Array, tree: WordTree) -> Int64Array:
-    """The most probable node of the group of each active row, shape (P,); reads only these groups."""
+    """The most probable node of the group of each active row, shape (K,); reads only these groups."""
     size = tree.group_size[group].astype(np.int64)
     start = np.cumsum(size) - size  # the first member of each row in the flat arrays below
     owner = np.repeat(np.arange(len(active)), size)

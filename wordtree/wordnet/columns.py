@@ -18,13 +18,13 @@ class WordNetError(WordTreeError):
 
 @dataclass(frozen=True, eq=False)
 class NounColumns:
-    """The graph of S synsets as flat arrays, as in the shipped file.
+    """The graph of the synsets as flat arrays, as in the shipped file.
 
-    offset          (S,) int32, ascending: the numbers in the wnids
-    lemma_count     (S,) uint8
+    offset          (synsets,) int32, ascending: the numbers in the wnids
+    lemma_count     (synsets,) uint8
     lemma_text      (bytes,) uint8: the lemmas of all synsets, one on each line, UTF-8
     sense           (lemmas,) uint8: the synset is the lemma's first, second, … sense
-    hypernym_count  (S,) uint8
+    hypernym_count  (synsets,) uint8
     hypernym        (edges,) int32: synsets, ascending within each synset
     is_instance     (edges,) bool: the edge says *is an instance of*, not *is a kind of*
     """

@@ -31,12 +31,12 @@ WNID = re.compile(r"n\d{8}")
 
 @dataclass(frozen=True)
 class FlatClassifier:
-    """A network with one softmax over K classes, in evaluation mode."""
+    """A network with one softmax over all its classes, in evaluation mode."""
 
-    network: nn.Module  # normalised images (B, 3, S, S) to logits (B, K)
+    network: nn.Module  # normalised images (B, 3, side, side) to logits (B, classes)
     mean: Tensor  # (3, 1, 1)
     std: Tensor  # (3, 1, 1)
-    classes: tuple[str, ...]  # K wnids, ids of nodes or names
+    classes: tuple[str, ...]  # wnids, ids of nodes or names
     name: str  # in words
 
     def to(self, device: torch.device) -> FlatClassifier:
@@ -46,7 +46,7 @@ class FlatClassifier:
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """P(class) of images (B, 3, S, S) in 0..1, (B, K) float32."""
+        """P(class) of images (B, 3, side, side) in 0..1, (B, classes) float32."""
         logits: Tensor = self.network((images - self.mean) / self.std)
         return logits.float().softmax(dim=1)
 
@@ -67,7 +67,7 @@ class ClassTeacher:
         return ClassTeacher(self.classifier.to(device), self.targets.to(device))
 
     def absolute(self, images: Tensor) -> Tensor:
-        """P(node) of the n covered nodes for crops (B, 3, S, S) in 0..1, (B, n)."""
+        """P(node) of the n covered nodes for crops (B, 3, side, side) in 0..1, (B, n)."""
         return self.targets.absolute(self.classifier.probabilities(images))
 
 

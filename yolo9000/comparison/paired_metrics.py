@@ -20,12 +20,12 @@ ALL_CLASSES: ClassPair = (None, None)
 
 @dataclass(frozen=True, eq=False)
 class ComparedClasses:
-    """The C classes with objects that both models know.
+    """The E classes with objects that both models know.
 
     is_shared     for each class with objects, whether it is one of these
-    nodes         (C,) of the shards' tree
-    objects       (C,) number of objects
-    images        (C,) number of images with objects
+    nodes         (E,) of the shards' tree
+    objects       (E,) number of objects
+    images        (E,) number of images with objects
     supervision   of each class, in A and in B
     """
 
@@ -57,23 +57,23 @@ class ComparedClasses:
 
     @property
     def groups(self) -> dict[ClassPair, BoolArray]:
-        """The members of each group by supervision in both models, (C,) each; first all classes."""
+        """The members of each group by supervision in both models, (E,) each; first all classes."""
         pairs: list[ClassPair] = sorted(set(self.supervision), key=str)
         members = {pair: np.array([own == pair for own in self.supervision]) for pair in pairs}
         return {ALL_CLASSES: np.ones(len(self.nodes), bool)} | members
 
 
 class PrecisionOfBoth:
-    """AP at the first threshold and over all, of both models: means over the G groups, and each of the C classes."""
+    """AP at the first threshold and over all, of both models: means over the groups, and each of the E classes."""
 
     def __init__(self, both: Sequence[ModelDetections], classes: ComparedClasses) -> None:
         self._precision = [ResampledPrecision(found.outcomes) for found in both]
         self._is_shared = classes.is_shared
-        self._members = np.stack(list(classes.groups.values())).astype(np.float64)  # (G, C)
+        self._members = np.stack(list(classes.groups.values())).astype(np.float64)  # (groups, E)
 
     def at(self, copies: Int64Array) -> Float64Array:
-        """(2, 2G + 2C): of each model AP50 and AP of the groups, then AP50 and AP of the classes; NaN: no objects."""
-        values = np.stack([model.at(copies)[:, self._is_shared] for model in self._precision])  # (2, 2, C)
+        """(2, 2·groups + 2E): per model, AP50 and AP of the groups, then those of the classes; NaN: no objects."""
+        values = np.stack([model.at(copies)[:, self._is_shared] for model in self._precision])  # (2, 2, E)
         is_known = ~np.isnan(values)
         counts = is_known @ self._members.T
         sums = np.where(is_known, values, 0) @ self._members.T

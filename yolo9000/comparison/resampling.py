@@ -79,7 +79,7 @@ def drawn_copies(images: int, resamples: int, seed: int) -> Iterator[Int64Array]
 
 
 class ResampledPrecision:
-    """The average precision of each of C classes for any numbers of copies of the images.
+    """The average precision of each of E classes for any numbers of copies of the images.
 
     A copy counts like another image: all sums of `precision_at_correct` become sums of copies. Of the copies of a
     correct detection the last has the highest precision, so one entry stands for all.
@@ -106,12 +106,12 @@ class ResampledPrecision:
         self._ignored_before_class = np.searchsorted(ignored, threshold * rows + self._start)
 
     def objects(self, copies: Int64Array) -> Int64Array:
-        """Number of objects of each class, (C,)."""
+        """Number of objects of each class, (E,)."""
         counts = np.bincount(self._object_column, copies[self._object_image], minlength=self._shape[1])
         return counts.astype(np.int64)
 
     def at(self, copies: Int64Array) -> Float64Array:
-        """AP at the first threshold and the mean over all thresholds, 0..100, (2, C); NaN for a class without objects.
+        """AP at the first threshold and the mean over all thresholds, 0..100, (2, E); NaN for a class without objects.
 
         copies: (I,) of each image.
         """
@@ -140,7 +140,7 @@ class ResampledPrecision:
 def interval(values: FloatArray, confidence: float) -> Float64Array:
     """The central interval of resampled values, (2, …); NaN, where a metric was undefined, is left out.
 
-    values: (S, …), one row for each resample.
+    values: (resamples, …).
     """
     shares = [(1 - confidence) / 2, (1 + confidence) / 2]
     is_known = ~np.isnan(values)
@@ -156,7 +156,7 @@ def interval(values: FloatArray, confidence: float) -> Float64Array:
 def p_values(differences: FloatArray) -> Float64Array:
     """Two-sided p-values, (…): twice the smaller share of resampled differences on one side of 0; NaN is left out.
 
-    differences: (S, …). The smallest value is 2 / (S + 1).
+    differences: (resamples, …). The smallest value is 2 / (resamples + 1).
     """
     known = (~np.isnan(differences)).sum(axis=0)
     below, above = (differences <= 0).sum(axis=0), (differences >= 0).sum(axis=0)
@@ -166,7 +166,7 @@ def p_values(differences: FloatArray) -> Float64Array:
 
 
 def false_discoveries_limited(p: Float64Array, rate: float) -> BoolArray:
-    """Which of several differences to report, (C,), so that at most the share `rate` of these is due to chance.
+    """Which of several differences to report, (E,), so that at most the share `rate` of these is due to chance.
 
     Benjamini and Hochberg, "Controlling the False Discovery Rate", 1995.
     """

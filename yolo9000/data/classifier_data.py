@@ -42,7 +42,7 @@ BOX_SHARE = (0.6, 0.95)  # longer side of a box, as a share of the side of a cro
 class ClassifierBatch:
     """B images with L labels, at least one label for each image."""
 
-    images: Tensor  # (B, 3, S, S) float32, RGB in 0..1
+    images: Tensor  # (B, 3, side, side) float32, RGB in 0..1
     image: Tensor  # (L,) int64, ascending: the image of each label
     node: Tensor  # (L,) int64
 

@@ -16,9 +16,9 @@ from yolo9000.data.image import resized
 
 
 def random_crop(image: Tensor, size_px: int, cfg: CropConfig, rng: Generator) -> Tensor:
-    """A random square crop, scaled, stretched, rotated, shifted and perhaps mirrored, float32 in 0..255, (3, S, S).
+    """A random square crop, scaled, stretched, rotated, shifted and perhaps mirrored, (3, size_px, size_px).
 
-    image: uint8, (3, H, W). Pixels outside the image are black.
+    The pixels are float32 in 0..255. image: uint8, (3, H, W). Pixels outside the image are black.
     """
     aspect = factor_or_inverse(cfg.aspect, rng)
     stretched = np.array([image.shape[1], image.shape[2] / aspect])
@@ -34,7 +34,7 @@ def random_crop(image: Tensor, size_px: int, cfg: CropConfig, rng: Generator) ->
 
 
 def centre_crop(image: Tensor, size_px: int) -> Tensor:
-    """The central square of the image, as large as its shorter side, scaled to (3, S, S), uint8."""
+    """The central square of the image, as large as its shorter side, scaled to (3, side, side), uint8."""
     height, width = image.shape[1:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -44,7 +44,7 @@ def centre_crop(image: Tensor, size_px: int) -> Tensor:
 def rotated_crop(
     image: Tensor, size_px: int, *, sides_px: tuple[float, float], shift_px: tuple[float, float], angle: float
 ) -> Tensor:
-    """A square crop of S pixels from the image scaled to height and width `sides_px`, (3, S, S) float32.
+    """A square crop from the image scaled to height and width `sides_px`, (3, side, side) float32.
 
     shift_px: how far the centre of the crop lies to the right of and below the image's; angle: rotation in radians.
     Bilinear; pixels outside the image are black.

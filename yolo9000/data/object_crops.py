@@ -35,12 +35,12 @@ HELD_OUT = 10  # every tenth image is held out
 
 @dataclass(frozen=True)
 class LabelledObjects:
-    """The objects of the training images in the order in which they are cropped, as columns of P rows."""
+    """The objects of the training images in the order in which they are cropped, as columns of O rows."""
 
     image: Int64Array
     node: Int64Array
     is_boxed: BoolArray  # False: an image label, whose object is somewhere in the image
-    xyxy_unit: Float32Array  # (P, 4) of the box, or of the whole image
+    xyxy_unit: Float32Array  # (O, 4) of the box, or of the whole image
 
     def __len__(self) -> int:
         return len(self.image)
@@ -58,7 +58,7 @@ class CropBatch:
 
     rows: Int64Array  # (B,) of the `LabelledObjects`
     for_classifier: Tensor  # (B, 3, 224, 224) uint8
-    for_detector: Tensor  # (B, 3, S, S) uint8
+    for_detector: Tensor  # (B, 3, side, side) uint8
     xyxy_unit: Tensor  # (B, 4) the object in the detector's crop
 
 

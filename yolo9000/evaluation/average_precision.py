@@ -38,7 +38,7 @@ class DetectionOutcomes:
     Each is decided within an image, so the outcomes also hold for any other selection of the images.
 
     detections    the detections of the classes
-    nodes         (C,) the classes, ascending
+    nodes         (E,) the classes, ascending
     correct       (T, K) bool, the detection is the first of an object
     counted       (T, K) bool, the detection is correct or wrong; the others are ignored
     object_image  (O,) position of the image of each object
@@ -103,7 +103,7 @@ def precision_of(outcomes: DetectionOutcomes) -> dict[int, AveragePrecision]:
         precision_at_correct(ranking, correct, counted=counted)
         for correct, counted in zip(outcomes.correct, outcomes.counted, strict=True)
     )
-    values = 100 * np.stack([mean_precision(curve, objects) for curve in curves])  # (T, C)
+    values = 100 * np.stack([mean_precision(curve, objects) for curve in curves])  # (thresholds, E)
     ap = values.mean(axis=0) if len(values) > 1 else None
     return {
         int(node): AveragePrecision(
@@ -120,11 +120,11 @@ def nodes_with_boxes(truths: Sequence[GroundTruth]) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The detections of each of C classes by descending score; of equal scores, those of earlier images first.
+    """The detections of each of E classes by descending score; of equal scores, those of earlier images first.
 
     order   (K,) rows of the detections, class after class
-    column  (K,) the class of each of these, 0..C-1
-    start   (C,) the first of these of each class
+    column  (K,) the class of each of these, 0..E-1
+    start   (E,) the first of these of each class
     """
 
     order: Int64Array
@@ -133,7 +133,7 @@ class Ranking:
 
     @classmethod
     def of(cls, detections: DetectionTable, nodes: Int64Array) -> Ranking:
-        """The ranking of detections of `nodes`, (C,) ascending."""
+        """The ranking of detections of `nodes`, (E,) ascending."""
         order = np.lexsort((-detections.score, detections.node))
         column = np.searchsorted(nodes, detections.node[order])
         return cls(order, column, np.searchsorted(column, np.arange(len(nodes))))
@@ -169,7 +169,7 @@ def precision_at_correct(ranking: Ranking, correct: BoolArray, *, counted: BoolA
 
 
 def mean_precision_at_101_recalls(curve: PrecisionCurve, objects: Int64Array) -> Float64Array:
-    """The mean precision of each class over the recalls 0, 0.01 … 1, (C,); objects: (C,) number of boxes."""
+    """The mean precision of each class over the recalls 0, 0.01 … 1, (E,); objects: (E,) number of boxes."""
     reached = np.searchsorted(RECALLS, curve.rank / objects[curve.column], side="right")  # number of recalls
     is_first = curve.rank == 1
     before = np.where(is_first, 0, np.roll(reached, 1))
@@ -178,7 +178,7 @@ def mean_precision_at_101_recalls(curve: PrecisionCurve, objects: Int64Array) ->
 
 
 def area_under_curve(curve: PrecisionCurve, objects: Float64Array | Int64Array) -> Float64Array:
-    """The mean precision of each class over all its recalls (VOC 2010, ILSVRC, OpenImages), (C,)."""
+    """The mean precision of each class over all its recalls (VOC 2010, ILSVRC, OpenImages), (E,)."""
     return np.bincount(curve.column, curve.precision, minlength=len(objects)) / objects
 
 

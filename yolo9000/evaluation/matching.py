@@ -20,10 +20,10 @@ PAIRS_AT_ONCE = 1_000_000  # whose overlaps are computed together
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """P pairs of a detection and a labelled box of its image and class that overlap, in the order of the detections.
+    """Pairs of a detection and a labelled box of its image and class that overlap, in the order of the detections.
 
-    detection, truth   (P,) rows of the tables
-    overlap            (P,) IoU; for a crowd intersection / area of the detection
+    detection, truth   (pairs,) rows of the tables
+    overlap            (pairs,) IoU; for a crowd intersection / area of the detection
     """
 
     detection: Int64Array
@@ -58,7 +58,7 @@ def overlapping_pairs(detections: DetectionTable, truths: TruthTable, *, min_ove
 
 
 def match(pairs: Pairs, detections: DetectionTable, truths: TruthTable, thresholds: Float64Array) -> Matches:
-    """The matches at each threshold (T,).
+    """The matches at each threshold (thresholds,).
 
     In each image, the detections of a class choose by descending score. Each takes the box of largest overlap that no
     earlier one has taken; an ignored box only if there is no other, and any number of detections may take the same.
@@ -91,7 +91,7 @@ def runs(start: Int64Array, length: Int64Array) -> Int64Array:
 
 
 def overlaps(detected: Float64Array, labelled: Float64Array, is_crowd: BoolArray) -> Float64Array:
-    """Overlap of each detected box with the labelled box of its row, (P,); both (P, 4) xyxy."""
+    """Overlap of each detected box with the labelled box of its row, (pairs,); both (pairs, 4) xyxy."""
     size = np.minimum(detected[:, 2:], labelled[:, 2:]) - np.maximum(detected[:, :2], labelled[:, :2])
     intersection = size.clip(min=0).prod(axis=1)
     area = (detected[:, 2:] - detected[:, :2]).prod(axis=1)

@@ -30,15 +30,15 @@ class ExportedOutput(NamedTuple):
 
 
 class _Best(NamedTuple):
-    """R locations of each image, best first."""
+    """P locations of each image, best first."""
 
-    objectness: Tensor  # (B, R)
-    cell: Tensor  # (B, R)
-    anchor: Tensor  # (B, R)
-    boxes: Tensor  # (B, R, 4)
+    objectness: Tensor  # (B, P)
+    cell: Tensor  # (B, P)
+    anchor: Tensor  # (B, P)
+    boxes: Tensor  # (B, P, 4)
 
     def ranked(self, objectness: Tensor, count: int) -> tuple[_Best, Tensor]:
-        """The `count` best by another objectness (B, R), and the positions where they were, (B, count)."""
+        """The `count` best by another objectness (B, P), and the positions where they were, (B, count)."""
         best, order = objectness.topk(count, dim=1)
         return _Best(
             best, self.cell.gather(1, order), self.anchor.gather(1, order), _rows(self.boxes, order)
@@ -103,7 +103,7 @@ class ExportedDetector(nn.Module):
         return _Best(objectness, cell, anchor, self._boxes(_rows(flat, index), cell, anchor, head_input))
 
     def _paths(self, logits: Tensor) -> tuple[Tensor, ...]:
-        """The outputs from `node` on, (R, …), for class logits (R, N)."""
+        """The outputs from `node` on, (P, …), for class logits (P, N)."""
         conditional = self.tree_softmax.best_conditional(logits)
         path = self.tree_softmax.sum_over_ancestors(conditional)
         is_root = self.tree_softmax.depth == 0
@@ -113,9 +113,9 @@ class ExportedDetector(nn.Module):
         return node, absolute, root_absolute, leaf, leaf_absolute, self._path(conditional, leaf)
 
     def _path(self, conditional: Tensor, leaf: Tensor) -> Tensor:
-        """P(node | parent) of the nodes on the path to each leaf, (R, D); 1 beyond the leaf."""
+        """P(node | parent) of the nodes on the path to each leaf, (P, D); 1 beyond the leaf."""
         columns: Tensor = self.tree_softmax.path_columns
-        column = columns.index_select(0, leaf)  # (R, D), −1 beyond the leaf
+        column = columns.index_select(0, leaf)  # (P, D), −1 beyond the leaf
         return torch.where(column < 0, 0.0, conditional.gather(1, column.clamp_min(0))).exp()
 
     def _boxes(self, logits: Tensor, cell: Tensor, anchor: Tensor, features: Tensor) -> Tensor:
@@ -139,13 +139,13 @@ class ExportedDetector(nn.Module):
         return torch.cat(tables)[torch.cat(rows).argsort()]
 
     def _exceeds(self, path: Tensor) -> Tensor:
-        """Where the descent goes on to a node, (R, N) bool."""
+        """Where the descent goes on to a node, (P, N) bool."""
         if self.by == "product":
             path = self.tree_softmax.sum_over_ancestors(path)
         return path.exp() > self.min_absolute
 
     def _deepest(self, path: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
-        """The deepest candidate on the path, (R,), and its absolute probability, (R,)."""
+        """The deepest candidate on the path, (P,), and its absolute probability, (P,)."""
         on_path = candidate & (path > OFF_PATH / 2)
         column = torch.where(on_path, self.tree_softmax.depth, -1.0).argmax(dim=1)
         log_absolute = path.gather(1, column[:, None])[:, 0]
@@ -153,7 +153,7 @@ class ExportedDetector(nn.Module):
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of a table for each image, (B, K, C); table: (B, R, C), index: (B, K)."""
+    """Rows of a table for each image, (B, K, C); table: (B, P, C), index: (B, K)."""
     return table.gather(1, index[..., None].expand(-1, -1, table.shape[2]))
 
 

@@ -19,7 +19,7 @@ OFF_PATH = -1e30  # log-probability of a node that is not the most probable of i
 
 
 class TreeSoftmax(nn.Module):
-    """Logits (R, N) with the columns in `order` to the most probable path from a root to a leaf.
+    """Logits (P, N) with the columns in `order` to the most probable path from a root to a leaf.
 
     order: (N,) the node of each column: groups by size, siblings in order.
     path_columns: (N, D) the columns of the nodes from the root to each node, −1 beyond it.
@@ -49,14 +49,14 @@ class TreeSoftmax(nn.Module):
         self.register_buffer("is_leaf", torch.from_numpy(tree.child_group[order] < 0))
 
     def forward(self, logits: Tensor) -> Tensor:
-        """log P(node) of the nodes on the most probable path, (R, N); far below zero for all other nodes.
+        """log P(node) of the nodes on the most probable path, (P, N); far below zero for all other nodes.
 
         Of equal siblings the first is on the path.
         """
         return self.sum_over_ancestors(self.best_conditional(logits))
 
     def best_conditional(self, logits: Tensor) -> Tensor:
-        """log P(node | parent) of the best of each group of siblings, (R, N); OFF_PATH for all other nodes."""
+        """log P(node | parent) of the best of each group of siblings, (P, N); OFF_PATH for all other nodes."""
         parts = []
         for start, groups, size in self.blocks:
             block = logits[:, start : start + groups * size].unflatten(1, (groups, size))
@@ -64,14 +64,14 @@ class TreeSoftmax(nn.Module):
         return torch.cat(parts, dim=1)
 
     def sum_over_ancestors(self, values: Tensor) -> Tensor:
-        """The sum of `values` (R, N) over each node and its ancestors."""
+        """The sum of `values` (P, N) over each node and its ancestors."""
         for step in range(self.steps):
             ancestor = getattr(self, f"ancestor_{step}")
             values = values + values.index_select(1, ancestor) * getattr(self, f"has_ancestor_{step}")
         return values
 
     def _best_of_each_group(self, logits: Tensor) -> Tensor:
-        """log P(node | parent) of the first of the most probable siblings; logits and result: (R, groups, size)."""
+        """log P(node | parent) of the first of the most probable siblings; logits and result: (P, groups, size)."""
         log_conditional = F.logsigmoid(logits) if self.siblings == "sigmoid" else logits.log_softmax(dim=-1)
         best = log_conditional.argmax(dim=-1, keepdim=True)
         is_best = torch.arange(logits.shape[-1], device=logits.device) == best

@@ -22,7 +22,7 @@ SMALLEST = 1e-12  # added to probabilities before their logarithm
 
 
 class FlatTargets(nn.Module):
-    """The n covered nodes of a tree, and their probabilities under a flat softmax over K classes.
+    """The n covered nodes of a tree, and their probabilities under a flat softmax over other classes.
 
     classes: a wnid, the id of a node or a name for each output of the softmax; each stands for its node, or for the
     nearest one above it in WordNet. Classes that are nowhere in the tree are left out.
@@ -70,7 +70,7 @@ class FlatTargets(nn.Module):
         return len(self.nodes)
 
     def absolute(self, probabilities: Tensor) -> Tensor:
-        """P(node) of the covered nodes under the flat softmax, (B, n); probabilities: (B, K) of the classes."""
+        """P(node) of the covered nodes under the flat softmax, (B, n); probabilities: (B, classes) of the classes."""
         of_classes = probabilities.index_select(1, self.class_rows).double()
         in_preorder = of_classes.new_zeros(len(of_classes), self.tree_nodes + 1)
         total = in_preorder.index_add(1, self.class_enter + 1, of_classes).cumsum(dim=1)

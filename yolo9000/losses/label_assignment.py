@@ -141,8 +141,8 @@ def location_of_max_size(
     """
     allowed = _allowed_or_in_regions(output, labels, allowed)
     objectness = _objectness_of_images(output, labels).masked_fill(~allowed, -1)
-    best, index = objectness.topk(min(PROPOSALS, objectness.shape[1]), dim=1)  # (L, K)
-    predicted = decode_boxes(output).flatten(1, 3)[labels.image[:, None], index]  # (L, K, 4)
+    best, index = objectness.topk(min(PROPOSALS, objectness.shape[1]), dim=1)  # (L, proposals)
+    predicted = decode_boxes(output).flatten(1, 3)[labels.image[:, None], index]  # (L, proposals, 4)
     low, high = labels.region_xyxy_unit[:, None].to(predicted.dtype).split(2, dim=2)  # (L, 1, 2)
     boxes = predicted.maximum(low.repeat(1, 1, 2)).minimum(high.repeat(1, 1, 2))
     size = area_xyxy(boxes).masked_fill(~_kept_by_nms(boxes, best) | (best < 0), -1)
@@ -200,7 +200,7 @@ def free_locations(output: GridOutput, labels: ImageLabelColumns, taken: Locatio
 
 
 def _kept_by_nms(xyxy_unit: Tensor, objectness: Tensor) -> Tensor:
-    """Whether each of a label's K boxes (L, K, 4) survives NMS among the boxes of its label, (L, K) bool."""
+    """Whether each box survives NMS among the boxes of its label, (L, proposals) bool; xyxy_unit: (L, proposals, 4)."""
     shift = 2 * torch.arange(len(xyxy_unit), device=xyxy_unit.device)[:, None, None]  # separates the labels
     rows = nms((xyxy_unit.double() + shift).flatten(0, 1), objectness.double().flatten(), PROPOSAL_NMS_IOU)
     kept = torch.zeros_like(objectness, dtype=torch.bool)

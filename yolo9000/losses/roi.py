@@ -35,7 +35,7 @@ def roi_samples(predicted_xyxy_unit: Tensor, objectness: Tensor, boxes: BoxColum
     """Predicted boxes and jittered ground-truth boxes of the images that have boxes; the same for the same arguments.
 
     predicted_xyxy_unit: (B, A, H, W, 4); objectness: (B, A, H, W). In the shapes below, I is the number of images that
-    have boxes, and S the number of samples of an image.
+    have boxes, and `samples` the number of samples of an image.
     """
     images, row, count = boxes.image.unique(return_inverse=True, return_counts=True)
     if not len(images):
@@ -48,15 +48,15 @@ def roi_samples(predicted_xyxy_unit: Tensor, objectness: Tensor, boxes: BoxColum
     order = row.argsort(stable=True)  # boxes image by image
     nth = torch.arange(JITTERED, device=row.device) % count[:, None]  # (I, JITTERED)
     truth = boxes.xyxy_unit[order[(count.cumsum(0) - count)[:, None] + nth]].to(predicted)
-    samples = torch.cat([predicted, _jittered(truth)], dim=1).clamp(0, 1)  # (I, S, 4)
-    iou = aligned_iou(samples[row], boxes.xyxy_unit[:, None])  # (M, S)
+    samples = torch.cat([predicted, _jittered(truth)], dim=1).clamp(0, 1)  # (I, samples, 4)
+    iou = aligned_iou(samples[row], boxes.xyxy_unit[:, None])  # (M, samples)
     iou = iou.new_zeros(samples.shape[:2]).scatter_reduce(0, row[:, None].expand_as(iou), iou, "amax")
     image, sample = (iou >= MIN_IOU).nonzero(as_tuple=True)
     return RoiSamples(images[image], samples[image, sample], iou[image, sample])
 
 
 def _jittered(xyxy_unit: Tensor) -> Tensor:
-    """Boxes (I, S, 4) with each edge moved, the first not at all and the last the most.
+    """Boxes (I, samples, 4) with each edge moved, the first not at all and the last the most.
 
     The s-th box of each image is always moved by the same shares of its sides.
     """

@@ -19,10 +19,10 @@ from yolo9000.models.tree_tensors import PathMembers, TreeTensors, log_complemen
 
 @dataclass(frozen=True)
 class ObjectLocations:
-    """K grid locations that predict an object with sufficient objectness."""
+    """P grid locations that predict an object with sufficient objectness."""
 
-    image: Tensor  # (K,) the image of each location
-    index: Tensor  # (K,) its position among the A·H·W locations of the image
+    image: Tensor  # (P,) the image of each location
+    index: Tensor  # (P,) its position among the A·H·W locations of the image
     location: Locations
 
 
@@ -44,7 +44,7 @@ def object_locations(
 def exclusion_errors(
     output: GridOutput, tree_tensors: TreeTensors, objects: ObjectLocations, exhaustive: Tensor
 ) -> Tensor:
-    """objectness × −log P(none of the exhaustively annotated nodes) of each of K objects without a box, (K,).
+    """objectness × −log P(none of the exhaustively annotated nodes) of each of P objects without a box, (P,).
 
     If the object were of such a node, it would have a box (decision 28).
     exhaustive: (B, N) bool for each image; at least one node in each image of `objects`.

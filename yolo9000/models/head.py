@@ -20,7 +20,7 @@ class WeightRows(Protocol):
     """Class weights of which only some rows are up to date (training/lazy_rows.py)."""
 
     def read(self, rows: Tensor) -> Tensor:
-        """The present weights (R, C) of the rows (R,)."""
+        """The present weights (U, C) of the rows (U,)."""
 
 
 class ClassHead(nn.Module):
@@ -62,7 +62,7 @@ class ClassHead(nn.Module):
         self._mark_used(nodes)
         anchors, node_count, _ = self.weight.shape
         pair_anchor = anchor[index]
-        rows, row = (pair_anchor * node_count + nodes).unique(return_inverse=True)  # (R,) anchor by anchor
+        rows, row = (pair_anchor * node_count + nodes).unique(return_inverse=True)  # (U,) anchor by anchor
         height = torch.bincount(anchor, minlength=anchors)
         width = torch.bincount(rows // node_count, minlength=anchors)
         vectors = features.index_select(0, anchor.argsort(stable=True)).split(height.tolist())
@@ -111,7 +111,7 @@ class ClassHead(nn.Module):
         return used
 
     def _rows(self, rows: Tensor) -> Tensor:
-        """Weights (R, C) of the rows (R,): anchor × N + node."""
+        """Weights (U, C) of the rows (U,): anchor × N + node."""
         if self.lazy_rows:
             return self.lazy_rows.read(rows)
         return self.weight.flatten(0, 1).index_select(0, rows)

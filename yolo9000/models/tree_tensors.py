@@ -196,7 +196,7 @@ class TreeTensors(nn.Module):
         return Descent(deepest, absolute, _conditional_paths(steps, count))
 
     def _path_nodes(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """The nodes on the path to each of `nodes`, as rows (S,): the index of the path, and the node."""
+        """The nodes on the path to each of `nodes`, as rows (K,): the index of the path, and the node."""
         level, path = _expand(self.path_length[nodes])
         return path, self.path_nodes[self.path_start[nodes][path] + level]
 
@@ -210,7 +210,7 @@ class TreeTensors(nn.Module):
         return PathMembers(*rows, members.segments)
 
     def _group_members(self, group: Tensor, path: Tensor, path_node: Tensor | None) -> PathMembers:
-        """The members of S groups; path, path_node: (S,) the path of each group, and the group's member on it."""
+        """The members of G groups; path, path_node: (G,) the path of each group, and the group's member on it."""
         within, segment = _expand(self.group_size[group])
         node = self.group_start[group][segment] + within
         on_path = (
@@ -220,7 +220,7 @@ class TreeTensors(nn.Module):
 
 
 MemberLogits = Callable[[Tensor, PathMembers], Tensor]
-"""A function from indices of locations (S,) and members of S groups to the logits of the members, (Q,).
+"""A function from indices of locations (G,) and members of G groups to the logits of the members, (Q,).
 
 The group of path k belongs to location k of the indices.
 """

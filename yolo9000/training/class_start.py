@@ -85,7 +85,7 @@ class Student(nn.Module):
         self.bias = nn.Parameter(rows.bias.detach()[:, targets.nodes].mean(0))  # (n,)
 
     def forward(self, crops: CropFeatures) -> Tensor:
-        """Features of all cells, (P, H·W, C)."""
+        """Features of all cells, (O, H·W, C)."""
         if self.neck is not None:
             features: Tensor = self.neck(crops.coarse, crops.fine)
         else:
@@ -99,12 +99,12 @@ class Student(nn.Module):
 
 @dataclass(frozen=True)
 class Measurement:
-    """The student compared with the flat softmax, at the centres of P objects."""
+    """The student compared with the flat softmax, at the centres of O objects."""
 
     divergence: float  # KL divergence in nats, an average weighted by P(the tree has the class of the object)
-    row: Tensor  # (P,) of the `LabelledObjects`
-    tree_leaf: Tensor  # (P,) the most probable covered leaf through the tree, a node
-    flat_leaf: Tensor  # (P,) by the flat softmax
+    row: Tensor  # (O,) of the `LabelledObjects`
+    tree_leaf: Tensor  # (O,) the most probable covered leaf through the tree, a node
+    flat_leaf: Tensor  # (O,) by the flat softmax
 
 
 def start_classes(run: DetectorRun, teacher: ClassTeacher, folder: Path) -> None:
@@ -152,7 +152,7 @@ def fit(
             group["lr"] = LEARNING_RATE * _rate(step, steps)
         part = features[int(torch.multinomial(share, 1, generator=generator))]
         crops = part[torch.randint(len(part), (BATCH_SIZE,), generator=generator)].to(device)
-        cell_share = crops.cell_share.flatten(1)  # (P, H·W)
+        cell_share = crops.cell_share.flatten(1)  # (O, H·W)
         crop, cell = cell_share.nonzero(as_tuple=True)
         with autocast():  # anew in each step, because it keeps copies of the weights
             vectors = student(crops)[crop, cell]

@@ -22,14 +22,14 @@ CENTRE = 0.5
 
 @dataclass(frozen=True)
 class CropFeatures:
-    """The features of P crops of one size, on the CPU, and their targets."""
+    """The features of the crops of O objects, in one size, on the CPU, and their targets."""
 
-    row: Tensor  # (P,) of the `LabelledObjects`
-    coarse: Tensor  # (P, C, h, w) float16, of the backbone
-    fine: Tensor  # (P, C', 2h, 2w) float16
-    cell_share: Tensor  # (P, H, W) of the output grid: equal shares for the cells that show the object
-    centre: Tensor  # (P,) the cell in the centre of the object, row × W + column
-    absolute: Tensor  # (P, n) P(node) of the covered nodes under the flat softmax
+    row: Tensor  # (O,) of the `LabelledObjects`
+    coarse: Tensor  # (O, C, h, w) float16, of the backbone
+    fine: Tensor  # (O, C', 2h, 2w) float16
+    cell_share: Tensor  # (O, H, W) of the output grid: equal shares for the cells that show the object
+    centre: Tensor  # (O,) the cell in the centre of the object, row × W + column
+    absolute: Tensor  # (O, n) P(node) of the covered nodes under the flat softmax
 
     def __len__(self) -> int:
         return len(self.row)

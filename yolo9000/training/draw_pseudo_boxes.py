@@ -33,11 +33,11 @@ BATCH_SIZE = 128  # images
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """P images in one or more input sizes, with their L image labels."""
+    """I images in one or more input sizes, with their L image labels."""
 
-    # For each size: the images, (P, 3, S, S), and their letterboxes.
+    # For each size: the images, (I, 3, side, side), and their letterboxes.
     canvases: list[tuple[Tensor, list[Letterbox]]]
-    image: Tensor  # (L,) in 0..P
+    image: Tensor  # (L,) in 0..I
     node: Tensor  # (L,)
     row: Int64Array  # (L,) rows of the index's image labels
 
@@ -83,7 +83,7 @@ def draw_pseudo_boxes(model: Detector, data: DetectorData) -> PseudoBoxes:
 
 
 def count_labels(reader: ShardReader, images: Int64Array) -> Int64Array:
-    """The number of image labels of each image, (P,)."""
+    """The number of image labels of each image, (I,)."""
     return reader.label_offsets[images + 1] - reader.label_offsets[images]
 
 
@@ -108,7 +108,7 @@ def read_labelled(data: DetectorData, images: Int64Array, sizes_px: Sequence[int
 
 
 def on_canvases(pixels: Sequence[Tensor], size_px: int) -> tuple[Tensor, list[Letterbox]]:
-    """The images (P, 3, S, S) fitted into squares, and their letterboxes; pixels: uint8 (3, H, W) each."""
+    """The images (I, 3, side, side) fitted into squares, and their letterboxes; pixels: uint8 (3, H, W) each."""
     canvases, letterboxes = zip(*(letterbox(image, size_px) for image in pixels), strict=True)
     return torch.stack(canvases), list(letterboxes)
 

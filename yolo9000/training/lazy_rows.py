@@ -68,11 +68,11 @@ class LazyRows:
 
     @property
     def gradient(self) -> Tensor:
-        """The gradient of the rows that have one, (R, C)."""
+        """The gradient of the rows that have one, (U, C)."""
         return self._gradient[1]
 
     def read(self, rows: Tensor) -> Tensor:
-        """The present weights (R, C) of the rows (R,); nothing is changed, so processes may read different rows."""
+        """The present weights (U, C) of the rows (U,); nothing is changed, so processes may read different rows."""
         with torch.no_grad():
             weight = self._head.weight.new_empty(len(rows), self._head.weight.shape[2])
             for part, some in zip(weight.split(ROWS_AT_ONCE), rows.split(ROWS_AT_ONCE), strict=True):
@@ -123,10 +123,10 @@ class LazyRows:
             columns = self._present(some, columns=len(whole))
             new = self._rule.updated(columns[:count], part, self._group, step)
             if self._ema:
-                new.append(columns[-1].lerp(new[0], 1 - self._ema.present_decay))
+                new.append(columns[-1].lerp(new[0], 1 - self._ema.current_decay))
             for column, values in zip(whole, new, strict=True):
                 column.index_copy_(0, some, values)
-        self._missed = _one_more(self._idle(), self._missed)
+        self._missed = _after_one_more_update(self._map_without_gradient(), self._missed)
         self._updates += 1
         self._had[rows] = self._updates
         if self._updates == MAX_UPDATES:
@@ -154,19 +154,19 @@ class LazyRows:
         finally:
             self._head.lazy_rows = self
 
-    def _idle(self) -> LinearMap:
+    def _map_without_gradient(self) -> LinearMap:
         """The map of an update without gradient, EMA included."""
-        idle = self._rule.idle(self._group)
+        update = self._rule.map_without_gradient(self._group)
         if self._ema:
-            decay, last = self._ema.present_decay, 1 + len(self._rule.moments)
-            idle |= {(last, j): (1 - decay) * value for (i, j), value in idle.items() if i == 0}
-            idle[last, last] = decay
-        return idle
+            decay, last = self._ema.current_decay, 1 + len(self._rule.moments)
+            update |= {(last, j): (1 - decay) * value for (i, j), value in update.items() if i == 0}
+            update[last, last] = decay
+        return update
 
     def _present(self, rows: Tensor, *, columns: int) -> Columns:
-        """The first columns of some rows (R,) after all updates, each (R, C)."""
+        """The first columns of some rows (U,) after all updates, each (U, C)."""
         missed = self._missed.index_select(0, self._had.index_select(0, rows)).to(self._head.weight.dtype)
-        entries = [(i, j) for i, j in sorted(self._idle()) if i < columns]
+        entries = [(i, j) for i, j in sorted(self._map_without_gradient()) if i < columns]
         old = [column.index_select(0, rows) for column in self._columns()[: 1 + max(j for _, j in entries)]]
         new: Columns = [old[i] * missed[:, i, i, None] for i in range(columns)]
         for i, j in entries:
@@ -202,7 +202,7 @@ class LazyRows:
 
 
 def _summed_by_row(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Distinct rows, and the sum of the gradients of each; parts: rows (R,) with gradients (R, C)."""
+    """Distinct rows, and the sum of the gradients of each; parts: rows (U,) with gradients (U, C)."""
     all_rows = torch.cat([rows for rows, _ in parts])
     rows, position = all_rows.unique(return_inverse=True)
     if len(parts) == 1 and len(rows) == len(all_rows):
@@ -213,13 +213,13 @@ def _summed_by_row(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tens
     return rows, total
 
 
-def _one_more(idle: LinearMap, missed: Tensor) -> Tensor:
+def _after_one_more_update(update: LinearMap, missed: Tensor) -> Tensor:
     """The products after one more update: each multiplied by its map, then the identity for rows that it updated.
 
     The entries of the map are arguments of kernels, so that a GPU does not wait for them.
     """
     identity = torch.eye(missed.shape[1], dtype=missed.dtype, device=missed.device)[None]
     product = torch.zeros_like(missed)
-    for (i, j), value in idle.items():
+    for (i, j), value in update.items():
         product[:, i].add_(missed[:, j], alpha=value)
     return torch.cat([product, identity])

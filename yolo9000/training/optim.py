@@ -92,7 +92,7 @@ class ModelEma:
         self._updated = list(self._ema)  # the names of the state that `update` updates
 
     @property
-    def present_decay(self) -> float:
+    def current_decay(self) -> float:
         """The decay of the last update."""
         return min(self.decay, (1 + self.updates) / (10 + self.updates))
 
@@ -106,7 +106,7 @@ class ModelEma:
     def update(self) -> None:
         self.updates += 1
         ema, live = ([state[name] for name in self._updated] for state in (self._ema, self._live))
-        torch._foreach_lerp_(ema, live, 1 - self.present_decay)
+        torch._foreach_lerp_(ema, live, 1 - self.current_decay)
 
     @torch.no_grad()
     def restart(self) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Columns: TypeAlias = list[Tensor]
-"""The weights of R rows, then the optimizer's moments, each (R, C)."""
+"""The weights of U rows, then the optimizer's moments, each (U, C)."""
 
 LinearMap: TypeAlias = dict[tuple[int, int], float]
 """The entries of a matrix that are not always 0; (i, j): new column i from old column j."""
@@ -20,7 +20,7 @@ class RowUpdate(Protocol):
 
     moments: tuple[str, ...]  # their names in the optimizer's state
 
-    def idle(self, group: Mapping[str, Any]) -> LinearMap:
+    def map_without_gradient(self, group: Mapping[str, Any]) -> LinearMap:
         """The update of a row without gradient."""
 
     def updated(
@@ -41,7 +41,7 @@ class PlainSgdUpdate:
 
     moments: tuple[str, ...] = ()
 
-    def idle(self, group: Mapping[str, Any]) -> LinearMap:
+    def map_without_gradient(self, group: Mapping[str, Any]) -> LinearMap:
         return {(0, 0): 1 - group["lr"] * group["weight_decay"]}
 
     def updated(
@@ -56,7 +56,7 @@ class SgdUpdate:
 
     moments: tuple[str, ...] = ("momentum_buffer",)
 
-    def idle(self, group: Mapping[str, Any]) -> LinearMap:
+    def map_without_gradient(self, group: Mapping[str, Any]) -> LinearMap:
         rate, decay, momentum = group["lr"], group["weight_decay"], group["momentum"]
         return {(0, 0): 1 - rate * decay, (0, 1): -rate * momentum, (1, 0): decay, (1, 1): momentum}
 
@@ -76,7 +76,7 @@ class AdamWUpdate:
 
     moments: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
 
-    def idle(self, group: Mapping[str, Any]) -> LinearMap:
+    def map_without_gradient(self, group: Mapping[str, Any]) -> LinearMap:
         beta1, beta2 = group["betas"]
         return {(0, 0): 1 - group["lr"] * group["weight_decay"], (1, 1): beta1, (2, 2): beta2}
 
