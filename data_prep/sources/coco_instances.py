@@ -1,7 +1,6 @@
 """An instances file (COCO, LVIS, Objects365) in columns: images, categories and boxes, in any order."""
 
 import json
-import math
 import re
 from array import array
 from collections.abc import Callable
@@ -14,8 +13,9 @@ import numpy as np
 from data_prep.records import Corners
 from data_prep.sources.columns.image_columns import UNKNOWN, UNLISTED, ImageColumns
 from data_prep.sources.columns.label_table import BoxTable, ImageLabelTable
-from data_prep.sources.files.json_stream import JsonText, open_json
+from data_prep.sources.files.json_stream import POLYGONS_NOT_KEPT, JsonText, open_json
 from data_prep.sources.files.text_lines import is_yes, number
+from data_prep.sources.mask_boxes import NO_CORNERS, box_of_mask
 from data_prep.sources.paths import readable_name
 from data_prep.sources.source import Counts, SourceError
 from data_prep.sources.unit_box import are_finite
@@ -24,7 +24,6 @@ from wordtree.support.arrays import Int32Array
 _BOX_OF_UNLISTED_IMAGE = "box of an image that the file does not list"
 _MOST_CLASSES = 1 << 20
 _NO_BOX: tuple[object, ...] = (None, [])
-_NO_CORNERS = (math.nan, math.nan, math.nan, math.nan)
 _NUMBERS = frozenset({int, float})  # bool is neither
 _INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,17})(?:\.0)?")  # as JSON writes an integer or an integral float
 
@@ -40,6 +39,9 @@ class Instances:
     unboxed: a positive label for each annotation without a box.
     labels: the two lists of LVIS: a negative label if the class is absent, a positive label if the class is not
         exhaustively annotated.
+    unlisted: the image ids of boxes whose image the file does not list; has_text_ids: whether some image id of a box
+        is a text, so that a number in `unlisted` may be its hash.
+    lacks_polygons: whether some box is that of polygons, which were not kept when the file was read.
     counts: the number of entries left out or irregular, by reason.
     """
 
@@ -49,6 +51,8 @@ class Instances:
         self.categories: list[dict[str, Any]] = []
         self.classes: tuple[str, ...] = ()
         self.boxes, self.labels, self.unboxed = BoxTable(), ImageLabelTable(), ImageLabelTable()
+        self.unlisted: list[int] = []
+        self.has_text_ids = self.lacks_polygons = False
         self.counts = Counts()
         self._class_numbers: dict[int | None, int] = {}
         self._image_of_box, self._image_of_unboxed = array("q"), array("q")
@@ -68,9 +72,9 @@ class Instances:
 
     def add_annotation(self, annotation: dict[str, Any]) -> None:
         """Add an entry of `annotations`."""
-        bbox = annotation.get("bbox")
-        key, corners = _id_key(annotation.get("image_id")), _corners_px(bbox)
-        if corners is _NO_CORNERS and "segments_info" in annotation:
+        bbox, image_id = annotation.get("bbox"), annotation.get("image_id")
+        key, corners = _id_key(image_id), _corners_px(bbox)
+        if corners is NO_CORNERS and "segments_info" in annotation:
             not_instances(self._path, "found panoptic annotations")
         annotation_id = _id_key(annotation.get("id"))
         if annotation_id is not None:
@@ -78,16 +82,28 @@ class Instances:
         if key is None:
             self.counts.leave_out_box(_BOX_OF_UNLISTED_IMAGE, f"annotation {annotation.get('id')}")
             return
+        self.has_text_ids |= type(image_id) is str
         class_number = self._class_number(annotation.get("category_id"))
         crowd, ignore = annotation.get("iscrowd"), annotation.get("ignore")
         is_ignored = bool(crowd or ignore) and (is_yes(crowd) or is_yes(ignore))
-        if corners is _NO_CORNERS and bbox in _NO_BOX and not _has_mask(annotation):
-            if not is_ignored:
+        if corners is NO_CORNERS and bbox in _NO_BOX:
+            if _has_mask(annotation):
+                corners = self._box_of_mask(annotation["segmentation"])
+            elif is_ignored:
+                return
+            else:
                 self.unboxed.add(len(self.unboxed), class_number)
                 self._image_of_unboxed.append(key)
-            return
+                return
         self.boxes.add(len(self.boxes), class_number, corners, is_ignored=is_ignored)
         self._image_of_box.append(key)
+
+    def _box_of_mask(self, segmentation: object) -> Corners:
+        corners = box_of_mask(segmentation)
+        self.lacks_polygons |= segmentation == POLYGONS_NOT_KEPT
+        if corners is not NO_CORNERS:
+            self.counts["box of the mask, as the annotation has no bbox (kept)"] += 1
+        return corners
 
     def add_category(self, category: dict[str, Any]) -> None:
         """Add an entry of `categories`."""
@@ -104,8 +120,7 @@ class Instances:
             ids = np.frombuffer(keys, dtype=np.int64)
             image_of = self.images.find(ids)
             table.sort(image_of, class_of)
-            for image_id in ids[image_of == UNLISTED].tolist():
-                self.counts.leave_out_box(_BOX_OF_UNLISTED_IMAGE, f"image id {image_id}")
+            self.unlisted += ids[image_of == UNLISTED].tolist()
         self.labels.sort(self.images.first_of_file, class_of)
         self._image_of_box, self._image_of_unboxed = array("q"), array("q")
 
@@ -171,13 +186,27 @@ def read_instances(path: Path, source: str, file_name: FileName) -> Instances:
     file_name: the path of an image relative to the folder of images, from its entry in `images`.
     """
     instances = Instances(path)
+    _read_into(instances, path, source, file_name)
+    if instances.lacks_polygons:
+        instances = Instances(path)
+        _read_into(instances, path, source, file_name, keep_polygons=True)
+    instances.finish()
+    text_of = _text_ids(path, source, instances.unlisted) if instances.has_text_ids else {}
+    for image_id in instances.unlisted:
+        instances.counts.leave_out_box(_BOX_OF_UNLISTED_IMAGE, f"image id {text_of.get(image_id, image_id)}")
+    return instances
+
+
+def _read_into(
+    instances: Instances, path: Path, source: str, file_name: FileName, *, keep_polygons: bool = False
+) -> None:
     add_entry: dict[str, Callable[[dict[str, Any]], None]] = {
         "images": lambda image: instances.add_image(image, file_name),
         "annotations": instances.add_annotation,
         "categories": instances.add_category,
     }
     missing = set(add_entry)
-    with open_json(path, source) as text:
+    with open_json(path, source, keep_polygons=keep_polygons) as text:
         _require_object(text, path)
         for key in text.members():
             if key not in add_entry or text.next_char() != "[":
@@ -194,8 +223,21 @@ def read_instances(path: Path, source: str, file_name: FileName) -> Instances:
     for key in add_entry:
         if key in missing:
             not_instances(path, f"found no list {key!r}")
-    instances.finish()
-    return instances
+
+
+def _text_ids(path: Path, source: str, keys: list[int]) -> dict[int, str]:
+    """The texts of the image ids whose keys are given, from the annotations of a file that has been read before."""
+    wanted, text_of = set(keys), {}
+    with open_json(path, source) as text:
+        for member in text.members() if wanted and text.next_char() == "{" else ():
+            if member != "annotations" or text.next_char() != "[":
+                text.skip()
+                continue
+            for annotation in text.elements():
+                image_id = annotation.get("image_id")
+                if isinstance(image_id, str) and (key := _id_key(image_id)) in wanted:
+                    text_of[key] = image_id
+    return text_of
 
 
 def not_instances(path: Path, problem: str) -> NoReturn:
@@ -240,10 +282,10 @@ def _id_key(value: object) -> int | None:
 def _corners_px(xywh_px: object) -> Corners:
     """Left, top, right, bottom; NaN unless the box has four finite numbers."""
     if not isinstance(xywh_px, list) or len(xywh_px) != 4:
-        return _NO_CORNERS
+        return NO_CORNERS
     if not _NUMBERS.issuperset(map(type, xywh_px)):
         if not all(isinstance(value, str) or type(value) in _NUMBERS for value in xywh_px):
-            return _NO_CORNERS
+            return NO_CORNERS
         xywh_px = [number(value) if isinstance(value, str) else value for value in xywh_px]
     x, y, width, height = xywh_px
-    return (x, y, x + width, y + height) if are_finite(x, y, width, height) else _NO_CORNERS
+    return (x, y, x + width, y + height) if are_finite(x, y, width, height) else NO_CORNERS

@@ -11,7 +11,7 @@ from data_prep.records import Boxes
 from data_prep.sources.columns.label_table import StatedBoxes, unit_boxes
 from data_prep.sources.imagenet_images import entries_of
 from data_prep.sources.source import Counts
-from data_prep.sources.voc_xml import AnnotationError, XmlObject, read_annotation
+from data_prep.sources.voc_xml import SECOND_BOX, AnnotationError, XmlObject, read_annotation
 
 
 class BoxAnnotation(NamedTuple):
@@ -46,24 +46,24 @@ class ClassBoxes:
         try:
             annotation = read_annotation(self._paths[stem])
         except AnnotationError as reason:
-            counts.leave_out_box(str(reason), name, f"{self._paths[stem]}, line {reason.line}")
+            counts.leave_out_box(str(reason), name, f"{self._paths[stem]}, {reason.place}")
             return NOT_ANNOTATED
         if annotation.size_px is None:
             counts.leave_out_box("image without width and height", name, str(self._paths[stem]))
             return NOT_ANNOTATED
         stated = self._stated_boxes(annotation.objects, self._paths[stem], counts)
-        has_nameless = any(not xml_object.name for xml_object in annotation.objects)
+        is_complete = all(one.name and not one.has_more for one in annotation.objects)
         boxes = unit_boxes(stated, annotation.size_px, counts, f"{self._paths[stem]}")
         counts["difficult object kept as an ignore region"] += sum(boxes.is_ignored)
         objects = stated.class_index.count(self._class_index)
         kept = boxes.class_index.count(self._class_index)
-        return BoxAnnotation(
-            annotation.size_px, boxes, is_exhaustive=kept == objects > 0 and not has_nameless
-        )
+        return BoxAnnotation(annotation.size_px, boxes, is_exhaustive=kept == objects > 0 and is_complete)
 
     def _stated_boxes(self, objects: Iterable[XmlObject], path: Path, counts: Counts) -> StatedBoxes:
         stated = StatedBoxes()
         for xml_object in objects:
+            if xml_object.has_more:
+                counts.leave_out_box(SECOND_BOX, str(path), f"{path}: {xml_object.name}")
             class_index = self._classes.get(xml_object.name)
             if class_index is None:
                 reason = "box of a class that is not among the folders"

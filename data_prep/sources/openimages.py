@@ -5,6 +5,7 @@ exhaustively annotated there, groups being ignore regions (decision 15). A class
 Nothing is known about any other class.
 """
 
+from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ import numpy as np
 
 from data_prep.config import OpenImagesSource
 from data_prep.records import ImageLabel, ImageRecord
+from data_prep.shards.decoding import IMAGE_SUFFIXES
 from data_prep.sources.columns.label_table import (
     BoxTable,
     ImageLabelTable,
@@ -39,7 +41,6 @@ from data_prep.sources.source import (
 )
 from wordtree.support.arrays import Int32Array
 
-_JPG: Final = ".jpg"
 _POSITIVE_OF: Final = {"1": True, "0": False, "1.0": True, "0.0": False}
 
 
@@ -73,6 +74,7 @@ class _Contents:
 
     The files are mentioned first, folder by folder; an image that is first mentioned in a table has no file.
     folder_ends: the number of mentions up to the end of each folder.
+    suffixes: the suffixes of the files, numbered; suffix_of: the number of the suffix of each mention that is a file.
     first_mention: the first mention of the same name for each mention; known after `finish`.
     """
 
@@ -80,6 +82,8 @@ class _Contents:
     image_ids: NameTable = field(default_factory=NameTable)
     folders: list[str] = field(default_factory=list)
     folder_ends: list[int] = field(default_factory=list)
+    suffixes: dict[str, int] = field(default_factory=dict)
+    suffix_of: "array[int]" = field(default_factory=lambda: array("H"))
     boxes: BoxTable = field(default_factory=BoxTable)
     labels: ImageLabelTable = field(default_factory=ImageLabelTable)
     class_ids: ClassNames = field(default_factory=ClassNames)
@@ -89,14 +93,16 @@ class _Contents:
     first_mention: Int32Array = field(init=False)
 
     def list_images(self) -> None:
-        """Mention every image file below the folder: ID.jpg."""
+        """Mention every image file below the folder: the id and the suffix of an image."""
         for folder, files in walk(self.images, self.counts):
             for file in files:
-                if file.endswith(_JPG):
-                    self.image_ids.mention(file[: -len(_JPG)])
-                    self.files += 1
-                else:
-                    self.counts.leave_out("file whose name is not ID.jpg", f"{folder}{file}")
+                image_id, _, suffix = file.rpartition(".")
+                if not image_id or f".{suffix.lower()}" not in IMAGE_SUFFIXES:
+                    self.counts.leave_out("file without the suffix of an image", f"{folder}{file}")
+                    continue
+                if self.image_ids.mention(image_id) == len(self.suffix_of):
+                    self.suffix_of.append(self.suffixes.setdefault(f".{suffix}", len(self.suffixes)))
+                self.files += 1
             self.folders.append(folder)
             self.folder_ends.append(len(self.image_ids))
 
@@ -130,7 +136,7 @@ class _Contents:
         self.first_mention = self.image_ids.first_mentions()
         of_files = self.first_mention[: self.folder_ends[-1]]
         is_first = of_files == np.arange(len(of_files))
-        self.counts["image that lies in another folder too"] += self.files - int(is_first.sum())
+        self.counts["image that has another file of the same name"] += self.files - int(is_first.sum())
         ids, class_of = self.class_ids.in_order()
         self.boxes.sort(self.first_mention, class_of)
         self.labels.sort(self.first_mention, class_of)
@@ -142,7 +148,7 @@ class _Contents:
         for image in map(int, np.flatnonzero(self.first_mention == np.arange(len(self.image_ids)))):
             boxes, labels = self.boxes.boxes(image), self.labels.labels(image)
             name = self._file_name(image)
-            tried = f"{self.images}/{self.image_ids[image]}{_JPG}"
+            tried = f"{self.images}/{self.image_ids[image]}.jpg"
             found = folder.find(name) if name else NotFound(FILE_MISSING, tried)
             if isinstance(found, NotFound):
                 leave_out_image(
@@ -163,7 +169,10 @@ class _Contents:
     def _file_name(self, image: int) -> str:
         """The path below the folder of images; empty if there is no such file."""
         folder = bisect_right(self.folder_ends, image)
-        return f"{self.folders[folder]}{self.image_ids[image]}{_JPG}" if folder < len(self.folders) else ""
+        if folder == len(self.folders):
+            return ""
+        suffix = list(self.suffixes)[self.suffix_of[image]]
+        return f"{self.folders[folder]}{self.image_ids[image]}{suffix}"
 
 
 def _record(

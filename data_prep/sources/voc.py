@@ -27,7 +27,7 @@ from data_prep.sources.source import (
     counts_in_words,
     leave_out_image,
 )
-from data_prep.sources.voc_xml import AnnotationError, read_annotation
+from data_prep.sources.voc_xml import SECOND_BOX, AnnotationError, read_annotation
 
 _XML: Final = ".xml"
 _WITHOUT_FILE: Final = "image without an annotation file"
@@ -63,14 +63,16 @@ class _Contents:
     class_names: ClassNames = field(default_factory=ClassNames)
     counts: Counts = field(default_factory=Counts)
     failed: list[str] = field(default_factory=list)  # files that cannot be used, without `.xml`
-    incomplete: set[int] = field(default_factory=set)  # images with an object without a name
+    incomplete: set[int] = field(
+        default_factory=set
+    )  # images with an object without a name, or with two boxes
 
     def read(self, folder: Path, file: str) -> None:
         """Add the annotation of a file in the folder, or count the reason why it cannot be used."""
         try:
             annotation = read_annotation(folder / file, self.config.first_pixel)
         except AnnotationError as reason:
-            self.counts.leave_out_box(str(reason), file, f"{folder / file}, line {reason.line}")
+            self.counts.leave_out_box(str(reason), file, f"{folder / file}, {reason.place}")
             self.failed.append(file[: -len(_XML)])
             return
         name = file[: -len(_XML)]
@@ -84,6 +86,9 @@ class _Contents:
                 self.boxes.add(image, class_index, xml_object.xyxy_px, is_ignored=xml_object.is_difficult)
             else:
                 self.counts.leave_out_box("object without a name", file)
+            if xml_object.has_more:
+                self.counts.leave_out_box(SECOND_BOX, file, f"{folder / file}: {xml_object.name}")
+            if xml_object.has_more or not xml_object.name:
                 self.incomplete.add(image)
 
     def finish(self) -> tuple[str, ...]:

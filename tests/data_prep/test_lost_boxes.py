@@ -4,7 +4,7 @@ import pytest
 
 from data_prep.planning.plan import NothingUsable
 from data_prep.sources import SourceError
-from tests.data_prep.test_other_peoples_files import CAT, DOG, box, boxes_px, entry, labels, world
+from tests.data_prep.test_other_peoples_files import CAT, DOG, H, W, box, boxes_px, entry, labels, world
 
 __all__ = ["world"]
 
@@ -45,14 +45,40 @@ def test_a_lost_box_of_lvis_takes_its_class_back_in_this_image(world, lost, left
 @pytest.mark.parametrize("format_", ["coco", "lvis", "objects365"])
 @pytest.mark.parametrize(
     "mask",
-    [[[10, 10, 30, 10, 30, 30]], {"size": [50, 100], "counts": [100, 20, 4880]}],
-    ids=["polygon", "run lengths"],
+    [[[10, 10, 30]], [["x", 1, 2, 3, 4, 5]], {"size": [50, 100], "counts": [100, 20]}, "none", 0],
+    ids=["odd polygon", "texts", "run lengths that end early", "text", "number"],
 )
-def test_masks_without_boxes_are_lost_boxes_and_no_image_labels(world, format_, mask):
+def test_invalid_masks_without_boxes_are_lost_boxes_and_no_image_labels(world, format_, mask):
     world.images("img/a.jpg")
     world.coco([entry(1, "a.jpg")], [NO_BOX | {"segmentation": mask}])
     with pytest.raises(NothingUsable, match=r"expected boxes, found none .*four finite numbers: 1 \(a.jpg"):
         world.merged(format=format_, annotations="a.json")
+
+
+@pytest.mark.parametrize("format_", ["coco", "lvis"])
+def test_a_mask_stands_for_a_missing_box(world, format_):
+    polygons = [[10, 10, 30, 12.5, 20, 30], [40, 5, 45, 5, 45, 9]]
+    runs = {"size": [H, W], "counts": [H + 5, 20, H * W - H - 25]}  # column 1, rows 5 to 24
+    annotations = [
+        NO_BOX | {"segmentation": polygons},
+        NO_BOX | {"segmentation": runs, "category_id": 2, "bbox": []},
+        box(1, 2) | {"segmentation": polygons},
+    ]
+    world.images("img/a.jpg")
+    world.coco([entry(1, "a.jpg")], annotations)
+    reader = world.merged(format=format_)
+    assert boxes_px(reader) == {
+        "a.jpg": [("dog", 10, 5, 45, 30), ("cat", 1, 5, 2, 25), ("cat", 10, 10, 30, 30)]
+    }
+    assert reader.counts[0] == {"box of the mask, as the annotation has no bbox (kept)": 2}
+    assert exhaustive(reader) == {"dog", "cat"}
+
+
+def test_a_crowd_without_a_box_has_that_of_its_mask(world):
+    world.images("img/a.jpg")
+    runs = {"size": [H, W], "counts": [0, H * W]}
+    world.coco([entry(1, "a.jpg")], [box(1, 1), NO_BOX | {"segmentation": runs, "iscrowd": 1}])
+    assert boxes_px(world.merged(format="coco"))["a.jpg"][1] == ("dog", 0, 0, W, H, "ignored")
 
 
 @pytest.mark.parametrize("mask", [[], [[]], None, {}])

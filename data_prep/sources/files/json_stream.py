@@ -1,7 +1,8 @@
 """JSON files of any size, read in pieces. A position moves forward through the text; the text before it is dropped.
 
 The standard library's decoder decodes one element at a time. Polygons (`"segmentation"`) fill nine tenths of the
-annotation files of COCO; blanks replace them before decoding, which is five times faster.
+annotation files of COCO; blanks replace them before decoding, which is five times faster, except where the caller
+needs them.
 """
 
 import codecs
@@ -27,18 +28,22 @@ _POLYGONS = re.compile(
     r'"segmentation"\s*+:\s*+\[\s*+(?:\[\s*+\][, \t\n\r]*+)*+\[\s*+[-+.0-9]'
     r"[-+.,0-9eE \t\n\r]*+\][, \t\n\r]*+(?:\[[-+.,0-9eE \t\n\r]*+\][, \t\n\r]*+)*+\]"
 )
-_NO_POLYGONS = '"segmentation":0'
+POLYGONS_NOT_KEPT = 0  # the value of `segmentation` in place of polygons
+_NO_POLYGONS = f'"segmentation":{POLYGONS_NOT_KEPT}'
 
 
 class JsonText:
     """A JSON text and the position that is read next.
 
     `next_char` looks ahead; `value`, `elements`, `members` and `skip` read on. Invalid JSON raises SourceError with
-    line and byte. path: for messages.
+    line and byte. path: for messages. keep_polygons: whether to decode polygons, too.
     """
 
-    def __init__(self, file: BufferedIOBase, path: Path, piece_bytes: int = 1 << 18) -> None:
+    def __init__(
+        self, file: BufferedIOBase, path: Path, piece_bytes: int = 1 << 18, *, keep_polygons: bool = False
+    ) -> None:
         self._file, self._path, self._piece_bytes = file, path, piece_bytes
+        self._keep_polygons = keep_polygons
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._text, self._position = "", 0
         self._lines_before, self._bytes_read = 0, 0  # of the dropped text; of the file
@@ -146,7 +151,8 @@ class JsonText:
         except UnicodeDecodeError as reason:
             byte = self._bytes_read - len(reason.object) + reason.start
             raise SourceError(f"{self._path}: not JSON: not UTF-8 text at byte {byte}.") from None
-        self._text, self._position = _POLYGONS.sub(_blanked, rest), 0
+        self._text = rest if self._keep_polygons else _POLYGONS.sub(_blanked, rest)
+        self._position = 0
         return True
 
     def _piece(self, size: int) -> bytes:
@@ -174,7 +180,7 @@ class JsonText:
 
 
 @contextmanager
-def open_json(path: Path, source: str) -> Iterator[JsonText]:
+def open_json(path: Path, source: str, *, keep_polygons: bool = False) -> Iterator[JsonText]:
     """The JSON text of a file, which may be compressed (`.gz`); raises SourceError if it cannot be opened."""
     try:
         file: BufferedIOBase = gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")
@@ -182,7 +188,7 @@ def open_json(path: Path, source: str) -> Iterator[JsonText]:
         problem = os.strerror(reason.errno or 0)
         raise SourceError(f"source {source!r}: cannot read its annotations {path} ({problem}).") from None
     with file:
-        yield JsonText(file, path)
+        yield JsonText(file, path, keep_polygons=keep_polygons)
 
 
 def _blanked(polygons: re.Match[str]) -> str:

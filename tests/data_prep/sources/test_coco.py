@@ -412,3 +412,13 @@ def test_a_category_whose_name_is_a_number_has_its_digits_as_name(world, name, e
     }
     (world / "instances.json").write_text(json.dumps(document))
     assert open_source(coco_of(world)).classes == (expected,)
+
+
+@pytest.mark.parametrize("image_id", ["frame 7.jpg", "007", "3f2a-uuid"])
+def test_an_image_id_that_the_file_does_not_list_is_shown_as_it_is_written(world, image_id):
+    write_coco(world, [image()], [box([1, 2, 3, 4]), box([1, 2, 3, 4], image_id)], ["cat"])
+    source = open_source(coco_of(world))
+    list(source.records())
+    assert list(source.counts.left_out()) == [
+        ("box of an image that the file does not list", f"image id {image_id}", "")
+    ]

@@ -148,15 +148,32 @@ def test_contradictions_are_counted(openimages):
     }
 
 
+@pytest.mark.parametrize("suffix", [".JPG", ".jpeg", ".png", ".Tif"])
+def test_images_have_any_suffix_in_any_case(openimages, tmp_path, suffix):
+    config = openimages(boxes=[box(), box(B, DOG), box(C, CAR)])
+    for name in (A, C):
+        (tmp_path / "images" / f"{name}{suffix}").write_bytes(encoded_image(1))
+    (tmp_path / "images" / f"{A}.jpg").unlink()
+    source, records, counts = read(config)
+    assert {record.source_id: source.classes[record.boxes.class_index[0]] for record in records} == {
+        f"{A}{suffix}": "Cat",
+        f"{B}.jpg": "Dog",
+        f"{C}{suffix}": "Car",
+    }
+    assert all(record.path.is_file() for record in records)
+    assert counts == {}
+
+
 def test_images_lie_in_one_folder_or_in_several(openimages, tmp_path):
     write_images(tmp_path / "images", [f"train_f/{C}.jpg", f"validation/{A}.jpg", f"train_f/{C}.png"])
+    (tmp_path / "images" / "notes.txt").write_text("no image")
     lines = [box(C), box(A), box(B), box("0123456789abcdef"), box("0123456789abcdef", DOG)]
     _, records, counts = read(openimages(boxes=lines, labels=[label("0123456789abcdef"), label("0" * 16)]))
     assert [record.source_id for record in records] == [f"{A}.jpg", f"{B}.jpg", f"train_f/{C}.jpg"]
     assert all(record.path.is_file() for record in records)
     assert counts == {
-        "file whose name is not ID.jpg": 1,
-        "image that lies in another folder too": 1,
+        "file without the suffix of an image": 1,
+        "image that has another file of the same name": 2,
         "image file missing": 2,
         "box of an image left out": 2,
         "image label of an image left out": 2,

@@ -195,13 +195,23 @@ def test_links_to_images_are_followed_wherever_they_lead(voc, tmp_path):
         ),
         pytest.param(
             '<?xml version="1.0" encoding="klingon"?><annotation/>',
-            "annotation file that is not XML",
+            "annotation file in an encoding that cannot be read (save it as UTF-8)",
             id="unknown encoding",
         ),
         pytest.param(
             "<annotation>\udcff</annotation>".encode("utf-8", "surrogateescape"),
-            "annotation file that is not XML",
+            "annotation file that is not in the encoding that it declares (by default UTF-8)",
             id="not UTF-8",
+        ),
+        pytest.param(
+            b'<?xml version="1.0" encoding="gb2312"?><annotation>\xff\xff</annotation>',
+            "annotation file that is not in the encoding that it declares (by default UTF-8)",
+            id="not GB 2312",
+        ),
+        pytest.param(
+            BOMB.replace("?>", ' encoding="gb2312"?>', 1).encode("gb2312"),
+            "annotation file with a DOCTYPE, which may define entities",
+            id="a bomb of entities in another encoding",
         ),
         pytest.param("<html><body/></html>", "XML file that is not an annotation", id="another root"),
         pytest.param(
@@ -243,6 +253,53 @@ def test_other_encodings_of_xml_are_read(voc):
     }
     source, records, _ = read(voc(files))
     assert (source.classes, len(records)) == (("Käfer",), 2)
+
+
+@pytest.mark.parametrize(
+    ("declared", "stored", "name"),
+    [
+        ("gb2312", "gb2312", "小狗"),
+        ("GB2312", "gbk", "朱镕基"),  # characters that only the extension has
+        ("gbk", "gbk", "小狗"),
+        ("big5", "big5", "小狗"),
+        ("Shift_JIS", "shift_jis", "いぬ"),
+        ("iso-2022-jp", "iso2022_jp", "いぬ"),
+        ("euc-jp", "euc_jp", "いぬ"),
+        ("euc-kr", "cp949", "강아지"),
+        ("windows-1251", "cp1251", "собака"),
+        ("utf-16", "utf-8", "Käfer"),  # as .NET writes it into a text
+        ("gb2312", "utf-8-sig", "小狗"),  # the byte order mark says what it is
+    ],
+)
+def test_encodings_that_expat_lacks_are_read(voc, declared, stored, name):
+    text = f'<?xml version="1.0" encoding="{declared}"?>\n' + xml(object_xml(name))
+    source, records, counts = read(voc({"a.xml": text.encode(stored)}))
+    assert source.classes == (name,)
+    assert records[0].boxes == make_boxes((0, (0, 0, 1, 1)))
+    assert counts == {}
+
+
+def test_an_encoding_that_cannot_be_read_is_named(voc):
+    voc_files = {"a.xml": xml(), "b.xml": '<?xml version="1.0" encoding="klingon"?><annotation/>'}
+    source = open_source(voc(voc_files))
+    list(source.records())
+    [(_, file, place)] = [row for row in source.counts.left_out() if "encoding" in row[0]]
+    assert (file, Path(place).name) == ("b.xml", "b.xml, line 1: klingon")
+
+
+def test_a_second_box_of_an_object_is_counted_and_takes_the_classes_back(voc):
+    second = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>20</xmax><ymax>15</ymax></bndbox></object>"
+    part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part></object>"
+    files = {
+        "a.xml": xml(object_xml().replace("</object>", second)),
+        "b.xml": xml(object_xml().replace("</object>", part)),
+        "c.xml": xml(object_xml().replace("</object>", "<name>dog</name></object>"), object_xml()),
+    }
+    _, records, counts = read(voc(files))
+    whole = (0, (0, 0, 1, 1))
+    assert [record.boxes for record in records] == [make_boxes(*[whole] * count) for count in (1, 1, 2)]
+    assert [record.is_incomplete for record in records] == [True, False, True]
+    assert counts == {"second box or name of an object (not read)": 2}
 
 
 @pytest.mark.parametrize(
