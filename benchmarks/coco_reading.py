@@ -44,8 +44,8 @@ def main() -> None:
             for _ in range(arguments.rounds):
                 for reader in READERS:
                     measured[reader].append(in_own_process(reader, file))
-            for reader, figures in measured.items():
-                seconds, peak_mb = (median(column) for column in zip(*figures, strict=True))
+            for reader, values in measured.items():
+                seconds, peak_mb = (median(column) for column in zip(*values, strict=True))
                 print(
                     f"  {reader:10} {seconds:6.2f} s   {peak_mb:6.0f} MB   {peak_mb * 1e6 / boxes:6.0f} bytes per box"
                 )

@@ -17,7 +17,7 @@ from wordtree.hierarchies.dataset_classes import ClassResolution, resolutions_cs
 from wordtree.hierarchies.hierarchy_files import csv_text
 from wordtree.support.csv_cells import csv_cells
 from wordtree.tree.tree import WordTree
-from wordtree.views.page import read_figures
+from wordtree.views.page import read_numbers
 from yolo9000.predictions.formats import write_format
 from yolo9000.predictions.result_log import ResultLog
 
@@ -49,12 +49,12 @@ def test_a_table_of_resolved_classes_has_no_formula() -> None:
     assert "-0.5" in cells(text)
 
 
-def test_label_counts_come_back_as_figures(tmp_path: Path) -> None:
+def test_label_counts_come_back_as_numbers(tmp_path: Path) -> None:
     counts = np.arange(len(TREE))
     text = LabelCounts(TREE, counts, counts).csv_text()
     assert_no_formula(text)
     (tmp_path / "t.csv").write_text(text)
-    assert read_figures(tmp_path / "t.csv", TREE)["boxes"] == counts.tolist()
+    assert read_numbers(tmp_path / "t.csv", TREE)["boxes"] == counts.tolist()
 
 
 def test_the_list_of_what_is_left_out_has_no_formula(tmp_path: Path) -> None:

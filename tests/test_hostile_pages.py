@@ -84,9 +84,9 @@ def tree_of_names() -> WordTree:
 
 def tree(folder: Path, shards: Path) -> str:
     made = tree_of_names()
-    figures = {name[:50]: np.arange(len(made)) for name in NAMES}
+    numbers = {name[:50]: np.arange(len(made)) for name in NAMES}
     glosses = dict(zip(made.ids, ["x", *reversed(TREE_NAMES)], strict=True))
-    return tree_page(made, PageContent(NAMES[0], glosses=glosses, figures=figures, start=1))
+    return tree_page(made, PageContent(NAMES[0], glosses=glosses, numbers=numbers, start=1))
 
 
 def run_details(run: Any) -> Any:

@@ -24,7 +24,7 @@ from yolo9000.training.train import train
 
 PROGRAMS: dict[str, Any] = {"wordtree": wordtree.cli, "data-prep": data_prep.cli, "yolo9000": yolo9000.cli}
 READ = {  # parameters that name only files to read
-    "wordtree": "graft tree_file wordnet class_file source names figures",
+    "wordtree": "graft tree_file wordnet class_file source names numbers",
     "data-prep": "merge_yaml shards drawings pictures photographs",
     "yolo9000": "config model a b shards data files regions",
 }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wordtree.tree.query import Query as Query
     from wordtree.tree.query import QueryError as QueryError
     from wordtree.tree.tree import WordTree as WordTree
-    from wordtree.views.page import FiguresError as FiguresError
+    from wordtree.views.page import NumbersError as NumbersError
     from wordtree.wordnet.class_lists import coco_classes as coco_classes
     from wordtree.wordnet.class_lists import voc_classes as voc_classes
     from wordtree.wordnet.columns import WordNetError as WordNetError
@@ -54,7 +54,7 @@ else:
             "wordtree.tree.probability": ("ProbabilityError",),
             "wordtree.tree.query": ("Query", "QueryError"),
             "wordtree.tree.tree": ("WordTree",),
-            "wordtree.views.page": ("FiguresError",),
+            "wordtree.views.page": ("NumbersError",),
             "wordtree.wordnet.class_lists": ("coco_classes", "voc_classes"),
             "wordtree.wordnet.columns": ("WordNetError",),
             "wordtree.wordnet.graph": ("WordNet",),

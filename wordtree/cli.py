@@ -227,8 +227,11 @@ def show(
     wordnet: Annotated[
         Path | None, typer.Option(help="Folder of an installed WordNet 3.0: glosses for the page.")
     ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(help="CSV for the page: id, and columns of numbers such as boxes.")
+    numbers: Annotated[
+        Path | None,
+        typer.Option(
+            "--numbers", "--figures", help="CSV for the page: id, and columns of numbers such as boxes."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -239,25 +242,25 @@ def show(
     from wordtree.tree.lookup import node_of
     from wordtree.views.draw import shown_nodes, tree_dot
 
-    if html is None and (wordnet or figures):
-        raise typer.BadParameter("--wordnet and --figures need --html")
+    if html is None and (wordnet or numbers):
+        raise typer.BadParameter("--wordnet and --numbers need --html")
     if html is not None and html == dot:
         raise typer.BadParameter("--html and --dot need different files")
     tree = read_hierarchy(tree_file)
     node = None if label is None else node_of(label, tree)
     texts: dict[Path, str] = {}
     if html is not None:
-        from wordtree.views.page import PageContent, read_figures, tree_page
+        from wordtree.views.page import PageContent, read_numbers, tree_page
 
-        numbers = read_figures(figures, tree) if figures else {}
+        columns = read_numbers(numbers, tree) if numbers else {}
         content = PageContent(
-            tree_file.name, terminal.glosses(tree, wordnet), numbers, start=node, level=depth
+            tree_file.name, terminal.glosses(tree, wordnet), columns, start=node, level=depth
         )
         texts[html] = tree_page(tree, content)
     if dot is not None:
         texts[dot] = tree_dot(tree, node, depth=depth)
     if texts:
-        inputs = [*files_read(tree_file), *([figures] if figures else [])]
+        inputs = [*files_read(tree_file), *([numbers] if numbers else [])]
         write_outputs(texts, inputs=inputs, overwrite=overwrite)
         terminal.print_files(texts, as_json=as_json)
     elif as_json:

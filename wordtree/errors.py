@@ -34,7 +34,7 @@ class WordTreeError(OneLine, Exception):
     ├── BuildError           no labels, no such profile, a label that is the root (building/build.py)
     ├── LabelError           WordNet does not know a label, or knows several senses (wordnet/resolve.py)
     ├── QueryError           an expression is malformed; points at the column (tree/query.py)
-    ├── FiguresError         figures do not fit the nodes of the tree (views/page.py)
+    ├── NumbersError         numbers do not fit the nodes of the tree (views/page.py)
     ├── ProbabilityError     not one number for each node, or NaN (tree/probability.py)
     └── WordNetError         the data of WordNet are absent, damaged or of another version (wordnet/columns.py)
     """

@@ -70,7 +70,7 @@ class LabelCounts:
         return [int(node) for node in in_order if has_labels[node]]
 
     def csv_text(self) -> str:
-        """A table with a line for each node, in pre-order; `wordtree show --figures` reads it."""
+        """A table with a line for each node, in pre-order; `wordtree show --numbers` reads it."""
         text = StringIO()
         writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()

@@ -1,4 +1,4 @@
-"""Line charts and stacked bars as SVG: figures for an HTML page, and files that stand alone.
+"""Line charts and stacked bars as SVG: for an HTML page, and as files that stand alone.
 
 Both kinds use the same elements and classes: `<g class="s0">` to `s7` colour a series; `grid`, `faint`, `dot`, `bar`
 style its parts. A page brings its own style sheet (yolo9000's report.css); a file contains one, light and dark.

@@ -21,7 +21,7 @@ from wordtree.hierarchies.labels import read_labels
 from wordtree.support.config_files import load_config
 from wordtree.tree.lint import lint
 from wordtree.tree.lookup import node_of
-from wordtree.views.page import read_figures
+from wordtree.views.page import read_numbers
 from wordtree.wordnet.graph import WordNet
 from wordtree.wordnet.resolve import resolve
 from yolo9000.config import read_config, read_pretrain_config
@@ -282,7 +282,7 @@ def _label_map_seeds(folder: Path) -> list[bytes]:
 
 
 _SET_TOKENS = (*_YAML_TOKENS, b"=", b".", b"sources.", b"0.", b"model.", b"tree=", b"{a: ")
-_FIGURES = b"id,boxes,share\nid0,1,0.5\nid1,2,\nid6,0,1e3\n"
+_NUMBERS = b"id,boxes,share\nid0,1,0.5\nid1,2,\nid6,0,1e3\n"
 _JSON = (json_value, json_value, json_value, deep)
 _YAML = (yaml_value, yaml_value, lines, deep)
 _TEXT = (lines, fields, fields)
@@ -375,10 +375,10 @@ HARNESSES = (
         named="x.csv",
     ),
     Harness(
-        "figures",
+        "numbers",
         "wordtree",
-        lambda _: [_FIGURES],
-        lambda f, d: read_figures(write(f, "x.csv", d), TOY),
+        lambda _: [_NUMBERS],
+        lambda f, d: read_numbers(write(f, "x.csv", d), TOY),
         _TEXT,
         named="x.csv",
     ),

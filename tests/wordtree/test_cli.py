@@ -120,11 +120,11 @@ def test_show_prints_a_part_of_the_tree(run, tree_file: Path) -> None:  # type: 
 def test_show_writes_a_page_and_a_graph(run, tree_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     page, graph, label_counts = tmp_path / "toy.html", tmp_path / "toy.dot", tmp_path / "counts.csv"
     label_counts.write_text("id,boxes\nid2,41\n")
-    code, out, err = run("show", tree_file, "dog", "--html", page, "--dot", graph, "--figures", label_counts)
+    code, out, err = run("show", tree_file, "dog", "--html", page, "--dot", graph, "--numbers", label_counts)
     assert (code, out, err) == (0, f"{page}, {graph}\n", "")
     text = page.read_text(encoding="utf-8")
     assert "<title>toy.json</title>" in text
-    assert '"figures":{"boxes":[null,null,41,null,null,null,null]},"start":2' in text
+    assert '"numbers":{"boxes":[null,null,41,null,null,null,null]},"start":2' in text
     assert graph.read_text().count("label=") == 2
     assert json.loads(run("show", tree_file, "--html", page, "--json")[1]) == {"files": [str(page)]}
 
@@ -327,7 +327,7 @@ def test_the_package_runs_as_a_module() -> None:
         pytest.param(["convert", "my.names", "x.names", "--tree", "x.tree"], id="convert: the names of --tree"),
         pytest.param(["resolve", "my.names", "-o", "my.names"], id="resolve: its input"),
         pytest.param(["show", "x.tree", "--html", "x.tree"], id="show: its input"),
-        pytest.param(["show", "x.tree", "--html", "x.html", "--figures", "own.csv", "--dot", "own.csv"], id="figures"),
+        pytest.param(["show", "x.tree", "--html", "x.html", "--figures", "own.csv", "--dot", "own.csv"], id="--figures"),
         pytest.param(["show", "x.tree", "--dot", "note.json"], id="show: a foreign file"),
     ],
 )  # fmt: skip

@@ -28,7 +28,7 @@
       leavesBelow[parents[node]] += leavesBelow[node];
     }
   }
-  const figures = Object.entries(tree.figures).map(([name, here]) => {
+  const numbers = Object.entries(tree.numbers).map(([name, here]) => {
     const total = Float64Array.from(here, (value) => value ?? 0);
     for (let node = N - 1; node >= 0; node--) if (parents[node] >= 0) total[parents[node]] += total[node];
     return { name, here, total };
@@ -135,8 +135,8 @@
     if (synonym !== undefined) row.append(make("span", "synonym", synonym));
     if (names[node] !== ids[node]) row.append(make("span", "id", ids[node]));
     if (inner) row.append(make("span", "count", `${number(below[node])} below`));
-    for (const figure of figures) {
-      if (figure.total[node]) row.append(make("span", "figure", `${figure.name} ${number(figure.total[node])}`));
+    for (const { name, total } of numbers) {
+      if (total[node]) row.append(make("span", "number", `${name} ${number(total[node])}`));
     }
     const above = pathOf(parents[node]).reverse();
     if (found && above.length) row.append(make("span", "above", "‹ " + above.map((step) => names[step]).join(" ‹ ")));
@@ -183,13 +183,13 @@
     const table = make("table", "");
     for (const [name, value] of facts) table.append(tableRow(name, value));
     details.append(make("h3", "", "Counts"), table);
-    if (figures.length) {
-      const measured = make("table", "figures");
+    if (numbers.length) {
+      const measured = make("table", "numbers");
       measured.append(tableRow("", "here", "at or below"));
-      for (const { name, here, total } of figures) {
+      for (const { name, here, total } of numbers) {
         measured.append(tableRow(name, here[node] === null ? "unknown" : number(here[node]), number(total[node])));
       }
-      details.append(make("h3", "", "Figures"), measured);
+      details.append(make("h3", "", "Numbers"), measured);
     }
     const kinds = tree.relations.filter((pair) => pair[1] === node).map((pair) => pair[0]);
     const kindOf = tree.relations.filter((pair) => pair[0] === node).map((pair) => pair[1]);

@@ -5,5 +5,5 @@ from wordtree.support.exports import folder_exports
 __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     draw="shown_nodes tree_dot",
-    page="FiguresError PageContent read_figures tree_page",
+    page="NumbersError PageContent read_numbers tree_page",
 )

@@ -1,4 +1,4 @@
-"""A tree as one HTML page without network access: search, open and close, path, counts, synonyms, glosses, figures."""
+"""A tree as one HTML page without network access: search, open and close, path, counts, synonyms, glosses, numbers."""
 
 import csv
 import math
@@ -20,7 +20,7 @@ from wordtree.tree.tree_files import wordnet_notice
 from wordtree.wordnet.class_lists import coco_classes, voc_classes
 from wordtree.wordnet.graph import WordNet
 
-Figures = Mapping[str, Sequence[float | None] | npt.NDArray[np.number]]
+Numbers = Mapping[str, Sequence[float | None] | npt.NDArray[np.number]]
 
 # Text columns in tables of `data-prep info --csv`; "evidence" is the former name of "supervision".
 _TEXT_COLUMNS = frozenset({"id", "name", "supervision", "evidence", "nearest_boxed_ancestor"})
@@ -33,8 +33,8 @@ _PAGES.policies["json.dumps_kwargs"] = {
 }
 
 
-class FiguresError(WordTreeError):
-    """Figures do not fit the nodes of the tree."""
+class NumbersError(WordTreeError):
+    """Numbers do not fit the nodes of the tree."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class PageContent:
     """The content of a page beside the tree.
 
     glosses  the definition of each id that has one
-    figures  named columns of N numbers (None: unknown), such as counts of boxes and image labels; the page shows
+    numbers  named columns of N numbers (None: unknown), such as counts of boxes and image labels; the page shows
              them for each node, with the sum over its descendants
     start    the node shown first
     level    the number of levels open at first; None: the children of the only root, or the roots
@@ -50,7 +50,7 @@ class PageContent:
 
     title: str
     glosses: Mapping[str, str] = field(default_factory=dict)
-    figures: Figures = field(default_factory=dict)
+    numbers: Numbers = field(default_factory=dict)
     start: int | None = None
     level: int | None = None
 
@@ -64,7 +64,7 @@ def tree_page(tree: WordTree, content: PageContent) -> str:
         "relations": tree.relations.tolist(),
         "synonyms": _synonyms(tree),
         "glosses": [content.glosses.get(id_) for id_ in tree.ids] if content.glosses else None,
-        "figures": {name: _checked(name, column, tree) for name, column in content.figures.items()},
+        "numbers": {name: _checked(name, column, tree) for name, column in content.numbers.items()},
         "start": -1 if content.start is None else content.start,
         "level": int(tree.group_size[0] == 1) if content.level is None else content.level,
     }
@@ -86,7 +86,7 @@ def _synonyms(tree: WordTree) -> list[list[str] | None] | None:
     return synonyms if any(synonyms) else None
 
 
-def read_figures(path: Path, tree: WordTree) -> dict[str, list[float | None]]:
+def read_numbers(path: Path, tree: WordTree) -> dict[str, list[float | None]]:
     """The columns of numbers in a CSV file with a column `id`, one value for each node, None where a row is missing.
 
     Skips text columns of `data-prep info --csv`, and its sums over descendants, which the page computes itself.
@@ -98,19 +98,19 @@ def read_figures(path: Path, tree: WordTree) -> dict[str, list[float | None]]:
             reader.fieldnames = named
             rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise FiguresError(f"{path}: expected a CSV file in UTF-8 ({error}).") from None
+        raise NumbersError(f"{path}: expected a CSV file in UTF-8 ({error}).") from None
     names = [name for name in named if name not in _TEXT_COLUMNS and not name.endswith("_rolled_up")]
     if not (names and all(named) and rows and "id" in named):
-        raise FiguresError(
+        raise NumbersError(
             f"{path}: expected a header with 'id' in it, then a line of numbers for each node."
         )
     columns: dict[str, list[float | None]] = {name: [None] * len(tree) for name in names}
     for line, row in enumerate(rows, start=2):
         row["id"] = cell_text(row["id"] or "")
         if row["id"] not in tree:
-            raise FiguresError(f"{path}: line {line}: the tree has no node {quoted(row['id'] or '')}.")
+            raise NumbersError(f"{path}: line {line}: the tree has no node {quoted(row['id'] or '')}.")
         if None in row:
-            raise FiguresError(f"{path}: line {line}: has more fields than the {len(named)} in the header.")
+            raise NumbersError(f"{path}: line {line}: has more fields than the {len(named)} in the header.")
         for name in names:
             columns[name][tree.node(row["id"])] = _number(row[name], f"{path}: line {line}, {name}")
     return columns
@@ -124,7 +124,7 @@ def _number(text: str | None, where: str) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise FiguresError(f"{where}: expected a number, found {text!r}.")
+        raise NumbersError(f"{where}: expected a number, found {text!r}.")
     return int(value) if value.is_integer() else value
 
 
@@ -133,9 +133,9 @@ def _checked(
 ) -> list[float | None]:
     values: list[float | None] = column.tolist() if isinstance(column, np.ndarray) else list(column)
     if len(values) != len(tree):
-        raise FiguresError(
-            f"{quoted(name)}: expected {len(tree)} figures, one for each node, found {len(values)}."
+        raise NumbersError(
+            f"{quoted(name)}: expected {len(tree)} numbers, one for each node, found {len(values)}."
         )
     if any(value is not None and not math.isfinite(value) for value in values):
-        raise FiguresError(f"{quoted(name)}: expected finite figures; use None where a figure is unknown.")
+        raise NumbersError(f"{quoted(name)}: expected finite numbers; use None where a number is unknown.")
     return values

@@ -1,4 +1,4 @@
-"""A contact sheet: the images with matching detections as small figures on one page; needs no torch."""
+"""A contact sheet: the images with matching detections reduced in size, on one page; needs no torch."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def write_contact_sheet(path: Path, matches: Sequence[Match]) -> None:
 
 def _cell(match: Match) -> Image.Image:
     cell = Image.new("RGB", (CELL_PX, CELL_PX + CAPTION_PX), _BACKGROUND)
-    figure, scale = _figure(match)
-    draw = ImageDraw.Draw(figure)
+    thumbnail, scale = _thumbnail(match)
+    draw = ImageDraw.Draw(thumbnail)
     found = [match.record["detections"][rank] for rank in match.ranks]
     for one in reversed(found):
         left, top, right, bottom = (value * scale for value in one["xyxy_px"])
         draw.rectangle((left, top, max(right, left + 1), max(bottom, top + 1)), outline=_BOX, width=2)
-    cell.paste(figure, ((CELL_PX - figure.width) // 2, (CELL_PX - figure.height) // 2))
+    cell.paste(thumbnail, ((CELL_PX - thumbnail.width) // 2, (CELL_PX - thumbnail.height) // 2))
     font = ImageFont.load_default(size=12)
     names = ", ".join(f"{one['name']} {one['score']:.2f}" for one in found)
     frame = f" frame {match.record['frame']}" if "frame" in match.record else ""
@@ -55,7 +55,7 @@ def _cell(match: Match) -> Image.Image:
     return cell
 
 
-def _figure(match: Match) -> tuple[Image.Image, float]:
+def _thumbnail(match: Match) -> tuple[Image.Image, float]:
     """The image at the size of the cell, and its scale; a grey area where it cannot be read."""
     width, height = match.record["width_px"], match.record["height_px"]
     scale = min((CELL_PX - 8) / width, (CELL_PX - 8) / height)

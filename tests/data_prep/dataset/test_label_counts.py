@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from data_prep import LabelCounts
 from wordtree import WordTree
-from wordtree.views.page import read_figures
+from wordtree.views.page import read_numbers
 
 # animal(0): dog(2): terrier(5) poodle(6); cat(3) · vehicle(1): car(4)
 TREE = WordTree(["animal", "vehicle", "dog", "cat", "car", "terrier", "poodle"], [-1, -1, 0, 0, 1, 2, 2])
@@ -76,7 +76,7 @@ def test_the_table_of_all_nodes_is_what_a_page_of_the_tree_shows(tmp_path):
         "nearest_boxed_ancestor": "dog",
     }
     # The page adds up what is below each node itself.
-    assert read_figures(tmp_path / "ledger.csv", TREE) == {
+    assert read_numbers(tmp_path / "ledger.csv", TREE) == {
         "boxes": label_counts.boxes.tolist(),
         "image_labels": label_counts.image_labels.tolist(),
     }

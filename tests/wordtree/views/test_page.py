@@ -1,4 +1,4 @@
-"""The HTML page of a tree: its content, refused figures, and (slow) its behaviour in headless Chromium."""
+"""The HTML page of a tree: its content, refused numbers, and (slow) its behaviour in headless Chromium."""
 
 import json
 import re
@@ -13,7 +13,7 @@ import pytest
 
 from tests.wordtree.views.browser import Page
 from wordtree.tree.tree import WordTree
-from wordtree.views.page import FiguresError, PageContent, read_figures, tree_page
+from wordtree.views.page import NumbersError, PageContent, read_numbers, tree_page
 from wordtree.wordnet.graph import WordNet
 
 
@@ -28,21 +28,21 @@ def content_of(page: str) -> dict[str, Any]:
 
 
 def test_the_page_contains_the_whole_tree(toy_tree: WordTree) -> None:
-    figures = {"boxes": np.arange(7), "image labels": [None, 1.5, 0, 0, 0, 0, 0]}
-    shown = PageContent("Toy", glosses={"id2": "barks"}, figures=figures, start=2, level=3)
+    numbers = {"boxes": np.arange(7), "image labels": [None, 1.5, 0, 0, 0, 0, 0]}
+    shown = PageContent("Toy", glosses={"id2": "barks"}, numbers=numbers, start=2, level=3)
     content = content_of(tree_page(toy_tree, shown))
     assert content["ids"] == list(toy_tree.ids)
     assert content["names"] == list(toy_tree.names)
     assert content["parents"] == toy_tree.parent.tolist()
     assert content["relations"] == [[6, 1]]
     assert content["glosses"] == [None, None, "barks", None, None, None, None]
-    assert content["figures"] == {"boxes": [0, 1, 2, 3, 4, 5, 6], "image labels": [None, 1.5, 0, 0, 0, 0, 0]}
+    assert content["numbers"] == {"boxes": [0, 1, 2, 3, 4, 5, 6], "image labels": [None, 1.5, 0, 0, 0, 0, 0]}
     assert (content["start"], content["level"]) == (2, 3)
 
 
 def test_a_page_without_a_start_opens_at_its_roots(toy_tree: WordTree) -> None:
     content = content_of(tree_page(toy_tree, PageContent("Toy")))
-    assert (content["glosses"], content["figures"]) == (None, {})
+    assert (content["glosses"], content["numbers"]) == (None, {})
     assert (content["start"], content["level"]) == (-1, 0)
     one_root = WordTree(["a", "b"], [-1, 0])
     assert content_of(tree_page(one_root, PageContent("Toy")))["level"] == 1
@@ -76,13 +76,13 @@ def test_the_page_contains_the_words_of_wordnet_and_the_class_names_of_data_sets
     assert content_of(tree_page(WordTree(["own"], [-1]), PageContent("Own")))["synonyms"] is None
 
 
-# --- figures
+# --- numbers
 
 
-def test_figures_are_read_by_id(toy_tree: WordTree, tmp_path: Path) -> None:
+def test_numbers_are_read_by_id(toy_tree: WordTree, tmp_path: Path) -> None:
     path = tmp_path / "counts.csv"
     path.write_text("AP,ID ,boxes\n0.5,id6,3\n,id0,12\n")
-    assert read_figures(path, toy_tree) == {
+    assert read_numbers(path, toy_tree) == {
         "boxes": [12, None, None, None, None, None, 3],
         "AP": [None, None, None, None, None, None, 0.5],
     }
@@ -92,7 +92,7 @@ def test_figures_are_read_by_id(toy_tree: WordTree, tmp_path: Path) -> None:
     ("text", "message"),
     [
         pytest.param("", "expected a header with 'id' in it", id="empty"),
-        pytest.param("id\nid0\n", "expected a header", id="no figures"),
+        pytest.param("id\nid0\n", "expected a header", id="no numbers"),
         pytest.param("node,boxes\nid0,1\n", "expected a header", id="no ids"),
         pytest.param("boxes,id\n1\n", "line 2: the tree has no node ''", id="no id in a row"),
         pytest.param("id,boxes\nid0,1\nid9,1\n", "line 3: the tree has no node 'id9'", id="unknown id"),
@@ -105,26 +105,26 @@ def test_figures_are_read_by_id(toy_tree: WordTree, tmp_path: Path) -> None:
         pytest.param(b"id,boxes\n\xff,1\n", "expected a CSV file in UTF-8", id="latin-1"),
     ],
 )
-def test_files_without_figures_are_refused(
+def test_files_without_numbers_are_refused(
     toy_tree: WordTree, tmp_path: Path, text: str | bytes, message: str
 ) -> None:
     path = tmp_path / "bad.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(FiguresError, match=r"bad\.csv: ") as caught:
-        read_figures(path, toy_tree)
+    with pytest.raises(NumbersError, match=r"bad\.csv: ") as caught:
+        read_numbers(path, toy_tree)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        pytest.param([1, 2], "'boxes': expected 7 figures, one for each node, found 2", id="too few"),
-        pytest.param(np.full(7, np.nan), "'boxes': expected finite figures", id="NaN"),
+        pytest.param([1, 2], "'boxes': expected 7 numbers, one for each node, found 2", id="too few"),
+        pytest.param(np.full(7, np.nan), "'boxes': expected finite numbers", id="NaN"),
     ],
 )
-def test_figures_that_do_not_fit_are_refused(toy_tree: WordTree, column: Any, message: str) -> None:
-    with pytest.raises(FiguresError, match=message):
-        tree_page(toy_tree, PageContent("Toy", figures={"boxes": column}))
+def test_numbers_that_do_not_fit_are_refused(toy_tree: WordTree, column: Any, message: str) -> None:
+    with pytest.raises(NumbersError, match=message):
+        tree_page(toy_tree, PageContent("Toy", numbers={"boxes": column}))
 
 
 # --- in the browser
@@ -176,7 +176,7 @@ def drive(chromium: str, page: str, script: str, folder: Path) -> dict[str, Any]
 
 @pytest.mark.slow
 def test_search_opening_and_keys_work_in_a_browser(chromium: str, toy_tree: WordTree, tmp_path: Path) -> None:
-    shown = PageContent("Toy", glosses={"id4": "hunts with birds"}, figures={"boxes": [0, 0, 5, 2, 0, 0, 1]})
+    shown = PageContent("Toy", glosses={"id4": "hunts with birds"}, numbers={"boxes": [0, 0, 5, 2, 0, 0, 1]})
     script = """
     results.first = shown();
     results.summary = summary();
@@ -201,7 +201,7 @@ def test_search_opening_and_keys_work_in_a_browser(chromium: str, toy_tree: Word
     results.nothing = [shown(), summary()];
     document.getElementById("open-all").click();
     results.all = shown();
-    results.pill = row("animal").querySelector(".figure").innerText;
+    results.pill = row("animal").querySelector(".number").innerText;
     document.getElementById("close-all").click();
     results.none = shown();
     """
@@ -331,7 +331,7 @@ def test_hostile_names_stay_text_in_a_browser(chromium: str, tmp_path: Path) -> 
     tree = WordTree(["a", "b", "c", "<i>"], [-1, 0, 0, 0], names)
     file = tmp_path / "page.html"
     content = PageContent(
-        names[0], figures={names[1]: [1, 2, 3, 4]}, glosses=dict.fromkeys(tree.ids, names[0])
+        names[0], numbers={names[1]: [1, 2, 3, 4]}, glosses=dict.fromkeys(tree.ids, names[0])
     )
     file.write_text(
         tree_page(tree, content).replace("<body>", "<body><script>hit = () => { seen = 1; };</script>")
