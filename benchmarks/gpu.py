@@ -39,7 +39,7 @@ from typing import Any
 
 import torch
 from benchmark_options import benchmark_parser, parse, write_json
-from made_training import MadeTraining, Size
+from generated_training import GeneratedTraining, Size
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -161,9 +161,9 @@ def peak(bench: Bench, precision: str) -> float:
 
 def measure_sizes(bench: Bench) -> None:
     """Training, inference and waits for each number of nodes."""
-    trainings: dict[int, MadeTraining] = {}
+    trainings: dict[int, GeneratedTraining] = {}
     for nodes in bench.args.nodes:
-        bench.measure("building", lambda nodes=nodes: trainings.update({nodes: made_training(bench, nodes)}))  # type: ignore[misc]
+        bench.measure("building", lambda nodes=nodes: trainings.update({nodes: build_training(bench, nodes)}))  # type: ignore[misc]
     bench.results.pop("building", None)
     for precision in PRECISIONS:
         asked = [replace(training, precision=precision) for training in trainings.values()]
@@ -175,13 +175,13 @@ def measure_sizes(bench: Bench) -> None:
         bench.measure("waits in a batch of detections", lambda: waits(bench, lambda: detections(largest)))
 
 
-def made_training(bench: Bench, nodes: int) -> MadeTraining:
+def build_training(bench: Bench, nodes: int) -> GeneratedTraining:
     args = bench.args
     size = Size(args.batch, args.size, args.width)
-    return MadeTraining.of(nodes, size, precision="float32", device=args.device)
+    return GeneratedTraining.of(nodes, size, precision="float32", device=args.device)
 
 
-def training_rows(bench: Bench, trainings: list[MadeTraining]) -> list[dict[str, Any]]:
+def training_rows(bench: Bench, trainings: list[GeneratedTraining]) -> list[dict[str, Any]]:
     """A row for each number of nodes."""
     batch = bench.args.batch
     rates = bench.rates([numbered_steps(training) for training in trainings], images=batch)
@@ -192,13 +192,17 @@ def training_rows(bench: Bench, trainings: list[MadeTraining]) -> list[dict[str,
     return rows
 
 
-def numbered_steps(training: MadeTraining) -> Callable[[], None]:
+def numbered_steps(training: GeneratedTraining) -> Callable[[], None]:
     numbers = iter(range(10**9))
     return lambda: training.step(next(numbers))
 
 
 def rate_facts(
-    bench: Bench, training: MadeTraining, rates: list[float], first: list[float], work: Callable[[], object]
+    bench: Bench,
+    training: GeneratedTraining,
+    rates: list[float],
+    first: list[float],
+    work: Callable[[], object],
 ) -> dict[str, Any]:
     """Images per second, time relative to the first size in the same rounds, FLOP/s and share of the peak.
 
@@ -227,7 +231,7 @@ def peak_memory_mb(bench: Bench, work: Callable[[], object]) -> float | None:
 
 
 @torch.inference_mode()
-def inference_rows(bench: Bench, trainings: list[MadeTraining]) -> list[dict[str, Any]]:
+def inference_rows(bench: Bench, trainings: list[GeneratedTraining]) -> list[dict[str, Any]]:
     """A row for each number of nodes; the networks are in training mode again afterwards."""
     for training in trainings:
         training.model.eval()
@@ -243,14 +247,14 @@ def inference_rows(bench: Bench, trainings: list[MadeTraining]) -> list[dict[str
     return rows
 
 
-def network_output(training: MadeTraining) -> Any:
+def network_output(training: GeneratedTraining) -> Any:
     enabled = training.precision == "bfloat16"
     with torch.autocast(training.images.device.type, torch.bfloat16, enabled=enabled):
         return training.model(training.images)
 
 
 @torch.inference_mode()
-def detections(training: MadeTraining) -> Any:
+def detections(training: GeneratedTraining) -> Any:
     """Detections as in prediction, with its default settings."""
     images, _, height, width = training.images.shape
     fitted = Letterbox.fit(image_size_px=(width, height), network_size_px=(width, height))
@@ -328,7 +332,7 @@ def with_relative_rate(bench: Bench, report: dict[str, Any]) -> dict[str, Any]:
 @joined_processes()
 def two_processes(bench: Bench) -> None:
     """Train in this process and the other; the first writes the report."""
-    training = made_training(bench, sorted(bench.args.nodes)[len(bench.args.nodes) // 2])
+    training = build_training(bench, sorted(bench.args.nodes)[len(bench.args.nodes) // 2])
     steps = 4 if bench.args.quick else 30
     for number in range(3):
         training.step(number)

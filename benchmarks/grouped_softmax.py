@@ -25,7 +25,7 @@ from time import perf_counter, process_time
 
 import torch
 from benchmark_options import benchmark_parser, parse, write_json
-from made_training import generated_tree
+from generated_training import generated_tree
 from torch import Tensor
 
 from wordtree import WordTree

@@ -34,7 +34,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from benchmark_options import benchmark_parser, parse, write_json
-from made_training import AFTER_WARM_UP, ANCHORS, generated_targets, generated_tree
+from generated_training import AFTER_WARM_UP, ANCHORS, generated_targets, generated_tree
 from torch import Tensor
 
 from data_prep import ShardReader

@@ -16,7 +16,7 @@ from time import perf_counter, process_time
 
 import numpy as np
 from benchmark_options import benchmark_parser, parse, write_json
-from made_training import generated_tree
+from generated_training import generated_tree
 
 from yolo9000.predictions.store import ResultStore, StoreWriter
 

@@ -28,7 +28,7 @@ from time import perf_counter, process_time
 
 import torch
 from benchmark_options import benchmark_parser, parse, write_json
-from made_training import MadeTraining, Size
+from generated_training import GeneratedTraining, Size
 
 from yolo9000.training.allocator import keep_freed_memory
 
@@ -76,14 +76,14 @@ def parse_arguments() -> argparse.Namespace:
     return parse(parser, QUICK)
 
 
-def made_training(nodes: int, precision: str, args: argparse.Namespace) -> MadeTraining:
+def build_training(nodes: int, precision: str, args: argparse.Namespace) -> GeneratedTraining:
     size = Size(args.batch, args.size, args.width)
-    return MadeTraining.of(nodes, size, precision=precision, class_rows=args.class_rows)
+    return GeneratedTraining.of(nodes, size, precision=precision, class_rows=args.class_rows)
 
 
 def measure(precision: str, args: argparse.Namespace) -> list[Row]:
     """A row for each number of nodes."""
-    trainings = {nodes: made_training(nodes, precision, args) for nodes in args.nodes}
+    trainings = {nodes: build_training(nodes, precision, args) for nodes in args.nodes}
     now = process_time if args.threads == 1 else perf_counter
     times_ms: dict[int, list[float]] = {nodes: [] for nodes in args.nodes}
     for number in range(-1, args.rounds):  # the first is the warm-up
@@ -119,7 +119,7 @@ def memory_in_fresh_process(nodes: int, precision: str) -> tuple[float, float]:
 
 def memory_mb(nodes: int, args: argparse.Namespace) -> tuple[float, float]:
     """Peak memory of this process after some steps, and the part of class weights and moments."""
-    training = made_training(nodes, args.precision[0], args)
+    training = build_training(nodes, args.precision[0], args)
     for number in range(MEMORY_STEPS):
         training.step(number)
         if training.lazy_rows:

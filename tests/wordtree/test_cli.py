@@ -327,7 +327,7 @@ def test_the_package_runs_as_a_module() -> None:
         pytest.param(["convert", "my.names", "x.names", "--tree", "x.tree"], id="convert: the names of --tree"),
         pytest.param(["resolve", "my.names", "-o", "my.names"], id="resolve: its input"),
         pytest.param(["show", "x.tree", "--html", "x.tree"], id="show: its input"),
-        pytest.param(["show", "x.tree", "--html", "x.html", "--figures", "own.csv", "--dot", "own.csv"], id="--figures"),
+        pytest.param(["show", "x.tree", "--html", "x.html", "--figures", "own.csv", "--dot", "own.csv"], id="numbers"),
         pytest.param(["show", "x.tree", "--dot", "note.json"], id="show: a foreign file"),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo9000.commands.predict_options import Engine, PrecisionChoice
+from yolo9000.commands.predict_options import EngineName, PrecisionChoice
 from yolo9000.commands.shared import (
     AsJson,
     Limit,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from yolo9000.checkpoints.calibration import Calibration
     from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
     from yolo9000.comparison.comparison import Comparison
-    from yolo9000.engines.engine import Engine as DetectorInEngine
+    from yolo9000.engines.engine import DetectorInEngine
 
 
 class GroupingChoice(StrEnum):
@@ -79,7 +79,7 @@ def evaluate(
         typer.Option(min=1, help="Side of the input, px; by default that of the checkpoint's configuration."),
     ] = None,
     protocol: Protocol = None,
-    engine: Engine = None,
+    engine: EngineName = None,
     precision: Precision = PrecisionChoice.float32,
     per_class: Annotated[
         bool,
@@ -171,7 +171,7 @@ def calibrate(
         int | None, typer.Option(min=1, help="Largest number of boxes in an image (rule per_image).")
     ] = None,
     split: Split = None,
-    engine: Engine = None,
+    engine: EngineName = None,
     precision: Annotated[
         PrecisionChoice | None, typer.Option(help="By default that of the checkpoint's configuration.")
     ] = None,

@@ -93,7 +93,7 @@ Batch = Annotated[int | None, typer.Option(min=1, help="Images that the network 
 Precision = Annotated[
     PrecisionChoice | None, typer.Option(help="auto: bfloat16 where the device supports it.")
 ]
-Engine = Annotated[
+EngineName = Annotated[
     str | None,
     typer.Option(
         metavar="ENGINE",
@@ -156,7 +156,7 @@ class Options:
     device: Device = None
     batch: Batch = None
     precision: Precision = None
-    engine: Engine = None
+    engine: EngineName = None
     classes: Classes = None
     regions: Regions = None
     region: Region = None

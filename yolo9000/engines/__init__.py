@@ -5,6 +5,6 @@ from wordtree.support.exports import folder_exports
 __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     names="EngineError chosen_engine",
-    engine="AnyDetector Engine build_engine",
-    sessions="Session open_session",
+    engine="AnyDetector DetectorInEngine build_engine",
+    sessions="OnnxSession open_session",
 )

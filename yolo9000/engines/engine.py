@@ -1,4 +1,4 @@
-"""`Engine`: a detector whose network runs in PyTorch, ONNX Runtime or OpenVINO; the head stays in PyTorch."""
+"""`DetectorInEngine`: a detector whose network runs in PyTorch, ONNX Runtime or OpenVINO; the head stays in PyTorch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from yolo9000.models.tree_tensors import TreeTensors
 MAX_OBJECTNESS_DIFFERENCE = 0.1  # at any location, between bfloat16 and float32
 
 
-class Engine:
+class DetectorInEngine:
     """Images (B, 3, H, W), RGB in 0..1, to `GridOutput`, like the detector itself; made by `build_engine`.
 
     name: torch, torch_compile, onnxruntime or openvino. precision: bfloat16 or float32; with `auto`, the first images
@@ -70,10 +70,12 @@ class Engine:
         return expected
 
 
-AnyDetector: TypeAlias = Detector | Engine
+AnyDetector: TypeAlias = Detector | DetectorInEngine
 
 
-def build_engine(detector: Detector, name: str = "torch", *, precision: Precision = "float32") -> Engine:
+def build_engine(
+    detector: Detector, name: str = "torch", *, precision: Precision = "float32"
+) -> DetectorInEngine:
     """The detector in an engine; `auto` is the fastest that is installed.
 
     detector: in evaluation mode; its batch norm is folded. precision: `auto` is bfloat16 where the processor computes
@@ -94,7 +96,7 @@ def build_engine(detector: Detector, name: str = "torch", *, precision: Precisio
     else:
         network, used = _session_network(detector, chosen, precision)
     is_checked = precision == "auto" and used == "bfloat16"
-    return Engine(chosen, detector, network, exact=exact if is_checked else None, precision=used)
+    return DetectorInEngine(chosen, detector, network, exact=exact if is_checked else None, precision=used)
 
 
 def _session_network(detector: Detector, engine: str, precision: Precision) -> tuple[Network, Precision]:

@@ -14,7 +14,7 @@ from yolo9000.engines.names import EngineError
 
 
 @dataclass(frozen=True)
-class Session:
+class OnnxSession:
     """A graph with the input `images`, loaded into an engine.
 
     name: onnxruntime or openvino.
@@ -37,7 +37,7 @@ class Session:
 
 def open_session(
     engine: str, content: bytes, outputs: Sequence[str], *, precision: Precision = "float32", where: str
-) -> Session:
+) -> OnnxSession:
     """Load the content of an ONNX file into `onnxruntime` or `openvino`.
 
     outputs: those that the caller needs. precision: `auto` is bfloat16 where the engine computes it faster on this
@@ -56,7 +56,7 @@ def thread_count() -> int:
     return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
 
 
-def _onnxruntime_session(content: bytes, precision: Precision, where: str) -> Session:
+def _onnxruntime_session(content: bytes, precision: Precision, where: str) -> OnnxSession:
     import onnxruntime
 
     if precision == "bfloat16":
@@ -76,10 +76,10 @@ def _onnxruntime_session(content: bytes, precision: Precision, where: str) -> Se
     def run(images: Float32Array) -> dict[str, Any]:
         return dict(zip(names, session.run(names, {"images": images}), strict=True))
 
-    return Session("onnxruntime", "float32", names, run)
+    return OnnxSession("onnxruntime", "float32", names, run)
 
 
-def _openvino_session(content: bytes, precision: Precision, where: str) -> Session:
+def _openvino_session(content: bytes, precision: Precision, where: str) -> OnnxSession:
     import openvino
 
     core = openvino.Core()
@@ -105,7 +105,7 @@ def _openvino_session(content: bytes, precision: Precision, where: str) -> Sessi
         found = request.infer({"images": images}, share_inputs=True)
         return {name: found[index].copy() for index, name in enumerate(names)}
 
-    return Session("openvino", chosen, names, run)
+    return OnnxSession("openvino", chosen, names, run)
 
 
 def _damaged(where: str, engine: str, reason: object) -> EngineError:

@@ -41,7 +41,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class MadeTraining:
+class GeneratedTraining:
     """A detector with its optimizer, in the state of a run, and batches of noise with random boxes."""
 
     model: Detector
@@ -55,7 +55,7 @@ class MadeTraining:
     @classmethod
     def of(
         cls, nodes: int, size: Size, *, precision: str, class_rows: str = "auto", device: str = "cpu"
-    ) -> MadeTraining:
+    ) -> GeneratedTraining:
         torch.manual_seed(0)
         with torch.device(device):
             model = build_detector(size.model, generated_tree(nodes))
