@@ -86,8 +86,8 @@ from withheld_boxes import BOXES, Withheld, merged, withhold
 
 from data_prep import DataPrepError, EmojiWorldConfig, MergeConfig, load_config, merge
 from data_prep.merging.workers import end_with_parent
-from data_prep.synthetic.emoji_world import emoji_world
-from data_prep.synthetic.mosaic_world import MosaicWorldConfig, mosaic_world
+from data_prep.synthetic.emoji_world import write_emoji_world
+from data_prep.synthetic.mosaic_world import MosaicWorldConfig, write_mosaic_world
 from wordtree import WordTreeError
 from wordtree.support.config_files import apply_overrides, validate
 from wordtree.support.files import write_atomically
@@ -240,7 +240,7 @@ def run_row(row: Row, seed: int, plan: Plan) -> None:
         if (folder / "result.json").exists():
             return
         torch.set_num_threads(plan.threads)
-        make_world(plan, seed)
+        make_shards(plan, seed)
         started = time.monotonic()
         write_atomically(folder / SETTINGS, json.dumps(settings_of(row, seed, plan)))
         cfg = plan.config(row, seed)
@@ -261,7 +261,7 @@ def run_row(row: Row, seed: int, plan: Plan) -> None:
         (folder / "last.pt").unlink()  # best.pt suffices
 
 
-def make_world(plan: Plan, seed: int) -> None:
+def make_shards(plan: Plan, seed: int) -> None:
     """Generate the world of a seed and merge it twice; finished parts are kept."""
     folder = plan.seed_folder(seed)
     settings = apply_overrides({"seed": seed}, plan.world)
@@ -273,9 +273,11 @@ def make_world(plan: Plan, seed: int) -> None:
             test_split = plan.config(Row(JOINT), seed).evaluate.split
             withhold(plan.withheld, reader, world, seed=seed, test_split=test_split)
         elif plan.data is None:
-            emoji_world(world, validate(settings, EmojiWorldConfig, where="--world"), workers=plan.threads)
+            write_emoji_world(
+                world, validate(settings, EmojiWorldConfig, where="--world"), workers=plan.threads
+            )
         else:
-            mosaic_world(plan.data, world, validate(settings, MosaicWorldConfig, where="--world"))
+            write_mosaic_world(plan.data, world, validate(settings, MosaicWorldConfig, where="--world"))
         for name in (JOINT_MERGE, ORACLE_MERGE):
             merge(load_config(world / f"{name}.yaml", MergeConfig), folder / name, workers=plan.threads)
 

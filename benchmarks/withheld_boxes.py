@@ -54,8 +54,8 @@ def merged(setting: Withheld, folder: Path, workers: int) -> ShardReader:
     return reader
 
 
-def withhold(setting: Withheld, reader: ShardReader, world: Path, *, seed: int, test_split: str) -> None:
-    """Write merge.yaml and merge_oracle.yaml with their annotations into the folder `world`.
+def withhold(setting: Withheld, reader: ShardReader, folder: Path, *, seed: int, test_split: str) -> None:
+    """Write merge.yaml and merge_oracle.yaml with their annotations into `folder`.
 
     An image of the training split with an object of a boxed class, or without any object, is a *scene*: it keeps
     the boxes of boxed classes. Every other one becomes an image with image labels. The oracle has all boxes.
@@ -71,15 +71,15 @@ def withhold(setting: Withheld, reader: ShardReader, world: Path, *, seed: int, 
             f"split {test_split}; found {len(scenes)}, {len(labelled)} and {len(test)} images."
         )
     nodes = set(nodes_with_boxes(reader))
-    world.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, images, kept in (
         ("boxes.json", scenes, boxed),
         ("oracle_boxes.json", scenes, nodes),
         ("oracle_labels.json", labelled, nodes),
         ("test.json", test, nodes),
     ):
-        write_atomically(world / name, json.dumps(coco_instances(reader, images, kept)))
-    write_atomically(world / "labels.csv", label_table(reader, labelled))
+        write_atomically(folder / name, json.dumps(coco_instances(reader, images, kept)))
+    write_atomically(folder / "labels.csv", label_table(reader, labelled))
     exhaustive = exhaustive_ids(reader, boxed, nodes - boxed)
     for name, sources in (
         (
@@ -106,7 +106,7 @@ def withhold(setting: Withheld, reader: ShardReader, world: Path, *, seed: int, 
             "quality": 95,
             "seed": seed,
         }
-        write_atomically(world / name, yaml.safe_dump(settings, sort_keys=False))
+        write_atomically(folder / name, yaml.safe_dump(settings, sort_keys=False))
 
 
 def boxed_nodes(setting: Withheld, reader: ShardReader, seed: int) -> set[int]:

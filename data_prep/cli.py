@@ -333,7 +333,7 @@ def emoji_world(
 ) -> None:
     """Draw a data set of emoji scenes and label images, ready to merge; a detector learns it in minutes."""
     from data_prep.synthetic.emoji_plan import EmojiWorldConfig
-    from data_prep.synthetic.emoji_world import emoji_world as write_world
+    from data_prep.synthetic.emoji_world import write_emoji_world
     from wordtree.support.config_files import validate
 
     settings = _given(
@@ -345,7 +345,7 @@ def emoji_world(
         unannotated_share=unannotated_share,
         drawings=drawings or pictures,
     )
-    write_world(out, validate(settings, EmojiWorldConfig, where="emoji-world"), workers=workers)
+    write_emoji_world(out, validate(settings, EmojiWorldConfig, where="emoji-world"), workers=workers)
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
 
 
@@ -369,8 +369,7 @@ def mosaic_world(
     unannotated_share: UnannotatedShare = None,
 ) -> None:
     """Paste photographs of single objects into scenes: half of the classes get boxes, the others image labels."""
-    from data_prep.synthetic.mosaic_world import MosaicWorldConfig
-    from data_prep.synthetic.mosaic_world import mosaic_world as write_world
+    from data_prep.synthetic.mosaic_world import MosaicWorldConfig, write_mosaic_world
     from wordtree.support.config_files import validate
 
     settings = _given(
@@ -381,7 +380,7 @@ def mosaic_world(
         size_px=size,
         unannotated_share=unannotated_share,
     )
-    write_world(photographs, out, validate(settings, MosaicWorldConfig, where="mosaic-world"))
+    write_mosaic_world(photographs, out, validate(settings, MosaicWorldConfig, where="mosaic-world"))
     typer.echo(f"{out}: merge it with `data-prep merge {out / 'merge.yaml'} -o shards/`")
 
 

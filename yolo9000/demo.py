@@ -15,7 +15,7 @@ from rich.table import Table
 
 from data_prep import EmojiWorldConfig, MergeConfig, load_config, merge
 from data_prep.synthetic.emoji_table import twemoji_folder
-from data_prep.synthetic.emoji_world import emoji_world
+from data_prep.synthetic.emoji_world import write_emoji_world
 from wordtree.support.files import write_atomically
 from yolo9000.checkpoints.checkpoint import SettingsT
 from yolo9000.config import Config, PretrainConfig, read_config, read_pretrain_config
@@ -68,7 +68,7 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
         f"It takes about {length} on 2 CPU cores. All files are in {escape(str(folder))}/. "
         "Ctrl-C stops the demo; the same command continues it."
     )
-    shards = make_world(folder, quick=quick, seed=seed)
+    shards = make_shards(folder, quick=quick, seed=seed)
     notice = folder / "world" / "ATTRIBUTION.txt"
     classifier = with_attribution(classifier_config(shards, steps=steps, seed=seed), notice)
     start = f"model.start_from={make_classifier(classifier, folder / 'classifier')}"
@@ -85,10 +85,12 @@ def run_demo(folder: Path, *, minutes: float, quick: bool, seed: int) -> None:
     print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
-def make_world(folder: Path, *, quick: bool, seed: int) -> Path:
+def make_shards(folder: Path, *, quick: bool, seed: int) -> Path:
     """Generate `folder`/world and merge it; returns the folder of shards."""
     world, shards = folder / "world", folder / "shards"
-    emoji_world(world, EmojiWorldConfig.model_validate({"seed": seed, **(QUICK_WORLD if quick else {})}))
+    write_emoji_world(
+        world, EmojiWorldConfig.model_validate({"seed": seed, **(QUICK_WORLD if quick else {})})
+    )
     merge(load_config(world / "merge.yaml", MergeConfig), shards, workers=1 if quick else 2)
     return shards
 

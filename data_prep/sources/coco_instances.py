@@ -75,7 +75,7 @@ class Instances:
         bbox, image_id = annotation.get("bbox"), annotation.get("image_id")
         key, corners = _id_key(image_id), _corners_px(bbox)
         if corners is NO_CORNERS and "segments_info" in annotation:
-            not_instances(self._path, "found panoptic annotations")
+            raise_other_format(self._path, "found panoptic annotations")
         annotation_id = _id_key(annotation.get("id"))
         if annotation_id is not None:
             self._annotation_ids.append(annotation_id)
@@ -136,7 +136,7 @@ class Instances:
         return number
 
     def _too_many_classes(self) -> NoReturn:
-        not_instances(self._path, f"found more than {_MOST_CLASSES} different category ids")
+        raise_other_format(self._path, f"found more than {_MOST_CLASSES} different category ids")
 
     def _count_repeated_annotations(self) -> None:
         ids = np.sort(np.frombuffer(self._annotation_ids, dtype=np.int64))
@@ -213,16 +213,16 @@ def _read_into(
                 text.skip()
                 continue
             if key not in missing:
-                not_instances(path, f"found two lists {key!r}")
+                raise_other_format(path, f"found two lists {key!r}")
             missing.remove(key)
             for entry in text.elements():
                 if not isinstance(entry, dict):
-                    not_instances(path, f"{key!r} holds entries that are not objects")
+                    raise_other_format(path, f"{key!r} holds entries that are not objects")
                 add_entry[key](entry)
         text.require_end()
     for key in add_entry:
         if key in missing:
-            not_instances(path, f"found no list {key!r}")
+            raise_other_format(path, f"found no list {key!r}")
 
 
 def _text_ids(path: Path, source: str, keys: list[int]) -> dict[int, str]:
@@ -240,7 +240,7 @@ def _text_ids(path: Path, source: str, keys: list[int]) -> dict[int, str]:
     return text_of
 
 
-def not_instances(path: Path, problem: str) -> NoReturn:
+def raise_other_format(path: Path, problem: str) -> NoReturn:
     """Raise the SourceError for JSON in another format."""
     raise SourceError(
         f"{path}: not a COCO instances file: {problem}; expected an object with the lists "
@@ -254,8 +254,8 @@ def _require_object(text: JsonText, path: Path) -> None:
         return
     if char == "[":
         next(text.elements(), None)  # invalid JSON raises its own error here
-        not_instances(path, "found a list")
-    not_instances(path, f"found {json.dumps(text.value())[:40]}")
+        raise_other_format(path, "found a list")
+    raise_other_format(path, f"found {json.dumps(text.value())[:40]}")
 
 
 def _has_mask(annotation: dict[str, Any]) -> bool:

@@ -6,5 +6,6 @@ __getattr__, __dir__, __all__ = folder_exports(
     __name__,
     emoji_plan="EmojiWorldConfig",
     emoji_table="twemoji_folder",
-    mosaic_world="MosaicWorldConfig",
+    emoji_world="write_emoji_world",
+    mosaic_world="MosaicWorldConfig write_mosaic_world",
 )

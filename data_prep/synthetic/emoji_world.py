@@ -59,7 +59,9 @@ OTHER_DRAWINGS = """\
 They contain drawings from a folder of the user's own choice, whose licence applies."""
 
 
-def emoji_world(out: Path, settings: EmojiWorldConfig | None = None, *, workers: int | None = None) -> None:
+def write_emoji_world(
+    out: Path, settings: EmojiWorldConfig | None = None, *, workers: int | None = None
+) -> None:
     """Write the world into the folder `out` atomically; a finished world with equal settings is kept.
 
     Equal settings give equal bytes (within one version of NumPy and Pillow) for any number of workers; by default

@@ -93,7 +93,7 @@ class Mosaic(NamedTuple):
     photos: tuple[Photo, ...]
 
 
-def mosaic_world(photographs: Path, out: Path, settings: MosaicWorldConfig | None = None) -> None:
+def write_mosaic_world(photographs: Path, out: Path, settings: MosaicWorldConfig | None = None) -> None:
     """Write the world into the folder `out` atomically; a finished world with equal settings is kept.
 
     photographs: a folder in Tiny ImageNet's layout. Equal settings and photographs give equal bytes (within one version

@@ -220,7 +220,7 @@ def test_a_row_of_another_merge_or_from_another_classifier_is_refused(
 ) -> None:
     scores = dict.fromkeys(benchmark.Scores.__dataclass_fields__, 7.0)
     made: list[float] = []
-    monkeypatch.setattr(benchmark, "make_world", lambda *_: None)
+    monkeypatch.setattr(benchmark, "make_shards", lambda *_: None)
     monkeypatch.setattr(benchmark, "train", lambda cfg, folder, resume: (folder / "last.pt").touch())
     monkeypatch.setattr(benchmark, "make_classifier", lambda cfg, _: made.append(cfg.optimizer.learning_rate))
     monkeypatch.setattr(benchmark, "score_row", lambda name, *_: {name: {"scores": scores}})
@@ -298,7 +298,7 @@ def test_an_interrupted_table_continues(
 
     monkeypatch.setattr(benchmark, "train", train_until_interrupted)
     monkeypatch.setattr(benchmark, "make_classifier", lambda cfg, folder: made.append(folder.name))
-    monkeypatch.setattr(benchmark, "make_world", lambda *_: None)
+    monkeypatch.setattr(benchmark, "make_shards", lambda *_: None)
     monkeypatch.setattr(benchmark, "score_row", fixed_scores)
     rules = ["--rules", "joint training", "boxes only", "oracle", "--seeds", "4"]
     monkeypatch.setattr(sys, "argv", ["never_boxed.py", "--folder", str(tmp_path), "--threads", "1", *rules])

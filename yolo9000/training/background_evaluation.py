@@ -88,7 +88,7 @@ class BackgroundEvaluation(Generic[NetworkT, ResultT]):
         self.result, self._run.unevaluated = result, None
         columns = self._task.csv_columns(result)
         self._run.keep_if_best(self._folder, columns.get(self._task.best_by), weights)
-        self._journal.evaluation(columns, step=weights.step)
+        self._journal.record_evaluation(columns, step=weights.step)
         write_run_report(self._task, self._run, self._folder, result, weights.step)
 
     def _end_if_abandoned(self, *_: object) -> None:

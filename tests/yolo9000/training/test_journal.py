@@ -111,7 +111,7 @@ def test_without_a_terminal_evaluations_are_one_line_each(
         take_steps(run, journal, 3)
         with journal.paused():
             pass
-        journal.evaluation({"ap50_boxed": 31.25, "ap50_label_only": 4.0}, step=run.step)
+        journal.record_evaluation({"ap50_boxed": 31.25, "ap50_label_only": 4.0}, step=run.step)
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "step 3 of 100: AP50 boxed 31.2, AP50 label only 4.0\n"
@@ -138,7 +138,7 @@ def test_the_last_evaluation_is_written_but_not_printed_because_its_scorecard_is
 ) -> None:
     run = run_at(100, tmp_path)
     with Journal(run, tmp_path) as journal:
-        journal.evaluation({"ap50_boxed": 31.25}, step=run.step)
+        journal.record_evaluation({"ap50_boxed": 31.25}, step=run.step)
     assert capsys.readouterr() == ("", "")
     assert lines(tmp_path) == [{"step": "100", "ap50_boxed": "31.25"}]
 
