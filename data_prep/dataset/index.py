@@ -126,7 +126,7 @@ def join_columns(folder: Path, shards: Sequence[ShardResult]) -> dict[str, np.nd
     stored = (*LABEL_COLUMNS, *OFFSET_COLUMNS, "picture_crc32")
     pieces: defaultdict[str, list[np.ndarray[Any, Any]]] = defaultdict(list)
     for shard in shards:
-        columns = read_shard_columns(folder / shard.name, shard.images)
+        columns = read_shard_columns(folder / shard.name, shard)
         offsets = columns["picture_offsets"]
         for name in stored:
             pieces[name].append(columns[name])

@@ -199,7 +199,7 @@ class _OpenShards:
                 raise ShardError(
                     f"{path}: its images lie elsewhere than the index says. Run `data-prep check`."
                 )
-        return _OpenShard(path, file, shard.images)
+        return _OpenShard(path, file, shard)
 
 
 class _Handles:
@@ -215,18 +215,14 @@ class _Handles:
 class _OpenShard:
     """One shard file. Reading an image needs no HDF5: the index has its position."""
 
-    def __init__(self, path: str, file: LocalFile | RemoteFile, images: int) -> None:
-        self.path, self.file, self.images = path, file, images
+    def __init__(self, path: str, file: LocalFile | RemoteFile, shard: ShardResult) -> None:
+        self.path, self.file, self._shard = path, file, shard
 
     @cached_property
     def source_ids(self) -> SourceIds:
+        """The names of its images; raises ShardError where the names or labels of the shard have changed."""
         with self.file.stream() as stream:
-            names = read_source_ids(stream, self.path)
-        if len(names) != self.images:
-            raise ShardError(
-                f"{self.path}: names {len(names)} images, the index says {self.images}; merge again."
-            )
-        return names
+            return read_source_ids(stream, self.path, self._shard)
 
 
 def _with_nodes(columns: Arrays, kind: str, nodes: Int32Array) -> dict[str, npt.NDArray[Any]]:

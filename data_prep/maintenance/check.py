@@ -128,7 +128,9 @@ def _damage_of(folder: Path, index: Index, number: int) -> Damage | None:
     trouble = "1 damaged image" if len(damaged) == 1 else f"{len(damaged)} damaged images"
     if not len(damaged):
         trouble = "images that the index leaves out have changed"
-    return Damage("images", number, shard.name, trouble, damaged, _names(path, index, damaged), sha256)
+    return Damage(
+        "images", number, shard.name, trouble, damaged, _names(path, index, number, damaged), sha256
+    )
 
 
 def _fits(file: BinaryIO, index: Index, image: int) -> bool:
@@ -164,13 +166,13 @@ def _contradiction(folder: Path, index: Index, number: int) -> Damage | None:
     if not len(differing):
         return None
     trouble = f"{INDEX_NAME} has other labels or sizes for {counted(len(differing), 'image')}"
-    names = _names(folder / shard.name, index, differing)
+    names = _names(folder / shard.name, index, number, differing)
     return Damage("index", number, shard.name, trouble, differing, names, shard.sha256)
 
 
-def _names(path: Path, index: Index, images: Int64Array) -> tuple[str, ...]:
+def _names(path: Path, index: Index, number: int, images: Int64Array) -> tuple[str, ...]:
     """Names in their sources of images of one shard."""
-    source_ids = read_source_ids(path, path)
+    source_ids = read_source_ids(path, path, index.shards[number])
     return tuple(map(source_ids.text, index.columns["image_place"][images].tolist()))
 
 

@@ -157,8 +157,7 @@ def _splits(
 ) -> tuple[Int32Array, tuple[str, ...]]:
     """The split of each image, shape (n,), -1 for images without a label of a node; and the names of the splits."""
     shares = [source.split_shares for source in config.sources]
-    paths = [folder / shard.name for shard in index.shards]
-    splits = stored_splits(index.columns, paths, shares, config.seed)
+    splits = stored_splits(index.columns, folder, index.shards, shares, config.seed)
     splits[_is_unlabelled(index, has_node)] = -1
     return splits, split_names(shares)
 

@@ -201,13 +201,12 @@ def _require_readable(plan: Plan, result: ShardResult) -> None:
 
 
 def _index(plan: Plan, out: Path, shards: Sequence[ShardResult]) -> Index:
-    paths = [out / shard.name for shard in shards]
     columns = join_columns(out, shards)
     shares = [source.split_shares for source in plan.config.sources]
-    columns["image_split"] = stored_splits(columns, paths, shares, plan.config.seed)
+    columns["image_split"] = stored_splits(columns, out, shards, shares, plan.config.seed)
     origins = Origins(columns["image_source"], columns["image_split"], plan.split_names)
-    stored = StoredImages(columns, paths, origins, [source.name for source in plan.sources])
-    resolved = resolve_duplicates(stored, out, plan.config.duplicates)
+    stored = StoredImages(columns, out, shards, origins, [source.name for source in plan.sources])
+    resolved = resolve_duplicates(stored, plan.config.duplicates)
     if len(resolved.images) < len(columns["image_source"]):
         columns = take_images(columns, resolved.images)
     return Index(

@@ -9,17 +9,19 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+from zlib import crc32
 
 from data_prep.dataset.index import Index, whole_shards
 from data_prep.dataset.index_file import read_index
 from data_prep.dataset.metadata import shard_from_json
 from data_prep.errors import MergeError
-from data_prep.shards.format import INDEX_NAME, ShardError, hash_file
+from data_prep.shards.format import INDEX_NAME, ShardError, hash_file, hash_frame
 from data_prep.shards.writer import ShardResult
 from wordtree.support.files import write_atomically
 
 PROGRESS_NAME = "unfinished.jsonl"  # a line with the plan's hashes, then one for each finished shard
 FINISHED_NAME = "shards.jsonl"  # the lines of a finished merge, in the order of the shards
+_CHECKSUM = "crc32"  # in each line, of the JSON text of the rest
 
 
 class ProgressFile:
@@ -36,7 +38,7 @@ class ProgressFile:
         self._file.close()
 
     def add(self, result: ShardResult) -> None:
-        self._file.write(_line(result))
+        self._file.write(_line(vars(result)))
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -47,10 +49,12 @@ def write_finished(folder: Path, hashes: Mapping[str, Any], shards: Sequence[Sha
 
 
 def finished_shards(folder: Path, hashes: Mapping[str, Any]) -> dict[str, ShardResult]:
-    """The finished shards of this plan in a folder; raises MergeError where the folder holds another merge.
+    """The finished shards of this plan in a folder that can be reused, so that the merge writes the others again.
 
-    hashes: `Plan.hashes`, which identify the plan.
+    Names and labels of a shard are compared with their checksum, and after a lost index the images too.
+    hashes: `Plan.hashes`, which identify the plan. Raises MergeError where the folder holds another merge.
     """
+    is_intact = _has_intact_frame
     if (index := _readable_index(folder)) is not None:
         found: Mapping[str, Any] = index.provenance
         results = whole_shards(index)  # shards with losses are written again
@@ -58,8 +62,8 @@ def finished_shards(folder: Path, hashes: Mapping[str, Any]) -> dict[str, ShardR
         found, results = _read(folder / PROGRESS_NAME)
     elif (folder / FINISHED_NAME).exists():
         # The index is lost or damaged, so the shards may be too.
-        found, listed = _read(folder / FINISHED_NAME)
-        results = [result for result in listed if _is_unchanged(folder / result.name, result)]
+        found, results = _read(folder / FINISHED_NAME)
+        is_intact = _is_unchanged
     elif any(folder.glob("shard-*.h5")):
         raise MergeError(
             f"{folder} holds shards of an unknown merge; give another folder, or delete it first."
@@ -72,13 +76,21 @@ def finished_shards(folder: Path, hashes: Mapping[str, Any]) -> dict[str, ShardR
             f"{folder} holds another merge: {differences}. Give another folder, or delete it to start again."
         )
     sizes = {path.name: path.stat().st_size for path in folder.glob("shard-*.h5")}
-    return {result.name: result for result in results if sizes.get(result.name) == result.size_bytes}
+    return {
+        result.name: result
+        for result in results
+        if sizes.get(result.name) == result.size_bytes and is_intact(folder / result.name, result)
+    }
+
+
+def _has_intact_frame(path: Path, result: ShardResult) -> bool:
+    """Whether names, labels and structure of a shard are as they were written."""
+    with path.open("rb") as file:
+        return hash_frame(file, result.bytes_start, result.bytes_end) == result.frame_sha256
 
 
 def _is_unchanged(path: Path, result: ShardResult) -> bool:
     """Whether every byte of a shard is as it was written."""
-    if not path.is_file():
-        return False
     with path.open("rb") as file:
         return hash_file(file, result.bytes_start, result.bytes_end)[0] == result.sha256
 
@@ -113,15 +125,19 @@ def _differences(found: Mapping[str, Any], hashes: Mapping[str, Any]) -> Iterato
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], list[ShardResult]]:
-    """The hashes of the plan and the finished shards; reading ends at a line that a killed process left incomplete."""
+    """The hashes of the plan and the finished shards.
+
+    Reading ends at a line that is damaged, or that a killed process left incomplete.
+    """
     head: Mapping[str, Any] = {}
     results = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):
         try:
+            row = _checked(line)
             if number == 0:
-                head = dict(json.loads(line))
+                head = row
             else:
-                results.append(shard_from_json(line))
+                results.append(shard_from_json(json.dumps(row)))
         except (ValueError, TypeError, RecursionError):
             break
     if "plan_sha256" not in head:
@@ -130,8 +146,18 @@ def _read(path: Path) -> tuple[Mapping[str, Any], list[ShardResult]]:
 
 
 def _write_list(path: Path, hashes: Mapping[str, Any], shards: Iterable[ShardResult]) -> None:
-    write_atomically(path, "".join([f"{json.dumps(hashes)}\n", *map(_line, shards)]))
+    write_atomically(path, "".join(map(_line, [hashes, *map(vars, shards)])))
 
 
-def _line(result: ShardResult) -> str:
-    return f"{json.dumps(vars(result))}\n"
+def _line(row: Mapping[str, Any]) -> str:
+    """A JSON object and its checksum."""
+    return f"{json.dumps({**row, _CHECKSUM: crc32(json.dumps(row).encode())})}\n"
+
+
+def _checked(line: str) -> dict[str, Any]:
+    """The object of a line. Raises ValueError unless it fits its checksum, which former versions did not write."""
+    row = dict(json.loads(line))
+    checksum = row.pop(_CHECKSUM, None)
+    if checksum is not None and checksum != crc32(json.dumps(row).encode()):
+        raise ValueError("the line does not fit its checksum")
+    return row

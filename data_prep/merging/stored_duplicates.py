@@ -7,6 +7,7 @@ them.
 import csv
 import io
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from data_prep.planning.duplicates import (
 from data_prep.planning.left_out import require_own_list
 from data_prep.shards.format import Arrays, ShardError
 from data_prep.shards.source_ids import read_source_ids
+from data_prep.shards.writer import ShardResult
 from wordtree.support.arrays import Int64Array
 from wordtree.support.csv_cells import csv_cells
 from wordtree.support.files import write_atomically
@@ -40,10 +42,11 @@ _SHOWN_GROUPS = 3  # in a message; the list has all
 
 @dataclass(frozen=True)
 class StoredImages:
-    """All images of finished shards: columns as in an index, paths of the shards, names of the sources."""
+    """All images of the finished shards in a folder: columns as in an index, names of the sources."""
 
     columns: Arrays
-    paths: Sequence[Path]
+    folder: Path
+    shards: Sequence[ShardResult]
     origins: Origins
     sources: Sequence[str]
 
@@ -56,9 +59,7 @@ class KeptImages:
     counts: tuple[Counter[str], ...]
 
 
-def resolve_duplicates(
-    stored: StoredImages, folder: Path, rule: Literal["stop", "keep", "drop"]
-) -> KeptImages:
+def resolve_duplicates(stored: StoredImages, rule: Literal["stop", "keep", "drop"]) -> KeptImages:
     """Find equal images, write their list into the folder, and apply the rule.
 
     Raises MergeError where the rule is "stop" and equal images are in several splits or sources.
@@ -68,10 +69,10 @@ def resolve_duplicates(
         sorted(image for group in groups for image in group.images if image != group.kept), dtype=np.int64
     )
     left_out = surplus if rule == "drop" else surplus[:0]
-    _write_list(folder / DUPLICATES_NAME, groups, stored, set(left_out.tolist()))
+    _write_list(stored.folder / DUPLICATES_NAME, groups, stored, set(left_out.tolist()))
     between = [group for group in groups if group.kind != WITHIN_ONE_SOURCE]
     if between and rule == "stop":
-        raise MergeError(_stop_text(between, stored, folder))
+        raise MergeError(_stop_text(between, stored))
     counts = [Counter[str]() for _ in stored.sources]
     for source in stored.origins.source[surplus].tolist():
         counts[source][LEFT_OUT if rule == "drop" else KEPT] += 1
@@ -86,18 +87,16 @@ def find_stored_duplicates(stored: StoredImages) -> tuple[EqualImages, ...]:
 
 
 def _images(stored: StoredImages, images: Int64Array) -> Iterator[bytes]:
-    """The bytes of each image; the numbers of the images ascend."""
+    """The bytes of each image, compared with their checksum; the numbers of the images ascend."""
     columns, shards = stored.columns, stored.columns["image_shard"][images]
     for shard in np.unique(shards).tolist():
-        path = stored.paths[shard]
+        path = stored.folder / stored.shards[shard].name
         with path.open("rb", buffering=0) as file:
             for image in images[shards == shard].tolist():
                 size = int(columns["picture_size"][image])
                 data = os.pread(file.fileno(), size, int(columns["picture_start"][image]))
-                if len(data) != size:
-                    raise ShardError(
-                        f"{path}: the file ends before one of its images; delete it and merge again."
-                    )
+                if len(data) != size or zlib.crc32(data) != columns["picture_crc32"][image]:
+                    raise ShardError(f"{path}: one of its images is damaged; delete it and merge again.")
                 yield data
 
 
@@ -118,7 +117,7 @@ def _write_list(path: Path, groups: Sequence[EqualImages], stored: StoredImages,
     write_atomically(path, text.getvalue())
 
 
-def _stop_text(groups: Sequence[EqualImages], stored: StoredImages, folder: Path) -> str:
+def _stop_text(groups: Sequence[EqualImages], stored: StoredImages) -> str:
     shown = groups[:_SHOWN_GROUPS]
     names = _names(stored, [image for group in shown for image in group.images])
     texts = []
@@ -129,7 +128,7 @@ def _stop_text(groups: Sequence[EqualImages], stored: StoredImages, folder: Path
     leaks = sum(group.kind == IN_SEVERAL_SPLITS for group in groups)
     return (
         f"Found equal images in several splits ({leaks}) or several sources ({len(groups) - leaks}): "
-        f"{'; '.join(texts)}{more}. {folder / DUPLICATES_NAME} lists all. The finished shards stay: set "
+        f"{'; '.join(texts)}{more}. {stored.folder / DUPLICATES_NAME} lists all. The finished shards stay: set "
         "`duplicates: drop` (keeps one of each, in a test split if there is one) or `duplicates: keep`, and run the "
         "command again."
     )
@@ -143,7 +142,8 @@ def _names(stored: StoredImages, images: Sequence[int]) -> dict[int, tuple[str, 
     for image in images:
         by_shard.setdefault(int(columns["image_shard"][image]), []).append(image)
     for shard, own in sorted(by_shard.items()):
-        source_ids = read_source_ids(stored.paths[shard], stored.paths[shard])
+        path = stored.folder / stored.shards[shard].name
+        source_ids = read_source_ids(path, path, stored.shards[shard])
         for image in own:
             split, source = origins.split_names[origins.split[image]], stored.sources[origins.source[image]]
             found[image] = (split, source, source_ids.text(int(columns["image_place"][image])))

@@ -15,6 +15,7 @@ import numpy as np
 
 from data_prep.shards.format import Arrays
 from data_prep.shards.source_ids import SourceIds, read_source_ids
+from data_prep.shards.writer import ShardResult
 from wordtree.support.arrays import Int32Array
 
 
@@ -59,7 +60,11 @@ def image_splits(
 
 
 def stored_splits(
-    columns: Arrays, shards: Sequence[Path], shares: Sequence[Mapping[str, float]], seed: int
+    columns: Arrays,
+    folder: Path,
+    shards: Sequence[ShardResult],
+    shares: Sequence[Mapping[str, float]],
+    seed: int,
 ) -> Int32Array:
     """The split of each image of an index, (n,); reads the names from the shards if splits are drawn.
 
@@ -70,9 +75,11 @@ def stored_splits(
     if all(len(own) == 1 for own in shares):
         return image_splits(source, lambda _: b"", shares, seed)
     pieces, first = [np.empty(0, dtype=np.int32)], 0
-    for path, end in zip(shards, ends.tolist(), strict=True):
+    for shard, end in zip(shards, ends.tolist(), strict=True):
         if end > first:
-            name_at = partial(_name_at, read_source_ids(path, path), columns["image_place"][first:end])
+            path = folder / shard.name
+            source_ids = read_source_ids(path, path, shard)
+            name_at = partial(_name_at, source_ids, columns["image_place"][first:end])
             pieces.append(image_splits(source[first:end], name_at, shares, seed))
         first = end
     return np.concatenate(pieces)

@@ -6,36 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.shards.format import (
-    RAGGED_COLUMNS,
-    READ_ERRORS,
-    SHARD_DATASETS,
-    SHARD_FORMAT,
-    SHARD_VERSION,
-    Arrays,
-    ShardError,
-    open_hdf5,
-)
+from data_prep.shards.format import RAGGED_COLUMNS, SHARD_DATASETS, Arrays
+from data_prep.shards.frame import open_shard
 from data_prep.shards.offsets import fits
-from wordtree.support.lines import one_line
+from data_prep.shards.writer import ShardResult
 
 KIND_OF_COLUMN = {
     name: kind for kind, names in RAGGED_COLUMNS.items() for name in names
 }  # others: one row per image
 
 
-def read_shard_columns(path: Path, images: int) -> dict[str, np.ndarray[Any, Any]]:
-    """All columns of a shard but the bytes of images and names. Raises ShardError where they do not fit each other."""
-    with open_hdf5(path, path, SHARD_FORMAT, SHARD_VERSION) as file:
-        try:
-            types = {name: dtype for name, dtype in SHARD_DATASETS.items() if not name.endswith("_bytes")}
-            columns = {name: file[name] for name in types}
-            sizes = {kind: file.column(f"{kind}_bytes").size_bytes for kind in ("picture", "source_id")}
-            check_shapes(columns, types, images, sizes)
-        except READ_ERRORS as reason:
-            raise ShardError(
-                f"{path}: the shard is damaged ({one_line(reason)}); run `data-prep check`."
-            ) from None
+def read_shard_columns(path: Path, shard: ShardResult) -> dict[str, np.ndarray[Any, Any]]:
+    """All columns of a shard but the bytes of images and names.
+
+    Raises ShardError as `open_shard` does, and where they do not fit each other.
+    """
+    types = {name: dtype for name, dtype in SHARD_DATASETS.items() if not name.endswith("_bytes")}
+    with open_shard(path, path, shard) as file:
+        columns = {name: file[name] for name in types}
+        sizes = {kind: file.column(f"{kind}_bytes").size_bytes for kind in ("picture", "source_id")}
+        check_shapes(columns, types, shard.images, sizes)
     return columns
 
 

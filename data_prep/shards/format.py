@@ -1,9 +1,9 @@
 """Names, types and versions in shards and index, as described in `docs/shard_format.md`."""
 
-import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
-from itertools import pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -91,15 +91,32 @@ def shard_name(number: int) -> str:
 def hash_file(file: BinaryIO, bytes_start: int, bytes_end: int) -> tuple[str, str]:
     """The sha256 (hex) of a shard, and of its frame: the bytes before and after the bytes of the images."""
     whole, frame = sha256(), sha256()
-    bounds = (0, bytes_start, bytes_end, os.fstat(file.fileno()).st_size)
-    for first, end in pairwise(bounds):
-        file.seek(first)
-        for start in range(first, end, HASH_CHUNK_BYTES):
-            piece = file.read(min(HASH_CHUNK_BYTES, end - start))
-            whole.update(piece)
-            if first != bytes_start or end != bytes_end:
-                frame.update(piece)
+    for piece in _pieces(file, 0, bytes_start):
+        whole.update(piece)
+        frame.update(piece)
+    for piece in _pieces(file, bytes_start, bytes_end):
+        whole.update(piece)
+    for piece in _pieces(file, bytes_end):
+        whole.update(piece)
+        frame.update(piece)
     return whole.hexdigest(), frame.hexdigest()
+
+
+def hash_frame(file: BinaryIO, bytes_start: int, bytes_end: int) -> str:
+    """The sha256 (hex) of a shard's frame alone; reads no image."""
+    frame = sha256()
+    for piece in chain(_pieces(file, 0, bytes_start), _pieces(file, bytes_end)):
+        frame.update(piece)
+    return frame.hexdigest()
+
+
+def _pieces(file: BinaryIO, first: int, end: int | None = None) -> Iterator[bytes]:
+    """The bytes from `first` to `end` or to the end of the file, whichever comes first."""
+    file.seek(first)
+    left = sys.maxsize if end is None else end - first
+    while left > 0 and (piece := file.read(min(HASH_CHUNK_BYTES, left))):
+        yield piece
+        left -= len(piece)
 
 
 def require_format(file: Hdf5File, where: object, kind: str, *versions: int) -> None:

@@ -58,14 +58,16 @@ class Column:
 class Hdf5File:
     """An open file: `file["name"]` reads a dataset, `file.attributes` are those of the root group.
 
+    stream: all its bytes.
+
     Raises Hdf5Error, also while reading; OSError where the file cannot be read.
     """
 
     def __init__(self, source: Path | BinaryIO) -> None:
         self._is_own = isinstance(source, Path)
-        self._stream: BinaryIO = source.open("rb") if isinstance(source, Path) else source
+        self.stream: BinaryIO = source.open("rb") if isinstance(source, Path) else source
         try:
-            self._size = self._stream.seek(0, 2)
+            self._size = self.stream.seek(0, 2)
             self._base, root = self._superblock()
             messages = list(self._messages(root))
             self.attributes = dict(map(_attribute, _contents(messages, _ATTRIBUTE)))
@@ -85,7 +87,7 @@ class Hdf5File:
     def close(self) -> None:
         """Close the file, if this object opened it."""
         if self._is_own:
-            self._stream.close()
+            self.stream.close()
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
         """A fresh array with the numbers of a dataset."""
@@ -93,10 +95,10 @@ class Hdf5File:
         if column.dtype == TEXT:
             _refuse(f"{name} holds texts instead of numbers")
         array = np.empty(column.shape, column.dtype)
-        self._stream.seek(column.start)
+        self.stream.seek(column.start)
         rest = memoryview(array.reshape(-1).view(np.uint8).data)
         while rest:
-            read = self._stream.readinto(rest)  # type: ignore[attr-defined]
+            read = self.stream.readinto(rest)  # type: ignore[attr-defined]
             if not read:
                 _refuse(f"the file ends within {name}")
             rest = rest[read:]
@@ -129,8 +131,8 @@ class Hdf5File:
     def _read(self, start: int, size: int) -> bytes:
         if start < 0 or start + size > self._size:
             _refuse("it points beyond its end")
-        self._stream.seek(start)
-        content = self._stream.read(size)
+        self.stream.seek(start)
+        content = self.stream.read(size)
         return content if len(content) == size else _refuse("it is shorter than its size")
 
     def _at(self, address: int, size: int) -> bytes:
@@ -149,8 +151,8 @@ class Hdf5File:
         return base, root
 
     def _starts_at(self, start: int) -> bool:
-        self._stream.seek(start)
-        return self._stream.read(len(SIGNATURE)) == SIGNATURE
+        self.stream.seek(start)
+        return self.stream.read(len(SIGNATURE)) == SIGNATURE
 
     def _messages(self, address: int) -> Iterator[tuple[int, bytes]]:
         """Type and content of each message in an object header. IV.A.1.a, version 1."""

@@ -7,8 +7,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data_prep.shards.format import READ_ERRORS, SHARD_FORMAT, SHARD_VERSION, ShardError, open_hdf5
+from data_prep.shards.frame import open_shard
 from data_prep.shards.offsets import fits
+from data_prep.shards.writer import ShardResult
 from wordtree.support.arrays import Int64Array
 
 
@@ -33,13 +34,10 @@ class SourceIds:
         return self[image].decode("utf-8", "replace")
 
 
-def read_source_ids(shard: Path | BinaryIO, where: object) -> SourceIds:
-    """The names of the images of a shard; raises ShardError, naming `where`, if it is damaged or in another format."""
-    with open_hdf5(shard, where, SHARD_FORMAT, SHARD_VERSION) as file:
-        try:
-            names, offsets = file["source_id_bytes"].tobytes(), file["source_id_offsets"]
-            if offsets.dtype != np.int64 or offsets.ndim != 1 or not fits(offsets, len(names)):
-                raise ValueError("its names and their offsets contradict each other")
-            return SourceIds(names, offsets)
-        except READ_ERRORS:
-            raise ShardError(f"{where}: the shard is damaged; run `data-prep check`.") from None
+def read_source_ids(source: Path | BinaryIO, where: object, shard: ShardResult) -> SourceIds:
+    """The names of the images of a shard; raises ShardError, naming `where`, as `open_shard` does."""
+    with open_shard(source, where, shard) as file:
+        names, offsets = file["source_id_bytes"].tobytes(), file["source_id_offsets"]
+        if offsets.dtype != np.int64 or offsets.shape != (shard.images + 1,) or not fits(offsets, len(names)):
+            raise ValueError(f"its names are not those of {shard.images} images")
+        return SourceIds(names, offsets)

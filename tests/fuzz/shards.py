@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -17,8 +18,9 @@ from data_prep.maintenance.check import check_shards
 from data_prep.merging.progress_file import FINISHED_NAME, finished_shards
 from data_prep.planning.left_out import write_left_out
 from data_prep.shards.columns import read_shard_columns
-from data_prep.shards.format import INDEX_NAME
+from data_prep.shards.format import INDEX_NAME, hash_frame
 from data_prep.shards.source_ids import read_source_ids
+from data_prep.shards.writer import ShardResult
 from data_prep.synthetic.world_files import is_finished
 from tests.data_prep.conftest import make_world
 from tests.fuzz.harness import Fault, Harness, write
@@ -76,12 +78,20 @@ def _read_index_alone(folder: Path, data: bytes) -> None:
 def _read_shard_alone(folder: Path, data: bytes) -> None:
     """Read a shard without its index, as resuming and repairing do."""
     path = write(folder, SHARD, data)
-    names = read_source_ids(path, path)
+    shard = _listed(folder, path)
+    names = read_source_ids(path, path, shard)
     for image in range(len(names)):
         names.text(image)
-    columns = read_shard_columns(path, len(names))
+    columns = read_shard_columns(path, shard)
     if any(len(columns[f"{kind}_offsets"]) != len(names) + 1 for kind in ("box", "label", "picture")):
         raise Fault("a column of another length")
+
+
+def _listed(folder: Path, path: Path) -> ShardResult:
+    """The shard as the index of a stranger would list it, with the checksum of its frame."""
+    (shard, *_) = read_index(folder / "shards").shards
+    with path.open("rb") as file:
+        return replace(shard, frame_sha256=hash_frame(file, shard.bytes_start, shard.bytes_end))
 
 
 def index_with_checksum(data: bytes) -> bytes:

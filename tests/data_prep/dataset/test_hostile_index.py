@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 
 import h5py
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from data_prep import ShardReader
 from data_prep.dataset.index_file import read_index, write_checksum
+from data_prep.maintenance.check import check_shards
 from data_prep.shards.format import ShardError
 
 
@@ -95,6 +97,20 @@ def test_a_shard_whose_images_lie_elsewhere_than_the_index_says_is_refused(shard
     change_metadata(shards / "index.h5", lambda metadata: metadata["shards"][0].update(bytes_start=0))
     with pytest.raises(ShardError, match="its images lie elsewhere than the index says"):
         ShardReader(shards).encoded(0)
+
+
+def test_images_far_beyond_the_end_of_their_shard_are_damage_that_check_finds_at_once(shards):
+    start = 2**52
+
+    def far_away(metadata):
+        for shard in metadata["shards"]:
+            shard.update(bytes_start=start, bytes_end=start + 10**6, size_bytes=start + 10**6)
+
+    change_metadata(shards / "index.h5", far_away)
+    change(shards / "index.h5", lambda file: file["picture_start"].write_direct(np.full(12, start)))
+    index, began = read_index(shards), time.process_time()
+    assert [damage.part for damage in check_shards(shards, index).damages] == ["shard"] * 6
+    assert time.process_time() - began < 5
 
 
 def test_a_shard_on_another_disk_may_be_linked(shards, tmp_path):

@@ -254,6 +254,8 @@ def test_the_list_of_shards_that_the_former_version_wrote_restores_an_index(worl
     merge(config, out)
     index = (out / "index.h5").read_bytes()
     marks, *rows = map(json.loads, (out / "shards.jsonl").read_text().splitlines())
+    for row in (marks, *rows):
+        del row["crc32"]
     for row in rows:
         row["pictures_first"], row["pictures_end"] = row.pop("bytes_start"), row.pop("bytes_end")
         row["content_sha256"] = "0" * 64

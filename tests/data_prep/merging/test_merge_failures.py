@@ -9,6 +9,7 @@ import h5py
 import pytest
 
 from data_prep import DataPrepError, ShardReader, make_plan, merge
+from data_prep.dataset.index_file import read_index
 from data_prep.errors import MergeError
 from data_prep.merging.merge import execute_plan
 from data_prep.shards.format import LOCK_NAME
@@ -248,9 +249,10 @@ def test_a_shard_without_read_permission_is_reported(shards, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
+    (shard, *_) = read_index(shards).shards
     monkeypatch.setattr("pathlib.Path.open", refuse)
     with pytest.raises(DataPrepError, match=r"shard-00000\.h5: cannot be read \(Permission denied\)\."):
-        read_source_ids(shards / "shard-00000.h5", shards / "shard-00000.h5")
+        read_source_ids(shards / shard.name, shards / shard.name, shard)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")

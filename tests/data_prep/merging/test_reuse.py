@@ -5,8 +5,12 @@ import fcntl
 import h5py
 import pytest
 
-from data_prep import ShardReader, merge
-from data_prep.shards.format import SHARD_FORMAT, SHARD_VERSION, open_hdf5
+from data_prep import ShardReader, make_plan, merge
+from data_prep.errors import MergeError
+from data_prep.merging.merge import execute_plan
+from data_prep.merging.progress_file import finished_shards
+from data_prep.shards.format import SHARD_FORMAT, SHARD_VERSION, ShardError, open_hdf5
+from tests.data_prep.shards.test_frame import flip_one_byte_of
 from wordtree.support.files import part_path
 
 
@@ -47,6 +51,55 @@ def test_after_a_damaged_index_a_damaged_shard_is_written_again(world, tmp_path,
     merge(config, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert len(ShardReader(out)) == 12
+
+
+@pytest.mark.parametrize("state", ["finished", "unfinished"])
+@pytest.mark.parametrize("dataset", ["source_id_bytes", "boxes_xyxy_unit"])
+def test_a_shard_whose_names_or_labels_have_changed_is_not_reused(world, tmp_path, config_of, dataset, state):
+    config, out = config_of(world), tmp_path / "out"
+    merge(config, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    flip_one_byte_of(out / "shard-00000.h5", dataset)
+    if state == "unfinished":
+        (out / "index.h5").unlink()
+        (out / "shards.jsonl").rename(out / "unfinished.jsonl")
+    merge(config, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_changed_image_of_a_reused_shard_is_never_compared_with_others(world, tmp_path, config_of):
+    """Two equal images: if one of them changed, the merge would take both for different ones."""
+    (world / "photos" / "001.jpg").write_bytes((world / "photos" / "000.jpg").read_bytes())
+    config, out = config_of(world, "duplicates=drop"), tmp_path / "out"
+    merge(config, out)
+    (out / "index.h5").unlink()
+    (out / "shards.jsonl").rename(out / "unfinished.jsonl")
+    flip_one_byte_of(out / "shard-00000.h5", "picture_bytes")
+    with pytest.raises(
+        ShardError, match=r"shard-00000\.h5: one of its images is damaged; delete it and merge"
+    ):
+        merge(config, out)
+    (out / "shard-00000.h5").unlink()
+    assert len(merge(config, out)) == 11
+
+
+def test_every_changed_byte_of_the_list_of_shards_costs_shards_but_changes_none(world, tmp_path, config_of):
+    plan, out = make_plan(config_of(world, "shard_mb=0.001")), tmp_path / "out"
+    shards = {shard.name: shard for shard in execute_plan(plan, out).shards}
+    (out / "index.h5").unlink()
+    whole = (out / "shards.jsonl").read_bytes()
+    kept = 0
+    for place in range(len(whole)):
+        (out / "shards.jsonl").write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            found = finished_shards(out, plan.hashes)
+        except MergeError:
+            assert place <= whole.index(b"\n")
+            continue
+        assert found.items() <= shards.items()
+        kept += len(found)
+    assert len(shards) == 6
+    assert kept > len(whole)  # the lines before the damage
 
 
 def test_a_shard_is_read_without_a_lock(shards):

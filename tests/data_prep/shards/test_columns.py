@@ -1,20 +1,28 @@
 """The columns of a shard are checked before anyone uses them."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
 
 from data_prep.dataset.index_file import read_index
 from data_prep.shards.columns import read_shard_columns
-from data_prep.shards.format import SHARD_DATASETS, ShardError
+from data_prep.shards.format import SHARD_DATASETS, ShardError, hash_frame
 
 
 def test_all_columns_of_a_shard_are_read_as_documented(shards):
     (shard, *_) = read_index(shards).shards
-    columns = read_shard_columns(shards / shard.name, shard.images)
+    columns = read_shard_columns(shards / shard.name, shard)
     with h5py.File(shards / shard.name) as file:
         assert {*columns, "picture_bytes", "source_id_bytes"} == set(SHARD_DATASETS) == set(file)
         assert all(np.array_equal(column, file[name][:]) for name, column in columns.items())
+
+
+def with_fitting_frame(shards, shard):
+    """The shard with the checksum of its changed frame, as a stranger's index would have it."""
+    with (shards / shard.name).open("rb") as file:
+        return replace(shard, frame_sha256=hash_frame(file, shard.bytes_start, shard.bytes_end))
 
 
 ODD = [
@@ -35,5 +43,6 @@ def test_columns_that_do_not_fit_each_other_are_refused(shards, name, column):
     with h5py.File(shards / shard.name, "r+") as file:
         del file[name]
         file[name] = column
+    shard = with_fitting_frame(shards, shard)
     with pytest.raises(ShardError, match=r"shard-00000\.h5: the shard is damaged \("):
-        read_shard_columns(shards / shard.name, shard.images)
+        read_shard_columns(shards / shard.name, shard)
