@@ -141,7 +141,7 @@ def test_a_shard_that_lacks_its_names_is_damaged(shards):
     with h5py.File(path, "r+", rdcc_nbytes=0) as file:
         file.pop("source_id_offsets")
     os.truncate(path, size)
-    assert "the shard is damaged" in problem(lambda: ShardReader(shards).source_id(0))
+    assert "its names or labels have changed" in problem(lambda: ShardReader(shards).source_id(0))
 
 
 def test_a_shard_whose_end_is_missing_is_damaged(shards):
