@@ -34,6 +34,8 @@ def key_of(record: Record) -> Key:
 class ResultLog:
     """The lines of a run, to which records are appended; a context manager.
 
+    failures: the reasons why images failed, of the lines that the file had.
+
     The file is created if it is missing. Raises ResultsError if it is damaged, and OSError with the name of the file.
     """
 
@@ -41,6 +43,7 @@ class ResultLog:
         self.path = path
         self._end = 0
         self._done: Counter[Key] = Counter()
+        self.failures: dict[Key, str] = {}
         with path_in_errors(path):
             self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
         try:
@@ -94,6 +97,8 @@ class ResultLog:
                         raise ResultsError(f"{self.path}: line {number} is damaged; expected a JSON object.")
                     break
                 self._done[key_of(record)] += 1
+                if "failure" in record:
+                    self.failures[key_of(record)] = record["failure"]
                 self._end += len(line)
         self._file.truncate(self._end)
         self._file.seek(self._end)

@@ -35,7 +35,12 @@ MAX_WAITING = 2 * DECODE_THREADS  # images that are being drawn; more would only
 
 
 class Sink(Protocol):
-    """A receiver of results: the log or the store."""
+    """A receiver of results: the log or the store.
+
+    failures: the reasons why images failed in earlier runs.
+    """
+
+    failures: dict[Key, str]
 
     def take(self, key: Key) -> bool:
         """Whether the sink has another result of this image from an earlier run; an image given twice has two."""
@@ -72,7 +77,7 @@ class Summary:
     """The outcome of a run.
 
     done: number of images with a result, from this run and earlier ones.
-    failures: sentences about failed images of this run, at most MAX_FAILURES.
+    failed, failures: number of images that failed, also in earlier runs; sentences about MAX_FAILURES of them.
     signal_number: the signal that stopped the run; None if it is complete.
     """
 
@@ -84,13 +89,13 @@ class Summary:
 
     MAX_FAILURES = 10
 
-    def add(self, result: Predicted) -> None:
-        """Count a result."""
+    def add(self, failure: str | None) -> None:
+        """Count a result; failure: the reason if the image failed."""
         self.done += 1
-        if result.failure:
+        if failure:
             self.failed += 1
             if len(self.failures) < self.MAX_FAILURES:
-                self.failures.append(result.failure)
+                self.failures.append(failure)
 
 
 def predict_images(
@@ -287,7 +292,8 @@ def _undone(
             lacking.append((sinks, path))
             yield item
         else:
-            summary.done += 1
+            failures = (sink.failures.get(item.key) for sink in work.sinks)
+            summary.add(next(filter(None, failures), None))
             bar.advance()
 
 
@@ -332,7 +338,7 @@ def _deliver(waiting: _Waiting, work: _Work, summary: Summary, bar: ProgressBar)
         sink.add(record)
     if work.printed is not None:
         work.printed.add(record)
-    summary.add(waiting.result)
+    summary.add(waiting.result.failure)
     bar.advance()
 
 

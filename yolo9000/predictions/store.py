@@ -29,7 +29,7 @@ from wordtree.tree.tree import WordTree
 from yolo9000.inference.detections import FIELDS
 from yolo9000.predictions.identity import refuse_other_run
 from yolo9000.predictions.query_plan import NodeGroup, node_groups
-from yolo9000.predictions.result_log import Key, Record, ResultsError, parsed_record
+from yolo9000.predictions.result_log import Key, Record, ResultsError, key_of, parsed_record
 
 SIGNATURE = b"SQLite format 3\0"
 FORMAT_VERSION = 1
@@ -140,6 +140,7 @@ class StoreWriter:
     """Adds results to a store, also from several processes at once; a context manager.
 
     resume: images that the store has already are done; otherwise, their results are replaced.
+    failures: the reasons why images failed, of the results that count as done.
     """
 
     def __init__(self, path: Path, tree: WordTree, identity: dict[str, Any], *, resume: bool = False) -> None:
@@ -151,6 +152,7 @@ class StoreWriter:
         refuse_other_run(ResultStore(path, self._db).identity, identity, path)
         self._pre, self._node_of = tree.enter.astype(np.int64), tree.node
         self._done = self._keys() if resume else Counter()
+        self.failures = self._stored_failures() if resume else {}
         self._seen: Counter[Key] = Counter()
         self._waiting: list[tuple[Record, int]] = []
 
@@ -237,6 +239,14 @@ class StoreWriter:
         with _errors_of(self.path):
             rows = self._db.execute("SELECT name, frame FROM images")
             return Counter((str(json.loads(name)), frame) for name, frame in rows)
+
+    def _stored_failures(self) -> dict[Key, str]:
+        with _errors_of(self.path):
+            rows = self._db.execute(
+                "SELECT record FROM images WHERE json_extract(record, '$.failure') IS NOT NULL"
+            )
+            records = [parsed_record(record) for (record,) in rows]
+        return {key_of(record): record["failure"] for record in records}
 
 
 @dataclass(frozen=True)

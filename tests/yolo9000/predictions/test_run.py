@@ -21,8 +21,10 @@ from tests.yolo9000 import killed_predictions
 from yolo9000 import Detections, Predictor, read_image
 from yolo9000.data.pixels import read_pixels
 from yolo9000.inference.sources import find_images
+from yolo9000.predictions.identity import run_identity
 from yolo9000.predictions.result_log import ResultLog, ResultsError, result_records
 from yolo9000.predictions.run import OutputChoice, Summary, predict_images
+from yolo9000.predictions.store import StoreWriter
 
 Record = dict[str, Any]
 
@@ -88,6 +90,23 @@ def test_images_of_one_name_do_not_overwrite_each_other(
     predict_images(predictor, find_images([tmp_path / "in"], recursive=True), OutputChoice(tmp_path / "all"))
     drawn = [str(path.relative_to(tmp_path / "all")) for path in (tmp_path / "all").rglob("*.jpg")]
     assert sorted(drawn) == ["a/x-2.jpg", "a/x-3.jpg", "a/x.jpg", "b/x.jpg", "x.jpg"]
+
+
+def test_a_resumed_run_still_reports_the_images_that_failed_before(
+    photos: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    (photos / "torn.jpg").write_bytes((photos / "a.jpeg").read_bytes()[:300])
+    found = find_images([photos])
+    first = predict_images(predictor, found, OutputChoice(tmp_path / "out"))
+    again = predict_images(predictor, found, OutputChoice(tmp_path / "out", resume=True))
+    assert (first.done, first.failed) == (again.done, again.failed) == (6, 1)
+    assert again.failures == first.failures
+
+    path, identity = tmp_path / "r.sqlite", run_identity(predictor, predictor.checkpoint, None)
+    for _ in range(2):
+        with StoreWriter(path, predictor.tree, identity, resume=True) as store:
+            stored = predict_images(predictor, found, OutputChoice(), sinks=[store])
+        assert (stored.done, stored.failures) == (6, first.failures)
 
 
 def test_an_image_that_is_given_twice_has_two_results(
@@ -262,7 +281,7 @@ def test_images_that_cannot_be_read_are_part_of_the_results(
     assert "No such file" in failed["d.PNG"]
     assert json.loads((tmp_path / "out" / "detections.json").read_text()) == records(tmp_path / "out")
     again = predict_images(predictor, found, OutputChoice(tmp_path / "out", resume=True))
-    assert (again.done, again.failed) == (7, 0)
+    assert (again.done, again.failed) == (7, 3)
 
 
 @pytest.mark.parametrize("failing", ["log", "image"])
