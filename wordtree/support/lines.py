@@ -1,5 +1,6 @@
 """Lines of text: files read line by line in bounded memory, and text on one line for messages."""
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,18 +19,33 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises TreeFileError for a line that is not UTF-8 or too long, and for too many lines.
     """
     with path.open("rb") as file:
+        text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=_line_end(file))
         for number in range(1, MAX_LINES + 2):
-            line = file.readline(MAX_LINE_BYTES + 1)
+            line = text.readline(MAX_LINE_BYTES + 1)
             if not line:
                 return
             if number > MAX_LINES:
                 raise TreeFileError(f"{path}: line {number}: expected at most {MAX_LINES} lines.")
             if len(line) > MAX_LINE_BYTES:
                 raise TreeFileError(f"{path}: line {number}: longer than {MAX_LINE_BYTES} bytes.")
-            try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError:
-                raise TreeFileError(f"{path}: line {number}: not UTF-8.") from None
+            if not (line.isascii() or _is_utf8(line)):
+                raise TreeFileError(f"{path}: line {number}: not UTF-8.")
+            yield number, line.rstrip("\r\n")
+
+
+def _line_end(file: io.BufferedReader) -> str:
+    """`\\r` for a file of old Macs, whose first bytes have this line end only; else `\\n`, perhaps after `\\r`."""
+    start = file.peek()
+    return "\r" if b"\r" in start[:-1] and b"\n" not in start else "\n"
+
+
+def _is_utf8(line: str) -> bool:
+    """Whether no byte of a line has been escaped as half a surrogate pair."""
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def full_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -48,7 +48,10 @@ class ProgressBar:
         return self
 
     def _renew_display(self) -> None:
-        self._display = _Display(*_COLUMNS, console=Console(stderr=True), transient=True)
+        # Text on the same terminal goes above the bar. Where stdout is a file or a pipe, its text must stay in it.
+        self._display = _Display(
+            *_COLUMNS, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+        )
         self._task = self._display.add_task(
             self._description, total=self._total, completed=self._done, status=""
         )

@@ -110,7 +110,8 @@ def read_text(path: Path) -> str:
         raise DarknetError(
             f"{path}: expected a Darknet text file of at most {MAX_BYTES} bytes, found a longer file."
         )
-    return content.removeprefix(codecs.BOM_UTF8).decode("latin-1")
+    text = content.removeprefix(codecs.BOM_UTF8).decode("latin-1")
+    return text if "\n" in text else text.replace("\r", "\n")  # line ends of old Macs
 
 
 def parse_sections(text: str, source: str) -> tuple[list[Section], list[str]]:

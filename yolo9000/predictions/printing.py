@@ -28,8 +28,6 @@ class PrintedResults:
     def __init__(self, how: str, tree: WordTree, *, is_copy: bool = False) -> None:
         self._how, self._tree, self._count = how, tree, 0
         self._is_copy = is_copy
-        # A progress bar on stderr takes over sys.stdout; only a terminal may be left to it.
-        self._stream = None if sys.stdout.isatty() else sys.stdout
         self._reader_has_gone = False
 
     def add(self, record: Record) -> None:
@@ -49,7 +47,7 @@ class PrintedResults:
         if self._how == "json":
             self._write("[]\n" if self._count == 0 else "\n]\n")
         if not self._reader_has_gone:
-            (self._stream or sys.stdout).flush()
+            sys.stdout.flush()
 
     def _add_rows(self, record: Record) -> None:
         out = _Lines()
@@ -62,10 +60,9 @@ class PrintedResults:
     def _write(self, text: str) -> None:
         if self._reader_has_gone:
             return
-        stream = self._stream or sys.stdout
         try:
-            stream.write(text)
-            stream.flush()
+            sys.stdout.write(text)
+            sys.stdout.flush()
         except BrokenPipeError:
             self._reader_has_gone = True
             if not self._is_copy:
