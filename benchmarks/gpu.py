@@ -47,7 +47,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from yolo9000.config import PredictConfig
 from yolo9000.data.letterbox import Letterbox
 from yolo9000.distributed import all_gather, is_first, joined_processes, world_size
-from yolo9000.inference.postprocess import BatchOutput, detect
+from yolo9000.inference.postprocess import detect
+from yolo9000.inference.top_locations import BatchOutput
 from yolo9000.training.allocator import keep_freed_memory
 
 PRECISIONS = ("float32", "bfloat16")

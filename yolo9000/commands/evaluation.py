@@ -305,7 +305,11 @@ def _print_calibration(calibration: Calibration, path: Path) -> None:
     from rich import print as rich_print
     from rich.table import Table
 
-    table = Table("requested accuracy", "group", title=f"Thresholds of P(class), rule {calibration.rule}")
+    table = Table(
+        "requested",
+        "group",
+        title=f"Thresholds of P(class) for the requested accuracy, rule {calibration.rule}",
+    )
     table.add_column("threshold", justify="right")
     table.add_column("boxes", justify="right")
     table.add_column("from")

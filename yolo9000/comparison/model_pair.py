@@ -21,8 +21,9 @@ from yolo9000.evaluation.evaluate import FittedImages, for_each_fitted_batch, ne
 from yolo9000.evaluation.evaluation_set import EvaluationSet
 from yolo9000.evaluation.other_protocols import outcomes_by_protocol
 from yolo9000.evaluation.predicted_paths import MatchedPaths, PredictedPaths, match_paths, predicted_paths
-from yolo9000.inference.postprocess import BatchOutput, score_nodes
+from yolo9000.inference.node_scores import score_nodes
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
+from yolo9000.inference.top_locations import BatchOutput
 from yolo9000.models.detector import Detector
 
 UNKNOWN = -1  # in place of a node

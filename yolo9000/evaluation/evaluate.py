@@ -38,8 +38,9 @@ from yolo9000.evaluation.predicted_paths import PredictedPaths, match_paths, pre
 from yolo9000.evaluation.prediction_metrics import prediction_metrics
 from yolo9000.evaluation.scorecard import Scorecard, scorecard_of
 from yolo9000.evaluation.supervision import GROUP_OF
-from yolo9000.inference.postprocess import BatchOutput, boxes_of_highest_objectness, score_nodes
+from yolo9000.inference.node_scores import boxes_of_highest_objectness, score_nodes
 from yolo9000.inference.scored_boxes import GroundTruth, ScoredBoxes
+from yolo9000.inference.top_locations import BatchOutput
 from yolo9000.models.classifier import Classifier
 
 Item = TypeVar("Item")

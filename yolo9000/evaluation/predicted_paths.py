@@ -17,8 +17,9 @@ from yolo9000.config import PredictConfig
 from yolo9000.evaluation.box_tables import DetectionTable, TruthTable
 from yolo9000.evaluation.matching import match, overlapping_pairs
 from yolo9000.inference.detections import Detections
-from yolo9000.inference.postprocess import BatchOutput, detect
+from yolo9000.inference.postprocess import detect
 from yolo9000.inference.scored_boxes import GroundTruth, check_same_images
+from yolo9000.inference.top_locations import BatchOutput
 
 NO_OBJECT = -1
 

@@ -15,8 +15,8 @@ from yolo9000.config import Config
 from yolo9000.engines.engine import AnyDetector
 from yolo9000.evaluation.evaluate import for_each_output
 from yolo9000.evaluation.evaluation_set import EvaluationSet
-from yolo9000.inference.postprocess import BatchOutput, top_locations
 from yolo9000.inference.scored_boxes import GroundTruth
+from yolo9000.inference.top_locations import BatchOutput, top_locations
 from yolo9000.models.boxes import iou_xyxy
 from yolo9000.models.tree_tensors import segment_log_softmax
 

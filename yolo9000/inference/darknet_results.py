@@ -26,7 +26,9 @@ from yolo9000.darknet.data_file import DataFile, find_named
 from yolo9000.darknet.options import DarknetError
 from yolo9000.data.image import letterbox, read_stored_image
 from yolo9000.distributed import track_progress
-from yolo9000.inference.postprocess import BatchOutput, detect, node_scores
+from yolo9000.inference.node_scores import node_scores
+from yolo9000.inference.postprocess import detect
+from yolo9000.inference.top_locations import BatchOutput
 
 # detector.c: every detection above this score counts, and NMS is by class.
 _MIN_SCORE, _MIN_ABSOLUTE = 0.005, 0.5

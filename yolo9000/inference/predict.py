@@ -24,9 +24,10 @@ from yolo9000.engines.engine import build_engine
 from yolo9000.inference.calibrated import at_calibrated_depth, refuse_other_settings
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.onnx_predict import OnnxPredictor
-from yolo9000.inference.postprocess import BatchOutput, NodeSet, detect
+from yolo9000.inference.postprocess import NodeSet, detect
 from yolo9000.inference.sources import ImageItem, ImageLike, image_items
 from yolo9000.inference.stream import Fitted, ImageStream, OnUnreadable, Predicted, detections_of
+from yolo9000.inference.top_locations import BatchOutput
 from yolo9000.inference.vocabulary import Vocabulary, VocabularyChoice
 
 

@@ -16,7 +16,8 @@ from yolo9000.config import ModelConfig, PredictConfig
 from yolo9000.data.letterbox import Letterbox
 from yolo9000.export.graph import ExportedDetector, WithSuppression
 from yolo9000.export.tree_softmax import OFF_PATH, TreeSoftmax
-from yolo9000.inference.postprocess import BatchOutput, detect, top_locations
+from yolo9000.inference.postprocess import detect
+from yolo9000.inference.top_locations import BatchOutput, top_locations
 from yolo9000.models.detector import Detector, build_detector
 from yolo9000.models.grid import Locations
 from yolo9000.models.tree_tensors import Descent, PathMembers, TreeTensors

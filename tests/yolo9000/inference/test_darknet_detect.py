@@ -11,13 +11,9 @@ import torch
 from tests.yolo9000.darknet_golden import GoldenCase, golden_cases
 from yolo9000.config import EvaluateConfig, PredictConfig
 from yolo9000.data.letterbox import Letterbox
-from yolo9000.inference.postprocess import (
-    BatchOutput,
-    boxes_to_image,
-    clip_to_image,
-    detect,
-    node_scores,
-)
+from yolo9000.inference.node_scores import node_scores
+from yolo9000.inference.postprocess import detect
+from yolo9000.inference.top_locations import BatchOutput, boxes_to_image, clip_to_image
 from yolo9000.models.boxes import cxcywh_to_xyxy
 from yolo9000.models.grid import decode_boxes
 

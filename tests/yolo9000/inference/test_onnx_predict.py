@@ -19,7 +19,8 @@ from yolo9000.config import PredictConfig
 from yolo9000.data.letterbox import Letterbox
 from yolo9000.export.graph import ExportedDetector
 from yolo9000.inference.onnx_predict import detections_in_image, suppressed
-from yolo9000.inference.postprocess import BatchOutput, detect
+from yolo9000.inference.postprocess import detect
+from yolo9000.inference.top_locations import BatchOutput
 
 ALL = 64  # locations of a 64 × 64 image
 

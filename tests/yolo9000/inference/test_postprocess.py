@@ -13,23 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import yolo9000.inference.postprocess as postprocess
+import yolo9000.inference.top_locations as top_locations_module
 from tests.yolo9000.made import grid_output, random_tree
 from wordtree import WordTree
 from wordtree.tree.query import parse
 from yolo9000.config import EvaluateConfig, PredictConfig
 from yolo9000.data.letterbox import Letterbox
 from yolo9000.inference.detections import Detections
-from yolo9000.inference.postprocess import (
-    BatchOutput,
-    NodeSet,
-    boxes_of_highest_objectness,
-    boxes_to_image,
-    detect,
-    nms_by_node,
-    score_nodes,
-    top_locations,
-)
+from yolo9000.inference.node_scores import boxes_of_highest_objectness, score_nodes
+from yolo9000.inference.postprocess import NodeSet, detect
+from yolo9000.inference.top_locations import BatchOutput, boxes_to_image, nms_by_node, top_locations
 from yolo9000.inference.vocabulary import VocabularyChoice
 from yolo9000.models.grid import GridOutput, Locations, decode_boxes
 from yolo9000.models.tree_tensors import PathMembers, TreeTensors
@@ -340,7 +333,7 @@ def test_the_boxes_of_a_batch_are_decoded_once(toy_tree: WordTree, monkeypatch: 
         decoded.append(output)
         return decode_boxes(output)
 
-    monkeypatch.setattr(postprocess, "decode_boxes", counted)
+    monkeypatch.setattr(top_locations_module, "decode_boxes", counted)
     output = random_output(toy_tree, images=3)
     assert len(detect(batch_of(output, toy_tree), ["a", "b", "c"], PredictConfig())) == 3
     assert len(decoded) == 1

@@ -15,7 +15,8 @@ from wordtree.tree.tree import WordTree
 from yolo9000.config import PredictConfig
 from yolo9000.data.letterbox import Letterbox
 from yolo9000.inference.detections import Detections
-from yolo9000.inference.postprocess import BatchOutput, detect
+from yolo9000.inference.postprocess import detect
+from yolo9000.inference.top_locations import BatchOutput
 from yolo9000.inference.vocabulary import Vocabulary, VocabularyChoice
 from yolo9000.models.tree_tensors import TreeTensors
 
