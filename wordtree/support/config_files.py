@@ -8,17 +8,16 @@ Former names of settings and values keep working, with one FutureWarning for a f
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from reprlib import Repr
-from typing import Annotated, Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError
-from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
 from wordtree.errors import ConfigError, WordTreeError
+from wordtree.support.config_problems import models_in, problem_text, shortened_value
 from wordtree.support.files import system_message
 from wordtree.support.lines import quoted, shortened
 from wordtree.support.suggest import did_you_mean_inside, near
@@ -50,7 +49,7 @@ def _resolve_path(value: Any, info: ValidationInfo) -> Path:
     if isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value:
-        raise ValueError(f"expected a path, found {_shortened(value)}")
+        raise ValueError(f"expected a path, found {shortened_value(value)}")
     folder = (info.context or {}).get("folder")
     try:
         path = Path(value).expanduser()
@@ -59,7 +58,7 @@ def _resolve_path(value: Any, info: ValidationInfo) -> Path:
         missing = f"there is no user {user!r}" if user else "the home directory is unknown"
         raise ValueError(f"{missing} ({shortened(value)})") from None
     if "\0" in value:
-        raise ValueError(f"expected a path, found {_shortened(value)}")
+        raise ValueError(f"expected a path, found {shortened_value(value)}")
     return path if folder is None or isinstance(value, _OverrideText) else folder / path
 
 
@@ -147,7 +146,7 @@ def validate(
         raise error(f"{where}: {reason}") from None
     except ValidationError as problems:
         details = problems.errors(include_url=False)
-        texts = [_problem(each, values, model) for each in details[:MAX_PROBLEMS]]
+        texts = [problem_text(each, values, model) for each in details[:MAX_PROBLEMS]]
         count = f"{len(details)} problems: " if len(details) > 1 else ""
         more = "; …" if len(details) > MAX_PROBLEMS else "."
         raise error(f"{where}: {count}{'; '.join(texts)}{more}") from None
@@ -239,7 +238,7 @@ class _Renames:
 def _models_of(name: Any, models: Sequence[type[BaseModel]]) -> list[type[BaseModel]]:
     """The models that the setting `name` of these models may hold."""
     fields = [model.model_fields[name] for model in models if name in model.model_fields]
-    return [inner for field in fields for inner in _models_in(field.annotation)]
+    return [inner for field in fields for inner in models_in(field.annotation)]
 
 
 # --- overrides
@@ -322,77 +321,3 @@ def _mark_texts(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _mark_texts(entry) for key, entry in value.items()}
     return value
-
-
-# --- messages
-
-
-def _problem(details: ErrorDetails, values: Any, model: type[BaseModel]) -> str:
-    key = _written_key(details["loc"], values)
-    if details["type"] == "extra_forbidden":
-        last = str(details["loc"][-1])
-        known = (name for name in _field_names(model) if name != last)  # a valid key of another part
-        return f"unknown key {quoted(key)}{did_you_mean_inside(near(last, known, limit=1))}"
-    if details["type"] == "missing":
-        return f"{key} is missing"
-    if details["type"] == "union_tag_invalid" and details.get("ctx"):
-        context = details["ctx"]
-        return f"{key}.format: expected {context['expected_tags']}, found {context['tag']!r}"
-    if details["type"] == "union_tag_not_found":
-        return f"{key}.format is missing"
-    message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    message = _PLAIN_WORDS.get(details["type"], message)
-    if details["type"].startswith(("greater_than", "less_than")):
-        message = f"a number {message}"
-    if details["type"] in ("model_type", "model_attributes_type"):
-        message = "`key: value` lines"
-    if details["type"] == "value_error":
-        return f"{key}: {message}" if key else message
-    return f"{key}: expected {message}, found {_shortened(details['input'])}"
-
-
-_PLAIN_WORDS = {  # pydantic's kind of problem -> the expected value
-    "tuple_type": "a list",
-    "string_type": "a text",
-    "int_parsing": "a whole number",
-    "float_parsing": "a number",
-    "bool_parsing": "true or false",
-}
-
-
-def _shortened(value: Any) -> str:
-    """The value in at most 60 characters, without writing out all of it first: aliases may stand for gigabytes."""
-    return shortened(repr(str(value)[:60]) if isinstance(value, str) else _BRIEF.repr(value))
-
-
-_BRIEF = Repr()
-_BRIEF.maxlist = _BRIEF.maxdict = 20
-_BRIEF.maxstring = _BRIEF.maxlong = _BRIEF.maxother = 60
-
-
-def _written_key(location: Sequence[int | str], values: Any) -> str:
-    """The dotted key as the user wrote it, without pydantic's own steps into a union."""
-    parts = []
-    for part in location[:-1]:
-        in_list = isinstance(values, list) and isinstance(part, int) and part < len(values)
-        if not in_list and not (isinstance(values, Mapping) and part in values):
-            continue
-        values = values[part]
-        parts.append(str(part))
-    is_tag = isinstance(values, Mapping) and location[-1:] in ((values.get("format"),), ("shares",))
-    inside_union = location and (is_tag or not isinstance(values, (Mapping, list))) and parts
-    return ".".join(parts if inside_union else [*parts, *map(str, location[-1:])])
-
-
-def _field_names(model: type[BaseModel]) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        yield name
-        for nested in _models_in(field.annotation):
-            yield from _field_names(nested)
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
