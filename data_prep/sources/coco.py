@@ -81,6 +81,8 @@ class InstanceImages:
     ) -> ImageRecord | NotFound:
         """The image, or the reason why it cannot be used."""
         name, size_px = self.instances.images.name(image), self.instances.images.size_px(image)
+        if not name:
+            return NotFound(NO_NAME_INSIDE, f"{self.config.annotations}, entry {image + 1} of `images`")
         found = self._find(name, folder)
         if isinstance(found, NotFound):
             return found
@@ -108,8 +110,6 @@ class InstanceImages:
         )
 
     def _find(self, name: str, folder: ImageFolder) -> FoundImage | NotFound:
-        if not name:
-            return NotFound(NO_NAME_INSIDE, "")
         paths = self.paths_of(name) if len(name) <= MAX_NAME else []
         for path in paths:
             found = folder.at(path)

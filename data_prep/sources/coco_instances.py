@@ -244,7 +244,7 @@ def raise_other_format(path: Path, problem: str) -> NoReturn:
     """Raise the SourceError for JSON in another format."""
     raise SourceError(
         f"{path}: not a COCO instances file: {problem}; expected an object with the lists "
-        "'images', 'annotations' (each with 'bbox') and 'categories'."
+        "'images', 'annotations' (each with 'bbox') and 'categories'. Other annotation tools can export this format."
     )
 
 

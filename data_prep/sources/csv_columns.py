@@ -110,6 +110,7 @@ class CsvColumns:
     positive: int | None
     ignored: int | None
     unread: tuple[str, ...]
+    has_decimal_commas: bool
     _corners_of: Callable[[Sequence[float]], Corners]
 
     @classmethod
@@ -125,7 +126,8 @@ class CsvColumns:
         positive, ignored = (table.index(header_names.get(name, name)) for name in _FLAGS)
         read = {image, class_name, *box, positive, ignored}
         unread = tuple(name for index, name in enumerate(table.columns) if index not in read)
-        return cls(image, class_name, tuple(box), positive, ignored, unread, corners_of)
+        commas = table.has_decimal_commas
+        return cls(image, class_name, tuple(box), positive, ignored, unread, commas, corners_of)
 
     def corners(self, row: Sequence[str]) -> Corners | None:
         """Left, top, right, bottom of the box in a row, NaN if not numbers; None if the row has no box."""
@@ -133,6 +135,8 @@ class CsvColumns:
         if not any(map(str.strip, cells)):
             return None
         if len(cells) > 1:
+            if self.has_decimal_commas:
+                cells = [cell.replace(",", ".") for cell in cells]
             return self._corners_of([*map(number, cells)])
         numbers = [float(text) for text in _NUMBERS.findall(cells[0])]
         return _from_sides(numbers) if len(numbers) == 4 else (nan, nan, nan, nan)

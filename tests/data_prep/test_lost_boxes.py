@@ -74,6 +74,14 @@ def test_a_mask_stands_for_a_missing_box(world, format_):
     assert exhaustive(reader) == {"dog", "cat"}
 
 
+@pytest.mark.parametrize("bbox", [{"x": 10, "y": 10}, "10 10 20 20", [10, 10, 20], [None] * 4])
+def test_a_box_without_numbers_is_said_to_have_none(world, bbox):
+    world.images("img/a.jpg")
+    world.coco([entry(1, "a.jpg")], [NO_BOX | {"bbox": bbox}])
+    with pytest.raises(NothingUsable, match=r"four finite numbers: 1 \(a.jpg: no box in numbers\)"):
+        world.merged(format="coco")
+
+
 def test_a_crowd_without_a_box_has_that_of_its_mask(world):
     world.images("img/a.jpg")
     runs = {"size": [H, W], "counts": [0, H * W]}

@@ -1,5 +1,6 @@
 """Boxes and image labels of many images, read in any order into columns and returned image by image."""
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Collection, Container, Iterable
@@ -53,14 +54,19 @@ def unit_boxes(stated: StatedBoxes, size: tuple[float, float] | None, counts: Co
     ):
         box = unit_box(corners, size, rounding)
         if isinstance(box, str):
-            numbers = ", ".join(f"{corner:.6g}" for corner in corners)
-            counts.leave_out_box(box, image, f"{image}: left, top, right, bottom = {numbers}")
+            counts.leave_out_box(box, image, f"{image}: {_in_words(corners)}")
             continue
         xyxy_unit, is_clipped = box
         if is_clipped:
             counts["box clipped to the image (kept)"] += 1
         boxes.add(class_index, xyxy_unit, is_ignored=is_ignored)
     return boxes
+
+
+def _in_words(corners: Corners) -> str:
+    if all(map(math.isnan, corners)):
+        return "no box in numbers"
+    return f"left, top, right, bottom = {', '.join(f'{corner:.6g}' for corner in corners)}"
 
 
 def lost_labels(stated: StatedBoxes, boxes: Boxes, also_lost: Collection[int] = ()) -> tuple[ImageLabel, ...]:

@@ -1,4 +1,4 @@
-"""CSV files: a header and rows, separated by commas, semicolons or tabs."""
+"""CSV files: a header and rows, separated by commas, semicolons, tabs or bars."""
 
 import csv
 import itertools
@@ -13,7 +13,7 @@ from data_prep.sources.source import Counts, SourceError
 from wordtree.support.lines import one_line
 from wordtree.support.suggest import did_you_mean_inside, near
 
-_SEPARATORS: Final = ",;\t"
+_SEPARATORS: Final = ",;\t|"
 _MAX_SHOWN: Final = 30  # columns of a header in a message
 _EXCEL: Final = re.compile(r"sep=.\s*$")
 _WRONG_LENGTH: Final = "row with more or fewer cells than the header"
@@ -21,10 +21,14 @@ _WRONG_LENGTH: Final = "row with more or fewer cells than the header"
 
 @dataclass(frozen=True)
 class CsvTable:
-    """The column names in the header, and the rows after it."""
+    """The column names in the header, and the rows after it.
+
+    has_decimal_commas: numbers may have a decimal comma, as another character separates the cells.
+    """
 
     path: Path
     columns: tuple[str, ...]
+    has_decimal_commas: bool
     _rows: Iterator[list[str]]
     _counts: Counts
 
@@ -85,7 +89,7 @@ def open_table(path: Path, counts: Counts) -> CsvTable:
     separator = max(_SEPARATORS, key=header.count)
     rows = csv_rows(itertools.chain([header], lines), path, separator)
     columns = tuple(column.strip() for column in next(rows))
-    return CsvTable(path, columns, rows, counts)
+    return CsvTable(path, columns, separator != ",", rows, counts)
 
 
 def csv_rows(lines: Iterator[str], path: Path, separator: str = ",") -> Iterator[list[str]]:

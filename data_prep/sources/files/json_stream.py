@@ -150,7 +150,9 @@ class JsonText:
             rest += self._decoder.decode(piece, final=self._is_whole)
         except UnicodeDecodeError as reason:
             byte = self._bytes_read - len(reason.object) + reason.start
-            raise SourceError(f"{self._path}: not JSON: not UTF-8 text at byte {byte}.") from None
+            raise SourceError(
+                f"{self._path}: not JSON: not UTF-8 text at byte {byte}; save it as UTF-8."
+            ) from None
         self._text = rest if self._keep_polygons else _POLYGONS.sub(_blanked, rest)
         self._position = 0
         return True

@@ -111,6 +111,14 @@ def test_an_image_that_cannot_be_used_is_counted_with_its_boxes(world, entry, re
     assert counts == {reason: 1, "box of an image left out": 1}
 
 
+def test_an_image_without_a_file_name_is_shown_by_its_place_in_the_file(world):
+    write_coco(world, [image(), {"id": 2, "path": "000.jpg", "width": 40, "height": 30}], [], ["cat"])
+    source = open_source(coco_of(world))
+    list(source.records())
+    [(_, _, place)] = source.counts.left_out()
+    assert place == f"{world / 'instances.json'}, entry 2 of `images`"
+
+
 def test_a_repeated_image_id_counts_once(world):
     records, counts = read(world, [image(), image(), image(None)], [box([1, 2, 3, 4])])
     assert len(records) == 1

@@ -119,8 +119,12 @@ def test_a_byte_order_mark_is_skipped():
             "not JSON: Expecting value at line 1, byte 0; the file ends there and may be truncated",
             id="empty",
         ),
-        pytest.param(b'{"a": "\xff"}', "not JSON: not UTF-8 text at byte 7.", id="not UTF-8"),
-        pytest.param(b'{"a": "\xe7\x8c', "not JSON: not UTF-8 text at byte 7.", id="half a character"),
+        pytest.param(
+            b'{"a": "\xff"}', "not JSON: not UTF-8 text at byte 7; save it as UTF-8.", id="not UTF-8"
+        ),
+        pytest.param(
+            b'{"a": "\xe7\x8c', "not JSON: not UTF-8 text at byte 7; save it as UTF-8.", id="half a character"
+        ),
         pytest.param(
             '{"a": "猫",\n"b" 1}'.encode(),
             "not JSON: Expecting ':' delimiter at line 2, byte 17.",
