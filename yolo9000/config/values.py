@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeGuard
 
 from pydantic import BeforeValidator, Field
+
+from wordtree.support.lines import shortened
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # Which boxes suppress each other: all boxes of an image, or those of the same node (decision 8).
@@ -24,13 +26,22 @@ Precision = Literal["float32", "bfloat16", "auto"]
 BatchStatistics = Literal["per_process", "frozen", "synchronised"]
 
 
+MAX_SIDE_PX = 16384  # of an input: one image takes 3 GiB then
+
+
 def _side_or_sides(value: object) -> int | tuple[int, int]:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if _is_side(value):
         return value
     sides = tuple(value) if isinstance(value, list | tuple) else ()
-    if len(sides) == 2 and all(type(side) is int and side > 0 for side in sides):
+    if len(sides) == 2 and all(map(_is_side, sides)):
         return sides
-    raise ValueError(f"expected a side in pixels or [width, height], found {value!r}")
+    raise ValueError(
+        f"expected a side in pixels, at most {MAX_SIDE_PX}, or [width, height], found {shortened(repr(value))}"
+    )
+
+
+def _is_side(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 < value <= MAX_SIDE_PX
 
 
 InputSize = Annotated[int | tuple[int, int], BeforeValidator(_side_or_sides)]

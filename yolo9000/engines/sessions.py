@@ -17,10 +17,11 @@ from yolo9000.engines.names import EngineError
 class OnnxSession:
     """A graph with the input `images`, loaded into an engine.
 
-    name: onnxruntime or openvino.
+    name: onnxruntime or openvino. where: the file, for messages.
     """
 
     name: str
+    where: str
     precision: Precision  # float32 or bfloat16
     outputs: list[str]
     _run: Callable[[Float32Array], dict[str, Any]]
@@ -31,8 +32,13 @@ class OnnxSession:
         return f"{self.name} in {self.precision}"
 
     def __call__(self, images: Float32Array) -> dict[str, Any]:
-        """The outputs for images (B, 3, H, W) in 0..1, as arrays by name."""
-        return self._run(images)
+        """The outputs for images (B, 3, H, W) in 0..1, as arrays by name. Raises EngineError."""
+        try:
+            return self._run(images)
+        except MemoryError:
+            raise
+        except Exception as reason:  # ONNX Runtime's errors have no base class
+            raise _damaged(self.where, self.name, reason) from None
 
 
 def open_session(
@@ -68,15 +74,17 @@ def _onnxruntime_session(content: bytes, precision: Precision, where: str) -> On
         "session.intra_op.allow_spinning", "0"
     )  # other threads decode images meanwhile
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(  # the fallback would print on stdout
+            content, options, providers=["CPUExecutionProvider"], enable_fallback=False
+        )
+        names = [output.name for output in session.get_outputs()]
     except Exception as reason:  # its errors have no base class
-        raise _damaged(where, "ONNX Runtime", reason) from None
-    names = [output.name for output in session.get_outputs()]
+        raise _damaged(where, "onnxruntime", reason) from None
 
     def run(images: Float32Array) -> dict[str, Any]:
         return dict(zip(names, session.run(names, {"images": images}), strict=True))
 
-    return OnnxSession("onnxruntime", "float32", names, run)
+    return OnnxSession("onnxruntime", where, "float32", names, run)
 
 
 def _openvino_session(content: bytes, precision: Precision, where: str) -> OnnxSession:
@@ -96,20 +104,21 @@ def _openvino_session(content: bytes, precision: Precision, where: str) -> OnnxS
     try:
         model = core.read_model(content)
         compiled = core.compile_model(model, "CPU", settings)
-    except RuntimeError as reason:
-        raise _damaged(where, "OpenVINO", reason) from None
-    names = [output.any_name for output in compiled.outputs]
+        names = [output.any_name for output in compiled.outputs]
+    except (RuntimeError, ValueError) as reason:
+        raise _damaged(where, "openvino", reason) from None
     request = compiled.create_infer_request()
 
     def run(images: Float32Array) -> dict[str, Any]:
         found = request.infer({"images": images}, share_inputs=True)
         return {name: found[index].copy() for index, name in enumerate(names)}
 
-    return OnnxSession("openvino", chosen, names, run)
+    return OnnxSession("openvino", where, chosen, names, run)
 
 
 def _damaged(where: str, engine: str, reason: object) -> EngineError:
+    name = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}[engine]
     return EngineError(
-        f"{where}: expected an ONNX file that {engine} can run; this one is damaged or something else "
+        f"{where}: expected an ONNX file that {name} can run; this one is damaged or something else "
         f"({one_line(reason)[:150]})."
     )

@@ -80,6 +80,10 @@ class OnnxPredictor:
 
     def _detect(self, images: Sequence[Fitted], names: Sequence[str]) -> list[Detections]:
         outputs = self.engine(np.stack([image.canvas for image in images]))
+        if problem := problem_of_outputs(outputs, len(images), self.tree):
+            raise EngineError(
+                f"{self.checkpoint}: expected the outputs of a detector with {len(self.tree)} classes, found {problem}."
+            )
         return [
             detections_in_image(
                 {key: column[row] for key, column in outputs.items()},
@@ -103,6 +107,23 @@ class OnnxPredictor:
                 f"{self.checkpoint}: Darknet's rules without a tree need the probabilities of all classes, which an "
                 "ONNX file does not compute. Predict with the checkpoint."
             )
+
+
+def problem_of_outputs(outputs: Mapping[str, Any], images: int, tree: WordTree) -> str | None:
+    """Reason in a few words why arrays are not the outputs of an exported graph for B images; None if they are."""
+    locations = np.shape(outputs["objectness"])[1:2]
+    depth = int(tree.depth.max()) + 1
+    kinds = {"boxes": "f", "objectness": "f", "leaf": "i", "path_conditional": "f"}
+    ends = {"boxes": (4,), "path_conditional": (depth,)}
+    for name, kind in kinds.items():
+        column = np.asarray(outputs[name])
+        expected = (images, *locations, *ends.get(name, ()))
+        if column.shape != expected or column.dtype.kind != kind:
+            return f"{name} of type {column.dtype} and shape {column.shape} instead of {expected}"
+    leaf = outputs["leaf"]
+    if leaf.size and not 0 <= leaf.min() <= leaf.max() < len(tree):
+        return "a class that is not in its tree"
+    return None
 
 
 def detections_in_image(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -107,15 +108,63 @@ def test_foreign_and_damaged_files_are_one_line_and_exit_code_2(
         {"parents": "none"},
         {"min_score": 7},
         {"input_size_px": 3},
+        {"input_size_px": [1e308, 32]},
+        {"input_size_px": [10**6, 32]},
+        {"input_multiple_px": 0},
+        {"input_multiple_px": [16]},
         {"boxes": "x"},
+        {"boxes": [1]},
+        {"boxes": [-1] * 7},
+        {"image_labels": [2**70] * 7},
+        {"image_labels": [[0]] * 7},
+        {"min_score": float("nan")},
+        {"min_absolute": float("inf")},
+        {"locations": -1},
         {"nms": "never"},
         {"names": ["a"]},
+        {"names": "x" * 10**6},
+        {"ids": "[" * 10**5},
     ],
+    ids=lambda changes: " ".join(f"{key} {value}"[:40] for key, value in changes.items()),
 )
 def test_damaged_metadata_are_refused(toy_tree: WordTree, tmp_path: Path, changes: dict[str, Any]) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(onnx_file(entries_of(toy_tree, **changes)))
-    with pytest.raises(OnnxFileError, match="its metadata is damaged"):
+    with pytest.raises(OnnxFileError, match="its metadata is damaged") as caught:
+        read_onnx_detector(path)
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
+
+
+def test_a_file_of_a_million_fields_ends_at_once(toy_tree: WordTree, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_file(entries_of(toy_tree)) + varint(1 << 3) * 2_200_000)
+    began = time.process_time()
+    with pytest.raises(OnnxFileError, match="damaged or something else"):
+        read_onnx_detector(path)
+    assert time.process_time() - began < 5
+
+
+EXTERNAL_TENSOR = field(13, field(1, b"location") + field(2, b"secret.bin"))
+NODE = field(5, field(5, EXTERNAL_TENSOR))  # with an attribute
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(field(7, field(5, EXTERNAL_TENSOR)), id="weight"),
+        pytest.param(field(7, field(1, NODE)), id="constant"),
+        pytest.param(field(7, field(1, field(5, field(6, field(5, EXTERNAL_TENSOR))))), id="inner graph"),
+        pytest.param(field(7, field(15, field(1, EXTERNAL_TENSOR))), id="sparse weight"),
+        pytest.param(field(25, field(7, NODE)), id="function"),
+        pytest.param(field(20, field(1, field(5, EXTERNAL_TENSOR))), id="training"),
+    ],
+)
+def test_weights_in_another_file_are_refused(model: bytes, toy_tree: WordTree, tmp_path: Path) -> None:
+    """OpenVINO would read a file of the working directory."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_file(entries_of(toy_tree)) + model)
+    with pytest.raises(OnnxFileError, match="names of other files, which are not read"):
         read_onnx_detector(path)
 
 

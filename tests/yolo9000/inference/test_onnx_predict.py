@@ -6,19 +6,23 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.ops import batched_nms
 
+from tests.fuzz.onnx_files import made_detector
 from tests.yolo9000.export.test_graph import small_detector
+from wordtree import WordTree
 from yolo9000 import Predictor
 from yolo9000.cli import main
 from yolo9000.config import PredictConfig
 from yolo9000.data.letterbox import Letterbox
 from yolo9000.export.graph import ExportedDetector
-from yolo9000.inference.onnx_predict import detections_in_image, suppressed
+from yolo9000.inference.onnx_predict import OUTPUTS, detections_in_image, problem_of_outputs, suppressed
 from yolo9000.inference.postprocess import detect
 from yolo9000.inference.top_locations import BatchOutput
 
@@ -59,6 +63,79 @@ def test_an_exported_graph_gives_the_detections_of_predict(changes: dict[str, ob
         for path, other in zip(ours.conditional, theirs.conditional, strict=True):
             assert path == pytest.approx(other, rel=1e-4)
     assert any(len(found) for found in expected) == (cfg.min_score < 1)
+
+
+def columns(**changes: object) -> dict[str, object]:
+    """Outputs of two images with three locations each, for a tree of seven nodes at up to three levels."""
+    outputs: dict[str, object] = {
+        "boxes": np.zeros((2, 3, 4), np.float32),
+        "objectness": np.zeros((2, 3), np.float32),
+        "leaf": np.full((2, 3), 6, np.int64),
+        "path_conditional": np.ones((2, 3, 3), np.float32),
+    }
+    return outputs | changes
+
+
+def test_outputs_of_an_exported_graph_have_no_problem(toy_tree: WordTree) -> None:
+    assert problem_of_outputs(columns(), 2, toy_tree) is None
+    assert problem_of_outputs(columns(leaf=np.zeros((2, 3), np.int32)), 2, toy_tree) is None
+    none = {name: np.asarray(column)[:, :0] for name, column in columns().items()}
+    assert problem_of_outputs(none, 2, toy_tree) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"boxes": np.zeros((2, 3), np.float32)}, "boxes of type float32 and shape (2, 3)"),
+        ({"boxes": np.zeros((2, 4, 4), np.float32)}, "boxes of type float32 and shape (2, 4, 4)"),
+        ({"objectness": np.float32(1)}, "boxes"),
+        ({"objectness": np.zeros((1, 3), np.float32)}, "objectness of type float32 and shape (1, 3)"),
+        ({"leaf": np.zeros((2, 3), np.float32)}, "leaf of type float32"),
+        ({"leaf": np.full((2, 3), 7)}, "a class that is not in its tree"),
+        ({"leaf": np.full((2, 3), -1)}, "a class that is not in its tree"),
+        ({"path_conditional": np.ones((2, 3, 2), np.float32)}, "path_conditional of type float32"),
+        ({"path_conditional": np.array("x")}, "path_conditional of type <U1"),
+    ],
+)
+def test_outputs_of_another_graph_are_refused(
+    changes: dict[str, object], problem: str, toy_tree: WordTree
+) -> None:
+    found = problem_of_outputs(columns(**changes), 2, toy_tree)
+    assert found is not None
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("leaf", np.array([[6, 99]]), "expected the outputs of a detector with 7 classes"),
+        ("boxes", np.zeros((1, 2, 3), np.float32), "expected the outputs of a detector"),
+        ("objectness", np.array([[2.0, 0.5]], np.float32), "expected probabilities in 0..1, found 2"),
+        ("boxes", np.full((1, 2, 4), np.nan, np.float32), "expected finite boxes"),
+    ],
+)
+def test_a_graph_of_a_stranger_ends_in_one_line_and_exit_code_2(
+    name: str,
+    value: np.ndarray[Any, Any],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    model = onnx.load_from_string(made_detector())
+    (constant,) = (one for one in model.graph.initializer if one.name == f"{name}_value")
+    constant.CopyFrom(onnx.numpy_helper.from_array(value, constant.name))
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=output) for output in OUTPUTS)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    code = run(monkeypatch, "predict", tmp_path / "model.onnx", tmp_path / "a.png", "--engine", "onnxruntime")
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
