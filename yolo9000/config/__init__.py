@@ -19,6 +19,7 @@ from yolo9000.config.runs import (
 )
 from yolo9000.config.schedule import ClassifierOptimizerConfig, OptimizerConfig, ScheduleConfig
 from yolo9000.config.values import (
+    MAX_SIDE_PX,
     PACKAGED_BACKBONE,
     RUN_NAME,
     BatchNormRule,
@@ -32,6 +33,7 @@ from yolo9000.config.values import (
 )
 
 __all__ = [
+    "MAX_SIDE_PX",
     "PACKAGED_BACKBONE",
     "RUN_NAME",
     "AugmentConfig",

@@ -11,13 +11,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from data_prep.dataset.label_counts import LabelCounts
-from data_prep.dataset.metadata import Count
 from wordtree import WordTree
 from wordtree.errors import WordTreeError
 from wordtree.support.config_files import StrictModel, validate
 from wordtree.support.lines import one_line
-from yolo9000.config import PredictConfig
-from yolo9000.config.values import MAX_SIDE_PX
+from yolo9000.config import MAX_SIDE_PX, PredictConfig
 from yolo9000.errors import Yolo9000Error
 
 FORMAT = "yolo9000 detector"
@@ -57,6 +55,7 @@ class OnnxFileError(Yolo9000Error):
 
 
 Side = Annotated[int, Field(gt=0, le=MAX_SIDE_PX)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class _Numbers(StrictModel):
