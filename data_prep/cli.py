@@ -54,7 +54,7 @@ def plan(
     workers: Annotated[int, typer.Option(min=1, help="Threads that read images, with --hash.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a merge would do, without reading images; write the label map of MERGE.yaml if missing."""
+    """Show what a merge would do, without reading images; write the label map of MERGE.yaml if it is missing."""
     from data_prep.classes.label_map import write_label_map
     from data_prep.classes.matching import LabelMapError
     from data_prep.classes.tree_and_nodes import NothingToBuild
@@ -190,7 +190,7 @@ def relabel(
     ] = None,
     overrides: Overrides = None,
     keep_tree: Annotated[
-        bool, typer.Option("--keep-tree", help="Do not build the tree again if classes get other nodes.")
+        bool, typer.Option("--keep-tree", help="Keep the tree, even if classes are mapped to other nodes.")
     ] = False,
     out: Annotated[
         Path | None,
@@ -236,12 +236,12 @@ def info(
         str | None, typer.Option(metavar="NODE", help="Only this node and the nodes below it.")
     ] = None,
     depth: Annotated[
-        int | None, typer.Option(min=0, help="Levels of the tree; by default as many as fit.")
+        int | None, typer.Option(min=0, help="Number of levels to show; by default as many as fit.")
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the label counts of all nodes as a table.")] = None,
-    tree: Annotated[Path | None, typer.Option(help="Write the tree, for `wordtree`: FILE.json.")] = None,
+    tree: Annotated[Path | None, typer.Option(help="Write the tree to FILE.json, for `wordtree`.")] = None,
     charts: Annotated[Path | None, typer.Option(help="Write histograms as SVG files into a folder.")] = None,
-    split: Annotated[str, typer.Option(help="The split for the charts.")] = "train",
+    split: Annotated[str, typer.Option(help="Split that the charts show.")] = "train",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

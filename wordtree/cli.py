@@ -150,7 +150,10 @@ def resolve(
 @app.command()
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="*.tree, *.json (ours or OpenImages'), *.csv, *.txt.", metavar="IN")
+        Path,
+        typer.Argument(
+            help="*.tree, *.json (ours, or a form in docs/hierarchies.md), *.csv, *.txt.", metavar="IN"
+        ),
     ],
     out: Annotated[
         Path, typer.Argument(help="*.tree, *.json, *.csv, *.txt, *.names, *.labels or *.map.", metavar="OUT")

@@ -46,17 +46,16 @@ def demo(
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Half a minute: shows that the installation works, learns little.")
+        bool,
+        typer.Option("--quick", help="Half a minute: shows that the installation works, but learns little."),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the generated world and of training.")] = 0,
     photographs: Annotated[
         bool,
-        typer.Option(
-            "--photographs/--emoji", help="Train on the photographs of the package, or on emoji scenes."
-        ),
+        typer.Option("--photographs/--emoji", help="Train on packaged photographs, or on emoji scenes."),
     ] = False,
 ) -> None:
-    """Train a detector on generated emoji scenes, or on photographs of the package, and write a report."""
+    """Train a detector on generated emoji scenes, or on packaged photographs, and write a report."""
     if photographs:
         from yolo9000.demo_photographs import run_photograph_demo
 

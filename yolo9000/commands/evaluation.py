@@ -55,7 +55,7 @@ LABEL_IMAGES_ONLY = (
     "the accuracy of these classes is guaranteed for such images only, not for scenes with several objects."
 )
 Split = Annotated[
-    str | None, typer.Option(help="Split of the images; by default that of the checkpoint's configuration.")
+    str | None, typer.Option(help="Split to evaluate on; by default that of the checkpoint's configuration.")
 ]
 Protocol = Annotated[
     ProtocolChoice | None,
@@ -69,10 +69,7 @@ Precision = Annotated[
 def evaluate(
     model: Model,
     shards: Shards,
-    split: Annotated[
-        str | None,
-        typer.Option(help="Split to evaluate on; by default the one in the checkpoint's configuration."),
-    ] = None,
+    split: Split = None,
     limit: Limit = None,
     size: Annotated[
         int | None,
@@ -165,7 +162,7 @@ def calibrate(
         ),
     ] = GroupingChoice.all,
     rule: Annotated[
-        RuleChoice, typer.Option(help="docs/calibration.md compares the rules.")
+        RuleChoice, typer.Option(help="How the threshold is chosen (docs/calibration.md).")
     ] = RuleChoice.confident,
     boxes_per_image: Annotated[
         int | None, typer.Option(min=1, help="Largest number of boxes in an image (rule per_image).")

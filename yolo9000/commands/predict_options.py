@@ -48,7 +48,9 @@ QueriedImages = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("-o", "--out", help="Folder for detections.jsonl, the format, and annotated images."),
+    typer.Option(
+        "-o", "--out", help="Folder for detections.jsonl, files in the chosen format, and annotated images."
+    ),
 ]
 Format = Annotated[
     FormatChoice | None,
@@ -89,7 +91,7 @@ Size = Annotated[
     int | None, typer.Option(min=1, metavar="PX", help="Side of the input; by default the model's.")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default the GPU if there is one.")]
-Batch = Annotated[int | None, typer.Option(min=1, help="Images that the network takes at once.")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Number of images in a batch of the network.")]
 Precision = Annotated[
     PrecisionChoice | None, typer.Option(help="auto: bfloat16 where the device supports it.")
 ]
@@ -115,7 +117,10 @@ Every = Annotated[
     float | None, typer.Option(min=0, metavar="SECONDS", help="Time between the frames taken of a video.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder of -o.")]
-Part = Annotated[str | None, typer.Option(metavar="K/N", help="Only part K of N equal parts of the images.")]
+Part = Annotated[
+    str | None,
+    typer.Option(metavar="K/N", help="Only part K of N parts of the images, which are about equal."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results of another run.")]
 Report = Annotated[
     bool, typer.Option("--report", help="Also write the page report.html into the folder of -o.")

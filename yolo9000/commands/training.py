@@ -19,7 +19,7 @@ Overrides = Annotated[
 ]
 TrainingFile = Annotated[Path, typer.Argument(help="Configuration like those in configs/.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue from the run's last.pt.")]
-Runs = Annotated[Path, typer.Option(help="The run's folder is RUNS/NAME.")]
+Runs = Annotated[Path, typer.Option(help="Folder of all runs; this run writes to RUNS/NAME.")]
 Check = Annotated[
     bool, typer.Option("--check", help="Only try one batch and describe the run; write nothing.")
 ]
