@@ -143,7 +143,8 @@ def _checked(boxes_wh: npt.ArrayLike) -> Float64Array:
 def _cluster_sizes(boxes: Float64Array, sizes: _Sizes, k: int, seed: int) -> AnchorClusters:
     if k < 1 or len(sizes) < k:
         raise AnchorError(
-            f"Cannot cluster {len(sizes)} different box sizes into {k} anchors; ask for at most one for each size."
+            f"Cannot cluster {len(sizes)} different box sizes into {k} anchors; choose at most as many anchors as "
+            "there are different sizes."
         )
     generator = np.random.default_rng(seed)
     runs = [_kmeans_run(sizes, _kmeans_plus_plus(sizes, k, generator)) for _ in range(RESTARTS)]

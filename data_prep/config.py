@@ -268,7 +268,7 @@ class MergeConfig(StrictModel):
                 f"two sources are named {', '.join(map(repr, twice))}; each name may be used once"
             )
         if unknown := sorted(set(self.ratio or ()) - set(names)):
-            raise ValueError(f"ratio names {', '.join(map(repr, unknown))}, which is no source")
+            raise ValueError(f"ratio names {', '.join(map(repr, unknown))}, which is not a source")
         if self.ratio and any(source.repeat != 1 for source in self.sources):
             raise ValueError("ratio and repeat exclude each other: ratio sets the repeats")
         return self

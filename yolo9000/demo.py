@@ -173,7 +173,7 @@ def record_settings(folder: Path, settings: dict[str, Any]) -> None:
     if found != settings:
         text = ", ".join(f"{k} {v}" for k, v in found.items()) if isinstance(found, dict) else found
         raise DemoMismatch(
-            f"{folder} holds a demo with other settings ({text}). Give another folder with --run, or remove this one."
+            f"{folder} holds a demo with other settings ({text}). Choose another folder with --run, or remove this one."
         )
 
 

@@ -193,7 +193,7 @@ def _counts_of_images(index: Index, has_node: BoolArray) -> list[Counter[str]]:
 def _link_shards(folder: Path, out: Path, index: Index) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ShardError(
-            f"{out}: expected a new or empty folder, found another file or folder. Give another folder."
+            f"{out}: expected a new or empty folder, found another file or folder. Choose another folder."
         )
     out.mkdir(parents=True, exist_ok=True)
     for shard in index.shards:

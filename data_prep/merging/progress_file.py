@@ -66,14 +66,14 @@ def finished_shards(folder: Path, hashes: Mapping[str, Any]) -> dict[str, ShardR
         is_intact = _is_unchanged
     elif any(folder.glob("shard-*.h5")):
         raise MergeError(
-            f"{folder} holds shards of an unknown merge; give another folder, or delete it first."
+            f"{folder} holds shards of an unknown merge; choose another folder, or delete this one first."
         )
     else:
         return {}
     if found.get("plan_sha256") != hashes["plan_sha256"]:
         differences = "; ".join(_differences(found, hashes)) or "its images, labels or packing differ"
         raise MergeError(
-            f"{folder} holds another merge: {differences}. Give another folder, or delete it to start again."
+            f"{folder} holds another merge: {differences}. Choose another folder, or delete this one to start again."
         )
     sizes = {path.name: path.stat().st_size for path in folder.glob("shard-*.h5")}
     return {

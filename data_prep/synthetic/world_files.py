@@ -65,11 +65,13 @@ def is_finished(out: Path, description: dict[str, Any]) -> bool:
     except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise WorldError(f"{out}: expected a new or empty folder, found other content. Give another folder.")
+        raise WorldError(
+            f"{out}: expected a new or empty folder, found other content. Choose another folder."
+        )
     if found != description:
         raise WorldError(
             f"{out}: holds a generated world with other settings ({first_change(found, description)}). "
-            "Give another folder, or remove this one."
+            "Choose another folder, or remove this one."
         )
     return True
 

@@ -84,7 +84,9 @@ def test_all_problems_are_reported_at_once_and_misspelt_keys_get_a_suggestion(tm
         ),
         pytest.param(f"sources: [{COCO}, {COCO}]", "two sources are named 'coco'", id="a name twice"),
         pytest.param(
-            f"sources: [{COCO}]\nratio: {{im: 2}}", "ratio names 'im', which is no source", id="foreign ratio"
+            f"sources: [{COCO}]\nratio: {{im: 2}}",
+            "ratio names 'im', which is not a source",
+            id="foreign ratio",
         ),
     ],
 )

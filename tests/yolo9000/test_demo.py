@@ -122,7 +122,7 @@ def test_other_settings_in_the_same_folder_are_refused_in_one_line(
     assert (caught.value.code, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert (
-        "holds a demo with other settings (steps 3, quick True, seed 0). Give another folder with --run"
+        "holds a demo with other settings (steps 3, quick True, seed 0). Choose another folder with --run"
         in err
     )
     assert [path.name for path in tmp_path.iterdir()] == ["demo.json"]

@@ -39,7 +39,7 @@ def read_json_hierarchy(content: Any, path: Path) -> Hierarchy:
     if isinstance(content, dict):
         found = f"the keys {', '.join(quoted(key) for key in list(content)[:5])}" if content else "no keys"
     raise TreeFileError(
-        f"{path}: expected a tree of ours, or a hierarchy of OpenImages, COCO, iNaturalist, V3Det, or nested names "
+        f"{path}: expected a tree of wordtree, or a hierarchy of OpenImages, COCO, iNaturalist, V3Det, or nested names "
         f"(docs/hierarchies.md lists the forms); found {found}."
     )
 

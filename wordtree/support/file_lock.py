@@ -25,7 +25,7 @@ def locked(folder: Path, *, name: str, error: type[Exception]) -> Iterator[None]
         lock.acquire()
     except Timeout:
         raise error(
-            f"{folder}: {_holder(path)} is writing into this folder. Wait until it has finished, or end it."
+            f"{folder}: {_holder(path)} is writing into this folder. Wait until it has finished, or stop it."
         ) from None
     except OSError as reason:
         if reason.errno not in _NO_LOCKS:

@@ -29,7 +29,7 @@ def check_outputs(outputs: Iterable[Path], *, inputs: Iterable[Path] = (), overw
             )
         if not is_own_output(output):
             raise OutputError(
-                f"{output}: exists, and is no unchanged output of an earlier command; "
+                f"{output}: exists, and is not an unchanged output of an earlier command; "
                 "choose another name, or add --overwrite."
             )
 

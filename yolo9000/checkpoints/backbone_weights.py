@@ -67,7 +67,7 @@ def read_weights(path: Path, *, setting: str = "model.backbone_weights") -> dict
         if problem := problem_of(path) if is_zip(path) else None:
             raise CheckpointError(f"{path}: expected weights (.pth or .safetensors), found {problem}.")
         if is_endless(path):
-            raise ValueError("values that contain each other without end")
+            raise ValueError("values that contain themselves")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except LOAD_ERRORS:
         raise CheckpointError(

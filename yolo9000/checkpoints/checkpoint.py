@@ -84,7 +84,7 @@ class Checkpoint(Generic[SettingsT]):
         """The calibration. Raises CalibrationError if there is none, or if it was made with other weights."""
         if self.calibration is None:
             raise CalibrationError(
-                f"{path} is not calibrated, so no accuracy can be promised. `yolo9000 calibrate {path} SHARDS` "
+                f"{path} is not calibrated, so no accuracy can be guaranteed. `yolo9000 calibrate {path} SHARDS` "
                 "calibrates it with images that training never saw."
             )
         if self.calibration.weights_sha256 != weights_sha256(self.weights):
@@ -334,7 +334,7 @@ def _checkpoint_of(content: dict[str, Any], config_type: type[Any]) -> Checkpoin
         calibration=_calibration(content.get("calibration")),
     )
     if checkpoint.images_seen < 0:
-        raise ValueError("its seen_before is no number of images")
+        raise ValueError("its seen_before is not a number of images")
     return checkpoint
 
 

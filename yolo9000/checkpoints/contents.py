@@ -144,10 +144,10 @@ def check_values(content: Mapping[str, Any], *, nodes: int) -> None:
     for name in ("boxes", "image_labels"):
         _check_counts(name, content[name], nodes)
     if not 0 <= content["step"] < 2**64:
-        raise ValueError("its step is no number of steps")
+        raise ValueError("its step is not a number of steps")
     # Below zero in a run whose batches have grown; `images_seen` is checked by the checkpoint itself.
     if abs(content.get("seen_before", 0)) >= 2**64:  # as in Darknet's header
-        raise ValueError("its seen_before is no number of images")
+        raise ValueError("its seen_before is not a number of images")
     if math.isinf(content["score"]):
         raise ValueError("its score is infinite")
     _check_weights(content["weights"])

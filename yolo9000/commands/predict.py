@@ -62,7 +62,7 @@ def query(
         _run(model, images, options, expression)
     else:
         raise typer.BadParameter(
-            f"{model}: no file of stored results, so images are needed: MODEL EXPRESSION IMAGES"
+            f"{model}: not a file of stored results, so images are needed: MODEL EXPRESSION IMAGES"
         )
 
 
@@ -72,7 +72,7 @@ def _query_store(path: Path, expression: str, images: list[str] | None, options:
     from yolo9000.predictions.store import ResultStore
 
     if images:
-        raise typer.BadParameter(f"{path}: holds stored results, which a query searches without images")
+        raise typer.BadParameter(f"{path}: holds stored results, so leave out the images")
     with ResultStore.open(path) as store:
         query = store.query(expression)
         for note in query.notes[:MAX_NOTES]:

@@ -75,7 +75,7 @@ def write_results(
             f"comp4_det_test_{_in_file_name(name)}.txt": voc_lines(results, k) for k, name in enumerate(names)
         }
     if len(contents) < len(set(names)):
-        raise DarknetError(f"{data.path}: two class names would be one file name. Rename a class.")
+        raise DarknetError(f"{data.path}: two class names give the same file name. Rename a class.")
     folder.mkdir(parents=True, exist_ok=True)
     write_outputs({folder / name: content for name, content in contents.items()}, overwrite=overwrite)
     return [folder / name for name in contents]

@@ -190,11 +190,12 @@ def _mask(tree: WordTree, labels: Iterable[str], *, of: str) -> BoolArray:
             unknown.append(str(error))
             if len(unknown) == MAX_UNKNOWN:  # the search for similar names takes time
                 raise ConfigError(
-                    f"{of}: at least {MAX_UNKNOWN} classes are not one node of the tree: {' '.join(unknown[:3])}"
+                    f"{of}: at least {MAX_UNKNOWN} classes do not name exactly one node of the tree: "
+                    f"{' '.join(unknown[:3])}"
                 ) from None
     if unknown:
         raise ConfigError(
-            f"{of}: {len(unknown)} of {len(nodes) + len(unknown)} classes are not one node of the tree: "
+            f"{of}: {len(unknown)} of {len(nodes) + len(unknown)} classes do not name exactly one node of the tree: "
             f"{' '.join(unknown[:3])}"
         )
     return _as_mask(tree, np.array(nodes, np.int64))

@@ -110,6 +110,6 @@ def refuse_other_classes(cfg: PretrainConfig, reader: ShardReader, saved: Checkp
     if not np.array_equal(now, before):
         raise TrainingError(
             f"The run was made with labels of {len(before)} nodes, but split '{cfg.data.train_split}' of "
-            f"{reader.folder} has labels of {len(now)}, not the same ones. Use the shards of the run, or choose "
+            f"{reader.folder} has labels of a different set of {len(now)}. Use the shards of the run, or choose "
             "another name and start from its best.pt."
         )

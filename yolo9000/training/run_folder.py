@@ -68,7 +68,8 @@ def _refuse_foreign_files(folder: Path, config_yaml: str) -> None:
     if config.exists() and config.read_bytes() == config_yaml.encode():
         return  # of a run that was killed before its first checkpoint, on a file system without marks
     raise TrainingError(
-        f"{existing[0]}: exists, and is not of a run of yolo9000. Choose another name for the run, or rename the file."
+        f"{existing[0]}: exists, and was not written by a run of yolo9000. Choose another name for the run, or rename "
+        "the file."
     )
 
 

@@ -165,7 +165,7 @@ class JsonText:
         except OSError as reason:
             problem = os.strerror(reason.errno or 0)
             raise SourceError(
-                f"{self._path}: cannot be read on at byte {self._bytes_read} ({problem})."
+                f"{self._path}: reading stopped at byte {self._bytes_read} ({problem})."
             ) from None
         self._bytes_read += len(piece)
         return piece

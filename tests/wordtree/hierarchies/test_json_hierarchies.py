@@ -137,7 +137,7 @@ def test_nested_names_rows_and_graphs_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param([], "expected a tree of ours, or a hierarchy of OpenImages", id="empty list"),
+        pytest.param([], "expected a tree of wordtree, or a hierarchy of OpenImages", id="empty list"),
         pytest.param({}, "found no keys", id="empty object"),
         pytest.param(3, "found int", id="a number"),
         pytest.param({"a": {"b": 1}, "c": 2}, "found the keys 'a', 'c'", id="numbers in it"),

@@ -52,7 +52,7 @@ def test_an_output_that_the_user_edited_stays(tmp_path: Path) -> None:
     write_outputs({path: "class,node\n"})
     with path.open("a") as file:
         file.write("dog,n02084071\n")
-    with pytest.raises(OutputError, match="is no unchanged output"):
+    with pytest.raises(OutputError, match="is not an unchanged output"):
         write_outputs({path: "class,node\ncat,\n"})
     assert path.read_text() == "class,node\ndog,n02084071\n"
 

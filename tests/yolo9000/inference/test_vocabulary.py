@@ -46,7 +46,9 @@ def test_a_file_chooses_exactly_its_classes(toy_tree: WordTree, tmp_path: Path) 
     path.write_text("# mine\nDog\nn00000004\n")
     assert chosen(toy_tree, str(path)) == ["dog", "car"]
     path.write_text("dog\nunicorn\ncta\n")
-    with pytest.raises(ConfigError, match=r"2 of 3 classes are not one node of the tree: .*unicorn.* 'cat'"):
+    with pytest.raises(
+        ConfigError, match=r"2 of 3 classes do not name exactly one node of the tree: .*unicorn.* 'cat'"
+    ):
         chosen(toy_tree, str(path))
     with pytest.raises(ConfigError, match=r"none\.txt: there is no such file of classes"):
         chosen(toy_tree, "none.txt")
@@ -184,6 +186,7 @@ def test_a_long_list_of_unknown_classes_is_refused_after_a_hundred(
 ) -> None:
     (tmp_path / "other.txt").write_text("".join(f"dwg {number}\n" for number in range(100_000)))
     with pytest.raises(
-        ConfigError, match=r"other\.txt: at least 100 classes are not one node of the tree: .*dwg 2"
+        ConfigError,
+        match=r"other\.txt: at least 100 classes do not name exactly one node of the tree: .*dwg 2",
     ):
         chosen(toy_tree, str(tmp_path / "other.txt"))
