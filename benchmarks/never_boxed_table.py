@@ -85,7 +85,7 @@ def _result(
         tree=counts.tree,
         supervision=counts.supervision,
         sizes_px=images.sizes_px,
-        max_detections=cfg.max_detections,
+        precision=average_precision(images.truths, detections[0], max_detections=cfg.max_detections),
     )
     precision = average_precision(mapped.truths, detections[1], max_detections=cfg.max_detections)
     label_only = [

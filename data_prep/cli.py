@@ -1,7 +1,7 @@
 """The command `data-prep`: arguments, output and exit codes."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,10 @@ from data_prep.errors import DataPrepError
 from wordtree.errors import WordTreeError
 from wordtree.support.commands import run_app
 from wordtree.support.printing import print_json
+
+if TYPE_CHECKING:
+    from data_prep.config import MergeConfig
+    from data_prep.planning.plan import Plan
 
 app = typer.Typer(
     name="data-prep",
@@ -55,38 +59,17 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a merge would do, without reading images; write the label map of MERGE.yaml if it is missing."""
-    from data_prep.classes.label_map import write_label_map
-    from data_prep.classes.matching import LabelMapError
-    from data_prep.classes.tree_and_nodes import NothingToBuild
     from data_prep.config import MergeConfig
     from data_prep.planning.duplicates import find_planned_duplicates
     from data_prep.planning.left_out import LEFT_OUT_NAME, planned_rows, write_left_out
-    from data_prep.planning.plan import NothingUsable, make_plan
     from data_prep.tables.plan_tables import plan_json, print_plan
     from wordtree.support.config_files import load_config
     from wordtree.support.progress import ProgressBar
 
     config = load_config(merge_yaml, MergeConfig, overrides or ())
-    label_map = config.label_map
-    writes_map = label_map is not None and not label_map.exists()
+    new_map = None if config.label_map is None or config.label_map.exists() else config.label_map
     left_out = merge_yaml.with_name(LEFT_OUT_NAME)
-    try:
-        with ProgressBar("images found") as bar:
-            merge_plan = make_plan(config, bar.advance)
-    except NothingUsable as nothing:
-        if write_left_out(left_out, planned_rows({nothing.source: nothing.counts})):
-            text = f"{nothing} {left_out} lists all that is left out."
-            raise NothingUsable(text, nothing.source, nothing.counts) from None
-        raise
-    except NothingToBuild as nothing:
-        if label_map is None or not writes_map:
-            raise
-        write_label_map(label_map, nothing.matches)
-        raise LabelMapError(
-            f"{nothing} Label map written to {label_map}: enter the nodes of the classes there."
-        ) from None
-    if label_map is not None and writes_map:
-        write_label_map(label_map, merge_plan.matches)
+    merge_plan = _plan_with_files(config, new_map=new_map, left_out=left_out)
     counts = dict(zip((source.name for source in merge_plan.sources), merge_plan.counts, strict=True))
     has_list = write_left_out(left_out, planned_rows(counts))
     duplicates = None
@@ -98,7 +81,36 @@ def plan(
     if as_json:
         _print_json(plan_json(merge_plan, duplicates))
     else:
-        print_plan(merge_plan, label_map if writes_map else None, duplicates, left_out if has_list else None)
+        print_plan(merge_plan, new_map, duplicates, left_out if has_list else None)
+
+
+def _plan_with_files(config: "MergeConfig", *, new_map: Path | None, left_out: Path) -> "Plan":
+    """The plan, and the label map that does not exist yet; a merge that cannot be planned writes what explains it."""
+    from data_prep.classes.label_map import write_label_map
+    from data_prep.classes.matching import LabelMapError
+    from data_prep.classes.tree_and_nodes import NothingToBuild
+    from data_prep.planning.left_out import planned_rows, write_left_out
+    from data_prep.planning.plan import NothingUsable, make_plan
+    from wordtree.support.progress import ProgressBar
+
+    try:
+        with ProgressBar("images found") as bar:
+            merge_plan = make_plan(config, bar.advance)
+    except NothingUsable as nothing:
+        if write_left_out(left_out, planned_rows({nothing.source: nothing.counts})):
+            text = f"{nothing} {left_out} lists all that is left out."
+            raise NothingUsable(text, nothing.source, nothing.counts) from None
+        raise
+    except NothingToBuild as nothing:
+        if new_map is None:
+            raise
+        write_label_map(new_map, nothing.matches)
+        raise LabelMapError(
+            f"{nothing} Label map written to {new_map}: enter the nodes of the classes there."
+        ) from None
+    if new_map is not None:
+        write_label_map(new_map, merge_plan.matches)
+    return merge_plan
 
 
 @app.command()

@@ -25,7 +25,7 @@ from yolo9000.commands.shared import (
 
 if TYPE_CHECKING:
     from yolo9000.checkpoints.calibration import Calibration
-    from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
+    from yolo9000.checkpoints.checkpoint import Checkpoint, DetectorCheckpoint
     from yolo9000.comparison.comparison import Comparison
     from yolo9000.engines.engine import DetectorInEngine
 
@@ -98,9 +98,6 @@ def evaluate(
     from data_prep.dataset.storage import files_of_shards
     from wordtree.support.outputs import check_outputs
     from yolo9000.checkpoints.checkpoint import load_checkpoint, refuse_other_tree
-    from yolo9000.config import Config
-    from yolo9000.distributed import default_device
-    from yolo9000.engines.names import EngineError
     from yolo9000.evaluation.evaluate import evaluate as evaluate_model
     from yolo9000.training.resume import refuse_sizes_off_grid
     from yolo9000.training.run import with_settings
@@ -108,15 +105,7 @@ def evaluate(
     check_outputs([html] if html else [], inputs=[model, *files_of_shards(shards)], overwrite=overwrite)
     checkpoint, reader = load_checkpoint(model), ShardReader(shards)
     refuse_other_tree(checkpoint, model, reader)
-    network: Any
-    if isinstance(checkpoint.config, Config):
-        network = detector_in_engine(checkpoint, engine, precision)
-        stride = network.detector.backbone.stride
-    elif engine not in (None, "torch", "auto") or precision != "float32":
-        raise EngineError("--engine and --precision choose how a detector computes; this is a classifier.")
-    else:
-        network = checkpoint.build_model().to(default_device())
-        stride = network.backbone.stride
+    network, stride = _network_and_stride(checkpoint, engine, precision)
     cfg = with_settings(
         checkpoint.config,
         "evaluate",
@@ -280,6 +269,21 @@ def _print_comparison(comparison: Comparison, *, per_class: bool) -> None:
 
     for table in comparison_tables(comparison, per_class=per_class):
         Console(markup=False, emoji=False).print(table)
+
+
+def _network_and_stride(checkpoint: Checkpoint[Any], engine: str | None, precision: str) -> tuple[Any, int]:
+    """The detector in an engine, or the classifier, and the stride of its backbone."""
+    from yolo9000.config import Config
+    from yolo9000.distributed import default_device
+    from yolo9000.engines.names import EngineError
+
+    if isinstance(checkpoint.config, Config):
+        detector = detector_in_engine(checkpoint, engine, precision)
+        return detector, detector.detector.backbone.stride
+    if engine not in (None, "torch", "auto") or precision != "float32":
+        raise EngineError("--engine and --precision choose how a detector computes; this is a classifier.")
+    classifier = checkpoint.build_model().to(default_device())
+    return classifier, classifier.backbone.stride
 
 
 def detector_in_engine(

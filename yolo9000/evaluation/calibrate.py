@@ -62,11 +62,11 @@ def calibrate(
     images = EvaluationSet.of(reader, cfg.evaluate)
     temperatures, boxes = calibration_boxes(checkpoint, model, reader)
     labels = _of_label_images(model, reader, checkpoint) if choice.by == "supervision" else None
-    most = choice.boxes_per_image or cfg.predict.max_detections
+    choice = replace(choice, boxes_per_image=choice.boxes_per_image or cfg.predict.max_detections)
     targets = tuple(
         RequestedAccuracy(
             accuracy=accuracy,
-            groups=_thresholds(accuracy, boxes, labels, choice, checkpoint.label_counts, most),
+            groups=_thresholds(accuracy, boxes, labels, choice, checkpoint.label_counts),
         )
         for accuracy in choice.accuracies
     )
@@ -141,21 +141,18 @@ def thresholds_by_group(
     group: Sequence[str],
     accuracy: float,
     choice: CalibrationChoice,
-    boxes_per_image: int,
 ) -> list[GroupThreshold]:
     """The threshold of all predictions and of each group; a group with too few boxes takes that of all.
 
     group: n names. Raises CalibrationError if all together are too few.
     """
     rows = []
-    of_all = _checked_threshold(required, accuracy, choice, boxes_per_image)
+    of_all = _checked_threshold(required, accuracy, choice)
     rows.append(GroupThreshold(group="all", threshold=of_all, boxes=len(required)))
     names = np.array(group, dtype=object)
     for name in sorted(set(group) - {"all"}):
         own = required[names == name]
-        found = threshold_of(
-            own, accuracy, choice.rule, confidence=choice.confidence, boxes_per_image=boxes_per_image
-        )
+        found = _threshold(own, accuracy, choice)
         rows.append(
             GroupThreshold(
                 group=name,
@@ -168,12 +165,19 @@ def thresholds_by_group(
     return rows
 
 
-def _checked_threshold(
-    required: Float64Array, accuracy: float, choice: CalibrationChoice, boxes_per_image: int
-) -> float:
-    found = threshold_of(
-        required, accuracy, choice.rule, confidence=choice.confidence, boxes_per_image=boxes_per_image
+def _threshold(required: Float64Array, accuracy: float, choice: CalibrationChoice) -> float | None:
+    assert choice.boxes_per_image is not None
+    return threshold_of(
+        required,
+        accuracy,
+        choice.rule,
+        confidence=choice.confidence,
+        boxes_per_image=choice.boxes_per_image,
     )
+
+
+def _checked_threshold(required: Float64Array, accuracy: float, choice: CalibrationChoice) -> float:
+    found = _threshold(required, accuracy, choice)
     if found is None:
         raise CalibrationError(
             f"{len(required)} matched boxes are too few for a requested accuracy of {accuracy:g} by the rule "
@@ -193,18 +197,15 @@ def _thresholds(
     labels: MatchedPaths | None,
     choice: CalibrationChoice,
     counts: LabelCounts,
-    boxes_per_image: int,
 ) -> tuple[GroupThreshold, ...]:
     names = group_names(choice.by, boxes.tree, counts)
     required = boxes.required_threshold()
     group = [names[leaf] for leaf in boxes.leaf.tolist()]
-    rows = thresholds_by_group(required, group, accuracy, choice, boxes_per_image)
+    rows = thresholds_by_group(required, group, accuracy, choice)
     if labels is None or _has_boxes_of_label_only_classes(boxes, counts):
         return tuple(rows)
     of_labels = labels.required_threshold()[[names[leaf] == "image labels" for leaf in labels.leaf.tolist()]]
-    found = threshold_of(
-        of_labels, accuracy, choice.rule, confidence=choice.confidence, boxes_per_image=boxes_per_image
-    )
+    found = _threshold(of_labels, accuracy, choice)
     if found is None:
         return tuple(rows)
     own = GroupThreshold(

@@ -94,7 +94,6 @@ def evaluate_detector(
             tree=model.tree,
             supervision=label_counts.supervision,
             sizes_px=images.sizes_px,
-            min_score=cfg.min_objectness,
             precision=precision_of(
                 outcomes_by_protocol(images, detections, max_detections=cfg.max_detections)
             ),
@@ -103,7 +102,7 @@ def evaluate_detector(
         of_predictions = prediction_metrics(
             matched_paths, predict, lambda node: GROUP_OF[label_counts.supervision(node)]
         )
-        return replace(card, predictions=of_predictions)
+        return replace(card, predictions=of_predictions, min_score=cfg.min_objectness)
 
     return broadcast(scorecard)
 

@@ -149,19 +149,16 @@ def scorecard_of(
     tree: WordTree,
     supervision: Callable[[int], Supervision],
     sizes_px: Sequence[tuple[int, int]] | None = None,
-    max_detections: int = 100,
-    min_score: float = 0,
     precision: Mapping[int, AveragePrecision] | None = None,
 ) -> Scorecard:
     """The scorecard of a detector. Both sequences have one entry for each image, in the same order.
 
-    min_score: the threshold that the scores of `detections` exceed.
     supervision: a function from a node to its supervision in training (`LabelCounts.supervision`).
     sizes_px: (width, height) of each image; None: no breakdown.
-    precision: the average precision of each class by another protocol than COCO's.
+    precision: the average precision of each class; None: by COCO's protocol, of at most 100 detections per image.
     """
     if precision is None:
-        precision = average_precision(truths, detections, max_detections=max_detections)
+        precision = average_precision(truths, detections, max_detections=100)
     objects = object_outcomes(truths, detections, tree=tree)
     counts = dict.fromkeys(precision, ClassCounts(0, 0, 0)) | counts_by_class(objects)
     classes = {
@@ -186,7 +183,6 @@ def scorecard_of(
         classes=tuple(classes.values()),
         confusions=pairs,
         confusions_by_distance=count_by_distance(pairs),
-        min_score=min_score,
         breakdown=rows,
         outcomes=objects,
         **_group_metrics(classes, supervision),

@@ -1,4 +1,4 @@
-"""What an ONNX file of `yolo9000 export` says about its detector; needs neither torch nor onnx."""
+"""The metadata of an ONNX file of `yolo9000 export`, which describes its detector; needs neither torch nor onnx."""
 
 from __future__ import annotations
 

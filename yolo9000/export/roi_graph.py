@@ -12,7 +12,7 @@ from yolo9000.models.roi_head import RoiHead, mean_class_logits, mean_objectness
 
 
 class RoiGraph(nn.Module):
-    """What a detector's RoI head adds to objectness and class logits.
+    """The RoI head of a detector as a graph: its share of objectness and class logits.
 
     order: (N,) the node of each column of class logits.
     """

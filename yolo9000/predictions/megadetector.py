@@ -40,7 +40,7 @@ def megadetector_images(records: Iterable[Record], tree: WordTree) -> Iterator[R
 
 
 def _entry_key(numbered: tuple[int, Record]) -> tuple[str, int | None]:
-    """The same value for neighbouring frames of one video, and another for each image."""
+    """The key that groups neighbouring frames of one video; each image has a key of its own."""
     number, record = numbered
     return record["image"], None if "frame" in record else number
 

@@ -104,7 +104,7 @@ def test_a_threshold_keeps_the_requested_accuracy_on_new_boxes(
 def test_a_group_with_too_few_boxes_takes_the_threshold_of_all() -> None:
     required = np.concatenate([np.full(100, 0.2), np.full(10, 0.9)])
     group = ["boxes"] * 100 + ["image labels"] * 10
-    rows = thresholds_by_group(required, group, 0.95, CalibrationChoice(), 100)
+    rows = thresholds_by_group(required, group, 0.95, CalibrationChoice(boxes_per_image=100))
     assert [(row.group, row.threshold, row.boxes, row.is_inherited) for row in rows] == [
         ("all", 0.9, 110, False),
         ("boxes", 0.2, 100, False),
@@ -116,10 +116,10 @@ def test_too_few_boxes_and_an_accuracy_out_of_reach_are_one_line() -> None:
     with pytest.raises(
         CalibrationError, match=r"^50 matched boxes are too few for a requested accuracy of 0\.95"
     ):
-        thresholds_by_group(np.zeros(50), ["all"] * 50, 0.95, CalibrationChoice(), 100)
+        thresholds_by_group(np.zeros(50), ["all"] * 50, 0.95, CalibrationChoice(boxes_per_image=100))
     required = np.concatenate([np.zeros(80), np.full(20, np.inf)])
     with pytest.raises(CalibrationError, match=r"for 20\.0 % of the boxes, even the root"):
-        thresholds_by_group(required, ["all"] * 100, 0.95, CalibrationChoice(), 100)
+        thresholds_by_group(required, ["all"] * 100, 0.95, CalibrationChoice(boxes_per_image=100))
 
 
 def test_groups_are_the_supervision_of_the_leaf_or_its_branch(toy_tree: WordTree) -> None:
