@@ -137,7 +137,7 @@ def load_tree(path: Path) -> WordTree:
 def _built_tree(setting: BuiltTree, matches: Sequence[ClassMatch], parents: Sequence[str]) -> WordTree | None:
     """The tree built from the file of labels and the classes in use, with the parents of custom classes.
 
-    None where all classes in use are custom classes at the root.
+    None if all classes in use are custom classes at the root.
     """
     labels = read_names(setting.labels) if setting.labels else []
     used = [match for match in matches if match.id is not None and match.is_used]

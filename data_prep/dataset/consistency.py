@@ -16,7 +16,7 @@ BOX_TOLERANCE: Final = 1e-4  # of the image's side, for rounding
 
 
 def check_consistent(index: Index) -> None:
-    """Raise ValueError where lengths, types or row numbers of the columns do not fit each other."""
+    """Raise ValueError if lengths, types or row numbers of the columns do not fit each other."""
     check_shapes(index.columns, COLUMN_TYPES, len(index))
     _check_row_numbers(index)
     _check_tables(index)
@@ -42,7 +42,7 @@ def _check_row_numbers(index: Index) -> None:
 
 
 def _check_tables(index: Index) -> None:
-    """Raise ValueError where a row of a table names another row that is not there."""
+    """Raise ValueError if a row of a table names another row that is not there."""
     sources = len(index.sources)
     named = [*(row.source for row in index.classes), *(source for source, _, _ in index.plan_left_out)]
     for shard in index.shards:
@@ -68,7 +68,7 @@ def _check_values(index: Index) -> None:
 
 
 def _check_positions(index: Index) -> None:
-    """Raise ValueError where images lie outside their shards, or not in their order."""
+    """Raise ValueError if images lie outside their shards, or not in their order."""
     columns, shard = index.columns, index.columns["image_shard"]
     position, start, size = (columns[name] for name in ("image_place", "picture_start", "picture_size"))
     images, first, end = (

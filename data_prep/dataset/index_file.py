@@ -42,7 +42,7 @@ _CHECKSUM_START = b"sha256 of all bytes from 512 on: "
 
 
 def write_index(folder: Path, index: Index) -> None:
-    """Write index.h5 atomically; raises ShardError where it cannot be written."""
+    """Write index.h5 atomically; raises ShardError if it cannot be written."""
     path = folder / INDEX_NAME
     try:
         with part_file(path) as part:
@@ -76,7 +76,7 @@ def _keep_old_index(folder: Path) -> None:
 
 
 def read_index(folder: Path | str) -> Index:
-    """The index of a folder of shards; raises ShardError where it is missing, damaged or foreign."""
+    """The index of a folder of shards; raises ShardError if it is missing, damaged or foreign."""
     stored, where = open_folder(folder), f"{folder}/{INDEX_NAME}"
     if not stored.has(INDEX_NAME):
         found = "no such folder."
@@ -122,7 +122,7 @@ def write_checksum(path: Path) -> None:
 
 
 def checksum_fits(stream: BinaryIO) -> bool | None:
-    """Whether every byte of an index is as it was written; None where it has no checksum."""
+    """Whether every byte of an index is as it was written; None if it has no checksum."""
     stream.seek(0)
     found = stream.read(CHECKSUM_BYTES)
     return found == _checksum_of(stream) if found.startswith(_CHECKSUM_START) else None

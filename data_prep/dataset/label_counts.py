@@ -56,7 +56,7 @@ class LabelCounts:
         return "image labels" if self.image_labels_rolled_up[node] else "none"
 
     def nearest_boxed_ancestor(self, node: int) -> int | None:
-        """The lowest ancestor with boxes at or under it; None where there is none."""
+        """The lowest ancestor with boxes at or under it; None if there is none."""
         return next((above for above in self.tree.ancestors(node) if self.boxes_rolled_up[above]), None)
 
     def rows(self) -> list[dict[str, Any]]:

@@ -53,7 +53,7 @@ class ShardReader:
 
     Labels of classes without a node are left out. Reads are safe in threads. A reader can be pickled and
     survives a fork, since an image is one read of a file that each process opens for itself.
-    Raises ShardError where index or shards are missing, damaged or foreign.
+    Raises ShardError if index or shards are missing, damaged or foreign.
 
     folder: a path, or an address that fsspec reads (`s3://…`).
     verify: compare each image with its checksum when it is read for the first time.
@@ -220,7 +220,7 @@ class _OpenShard:
 
     @cached_property
     def source_ids(self) -> SourceIds:
-        """The names of its images; raises ShardError where the names or labels of the shard have changed."""
+        """The names of its images; raises ShardError if the names or labels of the shard have changed."""
         with self.file.stream() as stream:
             return read_source_ids(stream, self.path, self._shard)
 

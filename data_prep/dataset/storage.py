@@ -28,11 +28,11 @@ class LocalFolder:
         return (self._path / name).is_file()
 
     def open(self, name: str) -> BinaryIO:
-        """A file to be read as a whole; raises ShardError where it cannot be read."""
+        """A file to be read as a whole; raises ShardError if it cannot be read."""
         return _opened(self._path / name)
 
     def file(self, name: str) -> "LocalFile":
-        """A file for reads of byte ranges; raises ShardError where it cannot be read."""
+        """A file for reads of byte ranges; raises ShardError if it cannot be read."""
         return LocalFile(self._path / name)
 
 
@@ -53,7 +53,7 @@ class LocalFile:
             os.close(self._descriptor)
 
     def read(self, start: int, size: int) -> UInt8Array:
-        """The bytes from `start` on, fewer than `size` where the file ends; a fresh array."""
+        """The bytes from `start` on, fewer than `size` at the end of the file; a fresh array."""
         data = np.empty(size, dtype=np.uint8)
         try:
             return data[: os.preadv(self._descriptor, [data.data], start)]
@@ -86,7 +86,7 @@ class RemoteFolder:
         return bool(self._system.exists(f"{self._root}/{name}"))
 
     def open(self, name: str) -> BinaryIO:
-        """A file to be read as a whole, fetched at once; raises ShardError where it cannot be read."""
+        """A file to be read as a whole, fetched at once; raises ShardError if it cannot be read."""
         try:
             return io.BytesIO(self._system.cat_file(f"{self._root}/{name}"))
         except OSError as reason:
@@ -107,7 +107,7 @@ class RemoteFile:
             raise _unreadable(address, reason) from None
 
     def read(self, start: int, size: int) -> UInt8Array:
-        """The bytes from `start` on, fewer than `size` where the file ends; a fresh array."""
+        """The bytes from `start` on, fewer than `size` at the end of the file; a fresh array."""
         try:
             data = self._system.cat_file(self._path, start, start + size)
         except OSError as reason:
@@ -124,7 +124,7 @@ class RemoteFile:
 
 
 def open_folder(folder: Path | str) -> LocalFolder | RemoteFolder:
-    """The folder of a path, or of an address with `://`; raises ShardError where fsspec cannot serve the address."""
+    """The folder of a path, or of an address with `://`; raises ShardError if fsspec cannot serve the address."""
     is_address = isinstance(folder, str) and "://" in folder
     return RemoteFolder(str(folder)) if is_address else LocalFolder(Path(folder))
 

@@ -44,7 +44,7 @@ class Relabelled:
     matches: tuple[ClassMatch, ...]
 
     def require_resolved(self) -> None:
-        """Raise LabelMapError where classes have no node and the settings do not say to drop them."""
+        """Raise LabelMapError if classes have no node and the settings do not say to drop them."""
         unresolved = [match for match in self.matches if not match.is_resolved]
         if unresolved and self.config.unmapped == "stop":
             raise LabelMapError(
@@ -114,7 +114,7 @@ def _opened(index: Index, number: int) -> OpenSource:
 
 
 def _given_tree(index: Index, change: Change, *, keep_tree: bool) -> WordTree | None:
-    """The tree to match classes with; None where the tree is built from the classes."""
+    """The tree to match classes with; None if the tree is built from the classes."""
     setting = change.config.tree
     if keep_tree or ("tree" not in change.given and isinstance(setting, Path)):
         return index.tree

@@ -33,7 +33,7 @@ class Change:
 def change_of(index: Index, overrides: Sequence[str] = (), **settings: Any) -> Change:
     """The settings of an index, changed by overrides (`a.b=c`) and by name, for example `tree=Path("my.tree")`.
 
-    Raises ConfigError where a change would change the shards; only a merge can do that.
+    Raises ConfigError if a change would change the shards; only a merge can do that.
     """
     stored = validate(index.provenance["config"], MergeConfig, where="the settings stored in the index")
     before = stored.model_dump(mode="json")  # settings that were added since have their defaults

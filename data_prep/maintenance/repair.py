@@ -18,7 +18,7 @@ from wordtree.support.arrays import Int64Array
 def repair(report: CheckReport) -> Index:
     """Replace the index by one without damaged images, and keep the old one as index.h5.bak; returns the new index.
 
-    Merging the same configuration into the folder again restores the images. Raises ShardError where none is left.
+    Merging the same configuration into the folder again restores the images. Raises ShardError if none is left.
     """
     index = _without_damaged_images(report)
     replace_index(report.folder, index)

@@ -130,7 +130,7 @@ def _execute(plan: Plan, out: Path, workers: Workers) -> Index:
 
 
 def _refuse_foreign_files(out: Path, config: MergeConfig) -> None:
-    """MergeError where a file of the user has the name of one that the merge writes at its end."""
+    """Raise MergeError if a file of the user has the name of one that the merge writes at its end."""
     require_own_list(out / LEFT_OUT_NAME, HEADER)
     require_own_list(out / DUPLICATES_NAME, DUPLICATES_HEADER)
     if not _is_label_map_of(config, out / LABEL_MAP_NAME):
@@ -190,7 +190,7 @@ def _write_missing(plan: Plan, out: Path, done: dict[str, ShardResult], workers:
 
 
 def _require_readable(plan: Plan, result: ShardResult) -> None:
-    """Raise MergeError where an image was left out and the configuration says `unreadable: stop`."""
+    """Raise MergeError if an image was left out and the configuration says `unreadable: stop`."""
     if result.left_out and plan.config.unreadable == "stop":
         source, source_id, reason = result.left_out[0]
         more = f" (and {len(result.left_out) - 1} more in {result.name})" if len(result.left_out) > 1 else ""

@@ -52,7 +52,7 @@ def finished_shards(folder: Path, hashes: Mapping[str, Any]) -> dict[str, ShardR
     """The finished shards of this plan in a folder that can be reused, so that the merge writes the others again.
 
     Names and labels of a shard are compared with their checksum, and after a lost index the images too.
-    hashes: `Plan.hashes`, which identify the plan. Raises MergeError where the folder holds another merge.
+    hashes: `Plan.hashes`, which identify the plan. Raises MergeError if the folder holds another merge.
     """
     is_intact = _has_intact_frame
     if (index := _readable_index(folder)) is not None:
@@ -96,7 +96,7 @@ def _is_unchanged(path: Path, result: ShardResult) -> bool:
 
 
 def _readable_index(folder: Path) -> Index | None:
-    """The index of a folder; None where it has none, or a damaged one that the list of shards can restore."""
+    """The index of a folder; None if it has none, or a damaged one that the list of shards can restore."""
     if not (folder / INDEX_NAME).exists():
         return None
     try:

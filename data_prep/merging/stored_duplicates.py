@@ -62,7 +62,7 @@ class KeptImages:
 def resolve_duplicates(stored: StoredImages, rule: Literal["stop", "keep", "drop"]) -> KeptImages:
     """Find equal images, write their list into the folder, and apply the rule.
 
-    Raises MergeError where the rule is "stop" and equal images are in several splits or sources.
+    Raises MergeError if the rule is "stop" and equal images are in several splits or sources.
     """
     groups = find_stored_duplicates(stored)
     surplus = np.array(

@@ -32,7 +32,7 @@ def read_shard_columns(path: Path, shard: ShardResult) -> dict[str, np.ndarray[A
 def check_shapes(
     columns: Arrays, types: Mapping[str, str], images: int, sizes: Mapping[str, int] | None = None
 ) -> None:
-    """Raise ValueError where a column has another type or another number of rows than `images` images need.
+    """Raise ValueError if a column has another type or another number of rows than `images` images need.
 
     sizes: the rows to which further offsets point, by the name of the offsets.
     """

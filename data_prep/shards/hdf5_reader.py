@@ -60,7 +60,7 @@ class Hdf5File:
 
     stream: all its bytes.
 
-    Raises Hdf5Error, also while reading; OSError where the file cannot be read.
+    Raises Hdf5Error, also while reading; OSError if the file cannot be read.
     """
 
     def __init__(self, source: Path | BinaryIO) -> None:

@@ -34,7 +34,7 @@ class Photos(NamedTuple):
 
 
 def read_photos(folder: Path) -> Photos:
-    """All images with a box; raises WorldError where the folder has another layout."""
+    """All images with a box; raises WorldError if the folder has another layout."""
     train = {
         table.parent.name: [
             parse_photo(table.parent / "images" / name, box, where)
@@ -91,7 +91,7 @@ def parse_photo(file: Path, box: list[str], where: str) -> Photo:
 
 
 def load_photo(photo: Photo) -> Image.Image:
-    """The image in RGB; raises WorldError where it cannot be read or is smaller than its box."""
+    """The image in RGB; raises WorldError if it cannot be read or is smaller than its box."""
     try:
         colour = Image.fromarray(rgb_pixels(read_bytes(photo.file)))
     except ImageError as reason:

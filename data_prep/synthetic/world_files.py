@@ -48,7 +48,7 @@ class WorldTexts(NamedTuple):
 def write_world(out: Path, description: dict[str, Any], write: Callable[[Path], None]) -> None:
     """Fill the folder `out` with `write`, atomically; a finished world of this description is kept.
 
-    Raises WorldError where `out` holds anything else.
+    Raises WorldError if `out` holds anything else.
     """
     if is_finished(out, description):
         return
@@ -57,7 +57,7 @@ def write_world(out: Path, description: dict[str, Any], write: Callable[[Path], 
 
 
 def is_finished(out: Path, description: dict[str, Any]) -> bool:
-    """Whether `out` holds this world; raises WorldError where it holds anything else."""
+    """Whether `out` holds this world; raises WorldError if it holds anything else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:

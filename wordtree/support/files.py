@@ -52,7 +52,7 @@ def part_file(path: Path) -> Iterator[Path]:
 def part_folder(path: Path, *, error: type[Exception]) -> Iterator[Path]:
     """A new folder beside `path`: it gets the name `path` after the block, and is removed if the block fails.
 
-    An empty folder `path` is replaced; OSError where it has content. What a killed process left of such a folder is
+    An empty folder `path` is replaced; OSError if it has content. What a killed process left of such a folder is
     removed first. Raises `error` while another process makes the same folder.
     """
     from wordtree.support.file_lock import locked

@@ -46,7 +46,7 @@ def file_name_of(path: PurePath | str, *, default: str) -> PurePath:
 
 
 def refuse_links_out(folder: Path, names: Iterable[str]) -> None:
-    """Raise OutputError where a name in a folder is a link that leads outside: a stranger may have made the folder."""
+    """Raise OutputError if a name in a folder is a link that leads outside: a stranger may have made the folder."""
     for name in names:
         path = folder / name
         if path.is_symlink() and not is_inside(path, folder):

@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 class ProgressBar:
     """Count, rate and remaining time: a bar on a terminal, elsewhere a line every 30 seconds.
 
-    total: None where it is unknown. done: how many were done before.
+    total: None if it is unknown. done: how many were done before.
     notes: lines of text beneath the bar, which may be replaced at any time.
     The rate is measured from the first `advance` on: work of an earlier run does not count.
     """

@@ -49,7 +49,7 @@ def nodes_of(label: str, tree: WordTree) -> list[int]:
 def nearest_node(label: str, tree: WordTree) -> int | None:
     """The node that a label means or, where the tree lacks it, the nearest node above it in WordNet.
 
-    None where there is no such node, and for a label that means several nodes or synsets. Of several nodes at the same
+    None if there is no such node, and for a label that means several nodes or synsets. Of several nodes at the same
     distance the deepest is taken.
     """
     if label in tree:

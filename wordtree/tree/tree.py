@@ -175,7 +175,7 @@ class WordTree:
         return at_or_under
 
     def lowest_common_ancestor(self, a: int, b: int) -> int | None:
-        """The deepest node that is equal to or above both; None where they have no common root."""
+        """The deepest node that is equal to or above both; None if they have no common root."""
         self._checked(b)
         for node in (int(a), *self.ancestors(a)):
             if self.enter[node] <= self.enter[b] < self.leave[node]:
@@ -183,7 +183,7 @@ class WordTree:
         return None
 
     def distance(self, a: int, b: int) -> int | None:
-        """The number of edges between two nodes; None where they have no common root."""
+        """The number of edges between two nodes; None if they have no common root."""
         common = self.lowest_common_ancestor(a, b)
         return None if common is None else int(self.depth[a] + self.depth[b] - 2 * self.depth[common])
 

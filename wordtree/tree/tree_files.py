@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,9}")
 class TreeColumns(NamedTuple):
     """The content of a tree file, not yet checked to be a tree.
 
-    names, fingerprint: None where the file has none.
+    names, fingerprint: None if the file has none.
     """
 
     ids: Sequence[str]

@@ -87,7 +87,7 @@ def _synonyms(tree: WordTree) -> list[list[str] | None] | None:
 
 
 def read_numbers(path: Path, tree: WordTree) -> dict[str, list[float | None]]:
-    """The columns of numbers in a CSV file with a column `id`, one value for each node, None where a row is missing.
+    """The columns of numbers in a CSV file with a column `id`, one value for each node, None if a row is missing.
 
     Skips text columns of `data-prep info --csv`, and its sums over descendants, which the page computes itself.
     """
@@ -137,5 +137,5 @@ def _checked(
             f"{quoted(name)}: expected {len(tree)} numbers, one for each node, found {len(values)}."
         )
     if any(value is not None and not math.isfinite(value) for value in values):
-        raise NumbersError(f"{quoted(name)}: expected finite numbers; use None where a number is unknown.")
+        raise NumbersError(f"{quoted(name)}: expected finite numbers; use None if a number is unknown.")
     return values

@@ -124,7 +124,7 @@ def _flat(name: str) -> str:
 
 
 def _refuse_deeper(state: Mapping[str, Tensor], weights: Mapping[str, Any], path: Path) -> None:
-    """CheckpointError if the file has further tensors in a stage of the network: those of a deeper network."""
+    """Raise CheckpointError if the file has further tensors in a stage of the network: those of a deeper network."""
     names = {_flat(name) for name in state}
     stages = {found[0] for name in names if (found := STAGE_NAME.match(name))}
     for name in weights:

@@ -133,7 +133,7 @@ class Checkpoint(Generic[SettingsT]):
         }
 
     def _refuse_unfit_weights(self) -> None:
-        """CheckpointError unless names, shapes and types of the weights are those of the network."""
+        """Raise CheckpointError unless names, shapes and types of the weights are those of the network."""
         expected, found = _descriptions(self._meta_model().state_dict()), _descriptions(self.weights)
         wrong = sorted(name for name in {**expected, **found} if expected.get(name) != found.get(name))
         if wrong:
@@ -202,7 +202,7 @@ class _ParametersWithoutMemory(TorchFunctionMode):
 
 
 def refuse_other_tree(checkpoint: Checkpoint[Any], path: Path, reader: ShardReader) -> None:
-    """CheckpointError unless checkpoint and shards have the same tree."""
+    """Raise CheckpointError unless checkpoint and shards have the same tree."""
     trained, found = checkpoint.tree.fingerprint, reader.tree.fingerprint
     if trained != found:
         raise CheckpointError(

@@ -179,7 +179,7 @@ def _check_counts(name: str, counts: Tensor, nodes: int) -> None:
 
 
 def _check_weights(weights: Any) -> None:
-    """ValueError unless all weights are finite; names, shapes and types are compared with the network later."""
+    """Raise ValueError unless all weights are finite; names, shapes and types are compared with the network later."""
     if not isinstance(weights, dict):
         raise ValueError("its weights have no names")
     for name, value in weights.items():
@@ -194,7 +194,7 @@ def _check_weights(weights: Any) -> None:
 
 
 def _check_unevaluated(evaluated: Any) -> None:
-    """ValueError unless these are weights that a stopped run has not evaluated yet, with their step."""
+    """Raise ValueError unless these are weights that a stopped run has not evaluated yet, with their step."""
     if evaluated is None:
         return
     if not isinstance(evaluated, dict) or set(evaluated) != {"step", "weights"}:
@@ -205,7 +205,7 @@ def _check_unevaluated(evaluated: Any) -> None:
 
 
 def _check_plain(value: Any) -> None:
-    """ValueError unless a value consists of few plain values and dense tensors; parts that occur twice count twice."""
+    """Raise ValueError unless a value consists of few plain values and dense tensors; repeated parts count again."""
     waiting, seen = [(value, 0)], 0
     while waiting:
         part, depth = waiting.pop()

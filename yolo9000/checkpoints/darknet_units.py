@@ -84,7 +84,7 @@ def load_backbone(backbone: Backbone | DarknetNetwork, path: Path) -> None:
 
 
 def _refuse_other_files(path: Path, weights: Mapping[int, LayerWeights]) -> None:
-    """DarknetError if a value is not finite or is huge, which shows that the file is not a weights file."""
+    """Raise DarknetError if a value is not finite or is huge, which shows that the file is not a weights file."""
     for layer, arrays in weights.items():
         if not all((np.abs(array) < MAX_WEIGHT).all() for array in arrays.values()):  # false for NaN too
             raise DarknetError(

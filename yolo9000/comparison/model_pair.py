@@ -52,7 +52,7 @@ def compared_models(
 ) -> list[ComparedModel]:
     """Both models with the settings of their checkpoints; `changes` replaces settings of `evaluate`.
 
-    checkpoints: each with its name. Raises ComparisonError where the settings contradict each other.
+    checkpoints: each with its name. Raises ComparisonError if the settings contradict each other.
     """
     evaluate = [checkpoint.config.evaluate.model_copy(update=dict(changes)) for _, checkpoint in checkpoints]
     a, b = evaluate

@@ -23,7 +23,7 @@ class DataFile:
     notes: tuple[str, ...]
 
     def find(self, key: str) -> Path | None:
-        """The file that a key names; None where the key is absent. DarknetError where the file is missing."""
+        """The file that a key names; None if the key is absent. Raises DarknetError if the file is missing."""
         named = self.paths.get(key)
         return None if named is None else find_named(named, key, self.path)
 

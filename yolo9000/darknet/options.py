@@ -52,7 +52,7 @@ class Section:
         return DarknetError(f"{self.source}: line {line}: [{self.name}] {text}")
 
     def text(self, key: str) -> str | None:
-        """The unparsed value; None where the key is absent."""
+        """The unparsed value; None if the key is absent."""
         self.read_keys.add(key)
         option = self.options.get(key)
         return option.value if option else None
@@ -101,7 +101,7 @@ class Section:
 
 
 def read_text(path: Path) -> str:
-    """The text of a Darknet file, one character per byte; DarknetError where it is missing or too long."""
+    """The text of a Darknet file, one character per byte; DarknetError if it is missing or too long."""
     if not path.is_file():
         raise DarknetError(f"{path}: no such file.")
     with path.open("rb") as file:

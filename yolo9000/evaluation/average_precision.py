@@ -24,7 +24,7 @@ RECALLS: Float64Array = np.linspace(0, 1, 101)  # at which COCO reads the precis
 class AveragePrecision:
     """Average precision of one class, 0..100: `ap50` at IoU 0.5, `ap` the mean over IoU 0.5, 0.55 … 0.95.
 
-    ap: None where a protocol does not define it.
+    ap: None if a protocol does not define it.
     """
 
     ap50: float
@@ -94,7 +94,7 @@ def coco_outcomes(
 
 
 def precision_of(outcomes: DetectionOutcomes) -> dict[int, AveragePrecision]:
-    """The average precision of each class; `ap` is None where there is one threshold only."""
+    """The average precision of each class; `ap` is None if there is one threshold only."""
     ranking = Ranking.of(outcomes.detections, outcomes.nodes)
     column = np.searchsorted(outcomes.nodes, outcomes.object_node)
     objects = np.bincount(column, minlength=len(outcomes.nodes))

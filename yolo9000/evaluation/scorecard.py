@@ -50,7 +50,7 @@ class ClassMetrics:
     detected    number of boxes with a matching detection of any class (IoU of at least 0.5)
     correct     number of detected boxes that are correctly classified
     ap50        average precision at IoU 0.5
-    ap          COCO's average precision, the mean over IoU 0.5, 0.55 … 0.95; None where a protocol has only AP50
+    ap          COCO's average precision, the mean over IoU 0.5, 0.55 … 0.95; None if a protocol has only AP50
     recall50    detected / boxes; None for a class that has only boxes of classes below it (OpenImages' protocol)
     accuracy    correct / detected; None if no box is detected
     """
@@ -69,7 +69,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class GroupMetrics:
-    """Sums and means over the classes of one group, means as percentages 0..100; None where no class has a value."""
+    """Sums and means over the classes of one group, means as percentages 0..100; None if no class has a value."""
 
     classes: int
     boxes: int

@@ -21,9 +21,9 @@ GROUP_OF: dict[Supervision, ClassGroup] = {"boxes": "boxed", "image labels": "la
 def mean_by_group(
     values: Mapping[int, float | None], supervision: Callable[[int], Supervision]
 ) -> dict[ClassGroup, float | None]:
-    """The mean over the classes of each group; None where no class of the group has a value.
+    """The mean over the classes of each group; None if no class of the group has a value.
 
-    values: a metric of each class (node) in the test set; None where the metric is undefined.
+    values: a metric of each class (node) in the test set; None if the metric is undefined.
     supervision: a function from a node to its supervision in training.
     """
     values_of: dict[ClassGroup, list[float]] = {group: [] for group in CLASS_GROUPS}

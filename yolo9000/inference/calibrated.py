@@ -15,7 +15,7 @@ from yolo9000.inference.detections import Detections, StopReason
 def refuse_other_settings(
     calibration: Calibration, cfg: PredictConfig, size_px: int | tuple[int, int]
 ) -> None:
-    """CalibrationError where settings differ from those that were calibrated."""
+    """Raise CalibrationError if settings differ from those that were calibrated."""
     expected = {
         "min_score": calibration.min_score,
         "nms_iou": calibration.nms_iou,

@@ -150,7 +150,7 @@ class Predictor:
         return [at_calibrated_depth(detections, self._threshold_of_leaf) for detections in found]
 
     def _check_size(self) -> None:
-        """ConfigError where a side of the input is not a whole number of grid cells."""
+        """Raise ConfigError if a side of the input is not a whole number of grid cells."""
         stride = self.model.backbone.stride
         sides = (self.size_px, self.size_px) if isinstance(self.size_px, int) else self.size_px
         if any(side % stride for side in sides):

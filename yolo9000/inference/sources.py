@@ -87,7 +87,7 @@ class FoundImages:
 
     @property
     def total(self) -> int | None:
-        """The number of images; None where a video makes it unknown."""
+        """The number of images; None if a video makes it unknown."""
         if any(_is_video(name) for name, _ in self.entries):
             return None
         return len(self.entries) if self.part[1] == 1 else sum(1 for _ in self)

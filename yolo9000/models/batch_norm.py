@@ -27,7 +27,7 @@ def set_training(model: nn.Module, statistics: BatchStatistics) -> None:
 
 
 def synchronised(model: Model) -> Model:
-    """The model with synchronised batch norm; ProcessError where PyTorch does not support it."""
+    """The model with synchronised batch norm; ProcessError if PyTorch does not support it."""
     if world_size() == 1:
         return model
     types = {type(norm) for norm in _batch_norms(model)}

@@ -131,7 +131,7 @@ def _parsed(line: bytes) -> Record | None:
 
 
 def parsed_record(text: str | bytes) -> Record:
-    """The record in a JSON text; ValueError where an entry is missing or has another type or range."""
+    """The record in a JSON text; ValueError if an entry is missing or has another type or range."""
     try:
         record: Record = json.loads(text)
     except RecursionError:

@@ -118,7 +118,7 @@ class ResultStore:
         return StoredQuery(self, parse(expression, self.tree, fields=FIELDS))
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows of a statement of SQL. Raises ResultsError where the file is damaged."""
+        """The rows of a statement of SQL. Raises ResultsError if the file is damaged."""
         with _errors_of(self.path):
             return self._db.execute(statement, values).fetchall()
 
@@ -369,7 +369,7 @@ def remove_store(path: Path) -> None:
 
 
 def _refuse_other_tables(connection: sqlite3.Connection, path: Path) -> None:
-    """ResultsError unless the file has exactly our tables: a view of a stranger may have rows without end."""
+    """Raise ResultsError unless the file has exactly our tables: a view of a stranger may have rows without end."""
     found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     expected = [statement for statement in SCHEMA.split(";") if statement.strip()]
     if sorted(_plain_sql(str(sql)) for (sql,) in found) != sorted(map(_plain_sql, expected)):

@@ -28,7 +28,7 @@ GROUP_TEXTS: dict[ClassGroup, str] = {
 
 @dataclass(frozen=True)
 class Baseline:
-    """AP50 of another detector to compare with, as percentages 0..100; None where it has no value."""
+    """AP50 of another detector to compare with, as percentages 0..100; None if it has no value."""
 
     name: str
     boxed: float | None

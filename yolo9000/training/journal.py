@@ -33,7 +33,7 @@ SHORT_NAMES = {  # of loss terms on the terminal; the others keep their names
 class Journal:
     """Records the steps and evaluations of a run from its present step on; a context manager.
 
-    Raises TrainingError where TensorBoard is required and not installed.
+    Raises TrainingError if TensorBoard is required and not installed.
     """
 
     def __init__(
@@ -175,9 +175,9 @@ class TensorBoardLog:
 
 
 def tensorboard_log_for(folder: Path, *, wanted: bool | None, first_step: int) -> TensorBoardLog | None:
-    """The event files of a run; None where they are not wanted or TensorBoard is not installed.
+    """The event files of a run; None if they are not wanted or TensorBoard is not installed.
 
-    wanted: `log.tensorboard`; None means where TensorBoard is installed, and True raises TrainingError where it is not.
+    wanted: `log.tensorboard`; None: they are written if TensorBoard is installed; True: else TrainingError.
     """
     if wanted is False:
         return None

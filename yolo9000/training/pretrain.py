@@ -105,7 +105,7 @@ class ClassifierTask:
 
 
 def refuse_other_classes(cfg: PretrainConfig, reader: ShardReader, saved: Checkpoint[PretrainConfig]) -> None:
-    """TrainingError unless the training split has labels of the nodes that the saved run was made with."""
+    """Raise TrainingError unless the training split has labels of the nodes that the saved run was made with."""
     now, before = training_nodes(reader, cfg), saved.weights["softmax.classes"].numpy()
     if not np.array_equal(now, before):
         raise TrainingError(

@@ -155,7 +155,7 @@ def _load_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mappin
 
 
 def _refuse_changed_settings(folder: Path, names: tuple[str, ...], cfg: BaseModel, saved: BaseModel) -> None:
-    """TrainingError where one of the named settings differs from the saved run; None means: as in the saved run."""
+    """Raise TrainingError if one of the named settings differs from the saved run; None means: as in the saved run."""
     requested, used = flat_settings(cfg), flat_settings(saved)
     for name in names:
         if requested[name] not in (None, used[name]):
@@ -189,7 +189,7 @@ def flat_settings(cfg: BaseModel) -> dict[str, Any]:
 
 
 def refuse_sizes_off_grid(cfg: Config | PretrainConfig, stride: int) -> None:
-    """TrainingError where a side of the input, which must be square, is not a multiple of the stride."""
+    """Raise TrainingError if a side of the input, which must be square, is not a multiple of the stride."""
     off_grid = [size for size in (cfg.model.side_px, *cfg.schedule.sizes_px) if size % stride]
     if off_grid:
         raise TrainingError(

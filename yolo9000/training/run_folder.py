@@ -29,7 +29,7 @@ class TrainingError(Yolo9000Error):
 
 @contextmanager
 def locked_run(folder: Path) -> Iterator[None]:
-    """Lock the folder for this run; TrainingError where another process writes there."""
+    """Lock the folder for this run; TrainingError if another process writes there."""
     if not is_first():
         yield
         return
@@ -42,7 +42,7 @@ def locked_run(folder: Path) -> Iterator[None]:
 def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
     """Write config.yaml, and keep only the lines of metrics.csv up to step `step`.
 
-    Files that a killed run left half-written are removed. Raises TrainingError where files of a new run exist already
+    Files that a killed run left half-written are removed. Raises TrainingError if files of a new run exist already
     and are not those of a run.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def prepare_folder(folder: Path, cfg: BaseModel, *, step: int) -> None:
 
 
 def _refuse_foreign_files(folder: Path, config_yaml: str) -> None:
-    """TrainingError unless the files of a run are absent, or config.yaml shows that they are those of a run."""
+    """Raise TrainingError unless the files of a run are absent, or config.yaml shows that they are those of a run."""
     existing = [folder / name for name in WRITTEN if (folder / name).is_file()]
     config = folder / "config.yaml"
     if not existing or (folder / "last.pt").exists() or is_own_output(config):
@@ -107,7 +107,7 @@ def _filled(row: Mapping[str, str]) -> set[str]:
 def read_metrics(path: Path) -> list[dict[str, str]]:
     """The complete lines of a metrics.csv, without those that a power cut has torn.
 
-    Raises TrainingError where the first line does not name our columns.
+    Raises TrainingError if the first line does not name our columns.
     """
     advice = "Restore the file, or remove it: training then continues without its earlier curves."
     with path.open(newline="", encoding="utf-8", errors="replace") as file:

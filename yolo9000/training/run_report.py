@@ -48,7 +48,7 @@ DEFAULT_TEXT = ReportText()
 
 
 def refuse_missing_attribution(cfg: Config | PretrainConfig) -> None:
-    """TrainingError where the file with the licences, which the report shows, is missing."""
+    """Raise TrainingError if the file with the licences, which the report shows, is missing."""
     path = cfg.data.attribution
     if path and not path.is_file():
         raise TrainingError(

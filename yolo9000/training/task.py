@@ -39,7 +39,7 @@ class Task(Protocol[SettingsT, NetworkT, DataT, ResultT]):
     ) -> SettingsT:
         """The configuration with the settings that follow from the shards or the saved run; saved: None for a new run.
 
-        Raises DataMismatch, and TrainingError where the shards do not fit the saved run.
+        Raises DataMismatch, and TrainingError if the shards do not fit the saved run.
         """
 
     def build_model(self, cfg: SettingsT, reader: ShardReader) -> NetworkT:
