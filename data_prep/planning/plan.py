@@ -33,6 +33,7 @@ from data_prep.sources.paths import file_size
 from data_prep.sources.source import DAMAGED_ARCHIVE, FILE_MISSING, Counts, counts_in_words
 from wordtree import WordTree
 from wordtree.support.arrays import Int32Array, Int64Array
+from wordtree.support.printing import counted
 
 Progress = Callable[[int], None]
 _REPORT_EVERY = 1000  # images
@@ -229,7 +230,8 @@ def _require_usable(source: OpenSource, setting: Source, images: int, boxes: int
         )
     if source.has_boxes and not boxes and source.counts.boxes:
         raise NothingUsable(
-            f"source {source.name!r}: expected boxes, found none that can be used in {images} images: {found}.",
+            f"source {source.name!r}: expected boxes, found none that can be used in {counted(images, 'image')}: "
+            f"{found}.",
             source.name,
             source.counts,
         )

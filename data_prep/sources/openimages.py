@@ -113,10 +113,10 @@ class _Contents:
         image, label, left, right, top, bottom = table.indices(names)
         group = table.index("IsGroupOf")
         mention, class_index, add = self.image_ids.mention, self.class_ids.number, self.boxes.add
-        for row in table.rows(lambda row: self.incomplete.update(row[image : image + 1])):
+        for row in table.rows(lambda row: self.incomplete.update(map(_image_id, row[image : image + 1]))):
             corners = number(row[left]), number(row[top]), number(row[right]), number(row[bottom])
             is_group = group is not None and is_yes(row[group])
-            add(mention(row[image]), class_index(row[label]), corners, is_ignored=is_group)
+            add(mention(_image_id(row[image])), class_index(row[label]), corners, is_ignored=is_group)
 
     def read_labels(self, path: Path) -> None:
         """Add the human-verified labels of a table with the columns ImageID, LabelName, Confidence, perhaps Source."""
@@ -128,8 +128,8 @@ class _Contents:
             if is_positive is None or (source is not None and row[source] == "machine"):
                 self.counts["image label that nobody verified"] += 1  # most labels: too many to list
             else:
-                mention, class_index = self.image_ids.mention(row[image]), self.class_ids.number(row[label])
-                self.labels.add(mention, class_index, is_positive=is_positive)
+                mention = self.image_ids.mention(_image_id(row[image]))
+                self.labels.add(mention, self.class_ids.number(row[label]), is_positive=is_positive)
 
     def finish(self) -> tuple[str, ...]:
         """Sort all labels by image; returns the ids of the classes. Call it once all files are read."""
@@ -184,6 +184,14 @@ def _record(
     return ImageRecord(
         source_id, found.path, found.size_bytes, None, boxes if stated else None, tuple(by_class.values())
     )
+
+
+def _image_id(text: str) -> str:
+    """The id of an image in a table; tables of other tools state the name of the file."""
+    if "." not in text:
+        return text
+    stem, _, suffix = text.rpartition(".")
+    return stem if f".{suffix.lower()}" in IMAGE_SUFFIXES else text
 
 
 def _class_names(path: Path) -> dict[str, str]:

@@ -45,7 +45,7 @@ def print_merge(index: Index, out: Path) -> None:
     shards = counted(len(index.shards), "shard")
     print_line(
         console,
-        f"{out}: {len(index)} images, {size_mb:.1f} MB in {shards}, {len(index.tree)} nodes.",
+        f"{out}: {counted(len(index), 'image')}, {size_mb:.1f} MB in {shards}, {counted(len(index.tree), 'node')}.",
     )
 
 

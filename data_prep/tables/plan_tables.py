@@ -104,7 +104,8 @@ def print_plan(
     expected = estimate(plan)
     print_line(
         console,
-        f"Tree: {len(plan.tree)} nodes. {len(plan.images)} images in {counted(len(plan.shard_ends), 'shard')}.",
+        f"Tree: {counted(len(plan.tree), 'node')}. {counted(len(plan.images), 'image')} in "
+        f"{counted(len(plan.shard_ends), 'shard')}.",
     )
     print_line(
         console,

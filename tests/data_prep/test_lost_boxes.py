@@ -157,6 +157,16 @@ def test_an_object_without_a_name_takes_the_class_of_its_folder_back(world):
     assert [exhaustive(reader, image) for image in (0, 1)] == [set(), {"dog"}]
 
 
+def test_a_second_box_of_an_object_takes_the_class_of_its_folder_back(world):
+    world.images("img/dog/a.jpg", "img/dog/b.jpg")
+    second = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
+    world.write("box/dog/a.xml", _xml("dog").replace("</object>", second))
+    world.write("box/dog/b.xml", _xml("dog"))
+    reader = world.merged(format="imagenet", boxes="box")
+    assert [exhaustive(reader, image) for image in (0, 1)] == [set(), {"dog"}]
+    assert reader.counts[0] == {"second box or name of an object (not read)": 1}
+
+
 def test_boxes_of_imagenet_beside_the_folders_of_the_classes_stop(world):
     world.images("img/dog/a.jpg")
     world.write("box/a.xml", _xml("dog"))

@@ -164,6 +164,15 @@ def test_images_have_any_suffix_in_any_case(openimages, tmp_path, suffix):
     assert counts == {}
 
 
+def test_tables_may_state_file_names_instead_of_ids(openimages):
+    boxes = [box(f"{A}.jpg"), box(f"{B}.JPG", DOG), f"{B}.jpg,xclick"]
+    source, records, counts = read(openimages(boxes=boxes, labels=[label(f"{A}.jpg", CAR, "0")]))
+    assert [record.source_id for record in records] == [f"{A}.jpg", f"{B}.jpg"]
+    assert [label.class_index for label in records[0].labels] == [source.classes.index("Car"), 0]
+    assert records[1].is_incomplete
+    assert counts == {"row with more or fewer cells than the header": 1}
+
+
 def test_images_lie_in_one_folder_or_in_several(openimages, tmp_path):
     write_images(tmp_path / "images", [f"train_f/{C}.jpg", f"validation/{A}.jpg", f"train_f/{C}.png"])
     (tmp_path / "images" / "notes.txt").write_text("no image")
