@@ -86,7 +86,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Frame:
+class ChartFrame:
     """The size of a drawing and the margins around its plot area, in units of the SVG."""
 
     width: int
@@ -117,12 +117,12 @@ class Frame:
         return "".join(_text(x, y, label, anchor="middle") for x, label in labels.items())
 
 
-FILE_FRAME = Frame(width=760, height=420, left=64, right=28, top=108, bottom=72)
+FILE_FRAME = ChartFrame(width=760, height=420, left=64, right=28, top=108, bottom=72)
 
 
-def page_frame(height: int) -> Frame:
+def page_frame(height: int) -> ChartFrame:
     """The frame of a figure in a page, which scales the drawing."""
-    return Frame(width=720, height=height, left=56, right=26, top=12, bottom=34)
+    return ChartFrame(width=720, height=height, left=56, right=26, top=12, bottom=34)
 
 
 def line_chart(series: Sequence[Series], *, title: str, height: int = 300, logarithmic: bool = False) -> str:
@@ -228,7 +228,7 @@ def _smoothed(curve: Series) -> Series:
     return Series(curve.name, curve.steps, [sum(window) / len(window) for window in windows])
 
 
-def _fitting_y_axis(frame: Frame, series: Sequence[Series], logarithmic: bool) -> Axis:
+def _fitting_y_axis(frame: ChartFrame, series: Sequence[Series], logarithmic: bool) -> Axis:
     values = [value for curve in series for value in curve.values]
     low, high = min(values), max(values)
     if logarithmic:

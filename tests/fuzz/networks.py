@@ -16,7 +16,7 @@ from tests.fuzz.harness import Harness, write
 from tests.fuzz.mutations import fields, lines
 from tests.fuzz.structure import changed, json_value, pickle_operation, zip_member
 from wordtree import WordTree
-from yolo9000.checkpoints.backbone_weights import read_weights
+from yolo9000.checkpoints.backbone_weights import read_state_dict
 from yolo9000.checkpoints.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from yolo9000.checkpoints.darknet_import import DarknetFiles, read_darknet
 from yolo9000.checkpoints.flat_classifier import _class_list
@@ -193,7 +193,7 @@ HARNESSES = (
         "pth",
         "yolo9000",
         _torch_weights,
-        lambda f, d: read_weights(write(f, "x.pth", d)),
+        lambda f, d: read_state_dict(write(f, "x.pth", d)),
         (_pickle_in_zip, zip_member, _entry),
         named="x.pth",
     ),
@@ -201,7 +201,7 @@ HARNESSES = (
         "safetensors",
         "yolo9000",
         _safetensors,
-        lambda f, d: read_weights(write(f, "x.safetensors", d)),
+        lambda f, d: read_state_dict(write(f, "x.safetensors", d)),
         (),
         (b'"shape":[', b'"F64"', b'"BF16"', b"[0,16]", b"{", b"[" * 200),
         named="x.safetensors",

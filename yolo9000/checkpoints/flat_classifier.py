@@ -17,7 +17,7 @@ from yolo9000.checkpoints.backbone_weights import (
     PACKAGED_STD,
     load_weights,
     packaged_weights,
-    read_weights,
+    read_state_dict,
 )
 from yolo9000.checkpoints.checkpoint import CheckpointError, load_classifier
 from yolo9000.config import PACKAGED_BACKBONE, ModelConfig
@@ -112,7 +112,7 @@ def _classifier_of(source: Path | str, cfg: ModelConfig) -> FlatClassifier:
 
 def _of_file(path: Path, backbone: str, classes: tuple[str, ...], name: str) -> FlatClassifier:
     """The classifier of a file of weights, whose outputs are `classes`, with the normalisation of timm's weights."""
-    weights = read_weights(path, setting=SETTING)
+    weights = read_state_dict(path, setting=SETTING)
     network, mean, std = timm_classifier(backbone.removeprefix("timm/"), len(classes))
     settings: Any = network.pretrained_cfg
     layer = f"{settings['classifier']}.weight"

@@ -57,11 +57,11 @@ LABEL_IMAGES_ONLY = (
 Split = Annotated[
     str | None, typer.Option(help="Split to evaluate on; by default that of the checkpoint's configuration.")
 ]
-Protocol = Annotated[
+ProtocolOption = Annotated[
     ProtocolChoice | None,
     typer.Option(help="Rules of AP; by default those of the checkpoint's configuration: coco."),
 ]
-Precision = Annotated[
+PrecisionOption = Annotated[
     PrecisionChoice, typer.Option(help="auto: bfloat16 where the processor supports it and results agree.")
 ]
 
@@ -75,9 +75,9 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Side of the input, px; by default that of the checkpoint's configuration."),
     ] = None,
-    protocol: Protocol = None,
+    protocol: ProtocolOption = None,
     engine: EngineName = None,
-    precision: Precision = PrecisionChoice.float32,
+    precision: PrecisionOption = PrecisionChoice.float32,
     per_class: Annotated[
         bool,
         typer.Option("--per-class", help="Also print a row for each class, and confusions by tree distance."),
@@ -208,7 +208,7 @@ def compare(
     shards: Annotated[str, typer.Argument(help="Folder that `data-prep merge` wrote, or an address: s3://…")],
     split: Split = None,
     limit: Limit = None,
-    protocol: Protocol = None,
+    protocol: ProtocolOption = None,
     resamples: Annotated[
         int, typer.Option(min=20, help="Number of times that the images are drawn with replacement.")
     ] = 1000,

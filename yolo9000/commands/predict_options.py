@@ -52,7 +52,7 @@ Out = Annotated[
         "-o", "--out", help="Folder for detections.jsonl, files in the chosen format, and annotated images."
     ),
 ]
-Format = Annotated[
+ResultFormat = Annotated[
     FormatChoice | None,
     typer.Option(
         "--format", help="Format of the results: in the folder of -o (json by default), else on stdout."
@@ -91,8 +91,8 @@ Size = Annotated[
     int | None, typer.Option(min=1, metavar="PX", help="Side of the input; by default the model's.")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default the GPU if there is one.")]
-Batch = Annotated[int | None, typer.Option(min=1, help="Number of images in a batch of the network.")]
-Precision = Annotated[
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Number of images in a batch of the network.")]
+PrecisionOption = Annotated[
     PrecisionChoice | None, typer.Option(help="auto: bfloat16 where the device supports it.")
 ]
 EngineName = Annotated[
@@ -111,7 +111,7 @@ Classes = Annotated[
     ),
 ]
 Regions = Annotated[Path | None, typer.Option(help="YAML file with the classes that occur in regions.")]
-Region = Annotated[str | None, typer.Option(metavar="CODE", help="Only predict classes of this region.")]
+RegionCode = Annotated[str | None, typer.Option(metavar="CODE", help="Only predict classes of this region.")]
 Recursive = Annotated[bool, typer.Option("--recursive", help="Also take images in subfolders.")]
 Every = Annotated[
     float | None, typer.Option(min=0, metavar="SECONDS", help="Time between the frames taken of a video.")
@@ -129,7 +129,7 @@ Store = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Also store the results in an SQLite file, for `yolo9000 query`."),
 ]
-Counts = Annotated[
+PrintCounts = Annotated[
     bool, typer.Option("--counts", help="Print the number of detections of each class, by depth.")
 ]
 Files = Annotated[
@@ -139,7 +139,7 @@ Sheet = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write the best images with their boxes on one page (.jpg, .png)."),
 ]
-NoImages = Annotated[bool, typer.Option("--no-images", help="Write no annotated images.")]
+NoAnnotated = Annotated[bool, typer.Option("--no-images", help="Write no annotated images.")]
 
 
 OF_PREDICT = ("min_absolute", "accuracy")
@@ -151,7 +151,7 @@ class Options:
     """The options of both commands. Each field is a parameter of a command (`with_options`)."""
 
     out: Out = None
-    format: Format = None
+    format: ResultFormat = None
     min_score: MinScore = None
     min_absolute: MinAbsolute = None  # of predict
     accuracy: Accuracy = None  # of predict
@@ -159,21 +159,21 @@ class Options:
     max_detections: MaxDetections = None
     size: Size = None
     device: Device = None
-    batch: Batch = None
-    precision: Precision = None
+    batch: BatchSize = None
+    precision: PrecisionOption = None
     engine: EngineName = None
     classes: Classes = None
     regions: Regions = None
-    region: Region = None
+    region: RegionCode = None
     recursive: Recursive = False
     every: Every = None
     resume: Resume = False
     part: Part = None
     overwrite: Overwrite = False
-    no_images: NoImages = False
+    no_images: NoAnnotated = False
     report: Report = False
     store: Store = None
-    counts: Counts = False  # of query, as the next two
+    counts: PrintCounts = False  # of query, as the next two
     files: Files = False
     sheet: Sheet = None
     as_json: AsJson = False

@@ -29,7 +29,7 @@ MIN_GROUPS = 20  # at one depth; with fewer the temperature is 1
 
 
 @dataclass(frozen=True)
-class PathLogits:
+class ObjectLogits:
     """Logits of the sibling groups on the paths to the labelled classes, at the locations that detect the objects.
 
     logits, depth, segment, on_path: (Q,) as in `PathMembers`
@@ -84,7 +84,7 @@ def best_temperature(logits: Tensor, segment: Tensor, on_path: Tensor, *, siblin
     return float(CANDIDATES[torch.stack(losses).argmin()])
 
 
-def _path_logits(batch: BatchOutput, truths: list[GroundTruth], cfg: Config) -> list[PathLogits]:
+def _path_logits(batch: BatchOutput, truths: list[GroundTruth], cfg: Config) -> list[ObjectLogits]:
     """The logits of one batch, an entry for each image with detected objects."""
     parts = []
     of_batch = top_locations(
@@ -110,7 +110,7 @@ def _path_logits(batch: BatchOutput, truths: list[GroundTruth], cfg: Config) -> 
         logits = batch.member_logits(location, members)
         depth = torch.from_numpy(np.array(batch.tree_tensors.tree.depth, np.int64)).to(row.device)
         parts.append(
-            PathLogits(
+            ObjectLogits(
                 logits.float().cpu(), depth[members.node].cpu(), members.segment.cpu(), members.on_path.cpu()
             )
         )

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision.ops import nms
 
 from yolo9000.export.roi_graph import RoiGraph
-from yolo9000.export.tree_softmax import OFF_PATH, TreeSoftmax
+from yolo9000.export.tree_softmax import OFF_PATH, TreeSoftmaxGraph
 from yolo9000.models.boxes import cxcywh_to_xyxy
 from yolo9000.models.detector import Detector
 from yolo9000.models.roi_head import MIN_LOCATIONS
@@ -67,7 +67,7 @@ class ExportedDetector(nn.Module):
     ) -> None:
         super().__init__()
         self.detector = detector
-        self.tree_softmax = TreeSoftmax(detector.tree_tensors)
+        self.tree_softmax = TreeSoftmaxGraph(detector.tree_tensors)
         self.locations, self.min_absolute, self.by = locations, min_absolute, by
         order = self.tree_softmax.order
         self.roi = RoiGraph(detector.roi_head, order) if detector.roi_head is not None else None

@@ -20,7 +20,7 @@ class ExportError(Yolo9000Error):
     """A detector cannot be exported."""
 
 
-class Network(nn.Module):
+class NetworkGraph(nn.Module):
     """Images (B, 3, H, W) to all that the heads of a detector read."""
 
     def __init__(self, detector: Detector) -> None:
@@ -32,9 +32,11 @@ class Network(nn.Module):
 
 
 def network_onnx(detector: Detector) -> bytes:
-    """The ONNX file of `Network`, for any number of images and any multiple of the stride. Raises ExportError."""
+    """The ONNX file of `NetworkGraph`, for any number of images and any multiple of the stride. Raises ExportError."""
     stride: int = detector.backbone.stride
-    program = traced(Network(detector).eval(), stride, side_px=4 * stride, outputs=detector.network_outputs)
+    program = traced(
+        NetworkGraph(detector).eval(), stride, side_px=4 * stride, outputs=detector.network_outputs
+    )
     content: bytes = program.SerializeToString()
     return content
 

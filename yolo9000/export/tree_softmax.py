@@ -18,7 +18,7 @@ from yolo9000.models.tree_tensors import TreeTensors
 OFF_PATH = -1e30  # log-probability of a node that is not the most probable of its siblings
 
 
-class TreeSoftmax(nn.Module):
+class TreeSoftmaxGraph(nn.Module):
     """Logits (P, N) with the columns in `order` to the most probable path from a root to a leaf.
 
     order: (N,) the node of each column: groups by size, siblings in order.

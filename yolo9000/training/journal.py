@@ -177,7 +177,7 @@ class TensorBoardLog:
 def tensorboard_log_for(folder: Path, *, wanted: bool | None, first_step: int) -> TensorBoardLog | None:
     """The event files of a run; None if they are not wanted or TensorBoard is not installed.
 
-    wanted: `log.tensorboard`; None: they are written if TensorBoard is installed; True: else TrainingError.
+    wanted: `log.tensorboard`; None: if TensorBoard is installed. Raises TrainingError if True and it is not installed.
     """
     if wanted is False:
         return None

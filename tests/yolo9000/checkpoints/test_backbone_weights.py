@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from yolo9000.checkpoints.backbone_weights import load_backbone_weights, packaged_weights, read_weights
+from yolo9000.checkpoints.backbone_weights import load_backbone_weights, packaged_weights, read_state_dict
 from yolo9000.checkpoints.checkpoint import CheckpointError
 from yolo9000.config import ModelConfig
 from yolo9000.models.backbone import build_backbone
@@ -40,7 +40,7 @@ def test_packaged_weights_are_the_classifiers_first_288_tensors() -> None:
     cfg = settings("packaged")
     backbone = built(cfg)
     assert load_backbone_weights(backbone, cfg) == f"Backbone {LITE} with the packaged ImageNet weights."
-    stored = read_weights(packaged_weights())
+    stored = read_state_dict(packaged_weights())
     assert len(stored) == 296
     for found, expected in zip(backbone.network.state_dict().values(), stored.values(), strict=False):
         assert torch.equal(found, expected)
@@ -139,7 +139,7 @@ PARTS = b"PK\x06\x07" + struct.pack("<IQI", 0, 0, 9) + b"PK\x05\x06" + bytes(18)
 
 def test_weights_in_the_format_before_torch_1_6_are_read(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
-    (weights,) = read_weights(tmp_path / "w.pth").values()
+    (weights,) = read_state_dict(tmp_path / "w.pth").values()
     assert weights.tolist() == [1, 1]
 
 

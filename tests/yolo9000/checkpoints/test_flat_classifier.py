@@ -11,7 +11,7 @@ import torch
 from tests.yolo9000.training.runs import made_classifier_config
 from wordtree import WordTree
 from wordtree.errors import ConfigError
-from yolo9000.checkpoints.backbone_weights import packaged_weights, read_weights
+from yolo9000.checkpoints.backbone_weights import packaged_weights, read_state_dict
 from yolo9000.checkpoints.checkpoint import CheckpointError
 from yolo9000.checkpoints.flat_classifier import ClassTeacher, read_class_teacher
 from yolo9000.config import ModelConfig
@@ -52,7 +52,7 @@ def test_the_packaged_classifier_has_imagenets_classes_in_their_usual_order() ->
         *(1000, "n01440764"),  # tench
         *("n02085620", "n15075141"),  # Chihuahua, toilet tissue
     )
-    stored = read_weights(packaged_weights())
+    stored = read_state_dict(packaged_weights())
     for found, expected in zip(
         teacher.classifier.network.state_dict().values(), stored.values(), strict=True
     ):
@@ -99,7 +99,7 @@ def test_a_class_list_that_does_not_fit_is_refused_in_one_line(
 
 
 def test_a_classifier_of_another_network_is_refused_with_both_shapes(small_classifier: Path) -> None:
-    weights = read_weights(small_classifier)
+    weights = read_state_dict(small_classifier)
     weights["blocks.2.0.conv_pw.weight"] = torch.zeros(7, 7)
     torch.save(weights, small_classifier)
     expected = r"blocks\.2\.0\.conv_pw\.weight should be \(144, 24, 1, 1\), found \(7, 7\)"
@@ -108,7 +108,7 @@ def test_a_classifier_of_another_network_is_refused_with_both_shapes(small_class
 
 
 def test_weights_without_a_classifier_are_refused(small_classifier: Path) -> None:
-    weights = read_weights(small_classifier)
+    weights = read_state_dict(small_classifier)
     torch.save(dict(list(weights.items())[:-2]), small_classifier)
     with pytest.raises(CheckpointError, match=r"expected 296 tensors of .*, found 294; classifier\.weight"):
         teacher_of(small_classifier, class_list=str(small_classifier.with_name("classes.txt")))

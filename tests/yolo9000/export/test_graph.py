@@ -15,7 +15,7 @@ from wordtree import WordTree
 from yolo9000.config import ModelConfig, PredictConfig
 from yolo9000.data.letterbox import Letterbox
 from yolo9000.export.graph import ExportedDetector, WithSuppression
-from yolo9000.export.tree_softmax import OFF_PATH, TreeSoftmax
+from yolo9000.export.tree_softmax import OFF_PATH, TreeSoftmaxGraph
 from yolo9000.inference.postprocess import detect
 from yolo9000.inference.top_locations import BatchOutput, top_locations
 from yolo9000.models.detector import Detector, build_detector
@@ -43,7 +43,7 @@ def test_the_most_probable_path_equals_the_greedy_descent_to_a_leaf(
 ) -> None:
     tree_tensors = TreeTensors(random_tree(nodes, seed=seed), siblings=siblings)
     table = 4 * torch.randn(6, nodes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    softmax = TreeSoftmax(tree_tensors).double()
+    softmax = TreeSoftmaxGraph(tree_tensors).double()
     path = torch.empty_like(table).index_copy(1, softmax.order, softmax(table[:, softmax.order]))
     descent = tree_tensors.descend(logits_of(table), len(table), threshold=-1)
     for row, (leaf, conditional) in enumerate(zip(descent.node.tolist(), descent.conditional, strict=True)):
@@ -56,7 +56,7 @@ def test_the_most_probable_path_equals_the_greedy_descent_to_a_leaf(
 
 def test_of_equal_siblings_the_first_is_on_the_path(toy_tree: WordTree) -> None:
     tree_tensors = TreeTensors(toy_tree)
-    softmax = TreeSoftmax(tree_tensors)
+    softmax = TreeSoftmaxGraph(tree_tensors)
     path = softmax(torch.zeros(1, len(toy_tree)))[0]
     found = sorted(softmax.order[path > OFF_PATH / 2].tolist())
     descent = tree_tensors.descend(logits_of(torch.zeros(1, len(toy_tree))), 1, threshold=-1)
