@@ -94,8 +94,8 @@ class _Source(StrictModel):
     repeat: Annotated[float, Field(gt=0)] = 1.0  # how often an epoch shows each image
     max_images: Annotated[int, Field(gt=0)] | None = None  # for trials: a sample, drawn by the seed
     classes: ClassSelection = ClassSelection()  # of this source, by its images
-    # The image to which the boxes refer: rotated by EXIF (upright), or the stored pixels. auto: the image that has the
-    # stated size, for all images of the source; without evidence, upright.
+    # The image to which the boxes refer: rotated by EXIF (upright), or the stored pixels. auto: the one that has the
+    # stated size, for all images of the source; if no size decides, upright.
     exif: Exif = "auto"
 
     @property

@@ -31,7 +31,7 @@ def run_app(
     program = _program_name(app)
     warnings.filterwarnings(
         "ignore", module=r"PIL\."
-    )  # remarks about irregular images that it reads nevertheless
+    )  # warnings about irregular images that it reads nevertheless
     warnings.showwarning = partial(_show_warning, program)
     if isinstance(
         sys.stdout, TextIOWrapper
