@@ -47,6 +47,11 @@ class DetectorInEngine:
         return f"{self.name} in {self.precision}"
 
     @property
+    def chooses_precision(self) -> bool:
+        """Whether the next images decide the precision."""
+        return self._exact is not None
+
+    @property
     def tree_tensors(self) -> TreeTensors:
         return self.detector.tree_tensors
 

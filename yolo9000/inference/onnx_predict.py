@@ -65,15 +65,19 @@ class OnnxPredictor:
         *,
         query: str | None = None,
         keep_pixels: bool = False,
-        fill_batches: bool = False,
     ) -> Generator[Predicted, None, None]:
         """The result of each image, in order, as of `Predictor.stream`. Raises EngineError for a query."""
         if query is not None:
             raise EngineError(
                 "A query needs the checkpoint: an ONNX file computes no probabilities of other classes."
             )
-        stream = ImageStream(self._fit, self._detect, self.settings.batch_size, keep_pixels, fill_batches)
+        stream = ImageStream(self._fit, self._detect, self.settings.batch_size, keep_pixels)
         return stream.results(items)
+
+    @property
+    def chooses_precision(self) -> bool:
+        """Whether the first batch decides the precision of all others: never."""
+        return False
 
     def _fit(self, pixels: UInt8Array) -> Fitted:
         return Fitted(*letterbox_array(pixels, self.size_px, geometry=self.settings.geometry))

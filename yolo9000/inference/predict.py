@@ -98,20 +98,14 @@ class Predictor:
         *,
         query: str | None = None,
         keep_pixels: bool = False,
-        fill_batches: bool = False,
     ) -> Generator[Predicted, None, None]:
-        """The result of each image, in order. Threads decode the next images while the network runs.
-
-        fill_batches: give the network full batches only, the last one filled with grey images. The result of an image
-        then does not depend on the other images at all; otherwise it may differ in the seventh digit.
-        """
+        """The result of each image, in order; see `ImageStream.results`."""
         node_set = None if query is None else NodeSet.of(self.tree, parse(query, self.tree).nodes())
         stream = ImageStream(
             self._fit,
             partial(self._detect, query=node_set),
             self.settings.batch_size,
             keep_pixels,
-            fill_batches,
         )
         return stream.results(items)
 
@@ -122,6 +116,11 @@ class Predictor:
         """Detections of a batch of decoded images, each uint8, shape (3, H, W) with any H and W."""
         fitted = [self._fit(image.permute(1, 2, 0).cpu().numpy()) for image in images]
         return self._detect(fitted, names, query=query)
+
+    @property
+    def chooses_precision(self) -> bool:
+        """Whether the first batch decides the precision of all others."""
+        return self.engine.chooses_precision
 
     def without_supervision(self, query: str) -> list[str]:
         """Names of the topmost queried nodes for which training had neither boxes nor image labels."""

@@ -9,8 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-import numpy as np
-
 from wordtree.support.arrays import Float32Array, UInt8Array
 from wordtree.support.lines import one_line
 from yolo9000.data.letterbox import Letterbox
@@ -56,10 +54,13 @@ class ImageStream:
     detect: Callable[[Sequence[Fitted], Sequence[str]], list[Detections]]
     batch_size: int
     keep_pixels: bool = False
-    fill_batches: bool = False
 
     def results(self, items: Iterable[ImageItem]) -> Generator[Predicted, None, None]:
-        """The result of each image, in order. Threads decode the next images while the network runs."""
+        """The result of each image, in order. Threads decode the next images while the network runs.
+
+        A batch is the next `batch_size` items, those that cannot be read included. The last digits of a result may
+        depend on the other images of its batch.
+        """
         batch: list[tuple[ImageItem, Fitted | str]] = []
         for entry in self._decoded(items):
             batch.append(entry)
@@ -99,10 +100,6 @@ class ImageStream:
     def _predicted(self, batch: Sequence[tuple[ImageItem, Fitted | str]]) -> Iterator[Predicted]:
         fitted = [image for _, image in batch if isinstance(image, Fitted)]
         names = [item.name for item, image in batch if isinstance(image, Fitted)]
-        if fitted and self.fill_batches:
-            missing = self.batch_size - len(fitted)
-            grey = Fitted(np.full_like(fitted[0].canvas, 0.5), fitted[0].position)
-            fitted, names = [*fitted, *[grey] * missing], [*names, *[""] * missing]
         found = iter(self.detect(fitted, names) if fitted else ())
         for item, image in batch:
             if isinstance(image, str):

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -235,6 +236,15 @@ class _Work:
         return None if self.small is None else AlmostDetected(self.predictor, self.query is not None)
 
 
+@dataclass(frozen=True)
+class _Lacking:
+    """What an image of the stream lacks: its result or nothing, the sinks that lack it, and the file to draw into."""
+
+    result: bool
+    sinks: list[Sink] = field(default_factory=list)
+    path: Path | None = None
+
+
 @dataclass
 class _Waiting:
     """A result whose annotated image is being written, and the sinks that lack the result."""
@@ -248,23 +258,19 @@ class _Waiting:
 def _run(work: _Work, stop: StopRequest) -> Summary:
     """Predict, draw in threads, and add each result to its sinks once its annotated image is written."""
     summary = Summary()
-    lacking: deque[tuple[list[Sink], Path | None]] = deque()  # of the images that are in the stream
+    lacking: deque[_Lacking] = deque()  # of the images that are in the stream
     waiting: deque[_Waiting] = deque()
-    total = work.total
-    # Few images are not worth a full batch; and their results cannot differ between a whole and a resumed run.
-    fills_batches = total is None or total > work.predictor.settings.batch_size
-    with ProgressBar("predict", total) as bar, ThreadPoolExecutor(DECODE_THREADS, "draw") as pool:
+    with ProgressBar("predict", work.total) as bar, ThreadPoolExecutor(DECODE_THREADS, "draw") as pool:
         items = _undone(work, lacking, summary, bar)
         predictor = work.predictor if work.almost is None else work.almost.lowered()
         keep_pixels = work.drawn is not None or work.small is not None
-        stream = predictor.stream(
-            items, query=work.query, keep_pixels=keep_pixels, fill_batches=fills_batches
-        )
+        stream = predictor.stream(items, query=work.query, keep_pixels=keep_pixels)
         try:
             with closing(stream):
                 for result in stream:
-                    sinks, path = lacking.popleft()
-                    waiting.append(_begin(work, pool, result, sinks, path))
+                    lacks = lacking.popleft()
+                    if lacks.result:
+                        waiting.append(_begin(work, pool, result, lacks))
                     while waiting and (len(waiting) > MAX_WAITING or _is_written(waiting[0])):
                         _deliver(waiting.popleft(), work, summary, bar)
                     if stop.signal_number is not None:
@@ -281,25 +287,34 @@ def _run(work: _Work, stop: StopRequest) -> Summary:
     return summary
 
 
-def _undone(
-    work: _Work, lacking: deque[tuple[list[Sink], Path | None]], summary: Summary, bar: ProgressBar
-) -> Iterator[ImageItem]:
-    """The images that a sink lacks; the sinks, and the file to draw into, are appended to `lacking`."""
-    for item in work.found:
-        path = None if work.drawn is None else work.drawn.path_of(item)
-        sinks = [sink for sink in work.sinks if not sink.take(item.key)]
-        if sinks or not work.sinks:
-            lacking.append((sinks, path))
-            yield item
-        else:
-            failures = (sink.failures.get(item.key) for sink in work.sinks)
-            summary.add(next(filter(None, failures), None))
+def _undone(work: _Work, lacking: deque[_Lacking], summary: Summary, bar: ProgressBar) -> Iterator[ImageItem]:
+    """The images of each batch of which a result is lacking; what they lack is appended to `lacking`.
+
+    The batches are those of an undisturbed run, because the last digits of a result may depend on the other images of
+    its batch, and the precision on the first batch.
+    """
+    items, first = iter(work.found), list[ImageItem]()
+    batches = iter(lambda: list(islice(items, work.predictor.settings.batch_size)), [])
+    for number, batch in enumerate(batches):
+        lacks = [_lacking(work, item) for item in batch]
+        for item in (item for item, lack in zip(batch, lacks, strict=True) if not lack.result):
+            summary.add(next(filter(None, (sink.failures.get(item.key) for sink in work.sinks)), None))
             bar.advance()
+        if any(lack.result for lack in lacks):
+            lacking.extend([*([_Lacking(False)] * len(first)), *lacks])
+            yield from [*first, *batch]
+            first = []
+        elif number == 0 and work.predictor.chooses_precision:
+            first = batch
 
 
-def _begin(
-    work: _Work, pool: ThreadPoolExecutor, result: Predicted, sinks: list[Sink], path: Path | None
-) -> _Waiting:
+def _lacking(work: _Work, item: ImageItem) -> _Lacking:
+    path = None if work.drawn is None else work.drawn.path_of(item)
+    sinks = [sink for sink in work.sinks if not sink.take(item.key)]
+    return _Lacking(bool(sinks) or not work.sinks, sinks, path)
+
+
+def _begin(work: _Work, pool: ThreadPoolExecutor, result: Predicted, lacks: _Lacking) -> _Waiting:
     """Split off the almost detected objects, and start to write the annotated image and the thumbnail."""
     if work.almost is not None and result.detections is not None:
         found, almost = work.almost.split(result.detections)
@@ -309,12 +324,12 @@ def _begin(
     small = None
     if work.small is not None and is_sampled(result.item.key, work.total):
         small = work.small / thumbnail_name(result.item.key)
-    is_written = result.detections is not None and (path is not None or small is not None)
-    for file in (path, small):
+    is_written = result.detections is not None and (lacks.path is not None or small is not None)
+    for file in (lacks.path, small):
         if file is not None and work.left is not None:
             work.left.remove(file)
-    written = pool.submit(_write_files, result, path, small) if is_written else None
-    return _Waiting(result, almost, sinks, written)
+    written = pool.submit(_write_files, result, lacks.path, small) if is_written else None
+    return _Waiting(result, almost, lacks.sinks, written)
 
 
 def _write_files(result: Predicted, path: Path | None, small: Path | None) -> None:

@@ -8,17 +8,20 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import yolo9000.inference.sources as sources
 import yolo9000.predictions.run as run_module
 from tests.yolo9000 import killed_predictions
+from tests.yolo9000.inference.test_darknet_results import checkpoint_of
+from tests.yolo9000.made import random_tree
 from yolo9000 import Detections, Predictor, read_image
+from yolo9000.checkpoints.checkpoint import save_checkpoint
 from yolo9000.data.pixels import read_pixels
 from yolo9000.inference.sources import find_images
 from yolo9000.predictions.identity import run_identity
@@ -56,7 +59,7 @@ def test_the_output_folder_has_every_image_and_the_detections(
         *("run.json", "tree.json"),
     ]
     rows = json.loads((out / "detections.json").read_text("utf-8"))
-    stream = predictor.stream(find_images([photos]), fill_batches=True)
+    stream = predictor.stream(find_images([photos]))
     expected = [result.detections.to_dict() for result in stream if result.detections is not None]
     assert rows == records(out) == expected
     assert sum(len(row["detections"]) for row in rows) > 0
@@ -90,6 +93,34 @@ def test_images_of_one_name_do_not_overwrite_each_other(
     predict_images(predictor, find_images([tmp_path / "in"], recursive=True), OutputChoice(tmp_path / "all"))
     drawn = [str(path.relative_to(tmp_path / "all")) for path in (tmp_path / "all").rglob("*.jpg")]
     assert sorted(drawn) == ["a/x-2.jpg", "a/x-3.jpg", "a/x.jpg", "b/x.jpg", "x.jpg"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_a_resumed_run_equals_an_undisturbed_one_whatever_was_done(tmp_path: Path, precision: str) -> None:
+    """The last digits of a result depend on the other images of its batch."""
+    photos, model = tmp_path / "photos", tmp_path / "random.pt"
+    photos.mkdir()
+    noise = np.random.default_rng(0)
+    for number in range(23):
+        pixels = noise.integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(photos / f"{number:02}.png")
+    checkpoint = checkpoint_of(random_tree(3000))
+    for name in ("classes.weight", "classes.bias", "box.bias"):  # so that probabilities differ
+        checkpoint.weights[f"head.{name}"].normal_()
+    checkpoint.weights["head.box.weight"] *= 100
+    save_checkpoint(model, checkpoint)
+    changes = {"min_score": 0.5, "min_absolute": 0.0, "nms_iou": 1.0, "input_size_px": 128}
+    changes |= {"batch_size": 4, "precision": precision}
+    predictors = [Predictor(model, changes=changes) for _ in range(4)]
+    run(predictors[0], photos, tmp_path / "whole", draw=False)
+    expected = (tmp_path / "whole" / "detections.jsonl").read_bytes()
+    lines = expected.splitlines(keepends=True)
+    for done, predictor in zip((1, 6, 15), predictors[1:], strict=True):
+        out = tmp_path / str(done)
+        shutil.copytree(tmp_path / "whole", out)
+        (out / "detections.jsonl").write_bytes(b"".join(lines[:done]))
+        assert run(predictor, photos, out, draw=False, resume=True).done == 23
+        assert (out / "detections.jsonl").read_bytes() == expected
 
 
 def test_a_resumed_run_still_reports_the_images_that_failed_before(
@@ -238,7 +269,7 @@ def test_a_resumed_run_predicts_only_what_is_missing(
         sources, "read_pixels", lambda path: read.append(Path(path).name) or read_pixels(path)
     )
     assert run(predictor, photos, out, resume=True).done == 5
-    assert sorted(read) == ["d.PNG", "e.jpg"]
+    assert sorted(read) == ["c.webp", "d.PNG", "e.jpg"]  # whole batches, of two
     assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
 
 
@@ -424,9 +455,14 @@ def test_the_results_of_two_shares_are_those_of_the_whole(
         assert found.total == len(list(found)) > 0
         predict_images(predictor, found, OutputChoice(tmp_path / "out", draw=False))
     first, second = records(tmp_path / "out", "-1-of-2"), records(tmp_path / "out", "-2-of-2")
-    by_name: Callable[[Record], str] = lambda record: record["image"]  # noqa: E731
     assert len(first) < 15 > len(second)
-    assert sorted([*first, *second], key=by_name) == records(tmp_path / "whole")
+    whole = {record["image"]: record for record in records(tmp_path / "whole")}
+    assert {record["image"] for record in [*first, *second]} == whole.keys()
+    for record in [*first, *second]:  # in other batches, which changes last digits
+        one, other = (Detections.from_dict(each, predictor.tree) for each in (record, whole[record["image"]]))
+        assert one.names == other.names
+        np.testing.assert_allclose(one.xyxy_px, other.xyxy_px, atol=0.02)
+        np.testing.assert_allclose(one.score, other.score, atol=1e-4)
     assert json.loads((tmp_path / "out" / "detections-2-of-2.json").read_text()) == second
 
 
