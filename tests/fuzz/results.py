@@ -18,8 +18,9 @@ from tests.fuzz.structure import deep, json_value, yaml_value
 from tests.fuzz.trees import TOY
 from yolo9000.data.pixels import UnreadableImage
 from yolo9000.inference.detections import Detections
-from yolo9000.inference.sources import find_images
+from yolo9000.inference.sources import FoundImages, find_images
 from yolo9000.inference.vocabulary import VocabularyChoice, chosen_classes
+from yolo9000.predictions.annotated import AnnotatedFiles
 from yolo9000.predictions.contact_sheet import write_contact_sheet
 from yolo9000.predictions.formats import FORMATS, write_format
 from yolo9000.predictions.identity import read_run
@@ -91,6 +92,11 @@ def _read_log(folder: Path, data: bytes) -> None:
     write_report(
         folder / "x.html", log, ReportFacts(TOY, LabelCounts(TOY, zeros, zeros), None, 0.2, 0.2, "x")
     )
+
+
+def _read_run(folder: Path, data: bytes) -> None:
+    kept = read_run(write(folder, "run.json", data)).get("kept_files", [])
+    AnnotatedFiles(folder, FoundImages(), kept)
 
 
 def _store(folder: Path) -> list[bytes]:
@@ -205,7 +211,7 @@ HARNESSES = (
         "run-json",
         "yolo9000",
         lambda _: [_RUN],
-        lambda f, d: read_run(write(f, "run.json", d)),
+        _read_run,
         (json_value, deep),
         named="run.json",
     ),

@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     files="LeftoverParts exists is_own_output mark_as_written part_file part_folder part_path path_in_errors "
     "remove_leftover_parts system_message write_atomically",
     lines="full_lines is_comment numbered_lines one_line plain_blanks printable quoted shortened valid_text",
-    outputs="OutputError check_outputs file_name_of is_inside refuse_links_out write_outputs",
+    outputs="OutputError check_outputs file_name_of folder_and_stem is_inside refuse_links_out write_outputs",
     printing="Row counted new_console print_counts print_json print_line print_text splits_text",
     progress="ProgressBar track",
     stop="StopRequest end_by_signal",

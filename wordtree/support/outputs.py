@@ -1,10 +1,15 @@
 """Protection of the user's files: an output replaces neither an input nor a file that our commands did not write."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 
 from wordtree.errors import WordTreeError
 from wordtree.support.files import exists, is_own_output, write_atomically
+
+MAX_NAME_BYTES = 255  # on most file systems
+MAX_STEM_BYTES = 200  # of these, so that `-000005-2.jpg` fits
+MAX_FOLDER_BYTES = 2000  # about half of what systems allow for a whole path
 
 
 class OutputError(WordTreeError):
@@ -37,6 +42,20 @@ def check_outputs(outputs: Iterable[Path], *, inputs: Iterable[Path] = (), overw
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether a path lies in the folder, or below, once all links in it are followed."""
     return path.resolve().is_relative_to(folder.resolve())
+
+
+def folder_and_stem(path: PurePath | str, *, default: str) -> tuple[PurePath, str]:
+    """The folder of a relative path and its name without suffix, such that a file like it fits below any folder.
+
+    Of an absolute path, one with `..`, or one too long for file systems, only the last part counts (`file_name_of`).
+    """
+    path = PurePath(path)
+    is_long = len(os.fsencode(path.parent)) > MAX_FOLDER_BYTES or any(
+        len(os.fsencode(part)) > MAX_NAME_BYTES for part in path.parent.parts
+    )
+    if is_long or path.is_absolute() or ".." in path.parts or not path.name:
+        path = file_name_of(path, default=default)
+    return path.parent, os.fsdecode(os.fsencode(path.stem)[:MAX_STEM_BYTES])
 
 
 def file_name_of(path: PurePath | str, *, default: str) -> PurePath:

@@ -12,14 +12,13 @@ from PIL import Image
 
 from wordtree.support.arrays import UInt8Array
 from wordtree.support.files import write_atomically
-from wordtree.support.outputs import file_name_of, is_inside
+from wordtree.support.outputs import folder_and_stem, is_inside
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.draw import MIN_DRAWN_PX, draw_detections
 from yolo9000.inference.sources import FoundImages, ImageItem
 from yolo9000.predictions.thumbnails import FOLDER
 
 JPEG_QUALITY = 90
-_MAX_NAME_BYTES = 200  # of 255, so that `-2.jpg` fits
 
 
 class AnnotatedFiles:
@@ -36,13 +35,11 @@ class AnnotatedFiles:
     def path_of(self, item: ImageItem) -> Path:
         """The file for the next image."""
         frame = "" if item.frame is None else f"-{item.frame:06d}"
-        relative = PurePath(item.relative)
-        is_plain = not relative.is_absolute() and ".." not in relative.parts
-        if not is_plain or not relative.name or not is_inside(self._out / relative.parent, self._root):
-            relative = file_name_of(relative, default="image")
-        stem = os.fsdecode(os.fsencode(relative.stem)[:_MAX_NAME_BYTES])
+        folder, stem = folder_and_stem(item.relative, default="image")
+        if not is_inside(self._out / folder, self._root):
+            folder = PurePath()
         for number in count(1):
-            path = self._out / relative.with_name(f"{stem}{frame}{f'-{number}' if number > 1 else ''}.jpg")
+            path = self._out / folder / f"{stem}{frame}{f'-{number}' if number > 1 else ''}.jpg"
             real = os.path.realpath(path)
             if real not in self._taken and Path(real).is_relative_to(self._root):
                 self._taken.add(real)

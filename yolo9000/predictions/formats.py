@@ -14,7 +14,7 @@ from typing import IO, Any, TypeAlias
 
 from wordtree.support.csv_cells import csv_row
 from wordtree.support.files import LeftoverParts, part_file, path_in_errors, write_atomically
-from wordtree.support.outputs import file_name_of, is_inside
+from wordtree.support.outputs import file_name_of, folder_and_stem, is_inside
 from wordtree.tree.tree import WordTree
 from yolo9000.inference.detections import ROW_COLUMNS, Detections, coco_categories
 from yolo9000.predictions.megadetector import megadetector_images, megadetector_tables
@@ -128,15 +128,14 @@ def _write_yolo(log: Path, outputs: list[Path], tree: WordTree) -> None:
 
 def _label_file(record: Record, root: str, taken: set[PurePath]) -> PurePath:
     """The label file of an image: its path below the common folder of all images, with the suffix .txt."""
-    path = PurePath(os.path.relpath(record["image"], root) if root else record["image"])
-    if not root or path.is_absolute() or ".." in path.parts or not path.name:
-        path = file_name_of(record["image"], default="image")
+    name = os.path.relpath(record["image"], root) if root else file_name_of(record["image"], default="image")
+    folder, stem = folder_and_stem(name, default="image")
     frame = f"-{record['frame']:06d}" if "frame" in record else ""
     for number in count(1):
-        name = path.with_name(f"{path.stem}{frame}{f'-{number}' if number > 1 else ''}.txt")
-        if name not in taken:
-            taken.add(name)
-            return name
+        path = folder / f"{stem}{frame}{f'-{number}' if number > 1 else ''}.txt"
+        if path not in taken:
+            taken.add(path)
+            return path
     raise AssertionError
 
 

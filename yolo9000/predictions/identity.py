@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordtree.support.files import write_atomically
-from yolo9000.predictions.result_log import ResultsError
+from yolo9000.predictions.result_log import ResultsError, file_name
 
 if TYPE_CHECKING:
     from yolo9000.inference.predict import AnyPredictor
@@ -53,10 +53,10 @@ def read_run(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = dict(json.loads(path.read_bytes()))
         kept = content.get("kept_files", [])
-        is_run = isinstance(content["identity"], dict) and isinstance(kept, list)
+        is_run = isinstance(content["identity"], dict) and kept == [file_name(name) for name in kept]
     except (ValueError, TypeError, KeyError, RecursionError):
         is_run = False
-    if not is_run or not all(isinstance(name, str) for name in kept):
+    if not is_run:
         raise ResultsError(f"{path}: damaged; replace the results with --overwrite.")
     return content
 

@@ -155,6 +155,14 @@ _Text = Annotated[
 ]  # also with bytes of file names that are not UTF-8, unlike pydantic's
 
 
+def file_name(value: object) -> str:
+    """The value, a name that a file can have, or the address of an image; ValueError for anything else."""
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError("expected the name of a file")
+    os.fsencode(value)  # UnicodeEncodeError is a ValueError
+    return value
+
+
 class _Entry(BaseModel):
     """A JSON object; other keys are allowed."""
 
@@ -182,7 +190,7 @@ class _Detection(_Entry):
 class _Record(_Entry):
     """A line of detections.jsonl, as strangers may have written it."""
 
-    image: _Text
+    image: Annotated[Any, PlainValidator(file_name)]
     frame: Annotated[int, Field(ge=0, lt=2**53)] = 0
     time_s: Annotated[float, Field(ge=0, le=1e9)] | None = None
     failure: _Text = ""

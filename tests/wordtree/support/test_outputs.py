@@ -1,12 +1,37 @@
 """Outputs replace no inputs and no files of the user."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
 from wordtree.support.files import is_own_output, mark_as_written, write_atomically
-from wordtree.support.outputs import OutputError, check_outputs, write_outputs
+from wordtree.support.outputs import OutputError, check_outputs, folder_and_stem, write_outputs
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "stem"),
+    [
+        ("a/b.jpg", "a", "b"),
+        ("b.tar.gz", ".", "b.tar"),
+        ("../b.jpg", ".", "b"),
+        ("/etc/passwd", ".", "passwd"),
+        ("..", ".", "image"),
+        ("", ".", "image"),
+        ("é" * 127, ".", "é" * 100),
+        ("x" * 400 + "/b.jpg", ".", "b"),
+        ("d/" * 1001 + "b.jpg", ".", "b"),
+        ("\udcff.jpg", ".", "\udcff"),
+    ],
+)
+def test_a_file_like_any_name_fits_below_any_folder(
+    name: str, folder: str, stem: str, tmp_path: Path
+) -> None:
+    found = folder_and_stem(name, default="image")
+    assert found == (PurePath(folder), stem)
+    path = tmp_path / found[0] / f"{found[1]}-000005-2.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, b"x")
 
 
 @pytest.fixture

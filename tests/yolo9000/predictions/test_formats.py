@@ -126,6 +126,17 @@ def test_yolo_files_mirror_the_folders_of_the_images(log: Path, toy_tree: WordTr
     assert yaml.safe_load(names.read_text())["names"][2] == "dog"
 
 
+def test_a_yolo_file_of_an_image_on_the_web_has_no_more_letters_than_a_file_name(
+    log: Path, toy_tree: WordTree
+) -> None:
+    address = f"https://host/a.jpg?token={'9' * 400}"
+    empty = {"image": address, "width_px": 40, "height_px": 40, "detections": []}
+    log.write_text(f"{json.dumps(empty)}\n" * 2)
+    labels, _ = written("yolo", log, toy_tree)
+    stem = address.rpartition("/")[2].rpartition(".")[0] or address.rpartition("/")[2]
+    assert sorted(path.name for path in labels.iterdir()) == [f"{stem[:200]}-2.txt", f"{stem[:200]}.txt"]
+
+
 def test_supervision_reads_the_coco_and_yolo_files(log: Path, toy_tree: WordTree, tmp_path: Path) -> None:
     supervision = pytest.importorskip("supervision", reason="supervision is not installed")
     without_video(log)

@@ -38,6 +38,8 @@ def test_results_and_failures_are_read_as_they_were_written(tmp_path: Path) -> N
         pytest.param("7", id="a number"),
         pytest.param(json.dumps({**RECORD, "image": 1}), id="a number as image"),
         pytest.param(json.dumps({**RECORD, "image": ""}), id="no name"),
+        pytest.param(json.dumps({**RECORD, "image": "a\0.jpg"}), id="a name with NUL"),
+        pytest.param(json.dumps({**RECORD, "image": "\ud800"}), id="a name with half of a surrogate pair"),
         pytest.param(json.dumps({**RECORD, "width_px": 0}), id="no width"),
         pytest.param(json.dumps({"image": "a.jpg"}), id="nothing but a name"),
         pytest.param(json.dumps({**FAILURE, "failure": None}), id="no reason"),
@@ -72,6 +74,8 @@ def test_a_line_of_another_form_is_reported_with_its_number(tmp_path: Path, line
         '{"identity": 1}',
         '{"identity": {}, "kept_files": [1]}',
         '{"identity": {}, "kept_files": 1}',
+        '{"identity": {}, "kept_files": ["a\\u0000"]}',
+        '{"identity": {}, "kept_files": ["\\ud800"]}',
     ],
 )
 def test_a_run_file_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
