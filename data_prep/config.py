@@ -13,7 +13,7 @@ class BuiltTree(StrictModel):
     """A tree built from WordNet for this merge."""
 
     from_sources: bool = True  # the classes of the sources are labels of the tree
-    labels: ConfigPath | None = None  # a file with further labels, one a line: words, synset names or wnids
+    labels: ConfigPath | None = None  # a file with further labels, one per line: words, synset names or wnids
     profile: str = "paper"
     root: str = "physical_entity.n.01"  # the synset whose children are the roots
 
@@ -59,7 +59,7 @@ Names = Annotated[
     Annotated[ConfigPath, Tag("file")] | Annotated[tuple[str, ...], Tag("names")],
     Discriminator(_names_or_file),
 ]
-"""Names in a list, or a text file with one name a line."""
+"""Names in a list, or a text file with one name per line."""
 
 
 class ClassSelection(StrictModel):
@@ -120,7 +120,7 @@ class CocoSource(_BoxSource):
 
 
 class LvisSource(_BoxSource):
-    """Boxes from an LVIS file, which lists for each image the classes that were searched for."""
+    """Boxes from an LVIS file, which lists for each image the classes that annotators searched for."""
 
     format: Literal["lvis"]
     images: ConfigPath  # the folder of the images
@@ -163,7 +163,7 @@ class YoloSource(_BoxSource):
     format: Literal["yolo"]
     data: ConfigPath | None = None  # data.yaml with `names` and the images of each split; or else:
     images: ConfigPath | None = None
-    class_names: ConfigPath | None = None  # data.yaml with `names`, or a text file with one name a line
+    class_names: ConfigPath | None = None  # data.yaml with `names`, or a text file with one name per line
     # The folder of the text files; None: `images` in the path read as `labels`, or else beside the images.
     labels: ConfigPath | None = None
 

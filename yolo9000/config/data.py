@@ -29,7 +29,7 @@ class DataConfig(StrictModel):
     # Repeat-factor sampling within a source: 0 shows each image once per epoch, 1 shows rare nodes as often as common
     # ones (decision 23).
     repeat_factor_power: Share = 0.0
-    # Use only so many images of each source, evenly spaced, for trial runs and overfitting tests.
+    # Use only this many images of each source, evenly spaced, for trial runs and overfitting tests.
     limit: PositiveInt | None = None
     # Number of different batches, which training then repeats in turn; None: every batch is new. With a frozen backbone
     # (model.freeze: all), its features of these batches are computed once and kept (decision 37).

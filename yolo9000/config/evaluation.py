@@ -20,7 +20,7 @@ class EvaluateConfig(StrictModel):
     split: str = "test"
     # Steps between evaluations; None: only after the last step.
     every: PositiveInt | None = None
-    # Use only so many images of each source, evenly spaced.
+    # Use only this many images of each source, evenly spaced.
     limit: PositiveInt | None = None
     batch_size: PositiveInt = 16
     # Smallest objectness of an evaluated detection. Darknet's `detector valid`: .005.
@@ -46,7 +46,7 @@ class ClassifierEvaluateConfig(StrictModel):
     split: str = "test"
     # Steps between evaluations; None: only after the last step.
     every: PositiveInt | None = None
-    # Use only so many images of each source, evenly spaced.
+    # Use only this many images of each source, evenly spaced.
     limit: PositiveInt | None = None
     batch_size: PositiveInt = 32
     # Threads that decode images.

@@ -15,7 +15,7 @@ from yolo9000.models.roi_head import RoiOutput, pooled
 from yolo9000.models.tree_tensors import TreeTensors
 
 PREDICTED, JITTERED = 25, 24  # boxes of each image that are compared with its objects
-BEST = 200  # the predicted boxes are taken at even steps from so many locations of highest objectness
+BEST = 200  # the predicted boxes are taken at even steps from this many locations of highest objectness
 JITTER = 0.4  # largest standard deviation of an edge of a jittered box, as a share of its width or height
 MIN_IOU = 0.1  # a box that overlaps no annotated object may show one that nobody annotated
 LABEL_SCALE = 0.8  # an image label is learnt from the middle of its region
