@@ -188,7 +188,7 @@ def convert(
         tree = read_hierarchy(source, names)
         files = write_hierarchy(tree, out, inputs=files_read(source, names), overwrite=overwrite)
         facts = {"nodes": len(tree), "additional_relations": len(tree.relations)}
-        if len(tree.relations) and out.suffix not in (".json", ".csv"):
+        if len(tree.relations) and out.suffix.lower() not in (".json", ".csv"):
             print(
                 f"{out}: without the tree's additional relations ({len(tree.relations)}); .json and .csv keep them.",
                 file=sys.stderr,

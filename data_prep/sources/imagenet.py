@@ -108,7 +108,7 @@ def _classes_in_folder(folder: Path, counts: Counts) -> list[ImageClass]:
             counts.leave_out(HIDDEN, readable_name(entry.name), readable_name(entry.path))
         elif entry.is_dir():
             classes.append(ImageClass(entry.name, partial(images_of_folder, path)))
-        elif entry.is_file() and path.suffix == ".tar":
+        elif entry.is_file() and path.suffix.lower() == ".tar":
             classes.append(class_of_tar(path.stem, whole_tar(path)))
         else:
             refuse_compressed(entry.path)

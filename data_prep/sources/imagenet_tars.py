@@ -83,8 +83,8 @@ class _Listing:
 
     def add(self, member: Member, counts: Counts) -> None:
         path, (name, offset, size_bytes) = self.tar.path, member
-        if name.endswith(".tar"):
-            stem = name.removesuffix(".tar")
+        if name.lower().endswith(".tar"):
+            stem = name[: -len(".tar")]
             if stem in self.tars:
                 counts.leave_out(_REPLACED, readable_name(name), readable_name(f"{path}: {name}"))
             self.tars[stem] = TarSpan(path, offset, offset + size_bytes, f"{path}: {name}")

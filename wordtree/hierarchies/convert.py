@@ -16,24 +16,25 @@ from wordtree.hierarchies.hierarchy_files import (
 from wordtree.hierarchies.json_hierarchies import read_json_hierarchy
 from wordtree.support.outputs import write_outputs
 from wordtree.tree.tree import WordTree
-from wordtree.tree.tree_files import is_own_json, load_json, notice_beside
+from wordtree.tree.tree_files import is_own_json, load_json, names_beside, notice_beside
 
 TREE_SUFFIXES = (".tree", ".json", ".csv", ".txt")
 CLASS_SUFFIXES = (".names", ".labels", ".map")
 
 
 def read_hierarchy(path: Path, names: Path | None = None) -> WordTree:
-    """The tree in a `.tree`, `.csv` or indented `.txt` file, or in a `.json` file of ours or of `json_hierarchies`.
+    """The tree in a `.tree`, `.csv`, `.tsv`, indented `.txt`, or `.json` file of ours or of `json_hierarchies`.
 
     names: a file of rows `id,name` for a hierarchy that has only ids. Raises TreeError with file and line.
     """
-    if path.suffix == ".csv":
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".tsv"):
         hierarchy = read_csv(path)
-    elif path.suffix == ".txt":
+    elif suffix == ".txt":
         hierarchy = read_indented(path)
-    elif path.suffix == ".json" and not is_own_json(content := load_json(path)):
+    elif suffix == ".json" and not is_own_json(content := load_json(path)):
         hierarchy = read_json_hierarchy(content, path)
-    elif path.suffix in TREE_SUFFIXES:
+    elif suffix in TREE_SUFFIXES:
         tree = WordTree.load(path)
         if names is None:
             return tree
@@ -47,7 +48,7 @@ def read_hierarchy(path: Path, names: Path | None = None) -> WordTree:
 
 def files_read(path: Path, names: Path | None = None) -> list[Path]:
     """The files that `read_hierarchy` may read."""
-    beside = [path.with_suffix(".names")] if path.suffix == ".tree" else []
+    beside = [names_beside(path)] if path.suffix.lower() == ".tree" else []
     return [path, *beside, *([] if names is None else [names])]
 
 
@@ -65,7 +66,8 @@ def write_hierarchy(
 
 def hierarchy_texts(tree: WordTree, path: Path) -> dict[Path, str]:
     """The texts of the files, by path, that hold the tree in the format of the suffix."""
-    if path.suffix in (".tree", ".json"):
+    suffix = path.suffix.lower()
+    if suffix in (".tree", ".json"):
         return tree.file_texts(path)
     text_of = {
         ".csv": lambda: csv_text(tree),
@@ -73,11 +75,11 @@ def hierarchy_texts(tree: WordTree, path: Path) -> dict[Path, str]:
         ".labels": lambda: lines_text(tree.ids),
         ".names": lambda: lines_text(tree.names),
     }
-    if path.suffix not in text_of:
+    if suffix not in text_of:
         raise TreeFileError(
             f"{path}: expected a name that ends in {', '.join(dict.fromkeys((*TREE_SUFFIXES, *text_of)))}."
         )
-    return {path: text_of[path.suffix](), **notice_beside(path, tree.ids)}
+    return {path: text_of[suffix](), **notice_beside(path, tree.ids)}
 
 
 def convert_classes(
@@ -93,12 +95,12 @@ def convert_classes(
 
     inputs, overwrite: as for `write_outputs`; `source` is an input. on_hypernym: as for `nodes_of_classes`.
     """
-    is_map = source.suffix == ".map"
+    is_map, suffix = source.suffix.lower() == ".map", out.suffix.lower()
     nodes = read_map(source, tree) if is_map else nodes_of_classes(source, tree, on_hypernym)
-    if out.suffix == ".map":
+    if suffix == ".map":
         text = lines_text(nodes)
-    elif out.suffix in CLASS_SUFFIXES:
-        text = lines_text([(tree.ids if out.suffix == ".labels" else tree.names)[node] for node in nodes])
+    elif suffix in CLASS_SUFFIXES:
+        text = lines_text([(tree.ids if suffix == ".labels" else tree.names)[node] for node in nodes])
     else:
         raise TreeFileError(f"{out}: expected a name that ends in {', '.join(CLASS_SUFFIXES)}.")
     write_outputs({out: text}, inputs=[source, *inputs], overwrite=overwrite)

@@ -44,9 +44,9 @@ class ClassResolution:
 
 def read_dataset_classes(path: Path) -> list[NamedClass]:
     """The classes in a file of LVIS, COCO or OpenImages, or in a list of labels; LabelError if there are none."""
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         return _categories(path)
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         return _descriptions(path)
     return [NamedClass(label, label, (label,)) for label in read_labels(path)]
 

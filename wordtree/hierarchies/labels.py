@@ -30,7 +30,7 @@ def gather_labels(arguments: list[str]) -> list[str]:
         path = Path(argument)
         if exists(path) and path.is_file():
             labels.extend(read_labels(path))
-        elif path.suffix in (".txt", ".csv", ".labels", ".list") or len(path.parts) > 1:
+        elif path.suffix.lower() in (".txt", ".csv", ".labels", ".list") or len(path.parts) > 1:
             raise LabelError(f"{argument}: there is no such label file.")
         else:
             labels.append(argument)

@@ -39,9 +39,9 @@ class TreeColumns(NamedTuple):
 
 def read_tree(path: Path) -> TreeColumns:
     """The columns in a `.tree` file (with the `.names` beside it if there is one) or a `.json` file."""
-    if path.suffix == ".tree":
+    if path.suffix.lower() == ".tree":
         return _read_darknet(path)
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         content = load_json(path)
         with file_in_errors(path):
             return _columns_of(content)
@@ -61,8 +61,8 @@ def file_in_errors(path: Path) -> Iterator[None]:
     except TreeFileError:
         raise
     except TreeError as error:
-        is_darknet = path.suffix == ".tree"
-        file = path.with_suffix(".names") if is_darknet and isinstance(error, TreeNamesError) else path
+        is_darknet = path.suffix.lower() == ".tree"
+        file = names_beside(path) if is_darknet and isinstance(error, TreeNamesError) else path
         line = f"line {error.node + 1}: " if is_darknet and error.node is not None else ""
         raise TreeFileError(f"{file}: {line}{error}", error.node) from None
 
@@ -82,6 +82,12 @@ def load_json(path: Path) -> Any:
         return _parsed(text)
 
 
+def names_beside(path: Path) -> Path:
+    """The file of names of a `.tree` file: `.names`, or `.NAMES` where only this exists."""
+    names, in_capitals = path.with_suffix(".names"), path.with_suffix(".NAMES")
+    return in_capitals if in_capitals.exists() and not names.exists() else names
+
+
 def _read_darknet(path: Path) -> TreeColumns:
     ids, parents = [], []
     for number, line in full_lines(path):
@@ -94,7 +100,7 @@ def _read_darknet(path: Path) -> TreeColumns:
             )
         ids.append(fields[0])
         parents.append(int(fields[1]))
-    names_path = path.with_suffix(".names")
+    names_path = names_beside(path)
     names = [plain_blanks(name) for _, name in full_lines(names_path)] if names_path.exists() else None
     return TreeColumns(ids, parents, names)
 
@@ -147,9 +153,9 @@ def _check_head(content: Any) -> None:
 
 def tree_file_texts(columns: TreeColumns, path: Path) -> dict[Path, str]:
     """The texts of the files, by path, that hold the columns in the format that the suffix names."""
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         return {path: json_text(columns)}
-    if path.suffix != ".tree":
+    if path.suffix.lower() != ".tree":
         raise TreeFileError(f"{path}: expected a name that ends in .tree or .json.")
     names = "".join(f"{name}\n" for name in columns.names or columns.ids)
     texts = {path.with_suffix(".names"): names, path: tree_text(columns.ids, columns.parents)}

@@ -77,7 +77,7 @@ def nltk_wordnet(folder: Path) -> Iterator[Any]:
 
 def _copy_nouns(folder: Path, corpus: Path) -> None:
     source: Path | zipfile.Path = folder
-    if folder.suffix == ".zip":
+    if folder.suffix.lower() == ".zip":
         try:
             source = zipfile.Path(folder, "wordnet/")
         except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):

@@ -62,7 +62,7 @@ def read_state_dict(path: Path, *, setting: str = "model.backbone_weights") -> d
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; {setting} names a .pth or .safetensors file.")
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return _safetensors(path)
         if problem := problem_of(path) if is_zip(path) else None:
             raise CheckpointError(f"{path}: expected weights (.pth or .safetensors), found {problem}.")
@@ -106,7 +106,7 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], path: Path) -> 
     if all(_flat(name) in by_name for name in state):
         _refuse_deeper(state, weights, path)
         chosen = {name: by_name[_flat(name)] for name in state}
-    elif path.suffix == ".safetensors":  # sorted by name, so that the order says nothing
+    elif path.suffix.lower() == ".safetensors":  # sorted by name, so that the order says nothing
         missing = next(name for name in state if _flat(name) not in by_name)
         raise CheckpointError(
             f"{path}: does not fit model.backbone: expected a tensor {missing}, found "

@@ -99,7 +99,7 @@ def _classifier_of(source: Path | str, cfg: ModelConfig) -> FlatClassifier:
             found.classes,
             found.name,
         )
-    if source.suffix == ".pt":
+    if source.suffix.lower() == ".pt":
         return _of_checkpoint(source)
     if not cfg.backbone_name.startswith("timm/"):
         raise CheckpointError(

@@ -41,7 +41,7 @@ class InitialWeights:
     @classmethod
     def read(cls, path: Path) -> InitialWeights:
         """Read a checkpoint; a backbone file is read by `load_into`. Raises CheckpointError."""
-        is_backbone = path.is_file() and path.suffix != ".pt" and not is_zip(path)
+        is_backbone = path.is_file() and path.suffix.lower() != ".pt" and not is_zip(path)
         return cls(path, None if is_backbone else load_checkpoint(path))
 
     def network_settings(self, cfg: AnyNetworkConfig) -> AnyNetworkConfig:

@@ -86,7 +86,7 @@ def convert(
     from wordtree.support.outputs import check_outputs
 
     check_outputs([out], inputs=files, overwrite=overwrite)
-    if out.suffix == ".pt":
+    if out.suffix.lower() == ".pt":
         from yolo9000.checkpoints.checkpoint import save_checkpoint
         from yolo9000.checkpoints.darknet_import import DarknetFiles, read_darknet
 
@@ -100,7 +100,7 @@ def convert(
             print(f"note: … and {len(notes) - MAX_NOTES} more", file=sys.stderr)
         print(f"{out}: {checkpoint.config.model.network}, {len(checkpoint.tree)} nodes")
         return
-    if out.suffix != ".weights" or len(files) != 1:
+    if out.suffix.lower() != ".weights" or len(files) != 1:
         raise typer.BadParameter(
             "Expected Darknet's files and -o NAME.pt, or one checkpoint and -o NAME.weights."
         )
@@ -129,7 +129,7 @@ def export(
     """Write a detector as one ONNX file, from images to boxes and classes (docs/export.md)."""
     from wordtree.support.outputs import check_outputs, write_outputs
 
-    if out.suffix != ".onnx":
+    if out.suffix.lower() != ".onnx":
         raise typer.BadParameter(f"expected a name that ends with .onnx, found {out}", param_hint="--out")
     check_outputs([out], inputs=[model], overwrite=overwrite)
     from yolo9000.checkpoints.checkpoint import load_detector

@@ -184,7 +184,7 @@ class ModelConfig(NetworkConfig):
     @model_validator(mode="after")
     def _classifier_has_features_and_classes(self) -> Self:
         source = self.classes_from
-        needs_list = isinstance(source, Path) and source.suffix != ".pt"
+        needs_list = isinstance(source, Path) and source.suffix.lower() != ".pt"
         if source and self.architecture == "darknet":
             raise ValueError("architecture darknet has a class head of its own; classes_from must be null")
         if source and self.backbone_weights == "random" and self.start_from is None:

@@ -143,7 +143,7 @@ def chosen_classes(text: str, tree: WordTree) -> BoolArray:
     try:
         nodes = parse(text, tree).nodes()
     except QueryError as error:
-        looks_like_a_file = Path(text).suffix in (".txt", ".names", ".list", ".csv") or "/" in text
+        looks_like_a_file = Path(text).suffix.lower() in (".txt", ".names", ".list", ".csv") or "/" in text
         if looks_like_a_file:
             raise ConfigError(f"{text}: there is no such file of classes.") from None
         raise error

@@ -29,6 +29,7 @@ _POLYGONS = re.compile(
     r"[-+.,0-9eE \t\n\r]*+\][, \t\n\r]*+(?:\[[-+.,0-9eE \t\n\r]*+\][, \t\n\r]*+)*+\]"
 )
 POLYGONS_NOT_KEPT = 0  # the value of `segmentation` in place of polygons
+_GZIP = b"\x1f\x8b"  # the first bytes of a compressed file
 _NO_POLYGONS = f'"segmentation":{POLYGONS_NOT_KEPT}'
 
 
@@ -183,14 +184,16 @@ class JsonText:
 
 @contextmanager
 def open_json(path: Path, source: str, *, keep_polygons: bool = False) -> Iterator[JsonText]:
-    """The JSON text of a file, which may be compressed (`.gz`); raises SourceError if it cannot be opened."""
+    """The JSON text of a file, which may be compressed by gzip; raises SourceError if it cannot be opened."""
     try:
-        file: BufferedIOBase = gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")
+        file = path.open("rb")
     except OSError as reason:
         problem = os.strerror(reason.errno or 0)
         raise SourceError(f"source {source!r}: cannot read its annotations {path} ({problem}).") from None
     with file:
-        yield JsonText(file, path, keep_polygons=keep_polygons)
+        is_compressed = file.peek(2)[:2] == _GZIP
+        text = gzip.GzipFile(fileobj=file) if is_compressed else file
+        yield JsonText(text, path, keep_polygons=keep_polygons)
 
 
 def _blanked(polygons: re.Match[str]) -> str:

@@ -32,7 +32,7 @@ _MAX_EXTENSION = 1 << 20  # bytes
 _RECORD = 20 * BLOCK  # bytes: tar programs pad with zeros to a multiple of this
 _COMPRESSED_STARTS = (b"PK\x03\x04", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd", b"\x1f\x9d")
 _COMPRESSED_NAMES = (
-    *(f".tar.{suffix}" for suffix in ("gz", "xz", "bz2", "zst", "Z")),
+    *(f".tar.{suffix}" for suffix in ("gz", "xz", "bz2", "zst", "z")),
     *(".tgz", ".txz", ".tbz", ".tbz2", ".tzst"),
 )
 _LEFT_OUT = {
@@ -70,7 +70,7 @@ def whole_tar(path: Path) -> TarSpan:
 
 def refuse_compressed(name: str) -> None:
     """Raise SourceError if a name is that of a compressed archive, whose members have no position on disk."""
-    if name.endswith(_COMPRESSED_NAMES):
+    if name.lower().endswith(_COMPRESSED_NAMES):
         raise _compressed(name)
 
 

@@ -177,6 +177,15 @@ def test_of_members_with_one_name_the_last_counts_as_after_unpacking(tmp_path, l
     assert counts == {"member of a tar that a later member of the same name replaces": 1}
 
 
+def test_suffixes_of_tars_and_images_may_be_in_capitals(folders, tmp_path):
+    (tmp_path / "tars").mkdir()
+    tar_of(folders / CAR, tmp_path / "tars" / f"{CAR}.TAR")
+    write_tar(tmp_path / "all.tar", (f"{TABBY}.TAR", tar_in_bytes(("Y.JPEG", b"y"), tmp_path=tmp_path)))
+    for images, wnid in ((tmp_path / "tars", CAR), (tmp_path / "all.tar", TABBY)):
+        source, records, _ = read(images)
+        assert (source.classes, bool(records)) == ((wnid,), True)
+
+
 def test_tars_within_tars_are_read_one_level_deep(tmp_path):
     inner = tar_in_bytes(("x.jpg", b"x"), tmp_path=tmp_path)
     class_tar = tar_in_bytes(("y.jpg", b"y"), ("deeper.tar", inner), tmp_path=tmp_path)

@@ -219,3 +219,20 @@ def test_names_that_would_be_read_as_columns_are_not_written_as_text(tmp_path: P
     with pytest.raises(TreeError, match=r"the names of the tree would be .*; write \.csv or \.json"):
         write_hierarchy(tree, tmp_path / "x.txt")
     assert not (tmp_path / "x.txt").exists()
+
+
+@pytest.mark.parametrize("suffix", [".CSV", ".Txt", ".JSON", ".TREE", ".tsv"])
+def test_suffixes_may_be_in_capitals(tmp_path: Path, suffix: str) -> None:
+    tree = read(tmp_path, "pets.csv", "child,parent,name\npet,,\ndog,pet,Dog\ncat,pet,\n")
+    if suffix == ".tsv":
+        again = read(tmp_path, "pets.tsv", "child\tparent\tname\npet\t\t\ndog\tpet\tDog\ncat\tpet\t\n")
+    else:
+        write_hierarchy(tree, tmp_path / f"PETS{suffix}")
+        again = read_hierarchy(tmp_path / f"PETS{suffix}")
+    assert edges(again) == edges(tree) == PETS
+
+
+def test_a_tree_in_capitals_has_its_names_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "PETS.TREE").write_text("pet -1\ndog 0\ncat 0\n")
+    (tmp_path / "PETS.NAMES").write_text("pet\nDog\ncat\n")
+    assert edges(read_hierarchy(tmp_path / "PETS.TREE")) == PETS

@@ -196,7 +196,6 @@ def test_long_lists_and_long_blanks_take_no_memory():
     ("data", "expected"),
     [
         pytest.param(gzip.compress(b"[1]")[:-9], "damaged gzip file: ", id="cut"),
-        pytest.param(b"[1]", "damaged gzip file: ", id="not compressed"),
         pytest.param(gzip.compress(b"[1]")[:12] + b"\xff" * 20, "damaged gzip file: ", id="damaged"),
     ],
 )
