@@ -10,5 +10,5 @@ __getattr__, __dir__, __all__ = folder_exports(
     probability="ProbabilityError deepest_confident_node",
     query="Comparison Junction Members Negation Query QueryError Rule parse",
     tree="WordTree",
-    tree_files="is_own_json load_json notice_beside tree_text wordnet_notice",
+    tree_files="is_own_json load_json names_beside notice_beside tree_text wordnet_notice",
 )
