@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import yolo9000.engines.engine as engine_module
 import yolo9000.engines.names as names
@@ -77,6 +78,46 @@ def test_bfloat16_gives_float32_outputs_near_those_of_float32() -> None:
     assert not torch.equal(output.features, expected.features)
     error = (output.features - expected.features).norm() / expected.features.norm()
     assert error < 0.03
+
+
+@pytest.mark.parametrize(
+    ("model", "first_stage"),
+    [
+        pytest.param({"architecture": "yolov2", "width": 0.125}, 1, id="Darknet-19"),
+        pytest.param(
+            {"architecture": "yolov2", "width": 0.125, "backbone": "timm/tf_efficientnet_lite0"},
+            3,
+            id="EfficientNet-Lite0",
+        ),
+    ],
+)
+@torch.no_grad()
+def test_bfloat16_begins_with_the_second_stage_of_the_backbone(
+    model: dict[str, object], first_stage: int
+) -> None:
+    cfg = ModelConfig.model_validate({"anchors": [[1, 1], [2, 2]], **model})
+    detector = build_detector(cfg, random_tree(30)).eval()
+    engine = build_engine(detector, precision="bfloat16")
+    with ConvolutionTypes() as seen:
+        output = engine(images(1, 3, 64, 64))
+    assert seen.types[:first_stage] == [torch.float32] * first_stage
+    assert set(seen.types[first_stage:-1]) == {torch.bfloat16}
+    assert seen.types[-1] == torch.float32  # the boxes of the head
+    assert output.features.dtype == torch.float32
+    assert {weight.dtype for weight in detector.parameters()} == {torch.float32}
+
+
+class ConvolutionTypes(TorchDispatchMode):
+    """The types of the weights of all convolutions, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ == "convolution":
+            self.types.append(args[1].dtype)
+        return func(*args, **(kwargs or {}))
 
 
 @torch.inference_mode()
