@@ -45,12 +45,9 @@ def letterbox(
 ) -> tuple[Tensor, Letterbox]:
     """The image scaled to fit on a grey canvas, float32 in 0..1, (3, height, width), and its letterbox.
 
-    image: uint8 in 0..255 or floating in 0..1, shape (3, H, W).
-    size_px: side of a square canvas, or its (width, height).
-    geometry: `darknet` resizes without antialiasing and aligns the corners (decision 13).
+    The parameters are those of `resized_to_fit`.
     """
-    network_size_px = (size_px, size_px) if isinstance(size_px, int) else size_px
-    fitted = Letterbox.fit(image_size_px=(image.shape[2], image.shape[1]), network_size_px=network_size_px)
+    content, fitted = resized_to_fit(image, size_px, geometry=geometry)
     canvas = torch.full(
         (3, fitted.network_height_px, fitted.network_width_px),
         GREY,
@@ -59,12 +56,25 @@ def letterbox(
     )
     rows = slice(fitted.top_px, fitted.top_px + fitted.resized_height_px)
     columns = slice(fitted.left_px, fitted.left_px + fitted.resized_width_px)
+    canvas[:, rows, columns] = _in_unit_range(content)
+    return canvas, fitted
+
+
+def resized_to_fit(
+    image: Tensor, size_px: int | tuple[int, int], *, geometry: Geometry = "exact"
+) -> tuple[Tensor, Letterbox]:
+    """The image at its size on the canvas, uint8 or floating in 0..1, (3, height, width), and its letterbox.
+
+    image: uint8 in 0..255 or floating in 0..1, shape (3, H, W).
+    size_px: side of a square canvas, or its (width, height).
+    geometry: `darknet` resizes without antialiasing and aligns the corners (decision 13).
+    """
+    network_size_px = (size_px, size_px) if isinstance(size_px, int) else size_px
+    fitted = Letterbox.fit(image_size_px=(image.shape[2], image.shape[1]), network_size_px=network_size_px)
     size = (fitted.resized_height_px, fitted.resized_width_px)
     if geometry == "darknet":
-        canvas[:, rows, columns] = resized_by_darknet(image, size)
-    else:
-        canvas[:, rows, columns] = _in_unit_range(resized(image, *size))
-    return canvas, fitted
+        return resized_by_darknet(image, size), fitted
+    return resized(image, *size), fitted
 
 
 def resized(image: Tensor, height: int, width: int) -> Tensor:

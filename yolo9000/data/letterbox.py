@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,8 @@ from yolo9000.config import Geometry
 GREY = 0.5  # darknet's letterbox canvas
 Boxes = TypeVar("Boxes", bound=Any)
 """Boxes (..., 4), as an array or as a tensor."""
+Content: TypeAlias = UInt8Array | Float32Array
+"""The pixels of an image at its size on the canvas, (3, height, width), in 0..255 or 0..1."""
 
 
 @dataclass(frozen=True)
@@ -83,25 +86,33 @@ def _like(boxes: Boxes, x: float, y: float) -> Boxes:
     return np.array(values, boxes.dtype) if isinstance(boxes, np.ndarray) else boxes.new_tensor(values)  # type: ignore[return-value]
 
 
-def letterbox_array(
+def array_resized_to_fit(
     pixels: UInt8Array, size_px: int | tuple[int, int], *, geometry: Geometry = "exact"
-) -> tuple[Float32Array, Letterbox]:
-    """The image (H, W, 3) scaled to fit on a grey canvas, float32 in 0..1, (3, height, width), and its letterbox.
+) -> tuple[Content, Letterbox]:
+    """The image (H, W, 3) at its size on the canvas, (3, height, width), and its letterbox.
 
-    The parameters are those of `image.letterbox`, from which pixels differ by at most 1 / 255.
+    The parameters are those of `image.resized_to_fit`, from which pixels differ by at most 1 / 255.
     """
     network_size_px = (size_px, size_px) if isinstance(size_px, int) else size_px
     fitted = Letterbox.fit(image_size_px=(pixels.shape[1], pixels.shape[0]), network_size_px=network_size_px)
-    canvas = np.full((3, fitted.network_height_px, fitted.network_width_px), GREY, np.float32)
     size = (fitted.resized_height_px, fitted.resized_width_px)
     if geometry == "darknet":
-        content = array_resized_by_darknet(pixels.transpose(2, 0, 1), size)
-    else:
-        image = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR)
-        content = _in_unit_range(np.asarray(image)).transpose(2, 0, 1)
-    bottom, right = fitted.top_px + size[0], fitted.left_px + size[1]
-    canvas[:, fitted.top_px : bottom, fitted.left_px : right] = content
-    return canvas, fitted
+        return array_resized_by_darknet(pixels.transpose(2, 0, 1), size), fitted
+    image = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1), fitted
+
+
+def canvases(contents: Sequence[Content], letterboxes: Sequence[Letterbox]) -> Float32Array:
+    """The images of a batch on grey canvases of one size, float32 in 0..1, (B, 3, height, width)."""
+    height, width = letterboxes[0].network_height_px, letterboxes[0].network_width_px
+    batch = np.empty((len(contents), 3, height, width), np.float32)
+    for canvas, content, fitted in zip(batch, contents, letterboxes, strict=True):
+        if content.shape != canvas.shape:
+            canvas.fill(GREY)
+        bottom, right = fitted.top_px + content.shape[1], fitted.left_px + content.shape[2]
+        largest = np.float32(255 if content.dtype == np.uint8 else 1)
+        np.divide(content, largest, out=canvas[:, fitted.top_px : bottom, fitted.left_px : right])
+    return batch
 
 
 def array_resized_by_darknet(pixels: np.ndarray, size: tuple[int, int]) -> Float32Array:

@@ -13,7 +13,7 @@ from wordtree.errors import ConfigError
 from wordtree.support.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
 from wordtree.support.config_files import validate
 from yolo9000.config import PredictConfig
-from yolo9000.data.letterbox import Letterbox, letterbox_array
+from yolo9000.data.letterbox import Letterbox, array_resized_to_fit, canvases
 from yolo9000.engines.names import AUTO, EngineError, chosen_engine
 from yolo9000.engines.sessions import open_session
 from yolo9000.export.onnx_metadata import read_onnx_detector
@@ -80,10 +80,12 @@ class OnnxPredictor:
         return False
 
     def _fit(self, pixels: UInt8Array) -> Fitted:
-        return Fitted(*letterbox_array(pixels, self.size_px, geometry=self.settings.geometry))
+        return Fitted(*array_resized_to_fit(pixels, self.size_px, geometry=self.settings.geometry))
 
     def _detect(self, images: Sequence[Fitted], names: Sequence[str]) -> list[Detections]:
-        outputs = self.engine(np.stack([image.canvas for image in images]))
+        outputs = self.engine(
+            canvases([image.content for image in images], [image.position for image in images])
+        )
         if problem := problem_of_outputs(outputs, len(images), self.tree):
             raise EngineError(
                 f"{self.checkpoint}: expected the outputs of a detector with {len(self.tree)} classes, found {problem}."

@@ -18,7 +18,8 @@ from wordtree.support.lines import one_line
 from wordtree.tree.query import parse
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.config import PredictConfig
-from yolo9000.data.image import letterbox
+from yolo9000.data.image import resized_to_fit
+from yolo9000.data.letterbox import canvases
 from yolo9000.distributed import default_device
 from yolo9000.engines.engine import build_engine
 from yolo9000.inference.calibrated import at_calibrated_depth, refuse_other_settings
@@ -132,17 +133,17 @@ class Predictor:
 
     def _fit(self, pixels: UInt8Array) -> Fitted:
         image = torch.from_numpy(pixels).permute(2, 0, 1)
-        canvas, position = letterbox(image, self.size_px, geometry=self.settings.geometry)
-        return Fitted(canvas.numpy(), position)
+        content, position = resized_to_fit(image, self.size_px, geometry=self.settings.geometry)
+        return Fitted(content.numpy(), position)
 
     @torch.inference_mode()
     def _detect(
         self, images: Sequence[Fitted], names: Sequence[str], *, query: NodeSet | None
     ) -> list[Detections]:
-        canvases = torch.from_numpy(np.stack([image.canvas for image in images])).to(self.device)
-        batch = BatchOutput(
-            self.engine(canvases), self.model.tree_tensors, [image.position for image in images]
-        )
+        letterboxes = [image.position for image in images]
+        batch_of_canvases = torch.from_numpy(canvases([image.content for image in images], letterboxes))
+        grid = self.engine(batch_of_canvases.to(self.device))
+        batch = BatchOutput(grid, self.model.tree_tensors, letterboxes)
         found = detect(batch, names, self.settings, query, self.vocabulary)
         if self._threshold_of_leaf is None:
             return found

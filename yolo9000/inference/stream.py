@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from wordtree.support.arrays import Float32Array, UInt8Array
+from wordtree.support.arrays import UInt8Array
 from wordtree.support.lines import one_line
-from yolo9000.data.letterbox import Letterbox
+from yolo9000.data.letterbox import Content, Letterbox
 from yolo9000.data.pixels import UnreadableImage
 from yolo9000.inference.detections import Detections
 from yolo9000.inference.sources import ImageItem
@@ -35,9 +35,9 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A decoded image on the network's canvas, float32, shape (3, height, width)."""
+    """A decoded image at its size on the network's canvas; as bytes, it waits in a quarter of the canvas's memory."""
 
-    canvas: Float32Array
+    content: Content
     position: Letterbox
     pixels: UInt8Array | None = None
 
@@ -46,7 +46,7 @@ class Fitted:
 class ImageStream:
     """A detector as functions of images.
 
-    fit     puts the pixels of an image, (H, W, 3) uint8, on the network's canvas; runs in threads
+    fit     resizes the pixels of an image, (H, W, 3) uint8, to fit on the network's canvas; runs in threads
     detect  returns the detections of a batch of fitted images with these names
     """
 

@@ -8,7 +8,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -24,8 +24,9 @@ from yolo9000.data.image import (
     read_stored_image,
     resized,
     resized_by_darknet,
+    resized_to_fit,
 )
-from yolo9000.data.letterbox import Letterbox, letterbox_array
+from yolo9000.data.letterbox import Letterbox, array_resized_to_fit, canvases
 from yolo9000.data.pixels import UnreadableImage
 from yolo9000.models.boxes import aligned_iou
 
@@ -213,10 +214,28 @@ def test_every_coco_image_has_the_size_that_its_annotations_say() -> None:
 
 
 @pytest.mark.parametrize("geometry", ["exact", "darknet"])
+def test_the_canvases_of_a_batch_are_those_of_each_image(geometry: Literal["exact", "darknet"]) -> None:
+    rng = np.random.default_rng(0)
+    images = [
+        torch.from_numpy(rng.integers(0, 256, (3, *hw), np.uint8)) for hw in ((96, 64), (20, 70), (90, 31))
+    ]
+    contents, boxes = zip(
+        *(resized_to_fit(image, (64, 96), geometry=geometry) for image in images), strict=True
+    )
+    batch = canvases([content.numpy() for content in contents], boxes)
+    assert batch.dtype == np.float32
+    for canvas, box, image in zip(batch, boxes, images, strict=True):
+        expected, expected_box = letterbox(image, (64, 96), geometry=geometry)
+        assert np.array_equal(canvas, expected.numpy())
+        assert box == expected_box
+
+
+@pytest.mark.parametrize("geometry", ["exact", "darknet"])
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (100, 37), (31, 80)])
 def test_the_letterbox_of_an_array_is_that_of_the_tensor(width: int, height: int, geometry: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    canvas, box = letterbox_array(pixels, (64, 96), geometry=geometry)
+    content, box = array_resized_to_fit(pixels, (64, 96), geometry=geometry)
+    (canvas,) = canvases([content], [box])
     expected, expected_box = letterbox(torch.from_numpy(pixels).permute(2, 0, 1), (64, 96), geometry=geometry)
     assert box == expected_box
     assert (canvas.shape, canvas.dtype) == ((3, 96, 64), np.float32)
