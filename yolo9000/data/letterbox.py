@@ -66,18 +66,30 @@ class Letterbox:
 
     def to_image_by_darknet(self, xyxy_px: Boxes) -> Boxes:
         """Boxes as by `to_image` with darknet's margin, which is not rounded: up to half a pixel off (decision 13)."""
-        x = (self.network_width_px - self.resized_width_px) / 2
-        y = (self.network_height_px - self.resized_height_px) / 2
-        in_image: Boxes = (xyxy_px - _like(xyxy_px, x, y)) / self._scale(xyxy_px)
+        in_image: Boxes = (xyxy_px - _like(xyxy_px, *self.margin_by_darknet_px)) / self._scale(xyxy_px)
         return in_image
 
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Pixels of the canvas for each pixel of the image, across and down."""
+        return self.resized_width_px / self.image_width_px, self.resized_height_px / self.image_height_px
+
+    @property
+    def margin_px(self) -> tuple[float, float]:
+        """The margin on the left and above."""
+        return self.left_px, self.top_px
+
+    @property
+    def margin_by_darknet_px(self) -> tuple[float, float]:
+        """The margin on the left and above, not rounded."""
+        x = (self.network_width_px - self.resized_width_px) / 2
+        return x, (self.network_height_px - self.resized_height_px) / 2
+
     def _scale(self, like: Boxes) -> Boxes:
-        x = self.resized_width_px / self.image_width_px
-        y = self.resized_height_px / self.image_height_px
-        return _like(like, x, y)
+        return _like(like, *self.scale)
 
     def _margin(self, like: Boxes) -> Boxes:
-        return _like(like, self.left_px, self.top_px)
+        return _like(like, *self.margin_px)
 
 
 def _like(boxes: Boxes, x: float, y: float) -> Boxes:

@@ -172,6 +172,8 @@ class WithSuppression(nn.Module):
         image = torch.arange(output.boxes.shape[0], device=images.device)[:, None, None]
         # The shift keeps boxes of different images apart.
         apart = (output.boxes.clamp(0, 1) + 2 * image).flatten(0, 1)
+        rows = nms(apart, output.objectness.flatten(), self.nms_iou)
         kept = torch.zeros_like(output.objectness, dtype=torch.bool).flatten()
-        kept = kept.index_fill(0, nms(apart, output.objectness.flatten(), self.nms_iou), True)
+        # Not `index_fill` or `index_copy`: of an empty list in them, the exporter cannot tell the type, and says so.
+        kept = kept.scatter(0, rows, torch.ones_like(rows, dtype=torch.bool))
         return (*output, kept.view_as(output.objectness))

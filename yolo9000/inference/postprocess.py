@@ -24,7 +24,7 @@ from yolo9000.inference.top_locations import (
 )
 from yolo9000.inference.vocabulary import Vocabulary
 from yolo9000.models.grid import Locations
-from yolo9000.models.tree_tensors import Descent
+from yolo9000.models.tree_tensors import Descent, counts
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,11 @@ def _detections(
     """The detections of each image; top, found: a row for each detection, image by image, best first."""
     below = _best_paths_below(batch, top.location, found.node)
     conditional, conditional_below = _arrays(found.conditional), _arrays(below.conditional)
-    absolute = _array(found.absolute)
+    columns = torch.stack([found.absolute, top.objectness, found.score], dim=1).to(top.xyxy_px.dtype)
+    numbers = _array(torch.cat([top.xyxy_px, columns], dim=1))  # copied from the device at once
+    xyxy_px, (absolute, objectness, score) = numbers[:, :4], numbers.T[4:]
+    node, leaf = _array(torch.stack([found.node, below.node]))
     stopped = _reasons(absolute.tolist(), conditional_below, rules)
-    xyxy_px, objectness = _array(top.xyxy_px), _array(top.objectness)
-    node, score, leaf = _array(found.node), _array(found.score), _array(below.node)
     runs = runs_of_images(top.location.image, len(names))
     return [
         Detections(
@@ -260,8 +261,8 @@ def _descend_in(
     node, reached, of_top = vocabulary.descend(batch.absolute(top.location, nodes), threshold=threshold)
     members = batch.tree_tensors.path_members(node)
     logits = batch.member_logits(top.location, members)
-    conditional = batch.tree_tensors.log_conditional(members, logits).exp()[members.on_path]
-    lengths = torch.bincount(members.path[members.on_path], minlength=len(node)).tolist()
+    conditional = batch.tree_tensors.log_conditional(members, logits).exp()[members.path_rows]
+    lengths = counts(members.path[members.path_rows], len(node)).tolist()
     return Descent(node, reached, conditional.split(lengths)), of_top
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
@@ -15,7 +16,7 @@ from yolo9000.data.letterbox import Letterbox
 from yolo9000.models.boxes import clip_xyxy
 from yolo9000.models.grid import GridOutput, Locations, decode_boxes, member_logits
 from yolo9000.models.roi_head import MIN_LOCATIONS, OBJECTNESS_WEIGHT, mean_class_logits, mean_objectness
-from yolo9000.models.tree_tensors import PathMembers, TreeTensors
+from yolo9000.models.tree_tensors import PathMembers, TreeTensors, counts
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,13 @@ def top_locations(
     image, rank = (best > min_objectness).nonzero(as_tuple=True)
     location = Locations.from_flat_index(batch.grid, (first + index)[image, rank])
     xyxy_unit = location.gather(batch.xyxy_unit)
-    parts = zip(runs_of_images(image, len(batch.letterboxes)), batch.letterboxes, strict=True)
-    xyxy_px = torch.cat([boxes_to_image(xyxy_unit[rows], letterbox, geometry) for rows, letterbox in parts])
+    xyxy_px = _boxes_to_images(xyxy_unit, image, batch.letterboxes, geometry)
     return TopLocations(location, best[image, rank], xyxy_px)
 
 
 def runs_of_images(image: Tensor, images: int) -> list[slice]:
     """The rows of each of B images; image: (P,) the image of each row, ascending."""
-    ends = torch.bincount(image, minlength=images).cumsum(0).tolist()
+    ends = counts(image, images).cumsum(0).tolist()
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
@@ -127,6 +127,29 @@ def nms_by_node(xyxy_px: Tensor, score: Tensor, node: Tensor, max_iou: float) ->
     # these offsets, and boxes with negative coordinates would reach into the range of the previous node.
     shifted = (xyxy_px - xyxy_px.amin()).double()
     return batched_nms(shifted, score.double(), node, max_iou)  # type: ignore[no-any-return]
+
+
+def _boxes_to_images(
+    xyxy_unit: Tensor, image: Tensor, letterboxes: Sequence[Letterbox], geometry: Geometry
+) -> Tensor:
+    """`boxes_to_image` for boxes (P, 4) of several images; image: (P,) the letterbox of each."""
+    facts = np.array([_facts_of(letterbox, geometry) for letterbox in letterboxes])
+    table = torch.from_numpy(facts.reshape(-1, 4, 2)).to(xyxy_unit.dtype)
+    table = table.to(xyxy_unit.device, non_blocking=True).repeat(1, 1, 2)[image]  # (P, 4, 4)
+    network, margin, scale, limit = table.unbind(1)
+    xyxy_px = (xyxy_unit * network - margin) / scale
+    return xyxy_px if geometry == "darknet" else torch.minimum(xyxy_px.clamp_min(0), limit)
+
+
+def _facts_of(letterbox: Letterbox, geometry: Geometry) -> list[tuple[float, float]]:
+    """Width and height of the canvas, the margin, the scale, and width and height of the image."""
+    margin = letterbox.margin_by_darknet_px if geometry == "darknet" else letterbox.margin_px
+    return [
+        (letterbox.network_width_px, letterbox.network_height_px),
+        margin,
+        letterbox.scale,
+        (letterbox.image_width_px, letterbox.image_height_px),
+    ]
 
 
 def boxes_to_image(xyxy_unit: Tensor, letterbox: Letterbox, geometry: Geometry = "exact") -> Tensor:

@@ -72,10 +72,10 @@ def _iou_with_predicted_shapes(
 
 def last_occurrences(keys: Tensor) -> Tensor:
     """The last row of each distinct key, ascending; keys: (Q,) int64."""
-    _, group = keys.unique(return_inverse=True)
-    row = torch.arange(len(keys), device=keys.device)
-    last = torch.full_like(keys, -1).scatter_reduce(0, group, row, "amax")
-    return (last[group] == row).nonzero()[:, 0]
+    ordered, row = keys.sort(stable=True)
+    is_last = torch.ones_like(ordered, dtype=torch.bool)
+    is_last[:-1] = ordered[1:] != ordered[:-1]
+    return row[is_last].sort().values
 
 
 def best_iou(predicted_xyxy_unit: Tensor, boxes: BoxColumns) -> Tensor:

@@ -214,7 +214,7 @@ class JointLoss(nn.Module):
                 threshold=0.5,
             )
             may_lack_box = ~exhaustive[objects.image, descent.node]
-            mask[objects.image[may_lack_box], objects.index[may_lack_box]] = True
+            mask[objects.image, objects.index] = may_lack_box
         return mask.view_as(candidates)
 
     def _objectness(self, output: GridOutput, assigned: Assignment, boxes: BoxColumns) -> Tensor:
@@ -265,8 +265,9 @@ class JointLoss(nn.Module):
         if self.tree_tensors.siblings == "sigmoid":
             return self._sigmoid_errors(output, paths, weight)
         logits = paths.logits + weight.log()  # weight 0: −inf, not part of the softmax
-        log_conditional = self.tree_tensors.log_conditional(members, logits)[members.on_path]
-        path, node = members.path[members.on_path], members.node[members.on_path]
+        rows = members.path_rows
+        log_conditional = self.tree_tensors.log_conditional(members, logits).index_select(0, rows)
+        path, node = members.path[rows], members.node[rows]
         group = self.tree_tensors.group[node]
         key = paths.location.flat_index(output)[path] * len(self.tree_tensors.group_start) + group
         return -log_conditional[last_occurrences(key)].sum()

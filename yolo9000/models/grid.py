@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -97,11 +98,12 @@ class GridOutput:
         """Sigmoid of the objectness logits, (B, A, H, W) in 0..1."""
         return self.objectness_logits.sigmoid()
 
-    @property
+    @cached_property
     def grid_wh(self) -> Tensor:
         """Columns and rows of the grid, (2,) float."""
         rows, columns = self.box_logits.shape[2:4]
-        return self.box_logits.new_tensor([columns, rows])
+        # Filled on the device: a copy from the host would wait for it.
+        return torch.stack([self.box_logits.new_full((), columns), self.box_logits.new_full((), rows)])
 
     def class_logits(self, location: Locations, nodes: Tensor) -> Tensor:
         """Logits of all `nodes` (U,) at each location, (P, U).

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yolo9000.models.grid import GridOutput
+from yolo9000.models.tree_tensors import counts, starts
 
 BLOCK = 64  # nodes in a block of `image_logits`; a path has about 110 members, so few slots stay empty
 
@@ -48,8 +49,7 @@ class ClassHead(nn.Module):
         weight = self._rows((first_row[:, None] + nodes).flatten()).unflatten(0, (anchors, len(nodes)))
         bias = self.bias.index_select(1, nodes)  # (A, U)
         order = anchor.argsort(stable=True)
-        counts = torch.bincount(anchor, minlength=len(weight)).tolist()
-        chunks = features.index_select(0, order).split(counts)
+        chunks = features.index_select(0, order).split(counts(anchor, len(weight)).tolist())
         logits = torch.cat([F.linear(rows, w, b) for rows, w, b in zip(chunks, weight, bias, strict=True)])
         return logits.index_select(0, order.argsort())
 
@@ -63,14 +63,14 @@ class ClassHead(nn.Module):
         anchors, node_count, _ = self.weight.shape
         pair_anchor = anchor[index]
         rows, row = (pair_anchor * node_count + nodes).unique(return_inverse=True)  # (U,) anchor by anchor
-        height = torch.bincount(anchor, minlength=anchors)
-        width = torch.bincount(rows // node_count, minlength=anchors)
-        vectors = features.index_select(0, anchor.argsort(stable=True)).split(height.tolist())
-        weight = self._rows(rows).split(width.tolist())
-        bias = self.bias.flatten().index_select(0, rows).split(width.tolist())
+        height, width = counts(anchor, anchors), counts(rows // node_count, anchors)
+        heights, widths = torch.stack([height, width]).tolist()
+        vectors = features.index_select(0, anchor.argsort(stable=True)).split(heights)
+        weight = self._rows(rows).split(widths)
+        bias = self.bias.flatten().index_select(0, rows).split(widths)
         tables = [F.linear(*each).flatten() for each in zip(vectors, weight, bias, strict=True)]
-        line, column = _rank_in_run(anchor, height)[index], row - _starts(width)[pair_anchor]
-        position = _starts(height * width)[pair_anchor] + line * width[pair_anchor] + column
+        line, column = _rank_in_run(anchor, height)[index], row - starts(width)[pair_anchor]
+        position = starts(height * width)[pair_anchor] + line * width[pair_anchor] + column
         return torch.cat(tables).index_select(0, position)
 
     def image_logits(self, features: Tensor, image: Tensor, nodes: Tensor) -> Tensor:
@@ -80,12 +80,13 @@ class ClassHead(nn.Module):
         The nodes of each map are split into blocks of equal size, so that each anchor takes one batched product.
         """
         self._mark_used(nodes)
-        count = torch.bincount(image, minlength=len(features))
+        count = counts(image, len(features))
         blocks = (count + BLOCK - 1) // BLOCK  # (B,)
-        slot = _starts(blocks)[image] * BLOCK + _rank_in_run(image, count)  # (Q,)
-        table = nodes.new_zeros(int(blocks.sum()) * BLOCK).index_copy(0, slot, nodes)
+        total = int(blocks.sum())
+        slot = starts(blocks)[image] * BLOCK + _rank_in_run(image, count)  # (Q,)
+        table = nodes.new_zeros(total * BLOCK).index_copy(0, slot, nodes)
         pixels = features.permute(0, 2, 3, 1).flatten(1, 2)  # (B, HW, C)
-        pixels = pixels.repeat_interleave(blocks, dim=0).transpose(1, 2)  # (blocks, C, HW)
+        pixels = pixels.repeat_interleave(blocks, dim=0, output_size=total).transpose(1, 2)  # (blocks, C, HW)
         logits = []
         for anchor, bias in enumerate(self.bias):
             rows = self._rows(anchor * self.weight.shape[1] + table).unflatten(0, (-1, BLOCK))
@@ -159,14 +160,9 @@ class SplitHead(nn.Module):
         self.classes.bias.copy_(offsets[:, 5:])
 
 
-def _starts(lengths: Tensor) -> Tensor:
-    """Start of each run when runs of these lengths follow one another."""
-    return lengths.cumsum(0) - lengths
-
-
 def _rank_in_run(run: Tensor, lengths: Tensor) -> Tensor:
     """Number of earlier rows in the same run, (Q,); run: (Q,) the run of each row; lengths: rows of each run."""
-    return run.argsort(stable=True).argsort() - _starts(lengths)[run]
+    return run.argsort(stable=True).argsort() - starts(lengths)[run]
 
 
 def _bias(layer: nn.Conv2d) -> Tensor:

@@ -34,6 +34,7 @@ class PathMembers:
     path: Tensor  # (Q,) the path of each row, in 0..P
     segment: Tensor  # (Q,) the segment of each row, in 0..`segments`
     on_path: Tensor  # (Q,) bool: True for exactly one member of each segment
+    path_rows: Tensor  # (segments,) the rows where `on_path` is True, ascending
     segments: int
 
 
@@ -122,7 +123,7 @@ class TreeTensors(nn.Module):
 
         logits: (Q, …) of `members`; further dimensions are kept.
         """
-        rows = members.on_path.nonzero()[:, 0]
+        rows = members.path_rows
         log_conditional = self.log_conditional(members, logits, dim=0).index_select(0, rows)
         zeros = log_conditional.new_zeros(count, *logits.shape[1:])
         return zeros.index_add(0, members.path[rows], log_conditional)
@@ -187,12 +188,13 @@ class TreeTensors(nn.Module):
             reached = absolute[active] * best
             product[active] = (product[active] * reached).to(product.dtype)
             goes_on = ((product[active] if by == "product" else reached) > threshold) | (deepest[active] < 0)
-            active, node = active[goes_on], node[goes_on]
-            best, reached = best[goes_on], reached[goes_on]
+            rows = goes_on.nonzero()[:, 0]
+            active, node, best, reached = (column[rows] for column in (active, node, best, reached))
             deepest[active], absolute[active] = node, reached.to(absolute.dtype)
             steps.append((active, best))
-            has_children = self.child_group[node] >= 0
-            active, group = active[has_children], self.child_group[node[has_children]]
+            group = self.child_group[node]
+            rows = (group >= 0).nonzero()[:, 0]
+            active, group = active[rows], group[rows]
         return Descent(deepest, absolute, _conditional_paths(steps, count))
 
     def _path_nodes(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,17 +208,19 @@ class TreeTensors(nn.Module):
             return members
         path_node = members.node[members.on_path][members.segment]
         kept = ~torch.isin(path_node * len(self) + members.node, self.non_exclusive)
-        rows = (members.node[kept], members.path[kept], members.segment[kept], members.on_path[kept])
-        return PathMembers(*rows, members.segments)
+        columns = (members.node[kept], members.path[kept], members.segment[kept], members.on_path[kept])
+        return PathMembers(*columns, kept.cumsum(0)[members.path_rows] - 1, members.segments)
 
     def _group_members(self, group: Tensor, path: Tensor, path_node: Tensor | None) -> PathMembers:
         """The members of G groups; path, path_node: (G,) the path of each group, and the group's member on it."""
-        within, segment = _expand(self.group_size[group])
-        node = self.group_start[group][segment] + within
-        on_path = (
-            node == path_node[segment] if path_node is not None else torch.zeros_like(node, dtype=torch.bool)
-        )
-        return PathMembers(node, path[segment], segment, on_path, len(group))
+        size, first = self.group_size[group], self.group_start[group]
+        within, segment = _expand(size)
+        node = first[segment] + within
+        if path_node is None:
+            on_path, path_rows = torch.zeros_like(node, dtype=torch.bool), first[:0]
+        else:
+            on_path, path_rows = node == path_node[segment], starts(size) + path_node - first
+        return PathMembers(node, path[segment], segment, on_path, path_rows, len(group))
 
 
 MemberLogits = Callable[[Tensor, PathMembers], Tensor]
@@ -275,8 +279,17 @@ def _segment_amax(values: Tensor, segment: Tensor, segments: int, dim: int = -1)
 def _expand(lengths: Tensor) -> tuple[Tensor, Tensor]:
     """The elements of consecutive runs of these lengths: position of each within its run, and index of its run."""
     run = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
-    start = lengths.cumsum(0) - lengths
-    return torch.arange(len(run), device=lengths.device) - start[run], run
+    return torch.arange(len(run), device=lengths.device) - starts(lengths)[run], run
+
+
+def starts(lengths: Tensor) -> Tensor:
+    """Start of each run when runs of these lengths follow one another."""
+    return lengths.cumsum(0) - lengths
+
+
+def counts(index: Tensor, length: int) -> Tensor:
+    """How often each of 0..`length` occurs, (length,) int64; unlike `bincount`, it never waits for a GPU."""
+    return index.new_zeros(length).scatter_add(0, index, torch.ones_like(index))
 
 
 def _conditional_paths(steps: list[tuple[Tensor, Tensor]], count: int) -> tuple[Tensor, ...]:
@@ -285,7 +298,7 @@ def _conditional_paths(steps: list[tuple[Tensor, Tensor]], count: int) -> tuple[
         return tuple(torch.zeros(count, 0))
     location = torch.cat([locations for locations, _ in steps])
     order = location.argsort(stable=True)
-    lengths = torch.bincount(location, minlength=count).tolist()
+    lengths = counts(location, count).tolist()
     paths: tuple[Tensor, ...] = torch.cat([values for _, values in steps])[order].split(lengths)
     return paths
 

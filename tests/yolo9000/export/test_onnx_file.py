@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -60,13 +61,15 @@ def test_more_locations_than_the_grid_has_are_refused(made_detector: Path) -> No
 
 @pytest.mark.slow
 def test_onnx_runtime_agrees_with_the_detector_at_every_size(
-    made_detector: Path,
+    made_detector: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     checkpoint = load_detector(made_detector)
     settings = checkpoint.config.predict.model_copy(update={"nms_iou": 0.02})
     content = export_onnx(checkpoint, ExportOptions(locations=30, suppress=True), settings)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert capsys.readouterr() == ("", "")
     session = onnxruntime.InferenceSession(content)
     names = [output.name for output in session.get_outputs()]
     graph = ExportedDetector(checkpoint.build_model(), locations=30, min_absolute=settings.min_absolute)

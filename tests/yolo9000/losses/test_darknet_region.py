@@ -52,7 +52,7 @@ class Activated:
         nodes = torch.arange(len(tree_tensors))
         groups = torch.repeat_interleave(torch.arange(len(tree_tensors.group_size)), tree_tensors.group_size)
         members = tree_tensors.path_members(nodes[:0])
-        members = type(members)(nodes, nodes, groups, nodes < 0, len(tree_tensors.group_size))
+        members = type(members)(nodes, nodes, groups, nodes < 0, nodes[:0], len(tree_tensors.group_size))
         conditional = tree_tensors.log_conditional(members, output.dense_class_logits()).exp()
         logistic = output.box_logits.sigmoid()
         size = output.box_logits[..., 2:4]
