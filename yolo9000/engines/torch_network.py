@@ -52,8 +52,8 @@ def _convert_to_bfloat16(detector: Detector) -> None:
     backbone = detector.backbone
     first = [] if isinstance(backbone, DarknetNetwork) else backbone.freezable_stages[0]
     of_first_stage = {layer for module in first for layer in module.modules()}
-    for part in (backbone, detector.neck):
-        for name, layer in list(part.named_modules()) if part is not None else ():
+    for part in (backbone, detector.neck or nn.Identity()):
+        for name, layer in list(part.named_modules()):
             if not isinstance(layer, nn.Conv2d | nn.Linear):
                 continue
             if layer in of_first_stage:

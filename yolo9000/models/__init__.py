@@ -16,5 +16,5 @@ __getattr__, __dir__, __all__ = folder_exports(
     head="ClassHead",
     roi_head="RoiHead RoiOutput mean_class_logits mean_objectness pooled",
     timm_backbone="TimmBackbone imagenet_classes pretrained_timm_weights timm_classifier",
-    tree_tensors="Descent PathMembers TreeTensors log_complement segment_log_softmax",
+    tree_tensors="Descent PathMembers TreeTensors counts log_complement segment_log_softmax",
 )
