@@ -23,7 +23,7 @@ from wordtree.support.arrays import Int32Array
 
 _BOX_OF_UNLISTED_IMAGE = "box of an image that the file does not list"
 _MOST_CLASSES = 1 << 20
-_NO_BOX: tuple[object, ...] = (None, [])
+_NO_BOX: tuple[object, ...] = (None, [], [0, 0, 0, 0])  # the last beside a mask only
 _NUMBERS = frozenset({int, float})  # bool is neither
 _INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,17})(?:\.0)?")  # as JSON writes an integer or an integral float
 
@@ -86,14 +86,13 @@ class Instances:
         class_number = self._class_number(annotation.get("category_id"))
         crowd, ignore = annotation.get("iscrowd"), annotation.get("ignore")
         is_ignored = bool(crowd or ignore) and (is_yes(crowd) or is_yes(ignore))
-        if corners is NO_CORNERS and bbox in _NO_BOX:
+        if (corners is NO_CORNERS or not any(corners)) and bbox in _NO_BOX:
             if _has_mask(annotation):
                 corners = self._box_of_mask(annotation["segmentation"])
-            elif is_ignored:
-                return
-            else:
-                self.unboxed.add(len(self.unboxed), class_number)
-                self._image_of_unboxed.append(key)
+            elif not bbox:
+                if not is_ignored:
+                    self.unboxed.add(len(self.unboxed), class_number)
+                    self._image_of_unboxed.append(key)
                 return
         self.boxes.add(len(self.boxes), class_number, corners, is_ignored=is_ignored)
         self._image_of_box.append(key)

@@ -56,12 +56,13 @@ def test_invalid_masks_without_boxes_are_lost_boxes_and_no_image_labels(world, f
 
 
 @pytest.mark.parametrize("format_", ["coco", "lvis"])
-def test_a_mask_stands_for_a_missing_box(world, format_):
+@pytest.mark.parametrize("missing", [{}, {"bbox": None}, {"bbox": []}, {"bbox": [0, 0, 0.0, 0]}])
+def test_a_mask_stands_for_a_missing_box(world, format_, missing):
     polygons = [[10, 10, 30, 12.5, 20, 30], [40, 5, 45, 5, 45, 9]]
     runs = {"size": [H, W], "counts": [H + 5, 20, H * W - H - 25]}  # column 1, rows 5 to 24
     annotations = [
-        NO_BOX | {"segmentation": polygons},
-        NO_BOX | {"segmentation": runs, "category_id": 2, "bbox": []},
+        NO_BOX | {"segmentation": polygons} | missing,
+        NO_BOX | {"segmentation": runs, "category_id": 2} | missing,
         box(1, 2) | {"segmentation": polygons},
     ]
     world.images("img/a.jpg")

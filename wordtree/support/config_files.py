@@ -173,7 +173,7 @@ def read_yaml(
     except OSError as reason:
         raise error(f"{path}: cannot read this {content} ({system_message(reason)}).") from None
     except UnicodeDecodeError:
-        raise error(f"{path}: not YAML: the file is not UTF-8 text.") from None
+        raise error(f"{path}: not YAML: the file is not UTF-8 text; save it as UTF-8.") from None
     except YamlProblem as reason:
         line = f", line {reason.line}" if reason.line else ""
         raise error(f"{path}{line}: not YAML: {reason}.") from None

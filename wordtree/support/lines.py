@@ -29,7 +29,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
             if len(line) > MAX_LINE_BYTES:
                 raise TreeFileError(f"{path}: line {number}: longer than {MAX_LINE_BYTES} bytes.")
             if not (line.isascii() or _is_utf8(line)):
-                raise TreeFileError(f"{path}: line {number}: not UTF-8.")
+                raise TreeFileError(f"{path}: line {number}: not UTF-8; save the file as UTF-8.")
             yield number, line.rstrip("\r\n")
 
 

@@ -77,7 +77,7 @@ def load_json(path: Path) -> Any:
         text = payload.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = payload.count(b"\n", 0, error.start) + 1
-        raise TreeFileError(f"{path}: line {line}: not UTF-8.") from None
+        raise TreeFileError(f"{path}: line {line}: not UTF-8; save the file as UTF-8.") from None
     with file_in_errors(path):
         return _parsed(text)
 

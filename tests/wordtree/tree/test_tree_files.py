@@ -95,7 +95,7 @@ def test_malformed_tree_files_are_refused_with_file_and_line(
     [
         pytest.param(b"one\n", "x.names: There are 2 nodes but 1 names.", id="too few"),
         pytest.param(b"one\ntwo\nthree\n", "x.names: There are 2 nodes but 3 names.", id="too many"),
-        pytest.param(b"one\n\xe9\n", "x.names: line 2: not UTF-8.", id="latin-1"),
+        pytest.param(b"one\n\xe9\n", "x.names: line 2: not UTF-8; save the file as UTF-8.", id="latin-1"),
         pytest.param(b"one\n\ntwo\n", "x.names: line 2: empty", id="blank line inside"),
         pytest.param(b"one\na\tb\n", "x.names: line 2: 'a\\tb' cannot name 'b'", id="control character"),
     ],
