@@ -125,9 +125,17 @@ def page_frame(height: int) -> ChartFrame:
     return ChartFrame(width=720, height=height, left=56, right=26, top=12, bottom=34)
 
 
-def line_chart(series: Sequence[Series], *, title: str, height: int = 300, logarithmic: bool = False) -> str:
-    """An HTML figure with curves over the training step; the legend gives the last value of each curve.
+def line_chart(
+    series: Sequence[Series],
+    *,
+    title: str,
+    height: int = 300,
+    logarithmic: bool = False,
+    last_values: bool = True,
+) -> str:
+    """An HTML figure with curves, over the training step or another quantity.
 
+    last_values: whether the legend has the last value of each curve.
     Long curves are smoothed, and their single points are drawn faint behind them. A logarithmic axis leaves out
     values up to 0. Empty where nothing can be drawn.
     """
@@ -145,8 +153,9 @@ def line_chart(series: Sequence[Series], *, title: str, height: int = 300, logar
         for number, (raw, curve) in enumerate(zip(series, smooth, strict=True))
     )
     legend = "".join(
-        f'<li class="s{number % COLOURS}">{escape(curve.name)} <b>{three_digits(curve.values[-1])}</b></li>'
+        f'<li class="s{number % COLOURS}">{escape(curve.name)}{value}</li>'
         for number, curve in enumerate(smooth)
+        for value in [f" <b>{three_digits(curve.values[-1])}</b>" if last_values else ""]
     )
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'

@@ -93,6 +93,9 @@ def classes_sentences(comparison: Comparison) -> list[str]:
     rate = f"{100 * choice.false_discovery_rate:g} %"
     by_chance = (1 - choice.confidence) * tested
     differ = f"{better_a + better_b:,} of {tested:,} tested classes differ (*)"
+    rare = len(comparison.classes) - tested
+    if not tested:
+        return [f"No class is tested: all {rare:,} have objects in fewer than {MIN_IMAGES} images."]
     sentences = [
         f"{differ}: {better_a:,} are better in A, {better_b:,} in B.",
         f"At most about {rate} of these are expected by chance (false discovery rate, Benjamini and Hochberg).",
@@ -101,7 +104,7 @@ def classes_sentences(comparison: Comparison) -> list[str]:
     needed = math.ceil(2 * tested / choice.false_discovery_rate)
     if choice.resamples + 1 < needed:
         sentences.append(f"If only one class differs, it is detected only with --resamples {needed} or more.")
-    if rare := len(comparison.classes) - tested:
+    if rare:
         sentences.append(f"Not tested: {rare:,} with objects in fewer than {MIN_IMAGES} images.")
     return sentences
 

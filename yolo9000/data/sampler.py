@@ -29,8 +29,8 @@ def images_of_split(reader: ShardReader, name: str) -> Int64Array:
     """The images of a split, ascending; DataMismatch if there is no such split."""
     if name not in reader.splits:
         raise DataMismatch(
-            f"{reader.folder}: split '{name}' is not in the shards; they have: {', '.join(reader.splits)}. Set "
-            "data.train_split or evaluate.split to one of these, or merge sources into it (`split:`)."
+            f"{reader.folder}: split '{name}' is not in the shards; they have: {', '.join(reader.splits)}. "
+            "Choose one of these (--split, data.train_split, evaluate.split), or merge sources into it (`split:`)."
         )
     return reader.split(name)
 

@@ -26,10 +26,12 @@ def prediction_charts(metrics: PredictionMetrics) -> list[Markup]:
                 Series("F1", min_scores, [point.f1 for point in points]),
             ],
             title="Precision, recall and F1 (%) against 100 × min_score",
+            last_values=False,
         ),
         line_chart(
             [Series("wrong predictions", [p.coverage for p in risks], [p.risk for p in risks])],
             title="Wrong predictions (%) against coverage (%): from the root to the leaves",
+            last_values=False,
         ),
         line_chart(
             [
@@ -37,6 +39,7 @@ def prediction_charts(metrics: PredictionMetrics) -> list[Markup]:
                 Series("correct nodes", depths, [row.accuracy for row in metrics.depths]),
             ],
             title="Mean probability and share of correct nodes (%) by depth in the tree",
+            last_values=False,
         ),
     )
     return [Markup(chart) for chart in charts if chart]  # line_chart escapes its texts

@@ -262,5 +262,5 @@ def test_a_comparison_is_plain_json_and_has_tables(reader: ShardReader, one: Det
     ]
     assert all(row.images < 10 for row in found.classes)
     assert classes_sentences(found)[-1] == (
-        f"Not tested: {len(found.classes)} with objects in fewer than 10 images."
+        f"No class is tested: all {len(found.classes)} have objects in fewer than 10 images."
     )
