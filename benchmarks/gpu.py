@@ -17,7 +17,7 @@ boxes each. Prints and writes as JSON, for float32 and bfloat16:
                 second, relative to one process too, and whether both have the same weights afterwards, bit for bit
 
 A measurement that does not fit into the time or into memory is left out, with the reason. So far this program has run
-on CPUs only, where it counted 51 waits in a training step and 28 in a batch of detections.
+on CPUs only, where it counted 27 waits in a training step and 39 in a batch of detections (docs/speed.md).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ import torch
 from benchmark_options import benchmark_parser, parse, write_json
 from generated_training import GeneratedTraining, Size
 from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+from waits import counted_waits
 
 from yolo9000.config import PredictConfig
 from yolo9000.data.letterbox import Letterbox
@@ -55,8 +55,6 @@ PRECISIONS = ("float32", "bfloat16")
 NODES = (80, 9418, 82115)
 QUICK = {"nodes": (80, 4500), "batch": 2, "size": 64, "width": 0.25, "seconds": 0.2, "matrix": 256}
 ROUNDS = 3
-# Operations whose result has a size or a value that the host must read.
-WAITING = {"_local_scalar_dense", "nonzero", "_unique2", "unique_dim", "bincount", "masked_select", "equal"}
 
 
 @dataclass(frozen=True)
@@ -271,9 +269,7 @@ def waits(bench: Bench, work: Callable[[], object]) -> dict[str, int]:
     work()
     bench.wait()
     if bench.device.type != "cuda":
-        with _WaitingOperations() as counted:
-            work()
-        return dict(counted.operations.most_common())
+        return dict(counted_waits(work).most_common())
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
         work()
     operations: Counter[str] = Counter()
@@ -281,26 +277,6 @@ def waits(bench: Bench, work: Callable[[], object]) -> dict[str, int]:
         if event.name == "cudaStreamSynchronize":
             operations[event.cpu_parent.name if event.cpu_parent else "outside operations"] += 1
     return dict(operations.most_common())
-
-
-class _WaitingOperations(TorchDispatchMode):
-    """Counts operations that would make the host wait if their tensors were on a GPU."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        if name in WAITING or (name in {"index", "index_put", "index_put_"} and _has_mask(args[1])):
-            self.operations[name] += 1
-        if name == "repeat_interleave" and (kwargs or {}).get("output_size") is None:
-            self.operations[name] += 1
-        return func(*args, **(kwargs or {}))
-
-
-def _has_mask(indices: Sequence[torch.Tensor | None]) -> bool:
-    return any(index is not None and index.dtype == torch.bool for index in indices)
 
 
 # --- two processes

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from yolo9000.checkpoints.checkpoint import DetectorCheckpoint
 from yolo9000.checkpoints.darknet_export import write_darknet
-from yolo9000.export.network import Network
+from yolo9000.export.network import NetworkGraph
 from yolo9000.models import Detector
 from yolo9000.models.folding import fold_detector
 
@@ -44,7 +44,7 @@ def ncnn_network(detector: Detector, images: Tensor, *, threads: int) -> Callabl
 
     folded = copy.deepcopy(detector)
     fold_detector(folded)
-    network = Network(folded).eval()
+    network = NetworkGraph(folded).eval()
     net = ncnn.Net()
     net.opt.num_threads = threads
     with TemporaryDirectory() as folder:
@@ -70,7 +70,7 @@ def ncnn_network(detector: Detector, images: Tensor, *, threads: int) -> Callabl
     return run
 
 
-def _convert_to_ncnn(network: Network, image: Tensor, folder: Path) -> None:
+def _convert_to_ncnn(network: NetworkGraph, image: Tensor, folder: Path) -> None:
     """Write `net.ncnn.param` and `net.ncnn.bin` for images of the size of this one."""
     import pnnx
 

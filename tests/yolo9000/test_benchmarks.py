@@ -83,6 +83,7 @@ def test_gpu_on_a_cpu(tmp_path: Path) -> None:
             assert [row["nodes"] for row in rows] == [80, 4500]
             assert all(0 < row["share_of_peak"] < 1 for row in rows)
     assert found["waits in a training step"]["nonzero"] > 0
+    assert found["waits in a batch of detections"]["cpu"] > 0
     assert found["processes"]["equal_weights"]
     assert found["processes"]["processes"] == 2
 
