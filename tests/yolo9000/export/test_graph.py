@@ -145,6 +145,24 @@ def test_an_roi_head_reads_more_locations_than_are_classified() -> None:
     torch.testing.assert_close(few.objectness[0], of_100.objectness)
 
 
+@torch.no_grad()
+def test_an_roi_head_reads_as_many_boxes_as_it_is_told() -> None:
+    detector = small_detector(1, roi_head=True)
+    assert detector.roi_head is not None
+    detector.head.box.weight.mul_(0.05)  # the grid hardly prefers any location, so the RoI head decides
+    detector.roi_head.objectness.weight.mul_(0.2)
+    images = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(2))
+    batch = whole_images(detector, images)
+    order = batch.grid_objectness.flatten().argsort(descending=True)
+    seen = []
+    for read in (5, 40, 256):
+        graph = ExportedDetector(detector, locations=5, min_absolute=0.3, roi_locations=read)
+        best = batch.objectness(Locations.from_flat_index(batch.grid, order[:read])).topk(5).values
+        torch.testing.assert_close(graph(images).objectness[0], best)
+        seen.append(best)
+    assert seen[0].sum() < seen[1].sum() < seen[2].sum()
+
+
 def whole_images(detector: Detector, images: Tensor) -> BatchOutput:
     """The output for images that fill the canvas."""
     size_px = images.shape[3], images.shape[2]
