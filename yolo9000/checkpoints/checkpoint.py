@@ -9,7 +9,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, overload
 
@@ -79,6 +79,7 @@ class Checkpoint(Generic[SettingsT]):
     seen_before: int = 0  # images that the weights had seen before step 1
     darknet: DarknetOrigin | None = None
     calibration: Calibration | None = None
+    where: str = "the checkpoint"  # its file, for messages
 
     def calibration_of_weights(self, path: Path | str) -> Calibration:
         """The calibration. Raises CalibrationError if there is none, or if it was made with other weights."""
@@ -138,7 +139,7 @@ class Checkpoint(Generic[SettingsT]):
         wrong = sorted(name for name in {**expected, **found} if expected.get(name) != found.get(name))
         if wrong:
             raise CheckpointError(
-                f"{len(wrong)} weights of the checkpoint do not fit its own configuration: {wrong[0]:.80} "
+                f"{self.where}: {len(wrong)} weights do not fit its own configuration: {wrong[0]:.80} "
                 f"should be {expected.get(wrong[0], 'absent')}, found {found.get(wrong[0], 'nothing')}."
             )
 
@@ -158,7 +159,7 @@ class Checkpoint(Generic[SettingsT]):
         ) as reason:  # sizes beyond torch's limits
             message = one_line(reason)[:200]
             raise CheckpointError(
-                f"The configuration describes a network that cannot be built ({message})."
+                f"{self.where}: the configuration describes a network that cannot be built ({message})."
             ) from None
 
     def _network(self) -> Detector | Classifier:
@@ -272,7 +273,8 @@ def load_checkpoint(path: Path | str) -> Checkpoint[Any]:
             f"{path}: the checkpoint is damaged: {', '.join(wrong[:10])} absent, unknown or of the wrong type."
         )
     try:
-        return _checkpoint_of(_with_new_names(content) if version == 1 else content, config_type)
+        content = _with_new_names(content) if version == 1 else content
+        return replace(_checkpoint_of(content, config_type), where=str(path))
     except RecursionError:
         raise DamagedCheckpoint(f"{path}: the checkpoint is damaged (it is nested too deeply).") from None
     except (ValueError, DataPrepError, WordTreeError, CheckpointError) as reason:

@@ -22,6 +22,7 @@ from yolo9000.inference.sources import ImageItem, ImageLike, image_items
 from yolo9000.inference.stream import Fitted, ImageStream, OnUnreadable, Predicted, detections_of
 
 OUTPUTS = ("boxes", "objectness", "leaf", "path_conditional")
+_TOLERANCE = 0.01  # of probabilities in bfloat16
 
 
 class OnnxPredictor:
@@ -126,6 +127,9 @@ def problem_of_outputs(outputs: Mapping[str, Any], images: int, tree: WordTree) 
         expected = (images, *locations, *ends.get(name, ()))
         if column.shape != expected or column.dtype.kind != kind:
             return f"{name} of type {column.dtype} and shape {column.shape} instead of {expected}"
+    for name in ("objectness", "path_conditional"):
+        if not ((outputs[name] >= -_TOLERANCE) & (outputs[name] <= 1 + _TOLERANCE)).all():  # NaN too
+            return f"{name} outside 0..1"
     leaf = outputs["leaf"]
     if leaf.size and not 0 <= leaf.min() <= leaf.max() < len(tree):
         return "a class that is not in its tree"
@@ -187,9 +191,10 @@ def _reason(count: int, length: int, absolute: float, cfg: PredictConfig) -> Sto
 def _boxes_in_image(xyxy_unit: Float32Array, letterbox: Letterbox, cfg: PredictConfig) -> Float32Array:
     """Boxes in pixels of the image, (K, 4), clipped unless the geometry is `darknet`."""
     network = np.array([letterbox.network_width_px, letterbox.network_height_px] * 2, np.float32)
-    if cfg.geometry == "darknet":
-        return letterbox.to_image_by_darknet(xyxy_unit * network)
-    return _clipped(letterbox.to_image(xyxy_unit * network), letterbox)
+    with np.errstate(over="ignore", invalid="ignore"):  # `Detections` refuses infinity and NaN
+        if cfg.geometry == "darknet":
+            return letterbox.to_image_by_darknet(xyxy_unit * network)
+        return _clipped(letterbox.to_image(xyxy_unit * network), letterbox)
 
 
 def _clipped(xyxy_px: Float32Array, letterbox: Letterbox) -> Float32Array:

@@ -268,6 +268,8 @@ def test_weights_of_another_network_are_refused_in_one_short_line(checkpoint: De
     other = replace(checkpoint, config=checkpoint.config.model_copy(update={"model": wider}))
     with pytest.raises(CheckpointError) as caught:
         other.build_model()
+    assert str(caught.value).startswith(f"{checkpoint.where}: ")
+    assert checkpoint.where.endswith(".pt")
     assert "do not fit its own configuration" in str(caught.value)
     assert len(str(caught.value)) < 400
     assert len(str(caught.value).splitlines()) == 1

@@ -95,6 +95,8 @@ def test_outputs_of_an_exported_graph_have_no_problem(toy_tree: WordTree) -> Non
         ({"leaf": np.full((2, 3), -1)}, "a class that is not in its tree"),
         ({"path_conditional": np.ones((2, 3, 2), np.float32)}, "path_conditional of type float32"),
         ({"path_conditional": np.array("x")}, "path_conditional of type <U1"),
+        ({"path_conditional": np.full((2, 3, 3), 1e30, np.float32)}, "path_conditional outside 0..1"),
+        ({"objectness": np.full((2, 3), np.nan, np.float32)}, "objectness outside 0..1"),
     ],
 )
 def test_outputs_of_another_graph_are_refused(
@@ -110,7 +112,7 @@ def test_outputs_of_another_graph_are_refused(
     [
         ("leaf", np.array([[6, 99]]), "expected the outputs of a detector with 7 classes"),
         ("boxes", np.zeros((1, 2, 3), np.float32), "expected the outputs of a detector"),
-        ("objectness", np.array([[2.0, 0.5]], np.float32), "expected probabilities in 0..1, found 2"),
+        ("objectness", np.array([[2.0, 0.5]], np.float32), "found objectness outside 0..1"),
         ("boxes", np.full((1, 2, 4), np.nan, np.float32), "expected finite boxes"),
     ],
 )
@@ -136,6 +138,15 @@ def test_a_graph_of_a_stranger_ends_in_one_line_and_exit_code_2(
     assert code == 2
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_box_beyond_the_range_of_float32_is_clipped_without_a_warning(toy_tree: WordTree) -> None:
+    outputs = columns(objectness=np.ones((2, 3), np.float32))
+    outputs["boxes"] = np.array([-3e38, 0, 3e38, 1], np.float32) * np.ones((2, 3, 1), np.float32)
+    letterbox = Letterbox.fit(image_size_px=(90, 51), network_size_px=(64, 64))
+    of_image = {name: np.asarray(column)[0] for name, column in outputs.items()}
+    found = detections_in_image(of_image, letterbox, "a.jpg", toy_tree, PredictConfig())
+    assert found.xyxy_px.tolist() == [[0, 0, 90, 51]]
 
 
 @pytest.mark.parametrize("seed", range(5))
