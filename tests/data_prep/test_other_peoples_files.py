@@ -146,6 +146,12 @@ def test_coco_images_without_size_have_that_of_their_header(world):
     assert boxes_px(world.merged(format="coco")) == BOX
 
 
+def test_coco_sizes_that_are_no_integers_are_rounded(world):
+    world.images("img/a.jpg")
+    world.coco([entry(1, "a.jpg", width=100.4, height="49.6")], [box(1, 1)])
+    assert boxes_px(world.merged(format="coco")) == {"a.jpg": [("dog", 10, 10, 30, 30)]}
+
+
 def test_coco_categories_of_one_name_are_one_class(world):
     world.images("img/a.jpg")
     world.coco(
@@ -171,7 +177,8 @@ def test_a_class_that_nothing_uses_needs_no_node(world, format_, command):
 
 @pytest.mark.parametrize("name", ["a%20b.jpg", "http://host/x/a%20b.jpg?size=1", "/data/upload/1/a b.jpg",
                                   "/data/upload/1/0a1b2c3d-a%20b.jpg", "/data/local-files/?d=x/a%20b.jpg",
-                                  "C:\\Users\\me\\a b.jpg", "s3://bucket/pets/a b.jpg"])  # fmt: skip
+                                  "C:\\Users\\me\\a b.jpg", "s3://bucket/pets/a b.jpg",
+                                  "a b.jpg\t", " a b.jpg"])  # fmt: skip
 @pytest.mark.parametrize("format_", ["coco", "csv"])
 def test_an_image_is_found_by_an_escaped_or_absolute_name(world, name, format_):
     world.images("img/a b.jpg")

@@ -103,4 +103,4 @@ def _side(value: object) -> int:
     """A width or height in px, perhaps from a text; 0 if it is missing or invalid."""
     if isinstance(value, str):
         value = number(value)
-    return int(value) if is_finite(value) and value >= 1 else 0  # type: ignore[call-overload, operator]
+    return round(value) if is_finite(value) and value >= 1 else 0  # type: ignore[call-overload, operator]

@@ -110,8 +110,8 @@ def spellings(path: str) -> tuple[str, ...]:
 
 
 def _paths_in(name: str) -> Iterator[str]:
-    """The paths that a name may stand for, with `/` between folders: unescaped, and without host, drive or root."""
-    path, is_relative = name.replace("\\", "/"), stays_inside(name) and "://" not in name
+    """The paths that a name may stand for: with `/` between folders, unescaped, and without host, drive or root."""
+    path, is_relative = name.strip().replace("\\", "/"), stays_inside(name) and "://" not in name
     if _LOCAL_FILES in path:
         path = path.partition(_LOCAL_FILES)[2]
     elif "://" in path:
