@@ -55,9 +55,8 @@ class Hierarchy:
             if not isinstance(below, Mapping | Collection | None) or isinstance(
                 below, str | bytes | set | frozenset
             ):
-                raise TypeError(
-                    f"the children of {parent!r}: expected a dict or a list of names, found {_brief(below)}"
-                )
+                place = "the roots" if parent is None else f"the children of {parent!r}"
+                raise TypeError(f"{place}: expected a dict or a list of names, found {_brief(below)}")
             for name in below or ():
                 if not isinstance(name, str):
                     raise HierarchyError(

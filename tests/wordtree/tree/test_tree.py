@@ -213,6 +213,7 @@ def test_relations_that_are_not_pairs_of_nodes_are_refused(relations: list[tuple
         pytest.param(lambda _: build_tree(3), r"labels: expected a list of texts, found the int '3'", id="number"),
         pytest.param(lambda _: build_tree([3]), r"labels: expected texts, found the int '3'", id="number as a label"),
         pytest.param(lambda _: Hierarchy.from_dict({"animal": "dog"}), "the children of 'animal'", id="child"),
+        pytest.param(lambda _: Hierarchy.from_dict("dog"), "the roots: expected a dict", id="roots"),
         pytest.param(lambda _: Hierarchy.from_dict("animal"), "expected a dict or a list of names, found", id="string"),
         pytest.param(
             lambda _: Hierarchy.from_dict({"animal": {"dog", "cat"}}),
