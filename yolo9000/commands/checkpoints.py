@@ -115,8 +115,12 @@ def export(
     model: Model,
     out: Annotated[Path, typer.Option("-o", "--out", help="NAME.onnx.")],
     locations: Annotated[
-        int, typer.Option(min=1, help="Locations of highest objectness per image that are classified.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Locations of highest objectness per image that are classified; default: as many as by `predict`.",
+        ),
+    ] = None,
     nms: Annotated[
         bool, typer.Option("--nms/--no-nms", help="Add the output `kept`: suppression inside the graph.")
     ] = False,

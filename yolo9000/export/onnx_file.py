@@ -25,11 +25,12 @@ TRIAL_CELLS = 4  # on each side of the image that the exporter tries
 class ExportOptions:
     """Choices of `yolo9000 export`.
 
-    locations: the locations of highest objectness per image that the graph classifies.
+    locations: the locations of highest objectness per image that the graph classifies; None: `predict.max_locations`,
+    so that the file finds the same as the checkpoint.
     suppress: add the output `kept`.
     """
 
-    locations: int = 100
+    locations: int | None = None
     suppress: bool = False
 
 
@@ -43,16 +44,17 @@ def export_onnx(checkpoint: DetectorCheckpoint, options: ExportOptions, settings
     multiple_px: int = detector.backbone.stride
     columns, rows = (side // detector.stride for side in cfg.wh_px)
     count = rows * columns * len(detector.head.anchors_cell)
-    if options.locations > count:
+    if options.locations is not None and options.locations > count:
         raise ExportError(
             f"--locations: expected at most {count}, the grid locations at "
             f"{cfg.wh_px[0]}×{cfg.wh_px[1]} px, found {options.locations}."
         )
     fold_detector(detector)
-    graph = _graph(detector, options, settings)
+    locations = options.locations or settings.max_locations
+    graph = _graph(detector, options, locations, settings)
     names = [*ExportedOutput._fields, *(["kept"] if options.suppress else [])]
     model = traced(graph, multiple_px, side_px=TRIAL_CELLS * multiple_px, outputs=names)
-    for key, value in metadata(checkpoint, options, settings, multiple_px=multiple_px).items():
+    for key, value in metadata(checkpoint, locations, settings, multiple_px=multiple_px).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = (
             key,
@@ -63,7 +65,7 @@ def export_onnx(checkpoint: DetectorCheckpoint, options: ExportOptions, settings
 
 
 def metadata(
-    checkpoint: DetectorCheckpoint, options: ExportOptions, settings: PredictConfig, *, multiple_px: int
+    checkpoint: DetectorCheckpoint, locations: int, settings: PredictConfig, *, multiple_px: int
 ) -> Mapping[str, Any]:
     """The metadata for programs without this package, by key; all values but texts are stored as JSON.
 
@@ -78,17 +80,17 @@ def metadata(
         "parents": tree.parent.tolist(),
         "input_size_px": list(checkpoint.config.model.wh_px),
         "input_multiple_px": multiple_px,
-        "locations": options.locations,
+        "locations": locations,
         **{name: getattr(settings, name) for name in SETTINGS},
         "boxes": checkpoint.label_counts.boxes.tolist(),
         "image_labels": checkpoint.label_counts.image_labels.tolist(),
     }
 
 
-def _graph(detector: Detector, options: ExportOptions, settings: PredictConfig) -> nn.Module:
+def _graph(detector: Detector, options: ExportOptions, locations: int, settings: PredictConfig) -> nn.Module:
     graph = ExportedDetector(
         detector,
-        locations=options.locations,
+        locations=locations,
         min_absolute=settings.min_absolute,
         by="product" if settings.descent == "darknet" else "absolute",
         roi_locations=max(settings.max_locations, MIN_LOCATIONS),

@@ -7,6 +7,7 @@ import logging
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 
 from tests.yolo9000.darknet_golden import NOT_AT_HAND, ORIGINAL
-from yolo9000.checkpoints.checkpoint import load_detector
+from yolo9000.checkpoints.checkpoint import DetectorCheckpoint, load_detector, save_checkpoint
 from yolo9000.checkpoints.darknet_import import DarknetFiles, read_darknet
 from yolo9000.cli import main
 from yolo9000.engines.names import is_installed
@@ -23,7 +24,10 @@ from yolo9000.engines.sessions import open_session
 from yolo9000.export.graph import ExportedDetector, WithSuppression
 from yolo9000.export.network import ExportError
 from yolo9000.export.onnx_file import ExportOptions, export_onnx
+from yolo9000.inference.detections import Detections
+from yolo9000.inference.onnx_predict import OnnxPredictor
 from yolo9000.inference.predict import Predictor
+from yolo9000.models.detector import build_detector
 
 ROOT = Path(__file__).parents[3]
 
@@ -86,6 +90,62 @@ def test_onnx_runtime_agrees_with_the_detector_at_every_size(
     assert json.loads(facts["names"]) == list(checkpoint.tree.names)
     assert json.loads(facts["parents"]) == checkpoint.tree.parent.tolist()
     assert float(facts["min_absolute"]) == settings.min_absolute
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "suppress"), [("tiny", True), ("yolov2_paper", False)], ids=["one scale", "two scales"]
+)
+def test_a_file_with_an_roi_head_predicts_by_default_what_the_checkpoint_predicts(
+    architecture: str,
+    suppress: bool,
+    made_detector: Path,
+    scene: Image.Image,
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    best, model = random_detector_with_roi_head(load_detector(made_detector), architecture, tmp_path)
+    checkpoint = load_detector(best)
+    model.write_bytes(export_onnx(checkpoint, ExportOptions(suppress=suppress), checkpoint.config.predict))
+    images = [scene, scene.resize((50, 90)), scene.rotate(90)]
+    changes = {"precision": "float32", "batch_size": 2}
+    for size_px in (64, [128, 64]):
+        of_size = {**changes, "input_size_px": size_px}
+        expected = list(Predictor(best, changes=of_size)(images))
+        assert sum(len(one.names) for one in expected) > 3
+        for engine in ("onnxruntime", "openvino"):
+            if is_installed(engine):
+                found = OnnxPredictor(model, changes=of_size, engine=engine)(images)
+                for one, other in zip(expected, found, strict=True):
+                    assert_same_detections(one, other)
+
+
+def random_detector_with_roi_head(
+    checkpoint: DetectorCheckpoint, architecture: str, folder: Path
+) -> tuple[Path, Path]:
+    """best.pt, written, and the name of its ONNX file."""
+    network = {"architecture": architecture, "width": 0.1, "grid_stride": 16, "roi_head": True}
+    cfg = checkpoint.config.model_copy(update={"model": checkpoint.config.model.model_copy(update=network)})
+    cfg = cfg.model_copy(
+        update={"predict": cfg.predict.model_copy(update={"min_score": 0.05, "min_absolute": 0.1})}
+    )
+    torch.manual_seed(1)
+    detector = build_detector(cfg.model, checkpoint.tree)
+    assert detector.roi_head is not None
+    with torch.no_grad():
+        for layer in (detector.roi_head.objectness, detector.roi_head.classes, detector.head.box):
+            torch.nn.init.normal_(layer.weight)
+    weights = {name: value.clone() for name, value in detector.state_dict().items()}
+    save_checkpoint(folder / "best.pt", replace(checkpoint, config=cfg, weights=weights))
+    return folder / "best.pt", folder / "model.onnx"
+
+
+def assert_same_detections(one: Detections, other: Detections) -> None:
+    assert list(one.names) == list(other.names)
+    np.testing.assert_allclose(other.score, one.score, atol=1e-3)
+    np.testing.assert_allclose(other.xyxy_px, one.xyxy_px, atol=0.05)
+    assert other.best_leaf.tolist() == one.best_leaf.tolist()
 
 
 @pytest.mark.slow
