@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.shards.decoding import MAX_PIXELS
 from wordtree.support.arrays import UInt8Array
 from wordtree.support.lines import one_line
 from yolo9000.data.pixels import UnreadableImage
@@ -15,6 +16,8 @@ from yolo9000.data.pixels import UnreadableImage
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv".split()  # noqa: SIM905
 )
+# Names of FFmpeg's formats: those of VIDEO_SUFFIXES. Others, such as playlists, name files for FFmpeg to open.
+_FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,asf,flv,ogg"
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class VideoFrames:
                 f"{self.path}: videos need PyAV; install it with: pip install 'yolo9000[video]'."
             ) from None
         try:
-            with av.open(self.path) as container:
+            # "file:", because FFmpeg takes a name such as http:a.mp4 for an address.
+            with av.open(f"file:{self.path}", container_options={"format_whitelist": _FORMATS}) as container:
                 yield from self._taken(container)
         except (av.FFmpegError, ValueError, IndexError) as reason:
             raise UnreadableImage(f"{self.path}: cannot be read as a video: {one_line(reason)}.") from None
@@ -58,6 +62,12 @@ class VideoFrames:
     def _taken(self, container: Any) -> Iterator[VideoFrame]:
         stream = container.streams.video[0]  # IndexError: a file with sound only
         stream.thread_type = "AUTO"
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MAX_PIXELS:
+            raise UnreadableImage(
+                f"{self.path}: its frames of {width} × {height} pixels are more than {MAX_PIXELS // 10**6} megapixels."
+            )
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a later frame may be larger
         next_s = 0.0
         for number, frame in enumerate(container.decode(stream)):
             time_s = (

@@ -51,6 +51,39 @@ def test_detections_name_frame_and_time(video: Path, made_detector: Path) -> Non
     assert found[3].to_dict()["frame"] == 3
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["ffconcat version 1.0\nfile 'clip.mp4'\n", "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:3,\nclip.mp4\n"],
+    ids=["concat", "playlist"],
+)
+def test_a_file_that_names_other_files_is_no_video(video: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "clip.mp4").write_bytes(video.read_bytes())
+    (tmp_path / "list.mp4").write_text(text)
+    (item,) = find_images([tmp_path / "list.mp4"])
+    with pytest.raises(UnreadableImage, match=r"list\.mp4: cannot be read as a video") as caught:
+        item.read()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_video_with_too_many_pixels_is_refused_before_it_is_decoded(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yolo9000.inference.video.MAX_PIXELS", 50_000)
+    assert len(list(find_images([video]))) == 12
+    monkeypatch.setattr("yolo9000.inference.video.MAX_PIXELS", 500)
+    (item,) = find_images([video])
+    with pytest.raises(UnreadableImage, match=r"clip\.mp4: its frames of 64 × 48 pixels are more"):
+        item.read()
+
+
+def test_a_video_whose_name_looks_like_an_address_is_a_file(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "http:clip.mp4").write_bytes(video.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert len(list(find_images([Path("http:clip.mp4")]))) == 12
+
+
 def test_a_file_that_is_no_video_fails_in_one_line(tmp_path: Path, video: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video at all")
     (item,) = find_images([tmp_path / "text.mp4"])
