@@ -21,7 +21,7 @@ from wordtree.support.config_problems import models_in, problem_text, shortened_
 from wordtree.support.files import system_message
 from wordtree.support.lines import quoted, shortened
 from wordtree.support.suggest import did_you_mean_inside, near
-from wordtree.support.yaml_values import YamlProblem, parse_yaml
+from wordtree.support.yaml_values import MAX_DEPTH, YamlProblem, parse_yaml
 
 MAX_FILE_BYTES = 16 << 20
 MAX_PROBLEMS = 20  # in one message
@@ -276,6 +276,8 @@ def _apply_override(
     except YamlProblem as reason:
         raise error(f"--set {shortened(key)}: the value is not YAML: {reason}.") from None
     *parents, last = key.strip().split(".")
+    if len(parents) >= MAX_DEPTH:
+        raise error(f"--set {shortened(key)}: expected at most {MAX_DEPTH} names between dots.")
     target: Any = values
     for part in parents:
         if isinstance(target, dict):

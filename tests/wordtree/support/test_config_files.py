@@ -221,6 +221,7 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
             "power=&a [*a]", "--set power: the value is not YAML: nested too deeply", id="in itself"
         ),
         pytest.param("x" * 9999, "expected KEY=VALUE", id="long"),
+        pytest.param("a" + ".a" * 5000 + "=1", "expected at most 50 names between dots", id="a deep key"),
         pytest.param("weights=~nobody-here/a", "weights: there is no user 'nobody-here'", id="~"),
         pytest.param("power", "expected KEY=VALUE", id="no value"),
         pytest.param("=1", "expected KEY=VALUE", id="no key"),
