@@ -64,7 +64,8 @@ def plain(name: str) -> str:
     name = name.lower()
     if not name.isascii() or "&" in name or "`" in name:
         decomposed = unicodedata.normalize("NFKD", _INVISIBLE.sub("", name.translate(_SPELLINGS)))
-        name = unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
+        # Compatibility forms may be capitals (`🄐` is `(A)`) and other spellings (of `&`).
+        name = unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed).translate(_SPELLINGS)).lower()
     return " ".join(name.replace("_", " ").split())
 
 

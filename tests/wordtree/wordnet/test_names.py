@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wordtree.wordnet.graph import WordNet
@@ -45,6 +45,7 @@ def test_marks_that_are_letters_of_other_scripts_stay() -> None:
 
 
 @given(st.text(max_size=20))
+@example("🄐 ㎫ ＆ ﹘ ｀")  # compatibility forms
 def test_a_plain_name_and_a_key_stay_as_they_are(name: str) -> None:
     assert plain(plain(name)) == plain(name)
     if "\n" not in plain(name) and name_key(name).isascii():
