@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from random import Random
 from typing import Any
 from xml.etree import ElementTree
@@ -162,7 +163,7 @@ def xml_element(rng: Random, data: bytes) -> bytes:
         case 0 if child is not root:
             parent.remove(child)
         case 1:
-            parent.append(ElementTree.fromstring(ElementTree.tostring(child)))
+            parent.append(deepcopy(child))  # its text may be no XML once written
         case 2:
             child.text = rng.choice(
                 ("", "-1", "1e999", "nan", "9" * 400, "x" * 5000, "\u2028", "0.5", " 7 ", "1,5")
