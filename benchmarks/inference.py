@@ -18,9 +18,9 @@ itself before and after each run, since threads that decode and draw share the c
 
 Requirements: torch in its best precision is at least as fast as ONNX Runtime; the best engine is at least three times
 as fast as `before`; `predict` reaches at least .85 of the network's rate.
-Measured on one core with AMX, with --batch 4 --rounds 4 (images/s): before 4.6, torch 4.8 in float32 and 16.5 in
-bfloat16, ONNX Runtime 5.6, OpenVINO 5.5 and 27.8. Share of the network in `predict`, 64 photographs: torch in bfloat16
-.86 and annotated .87, OpenVINO in bfloat16 .74 and .67, where decoding takes the rest.
+Measured on one core with AMX, with --batch 4 --rounds 3 (images/s): before 6.0, torch 6.4 in float32 and 21.9 in
+bfloat16, ONNX Runtime 6.7, OpenVINO 7.0 and 34.6, ncnn 5.5, Darknet 0.46. Share of the network in `predict` with
+OpenVINO in bfloat16, 1000 photographs: .81, annotated .79.
 """
 
 from __future__ import annotations
