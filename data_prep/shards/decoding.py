@@ -105,7 +105,10 @@ def upright_rgb_pixels(data: bytes) -> UInt8Array:
 
 def rgb_of(image: Image.Image) -> UInt8Array:
     """RGB pixels of an opened image, rotated by EXIF, shape (H, W, 3). Raises ImageError."""
-    return _rgb(upright(image))
+    try:
+        return _rgb(upright(image))
+    except MemoryError as reason:
+        raise _undecodable(reason) from None
 
 
 def decode(data: bytes) -> DecodedImage:
@@ -177,7 +180,10 @@ def stored_header(file: BinaryIO) -> tuple[tuple[int, int], bool]:
 
 
 def _rgb(image: Image.Image) -> UInt8Array:
-    return np.array(as_grey_or_rgb(image).convert("RGB"))
+    try:
+        return np.array(as_grey_or_rgb(image).convert("RGB"))
+    except MemoryError as reason:
+        raise _undecodable(reason) from None
 
 
 def _loaded(data: bytes) -> Image.Image:

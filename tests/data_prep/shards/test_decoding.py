@@ -315,6 +315,16 @@ def test_an_image_that_does_not_fit_into_memory_is_an_image_error(monkeypatch):
         rgb_pixels(encoded_image(1))
 
 
+@pytest.mark.parametrize("step", ["as_grey_or_rgb", "upright"])
+def test_an_image_whose_copy_does_not_fit_into_memory_is_an_image_error(monkeypatch, step):
+    def fail(image):
+        raise MemoryError
+
+    monkeypatch.setattr(decoding, step, fail)
+    with pytest.raises(ImageError, match="does not fit into memory"):
+        decoding.upright_rgb_pixels(encoded_image(1))
+
+
 def test_every_suffix_of_the_listed_formats_is_an_image_suffix():
     Image.init()
     kinds = {opener.format for _, opener in decoding._FORMATS} | {"MPO"}
