@@ -17,7 +17,7 @@ from yolo9000.distributed import rank, world_size
 from yolo9000.losses.joint import JointLoss
 from yolo9000.models.detector import Detector, build_detector
 from yolo9000.models.tree_tensors import TreeTensors
-from yolo9000.training.gradients import summed_gradients
+from yolo9000.training.gradients import compute_gradients
 from yolo9000.training.lazy_rows import LazyRows, build_lazy_rows
 from yolo9000.training.optim import build_optimizer
 
@@ -75,7 +75,7 @@ class GeneratedTraining:
     def step(self, number: int) -> None:
         """One step, as in training/loop.py; each process has other labels."""
         targets = self.targets[(number * world_size() + rank()) % BATCHES]
-        summed_gradients(self.model, [targets], self._terms, self.lazy_rows)
+        compute_gradients(self.model, [targets], self._terms, self.lazy_rows)
         self.optimizer.step()
         if self.lazy_rows:
             self.lazy_rows.update()

@@ -39,7 +39,12 @@ UnannotatedShare = Annotated[
         help="Share of a training scene's objects without a box, 0 to 1.",
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace any existing file.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Also replace inputs, and files that no command wrote or that were changed since."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 

@@ -27,7 +27,9 @@ TreeFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", help="Also replace inputs, and files that were not written by a command."),
+    typer.Option(
+        "--overwrite", help="Also replace inputs, and files that no command wrote or that were changed since."
+    ),
 ]
 
 
@@ -350,7 +352,7 @@ def lint(
     ] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """List doubtful nodes of a tree: only children, siblings that overlap, shared names and more."""
+    """List doubtful nodes of a tree: nodes without siblings, siblings that overlap, shared names and more."""
     from wordtree.hierarchies.convert import read_hierarchy
     from wordtree.tree.lint import lint as find_problems
 

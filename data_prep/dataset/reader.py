@@ -42,7 +42,7 @@ class ShardReader:
 
     tree, sources, classes: the tree, the merged data sets, and their classes with the nodes
     image_source, image_width, image_height: (n,) number of the source, size of the stored image in px
-    image_boxed: (n,) whether annotators drew boxes on the image; if it has no box, it is background
+    image_boxed: (n,) whether the image was annotated with boxes; without a box, all of it is background
     splits, image_split: names, and (n,) the number of each image's split, -1 for none
     box_offsets (n + 1,): the boxes of image i are rows offsets[i] to offsets[i + 1] of
         boxes_xyxy_unit (M, 4), box_nodes (M,), box_ignored (M,)
@@ -51,7 +51,7 @@ class ShardReader:
     label_exhaustive: every object of the node in this image has its box
     counts, left_out: labels and images that the merge left out or changed; provenance: how it was made
 
-    Labels of classes without a node are left out. Reads are safe in threads. A reader can be pickled and
+    Labels of classes without a node are left out. Reads are thread-safe. A reader can be pickled and
     survives a fork, since an image is one read of a file that each process opens for itself.
     Raises ShardError if index or shards are missing, damaged or foreign.
 

@@ -122,7 +122,7 @@ def _execute(plan: Plan, out: Path, workers: Workers) -> Index:
     index = _index(plan, out, [done[name] for name in _shard_names(plan)])
     write_label_map_copy(out, plan.config, plan.matches)
     counts = dict(zip((source.name for source in plan.sources), plan.counts, strict=True))
-    write_left_out(out / LEFT_OUT_NAME, chain(planned_rows(counts), _packed_rows(plan, done)))
+    write_left_out(out / LEFT_OUT_NAME, chain(planned_rows(counts), _unpacked_rows(plan, done)))
     write_finished(out, plan.hashes, index.shards)
     write_index(out, index)
     (out / PROGRESS_NAME).unlink()
@@ -148,7 +148,7 @@ def _shard_names(plan: Plan) -> list[str]:
     return [shard_name(number) for number in range(len(plan.shard_ends))]
 
 
-def _packed_rows(plan: Plan, results: Mapping[str, ShardResult]) -> Iterator[Row]:
+def _unpacked_rows(plan: Plan, results: Mapping[str, ShardResult]) -> Iterator[Row]:
     """The images that could not be packed, with their paths."""
     for number in range(len(plan.shard_ends)):
         result = results.get(shard_name(number))
@@ -167,7 +167,7 @@ def _packed_rows(plan: Plan, results: Mapping[str, ShardResult]) -> Iterator[Row
 
 def _reasons_in_words(plan: Plan, results: Mapping[str, ShardResult]) -> str:
     counts = Counts()
-    for _, reason, source_id, path in _packed_rows(plan, results):
+    for _, reason, source_id, path in _unpacked_rows(plan, results):
         counts.leave_out(reason, source_id, path)
     return counts_in_words(counts)
 

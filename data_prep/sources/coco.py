@@ -1,4 +1,4 @@
-"""COCO instances JSON: images, categories, boxes as x, y, width, height in pixels, crowds. Objects365 is the same.
+"""COCO instances JSON: images, categories, boxes as x, y, width, height in pixels, crowds; also of Objects365.
 
 A file in which no annotation has a box has image labels (iNaturalist, COCO Camera Traps).
 """

@@ -33,7 +33,7 @@ from yolo9000.distributed import (
     world_size,
 )
 from yolo9000.models.head import ClassHead
-from yolo9000.training.gradients import clip_gradients, summed_gradients
+from yolo9000.training.gradients import clip_gradients, compute_gradients
 from yolo9000.training.lazy_rows import build_lazy_rows
 from yolo9000.training.optim import build_optimizer
 from yolo9000.training.pretrain import pretrain
@@ -82,7 +82,7 @@ def rows_of_a_class_head_are_summed_like_its_dense_gradient() -> None:
     dense = [parameter.grad.clone() for parameter in head.parameters() if parameter.grad is not None]
     sum_over_processes(dense)
     head.take_used_nodes()
-    terms = summed_gradients(head, [nodes], terms_of)
+    terms = compute_gradients(head, [nodes], terms_of)
     assert not head.used_nodes.any()
     assert broadcast(lambda: float(terms["total"])) == float(terms["total"])
     for parameter, expected in zip(head.parameters(), dense, strict=True):
@@ -116,7 +116,7 @@ def trained_head(class_rows: str, features: torch.Tensor, nodes: torch.Tensor) -
 
     for step in range(8):
         own = nodes[: (step + rank()) % 3]
-        summed_gradients(head, [own, own], terms_of, lazy_rows)
+        compute_gradients(head, [own, own], terms_of, lazy_rows)
         clip_gradients(head, 1.0, lazy_rows)
         optimizer.step()
         if lazy_rows:
@@ -132,7 +132,7 @@ def running_statistics_are_averaged_over_the_processes() -> None:
     images = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(rank()))
     means = torch.stack(all_gather([images.mean((0, 2, 3))]))
     assert not torch.allclose(means[0], means[1])
-    summed_gradients(model, [images], lambda part: {"total": model(part).square().sum()})
+    compute_gradients(model, [images], lambda part: {"total": model(part).square().sum()})
     torch.testing.assert_close(model[0].running_mean, 0.1 * means.mean(0))
     assert not model[1].running_mean.any()
 

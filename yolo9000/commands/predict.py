@@ -142,7 +142,7 @@ def _onnx_predictor(model: Path, options: Options, expression: str | None) -> On
     }
     if wrong := [name for name, value in given.items() if value is not None]:
         raise typer.BadParameter(
-            f"{model}: an ONNX file computes only the most probable classes; use the checkpoint for {', '.join(wrong)}"
+            f"{model}: an ONNX file returns only the most probable classes; use the checkpoint for {', '.join(wrong)}"
         )
     if options.device not in (None, "cpu"):
         raise typer.BadParameter(

@@ -99,8 +99,8 @@ EngineName = Annotated[
     str | None,
     typer.Option(
         metavar="ENGINE",
-        help="torch (default; for an .onnx file auto), onnxruntime, openvino, torch_compile; auto: the fastest that is "
-        "installed (docs/predicting.md).",
+        help="torch (default), onnxruntime, openvino, torch_compile; auto: the fastest that is installed, and the "
+        "default of predict for an .onnx file (docs/predicting.md).",
     ),
 ]
 Classes = Annotated[

@@ -16,7 +16,12 @@ Shards = Annotated[str, typer.Argument(help="Folder that `data-prep merge` wrote
 Limit = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Use only N evenly spaced images of each source.")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace any existing file.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Also replace inputs, and files that no command wrote or that were changed since."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 Parameters = ParamSpec("Parameters")
 

@@ -45,8 +45,8 @@ class DataConfig(StrictModel):
 class AugmentConfig(StrictModel):
     """Augmentation of a detector's images. Defaults are Darknet's; tiles are off (decision 5).
 
-    A *tile* is a label image, or a crop of another image, that is shrunk onto a canvas, put into a mosaic or pasted
-    into another image.
+    A *tile* is an image of the tile sources, or a crop of another image, that is shrunk onto a canvas, put into a
+    mosaic or pasted into another image. The *other sources* are those that are not tile sources.
     """
 
     old_names: ClassVar[Mapping[str, str]] = {"mosaic_cuts": "mosaic_crops", "scene_cuts": "scene_crops"}
@@ -77,7 +77,8 @@ class AugmentConfig(StrictModel):
     mosaic_crops: Share = 0.0
     # Share of the other sources' images that get a tile pasted in.
     paste: Share = 0.0
-    # Share of the tiles on another image that are crops of the other sources' images, or placed next to such a crop.
+    # Share of the pasted tiles that are replaced by a crop around a box of the other sources, and of the tiles of
+    # `zoom_out_onto` that get such a crop beside them.
     scene_crops: Share = 0.0
     # Largest width of the soft edge of a tile on another image, as a share of the tile's side.
     soft_edges: float = Field(0.0, ge=0, le=0.5)

@@ -12,7 +12,10 @@ from yolo9000.config.values import Share
 
 
 class LossConfig(StrictModel):
-    """Assignment and loss of a detector. Defaults are Darknet's values, except for image labels (decision 9)."""
+    """Assignment and loss of a detector. Defaults are Darknet's values.
+
+    Image labels and objects that nobody annotated differ (decisions 9 and 21).
+    """
 
     old_names: ClassVar[Mapping[str, str]] = {
         "vouching": "unannotated_objectness",

@@ -17,7 +17,8 @@ Geometry = Literal["exact", "darknet"]
 Protocol = Literal["coco", "lvis", "lvis_fixed", "openimages", "ilsvrc"]
 PACKAGED_BACKBONE = "timm/tf_efficientnet_lite0"
 RUN_NAME = r"^\w[\w.-]*$"  # the run's folder is runs/NAME
-# The epsilon of batch norm: 1e-5 under the root (PyTorch, Darknet on GPUs), or as in Darknet on CPUs (decision 19).
+# The epsilon of batch norm: 1e-5 inside the square root (PyTorch, Darknet on GPUs), or 1e-6 outside it (Darknet on
+# CPUs, decision 19).
 BatchNormRule = Literal["standard", "darknet_cpu"]
 # auto: bfloat16 if the device supports it, otherwise float32.
 Precision = Literal["float32", "bfloat16", "auto"]

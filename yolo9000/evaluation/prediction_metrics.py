@@ -121,7 +121,7 @@ def prediction_metrics(
         at=point_at(paths, nodes, cfg.min_score),
         suggested=max(curve, key=lambda point: point.f1, default=point_at(paths, nodes, cfg.min_score)),
         curve=curve,
-        levels=_levels(matched, cfg.min_absolute, group_of),
+        levels=_groups(matched, cfg.min_absolute, group_of),
         risk_coverage=risk_coverage,
         haurc=area_under_risk(risk_coverage) if risk_coverage else None,
         depths=calibration_by_depth(matched),
@@ -199,20 +199,20 @@ def expected_calibration_error(probability: Float64Array, is_correct: BoolArray)
     return float(np.abs(gap).sum() / len(probability))
 
 
-def _levels(
+def _groups(
     matched: MatchedPaths, min_absolute: float, group_of: Callable[[int], ClassGroup]
 ) -> tuple[HierarchicalMetrics, ...]:
     group_of_node = {int(node): group_of(int(node)) for node in np.unique(matched.node)}
     group = np.array([group_of_node[int(node)] for node in matched.node[matched.object]])
-    levels = []
+    groups = []
     for name in CLASS_GROUPS:
         rows = matched.rows(np.ones(len(matched), bool) if name == "all" else group == name)
         if len(rows):
-            levels.append(_level(name, rows, min_absolute))
-    return tuple(levels)
+            groups.append(_of_group(name, rows, min_absolute))
+    return tuple(groups)
 
 
-def _level(group: ClassGroup, rows: MatchedPaths, min_absolute: float) -> HierarchicalMetrics:
+def _of_group(group: ClassGroup, rows: MatchedPaths, min_absolute: float) -> HierarchicalMetrics:
     """The metrics of matched predictions, at least one."""
     nodes, truth = rows.nodes_at(min_absolute), rows.node[rows.object]
     predicted = rows.predicted(nodes)

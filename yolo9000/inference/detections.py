@@ -42,14 +42,15 @@ class Detections:
     image_size_px   width and height of the image
     xyxy_px         (K, 4) float32, image pixels, inside the image
     node            (K,) int64, 0..N-1, the detected class: a node at any depth of the tree
-    objectness      (K,) float32, 0..1, P(object)
+    objectness      (K,) float32, 0..1, P(object) × IoU of the box, or P(object) (docs/architecture.md)
+
     absolute        (K,) float32, 0..1, P(node | object): the product of `conditional`
     score           (K,) float32, 0..1, objectness × absolute; with a query, objectness × P(query | object); with
                     `descent: darknet`, objectness
     conditional     K arrays float32, 0..1: P(node | parent) along the path from the root to the detected node
     frame, time_s   of a frame of a video: its number from 0, and its time in seconds; else None
 
-    What the tree says below the detected node, as long as it is known (else None):
+    Below the detected node; None if unknown:
 
     best_leaf           (K,) int64, the leaf at the end of the most probable path below the node; the node if it is one
     conditional_below   K arrays float32: P(node | parent) from below the node to `best_leaf`

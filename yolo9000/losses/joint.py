@@ -73,7 +73,7 @@ class LossTerms:
 
 
 @dataclass(frozen=True)
-class UnassignedLocations:
+class LocationsWithoutBox:
     """Grid locations that no box is assigned to, outside ignore regions; masks are (B, A, H, W) bool."""
 
     mask: Tensor
@@ -90,7 +90,7 @@ class Assignment:
     boxes: BoxAssignment
     labels: LabelAssignment
     negative_labels: Locations  # (L',) where each of L' negative labels lowers P(node)
-    unassigned: UnassignedLocations
+    without_box: LocationsWithoutBox
 
 
 class JointLoss(nn.Module):
@@ -121,7 +121,7 @@ class JointLoss(nn.Module):
         batch_size: images in the whole batch; None: those in `output`.
         """
         cfg, assigned = self.cfg, self.assign(output, targets)
-        boxes, unassigned = assigned.boxes, assigned.unassigned
+        boxes, without_box = assigned.boxes, assigned.without_box
         box_paths, label_paths, negative_paths = path_logits(
             output,
             self.tree_tensors,
@@ -130,13 +130,13 @@ class JointLoss(nn.Module):
             (assigned.negative_labels, targets.negative_labels.node),
         )
         is_warm_up = images_seen < cfg.anchor_warm_up_images
-        warm_up = _anchor_errors(output, unassigned) if is_warm_up else _zero(output)
+        warm_up = _anchor_errors(output, without_box) if is_warm_up else _zero(output)
         negative = negative_errors(output, self.tree_tensors, negative_paths)
         terms = {
             "coordinates": cfg.coordinate_weight * _coordinate_errors(output, boxes).sum(),
             "objectness": cfg.object_weight * self._objectness(output, assigned, targets.boxes),
-            "no_object": cfg.no_object_weight * self._no_object(output, unassigned.background),
-            "exclusion": cfg.exclusion_weight * self._exclusion(output, targets, unassigned),
+            "no_object": cfg.no_object_weight * self._no_object(output, without_box.background),
+            "exclusion": cfg.exclusion_weight * self._exclusion(output, targets, without_box),
             "anchor_warm_up": WARM_UP_WEIGHT * warm_up,
             "box_class": cfg.class_weight * self._box_class(output, box_paths, targets.source),
             "label_class": cfg.label_weight * self._label_class(output, label_paths, assigned.labels),
@@ -173,17 +173,17 @@ class JointLoss(nn.Module):
         )
         negative_labels = location_of_max_score(output, targets.negative_labels, self.tree_tensors)
         iou = best_iou(predicted_xyxy_unit, targets.boxes)
-        unassigned = self._unassigned_locations(output, targets, boxes.location, labels.location, iou)
-        return Assignment(predicted_xyxy_unit, boxes, labels, negative_labels, unassigned)
+        without_box = self._locations_without_box(output, targets, boxes.location, labels.location, iou)
+        return Assignment(predicted_xyxy_unit, boxes, labels, negative_labels, without_box)
 
-    def _unassigned_locations(
+    def _locations_without_box(
         self,
         output: GridOutput,
         targets: Targets,
         box_locations: Locations,
         label_locations: Locations,
         iou: Tensor,
-    ) -> UnassignedLocations:
+    ) -> LocationsWithoutBox:
         """The locations without a box, and which of them are background.
 
         iou: (B, A, H, W) highest IoU of each predicted box with a box of its image.
@@ -191,7 +191,7 @@ class JointLoss(nn.Module):
         every = ~box_locations.mask(output) & ~ignored_cells(output, targets.ignore)[:, None]
         candidates = every & (iou <= self.cfg.ignore_iou) & ~label_locations.mask(output)
         possibly_unannotated = self._possibly_unannotated(output, candidates, targets.exhaustive)
-        return UnassignedLocations(every, candidates & ~possibly_unannotated, possibly_unannotated, iou)
+        return LocationsWithoutBox(every, candidates & ~possibly_unannotated, possibly_unannotated, iou)
 
     def _possibly_unannotated(
         self, output: GridOutput, candidates: Tensor, exhaustive: Tensor | None
@@ -237,12 +237,12 @@ class JointLoss(nn.Module):
             return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         return (logits.sigmoid() - target).square() / 2
 
-    def _exclusion(self, output: GridOutput, targets: Targets, unassigned: UnassignedLocations) -> Tensor:
+    def _exclusion(self, output: GridOutput, targets: Targets, without_box: LocationsWithoutBox) -> Tensor:
         """Sum of `exclusion_errors` of objects far from all boxes (decision 28)."""
         cfg, exhaustive = self.cfg, targets.exhaustive
         if not cfg.exclusion_weight or cfg.unannotated_objectness is None or exhaustive is None:
             return _zero(output)
-        far = unassigned.mask & (unassigned.best_iou <= FAR_IOU)
+        far = without_box.mask & (without_box.best_iou <= FAR_IOU)
         far &= exhaustive.any(dim=1)[:, None, None, None]
         objects = object_locations(
             output,
@@ -337,11 +337,11 @@ def _coordinate_errors(output: GridOutput, boxes: BoxAssignment) -> Tensor:
     return (2 - boxes.area_unit) * (offset.square() + log_size.square()).sum(1) / 2
 
 
-def _anchor_errors(output: GridOutput, unassigned: UnassignedLocations) -> Tensor:
-    """Sum of the squared distances of unassigned predicted boxes from their anchors at the centre of their cells."""
+def _anchor_errors(output: GridOutput, without_box: LocationsWithoutBox) -> Tensor:
+    """Sum of squared distances of predicted boxes, if no box is assigned, from the anchors in their cells' centres."""
     offset = (output.offset_logits.sigmoid() - 0.5).square().sum(-1)
     size = output.size_logits.square().sum(-1)
-    return ((offset + size) * unassigned.mask).sum() / 2
+    return ((offset + size) * without_box.mask).sum() / 2
 
 
 def _unassigned(output: GridOutput, labels: ImageLabelColumns, *assigned: Locations) -> Tensor:

@@ -66,7 +66,7 @@ def _jittered(xyxy_unit: Tensor) -> Tensor:
 
 
 def roi_objectness_errors(roi: RoiOutput, samples: RoiSamples) -> Tensor:
-    """Sum over the images of the mean cross-entropy between the predicted IoU of their boxes and the true one."""
+    """Sum of the cross-entropies between predicted and true IoU of all samples, divided by the samples of an image."""
     logits = roi.head.objectness_logits(pooled(roi.features, samples.image, samples.xyxy_unit))
     errors = F.binary_cross_entropy_with_logits(logits, samples.iou.to(logits), reduction="sum")
     return errors / (PREDICTED + JITTERED)

@@ -22,9 +22,9 @@ SCALES = (1.0, 1.5, 0.5)  # pooled regions: the box, the box with its surroundin
 BINS = 3  # of the pooled grid on each side; the mean over all bins is taken
 SMALLEST = 1e-3  # width and height of a box, as a share of the input
 HIDDEN = 64  # units of the hidden layer
-# Weights beside the grid (decision 39), and the smallest number of locations whose boxes are read.
+# Weights of the RoI head in the means of both heads (decision 39).
 OBJECTNESS_WEIGHT, CLASS_WEIGHT = 0.75, 0.7
-MIN_LOCATIONS = 100
+MIN_LOCATIONS = 100  # whose boxes are read, at least
 
 
 class RoiHead(nn.Module):

@@ -237,8 +237,12 @@ class _Work:
 
 
 @dataclass(frozen=True)
-class _Lacking:
-    """What an image of the stream lacks: its result or nothing, the sinks that lack it, and the file to draw into."""
+class _Missing:
+    """The outputs that an image still needs.
+
+    result: False if it is complete, and is computed only to keep the batch. sinks: those that lack the result.
+    path: the file to draw into.
+    """
 
     result: bool
     sinks: list[Sink] = field(default_factory=list)
@@ -258,19 +262,19 @@ class _Waiting:
 def _run(work: _Work, stop: StopRequest) -> Summary:
     """Predict, draw in threads, and add each result to its sinks once its annotated image is written."""
     summary = Summary()
-    lacking: deque[_Lacking] = deque()  # of the images that are in the stream
+    missing: deque[_Missing] = deque()  # of the images that are in the stream
     waiting: deque[_Waiting] = deque()
     with ProgressBar("predict", work.total) as bar, ThreadPoolExecutor(DECODE_THREADS, "draw") as pool:
-        items = _undone(work, lacking, summary, bar)
+        items = _unfinished(work, missing, summary, bar)
         predictor = work.predictor if work.almost is None else work.almost.lowered()
         keep_pixels = work.drawn is not None or work.small is not None
         stream = predictor.stream(items, query=work.query, keep_pixels=keep_pixels)
         try:
             with closing(stream):
                 for result in stream:
-                    lacks = lacking.popleft()
-                    if lacks.result:
-                        waiting.append(_begin(work, pool, result, lacks))
+                    needs = missing.popleft()
+                    if needs.result:
+                        waiting.append(_begin(work, pool, result, needs))
                     while waiting and (len(waiting) > MAX_WAITING or _is_written(waiting[0])):
                         _deliver(waiting.popleft(), work, summary, bar)
                     if stop.signal_number is not None:
@@ -287,8 +291,10 @@ def _run(work: _Work, stop: StopRequest) -> Summary:
     return summary
 
 
-def _undone(work: _Work, lacking: deque[_Lacking], summary: Summary, bar: ProgressBar) -> Iterator[ImageItem]:
-    """The images of each batch of which a result is lacking; what they lack is appended to `lacking`.
+def _unfinished(
+    work: _Work, missing: deque[_Missing], summary: Summary, bar: ProgressBar
+) -> Iterator[ImageItem]:
+    """The images of each batch in which an image needs a result; what each needs is appended to `missing`.
 
     The batches are those of an undisturbed run, because the last digits of a result may depend on the other images of
     its batch, and the precision on the first batch.
@@ -296,25 +302,25 @@ def _undone(work: _Work, lacking: deque[_Lacking], summary: Summary, bar: Progre
     items, first = iter(work.found), list[ImageItem]()
     batches = iter(lambda: list(islice(items, work.predictor.settings.batch_size)), [])
     for number, batch in enumerate(batches):
-        lacks = [_lacking(work, item) for item in batch]
-        for item in (item for item, lack in zip(batch, lacks, strict=True) if not lack.result):
+        needed = [_missing_of(work, item) for item in batch]
+        for item in (item for item, needs in zip(batch, needed, strict=True) if not needs.result):
             summary.add(next(filter(None, (sink.failures.get(item.key) for sink in work.sinks)), None))
             bar.advance()
-        if any(lack.result for lack in lacks):
-            lacking.extend([*([_Lacking(False)] * len(first)), *lacks])
+        if any(needs.result for needs in needed):
+            missing.extend([*([_Missing(False)] * len(first)), *needed])
             yield from [*first, *batch]
             first = []
         elif number == 0 and work.predictor.chooses_precision:
             first = batch
 
 
-def _lacking(work: _Work, item: ImageItem) -> _Lacking:
+def _missing_of(work: _Work, item: ImageItem) -> _Missing:
     path = None if work.drawn is None else work.drawn.path_of(item)
     sinks = [sink for sink in work.sinks if not sink.take(item.key)]
-    return _Lacking(bool(sinks) or not work.sinks, sinks, path)
+    return _Missing(bool(sinks) or not work.sinks, sinks, path)
 
 
-def _begin(work: _Work, pool: ThreadPoolExecutor, result: Predicted, lacks: _Lacking) -> _Waiting:
+def _begin(work: _Work, pool: ThreadPoolExecutor, result: Predicted, needs: _Missing) -> _Waiting:
     """Split off the almost detected objects, and start to write the annotated image and the thumbnail."""
     if work.almost is not None and result.detections is not None:
         found, almost = work.almost.split(result.detections)
@@ -324,12 +330,12 @@ def _begin(work: _Work, pool: ThreadPoolExecutor, result: Predicted, lacks: _Lac
     small = None
     if work.small is not None and is_sampled(result.item.key, work.total):
         small = work.small / thumbnail_name(result.item.key)
-    is_written = result.detections is not None and (lacks.path is not None or small is not None)
-    for file in (lacks.path, small):
+    is_written = result.detections is not None and (needs.path is not None or small is not None)
+    for file in (needs.path, small):
         if file is not None and work.left is not None:
             work.left.remove(file)
-    written = pool.submit(_write_files, result, lacks.path, small) if is_written else None
-    return _Waiting(result, almost, lacks.sinks, written)
+    written = pool.submit(_write_files, result, needs.path, small) if is_written else None
+    return _Waiting(result, almost, needs.sinks, written)
 
 
 def _write_files(result: Predicted, path: Path | None, small: Path | None) -> None:

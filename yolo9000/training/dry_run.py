@@ -13,7 +13,7 @@ from yolo9000.checkpoints.checkpoint import SettingsT
 from yolo9000.config import Config, PretrainConfig
 from yolo9000.data.sampler import Sampler
 from yolo9000.distributed import joined_processes
-from yolo9000.training.gradients import summed_gradients
+from yolo9000.training.gradients import compute_gradients
 from yolo9000.training.journal import peak_memory_mib, tensorboard_log_for
 from yolo9000.training.loop import Guard
 from yolo9000.training.resume import start_or_resume
@@ -38,7 +38,7 @@ def check_run(
     largest_cfg = with_settings(run.cfg, "schedule", sizes_px=(max(_sizes_px(run.cfg)),))
     data = task.training_data(replace(run, cfg=largest_cfg))
     micro_batches = next(iter(data.micro_batches(run.step + 1, run.step + 1)))
-    terms = summed_gradients(run.model, micro_batches, task.loss_terms(run, data), run.lazy_rows)
+    terms = compute_gradients(run.model, micro_batches, task.loss_terms(run, data), run.lazy_rows)
     guard = Guard()
     guard.check_loss(terms, run.step + 1)
     run.update()

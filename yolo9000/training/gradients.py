@@ -20,7 +20,7 @@ from yolo9000.training.lazy_rows import LazyRows
 MicroBatch = TypeVar("MicroBatch")
 
 
-def summed_gradients(
+def compute_gradients(
     model: nn.Module,
     micro_batches: Iterable[MicroBatch],
     terms_of: Callable[[MicroBatch], Mapping[str, Tensor]],

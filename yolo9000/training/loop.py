@@ -14,7 +14,7 @@ from yolo9000.checkpoints.checkpoint import SettingsT
 from yolo9000.distributed import in_any_process, wait_for_all, world_size
 from yolo9000.training.allocator import keep_freed_memory
 from yolo9000.training.background_evaluation import BackgroundEvaluation
-from yolo9000.training.gradients import summed_gradients
+from yolo9000.training.gradients import compute_gradients
 from yolo9000.training.journal import Journal
 from yolo9000.training.optim import learning_rate_at, set_learning_rate
 from yolo9000.training.resume import start_or_resume
@@ -36,7 +36,7 @@ def run_training(
     """Train to `cfg.schedule.max_steps` in a run folder; the result of the last evaluation.
 
     The folder gets last.pt (to resume from), best.pt, config.yaml, metrics.csv and, at each evaluation, report.html.
-    After Ctrl-C or SIGTERM in any process, all finish the present step and last.pt is that of this step; then
+    After Ctrl-C or SIGTERM in any process, all finish the present step and save it in last.pt; then
     KeyboardInterrupt or SystemExit(143) is raised. A second signal interrupts at once.
     Raises TrainingError, DataMismatch, CheckpointError.
     """
@@ -63,7 +63,7 @@ def run_training(
                 run.step += 1
                 rate = learning_rate_at(run.step, run.cfg.optimizer.learning_rate, run.cfg.schedule)
                 set_learning_rate(run.optimizer, rate)
-                terms = summed_gradients(run.model, micro_batches, loss_terms, run.lazy_rows)
+                terms = compute_gradients(run.model, micro_batches, loss_terms, run.lazy_rows)
                 guard.check_loss(terms, run.step)
                 run.update()
 

@@ -166,7 +166,7 @@ def _negative_label_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitM
 
 def _unannotated_marks(assigned: AssignedBatch, image: int) -> Iterator[UnitMark]:
     grid_wh = assigned.output.grid_wh
-    rows_columns = assigned.assignment.unassigned.possibly_unannotated[image].any(dim=0).nonzero()
+    rows_columns = assigned.assignment.without_box.possibly_unannotated[image].any(dim=0).nonzero()
     spot_cell = torch.tensor([0.5 - SPOT_CELL] * 2 + [0.5 + SPOT_CELL] * 2).to(grid_wh)
     for corner in rows_columns.flip(1).to(grid_wh):
         yield (corner.repeat(2) + spot_cell) / grid_wh.repeat(2), "", ABOVE_BRANCHES, False
@@ -199,7 +199,7 @@ def _hatched(pixels: Image.Image, regions_unit: Tensor) -> Image.Image:
 
 def summary(assigned: AssignedBatch, image: int, *, source: str) -> str:
     """The labels of an image and its share of background, in words."""
-    targets, unassigned = assigned.targets, assigned.assignment.unassigned
+    targets, without_box = assigned.targets, assigned.assignment.without_box
     counts = {
         ("box", "boxes"): targets.boxes.image,
         ("image label", "image labels"): targets.image_labels.image,
@@ -211,7 +211,10 @@ def summary(assigned: AssignedBatch, image: int, *, source: str) -> str:
         for names, images in counts.items()
         if (count := int((images == image).sum()))
     ]
-    background, unannotated = unassigned.background[image], int(unassigned.possibly_unannotated[image].sum())
+    background, unannotated = (
+        without_box.background[image],
+        int(without_box.possibly_unannotated[image].sum()),
+    )
     text = f"From {source}: {', '.join(labels) or 'no labels'}. "
     text += f"{int(background.sum())} of {background.numel()} grid locations are background"
     text += (
@@ -256,7 +259,7 @@ def legend(assigned: AssignedBatch, image: int) -> Iterator[tuple[Image.Image, s
         everywhere = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
         hatched = _hatched(Image.new("RGB", SWATCH_PX, ABOVE_BRANCHES), everywhere)
         yield hatched, "ignore region: no location in it is background"
-    if assigned.assignment.unassigned.possibly_unannotated[image].any():
+    if assigned.assignment.without_box.possibly_unannotated[image].any():
         yield _swatch(spot, ABOVE_BRANCHES), "cell that may see an object without a box: not background"
 
 

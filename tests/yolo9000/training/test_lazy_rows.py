@@ -16,7 +16,7 @@ from tests.yolo9000.training.runs import assert_equal_checkpoints, interrupt_aft
 from yolo9000.checkpoints.checkpoint import load_detector
 from yolo9000.config import OptimizerConfig, ScheduleConfig
 from yolo9000.models.head import ClassHead
-from yolo9000.training.gradients import clip_gradients, summed_gradients
+from yolo9000.training.gradients import clip_gradients, compute_gradients
 from yolo9000.training.lazy_rows import LazyRows, build_lazy_rows
 from yolo9000.training.optim import ModelEma, build_optimizer, learning_rate_at, set_learning_rate
 from yolo9000.training.resume import start_or_resume
@@ -45,7 +45,7 @@ class Trainee:
 
     def step(self, number: int, micro_batches: list[Batch]) -> None:
         set_learning_rate(self.optimizer, learning_rate_at(number, self.cfg.learning_rate, SCHEDULE))
-        summed_gradients(self.model, micro_batches, self.terms, self.lazy)
+        compute_gradients(self.model, micro_batches, self.terms, self.lazy)
         if self.cfg.clip_norm:
             clip_gradients(self.model, self.cfg.clip_norm, self.lazy)
         self.optimizer.step()

@@ -148,7 +148,7 @@ def test_ignored_regions_are_hatched_and_the_rest_of_the_image_is_unchanged(assi
     labels = replace(
         assigned.assignment.labels, label=ints(), location=assigned.assignment.negative_labels[ints()]
     )
-    assigned.assignment.unassigned.possibly_unannotated.zero_()
+    assigned.assignment.without_box.possibly_unannotated.zero_()
     bare = replace(assigned, targets=ignored_only, assignment=replace(assigned.assignment, labels=labels))
     drawn = np.asarray(draw_targets(torch.full((3, 64, 64), 0.8), bare, 1))
     side = drawn.shape[1]
