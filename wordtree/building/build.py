@@ -62,6 +62,7 @@ class BuildReport:
     flattened     nodes that rule B made siblings of the label above them
     by_hand       nodes with a parent from rule C
     grafted       custom classes
+    lost_relations  number of second parents, which the tree keeps as additional relations
     """
 
     profile: str
