@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = folder_exports(
     duplicates=(
         "EqualImages Origins PlannedDuplicates digest_of equal_images find_planned_duplicates may_be_equal"
     ),
-    exif="frames_of",
+    exif="box_frames",
     left_out="Row planned_rows require_own_list write_left_out",
     plan="NothingUsable Plan make_plan",
     selection="has_labels",

@@ -13,18 +13,18 @@ import numpy as np
 from data_prep.config import Exif, MergeConfig
 from data_prep.shards.catalogue import Catalogue
 from data_prep.shards.decoding import ImageError, stored_header
-from data_prep.shards.images import Frame, frame_of
+from data_prep.shards.images import BoxFrame, box_frame
 
 _MOST_HEADERS = 4096  # of a source, evenly spaced
 _HEAD_BYTES = 4096  # in which a JPEG has its EXIF block, if any
 
 
-def frames_of(config: MergeConfig, images: Catalogue) -> tuple[tuple[Frame, Frame], ...]:
+def box_frames(config: MergeConfig, images: Catalogue) -> tuple[tuple[BoxFrame, BoxFrame], ...]:
     """For each source, the frame of images that state a size, and of images that state none."""
     return tuple(_frames(source.exif, number, images) for number, source in enumerate(config.sources))
 
 
-def _frames(exif: Exif, source: int, images: Catalogue) -> tuple[Frame, Frame]:
+def _frames(exif: Exif, source: int, images: Catalogue) -> tuple[BoxFrame, BoxFrame]:
     if exif != "auto":
         return exif, exif
     is_sized = (images["image_source"] == source) & (images["stated_width"] > 0) & (images["offset"] < 0)
@@ -34,7 +34,7 @@ def _frames(exif: Exif, source: int, images: Catalogue) -> tuple[Frame, Frame]:
     return "stored" if votes["stored"] > votes["upright"] else "upright", "upright"
 
 
-def _vote(images: Catalogue, image: int) -> Frame | None:
+def _vote(images: Catalogue, image: int) -> BoxFrame | None:
     """The frame that follows from the stated size of an image; None unless EXIF turns the image sideways."""
     size_px, path = images.size_px(image), images.file(image).path
     if size_px is None or not _may_have_exif(path):
@@ -44,7 +44,7 @@ def _vote(images: Catalogue, image: int) -> Frame | None:
             stored_px, is_sideways = stored_header(file)
     except (ImageError, OSError):  # the merge will count it
         return None
-    return frame_of(stored_px, size_px) if is_sideways else None
+    return box_frame(stored_px, size_px) if is_sideways else None
 
 
 def _may_have_exif(path: Path) -> bool:

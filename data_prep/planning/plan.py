@@ -21,12 +21,12 @@ from data_prep.config import MergeConfig, Source, YoloSource
 from data_prep.dataset.index import TRAIN_SPLIT, SourceClass, SourceInfo
 from data_prep.errors import MergeError
 from data_prep.planning.duplicates import Origins
-from data_prep.planning.exif import frames_of
+from data_prep.planning.exif import box_frames
 from data_prep.planning.selection import leave_out_unused, select_images
 from data_prep.planning.splits import image_splits, split_names
 from data_prep.shards.catalogue import Catalogue, CatalogueBuilder
 from data_prep.shards.format import SHARD_VERSION, shard_name
-from data_prep.shards.images import Frame, ImageRules
+from data_prep.shards.images import BoxFrame, ImageRules
 from data_prep.shards.writer import ShardJob
 from data_prep.sources import OpenSource, SourceError, open_source
 from data_prep.sources.paths import file_size
@@ -70,7 +70,7 @@ class Plan:
     image_split: Int32Array
     shard_ends: tuple[int, ...]
     counts: tuple[Counts, ...]
-    frames: tuple[tuple[Frame, Frame], ...] = ()
+    frames: tuple[tuple[BoxFrame, BoxFrame], ...] = ()
 
     @property
     def origins(self) -> Origins:
@@ -196,7 +196,7 @@ def make_plan(config: MergeConfig, progress: Progress | None = None) -> Plan:
         image_split,
         _shard_ends(images["size_bytes"], config.shard_mb * 1e6),
         counts,
-        frames_of(config, images),
+        box_frames(config, images),
     )
 
 

@@ -23,7 +23,8 @@ from data_prep.shards.decoding import (
 )
 from data_prep.shards.png_and_jpeg import is_clean_png, without_metadata
 
-Frame = Literal["stored", "upright"]
+# Which pixels the boxes of an image refer to: the stored ones, or those of the image rotated by EXIF.
+BoxFrame = Literal["stored", "upright"]
 NOT_ROTATED = "EXIF rotation not applied, as the annotations refer to the stored pixels"
 METADATA_REMOVED = "metadata removed"
 MAX_JPEG_SIDE = 65_500  # px of a side: libjpeg's limit
@@ -54,7 +55,7 @@ class PreparedImage:
 
 
 def prepare_image(
-    data: bytes, size_px: tuple[int, int] | None, rules: ImageRules, frame: Frame = "upright"
+    data: bytes, size_px: tuple[int, int] | None, rules: ImageRules, frame: BoxFrame = "upright"
 ) -> PreparedImage:
     """The image in the form to store. Raises ImageError.
 
@@ -104,7 +105,7 @@ def _description(decoded: DecodedImage) -> str:
     return f"{image.format} {image.mode}{bits}{damaged}"
 
 
-def frame_of(stored_px: tuple[int, int], size_px: tuple[int, int]) -> Frame | None:
+def box_frame(stored_px: tuple[int, int], size_px: tuple[int, int]) -> BoxFrame | None:
     """The frame whose aspect ratio the stated size has, of an image that EXIF turns sideways; None if both have it."""
     stated, stored = (math.log(width / height) for width, height in (size_px, stored_px))
     if abs(stated - stored) == abs(stated + stored):
@@ -112,10 +113,10 @@ def frame_of(stored_px: tuple[int, int], size_px: tuple[int, int]) -> Frame | No
     return "stored" if abs(stated - stored) < abs(stated + stored) else "upright"
 
 
-def _in_frame(image: Image.Image, size_px: tuple[int, int] | None, frame: Frame) -> Image.Image:
+def _in_frame(image: Image.Image, size_px: tuple[int, int] | None, frame: BoxFrame) -> Image.Image:
     """The image in the frame of its boxes: as stored, or rotated by EXIF."""
     if size_px is not None and orientation(image) in range(5, 9):
-        frame = frame_of(image.size, size_px) or frame
+        frame = box_frame(image.size, size_px) or frame
     return image if frame == "stored" else upright(image)
 
 

@@ -23,10 +23,10 @@ from data_prep.shards.format import (
 )
 from data_prep.shards.hdf5_files import new_hdf5, write_format
 from data_prep.shards.image_files import read_image_file
-from data_prep.shards.images import Frame, ImageRules, PreparedImage, prepare_image
+from data_prep.shards.images import BoxFrame, ImageRules, PreparedImage, prepare_image
 from wordtree.support.files import part_file, system_message
 
-_UPRIGHT: tuple[Frame, Frame] = ("upright", "upright")
+_UPRIGHT: tuple[BoxFrame, BoxFrame] = ("upright", "upright")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ShardJob:
     path: Path
     images: Catalogue
     rules: ImageRules
-    frames: tuple[tuple[Frame, Frame], ...] = ()
+    frames: tuple[tuple[BoxFrame, BoxFrame], ...] = ()
 
 
 @dataclass(frozen=True)

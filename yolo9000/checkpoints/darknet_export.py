@@ -183,7 +183,7 @@ def _layer_weights(model: Detector | Classifier, plan: NetworkPlan) -> dict[int,
     if isinstance(model, Classifier):
         weight, bias = model.head.weight[:, :, None, None], model.head.bias.detach()
     else:
-        weight, bias = model.head.dense()
+        weight, bias = model.head.darknet_layer()
     if isinstance(model.backbone, DarknetNetwork):
         weights = model.backbone.layer_weights()
     else:

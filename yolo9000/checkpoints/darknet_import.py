@@ -131,7 +131,7 @@ def _model_with(
         if isinstance(model, Classifier):
             model.head.load_state_dict({"weight": weight.flatten(1), "bias": bias})
         else:
-            model.head.load_dense(weight, bias)
+            model.head.load_darknet_layer(weight, bias)
     return model
 
 

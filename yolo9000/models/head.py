@@ -142,7 +142,7 @@ class SplitHead(nn.Module):
             boxes = self.box(features).unflatten(1, (-1, 5)).permute(0, 1, 3, 4, 2)
         return GridOutput(boxes, features, self.anchors_cell, self.classes)
 
-    def dense(self) -> tuple[Tensor, Tensor]:
+    def darknet_layer(self) -> tuple[Tensor, Tensor]:
         """Darknet's one layer of A × (5 + N) filters: weight (A·(5 + N), C, 1, 1) and bias (A·(5 + N),)."""
         anchors, _, channels = self.classes.weight.shape
         weight = torch.cat([self.box.weight.view(anchors, 5, channels), self.classes.weight], dim=1)
@@ -150,8 +150,8 @@ class SplitHead(nn.Module):
         return weight.reshape(-1, channels, 1, 1), bias.reshape(-1)
 
     @torch.no_grad()
-    def load_dense(self, weight: Tensor, bias: Tensor) -> None:
-        """Load weight and bias of Darknet's one layer, in the format of `dense`."""
+    def load_darknet_layer(self, weight: Tensor, bias: Tensor) -> None:
+        """Load weight and bias of Darknet's one layer, in the format of `darknet_layer`."""
         anchors, nodes, channels = self.classes.weight.shape
         rows, offsets = weight.view(anchors, 5 + nodes, channels), bias.view(anchors, 5 + nodes)
         self.box.weight.copy_(rows[:, :5].reshape(self.box.weight.shape))

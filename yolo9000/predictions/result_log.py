@@ -61,7 +61,7 @@ class ResultLog:
             os.fsync(self._file.fileno())
         self._file.close()
 
-    def take(self, key: Key) -> bool:
+    def had_result(self, key: Key) -> bool:
         """Whether the log has another record of this image; an image that is given twice has two."""
         if not self._done[key]:
             return False

@@ -43,7 +43,7 @@ class Sink(Protocol):
 
     failures: dict[Key, str]
 
-    def take(self, key: Key) -> bool:
+    def had_result(self, key: Key) -> bool:
         """Whether the sink has another result of this image from an earlier run; an image given twice has two."""
 
     def add(self, record: Record) -> None:
@@ -316,7 +316,7 @@ def _unfinished(
 
 def _missing_of(work: _Work, item: ImageItem) -> _Missing:
     path = None if work.drawn is None else work.drawn.path_of(item)
-    sinks = [sink for sink in work.sinks if not sink.take(item.key)]
+    sinks = [sink for sink in work.sinks if not sink.had_result(item.key)]
     return _Missing(bool(sinks) or not work.sinks, sinks, path)
 
 

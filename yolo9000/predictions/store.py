@@ -165,7 +165,7 @@ class StoreWriter:
         finally:
             self._db.close()
 
-    def take(self, key: Key) -> bool:
+    def had_result(self, key: Key) -> bool:
         """Whether the store has another result of this image; an image given twice has two."""
         if not self._done[key]:
             return False

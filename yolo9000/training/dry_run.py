@@ -38,7 +38,7 @@ def check_run(
     largest_cfg = with_settings(run.cfg, "schedule", sizes_px=(max(_sizes_px(run.cfg)),))
     data = task.training_data(replace(run, cfg=largest_cfg))
     micro_batches = next(iter(data.micro_batches(run.step + 1, run.step + 1)))
-    terms = compute_gradients(run.model, micro_batches, task.loss_terms(run, data), run.lazy_rows)
+    terms = compute_gradients(run.model, micro_batches, task.loss_function(run, data), run.lazy_rows)
     guard = Guard()
     guard.check_loss(terms, run.step + 1)
     run.update()

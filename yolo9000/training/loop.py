@@ -44,7 +44,7 @@ def run_training(
         keep_freed_memory()
     run = start_or_resume(task, cfg, folder, resume=resume)
     data, guard = task.training_data(run), Guard()
-    loss_terms = task.loss_terms(run, data)
+    loss_function = task.loss_function(run, data)
     # Raise now, instead of after hours, if there are no images to evaluate on.
     task.evaluation_images(run.cfg, run.reader)
     refuse_missing_attribution(run.cfg)
@@ -63,7 +63,7 @@ def run_training(
                 run.step += 1
                 rate = learning_rate_at(run.step, run.cfg.optimizer.learning_rate, run.cfg.schedule)
                 set_learning_rate(run.optimizer, rate)
-                terms = compute_gradients(run.model, micro_batches, loss_terms, run.lazy_rows)
+                terms = compute_gradients(run.model, micro_batches, loss_function, run.lazy_rows)
                 guard.check_loss(terms, run.step)
                 run.update()
 

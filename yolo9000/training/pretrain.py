@@ -74,7 +74,7 @@ class ClassifierTask:
     def training_data(self, run: ClassifierRun) -> ClassifierData:
         return ClassifierData(run.reader, run.cfg)
 
-    def loss_terms(
+    def loss_function(
         self, run: ClassifierRun, data: ClassifierData
     ) -> Callable[[ClassifierBatch], dict[str, Tensor]]:
         def terms_of(micro_batch: ClassifierBatch) -> dict[str, Tensor]:

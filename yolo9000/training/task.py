@@ -59,7 +59,7 @@ class Task(Protocol[SettingsT, NetworkT, DataT, ResultT]):
     def training_data(self, run: Run[SettingsT, NetworkT]) -> DataT:
         """The batches of the run, as micro-batches of each step."""
 
-    def loss_terms(self, run: Run[SettingsT, NetworkT], data: DataT) -> Callable[[Any], dict[str, Tensor]]:
+    def loss_function(self, run: Run[SettingsT, NetworkT], data: DataT) -> Callable[[Any], dict[str, Tensor]]:
         """A function from a micro-batch of `data` to its named loss terms, with their sum as `total`."""
 
     def after_step(self, run: Run[SettingsT, NetworkT], data: DataT, journal: Journal) -> None:

@@ -92,7 +92,7 @@ class DetectorTask:
     def training_data(self, run: DetectorRun) -> DetectorData:
         return DetectorData(run.reader, run.cfg, run.pseudo_boxes)
 
-    def loss_terms(self, run: DetectorRun, data: DetectorData) -> Callable[[Batch], dict[str, Tensor]]:
+    def loss_function(self, run: DetectorRun, data: DetectorData) -> Callable[[Batch], dict[str, Tensor]]:
         criterion = build_criterion(run.cfg, run.reader).to(run.device)
         network = FrozenFeatures(run, data)
 

@@ -283,8 +283,8 @@ def test_a_damaged_line_is_reported_and_a_torn_last_line_is_not(tmp_path: Path) 
     assert len(list(result_records(path))) == 3
     with ResultLog(path) as log:
         assert log.images == 3
-        assert log.take(("0.jpg", None))
-        assert not log.take(("0.jpg", None))
+        assert log.had_result(("0.jpg", None))
+        assert not log.had_result(("0.jpg", None))
     assert path.read_bytes() == whole
     path.write_bytes(whole.replace(b"1.jpg", b'1".jpg'))
     for read in (lambda: ResultLog(path), lambda: list(result_records(path))):
