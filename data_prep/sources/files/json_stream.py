@@ -23,10 +23,10 @@ MAX_VALUE = 1 << 22  # characters of one element; the largest masks in public da
 _DECODE = json.JSONDecoder().raw_decode
 _BLANKS, _COMMA = re.compile(r"[ \t\n\r]*+"), re.compile(r"[ \t\n\r]*+,[ \t\n\r]*+")
 # Lists of flat lists of numbers, at least one number. A string cannot contain this: the quote before the colon would be
-# escaped.
+# escaped. Python before 3.11.5 mistakes possessive groups, so only characters are repeated possessively.
 _POLYGONS = re.compile(
-    r'"segmentation"\s*+:\s*+\[\s*+(?:\[\s*+\][, \t\n\r]*+)*+\[\s*+[-+.0-9]'
-    r"[-+.,0-9eE \t\n\r]*+\][, \t\n\r]*+(?:\[[-+.,0-9eE \t\n\r]*+\][, \t\n\r]*+)*+\]"
+    r'"segmentation"\s*+:\s*+\[\s*+(?:\[\s*+\][, \t\n\r]*+)*\[\s*+[-+.0-9]'
+    r"[-+.,0-9eE \t\n\r]*+\][, \t\n\r]*+(?:\[[-+.,0-9eE \t\n\r]*+\][, \t\n\r]*+)*\]"
 )
 POLYGONS_NOT_KEPT = 0  # the value of `segmentation` in place of polygons
 _GZIP = b"\x1f\x8b"  # the first bytes of a compressed file
