@@ -180,7 +180,9 @@ def check(
 @app.command()
 def relabel(
     shards: Shards,
-    tree: Annotated[Path | None, typer.Option(metavar="TREE", help="Another tree: .tree or .json.")] = None,
+    tree: Annotated[
+        Path | None, typer.Option(metavar="TREE", help="Another tree: .tree, .json, .csv or .txt.")
+    ] = None,
     label_map: Annotated[
         Path | None,
         typer.Option(

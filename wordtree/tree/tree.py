@@ -40,7 +40,7 @@ class WordTree:
 
     ids         N unique keys without blanks: wnids or custom ids
     names       N display names, not necessarily unique
-    relations   (R, 2) pairs (child, parent): hypernym edges outside the tree, for queries
+    relations   (relations, 2) pairs (child, parent): hypernym edges outside the tree, for queries
     parent      (N,) -1 for roots            depth        (N,) 0 for roots
     group       (N,) group 0 = the roots     child_group  (N,) the group of the node's children, -1 for leaves
     group_start (G,) first node              group_size   (G,)

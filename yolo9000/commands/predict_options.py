@@ -107,7 +107,8 @@ Classes = Annotated[
     str | None,
     typer.Option(
         metavar="CHOICE",
-        help="Only predict these classes: a file with one on each line, coco, voc, depth:3, or an expression.",
+        help="Only predict these classes: a file with one on each line, coco, voc, depth:3 (all down to depth 3), or "
+        "an expression.",
     ),
 ]
 Regions = Annotated[Path | None, typer.Option(help="YAML file with the classes that occur in regions.")]

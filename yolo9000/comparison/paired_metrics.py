@@ -90,13 +90,15 @@ class Ratio:
 
 
 class RatiosOfBoth:
-    """R ratios of both models."""
+    """Ratios of both models."""
 
     def __init__(self, ratios: Sequence[Ratio]) -> None:
-        self._sums = np.stack([[row.numerator, row.denominator] for row in ratios], axis=-1)  # (2, 2, I, R)
+        self._sums = np.stack(
+            [[row.numerator, row.denominator] for row in ratios], axis=-1
+        )  # (2, 2, I, ratios)
 
     def at(self, copies: Int64Array) -> Float64Array:
-        """The ratios of both models, 0..100, (2, R); NaN where the denominator is 0."""
+        """The ratios of both models, 0..100, (2, ratios); NaN where the denominator is 0."""
         numerator, denominator = np.tensordot(copies.astype(np.float64), self._sums, axes=([0], [2]))
         values: Float64Array = np.divide(
             100 * numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0

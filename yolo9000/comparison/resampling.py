@@ -53,10 +53,10 @@ def tested_differences(
     choice: ResamplingChoice,
     is_tested: BoolArray,
 ) -> list[Difference]:
-    """The differences of M metrics; those that are not tested get no interval.
+    """The differences of the metrics; those that are not tested get no interval.
 
-    metrics: a function from the copies of each image, (I,), to the values of both models, (2, M); NaN: undefined.
-    is_tested: (M,)
+    metrics: a function from the copies of each image, (I,), to the values of both models, (2, metrics); NaN: undefined.
+    is_tested: (metrics,)
     """
     a, b = metrics(np.ones(images, np.int64))
     drawn = np.empty((choice.resamples, int(is_tested.sum())), np.float32)

@@ -57,8 +57,8 @@ class LossConfig(StrictModel):
 
     # Weight of the class loss of image labels.
     label_weight: float = Field(1.0, ge=0)
-    # Locations to which an image label is assigned (losses/label_assignment.py). Paper: max_score; top_k is
-    # better (decision 33).
+    # Locations to which an image label is assigned (losses/label_assignment.py). The paper, as in Darknet: max_score;
+    # top_k is better (decision 33).
     label_assignment: Literal["max_score", "max_objectness", "max_size", "top_k"] = "top_k"
     # Number of locations that share a label, for label_assignment top_k.
     top_k: PositiveInt = 4

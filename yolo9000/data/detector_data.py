@@ -41,7 +41,7 @@ class DetectorData:
     """Batches by step, prefetched by a few threads; decoding and resizing release Python's GIL.
 
     Images of *tile sources* usually show one object. They may be shrunk, put into a mosaic or pasted (decision 5).
-    Images of all other sources are *scenes*.
+    Images of all other sources, usually with boxes, are the *scenes* of this file.
     """
 
     def __init__(self, reader: ShardReader, cfg: Config, pseudo_boxes: PseudoBoxes | None = None) -> None:

@@ -39,8 +39,8 @@ class DetectionOutcomes:
 
     detections    the detections of the classes
     nodes         (E,) the classes, ascending
-    correct       (T, K) bool, the detection is the first of an object
-    counted       (T, K) bool, the detection is correct or wrong; the others are ignored
+    correct       (thresholds, K) bool, the detection is the first of an object
+    counted       (thresholds, K) bool, the detection is correct or wrong; the others are ignored
     object_image  (O,) position of the image of each object
     object_node   (O,) its class
     recalls       at which the precision is read: at 101 fixed ones (COCO), or at `all` that are reached (VOC 2010)
@@ -141,11 +141,11 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class PrecisionCurve:
-    """The precision at each of R correct detections, class after class.
+    """The precision at each correct detection, class after class.
 
-    column     (R,) the class
-    rank       (R,) number of the correct detection within its class, from 1
-    precision  (R,) largest precision at this or a later correct detection of the class, 0..1
+    column     (correct,) the class
+    rank       (correct,) number of the correct detection within its class, from 1
+    precision  (correct,) largest precision at this or a later correct detection of the class, 0..1
     """
 
     column: Int64Array

@@ -119,8 +119,8 @@ class ImageOutcomes:
     label                   (B,) label of the image whose path has most nodes in common with the path of `predicted`
     label_depth             (B,) depth of this label
     common                  (B,) number of nodes that the paths of `label` and `predicted` have in common
-    threshold_common        (B, T) `common` for the prediction at each threshold; 0 where the prediction is wrong
-    threshold_label_depth   (B, T) depth of the label that this prediction is compared with
+    threshold_common        (B, thresholds) `common` for the prediction at each threshold; 0 if the prediction is wrong
+    threshold_label_depth   (B, thresholds) depth of the label that this prediction is compared with
     """
 
     rank: Int64Array

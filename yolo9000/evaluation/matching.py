@@ -36,10 +36,10 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """The labelled box that each detection matches, at T thresholds of the overlap.
+    """The labelled box that each detection matches, at each threshold of the overlap.
 
-    detection   (D,) rows of the detections that overlap a box; all others match nothing
-    truth       (T, D) row of the matched box, −1 for none
+    detection   (matched,) rows of the detections that overlap a box; all others match nothing
+    truth       (thresholds, matched) row of the matched box, −1 for none
     """
 
     detection: Int64Array

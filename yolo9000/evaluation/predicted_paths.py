@@ -26,11 +26,11 @@ NO_OBJECT = -1
 
 @dataclass(frozen=True, eq=False)
 class PredictedPaths:
-    """K detections, each with the most probable path to a leaf. L is the largest number of nodes on a path.
+    """K detections, each with the most probable path to a leaf; levels: the largest number of nodes on a path.
 
     xyxy_px     (K, 4) image pixels
     objectness  (K,) 0..1
-    absolute    (K, L) P(node) of the nodes on the path, from the root; 0 beyond its end
+    absolute    (K, levels) P(node) of the nodes on the path, from the root; 0 beyond its end
     leaf        (K,) the end of the path
     """
 
@@ -78,7 +78,7 @@ class MatchedPaths:
 
     image           (K,) position of the image in the list of images
     score           (K,) objectness × P(root)
-    absolute        (K, L) P(node) of the nodes on the path
+    absolute        (K, levels) P(node) of the nodes on the path
     leaf            (K,) the end of the path
     object          (K,) row of the matched object in `node`; −1 for none
     is_ignored      (K,) bool, the detection is of an ignored box

@@ -26,7 +26,7 @@ class ExportedOutput(NamedTuple):
     root_absolute: Tensor  # (B, K) P(root | object); objectness × this is compared with `min_score`
     leaf: Tensor  # (B, K) int64: the leaf at the end of the path
     leaf_absolute: Tensor  # (B, K) P(leaf | object)
-    path_conditional: Tensor  # (B, K, D) P(node | parent) from the root to the leaf; 1 beyond the leaf
+    path_conditional: Tensor  # (B, K, levels) P(node | parent) from the root to the leaf; 1 beyond the leaf
 
 
 class _Best(NamedTuple):
@@ -113,9 +113,9 @@ class ExportedDetector(nn.Module):
         return node, absolute, root_absolute, leaf, leaf_absolute, self._path(conditional, leaf)
 
     def _path(self, conditional: Tensor, leaf: Tensor) -> Tensor:
-        """P(node | parent) of the nodes on the path to each leaf, (P, D); 1 beyond the leaf."""
+        """P(node | parent) of the nodes on the path to each leaf, (P, levels); 1 beyond the leaf."""
         columns: Tensor = self.tree_softmax.path_columns
-        column = columns.index_select(0, leaf)  # (P, D), −1 beyond the leaf
+        column = columns.index_select(0, leaf)  # (P, levels), −1 beyond the leaf
         return torch.where(column < 0, 0.0, conditional.gather(1, column.clamp_min(0))).exp()
 
     def _boxes(self, logits: Tensor, cell: Tensor, anchor: Tensor, features: Tensor) -> Tensor:

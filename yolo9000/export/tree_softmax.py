@@ -22,7 +22,7 @@ class TreeSoftmaxGraph(nn.Module):
     """Logits (P, N) with the columns in `order` to the most probable path from a root to a leaf.
 
     order: (N,) the node of each column: groups by size, siblings in order.
-    path_columns: (N, D) the columns of the nodes from the root to each node, −1 beyond it.
+    path_columns: (N, levels) the columns of the nodes from the root to each node, −1 beyond it.
     """
 
     depth: Tensor
@@ -79,7 +79,7 @@ class TreeSoftmaxGraph(nn.Module):
 
 
 def path_columns(tree: WordTree, column: Int64Array) -> Int64Array:
-    """The columns of the nodes from the root to each node, (N, D), −1 beyond it; column: (N,) of each node."""
+    """The columns of the nodes from the root to each node, (N, levels), −1 beyond it; column: (N,) of each node."""
     table = np.full((len(tree), int(tree.depth.max()) + 1), -1, np.int64)
     for node in range(len(tree)):  # parents precede children
         depth = int(tree.depth[node])

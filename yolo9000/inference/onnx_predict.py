@@ -143,7 +143,7 @@ def detections_in_image(
     top = outputs["objectness"] > cfg.min_score
     top &= np.arange(len(top)) < cfg.max_locations
     objectness, leaf = outputs["objectness"][top], outputs["leaf"][top]
-    conditional = outputs["path_conditional"][top]  # (K, D)
+    conditional = outputs["path_conditional"][top]  # (K, levels)
     xyxy_px = _boxes_in_image(outputs["boxes"][top], letterbox, cfg)
     absolute_on_path = np.cumprod(conditional, axis=1, dtype=np.float32)
     length = _nodes_to_prediction(absolute_on_path, tree.depth[leaf] + 1, cfg)
@@ -175,7 +175,7 @@ def detections_in_image(
 
 
 def _nodes_to_prediction(absolute: Float32Array, length: Int64Array, cfg: PredictConfig) -> Int64Array:
-    """The number of nodes from the root to the predicted one, at least 1, (K,); absolute: (K, D) along each path."""
+    """The number of nodes from the root to the predicted one, at least 1, (K,); absolute: (K, levels) along paths."""
     compared = np.cumprod(absolute, axis=1, dtype=np.float32) if cfg.descent == "darknet" else absolute
     goes_on = (compared > cfg.min_absolute) & (np.arange(absolute.shape[1]) < length[:, None])
     count: Int64Array = np.maximum(1, np.logical_and.accumulate(goes_on, axis=1).sum(axis=1))

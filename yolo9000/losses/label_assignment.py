@@ -1,11 +1,11 @@
 """Assignment of image labels to grid locations of their image (paper, section 4).
 
-max_score       the location of highest objectness × P(node): the paper
+max_score       the location of highest objectness × P(node): the paper, as in Darknet
 max_objectness  the location of highest objectness
 max_size        the largest predicted box among the locations of highest objectness (Detic, arXiv 2201.02605)
 top_k           the k locations of highest objectness share the label
 
-Each rule considers only the label's region, and there only locations that no box is assigned to.
+Each rule considers only the label's region, and there only locations that no box is assigned to, if there are any.
 """
 
 from __future__ import annotations

@@ -139,10 +139,10 @@ def predict_view(
 def box_of_highest_agreement(xyxy: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
     """The box with the highest agreement among the boxes of all views, for each label, (L, 4), and the agreement, (L,).
 
-    The agreement of a box, 0..1, is its mean IoU with the boxes of all V views, weighted by their scores.
-    xyxy: (L, V, 4); score: (L, V).
+    The agreement of a box, 0..1, is its mean IoU with the boxes of all views, weighted by their scores.
+    xyxy: (L, views, 4); score: (L, views).
     """
-    overlap = aligned_iou(xyxy[:, :, None], xyxy[:, None])  # (L, V, V)
+    overlap = aligned_iou(xyxy[:, :, None], xyxy[:, None])  # (L, views, views)
     weight = score / score.sum(dim=1, keepdim=True).clamp_min(1e-12)
     agreement, best = (overlap * weight[:, None]).sum(dim=2).max(dim=1)
     return xyxy[torch.arange(len(xyxy), device=xyxy.device), best], agreement

@@ -60,7 +60,7 @@ class DetectorTask:
 
     fixed_settings: ClassVar[tuple[str, ...]] = (
         "model.architecture", "model.backbone", "model.grid_stride", "model.freeze", "model.width", "model.siblings",
-        "model.anchor_count", "model.anchors", "optimizer.name", "optimizer.backbone_lr_scale",
+        "model.anchor_count", "model.anchors", "model.roi_head", "optimizer.name", "optimizer.backbone_lr_scale",
     )  # fmt: skip
     # Label-only classes do not count: their boxes may not influence training.
     best_by: ClassVar[str] = "ap50_boxed"

@@ -22,12 +22,14 @@ def test_the_documented_example_reads_with_h5py_alone(shards):
     for image in range(len(reader)):
         encoded, boxes, labels = names["read_image"](shards, image)
         assert encoded == reader.encoded(image).tobytes()
-        assert [box[0] for box in boxes] == [
-            ids[node] for node in reader.box_nodes[rows(reader.box_offsets, image)]
-        ]
+        box_rows = np.arange(len(reader.box_nodes))[rows(reader.box_offsets, image)]
+        box_rows = box_rows[~reader.box_ignored[box_rows]]
+        assert [box[0] for box in boxes] == [ids[node] for node in reader.box_nodes[box_rows]]
         corners = np.array([box[1:] for box in boxes], dtype=np.float32).reshape(-1, 4)
-        assert np.array_equal(corners, reader.boxes_xyxy_unit[rows(reader.box_offsets, image)])
-        assert labels == [ids[node] for node in reader.label_nodes[rows(reader.label_offsets, image)]]
+        assert np.array_equal(corners, reader.boxes_xyxy_unit[box_rows])
+        label_rows = np.arange(len(reader.label_nodes))[rows(reader.label_offsets, image)]
+        label_rows = label_rows[reader.label_positive[label_rows]]
+        assert labels == [ids[node] for node in reader.label_nodes[label_rows]]
 
 
 def rows(offsets, image):

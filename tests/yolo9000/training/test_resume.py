@@ -155,6 +155,7 @@ def test_images_seen_are_counted_by_the_batch_size_of_each_step(shards: Path, tm
             "model.architecture is yolo9000, but the run was made with tiny",
         ),
         ({"model__anchors": [[1, 1]]}, "model.anchors is"),
+        ({"model__roi_head": True}, "model.roi_head is True, but the run was made with False"),
         ({"optimizer__name": "sgd"}, "optimizer.name is sgd, but the run was made with adamw"),
     ],
 )
