@@ -63,7 +63,7 @@ def plan(
     workers: Annotated[int, typer.Option(min=1, help="Threads that read images, with --hash.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a merge would do, without reading images; write the label map of MERGE.yaml if it is missing."""
+    """Show what a merge would do, without decoding images; write the label map of MERGE.yaml if it is missing."""
     from data_prep.config import MergeConfig
     from data_prep.planning.duplicates import find_planned_duplicates
     from data_prep.planning.left_out import LEFT_OUT_NAME, planned_rows, write_left_out

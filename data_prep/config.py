@@ -95,7 +95,7 @@ class _Source(StrictModel):
     max_images: Annotated[int, Field(gt=0)] | None = None  # for trials: a sample, drawn by the seed
     classes: ClassSelection = ClassSelection()  # of this source, by its images
     # The image to which the boxes refer: rotated by EXIF (upright), or the stored pixels. auto: the one that has the
-    # stated size, for all images of the source; if no size decides, upright.
+    # stated size, for all images of the source that state one; if no size decides, upright.
     exif: Exif = "auto"
 
     @property
@@ -248,7 +248,9 @@ class MergeConfig(StrictModel):
     unmapped: Literal["stop", "drop"] = "stop"  # classes that have no node
     classes: ClassSelection = ClassSelection()  # of the classes that stay in their sources, by all images
     ratio: dict[str, Annotated[float, Field(gt=0)]] | None = None  # shares of the sources in an epoch
-    duplicates: Literal["stop", "keep", "drop"] = "stop"  # equal images in different splits or sources
+    duplicates: Literal["stop", "keep", "drop"] = (
+        "stop"  # equal images; stop: only if they are in different splits or sources
+    )
     unreadable: Literal["stop", "drop"] = "drop"  # images that cannot be decoded
     shard_mb: Annotated[float, Field(gt=0)] = 256  # larger: fewer files; smaller: less memory
     resize_max: Annotated[int, Field(ge=16)] | None = None  # px; longer sides are shrunk to it

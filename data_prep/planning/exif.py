@@ -1,8 +1,8 @@
 """The frame of the boxes of each source: the stored pixels, or the image rotated by EXIF.
 
 The frame of an image can be inferred from its stated size if EXIF turns it by 90° and it is not square. The majority of
-such images decides for all images of the source. Without such images, the frame is the upright image, which nearly all
-annotation tools show.
+such images decides for all images of the source that state a size. Without such images, the frame is the upright image,
+which nearly all annotation tools show.
 """
 
 from collections import Counter

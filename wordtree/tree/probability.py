@@ -59,7 +59,7 @@ def most_confident_leaf(absolute: npt.ArrayLike, tree: WordTree) -> Int64Array:
 def node_at_cut(absolute: npt.ArrayLike, tree: WordTree, *, cut: npt.ArrayLike) -> Int64Array:
     """The node where the best path meets `cut`, shape (…); a leaf where the path does not meet it.
 
-    cut: the nodes to stop at, shape (K,), for example `tree.select("depth = 2")`.
+    cut: the nodes to stop at, shape (nodes,), for example `tree.select("depth = 2")`.
     """
     nodes = np.asarray(cut)
     if nodes.size and (nodes.dtype.kind not in "iu" or nodes.min() < 0 or nodes.max() >= len(tree)):

@@ -286,7 +286,7 @@ class _Parser:
         return Members(FUNCTIONS[name.text](self._tree, self._named(argument)))
 
     def _named(self, token: _Token) -> Int64Array:
-        """The nodes that a name means or a pattern matches, shape (K,)."""
+        """The nodes that a name means or a pattern matches, shape (nodes,)."""
         if token.kind == "quoted":
             name = re.sub(r"\\(.)", r"\1", token.text[1:-1])
         else:

@@ -366,7 +366,7 @@ def _darknet_origin(content: dict[str, Any] | None) -> DarknetOrigin | None:
 
 
 def _class_nodes(weights: dict[str, Any], tree: WordTree) -> Tensor:
-    """The nodes of a classifier's classes, shape (K,), which are a buffer among its weights."""
+    """The nodes of a classifier's classes, shape (classes,), which are a buffer among its weights."""
     classes = weights.get("softmax.classes")
     if isinstance(classes, Tensor) and classes.dtype == torch.int64 and classes.ndim == 1:
         inside = bool(((classes >= 0) & (classes < len(tree))).all())

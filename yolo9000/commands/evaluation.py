@@ -146,9 +146,7 @@ def calibrate(
     ] = 0.95,
     by: Annotated[
         GroupingChoice,
-        typer.Option(
-            help="Separate thresholds by supervision of the classes, or for each branch of the tree."
-        ),
+        typer.Option(help="Separate thresholds by supervision of the classes, or for each child of a root."),
     ] = GroupingChoice.all,
     rule: Annotated[
         RuleChoice, typer.Option(help="How the threshold is chosen (docs/calibration.md).")

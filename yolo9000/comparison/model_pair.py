@@ -195,7 +195,7 @@ def _model_detections(
     node_of: Int64Array,
 ) -> ModelDetections:
     boxes, paths = [row[0] for row in rows], [row[1] for row in rows]
-    most = model.cfg.evaluate.max_detections
+    most = model.cfg.evaluate.detections_per_image
     return ModelDetections(
         outcomes=outcomes_by_protocol(images, boxes, max_detections=most),
         paths=match_paths(truths, paths, model.model.tree),

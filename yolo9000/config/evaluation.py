@@ -10,6 +10,8 @@ from pydantic import PositiveInt
 from wordtree.support.config_files import StrictModel
 from yolo9000.config.values import Geometry, InputSize, NmsRule, Precision, Protocol, Share
 
+LEAST_DETECTIONS = {"lvis": 300, "lvis_fixed": 1000}  # in each image, by protocol
+
 
 class EvaluateConfig(StrictModel):
     """Evaluation of a detector."""
@@ -23,7 +25,8 @@ class EvaluateConfig(StrictModel):
     # Use only this many images of each source, evenly spaced.
     limit: PositiveInt | None = None
     batch_size: PositiveInt = 16
-    # Smallest objectness of an evaluated detection. Darknet's `detector valid`: .005.
+    # Smallest objectness, and smallest score (objectness × P(node)), of an evaluated detection. Darknet's `detector
+    # valid`: .005.
     min_objectness: Share = 0.005
     # Number of locations of highest objectness per image that are considered.
     max_locations: PositiveInt = 300
@@ -31,12 +34,17 @@ class EvaluateConfig(StrictModel):
     nms_iou: Share = 0.45
     nms: NmsRule = "by_node"
     geometry: Geometry = "exact"
-    # Largest number of detections per image. COCO: 100, LVIS: 300.
+    # Largest number of detections per image. COCO: 100. By the protocol lvis at least 300, by lvis_fixed at least 1000.
     max_detections: PositiveInt = 100
     # Rules of AP. lvis: only classes that annotators looked for in an image count; lvis_fixed: with at most 10,000
     # detections of each class instead of 300 per image; openimages: AP50 with group-of boxes, each box also of the
     # classes above; ilsvrc: a lower IoU for small boxes.
     protocol: Protocol = "coco"
+
+    @property
+    def detections_per_image(self) -> int:
+        """Largest number of detections per image by the rules of the protocol."""
+        return max(self.max_detections, LEAST_DETECTIONS.get(self.protocol, 1))
 
 
 class ClassifierEvaluateConfig(StrictModel):

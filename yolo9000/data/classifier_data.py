@@ -78,7 +78,7 @@ def training_images(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
 
 
 def training_nodes(reader: ShardReader, cfg: PretrainConfig) -> Int64Array:
-    """The nodes that training has examples of, ascending, (K,)."""
+    """The nodes that training has examples of, ascending, (nodes,)."""
     _, labels = labels_of_images(reader, labelled_images(reader, cfg.data.train_split))
     image, node = all_boxes(reader)
     return np.union1d(labels, node[np.isin(image, images_to_crop(reader, cfg))])

@@ -14,11 +14,11 @@ from wordtree.support.arrays import Float32Array, Int64Array
 
 @dataclass(frozen=True)
 class PseudoBoxes:
-    """One box for each of K image labels; training/draw_pseudo_boxes.py draws them."""
+    """One box for each of L image labels; training/draw_pseudo_boxes.py draws them."""
 
-    label: Int64Array  # (K,) rows of the index's image labels, ascending
-    key: Int64Array  # (K,) the same labels in any index of the same images (`label_keys`)
-    xyxy_unit: Float32Array  # (K, 4)
+    label: Int64Array  # (L,) rows of the index's image labels, ascending
+    key: Int64Array  # (L,) the same labels in any index of the same images (`label_keys`)
+    xyxy_unit: Float32Array  # (L, 4)
 
     @classmethod
     def none(cls) -> PseudoBoxes:
@@ -26,7 +26,7 @@ class PseudoBoxes:
 
     @classmethod
     def for_labels(cls, reader: ShardReader, label: Int64Array, xyxy_unit: Float32Array) -> PseudoBoxes:
-        """Boxes (K, 4) for the image labels in rows `label` (K,) of the index."""
+        """Boxes (L, 4) for the image labels in rows `label` (L,) of the index."""
         return cls(label, label_keys(reader, label), xyxy_unit)
 
     def transferred_to(self, reader: ShardReader) -> PseudoBoxes:
@@ -54,7 +54,7 @@ class PseudoBoxes:
 
 
 def label_keys(reader: ShardReader, rows: Int64Array) -> Int64Array:
-    """A hash of source, image and node for each image label, independent of its row in the index, (K,)."""
+    """A hash of source, image and node for each image label, independent of its row in the index, (L,)."""
     images = np.searchsorted(reader.label_offsets, rows, side="right") - 1
     nodes = reader.label_nodes[rows]
     names = [source.name for source in reader.sources]

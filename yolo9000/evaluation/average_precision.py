@@ -33,7 +33,7 @@ class AveragePrecision:
 
 @dataclass(frozen=True, eq=False)
 class DetectionOutcomes:
-    """Whether each of K detections is correct and whether it counts, at T thresholds: the input of average precision.
+    """Whether each of K detections is correct and whether it counts, at each threshold: the input of average precision.
 
     Each is decided within an image, so the outcomes also hold for any other selection of the images.
 

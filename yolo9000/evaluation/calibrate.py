@@ -103,7 +103,7 @@ def calibration_boxes(
 def threshold_of(
     required: Float64Array, accuracy: float, rule: Rule, *, confidence: float, boxes_per_image: int
 ) -> float | None:
-    """The smallest threshold that the rule allows; None if there are too few boxes; infinity if the root is wrong.
+    """The smallest threshold that the rule allows; None: too few boxes; infinity: too many roots are wrong.
 
     required: (n,) smallest threshold at which each calibration prediction is correct
     """

@@ -95,7 +95,7 @@ def evaluate_detector(
             supervision=label_counts.supervision,
             sizes_px=images.sizes_px,
             precision=precision_of(
-                outcomes_by_protocol(images, detections, max_detections=cfg.max_detections)
+                outcomes_by_protocol(images, detections, max_detections=cfg.detections_per_image)
             ),
         )
         matched_paths = match_paths(images.annotated, paths, model.tree)

@@ -61,13 +61,14 @@ def _scores_in_image(batch: BatchOutput, top: TopLocations, nodes: Tensor, cfg: 
     if cfg.nms == "by_objectness":
         top = top[nms(top.xyxy_px.double(), top.objectness.double(), cfg.nms_iou)]
     score = (top.objectness[:, None] * batch.absolute(top.location, nodes)).flatten()
-    score, index = score.topk(min(10 * cfg.max_detections, len(score)))
+    score, index = score.topk(min(10 * cfg.detections_per_image, len(score)))
     score, index = score[score > cfg.min_objectness], index[score > cfg.min_objectness]
     xyxy_px, node = top.xyxy_px[index // len(nodes)], nodes[index % len(nodes)]
     if cfg.nms == "by_node":
         kept = nms_by_node(xyxy_px, score, node, cfg.nms_iou)
         score, xyxy_px, node = score[kept], xyxy_px[kept], node[kept]
-    return NodeScores(xyxy_px[: cfg.max_detections], node[: cfg.max_detections], score[: cfg.max_detections])
+        most = cfg.detections_per_image
+    return NodeScores(xyxy_px[:most], node[:most], score[:most])
 
 
 def boxes_of_highest_objectness(batch: BatchOutput) -> list[tuple[np.ndarray, float]]:

@@ -22,7 +22,7 @@ from yolo9000.models.tree_tensors import TreeTensors
 class TreeSoftmax(nn.Module):
     """A softmax over each sibling group (paper, section 4), with one output for each of the N nodes.
 
-    classes: (K,) the nodes with training labels, each once; their ancestors are learnt along their paths.
+    classes: (classes,) the nodes with training labels, each once; their ancestors are learnt along their paths.
     """
 
     classes: Tensor
@@ -52,7 +52,7 @@ class TreeSoftmax(nn.Module):
 class FlatSoftmax(nn.Module):
     """One softmax over K classes, regardless of their relations in the tree.
 
-    classes: (K,) the nodes with training labels, each once.
+    classes: (classes,) the nodes with training labels, each once.
     """
 
     classes: Tensor
@@ -72,7 +72,7 @@ class FlatSoftmax(nn.Module):
     def log_probability(self, logits: Tensor, image: Tensor, node: Tensor) -> Tensor:
         """log P(class) of each label, (L,).
 
-        logits: (B, K); image, node: (L,) the image and the node of each label, which is one of the classes.
+        logits: (B, classes); image, node: (L,) the image and the node of each label, which is one of the classes.
         """
         return logits.log_softmax(dim=1)[image, self.column[node]]
 
@@ -103,7 +103,7 @@ class Classifier(nn.Module):
 
 
 def build_classifier(cfg: ClassifierConfig, tree: WordTree, classes: Tensor) -> Classifier:
-    """The classifier of `cfg` with random weights; classes: (K,) nodes of `tree` with training labels."""
+    """The classifier of `cfg` with random weights; classes: (classes,) nodes of `tree` with training labels."""
     if cfg.architecture == "darknet":
         layers = ClassifierPlan.of(plan_of(cfg)).backbone
         backbone: Backbone | DarknetNetwork = DarknetNetwork(layers, batch_norm=cfg.batch_norm)

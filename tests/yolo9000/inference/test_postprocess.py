@@ -500,6 +500,15 @@ def test_scores_of_nodes_agree_with_the_slow_reference(settings_of: dict[str, fl
             assert_rows(rows, score_nodes_reference(output, tree, boxes[image], image, nodes, cfg))
 
 
+@pytest.mark.parametrize(("protocol", "most"), [("coco", 100), ("lvis", 300), ("lvis_fixed", 1000)])
+def test_an_image_has_as_many_scores_as_the_protocol_allows(protocol: str, most: int) -> None:
+    tree = random_tree(40)
+    output = random_output(tree, images=1, rows=13, columns=13)
+    cfg = EvaluateConfig.model_validate({"protocol": protocol, "nms_iou": 1.0, "min_objectness": 0})
+    (found,) = score_nodes(batch_of(output, tree), torch.arange(40), cfg)
+    assert len(found.node) == most
+
+
 def test_one_location_may_have_scores_for_several_nodes(toy_tree: WordTree) -> None:
     output = random_output(toy_tree, images=1, rows=1, columns=1)
     cfg = EvaluateConfig(min_objectness=0, max_locations=1)
