@@ -185,7 +185,7 @@ class YoloSource(_BoxSource):
 
     @property
     def split_shares(self) -> Mapping[str, float]:
-        """As for any source; the splits of a data.yaml have shares of 0."""
+        """Shares of the source's images by split; those of a data.yaml are 0, as it names the split of each image."""
         return OWN_SPLITS if self.data is not None and self.split == OWN else super().split_shares
 
 

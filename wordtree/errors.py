@@ -1,10 +1,10 @@
 """The errors of this package that several modules raise, with the base of all of them."""
 
-MAX_MESSAGE = 4000  # letters
+MAX_MESSAGE = 4000  # characters
 
 
 def message_line(text: str) -> str:
-    """The text on one line of at most 4000 letters, with control characters escaped, so that no terminal obeys them."""
+    """The text as one line of at most 4000 characters, control characters escaped, so that no terminal obeys them."""
     line = " ".join(part.strip() for part in text.splitlines())
     line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
     if len(line) > MAX_MESSAGE:  # a last resort: messages cut the names that they quote

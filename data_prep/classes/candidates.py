@@ -102,7 +102,7 @@ class UsedNodes:
             self._sources_of[id_].append(source)
 
     def propose(self, candidates: Sequence[Candidate], source: str) -> Proposal | None:
-        """The first candidate that another source uses, or else the first; None without a reason."""
+        """The first candidate that another source uses, or else the first one if it has a reason; otherwise None."""
         for candidate in candidates:
             if others := [other for other in self._sources_of.get(candidate.id, ()) if other != source]:
                 return Proposal(candidate.id, f"used by source {', '.join(others[:3])}")
@@ -115,7 +115,7 @@ def propose_parent(head: str, candidates: Sequence[Candidate]) -> Proposal | Non
     return Proposal(candidates[0].id, f"the name contains {head!r}", is_parent=True) if candidates else None
 
 
-def sorted_by_use(candidates: Sequence[Candidate], proposal: Proposal | None) -> tuple[Candidate, ...]:
+def proposed_first(candidates: Sequence[Candidate], proposal: Proposal | None) -> tuple[Candidate, ...]:
     """The candidates, the proposed one first."""
     return tuple(sorted(candidates, key=lambda candidate: proposal is None or candidate.id != proposal.id))
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from data_prep.classes.candidates import UsedNodes, propose_parent, sorted_by_use
+from data_prep.classes.candidates import UsedNodes, propose_parent, proposed_first
 from data_prep.classes.matching import ClassMatch, ClassMatcher, LabelMapError
 from wordtree import Hierarchy, WordTree
 from wordtree.hierarchies.hierarchy import as_id
@@ -93,7 +93,7 @@ def propose(matches: Sequence[ClassMatch]) -> list[ClassMatch]:
                 if match.head
                 else used.propose(match.candidates, match.source)
             )
-            candidates = sorted_by_use(match.candidates, proposal)
+            candidates = proposed_first(match.candidates, proposal)
             match = replace(match, proposal=proposal, candidates=candidates)
         proposed.append(match)
     return proposed

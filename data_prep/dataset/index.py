@@ -122,7 +122,7 @@ def read_columns(file: Hdf5File) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def join_columns(folder: Path, shards: Sequence[ShardResult]) -> dict[str, np.ndarray[Any, Any]]:
-    """INDEX_COLUMNS but image_split of all images of the shards, in their order; reads no image. Raises ShardError."""
+    """INDEX_COLUMNS except `image_split`, for all images of the shards in order; reads no image. Raises ShardError."""
     stored = (*LABEL_COLUMNS, *OFFSET_COLUMNS, "picture_crc32")
     pieces: defaultdict[str, list[np.ndarray[Any, Any]]] = defaultdict(list)
     for shard in shards:

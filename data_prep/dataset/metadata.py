@@ -14,7 +14,7 @@ from wordtree import WordTree
 _FORMER_NAMES = {"pictures_first": "bytes_start", "pictures_end": "bytes_end"}  # of fields of ShardResult
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
-Counts = dict[str, Count]
+CountsByReason = dict[str, Count]
 LeftOut = tuple[Count, str, str]  # source, name and reason
 
 
@@ -48,7 +48,7 @@ class _Shard(_Row):
     frame_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes_start: Count
     bytes_end: Count
-    counts: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Counts]
+    counts: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], CountsByReason]
     left_out: list[LeftOut]
 
 
@@ -64,7 +64,7 @@ class _Metadata(_Row):
     classes: list[_Class]
     splits: list[str]
     shards: Annotated[list[_Shard], AfterValidator(_with_different_names)]
-    plan_counts: list[Counts]
+    plan_counts: list[CountsByReason]
     plan_left_out: list[LeftOut] = []
     provenance: dict[str, Any]
 

@@ -7,7 +7,7 @@ from stat import S_ISREG
 from data_prep.sources.source import SourceError
 from wordtree.support.lines import valid_text
 
-MAX_NAME = 4096  # letters: no file system has longer paths
+MAX_NAME = 4096  # characters: no file system has longer paths
 
 
 def stays_inside(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 The photographs are a folder in Tiny ImageNet's layout (photo_boxes.py). The files are those of `data-prep emoji-world`:
 scenes with boxes of the boxed classes, whole images with an image label of the other classes, test scenes of the
-validation images with boxes of all classes, and the same with all boxes for an upper bound.
+validation images with boxes of all classes, and boxes of all classes in the training images (an upper bound).
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The columns of a CSV file with or without a header: names in any case, in any order, and the separator."""
+"""The columns of a CSV file with or without a header: names in any order, ignoring case, and the separator."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class Header:
     separator: str = ","
 
     def position(self, synonyms: Sequence[str]) -> int | None:
-        """The position of the first of these columns that there is, in any case; None if there is none."""
+        """The position of the first of these columns that the header has, ignoring case; None if it has none."""
         folded = [folded_name(name) for name in self.names]
         return next((folded.index(name) for name in synonyms if name in folded), None)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from wordtree.errors import TreeError
 from wordtree.support.lines import MAX_NODES, plain_blanks, quoted, shortened
-from wordtree.tree.tree import MAX_ID_LETTERS, WordTree
+from wordtree.tree.tree import MAX_ID_CHARACTERS, WordTree
 
 
 class HierarchyError(TreeError):
@@ -179,10 +179,10 @@ class Hierarchy:
         if not isinstance(text, str):
             raise TypeError(f"{self.location(line)}expected the name of a node, found {_brief(text)}")
         id_ = as_id(text)
-        if not id_ or not id_.isprintable() or len(id_) > MAX_ID_LETTERS:
+        if not id_ or not id_.isprintable() or len(id_) > MAX_ID_CHARACTERS:
             raise HierarchyError(
                 f"{self.location(line)}{quoted(text)} cannot be an id: "
-                f"an id is text of at most {MAX_ID_LETTERS} letters."
+                f"an id is text of at most {MAX_ID_CHARACTERS} characters."
             )
         return id_
 

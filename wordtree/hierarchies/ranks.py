@@ -21,7 +21,7 @@ _NAMED_BELOW_GENUS = ("species", "subspecies", "variety")
 
 
 def rank_of(column: str) -> str | None:
-    """The rank that a column or key names, in any case; None for other columns."""
+    """The rank that a column or key names, ignoring case; None for other columns."""
     name = "_".join(column.casefold().split())
     return "species" if name in _EPITHETS else name if name in RANKS else None
 

@@ -68,7 +68,7 @@ def is_comment(line: str) -> bool:
 
 
 def plain_blanks(text: str) -> str:
-    """The text with an ordinary blank for each other one, such as the no-break space of web pages; none outside."""
+    """The text with ordinary blanks for all Unicode spaces, such as web pages' no-break space; none at its ends."""
     return "".join(" " if category(char) == "Zs" else char for char in text).strip(" ")
 
 

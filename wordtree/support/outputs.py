@@ -45,7 +45,7 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 def folder_and_stem(path: PurePath | str, *, default: str) -> tuple[PurePath, str]:
-    """The folder of a relative path and its name without suffix, such that a file like it fits below any folder.
+    """The folder and stem of a relative path, changed so that a file of this name can be written anywhere.
 
     Of an absolute path, one with `..`, or one too long for file systems, only the last part counts (`file_name_of`).
     """

@@ -31,8 +31,8 @@ from wordtree.tree.tree_files import (
     tree_text,
 )
 
-MAX_ID_LETTERS = 1000
-MAX_NAME_LETTERS = 4000
+MAX_ID_CHARACTERS = 1000
+MAX_NAME_CHARACTERS = 4000
 
 
 class WordTree:
@@ -280,9 +280,10 @@ def _checked_ids(ids: Sequence[str]) -> tuple[str, ...]:
         raise TreeError("A tree needs at least one node; this one is empty.")
     first_node: dict[str, int] = {}
     for node, id_ in enumerate(ids):
-        if not id_ or " " in id_ or not id_.isprintable() or len(id_) > MAX_ID_LETTERS:
+        if not id_ or " " in id_ or not id_.isprintable() or len(id_) > MAX_ID_CHARACTERS:
             raise TreeError(
-                f"{quoted(id_)} cannot be an id: an id is text without blanks, of at most {MAX_ID_LETTERS} letters.",
+                f"{quoted(id_)} cannot be an id: an id is text without blanks, of at most {MAX_ID_CHARACTERS} "
+                "characters.",
                 node,
             )
         if first_node.setdefault(id_, node) != node:
@@ -297,10 +298,10 @@ def _checked_names(names: Sequence[str] | None, ids: tuple[str, ...]) -> tuple[s
     if len(names) != len(ids):
         raise TreeNamesError(f"There are {len(ids)} nodes but {len(names)} names.")
     for node, name in enumerate(names):
-        if not name.strip() or not name.isprintable() or len(name) > MAX_NAME_LETTERS:
+        if not name.strip() or not name.isprintable() or len(name) > MAX_NAME_CHARACTERS:
             raise TreeNamesError(
                 f"{quoted(name)} cannot name {quoted(ids[node])}: "
-                f"a name is one line of text, of at most {MAX_NAME_LETTERS} letters.",
+                f"a name is one line of text, of at most {MAX_NAME_CHARACTERS} characters.",
                 node,
             )
     return names

@@ -53,7 +53,7 @@ _IRREGULAR = {
 
 
 class Alternative(NamedTuple):
-    """A word of a class name, and the text in brackets behind it: `bow`, `weapon`."""
+    """A word of a class name, and the text in brackets after it: `bow`, `weapon`."""
 
     word: str
     qualifier: str

@@ -84,7 +84,7 @@ class Calibration(StrictModel):
 
 
 def group_names(by: Grouping, tree: WordTree, counts: LabelCounts) -> list[str]:
-    """The group of each node: of the predictions whose path ends in this node if it is a leaf, N names."""
+    """The group of each of N nodes; the group of a leaf is that of the predictions whose path ends in it."""
     match by:
         case "all":
             return ["all"] * len(tree)

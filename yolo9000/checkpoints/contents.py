@@ -140,7 +140,7 @@ def _has_type(value: Any, types: tuple[type, ...]) -> bool:
 
 
 def check_values(content: Mapping[str, Any], *, nodes: int) -> None:
-    """Raise ValueError for numbers that no training writes: infinite or NaN weights, negative or odd counts."""
+    """Raise ValueError for numbers that no training writes: infinite or NaN weights, negative or too large counts."""
     for name in ("boxes", "image_labels"):
         _check_counts(name, content[name], nodes)
     if not 0 <= content["step"] < 2**64:

@@ -64,7 +64,7 @@ class ComparedClasses:
 
 
 class PrecisionOfBoth:
-    """AP at the first threshold and over all, of both models: means over the groups, and each of the E classes."""
+    """AP of both models, at the first threshold and as the mean over all: of each group and each of E classes."""
 
     def __init__(self, both: Sequence[ModelDetections], classes: ComparedClasses) -> None:
         self._precision = [ResampledPrecision(found.outcomes) for found in both]

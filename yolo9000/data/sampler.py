@@ -63,7 +63,10 @@ def all_boxes(reader: ShardReader) -> tuple[Int64Array, Int64Array]:
 
 
 def input_size_at(step: int, cfg: ScheduleConfig, *, fixed_px: int, seed: int) -> int:
-    """Side of the square network input at a step: `fixed_px`, or one of `cfg.sizes_px` at random for some steps."""
+    """Side of the square network input at a step: one of `cfg.sizes_px`, drawn anew every `cfg.size_every` steps.
+
+    fixed_px: the side if `cfg.sizes_px` is empty.
+    """
     if not cfg.sizes_px:
         return fixed_px
     period = (step - 1) // cfg.size_every

@@ -67,7 +67,7 @@ def _scores_in_image(batch: BatchOutput, top: TopLocations, nodes: Tensor, cfg: 
     if cfg.nms == "by_node":
         kept = nms_by_node(xyxy_px, score, node, cfg.nms_iou)
         score, xyxy_px, node = score[kept], xyxy_px[kept], node[kept]
-        most = cfg.detections_per_image
+    most = cfg.detections_per_image
     return NodeScores(xyxy_px[:most], node[:most], score[:most])
 
 

@@ -48,7 +48,7 @@ class NodeSet:
         return cls(torch.from_numpy(nodes), torch.from_numpy(sign[nodes]))
 
     def probability(self, batch: BatchOutput, locations: Locations) -> Tensor:
-        """P(the object belongs to the set) at each of K locations, shape (K,), 0..1."""
+        """P(the object belongs to the set) at each of P locations, shape (P,), 0..1."""
         nodes = self.nodes.to(locations.image.device)
         if not len(nodes):
             return torch.zeros(len(locations), device=nodes.device)
@@ -64,7 +64,9 @@ def detect(
     query: NodeSet | None = None,
     vocabulary: Vocabulary | None = None,
 ) -> list[Detections]:
-    """Detections of each image: at most one for each location, as deep in the tree as `min_absolute` allows.
+    """Detections of each image, at most one for each location, as deep in the tree as `min_absolute` allows.
+
+    Without a query, `descent: darknet` in a flat tree gives one for each class there.
 
     names: B of them, for `Detections.image`.
     query: the score becomes objectness × P(query); the class of a detection does not depend on the query.

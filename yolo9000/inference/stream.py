@@ -35,7 +35,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A decoded image at its size on the network's canvas; as bytes, it waits in a quarter of the canvas's memory."""
+    """A decoded image at its size on the network's canvas; as uint8, it takes a quarter of the memory of float32."""
 
     content: Content
     position: Letterbox

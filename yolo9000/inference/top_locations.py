@@ -41,27 +41,27 @@ class BatchOutput:
         return self.grid.objectness
 
     def objectness(self, locations: Locations) -> Tensor:
-        """Objectness at each of K locations in 0..1, shape (K,); with an RoI head a mean of both (decision 39)."""
+        """Objectness at each of P locations, (P,), 0..1; with an RoI head the mean of grid and head (decision 39)."""
         of_grid = locations.gather(self.grid_objectness)
         if self.grid.roi is None:
             return of_grid
         return mean_objectness(of_grid, self.grid.roi.objectness(locations))
 
     def member_logits(self, locations: Locations, members: PathMembers) -> Tensor:
-        """Logits of path members, (Q,); path k belongs to location k. With an RoI head a mean of both."""
+        """Logits of path members, (Q,); path k belongs to location k. With an RoI head the mean of grid and head."""
         of_grid = member_logits(self.grid, locations, members)
         if self.grid.roi is None:
             return of_grid
         return mean_class_logits(of_grid, self.grid.roi.member_logits(locations, members))
 
     def absolute(self, locations: Locations, nodes: Tensor) -> Tensor:
-        """P(node | object) of each of E nodes at each of K locations, shape (K, E)."""
+        """P(node | object) of each of E nodes at each of P locations, shape (P, E)."""
         return self.tree_tensors.log_absolute_of_nodes(
             lambda members: self._class_logits(locations, members), nodes
         ).exp()
 
     def _class_logits(self, locations: Locations, nodes: Tensor) -> Tensor:
-        """Logits of `nodes` (U,) at each location, (K, U)."""
+        """Logits of `nodes` (U,) at each location, (P, U)."""
         of_grid = self.grid.class_logits(locations, nodes)
         if self.grid.roi is None:
             return of_grid

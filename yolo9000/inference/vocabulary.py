@@ -103,9 +103,9 @@ class Vocabulary:
         return row[nearest[self.tree.parent[self.nodes]]]
 
     def descend(self, absolute: Tensor, *, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-        """The predicted node of each of K locations, its probability, and that of the topmost node above it, each (K,).
+        """The predicted node at P locations, its probability, and that of the topmost node above it, each (P,).
 
-        absolute: (K, E) P(node | object) of `nodes`. From the most probable of the topmost nodes downwards, always to
+        absolute: (P, E) P(node | object) of `nodes`. From the most probable of the topmost nodes downwards, always to
         the most probable child, while its probability exceeds the threshold.
         """
         import torch
@@ -114,7 +114,7 @@ class Vocabulary:
         parent = torch.from_numpy(self._parent).to(device)
         group = parent + 1  # (E,) the topmost nodes are group 0, the children of row e are group e + 1
         highest = absolute.new_full((len(absolute), len(parent) + 1), -torch.inf)
-        highest = highest.scatter_reduce(1, group.expand_as(absolute), absolute, "amax")  # (K, E + 1)
+        highest = highest.scatter_reduce(1, group.expand_as(absolute), absolute, "amax")  # (P, E + 1)
         is_best = absolute == highest[:, group]
         rows = torch.arange(len(parent), device=device)
         best = torch.full_like(highest, len(parent), dtype=torch.int64)

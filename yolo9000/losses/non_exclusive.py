@@ -15,7 +15,7 @@ from wordtree.support.lines import numbered_lines
 
 
 def non_exclusive_pairs(setting: Literal["lint"] | Path, tree: WordTree) -> Int64Array:
-    """The pairs of siblings of the setting `loss.non_exclusive`, (E, 2) nodes.
+    """The pairs of siblings of the setting `loss.non_exclusive`, (pairs, 2) nodes.
 
     setting: `lint` for the pairs that `wordtree lint` reports, where one sibling is a hyponym of the other in WordNet
     or by an additional relation of the tree; or a file with two ids per line, in which # begins a comment.

@@ -122,7 +122,7 @@ class Detector(nn.Module):
         return (self.head_input(features), *features)[: len(self.network_outputs)]
 
     def output_of_network(self, outputs: tuple[Tensor, ...]) -> GridOutput:
-        """The output for the outputs of `network`."""
+        """The `GridOutput` that the heads compute from the tensors of `network`."""
         output: GridOutput = self.head(outputs[0])
         if self.roi_head is None:
             return output

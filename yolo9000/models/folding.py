@@ -21,7 +21,7 @@ TOLERANCE = 1e-3  # relative to the largest output; rounding stays far below it
 
 
 def fold_detector(detector: Detector) -> None:
-    """Fold the batch norm of a detector; its weights of before are not changed."""
+    """Fold the batch norm of a detector in place; the tensors of its former weights keep their values."""
     side_px = 2 * detector.backbone.stride
     weight = detector.head.box.weight
     trial = torch.linspace(0, 1, 3 * side_px**2, device=weight.device, dtype=weight.dtype).view(
@@ -32,7 +32,7 @@ def fold_detector(detector: Detector) -> None:
 
 @torch.no_grad()
 def fold_batch_norm(network: nn.Module, run: Callable[[], Tensor]) -> int:
-    """Fold every batch norm whose input is the output of one convolution that nothing else reads; their number.
+    """Fold every batch norm whose input is the output of one convolution that nothing else reads; returns their number.
 
     network: in evaluation mode; changed in place, its old tensors are not. run: computes the network's output for
     trial images, by which the pairs are found. Where a convolution uses its weights in another way, and the output

@@ -1,6 +1,6 @@
 """The output layer: the paper's 1×1 convolution, split into a box part and a class part (darknet region_layer.c).
 
-Joined by `SplitHead.dense`, the two parts are exactly Darknet's layer of A × (5 + N) filters.
+Joined by `SplitHead.darknet_layer`, the two parts are exactly Darknet's layer of A × (5 + N) filters.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class PathMembers:
     node: Tensor  # (Q,)
     path: Tensor  # (Q,) the path of each row, in 0..P
     segment: Tensor  # (Q,) the segment of each row, in 0..`segments`
-    on_path: Tensor  # (Q,) bool: True for exactly one member of each segment
-    path_rows: Tensor  # (segments,) the rows where `on_path` is True, ascending
+    on_path: Tensor  # (Q,) bool: True for one member of each segment; in a descent, whose path is unknown, for none
+    path_rows: Tensor  # the rows where `on_path` is True, ascending: (segments,), or empty in a descent
     segments: int
 
 
@@ -43,7 +43,7 @@ class TreeTensors(nn.Module):
 
     Paths are stored as one flat array with offsets (CSR), each from the root to the node.
     siblings: a softmax over each sibling group, or a sigmoid for each node (decision 10).
-    non_exclusive: (E, 2) pairs of siblings that `path_members` leaves out of each other's softmax, so that training on
+    non_exclusive: (pairs, 2) siblings that `path_members` leaves out of each other's softmax, so that training on
     one does not push the other down; none by default.
     """
 
@@ -57,7 +57,7 @@ class TreeTensors(nn.Module):
     path_nodes: Tensor
     path_start: Tensor
     path_length: Tensor
-    non_exclusive: Tensor  # (2E,) sorted: a × N + b of each pair in both orders
+    non_exclusive: Tensor  # (2 · pairs,) sorted: a × N + b of each pair in both orders
 
     def __init__(
         self,

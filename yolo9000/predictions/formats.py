@@ -33,7 +33,7 @@ class Format:
 
 
 def write_format(name: str, log: Path, outputs: list[Path], tree: WordTree) -> list[Path]:
-    """Write the results in a format; the files, or the log itself for `jsonl`. Raises ResultsError, OSError."""
+    """Write the results in a format; returns the files, or the log itself for `jsonl`. Raises ResultsError, OSError."""
     FORMATS[name].write(log, outputs, tree)
     return outputs or [log]
 

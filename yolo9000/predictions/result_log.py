@@ -61,8 +61,8 @@ class ResultLog:
             os.fsync(self._file.fileno())
         self._file.close()
 
-    def had_result(self, key: Key) -> bool:
-        """Whether the log has another record of this image; an image that is given twice has two."""
+    def take_earlier_result(self, key: Key) -> bool:
+        """Count off one earlier record of this image; False if none is left. An image given twice has two."""
         if not self._done[key]:
             return False
         self._done[key] -= 1

@@ -43,8 +43,8 @@ class Sink(Protocol):
 
     failures: dict[Key, str]
 
-    def had_result(self, key: Key) -> bool:
-        """Whether the sink has another result of this image from an earlier run; an image given twice has two."""
+    def take_earlier_result(self, key: Key) -> bool:
+        """Count off one earlier result of this image; False if none is left. An image given twice has two."""
 
     def add(self, record: Record) -> None:
         """Add the result of the next image."""
@@ -184,7 +184,7 @@ class RunFolder:
         return locked(self.path, name=f".run{self.suffix}.lock", error=ResultsError)
 
     def begin(self, predictor: AnyPredictor, choice: OutputChoice, query: str | None) -> list[str]:
-        """Check or remove the files of an earlier run, and write run.json and tree.json; the images to keep."""
+        """Check or remove an earlier run's files, and write run.json and tree.json; returns the images to keep."""
         identity = run_identity(predictor, predictor.checkpoint, query) | {"report": choice.report}
         report_file = self.path / f"report{self.suffix}.html"
         written = [self.run_file, *self.outputs(choice.format), report_file]
@@ -316,7 +316,7 @@ def _unfinished(
 
 def _missing_of(work: _Work, item: ImageItem) -> _Missing:
     path = None if work.drawn is None else work.drawn.path_of(item)
-    sinks = [sink for sink in work.sinks if not sink.had_result(item.key)]
+    sinks = [sink for sink in work.sinks if not sink.take_earlier_result(item.key)]
     return _Missing(bool(sinks) or not work.sinks, sinks, path)
 
 

@@ -165,8 +165,8 @@ class StoreWriter:
         finally:
             self._db.close()
 
-    def had_result(self, key: Key) -> bool:
-        """Whether the store has another result of this image; an image given twice has two."""
+    def take_earlier_result(self, key: Key) -> bool:
+        """Count off one earlier result of this image; False if none is left. An image given twice has two."""
         if not self._done[key]:
             return False
         self._done[key] -= 1

@@ -13,7 +13,7 @@ LARGEST_BYTES = 2**31 - 1  # mallopt takes an int
 
 
 def keep_freed_memory() -> bool:
-    """Keep freed memory for later tensors; whether the C library lets us.
+    """Keep freed memory for later tensors; returns whether the C library accepts this.
 
     By default, glibc returns every block above 32 MB to the system when it is freed. The next step gets new pages, and
     the system clears each of them at its first use. Without glibc (macOS, musl) nothing changes.

@@ -33,7 +33,7 @@ ADVICE = (
 def run_training(
     task: Task[SettingsT, NetworkT, DataT, ResultT], cfg: SettingsT, folder: Path, *, resume: bool
 ) -> ResultT:
-    """Train to `cfg.schedule.max_steps` in a run folder; the result of the last evaluation.
+    """Train to `cfg.schedule.max_steps` in a run folder; returns the result of the last evaluation.
 
     The folder gets last.pt (to resume from), best.pt, config.yaml, metrics.csv and, at each evaluation, report.html.
     After Ctrl-C or SIGTERM in any process, all finish the present step and save it in last.pt; then

@@ -32,7 +32,7 @@ ClassifierRun: TypeAlias = Run[PretrainConfig, Classifier]
 
 @joined_processes()
 def pretrain(cfg: PretrainConfig, folder: Path, *, resume: bool = False) -> ClassificationMetrics:
-    """Train a classifier to `cfg.schedule.max_steps` in a run folder; the metrics of the last evaluation.
+    """Train a classifier to `cfg.schedule.max_steps` in a run folder; returns the metrics of the last evaluation.
 
     The folder gets last.pt (to resume from), best.pt (by top-1), config.yaml, metrics.csv and, at each evaluation,
     report.html.

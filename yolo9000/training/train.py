@@ -43,7 +43,7 @@ DetectorRun: TypeAlias = Run[Config, Detector]
 def train(
     cfg: Config, folder: Path, *, resume: bool = False, report_text: ReportText = DEFAULT_TEXT
 ) -> Scorecard:
-    """Train a detector to `cfg.schedule.max_steps` in a run folder; the scorecard of the last evaluation.
+    """Train a detector to `cfg.schedule.max_steps` in a run folder; returns the scorecard of the last evaluation.
 
     The folder gets last.pt (to resume from), best.pt (by AP50 of boxed classes), config.yaml, metrics.csv and, at each
     evaluation, report.html with `report_text`.

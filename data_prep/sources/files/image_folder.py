@@ -103,7 +103,7 @@ class ImageFolder:
 
 
 def spellings(path: str) -> tuple[str, ...]:
-    """The path, and with accents in the other form of Unicode: macOS writes an accent behind its letter."""
+    """The path, and with accents in the other form of Unicode: macOS writes an accent after its letter."""
     if path.isascii():
         return (path,)
     return tuple(dict.fromkeys((path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))))

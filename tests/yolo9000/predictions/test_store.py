@@ -51,7 +51,7 @@ def made_records(tree: WordTree, images: int, *, seed: int = 0) -> list[dict[str
 def stored(path: Path, tree: WordTree, records: list[dict[str, Any]], **options: Any) -> Path:
     with StoreWriter(path, tree, IDENTITY, **options) as writer:
         for record in records:
-            if not writer.had_result((record["image"], record.get("frame"))):
+            if not writer.take_earlier_result((record["image"], record.get("frame"))):
                 writer.add(record)
     return path
 
@@ -184,8 +184,8 @@ def test_a_resumed_run_takes_what_is_stored_and_another_run_replaces_it(tmp_path
     records = made_records(tree, 30)
     path = stored(tmp_path / "r.sqlite", tree, records)
     with StoreWriter(path, tree, IDENTITY, resume=True) as writer:
-        assert all(writer.had_result((record["image"], None)) for record in records)
-        assert not writer.had_result((records[0]["image"], None))
+        assert all(writer.take_earlier_result((record["image"], None)) for record in records)
+        assert not writer.take_earlier_result((records[0]["image"], None))
     stored(path, tree, records[:10])
     with ResultStore.open(path) as store:
         assert sorted(record["image"] for record in store.records()) == sorted(r["image"] for r in records)
