@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import pickle
 import pickletools
 import re
@@ -73,12 +74,20 @@ def is_endless(path: Path) -> bool:
     try:
         if is_zip(path):
             return _has_no_end(io.BytesIO(_pickle_of(path)))
-        with path.open(
-            "rb"
-        ) as file:  # the format before torch 1.6: pickles one after another, then the numbers
+        # the format before torch 1.6: pickles one after another, then the numbers
+        with _NoLargerReads(io.FileIO(path)) as file:
             return any(_has_no_end(file) for _ in range(_LEGACY_PICKLES))
     except _PICKLE_ERRORS:
         return True
+
+
+class _NoLargerReads(io.BufferedReader):
+    """A file that refuses to read more than it has; Python would take the memory first."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > os.fstat(self.fileno()).st_size:
+            raise ValueError("more than the file has")
+        return super().read(size)
 
 
 def _pickle_of(path: Path) -> bytes:

@@ -54,7 +54,7 @@ class Task(Protocol[SettingsT, NetworkT, DataT, ResultT]):
     # A step
 
     def before_first_step(self, run: Run[SettingsT, NetworkT], folder: Path, journal: Journal) -> None:
-        """Work before the first step of this process, also in a resumed run; `run.class_teacher` is set in a new one only."""
+        """Work before the first step of this process, also if resumed; `run.class_teacher` is set in a new run only."""
 
     def training_data(self, run: Run[SettingsT, NetworkT]) -> DataT:
         """The batches of the run, as micro-batches of each step."""

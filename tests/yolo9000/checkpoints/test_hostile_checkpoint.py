@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -17,6 +18,7 @@ import torch
 
 from tests.yolo9000.made import made_config
 from yolo9000.checkpoints.checkpoint import CheckpointError, load_checkpoint
+from yolo9000.checkpoints.contents import is_endless
 from yolo9000.checkpoints.sealed_zip import problem_of, sealed
 from yolo9000.training.train import train
 
@@ -197,3 +199,14 @@ def test_an_archive_with_two_members_of_one_name_is_refused(tmp_path: Path) -> N
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("archive/data.pkl", b"b")
     assert problem_of(tmp_path / "twice.pt") == "an archive with two members of one name"
+
+
+def test_a_text_longer_than_its_file_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    path.write_bytes(b"\x80\x02X\xff\xff\xff\x7fshort")  # a text of 2 GB, says the pickle
+    tracemalloc.start()
+    try:
+        assert is_endless(path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
