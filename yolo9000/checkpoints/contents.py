@@ -75,24 +75,22 @@ def is_endless(path: Path) -> bool:
         if is_zip(path):
             return _has_no_end(io.BytesIO(_pickle_of(path)))
         # the format before torch 1.6: pickles one after another, then the numbers
-        with _NoLargerReads(io.FileIO(path)) as file:
+        with _BoundedFile(io.FileIO(path)) as file:
             return any(_has_no_end(file) for _ in range(_LEGACY_PICKLES))
     except _PICKLE_ERRORS:
         return True
 
 
-class _NoLargerReads(io.BufferedReader):
-    """A file that refuses to read more than it has; Python would take the memory first."""
+class _BoundedFile(io.BufferedReader):
+    """A file; a read of more bytes than it has takes no more memory than it is large."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > os.fstat(self.fileno()).st_size:
-            raise ValueError("more than the file has")
-        return super().read(size)
+        return super().read(size if size is None else min(size, os.fstat(self.fileno()).st_size))
 
 
 def _pickle_of(path: Path) -> bytes:
     """The pickle in a zip of torch."""
-    with zipfile.ZipFile(path) as archive:
+    with _BoundedFile(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
         (member,) = (one for one in archive.infolist() if one.filename.endswith("/data.pkl"))
         if member.file_size > MAX_PICKLE_BYTES:
             raise ValueError("a pickle that is too large")

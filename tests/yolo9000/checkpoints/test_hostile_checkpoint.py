@@ -201,12 +201,18 @@ def test_an_archive_with_two_members_of_one_name_is_refused(tmp_path: Path) -> N
     assert problem_of(tmp_path / "twice.pt") == "an archive with two members of one name"
 
 
-def test_a_text_longer_than_its_file_takes_no_memory(tmp_path: Path) -> None:
-    path = tmp_path / "old.pth"
-    path.write_bytes(b"\x80\x02X\xff\xff\xff\x7fshort")  # a text of 2 GB, says the pickle
-    tracemalloc.start()
-    try:
-        assert is_endless(path)
-        assert tracemalloc.get_traced_memory()[1] < 10_000_000
-    finally:
-        tracemalloc.stop()
+def test_sizes_beyond_the_end_of_a_file_take_no_memory(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.pth", tmp_path / "new.pth"
+    old.write_bytes(b"\x80\x02X\xff\xff\xff\x7fshort")  # a text of 2 GB, says the pickle
+    with zipfile.ZipFile(new, "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02N.")
+    content = new.read_bytes()
+    at = content.index(b"PK\x01\x02") + 20  # the compressed size in the directory
+    new.write_bytes(content[:at] + (1 << 30).to_bytes(4, "little") + content[at + 4 :])
+    for path, is_refused in ((old, True), (new, False)):
+        tracemalloc.start()
+        try:
+            assert is_endless(path) == is_refused
+            assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        finally:
+            tracemalloc.stop()
